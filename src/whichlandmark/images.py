@@ -1,0 +1,116 @@
+"""Photo files → upright RGB arrays: the only place that decodes pixels, and all its limits.
+
+A file's size, format, dimensions and pixel count are checked from its header before any
+pixel is decoded. JPEGs are decoded near the wanted size by Pillow's `draft` (the decoder
+skips high frequencies), never squashed: the aspect ratio stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from .errors import ImageError
+from .types import Image
+
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 50_000_000
+MAX_SIDE = 20_000
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
+
+# What Pillow raises on files that are cut short, corrupt or hostile.
+_DECODE_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError,
+                  IndexError, KeyError, TypeError, ZeroDivisionError, RuntimeError,
+                  Pillow.DecompressionBombError)  # fmt: skip
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of a photo file. Raises ImageError when missing or over 20 MB."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{path}: larger than {MAX_BYTES // 10**6} MB")
+    return data
+
+
+def content_hash(data: bytes) -> str:
+    """SHA-256 of a photo's bytes, hexadecimal: the identity of its content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_image(source: str | Path | bytes, *, short_side: int = 0, name: str = "") -> Image:
+    """Decode one photo.
+
+    source: a path, or the file's bytes (then `name` is what errors call it).
+    short_side: pixels that the short side needs; a JPEG may be decoded at a smaller scale
+      that still has them. 0 = full size. No other resizing happens.
+    Returns (H, W, 3) uint8 RGB, EXIF orientation applied, transparency on white.
+    Raises ImageError naming the file and the reason.
+    """
+    name = name or (str(source) if not isinstance(source, bytes) else "photo")
+    data = source if isinstance(source, bytes) else read_bytes(source)
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{name}: larger than {MAX_BYTES // 10**6} MB")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about odd metadata; limits are ours
+            return _decode(data, short_side)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
+    except Pillow.UnidentifiedImageError:
+        raise ImageError(f"{name}: not a photo in one of {', '.join(FORMATS)}") from None
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{name}: damaged or cut short ({error})") from None
+
+
+def _decode(data: bytes, short_side: int) -> Image:
+    if not data:
+        raise ImageError("the file is empty")
+    with Pillow.open(io.BytesIO(data), formats=FORMATS) as opened:
+        _check_header(opened.size)
+        if short_side and opened.format in ("JPEG", "MPO"):
+            scale = short_side / min(opened.size)
+            opened.draft(None, tuple(max(1, round(side * scale)) for side in opened.size))
+        opened.load()
+        return np.asarray(_rgb(_upright(opened)))
+
+
+def _check_header(size: tuple[int, int]) -> None:
+    width, height = size
+    if max(size) > MAX_SIDE:
+        raise ImageError(f"{width} × {height} px; at most {MAX_SIDE} px a side")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{width} × {height} px; at most {MAX_PIXELS // 10**6} megapixels"
+        )
+
+
+def _upright(picture: Pillow.Image) -> Pillow.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except _DECODE_ERRORS:  # broken metadata is no reason to lose the photo
+        return picture
+
+
+def _rgb(picture: Pillow.Image) -> Pillow.Image:
+    if picture.mode.startswith("I") or picture.mode == "F":  # 16-bit grey; convert() would clip
+        grey = np.asarray(picture).astype(np.float64)
+        return Pillow.fromarray((grey / 257.0 + 0.5).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Pillow.new("RGBA", picture.size, "white")
+        return Pillow.alpha_composite(white, picture).convert("RGB")
+    return picture.convert("RGB")

@@ -1,0 +1,78 @@
+"""Flat frozen dataclasses of options ⇄ JSON; an unknown key is an error with a suggestion."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from .errors import OptionError
+
+Options = TypeVar("Options")
+
+
+def from_json(cls: type[Options], values: Mapping[str, Any]) -> Options:
+    """Build the dataclass `cls` from a JSON object.
+
+    Raises OptionError for an unknown key (naming the nearest known one) and for a value
+    whose type does not fit the field.
+    """
+    hints = typing.get_type_hints(cls)
+    for key, value in values.items():
+        if key not in hints:
+            raise OptionError(unknown(key, hints, f"option of {cls.__name__}"))
+        if not _fits(value, hints[key]):
+            raise OptionError(
+                f"option {key!r} of {cls.__name__} is {value!r}; expected {_words(hints[key])}"
+            )
+    return cls(**{key: _as(value, hints[key]) for key, value in values.items()})
+
+
+def to_json(options: Any) -> dict[str, Any]:
+    """The dataclass as a JSON object, tuples as lists."""
+    values = dataclasses.asdict(options)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def unknown(given: str, known: typing.Iterable[str], what: str) -> str:
+    """"unknown …": a message that suggests the nearest known word, or lists them all."""
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(names)}"
+    return f"unknown {what}: {given!r}; {hint}"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if origin is tuple:
+        parts = typing.get_args(hint)
+        if not isinstance(value, list | tuple):
+            return False
+        parts = parts[:1] * len(value) if parts[1:] == (...,) else parts
+        return len(parts) == len(value) and all(map(_fits, value, parts))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is type(None):
+        return value is None
+    return isinstance(value, origin or hint)
+
+
+def _as(value: Any, hint: Any) -> Any:
+    if isinstance(value, list) and typing.get_origin(hint) is tuple:
+        return tuple(value)
+    return float(value) if hint is float else value
+
+
+def _words(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
+    return str(getattr(hint, "__name__", hint))

@@ -1,0 +1,72 @@
+"""An upright photo → what a network sees. Saved with the weights: the two travel together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from .errors import OptionError
+from .types import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How photos are resized and normalised, flat and JSON-able.
+
+    size: pixels of the long side ("keep") or of both sides ("squash").
+    fit: "keep" holds the aspect ratio, both sides rounded to a multiple of `multiple`;
+      "squash" makes squares, for networks that were trained so.
+    mean, std: per channel, on values scaled to 0–1.
+    """
+
+    size: int = 256
+    fit: Literal["keep", "squash"] = "keep"
+    multiple: int = 32
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 4096:
+            raise OptionError(f"size {self.size} given; expected 16 to 4096 pixels")
+        if not 1 <= self.multiple <= self.size:
+            raise OptionError(f"multiple {self.multiple} given; expected 1 to size {self.size}")
+        if min(self.std) <= 0:
+            raise OptionError(f"std {self.std} given; expected numbers above 0")
+
+    @property
+    def short_side(self) -> int:
+        """Decode at least this short side: enough for "squash", and for "keep" of any shape."""
+        return self.size
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) that a photo of this height and width is resized to."""
+        if self.fit == "squash":
+            return self.size, self.size
+        scale = self.size / max(height, width)
+        return self._rounded(height * scale), self._rounded(width * scale)
+
+    def _rounded(self, side: float) -> int:
+        return max(self.multiple, round(side / self.multiple) * self.multiple)
+
+    def resize(self, image: Image) -> Image:
+        """(H, W, 3) uint8 → (h, w, 3) uint8, bilinear with antialiasing."""
+        height, width = self.target(*image.shape[:2])
+        if image.shape[:2] == (height, width):
+            return image
+        picture = Pillow.fromarray(image)
+        return np.asarray(picture.resize((width, height), Pillow.Resampling.BILINEAR))
+
+    def __call__(self, image: Image) -> NDArray[np.float32]:
+        """(H, W, 3) uint8 RGB → (3, h, w) float32, resized and normalised."""
+        return self.normalise(self.resize(image))
+
+    def normalise(self, image: Image) -> NDArray[np.float32]:
+        """(h, w, 3) uint8 → (3, h, w) float32: (value / 255 − mean) / std."""
+        std = np.asarray(self.std, dtype=np.float32)
+        shift = np.asarray(self.mean, dtype=np.float32) / std
+        scaled = image.astype(np.float32) * (1 / (255 * std)) - shift
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1))
