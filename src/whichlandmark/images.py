@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
 from .types import Image
@@ -70,7 +71,7 @@ def read_image(source: str | Path | bytes, *, short_side: int = 0, name: str = "
             return _decode(data, short_side)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
-    except Pillow.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"{name}: not a photo in one of {', '.join(FORMATS)}") from None
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short ({error})") from None
@@ -83,7 +84,8 @@ def _decode(data: bytes, short_side: int) -> Image:
         _check_header(opened.size)
         if short_side and opened.format in ("JPEG", "MPO"):
             scale = short_side / min(opened.size)
-            opened.draft(None, tuple(max(1, round(side * scale)) for side in opened.size))
+            width, height = opened.size
+            opened.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
         opened.load()
         return np.asarray(_rgb(_upright(opened)))
 
@@ -93,9 +95,7 @@ def _check_header(size: tuple[int, int]) -> None:
     if max(size) > MAX_SIDE:
         raise ImageError(f"{width} × {height} px; at most {MAX_SIDE} px a side")
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{width} × {height} px; at most {MAX_PIXELS // 10**6} megapixels"
-        )
+        raise ImageError(f"{width} × {height} px; at most {MAX_PIXELS // 10**6} megapixels")
 
 
 def _upright(picture: Pillow.Image) -> Pillow.Image:

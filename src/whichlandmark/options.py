@@ -38,7 +38,7 @@ def to_json(options: Any) -> dict[str, Any]:
 
 
 def unknown(given: str, known: typing.Iterable[str], what: str) -> str:
-    """"unknown …": a message that suggests the nearest known word, or lists them all."""
+    """ "unknown …": a message that suggests the nearest known word, or lists them all."""
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""Vectors with their photos: SQLite is the truth, what is searched is derived from it."""

@@ -1,0 +1,48 @@
+"""What is searched: the gallery's arrays in memory, landmarks apart from the bank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..search import nearest
+from ..types import Neighbours, Vectors
+from .store import GalleryTable
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryIndex:
+    """Landmark photos (G rows) and the distractor bank (M rows), in gallery order.
+
+    names: (C,) landmark names, sorted; codes: (G,) int64 into names; ids, paths: (G,);
+    vectors: (G, D) float16; bank_ids (M,), bank: (M, D) float16.
+    """
+
+    names: NDArray[np.object_]
+    codes: NDArray[np.int64]
+    ids: NDArray[np.object_]
+    paths: NDArray[np.object_]
+    vectors: NDArray[np.float16]
+    bank_ids: NDArray[np.object_]
+    bank: NDArray[np.float16]
+
+    @classmethod
+    def of(cls, table: GalleryTable) -> GalleryIndex:
+        """Split a gallery's table into landmark photos and distractors."""
+        landmark = table.landmarks != ""
+        names, codes = np.unique(table.landmarks[landmark], return_inverse=True)
+        return cls(
+            names.astype(object), codes.astype(np.int64),
+            table.ids[landmark], table.paths[landmark], table.vectors[landmark],
+            table.ids[~landmark], table.vectors[~landmark],
+        )  # fmt: skip
+
+    def nearest(self, queries: Vectors, k: int) -> Neighbours:
+        """The k landmark photos of highest cosine: (Q, D) → rows into this index."""
+        return nearest(queries, self.vectors, k)
+
+    def nearest_distractors(self, queries: Vectors, k: int) -> Neighbours:
+        """The k distractors of highest cosine: (Q, D) → rows into the bank."""
+        return nearest(queries, self.bank, k)

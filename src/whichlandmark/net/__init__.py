@@ -1,0 +1,1 @@
+"""The network side: torch lives here and in training.py, nowhere else."""
