@@ -1,0 +1,70 @@
+"""Which landmark is in this photo, or none?
+
+    import whichlandmark as wl
+
+    photos = wl.read_folder("paris/")                        # paris/<landmark>/*.jpg
+    train, test = photos.split(test=0.25, seed=0)
+    embedder = wl.train(train, wl.TrainConfig(epochs=4))
+    recognizer = wl.build(embedder, train, distractors=wl.read_folder("streets/", labelled=False))
+    prediction = recognizer("holiday.jpg")
+
+Names are opened when they are first used: importing this package loads neither torch nor
+OpenCV nor FAISS.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data.folders import read_folder as read_folder
+    from .data.table import read_photos as read_photos
+    from .data.table import write_photos as write_photos
+    from .errors import WhichLandmarkError as WhichLandmarkError
+    from .evaluation import Scores as Scores
+    from .evaluation import evaluate as evaluate
+    from .loading import load_embedder as load_embedder
+    from .recognition import Recognizer as Recognizer
+    from .recognition import build as build
+    from .recognition import load as load
+    from .scoring import Rules as Rules
+    from .training import TrainConfig as TrainConfig
+    from .training import train as train
+    from .types import Photos as Photos
+    from .types import Prediction as Prediction
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Photos": "types",
+    "Prediction": "types",
+    "Recognizer": "recognition",
+    "Rules": "scoring",
+    "Scores": "evaluation",
+    "TrainConfig": "training",
+    "WhichLandmarkError": "errors",
+    "build": "recognition",
+    "evaluate": "evaluation",
+    "load": "recognition",
+    "load_embedder": "loading",
+    "read_folder": "data.folders",
+    "read_photos": "data.table",
+    "train": "training",
+    "write_photos": "data.table",
+}
+__all__ = ["Photos", "Prediction", "Recognizer", "Rules", "Scores", "TrainConfig",
+           "WhichLandmarkError", "build", "evaluate", "load", "load_embedder", "read_folder",
+           "read_photos", "train", "write_photos"]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'whichlandmark' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value  # also over a module of the same name
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

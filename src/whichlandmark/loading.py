@@ -51,7 +51,7 @@ def load_embedder(source: str | Path, *, device: str = "auto") -> Embedder:
 
         return SiftEmbedder.load(folder)
     if kind == "timm":
-        _require_torch()
+        require_torch()
         from .net.embedder import NetEmbedder
 
         return NetEmbedder.load(folder, device=device)
@@ -65,7 +65,7 @@ def pretrained(source: str, options: PretrainedOptions, *, device: str = "auto")
     """
     if not source.startswith(PREFIX):
         raise OptionError(f"{source!r} given; expected timm:NAME, such as timm:resnet50")
-    _require_torch()
+    require_torch()
     from .net.embedder import NetEmbedder
     from .net.network import Architecture, pretrained_network
 
@@ -102,7 +102,8 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
+    """Raises OptionError with the install command when torch or timm is missing."""
     try:
         import timm
         import torch

@@ -67,7 +67,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _as(value: Any, hint: Any) -> Any:
-    if isinstance(value, list) and typing.get_origin(hint) is tuple:
+    parts = (hint, *typing.get_args(hint))
+    if isinstance(value, list) and any(typing.get_origin(part) is tuple for part in parts):
         return tuple(value)
     return float(value) if hint is float else value
 

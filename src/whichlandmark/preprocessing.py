@@ -39,8 +39,11 @@ class Preprocessing:
 
     @property
     def short_side(self) -> int:
-        """Decode at least this short side: enough for "squash", and for "keep" of any shape."""
-        return self.size
+        """Decode at least this short side: enough for "squash", and for "keep" of any shape.
+
+        The margin lets the resize, not the JPEG decoder's steps of two, set the sharpness.
+        """
+        return self.size * 3 // 2
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) that a photo of this height and width is resized to."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from .search import nearest
 from .types import Neighbours, Vectors
 
 Score = Literal["cosine", "query_penalty", "gallery_penalty", "both_penalties"]
+SCORES: tuple[Score, ...] = get_args(Score)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,10 @@ class Rules:
             raise OptionError(f"known_share {self.known_share} given; expected between 0 and 1")
         if min(self.gallery_bank, self.votes, self.query_bank or 1) < 1:
             raise OptionError("gallery_bank, query_bank and votes must be at least 1")
+
+    def with_score(self, score: Score) -> Rules:
+        """The same rules with another score."""
+        return replace(self, score=score)
 
     @property
     def uses_gallery_penalty(self) -> bool:

@@ -114,7 +114,11 @@ def train(
                     report(state.epoch * len(batches) + state.step,
                            config.epochs * len(batches), log.status)  # fmt: skip
             vectors = run.embed(run.train)
-            row = {**run.validate(vectors), **_summary(state), "gem_p": float(run.net.pool.p)}
+            row = {
+                **run.validate(vectors),
+                **_summary(state),
+                "gem_p": float(run.net.pool.p.detach()),
+            }
             if row["gap_nearest_photo"] > log.best("gap_nearest_photo"):
                 NetEmbedder(run.net, run.preprocessing, device=config.device).save(run.out)
             log.epoch({**row, "seconds": time.monotonic() - started})

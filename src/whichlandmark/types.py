@@ -69,13 +69,18 @@ class Photos:
     def of(cls, photos: Iterable[Photo]) -> Photos:
         """Columns from single photos. Raises DataError when an id occurs twice."""
         rows = list(photos)
-        table = cls(
-            _column([p.id for p in rows]),
-            _column([str(p.path) for p in rows]),
-            _column([p.landmark or "" for p in rows]),
+        table = cls.of_columns(
+            [p.id for p in rows], [str(p.path) for p in rows], [p.landmark or "" for p in rows]
         )
         table.check_ids()
         return table
+
+    @classmethod
+    def of_columns(
+        cls, ids: Sequence[str], paths: Sequence[str], landmarks: Sequence[str]
+    ) -> Photos:
+        """Columns from sequences of equal length."""
+        return cls(_column(ids), _column(paths), _column(landmarks))
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""
@@ -167,7 +172,7 @@ class Prediction:
     matches: tuple[Match, ...]
 
 
-def _column(values: list[str]) -> NDArray[np.object_]:
+def _column(values: Sequence[str]) -> NDArray[np.object_]:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column

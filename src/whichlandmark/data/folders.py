@@ -1,0 +1,66 @@
+"""Photos in folders: <root>/<landmark>/*.jpg, or any folder of photos without landmarks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import DataError
+from ..images import SUFFIXES
+from ..types import Photo, Photos
+from .table import read_photos
+
+log = logging.getLogger("whichlandmark")
+
+
+def read_folder(root: str | Path, *, labelled: bool = True) -> Photos:
+    """Every photo below a folder, in sorted order.
+
+    labelled: the landmark is the name of the first folder below `root`; photos that lie
+      beside those folders are left out with a warning. Else no photo has a landmark.
+    id: "<root's name>/<path below root>", so that photos of two folders keep apart.
+    Hidden files and folders are skipped; symbolic links to folders are not followed.
+    Raises DataError when the folder or photos in the expected layout are missing.
+    """
+    root = Path(os.path.abspath(root))
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    found = list(_photos(root))
+    loose = [path for path in found if path.parent == root]
+    if labelled and loose and len(loose) < len(found):
+        log.warning("%d photos beside the landmark folders of %s are left out", len(loose), root)
+    used = [path for path in found if not (labelled and path.parent == root)]
+    if not used:
+        layout = "<landmark>/*.jpg" if labelled else "*.jpg"
+        raise DataError(
+            f"{root}: no photos there; expected {root}/{layout} (also .png, .webp, .gif, .avif)"
+        )
+    return Photos.of(_photo(path, root, labelled) for path in used)
+
+
+def _photos(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield Path(folder, name)
+
+
+def _photo(path: Path, root: Path, labelled: bool) -> Photo:
+    below = path.relative_to(root)
+    return Photo(
+        id=f"{root.name}/{below.as_posix()}",
+        path=path,
+        landmark=below.parts[0].strip() if labelled else None,
+    )
+
+
+def read_photos_or_folder(source: str | Path, *, labelled: bool = True) -> Photos:
+    """A photos.csv, or a folder of photos. Raises DataError when it is neither."""
+    if Path(source).is_dir():
+        return read_folder(source, labelled=labelled)
+    if not Path(source).exists():
+        raise DataError(f"{source}: no such file or folder")
+    return read_photos(source)

@@ -1,0 +1,157 @@
+"""The whole story on a drawn world: draw → clean → train → index → recognize → evaluate → report.
+
+Every stage is the function behind the command of the same name, and leaves its files in the
+demo's folder, so that a reader can go on from any of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .data.cleaning import Cleaning, clean, write_cleaning
+from .data.drawn import DrawnWorld, draw_world
+from .data.table import read_photos, write_photos
+from .embedders.histogram import HistogramEmbedder
+from .embedding import Progress
+from .evaluation import Evaluation, evaluate
+from .files import write_json
+from .predictions import write_predictions, write_submission
+from .recognition import Recognizer, build, load
+from .report import ReportOptions, write_report
+from .scoring import Rules
+from .types import Embedder, Photos
+
+# Small enough for two cores and a few minutes; docs/training.md has the settings for real photos.
+BACKBONE = {"backbone": "resnet10t", "options": {"channels": [32, 64, 128, 256]}}
+TRAINING = {
+    **BACKBONE, "dim": 128, "size": 128, "crop": 112, "least_area": 0.4, "epochs": 14,
+    "landmarks_per_batch": 12, "photos_per_landmark": 4, "subspaces": 4,
+    "optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-2,
+}  # fmt: skip
+
+Bars = Callable[[str], Progress]
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """The drawn tables after cleaning."""
+
+    train: Photos
+    bank: Photos
+    queries: Photos
+
+
+def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: Bars) -> None:
+    """Run every stage into `folder`, saying what each found; writes scores.json and report.html."""
+    from .training import TrainConfig, train
+
+    started = time.monotonic()
+    world = _draw_and_clean(folder, seed, say, progress)
+    config = TrainConfig(**TRAINING, seed=seed)  # type: ignore[arg-type]
+    random_gap, histogram_gap = _baselines(world, config, say)
+
+    say(f"train    {config.backbone} from random weights, {config.epochs} epochs")
+    embedder = train(world.train, config, out=folder / "embedder", report=progress("training"))
+    recognizer = _index(embedder, world, folder, say)
+    trained = evaluate(
+        recognizer, world.queries, also=("cosine", "query_penalty", "both_penalties"),
+        progress=progress("evaluating"),
+    )  # fmt: skip
+    gaps = trained.scores.gap_by_score
+    top1 = evaluate(recognizer.with_rules(Rules(score="cosine")), world.queries).scores.top1
+    scores = {
+        "gap_random": random_gap,
+        "gap_histogram": histogram_gap,
+        "gap_trained": gaps["cosine"],
+        "gap_seed_penalty": gaps["query_penalty"],
+        "gap_both_penalties": gaps["both_penalties"],
+        "top1_trained": top1,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    _write_results(folder, trained, scores)
+    _tell(folder, world, scores, trained, say)
+
+
+def _draw_and_clean(folder: Path, seed: int, say: Callable[[str], None], progress: Bars) -> World:
+    world = DrawnWorld(seed=seed)
+    data = folder / "world"
+    draw_world(data, world, progress=progress("drawing"))
+    photos, bank, queries = (
+        read_photos(data / f"{name}.csv") for name in ("photos", "distractors", "queries")
+    )
+    say(f"draw     {photos!r}; {len(bank)} distractors, {len(queries)} queries")
+    result = clean(photos, Cleaning(), progress=progress("cleaning"))
+    write_photos(folder / "clean.csv", result.kept)
+    write_cleaning(folder / "clean.cleaning.csv", result)
+    dropped = ", ".join(f"{count} {reason}" for reason, count in result.counts().items())
+    say(f"clean    {len(result.kept)} kept; {dropped}")
+    return World(result.kept, bank, queries)
+
+
+def _baselines(world: World, config: object, say: Callable[[str], None]) -> tuple[float, float]:
+    """GAP by cosine of the untrained network, and of colour histograms."""
+    from .net.embedder import NetEmbedder
+    from .training import TrainConfig, new_embedder
+
+    assert isinstance(config, TrainConfig)
+    untrained: NetEmbedder = new_embedder(config)
+    gaps = []
+    for name, embedder in (("random weights", untrained), ("histograms", HistogramEmbedder())):
+        recognizer = build(
+            embedder, world.train, distractors=world.bank, rules=Rules(score="cosine")
+        )
+        gaps.append(evaluate(recognizer, world.queries).scores.gap)
+        say(f"baseline GAP {gaps[-1]:.3f} with {name}")
+    return gaps[0], gaps[1]
+
+
+def _index(
+    embedder: Embedder, world: World, folder: Path, say: Callable[[str], None]
+) -> Recognizer:
+    recognizer = build(embedder, world.train, distractors=world.bank)
+    target = folder / "recognizer.wl"
+    if not (target / "gallery.sqlite").exists():
+        recognizer.save(target)
+    opened = load(target)
+    say(f"index    {len(opened.index.ids)} photos, {len(opened.index.bank)} distractors → {target}")
+    return opened
+
+
+def _write_results(folder: Path, trained: Evaluation, scores: dict[str, float]) -> None:
+    write_predictions(folder / "predictions.csv", trained.predictions)
+    write_submission(folder / "submission.csv", trained.predictions)
+    write_report(
+        trained.predictions, folder / "report.html",
+        ReportOptions(
+            title="Landmarks of a drawn world", protocol=trained.scores.protocol,
+        ),
+    )  # fmt: skip
+    write_json(folder / "scores.json", scores)
+
+
+def _tell(
+    folder: Path,
+    world: World,
+    scores: dict[str, float],
+    trained: Evaluation,
+    say: Callable[[str], None],
+) -> None:
+    found = trained.scores
+    say(
+        f"evaluate {found.queries} queries: {found.known} of known landmarks, {found.unknown} of "
+        f"unknown ones, {found.no_landmark} without a landmark; {found.accuracy:.1%} answered rightly"
+    )
+    for name, value in scores.items():
+        say(f"  {name:<22} {value:.3f}" if name != "seconds" else f"  {name:<22} {value:.0f}")
+    recognizer = load(folder / "recognizer.wl")
+    for row in (0, len(world.queries) // 2, len(world.queries) - 1):
+        photo = world.queries[row]
+        answer = recognizer(photo.path)
+        say(
+            f"recognize {photo.path.name} (shows {photo.landmark or 'no landmark'}): "
+            f"{answer.landmark or answer.decision}, confidence {answer.confidence:.2f}"
+        )
+    say(f"report   {folder / 'report.html'}")

@@ -1,0 +1,90 @@
+"""Photos → a recognizer folder on disk, resumable: what is embedded already stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .embedding import Failure, Progress, fill_gallery, merged
+from .errors import GalleryError, ImageError
+from .gallery.store import Gallery
+from .images import read_image
+from .loading import load_embedder
+from .recognition import Recognizer, read_settings, require_photos
+from .scoring import Rules
+from .types import Embedder, Image, Photos
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What an index run left: numbers to print, and the photos that failed."""
+
+    counts: dict[str, int | str]
+    failures: list[Failure]
+
+
+def index_photos(
+    photos: Photos,
+    distractors: Photos | None,
+    folder: Path,
+    source: str,
+    *,
+    rules: Rules | None = None,
+    device: str = "auto",
+    progress: Callable[[str], Progress],
+) -> Indexed:
+    """Embed photos and distractors into `folder`; add to what is there.
+
+    source: an embedder folder, "timm:NAME", or "sift" (its vocabulary is fitted on these
+      photos, unless the folder holds one already).
+    Raises GalleryError, before anything is written, when the folder was made by another
+    embedder; DataError when no photo could be read.
+    """
+    table = merged(photos, distractors)
+    if source == "sift":
+        embedder = _sift(table, folder, progress("fitting"))
+    else:
+        embedder = load_embedder(source, device=device)
+    path = folder / "gallery.sqlite"
+    with Gallery.open(path) if path.exists() else _new(embedder, folder) as gallery:
+        gallery.require(embedder.id)
+        failures = fill_gallery(embedder, table, gallery, progress=progress("indexing"))
+        require_photos(gallery, failures)
+        recognizer = Recognizer(embedder, gallery, rules or read_settings(folder)[0])
+        recognizer.save_settings(folder)
+        index = recognizer.index
+        counts: dict[str, int | str] = {
+            "photos": len(index.ids), "landmarks": len(index.names),
+            "distractors": len(index.bank), "failed": len(failures),
+            "not in this table": gallery.count() - len(table) + len(failures),
+            "embedder": embedder.id, "score": recognizer.rules.score,
+        }  # fmt: skip
+    return Indexed(counts, failures)
+
+
+def _new(embedder: Embedder, folder: Path) -> Gallery:
+    """The embedder goes first: a folder with a gallery always has what made it."""
+    embedder.save(folder / "embedder")
+    return Gallery.create(folder / "gallery.sqlite", embedder.id, embedder.dim)
+
+
+def _sift(table: Photos, folder: Path, progress: Progress) -> Embedder:
+    if (folder / "embedder" / "embedder.json").exists():
+        embedder = load_embedder(folder / "embedder")
+        if embedder.name != "sift":
+            raise GalleryError(f"{folder}: made by embedder {embedder.name!r}, not by sift")
+        return embedder
+    from .embedders.sift import SiftEmbedder, SiftOptions
+
+    options = SiftOptions()
+    return SiftEmbedder.fit(_readable(table, options.size, progress), options)
+
+
+def _readable(photos: Photos, size: int, progress: Progress) -> Iterator[Image]:
+    """The photos that can be decoded, one at a time; the others are listed when indexed."""
+    for row, path in enumerate(photos.paths):
+        with suppress(ImageError):
+            yield read_image(path, short_side=size)
+        progress(row + 1, len(photos))
