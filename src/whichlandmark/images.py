@@ -29,8 +29,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
 
 # What Pillow raises on files that are cut short, corrupt or hostile.
 _DECODE_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError,
-                  IndexError, KeyError, TypeError, ZeroDivisionError, RuntimeError,
-                  Pillow.DecompressionBombError)  # fmt: skip
+                  IndexError, KeyError, TypeError, ZeroDivisionError, RuntimeError)  # fmt: skip
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -71,6 +70,8 @@ def read_image(source: str | Path | bytes, *, short_side: int = 0, name: str = "
             return _decode(data, short_side)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
+    except Pillow.DecompressionBombError:  # Pillow's own limit is above ours, and comes first
+        raise ImageError(f"{name}: over {MAX_PIXELS // 10**6} megapixels") from None
     except UnidentifiedImageError:
         raise ImageError(f"{name}: not a photo in one of {', '.join(FORMATS)}") from None
     except _DECODE_ERRORS as error:

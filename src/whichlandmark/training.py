@@ -128,6 +128,12 @@ def train(
     return NetEmbedder.load(run.out, device=config.device)
 
 
+def new_embedder(config: TrainConfig) -> NetEmbedder:
+    """The embedder that training starts from: what it gains is measured against this."""
+    preprocessing = Preprocessing(size=config.size, mean=config.mean, std=config.std)
+    return NetEmbedder(_network(config), preprocessing, device=config.device)
+
+
 class _Run:
     """The parts of one run: tables, network, optimizer. What changes is in `RunState`."""
 
@@ -135,10 +141,10 @@ class _Run:
         self.config, self.out, self.folder = config, out, out / "training"
         self.photos = _labelled(photos)
         self.device = pick_device(config.device)
-        self.net = _network(config).to(self.device)
+        self.embedder = new_embedder(config)
+        self.preprocessing = self.embedder.preprocessing
+        self.net = self.embedder.net.to(self.device)
         self.optimizer = _optimizer(self.net, config)
-        self.preprocessing = Preprocessing(size=config.size, mean=config.mean, std=config.std)
-        self.embedder = NetEmbedder(self.net, self.preprocessing, device=config.device)
         results = {k: v for k, v in to_json(config).items() if k not in ("workers", "device")}
         self.made_for = {**results, "photos": _table_hash(self.photos)}
 

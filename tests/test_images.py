@@ -1,0 +1,172 @@
+"""Decoding: formats, orientation, colour modes, limits; damaged and hostile files."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from PIL import features
+
+from whichlandmark import images
+from whichlandmark.errors import ImageError
+from whichlandmark.images import read_image
+
+
+def encoded(picture: Pillow.Image, form: str, **options: object) -> bytes:
+    data = io.BytesIO()
+    picture.save(data, form, **options)
+    return data.getvalue()
+
+
+def gradient(width: int = 64, height: int = 48) -> Pillow.Image:
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Pillow.fromarray(np.stack([x, y, 255 - x], axis=2).astype(np.uint8))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
+def test_formats(form: str) -> None:
+    if form == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    image = read_image(encoded(gradient(), form))
+    assert image.shape == (48, 64, 3)
+    assert image.dtype == np.uint8
+    assert np.abs(image.astype(int) - np.asarray(gradient())).mean() < 12
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP"])
+def test_first_frame_of_an_animation(form: str) -> None:
+    frames = [Pillow.new("RGB", (20, 10), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=50)
+    assert read_image(data)[5, 5].tolist() == pytest.approx([255, 0, 0], abs=5)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int) -> None:
+    """A photo stored turned comes out as the camera held it: bright corner at the top left."""
+    upright = np.zeros((20, 30, 3), np.uint8)
+    upright[:8, :8] = 255
+    stored = {
+        1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud,
+        5: lambda a: a.transpose(1, 0, 2), 6: np.rot90,
+        7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: lambda a: np.rot90(a, -1),
+    }[orientation](upright)  # fmt: skip
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Pillow.fromarray(np.ascontiguousarray(stored)), "JPEG", exif=exif, quality=95)
+    image = read_image(data)
+    assert image.shape == (20, 30, 3)
+    assert image[:6, :6].min() > 200
+    assert image[12:].max() < 60
+
+
+def test_colour_modes_become_rgb() -> None:
+    grey = gradient().convert("L")
+    assert read_image(encoded(grey, "PNG")).shape == (48, 64, 3)
+    assert read_image(encoded(grey.convert("1"), "PNG")).max() == 255
+    cmyk = read_image(encoded(gradient().convert("CMYK"), "JPEG", quality=95))
+    assert np.abs(cmyk.astype(int) - np.asarray(gradient())).mean() < 6
+    palette = read_image(encoded(gradient().quantize(64), "PNG"))
+    assert np.abs(palette.astype(int) - np.asarray(gradient())).mean() < 12
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    deep = np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)
+    image = read_image(encoded(Pillow.fromarray(deep), "PNG"))
+    assert np.abs(image[..., 0].astype(float) - deep / 257).max() <= 1
+
+
+def test_transparency_lies_on_white() -> None:
+    picture = Pillow.new("RGBA", (10, 10), (255, 0, 0, 0))
+    picture.paste((0, 0, 255, 255), (0, 0, 5, 10))
+    image = read_image(encoded(picture, "PNG"))
+    assert image[5, 8].tolist() == [255, 255, 255]
+    assert image[5, 2].tolist() == [0, 0, 255]
+    half = Pillow.new("LA", (4, 4), (0, 128))
+    assert read_image(encoded(half, "PNG"))[0, 0, 0] == pytest.approx(127, abs=1)
+    keyed = Pillow.new("P", (4, 4), 0)
+    keyed.putpalette([0, 255, 0] + [0] * 765)
+    assert read_image(encoded(keyed, "PNG", transparency=0))[0, 0].tolist() == [255, 255, 255]
+
+
+def test_jpegs_are_decoded_near_the_wanted_size_and_never_squashed() -> None:
+    data = encoded(gradient(1600, 800), "JPEG")
+    small = read_image(data, short_side=150)
+    assert min(small.shape[:2]) >= 150
+    assert small.shape[0] < 400
+    assert small.shape[1] / small.shape[0] == pytest.approx(2.0)
+    assert read_image(data, short_side=799).shape == (800, 1600, 3)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size but holds no pixels: only the header can refuse it."""
+    body = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + body
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
+        + struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 0) + b"IDAT"
+        + struct.pack(">I", zlib.crc32(b"IDAT"))
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "reason"),
+    [(20_001, 10, "20000 px a side"), (8_000, 7_000, "50 megapixels"),
+     (19_000, 19_000, "50 megapixels")],
+)  # fmt: skip
+def test_limits_come_from_the_header(width: int, height: int, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        read_image(png_header(width, height), name="big.png")
+
+
+def test_file_size_limit(tmp_path: Path) -> None:
+    path = tmp_path / "huge.jpg"
+    path.write_bytes(b"\0" * (images.MAX_BYTES + 1))
+    with pytest.raises(ImageError, match=r"huge\.jpg: larger than 20 MB"):
+        read_image(path)
+
+
+def test_damaged_and_foreign_files_name_themselves(tmp_path: Path) -> None:
+    whole = encoded(gradient(), "JPEG")
+    cases = {
+        "cut.jpg": (whole[: len(whole) // 2], "damaged or cut short"),
+        "cut.png": (encoded(gradient(), "PNG")[:90], "damaged or cut short"),
+        "text.jpg": (b"hello, I am a text", "not a photo"),
+        "empty.jpg": (b"", "empty"),
+        "scan.tif": (encoded(gradient(), "TIFF"), "not a photo"),
+        "page.bmp": (encoded(gradient(), "BMP"), "not a photo"),
+    }
+    for name, (data, reason) in cases.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ImageError, match=reason) as caught:
+            read_image(tmp_path / name)
+        assert name in str(caught.value)
+    with pytest.raises(ImageError, match=r"gone\.jpg: no such file"):
+        read_image(tmp_path / "gone.jpg")
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(tmp_path)
+
+
+def test_random_damage_never_escapes_as_another_error() -> None:
+    """Thousands of files a byte or more away from valid: a picture, or an ImageError."""
+    rng = np.random.default_rng(0)
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    originals = [encoded(gradient(), "JPEG", exif=exif), encoded(gradient(), "PNG"),
+                 encoded(gradient(), "WEBP"), encoded(gradient(), "GIF")]  # fmt: skip
+    outcomes = {"picture": 0, "error": 0}
+    for original in originals:
+        for _ in range(300):
+            data = bytearray(original)
+            for place in rng.integers(0, len(data), rng.integers(1, 12)):
+                data[place] = rng.integers(0, 256)
+            try:
+                assert read_image(bytes(data)).ndim == 3
+                outcomes["picture"] += 1
+            except ImageError:
+                outcomes["error"] += 1
+    assert min(outcomes.values()) > 50, outcomes

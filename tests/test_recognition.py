@@ -1,0 +1,154 @@
+"""Photo in, answer out: building, saving, opening, deciding, and calibration without leaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import photos_of, picture
+from whichlandmark import self_test
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.embedding import fill_gallery, merged
+from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.recognition import Recognizer, build, read_settings
+from whichlandmark.scoring import Rules
+
+
+@pytest.fixture
+def recognizer(colour_world: Path) -> Recognizer:
+    bank = photos_of(colour_world / "bank", landmarks=False)
+    return build(HistogramEmbedder(), photos_of(colour_world / "gallery"), distractors=bank)
+
+
+def test_answers_a_landmark_with_its_evidence(recognizer: Recognizer) -> None:
+    answer = recognizer(picture(2, 99))
+    assert (answer.landmark, answer.guess, answer.decision) == ("place 2", "place 2", "landmark")
+    assert answer.confidence > 0.5
+    assert [match.landmark for match in answer.matches[:3]] == ["place 2"] * 3
+    assert 0 < answer.matches[0].similarity <= 1.001
+
+
+def test_says_no_but_still_guesses(recognizer: Recognizer) -> None:
+    answer = recognizer(picture(777, 1))
+    assert answer.landmark is None
+    assert answer.decision != "landmark"
+    assert answer.guess is not None
+    assert answer.confidence < 0.5
+
+
+def test_paths_bytes_and_arrays_are_the_same_question(
+    recognizer: Recognizer, colour_world: Path
+) -> None:
+    path = colour_world / "asked" / "1-0.jpg"
+    assert recognizer(path) == recognizer(path.read_bytes()) == recognizer(str(path))
+    with pytest.raises(ImageError, match=r"gone\.jpg"):
+        recognizer(colour_world / "gone.jpg")
+
+
+def test_opened_again_it_answers_the_same(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import whichlandmark.recognition as recognition
+
+    recognizer.save(tmp_path / "r.wl")
+    monkeypatch.setattr(recognition, "load_embedder", lambda *a, **k: HistogramEmbedder())
+    opened = recognition.load(tmp_path / "r.wl")
+    assert opened(picture(1, 70)) == recognizer(picture(1, 70))
+    assert opened.rules == recognizer.rules
+    with pytest.raises(OptionError, match="holds a gallery already"):
+        recognizer.save(tmp_path / "r.wl")
+
+
+def test_rules_can_be_changed_without_embedding(recognizer: Recognizer) -> None:
+    other = recognizer.with_rules(Rules(score="cosine"))
+    assert other(picture(1, 70)).score == pytest.approx(
+        other(picture(1, 70)).matches[0].similarity, abs=1e-6
+    )
+    assert other.calibration != recognizer.calibration
+
+
+def test_another_embedder_is_refused(recognizer: Recognizer) -> None:
+    with pytest.raises(GalleryError, match="made by embedder 'histogram-6'"):
+        Recognizer(HistogramEmbedder(4), recognizer.gallery)
+
+
+def test_damaged_settings(recognizer: Recognizer, tmp_path: Path) -> None:
+    recognizer.save(tmp_path / "r.wl")
+    path = tmp_path / "r.wl" / "recognizer.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "rules": {"scor": "cosine"}}))
+    with pytest.raises(OptionError, match="did you mean 'score'"):
+        read_settings(tmp_path / "r.wl")
+    path.write_text("{}")
+    with pytest.raises(GalleryError, match=r"damaged recognizer\.json"):
+        read_settings(tmp_path / "r.wl")
+    path.write_text("not json")
+    with pytest.raises(DataError, match="not readable as JSON"):
+        read_settings(tmp_path / "r.wl")
+
+
+def test_filling_again_embeds_nothing_and_relabels(colour_world: Path) -> None:
+    photos = photos_of(colour_world / "gallery")
+    calls: list[int] = []
+
+    class Counting(HistogramEmbedder):
+        def __call__(self, images):  # type: ignore[no-untyped-def]
+            calls.append(len(images))
+            return super().__call__(images)
+
+    embedder = Counting()
+    with Gallery.create(None, embedder.id, embedder.dim) as gallery:
+        fill_gallery(embedder, photos, gallery)
+        assert sum(calls) == 24
+        photos.landmarks[:6] = "renamed"
+        fill_gallery(embedder, photos, gallery)
+        assert sum(calls) == 24
+        assert set(gallery.table().landmarks[:6]) == {"renamed"}
+        Path(photos.paths[0]).write_bytes(Path(photos.paths[7]).read_bytes() + b"\0")
+        fill_gallery(embedder, photos, gallery)
+        assert sum(calls) == 25
+
+
+def test_bad_photos_are_listed_and_the_rest_goes_on(colour_world: Path) -> None:
+    (colour_world / "gallery" / "place 1" / "2.jpg").write_bytes(b"broken")
+    photos, embedder = photos_of(colour_world / "gallery"), HistogramEmbedder()
+    with Gallery.create(None, embedder.id, embedder.dim) as gallery:
+        failures = fill_gallery(embedder, photos, gallery)
+        assert [f.id for f in failures] == ["gallery/place 1/2.jpg"]
+        assert gallery.count() == 23
+    photos.paths[:] = "/nowhere.jpg"
+    with pytest.raises(DataError, match="no photo could be indexed"):
+        build(embedder, photos)
+
+
+def test_photos_without_a_landmark_belong_to_the_bank(colour_world: Path) -> None:
+    bank = photos_of(colour_world / "bank", landmarks=False)
+    with pytest.raises(OptionError, match="10 of the 10 photos"):
+        merged(bank, None)
+    photos = photos_of(colour_world / "gallery")
+    with pytest.raises(DataError, match="occurs twice"):
+        merged(photos, photos)
+
+
+def test_self_test_never_lets_a_photo_answer_itself(recognizer: Recognizer) -> None:
+    """Twins under two names: were a photo its own neighbour, every answer would be right."""
+    index = recognizer.index
+    rng = np.random.default_rng(0)
+    rng.shuffle(index.codes)  # labels that mean nothing
+    _, right = self_test._landmark_questions(index, Rules(score="cosine"), rng)
+    assert right.mean() < 0.6
+    _, unknown = self_test._landmark_questions(
+        index, Rules(score="cosine"), rng, hide_landmark=True
+    )
+    assert not unknown.any()
+
+
+def test_the_share_of_known_questions_moves_the_confidence(recognizer: Recognizer) -> None:
+    image = picture(777, 1)
+    rare = recognizer.with_rules(Rules(known_share=0.02))(image).confidence
+    common = recognizer.with_rules(Rules(known_share=0.9))(image).confidence
+    assert rare < common

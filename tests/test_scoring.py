@@ -1,0 +1,130 @@
+"""Scores against formulas written out in loops, on vectors drawn at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from whichlandmark.errors import OptionError
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.gallery.store import GalleryTable
+from whichlandmark.options import from_json, to_json
+from whichlandmark.reranking import bank_likeness, vote
+from whichlandmark.scoring import SCORES, Rules, Scorer
+
+
+def unit(rng: np.random.Generator, rows: int, dim: int = 6) -> np.ndarray:
+    made = rng.normal(size=(rows, dim)) + 0.4  # leaning one way: cosines of all signs, mostly > 0
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+def column(values: list[str]) -> np.ndarray:
+    return np.array(values, dtype=object)
+
+
+def index_of(landmarks: list[str], vectors: np.ndarray) -> GalleryIndex:
+    ids = [f"p{i}" for i in range(len(landmarks))]
+    return GalleryIndex.of(
+        GalleryTable(
+            column(ids), column(ids), column(landmarks), column(ids), vectors.astype(np.float16)
+        )
+    )
+
+
+@pytest.fixture
+def index() -> GalleryIndex:
+    landmarks = [f"l{i % 7}" for i in range(30)] + [""] * 15
+    return index_of(landmarks, unit(np.random.default_rng(1), 45))
+
+
+def slow_score(index: GalleryIndex, q: np.ndarray, score: str) -> tuple[str, float]:
+    """The formulas of the sources, one photo at a time."""
+    gallery, bank = index.vectors.astype(np.float64), index.bank.astype(np.float64)
+    cos = [float(v @ q) for v in gallery]
+    to_bank = sorted((float(n @ q) for n in bank), reverse=True)
+    penalty = 0.0
+    if score == "query_penalty":
+        penalty = sum(to_bank[:5]) / 5
+    if score == "both_penalties":
+        penalty = sum(to_bank[:10]) / 10
+    if score in ("cosine", "query_penalty"):
+        best = max(range(len(cos)), key=lambda j: cos[j])
+        return index.names[index.codes[best]], cos[best] - penalty
+    likeness = [sum(sorted((float(n @ v) for n in bank), reverse=True)[:5]) / 5 for v in gallery]
+    ranked = sorted(range(len(cos)), key=lambda j: likeness[j] - cos[j])[:3]
+    sums: dict[str, float] = {}
+    for j in ranked:
+        name = index.names[index.codes[j]]
+        sums[name] = sums.get(name, 0.0) + max(cos[j], 0) - likeness[j]
+    best_name = max(sums, key=lambda name: sums[name])
+    return best_name, sums[best_name] - penalty
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_every_score_equals_its_formula(index: GalleryIndex, score: str) -> None:
+    queries = unit(np.random.default_rng(2), 25)
+    answers = Scorer(index, Rules(score=score))(queries)
+    for row, query in enumerate(queries.astype(np.float64)):
+        name, value = slow_score(index, query, score)
+        assert index.names[answers.codes[row]] == name
+        assert answers.scores[row] == pytest.approx(value, abs=1e-4)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_neighbours_carry_plain_cosines(index: GalleryIndex, score: str) -> None:
+    queries = unit(np.random.default_rng(3), 8)
+    found = Scorer(index, Rules(score=score))(queries, depth=6).neighbours
+    for row in range(8):
+        for j, similarity in zip(found.rows[row], found.similarity[row], strict=True):
+            expected = float(index.vectors[j].astype(np.float32) @ queries[row])
+            assert similarity == pytest.approx(expected, abs=1e-5)
+
+
+def test_hidden_photos_are_never_seen(index: GalleryIndex) -> None:
+    queries = index.vectors[:12].astype(np.float32)
+    hidden = index.codes[:12][:, None] == index.codes[None, :]
+    answers = Scorer(index, Rules())(queries, depth=5, hidden=hidden)
+    assert (answers.codes != index.codes[:12]).all()
+    for row in range(12):
+        assert not hidden[row][answers.neighbours.rows[row]].any()
+
+
+def test_without_a_bank_all_penalties_are_zero() -> None:
+    index = index_of(["a", "a", "b"], unit(np.random.default_rng(4), 3))
+    queries = unit(np.random.default_rng(5), 4)
+    plain = Scorer(index, Rules(score="cosine"))(queries)
+    seed = Scorer(index, Rules(score="query_penalty"))(queries)
+    assert (plain.scores == seed.scores).all()
+
+
+def test_an_empty_gallery_has_no_guess() -> None:
+    index = index_of(["", ""], unit(np.random.default_rng(6), 2))
+    answers = Scorer(index, Rules())(unit(np.random.default_rng(7), 3))
+    assert answers.codes.tolist() == [-1, -1, -1]
+
+
+def test_vote_by_hand() -> None:
+    codes = np.array([[4, 7, 7], [1, 2, 3]])
+    scores = np.array([[0.5, 0.3, 0.3], [0.2, 0.2, 0.1]], dtype=np.float32)
+    best = vote(codes, scores, 3)
+    assert best.codes.tolist() == [7, 1]  # 0.6 beats 0.5; equal sums: the nearer one
+    assert best.scores == pytest.approx([0.6, 0.2])
+    assert vote(codes, scores, 1).codes.tolist() == [4, 1]
+
+
+def test_bank_likeness_is_a_mean() -> None:
+    assert bank_likeness(np.array([[0.5, 0.1], [0.3, 0.2]], np.float32)) == pytest.approx(
+        [0.3, 0.25]
+    )
+    assert bank_likeness(np.empty((2, 0), np.float32)).tolist() == [0, 0]
+
+
+def test_rules_travel_as_json_and_refuse_nonsense() -> None:
+    rules = Rules(score="query_penalty", votes=5)
+    assert from_json(Rules, to_json(rules)) == rules
+    with pytest.raises(OptionError, match="did you mean 'votes'"):
+        from_json(Rules, {"vote": 3})
+    with pytest.raises(OptionError, match="doubt_above"):
+        Rules(doubt_above=0.9, answer_above=0.5)
+    with pytest.raises(OptionError, match="expected int"):
+        from_json(Rules, {"votes": "3"})
