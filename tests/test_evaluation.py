@@ -11,7 +11,7 @@ from conftest import photos_of
 from whichlandmark.data.table import read_photos
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError
-from whichlandmark.evaluation import evaluate
+from whichlandmark.evaluation import evaluate, examine
 from whichlandmark.metrics import gap
 from whichlandmark.recognition import Recognizer, build
 from whichlandmark.scoring import SCORES, Rules
@@ -25,7 +25,7 @@ def recognizer(colour_world: Path) -> Recognizer:
 
 
 def test_counts_and_scores(recognizer: Recognizer, colour_world: Path) -> None:
-    found = evaluate(recognizer, read_photos(colour_world / "queries.csv"), also=SCORES)
+    found = examine(recognizer, read_photos(colour_world / "queries.csv"), also=SCORES)
     scores, rows = found.scores, found.predictions
     assert (scores.queries, scores.known, scores.unknown, scores.no_landmark) == (18, 12, 2, 4)
     assert scores.top1 == 1.0
@@ -42,9 +42,9 @@ def test_each_score_alone_equals_its_place_beside_the_others(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
-    beside = evaluate(recognizer, queries, also=SCORES).scores.gap_by_score
+    beside = examine(recognizer, queries, also=SCORES).scores.gap_by_score
     for score in SCORES:
-        alone = evaluate(recognizer.with_rules(Rules(score=score)), queries).scores
+        alone = evaluate(recognizer.with_rules(Rules(score=score)), queries)
         assert alone.gap == pytest.approx(beside[score])
 
 
@@ -58,7 +58,7 @@ def test_photos_of_the_gallery_and_the_bank_are_left_out(
     rows = [*read_photos(colour_world / "queries.csv"),
             Photo("copy", asked / "copy.jpg", "place 0"), Photo("bank", asked / "bank.jpg", None),
             Photo("gallery/place 1/1.jpg", asked / "1-1.jpg", "place 1")]  # fmt: skip
-    found = evaluate(recognizer, Photos.of(rows))
+    found = examine(recognizer, Photos.of(rows))
     assert found.leaked == ["copy", "bank", "gallery/place 1/1.jpg"]
     assert found.scores.leaked == 3
     assert found.scores.queries == 18
@@ -68,9 +68,9 @@ def test_photos_of_the_gallery_and_the_bank_are_left_out(
 def test_an_unreadable_query_counts_but_takes_no_rank(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
-    before = evaluate(recognizer, read_photos(colour_world / "queries.csv")).scores
+    before = examine(recognizer, read_photos(colour_world / "queries.csv")).scores
     (colour_world / "asked" / "2-1.jpg").write_bytes(b"broken")
-    found = evaluate(recognizer, read_photos(colour_world / "queries.csv"))
+    found = examine(recognizer, read_photos(colour_world / "queries.csv"))
     assert [f.id for f in found.failures] == ["q21"]
     assert found.scores.known == 12
     assert found.scores.gap == pytest.approx(before.gap * 11 / 12, abs=0.01)
@@ -83,4 +83,4 @@ def test_without_any_landmark_there_is_nothing_to_measure(
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
     with pytest.raises(DataError, match="at least one"):
-        evaluate(recognizer, queries.take(queries.landmarks == ""))
+        examine(recognizer, queries.take(queries.landmarks == ""))

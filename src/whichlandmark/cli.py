@@ -253,7 +253,7 @@ def evaluate(
     import dataclasses
 
     from .data.folders import read_photos_or_folder
-    from .evaluation import evaluate as evaluate_photos
+    from .evaluation import examine
     from .predictions import write_predictions, write_submission
     from .recognition import load
     from .scoring import SCORES
@@ -261,7 +261,7 @@ def evaluate(
     photos = read_photos_or_folder(source)
     opened = load(recognizer, rules=_rules(rules, score, recognizer), device=device)
     with console.progress() as progress:
-        evaluation = evaluate_photos(
+        evaluation = examine(
             opened, photos, also=SCORES if all_scores else (), progress=progress("evaluating")
         )
     write_predictions(out, evaluation.predictions)

@@ -16,7 +16,7 @@ from .data.drawn import DrawnWorld, draw_world
 from .data.table import read_photos, write_photos
 from .embedders.histogram import HistogramEmbedder
 from .embedding import Progress
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, evaluate, examine
 from .files import write_json
 from .predictions import write_predictions, write_submission
 from .recognition import Recognizer, build, load
@@ -56,12 +56,12 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: B
     say(f"train    {config.backbone} from random weights, {config.epochs} epochs")
     embedder = train(world.train, config, out=folder / "embedder", report=progress("training"))
     recognizer = _index(embedder, world, folder, say)
-    trained = evaluate(
+    trained = examine(
         recognizer, world.queries, also=("cosine", "query_penalty", "both_penalties"),
         progress=progress("evaluating"),
     )  # fmt: skip
     gaps = trained.scores.gap_by_score
-    top1 = evaluate(recognizer.with_rules(Rules(score="cosine")), world.queries).scores.top1
+    top1 = evaluate(recognizer.with_rules(Rules(score="cosine")), world.queries).top1
     scores = {
         "gap_random": random_gap,
         "gap_histogram": histogram_gap,
@@ -103,7 +103,7 @@ def _baselines(world: World, config: object, say: Callable[[str], None]) -> tupl
         recognizer = build(
             embedder, world.train, distractors=world.bank, rules=Rules(score="cosine")
         )
-        gaps.append(evaluate(recognizer, world.queries).scores.gap)
+        gaps.append(evaluate(recognizer, world.queries).gap)
         say(f"baseline GAP {gaps[-1]:.3f} with {name}")
     return gaps[0], gaps[1]
 
@@ -142,7 +142,7 @@ def _tell(
     found = trained.scores
     say(
         f"evaluate {found.queries} queries: {found.known} of known landmarks, {found.unknown} of "
-        f"unknown ones, {found.no_landmark} without a landmark; {found.accuracy:.1%} answered rightly"
+        f"unknown ones, {found.no_landmark} of none; {found.accuracy:.1%} answered rightly"
     )
     for name, value in scores.items():
         say(f"  {name:<22} {value:.3f}" if name != "seconds" else f"  {name:<22} {value:.0f}")

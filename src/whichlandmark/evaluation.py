@@ -65,7 +65,7 @@ class Evaluation:
     scores: Scores
 
 
-def evaluate(
+def examine(
     recognizer: Recognizer,
     photos: Photos,
     *,
@@ -86,6 +86,11 @@ def evaluate(
     predictions = asked.predictions()
     scores = _scores(predictions, asked, time.monotonic() - started)
     return Evaluation(predictions, asked.failures, asked.leaked, scores)
+
+
+def evaluate(recognizer: Recognizer, photos: Photos) -> Scores:
+    """The Scores of `examine`, for when the single predictions do not matter."""
+    return examine(recognizer, photos).scores
 
 
 class _Questions:

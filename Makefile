@@ -1,0 +1,40 @@
+# make demo and make test do all of their own set-up on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test check bench docs clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/whichlandmark demo demo/
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/mypy
+
+# One file per question; benchmarks/LOG.md keeps what they printed and when.
+# PHOTOS=folder (see benchmarks/real_photos.py) adds the measurement on real photos.
+bench: $(READY)
+	$(BIN)/python benchmarks/drawn_speed.py
+	$(BIN)/python benchmarks/embed_speed.py
+	$(if $(PHOTOS),$(BIN)/python benchmarks/real_photos.py $(PHOTOS) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)))
+
+# The picture of a report and the contact sheet in docs/, from the files of make demo.
+docs: $(READY)
+	$(BIN)/python benchmarks/docs_pictures.py demo/ docs/
+
+clean:
+	rm -rf $(VENV) demo build dist

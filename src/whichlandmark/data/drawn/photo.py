@@ -1,0 +1,104 @@
+"""One photo of a landmark: viewpoint, light, surroundings, weather."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ...types import Image
+from .backdrop import Ground, sky_and_ground, skyline
+from .billboards import crowd, trees
+from .chance import Chance
+from .families import Landmark
+from .finish import developed, weather
+from .houses import ordinary
+from .light import Colour, aged, light, palette
+from .model import Model, joined, shifted, toned
+from .render import Painter
+from .viewpoint import frame, shape_of, viewpoint
+
+BRIDGES = ("arch bridge", "hung bridge")
+NEIGHBOURS = 16
+
+
+def landmark_photo(landmark: Landmark, chance: Chance, size: int) -> Image:
+    """Draw a landmark: (H, W, 3) uint8, the long side `size` pixels."""
+    model = landmark.model
+    width, _, tall = (float(b - a) for a, b in zip(model.low, model.high, strict=True))
+    height, wide = frame(chance, size, tall / width)
+    camera = viewpoint(model, (2 * height, 2 * wide), chance)
+    sun = light(chance)
+    canvas = sky_and_ground((height, wide), camera, sun, chance, _ground(landmark, chance))
+    painter = Painter(canvas, camera, sun, chance)
+    skyline(painter, chance)
+    _, radius, _ = shape_of(model)
+    distance = _distance(painter, model)
+    dry = landmark.kind not in BRIDGES
+    if dry:
+        trees(painter, chance, (distance + radius, distance + 3 * radius), chance.whole(0, 4))
+    scene, colours = model, aged(landmark.colours, chance)
+    if dry and chance.yes(0.45):
+        scene, colours = _with_neighbours(painter, model, colours)
+    painter.model(scene, colours)
+    if dry:
+        _in_front(painter, max(4.0, distance - radius), chance)
+    weather(painter, chance)
+    return developed(canvas, chance)
+
+
+def _ground(landmark: Landmark, chance: Chance) -> Ground:
+    if landmark.kind in BRIDGES:
+        return chance.pick(("water", "water", "water", "grass"))
+    return chance.pick(("paving", "paving", "grass", "grass", "sand", "asphalt", "snow"))
+
+
+def _distance(painter: Painter, model: Model) -> float:
+    """Metres from the camera to the middle of the model, along the ground."""
+    (x, y), _, _ = shape_of(model)
+    dx, dy = painter.camera.position[0] - x, painter.camera.position[1] - y
+    return float((dx * dx + dy * dy) ** 0.5)
+
+
+def _in_front(painter: Painter, room: float, chance: Chance) -> None:
+    """People and cars up to the landmark's foot; on some photos a tree in the way."""
+    if chance.yes(0.7):
+        crowd(painter, chance, (max(6.0, room * 0.35), room), chance.whole(1, 7))
+    if chance.yes(0.3):
+        trees(painter, chance, (max(5.0, room * 0.45), room), chance.whole(1, 2))
+    if chance.yes(0.12):
+        crowd(painter, chance, (max(3.0, room * 0.08), max(4.0, room * 0.25)), chance.whole(1, 2))
+
+
+def _with_neighbours(
+    painter: Painter, model: Model, colours: dict[str, Colour]
+) -> tuple[Model, dict[str, Colour]]:
+    """The landmark with ordinary buildings at its sides and behind it."""
+    chance = painter.chance
+    low, high = model.low, model.high
+    models, tones = [model], dict(colours)
+    for side in chance.shuffled(("left", "right", "behind"))[: chance.whole(1, 3)]:
+        number = chance.whole(0, NEIGHBOURS - 1)
+        other, other_colours = neighbour(number)
+        half = float(other.high[0] - other.low[0]) / 2
+        gap = chance.uniform(1.0, 9.0)
+        if side == "behind":
+            at = (chance.uniform(float(low[0]), float(high[0])), float(high[1]) + gap - float(other.low[1]))
+        else:
+            x = float(low[0]) - gap - half if side == "left" else float(high[0]) + gap + half
+            at = (x, chance.uniform(float(low[1]), float(high[1])))
+        placed = shifted(other, at[0] - float(other.low[0] + other.high[0]) / 2, at[1])
+        if side not in {s for s in tones if s in ("left", "right", "behind")} and _clear(painter, placed, model):
+            models.append(toned(placed, f"{side} "))
+            tones.update({f"{side} {tone}": rgb for tone, rgb in other_colours.items()})
+    return joined(models), tones
+
+
+def _clear(painter: Painter, other: Model, model: Model) -> bool:
+    """Whether a neighbour stays out of the way: not nearer to the camera than the landmark."""
+    return _distance(painter, other) > 0.8 * _distance(painter, model)
+
+
+@lru_cache(maxsize=NEIGHBOURS)
+def neighbour(number: int) -> tuple[Model, dict[str, Colour]]:
+    """One of the ordinary buildings that stand beside landmarks in every world."""
+    chance = Chance(0, f"neighbour {number}")
+    return ordinary(chance), palette(chance)

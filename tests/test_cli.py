@@ -1,0 +1,229 @@
+"""The command line: every verb used, every kind of bad input with its exit code and one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from whichlandmark import console
+from whichlandmark.cli import app
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    old = sys.argv
+    sys.argv = ["whichlandmark", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as ended:
+            console.exit_with(app)
+    finally:
+        sys.argv = old
+        console.settings.debug = False
+    out, err = capfd.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def json_of(capfd: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> dict:
+    ended, out, err = run(capfd, *arguments, "--json")
+    assert ended == code, err
+    return json.loads(out)
+
+
+@pytest.fixture
+def tiny_embedder(tmp_path: Path) -> Path:
+    from whichlandmark.net.embedder import NetEmbedder
+    from whichlandmark.net.network import Architecture, new_network
+    from whichlandmark.preprocessing import Preprocessing
+
+    net = new_network(Architecture(backbone="test_resnet", dim=32))
+    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(tmp_path / "embedder")
+    return tmp_path / "embedder"
+
+
+@pytest.fixture
+def recognizer(colour_world: Path, tiny_embedder: Path, capfd: pytest.CaptureFixture[str]) -> Path:
+    out = colour_world / "r.wl"
+    counts = json_of(
+        capfd, "index", colour_world / "gallery", "-o", out, "--embedder", tiny_embedder,
+        "--distractors", colour_world / "bank",
+    )  # fmt: skip
+    assert (counts["photos"], counts["landmarks"], counts["distractors"]) == (24, 4, 10)
+    return out
+
+
+def test_from_folder_to_report(
+    colour_world: Path, tiny_embedder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """import → clean → split → train → index → recognize → evaluate → report, as documented."""
+    at = colour_world
+    assert run(capfd, "import", "folder", at / "gallery", "-o", at / "photos.csv")[0] == 0
+    counts = json_of(capfd, "clean", at / "photos.csv", "-o", at / "clean.csv", "--min-photos", 3)
+    assert counts["photos"] == 24
+    assert counts["kept"] == 24
+    parts = json_of(capfd, "split", at / "clean.csv", "--test", 0.25, "-o", at / "splits")
+    assert parts == {"train": 16, "test": 8}
+    settings = ["backbone=test_resnet", "size=64", "crop=64", "dim=16", "landmarks_per_batch=4",
+                "photos_per_landmark=2", "workers=0"]  # fmt: skip
+    flags = [flag for setting in settings for flag in ("--set", setting)]
+    row = json_of(
+        capfd, "train", at / "splits" / "train.csv", "-o", at / "embedder2", "--epochs", 1, *flags
+    )
+    assert row["epoch"] == 1
+    made = json_of(
+        capfd, "index", at / "splits" / "train.csv", "-o", at / "p.wl", "--embedder",
+        at / "embedder2", "--distractors", at / "bank", "--score", "query_penalty",
+    )  # fmt: skip
+    assert made["score"] == "query_penalty"
+    asked = json_of(capfd, "recognize", at / "asked" / "0-0.jpg", "--recognizer", at / "p.wl")
+    assert asked["guess"] in {f"place {i}" for i in range(4)}
+    scores = json_of(
+        capfd, "evaluate", at / "queries.csv", "--recognizer", at / "p.wl", "-o", at / "p.csv",
+        "--submission", at / "submission.csv", "--all-scores",
+    )  # fmt: skip
+    assert 0 <= scores["gap"] <= 1
+    assert scores["gap"] == pytest.approx(scores["gap_by_score"]["query_penalty"])
+    assert (scores["queries"], scores["known"]) == (18, 12)
+    with open(at / "submission.csv", newline="") as file:
+        assert next(csv.reader(file)) == ["id", "landmarks"]
+    assert run(capfd, "report", at / "p.csv", "-o", at / "report.html")[0] == 0
+    assert "<html" in (at / "report.html").read_text()
+
+
+def test_index_again_goes_on_where_it_stopped(
+    recognizer: Path, colour_world: Path, tiny_embedder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (recognizer / "gallery.sqlite").read_bytes()
+    counts = json_of(
+        capfd, "index", colour_world / "gallery", "-o", recognizer, "--embedder", tiny_embedder,
+        "--distractors", colour_world / "bank",
+    )  # fmt: skip
+    assert counts["photos"] == 24
+    assert (recognizer / "gallery.sqlite").read_bytes() == before
+
+
+def test_words_for_people(
+    recognizer: Path, colour_world: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capfd, "recognize", colour_world / "asked" / "1-0.jpg", "-r", recognizer)
+    assert code == 0
+    assert "1-0.jpg: " in out
+    assert "(confidence 0." in out
+    assert err == ""  # progress is quiet off a terminal
+
+
+def test_one_corrupt_photo_among_many(
+    colour_world: Path, tiny_embedder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (colour_world / "gallery" / "place 1" / "3.jpg").write_bytes(b"\xff\xd8broken")
+    out = colour_world / "r2.wl"
+    code, printed, err = run(
+        capfd, "index", colour_world / "gallery", "-o", out, "--embedder", tiny_embedder, "--json"
+    )
+    assert code == 3
+    assert json.loads(printed)["photos"] == 23
+    assert len(err.strip().splitlines()) == 1
+    assert "place 1/3.jpg" in err
+    bad = colour_world / "gallery" / "place 1" / "3.jpg"
+    good = colour_world / "asked" / "0-0.jpg"
+    code, printed, err = run(capfd, "recognize", good, bad, "-r", out, "--json")
+    assert (code, len(printed.strip().splitlines())) == (3, 1)
+    assert run(capfd, "recognize", bad, "-r", out)[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["recognize", "{at}/gone.jpg", "-r", "{r}"], 4, "gone.jpg: no such file"),
+        (["recognize", "{at}/asked/0-0.jpg", "-r", "{at}/none.wl"], 4, "no such recognizer"),
+        (["import", "folder", "{at}/nowhere", "-o", "{at}/p.csv"], 4, "no such folder"),
+        (["import", "folder", "{at}/empty", "-o", "{at}/p.csv"], 4, "<landmark>/*.jpg"),
+        (["clean", "{at}/odd.csv", "-o", "{at}/c.csv"], 4, "did you mean 'landmark'"),
+        (["split", "{at}/queries.csv", "-o", "{at}/s", "--test", "2"], 2, "between 0 and 1"),
+        (["index", "{at}/gallery", "-o", "{r}", "--embedder", "{at}/e2"], 5, "made by embedder"),
+        (["index", "{at}/gallery", "-o", "{at}/x.wl", "--embedder", "{at}"], 4, "no embedder"),
+        (["index", "{at}/queries.csv", "-o", "{at}/x.wl", "--embedder", "{at}/e2"], 2,
+         "have no landmark"),
+        (["train", "{at}/gallery", "-o", "{at}/t", "--config", "{at}/bad.json"], 2,
+         "did you mean 'epochs'"),
+        (["train", "{at}/gallery", "-o", "{at}/t", "--set", "epochs=many"], 2, "expected int"),
+        (["evaluate", "{at}/queries.csv", "-r", "{r}", "--rules", "{at}/bad.json"], 2,
+         "unknown option of Rules"),
+        (["evaluate", "{at}/queries.csv", "-r", "{r}", "--score", "cosin"], 2, "'cosine'"),
+        (["embedder", "resnet18", "-o", "{at}/e"], 2, "expected timm:NAME"),
+        (["report", "{at}/queries.csv", "-o", "{at}/r.html"], 4, "unknown column"),
+        (["recognise"], 2, "recognize"),
+        (["evaluate", "--colour"], 2, "--colour"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_line(
+    recognizer: Path, colour_world: Path, capfd: pytest.CaptureFixture[str],
+    arguments: list[str], code: int, message: str,
+) -> None:  # fmt: skip
+    from whichlandmark.net.embedder import NetEmbedder
+    from whichlandmark.net.network import Architecture, new_network
+    from whichlandmark.preprocessing import Preprocessing
+
+    at = colour_world
+    (at / "empty").mkdir()
+    (at / "odd.csv").write_text("id,path,landmrk\na,a.jpg,b\n")
+    (at / "bad.json").write_text('{"epoch": 4}')
+    other = new_network(Architecture(backbone="test_resnet", dim=32), seed=9)
+    NetEmbedder(other, Preprocessing(size=64)).save(at / "e2")
+    made_before = (recognizer / "gallery.sqlite").read_bytes()
+
+    ended, out, err = run(capfd, *[a.format(at=at, r=recognizer) for a in arguments])
+    assert ended == code, err
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
+    if code != 2:
+        assert len(err.strip().splitlines()) <= 2
+    assert (recognizer / "gallery.sqlite").read_bytes() == made_before
+
+
+def test_damaged_recognizer(
+    recognizer: Path, colour_world: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photo = colour_world / "asked" / "0-0.jpg"
+    data = (recognizer / "gallery.sqlite").read_bytes()
+    (recognizer / "gallery.sqlite").write_bytes(b"nonsense" * 1000)
+    assert run(capfd, "recognize", photo, "-r", recognizer)[0] == 5
+    (recognizer / "gallery.sqlite").write_bytes(data[: len(data) // 2])
+    assert run(capfd, "recognize", photo, "-r", recognizer)[0] == 5
+    (recognizer / "gallery.sqlite").unlink()
+    code, _, err = run(capfd, "recognize", photo, "-r", recognizer)
+    assert (code, "no gallery there" in err) == (5, True)
+
+
+def test_debug_shows_the_traceback(colour_world: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "whichlandmark.cli",
+        "--debug",
+        "recognize",
+        "x.jpg",
+        "-r",
+        "y",
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "Traceback" in ended.stderr
+
+
+def test_interrupted_says_that_state_is_saved(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], colour_world: Path
+) -> None:
+    import whichlandmark.data.folders as folders
+
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folders, "read_photos_or_folder", interrupt)
+    code, _, err = run(capfd, "split", colour_world / "queries.csv", "-o", colour_world / "s")
+    assert (code, "goes on from there" in err) == (130, True)
