@@ -9,7 +9,7 @@ import torch
 from pytorch_metric_learning import losses as reference_losses
 from pytorch_metric_learning import miners, reducers
 
-from whichlandmark.net.losses import batch_hard, distances, hardest_gaps
+from whichlandmark.net.losses import ArcFace, batch_hard, distances, hardest_gaps
 
 
 def random_batch(seed: int, rows: int = 24, dim: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,3 +96,33 @@ def test_anchors_without_positive_or_negative_take_no_part() -> None:
     pair_and_single = batch_hard(embeddings, torch.tensor([1, 1, 2]))
     assert len(hardest_gaps(embeddings, torch.tensor([1, 1, 2]))) == 2
     assert float(pair_and_single) > 0
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.3, 0.5])
+def test_arcface_by_angles(margin: float) -> None:
+    """Slow: angles by acos, the margin added, softmax by hand."""
+    embeddings, labels = random_batch(3)
+    loss = ArcFace(16, 5, scale=8.0, margin=margin)
+    directions = torch.nn.functional.normalize(loss.directions.detach(), dim=1)
+    terms = []
+    for row, label in zip(embeddings, labels.tolist(), strict=True):
+        logits = []
+        for c in range(5):
+            angle = math.acos(float(row @ directions[c]))
+            turned = math.cos(angle + margin)
+            if angle > math.pi - margin:
+                turned = math.cos(angle) - margin * math.sin(margin)
+            logits.append(8.0 * (turned if c == label else math.cos(angle)))
+        terms.append(math.log(sum(map(math.exp, logits))) - logits[label])
+    expected = sum(terms) / len(terms)
+    assert float(loss(embeddings, labels).detach()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_arcface_equals_pytorch_metric_learning() -> None:
+    embeddings, labels = random_batch(4)
+    loss = ArcFace(16, 5, scale=20.0, margin=0.2)
+    theirs = reference_losses.ArcFaceLoss(5, 16, margin=math.degrees(0.2), scale=20.0)
+    theirs.W.data = loss.directions.detach().T.clone()
+    assert float(loss(embeddings, labels).detach()) == pytest.approx(
+        float(theirs(embeddings, labels).detach()), abs=1e-4
+    )

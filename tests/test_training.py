@@ -19,7 +19,8 @@ from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError, OptionError
 from whichlandmark.loading import load_embedder
 from whichlandmark.options import from_json
-from whichlandmark.training import TrainConfig, train
+from whichlandmark.train_config import TrainConfig
+from whichlandmark.training import train
 
 SMALL = TrainConfig(
     backbone="test_resnet", dim=16, size=64, crop=64, epochs=3, landmarks_per_batch=4,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .recognition import build as build
     from .recognition import load as load
     from .scoring import Rules as Rules
-    from .training import TrainConfig as TrainConfig
+    from .train_config import TrainConfig as TrainConfig
     from .training import train as train
     from .types import Photos as Photos
     from .types import Prediction as Prediction
@@ -42,7 +42,7 @@ _HOMES = {
     "Recognizer": "recognition",
     "Rules": "scoring",
     "Scores": "evaluation",
-    "TrainConfig": "training",
+    "TrainConfig": "train_config",
     "WhichLandmarkError": "errors",
     "build": "recognition",
     "evaluate": "evaluation",

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from . import console
-
-if TYPE_CHECKING:
-    from .scoring import Rules
 
 app = typer.Typer(
     name="whichlandmark",
@@ -167,7 +164,7 @@ def train(
     from .options import from_json
 
     require_torch()
-    from .training import TrainConfig
+    from .train_config import TrainConfig
     from .training import train as train_embedder
 
     settings: dict[str, Any] = read_json(config) if config else {}
@@ -201,7 +198,7 @@ def index(
 
     photos = read_photos_or_folder(source)
     bank = read_photos_or_folder(distractors, labelled=False) if distractors else None
-    chosen = _rules(rules, score)
+    chosen = console.rules_given(rules, score)
     with console.progress() as progress:
         result = index_photos(
             photos, bank, out, embedder, rules=chosen, device=device, progress=progress
@@ -223,7 +220,7 @@ def recognize(
     from .errors import ImageError
     from .recognition import load
 
-    opened = load(recognizer, rules=_rules(rules, score, recognizer), device=device)
+    opened = load(recognizer, rules=console.rules_given(rules, score, recognizer), device=device)
     failures: dict[str, str] = {}
     for path in photos:
         try:
@@ -259,7 +256,7 @@ def evaluate(
     from .scoring import SCORES
 
     photos = read_photos_or_folder(source)
-    opened = load(recognizer, rules=_rules(rules, score, recognizer), device=device)
+    opened = load(recognizer, rules=console.rules_given(rules, score, recognizer), device=device)
     with console.progress() as progress:
         evaluation = examine(
             opened, photos, also=SCORES if all_scores else (), progress=progress("evaluating")
@@ -285,25 +282,6 @@ def report(
 
     write_report(read_predictions(predictions), out, ReportOptions(title=title))
     console.say(str(out))
-
-
-def _rules(path: Path | None, score: str | None, recognizer: Path | None = None) -> Rules | None:
-    """Rules from a JSON file and --score; None when neither is given (then the stored ones)."""
-    if path is None and score is None:
-        return None
-    from dataclasses import replace
-
-    from .files import read_json
-    from .options import from_json
-    from .recognition import read_settings
-    from .scoring import Rules
-
-    if path is not None:
-        rules = from_json(Rules, read_json(path))
-    else:
-        rules = read_settings(recognizer)[0] if recognizer else Rules()
-    named = from_json(Rules, {"score": score}).score if score else rules.score
-    return replace(rules, score=named)
 
 
 def main() -> None:

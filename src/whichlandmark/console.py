@@ -19,6 +19,7 @@ from .errors import DataError, OptionError, WhichLandmarkError
 if TYPE_CHECKING:
     import typer
 
+    from .scoring import Rules
     from .types import Prediction
 
 PARTLY_FAILED = 3
@@ -131,6 +132,27 @@ def three_numbers(text: str | None, option: str) -> list[float] | None:
     if len(numbers) not in (1, 3):
         raise OptionError(f"{option} {text!r} given; expected one number, or three with commas")
     return numbers * 3 if len(numbers) == 1 else numbers
+
+
+def rules_given(
+    path: Path | None, score: str | None, recognizer: Path | None = None
+) -> Rules | None:
+    """Rules from a JSON file and --score; None when neither is given (then the stored ones)."""
+    if path is None and score is None:
+        return None
+    from dataclasses import replace
+
+    from .files import read_json
+    from .options import from_json
+    from .recognition import read_settings
+    from .scoring import Rules
+
+    if path is not None:
+        rules = from_json(Rules, read_json(path))
+    else:
+        rules = read_settings(recognizer)[0] if recognizer else Rules()
+    named = from_json(Rules, {"score": score}).score if score else rules.score
+    return replace(rules, score=named)
 
 
 def last_row(path: Path) -> dict[str, Any]:

@@ -15,24 +15,24 @@ from .data.cleaning import Cleaning, clean, write_cleaning
 from .data.drawn import DrawnWorld, draw_world
 from .data.table import read_photos, write_photos
 from .embedders.histogram import HistogramEmbedder
-from .embedding import Progress
 from .evaluation import Evaluation, evaluate, examine
 from .files import write_json
+from .indexing import index_photos
 from .predictions import write_predictions, write_submission
 from .recognition import Recognizer, build, load
 from .report import ReportOptions, write_report
 from .scoring import Rules
-from .types import Embedder, Photos
+from .types import Photos
 
 # Small enough for two cores and a few minutes; docs/training.md has the settings for real photos.
 BACKBONE = {"backbone": "resnet10t", "options": {"channels": [32, 64, 128, 256]}}
 TRAINING = {
     **BACKBONE, "dim": 128, "size": 128, "crop": 112, "least_area": 0.4, "epochs": 14,
     "landmarks_per_batch": 12, "photos_per_landmark": 4, "subspaces": 4,
-    "optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-2,
+    "loss": "both", "optimizer": "adamw", "lr": 3e-3, "weight_decay": 2e-2,
 }  # fmt: skip
 
-Bars = Callable[[str], Progress]
+Bars = Callable[[str], Callable[..., None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,8 @@ class World:
 
 def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: Bars) -> None:
     """Run every stage into `folder`, saying what each found; writes scores.json and report.html."""
-    from .training import TrainConfig, train
+    from .train_config import TrainConfig
+    from .training import train
 
     started = time.monotonic()
     world = _draw_and_clean(folder, seed, say, progress)
@@ -54,8 +55,8 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: B
     random_gap, histogram_gap = _baselines(world, config, say)
 
     say(f"train    {config.backbone} from random weights, {config.epochs} epochs")
-    embedder = train(world.train, config, out=folder / "embedder", report=progress("training"))
-    recognizer = _index(embedder, world, folder, say)
+    train(world.train, config, out=folder / "embedder", report=progress("training"))
+    recognizer = _index(folder, world, say, progress)
     trained = examine(
         recognizer, world.queries, also=("cosine", "query_penalty", "both_penalties"),
         progress=progress("evaluating"),
@@ -94,7 +95,7 @@ def _draw_and_clean(folder: Path, seed: int, say: Callable[[str], None], progres
 def _baselines(world: World, config: object, say: Callable[[str], None]) -> tuple[float, float]:
     """GAP by cosine of the untrained network, and of colour histograms."""
     from .net.embedder import NetEmbedder
-    from .training import TrainConfig, new_embedder
+    from .train_config import TrainConfig, new_embedder
 
     assert isinstance(config, TrainConfig)
     untrained: NetEmbedder = new_embedder(config)
@@ -108,13 +109,11 @@ def _baselines(world: World, config: object, say: Callable[[str], None]) -> tupl
     return gaps[0], gaps[1]
 
 
-def _index(
-    embedder: Embedder, world: World, folder: Path, say: Callable[[str], None]
-) -> Recognizer:
-    recognizer = build(embedder, world.train, distractors=world.bank)
+def _index(folder: Path, world: World, say: Callable[[str], None], progress: Bars) -> Recognizer:
     target = folder / "recognizer.wl"
-    if not (target / "gallery.sqlite").exists():
-        recognizer.save(target)
+    index_photos(
+        world.train, world.bank, target, str(folder / "embedder"), rules=Rules(), progress=progress
+    )
     opened = load(target)
     say(f"index    {len(opened.index.ids)} photos, {len(opened.index.bank)} distractors → {target}")
     return opened

@@ -5,13 +5,14 @@ Shapes: Q queries. `score` ranks predictions, highest first; only its order matt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError
+from .errors import DataError, OptionError
 
 
 def gap(
@@ -30,13 +31,14 @@ def gap(
 
     score: (Q,) numbers; right: (Q,); landmark_queries: M, the photos that truly show a
     landmark; predicted: (Q,), False = no prediction, which takes no rank.
-    Raises DataError when M is 0 or a score is NaN.
+    Raises DataError when M is 0 or below the number of right predictions, when a score
+    that ranks is NaN, or when the columns differ in length.
     """
-    if landmark_queries < 1:
-        raise DataError("GAP is undefined without a photo that shows a landmark")
     if predicted is not None:
-        score, right = score[predicted], right[predicted]
+        _check_lengths(score=score, right=right, predicted=predicted)
+        score, right = np.asarray(score)[predicted], np.asarray(right)[predicted]
     sizes, hits = _tie_groups(score, right)
+    _check_landmark_queries(landmark_queries, int(hits.sum()))
     before = np.cumsum(sizes) - sizes  # T: predictions above the group
     right_before = np.cumsum(hits) - hits  # C: right ones above it
     group = np.repeat(np.arange(len(sizes)), sizes)
@@ -58,10 +60,12 @@ def gap_authors(
     """GAP by the data set authors' tie rule: score falling, then id, then class rising.
 
     tensorflow/models, delf/python/datasets/google_landmarks_dataset/metrics.py. Renaming
-    photos changes it where scores are equal; `gap` does not.
+    photos changes it where scores are equal; `gap` stays the same.
+    score, right, ids, classes: (Q,) of the predictions that exist. Raises as `gap` does.
     """
-    if landmark_queries < 1:
-        raise DataError("GAP is undefined without a photo that shows a landmark")
+    _check_lengths(score=score, right=right, ids=ids, classes=classes)
+    _check_numbers(np.asarray(score, dtype=np.float64))
+    _check_landmark_queries(landmark_queries, int(np.sum(right)))
     order = sorted(range(len(score)), key=lambda i: (-score[i], ids[i], classes[i]))
     hits = np.asarray(right, dtype=np.float64)[order]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
@@ -71,9 +75,14 @@ def gap_authors(
 def precision_recall(
     score: NDArray[Any], right: NDArray[np.bool_], landmark_queries: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The curve behind the GAP: precision and recall after each group of equal scores."""
+    """The curve behind the GAP: (precision, recall) after each group of equal scores.
+
+    Both (G,) for G distinct scores, highest score first; recall rises. With G = Q the sum
+    of precision × rise of recall is the GAP. Raises as `gap` does.
+    """
     sizes, hits = _tie_groups(score, right)
     found = np.cumsum(hits)
+    _check_landmark_queries(landmark_queries, int(hits.sum()))
     return found / np.cumsum(sizes), found / landmark_queries
 
 
@@ -82,16 +91,20 @@ def map_at_k(
 ) -> float:
     """Mean average precision of retrieval, over the queries of `relevant`: 0 to 1.
 
-    Weyand et al., CVPR 2020, equation 2: AP = (1 / min(R, k)) Σ_{i≤k} P(i)·rel(i). A query
+    Weyand et al., CVPR 2020: AP = (1 / min(R, k)) Σ_{i≤k} P(i)·rel(i). A query
     without a ranking counts 0; a repeated answer keeps its rank but counts once. Queries
     with nothing relevant are left out.
+    Raises OptionError when k is below 1, DataError when a ranked query is not in `relevant`
+    or no query has anything relevant.
     """
-    scored = [q for q in relevant if len(relevant[q])]
+    _check_k(k)
+    if strangers := sorted(set(ranked) - set(relevant)):
+        raise DataError(f"query {strangers[0]!r} has a ranking, but nothing says what is relevant")
+    scored = [query for query in relevant if len(relevant[query])]
     if not scored:
         raise DataError("mAP is undefined without a query that has a relevant photo")
-    return sum(_average_precision(ranked.get(q, ()), set(relevant[q]), k) for q in scored) / len(
-        scored
-    )
+    total = sum(_average_precision(ranked.get(q, ()), set(relevant[q]), k) for q in scored)
+    return total / len(scored)
 
 
 def _average_precision(ranked: Sequence[str], relevant: set[str], k: int) -> float:
@@ -105,7 +118,13 @@ def _average_precision(ranked: Sequence[str], relevant: set[str], k: int) -> flo
 
 
 def recall_at_k(rank: NDArray[Any], k: int) -> float:
-    """Share of queries whose first right answer is among the k first; rank 0 = none, (Q,)."""
+    """Share of queries whose first right answer is among the k first: 0 to 1.
+
+    rank: (Q,) of the first right answer, counted from 1; 0 = none. The measure of retrieval
+    papers since Jégou, Douze, Schmid, "Product quantization for nearest neighbor search",
+    PAMI 2011. Raises OptionError when k is below 1, DataError when Q is 0.
+    """
+    _check_k(k)
     if not len(rank):
         raise DataError("recall is undefined without a query")
     return float(((rank >= 1) & (rank <= k)).mean())
@@ -119,12 +138,26 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap (Efron 1979) over queries: the interval of `metric(rows)`.
+    """Percentile bootstrap over queries: (low, high) of `metric(rows)` at this level.
 
-    rows: (queries,) row numbers drawn with replacement. Seeded; same on every machine.
+    Efron & Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
+    rows: (queries,) row numbers drawn with replacement. To compare two systems, let the
+    metric be their difference on the same rows. A draw for which the metric raises
+    DataError (GAP, when no landmark query was drawn) is left out.
+    Raises OptionError unless samples ≥ 1 and 0 < level < 1; DataError when no draw counts.
     """
+    if queries < 1 or samples < 1 or not 0 < level < 1:
+        raise OptionError(
+            f"{queries} queries, {samples} samples, level {level} given; expected at least "
+            f"one query, one sample and a level between 0 and 1"
+        )
     rng = np.random.default_rng(seed)
-    values = [metric(rng.integers(0, queries, queries)) for _ in range(samples)]
+    values = []
+    for _ in range(samples):
+        with suppress(DataError):
+            values.append(metric(rng.integers(0, queries, queries)))
+    if not values:
+        raise DataError(f"the metric is undefined on all {samples} samples of the queries")
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -133,9 +166,35 @@ def _tie_groups(
     score: NDArray[Any], right: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Predictions and right ones of each distinct score, highest score first."""
+    _check_lengths(score=score, right=right)
     score = np.asarray(score, dtype=np.float64)
-    if np.isnan(score).any():
-        raise DataError(f"{int(np.isnan(score).sum())} scores are NaN; predictions need numbers")
+    _check_numbers(score)
     values, group = np.unique(-score, return_inverse=True)
     hits = np.bincount(group, weights=np.asarray(right, dtype=np.float64), minlength=len(values))
     return np.bincount(group, minlength=len(values)), hits.astype(np.int64)
+
+
+def _check_lengths(**columns: Sized) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"columns differ in length: {lengths}; expected one value a query")
+
+
+def _check_numbers(score: NDArray[np.float64]) -> None:
+    if missing := int(np.isnan(score).sum()):
+        raise DataError(f"{missing} scores are NaN; predictions need numbers to be ranked by")
+
+
+def _check_landmark_queries(given: int, right: int) -> None:
+    if given < 1:
+        raise DataError("GAP is undefined without a photo that shows a landmark")
+    if right > given:
+        raise DataError(
+            f"{right} predictions are right but only {given} queries show a landmark; "
+            f"count every query with a true landmark, at most one prediction each"
+        )
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise OptionError(f"k = {k} given; expected 1 or more")

@@ -26,7 +26,7 @@ def score_histogram(p: Predictions) -> str:
              ("unknown landmark", (p.truth != "") & ~p.known, ORANGE)]  # fmt: skip
     scores = p.score[p.predicted]
     if len(scores):
-        bins = np.linspace(scores.min(), scores.max() + 1e-9, 36)
+        bins = np.linspace(scores.min(), scores.max() + 1e-9, 36).tolist()
         for name, of, colour in kinds:
             shown = p.score[np.asarray(of, dtype=bool) & p.predicted]
             if len(shown):

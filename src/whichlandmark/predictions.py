@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from .errors import DataError
 from .files import whole_file
 from .options import unknown
+from .types import Decision
 
 # column in the file → field, and how its text is read
 COLUMNS: dict[str, tuple[str, type]] = {
@@ -36,12 +38,13 @@ COLUMNS: dict[str, tuple[str, type]] = {
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Columns of Q queries, each (Q,).
+    """Columns of Q queries, each (Q,). Raises DataError when they differ in length.
 
     guess: the best landmark whatever the decision, so that GAP can rank it ("" = none);
     decision: "landmark", "uncertain" or "no_landmark"; truth: "" = shows no landmark;
     known: the truth is a landmark of the gallery; nearest, similarity: id and cosine of the
-    first neighbour; rank: of the first neighbour that is right, 0 = none of those kept.
+    first neighbour; rank: of the first neighbour that is right, 0 = none of those kept;
+    path, nearest_path: of the two photos, absolute ("" = not known).
     """
 
     ids: NDArray[np.object_]
@@ -56,6 +59,11 @@ class Predictions:
     path: NDArray[np.object_]
     nearest_path: NDArray[np.object_]
     known: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"columns differ in length: {lengths}; expected one value a query")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,7 +98,10 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read predictions.csv. Raises DataError naming the column or the line that is wrong."""
+    """Read predictions.csv: the columns of `COLUMNS` in any order, paths made absolute.
+
+    Raises DataError naming the column or the line that is wrong, and what was expected.
+    """
     path = Path(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -99,39 +110,70 @@ def read_predictions(path: str | Path) -> Predictions:
         raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not readable as a UTF-8 csv file ({error})") from None
-    fields: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for i, (field, kind) in enumerate(COLUMNS.values()):
         column = np.empty(len(rows), dtype=object)
         column[:] = [row[i] for row in rows]
-        fields[field] = column.astype({float: np.float64, int: np.int64}.get(kind, object))
-    fields["known"] = fields["known"] != 0
-    return Predictions(**fields)
+        columns[field] = column.astype({float: np.float64, int: np.int64}.get(kind, object))
+    columns["known"] = columns["known"] != 0
+    return Predictions(**columns)
 
 
-def _rows(reader: Iterator[list[str]], path: Path) -> Iterator[list[Any]]:
-    header = next(reader, [])
+def _rows(reader: Any, path: Path) -> Iterator[list[Any]]:
+    """The values of each line in the order of COLUMNS; `reader` is a csv.reader."""
+    header: list[str] = next(reader, [])
+    _check_header(header, path)
+    folder = os.path.abspath(path.parent)
+    seen: set[str] = set()
+    for cells in filter(None, reader):  # blank lines are nothing
+        where = f"{path}, line {reader.line_num}"
+        if len(cells) != len(header):
+            raise DataError(f"{where}: {len(cells)} cells; expected {len(header)}, as in line 1")
+        row = dict(zip(header, cells, strict=True))
+        if row["id"] in seen:
+            raise DataError(f"{where}: id {row['id']!r} occurs twice; one prediction a photo")
+        seen.add(row["id"])
+        for name in ("path", "nearest_path"):
+            row[name] = os.path.normpath(os.path.join(folder, row[name])) if row[name] else ""
+        yield [_value(name, row[name], where) for name in COLUMNS]
+
+
+def _check_header(header: list[str], path: Path) -> None:
     for name in header:
         if name not in COLUMNS:
             raise DataError(f"{path}: {unknown(name, COLUMNS, 'column')}")
+        if header.count(name) > 1:
+            raise DataError(f"{path}: column {name!r} occurs {header.count(name)} times")
     if missing := [name for name in COLUMNS if name not in header]:
-        raise DataError(f"{path}: column {missing[0]!r} is missing; write it with `evaluate`")
-    folder = os.path.abspath(path.parent)
-    for number, cells in enumerate(reader, 2):
-        try:
-            row = dict(zip(header, cells, strict=True))
-            values = [kind(row[name]) for name, (_, kind) in COLUMNS.items()]
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}") from None
-        for i, name in enumerate(COLUMNS):
-            if name in ("path", "nearest_path") and values[i]:
-                values[i] = os.path.normpath(os.path.join(folder, values[i]))
-        yield values
+        raise DataError(
+            f"{path}: column {missing[0]!r} is missing; expected a table written by `evaluate`, "
+            f"with the columns {','.join(COLUMNS)}"
+        )
+
+
+def _value(name: str, text: str, where: str) -> str | float | int:
+    """One cell as its column's type. NaN is refused: such a score or confidence has no order."""
+    kind = COLUMNS[name][1]
+    if name == "decision" and text not in get_args(Decision):
+        raise DataError(f"{where}: {unknown(text, get_args(Decision), 'decision')}")
+    if kind is str:
+        return text
+    try:
+        value: float | int = float(text) if kind is float else int(text)
+    except ValueError:
+        value = math.nan
+    allowed = {"known": value in (0, 1), "rank": value >= 0}.get(name, not math.isnan(value))
+    if not allowed:
+        expected = {"known": "0 or 1", "rank": "a whole number from 0"}.get(name, "a number")
+        raise DataError(f"{where}: {name} is {text!r}; expected {expected}")
+    return value
 
 
 def write_submission(path: str | Path, predictions: Predictions) -> None:
     """Kaggle's form: `id,landmarks` with "<landmark> <score>", or empty without a guess.
 
-    The form separates by spaces, so a landmark's name is percent-encoded where it has any.
+    The form separates the two by a space, so a name that has whitespace (or a "%", to leave
+    no doubt) is percent-encoded; `urllib.parse.unquote` gives every name back.
     """
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -139,5 +181,6 @@ def write_submission(path: str | Path, predictions: Predictions) -> None:
         for photo_id, guess, score in zip(
             predictions.ids, predictions.guess, predictions.score, strict=True
         ):
-            name = quote(guess, safe="") if len(guess.split()) > 1 else guess
+            unsafe = "%" in guess or guess.split() != [guess]
+            name = quote(guess, safe="") if unsafe else guess
             writer.writerow((photo_id, f"{name} {float(score)!r}" if guess else ""))

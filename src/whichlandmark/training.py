@@ -8,18 +8,15 @@ regroups the next, so the subspaces always come from the network being trained.
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from .embedding import embed
 from .errors import DataError
@@ -32,44 +29,12 @@ from .net.embedder import NetEmbedder, pick_device
 from .net.loader import AugmentedPhotos, batch_loader, epoch_keys
 from .net.log import RunLog
 from .net.losses import batch_hard, hardest_gaps
-from .net.network import Architecture, EmbeddingNet, new_network, pretrained_network
 from .options import to_json
-from .preprocessing import Preprocessing
 from .search import nearest
+from .train_config import TrainConfig, new_arcface, new_embedder, new_optimizer, schedule
 from .types import Photos, Vectors
 
 Report = Callable[[int, int, str], None]  # (batches done, batches in all, what to say)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Flat; JSON in and out. The defaults fit a laptop; docs/training.md has the full-size ones."""
-
-    backbone: str = "resnet10t"  # any timm name
-    options: dict[str, Any] = field(default_factory=dict)  # for timm.create_model
-    weights: str = "random"  # "random", "hub" (downloads), or a checkpoint file
-    dim: int = 256  # length of an embedding
-    gem_p: float = 3.0  # start of GeM's exponent
-    size: int = 256  # long side of a photo when it is embedded
-    crop: int = 224  # side of the training crops
-    least_area: float = 0.3  # smallest crop, as a share of the photo
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of the backbone's pixels
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    epochs: int = 4
-    landmarks_per_batch: int = 12  # P
-    photos_per_landmark: int = 8  # K
-    subspaces: int = 20  # groups of look-alike landmarks
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 1e-3
-    momentum: float = 0.9  # of SGD
-    weight_decay: float = 1e-4
-    warmup: float = 0.05  # share of all steps with a rising lr; a cosine to zero follows
-    accumulate: int = 1  # batches per step of the optimizer
-    validation: float = 0.1  # share of each landmark's photos kept for validation
-    checkpoint_every: int = 100  # steps of the optimizer between checkpoints
-    device: str = "auto"
-    workers: int = 2  # processes that decode and augment
-    seed: int = 0
 
 
 def train(
@@ -128,12 +93,6 @@ def train(
     return NetEmbedder.load(run.out, device=config.device)
 
 
-def new_embedder(config: TrainConfig) -> NetEmbedder:
-    """The embedder that training starts from: what it gains is measured against this."""
-    preprocessing = Preprocessing(size=config.size, mean=config.mean, std=config.std)
-    return NetEmbedder(_network(config), preprocessing, device=config.device)
-
-
 class _Run:
     """The parts of one run: tables, network, optimizer. What changes is in `RunState`."""
 
@@ -144,7 +103,10 @@ class _Run:
         self.embedder = new_embedder(config)
         self.preprocessing = self.embedder.preprocessing
         self.net = self.embedder.net.to(self.device)
-        self.optimizer = _optimizer(self.net, config)
+        self.arcface = new_arcface(config, len(set(self.photos.landmarks))).to(self.device)
+        # One module holds everything that is trained, for the optimizer and the checkpoint.
+        self.trained = nn.ModuleDict({"net": self.net, "arcface": self.arcface})
+        self.optimizer = new_optimizer(self.trained, config)
         results = {k: v for k, v in to_json(config).items() if k not in ("workers", "device")}
         self.made_for = {**results, "photos": _table_hash(self.photos)}
 
@@ -152,7 +114,7 @@ class _Run:
         """Go on from the checkpoint; or begin: find unreadable photos, make the first groups."""
         path = self.folder / "last.pt"
         if path.exists():
-            state = load_checkpoint(path, self.net, self.optimizer, self.made_for)
+            state = load_checkpoint(path, self.trained, self.optimizer, self.made_for)
             self._split(state.unreadable)
             return state
         write_json(self.folder / "config.json", to_json(self.config))
@@ -191,18 +153,28 @@ class _Run:
         config = self.config
         torch.manual_seed(_mixed(config.seed, state.epoch, state.step))  # for dropout, if any
         labels = torch.from_numpy(self.codes[rows]).to(self.device)
-        embeddings = self.net(pixels.to(self.device, non_blocking=True))
-        loss = batch_hard(embeddings, labels)
+        pixels = pixels.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        embeddings = self.net(pixels)
+        loss = self._loss(embeddings, labels)
         (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
         if (state.step + 1) % config.accumulate == 0 or state.step + 1 == steps:
             done = (state.epoch + state.step / steps) / config.epochs
             for group in self.optimizer.param_groups:
-                group["lr"] = config.lr * _schedule(done, config.warmup)
+                group["lr"] = config.lr * schedule(done, config.warmup)
             self.optimizer.step()
             self.optimizer.zero_grad()
         with torch.no_grad():
             wrong = (hardest_gaps(embeddings, labels) > 0).float().mean()
         return float(loss.detach()), float(wrong)
+
+    def _loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """From random weights the hardest negatives teach little: ArcFace shows the way first."""
+        loss = embeddings.new_zeros(())
+        if self.config.loss != "arcface":
+            loss = loss + batch_hard(embeddings, labels)
+        if self.config.loss != "triplet":
+            loss = loss + self.arcface(embeddings, labels)
+        return loss
 
     def embed(self, photos: Photos) -> Vectors:
         """All vectors of a table whose photos are readable: (N, dim)."""
@@ -239,7 +211,7 @@ class _Run:
 
     def save(self, state: RunState) -> None:
         """Write the checkpoint that `resume` reads."""
-        save_checkpoint(self.folder / "last.pt", state, self.net, self.optimizer, self.made_for)
+        save_checkpoint(self.folder / "last.pt", state, self.trained, self.optimizer, self.made_for)
 
 
 def _labelled(photos: Photos) -> Photos:
@@ -252,31 +224,6 @@ def _labelled(photos: Photos) -> Photos:
             "training needs at least two such landmarks"
         )
     return labelled
-
-
-def _network(config: TrainConfig) -> EmbeddingNet:
-    architecture = Architecture(
-        backbone=config.backbone, options=config.options, dim=config.dim, gem_p=config.gem_p
-    )
-    if config.weights == "random":
-        return new_network(architecture, seed=config.seed)
-    checkpoint = None if config.weights == "hub" else Path(config.weights)
-    return pretrained_network(architecture, checkpoint=checkpoint, seed=config.seed)
-
-
-def _optimizer(net: EmbeddingNet, config: TrainConfig) -> torch.optim.Optimizer:
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        net.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-
-
-def _schedule(done: float, warmup: float) -> float:
-    """Share of the full learning rate after a share `done` of the run."""
-    if done < warmup:
-        return max(done / warmup, 0.01)
-    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
 def _mixed(*numbers: int) -> int:

@@ -88,7 +88,8 @@ class SiftEmbedder:
             return np.empty((0, self.dim), dtype=np.float32)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             pooled = np.stack(list(pool.map(self._pooled, images)))
-        rows = _unit((pooled - self.arrays["mean"]) @ self.arrays["axes"].T)
+        turned = (pooled - self.arrays["mean"]) @ self.arrays["axes"].T
+        rows = _unit(turned.astype(np.float32))
         rows[~rows.any(axis=1), 0] = 1  # exactly the mean photo: any direction is as good
         return rows
 
@@ -133,7 +134,7 @@ def describe(image: Image, options: SiftOptions) -> Floats:
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=interpolation)
-    sift = cv2.SIFT_create(nfeatures=options.features, contrastThreshold=0.02)
+    sift = cv2.SIFT.create(nfeatures=options.features, contrastThreshold=0.02)
     _, found = sift.detectAndCompute(grey, None)
     if found is None or not len(found):
         return np.empty((0, 128), dtype=np.float32)

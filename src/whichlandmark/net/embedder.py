@@ -43,7 +43,8 @@ class NetEmbedder:
         device: str = "auto",
         batch: int = 32,
     ) -> None:
-        self.net = net
+        # Convolutions run up to half as fast again in this memory layout, on CPUs and GPUs.
+        self.net = net.to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing
         self.device = pick_device(device)
         self.batch = batch
@@ -88,7 +89,8 @@ class NetEmbedder:
     def _embed(self, images: list[Image]) -> Vectors:
         pixels = torch.from_numpy(np.stack([self.preprocessing(image) for image in images]))
         with torch.inference_mode():
-            vectors: Vectors = self.net(pixels.to(self.device)).cpu().numpy()
+            pixels = pixels.to(self.device, memory_format=torch.channels_last)
+            vectors: Vectors = self.net(pixels).cpu().numpy()
         return vectors
 
     def save(self, folder: Path, /) -> None:

@@ -57,7 +57,7 @@ def batch_loader(
     """(B, 3, crop, crop) float32 for each list of keys, in order."""
     return DataLoader(
         dataset,
-        batch_sampler=keys,  # type: ignore[arg-type]
+        batch_sampler=keys,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
     )

@@ -69,7 +69,7 @@ def _sky(below: NDArray[np.float64], light: Light, chance: Chance) -> NDArray[np
     cover = 255 - int(light.clouds * 190)
     dense = np.clip((pattern()[rows[:, None], columns] - cover) * 5, 0, 220)[..., None]
     white = np.array(light.flat((240, 240, 244), 1.2), dtype=np.int32)
-    return colour + (white - colour) * dense // 256
+    return np.asarray(colour + (white - colour) * dense // 256)
 
 
 def _ground(
@@ -97,7 +97,8 @@ def _ground(
     near = np.clip(base + shade * base // 256, 0, 255)
     far = np.clip(256 - down * (512.0 / below.shape[0]), 0.0, 200.0).astype(np.int32)[..., None]
     low = np.array(light.low, dtype=np.int32)
-    return near + (low - near) * (far * (1 + int(light.haze * 8)) // 9) // 256
+    far = far * (1 + int(light.haze * 8)) // 9
+    return np.asarray(near + (low - near) * far // 256)
 
 
 def skyline(painter: Painter, chance: Chance) -> None:
@@ -162,5 +163,7 @@ def _wood(painter: Painter, line: Horizon, chance: Chance) -> None:
         r = tall * chance.uniform(0.6, 1.1)
         y = line.y(x) - r * 0.5
         disc = [(x + r * cosine(30.0 * i), y + r * sine(30.0 * i)) for i in range(12)]
-        painter.polygon(fixed(np.array(disc)), painter.light.flat(green, chance.uniform(0.4, 0.9), far=1.8))
+        painter.polygon(
+            fixed(np.array(disc)), painter.light.flat(green, chance.uniform(0.4, 0.9), far=1.8)
+        )
         x += r * chance.uniform(0.5, 0.9)

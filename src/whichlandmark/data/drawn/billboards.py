@@ -55,7 +55,9 @@ def tree(painter: Painter, at: Spot, chance: Chance) -> None:
     light = painter.light
     bark = light.flat((84, 66, 50), 0.5)
     w = tall * 0.035
-    painter.polygon(at.points([(-w, 0), (w, 0), (w * 0.6, tall * 0.6), (-w * 0.6, tall * 0.6)]), bark)
+    painter.polygon(
+        at.points([(-w, 0), (w, 0), (w * 0.6, tall * 0.6), (-w * 0.6, tall * 0.6)]), bark
+    )
     green = chance.pick(((72, 104, 48), (88, 112, 50), (58, 88, 54), (130, 106, 44), (136, 82, 44)))
     if chance.yes(0.25):
         for i in range(4):
@@ -73,17 +75,22 @@ def tree(painter: Painter, at: Spot, chance: Chance) -> None:
             painter.polygon(at.points(_disc(x, y, r, 9, 0.85)), colour)
 
 
+CLOTHES: tuple[Colour, ...] = (
+    (178, 60, 54), (60, 84, 140), (70, 70, 76), (206, 190, 120), (92, 130, 96), (230, 228, 222),
+)  # fmt: skip
+LEGS = ((-0.16, 0), (-0.03, 0), (0, 0.4), (0.03, 0), (0.16, 0), (0.17, 0.5), (-0.17, 0.5))
+COAT = ((-0.2, 0.42), (0.2, 0.42), (0.25, 0.78), (0.12, 0.84), (-0.12, 0.84), (-0.25, 0.78))
+
+
 def person(painter: Painter, at: Spot, chance: Chance) -> None:
     """Somebody standing: legs, coat, head."""
     tall = chance.uniform(1.55, 1.9)
-    clothes = [(178, 60, 54), (60, 84, 140), (70, 70, 76), (206, 190, 120), (92, 130, 96), (230, 228, 222)]
     light = painter.light
-    legs, coat = chance.pick(clothes), chance.pick(clothes)
     skin = chance.pick(((226, 186, 158), (184, 138, 106), (122, 84, 62)))
-    t = tall
-    painter.polygon(at.points([(-0.16, 0), (-0.03, 0), (0.0, 0.4 * t), (0.03, 0), (0.16, 0), (0.17, 0.5 * t), (-0.17, 0.5 * t)]), light.flat(legs, 0.5))
-    painter.polygon(at.points([(-0.2, 0.42 * t), (0.2, 0.42 * t), (0.25, 0.78 * t), (0.12, 0.84 * t), (-0.12, 0.84 * t), (-0.25, 0.78 * t)]), light.flat(coat, 0.8))
-    painter.polygon(at.points(_disc(0.0, 0.92 * t, 0.11, 8, 1.2)), light.flat(skin, 0.8))
+    for shape, share in ((LEGS, 0.5), (COAT, 0.8)):  # heights are shares of the person's
+        grown = [(x, y * tall) for x, y in shape]
+        painter.polygon(at.points(grown), light.flat(chance.pick(CLOTHES), share))
+    painter.polygon(at.points(_disc(0.0, 0.92 * tall, 0.11, 8, 1.2)), light.flat(skin, 0.8))
 
 
 def lamp(painter: Painter, at: Spot, chance: Chance) -> None:
@@ -92,27 +99,45 @@ def lamp(painter: Painter, at: Spot, chance: Chance) -> None:
     dark = painter.light.flat((58, 60, 62), 0.4)
     painter.polygon(at.points([(-0.12, 0), (0.12, 0), (0.06, tall), (-0.06, tall)]), dark)
     painter.polygon(at.points([(-0.25, 0), (0.25, 0), (0.15, 0.7), (-0.15, 0.7)]), dark)
-    glow: Colour = (255, 226, 160) if painter.light.lit > 0.3 else painter.light.flat((210, 208, 200))
+    glow: Colour = (
+        (255, 226, 160) if painter.light.lit > 0.3 else painter.light.flat((210, 208, 200))
+    )
     arms = chance.pick(((0.0,), (-0.7, 0.7)))
     for x in arms:
         if x:
             a, b = sorted((0.0, x))
-            painter.polygon(at.points([(a, tall - 0.15), (b, tall - 0.15), (b, tall), (a, tall)]), dark)
+            painter.polygon(
+                at.points([(a, tall - 0.15), (b, tall - 0.15), (b, tall), (a, tall)]), dark
+            )
         painter.polygon(at.points(_disc(x, tall + 0.2, 0.3, 8)), glow)
 
 
 def car(painter: Painter, at: Spot, chance: Chance) -> None:
     """A car seen from its side."""
     light = painter.light
-    body = chance.pick(((170, 50, 46), (58, 78, 120), (200, 200, 204), (50, 52, 56), (212, 176, 70)))
+    body = chance.pick(
+        ((170, 50, 46), (58, 78, 120), (200, 200, 204), (50, 52, 56), (212, 176, 70))
+    )
     flip = chance.pick((-1.0, 1.0))
 
     def shape(points: Pairs) -> Pairs:
         return [(flip * x, y) for x, y in points]
 
-    outline = [(-2.1, 0.3), (2.1, 0.3), (2.15, 0.75), (1.3, 0.9), (0.8, 1.42), (-1.1, 1.42), (-1.8, 0.9), (-2.15, 0.8)]
+    outline = [
+        (-2.1, 0.3),
+        (2.1, 0.3),
+        (2.15, 0.75),
+        (1.3, 0.9),
+        (0.8, 1.42),
+        (-1.1, 1.42),
+        (-1.8, 0.9),
+        (-2.15, 0.8),
+    ]
     painter.polygon(at.points(shape(outline)), light.flat(body, 0.8))
-    for glass in ([(-0.1, 0.9), (1.05, 0.9), (0.65, 1.32), (-0.1, 1.32)], [(-1.5, 0.9), (-0.25, 0.9), (-0.25, 1.32), (-1.0, 1.32)]):
+    for glass in (
+        [(-0.1, 0.9), (1.05, 0.9), (0.65, 1.32), (-0.1, 1.32)],
+        [(-1.5, 0.9), (-0.25, 0.9), (-0.25, 1.32), (-1.0, 1.32)],
+    ):
         painter.polygon(at.points(shape(glass)), light.flat((70, 84, 98), 0.8))
     for x in (-1.3, 1.3):
         painter.polygon(at.points(_disc(flip * x, 0.33, 0.34)), light.flat((34, 34, 36)))

@@ -1,4 +1,4 @@
-"""Photos without a landmark: hard ones (ordinary buildings, nature, patterns), easy ones, rooms."""
+"""Photos without a landmark: hard ones (buildings, nature, patterns), easy ones, rooms."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import Literal
 import numpy as np
 
 from ...types import Image
-from .angles import cosine, sine
 from .backdrop import sky_and_ground, skyline
-from .billboards import Spot, crowd, spot, tree, trees
+from .billboards import crowd, spot, tree, trees
 from .camera import Camera, fixed
 from .chance import Chance
+from .closeups import blobs, still_life, texture, tiles
 from .finish import developed, weather
 from .houses import flats, house, ordinary
+from .indoor import indoor
 from .light import Colour, light, palette
 from .model import Model, joined, shifted, toned
-from .noise import SIDE, pattern
 from .render import Painter
 from .viewpoint import frame, shape_of, viewpoint
 
 Scene = Literal["anything", "indoor"]
+
+
 Drawing = Callable[[Chance, int], Image]
 
 
@@ -42,12 +44,16 @@ def one_house(chance: Chance, size: int) -> Image:
 def street(chance: Chance, size: int) -> Image:
     """A row of houses."""
     kind = chance.pick((house, house, ordinary))
-    return _buildings([(kind(chance), palette(chance)) for _ in range(chance.whole(3, 5))], chance, size)
+    return _buildings(
+        [(kind(chance), palette(chance)) for _ in range(chance.whole(3, 5))], chance, size
+    )
 
 
 def blocks(chance: Chance, size: int) -> Image:
     """Blocks of flats."""
-    return _buildings([(flats(chance), palette(chance)) for _ in range(chance.whole(1, 3))], chance, size)
+    return _buildings(
+        [(flats(chance), palette(chance)) for _ in range(chance.whole(1, 3))], chance, size
+    )
 
 
 def _buildings(
@@ -108,7 +114,9 @@ def field(chance: Chance, size: int) -> Image:
 def wood(chance: Chance, size: int) -> Image:
     """Trees near and far."""
     painter = _open_view(chance, size)
-    for depth in sorted((chance.uniform(8.0, 60.0) for _ in range(chance.whole(8, 22))), reverse=True):
+    for depth in sorted(
+        (chance.uniform(8.0, 60.0) for _ in range(chance.whole(8, 22))), reverse=True
+    ):
         tree(painter, spot(painter, chance, depth, (-0.1, 1.1)), chance)
     weather(painter, chance)
     return developed(painter.canvas, chance)
@@ -122,7 +130,10 @@ def mountains(chance: Chance, size: int) -> Image:
     for row in range(chance.whole(2, 4)):
         foot = painter.camera.cy + height * 0.06 * row
         for _ in range(chance.whole(1, 4)):
-            x, tall = width * chance.uniform(-0.1, 1.1), height * chance.uniform(0.1, 0.5) / (1 + row * 0.6)
+            x, tall = (
+                width * chance.uniform(-0.1, 1.1),
+                height * chance.uniform(0.1, 0.5) / (1 + row * 0.6),
+            )
             _peak(painter, (x, foot), (tall * chance.uniform(0.6, 1.3), tall), base)
     weather(painter, chance)
     return developed(painter.canvas, chance)
@@ -140,52 +151,18 @@ def _peak(
     ]
     for sign, share in ((-1.0, 1.0), (1.0, 0.3)):
         side = [
-            (x + sign * wide * (i / steps + chance.uniform(-0.06, 0.06)), y - tall + tall * i / steps)
+            (
+                x + sign * wide * (i / steps + chance.uniform(-0.06, 0.06)),
+                y - tall + tall * i / steps,
+            )
             for i in range(1, steps + 1)
         ]
-        painter.polygon(fixed(np.array([*ridge, *reversed(side)])), painter.light.flat(base, share, far=1.5))
+        painter.polygon(
+            fixed(np.array([*ridge, *reversed(side)])), painter.light.flat(base, share, far=1.5)
+        )
         if tall > 90:
             snow = [*ridge[:3], *reversed(side[:2])]
             painter.polygon(fixed(np.array(snow)), painter.light.flat((232, 236, 242), share))
-
-
-def tiles(chance: Chance, size: int) -> Image:
-    """A flat wall: bricks, checks, stripes or rows of windows seen straight on."""
-    painter = _sheet(chance, size)
-    height, width = painter.canvas.shape[:2]
-    kind = chance.whole(0, 3)
-    step = chance.uniform(0.05, 0.2) * width
-    tall = step * chance.uniform(0.4, 1.4)
-    one, two = chance.pick(tuple(palette(chance).values())), chance.pick(tuple(palette(chance).values()))
-    rise = chance.uniform(-0.15, 0.15)
-    for j in range(-2, int(height / tall) + 3):
-        for i in range(-2, int(width / step) + 3):
-            shift = step * 0.5 * (j % 2) if kind == 0 else 0.0
-            x, y = i * step + shift, j * tall + rise * i * step
-            inner = {0: 0.94, 1: 1.0, 2: 1.0, 3: 0.6}[kind]
-            colour = one if kind in (0, 3) or (i + (j if kind == 1 else 0)) % 2 else two
-            w, h = step * inner, tall * (inner if kind != 0 else 0.88)
-            corners = [(x, y), (x + w, y + rise * w), (x + w, y + h + rise * w), (x, y + h)]
-            painter.polygon(fixed(np.array(corners)), painter.light.flat(colour, chance.uniform(0.7, 1.0)))
-    return developed(painter.canvas, chance)
-
-
-def _sheet(chance: Chance, size: int) -> Painter:
-    """A plain background with a cloudy pattern."""
-    height, width = frame(chance, size, chance.uniform(0.3, 1.6))
-    camera = Camera(position=(0.0, 0.0, 1.0), yaw=0.0, pitch=0.0, roll=0.0, focal=1.0, cx=0.0, cy=0.0)
-    sun = light(chance)
-    rows = (np.arange(2 * height) * chance.whole(1, 3) // 2 + chance.whole(0, 255)) % SIDE
-    columns = (np.arange(2 * width) * chance.whole(1, 3) // 2 + chance.whole(0, 255)) % SIDE
-    shade = (pattern()[rows[:, None], columns] - 128)[..., None] * chance.whole(10, 120) // 128
-    base = np.array([chance.whole(40, 220) for _ in range(3)], dtype=np.int32)
-    canvas = np.clip(base + shade, 0, 255).astype(np.uint8)
-    return Painter(np.ascontiguousarray(canvas), camera, sun, chance)
-
-
-def texture(chance: Chance, size: int) -> Image:
-    """A plain surface: plaster, lawn, sand."""
-    return developed(_sheet(chance, size).canvas, chance)
 
 
 def cloudscape(chance: Chance, size: int) -> Image:
@@ -196,106 +173,3 @@ def cloudscape(chance: Chance, size: int) -> Image:
         cx=float(width), cy=2.0 * height * chance.uniform(1.2, 1.5),
     )  # fmt: skip
     return developed(sky_and_ground((height, width), camera, light(chance), chance, "sand"), chance)
-
-
-def blobs(chance: Chance, size: int) -> Image:
-    """Lights out of focus."""
-    painter = _sheet(chance, size)
-    height, width = painter.canvas.shape[:2]
-    for _ in range(chance.whole(10, 40)):
-        colour = (chance.whole(60, 255), chance.whole(60, 255), chance.whole(60, 255))
-        at = (width * chance.uniform(0.0, 1.0), height * chance.uniform(0.0, 1.0))
-        _round(painter, at, width * chance.uniform(0.02, 0.12), 1.0, colour)
-    return developed(painter.canvas, chance)
-
-
-def _round(
-    painter: Painter, at: tuple[float, float], radius: float, tall: float, colour: Colour
-) -> None:
-    points = [
-        (at[0] + radius * cosine(18.0 * i), at[1] + radius * tall * sine(18.0 * i))
-        for i in range(20)
-    ]
-    painter.polygon(fixed(np.array(points)), colour)
-
-
-def still_life(chance: Chance, size: int) -> Image:
-    """Things close by: cups, bottles, books, fruit."""
-    painter = _sheet(chance, size)
-    height, width = painter.canvas.shape[:2]
-    for _ in range(chance.whole(1, 4)):
-        tint = (chance.whole(50, 230), chance.whole(50, 230), chance.whole(50, 230))
-        _thing(painter, (width * chance.uniform(0.15, 0.85), height * chance.uniform(0.55, 0.95)), width * chance.uniform(0.12, 0.3), tint)
-    return developed(painter.canvas, chance)
-
-
-def _thing(painter: Painter, at: tuple[float, float], wide: float, tint: Colour) -> None:
-    chance = painter.chance
-    (x, y), r = at, wide * 0.5
-    dark: Colour = (tint[0] * 2 // 3, tint[1] * 2 // 3, tint[2] * 2 // 3)
-    kind = chance.whole(0, 3)
-    if kind == 0:  # fruit
-        _round(painter, (x, y - r), r, 1.0, dark)
-        _round(painter, (x - r * 0.12, y - r * 1.12), r * 0.84, 1.0, tint)
-        _round(painter, (x - r * 0.35, y - r * 1.4), r * 0.18, 1.0, (246, 244, 238))
-    elif kind == 1:  # cup
-        _round(painter, (x + r, y - r * 0.8), r * 0.5, 1.0, dark)
-        at_spot = Spot(x, y, r)
-        painter.polygon(at_spot.points([(-0.8, 0), (0.8, 0), (1, 1.7), (-1, 1.7)]), tint)
-        _round(painter, (x, y - r * 1.7), r, 0.25, dark)
-    elif kind == 2:  # bottle
-        at_spot = Spot(x, y, r)
-        outline = [(-0.5, 0), (0.5, 0), (0.5, 2.2), (0.16, 2.8), (0.16, 3.6), (-0.16, 3.6), (-0.16, 2.8), (-0.5, 2.2)]
-        painter.polygon(at_spot.points(outline), dark)
-        painter.polygon(at_spot.points([(-0.48, 0.6), (0.48, 0.6), (0.48, 1.6), (-0.48, 1.6)]), tint)
-    else:  # book
-        at_spot = Spot(x, y, r)
-        painter.polygon(at_spot.points([(-1, 0), (1, 0.2), (1, 0.6), (-1, 0.4)]), (236, 232, 220))
-        painter.polygon(at_spot.points([(-1, 0.4), (1, 0.6), (1.5, 1.4), (-0.5, 1.2)]), tint)
-
-
-def indoor(chance: Chance, size: int) -> Image:
-    """A room: floor, three walls, a window or picture, furniture, a lamp."""
-    painter = _sheet(chance, size)
-    height, width = (float(v) for v in painter.canvas.shape[:2])
-    left, right = width * chance.uniform(0.05, 0.3), width * chance.uniform(0.7, 0.95)
-    top, foot = height * chance.uniform(0.06, 0.22), height * chance.uniform(0.62, 0.78)
-    wall = (chance.whole(150, 235), chance.whole(145, 225), chance.whole(130, 215))
-    side = (wall[0] * 7 // 8, wall[1] * 7 // 8, wall[2] * 7 // 8)
-    floor = chance.pick(((146, 104, 70), (120, 112, 104), (172, 140, 100)))
-    faces: list[tuple[list[tuple[float, float]], Colour]] = [
-        ([(0, 0), (left, top), (left, foot), (0, height)], side),
-        ([(width, 0), (right, top), (right, foot), (width, height)], side),
-        ([(0, 0), (width, 0), (right, top), (left, top)], (238, 236, 230)),
-        ([(0, height), (left, foot), (right, foot), (width, height)], floor),
-        ([(left, top), (right, top), (right, foot), (left, foot)], wall),
-    ]
-    for corners, colour in faces:
-        painter.polygon(fixed(np.array(corners)), colour)
-    _furnish(painter, (left, right), (top, foot))
-    return developed(painter.canvas, chance)
-
-
-def _furnish(painter: Painter, across: tuple[float, float], down: tuple[float, float]) -> None:
-    chance = painter.chance
-    (left, right), (top, foot) = across, down
-    wide, tall = right - left, foot - top
-    for i in range(chance.whole(1, 3)):  # windows, pictures
-        x, y = left + wide * (0.08 + 0.31 * i), top + tall * chance.uniform(0.12, 0.3)
-        w, h = wide * chance.uniform(0.14, 0.26), tall * chance.uniform(0.25, 0.45)
-        view = chance.pick(((170, 204, 230), (96, 120, 90), (190, 150, 110), (40, 44, 66)))
-        for grow, colour in ((0.1, (104, 78, 56)), (0.0, view)):
-            a, b = w * grow, h * grow
-            frame_corners = [(x - a, y - b), (x + w + a, y - b), (x + w + a, y + h + b), (x - a, y + h + b)]
-            painter.polygon(fixed(np.array(frame_corners)), colour)
-    for _ in range(chance.whole(1, 3)):  # sofas, cupboards, tables
-        at = Spot(left + wide * chance.uniform(0.1, 0.9), foot + tall * chance.uniform(0.05, 0.35), tall * 0.5)
-        colour = (chance.whole(50, 200), chance.whole(40, 160), chance.whole(40, 160))
-        dark: Colour = (colour[0] // 2, colour[1] // 2, colour[2] // 2)
-        w, h = chance.uniform(0.25, 0.6), chance.uniform(0.25, 0.8)
-        painter.polygon(at.points([(-w, 0), (w, 0), (w, h), (-w, h)]), colour)
-        painter.polygon(at.points([(-w, h), (w, h), (w * 0.85, h + 0.12), (-w * 0.85, h + 0.12)]), dark)
-        painter.polygon(at.points([(-w * 0.92, h * 0.5), (w * 0.92, h * 0.5), (w * 0.92, h * 0.55), (-w * 0.92, h * 0.55)]), dark)
-    lamp_x = left + wide * chance.uniform(0.3, 0.7)
-    painter.polygon(fixed(np.array([(lamp_x - 1.5, 0.0), (lamp_x + 1.5, 0.0), (lamp_x + 1.5, top + 14.0), (lamp_x - 1.5, top + 14.0)])), (60, 60, 60))
-    _round(painter, (lamp_x, top + 18.0), wide * 0.06, 0.6, (255, 240, 200))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from . import bridges, civic, sacred, towers
+from . import bridges, churches, palaces, storeys, strongholds, temples, towers
 from .chance import Chance
 from .light import Colour, palette
 from .model import Model, build
@@ -45,7 +45,7 @@ class Family:
 
 # fmt: off
 FAMILIES: tuple[Family, ...] = (
-    Family("cathedral", ("Cathedral", "Minster", "Abbey"), sacred.cathedral, {
+    Family("cathedral", ("Cathedral", "Minster", "Abbey"), churches.cathedral, {
         "towers": (0, 1, 2), "top": ("spire", "pyramid", "battlements", "lantern", "onion"),
         "bays": (4, 6, 8), "petals": (6, 8, 12), "stages": (2, 3, 4)}),
     Family("campanile", ("Bell Tower", "Campanile", "Tower"), towers.campanile, {
@@ -55,37 +55,37 @@ FAMILIES: tuple[Family, ...] = (
     Family("arch bridge", ("Bridge", "Old Bridge", "Crossing"), bridges.arch_bridge, {
         "spans": (3, 4, 5, 6), "pointed": (False, True), "gate": ("none", "one", "two", "middle"),
         "rise": (0.6, 1.0, 1.3), "piers": ("plain", "round", "wedge", "turret")}),
-    Family("domed", ("Basilica", "Mosque", "Rotunda"), sacred.domed, {
+    Family("domed", ("Basilica", "Mosque", "Rotunda"), churches.domed, {
         "profile": ("round", "onion", "pointed", "flat", "bell"), "minarets": (0, 2, 4),
         "small": (0, 2, 4), "drum": (0, 1, 2), "porch": ("iwan", "pediment", "arcade")}),
-    Family("palace", ("Palace", "Town Hall", "Residence"), civic.palace, {
+    Family("palace", ("Palace", "Town Hall", "Residence"), palaces.palace, {
         "floors": (2, 3, 4), "form": FORMS, "centre": ("pediment", "mansard", "clock", "dome"),
         "wings": (0, 1, 2, 3), "columns": (4, 6, 8)}),
-    Family("pagoda", ("Pagoda", "Stupa"), towers.pagoda, {
+    Family("pagoda", ("Pagoda", "Stupa"), storeys.pagoda, {
         "tiers": (3, 5, 7), "sides": (4, 8), "eaves": ("straight", "flared"),
         "finial": ("rings", "cone", "spike"), "form": FORMS}),
-    Family("gate", ("Gate", "Arch"), civic.gate, {
+    Family("gate", ("Gate", "Arch"), palaces.gate, {
         "openings": (1, 2, 3), "attic": (0.2, 0.32, 0.46), "columns": (0, 2, 3),
         "figure": ("none", "middle", "ends", "row"), "panels": (0, 1, 2)}),
-    Family("high-rise", ("Tower", "Spire", "Exchange"), towers.high_rise, {
+    Family("high-rise", ("Tower", "Spire", "Exchange"), storeys.high_rise, {
         "plan": ("square", "hexagon", "round"), "setbacks": (0, 1, 2, 3),
         "crown": ("flat", "pyramid", "spire", "disc"), "skin": ("grid", "upright", "bands")}),
-    Family("temple", ("Temple", "Treasury"), sacred.temple, {
+    Family("temple", ("Temple", "Treasury"), temples.temple, {
         "columns": (4, 5, 6, 8), "steps": (2, 3, 5), "pediment": ("gable", "attic", "dome"),
         "order": ("plain", "slab", "flared"), "depth": (3, 4, 5)}),
     Family("hung bridge", ("Bridge", "Suspension Bridge"), bridges.hung_bridge, {
         "towers": (1, 2, 3), "frame": ("single", "double", "triple", "crown"),
         "cables": ("sag", "fan", "harp"), "hangers": (5, 8, 12), "truss": (False, True)}),
-    Family("castle", ("Castle", "Citadel", "Fortress"), civic.castle, {
+    Family("castle", ("Castle", "Citadel", "Fortress"), strongholds.castle, {
         "towers": (2, 3, 4), "caps": ("cone", "battlements", "dome"),
         "keep": ("plain", "stepped", "roofed"), "gate": FORMS, "slits": (3, 4, 5)}),
-    Family("stepped pyramid", ("Pyramid", "Ziggurat"), sacred.stepped_pyramid, {
+    Family("stepped pyramid", ("Pyramid", "Ziggurat"), temples.stepped_pyramid, {
         "steps": (4, 5, 6, 8), "stairs": (1, 2, 4), "shrine": ("none", "comb", "roof", "dome"),
         "slope": (0.1, 0.45, 0.75), "panels": (0, 8, 12)}),
-    Family("lattice tower", ("Mast", "Iron Tower"), towers.lattice_tower, {
+    Family("lattice tower", ("Mast", "Iron Tower"), storeys.lattice_tower, {
         "levels": (4, 5, 6, 7), "arched": (False, True), "platforms": (1, 2, 3),
         "cap": ("cabin", "dome", "mast"), "brace": ("cross", "rise", "ladder")}),
-    Family("arena", ("Arena", "Theatre", "Hippodrome"), civic.arena, {
+    Family("arena", ("Arena", "Theatre", "Hippodrome"), strongholds.arena, {
         "tiers": (2, 3, 4), "form": FORMS, "top": ("attic", "cone", "dome", "hall"),
         "sides": (12, 16, 24), "pilaster": (False, True)}),
     Family("column", ("Column", "Pillar", "Monument"), towers.column, {
@@ -118,6 +118,7 @@ def landmark(seed: int, number: int) -> Landmark:
     return Landmark(landmark_name(seed, number), family.kind, model, colours)
 
 
+@lru_cache(maxsize=4096)
 def landmark_name(seed: int, number: int) -> str:
     """Its name alone, without building it."""
     return name_of(seed, number, FAMILIES[number % len(FAMILIES)].nouns)

@@ -16,9 +16,9 @@ from .render import Painter
 def weather(painter: Painter, chance: Chance) -> None:
     """Rain streaks or snow flakes in front of everything, on some photos."""
     kind = chance.uniform(0.0, 1.0)
-    if kind < 0.07:
+    if kind < 0.05:
         _rain(painter, chance)
-    elif kind < 0.14:
+    elif kind < 0.1:
         _snow(painter, chance)
 
 
@@ -50,7 +50,7 @@ def _snow(painter: Painter, chance: Chance) -> None:
 def developed(canvas: Image, chance: Chance) -> Image:
     """The canvas (2h, 2w, 3) as a photo (h, w, 3): averaged 2 × 2, softened, exposed, grainy."""
     photo = _averaged(canvas)
-    for _ in range(chance.pick((0, 0, 0, 0, 1, 1, 2))):
+    for _ in range(chance.pick((0, 0, 0, 0, 0, 0, 0, 1))):
         photo = _softened(photo)
     photo = _exposed(photo, chance)
     return _grainy(photo, chance)
@@ -59,7 +59,7 @@ def developed(canvas: Image, chance: Chance) -> Image:
 def _averaged(canvas: Image) -> Image:
     wide = canvas.astype(np.uint16)
     total = wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]
-    return ((total + 2) >> 2).astype(np.uint8)
+    return np.asarray((total + 2) >> 2, dtype=np.uint8)
 
 
 def _softened(photo: Image) -> Image:
@@ -71,13 +71,17 @@ def _softened(photo: Image) -> Image:
 
 def _exposed(photo: Image, chance: Chance) -> Image:
     """White balance, exposure and contrast as one table of 256 values per channel."""
-    warmth, green = chance.middle(-0.16, 0.16), chance.middle(-0.06, 0.06)
-    gain = chance.middle(0.72, 1.34)
-    contrast = chance.middle(-0.35, 0.65)
+    warmth, green = chance.middle(-0.11, 0.11), chance.middle(-0.04, 0.04)
+    gain = chance.middle(0.78, 1.26)
+    contrast = chance.middle(-0.2, 0.5)
     fade = chance.pick((0.0, 0.0, 0.0, chance.uniform(0.0, 24.0)))
     tables = [_table(gain * (1.0 + by), contrast, fade) for by in (warmth, green, -warmth)]
-    if chance.yes(0.06):  # black and white
-        grey = (photo[..., 0] * np.uint32(77) + photo[..., 1] * np.uint32(150) + photo[..., 2] * np.uint32(29)) >> 8
+    if chance.yes(0.03):  # black and white
+        grey = (
+            photo[..., 0] * np.uint32(77)
+            + photo[..., 1] * np.uint32(150)
+            + photo[..., 2] * np.uint32(29)
+        ) >> 8
         photo = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
     return np.stack([table[photo[..., i]] for i, table in enumerate(tables)], axis=2)
 
@@ -94,11 +98,12 @@ def _table(gain: float, contrast: float, fade: float) -> NDArray[np.uint8]:
 
 def _grainy(photo: Image, chance: Chance) -> Image:
     height, width = photo.shape[:2]
-    strength = chance.whole(2, 14)
+    strength = chance.whole(1, 8)
     raw = chance.bytes(height * width * 3).reshape(photo.shape).astype(np.int32)
     grain = ((raw & 15) + (raw >> 4) - 15) * strength // 15
     row, column = chance.whole(0, SIDE - 1), chance.whole(0, SIDE - 1)
     rows = (np.arange(height) // 2 + row) % SIDE
     columns = (np.arange(width) // 2 + column) % SIDE
-    blotch = (pattern()[rows[:, None], columns][..., None] - 128) * chance.whole(0, 10) // 128
-    return np.clip(photo.astype(np.int32) + grain + blotch, 0, 255).astype(np.uint8)
+    blotch = (pattern()[rows[:, None], columns][..., None] - 128) * chance.whole(0, 8) // 128
+    noisy = np.clip(photo.astype(np.int32) + grain + blotch, 0, 255)
+    return np.asarray(noisy, dtype=np.uint8)

@@ -76,9 +76,15 @@ def flats(chance: Chance) -> Model:
 
 def shed(chance: Chance) -> Model:
     """A warehouse or shop: low, long, with a gate."""
-    half, deep, tall = chance.uniform(6.0, 12.0), chance.uniform(8.0, 14.0), chance.uniform(4.0, 6.5)
+    half, deep, tall = (
+        chance.uniform(6.0, 12.0),
+        chance.uniform(8.0, 14.0),
+        chance.uniform(4.0, 6.5),
+    )
     grid = Windows(columns=chance.whole(3, 8), wide=0.7, high=0.25, low=0.55, top=0.95)
-    gate = on_sides(window_grid(grid), lambda f, s: portal(f, 0.5, 3.6, 3.4, "square") if s == "front" else None)
+    gate = on_sides(
+        window_grid(grid), lambda f, s: portal(f, 0.5, 3.6, 3.4, "square") if s == "front" else None
+    )
     parts = [box((-half, 0.0, 0.0), (half, deep, tall), "wall", gate)]
     parts.append(gable((-half, 0.0, tall), (half, deep, tall + 2.0), chance.pick(("x", "y"))))
     return build(parts)

@@ -48,7 +48,7 @@ def _scaled(colour: Colour, by: float) -> Colour:
 
 def aged(colours: dict[str, Colour], chance: Chance) -> dict[str, Colour]:
     """The palette as another photographer finds it: washed, dirty or newly painted."""
-    tint = [chance.uniform(0.86, 1.12) for _ in range(3)]
+    tint = [chance.uniform(0.92, 1.08) for _ in range(3)]
     return {
         tone: tuple(min(255, round(c * t)) for c, t in zip(rgb, tint, strict=True))  # type: ignore[misc]
         for tone, rgb in colours.items()
@@ -106,11 +106,11 @@ class Light:
 def light(chance: Chance) -> Light:
     """The light of one photo: day, golden hour, overcast, dusk or night."""
     kind = chance.pick(
-        ("day",) * 9 + ("golden",) * 4 + ("overcast",) * 4 + ("dusk",) * 2 + ("night",) * 2
+        ("day",) * 12 + ("golden",) * 4 + ("overcast",) * 5 + ("dusk",) * 2 + ("night",) * 2
     )
     # The sun (or the floodlight) stands anywhere but behind the camera's back only.
     turn, rise = chance.uniform(-130.0, 130.0), chance.uniform(18.0, 62.0)
-    haze = chance.pick((0.0, 0.04, 0.08, 0.12, 0.3)) + chance.uniform(0.0, 0.08)
+    haze = chance.pick((0.0, 0.0, 0.03, 0.06, 0.2)) + chance.uniform(0.0, 0.05)
     clouds = chance.uniform(0.0, 1.0)
     vary = [chance.uniform(0.93, 1.07) for _ in range(3)]
     look = {
@@ -118,14 +118,14 @@ def light(chance: Chance) -> Light:
         "golden": ((0.74, 0.54, 0.3), (0.42, 0.4, 0.44), (104, 128, 172), (240, 196, 142), 0.08),
         "overcast": ((0.1, 0.1, 0.1), (0.78, 0.79, 0.81), (168, 174, 182), (204, 206, 208), 0.05),
         "dusk": ((0.14, 0.12, 0.12), (0.38, 0.36, 0.48), (46, 52, 96), (206, 136, 118), 0.45),
-        "night": ((0.66, 0.5, 0.28), (0.14, 0.14, 0.2), (10, 14, 32), (38, 40, 62), 0.6),
+        "night": ((0.8, 0.62, 0.38), (0.24, 0.23, 0.27), (10, 14, 32), (38, 40, 62), 0.6),
     }
     direct, ambient, high, low, lit = look[kind]
     if kind == "golden":
         rise = chance.uniform(8.0, 22.0)
     sun = (sine(turn) * cosine(rise), -cosine(turn) * cosine(rise), sine(rise))
     if kind == "night":  # floodlights stand on the ground
-        sun = (sun[0], sun[1], -0.1)
+        sun = (sun[0], sun[1], 0.05)
         haze *= 0.4
     return Light(
         kind=kind, sun=sun, direct=_times(direct, vary), ambient=_times(ambient, vary),

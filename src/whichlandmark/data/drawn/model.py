@@ -12,11 +12,11 @@ from .solids import Floats, Part
 
 
 class Decal(NamedTuple):
-    """`count` polygons of `size` corners each, from point `start` on."""
+    """`copies` polygons of `size` corners each, from point `start` on."""
 
     tone: str
     start: int
-    count: int
+    copies: int
     size: int
 
 
@@ -51,12 +51,12 @@ class Model:
     @property
     def low(self) -> Floats:
         """(3,) lowest corner of the whole."""
-        return np.min(self.lows, axis=0)
+        return np.asarray(np.min(self.lows, axis=0))
 
     @property
     def high(self) -> Floats:
         """(3,) highest corner of the whole."""
-        return np.max(self.highs, axis=0)
+        return np.asarray(np.max(self.highs, axis=0))
 
 
 def build(parts: Iterable[Part]) -> Model:
@@ -93,11 +93,7 @@ def build(parts: Iterable[Part]) -> Model:
 
 
 def _normals(points: Floats, starts: Floats, sizes: Floats) -> Floats:
-    """From the two longest-spread edges: corner 0 → middle, and corner 0 → last.
-
-    A cone's slope has three corners and a tapered one four: the cross product of the
-    diagonals (or of two edges) serves both.
-    """
+    """Unit normals: the cross product of two diagonals, or of two edges of a triangle."""
     a, b = points[starts], points[starts + 1]
     c, d = points[starts + 2], points[starts + sizes - 1]
     e, f = c - a, np.where((sizes > 3)[:, None], d - b, c - b)
@@ -110,7 +106,8 @@ def _normals(points: Floats, starts: Floats, sizes: Floats) -> Floats:
         axis=1,
     )
     squares = cross[:, 0] * cross[:, 0] + cross[:, 1] * cross[:, 1] + cross[:, 2] * cross[:, 2]
-    return cross / np.sqrt(np.maximum(squares, 1e-18))[:, None]
+    lengths = np.sqrt(np.maximum(squares, 1e-18))
+    return np.asarray(cross / lengths[:, None])
 
 
 def joined(models: list[Model]) -> Model:

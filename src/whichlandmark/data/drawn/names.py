@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from .chance import Chance
 
 _FIRST = (
@@ -17,11 +19,16 @@ def name_of(seed: int, number: int, nouns: tuple[str, ...]) -> str:
 
     The place is number `number` of a shuffled list of all places, so no two are equal.
     """
-    total = len(_FIRST) * len(_MIDDLE) * len(_LAST)
-    places = Chance(seed, "places").shuffled(range(total))
-    rest, first = divmod(places[number % total], len(_FIRST))
+    places = _places(seed)
+    rest, first = divmod(places[number % len(places)], len(_FIRST))
     last, middle = divmod(rest, len(_MIDDLE))
     place = _FIRST[first] + _MIDDLE[middle] + _LAST[last]
     chance = Chance(seed, f"name {number}")
     noun = chance.pick(nouns)
     return f"{noun} of {place}" if chance.yes(0.35) else f"{place} {noun}"
+
+
+@lru_cache(maxsize=4)
+def _places(seed: int) -> tuple[int, ...]:
+    total = len(_FIRST) * len(_MIDDLE) * len(_LAST)
+    return tuple(Chance(seed, "places").shuffled(range(total)))

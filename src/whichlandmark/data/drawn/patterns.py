@@ -5,14 +5,15 @@ Shapes are (n, k, 2) arrays in metres from a face's bottom left corner.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from .angles import cosine, sine
-from .solids import Dress, Face, Floats, Side, arch_curve
+from .curves import arch_curve
+from .solids import Dress, Face, Floats, Side
 
 Form = Literal["square", "round", "pointed", "disc"]
 
@@ -198,12 +199,14 @@ def battlements(face: Face, count: int, tone: str = "dark") -> None:
     )
 
 
-def courses(face: Face, rows: int, tone: str = "shade") -> None:
-    """Paint joints of masonry: thin lines across, and staggered upright ones."""
-    w, h = face.width, face.height
-    step = h / rows
-    thin = step * 0.09
-    face.paint(tone, bars((0.0, step * i - thin, w, step * i + thin) for i in range(1, rows)))
+def front_only(step: Callable[[Face], None]) -> Dress:
+    """One step, for the front alone."""
+
+    def dress(face: Face, side: Side) -> None:
+        if side == "front":
+            step(face)
+
+    return dress
 
 
 def on_sides(*steps: Dress) -> Dress:
@@ -224,15 +227,9 @@ def window_grid(grid: Windows, scale: float | None = None) -> Dress:
     def dress(face: Face, side: Side) -> None:
         if side == "top":
             return
-        count = grid.columns
+        columns = grid.columns
         if scale is not None:
-            count = max(1, round(grid.columns * face.width / scale))
-        windows(face, _with_columns(grid, count))
+            columns = max(1, round(columns * face.width / scale))
+        windows(face, replace(grid, columns=columns))
 
     return dress
-
-
-def _with_columns(grid: Windows, count: int) -> Windows:
-    import dataclasses
-
-    return dataclasses.replace(grid, columns=count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from ...types import Image
@@ -36,7 +37,7 @@ def landmark_photo(landmark: Landmark, chance: Chance, size: int) -> Image:
     if dry:
         trees(painter, chance, (distance + radius, distance + 3 * radius), chance.whole(0, 4))
     scene, colours = model, aged(landmark.colours, chance)
-    if dry and chance.yes(0.45):
+    if dry and chance.yes(0.35):
         scene, colours = _with_neighbours(painter, model, colours)
     painter.model(scene, colours)
     if dry:
@@ -55,16 +56,16 @@ def _distance(painter: Painter, model: Model) -> float:
     """Metres from the camera to the middle of the model, along the ground."""
     (x, y), _, _ = shape_of(model)
     dx, dy = painter.camera.position[0] - x, painter.camera.position[1] - y
-    return float((dx * dx + dy * dy) ** 0.5)
+    return math.sqrt(dx * dx + dy * dy)
 
 
 def _in_front(painter: Painter, room: float, chance: Chance) -> None:
     """People and cars up to the landmark's foot; on some photos a tree in the way."""
     if chance.yes(0.7):
         crowd(painter, chance, (max(6.0, room * 0.35), room), chance.whole(1, 7))
-    if chance.yes(0.3):
+    if chance.yes(0.2):
         trees(painter, chance, (max(5.0, room * 0.45), room), chance.whole(1, 2))
-    if chance.yes(0.12):
+    if chance.yes(0.08):
         crowd(painter, chance, (max(3.0, room * 0.08), max(4.0, room * 0.25)), chance.whole(1, 2))
 
 
@@ -73,28 +74,31 @@ def _with_neighbours(
 ) -> tuple[Model, dict[str, Colour]]:
     """The landmark with ordinary buildings at its sides and behind it."""
     chance = painter.chance
-    low, high = model.low, model.high
     models, tones = [model], dict(colours)
     for side in chance.shuffled(("left", "right", "behind"))[: chance.whole(1, 3)]:
-        number = chance.whole(0, NEIGHBOURS - 1)
-        other, other_colours = neighbour(number)
-        half = float(other.high[0] - other.low[0]) / 2
-        gap = chance.uniform(1.0, 9.0)
-        if side == "behind":
-            at = (chance.uniform(float(low[0]), float(high[0])), float(high[1]) + gap - float(other.low[1]))
-        else:
-            x = float(low[0]) - gap - half if side == "left" else float(high[0]) + gap + half
-            at = (x, chance.uniform(float(low[1]), float(high[1])))
-        placed = shifted(other, at[0] - float(other.low[0] + other.high[0]) / 2, at[1])
-        if side not in {s for s in tones if s in ("left", "right", "behind")} and _clear(painter, placed, model):
-            models.append(toned(placed, f"{side} "))
-            tones.update({f"{side} {tone}": rgb for tone, rgb in other_colours.items()})
+        other, materials = neighbour(chance.whole(0, NEIGHBOURS - 1))
+        placed = _beside(model, other, side, chance)
+        # Not in the way, and with a box of its own: see camera.far_to_near.
+        in_the_way = _distance(painter, placed) < 0.8 * _distance(painter, model)
+        if in_the_way or not all(_apart(placed, there) for there in models):
+            continue
+        models.append(toned(placed, f"{side} "))
+        tones.update({f"{side} {tone}": rgb for tone, rgb in materials.items()})
     return joined(models), tones
 
 
-def _clear(painter: Painter, other: Model, model: Model) -> bool:
-    """Whether a neighbour stays out of the way: not nearer to the camera than the landmark."""
-    return _distance(painter, other) > 0.8 * _distance(painter, model)
+def _beside(model: Model, other: Model, side: str, chance: Chance) -> Model:
+    """The other building moved to a side of the model, some metres away."""
+    (x0, y0, _), (x1, y1, _) = model.low.tolist(), model.high.tolist()
+    half = float(other.high[0] - other.low[0]) / 2
+    gap, share = chance.uniform(1.0, 9.0), chance.uniform(0.0, 1.0)
+    x = {"left": x0 - gap - half, "right": x1 + gap + half, "behind": x0 + (x1 - x0) * share}[side]
+    y = y1 + gap if side == "behind" else y0 + (y1 - y0) * share
+    return shifted(other, x - float(other.low[0]) - half, y - float(other.low[1]))
+
+
+def _apart(one: Model, other: Model) -> bool:
+    return bool((one.low >= other.high).any() or (other.low >= one.high).any())
 
 
 @lru_cache(maxsize=NEIGHBOURS)

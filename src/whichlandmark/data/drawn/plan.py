@@ -57,7 +57,8 @@ class DrawnWorld:
         self._check_counts()
 
     def _check_counts(self) -> None:
-        for field in ("unknown_landmarks", "queries", "unknown_queries", "nonlandmark_queries", "distractors"):
+        counts = ("unknown_landmarks", "queries", "unknown_queries", "nonlandmark_queries")
+        for field in (*counts, "distractors"):
             if getattr(self, field) < 0:
                 raise OptionError(f"{field} {getattr(self, field)} given; expected 0 or more")
         if self.unknown_queries and not self.unknown_landmarks:
@@ -67,7 +68,7 @@ class DrawnWorld:
                 raise OptionError(f"{field} {getattr(self, field)} given; expected a share, 0 to 1")
 
 
-MOST = 1200  # landmarks: as many as there are combinations in the smallest families
+MOST = 1200  # landmarks; the smallest family has combinations for so many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +102,15 @@ def training_shots(world: DrawnWorld) -> list[Shot]:
         [_training_shot(world, number, place) for place in range(count)]
         for number, count in enumerate(counts)
     ]
+    number_of = {_slug(_name(world, n)): n for n in range(world.landmarks)}
     for shot in _mess(world, good):
-        folder = shot.path
-        number = next(n for n in range(world.landmarks) if _slug(_name(world, n)) == folder)
+        number = number_of[shot.path]
         good[number].append(replace(shot, path=_path(world, number, len(good[number]))))
     return [shot for shots in good for shot in shots]
 
 
 def photos_per_landmark(world: DrawnWorld) -> list[int]:
-    """How many good photos each landmark has: the r-th most photographed about 1 / (r + 5)."""
+    """How many good photos each landmark has: rank r (from 0) in proportion to 1 / (r + 6)."""
     ranks = Chance(world.seed, "popularity").shuffled(range(world.landmarks))
     weights = [1.0 / (rank + 6) for rank in ranks]
     spare = world.photos - 2 * world.landmarks
@@ -131,7 +132,9 @@ def _mess(world: DrawnWorld, good: list[list[Shot]]) -> list[Shot]:
         shots.append(_mislabelled(world, chance, i))
     for i in range(round(world.indoor * world.photos)):
         number = chance.pick([s.number for s in flat])
-        shots.append(_astray(world, number, Shot(path="", key=f"indoor {i}", kind="indoor", indoor=True)))
+        shots.append(
+            _astray(world, number, Shot(path="", key=f"indoor {i}", kind="indoor", indoor=True))
+        )
     for kind, share in (("duplicate", world.duplicate), ("near_duplicate", world.near_duplicate)):
         for source in chance.shuffled(flat)[: round(share * world.photos)]:
             copy = replace(source, kind=kind, original=source.id)  # type: ignore[arg-type]
@@ -139,7 +142,9 @@ def _mess(world: DrawnWorld, good: list[list[Shot]]) -> list[Shot]:
     for i in range(round(world.corrupt * world.photos)):
         number = chance.pick([s.number for s in flat])
         key = f"landmark {number}/corrupt {i}"
-        bad = Shot(path="", key=key, number=number, kind="corrupt", damage=DAMAGES[i % len(DAMAGES)])
+        bad = Shot(
+            path="", key=key, number=number, kind="corrupt", damage=DAMAGES[i % len(DAMAGES)]
+        )
         shots.append(_astray(world, number, bad))
     return shots
 
@@ -172,11 +177,16 @@ def query_shots(world: DrawnWorld) -> list[Shot]:
     """The queries, shuffled, so that file names tell nothing."""
     shots = []
     unknown = range(world.landmarks, world.landmarks + world.unknown_landmarks)
-    for count, numbers in ((world.queries, range(world.landmarks)), (world.unknown_queries, unknown)):
+    for count, numbers in (
+        (world.queries, range(world.landmarks)),
+        (world.unknown_queries, unknown),
+    ):
         for i in range(count):
             number = Chance(world.seed, f"query {numbers.start} {i}").pick(numbers)
             label = _name(world, number)
-            shots.append(Shot(path="", key=f"landmark {number}/query {i}", number=number, label=label))
+            shots.append(
+                Shot(path="", key=f"landmark {number}/query {i}", number=number, label=label)
+            )
     for i in range(world.nonlandmark_queries):
         shots.append(Shot(path="", key=f"nonlandmark query {i}"))
     order = Chance(world.seed, "query order").shuffled(shots)

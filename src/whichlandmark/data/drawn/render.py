@@ -66,8 +66,8 @@ class Painter:
             corners = points[surface.start : surface.start + surface.size]
             self.polygon(corners, self.light.on(tone, normal))
         for decal in surface.decals:
-            end = decal.start + decal.count * decal.size
-            shapes = points[decal.start : end].reshape(decal.count, decal.size, 2)
+            end = decal.start + decal.copies * decal.size
+            shapes = points[decal.start : end].reshape(decal.copies, decal.size, 2)
             colour = self.light.on(colours[decal.tone], normal)
             if decal.tone.endswith("glass") and self.light.lit > 0.0:
                 self._lit_windows(decal, shapes, colour)
@@ -75,7 +75,7 @@ class Painter:
                 self.polygons(shapes, colour)
 
     def _lit_windows(self, decal: Decal, shapes: NDArray[np.int32], colour: Colour) -> None:
-        bright = self.chance.many(decal.count) < self.light.lit
+        bright = self.chance.many(decal.copies) < self.light.lit
         if not bright.all():
             self.polygons(shapes[~bright], colour)
         if bright.any():

@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from .angles import cosine, sine
 
 Floats = NDArray[np.float64]
+
+
 Point = tuple[float, float, float]
+
+
 Side = Literal["front", "right", "back", "left", "top"]
 
 
@@ -112,13 +116,13 @@ def frustum(
     faces = []
     for i, side in enumerate(sides):
         j = (i + 1) % 4
-        face = _face([(*bottom[i], z0), (*bottom[j], z0), (*top[j], z1), (*top[i], z1)], tone)
+        face = flat_face([(*bottom[i], z0), (*bottom[j], z0), (*top[j], z1), (*top[i], z1)], tone)
         faces.append(_dressed(face, side, dress))
     flat_top = dx * 2 < x1 - x0 and dy * 2 < y1 - y0
     if flat_top:
-        faces.append(_dressed(_face([(*p, z1) for p in top], tone), "top", dress))
+        faces.append(_dressed(flat_face([(*p, z1) for p in top], tone), "top", dress))
     if z0 > 0:  # seen from below, where it juts out
-        faces.append(_face([(*p, z0) for p in reversed(bottom)], tone))
+        faces.append(flat_face([(*p, z0) for p in reversed(bottom)], tone))
     return Part(low, high, faces)
 
 
@@ -145,8 +149,8 @@ def gable(
         front = [(x0, y0, z0), (x1, y0, z0), (x1, m, z1), (x0, m, z1)]
         back = [(x1, y1, z0), (x0, y1, z0), (x0, m, z1), (x1, m, z1)]
         walls, slopes = {"right": right, "left": left}, {"front": front, "back": back}
-    faces = [_dressed(_face(c, "wall"), side, dress) for side, c in walls.items()]  # type: ignore[arg-type]
-    faces += [_dressed(_face(c, tone), side, dress) for side, c in slopes.items()]  # type: ignore[arg-type]
+    faces = [_dressed(flat_face(c, "wall"), side, dress) for side, c in walls.items()]  # type: ignore[arg-type]
+    faces += [_dressed(flat_face(c, tone), side, dress) for side, c in slopes.items()]  # type: ignore[arg-type]
     return Part(low, high, faces)
 
 
@@ -179,13 +183,13 @@ def turned(shape: Round, tone: str = "wall", dress: Dress | None = None) -> Part
     for i in range(shape.sides):
         j = (i + 1) % shape.sides
         corners = [low[i], low[j], high[j], high[i]] if top > 0 else [low[i], low[j], high[i]]
-        face = _face(corners, tone) if top > 0 or shape.radius > 0 else None
+        face = flat_face(corners, tone) if top > 0 or shape.radius > 0 else None
         if face is not None:
             faces.append(_dressed(face, "front", dress))
     if top > 0:
-        faces.append(_dressed(_face(high, tone), "top", dress))
+        faces.append(_dressed(flat_face(high, tone), "top", dress))
     if shape.z0 > 0:
-        faces.append(_face(low[::-1], tone))
+        faces.append(flat_face(low[::-1], tone))
     wide = max(shape.radius, top)
     return Part(
         (shape.x - wide, shape.y - wide, shape.z0), (shape.x + wide, shape.y + wide, shape.z1),
@@ -193,102 +197,7 @@ def turned(shape: Round, tone: str = "wall", dress: Dress | None = None) -> Part
     )  # fmt: skip
 
 
-Profile = Literal["round", "onion", "pointed", "bell", "flat"]
-
-# (height, radius) up a dome, as shares of its height and of its base radius.
-PROFILES: dict[Profile, tuple[tuple[float, float], ...]] = {
-    "round": ((0, 1), (0.26, 0.97), (0.5, 0.87), (0.71, 0.71), (0.87, 0.5), (0.97, 0.26), (1, 0.02)),
-    "onion": ((0, 0.8), (0.14, 1.02), (0.3, 1.1), (0.46, 0.98), (0.6, 0.7), (0.75, 0.36), (0.88, 0.14), (1, 0.02)),
-    "pointed": ((0, 1), (0.25, 0.95), (0.5, 0.79), (0.7, 0.57), (0.87, 0.29), (1, 0.02)),
-    "bell": ((0, 1.05), (0.12, 0.86), (0.35, 0.74), (0.6, 0.66), (0.8, 0.45), (0.93, 0.22), (1, 0.02)),
-    "flat": ((0, 1), (0.35, 0.9), (0.65, 0.7), (0.87, 0.42), (1, 0.02)),
-}  # fmt: skip
-
-
-def dome(shape: Round, profile: Profile, tone: str = "dome", ribs: bool = False) -> list[Part]:
-    """A dome as stacked rings, each convex, from shape.z0 to shape.z1."""
-    rings = PROFILES[profile]
-    height = shape.z1 - shape.z0
-
-    def rib(face: Face, side: Side) -> None:
-        if ribs and side != "top":
-            w, h = face.width, face.height
-            bar = [(0.0, 0.0), (w * 0.2, 0.0), (w * 0.2, h), (0.0, h)]
-            face.paint("trim", np.array([bar]))
-
-    return [
-        turned(
-            Round(
-                x=shape.x, y=shape.y, z0=shape.z0 + height * a, z1=shape.z0 + height * b,
-                radius=shape.radius * r, top=shape.radius * q, sides=shape.sides, turn=shape.turn,
-            ),
-            tone, rib,
-        )
-        for (a, r), (b, q) in zip(rings, rings[1:], strict=False)
-    ]  # fmt: skip
-
-
-def arch(
-    low: Point, high: Point, spring: float, rise: float, tone: str = "wall", pointed: bool = False
-) -> Part:
-    """A bay one can look through along y: an opening as wide as the bay below a curve.
-
-    spring: height (m) where the curve begins; rise: height of the curve above it. Below the
-    spring the bay is empty: neighbouring piers carry it.
-    """
-    (x0, y0, z0), (x1, y1, z1) = low, high
-    spring = max(spring, z0)
-    curve = [(x0 + (x1 - x0) * a, spring + rise * b) for a, b in arch_curve(pointed)]
-    front = [(x0, y0, spring), *((x, y0, z) for x, z in curve[1:-1]), (x1, y0, spring),
-             (x1, y0, z1), (x0, y0, z1)]  # fmt: skip
-    back = [(x, y1, z) for x, _, z in reversed(front)]
-    faces = []
-    for (xa, za), (xb, zb) in zip(curve, curve[1:], strict=False):
-        soffit = [(xa, y0, za), (xa, y1, za), (xb, y1, zb), (xb, y0, zb)]
-        faces.append(_face(soffit, tone, inner=True))
-    faces += [_face(front, tone), _face(back, tone)]
-    faces.append(_face([(x0, y0, z1), (x1, y0, z1), (x1, y1, z1), (x0, y1, z1)], tone))
-    faces.append(_face([(x0, y1, spring), (x0, y0, spring), (x0, y0, z1), (x0, y1, z1)], tone))
-    faces.append(_face([(x1, y0, spring), (x1, y1, spring), (x1, y1, z1), (x1, y0, z1)], tone))
-    return Part((x0, y0, spring), high, faces)
-
-
-def arch_curve(pointed: bool, steps: int = 10) -> list[tuple[float, float]]:
-    """A curve from (0, 0) over (0.5, 1) to (1, 0): half an ellipse, or two arcs to a point."""
-    if not pointed:
-        turns = [180.0 - 180.0 * i / steps for i in range(steps + 1)]
-        return [(0.5 + 0.5 * cosine(a), sine(a)) for a in turns]
-    half = [
-        (i / steps, math.sqrt(1.0 - (1.0 - 2.0 * i / steps) ** 2 * 0.999))
-        for i in range(steps // 2 + 1)
-    ]
-    left = [(a, 0.75 * b + 0.5 * a) for a, b in half]
-    left[0] = (0.0, 0.0)
-    return left + [(1.0 - a, b) for a, b in reversed(left[:-1])]
-
-
-def lattice(low: Point, high: Point, inset: tuple[float, float], dress: Dress) -> Part:
-    """A tapering cage: four open sides of which only the painted bars are seen."""
-    part = frustum(low, high, inset, "metal", None)
-    sides: tuple[Side, ...] = ("front", "right", "back", "left")
-    faces = part.faces[:4]
-    for face, side in zip(faces, sides, strict=True):
-        face.open = True
-        dress(face, side)
-    return Part(low, high, faces)
-
-
-def screen(low: Point, high: Point, tone: str, shapes: list[Floats]) -> Part:
-    """A thin upright sheet along x at y = low.y of which only the shapes are seen: cables."""
-    (x0, y0, z0), (x1, _, z1) = low, high
-    face = _face([(x0, y0, z0), (x1, y0, z0), (x1, y0, z1), (x0, y0, z1)], tone)
-    face.open = True
-    for group in shapes:
-        face.paint(tone, group)
-    return Part(low, high, [face])
-
-
-def _face(corners: Sequence[Sequence[float]], tone: str, inner: bool = False) -> Face:
+def flat_face(corners: Sequence[Sequence[float]], tone: str, inner: bool = False) -> Face:
     return Face(np.array(corners, dtype=np.float64), tone, inner)
 
 

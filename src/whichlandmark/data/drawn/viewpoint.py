@@ -34,18 +34,18 @@ def shape_of(model: Model) -> tuple[tuple[float, float], float, float]:
 def viewpoint(model: Model, size: tuple[int, int], chance: Chance) -> Camera:
     """A camera for a canvas of (height, width) pixels that sees the model, or most of it."""
     (x, y), radius, tall = shape_of(model)
-    arc = 70.0 if chance.yes(0.85) else 150.0
-    azimuth = chance.uniform(-arc, arc)
+    arc = 65.0 if chance.yes(0.88) else 120.0
+    azimuth = chance.middle(-arc, arc)
     near, far = max(1.55 * radius, 0.85 * tall), 4.5 * max(radius, 0.6 * tall)
     pull = chance.uniform(0.0, 1.0)
     distance = near + (max(far, near) - near) * pull * pull
-    level = chance.pick((1.7, 1.7, 2.5, 6.0, tall * 0.3, tall * 0.6, tall * 1.3))
+    level = chance.pick((1.7, 1.7, 2.5, 6.0, 6.0, tall * 0.3, tall * 0.3, tall * 0.6, tall))
     level = max(1.6, min(level, distance * 0.5))
     where = (x + distance * sine(azimuth), y - distance * cosine(azimuth), level)
     aim = chance.uniform(0.0, 1.0) if chance.yes(0.6) else 0.0  # 0: upright lines stay upright
     rise = (tall * 0.45 - level) / distance
     pitch = max(-35.0, min(32.0, aim * rise * 57.3))
-    roll = chance.middle(-5.0, 5.0) if chance.yes(0.6) else 0.0
+    roll = chance.middle(-4.0, 4.0) if chance.yes(0.6) else 0.0
     yaw = azimuth + chance.middle(-6.0, 6.0)
     camera = Camera(position=where, yaw=yaw, pitch=pitch, roll=roll, focal=1.0, cx=0.0, cy=0.0)
     return _framed(camera, model, size, chance)
@@ -59,12 +59,12 @@ def _framed(camera: Camera, model: Model, size: tuple[int, int], chance: Chance)
     right, bottom = (float(v) for v in pixels.max(axis=0))
     fit = min(width / (right - left), height / (bottom - top))
     kind = chance.uniform(0.0, 1.0)
-    if kind < 0.68:  # whole
-        fill, slack = chance.uniform(0.62, 1.0), 0.14
-    elif kind < 0.82:  # far
-        fill, slack = chance.uniform(0.38, 0.62), 0.25
+    if kind < 0.74:  # whole
+        fill, slack = chance.uniform(0.78, 1.02), 0.08
+    elif kind < 0.86:  # far
+        fill, slack = chance.uniform(0.52, 0.78), 0.18
     else:  # close: cut by the frame
-        fill, slack = chance.uniform(1.0, 1.6), 0.2
+        fill, slack = chance.uniform(1.02, 1.4), 0.14
     focal = fit * fill
     shift_x, shift_y = chance.middle(-slack, slack), chance.middle(-slack, slack * 0.8)
     cx = width * (0.5 + shift_x) - focal * (left + right) / 2

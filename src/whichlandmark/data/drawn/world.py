@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from ...errors import DataError
+from ...errors import DataError, OptionError
 from ...files import read_json, whole_file, write_json, write_text
 from ...options import to_json
 from ...types import Image
@@ -32,7 +32,11 @@ Progress = Callable[[int, int], None]
 
 
 def draw_world(
-    root: Path, world: DrawnWorld | None = None, *, workers: int = 0, progress: Progress | None = None
+    root: Path,
+    world: DrawnWorld | None = None,
+    *,
+    workers: int = 0,
+    progress: Progress | None = None,
 ) -> None:
     """Draw a world into `root`.
 
@@ -41,10 +45,12 @@ def draw_world(
     the photos. Photos that are there already stay, so an interrupted run can be resumed.
     workers: processes; 0 = one per usable core. They are spawned: a script needs the usual
       `if __name__ == "__main__":`. progress: called with (photos done, photos in all).
-    Raises DataError when `root` holds a world with other options.
+    Raises DataError when `root` holds a world with other options, OptionError for workers < 0.
     """
     root = Path(root)
     world = world or DrawnWorld()
+    if workers < 0:
+        raise OptionError(f"workers {workers} given; expected 0 (one per usable core) or more")
     _claim(root, world)
     parts = {
         "photos": training_shots(world),
@@ -53,6 +59,10 @@ def draw_world(
     }
     shots = [shot for part in parts.values() for shot in part]
     _draw(root, world, shots, workers, progress)
+    _write_tables(root, world, parts)
+
+
+def _write_tables(root: Path, world: DrawnWorld, parts: dict[str, list[Shot]]) -> None:
     for name, part in parts.items():
         rows = [(shot.id, shot.path, shot.label) for shot in part]
         _write_table(root / f"{name}.csv", ("id", "path", "landmark"), rows)
@@ -111,11 +121,17 @@ def _draw(
     # Photos of one landmark go together: its geometry is built once in each process.
     missing.sort(key=lambda shot: (shot.number, shot.path))
     chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or _usable_cores()
     for count in _counts(root, world, chunks, workers if len(missing) > FEW else 1):
         done += count
         if progress is not None:
             progress(done, len(shots))
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # systems that cannot bind a process to cores
 
 
 def _counts(
@@ -152,5 +168,3 @@ def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, text.getvalue())
-
-

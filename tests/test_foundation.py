@@ -1,0 +1,134 @@
+"""Tables, options and files: the values that every step hands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whichlandmark import errors
+from whichlandmark.errors import DataError, OptionError, WhichLandmarkError
+from whichlandmark.files import read_json, whole_file, write_json
+from whichlandmark.options import from_json, to_json, unknown
+from whichlandmark.preprocessing import Preprocessing
+from whichlandmark.types import Photo, Photos
+
+
+def photos(sizes: dict[str, int]) -> Photos:
+    return Photos.of(
+        Photo(f"{name}-{i}", Path(f"/p/{name}/{i}.jpg"), name or None)
+        for name, count in sizes.items()
+        for i in range(count)
+    )
+
+
+def test_split_keeps_every_landmark_in_train() -> None:
+    table = photos({"a": 10, "b": 2, "c": 1, "": 8})
+    train, test = table.split(test=0.25, seed=0)
+    assert len(train) + len(test) == 21
+    assert not set(train.ids) & set(test.ids)
+    counts = {name: len(rows) for name, rows in test.rows_by_landmark().items()}
+    assert counts == {"": 2, "a": 2, "b": 1}
+    assert set(train.landmarks) == {"a", "b", "c", ""}
+    again = table.split(test=0.25, seed=0)[1]
+    assert again.ids.tolist() == test.ids.tolist()
+    assert table.split(test=0.25, seed=1)[1].ids.tolist() != test.ids.tolist()
+    with pytest.raises(OptionError, match="between 0 and 1"):
+        table.split(test=1.0)
+
+
+def test_photos_as_rows_and_columns() -> None:
+    table = photos({"a": 2, "": 1})
+    assert table[0] == Photo("a-0", Path("/p/a/0.jpg"), "a")
+    assert table[2].landmark is None
+    assert [photo.id for photo in table.take([2, 0])] == ["-0", "a-0"]
+    assert len(table.take(table.landmarks == "a")) == 2
+    assert len(table.take([])) == 0
+    assert repr(table) == "Photos(3 photos, 1 landmarks, 1 without a landmark)"
+    with pytest.raises(DataError, match="'a-0' occurs twice"):
+        Photos.of([table[0], table[0]])
+
+
+def test_every_error_has_a_documented_code() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert all(issubclass(kind, WhichLandmarkError) for kind in kinds)
+    assert {kind.exit_code for kind in kinds} == {1, 2, 4, 5, 6}
+    for kind in kinds:
+        assert kind.__name__ in (errors.__doc__ or "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    count: int = 1
+    share: float = 0.5
+    sides: tuple[int, int] = (1, 2)
+    name: str | None = None
+
+
+def test_options_travel_as_json() -> None:
+    given = Sample(count=3, share=1, sides=(4, 5), name="x")
+    assert from_json(Sample, to_json(given)) == given
+    assert from_json(Sample, {"share": 1}).share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cuont": 1}, "did you mean 'count'"),
+        ({"zzz": 1}, "expected one of: count, name, share, sides"),
+        ({"count": 1.5}, "expected int"),
+        ({"count": True}, "expected int"),
+        ({"share": "half"}, "expected float"),
+        ({"sides": [1, 2, 3]}, "'sides'"),
+    ],
+)
+def test_wrong_options_teach(values: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        from_json(Sample, values)
+    assert "did you mean" in unknown("trian", ["train", "test"], "verb")
+
+
+def test_files_are_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "x.json"
+    write_json(path, {"name": "Göbekli Tepe"})
+    assert read_json(path) == {"name": "Göbekli Tepe"}
+
+    def fail_half_way() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    assert read_json(path) == {"name": "Göbekli Tepe"}
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+    for text, reason in [("[1]", "expected a JSON object"), ("{", "not readable as JSON")]:
+        path.write_text(text)
+        with pytest.raises(DataError, match=reason):
+            read_json(path)
+    with pytest.raises(DataError, match="no such file"):
+        read_json(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (400, 300), (100, 1000), (64, 64), (5, 900)])
+def test_photos_keep_their_shape(shape: tuple[int, int]) -> None:
+    """The long side comes to `size`; the aspect ratio is off by rounding to 32 alone."""
+    resized = Preprocessing(size=256)(np.zeros((*shape, 3), np.uint8)).shape
+    assert resized[0] == 3
+    assert max(resized[1:]) == 256
+    for side, wanted in zip(resized[1:], (256 * s / max(shape) for s in shape), strict=True):
+        assert side % 32 == 0
+        assert abs(side - wanted) <= 16 or side == 32
+    assert Preprocessing(size=224, fit="squash").target(*shape) == (224, 224)
+
+
+def test_normalisation_by_hand() -> None:
+    image = np.full((32, 32, 3), (0, 128, 255), np.uint8)
+    made = Preprocessing(size=32, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.1))(image)
+    expected = [(0 - 0.5) / 0.5, (128 / 255 - 0.4) / 0.25, (1 - 0.3) / 0.1]
+    assert made[:, 5, 7] == pytest.approx(expected, abs=1e-5)
+    for wrong in ({"size": 3}, {"std": (0.1, 0, 0.1)}, {"multiple": 0}):
+        with pytest.raises(OptionError):
+            Preprocessing(**wrong)
