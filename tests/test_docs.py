@@ -20,7 +20,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+    """Fenced blocks of one language ("" = none named)."""
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.M | re.S)
+    return [text for named, text in fences if named == language]
 
 
 def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +53,7 @@ def test_every_command_in_the_documents_parses() -> None:
     lines = [
         line
         for page in PAGES
-        for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S)
+        for block in blocks(page, "")
         for line in block.splitlines()
         if line.startswith("whichlandmark ") and "(planned)" not in line
     ]

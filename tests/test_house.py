@@ -27,7 +27,7 @@ FLOORS = [
     ["plots"],
     ["gallery"],
     ["embedding", "loading", "scoring"],
-    ["self_test", "train_config"],
+    ["self_calibration", "train_config"],
     ["training"],
     ["recognition"],
     ["indexing", "evaluation", "report"],

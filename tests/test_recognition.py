@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import photos_of, picture
-from whichlandmark import self_test
+from whichlandmark import self_calibration
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.embedding import fill_gallery, merged
 from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
@@ -134,14 +134,14 @@ def test_photos_without_a_landmark_belong_to_the_bank(colour_world: Path) -> Non
         merged(photos, photos)
 
 
-def test_self_test_never_lets_a_photo_answer_itself(recognizer: Recognizer) -> None:
+def test_self_calibration_never_lets_a_photo_answer_itself(recognizer: Recognizer) -> None:
     """Twins under two names: were a photo its own neighbour, every answer would be right."""
     index = recognizer.index
     rng = np.random.default_rng(0)
     rng.shuffle(index.codes)  # labels that mean nothing
-    _, right = self_test._landmark_questions(index, Rules(score="cosine"), rng)
+    _, right = self_calibration._landmark_questions(index, Rules(score="cosine"), rng)
     assert right.mean() < 0.6
-    _, unknown = self_test._landmark_questions(
+    _, unknown = self_calibration._landmark_questions(
         index, Rules(score="cosine"), rng, hide_landmark=True
     )
     assert not unknown.any()

@@ -154,7 +154,7 @@ def train(
         list[str] | None, typer.Option("--set", help="KEY=VALUE; may be repeated.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the photos.")] = None,
-    device: Device = "auto",
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train an embedder on labelled photos. The same command resumes an interrupted run."""
@@ -168,8 +168,9 @@ def train(
     from .training import train as train_embedder
 
     settings: dict[str, Any] = read_json(config) if config else {}
-    settings |= parse_options(setting or []) | {"device": device}
-    settings |= {"epochs": epochs} if epochs is not None else {}
+    settings |= parse_options(setting or [])
+    flags = {"epochs": epochs, "device": device}
+    settings |= {name: value for name, value in flags.items() if value is not None}
     photos = read_photos_or_folder(source)
     with console.progress() as progress:
         made = train_embedder(

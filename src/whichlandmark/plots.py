@@ -3,97 +3,147 @@
 from __future__ import annotations
 
 import io
-import warnings
+from collections.abc import Callable
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .metrics import gap, precision_recall
 from .predictions import Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# Okabe & Ito, "Color universal design", 2008: told apart by colour-blind readers.
-BLUE, ORANGE, GREY, GREEN = "#0072B2", "#D55E00", "#7f7f7f", "#009E73"
+# Okabe & Ito, "Color universal design", 2008: told apart by colour-blind readers. In the page
+# each becomes a CSS variable, so that a dark page can choose lighter ones.
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"
+VARIABLES = {"#000000": "currentColor", BLUE: f"var(--blue, {BLUE})", GREY: f"var(--grey, {GREY})",
+             ORANGE: f"var(--orange, {ORANGE})", GREEN: f"var(--green, {GREEN})"}  # fmt: skip
+
+BINS = 36  # of the histogram
+CURVE_POINTS = 600  # more than a screen has pixels for
 
 
 def score_histogram(p: Predictions) -> str:
-    """Scores of known, unknown and non-landmark queries over each other."""
-    figure, axes = _figure()
-    kinds = [("known landmark", p.known, BLUE), ("no landmark", p.truth == "", GREY),
-             ("unknown landmark", (p.truth != "") & ~p.known, ORANGE)]  # fmt: skip
-    scores = p.score[p.predicted]
-    if len(scores):
-        bins = np.linspace(scores.min(), scores.max() + 1e-9, 36).tolist()
-        for name, of, colour in kinds:
-            shown = p.score[np.asarray(of, dtype=bool) & p.predicted]
-            if len(shown):
-                axes.hist(
-                    shown, bins=bins, histtype="stepfilled", alpha=0.25, color=colour, linewidth=0
-                )
-                axes.hist(shown, bins=bins, histtype="step", color=colour, linewidth=1.6,
-                          label=f"{name} ({len(shown)})")  # fmt: skip
-        axes.legend(frameon=False)
-    axes.set_xlabel("score")
-    axes.set_ylabel("queries")
-    return _svg(figure, "scores")
+    """Scores of known, unknown and non-landmark queries over each other, as inline SVG."""
+    from matplotlib.ticker import MaxNLocator
+
+    kinds = [("known landmark", p.known, BLUE, "-"),
+             ("unknown landmark", p.unknown, ORANGE, "--"),
+             ("no landmark", p.truth == "", GREY, "-")]  # fmt: skip
+    shown = p.predicted & np.isfinite(p.score)
+
+    def draw(axes: Axes) -> None:
+        edges = _edges(p.score[shown])
+        highest = 1
+        for name, of, colour, line in kinds:
+            scores = p.score[np.asarray(of, dtype=bool) & shown]
+            if not len(scores):
+                continue
+            count, _ = np.histogram(scores, edges)
+            highest = max(highest, int(count.max()))
+            axes.stairs(count, edges, fill=True, color=colour, alpha=0.22, linewidth=0)
+            axes.stairs(count, edges, color=colour, linewidth=1.6, linestyle=line,
+                        label=f"{name} ({len(scores):,})")  # fmt: skip
+        if shown.any():
+            axes.legend(frameon=False, loc="upper left", fontsize=9)
+        # Room above for the legend, so that it covers no bar.
+        axes.set(xlabel="score", ylabel="queries", ylim=(0, 1.42 * highest))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+    return _svg("scores", "Histogram of the scores of each kind of query", draw)
+
+
+def _edges(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of BINS equal bins over the scores; around them when they are (nearly) all one."""
+    low, high = (scores.min(), scores.max()) if len(scores) else (0.0, 1.0)
+    least = 1e-6 * max(1.0, abs(low), abs(high))
+    if high - low < least:
+        low, high = low - least, high + least
+    return np.linspace(low, high, BINS + 1)
 
 
 def precision_recall_plot(p: Predictions) -> str:
-    """Precision over recall as the score falls; GAP is the mean precision at right answers."""
-    figure, axes = _figure()
+    """Precision over recall as the score falls, as inline SVG; the area under it is the GAP.
+
+    Raises DataError when no query shows a known landmark.
+    """
     known = int(p.known.sum())
-    precision, recall = precision_recall(p.score[p.predicted], p.right[p.predicted], known)
     value = gap(p.score, p.right, known, predicted=p.predicted)
-    axes.plot(np.append(0, recall), np.append(precision[:1], precision), color=BLUE, linewidth=1.8)
-    axes.fill_between(recall, precision, color=BLUE, alpha=0.12, linewidth=0)
-    axes.text(0.03, 0.06, f"GAP {value:.3f}", transform=axes.transAxes, fontsize=13)
-    axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall of known landmarks", ylabel="precision")
-    return _svg(figure, "curve")
+    precision, recall = precision_recall(p.score[p.predicted], p.right[p.predicted], known)
+    kept = np.unique(np.linspace(0, len(recall) - 1, CURVE_POINTS).round().astype(int))
+    if not len(recall):
+        kept = kept[:0]
+    across = np.concatenate([[0.0], recall[kept]])
+    up = np.concatenate([precision[:1], precision[kept]])
+
+    def draw(axes: Axes) -> None:
+        if len(up) == len(across):  # else nothing was predicted
+            axes.fill_between(across, up, step="pre", color=BLUE, alpha=0.14, linewidth=0)
+            axes.plot(across, up, drawstyle="steps-pre", color=BLUE, linewidth=1.8)
+        axes.text(0.035, 0.06, f"area = GAP {value:.3f}", transform=axes.transAxes, fontsize=11)
+        axes.set(xlim=(0, 1.01), ylim=(0, 1.04), xlabel="recall of known landmarks",
+                 ylabel="precision")  # fmt: skip
+
+    return _svg("curve", f"Precision over recall; the area, the GAP, is {value:.3f}", draw)
 
 
 def reliability_plot(p: Predictions) -> str:
-    """Share of right guesses at each confidence; on the diagonal the confidence is honest."""
-    figure, axes = _figure()
-    edges = np.linspace(0, 1, 11)
-    place = np.clip(np.digitize(p.confidence, edges) - 1, 0, 9)
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    for b in range(10):
-        of = place == b
-        if of.any():
-            x, y = p.confidence[of].mean(), p.right[of].mean()
-            axes.scatter([x], [y], s=14 + 3 * min(of.sum(), 120), color=GREEN, alpha=0.75,
-                         linewidths=0)  # fmt: skip
-            axes.annotate(str(of.sum()), (x, y), textcoords="offset points", xytext=(0, 10),
-                          ha="center", fontsize=8)  # fmt: skip
-    axes.set(xlim=(0, 1), ylim=(-0.03, 1.1), xlabel="confidence", ylabel="share of right guesses")
-    return _svg(figure, "reliability")
+    """Share of right guesses in each tenth of the confidence, as inline SVG.
+
+    On the diagonal the confidence is honest. Queries without a guess have no place in it.
+    """
+    confidence, right = p.confidence[p.predicted], p.right[p.predicted]
+    place = np.clip((confidence * 10).astype(np.int64), 0, 9)
+    count = np.bincount(place, minlength=10)
+    used = count > 0
+
+    def mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
+        sums = np.bincount(place, weights=values.astype(np.float64), minlength=10)
+        return np.asarray(sums[used] / count[used])
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+        x, y = mean(confidence), mean(right)
+        area = 24 + 500 * count[used] / max(1, len(right))  # points², so that big bins look big
+        axes.scatter(x, y, s=area, color=GREEN, alpha=0.8, linewidths=0)
+        for at, height, size, number in zip(x, y, area, count[used], strict=True):
+            axes.annotate(f"{number:,}", (at, height), textcoords="offset points", fontsize=9,
+                          xytext=(0, 3 + np.sqrt(size) / 2), ha="center")  # fmt: skip
+        axes.set(xlim=(-0.04, 1.04), ylim=(-0.06, 1.18), xlabel="confidence",
+                 ylabel="share of right guesses", yticks=np.linspace(0, 1, 6))  # fmt: skip
+
+    return _svg("reliability", "Share of right guesses at each confidence", draw)
 
 
-def _figure() -> tuple[Figure, Axes]:
+def _svg(name: str, tells: str, draw: Callable[[Axes], None]) -> str:
+    """What `draw` draws, as an <svg> element: the same bytes for the same predictions.
+
+    `name` makes the element's ids unlike those of the page's other plots.
+    """
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: small, and read aloud
-    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """SVG without its XML header; black becomes the page's own text colour."""
-    import matplotlib
-
+    style = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "DejaVu Sans",
+             "font.size": 10.0, "axes.spines.top": False, "axes.spines.right": False,
+             "axes.axisbelow": True}  # fmt: skip
+    # The user's own matplotlib settings stay out of it; "backend" would open a window system.
+    defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
     data = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # fonts that this machine lacks
-        figure.savefig(data, format="svg", metadata={"Date": None, "Creator": None})
+    with matplotlib.rc_context(defaults | style):
+        figure = Figure(figsize=(4.6, 3.3), layout="constrained", facecolor="none")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot(facecolor="none")
+        draw(axes)
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(data, format="svg", metadata=nothing)
     text = data.getvalue()
-    text = text[text.index("<svg") :]
-    text = text.replace("#000000", "currentColor").replace('id="', f'id="{name}-')
-    return text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
+    text = text[text.index("<svg") :]  # the page has its own document header
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, variable)
+    text = text.replace("<svg ", f'<svg role="img" aria-label="{escape(tells)}" ', 1)
+    text = text.replace(' id="', f' id="{name}-').replace("url(#", f"url(#{name}-")
+    return text.replace('href="#', f'href="#{name}-')

@@ -74,6 +74,11 @@ class Predictions:
         return np.asarray((self.guess == self.truth) & self.known, dtype=bool)
 
     @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """(Q,) the photo shows a landmark that the gallery does not know."""
+        return np.asarray((self.truth != "") & ~self.known, dtype=bool)
+
+    @property
     def predicted(self) -> NDArray[np.bool_]:
         """(Q,) there is a guess."""
         return np.asarray(self.guess != "", dtype=bool)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import self_test
+from . import self_calibration
 from .calibration import Calibration
 from .embedding import Failure, fill_gallery, merged
 from .errors import DataError, GalleryError, OptionError
@@ -49,7 +49,7 @@ class Recognizer:
         self.table = gallery.table()
         self.index = GalleryIndex.of(self.table)
         self.scorer = Scorer(self.index, self.rules)
-        self.calibration = calibration or self_test.calibrate(self.index, self.rules)
+        self.calibration = calibration or self_calibration.calibrate(self.index, self.rules)
 
     def with_rules(self, rules: Rules) -> Recognizer:
         """The same gallery under other rules, calibrated anew."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -24,28 +25,35 @@ from .plots import precision_recall_plot, reliability_plot, score_histogram
 from .predictions import Predictions
 
 THUMBNAIL = 200  # pixels of the long side
+QUALITY = 80  # of a thumbnail's JPEG
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """title: of the page; protocol: what the numbers belong to, shown as a table."""
+    """What the page says beyond the predictions, and how much of them it shows."""
 
     title: str = "Landmark recognition"
-    protocol: dict[str, Any] = field(default_factory=dict)
-    each: int = 8  # pairs in a grid
-    seed: int = 0  # of the samples
+    protocol: Mapping[str, Any] = field(default_factory=dict)  # what the numbers belong to
+    scores: Mapping[str, Any] = field(default_factory=dict)  # other numbers to show
+    each: int = 9  # pairs in a grid
+    landmarks: int = 300  # rows of the table of landmarks, the worst ones
+    seed: int = 0  # of the two sampled grids
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A query beside its nearest neighbour, ready to print."""
+    """A query beside its nearest gallery photo, ready to print."""
 
+    id: str
     query: str  # data: URI, "" = the file is gone
     nearest: str
+    nearest_id: str
+    similarity: str
     shows: str
+    kind: str  # of what it shows, when the guess is wrong
     guess: str
-    score: float
-    confidence: float
+    score: str
+    confidence: str
     decision: str
     right: bool
 
@@ -60,8 +68,20 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What was answered to the queries of one kind, as counts."""
+
+    kind: str
+    queries: int
+    right: int  # named, and rightly
+    wrong: int  # named, but wrongly
+    uncertain: int
+    refused: int  # "no landmark"
+
+
+@dataclass(frozen=True)
 class LandmarkRow:
-    """One landmark's results."""
+    """One landmark's results; `confused` is its most frequent wrong guess."""
 
     name: str
     queries: int
@@ -73,24 +93,30 @@ class LandmarkRow:
 def write_report(
     predictions: Predictions, path: str | Path, options: ReportOptions | None = None
 ) -> None:
-    """Write the page, atomically. A photo whose file is gone gets a placeholder."""
-    from jinja2 import Environment
+    """Write the page, atomically. A photo that cannot be read gets a placeholder.
+
+    The same predictions, photos and options give the same bytes. Raises DataError when a
+    score is NaN.
+    """
+    from jinja2 import Environment, StrictUndefined
 
     options = options or ReportOptions()
     source = resources.files(__package__).joinpath("templates/report.html")
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        source.read_text(encoding="utf-8")
+    jinja = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    known = int(predictions.known.sum())
-    page = template.render(
-        options=options,
+    table = _landmarks(predictions)
+    page = jinja.from_string(source.read_text(encoding="utf-8")).render(
+        title=options.title,
         cards=_cards(predictions),
+        facts=[*options.protocol.items(), *options.scores.items()],
         answers=_answers(predictions),
         grids=_grids(predictions, options),
         histogram=score_histogram(predictions),
-        curve=precision_recall_plot(predictions) if known else "",
+        curve=precision_recall_plot(predictions) if predictions.known.any() else "",
         reliability=reliability_plot(predictions),
-        landmarks=_landmarks(predictions),
+        landmarks=table[: options.landmarks],
+        landmarks_in_all=len(table),
     )
     write_text(path, page)
 
@@ -98,82 +124,103 @@ def write_report(
 def _cards(p: Predictions) -> list[tuple[str, str, str]]:
     """(name, value, what it is) of the headline numbers."""
     known = int(p.known.sum())
-    counts = f"{known} of known landmarks, {int(_unknown(p).sum())} of unknown ones, "
-    counts += f"{int((p.truth == '').sum())} of none"
-    cards = [("Queries", str(len(p)), counts)]
+    counts = (
+        f"{known:,} of known landmarks, {int(p.unknown.sum()):,} of unknown landmarks, "
+        f"{int((p.truth == '').sum()):,} of no landmark"
+    )
+    cards = [("Queries", f"{len(p):,}", counts)]
     if known:
         value = gap(p.score, p.right, known, predicted=p.predicted)
         cards += [
-            ("GAP", f"{value:.3f}", "global average precision, ties broken both ways"),
-            ("Top-1", f"{p.right[p.known].mean():.3f}", "best guess right, known landmarks"),
-            ("Recall@5", f"{recall_at_k(p.rank[p.known], 5):.3f}",
-             "a right photo among the 5 nearest"),
+            ("GAP", f"{value:.3f}", "global average precision: is what is right ranked first?"),
+            ("Top-1", f"{p.right[p.known].mean():.1%}", "best guess right, of known landmarks"),
+            ("Recall@5", f"{recall_at_k(p.rank[p.known], 5):.1%}",
+             "a right photo among the five nearest, of known landmarks"),
         ]  # fmt: skip
-    named = p.decision == "landmark"
-    accuracy = np.where(p.known, named & p.right, ~named).mean() if len(p) else 0.0
-    return [*cards, ("Answered rightly", f"{accuracy:.1%}", "named if known, refused if not")]
+    if len(p):
+        named = p.decision == "landmark"
+        accuracy = np.where(p.known, named & p.right, ~named).mean()
+        cards.append(
+            (
+                "Answered well",
+                f"{accuracy:.1%}",
+                "named rightly, or not named where unknown or none",
+            )
+        )
+    return cards
 
 
-def _answers(p: Predictions) -> list[tuple[str, int, int, int, int]]:
-    """What was answered to which kind of query: (kind, queries, right, wrong, not answered)."""
-    named = p.decision == "landmark"
-    kinds = [("known landmark", p.known), ("unknown landmark", _unknown(p)),
+def _answers(p: Predictions) -> list[Answers]:
+    """What was answered to each kind of query."""
+    kinds = [("a known landmark", p.known), ("an unknown landmark", p.unknown),
              ("no landmark", p.truth == "")]  # fmt: skip
+    named = p.decision == "landmark"
+    answers = [named & p.right, named & ~p.right, p.decision == "uncertain",
+               p.decision == "no_landmark"]  # fmt: skip
     return [
-        (kind, int(of.sum()), int((of & named & p.right).sum()),
-         int((of & named & ~p.right).sum()), int((of & ~named).sum()))
+        Answers(kind, int(of.sum()), *(int((of & answer).sum()) for answer in answers))
         for kind, of in kinds
-    ]  # fmt: skip
-
-
-def _unknown(p: Predictions) -> NDArray[np.bool_]:
-    return np.asarray((p.truth != "") & ~p.known, dtype=bool)
+        if of.any()
+    ]
 
 
 def _grids(p: Predictions, options: ReportOptions) -> list[Grid]:
-    """The five grids: by score, the right answers from both ends, the wrong from the top."""
+    """The five grids: by score, the right guesses from both ends, the wrong from the top.
+
+    No query stands in two grids: samples are drawn from what the first three do not show.
+    """
     order = np.lexsort((p.ids.astype(str), -p.score))
     order = order[p.predicted[order]]
     right, wrong = order[p.right[order]], order[~p.right[order]]
     n, rng = options.each, np.random.default_rng(options.seed)
-    # Samples are drawn from what the first grids do not show.
-    confident = wrong[n : max(n, (len(wrong) + n) // 2)]
-    between = right[n : max(n, len(right) - n)]
-    chosen = [
-        ("Most confident, right", "The highest scores of all.", right[:n]),
-        ("Least confident, right", "Right answers that the ranking puts last.",
-         right[max(n, len(right) - n) :][::-1]),
-        ("Most confident, wrong", "The mistakes that cost most: each pushes right answers down.",
-         wrong[:n]),
-        ("More confident, wrong", "A sample of the next ones, from the upper half of the mistakes.",
-         np.sort(rng.permutation(len(confident))[:n])),
-        ("More right", "A sample of the right answers in between.",
-         np.sort(rng.permutation(len(between))[:n])),
+    last = max(n, len(right) - n)
+    upper_half = wrong[n : max(2 * n, len(wrong) // 2)]
+    grids = [
+        ("Most confident, right", "The highest scores of all right guesses.", right[:n]),
+        ("Least confident, right", "Right guesses that the ranking puts last, the lowest first: "
+         "a threshold loses these.", right[last:][::-1]),
+        ("Most confident, wrong", "The mistakes that cost most: each pushes right guesses down "
+         "the ranking.", wrong[:n]),
+        ("More confident, wrong", "Mistakes drawn by chance from the next ones, down to the middle "
+         "of all mistakes.", _sample(upper_half, n, rng)),
+        ("More right", "Right guesses drawn by chance from between the first two grids.",
+         _sample(right[n:last], n, rng)),
     ]  # fmt: skip
-    rows = [chosen[0][2], chosen[1][2], chosen[2][2], confident[chosen[3][2]],
-            between[chosen[4][2]]]  # fmt: skip
     return [
-        Grid(title, tells, [_pair(p, int(row)) for row in picked])
-        for (title, tells, _), picked in zip(chosen, rows, strict=True)
+        Grid(title, tells, [_pair(p, int(row)) for row in rows]) for title, tells, rows in grids
     ]
 
 
+def _sample(rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Up to `count` of the rows by chance, in their order."""
+    return rows[np.sort(rng.permutation(len(rows))[:count])]
+
+
 def _pair(p: Predictions, row: int) -> Pair:
-    truth = p.truth[row]
-    shows = truth or "no landmark"
+    truth, known = p.truth[row], bool(p.known[row])
+    kind = "another landmark of the gallery" if known else "unknown: not in the gallery"
     return Pair(
+        id=p.ids[row],
         query=_thumbnail(p.path[row]),
         nearest=_thumbnail(p.nearest_path[row]),
-        shows=shows if p.known[row] or not truth else f"{shows} (not in the gallery)",
+        nearest_id=p.nearest[row],
+        similarity=_number(p.similarity[row]),
+        shows=truth or "no landmark",
+        kind=kind if truth else "",
         guess=p.guess[row],
-        score=float(p.score[row]),
-        confidence=float(p.confidence[row]),
+        score=_number(p.score[row]),
+        confidence=f"{p.confidence[row]:.2f}",
         decision=p.decision[row].replace("_", " "),
         right=bool(p.right[row]),
     )
 
 
+def _number(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
 def _thumbnail(path: str) -> str:
+    """A small JPEG as a data: URI; "" when the photo is gone or cannot be decoded."""
     from PIL import Image as Pillow
 
     if not path:
@@ -184,24 +231,19 @@ def _thumbnail(path: str) -> str:
         return ""
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     data = io.BytesIO()
-    picture.save(data, "JPEG", quality=80)
+    picture.save(data, "JPEG", quality=QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
 
 
 def _landmarks(p: Predictions) -> list[LandmarkRow]:
-    """Results of each known landmark, worst first."""
+    """Results of each known landmark: the lowest share of right guesses first, then by name."""
+    rows_of: dict[str, list[int]] = {}
+    for row in np.flatnonzero(p.known):
+        rows_of.setdefault(p.truth[row], []).append(int(row))
     table = []
-    for name in sorted(set(p.truth[p.known])):
-        of = p.truth == name
-        wrong = Counter(guess for guess in p.guess[of & ~p.right] if guess)
+    for name, rows in rows_of.items():
+        wrong = Counter(guess for guess in p.guess[rows] if guess not in ("", name))
         confused = min(wrong, key=lambda guess: (-wrong[guess], guess)) if wrong else ""
-        table.append(
-            LandmarkRow(
-                name,
-                int(of.sum()),
-                int(p.right[of].sum()),
-                float(p.confidence[of].mean()),
-                confused,
-            )
-        )
+        right, confidence = int(p.right[rows].sum()), float(p.confidence[rows].mean())
+        table.append(LandmarkRow(name, len(rows), right, confidence, confused))
     return sorted(table, key=lambda row: (row.right / row.queries, -row.queries, row.name))

@@ -22,7 +22,7 @@ def read_folder(root: str | Path, *, labelled: bool = True) -> Photos:
       beside those folders are left out with a warning. Else no photo has a landmark.
     id: "<root's name>/<path below root>", so that photos of two folders keep apart.
     Hidden files and folders are skipped; symbolic links to folders are not followed.
-    Raises DataError when the folder or photos in the expected layout are missing.
+    Raises DataError when the folder, or every photo in the expected layout, is missing.
     """
     root = Path(os.path.abspath(root))
     if not root.is_dir():
@@ -33,19 +33,31 @@ def read_folder(root: str | Path, *, labelled: bool = True) -> Photos:
         log.warning("%d photos beside the landmark folders of %s are left out", len(loose), root)
     used = [path for path in found if not (labelled and path.parent == root)]
     if not used:
-        layout = "<landmark>/*.jpg" if labelled else "*.jpg"
-        raise DataError(
-            f"{root}: no photos there; expected {root}/{layout} (also .png, .webp, .gif, .avif)"
-        )
+        raise DataError(_no_photos(root, labelled, len(loose)))
     return Photos.of(_photo(path, root, labelled) for path in used)
 
 
 def _photos(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
                 yield Path(folder, name)
+
+
+def _closed(error: OSError) -> None:
+    log.warning("%s is left out: %s", error.filename, error.strerror)
+
+
+def _no_photos(root: Path, labelled: bool, loose: int) -> str:
+    layout = "<landmark>/*.jpg" if labelled else "*.jpg"
+    expected = f"expected {root}/{layout} (also .png, .webp, .gif, .avif)"
+    if loose:
+        return (
+            f"{root}: {loose} photos lie there without a landmark's folder; {expected}, "
+            "or read it as photos without landmarks (labelled=False)"
+        )
+    return f"{root}: no photos there; {expected}"
 
 
 def _photo(path: Path, root: Path, labelled: bool) -> Photo:

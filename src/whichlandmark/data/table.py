@@ -22,7 +22,7 @@ def read_photos(path: str | Path) -> Photos:
 
     The `landmark` column may be missing (no photo has one). Photo files are not looked at.
     Raises DataError, naming the line, for anything else than that form. 4 million rows take
-    half a minute.
+    about ten seconds.
     """
     path = Path(path)
     ids: dict[str, None] = {}  # in the order of the lines
