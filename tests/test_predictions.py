@@ -19,7 +19,7 @@ from whichlandmark.predictions import (
     write_submission,
 )
 
-NAMES = ["Tour Eiffel", "東京タワー", 'say "hi", twice', "two\nlines", "100%", " spaced ", ""]
+NAMES = ["Tour Eiffel", "東京タワー", 'say "hi", twice', "two\nlines", "50%20off", " spaced ", ""]
 
 
 def predictions_in(folder: Path) -> Predictions:
@@ -37,7 +37,7 @@ def predictions_in(folder: Path) -> Predictions:
         score=np.array([0.1 + 0.2, 1 / 3, 1e-300, -2.5, 1e17, 0.0, -np.inf]),
         confidence=np.array([1.0, 0.5, np.nextafter(0.5, 1), 0.0, 0.25, 0.125, 0.0]),
         decision=column(["landmark", "uncertain", "no_landmark", *["landmark"] * (n - 3)]),
-        truth=column(["Tour Eiffel", "", "elsewhere", "two\nlines", "100%", "x", ""]),
+        truth=column(["Tour Eiffel", "", "elsewhere", "two\nlines", "50%20off", "x", ""]),
         nearest=column(["g1", "g2", "g,3", "g4", "g5", "g6", ""]),
         similarity=np.array([0.9, -0.1, 0.3, 0.4, 0.5, 0.6, 0.0]),
         rank=np.array([1, 0, 0, 1, 1, 3, 0]),

@@ -313,24 +313,29 @@ def test_plots_are_well_formed_and_take_the_colours_of_the_page() -> None:
 
 
 def test_the_curve_encloses_the_gap() -> None:
-    """The drawn line, measured in the picture, has the area that is written beside it."""
-    p = world(None, count=400)
-    p.score[:] = np.random.default_rng(3).permutation(400)  # no ties
+    """The drawn line and the shade under it, measured in the picture, have the area of the GAP."""
+    p = world(None, count=12)
+    p.score[:] = np.random.default_rng(3).permutation(12)  # no ties
     p.known[:], p.truth[:] = True, np.where(p.truth == "", "x", p.truth)
     root = ElementTree.fromstring(precision_recall_plot(p))
-    paths = [
-        e
-        for e in root.iter()
-        if e.tag.endswith("path") and "stroke-width: 1.8" in e.get("style", "")
-    ]
-    points = np.array(re.findall(r"[ML] ([\d.]+) ([\d.]+)", paths[0].get("d")), dtype=float)
+
+    def points(element: ElementTree.Element) -> np.ndarray:
+        numbers = re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", element.get("d", ""))
+        return np.array(numbers, dtype=float)
+
+    def area(x: np.ndarray, y: np.ndarray) -> float:
+        return abs(float(np.sum(np.diff(x) * (y[:-1] + y[1:]) / 2)))
+
+    paths = [e for e in root.iter() if e.tag.endswith("path")]
     frame = next(e for e in root.iter() if e.get("id") == "curve-patch_2")
-    box = np.array(re.findall(r"[ML] ([\d.]+) ([\d.]+)", frame[0].get("d")), dtype=float)
-    (left, top), (right, bottom) = box.min(axis=0), box.max(axis=0)
-    x = (points[:, 0] - left) / (right - left) * 1.01  # the axes end at 1.01 and 1.04
-    y = (bottom - points[:, 1]) / (bottom - top) * 1.04
-    area = float(np.sum(np.diff(x) * (y[:-1] + y[1:]) / 2))
-    assert area == pytest.approx(gap(p.score, p.right, 400), abs=0.004)
+    left, top = points(frame[0]).min(axis=0)
+    right, bottom = points(frame[0]).max(axis=0)
+    unit = (right - left) / 1.01 * (bottom - top) / 1.04  # the axes end at 1.01 and 1.04
+    line = points(next(e for e in paths if "stroke-width: 1.8" in e.get("style", "")))
+    shade = max((points(e) for e in paths if e.get("id", "").startswith("curve-m")), key=len)
+    value = gap(p.score, p.right, 12)
+    assert area(line[:, 0], bottom - line[:, 1]) / unit == pytest.approx(value, abs=1e-4)
+    assert area(*shade.T) / unit == pytest.approx(value, abs=1e-4)  # a closed path
 
 
 def test_the_same_predictions_give_the_same_bytes(tmp_path: Path) -> None:

@@ -240,10 +240,10 @@ def _landmarks(p: Predictions) -> list[LandmarkRow]:
     rows_of: dict[str, list[int]] = {}
     for row in np.flatnonzero(p.known):
         rows_of.setdefault(p.truth[row], []).append(int(row))
-    table = []
+    all_right, table = p.right, []
     for name, rows in rows_of.items():
         wrong = Counter(guess for guess in p.guess[rows] if guess not in ("", name))
         confused = min(wrong, key=lambda guess: (-wrong[guess], guess)) if wrong else ""
-        right, confidence = int(p.right[rows].sum()), float(p.confidence[rows].mean())
+        right, confidence = int(all_right[rows].sum()), float(p.confidence[rows].mean())
         table.append(LandmarkRow(name, len(rows), right, confidence, confused))
     return sorted(table, key=lambda row: (row.right / row.queries, -row.queries, row.name))
