@@ -252,6 +252,7 @@ def evaluate(
 
     from .data.folders import read_photos_or_folder
     from .evaluation import examine
+    from .files import write_json
     from .predictions import write_predictions, write_submission
     from .recognition import load
     from .scoring import SCORES
@@ -263,6 +264,7 @@ def evaluate(
             opened, photos, also=SCORES if all_scores else (), progress=progress("evaluating")
         )
     write_predictions(out, evaluation.predictions)
+    write_json(out.with_suffix(".scores.json"), dataclasses.asdict(evaluation.scores))
     if submission:
         write_submission(submission, evaluation.predictions)
     failures = {f.id: f.reason for f in evaluation.failures}
@@ -278,10 +280,9 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
     """One self-contained page: what was right, what was wrong, and how sure it was."""
-    from .predictions import read_predictions
-    from .report import ReportOptions, write_report
+    from .report import report_file
 
-    write_report(read_predictions(predictions), out, ReportOptions(title=title))
+    report_file(predictions, out, title=title)
     console.say(str(out))
 
 

@@ -171,13 +171,14 @@ def exit_with(app: typer.Typer) -> None:
     except PartlyFailedError:
         code = PARTLY_FAILED
     except (KeyboardInterrupt, typer.Abort):
-        warn("interrupted; what was finished is saved, and the same command goes on from there")
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of stdout went away, as `| head` does
         sys.stderr.close()
         code = 0
     except Exception as error:
         code = _failed(error)
+    if code == INTERRUPTED:
+        warn("interrupted; what was finished is saved, and the same command goes on from there")
     sys.exit(code or 0)
 
 

@@ -128,6 +128,7 @@ def _write_results(folder: Path, trained: Evaluation, scores: dict[str, float]) 
         trained.predictions, folder / "report.html",
         ReportOptions(
             title="Landmarks of a drawn world", protocol=trained.scores.protocol,
+            scores={f"GAP by {k}": f"{v:.3f}" for k, v in trained.scores.gap_by_score.items()},
         ),
     )  # fmt: skip
     write_json(folder / "scores.json", scores)

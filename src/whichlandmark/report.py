@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError
-from .files import write_text
+from .files import read_json, write_text
 from .images import read_image
 from .metrics import gap, recall_at_k
 from .plots import precision_recall_plot, reliability_plot, score_histogram
-from .predictions import Predictions
+from .predictions import Predictions, read_predictions
 
 THUMBNAIL = 200  # pixels of the long side
 QUALITY = 80  # of a thumbnail's JPEG
@@ -88,6 +88,17 @@ class LandmarkRow:
     right: int
     confidence: float
     confused: str
+
+
+def report_file(predictions: Path, out: Path, *, title: str) -> None:
+    """predictions.csv, and the .scores.json that `evaluate` writes beside it, → the page."""
+    beside = predictions.with_suffix(".scores.json")
+    stored = read_json(beside) if beside.exists() else {}
+    gaps = {
+        f"GAP by {name}": f"{value:.3f}" for name, value in stored.get("gap_by_score", {}).items()
+    }
+    options = ReportOptions(title=title, protocol=stored.get("protocol", {}), scores=gaps)
+    write_report(read_predictions(predictions), out, options)
 
 
 def write_report(
