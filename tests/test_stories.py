@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from whichlandmark import demo
-from whichlandmark.data.drawn import DrawnWorld
 
 
 def test_the_demo_tells_the_whole_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"landmarks": 8, "unknown_landmarks": 3, "photos": 140, "queries": 24, "size": 96,
              "unknown_queries": 8, "nonlandmark_queries": 12, "distractors": 20}  # fmt: skip
-    monkeypatch.setattr(demo, "DrawnWorld", lambda seed: DrawnWorld(**small, seed=seed))
+    monkeypatch.setattr(demo, "WORLD", small)
     settings = {"backbone": "test_resnet", "options": {}, "epochs": 2, "size": 96, "crop": 64,
                 "dim": 32, "landmarks_per_batch": 6, "workers": 0}  # fmt: skip
     monkeypatch.setattr(demo, "TRAINING", {**demo.TRAINING, **settings})

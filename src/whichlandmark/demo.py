@@ -34,6 +34,9 @@ TRAINING = {
     "loss": "both", "optimizer": "adamw", "lr": 3e-3, "weight_decay": 2e-2,
 }  # fmt: skip
 
+# As with real collections, most questions show no landmark: that is what a bank is for.
+WORLD = {"nonlandmark_queries": 1000, "distractors": 600}
+
 Bars = Callable[[str], Callable[..., None]]
 
 
@@ -79,7 +82,7 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: B
 
 
 def _draw_and_clean(folder: Path, seed: int, say: Callable[[str], None], progress: Bars) -> World:
-    world = DrawnWorld(seed=seed)
+    world = DrawnWorld(**WORLD, seed=seed)
     data = folder / "world"
     draw_world(data, world, progress=progress("drawing"))
     photos, bank, queries = (

@@ -97,11 +97,15 @@ def write_photos(path: str | Path, photos: Photos) -> None:
     folder = os.path.abspath(Path(path).parent)
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(COLUMNS)
-        for row in zip(photos.ids, photos.paths, photos.landmarks, strict=True):
-            photo_id, name, landmark = row
+        for photo_id, name, landmark in zip(
+            photos.ids, photos.paths, photos.landmarks, strict=True
+        ):
+            row = (photo_id, relative_path(name, folder), landmark)
             try:
-                writer.writerow((photo_id, relative_path(name, folder), landmark))
+                # The csv module leaves a lone carriage return bare, and then reads a new line.
+                (quoting if "\r" in "".join(row) else writer).writerow(row)
             except UnicodeEncodeError:
                 raise DataError(
                     f"{path}: {name!r} is not valid Unicode and cannot stand in a table; "

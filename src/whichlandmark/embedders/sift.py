@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from ..errors import DataError, ModelError, OptionError
 from ..files import read_json, whole_file, write_json

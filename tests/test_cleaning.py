@@ -1,0 +1,292 @@
+"""Cleaning: every drop has its reason; a near duplicate is the same photograph, not the place."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from whichlandmark.data import cleaning
+from whichlandmark.data.cleaning import Cleaning, clean, write_cleaning
+from whichlandmark.data.likeness import fingerprint, near_pairs, same_picture
+from whichlandmark.errors import OptionError
+from whichlandmark.types import Image, Photo, Photos
+
+
+def scene(seed: int, size: tuple[int, int] = (192, 256)) -> Image:
+    """A sky, a ground and a facade of windows and blots: a place, from one spot."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = rng.integers(120, 230, 3)
+    cv2.rectangle(
+        image, (0, height * 3 // 4), (width, height), rng.integers(40, 120, 3).tolist(), -1
+    )
+    left, top = rng.integers(20, 60, 2).tolist()
+    cv2.rectangle(
+        image, (left, top), (width - 50, height - 30), rng.integers(60, 200, 3).tolist(), -1
+    )
+    for _ in range(60):
+        x, y = int(rng.integers(left, width - 60)), int(rng.integers(top, height - 40))
+        w, h = rng.integers(4, 22, 2).tolist()
+        cv2.rectangle(image, (x, y), (x + w, y + h), rng.integers(0, 256, 3).tolist(), -1)
+    return cv2.GaussianBlur(image, (3, 3), 0)
+
+
+def visitors(image: Image, seed: int) -> Image:
+    """The same place from the same spot a little later: other people in front, other clouds."""
+    rng = np.random.default_rng(seed)
+    image = image.copy()
+    height, width = image.shape[:2]
+    for _ in range(5):
+        x, tall = int(rng.integers(10, width - 20)), int(rng.integers(40, 70))
+        colour = rng.integers(0, 256, 3).tolist()
+        cv2.ellipse(image, (x, height - tall // 2), (9, tall // 2), 0, 0, 360, colour, -1)
+        centre = (int(rng.integers(0, width)), int(rng.integers(0, 40)))
+        cv2.ellipse(image, centre, (40, 8), 0, 0, 360, (250, 250, 250), -1)
+    return image
+
+
+def encoded(image: Image, quality: int = 90) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def decoded(data: bytes) -> Image:
+    return np.asarray(Pillow.open(io.BytesIO(data)).convert("RGB"))
+
+
+def cropped(image: Image, top: float, left: float, bottom: float, right: float) -> Image:
+    height, width = image.shape[:2]
+    rows = slice(round(top * height), height - round(bottom * height))
+    return np.ascontiguousarray(image[rows, round(left * width) : width - round(right * width)])
+
+
+def collection(tmp_path: Path, files: dict[str, bytes]) -> Photos:
+    """Photos by name: "landmark/name"; the landmark "none" is none."""
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    return Photos.of(
+        Photo(name, tmp_path / name, None if name.startswith("none/") else name.split("/")[0])
+        for name in files
+    )
+
+
+def reasons(result: cleaning.CleanResult) -> dict[str, tuple[str, str]]:
+    return {drop.id: (drop.reason, drop.detail) for drop in result.dropped}
+
+
+SAME = {
+    "re-encoded": lambda image: decoded(encoded(image, 40)),
+    "half the size": lambda image: np.asarray(Pillow.fromarray(image).reduce(2)),
+    "doubled": lambda image: np.asarray(Pillow.fromarray(image).resize((512, 384))),
+    "cropped": lambda image: cropped(image, 0.03, 0.02, 0.02, 0.03),
+    "cropped at one side": lambda image: cropped(image, 0.0, 0.05, 0.0, 0.0),
+    "brighter": lambda image: np.clip(image * 1.15 + 8.0, 0, 255).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("change", SAME)
+def test_the_same_photograph_is_found(change: str) -> None:
+    """In both orders: aligning the larger to the smaller is as good as the other way."""
+    for seed in range(8):
+        image = scene(seed)
+        a, b = fingerprint(image), fingerprint(decoded(encoded(SAME[change](image), 85)))
+        assert same_picture(a, b), seed
+        assert same_picture(b, a), seed
+        assert list(near_pairs([a, b])) == [(0, 1)]
+
+
+def test_two_crops_of_one_photograph_are_found() -> None:
+    for seed in range(8):
+        image = scene(seed)
+        one, two = cropped(image, 0.04, 0, 0, 0.03), cropped(image, 0, 0.03, 0.03, 0)
+        assert list(near_pairs([fingerprint(one), fingerprint(two)])) == [(0, 1)]
+
+
+def test_another_photo_from_the_same_spot_is_not() -> None:
+    for seed in range(8):
+        later = [visitors(scene(seed), 10 * seed + i) for i in range(3)]
+        assert list(near_pairs([fingerprint(image) for image in [scene(seed), *later]])) == []
+
+
+def test_other_places_and_other_shapes_are_not() -> None:
+    prints = [fingerprint(scene(seed)) for seed in range(40)]
+    assert list(near_pairs(prints)) == []
+    wide = fingerprint(cropped(scene(0), 0.2, 0, 0.2, 0))
+    assert not same_picture(prints[0], wide)
+    flipped = fingerprint(np.ascontiguousarray(scene(0)[:, ::-1]))
+    assert not same_picture(prints[0], flipped)
+
+
+def test_even_pictures_are_compared_by_their_colour() -> None:
+    night, fog, mist = (
+        fingerprint(np.full((100, 130, 3), value, np.uint8)) for value in (5, 200, 202)
+    )
+    assert same_picture(fog, mist)
+    assert not same_picture(night, fog)
+    assert not same_picture(night, fingerprint(scene(0)))
+    assert list(near_pairs([])) == []
+
+
+def test_the_hash_by_hand() -> None:
+    """64 cosine frequencies, each a double sum; bits above the median of all but the first."""
+    image = scene(3, (64, 64))
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    tiny = cv2.resize(
+        cv2.resize(grey, (96, 96), interpolation=cv2.INTER_AREA), (32, 32),
+        interpolation=cv2.INTER_AREA,
+    ).astype(float)  # fmt: skip
+    at = (2 * np.arange(32) + 1) * np.pi / 64
+    low = np.array([
+        (tiny * np.cos(u * at)[:, None] * np.cos(v * at)).sum()
+        * (0.5**0.5 if u == 0 else 1) * (0.5**0.5 if v == 0 else 1)
+        for u in range(8) for v in range(8)
+    ])  # fmt: skip
+    assert fingerprint(image).bits.tolist() == np.packbits(low > np.median(low[1:])).tolist()
+
+
+def test_every_reason_in_its_order(tmp_path: Path) -> None:
+    a, b, c = (encoded(scene(seed)) for seed in (1, 2, 3))
+    photos = collection(tmp_path, {
+        "A/1.jpg": a, "A/2.jpg": b, "A/3.jpg": a, "A/4.jpg": b"no photo", "A/5.jpg": b[:2000],
+        "A/6.jpg": encoded(cropped(scene(2), 0.02, 0.02, 0.02, 0.02), 70),
+        "B/1.jpg": c, "C/1.jpg": c, "C/2.jpg": encoded(scene(4)), "none/1.jpg": encoded(scene(5)),
+    })  # fmt: skip
+    result = clean(photos, Cleaning(min_photos=2))
+    assert result.kept.ids.tolist() == ["A/1.jpg", "A/2.jpg", "none/1.jpg"]
+    found = reasons(result)
+    assert list(found) == [i for i in photos.ids if i not in set(result.kept.ids)]
+    assert found["A/3.jpg"] == (cleaning.DUPLICATE, "A/1.jpg")
+    assert found["A/4.jpg"][0] == found["A/5.jpg"][0] == cleaning.UNREADABLE
+    assert str(tmp_path / "A/5.jpg") in found["A/5.jpg"][1]
+    assert found["A/6.jpg"] == (cleaning.NEAR_DUPLICATE, "A/2.jpg")
+    assert found["B/1.jpg"] == (cleaning.CONFLICTING, "C/1.jpg (C)")
+    assert found["C/1.jpg"] == (cleaning.CONFLICTING, "B/1.jpg (B)")
+    assert found["C/2.jpg"] == (cleaning.TOO_FEW, "1 left, 2 wanted")
+    assert result.counts() == {
+        cleaning.UNREADABLE: 2, cleaning.CONFLICTING: 2, cleaning.DUPLICATE: 1,
+        cleaning.NEAR_DUPLICATE: 1, cleaning.TOO_FEW: 1,
+    }  # fmt: skip
+
+
+def test_drops_count_before_too_few(tmp_path: Path) -> None:
+    """Two photos, one of them twice: with at least two wanted they stay, with three they go."""
+    a, b = encoded(scene(1)), encoded(scene(2))
+    photos = collection(tmp_path, {"A/1.jpg": a, "A/2.jpg": b, "A/3.jpg": a})
+    assert len(clean(photos, Cleaning(min_photos=2)).kept) == 2
+    assert len(clean(photos, Cleaning(min_photos=3)).kept) == 0
+    assert len(clean(photos).kept) == 0  # four, unless told otherwise
+
+
+def test_of_near_duplicates_the_most_pixels_stay(tmp_path: Path) -> None:
+    """Large and badly encoded beats small and well encoded; the first id decides a draw."""
+    big = scene(1, (384, 512))
+    small = np.asarray(Pillow.fromarray(big).reduce(2))
+    photos = collection(tmp_path, {
+        "A/1.jpg": encoded(small, 100), "A/2.jpg": encoded(big, 30), "A/3.jpg": encoded(small, 60),
+        "B/2.jpg": encoded(scene(2), 90), "B/1.jpg": encoded(scene(2), 90) + b" ",
+    })  # fmt: skip
+    assert (tmp_path / "A/1.jpg").stat().st_size > (tmp_path / "A/2.jpg").stat().st_size
+    result = clean(photos, Cleaning(min_photos=1))
+    assert result.kept.ids.tolist() == ["A/2.jpg", "B/1.jpg"]
+    assert {detail for _, detail in reasons(result).values()} == {"A/2.jpg", "B/1.jpg"}
+
+
+def test_near_duplicates_of_near_duplicates_are_one_group(tmp_path: Path) -> None:
+    """A chain of crops: the ends differ too much to be a pair, the middle connects them."""
+    image = scene(1, (384, 512))
+    crops = [cropped(image, 0, share, share, 0) for share in (0, 0.06, 0.12)]
+    ends = [fingerprint(crop) for crop in (crops[0], crops[2])]
+    assert list(near_pairs(ends)) == []
+    photos = collection(tmp_path, {f"A/{i}.jpg": encoded(crop) for i, crop in enumerate(crops)})
+    assert clean(photos, Cleaning(min_photos=1)).kept.ids.tolist() == ["A/0.jpg"]
+
+
+def test_the_same_picture_under_two_landmarks_is_reported(tmp_path: Path) -> None:
+    photos = collection(tmp_path, {
+        "A/1.jpg": encoded(scene(1)), "B/1.jpg": encoded(scene(1), 60), "B/2.jpg": encoded(scene(2)),
+        "none/1.jpg": encoded(scene(2), 60),
+    })  # fmt: skip
+    result = clean(photos, Cleaning(min_photos=1))
+    assert result.dropped == []
+    assert [(leak.id, leak.detail) for leak in result.leaks] == [
+        ("A/1.jpg", "B/1.jpg (B)"), ("B/1.jpg", "A/1.jpg (A)"),
+        ("B/2.jpg", "none/1.jpg (no landmark)"), ("none/1.jpg", "B/2.jpg (B)"),
+    ]  # fmt: skip
+    assert result.counts() == {cleaning.LEAK: 4}
+
+
+def test_the_outdoor_vote_has_its_place(tmp_path: Path) -> None:
+    """After duplicates, before too few; it sees enough pixels."""
+    dark = encoded(np.asarray(Pillow.fromarray(scene(3)).point(lambda value: value // 4)))
+    big = encoded(scene(1, (900, 1200)))
+    photos = collection(tmp_path, {"A/1.jpg": big, "A/2.jpg": dark, "A/3.jpg": dark})
+    sides: list[int] = []
+
+    def bright(image: Image) -> bool:
+        sides.append(min(image.shape[:2]))
+        return bool(image.mean() > 60)
+
+    result = clean(photos, Cleaning(min_photos=1), is_outdoor=bright)
+    assert reasons(result) == {
+        "A/2.jpg": (cleaning.NOT_OUTDOOR, ""), "A/3.jpg": (cleaning.DUPLICATE, "A/2.jpg"),
+    }  # fmt: skip
+    assert sorted(sides) == [192, 192, sorted(sides)[-1]]
+    assert sorted(sides)[-1] >= 256
+    assert len(clean(photos, Cleaning(min_photos=2), is_outdoor=bright).kept) == 0
+
+
+def test_the_result_does_not_depend_on_the_order_of_the_table(tmp_path: Path) -> None:
+    image = scene(1)
+    files = {f"A/{i}.jpg": encoded(image, 60 + 5 * i) for i in range(5)}
+    files |= {f"B/{i}.jpg": encoded(scene(9)) for i in range(3)}
+    photos = collection(tmp_path, files)
+    first = clean(photos, Cleaning(min_photos=1))
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(photos))
+        other = clean(photos.take(order), Cleaning(min_photos=1))
+        assert set(other.kept.ids) == set(first.kept.ids) == {"A/4.jpg", "B/0.jpg"}
+        assert reasons(other) == reasons(first)
+
+
+def test_progress_and_the_written_list(tmp_path: Path) -> None:
+    photos = collection(tmp_path, {
+        "A/1.jpg": encoded(scene(1)), "A/2.jpg": b"", "B/1.jpg": encoded(scene(1), 60),
+    })  # fmt: skip
+    calls: list[tuple[int, int]] = []
+    result = clean(photos, Cleaning(min_photos=1), progress=lambda *call: calls.append(call))
+    assert calls[-1] == (3, 3)
+    write_cleaning(tmp_path / "out" / "cleaning.csv", result)
+    with open(tmp_path / "out" / "cleaning.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "path", "landmark", "reason", "detail"]
+    assert [(row["id"], row["path"], row["reason"]) for row in rows] == [
+        ("A/2.jpg", "../A/2.jpg", "unreadable"),
+        ("A/1.jpg", "../A/1.jpg", "kept: same picture under two landmarks"),
+        ("B/1.jpg", "../B/1.jpg", "kept: same picture under two landmarks"),
+    ]
+    assert "the file is empty" in rows[0]["detail"]
+    assert all((tmp_path / name).exists() for name in photos.ids)
+
+
+def test_options_are_checked() -> None:
+    for wrong in ({"min_photos": 0}, {"near_bits": 33}, {"near_bits": -1}):
+        with pytest.raises(OptionError, match="given; expected"):
+            Cleaning(**wrong)
+
+
+def test_fewer_bits_compare_fewer_photos(tmp_path: Path) -> None:
+    image = scene(1)
+    photos = collection(tmp_path, {
+        "A/1.jpg": encoded(image), "A/2.jpg": encoded(cropped(image, 0, 0.06, 0.06, 0)),
+    })  # fmt: skip
+    assert len(clean(photos, Cleaning(min_photos=1)).kept) == 1
+    assert len(clean(photos, Cleaning(min_photos=1, near_bits=0)).kept) == 2
