@@ -20,7 +20,6 @@ import faiss
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from ..errors import DataError, ModelError, OptionError
 from ..files import read_json, whole_file, write_json
@@ -105,10 +104,9 @@ class SiftEmbedder:
             log.warning(
                 "sift: %d photos give %d dimensions, not %d", len(described), dim, options.dim
             )
-        with threadpool_limits(1):  # the last bits of LAPACK and k-means depend on their threads
-            arrays = vocabulary(sample, options.words, options.descriptor_dim, options.seed)
-            pooled = np.stack([vlad(_root(found), arrays) for found in described])
-            return cls(options, {**arrays, **whitening(pooled, dim)})
+        arrays = vocabulary(sample, options.words, options.descriptor_dim, options.seed)
+        pooled = np.stack([vlad(_root(found), arrays) for found in described])
+        return cls(options, {**arrays, **whitening(pooled, dim)})
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         """(H, W, 3) uint8 images → (N, dim). Photos without keypoints share one row."""

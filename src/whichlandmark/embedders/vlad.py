@@ -3,6 +3,8 @@
 VLAD: Jégou et al., "Aggregating local descriptors into a compact image representation", CVPR
 2010. Per-word normalisation: Arandjelović & Zisserman, "All about VLAD", CVPR 2013. Whitening:
 Jégou & Chum, "Negative evidences and co-occurences in image retrieval", ECCV 2012.
+
+Fitting runs in one thread: the last bits of k-means and LAPACK depend on how many share the work.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Mapping
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float32]
 
@@ -25,13 +28,15 @@ def vocabulary(sample: Floats, words: int, dim: int, seed: int) -> dict[str, Flo
     """
     mean = sample.mean(axis=0)
     centred = (sample - mean).astype(np.float64)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
+    with threadpool_limits(1):
+        _, vectors = np.linalg.eigh(centred.T @ centred)
     axes = _signed(vectors.T[::-1][:dim])
     reduced = np.ascontiguousarray((sample - mean) @ axes.T, dtype=np.float32)
     means = faiss.Kmeans(
         dim, words, niter=25, seed=seed, min_points_per_centroid=1, max_points_per_centroid=10**9
     )
-    means.train(reduced)
+    with threadpool_limits(1):
+        means.train(reduced)
     centres = np.array(means.centroids, dtype=np.float32)
     return {"descriptor_mean": mean, "descriptor_axes": axes, "words": centres}
 
@@ -55,7 +60,8 @@ def vlad(descriptors: Floats, arrays: Mapping[str, Floats]) -> Floats:
 def whitening(pooled: Floats, dim: int) -> dict[str, Floats]:
     """(N, D) rows → mean (D,), and axes (dim, D): principal axes over their spread; dim ≤ N."""
     mean = pooled.mean(axis=0)
-    _, spread, axes = np.linalg.svd((pooled - mean).astype(np.float64), full_matrices=False)
+    with threadpool_limits(1):
+        _, spread, axes = np.linalg.svd((pooled - mean).astype(np.float64), full_matrices=False)
     # The smallest axes of few photos are mostly noise: shrinking keeps them from being blown up.
     scale = np.sqrt(spread[:dim] ** 2 + SHRINK * spread[0] ** 2 + 1e-12)
     return {"mean": mean, "axes": (_signed(axes[:dim]) / scale[:, None]).astype(np.float32)}
