@@ -1,0 +1,40 @@
+"""The app, and the options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import console
+
+app = typer.Typer(
+    name="whichlandmark",
+    help="Which landmark is in this photo, or none?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Where the result goes.")]
+Source = Annotated[Path, typer.Argument(help="photos.csv, or a folder <landmark>/*.jpg")]
+RecognizerFolder = Annotated[
+    Path, typer.Option("--recognizer", "-r", help="A folder made by index.")
+]
+RulesFile = Annotated[
+    Path | None, typer.Option("--rules", help="JSON file of rules; see docs/recognition.md.")
+]
+ScoreName = Annotated[
+    str | None,
+    typer.Option(help="cosine, query_penalty, gallery_penalty or both_penalties."),
+]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    console.settings.debug = debug

@@ -1,0 +1,78 @@
+"""Verbs that make an embedder: embedder, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import console
+from .app import Json, Out, Source, app
+
+
+@app.command()
+def embedder(
+    source: Annotated[str, typer.Argument(help="timm:NAME, such as timm:resnet50")],
+    out: Out,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Local weights; without it they are downloaded.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the backbone; may be repeated.")
+    ] = None,
+    mean: Annotated[str | None, typer.Option(help="One number, or three with commas.")] = None,
+    std: Annotated[str | None, typer.Option(help="One number, or three with commas.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels of the long side.")] = None,
+    fit: Annotated[str, typer.Option(help="keep the aspect ratio, or squash to squares.")] = "keep",
+    gem_p: Annotated[float, typer.Option(help="1 = average pooling, 3 = GeM.")] = 1.0,
+) -> None:
+    """Make an embedder folder from a pretrained backbone, without training."""
+    from ..loading import PretrainedOptions, parse_options, pretrained
+    from ..options import from_json
+
+    given = {
+        "checkpoint": str(checkpoint) if checkpoint else None, "size": size, "fit": fit,
+        "mean": console.three_numbers(mean, "--mean"), "std": console.three_numbers(std, "--std"),
+        "gem_p": gem_p, "options": parse_options(option or []),
+    }  # fmt: skip
+    made = pretrained(source, from_json(PretrainedOptions, given))
+    made.save(out)
+    console.say(f"{out}: {made.id}, {made.dim} dimensions, {made.preprocessing}")
+
+
+@app.command()
+def train(
+    source: Source,
+    out: Out,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file of settings; see docs/training.md.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the photos.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train an embedder on labelled photos. The same command resumes an interrupted run."""
+    from ..data.folders import read_photos_or_folder
+    from ..files import read_json
+    from ..loading import parse_options, require_torch
+    from ..options import from_json
+
+    require_torch()
+    from ..train_config import TrainConfig
+    from ..training import train as train_embedder
+
+    settings: dict[str, Any] = read_json(config) if config else {}
+    settings |= parse_options(setting or [])
+    flags = {"epochs": epochs, "device": device}
+    settings |= {name: value for name, value in flags.items() if value is not None}
+    photos = read_photos_or_folder(source)
+    with console.progress() as progress:
+        made = train_embedder(
+            photos, from_json(TrainConfig, settings), out=out, report=progress("training")
+        )
+    history = console.last_row(out / "training" / "log.csv")
+    console.result(history, as_json, title=f"{out}: {made.id}; last epoch")
