@@ -137,6 +137,15 @@ def _write_results(folder: Path, trained: Evaluation, scores: dict[str, float]) 
     write_json(folder / "scores.json", scores)
 
 
+def _one_of_each(queries: Photos, known: set[str]) -> dict[str, int]:
+    """The first query of each kind, whatever the answer to it is."""
+    rows: dict[str, int] = {}
+    for row, landmark in enumerate(queries.landmarks):
+        kind = "a known landmark" if landmark in known else "an unknown one"
+        rows.setdefault(kind if landmark else "no landmark", row)
+    return rows
+
+
 def _tell(
     folder: Path,
     world: World,
@@ -152,11 +161,11 @@ def _tell(
     for name, value in scores.items():
         say(f"  {name:<22} {value:.3f}" if name != "seconds" else f"  {name:<22} {value:.0f}")
     recognizer = load(folder / "recognizer.wl")
-    for row in (0, len(world.queries) // 2, len(world.queries) - 1):
+    for kind, row in _one_of_each(world.queries, set(recognizer.index.names)).items():
         photo = world.queries[row]
         answer = recognizer(photo.path)
         say(
-            f"recognize {photo.path.name} (shows {photo.landmark or 'no landmark'}): "
+            f"recognize {photo.path.name} ({kind}: {photo.landmark or 'none'}) → "
             f"{answer.landmark or answer.decision}, confidence {answer.confidence:.2f}"
         )
     say(f"report   {folder / 'report.html'}")
