@@ -113,22 +113,149 @@ def test_subspaces_come_in_proportion_to_their_photos() -> None:
     assert (of_large, len(batches) - of_large) == (10, 2)  # 480 and 96 photos, 48 a batch
 
 
-def test_every_photo_is_seen_about_equally_often() -> None:
-    sizes = [int(n) for n in np.random.default_rng(2).integers(3, 40, 60)]
-    codes, groups = table(sizes), np.arange(60) // 20
-    seen = np.zeros(len(codes))
-    epochs = 30
-    for epoch in range(epochs):
-        for rows in epoch_batches(codes, groups, landmarks=10, photos=4, seed=(0, epoch)):
-            np.add.at(seen, rows, 1)
-    rate = seen / epochs
-    assert 0.9 < np.median(rate) < 1.3
-    assert rate.min() > 0.5
-    assert np.percentile(rate, 95) < 2.2
+def long_tail(landmarks: int, largest: int, seed: int = 0) -> list[int]:
+    """Zipf-like sizes in random order, the smallest 1."""
+    sizes = (largest / np.arange(1, landmarks + 1) ** 0.7).astype(int).clip(min=1)
+    return [int(n) for n in np.random.default_rng(seed).permutation(sizes)]
+
+
+def times_seen(codes: np.ndarray, epochs: list[list[np.ndarray]]) -> np.ndarray:
+    """How often each photo is met: the check, apart from what it checks."""
+    rows = np.concatenate([rows for batches in epochs for rows in batches])
+    return np.bincount(rows, minlength=len(codes))
+
+
+@pytest.mark.parametrize("subspaces", [1, 20])
+def test_every_photo_is_seen_about_equally_often(subspaces: int) -> None:
+    """1,500 landmarks of 1 to 300 photos, P = 12, K = 8: 20 times in 20 epochs, give or take 4."""
+    sizes = long_tail(1500, 300)
+    codes = table(sizes)
+    groups = np.random.default_rng(1).integers(0, subspaces, len(sizes))
+    epochs = [
+        epoch_batches(codes, groups, landmarks=12, photos=8, seed=(0, epoch)) for epoch in range(20)
+    ]
+    seen = times_seen(codes, epochs)
+    few = np.array(sizes)[codes] < 8  # a chunk has them more than once: in steps of 8 / n
+    assert few.mean() > 0.2
+    assert seen[~few].min() >= 18
+    assert seen[~few].max() <= 24
+    assert seen.min() >= 15
+    assert seen.max() <= 26
+    assert seen.mean() == pytest.approx(20, abs=0.5)
+    assert np.bincount(epochs[3][0]).max() <= 8
+    for batches in epochs:  # and within each epoch: a photo left out comes with the next ones
+        once = times_seen(codes, [batches])[~few]
+        assert once.max() <= 3
+        assert (once == 1).mean() > 0.6
+
+
+def test_the_count_finds_an_uneven_sampler() -> None:
+    """Planted: landmarks drawn equally often, large or small, K photos of each by chance."""
+    sizes, rng = long_tail(300, 100), np.random.default_rng(0)
+    codes = table(sizes)
+    rows = [np.flatnonzero(codes == c) for c in range(300)]
+    epochs = [
+        [
+            np.concatenate([rng.choice(rows[c], 8) for c in rng.choice(300, 12, replace=False)])
+            for _ in range(len(codes) // 96)
+        ]
+        for _ in range(20)
+    ]
+    seen = times_seen(codes, epochs)
+    assert seen.max() > 4 * max(1, seen.min())
+
+
+def test_a_large_landmark_is_a_guest_in_other_subspaces() -> None:
+    """20 times the photos of others: its own subspace has too few batches for all of them."""
+    sizes = [80] + [4] * 239
+    codes, groups = table(sizes), np.arange(240) // 12
+    batches = epoch_batches(codes, groups, landmarks=12, photos=4, seed=(0, 0))
+    seen = times_seen(codes, [batches])
+    assert seen.min() == 1
+    assert seen.sum() - len(codes) == 5 * 4  # 259 chunks in 22 batches of 12
+    own = [max(np.bincount(groups[codes[rows]])) / len(rows) for rows in batches]
+    assert len(batches) == 22
+    assert np.mean(own) > 0.8  # most of a batch still looks alike
+
+
+def test_a_landmark_that_is_most_of_all_photos() -> None:
+    """It cannot come more than once a batch; half of all places at most are company again."""
+    sizes = [2] * 20 + [100] * 4
+    codes = table(sizes)
+    draws = [
+        epoch_batches(codes, np.zeros(24, int), landmarks=12, photos=4, seed=(0, epoch))
+        for epoch in range(20)
+    ]
+    rate = np.bincount(codes, times_seen(codes, draws)) / np.array(sizes) / 20
+    assert 3 <= np.mean([len(batches) for batches in draws]) <= 6
+    assert 0.1 < rate[20:].min() < rate[:20].max() < 6
+
+
+def test_few_photos_of_a_landmark_come_as_often_as_many() -> None:
+    """Two photos and K = 8: a chunk of four times each, in two epochs of eight."""
+    codes = table([2] * 30 + [40] * 30)
+    chunks = np.zeros(60)
+    for epoch in range(16):
+        for rows in epoch_batches(
+            codes, np.zeros(60, int), landmarks=10, photos=8, seed=(4, epoch)
+        ):
+            chunks += np.bincount(codes[rows[::8]], minlength=60)
+            small = rows.reshape(10, 8)[codes[rows[::8]] < 30]
+            assert all((np.unique(row, return_counts=True)[1] == 4).all() for row in small)
+    assert chunks[:30].tolist() == [4] * 30
+    assert ((chunks[30:] >= 80) & (chunks[30:] <= 90)).all()
+
+
+def test_small_landmarks_do_not_come_all_at_once() -> None:
+    """One photo and K = 8: an eighth of them in each epoch, not all of them in every eighth."""
+    codes = table([1] * 400)
+    counts = [
+        len(epoch_batches(codes, np.zeros(400, int), landmarks=5, photos=8, seed=(0, epoch)))
+        for epoch in range(16)
+    ]
+    assert min(counts) >= 6
+    assert max(counts) <= 14  # 50 chunks in batches of 5, by chance a little more or less
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_chunk_finds_a_place(seed: int) -> None:
+    """Any sizes, any subspaces: what is seen less than once an epoch is what must be."""
+    rng = np.random.default_rng(seed)
+    count, size, each = (int(rng.integers(low, high)) for low, high in ((4, 120), (2, 14), (1, 7)))
+    sizes = rng.permutation(
+        (80 / np.arange(1, count + 1) ** rng.uniform(0, 1.2)).astype(int) + each
+    )
+    sizes -= sizes % each  # whole chunks: in every epoch each photo once
+    codes, groups = table(sizes.tolist()), rng.integers(0, 6, count)
+    batches = epoch_batches(codes, groups, landmarks=size, photos=each, seed=(seed, 1))
+    per_landmark = np.bincount(codes, times_seen(codes, [batches])) / each
+    assert (per_landmark >= np.minimum(sizes // each, len(batches))).all()
+
+
+def test_epochs_go_on_where_the_last_one_stopped() -> None:
+    """9 photos, K = 8: the one that was left out comes in the next epoch."""
+    codes = table([9] * 12)
+    draws = [
+        epoch_batches(codes, np.zeros(12, int), landmarks=12, photos=8, seed=(0, epoch))
+        for epoch in range(9)
+    ]
+    first = times_seen(codes, draws[:1])
+    both = times_seen(codes, draws[:2])
+    assert (both[first == 0] > 0).all()
+
+
+def test_the_smallest_of_tables() -> None:
+    for sizes in ([1, 1], [1] * 5, [3, 2]):
+        for epoch in range(10):
+            batches = epoch_batches(
+                table(sizes), np.zeros(len(sizes), int), landmarks=4, photos=8, seed=(1, epoch)
+            )
+            assert len(batches) >= 1
+            assert all(len(rows) == 8 * min(4, len(sizes)) for rows in batches)
 
 
 def test_no_photo_is_met_twice_in_a_batch_when_there_are_enough() -> None:
-    codes = table([9] * 24)  # 9 = 4 + 4 + 1: the last chunk is filled from the same landmark
+    codes = table([9] * 24)  # 9 = 4 + 4 + 1: now 2 chunks, now 3
     for rows in epoch_batches(codes, np.zeros(24, int), landmarks=8, photos=4, seed=(0, 0)):
         assert len(set(rows.tolist())) == len(rows)
 

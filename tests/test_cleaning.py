@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from whichlandmark.data import cleaning
-from whichlandmark.data.cleaning import Cleaning, clean, write_cleaning
-from whichlandmark.data.likeness import fingerprint, near_pairs, same_picture
+from whichlandmark.data import reasons as cleaning
+from whichlandmark.data.cleaning import Cleaning, CleanResult, clean, write_cleaning
+from whichlandmark.data.likeness import candidates, fingerprint, near_pairs, same_picture
+from whichlandmark.data.look_store import LookStore
 from whichlandmark.errors import OptionError
 from whichlandmark.types import Image, Photo, Photos
 
@@ -79,8 +81,27 @@ def collection(tmp_path: Path, files: dict[str, bytes]) -> Photos:
     )
 
 
-def reasons(result: cleaning.CleanResult) -> dict[str, tuple[str, str]]:
+def reasons(result: CleanResult) -> dict[str, tuple[str, str]]:
     return {drop.id: (drop.reason, drop.detail) for drop in result.dropped}
+
+
+class Brightness:
+    """Votes by the mean: a voter for tests that counts what it is shown."""
+
+    id = "brightness"
+    short_side = 256
+
+    def __init__(self) -> None:
+        self.sides: list[int] = []
+        self.batches: list[int] = []
+
+    def prepare(self, image: Image) -> Image:
+        self.sides.append(min(image.shape[:2]))
+        return image[::8, ::8]
+
+    def __call__(self, prepared: Sequence[Image]) -> list[tuple[int, str]]:
+        self.batches.append(len(prepared))
+        return [(4, "bright") if image.mean() > 60 else (2, "dark") for image in prepared]
 
 
 SAME = {
@@ -229,19 +250,17 @@ def test_the_outdoor_vote_has_its_place(tmp_path: Path) -> None:
     dark = encoded(np.asarray(Pillow.fromarray(scene(3)).point(lambda value: value // 4)))
     big = encoded(scene(1, (900, 1200)))
     photos = collection(tmp_path, {"A/1.jpg": big, "A/2.jpg": dark, "A/3.jpg": dark})
-    sides: list[int] = []
-
-    def bright(image: Image) -> bool:
-        sides.append(min(image.shape[:2]))
-        return bool(image.mean() > 60)
-
-    result = clean(photos, Cleaning(min_photos=1), is_outdoor=bright)
+    bright = Brightness()
+    result = clean(photos, Cleaning(min_photos=1), voter=bright)
     assert reasons(result) == {
-        "A/2.jpg": (cleaning.NOT_OUTDOOR, ""), "A/3.jpg": (cleaning.DUPLICATE, "A/2.jpg"),
+        "A/2.jpg": (cleaning.NOT_OUTDOOR, "2 outdoors of: dark"),
+        "A/3.jpg": (cleaning.DUPLICATE, "A/2.jpg"),
     }  # fmt: skip
-    assert sorted(sides) == [192, 192, sorted(sides)[-1]]
-    assert sorted(sides)[-1] >= 256
-    assert len(clean(photos, Cleaning(min_photos=2), is_outdoor=bright).kept) == 0
+    assert sorted(bright.sides) == [192, 192, sorted(bright.sides)[-1]]
+    assert sorted(bright.sides)[-1] >= 256
+    assert len(clean(photos, Cleaning(min_photos=2), voter=bright).kept) == 0
+    # Two of five are enough where two are asked for.
+    assert len(clean(photos, Cleaning(min_photos=1, outdoor=2), voter=bright).kept) == 2
 
 
 def test_the_result_does_not_depend_on_the_order_of_the_table(tmp_path: Path) -> None:
@@ -278,7 +297,7 @@ def test_progress_and_the_written_list(tmp_path: Path) -> None:
 
 
 def test_options_are_checked() -> None:
-    for wrong in ({"min_photos": 0}, {"near_bits": 33}, {"near_bits": -1}):
+    for wrong in ({"min_photos": 0}, {"outdoor": -1}, {"near_bits": 33}, {"near_bits": -1}):
         with pytest.raises(OptionError, match="given; expected"):
             Cleaning(**wrong)
 
@@ -290,3 +309,77 @@ def test_fewer_bits_compare_fewer_photos(tmp_path: Path) -> None:
     })  # fmt: skip
     assert len(clean(photos, Cleaning(min_photos=1)).kept) == 1
     assert len(clean(photos, Cleaning(min_photos=1, near_bits=0)).kept) == 2
+
+
+def test_a_picture_of_another_table_goes(tmp_path: Path) -> None:
+    """By bytes, by picture, by id, and by a chain of crops of which one end stands there."""
+    big = scene(5, (384, 512))
+    photos = collection(tmp_path, {
+        "A/bytes.jpg": encoded(scene(1)), "A/small.jpg": encoded(scene(2), 60),
+        "A/id.jpg": encoded(scene(3)), "A/end.jpg": encoded(cropped(big, 0, 0.08, 0.08, 0)),
+        "A/mid.jpg": encoded(cropped(big, 0, 0.04, 0.04, 0)), "A/own.jpg": encoded(scene(6)),
+    })  # fmt: skip
+    (tmp_path / "t").mkdir()
+    test = {
+        "bytes": encoded(scene(1)), "big": encoded(scene(2)), "A/id.jpg": encoded(scene(7)),
+        "whole": encoded(big), "broken": b"no photo",
+    }  # fmt: skip
+    for number, data in enumerate(test.values()):
+        (tmp_path / "t" / f"{number}.jpg").write_bytes(data)
+    others = Photos.of(
+        Photo(name, tmp_path / "t" / f"{number}.jpg", "B") for number, name in enumerate(test)
+    )
+    alone = clean(photos, Cleaning(min_photos=1))
+    assert set(reasons(alone)) == {"A/end.jpg"}
+    result = clean(photos, Cleaning(min_photos=1), against={"test.csv": others})
+    assert result.kept.ids.tolist() == ["A/own.jpg"]
+    also = "also in test.csv"
+    assert reasons(result) == {
+        "A/bytes.jpg": (also, "bytes (B)"), "A/small.jpg": (also, "big (B)"),
+        "A/id.jpg": (also, "A/id.jpg (B)"), "A/mid.jpg": (also, "whole (B)"),
+        "A/end.jpg": (also, "whole (B)"),
+    }  # fmt: skip
+    assert result.counts() == {also: 5}
+    assert {Path(drop.beside).parent.name for drop in result.dropped} == {"t"}
+
+
+def test_the_check_of_the_landmarks_sees_only_what_is_left(tmp_path: Path) -> None:
+    """Nothing unreadable, no copy, nothing without a landmark, no landmark that goes anyway."""
+    photos = collection(tmp_path, {
+        "A/1.jpg": encoded(scene(1)), "A/2.jpg": encoded(scene(2)), "A/3.jpg": encoded(scene(2)),
+        "A/4.jpg": encoded(scene(4)), "B/1.jpg": encoded(scene(5)), "none/1.jpg": b"",
+        "none/2.jpg": encoded(scene(6)),
+    })  # fmt: skip
+    seen: list[list[str]] = []
+
+    def odd(left: Photos, store: LookStore) -> dict[int, tuple[str, str]]:
+        seen.append(left.ids.tolist())
+        return {1: ("0 of 2 support it", left.paths[0])}
+
+    result = clean(photos, Cleaning(min_photos=2), unsupported=odd)
+    assert seen == [["A/1.jpg", "A/2.jpg", "A/4.jpg"]]
+    assert result.kept.ids.tolist() == ["A/1.jpg", "A/4.jpg", "none/2.jpg"]
+    assert reasons(result)["A/2.jpg"] == (cleaning.UNSUPPORTED, "0 of 2 support it")
+    assert reasons(result)["B/1.jpg"] == (cleaning.TOO_FEW, "1 left, 2 wanted")
+    assert len(clean(photos, Cleaning(min_photos=3), unsupported=odd).kept) == 1
+
+
+def test_candidates_by_brute_force() -> None:
+    """Every pair of near hashes with coarse copies alike, or with nothing to compare."""
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (60, 64))
+    for row in range(20, 40):  # near another one
+        bits[row] = bits[row - 20]
+        bits[row, rng.permutation(64)[: rng.integers(12, 21)]] ^= 1
+    coarse = rng.normal(size=(60, 64)).astype(np.float32)
+    coarse[20:36] = coarse[:16] + 0.5 * rng.normal(size=(16, 64)).astype(np.float32)
+    coarse /= np.linalg.norm(coarse, axis=1, keepdims=True)
+    coarse[[3, 39]] = 0
+    expected = [
+        (a, b) for a in range(60) for b in range(a + 1, 60)
+        if (bits[a] != bits[b]).sum() <= 16
+        and (coarse[a] @ coarse[b] >= 0.85 or not coarse[a].any() or not coarse[b].any())
+    ]  # fmt: skip
+    packed = np.packbits(bits.astype(np.uint8), axis=1)
+    assert list(candidates(packed, coarse, 16)) == expected
+    assert 5 < len(expected) < 20

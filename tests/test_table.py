@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from whichlandmark.data.table import read_photos, relative_path, write_photos
+from whichlandmark.data.table import read_photos, write_photos
 from whichlandmark.errors import DataError
+from whichlandmark.members import relative_path
 from whichlandmark.types import Photo, Photos
 
 

@@ -5,7 +5,6 @@ stdout: results only. stderr: progress (on a terminal only) and messages.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import sys
@@ -153,13 +152,6 @@ def rules_given(
         rules = read_settings(recognizer)[0] if recognizer else Rules()
     named = from_json(Rules, {"score": score}).score if score else rules.score
     return replace(rules, score=named)
-
-
-def last_row(path: Path) -> dict[str, Any]:
-    """The last row of a csv file of numbers."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: float(value) for name, value in rows[-1].items()} if rows else {}
 
 
 def exit_with(app: typer.Typer) -> None:

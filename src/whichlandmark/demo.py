@@ -100,7 +100,8 @@ def _draw_and_clean(folder: Path, seed: int, say: Callable[[str], None], progres
 def _baselines(world: World, config: object, say: Callable[[str], None]) -> tuple[float, float]:
     """GAP by cosine of the untrained network, and of colour histograms."""
     from .net.embedder import NetEmbedder
-    from .train_config import TrainConfig, new_embedder
+    from .train_config import TrainConfig
+    from .training_parts import new_embedder
 
     assert isinstance(config, TrainConfig)
     untrained: NetEmbedder = new_embedder(config)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .errors import ImageError, OptionError
 from .gallery.store import Gallery, GalleryRow
 from .images import content_hash, read_bytes, read_image
+from .members import stamp
 from .types import Embedder, Image, Photos, Vectors
 
 BATCH = 64  # photos decoded ahead: bounds memory to two batches of pixels
@@ -94,7 +95,7 @@ def fill_gallery(
     Raises GalleryError when the gallery was made by another embedder.
     """
     gallery.require(embedder.id)
-    stamps = [_stamp(path) for path in photos.paths]
+    stamps = [stamp(path) for path in photos.paths]
     known = gallery.stamps()
     todo, renamed = [], {}
     for row, photo_id in enumerate(photos.ids):
@@ -124,27 +125,22 @@ def fill_gallery(
 def merged(photos: Photos, distractors: Photos | None) -> Photos:
     """Landmark photos and distractors as one table; the distractors lose their landmarks.
 
-    Raises OptionError when a landmark photo has no landmark, DataError when ids collide.
+    Raises OptionError when a landmark photo has no landmark, DataError when one has several, or
+    when ids collide.
     """
     if unnamed := int((photos.landmarks == "").sum()):
         raise OptionError(
             f"{unnamed} of the {len(photos)} photos to index have no landmark; give photos "
             "without a landmark as distractors"
         )
+    photos.require_one_landmark("indexing")
     if distractors is None or not len(distractors):
         return photos
     table = Photos(
         np.concatenate([photos.ids, distractors.ids]),
         np.concatenate([photos.paths, distractors.paths]),
         np.concatenate([photos.landmarks, np.full(len(distractors), "", dtype=object)]),
+        np.concatenate([photos.usages, distractors.usages]),
     )
     table.check_ids()
     return table
-
-
-def _stamp(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ""
-    return f"{status.st_size}:{status.st_mtime_ns}"

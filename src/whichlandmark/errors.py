@@ -5,6 +5,7 @@
     ├── DataError                 a table, folder or file cannot be used         exit 4
     │   └── ImageError            one photo cannot be decoded                    exit 4
     ├── ModelError                an embedder cannot be opened or built          exit 4
+    ├── TrainingError             a training run cannot go on                    exit 1
     └── GalleryError              a gallery is damaged or does not fit           exit 5
         └── BusyError             another process is writing to it               exit 6
 
@@ -41,6 +42,10 @@ class ModelError(WhichLandmarkError):
     """An embedder or its weights cannot be opened, or were made for something else."""
 
     exit_code = 4
+
+
+class TrainingError(WhichLandmarkError):
+    """A training run cannot go on: its loss is no number. Its last checkpoint is intact."""
 
 
 class GalleryError(WhichLandmarkError):

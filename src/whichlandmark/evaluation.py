@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from .embedding import Embedded, Failure, Progress, embed
 from .errors import DataError
 from .metrics import gap, recall_at_k
-from .predictions import Predictions
+from .predictions import Predictions, gap_by_usage
 from .recognition import Recognizer
 from .scoring import Score, Scorer
-from .types import Photos, Vectors
+from .types import Photos, Vectors, is_true, true_landmarks
 
 DEPTH = 10  # neighbours kept of each query: recall is measured up to there
 
@@ -29,12 +29,16 @@ DEPTH = 10  # neighbours kept of each query: recall is measured up to there
 class Scores:
     """Results of one evaluation. A *known* query shows a landmark of the gallery.
 
+    Where a query has several true landmarks, any of them is right; it is known when one is.
+
     gap: M = known queries; an unknown landmark counts as no landmark (any guess is wrong).
     gap_all_landmarks: M = every query with a true landmark, as Google's test set counts:
       landmarks outside the gallery cannot be found and cap it.
     top1: known queries whose best guess is right, whatever the decision.
     accuracy: queries answered rightly: a known landmark named, or nothing named otherwise.
     recall_at_k: known queries with a right photo among the k nearest.
+    gap_by_usage: gap_all_landmarks of each Usage ("Public", "Private") ranked apart, as Kaggle
+      does; queries_by_usage, landmarks_by_usage: their queries, and those with a landmark.
     """
 
     gap: float
@@ -45,6 +49,9 @@ class Scores:
     recall_at_5: float
     recall_at_10: float
     gap_by_score: dict[str, float] = field(default_factory=dict)
+    gap_by_usage: dict[str, float] = field(default_factory=dict)
+    queries_by_usage: dict[str, int] = field(default_factory=dict)
+    landmarks_by_usage: dict[str, int] = field(default_factory=dict)
     queries: int
     known: int
     unknown: int
@@ -105,7 +112,10 @@ class _Questions:
         self.failures: list[Failure] = []
         self.leaked: list[str] = []
         count = len(photos)
-        self.known = np.isin(photos.landmarks, index.names)
+        names = set(index.names)
+        self.known = np.array(
+            [not names.isdisjoint(true_landmarks(cell)) for cell in photos.landmarks], dtype=bool
+        )
         self.kept = np.ones(count, dtype=bool)
         self.score = np.full(count, -np.inf)
         self.confidence = np.zeros(count)
@@ -150,7 +160,7 @@ class _Questions:
             self.nearest_path[rows] = index.paths[found.rows[:, 0]]
             self.similarity[rows] = found.similarity[:, 0]
             truth = self.photos.landmarks[rows]
-            right = index.names[index.codes[found.rows]] == truth[:, None]
+            right = is_true(truth, index.names[index.codes[found.rows]])
             self.rank[rows] = np.where(right.any(axis=1), right.argmax(axis=1) + 1, 0)
 
     def _names(self, codes: NDArray[np.int64]) -> NDArray[np.object_]:
@@ -166,7 +176,7 @@ class _Questions:
             truth=self.photos.landmarks[kept], nearest=self.nearest[kept],
             similarity=self.similarity[kept], rank=self.rank[kept],
             path=self.photos.paths[kept], nearest_path=self.nearest_path[kept],
-            known=self.known[kept],
+            known=self.known[kept], usage=self.photos.usages[kept],
         )  # fmt: skip
 
 
@@ -177,12 +187,12 @@ def _scores(predictions: Predictions, asked: _Questions, seconds: float) -> Scor
             f"{len(known)} photos left to score, {int(landmark.sum())} of them with a landmark; "
             f"GAP needs at least one ({len(asked.leaked)} were in the gallery)"
         )
-    right = (predictions.guess == predictions.truth) & known
+    right = predictions.right
     named = predictions.decision == "landmark"
     truths, kept = int(landmark.sum()), asked.kept
 
     def measured(score: NDArray[np.float64], guess: NDArray[np.object_], count: int) -> float:
-        hits = (guess == predictions.truth) & known
+        hits = is_true(predictions.truth, guess) & known
         return gap(score, hits, count, predicted=guess != "") if count else 0.0
 
     return Scores(
@@ -197,6 +207,9 @@ def _scores(predictions: Predictions, asked: _Questions, seconds: float) -> Scor
             score: measured(asked.other_scores[score][kept], guess[kept], int(known.sum()))
             for score, guess in asked.other_guesses.items()
         },
+        gap_by_usage=gap_by_usage(predictions),
+        queries_by_usage=predictions.count_by_usage(),
+        landmarks_by_usage=predictions.count_by_usage(landmark),
         queries=len(known),
         known=int(known.sum()),
         unknown=truths - int(known.sum()),

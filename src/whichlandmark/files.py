@@ -18,10 +18,14 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` atomically.
 
     When the block raises, `path` is left as it was and the temporary file is removed.
+    Raises DataError when the disk is full, or the folder may not be written to.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise _unwritten(target, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -30,9 +34,17 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files private
         os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _unwritten(target, error) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _unwritten(target: Path, error: OSError) -> DataError:
+    reason = error.strerror or str(error)
+    return DataError(f"{target}: cannot be written ({reason}); what stood there is untouched")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
+from .members import member_of, read_member
 from .types import Image
 
 MAX_BYTES = 20_000_000
@@ -27,13 +28,20 @@ MAX_SIDE = 20_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
 
+_ORIENTATION = 0x0112  # the EXIF tag
+
 # What Pillow raises on files that are cut short, corrupt or hostile.
 _DECODE_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError,
                   IndexError, KeyError, TypeError, ZeroDivisionError, RuntimeError)  # fmt: skip
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a photo file. Raises ImageError when missing or over 20 MB."""
+    """The bytes of a photo file, or of a photo in a tar (`members.py` has the form).
+
+    Raises ImageError when missing or over 20 MB.
+    """
+    if member := member_of(path):
+        return read_member(member, MAX_BYTES)
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -76,6 +84,17 @@ def read_image(source: str | Path | bytes, *, short_side: int = 0, name: str = "
         raise ImageError(f"{name}: not a photo in one of {', '.join(FORMATS)}") from None
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short ({error})") from None
+
+
+def photo_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) in pixels of the upright photo, from its header alone. Raises ImageError."""
+    try:
+        with Pillow.open(io.BytesIO(read_bytes(path)), formats=FORMATS) as opened:
+            width, height = opened.size
+            turned = opened.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    except (UnidentifiedImageError, Pillow.DecompressionBombError, *_DECODE_ERRORS) as error:
+        raise ImageError(f"{path}: no photo whose size can be read ({error})") from None
+    return (width, height) if turned else (height, width)
 
 
 def _decode(data: bytes, short_side: int) -> Image:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import quote
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 
 from .errors import DataError
 from .files import whole_file
+from .members import absolute_path, relative_path
+from .metrics import gap
 from .options import unknown
-from .types import Decision
+from .types import Decision, is_true
 
 # column in the file → field, and how its text is read
 COLUMNS: dict[str, tuple[str, type]] = {
@@ -34,6 +37,8 @@ COLUMNS: dict[str, tuple[str, type]] = {
     "nearest_path": ("nearest_path", str),
     "known": ("known", int),
 }
+OPTIONAL: dict[str, tuple[str, type]] = {"usage": ("usage", str)}  # only where a query has one
+_ALL = COLUMNS | OPTIONAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +46,9 @@ class Predictions:
     """Columns of Q queries, each (Q,). Raises DataError when they differ in length.
 
     guess: the best landmark whatever the decision, so that GAP can rank it ("" = none);
-    decision: "landmark", "uncertain" or "no_landmark"; truth: "" = shows no landmark;
-    known: the truth is a landmark of the gallery; nearest, similarity: id and cosine of the
+    decision: "landmark", "uncertain" or "no_landmark"; truth: "" = shows no landmark, "A|B" =
+    either is right; known: the truth (one of them) is a landmark of the gallery; usage: the
+    part of the test set that is scored apart ("" = none); nearest, similarity: id and cosine of the
     first neighbour; rank: of the first neighbour that is right, 0 = none of those kept;
     path, nearest_path: of the two photos, absolute ("" = not known).
     """
@@ -59,8 +65,11 @@ class Predictions:
     path: NDArray[np.object_]
     nearest_path: NDArray[np.object_]
     known: NDArray[np.bool_]
+    usage: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
 
     def __post_init__(self) -> None:
+        if len(self.usage) == 0:
+            object.__setattr__(self, "usage", np.full(len(self.ids), "", dtype=object))
         lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
         if len(set(lengths.values())) > 1:
             raise DataError(f"columns differ in length: {lengths}; expected one value a query")
@@ -70,8 +79,8 @@ class Predictions:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """(Q,) the guess is the true landmark, and one that the gallery knows."""
-        return np.asarray((self.guess == self.truth) & self.known, dtype=bool)
+        """(Q,) the guess is a true landmark, and one that the gallery knows."""
+        return is_true(self.truth, self.guess) & self.known
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
@@ -83,27 +92,47 @@ class Predictions:
         """(Q,) there is a guess."""
         return np.asarray(self.guess != "", dtype=bool)
 
+    def count_by_usage(self, rows: NDArray[np.bool_] | None = None) -> dict[str, int]:
+        """Usage → its queries, or those of the chosen rows; in sorted order, without blank."""
+        of_all = set(self.usage) - {""}
+        counts = Counter(self.usage if rows is None else self.usage[rows])
+        return {usage: counts[usage] for usage in sorted(of_all)}
+
+
+def gap_by_usage(predictions: Predictions) -> dict[str, float]:
+    """Usage → GAP of its queries, ranked apart, M = those of them that show a landmark.
+
+    That is how Kaggle scores Public and Private. A Usage without a landmark has no GAP.
+    """
+    p, landmarks = predictions, predictions.truth != ""
+    return {
+        usage: gap(p.score[part], p.right[part], count, predicted=p.predicted[part])
+        for usage, count in p.count_by_usage(landmarks).items()
+        if count and len(part := np.flatnonzero(p.usage == usage))
+    }
+
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
     """Write predictions.csv atomically; photo paths relative to its folder, numbers exact."""
     folder = os.path.abspath(Path(path).parent)
-    columns = [getattr(predictions, field) for field, _ in COLUMNS.values()]
+    names = [*COLUMNS, *(OPTIONAL if (predictions.usage != "").any() else ())]
+    columns = [getattr(predictions, _ALL[name][0]) for name in names]
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(names)
         for cells in zip(*columns, strict=True):
-            row = dict(zip(COLUMNS, cells, strict=True))
+            row = dict(zip(names, cells, strict=True))
             for name in ("path", "nearest_path"):
-                row[name] = os.path.relpath(row[name], folder) if row[name] else ""
+                row[name] = relative_path(row[name], folder) if row[name] else ""
             writer.writerow(
-                repr(float(value)) if COLUMNS[name][1] is float else
-                int(value) if COLUMNS[name][1] is int else value
+                repr(float(value)) if _ALL[name][1] is float else
+                int(value) if _ALL[name][1] is int else value
                 for name, value in row.items()
             )  # fmt: skip
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read predictions.csv: the columns of `COLUMNS` in any order, paths made absolute.
+    """Read predictions.csv: the columns of `COLUMNS` in any order (and `usage`), paths absolute.
 
     Raises DataError naming the column or the line that is wrong, and what was expected.
     """
@@ -116,10 +145,10 @@ def read_predictions(path: str | Path) -> Predictions:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not readable as a UTF-8 csv file ({error})") from None
     columns: dict[str, Any] = {}
-    for i, (field, kind) in enumerate(COLUMNS.values()):
+    for i, (attribute, kind) in enumerate(_ALL.values()):
         column = np.empty(len(rows), dtype=object)
         column[:] = [row[i] for row in rows]
-        columns[field] = column.astype({float: np.float64, int: np.int64}.get(kind, object))
+        columns[attribute] = column.astype({float: np.float64, int: np.int64}.get(kind, object))
     columns["known"] = columns["known"] != 0
     return Predictions(**columns)
 
@@ -139,14 +168,15 @@ def _rows(reader: Any, path: Path) -> Iterator[list[Any]]:
             raise DataError(f"{where}: id {row['id']!r} occurs twice; one prediction a photo")
         seen.add(row["id"])
         for name in ("path", "nearest_path"):
-            row[name] = os.path.normpath(os.path.join(folder, row[name])) if row[name] else ""
-        yield [_value(name, row[name], where) for name in COLUMNS]
+            row[name] = absolute_path(row[name], folder) if row[name] else ""
+        row.setdefault("usage", "")
+        yield [_value(name, row[name], where) for name in _ALL]
 
 
 def _check_header(header: list[str], path: Path) -> None:
     for name in header:
-        if name not in COLUMNS:
-            raise DataError(f"{path}: {unknown(name, COLUMNS, 'column')}")
+        if name not in _ALL:
+            raise DataError(f"{path}: {unknown(name, _ALL, 'column')}")
         if header.count(name) > 1:
             raise DataError(f"{path}: column {name!r} occurs {header.count(name)} times")
     if missing := [name for name in COLUMNS if name not in header]:
@@ -158,7 +188,7 @@ def _check_header(header: list[str], path: Path) -> None:
 
 def _value(name: str, text: str, where: str) -> str | float | int:
     """One cell as its column's type. NaN is refused: such a score or confidence has no order."""
-    kind = COLUMNS[name][1]
+    kind = _ALL[name][1]
     if name == "decision" and text not in get_args(Decision):
         raise DataError(f"{where}: {unknown(text, get_args(Decision), 'decision')}")
     if kind is str:

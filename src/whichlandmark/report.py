@@ -5,8 +5,6 @@ No script, nothing fetched: style and pictures are inside the page.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,15 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ImageError
 from .files import read_json, write_text
-from .images import read_image
 from .metrics import gap, recall_at_k
 from .plots import precision_recall_plot, reliability_plot, score_histogram
-from .predictions import Predictions, read_predictions
-
-THUMBNAIL = 200  # pixels of the long side
-QUALITY = 80  # of a thumbnail's JPEG
+from .predictions import Predictions, gap_by_usage, read_predictions
+from .thumbnails import thumbnail
+from .types import true_landmarks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +143,10 @@ def _cards(p: Predictions) -> list[tuple[str, str, str]]:
             ("Recall@5", f"{recall_at_k(p.rank[p.known], 5):.1%}",
              "a right photo among the five nearest, of known landmarks"),
         ]  # fmt: skip
+    cards += [
+        (f"GAP, {usage}", f"{value:.3f}", f"of the {usage} queries alone, as Kaggle scores them")
+        for usage, value in gap_by_usage(p).items()
+    ]
     if len(p):
         named = p.decision == "landmark"
         accuracy = np.where(p.known, named & p.right, ~named).mean()
@@ -212,11 +211,11 @@ def _pair(p: Predictions, row: int) -> Pair:
     kind = "another landmark of the gallery" if known else "unknown: not in the gallery"
     return Pair(
         id=p.ids[row],
-        query=_thumbnail(p.path[row]),
-        nearest=_thumbnail(p.nearest_path[row]),
+        query=thumbnail(p.path[row]),
+        nearest=thumbnail(p.nearest_path[row]),
         nearest_id=p.nearest[row],
         similarity=_number(p.similarity[row]),
-        shows=truth or "no landmark",
+        shows=" or ".join(true_landmarks(truth)) or "no landmark",
         kind=kind if truth else "",
         guess=p.guess[row],
         score=_number(p.score[row]),
@@ -230,22 +229,6 @@ def _number(value: float) -> str:
     return f"{value:.3f}".replace("-", "−")
 
 
-def _thumbnail(path: str) -> str:
-    """A small JPEG as a data: URI; "" when the photo is gone or cannot be decoded."""
-    from PIL import Image as Pillow
-
-    if not path:
-        return ""
-    try:
-        picture = Pillow.fromarray(read_image(path, short_side=THUMBNAIL))
-    except ImageError:
-        return ""
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
-
-
 def _landmarks(p: Predictions) -> list[LandmarkRow]:
     """Results of each known landmark: the lowest share of right guesses first, then by name."""
     rows_of: dict[str, list[int]] = {}
@@ -253,8 +236,9 @@ def _landmarks(p: Predictions) -> list[LandmarkRow]:
         rows_of.setdefault(p.truth[row], []).append(int(row))
     all_right, table = p.right, []
     for name, rows in rows_of.items():
-        wrong = Counter(guess for guess in p.guess[rows] if guess not in ("", name))
+        wrong = Counter(p.guess[[row for row in rows if p.predicted[row] and not all_right[row]]])
         confused = min(wrong, key=lambda guess: (-wrong[guess], guess)) if wrong else ""
         right, confidence = int(all_right[rows].sum()), float(p.confidence[rows].mean())
+        name = " or ".join(true_landmarks(name))
         table.append(LandmarkRow(name, len(rows), right, confidence, confused))
     return sorted(table, key=lambda row: (row.right / row.queries, -row.queries, row.name))

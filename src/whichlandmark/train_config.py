@@ -1,91 +1,112 @@
-"""TrainConfig, and the parts that it describes: network, loss, optimizer, learning rate."""
+"""TrainConfig: one flat dataclass of settings; recipes are named sets of them."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib import resources
 from typing import Any, Literal
 
-import torch
-from torch import nn
+from .errors import OptionError
+from .options import unknown
 
-from .net.embedder import NetEmbedder
-from .net.losses import ArcFace
-from .net.network import Architecture, EmbeddingNet, new_network, pretrained_network
-from .preprocessing import Preprocessing
+RECIPES = ("seed", "strong", "finetune")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Flat; JSON in and out. The defaults fit a laptop; docs/training.md has the full-size ones."""
+    """Flat; JSON in and out. The defaults learn from random weights on a laptop."""
 
+    # The network
     backbone: str = "resnet10t"  # any timm name
     options: dict[str, Any] = field(default_factory=dict)  # for timm.create_model
     weights: str = "random"  # "random", "hub" (downloads), or a checkpoint file
-    dim: int = 256  # length of an embedding
+    dim: int | None = 256  # length of an embedding; None = pooled features, no linear layer
     gem_p: float = 3.0  # start of GeM's exponent
-    size: int = 256  # long side of a photo when it is embedded
-    crop: int = 224  # side of the training crops
-    least_area: float = 0.3  # smallest crop, as a share of the photo
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of the backbone's pixels
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    # Photos
+    size: int = 256  # long side of a photo when it is embedded
+    crop: int = 224  # side of the training crops
+    first_crop: int = 0  # side in the first epoch, growing to `crop` by half of the run; 0 = `crop`
+    shapes: bool = False  # each batch in the aspect ratio of its photos, at the same area
+    least_area: float = 0.3  # smallest crop, as a share of the photo
+    jitter: float = 0.4  # of brightness, contrast, saturation
+    # Batches
     epochs: int = 4
     landmarks_per_batch: int = 12  # P
     photos_per_landmark: int = 8  # K
+    batches: Literal["subspaces", "mixed", "shuffled"] = "subspaces"  # "shuffled" has no P × K
     subspaces: int = 20  # groups of look-alike landmarks
-    loss: Literal["triplet", "arcface", "both"] = "triplet"  # "both" = their sum
+    regroup_every: int = 1  # epochs between two groupings; 0 = only before the first
+    # Loss
+    loss: Literal["triplet", "arcface", "both"] = "both"  # "both" = their sum
+    mining: Literal["batch_hard", "batch_all", "semi_hard"] = "batch_hard"
+    margin: float | None = None  # of the triplets; None = soft margin
     arcface_scale: float = 16.0
     arcface_margin: float = 0.1  # radians
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    arcface_centres: int = 1  # sub-centres of a landmark
+    dynamic_margin: bool = False  # 0.05 to 0.5 by the landmark's photos, instead of arcface_margin
+    class_weights: bool = False  # rare landmarks weigh more in ArcFace
+    # Optimizer
+    optimizer: Literal["sgd", "adamw"] = "adamw"
     lr: float = 1e-3
+    backbone_lr: float = 1.0  # of the backbone, as a share of lr
     momentum: float = 0.9  # of SGD
-    weight_decay: float = 1e-4
+    weight_decay: float = 2e-2
     warmup: float = 0.05  # share of all steps with a rising lr; a cosine to zero follows
     accumulate: int = 1  # batches per step of the optimizer
+    chunk: int = 0  # photos in memory at once, by cached gradients; 0 = the whole batch
+    frozen_stages: int = 0  # first stages of the backbone that are not trained
+    frozen_norms: bool = False  # the backbone's BatchNorms keep their statistics
+    ema: float = 0.0  # decay of the moving average of the weights, which is then kept; 0 = off
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    compile: bool = False  # torch.compile; needs a C++ compiler on CPUs
+    # The run
     validation: float = 0.1  # share of each landmark's photos kept for validation
+    patience: int = 0  # epochs without a better GAP before stopping; 0 = never
     checkpoint_every: int = 100  # steps of the optimizer between checkpoints
+    seed: int = 0
     device: str = "auto"
     workers: int = 2  # processes that decode and augment
-    seed: int = 0
+    cache: str = ""  # folder of prepared photos, made when it is not there; "" = none
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "landmarks_per_batch": 2, "photos_per_landmark": 1, "subspaces": 1,
+                 "accumulate": 1, "checkpoint_every": 1, "arcface_centres": 1, "regroup_every": 0,
+                 "chunk": 0, "frozen_stages": -1, "patience": 0, "workers": 0,
+                 "first_crop": 0}  # fmt: skip
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise OptionError(f"{name} {getattr(self, name)} given; expected {value} or more")
+        if not 0 < self.validation < 1:
+            raise OptionError(f"validation {self.validation} given; expected between 0 and 1")
+        if not 0 <= self.ema < 1:
+            raise OptionError(f"ema {self.ema} given; expected 0 to below 1")
+        if self.lr <= 0 or not 0 < self.least_area <= 1:
+            raise OptionError(
+                f"lr {self.lr}, least_area {self.least_area} given; expected lr above 0 and "
+                "least_area above 0, at most 1"
+            )
+        if self.loss != "arcface" and self.batches == "shuffled":
+            raise OptionError(
+                "batches 'shuffled' with triplets given: shuffled batches hold few pairs of one "
+                "landmark; use loss 'arcface', or batches 'subspaces' or 'mixed'"
+            )
 
 
-def new_embedder(config: TrainConfig) -> NetEmbedder:
-    """The embedder that training starts from: what it gains is measured against this."""
-    preprocessing = Preprocessing(size=config.size, mean=config.mean, std=config.std)
-    return NetEmbedder(_network(config), preprocessing, device=config.device)
+# What may differ between the two halves of an interrupted run: it changes no result.
+FREE = ("device", "workers", "cache", "compile")
 
 
-def _network(config: TrainConfig) -> EmbeddingNet:
-    architecture = Architecture(
-        backbone=config.backbone, options=config.options, dim=config.dim, gem_p=config.gem_p
-    )
-    if config.weights == "random":
-        return new_network(architecture, seed=config.seed)
-    checkpoint = None if config.weights == "hub" else Path(config.weights)
-    return pretrained_network(architecture, checkpoint=checkpoint, seed=config.seed)
+def recipe(name: str) -> dict[str, Any]:
+    """The settings of a recipe: "seed", "strong" or "finetune" (recipes/NAME.json).
 
+    Raises OptionError for another name.
+    """
+    import json
 
-def new_arcface(config: TrainConfig, landmarks: int) -> ArcFace:
-    """The classification loss, with random directions: the same for the same seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed + 1)
-        return ArcFace(
-            config.dim, landmarks, scale=config.arcface_scale, margin=config.arcface_margin
-        )
-
-
-def new_optimizer(trained: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Over everything that is trained."""
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(trained.parameters(), config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        trained.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-
-
-def schedule(done: float, warmup: float) -> float:
-    """Share of the full learning rate after a share `done` of the run."""
-    if done < warmup:
-        return max(done / warmup, 0.01)
-    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+    if name not in RECIPES:
+        raise OptionError(unknown(name, RECIPES, "recipe"))
+    text = resources.files(__package__).joinpath(f"recipes/{name}.json").read_text(encoding="utf-8")
+    settings: dict[str, Any] = json.loads(text)
+    return settings

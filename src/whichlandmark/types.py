@@ -2,12 +2,13 @@
 
 Shapes: N photos, Q queries, K neighbours, D dimensions. Rows are photos, always (N, D).
 Landmarks are names (strings) everywhere; "" in a column, None in a single item = no landmark.
+A question may have several true landmarks: "Louvre|Louvre Pyramid".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -19,6 +20,8 @@ from .errors import DataError, OptionError
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
 Vectors = NDArray[np.float32]  # (N, D), unit rows
 Decision = Literal["landmark", "uncertain", "no_landmark"]
+
+SEPARATOR = "|"  # between the names of several true landmarks; no name can hold it
 
 
 @runtime_checkable
@@ -55,32 +58,47 @@ class Photo:
     id: str
     path: Path
     landmark: str | None
+    usage: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """A photo table as columns: ids, paths and landmarks, each (N,) str ("" = no landmark)."""
+    """A photo table as columns: ids, paths, landmarks and usages, each (N,) str.
+
+    landmarks: "" = no landmark; several true ones, for questions only, stand as "A|B".
+    usages: the part of a test set that is scored apart ("Public", "Private"); "" = none.
+    """
 
     ids: NDArray[np.object_]
     paths: NDArray[np.object_]
     landmarks: NDArray[np.object_]
+    usages: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
+
+    def __post_init__(self) -> None:
+        if len(self.usages) == 0:
+            object.__setattr__(self, "usages", np.full(len(self.ids), "", dtype=object))
 
     @classmethod
     def of(cls, photos: Iterable[Photo]) -> Photos:
         """Columns from single photos. Raises DataError when an id occurs twice."""
         rows = list(photos)
         table = cls.of_columns(
-            [p.id for p in rows], [str(p.path) for p in rows], [p.landmark or "" for p in rows]
-        )
+            [p.id for p in rows], [str(p.path) for p in rows], [p.landmark or "" for p in rows],
+            [p.usage for p in rows],
+        )  # fmt: skip
         table.check_ids()
         return table
 
     @classmethod
     def of_columns(
-        cls, ids: Sequence[str], paths: Sequence[str], landmarks: Sequence[str]
+        cls,
+        ids: Sequence[str],
+        paths: Sequence[str],
+        landmarks: Sequence[str],
+        usages: Sequence[str] = (),
     ) -> Photos:
-        """Columns from sequences of equal length."""
-        return cls(_column(ids), _column(paths), _column(landmarks))
+        """Columns from sequences of equal length; usages may be left out."""
+        return cls(_column(ids), _column(paths), _column(landmarks), _column(usages))
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""
@@ -90,11 +108,21 @@ class Photos:
                 raise DataError(f"photo id {photo_id!r} occurs twice; ids must be unique")
             seen.add(photo_id)
 
+    def require_one_landmark(self, purpose: str) -> None:
+        """Raises DataError naming the first photo that has several landmarks."""
+        for row, landmark in enumerate(self.landmarks):
+            if SEPARATOR in landmark:
+                raise DataError(
+                    f"photo {self.ids[row]!r} has several landmarks ({landmark}); {purpose} needs "
+                    f"one each: only the questions of `evaluate` may have more"
+                )
+
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, row: int) -> Photo:
-        return Photo(self.ids[row], Path(self.paths[row]), self.landmarks[row] or None)
+        return Photo(self.ids[row], Path(self.paths[row]), self.landmarks[row] or None,
+                     self.usages[row])  # fmt: skip
 
     def __iter__(self) -> Iterator[Photo]:
         return (self[row] for row in range(len(self)))
@@ -111,7 +139,7 @@ class Photos:
         index = np.asarray(rows)
         if index.dtype != bool:
             index = index.astype(np.int64)
-        return Photos(self.ids[index], self.paths[index], self.landmarks[index])
+        return Photos(self.ids[index], self.paths[index], self.landmarks[index], self.usages[index])
 
     def split(self, *, test: float = 0.25, seed: int = 0) -> tuple[Photos, Photos]:
         """Two disjoint tables (train, test), drawn within each landmark.
@@ -170,6 +198,23 @@ class Prediction:
     score: float
     guess: str | None
     matches: tuple[Match, ...]
+
+
+def true_landmarks(cell: str) -> list[str]:
+    """The names in one cell of a landmark column: none, one or several."""
+    return [name.strip() for name in cell.split(SEPARATOR)] if cell else []
+
+
+def is_true(truth: NDArray[np.object_], answers: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Is each answer one of the true landmarks? truth (Q,), answers (Q,) or (Q, K) → their shape.
+
+    "" is true where the truth is "" (no landmark).
+    """
+    shape = (len(truth), *[1] * (answers.ndim - 1))
+    right = np.asarray(answers == truth.reshape(shape), dtype=bool)
+    for row in np.flatnonzero([SEPARATOR in cell for cell in truth]):
+        right[row] = np.isin(answers[row], np.array(true_landmarks(truth[row]), dtype=object))
+    return right
 
 
 def _column(values: Sequence[str]) -> NDArray[np.object_]:

@@ -45,6 +45,9 @@ def embedder(
 def train(
     source: Source,
     out: Out,
+    recipe: Annotated[
+        str | None, typer.Option(help="Settings to begin with: seed, strong or finetune.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="JSON file of settings; see docs/training.md.")
     ] = None,
@@ -53,26 +56,42 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the photos.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    database: Annotated[
+        Path | None, typer.Option(help="Validate against these photos (with --queries).")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="Validate with these questions (with --database).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train an embedder on labelled photos. The same command resumes an interrupted run."""
     from ..data.folders import read_photos_or_folder
+    from ..errors import OptionError
     from ..files import read_json
     from ..loading import parse_options, require_torch
     from ..options import from_json
-
-    require_torch()
     from ..train_config import TrainConfig
-    from ..training import train as train_embedder
+    from ..train_config import recipe as recipe_settings
 
-    settings: dict[str, Any] = read_json(config) if config else {}
+    settings: dict[str, Any] = recipe_settings(recipe) if recipe else {}
+    settings |= read_json(config) if config else {}
     settings |= parse_options(setting or [])
     flags = {"epochs": epochs, "device": device}
     settings |= {name: value for name, value in flags.items() if value is not None}
+    chosen = from_json(TrainConfig, settings)
+    if (database is None) != (queries is None):
+        raise OptionError("one of --database and --queries given; expected both or neither")
+    validation = (
+        (read_photos_or_folder(database), read_photos_or_folder(queries))
+        if database and queries else None
+    )  # fmt: skip
     photos = read_photos_or_folder(source)
+    require_torch()
+    from ..training import train as train_embedder
+
     with console.progress() as progress:
         made = train_embedder(
-            photos, from_json(TrainConfig, settings), out=out, report=progress("training")
+            photos, chosen, out=out, validation=validation, report=progress("training")
         )
-    history = console.last_row(out / "training" / "log.csv")
-    console.result(history, as_json, title=f"{out}: {made.id}; last epoch")
+    best = read_json(out / "training" / "run.json")["best"]
+    console.result(best, as_json, title=f"{out}: {made.id}; best epoch")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..images import SUFFIXES
-from ..types import Photo, Photos
+from ..types import SEPARATOR, Photo, Photos
 from .table import read_photos
 
 log = logging.getLogger("whichlandmark")
@@ -22,7 +22,8 @@ def read_folder(root: str | Path, *, labelled: bool = True) -> Photos:
       beside those folders are left out with a warning. Else no photo has a landmark.
     id: "<root's name>/<path below root>", so that photos of two folders keep apart.
     Hidden files and folders are skipped; symbolic links to folders are not followed.
-    Raises DataError when the folder, or every photo in the expected layout, is missing.
+    Raises DataError when the folder, or every photo in the expected layout, is missing, or
+    when a landmark's folder is named with a "|", which stands between several landmarks.
     """
     root = Path(os.path.abspath(root))
     if not root.is_dir():
@@ -34,6 +35,8 @@ def read_folder(root: str | Path, *, labelled: bool = True) -> Photos:
     used = [path for path in found if not (labelled and path.parent == root)]
     if not used:
         raise DataError(_no_photos(root, labelled, len(loose)))
+    if labelled:
+        _check_names(used, root)
     return Photos.of(_photo(path, root, labelled) for path in used)
 
 
@@ -58,6 +61,15 @@ def _no_photos(root: Path, labelled: bool, loose: int) -> str:
             "or read it as photos without landmarks (labelled=False)"
         )
     return f"{root}: no photos there; {expected}"
+
+
+def _check_names(paths: list[Path], root: Path) -> None:
+    for name in sorted({path.relative_to(root).parts[0] for path in paths}):
+        if SEPARATOR in name:
+            raise DataError(
+                f"{root / name}: {SEPARATOR!r} stands between the names of several landmarks, and "
+                "no name can hold it; rename the folder"
+            )
 
 
 def _photo(path: Path, root: Path, labelled: bool) -> Photo:

@@ -22,6 +22,7 @@ SAME_COARSE = 0.85  # correlation of 8 × 8 copies; crops of 6 % stay above
 SAME = 0.987  # correlation after alignment: over 99 of 100 crops, other photos next to never
 MARGIN = 6  # pixels of a small copy that the other may lack; with 0, crops fell to 0.94
 
+_ROWS, _PAIRS = 4096, 100_000  # hashes compared, and coarse copies compared, at a time
 _STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-4)
 
 
@@ -63,25 +64,43 @@ def fingerprint(image: Image) -> Fingerprint:
 def near_pairs(
     prints: Sequence[Fingerprint], near_bits: int = NEAR_BITS
 ) -> Iterator[tuple[int, int]]:
-    """Pairs (a, b), a < b, of the same photograph, in order.
+    """Pairs (a, b), a < b, of the same photograph, in order."""
+    if not prints:
+        return
+    bits, coarse = np.stack([p.bits for p in prints]), np.stack([p.coarse for p in prints])
+    for a, b in candidates(bits, coarse, near_bits):
+        if same_picture(prints[a], prints[b]):
+            yield a, b
 
-    near_bits: hashes that differ in so many bits are candidates. All pairs of hashes are
-    compared: 100,000 photos take five seconds, and some minutes for aligning candidates (of
-    photos of a few landmarks one pair in 2,500 is one; most are dismissed in microseconds).
+
+def candidates(
+    bits: NDArray[np.uint8], coarse: NDArray[np.float32], near_bits: int = NEAR_BITS
+) -> Iterator[tuple[int, int]]:
+    """Pairs (a, b), a < b, in order, that `same_picture` should look at closely.
+
+    bits: (N, 8), coarse: (N, 64), as in `Fingerprint`; near_bits: hashes that differ in so many
+      bits are alike. All pairs of hashes are compared: 100,000 photos take five seconds. Of
+      photos of a few landmarks one pair in 2,500 has hashes alike; the coarse copies, 264 bytes
+      a photo with the hash, dismiss most of those, so that the larger copies may lie on disk.
     """
     import faiss
 
-    if not prints:
-        return
-    bits = np.stack([p.bits for p in prints])
     index = faiss.IndexBinaryFlat(64)
     index.add(bits)
-    for start in range(0, len(bits), 4096):
-        limits, _, found = index.range_search(bits[start : start + 4096], near_bits + 1)
-        for row in range(len(limits) - 1):
-            near = np.sort(found[int(limits[row]) : int(limits[row + 1])])
-            a = start + row
-            yield from ((a, int(b)) for b in near if b > a and same_picture(prints[a], prints[b]))
+    even = np.asarray(~coarse.any(axis=1))  # nothing to correlate: looked at closely
+    for start in range(0, len(bits), _ROWS):
+        limits, _, found = index.range_search(bits[start : start + _ROWS], near_bits + 1)
+        a = start + np.repeat(
+            np.arange(len(limits) - 1), limits[1:].astype(np.int64) - limits[:-1].astype(np.int64)
+        )
+        after = found > a
+        order = np.lexsort((found[after], a[after]))
+        a, b = a[after][order], found[after][order]
+        for part in range(0, len(a), _PAIRS):
+            one, two = a[part : part + _PAIRS], b[part : part + _PAIRS]
+            agreement = np.einsum("ij,ij->i", coarse[one], coarse[two])
+            alike = np.flatnonzero(even[one] | even[two] | (agreement >= SAME_COARSE))
+            yield from zip(one[alike].tolist(), two[alike].tolist(), strict=True)
 
 
 def same_picture(a: Fingerprint, b: Fingerprint) -> bool:

@@ -1,36 +1,41 @@
-"""photos.csv (id, path, landmark): the one hand-over format between steps."""
+"""photos.csv (id, path, landmark, usage): the one hand-over format between steps."""
 
 from __future__ import annotations
 
 import csv
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from ..files import whole_file
+from ..members import absolute_path, relative_path
 from ..options import unknown
-from ..types import Photos
+from ..types import SEPARATOR, Photos, true_landmarks
 
-COLUMNS = ("id", "path", "landmark")
+COLUMNS = ("id", "path", "landmark", "usage")
+REQUIRED = ("id", "path")
+PART = 4096  # rows written at once
 
 
 def read_photos(path: str | Path) -> Photos:
     """Read a photo table. Paths are relative to the csv's folder; a blank landmark = none.
 
-    The `landmark` column may be missing (no photo has one). Photo files are not looked at.
-    Raises DataError, naming the line, for anything else than that form. 4 million rows take
-    about ten seconds.
+    A path may be an address in a tar (`members.py`). Several true landmarks stand as "A|B".
+    The columns `landmark` and `usage` may be missing (no photo has one). Photo files are not
+    looked at. Raises DataError, naming the line, for anything else than that form.
     """
     path = Path(path)
     ids: dict[str, None] = {}  # in the order of the lines
     paths: list[str] = []
     landmarks: list[str] = []
+    usages: list[str] = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            for line, photo_id, name, landmark in _rows(csv.reader(file, strict=True), path):
+            for line, photo_id, name, landmark, usage in _rows(csv.reader(file, strict=True), path):
                 if photo_id in ids:
                     raise DataError(
                         f"{path}, line {line}: id {photo_id!r} occurs twice; ids must be unique"
@@ -38,6 +43,7 @@ def read_photos(path: str | Path) -> Photos:
                 ids[photo_id] = None
                 paths.append(name)
                 landmarks.append(landmark)
+                usages.append(usage)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -45,15 +51,17 @@ def read_photos(path: str | Path) -> Photos:
         raise DataError(
             f"{path}, about line {line}: not readable as a UTF-8 csv file ({error})"
         ) from None
-    return Photos.of_columns(list(ids), paths, landmarks)
+    return Photos.of_columns(list(ids), paths, landmarks, usages)
 
 
-def _rows(reader: Any, path: Path) -> Iterator[tuple[int, str, str, str]]:
-    """(line, id, absolute path, landmark) of every row."""
+def _rows(reader: Any, path: Path) -> Iterator[tuple[int, str, str, str, str]]:
+    """(line, id, absolute path, landmark, usage) of every row."""
     header = [name.strip() for name in next(reader, [])]
     _check_header(header, path)
     width, id_at, path_at = len(header), header.index("id"), header.index("path")
-    landmark_at = header.index("landmark") if "landmark" in header else -1
+    landmark_at, usage_at = (
+        header.index(name) if name in header else -1 for name in ("landmark", "usage")
+    )
     folder = os.path.abspath(path.parent)
     for cells in reader:
         if not cells:
@@ -70,52 +78,82 @@ def _rows(reader: Any, path: Path) -> Iterator[tuple[int, str, str, str]]:
             raise DataError(f"{path}, line {reader.line_num}: a zero byte in the path")
         # Equal names share memory.
         landmark = sys.intern(cells[landmark_at].strip()) if landmark_at >= 0 else ""
-        yield reader.line_num, photo_id, os.path.normpath(os.path.join(folder, name)), landmark
+        if SEPARATOR in landmark:
+            landmark = _several(landmark, f"{path}, line {reader.line_num}")
+        usage = sys.intern(cells[usage_at].strip()) if usage_at >= 0 else ""
+        yield reader.line_num, photo_id, absolute_path(name, folder), landmark, usage
+
+
+def _several(cell: str, where: str) -> str:
+    names = true_landmarks(cell)
+    if not all(names):
+        raise DataError(
+            f"{where}: landmark {cell!r} has an empty name; {SEPARATOR!r} stands between the names "
+            "of several true landmarks, and no name can hold it"
+        )
+    return sys.intern(SEPARATOR.join(names))
 
 
 def _check_header(header: list[str], path: Path) -> None:
     if not header:
-        raise DataError(f"{path}: the file is empty; expected a header: {','.join(COLUMNS)}")
+        raise DataError(f"{path}: the file is empty; expected a header: {','.join(COLUMNS[:3])}")
     for name in header:
         if name not in COLUMNS:
             raise DataError(f"{path}, line 1: {unknown(name, COLUMNS, 'column')}")
     if len(set(header)) != len(header):
         raise DataError(f"{path}, line 1: columns {', '.join(header)} given; expected each once")
-    for name in ("id", "path"):
+    for name in REQUIRED:
         if name not in header:
             raise DataError(
                 f"{path}, line 1: no column {name!r}; expected {', '.join(COLUMNS)} "
-                "(landmark may be left out)"
+                "(landmark and usage may be left out)"
             )
 
 
 def write_photos(path: str | Path, photos: Photos) -> None:
     """Write a photo table, atomically; paths relative to its folder, with forward slashes.
 
+    The column `usage` is written only when a photo has one.
     Raises DataError when a file name is not valid Unicode: no csv could hold it.
     """
     folder = os.path.abspath(Path(path).parent)
+    columns = [photos.ids, (relative_path(name, folder) for name in photos.paths),
+               photos.landmarks, photos.usages]  # fmt: skip
+    usage = bool((photos.usages != "").any())
+    write_rows(path, zip(*columns[: 3 + usage], strict=True), usage=usage)
+
+
+def write_rows(path: str | Path, rows: Iterable[Sequence[str]], *, usage: bool = False) -> int:
+    """Write a photo table row by row, atomically: memory does not grow with it.
+
+    rows: (id, path relative to the table's folder, landmark), and the usage behind them if
+    `usage`. Returns their number. Raises DataError as `write_photos` does.
+    """
+    count = 0
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerow(COLUMNS)
-        for photo_id, name, landmark in zip(
-            photos.ids, photos.paths, photos.landmarks, strict=True
-        ):
-            row = (photo_id, relative_path(name, folder), landmark)
-            try:
-                # The csv module leaves a lone carriage return bare, and then reads a new line.
-                (quoting if "\r" in "".join(row) else writer).writerow(row)
-            except UnicodeEncodeError:
-                raise DataError(
-                    f"{path}: {name!r} is not valid Unicode and cannot stand in a table; "
-                    "rename the file"
-                ) from None
+        writer.writerow(COLUMNS[: 3 + usage])
+        rows = iter(rows)
+        while part := list(islice(rows, PART)):
+            text = "".join(chain.from_iterable(part))
+            if not text.isascii():
+                _check_unicode(part, path)
+            if "\r" in text:  # the csv module leaves it bare, and then reads a new line
+                for row in part:
+                    (quoting if "\r" in "".join(row) else writer).writerow(row)
+            else:
+                writer.writerows(part)
+            count += len(part)
+    return count
 
 
-def relative_path(name: str, folder: str) -> str:
-    """`name` as seen from `folder` (both absolute), with forward slashes."""
-    try:
-        return os.path.relpath(name, folder).replace(os.sep, "/")
-    except ValueError:  # another drive: there is no way from one to the other
-        return name.replace(os.sep, "/")
+def _check_unicode(rows: Iterable[Sequence[str]], path: str | Path) -> None:
+    for row in rows:
+        try:
+            "".join(row).encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{path}: {row[1]!r} is not valid Unicode and cannot stand in a table; "
+                "rename the file"
+            ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,31 +36,52 @@ class RunState:
         self.epoch, self.step, self.losses, self.active = self.epoch + 1, 0, [], []
 
 
+Part = Any  # with state_dict() and load_state_dict(): a module, an optimizer, a gradient scaler
+
+
 def save_checkpoint(
-    path: Path, state: RunState, net: torch.nn.Module, optimizer: torch.optim.Optimizer,
-    made_for: dict[str, Any],
-) -> None:  # fmt: skip
-    """Write everything that a resumed run needs. `made_for`: config and data hash."""
+    path: Path, state: RunState, parts: Mapping[str, Part], made_for: Mapping[str, Any]
+) -> None:
+    """Write everything that a resumed run needs. `made_for`: config and data hash.
+
+    Raises DataError when the disk is full; the checkpoint that stands there stays whole.
+    """
     record = {
-        "made_for": made_for,
+        "made_for": dict(made_for),
         "state": {**vars(state), "groups": torch.from_numpy(state.groups)},
-        "net": net.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "parts": {name: part.state_dict() for name, part in parts.items()},
     }
     with whole_file(path) as temporary:
-        torch.save(record, temporary)
+        try:
+            torch.save(record, temporary)
+        except RuntimeError as error:  # torch's own writer: it says no more than that it failed
+            raise DataError(
+                f"{path}: cannot be written (is the disk full? {str(error).splitlines()[0]}); the "
+                "last checkpoint is untouched: make room, then give the same command again"
+            ) from None
 
 
-def load_checkpoint(
-    path: Path, net: torch.nn.Module, optimizer: torch.optim.Optimizer, made_for: dict[str, Any]
-) -> RunState:
-    """Put the weights and the optimizer back; returns the state.
+def load_checkpoint(path: Path, parts: Mapping[str, Part], made_for: Mapping[str, Any]) -> RunState:
+    """Put every part's state back; returns where the run stands.
 
     Raises DataError when the file is damaged or belongs to a run with another config or
     other photos, naming what differs.
     """
+    record = _read(path, made_for)
+    for name, part in parts.items():
+        part.load_state_dict(record["parts"][name])
+    return RunState(**{**record["state"], "groups": record["state"]["groups"].numpy()})
+
+
+def read_unreadable(path: Path, made_for: Mapping[str, Any]) -> list[str]:
+    """Ids that the run left out: its tables, and so its parts, depend on them. Raises as above."""
+    unreadable: list[str] = _read(path, made_for)["state"]["unreadable"]
+    return unreadable
+
+
+def _read(path: Path, made_for: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
+        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stored = record["made_for"]
     except Exception as error:  # any damage ends here; torch raises many kinds
         raise DataError(
@@ -71,6 +93,4 @@ def load_checkpoint(
             f"{path.parent}: holds a run with other settings ({changes}); train into a new "
             "folder, or delete this one to start again"
         )
-    net.load_state_dict(record["net"])
-    optimizer.load_state_dict(record["optimizer"])
-    return RunState(**{**record["state"], "groups": record["state"]["groups"].numpy()})
+    return record

@@ -14,19 +14,28 @@ from ..files import write_text
 
 
 class RunLog:
-    """Logs of one run; `history` is shared with its checkpoint, so a resumed log is whole."""
+    """Logs of one run; `history` is shared with its checkpoint, so a resumed log is whole.
 
-    def __init__(self, folder: Path, history: list[dict[str, float]], steps: int) -> None:
+    quiet: keep the history, write nothing (all processes but the first).
+    """
+
+    def __init__(
+        self, folder: Path, history: list[dict[str, float]], steps: int, *, quiet: bool = False
+    ) -> None:
         self.folder, self.history, self.steps = folder, history, steps
         self.status = ""
         # Steps that a killed run had logged beyond its checkpoint are logged again.
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps or None)
+        self.board = (
+            None if quiet
+            else SummaryWriter(str(folder / "tensorboard"), purge_step=steps or None)
+        )  # fmt: skip
 
     def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.board.close()
+        if self.board:
+            self.board.close()
 
     def best(self, name: str) -> float:
         """Highest value so far, −1 before the first epoch."""
@@ -34,10 +43,11 @@ class RunLog:
 
     def step(self, loss: float, active: float, pixels: Tensor) -> None:
         """Loss, and share of anchors ranked wrong, of one batch; now and then its pictures."""
-        self.board.add_scalar("train/loss", loss, self.steps)
-        self.board.add_scalar("train/anchors_ranked_wrong", active, self.steps)
-        if self.steps % 500 == 0:
-            self.board.add_image("train/batch", _grid(pixels[:24]), self.steps)
+        if self.board:
+            self.board.add_scalar("train/loss", loss, self.steps)
+            self.board.add_scalar("train/anchors_ranked_wrong", active, self.steps)
+            if self.steps % 500 == 0:
+                self.board.add_image("train/batch", _grid(pixels[:24]), self.steps)
         self.steps += 1
         past = f", GAP {self.history[-1]['gap_nearest_photo']:.3f}" if self.history else ""
         self.status = f"epoch {len(self.history) + 1}, loss {loss:.3f}{past}"
@@ -45,6 +55,8 @@ class RunLog:
     def epoch(self, row: dict[str, float]) -> None:
         """Append one finished epoch to the history and write log.csv anew, whole."""
         self.history.append({"epoch": float(len(self.history) + 1), **row})
+        if self.board is None:
+            return
         for name, value in row.items():
             self.board.add_scalar(f"epoch/{name}", value, len(self.history))
         self.board.flush()

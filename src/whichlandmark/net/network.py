@@ -61,7 +61,15 @@ class EmbeddingNet(nn.Module):
             )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        pooled = self.pool(self._feature_map(pixels))
+        return self.embedded(self.pooled(pixels))
+
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) → (N, C): all that looks at one photo alone."""
+        pooled: Tensor = self.pool(self._feature_map(pixels))
+        return pooled
+
+    def embedded(self, pooled: Tensor) -> Tensor:
+        """(N, C) → (N, dim) unit rows; the head's BatchNorm looks at the whole batch."""
         return functional.normalize(self.head(pooled).float(), dim=1)
 
     def _feature_map(self, pixels: Tensor) -> Tensor:
@@ -74,6 +82,17 @@ class EmbeddingNet(nn.Module):
         if features.shape[1] != channels and features.shape[-1] == channels:  # N, H, W, C
             return features.movedim(-1, 1)
         return features
+
+
+class Pooling(nn.Module):
+    """`EmbeddingNet.pooled` as a module of its own: what is cut into chunks to save memory."""
+
+    def __init__(self, net: EmbeddingNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.net.pooled(pixels)
 
 
 def new_network(architecture: Architecture, *, seed: int = 0) -> EmbeddingNet:

@@ -1,0 +1,60 @@
+"""A csv file of photos with columns of any names → a photo table."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataError
+from ..members import absolute_path, member_of
+from ..types import SEPARATOR, Photos, true_landmarks
+from .official import read_columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvColumns:
+    """Names of the columns; None = there is none (id: the path as it stands is the id)."""
+
+    path: str
+    id: str | None = None
+    landmark: str | None = None
+    usage: str | None = None
+
+
+def read_csv(
+    file: Path, columns: CsvColumns, *, root: Path | None = None
+) -> tuple[Photos, dict[str, str]]:
+    """The photos of a csv file that are there, and id → reason of those that are not.
+
+    root: the folder that paths hang on; None = the csv's own. A blank landmark = none; several
+      true ones stand as "A|B". Other columns are left.
+    Raises DataError naming a column, an id that occurs twice, or a row without id or path.
+    """
+    folder = os.path.abspath(root or file.parent)
+    names = [columns.id or columns.path, columns.path, columns.landmark, columns.usage]
+    given = list(dict.fromkeys(name for name in names if name))
+    rows: tuple[list[str], ...] = ([], [], [], [])
+    missing: dict[str, str] = {}
+    for line, cells in read_columns(file, given):
+        blank = [""] * len(cells[0])
+        table = [cells[given.index(name)] if name else blank for name in names]
+        for row in zip(*table, strict=True):
+            photo_id, name, landmark, usage = (cell.strip() for cell in row)
+            if not photo_id or not name or "\0" in name:
+                raise DataError(f"{file}, near line {line}: a row without an id or a path")
+            path = absolute_path(name, folder)
+            if not _exists(path):
+                missing[photo_id] = f"{path}: no such file"
+                continue
+            several = SEPARATOR.join(filter(None, true_landmarks(landmark)))
+            for column, value in zip(rows, (photo_id, path, several, usage), strict=True):
+                column.append(value)
+    photos = Photos.of_columns(*rows)
+    photos.check_ids()
+    return photos, missing
+
+
+def _exists(path: str) -> bool:
+    member = member_of(path)
+    return os.path.isfile(member.tar if member else path)
