@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,8 +43,9 @@ settings = Settings()
 
 
 def say(text: str) -> None:
-    """One line of result on stdout."""
-    print(text, flush=True)
+    """One line of result on stdout; of several processes (torchrun), the first one speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text, flush=True)
 
 
 def warn(text: str) -> None:

@@ -1,0 +1,83 @@
+"""A training run killed at random steps and resumed each time: does it end as if nothing was?
+
+    python benchmarks/kill_and_resume.py [--kills 20]
+
+SIGKILL without warning, at steps drawn at random; one thread, on the CPU. Prints the points, the
+last row of log.csv of both runs, and whether embedder ids and all logged numbers are equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from whichlandmark import TrainConfig, load_embedder, read_photos, train
+from whichlandmark.data.drawn import DrawnWorld, draw_world
+
+CONFIG = TrainConfig(
+    backbone="resnet10t", options={"channels": [16, 32, 64, 128], "stem_width": 8}, dim=64, size=96,
+    crop=64, epochs=6, landmarks_per_batch=6, photos_per_landmark=4, subspaces=3, workers=0,
+    device="cpu", checkpoint_every=3, ema=0.9, shapes=True, first_crop=32, lr=3e-3,
+)  # fmt: skip
+
+
+def run(table: Path, out: Path, deadly_step: int | None) -> None:
+    torch.set_num_threads(1)
+
+    def report(done: int, total: int, text: str) -> None:
+        if done == deadly_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(read_photos(table), CONFIG, out=out, report=report)
+
+
+def in_a_process(table: Path, out: Path, deadly_step: int | None) -> int:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["whichlandmark.training"])
+    process = context.Process(target=run, args=(table, out, deadly_step))
+    process.start()
+    process.join()
+    return process.exitcode or 0
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with open(out / "training" / "log.csv", newline="", encoding="utf-8") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+        world = DrawnWorld(landmarks=18, unknown_landmarks=2, photos=360, queries=20,
+                           unknown_queries=4, nonlandmark_queries=4, distractors=4)  # fmt: skip
+        draw_world(at / "world", world)
+        table = at / "world" / "photos.csv"
+        assert in_a_process(table, at / "whole", None) == 0
+        steps = round(sum(float(row["epoch"]) > 0 for row in rows(at / "whole")) * 15)
+        points = sorted(np.random.default_rng(0).integers(1, steps, options.kills).tolist())
+        killed = [in_a_process(table, at / "killed", point) for point in points]
+        assert in_a_process(table, at / "killed", None) == 0
+        whole, resumed = rows(at / "whole"), rows(at / "killed")
+        print(f"killed at {points}")
+        print(f"ended by SIGKILL: {killed.count(-signal.SIGKILL)} of {options.kills}")
+        print(f"uninterrupted: {whole[-1]}")
+        print(f"killed:        {resumed[-1]}")
+        ids = [load_embedder(at / name).id for name in ("whole", "killed")]
+        print(
+            f"all {len(whole)} epochs equal: {whole == resumed}; same embedder: {ids[0] == ids[1]}"
+        )
+
+
+if __name__ == "__main__":
+    main()
