@@ -57,8 +57,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--only", help="rows whose name contains this")
     options = parser.parse_args()
-    print(f"{'':28} {'top-1':>6} {'cosine':>7} {'seed':>7} {'B':>7} {'B + C':>7} "
-          f"{'index s':>8} {'queries s':>9}")  # fmt: skip
+    head()
     for name, flags in ROWS.items():
         if (flags and not options.checkpoint) or (options.only and options.only not in name):
             continue
@@ -66,14 +65,25 @@ def main() -> None:
             measure(name, flags, options.photos, options.checkpoint, Path(folder))
 
 
+def head() -> None:
+    """The columns of `measure_embedder`."""
+    print(f"{'':28} {'top-1':>6} {'cosine':>7} {'seed':>7} {'B':>7} {'B + C':>7} "
+          f"{'index s':>8} {'queries s':>9}")  # fmt: skip
+
+
 def measure(
     name: str, flags: list[str] | None, photos: Path, checkpoint: Path | None, at: Path
 ) -> None:
-    write_queries(photos, at / "queries.csv")
     source = "sift"
     if flags:
         command(*NETWORK, *flags, "--checkpoint", checkpoint, "-o", at / "embedder")
         source = str(at / "embedder")
+    measure_embedder(name, source, photos, at)
+
+
+def measure_embedder(name: str, source: str, photos: Path, at: Path) -> None:
+    """Index, evaluate, print one row. source: what `index --embedder` takes."""
+    write_queries(photos, at / "queries.csv")
     started = time.monotonic()
     command("index", photos / "index", "-o", at / "g.wl", "--embedder", source,
             "--distractors", photos / "distractors")  # fmt: skip

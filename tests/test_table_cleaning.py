@@ -44,6 +44,15 @@ def collection(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_table_is_never_its_own_result(collection: Path, capfd: Capture) -> None:
+    table = collection / "all.csv"
+    write_photos(table, photos_of(collection / "photos"))
+    before = table.read_bytes()
+    code, _, told = run(capfd, "clean", table, "-o", collection / "photos" / ".." / "all.csv")
+    assert (code, "write another file" in told) == (2, True)
+    assert table.read_bytes() == before
+
+
 def test_everything_beside_the_table(collection: Path, capfd: Capture) -> None:
     at, out = collection, collection / "out" / "clean.csv"
     arguments = ["clean", at / "photos", "-o", out, "--min-photos", 2, "--against", at / "test"]

@@ -61,8 +61,12 @@ def clean_table(
     .looks.sqlite (what was seen) and, with `graph`, the folder .graph (vectors).
 
     The same call goes on where an interrupted one stopped; photos, options and the other tables
-    may change between calls.
+    may change between calls. Raises OptionError when `out` is the source itself.
     """
+    if source.exists() and out.exists() and out.samefile(source):
+        raise OptionError(
+            f"{out} given as the table and as the result; nothing is deleted here: write another file"
+        )
     photos = read_photos_or_folder(source)
     against = _tables(source, options.against)
     voter = _voter(options)
