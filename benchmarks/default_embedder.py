@@ -2,9 +2,9 @@
 
     python benchmarks/default_embedder.py FOLDER [--out DIR] [--epochs 30] [--set KEY=VALUE …]
 
-FOLDER: real photos as for real_photos.py. Draws a large world, trains by `whichlandmark train`, then
-prints the frozen network's row beside sift's under the same protocol. It would become the default
-of `index` with 0.05 GAP more than sift.
+FOLDER: real photos as for real_photos.py. Draws a large world, trains by `whichlandmark train`,
+then prints the frozen network's row beside sift's under the same protocol. It would become the
+default of `index` with 0.05 GAP more than sift.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def main() -> None:
                 at / "settings.json", "--epochs", options.epochs, "--json", *words)
     )  # fmt: skip
     size = (at / "embedder" / "model.safetensors").stat().st_size / 4e6
-    print(f"trained in {(time.monotonic() - started) / 60:.1f} min; {size:.1f} million weights; "
+    minutes = (time.monotonic() - started) / 60
+    print(f"trained in {minutes:.1f} min; {size:.1f} million weights; "
           f"validation GAP {told['gap_nearest_photo']:.3f} on drawn photos", flush=True)  # fmt: skip
     head()
     for name, source in (("drawn photos alone", str(at / "embedder")), ("sift", "sift")):

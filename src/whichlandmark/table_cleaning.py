@@ -65,7 +65,8 @@ def clean_table(
     """
     if source.exists() and out.exists() and out.samefile(source):
         raise OptionError(
-            f"{out} given as the table and as the result; nothing is deleted here: write another file"
+            f"{out} given as the table and as the result; nothing is deleted here: write another "
+            "file"
         )
     photos = read_photos_or_folder(source)
     against = _tables(source, options.against)
