@@ -51,7 +51,8 @@ def main() -> None:
     size = (at / "embedder" / "model.safetensors").stat().st_size / 4e6
     minutes = (time.monotonic() - started) / 60
     print(f"trained in {minutes:.1f} min; {size:.1f} million weights; "
-          f"validation GAP {told['gap_nearest_photo']:.3f} on drawn photos", flush=True)  # fmt: skip
+          f"validation GAP {told['gap_nearest_photo']:.3f} on drawn photos",
+          flush=True)  # fmt: skip
     head()
     for name, source in (("drawn photos alone", str(at / "embedder")), ("sift", "sift")):
         with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +22,12 @@ from whichlandmark.options import from_json
 from whichlandmark.train_config import TrainConfig
 from whichlandmark.training import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = TrainConfig(
     backbone="test_resnet", dim=16, size=64, crop=64, epochs=3, landmarks_per_batch=4,
     photos_per_landmark=4, subspaces=2, checkpoint_every=3, workers=0, device="cpu", lr=0.01,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and lose much where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,19 +27,12 @@ from whichlandmark.training import train
 from whichlandmark.training_data import crop_side
 from whichlandmark.types import Photos
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = TrainConfig(
     backbone="test_resnet", dim=16, size=64, crop=64, epochs=2, landmarks_per_batch=4,
     photos_per_landmark=4, subspaces=2, workers=0, device="cpu", lr=0.01, optimizer="sgd",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and lose much where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
