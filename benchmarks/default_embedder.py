@@ -19,13 +19,13 @@ from real_photos import command, head, measure_embedder
 from whichlandmark.data.drawn import DrawnWorld, draw_world
 
 WORLD = DrawnWorld(
-    seed=1000, landmarks=150, unknown_landmarks=2, photos=6000, queries=10, unknown_queries=2,
+    seed=1000, landmarks=150, unknown_landmarks=2, photos=5000, queries=10, unknown_queries=2,
     nonlandmark_queries=10, distractors=10, mislabelled=0, duplicate=0, near_duplicate=0, indoor=0,
     corrupt=0,
 )  # fmt: skip
 SETTINGS = {
     "backbone": "resnet10t", "options": {"channels": [48, 96, 192, 384], "stem_width": 24},
-    "dim": 256, "size": 256, "crop": 112, "least_area": 0.25, "jitter": 0.6, "workers": 1,
+    "dim": 256, "size": 192, "crop": 112, "least_area": 0.25, "jitter": 0.6, "workers": 1,
     "landmarks_per_batch": 16, "photos_per_landmark": 4, "subspaces": 6, "loss": "both",
     "lr": 3e-3, "ema": 0.998, "validation": 0.05,
 }  # fmt: skip
