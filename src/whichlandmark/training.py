@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,9 @@ from .net.embedder import NetEmbedder
 from .net.log import RunLog
 from .train_config import TrainConfig
 from .training_data import Validation
-from .training_run import Run
+from .training_run import Report, Run
 from .types import Photos
 
-Report = Callable[[int, int, str], None]  # (batches done, batches in all, what to say)
 BEST_BY = "gap_nearest_photo"
 
 
@@ -56,18 +54,18 @@ def train(
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             return train(photos, config, out=folder, validation=validation, report=report)
-    run = Run(config, Path(out), photos, validation)
+    run = Run(config, Path(out), photos, validation, report)
     state = run.resume()
     with RunLog(run.folder, state.history, state.total, quiet=not run.leads) as log:
         while state.epoch < config.epochs and not _enough(state, config.patience):
-            _one_epoch(run, state, log, report)
+            _one_epoch(run, state, log)
     if run.leads:
         write_model_card(run.out, config, run.facts(), state.history)
     run.wait()
     return NetEmbedder.load(run.out, device=config.device)
 
 
-def _one_epoch(run: Run, state: RunState, log: RunLog, report: Report | None) -> None:
+def _one_epoch(run: Run, state: RunState, log: RunLog) -> None:
     started = time.monotonic()
     epochs, every = run.config.epochs, run.config.checkpoint_every * run.config.accumulate
     batches = run.data.batches(state)
@@ -85,8 +83,8 @@ def _one_epoch(run: Run, state: RunState, log: RunLog, report: Report | None) ->
         log.step(loss, active, pixels)
         if state.step % every == 0:
             run.save(state)
-        if report and run.leads:
-            report(state.epoch * len(batches) + state.step, epochs * len(batches), log.status)
+        run.position = (state.epoch * len(batches) + state.step, epochs * len(batches))
+        run.tell(log.status)
     vectors, _ = run.embed(run.data.train)
     row = {**run.validate(vectors), **run.summary(state)}
     if row[BEST_BY] > log.best(BEST_BY):

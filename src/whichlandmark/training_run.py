@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -45,19 +45,26 @@ from .training_parts import new_accelerator, new_criterion, new_embedder, optimi
 from .types import Photos, Vectors
 from .validation import validate
 
+Report = Callable[[int, int, str], None]  # (batches done, batches in all, what to say)
+
 
 class Run:
     """Everything a training loop asks for; see `training.train` for the arguments."""
 
     def __init__(
-        self, config: TrainConfig, out: Path, photos: Photos, validation: Validation | None
-    ) -> None:
+        self, config: TrainConfig, out: Path, photos: Photos, validation: Validation | None,
+        report: Report | None = None,
+    ) -> None:  # fmt: skip
         self.config, self.out, self.folder = config, out, out / "training"
         self.photos, self.asked = labelled_photos(photos), validation
         self.device = pick_device(config.device)
         self.accelerator = new_accelerator(config, self.device)
         self.processes, self.rank = world_size(), self.accelerator.process_index
+        if self.processes > 1:
+            self.device = self.accelerator.device  # each has its own GPU
         self.leads = self.accelerator.is_main_process
+        self.report = report if self.leads else None
+        self.position = (0, 1)  # batches done, in all
         self._check_processes()
         embedder = new_embedder(config)
         self.preprocessing = embedder.preprocessing
@@ -196,7 +203,7 @@ class Run:
         vectors = np.zeros((len(photos), self.net.dim), dtype=np.float32)
         failures: dict[str, str] = {}
         rows = np.arange(self.rank, len(photos), self.processes)
-        for part in embed(self._kept(), photos.take(rows)):
+        for part in embed(self._kept(), photos.take(rows), progress=self._embedded):
             vectors[rows[part.rows]] = part.vectors
             failures |= {failure.id: failure.reason for failure in part.failures}
         if self.processes == 1:
@@ -204,6 +211,14 @@ class Run:
         whole = same_everywhere(torch.from_numpy(vectors).to(self.device)).cpu().numpy()
         found = accelerate.utils.gather_object([failures])
         return whole, {k: v for part in found for k, v in sorted(part.items())}
+
+    def tell(self, text: str) -> None:
+        """Report where the run stands."""
+        if self.report:
+            self.report(*self.position, text)
+
+    def _embedded(self, done: int, photos: int) -> None:
+        self.tell(f"embedding {done * self.processes:,} of {photos * self.processes:,} photos")
 
     def _kept(self) -> NetEmbedder:
         """The embedder as it would be saved now: the moving average where there is one.
