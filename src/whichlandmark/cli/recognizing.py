@@ -27,7 +27,9 @@ def demo(
 def index(
     source: Source,
     out: Out,
-    embedder: Annotated[str, typer.Option(help="An embedder folder, timm:NAME, or sift.")],
+    embedder: Annotated[
+        str, typer.Option(help="An embedder folder, timm:NAME, or sift, which needs no weights.")
+    ] = "sift",
     distractors: Annotated[
         Path | None, typer.Option(help="Photos without a landmark: photos.csv or a folder.")
     ] = None,
