@@ -41,15 +41,16 @@ def synced(device: torch.device) -> float:
 
 
 def timed(run: Run, pixels: Iterator[torch.Tensor], batches: list, state: RunState) -> float:
-    """Photos a second of learning from these pixels, the first batch as a warm-up."""
-    size = 0
-    started = 0.0
+    """Photos a second at the median step, from the end of one to the end of the next: waiting for
+    the loader counts. The first step, in which the loader's processes start, does not.
+    """
+    seconds, size, ended = [], 0, synced(run.device)
     for step, part in enumerate(pixels):
-        if step == 1:
-            started = synced(run.device)
         run.learn(part, batches[step], state, len(batches))
-        size += len(part) if step else 0
-    return size / (synced(run.device) - started)
+        now, size = synced(run.device), len(part)
+        seconds.append(now - ended)
+        ended = now
+    return size / statistics.median(seconds[1:])
 
 
 def loader_alone(run: Run, batches: list, state: RunState) -> float:
