@@ -29,7 +29,7 @@ from .types import Photos
 # et al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
 TRAINING = {
     "backbone": "resnet10t", "options": {"channels": [32, 64, 128, 256], "stem_width": 16},
-    "dim": 128, "size": 160, "crop": 96, "least_area": 0.5, "epochs": 15, "workers": 1,
+    "dim": 128, "size": 160, "crop": 96, "least_area": 0.5, "epochs": 22, "workers": 1,
     "landmarks_per_batch": 12, "photos_per_landmark": 4, "subspaces": 4,
     "loss": "both", "optimizer": "adamw", "lr": 3e-3, "weight_decay": 2e-2,
 }  # fmt: skip
