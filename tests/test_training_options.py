@@ -127,6 +127,24 @@ def test_validation_on_landmarks_of_their_own(world: Path, tmp_path: Path) -> No
         train(photos.take(~held), SMALL, out=out, validation=(queries, database))
 
 
+def test_validation_counts_what_the_database_cannot_know(world: Path, tmp_path: Path) -> None:
+    """Queries of unknown landmarks and of none lower the GAP by their ranks, not by its M."""
+    photos = photos_of(world)
+    held = np.isin(photos.landmarks, ["place 0", "place 1"])
+    database, known = photos.take(held).split(test=0.25, seed=0)
+    strangers = photos.take(photos.landmarks == "place 2")
+    marks = [*known.landmarks, *["elsewhere"] * 4, *[""] * 4]
+    queries = Photos.of_columns(
+        [*known.ids, *strangers.ids], [*known.paths, *strangers.paths], marks
+    )
+    train(photos.take(~held), SMALL, out=tmp_path / "run", validation=(database, queries))
+    row = rows_of(tmp_path / "run")[-1]
+    assert row["top1_nearest_photo"] == 1  # of the four that can be known
+    assert 4 / 12 < row["gap_nearest_photo"] <= 1
+    with pytest.raises(DataError, match="GAP is undefined"):
+        train(photos.take(~held), SMALL, validation=(database, strangers))
+
+
 def test_early_stop_keeps_the_best(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,8 +55,8 @@ minutes.
 |---|---|
 {numbers}
 
-Protocol: {facts.get("validation", "")}. All of these questions show a landmark that the database
-has: the numbers say nothing about refusing photos without one. No test photo was seen.
+Protocol: {facts.get("validation", "")}. Queries without a landmark of the database, where there
+are any, take a rank and are wrong; the ranking is by cosine alone. No test photo was seen.
 
 ## Made of
 

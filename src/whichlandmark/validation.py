@@ -19,8 +19,9 @@ def validate(data: TrainingData, trained: Vectors, embed: Embed) -> dict[str, fl
     """gap_… and top1_… of the validation queries against their database, 0 to 1.
 
     trained: vectors of the train photos, which need not be embedded again where they are the
-    database. Unreadable photos take no part. All queries show a landmark of the database:
-    there are no non-landmarks here.
+    database. Unreadable photos take no part. M = queries whose landmark the database has; every
+    guess for another one, or for a photo without a landmark, takes a rank and is wrong, as in
+    `evaluation`. Raises DataError when there is no query of the first kind.
     """
     vectors, database = trained, data.database
     if database is not data.train:
@@ -28,6 +29,7 @@ def validate(data: TrainingData, trained: Vectors, embed: Embed) -> dict[str, fl
     asked, queries = _readable(data.queries, embed)
     names, codes = np.unique(database.landmarks, return_inverse=True)
     centres = class_centres(vectors, codes.astype(np.int64), len(names))
+    known = np.isin(queries.landmarks, names)
     scores = {}
     for name, gallery, of in (
         ("nearest_photo", vectors, codes), ("class_centre", centres, np.arange(len(names))),
@@ -35,8 +37,8 @@ def validate(data: TrainingData, trained: Vectors, embed: Embed) -> dict[str, fl
         found = nearest(asked, gallery, 1)
         right = names[of[found.rows[:, 0]]] == queries.landmarks
         similarity = found.similarity[:, 0].astype(np.float64)
-        scores[f"gap_{name}"] = gap(similarity, right, len(queries))
-        scores[f"top1_{name}"] = float(right.mean())
+        scores[f"gap_{name}"] = gap(similarity, right, int(known.sum()))
+        scores[f"top1_{name}"] = float(right[known].mean())
     return scores
 
 
