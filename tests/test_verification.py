@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +16,17 @@ import pytest
 from test_cleaning import scene
 from whichlandmark.errors import OptionError
 from whichlandmark.types import Image
-from whichlandmark.verification import Keypoints, Matching, _root, keypoints, matches, verify
+from whichlandmark.verification import (
+    Keypoints,
+    Matching,
+    keypoints,
+    matches,
+    strongest,
+    verify,
+    verify_many,
+)
+from whichlandmark.verification.keypoints import STEPS, root_steps
+from whichlandmark.verification.threads import one_thread
 
 WARP = np.array([[0.8, 0.04, 30.0], [-0.05, 0.85, 20.0], [5e-5, 4e-5, 1.0]])
 
@@ -70,37 +87,155 @@ def test_a_part_of_the_picture_is_enough() -> None:
     assert inside.mean() > 0.95
 
 
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """OpenCV's threads are as before after a test that changes them."""
+    before = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(before)
+
+
+def same(one: Keypoints, two: Keypoints) -> bool:
+    return (
+        one.scale == two.scale
+        and np.array_equal(one.points, two.points)
+        and np.array_equal(one.descriptors, two.descriptors)
+    )
+
+
+@pytest.mark.usefixtures("threads")
 def test_twice_the_same_and_the_same_whatever_threads() -> None:
-    a, b = keypoints(building(1)), keypoints(seen_from_aside(building(1)))
+    pictures = building(1), seen_from_aside(building(1))
+    a, b = (keypoints(picture) for picture in pictures)
     noisy = Keypoints(b.points, np.roll(b.descriptors, 7, axis=0), b.scale)  # mostly wrong matches
-    threads = cv2.getNumThreads()
-    try:
-        for pair in ((a, b), (a, noisy)):
-            first = verify(*pair)
-            for count in (1, 2, 4):
-                cv2.setNumThreads(count)
-                again = verify(*pair)
-                assert np.array_equal(again.here, first.here)
-                assert np.array_equal(again.there, first.there)
-    finally:
-        cv2.setNumThreads(threads)
+    first = verify_many(a, [b, noisy])
+    for count in (1, 2, 8):
+        cv2.setNumThreads(count)
+        assert same(keypoints(pictures[0]), a)
+        assert same(keypoints(pictures[1]), b)
+        for again, found in zip(verify_many(a, [b, noisy]), first, strict=True):
+            assert np.array_equal(again.here, found.here)
+            assert np.array_equal(again.there, found.there)
 
 
-def test_matches_by_a_slow_search() -> None:
-    a, b = keypoints(building(1)), keypoints(seen_from_aside(building(1)))
-    rows, columns = _root(a.descriptors), _root(b.descriptors)
-    assert np.linalg.norm(rows, axis=1) == pytest.approx(np.ones(len(rows)), abs=1e-5)
-    far = np.linalg.norm(rows[:, None] - columns[None], axis=2)
-    expected = []
+COUNTS = """
+import sys; sys.path[:0] = [{tests!r}]
+from test_verification import building, seen_from_aside
+from whichlandmark.verification import keypoints, verify_many
+query = keypoints(building(1))
+others = [keypoints(seen_from_aside(building(seed))) for seed in (1, 2)]
+for found in verify_many(query, others):
+    print(found.inliers, hash(found.here.tobytes()), hash(found.there.tobytes()))
+"""
+
+
+def test_the_same_in_processes_of_one_and_of_several_threads_of_linear_algebra() -> None:
+    def told(count: int) -> str:
+        number = str(count)
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        ran = subprocess.run(
+            [sys.executable, "-c", COUNTS.format(tests=str(Path(__file__).parent))],
+            capture_output=True, text=True, check=True,
+            env=os.environ | dict.fromkeys(names, number) | {"PYTHONHASHSEED": "0"},
+        )  # fmt: skip
+        return ran.stdout
+
+    one = told(1)
+    assert int(one.split()[0]) > 50
+    assert told(8) == one
+
+
+def test_linear_algebra_gets_its_threads_back() -> None:
+    """However many ask at once, whoever leaves first, even by an error."""
+    from threadpoolctl import ThreadpoolController, threadpool_limits
+
+    def threads() -> set[int]:
+        return {lib["num_threads"] for lib in ThreadpoolController().select(user_api="blas").info()}
+
+    with threadpool_limits(2, user_api="blas"):
+        first, second = one_thread(), one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert threads() == {1}
+        second.__exit__(None, None, None)
+        assert threads() == {2}
+        with pytest.raises(ZeroDivisionError), one_thread():
+            _ = 1 / 0
+        assert threads() == {2}
+        with ThreadPoolExecutor(4) as pool:
+            points = keypoints(building(1))
+            found = list(pool.map(lambda _: verify(points, points).inliers, range(8)))
+        assert len(set(found)) == 1
+        assert threads() == {2}
+
+
+def slow_matches(a: Keypoints, b: Keypoints, ratio: float) -> list[list[int]]:
+    """Pair by pair, in whole numbers."""
+    rows, columns = a.descriptors.astype(int).tolist(), b.descriptors.astype(int)
+    far = np.array([((columns - row) ** 2).sum(axis=1) for row in rows])
+    found = []
     for row in range(len(far)):
-        first, second = np.argsort(far[row])[:2]
+        first, second = np.argsort(far[row], kind="stable")[:2]
         mutual = far[:, first].argmin() == row
-        if mutual and far[row, first] <= 0.85 * far[row, second]:
-            expected.append([row, first])
-    found = matches(a, b, 0.85)
-    agree = {tuple(pair) for pair in expected} ^ {tuple(pair) for pair in found.tolist()}
-    assert len(agree) <= 2  # rounding at the very ratio
+        if mutual and far[row, first] <= ratio**2 * far[row, second]:
+            found.append([row, int(first)])
+    return found
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.85, 1.0])
+def test_matches_by_a_slow_search(ratio: float) -> None:
+    a, b = keypoints(building(1)), keypoints(seen_from_aside(building(1)))
+    found = matches(a, b, ratio).tolist()
+    assert found == slow_matches(a, b, ratio)
     assert len(found) >= 50
+
+
+def test_matches_where_all_are_alike() -> None:
+    """Equal descriptors: the first is the nearest, and never clearly nearer than the second."""
+    rng = np.random.default_rng(0)
+    few = Keypoints(np.zeros((6, 2), np.float32), rng.integers(0, 16, (6, 128), np.uint8), 1.0)
+    twice = Keypoints(np.zeros((12, 2), np.float32), np.tile(few.descriptors, (2, 1)), 1.0)
+    assert matches(few, few).tolist() == [[i, i] for i in range(6)]
+    assert matches(few, few).tolist() == slow_matches(few, few, 0.85)
+    zero = matches(few, twice).tolist()  # 0 is at most 0.85 times 0
+    assert zero == slow_matches(few, twice, 0.85)
+    assert matches(few, strongest(twice, 1)).shape == (0, 2)
+
+
+def test_descriptors_are_root_sift_in_steps() -> None:
+    raw = np.random.default_rng(0).integers(0, 200, (50, 128)).astype(np.float32)
+    raw[3] = 0
+    steps = root_steps(raw)
+    for row, values in zip(steps, raw, strict=True):
+        wanted = [min(15, round(STEPS * (v / max(values.sum(), 1)) ** 0.5)) for v in values]
+        assert row.tolist() == wanted
+    found = keypoints(building(1)).descriptors
+    assert found.max() <= 15
+    norms = np.linalg.norm(found / STEPS, axis=1)  # unit rows, but for rounding and the cut
+    assert np.median(norms) == pytest.approx(1, abs=0.05)
+
+
+def test_many_are_each_as_alone() -> None:
+    query = keypoints(building(1))
+    others = [keypoints(seen_from_aside(building(seed))) for seed in (2, 1, 3)]
+    others.append(keypoints(np.full((100, 100, 3), 90, np.uint8)))
+    together = verify_many(query, others)
+    alone = [verify(query, other) for other in others]
+    assert [found.inliers for found in together] == [found.inliers for found in alone]
+    assert together[1].inliers > 50
+    assert together[3].inliers == 0
+    assert verify_many(query, []) == []
+
+
+def test_the_strongest_come_first() -> None:
+    """Asking for fewer keypoints gives the first of the many: what a gallery keeps is chosen so."""
+    many = keypoints(building(1), Matching(features=1000))
+    few = keypoints(building(1), Matching(features=100))
+    first = {tuple(place) for place in strongest(many, 120).points.tolist()}
+    assert len(first) == 120
+    shared = sum(tuple(place) in first for place in few.points.tolist())
+    assert shared >= 0.95 * len(few.points)
 
 
 def test_a_mirror_image_explains_nothing() -> None:
@@ -114,7 +249,7 @@ def test_a_mirror_image_explains_nothing() -> None:
 
 def test_no_two_keypoints_at_one_place_and_none_in_an_even_picture() -> None:
     found = keypoints(building(1), Matching(features=300, upright=False))
-    places = np.round((found.points + 0.5) * found.scale - 0.5).astype(int).tolist()
+    places = np.floor((found.points + 0.5) * found.scale + 1e-4).astype(int).tolist()
     assert len({tuple(place) for place in places}) == len(places) <= 300
     grey = keypoints(np.full((100, 100, 3), 90, np.uint8))
     assert len(grey.points) == 0
@@ -123,8 +258,9 @@ def test_no_two_keypoints_at_one_place_and_none_in_an_even_picture() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"size": 3}, {"features": 1}, {"ratio": 0.0}, {"confidence": 1.0}, {"tolerance": 0.0}],
-)
+    [{"size": 3}, {"size": 2001}, {"features": 1}, {"ratio": 0.0}, {"confidence": 1.0},
+     {"tolerance": 0.0}],
+)  # fmt: skip
 def test_options_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionError, match="given; expected"):
         Matching(**wrong)
