@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from whichlandmark.errors import BusyError, GalleryError
-from whichlandmark.gallery import store
+from whichlandmark.errors import BusyError, DataError, GalleryError
+from whichlandmark.gallery import schema
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.gallery.store import Gallery, GalleryRow
+from whichlandmark.gallery.store import Credit, Gallery, GalleryRow, LandmarkRecord
 
 
-def row(name: str, landmark: str = "a", value: float = 0.5) -> GalleryRow:
+def row(name: str, landmark: str = "a", value: float = 0.5, **more: bytes | str) -> GalleryRow:
     vector = np.full(4, value, dtype=np.float32)
-    return GalleryRow(name, f"/photos/{name}.jpg", landmark, f"hash-{name}", "1:2", vector)
+    return GalleryRow(name, f"/photos/{name}.jpg", landmark, f"hash-{name}", "1:2", vector, **more)
 
 
 @pytest.fixture
@@ -29,21 +35,53 @@ def test_round_trip_and_generation(path: Path) -> None:
         start = gallery.generation
         gallery.put([row("x"), row("y", "b", 0.25), row("z", "")])
         assert gallery.generation == start + 1
+    assert os.listdir(path.parent) == ["gallery.sqlite"]  # one file after a clean close
     with Gallery.open(path) as gallery:
         table = gallery.table()
         assert table.ids.tolist() == ["x", "y", "z"]
         assert table.landmarks.tolist() == ["a", "b", ""]
         assert table.vectors.dtype == np.float16
         assert table.vectors[1].tolist() == [0.25] * 4
+        assert (table.rows.tolist(), table.generation) == ([1, 2, 3], start + 1)
         assert (gallery.embedder_id, gallery.dim, gallery.count()) == ("fake-1", 4, 3)
+
+
+def test_blobs_credits_and_records_come_back(path: Path) -> None:
+    tower = LandmarkRecord("b", "The Tower", {"fr": "La Tour", "zh": "塔"}, "Q243", 48.858, 2.294)
+    with Gallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([
+            row("x", keypoints=b"kx", look=b"lx", author="Ann", licence="CC0"),
+            row("y", "b", thumbnail=b"\x00jpeg", look=b"ly"),
+        ])  # fmt: skip
+        gallery.describe([tower, LandmarkRecord("a")])
+    with Gallery.open(path) as gallery:
+        assert gallery.keypoints(["x", "y", "nobody"]) == {"x": b"kx"}
+        assert gallery.thumbnails(["y", "x"]) == {"y": b"\x00jpeg"}
+        assert gallery.looks() == {"x": b"lx", "y": b"ly"}
+        assert gallery.credits(["y", "x"]) == {"x": Credit("Ann", "CC0"), "y": Credit("", "")}
+        assert gallery.landmarks() == {"b": tower, "a": LandmarkRecord("a")}
 
 
 def test_the_same_id_is_replaced_in_place(path: Path) -> None:
     with Gallery.create(path, "fake-1", 4) as gallery:
-        gallery.put([row("x"), row("y")])
+        gallery.put([row("x", keypoints=b"old"), row("y")])
         gallery.put([row("x", "c", 1.0)])
-        assert gallery.table().ids.tolist() == ["x", "y"]
-        assert gallery.table().landmarks.tolist() == ["c", "a"]
+        table = gallery.table()
+        assert table.ids.tolist() == ["x", "y"]
+        assert table.landmarks.tolist() == ["c", "a"]
+        assert table.vectors[0].tolist() == [1.0] * 4
+        assert gallery.keypoints(["x"]) == {}
+
+
+def test_row_numbers_are_never_used_again(path: Path) -> None:
+    with Gallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row("x"), row("y"), row("z")])
+        assert gallery.remove(["z", "y"]) == 2
+        gallery.compact()
+    with Gallery.open(path) as gallery:
+        gallery.put([row("z")])
+        table = gallery.table()
+        assert dict(zip(table.ids, table.rows, strict=True)) == {"x": 1, "z": 4}
 
 
 def test_relabel_needs_no_vector(path: Path) -> None:
@@ -54,6 +92,44 @@ def test_relabel_needs_no_vector(path: Path) -> None:
     assert (index.ids.tolist(), index.bank_ids.tolist()) == (["x"], ["y"])
 
 
+def test_a_record_goes_or_passes_on_with_the_last_photo(path: Path) -> None:
+    with Gallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row("x"), row("y"), row("z", "b"), row("w", "c")])
+        gallery.describe([LandmarkRecord(name, f"title {name}") for name in "abc"])
+        gallery.relabel({"x": "new"})
+        assert set(gallery.landmarks()) == {"a", "b", "c"}
+        gallery.relabel({"y": "new", "z": "c"})  # "new" has no record yet, "c" has its own
+        assert {n: r.title for n, r in gallery.landmarks().items()} == {
+            "new": "title a", "c": "title c"
+        }  # fmt: skip
+        gallery.remove(["w", "z"])
+        assert set(gallery.landmarks()) == {"new"}
+
+
+@pytest.mark.parametrize("change", ["remove", "relabel", "credit"])
+def test_unknown_ids_are_named_with_the_nearest(path: Path, change: str) -> None:
+    calls = {"remove": lambda g: g.remove(["eiffel/1.jpg", "eifel/2.jpg"]),
+             "relabel": lambda g: g.relabel({"eiffel/1.jpg": "b", "eifel/2.jpg": "b"}),
+             "credit": lambda g: g.credit({"eifel/2.jpg": Credit("Ann", "")})}  # fmt: skip
+    with Gallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row("eiffel/1.jpg"), row("eiffel/2.jpg")])
+        before = gallery.table()
+        with pytest.raises(DataError, match=r"'eifel/2.jpg' \(did you mean 'eiffel/2.jpg'\?\)"):
+            calls[change](gallery)
+        after = gallery.table()
+        assert (after.ids.tolist(), after.landmarks.tolist(), after.generation) == (
+            before.ids.tolist(), before.landmarks.tolist(), before.generation
+        )  # fmt: skip
+
+
+def test_the_nearest_id_of_a_large_gallery(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whichlandmark.gallery.naming.FEW", 10)
+    with Gallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row(f"paris/{i:03}.jpg") for i in range(300)])
+        with pytest.raises(DataError, match=r"did you mean 'paris/123.jpg'"):
+            gallery.remove(["123.jpg"])
+
+
 def test_a_failed_batch_leaves_nothing_behind(path: Path) -> None:
     with Gallery.create(path, "fake-1", 4) as gallery:
         before = gallery.generation
@@ -61,6 +137,41 @@ def test_a_failed_batch_leaves_nothing_behind(path: Path) -> None:
         with pytest.raises(GalleryError, match=r"holds \(4,\)"):
             gallery.put([row("x"), wrong])
         assert (gallery.count(), gallery.generation) == (0, before)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (row(""), "neither may be empty"),
+        (row("x\0y"), "zero byte"),
+        (row("x\udcff"), "not valid Unicode"),
+        (row("x", "l" * 1001), "landmark of 1001 characters; at most 1000"),
+        (row("x", author="a" * 4001), "author of 4001 characters"),
+        (row("x", thumbnail=bytes(16_000_001)), "thumbnail of 16000001 bytes"),
+    ],
+)
+def test_words_that_cannot_be_kept(path: Path, bad: GalleryRow, said: str) -> None:
+    with Gallery.create(path, "fake-1", 4) as gallery:
+        with pytest.raises(DataError, match=said):
+            gallery.put([row("good"), bad])
+        assert gallery.count() == 0
+        with pytest.raises(GalleryError, match="not finite"):
+            gallery.put([row("x", value=float("nan"))])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"wikidata": "243"}, "expected Q and a number"),
+        ({"latitude": 91.0, "longitude": 0.0}, "latitude 91.0; expected −90 to 90"),
+        ({"latitude": 1.0, "longitude": float("nan")}, "longitude nan"),
+        ({"latitude": 1.0}, "expected both, or none"),
+        ({"title": "t" * 1001}, "at most 1000"),
+    ],
+)
+def test_records_that_cannot_be(values: dict[str, float | str], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        LandmarkRecord("a", **values)
 
 
 def test_another_embedder_is_refused(path: Path) -> None:
@@ -76,24 +187,21 @@ def test_missing_damaged_and_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "text.sqlite").write_text("not a database, but long enough to look at " * 40)
     with pytest.raises(GalleryError, match="damaged or not a gallery"):
         Gallery.open(tmp_path / "text.sqlite")
-    with sqlite3.connect(tmp_path / "other.sqlite") as other:
-        other.execute("CREATE TABLE t (x)")
+    other = sqlite3.connect(tmp_path / "other.sqlite")
+    other.execute("CREATE TABLE t (x)")
     with pytest.raises(GalleryError, match="not a gallery of format"):
         Gallery.open(tmp_path / "other.sqlite")
-
-
-def test_a_cut_vector_is_found(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
-        gallery.put([row("x"), row("y")])
-    with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE photos SET vector = x'00' WHERE id = 'y'")
-    raw.close()
-    with Gallery.open(path) as gallery, pytest.raises(GalleryError, match="vector of photo 'y'"):
-        gallery.table()
+    other.execute(f"PRAGMA application_id = {schema.APPLICATION}")
+    other.execute("PRAGMA user_version = 1")
+    other.close()
+    with pytest.raises(GalleryError, match=r"format 1; .* index the photos again"):
+        Gallery.open(tmp_path / "other.sqlite")
+    with pytest.raises(GalleryError, match="there is a file already"):
+        Gallery.create(tmp_path / "other.sqlite", "fake-1", 4)
 
 
 def test_a_second_writer_is_told_to_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.1)
     with Gallery.create(path, "fake-1", 4) as gallery:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -107,7 +215,139 @@ def test_a_second_writer_is_told_to_wait(path: Path, monkeypatch: pytest.MonkeyP
 
 def test_copy_of_a_gallery_in_memory(path: Path) -> None:
     with Gallery.create(None, "fake-1", 4) as gallery:
-        gallery.put([row("x")])
+        gallery.put([row("x"), row("y")])
+        gallery.remove(["y"])
         gallery.copy_to(path).close()
+    assert os.listdir(path.parent) == ["gallery.sqlite"]
     with Gallery.open(path) as copied:
         assert copied.table().ids.tolist() == ["x"]
+        copied.put([row("z")])  # it can be written to
+
+
+def test_a_reader_keeps_its_generation_while_a_writer_goes_on(path: Path) -> None:
+    """The table is read in one transaction: a change in its middle does not show."""
+    with Gallery.create(path, "fake-1", 4) as writer, Gallery.open(path) as reader:
+        writer.put([row(f"p{i}", "old") for i in range(300)])
+        seen = iter(reader._photos(reader._connection, reader._meta()))
+        reader._connection.execute("BEGIN")
+        first = [next(seen) for _ in range(5)]
+        writer.relabel({f"p{i}": "new" for i in range(300)})
+        writer.remove(["p299"])
+        rest = list(seen)
+        reader._connection.execute("ROLLBACK")
+        assert {entry[3] for entry in first + rest} == {"old"}
+        assert len(first + rest) == 300
+        table = reader.table()
+        assert (set(table.landmarks), len(table.ids)) == ({"new"}, 299)
+        assert table.generation == 3
+
+
+def test_many_threads_read_one_gallery_while_another_process_could_write(path: Path) -> None:
+    with Gallery.create(path, "fake-1", 4) as writer, Gallery.open(path) as reader:
+        writer.put([row(f"p{i}", "g0") for i in range(50)])
+        wrong: list[object] = []
+
+        def read() -> None:
+            try:
+                for _ in range(20):
+                    table = reader.table()
+                    if len(set(table.landmarks)) != 1 or len(table.ids) != 50:
+                        wrong.append(table)
+            except Exception as error:
+                wrong.append(error)
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for step in range(15):
+            writer.relabel({f"p{i}": f"g{step}" for i in range(50)})
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+
+
+def test_removed_bytes_are_gone_from_the_file(path: Path) -> None:
+    """Random sizes make SQLite move rows between pages, where it leaves copies behind."""
+    rng = np.random.default_rng(0)
+    alive: dict[str, str] = {}
+    with Gallery.create(path, "fake-1", 4) as gallery:
+        for step in range(14):
+            names = [f"{value:016x}" for value in rng.integers(2**60, size=60)]
+            labels = [f"<label-{rng.integers(99)}-{'z' * rng.integers(60)}>" for _ in names]
+            gallery.put([
+                row(f"<{name}>", label, look=f"<look {name}>".encode() * 3, author=f"<by {name}>",
+                    keypoints=f"<{name}>".encode() * int(rng.integers(400)))
+                for name, label in zip(names, labels, strict=True)
+            ])  # fmt: skip
+            alive |= dict(zip(names, labels, strict=True))
+            chosen = rng.choice(sorted(alive), 40, replace=False)
+            new = {name: f"<label-{step}{'y' * rng.integers(50)}>" for name in chosen[:20]}
+            gallery.relabel({f"<{name}>": label for name, label in new.items()})
+            gallery.remove([f"<{name}>" for name in chosen[20:]])
+            alive |= new
+            for name in chosen[20:]:
+                del alive[name]
+    data = path.read_bytes()
+    assert all(f"<{name}>".encode() in data for name in alive)
+    names = {entry.decode() for entry in re.findall(rb"[0-9a-f]{15,16}(?=>)", data)}
+    assert {name for name in names if name not in alive} == set()
+    labels = {one.decode() for one in re.findall(rb"<label-[0-9a-z-]*>", data)}
+    assert labels == set(alive.values())
+
+
+def test_removal_beside_a_reader_is_finished_later(path: Path) -> None:
+    with Gallery.create(path, "fake-1", 4) as writer:
+        writer.put([row("secret-name"), row("y")])
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT COUNT(*) FROM photos").fetchone() == (2,)
+        writer.remove(["secret-name"])
+        reader.execute("ROLLBACK")
+        reader.close()
+    assert os.listdir(path.parent) == ["gallery.sqlite"]
+    assert b"secret-name" not in path.read_bytes()
+
+
+def test_compact_gives_space_back(path: Path) -> None:
+    with Gallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row(f"p{i}", thumbnail=bytes(20_000)) for i in range(50)])
+        gallery.remove([f"p{i}" for i in range(45)])
+        before, table = path.stat().st_size, gallery.table()
+        gallery.compact()
+        assert path.stat().st_size < before / 4
+        after = gallery.table()
+        assert (after.rows.tolist(), after.generation) == (table.rows.tolist(), table.generation)
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from whichlandmark.errors import GalleryError
+from whichlandmark.gallery.store import Gallery
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with Gallery.open(Path(sys.argv[1])) as gallery:
+    print(gallery.table().ids.tolist(), gallery.keypoints(["x"]))
+    try:
+        gallery.remove(["x"])
+    except GalleryError as error:
+        print(error)
+"""
+
+
+def test_a_folder_that_may_not_be_written_to_is_read() -> None:
+    """As another user, when the tests run as root, who may write everywhere."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Gallery.create(folder / "gallery.sqlite", "fake-1", 4) as gallery:
+            gallery.put([row("x", keypoints=b"k"), row("y")])
+        folder.chmod(0o555)
+        try:
+            ran = subprocess.run(
+                [sys.executable, "-c", READ_ONLY, folder / "gallery.sqlite"],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        finally:
+            folder.chmod(0o755)
+    assert ran.stdout.splitlines()[:1] == ["['x', 'y'] {'x': b'k'}"], ran.stderr
+    assert "may not be written to" in ran.stdout

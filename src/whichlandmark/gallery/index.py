@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ class GalleryIndex:
     """Landmark photos (G rows) and the distractor bank (M rows), in gallery order.
 
     names: (C,) landmark names, sorted; codes: (G,) int64 into names; ids, paths: (G,);
-    vectors: (G, D) float16; bank_ids (M,), bank: (M, D) float16.
+    vectors: (G, D) float16; bank_ids, bank_paths (M,), bank: (M, D) float16.
     """
 
     names: NDArray[np.object_]
@@ -27,6 +27,7 @@ class GalleryIndex:
     vectors: NDArray[np.float16]
     bank_ids: NDArray[np.object_]
     bank: NDArray[np.float16]
+    bank_paths: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
 
     @classmethod
     def of(cls, table: GalleryTable) -> GalleryIndex:
@@ -36,7 +37,16 @@ class GalleryIndex:
         return cls(
             names.astype(object), codes.astype(np.int64),
             table.ids[landmark], table.paths[landmark], table.vectors[landmark],
-            table.ids[~landmark], table.vectors[~landmark],
+            table.ids[~landmark], table.vectors[~landmark], table.paths[~landmark],
+        )  # fmt: skip
+
+    def without(self, rows: NDArray[np.int64]) -> GalleryIndex:
+        """The index without these landmark photos; a landmark without photos goes too."""
+        kept = np.setdiff1d(np.arange(len(self.codes)), rows)
+        present, codes = np.unique(self.codes[kept], return_inverse=True)
+        return replace(
+            self, names=self.names[present], codes=codes.astype(np.int64), ids=self.ids[kept],
+            paths=self.paths[kept], vectors=self.vectors[kept],
         )  # fmt: skip
 
     def nearest(self, queries: Vectors, k: int) -> Neighbours:

@@ -1,123 +1,90 @@
-"""The gallery on disk: one SQLite file of photos, landmarks, hashes and vectors.
+"""The gallery on disk: one SQLite file of photos, landmarks and vectors, with a sum of everything.
 
 Distractors are photos whose landmark is "". A vector is stored as little-endian float16
-bytes (2·D a photo). Every change is one transaction and raises the generation by one.
+bytes (2·D a photo). Every change is one transaction and raises the generation by one. Several
+readers work beside one writer (SQLite's write-ahead log); each reads exactly one generation.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from ..errors import GalleryError
+from ..files import whole_file
+from . import reading, schema
+from .checks import Meta, meta_sum
+from .records import Credit, GalleryRow, GalleryTable, LandmarkRecord
+from .scrubbing import scrub
+from .writing import Change
 
-from ..errors import BusyError, GalleryError
-
-FORMAT = 1
-APPLICATION = 0x776C6D6B  # "wlmk" in the file's header: told apart from any other SQLite file
-BUSY_SECONDS = 10.0
-
-_SCHEMA = f"""
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {FORMAT};
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE photos (
-  row INTEGER PRIMARY KEY,
-  id TEXT NOT NULL UNIQUE,
-  path TEXT NOT NULL,
-  landmark TEXT NOT NULL,       -- '' = distractor
-  hash TEXT NOT NULL,           -- SHA-256 of the file
-  stamp TEXT NOT NULL,          -- size and time of the file when it was read
-  vector BLOB NOT NULL          -- float16, little-endian
-);
-CREATE INDEX photos_by_hash ON photos (hash);
-CREATE INDEX photos_by_landmark ON photos (landmark);
-"""
-
-
-@dataclass(frozen=True)
-class GalleryRow:
-    """One photo to store. `stamp` tells an unchanged file without reading it."""
-
-    id: str
-    path: str
-    landmark: str
-    hash: str
-    stamp: str
-    vector: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class GalleryTable:
-    """All photos as columns, in row order: each (N,), vectors (N, D) float16."""
-
-    ids: NDArray[np.object_]
-    paths: NDArray[np.object_]
-    landmarks: NDArray[np.object_]
-    hashes: NDArray[np.object_]
-    vectors: NDArray[np.float16]
+__all__ = ["Credit", "Gallery", "GalleryRow", "GalleryTable", "LandmarkRecord"]
 
 
 class Gallery:
     """Open with `create` or `open`; close with `close` or a with-statement."""
 
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self._connection = connection
-        self.name = name
+        self._path = path
+        self._lock = threading.RLock()  # one transaction at a time; any thread may ask
+        self._written = False
+        self.name = str(path) if path else "gallery in memory"
 
     @classmethod
     def create(cls, path: Path | None, embedder_id: str, dim: int) -> Gallery:
-        """A new gallery at `path` (None = in memory), made for one embedder."""
-        name = str(path) if path else "gallery in memory"
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        gallery = cls(_connect(path, name), name)
-        with gallery._transaction() as sql:
-            for statement in _SCHEMA.split(";"):
-                sql.execute(statement)
-            sql.executemany(
-                "INSERT INTO meta VALUES (?, ?)",
-                [("embedder", embedder_id), ("dim", str(dim)), ("generation", "0")],
-            )
-        return gallery
+        """A new gallery at `path` (None = in memory), made for one embedder.
+
+        Raises GalleryError when there is a file already.
+        """
+        meta = Meta(embedder_id, dim, 0, 1, 0, 0, 0, 0)
+        if path is None:
+            gallery = cls(schema.connect(None), None)
+            schema.make_tables(gallery._connection, meta, meta_sum(meta))
+            return gallery
+        if path.exists():
+            raise GalleryError(f"{path}: there is a file already; open it, or give a new folder")
+        with whole_file(path) as temporary, _errors(str(path)):
+            sql = schema.connect(temporary)
+            try:
+                schema.make_tables(sql, meta, meta_sum(meta))
+            finally:
+                sql.close()
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Gallery:
-        """Open an existing gallery. Raises GalleryError when missing, damaged or foreign."""
+        """Open an existing gallery. Raises GalleryError when missing, damaged or foreign.
+
+        In a folder that may not be written to it can be read only.
+        """
         if not path.is_file():
             raise GalleryError(f"{path}: no gallery there; make one with `whichlandmark index`")
-        gallery = cls(_connect(path, str(path)), str(path))
-        with gallery._reading() as sql:
-            application = sql.execute("PRAGMA application_id").fetchone()[0]
-            version = sql.execute("PRAGMA user_version").fetchone()[0]
-        if (application, version) != (APPLICATION, FORMAT):
-            gallery.close()
-            raise GalleryError(f"{path}: not a gallery of format {FORMAT} of this program")
-        return gallery
+        with _errors(str(path)):
+            sql = schema.open_checked(path)
+        return cls(sql, path)
 
     @property
     def embedder_id(self) -> str:
         """Id of the embedder that all vectors come from."""
-        return self._meta("embedder")
+        return self._meta().embedder
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return int(self._meta("dim"))
+        return self._meta().dim
 
     @property
     def generation(self) -> int:
         """Rises by one with every change."""
-        return int(self._meta("generation"))
+        return self._meta().generation
 
     def count(self) -> int:
         """Photos, distractors included."""
-        with self._reading() as sql:
-            return int(sql.execute("SELECT COUNT(*) FROM photos").fetchone()[0])
+        return self._meta().photos
 
     def require(self, embedder_id: str) -> None:
         """Raises GalleryError unless the gallery was made by this embedder."""
@@ -129,61 +96,124 @@ class Gallery:
             )
 
     def put(self, rows: Sequence[GalleryRow]) -> None:
-        """Add photos, replacing those with the same id, in one transaction."""
-        with self._transaction() as sql:
-            sql.executemany(
-                "INSERT INTO photos (id, path, landmark, hash, stamp, vector)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET path = excluded.path,"
-                " landmark = excluded.landmark, hash = excluded.hash, stamp = excluded.stamp,"
-                " vector = excluded.vector",
-                [
-                    (r.id, r.path, r.landmark, r.hash, r.stamp, _to_bytes(r.vector, self.dim))
-                    for r in rows
-                ],
-            )
+        """Add photos, replacing those with the same id, in one transaction.
 
-    def relabel(self, landmarks: dict[str, str]) -> None:
-        """Give photos another landmark: {id: landmark}, "" = distractor."""
-        with self._transaction() as sql:
-            sql.executemany(
-                "UPDATE photos SET landmark = ? WHERE id = ?",
-                [(landmark, photo_id) for photo_id, landmark in landmarks.items()],
-            )
+        Raises GalleryError for a vector of another shape, DataError for words that cannot be kept.
+        """
+        with self._changing() as change:
+            change.put(rows)
+
+    def remove(self, ids: Iterable[str]) -> int:
+        """Forget photos: words, vector, features, look and thumbnail. Returns their number.
+
+        Their bytes are overwritten; they leave the file with this call, or, while somebody reads
+        an older generation, with the next change or close. Raises DataError for unknown ids.
+        """
+        with self._changing() as change:
+            count = change.remove(ids)
+        self.forget()
+        return count
+
+    def relabel(self, landmarks: Mapping[str, str]) -> None:
+        """Give photos another landmark: {id: landmark}, "" = distractor.
+
+        Raises DataError for unknown ids; nothing is changed then.
+        """
+        with self._changing() as change:
+            change.relabel(landmarks)
+        self.forget()
+
+    def describe(self, records: Iterable[LandmarkRecord]) -> None:
+        """Keep what is known of landmarks, in place of what was known of them."""
+        with self._changing() as change:
+            change.describe(records)
+
+    def credit(self, credits: Mapping[str, Credit]) -> None:
+        """Say who made photos, and under which licence: {id: Credit}.
+
+        Raises DataError for unknown ids; nothing is changed then.
+        """
+        with self._changing() as change:
+            change.credit(credits)
+
+    def compact(self) -> None:
+        """Give the space of removed photos back. Needs as much free space as the gallery has."""
+        with self._reading() as sql:
+            sql.execute("VACUUM")
+        self._written = True
+        self.forget()
 
     def stamps(self) -> dict[str, tuple[str, str, str]]:
         """id → (path, stamp, landmark) of every photo: what need not be embedded again."""
-        with self._reading() as sql:
-            rows = sql.execute("SELECT id, path, stamp, landmark FROM photos")
-            return {row[0]: row[1:] for row in rows}
+        with self._snapshot() as (sql, meta):
+            return {row[1]: (row[2], row[5], row[3]) for row in self._photos(sql, meta)}
 
     def table(self) -> GalleryTable:
-        """Everything, in row order. Raises GalleryError when a vector has a wrong length."""
-        with self._reading() as sql:
-            rows = sql.execute(
-                "SELECT id, path, landmark, hash, vector FROM photos ORDER BY row"
-            ).fetchall()
-        width = 2 * self.dim
-        if wrong := [row[0] for row in rows if len(row[4]) != width]:
-            raise GalleryError(f"{self.name}: damaged vector of photo {wrong[0]!r}; index it again")
-        vectors = np.frombuffer(b"".join(row[4] for row in rows), dtype="<f2")
-        return GalleryTable(
-            ids=_column([row[0] for row in rows]),
-            paths=_column([row[1] for row in rows]),
-            landmarks=_column([row[2] for row in rows]),
-            hashes=_column([row[3] for row in rows]),
-            vectors=vectors.reshape(len(rows), self.dim).astype(np.float16, copy=False),
-        )
+        """Everything that is searched, in row order, of one generation.
+
+        Raises GalleryError when a row or a vector is not what was put there, or is missing.
+        """
+        with self._snapshot() as (sql, _):
+            return reading.read_table(sql, self.name)
+
+    def keypoints(self, ids: Iterable[str]) -> dict[str, bytes]:
+        """id → packed local features; photos without them, or not there, are left out."""
+        return self._blobs("keypoints", ids)
+
+    def thumbnails(self, ids: Iterable[str]) -> dict[str, bytes]:
+        """id → small JPEG; photos without one, or not there, are left out."""
+        return self._blobs("thumbnails", ids)
+
+    def looks(self, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+        """id → packed perceptual fingerprint, of those photos (None = all) that have one."""
+        if ids is not None:
+            return self._blobs("looks", ids)
+        with self._snapshot() as (sql, meta):
+            return reading.blobs(sql, "looks", self._photos(sql, meta), self.name)
+
+    def credits(self, ids: Iterable[str]) -> dict[str, Credit]:
+        """id → (author, licence), of those photos that are there."""
+        with self._snapshot() as (sql, _):
+            rows = reading.photos_of(sql, ids, self.name)
+        return {row[1]: Credit(row[6], row[7]) for row in rows}
+
+    def landmarks(self) -> dict[str, LandmarkRecord]:
+        """Landmark → what is known of it, of those that have a record."""
+        with self._snapshot() as (sql, _):
+            return reading.read_landmarks(sql, self.name)
 
     def copy_to(self, path: Path) -> Gallery:
         """A full copy in a new file, also of a gallery in memory."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        target = _connect(path, str(path))
-        self._connection.backup(target)
-        return Gallery(target, str(path))
+        with whole_file(path) as temporary, self._reading() as sql:
+            target = schema.connect(temporary)
+            try:
+                sql.backup(target)
+                target.execute("PRAGMA journal_mode = WAL")
+            finally:
+                target.close()
+        return Gallery.open(path)
+
+    def checkpoint(self) -> bool:
+        """Move what was written into the one file, unless somebody reads what was before it."""
+        with self._reading() as sql:
+            sql.execute("PRAGMA busy_timeout = 0")
+            busy = sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            sql.execute(f"PRAGMA busy_timeout = {int(schema.BUSY_SECONDS * 1000)}")
+        return not busy
+
+    def forget(self) -> None:
+        """Overwrite every byte of what was removed or replaced; later, if somebody reads it now."""
+        if self.checkpoint() and self._path and self._meta().stale:
+            with self._reading():
+                scrub(self._path)
 
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
-        self._connection.close()
+        try:
+            if self._written:
+                self.forget()
+        finally:
+            self._connection.close()
 
     def __enter__(self) -> Gallery:
         return self
@@ -191,58 +221,57 @@ class Gallery:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _meta(self, key: str) -> str:
+    def _meta(self) -> Meta:
         with self._reading() as sql:
-            row = sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            raise GalleryError(f"{self.name}: damaged, {key!r} is missing")
-        return str(row[0])
+            return reading.read_meta(sql, self.name)
+
+    def _photos(self, sql: sqlite3.Connection, meta: Meta) -> Iterator[reading.PhotoRow]:
+        return reading.photos(sql, meta, self.name)
+
+    def _blobs(self, kind: str, ids: Iterable[str]) -> dict[str, bytes]:
+        with self._snapshot() as (sql, _):
+            rows = reading.photos_of(sql, ids, self.name)
+            return reading.blobs(sql, kind, rows, self.name)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        try:
+        with self._lock, _errors(self.name):
             yield self._connection
-        except sqlite3.Error as error:
-            raise _translated(error, self.name) from None
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _snapshot(self) -> Iterator[tuple[sqlite3.Connection, Meta]]:
+        """One read transaction: whatever is read in it is of one generation."""
+        with self._reading() as sql:
+            sql.execute("BEGIN")
+            try:
+                yield sql, reading.read_meta(sql, self.name)
+            finally:
+                _roll_back(sql)
+
+    @contextmanager
+    def _changing(self) -> Iterator[Change]:
+        """One write transaction: a whole batch and the next generation, or nothing."""
         with self._reading() as sql:
             sql.execute("BEGIN IMMEDIATE")
             try:
-                yield sql
-                sql.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+                change = Change(sql, reading.read_meta(sql, self.name), self.name)
+                yield change
+                change.write_meta()
                 sql.execute("COMMIT")
+                self._written = True
             except BaseException:
-                sql.execute("ROLLBACK")
+                _roll_back(sql)
                 raise
 
 
-def _connect(path: Path | None, name: str) -> sqlite3.Connection:
+def _roll_back(sql: sqlite3.Connection) -> None:
+    if sql.in_transaction:  # SQLite itself may have rolled back, as on a full disk
+        sql.execute("ROLLBACK")
+
+
+@contextmanager
+def _errors(name: str) -> Iterator[None]:
     try:
-        # isolation_level None: transactions are ours. A gallery may be read from any thread.
-        connection = sqlite3.connect(
-            path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
-    except sqlite3.Error as error:
-        raise _translated(error, name) from None
-
-
-def _translated(error: sqlite3.Error, name: str) -> GalleryError:
-    if "locked" in str(error) or "busy" in str(error):
-        return BusyError(f"{name}: another process is writing to it; wait for it, then try again")
-    return GalleryError(f"{name}: damaged or not a gallery ({error})")
-
-
-def _to_bytes(vector: NDArray[np.float32], dim: int) -> bytes:
-    if vector.shape != (dim,):
-        raise GalleryError(f"vector of shape {vector.shape} given; this gallery holds ({dim},)")
-    return vector.astype("<f2").tobytes()
-
-
-def _column(values: list[str]) -> NDArray[np.object_]:
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
+        yield
+    except schema.ERRORS as error:
+        raise schema.translated(error, name) from None

@@ -1,0 +1,111 @@
+"""Random bits of a closed gallery turned, one at a time: is each found, or without meaning?"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gallery_photos import DIM, photo
+from whichlandmark.errors import WhichLandmarkError
+from whichlandmark.gallery.salvage import rebuild
+from whichlandmark.gallery.schema import PAGE
+from whichlandmark.gallery.store import Gallery, LandmarkRecord
+from whichlandmark.gallery.verifying import faults
+
+PROCESSES = multiprocessing.get_context("fork")
+HEAD = 12  # pages where a fifth of the bits is turned: the tables' roots, the ids, the words
+
+
+def content(path: Path) -> tuple[Any, ...]:
+    """Everything that a gallery answers with, rebuilt by the public calls."""
+    with Gallery.open(path) as gallery:
+        table = gallery.table()
+        ids = table.ids.tolist()
+        return (
+            ids, table.paths.tolist(), table.landmarks.tolist(), table.hashes.tolist(),
+            table.vectors.tobytes(), table.rows.tolist(), table.generation, gallery.stamps(),
+            gallery.keypoints(ids), gallery.looks(), gallery.thumbnails(ids), gallery.credits(ids),
+            gallery.landmarks(), gallery.embedder_id, gallery.dim,
+        )  # fmt: skip
+
+
+def table_of(path: Path) -> tuple[Any, ...]:
+    with Gallery.open(path) as gallery:
+        table = gallery.table()
+    return (
+        table.ids.tolist(), table.paths.tolist(), table.landmarks.tolist(), table.hashes.tolist(),
+        table.vectors.tobytes(), table.rows.tolist(), table.generation,
+    )  # fmt: skip
+
+
+def answered(call: Callable[[Path], Any], path: Path, right: Any) -> str:
+    try:
+        return "right" if call(path) == right else "WRONG"
+    except WhichLandmarkError:
+        return "refused"
+    except Exception as error:
+        return f"UNEXPECTED {type(error).__name__}: {error}"
+
+
+def flip_some(path: Path, bits: list[int], report: Path) -> None:
+    """Turn each bit alone; what verify, table() and everything else say goes into `report`."""
+    data, right, table = path.read_bytes(), content(path), table_of(path)
+    copy = report.with_suffix(".sqlite")
+    with open(report, "w") as file:
+        for bit in bits:
+            changed = bytearray(data)
+            changed[bit // 8] ^= 1 << bit % 8
+            copy.unlink(missing_ok=True)
+            copy.write_bytes(changed)
+            try:
+                found = "found" if faults(copy) else "clean"
+            except WhichLandmarkError:
+                found = "found"
+            row = [found, answered(table_of, copy, table), answered(content, copy, right)]
+            kept = ""
+            if found == "found":
+                try:
+                    lost = rebuild(copy, "fake-1", DIM).lost
+                    kept = f"{len(lost)} lost" if not faults(copy) else "STILL FAULTY"
+                except WhichLandmarkError as error:
+                    kept = f"NOT REBUILT {error}"
+            file.write(json.dumps([bit, *row, kept]) + "\n")
+    copy.unlink(missing_ok=True)
+
+
+def flips(folder: Path, count: int) -> None:
+    path = folder / "flipped.sqlite"
+    with Gallery.create(path, "fake-1", DIM) as gallery:
+        for start in range(0, 400, 50):
+            gallery.put([photo(n, f"l{n % 20}" if n % 4 else "") for n in range(start, start + 50)])
+        gallery.describe([LandmarkRecord(f"l{i}", f"Landmark {i}") for i in range(20) if i % 4])
+        gallery.remove([f"p{n}" for n in range(0, 400, 11)])
+    size = path.stat().st_size
+    chance = random.Random(0)
+    bits = [chance.randrange(8 * size) for _ in range(count)]
+    first = count // 5
+    bits[:first] = [chance.randrange(8 * PAGE * HEAD) for _ in range(first)]
+    outcomes, rebuilt, aborted = Counter[tuple[str, ...]](), Counter[str](), 0
+    for at in range(0, count, 100):
+        report = folder / "report"
+        report.unlink(missing_ok=True)
+        child = PROCESSES.Process(target=flip_some, args=(path, bits[at : at + 100], report))
+        child.start()
+        child.join()
+        aborted += child.exitcode != 0
+        for line in report.read_text().splitlines():
+            bit, *row, kept = json.loads(line)
+            outcomes[tuple(row)] += 1
+            rebuilt[kept] += bool(kept)
+            if row[0] == "clean" and row[1:] != ["right", "right"]:
+                print(f"  bit {bit % 8} of byte {bit // 8}: {row}")
+    print(f"flips: {sum(outcomes.values())} in a file of {size} bytes, a fifth in the first {HEAD} "
+          f"pages; processes that aborted: {aborted}")  # fmt: skip
+    for row, times in sorted(outcomes.items()):
+        print("  {:5} × verify: {}; table(): {}; everything: {}".format(times, *row))
+    print(f"  rebuilt after each that was found: {dict(sorted(rebuilt.items()))}")

@@ -1,0 +1,21 @@
+"""Synthetic photos whose every part follows from their number, so that a mixture shows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from whichlandmark.gallery.store import GalleryRow
+
+DIM = 64
+State = dict[str, str]  # id → landmark: what a gallery of such photos should hold
+
+
+def photo(number: int, landmark: str, dim: int = DIM) -> GalleryRow:
+    """Photo p<number>, its vector a unit row."""
+    rng = np.random.default_rng(number)
+    vector = rng.normal(size=dim)
+    return GalleryRow(
+        f"p{number}", f"/photos/p{number}.jpg", landmark, f"{number:064x}", f"{number}:1",
+        (vector / np.linalg.norm(vector)).astype(np.float32), keypoints=rng.bytes(3000),
+        look=rng.bytes(32), thumbnail=rng.bytes(5000) if number % 5 == 0 else b"",
+    )  # fmt: skip

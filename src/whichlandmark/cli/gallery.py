@@ -1,0 +1,161 @@
+"""Verbs that edit a recognizer's gallery: gallery add, remove, relabel, list, verify, …"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import console
+from .app import Device, Json, app
+
+gallery_app = typer.Typer(
+    help="Edit a recognizer's gallery in place: nothing there is embedded again.",
+    no_args_is_help=True,
+)
+app.add_typer(gallery_app, name="gallery")
+
+Folder = Annotated[Path, typer.Argument(help="A recognizer folder, made by index.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids of photos, as gallery list shows them.")]
+Landmark = Annotated[str | None, typer.Option(help="All photos of this landmark, instead of ids.")]
+
+
+@gallery_app.command()
+def add(
+    folder: Folder,
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="photos.csv, or a folder; left out: only the tables are added."),
+    ] = None,
+    landmark: Annotated[str | None, typer.Option(help="The landmark of all these photos.")] = None,
+    distractors: Annotated[bool, typer.Option(help="They show no landmark.")] = False,
+    landmarks: Annotated[
+        Path | None, typer.Option(help="landmarks.csv: titles, names, places of landmarks.")
+    ] = None,
+    credits: Annotated[
+        Path | None, typer.Option(help="credits.csv: id, author, licence of photos.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Embed more photos into the gallery. The same command resumes an interrupted run."""
+    from ..data.folders import read_photos_or_folder
+    from ..errors import OptionError
+    from ..gallery_editing import Tables, add_photos, photos_to_add
+
+    photos = None
+    if source:
+        found = read_photos_or_folder(source, labelled=landmark is None and not distractors)
+        photos = photos_to_add(found, landmark=landmark, distractors=distractors)
+    elif not (landmarks or credits):
+        raise OptionError("nothing to add: give photos, --landmarks or --credits")
+    with console.progress() as progress:
+        done = add_photos(
+            folder, photos, tables=Tables(landmarks, credits), device=device,
+            progress=progress("adding"),
+        )  # fmt: skip
+    console.result(done.counts, as_json, title=str(folder))
+    nothing = photos is not None and len(done.failures) == len(photos)
+    console.finish_with_failures(done.failures, nothing_done=nothing)
+
+
+@gallery_app.command()
+def remove(
+    folder: Folder, ids: Ids = None, landmark: Landmark = None, as_json: Json = False
+) -> None:
+    """Forget photos: vector, features and all. Their files on disk stay."""
+    from ..gallery_editing import remove_photos
+
+    done = remove_photos(folder, ids or [], landmark)
+    console.result(done.counts, as_json, title=str(folder))
+
+
+@gallery_app.command()
+def relabel(
+    folder: Folder,
+    to: Annotated[str, typer.Option(help='The new landmark; "" makes them distractors.')],
+    ids: Ids = None,
+    landmark: Landmark = None,
+    as_json: Json = False,
+) -> None:
+    """Give photos another landmark."""
+    from ..gallery_editing import relabel_photos
+
+    done = relabel_photos(folder, ids or [], landmark, to)
+    console.result(done.counts, as_json, title=str(folder))
+
+
+@gallery_app.command("list")
+def list_(
+    folder: Folder,
+    landmark: Annotated[
+        str | None, typer.Option(help='The photos of this landmark; "" = the distractors.')
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The landmarks of the gallery, or the photos of one."""
+    from ..gallery_editing import list_landmarks, list_photos
+
+    if landmark is not None:
+        photos = list_photos(folder, landmark)
+        if as_json:
+            console.say(json.dumps({"landmark": landmark, "photos": photos}, ensure_ascii=False))
+        for photo in [] if as_json else photos:
+            credit = " · ".join(word for word in (photo["author"], photo["licence"]) if word)
+            console.say(f"{photo['id']}  {photo['path']}" + (f"  ({credit})" if credit else ""))
+        return
+    found = list_landmarks(folder)
+    if as_json:
+        console.say(json.dumps(found, ensure_ascii=False))
+        return
+    for one in found["landmarks"]:
+        title = one.get("title", "")
+        console.say(f"{one['photos']:6}  {one['landmark']}" + (f"  ({title})" if title else ""))
+    console.say(
+        f"{found['photos']} photos of {len(found['landmarks'])} landmarks, "
+        f"{found['distractors']} distractors; generation {found['generation']}"
+    )
+
+
+@gallery_app.command()
+def verify(folder: Folder, as_json: Json = False) -> None:
+    """Is everything in the gallery as it was put there? Exit code 5 when not."""
+    from ..errors import GalleryError
+    from ..gallery_editing import verify_gallery
+
+    done = verify_gallery(folder)
+    if as_json:
+        lists = {"fault list": done.faults, "warnings": done.warnings}
+        console.say(json.dumps(done.counts | lists, ensure_ascii=False))
+    else:
+        console.result(done.counts, False, title=str(folder))
+        for line in done.warnings:
+            console.warn(f"warning: {line}")
+    for line in done.faults:
+        console.warn(f"fault: {line}")
+    if done.faults:
+        raise GalleryError(
+            f"{folder}: {len(done.faults)} faults; `whichlandmark gallery rebuild {folder}` keeps "
+            "everything that is whole"
+        )
+
+
+@gallery_app.command()
+def rebuild(folder: Folder, as_json: Json = False) -> None:
+    """Salvage a damaged gallery: all that is whole stays, the rest is listed (exit code 3)."""
+    from ..gallery_editing import rebuild_gallery
+
+    done = rebuild_gallery(folder)
+    console.result(done.counts, as_json, title=str(folder))
+    console.finish_with_failures(done.failures)
+
+
+@gallery_app.command()
+def compact(folder: Folder, as_json: Json = False) -> None:
+    """Give the space of removed photos back to the disk."""
+    from ..gallery_editing import compact_gallery
+
+    done = compact_gallery(folder)
+    console.result(done.counts, as_json, title=str(folder))

@@ -1,0 +1,71 @@
+"""Checksums of what a gallery holds, so that no damage passes for an answer.
+
+A photo's sum covers its row number, its words and the sums of its blobs; the sums of all rows
+add up, in any order, to one number that the gallery keeps: a missing row is noticed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from ..errors import GalleryError
+
+WORDS = slice(1, 8)  # of a row of `photos`: the fields that are text
+
+
+class Meta(NamedTuple):
+    """The one row of `meta`. next_row: never given to a photo yet; digests: sums of the sums.
+
+    stale: 1 = something was removed whose bytes may still stand in unused parts of the file.
+    """
+
+    embedder: str
+    dim: int
+    generation: int
+    next_row: int
+    photos: int
+    photo_digest: int
+    landmarks: int
+    landmark_digest: int
+    stale: int = 0
+
+
+def blob_sum(data: bytes) -> int:
+    """The checksum of some bytes: 64 bits of BLAKE2b (RFC 7693), as SQLite's signed integer."""
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)
+
+
+def photo_sum(fields: Sequence[object]) -> int:
+    """The checksum of a photo: row number, 7 texts, 4 sums of blobs (None = it has no such blob).
+
+    Raises TypeError when a text is none. No text holds a zero byte (`records.check`), so that
+    two different rows never make the same bytes.
+    """
+    number, sums = fields[0], f"{fields[8]} {fields[9]} {fields[10]} {fields[11]}"
+    words: Sequence[str] = fields[WORDS]  # type: ignore[assignment]
+    return blob_sum("\0".join((f"photo {number}", *words, sums)).encode())
+
+
+def landmark_sum(name: str, record: str) -> int:
+    """The checksum of a landmark's record."""
+    return blob_sum(f"landmark\0{name}\0{record}".encode())
+
+
+def meta_sum(meta: Meta) -> int:
+    """The checksum of the gallery's own numbers."""
+    return blob_sum("\0".join(("meta", *map(str, meta))).encode())
+
+
+def added(digest: int, change: int) -> int:
+    """digest + change, modulo 2^64, as SQLite's signed integer."""
+    return (digest + change + 2**63) % 2**64 - 2**63
+
+
+def damaged(name: str, what: str) -> GalleryError:
+    """The error of a gallery file whose content is not what was written."""
+    return GalleryError(
+        f"{name}: damaged ({what}); `whichlandmark gallery verify` lists all of it, "
+        "`whichlandmark gallery rebuild` keeps everything that is whole"
+    )

@@ -1,0 +1,163 @@
+"""What a gallery holds, read inside one transaction, every sum compared on the way."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checks import Meta, added, blob_sum, damaged, landmark_sum, meta_sum, photo_sum
+from .records import GalleryTable, LandmarkRecord
+from .schema import BLOBS
+
+COLUMNS = ("row, id, path, landmark, hash, stamp, author, licence, "
+           "vectors, keypoints, looks, thumbnails, sum")  # fmt: skip
+PhotoRow = tuple[Any, ...]  # in the order of COLUMNS
+FIRST_BLOB = 8  # in COLUMNS
+
+
+def read_meta(sql: sqlite3.Connection, name: str) -> Meta:
+    """The gallery's own numbers."""
+    rows = sql.execute(f"SELECT {', '.join(Meta._fields)}, sum FROM meta").fetchall()
+    if len(rows) == 1:
+        meta = Meta(*rows[0][:-1])
+        if meta_sum(meta) == rows[0][-1] and all(isinstance(value, int) for value in meta[1:]):
+            return meta
+    raise damaged(name, "its own numbers")
+
+
+def checked(row: PhotoRow, name: str) -> PhotoRow:
+    """The same row. Raises GalleryError unless its sum is right."""
+    try:
+        if photo_sum(row) == row[-1]:
+            return row
+    except (TypeError, UnicodeEncodeError):
+        pass
+    raise damaged(name, f"the entry of photo {row[1]!r}, row {row[0]}")
+
+
+def photos(sql: sqlite3.Connection, meta: Meta, name: str) -> Iterator[PhotoRow]:
+    """Every photo in row order; raises GalleryError when one is changed, missing or too many."""
+    count = digest = 0
+    for row in sql.execute(f"SELECT {COLUMNS} FROM photos NOT INDEXED ORDER BY row"):
+        yield checked(row, name)
+        count, digest = count + 1, digest + row[-1]
+    if (count, added(digest, 0)) != (meta.photos, meta.photo_digest):
+        raise damaged(name, f"{count} photos found, {meta.photos} were put there")
+
+
+def read_table(sql: sqlite3.Connection, name: str) -> GalleryTable:
+    """Everything that is searched."""
+    meta = read_meta(sql, name)
+    columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
+    shared: dict[str, str] = {}  # equal landmarks share memory
+    for row in photos(sql, meta, name):
+        values = (
+            row[1],
+            row[2],
+            shared.setdefault(row[3], row[3]),
+            row[4],
+            row[0],
+            row[FIRST_BLOB],
+        )
+        for column, value in zip(columns, values, strict=True):
+            column.append(value)
+    ids, paths, landmarks, hashes, rows, sums = columns
+    if len(set(ids)) != len(ids):
+        raise damaged(name, "two photos of one id")
+    return GalleryTable(
+        ids=_column(ids), paths=_column(paths), landmarks=_column(landmarks),
+        hashes=_column(hashes), vectors=_vectors(sql, meta, name, (ids, rows, sums)),
+        rows=np.array(rows, dtype=np.int64), generation=meta.generation,
+    )  # fmt: skip
+
+
+def _vectors(
+    sql: sqlite3.Connection, meta: Meta, name: str, photos: tuple[list[Any], ...]
+) -> NDArray[np.float16]:
+    """(N, D), in row order; each compared with the sum that its photo has of it."""
+    width = 2 * meta.dim
+    vectors = np.empty((meta.photos, meta.dim), dtype="<f2")
+    flat = vectors.data.cast("B") if vectors.size else memoryview(bytearray())
+    found = sql.execute("SELECT row, data FROM vectors ORDER BY row")
+    for at, (photo_id, row, expected) in enumerate(zip(*photos, strict=True)):
+        stored = found.fetchone()
+        if stored is None or stored[0] != row or not _is(stored[1], expected, width):
+            raise damaged(name, f"vector of photo {photo_id!r}, row {row}")
+        flat[at * width : (at + 1) * width] = stored[1]
+    if found.fetchone() is not None:
+        raise damaged(name, "a vector without its photo")
+    return vectors.astype(np.float16, copy=False)
+
+
+def _is(data: object, expected: object, width: int | None = None) -> bool:
+    """Is this the blob with that sum (and that many bytes)?"""
+    if not isinstance(data, bytes) or (width is not None and len(data) != width):
+        return False
+    return blob_sum(data) == expected
+
+
+def photos_of(sql: sqlite3.Connection, ids: Iterable[str], name: str) -> list[PhotoRow]:
+    """The photos of some ids, in row order; unknown ids are left out.
+
+    An id that the index does not know is looked for without it: a damaged index hides nothing.
+    """
+    wanted = set(ids)
+    found = _by_id(sql, wanted, "")
+    if (missing := wanted - {row[1] for row in found}) and _by_id(sql, missing, "NOT INDEXED"):
+        raise damaged(name, "the index of ids")
+    return sorted((checked(row, name) for row in found), key=lambda row: int(row[0]))
+
+
+def _by_id(sql: sqlite3.Connection, ids: set[str], how: str) -> list[PhotoRow]:
+    query = f"SELECT {COLUMNS} FROM photos {how} WHERE id IN (SELECT value FROM json_each(?))"
+    return sql.execute(query, (json.dumps(sorted(ids)),)).fetchall()
+
+
+def blobs(
+    sql: sqlite3.Connection, kind: str, rows: Iterable[PhotoRow], name: str
+) -> dict[str, bytes]:
+    """id → blob of one kind, of those photos that have it."""
+    at = FIRST_BLOB + BLOBS.index(kind)
+    query = f"SELECT data FROM {kind} WHERE row = ?"
+    found: dict[str, bytes] = {}
+    for row in rows:
+        if row[at] is None:
+            continue
+        stored = sql.execute(query, (row[0],)).fetchone()
+        if stored is None or not _is(stored[0], row[at]):
+            raise damaged(name, f"{kind} of photo {row[1]!r}")
+        found[row[1]] = stored[0]
+    return found
+
+
+def read_landmarks(sql: sqlite3.Connection, name: str) -> dict[str, LandmarkRecord]:
+    """Landmark → what is known of it, of those that have a record."""
+    meta = read_meta(sql, name)
+    found: dict[str, LandmarkRecord] = {}
+    digest = 0
+    for landmark, text, stored in sql.execute("SELECT name, record, sum FROM landmarks"):
+        found[landmark] = checked_record(landmark, text, stored, name)
+        digest += stored
+    if (len(found), added(digest, 0)) != (meta.landmarks, meta.landmark_digest):
+        raise damaged(name, f"{len(found)} landmark records found, {meta.landmarks} were put there")
+    return found
+
+
+def checked_record(landmark: Any, text: Any, stored: Any, name: str) -> LandmarkRecord:
+    """The record in a row of `landmarks`. Raises GalleryError unless its sum is right."""
+    if not (isinstance(landmark, str) and isinstance(text, str)) or (
+        landmark_sum(landmark, text) != stored
+    ):
+        raise damaged(name, f"the record of landmark {landmark!r}")
+    return LandmarkRecord.of_text(landmark, text)
+
+
+def _column(values: Sequence[str]) -> NDArray[np.object_]:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
