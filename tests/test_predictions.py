@@ -61,6 +61,20 @@ def test_a_round_trip_loses_nothing(tmp_path: Path) -> None:
     assert kinds == [np.float64, np.int64, np.bool_, object]
 
 
+def test_a_tier_and_a_usage_have_columns_only_where_a_query_has_one(tmp_path: Path) -> None:
+    for columns in (["tier"], ["usage"], ["usage", "tier"], []):
+        p = predictions_in(tmp_path)
+        for name in columns:
+            getattr(p, name)[2] = f"some {name}"
+        write_predictions(tmp_path / "p.csv", p)
+        header = (tmp_path / "p.csv").read_text().splitlines()[0].split(",")
+        assert header == [*COLUMNS, *columns]
+        back = read_predictions(tmp_path / "p.csv")
+        for name in ("usage", "tier"):
+            expected = f"some {name}" if name in columns else ""
+            assert getattr(back, name).tolist() == ["", "", expected, "", "", "", ""]
+
+
 def test_the_file_is_a_plain_table(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p.csv", predictions_in(tmp_path))
     with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:

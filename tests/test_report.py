@@ -16,10 +16,16 @@ import pytest
 from PIL import Image as Pillow
 
 from conftest import picture, write_photo
-from whichlandmark.metrics import gap
-from whichlandmark.plots import precision_recall_plot, reliability_plot, score_histogram
+from whichlandmark.metrics import auroc, calibration_bins, calibration_error, gap, risk_coverage
+from whichlandmark.plots import (
+    precision_recall_plot,
+    reliability_plot,
+    risk_coverage_plot,
+    score_histogram,
+)
 from whichlandmark.predictions import Predictions
 from whichlandmark.report import ReportOptions, write_report
+from whichlandmark.scores import gap_interval
 
 GRIDS = ["Most confident, right", "Least confident, right", "Most confident, wrong",
          "More confident, wrong", "More right"]  # fmt: skip
@@ -151,6 +157,11 @@ def test_headline_numbers_are_those_of_the_predictions(tmp_path: Path) -> None:
         f"GAP{gap(p.score, p.right, known):.3f}",
         f"Top-1{p.right[p.known].mean():.1%}",
         f"Recall@5{np.mean([1 <= r <= 5 for r in p.rank[p.known]]):.1%}",
+        " to ".join(f"{end:.3f}" for end in gap_interval(p)),
+        f"AUROC, no landmark{auroc(p.score[p.known], p.score[p.truth == '']):.3f}",
+        f"AUROC, an unknown one{auroc(p.score[p.known], p.score[p.truth == 'Elsewhere']):.3f}",
+        f"Calibration error (the mean distance to the line): "
+        f"{calibration_error(p.confidence, p.right):.3f}.",
         f"Answered well{well:.1%}",
         "gallery5 photos", "gap of cosine0.123", "queries left out3", "A <title> & more",
     ):  # fmt: skip
@@ -297,7 +308,7 @@ def test_odd_tables_still_make_a_page(tmp_path: Path, kind: str) -> None:
 
 def test_plots_are_well_formed_and_take_the_colours_of_the_page() -> None:
     p = world(None)
-    for plot in (score_histogram, precision_recall_plot, reliability_plot):
+    for plot in (score_histogram, precision_recall_plot, reliability_plot, risk_coverage_plot):
         svg = plot(p)
         root = ElementTree.fromstring(svg)
         assert root.tag.endswith("svg")
@@ -361,3 +372,65 @@ def test_plots_ignore_the_users_matplotlib_settings_and_leave_them() -> None:
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "axes.grid": True}):
         assert score_histogram(p) == plain
         assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_answered_shares_are_told_at_their_rates(tmp_path: Path) -> None:
+    p = world(None, count=600)
+    page = report(p, tmp_path)
+    none, known = np.sort(p.score[p.truth == ""])[::-1], p.score[p.known]
+    for rate in (1, 5):
+        beaten = none[int(rate / 100 * len(none))]  # this one must not be answered any more
+        share = (known > beaten).mean()
+        words = f"At {rate} % false answers on non-landmarks, {100 * share:.1f} % of known"
+        assert words in page.text
+    p.truth[p.truth == ""] = "Elsewhere"
+    assert "false answers on non-landmarks" not in report(p, tmp_path).text
+
+
+def test_tiers_have_their_table_only_where_the_photos_have_one(tmp_path: Path) -> None:
+    p = world(None, count=120)
+    assert "By tier" not in report(p, tmp_path).text
+    p.tier[:] = ["day" if i % 2 else "night" for i in range(120)]
+    p.tier[p.truth == ""] = "nothing"
+    text = report(p, tmp_path).text
+    for tier in ("day", "night"):
+        of = (p.tier == tier) & p.known
+        rows = of | ~p.known
+        value = gap(p.score[rows], p.right[rows], int(of.sum()))
+        queries = int((p.tier == tier).sum())
+        row = f"{tier}{queries}{of.sum()}{100 * p.right[of].mean():.1f} %{value:.3f}"
+        assert row in text.replace(" " + tier, tier), tier
+    assert f"nothing{(p.truth == '').sum()}0––" in text
+
+
+def dots(svg: str, style: str) -> np.ndarray:
+    """(N, 2) middles of a plot's markers in the picture."""
+    paths = [e for e in ElementTree.fromstring(svg).iter() if style in e.get("style", "")]
+    outlines = [
+        np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", e.get("d", "")), float) for e in paths
+    ]
+    return np.array([(o.min(axis=0) + o.max(axis=0)) / 2 for o in outlines])
+
+
+def test_the_reliability_plot_shows_the_bins_of_its_error() -> None:
+    p = world(None, count=450)
+    bins = calibration_bins(p.confidence, p.right)
+    places = dots(reliability_plot(p), "var(--green")
+    assert len(places) == len(bins.sizes) == 15
+    for of, values in ((places[:, 0], bins.confidence), (-places[:, 1], bins.right)):
+        assert np.corrcoef(of, values)[0, 1] == pytest.approx(1, abs=1e-6)
+
+
+def test_the_risk_plot_ends_at_the_share_of_wrong_guesses() -> None:
+    p = world(None, count=60)
+    p.score[:] = np.random.default_rng(1).permutation(60)
+    p.confidence[:] = (p.score + 1) / 61
+    svg = risk_coverage_plot(p)
+    assert f"area = {risk_coverage(p.confidence, p.right).area:.3f}" in svg
+    root = ElementTree.fromstring(svg)
+    line = next(e for e in root.iter() if "stroke-width: 1.8" in e.get("style", ""))
+    drawn = np.array(re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", line.get("d", "")), dtype=float)
+    right = p.right[np.argsort(-p.score)]
+    risk = np.cumsum(~right) / np.arange(1, 61)
+    kept = drawn[:, 1]
+    assert np.corrcoef(-kept, risk[-len(kept) :])[0, 1] == pytest.approx(1, abs=1e-3)

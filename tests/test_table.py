@@ -34,6 +34,24 @@ def test_paths_are_relative_to_the_tables_folder(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("header", ["id,path,landmark,usage,tier", "id,path,landmark,tier"])
+def test_a_tier_is_carried_like_a_usage(tmp_path: Path, header: str) -> None:
+    row = {"id": "1", "path": "1.jpg", "landmark": "A", "usage": "Public", "tier": " low light "}
+    names = header.split(",")
+    lines = [header, ",".join(row[name] for name in names), "2,2.jpg" + "," * (len(names) - 2)]
+    photos = read_photos(write(tmp_path / "p.csv", "\n".join(lines) + "\n"))
+    assert photos.tiers.tolist() == ["low light", ""]
+    assert photos.usages.tolist() == ["Public" if "usage" in names else "", ""]
+    assert photos[0].tier == "low light"
+    assert photos.take([1, 0]).tiers.tolist() == ["", "low light"]
+    assert Photos.of(iter(photos)).tiers.tolist() == ["low light", ""]
+    write_photos(tmp_path / "again.csv", photos)
+    assert (tmp_path / "again.csv").read_text().splitlines()[0] == header
+    assert read_photos(tmp_path / "again.csv").tiers.tolist() == ["low light", ""]
+    write_photos(tmp_path / "none.csv", photos.take([1]))
+    assert (tmp_path / "none.csv").read_text().splitlines()[0] == "id,path,landmark"
+
+
 def test_a_relative_table_gives_absolute_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

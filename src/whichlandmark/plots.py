@@ -1,4 +1,4 @@
-"""The report's three plots, as SVG text that takes the page's colours."""
+"""The report's four plots, as SVG text that takes the page's colours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .metrics import gap, precision_recall
+from .metrics import calibration_bins, gap, precision_recall, risk_coverage
 from .predictions import Predictions
 
 if TYPE_CHECKING:
@@ -91,31 +91,46 @@ def precision_recall_plot(p: Predictions) -> str:
 
 
 def reliability_plot(p: Predictions) -> str:
-    """Share of right guesses in each tenth of the confidence, as inline SVG.
+    """Share of right guesses in bins of confidence that hold about as many queries each, as SVG.
 
-    On the diagonal the confidence is honest. Queries without a guess have no place in it.
+    On the diagonal the confidence is honest. Queries without a guess have no place in it. The
+    bins are those of the calibration error; the bars are the gaps that it averages.
     """
     confidence, right = p.confidence[p.predicted], p.right[p.predicted]
-    place = np.clip((confidence * 10).astype(np.int64), 0, 9)
-    count = np.bincount(place, minlength=10)
-    used = count > 0
-
-    def mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
-        sums = np.bincount(place, weights=values.astype(np.float64), minlength=10)
-        return np.asarray(sums[used] / count[used])
+    bins = calibration_bins(confidence, right) if len(right) else None
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-        x, y = mean(confidence), mean(right)
-        area = 24 + 500 * count[used] / max(1, len(right))  # points², so that big bins look big
-        axes.scatter(x, y, s=area, color=GREEN, alpha=0.8, linewidths=0)
-        for at, height, size, number in zip(x, y, area, count[used], strict=True):
-            axes.annotate(f"{number:,}", (at, height), textcoords="offset points", fontsize=9,
-                          xytext=(0, 3 + np.sqrt(size) / 2), ha="center")  # fmt: skip
-        axes.set(xlim=(-0.04, 1.04), ylim=(-0.06, 1.18), xlabel="confidence",
+        if bins:
+            axes.vlines(bins.confidence, bins.confidence, bins.right, color=ORANGE, linewidth=1.4)
+            area = 24 + 240 * bins.sizes / len(right)  # points², so that big bins look big
+            axes.scatter(bins.confidence, bins.right, s=area, color=GREEN, alpha=0.85,
+                         linewidths=0, zorder=3)  # fmt: skip
+        axes.set(xlim=(-0.04, 1.04), ylim=(-0.06, 1.08), xlabel="confidence",
                  ylabel="share of right guesses", yticks=np.linspace(0, 1, 6))  # fmt: skip
 
     return _svg("reliability", "Share of right guesses at each confidence", draw)
+
+
+def risk_coverage_plot(p: Predictions) -> str:
+    """Share of wrong guesses among the most confident ones, as their share grows, as inline SVG.
+
+    Raises DataError when no query has a guess.
+    """
+    curve = risk_coverage(p.confidence[p.predicted], p.right[p.predicted])
+    kept = np.unique(np.linspace(0, len(curve.risk) - 1, CURVE_POINTS).round().astype(int))
+    across, up = curve.coverage[kept], curve.risk[kept]
+    highest = max(0.05, float(up.max()))
+
+    def draw(axes: Axes) -> None:
+        marker = "o" if len(up) == 1 else None  # one confidence for all: no line to see
+        axes.fill_between(across, up, color=ORANGE, alpha=0.14, linewidth=0)
+        axes.plot(across, up, color=ORANGE, linewidth=1.8, marker=marker)
+        axes.text(0.035, 0.9, f"area = {curve.area:.3f}", transform=axes.transAxes, fontsize=11)
+        axes.set(xlim=(0, 1.01), ylim=(0, 1.2 * highest), xlabel="share of guesses answered",
+                 ylabel="share of those wrong")  # fmt: skip
+
+    return _svg("risk", f"Share of wrong answers over coverage; area {curve.area:.3f}", draw)
 
 
 def _svg(name: str, tells: str, draw: Callable[[Axes], None]) -> str:

@@ -37,7 +37,8 @@ COLUMNS: dict[str, tuple[str, type]] = {
     "nearest_path": ("nearest_path", str),
     "known": ("known", int),
 }
-OPTIONAL: dict[str, tuple[str, type]] = {"usage": ("usage", str)}  # only where a query has one
+# written only where a query has one
+OPTIONAL: dict[str, tuple[str, type]] = {"usage": ("usage", str), "tier": ("tier", str)}
 _ALL = COLUMNS | OPTIONAL
 
 
@@ -48,9 +49,10 @@ class Predictions:
     guess: the best landmark whatever the decision, so that GAP can rank it ("" = none);
     decision: "landmark", "uncertain" or "no_landmark"; truth: "" = shows no landmark, "A|B" =
     either is right; known: the truth (one of them) is a landmark of the gallery; usage: the
-    part of the test set that is scored apart ("" = none); nearest, similarity: id and cosine of the
-    first neighbour; rank: of the first neighbour that is right, 0 = none of those kept;
-    path, nearest_path: of the two photos, absolute ("" = not known).
+    part of the test set that is scored apart ("" = none); tier: how hard the photo is, in the
+    table's words ("" = not said); nearest, similarity: id and cosine of the first neighbour;
+    rank: of the first neighbour that is right, 0 = none of those kept; path, nearest_path: of the
+    two photos, absolute ("" = not known).
     """
 
     ids: NDArray[np.object_]
@@ -66,10 +68,12 @@ class Predictions:
     nearest_path: NDArray[np.object_]
     known: NDArray[np.bool_]
     usage: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
+    tier: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
 
     def __post_init__(self) -> None:
-        if len(self.usage) == 0:
-            object.__setattr__(self, "usage", np.full(len(self.ids), "", dtype=object))
+        for name in OPTIONAL:
+            if len(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.full(len(self.ids), "", dtype=object))
         lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
         if len(set(lengths.values())) > 1:
             raise DataError(f"columns differ in length: {lengths}; expected one value a query")
@@ -86,6 +90,22 @@ class Predictions:
     def unknown(self) -> NDArray[np.bool_]:
         """(Q,) the photo shows a landmark that the gallery does not know."""
         return np.asarray((self.truth != "") & ~self.known, dtype=bool)
+
+    @property
+    def no_landmark(self) -> NDArray[np.bool_]:
+        """(Q,) the photo shows no landmark."""
+        return np.asarray(self.truth == "", dtype=bool)
+
+    @property
+    def well(self) -> NDArray[np.bool_]:
+        """(Q,) answered rightly: a known landmark named, or nothing named otherwise."""
+        named = np.asarray(self.decision == "landmark", dtype=bool)
+        return np.where(self.known, named & self.right, ~named)
+
+    @property
+    def ranked_score(self) -> NDArray[np.float64]:
+        """(Q,) the score; −∞, below all others, where there is no guess."""
+        return np.where(self.predicted, self.score, -np.inf)
 
     @property
     def predicted(self) -> NDArray[np.bool_]:
@@ -115,7 +135,7 @@ def gap_by_usage(predictions: Predictions) -> dict[str, float]:
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
     """Write predictions.csv atomically; photo paths relative to its folder, numbers exact."""
     folder = os.path.abspath(Path(path).parent)
-    names = [*COLUMNS, *(OPTIONAL if (predictions.usage != "").any() else ())]
+    names = [*COLUMNS, *(name for name in OPTIONAL if (getattr(predictions, name) != "").any())]
     columns = [getattr(predictions, _ALL[name][0]) for name in names]
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -132,7 +152,7 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read predictions.csv: the columns of `COLUMNS` in any order (and `usage`), paths absolute.
+    """Read predictions.csv: the columns of `COLUMNS` in any order (and `OPTIONAL`), paths absolute.
 
     Raises DataError naming the column or the line that is wrong, and what was expected.
     """
@@ -169,7 +189,7 @@ def _rows(reader: Any, path: Path) -> Iterator[list[Any]]:
         seen.add(row["id"])
         for name in ("path", "nearest_path"):
             row[name] = absolute_path(row[name], folder) if row[name] else ""
-        row.setdefault("usage", "")
+        row = dict.fromkeys(OPTIONAL, "") | row
         yield [_value(name, row[name], where) for name in _ALL]
 
 

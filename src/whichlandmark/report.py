@@ -16,9 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import read_json, write_text
-from .metrics import gap, recall_at_k
-from .plots import precision_recall_plot, reliability_plot, score_histogram
-from .predictions import Predictions, gap_by_usage, read_predictions
+from .plots import (
+    precision_recall_plot,
+    reliability_plot,
+    risk_coverage_plot,
+    score_histogram,
+)
+from .predictions import Predictions, read_predictions
+from .scores import measured
 from .thumbnails import thumbnail
 from .types import true_landmarks
 
@@ -112,52 +117,56 @@ def write_report(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     table = _landmarks(predictions)
+    numbers = measured(predictions)
     page = jinja.from_string(source.read_text(encoding="utf-8")).render(
         title=options.title,
-        cards=_cards(predictions),
+        cards=_cards(numbers),
         facts=[*options.protocol.items(), *options.scores.items()],
         answers=_answers(predictions),
         grids=_grids(predictions, options),
         histogram=score_histogram(predictions),
         curve=precision_recall_plot(predictions) if predictions.known.any() else "",
         reliability=reliability_plot(predictions),
+        error=numbers["calibration_error"],
+        risk=risk_coverage_plot(predictions) if predictions.predicted.any() else "",
+        answered_at=numbers["answered_at"],
+        tiers=numbers["by_tier"],
         landmarks=table[: options.landmarks],
         landmarks_in_all=len(table),
     )
     write_text(path, page)
 
 
-def _cards(p: Predictions) -> list[tuple[str, str, str]]:
+def _cards(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(name, value, what it is) of the headline numbers."""
-    known = int(p.known.sum())
     counts = (
-        f"{known:,} of known landmarks, {int(p.unknown.sum()):,} of unknown landmarks, "
-        f"{int((p.truth == '').sum()):,} of no landmark"
+        f"{numbers['known']:,} of known landmarks, {numbers['unknown']:,} of unknown landmarks, "
+        f"{numbers['no_landmark']:,} of no landmark"
     )
-    cards = [("Queries", f"{len(p):,}", counts)]
-    if known:
-        value = gap(p.score, p.right, known, predicted=p.predicted)
+    cards = [("Queries", f"{numbers['queries']:,}", counts)]
+    if numbers["known"]:
+        low, high = numbers["gap_interval"]
         cards += [
-            ("GAP", f"{value:.3f}", "global average precision: is what is right ranked first?"),
-            ("Top-1", f"{p.right[p.known].mean():.1%}", "best guess right, of known landmarks"),
-            ("Recall@5", f"{recall_at_k(p.rank[p.known], 5):.1%}",
+            ("GAP", f"{numbers['gap']:.3f}", f"{low:.3f} to {high:.3f} (95 %). Global average "
+             "precision: is what is right ranked first?"),
+            ("Top-1", f"{numbers['top1']:.1%}", "best guess right, of known landmarks"),
+            ("Recall@5", f"{numbers['recall_at_5']:.1%}",
              "a right photo among the five nearest, of known landmarks"),
         ]  # fmt: skip
     cards += [
         (f"GAP, {usage}", f"{value:.3f}", f"of the {usage} queries alone, as Kaggle scores them")
-        for usage, value in gap_by_usage(p).items()
+        for usage, value in numbers["gap_by_usage"].items()
     ]
-    if len(p):
-        named = p.decision == "landmark"
-        accuracy = np.where(p.known, named & p.right, ~named).mean()
-        cards.append(
-            (
-                "Answered well",
-                f"{accuracy:.1%}",
-                "named rightly, or not named where unknown or none",
-            )
-        )
-    return cards
+    if numbers["queries"]:
+        told = "named rightly, or not named where unknown or none"
+        cards.append(("Answered well", f"{numbers['accuracy']:.1%}", told))
+    return cards + [
+        (f"AUROC, {words}", f"{value:.3f}",
+         f"how often a known landmark scores above {words}")
+        for words, value in (("no landmark", numbers["auroc_no_landmark"]),
+                             ("an unknown one", numbers["auroc_unknown"]))
+        if value is not None
+    ]  # fmt: skip
 
 
 def _answers(p: Predictions) -> list[Answers]:

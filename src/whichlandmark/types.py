@@ -59,24 +59,28 @@ class Photo:
     path: Path
     landmark: str | None
     usage: str = ""
+    tier: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """A photo table as columns: ids, paths, landmarks and usages, each (N,) str.
+    """A photo table as columns: ids, paths, landmarks, usages and tiers, each (N,) str.
 
     landmarks: "" = no landmark; several true ones, for questions only, stand as "A|B".
     usages: the part of a test set that is scored apart ("Public", "Private"); "" = none.
+    tiers: how hard the photo is, in the table's own words ("low light"); "" = not said.
     """
 
     ids: NDArray[np.object_]
     paths: NDArray[np.object_]
     landmarks: NDArray[np.object_]
     usages: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
+    tiers: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
 
     def __post_init__(self) -> None:
-        if len(self.usages) == 0:
-            object.__setattr__(self, "usages", np.full(len(self.ids), "", dtype=object))
+        for name in ("usages", "tiers"):
+            if len(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.full(len(self.ids), "", dtype=object))
 
     @classmethod
     def of(cls, photos: Iterable[Photo]) -> Photos:
@@ -84,7 +88,7 @@ class Photos:
         rows = list(photos)
         table = cls.of_columns(
             [p.id for p in rows], [str(p.path) for p in rows], [p.landmark or "" for p in rows],
-            [p.usage for p in rows],
+            [p.usage for p in rows], [p.tier for p in rows],
         )  # fmt: skip
         table.check_ids()
         return table
@@ -96,9 +100,10 @@ class Photos:
         paths: Sequence[str],
         landmarks: Sequence[str],
         usages: Sequence[str] = (),
+        tiers: Sequence[str] = (),
     ) -> Photos:
-        """Columns from sequences of equal length; usages may be left out."""
-        return cls(_column(ids), _column(paths), _column(landmarks), _column(usages))
+        """Columns from sequences of equal length; usages and tiers may be left out."""
+        return cls(*map(_column, (ids, paths, landmarks, usages, tiers)))
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""
@@ -122,7 +127,7 @@ class Photos:
 
     def __getitem__(self, row: int) -> Photo:
         return Photo(self.ids[row], Path(self.paths[row]), self.landmarks[row] or None,
-                     self.usages[row])  # fmt: skip
+                     self.usages[row], self.tiers[row])  # fmt: skip
 
     def __iter__(self) -> Iterator[Photo]:
         return (self[row] for row in range(len(self)))
@@ -139,7 +144,8 @@ class Photos:
         index = np.asarray(rows)
         if index.dtype != bool:
             index = index.astype(np.int64)
-        return Photos(self.ids[index], self.paths[index], self.landmarks[index], self.usages[index])
+        return Photos(self.ids[index], self.paths[index], self.landmarks[index],
+                      self.usages[index], self.tiers[index])  # fmt: skip
 
     def split(self, *, test: float = 0.25, seed: int = 0) -> tuple[Photos, Photos]:
         """Two disjoint tables (train, test), drawn within each landmark.
@@ -184,12 +190,25 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A landmark in a photo. box: where geometry verified it, (left, top, right, bottom) as shares
+    of the photo's width and height, 0 to 1; None = not verified, or not asked for.
+    """
+
+    landmark: str
+    confidence: float
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer for one photo.
 
     `landmark` is what is answered (None unless the decision is "landmark"); `guess` is the
-    best landmark whatever the decision; `score` ranks predictions (any real number);
-    `confidence` (0 to 1) is the calibrated probability that the guess is right.
+    best landmark whatever the decision, `second` the next one (an "uncertain" answer names
+    both); `score` ranks predictions (any real number); `confidence` (0 to 1) is the calibrated
+    probability that the guess is right. `landmarks`: all that are answered, the guess first; more
+    than one where geometry verified others in other parts of the photo.
     """
 
     landmark: str | None
@@ -198,6 +217,8 @@ class Prediction:
     score: float
     guess: str | None
     matches: tuple[Match, ...]
+    second: str | None = None
+    landmarks: tuple[Seen, ...] = ()
 
 
 def true_landmarks(cell: str) -> list[str]:

@@ -187,6 +187,7 @@ def _joined(photos: Photos, distractors: Photos | None) -> Photos:
         [*photos.paths, *distractors.paths],
         [*photos.landmarks, *[""] * len(distractors)],
         [*photos.usages, *distractors.usages],
+        [*photos.tiers, *distractors.tiers],
     )
 
 

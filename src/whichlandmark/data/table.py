@@ -1,4 +1,4 @@
-"""photos.csv (id, path, landmark, usage): the one hand-over format between steps."""
+"""photos.csv (id, path, landmark, usage, tier): the one hand-over format between steps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from ..members import absolute_path, relative_path
 from ..options import unknown
 from ..types import SEPARATOR, Photos, true_landmarks
 
-COLUMNS = ("id", "path", "landmark", "usage")
+COLUMNS = ("id", "path", "landmark", "usage", "tier")
 REQUIRED = ("id", "path")
+OPTIONAL = COLUMNS[3:]  # written only where a photo has one
 PART = 4096  # rows written at once
 
 
@@ -25,25 +26,27 @@ def read_photos(path: str | Path) -> Photos:
     """Read a photo table. Paths are relative to the csv's folder; a blank landmark = none.
 
     A path may be an address in a tar (`members.py`). Several true landmarks stand as "A|B".
-    The columns `landmark` and `usage` may be missing (no photo has one). Photo files are not
-    looked at. Raises DataError, naming the line, for anything else than that form.
+    The columns `landmark`, `usage` and `tier` may be missing (no photo has one). Photo files are
+    not looked at. Raises DataError, naming the line, for anything else than that form.
     """
     path = Path(path)
     ids: dict[str, None] = {}  # in the order of the lines
     paths: list[str] = []
     landmarks: list[str] = []
     usages: list[str] = []
+    tiers: list[str] = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            for line, photo_id, name, landmark, usage in _rows(csv.reader(file, strict=True), path):
+            for line, photo_id, name, *cells in _rows(csv.reader(file, strict=True), path):
                 if photo_id in ids:
                     raise DataError(
                         f"{path}, line {line}: id {photo_id!r} occurs twice; ids must be unique"
                     )
                 ids[photo_id] = None
                 paths.append(name)
-                landmarks.append(landmark)
-                usages.append(usage)
+                landmarks.append(cells[0])
+                usages.append(cells[1])
+                tiers.append(cells[2])
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -51,16 +54,16 @@ def read_photos(path: str | Path) -> Photos:
         raise DataError(
             f"{path}, about line {line}: not readable as a UTF-8 csv file ({error})"
         ) from None
-    return Photos.of_columns(list(ids), paths, landmarks, usages)
+    return Photos.of_columns(list(ids), paths, landmarks, usages, tiers)
 
 
-def _rows(reader: Any, path: Path) -> Iterator[tuple[int, str, str, str, str]]:
-    """(line, id, absolute path, landmark, usage) of every row."""
+def _rows(reader: Any, path: Path) -> Iterator[tuple[int, str, str, str, str, str]]:
+    """(line, id, absolute path, landmark, usage, tier) of every row."""
     header = [name.strip() for name in next(reader, [])]
     _check_header(header, path)
     width, id_at, path_at = len(header), header.index("id"), header.index("path")
-    landmark_at, usage_at = (
-        header.index(name) if name in header else -1 for name in ("landmark", "usage")
+    landmark_at, usage_at, tier_at = (
+        header.index(name) if name in header else -1 for name in ("landmark", *OPTIONAL)
     )
     folder = os.path.abspath(path.parent)
     for cells in reader:
@@ -81,7 +84,8 @@ def _rows(reader: Any, path: Path) -> Iterator[tuple[int, str, str, str, str]]:
         if SEPARATOR in landmark:
             landmark = _several(landmark, f"{path}, line {reader.line_num}")
         usage = sys.intern(cells[usage_at].strip()) if usage_at >= 0 else ""
-        yield reader.line_num, photo_id, absolute_path(name, folder), landmark, usage
+        tier = sys.intern(cells[tier_at].strip()) if tier_at >= 0 else ""
+        yield reader.line_num, photo_id, absolute_path(name, folder), landmark, usage, tier
 
 
 def _several(cell: str, where: str) -> str:
@@ -106,34 +110,37 @@ def _check_header(header: list[str], path: Path) -> None:
         if name not in header:
             raise DataError(
                 f"{path}, line 1: no column {name!r}; expected {', '.join(COLUMNS)} "
-                "(landmark and usage may be left out)"
+                "(landmark, usage and tier may be left out)"
             )
 
 
 def write_photos(path: str | Path, photos: Photos) -> None:
     """Write a photo table, atomically; paths relative to its folder, with forward slashes.
 
-    The column `usage` is written only when a photo has one.
+    The columns `usage` and `tier` are written only when a photo has one.
     Raises DataError when a file name is not valid Unicode: no csv could hold it.
     """
     folder = os.path.abspath(Path(path).parent)
+    usage, tier = (bool((column != "").any()) for column in (photos.usages, photos.tiers))
     columns = [photos.ids, (relative_path(name, folder) for name in photos.paths),
-               photos.landmarks, photos.usages]  # fmt: skip
-    usage = bool((photos.usages != "").any())
-    write_rows(path, zip(*columns[: 3 + usage], strict=True), usage=usage)
+               photos.landmarks, *[photos.usages] * usage, *[photos.tiers] * tier]  # fmt: skip
+    write_rows(path, zip(*columns, strict=True), usage=usage, tier=tier)
 
 
-def write_rows(path: str | Path, rows: Iterable[Sequence[str]], *, usage: bool = False) -> int:
+def write_rows(
+    path: str | Path, rows: Iterable[Sequence[str]], *, usage: bool = False, tier: bool = False
+) -> int:
     """Write a photo table row by row, atomically: memory does not grow with it.
 
-    rows: (id, path relative to the table's folder, landmark), and the usage behind them if
-    `usage`. Returns their number. Raises DataError as `write_photos` does.
+    rows: (id, path relative to the table's folder, landmark), and behind them the usage if
+    `usage`, the tier if `tier`. Returns their number. Raises DataError as `write_photos` does.
     """
+    header = [*COLUMNS[:3], *["usage"] * usage, *["tier"] * tier]
     count = 0
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerow(COLUMNS[: 3 + usage])
+        writer.writerow(header)
         rows = iter(rows)
         while part := list(islice(rows, PART)):
             text = "".join(chain.from_iterable(part))

@@ -1,0 +1,41 @@
+"""What recognition and retrieval are measured by: numbers from arrays, each with its source.
+
+Shapes: Q queries. `score` ranks predictions, highest first; only its order matters.
+"""
+
+from .bootstrap import Paired, bootstrap_interval, paired_bootstrap
+from .confidence import (
+    Bins,
+    RiskCoverage,
+    calibration_bins,
+    calibration_error,
+    calibration_error_of_draws,
+    risk_coverage,
+)
+from .open_set import answered_share, auroc, auroc_of_draws, threshold_at, wilson_interval
+from .ranking import gap, gap_authors, gap_of_draws, precision_recall
+from .retrieval import average_precision, map_at_k, recall_at_k
+
+__all__ = [
+    "Bins",
+    "Paired",
+    "RiskCoverage",
+    "answered_share",
+    "auroc",
+    "auroc_of_draws",
+    "average_precision",
+    "bootstrap_interval",
+    "calibration_bins",
+    "calibration_error",
+    "calibration_error_of_draws",
+    "gap",
+    "gap_authors",
+    "gap_of_draws",
+    "map_at_k",
+    "paired_bootstrap",
+    "precision_recall",
+    "recall_at_k",
+    "risk_coverage",
+    "threshold_at",
+    "wilson_interval",
+]

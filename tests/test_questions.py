@@ -1,0 +1,172 @@
+"""Questions asked from vectors on: columns, ranks and mAP against slow loops, in any batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from whichlandmark.errors import DataError
+from whichlandmark.evaluation import scored
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.metrics import gap, map_at_k
+from whichlandmark.questions import DEPTH, RETRIEVED, Answered, Answering, Questions
+from whichlandmark.types import Neighbours, Photos
+
+NAMES = ["abbey", "bridge", "castle", "dome"]
+TRUTHS = ["abbey", "bridge|castle", "elsewhere", "", "dome|elsewhere", "castle"]
+
+
+def column(values: list[str]) -> np.ndarray:
+    filled = np.empty(len(values), dtype=object)
+    filled[:] = values
+    return filled
+
+
+def unit(rng: np.random.Generator, count: int) -> np.ndarray:
+    rows = rng.normal(size=(count, 16)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def index() -> GalleryIndex:
+    """260 photos of four landmarks that overlap: rankings are neither right nor hopeless."""
+    rng = np.random.default_rng(0)
+    codes = np.sort(rng.integers(0, 4, 260))
+    rows = 0.5 * unit(rng, 4)[codes] + unit(rng, 260)
+    vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    ids = column([f"g{i}" for i in range(260)])
+    return GalleryIndex(column(NAMES), codes, ids, column([f"/{i}" for i in ids]), vectors,
+                        column([]), np.empty((0, 16), np.float16))  # fmt: skip
+
+
+@pytest.fixture
+def asked() -> tuple[Photos, np.ndarray]:
+    ids = [f"q{i}" for i in range(90)]
+    truth = [TRUTHS[i % len(TRUTHS)] for i in range(90)]
+    return Photos.of_columns(ids, ids, truth), unit(np.random.default_rng(1), 90)
+
+
+def answering(index: GalleryIndex, most: int = 15) -> Answering:
+    """By the nearest photo; of every third query only `most` neighbours are there (−1: none)."""
+
+    def ask(rows: np.ndarray, vectors: np.ndarray) -> Answered:
+        found = index.nearest(vectors, 15)
+        near, cosine = found.rows.copy(), found.similarity
+        near[rows % 3 == 0, most:] = -1
+        guess = index.names[index.codes[near[:, 0]]].copy()
+        guess[near[:, 0] < 0] = ""
+        confidence = np.clip(cosine[:, 0].astype(float), 0, 1)
+        decision = np.where(confidence > 0.6, "landmark", "no_landmark").astype(object)
+        return Answered(guess, cosine[:, 0].astype(float), confidence, decision,
+                        Neighbours(near, cosine))  # fmt: skip
+
+    def second(rows: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return column(["castle"] * len(rows)), rows.astype(float)
+
+    return Answering(index, ask, {"always castle": second})
+
+
+def in_parts(questions: Questions, vectors: np.ndarray, size: int) -> Questions:
+    for start in range(0, len(vectors), size):
+        rows = np.arange(start, min(start + size, len(vectors)))
+        questions.answer(rows, vectors[rows])
+    return questions
+
+
+def test_ranks_and_map_are_those_of_full_rankings(
+    index: GalleryIndex, asked: tuple[Photos, np.ndarray]
+) -> None:
+    photos, vectors = asked
+    questions = in_parts(Questions(answering(index), photos), vectors, 32)
+    rows = questions.predictions()
+    cosines = vectors @ index.vectors.astype(np.float32).T
+    order = np.argsort(-cosines, axis=1, kind="stable")
+    ranked, relevant = {}, {}
+    for i, truth in enumerate(photos.landmarks):
+        true = set(truth.split("|")) & set(NAMES)
+        hits = [index.names[index.codes[j]] in true for j in order[i]]
+        assert rows.rank[i] == (hits.index(True) + 1 if True in hits[:DEPTH] else 0)
+        assert (rows.nearest[i], rows.nearest_path[i]) == (f"g{order[i, 0]}", f"/g{order[i, 0]}")
+        assert rows.known[i] == bool(true)
+        if true:
+            ranked[f"q{i}"] = [index.ids[j] for j in order[i][:RETRIEVED]]
+            relevant[f"q{i}"] = {index.ids[j] for j, hit in zip(order[i], hits, strict=True) if hit}
+    assert questions.map_at_100() == pytest.approx(map_at_k(ranked, relevant, 100))
+    assert max(len(r) for r in relevant.values()) > 100  # min(R, 100) matters
+    scores = scored(questions)
+    assert scores.map_at_100 == questions.map_at_100()
+    assert scores.coverage == pytest.approx(60 / 75)
+    others = np.arange(90) + 0.0
+    right = np.array(["castle" in t.split("|") for t in photos.landmarks])
+    assert scores.gap_by_score == {"always castle": pytest.approx(gap(others, right, 60))}
+
+
+@pytest.mark.parametrize("size", [1, 7, 90])
+def test_parts_of_any_size_give_the_same(
+    index: GalleryIndex, asked: tuple[Photos, np.ndarray], size: int
+) -> None:
+    photos, vectors = asked
+    whole = in_parts(Questions(answering(index), photos), vectors, 30).predictions()
+    parts = in_parts(Questions(answering(index), photos), vectors, size).predictions()
+    assert parts.guess.tolist() == whole.guess.tolist()
+    assert parts.rank.tolist() == whole.rank.tolist()
+    assert parts.score == pytest.approx(whole.score, abs=1e-6)
+
+
+def test_what_was_not_asked_has_no_guess_and_counts_as_missed(
+    index: GalleryIndex, asked: tuple[Photos, np.ndarray]
+) -> None:
+    photos, vectors = asked
+    questions = Questions(answering(index), photos)
+    questions.answer(np.arange(45), vectors[:45])
+    questions.answer(np.arange(0), vectors[:0])
+    half = in_parts(Questions(answering(index), photos.take(range(45))), vectors[:45], 45)
+    rows = questions.predictions()
+    assert (rows.guess[45:] == "").all()
+    assert (rows.decision[45:] == "no_landmark").all()
+    assert questions.map_at_100() == pytest.approx(half.map_at_100() * 30 / 60)
+    assert scored(questions).top1 == pytest.approx(scored(half).top1 * 30 / 60)
+    questions.leave_out(np.arange(45, 90))
+    assert scored(questions).gap == pytest.approx(scored(half).gap)
+    assert questions.map_at_100() == pytest.approx(half.map_at_100())
+
+
+def test_missing_neighbours_are_never_right_or_shown(
+    index: GalleryIndex, asked: tuple[Photos, np.ndarray]
+) -> None:
+    """Row −1 stands for "none": it must not be read as the gallery's last photo (a dome)."""
+    photos, vectors = asked
+    photos = Photos.of_columns(photos.ids, photos.paths, ["dome"] * 90)
+    rows = in_parts(Questions(answering(index, most=0), photos), vectors, 30).predictions()
+    assert (rows.nearest[::3] == "").all()
+    assert (rows.rank[::3] == 0).all()
+    assert (rows.guess[::3] == "").all()
+    assert (rows.nearest[1::3] != "").all()
+
+
+def test_an_empty_gallery_knows_nothing(asked: tuple[Photos, np.ndarray]) -> None:
+    photos, vectors = asked
+    none = np.empty((0, 16), np.float16)
+    index = GalleryIndex(column([]), np.empty(0, np.int64), column([]), column([]), none,
+                         column([]), none)  # fmt: skip
+
+    def ask(rows: np.ndarray, vectors: np.ndarray) -> Answered:
+        n = len(rows)
+        refused = column(["no_landmark"] * n)
+        return Answered(column([""] * n), np.full(n, -1.0), np.zeros(n), refused,
+                        index.nearest(vectors, 10))  # fmt: skip
+
+    questions = in_parts(Questions(Answering(index, ask), photos), vectors, 50)
+    scores = scored(questions)
+    assert (scores.known, scores.unknown, scores.gap, scores.map_at_100) == (0, 75, 0.0, None)
+    assert (scores.gap_interval, scores.auroc_no_landmark, scores.calibration_error) == (None,) * 3
+
+
+def test_without_a_landmark_nothing_can_be_scored(
+    index: GalleryIndex, asked: tuple[Photos, np.ndarray]
+) -> None:
+    photos, vectors = asked
+    streets = Photos.of_columns(photos.ids, photos.paths, [""] * 90)
+    questions = in_parts(Questions(answering(index), streets), vectors, 90)
+    with pytest.raises(DataError, match="90 photos left to score, none of them with a landmark"):
+        scored(questions)
