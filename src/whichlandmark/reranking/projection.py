@@ -1,0 +1,188 @@
+"""Whitening: a fitted change of axes after which cosines tell landmarks apart better.
+
+*Inductive*: fitted on gallery, bank and training photos, never on queries. Fitting runs in one
+thread: the last bits of LAPACK depend on how many share the work. It works on a float64 copy:
+sample the rows of a large gallery first, some 100,000 are plenty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from ..errors import DataError, ModelError, OptionError
+from .rows import Floats, Rows, unit_rows
+
+Wide = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """y = unit(axes · (x − mean)): mean (D,) and axes (d, D), float32."""
+
+    mean: Floats
+    axes: Floats
+
+    def __call__(self, vectors: NDArray[Any]) -> Floats:
+        """(N, D) → (N, d) unit rows; zeros stay zeros, and a row at the mean becomes zeros."""
+        rows = np.asarray(vectors, dtype=np.float32)
+        turned = (rows - self.mean) @ self.axes.T
+        return unit_rows(np.where(rows.any(axis=1, keepdims=True), turned, 0))
+
+    def to_arrays(self) -> dict[str, Floats]:
+        """`mean` and `axes`, for a safetensors file."""
+        return {"mean": self.mean, "axes": self.axes}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Projection:
+        """Raises ModelError when the arrays are not a projection's."""
+        mean, axes = arrays.get("mean"), arrays.get("axes")
+        if mean is None or axes is None:
+            raise ModelError(f"a projection with {sorted(arrays)}; expected ['axes', 'mean']")
+        if mean.ndim != 1 or axes.ndim != 2 or axes.shape[1] != len(mean):
+            raise ModelError(
+                f"a projection of mean {mean.shape} and axes {axes.shape}; expected (D,) and (d, D)"
+            )
+        if not (np.isfinite(mean).all() and np.isfinite(axes).all()):
+            raise ModelError("a projection with entries that are no numbers; fit it again")
+        return cls(mean.astype(np.float32), axes.astype(np.float32))
+
+
+def pca_whitening(vectors: NDArray[Any], *, dim: int, shrinkage: float = 0.0) -> Projection:
+    """Principal axes divided by their spread: (N, D) → at most `dim` axes. *Inductive.*
+
+    Jégou & Chum, "Negative evidences and co-occurences in image retrieval", ECCV 2012:
+    Λ^(−½)Vᵀ(x − m). shrinkage: this share of the mean variance of an axis is added to every
+    axis' before dividing, or the thin axes of few photos, mostly noise, are blown up. Axes
+    along which nothing varies are left out. Raises DataError when nothing varies at all.
+    """
+    _check(dim, shrinkage)
+    with threadpool_limits(1):
+        rows, mean = _centred(vectors)
+        values, axes = _principal(rows.T @ rows / max(1, len(rows)), dim)
+        if not len(axes):
+            raise DataError(f"whitening of {len(rows)} vectors that do not differ; give more")
+        ridge = shrinkage * (rows**2).sum() / rows.size
+    return _projection(mean, axes / np.sqrt(values + ridge)[:, None])
+
+
+def learned_whitening(
+    vectors: NDArray[Any], pairs: Rows, *, dim: int, shrinkage: float = 0.0
+) -> Projection:
+    """Whiten what differs between photos of one landmark, then principal axes. *Inductive.*
+
+    Mikolajczyk & Matas, "Improving descriptors for fast tree matching by optimal linear
+    projection", ICCV 2007; Radenović, Tolias, Chum, TPAMI 2019 (L_w). C_S = mean of
+    (x_i − x_j)(x_i − x_j)ᵀ over matching pairs = LLᵀ; the axes are those of the covariance of
+    L⁻¹(x − m), widest first, `dim` at most. vectors (N, D); pairs (P, 2) rows of the same
+    landmark. shrinkage: see `_shrunk`; a C_S of fewer pairs than dimensions needs it. Raises
+    DataError when no pair differs.
+    """
+    _check(dim, shrinkage)
+    with threadpool_limits(1):
+        rows, mean = _centred(vectors)
+        gaps = rows[pairs[:, 0]] - rows[pairs[:, 1]]
+        within = gaps.T @ gaps / max(1, len(gaps))
+        total = rows.T @ rows / max(1, len(rows))
+        return _projection(mean, _discriminant(within, total, dim, shrinkage))
+
+
+def discriminant_whitening(
+    vectors: NDArray[Any], codes: Rows, *, dim: int, shrinkage: float = 0.1
+) -> Projection:
+    """Axes along which landmarks lie apart and their photos together: LDA. *Inductive.*
+
+    Fisher, "The use of multiple measurements in taxonomic problems", 1936; shrunk within-class
+    scatter: Friedman, "Regularized discriminant analysis", JASA 1989, so that a few photos of
+    each landmark are enough. vectors (N, D), codes (N,); a code below 0 is a photo of no
+    landmark, a class of its own. At most `dim` axes, and one fewer than classes. Raises
+    DataError when no landmark has two differing photos, or there is but one class.
+    """
+    _check(dim, shrinkage)
+    alone = codes < 0
+    own = np.where(alone, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
+    _, places, sizes = np.unique(own, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise DataError(f"{len(sizes)} landmarks given to tell apart; expected 2 or more")
+    with threadpool_limits(1):
+        rows, mean = _centred(vectors)
+        sums = np.zeros((len(sizes), rows.shape[1]))
+        np.add.at(sums, places, rows)
+        centres = sums / sizes[:, None]
+        spread = rows - centres[places]
+        within = spread.T @ spread / max(1, len(rows) - len(sizes))
+        between = (centres * sizes[:, None]).T @ centres / len(rows)
+        return _projection(mean, _discriminant(within, between, dim, shrinkage))
+
+
+def same_landmark_pairs(codes: Rows, *, most: int, seed: int) -> Rows:
+    """(P, 2) rows i < j of equal code, for `learned_whitening`: all, or `most` drawn of them.
+
+    Codes below 0 pair with nobody. Every landmark of two photos gives one pair before any
+    gives more than its share, so that large landmarks do not rule.
+    """
+    rng = np.random.default_rng(seed)
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    turns = [np.empty(0, dtype=np.int64)]
+    for code in np.unique(codes[codes >= 0]):
+        rows = np.flatnonzero(codes == code)
+        i, j = np.triu_indices(len(rows), k=1)
+        order = rng.permutation(len(i))
+        pairs.append(np.stack([rows[i], rows[j]], axis=1)[order])
+        turns.append(np.arange(len(i), dtype=np.int64))
+    drawn = np.argsort(np.concatenate(turns), kind="stable")[:most]
+    return np.concatenate(pairs)[drawn]
+
+
+def _discriminant(within: Wide, wide: Wide, dim: int, shrinkage: float) -> Wide:
+    """Rows that whiten `within` and are principal for `wide` after that: (d, D)."""
+    inverse = np.linalg.inv(np.linalg.cholesky(_shrunk(within, shrinkage)))
+    _, axes = _principal(inverse @ wide @ inverse.T, dim)
+    if not len(axes):
+        raise DataError("whitening of vectors that do not differ between landmarks; give more")
+    return np.asarray(axes @ inverse)
+
+
+def _shrunk(within: Wide, shrinkage: float) -> Wide:
+    """(1 − shrinkage)·S + (shrinkage + 1e-6)·tr(S)/D·I: never singular."""
+    share = np.trace(within) / len(within)
+    if not share > 0:
+        raise DataError(
+            "no two differing photos of one landmark to learn whitening from; "
+            "give landmarks of several photos, or use PCA whitening"
+        )
+    return np.asarray((1 - shrinkage) * within + (shrinkage + 1e-6) * share * np.eye(len(within)))
+
+
+def _principal(covariance: Wide, dim: int) -> tuple[Wide, Wide]:
+    """Largest eigenvalues (d,), axes (d, D): d = dim, or fewer where nothing varies."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    values, axes = values[::-1][:dim], vectors.T[::-1][:dim]
+    some = values > 1e-10 * max(np.trace(covariance), 1e-12)
+    return values[some], axes[some]
+
+
+def _centred(vectors: NDArray[Any]) -> tuple[Wide, Wide]:
+    """Rows (N, D) without their mean (D,)."""
+    rows = np.asarray(vectors, dtype=np.float64)
+    mean = rows.sum(axis=0) / max(1, len(rows))
+    return rows - mean, mean
+
+
+def _projection(mean: Wide, axes: Wide) -> Projection:
+    """An axis and its negative are equally right: the largest entry is made positive."""
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    signed = np.ascontiguousarray(axes * np.sign(largest), dtype=np.float32)
+    return Projection(mean.astype(np.float32), signed)
+
+
+def _check(dim: int, shrinkage: float) -> None:
+    if dim < 1:
+        raise OptionError(f"dim {dim} given; expected 1 or more")
+    if not 0 <= shrinkage <= 1:
+        raise OptionError(f"shrinkage {shrinkage} given; expected 0 to 1")
