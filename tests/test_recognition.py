@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from conftest import photos_of, picture
-from whichlandmark import self_calibration
+from whichlandmark import self_questions
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.embedding import fill_gallery, merged
 from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
+from whichlandmark.fitting import learn
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.recognition import Recognizer, build, read_settings
-from whichlandmark.scoring import Rules
+from whichlandmark.recognition import Recognizer, build
+from whichlandmark.rules import Rules
+from whichlandmark.self_questions import KNOWN, UNKNOWN
+from whichlandmark.settings import read_settings
 
 
 @pytest.fixture
@@ -64,11 +67,11 @@ def test_opened_again_it_answers_the_same(
 
 
 def test_rules_can_be_changed_without_embedding(recognizer: Recognizer) -> None:
-    other = recognizer.with_rules(Rules(score="cosine"))
+    other = recognizer.with_rules(Rules().with_score("cosine"))
     assert other(picture(1, 70)).score == pytest.approx(
         other(picture(1, 70)).matches[0].similarity, abs=1e-6
     )
-    assert other.calibration != recognizer.calibration
+    assert other.fitted.calibration != recognizer.fitted.calibration
 
 
 def test_another_embedder_is_refused(recognizer: Recognizer) -> None:
@@ -81,10 +84,10 @@ def test_damaged_settings(recognizer: Recognizer, tmp_path: Path) -> None:
     path = tmp_path / "r.wl" / "recognizer.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "rules": {"scor": "cosine"}}))
-    with pytest.raises(OptionError, match="did you mean 'score'"):
+    with pytest.raises(GalleryError, match="did you mean 'score'"):
         read_settings(tmp_path / "r.wl")
     path.write_text("{}")
-    with pytest.raises(GalleryError, match=r"damaged recognizer\.json"):
+    with pytest.raises(GalleryError, match=r"recognizer\.json: damaged"):
         read_settings(tmp_path / "r.wl")
     path.write_text("not json")
     with pytest.raises(DataError, match="not readable as JSON"):
@@ -134,21 +137,26 @@ def test_photos_without_a_landmark_belong_to_the_bank(colour_world: Path) -> Non
         merged(photos, photos)
 
 
-def test_self_calibration_never_lets_a_photo_answer_itself(recognizer: Recognizer) -> None:
-    """Twins under two names: were a photo its own neighbour, every answer would be right."""
-    index = recognizer.index
-    rng = np.random.default_rng(0)
-    rng.shuffle(index.codes)  # labels that mean nothing
-    _, right = self_calibration._landmark_questions(index, Rules(score="cosine"), rng)
+def test_no_photo_answers_itself(recognizer: Recognizer) -> None:
+    """Labels that mean nothing: were a photo its own neighbour, every answer would be right."""
+    np.random.default_rng(0).shuffle(recognizer.index.codes)
+    blocks = self_questions.ask(recognizer.index, Rules().with_score("cosine"))
+    known = [b for b in blocks if b.kind == KNOWN]
+    right = np.concatenate([b.found.codes[:, 0] == b.truth for b in known])
+    assert len(right) == 24
     assert right.mean() < 0.6
-    _, unknown = self_calibration._landmark_questions(
-        index, Rules(score="cosine"), rng, hide_landmark=True
-    )
-    assert not unknown.any()
+    assert all((b.truth == -1).all() for b in blocks if b.kind != KNOWN)
+    for block in (b for b in blocks if b.kind == UNKNOWN):
+        seen = block.found.codes
+        assert not (seen == block.groups[:, None])[seen >= 0].any()
+    _, outcome = learn(recognizer.index, Rules().with_score("cosine"))
+    assert outcome.top1() == pytest.approx(right.mean())
 
 
 def test_the_share_of_known_questions_moves_the_confidence(recognizer: Recognizer) -> None:
     image = picture(777, 1)
-    rare = recognizer.with_rules(Rules(known_share=0.02))(image).confidence
-    common = recognizer.with_rules(Rules(known_share=0.9))(image).confidence
+    rare = recognizer.with_rules(Rules(known_share=0.02, score="cosine"))(image).confidence
+    common = recognizer.with_rules(Rules(known_share=0.9, unknown_share=0.05, score="cosine"))(
+        image
+    ).confidence
     assert rare < common

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .recognition import Recognizer as Recognizer
     from .recognition import build as build
     from .recognition import load as load
-    from .scoring import Rules as Rules
+    from .rules import Rules as Rules
     from .train_config import TrainConfig as TrainConfig
     from .training import train as train
     from .types import Photos as Photos
@@ -40,7 +40,7 @@ _HOMES = {
     "Photos": "types",
     "Prediction": "types",
     "Recognizer": "recognition",
-    "Rules": "scoring",
+    "Rules": "rules",
     "Scores": "evaluation",
     "TrainConfig": "train_config",
     "WhichLandmarkError": "errors",

@@ -9,17 +9,19 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError, OptionError, WhichLandmarkError
+from .words import answer_in_words
 
 if TYPE_CHECKING:
     import typer
 
-    from .scoring import Rules
+    from .rules import Rules
+    from .tuning import Tuned
     from .types import Prediction
 
 PARTLY_FAILED = 3
@@ -67,19 +69,44 @@ def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
             say(f"  {name:<32} {_shown(value)}")
 
 
-def prediction(path: Path, answer: Prediction, as_json: bool) -> None:
-    """One answer: a JSON line, or a sentence and the nearest photos."""
+def prediction(
+    path: Path, answer: Prediction, as_json: bool, titles: Mapping[str, str] | None = None
+) -> None:
+    """One answer: a JSON line, or a sentence and the nearest photos.
+
+    titles: how landmarks are called, where that is not their label.
+    """
     if as_json:
         say(json.dumps({"photo": str(path), **dataclasses.asdict(answer)}, ensure_ascii=False))
         return
-    words = {
-        "landmark": f"{answer.guess}",
-        "uncertain": f"not sure: perhaps {answer.guess}",
-        "no_landmark": "no landmark that I know",
-    }
-    say(f"{path}: {words[answer.decision]} (confidence {answer.confidence:.2f})")
+    say(f"{path}: {answer_in_words(answer, titles)} (confidence {answer.confidence:.2f})")
+    for seen in answer.landmarks:
+        if seen.box or seen is not answer.landmarks[0]:
+            place = " ".join(f"{side:.2f}" for side in seen.box) if seen.box else ""
+            name = (titles or {}).get(seen.landmark, seen.landmark)
+            say(f"    in the photo: {name} ({seen.confidence:.2f}) at {place}")
     for match in answer.matches[:3]:
-        say(f"    {match.similarity:.3f}  {match.landmark}  {match.photo_id}")
+        inliers = "" if match.inliers is None else f"  {match.inliers} inliers"
+        say(f"    {match.similarity:.3f}  {match.landmark}  {match.photo_id}{inliers}")
+
+
+def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
+    """The table that rules were chosen from, and what they promise."""
+    rows = [
+        {"rules": row.name, "gap": row.gap, "top1": row.top1, "answered_at_1_percent": row.answered}
+        for row in found.rows
+    ]
+    if as_json:
+        chosen = dataclasses.asdict(found.chosen.rules)
+        say(json.dumps({"table": rows, "chosen": chosen, "promises": found.promises}))
+        return
+    say(f"{folder!s:<52} {'GAP':>6} {'top-1':>6} {'at 1 %':>6}")
+    for row in found.rows:
+        say(f"  {row.name:<50} {row.gap:6.3f} {row.top1:6.3f} {row.answered:6.3f}")
+    say(f"by questions of the gallery to itself, held out; {found.photos} training photos")
+    say(f"chosen: {found.chosen.name}")
+    for promise in found.promises:
+        say(promise)
 
 
 def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False) -> None:
@@ -126,13 +153,18 @@ def three_numbers(text: str | None, option: str) -> list[float] | None:
     """ "0.5" or "0.485,0.456,0.406" → three numbers. Raises OptionError for anything else."""
     if text is None:
         return None
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 3):
+    given = numbers(text, option)
+    if len(given) not in (1, 3):
         raise OptionError(f"{option} {text!r} given; expected one number, or three with commas")
-    return numbers * 3 if len(numbers) == 1 else numbers
+    return given * 3 if len(given) == 1 else given
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """ "0.71,1" → its numbers. Raises OptionError for anything else."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(f"{option} {text!r} given; expected numbers with commas") from None
 
 
 def rules_given(
@@ -141,19 +173,16 @@ def rules_given(
     """Rules from a JSON file and --score; None when neither is given (then the stored ones)."""
     if path is None and score is None:
         return None
-    from dataclasses import replace
-
     from .files import read_json
     from .options import from_json
-    from .recognition import read_settings
-    from .scoring import Rules
+    from .rules import Rules
+    from .settings import read_settings
 
     if path is not None:
         rules = from_json(Rules, read_json(path))
     else:
         rules = read_settings(recognizer)[0] if recognizer else Rules()
-    named = from_json(Rules, {"score": score}).score if score else rules.score
-    return replace(rules, score=named)
+    return rules.with_score(from_json(Rules, {"score": score}).score) if score else rules
 
 
 def exit_with(app: typer.Typer) -> None:

@@ -21,7 +21,7 @@ from .indexing import index_photos
 from .predictions import write_predictions, write_submission
 from .recognition import Recognizer, build, load
 from .report import ReportOptions, write_report
-from .scoring import Rules
+from .rules import Rules
 from .types import Photos
 
 # Small enough for two cores and a few minutes; docs/training.md has the settings for real photos.

@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .data.likeness import fingerprint, pack
 from .errors import ImageError, OptionError
 from .gallery.store import Gallery, GalleryRow
+from .geometry import SIDE, local_features
 from .images import content_hash, read_bytes, read_image
 from .members import stamp
+from .thumbnails import jpeg
 from .types import Embedder, Image, Photos, Vectors
 
 BATCH = 64  # photos decoded ahead: bounds memory to two batches of pixels
@@ -31,25 +35,42 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """One batch: rows into the table (n,), vectors (n, D), content hashes; what failed."""
+    """One batch: rows into the table (n,), vectors (n, D), content hashes, what `each` made of
+    the photos; what failed.
+    """
 
     rows: NDArray[np.int64]
     vectors: Vectors
     hashes: list[str]
+    made: list[Any]
     failures: list[Failure]
 
 
+@dataclass(frozen=True)
+class Each:
+    """Something to make of each photo while it is in memory, in the decoding threads.
+
+    short_side: pixels of the short side that it needs.
+    """
+
+    make: Callable[[Image], Any]
+    short_side: int
+
+
+NOTHING = Each(lambda image: None, 0)
+
+
 def embed(
-    embedder: Embedder, photos: Photos, *, progress: Progress | None = None
+    embedder: Embedder, photos: Photos, *, each: Each = NOTHING, progress: Progress | None = None
 ) -> Iterator[Embedded]:
     """Embed a table batch by batch, in table order; the next batch is decoded meanwhile."""
     starts = range(0, len(photos), BATCH)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
 
-        def submit(start: int) -> list[Future[tuple[Image, str]]]:
+        def submit(start: int) -> list[Future[tuple[Image, str, Any]]]:
             stop = min(start + BATCH, len(photos))
             return [
-                pool.submit(_read, Path(path), embedder.short_side)
+                pool.submit(_read, Path(path), embedder.short_side, each)
                 for path in photos.paths[start:stop]
             ]
 
@@ -62,36 +83,61 @@ def embed(
                 progress(start + len(current), len(photos))
 
 
-def _read(path: Path, short_side: int) -> tuple[Image, str]:
+def _read(path: Path, short_side: int, each: Each) -> tuple[Image, str, Any]:
     data = read_bytes(path)
-    return read_image(data, short_side=short_side, name=str(path)), content_hash(data)
+    image = read_image(data, short_side=max(short_side, each.short_side), name=str(path))
+    return image, content_hash(data), each.make(image)
 
 
 def _embed_batch(
-    embedder: Embedder, photos: Photos, start: int, reads: list[Future[tuple[Image, str]]]
+    embedder: Embedder, photos: Photos, start: int, reads: list[Future[tuple[Image, str, Any]]]
 ) -> Embedded:
-    rows, images, hashes, failures = [], [], [], []
+    rows, images, hashes, made, failures = [], [], [], [], []
     for row, read in enumerate(reads, start):
         try:
-            image, digest = read.result()
+            image, digest, extra = read.result()
         except ImageError as error:
             failures.append(Failure(photos.ids[row], str(error)))
             continue
         rows.append(row)
         images.append(image)
         hashes.append(digest)
+        made.append(extra)
     vectors = embedder(images) if images else np.empty((0, embedder.dim), dtype=np.float32)
-    return Embedded(np.array(rows, dtype=np.int64), vectors, hashes, failures)
+    return Embedded(np.array(rows, dtype=np.int64), vectors, hashes, made, failures)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a gallery keeps of a photo beside its vector, each packed; b"" = not kept."""
+
+    keypoints: bytes
+    look: bytes
+    thumbnail: bytes
+
+
+def keep(image: Image) -> Kept:
+    """(H, W, 3) uint8 → local features, fingerprint and thumbnail."""
+    return Kept(local_features(image), pack(fingerprint(image)), jpeg(image))
+
+
+KEEP = Each(keep, SIDE)
 
 
 def fill_gallery(
-    embedder: Embedder, photos: Photos, gallery: Gallery, *, progress: Progress | None = None
+    embedder: Embedder,
+    photos: Photos,
+    gallery: Gallery,
+    *,
+    features: bool = True,
+    progress: Progress | None = None,
 ) -> list[Failure]:
     """Put every photo that is not there yet into the gallery; returns what failed.
 
     A photo is there when its id, path, file size and file time are unchanged: an
     interrupted run goes on where it stopped. A changed landmark is relabelled without
-    embedding again. Each batch is one transaction.
+    embedding again. Each batch is one transaction. features: keep local features, fingerprints
+    and thumbnails too, some 50 KB a photo; without them nothing is compared by geometry.
     Raises GalleryError when the gallery was made by another embedder.
     """
     gallery.require(embedder.id)
@@ -108,18 +154,19 @@ def fill_gallery(
         gallery.relabel(renamed)
     failures = []
     part = photos.take(todo)
-    for batch in embed(embedder, part, progress=progress):
-        gallery.put(
-            [
-                GalleryRow(
-                    part.ids[row], part.paths[row], part.landmarks[row], digest,
-                    stamps[todo[row]], vector,
-                )
-                for row, digest, vector in zip(batch.rows, batch.hashes, batch.vectors, strict=True)
-            ]
-        )  # fmt: skip
+    each = KEEP if features else NOTHING
+    for batch in embed(embedder, part, each=each, progress=progress):
+        gallery.put([_row(part, batch, i, stamps[todo[row]]) for i, row in enumerate(batch.rows)])
         failures += batch.failures
     return failures
+
+
+def _row(photos: Photos, batch: Embedded, i: int, seen: str) -> GalleryRow:
+    row, kept = batch.rows[i], batch.made[i] or Kept(b"", b"", b"")
+    return GalleryRow(
+        photos.ids[row], photos.paths[row], photos.landmarks[row], batch.hashes[i], seen,
+        batch.vectors[i], keypoints=kept.keypoints, look=kept.look, thumbnail=kept.thumbnail,
+    )  # fmt: skip
 
 
 def merged(photos: Photos, distractors: Photos | None) -> Photos:

@@ -7,13 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .deciding import Fitted
 from .embedding import Failure, Progress, fill_gallery, merged
 from .errors import GalleryError, ImageError
 from .gallery.store import Gallery
 from .images import read_image
 from .loading import load_embedder
-from .recognition import Recognizer, read_settings, require_photos
-from .scoring import Rules
+from .recognition import Recognizer, require_photos
+from .rules import Rules
+from .settings import read_settings
 from .types import Embedder, Image, Photos
 
 
@@ -39,10 +41,13 @@ def index_photos(
 
     source: an embedder folder, "timm:NAME", or "sift" (its vocabulary is fitted on these
       photos, unless the folder holds one already).
+    rules: None = those of an earlier run into the folder. Where they compare nothing by geometry
+      (verify 0), no local features are kept.
     Raises GalleryError, before anything is written, when the folder was made by another
     embedder; DataError when no photo could be read.
     """
     table = merged(photos, distractors)
+    chosen = rules or _stored(folder)
     if source == "sift":
         embedder = _sift(table, folder, progress("fitting"))
     else:
@@ -50,9 +55,11 @@ def index_photos(
     path = folder / "gallery.sqlite"
     with Gallery.open(path) if path.exists() else _new(embedder, folder) as gallery:
         gallery.require(embedder.id)
-        failures = fill_gallery(embedder, table, gallery, progress=progress("indexing"))
+        failures = fill_gallery(
+            embedder, table, gallery, features=chosen.verify > 0, progress=progress("indexing")
+        )
         require_photos(gallery, failures)
-        recognizer = Recognizer(embedder, gallery, rules or read_settings(folder)[0])
+        recognizer = Recognizer(embedder, gallery, chosen, _still_fits(folder, chosen, gallery))
         recognizer.save_settings(folder)
         index = recognizer.index
         counts: dict[str, int | str] = {
@@ -62,6 +69,23 @@ def index_photos(
             "embedder": embedder.id, "score": recognizer.rules.score,
         }  # fmt: skip
     return Indexed(counts, failures)
+
+
+def _stored(folder: Path) -> Rules:
+    """The rules of an earlier run; the defaults when there are none, or none that can be read."""
+    try:
+        return read_settings(folder)[0]
+    except GalleryError:
+        return Rules()
+
+
+def _still_fits(folder: Path, rules: Rules, gallery: Gallery) -> Fitted | None:
+    """What was fitted before (by `tune`, say), when neither photos nor rules have changed since."""
+    with suppress(GalleryError):
+        stored, fitted, generation = read_settings(folder)
+        if stored == rules and generation == gallery.generation:
+            return fitted
+    return None
 
 
 def _new(embedder: Embedder, folder: Path) -> Gallery:

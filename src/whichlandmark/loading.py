@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import DataError, ModelError, OptionError
 from .files import read_json
-from .preprocessing import Preprocessing
+from .preprocessing import Preprocessing, Views
 from .types import Embedder
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class PretrainedOptions:
     fit: Literal["keep", "squash"] = "keep"  # hold the aspect ratio, or make squares
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    scales: tuple[float, ...] = (1.0,)  # each photo is looked at in these sizes (1 = `size`)
+    flip: bool = False  # and mirrored
     gem_p: float = 1.0  # average pooling: what an ImageNet classifier was trained on
 
 
@@ -82,7 +84,8 @@ def pretrained(source: str, options: PretrainedOptions, *, device: str = "auto")
         mean=options.mean or tuple(made_for["mean"]),
         std=options.std or tuple(made_for["std"]),
     )
-    return NetEmbedder(net, preprocessing, device=device)
+    views = Views(scales=options.scales, flip=options.flip)
+    return NetEmbedder(net, preprocessing, device=device, views=views)
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:

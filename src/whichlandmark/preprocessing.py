@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -73,3 +73,26 @@ class Preprocessing:
         shift = np.asarray(self.mean, dtype=np.float32) / std
         scaled = image.astype(np.float32) * (1 / (255 * std)) - shift
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """How often a network looks at one photo: at each of these sizes, mirrored or not.
+
+    scales: of the preprocessing's size. The unit rows of all views are added: Noh et al., "DELF",
+    ICCV 2017, take seven scales; Cao et al., "DELG", ECCV 2020, three for the global descriptor.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.scales) <= 9 or not all(0.1 <= scale <= 4 for scale in self.scales):
+            raise OptionError(f"scales {self.scales} given; expected 1 to 9 numbers of 0.1 to 4")
+
+    def of(self, preprocessing: Preprocessing) -> list[Preprocessing]:
+        """The preprocessing of each size."""
+        return [
+            replace(preprocessing, size=max(16, round(preprocessing.size * scale)))
+            for scale in self.scales
+        ]

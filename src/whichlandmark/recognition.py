@@ -1,38 +1,39 @@
-"""Photo → Prediction: an embedder, a gallery, rules and a calibration; one folder on disk.
+"""Photo → Prediction: an embedder, a gallery, rules and what was fitted; one folder on disk.
 
-Folder: `gallery.sqlite`, `embedder/`, `recognizer.json` (rules and calibration).
+Folder: `gallery.sqlite`, `embedder/`, `recognizer.json` and `whitening.safetensors`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from . import self_calibration
-from .calibration import Calibration
+from . import fitting
+from .deciding import Answers, Decider, Fitted, Look
 from .embedding import Failure, fill_gallery, merged
-from .errors import DataError, GalleryError, OptionError
-from .files import read_json, write_json
+from .errors import DataError, OptionError
 from .gallery.index import GalleryIndex
 from .gallery.store import Gallery
+from .geography import Places
+from .geometry import SIDE, Geometry, query_keypoints
 from .images import read_image
 from .loading import load_embedder
-from .options import from_json, to_json
-from .scoring import Answers, Rules, Scorer
-from .types import Decision, Embedder, Image, Match, Photos, Prediction, Vectors
-
-FORMAT = 1
+from .rules import Rules
+from .seen import seen_landmarks
+from .settings import read_settings, write_settings
+from .types import Embedder, Image, Match, Photos, Prediction, Vectors
+from .whitening import Labelled
 
 
 class Recognizer:
     """Which landmark is in this photo, or none?
 
     Call it with a path, a file's bytes or an (H, W, 3) uint8 RGB array; `predict` takes
-    vectors that are embedded already. `calibration` None = fitted on the gallery now.
+    vectors that are embedded already. `fitted` None = fitted on the gallery now, with the help
+    of `extra` training photos when they are given.
     """
 
     def __init__(
@@ -40,43 +41,96 @@ class Recognizer:
         embedder: Embedder,
         gallery: Gallery,
         rules: Rules | None = None,
-        calibration: Calibration | None = None,
+        fitted: Fitted | None = None,
+        *,
+        extra: Labelled | None = None,
     ) -> None:
         gallery.require(embedder.id)
         self.embedder = embedder
         self.gallery = gallery
         self.rules = rules or Rules()
-        self.table = gallery.table()
-        self.index = GalleryIndex.of(self.table)
-        self.scorer = Scorer(self.index, self.rules)
-        self.calibration = calibration or self_calibration.calibrate(self.index, self.rules)
+        table = gallery.table()
+        self.index = GalleryIndex.of(table)
+        # The vectors of the index are enough: two copies of millions fill a machine.
+        self.table = replace(table, vectors=table.vectors[:0])
+        self.geometry = Geometry(gallery)
+        self.fitted = fitted or fitting.fit(self.index, self.rules, extra, geometry=self.geometry)
+        self.decider = Decider(self.index, self.rules, self.fitted, self.geometry)
+        self.places = Places.of(self.index, gallery.landmarks())
 
     def with_rules(self, rules: Rules) -> Recognizer:
-        """The same gallery under other rules, calibrated anew."""
+        """The same gallery under other rules, fitted anew."""
         return Recognizer(self.embedder, self.gallery, rules)
 
-    def __call__(self, photo: str | Path | bytes | Image) -> Prediction:
-        """Answer one photo. Raises ImageError when it cannot be decoded."""
-        image = photo if isinstance(photo, np.ndarray) else self._decode(photo)
-        return self.predict(self.embedder([image]))[0]
+    def __call__(self, photo: str | Path | bytes | Image, *, evidence: bool = False) -> Prediction:
+        """Answer one photo. Raises ImageError when it cannot be decoded.
 
-    def predict(self, vectors: Vectors, *, matches: int = 5) -> list[Prediction]:
-        """(Q, D) unit rows → one Prediction each, with that many nearest photos."""
-        answers = self.scorer(vectors, depth=matches)
-        confidences = self.confidence(answers)
+        evidence: compare by geometry even where the answer is sure without: it tells where in
+          the photo the landmark stands, and which others do. The score stays what it was.
+        """
+        image = self.decode(photo)
+        place = self.places.of_photo(photo) if self.rules.location_km else None
+        return self.predict(
+            self.embedder([image]), images=[image], places=[place], evidence=evidence
+        )[0]
+
+    def decode(self, photo: str | Path | bytes | Image) -> Image:
+        """The pixels that a photo is embedded and compared from."""
+        if isinstance(photo, np.ndarray):
+            return photo
+        return read_image(photo, short_side=self.short_side)
+
+    @property
+    def short_side(self) -> int:
+        """Pixels of the short side that a photo is decoded at, or more."""
+        return max(self.embedder.short_side, SIDE if self.rules.verify else 0)
+
+    @property
+    def indexed_short_side(self) -> int:
+        """The same of the gallery's photos when their local features were made."""
+        return max(self.embedder.short_side, SIDE)
+
+    def predict(
+        self,
+        vectors: Vectors,
+        *,
+        images: Sequence[Image] | None = None,
+        places: Sequence[tuple[float, float] | None] | None = None,
+        matches: int = 5,
+        evidence: bool = False,
+    ) -> list[Prediction]:
+        """(Q, D) unit rows → one Prediction each, with that many nearest photos.
+
+        images: of the queries; without them nothing is compared by geometry. places: latitude
+          and longitude where each was taken; used only when the rules have `location_km`.
+        """
+        answers = self.answer(vectors, images=images, places=places, evidence=evidence)
+        shapes = None if images is None else [image.shape[:2] for image in images]
         return [
-            self._prediction(answers, row, float(confidences[row])) for row in range(len(vectors))
+            self._prediction(answers, row, matches, shapes[row] if shapes else None)
+            for row in range(len(vectors))
         ]
 
-    def confidence(self, answers: Answers) -> NDArray[np.float64]:
-        """Probability that each guess is right: (Q,), 0 where there is no guess."""
-        return np.where(answers.codes < 0, 0.0, self.calibration.confidence(answers.scores))
+    def answer(
+        self,
+        vectors: Vectors,
+        *,
+        images: Sequence[Image] | None = None,
+        places: Sequence[tuple[float, float] | None] | None = None,
+        evidence: bool = False,
+    ) -> Answers:
+        """`predict` as columns, before anything is put into words."""
+        look: Look | None = None
+        if images is not None:
+            look = lambda row: query_keypoints(images[row])  # noqa: E731
+        prior = None
+        if places is not None and self.rules.location_km:
+            prior = self.places.prior(places, self.rules.location_km)
+        return self.decider(vectors, look=look, prior=prior, evidence=evidence)
 
-    def decide(self, confidence: float) -> Decision:
-        """What is said at this confidence."""
-        if confidence >= self.rules.answer_above:
-            return "landmark"
-        return "uncertain" if confidence >= self.rules.doubt_above else "no_landmark"
+    def titles(self) -> dict[str, str]:
+        """How landmarks are called, of those that have a title beside their label."""
+        return {n: r.title for n, r in self.gallery.landmarks().items() if r.title}
 
     def save(self, folder: str | Path) -> None:
         """Write everything into one folder. Raises OptionError when it holds a gallery already."""
@@ -88,35 +142,40 @@ class Recognizer:
         self.save_settings(folder)
 
     def save_settings(self, folder: Path) -> None:
-        """Write the rules and the calibration only."""
-        calibration = dataclasses.asdict(self.calibration)
-        write_json(
-            folder / "recognizer.json",
-            {
-                "format": FORMAT, "rules": to_json(self.rules), "calibration": calibration,
-                "generation": self.gallery.generation,
-            },
-        )  # fmt: skip
+        """Write the rules and what was fitted only."""
+        write_settings(folder, self.rules, self.fitted, self.gallery.generation)
 
-    def _decode(self, photo: str | Path | bytes) -> Image:
-        return read_image(photo, short_side=self.embedder.short_side)
-
-    def _prediction(self, answers: Answers, row: int, confidence: float) -> Prediction:
-        found = answers.neighbours
-        matches = tuple(
-            Match(self.index.ids[i], self.index.names[self.index.codes[i]], float(similarity))
-            for i, similarity in zip(found.rows[row], found.similarity[row], strict=True)
-        )
-        code = answers.codes[row]
+    def _prediction(
+        self, answers: Answers, row: int, matches: int, shape: tuple[int, ...] | None
+    ) -> Prediction:
+        code, second = answers.codes[row], answers.second_codes[row]
         guess = self.index.names[code] if code >= 0 else None
-        decision = self.decide(confidence)
+        confidence, score = float(answers.confidence[row]), float(answers.scores[row])
+        decision = self.decider.decide(confidence, score)
         return Prediction(
             landmark=guess if decision == "landmark" else None,
             decision=decision,
             confidence=confidence,
-            score=float(answers.scores[row]),
+            score=score,
             guess=guess,
-            matches=matches,
+            matches=self._matches(answers, row, matches),
+            second=self.index.names[second] if second >= 0 else None,
+            landmarks=seen_landmarks(self.decider, answers, row, shape)
+            if decision == "landmark" else (),
+        )  # fmt: skip
+
+    def _matches(self, answers: Answers, row: int, most: int) -> tuple[Match, ...]:
+        found = answers.found.neighbours
+        places = np.flatnonzero(found.rows[row] >= 0)[:most]
+        inliers = answers.inliers[row]
+        return tuple(
+            Match(
+                self.index.ids[found.rows[row, i]],
+                self.index.names[answers.found.codes[row, i]],
+                float(found.similarity[row, i]),
+                int(inliers[i]) if inliers[i] >= 0 else None,
+            )
+            for i in places
         )
 
 
@@ -132,7 +191,8 @@ def build(
     Raises DataError naming the first reasons when not one photo could be read.
     """
     gallery = Gallery.create(None, embedder.id, embedder.dim)
-    failures = fill_gallery(embedder, merged(photos, distractors), gallery)
+    features = (rules or Rules()).verify > 0
+    failures = fill_gallery(embedder, merged(photos, distractors), gallery, features=features)
     require_photos(gallery, failures)
     return Recognizer(embedder, gallery, rules)
 
@@ -147,35 +207,23 @@ def require_photos(gallery: Gallery, failures: Sequence[Failure]) -> None:
 def load(folder: str | Path, *, rules: Rules | None = None, device: str = "auto") -> Recognizer:
     """Open a folder written by `Recognizer.save` or `whichlandmark index`.
 
-    rules: other rules than the stored ones; the calibration is then fitted anew, as it is
-    when the gallery has changed since the stored one. Raises GalleryError or DataError.
+    rules: other rules than the stored ones; what they need is then fitted anew. Photos that were
+    added or removed since count at once; what was fitted stays until `tune` or `index` runs.
+    Raises GalleryError or DataError.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
     gallery = Gallery.open(folder / "gallery.sqlite")
     embedder = load_embedder(folder / "embedder", device=device)
-    stored, calibration, generation = read_settings(folder)
-    if (rules and rules != stored) or generation != gallery.generation:
-        calibration = None
-    return Recognizer(embedder, gallery, rules or stored, calibration)
+    stored, fitted, _ = read_settings(folder)
+    if rules and rules != stored:
+        fitted = kept_fit(stored, rules, fitted)
+    return Recognizer(embedder, gallery, rules or stored, fitted)
 
 
-def read_settings(folder: Path) -> tuple[Rules, Calibration | None, int]:
-    """Stored rules, calibration and the gallery generation they belong to.
-
-    Defaults when nothing is stored yet (an index run was interrupted).
-    """
-    if not (folder / "recognizer.json").exists():
-        return Rules(), None, -1
-    record = read_json(folder / "recognizer.json")
-    try:
-        if record["format"] != FORMAT:
-            raise GalleryError(f"{folder}: recognizer.json of format {record['format']}, not 1")
-        return (
-            from_json(Rules, record["rules"]),
-            from_json(Calibration, record["calibration"]),
-            int(record["generation"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise GalleryError(f"{folder}: damaged recognizer.json ({error!r})") from None
+def kept_fit(stored: Rules, rules: Rules, fitted: Fitted | None) -> Fitted | None:
+    """What was fitted, when the new rules change only how answers are spoken of."""
+    spoken = ("answer_above", "doubt_above", "false_answers", "location_km")
+    changed = {name for name in vars(rules) if getattr(rules, name) != getattr(stored, name)}
+    return fitted if changed <= set(spoken) else None

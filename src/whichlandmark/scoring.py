@@ -1,146 +1,206 @@
-"""Query vectors + gallery + rules → the best landmark and its score, for many queries."""
+"""Query vectors + gallery + rules → the nearest photos, what the bank says, and the votes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import OptionError
 from .gallery.index import GalleryIndex
-from .reranking import bank_likeness, vote, with_one, with_penalty_column
+from .reranking import (
+    Projection,
+    Votes,
+    augmented,
+    bank_likeness,
+    centre_votes,
+    class_centres,
+    expanded,
+    inlier_vote,
+    power_vote,
+    superglobal_scores,
+    vote,
+)
+from .rules import Rules
 from .search import nearest
 from .types import Neighbours, Vectors
 
-Score = Literal["cosine", "query_penalty", "gallery_penalty", "both_penalties"]
-SCORES: tuple[Score, ...] = get_args(Score)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """How a gallery answers: the score, and what is said of it. Flat, JSON in and out.
-
-    score: "cosine" s₁ · "query_penalty" the seed's s₁ − C · "gallery_penalty" cos − B and a
-      vote · "both_penalties" psinger's cos − B, a vote, − C. All are inductive: nothing is
-      taken from other queries.
-    """
-
-    score: Score = "both_penalties"
-    gallery_bank: int = 5  # distractors averaged for B
-    query_bank: int | None = None  # distractors averaged for C; None = 5 alone, 10 with B
-    votes: int = 3  # nearest photos that vote when B is on
-    known_share: float = 0.5  # calibration: share of questions that show a gallery landmark
-    answer_above: float = 0.5  # confidence from which a landmark is answered
-    doubt_above: float = 0.25  # confidence from which the answer is "uncertain"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.doubt_above <= self.answer_above <= 1:
-            raise OptionError(
-                f"doubt_above {self.doubt_above}, answer_above {self.answer_above} given; "
-                "expected 0 ≤ doubt_above ≤ answer_above ≤ 1"
-            )
-        if not 0 < self.known_share < 1:
-            raise OptionError(f"known_share {self.known_share} given; expected between 0 and 1")
-        if min(self.gallery_bank, self.votes, self.query_bank or 1) < 1:
-            raise OptionError("gallery_bank, query_bank and votes must be at least 1")
-
-    def with_score(self, score: Score) -> Rules:
-        """The same rules with another score."""
-        return replace(self, score=score)
-
-    @property
-    def uses_gallery_penalty(self) -> bool:
-        """B and the vote are on."""
-        return self.score in ("gallery_penalty", "both_penalties")
-
-    @property
-    def uses_query_penalty(self) -> bool:
-        """C is on."""
-        return self.score in ("query_penalty", "both_penalties")
+DEPTH = 30  # neighbours that candidates and votes are taken from
+RERANKED = 400  # neighbours that SuperGlobal re-ranks (M of its authors)
+BLOCK = 4096
+Halves = NDArray[np.float16]
+Hidden = Sequence[NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """For Q queries: landmark code (−1 = the gallery is empty) and score, each (Q,).
+class Found:
+    """What was found for Q queries.
 
-    neighbours: photos in the order of the rules, similarity = plain cosine (Q, K);
-    penalty: C of each query, 0 where it is off.
+    queries: (Q, d) as they are compared (whitened, expanded); raw: (Q, D) as embedded;
+    neighbours: rows (Q, K) in the order of the rules, similarity = cosine as compared;
+    ranking: (Q, K) what orders them; codes: (Q, K) landmark of each; penalty: (Q,) C, the mean
+    cosine to the nearest distractors.
     """
 
-    codes: NDArray[np.int64]
-    scores: NDArray[np.float64]
+    queries: Vectors
+    raw: Vectors
     neighbours: Neighbours
+    ranking: NDArray[np.float32]
+    codes: NDArray[np.int64]
     penalty: NDArray[np.float32]
 
 
 class Scorer:
-    """A gallery made ready for one set of rules: B is computed once, here."""
+    """A gallery made ready for one set of rules: what is computed once is computed here."""
 
-    def __init__(self, index: GalleryIndex, rules: Rules) -> None:
+    def __init__(
+        self, index: GalleryIndex, rules: Rules, projection: Projection | None = None
+    ) -> None:
         self.index = index
         self.rules = rules
-        self.votes = rules.votes if rules.uses_gallery_penalty else 1
-        self.penalties = np.zeros(len(index.vectors), dtype=np.float32)
-        self.vectors: NDArray[np.float16] | NDArray[np.float32] = index.vectors
+        self.projection = projection
+        self.bank = self._turned(index.bank)
+        self.vectors = self._turned(index.vectors)
+        if rules.augmentation:
+            self.vectors = self._augmented()
+        self.penalties: NDArray[np.float32] | None = None
         if rules.uses_gallery_penalty:
-            self.penalties = self._gallery_penalties()
-            self.vectors = with_penalty_column(index.vectors.astype(np.float32), self.penalties)
+            self.penalties = self.gallery_likeness(np.arange(len(self.vectors)))
+        self.centres = np.empty((0, 0), dtype=np.float32)
+        if rules.score == "class_centre":
+            self.centres = class_centres(self.vectors, index.codes, len(index.names))
 
-    def __call__(
-        self, queries: Vectors, *, depth: int = 10, hidden: NDArray[np.bool_] | None = None
-    ) -> Answers:
-        """Score queries (Q, D); keep `depth` neighbours of each.
+    @cached_property
+    def landmark_sums(self) -> NDArray[np.float32]:
+        """(C, d): the sum of each landmark's rows; its direction is the landmark's centre."""
+        order = np.argsort(self.index.codes, kind="stable")
+        starts = np.searchsorted(self.index.codes[order], np.arange(len(self.index.names) + 1))
+        sums = np.zeros((len(self.index.names), self.vectors.shape[1]), dtype=np.float32)
+        for code, (start, stop) in enumerate(pairwise(starts)):
+            sums[code] = self.vectors[order[start:stop]].sum(axis=0, dtype=np.float32)
+        return sums
 
-        hidden: (Q, G) gallery photos that must not be seen by each query (itself, say, or
-          all of its landmark): how the gallery questions itself for calibration.
+    def find(self, queries: Vectors, *, depth: int = DEPTH, hidden: Hidden | None = None) -> Found:
+        """Search for queries (Q, D), and keep `depth` neighbours of each, or fewer.
+
+        hidden: for each query the gallery rows that it must not see (itself, say, or all of
+          its landmark): how the gallery questions itself.
         """
-        found = self._ranked(queries, max(depth, self.votes), hidden)
-        penalty = self._query_penalty(queries)
-        rows = found.rows[:, : self.votes]
-        if rows.shape[1] == 0:
-            nothing = np.full(len(queries), -1, dtype=np.int64)
-            return Answers(nothing, np.full(len(queries), -1.0) - penalty, found, penalty)
-        ranking = found.similarity[:, : self.votes] - self.penalties[rows]
-        if self.rules.uses_gallery_penalty:  # max(cos, 0) − B, as its authors have it
-            ranking = np.maximum(found.similarity[:, : self.votes], 0) - self.penalties[rows]
-        best = vote(self.index.codes[rows], ranking, self.votes)
-        return Answers(best.codes, best.scores - penalty, found, penalty)
+        asked = self.projection(queries) if self.projection else queries
+        depth = max(depth, self.rules.votes, RERANKED if self.rules.superglobal else 0)
+        if self.rules.expansion and len(self.vectors):
+            asked = self._expanded(asked, hidden)
+        rows, ranking = self._ranked(asked, depth, hidden)
+        if self.rules.superglobal:
+            ranking = superglobal_scores(asked, self.vectors, rows).astype(np.float32)
+            order = np.argsort(-ranking, axis=1, kind="stable")
+            rows = np.take_along_axis(rows, order, axis=1)
+            ranking = np.take_along_axis(ranking, order, axis=1)
+        similarity = self.cosines(asked, rows)
+        codes = np.where(rows < 0, -1, self.index.codes[rows]) if rows.size else rows
+        penalty = bank_likeness(nearest(asked, self.bank, self._bank_size()).similarity)
+        return Found(asked, queries, Neighbours(rows, similarity), ranking, codes, penalty)
 
-    def _ranked(self, queries: Vectors, k: int, hidden: NDArray[np.bool_] | None) -> Neighbours:
-        asked = with_one(queries) if self.rules.uses_gallery_penalty else queries
-        most = int(hidden.sum(axis=1).max()) if hidden is not None and len(hidden) else 0
-        found = nearest(asked, self.vectors, k + most)
-        if hidden is not None:
-            found = _without(found, np.take_along_axis(hidden, found.rows, axis=1), k)
-        return Neighbours(found.rows, found.similarity + self.penalties[found.rows])
+    def votes(self, found: Found, inliers: NDArray[np.int64] | None = None) -> Votes:
+        """The best and the second landmark by the rules' formula; not for score "learned".
 
-    def _query_penalty(self, queries: Vectors) -> NDArray[np.float32]:
+        inliers: (Q, K) of each neighbour, −1 = not compared; for "inlier_vote".
+        """
+        score = self.rules.score
+        similarity = found.neighbours.similarity
+        if score == "power_vote":
+            return power_vote(found.codes, similarity)
+        if score == "class_centre":
+            return centre_votes(found.queries, self.centres)
+        if score == "inlier_vote":
+            counts = np.full(found.codes.shape, -1) if inliers is None else inliers
+            return inlier_vote(found.codes, similarity, counts)
+        if self.penalties is None:
+            best = vote(found.codes, found.ranking, 1)
+        else:  # max(cos, 0) − B, as its authors have it
+            share = np.maximum(similarity, 0) - self.penalties[found.neighbours.rows]
+            share = np.where(found.codes < 0, 0, share)
+            best = vote(found.codes, share, self.rules.votes)
         if not self.rules.uses_query_penalty:
-            return np.zeros(len(queries), dtype=np.float32)
-        count = self.rules.query_bank or (10 if self.rules.uses_gallery_penalty else 5)
-        return bank_likeness(self.index.nearest_distractors(queries, count).similarity)
+            return best
+        return Votes(best.codes, best.scores - found.penalty,
+                     best.second_codes, best.second_scores - found.penalty)  # fmt: skip
 
-    def _gallery_penalties(self) -> NDArray[np.float32]:
-        block = 4096
+    def gallery_likeness(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """B of gallery photos: (n,) rows → (n,) mean cosines to their nearest distractors."""
         parts = [
             bank_likeness(
-                self.index.nearest_distractors(
-                    self.index.vectors[start : start + block].astype(np.float32),
-                    self.rules.gallery_bank,
+                nearest(
+                    self.vectors[rows[start : start + BLOCK]].astype(np.float32),
+                    self.bank, self.rules.gallery_bank,
                 ).similarity
             )
-            for start in range(0, len(self.index.vectors), block)
-        ]
+            for start in range(0, len(rows), BLOCK)
+        ]  # fmt: skip
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
+    def cosines(self, queries: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Cosines of each query to its own rows: (Q, d), (Q, K) → (Q, K)."""
+        return _products(queries, self.vectors, rows)
 
-def _without(found: Neighbours, hidden: NDArray[np.bool_], k: int) -> Neighbours:
-    """The first k neighbours that are not hidden (fewer columns when some query has fewer)."""
-    k = min(k, int((~hidden).sum(axis=1).min())) if len(hidden) else k
-    columns = np.argsort(hidden, axis=1, kind="stable")[:, :k]
-    return Neighbours(
-        np.take_along_axis(found.rows, columns, axis=1),
-        np.take_along_axis(found.similarity, columns, axis=1),
-    )
+    def raw_cosines(self, found: Found, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The same before whitening and expansion."""
+        return _products(found.raw, self.index.vectors, rows)
+
+    def _ranked(
+        self, asked: Vectors, k: int, hidden: Hidden | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        most = max(map(len, hidden), default=0) if hidden is not None else 0
+        offsets = None if self.penalties is None else -self.penalties
+        found = nearest(asked, self.vectors, k + most, offsets=offsets)
+        if hidden is None:
+            return found.rows, found.similarity
+        return _without(found, hidden, k)
+
+    def _expanded(self, asked: Vectors, hidden: Hidden | None) -> Vectors:
+        rows, _ = self._ranked(asked, self.rules.expansion, hidden)
+        near = self.vectors[rows].astype(np.float32)
+        return expanded(asked, near, self.cosines(asked, rows))
+
+    def _augmented(self) -> Halves:
+        everyone = self.vectors.astype(np.float32)
+        found = nearest(everyone, self.vectors, self.rules.augmentation + 1)  # and itself
+        return augmented(self.vectors, found.rows, found.similarity).astype(np.float16)
+
+    def _turned(self, vectors: Halves) -> Halves:
+        if self.projection is None:
+            return vectors
+        parts = [
+            self.projection(vectors[start : start + BLOCK]).astype(np.float16)
+            for start in range(0, len(vectors), BLOCK)
+        ]
+        empty = np.empty((0, len(self.projection.axes)), dtype=np.float16)
+        return np.concatenate([empty, *parts])
+
+    def _bank_size(self) -> int:
+        return self.rules.query_bank or (10 if self.rules.uses_gallery_penalty else 5)
+
+
+def _products(queries: Vectors, vectors: Halves, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(Q, d), (N, d), (Q, K) rows → (Q, K); −1 where a row is below 0."""
+    products = np.empty(rows.shape, dtype=np.float32)
+    for start in range(0, len(queries) if rows.size else 0, 256):  # bounds what is gathered
+        part = slice(start, start + 256)
+        near = vectors[rows[part]].astype(np.float32)
+        products[part] = np.einsum("qd,qkd->qk", queries[part], near)
+    return np.where(rows < 0, np.float32(-1), products)
+
+
+def _without(
+    found: Neighbours, hidden: Hidden, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The first k neighbours that are not hidden, then row −1 of similarity −inf."""
+    out = [np.isin(rows, gone) for rows, gone in zip(found.rows, hidden, strict=True)]
+    order = np.argsort(np.array(out).reshape(found.rows.shape), axis=1, kind="stable")[:, :k]
+    gone = np.take_along_axis(np.array(out).reshape(found.rows.shape), order, axis=1)
+    rows = np.where(gone, -1, np.take_along_axis(found.rows, order, axis=1))
+    similarity = np.take_along_axis(found.similarity, order, axis=1)
+    return rows, np.where(gone, np.float32(-np.inf), similarity)

@@ -35,20 +35,29 @@ def index(
     ] = None,
     rules: RulesFile = None,
     score: ScoreName = None,
+    features: Annotated[
+        bool, typer.Option(help="Keep local features, for geometry and evidence: 40 KB a photo.")
+    ] = True,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Embed photos into a recognizer folder. The same command resumes an interrupted run."""
+    from dataclasses import replace
+
     from ..data.folders import read_photos_or_folder
     from ..indexing import index_photos
+    from ..rules import Rules
 
     photos = read_photos_or_folder(source)
     bank = read_photos_or_folder(distractors, labelled=False) if distractors else None
     chosen = console.rules_given(rules, score)
+    if not features:
+        chosen = replace(chosen or Rules(), verify=0)
     with console.progress() as progress:
         result = index_photos(
-            photos, bank, out, embedder, rules=chosen, device=device, progress=progress
-        )
+            photos, bank, out, embedder, rules=chosen, device=device,
+            progress=progress,
+        )  # fmt: skip
     console.result(result.counts, as_json, title=str(out))
     console.finish_with_failures({f.id: f.reason for f in result.failures})
 
@@ -59,18 +68,31 @@ def recognize(
     recognizer: RecognizerFolder,
     rules: RulesFile = None,
     score: ScoreName = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Write why: a page .html or a picture .png, of one photo.")
+    ] = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Where it stands, and what stands beside it.")
+    ] = False,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Which landmark is in each photo, or none?"""
-    from ..errors import ImageError
+    from ..errors import ImageError, OptionError
+    from ..explaining import write_why
     from ..recognition import load
 
+    if explain and len(photos) > 1:
+        raise OptionError(f"--explain with {len(photos)} photos; give one photo")
     opened = load(recognizer, rules=console.rules_given(rules, score, recognizer), device=device)
+    titles = opened.titles()
     failures: dict[str, str] = {}
     for path in photos:
         try:
-            console.prediction(path, opened(path), as_json)
+            answer = opened(path, evidence=evidence or explain is not None)
+            console.prediction(path, answer, as_json, titles)
+            if explain:
+                write_why(opened, path, explain)
         except ImageError as error:
             failures[str(path)] = str(error)
     console.finish_with_failures(failures, nothing_done=len(failures) == len(photos))
@@ -100,22 +122,48 @@ def evaluate(
     from ..files import write_json
     from ..predictions import write_predictions, write_submission
     from ..recognition import load
-    from ..scoring import SCORES
+    from ..rules import FORMULAS
 
     photos = read_photos_or_folder(source)
     opened = load(recognizer, rules=console.rules_given(rules, score, recognizer), device=device)
     with console.progress() as progress:
         evaluation = examine(
-            opened, photos, also=SCORES if all_scores else (), progress=progress("evaluating")
+            opened, photos, also=FORMULAS if all_scores else (), progress=progress("evaluating")
         )
     write_predictions(out, evaluation.predictions)
     write_json(out.with_suffix(".scores.json"), dataclasses.asdict(evaluation.scores))
     if submission:
         write_submission(submission, evaluation.predictions)
     failures = {f.id: f.reason for f in evaluation.failures}
-    leaks = dict.fromkeys(evaluation.leaked, "its id or content is in the gallery: left out")
+    leaks = {leak.id: leak.reason for leak in evaluation.leaks}
     console.result(dataclasses.asdict(evaluation.scores), as_json, title=str(out))
     console.finish_with_failures(failures | leaks)
+
+
+@app.command()
+def tune(
+    recognizer: Annotated[Path, typer.Argument(help="A folder made by index.")],
+    photos: Annotated[
+        Path | None, typer.Option(help="More labelled photos that teach the whitening.")
+    ] = None,
+    false_answers: Annotated[
+        float | None, typer.Option(help="Answer this share of non-landmarks at most: 0.01.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Choose whitening and score by the gallery's own questions; print the table, store them."""
+    from ..data.folders import read_photos_or_folder
+    from ..tuning import tune as tune_folder
+
+    extra = read_photos_or_folder(photos) if photos else None
+    with console.progress() as progress:
+        tuned = tune_folder(
+            recognizer, extra, false_answers=false_answers, device=device, progress=progress
+        )
+    console.tuned(recognizer, tuned, as_json)
+    failures = {f.id: f.reason for f in tuned.failures}
+    console.finish_with_failures(failures | {leak.id: leak.reason for leak in tuned.leaks})
 
 
 @app.command()

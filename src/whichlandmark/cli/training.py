@@ -26,6 +26,10 @@ def embedder(
     size: Annotated[int | None, typer.Option(help="Pixels of the long side.")] = None,
     fit: Annotated[str, typer.Option(help="keep the aspect ratio, or squash to squares.")] = "keep",
     gem_p: Annotated[float, typer.Option(help="1 = average pooling, 3 = GeM.")] = 1.0,
+    scales: Annotated[
+        str, typer.Option(help="Look at each photo in these sizes: 0.71,1,1.42 of --size.")
+    ] = "1",
+    flip: Annotated[bool, typer.Option("--flip", help="Look at each photo mirrored too.")] = False,
 ) -> None:
     """Make an embedder folder from a pretrained backbone, without training."""
     from ..loading import PretrainedOptions, parse_options, pretrained
@@ -35,10 +39,11 @@ def embedder(
         "checkpoint": str(checkpoint) if checkpoint else None, "size": size, "fit": fit,
         "mean": console.three_numbers(mean, "--mean"), "std": console.three_numbers(std, "--std"),
         "gem_p": gem_p, "options": parse_options(option or []),
+        "scales": console.numbers(scales, "--scales"), "flip": flip,
     }  # fmt: skip
     made = pretrained(source, from_json(PretrainedOptions, given))
     made.save(out)
-    console.say(f"{out}: {made.id}, {made.dim} dimensions, {made.preprocessing}")
+    console.say(f"{out}: {made.id}, {made.dim} dimensions, {made.preprocessing}, {made.views}")
 
 
 @app.command()

@@ -17,11 +17,12 @@ import numpy as np
 import safetensors.torch
 import timm
 import torch
+from numpy.typing import NDArray
 
 from ..errors import DataError, ModelError, OptionError
 from ..files import read_json, whole_file, write_json
 from ..options import from_json, to_json
-from ..preprocessing import Preprocessing
+from ..preprocessing import Preprocessing, Views
 from ..types import Image, Vectors
 from .network import Architecture, EmbeddingNet, new_network
 
@@ -31,6 +32,7 @@ class NetEmbedder:
 
     device: "cpu", "cuda", "cuda:1" … or "auto" (a GPU when there is one).
     batch: most images in one pass; photos of equal resized shape share a pass.
+    views: None = each photo is looked at once.
     """
 
     kind = "timm"
@@ -42,10 +44,12 @@ class NetEmbedder:
         *,
         device: str = "auto",
         batch: int = 32,
+        views: Views | None = None,
     ) -> None:
         # Convolutions run up to half as fast again in this memory layout, on CPUs and GPUs.
         self.net = net.to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing
+        self.views = views or Views()
         self.device = pick_device(device)
         self.batch = batch
         self._id: str | None = None
@@ -63,35 +67,53 @@ class NetEmbedder:
     @property
     def short_side(self) -> int:
         """Pixels of the short side that a photo needs; see `Preprocessing`."""
-        return self.preprocessing.short_side
+        return max(view.short_side for view in self.views.of(self.preprocessing))
 
     @property
     def id(self) -> str:
         """Name and hash of weights, architecture and preprocessing (computed once)."""
         if self._id is None:
-            self._id = f"{self.name}-{_fingerprint(self.net, self.preprocessing)}"
+            self._id = f"{self.name}-{_fingerprint(self.net, self._looking())}"
         return self._id
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, unit rows."""
+        self.net.to(self.device).eval()
+        looks = [self._look(images, view) for view in self.views.of(self.preprocessing)]
+        if len(looks) == 1 and not self.views.flip:
+            return looks[0]
+        rows = np.sum(looks, axis=0, dtype=np.float64)
+        lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return np.asarray(rows / lengths, dtype=np.float32)
+
+    def _look(self, images: Sequence[Image], view: Preprocessing) -> Vectors:
+        """The rows of one size; a photo and its mirror image are added."""
         rows = np.zeros((len(images), self.dim), dtype=np.float32)
         by_shape: dict[tuple[int, int], list[int]] = {}
         for row, image in enumerate(images):
-            height, width = image.shape[:2]
-            by_shape.setdefault(self.preprocessing.target(height, width), []).append(row)
-        self.net.to(self.device).eval()
+            by_shape.setdefault(view.target(*image.shape[:2]), []).append(row)
         for group in by_shape.values():
             for start in range(0, len(group), self.batch):
                 part = group[start : start + self.batch]
-                rows[part] = self._embed([images[row] for row in part])
+                rows[part] = self._embed(np.stack([view(images[row]) for row in part]))
         return rows
 
-    def _embed(self, images: list[Image]) -> Vectors:
-        pixels = torch.from_numpy(np.stack([self.preprocessing(image) for image in images]))
+    def _embed(self, photos: NDArray[np.float32]) -> Vectors:
+        pixels = torch.from_numpy(photos)
         with torch.inference_mode():
             pixels = pixels.to(self.device, memory_format=torch.channels_last)
-            vectors: Vectors = self.net(pixels).cpu().numpy()
+            found = self.net(pixels)
+            if self.views.flip:
+                found = found + self.net(pixels.flip(3))
+            vectors: Vectors = found.cpu().numpy()
         return vectors
+
+    def _looking(self) -> dict[str, Any]:
+        """All that is done to a photo before the network sees it, as JSON."""
+        looking: dict[str, Any] = {"preprocessing": to_json(self.preprocessing)}
+        if self.views != Views():  # ids of embedders with one view stay what they were
+            looking["views"] = to_json(self.views)
+        return looking
 
     def save(self, folder: Path, /) -> None:
         """Write model.safetensors and embedder.json; each file whole or not at all."""
@@ -106,7 +128,7 @@ class NetEmbedder:
                 "id": self.id,
                 "dim": self.dim,
                 "architecture": to_json(self.net.architecture),
-                "preprocessing": to_json(self.preprocessing),
+                **self._looking(),
                 "versions": {"torch": str(torch.__version__), "timm": timm.__version__},
             },
         )
@@ -118,13 +140,14 @@ class NetEmbedder:
         try:
             architecture = from_json(Architecture, record["architecture"])
             preprocessing = from_json(Preprocessing, record["preprocessing"])
+            views = from_json(Views, record.get("views", {}))
             net = new_network(architecture)
             net.load_state_dict(safetensors.torch.load_file(Path(folder) / "model.safetensors"))
         except (DataError, ModelError):
             raise
         except Exception as error:  # any damage to either file ends here
             raise ModelError(f"{folder}: damaged embedder folder ({error})") from None
-        embedder = cls(net, preprocessing, device=device)
+        embedder = cls(net, preprocessing, device=device, views=views)
         if embedder.id != record.get("id"):
             raise ModelError(
                 f"{folder}: weights or preprocessing are not those of embedder.json "
@@ -150,10 +173,8 @@ def _weights(net: EmbeddingNet) -> dict[str, torch.Tensor]:
     return {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
 
 
-def _fingerprint(net: EmbeddingNet, preprocessing: Preprocessing) -> str:
-    description: dict[str, Any] = {
-        "architecture": to_json(net.architecture), "preprocessing": to_json(preprocessing),
-    }  # fmt: skip
+def _fingerprint(net: EmbeddingNet, looking: dict[str, Any]) -> str:
+    description = {"architecture": to_json(net.architecture), **looking}
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for key, value in sorted(_weights(net).items()):
         digest.update(key.encode())

@@ -1,0 +1,134 @@
+"""What is drawn, in numbers: photos made small, and matched places as lines between two of them."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+from ..images import read_image
+from ..types import Image
+from .evidence import Explanation, Points, Reference, Shape
+
+SIDE = 640  # pixels of a photo's long side in a page
+WIDE, HIGH, GAP = 480, 360, 12  # a photo is fitted into this; two stand this far apart
+CHANCE = 7  # so many points agree on some view in photos of different things, 99 times in 100
+LINES = 60  # more would hide the photos
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A photo made small; frame: height and width that places in it are meant in."""
+
+    image: Image
+    frame: Shape
+
+    @property
+    def fitted(self) -> tuple[float, float]:
+        """(width, height) inside a box of 480 × 360, undistorted."""
+        height, width = self.frame
+        scale = min(WIDE / width, HIGH / height)
+        return width * scale, height * scale
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """A query beside a reference: the two boxes (x, y, width, height), and the whole's size.
+
+    lines: (n, 4) x and y in the query, x and y in the reference.
+    """
+
+    query: tuple[float, float, float, float]
+    other: tuple[float, float, float, float]
+    size: tuple[float, float]
+    lines: NDArray[np.float64]
+
+
+def shown(source: str | bytes, frame: Shape | None) -> Shown | None:
+    """A photo for drawing; None when it is gone or cannot be decoded."""
+    from PIL import Image as Pillow
+
+    if not source:
+        return None
+    try:
+        image = read_image(source, short_side=SIDE if frame else 0)
+    except ImageError:
+        return None
+    small = Pillow.fromarray(image)
+    small.thumbnail((SIDE, SIDE))
+    return Shown(np.asarray(small), frame or (image.shape[0], image.shape[1]))
+
+
+def side_by_side(query: Shown | None, other: Shown | None, reference: Reference) -> Side:
+    """Where both photos stand, and up to 60 lines between them, from the top of the query down.
+
+    A photo that is gone leaves an empty place of the other's size, and no lines.
+    """
+    both = [photo.fitted for photo in (query, other) if photo] or [(WIDE, HIGH)]
+    left, right = (photo.fitted if photo else both[0] for photo in (query, other))
+    high = max(left[1], right[1])
+    one = ((WIDE - left[0]) / 2, (high - left[1]) / 2, *left)
+    two = (WIDE + GAP + (WIDE - right[0]) / 2, (high - right[1]) / 2, *right)
+    lines = np.empty((0, 4))
+    if query and other and reference.here is not None and reference.there is not None:
+        chosen = _spread(reference.here)
+        lines = np.concatenate(
+            [
+                _placed(reference.here[chosen], query.frame, one),
+                _placed(reference.there[chosen], other.frame, two),
+            ],
+            axis=1,
+        )
+    return Side(one, two, (2 * WIDE + GAP, high), lines)
+
+
+def box_on(explanation: Explanation, photo: Shown) -> tuple[float, float, float, float] | None:
+    """The box as (x, y, width, height) on the fitted query."""
+    if explanation.box is None:
+        return None
+    corners = np.array(explanation.box, dtype=np.float64).reshape(2, 2)
+    sx, sy = (np.array(photo.fitted) / photo.frame[::-1]).tolist()
+    (x0, y0), (x1, y1) = (corners * [sx, sy]).tolist()
+    return (x0, y0, x1 - x0, y1 - y0)
+
+
+def colours(count: int) -> list[tuple[int, int, int]]:
+    """RGB of each line, from red at the top through green to blue: neighbours are told apart."""
+    hues = np.linspace(0, 0.75, max(count, 2))[:count]
+    return [
+        tuple(round(255 * c) for c in colorsys.hls_to_rgb(h, 0.55, 0.9))  # type: ignore[misc]
+        for h in hues.tolist()
+    ]
+
+
+def number(value: float, digits: int = 3) -> str:
+    """With a minus sign that is as wide as a plus."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def matched(reference: Reference) -> str:
+    """How geometry judged a reference, in words."""
+    if reference.inliers is None:
+        return "geometry not asked"
+    if not reference.inliers:
+        return "no matched points agree"
+    told = f"{reference.inliers} matched points agree"
+    return told if reference.inliers > CHANCE else f"{told}, no more than by chance"
+
+
+def _spread(here: Points) -> NDArray[np.int64]:
+    """Up to 60 rows, evenly from the top of the photo to its bottom."""
+    order = np.lexsort((here[:, 0], here[:, 1]))
+    even = np.linspace(0, len(order) - 1, min(len(order), LINES))
+    return np.asarray(order[np.round(even).astype(np.int64)], dtype=np.int64)
+
+
+def _placed(
+    places: Points, frame: Shape, box: tuple[float, float, float, float]
+) -> NDArray[np.float64]:
+    """Pixels of a photo → its box. A pixel's centre lies half a pixel from its corner."""
+    height, width = frame
+    return np.array(box[:2]) + (places + 0.5) * [box[2] / width, box[3] / height]
