@@ -1,0 +1,303 @@
+"""What a gallery teaches itself: evidence by loops, no question that knows its answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whichlandmark import self_questions
+from whichlandmark.candidates import FEATURES, GEOMETRY, candidates, with_geometry
+from whichlandmark.deciding import Decider
+from whichlandmark.errors import GalleryError, OptionError
+from whichlandmark.fitting import Outcome, learn
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.gallery.store import Gallery, GalleryTable
+from whichlandmark.geography import Places
+from whichlandmark.geometry import Geometry
+from whichlandmark.metrics import gap
+from whichlandmark.options import to_json
+from whichlandmark.rules import Rules
+from whichlandmark.scoring import Scorer
+from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN, ask, shares
+from whichlandmark.settings import read_settings, write_settings
+from whichlandmark.stacking import fit_stacker
+from whichlandmark.tuning import compare_rules
+from whichlandmark.verification import Keypoints, Verified
+from whichlandmark.whitening import Labelled, fit_whitening
+
+LANDMARKS, EACH, BANK, DIM = 8, 6, 120, 16
+PLAIN = Rules(whitening="none", verify=0)
+
+
+@pytest.fixture(scope="module")
+def index() -> GalleryIndex:
+    """Photos scattered about their landmark, and distractors about nothing."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(LANDMARKS, DIM))
+    photos = np.repeat(centres, EACH, axis=0) + 0.8 * rng.normal(size=(LANDMARKS * EACH, DIM))
+    vectors = np.concatenate([photos, rng.normal(size=(BANK, DIM))])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    landmarks = [f"l{i}" for i in range(LANDMARKS) for _ in range(EACH)] + [""] * BANK
+    ids = [f"p{i}" for i in range(len(vectors))]
+    columns = [np.array(c, dtype=object) for c in (ids, ids, landmarks, ids)]
+    return GalleryIndex.of(GalleryTable(*columns, vectors.astype(np.float16)))
+
+
+def queries(index: GalleryIndex, count: int = 9) -> np.ndarray:
+    rng = np.random.default_rng(4)
+    made = index.vectors[:: len(index.vectors) // count][:count].astype(np.float32)
+    made = made + 0.2 * rng.normal(size=made.shape).astype(np.float32)
+    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), dtype=np.float32)
+
+
+def test_evidence_by_loops(index: GalleryIndex) -> None:
+    asked = queries(index)
+    scorer = Scorer(index, PLAIN)
+    made = candidates(scorer, scorer.find(asked))
+    gallery, bank = index.vectors.astype(np.float64), index.bank.astype(np.float64)
+    for q, query in enumerate(asked.astype(np.float64)):
+        cos = gallery @ query
+        best = {c: max(cos[index.codes == c]) for c in range(LANDMARKS)}
+        named = sorted(best, key=lambda c: -best[c])[:4]
+        near = np.argsort(-cos)
+        assert made.codes[q].tolist() == named
+        for t, c in enumerate(named):
+            other = max(best[d] for d in best if d != c)
+            mine = [cos[j] for j in near[:30] if index.codes[j] == c]
+            nearest = gallery[next(j for j in near if index.codes[j] == c)]
+            centre = gallery[index.codes == c].sum(axis=0)
+            expected = {
+                "similarity": best[c], "lead": best[c] - other, "company": np.mean(mine[:3]),
+                "centre": centre @ query / np.linalg.norm(centre),
+                "votes": sum(max(cos[j], 0) ** 3 for j in near[:5] if index.codes[j] == c),
+                "unwhitened": best[c], "bank": np.mean(sorted(bank @ query)[-5:]),
+                "photo_bank": np.mean(sorted(bank @ nearest)[-5:]), "photos": np.log1p(EACH),
+            }  # fmt: skip
+            assert set(expected) == set(FEATURES)
+            for name, value in expected.items():
+                found = made.features[q, t, FEATURES.index(name)]
+                assert found == pytest.approx(value, abs=2e-3), name
+
+
+def test_inliers_beyond_chance_count(index: GalleryIndex) -> None:
+    scorer = Scorer(index, PLAIN)
+    found = scorer.find(queries(index))
+    made = candidates(scorer, found)
+    inliers = np.full(found.codes.shape, -1)
+    place = int(np.flatnonzero(found.codes[0] == made.codes[0, 1])[0])
+    inliers[0, place], inliers[0, 0] = 26, 5  # 20 beyond chance; and no more than chance
+    extra = with_geometry(made, found, inliers)[..., len(FEATURES) :]
+    assert len(GEOMETRY) == extra.shape[2]
+    assert extra[0, 1] == pytest.approx([np.log(21), np.log(21), np.log(21)])
+    assert extra[0, 0, 1] == pytest.approx(-np.log(21))
+    assert not extra[1:].any()
+
+
+def test_hiding_a_photo_does_not_tell_the_answer(index: GalleryIndex) -> None:
+    """The hidden photo leaves the centre, but a landmark's size stays what it was."""
+    rows = np.arange(0, len(index.codes), 7)
+    scorer = Scorer(index, PLAIN)
+    asked = index.vectors[rows].astype(np.float32)
+    found = scorer.find(asked, hidden=list(rows[:, None]))
+    made = candidates(scorer, found, list(rows[:, None]))
+    assert np.allclose(made.features[..., FEATURES.index("photos")], np.log1p(EACH))
+    for q, row in enumerate(rows):
+        (t,) = np.flatnonzero(made.codes[q] == index.codes[row]) if (
+            index.codes[row] in made.codes[q]) else (None,)  # fmt: skip
+        if t is None:
+            continue
+        others = np.flatnonzero((index.codes == index.codes[row]) & (np.arange(48) != row))
+        centre = index.vectors[others].astype(np.float64).sum(axis=0)
+        expected = centre @ asked[q] / np.linalg.norm(centre)
+        assert made.features[q, t, FEATURES.index("centre")] == pytest.approx(expected, abs=2e-3)
+
+
+def test_no_question_meets_a_whitening_that_knows_it(
+    index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted_on: list[tuple[set[str], set[str], set[str]]] = []
+
+    def spy(given: GalleryIndex, rules: Rules, extra: Labelled | None) -> None:
+        named = set() if extra is None else set(extra.landmarks)
+        fitted_on.append((set(given.ids), set(given.bank_ids), named))
+
+    monkeypatch.setattr(self_questions, "fit_whitening", spy)
+    extra = Labelled(index.vectors[:20].astype(np.float32), index.names[index.codes[:20]])
+    blocks = ask(index, PLAIN, extra)
+    assert len(blocks) == len(fitted_on) == 15
+    landmark_of = dict(zip(index.ids, index.names[index.codes], strict=True))
+    for block, (ids, bank, names) in zip(blocks, fitted_on, strict=True):
+        assert not (set(block.ids) & (ids | bank))
+        if block.kind == UNKNOWN:
+            away = {landmark_of[i] for i in block.ids}
+            assert not (away & {landmark_of[i] for i in ids})
+            assert not (away & names)
+        if block.kind == NOTHING:
+            assert not set(block.ids) & set(block.scorer.index.bank_ids)
+    asked = {k: sorted(i for b in blocks if b.kind == k for i in b.ids) for k in range(3)}
+    assert asked[KNOWN] == asked[UNKNOWN] == sorted(index.ids)
+    assert asked[NOTHING] == sorted(index.bank_ids)
+
+
+def test_questions_weigh_as_the_rules_state(index: GalleryIndex) -> None:
+    rules = replace(PLAIN, known_share=0.6, unknown_share=0.1)
+    blocks = ask(index, rules)
+    weights, kinds = shares(blocks, rules), np.repeat([b.kind for b in blocks],
+                                                      [len(b.ids) for b in blocks])  # fmt: skip
+    total = [weights[kinds == kind].sum() / weights.sum() for kind in (KNOWN, UNKNOWN, NOTHING)]
+    assert total == pytest.approx([0.6, 0.1, 0.3])
+
+
+def test_weighed_gap_is_gap_where_all_weigh_alike() -> None:
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 80)
+    right = (rng.random(80) < 0.5) & (kind == KNOWN)
+    outcome = Outcome(rng.normal(size=80), right, np.ones(80), kind, kind)
+    assert outcome.gap() == pytest.approx(gap(outcome.scores, right, int((kind == KNOWN).sum())))
+    double = replace(outcome, weight=np.full(80, 2.0))
+    assert double.gap() == pytest.approx(outcome.gap())
+
+
+def test_stacker_recovers_what_made_the_answers() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40_000, 2)) * [1, 5] + [3, -2]
+    odds = 2 * (features[:, 0] - 3) - 0.2 * (features[:, 1] + 2)
+    right = rng.random(len(odds)) < 1 / (1 + np.exp(-odds))
+    stacker = fit_stacker(("a", "b"), features, right, np.ones(len(odds)))
+    assert stacker.logits(features) == pytest.approx(odds, abs=0.4)
+    parts = stacker.parts(features)
+    assert parts.sum(axis=1) + stacker.offset == pytest.approx(stacker.logits(features))
+    few = fit_stacker(("a", "b"), features[:30], right[:30], np.ones(30))
+    assert few.logits(features[:5]) == pytest.approx(features[:5, 0])  # the first feature alone
+
+
+def test_learned_answers_are_right_sure_and_the_same_again(index: GalleryIndex) -> None:
+    rules = Rules(verify=0)
+    fitted, outcome = learn(index, rules)
+    again, _ = learn(index, rules)
+    assert to_json(fitted.stacker) == to_json(again.stacker)
+    assert outcome.top1() > 0.7
+    decider = Decider(index, rules, fitted)
+    known = decider(queries(index))
+    strangers = np.random.default_rng(9).normal(size=(50, DIM)).astype(np.float32)
+    strangers /= np.linalg.norm(strangers, axis=1, keepdims=True)
+    assert known.confidence.mean() > decider(strangers).confidence.mean() + 0.3
+    assert ((known.second_codes != known.codes) & (known.second_codes >= 0)).all()
+
+
+def test_a_stated_false_answer_rate_is_kept(index: GalleryIndex) -> None:
+    fitted, _ = learn(index, Rules(verify=0))
+    strict = Decider(index, Rules(verify=0, false_answers=0.05), fitted)
+    assert strict.threshold is not None
+    share = (np.array(fitted.negatives) >= strict.threshold).mean()
+    assert 0.02 < share <= 0.05
+    assert strict.decide(0.99, strict.threshold) == "landmark"
+    assert strict.decide(0.99, strict.threshold - 1e-6) == "uncertain"
+    assert strict.decide(0.1, strict.threshold - 1e-6) == "no_landmark"
+    few = replace(fitted, negatives=fitted.negatives[:5])
+    never = Decider(index, Rules(verify=0, false_answers=0.05), few)
+    assert never.decide(1.0, 1e9) != "landmark"  # five distractors cannot promise 5 %
+
+
+class Told(Geometry):
+    """Finds 40 inliers with the photos of one landmark."""
+
+    def __init__(self, ids: set[str]) -> None:
+        self.ids, self.asked = ids, 0
+
+    def of(self, ids):  # type: ignore[no-untyped-def]
+        empty = Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8), 1.0)
+        return [empty for _ in ids]
+
+    def check(self, query, ids):  # type: ignore[no-untyped-def]
+        self.asked += 1
+        places = np.random.default_rng(0).random((40, 2)).astype(np.float32)
+        some = Verified(places, places, np.eye(3))
+        none = Verified(places[:0], places[:0], None)
+        return [some if photo_id in self.ids else none for photo_id in ids]
+
+
+def test_geometry_only_where_it_is_open_and_evidence_changes_no_score(index: GalleryIndex) -> None:
+    fitted, _ = learn(index, Rules(verify=0))
+    stacker = fitted.stacker
+    assert stacker is not None
+    wide = replace(
+        stacker, names=FEATURES + GEOMETRY, means=(*stacker.means, 0.0, 0.0, 0.0),
+        scales=(*stacker.scales, 1.0, 1.0, 1.0), weights=(*stacker.weights, 0.0, 3.0, 0.0),
+    )  # fmt: skip
+    second = set(index.ids[index.codes == 1])
+    told = Told(second)
+    asked = queries(index)
+    rules = Rules(verify=6, sure_above=0.9, sure_below=0.1)
+    decider = Decider(index, rules, replace(fitted, geometric=wide), told)
+    plain = Decider(index, Rules(verify=0), fitted)(asked)
+    open_ones = (plain.confidence > 0.1) & (plain.confidence < 0.9)
+    answers = decider(asked, look=lambda row: told.of([""])[0])
+    assert told.asked == open_ones.sum()
+    assert (answers.scores[~open_ones] == plain.scores[~open_ones]).all()
+    every = decider(asked, look=lambda row: told.of([""])[0], evidence=True)
+    assert told.asked == open_ones.sum() + len(asked)
+    assert (every.scores == answers.scores).all()
+    assert all(every.verified)
+
+
+def test_settings_travel_and_damage_is_seen(index: GalleryIndex, tmp_path: Path) -> None:
+    rules = Rules(verify=0, whitening_dim=5)
+    fitted, _ = learn(index, rules)
+    write_settings(tmp_path, rules, fitted, 7)
+    stored, opened, generation = read_settings(tmp_path)
+    assert (stored, generation) == (rules, 7)
+    assert opened is not None
+    assert (opened.projection.axes == fitted.projection.axes).all()  # type: ignore[union-attr]
+    assert (opened.stacker, opened.calibration) == (fitted.stacker, fitted.calibration)
+    assert opened.negatives == fitted.negatives
+    (whitening,) = tmp_path.glob("whitening-*.safetensors")
+    data = bytearray(whitening.read_bytes())
+    data[-1] ^= 1
+    whitening.write_bytes(data)
+    with pytest.raises(GalleryError, match="damaged; run `whichlandmark tune"):
+        read_settings(tmp_path)
+    whitening.unlink()
+    with pytest.raises(GalleryError, match="missing"):
+        read_settings(tmp_path)
+
+
+def test_rules_are_chosen_by_the_galleries_own_questions(index: GalleryIndex) -> None:
+    with Gallery.create(None, "e", DIM) as gallery:
+        rows = compare_rules(index, Rules(verify=0), None, Geometry(gallery), lambda *a: None)
+    assert [row.gap for row in rows] == sorted((row.gap for row in rows), reverse=True)
+    assert len(rows) == len({row.name for row in rows}) == 45
+    best = learn(index, rows[0].rules)[1]
+    assert best.gap() == pytest.approx(rows[0].gap, abs=1e-9)
+
+
+def test_whitening_lies_about_the_photos_it_was_fitted_on(index: GalleryIndex) -> None:
+    """The reason for asking each fold of a whitening fitted without it."""
+    rules = Rules(whitening_dim=12, whitening_shrinkage=0.0)
+    whitening = fit_whitening(index, rules)
+    assert whitening is not None
+    turned = whitening(index.vectors)
+    lying = np.argsort(-(turned @ turned.T), axis=1)[:, 1]
+    honest = [b.found.codes[:, 0] == b.truth for b in ask(index, rules) if b.kind == KNOWN]
+    assert (index.codes[lying] == index.codes).mean() > np.concatenate(honest).mean() + 0.02
+
+
+def test_places_weigh_only_where_both_are_known(index: GalleryIndex) -> None:
+    where = np.full((LANDMARKS, 2), np.nan)
+    where[0], where[1] = (48.858, 2.294), (51.5, -0.12)
+    weigh = Places(where).prior([(48.86, 2.29), None], 5.0)
+    near, far, unknown = weigh(0, np.array([0, 1, 2]))
+    assert far < near <= 0
+    assert unknown == 0
+    assert not weigh(1, np.array([0, 1, 2])).any()
+
+
+def test_rules_refuse_nonsense() -> None:
+    for wrong in ({"unknown_share": 0.6}, {"verify": -1}, {"false_answers": 1.5},
+                  {"sure_below": 0.99}, {"location_km": 0.0}, {"whitening_shrinkage": 2.0},
+                  {"score": "inlier_vote", "verify": 0}):  # fmt: skip
+        with pytest.raises(OptionError):
+            Rules(**wrong)  # type: ignore[arg-type]
