@@ -92,9 +92,12 @@ def tune(
         leaks: list[Leak] = []
         if photos is not None:
             extra, failures, leaks = labelled(embedder, photos, gallery, progress("embedding"))
-        start = replace(_stored(folder), false_answers=false_answers)
-        rows = compare_rules(index, start, extra, Geometry(gallery), progress("questioning"))
-        fitted, outcome = fitting.learn(index, rows[0].rules, extra, geometry=Geometry(gallery))
+        geometry = Geometry(gallery)
+        kept = any(found is not None for found in geometry.of(index.ids[:20].tolist()))
+        verify = (_stored(folder).verify or Rules().verify) if kept else 0
+        start = replace(_stored(folder), false_answers=false_answers, verify=verify)
+        rows = compare_rules(index, start, extra, geometry, progress("questioning"))
+        fitted, outcome = fitting.learn(index, rows[0].rules, extra, geometry=geometry)
         Recognizer(embedder, gallery, rows[0].rules, fitted).save_settings(folder)
     count = 0 if extra is None else len(extra.landmarks)
     return Tuned(rows, rows[0], promises(outcome), count, failures, leaks)
@@ -124,8 +127,8 @@ def compare_rules(
     for change in MIXED:
         (word,) = change
         try_out(replace(best.rules, **change), f"{best.name}, {word}")
-    best = max(rows, key=lambda row: row.gap)
-    if best.rules.score == "learned" and start.verify:
+    best = max((row for row in rows if row.rules.score == "learned"), key=lambda row: row.gap)
+    if start.verify:
         try_out(replace(best.rules, verify=start.verify), f"{best.name}, geometry")
     if not any(np.isfinite(row.gap) and row.gap > 0 for row in rows):
         raise DataError("the gallery cannot question itself: it needs landmarks of two photos")
