@@ -37,6 +37,7 @@ WHITENINGS: tuple[dict[str, Any], ...] = (
     {"whitening": "learned", "whitening_dim": 256, "whitening_shrinkage": 0.2},
     {"whitening": "learned", "whitening_dim": 256, "whitening_shrinkage": 0.5},
 )
+WORTH = 0.01  # GAP that mixing must gain: less is chance with some hundreds of questions
 MIXED: tuple[dict[str, Any], ...] = (
     {"expansion": 3}, {"augmentation": 3}, {"superglobal": True},
 )  # fmt: skip
@@ -97,10 +98,11 @@ def tune(
         verify = (_stored(folder).verify or Rules().verify) if kept else 0
         start = replace(_stored(folder), false_answers=false_answers, verify=verify)
         rows = compare_rules(index, start, extra, geometry, progress("questioning"))
-        fitted, outcome = fitting.learn(index, rows[0].rules, extra, geometry=geometry)
-        Recognizer(embedder, gallery, rows[0].rules, fitted).save_settings(folder)
+        chosen = max(rows, key=_worth)
+        fitted, outcome = fitting.learn(index, chosen.rules, extra, geometry=geometry)
+        Recognizer(embedder, gallery, chosen.rules, fitted).save_settings(folder)
     count = 0 if extra is None else len(extra.landmarks)
-    return Tuned(rows, rows[0], promises(outcome), count, failures, leaks)
+    return Tuned(rows, chosen, promises(outcome), count, failures, leaks)
 
 
 def compare_rules(
@@ -110,7 +112,7 @@ def compare_rules(
     geometry: Geometry,
     progress: Progress,
 ) -> list[Row]:
-    """All sets of rules, the best GAP first; of equal ones the earlier, simpler one."""
+    """All sets of rules, the best GAP first."""
     known: Whitenings = {}
     rows: list[Row] = []
 
@@ -127,12 +129,19 @@ def compare_rules(
     for change in MIXED:
         (word,) = change
         try_out(replace(best.rules, **change), f"{best.name}, {word}")
-    best = max((row for row in rows if row.rules.score == "learned"), key=lambda row: row.gap)
+    best = max((row for row in rows if row.rules.score == "learned"), key=_worth)
     if start.verify:
         try_out(replace(best.rules, verify=start.verify), f"{best.name}, geometry")
     if not any(np.isfinite(row.gap) and row.gap > 0 for row in rows):
         raise DataError("the gallery cannot question itself: it needs landmarks of two photos")
     return sorted(rows, key=lambda row: -row.gap)
+
+
+def _worth(row: Row) -> float:
+    """What a row is chosen by; of equal ones the earlier in the table."""
+    rules = row.rules
+    mixed = rules.expansion or rules.augmentation or rules.superglobal
+    return row.gap - (WORTH if mixed else 0.0)
 
 
 def promises(outcome: Outcome) -> list[str]:
