@@ -36,7 +36,7 @@ def index(
     rules: RulesFile = None,
     score: ScoreName = None,
     features: Annotated[
-        bool, typer.Option(help="Keep local features, for geometry and evidence: 40 KB a photo.")
+        bool, typer.Option(help="Keep local features, for geometry and evidence: 34 KB a photo.")
     ] = True,
     device: Device = "auto",
     as_json: Json = False,
@@ -110,7 +110,7 @@ def evaluate(
     ] = None,
     rules: RulesFile = None,
     score: ScoreName = None,
-    all_scores: Annotated[bool, typer.Option(help="Also print the GAP of every score.")] = False,
+    all_scores: Annotated[bool, typer.Option(help="Also print the GAP of published formulas.")] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
