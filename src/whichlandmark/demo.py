@@ -67,7 +67,7 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: B
         progress=progress("evaluating"),
     )  # fmt: skip
     gaps = trained.scores.gap_by_score
-    top1 = evaluate(recognizer.with_rules(Rules(score="cosine")), world.queries).top1
+    top1 = evaluate(recognizer.with_rules(Rules().with_score("cosine")), world.queries).top1
     scores = {
         "gap_random": random_gap,
         "gap_histogram": histogram_gap,
@@ -108,7 +108,7 @@ def _baselines(world: World, config: object, say: Callable[[str], None]) -> tupl
     gaps = []
     for name, embedder in (("random weights", untrained), ("histograms", HistogramEmbedder())):
         recognizer = build(
-            embedder, world.train, distractors=world.bank, rules=Rules(score="cosine")
+            embedder, world.train, distractors=world.bank, rules=Rules().with_score("cosine")
         )
         gaps.append(evaluate(recognizer, world.queries).gap)
         say(f"baseline GAP {gaps[-1]:.3f} with {name}")

@@ -110,7 +110,9 @@ def evaluate(
     ] = None,
     rules: RulesFile = None,
     score: ScoreName = None,
-    all_scores: Annotated[bool, typer.Option(help="Also print the GAP of published formulas.")] = False,
+    all_scores: Annotated[
+        bool, typer.Option(help="Also print the GAP of published formulas.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
