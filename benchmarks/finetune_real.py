@@ -22,7 +22,7 @@ from real_photos import NETWORK, command, write_queries
 from whichlandmark import read_folder, write_photos
 from whichlandmark.metrics import bootstrap_interval, gap
 from whichlandmark.predictions import Predictions, read_predictions
-from whichlandmark.scoring import SCORES
+from whichlandmark.rules import FORMULAS as SCORES
 from whichlandmark.types import Photos
 
 

@@ -127,7 +127,7 @@ def one_run(at: Path, name: str, seed: int, epochs: int) -> None:
     started = time.monotonic()
     embedder = train(photos, config)
     seconds = time.monotonic() - started
-    recognizer = build(embedder, photos, distractors=bank, rules=Rules(score="cosine"))
+    recognizer = build(embedder, photos, distractors=bank, rules=Rules().with_score("cosine"))
     scores = examine(recognizer, queries, also=("cosine", "both_penalties")).scores
     print(json.dumps({**scores.gap_by_score, "top1": scores.top1, "seconds": seconds}))
 

@@ -21,6 +21,7 @@ from .verification import Keypoints, Verified
 
 Look = Callable[[int], Keypoints | None]  # keypoints of a query, made only when they are wanted
 Prior = Callable[[int, NDArray[np.int64]], NDArray[np.float64]]  # query, its codes → log weights
+AS_EVIDENCE = 6  # photos compared where the score asks for none
 FIRST = 3  # candidate landmarks whose nearest photo is always compared
 
 
@@ -67,7 +68,7 @@ class Decider:
         self, index: GalleryIndex, rules: Rules, fitted: Fitted, geometry: Geometry | None = None
     ) -> None:
         self.index, self.rules, self.fitted = index, rules, fitted
-        self.geometry = geometry if rules.verify else None
+        self.geometry = geometry
         self.scorer = Scorer(index, rules, fitted.projection)
         self.threshold = (
             threshold_for(rules.false_answers, np.array(fitted.negatives))
@@ -117,7 +118,7 @@ class Decider:
             query = look(row) if look else None
             if query is None or self.geometry is None:
                 continue
-            places = places_to_compare(found, made, row, self.rules.verify)
+            places = places_to_compare(found, made, row, self.rules.verify or AS_EVIDENCE)
             ids = [self.index.ids[found.neighbours.rows[row, place]] for place in places]
             checked = self.geometry.check(query, ids)
             verified[row] = {p: v for p, v in zip(places, checked, strict=True) if v is not None}

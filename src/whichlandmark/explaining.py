@@ -119,7 +119,7 @@ def _references(recognizer: Recognizer, answers: Answers) -> tuple[Reference, ..
 def _frame(recognizer: Recognizer, path: str) -> tuple[int, int] | None:
     """Height and width that a gallery photo's keypoints were found at; None when it is gone."""
     try:
-        image = read_image(path, short_side=recognizer.indexed_short_side)
+        image = read_image(path, short_side=recognizer.short_side)
     except ImageError:
         return None
     return image.shape[0], image.shape[1]

@@ -82,12 +82,7 @@ class Recognizer:
 
     @property
     def short_side(self) -> int:
-        """Pixels of the short side that a photo is decoded at, or more."""
-        return max(self.embedder.short_side, SIDE if self.rules.verify else 0)
-
-    @property
-    def indexed_short_side(self) -> int:
-        """The same of the gallery's photos when their local features were made."""
+        """Pixels of the short side that a photo is decoded at, or more, as the gallery's were."""
         return max(self.embedder.short_side, SIDE)
 
     def predict(
