@@ -17,6 +17,7 @@ from .errors import DataError, GalleryError
 from .fitting import Outcome
 from .gallery.index import GalleryIndex
 from .gallery.store import Gallery
+from .gallery_editing import open_gallery
 from .geometry import Geometry
 from .leaks import Leak, LeakCheck
 from .loading import load_embedder
@@ -84,7 +85,7 @@ def tune(
       is answered; None = by confidence. Raises DataError when the gallery has too few photos to
       question itself.
     """
-    with Gallery.open(folder / "gallery.sqlite") as gallery:
+    with open_gallery(folder) as gallery:
         embedder = load_embedder(folder / "embedder", device=device)
         gallery.require(embedder.id)
         index = GalleryIndex.of(gallery.table())
