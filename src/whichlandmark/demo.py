@@ -74,6 +74,7 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: B
         "gap_trained": gaps["cosine"],
         "gap_seed_penalty": gaps["query_penalty"],
         "gap_both_penalties": gaps["both_penalties"],
+        "gap_learned": trained.scores.gap,
         "top1_trained": top1,
         "seconds": round(time.monotonic() - started, 1),
     }
