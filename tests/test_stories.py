@@ -28,8 +28,8 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path, monkeypatch: pytest.Monk
         assert (at / name).stat().st_size > 0, name
     scores = json.loads((at / "scores.json").read_text())
     assert set(scores) == {
-        "gap_random", "gap_histogram", "gap_trained", "gap_seed_penalty", "gap_both_penalties", "gap_learned",
-        "top1_trained", "seconds",
+        "gap_random", "gap_histogram", "gap_trained", "gap_seed_penalty", "gap_both_penalties",
+        "gap_learned", "top1_trained", "seconds",
     }  # fmt: skip
     assert all(0 <= value <= 1 for name, value in scores.items() if name != "seconds")
     with open(at / "predictions.csv", newline="") as file:
