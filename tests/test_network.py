@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from whichlandmark.errors import DataError, ModelError, OptionError
 from whichlandmark.loading import PretrainedOptions, load_embedder, parse_options, pretrained
 from whichlandmark.net.embedder import NetEmbedder
 from whichlandmark.net.network import Architecture, GeM, new_network
-from whichlandmark.preprocessing import Preprocessing
+from whichlandmark.options import to_json
+from whichlandmark.preprocessing import Preprocessing, Views
 from whichlandmark.types import Embedder
 
 TINY = Architecture(backbone="test_resnet", dim=8)
@@ -90,6 +93,95 @@ def test_changed_weights_are_noticed(embedder: NetEmbedder, tmp_path: Path) -> N
         load_embedder(tmp_path)
     with pytest.raises(DataError, match="no embedder there"):
         load_embedder(tmp_path / "nowhere")
+
+
+def viewed(views: Views | None) -> NetEmbedder:
+    return NetEmbedder(new_network(TINY), Preprocessing(size=64), device="cpu", views=views)
+
+
+def test_one_view_is_the_embedder_of_before(embedder: NetEmbedder) -> None:
+    """Its id too: galleries that were made by it stay of use."""
+    plain = viewed(Views())
+    assert plain.id == embedder.id
+    assert np.array_equal(plain(IMAGES), embedder(IMAGES))
+    sizes = (1.0, 1.5)
+    kinds = (None, Views(flip=True), Views(scales=sizes), Views(scales=(1.5,)),
+             Views(scales=sizes, flip=True))  # fmt: skip
+    ids = {viewed(views).id for views in kinds}
+    assert len(ids) == 5
+
+
+def test_the_id_without_views_is_hashed_as_it_always_was(embedder: NetEmbedder) -> None:
+    """Written out once more, without a word of views."""
+    described = {"architecture": to_json(TINY), "preprocessing": to_json(Preprocessing(size=64))}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for key, value in sorted(embedder.net.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    assert embedder.id == f"test_resnet-{digest.hexdigest()[:12]}"
+
+
+def test_views_are_the_sum_of_single_looks() -> None:
+    """Each look by an embedder of its own; a mirror image made before anything else."""
+    scales = (0.5, 1.0, 1.5)
+    squash = [Preprocessing(size=round(64 * s), fit="squash") for s in scales]
+    alone = [NetEmbedder(new_network(TINY), view, device="cpu") for view in squash]
+    for flip in (False, True):
+        views = Views(scales=scales, flip=flip)
+        made = NetEmbedder(new_network(TINY), Preprocessing(size=64, fit="squash"),
+                           device="cpu", views=views)  # fmt: skip
+        expected = np.zeros((len(IMAGES), 8))
+        for one in alone:
+            expected += one(IMAGES)
+            if flip:
+                expected += one([np.ascontiguousarray(image[:, ::-1]) for image in IMAGES])
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        # Resizing a mirror image rounds to other whole pixel values here and there.
+        assert made(IMAGES) == pytest.approx(expected, abs=5e-3 if flip else 1e-5)
+        assert np.linalg.norm(made(IMAGES), axis=1) == pytest.approx(np.ones(4), abs=1e-5)
+        assert made.short_side == 144  # enough for the largest look
+        assert made([]).shape == (0, 8)
+
+
+def test_a_mirrored_look_does_not_tell_left_from_right() -> None:
+    made = viewed(Views(flip=True))
+    images = [picture(i, 0, (64, 64)) for i in range(3)]  # as they are: nothing is resized
+    mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+    assert made(images) == pytest.approx(made(mirrored), abs=1e-5)
+    plain = viewed(None)
+    assert np.abs(plain(images) - plain(mirrored)).max() > 1e-4
+
+
+def test_an_embedder_with_views_is_opened_again(embedder: NetEmbedder, tmp_path: Path) -> None:
+    views = Views(scales=(1.0, 1.5), flip=True)
+    made = viewed(views)
+    made.save(tmp_path)
+    opened = load_embedder(tmp_path, device="cpu")
+    assert isinstance(opened, NetEmbedder)
+    assert opened.views == views
+    assert opened.id == made.id
+    assert np.array_equal(opened(IMAGES), made(IMAGES))
+    record = json.loads((tmp_path / "embedder.json").read_text())
+    (tmp_path / "embedder.json").write_text(json.dumps({**record, "views": {"flip": False}}))
+    with pytest.raises(ModelError, match=r"not those of embedder\.json"):
+        load_embedder(tmp_path)
+    (tmp_path / "embedder.json").write_text(json.dumps({**record, "views": {"scale": [1.0]}}))
+    with pytest.raises(ModelError, match="damaged embedder folder") as refused:
+        load_embedder(tmp_path)
+    assert "scales" in str(refused.value)
+    embedder.save(tmp_path / "plain")  # says nothing of views, as those of before
+    assert "views" not in json.loads((tmp_path / "plain" / "embedder.json").read_text())
+
+
+@pytest.mark.xfail(strict=True, raises=OptionError, reason="multiple 32 of a size of 16")
+def test_a_small_view_of_a_small_size() -> None:
+    assert viewed(Views(scales=(0.25, 1.0)))(IMAGES).shape == (4, 8)
+
+
+@pytest.mark.parametrize("scales", [(), (0.05,), (5.0,), (1.0,) * 10])
+def test_views_out_of_range_are_refused(scales: tuple[float, ...]) -> None:
+    with pytest.raises(OptionError, match=r"expected 1 to 9 numbers of 0\.1 to 4"):
+        Views(scales=scales)
 
 
 def test_a_backbone_from_a_local_checkpoint(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from whichlandmark.embedding import fill_gallery, merged
 from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
 from whichlandmark.fitting import learn
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.recognition import Recognizer, build
+from whichlandmark.recognition import Recognizer, build, kept_fit
 from whichlandmark.rules import Rules
 from whichlandmark.self_questions import KNOWN, UNKNOWN
 from whichlandmark.settings import read_settings
@@ -160,3 +161,62 @@ def test_the_share_of_known_questions_moves_the_confidence(recognizer: Recognize
         image
     ).confidence
     assert rare < common
+
+
+def test_only_words_keep_what_was_fitted(recognizer: Recognizer) -> None:
+    """Whatever else changes, what was fitted does not belong to the new rules."""
+    rules, fitted = recognizer.rules, recognizer.fitted
+    spoken = {"answer_above": 0.9, "doubt_above": 0.1, "false_answers": 0.2, "location_km": 3.0}
+    assert kept_fit(rules, replace(rules, **spoken), fitted) is fitted  # type: ignore[arg-type]
+    other: dict[str, object] = {
+        "score": "cosine", "whitening": "pca", "whitening_dim": 9, "whitening_shrinkage": 0.9,
+        "expansion": 1, "augmentation": 1, "superglobal": True, "gallery_bank": 3,
+        "query_bank": 3, "votes": 2, "verify": 1, "sure_above": 0.8, "sure_below": 0.1,
+        "known_share": 0.4, "unknown_share": 0.1,
+    }  # fmt: skip
+    assert {*spoken, *other} == set(vars(rules))  # a new rule belongs to one of the two
+    for name, value in other.items():
+        assert kept_fit(rules, replace(rules, **{name: value}), fitted) is None  # type: ignore[arg-type]
+
+
+def test_a_second_guess_is_another_landmark(recognizer: Recognizer) -> None:
+    for hue in (0, 3, 777):
+        answer = recognizer(picture(hue, 60))
+        assert answer.second is not None
+        assert answer.second != answer.guess
+
+
+def test_evidence_tells_more_and_changes_no_number(recognizer: Recognizer) -> None:
+    plain, told = recognizer(picture(2, 99)), recognizer(picture(2, 99), evidence=True)
+    for name in ("landmark", "guess", "second", "score", "confidence", "decision"):
+        assert getattr(plain, name) == getattr(told, name), name
+    assert any(match.inliers is not None for match in told.matches)
+    assert plain.landmarks[0].landmark == told.landmarks[0].landmark == "place 2"
+
+
+def test_vectors_alone_are_answered_without_geometry(recognizer: Recognizer) -> None:
+    vectors = recognizer.embedder([picture(code, 88) for code in range(4)])
+    answers = recognizer.predict(vectors, matches=2)
+    assert [answer.guess for answer in answers] == [f"place {code}" for code in range(4)]
+    for answer in answers:
+        assert len(answer.matches) == 2
+        assert all(match.inliers is None for match in answer.matches)
+        assert all(seen.box is None for seen in answer.landmarks)
+    assert recognizer.predict(vectors[:0]) == []
+
+
+def test_a_place_counts_only_when_it_is_asked_for(recognizer: Recognizer) -> None:
+    vectors = recognizer.embedder([picture(777, 1)])
+    where = np.full((4, 2), np.nan)
+    first = recognizer.predict(vectors)[0]
+    where[recognizer.index.names == first.guess] = (48.0, 2.0)
+    recognizer.places.where[:] = where
+    far = [(-33.0, 151.0)]
+    assert recognizer.predict(vectors, places=far) == [first]
+    asked = Recognizer(recognizer.embedder, recognizer.gallery,
+                       replace(recognizer.rules, location_km=1.0), recognizer.fitted)  # fmt: skip
+    asked.places.where[:] = where
+    assert asked.predict(vectors) == [first]
+    assert asked.predict(vectors, places=[None]) == [first]
+    moved = asked.predict(vectors, places=far)[0]
+    assert moved.score < first.score

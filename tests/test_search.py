@@ -9,10 +9,14 @@ from whichlandmark import search
 from whichlandmark.search import nearest
 
 
-def slow(queries: np.ndarray, vectors: np.ndarray, k: int) -> list[list[int]]:
+def slow(
+    queries: np.ndarray, vectors: np.ndarray, k: int, offsets: np.ndarray | None = None
+) -> list[list[int]]:
     found = []
+    added = np.zeros(len(vectors), np.float32) if offsets is None else offsets
     for query in queries:
-        similarity = [float(np.float32(query @ v.astype(np.float32))) for v in vectors]
+        similarity = [float(np.float32(query @ v.astype(np.float32))) + float(o)
+                      for v, o in zip(vectors, added, strict=True)]  # fmt: skip
         found.append(sorted(range(len(vectors)), key=lambda i: (-similarity[i], i))[:k])
     return found
 
@@ -36,3 +40,53 @@ def test_fewer_vectors_than_k_and_none() -> None:
     assert nearest(queries, queries[:2], 5).rows.shape == (3, 2)
     assert nearest(queries, np.empty((0, 3), np.float32), 5).rows.shape == (3, 0)
     assert nearest(queries[:0], queries, 2).rows.shape == (0, 2)
+
+
+@pytest.mark.parametrize("few", [0, 2, 512])  # never cut down, sometimes, always
+@pytest.mark.parametrize("k", [1, 4, 7, 11, 60])
+def test_offsets_and_ties_across_blocks(k: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BLOCK", 7)
+    monkeypatch.setattr(search, "FEW", few)
+    rng = np.random.default_rng(k)
+    vectors = rng.integers(-1, 2, (60, 3)).astype(np.float16)
+    queries = rng.integers(-1, 2, (12, 3)).astype(np.float32)
+    offsets = rng.integers(-3, 4, 60).astype(np.float32) / 2  # halves: sums stay exact
+    found = nearest(queries, vectors, k, offsets=offsets)
+    expected = slow(queries, vectors, k, offsets)
+    assert found.rows.tolist() == expected
+    for q, rows in enumerate(expected):
+        sums = [float(vectors[r].astype(np.float32) @ queries[q] + offsets[r]) for r in rows]
+        assert found.similarity[q].tolist() == sums
+
+
+def test_a_later_row_that_only_equals_the_last_stays_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BLOCK", 4)
+    same = np.ones((13, 2), np.float16)
+    assert nearest(same[:2].astype(np.float32), same, 3).rows.tolist() == [[0, 1, 2]] * 2
+    same[11] *= 2
+    assert nearest(same[:1].astype(np.float32), same, 3).rows.tolist() == [[11, 0, 1]]
+
+
+def test_what_may_enter_by_hand() -> None:
+    similarity = np.array([[0.5, 0.7, 0.5], [0.1, 0.2, 0.3]], np.float32)
+    worst = np.array([[0.5], [0.15]], np.float32)
+    rows, kept = search._better(similarity, 10, worst)
+    # Of the first only what is above; of the second two, in the order of their rows.
+    assert kept.tolist() == np.array([[0.7, -np.inf], [0.2, 0.3]], np.float32).tolist()
+    assert rows[0, 0] == 11
+    assert rows[1].tolist() == [11, 12]
+    everything, same = search._better(similarity, 10, worst[:, :0])
+    assert everything.tolist() == [[10, 11, 12]] * 2
+    assert same is similarity
+
+
+def test_rows_of_minus_infinity_are_each_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding of a cut block is −inf too, and must not be taken for row 0."""
+    monkeypatch.setattr(search, "BLOCK", 5)
+    rng = np.random.default_rng(0)
+    vectors, queries = rng.normal(size=(20, 4)), rng.normal(size=(6, 4)).astype(np.float32)
+    offsets = np.where(np.arange(20) % 3 == 0, 0, -np.inf).astype(np.float32)
+    found = nearest(queries, vectors.astype(np.float32), 12, offsets=offsets)
+    for rows in found.rows:
+        assert len(set(rows.tolist())) == 12
+        assert set(range(0, 20, 3)) <= set(rows.tolist())
