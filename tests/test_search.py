@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichlandmark import search
+from whichlandmark.search import exact as search
 from whichlandmark.search import nearest
 
 

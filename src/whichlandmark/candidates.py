@@ -57,7 +57,7 @@ def candidates(scorer: Scorer, found: Found, hidden: Hidden | None = None) -> Ca
     rows = _rows_at(found.neighbours.rows, places, codes)
     # Of all its photos, hidden ones too: of nothing but its size would a gallery's question else
     # tell the right landmark, the only one that lacks a photo.
-    sizes = np.bincount(scorer.index.codes, minlength=len(scorer.index.names) + 1)[codes]
+    sizes = np.append(scorer.landmark_sizes, 0)[codes]
     features = np.stack(
         [
             best,
@@ -93,9 +93,11 @@ def _centres(
 ) -> NDArray[np.float64]:
     """Cosine to the mean of each candidate's photos that the query may see: (Q, T)."""
     scores = np.zeros(codes.shape)
-    sums = scorer.landmark_sums
-    for row, query in enumerate(found.queries if len(sums) else ()):
-        seen = sums[codes[row]]  # code −1: anything, not used
+    if not len(scorer.index.names):
+        return scores
+    sums = scorer.landmark_sums(codes)
+    for row, query in enumerate(found.queries):
+        seen = sums[row]  # code −1: anything, not used
         gone = hidden[row] if hidden is not None else np.empty(0, dtype=np.int64)
         for one in gone[np.isin(scorer.index.codes[gone], codes[row])]:
             seen[codes[row] == scorer.index.codes[one]] -= scorer.vectors[one].astype(np.float32)

@@ -15,6 +15,7 @@ from .geometry import Geometry, inlier_row
 from .reranking import Projection, Votes
 from .rules import Rules
 from .scoring import Found, Scorer
+from .segments import Prepared
 from .stacking import Stacker
 from .types import Decision, Vectors
 from .verification import Keypoints, Verified
@@ -65,11 +66,16 @@ class Decider:
     """A gallery, its rules and what was fitted for them, ready to answer."""
 
     def __init__(
-        self, index: GalleryIndex, rules: Rules, fitted: Fitted, geometry: Geometry | None = None
+        self,
+        index: GalleryIndex,
+        rules: Rules,
+        fitted: Fitted,
+        geometry: Geometry | None = None,
+        prepared: Prepared | None = None,
     ) -> None:
         self.index, self.rules, self.fitted = index, rules, fitted
         self.geometry = geometry
-        self.scorer = Scorer(index, rules, fitted.projection)
+        self.scorer = Scorer(index, rules, fitted.projection, prepared)
         self.threshold = (
             threshold_for(rules.false_answers, np.array(fitted.negatives))
             if rules.false_answers else None

@@ -18,6 +18,7 @@ from .gallery.store import Gallery
 from .gallery.tables import read_credits, read_landmarks
 from .loading import load_embedder
 from .members import stamp
+from .opening import refresh_segments
 from .types import SEPARATOR, Photos
 
 DISTRACTORS = ""  # the landmark of photos without one
@@ -87,6 +88,7 @@ def add_photos(
         credited = {one: credit for one, credit in credits.items() if one in known}
         if credited:
             gallery.credit(credited)
+        refresh_segments(folder, gallery)
         counts: dict[str, int | str] = {
             "added": len(known) - before, "failed": len(failures), "photos": len(known),
             "records": len(described), "records without a photo": len(records) - len(described),
@@ -119,6 +121,7 @@ def remove_photos(folder: Path, ids: Sequence[str], landmark: str | None) -> Edi
         chosen = _chosen(gallery, ids, landmark)
         if chosen:  # an empty batch would be a new generation too
             gallery.remove(chosen)
+            refresh_segments(folder, gallery)
         return Edited(_after(gallery, "removed", len(chosen)))
 
 
@@ -133,6 +136,7 @@ def relabel_photos(folder: Path, ids: Sequence[str], landmark: str | None, to: s
         chosen = _chosen(gallery, ids, landmark)
         if chosen:
             gallery.relabel(dict.fromkeys(chosen, label))
+            refresh_segments(folder, gallery)
         return Edited(_after(gallery, "relabelled", len(chosen)))
 
 
@@ -217,6 +221,8 @@ def rebuild_gallery(folder: Path) -> Edited:
         pass  # the gallery's own record of it may be whole
     path = folder / "gallery.sqlite"
     salvaged = salvage.rebuild(path, embedder_id, dim)
+    with Gallery.open(path) as gallery:
+        refresh_segments(folder, gallery, anew=True)
     counts: dict[str, int | str] = {
         "photos": salvaged.photos, "landmark records": salvaged.landmarks,
         "lost": len(salvaged.lost), "bytes": path.stat().st_size,

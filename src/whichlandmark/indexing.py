@@ -13,6 +13,7 @@ from .errors import GalleryError, ImageError
 from .gallery.store import Gallery
 from .images import read_image
 from .loading import load_embedder
+from .opening import refresh_segments
 from .recognition import Recognizer, require_photos
 from .rules import Rules
 from .settings import read_settings
@@ -61,6 +62,7 @@ def index_photos(
         require_photos(gallery, failures)
         recognizer = Recognizer(embedder, gallery, chosen, _still_fits(folder, chosen, gallery))
         recognizer.save_settings(folder)
+        refresh_segments(folder, gallery)
         index = recognizer.index
         counts: dict[str, int | str] = {
             "photos": len(index.ids), "landmarks": len(index.names),

@@ -1,6 +1,7 @@
 """Photo → Prediction: an embedder, a gallery, rules and what was fitted; one folder on disk.
 
-Folder: `gallery.sqlite`, `embedder/`, `recognizer.json` and `whitening.safetensors`.
+Folder: `gallery.sqlite`, `embedder/`, `recognizer.json`, `whitening-….safetensors`, and, where
+the gallery is large, `segments/`.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from . import fitting
 from .deciding import Answers, Decider, Fitted, Look
 from .embedding import Failure, fill_gallery, merged
 from .errors import DataError, OptionError
 from .gallery.index import GalleryIndex
-from .gallery.store import Gallery
+from .gallery.store import Gallery, GalleryTable
 from .geography import Places
 from .geometry import SIDE, Geometry, query_keypoints
 from .images import read_image
 from .loading import load_embedder
+from .opening import open_index, refresh_segments, tell
 from .rules import Rules
 from .seen import seen_landmarks
+from .segments import Prepared, SegmentError
 from .settings import read_settings, write_settings
 from .types import Embedder, Image, Match, Photos, Prediction, Vectors
 from .whitening import Labelled
@@ -33,7 +35,8 @@ class Recognizer:
 
     Call it with a path, a file's bytes or an (H, W, 3) uint8 RGB array; `predict` takes
     vectors that are embedded already. `fitted` None = fitted on the gallery now, with the help
-    of `extra` training photos when they are given.
+    of `extra` training photos when they are given. `folder`: where segment files of the gallery
+    may stand, which make opening and searching quick.
     """
 
     def __init__(
@@ -44,19 +47,53 @@ class Recognizer:
         fitted: Fitted | None = None,
         *,
         extra: Labelled | None = None,
+        folder: Path | None = None,
     ) -> None:
         gallery.require(embedder.id)
         self.embedder = embedder
         self.gallery = gallery
         self.rules = rules or Rules()
-        table = gallery.table()
-        self.index = GalleryIndex.of(table)
-        # The vectors of the index are enough: two copies of millions fill a machine.
-        self.table = replace(table, vectors=table.vectors[:0])
+        self.folder = folder
         self.geometry = Geometry(gallery)
-        self.fitted = fitted or fitting.fit(self.index, self.rules, extra, geometry=self.geometry)
-        self.decider = Decider(self.index, self.rules, self.fitted, self.geometry)
-        self.places = Places.of(self.index, gallery.landmarks())
+        self._records = gallery.landmarks()
+        if folder is None:
+            self._use(GalleryIndex.of(gallery.table()), None, fitted, extra)
+            return
+        try:
+            self._use(*open_index(folder, gallery), fitted, extra)
+        except SegmentError as error:
+            self._without_segments(error, fitted)
+
+    def _use(
+        self,
+        index: GalleryIndex,
+        prepared: Prepared | None,
+        fitted: Fitted | None,
+        extra: Labelled | None = None,
+    ) -> None:
+        self.index = index
+        self.fitted = fitted or self._fit(extra)
+        self.decider = Decider(index, self.rules, self.fitted, self.geometry, prepared)
+        self.places = Places.of(index, self._records)
+
+    def _fit(self, extra: Labelled | None) -> Fitted:
+        from . import fitting
+
+        return fitting.fit(self.index, self.rules, extra, geometry=self.geometry)
+
+    def _without_segments(self, error: SegmentError, fitted: Fitted | None) -> None:
+        """A segment file turned out to be damaged: go on with the gallery itself."""
+        if self.folder is None:
+            raise error
+        tell(error, self.folder)
+        self.folder = None
+        self._use(GalleryIndex.of(self.gallery.table()), None, fitted)
+
+    @property
+    def table(self) -> GalleryTable:
+        """What the gallery holds beside vectors, read anew."""
+        table = self.gallery.table()
+        return replace(table, vectors=table.vectors[:0])
 
     def with_rules(self, rules: Rules) -> Recognizer:
         """The same gallery under other rules, fitted anew."""
@@ -115,6 +152,19 @@ class Recognizer:
         evidence: bool = False,
     ) -> Answers:
         """`predict` as columns, before anything is put into words."""
+        try:
+            return self._answer(vectors, images, places, evidence)
+        except SegmentError as error:
+            self._without_segments(error, self.fitted)
+            return self._answer(vectors, images, places, evidence)
+
+    def _answer(
+        self,
+        vectors: Vectors,
+        images: Sequence[Image] | None,
+        places: Sequence[tuple[float, float] | None] | None,
+        evidence: bool,
+    ) -> Answers:
         look: Look | None = None
         if images is not None:
             look = lambda row: query_keypoints(images[row])  # noqa: E731
@@ -125,7 +175,7 @@ class Recognizer:
 
     def titles(self) -> dict[str, str]:
         """How landmarks are called, of those that have a title beside their label."""
-        return {n: r.title for n, r in self.gallery.landmarks().items() if r.title}
+        return {n: r.title for n, r in self._records.items() if r.title}
 
     def save(self, folder: str | Path) -> None:
         """Write everything into one folder. Raises OptionError when it holds a gallery already."""
@@ -135,6 +185,8 @@ class Recognizer:
         self.gallery.copy_to(folder / "gallery.sqlite").close()
         self.embedder.save(folder / "embedder")
         self.save_settings(folder)
+        with Gallery.open(folder / "gallery.sqlite") as gallery:
+            refresh_segments(folder, gallery)
 
     def save_settings(self, folder: Path) -> None:
         """Write the rules and what was fitted only."""
@@ -214,11 +266,11 @@ def load(folder: str | Path, *, rules: Rules | None = None, device: str = "auto"
     stored, fitted, _ = read_settings(folder)
     if rules and rules != stored:
         fitted = kept_fit(stored, rules, fitted)
-    return Recognizer(embedder, gallery, rules or stored, fitted)
+    return Recognizer(embedder, gallery, rules or stored, fitted, folder=folder)
 
 
 def kept_fit(stored: Rules, rules: Rules, fitted: Fitted | None) -> Fitted | None:
     """What was fitted, when the new rules change only how answers are spoken of."""
-    spoken = ("answer_above", "doubt_above", "false_answers", "location_km")
+    spoken = ("answer_above", "doubt_above", "false_answers", "location_km", "recall")
     changed = {name for name in vars(rules) if getattr(rules, name) != getattr(stored, name)}
     return fitted if changed <= set(spoken) else None

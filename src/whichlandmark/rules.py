@@ -38,6 +38,7 @@ class Rules:
     gallery_bank: int = 5  # distractors averaged for B
     query_bank: int | None = None  # distractors averaged for C; None = 5, and 10 with B
     votes: int = 3  # nearest photos that vote when B is on
+    recall: float = 0.99  # of the 10 nearest, found in a large gallery; 1 = compare all of it
     verify: int = 6  # nearest photos compared by geometry; 0 = none
     sure_above: float = 0.97  # no geometry where the confidence is this without it …
     sure_below: float = 0.03  # … or below this
@@ -81,6 +82,8 @@ class Rules:
                 f"unknown_share {self.unknown_share} given beside known_share "
                 f"{self.known_share}; expected 0 or more, and both together at most 1"
             )
+        if not 0.5 <= self.recall <= 1:
+            raise OptionError(f"recall {self.recall} given; expected 0.5 to 1 (compare all)")
         if not 0 <= self.whitening_shrinkage <= 1:
             raise OptionError(f"whitening_shrinkage {self.whitening_shrinkage} given; "
                               "expected 0 to 1")  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +24,13 @@ from .reranking import (
     vote,
 )
 from .rules import Rules
-from .search import nearest
-from .types import Neighbours, Vectors
+from .search import Candidates, nearest
+from .segments import Prepared, projection_key
+from .types import Neighbours, Stored, Vectors
 
 DEPTH = 30  # neighbours that candidates and votes are taken from
 RERANKED = 400  # neighbours that SuperGlobal re-ranks (M of its authors)
 BLOCK = 4096
-Halves = NDArray[np.float16]
 Hidden = Sequence[NDArray[np.int64]]
 
 
@@ -54,16 +53,34 @@ class Found:
 
 
 class Scorer:
-    """A gallery made ready for one set of rules: what is computed once is computed here."""
+    """A gallery made ready for one set of rules: what is computed once is computed here.
+
+    prepared: its rows as they are searched, with cells around them; used where it was made for
+    this very projection.
+    """
+
+    vectors: Stored
+    bank: Stored
+    cells: Candidates | None
+    bank_cells: Candidates | None
 
     def __init__(
-        self, index: GalleryIndex, rules: Rules, projection: Projection | None = None
+        self,
+        index: GalleryIndex,
+        rules: Rules,
+        projection: Projection | None = None,
+        prepared: Prepared | None = None,
     ) -> None:
         self.index = index
         self.rules = rules
         self.projection = projection
-        self.bank = self._turned(index.bank)
-        self.vectors = self._turned(index.vectors)
+        self.cells, self.bank_cells = None, None
+        if prepared and prepared.key == projection_key(projection) and not rules.augmentation:
+            self.vectors, self.bank = prepared.vectors, prepared.bank
+            if rules.recall < 1:
+                self.cells, self.bank_cells = prepared.cells, prepared.bank_cells
+        else:
+            self.vectors, self.bank = self._turned(index.vectors), self._turned(index.bank)
         if rules.augmentation:
             self.vectors = self._augmented()
         self.penalties: NDArray[np.float32] | None = None
@@ -71,17 +88,33 @@ class Scorer:
             self.penalties = self.gallery_likeness(np.arange(len(self.vectors)))
         self.centres = np.empty((0, 0), dtype=np.float32)
         if rules.score == "class_centre":
-            self.centres = class_centres(self.vectors, index.codes, len(index.names))
+            self.centres = class_centres(self.vectors[:], index.codes, len(index.names))
+
+    def landmark_sums(self, codes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(…,) landmarks → (…, d): the sum of each one's rows; its direction is the centre.
+
+        Sums are made when they are first asked for: a single photo wants very few of them.
+        """
+        order, starts, sums, made = self._sums
+        for code in np.unique(codes[codes >= 0]):
+            if not made[code]:
+                rows = self.vectors[order[starts[code] : starts[code + 1]]]
+                sums[code], made[code] = rows.sum(axis=0, dtype=np.float32), True
+        return sums[codes]
 
     @cached_property
-    def landmark_sums(self) -> NDArray[np.float32]:
-        """(C, d): the sum of each landmark's rows; its direction is the landmark's centre."""
-        order = np.argsort(self.index.codes, kind="stable")
-        starts = np.searchsorted(self.index.codes[order], np.arange(len(self.index.names) + 1))
-        sums = np.zeros((len(self.index.names), self.vectors.shape[1]), dtype=np.float32)
-        for code, (start, stop) in enumerate(pairwise(starts)):
-            sums[code] = self.vectors[order[start:stop]].sum(axis=0, dtype=np.float32)
-        return sums
+    def _sums(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Vectors, NDArray[np.bool_]]:
+        """Rows by landmark, where each begins, their sums, and which of these are made."""
+        codes, count = self.index.codes, len(self.index.names)
+        order = np.argsort(codes, kind="stable")
+        starts = np.cumsum([0, *self.landmark_sizes])
+        sums = np.zeros((count, self.vectors.shape[1]), dtype=np.float32)
+        return order, starts, sums, np.zeros(count, dtype=bool)
+
+    @cached_property
+    def landmark_sizes(self) -> NDArray[np.int64]:
+        """(C,) photos of each landmark."""
+        return np.bincount(self.index.codes, minlength=len(self.index.names))
 
     def find(self, queries: Vectors, *, depth: int = DEPTH, hidden: Hidden | None = None) -> Found:
         """Search for queries (Q, D), and keep `depth` neighbours of each, or fewer.
@@ -95,13 +128,13 @@ class Scorer:
             asked = self._expanded(asked, hidden)
         rows, ranking = self._ranked(asked, depth, hidden)
         if self.rules.superglobal:
-            ranking = superglobal_scores(asked, self.vectors, rows).astype(np.float32)
+            ranking = superglobal_scores(asked, self.vectors[:], rows).astype(np.float32)
             order = np.argsort(-ranking, axis=1, kind="stable")
             rows = np.take_along_axis(rows, order, axis=1)
             ranking = np.take_along_axis(ranking, order, axis=1)
         similarity = self.cosines(asked, rows)
         codes = np.where(rows < 0, -1, self.index.codes[rows]) if rows.size else rows
-        penalty = bank_likeness(nearest(asked, self.bank, self._bank_size()).similarity)
+        penalty = bank_likeness(self._nearest_distractors(asked, self._bank_size()))
         return Found(asked, queries, Neighbours(rows, similarity), ranking, codes, penalty)
 
     def votes(self, found: Found, inliers: NDArray[np.int64] | None = None) -> Votes:
@@ -133,10 +166,10 @@ class Scorer:
         """B of gallery photos: (n,) rows → (n,) mean cosines to their nearest distractors."""
         parts = [
             bank_likeness(
-                nearest(
+                self._nearest_distractors(
                     self.vectors[rows[start : start + BLOCK]].astype(np.float32),
-                    self.bank, self.rules.gallery_bank,
-                ).similarity
+                    self.rules.gallery_bank,
+                )
             )
             for start in range(0, len(rows), BLOCK)
         ]  # fmt: skip
@@ -155,7 +188,7 @@ class Scorer:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         most = max(map(len, hidden), default=0) if hidden is not None else 0
         offsets = None if self.penalties is None else -self.penalties
-        found = nearest(asked, self.vectors, k + most, offsets=offsets)
+        found = nearest(asked, self.vectors, k + most, offsets=offsets, cells=self.cells)
         if hidden is None:
             return found.rows, found.similarity
         return _without(found, hidden, k)
@@ -165,12 +198,16 @@ class Scorer:
         near = self.vectors[rows].astype(np.float32)
         return expanded(asked, near, self.cosines(asked, rows))
 
-    def _augmented(self) -> Halves:
-        everyone = self.vectors.astype(np.float32)
-        found = nearest(everyone, self.vectors, self.rules.augmentation + 1)  # and itself
-        return augmented(self.vectors, found.rows, found.similarity).astype(np.float16)
+    def _nearest_distractors(self, asked: Vectors, k: int) -> NDArray[np.float32]:
+        """(Q, k) cosines, falling."""
+        return nearest(asked, self.bank, k, cells=self.bank_cells).similarity
 
-    def _turned(self, vectors: Halves) -> Halves:
+    def _augmented(self) -> NDArray[np.float16]:
+        everyone = np.asarray(self.vectors[:], dtype=np.float32)
+        found = nearest(everyone, self.vectors, self.rules.augmentation + 1)  # and itself
+        return augmented(self.vectors[:], found.rows, found.similarity).astype(np.float16)
+
+    def _turned(self, vectors: Stored) -> Stored:
         if self.projection is None:
             return vectors
         parts = [
@@ -184,7 +221,7 @@ class Scorer:
         return self.rules.query_bank or (10 if self.rules.uses_gallery_penalty else 5)
 
 
-def _products(queries: Vectors, vectors: Halves, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _products(queries: Vectors, vectors: Stored, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """(Q, d), (N, d), (Q, K) rows → (Q, K); −1 where a row is below 0."""
     products = np.empty(rows.shape, dtype=np.float32)
     for start in range(0, len(queries) if rows.size else 0, 256):  # bounds what is gathered

@@ -1,4 +1,4 @@
-"""Rules and what was fitted for them ⇄ `recognizer.json` and `whitening.safetensors`."""
+"""Rules and what was fitted for them ⇄ `recognizer.json` and `whitening-….safetensors`."""
 
 from __future__ import annotations
 

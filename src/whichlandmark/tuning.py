@@ -21,6 +21,7 @@ from .gallery_editing import open_gallery
 from .geometry import Geometry
 from .leaks import Leak, LeakCheck
 from .loading import load_embedder
+from .opening import refresh_segments
 from .recognition import Recognizer
 from .rules import FORMULAS, Rules
 from .self_questions import KNOWN, NOTHING, UNKNOWN, Whitenings, ask
@@ -102,6 +103,7 @@ def tune(
         chosen = max(rows, key=_worth)
         fitted, outcome = fitting.learn(index, chosen.rules, extra, geometry=geometry)
         Recognizer(embedder, gallery, chosen.rules, fitted).save_settings(folder)
+        refresh_segments(folder, gallery)
     count = 0 if extra is None else len(extra.landmarks)
     return Tuned(rows, chosen, promises(outcome), count, failures, leaks)
 

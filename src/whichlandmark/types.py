@@ -21,6 +21,19 @@ Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
 Vectors = NDArray[np.float32]  # (N, D), unit rows
 Decision = Literal["landmark", "uncertain", "no_landmark"]
 
+
+class Stored(Protocol):
+    """(N, …) rows, in memory or on disk: what takes row numbers, slices and arrays of numbers."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
 SEPARATOR = "|"  # between the names of several true landmarks; no name can hold it
 
 

@@ -55,7 +55,7 @@ def _photos(
     parts = [index.vectors, index.bank]
     names = [index.names[index.codes], np.full(len(index.bank), "", dtype=object)]
     if extra is not None:
-        parts.append(extra.vectors)  # type: ignore[arg-type]
+        parts.append(extra.vectors)
         names.append(extra.landmarks)
     starts = np.cumsum([0, *map(len, parts)])
     drawn = np.sort(np.random.default_rng(seed).permutation(starts[-1])[:SAMPLE])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..search import nearest
-from ..types import Neighbours, Vectors
+from ..types import Neighbours, Stored, Vectors
 from .store import GalleryTable
 
 
@@ -16,18 +16,19 @@ from .store import GalleryTable
 class GalleryIndex:
     """Landmark photos (G rows) and the distractor bank (M rows), in gallery order.
 
-    names: (C,) landmark names, sorted; codes: (G,) int64 into names; ids, paths: (G,);
-    vectors: (G, D) float16; bank_ids, bank_paths (M,), bank: (M, D) float16.
+    names: (C,) landmark names, sorted; codes: (G,) int64 into names; ids, paths: (G,) texts;
+    vectors: (G, D) float16; bank_ids, bank_paths (M,), bank: (M, D) float16. Texts and vectors
+    are arrays, or stand on disk and are read where they are asked for.
     """
 
     names: NDArray[np.object_]
     codes: NDArray[np.int64]
-    ids: NDArray[np.object_]
-    paths: NDArray[np.object_]
-    vectors: NDArray[np.float16]
-    bank_ids: NDArray[np.object_]
-    bank: NDArray[np.float16]
-    bank_paths: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
+    ids: Stored
+    paths: Stored
+    vectors: Stored
+    bank_ids: Stored
+    bank: Stored
+    bank_paths: Stored = field(default_factory=lambda: np.empty(0, dtype=object))
 
     @classmethod
     def of(cls, table: GalleryTable) -> GalleryIndex:

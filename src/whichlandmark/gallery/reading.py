@@ -50,12 +50,13 @@ def photos(sql: sqlite3.Connection, meta: Meta, name: str) -> Iterator[PhotoRow]
         raise damaged(name, f"{count} photos found, {meta.photos} were put there")
 
 
-def read_table(sql: sqlite3.Connection, name: str) -> GalleryTable:
-    """Everything that is searched."""
+def read_table(sql: sqlite3.Connection, name: str, after: int | None = None) -> GalleryTable:
+    """Everything that is searched; after: only the photos of higher row numbers than this."""
     meta = read_meta(sql, name)
     columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
     shared: dict[str, str] = {}  # equal landmarks share memory
-    for row in photos(sql, meta, name):
+    found = photos(sql, meta, name) if after is None else photos_after(sql, after, name)
+    for row in found:
         values = (
             row[1],
             row[2],
@@ -71,19 +72,41 @@ def read_table(sql: sqlite3.Connection, name: str) -> GalleryTable:
         raise damaged(name, "two photos of one id")
     return GalleryTable(
         ids=_column(ids), paths=_column(paths), landmarks=_column(landmarks),
-        hashes=_column(hashes), vectors=_vectors(sql, meta, name, (ids, rows, sums)),
+        hashes=_column(hashes), vectors=_vectors(sql, meta.dim, name, (ids, rows, sums), after),
         rows=np.array(rows, dtype=np.int64), generation=meta.generation,
     )  # fmt: skip
 
 
+def photos_after(sql: sqlite3.Connection, row: int, name: str) -> Iterator[PhotoRow]:
+    """The photos of higher row numbers; whether all are there, the caller must know."""
+    query = f"SELECT {COLUMNS} FROM photos WHERE row > ? ORDER BY row"
+    return (checked(found, name) for found in sql.execute(query, (row,)))
+
+
+def read_sums(sql: sqlite3.Connection, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row number and checksum of every photo, in row order: what tells two states apart."""
+    meta = read_meta(sql, name)
+    pairs = sql.execute("SELECT row, sum FROM photos NOT INDEXED ORDER BY row").fetchall()
+    table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    if (len(table), digest_of(table[:, 1])) != (meta.photos, meta.photo_digest):
+        raise damaged(name, f"{len(table)} photos found, {meta.photos} were put there")
+    return table[:, 0], table[:, 1]
+
+
+def digest_of(sums: NDArray[np.int64]) -> int:
+    """What the checksums of photos add up to, as `Meta.photo_digest` has it."""
+    return int(sums.astype(np.uint64).sum(dtype=np.uint64).astype(np.int64))
+
+
 def _vectors(
-    sql: sqlite3.Connection, meta: Meta, name: str, photos: tuple[list[Any], ...]
+    sql: sqlite3.Connection, dim: int, name: str, photos: tuple[list[Any], ...], after: int | None
 ) -> NDArray[np.float16]:
     """(N, D), in row order; each compared with the sum that its photo has of it."""
-    width = 2 * meta.dim
-    vectors = np.empty((meta.photos, meta.dim), dtype="<f2")
+    width = 2 * dim
+    vectors = np.empty((len(photos[0]), dim), dtype="<f2")
     flat = vectors.data.cast("B") if vectors.size else memoryview(bytearray())
-    found = sql.execute("SELECT row, data FROM vectors ORDER BY row")
+    first = -(2**63) if after is None else after  # no row has that number
+    found = sql.execute("SELECT row, data FROM vectors WHERE row > ? ORDER BY row", (first,))
     for at, (photo_id, row, expected) in enumerate(zip(*photos, strict=True)):
         stored = found.fetchone()
         if stored is None or stored[0] != row or not _is(stored[1], expected, width):

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import GalleryError
 from ..files import whole_file
 from . import reading, schema
@@ -148,13 +151,23 @@ class Gallery:
         with self._snapshot() as (sql, meta):
             return {row[1]: (row[2], row[5], row[3]) for row in self._photos(sql, meta)}
 
-    def table(self) -> GalleryTable:
+    def state(self) -> Meta:
+        """The gallery's own numbers, all of one generation."""
+        return self._meta()
+
+    def sums(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row number and checksum of every photo, (N,) each, in row order."""
+        with self._snapshot() as (sql, _):
+            return reading.read_sums(sql, self.name)
+
+    def table(self, *, after: int | None = None) -> GalleryTable:
         """Everything that is searched, in row order, of one generation.
 
+        after: only photos of higher row numbers than this.
         Raises GalleryError when a row or a vector is not what was put there, or is missing.
         """
         with self._snapshot() as (sql, _):
-            return reading.read_table(sql, self.name)
+            return reading.read_table(sql, self.name, after)
 
     def keypoints(self, ids: Iterable[str]) -> dict[str, bytes]:
         """id → packed local features; photos without them, or not there, are left out."""

@@ -1,33 +1,50 @@
-"""Exact nearest neighbours by inner product, in blocks: memory stays bounded at any size."""
+"""Nearest neighbours by inner product, in blocks: memory stays bounded at any size."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .types import Neighbours
+from ..types import Neighbours, Stored, Vectors
+from .halves import cores, few_products, share, widen
 
 BLOCK = 16_384  # gallery rows at a time: 16,384 × 512 float32 = 32 MB
 QUERIES = 1_024
+FEWER_BLOCKS = 8  # blocks that a handful of queries is compared with at once
+HANDFUL = 4  # queries that are compared without widening a whole block
 FEW = 512  # candidates of one query in one block; more are cut down with the whole block
+GATHERED = 32  # queries whose candidates are gathered at once: 32 × 64 × 512 float32 = 4 MB
+APART = 4  # candidates wanted, times this, where offsets change their order
+
+
+class Candidates(Protocol):
+    """Names rows that are likely the nearest; see `Cells.candidates`."""
+
+    def candidates(self, queries: Vectors, least: int) -> NDArray[np.int64]:
+        """(Q, D) → (Q, R) row numbers, −1 = no more."""
 
 
 def nearest(
     queries: NDArray[np.float32],
-    vectors: NDArray[Any],
+    vectors: Stored,
     k: int,
     *,
     offsets: NDArray[np.float32] | None = None,
+    cells: Candidates | None = None,
 ) -> Neighbours:
     """The k largest inner products of each query, descending; equal ones by lower row.
 
     queries: (Q, D) float32; vectors: (N, D) float32 or float16 (widened block by block);
     offsets: (N,) added to the inner products before they are compared.
+    cells: an index of the same vectors; with it only its candidates are compared (exactly): most
+      of the nearest are found, not all. Where it names fewer than k rows, all are compared.
     Returns rows and similarity (offsets included), each (Q, min(k, N)).
     """
     k = min(k, len(vectors))
+    if cells is not None and k:
+        return _refined(queries, vectors, k, offsets, cells)
     rows = np.empty((len(queries), k), dtype=np.int64)
     similarity = np.empty((len(queries), k), dtype=np.float32)
     for start in range(0, len(queries), QUERIES):
@@ -36,19 +53,61 @@ def nearest(
     return Neighbours(rows, similarity)
 
 
+def _refined(
+    queries: NDArray[np.float32],
+    vectors: Stored,
+    k: int,
+    offsets: NDArray[np.float32] | None,
+    cells: Candidates,
+) -> Neighbours:
+    rows = np.full((len(queries), k), -1, dtype=np.int64)
+    similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    least = 2 * k if offsets is None else APART * 2 * k
+    for start in range(0, len(queries), QUERIES):
+        asked = queries[start : start + QUERIES]
+        found = np.sort(cells.candidates(asked, least), axis=1)
+        products = inner_products(asked, vectors, found)
+        if offsets is not None:
+            products += np.where(found < 0, np.float32(0), offsets[found])
+        best_rows, best = _top(found, products, k)
+        rows[start : start + QUERIES, : best.shape[1]] = best_rows
+        similarity[start : start + QUERIES, : best.shape[1]] = best
+    if (short := np.flatnonzero(rows[:, -1] < 0)).size:
+        rest = nearest(queries[short], vectors, k, offsets=offsets)
+        rows[short], similarity[short] = rest.rows, rest.similarity
+    return Neighbours(rows, similarity)
+
+
+def inner_products(
+    queries: NDArray[np.float32], vectors: Stored, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Of each query with its own rows: (Q, D), (N, D), (Q, R) → (Q, R); −inf for row −1."""
+    products = np.empty(rows.shape, dtype=np.float32)
+
+    def compare(part: slice) -> None:
+        near = widen(vectors[np.maximum(rows[part], 0)])
+        products[part] = np.matmul(near, queries[part, :, None])[:, :, 0]
+
+    if rows.size:
+        share(compare, len(queries), GATHERED, cores())
+    return np.where(rows < 0, np.float32(-np.inf), products)
+
+
 def _nearest_block(
     queries: NDArray[np.float32],
-    vectors: NDArray[Any],
+    vectors: Stored,
     k: int,
     offsets: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     best_rows = np.empty((len(queries), 0), dtype=np.int64)
     best = np.empty((len(queries), 0), dtype=np.float32)
-    for start in range(0, len(vectors) if k else 0, BLOCK):
-        block = np.asarray(vectors[start : start + BLOCK], dtype=np.float32)
-        similarity = queries @ block.T
+    few = len(queries) <= HANDFUL
+    step = BLOCK * FEWER_BLOCKS if few else BLOCK
+    for start in range(0, len(vectors) if k else 0, step):
+        block = vectors[start : start + step]
+        similarity = few_products(queries, block) if few else queries @ widen(block).T
         if offsets is not None:
-            similarity += offsets[start : start + BLOCK]
+            similarity += offsets[start : start + step]
         rows, similarity = _better(similarity, start, best[:, k - 1 : k])
         best_rows, best = _top(
             np.concatenate([best_rows, rows], axis=1),

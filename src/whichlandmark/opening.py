@@ -1,0 +1,55 @@
+"""A recognizer folder → the gallery's arrays: from segment files where they are whole and of its
+very state, else from the gallery itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from .errors import GalleryError
+from .gallery.index import GalleryIndex
+from .gallery.store import Gallery
+from .segments import Prepared, SegmentError, Wanted, open_segments, refresh, throw_away
+from .settings import read_settings
+
+log = logging.getLogger("whichlandmark")
+SEGMENTS = "segments"
+
+
+def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, Prepared | None]:
+    """What is searched. Damaged or old segment files are told of, and passed over.
+
+    Raises GalleryError when the gallery itself is damaged.
+    """
+    try:
+        ready = open_segments(folder / SEGMENTS, gallery.state())
+    except SegmentError as error:
+        tell(error, folder)
+        ready = None
+    if ready is not None:
+        return ready.index, ready.prepared
+    return GalleryIndex.of(gallery.table()), None
+
+
+def tell(error: SegmentError, folder: Path) -> None:
+    """Say that the gallery is searched without its segment files."""
+    log.warning(
+        "%s; answers come from the gallery itself, slower, until `whichlandmark gallery rebuild "
+        "%s` makes them again", error, folder,
+    )  # fmt: skip
+
+
+def refresh_segments(folder: Path, gallery: Gallery, *, anew: bool = False) -> None:
+    """Bring the segment files up to date with the gallery and what was fitted.
+
+    anew: trust none of those that are there.
+    """
+    if anew:
+        throw_away(folder / SEGMENTS)
+    try:
+        rules, fitted, _ = read_settings(folder)
+        wanted = Wanted(fitted.projection if fitted else None, rules.recall)
+    except GalleryError:  # damaged settings: whoever opens the recognizer is told
+        wanted = Wanted()
+    refresh(folder / SEGMENTS, gallery, wanted)

@@ -1,0 +1,9 @@
+"""The nearest vectors by inner product: exact, or through cells with exact refinement."""
+
+from __future__ import annotations
+
+from .building import RECALL_AT, WORTHWHILE, build_cells
+from .cells import Cells
+from .exact import Candidates, nearest
+
+__all__ = ["RECALL_AT", "WORTHWHILE", "Candidates", "Cells", "build_cells", "nearest"]

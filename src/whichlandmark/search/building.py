@@ -1,0 +1,144 @@
+"""Rows and their landmarks → cells, with the effort that reaches the recall asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import Stored, Vectors
+from .cells import Cells
+from .exact import nearest
+from .halves import widen
+from .pieces import BLOCK, pieces_of
+
+WORTHWHILE = 20_000  # rows from which cells are faster than comparing all; see search_speed.py
+RECALL_AT = 10
+ASKED = 400  # rows that ask for their neighbours, to measure recall
+FEW_CENTRES = 4_096  # all compared with each query; more are found through a graph
+LINKS, CARE = 24, 60  # of that graph (M and efConstruction)
+MOST_PROBES = 4_096
+REFINE = (64, 128, 256)
+Progress = Callable[[int, int], None]
+
+
+def build_cells(
+    vectors: Stored,
+    codes: NDArray[np.int64] | None = None,
+    *,
+    numbers: NDArray[np.int64] | None = None,
+    recall: float = 0.99,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Cells:
+    """An index of (N, D) unit rows, float16 or float32.
+
+    codes: (N,) landmark of each row: cells are then landmarks, or pieces of large ones. None =
+      rows without landmarks.
+    numbers: (N,) rising, by which the index is to know the rows; None = 0 … N − 1.
+    recall: of the 10 nearest, this share is to be found. The effort is measured on rows of the
+      index, each asking for its neighbours; what was reached is in `Cells.recall`: less than
+      asked where half of all cells do not reach it, as with vectors without structure.
+    progress: called with (rows done, rows in all).
+    """
+    import faiss
+
+    pieces = pieces_of(vectors, codes, seed=seed)
+    quantizer = _quantizer(pieces.centres)
+    index: Any = faiss.IndexIVFRaBitQ(
+        quantizer, vectors.shape[1], len(pieces.centres), faiss.METRIC_INNER_PRODUCT
+    )
+    index.own_fields = True
+    quantizer.this.disown()
+    index.train(pieces.centres[:BLOCK])
+    known_by = np.arange(len(vectors)) if numbers is None else numbers
+    for start in range(0, len(vectors), BLOCK):
+        part = slice(start, start + BLOCK)
+        rows, names, cell = widen(vectors[part]), known_by[part], pieces.piece[part]
+        index.add_core(len(rows), *map(faiss.swig_ptr, map(np.ascontiguousarray,
+                                                           (rows, names, cell))))  # fmt: skip
+        if progress:
+            progress(min(start + BLOCK, len(vectors)), len(vectors))
+    asking = _asking(len(vectors), codes, seed)
+    return with_recall(Cells(index, known_by, 1, REFINE[0], 0.0), vectors, recall, asking)
+
+
+def _quantizer(centres: Vectors) -> Any:
+    """What finds the cells near a query: all centres, or a graph of them (Malkov & Yashunin,
+    "Efficient and robust approximate nearest neighbor search using HNSW graphs", 2018).
+    """
+    import faiss
+
+    if len(centres) <= FEW_CENTRES:
+        flat: Any = faiss.IndexFlatIP(centres.shape[1])
+        flat.add(centres)
+        return flat
+    graph: Any = faiss.IndexHNSWFlat(centres.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = CARE
+    with _one_thread():  # several would link in another order each time
+        graph.add(centres)
+    return graph
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def with_recall(cells: Cells, vectors: Stored, recall: float, drawn: NDArray[np.int64]) -> Cells:
+    """The least effort that finds this share of the 10 nearest of some rows of the index.
+
+    A row that asks is itself one of the 10; it does not count.
+    """
+    asked = widen(vectors[drawn])
+    k = min(RECALL_AT, len(vectors))
+    truth = _without_itself(nearest(asked, vectors, k).rows, drawn)
+    best = cells
+    for refine in REFINE:
+        for probes in _efforts(cells.index.nlist):
+            found = cells.with_effort(probes, refine)
+            rows = nearest(asked, vectors, k, cells=found).rows
+            reached = _shared(truth, _without_itself(rows, drawn))
+            if reached > best.recall or best.recall == 0.0:
+                best = cells.with_effort(probes, refine, reached)
+            if reached >= recall:
+                return best
+    return best
+
+
+def _asking(rows: int, codes: NDArray[np.int64] | None, seed: int) -> NDArray[np.int64]:
+    """Rows that ask, drawn landmark by landmark: those of few photos are the hard ones."""
+    order = np.random.default_rng(seed).permutation(rows)
+    if codes is not None and len(codes):
+        _, first = np.unique(codes[order], return_index=True)
+        rest = np.setdiff1d(np.arange(rows), first)
+        order = order[np.concatenate([np.random.default_rng(seed).permutation(first), rest])]
+    return np.sort(order[:ASKED])
+
+
+def _efforts(cells: int) -> list[int]:
+    """Probe counts to try: each a fifth more than the one before, up to half of all cells."""
+    most = min(max(cells // 2, 1), MOST_PROBES)
+    steps = 1.2 ** np.arange(int(np.log(most) / np.log(1.2)) + 2)
+    return sorted({min(int(step), most) for step in steps})
+
+
+def _shared(truth: NDArray[np.int64], found: NDArray[np.int64]) -> float:
+    same = (truth[:, :, None] == found[:, None, :]).any(axis=2)
+    return float(same.mean()) if same.size else 1.0
+
+
+def _without_itself(rows: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each line without the row that asks, or without its last where that is not there."""
+    last = np.argsort(rows == own[:, None], axis=1, kind="stable")[:, :-1]
+    return np.take_along_axis(rows, last, axis=1)

@@ -1,0 +1,12 @@
+"""Files beside the gallery that make it quick to open and to search: derived, checked, never asked
+to be right. The gallery's SQLite file is the truth; all of this may be thrown away.
+"""
+
+from __future__ import annotations
+
+from .blocks import SegmentError
+from .opening import Prepared, Ready, open_segments, projection_key
+from .refreshing import SMALL, Wanted, refresh, throw_away
+
+__all__ = ["SMALL", "Prepared", "Ready", "SegmentError", "Wanted", "open_segments",
+           "projection_key", "refresh", "throw_away"]  # fmt: skip

@@ -1,0 +1,168 @@
+"""Approximate search: what it finds against comparing all, and what its effort promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from whichlandmark.search import Cells, build_cells, building, halves, nearest
+from whichlandmark.search.pieces import pieces_of
+
+D = 32
+
+
+def clustered(rows: int, landmarks: int, seed: int = 0, noise: float = 0.7):
+    """(vectors float16, codes): landmarks of unequal size, each around a direction of its own."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((landmarks, D))
+    codes = (landmarks * rng.random(rows) ** 2).astype(np.int64)
+    vectors = centres[codes] + noise * rng.standard_normal((rows, D))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float16), codes
+
+
+def shared(one, other):
+    return np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(one, other, strict=True)])
+
+
+@pytest.mark.parametrize("with_codes", [True, False])
+@pytest.mark.parametrize("landmarks", [3, 60, 2_000])
+def test_the_recall_asked_for_is_reached(landmarks, with_codes):
+    vectors, codes = clustered(5_000, landmarks)
+    cells = build_cells(vectors, codes if with_codes else None, recall=0.95)
+    queries = clustered(5_300, landmarks)[0][5_000:].astype(np.float32)
+    truth = nearest(queries, vectors, 10)
+    found = nearest(queries, vectors, 10, cells=cells)
+    assert cells.recall >= 0.95
+    assert shared(truth.rows, found.rows) > 0.9
+    same = truth.rows == found.rows
+    assert np.allclose(truth.similarity[same], found.similarity[same], atol=1e-6)
+    assert (np.diff(found.similarity, axis=1) <= 0).all()
+
+
+def test_similarities_are_exact_and_offsets_count():
+    vectors, codes = clustered(3_000, 100)
+    cells = build_cells(vectors, codes)
+    offsets = np.random.default_rng(1).random(3_000).astype(np.float32)
+    found = nearest(vectors[:20].astype(np.float32), vectors, 5, offsets=offsets, cells=cells)
+    for row in range(20):
+        for place in range(5):
+            other = found.rows[row, place]
+            product = vectors[row].astype(np.float64) @ vectors[other].astype(np.float64)
+            assert found.similarity[row, place] == pytest.approx(product + offsets[other], abs=1e-5)
+
+
+def test_more_effort_finds_more_and_all_cells_find_nearly_all():
+    vectors, codes = clustered(4_000, 200, noise=2.0)
+    cells = build_cells(vectors, codes)
+    queries = vectors[:200].astype(np.float32)
+    truth = nearest(queries, vectors, 10).rows
+    reached = [
+        shared(truth, nearest(queries, vectors, 10, cells=cells.with_effort(probes, 2_000)).rows)
+        for probes in (1, 8, cells.index.nlist)
+    ]
+    assert reached[0] < reached[1] < reached[2]
+    assert reached[2] > 0.99
+
+
+def test_no_structure_is_told_as_the_recall_that_was_reached(monkeypatch):
+    monkeypatch.setattr(building, "REFINE", (32,))
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((6_000, 256)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cells = build_cells(vectors, rng.integers(0, 600, 6_000), recall=0.999)
+    assert 0.1 < cells.recall < 0.999
+
+
+def test_bytes_hold_the_index_and_removed_rows_are_gone():
+    vectors, codes = clustered(3_000, 100)
+    numbers = np.arange(3_000) * 3 + 7
+    cells = build_cells(vectors, codes, numbers=numbers)
+    again = Cells.from_bytes(cells.to_bytes(), numbers, probes=cells.probes,
+                             refine=cells.refine, recall=cells.recall)  # fmt: skip
+    queries = vectors[:50].astype(np.float32)
+    one = nearest(queries, vectors, 10, cells=cells)
+    assert np.array_equal(one.rows, nearest(queries, vectors, 10, cells=again).rows)
+    assert (one.rows[:, 0] == np.arange(50)).all()  # each is nearest to itself
+    kept = np.arange(25, 3_000)
+    less = again.without(numbers[:25])
+    found = nearest(queries, vectors[kept], 10, cells=less)
+    assert found.rows.max() < len(kept)
+    assert (found.rows[25:, 0] == np.arange(25)).all()
+    assert less.index.ntotal == len(kept)
+
+
+def test_rows_that_the_index_does_not_know_are_never_named():
+    vectors, codes = clustered(2_000, 50)
+    cells = build_cells(vectors, codes, numbers=np.arange(2_000))
+    later = Cells(cells.index, np.arange(500, 2_000), 1, cells.refine, cells.recall)
+    found = later.candidates(vectors[:40].astype(np.float32), 10)
+    assert (found < 1_500).all()
+    few = Cells(cells.index, np.arange(1_990, 2_000), 1, cells.refine, cells.recall)
+    assert (few.candidates(vectors[:40].astype(np.float32), 10) >= 0).sum() < 200
+    whole = nearest(vectors[:40].astype(np.float32), vectors[1_990:], 5, cells=few)
+    truth = nearest(vectors[:40].astype(np.float32), vectors[1_990:], 5)
+    assert np.array_equal(whole.rows, truth.rows)  # too few named: all are compared
+
+
+def test_equal_indexes_from_any_number_of_threads(monkeypatch):
+    import faiss
+
+    monkeypatch.setattr(building, "FEW_CENTRES", 10)  # the graph too
+    vectors, codes = clustered(4_000, 300)
+    made = []
+    before = faiss.omp_get_max_threads()
+    try:
+        for threads in (1, 2, 8):
+            faiss.omp_set_num_threads(threads)
+            made.append(build_cells(vectors, codes).to_bytes().tobytes())
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert made[0] == made[1] == made[2]
+
+
+def test_the_graph_finds_as_well_as_all_centres(monkeypatch):
+    vectors, codes = clustered(6_000, 500)
+    flat = build_cells(vectors, codes, recall=0.98)
+    monkeypatch.setattr(building, "FEW_CENTRES", 10)
+    graph = build_cells(vectors, codes, recall=0.98)
+    assert flat.recall >= 0.98
+    assert graph.recall >= 0.98
+    queries = vectors[:300].astype(np.float32)
+    one, other = (nearest(queries, vectors, 10, cells=c).rows for c in (flat, graph))
+    assert shared(one, other) > 0.95
+
+
+def test_every_row_lies_in_a_cell_of_its_landmark():
+    vectors, codes = clustered(8_000, 20)
+    pieces = pieces_of(vectors, codes)
+    assert len(pieces.piece) == 8_000
+    assert len(pieces.centres) == pieces.piece.max() + 1 > 20  # large landmarks are split
+    for cell in np.unique(pieces.piece):
+        assert len(np.unique(codes[pieces.piece == cell])) == 1
+    assert np.allclose(np.linalg.norm(pieces.centres, axis=1), 1, atol=1e-4)
+
+
+def test_landmarks_of_few_photos_share_cells():
+    vectors, codes = clustered(4_000, 3_900)
+    pieces = pieces_of(vectors, codes)
+    assert len(pieces.centres) < 1_000
+    for landmark in np.unique(codes)[:50]:
+        assert len(np.unique(pieces.piece[codes == landmark])) == 1
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (70_000, 64), (200, 16, 64)])
+def test_widening_is_what_numpy_does(shape):
+    rng = np.random.default_rng(0)
+    halves_ = rng.standard_normal(shape).astype(np.float16)
+    assert np.array_equal(halves.widen(halves_), halves_.astype(np.float32))
+
+
+def test_a_handful_of_queries_is_compared_as_many_are():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((9_000, 512)).astype(np.float16)
+    queries = rng.standard_normal((40, 512)).astype(np.float32)
+    many = nearest(queries, vectors, 7)
+    few = nearest(queries[:3], vectors, 7)
+    assert np.array_equal(many.rows[:3], few.rows)
+    assert np.allclose(many.similarity[:3], few.similarity, rtol=1e-5)
