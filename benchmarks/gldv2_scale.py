@@ -1,147 +1,184 @@
-"""How long does `import gldv2` take at full size, and how much memory?
+"""How long does an evaluation of full size take, and does it fit into memory?
 
-python benchmarks/gldv2_scale.py FOLDER [rows] [--tree]
+python benchmarks/gldv2_scale.py [--queries 117577] [--gallery 1580000] [--dim 512]
+    [--bank 100000] [--landmarks 81313] [--score both_penalties] [--recall 0.99] [--fit]
+    [--limit 8] [--sizes 10000,100000]
 
-Makes (once, in FOLDER) 4,132,914 rows of 203,094 landmarks with ids and URLs as in GLDv2, and the
-photos as members of 512 bytes in 500 tars with md5 files; or, with --tree, as empty files a/b/c/.
-Runs `whichlandmark import gldv2 --all`, prints seconds and the peak memory of all its processes
-together (resident pages, pages that several share counted in each), then reads the table back.
+Vectors of landmarks and of things that are none, alike as a trained embedder's are
+(made_vectors.py). Of the questions 1.7 % show a landmark (one in five of them none of the
+gallery), as in the test set of Google Landmarks v2. From vectors on, everything is what
+`evaluate` runs. --recall 1: all is compared, no cells. --fit: also fit what the rules need on the
+gallery itself, as a recognizer does. --sizes: smaller galleries before, each in a process of its
+own, to see how time grows. Prints seconds, peak resident memory and scores; exit code 1 when the
+peak is over the limit.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import argparse
 import resource
 import subprocess
 import sys
-import threading
 import time
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-ROWS, LANDMARKS, TARS = 4_132_914, 203_094, 500
-URL = "http://lh3.googleusercontent.com/-{}/Vbvc9n_6gUI/AAAAAAAAdtE/c6xrRKhH8Q4/s1600/"
+from made_vectors import MadeVectors, long_tail
+from whichlandmark import fitting
+from whichlandmark.calibration import Calibration
+from whichlandmark.deciding import Decider, Fitted
+from whichlandmark.evaluation import ASKED_AT_ONCE, scored
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.questions import Answered, Answering, Questions
+from whichlandmark.rules import Rules
+from whichlandmark.search import WORTHWHILE, build_cells
+from whichlandmark.segments import Prepared
+from whichlandmark.types import Photos, Vectors
 
-
-def random_ids(rows: int) -> list[str]:
-    """Distinct ids of 16 hexadecimal digits."""
-    numbers = np.random.default_rng(0).integers(0, 2**63, rows, dtype=np.int64)
-    assert len(np.unique(numbers)) == rows
-    return [f"{number:016x}" for number in (numbers * 2).astype(np.uint64).tolist()]
-
-
-def write_csvs(root: Path, ids: list[str]) -> None:
-    """train.csv with a long tail of landmarks, and their categories."""
-    rng = np.random.default_rng(1)
-    landmarks = (LANDMARKS * rng.random(len(ids)) ** 2).astype(np.int64)
-    with open(root / "train.csv", "w") as file:
-        file.write("id,url,landmark_id\n")
-        file.writelines(
-            f"{name},{URL.format(name)},{landmark}\n"
-            for name, landmark in zip(ids, landmarks.tolist(), strict=True)
-        )
-    wiki = "http://commons.wikimedia.org/wiki/Category:Ch%C3%A2teau_de_Lavaux"
-    with open(root / "train_label_to_category.csv", "w") as file:
-        file.write("landmark_id,category\n")
-        file.writelines(f"{number},{wiki}_{number}\n" for number in range(LANDMARKS))
+THINGS = 5_000  # kinds of non-landmarks
+LANDMARK_QUERIES, UNKNOWN = 0.017, 0.2  # shares of the queries, and of those
+UNKNOWN_LANDMARKS = 1_000
 
 
-def tar_bytes(ids: list[str]) -> bytes:
-    """A GNU tar of one member of 512 bytes for each id; all headers are made at once."""
-    header = np.zeros((len(ids), 1024), dtype=np.uint8)
-    names = [f"{i[0]}/{i[1]}/{i[2]}/{i}.jpg".ljust(100, "\0").encode() for i in ids]
-    header[:, :100] = np.frombuffer(b"".join(names), dtype=np.uint8).reshape(-1, 100)
-    fixed = b"0000644\x000000000\x000000000\x0000000001000\x0013700000000\x00        0"
-    header[:, 100:157] = np.frombuffer(fixed, dtype=np.uint8)
-    header[:, 257:265] = np.frombuffer(b"ustar  \x00", dtype=np.uint8)
-    sums = header[:, :512].sum(axis=1)
-    digits = b"".join(b"%06o\0 " % total for total in sums.tolist())
-    header[:, 148:156] = np.frombuffer(digits, dtype=np.uint8).reshape(-1, 8)
-    header[:, 512:] = 1
-    return header.tobytes() + bytes(1024)
+def gigabytes() -> float:
+    """Peak resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def write_tars(root: Path, ids: list[str]) -> None:
-    (root / "train").mkdir(exist_ok=True)
-    for number in range(TARS):
-        data = tar_bytes(ids[number::TARS])
-        (root / "train" / f"images_{number:03d}.tar").write_bytes(data)
-        digest = hashlib.md5(data).hexdigest()
-        text = f"{digest}  images_{number:03d}.tar\n"
-        (root / "train" / f"md5.images_{number:03d}.txt").write_text(text)
+def column(texts: list[str]) -> NDArray[np.object_]:
+    filled = np.empty(len(texts), dtype=object)
+    filled[:] = texts
+    return filled
 
 
-def write_tree(root: Path, ids: list[str]) -> None:
-    for name in sorted(ids):
-        folder = f"{root}/train/{name[0]}/{name[1]}/{name[2]}"
-        try:
-            os.close(os.open(f"{folder}/{name}.jpg", os.O_CREAT | os.O_WRONLY))
-        except FileNotFoundError:
-            os.makedirs(folder)
-            os.close(os.open(f"{folder}/{name}.jpg", os.O_CREAT | os.O_WRONLY))
+def made_index(
+    options: argparse.Namespace, landmarks: MadeVectors, things: MadeVectors
+) -> GalleryIndex:
+    """A long tail of landmarks, and a bank of distractors."""
+    codes = long_tail(options.gallery, options.landmarks)
+    ids = column([f"g{row}" for row in range(len(codes))])
+    kinds = np.random.default_rng(0).integers(0, THINGS, options.bank)
+    return GalleryIndex(
+        names=column([f"{code:05}" for code in range(options.landmarks)]), codes=codes,
+        ids=ids, paths=ids, vectors=landmarks.stored(codes, 1),
+        bank_ids=column([f"b{row}" for row in range(options.bank)]),
+        bank=things.stored(kinds, 2),
+    )  # fmt: skip
 
 
-def resident(pid: int) -> int:
-    """Bytes of a process and all its children."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (OSError, IndexError):
-        return 0  # it has just ended
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident(int(child)) for child in children)
+def prepared(index: GalleryIndex, recall: float) -> Prepared | None:
+    """Cells, as segment files have them."""
+    if recall >= 1 or len(index.codes) < WORTHWHILE:
+        return None
+    cells = build_cells(index.vectors, index.codes, recall=recall)
+    bank = build_cells(index.bank, recall=recall) if len(index.bank) >= WORTHWHILE else None
+    for name, made in (("gallery", cells), ("bank", bank)):
+        if made:
+            print(f"  {name}: {made.index.nlist:,} cells, {made.probes} looked into, "
+                  f"{made.refine} compared, recall {made.recall:.4f}")  # fmt: skip
+    return Prepared("", index.vectors, index.bank, cells, bank)
 
 
-def processor_seconds() -> float:
-    """Of all children that have ended, and theirs."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def asked(
+    options: argparse.Namespace, decider: Decider, landmarks: MadeVectors, things: MadeVectors
+) -> Questions:
+    """All queries, asked in parts whose vectors are made on the way."""
+    rng = np.random.default_rng(3)
+    landmark = rng.random(options.queries) < LANDMARK_QUERIES
+    landmark[0] = True  # GAP needs one
+    unknown = landmark & (rng.random(options.queries) < UNKNOWN)
+    codes = np.where(landmark, rng.integers(0, options.landmarks, options.queries),
+                     rng.integers(0, THINGS, options.queries))  # fmt: skip
+    codes[unknown] = options.landmarks + rng.integers(0, UNKNOWN_LANDMARKS, int(unknown.sum()))
+    truth = [f"{c:05}" if shows else "" for c, shows in zip(codes, landmark, strict=True)]
+    ids = [f"q{row}" for row in range(options.queries)]
+    questions = Questions(answering(decider), Photos.of_columns(ids, ids, truth))
+    for start in range(0, options.queries, ASKED_AT_ONCE):
+        rows = np.arange(start, min(start + ASKED_AT_ONCE, options.queries))
+        vectors = things.near(np.where(landmark[rows], 0, codes[rows]), 10_000_000 + start)
+        shown = landmark[rows]
+        vectors[shown] = landmarks.near(codes[rows[shown]], 20_000_000 + start)
+        questions.answer(rows, vectors)
+    return questions
 
 
-def measured(command: list[str]) -> str:
-    """Seconds, peak memory and exit code of a command; memory is looked at 20 times a second."""
-    before = processor_seconds()
-    started, peak = time.perf_counter(), 0
-    process = subprocess.Popen(command)
-    ended = threading.Event()
+def answering(decider: Decider) -> Answering:
+    """The decider of a recognizer, without photos: nothing is compared by geometry."""
+    names = np.append(decider.index.names, "").astype(object)
 
-    def watch() -> None:
-        nonlocal peak
-        while not ended.wait(0.05):
-            peak = max(peak, resident(process.pid))
+    def ask(rows: NDArray[np.int64], vectors: Vectors) -> Answered:
+        answers = decider(vectors)
+        decisions = map(decider.decide, answers.confidence, answers.scores)
+        return Answered(
+            names[answers.codes], answers.scores, answers.confidence,
+            np.array(list(decisions), dtype=object), answers.found.neighbours,
+        )  # fmt: skip
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    code = process.wait()
-    ended.set()
-    watcher.join()
-    seconds, used = time.perf_counter() - started, processor_seconds() - before
-    return (
-        f"{seconds:.1f} s ({used:.1f} s of processor time), peak {peak / 1e9:.2f} GB, "
-        f"exit code {code}; load average {os.getloadavg()[0]:.1f}"
-    )
+    return Answering(decider.index, ask)
+
+
+def told(what: str, started: float) -> float:
+    now = time.monotonic()
+    print(f"{what:<34} {now - started:9.1f} s   peak so far {gigabytes():5.2f} GB", flush=True)
+    return now
 
 
 def main() -> None:
-    numbers = [word for word in sys.argv[2:] if word.isdigit()]
-    folder, rows = Path(sys.argv[1]), int(numbers[0]) if numbers else ROWS
-    tree = "--tree" in sys.argv
-    root = folder / f"gldv2-{rows}{'-tree' if tree else ''}"
-    if not (root / "made").exists():
-        started = time.perf_counter()
-        root.mkdir(parents=True, exist_ok=True)
-        ids = random_ids(rows)
-        write_csvs(root, ids)
-        (write_tree if tree else write_tars)(root, ids)
-        (root / "made").touch()
-        print(f"made in {time.perf_counter() - started:.0f} s: {root}")
-    out = folder / "imported"
-    command = [sys.executable, "-m", "whichlandmark.cli"]
-    told = measured([*command, "import", "gldv2", str(root), "-o", str(out), "--all"])
-    print(f"import {rows:,} rows: {told}")
-    script = "import sys; from whichlandmark import read_photos; print(read_photos(sys.argv[1]))"
-    print(f"read_photos: {measured([sys.executable, '-c', script, str(out / 'train.csv')])}")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, value in (("queries", 117_577), ("gallery", 1_580_000), ("dim", 512),
+                        ("bank", 100_000), ("landmarks", 81_313)):  # fmt: skip
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--score", default="both_penalties")
+    parser.add_argument("--recall", type=float, default=0.99)
+    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--limit", type=float, default=8.0, help="GB of resident memory")
+    parser.add_argument("--sizes", default="", help="smaller galleries, to see how time grows")
+    options = parser.parse_args()
+    for size in filter(None, options.sizes.split(",")):
+        mine = [word for word in sys.argv[1:] if not word.startswith("--sizes")]
+        mine = [word for word in mine if word != options.sizes]
+        share = int(size) / options.gallery
+        smaller = ["--gallery", size, "--landmarks", str(max(2, int(options.landmarks * share)))]
+        subprocess.run([sys.executable, __file__, *mine, *smaller], check=False)
+    options.landmarks = min(options.landmarks, options.gallery // 2)
+    measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    print(
+        f"{options.queries:,} queries, gallery {options.gallery:,} × {options.dim} of "
+        f"{options.landmarks:,} landmarks, bank {options.bank:,}, score {options.score}, "
+        f"recall {options.recall:g}"
+    )
+    began = clock = time.monotonic()
+    landmarks = MadeVectors(options.landmarks + UNKNOWN_LANDMARKS, options.dim, seed=4)
+    things = MadeVectors(THINGS, options.dim, seed=5)
+    index = made_index(options, landmarks, things)
+    clock = told("gallery and bank made", clock)
+    rules = Rules(score=options.score, whitening="learned" if options.fit else "none", verify=0,
+                  recall=options.recall)  # fmt: skip
+    fitted = Fitted(None, None, None, Calibration(slope=20.0, offset=-5.0))
+    if options.fit:
+        fitted = fitting.fit(index, rules)
+        clock = told("fitted on the gallery", clock)
+    ready = prepared(index, options.recall)
+    clock = told("cells built", clock)
+    decider = Decider(index, rules, fitted, prepared=ready)
+    clock = told("made ready to answer", clock)
+    questions = asked(options, decider, landmarks, things)
+    clock = told("queries answered", clock)
+    scores = scored(questions, started=began)
+    told("scored", clock)
+    print(f"{scores.queries:,} queries: {scores.known:,} known, {scores.unknown:,} unknown, "
+          f"{scores.no_landmark:,} without a landmark\n"
+          f"GAP {scores.gap:.4f} ({scores.gap_interval[0]:.4f} to {scores.gap_interval[1]:.4f}), "
+          f"top-1 {scores.top1:.4f}, mAP@100 {scores.map_at_100:.4f}, "
+          f"AUROC against no landmark {scores.auroc_no_landmark:.4f}")  # fmt: skip
+    peak, within = gigabytes(), gigabytes() <= options.limit
+    print(f"{time.monotonic() - began:.1f} s in all, peak {peak:.2f} GB: "
+          f"{'within' if within else 'OVER'} {options.limit:g} GB")  # fmt: skip
+    sys.exit(0 if within else 1)
 
 
 if __name__ == "__main__":

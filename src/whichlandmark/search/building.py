@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..types import Stored, Vectors
 from .cells import Cells
-from .exact import nearest
+from .exact import nearest, refined
 from .halves import widen
 from .pieces import BLOCK, pieces_of
 
@@ -107,7 +107,7 @@ def with_recall(cells: Cells, vectors: Stored, recall: float, drawn: NDArray[np.
     for refine in REFINE:
         for probes in _efforts(cells.index.nlist):
             found = cells.with_effort(probes, refine)
-            rows = nearest(asked, vectors, k, cells=found).rows
+            rows = refined(asked, vectors, k, found).rows
             reached = _shared(truth, _without_itself(rows, drawn))
             if reached > best.recall or best.recall == 0.0:
                 best = cells.with_effort(probes, refine, reached)

@@ -44,7 +44,11 @@ def nearest(
     """
     k = min(k, len(vectors))
     if cells is not None and k:
-        return _refined(queries, vectors, k, offsets, cells)
+        found = refined(queries, vectors, k, cells, offsets=offsets)
+        if (short := np.flatnonzero(found.rows[:, -1] < 0)).size:
+            rest = nearest(queries[short], vectors, k, offsets=offsets)
+            found.rows[short], found.similarity[short] = rest.rows, rest.similarity
+        return found
     rows = np.empty((len(queries), k), dtype=np.int64)
     similarity = np.empty((len(queries), k), dtype=np.float32)
     for start in range(0, len(queries), QUERIES):
@@ -53,13 +57,18 @@ def nearest(
     return Neighbours(rows, similarity)
 
 
-def _refined(
+def refined(
     queries: NDArray[np.float32],
     vectors: Stored,
     k: int,
-    offsets: NDArray[np.float32] | None,
     cells: Candidates,
+    *,
+    offsets: NDArray[np.float32] | None = None,
 ) -> Neighbours:
+    """The k best of the candidates that `cells` names, by their exact inner products.
+
+    As `nearest`, but a place without a candidate has row −1 and similarity −inf.
+    """
     rows = np.full((len(queries), k), -1, dtype=np.int64)
     similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
     least = 2 * k if offsets is None else APART * 2 * k
@@ -72,9 +81,6 @@ def _refined(
         best_rows, best = _top(found, products, k)
         rows[start : start + QUERIES, : best.shape[1]] = best_rows
         similarity[start : start + QUERIES, : best.shape[1]] = best
-    if (short := np.flatnonzero(rows[:, -1] < 0)).size:
-        rest = nearest(queries[short], vectors, k, offsets=offsets)
-        rows[short], similarity[short] = rest.rows, rest.similarity
     return Neighbours(rows, similarity)
 
 
