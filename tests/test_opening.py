@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from conftest import photos_of
-from whichlandmark import opening, recognition
+from whichlandmark import gallery_editing, opening, recognition
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.gallery_editing import rebuild_gallery, remove_photos
+from whichlandmark.gallery_editing import rebuild_gallery, remove_photos, verify_gallery
 from whichlandmark.recognition import Recognizer, build, load
 from whichlandmark.rules import Rules
 from whichlandmark.segments import Wanted, parts
@@ -25,9 +25,10 @@ def made(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A saved recognizer of 34 photos, with segment files and cells, though it is small."""
     monkeypatch.setattr(opening, "Wanted", functools.partial(Wanted, small=5))
     monkeypatch.setattr(parts, "WORTHWHILE", 8)
-    monkeypatch.setattr(
-        recognition, "load_embedder", lambda source, device="auto": HistogramEmbedder()
-    )
+    for home in (recognition, gallery_editing):
+        monkeypatch.setattr(
+            home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
+        )
     recognizer = build(
         HistogramEmbedder(), photos_of(colour_world / "gallery"),
         distractors=photos_of(colour_world / "bank", False), rules=Rules(verify=0),
@@ -95,6 +96,8 @@ def test_damage_is_told_once_answered_rightly_and_healed(
             assert_equal(answers(opened), expected)
             opened.gallery.close()
         told = [record.message for record in caplog.records]
+        warned = [text for text in verify_gallery(made).warnings if "segment" in text]
+        assert len(warned) == 1 or (damage, kind) == ("delete", "manifest")
         missing_manifest = damage == "delete" and path.name == "manifest.json"
         assert len(told) == (0 if missing_manifest else 1), told
         assert all("gallery rebuild" in text for text in told)

@@ -18,7 +18,7 @@ from .gallery.store import Gallery
 from .gallery.tables import read_credits, read_landmarks
 from .loading import load_embedder
 from .members import stamp
-from .opening import refresh_segments
+from .opening import refresh_segments, segment_fault
 from .types import SEPARATOR, Photos
 
 DISTRACTORS = ""  # the landmark of photos without one
@@ -42,7 +42,9 @@ class Edited:
 
 @dataclass(frozen=True)
 class Verified:
-    """faults: of the gallery, empty = whole. warnings: of photo files that the gallery names."""
+    """faults: of the gallery, empty = whole. warnings: of what can be done without, or made again:
+    segment files, and photo files that the gallery names.
+    """
 
     counts: dict[str, int | str]
     faults: list[str]
@@ -191,6 +193,8 @@ def verify_gallery(folder: Path) -> Verified:
             "faults": 0, "photos": len(stamps), "landmark records": len(gallery.landmarks()),
             "bytes": path.stat().st_size, "generation": gallery.generation, "embedder": made_by,
         }  # fmt: skip
+        fault = segment_fault(folder, gallery)
+    warnings = [fault] if fault else []
     try:
         own = load_embedder(folder / "embedder", device="cpu").id
         if own != made_by:
@@ -198,7 +202,6 @@ def verify_gallery(folder: Path) -> Verified:
     except WhichLandmarkError as error:
         faults.append(f"the folder's embedder cannot be opened: {error}")
     counts["faults"] = len(faults)
-    warnings = []
     for photo_id, (name, then, _) in stamps.items():
         if (now := stamp(name)) != then:
             what = "changed since" if now else "gone"

@@ -60,9 +60,7 @@ def index_photos(
             embedder, table, gallery, features=chosen.verify > 0, progress=progress("indexing")
         )
         require_photos(gallery, failures)
-        recognizer = Recognizer(embedder, gallery, chosen, _still_fits(folder, chosen, gallery))
-        recognizer.save_settings(folder)
-        refresh_segments(folder, gallery)
+        recognizer = settle(folder, embedder, gallery, chosen)
         index = recognizer.index
         counts: dict[str, int | str] = {
             "photos": len(index.ids), "landmarks": len(index.names),
@@ -71,6 +69,16 @@ def index_photos(
             "embedder": embedder.id, "score": recognizer.rules.score,
         }  # fmt: skip
     return Indexed(counts, failures)
+
+
+def settle(folder: Path, embedder: Embedder, gallery: Gallery, rules: Rules) -> Recognizer:
+    """A filled gallery → a recognizer folder: what the rules need is fitted, unless nothing has
+    changed since it was; settings and segment files are written.
+    """
+    recognizer = Recognizer(embedder, gallery, rules, _still_fits(folder, rules, gallery))
+    recognizer.save_settings(folder)
+    refresh_segments(folder, gallery)
+    return recognizer
 
 
 def _stored(folder: Path) -> Rules:

@@ -10,7 +10,15 @@ from pathlib import Path
 from .errors import GalleryError
 from .gallery.index import GalleryIndex
 from .gallery.store import Gallery
-from .segments import Prepared, SegmentError, Wanted, open_segments, refresh, throw_away
+from .segments import (
+    Prepared,
+    SegmentError,
+    Wanted,
+    check_segments,
+    open_segments,
+    refresh,
+    throw_away,
+)
 from .settings import read_settings
 
 log = logging.getLogger("whichlandmark")
@@ -30,6 +38,17 @@ def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, Prepared |
     if ready is not None:
         return ready.index, ready.prepared
     return GalleryIndex.of(gallery.table()), None
+
+
+def segment_fault(folder: Path, gallery: Gallery) -> str | None:
+    """What is wrong with the segment files, every block of them read; None = nothing, or none."""
+    try:
+        check_segments(folder / SEGMENTS)
+    except SegmentError as error:
+        return f"{error}; `whichlandmark gallery rebuild` makes the segment files again"
+    if (folder / SEGMENTS).exists() and open_segments(folder / SEGMENTS, gallery.state()) is None:
+        return f"{folder / SEGMENTS}: of an older state of the gallery; not used"
+    return None
 
 
 def tell(error: SegmentError, folder: Path) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from .blocks import SegmentError
 from .opening import Prepared, Ready, open_segments, projection_key
-from .refreshing import SMALL, Wanted, refresh, throw_away
+from .refreshing import SMALL, Wanted, check_segments, refresh, throw_away
 
-__all__ = ["SMALL", "Prepared", "Ready", "SegmentError", "Wanted", "open_segments",
-           "projection_key", "refresh", "throw_away"]  # fmt: skip
+__all__ = ["SMALL", "Prepared", "Ready", "SegmentError", "Wanted", "check_segments",
+           "open_segments", "projection_key", "refresh", "throw_away"]  # fmt: skip

@@ -85,7 +85,7 @@ def _current_parts(
         old = read_manifest(folder)
         if old is not None and (old.embedder, old.dim) == (state.embedder, state.dim):
             if is_of(old, state):
-                _check(old, folder)
+                check_segments(folder)
                 return list(old.parts), old
             parts = _changed_parts(folder, gallery, state, old)
             if parts is not None:
@@ -99,8 +99,10 @@ def _current_parts(
     return [write_part(folder, table, sums)], None
 
 
-def _check(manifest: Manifest, folder: Path) -> None:
-    for part in manifest.parts:
+def check_segments(folder: Path) -> None:
+    """Compare every block of every file with its checksum. Raises SegmentError."""
+    manifest = read_manifest(folder)
+    for part in manifest.parts if manifest else ():
         for file in part.files():
             file.open(folder).check_all()
 

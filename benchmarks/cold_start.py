@@ -1,0 +1,140 @@
+"""How long does one photo take from a cold start, and how much memory?
+
+python benchmarks/cold_start.py FOLDER [--gallery 100000] [--runs 9] [--embedder DIR]
+
+Makes (once, in FOLDER) a recognizer of 100,000 drawn vectors and a bank of 10,000 around an
+embedder (MobileNetV2 at 224 px with random weights, or --embedder), fitted on its own questions,
+and a photo of 12 megapixels. Then runs `whichlandmark recognize` as a process of its own, in turn
+with the same without segment files, with a plain `whichlandmark --help`, and with what Python and
+numpy take by themselves. Medians of wall seconds, the peak resident memory of each process, and
+where the time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+
+from made_vectors import MadeVectors, long_tail
+from whichlandmark.gallery.store import Gallery, GalleryRow
+from whichlandmark.indexing import settle
+from whichlandmark.loading import load_embedder
+from whichlandmark.rules import Rules
+
+BANK = 10_000
+
+
+def make(folder: Path, count: int, embedder: Path | None) -> Path:
+    """The recognizer folder, made once."""
+    target = folder / f"cold-{count}-{embedder.name if embedder else 'mobilenetv2'}.wl"
+    if (target / "recognizer.json").exists():
+        return target
+    shutil.rmtree(target, ignore_errors=True)
+    if embedder is None:
+        from whichlandmark.net.embedder import NetEmbedder
+        from whichlandmark.net.network import Architecture, new_network
+        from whichlandmark.preprocessing import Preprocessing
+
+        net = new_network(Architecture(backbone="mobilenetv2_100", dim=512))
+        NetEmbedder(net, Preprocessing(size=224), device="cpu").save(target / "embedder")
+    else:
+        shutil.copytree(embedder, target / "embedder")
+    opened = load_embedder(target / "embedder", device="cpu")
+    fill(target, opened.id, opened.dim, count)
+    started = time.perf_counter()
+    with Gallery.open(target / "gallery.sqlite") as gallery:
+        settle(target, opened, gallery, Rules(verify=0))
+    print(f"fitted, segment files made in {time.perf_counter() - started:.1f} s", file=sys.stderr)
+    return target
+
+
+def fill(target: Path, embedder_id: str, dim: int, count: int) -> None:
+    codes = long_tail(count, max(2, count * 81_313 // 1_580_470))
+    vectors = MadeVectors(int(codes.max()) + 1, dim).stored(codes, 1)
+    kinds = np.random.default_rng(0).integers(0, 2_000, BANK)
+    bank = MadeVectors(2_000, dim, seed=5).stored(kinds, 2)
+    names = [f"landmark {code}" for code in codes] + [""] * BANK
+    with Gallery.create(target / "gallery.sqlite", embedder_id, dim) as gallery:
+        for start in range(0, count + BANK, 20_000):
+            gallery.put([
+                GalleryRow(f"photo {row}", f"/photos/{row}.jpg", names[row], f"hash {row}", "",
+                           (vectors[row] if row < count else bank[row - count]).astype(np.float32))
+                for row in range(start, min(start + 20_000, count + BANK))
+            ])  # fmt: skip
+
+
+def photo(folder: Path) -> Path:
+    path = folder / "photo.jpg"
+    if not path.exists():
+        coarse = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        Pillow.fromarray(coarse).resize((4000, 3000), Pillow.Resampling.BICUBIC).save(path)
+    return path
+
+
+# The kernel lets a new process begin with the peak of the one that started it: a small one does.
+STARTER = """
+import os, resource, subprocess, sys, time
+started = time.perf_counter()
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+taken = time.perf_counter() - started
+print(code, taken, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+"""
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Wall seconds, and peak resident megabytes of the process."""
+    starter = [sys.executable, "-I", "-S", "-c", STARTER]
+    told = subprocess.run([*starter, *command], capture_output=True, text=True, check=True)
+    code, taken, megabytes = told.stdout.split()
+    if int(code):
+        sys.exit(f"{' '.join(command)}: exit code {code}\n{told.stderr}")
+    return float(taken), float(megabytes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--gallery", type=int, default=100_000)
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--embedder", type=Path)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    target, picture = make(options.folder, options.gallery, options.embedder), photo(options.folder)
+    plain = target.with_suffix(".plain.wl")
+    if not plain.exists():
+        shutil.copytree(target, plain, ignore=shutil.ignore_patterns("segments"))
+    program = str(Path(sys.executable).with_name("whichlandmark"))
+    ask = [program, "recognize", str(picture), "--json", "--recognizer"]
+    commands = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
+        "whichlandmark --help": [program, "--help"],
+        "recognize": [*ask, str(target)],
+        "recognize, without segment files": [*ask, str(plain)],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    memory: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(options.runs):
+        for name, command in commands.items():
+            taken, used = run(command)
+            seconds[name].append(taken)
+            memory[name].append(used)
+    print(f"gallery {options.gallery:,}, bank {BANK:,}, photo 4000 × 3000; medians of "
+          f"{options.runs}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
+    for name in commands:
+        low, high = min(seconds[name]), max(seconds[name])
+        print(f"{name:34} {statistics.median(seconds[name]):7.3f} s ({low:.3f}–{high:.3f}) "
+              f"{statistics.median(memory[name]):7.0f} MB")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
