@@ -159,7 +159,6 @@ def test_a_gallery_of_one_landmark_has_one_candidate() -> None:
     assert check(scorer, asked) == 3 * len(FEATURES)
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="row −1 is read from no photo at all")
 def test_a_gallery_without_landmarks_has_no_candidate() -> None:
     index = scattered([], 8)
     scorer = Scorer(index, PLAIN)

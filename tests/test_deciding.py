@@ -285,7 +285,6 @@ def test_no_query_no_answer(index: GalleryIndex) -> None:
         assert len(answers.codes) == len(answers.confidence) == 0
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="an empty list of priors is stacked")
 def test_no_query_has_no_place(index: GalleryIndex) -> None:
     nobody = np.empty((0, 12), np.float32)
     assert len(Decider(index, PLAIN, FITTED)(nobody, prior=lambda row, codes: codes).codes) == 0

@@ -148,7 +148,6 @@ def test_a_gallery_without_landmarks_says_no_landmark(colour_world) -> None:  # 
     json.dumps(said.landmarks)
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="code −1 is named by the last name")
 def test_answering_always_names_no_landmark_where_there_is_none(colour_world) -> None:  # type: ignore[no-untyped-def]
     rules = Rules(score="cosine", whitening="none", verify=0, answer_above=0.0, doubt_above=0.0)
     (said,) = bare_recognizer(colour_world, rules).predict(unit(np.ones((1, 27))))

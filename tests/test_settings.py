@@ -19,9 +19,6 @@ from whichlandmark.rules import Rules
 from whichlandmark.settings import describe, read_settings, write_settings
 
 RULES = Rules(whitening_dim=5, verify=0, false_answers=0.05, location_km=2.5, query_bank=7)
-NO_OBJECT = pytest.mark.xfail(
-    strict=True, raises=AttributeError, reason="from_json asks what is no object for its items"
-)
 INDEX = scattered([6] * 6, 40, seed=4)
 
 
@@ -163,10 +160,10 @@ def test_another_format_says_what_to_do(folder: Path, given: object) -> None:
     [
         {"rules": {"scor": "cosine"}},
         {"rules": {"known_share": 2.0}},
-        pytest.param({"rules": None}, marks=NO_OBJECT),
+        {"rules": None},
         {"stacker": {"names": ["a"], "means": [0.0], "scales": [0.0], "weights": [1.0]}},
         {"stacker": {"names": ["a"], "means": [0.0], "scales": [1.0], "weights": []}},
-        pytest.param({"stacker": 7}, marks=NO_OBJECT),
+        {"stacker": 7},
         {"calibration": {"slope": "steep", "offset": 0.0}},
         {"calibration": {}},
         {"negatives": None},

@@ -109,7 +109,7 @@ class Decider:
         if geometric and compared.any():
             wide = with_geometry(made, found, inliers)
             logits[compared] = _known_only(geometric.logits(wide), made)[compared]
-        if prior is not None:
+        if prior is not None and len(made.codes):
             logits += np.stack([prior(row, codes) for row, codes in enumerate(made.codes)])
         answers = self._answers(_best_two(made.codes, logits), found, verified, inliers)
         return replace(answers, candidates=made, logits=logits, compared=compared)

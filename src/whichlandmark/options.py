@@ -20,6 +20,8 @@ def from_json(cls: type[Options], values: Mapping[str, Any]) -> Options:
     Raises OptionError for an unknown key (naming the nearest known one) and for a value
     whose type does not fit the field.
     """
+    if not isinstance(values, Mapping):
+        raise OptionError(f"{cls.__name__}: {values!r} given; expected a JSON object")
     hints = typing.get_type_hints(cls)
     for key, value in values.items():
         if key not in hints:

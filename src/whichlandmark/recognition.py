@@ -198,7 +198,7 @@ class Recognizer:
         code, second = answers.codes[row], answers.second_codes[row]
         guess = self.index.names[code] if code >= 0 else None
         confidence, score = float(answers.confidence[row]), float(answers.scores[row])
-        decision = self.decider.decide(confidence, score)
+        decision = self.decider.decide(confidence, score) if code >= 0 else "no_landmark"
         return Prediction(
             landmark=guess if decision == "landmark" else None,
             decision=decision,

@@ -103,6 +103,8 @@ def shares(blocks: list[Block], rules: Rules) -> NDArray[np.float64]:
     wanted = [rules.known_share, rules.unknown_share, 1 - rules.known_share - rules.unknown_share]
     counts = np.bincount(kinds, minlength=3)
     wrong = [share if count else 0.0 for share, count in zip(wanted, counts, strict=True)][1:]
+    if not sum(wrong):  # the one that has questions was to have no share
+        wrong = [1.0 if count else 0.0 for count in counts[1:]]
     scale = (1 - rules.known_share) / sum(wrong) if sum(wrong) else 0.0
     weights = np.array([wanted[0], *(share * scale for share in wrong)])
     return np.asarray((len(kinds) * weights / np.maximum(counts, 1))[kinds])
@@ -112,7 +114,7 @@ def _known(index: GalleryIndex, whiten: Whitener, rng: np.random.Generator) -> I
     # Alone in its landmark, a photo has no right answer left when it is hidden.
     askable = np.flatnonzero(np.bincount(index.codes, minlength=1)[index.codes] > 1)
     rules = whiten.rules
-    for number, fold in enumerate(_folds(rng.permutation(askable)[:SAMPLE])):
+    for number, fold in enumerate(_apart(rng.permutation(askable)[:SAMPLE], index.codes)):
         whitening = whiten(index.without(fold), KNOWN, number, whiten.extra)
         # Where photos are mixed, hiding one does not take it out of the others.
         seen = index.without(fold) if rules.mixes_photos else index
@@ -171,6 +173,12 @@ def _block(
 
 def _folds(rows: Rows) -> list[Rows]:
     return [np.sort(fold) for fold in np.array_split(rows, FOLDS) if len(fold)]
+
+
+def _apart(rows: Rows, codes: Rows) -> list[Rows]:
+    """Folds that never hold all photos of a landmark: what is taken away leaves an answer."""
+    dealt = rows[np.argsort(codes[rows], kind="stable")]
+    return [np.sort(dealt[fold::FOLDS]) for fold in range(FOLDS) if fold < len(dealt)]
 
 
 def _codes_in(index: GalleryIndex, names: NDArray[np.object_]) -> Rows:
