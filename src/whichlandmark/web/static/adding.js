@@ -1,0 +1,73 @@
+// Photos into the gallery, one request each, so that progress is real and one bad photo stops none.
+
+import { ask, form } from "./api.js";
+import { announce, el, put } from "./dom.js";
+import { unfit } from "./intake.js";
+import { keyed } from "./key.js";
+import { counted, sentence } from "./wording.js";
+
+const PATIENT = 8; // times a busy server is asked again for one photo
+
+/** Add files to a landmark, telling in `host`. Returns {added, failed: [{name, message}]}. */
+export async function addPhotos(landmark, files, config, host) {
+  const bar = el("progress", { max: files.length, value: 0, "aria-label": "Photos added" });
+  const words = el("p", { class: "small" });
+  put(host, el("div", { class: "adding" }, words, bar));
+  const done = { added: 0, failed: [] };
+  for (const [i, file] of files.entries()) {
+    words.textContent = `Adding photo ${i + 1} of ${files.length}…`;
+    try {
+      await addOne(landmark, file, config, words, done);
+    } catch (error) {
+      done.failed.push({ name: file.name, message: error.message });
+      if (["key", "offline", "unreachable"].includes(error.kind)) break; // the next would fail as well
+    }
+    bar.value = i + 1;
+  }
+  put(host, report(done, files.length));
+  announce(summary(done, files.length));
+  return done;
+}
+
+async function addOne(landmark, file, config, words, done) {
+  const fault = await unfit(file, config);
+  if (fault) throw new Error(`${fault.message} ${fault.hint}`);
+  const path = `v1/landmarks/${encodeURIComponent(landmark)}/photos`;
+  const post = () => ask(path, { method: "POST", body: form("photos", [file]) });
+  const reply = await patiently(() => keyed(post), words);
+  done.added += reply.added.length;
+  for (const { photo, error } of reply.failed ?? [])
+    done.failed.push({ name: photo || file.name, message: error.message });
+}
+
+async function patiently(action, words) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await action();
+    } catch (error) {
+      if (error.kind !== "busy" || tries === PATIENT) throw error;
+      words.textContent = `The server is busy; going on in ${error.wait} s…`;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
+    }
+  }
+}
+
+function summary({ added, failed }, all) {
+  const rest = all - added - failed.length;
+  const parts = [`${counted(added, "photo")} added`];
+  if (failed.length) parts.push(`${failed.length} could not be used`);
+  if (rest > 0) parts.push(`${rest} not tried`);
+  return `${parts.join(", ")}.`;
+}
+
+function report(done, all) {
+  const failures = done.failed.map(({ name, message }) =>
+    el("li", {}, el("b", {}, name), ` ${sentence(message)}`),
+  );
+  return el(
+    "div",
+    { class: "adding" },
+    el("p", {}, summary(done, all)),
+    failures.length ? el("ul", { class: "problems" }, failures) : null,
+  );
+}

@@ -1,0 +1,198 @@
+// One card for one photo: its answer in words first, then how sure, then what speaks for it.
+
+import { candidateList } from "./candidates.js";
+import { announce, button, el, pictureless, put, svg } from "./dom.js";
+import { feedback } from "./feedback.js";
+import { mapOf } from "./map.js";
+import { percent, seconds, sentence, titled } from "./wording.js";
+import { openWhy } from "./why.js";
+
+/** A card, and show(change) that brings it to a new state. leave() is called when it is dismissed. */
+export function answerCard(file, config, { again, leave }) {
+  const url = URL.createObjectURL(file);
+  const photo = asked(file, url);
+  const says = el("div", { class: "says" });
+  const below = el("div", { class: "below" });
+  const card = el(
+    "article",
+    { class: "answer", "aria-label": `Answer for ${file.name}` },
+    photo.figure,
+    says,
+    below,
+  );
+  const dismiss = () => {
+    leave();
+    URL.revokeObjectURL(url);
+    card.remove();
+    card.dispatchEvent(new Event("dismissed"));
+  };
+  const frame = { file, config, url, photo, says, below, card, again, dismiss, ticking: 0 };
+  return { card, dismiss, show: (change) => shown(frame, change) };
+}
+
+function asked(file, url) {
+  const boxes = svg("svg", {
+    class: "boxes",
+    viewBox: "0 0 1 1",
+    preserveAspectRatio: "none",
+    "aria-hidden": "true",
+  });
+  const image = el("img", { alt: `Your photo ${file.name}` });
+  image.addEventListener("error", () => pictureless(image, "no preview in this browser"));
+  image.src = url;
+  const time = el("span", { class: "small" });
+  const figure = el(
+    "figure",
+    { class: "asked" },
+    el("div", { class: "frame" }, image, boxes),
+    el("figcaption", {}, el("span", { class: "name" }, file.name), time),
+  );
+  return { figure, boxes, time };
+}
+
+function shown(frame, change) {
+  clearInterval(frame.ticking);
+  frame.card.dataset.state = change.state;
+  frame.card.setAttribute("aria-busy", String(["waiting", "asking"].includes(change.state)));
+  ({ waiting, asking, busy, failed, answered })[change.state](frame, change);
+}
+
+const waiting = ({ says }) => put(says, el("h3", {}, "Waiting its turn"));
+const asking = ({ says }) =>
+  put(says, el("h3", {}, "Looking…"), el("div", { class: "running", "aria-hidden": "true" }));
+
+function busy(frame, { problem, until }) {
+  const left = el("p", { class: "lead" });
+  const tick = () => {
+    left.textContent = `It is asked again in ${Math.max(0, Math.ceil((until - Date.now()) / 1000))} s.`;
+  };
+  tick();
+  frame.ticking = setInterval(tick, 500);
+  put(
+    frame.says,
+    el("h3", {}, "The server is busy"),
+    left,
+    el("p", { class: "small" }, sentence(problem.message)),
+    el(
+      "div",
+      { class: "buttons" },
+      button("Ask now", frame.again),
+      button("Dismiss", frame.dismiss, { class: "quiet" }),
+    ),
+  );
+  announce(`The server is busy. ${frame.file.name} is asked again in ${problem.wait} seconds.`);
+}
+
+const HEADINGS = {
+  busy: "The server is still busy",
+  key: "This server asks for a key",
+  offline: "You are offline",
+  unreachable: "No answer",
+  refused: "The server refused",
+  unfit: "This photo cannot be used",
+};
+
+function failed(frame, { problem }) {
+  const heading = HEADINGS[problem.kind] ?? "No answer";
+  const retry =
+    problem.kind === "unfit" ? null : button("Try again", frame.again, { class: "main" });
+  put(
+    frame.says,
+    el("h3", {}, heading),
+    el("p", { class: "lead" }, sentence(problem.message)),
+    problem.hint ? el("p", { class: "small" }, sentence(problem.hint)) : null,
+    el("div", { class: "buttons" }, retry, button("Dismiss", frame.dismiss, { class: "quiet" })),
+  );
+  announce(`${frame.file.name}: ${heading}. ${problem.message}`);
+  if (problem.kind === "key")
+    frame.card.dispatchEvent(new CustomEvent("key-wanted", { bubbles: true, detail: frame.again }));
+}
+
+function answered(frame, { answer, request, ms }) {
+  const { says, below, photo, file, config } = frame;
+  const words = sentence(answer.words);
+  const shownPlaces =
+    answer.decision === "no_landmark"
+      ? []
+      : answer.candidates.slice(0, answer.decision === "landmark" ? 1 : 2);
+  photo.time.textContent = ms ? `answered in ${seconds(ms)}` : "";
+  boxed(photo.boxes, answer);
+  put(
+    says,
+    el("h3", { class: answer.decision }, words),
+    answer.decision === "landmark" ? otherNames(answer.candidates[0]) : null,
+    sureness(answer),
+    ...(answer.warnings ?? []).map((warning) => el("p", { class: "warning" }, sentence(warning))),
+    el(
+      "div",
+      { class: "buttons" },
+      button("Why?", () => openWhy(file, frame.url, answer), {
+        class: "main",
+        "aria-label": `Why? ${words}`,
+      }),
+      button("Dismiss", frame.dismiss, { class: "quiet", "aria-label": `Dismiss ${file.name}` }),
+    ),
+    feedback(answer, request, config),
+  );
+  put(below, ...[candidateList(answer), mapOf(shownPlaces, config.tiles)].filter(Boolean));
+  announce(`${file.name}: ${words}. ${sureWords(answer)}.`);
+}
+
+function boxed(boxes, { landmarks = [] }) {
+  put(boxes);
+  for (const { box } of landmarks) {
+    if (!box) continue;
+    const [left, top, right, bottom] = box;
+    for (const part of ["halo", "line"])
+      boxes.append(
+        svg("rect", { class: part, x: left, y: top, width: right - left, height: bottom - top }),
+      );
+  }
+}
+
+/** What it is called elsewhere, each name in its own language. */
+export function otherNames(candidate) {
+  const names = Object.entries(candidate?.names ?? {}).filter(
+    ([, name]) => name !== titled(candidate),
+  );
+  if (!names.length) return null;
+  return el(
+    "p",
+    { class: "names" },
+    names.slice(0, 4).map(([lang, name]) => el("span", { lang, dir: "auto" }, name)),
+  );
+}
+
+const guessed = (answer) =>
+  answer.candidates.find((c) => c.landmark === answer.guess) ?? answer.candidates[0];
+
+function sureWords(answer) {
+  const guess = guessed(answer);
+  if (!guess) return "Nothing in the gallery is like it";
+  return `${sentence(percent(answer.confidence))} sure that it is ${titled(guess)}`;
+}
+
+function sureness(answer) {
+  const now = Math.round(100 * answer.confidence);
+  const fill = el("span");
+  fill.style.inlineSize = `${now}%`;
+  const words = sureWords(answer);
+  return el(
+    "div",
+    { class: "sure" },
+    el(
+      "div",
+      {
+        class: `meter ${answer.decision}`,
+        role: "meter",
+        "aria-label": "Confidence",
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        "aria-valuenow": now,
+        "aria-valuetext": words,
+      },
+      fill,
+    ),
+    el("p", {}, words),
+  );
+}

@@ -1,0 +1,137 @@
+// What the server knows: landmarks to search and page through.
+
+import { ask, picture } from "./api.js";
+import { button, byId, el, put } from "./dom.js";
+import { openLandmark } from "./landmark.js";
+import { wantKey } from "./key.js";
+import { counted, sentence, titled } from "./wording.js";
+
+const PAGE = 24;
+const FEW = 6;
+const PAUSE = 250; // ms after the last letter
+
+const view = { query: "", offset: 0, total: 0, asked: 0, fresh: false, config: {} };
+
+export function wireGallery(config) {
+  view.config = config;
+  let typing = 0;
+  const search = () => {
+    clearTimeout(typing);
+    if (view.query === byId("query").value.trim() && view.fresh) return;
+    Object.assign(view, { query: byId("query").value.trim(), offset: 0 });
+    refresh();
+  };
+  byId("query").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(search, PAUSE);
+  });
+  byId("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    search();
+  });
+  byId("previous").addEventListener("click", () => turn(-PAGE));
+  byId("next").addEventListener("click", () => turn(PAGE));
+}
+
+/** A few landmarks under the empty page, so that a newcomer sees what can be asked. */
+export async function showKnown() {
+  const found = await ask(`v1/landmarks?limit=${FEW}`).catch(() => null);
+  if (!found?.landmarks.length) return;
+  put(
+    byId("known-few"),
+    found.landmarks.map((item) => el("li", {}, card(item))),
+  );
+  byId("known-all").textContent = `See all ${found.total}`;
+  byId("known-all").hidden = found.total <= FEW;
+  byId("known").hidden = false;
+}
+
+async function turn(step) {
+  view.offset = Math.max(0, view.offset + step);
+  await refresh();
+  const used = step > 0 ? "next" : "previous";
+  const focus = byId(used).disabled ? byId("gallery-title") : byId(used);
+  focus.focus();
+}
+
+export const showGallery = () => (view.fresh ? null : refresh());
+
+/** Ask again what is there. */
+export async function refresh() {
+  const mine = (view.asked += 1);
+  const list = byId("landmarks");
+  list.setAttribute("aria-busy", "true");
+  if (!list.children.length) state([el("p", { class: "lead" }, "Loading the gallery…")]);
+  try {
+    const path = `v1/landmarks?query=${encodeURIComponent(view.query)}&offset=${view.offset}&limit=${PAGE}`;
+    const found = await ask(path);
+    if (mine !== view.asked) return; // a later question is on its way
+    if (!found.landmarks.length && view.offset > 0) {
+      view.offset = Math.max(0, view.offset - PAGE); // the last one of the last page was removed
+      return await refresh();
+    }
+    view.fresh = true;
+    shown(found);
+  } catch (error) {
+    if (mine !== view.asked) return;
+    view.fresh = false;
+    troubled(error);
+  } finally {
+    list.removeAttribute("aria-busy");
+  }
+}
+
+function shown({ landmarks, total, photos, distractors }) {
+  view.total = total;
+  const counts = [counted(total, "landmark"), counted(photos, "photo")];
+  if (distractors) counts.push(`${counted(distractors, "photo")} without a landmark`);
+  byId("gallery-count").textContent = view.query
+    ? `${counted(total, "landmark")} for “${view.query}”`
+    : counts.join(" · ");
+  put(byId("landmarks"), ...landmarks.map((item) => el("li", {}, card(item))));
+  const [from, to] = [view.offset + 1, view.offset + landmarks.length];
+  byId("paging").hidden = total <= PAGE;
+  byId("page-words").textContent = `${from}–${to} of ${total}`;
+  byId("previous").disabled = view.offset === 0;
+  byId("next").disabled = to >= total;
+  if (landmarks.length) return state(null);
+  const words = view.query
+    ? `No landmark is called “${view.query}”.`
+    : "The gallery is empty. Add a landmark with a few photos of it.";
+  state([el("p", { class: "lead" }, words)]);
+}
+
+function troubled(error) {
+  put(byId("landmarks"));
+  byId("gallery-count").textContent = "";
+  byId("paging").hidden = true;
+  const wait = error.wait ? `Try again in ${error.wait} s.` : error.hint;
+  state([
+    el("p", { class: "problem", role: "alert" }, sentence(error.message)),
+    wait ? el("p", { class: "small" }, sentence(wait)) : "",
+    button("Try again", refresh),
+  ]);
+  if (error.kind === "key") wantKey(error.message, refresh);
+}
+
+function state(children) {
+  byId("gallery-state").hidden = !children;
+  put(byId("gallery-state"), ...(children ?? []));
+}
+
+function card(item) {
+  const image = el("img", { alt: "", loading: "lazy", decoding: "async" });
+  picture(image, item.thumbnail);
+  const open = () => openLandmark(item, view.config, refresh);
+  return el(
+    "button",
+    { type: "button", class: "card", on: { click: open } },
+    image,
+    el(
+      "span",
+      { class: "card-words" },
+      el("b", {}, titled(item)),
+      el("span", { class: "small" }, counted(item.photos, "photo")),
+    ),
+  );
+}

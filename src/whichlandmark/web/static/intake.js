@@ -1,0 +1,74 @@
+// Photos come in: dropped, pasted, picked, taken. Out goes a list of files.
+
+import { byId } from "./dom.js";
+import { bytes } from "./wording.js";
+
+/** Wire every way in; take(files) gets what came. */
+export function openIntake(take) {
+  picker(byId("choose"), byId("files"), take);
+  picker(byId("camera"), byId("shot"), take);
+  byId("camera").hidden = !matchMedia("(pointer: coarse)").matches; // a desk's camera looks at a face
+  if (/Mac|iP/.test(navigator.platform)) byId("modifier").textContent = "⌘";
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    take(files);
+  });
+  droppable(document.documentElement, byId("drop"), take);
+}
+
+/** A button that opens a file input; take gets its files, and the same file can be chosen again. */
+export function picker(button, input, take) {
+  button.addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    const files = [...input.files];
+    input.value = "";
+    if (files.length) take(files);
+  });
+}
+
+/** Files may be dropped on `area`; `shown` lights up meanwhile. */
+export function droppable(area, shown, take) {
+  let depth = 0;
+  const carries = (event) => event.dataTransfer?.types.includes("Files");
+  const light = (change) => {
+    depth = change ? Math.max(0, depth + change) : 0;
+    shown.classList.toggle("over", depth > 0 && !document.querySelector("dialog[open]"));
+  };
+  area.addEventListener("dragenter", (event) => carries(event) && light(1));
+  area.addEventListener("dragleave", (event) => carries(event) && light(-1));
+  area.addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+  area.addEventListener("drop", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    light(0);
+    const files = [...event.dataTransfer.files];
+    if (files.length && !document.querySelector("dialog[open]")) take(files);
+  });
+}
+
+/** Why a file need not be sent at all: {message, hint}, or null when the server shall judge. */
+export async function unfit(file, config) {
+  if (file.type && !file.type.startsWith("image/"))
+    return { message: "This is not a photo.", hint: `It is ${file.type}; choose a picture.` };
+  if (file.size === 0) return { message: "This file is empty.", hint: "Choose another photo." };
+  if (config.max_bytes && file.size > config.max_bytes)
+    return {
+      message: `This photo is too large: ${bytes(file.size)}.`,
+      hint: `This server takes up to ${bytes(config.max_bytes)}; save it smaller and try again.`,
+    };
+  const readable = await file
+    .slice(0, 1)
+    .arrayBuffer()
+    .then(
+      () => true,
+      () => false,
+    );
+  return readable
+    ? null
+    : {
+        message: "This file cannot be read from your disk.",
+        hint: "Is it a folder, or was it moved?",
+      };
+}

@@ -1,0 +1,138 @@
+// Where it stands: Leaflet on a bundled outline of the world; tiles only where the server names some.
+
+import { address } from "./api.js";
+import { calm, el, put } from "./dom.js";
+import { titled } from "./wording.js";
+
+const OUTLINE_ZOOM = 6; // the outline is drawn to a tenth of a degree: nearer it would mislead
+
+let leaflet;
+let outline;
+
+/** A map of candidates that have a place, drawn when it comes into view; null where none has. */
+export function mapOf(candidates, tiles) {
+  const places = candidates.filter(
+    ({ latitude, longitude }) => latitude != null && longitude != null,
+  );
+  if (!places.length) return null;
+  const names = places.map(titled).join(" and ");
+  const host = el("div", {
+    class: "map",
+    role: "region",
+    "aria-label": `Map: where ${names} stands`,
+  });
+  const watch = new IntersectionObserver(
+    ([entry]) => {
+      if (!entry.isIntersecting) return;
+      watch.disconnect();
+      draw(host, places, tiles).catch(() =>
+        put(host, el("p", { class: "small" }, "The map could not be loaded.")),
+      );
+    },
+    { rootMargin: "200px" },
+  );
+  watch.observe(host);
+  return el("section", { class: "where" }, el("h4", {}, "Where it stands"), host);
+}
+
+function load() {
+  leaflet ??= new Promise((resolve, reject) => {
+    document.head.append(
+      el("link", { rel: "stylesheet", href: address("static/vendor/leaflet/leaflet.css") }),
+    );
+    const script = el("script", {
+      src: address("static/vendor/leaflet/leaflet.js"),
+      on: { load: () => resolve(window.L), error: reject },
+    });
+    document.head.append(script);
+  });
+  return leaflet;
+}
+
+async function draw(host, places, tiles) {
+  const L = await load();
+  const still = calm();
+  const map = L.map(host, {
+    zoomAnimation: !still,
+    fadeAnimation: !still,
+    markerZoomAnimation: !still,
+    inertia: !still,
+    zoomControl: false,
+    scrollWheelZoom: false,
+    dragging: !L.Browser.mobile, // a page that scrolls is not to be caught
+    minZoom: 1,
+    maxZoom: tiles ? 18 : OUTLINE_ZOOM,
+    attributionControl: Boolean(tiles),
+    worldCopyJump: true,
+  });
+  L.control.zoom({ position: "bottomright" }).addTo(map);
+  map
+    .on("focus", () => map.scrollWheelZoom.enable())
+    .on("blur", () => map.scrollWheelZoom.disable());
+  const points = places.map(({ latitude, longitude }) => [latitude, longitude]);
+  if (points.length === 1) map.setView(points[0], tiles ? 14 : 4);
+  else
+    map.fitBounds(points, {
+      paddingTopLeft: [60, 50],
+      paddingBottomRight: [60, 30],
+      maxZoom: tiles ? 14 : 5,
+      animate: false,
+    });
+  if (tiles) tiled(L, map, tiles);
+  else
+    L.polygon(worlds(await land()), {
+      className: "land",
+      interactive: false,
+      smoothFactor: 0.5,
+    }).addTo(map);
+  places.forEach((place, i) =>
+    pin(L, map, place, points[i], places.length > 1 ? String(i + 1) : ""),
+  );
+}
+
+function pin(L, map, place, point, number) {
+  const icon = L.divIcon({ className: "pin", html: el("span", {}, number), iconSize: [26, 26] });
+  const marker = L.marker(point, { icon, title: titled(place), alt: titled(place) }).addTo(map);
+  marker.bindTooltip(el("span", {}, titled(place)), {
+    permanent: true,
+    direction: "top",
+    offset: [0, -12],
+  });
+}
+
+function tiled(L, map, { url, attribution }) {
+  L.tileLayer(url, { maxZoom: 18, attribution: "" }).addTo(map);
+  map.attributionControl.setPrefix(false);
+  map.attributionControl.getContainer().append(...credited(attribution ?? ""));
+}
+
+/** An operator's attribution: its words and its web links, and nothing else of its markup. */
+function credited(markup) {
+  const body = new DOMParser().parseFromString(markup, "text/html").body;
+  return [...body.childNodes].map((node) => {
+    const href = node.nodeName === "A" && /^https?:$/.test(node.protocol) ? node.href : null;
+    return href
+      ? el("a", { href, target: "_blank", rel: "noopener noreferrer" }, node.textContent)
+      : document.createTextNode(node.textContent);
+  });
+}
+
+/** The world's land three times side by side, so that a view across ±180° is whole. */
+const worlds = (rings) =>
+  [-360, 0, 360].flatMap((turn) => rings.map((ring) => [ring.map(([y, x]) => [y, x + turn])]));
+
+/** The land as rings of [latitude, longitude], from steps of a twentieth of a degree. */
+async function land() {
+  outline ??= fetch(address("static/world.json")).then((reply) => reply.json());
+  const { per_degree: scale, rings } = await outline;
+  return rings.map((steps) => {
+    let [x, y] = [0, 0];
+    const ring = [];
+    for (let i = 0; i < steps.length; i += 2) {
+      x += steps[i];
+      y += steps[i + 1];
+      ring.push([Math.max(-85, y / scale), x / scale]);
+    }
+    return ring;
+  });
+}

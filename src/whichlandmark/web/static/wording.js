@@ -1,0 +1,35 @@
+// Numbers and credits as people read them.
+
+const NUMBER = new Intl.NumberFormat("en");
+
+export const counted = (n, one, many = `${one}s`) => `${NUMBER.format(n)} ${n === 1 ? one : many}`;
+
+/** A probability as a percentage that never claims certainty. */
+export function percent(p) {
+  if (p > 0.99) return "over 99 %";
+  if (p < 0.01) return "under 1 %";
+  return `${Math.round(100 * p)} %`;
+}
+
+export function bytes(n) {
+  return n < 1e6 ? `${Math.max(1, Math.round(n / 1e3))} kB` : `${(n / 1e6).toFixed(1)} MB`;
+}
+
+export const seconds = (ms) =>
+  ms < 950 ? `${Math.max(0.1, ms / 1000).toFixed(1)} s` : `${(ms / 1000).toFixed(1)} s`;
+
+export function position(latitude, longitude) {
+  const ns = `${Math.abs(latitude).toFixed(4)}° ${latitude < 0 ? "S" : "N"}`;
+  return `${ns}, ${Math.abs(longitude).toFixed(4)}° ${longitude < 0 ? "W" : "E"}`;
+}
+
+export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+/** Who took a photo and how it may be used; said plainly when nobody wrote it down. */
+export function credit({ author, licence }) {
+  if (!author && !licence) return "No credit recorded";
+  return `${author || "Author not recorded"} · ${licence || "licence not recorded"}`;
+}
+
+/** What a landmark is called: its title, or its label made readable. */
+export const titled = (item) => item.title || sentence(item.landmark.replaceAll("_", " "));

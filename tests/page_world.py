@@ -1,0 +1,138 @@
+"""A small world of drawn landmarks, and what a server that knows it would answer about photos.
+
+The name of a photo decides its answer: "unsure", "nothing", "unreadable", "small", or a landmark.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image as Pillow
+
+from whichlandmark.data.drawn.chance import Chance
+from whichlandmark.data.drawn.families import landmark, landmark_name
+from whichlandmark.data.drawn.photo import landmark_photo
+
+SEED = 3
+PLACES = [(26.9239, 75.8267), (48.8584, 2.2945), (-33.8568, 151.2153), (41.8902, 12.4922)]
+JSON = dict[str, Any]
+
+
+@lru_cache(maxsize=256)
+def drawn(number: int, shot: str, side: int = 320) -> bytes:
+    """A JPEG of drawn landmark `number`."""
+    image = landmark_photo(landmark(SEED, number), Chance(SEED, f"{number} {shot}"), side)
+    data = io.BytesIO()
+    Pillow.fromarray(image).save(data, "JPEG", quality=88)
+    return data.getvalue()
+
+
+def shape(data: bytes) -> tuple[int, int]:
+    with Pillow.open(io.BytesIO(data)) as picture:
+        return picture.size
+
+
+@dataclass
+class World:
+    """What the server holds, and what it was asked. key: asked of readers or writers."""
+
+    read_key: str | None = None
+    write_key: str | None = None
+    tiles: JSON | None = None
+    landmarks: dict[str, list[str]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    feedback: list[JSON] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)
+    down: bool = False
+    wait: int = 1
+    generation: int = 1
+
+    @classmethod
+    def of(cls, count: int, photos: int = 5) -> World:
+        world = cls()
+        for n in range(count):
+            name = landmark_name(SEED, n).lower().replace(" ", "_")
+            world.titles[name] = landmark_name(SEED, n)
+            world.landmarks[name] = [f"{name}/{i}.jpg" for i in range(photos)]
+        return world
+
+    def number(self, name: str) -> int:
+        names = list(self.titles)
+        return names.index(name) if name in names else len(names)
+
+    def match(self, name: str, i: int = 0) -> JSON:
+        photo = self.landmarks[name][i]
+        return {
+            "id": photo, "landmark": name, "similarity": 0.91 - 0.06 * i, "inliers": 61 - 20 * i,
+            "thumbnail": f"/v1/photos/{quote(photo, safe='')}/thumbnail",
+            "author": None if i == 1 else "Mira Ansel",
+            "licence": None if i == 1 else "CC BY-SA 4.0",
+        }  # fmt: skip
+
+    def candidate(self, name: str) -> JSON:
+        n = self.number(name)
+        latitude, longitude = PLACES[n % len(PLACES)]
+        return {
+            "landmark": name, "title": self.titles.get(name, name),
+            "names": {"hi": "हवा महल", "ar": "قصر الرياح"} if n == 0 else {},
+            "wikidata": f"Q{9000 + n}", "latitude": latitude, "longitude": longitude,
+            "photos": [self.match(name, i) for i in range(min(3, len(self.landmarks[name])))],
+        }  # fmt: skip
+
+
+def answer(world: World, photo: str) -> JSON:
+    """ANSWER or FAILURE for a photo of this name."""
+    if "unreadable" in photo:
+        error = {"code": "unreadable", "message": "this file is not a picture that can be read",
+                 "hint": "open it in a viewer, save it as JPEG"}  # fmt: skip
+        return {"photo": photo, "error": error}
+    names = list(world.landmarks)
+    first, second = names[0], names[1]
+    if "nothing" in photo:
+        decision, confidence, words = "no_landmark", 0.004, "no landmark that I know"
+    elif "unsure" in photo:
+        decision, confidence = "uncertain", 0.48
+        words = f"not sure: {world.titles[first]} or {world.titles[second]}"
+    else:
+        decision, confidence = "landmark", 0.968
+        words = f"{world.titles[first]}, almost certainly"
+    sure = decision == "landmark"
+    return {
+        "photo": photo, "decision": decision, "landmark": first if sure else None, "guess": first,
+        "second": second, "confidence": confidence, "score": 3.2, "words": words,
+        "candidates": [world.candidate(name) for name in names[:5]],
+        "matches": [world.match(first, i) for i in range(2)],
+        "landmarks": [{"landmark": first, "box": [0.2, 0.1, 0.8, 0.9]}] if sure else [],
+        "warnings": ["this photo is small: 240 pixels"] if "small" in photo else [],
+    }  # fmt: skip
+
+
+def explanation(world: World, photo: str) -> JSON:
+    told = answer(world, photo)
+    pairs = []
+    for i, name in enumerate([*list(world.landmarks)[:1] * 2, list(world.landmarks)[1]]):
+        match = world.match(name, i % 2)
+        width, height = shape(drawn(world.number(name), match["id"]))
+        points = [
+            ((7 * k) % 60 / 100 + 0.2, (11 * k) % 70 / 100 + 0.15) for k in range(61 - 20 * i)
+        ]
+        pairs.append({
+            "photo": match, "width": width, "height": height, "image": match["thumbnail"],
+            "lines": [[x, y, 0.9 * x + 0.05, 0.95 * y] for x, y in points], "inliers": len(points),
+            "text": f"{len(points)} points of your photo lie where one view of a thing puts them.",
+        })  # fmt: skip
+    rows = [("similarity", 0.91, 2.1, "the nearest photos of this landmark"),
+            ("distractors", 0.4, -0.6, "how like photos without a landmark it is"),
+            ("geometry", 61, 1.7, "matched points that one view explains")]  # fmt: skip
+    parts = [dict(zip(("name", "value", "contribution", "text"), row, strict=True)) for row in rows]
+    pulled = {"id": "street/1.jpg", "similarity": 0.4, "author": None, "licence": "CC0",
+              "thumbnail": "/v1/photos/street%2F1.jpg/thumbnail"}  # fmt: skip
+    width, height = shape(drawn(0, "asked"))
+    return {"schema": "whichlandmark.explanation/1", "request_id": "r-why", "answer": told,
+            "query": {"width": width, "height": height}, "pairs": pairs, "parts": parts,
+            "distractors": [pulled]}  # fmt: skip

@@ -1,0 +1,199 @@
+"""The page's files without a browser: nothing inline or from elsewhere, small, ids that exist."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import whichlandmark
+
+STATIC = Path(whichlandmark.__file__).parent / "web" / "static"
+ROOT = Path(whichlandmark.__file__).parents[2]
+BUDGET = 150_000  # bytes, gzipped
+LINKS = ("https://www.openstreetmap.org/", "https://www.wikidata.org/")  # a person may follow them
+NAMES = ("http://www.w3.org/2000/svg",)  # a name, never fetched
+HTML = (STATIC / "index.html").read_text()
+
+
+def own(suffix: str) -> list[Path]:
+    return sorted(STATIC.glob(f"*{suffix}"))
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes; the text inside scripts and styles."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inline: list[str] = []
+        self.feed(markup)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] in ("script", "style") and data.strip():
+            self.inline.append(data)
+
+
+def inline(markup: str) -> list[str]:
+    """What a policy without inline code would block."""
+    page = Tags(markup)
+    wrong = [f"text in <{page.tags[-1][0]}>" for _ in page.inline]
+    for tag, attributes in page.tags:
+        wrong += [
+            f"<{tag} {name}>" for name in attributes if name.startswith("on") or name == "style"
+        ]
+        wrong += [
+            f"<{tag}>" for value in attributes.values() if (value or "").startswith("javascript:")
+        ]
+        wrong += [f"<{tag}>"] if tag == "style" else []
+    return wrong
+
+
+def elsewhere(text: str) -> list[str]:
+    """Addresses of other servers that are neither names nor links that a person follows."""
+    found = re.findall(r"""(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s"'`)]*""", text)
+    return [url for url in found if not url.startswith((*LINKS, *NAMES))]
+
+
+def missing_ids(scripts: list[str], markup: str) -> set[str]:
+    ids = {attributes.get("id") for _, attributes in Tags(markup).tags}
+    return {name for text in scripts for name in re.findall(r'byId\("([\w-]+)"\)', text)} - ids
+
+
+def markup_strings(text: str) -> list[str]:
+    """Ways in which text becomes markup or code."""
+    pattern = r"\b(?:innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|new Function)\b"
+    return re.findall(pattern, text)
+
+
+def test_nothing_is_inline() -> None:
+    assert inline(HTML) == []
+    assert len(Tags(HTML).tags) > 60
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["<p style='color:red'>", "<b onclick='x()'>", "<script>x()</script>", "<style>p{}</style>",
+     "<a href='javascript:x()'>"],
+)  # fmt: skip
+def test_planted_inline_code_is_found(fault: str) -> None:
+    assert inline(HTML + fault)
+
+
+@pytest.mark.parametrize(
+    "path", [*own(".js"), *own(".css"), *own(".html"), *own(".svg")], ids=lambda p: p.name
+)
+def test_nothing_comes_from_elsewhere(path: Path) -> None:
+    text = path.read_text()
+    assert elsewhere(text) == []
+    assert markup_strings(text) == []
+
+
+def test_planted_addresses_are_found() -> None:
+    assert elsewhere('<script src="https://cdn.example.com/x.js">') == [
+        "https://cdn.example.com/x.js"
+    ]
+    assert elsewhere("url(//fonts.example.org/a.woff)") == ["//fonts.example.org/a.woff"]
+    assert markup_strings("node.innerHTML = name") == ["innerHTML"]
+
+
+def test_links_of_the_markup_are_files() -> None:
+    named = [
+        a.get("src") or a.get("href") or ""
+        for t, a in Tags(HTML).tags
+        if t in ("script", "link", "img")
+    ]
+    assert len(named) >= 6
+    for path in named:
+        assert (STATIC / path.removeprefix("static/")).is_file(), path
+
+
+def test_modules_import_what_exists() -> None:
+    exports = {
+        p.name: set(
+            re.findall(r"^export (?:async )?(?:function|const|class) (\w+)", p.read_text(), re.M)
+        )
+        for p in own(".js")
+    }
+    seen = 0
+    for path in own(".js"):
+        for names, file in re.findall(r'import \{([^}]*)\} from "\./([\w.]+)"', path.read_text()):
+            wanted = {name.strip() for name in names.split(",") if name.strip()}
+            assert wanted <= exports[file], f"{path.name} ← {file}"
+            assert all(len(re.findall(rf"\b{name}\b", path.read_text())) > 1 for name in wanted), (
+                path.name
+            )
+            seen += len(wanted)
+    assert seen > 60
+
+
+def test_ids_in_scripts_exist_in_the_markup() -> None:
+    scripts = [path.read_text() for path in own(".js")]
+    assert missing_ids(scripts, HTML) == set()
+    assert missing_ids(['byId("nowhere")'], HTML) == {"nowhere"}
+    ids = [a["id"] for _, a in Tags(HTML).tags if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_is_small() -> None:
+    sizes = {
+        p.name: len(gzip.compress(p.read_bytes(), 9, mtime=0))
+        for p in STATIC.rglob("*")
+        if p.is_file()
+    }
+    assert sum(sizes.values()) < BUDGET, sizes
+    assert {"leaflet.js", "world.json", "index.html", "main.js"} <= set(sizes)
+
+
+def test_files_stay_small_enough_to_read() -> None:
+    for path in [*own(".js"), *own(".css"), *own(".html")]:
+        assert len(path.read_text().splitlines()) <= 250, path.name
+
+
+def test_the_vendored_library_keeps_its_licence() -> None:
+    licence = (STATIC / "vendor" / "leaflet" / "LICENSE").read_text()
+    assert "Redistribution and use" in licence
+    assert "Leaflet 1.9.4" in (STATIC / "vendor" / "leaflet" / "leaflet.js").read_text()[:200]
+
+
+def test_the_outline_is_a_world() -> None:
+    world = json.loads((STATIC / "world.json").read_text())
+    corners = []
+    for steps in world["rings"]:
+        x, y, ring = 0, 0, []
+        for dx, dy in zip(steps[::2], steps[1::2], strict=True):
+            x, y = x + dx, y + dy
+            ring.append((x / world["per_degree"], y / world["per_degree"]))
+        assert len(ring) >= 3
+        assert all(-200 <= x <= 200 and -90 <= y <= 84 for x, y in ring)
+        corners.append(ring)
+    for place, land in [((75.8, 26.9), True), ((2.35, 48.85), True), ((-58, -15), True),
+                        ((134, -25), True), ((-30, 30), False), ((80, -20), False)]:  # fmt: skip
+        assert any(inside(place, ring) for ring in corners) is land, place
+
+
+def inside(place: tuple[float, float], ring: list[tuple[float, float]]) -> bool:
+    """Does a ray from the place eastward cross the ring an odd number of times?"""
+    x, y = place
+    odd = False
+    for (ax, ay), (bx, by) in zip(ring, [*ring[1:], ring[0]], strict=True):
+        if (ay > y) != (by > y) and x < ax + (y - ay) / (by - ay) * (bx - ax):
+            odd = not odd
+    return odd
+
+
+def test_every_kind_of_file_is_in_the_wheel() -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-data"
+    ]
+    package = STATIC.parents[1]
+    packed = {path for pattern in data["whichlandmark"] for path in package.glob(pattern)}
+    assert {path for path in STATIC.rglob("*") if path.is_file()} <= packed
