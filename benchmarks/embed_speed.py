@@ -1,77 +1,187 @@
-"""How many photos a second: decoding alone, the network alone, and `embed` as a whole.
+"""How fast do the runtimes embed on this machine's CPU, beside eager torch and the machine's peak?
 
-    python benchmarks/embed_speed.py [--photos 256] [--size 720]
+    python benchmarks/embed_speed.py [--rounds 7] [--batches 1 16] [--checkpoint FILE]
 
-Photos are made here (noise and shapes, JPEG); the network is a ResNet-18 with random weights
-at 256 px. Medians of 3.
+ResNet50 and MobileNetV2 at 224 × 224 px, random weights (--checkpoint: MobileNetV2's in timm's
+format), projected to 512. Each runtime of each network lives in a process of its own, with one
+thread for each core, and they are asked in turns; a round asks each for about a quarter of a
+second. Medians over the rounds; ratios are medians of each round's ratio to eager torch. Share of
+peak: 2 operations for each multiplication and addition of the network, against a measured float32
+matrix product; int8 may exceed it.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
-from PIL import Image as Pillow
+from torch import nn
 
-from whichlandmark.embedding import embed
-from whichlandmark.images import read_image
+from whichlandmark.embedder_folder import FLOAT, INT8
+from whichlandmark.embedders.int8 import Quantizer
+from whichlandmark.embedders.onnx import open_onnx
+from whichlandmark.embedders.openvino import open_openvino
+from whichlandmark.loading import load_net
+from whichlandmark.looking import Network
+from whichlandmark.machine import bandwidth, cores, facts, matrix_product
 from whichlandmark.net.embedder import NetEmbedder
-from whichlandmark.net.network import Architecture, new_network
+from whichlandmark.net.network import Architecture, EmbeddingNet, new_network, pretrained_network
 from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.types import Photo, Photos
+
+SIDE = 224
+RUNS = ("torch, eager", "ONNX Runtime, float", "OpenVINO, float", "ONNX Runtime, int8",
+        "OpenVINO, int8")  # fmt: skip
+TARGETS = {
+    ("resnet50", "ONNX Runtime, float"): 1.8, ("resnet50", "ONNX Runtime, int8"): 3.5,
+    ("resnet50", "OpenVINO, int8"): 5.0, ("mobilenetv2_100", "ONNX Runtime, float"): 2.5,
+}  # fmt: skip
 
 
-def make_photos(folder: Path, count: int, size: int) -> Photos:
-    rng = np.random.default_rng(0)
-    rows = []
-    for i in range(count):
-        coarse = Pillow.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-        path = folder / f"{i}.jpg"
-        coarse.resize((size, size * 3 // 4), Pillow.Resampling.BICUBIC).save(path, quality=88)
-        rows.append(Photo(str(i), path, "x"))
-    return Photos.of(rows)
+def make(folder: Path, backbone: str, checkpoint: Path | None) -> float:
+    """Save the float and the int8 network; returns operations of one photo, in 10⁹."""
+    options = {"pad_type": "same"} if checkpoint else {}
+    architecture = Architecture(backbone=backbone, dim=512, options=options)
+    net = (
+        pretrained_network(architecture, checkpoint=checkpoint)
+        if checkpoint else new_network(architecture)
+    )  # fmt: skip
+    operations = count_operations(net)
+    NetEmbedder(net, Preprocessing(size=SIDE, fit="squash"), device="cpu").save(folder)
+    rng = np.random.default_rng(0)  # speed does not depend on what is seen
+    batches = [rng.standard_normal((1, 3, SIDE, SIDE), dtype=np.float32) for _ in range(4)]
+    with tempfile.TemporaryDirectory() as work:
+        Quantizer(folder / FLOAT, Path(work), batches).write(folder / INT8)
+    return operations
 
 
-def rate(count: int, work: Callable[[], object]) -> float:
-    work()
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return count / statistics.median(times)
+def count_operations(net: EmbeddingNet) -> float:
+    """2 for each multiplication and addition of convolutions and linear layers, in 10⁹."""
+    total = 0
+
+    def count(module: nn.Module, given: object, made: torch.Tensor) -> None:
+        nonlocal total
+        weight = module.weight
+        total += 2 * made.numel() * weight[0].numel()
+
+    hooks = [
+        module.register_forward_hook(count)
+        for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)
+    ]  # fmt: skip
+    with torch.inference_mode():
+        net.eval()(torch.zeros(1, 3, SIDE, SIDE))
+    for hook in hooks:
+        hook.remove()
+    return total / 1e9
+
+
+def opened(folder: Path, run: str) -> Network:
+    runtime, kind = run.split(", ")
+    if runtime == "torch":
+        torch.set_num_threads(cores())
+        made = load_net(folder, device="cpu")
+        made.net.eval()
+        return made.rows
+    path = folder / (INT8 if kind == "int8" else FLOAT)
+    return open_openvino(path) if runtime == "OpenVINO" else open_onnx(path)
+
+
+def serve(folder: Path, run: str, seconds: float) -> None:
+    """One runtime's process: a batch size on stdin → milliseconds a photo on stdout."""
+    network = opened(folder, run)
+    for line in sys.stdin:
+        batch = int(line)
+        pixels = np.random.default_rng(0).standard_normal((batch, 3, SIDE, SIDE), dtype=np.float32)
+        network(pixels)  # warms caches that the others used meanwhile
+        times: list[float] = []
+        ends = time.perf_counter() + seconds
+        while len(times) < 3 or time.perf_counter() < ends:
+            started = time.perf_counter()
+            network(pixels)
+            times.append(time.perf_counter() - started)
+        print(1e3 * median(times) / batch, flush=True)
+
+
+def start(folder: Path, run: str, seconds: float) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, "--serve", str(folder), run, str(seconds)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def ask(process: subprocess.Popen[str], batch: int) -> float:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    print(batch, file=process.stdin, flush=True)
+    return float(process.stdout.readline())
+
+
+def compare(
+    folder: Path, batches: list[int], rounds: int
+) -> tuple[list[float], dict[tuple[str, int], list[float]]]:
+    """Of each round: the machine's matrix product, and (run, batch) → milliseconds a photo."""
+    peaks: list[float] = []
+    processes = {run: start(folder, run, 0.25) for run in RUNS}
+    try:
+        for process in processes.values():
+            ask(process, 1)  # until it is open
+        times: dict[tuple[str, int], list[float]] = {}
+        for _ in range(rounds):
+            peaks.append(matrix_product(seconds=0.25))
+            for batch in batches:
+                for run, process in processes.items():
+                    times.setdefault((run, batch), []).append(ask(process, batch))
+    finally:
+        for process in processes.values():
+            process.communicate()
+    return peaks, times
+
+
+def report(
+    backbone: str, operations: float, peaks: list[float], times: dict[tuple[str, int], list[float]]
+) -> None:
+    peak = median(peaks)
+    print(f"\n{backbone}, {SIDE} × {SIDE}, {operations:.2f} Gop a photo; float32 matrix product: "
+          f"{peak:.0f} GFLOP/s ({min(peaks):.0f} to {max(peaks):.0f})")  # fmt: skip
+    print(
+        f"{'':22}{'batch':>6}{'ms/photo':>10}{'photos/s':>10}{'× torch':>9}{'of peak':>9}  target"
+    )
+    for (run, batch), found in times.items():
+        eager = times[RUNS[0], batch]
+        ratio = median(t / one for t, one in zip(eager, found, strict=True))
+        target = TARGETS.get((backbone, run))
+        goal = f"≥ {target}: {'met' if ratio >= target else 'MISSED'}" if target else ""
+        share = operations / (median(found) / 1e3) / peak
+        print(f"{run:22}{batch:6}{median(found):10.2f}{1e3 / median(found):10.1f}{ratio:9.2f}"
+              f"{share:9.0%}  {goal}")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=int, default=256)
-    parser.add_argument("--size", type=int, default=720)
-    options = parser.parse_args()
-    net = new_network(Architecture(backbone="resnet18", dim=256))
-    embedder = NetEmbedder(net, Preprocessing(size=256), device="cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        photos = make_photos(Path(folder), options.photos, options.size)
-        pixels = torch.rand(32, 3, 192, 256)
-
-        def decode() -> None:
-            for path in photos.paths:
-                read_image(path, short_side=embedder.short_side)
-
-        def network() -> None:
-            with torch.inference_mode():
-                embedder.net.eval()(pixels)
-
-        print(f"{torch.get_num_threads()} threads, photos of {options.size} px")
-        print(f"decode, one thread     {rate(len(photos), decode):8.1f} photos/s")
-        print(f"network alone          {rate(32, network):8.1f} photos/s")
-        whole = rate(len(photos), lambda: [part.rows for part in embed(embedder, photos)])
-        print(f"embed (decode + net)   {whole:8.1f} photos/s")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--checkpoint", type=Path, help="MobileNetV2's weights")
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        folder, run, seconds = given.serve
+        return serve(Path(folder), run, float(seconds))
+    print(", ".join(f"{name}: {value}" for name, value in facts().items()))
+    print(f"memory: {bandwidth():.1f} GB/s, one thread copying")
+    for backbone in ("resnet50", "mobilenetv2_100"):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            checkpoint = given.checkpoint if backbone == "mobilenetv2_100" else None
+            operations = make(folder, backbone, checkpoint)
+            peaks, times = compare(folder, given.batches, given.rounds)
+        report(backbone, operations, peaks, times)
+    return None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,15 +35,22 @@ def json_of(capfd: pytest.CaptureFixture[str], *arguments: object, code: int = 0
     return json.loads(out)
 
 
-@pytest.fixture
-def tiny_embedder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once: writing ONNX takes seconds."""
     from whichlandmark.net.embedder import NetEmbedder
     from whichlandmark.net.network import Architecture, new_network
     from whichlandmark.preprocessing import Preprocessing
 
+    at = tmp_path_factory.mktemp("tiny")
     net = new_network(Architecture(backbone="test_resnet", dim=32))
-    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(tmp_path / "embedder")
-    return tmp_path / "embedder"
+    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(at)
+    return at
+
+
+@pytest.fixture
+def tiny_embedder(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "embedder"))
 
 
 @pytest.fixture
@@ -173,7 +181,7 @@ def test_bad_input_is_one_clear_line(
     (at / "odd.csv").write_text("id,path,landmrk\na,a.jpg,b\n")
     (at / "bad.json").write_text('{"epoch": 4}')
     other = new_network(Architecture(backbone="test_resnet", dim=32), seed=9)
-    NetEmbedder(other, Preprocessing(size=64)).save(at / "e2")
+    NetEmbedder(other, Preprocessing(size=64)).save(at / "e2", export=False)
     made_before = (recognizer / "gallery.sqlite").read_bytes()
 
     ended, out, err = run(capfd, *[a.format(at=at, r=recognizer) for a in arguments])

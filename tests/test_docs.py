@@ -44,7 +44,9 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     exec(compile(example, "README.md", "exec"), found)
     assert isinstance(found["prediction"], whichlandmark.Prediction)
     opened = whichlandmark.load("paris.wl/")
-    assert opened("holiday.jpg") == found["prediction"]
+    again, first = opened("holiday.jpg"), found["prediction"]  # by ONNX Runtime and by torch
+    assert (again.decision, again.guess) == (first.decision, first.guess)
+    assert again.score == pytest.approx(first.score, abs=1e-3)
 
 
 def test_every_command_in_the_documents_parses() -> None:

@@ -132,3 +132,23 @@ def test_normalisation_by_hand() -> None:
     for wrong in ({"size": 3}, {"std": (0.1, 0, 0.1)}, {"multiple": 0}):
         with pytest.raises(OptionError):
             Preprocessing(**wrong)
+
+
+def test_a_resized_photo_is_not_resized_again() -> None:
+    """Threads that decode resize; the embedder, which asks again, must find nothing to do."""
+    rng = np.random.default_rng(0)
+    for size, multiple in ((224, 32), (496, 32), (240, 16), (17, 7), (100, 1), (336, 224)):
+        made = Preprocessing(size=size, multiple=multiple)
+        for height, width in rng.integers(1, 3000, (500, 2)):
+            target = made.target(int(height), int(width))
+            assert made.target(*target) == target
+
+
+def test_what_is_decoded_has_half_as_much_again_as_the_network_sees() -> None:
+    keep = Preprocessing(size=224)
+    for shape in ((1200, 1600), (4000, 500), (300, 9000), (1000, 1000)):
+        short, long = keep.least
+        scale = max(short / min(shape), long / max(shape))
+        for side, seen in zip(shape, keep.target(*shape), strict=True):
+            assert side * scale >= 1.45 * seen or seen == 32
+    assert Preprocessing(size=224, fit="squash").least == (336, 0)

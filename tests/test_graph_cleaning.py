@@ -61,7 +61,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 def embedder(at: Path, seed: int = 0) -> str:
     """A small network with random weights; with all neighbours asked, its order is no matter."""
     net = new_network(Architecture(backbone="test_resnet", dim=8), seed=seed)
-    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(at / f"embedder {seed}")
+    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(
+        at / f"embedder {seed}", export=False
+    )
     return str(at / f"embedder {seed}")
 
 

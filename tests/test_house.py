@@ -20,8 +20,8 @@ ROOT = SOURCE.parent.parent
 # From the ground up; a module may import from its own line's package or from lines before it.
 FLOORS = [
     ["errors"],
-    ["types", "options", "files", "members"],
-    ["images", "preprocessing", "thumbnails"],
+    ["types", "options", "files", "members", "embedder_folder", "machine", "runtimes"],
+    ["images", "preprocessing", "thumbnails", "looking"],
     [
         "data",
         "embedders",
@@ -33,35 +33,41 @@ FLOORS = [
         "verification",
         "location",
         "stacking",
+        "pipeline",
     ],
     ["predictions", "words", "rules"],
     ["scores"],
     ["plots"],
     ["gallery"],
-    ["geometry", "whitening"],
+    ["geometry", "whitening", "segments"],
     ["embedding", "loading", "scoring"],
     ["candidates"],
+    ["quantising", "doctor"],
+    ["embedder_making"],
     ["deciding"],
     ["self_questions", "train_config"],
     ["fitting", "settings", "geography", "seen"],
+    ["opening"],
     ["training_parts", "training_data", "model_card"],
     ["validation"],
     ["training_run"],
     ["training"],
     ["recognition"],
-    ["leaks", "questions", "answering"],
+    ["leaks", "questions", "answering", "answer_object"],
     ["explanation"],
     ["indexing", "evaluation", "comparison", "report", "gallery_editing", "explaining", "tuning"],
     ["graph_cleaning", "cleaning_page"],
     ["table_cleaning"],
     ["demo"],
     ["console"],
+    ["web"],
     ["cli"],
 ]
 TORCH_ROOMS = ("net", "training.py", "training_run.py", "training_data.py", "training_parts.py",
                "loading.py", "verification/learned.py")  # fmt: skip
 SIBLINGS_APART = 3  # tools do not know each other
-HEAVY = ("torch", "timm", "faiss", "cv2", "matplotlib", "sklearn", "jinja2", "PIL", "rich")
+HEAVY = ("torch", "timm", "faiss", "cv2", "matplotlib", "sklearn", "jinja2", "PIL", "rich",
+         "fastapi", "pydantic")  # fmt: skip
 
 
 def room(module: str) -> str:

@@ -8,6 +8,7 @@ import os
 import socket
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def in_float64() -> None:
     Preprocessing.normalise = lambda *given: normalise(*given).astype(np.float64)
     training_run.new_embedder = new_embedder
     training_run.new_criterion = lambda *given: criterion(*given).double()
-    NetEmbedder.load = lambda *given, **named: None  # it would be opened in float32
+    NetEmbedder.load = lambda *given, **named: Mock()  # it would be opened in float32
 
 
 def one_process(

@@ -17,7 +17,7 @@ from conftest import photos_of, picture, write_photo
 from whichlandmark import training
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError, OptionError
-from whichlandmark.loading import load_embedder
+from whichlandmark.loading import load_embedder, load_exported
 from whichlandmark.options import from_json
 from whichlandmark.train_config import TrainConfig
 from whichlandmark.training import train
@@ -89,6 +89,10 @@ def test_training_learns_what_is_there(world: Path, tmp_path: Path) -> None:
     assert any("loss" in line for line in lines)
     assert "embedding 96 of 96 photos" in lines
     assert embedder.dim == 16
+    without_torch = load_exported(tmp_path / "run")
+    assert without_torch.id == embedder.id
+    images = [picture(code, 77) for code in range(3)]
+    assert np.abs(without_torch(images) - embedder(images)).max() < 1e-4
     assert list((tmp_path / "run" / "training" / "tensorboard").iterdir())
     config = json.loads((tmp_path / "run" / "training" / "config.json").read_text())
     assert from_json(TrainConfig, config) == SMALL

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
+from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .embedder_folder import RECORD, exported, read_record
 from .errors import DataError, ModelError, OptionError
-from .files import read_json
+from .machine import adds_bytes_exactly, gpu_in_sight
 from .preprocessing import Preprocessing, Views
+from .runtimes import chosen
+from .runtimes import require as require_runtime
 from .types import Embedder
 
 if TYPE_CHECKING:
+    from .embedders.exported import ExportedEmbedder
     from .net.embedder import NetEmbedder
 
 PREFIX = "timm:"
+log = logging.getLogger("whichlandmark")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,31 +40,94 @@ class PretrainedOptions:
     gem_p: float = 1.0  # average pooling: what an ImageNet classifier was trained on
 
 
-def load_embedder(source: str | Path, *, device: str = "auto") -> Embedder:
+def load_embedder(
+    source: str | Path, *, device: str = "auto", runtime: str | None = None
+) -> Embedder:
     """An embedder folder, or "timm:NAME" for a pretrained backbone from the model hub.
 
+    device: "auto" = a GPU where there is one (and torch), else the CPU; "cpu"; "cuda", "cuda:1" ….
+    runtime: what runs an exported network on the CPU: "onnxruntime", "openvino" or "torch"; None =
+      what `whichlandmark doctor` measured fastest here, else ONNX Runtime.
     Raises DataError when the folder is not there, ModelError when it is damaged,
     OptionError when it needs torch and torch is not installed.
     """
+    if runtime:
+        require_runtime(runtime)
     if str(source).startswith(PREFIX):
         return pretrained(str(source), PretrainedOptions(), device=device)
     folder = Path(source)
-    if not (folder / "embedder.json").is_file():
+    if not (folder / RECORD).is_file():
         raise DataError(
             f"{folder}: no embedder there (embedder.json is missing); give a folder made by "
             "`whichlandmark train` or `embedder`, or timm:NAME, or sift"
         )
-    kind = read_json(folder / "embedder.json").get("kind")
+    record = read_record(folder)
+    kind = record.get("kind")
     if kind == "sift":
         from .embedders.sift import SiftEmbedder
 
         return SiftEmbedder.load(folder)
-    if kind == "timm":
-        require_torch()
-        from .net.embedder import NetEmbedder
+    if kind != "timm":
+        raise ModelError(f"{folder}: embedder of kind {kind!r}; expected 'timm' or 'sift'")
+    if _needs_torch(folder, record, device, runtime):
+        return load_net(folder, device=device)
+    return load_exported(folder, runtime=runtime)
 
-        return NetEmbedder.load(folder, device=device)
-    raise ModelError(f"{folder}: embedder of kind {kind!r}; expected 'timm' or 'sift'")
+
+def load_net(folder: Path, *, device: str = "auto") -> NetEmbedder:
+    """A folder's network in torch. Raises OptionError without torch, ModelError on damage."""
+    require_torch()
+    from .net.embedder import NetEmbedder
+
+    return NetEmbedder.load(folder, device=device)
+
+
+def load_exported(folder: Path, *, runtime: str | None = None) -> ExportedEmbedder:
+    """A folder's ONNX file on the CPU, without torch. Raises as `load_embedder` does."""
+    from .embedders.exported import ExportedEmbedder
+    from .embedders.onnx import open_onnx
+    from .embedders.openvino import open_openvino
+
+    record = read_record(folder)
+    if record.get("bits_of_weights") == 8 and not adds_bytes_exactly():
+        log.warning(
+            "%s: its bytes were chosen for a processor that adds them exactly, and this one does "
+            "not: answers may be worse; make the int8 embedder on this machine", folder
+        )  # fmt: skip
+    name = require_runtime(runtime) if runtime else chosen(str(record.get("id")))
+    return ExportedEmbedder(folder, record, open_openvino if name == "openvino" else open_onnx)
+
+
+def _needs_torch(folder: Path, record: dict[str, Any], device: str, runtime: str | None) -> bool:
+    """Does torch run this folder? It alone knows GPUs, and folders without an ONNX file."""
+    int8 = record.get("precision") == "int8"
+    if int8 and device not in ("auto", "cpu"):
+        raise OptionError(
+            f"{folder}: an int8 embedder runs on the CPU, but device {device!r} was given; "
+            "use auto or cpu, or the float embedder that it was made from"
+        )
+    if device.startswith("cuda"):
+        return True
+    if device not in ("auto", "cpu"):
+        raise OptionError(f"device {device!r} given; expected auto, cpu or cuda")
+    if device == "auto" and not int8 and gpu_names():
+        return True
+    wanted = runtime or chosen(str(record.get("id")))
+    return exported(record) is None or (wanted == "torch" and not int8 and has_torch())
+
+
+def gpu_names() -> list[str]:
+    """The GPUs that torch can use; without a device file in sight torch is not even loaded."""
+    if not (gpu_in_sight() and has_torch()):
+        return []
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def has_torch() -> bool:
+    """Are torch and timm installed? Neither is loaded."""
+    return all(util.find_spec(name) for name in ("torch", "timm"))
 
 
 def pretrained(source: str, options: PretrainedOptions, *, device: str = "auto") -> NetEmbedder:

@@ -53,9 +53,16 @@ def train(
     config = config or TrainConfig()
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
-            return train(photos, config, out=folder, validation=validation, report=report)
+            return _trained(Run(config, Path(folder), photos, validation, report))
     run = Run(config, Path(out), photos, validation, report)
-    state = run.resume()
+    made = _trained(run)
+    if run.leads:
+        made.export(run.out)
+    return made
+
+
+def _trained(run: Run) -> NetEmbedder:
+    state, config = run.resume(), run.config
     with RunLog(run.folder, state.history, state.total, quiet=not run.leads) as log:
         while state.epoch < config.epochs and not _enough(state, config.patience):
             _one_epoch(run, state, log)

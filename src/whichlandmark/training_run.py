@@ -274,9 +274,9 @@ class Run:
             save_checkpoint(self.folder / "last.pt", state, self.parts, self.made_for)
 
     def save_embedder(self) -> None:
-        """Write the embedder as it is now into the run's folder."""
+        """Write the embedder as it is now into the run's folder, without its ONNX file."""
         if self.leads:
-            self._kept().save(self.out)
+            self._kept().save(self.out, export=False)
 
     def wait(self) -> None:
         """Until all processes are here: what the first one wrote can be read."""

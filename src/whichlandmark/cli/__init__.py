@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .. import console
-from . import comparing, gallery, importing, recognizing, tables, training
+from . import comparing, examining, gallery, importing, recognizing, serving, tables, training
 from .app import app
 
-__all__ = ["app", "comparing", "gallery", "importing", "main", "recognizing", "tables", "training"]
+__all__ = ["app", "comparing", "examining", "gallery", "importing", "main", "recognizing", "serving", "tables", "training"]
 
 
 def main() -> None:

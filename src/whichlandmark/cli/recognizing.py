@@ -78,6 +78,7 @@ def recognize(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Which landmark is in each photo, or none?"""
+    from ..answer_object import Facts, answer_object
     from ..errors import ImageError, OptionError
     from ..explaining import write_why
     from ..recognition import load
@@ -85,12 +86,13 @@ def recognize(
     if explain and len(photos) > 1:
         raise OptionError(f"--explain with {len(photos)} photos; give one photo")
     opened = load(recognizer, rules=console.rules_given(rules, score, recognizer), device=device)
-    titles = opened.titles()
+    facts = Facts.of(opened)
     failures: dict[str, str] = {}
     for path in photos:
         try:
             answer = opened(path, evidence=evidence or explain is not None)
-            console.prediction(path, answer, as_json, titles)
+            told = answer_object(str(path), answer, facts) if as_json else None
+            console.prediction(path, answer, told, facts.titles)
             if explain:
                 write_why(opened, path, explain)
         except ImageError as error:

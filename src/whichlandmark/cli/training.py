@@ -13,7 +13,7 @@ from .app import Json, Out, Source, app
 
 @app.command()
 def embedder(
-    source: Annotated[str, typer.Argument(help="timm:NAME, such as timm:resnet50")],
+    source: Annotated[str, typer.Argument(help="timm:NAME, such as timm:resnet50, or a folder")],
     out: Out,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Local weights; without it they are downloaded.")
@@ -30,9 +30,21 @@ def embedder(
         str, typer.Option(help="Look at each photo in these sizes: 0.71,1,1.42 of --size.")
     ] = "1",
     flip: Annotated[bool, typer.Option("--flip", help="Look at each photo mirrored too.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Round the network to int8 (with --calibrate).")
+    ] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Labelled photos that int8 is fitted to and measured on.")
+    ] = None,
+    max_gap_loss: Annotated[
+        float, typer.Option(help="Refuse an int8 network that loses more GAP than this, 0 to 1.")
+    ] = 0.01,
+    as_json: Json = False,
 ) -> None:
-    """Make an embedder folder from a pretrained backbone, without training."""
-    from ..loading import PretrainedOptions, parse_options, pretrained
+    """Make an embedder folder: a pretrained backbone as it is, or a folder exported or in int8."""
+    from ..embedder_making import make_embedder, make_int8
+    from ..errors import OptionError
+    from ..loading import PretrainedOptions, parse_options
     from ..options import from_json
 
     given = {
@@ -41,9 +53,18 @@ def embedder(
         "gem_p": gem_p, "options": parse_options(option or []),
         "scales": console.numbers(scales, "--scales"), "flip": flip,
     }  # fmt: skip
-    made = pretrained(source, from_json(PretrainedOptions, given))
-    made.save(out)
-    console.say(f"{out}: {made.id}, {made.dim} dimensions, {made.preprocessing}, {made.views}")
+    options = from_json(PretrainedOptions, given)
+    if int8 != (calibrate is not None):
+        raise OptionError("one of --int8 and --calibrate given; expected both or neither")
+    if calibrate is None:
+        console.result(make_embedder(source, options, out), as_json, title=f"{out}: embedder")
+        return
+    with console.progress() as progress:
+        made = make_int8(
+            source, options, out, calibrate, max_gap_loss=max_gap_loss, progress=progress
+        )
+    console.result(made.counts, as_json, title=f"{out}: int8 embedder")
+    console.finish_with_failures({failure.id: failure.reason for failure in made.failures})
 
 
 @app.command()

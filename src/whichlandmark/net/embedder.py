@@ -1,14 +1,15 @@
 """An `Embedder` around the network: its preprocessing, its device, its folder on disk.
 
-Folder: `model.safetensors` (all weights) and `embedder.json` (kind "timm", architecture,
-preprocessing, id). The id hashes weights, architecture and preprocessing: equal ids mean
-comparable vectors.
+Folder: `model.safetensors` (all weights), `model.onnx` (the same network for runtimes without
+torch) and `embedder.json` (kind "timm", architecture, preprocessing, id, hashes). The id hashes
+weights, architecture and preprocessing: equal ids mean comparable vectors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,17 @@ import timm
 import torch
 from numpy.typing import NDArray
 
+from ..embedder_folder import FLOAT, WEIGHTS, exported, read_record, write_record
 from ..errors import DataError, ModelError, OptionError
-from ..files import read_json, whole_file, write_json
+from ..files import whole_file
+from ..looking import Looking
 from ..options import from_json, to_json
 from ..preprocessing import Preprocessing, Views
 from ..types import Image, Vectors
+from .export import export_onnx
 from .network import Architecture, EmbeddingNet, new_network
+
+log = logging.getLogger("whichlandmark")
 
 
 class NetEmbedder:
@@ -48,10 +54,8 @@ class NetEmbedder:
     ) -> None:
         # Convolutions run up to half as fast again in this memory layout, on CPUs and GPUs.
         self.net = net.to(memory_format=torch.channels_last)
-        self.preprocessing = preprocessing
-        self.views = views or Views()
+        self.looking = Looking(preprocessing, views or Views(), batch)
         self.device = pick_device(device)
-        self.batch = batch
         self._id: str | None = None
 
     @property
@@ -65,84 +69,92 @@ class NetEmbedder:
         return self.net.architecture.backbone
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        return self.looking.preprocessing
+
+    @property
+    def views(self) -> Views:
+        return self.looking.views
+
+    @property
     def short_side(self) -> int:
         """Pixels of the short side that a photo needs; see `Preprocessing`."""
-        return max(view.short_side for view in self.views.of(self.preprocessing))
+        return self.looking.short_side
 
     @property
     def id(self) -> str:
         """Name and hash of weights, architecture and preprocessing (computed once)."""
         if self._id is None:
-            self._id = f"{self.name}-{_fingerprint(self.net, self._looking())}"
+            self._id = f"{self.name}-{_fingerprint(self.net, self.looking.described())}"
         return self._id
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, unit rows."""
         self.net.to(self.device).eval()
-        looks = [self._look(images, view) for view in self.views.of(self.preprocessing)]
-        if len(looks) == 1 and not self.views.flip:
-            return looks[0]
-        rows = np.sum(looks, axis=0, dtype=np.float64)
-        lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        return np.asarray(rows / lengths, dtype=np.float32)
+        return self.looking(images, self.rows, self.dim)
 
-    def _look(self, images: Sequence[Image], view: Preprocessing) -> Vectors:
-        """The rows of one size; a photo and its mirror image are added."""
-        rows = np.zeros((len(images), self.dim), dtype=np.float32)
-        by_shape: dict[tuple[int, int], list[int]] = {}
-        for row, image in enumerate(images):
-            by_shape.setdefault(view.target(*image.shape[:2]), []).append(row)
-        for group in by_shape.values():
-            for start in range(0, len(group), self.batch):
-                part = group[start : start + self.batch]
-                rows[part] = self._embed(np.stack([view(images[row]) for row in part]))
-        return rows
-
-    def _embed(self, photos: NDArray[np.float32]) -> Vectors:
-        pixels = torch.from_numpy(photos)
+    def rows(self, photos: NDArray[np.float32]) -> Vectors:
+        """(n, 3, h, w) normalised pixels → (n, dim) unit rows."""
         with torch.inference_mode():
-            pixels = pixels.to(self.device, memory_format=torch.channels_last)
-            found = self.net(pixels)
-            if self.views.flip:
-                found = found + self.net(pixels.flip(3))
-            vectors: Vectors = found.cpu().numpy()
+            pixels = torch.from_numpy(photos).to(self.device, memory_format=torch.channels_last)
+            vectors: Vectors = self.net(pixels).cpu().numpy()
         return vectors
 
-    def _looking(self) -> dict[str, Any]:
-        """All that is done to a photo before the network sees it, as JSON."""
-        looking: dict[str, Any] = {"preprocessing": to_json(self.preprocessing)}
-        if self.views != Views():  # ids of embedders with one view stay what they were
-            looking["views"] = to_json(self.views)
-        return looking
+    def save(self, folder: Path, /, *, export: bool = True) -> None:
+        """Write model.safetensors, model.onnx and embedder.json; each whole or not at all.
 
-    def save(self, folder: Path, /) -> None:
-        """Write model.safetensors and embedder.json; each file whole or not at all."""
+        export: False leaves model.onnx out, which takes seconds: while a network still learns.
+        A backbone that ONNX has no words for is saved without it too, with a warning: such a
+        folder needs torch.
+        """
         folder = Path(folder)
-        with whole_file(folder / "model.safetensors") as temporary:
+        with whole_file(folder / WEIGHTS) as temporary:
             safetensors.torch.save_file(_weights(self.net), temporary)
-        write_json(
-            folder / "embedder.json",
-            {
-                "kind": self.kind,
-                "name": self.name,
-                "id": self.id,
-                "dim": self.dim,
-                "architecture": to_json(self.net.architecture),
-                **self._looking(),
-                "versions": {"torch": str(torch.__version__), "timm": timm.__version__},
-            },
-        )
+        record = {
+            "kind": self.kind,
+            "name": self.name,
+            "id": self.id,
+            "dim": self.dim,
+            "precision": "float32",
+            "architecture": to_json(self.net.architecture),
+            **self.looking.described(),
+            "versions": {"torch": str(torch.__version__), "timm": timm.__version__},
+        }
+        write_record(folder, record, [WEIGHTS])  # from here on it is whole, for torch
+        (folder / FLOAT).unlink(missing_ok=True)  # of other weights, saved here before
+        if export:
+            self.export(folder)
+
+    def export(self, folder: Path) -> None:
+        """Add model.onnx to the folder that this embedder was saved into, unless it is there.
+
+        For any height and width, where the network can; else for the one that photos are squashed
+        to. Where it cannot at all, a warning says so.
+        """
+        record = read_record(folder)
+        if exported(record):
+            return
+        sizes = {view.size for view in self.views.of(self.preprocessing) if view.fit == "squash"}
+        tries = [None, *((side, side) for side in sizes if len(sizes) == 1)]
+        for size in tries:
+            try:
+                export_onnx(self.net, folder / FLOAT, size=size)
+            except (ModelError, OptionError) as error:
+                reason = error
+            else:
+                return write_record(folder, record, [WEIGHTS, FLOAT])
+        log.warning("%s; this embedder needs torch wherever it is used", reason)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> NetEmbedder:
         """Open a folder written by `save`. Raises ModelError when it is damaged."""
-        record = read_json(Path(folder) / "embedder.json")
+        record = read_record(Path(folder))
         try:
             architecture = from_json(Architecture, record["architecture"])
             preprocessing = from_json(Preprocessing, record["preprocessing"])
             views = from_json(Views, record.get("views", {}))
             net = new_network(architecture)
-            net.load_state_dict(safetensors.torch.load_file(Path(folder) / "model.safetensors"))
+            net.load_state_dict(safetensors.torch.load_file(Path(folder) / WEIGHTS))
         except (DataError, ModelError):
             raise
         except Exception as error:  # any damage to either file ends here
