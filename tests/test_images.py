@@ -170,3 +170,47 @@ def test_random_damage_never_escapes_as_another_error() -> None:
             except ImageError:
                 outcomes["error"] += 1
     assert min(outcomes.values()) > 50, outcomes
+
+
+def test_the_long_side_can_be_what_is_asked_for() -> None:
+    """A network that keeps the aspect ratio needs pixels in the long side, whatever the shape."""
+    data = encoded(gradient(1600, 400), "JPEG")
+    assert read_image(data, long_side=336).shape == (100, 400, 3)
+    assert read_image(data, long_side=336, short_side=101).shape == (200, 800, 3)
+    assert read_image(encoded(gradient(1600, 400), "PNG"), long_side=336).shape == (400, 1600, 3)
+
+
+def test_who_lets_photos_in_is_asked_after_the_limits_and_before_the_pixels() -> None:
+    asked: list[int] = []
+    read_image(encoded(gradient(1600, 800), "JPEG"), short_side=150, admit=asked.append)
+    read_image(encoded(gradient(), "PNG"), admit=asked.append)
+    assert asked == [400 * 200 * 7, 64 * 48 * 8]
+    for bad in (png_header(8_000, 7_000), b"", b"no photo"):
+        with pytest.raises(ImageError):
+            read_image(bad, admit=asked.append)
+    assert len(asked) == 2
+
+    class Ended(Exception):  # noqa: N818
+        pass
+
+    def refuse(size: int) -> None:
+        raise Ended
+
+    with pytest.raises(Ended):  # and no damaged photo, as an error of the decoder would be
+        read_image(encoded(gradient(), "JPEG"), admit=refuse)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "I;16"])
+def test_a_photo_of_many_strips_is_the_photo(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = gradient(40, 50)
+    if mode == "I;16":
+        deep = np.linspace(0, 65535, 40 * 50).reshape(50, 40).astype(np.uint16)
+        picture = Pillow.fromarray(deep)
+    elif mode == "RGBA":
+        picture.putalpha(gradient(40, 50).convert("L"))
+    else:
+        picture = picture.convert(mode)
+    data = encoded(picture, "PNG")
+    whole = read_image(data)
+    monkeypatch.setattr(images, "_STRIP", 7)
+    assert np.array_equal(read_image(data), whole)

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .data.likeness import fingerprint, pack
-from .errors import ImageError, OptionError
+from .errors import OptionError
 from .gallery.store import Gallery, GalleryRow
 from .geometry import SIDE, local_features
-from .images import content_hash, read_bytes, read_image
+from .images import MAX_PIXELS, content_hash, read_bytes, read_image
+from .machine import cores
 from .members import stamp
+from .pipeline import (
+    Batch,
+    Behind,
+    Calls,
+    Claim,
+    Gathering,
+    Ready,
+    Room,
+    Running,
+    Window,
+    calls_of,
+    read_ahead,
+)
 from .thumbnails import jpeg
 from .types import Embedder, Image, Photos, Vectors
 
-BATCH = 64  # photos decoded ahead: bounds memory to two batches of pixels
+BATCH = 64  # rows of a table in a batch: one transaction of a gallery
+AHEAD = 64  # photos read before their turn has come
+STRETCH = 8  # passes' worth of rows that a photo waits at most for others of its shape
+DECODING = 8 * MAX_PIXELS  # bytes, 400 MB: the largest photo takes all of it
+WAITING = 64_000_000  # bytes of photos that wait for others of their shape
 Progress = Callable[[int, int], None]  # (photos done, photos in all)
 
 
@@ -61,50 +77,59 @@ NOTHING = Each(lambda image: None, 0)
 
 
 def embed(
-    embedder: Embedder, photos: Photos, *, each: Each = NOTHING, progress: Progress | None = None
+    embedder: Embedder,
+    photos: Photos,
+    *,
+    each: Each = NOTHING,
+    progress: Progress | None = None,
+    threads: int | None = None,
 ) -> Iterator[Embedded]:
-    """Embed a table batch by batch, in table order; the next batch is decoded meanwhile."""
-    starts = range(0, len(photos), BATCH)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    """Embed a table; batches of rows come in table order.
 
-        def submit(start: int) -> list[Future[tuple[Image, str, Any]]]:
-            stop = min(start + BATCH, len(photos))
-            return [
-                pool.submit(_read, Path(path), embedder.short_side, each)
-                for path in photos.paths[start:stop]
-            ]
-
-        ahead = submit(0)
-        for start in starts:
-            current = ahead
-            ahead = submit(start + BATCH)
-            yield _embed_batch(embedder, photos, start, current)
+    Threads decode ahead while another runs passes of the network; photos of one shape share a
+    pass though photos of other shapes lie between them (see `pipeline/`). Memory is bounded by
+    bytes, whatever the photos. threads: that decode; None = one for each core. No value depends
+    on their number.
+    """
+    if not len(photos):  # do not open a network for nothing
+        return
+    calls = calls_of(embedder)
+    room = Room(DECODING + WAITING)  # so there is always room for one photo more
+    window = Window(calls.at_once, max(BATCH, STRETCH * calls.at_once), WAITING)
+    gathering = Gathering(len(photos), BATCH, embedder.dim)
+    paths, read = photos.paths.tolist(), _reader(calls, each)
+    with (
+        Running(embedder) as running,
+        read_ahead(paths, read, room, threads=threads or cores(), ahead=AHEAD) as reads,
+    ):
+        for batch in gathering.batches(reads, window, running):
+            yield _embedded(photos, batch)
             if progress:
-                progress(start + len(current), len(photos))
+                progress(gathering.given, len(photos))
 
 
-def _read(path: Path, short_side: int, each: Each) -> tuple[Image, str, Any]:
-    data = read_bytes(path)
-    image = read_image(data, short_side=max(short_side, each.short_side), name=str(path))
-    return image, content_hash(data), each.make(image)
+def _reader(calls: Calls, each: Each) -> Callable[[str, Claim], Ready]:
+    """What the decoding threads do."""
+    short_side = max(calls.short_side, each.short_side)
+
+    def read(path: str, claim: Claim) -> Ready:
+        data = read_bytes(path)
+        image = read_image(
+            data, name=path, short_side=short_side, long_side=calls.long_side,
+            admit=lambda size: claim.take(min(max(size, calls.most_kept), DECODING)),
+        )  # fmt: skip
+        shape, made = calls.shape(image), (content_hash(data), each.make(image))
+        image = calls.prepare(image)
+        claim.shrink(image.nbytes)
+        return Ready(image, shape, made)
+
+    return read
 
 
-def _embed_batch(
-    embedder: Embedder, photos: Photos, start: int, reads: list[Future[tuple[Image, str, Any]]]
-) -> Embedded:
-    rows, images, hashes, made, failures = [], [], [], [], []
-    for row, read in enumerate(reads, start):
-        try:
-            image, digest, extra = read.result()
-        except ImageError as error:
-            failures.append(Failure(photos.ids[row], str(error)))
-            continue
-        rows.append(row)
-        images.append(image)
-        hashes.append(digest)
-        made.append(extra)
-    vectors = embedder(images) if images else np.empty((0, embedder.dim), dtype=np.float32)
-    return Embedded(np.array(rows, dtype=np.int64), vectors, hashes, made, failures)
+def _embedded(photos: Photos, batch: Batch) -> Embedded:
+    failures = [Failure(photos.ids[row], reason) for row, reason in batch.failed.items()]
+    hashes = [digest for digest, _ in batch.made]
+    return Embedded(batch.rows, batch.vectors, hashes, [made for _, made in batch.made], failures)
 
 
 @dataclass(frozen=True)
@@ -136,8 +161,9 @@ def fill_gallery(
 
     A photo is there when its id, path, file size and file time are unchanged: an
     interrupted run goes on where it stopped. A changed landmark is relabelled without
-    embedding again. Each batch is one transaction. features: keep local features, fingerprints
-    and thumbnails too, some 50 KB a photo; without them nothing is compared by geometry.
+    embedding again. Each batch is one transaction, written while the next is embedded; `progress`
+    counts what is stored. features: keep local features, fingerprints and thumbnails too, some
+    50 KB a photo; without them nothing is compared by geometry.
     Raises GalleryError when the gallery was made by another embedder.
     """
     gallery.require(embedder.id)
@@ -155,9 +181,19 @@ def fill_gallery(
     failures = []
     part = photos.take(todo)
     each = KEEP if features else NOTHING
-    for batch in embed(embedder, part, each=each, progress=progress):
-        gallery.put([_row(part, batch, i, stamps[todo[row]]) for i, row in enumerate(batch.rows)])
-        failures += batch.failures
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, len(part))
+
+    with Behind(tell) as writing:
+        for batch in embed(embedder, part, each=each):
+            rows = [_row(part, batch, i, stamps[todo[row]]) for i, row in enumerate(batch.rows)]
+            writing.start(partial(gallery.put, rows), len(rows) + len(batch.failures))
+            failures += batch.failures
     return failures
 
 

@@ -12,6 +12,8 @@ import io
 import math
 import struct
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,10 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 20_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
+
+# Bytes a pixel while it is decoded: Pillow's and the array's, and a second picture of libwebp's.
+_BYTES = {"JPEG": 7, "MPO": 7, "PNG": 8, "GIF": 8}
+_STRIP = 512  # rows
 
 _ORIENTATION = 0x0112  # the EXIF tag
 
@@ -59,12 +65,21 @@ def content_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_image(source: str | Path | bytes, *, short_side: int = 0, name: str = "") -> Image:
+def read_image(
+    source: str | Path | bytes,
+    *,
+    short_side: int = 0,
+    long_side: int = 0,
+    name: str = "",
+    admit: Callable[[int], object] | None = None,
+) -> Image:
     """Decode one photo.
 
     source: a path, or the file's bytes (then `name` is what errors call it).
-    short_side: pixels that the short side needs; a JPEG may be decoded at a smaller scale
-      that still has them. 0 = full size. No other resizing happens.
+    short_side, long_side: pixels that these sides need; a JPEG may be decoded at a smaller scale
+      that still has them. Both 0 = full size. No other resizing happens.
+    admit: called with the bytes of memory that decoding will take at its height, after all limits
+      are checked and before the first pixel is decoded; may wait, or raise.
     Returns (H, W, 3) uint8 RGB, EXIF orientation applied, transparency on white.
     Raises ImageError naming the file and the reason.
     """
@@ -75,7 +90,7 @@ def read_image(source: str | Path | bytes, *, short_side: int = 0, name: str = "
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd metadata; limits are ours
-            return _decode(data, short_side)
+            return _decode(data, (short_side, long_side), admit)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except Pillow.DecompressionBombError:  # Pillow's own limit is above ours, and comes first
@@ -97,17 +112,19 @@ def photo_size(path: str | Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def _decode(data: bytes, short_side: int) -> Image:
+def _decode(data: bytes, sides: tuple[int, int], admit: Callable[[int], object] | None) -> Image:
     if not data:
         raise ImageError("the file is empty")
     with Pillow.open(io.BytesIO(data), formats=FORMATS) as opened:
         _check_header(opened.size)
-        if short_side and opened.format in ("JPEG", "MPO"):
-            scale = short_side / min(opened.size)
-            width, height = opened.size
+        width, height = opened.size
+        scale = max(sides[0] / min(opened.size), sides[1] / max(opened.size))
+        if scale and opened.format in ("JPEG", "MPO"):
             opened.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
+        if admit:
+            admit(opened.width * opened.height * _BYTES.get(opened.format or "", 16))
         opened.load()
-        return np.asarray(_rgb(_upright(opened)))
+        return _array(_upright(opened))
 
 
 def _check_header(size: tuple[int, int]) -> None:
@@ -119,10 +136,19 @@ def _check_header(size: tuple[int, int]) -> None:
 
 
 def _upright(picture: Pillow.Image) -> Pillow.Image:
-    try:
-        return ImageOps.exif_transpose(picture)
-    except _DECODE_ERRORS:  # broken metadata is no reason to lose the photo
-        return picture
+    """In place where nothing has to be turned: a copy of a large photo is a lot of memory."""
+    with suppress(*_DECODE_ERRORS):  # broken metadata is no reason to lose the photo
+        ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def _array(picture: Pillow.Image) -> Image:
+    """(H, W, 3) uint8, strip by strip: of a large photo, no more than two copies exist at once."""
+    image = np.empty((picture.height, picture.width, 3), dtype=np.uint8)
+    for top in range(0, picture.height, _STRIP):
+        bottom = min(top + _STRIP, picture.height)
+        image[top:bottom] = np.asarray(_rgb(picture.crop((0, top, picture.width, bottom))))
+    return image
 
 
 def _rgb(picture: Pillow.Image) -> Pillow.Image:
@@ -133,4 +159,4 @@ def _rgb(picture: Pillow.Image) -> Pillow.Image:
         picture = picture.convert("RGBA")
         white = Pillow.new("RGBA", picture.size, "white")
         return Pillow.alpha_composite(white, picture).convert("RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

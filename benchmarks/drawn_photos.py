@@ -1,0 +1,46 @@
+"""Drawn photos in files of the size that cameras and phones make, for benchmarks of decoding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from whichlandmark.data.drawn.chance import Chance
+from whichlandmark.data.drawn.families import landmark
+from whichlandmark.data.drawn.photo import landmark_photo
+
+QUALITY = 88
+DRAWN = 1600  # pixels of the long side that is drawn; larger photos are enlarged, with grain
+OF_ONE = 4  # files of one drawing: cropped a little, mirrored
+
+
+def write_photos(folder: Path, count: int, long: int = 1600, short: int = 1200) -> list[Path]:
+    """`count` JPEGs of long × short pixels, lying and upright; those that are there stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{i:04}.jpg" for i in range(count)]
+    for first in range(0, count, OF_ONE):
+        part = paths[first : first + OF_ONE]
+        if all(path.exists() for path in part):
+            continue
+        number = first // OF_ONE
+        picture = Pillow.fromarray(landmark_photo(landmark(0, number % 48),
+                                                  Chance(0, f"photo {number}"), DRAWN))  # fmt: skip
+        for i, path in enumerate(part):
+            _sized(picture, i, (long, short)).save(path, quality=QUALITY, subsampling=2)
+    return paths
+
+
+def _sized(picture: Pillow.Image, variant: int, sides: tuple[int, int]) -> Pillow.Image:
+    size = sides if picture.width >= picture.height else sides[::-1]
+    picture = ImageOps.mirror(picture) if variant % 2 else picture
+    border = 20 * (variant // 2)
+    picture = picture.crop((border, border, picture.width - border, picture.height - border))
+    fitted = ImageOps.fit(picture, size, Pillow.Resampling.BICUBIC)
+    if max(size) <= DRAWN:
+        return fitted
+    grain = np.random.default_rng(variant).integers(-6, 7, (fitted.height, fitted.width, 1))
+    pixels = np.asarray(fitted).astype(np.int16) + grain.astype(np.int16)
+    return Pillow.fromarray(pixels.clip(0, 255).astype(np.uint8))
