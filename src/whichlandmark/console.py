@@ -70,20 +70,21 @@ def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
 
 
 def prediction(
-    path: Path, answer: Prediction, as_json: bool, titles: Mapping[str, str] | None = None
+    path: Path, answer: Prediction, told: dict[str, Any] | None, titles: Mapping[str, str]
 ) -> None:
     """One answer: a JSON line, or a sentence and the nearest photos.
 
-    titles: how landmarks are called, where that is not their label.
+    told: the answer as JSON, None = in words; titles: how landmarks are called, where that is not
+    their label.
     """
-    if as_json:
-        say(json.dumps({"photo": str(path), **dataclasses.asdict(answer)}, ensure_ascii=False))
+    if told is not None:
+        say(json.dumps(told, ensure_ascii=False))
         return
     say(f"{path}: {answer_in_words(answer, titles)} (confidence {answer.confidence:.2f})")
     for seen in answer.landmarks:
         if seen.box or seen is not answer.landmarks[0]:
             place = " ".join(f"{side:.2f}" for side in seen.box) if seen.box else ""
-            name = (titles or {}).get(seen.landmark, seen.landmark)
+            name = titles.get(seen.landmark, seen.landmark)
             say(f"    in the photo: {name} ({seen.confidence:.2f}) at {place}")
     for match in answer.matches[:3]:
         inliers = "" if match.inliers is None else f"  {match.inliers} inliers"

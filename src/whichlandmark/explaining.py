@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from .explanation import Explanation, Part, Pulled, Reference, write_explanation
 from .images import read_image
 from .recognition import Recognizer
 from .search import nearest
-from .types import Prediction
+from .types import Image, Prediction, Vectors
 from .words import answer_in_words
 
 REFERENCES, DISTRACTORS = 5, 4
@@ -43,13 +44,29 @@ def explain(recognizer: Recognizer, photo: Path) -> Explanation:
     image = recognizer.decode(photo)
     place = recognizer.places.of_photo(photo) if recognizer.rules.location_km else None
     vectors = recognizer.embedder([image])
-    answers = recognizer.answer(vectors, images=[image], places=[place], evidence=True)
     answer = recognizer.predict(vectors, images=[image], places=[place], evidence=True)[0]
+    told = explain_pixels(recognizer, image, vectors, answer, place=place)
+    return replace(told, photo=str(photo), name=photo.name)
+
+
+def explain_pixels(
+    recognizer: Recognizer,
+    image: Image,
+    vectors: Vectors,
+    answer: Prediction,
+    *,
+    place: tuple[float, float] | None = None,
+) -> Explanation:
+    """The same for a photo that is decoded, embedded, (1, D), and answered with evidence.
+
+    It has neither bytes nor a name then.
+    """
+    answers = recognizer.answer(vectors, images=[image], places=[place], evidence=True)
     height, width = image.shape[:2]
     box = answer.landmarks[0].box if answer.landmarks else None
     return Explanation(
-        photo=str(photo),
-        name=photo.name,
+        photo=b"",
+        name="",
         decision=answer.decision,
         words=answer_in_words(answer, recognizer.titles()),
         confidence=answer.confidence,

@@ -1,0 +1,122 @@
+"""One answer as a JSON object: `--json`, the server and its page say the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from .gallery.store import Credit, Gallery, LandmarkRecord
+from .recognition import Recognizer
+from .types import Match, Prediction
+from .words import answer_in_words
+
+SCHEMA = "whichlandmark.answer/1"  # a change that old readers cannot follow gets the next number
+CANDIDATES = 5
+LOOKED_AT = 10  # nearest photos that candidates are named from
+SAMPLE = 3  # photos looked at to learn whether a gallery keeps thumbnails
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What a gallery tells of an answer beside its vectors, as it was at one generation."""
+
+    gallery: Gallery
+    records: Mapping[str, LandmarkRecord]
+    generation: int
+    thumbnails: bool  # does it keep small pictures of its photos?
+
+    @classmethod
+    def of(cls, recognizer: Recognizer) -> Facts:
+        """Of a recognizer as it was opened."""
+        gallery, ids = recognizer.gallery, recognizer.index.ids
+        few = [str(ids[row]) for row in range(min(SAMPLE, len(ids)))]
+        kept = bool(gallery.thumbnails(few)) if few else True
+        return cls(gallery, gallery.landmarks(), gallery.generation, kept)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Label → title, of the landmarks that have one."""
+        return {name: record.title for name, record in self.records.items() if record.title}
+
+
+def answer_object(
+    photo: str,
+    answer: Prediction,
+    facts: Facts,
+    *,
+    matches: int = 5,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """A prediction as JSON. photo: what it is called; matches: nearest photos to list.
+
+    Numbers that JSON lacks (a score of −∞, where there is no candidate) become null.
+    """
+    credits = facts.gallery.credits([match.photo_id for match in answer.matches])
+    shown = [match_object(match, credits, facts) for match in answer.matches]
+    return {
+        "schema": SCHEMA,
+        "photo": photo,
+        "decision": answer.decision,
+        "landmark": answer.landmark,
+        "guess": answer.guess,
+        "second": answer.second,
+        "confidence": answer.confidence,
+        "score": answer.score if math.isfinite(answer.score) else None,
+        "words": answer_in_words(answer, facts.titles),
+        "candidates": _candidates(answer, shown, facts),
+        "matches": shown[:matches],
+        "landmarks": [
+            {"landmark": seen.landmark, "confidence": seen.confidence,
+             "box": list(seen.box) if seen.box else None}
+            for seen in answer.landmarks
+        ],
+        "warnings": list(warnings),
+    }  # fmt: skip
+
+
+def match_object(match: Match, credits: Mapping[str, Credit], facts: Facts) -> dict[str, Any]:
+    """One gallery photo that speaks for an answer."""
+    credit = credits.get(match.photo_id, Credit("", ""))
+    return {
+        "id": match.photo_id,
+        "landmark": match.landmark,
+        "similarity": match.similarity,
+        "inliers": match.inliers,
+        "thumbnail": thumbnail_address(match.photo_id) if facts.thumbnails else None,
+        "author": credit.author,
+        "licence": credit.licence,
+    }
+
+
+def landmark_object(landmark: str, facts: Facts) -> dict[str, Any]:
+    """What is known of a landmark; without a record, its label and empty words."""
+    record = facts.records.get(landmark) or LandmarkRecord(landmark)
+    return {
+        "landmark": landmark,
+        "title": record.title,
+        "names": dict(record.names),
+        "wikidata": record.wikidata,
+        "latitude": record.latitude,
+        "longitude": record.longitude,
+    }
+
+
+def thumbnail_address(photo_id: str) -> str:
+    """Where a server has the small picture of a gallery photo."""
+    return f"/v1/photos/{quote(photo_id, safe='')}/thumbnail"
+
+
+def _candidates(
+    answer: Prediction, shown: Sequence[dict[str, Any]], facts: Facts
+) -> list[dict[str, Any]]:
+    """The landmarks it may be, the likeliest first, each with the photos that speak for it."""
+    nearest = [match["landmark"] for match in shown]
+    names = [name for name in (answer.guess, answer.second, *nearest) if name]
+    return [
+        landmark_object(name, facts)
+        | {"photos": [match for match in shown if match["landmark"] == name]}
+        for name in list(dict.fromkeys(names))[:CANDIDATES]
+    ]

@@ -1,0 +1,122 @@
+"""Decoded photos → answers, in one thread: whatever waits is embedded and searched together.
+
+One thread, because the network itself uses all cores: a second one would only wait for the first.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..answer_object import LOOKED_AT
+from ..types import Image, Prediction, Vectors
+from .live import Live, Opened
+from .problems import PhotoError
+
+log = logging.getLogger("whichlandmark.web")
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds that a photo waited, and that its batch took."""
+
+    queue: float
+    embed: float
+    search: float
+    batch: int
+
+
+Tell = Callable[[Opened, Prediction, Vectors], Any]
+
+
+@dataclass(eq=False)
+class Asked:
+    """One photo: what is made of its answer, and where that goes. evidence: compare by geometry."""
+
+    image: Image
+    tell: Tell
+    evidence: bool = False
+    future: Future[tuple[Any, Times]] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
+
+
+class Inference:
+    """`ask` from any thread; `close` answers what was asked and ends the thread."""
+
+    def __init__(self, live: Live, batch: int) -> None:
+        self.live, self.batch = live, batch
+        self._asked: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def ask(self, image: Image, tell: Tell, *, evidence: bool = False) -> Future[tuple[Any, Times]]:
+        """tell: (recognizer, prediction, (1, D) vector) → what the future gives, in this thread."""
+        asked = Asked(image, tell, evidence)
+        self._asked.put(asked)
+        return asked.future
+
+    @property
+    def alive(self) -> bool:
+        """Does the thread run?"""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Answer everything that was asked before, then end."""
+        self._asked.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (first := self._asked.get()) is not None:
+            batch = [first, *self._waiting()]
+            batch = [one for one in batch if one.future.set_running_or_notify_cancel()]
+            for evidence in (False, True):
+                part = [one for one in batch if one.evidence is evidence]
+                if part:
+                    self._answer(part, evidence)
+
+    def _waiting(self) -> list[Asked]:
+        """What came meanwhile, without waiting for more."""
+        found: list[Asked] = []
+        while len(found) < self.batch - 1:
+            try:
+                one = self._asked.get_nowait()
+            except queue.Empty:
+                break
+            if one is None:
+                self._asked.put(None)  # end after this batch
+                break
+            found.append(one)
+        return found
+
+    def _answer(self, batch: Sequence[Asked], evidence: bool) -> None:
+        try:
+            with self.live.use() as opened:
+                self._answered(opened, batch, evidence)
+        except Exception:
+            if len(batch) > 1:  # one of them is at fault: the others are asked again without it
+                for one in batch:
+                    if not one.future.done():
+                        self._answer([one], evidence)
+                return
+            log.exception("a photo could not be answered")
+            batch[0].future.set_exception(PhotoError("internal", "the server failed on this photo"))
+
+    def _answered(self, opened: Opened, batch: Sequence[Asked], evidence: bool) -> None:
+        began = time.monotonic()
+        images = [one.image for one in batch]
+        vectors = opened.recognizer.embedder(images)
+        embedded = time.monotonic()
+        answers = opened.recognizer.predict(
+            vectors, images=images, matches=LOOKED_AT, evidence=evidence
+        )
+        searched = time.monotonic()
+        for row, (one, answer) in enumerate(zip(batch, answers, strict=True)):
+            times = Times(1000 * (began - one.since), 1000 * (embedded - began),
+                          1000 * (searched - embedded), len(batch))  # fmt: skip
+            one.future.set_result((one.tell(opened, answer, vectors[row : row + 1]), times))
