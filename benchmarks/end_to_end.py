@@ -46,6 +46,7 @@ from whichlandmark.thumbnails import jpeg
 from whichlandmark.types import Embedder, Image, Photos
 
 PLAIN = (1, 32)  # photos at once
+PLAIN_PHOTOS = 100  # of them: it is slow
 Took = dict[str, list[tuple[float, float]]]  # what → seconds, and seconds of processor, a photo
 
 
@@ -181,6 +182,7 @@ def main() -> None:
         paths = [str(path) for path in files]
         photos = Photos.of_columns([path.name for path in files], paths, ["x"] * len(paths))
         few = photos.take(list(range(min(asked.features, len(photos)))))
+        slow = paths[:PLAIN_PHOTOS]
         seen = decoded(embedder, paths)
         embedder(seen[:2])
         net = torch_one.net.eval()
@@ -192,8 +194,8 @@ def main() -> None:
             "index": (lambda: index(embedder, photos, folder, features=False), len(paths)),
             **{
                 f"plain loop, {batch} at once": (
-                    lambda batch=batch: plain_loop(net, torch_one.preprocessing, paths, batch),
-                    len(paths))
+                    lambda batch=batch: plain_loop(net, torch_one.preprocessing, slow, batch),
+                    len(slow))
                 for batch in PLAIN
             },
             f"index with features ({len(few)} photos)": (

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from served_world import front, jpeg
+from served_world import front, jpeg, with_gps
 from whichlandmark.images import read_image
-from whichlandmark.web.decode_worker import near
+from whichlandmark.web.decode_worker import frame, near
 from whichlandmark.web.decoding import DecodeLimits, DecodePool, known_format
 from whichlandmark.web.problems import PhotoError
 
@@ -66,6 +67,26 @@ def test_pixels_are_those_of_the_decoder(pool: DecodePool) -> None:
         assert min(done.image.shape[:2]) >= 120
     assert (done.height, done.width) == (300, 200)
     assert pool.pixels(png(1200, 960), 120).result().image.shape == (150, 120, 3)  # halved thrice
+
+
+def test_what_decoders_print_of_a_photo_is_in_no_log(tmp_path: Path) -> None:
+    """Pillow warns of odd metadata. A server's stderr is a pipe here: its processes could write."""
+    told = with_gps(front(0, 0), "words", 6)
+    at = told.index(b"Exif") + 14
+    broken = told[:at] + b"\0\x40" + told[at + 2 :]  # more entries than there are bytes
+    with pytest.warns(UserWarning, match="Corrupt EXIF"):
+        frame(broken)
+    (tmp_path / "broken.jpg").write_bytes(broken)
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom whichlandmark.web.decoding import *\n"
+        "pool = DecodePool(DecodeLimits(processes=1))\n"
+        "print(pool.pixels(Path(sys.argv[1]).read_bytes(), 100).result().height)\npool.close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "broken.jpg")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("360\n", "")
 
 
 def test_a_killed_worker_costs_one_photo(pool: DecodePool, lost: list[str]) -> None:

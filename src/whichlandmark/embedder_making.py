@@ -62,10 +62,12 @@ def told(folder: Path) -> dict[str, Any]:
 
 
 def _folder(source: str, options: PretrainedOptions) -> Path:
-    if not (Path(source) / RECORD).is_file():
-        raise DataError(
+    if not Path(source).is_dir():
+        raise OptionError(
             f"{source!r} given; expected timm:NAME, such as timm:resnet50, or an embedder folder"
         )
+    if not (Path(source) / RECORD).is_file():
+        raise DataError(f"{source}: no embedder there ({RECORD} is missing)")
     if options != PretrainedOptions():
         raise OptionError(
             f"{source}: a folder has its own weights and preprocessing; options of a backbone "

@@ -224,7 +224,8 @@ class Scorer:
 def _products(queries: Vectors, vectors: Stored, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """(Q, d), (N, d), (Q, K) rows → (Q, K); −1 where a row is below 0."""
     products = np.full(rows.shape, -1, dtype=np.float32)
-    for start in range(0, len(queries) if rows.size and len(vectors) else 0, 256):  # bounds what is gathered
+    some = rows.size and len(vectors)
+    for start in range(0, len(queries) if some else 0, 256):  # bounds what is gathered
         part = slice(start, start + 256)
         near = vectors[rows[part]].astype(np.float32)
         products[part] = np.einsum("qd,qkd->qk", queries[part], near)

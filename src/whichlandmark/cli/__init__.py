@@ -6,7 +6,8 @@ from .. import console
 from . import comparing, examining, gallery, importing, recognizing, serving, tables, training
 from .app import app
 
-__all__ = ["app", "comparing", "examining", "gallery", "importing", "main", "recognizing", "serving", "tables", "training"]
+__all__ = ["app", "comparing", "examining", "gallery", "importing", "main", "recognizing",
+           "serving", "tables", "training"]  # fmt: skip
 
 
 def main() -> None:

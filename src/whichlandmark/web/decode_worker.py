@@ -19,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+import warnings
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -151,6 +152,7 @@ def main() -> None:
     """Run by `decoding.py`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes us
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # Pillow warns about odd metadata
     parent, megabytes, seconds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     limit(megabytes)
     if os.getppid() != parent:  # it ended before we could ask to end with it

@@ -221,7 +221,9 @@ class _Feeder(threading.Thread):
         few = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "whichlandmark.web.decode_worker", *arguments],
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env={**os.environ, **few},
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # what decoders print of a photo is for no log
+            env={**os.environ, **few},
         )  # fmt: skip
         theirs.close()
         self.channel, self.done = ours, 0
