@@ -28,8 +28,15 @@ check: $(READY)
 # One file per question; benchmarks/LOG.md keeps what they printed and when.
 # PHOTOS=folder (see benchmarks/real_photos.py) adds the measurement on real photos.
 bench: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/drawn_speed.py
+	$(BIN)/python benchmarks/decode_speed.py
 	$(BIN)/python benchmarks/embed_speed.py
+	$(BIN)/python benchmarks/end_to_end.py
+	$(BIN)/python benchmarks/search_speed.py
+	$(BIN)/python benchmarks/search_speed.py --crossover
+	$(BIN)/python benchmarks/cold_start.py build/bench
+	$(BIN)/python benchmarks/gldv2_scale.py --sizes 10000,100000
 	$(if $(PHOTOS),$(BIN)/python benchmarks/real_photos.py $(PHOTOS) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)))
 
 # The picture of a report and the contact sheet in docs/, from the files of make demo.
