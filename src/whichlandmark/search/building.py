@@ -62,7 +62,7 @@ def build_cells(
                                                            (rows, names, cell))))  # fmt: skip
         if progress:
             progress(min(start + BLOCK, len(vectors)), len(vectors))
-    asking = _asking(len(vectors), codes, seed)
+    asking = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ASKED])
     return with_recall(Cells(index, known_by, 1, REFINE[0], 0.0), vectors, recall, asking)
 
 
@@ -114,16 +114,6 @@ def with_recall(cells: Cells, vectors: Stored, recall: float, drawn: NDArray[np.
             if reached >= recall:
                 return best
     return best
-
-
-def _asking(rows: int, codes: NDArray[np.int64] | None, seed: int) -> NDArray[np.int64]:
-    """Rows that ask, drawn landmark by landmark: those of few photos are the hard ones."""
-    order = np.random.default_rng(seed).permutation(rows)
-    if codes is not None and len(codes):
-        _, first = np.unique(codes[order], return_index=True)
-        rest = np.setdiff1d(np.arange(rows), first)
-        order = order[np.concatenate([np.random.default_rng(seed).permutation(first), rest])]
-    return np.sort(order[:ASKED])
 
 
 def _efforts(cells: int) -> list[int]:
