@@ -166,8 +166,13 @@ def test_the_share_of_known_questions_moves_the_confidence(recognizer: Recognize
 def test_only_words_keep_what_was_fitted(recognizer: Recognizer) -> None:
     """Whatever else changes, what was fitted does not belong to the new rules."""
     rules, fitted = recognizer.rules, recognizer.fitted
-    spoken = {"answer_above": 0.9, "doubt_above": 0.1, "false_answers": 0.2, "location_km": 3.0,
-              "recall": 0.9}
+    spoken = {
+        "answer_above": 0.9,
+        "doubt_above": 0.1,
+        "false_answers": 0.2,
+        "location_km": 3.0,
+        "recall": 0.9,
+    }
     assert kept_fit(rules, replace(rules, **spoken), fitted) is fitted  # type: ignore[arg-type]
     other: dict[str, object] = {
         "score": "cosine", "whitening": "pca", "whitening_dim": 9, "whitening_shrinkage": 0.9,
