@@ -29,14 +29,25 @@ ACTIVE = """() => {
 WIDE = "() => [document.documentElement.scrollWidth, innerWidth]"
 
 
+def settled(page: Page, what: str) -> dict[str, Any]:
+    """What has the focus, once `what` holds of it: scrolling and styles take a frame or more."""
+    at: dict[str, Any] = {}
+    for _ in range(30):
+        at = page.evaluate(ACTIVE)
+        if at[what]:
+            break
+        page.wait_for_timeout(50)
+    return at
+
+
 def tab_to(page: Page, name: str, most: int = 60) -> None:
     """Press Tab until an element of this name has the focus; every stop must be seen."""
     for _ in range(most):
         page.keyboard.press("Tab")
-        at = page.evaluate(ACTIVE)
+        at = settled(page, "outline")
         assert at["outline"], f"no focus ring on {at['name']!r}"
         if at["name"].startswith(name) or at["id"] == name:
-            assert at["seen"], f"{name!r} has the focus outside of the window"
+            assert settled(page, "seen")["seen"], f"{name!r} has the focus outside of the window"
             return
     raise AssertionError(f"Tab does not reach {name!r}")
 
