@@ -44,6 +44,8 @@ def tab_to(page: Page, name: str, most: int = 60) -> None:
     """Press Tab until an element of this name has the focus; every stop must be seen."""
     for _ in range(most):
         page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement === document.body"):
+            continue  # past the last element Tab leaves the page, and comes back with the next
         at = settled(page, "outline")
         assert at["outline"], f"no focus ring on {at['name']!r}"
         if at["name"].startswith(name) or at["id"] == name:
