@@ -61,6 +61,7 @@ def examine(
     Raises DataError when no photo is left, or none shows a landmark.
     """
     started = time.monotonic()
+    recognizer.check_segments()
     questions = Questions(answering(recognizer, photos, also), photos)
     failures: list[Failure] = []
     leaks: list[Leak] = []

@@ -41,6 +41,7 @@ def write_why(recognizer: Recognizer, photo: Path, out: Path) -> None:
 
 def explain(recognizer: Recognizer, photo: Path) -> Explanation:
     """The answer to one photo, with everything it rests on."""
+    recognizer.check_segments()  # the evidence reads more of them than the answer does
     image = recognizer.decode(photo)
     place = recognizer.places.of_photo(photo) if recognizer.rules.location_km else None
     vectors = recognizer.embedder([image])

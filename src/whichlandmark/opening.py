@@ -30,11 +30,14 @@ def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, Prepared |
 
     Raises GalleryError when the gallery itself is damaged.
     """
-    try:
-        ready = open_segments(folder / SEGMENTS, gallery.state())
-    except SegmentError as error:
-        tell(error, folder)
-        ready = None
+    ready = None
+    for last in (False, True):  # a writer may have put other files in the place of those we began
+        try:
+            ready = open_segments(folder / SEGMENTS, gallery.state())
+            break
+        except SegmentError as error:
+            if last:
+                tell(error, folder)
     if ready is not None:
         return ready.index, ready.prepared
     return GalleryIndex.of(gallery.table()), None

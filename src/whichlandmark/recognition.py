@@ -21,10 +21,10 @@ from .geography import Places
 from .geometry import SIDE, Geometry, query_keypoints
 from .images import read_image
 from .loading import load_embedder
-from .opening import open_index, refresh_segments, tell
+from .opening import SEGMENTS, open_index, refresh_segments, tell
 from .rules import Rules
 from .seen import seen_landmarks
-from .segments import Prepared, SegmentError
+from .segments import Prepared, SegmentError, check_segments
 from .settings import read_settings, write_settings
 from .types import Embedder, Image, Match, Photos, Prediction, Vectors
 from .whitening import Labelled
@@ -94,6 +94,16 @@ class Recognizer:
         """What the gallery holds beside vectors, read anew."""
         table = self.gallery.table()
         return replace(table, vectors=table.vectors[:0])
+
+    def check_segments(self) -> None:
+        """Read every block of the segment files now, and do without them where one is damaged:
+        for work that reads vectors beside `answer`.
+        """
+        if self.folder is not None:
+            try:
+                check_segments(self.folder / SEGMENTS)
+            except SegmentError as error:
+                self._without_segments(error, self.fitted)
 
     def with_rules(self, rules: Rules) -> Recognizer:
         """The same gallery under other rules, fitted anew."""

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import WhichLandmarkError
+from ..errors import GalleryError
 from ..files import whole_file
 
 MAGIC = b"WLSEG\x01\r\n"
@@ -28,7 +28,7 @@ LONGEST_HEADER = 1 << 20
 Header = dict[str, Any]
 
 
-class SegmentError(WhichLandmarkError):
+class SegmentError(GalleryError):
     """A segment file is missing, cut or changed. The gallery is read instead."""
 
 

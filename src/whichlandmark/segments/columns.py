@@ -108,6 +108,7 @@ class Texts:
     def __init__(self, blocks: Blocks, name: str, start: int = 0, stop: int | None = None) -> None:
         ends = blocks.whole(f"{name}_ends")
         self._starts = np.concatenate([[0], ends])[start : None if stop is None else stop + 1]
+        blocks.whole(f"{name}_text")  # few bytes; what is found can then always be named
         self._bytes = MappedRows(blocks, f"{name}_text")
         self.shape = (len(self._starts) - 1,)
 

@@ -8,6 +8,7 @@ interrupted is as if it had not been begun, and the next run clears it away.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +49,13 @@ def refresh(folder: Path, gallery: Gallery, wanted: Wanted | None = None) -> Man
 
     Raises GalleryError when the gallery itself is damaged, DataError when the disk is full.
     """
-    wanted = wanted or Wanted()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would clear each other's files away
+        return _refresh(folder, gallery, wanted or Wanted())
+
+
+def _refresh(folder: Path, gallery: Gallery, wanted: Wanted) -> Manifest | None:
     state = gallery.state()
     if state.photos < wanted.small:
         throw_away(folder)
