@@ -72,6 +72,8 @@ class Recognizer:
         extra: Labelled | None = None,
     ) -> None:
         self.index = index
+        if prepared is None:
+            self.folder = None  # no segment files are used
         self.fitted = fitted or self._fit(extra)
         self.decider = Decider(index, self.rules, self.fitted, self.geometry, prepared)
         self.places = Places.of(index, self._records)
