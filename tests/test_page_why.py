@@ -52,7 +52,7 @@ def test_the_why_view_is_told_in_words_too(page: Page, world: World) -> None:
     expect(page.locator(".pair-text")).to_contain_text("61 points of your photo lie where one view")
     page.get_by_text("61 matched points as a table").click()
     row = page.locator("details tbody tr").first
-    assert row.locator("td").all_inner_texts() == ["20 %", "15 %", "23 %", "14 %"]
+    expect(row.locator("td")).to_have_text(["20 %", "15 %", "23 %", "14 %"])
     expect(page.locator("#why-body")).to_contain_text("Adds to the score")
     page.get_by_role("button", name="Reference 3: Tower of Fenven, 21 points").click()
     expect(page.locator(".pair-text")).to_contain_text("21 points")
