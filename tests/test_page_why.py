@@ -58,7 +58,7 @@ def test_the_why_view_is_told_in_words_too(page: Page, world: World) -> None:
     expect(page.locator(".pair-text")).to_contain_text("21 points")
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Why?")).to_be_focused()
-    assert page.locator("#why-body").inner_text() == ""
+    expect(page.locator("#why-body")).to_have_text("")
 
 
 def test_the_question_stays_in_the_browser(page: Page) -> None:
