@@ -24,6 +24,8 @@ from pathlib import Path
 
 from served import Served, children, memory, serving
 
+from whichlandmark.idle_threads import rest_when_idle
+
 BOUNDARY = "l0ad"
 WAIT = 0.25  # seconds that a refused client waits; less than Retry-After, to stay unpleasant
 BATCH = 16
@@ -188,6 +190,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.photos:
         raise SystemExit("give a folder of photos, or set WHICHLANDMARK_REALPHOTOS")
+    rest_when_idle()  # as the command line does: the reference has the same
     files = sorted(Path(options.photos).rglob("*.jpg"))[:400]
     plain = [file.read_bytes() for file in files]
     photos = [body(data) for data in plain]

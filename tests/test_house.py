@@ -20,7 +20,16 @@ ROOT = SOURCE.parent.parent
 # From the ground up; a module may import from its own line's package or from lines before it.
 FLOORS = [
     ["errors"],
-    ["types", "options", "files", "members", "embedder_folder", "machine", "runtimes"],
+    [
+        "types",
+        "options",
+        "files",
+        "members",
+        "embedder_folder",
+        "machine",
+        "idle_threads",
+        "runtimes",
+    ],
     ["images", "preprocessing", "thumbnails", "looking"],
     [
         "data",
@@ -56,7 +65,7 @@ FLOORS = [
     ["leaks", "questions", "answering", "answer_object"],
     ["explanation"],
     ["indexing", "evaluation", "comparison", "report", "gallery_editing", "explaining", "tuning"],
-    ["graph_cleaning", "cleaning_page"],
+    ["graph_cleaning", "cleaning_page", "sharding"],
     ["table_cleaning"],
     ["demo"],
     ["console"],
@@ -66,7 +75,7 @@ FLOORS = [
 TORCH_ROOMS = ("net", "training.py", "training_run.py", "training_data.py", "training_parts.py",
                "loading.py", "verification/learned.py")  # fmt: skip
 SIBLINGS_APART = 3  # tools do not know each other
-HEAVY = ("torch", "timm", "faiss", "cv2", "matplotlib", "sklearn", "jinja2", "PIL", "rich",
+HEAVY = ("numpy", "torch", "timm", "faiss", "cv2", "matplotlib", "sklearn", "jinja2", "PIL", "rich",
          "fastapi", "pydantic")  # fmt: skip
 
 
@@ -198,7 +207,7 @@ def test_importing_and_help_are_light() -> None:
         "try: main()\nexcept SystemExit: pass"
     )
     assert loaded_by(help_call) <= {"rich"}  # help is printed by it
-    assert loaded_by("import torch") == {"torch"}  # the check sees what is there
+    assert loaded_by("import torch") >= {"torch"}  # the check sees what is there
 
 
 def test_every_verb_is_documented() -> None:

@@ -24,13 +24,15 @@ from .reranking import (
     vote,
 )
 from .rules import Rules
-from .search import Candidates, nearest
+from .search import Candidates, nearest, widen
 from .segments import Prepared, projection_key
 from .types import Neighbours, Stored, Vectors
 
 DEPTH = 30  # neighbours that candidates and votes are taken from
 RERANKED = 400  # neighbours that SuperGlobal re-ranks (M of its authors)
 BLOCK = 4096
+WIDE = 64_000_000  # bytes of a bank that is kept as float32 when it is asked again and again
+OFTEN = 64  # photos asked about, from which it is
 Hidden = Sequence[NDArray[np.int64]]
 
 
@@ -63,6 +65,7 @@ class Scorer:
     bank: Stored
     cells: Candidates | None
     bank_cells: Candidates | None
+    _wide: NDArray[np.float32] | None
 
     def __init__(
         self,
@@ -83,6 +86,8 @@ class Scorer:
             self.vectors, self.bank = self._turned(index.vectors), self._turned(index.bank)
         if rules.augmentation:
             self.vectors = self._augmented()
+        self._wide, self._asked = None, 0
+        self._likeness = np.full(len(self.vectors), np.nan, dtype=np.float32)  # B, once it is known
         self.penalties: NDArray[np.float32] | None = None
         if rules.uses_gallery_penalty:
             self.penalties = self.gallery_likeness(np.arange(len(self.vectors)))
@@ -163,17 +168,17 @@ class Scorer:
                      best.second_codes, best.second_scores - found.penalty)  # fmt: skip
 
     def gallery_likeness(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """B of gallery photos: (n,) rows → (n,) mean cosines to their nearest distractors."""
-        parts = [
-            bank_likeness(
-                self._nearest_distractors(
-                    self.vectors[rows[start : start + BLOCK]].astype(np.float32),
-                    self.rules.gallery_bank,
-                )
-            )
-            for start in range(0, len(rows), BLOCK)
-        ]  # fmt: skip
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+        """B of gallery photos: (n,) rows → (n,) mean cosines to their nearest distractors.
+
+        Each is made when it is first asked for, and kept.
+        """
+        new = np.unique(rows[np.isnan(self._likeness[rows])])
+        for start in range(0, len(new), BLOCK):
+            part = new[start : start + BLOCK]
+            asked = self.vectors[part].astype(np.float32)
+            near = self._nearest_distractors(asked, self.rules.gallery_bank)
+            self._likeness[part] = bank_likeness(near)
+        return self._likeness[rows]
 
     def cosines(self, queries: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Cosines of each query to its own rows: (Q, d), (Q, K) → (Q, K)."""
@@ -200,7 +205,11 @@ class Scorer:
 
     def _nearest_distractors(self, asked: Vectors, k: int) -> NDArray[np.float32]:
         """(Q, k) cosines, falling."""
-        return nearest(asked, self.bank, k, cells=self.bank_cells).similarity
+        bank = self.bank if self.bank_cells or self._wide is None else self._wide
+        self._asked += len(asked)
+        if self._wide is None and self._asked > OFTEN and 4 * np.prod(bank.shape) <= WIDE:
+            self._wide = widen(bank[:])  # else it would be widened for every batch
+        return nearest(asked, bank, k, cells=self.bank_cells).similarity
 
     def _augmented(self) -> NDArray[np.float16]:
         everyone = np.asarray(self.vectors[:], dtype=np.float32)

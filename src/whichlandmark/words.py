@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from .types import Prediction
+if TYPE_CHECKING:
+    from .types import Prediction
 
 # Confidence from which → how sure that sounds. Words of estimative probability: Kent, 1964.
 SURENESS = ((0.95, "almost certainly"), (0.75, "very likely"), (0.5, "probably"), (0.0, "perhaps"))

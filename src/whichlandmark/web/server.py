@@ -33,6 +33,7 @@ def serve(folder: Path, options: ServeOptions) -> None:
             timeout_graceful_shutdown=options.stop_seconds, timeout_keep_alive=30,
             server_header=False, date_header=True, h11_max_incomplete_event_size=65_536,
             backlog=BACKLOG, proxy_headers=False, ws="none",
+            http="h11",  # the quicker parser has no bound on headers
         )  # fmt: skip
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _told)  # uvicorn raises it again after the end: nothing is left
