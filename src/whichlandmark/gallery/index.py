@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..search import nearest
 from ..types import Neighbours, Stored, Vectors
-from .store import GalleryTable
+from .records import GalleryTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +58,26 @@ class GalleryIndex:
     def nearest_distractors(self, queries: Vectors, k: int) -> Neighbours:
         """The k distractors of highest cosine: (Q, D) → rows into the bank."""
         return nearest(queries, self.bank, k)
+
+
+def nearest_rows(
+    table: GalleryTable,
+    queries: Vectors,
+    k: int,
+    distractors: bool,
+    landmarks: Collection[str] | None,
+) -> Neighbours:
+    """`AnyGallery.nearest` over a whole table: row numbers, −1 and −inf where there are fewer."""
+    if landmarks is None:
+        wanted = (table.landmarks == "") == distractors
+    else:
+        wanted = np.isin(table.landmarks, list(landmarks)) & (
+            (table.landmarks == "") == distractors
+        )
+    kept = np.flatnonzero(wanted)
+    found = nearest(queries, table.vectors[kept], k)
+    rows = np.full((len(queries), k), -1, dtype=np.int64)
+    similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    rows[:, : found.rows.shape[1]] = table.rows[kept][found.rows]
+    similarity[:, : found.rows.shape[1]] = found.similarity
+    return Neighbours(rows, similarity)

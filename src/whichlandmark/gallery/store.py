@@ -8,17 +8,14 @@ readers work beside one writer (SQLite's write-ahead log); each reads exactly on
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..errors import GalleryError
 from ..files import whole_file
-from . import reading, schema
+from . import reading, schema, verifying
+from .asking import Asking, errors, roll_back
 from .checks import Meta, meta_sum
 from .records import Credit, GalleryRow, GalleryTable, LandmarkRecord
 from .scrubbing import scrub
@@ -27,15 +24,13 @@ from .writing import Change
 __all__ = ["Credit", "Gallery", "GalleryRow", "GalleryTable", "LandmarkRecord"]
 
 
-class Gallery:
+class Gallery(Asking):
     """Open with `create` or `open`; close with `close` or a with-statement."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
-        self._connection = connection
+        super().__init__(connection, str(path) if path else "gallery in memory")
         self._path = path
-        self._lock = threading.RLock()  # one transaction at a time; any thread may ask
         self._written = False
-        self.name = str(path) if path else "gallery in memory"
 
     @classmethod
     def create(cls, path: Path | None, embedder_id: str, dim: int) -> Gallery:
@@ -50,7 +45,7 @@ class Gallery:
             return gallery
         if path.exists():
             raise GalleryError(f"{path}: there is a file already; open it, or give a new folder")
-        with whole_file(path) as temporary, _errors(str(path)):
+        with whole_file(path) as temporary, errors(str(path)):
             sql = schema.connect(temporary)
             try:
                 schema.make_tables(sql, meta, meta_sum(meta))
@@ -66,37 +61,9 @@ class Gallery:
         """
         if not path.is_file():
             raise GalleryError(f"{path}: no gallery there; make one with `whichlandmark index`")
-        with _errors(str(path)):
+        with errors(str(path)):
             sql = schema.open_checked(path)
         return cls(sql, path)
-
-    @property
-    def embedder_id(self) -> str:
-        """Id of the embedder that all vectors come from."""
-        return self._meta().embedder
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return self._meta().dim
-
-    @property
-    def generation(self) -> int:
-        """Rises by one with every change."""
-        return self._meta().generation
-
-    def count(self) -> int:
-        """Photos, distractors included."""
-        return self._meta().photos
-
-    def require(self, embedder_id: str) -> None:
-        """Raises GalleryError unless the gallery was made by this embedder."""
-        if self.embedder_id != embedder_id:
-            raise GalleryError(
-                f"{self.name} was made by embedder {self.embedder_id!r}, not by "
-                f"{embedder_id!r}: their vectors cannot be compared; use that embedder, or "
-                "index into a new folder"
-            )
 
     def put(self, rows: Sequence[GalleryRow]) -> None:
         """Add photos, replacing those with the same id, in one transaction.
@@ -146,55 +113,6 @@ class Gallery:
         self._written = True
         self.forget()
 
-    def stamps(self) -> dict[str, tuple[str, str, str]]:
-        """id → (path, stamp, landmark) of every photo: what need not be embedded again."""
-        with self._snapshot() as (sql, meta):
-            return {row[1]: (row[2], row[5], row[3]) for row in self._photos(sql, meta)}
-
-    def state(self) -> Meta:
-        """The gallery's own numbers, all of one generation."""
-        return self._meta()
-
-    def sums(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row number and checksum of every photo, (N,) each, in row order."""
-        with self._snapshot() as (sql, _):
-            return reading.read_sums(sql, self.name)
-
-    def table(self, *, after: int | None = None) -> GalleryTable:
-        """Everything that is searched, in row order, of one generation.
-
-        after: only photos of higher row numbers than this.
-        Raises GalleryError when a row or a vector is not what was put there, or is missing.
-        """
-        with self._snapshot() as (sql, _):
-            return reading.read_table(sql, self.name, after)
-
-    def keypoints(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """id → packed local features; photos without them, or not there, are left out."""
-        return self._blobs("keypoints", ids)
-
-    def thumbnails(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """id → small JPEG; photos without one, or not there, are left out."""
-        return self._blobs("thumbnails", ids)
-
-    def looks(self, ids: Iterable[str] | None = None) -> dict[str, bytes]:
-        """id → packed perceptual fingerprint, of those photos (None = all) that have one."""
-        if ids is not None:
-            return self._blobs("looks", ids)
-        with self._snapshot() as (sql, meta):
-            return reading.blobs(sql, "looks", self._photos(sql, meta), self.name)
-
-    def credits(self, ids: Iterable[str]) -> dict[str, Credit]:
-        """id → (author, licence), of those photos that are there."""
-        with self._snapshot() as (sql, _):
-            rows = reading.photos_of(sql, ids, self.name)
-        return {row[1]: Credit(row[6], row[7]) for row in rows}
-
-    def landmarks(self) -> dict[str, LandmarkRecord]:
-        """Landmark → what is known of it, of those that have a record."""
-        with self._snapshot() as (sql, _):
-            return reading.read_landmarks(sql, self.name)
-
     def copy_to(self, path: Path) -> Gallery:
         """A full copy in a new file, also of a gallery in memory."""
         with whole_file(path) as temporary, self._reading() as sql:
@@ -205,6 +123,13 @@ class Gallery:
             finally:
                 target.close()
         return Gallery.open(path)
+
+    def faults(self) -> list[str]:
+        """Everything that is not as it was put there, in words; empty = whole."""
+        if self._path is not None:
+            return verifying.faults(self._path)
+        with self._snapshot() as (sql, _):
+            return verifying.faults_of(sql, self.name)
 
     def checkpoint(self) -> bool:
         """Move what was written into the one file, unless somebody reads what was before it."""
@@ -234,33 +159,6 @@ class Gallery:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _meta(self) -> Meta:
-        with self._reading() as sql:
-            return reading.read_meta(sql, self.name)
-
-    def _photos(self, sql: sqlite3.Connection, meta: Meta) -> Iterator[reading.PhotoRow]:
-        return reading.photos(sql, meta, self.name)
-
-    def _blobs(self, kind: str, ids: Iterable[str]) -> dict[str, bytes]:
-        with self._snapshot() as (sql, _):
-            rows = reading.photos_of(sql, ids, self.name)
-            return reading.blobs(sql, kind, rows, self.name)
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _errors(self.name):
-            yield self._connection
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[tuple[sqlite3.Connection, Meta]]:
-        """One read transaction: whatever is read in it is of one generation."""
-        with self._reading() as sql:
-            sql.execute("BEGIN")
-            try:
-                yield sql, reading.read_meta(sql, self.name)
-            finally:
-                _roll_back(sql)
-
     @contextmanager
     def _changing(self) -> Iterator[Change]:
         """One write transaction: a whole batch and the next generation, or nothing."""
@@ -273,18 +171,5 @@ class Gallery:
                 sql.execute("COMMIT")
                 self._written = True
             except BaseException:
-                _roll_back(sql)
+                roll_back(sql)
                 raise
-
-
-def _roll_back(sql: sqlite3.Connection) -> None:
-    if sql.in_transaction:  # SQLite itself may have rolled back, as on a full disk
-        sql.execute("ROLLBACK")
-
-
-@contextmanager
-def _errors(name: str) -> Iterator[None]:
-    try:
-        yield
-    except schema.ERRORS as error:
-        raise schema.translated(error, name) from None

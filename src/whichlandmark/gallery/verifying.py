@@ -37,8 +37,7 @@ def faults(path: Path) -> list[str]:
     try:
         with closing(schema.open_checked(path)) as sql:
             sql.execute("BEGIN")  # everything below looks at one generation
-            for check in (_structure, _photos, _blobs, _landmarks):
-                found += _at_most(check, sql, str(path))
+            found += faults_of(sql, str(path))
             sql.execute("ROLLBACK")
     except schema.ERRORS as error:
         found.append(_words(error, path))
@@ -47,6 +46,12 @@ def faults(path: Path) -> list[str]:
     except GalleryError as error:
         found.append(str(error))
     return list(dict.fromkeys(found))
+
+
+def faults_of(sql: sqlite3.Connection, name: str) -> list[str]:
+    """The same of an open gallery, within a transaction."""
+    checks = (_structure, _photos, _blobs, _landmarks)
+    return [line for check in checks for line in _at_most(check, sql, name)]
 
 
 def _header(path: Path) -> Iterator[str]:
