@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from .gallery.store import Credit, Gallery, LandmarkRecord
+from .gallery.contract import AnyGallery
+from .gallery.records import Credit, LandmarkRecord
 from .recognition import Recognizer
 from .types import Match, Prediction
 from .words import answer_in_words
@@ -23,7 +24,7 @@ SAMPLE = 3  # photos looked at to learn whether a gallery keeps thumbnails
 class Facts:
     """What a gallery tells of an answer beside its vectors, as it was at one generation."""
 
-    gallery: Gallery
+    gallery: AnyGallery
     records: Mapping[str, LandmarkRecord]
     generation: int
     thumbnails: bool  # does it keep small pictures of its photos?

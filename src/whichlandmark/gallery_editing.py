@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from .embedding import Failure, Progress, fill_gallery, merged
-from .errors import DataError, OptionError, WhichLandmarkError
+from .errors import DataError, GalleryError, OptionError, WhichLandmarkError
 from .gallery import salvage, verifying
+from .gallery.contract import AnyGallery
+from .gallery.link import FILE, gallery_in, read_link
 from .gallery.records import check_text
 from .gallery.store import Gallery
 from .gallery.tables import read_credits, read_landmarks
@@ -51,11 +53,11 @@ class Verified:
     warnings: list[str]
 
 
-def open_gallery(folder: Path) -> Gallery:
+def open_gallery(folder: Path) -> AnyGallery:
     """The gallery of a recognizer folder. Raises DataError when there is no such folder."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
-    return Gallery.open(folder / "gallery.sqlite")
+    return gallery_in(folder)
 
 
 def add_photos(
@@ -181,17 +183,22 @@ def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
 
 def verify_gallery(folder: Path) -> Verified:
     """Everything that can be checked: the file, every checksum, the embedder, the photo files."""
-    path = folder / "gallery.sqlite"
+    path = folder / FILE
     if not folder.is_dir():
         raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
-    faults = verifying.faults(path)
+    there = read_link(folder)
+    faults = verifying.faults(path) if there is None else []
     if faults:
         return Verified({"faults": len(faults)}, faults, [])
-    with Gallery.open(path) as gallery:
+    with gallery_in(folder) as gallery:
+        faults = [] if there is None else gallery.faults()
+        if faults:
+            return Verified({"faults": len(faults)}, faults, [])
         stamps, made_by = gallery.stamps(), gallery.embedder_id
         counts: dict[str, int | str] = {
             "faults": 0, "photos": len(stamps), "landmark records": len(gallery.landmarks()),
-            "bytes": path.stat().st_size, "generation": gallery.generation, "embedder": made_by,
+            **({"bytes": path.stat().st_size} if there is None else {"gallery": gallery.name}),
+            "generation": gallery.generation, "embedder": made_by,
         }  # fmt: skip
         fault = segment_fault(folder, gallery)
     warnings = [fault] if fault else []
@@ -216,15 +223,17 @@ def rebuild_gallery(folder: Path) -> Edited:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
+    if read_link(folder) is not None:
+        return _rebuild_segments(folder)
     embedder_id, dim = None, None
     try:
         embedder = load_embedder(folder / "embedder", device="cpu")
         embedder_id, dim = embedder.id, embedder.dim
     except WhichLandmarkError:
         pass  # the gallery's own record of it may be whole
-    path = folder / "gallery.sqlite"
+    path = folder / FILE
     salvaged = salvage.rebuild(path, embedder_id, dim)
-    with Gallery.open(path) as gallery:
+    with gallery_in(folder) as gallery:
         refresh_segments(folder, gallery, anew=True)
     counts: dict[str, int | str] = {
         "photos": salvaged.photos, "landmark records": salvaged.landmarks,
@@ -233,10 +242,26 @@ def rebuild_gallery(folder: Path) -> Edited:
     return Edited(counts, salvaged.lost)
 
 
+def _rebuild_segments(folder: Path) -> Edited:
+    """Of a gallery on a server: what is damaged there, its own backups heal."""
+    with gallery_in(folder) as gallery:
+        if faults := gallery.faults():
+            raise GalleryError(
+                f"{gallery.name}: {len(faults)} faults ({faults[0]}); restore it from the server's "
+                "backup, or index again"
+            )
+        refresh_segments(folder, gallery, anew=True)
+        return Edited({"photos": gallery.count(), "lost": 0})
+
+
 def compact_gallery(folder: Path) -> Edited:
-    """Give the space of removed photos back. Raises GalleryError when the gallery is damaged."""
-    path = folder / "gallery.sqlite"
+    """Give the space of removed photos back. Raises GalleryError when the gallery is damaged,
+    OptionError when it is on a server, which does that itself.
+    """
+    path = folder / FILE
     with open_gallery(folder) as gallery:
+        if not isinstance(gallery, Gallery):
+            raise OptionError(f"{gallery.name}: its server gives space back by itself")
         gallery.table()  # a damaged file is for `rebuild`
         gallery.checkpoint()
         before = path.stat().st_size
@@ -244,7 +269,7 @@ def compact_gallery(folder: Path) -> Edited:
     return Edited({"bytes before": before, "bytes": path.stat().st_size})
 
 
-def _chosen(gallery: Gallery, ids: Sequence[str], landmark: str | None) -> list[str]:
+def _chosen(gallery: AnyGallery, ids: Sequence[str], landmark: str | None) -> list[str]:
     if bool(ids) == (landmark is not None):
         raise OptionError("expected ids of photos, or --landmark NAME (one of both)")
     if landmark is None:
@@ -253,7 +278,7 @@ def _chosen(gallery: Gallery, ids: Sequence[str], landmark: str | None) -> list[
 
 
 def _of_landmark(
-    gallery: Gallery, stamps: dict[str, tuple[str, str, str]], landmark: str
+    gallery: AnyGallery, stamps: dict[str, tuple[str, str, str]], landmark: str
 ) -> list[str]:
     found = [one for one, entry in stamps.items() if entry[2] == landmark]
     if found or landmark == DISTRACTORS:
@@ -275,5 +300,5 @@ def _label(name: str, option: str) -> str:
     return label
 
 
-def _after(gallery: Gallery, what: str, count: int) -> dict[str, int | str]:
+def _after(gallery: AnyGallery, what: str, count: int) -> dict[str, int | str]:
     return {what: count, "photos": gallery.count(), "generation": gallery.generation}

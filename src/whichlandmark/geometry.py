@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .gallery.store import Gallery
+from .gallery.contract import AnyGallery
 from .types import Image
 from .verification import Keypoints, Matching, Verified, keypoints, strongest, verify_many
 from .verification.packing import STORED, pack, unpack
@@ -32,7 +32,7 @@ def query_keypoints(image: Image) -> Keypoints:
 class Geometry:
     """Compares keypoints with those of the gallery's photos, by id."""
 
-    def __init__(self, gallery: Gallery) -> None:
+    def __init__(self, gallery: AnyGallery) -> None:
         self.gallery = gallery
         self._kept: OrderedDict[str, Keypoints | None] = OrderedDict()
 

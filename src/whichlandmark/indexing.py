@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .deciding import Fitted
 from .embedding import Failure, Progress, fill_gallery, merged
 from .errors import GalleryError, ImageError
-from .gallery.store import Gallery
+from .far import require_plain
+from .gallery.contract import AnyGallery
+from .gallery.link import open_or_create
 from .images import read_image
 from .loading import load_embedder
-from .opening import refresh_segments
+from .opening import refresh_segments, searched_there
 from .recognition import Recognizer, require_photos
 from .rules import Rules
 from .settings import read_settings
@@ -48,14 +50,9 @@ def index_photos(
     embedder; DataError when no photo could be read.
     """
     table = merged(photos, distractors)
-    chosen = rules or _stored(folder)
-    if source == "sift":
-        embedder = _sift(table, folder, progress("fitting"))
-    else:
-        embedder = load_embedder(source, device=device)
-    path = folder / "gallery.sqlite"
-    with Gallery.open(path) if path.exists() else _new(embedder, folder) as gallery:
-        gallery.require(embedder.id)
+    chosen = rules_of(folder, rules)
+    embedder = embedder_of(source, table, folder, device=device, progress=progress("fitting"))
+    with gallery_of(folder, embedder) as gallery:
         failures = fill_gallery(
             embedder, table, gallery, features=chosen.verify > 0, progress=progress("indexing")
         )
@@ -71,11 +68,56 @@ def index_photos(
     return Indexed(counts, failures)
 
 
-def settle(folder: Path, embedder: Embedder, gallery: Gallery, rules: Rules) -> Recognizer:
+def rules_of(folder: Path, rules: Rules | None) -> Rules:
+    """The rules given, those of an earlier run, or the defaults of such a gallery.
+
+    Raises OptionError when the gallery cannot be searched so.
+    """
+    chosen = rules or _stored(folder)
+    if not searched_there(folder):
+        return chosen
+    if rules is None and not (folder / "recognizer.json").exists():
+        return replace(chosen, whitening="none")
+    require_plain(chosen)
+    return chosen
+
+
+def embedder_of(
+    source: str, table: Photos, folder: Path, *, device: str = "auto", progress: Progress
+) -> Embedder:
+    """What `source` names; for "sift" that of the folder, or one fitted on the table."""
+    if source == "sift":
+        return _sift(table, folder, progress)
+    return load_embedder(source, device=device)
+
+
+def gallery_of(folder: Path, embedder: Embedder) -> AnyGallery:
+    """The gallery of a folder, opened or made, for this embedder: where `gallery.json` says, or in
+    a file.
+
+    The embedder goes first: a folder with a gallery always has what made it. Raises GalleryError
+    when there is one of another embedder.
+    """
+    if not (folder / "embedder" / "embedder.json").exists():
+        embedder.save(folder / "embedder")
+    gallery = open_or_create(folder, embedder.id, embedder.dim)
+    try:
+        gallery.require(embedder.id)
+    except GalleryError:
+        gallery.close()
+        raise
+    return gallery
+
+
+def settle(folder: Path, embedder: Embedder, gallery: AnyGallery, rules: Rules) -> Recognizer:
     """A filled gallery → a recognizer folder: what the rules need is fitted, unless nothing has
     changed since it was; settings and segment files are written.
     """
-    recognizer = Recognizer(embedder, gallery, rules, _still_fits(folder, rules, gallery))
+    gallery.optimize()
+    far = folder if searched_there(folder) else None
+    recognizer = Recognizer(
+        embedder, gallery, rules, _still_fits(folder, rules, gallery), folder=far
+    )
     recognizer.save_settings(folder)
     refresh_segments(folder, gallery)
     return recognizer
@@ -89,19 +131,13 @@ def _stored(folder: Path) -> Rules:
         return Rules()
 
 
-def _still_fits(folder: Path, rules: Rules, gallery: Gallery) -> Fitted | None:
+def _still_fits(folder: Path, rules: Rules, gallery: AnyGallery) -> Fitted | None:
     """What was fitted before (by `tune`, say), when neither photos nor rules have changed since."""
     with suppress(GalleryError):
         stored, fitted, generation = read_settings(folder)
         if stored == rules and generation == gallery.generation:
             return fitted
     return None
-
-
-def _new(embedder: Embedder, folder: Path) -> Gallery:
-    """The embedder goes first: a folder with a gallery always has what made it."""
-    embedder.save(folder / "embedder")
-    return Gallery.create(folder / "gallery.sqlite", embedder.id, embedder.dim)
 
 
 def _sift(table: Photos, folder: Path, progress: Progress) -> Embedder:

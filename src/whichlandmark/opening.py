@@ -8,8 +8,10 @@ import logging
 from pathlib import Path
 
 from .errors import GalleryError
+from .far import far_index
+from .gallery.contract import AnyGallery
 from .gallery.index import GalleryIndex
-from .gallery.store import Gallery
+from .gallery.link import read_link
 from .segments import (
     Prepared,
     SegmentError,
@@ -25,11 +27,13 @@ log = logging.getLogger("whichlandmark")
 SEGMENTS = "segments"
 
 
-def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, Prepared | None]:
+def open_index(folder: Path, gallery: AnyGallery) -> tuple[GalleryIndex, Prepared | None]:
     """What is searched. Damaged or old segment files are told of, and passed over.
 
     Raises GalleryError when the gallery itself is damaged.
     """
+    if searched_there(folder):
+        return far_index(gallery)
     ready = None
     for last in (False, True):  # a writer may have put other files in the place of those we began
         try:
@@ -43,7 +47,13 @@ def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, Prepared |
     return GalleryIndex.of(gallery.table()), None
 
 
-def segment_fault(folder: Path, gallery: Gallery) -> str | None:
+def searched_there(folder: Path) -> bool:
+    """Is the gallery on a server that searches it?"""
+    link = read_link(folder)
+    return link is not None and link.search == "there"
+
+
+def segment_fault(folder: Path, gallery: AnyGallery) -> str | None:
     """What is wrong with the segment files, every block of them read; None = nothing, or none."""
     try:
         check_segments(folder / SEGMENTS)
@@ -62,13 +72,15 @@ def tell(error: SegmentError, folder: Path) -> None:
     )  # fmt: skip
 
 
-def refresh_segments(folder: Path, gallery: Gallery, *, anew: bool = False) -> None:
+def refresh_segments(folder: Path, gallery: AnyGallery, *, anew: bool = False) -> None:
     """Bring the segment files up to date with the gallery and what was fitted.
 
     anew: trust none of those that are there.
     """
     if anew:
         throw_away(folder / SEGMENTS)
+    if searched_there(folder):
+        return
     try:
         rules, fitted, _ = read_settings(folder)
         wanted = Wanted(fitted.projection if fitted else None, rules.recall)

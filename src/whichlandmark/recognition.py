@@ -15,7 +15,11 @@ import numpy as np
 from .deciding import Answers, Decider, Fitted, Look
 from .embedding import Failure, fill_gallery, merged
 from .errors import DataError, OptionError
+from .far import FarRows, require_plain, sampled
+from .gallery.contract import AnyGallery
+from .gallery.copying import copy_gallery
 from .gallery.index import GalleryIndex
+from .gallery.link import FILE, gallery_in, has_gallery
 from .gallery.store import Gallery, GalleryTable
 from .geography import Places
 from .geometry import SIDE, Geometry, query_keypoints
@@ -42,7 +46,7 @@ class Recognizer:
     def __init__(
         self,
         embedder: Embedder,
-        gallery: Gallery,
+        gallery: AnyGallery,
         rules: Rules | None = None,
         fitted: Fitted | None = None,
         *,
@@ -81,7 +85,11 @@ class Recognizer:
     def _fit(self, extra: Labelled | None) -> Fitted:
         from . import fitting
 
-        return fitting.fit(self.index, self.rules, extra, geometry=self.geometry)
+        index = self.index
+        if isinstance(index.vectors, FarRows):
+            require_plain(self.rules)
+            index = sampled(index)
+        return fitting.fit(index, self.rules, extra, geometry=self.geometry)
 
     def _without_segments(self, error: SegmentError, fitted: Fitted | None) -> None:
         """A segment file turned out to be damaged: go on with the gallery itself."""
@@ -192,12 +200,16 @@ class Recognizer:
     def save(self, folder: str | Path) -> None:
         """Write everything into one folder. Raises OptionError when it holds a gallery already."""
         folder = Path(folder)
-        if (folder / "gallery.sqlite").exists():
+        if has_gallery(folder):
             raise OptionError(f"{folder}: holds a gallery already; choose a new folder")
-        self.gallery.copy_to(folder / "gallery.sqlite").close()
+        if isinstance(self.gallery, Gallery):
+            self.gallery.copy_to(folder / FILE).close()
+        else:
+            with Gallery.create(folder / FILE, self.embedder.id, self.embedder.dim) as copy:
+                copy_gallery(self.gallery, copy)
         self.embedder.save(folder / "embedder")
         self.save_settings(folder)
-        with Gallery.open(folder / "gallery.sqlite") as gallery:
+        with Gallery.open(folder / FILE) as gallery:
             refresh_segments(folder, gallery)
 
     def save_settings(self, folder: Path) -> None:
@@ -256,7 +268,7 @@ def build(
     return Recognizer(embedder, gallery, rules)
 
 
-def require_photos(gallery: Gallery, failures: Sequence[Failure]) -> None:
+def require_photos(gallery: AnyGallery, failures: Sequence[Failure]) -> None:
     """Raises DataError when a gallery came out empty."""
     if gallery.count() == 0:
         reasons = "; ".join(f.reason for f in failures[:3]) or "none were given"
@@ -273,7 +285,7 @@ def load(folder: str | Path, *, rules: Rules | None = None, device: str = "auto"
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
-    gallery = Gallery.open(folder / "gallery.sqlite")
+    gallery = gallery_in(folder)
     embedder = load_embedder(folder / "embedder", device=device)
     stored, fitted, _ = read_settings(folder)
     if rules and rules != stored:

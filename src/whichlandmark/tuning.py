@@ -15,8 +15,8 @@ from .data.likeness import fingerprint
 from .embedding import Each, Failure, Progress, embed
 from .errors import DataError, GalleryError
 from .fitting import Outcome
+from .gallery.contract import AnyGallery
 from .gallery.index import GalleryIndex
-from .gallery.store import Gallery
 from .gallery_editing import open_gallery
 from .geometry import Geometry
 from .leaks import Leak, LeakCheck
@@ -166,7 +166,7 @@ def promises(outcome: Outcome) -> list[str]:
 
 
 def labelled(
-    embedder: Embedder, photos: Photos, gallery: Gallery, progress: Progress | None = None
+    embedder: Embedder, photos: Photos, gallery: AnyGallery, progress: Progress | None = None
 ) -> tuple[Labelled, list[Failure], list[Leak]]:
     """Embed training photos, without those that the gallery holds by id, content or look."""
     photos.require_one_landmark("training")

@@ -20,6 +20,21 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Where the result goes.")]
+GalleryAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--gallery",
+        help="Keep the gallery there: qdrant://HOST:6334/NAME or "
+        "postgresql://HOST/DATABASE?gallery=NAME. Without it: in a file in the folder.",
+    ),
+]
+SearchWhere = Annotated[
+    str,
+    typer.Option(
+        "--search",
+        help="Of a gallery on a server: here (vectors are kept in the folder too) or there.",
+    ),
+]
 Source = Annotated[Path, typer.Argument(help="photos.csv, or a folder <landmark>/*.jpg")]
 RecognizerFolder = Annotated[
     Path, typer.Option("--recognizer", "-r", help="A folder made by index.")

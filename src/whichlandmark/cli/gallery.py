@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import console
-from .app import Device, Json, app
+from .app import Device, GalleryAddress, Json, SearchWhere, app
 
 gallery_app = typer.Typer(
     help="Edit a recognizer's gallery in place: nothing there is embedded again.",
@@ -150,6 +150,24 @@ def rebuild(folder: Folder, as_json: Json = False) -> None:
     done = rebuild_gallery(folder)
     console.result(done.counts, as_json, title=str(folder))
     console.finish_with_failures(done.failures)
+
+
+@gallery_app.command()
+def copy(
+    source: Annotated[str, typer.Argument(help="A recognizer folder, or a gallery's address.")],
+    target: Annotated[str, typer.Argument(help="A new folder, or an address.")],
+    gallery: GalleryAddress = None,
+    search: SearchWhere = "here",
+    as_json: Json = False,
+) -> None:
+    """Copy a gallery to a file or a server, or back. The same command resumes."""
+    from ..gallery.link import Link
+    from ..moving import copy_to
+
+    link = Link(address=gallery, search=search) if gallery else None
+    with console.progress() as progress:
+        done = copy_to(source, target, link=link, progress=progress("copying"))
+    console.result(done, as_json, title=target)
 
 
 @gallery_app.command()

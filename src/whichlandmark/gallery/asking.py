@@ -108,6 +108,10 @@ class Asking:
         with self._snapshot() as (sql, _):
             return reading.read_landmarks(sql, self.name)
 
+    def optimize(self) -> list[str]:
+        """Nothing: segment files are made beside the file (`segments/`)."""
+        return []
+
     def labels(self) -> Labels:
         """Row number and landmark of every photo: what fits in memory where vectors do not."""
         with self._snapshot() as (sql, meta):

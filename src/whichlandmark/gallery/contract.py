@@ -130,6 +130,9 @@ class AnyGallery(Protocol):
     def landmarks(self) -> dict[str, LandmarkRecord]:
         """Landmark → what is known of it, of those that have a record."""
 
+    def optimize(self) -> list[str]:
+        """Make what quick searching needs, after many changes. Returns what was made, in words."""
+
     def faults(self) -> list[str]:
         """Everything that is not as it was put there, in words; empty = whole."""
 

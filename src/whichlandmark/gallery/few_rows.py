@@ -45,7 +45,8 @@ def whole_rows(
     kept = {kind: reading.blobs(sql, kind, found, name) for kind in BLOBS}
     return [
         (row[0], GalleryRow(
-            row[1], row[2], row[3], row[4], row[5], np.frombuffer(kept["vectors"][row[1]], "<f2").astype(np.float32),
+            row[1], row[2], row[3], row[4], row[5],
+            np.frombuffer(kept["vectors"][row[1]], "<f2").astype(np.float32),
             keypoints=kept["keypoints"].get(row[1], b""), look=kept["looks"].get(row[1], b""),
             thumbnail=kept["thumbnails"].get(row[1], b""), author=row[6], licence=row[7],
         )) for row in found

@@ -13,10 +13,14 @@ SHOWN = 5
 def unknown_ids(sql: sqlite3.Connection, ids: Sequence[str], name: str) -> str:
     """A message naming the unknown ids, each with the nearest id that is there."""
     known = [row[0] for row in sql.execute("SELECT id FROM photos ORDER BY id LIMIT ?", (FEW + 1,))]
-    shown = [
-        repr(photo_id) + _hint(photo_id, _near(sql, photo_id) if len(known) > FEW else known)
-        for photo_id in ids[:SHOWN]
-    ]
+    if len(known) > FEW:
+        known = sorted({near for one in ids[:SHOWN] for near in _near(sql, one)})
+    return unknown_message(ids, known, name)
+
+
+def unknown_message(ids: Sequence[str], known: Sequence[str], name: str) -> str:
+    """The same; known: ids that are there, all or those that are likely meant."""
+    shown = [repr(photo_id) + _hint(photo_id, known) for photo_id in ids[:SHOWN]]
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     return (
         f"{name}: no photo of id {', '.join(shown)}{more}; nothing was changed "

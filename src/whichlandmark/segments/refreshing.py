@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gallery.checks import Meta
+from ..gallery.contract import AnyGallery
 from ..gallery.reading import digest_of
-from ..gallery.store import Gallery, GalleryTable
+from ..gallery.records import GalleryTable
 from ..reranking import Projection
 from .blocks import SegmentError
 from .manifest import NAME, Manifest, Part, read_manifest, write_manifest
@@ -44,7 +45,7 @@ class Wanted:
     small: int = SMALL
 
 
-def refresh(folder: Path, gallery: Gallery, wanted: Wanted | None = None) -> Manifest | None:
+def refresh(folder: Path, gallery: AnyGallery, wanted: Wanted | None = None) -> Manifest | None:
     """Bring the segment files in `folder` up to date; None when the gallery is small.
 
     Raises GalleryError when the gallery itself is damaged, DataError when the disk is full.
@@ -55,7 +56,7 @@ def refresh(folder: Path, gallery: Gallery, wanted: Wanted | None = None) -> Man
         return _refresh(folder, gallery, wanted or Wanted())
 
 
-def _refresh(folder: Path, gallery: Gallery, wanted: Wanted) -> Manifest | None:
+def _refresh(folder: Path, gallery: AnyGallery, wanted: Wanted) -> Manifest | None:
     state = gallery.state()
     if state.photos < wanted.small:
         throw_away(folder)
@@ -85,7 +86,7 @@ def throw_away(folder: Path) -> None:
 
 
 def _current_parts(
-    folder: Path, gallery: Gallery, state: Meta
+    folder: Path, gallery: AnyGallery, state: Meta
 ) -> tuple[list[Part], Manifest | None]:
     """Parts that hold the gallery as it is; the old manifest where its key still counts."""
     try:
@@ -114,7 +115,7 @@ def check_segments(folder: Path) -> None:
             file.open(folder).check_all()
 
 
-def _changed_parts(folder: Path, gallery: Gallery, state: Meta, old: Manifest) -> list[Part] | None:
+def _changed_parts(folder: Path, gallery: AnyGallery, state: Meta, old: Manifest) -> list[Part] | None:
     """The old parts with what has changed since; None where all is better made anew."""
     new = gallery.table(after=old.last_row)
     rows, sums = gallery.sums()
@@ -158,7 +159,7 @@ def _without(parts: list[Part], folder: Path, gone: NDArray[np.int64]) -> list[P
 
 
 def _again(
-    gallery: Gallery, rows: NDArray[np.int64], gone: NDArray[np.int64], last_row: int
+    gallery: AnyGallery, rows: NDArray[np.int64], gone: NDArray[np.int64], last_row: int
 ) -> GalleryTable:
     """Photos that are still there but changed: under their old row numbers."""
     changed = np.intersect1d(gone, rows)

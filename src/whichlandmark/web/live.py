@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from ..answer_object import Facts
 from ..errors import GalleryError, WhichLandmarkError
-from ..gallery.store import Gallery
+from ..gallery.contract import AnyGallery
+from ..gallery.link import FILE, LINK, gallery_in
 from ..recognition import Recognizer, load
 from ..settings import read_settings
 from ..types import Embedder, Image, Vectors
@@ -131,7 +132,7 @@ class Live:
 
     def _open(self) -> Opened:
         """Only what changes with the gallery is opened anew: the embedder stays."""
-        gallery = Gallery.open(self.folder / "gallery.sqlite")
+        gallery = gallery_in(self.folder)
         try:
             rules, fitted, _ = read_settings(self.folder)
             made = Recognizer(self.embedder, gallery, rules, fitted, folder=self.folder)
@@ -161,13 +162,13 @@ class Live:
                 log.exception("the new gallery cannot be opened; the old one answers")
 
 
-def _mark(folder: Path, gallery: Gallery | None) -> Mark:
+def _mark(folder: Path, gallery: AnyGallery | None) -> Mark:
     """The state of a folder. gallery: an open one, asked when the file is still the same."""
     try:
-        path = folder / "gallery.sqlite"
+        path = folder / (LINK if (folder / LINK).exists() else FILE)
         file = path.stat().st_ino
         if gallery is None:
-            with Gallery.open(path) as opened:
+            with gallery_in(folder) as opened:
                 generation = opened.generation
         else:
             generation = gallery.generation

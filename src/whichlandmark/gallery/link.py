@@ -1,0 +1,103 @@
+"""Where the gallery of a recognizer folder is: a file in it, or where `gallery.json` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..errors import DataError, GalleryError, OptionError
+from ..files import read_json, write_json
+from ..options import from_json, to_json
+from .addresses import create_at, is_server, open_at
+from .contract import AnyGallery
+from .store import Gallery
+
+FILE = "gallery.sqlite"
+LINK = "gallery.json"
+WHERE = ("here", "there")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """address: of the gallery, without a password; search: "here" = its vectors are kept in segment
+    files in the folder, and searched as those of a file are; "there" = the server searches.
+    """
+
+    address: str
+    search: str = "here"
+
+    def __post_init__(self) -> None:
+        if self.search not in WHERE:
+            raise OptionError(f"search {self.search!r} given; expected here or there")
+        if not is_server(self.address):
+            raise OptionError(
+                f"{self.address}: expected qdrant://HOST:PORT/NAME or "
+                "postgresql://HOST/DATABASE?gallery=NAME"
+            )
+        if urlsplit(self.address).password:
+            raise OptionError(
+                "a password in the address would be written into the folder; give it by PGPASSWORD "
+                "or ~/.pgpass (PostgreSQL) or WHICHLANDMARK_QDRANT_KEY (Qdrant)"
+            )
+
+
+def read_link(folder: Path) -> Link | None:
+    """None when the gallery is a file in the folder. Raises GalleryError for a damaged link."""
+    if not (folder / LINK).exists():
+        return None
+    try:
+        return from_json(Link, read_json(folder / LINK))
+    except (DataError, OptionError, TypeError) as error:
+        raise GalleryError(f"{folder / LINK}: damaged ({error})") from None
+
+
+def write_link(folder: Path, link: Link) -> None:
+    """Say where the gallery of a folder is. Raises GalleryError when it is elsewhere already."""
+    there = read_link(folder)
+    if there == link:
+        return
+    if there is not None and there.address == link.address:
+        raise GalleryError(
+            f"{folder}: search {link.search} given, it is {there.search}; change {LINK}, then "
+            "run `whichlandmark index` or `tune` again"
+        )
+    if has_gallery(folder):
+        raise GalleryError(
+            f"{folder}: has a gallery already ({there.address if there else FILE}); give a new "
+            f"folder, or copy it: `whichlandmark gallery copy {folder} NEW --gallery ADDRESS`"
+        )
+    write_json(folder / LINK, to_json(link))
+
+
+def has_gallery(folder: Path) -> bool:
+    """Is there a file or a link?"""
+    return (folder / FILE).exists() or (folder / LINK).exists()
+
+
+def gallery_in(folder: Path) -> AnyGallery:
+    """Open the gallery of a folder. Raises GalleryError when it is missing, damaged or away."""
+    link = read_link(folder)
+    if link is None:
+        return Gallery.open(folder / FILE)
+    if (folder / FILE).exists():
+        raise GalleryError(
+            f"{folder}: holds {FILE} and {LINK}, two galleries; move one of them away"
+        )
+    return open_at(link.address)
+
+
+def open_or_create(folder: Path, embedder_id: str, dim: int) -> AnyGallery:
+    """The gallery of a folder; an empty one where there is none yet. Raises GalleryError."""
+    link = read_link(folder)
+    if link is None and not (folder / FILE).exists():
+        return Gallery.create(folder / FILE, embedder_id, dim)
+    try:
+        return gallery_in(folder)
+    except GalleryError as error:
+        if link is None or (folder / FILE).exists():
+            raise
+        try:
+            return create_at(link.address, embedder_id, dim)
+        except GalleryError:  # it is there, or the server is not: what was said first is right
+            raise error from None

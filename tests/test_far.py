@@ -1,0 +1,124 @@
+"""A gallery searched where it is: the same answers as with its arrays in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whichlandmark import far
+from whichlandmark.deciding import Decider
+from whichlandmark.errors import OptionError
+from whichlandmark.far import far_index, require_plain, sampled
+from whichlandmark.fitting import fit
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.gallery.records import GalleryRow
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.rules import Rules
+from whichlandmark.types import Vectors
+
+PLAIN = Rules(whitening="none", verify=0)
+
+
+def unit(rng: np.random.Generator, centres: Vectors, spread: float) -> Vectors:
+    noisy = centres + spread * rng.standard_normal(centres.shape).astype(np.float32)
+    return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def gallery() -> Gallery:
+    """40 landmarks of 6 photos and 60 distractors, mixed; some rows are gone."""
+    rng = np.random.default_rng(0)
+    centres = unit(rng, rng.standard_normal((40, 16)).astype(np.float32), 0.0)
+    labels = [*np.repeat(np.arange(40), 6).tolist(), *[-1] * 60]
+    vectors = np.concatenate([
+        unit(rng, np.repeat(centres, 6, axis=0), 0.1),
+        unit(rng, rng.standard_normal((60, 16)).astype(np.float32), 0.0),
+    ])  # fmt: skip
+    order = rng.permutation(len(labels))
+    made = Gallery.create(None, "e", 16)
+    made.put([
+        GalleryRow(f"p{at}", f"/{at}.jpg", f"L{labels[at]:02d}" if labels[at] >= 0 else "",
+                   "h", "s", vectors[at])
+        for at in order
+    ])  # fmt: skip
+    made.remove([f"p{at}" for at in range(0, 300, 29)])
+    return made
+
+
+def queries(count: int = 50) -> Vectors:
+    rng = np.random.default_rng(1)
+    return unit(rng, rng.standard_normal((count, 16)).astype(np.float32), 0.0)
+
+
+def test_its_arrays_are_those_of_the_gallery(gallery: Gallery) -> None:
+    index, _ = far_index(gallery)
+    here = GalleryIndex.of(gallery.table())
+    assert index.names.tolist() == here.names.tolist()
+    for name in ("codes", "ids", "paths", "vectors", "bank_ids", "bank", "bank_paths"):
+        mine, other = getattr(index, name), getattr(here, name)
+        assert np.array_equal(np.asarray(mine[:]), other[:]), name
+        assert mine.shape == other.shape
+        assert mine.dtype == other.dtype
+    some = np.array([[3, 3, 0], [7, 1, 5]])
+    assert np.array_equal(index.vectors[some], here.vectors[some])
+    assert index.ids[some].tolist() == here.ids[some].tolist()
+    assert index.ids[4] == here.ids[4]
+    assert np.array_equal(index.vectors[2:5], here.vectors[2:5])
+
+
+def test_answers_are_the_same(gallery: Gallery) -> None:
+    here = GalleryIndex.of(gallery.table())
+    fitted = fit(here, PLAIN)
+    index, prepared = far_index(gallery)
+    mine = Decider(index, PLAIN, fitted, None, prepared)(queries())
+    other = Decider(here, PLAIN, fitted)(queries())
+    assert mine.codes.tolist() == other.codes.tolist()
+    assert np.allclose(mine.scores, other.scores, atol=1e-5)
+    assert np.array_equal(mine.found.neighbours.rows, other.found.neighbours.rows)
+
+
+def test_what_came_meanwhile_is_passed_over(gallery: Gallery) -> None:
+    index, prepared = far_index(gallery)
+    near = index.vectors[:1].astype(np.float32)
+    gallery.put([GalleryRow("new", "/new.jpg", "L00", "h", "s", near[0])])
+    assert prepared.cells is not None
+    found = prepared.cells.candidates(near, 5)
+    assert found[0].max() < len(index.codes)
+    assert (found == -1).sum() == 1  # the new one, which the arrays do not have
+
+
+def test_a_small_gallery_is_fitted_on_whole_and_a_large_one_on_landmarks(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, _ = far_index(gallery)
+    whole = sampled(index)
+    assert np.array_equal(whole.vectors, index.vectors[:])
+    assert whole.ids.tolist() == index.ids[:].tolist()
+    assert len(whole.bank) == len(index.bank)
+    monkeypatch.setattr(far, "SAMPLED", 50)
+    part = sampled(index)
+    assert 30 < len(part.codes) <= 50
+    assert len(part.bank) == 25
+    for name in part.names:  # each with all of its photos
+        mine = part.ids[part.names[part.codes] == name].tolist()
+        assert mine == index.ids[:][index.names[index.codes] == name].tolist()
+
+
+def test_rules_that_need_other_vectors_are_refused() -> None:
+    require_plain(PLAIN)
+    for rules in (
+        Rules(), replace(PLAIN, augmentation=3), replace(PLAIN, superglobal=True),
+        replace(PLAIN, score="class_centre"), replace(PLAIN, score="both_penalties"),
+    ):  # fmt: skip
+        with pytest.raises(OptionError, match="search"):
+            require_plain(rules)
+
+
+def test_an_empty_gallery(tmp_path: Path) -> None:
+    index, prepared = far_index(Gallery.create(None, "e", 16))
+    assert len(index.names) == len(index.vectors) == len(index.bank) == 0
+    assert prepared.cells is not None
+    assert (prepared.cells.candidates(queries(2), 3) == -1).all()
