@@ -36,7 +36,8 @@ class ServeOptions:
     max_bytes: int = MAX_BYTES  # of a photo
     max_body: int = 64_000_000  # of a request
     body_bytes: int = 512_000_000  # of all requests that are being read
-    body_seconds: float = 60.0  # to send a request
+    head_seconds: float = 10.0  # to send the head of a request
+    body_seconds: float = 60.0  # to send the rest
     rate: int = 0  # photos a minute of one key, or address; 0 = no limit
     write_queue: int = 8  # changes of the gallery that wait for their turn
     feedback_bytes: int = 10_000_000  # of the review queue

@@ -14,6 +14,7 @@ from .app import create_app
 from .engine import Engine
 from .logs import start_logging
 from .options import ServeOptions
+from .patience import patient
 
 BACKLOG = 1024
 
@@ -33,7 +34,7 @@ def serve(folder: Path, options: ServeOptions) -> None:
             timeout_graceful_shutdown=options.stop_seconds, timeout_keep_alive=30,
             server_header=False, date_header=True, h11_max_incomplete_event_size=65_536,
             backlog=BACKLOG, proxy_headers=False, ws="none",
-            http="h11",  # the quicker parser has no bound on headers
+            http=patient(options.head_seconds),
         )  # fmt: skip
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _told)  # uvicorn raises it again after the end: nothing is left

@@ -1,0 +1,146 @@
+"""Memory, disk, time and machines for galleries of 4 million to 1 billion photos.
+
+    python benchmarks/sizing.py > tables.md
+
+Arithmetic from what was measured at 100,000 to 1.58 million photos (MEASURED, each with the command
+that measured it) and from what the engines document (DOCUMENTED). Prints the tables of
+docs/scaling.md; a test compares them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whichlandmark.gallery.qdrant_config import QdrantConfig
+
+SIZES = {"4 million": 4_000_000, "100 million": 100_000_000, "1 billion": 1_000_000_000}
+DIMS = (256, 512)
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Bytes of one photo, and rates of 2 cores; dim = D."""
+
+    words: float = 278  # gallery.sqlite beside 2·D: words, sums, indexes (cold_start.py's gallery)
+    features: float = 49_000  # local features, fingerprint, thumbnail (recognition.py's galleries)
+    texts: float = 69  # a segment file beside 2·D: ids, paths, numbers, checksums (cold_start.py)
+    photos_per_landmark: float = 19.4  # of the clean training photos of Google Landmarks v2
+    centre: float = 300  # a cell's centre beside 4·D: its links and lists (cold_start.py)
+    code: float = 16  # a row in a cell beside D/8: its number and two factors
+    far: float = 16  # row number and landmark, where the server searches (far.py)
+    build: float = 42 / 1.58e6  # seconds a photo for cells of 512 dimensions (search_speed.py)
+    embed: float = 278  # photos a second, 1600 × 1200 JPEGs, MobileNetV2 at 224 px (end_to_end.py)
+    embed_features: float = 43.5  # the same with local features kept (end_to_end.py)
+    read: float = 19.6e9  # bytes of memory a second (search_speed.py)
+
+
+MEASURED = Measured()
+DOCUMENTED = {
+    "float16": 2.0, "int8": 1.0, "binary": 0.125,  # bytes a dimension, as searched
+}  # fmt: skip
+LINKS = 8 * 16 * 1.1  # bytes of an HNSW graph a photo, m = 16: 2·m links of 4 bytes, and its levels
+ID_INDEX = 100.0  # bytes a photo of the index on its id, in memory
+SERVER = 64 * GB  # memory of one server; three quarters of it are counted on
+USABLE = 0.75
+
+
+def vectors(dim: int, kind: str) -> float:
+    """Bytes of one vector as it is searched."""
+    return dim * DOCUMENTED[kind]
+
+
+def row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def table(header: tuple[str, ...], lines: list[str]) -> str:
+    return "\n".join([row(*header), row(*["---", *["---:"] * (len(header) - 1)]), *lines])
+
+
+def size(count: float) -> str:
+    """Bytes, in two or three digits."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count:.0f} B"
+
+
+def time(seconds: float) -> str:
+    for unit, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.0f} s"
+
+
+def vectors_table() -> str:
+    """What vectors alone take."""
+    lines = [
+        row(name, dim, *(size(count * vectors(dim, kind)) for kind in DOCUMENTED),
+            f"{MEASURED.read / (count * vectors(dim, 'float16')):.2g}")
+        for name, count in SIZES.items() for dim in DIMS
+    ]  # fmt: skip
+    return table(("photos", "dimensions", *DOCUMENTED, "exact queries/s"), lines)
+
+
+def here_table() -> str:
+    """One machine: the file, segment files beside it, and the cells in memory."""
+    m, lines = MEASURED, []
+    for name, count in SIZES.items():
+        for dim in DIMS:
+            file = count * (2 * dim + m.words)
+            segments = count * (2 * dim + m.texts)
+            cells = count * (dim / 8 + m.code + (4 * dim + m.centre) / m.photos_per_landmark)
+            lines.append(row(name, dim, size(file), size(count * m.features),
+                             size(segments + cells), size(cells),
+                             time(count * m.build * dim / 512)))  # fmt: skip
+    return table(("photos", "dimensions", "gallery.sqlite", "with local features, more",
+                  "segment files", "of these in memory", "cells built in"), lines)  # fmt: skip
+
+
+def engine_table() -> str:
+    """Qdrant with the preset of that size."""
+    lines = []
+    for name, count in SIZES.items():
+        config = QdrantConfig.for_size(count)
+        for dim in DIMS:
+            quantised = {"none": 0.0, "scalar": vectors(dim, "int8"),
+                         "binary": vectors(dim, "binary")}[config.quantization]  # fmt: skip
+            graph = 0 if config.hnsw_on_disk else LINKS
+            kept = 0 if config.vectors_on_disk else vectors(dim, "float16")
+            ids = 0 if config.id_index_on_disk else ID_INDEX
+            memory = count * (quantised + graph + kept + ids) * config.replicas
+            disk = (
+                count
+                * config.replicas
+                * (vectors(dim, "float16") + quantised + LINKS + MEASURED.words)
+            )
+            nodes = max(config.replicas, -(-memory // (USABLE * SERVER)))
+            lines.append(row(name, dim, config.quantization, config.replicas, size(memory),
+                             size(disk), f"{nodes:.0f}", size(count * MEASURED.far)))  # fmt: skip
+    return table(("photos", "dimensions", "quantization", "replicas", "memory in all",
+                  "disk in all", "servers of 64 GB", "memory of who asks"), lines)  # fmt: skip
+
+
+def embedding_table() -> str:
+    """The embedding job, on machines of 2 cores."""
+    lines = []
+    plain, kept = 1 / MEASURED.embed, 1 / MEASURED.embed_features
+    for name, count in SIZES.items():
+        lines.append(row(name, *(time(count * each / n) for each in (plain, kept)
+                                 for n in (1, 100))))  # fmt: skip
+    return table(("photos", "1 machine", "100 machines", "1, with local features",
+                  "100, with local features"), lines)  # fmt: skip
+
+
+TABLES = {"vectors": vectors_table, "here": here_table, "engine": engine_table,
+          "embedding": embedding_table}  # fmt: skip
+
+
+def main() -> None:
+    for name, make in TABLES.items():
+        print(f"<!-- {name} -->\n{make()}\n<!-- /{name} -->\n")
+
+
+if __name__ == "__main__":
+    main()
