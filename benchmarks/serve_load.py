@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from served import Served, children, memory, serving
-
 from whichlandmark.idle_threads import rest_when_idle
 
 BOUNDARY = "l0ad"

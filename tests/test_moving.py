@@ -16,7 +16,7 @@ from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError, GalleryError, OptionError
 from whichlandmark.gallery import copying
 from whichlandmark.gallery.copying import content_sum, copy_gallery
-from whichlandmark.gallery.link import LINK, Link, gallery_in, read_link, write_link
+from whichlandmark.gallery.link import LINK, Link, gallery_in, new_link, read_link, write_link
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.indexing import index_photos
@@ -162,10 +162,18 @@ def test_links(world: Path, tmp_path: Path) -> None:
         write_link(tmp_path / "l.wl", Link(address="qdrant://host/paris"))
     with pytest.raises(GalleryError, match="it is here"):
         write_link(tmp_path / "l.wl", Link(address=link.address, search="there"))
-    for bad in ("sqlite://x", "paris.wl", "postgresql://me:secret@host/photos?gallery=p"):
+    for bad in (
+        "sqlite://x",
+        "paris.wl",
+        "postgresql://me:secret@host/photos?gallery=p",
+        "postgresql://me@host/photos?password=secret&gallery=p",
+    ):
         with pytest.raises(OptionError) as told:
             Link(address=bad)
         assert "secret" not in str(told.value)
+    for wrong in ("postgresql://host/photos?gallery=Paris", "qdrant://host/a/b"):
+        with pytest.raises(OptionError):
+            new_link(wrong)
     with pytest.raises(OptionError, match="here or there"):
         Link(address=link.address, search="somewhere")
     (tmp_path / "l.wl" / LINK).write_text(json.dumps({"adress": "x"}))

@@ -12,7 +12,7 @@ from .embedding import Failure, Progress, fill_gallery, merged
 from .errors import GalleryError, ImageError
 from .far import require_plain
 from .gallery.contract import AnyGallery
-from .gallery.link import open_or_create
+from .gallery.link import Link, open_or_create, write_link
 from .images import read_image
 from .loading import load_embedder
 from .opening import refresh_segments, searched_there
@@ -66,6 +66,16 @@ def index_photos(
             "embedder": embedder.id, "score": recognizer.rules.score,
         }  # fmt: skip
     return Indexed(counts, failures)
+
+
+def place_gallery(folder: Path, link: Link, rules: Rules | None) -> None:
+    """Say where the gallery of a folder is to be, before the first photo is indexed.
+
+    Raises OptionError when the rules do not go with it, GalleryError when it is elsewhere already.
+    """
+    if link.search == "there" and rules is not None:
+        require_plain(rules)
+    write_link(folder, link)
 
 
 def rules_of(folder: Path, rules: Rules | None) -> Rules:

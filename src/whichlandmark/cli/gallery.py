@@ -161,10 +161,10 @@ def copy(
     as_json: Json = False,
 ) -> None:
     """Copy a gallery to a file or a server, or back. The same command resumes."""
-    from ..gallery.link import Link
+    from ..gallery.link import new_link
     from ..moving import copy_to
 
-    link = Link(address=gallery, search=search) if gallery else None
+    link = new_link(gallery, search) if gallery else None
     with console.progress() as progress:
         done = copy_to(source, target, link=link, progress=progress("copying"))
     console.result(done, as_json, title=target)

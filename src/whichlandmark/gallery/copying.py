@@ -89,7 +89,7 @@ def _compared(source: AnyGallery, target: AnyGallery, seed: int) -> int:
     for place, photo_id in zip(places, ids, strict=True):
         one = _whole(source, int(mine.rows[place]))
         other = _whole(target, row_of[photo_id]) if photo_id in row_of else None
-        if other is None or content_sum(one) != content_sum(other):
+        if one is None or other is None or content_sum(one) != content_sum(other):
             raise GalleryError(f"{target.name}: photo {photo_id!r} is not as in {source.name}")
     return len(places)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import DataError, GalleryError, OptionError
 from ..files import read_json, write_json
@@ -16,6 +16,7 @@ from .store import Gallery
 FILE = "gallery.sqlite"
 LINK = "gallery.json"
 WHERE = ("here", "there")
+SECRET = ("password", "secret", "_key", "api_key")  # in the names of parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,27 @@ class Link:
                 f"{self.address}: expected qdrant://HOST:PORT/NAME or "
                 "postgresql://HOST/DATABASE?gallery=NAME"
             )
-        if urlsplit(self.address).password:
+        parts = urlsplit(self.address)
+        keys = [key for key, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        if parts.password or any(word in key for key in keys for word in SECRET):
             raise OptionError(
                 "a password in the address would be written into the folder; give it by PGPASSWORD "
                 "or ~/.pgpass (PostgreSQL) or WHICHLANDMARK_QDRANT_KEY (Qdrant)"
             )
+
+
+def new_link(address: str, search: str = "here") -> Link:
+    """A link whose address can be read. Nobody is asked. Raises OptionError."""
+    link = Link(address=address, search=search)
+    if address.startswith("qdrant://"):
+        from .qdrant_address import parse
+
+        parse(address)
+    else:
+        from .postgres_connection import address_of
+
+        address_of(address)
+    return link
 
 
 def read_link(folder: Path) -> Link | None:
