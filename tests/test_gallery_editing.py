@@ -11,7 +11,7 @@ import pytest
 
 from conftest import photos_of, picture, write_photo
 from test_cli import json_of, run
-from whichlandmark import gallery_editing, loading
+from whichlandmark import gallery_care, gallery_editing, loading
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.embedding import fill_gallery, merged
 from whichlandmark.errors import DataError
@@ -24,7 +24,8 @@ from whichlandmark.types import Embedder
 def folder(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A gallery of 4 landmarks × 6 and a bank of 10; the embedder is a colour histogram."""
     embedder = HistogramEmbedder()
-    monkeypatch.setattr(gallery_editing, "load_embedder", lambda source, device="auto": embedder)
+    for home in (gallery_care, gallery_editing):
+        monkeypatch.setattr(home, "load_embedder", lambda source, device="auto": embedder)
     out = colour_world / "r.wl"
     table = merged(photos_of(colour_world / "gallery"), photos_of(colour_world / "bank", False))
     with Gallery.create(out / "gallery.sqlite", embedder.id, embedder.dim) as gallery:
@@ -160,7 +161,8 @@ def test_another_embedder_is_refused_by_name(
 ) -> None:
     other = HistogramEmbedder()
     other.id = "other-1"
-    monkeypatch.setattr(gallery_editing, "load_embedder", lambda source, device="auto": other)
+    for home in (gallery_care, gallery_editing):
+        monkeypatch.setattr(home, "load_embedder", lambda source, device="auto": other)
     ended, _, err = run(capfd, "gallery", "add", folder, folder.parent / "gallery")
     assert ended == 5
     assert f"made by embedder {HistogramEmbedder().id!r}, not by 'other-1'" in err

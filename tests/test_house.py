@@ -76,7 +76,7 @@ FLOORS = [
         "tuning",
         "moving",
     ],
-    ["graph_cleaning", "cleaning_page", "sharding"],
+    ["graph_cleaning", "cleaning_page", "sharding", "gallery_care"],
     ["table_cleaning"],
     ["demo"],
     ["console"],

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import photos_of
 from galleries import postgres_address
-from whichlandmark import gallery_editing, indexing, recognition
+from whichlandmark import gallery_care, gallery_editing, indexing, recognition
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError, GalleryError, OptionError
 from whichlandmark.gallery import copying
@@ -32,7 +32,7 @@ def quiet(label: str) -> copying.Progress:
 
 @pytest.fixture
 def world(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for home in (recognition, gallery_editing, indexing):
+    for home in (recognition, gallery_care, gallery_editing, indexing):
         monkeypatch.setattr(
             home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
         )
@@ -84,7 +84,7 @@ def test_to_a_server_and_back_answers_stay(world: Path) -> None:
     same(asked(world / "file.wl"), asked(world / "back.wl"))
     again = copy_to(str(world / "server.wl"), str(world / "back.wl"))
     assert again["copied"] == 0
-    assert gallery_editing.verify_gallery(world / "server.wl").faults == []
+    assert gallery_care.verify_gallery(world / "server.wl").faults == []
 
 
 def test_indexed_on_a_server_it_is_edited_and_searched_as_a_file_is(world: Path) -> None:
@@ -101,8 +101,8 @@ def test_indexed_on_a_server_it_is_edited_and_searched_as_a_file_is(world: Path)
     listed = gallery_editing.list_landmarks(world / "s.wl")["landmarks"]
     assert [one["landmark"] for one in listed] == ["place 0", "place 1", "place 9"]
     with pytest.raises(OptionError, match="its server"):
-        gallery_editing.compact_gallery(world / "s.wl")
-    assert gallery_editing.rebuild_gallery(world / "s.wl").counts["lost"] == 0
+        gallery_care.compact_gallery(world / "s.wl")
+    assert gallery_care.rebuild_gallery(world / "s.wl").counts["lost"] == 0
 
 
 def test_searched_there_it_answers_as_here(world: Path) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from conftest import photos_of
-from whichlandmark import gallery_editing, opening, recognition
+from whichlandmark import gallery_care, gallery_editing, opening, recognition
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.gallery_editing import rebuild_gallery, remove_photos, verify_gallery
+from whichlandmark.gallery_care import rebuild_gallery, verify_gallery
+from whichlandmark.gallery_editing import remove_photos
 from whichlandmark.recognition import Recognizer, build, load
 from whichlandmark.rules import Rules
 from whichlandmark.segments import Wanted, parts
@@ -25,7 +26,7 @@ def made(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A saved recognizer of 34 photos, with segment files and cells, though it is small."""
     monkeypatch.setattr(opening, "Wanted", functools.partial(Wanted, small=5))
     monkeypatch.setattr(parts, "WORTHWHILE", 8)
-    for home in (recognition, gallery_editing):
+    for home in (recognition, gallery_care, gallery_editing):
         monkeypatch.setattr(
             home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
         )

@@ -16,10 +16,11 @@ from whichlandmark.embedding import fill_gallery, merged
 from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
 from whichlandmark.fitting import learn
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.recognition import Recognizer, build, kept_fit
+from whichlandmark.geometry import SIDE
+from whichlandmark.recognition import Recognizer, build
 from whichlandmark.rules import Rules
 from whichlandmark.self_questions import KNOWN, UNKNOWN
-from whichlandmark.settings import read_settings
+from whichlandmark.settings import kept_fit, read_settings
 
 
 @pytest.fixture
@@ -226,3 +227,10 @@ def test_a_place_counts_only_when_it_is_asked_for(recognizer: Recognizer) -> Non
     assert asked.predict(vectors, places=[None]) == [first]
     moved = asked.predict(vectors, places=far)[0]
     assert moved.score < first.score
+
+
+def test_photos_are_decoded_as_the_gallery_was(colour_world: Path) -> None:
+    gallery, bank = photos_of(colour_world / "gallery"), photos_of(colour_world / "bank", False)
+    for verify, side in ((6, SIDE), (0, HistogramEmbedder().short_side)):
+        made = build(HistogramEmbedder(), gallery, distractors=bank, rules=Rules(verify=verify))
+        assert made.short_side == side

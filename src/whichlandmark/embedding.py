@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from .data.likeness import fingerprint, pack
 from .errors import OptionError
-from .gallery.store import Gallery, GalleryRow
+from .gallery.contract import AnyGallery
+from .gallery.records import GalleryRow
 from .geometry import SIDE, local_features
 from .images import MAX_PIXELS, content_hash, read_bytes, read_image
 from .machine import cores
-from .members import stamp
+from .members import stamps as stamps_of
 from .pipeline import (
     Batch,
     Behind,
@@ -37,6 +38,7 @@ BATCH = 64  # rows of a table in a batch: one transaction of a gallery
 AHEAD = 64  # photos read before their turn has come
 STRETCH = 8  # passes' worth of rows that a photo waits at most for others of its shape
 DECODING = 8 * MAX_PIXELS  # bytes, 400 MB: the largest photo takes all of it
+SECTION = 512  # rows of a table that are embedded alike wherever they stand: a shard's borders
 WAITING = 64_000_000  # bytes of photos that wait for others of their shape
 Progress = Callable[[int, int], None]  # (photos done, photos in all)
 
@@ -89,13 +91,14 @@ def embed(
     Threads decode ahead while another runs passes of the network; photos of one shape share a
     pass though photos of other shapes lie between them (see `pipeline/`). Memory is bounded by
     bytes, whatever the photos. threads: that decode; None = one for each core. No value depends
-    on their number.
+    on their number, nor on rows before or behind its section of `SECTION` rows.
     """
     if not len(photos):  # do not open a network for nothing
         return
     calls = calls_of(embedder)
     room = Room(DECODING + WAITING)  # so there is always room for one photo more
-    window = Window(calls.at_once, max(BATCH, STRETCH * calls.at_once), WAITING)
+    stretch = max(BATCH, STRETCH * calls.at_once)
+    window = Window(calls.at_once, stretch, WAITING, SECTION)
     gathering = Gathering(len(photos), BATCH, embedder.dim)
     paths, read = photos.paths.tolist(), _reader(calls, each)
     with (
@@ -152,7 +155,7 @@ KEEP = Each(keep, SIDE)
 def fill_gallery(
     embedder: Embedder,
     photos: Photos,
-    gallery: Gallery,
+    gallery: AnyGallery,
     *,
     features: bool = True,
     progress: Progress | None = None,
@@ -167,7 +170,7 @@ def fill_gallery(
     Raises GalleryError when the gallery was made by another embedder.
     """
     gallery.require(embedder.id)
-    stamps = [stamp(path) for path in photos.paths]
+    stamps = stamps_of(photos.paths)
     known = gallery.stamps()
     todo, renamed = [], {}
     for row, photo_id in enumerate(photos.ids):
@@ -191,13 +194,15 @@ def fill_gallery(
 
     with Behind(tell) as writing:
         for batch in embed(embedder, part, each=each):
-            rows = [_row(part, batch, i, stamps[todo[row]]) for i, row in enumerate(batch.rows)]
+            seen = [stamps[todo[row]] for row in batch.rows]
+            rows = [gallery_row(part, batch, i, when) for i, when in enumerate(seen)]
             writing.start(partial(gallery.put, rows), len(rows) + len(batch.failures))
             failures += batch.failures
     return failures
 
 
-def _row(photos: Photos, batch: Embedded, i: int, seen: str) -> GalleryRow:
+def gallery_row(photos: Photos, batch: Embedded, i: int, seen: str) -> GalleryRow:
+    """The i-th photo of a batch as a gallery keeps it. seen: its stamp before it was read."""
     row, kept = batch.rows[i], batch.made[i] or Kept(b"", b"", b"")
     return GalleryRow(
         photos.ids[row], photos.paths[row], photos.landmarks[row], batch.hashes[i], seen,

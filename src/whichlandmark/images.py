@@ -22,6 +22,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
 from .members import member_of, read_member
+from .remote import as_text, is_url, read_url
 from .types import Image
 
 MAX_BYTES = 20_000_000
@@ -42,12 +43,14 @@ _DECODE_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError, Memo
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a photo file, or of a photo in a tar (`members.py` has the form).
+    """The bytes of a photo file, of a photo in a tar (`members.py` has the form), or behind a URL.
 
-    Raises ImageError when missing or over 20 MB.
+    Raises ImageError when missing, out of reach or over 20 MB.
     """
     if member := member_of(path):
         return read_member(member, MAX_BYTES)
+    if is_url(path):
+        return read_url(as_text(path), MAX_BYTES)
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)

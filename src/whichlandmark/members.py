@@ -2,7 +2,8 @@
 
 Behind the `@` stand the first byte of the photo's data within the tar, and its size in bytes:
 reading needs no index of the tar. The name must be that of the tar's own header just before
-the data, so that an address can reach nothing but one whole member.
+the data, so that an address can reach nothing but one whole member. The tar, like any photo, may
+lie behind a URL (`remote.py`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import os
 import re
 import stat
 import tarfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from .errors import ImageError
+from .remote import as_text, is_url, read_range, url_stamp, url_stamps
 
 BLOCK = 512  # bytes: a tar's headers and data begin at its multiples
 _ADDRESS = re.compile(r"(.+?\.tar)#(.+)@(\d{1,18})\+(\d{1,18})", re.ASCII | re.DOTALL)
@@ -36,7 +39,7 @@ class Member:
 
 def member_of(path: str | Path) -> Member | None:
     """The parts of an address, or None for the path of a plain file."""
-    text = os.fspath(path)
+    text = as_text(path)
     if ".tar#" not in text:  # the quick answer for nearly every path
         return None
     parts = _ADDRESS.fullmatch(text)
@@ -51,6 +54,20 @@ def read_member(member: Member, limit: int) -> bytes:
     """
     if member.size > limit:
         raise ImageError(f"{member}: larger than {limit // 10**6} MB")
+    data = _from_store(member) if is_url(member.tar) else _from_disk(member)
+    if not _heads(data[:BLOCK], member) or len(data) != BLOCK + member.size:
+        raise ImageError(f"{member}: the tar has no such photo there; import it again")
+    return data[BLOCK:]
+
+
+def _from_store(member: Member) -> bytes:
+    """Header and data, in one request: a tar that ends too early gives fewer bytes."""
+    _check(member)
+    return read_range(member.tar, member.offset - BLOCK, member.offset + member.size)
+
+
+def _from_disk(member: Member) -> bytes:
+    """Header and data."""
     try:
         with open(member.tar, "rb", opener=_without_waiting) as file:
             status = os.fstat(file.fileno())
@@ -60,14 +77,11 @@ def read_member(member: Member, limit: int) -> bytes:
                 raise ImageError(f"{member}: {member.tar} ends at byte {status.st_size}")
             _check(member)
             file.seek(member.offset - BLOCK)
-            data = file.read(BLOCK + member.size)
+            return file.read(BLOCK + member.size)
     except FileNotFoundError:
         raise ImageError(f"{member}: no such file") from None
     except OSError as error:
         raise ImageError(f"{member}: cannot be read ({error.strerror})") from None
-    if not _heads(data[:BLOCK], member) or len(data) != BLOCK + member.size:
-        raise ImageError(f"{member}: the tar has no such photo there; import it again")
-    return data[BLOCK:]
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -95,19 +109,42 @@ def _heads(block: bytes, member: Member) -> bool:
 def stamp(path: str) -> str:
     """Tells a file that has changed from one that has not, without reading it; "" = missing.
 
-    Size and time of the file; for a photo in a tar those of the tar, and where it lies.
+    Size and time of the file; for a photo in a tar those of the tar, and where it lies. Behind a
+    URL, what the store says of it.
     """
     member = member_of(path)
+    file = member.tar if member else path
+    return _placed(url_stamp(file) if is_url(file) else _file_stamp(file), member)
+
+
+def stamps(paths: Iterable[str]) -> list[str]:
+    """The stamp of each; a store is asked once for each of its files, several at a time."""
+    paths = list(paths)
+    members = [member_of(path) for path in paths]
+    files = [m.tar if m else path for path, m in zip(paths, members, strict=True)]
+    seen = url_stamps(file for file in files if is_url(file))
+    return [
+        _placed(seen[file] if file in seen else _file_stamp(file), member)
+        for file, member in zip(files, members, strict=True)
+    ]
+
+
+def _file_stamp(path: str) -> str:
     try:
-        status = os.stat(member.tar if member else path)
+        status = os.stat(path)
     except OSError:
         return ""
-    place = f":{member.offset}+{member.size}" if member else ""
-    return f"{status.st_size}:{status.st_mtime_ns}{place}"
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _placed(found: str, member: Member | None) -> str:
+    return f"{found}:{member.offset}+{member.size}" if member and found else found
 
 
 def absolute_path(name: str, folder: str) -> str:
-    """A path or address as a table in `folder` has it → absolute and normalised."""
+    """A path or address as a table in `folder` has it → absolute and normalised; a URL stays."""
+    if is_url(name):
+        return name
     if ".tar#" in name and (parts := _ADDRESS.fullmatch(name)):  # what follows the # is no path
         return _normal(parts[1], folder) + name[parts.end(1) :]
     above, slash, last = name.rpartition("/")
@@ -123,7 +160,9 @@ def _normal(name: str, folder: str) -> str:
 
 
 def relative_path(name: str, folder: str) -> str:
-    """`name` as seen from `folder` (both absolute), with forward slashes."""
+    """`name` as seen from `folder` (both absolute), with forward slashes; a URL stays."""
+    if is_url(name):
+        return name
     member = member_of(name)
     path = member.tar if member else name
     try:

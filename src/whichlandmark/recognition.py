@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,11 @@ from .opening import SEGMENTS, open_index, refresh_segments, tell
 from .rules import Rules
 from .seen import seen_landmarks
 from .segments import Prepared, SegmentError, check_segments
-from .settings import read_settings, write_settings
+from .settings import kept_fit, read_settings, write_settings
 from .types import Embedder, Image, Match, Photos, Prediction, Vectors
 from .whitening import Labelled
+
+FEW = 3  # photos that are asked whether the gallery keeps local features
 
 
 class Recognizer:
@@ -137,10 +140,14 @@ class Recognizer:
             return photo
         return read_image(photo, short_side=self.short_side)
 
-    @property
+    @cached_property
     def short_side(self) -> int:
-        """Pixels of the short side that a photo is decoded at, or more, as the gallery's were."""
-        return max(self.embedder.short_side, SIDE)
+        """Pixels of the short side that a photo is decoded at, or more, as the gallery's were: more
+        of them where it keeps local features.
+        """
+        few = [str(one) for one in self.index.ids[:FEW]]
+        features = any(one is not None for one in self.geometry.of(few))
+        return max(self.embedder.short_side, SIDE if features else 0)
 
     def predict(
         self,
@@ -291,10 +298,3 @@ def load(folder: str | Path, *, rules: Rules | None = None, device: str = "auto"
     if rules and rules != stored:
         fitted = kept_fit(stored, rules, fitted)
     return Recognizer(embedder, gallery, rules or stored, fitted, folder=folder)
-
-
-def kept_fit(stored: Rules, rules: Rules, fitted: Fitted | None) -> Fitted | None:
-    """What was fitted, when the new rules change only how answers are spoken of."""
-    spoken = ("answer_above", "doubt_above", "false_answers", "location_km", "recall")
-    changed = {name for name in vars(rules) if getattr(rules, name) != getattr(stored, name)}
-    return fitted if changed <= set(spoken) else None

@@ -105,6 +105,13 @@ def _read_whitening(folder: Path, name: str | None) -> Projection | None:
     return Projection.from_arrays(load(data))
 
 
+def kept_fit(stored: Rules, rules: Rules, fitted: Fitted | None) -> Fitted | None:
+    """What was fitted, when the new rules change only how answers are spoken of."""
+    spoken = ("answer_above", "doubt_above", "false_answers", "location_km", "recall")
+    changed = {name for name in vars(rules) if getattr(rules, name) != getattr(stored, name)}
+    return fitted if changed <= set(spoken) else None
+
+
 def describe(fitted: Fitted) -> dict[str, Any]:
     """What was fitted, in few words."""
     kinds = {"stacker": fitted.stacker, "with geometry": fitted.geometric}

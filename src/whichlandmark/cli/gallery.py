@@ -123,7 +123,7 @@ def list_(
 def verify(folder: Folder, as_json: Json = False) -> None:
     """Is everything in the gallery as it was put there? Exit code 5 when not."""
     from ..errors import GalleryError
-    from ..gallery_editing import verify_gallery
+    from ..gallery_care import verify_gallery
 
     done = verify_gallery(folder)
     if as_json:
@@ -145,7 +145,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 @gallery_app.command()
 def rebuild(folder: Folder, as_json: Json = False) -> None:
     """Salvage a damaged gallery: all that is whole stays, the rest is listed (exit code 3)."""
-    from ..gallery_editing import rebuild_gallery
+    from ..gallery_care import rebuild_gallery
 
     done = rebuild_gallery(folder)
     console.result(done.counts, as_json, title=str(folder))
@@ -173,7 +173,7 @@ def copy(
 @gallery_app.command()
 def compact(folder: Folder, as_json: Json = False) -> None:
     """Give the space of removed photos back to the disk."""
-    from ..gallery_editing import compact_gallery
+    from ..gallery_care import compact_gallery
 
     done = compact_gallery(folder)
     console.result(done.counts, as_json, title=str(folder))

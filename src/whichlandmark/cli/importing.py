@@ -59,6 +59,29 @@ def import_csv(
     console.finish_with_failures(missing, nothing_done=not len(photos))
 
 
+@import_app.command("webdataset")
+def import_webdataset(
+    tars: Annotated[
+        list[str],
+        typer.Argument(help="Tars: paths, patterns, 'photos-{000000..000012}.tar', or URLs."),
+    ],
+    out: Out,
+    label: Annotated[
+        str, typer.Option(help="What holds a photo's landmark: cls, txt, json, or none.")
+    ] = "cls",
+    key: Annotated[str, typer.Option(help="Of --label json: the landmark's key.")] = "landmark",
+) -> None:
+    """WebDataset tars, left as they are → photos.csv of addresses into them."""
+    from ..data.table import write_photos
+    from ..data.webdataset import label_of, read_webdataset
+
+    photos, problems = read_webdataset(tars, label_of(label, key))
+    if len(photos):
+        write_photos(out, photos)
+        console.say(f"{out}: {photos!r}")
+    console.finish_with_failures(problems, nothing_done=not len(photos))
+
+
 @import_app.command("gldv2")
 def import_gldv2(
     root: Annotated[Path, typer.Argument(help="A Google Landmarks v2 folder.")],

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from .. import console
-from .app import Device, Json, Out, RecognizerFolder, RulesFile, ScoreName, Source, app
+from .app import (
+    Device,
+    GalleryAddress,
+    Json,
+    Out,
+    RecognizerFolder,
+    RulesFile,
+    ScoreName,
+    SearchWhere,
+    Source,
+    app,
+)
+from .shard_options import Engine, Load, OneShard, ShardPlace, Shards
 
 
 @app.command()
@@ -38,25 +50,40 @@ def index(
     features: Annotated[
         bool, typer.Option(help="Keep local features, for geometry and evidence: 34 KB a photo.")
     ] = True,
+    shards: Shards = None,
+    shard: OneShard = None,
+    engine: Engine = None,
+    shard_folder: ShardPlace = None,
+    load: Load = False,
+    gallery: GalleryAddress = None,
+    search: SearchWhere = "here",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Embed photos into a recognizer folder. The same command resumes an interrupted run."""
+    from collections.abc import Callable
     from dataclasses import replace
+    from functools import partial
 
     from ..data.folders import read_photos_or_folder
-    from ..indexing import index_photos
+    from ..gallery.link import new_link
+    from ..indexing import Indexed, index_photos, place_gallery
     from ..rules import Rules
+    from ..sharding import Asked, in_shards
 
     photos = read_photos_or_folder(source)
     bank = read_photos_or_folder(distractors, labelled=False) if distractors else None
     chosen = console.rules_given(rules, score)
     if not features:
-        chosen = replace(chosen or Rules(), verify=0)
+        far = gallery is not None and search == "there"
+        chosen = replace(chosen or (Rules(whitening="none") if far else Rules()), verify=0)
+    if gallery:
+        place_gallery(out, new_link(gallery, search), chosen)
+    asked = Asked(shards, shard, engine, shard_folder, load)
+    run: Callable[..., Indexed] = partial(in_shards, asked) if asked.anything else index_photos
     with console.progress() as progress:
-        result = index_photos(
-            photos, bank, out, embedder, rules=chosen, device=device,
-            progress=progress,
+        result = run(
+            photos, bank, out, embedder, rules=chosen, device=device, progress=progress
         )  # fmt: skip
     console.result(result.counts, as_json, title=str(out))
     console.finish_with_failures({f.id: f.reason for f in result.failures})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..members import absolute_path, member_of
+from ..remote import is_url
 from ..types import SEPARATOR, Photos, true_landmarks
 from .official import read_columns
 
@@ -57,4 +58,5 @@ def read_csv(
 
 def _exists(path: str) -> bool:
     member = member_of(path)
-    return os.path.isfile(member.tar if member else path)
+    # A store is not asked for each of millions: what is missing there is listed when it is read.
+    return is_url(path) or os.path.isfile(member.tar if member else path)

@@ -63,10 +63,10 @@ def _listed(file: BinaryIO) -> Listing:
     names: list[str] = []
     places: list[tuple[int, int]] = []
     problem = ""
-    entries = _entries(file)
+    found = entries(file)
     while True:
         try:
-            name, start, length = next(entries)
+            name, start, length = next(found)
         except StopIteration:
             break
         except (tarfile.TarError, OSError, ValueError) as error:
@@ -80,7 +80,7 @@ def _listed(file: BinaryIO) -> Listing:
     return Listing.of(names, places, problem)
 
 
-def _entries(file: BinaryIO) -> Iterator[_Entry]:
+def entries(file: BinaryIO) -> Iterator[_Entry]:
     """Every plain file of a tar, in its order. Raises tarfile.TarError where it is damaged.
 
     Headers of the usual form are read here, three times as fast as `tarfile` does (GLDv2 has

@@ -65,7 +65,10 @@ def added(digest: int, change: int) -> int:
 
 def damaged(name: str, what: str) -> GalleryError:
     """The error of a gallery file whose content is not what was written."""
+    heals = (
+        "restore it from its server's backup" if "://" in name
+        else "`whichlandmark gallery rebuild` keeps everything that is whole"
+    )  # fmt: skip
     return GalleryError(
-        f"{name}: damaged ({what}); `whichlandmark gallery verify` lists all of it, "
-        "`whichlandmark gallery rebuild` keeps everything that is whole"
+        f"{name}: damaged ({what}); `whichlandmark gallery verify` lists all of it, {heals}"
     )

@@ -15,12 +15,14 @@ class Window:
     """Photos that wait for others of their shape.
 
     at_once: photos of a full pass. stretch: rows of the table that a photo waits at most for its
-    pass to fill. most_bytes: those of all waiting photos stay below it.
+    pass to fill. most_bytes: those of all waiting photos stay below it. section: rows of the table
+    that begin anew, so that no pass holds photos of two sections; 0 = the table is one.
     """
 
     at_once: int
     stretch: int
     most_bytes: int
+    section: int = 0
     _waiting: dict[Hashable, list[int]] = field(default_factory=dict)  # shapes: oldest row first
     _bytes: dict[int, int] = field(default_factory=dict)  # by row
     _held: int = 0
@@ -37,6 +39,8 @@ class Window:
 
     def reached(self, row: int) -> Iterator[list[int]]:
         """The table was read up to `row`, whatever stood there: passes that wait no longer."""
+        if self.section and (row + 1) % self.section == 0:
+            yield from self.rest()
         while self._waiting:
             oldest = next(iter(self._waiting))
             if self._waiting[oldest][0] > row - self.stretch:

@@ -115,7 +115,9 @@ def check_segments(folder: Path) -> None:
             file.open(folder).check_all()
 
 
-def _changed_parts(folder: Path, gallery: AnyGallery, state: Meta, old: Manifest) -> list[Part] | None:
+def _changed_parts(
+    folder: Path, gallery: AnyGallery, state: Meta, old: Manifest
+) -> list[Part] | None:
     """The old parts with what has changed since; None where all is better made anew."""
     new = gallery.table(after=old.last_row)
     rows, sums = gallery.sums()

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..answer_object import SCHEMA, answer_object
 from ..explaining import explain_pixels
-from ..geometry import SIDE
 from ..types import Prediction, Vectors
 from .counters import Counters
 from .decoding import Decoded, DecodeLimits, DecodePool
@@ -65,7 +64,6 @@ class Engine:
         self.feedback = Feedback(folder / FEEDBACK, options.feedback_bytes)
         self.queue, self.room, self.rates = Queue(options.queue), Room(options.body_bytes), Rates()
         self.stopping = False
-        self.side = max(self.live.embedder.short_side, SIDE)
         self.counters.generation.set(self.live.generation)
         self.live.told = self.counters.generation.set
         self.counters.queue.set_function(lambda: self.queue.held)
@@ -127,7 +125,7 @@ class Engine:
         """Raises PhotoError."""
         if isinstance(photo.data, PhotoError):
             raise photo.data
-        return await asyncio.wrap_future(self.pool.pixels(photo.data, self.side))
+        return await asyncio.wrap_future(self.pool.pixels(photo.data, self.live.short_side))
 
     async def encoded(self, photo: Upload, side: int) -> bytes:
         """A photo as it is kept: a JPEG without metadata. Raises PhotoError."""

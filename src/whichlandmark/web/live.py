@@ -58,6 +58,7 @@ class Opened:
         self.recognizer = recognizer
         self.facts = Facts.of(recognizer)
         self.generation = self.facts.generation
+        self.short_side = recognizer.short_side
         self.users, self.retired = 0, False
 
 
@@ -94,6 +95,11 @@ class Live:
             yield opened
         finally:
             self._release(opened)
+
+    @property
+    def short_side(self) -> int:
+        """Pixels of the short side that photos are decoded at now."""
+        return self._now.short_side
 
     @property
     def generation(self) -> int:

@@ -1,0 +1,123 @@
+"""What does Qdrant's engine give back, and find? Run on Qdrant Edge, in this process.
+
+    python benchmarks/qdrant_engine.py --photos 20000 --dim 512
+
+Vectors as `made_vectors.py` draws them, a tenth of them distractors. Prints how many rows do not
+come back bit for bit under the inner product and under the cosine, how far the engine's scores are
+from the cosines of what it keeps; then, for each quantisation of the presets, with a graph: photos
+a second into the gallery, seconds to build, recall@10 against all compared, the same landmark
+first, and milliseconds a question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+
+import numpy as np
+from qdrant_client import models
+
+from edge_qdrant import EdgeClient
+from made_vectors import MadeVectors, long_tail
+from whichlandmark.gallery.qdrant import QdrantGallery
+from whichlandmark.gallery.qdrant_config import QdrantConfig
+from whichlandmark.gallery.records import GalleryRow
+from whichlandmark.search import nearest
+from whichlandmark.types import Vectors
+
+BATCH, K = 1000, 10
+PRESETS = {"none": 1_000_000, "scalar": 100_000_000, "binary": 1_000_000_000}
+
+
+def given_back(vectors: np.ndarray, distance: models.Distance) -> tuple[int, float]:
+    """Rows that differ in any bit; the largest error of a score."""
+    with EdgeClient() as client:
+        client.create_collection("x", models.VectorParams(size=vectors.shape[1], distance=distance))
+        client.upsert("x", [models.PointStruct(id=n, vector=row.astype(float).tolist(), payload={})
+                            for n, row in enumerate(vectors)])  # fmt: skip
+        found = client.retrieve("x", list(range(len(vectors))), False, True)
+        kept = np.empty_like(vectors)
+        for one in found:
+            kept[one.id] = one.vector
+        asked = vectors[:50].astype(np.float64) + np.random.default_rng(1).normal(
+            size=(50, vectors.shape[1])) / 60  # fmt: skip
+        asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+        requests = [models.QueryRequest(query=row.tolist(), limit=K, params=None) for row in asked]
+        answers = client.query_batch_points("x", requests)
+    lengths = 1.0
+    if distance == models.Distance.COSINE:
+        lengths = np.linalg.norm(kept.astype(np.float64), axis=1)
+    errors = [
+        abs(one.score - kept[one.id].astype(np.float64) @ row / np.broadcast_to(
+            lengths, len(kept))[one.id])
+        for row, answer in zip(asked, answers, strict=True) for one in answer.points
+    ]  # fmt: skip
+    return int((kept.view(np.uint16) != vectors.view(np.uint16)).any(axis=1).sum()), max(errors)
+
+
+def rows_of(vectors: Vectors, codes: np.ndarray, landmarks: int) -> list[GalleryRow]:
+    """Every tenth landmark is none: its photos are distractors."""
+    return [
+        GalleryRow(
+            f"p{n}", f"/photos/{n}.jpg", f"l{code}" if code % 10 else "", f"h{n}", "1:2", row
+        )
+        for n, (row, code) in enumerate(zip(vectors, codes, strict=True))
+    ]
+
+
+def measured(name: str, rows: list[GalleryRow], queries: Vectors) -> str:
+    """One quantisation, as one line."""
+    config = replace(QdrantConfig.for_size(PRESETS[name]), exact_below=0, indexing_threshold=1000,
+                     replicas=1, write_consistency=1)  # fmt: skip
+    with EdgeClient() as client:
+        gallery = QdrantGallery.create_in(client, "paris", "made", len(rows[0].vector), config)
+        began = time.perf_counter()
+        for start in range(0, len(rows), BATCH):
+            gallery.put(rows[start : start + BATCH])
+        filled = time.perf_counter()
+        client.optimize("paris")
+        built = time.perf_counter()
+        found = gallery.nearest(queries, K)
+        asked = time.perf_counter()
+        indexed = client.get_collection("paris").indexed_vectors_count
+        table = gallery.table()
+        assert gallery.faults() == []
+    kept = np.flatnonzero(table.landmarks != "")
+    exact = table.rows[kept][nearest(queries, table.vectors[kept], K).rows]
+    shared = np.mean([len(set(a) & set(b)) for a, b in zip(found.rows, exact, strict=True)]) / K
+    landmark = dict(zip(table.rows.tolist(), table.landmarks, strict=True))
+    same = np.mean([landmark[a] == landmark[b] for a, b in zip(found.rows[:, 0], exact[:, 0],
+                                                             strict=True)])  # fmt: skip
+    return (
+        f"{name:7} put {len(rows) / (filled - began):6.0f} photos/s, built {built - filled:5.1f} s "
+        f"({indexed} indexed), recall@10 {shared:.4f}, same landmark first {same:.4f}, "
+        f"{1000 * (asked - built) / len(queries):.2f} ms a question"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--photos", type=int, default=20_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--queries", type=int, default=500)
+    asked = parser.parse_args()
+    codes = long_tail(asked.photos, asked.photos // 10)
+    made = MadeVectors(asked.photos // 10, asked.dim)
+    vectors = made.near(codes, 1)
+    for distance in (models.Distance.DOT, models.Distance.COSINE):
+        wrong, error = given_back(vectors[:2000].astype(np.float16), distance)
+        print(
+            f"{distance.value:7} {wrong} of 2000 rows not back bit for bit, "
+            f"scores off by {error:.1e} at most"
+        )
+    rows = rows_of(vectors, codes, asked.photos // 10)
+    queries = made.near(np.random.default_rng(2).choice(codes, asked.queries), 3)
+    for name in PRESETS:
+        print(measured(name, rows, queries), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""An index of drawn photos on three Ray machines, one killed at a random time: is anything lost?
+
+    python benchmarks/ray_kills.py [--photos 20000] [--shards 40] [--rounds 20] [--cache FOLDER]
+
+Three raylets of one CPU each beside a head without CPUs, all on this machine, the photos 96 px, the
+network tiny. Each round indexes into a new folder; at a random moment while shards are made, one
+raylet and all its processes get SIGKILL (a new raylet takes its place after the round). A round is
+right when every photo is in the gallery once, rows, words and vectors are those of a plain run
+without Ray, and at most one shard was begun twice for the kill: tasks write a line when they begin
+and when they end. Exits with 1 unless all rounds are right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from small_worlds import drawn_photos, network
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_BACKEND_LOG_LEVEL"] = "error"
+import ray
+from ray.cluster_utils import Cluster
+
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.indexing import gallery_of, index_photos
+from whichlandmark.loading import load_embedder
+from whichlandmark.rules import Rules
+from whichlandmark.sharding import cut
+from whichlandmark.sharding.filling import fill_from_shards
+from whichlandmark.sharding.ray_engine import Opening, made_by_ray, make_here
+from whichlandmark.sharding.task import Task
+from whichlandmark.types import Photos
+
+RULES = Rules(score="cosine", whitening="none", verify=0)  # nothing is fitted, no features
+Held = tuple[list[list[int]], list[str], bytes]
+
+
+def quiet(name: str) -> Any:
+    return lambda *numbers: None
+
+
+def noted(log: Path) -> Any:
+    """What a task does: `make_here`, with a line before and after it."""
+
+    def make(task: Task, opening: Opening, threads: int) -> int:
+        def note(word: str) -> None:
+            with open(log, "a", encoding="utf-8") as file:
+                file.write(f"{word} {task.shard.number} {os.getpid()} {time.time():.2f}\n")
+
+        note("begun")
+        number = make_here(task, opening, threads)
+        note("ended")
+        return number
+
+    return make
+
+
+def held(out: Path) -> Held:
+    """Row numbers and sums of everything kept, ids, vectors."""
+    with Gallery.open(out / "gallery.sqlite") as gallery:
+        table = gallery.table()
+        return [c.tolist() for c in gallery.sums()], table.ids.tolist(), table.vectors.tobytes()
+
+
+def by_ray(photos: Photos, shards: int, source: Path, out: Path, log: Path) -> float:
+    """The job as `index --engine ray` runs it; returns its seconds."""
+    started = time.perf_counter()
+    embedder = load_embedder(source)
+    tasks = [
+        Task(shard, photos.take(range(shard.first, shard.end)), str(out / "shards"), False)
+        for shard in cut(len(photos), shards)
+    ]
+    with gallery_of(out, embedder) as gallery:
+        done = made_by_ray(tasks, Opening(str(source), "cpu"), make=noted(log))
+        fill_from_shards(tasks, done, gallery)
+    index_photos(photos, None, out, str(source), rules=RULES, progress=quiet)
+    return time.perf_counter() - started
+
+
+def processes_below(pid: int) -> list[int]:
+    """A process and everything that it started, by /proc."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = [pid]
+    for each in found:
+        found += parents.get(each, [])
+    return found
+
+
+def kill(node: Any, after: float) -> None:
+    """SIGKILL to the raylet first: it must not tell anybody."""
+    time.sleep(after)
+    (raylet,) = node.all_processes["raylet"]
+    for pid in processes_below(raylet.process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def begun_again(log: Path) -> int:
+    """Shards begun more than once."""
+    begun = [line.split()[1] for line in log.read_text().splitlines() if line.startswith("begun")]
+    return len(begun) - len(set(begun))
+
+
+def making(log: Path, started: float) -> tuple[float, float]:
+    """Seconds from `started` to the first shard's begin, and to the last one's end."""
+    times = [float(line.split()[3]) for line in log.read_text().splitlines()]
+    return min(times) - started, max(times) - started
+
+
+@dataclass
+class Trial:
+    """Machines, and what is indexed on them. expected: the gallery of the plain run."""
+
+    photos: Photos
+    shards: int
+    source: Path
+    work: Path
+    expected: Held
+    cluster: Cluster
+    nodes: list[Any]
+
+    def run(self, name: str) -> tuple[float, Held, Path]:
+        """One index: seconds, what it left, its log."""
+        out, log = self.work / f"{name}.wl", self.work / f"{name}.log"
+        seconds = by_ray(self.photos, self.shards, self.source, out, log)
+        found = held(out)
+        shutil.rmtree(out)
+        return seconds, found, log
+
+    def killed(self, name: str, victim: int, after: float) -> tuple[float, int, bool]:
+        """One index with a kill: seconds, shards begun again, is everything right?"""
+        killer = threading.Thread(target=kill, args=(self.nodes[victim], after))
+        killer.start()
+        seconds, found, log = self.run(name)
+        killer.join()
+        self.cluster.remove_node(self.nodes[victim], allow_graceful=False)
+        self.nodes[victim] = self.cluster.add_node(num_cpus=1)
+        again, ids = begun_again(log), found[1]
+        once = len(set(ids)) == len(ids) == len(self.photos)
+        same = found == self.expected
+        print(f"{name}: raylet {victim} killed after {after:.1f} s of {seconds:.1f} s; each photo "
+              f"once: {once}; the plain gallery: {same}; shards begun again: {again}",
+              flush=True)  # fmt: skip
+        return seconds, again, once and same and again <= 1
+
+    def rounds(self, count: int) -> bool:
+        """An index undisturbed, then so many with a kill."""
+        self.run("first")  # processes start, and open the network
+        started = time.time()
+        seconds, found, log = self.run("undisturbed")
+        first, last = making(log, started)
+        print(f"undisturbed: {seconds:.1f} s, shards made from {first:.1f} to {last:.1f} s; the "
+              f"plain gallery: {found == self.expected}", flush=True)  # fmt: skip
+        rng = np.random.default_rng(0)
+        ended = [
+            self.killed(
+                f"round {turn + 1:2}", int(rng.integers(3)), float(rng.uniform(first, last))
+            )
+            for turn in range(count)
+        ]
+        again = [each[1] for each in ended]
+        right = sum(each[2] for each in ended)
+        print(f"right: {right} of {count} rounds; shards begun again: {sum(again)} in all, at "
+              f"most {max(again)} a kill; median {median(each[0] for each in ended):.1f} s "
+              "a round")  # fmt: skip
+        return right == count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=int, default=20_000)
+    parser.add_argument("--shards", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "small_worlds")
+    options = parser.parse_args()
+    photos = drawn_photos(options.cache, options.photos, 96)
+    source = network(options.cache, "test_resnet", 64, 32)
+    work = Path(tempfile.mkdtemp(prefix="ray_kills-"))
+    started = time.perf_counter()
+    index_photos(photos, None, work / "plain.wl", str(source), rules=RULES, progress=quiet)
+    shards = sum(shard.first < shard.end for shard in cut(len(photos), options.shards))
+    print(f"{len(photos)} photos, {shards} shards with photos; plain index "
+          f"{time.perf_counter() - started:.1f} s", flush=True)  # fmt: skip
+    # A machine counts as lost after 3 s of silence, not 15: that is waited for in every round.
+    quick = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3,
+             "health_check_timeout_ms": 3000}  # fmt: skip
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": quick}
+    )  # fmt: skip
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    trial = Trial(photos, options.shards, source, work, held(work / "plain.wl"), cluster, nodes)
+    try:
+        right = trial.rounds(options.rounds)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+        shutil.rmtree(work, ignore_errors=True)
+    sys.exit(not right)
+
+
+if __name__ == "__main__":
+    main()

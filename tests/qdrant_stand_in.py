@@ -1,0 +1,227 @@
+"""A stand-in for a Qdrant server: its gRPC protocol, answered by the client's imitation in memory.
+
+What goes over the wire is what a server gets: every message is built, sent, read and answered as
+with one, of at most 32 MB. Vectors and questions are rounded to float16, as a server does; what it
+does beyond that (segments, graphs, replicas) is not here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+qdrant_client = pytest.importorskip("qdrant_client")
+from qdrant_client import grpc as messages  # noqa: E402
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc  # noqa: E402
+from qdrant_client.grpc import (  # noqa: E402
+    collections_service_pb2_grpc,
+    points_service_pb2_grpc,
+    qdrant_pb2_grpc,
+    snapshots_service_pb2_grpc,
+)
+
+LARGEST = 32 * 1024 * 1024  # `max_request_size_mb` of a server
+Message = Any
+
+
+def payload_of(wanted: Message) -> Any:
+    return GrpcToRest.convert_with_payload_selector(wanted)
+
+
+def filter_of(request: Message, field: str = "filter") -> Any:
+    return GrpcToRest.convert_filter(getattr(request, field)) if request.HasField(field) else None
+
+
+def rounded(vector: Any) -> Any:
+    return np.asarray(vector, np.float32).astype(np.float16).astype(float).tolist()
+
+
+class StandIn:
+    """The methods are named as the services name them: `collections_Create`, `points_Upsert`, …
+
+    asked: (method, request) of all that came. status: what changes are answered with.
+    """
+
+    def __init__(self, key: str = "", version: str = "1.20.0") -> None:
+        self.local = qdrant_client.QdrantClient(":memory:")
+        self.key, self.version = key, version
+        self.asked: list[tuple[str, Message]] = []
+        self.status = messages.UpdateStatus.Completed
+        self.snapshots: dict[str, list[Message]] = {}
+
+    def qdrant_HealthCheck(self, request: Message) -> Message:  # noqa: N802
+        return messages.HealthCheckReply(title="stand-in", version=self.version)
+
+    def collections_CollectionExists(self, request: Message) -> Message:  # noqa: N802
+        there = self.local.collection_exists(request.collection_name)
+        return messages.CollectionExistsResponse(result=messages.CollectionExists(exists=there))
+
+    def collections_Create(self, request: Message) -> Message:  # noqa: N802
+        vectors = None
+        if request.HasField("vectors_config"):
+            vectors = GrpcToRest.convert_vectors_config(request.vectors_config)
+        return messages.CollectionOperationResponse(
+            result=self.local.create_collection(request.collection_name, vectors or {})
+        )
+
+    def collections_Delete(self, request: Message) -> Message:  # noqa: N802
+        gone = self.local.delete_collection(request.collection_name)
+        return messages.CollectionOperationResponse(result=gone)
+
+    def collections_Get(self, request: Message) -> Message:  # noqa: N802
+        info = self.local.get_collection(request.collection_name)
+        info.config.params.shard_number = 1
+        return messages.GetCollectionInfoResponse(
+            result=messages.CollectionInfo(
+                status=messages.CollectionStatus.Green,
+                optimizer_status=messages.OptimizerStatus(ok=True),
+                config=messages.CollectionConfig(
+                    params=RestToGrpc.convert_collection_params(info.config.params),
+                    hnsw_config=messages.HnswConfigDiff(m=16, ef_construct=100,
+                                                        full_scan_threshold=10_000),
+                    optimizer_config=messages.OptimizersConfigDiff(
+                        deleted_threshold=0.2, vacuum_min_vector_number=1000,
+                        default_segment_number=0, flush_interval_sec=5),
+                    wal_config=messages.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0),
+                ),
+            )
+        )  # fmt: skip
+
+    def points_CreateFieldIndex(self, request: Message) -> Message:  # noqa: N802
+        return self._done()
+
+    def points_Upsert(self, request: Message) -> Message:  # noqa: N802
+        points = [GrpcToRest.convert_point_struct(point) for point in request.points]
+        for point in points:
+            if isinstance(point.vector, list):
+                point.vector = rounded(point.vector)
+        self.local.upsert(request.collection_name, points)
+        return self._done()
+
+    def points_UpdateVectors(self, request: Message) -> Message:  # noqa: N802
+        points = [GrpcToRest.convert_point_vectors(point) for point in request.points]
+        self.local.update_vectors(request.collection_name, points)
+        return self._done()
+
+    def points_Delete(self, request: Message) -> Message:  # noqa: N802
+        self.local.delete(request.collection_name,
+                          GrpcToRest.convert_points_selector(request.points))  # fmt: skip
+        return self._done()
+
+    def points_SetPayload(self, request: Message) -> Message:  # noqa: N802
+        some = GrpcToRest.convert_points_selector(request.points_selector)
+        payload = GrpcToRest.convert_payload(request.payload)
+        self.local.set_payload(request.collection_name, payload, some)
+        return self._done()
+
+    def points_UpdateBatch(self, request: Message) -> Message:  # noqa: N802
+        operations = [GrpcToRest.convert_points_update_operation(one) for one in request.operations]
+        self.local.batch_update_points(request.collection_name, operations)
+        result = messages.UpdateResult(operation_id=0, status=self.status)
+        return messages.UpdateBatchResponse(result=[result] * len(operations))
+
+    def points_Get(self, request: Message) -> Message:  # noqa: N802
+        found = self.local.retrieve(
+            request.collection_name, [GrpcToRest.convert_point_id(one) for one in request.ids],
+            with_payload=payload_of(request.with_payload),
+            with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
+        )  # fmt: skip
+        return messages.GetResponse(result=[RestToGrpc.convert_record(one) for one in found])
+
+    def points_Scroll(self, request: Message) -> Message:  # noqa: N802
+        start = GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None
+        found, following = self.local.scroll(
+            request.collection_name, filter_of(request), limit=request.limit, offset=start,
+            with_payload=payload_of(request.with_payload),
+            with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
+        )  # fmt: skip
+        return messages.ScrollResponse(
+            result=[RestToGrpc.convert_record(one) for one in found],
+            next_page_offset=(None if following is None
+                              else RestToGrpc.convert_extended_point_id(following)),
+        )  # fmt: skip
+
+    def points_Count(self, request: Message) -> Message:  # noqa: N802
+        found = self.local.count(request.collection_name, filter_of(request))
+        return messages.CountResponse(result=messages.CountResult(count=found.count))
+
+    def points_QueryBatch(self, request: Message) -> Message:  # noqa: N802
+        asked = [GrpcToRest.convert_query_points(one) for one in request.query_points]
+        answers = []
+        for one in asked:
+            vector = rounded(one.query.nearest if hasattr(one.query, "nearest") else one.query)
+            one = one.model_copy(update={"params": None, "query": vector})
+            found = self.local.query_batch_points(request.collection_name, [one])[0].points
+            scored = [RestToGrpc.convert_scored_point(point) for point in found]
+            answers.append(messages.BatchResult(result=scored))
+        return messages.QueryBatchResponse(result=answers)
+
+    def snapshots_Create(self, request: Message) -> Message:  # noqa: N802
+        kept = self.snapshots.setdefault(request.collection_name, [])
+        made = messages.SnapshotDescription(
+            name=f"{request.collection_name}-{len(kept)}.snapshot", size=100, checksum="c0ffee"
+        )
+        made.creation_time.FromSeconds(1_700_000_000 + len(kept))
+        kept.append(made)
+        return messages.CreateSnapshotResponse(snapshot_description=made)
+
+    def snapshots_List(self, request: Message) -> Message:  # noqa: N802
+        kept = self.snapshots.get(request.collection_name, [])
+        return messages.ListSnapshotsResponse(snapshot_descriptions=kept)
+
+    def _done(self) -> Message:
+        result = messages.UpdateResult(operation_id=0, status=self.status)
+        return messages.PointsOperationResponse(result=result)
+
+    def answer(self, method: str, request: Message, context: grpc.ServicerContext) -> Message:
+        """Check the key, do it, and say what went wrong as a server says it."""
+        given = dict(context.invocation_metadata()).get("api-key", "")
+        if self.key and given != self.key:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "Must provide an API key")
+        self.asked.append((method, request))
+        try:
+            return getattr(self, method)(request)
+        except ValueError as error:
+            missing = "not found" in str(error)
+            code = grpc.StatusCode.NOT_FOUND if missing else grpc.StatusCode.INVALID_ARGUMENT
+            context.abort(code, str(error))
+
+
+def _servicer(base: type, prefix: str, stand_in: StandIn) -> Any:
+    """One whose methods are the stand-in's."""
+
+    def method(name: str) -> Callable[..., Message]:
+        return lambda _, request, context: stand_in.answer(f"{prefix}_{name}", request, context)
+
+    names = [name.partition("_")[2] for name in dir(stand_in) if name.startswith(f"{prefix}_")]
+    return type("Servicer", (base,), {name: method(name) for name in names})()
+
+
+@contextlib.contextmanager
+def serving(stand_in: StandIn, credentials: Any = None) -> Iterator[int]:
+    """The port of 127.0.0.1 where it answers; one request at a time."""
+    options = [("grpc.max_receive_message_length", LARGEST), ("grpc.so_reuseport", 0)]
+    server = grpc.server(ThreadPoolExecutor(1), options=options)
+    for prefix, module, name in (
+        ("qdrant", qdrant_pb2_grpc, "Qdrant"),
+        ("collections", collections_service_pb2_grpc, "Collections"),
+        ("points", points_service_pb2_grpc, "Points"),
+        ("snapshots", snapshots_service_pb2_grpc, "Snapshots"),
+    ):
+        servicer = _servicer(getattr(module, f"{name}Servicer"), prefix, stand_in)
+        getattr(module, f"add_{name}Servicer_to_server")(servicer, server)
+    where = "127.0.0.1:0"
+    port = (server.add_secure_port(where, credentials) if credentials
+            else server.add_insecure_port(where))  # fmt: skip
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(None).wait()
+        stand_in.local.close()
