@@ -125,6 +125,9 @@ def test_bad_photos_are_listed_and_the_rest_goes_on(colour_world: Path) -> None:
         failures = fill_gallery(embedder, photos, gallery)
         assert [f.id for f in failures] == ["gallery/place 1/2.jpg"]
         assert gallery.count() == 23
+        before = gallery.generation
+        assert fill_gallery(embedder, photos, gallery) == failures  # tried again, nothing changed
+        assert gallery.generation == before
     photos.paths[:] = "/nowhere.jpg"
     with pytest.raises(DataError, match="no photo could be indexed"):
         build(embedder, photos)

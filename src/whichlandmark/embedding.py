@@ -196,9 +196,14 @@ def fill_gallery(
         for batch in embed(embedder, part, each=each):
             seen = [stamps[todo[row]] for row in batch.rows]
             rows = [gallery_row(part, batch, i, when) for i, when in enumerate(seen)]
-            writing.start(partial(gallery.put, rows), len(rows) + len(batch.failures))
+            put = partial(gallery.put, rows) if rows else _nothing  # no change, no new generation
+            writing.start(put, len(rows) + len(batch.failures))
             failures += batch.failures
     return failures
+
+
+def _nothing() -> None:
+    """What a batch of failed photos leaves to write."""
 
 
 def gallery_row(photos: Photos, batch: Embedded, i: int, seen: str) -> GalleryRow:
