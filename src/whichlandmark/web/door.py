@@ -17,11 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .access import allowed_hosts, host_name
 from .engine import Engine
 from .options import ServeOptions, tile_origin
-from .problems import ApiError
+from .problems import ApiError, busy
 
 log = logging.getLogger("whichlandmark.web")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GOOGLE_PATH = "/images:annotate"
+PHOTOS = ("/v1/recognize", "/v1/explain", "/v1/images:annotate")  # what waits in the queue
 _HEALTH = ("/livez", "/readyz", "/metrics")
 DRAIN_BYTES, DRAIN_SECONDS = 64_000_000, 2.0  # of a refused body, so that the refusal is read
 
@@ -71,6 +72,11 @@ class Door:
         if refused:
             await respond(refused, answer.request_id, scope["path"])(scope, body, answer)
             return
+        if self.engine.full and scope["method"] == "POST" and scope["path"] in PHOTOS:
+            await body.drain()  # at the door: a crowd that is refused costs those inside little
+            error = busy(self.engine.queue.retry)
+            await respond(error, answer.request_id, scope["path"])(scope, body, answer)
+            return
         chunked = "transfer-encoding" in headers
         if not (length or chunked):
             await self.app(scope, body, answer)
@@ -85,7 +91,8 @@ class Door:
             await respond(error, answer.request_id, scope["path"])(scope, body, answer)
 
     def _tell(self, scope: MutableMapping[str, Any], status: int, size: int, ms: float) -> None:
-        route = getattr(scope.get("route"), "path_format", None) or "-"
+        at_the_door = scope["path"] if scope["path"] in PHOTOS else "-"
+        route = getattr(scope.get("route"), "path_format", None) or at_the_door
         method = scope["method"] if scope["method"] in METHODS else "-"
         self.engine.counters.requests.labels(route, method, str(status)).inc()
         self.engine.counters.seconds.labels(route).observe(ms / 1000)

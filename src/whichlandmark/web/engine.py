@@ -82,6 +82,11 @@ class Engine:
             return "the server is being stopped"
         return "" if self.inference.alive else "the inference thread has ended"
 
+    @property
+    def full(self) -> bool:
+        """Is there no room for one photo more?"""
+        return self.stopping or self.queue.full
+
     async def recognize(self, question: Question) -> dict[str, Any]:
         """Answer photos. Raises ApiError 503 when the queue is full."""
         began = time.monotonic()

@@ -1,6 +1,7 @@
-"""Decoded photos → answers, in one thread: whatever waits is embedded and searched together.
+"""Decoded photos → answers: whatever waits is embedded and searched together.
 
-One thread, because the network itself uses all cores: a second one would only wait for the first.
+Two threads: while one searches, or its network waits for a core that a decoder has, the other
+embeds. More would only wait, for each network uses all cores.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .live import Live, Opened
 from .problems import PhotoError
 
 log = logging.getLogger("whichlandmark.web")
+THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,18 @@ class Asked:
 
 
 class Inference:
-    """`ask` from any thread; `close` answers what was asked and ends the thread."""
+    """`ask` from any thread; `close` answers what was asked and ends the threads."""
 
     def __init__(self, live: Live, batch: int) -> None:
         self.live, self.batch = live, batch
         self._asked: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._thread.start()
+        self._searching = threading.Lock()  # a recognizer keeps what it has looked up
+        self._threads = [
+            threading.Thread(target=self._run, name="inference", daemon=True)
+            for _ in range(THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def ask(self, image: Image, tell: Tell, *, evidence: bool = False) -> Future[tuple[Any, Times]]:
         """tell: (recognizer, prediction, (1, D) vector) → what the future gives, in this thread."""
@@ -63,13 +70,15 @@ class Inference:
 
     @property
     def alive(self) -> bool:
-        """Does the thread run?"""
-        return self._thread.is_alive()
+        """Do the threads run?"""
+        return all(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
         """Answer everything that was asked before, then end."""
-        self._asked.put(None)
-        self._thread.join()
+        for _ in self._threads:
+            self._asked.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while (first := self._asked.get()) is not None:
@@ -112,11 +121,14 @@ class Inference:
         images = [one.image for one in batch]
         vectors = opened.recognizer.embedder(images)
         embedded = time.monotonic()
-        answers = opened.recognizer.predict(
-            vectors, images=images, matches=LOOKED_AT, evidence=evidence
-        )
-        searched = time.monotonic()
-        for row, (one, answer) in enumerate(zip(batch, answers, strict=True)):
+        with self._searching:
+            answers = opened.recognizer.predict(
+                vectors, images=images, matches=LOOKED_AT, evidence=evidence
+            )
+            searched = time.monotonic()
+            rows = zip(batch, answers, vectors, strict=True)
+            told = [one.tell(opened, answer, row[None]) for one, answer, row in rows]
+        for one, answer in zip(batch, told, strict=True):
             times = Times(1000 * (began - one.since), 1000 * (embedded - began),
                           1000 * (searched - embedded), len(batch))  # fmt: skip
-            one.future.set_result((one.tell(opened, answer, vectors[row : row + 1]), times))
+            one.future.set_result((answer, times))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..answer_object import Facts
+from ..embedders.exported import ExportedEmbedder
 from ..errors import GalleryError, WhichLandmarkError
 from ..gallery.contract import AnyGallery
 from ..gallery.link import FILE, LINK, gallery_in
@@ -76,7 +77,8 @@ class Live:
             load(folder, device=device)  # says better what is wrong
             raise
         first = load(folder, device=device)
-        self.embedder: Embedder = OneAtATime(first.embedder)
+        own = first.embedder
+        self.embedder: Embedder = own if isinstance(own, ExportedEmbedder) else OneAtATime(own)
         first.embedder = self.embedder
         self._now = Opened(first)
         self._stop = threading.Event()

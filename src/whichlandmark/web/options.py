@@ -29,9 +29,9 @@ class ServeOptions:
     worker_mb: int = 400  # memory of one
     decode_seconds: float = 5.0  # of wall time for one photo, waiting not counted
     decode_cpu_seconds: float = 4.0
-    recycle: int = 500  # photos after which a worker is replaced
+    recycle: int = 2_000  # photos after which a worker is replaced
     queue: int = 64  # photos accepted and not yet answered
-    batch: int = 8  # photos embedded at once, at most: on a CPU more only take more memory
+    batch: int = 24  # photos embedded and searched at once, at most
     max_photos: int = 16  # of a request
     max_bytes: int = MAX_BYTES  # of a photo
     max_body: int = 64_000_000  # of a request

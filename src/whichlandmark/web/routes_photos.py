@@ -70,7 +70,7 @@ def router(most: int) -> APIRouter:
 
 def wait_for_room(engine: Engine) -> None:
     """Raises ApiError 503 before a body is read that could not be answered."""
-    if engine.stopping or engine.queue.full:
+    if engine.full:
         raise busy(engine.queue.retry)
 
 
