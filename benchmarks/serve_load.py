@@ -199,20 +199,19 @@ def main() -> None:
     with serving(options.recognizer) as server:
         alone = idle(server.port, body(large(plain[0])))
         print(f"idle, one photo of 12 megapixels: p50 {alone:.0f} ms")
-        asyncio.run(phase(server.port, photos, 8, part))  # warm
-        before = memory(server.pid)
+        asyncio.run(phase(server.port, photos, options.clients, part))  # warm
         few = asyncio.run(phase(server.port, photos, 8, part))
         row("8 clients", few, server)
+        before = memory(server.pid)
         full = asyncio.run(phase(server.port, photos, options.clients, options.seconds))
+        grown = memory(server.pid) - before
         pace = row(f"{options.clients} clients", full, server)
         over = asyncio.run(phase(server.port, photos, 4 * options.clients, part))
         crowded = row(f"{4 * options.clients} clients", over, server)
-        grown = memory(server.pid) - before
-    asked = sum(seen.statuses.total() for seen in (few, full, over))
     print(
         f"of in process {pace / reference:.0%}; "
         f"overloaded {crowded / max(pace, 1e-9):.0%} of that; "
-        f"server grew {grown:+.0f} MB in {asked} requests"
+        f"server grew {grown:+.0f} MB in {full.statuses['200']} photos of {options.clients} clients"
     )
     after = in_process(options.recognizer, plain, part)
     print(f"in process again {after:.1f}/s")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..types import Vectors
 
 QUERY_BITS = 4  # bits of a query's own numbers inside a cell; 8 were slower and found no more
-AHEAD = 160  # centres that the graph follows, at least (efSearch): what it misses, no probe finds
+AHEAD = 224  # centres that the graph follows, at least (efSearch): what it misses, no probe finds
 
 
 @dataclass(frozen=True, eq=False)
