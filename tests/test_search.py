@@ -7,6 +7,7 @@ import pytest
 
 from whichlandmark.search import exact as search
 from whichlandmark.search import nearest
+from whichlandmark.search.scanning import scanned
 
 
 def slow(
@@ -90,3 +91,27 @@ def test_rows_of_minus_infinity_are_each_named_once(monkeypatch: pytest.MonkeyPa
     for rows in found.rows:
         assert len(set(rows.tolist())) == 12
         assert set(range(0, 20, 3)) <= set(rows.tolist())
+
+
+def test_halves_compared_as_they_lie_are_the_same_neighbours() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((3000, 64), dtype=np.float32)
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    rows[2500:2504] = rows[7]  # equal ones: the lower row comes first
+    queries = np.stack([rows[7], rows[11], -rows[3]]).astype(np.float32)
+    found = nearest(queries, rows, 9)
+    products = queries @ rows.astype(np.float32).T
+    for query in range(3):
+        wanted = np.lexsort((np.arange(3000), -products[query]))[:9]
+        assert found.rows[query].tolist() == wanted.tolist()
+        assert np.allclose(found.similarity[query], products[query][wanted], atol=1e-6)
+    assert found.rows[0, :5].tolist() == [7, 2500, 2501, 2502, 2503]
+
+
+def test_more_equal_rows_than_can_be_told_apart_are_all_compared() -> None:
+    rows = np.tile(np.eye(64, dtype=np.float16)[0], (2000, 1))
+    assert scanned(rows[0].astype(np.float32), rows, 5) is None
+    assert nearest(rows[:1].astype(np.float32), rows, 5).rows.tolist() == [[0, 1, 2, 3, 4]]
+    few = scanned(rows[0].astype(np.float32), rows[:8], 5)  # all of them are looked at
+    assert few is not None
+    assert few[0].tolist() == [0, 1, 2, 3, 4]

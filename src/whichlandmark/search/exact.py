@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..types import Neighbours, Stored, Vectors
-from .halves import cores, few_products, share, widen
+from .halves import MANY, cores, few_products, share, widen
+from .scanning import scanned
 
 BLOCK = 16_384  # gallery rows at a time: 16,384 × 512 float32 = 32 MB
 QUERIES = 1_024
@@ -111,16 +112,32 @@ def _nearest_block(
     step = BLOCK * FEWER_BLOCKS if few else BLOCK
     for start in range(0, len(vectors) if k else 0, step):
         block = vectors[start : start + step]
-        similarity = few_products(queries, block) if few else queries @ widen(block).T
-        if offsets is not None:
-            similarity += offsets[start : start + step]
-        rows, similarity = _better(similarity, start, best[:, k - 1 : k])
+        found = _scanned(queries, block, start, k) if few and offsets is None else None
+        if found is None:
+            similarity = few_products(queries, block) if few else queries @ widen(block).T
+            if offsets is not None:
+                similarity += offsets[start : start + step]
+            found = _better(similarity, start, best[:, k - 1 : k])
+        rows, similarity = found
         best_rows, best = _top(
             np.concatenate([best_rows, rows], axis=1),
             np.concatenate([best, similarity], axis=1),
             k,
         )
     return best_rows, best
+
+
+def _scanned(
+    queries: NDArray[np.float32], block: NDArray[Any], start: int, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """The k best of a block for each query, halves compared as they are. None = not so."""
+    if block.dtype != np.float16 or block.size < MANY:
+        return None
+    found = [scanned(query, block, min(k, len(block))) for query in queries]
+    known = [one for one in found if one is not None]
+    if len(known) < len(queries):
+        return None
+    return np.stack([rows for rows, _ in known]) + start, np.stack([best for _, best in known])
 
 
 def _better(
