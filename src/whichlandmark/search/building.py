@@ -22,7 +22,7 @@ FEW_CENTRES = 4_096  # all compared with each query; more are found through a gr
 LINKS, CARE = 48, 200  # of that graph (M and efConstruction)
 MOST_PROBES = 4_096
 REFINE = (64, 128, 256)
-MARGIN = 0.3  # of what may be missed: rows of the index find more of theirs than fresh photos do
+MARGIN = 0.3  # of what may be missed
 Progress = Callable[[int, int], None]
 
 
@@ -40,7 +40,8 @@ def build_cells(
     codes: (N,) landmark of each row: cells are then landmarks, or pieces of large ones. None =
       rows without landmarks.
     numbers: (N,) rising, by which the index is to know the rows; None = 0 … N − 1.
-    recall: of the 10 nearest, this share is to be found. The effort is measured on rows of the
+    recall: of the 10 nearest, this share is to be found: a little more of rows with landmarks, whose
+      cells are made of their own photos, so that fresh photos find it too. The effort is measured on rows of the
       index, each asking for its neighbours; what was reached is in `Cells.recall`: less than
       asked where half of all cells do not reach it, as with vectors without structure.
     progress: called with (rows done, rows in all).
@@ -64,6 +65,8 @@ def build_cells(
         if progress:
             progress(min(start + BLOCK, len(vectors)), len(vectors))
     asking = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ASKED])
+    if codes is not None:
+        recall += MARGIN * (1 - recall)
     return with_recall(Cells(index, known_by, 1, REFINE[0], 0.0), vectors, recall, asking)
 
 
@@ -97,15 +100,13 @@ def _one_thread() -> Iterator[None]:
 
 
 def with_recall(cells: Cells, vectors: Stored, recall: float, drawn: NDArray[np.int64]) -> Cells:
-    """The least effort that finds this share of the 10 nearest of photos like those of the index,
-    and so a little more of rows of the index, which are asked.
+    """The least effort that finds this share of the 10 nearest of some rows of the index.
 
     A row that asks is itself one of the 10; it does not count.
     """
     asked = widen(vectors[drawn])
     k = min(RECALL_AT, len(vectors))
     truth = _without_itself(nearest(asked, vectors, k).rows, drawn)
-    enough = recall + MARGIN * (1 - recall)
     best = cells
     for refine in REFINE:
         for probes in _efforts(cells.index.nlist):
@@ -114,7 +115,7 @@ def with_recall(cells: Cells, vectors: Stored, recall: float, drawn: NDArray[np.
             reached = _shared(truth, _without_itself(rows, drawn))
             if reached > best.recall or best.recall == 0.0:
                 best = cells.with_effort(probes, refine, reached)
-            if reached >= enough:
+            if reached >= recall:
                 return best
     return best
 
