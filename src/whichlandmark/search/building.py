@@ -40,10 +40,11 @@ def build_cells(
     codes: (N,) landmark of each row: cells are then landmarks, or pieces of large ones. None =
       rows without landmarks.
     numbers: (N,) rising, by which the index is to know the rows; None = 0 … N − 1.
-    recall: of the 10 nearest, this share is to be found: a little more of rows with landmarks, whose
-      cells are made of their own photos, so that fresh photos find it too. The effort is measured on rows of the
-      index, each asking for its neighbours; what was reached is in `Cells.recall`: less than
-      asked where half of all cells do not reach it, as with vectors without structure.
+    recall: of the 10 nearest, this share is to be found: a little more of rows with landmarks,
+      whose cells are made of their own photos, so that fresh photos find it too. The effort is
+      measured on rows of the index, each asking for its neighbours; what was reached is in
+      `Cells.recall`: less than asked where half of all cells do not reach it, as with vectors
+      without structure.
     progress: called with (rows done, rows in all).
     """
     import faiss
