@@ -29,7 +29,7 @@ class Measured:
     centre: float = 300  # a cell's centre beside 4·D: its links and lists (cold_start.py)
     code: float = 16  # a row in a cell beside D/8: its number and two factors
     far: float = 16  # row number and landmark, where the server searches (far.py)
-    build: float = 42 / 1.58e6  # seconds a photo for cells of 512 dimensions (search_speed.py)
+    build: float = 88 / 1.58e6  # seconds a photo for cells of 512 dimensions (search_speed.py)
     embed: float = 278  # photos a second, 1600 × 1200 JPEGs, MobileNetV2 at 224 px (end_to_end.py)
     embed_features: float = 43.5  # the same with local features kept (end_to_end.py)
     read: float = 19.6e9  # bytes of memory a second (search_speed.py)
