@@ -37,7 +37,7 @@ bench: $(READY)
 	$(RESTED) $(BIN)/python benchmarks/search_speed.py
 	$(RESTED) $(BIN)/python benchmarks/search_speed.py --crossover
 	$(BIN)/python benchmarks/cold_start.py build/bench
-	$(BIN)/python benchmarks/gldv2_scale.py --sizes 10000,100000
+	$(RESTED) $(BIN)/python benchmarks/gldv2_scale.py --sizes 10000,100000
 	$(if $(PHOTOS),$(BIN)/python benchmarks/real_photos.py $(PHOTOS) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)))
 
 # The picture of a report and the contact sheet in docs/, from the files of make demo.
