@@ -198,3 +198,21 @@ def test_what_cannot_be_copied_is_told(world: Path) -> None:
     (world / "both.wl" / LINK).write_text(json.dumps({"address": "qdrant://localhost/a"}))
     with pytest.raises(GalleryError, match="two galleries"):
         load(world / "both.wl")
+
+
+def test_where_to_search_is_for_servers_alone(
+    world: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from whichlandmark.cli import main
+
+    index(world, world / "file.wl")
+    shutil.rmtree(world / "file.wl" / "embedder")
+    for arguments, code, words in (
+        (["--search", "there"], 2, "without --gallery"), ([], 5, "no embedder"),
+    ):  # fmt: skip
+        copy = ["gallery", "copy", str(world / "file.wl"), str(world / "new.wl")]
+        monkeypatch.setattr("sys.argv", ["whichlandmark", *copy, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        assert words in capfd.readouterr().err

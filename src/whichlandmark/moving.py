@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .errors import DataError, GalleryError, OptionError
-from .gallery.addresses import create_at, is_server, open_at
+from .gallery.addresses import is_server, open_at, open_or_create_at
 from .gallery.contract import AnyGallery
 from .gallery.copying import Progress, copy_gallery
 from .gallery.link import Link, gallery_in, open_or_create, write_link
@@ -36,7 +36,10 @@ def copy_to(
     if is_server(target):
         if link is not None:
             raise OptionError(f"{target} and --gallery {link.address} given; expected one of both")
-        with _opened(source) as mine, _opened_or_new(target, mine) as other:
+        with (
+            _opened(source) as mine,
+            open_or_create_at(target, mine.embedder_id, mine.dim) as other,
+        ):
             return _copied(mine, other, progress)
     if is_server(source):
         raise OptionError(
@@ -50,6 +53,8 @@ def _copy_folder(
     source: Path, target: Path, link: Link | None, progress: Progress | None
 ) -> Counts:
     with _opened(str(source)) as mine:
+        if not (source / "embedder").is_dir():
+            raise GalleryError(f"{source}: has no embedder/ to copy; the folder is not whole")
         if link is not None:
             write_link(target, link)
         if not (target / "embedder").exists():
@@ -77,16 +82,6 @@ def _opened(place: str) -> AnyGallery:
     if not Path(place).is_dir():
         raise DataError(f"{place}: no such recognizer folder; make one with `whichlandmark index`")
     return gallery_in(Path(place))
-
-
-def _opened_or_new(address: str, like: AnyGallery) -> AnyGallery:
-    try:
-        return open_at(address)
-    except GalleryError as error:
-        try:
-            return create_at(address, like.embedder_id, like.dim)
-        except GalleryError:  # it is there, or the server is not: what was said first is right
-            raise error from None
 
 
 def _copy_whole(source: Path, target: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .. import console
-from ..idle_threads import rest_when_idle
 from . import comparing, examining, gallery, importing, recognizing, serving, tables, training
 from .app import app
 
@@ -13,5 +12,4 @@ __all__ = ["app", "comparing", "examining", "gallery", "importing", "main", "rec
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
-    rest_when_idle()
     console.exit_with(app)

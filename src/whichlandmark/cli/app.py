@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from .. import console
+from ..errors import OptionError
+from ..idle_threads import rest_when_idle
 
 app = typer.Typer(
     name="whichlandmark",
@@ -16,6 +18,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+TRAINING = ("train", "demo")  # torch's threads meet at every layer: asleep they cost a sixth
+
+
+TRAINING = ("train", "demo")  # torch's threads meet at every layer: asleep they cost a sixth
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -35,6 +42,14 @@ SearchWhere = Annotated[
         help="Of a gallery on a server: here (vectors are kept in the folder too) or there.",
     ),
 ]
+
+
+def require_gallery(gallery: str | None, search: str) -> None:
+    """Raises OptionError when --search is given for a gallery that is in a file."""
+    if gallery is None and search != "here":
+        raise OptionError(f"--search {search} without --gallery; only a server can be told where")
+
+
 Source = Annotated[Path, typer.Argument(help="photos.csv, or a folder <landmark>/*.jpg")]
 RecognizerFolder = Annotated[
     Path, typer.Option("--recognizer", "-r", help="A folder made by index.")
@@ -50,6 +65,9 @@ ScoreName = Annotated[
 
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
     console.settings.debug = debug
+    if context.invoked_subcommand not in TRAINING:
+        rest_when_idle()  # before any library is loaded

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import console
-from .app import Device, GalleryAddress, Json, SearchWhere, app
+from .app import Device, GalleryAddress, Json, SearchWhere, app, require_gallery
 
 gallery_app = typer.Typer(
     help="Edit a recognizer's gallery in place: nothing there is embedded again.",
@@ -164,6 +164,7 @@ def copy(
     from ..gallery.link import new_link
     from ..moving import copy_to
 
+    require_gallery(gallery, search)
     link = new_link(gallery, search) if gallery else None
     with console.progress() as progress:
         done = copy_to(source, target, link=link, progress=progress("copying"))

@@ -19,6 +19,7 @@ from .app import (
     SearchWhere,
     Source,
     app,
+    require_gallery,
 )
 from .shard_options import Engine, Load, OneShard, ShardPlace, Shards
 
@@ -77,6 +78,7 @@ def index(
     if not features:
         far = gallery is not None and search == "there"
         chosen = replace(chosen or (Rules(whitening="none") if far else Rules()), verify=0)
+    require_gallery(gallery, search)
     if gallery:
         place_gallery(out, new_link(gallery, search), chosen)
     asked = Asked(shards, shard, engine, shard_folder, load)

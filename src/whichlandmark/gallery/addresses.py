@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import OptionError
+from ..errors import GalleryError, OptionError
 from .contract import AnyGallery
 from .store import Gallery
 
@@ -46,6 +46,17 @@ def create_at(address: str | Path, embedder_id: str, dim: int) -> AnyGallery:
 
         return PostgresGallery.create(text, embedder_id, dim)
     return Gallery.create(_file(text), embedder_id, dim)
+
+
+def open_or_create_at(address: str, embedder_id: str, dim: int) -> AnyGallery:
+    """The gallery there; an empty one where there is none yet. Raises GalleryError."""
+    try:
+        return open_at(address)
+    except GalleryError as error:
+        try:
+            return create_at(address, embedder_id, dim)
+        except GalleryError:  # it is there, or the server is not: what was said first is right
+            raise error from None
 
 
 def _file(text: str) -> Path:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ..errors import DataError, GalleryError, OptionError
 from ..files import read_json, write_json
 from ..options import from_json, to_json
-from .addresses import create_at, is_server, open_at
+from .addresses import is_server, open_at, open_or_create_at
 from .contract import AnyGallery
 from .store import Gallery
 
@@ -109,12 +109,6 @@ def open_or_create(folder: Path, embedder_id: str, dim: int) -> AnyGallery:
     link = read_link(folder)
     if link is None and not (folder / FILE).exists():
         return Gallery.create(folder / FILE, embedder_id, dim)
-    try:
+    if link is None or (folder / FILE).exists():
         return gallery_in(folder)
-    except GalleryError as error:
-        if link is None or (folder / FILE).exists():
-            raise
-        try:
-            return create_at(link.address, embedder_id, dim)
-        except GalleryError:  # it is there, or the server is not: what was said first is right
-            raise error from None
+    return open_or_create_at(link.address, embedder_id, dim)
