@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from whichlandmark.web.schema import ErrorReply, ExplainReply, RecognizeReply
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    options = ServeOptions(workers=1, max_photos=5, max_bytes=300_000, max_body=1_200_000, queue=8)
+    options = ServeOptions(workers=1, max_photos=5, max_bytes=300_000, max_body=1_200_000, queue=8,
+                           line=0)  # fmt: skip
     app = create_app(Engine(made(), options))
     with TestClient(app, base_url="http://localhost") as opened:
         yield opened
@@ -223,7 +225,8 @@ def test_headers_and_health(client: TestClient) -> None:
 
 def test_the_queue_is_bounded(client: TestClient) -> None:
     engine: Engine = client.app.state.engine
-    with engine.queue.hold(6):
+    engine.queue.held += 6
+    try:
         data = jpeg(front(0, 9))
         photos = [("photos", ("a.jpg", data))] * 3
         reply = client.post("/v1/recognize", files=photos)
@@ -231,7 +234,23 @@ def test_the_queue_is_bounded(client: TestClient) -> None:
         assert int(reply.headers["retry-after"]) >= 1
         ask(client, ("a.jpg", data), ("b.jpg", data))
         assert client.get("/livez").json()["queue"] == 6
+    finally:
+        engine.queue.held -= 6
     assert engine.queue.held == engine.room.held == 0
+
+
+def test_a_request_waits_in_line_for_room() -> None:
+    with TestClient(create_app(Engine(made(), ServeOptions(workers=1))),
+                    base_url="http://localhost") as waiting:  # fmt: skip
+        queue = waiting.app.state.engine.queue
+        queue.held += queue.most
+        free = threading.Timer(0.4, lambda: waiting.portal.call(queue._leave, queue.most))
+        free.start()
+        answer = ask(waiting, ("a.jpg", jpeg(front(0, 9))))
+        free.join()
+        assert answer["results"][0]["decision"] == "landmark"
+        assert answer["timings_ms"]["total"] >= answer["timings_ms"]["queue"] > 300
+        assert (queue.held, queue.waiting) == (0, 0)
 
 
 def test_a_fault_of_one_photo_in_a_batch_is_its_own(

@@ -116,22 +116,20 @@ class Texts:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
-        rows = np.arange(len(self))[key]
-        flat = np.atleast_1d(rows).ravel()
-        starts, ends = self._starts[flat], self._starts[flat + 1]
-        runs = list(zip(starts.tolist(), ends.tolist(), strict=True))
-        if len(flat) > MANY:  # one reading for all of them
+        starts, ends = np.asarray(self._starts[:-1][key]), np.asarray(self._starts[1:][key])
+        runs = list(zip(starts.ravel().tolist(), ends.ravel().tolist(), strict=True))
+        if len(runs) > MANY:  # one reading for all of them
             base = int(starts.min())
             held = bytes(self._bytes[base : int(ends.max())])
             data = [held[start - base : end - base] for start, end in runs]
         else:
             data = [bytes(self._bytes[start:end]) for start, end in runs]
-        found = np.empty(len(flat), dtype=object)
+        found = np.empty(len(runs), dtype=object)
         try:
             found[:] = [one.decode() for one in data]
         except UnicodeDecodeError as error:
             raise SegmentError(f"a text that is none ({error})") from None
-        return found.reshape(rows.shape) if rows.ndim else found[0]
+        return found.reshape(starts.shape) if starts.ndim else found[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole: NDArray[Any] = self[:]

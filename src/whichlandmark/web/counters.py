@@ -32,6 +32,8 @@ class Counters:
                                ["why"], registry=registry)  # fmt: skip
         self.queue = Gauge("whichlandmark_queue_photos", "Photos accepted and not yet answered.",
                            registry=registry)  # fmt: skip
+        self.line = Gauge("whichlandmark_line_requests", "Requests that wait for room.",
+                          registry=registry)  # fmt: skip
         self.generation = Gauge("whichlandmark_gallery_generation", "Generation that answers.",
                                 registry=registry)  # fmt: skip
 

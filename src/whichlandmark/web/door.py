@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -34,6 +34,7 @@ class Door:
         self.app, self.engine = app, engine
         self.hosts = allowed_hosts(engine.options)
         self.headers = security_headers(engine.options)
+        self._ids = random.Random()  # seeded by the system; names of requests are no secrets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; the server's own start and stop go through."""
@@ -42,7 +43,7 @@ class Door:
             return
         headers, began = Headers(scope=scope), time.monotonic()
         given = headers.get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = given if _ID.fullmatch(given) else f"{self._ids.getrandbits(64):016x}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         body = _Body(receive, self.engine.options)

@@ -62,11 +62,13 @@ class Engine:
         self.inference = Inference(self.live, options.batch)
         self.editor = Editor(self.live, options.write_queue)
         self.feedback = Feedback(folder / FEEDBACK, options.feedback_bytes)
-        self.queue, self.room, self.rates = Queue(options.queue), Room(options.body_bytes), Rates()
+        self.queue = Queue(options.queue, options.line, options.line_seconds)
+        self.room, self.rates = Room(options.body_bytes), Rates()
         self.stopping = False
         self.counters.generation.set(self.live.generation)
         self.live.told = self.counters.generation.set
         self.counters.queue.set_function(lambda: self.queue.held)
+        self.counters.line.set_function(lambda: self.queue.waiting)
 
     def close(self) -> None:
         """Answer what was accepted; end every thread and process."""
@@ -84,7 +86,7 @@ class Engine:
 
     @property
     def full(self) -> bool:
-        """Is there no room for one photo more?"""
+        """Is there no room for one photo more, nor in line?"""
         return self.stopping or self.queue.full
 
     async def recognize(self, question: Question) -> dict[str, Any]:
@@ -108,12 +110,12 @@ class Engine:
 
     async def results(self, photos: Sequence[Upload], told: Any) -> list[Result]:
         """told: (name, decoded, recognizer, prediction) → an answer, made where it is inferred."""
-        with self.queue.hold(len(photos)):
-            return await asyncio.gather(*(self._one(photo, told) for photo in photos))
+        async with self.queue.hold(len(photos)) as stood:
+            return await asyncio.gather(*(self._one(photo, told, stood) for photo in photos))
 
     async def explain(self, photo: Upload) -> dict[str, Any]:
         """Why is a photo answered so? Raises PhotoError when it cannot be read."""
-        with self.queue.hold(1):
+        async with self.queue.hold(1):
             done = await self.decoded(photo)
             image = done.image
             assert image is not None
@@ -138,7 +140,7 @@ class Engine:
             raise photo.data
         return (await asyncio.wrap_future(self.pool.jpeg(photo.data, side))).jpeg
 
-    async def _one(self, photo: Upload, told: Any) -> Result:
+    async def _one(self, photo: Upload, told: Any, stood: float) -> Result:
         try:
             done = await self.decoded(photo)
             assert done.image is not None
@@ -151,17 +153,18 @@ class Engine:
         except PhotoError as error:
             self.counters.photos.labels(error.code).inc()
             return Result(None, error)
-        self._count(decision, done, times)
-        return Result(answer, None, done.height, done.width, 1000 * done.seconds,
-                      1000 * done.waited + times.queue, times)  # fmt: skip
+        waited = stood + done.waited + times.queue / 1000
+        self._count(decision, done, times, waited)
+        return Result(answer, None, done.height, done.width, 1000 * done.seconds, 1000 * waited,
+                      times)  # fmt: skip
 
-    def _count(self, decision: str, done: Decoded, times: Times) -> None:
+    def _count(self, decision: str, done: Decoded, times: Times, waited: float) -> None:
         count = self.counters
         count.photos.labels(decision).inc()
         count.batch.observe(times.batch)
         for stage, seconds in (("decode", done.seconds), ("embed", times.embed / 1000),
                                ("search", times.search / 1000),
-                               ("wait", done.waited + times.queue / 1000)):  # fmt: skip
+                               ("wait", waited)):  # fmt: skip
             count.stages.labels(stage).observe(seconds)
 
 

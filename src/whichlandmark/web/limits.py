@@ -1,12 +1,13 @@
-"""How much is accepted: a bounded queue, bytes being read, photos a minute of one caller."""
+"""How much is accepted: a bounded queue and a line before it, bytes being read, photos a minute."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from .problems import ApiError, busy
 
@@ -15,35 +16,77 @@ LONGEST_RETRY = 30  # seconds
 
 
 class Queue:
-    """Photos accepted and not yet answered: at most `most`. Used in the event loop alone."""
+    """Photos accepted and not yet answered: at most `most`. Used in the event loop alone.
 
-    def __init__(self, most: int) -> None:
+    Requests for which there is no room stand in line, at most `line` of them and `patience`
+    seconds: to answer a little later costs less than to refuse and be asked again.
+    """
+
+    def __init__(self, most: int, line: int = 0, patience: float = 0.0) -> None:
         self.most, self.held = most, 0
+        self.line, self.patience = line, patience
         self.pace = 0.1  # seconds that one photo takes, learned
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Requests in line."""
+        return len(self._line)
 
     @property
     def full(self) -> bool:
-        """Would one more photo be refused?"""
-        return self.held >= self.most
+        """Would a request for one more photo be refused at once?"""
+        return self.held >= self.most and self.waiting >= self.line
 
     @property
     def retry(self) -> int:
         """Seconds until half of what waits should be answered."""
-        return min(LONGEST_RETRY, max(1, math.ceil(self.held * self.pace / 2)))
+        return min(LONGEST_RETRY, max(1, math.ceil((self.held + self.waiting) * self.pace / 2)))
 
-    @contextmanager
-    def hold(self, photos: int) -> Iterator[None]:
-        """Room for so many photos while the block runs. Raises ApiError 503 when there is none."""
-        if self.held + photos > self.most:
-            raise busy(self.retry)
-        self.held += photos
+    @asynccontextmanager
+    async def hold(self, photos: int) -> AsyncIterator[float]:
+        """Room for so many photos while the block runs; gives the seconds stood in line.
+
+        Raises ApiError 503 when there is no room, and none in line or not in time.
+        """
+        came = time.monotonic()
+        await self._enter(photos)
         began, beside = time.monotonic(), self.held
         try:
-            yield
+            yield began - came
             took = (time.monotonic() - began) / max(1, beside)
             self.pace += 0.05 * (min(took, 10.0) - self.pace)
         finally:
-            self.held -= photos
+            self._leave(photos)
+
+    async def _enter(self, photos: int) -> None:
+        if not self._line and self.held + photos <= self.most:
+            self.held += photos
+            return
+        if self.waiting >= self.line:
+            raise busy(self.retry)
+        place = photos, asyncio.get_running_loop().create_future()
+        self._line.append(place)
+        try:
+            async with asyncio.timeout(self.patience):
+                await place[1]
+        except BaseException as error:  # out of patience, or the request has ended
+            let_in = place[1].done() and not place[1].cancelled()  # at that very moment
+            with suppress(ValueError):
+                self._line.remove(place)
+            self._leave(photos if let_in else 0)
+            if isinstance(error, TimeoutError):
+                raise busy(self.retry) from None
+            raise
+
+    def _leave(self, photos: int) -> None:
+        """Free room, and let in whoever is next in line."""
+        self.held -= photos
+        while self._line and self.held + self._line[0][0] <= self.most:
+            wanted, turn = self._line.popleft()
+            if not turn.done():
+                self.held += wanted
+                turn.set_result(None)
 
 
 class Room:

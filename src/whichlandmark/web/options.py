@@ -31,6 +31,8 @@ class ServeOptions:
     decode_cpu_seconds: float = 4.0
     recycle: int = 2_000  # photos after which a worker is replaced
     queue: int = 64  # photos accepted and not yet answered
+    line: int = 256  # requests that wait for room among those
+    line_seconds: float = 2.0  # how long
     batch: int = 24  # photos embedded and searched at once, at most
     max_photos: int = 16  # of a request
     max_bytes: int = MAX_BYTES  # of a photo

@@ -14,8 +14,8 @@ from .access import Caller, engine_of, need
 from .bodies import files, refusals
 from .editing import SIDE
 from .engine import Engine
-from .problems import PhotoError
-from .routes_photos import charge, wait_for_room
+from .problems import PhotoError, busy
+from .routes_photos import charge
 from .schema import (
     AddedReply,
     LandmarksReply,
@@ -80,7 +80,8 @@ def _writers(routes: APIRouter, most: int) -> None:
     async def add(request: Request, caller: Writer, name: str) -> JSONResponse:
         """Add photos of a landmark, which may be new. They are kept, without their metadata."""
         engine = engine_of(request)
-        wait_for_room(engine)
+        if engine.full:  # before the photos are read
+            raise busy(engine.queue.retry)
         given, _ = await read_files(request, "photos", most, engine.options.max_bytes)
         charge(request, engine.rates, caller, len(given))
         jpegs, failed = await _encoded(engine, given)
@@ -114,7 +115,7 @@ async def _encoded(
     engine: Engine, photos: list[Upload]
 ) -> tuple[list[bytes], list[dict[str, Any]]]:
     """Photos as they are kept, and those that cannot be."""
-    with engine.queue.hold(len(photos)):
+    async with engine.queue.hold(len(photos)):
         made = await asyncio.gather(
             *(engine.encoded(photo, SIDE) for photo in photos), return_exceptions=True
         )

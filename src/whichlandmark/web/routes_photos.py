@@ -11,9 +11,8 @@ from fastapi.responses import JSONResponse
 from ..errors import DataError
 from .access import Caller, engine_of, need
 from .bodies import files, refusals
-from .engine import Engine
 from .limits import Rates
-from .problems import ApiError, PhotoError, busy
+from .problems import ApiError, PhotoError
 from .schema import ExplainReply, FeedbackEntry, QueuedReply, RecognizeReply
 from .uploads import read_files, read_question
 
@@ -30,7 +29,6 @@ def router(most: int) -> APIRouter:
     async def recognize(request: Request, caller: Reader) -> JSONResponse:
         """Which landmark is in each photo, or none? One answer or typed error for each."""
         engine = engine_of(request)
-        wait_for_room(engine)
         question = await read_question(request, most, engine.options.max_bytes)
         charge(request, engine.rates, caller, len(question.photos))
         answered = await engine.recognize(question)
@@ -41,7 +39,6 @@ def router(most: int) -> APIRouter:
     async def explain(request: Request, caller: Reader) -> JSONResponse:
         """Why is it answered so? Matched points beside references, and the parts of the score."""
         engine = engine_of(request)
-        wait_for_room(engine)
         (photo,), _ = await read_files(request, "photo", 1, engine.options.max_bytes)
         charge(request, engine.rates, caller, 1)
         try:
@@ -66,12 +63,6 @@ def router(most: int) -> APIRouter:
         return QueuedReply(queued=True)
 
     return routes
-
-
-def wait_for_room(engine: Engine) -> None:
-    """Raises ApiError 503 before a body is read that could not be answered."""
-    if engine.full:
-        raise busy(engine.queue.retry)
 
 
 def charge(request: Request, rates: Rates, caller: Caller, photos: int) -> Any:

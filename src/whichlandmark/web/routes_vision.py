@@ -21,7 +21,7 @@ from .decoding import Decoded
 from .engine import Engine, Result
 from .live import Opened
 from .problems import ApiError, PhotoError
-from .routes_photos import charge, wait_for_room
+from .routes_photos import charge
 from .uploads import Upload, decoded
 
 Reader = Annotated[Caller, Depends(need("read"))]
@@ -54,7 +54,6 @@ def router(most: int) -> APIRouter:
     async def annotate(request: Request, caller: Reader) -> JSONResponse:
         """Landmarks of images, for software that speaks to Google Cloud Vision."""
         engine = engine_of(request)
-        wait_for_room(engine)
         body = await request.body()
         asked = await anyio.to_thread.run_sync(_requests, body, most)
         charge(request, engine.rates, caller, len(asked))

@@ -1,0 +1,125 @@
+"""The line before the queue: who waits, for how long, and what is left when they go away."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from whichlandmark.web.limits import Queue
+from whichlandmark.web.problems import ApiError
+
+
+async def held(queue: Queue, photos: int, seconds: float, seen: list[int], name: int) -> float:
+    """Hold room for some time; tells when it was let in. Returns the seconds in line."""
+    async with queue.hold(photos) as stood:
+        seen.append(name)
+        await asyncio.sleep(seconds)
+        return stood
+
+
+def test_those_in_line_are_let_in_in_their_order() -> None:
+    async def run() -> None:
+        queue, seen = Queue(4, 8, 5.0), []
+        first = asyncio.create_task(held(queue, 3, 0.2, seen, 0))
+        await asyncio.sleep(0.01)
+        rest = []
+        for name, photos in ((1, 4), (2, 1), (3, 2)):
+            rest.append(asyncio.create_task(held(queue, photos, 0.05, seen, name)))
+            await asyncio.sleep(0.01)
+        assert (queue.held, queue.waiting) == (3, 3)  # 2 would fit, and does not pass 1
+        assert not queue.full
+        stood = await asyncio.gather(first, *rest)
+        assert seen == [0, 1, 2, 3]
+        assert stood[0] == pytest.approx(0, abs=0.01)
+        assert all(seconds > 0.1 for seconds in stood[1:])
+        assert (queue.held, queue.waiting) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_who_waits_too_long_is_refused_and_makes_way() -> None:
+    async def run() -> None:
+        queue, seen = Queue(2, 8, 0.1), []
+        long = asyncio.create_task(held(queue, 1, 0.4, seen, 0))
+        await asyncio.sleep(0.01)
+        large = asyncio.create_task(held(queue, 2, 0.0, seen, 1))
+        await asyncio.sleep(0.05)
+        small = asyncio.create_task(held(queue, 1, 0.0, seen, 2))  # fits once 1 has gone
+        with pytest.raises(ApiError) as refused:
+            await large
+        assert (refused.value.status, refused.value.code) == (503, "busy")
+        await small
+        assert seen == [0, 2]
+        await long
+        assert (queue.held, queue.waiting) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_a_full_line_refuses_at_once() -> None:
+    async def run() -> None:
+        queue, seen = Queue(1, 2, 5.0), []
+        tasks = [asyncio.create_task(held(queue, 1, 0.1, seen, name)) for name in range(3)]
+        await asyncio.sleep(0.01)
+        assert queue.full
+        began = time.monotonic()
+        with pytest.raises(ApiError):
+            await held(queue, 1, 0.0, seen, 9)
+        assert time.monotonic() - began < 0.05
+        await asyncio.gather(*tasks)
+        assert not queue.full
+
+    asyncio.run(run())
+
+
+def test_nothing_is_lost_when_requests_end_at_any_moment() -> None:
+    async def run() -> None:
+        draw = random.Random(5)
+        queue, seen = Queue(6, 20, 0.03), []
+        most = 0
+
+        async def one(name: int) -> None:
+            nonlocal most
+            await asyncio.sleep(draw.random() * 0.3)
+            photos = draw.randint(1, 6)
+            async with queue.hold(photos):
+                most = max(most, queue.held)
+                await asyncio.sleep(draw.random() * 0.02)
+                seen.append(name)
+
+        tasks = [asyncio.create_task(one(name)) for name in range(400)]
+        for _ in range(60):
+            await asyncio.sleep(0.005)
+            draw.choice(tasks).cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        kinds = [type(error) for error in ended]
+        assert set(kinds) == {type(None), ApiError, asyncio.CancelledError}
+        assert len(seen) == kinds.count(type(None)) > 20
+        assert (queue.held, queue.waiting) == (0, 0)
+        assert most <= 6
+
+    asyncio.run(run())
+
+
+def test_let_in_and_gone_at_the_same_moment_gives_the_room_back() -> None:
+    async def run() -> None:
+        queue, seen = Queue(1, 4, 5.0), []
+        first = queue.hold(1)
+        await first.__aenter__()
+        second = asyncio.create_task(held(queue, 1, 0.0, seen, 1))
+        await asyncio.sleep(0.01)
+        await first.__aexit__(None, None, None)  # its turn is set, and it has not run yet
+        assert (queue.held, queue.waiting) == (1, 0)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert second.cancelled()
+        assert seen == []
+        assert (queue.held, queue.waiting) == (0, 0)
+        await held(queue, 1, 0.0, seen, 2)
+
+    asyncio.run(run())
