@@ -48,6 +48,14 @@ def with_gps(picture: Pillow.Image, words: str, orientation: int = 1) -> bytes:
     return jpeg(picture, exif=exif)
 
 
+def taken_at(picture: Pillow.Image, latitude: float, longitude: float) -> bytes:
+    """A JPEG whose EXIF tells a whole place, north and east."""
+    exif = picture.getexif()
+    told = exif.get_ifd(GPS)
+    told[1], told[2], told[3], told[4] = "N", (latitude, 0.0, 0.0), "E", (longitude, 0.0, 0.0)
+    return jpeg(picture, exif=exif)
+
+
 @cache
 def made() -> Path:
     """The folder, made once for all tests of a process; do not change it."""

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ import pytest
 from PIL import Image as Pillow
 from starlette.testclient import TestClient
 
-from served_world import front, jpeg, made, with_gps
+from served_world import copied, front, jpeg, made, taken_at, with_gps
 from whichlandmark.answer_object import Facts, answer_object
 from whichlandmark.recognition import load
+from whichlandmark.settings import read_settings, write_settings
 from whichlandmark.web.app import create_app
 from whichlandmark.web.engine import Engine
 from whichlandmark.web.options import ServeOptions
@@ -251,6 +253,26 @@ def test_a_request_waits_in_line_for_room() -> None:
         assert answer["results"][0]["decision"] == "landmark"
         assert answer["timings_ms"]["total"] >= answer["timings_ms"]["queue"] > 300
         assert (queue.held, queue.waiting) == (0, 0)
+
+
+def test_a_photos_own_place_counts_where_the_rules_ask_for_it(tmp_path: Path) -> None:
+    """The answers of the recognizer in process, which are others than without the place."""
+    folder = copied(tmp_path)
+    rules, fitted, generation = read_settings(folder)
+    assert fitted is not None
+    far = taken_at(front(1, 9), 12.0, 34.0)  # place 1 is known to be in Paris
+    scores = []
+    for asked in (None, 5.0):
+        write_settings(folder, replace(rules, location_km=asked), fitted, generation)
+        with TestClient(create_app(Engine(folder, ServeOptions(workers=1))),
+                        base_url="http://localhost") as opened:  # fmt: skip
+            score = ask(opened, ("far.jpg", far))["results"][0]["score"]
+            why = opened.post("/v1/explain", files={"photo": ("far.jpg", far)})
+            assert why.status_code == 200
+            ExplainReply.model_validate_json(why.text)
+        assert score == pytest.approx(load(folder)(far).score, abs=1e-3)
+        scores.append(score)
+    assert scores[1] < scores[0] - 0.1
 
 
 def test_a_fault_of_one_photo_in_a_batch_is_its_own(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from served_world import front, jpeg, with_gps
+from served_world import front, jpeg, taken_at, with_gps
 from whichlandmark.images import read_image
 from whichlandmark.web.decode_worker import frame, near
 from whichlandmark.web.decoding import DecodeLimits, DecodePool, known_format
@@ -51,6 +51,14 @@ def wait(what: object, seconds: float = 10) -> None:
     while not what():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_place_is_read_when_it_is_asked_for_alone(pool: DecodePool) -> None:
+    photo = taken_at(front(0, 0), 48.5, 2.25)
+    assert pool.pixels(photo, 100).result().place is None
+    assert pool.pixels(photo, 100, place=True).result().place == pytest.approx((48.5, 2.25))
+    assert pool.pixels(PHOTO, 100, place=True).result().place is None
+    assert pool.jpeg(photo, 100).result().place is None
 
 
 def png(height: int, width: int) -> bytes:

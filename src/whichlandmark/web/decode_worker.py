@@ -3,8 +3,9 @@
     python -m whichlandmark.web.decode_worker SOCKET MEGABYTES SECONDS
 
 Asked over a socket: mode u8, side u32, length u64, then the file's bytes. It answers: status u8,
-height, width and channels u32 of what follows, height and width u32 of the upright photo, length
-u64, then pixels (or a JPEG, or the words of an error). SECONDS of processor time for one photo:
+height, width and channels u32 of what follows, height and width u32 of the upright photo, latitude
+and longitude f64 where it was taken (NaN = not told, or not asked for), length u64, then pixels (or
+a JPEG, or the words of an error). SECONDS of processor time for one photo:
 the kernel ends the process when they are spent. It ends with its parent.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import io
 import json
+import math
 import os
 import resource
 import signal
@@ -28,12 +30,14 @@ from PIL import Image as Pillow
 
 from ..errors import ImageError
 from ..images import FORMATS, MAX_PIXELS, MAX_SIDE, read_image
+from ..location import location_of
 from ..types import Image
 
 ASK = struct.Struct("<BIQ")
-REPLY = struct.Struct("<BIIIIIQ")
-PIXELS, JPEG = 0, 1  # what is asked for
+REPLY = struct.Struct("<BIIIIIddQ")
+PIXELS, JPEG, PLACED = 0, 1, 2  # what is asked for; PLACED: pixels, and the place
 DONE, FAILED = 0, 1
+NOWHERE = math.nan, math.nan
 QUALITY = 92
 RESERVE_MB = 60  # shared libraries, which RLIMIT_DATA does not count
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap the sides
@@ -49,11 +53,11 @@ class Made(NamedTuple):
 
 
 def make(data: bytes, mode: int, side: int) -> Made:
-    """PIXELS: short side of `side` pixels or more, near it; JPEG: long side of `side` at most.
+    """JPEG: long side of `side` pixels at most; pixels: short side of `side` or more, near it.
 
     Raises ImageError.
     """
-    if mode == PIXELS:
+    if mode != JPEG:
         image = near(read_image(data, short_side=side, name="photo"), side)
         height, width, channels = image.shape
         return Made(np.ascontiguousarray(image).reshape(-1).data, (height, width, channels))
@@ -95,13 +99,14 @@ def answer(data: bytes, mode: int, side: int) -> tuple[bytes, bytes | memoryview
         return _failed("too_large", "needs more memory than one photo is given")
     except Exception as error:  # a fault of a decoder stays that photo's fault
         return _failed("unreadable", f"cannot be decoded ({type(error).__name__})")
+    place = location_of(data) if mode == PLACED else None
     length = memoryview(made.data).nbytes
-    return REPLY.pack(DONE, *made.shape, height, width, length), made.data
+    return REPLY.pack(DONE, *made.shape, height, width, *(place or NOWHERE), length), made.data
 
 
 def _failed(code: str, message: str) -> tuple[bytes, bytes]:
     body = json.dumps({"code": code, "message": message[:500]}).encode()
-    return REPLY.pack(FAILED, 0, 0, 0, 0, 0, len(body)), body
+    return REPLY.pack(FAILED, 0, 0, 0, 0, 0, *NOWHERE, len(body)), body
 
 
 def _code(error: ImageError, height: int, width: int) -> str:

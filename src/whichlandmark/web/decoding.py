@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import queue
 import signal
@@ -55,7 +56,8 @@ class DecodeLimits:
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """image: (H, W, 3) uint8, near the wanted size, or None; jpeg: bytes, or b""; height, width: of
-    the whole upright photo; waited, seconds: in the queue, and being decoded.
+    the whole upright photo; waited, seconds: in the queue, and being decoded; place: latitude and
+    longitude where it was taken, when that was asked for.
     """
 
     image: Image | None
@@ -64,6 +66,7 @@ class Decoded:
     width: int
     waited: float = 0.0
     seconds: float = 0.0
+    place: tuple[float, float] | None = None
 
 
 @dataclass(eq=False)
@@ -90,12 +93,12 @@ class DecodePool:
         for feeder in self._feeders:
             feeder.start()
 
-    def pixels(self, data: bytes, side: int) -> Future[Decoded]:
+    def pixels(self, data: bytes, side: int, *, place: bool = False) -> Future[Decoded]:
         """Decode a photo with a short side of `side` pixels or a little more.
 
-        The future raises PhotoError.
+        place: read in its metadata where it was taken. The future raises PhotoError.
         """
-        return self._ask(data, child.PIXELS, side)
+        return self._ask(data, child.PLACED if place else child.PIXELS, side)
 
     def jpeg(self, data: bytes, side: int) -> Future[Decoded]:
         """Encode a photo anew with a long side of `side` pixels at most, without any metadata."""
@@ -176,7 +179,7 @@ class _Feeder(threading.Thread):
             self._send(child.ASK.pack(job.mode, job.side, len(job.data)), deadline)
             self._send(job.data, deadline)
             head = self._receive(child.REPLY.size, deadline)
-            status, high, wide, deep, height, width, length = child.REPLY.unpack(head)
+            status, high, wide, deep, height, width, *place, length = child.REPLY.unpack(head)
             body = self._receive(length, deadline)
         except TimeoutError:
             self._end("timeout")
@@ -186,12 +189,13 @@ class _Feeder(threading.Thread):
         if status == child.FAILED:
             raise PhotoError(**json.loads(bytes(body)))
         image, jpeg = None, b""
-        if job.mode == child.PIXELS:
+        if job.mode != child.JPEG:
             image = np.frombuffer(body, dtype=np.uint8).reshape(high, wide, deep)
         else:
             jpeg = bytes(body)
         now = time.monotonic()
-        return Decoded(image, jpeg, height, width, began - job.since, now - began)
+        where = None if math.isnan(place[0]) else (place[0], place[1])
+        return Decoded(image, jpeg, height, width, began - job.since, now - began, where)
 
     def _too_long(self) -> str:
         return f"took longer to decode than {self.limits.seconds:g} s"

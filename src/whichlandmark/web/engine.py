@@ -124,7 +124,7 @@ class Engine:
                 why = explain_pixels(opened.recognizer, image, vectors, answer)
                 return why_object(photo.name, why, answer, opened)
 
-            asked = self.inference.ask(image, told, evidence=True)
+            asked = self.inference.ask(image, told, place=done.place, evidence=True)
             why, _ = await asyncio.wrap_future(asked)
         return {"schema": SCHEMA, **why, "query": {"width": done.width, "height": done.height}}
 
@@ -132,7 +132,8 @@ class Engine:
         """Raises PhotoError."""
         if isinstance(photo.data, PhotoError):
             raise photo.data
-        return await asyncio.wrap_future(self.pool.pixels(photo.data, self.live.short_side))
+        asked = self.pool.pixels(photo.data, self.live.short_side, place=self.live.places)
+        return await asyncio.wrap_future(asked)
 
     async def encoded(self, photo: Upload, side: int) -> bytes:
         """A photo as it is kept: a JPEG without metadata. Raises PhotoError."""
@@ -148,7 +149,7 @@ class Engine:
             def tell(opened: Opened, answer: Prediction, vectors: Vectors) -> Any:
                 return told(photo.name, done, opened, answer), answer.decision
 
-            asked = self.inference.ask(done.image, tell)
+            asked = self.inference.ask(done.image, tell, place=done.place)
             (answer, decision), times = await asyncio.wrap_future(asked)
         except PhotoError as error:
             self.counters.photos.labels(error.code).inc()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..answer_object import LOOKED_AT
+from ..geography import Place
 from ..types import Image, Prediction, Vectors
 from .live import Live, Opened
 from .problems import PhotoError
@@ -39,10 +40,13 @@ Tell = Callable[[Opened, Prediction, Vectors], Any]
 
 @dataclass(eq=False)
 class Asked:
-    """One photo: what is made of its answer, and where that goes. evidence: compare by geometry."""
+    """One photo: what is made of its answer, and where that goes. place: where it was taken;
+    evidence: compare by geometry.
+    """
 
     image: Image
     tell: Tell
+    place: Place | None = None
     evidence: bool = False
     future: Future[tuple[Any, Times]] = field(default_factory=Future)
     since: float = field(default_factory=time.monotonic)
@@ -62,9 +66,11 @@ class Inference:
         for thread in self._threads:
             thread.start()
 
-    def ask(self, image: Image, tell: Tell, *, evidence: bool = False) -> Future[tuple[Any, Times]]:
+    def ask(
+        self, image: Image, tell: Tell, *, place: Place | None = None, evidence: bool = False
+    ) -> Future[tuple[Any, Times]]:
         """tell: (recognizer, prediction, (1, D) vector) → what the future gives, in this thread."""
-        asked = Asked(image, tell, evidence)
+        asked = Asked(image, tell, place, evidence)
         self._asked.put(asked)
         return asked.future
 
@@ -123,8 +129,9 @@ class Inference:
         embedded = time.monotonic()
         with self._searching:
             answers = opened.recognizer.predict(
-                vectors, images=images, matches=LOOKED_AT, evidence=evidence
-            )
+                vectors, images=images, places=[one.place for one in batch], matches=LOOKED_AT,
+                evidence=evidence,
+            )  # fmt: skip
             searched = time.monotonic()
             rows = zip(batch, answers, vectors, strict=True)
             told = [one.tell(opened, answer, row[None]) for one, answer, row in rows]

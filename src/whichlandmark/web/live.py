@@ -104,6 +104,11 @@ class Live:
         return self._now.short_side
 
     @property
+    def places(self) -> bool:
+        """Do the rules ask where a photo was taken?"""
+        return self._now.recognizer.rules.location_km is not None
+
+    @property
     def generation(self) -> int:
         """Of the gallery that answers."""
         return self._now.generation
