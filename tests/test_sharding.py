@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ from whichlandmark.sharding import (
     cutting,
     filling,
     folder,
+    in_shards,
     index_in_shards,
     job,
     make_one_shard,
@@ -527,3 +529,13 @@ def test_what_options_mean() -> None:
     assert Asked(shards=8, shard="3/8").settled() == (8, 3, "here")
     assert Asked(shards=8, engine="ray").settled() == (8, None, "ray")
     assert Asked(shards=8, load=True).settled() == (8, None, "none")
+
+
+def test_without_pyarrow_nothing_is_begun(
+    world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(OptionError, match=r"whichlandmark\[cluster\]"):
+        in_shards(Asked(shards=2), world, None, tmp_path / "r.wl", "sift",
+                  progress=lambda _: lambda *numbers: None)  # fmt: skip
+    assert not (tmp_path / "r.wl").exists()

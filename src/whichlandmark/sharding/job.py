@@ -21,6 +21,7 @@ from .cutting import cut
 from .filling import fill_from_shards
 from .folder import ShardFolder
 from .ray_engine import Opening, made_by_ray
+from .rows_file import arrow
 from .task import Task, make_shard
 
 SHARDS = "shards"  # the folder of shards within a recognizer folder
@@ -53,9 +54,11 @@ def in_shards(
 ) -> Indexed:  # fmt: skip
     """What the options ask for: one shard, or the job. Called as `index_photos` is.
 
-    Raises OptionError, before anything is embedded, for options that do not fit together.
+    Raises OptionError, before anything is embedded, for options that do not fit together, and
+    without pyarrow.
     """
     shards, number, engine = asked.settled()
+    arrow()  # is it installed?
     job = Job(
         photos=photos, distractors=distractors, out=out, source=source, shards=shards,
         place=asked.folder or "", engine=engine, **options,
