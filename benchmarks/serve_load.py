@@ -208,9 +208,12 @@ def main() -> None:
         pace = row(f"{options.clients} clients", full, server)
         over = asyncio.run(phase(server.port, photos, 4 * options.clients, part))
         crowded = row(f"{4 * options.clients} clients", over, server)
+        mob = asyncio.run(phase(server.port, photos, 8 * options.clients, part))  # no room in line
+        refusing = row(f"{8 * options.clients} clients", mob, server)
     print(
         f"of in process {pace / reference:.0%}; "
-        f"overloaded {crowded / max(pace, 1e-9):.0%} of that; "
+        f"overloaded {crowded / max(pace, 1e-9):.0%} of that, "
+        f"and {refusing / max(pace, 1e-9):.0%} where it refuses; "
         f"server grew {grown:+.0f} MB in {full.statuses['200']} photos of {options.clients} clients"
     )
     after = in_process(options.recognizer, plain, part)

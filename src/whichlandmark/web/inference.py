@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,7 +133,8 @@ class Inference:
                 vectors, images=images, places=[one.place for one in batch], matches=LOOKED_AT,
                 evidence=evidence,
             )  # fmt: skip
-            searched = time.monotonic()
+        searched = time.monotonic()
+        with self._searching if evidence else nullcontext():  # an explanation searches too
             rows = zip(batch, answers, vectors, strict=True)
             told = [one.tell(opened, answer, row[None]) for one, answer, row in rows]
         for one, answer in zip(batch, told, strict=True):
