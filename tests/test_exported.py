@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from onnx import numpy_helper
 from conftest import picture
 from whichlandmark import loading, runtimes
 from whichlandmark.embedder_folder import FLOAT, read_record, write_record
-from whichlandmark.embedders.exported import ExportedEmbedder
+from whichlandmark.embedders.exported import ExportedEmbedder, Open
 from whichlandmark.embedders.onnx import open_onnx
 from whichlandmark.embedders.openvino import open_openvino
 from whichlandmark.errors import DataError, ModelError, OptionError
@@ -105,6 +106,18 @@ def test_the_file_answers_as_torch_does_at_any_shape(tmp_path: Path) -> None:
     assert [str(d.dim_param) != "" for d in graph.input[0].type.tensor_type.shape.dim] == [
         True, False, True, True,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("open_network", [open_onnx, open_openvino])
+def test_callers_at_once_get_what_one_gets(open_network: Open, tmp_path: Path) -> None:
+    net = with_statistics(Architecture(backbone="test_efficientnet", dim=8))
+    export.export_onnx(net, tmp_path / "m.onnx")
+    alone, shared = (open_network(tmp_path / "m.onnx", callers=n) for n in (1, 2))
+    drawn = np.random.default_rng(3).standard_normal((12, 5, 3, 64, 96)).astype(np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(shared, drawn))
+    for pixels, rows in zip(drawn, found, strict=True):
+        assert np.abs(rows - alone(pixels)).max() < 1e-5
 
 
 def test_a_network_that_differs_is_not_written(

@@ -7,9 +7,9 @@ has an id of its own: its rows are not those of the float network.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..embedder_folder import checked, copy_folder, exported
 from ..errors import ModelError
@@ -18,8 +18,13 @@ from ..options import from_json
 from ..preprocessing import Preprocessing, Views
 from ..types import Image, Vectors
 
-Open = Callable[[Path], Network]
 AT_ONCE = 8  # photos in one pass: more gain nothing on a CPU and take memory
+
+
+class Open(Protocol):
+    """What opens an ONNX file for so many threads that will call it at once."""
+
+    def __call__(self, path: Path, *, callers: int = 1) -> Network: ...
 
 
 class ExportedEmbedder:
@@ -27,10 +32,12 @@ class ExportedEmbedder:
 
     open_network: what runs the file, such as `onnx.open_onnx`; called at the first photo, for
       commands that only ask who the embedder is need not wait for it.
+    callers: threads that call it at once, and share the cores; to be set before the first photo.
     Raises ModelError when the folder is damaged.
     """
 
     kind = "timm"
+    callers = 1
 
     def __init__(self, folder: Path, record: dict[str, Any], open_network: Open) -> None:
         name = exported(record)
@@ -85,7 +92,7 @@ class ExportedEmbedder:
         """(n, 3, h, w) normalised pixels → (n, dim) unit rows; opened once."""
         with self._opening:
             if self._network is None:
-                self._network = self.open_network(self.path)
+                self._network = self.open_network(self.path, callers=self.callers)
             return self._network
 
     def save(self, folder: Path, /) -> None:

@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError
 from ..looking import Network
+from ..machine import cores
 from ..types import Vectors
 
 
-def open_onnx(path: Path, *, threads: int | None = None) -> Network:
+def open_onnx(path: Path, *, callers: int = 1) -> Network:
     """(n, 3, h, w) float32 → (n, dim) unit rows, on the CPU.
 
-    threads: None = one for each core that this process may use. Raises ModelError for a file
-    that is no network.
+    callers: threads that call it at once; each has its part of the cores that this process may
+    use. Raises ModelError for a file that is no network.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = max(1, cores() // callers)
     options.log_severity_level = 3  # errors
     options.enable_mem_pattern = False  # plans for one shape; photos have many
     # A waiting thread that spins takes the core from the threads that decode the next photos.

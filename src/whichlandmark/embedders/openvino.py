@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError, OptionError
 from ..looking import Network
+from ..machine import cores
 from ..types import Vectors
 
 
-def open_openvino(path: Path, *, threads: int | None = None) -> Network:
+def open_openvino(path: Path, *, callers: int = 1) -> Network:
     """(n, 3, h, w) float32 → (n, dim) unit rows, on the CPU.
 
-    threads: None = one for each core that this process may use. Float layers are computed in
-    float32: left alone, OpenVINO takes bfloat16 where a CPU knows the word, even one that
-    emulates it. Raises ModelError for a file that is no network, OptionError without OpenVINO.
+    callers: threads that call it at once; each has its part of the cores that this process may
+    use. Float layers are computed in float32: left alone, OpenVINO takes bfloat16 where a CPU knows
+    the word, even one that emulates it. Raises ModelError for a file that is no network,
+    OptionError without OpenVINO.
     """
     try:
         import openvino
@@ -30,7 +32,8 @@ def open_openvino(path: Path, *, threads: int | None = None) -> Network:
     settings = {
         properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
         properties.hint.inference_precision: openvino.Type.f32,
-        properties.inference_num_threads: threads or len(os.sched_getaffinity(0)),
+        properties.inference_num_threads: cores(),
+        properties.num_streams: min(callers, cores()),
         properties.hint.enable_cpu_pinning: False,  # other processes may own that core
     }
     try:

@@ -1,7 +1,7 @@
 """Decoded photos → answers: whatever waits is embedded and searched together.
 
-Two threads: while one searches, or its network waits for a core that a decoder has, the other
-embeds. More would only wait, for each network uses all cores.
+Two threads, each with its half of the cores: they wait for each other less than the halves of one
+network do, and while one searches the other embeds. More would only wait.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from typing import Any
 from ..answer_object import LOOKED_AT
 from ..geography import Place
 from ..types import Image, Prediction, Vectors
-from .live import Live, Opened
+from .live import CALLERS, Live, Opened
 from .problems import PhotoError
 
 log = logging.getLogger("whichlandmark.web")
-THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Inference:
         self._searching = threading.Lock()  # a recognizer keeps what it has looked up
         self._threads = [
             threading.Thread(target=self._run, name="inference", daemon=True)
-            for _ in range(THREADS)
+            for _ in range(CALLERS)
         ]
         for thread in self._threads:
             thread.start()

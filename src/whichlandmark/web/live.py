@@ -22,6 +22,7 @@ from ..settings import read_settings
 from ..types import Embedder, Image, Vectors
 
 log = logging.getLogger("whichlandmark.web")
+CALLERS = 2  # threads that embed at once
 LOOK_SECONDS = 0.5  # between two looks for a new generation
 PATIENCE_SECONDS = 5.0  # after one that could not be opened
 
@@ -78,6 +79,8 @@ class Live:
             raise
         first = load(folder, device=device)
         own = first.embedder
+        if isinstance(own, ExportedEmbedder):
+            own.callers = CALLERS
         self.embedder: Embedder = own if isinstance(own, ExportedEmbedder) else OneAtATime(own)
         first.embedder = self.embedder
         self._now = Opened(first)
