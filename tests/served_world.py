@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import shutil
 import tempfile
@@ -60,6 +61,7 @@ def taken_at(picture: Pillow.Image, latitude: float, longitude: float) -> bytes:
 def made() -> Path:
     """The folder, made once for all tests of a process; do not change it."""
     root = Path(tempfile.mkdtemp(prefix="served-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     for code in range(LANDMARKS):
         for seed in range(PHOTOS):
             _write(root / "photos" / f"place {code}" / f"{seed}.jpg", front(code, seed))
