@@ -167,7 +167,7 @@ def test_whitening_evens_out_the_spread(monkeypatch: pytest.MonkeyPatch) -> None
 
     shrunk = spread()
     assert np.all(np.diff(shrunk) < 0)  # small axes stay small
-    assert 0.7 < shrunk[0] < 1
+    assert shrunk[0] == pytest.approx(1 / (1 + vlad.SHRINK), abs=1e-3)
     monkeypatch.setattr(vlad, "SHRINK", 0.0)
     assert spread() == pytest.approx(1, abs=1e-3)
 

@@ -18,7 +18,10 @@ from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float32]
 
-SHRINK = 0.3  # of the largest axis' variance, added to every axis' before dividing by it
+# Of the largest axis' variance, added to every axis' before dividing by it. With less, photos that
+# the axes were fitted on lie further apart than others do, and a gallery, which is asked about
+# itself to learn how sure a score makes it, learns to be too sure (benchmarks/LOG.md).
+SHRINK = 1.0
 
 
 def vocabulary(sample: Floats, words: int, dim: int, seed: int) -> dict[str, Floats]:
