@@ -5,8 +5,9 @@
 FOLDER holds index/<landmark>/, query/<landmark>/, unknown/<landmark>/, distractors/ and
 nonlandmark/. Gallery = index, bank = distractors, queries = query + unknown + nonlandmark;
 unknown landmarks count as no landmark (M = photos of query/). The command line alone does the
-work, as a user would. --checkpoint: weights of timm's mobilenetv2_100 (pad_type=same,
-mean = std = 0.5); without it only the sift row is measured.
+work, as a user would. "learned" is the score that `index` chooses; "sure": of the answers that it
+calls SURE or more, how many are right. --checkpoint: weights of timm's mobilenetv2_100
+(pad_type=same, mean = std = 0.5); without it only the sift row is measured.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 NETWORK = ["embedder", "timm:mobilenetv2_100", "--option", "pad_type=same", "--mean", "0.5",
            "--std", "0.5"]  # fmt: skip
+SURE = 0.97
 ROWS = {
     "mobilenetv2 224 squash": ["--size", "224", "--fit", "squash"],
     "mobilenetv2 384 keep": ["--size", "384"],
@@ -68,7 +70,7 @@ def main() -> None:
 def head() -> None:
     """The columns of `measure_embedder`."""
     print(f"{'':28} {'top-1':>6} {'cosine':>7} {'seed':>7} {'B':>7} {'B + C':>7} "
-          f"{'index s':>8} {'queries s':>9}")  # fmt: skip
+          f"{'learned':>7} {'sure':>10} {'index s':>8} {'queries s':>9}")  # fmt: skip
 
 
 def measure(
@@ -93,13 +95,26 @@ def measure_embedder(name: str, source: str, photos: Path, at: Path) -> None:
         command("evaluate", at / "queries.csv", "--recognizer", at / "g.wl", "-o", at / "p.csv",
                 "--score", "cosine", "--all-scores", "--json")
     )  # fmt: skip
+    answered = time.monotonic()
     gaps = found["gap_by_score"]
+    learned = json.loads(
+        command("evaluate", at / "queries.csv", "--recognizer", at / "g.wl", "-o", at / "p.csv",
+                "--score", "learned", "--json")
+    )  # fmt: skip
     print(
         f"{name:28} {found['top1']:6.3f} {gaps['cosine']:7.3f} {gaps['query_penalty']:7.3f} "
         f"{gaps['gallery_penalty']:7.3f} {gaps['both_penalties']:7.3f} "
-        f"{indexed - started:8.1f} {time.monotonic() - indexed:9.1f}",
+        f"{learned['gap']:7.3f} {sure(at / 'p.csv'):>10} "
+        f"{indexed - started:8.1f} {answered - indexed:9.1f}",
         flush=True,
     )
+
+
+def sure(predictions: Path) -> str:
+    """Right answers of those that were called sure."""
+    with open(predictions, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if float(row["confidence"]) >= SURE]
+    return f"{sum(row['landmark'] == row['truth'] for row in rows)} of {len(rows)}"
 
 
 if __name__ == "__main__":
