@@ -1,4 +1,4 @@
-"""The command line: every verb used, every kind of bad input with its exit code and one line."""
+"""The command line: every verb, and an exit code and one line for each kind of bad input."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_index_again_goes_on_where_it_stopped(
     assert (recognizer / "gallery.sqlite").read_bytes() == before
 
 
-def test_words_for_people(
+def test_recognize_prints_a_sentence_with_the_confidence(
     recognizer: Path, colour_world: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = run(capfd, "recognize", colour_world / "asked" / "1-0.jpg", "-r", recognizer)
@@ -224,7 +224,7 @@ def test_debug_shows_the_traceback(colour_world: Path) -> None:
     assert "Traceback" in ended.stderr
 
 
-def test_interrupted_says_that_state_is_saved(
+def test_ctrl_c_says_that_progress_is_saved(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], colour_world: Path
 ) -> None:
     import whichlandmark.data.folders as folders

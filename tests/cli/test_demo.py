@@ -1,4 +1,4 @@
-"""The demo's story on a small drawn world: every file it promises, numbers that agree."""
+"""`whichlandmark demo` on a small synthetic world: the promised files, and numbers that agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from whichlandmark import demo
 
 
-def test_the_demo_tells_the_whole_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_writes_every_promised_file_with_matching_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = {"landmarks": 8, "unknown_landmarks": 3, "photos": 140, "queries": 24, "size": 96,
              "unknown_queries": 8, "nonlandmark_queries": 12, "distractors": 20}  # fmt: skip
     monkeypatch.setattr(demo, "WORLD", small)

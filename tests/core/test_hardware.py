@@ -1,4 +1,4 @@
-"""Every verb but those that train lets idle library threads sleep, before any is loaded."""
+"""Idle BLAS and OpenMP threads sleep in every verb except those that train."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ except SystemExit:
     [(["gallery", "list", "/nowhere"], "PASSIVE 4"),
      (["train", "/nowhere.csv", "-o", "/nowhere"], "None None")],
 )  # fmt: skip
-def test_threads_rest_unless_a_network_is_trained(arguments: list[str], expected: str) -> None:
+def test_idle_threads_sleep_for_every_verb_but_training(
+    arguments: list[str], expected: str
+) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True
     )

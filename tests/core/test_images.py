@@ -29,7 +29,7 @@ def gradient(width: int = 64, height: int = 48) -> Pillow.Image:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
-def test_formats(form: str) -> None:
+def test_every_image_format_is_decoded(form: str) -> None:
     if form == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     image = read_image(encoded(gradient(), form))
@@ -80,7 +80,7 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert np.abs(image[..., 0].astype(float) - deep / 257).max() <= 1
 
 
-def test_transparency_lies_on_white() -> None:
+def test_transparent_pixels_are_composited_on_white() -> None:
     picture = Pillow.new("RGBA", (10, 10), (255, 0, 0, 0))
     picture.paste((0, 0, 255, 255), (0, 0, 5, 10))
     image = read_image(encoded(picture, "PNG"))
@@ -93,7 +93,7 @@ def test_transparency_lies_on_white() -> None:
     assert read_image(encoded(keyed, "PNG", transparency=0))[0, 0].tolist() == [255, 255, 255]
 
 
-def test_jpegs_are_decoded_near_the_wanted_size_and_never_squashed() -> None:
+def test_jpegs_are_decoded_near_the_wanted_size_keeping_the_aspect_ratio() -> None:
     data = encoded(gradient(1600, 800), "JPEG")
     small = read_image(data, short_side=150)
     assert min(small.shape[:2]) >= 150
@@ -118,19 +118,19 @@ def png_header(width: int, height: int) -> bytes:
     [(20_001, 10, "20000 px a side"), (8_000, 7_000, "50 megapixels"),
      (19_000, 19_000, "50 megapixels")],
 )  # fmt: skip
-def test_limits_come_from_the_header(width: int, height: int, reason: str) -> None:
+def test_pixel_limits_are_checked_from_the_header(width: int, height: int, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         read_image(png_header(width, height), name="big.png")
 
 
-def test_file_size_limit(tmp_path: Path) -> None:
+def test_a_file_over_the_size_limit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "huge.jpg"
     path.write_bytes(b"\0" * (images.MAX_BYTES + 1))
     with pytest.raises(ImageError, match=r"huge\.jpg: larger than 20 MB"):
         read_image(path)
 
 
-def test_damaged_and_foreign_files_name_themselves(tmp_path: Path) -> None:
+def test_errors_name_the_damaged_or_foreign_file(tmp_path: Path) -> None:
     whole = encoded(gradient(), "JPEG")
     cases = {
         "cut.jpg": (whole[: len(whole) // 2], "damaged or cut short"),
@@ -151,7 +151,7 @@ def test_damaged_and_foreign_files_name_themselves(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_random_damage_never_escapes_as_another_error() -> None:
+def test_random_damage_raises_only_image_errors() -> None:
     """Thousands of files a byte or more away from valid: a picture, or an ImageError."""
     rng = np.random.default_rng(0)
     exif = Pillow.Exif()
@@ -172,7 +172,7 @@ def test_random_damage_never_escapes_as_another_error() -> None:
     assert min(outcomes.values()) > 50, outcomes
 
 
-def test_the_long_side_can_be_what_is_asked_for() -> None:
+def test_the_wanted_size_can_be_given_for_the_long_side() -> None:
     """A network that keeps the aspect ratio needs pixels in the long side, whatever the shape."""
     data = encoded(gradient(1600, 400), "JPEG")
     assert read_image(data, long_side=336).shape == (100, 400, 3)
@@ -180,7 +180,7 @@ def test_the_long_side_can_be_what_is_asked_for() -> None:
     assert read_image(encoded(gradient(1600, 400), "PNG"), long_side=336).shape == (400, 1600, 3)
 
 
-def test_who_lets_photos_in_is_asked_after_the_limits_and_before_the_pixels() -> None:
+def test_admit_is_called_after_the_limits_and_before_decoding() -> None:
     asked: list[int] = []
     read_image(encoded(gradient(1600, 800), "JPEG"), short_side=150, admit=asked.append)
     read_image(encoded(gradient(), "PNG"), admit=asked.append)
@@ -201,7 +201,9 @@ def test_who_lets_photos_in_is_asked_after_the_limits_and_before_the_pixels() ->
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "I;16"])
-def test_a_photo_of_many_strips_is_the_photo(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_decoded_in_strips_equals_the_whole_photo(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     picture = gradient(40, 50)
     if mode == "I;16":
         deep = np.linspace(0, 65535, 40 * 50).reshape(50, 40).astype(np.uint16)

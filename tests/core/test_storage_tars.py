@@ -1,4 +1,4 @@
-"""Photos in tars: an address reads exactly its member, and nothing else whatever it says."""
+"""Photos inside tars: an address reads exactly its member, whatever the address says."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_address_reads_the_photo(tar: Path) -> None:
         assert (read_image(address) == read_image(tar.parent / "a" / f"{i}.jpg")).all()
 
 
-def test_what_is_an_address() -> None:
+def test_which_strings_are_tar_addresses() -> None:
     assert member_of("/x/i.tar#a/b.jpg@1024+9") == Member("/x/i.tar", "a/b.jpg", 1024, 9)
     for plain in ("/x/i.tar", "/x/a.jpg", "/x/i.tar#a.jpg", "/x/i.tar#a.jpg@1024", "/x/a.jpg@1+2",
                   "/x/i.tar#a.jpg@-1024+9", "/x/i.tar#@512+9", "/x/i.tar#a@٥١٢+9",
@@ -69,13 +69,13 @@ def test_what_is_an_address() -> None:
         (lambda m: (m.name, m.offset, 10**12), "larger than 20 MB"),
     ],
 )
-def test_nothing_but_one_whole_member_can_be_read(tar: Path, change, message: str) -> None:
+def test_an_address_reads_only_one_whole_member(tar: Path, change, message: str) -> None:
     member = Member(str(tar), *change(addresses(tar)["a/0.jpg"]))
     with pytest.raises(ImageError, match=message):
         read_bytes(str(member))
 
 
-def test_odd_tars(tar: Path, tmp_path: Path) -> None:
+def test_missing_fifo_and_folder_tars_are_refused(tar: Path, tmp_path: Path) -> None:
     member = addresses(tar)["a/0.jpg"]
     with pytest.raises(ImageError, match="no such file"):
         read_bytes(str(Member(str(tmp_path / "gone.tar"), "a", 512, 9)))
@@ -108,7 +108,7 @@ def test_long_names_are_read(tmp_path: Path) -> None:
         assert read_bytes(str(member)) == photo.read_bytes()
 
 
-def test_a_stamp_changes_with_the_tar_and_differs_within_it(tar: Path) -> None:
+def test_a_stamp_differs_by_member_and_changes_with_the_tar(tar: Path) -> None:
     found = [stamp(str(addresses(tar)[f"a/{i}.jpg"])) for i in range(3)]
     assert len(set(found)) == 3
     status = os.stat(tar)
@@ -118,7 +118,7 @@ def test_a_stamp_changes_with_the_tar_and_differs_within_it(tar: Path) -> None:
     assert stamp("/gone.tar#a@512+9") == ""
 
 
-def test_paths_of_tables() -> None:
+def test_only_the_path_before_the_hash_is_made_absolute_or_relative() -> None:
     """Only what stands before the # is a path: the rest stays as it is."""
     address = "t/../i.tar#a/../../b//c.jpg@512+9"
     assert absolute_path(address, "/x/y") == "/x/y/i.tar#a/../../b//c.jpg@512+9"
@@ -128,7 +128,7 @@ def test_paths_of_tables() -> None:
     assert relative_path("/x/y/1.jpg", "/x/z") == "../y/1.jpg"
 
 
-def test_a_table_moves_with_its_tars(tar: Path, tmp_path: Path) -> None:
+def test_a_table_can_be_moved_together_with_its_tars(tar: Path, tmp_path: Path) -> None:
     members = [str(addresses(tar)[f"a/{i}.jpg"]) for i in range(3)]
     photos = Photos.of_columns(["0", "1", "2"], members, ["x", "x", "y"])
     write_photos(tmp_path / "tables" / "t.csv", photos)
@@ -142,7 +142,7 @@ def test_a_table_moves_with_its_tars(tar: Path, tmp_path: Path) -> None:
         assert read_bytes(photo.path) == (tmp_path / "a" / f"{i}.jpg").read_bytes()
 
 
-def test_a_gallery_fills_from_a_tar_and_goes_on(tar: Path) -> None:
+def test_filling_a_gallery_from_a_tar_can_be_resumed(tar: Path) -> None:
     embedder = HistogramEmbedder()
     members = [str(addresses(tar)[f"a/{i}.jpg"]) for i in range(3)]
     gallery = Gallery.create(None, embedder.id, embedder.dim)

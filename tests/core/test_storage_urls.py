@@ -1,4 +1,4 @@
-"""Photos behind URLs: read like files, bounded, tried again, and never taken for paths."""
+"""Photos behind URLs: read like files, size-limited, retried, never mistaken for paths."""
 
 from __future__ import annotations
 
@@ -66,18 +66,20 @@ def tar_of(files: dict[str, bytes]) -> bytes:
         ("s3://", False),
     ],
 )  # fmt: skip
-def test_what_is_a_url(text: str, url: bool) -> None:
+def test_which_strings_are_urls(text: str, url: bool) -> None:
     assert is_url(text) is url
 
 
 @pytest.mark.parametrize("url", ["s3://b/a.jpg", "file:///tmp/a.jpg", "memory://x/y.tar#a@512+3"])
-def test_a_path_object_gets_its_slash_back(url: str) -> None:
+def test_a_url_turned_into_a_path_gets_its_second_slash_back(url: str) -> None:
     assert as_text(Path(url)) == url
     assert as_text(Path("/data/a.jpg")) == "/data/a.jpg"
     assert as_text("s3:/kept") == "s3:/kept"
 
 
-def test_a_photo_is_read_as_from_disk(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+def test_a_photo_behind_a_url_is_read_as_from_disk(
+    store: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
     data = jpeg(tmp_path, 1)
     store.pipe_file("/b/a.jpg", data)
     for url in ("memory://b/a.jpg", Path("memory://b/a.jpg"), f"file://{tmp_path}/1.jpg"):
@@ -85,7 +87,7 @@ def test_a_photo_is_read_as_from_disk(store: fsspec.AbstractFileSystem, tmp_path
     assert np.array_equal(read_image("memory://b/a.jpg"), read_image(tmp_path / "1.jpg"))
 
 
-def test_limits_and_missing_files(
+def test_url_size_limits_and_missing_files(
     store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.pipe_file("/b/a.jpg", b"x" * 100)
@@ -102,7 +104,7 @@ def test_limits_and_missing_files(
             read_bytes(bad)
 
 
-def test_a_request_that_fails_is_tried_again(
+def test_a_failed_request_is_retried(
     store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.pipe_file("/b/a.jpg", b"abc")
@@ -125,7 +127,7 @@ def test_a_request_that_fails_is_tried_again(
     assert len(calls) == 6
 
 
-def test_a_store_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_never_answers_gives_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stores of clouds are asynchronous, and are held to a time."""
     import asyncio
 
@@ -162,7 +164,9 @@ def test_without_the_library_the_error_says_what_to_install(
         read_bytes("gs://bucket/a.jpg")
 
 
-def test_a_member_of_a_tar_behind_a_url(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+def test_a_tar_member_behind_a_url_is_read(
+    store: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
     files = {"a/0.jpg": jpeg(tmp_path, 0), "a/1.jpg": jpeg(tmp_path, 1)}
     data = tar_of(files)
     store.pipe_file("/b/x.tar", data)
@@ -179,7 +183,9 @@ def test_a_member_of_a_tar_behind_a_url(store: fsspec.AbstractFileSystem, tmp_pa
             read_bytes(str(bad))
 
 
-def test_stamps_tell_a_changed_file(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+def test_the_stamp_changes_when_the_file_behind_a_url_changes(
+    store: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
     store.pipe_file("/b/x.tar", b"x" * 2048)
     local = write_photo(tmp_path / "a.jpg", picture(0, 0))
     url = f"file://{local}"
@@ -195,7 +201,7 @@ def test_stamps_tell_a_changed_file(store: fsspec.AbstractFileSystem, tmp_path: 
     assert all(a != b for a, b in zip(after[:5], before[:5], strict=True))
 
 
-def test_a_tar_of_many_photos_is_asked_for_once(
+def test_a_tar_of_many_photos_is_opened_once(
     store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.pipe_file("/b/x.tar", b"x" * 2048)
@@ -212,7 +218,7 @@ def test_a_tar_of_many_photos_is_asked_for_once(
     assert asked == ["memory://b/x.tar"]
 
 
-def test_a_table_keeps_urls(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
+def test_urls_survive_writing_a_table(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
     urls = ["s3://bucket/a b.jpg", "memory://b/x.tar#a/../n@512+7", "gs://b/../c.jpg"]
     photos = Photos.of_columns(["a", "b", "c"], urls, ["", "", ""])
     write_photos(tmp_path / "deep" / "photos.csv", photos)
@@ -226,7 +232,9 @@ def test_a_table_keeps_urls(tmp_path: Path, store: fsspec.AbstractFileSystem) ->
     assert list(missing) == ["no.jpg"]
 
 
-def test_a_gallery_of_urls_is_resumed(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+def test_filling_a_gallery_from_urls_can_be_resumed(
+    store: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
     for i in range(6):
         store.pipe_file(f"/b/{i}.jpg", jpeg(tmp_path, i))
     urls = [f"memory://b/{i}.jpg" for i in range(7)]

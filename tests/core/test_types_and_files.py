@@ -1,4 +1,4 @@
-"""Tables, options and files: the values that every step hands on."""
+"""Photo tables, options as JSON, atomic file writes, preprocessing sizes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_split_keeps_every_landmark_in_train() -> None:
         table.split(test=1.0)
 
 
-def test_photos_as_rows_and_columns() -> None:
+def test_photos_can_be_built_from_rows_or_columns() -> None:
     table = photos({"a": 2, "": 1})
     assert table[0] == Photo("a-0", Path("/p/a/0.jpg"), "a")
     assert table[2].landmark is None
@@ -67,7 +67,7 @@ class Sample:
     name: str | None = None
 
 
-def test_options_travel_as_json() -> None:
+def test_options_survive_a_json_round_trip() -> None:
     given = Sample(count=3, share=1, sides=(4, 5), name="x")
     assert from_json(Sample, to_json(given)) == given
     assert from_json(Sample, {"share": 1}).share == 1.0
@@ -84,13 +84,13 @@ def test_options_travel_as_json() -> None:
         ({"sides": [1, 2, 3]}, "'sides'"),
     ],
 )
-def test_wrong_options_teach(values: dict[str, object], message: str) -> None:
+def test_option_errors_say_what_was_expected(values: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         from_json(Sample, values)
     assert "did you mean" in unknown("trian", ["train", "test"], "verb")
 
 
-def test_files_are_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a" / "x.json"
     write_json(path, {"name": "Göbekli Tepe"})
     assert read_json(path) == {"name": "Göbekli Tepe"}
@@ -113,7 +113,7 @@ def test_files_are_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300), (100, 1000), (64, 64), (5, 900)])
-def test_photos_keep_their_shape(shape: tuple[int, int]) -> None:
+def test_resizing_keeps_the_aspect_ratio(shape: tuple[int, int]) -> None:
     """The long side comes to `size`; the aspect ratio is off by rounding to 32 alone."""
     resized = Preprocessing(size=256)(np.zeros((*shape, 3), np.uint8)).shape
     assert resized[0] == 3
@@ -144,7 +144,7 @@ def test_a_resized_photo_is_not_resized_again() -> None:
             assert made.target(*target) == target
 
 
-def test_what_is_decoded_has_half_as_much_again_as_the_network_sees() -> None:
+def test_photos_are_decoded_at_one_and_a_half_times_the_network_size() -> None:
     keep = Preprocessing(size=224)
     for shape in ((1200, 1600), (4000, 500), (300, 9000), (1000, 1000)):
         short, long = keep.least

@@ -1,4 +1,4 @@
-"""`clean` and `split` as commands: the files they leave, the page, going on, bad input."""
+"""`clean` and `split` as commands: the files they write, the page, resuming, bad input."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def collection(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_table_is_never_its_own_result(collection: Path, capfd: Capture) -> None:
+def test_clean_refuses_to_overwrite_its_input(collection: Path, capfd: Capture) -> None:
     table = collection / "all.csv"
     write_photos(table, photos_of(collection / "photos"))
     before = table.read_bytes()
@@ -53,7 +53,9 @@ def test_a_table_is_never_its_own_result(collection: Path, capfd: Capture) -> No
     assert table.read_bytes() == before
 
 
-def test_everything_beside_the_table(collection: Path, capfd: Capture) -> None:
+def test_clean_writes_the_table_the_csv_of_drops_and_the_page(
+    collection: Path, capfd: Capture
+) -> None:
     at, out = collection, collection / "out" / "clean.csv"
     arguments = ["clean", at / "photos", "-o", out, "--min-photos", 2, "--against", at / "test"]
     counts = json_of(capfd, *arguments)
@@ -77,7 +79,7 @@ def test_everything_beside_the_table(collection: Path, capfd: Capture) -> None:
     assert len(photos_of(at / "photos")) == 11  # nothing is deleted
 
 
-def test_indoor_photos_go(collection: Path, capfd: Capture) -> None:
+def test_clean_drops_indoor_photos(collection: Path, capfd: Capture) -> None:
     at = collection
     (at / "places").mkdir()
     places = places_folder(at / "places", network())
@@ -94,7 +96,9 @@ def test_indoor_photos_go(collection: Path, capfd: Capture) -> None:
     assert all(re.fullmatch(r"[0-4] outdoors of: [a-z_/]+(, [a-z_/]+){4}", d) for d in details)
 
 
-def test_the_graph(tmp_path: Path, capfd: Capture) -> None:
+def test_clean_with_graph_drops_the_photo_unlike_its_landmark(
+    tmp_path: Path, capfd: Capture
+) -> None:
     for i in range(4):
         warp = [[1 + 0.08 * i, 0.05 * i, -30 * i], [-0.04 * i, 1 - 0.05 * i, 20 * i], [0, 0, 1]]
         image = seen_from_aside(building(1), np.array(warp, dtype=float))
@@ -111,7 +115,7 @@ def test_the_graph(tmp_path: Path, capfd: Capture) -> None:
     assert json_of(capfd, *arguments, "--inliers", 1000)["kept"] == 0
 
 
-def test_a_validation_set_as_a_command(tmp_path: Path, capfd: Capture) -> None:
+def test_split_writes_a_validation_set(tmp_path: Path, capfd: Capture) -> None:
     for code in range(6):
         for i in range(5):
             write_photo(tmp_path / "photos" / f"L{code}" / f"{i}.jpg", picture(code, i))
@@ -172,7 +176,7 @@ def test_bad_input_is_one_clear_line(
     assert not (collection / "c.csv").exists()
 
 
-def test_the_page_is_capped_and_survives_what_is_gone(tmp_path: Path) -> None:
+def test_the_page_is_capped_and_tolerates_missing_photos(tmp_path: Path) -> None:
     """Photos of a reason are shown evenly over its list; a photo that is gone has its place."""
     write_photo(tmp_path / "there.jpg", picture(1, 1))
     there, gone = str(tmp_path / "there.jpg"), str(tmp_path / "gone.jpg")

@@ -1,4 +1,4 @@
-"""Cleaning: every drop has its reason; a near duplicate is the same photograph, not the place."""
+"""Cleaning: each drop has its reason; near duplicates are one photograph, not one place."""
 
 from __future__ import annotations
 
@@ -132,13 +132,13 @@ def test_two_crops_of_one_photograph_are_found() -> None:
         assert list(near_pairs([fingerprint(one), fingerprint(two)])) == [(0, 1)]
 
 
-def test_another_photo_from_the_same_spot_is_not() -> None:
+def test_another_photo_from_the_same_spot_is_no_duplicate() -> None:
     for seed in range(8):
         later = [visitors(scene(seed), 10 * seed + i) for i in range(3)]
         assert list(near_pairs([fingerprint(image) for image in [scene(seed), *later]])) == []
 
 
-def test_other_places_and_other_shapes_are_not() -> None:
+def test_other_places_and_other_shapes_are_no_duplicates() -> None:
     prints = [fingerprint(scene(seed)) for seed in range(40)]
     assert list(near_pairs(prints)) == []
     wide = fingerprint(cropped(scene(0), 0.2, 0, 0.2, 0))
@@ -147,7 +147,7 @@ def test_other_places_and_other_shapes_are_not() -> None:
     assert not same_picture(prints[0], flipped)
 
 
-def test_even_pictures_are_compared_by_their_colour() -> None:
+def test_uniform_pictures_are_compared_by_color() -> None:
     night, fog, mist = (
         fingerprint(np.full((100, 130, 3), value, np.uint8)) for value in (5, 200, 202)
     )
@@ -157,7 +157,7 @@ def test_even_pictures_are_compared_by_their_colour() -> None:
     assert list(near_pairs([])) == []
 
 
-def test_the_hash_by_hand() -> None:
+def test_the_perceptual_hash_matches_a_hand_computation() -> None:
     """64 cosine frequencies, each a double sum; bits above the median of all but the first."""
     image = scene(3)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -174,7 +174,7 @@ def test_the_hash_by_hand() -> None:
     assert fingerprint(image).bits.tolist() == np.packbits(low > np.median(low[1:])).tolist()
 
 
-def test_every_reason_in_its_order(tmp_path: Path) -> None:
+def test_drop_reasons_apply_in_their_order(tmp_path: Path) -> None:
     a, b, c = (encoded(scene(seed)) for seed in (1, 2, 3))
     photos = collection(tmp_path, {
         "A/1.jpg": a, "A/2.jpg": b, "A/3.jpg": a, "A/4.jpg": b"no photo", "A/5.jpg": b[:2000],
@@ -198,7 +198,7 @@ def test_every_reason_in_its_order(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_drops_count_before_too_few(tmp_path: Path) -> None:
+def test_photos_dropped_earlier_count_towards_too_few_photos(tmp_path: Path) -> None:
     """Two photos, one of them twice: with at least two wanted they stay, with three they go."""
     a, b = encoded(scene(1)), encoded(scene(2))
     photos = collection(tmp_path, {"A/1.jpg": a, "A/2.jpg": b, "A/3.jpg": a})
@@ -207,7 +207,7 @@ def test_drops_count_before_too_few(tmp_path: Path) -> None:
     assert len(clean(photos).kept) == 0  # four, unless told otherwise
 
 
-def test_of_near_duplicates_the_most_pixels_stay(tmp_path: Path) -> None:
+def test_the_near_duplicate_with_most_pixels_is_kept(tmp_path: Path) -> None:
     """Large and badly encoded beats small and well encoded; the first id decides a draw."""
     big = scene(1, (384, 512))
     small = np.asarray(Pillow.fromarray(big).reduce(2))
@@ -245,7 +245,7 @@ def test_the_same_picture_under_two_landmarks_is_reported(tmp_path: Path) -> Non
     assert result.counts() == {cleaning.LEAK: 4}
 
 
-def test_the_outdoor_vote_has_its_place(tmp_path: Path) -> None:
+def test_the_outdoor_vote_runs_after_duplicates_and_before_too_few_photos(tmp_path: Path) -> None:
     """After duplicates, before too few; it sees enough pixels."""
     dark = encoded(np.asarray(Pillow.fromarray(scene(3)).point(lambda value: value // 4)))
     big = encoded(scene(1, (900, 1200)))
@@ -276,7 +276,7 @@ def test_the_result_does_not_depend_on_the_order_of_the_table(tmp_path: Path) ->
         assert reasons(other) == reasons(first)
 
 
-def test_progress_and_the_written_list(tmp_path: Path) -> None:
+def test_progress_and_the_list_of_drops_are_written(tmp_path: Path) -> None:
     photos = collection(tmp_path, {
         "A/1.jpg": encoded(scene(1)), "A/2.jpg": b"", "B/1.jpg": encoded(scene(1), 60),
     })  # fmt: skip
@@ -302,7 +302,7 @@ def test_options_are_checked() -> None:
             Cleaning(**wrong)
 
 
-def test_fewer_bits_compare_fewer_photos(tmp_path: Path) -> None:
+def test_a_smaller_hash_distance_compares_fewer_photos(tmp_path: Path) -> None:
     image = scene(1)
     photos = collection(tmp_path, {
         "A/1.jpg": encoded(image), "A/2.jpg": encoded(cropped(image, 0, 0.06, 0.06, 0)),
@@ -311,7 +311,7 @@ def test_fewer_bits_compare_fewer_photos(tmp_path: Path) -> None:
     assert len(clean(photos, Cleaning(min_photos=1, near_bits=0)).kept) == 2
 
 
-def test_a_picture_of_another_table_goes(tmp_path: Path) -> None:
+def test_a_photo_that_is_in_the_other_table_is_dropped(tmp_path: Path) -> None:
     """By bytes, by picture, by id, and by a chain of crops of which one end stands there."""
     big = scene(5, (384, 512))
     photos = collection(tmp_path, {
@@ -343,7 +343,7 @@ def test_a_picture_of_another_table_goes(tmp_path: Path) -> None:
     assert {Path(drop.beside).parent.name for drop in result.dropped} == {"t"}
 
 
-def test_the_check_of_the_landmarks_sees_only_what_is_left(tmp_path: Path) -> None:
+def test_the_landmark_check_sees_only_photos_not_dropped_before(tmp_path: Path) -> None:
     """Nothing unreadable, no copy, nothing without a landmark, no landmark that goes anyway."""
     photos = collection(tmp_path, {
         "A/1.jpg": encoded(scene(1)), "A/2.jpg": encoded(scene(2)), "A/3.jpg": encoded(scene(2)),
@@ -364,7 +364,7 @@ def test_the_check_of_the_landmarks_sees_only_what_is_left(tmp_path: Path) -> No
     assert len(clean(photos, Cleaning(min_photos=3), unsupported=odd).kept) == 1
 
 
-def test_candidates_by_brute_force() -> None:
+def test_duplicate_candidates_match_brute_force() -> None:
     """Every pair of near hashes with coarse copies alike, or with nothing to compare."""
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2, (60, 64))

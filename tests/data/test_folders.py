@@ -1,4 +1,4 @@
-"""Folders of photos: what is found, what it is called, what is left out."""
+"""Folders of photos: what is found, its ids and labels, what is skipped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_first_folder_is_the_landmark(tmp_path: Path) -> None:
     assert photos.paths[0] == str(root / "arch/2019/summer/c.Jpeg")
 
 
-def test_without_landmarks_every_photo_counts(tmp_path: Path) -> None:
+def test_unlabelled_folders_use_every_photo(tmp_path: Path) -> None:
     root = touch(tmp_path / "streets", "z.jpg", "day/a.webp", "day/more/b.gif")
     photos = read_folder(root, labelled=False)
     assert photos.ids.tolist() == [
@@ -39,7 +39,7 @@ def test_without_landmarks_every_photo_counts(tmp_path: Path) -> None:
     assert set(photos.landmarks) == {""}
 
 
-def test_equal_names_stay_apart(tmp_path: Path) -> None:
+def test_photos_of_equal_file_names_get_different_ids(tmp_path: Path) -> None:
     root = touch(tmp_path / "r", "a/1.jpg", "a/1.png", "b/1.jpg")
     assert len(set(read_folder(root).ids)) == 3
 
@@ -52,7 +52,9 @@ def test_hidden_and_other_files_are_skipped(tmp_path: Path) -> None:
     assert read_folder(root).ids.tolist() == ["r/a/1.jpg"]
 
 
-def test_order_is_of_names_not_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_are_ordered_by_name_not_by_disk_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = touch(tmp_path / "r", *(f"{mark}/{i}.jpg" for mark in "cab" for i in (2, 0, 1)))
     first = read_folder(root)
     scandir = os.scandir
@@ -77,7 +79,7 @@ def test_order_is_of_names_not_of_the_disk(tmp_path: Path, monkeypatch: pytest.M
     assert read_folder(root).ids.tolist() == first.ids.tolist() == sorted(first.ids)
 
 
-def test_loops_of_links_end(tmp_path: Path) -> None:
+def test_symbolic_link_loops_terminate(tmp_path: Path) -> None:
     root = touch(tmp_path / "r", "a/1.jpg")
     (root / "a" / "again").symlink_to(root, target_is_directory=True)
     (root / "b").symlink_to(root / "a", target_is_directory=True)
@@ -111,7 +113,7 @@ def test_only_loose_photos_are_an_error(tmp_path: Path) -> None:
     assert len(read_folder(root, labelled=False)) == 2
 
 
-def test_a_table_or_a_folder(tmp_path: Path) -> None:
+def test_a_table_or_a_folder_can_be_given(tmp_path: Path) -> None:
     root = touch(tmp_path / "r", "a/1.jpg")
     (tmp_path / "p.csv").write_text("id,path\n7,r/a/1.jpg\n")
     assert read_photos_or_folder(root).landmarks.tolist() == ["a"]

@@ -1,4 +1,4 @@
-"""Google Landmarks v2: what is imported, what is left out and said, from tars and from a tree."""
+"""Google Landmarks v2 import from tars and from a tree: tables, counts, listed problems."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def set_rows(path: Path, rows: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize("unpacked", [False, True])
-def test_what_is_imported(tmp_path: Path, unpacked: bool) -> None:
+def test_all_tables_are_imported_with_their_counts(tmp_path: Path, unpacked: bool) -> None:
     write_gldv2(tmp_path / "gldv2", small_set(), unpacked=unpacked)
     done = import_gldv2(tmp_path / "gldv2", tmp_path / "out")
     assert (done.problems, done.notes) == ({}, [])
@@ -82,7 +82,7 @@ def test_all_photos_and_train_without_a_clean_list(root: Path, tmp_path: Path) -
     assert rows_of(tmp_path / "a" / "train.csv") == rows_of(tmp_path / "b" / "train.csv")
 
 
-def test_names_are_decoded_and_ids_stay_the_keys(root: Path, tmp_path: Path) -> None:
+def test_landmark_names_are_decoded_while_ids_stay_the_labels(root: Path, tmp_path: Path) -> None:
     import_gldv2(root, tmp_path / "out")
     table = rows_of(tmp_path / "out" / "landmarks.csv")
     assert table[0] == ["landmark", "name", "category"]
@@ -134,7 +134,7 @@ def test_damaged_and_missing_tars_are_listed(
     assert (counts["train photos"], counts["index missing"]) == (9, 3)
 
 
-def test_problems_go_away_when_they_are_mended(root: Path, tmp_path: Path) -> None:
+def test_mended_tars_clear_the_list_of_problems(root: Path, tmp_path: Path) -> None:
     tar = root / "train" / "images_000.tar"
     whole = tar.read_bytes()
     tar.write_bytes(whole[:700])
@@ -145,7 +145,7 @@ def test_problems_go_away_when_they_are_mended(root: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out" / "problems.csv").exists()
 
 
-def test_a_cut_tar_gives_its_first_photos(root: Path, tmp_path: Path) -> None:
+def test_photos_before_the_cut_of_a_truncated_tar_are_imported(root: Path, tmp_path: Path) -> None:
     tar = root / "train" / "images_000.tar"
     os.truncate(tar, tar.stat().st_size * 2 // 3)
     done = import_gldv2(root, tmp_path / "out", Gldv2Options(md5=False, all_photos=True))
@@ -155,7 +155,7 @@ def test_a_cut_tar_gives_its_first_photos(root: Path, tmp_path: Path) -> None:
     assert len(read_photos(tmp_path / "out" / "train.csv")) == 12 - missing
 
 
-def test_repeated_rows(root: Path, tmp_path: Path) -> None:
+def test_repeated_rows_are_merged_and_conflicts_listed(root: Path, tmp_path: Path) -> None:
     """The same row twice is harmless; another landmark is listed, and the first row counts."""
     rows = rows_of(root / "train.csv")
     twice, other = list(rows[1]), list(rows[2])
@@ -169,7 +169,7 @@ def test_repeated_rows(root: Path, tmp_path: Path) -> None:
     assert found[other[0]] == rows[2][2] == "12"
 
 
-def test_rows_repeated_far_apart(
+def test_repeats_far_apart_are_found(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another piece of the table: the same answer as in one piece."""
@@ -199,7 +199,9 @@ def test_test_photos_without_an_answer_are_left_out(root: Path, tmp_path: Path) 
     assert set(photos.landmarks) == set(photos.usages) == {""}
 
 
-def test_csv_files_in_folders_and_the_newest_solution(root: Path, tmp_path: Path) -> None:
+def test_csv_files_in_subfolders_and_the_newest_solution_are_used(
+    root: Path, tmp_path: Path
+) -> None:
     (root / "metadata").mkdir()
     for path in list(root.glob("*.csv")):
         path.rename(root / "metadata" / path.name)
@@ -208,7 +210,7 @@ def test_csv_files_in_folders_and_the_newest_solution(root: Path, tmp_path: Path
     assert import_gldv2(root, tmp_path / "out").counts["test photos"] == 5
 
 
-def test_one_landmark_of_very_many_photos(root: Path, tmp_path: Path) -> None:
+def test_a_landmark_with_very_many_photos_is_imported(root: Path, tmp_path: Path) -> None:
     """Its cell in train_clean.csv is longer than the csv module reads by default."""
     rows = rows_of(root / "train_clean.csv")
     many = " ".join(hex_id(f"gone{i}") for i in range(9000))
@@ -259,7 +261,7 @@ def test_wrong_rows_are_refused(
          "could be read"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_imported_is_one_clear_line(
+def test_import_errors_are_one_clear_line(
     root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], spoil, message: str
 ) -> None:
     spoil(root)
@@ -269,13 +271,15 @@ def test_what_cannot_be_imported_is_one_clear_line(
     assert "Traceback" not in err
 
 
-def test_no_such_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capfd, "import", "gldv2", tmp_path / "gone", "-o", tmp_path / "out")
     assert (code, "no such folder" in err) == (4, True)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tree_beside_its_tables_and_photos_in_two_places(root: Path, tmp_path: Path) -> None:
+def test_an_unpacked_tree_beside_its_tables_and_photos_found_twice(
+    root: Path, tmp_path: Path
+) -> None:
     """A photo at ROOT/a/b/c is taken before the same one in a tar."""
     path = root / photo_path(hex_id("t0"))
     path.parent.mkdir(parents=True)
@@ -297,7 +301,7 @@ def test_the_official_tables_are_never_written_over(
     assert {path.name: path.read_bytes() for path in root.glob("*.csv")} == before
 
 
-def test_interrupted_or_refused_imports_leave_the_old_tables(root: Path, tmp_path: Path) -> None:
+def test_interrupted_or_refused_imports_keep_the_old_tables(root: Path, tmp_path: Path) -> None:
     import_gldv2(root, tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     set_rows(root / "index.csv", [*rows_of(root / "index.csv"), ["a/b"]])

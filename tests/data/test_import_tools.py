@@ -1,4 +1,4 @@
-"""`import csv`: columns of any names, roots, what is missing, what is refused."""
+"""`import csv`: column names, roots, missing photos, refused files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def listing(tmp_path: Path) -> Path:
     return tmp_path / "list.csv"
 
 
-def test_named_columns_become_a_table(
+def test_chosen_csv_columns_become_a_table(
     listing: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = run(
@@ -48,7 +48,7 @@ def test_without_id_the_path_is_the_id(listing: Path) -> None:
     assert (set(photos.landmarks), missing) == ({""}, {})
 
 
-def test_paths_hang_on_the_root(listing: Path, tmp_path: Path) -> None:
+def test_relative_paths_start_at_the_root(listing: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / "list.csv"
     moved.parent.mkdir()
     listing.rename(moved)
@@ -85,7 +85,7 @@ def test_a_missing_photo_is_listed(
         ("", "(none) given"),
     ],
 )
-def test_what_is_refused(listing: Path, text: str, message: str) -> None:
+def test_unusable_csv_files_are_refused(listing: Path, text: str, message: str) -> None:
     listing.write_text(text)
     with pytest.raises(DataError) as caught:
         read_csv(listing, CsvColumns(path="file", landmark="place"))

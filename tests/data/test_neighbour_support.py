@@ -1,4 +1,4 @@
-"""Graph cleaning: who is supported by whom, counted by hand; what was verified is kept."""
+"""Neighbour support: supporters counted by hand; verified pairs are cached."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def found(world: Photos, at: Path, **options: object) -> dict[str, tuple[str, st
     return {world.ids[row]: told for row, told in dropped.items()}
 
 
-def test_what_does_not_belong_is_found(world: Photos, tmp_path: Path) -> None:
+def test_photos_of_another_landmark_are_found(world: Photos, tmp_path: Path) -> None:
     """A landmark of two needs the one other photo; a single photo needs none."""
     dropped = found(world, tmp_path)
     assert sorted(dropped) == ["A/odd", "B/odd", "unfit/0", "unfit/1"]
@@ -87,7 +87,7 @@ def test_what_does_not_belong_is_found(world: Photos, tmp_path: Path) -> None:
     assert Path(dropped["B/odd"][1]).parent.name == "B"
 
 
-def test_by_verifying_all_pairs(world: Photos, tmp_path: Path) -> None:
+def test_the_result_equals_verifying_all_pairs(world: Photos, tmp_path: Path) -> None:
     """With as many neighbours as there are: count supporters of each photo over all others."""
     points = [keypoints(read_image(path, short_side=320), MATCHING) for path in world.paths]
     content = [content_hash(Path(path).read_bytes()) for path in world.paths]
@@ -143,7 +143,7 @@ def test_an_interrupted_run_keeps_whole_landmarks(
     assert decoded.count("B") == 6
 
 
-def test_only_the_nearest_are_asked() -> None:
+def test_supporters_are_counted_among_the_nearest_neighbours_only() -> None:
     """Neighbours in their order, no more than are needed; each pair once, whoever asks."""
     group = Group(
         np.array(["a", "b", "c", "d"], dtype=object), np.array(["2", "1", "4", "3"], dtype=object),
@@ -158,7 +158,7 @@ def test_only_the_nearest_are_asked() -> None:
         assert _supporters(some, 1, store, 10, MATCHING, pool) == {2: 1}
 
 
-def test_who_is_trusted_by_a_slow_count() -> None:
+def test_doubtful_photos_match_brute_force() -> None:
     rng = np.random.default_rng(0)
     landmarks = np.array([f"L{i % 3}" for i in range(30)], dtype=object)
     centres = rng.normal(size=(3, 8))
@@ -203,7 +203,7 @@ def test_options_are_checked(wrong: dict[str, int]) -> None:
         GraphCleaning(**wrong)  # type: ignore[arg-type]
 
 
-def test_scenes_of_the_tests_are_no_relatives() -> None:
+def test_scenes_do_not_match_each_other() -> None:
     """The premise: the odd photos match nothing."""
     a, b = (keypoints(scene(seed, (384, 512)), MATCHING) for seed in (1, 11))
     assert verify(a, b, MATCHING).inliers < 15

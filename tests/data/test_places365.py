@@ -1,4 +1,4 @@
-"""The Places365 vote, with small networks saved in the layout of the authors' checkpoints."""
+"""The Places365 indoor/outdoor vote, with small networks saved like the authors' checkpoints."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def folder(tmp_path: Path, net: torch.nn.Module, **changes: Any) -> Path:
     return tmp_path
 
 
-def test_votes_by_hand(tmp_path: Path) -> None:
+def test_votes_match_a_hand_computation(tmp_path: Path) -> None:
     """Each photo alone through the network, its five best scenes looked up one by one."""
     net = network()
     voter = Places365.load(folder(tmp_path, net), device="cpu")
@@ -72,7 +72,7 @@ def test_a_photo_has_the_same_vote_in_any_batch(tmp_path: Path) -> None:
     assert all(len(scenes.split(", ")) == 3 for _, scenes in voter(small))
 
 
-def test_the_id_tells_what_may_change_votes(tmp_path: Path) -> None:
+def test_the_voter_id_changes_with_everything_that_may_change_votes(tmp_path: Path) -> None:
     at = folder(tmp_path, network())
     ids = {Places365.load(at, top=top, device="cpu").id for top in (3, 5, 5)}
     ids.add(Places365.load(folder(tmp_path, network(seed=1)), device="cpu").id)
@@ -82,7 +82,7 @@ def test_the_id_tells_what_may_change_votes(tmp_path: Path) -> None:
     assert len(ids) == 4
 
 
-def test_another_arch_and_newer_file_format(tmp_path: Path) -> None:
+def test_other_architectures_and_the_newer_file_format_load(tmp_path: Path) -> None:
     at = folder(tmp_path, network())
     net = network("resnet18")
     weights = {f"module.{key}": value for key, value in net.state_dict().items()}
@@ -130,7 +130,7 @@ def edit(name: str, old: str, new: str) -> Any:
         (lambda at: (at / OUTDOORS).write_text("\n"), DataError, "the list is empty"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_told(
+def test_unfit_checkpoints_are_named_in_the_error(
     tmp_path: Path, fault: Any, error: type[WhichLandmarkError], message: str
 ) -> None:
     at = folder(tmp_path, network())
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_told(
     assert len(str(told.value)) < 600
 
 
-def test_a_list_of_other_scenes_than_the_checkpoint(tmp_path: Path) -> None:
+def test_a_scene_list_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
     at = folder(tmp_path, network())
     for name in (SCENES, OUTDOORS):
         lines = (at / name).read_text().splitlines()
@@ -150,7 +150,7 @@ def test_a_list_of_other_scenes_than_the_checkpoint(tmp_path: Path) -> None:
         Places365.load(at, device="cpu")
 
 
-def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Hostile:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "owned",))
@@ -162,7 +162,7 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-def test_top_is_checked(tmp_path: Path) -> None:
+def test_the_number_of_scenes_is_checked(tmp_path: Path) -> None:
     at = folder(tmp_path, network())
     for top in (0, 11):
         with pytest.raises(OptionError, match="expected 1 to 10 scenes"):
@@ -171,7 +171,7 @@ def test_top_is_checked(tmp_path: Path) -> None:
         Places365.load(at / "nowhere")
 
 
-def test_votes_are_finite_numbers_for_odd_photos(tmp_path: Path) -> None:
+def test_votes_are_finite_for_unusual_photos(tmp_path: Path) -> None:
     voter = Places365.load(folder(tmp_path, network()), device="cpu")
     odd = [np.zeros((1, 900, 3), np.uint8), np.full((40, 30, 3), 255, np.uint8)]
     assert all(0 <= outdoor <= 5 for outdoor, _ in voter([voter.prepare(image) for image in odd]))

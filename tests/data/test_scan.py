@@ -1,4 +1,4 @@
-"""Looks are taken once: interrupted, killed, changed, voted on by another voter."""
+"""The scan of all photos: done once, also when interrupted, killed, or with another voter."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return read
 
 
-def test_an_interrupted_run_goes_on(
+def test_an_interrupted_scan_resumes(
     photos: Photos, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH", 4)
@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on(
         assert np.array_equal(getattr(resumed, name), getattr(at_once, name)), name
 
 
-def test_killed_in_the_middle(photos: Photos, tmp_path: Path) -> None:
+def test_a_scan_killed_midway_resumes(photos: Photos, tmp_path: Path) -> None:
     """SIGKILL: what is in the file is whole batches, and the next run needs only the others."""
     script = (
         "import sys, time; from whichlandmark.data import looks; from pathlib import Path\n"
@@ -111,7 +111,7 @@ def test_killed_in_the_middle(photos: Photos, tmp_path: Path) -> None:
         assert len(store.stamps()) == 20
 
 
-def test_what_has_changed_is_looked_at_again(
+def test_changed_photos_are_scanned_again(
     photos: Photos, tmp_path: Path, decoded: list[str]
 ) -> None:
     (tmp_path / "photos" / "A" / "03.jpg").rename(tmp_path / "03.jpg")
@@ -130,9 +130,7 @@ def test_what_has_changed_is_looked_at_again(
         assert (seen.pixels[9], seen.bytes[9]) == (30 * 50, path.stat().st_size)
 
 
-def test_votes_are_kept_apart_for_each_voter(
-    photos: Photos, tmp_path: Path, decoded: list[str]
-) -> None:
+def test_votes_are_cached_per_voter(photos: Photos, tmp_path: Path, decoded: list[str]) -> None:
     first, second = Counting(), Counting("second")
     with LookStore(tmp_path / "l.sqlite") as store:
         look_at(photos.paths, store)
@@ -150,7 +148,7 @@ def test_votes_are_kept_apart_for_each_voter(
     assert set(seen.outdoor) <= {-1, 0, 1, 2, 3, 4, 5}
 
 
-def test_a_copy_needs_no_second_vote(photos: Photos, tmp_path: Path) -> None:
+def test_a_copy_reuses_the_vote_of_its_content(photos: Photos, tmp_path: Path) -> None:
     voter = Counting()
     with LookStore() as store:
         look_at(photos.paths, store, voter)
@@ -160,7 +158,7 @@ def test_a_copy_needs_no_second_vote(photos: Photos, tmp_path: Path) -> None:
         assert looks_of([str(copy)], store, voter).scenes[0] == "first"
 
 
-def test_cleaning_says_how_many_were_seen_before(photos: Photos, tmp_path: Path) -> None:
+def test_cleaning_reports_how_many_photos_were_cached(photos: Photos, tmp_path: Path) -> None:
     with LookStore(tmp_path / "l.sqlite") as store:
         first = clean(photos.take(np.arange(10)), Cleaning(min_photos=1), store=store)
         second = clean(photos, Cleaning(min_photos=1), store=store)
@@ -168,7 +166,7 @@ def test_cleaning_says_how_many_were_seen_before(photos: Photos, tmp_path: Path)
     assert clean(photos, Cleaning(min_photos=1)).kept.ids.tolist() == second.kept.ids.tolist()
 
 
-def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_batch_is_stored_completely_or_not_at_all(tmp_path: Path) -> None:
     with LookStore(tmp_path / "l.sqlite") as store:
         store.put([Look("a.jpg", "1:1", error="bad")], "v", [Vote("h", 3, "alley")])
         bad = Vote("h2", None, "alley")  # type: ignore[arg-type]
@@ -178,7 +176,7 @@ def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
         assert store.votes("v") == {"h": (3, "alley")}
 
 
-def test_pairs_are_kept_by_content(tmp_path: Path) -> None:
+def test_verified_pairs_are_cached_by_content(tmp_path: Path) -> None:
     with LookStore(tmp_path / "l.sqlite") as store:
         store.put_pairs("how", {("a", "b"): 31, ("a", "c"): 0, ("b", "c"): 5})
         assert store.pairs("how", ["a"]) == {("a", "b"): 31, ("a", "c"): 0}
@@ -186,7 +184,7 @@ def test_pairs_are_kept_by_content(tmp_path: Path) -> None:
         assert store.pairs("another", ["a"]) == {}
 
 
-def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path, photos: Photos) -> None:
+def test_a_damaged_or_foreign_cache_file_is_refused(tmp_path: Path, photos: Photos) -> None:
     path = tmp_path / "l.sqlite"
     path.write_bytes(b"nonsense" * 1000)
     with pytest.raises(GalleryError, match="delete it to look again"):
@@ -199,7 +197,7 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path, photos: Photos) ->
         LookStore(path)
 
 
-def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_writer_gets_busy_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whichlandmark.data.look_store.BUSY_SECONDS", 0.1)
     with LookStore(tmp_path / "l.sqlite") as one, LookStore(tmp_path / "l.sqlite") as two:
         started = time.monotonic()

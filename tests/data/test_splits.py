@@ -1,4 +1,4 @@
-"""Splits: what is a query of what, and nothing stands on two sides by id or by content."""
+"""Splits: which photos become queries of which; no id or content is in two tables."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def overlap(split: Split) -> int:
     return shared
 
 
-def test_a_validation_set(world: tuple[Photos, Photos]) -> None:
+def test_a_validation_split_gives_train_database_queries_and_distractors(
+    world: tuple[Photos, Photos],
+) -> None:
     photos, distractors = world
     options = Splitting(landmarks=4, unknown=2, query_share=0.25, bank_share=0.75)
     split = split_validation(photos, options, distractors=distractors)
@@ -80,7 +82,7 @@ def test_a_validation_set(world: tuple[Photos, Photos]) -> None:
     assert overlap(split) == 0
 
 
-def test_the_draw_is_seeded_and_the_order_of_rows_is_nothing(world: tuple[Photos, Photos]) -> None:
+def test_the_split_depends_on_the_seed_not_on_row_order(world: tuple[Photos, Photos]) -> None:
     photos, distractors = world
     options = Splitting(landmarks=3, unknown=1)
 
@@ -97,7 +99,7 @@ def test_the_draw_is_seeded_and_the_order_of_rows_is_nothing(world: tuple[Photos
     assert len({frozenset(other) for other in others}) > 3
 
 
-def test_copies_go_to_one_side(world: tuple[Photos, Photos]) -> None:
+def test_copies_stay_in_one_table(world: tuple[Photos, Photos]) -> None:
     """Each photo of the two largest landmarks three times: queries come in threes."""
     photos, _ = world
     big = photos.take(np.isin(photos.landmarks, ["L8", "L9"]))
@@ -116,7 +118,7 @@ def test_copies_go_to_one_side(world: tuple[Photos, Photos]) -> None:
             assert all(list(large.paths).count(path) == 3 for path in large.paths)
 
 
-def test_what_two_landmarks_share_stays_on_one_side(world: tuple[Photos, Photos]) -> None:
+def test_photos_shared_by_two_landmarks_stay_in_one_table(world: tuple[Photos, Photos]) -> None:
     """The same file under every landmark and among the distractors: kept once, as a question."""
     photos, distractors = world
     same = Path(photos.paths[0])
@@ -143,7 +145,7 @@ def test_photos_without_a_landmark_are_distractors(tmp_path: Path) -> None:
     assert "bank" not in split_validation(named, Splitting(landmarks=1)).tables
 
 
-def test_the_simple_form(world: tuple[Photos, Photos]) -> None:
+def test_the_simple_split_equals_photos_split_but_for_copies(world: tuple[Photos, Photos]) -> None:
     """As `Photos.split`, but for copies: they follow the ones that are trained on."""
     photos, _ = world
     train, test = photos.split(test=0.25, seed=3)
@@ -158,7 +160,7 @@ def test_the_simple_form(world: tuple[Photos, Photos]) -> None:
     assert overlap(split) == 0
 
 
-def test_a_planted_leak_is_named(world: tuple[Photos, Photos]) -> None:
+def test_a_planted_leak_is_reported(world: tuple[Photos, Photos]) -> None:
     photos, _ = world
     hashes, _ = contents(photos.paths)
     parts = {"train": photos.take([0, 1, 2]), "test": photos.take([3, 4])}
@@ -183,7 +185,7 @@ def test_unreadable_photos_are_listed(world: tuple[Photos, Photos]) -> None:
     assert set(split_test(photos).unreadable) == set(split.unreadable)
 
 
-def test_contents_that_cleaning_knows_are_not_read_again(
+def test_photos_hashed_by_cleaning_are_not_read_again(
     world: tuple[Photos, Photos], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos, _ = world
@@ -216,14 +218,14 @@ def test_contents_that_cleaning_knows_are_not_read_again(
         ({"landmarks": 8, "unknown": 2}, "left for training"),
     ],
 )
-def test_what_cannot_be_drawn(
+def test_impossible_splits_are_refused(
     world: tuple[Photos, Photos], wrong: dict[str, float], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
         split_validation(world[0], Splitting(**wrong))
 
 
-def test_ids_that_collide(world: tuple[Photos, Photos]) -> None:
+def test_ids_in_both_tables_are_refused(world: tuple[Photos, Photos]) -> None:
     photos, distractors = world
     twice = Photos.of_columns(
         [photos.ids[4], *distractors.ids[1:]], list(distractors.paths), list(distractors.landmarks)

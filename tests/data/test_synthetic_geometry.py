@@ -1,4 +1,4 @@
-"""The drawn world's geometry: solids, camera, and the order in which boxes are drawn."""
+"""Geometry of the synthetic world: solids, camera, and drawing order."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_parts_of_a_landmark_do_not_intersect() -> None:
         assert model.low[2] >= 0.0
 
 
-def test_angles_agree_with_the_library() -> None:
+def test_exact_sine_and_cosine_match_the_math_library() -> None:
     for degrees in np.linspace(-720.0, 720.0, 997).tolist():
         assert sine(degrees) == pytest.approx(math.sin(math.radians(degrees)), abs=1e-11)
         assert cosine(degrees) == pytest.approx(math.cos(math.radians(degrees)), abs=1e-11)
 
 
-def test_projection_by_matrices() -> None:
+def test_projection_matches_matrix_multiplication() -> None:
     """The element-wise projection is the textbook one: rotate by yaw, pitch, roll; divide."""
     camera = Camera(
         position=(3.0, -20.0, 4.0), yaw=25.0, pitch=10.0, roll=-4.0, focal=300.0, cx=90.0, cy=70.0
@@ -67,7 +67,7 @@ def test_projection_by_matrices() -> None:
     np.testing.assert_allclose(depth, forward, atol=1e-10)
 
 
-def test_nearer_boxes_are_drawn_later() -> None:
+def test_boxes_are_drawn_back_to_front() -> None:
     """Against a slow check: along many rays, boxes must come in the order of their distance."""
     rng = np.random.default_rng(3)
     cells = np.array([(x, y, z) for x in range(4) for y in range(4) for z in range(3)], float)

@@ -1,4 +1,4 @@
-"""The plan of a drawn world: how many photos of what, under which names."""
+"""The plan of a synthetic world: how many photos of what, and the landmark names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_names_are_readable_and_never_given_twice() -> None:
     assert names != [landmark_name(1, n) for n in range(200)]
 
 
-def test_training_bank_and_queries_are_different_drawings() -> None:
+def test_training_distractor_and_query_photos_are_different_drawings() -> None:
     world = DrawnWorld()
     training = {s.key for s in training_shots(world)}
     bank, queries = ({s.key for s in f(world)} for f in (distractor_shots, query_shots))
@@ -49,6 +49,6 @@ def test_training_bank_and_queries_are_different_drawings() -> None:
         ({"queries": -1}, "queries"),
     ],
 )
-def test_options_that_cannot_work_are_refused(options: dict[str, float], word: str) -> None:
+def test_impossible_options_are_refused(options: dict[str, float], word: str) -> None:
     with pytest.raises(OptionError, match=word):
         DrawnWorld(**options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The drawn world: what it promises about geometry, tables, mess and byte-equality."""
+"""The synthetic world: geometry, tables, planted errors, identical bytes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def vector_units() -> list[str]:
 # --- the same bytes everywhere
 
 
-def test_golden_bytes_and_pixels() -> None:
+def test_files_and_pixels_match_the_golden_hashes() -> None:
     """Files and decoded pixels are those that were committed, whatever drew them."""
     assert digests() == json.loads(GOLDEN.read_text())
 
@@ -109,7 +109,7 @@ def test_same_bytes_without_vector_instructions() -> None:
     assert found == json.loads(GOLDEN.read_text())
 
 
-def test_processes_and_resuming_do_not_change_a_byte(drawn: Path, tmp_path: Path) -> None:
+def test_the_number_of_processes_and_resuming_change_no_byte(drawn: Path, tmp_path: Path) -> None:
     many = DrawnWorld(**{**vars(SMALL), "distractors": 60, "size": 64})
     one, two = tmp_path / "one", tmp_path / "two"
     draw_world(one, many, workers=1)
@@ -141,7 +141,7 @@ def test_photos_do_not_depend_on_each_other_or_on_the_size_of_the_world() -> Non
 # --- tables
 
 
-def test_tables_list_every_file_once(drawn: Path) -> None:
+def test_each_file_is_in_exactly_one_table_row(drawn: Path) -> None:
     counts = {}
     listed = []
     for name in ("photos", "distractors", "queries"):
@@ -155,7 +155,7 @@ def test_tables_list_every_file_once(drawn: Path) -> None:
     assert (drawn / "photos.csv").read_text().startswith("id,path,landmark\n")
 
 
-def test_queries_know_landmarks_that_training_does_not(drawn: Path) -> None:
+def test_some_query_landmarks_are_not_in_training(drawn: Path) -> None:
     known = set(read_photos(drawn / "photos.csv").landmarks)
     queries = read_photos(drawn / "queries.csv").landmarks
     kinds = Counter("none" if not n else "known" if n in known else "unknown" for n in queries)
@@ -165,7 +165,7 @@ def test_queries_know_landmarks_that_training_does_not(drawn: Path) -> None:
     assert set(read_photos(drawn / "distractors.csv").landmarks) == {""}
 
 
-def test_truth_says_what_is_wrong(drawn: Path) -> None:
+def test_the_truth_table_describes_each_planted_error(drawn: Path) -> None:
     rows = {row["id"]: row for row in truth_of(drawn)}
     label = {p.id: p.landmark for p in read_photos(drawn / "photos.csv")}
     assert list(rows) == list(label)

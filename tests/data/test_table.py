@@ -1,4 +1,4 @@
-"""photos.csv: what is written comes back; every wrong form is refused with its line."""
+"""photos.csv: round trips, and every malformed table refused with its line number."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_paths_are_relative_to_the_tables_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["id,path,landmark,usage,tier", "id,path,landmark,tier"])
-def test_a_tier_is_carried_like_a_usage(tmp_path: Path, header: str) -> None:
+def test_tiers_are_stored_like_usages(tmp_path: Path, header: str) -> None:
     row = {"id": "1", "path": "1.jpg", "landmark": "A", "usage": "Public", "tier": " low light "}
     names = header.split(",")
     lines = [header, ",".join(row[name] for name in names), "2,2.jpg" + "," * (len(names) - 2)]
@@ -52,7 +52,7 @@ def test_a_tier_is_carried_like_a_usage(tmp_path: Path, header: str) -> None:
     assert (tmp_path / "none.csv").read_text().splitlines()[0] == "id,path,landmark"
 
 
-def test_a_relative_table_gives_absolute_paths(
+def test_reading_a_relative_table_path_gives_absolute_photo_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "p.csv", "id,path\n1,1.jpg\n")
@@ -70,7 +70,7 @@ def test_a_relative_table_gives_absolute_paths(
     ],
     ids=["any order", "byte order mark", "CRLF and an empty line", "blanks, no last newline"],
 )
-def test_forms_that_mean_the_same(tmp_path: Path, text: str) -> None:
+def test_equivalent_csv_forms_read_the_same(tmp_path: Path, text: str) -> None:
     photos = read_photos(write(tmp_path / "p.csv", text))
     assert columns(photos) == [
         ("1", str(tmp_path / "1.jpg"), "A"),
@@ -78,13 +78,13 @@ def test_forms_that_mean_the_same(tmp_path: Path, text: str) -> None:
     ]
 
 
-def test_without_landmarks_and_without_photos(tmp_path: Path) -> None:
+def test_tables_without_landmarks_or_without_photos(tmp_path: Path) -> None:
     photos = read_photos(write(tmp_path / "p.csv", "path,id\n1.jpg,1\n"))
     assert photos[0].landmark is None
     assert len(read_photos(write(tmp_path / "q.csv", "id,path,landmark\n"))) == 0
 
 
-def test_equal_names_share_memory(tmp_path: Path) -> None:
+def test_equal_landmark_names_share_memory(tmp_path: Path) -> None:
     rows = "".join(f"{i},{i}.jpg,Sagrada Família\n" for i in range(3))
     photos = read_photos(write(tmp_path / "p.csv", "id,path,landmark\n" + rows))
     assert photos.landmarks[0] is photos.landmarks[2]
@@ -126,7 +126,7 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         read_photos(tmp_path)
 
 
-def test_what_is_written_comes_back(tmp_path: Path) -> None:
+def test_a_written_table_reads_back_the_same(tmp_path: Path) -> None:
     names = ["Köln", 'the "Gherkin", London', "two\nlines", "carriage\rreturn", "清水寺", ""]
     photos = Photos.of(
         Photo(f"id, {i}", tmp_path / "photos" / f"{i} ü.jpg", name or None)
@@ -137,7 +137,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
         assert columns(read_photos(tmp_path / folder / "t.csv")) == columns(photos)
 
 
-def test_a_table_moves_with_its_photos(tmp_path: Path) -> None:
+def test_a_table_can_be_moved_together_with_its_photos(tmp_path: Path) -> None:
     photos = Photos.of([Photo("1", tmp_path / "old" / "photos" / "1.jpg", "A")])
     write_photos(tmp_path / "old" / "t.csv", photos)
     with open(tmp_path / "old" / "t.csv", newline="", encoding="utf-8") as file:
@@ -149,7 +149,7 @@ def test_a_table_moves_with_its_photos(tmp_path: Path) -> None:
     assert relative_path("/a/b/1.jpg", "/a/c/d") == "../../b/1.jpg"
 
 
-def test_a_failed_writing_leaves_the_old_table(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     """A file name of bytes that are no Unicode: the table says which, and stays as it was."""
     path = write(tmp_path / "t.csv", "id,path\n1,1.jpg\n")
     bad = os.fsdecode(b"/photos/caf\xe9.jpg")

@@ -1,4 +1,4 @@
-"""Tars and trees are listed as they are: whole, cut, damaged, with headers of every kind."""
+"""Listing tars and trees of photos: complete, truncated, damaged, with every kind of header."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def listed(path: Path, md5: str = "") -> tuple[list[tuple[bytes, int, int]], str
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_every_form_of_tar_is_listed_as_tarfile_does(tmp_path: Path, form: int) -> None:
+def test_every_tar_format_is_listed_as_tarfile_does(tmp_path: Path, form: int) -> None:
     path = tmp_path / "t.tar"
     with tarfile.open(path, "w", format=form) as tar:
         for i, item in enumerate(items(40)):
@@ -56,14 +56,14 @@ def test_every_form_of_tar_is_listed_as_tarfile_does(tmp_path: Path, form: int) 
     assert len(found) == 39
 
 
-def test_the_official_form_with_folders_first(tmp_path: Path) -> None:
+def test_the_official_layout_with_folders_first_is_listed(tmp_path: Path) -> None:
     write_tar(tmp_path / "t.tar", items(30))
     found, problem = listed(tmp_path / "t.tar")
     assert (problem, len(found)) == ("", 30)
     assert found == by_tarfile(tmp_path / "t.tar")
 
 
-def test_md5_decides_whether_a_tar_is_used(tmp_path: Path) -> None:
+def test_a_tar_is_used_only_when_its_md5_matches(tmp_path: Path) -> None:
     path = tmp_path / "t.tar"
     write_tar(path, items(5))
     good = hashlib.md5(path.read_bytes()).hexdigest()
@@ -77,7 +77,7 @@ def test_md5_decides_whether_a_tar_is_used(tmp_path: Path) -> None:
     assert len(listed(path)[0]) == 5  # unchecked, it looks whole
 
 
-def test_a_cut_tar_gives_what_lies_before_the_cut(tmp_path: Path) -> None:
+def test_a_truncated_tar_lists_the_members_before_the_cut(tmp_path: Path) -> None:
     """Cut everywhere: at a header, in it, in the data, before the end mark."""
     path = tmp_path / "t.tar"
     write_tar(path, items(12))
@@ -91,7 +91,7 @@ def test_a_cut_tar_gives_what_lies_before_the_cut(tmp_path: Path) -> None:
         assert "cut short" in problem or "damaged" in problem, cut
 
 
-def test_a_damaged_header_is_said(tmp_path: Path) -> None:
+def test_a_damaged_header_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "t.tar"
     write_tar(path, items(12))
     whole = by_tarfile(path)
@@ -124,7 +124,7 @@ def test_hostile_sizes_end_the_listing(tmp_path: Path, size: bytes) -> None:
     assert problem
 
 
-def test_a_tree_gives_only_what_lies_at_its_place(tmp_path: Path) -> None:
+def test_a_tree_lists_only_files_at_their_official_paths(tmp_path: Path) -> None:
     good = [item.id for item in items(30) if item.id[0] == items(1)[0].id[0]]
     for name in good:
         (tmp_path / photo_path(name)).parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def test_a_tree_gives_only_what_lies_at_its_place(tmp_path: Path) -> None:
     assert sorted(found.ids.tolist()) == sorted(name.encode() for name in good)
 
 
-def test_places_find_each_photo_once(tmp_path: Path) -> None:
+def test_each_photo_is_located_once(tmp_path: Path) -> None:
     """In the first source that has it; the same for any number of processes."""
     write_tar(tmp_path / "train" / "images_000.tar", items(50))
     write_tar(tmp_path / "train" / "images_001.tar", items(60)[45:])
@@ -164,7 +164,7 @@ def test_places_find_each_photo_once(tmp_path: Path) -> None:
     assert [read_bytes(tmp_path / path) for path in paths[:60]] == [i.data for i in items(60)]
 
 
-def test_nothing_found_in_nothing() -> None:
+def test_an_empty_set_of_places_finds_no_photo() -> None:
     places = Places.of([], [])
     assert places.find(["abc"]).tolist() == [-1]
     assert places.find([]).tolist() == []

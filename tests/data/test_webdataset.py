@@ -1,4 +1,4 @@
-"""WebDataset tars as tables of addresses: what is found, what is not, and that it is read."""
+"""WebDataset tars as tables of addresses: what is found, what is listed as unusable."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def samples(photos: Photos, kind: str) -> Files:
 
 @pytest.mark.parametrize("kind", ["cls", "txt", "json"])
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_drawn_world_in_tars(drawn: Photos, tmp_path: Path, kind: str, form: int) -> None:
+def test_a_synthetic_world_in_tars_becomes_a_table(
+    drawn: Photos, tmp_path: Path, kind: str, form: int
+) -> None:
     half = len(drawn) // 2
     for i, rows in enumerate((range(half), range(half, len(drawn)))):
         write_tar(tmp_path / f"w-00000{i}.tar", samples(drawn.take(rows), kind), form)
@@ -67,7 +69,7 @@ def test_a_drawn_world_in_tars(drawn: Photos, tmp_path: Path, kind: str, form: i
     assert found.ids[half] == "w-000001/0000"
 
 
-def test_behind_a_url(drawn: Photos, tmp_path: Path) -> None:
+def test_tars_behind_a_url_are_read(drawn: Photos, tmp_path: Path) -> None:
     data = write_tar(tmp_path / "w-0.tar", samples(drawn, "cls")).read_bytes()
     fsspec.filesystem("memory").pipe_file("/web/w-0.tar", data)
     found, _ = read_webdataset(["memory://web/w-{0..0}.tar"], Label())
@@ -102,7 +104,7 @@ def test_samples_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
     assert none == {}
 
 
-def test_a_key_of_json(tmp_path: Path) -> None:
+def test_a_label_can_come_from_a_json_key(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", {
         "1.jpg": b"j", "1.json": b'{"place": "Rome"}', "2.jpg": b"j", "2.json": b'{"place": 3}',
         "3.jpg": b"j", "3.json": b'["Rome"]', "4.jpg": b"j", "4.json": b"{", "5.jpg": b"j",
@@ -114,7 +116,7 @@ def test_a_key_of_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0.5, 0.97])
-def test_a_tar_cut_short_gives_what_stands_before(
+def test_samples_before_the_cut_of_a_truncated_tar_are_read(
     drawn: Photos, tmp_path: Path, cut: float
 ) -> None:
     tar = write_tar(tmp_path / "a.tar", samples(drawn, "cls"))
@@ -130,7 +132,7 @@ def test_a_tar_cut_short_gives_what_stands_before(
         read_bytes(path)
 
 
-def test_which_tars_are_meant(tmp_path: Path) -> None:
+def test_shard_patterns_expand_to_tars(tmp_path: Path) -> None:
     for name in ("p-08.tar", "p-09.tar", "p-10.tar"):
         write_tar(tmp_path / name, {})
     names = [str(tmp_path / f"p-{i}.tar") for i in ("08", "09", "10")]
@@ -146,7 +148,7 @@ def test_which_tars_are_meant(tmp_path: Path) -> None:
         tars_of(["s3://b/a.tar.gz"])
 
 
-def test_ids_that_meet_are_told(tmp_path: Path) -> None:
+def test_colliding_ids_are_refused(tmp_path: Path) -> None:
     for folder in "ab":
         write_tar(tmp_path / folder / "same.tar", {"1.jpg": b"j", "1.cls": b"x"})
     with pytest.raises(DataError, match="'same/1' occurs twice"):
@@ -155,7 +157,9 @@ def test_ids_that_meet_are_told(tmp_path: Path) -> None:
         label_of("caption", "")
 
 
-def test_the_verb(drawn: Photos, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_import_webdataset_command(
+    drawn: Photos, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     files = samples(drawn, "cls")
     tar = write_tar(tmp_path / "a.tar", files | {"99.jpg": b"j"})
     out = tmp_path / "photos.csv"

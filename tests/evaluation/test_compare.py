@@ -1,4 +1,4 @@
-"""Two runs on the same questions: aligned by id, compared in pairs, and what changed is named."""
+"""Two runs on the same queries: aligned by id, paired tests, changed answers listed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reordered(p: Predictions, rows: np.ndarray) -> Predictions:
     return Predictions(**{f.name: getattr(p, f.name)[rows] for f in dataclasses.fields(p)})
 
 
-def test_numbers_are_those_of_each_run() -> None:
+def test_measures_equal_those_of_each_run_alone() -> None:
     a = world(None, count=240)
     b = other_run(a, 1, 0.5)
     found = compare(a, b, samples=60)
@@ -58,7 +58,7 @@ def test_numbers_are_those_of_each_run() -> None:
     assert found.measures["gap"].b_better == 1.0
 
 
-def test_the_order_of_a_file_does_not_matter_but_which_is_better_does() -> None:
+def test_row_order_does_not_matter_and_swapping_the_runs_flips_the_sign() -> None:
     a = world(None, count=120)
     b = other_run(a, 2, 0.1)
     found = compare(a, b, samples=80)
@@ -82,7 +82,7 @@ def test_a_lower_calibration_error_is_better() -> None:
     assert error.b_better == 1.0
 
 
-def test_what_changed_is_counted_and_the_first_ten_named() -> None:
+def test_changed_answers_are_counted_and_the_first_ten_listed() -> None:
     a = world(None, count=200)
     b = other_run(a, 3, 0.9)
     found = compare(a, b, samples=10)
@@ -119,7 +119,7 @@ def test_queries_of_one_file_only_are_an_error_or_left_out() -> None:
         compare(reordered(a, np.arange(9)), reordered(b, np.arange(9, 20)), common=True)
 
 
-def test_another_truth_is_an_error() -> None:
+def test_runs_with_different_true_landmarks_are_refused() -> None:
     a = world(None, count=30)
     truth = a.truth.copy()
     truth[7] = "Elsewhere"
@@ -127,7 +127,7 @@ def test_another_truth_is_an_error() -> None:
         compare(a, dataclasses.replace(a, truth=truth))
 
 
-def test_galleries_that_know_other_landmarks_are_told() -> None:
+def test_different_known_landmarks_are_reported() -> None:
     a = world(None, count=60)
     known = a.known & (a.truth != "old_town_hall")
     found = compare(a, dataclasses.replace(a, known=known), samples=10)
@@ -135,7 +135,7 @@ def test_galleries_that_know_other_landmarks_are_told() -> None:
     assert found.guesses.broken == 0  # only landmarks that both know are held against each other
 
 
-def test_what_is_undefined_is_left_away() -> None:
+def test_undefined_measures_are_left_out() -> None:
     a = world(None, count=60)
     only_known = reordered(a, np.flatnonzero(a.known))
     assert "auroc_unknown" not in compare(only_known, only_known, samples=5).measures
@@ -148,7 +148,7 @@ def test_what_is_undefined_is_left_away() -> None:
     assert found.measures["auroc_no_landmark"].b == 0.5
 
 
-def test_a_run_against_itself_changes_nothing() -> None:
+def test_comparing_a_run_with_itself_shows_no_change() -> None:
     a = world(None, count=60)
     found = compare(a, a, samples=20)
     assert all(m.interval == (0, 0) and m.b_better == 0 for m in found.measures.values())
@@ -189,7 +189,7 @@ def test_the_command_prints_a_table_or_json(
     assert json.loads(out) == json.loads(json.dumps(dataclasses.asdict(found)))
 
 
-def test_bad_input_ends_in_one_clear_line(
+def test_bad_input_is_one_clear_line(
     files: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     a, b = files

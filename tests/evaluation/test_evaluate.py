@@ -1,4 +1,4 @@
-"""Evaluation: right counts, leaks left out, unreadable photos counted, protocol stamped."""
+"""Evaluation: right counts, leaks left out, unreadable photos counted, settings recorded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_counts_and_scores(recognizer: Recognizer, colour_world: Path) -> None:
     assert (rows.truth[~rows.known] != "").sum() == 2
 
 
-def test_each_score_alone_equals_its_place_beside_the_others(
+def test_each_score_gives_the_same_gap_alone_and_beside_others(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
@@ -49,7 +49,7 @@ def test_each_score_alone_equals_its_place_beside_the_others(
         assert alone.gap == pytest.approx(beside[score])
 
 
-def test_photos_of_the_gallery_and_the_bank_are_left_out(
+def test_queries_that_are_gallery_or_distractor_photos_are_left_out(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
     """By content (copied under another name) and by id."""
@@ -71,7 +71,7 @@ def test_photos_of_the_gallery_and_the_bank_are_left_out(
     assert not set(found.leaked) & set(found.predictions.ids)
 
 
-def test_a_gallery_photo_in_another_size_is_left_out(tmp_path: Path) -> None:
+def test_a_query_that_is_a_resized_gallery_photo_is_left_out(tmp_path: Path) -> None:
     """Its id and its bytes are new; what it shows is not. A new photo of the place stays."""
     for i in range(8):
         write_photo(tmp_path / "gallery" / f"place {i % 2}" / f"{i}.jpg", scene(i))
@@ -96,7 +96,7 @@ def test_a_gallery_photo_in_another_size_is_left_out(tmp_path: Path) -> None:
     assert "look" in found.scores.protocol["left out"]
 
 
-def test_new_numbers_stand_beside_the_old_ones(recognizer: Recognizer, colour_world: Path) -> None:
+def test_coverage_map_and_tiers_are_reported(recognizer: Recognizer, colour_world: Path) -> None:
     """Here every known landmark is found, above all others."""
     table = (colour_world / "queries.csv").read_text().splitlines()
     lines = [f"{line},{'tier' if i == 0 else 'ABC'[i % 3]}" for i, line in enumerate(table)]
@@ -115,7 +115,7 @@ def test_new_numbers_stand_beside_the_old_ones(recognizer: Recognizer, colour_wo
     assert "diagnosis" in scores.protocol["answered_at"]
 
 
-def test_batches_are_asked_together_and_change_nothing(
+def test_batch_size_does_not_change_the_predictions(
     recognizer: Recognizer, colour_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
@@ -127,7 +127,7 @@ def test_batches_are_asked_together_and_change_nothing(
     assert parts.score == pytest.approx(whole.score, abs=1e-6)
 
 
-def test_an_unreadable_query_counts_but_takes_no_rank(
+def test_an_unreadable_query_counts_as_unanswered(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
     before = examine(recognizer, read_photos(colour_world / "queries.csv")).scores
@@ -140,7 +140,7 @@ def test_an_unreadable_query_counts_but_takes_no_rank(
     assert (found.predictions.guess[row], found.predictions.decision[row]) == ("", "no_landmark")
 
 
-def test_without_any_landmark_there_is_nothing_to_measure(
+def test_queries_without_any_known_landmark_are_refused(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")

@@ -1,4 +1,4 @@
-"""predictions.csv: exact round trips, paths that move with the folder, errors with a line."""
+"""predictions.csv: exact round trips, relative paths, errors with a line number."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_tier_and_a_usage_have_columns_only_where_a_query_has_one(tmp_path: Pa
             assert getattr(back, name).tolist() == ["", "", expected, "", "", "", ""]
 
 
-def test_the_file_is_a_plain_table(tmp_path: Path) -> None:
+def test_the_file_is_plain_csv(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p.csv", predictions_in(tmp_path))
     with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
@@ -86,7 +86,7 @@ def test_the_file_is_a_plain_table(tmp_path: Path) -> None:
                        "g1", "0.9", "1", "photos/ü 0.jpg", "../gallery/0.jpg", "1"]  # fmt: skip
 
 
-def test_paths_move_with_the_folder(tmp_path: Path) -> None:
+def test_photo_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     write_predictions(tmp_path / "here" / "p.csv", predictions_in(tmp_path / "here"))
     shutil.copytree(tmp_path / "here", tmp_path / "moved" / "there")
@@ -106,7 +106,7 @@ def test_columns_may_stand_in_any_order_and_lines_be_blank(tmp_path: Path) -> No
     assert same(before, read_predictions(tmp_path / "turned.csv"))
 
 
-def test_no_queries_are_a_table_too(tmp_path: Path) -> None:
+def test_an_empty_table_round_trips(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(",".join(COLUMNS) + "\n")
     empty = read_predictions(tmp_path / "p.csv")
     assert (len(empty), empty.score.dtype, empty.known.dtype) == (0, np.float64, np.bool_)
@@ -114,7 +114,7 @@ def test_no_queries_are_a_table_too(tmp_path: Path) -> None:
     assert (tmp_path / "again.csv").read_text() == (tmp_path / "p.csv").read_text()
 
 
-def test_right_and_predicted(tmp_path: Path) -> None:
+def test_right_and_predicted_masks(tmp_path: Path) -> None:
     found = predictions_in(tmp_path)
     assert found.right.tolist() == [True, False, False, True, True, False, False]
     assert found.predicted.tolist() == [True] * 6 + [False]  # the last is neither
@@ -162,7 +162,7 @@ def test_line_numbers_count_lines_of_the_file(tmp_path: Path) -> None:
         read_predictions(tmp_path / "p.csv")
 
 
-def test_files_that_are_no_table(tmp_path: Path) -> None:
+def test_files_that_are_no_predictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_predictions(tmp_path / "absent.csv")
     (tmp_path / "photo.csv").write_bytes(b"\xff\xd8\xff\xe0 not text")
@@ -187,7 +187,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["p.csv"]
 
 
-def test_a_submission_has_two_tokens_and_gives_every_name_back(tmp_path: Path) -> None:
+def test_a_submission_has_two_tokens_per_row_and_names_survive(tmp_path: Path) -> None:
     found = predictions_in(tmp_path)
     write_submission(tmp_path / "s.csv", found)
     with open(tmp_path / "s.csv", newline="", encoding="utf-8") as file:

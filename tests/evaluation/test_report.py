@@ -1,4 +1,4 @@
-"""The report: complete in itself, honest in its numbers, whole when photos are gone."""
+"""The HTML report: self-contained, right numbers, complete when photos are missing."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def report(p: Predictions, folder: Path, **options: object) -> Page:
     return Page(path)
 
 
-def test_the_page_fetches_nothing_and_runs_nothing(tmp_path: Path) -> None:
+def test_the_page_loads_no_url_and_runs_no_script(tmp_path: Path) -> None:
     page = report(world(tmp_path), tmp_path)
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "link", "iframe", "object", "embed", "base"}
@@ -182,7 +182,7 @@ def test_answers_are_counted_by_kind_and_decision(tmp_path: Path) -> None:
         assert "".join([kind, *map(str, counts)]) in text
 
 
-def test_grids_show_the_ends_of_the_ranking_and_no_query_twice(tmp_path: Path) -> None:
+def test_grids_show_top_and_bottom_of_the_ranking_without_repeats(tmp_path: Path) -> None:
     p = world(tmp_path, count=150)
     page = report(p, tmp_path, each=6)
     assert list(page.captions) == GRIDS
@@ -209,7 +209,7 @@ def test_samples_follow_the_seed(tmp_path: Path) -> None:
     assert first["Most confident, wrong"] == other["Most confident, wrong"]
 
 
-def test_a_few_predictions_fill_what_they_can(tmp_path: Path) -> None:
+def test_the_report_works_with_few_predictions(tmp_path: Path) -> None:
     p = world(None, count=6)
     page = report(p, tmp_path)
     shown = sum(len(captions) for captions in page.captions.values())
@@ -243,7 +243,7 @@ def test_thumbnails_are_small_jpegs_with_words(tmp_path: Path) -> None:
     assert len(page.source) < 2_000_000
 
 
-def test_photos_that_are_gone_or_broken_get_a_placeholder(tmp_path: Path) -> None:
+def test_missing_or_broken_photos_get_a_placeholder(tmp_path: Path) -> None:
     p = world(tmp_path)
     (tmp_path / "0.jpg").unlink()
     (tmp_path / "1.jpg").write_bytes(b"no photo")
@@ -265,7 +265,7 @@ def test_names_are_escaped_and_kept(tmp_path: Path) -> None:
         assert name in page.text
 
 
-def test_landmarks_stand_worst_first_with_their_confusion(tmp_path: Path) -> None:
+def test_landmarks_are_sorted_worst_first_with_their_confusions(tmp_path: Path) -> None:
     p = world(None, count=240)
     page = report(p, tmp_path)
     text = page.text[page.text.index("Landmarks, worst first") :]
@@ -293,7 +293,7 @@ def test_only_the_worst_landmarks_are_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nothing", "no guess", "no landmarks", "one score"])
-def test_odd_tables_still_make_a_page(tmp_path: Path, kind: str) -> None:
+def test_unusual_tables_still_make_a_page(tmp_path: Path, kind: str) -> None:
     p = world(None, count=0 if kind == "nothing" else 24)
     if kind == "no guess":
         p.guess[:], p.score[:] = "", -np.inf
@@ -307,7 +307,7 @@ def test_odd_tables_still_make_a_page(tmp_path: Path, kind: str) -> None:
                                                   "one score": 1}[kind]  # fmt: skip
 
 
-def test_plots_are_well_formed_and_take_the_colours_of_the_page() -> None:
+def test_plots_are_valid_svg_in_the_colors_of_the_page() -> None:
     p = world(None)
     for plot in (score_histogram, precision_recall_plot, reliability_plot, risk_coverage_plot):
         svg = plot(p)
@@ -324,7 +324,7 @@ def test_plots_are_well_formed_and_take_the_colours_of_the_page() -> None:
     assert f"area = GAP {value:.3f}" in precision_recall_plot(p)
 
 
-def test_the_curve_encloses_the_gap() -> None:
+def test_the_area_under_the_plotted_curve_is_the_gap() -> None:
     """The drawn line and the shade under it, measured in the picture, have the area of the GAP."""
     p = world(None, count=12)
     p.score[:] = np.random.default_rng(3).permutation(12)  # no ties
@@ -365,7 +365,7 @@ def test_the_same_predictions_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
-def test_plots_ignore_the_users_matplotlib_settings_and_leave_them() -> None:
+def test_plots_neither_use_nor_change_matplotlib_settings() -> None:
     import matplotlib
 
     p = world(None, count=30)
@@ -375,7 +375,7 @@ def test_plots_ignore_the_users_matplotlib_settings_and_leave_them() -> None:
         assert matplotlib.rcParams["font.size"] == 30
 
 
-def test_answered_shares_are_told_at_their_rates(tmp_path: Path) -> None:
+def test_answered_shares_are_shown_with_their_false_answer_rates(tmp_path: Path) -> None:
     p = world(None, count=600)
     page = report(p, tmp_path)
     none, known = np.sort(p.score[p.truth == ""])[::-1], p.score[p.known]
@@ -388,7 +388,7 @@ def test_answered_shares_are_told_at_their_rates(tmp_path: Path) -> None:
     assert "false answers on non-landmarks" not in report(p, tmp_path).text
 
 
-def test_tiers_have_their_table_only_where_the_photos_have_one(tmp_path: Path) -> None:
+def test_the_tier_table_appears_only_when_photos_have_tiers(tmp_path: Path) -> None:
     p = world(None, count=120)
     assert "By tier" not in report(p, tmp_path).text
     p.tier[:] = ["day" if i % 2 else "night" for i in range(120)]

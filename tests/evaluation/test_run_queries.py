@@ -1,4 +1,4 @@
-"""Questions asked from vectors on: columns, ranks and mAP against slow loops, in any batches."""
+"""Evaluation queries from vectors on: columns, ranks and mAP against slow loops, any batch size."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_ranks_and_map_are_those_of_full_rankings(
 
 
 @pytest.mark.parametrize("size", [1, 7, 90])
-def test_parts_of_any_size_give_the_same(
+def test_batch_size_does_not_change_the_result(
     index: GalleryIndex, asked: tuple[Photos, np.ndarray], size: int
 ) -> None:
     photos, vectors = asked
@@ -113,7 +113,7 @@ def test_parts_of_any_size_give_the_same(
     assert parts.score == pytest.approx(whole.score, abs=1e-6)
 
 
-def test_what_was_not_asked_has_no_guess_and_counts_as_missed(
+def test_unreadable_queries_have_no_guess_and_count_as_missed(
     index: GalleryIndex, asked: tuple[Photos, np.ndarray]
 ) -> None:
     photos, vectors = asked
@@ -131,7 +131,7 @@ def test_what_was_not_asked_has_no_guess_and_counts_as_missed(
     assert questions.map_at_100() == pytest.approx(half.map_at_100())
 
 
-def test_missing_neighbours_are_never_right_or_shown(
+def test_missing_neighbours_are_never_counted_or_listed(
     index: GalleryIndex, asked: tuple[Photos, np.ndarray]
 ) -> None:
     """Row −1 stands for "none": it must not be read as the gallery's last photo (a dome)."""
@@ -144,7 +144,7 @@ def test_missing_neighbours_are_never_right_or_shown(
     assert (rows.nearest[1::3] != "").all()
 
 
-def test_an_empty_gallery_knows_nothing(asked: tuple[Photos, np.ndarray]) -> None:
+def test_an_empty_gallery_gives_no_guess(asked: tuple[Photos, np.ndarray]) -> None:
     photos, vectors = asked
     none = np.empty((0, 16), np.float16)
     index = GalleryIndex(column([]), np.empty(0, np.int64), column([]), column([]), none,
@@ -162,7 +162,7 @@ def test_an_empty_gallery_knows_nothing(asked: tuple[Photos, np.ndarray]) -> Non
     assert (scores.gap_interval, scores.auroc_no_landmark, scores.calibration_error) == (None,) * 3
 
 
-def test_without_a_landmark_nothing_can_be_scored(
+def test_queries_without_a_landmark_cannot_be_scored(
     index: GalleryIndex, asked: tuple[Photos, np.ndarray]
 ) -> None:
     photos, vectors = asked

@@ -34,7 +34,7 @@ def ranked_gap(rows: list[tuple[float, str, str, bool]], known: int) -> float:
     return total / known
 
 
-def test_every_number_is_that_of_a_slow_loop() -> None:
+def test_every_score_equals_a_slow_loop() -> None:
     p = queries()
     found = measured(p)
     rows = list(zip(p.score.tolist(), p.ids, p.guess, p.right.tolist(), strict=True))
@@ -68,7 +68,7 @@ def test_every_number_is_that_of_a_slow_loop() -> None:
         assert found[f"recall_at_{k}"] == np.mean([1 <= p.rank[i] <= k for i in known])
 
 
-def test_answered_at_lets_no_more_than_its_rate_through() -> None:
+def test_answered_at_keeps_the_false_answer_rate() -> None:
     p = queries(900)
     found = measured(p)["answered_at"]
     assert list(found) == [str(rate) for rate in FALSE_RATES] == ["0.01", "0.05"]
@@ -89,7 +89,7 @@ def test_nothing_is_answered_without_a_guess() -> None:
     assert measured(p)["answered_at"]["0.01"] == (p.guess[known] != "").mean() < 1
 
 
-def test_the_interval_is_that_of_drawn_queries() -> None:
+def test_the_interval_is_a_bootstrap_over_queries() -> None:
     p = queries(120)
 
     def of(rows: np.ndarray) -> float:
@@ -101,7 +101,7 @@ def test_the_interval_is_that_of_drawn_queries() -> None:
     assert low < measured(p)["gap"] < high
 
 
-def test_tiers_are_ranked_with_all_that_show_no_known_landmark() -> None:
+def test_each_tier_is_ranked_with_all_queries_without_a_known_landmark() -> None:
     p = queries()
     found = measured(p)["by_tier"]
     assert list(found) == ["day", "night"]

@@ -1,4 +1,4 @@
-"""Questions of several true landmarks, and parts of a test set scored apart."""
+"""Queries with several true landmarks, and parts of a test set scored separately."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def column(*values: str) -> np.ndarray:
     return made
 
 
-def test_any_of_several_is_true() -> None:
+def test_any_of_several_true_landmarks_counts_as_right() -> None:
     truth = column("A", "A|B", "A|B", "A|B", "", "", "A B")
     guess = column("A", "B", "A|B", "", "", "A", "A")
     assert is_true(truth, guess).tolist() == [True, True, False, False, True, False, False]
@@ -105,7 +105,7 @@ def test_public_and_private_are_ranked_apart(recognizer: Recognizer, colour_worl
     assert len({*found.scores.gap_by_usage.values(), found.scores.gap}) == 3
 
 
-def test_usage_stays_on_the_way_to_the_report(
+def test_usages_reach_the_report(
     recognizer: Recognizer, colour_world: Path, tmp_path: Path
 ) -> None:
     asked = questions(colour_world)
@@ -128,7 +128,7 @@ def test_usage_stays_on_the_way_to_the_report(
     assert "place 0 or place 1" in page
 
 
-def test_without_usage_the_files_stay_as_they_were(
+def test_tables_without_usage_have_no_usage_column(
     recognizer: Recognizer, colour_world: Path, tmp_path: Path
 ) -> None:
     asked = read_photos(colour_world / "queries.csv")
@@ -141,7 +141,9 @@ def test_without_usage_the_files_stay_as_they_were(
     assert set(read_predictions(tmp_path / "p.csv").usage) == {""}
 
 
-def test_a_usage_without_a_landmark_has_no_gap(recognizer: Recognizer, colour_world: Path) -> None:
+def test_a_usage_group_without_landmarks_has_no_gap(
+    recognizer: Recognizer, colour_world: Path
+) -> None:
     asked = questions(colour_world)
     usages = ["Public" if mark else "Private" for mark in asked.landmarks]
     found = examine(
@@ -176,7 +178,7 @@ def test_training_needs_one_landmark_each(colour_world: Path) -> None:
         ))  # fmt: skip
 
 
-def test_no_name_can_hold_the_separator(tmp_path: Path) -> None:
+def test_folder_names_with_the_separator_are_refused(tmp_path: Path) -> None:
     write_photo(tmp_path / "root" / "A|B" / "1.jpg", picture(1, 1))
     write_photo(tmp_path / "root" / "C" / "1.jpg", picture(2, 1))
     with pytest.raises(DataError, match=r"A\|B: '\|' stands between .* rename the folder"):
@@ -191,12 +193,12 @@ def test_an_empty_name_between_separators_is_refused(tmp_path: Path, cell: str) 
         read_photos(tmp_path / "p.csv")
 
 
-def test_blanks_around_separators_go(tmp_path: Path) -> None:
+def test_spaces_around_separators_are_stripped(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("id,path,landmark\n1,1.jpg, A | B C \n")
     assert read_photos(tmp_path / "p.csv").landmarks[0] == "A|B C"
 
 
-def test_a_photo_carries_its_usage() -> None:
+def test_a_photo_has_a_usage_field() -> None:
     photos = Photos.of([Photo("1", Path("/1.jpg"), "A", "Public"), Photo("2", Path("/2.jpg"), "B")])
     assert photos.usages.tolist() == ["Public", ""]
     assert photos[0].usage == "Public"

@@ -1,4 +1,4 @@
-"""Local features as bytes: nothing is lost, every damaged bit is found."""
+"""Local features as bytes: lossless, and every damaged bit is detected."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from whichlandmark.verification import Keypoints, Matching, keypoints, strongest
 from whichlandmark.verification.packing import STORED, pack, unpack
 
 
-def test_nothing_is_lost() -> None:
+def test_packing_and_unpacking_loses_nothing() -> None:
     for size in (320, 640, 1100):  # enlarged and shrunk
         found = keypoints(building(1), Matching(size=size))
         assert len(found.points) > 100
         assert same(unpack(pack(found, 10**4)), found)
 
 
-def test_a_gallery_keeps_the_strongest() -> None:
+def test_only_the_strongest_keypoints_are_stored() -> None:
     found = keypoints(building(1))
     assert len(found.points) > 110
     for most in (100, STORED):
@@ -29,7 +29,7 @@ def test_a_gallery_keeps_the_strongest() -> None:
     assert pack(found) == pack(found, STORED)
 
 
-def test_inliers_are_those_of_the_photo_itself() -> None:
+def test_stored_keypoints_give_the_same_inliers_as_the_photo() -> None:
     a, b = keypoints(building(2)), keypoints(seen_from_aside(building(2)))
     direct, packed = verify(a, b), verify(a, unpack(pack(b, 10**4)))
     assert direct.inliers > 50
@@ -37,7 +37,7 @@ def test_inliers_are_those_of_the_photo_itself() -> None:
     assert np.array_equal(direct.there, packed.there)
 
 
-def test_of_an_even_picture() -> None:
+def test_a_uniform_picture_packs_to_no_keypoints() -> None:
     none = keypoints(np.full((80, 60, 3), 7, np.uint8))
     data = pack(none)
     assert len(data) == 16
@@ -45,7 +45,7 @@ def test_of_an_even_picture() -> None:
     assert unpack(data).descriptors.shape == (0, 128)
 
 
-def test_the_layout_is_as_told() -> None:
+def test_the_byte_layout_matches_its_description() -> None:
     """Bytes read by hand, as another program would."""
     descriptors = np.arange(256, dtype=np.uint8).reshape(2, 128) % 16
     units = np.array([[320, 64], [65535, 0]])
@@ -58,7 +58,7 @@ def test_the_layout_is_as_told() -> None:
     assert first == descriptors[0, :4].tolist() == [0, 1, 2, 3]
 
 
-def test_every_damaged_bit_is_found() -> None:
+def test_every_flipped_bit_is_detected() -> None:
     data = pack(strongest(keypoints(building(1)), 3))
     for bit in range(8 * len(data)):
         damaged = bytearray(data)
@@ -68,7 +68,7 @@ def test_every_damaged_bit_is_found() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 15, 16, 83, -1])
-def test_cut_short_or_grown(cut: int) -> None:
+def test_truncated_or_extended_data_is_refused(cut: int) -> None:
     data = pack(strongest(keypoints(building(1)), 3))
     with pytest.raises(DataError, match="expected"):
         unpack(data[:cut])
@@ -76,13 +76,13 @@ def test_cut_short_or_grown(cut: int) -> None:
         unpack(data + b"x")
 
 
-def test_another_version_is_named() -> None:
+def test_another_version_is_refused_by_number() -> None:
     data = pack(strongest(keypoints(building(1)), 3))
     with pytest.raises(DataError, match="version 9; this program reads 1"):
         unpack(b"\x09" + data[1:])
 
 
-def test_what_keypoints_would_not_give() -> None:
+def test_impossible_keypoints_are_refused() -> None:
     found = strongest(keypoints(building(1)), 3)
     for points in (found.points - 1e4, found.points + 1e5, found.points * np.nan):
         with pytest.raises(DataError, match="outside their photo"):

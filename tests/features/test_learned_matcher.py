@@ -1,4 +1,4 @@
-"""The learned matcher runs for real, on weights drawn by chance: shape, files, refusals."""
+"""The learned matcher runs on random weights: shapes, weight files, refusals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("features", ["disk", "aliked"])
-def test_it_runs_on_a_folder_of_weights(folder: Path, features: str) -> None:
+def test_the_learned_matcher_runs_on_a_folder_of_weights(folder: Path, features: str) -> None:
     matcher = LearnedMatcher(Learned(features=features, weights=folder), SMALL)  # type: ignore[arg-type]
     image, other = building(1), building(2)[:300]
     first, again = (matcher.verify(image, other) for _ in range(2))
@@ -93,7 +93,7 @@ def test_offline_it_says_what_to_fetch(tmp_path: Path, monkeypatch: pytest.Monke
         LearnedMatcher(Learned(download=True), SMALL)
 
 
-def test_unfit_weights_are_named(folder: Path, tmp_path: Path) -> None:
+def test_unfit_weights_are_refused_by_name(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"disk_lightglue\.pth: no such file"):
         LearnedMatcher(Learned(weights=tmp_path), SMALL)
     for name in FILES["disk"]:

@@ -1,4 +1,4 @@
-"""Boxes by geometry: pasted buildings lie in theirs; several landmarks stand side by side."""
+"""Boxes around inliers: pasted buildings lie in theirs; several landmarks in one photo."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_two_buildings_in_one_photo_have_their_own_boxes() -> None:
     assert several([boxes[0], boxes[0]], [0.5, 0.9]).tolist() == [1]
 
 
-def test_a_few_strays_do_not_stretch_it() -> None:
+def test_outliers_do_not_stretch_the_box() -> None:
     inside = places((200, 100), (400, 300))
     strays = np.array([[0, 0], [639, 479], [639, 0]], np.float32)
     box = box_around([inside, strays], (480, 640))
@@ -71,7 +71,7 @@ def test_a_photo_that_matched_by_chance_is_left_out() -> None:
     assert box_around([chance, chance], (480, 640)) is None
 
 
-def test_it_stays_within_the_photo() -> None:
+def test_the_box_stays_within_the_photo() -> None:
     box = box_around([places((0, 0), (640, 480))], (480, 640))
     assert box == pytest.approx((0, 0, 640, 480), abs=12)
     assert box is not None
@@ -80,7 +80,7 @@ def test_it_stays_within_the_photo() -> None:
     assert box[3] <= 480
 
 
-def test_too_few_places_make_none() -> None:
+def test_too_few_points_give_no_box() -> None:
     shape = (480, 640)
     assert box_around([], shape) is None
     assert box_around([places((100, 100), (200, 200), count=7)], shape) is None
@@ -90,7 +90,7 @@ def test_too_few_places_make_none() -> None:
     assert box_around([line], shape) is None  # no height
 
 
-def test_shared_by_counting_pixels() -> None:
+def test_box_overlap_matches_counting_pixels() -> None:
     boxes = [(0, 0, 100, 100), (50, 50, 150, 100), (20, 20, 40, 60), (200, 0, 300, 50)]
     for a in boxes:
         for b in boxes:
@@ -101,7 +101,7 @@ def test_shared_by_counting_pixels() -> None:
             assert shared(a, b) == pytest.approx(expected)
 
 
-def test_several_keeps_the_best_of_what_overlaps() -> None:
+def test_of_overlapping_boxes_the_best_is_kept() -> None:
     boxes: list[Box | None] = [
         (0, 0, 100, 100), (10, 10, 90, 90), (120, 0, 200, 100), None, (80, 0, 140, 100)
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Verification by geometry: a known homography is found; unrelated pictures share nothing."""
+"""Matching two photos: a known homography is found; unrelated pictures share no inliers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def moved(points: np.ndarray, warp: np.ndarray = WARP) -> np.ndarray:
     return np.array([[x / w, y / w] for x, y, w in flat])
 
 
-def test_a_warped_picture_has_its_inliers_where_the_warp_puts_them() -> None:
+def test_inliers_of_a_warped_picture_lie_where_the_homography_puts_them() -> None:
     for seed in range(3):
         image = building(seed)
         found = verify(keypoints(image), keypoints(seen_from_aside(image)))
@@ -60,7 +60,7 @@ def test_a_warped_picture_has_its_inliers_where_the_warp_puts_them() -> None:
         assert np.abs(moved(corners, found.homography) - moved(corners)).max() < 3
 
 
-def test_positions_are_of_the_photo_as_it_was_given() -> None:
+def test_keypoint_positions_are_in_pixels_of_the_given_photo() -> None:
     """One side twice as large: positions and homography are in each photo's own pixels."""
     image = building(4)
     large = cv2.resize(image, (1024, 768), interpolation=cv2.INTER_CUBIC)
@@ -70,13 +70,13 @@ def test_positions_are_of_the_photo_as_it_was_given() -> None:
     assert np.abs(found.here * 2 + 0.5 - found.there).mean() < 0.5
 
 
-def test_unrelated_pictures_have_few() -> None:
+def test_unrelated_pictures_have_few_inliers() -> None:
     points = [keypoints(building(seed)) for seed in range(8)]
     counts = [verify(a, b).inliers for i, a in enumerate(points) for b in points[:i]]
     assert max(counts) < 12
 
 
-def test_a_part_of_the_picture_is_enough() -> None:
+def test_a_crop_of_the_picture_still_matches() -> None:
     """A building pasted into another scene: the inliers lie on it, and on it alone."""
     image = building(1)
     other = building(2).copy()
@@ -104,7 +104,7 @@ def same(one: Keypoints, two: Keypoints) -> bool:
 
 
 @pytest.mark.usefixtures("threads")
-def test_twice_the_same_and_the_same_whatever_threads() -> None:
+def test_verification_is_deterministic_with_any_number_of_threads() -> None:
     pictures = building(1), seen_from_aside(building(1))
     a, b = (keypoints(picture) for picture in pictures)
     noisy = Keypoints(b.points, np.roll(b.descriptors, 7, axis=0), b.scale)  # mostly wrong matches
@@ -129,7 +129,7 @@ for found in verify_many(query, others):
 """
 
 
-def test_the_same_in_processes_of_one_and_of_several_threads_of_linear_algebra() -> None:
+def test_results_do_not_depend_on_blas_threads() -> None:
     def told(count: int) -> str:
         number = str(count)
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -145,7 +145,7 @@ def test_the_same_in_processes_of_one_and_of_several_threads_of_linear_algebra()
     assert told(8) == one
 
 
-def test_linear_algebra_gets_its_threads_back() -> None:
+def test_blas_thread_limits_are_restored() -> None:
     """However many ask at once, whoever leaves first, even by an error."""
     from threadpoolctl import ThreadpoolController, threadpool_limits
 
@@ -184,14 +184,14 @@ def slow_matches(a: Keypoints, b: Keypoints, ratio: float) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("ratio", [0.7, 0.85, 1.0])
-def test_matches_by_a_slow_search(ratio: float) -> None:
+def test_matches_equal_a_slow_search(ratio: float) -> None:
     a, b = keypoints(building(1)), keypoints(seen_from_aside(building(1)))
     found = matches(a, b, ratio).tolist()
     assert found == slow_matches(a, b, ratio)
     assert len(found) >= 50
 
 
-def test_matches_where_all_are_alike() -> None:
+def test_equal_descriptors_match_in_order_or_fail_the_ratio_test() -> None:
     """Equal descriptors: the first is the nearest, and never clearly nearer than the second."""
     rng = np.random.default_rng(0)
     few = Keypoints(np.zeros((6, 2), np.float32), rng.integers(0, 16, (6, 128), np.uint8), 1.0)
@@ -203,7 +203,7 @@ def test_matches_where_all_are_alike() -> None:
     assert matches(few, strongest(twice, 1)).shape == (0, 2)
 
 
-def test_descriptors_are_root_sift_in_steps() -> None:
+def test_descriptors_are_quantized_root_sift() -> None:
     raw = np.random.default_rng(0).integers(0, 200, (50, 128)).astype(np.float32)
     raw[3] = 0
     steps = root_steps(raw)
@@ -216,7 +216,7 @@ def test_descriptors_are_root_sift_in_steps() -> None:
     assert np.median(norms) == pytest.approx(1, abs=0.05)
 
 
-def test_many_are_each_as_alone() -> None:
+def test_verify_many_equals_verifying_one_by_one() -> None:
     query = keypoints(building(1))
     others = [keypoints(seen_from_aside(building(seed))) for seed in (2, 1, 3)]
     others.append(keypoints(np.full((100, 100, 3), 90, np.uint8)))
@@ -238,7 +238,7 @@ def test_the_strongest_come_first() -> None:
     assert shared >= 0.95 * len(few.points)
 
 
-def test_a_mirror_image_explains_nothing() -> None:
+def test_a_mirror_image_has_no_inliers() -> None:
     image = building(3)
     grid = keypoints(image)
     mirrored = Keypoints(grid.points * [-1, 1] + [511, 0], grid.descriptors, grid.scale)
@@ -247,7 +247,7 @@ def test_a_mirror_image_explains_nothing() -> None:
     assert verify(grid, grid).inliers > 100
 
 
-def test_no_two_keypoints_at_one_place_and_none_in_an_even_picture() -> None:
+def test_keypoints_are_unique_by_position_and_absent_in_a_uniform_picture() -> None:
     found = keypoints(building(1), Matching(features=300, upright=False))
     places = np.floor((found.points + 0.5) * found.scale + 1e-4).astype(int).tolist()
     assert len({tuple(place) for place in places}) == len(places) <= 300

@@ -1,4 +1,4 @@
-"""Embedders without torch: the same rows, the same id, damage found, the right runtime taken."""
+"""ONNX embedders: the rows and id of torch, damage detected, the right runtime chosen."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def rows_of(net: EmbeddingNet, shape: tuple[int, int, int]) -> tuple[np.ndarray,
         return pixels, net(torch.from_numpy(pixels)).numpy()
 
 
-def test_the_file_answers_as_torch_does_at_any_shape(tmp_path: Path) -> None:
+def test_the_onnx_file_matches_torch_at_any_shape(tmp_path: Path) -> None:
     options = {"pad_type": "same"}  # reckoned from the size of each layer's input
     architecture = Architecture(backbone="test_efficientnet", options=options, gem_p=2.5, dim=8)
     net = with_statistics(architecture)
@@ -109,7 +109,7 @@ def test_the_file_answers_as_torch_does_at_any_shape(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("open_network", [open_onnx, open_openvino])
-def test_callers_at_once_get_what_one_gets(open_network: Open, tmp_path: Path) -> None:
+def test_concurrent_callers_get_the_same_rows(open_network: Open, tmp_path: Path) -> None:
     net = with_statistics(Architecture(backbone="test_efficientnet", dim=8))
     export.export_onnx(net, tmp_path / "m.onnx")
     alone, shared = (open_network(tmp_path / "m.onnx", callers=n) for n in (1, 2))
@@ -120,7 +120,7 @@ def test_callers_at_once_get_what_one_gets(open_network: Open, tmp_path: Path) -
         assert np.abs(rows - alone(pixels)).max() < 1e-5
 
 
-def test_a_network_that_differs_is_not_written(
+def test_an_export_that_differs_from_torch_is_not_written(
     made: NetEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "PARITY", 0.0)
@@ -137,7 +137,7 @@ def test_a_network_that_differs_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_backbone_without_words_is_kept_for_torch(
+def test_a_backbone_that_cannot_be_exported_still_loads_with_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*given: object, **named: object) -> None:
@@ -152,7 +152,7 @@ def test_a_backbone_without_words_is_kept_for_torch(
     assert isinstance(load_embedder(tmp_path, device="cpu"), NetEmbedder)
 
 
-def test_a_network_of_one_size_is_exported_for_it(tmp_path: Path) -> None:
+def test_a_fixed_size_network_is_exported_at_that_size(tmp_path: Path) -> None:
     """A transformer's positions are counted: it takes squares of one size only."""
     net = new_network(Architecture(backbone="test_vit", dim=8))
     made = NetEmbedder(net, Preprocessing(size=160, fit="squash"), device="cpu")
@@ -163,7 +163,9 @@ def test_a_network_of_one_size_is_exported_for_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_the_same_embedder_without_torch(made: NetEmbedder, saved: Path, runtime: str) -> None:
+def test_loading_without_torch_gives_the_same_id_and_rows(
+    made: NetEmbedder, saved: Path, runtime: str
+) -> None:
     opened = load_embedder(saved, device="cpu", runtime=runtime)
     assert isinstance(opened, ExportedEmbedder)
     assert isinstance(opened, Embedder)
@@ -177,7 +179,7 @@ def test_the_same_embedder_without_torch(made: NetEmbedder, saved: Path, runtime
     assert opened([]).shape == (0, 8)
 
 
-def test_it_copies_itself(saved: Path, tmp_path: Path) -> None:
+def test_an_onnx_embedder_can_save_a_copy(saved: Path, tmp_path: Path) -> None:
     opened = load_exported(saved)
     opened.save(saved)  # onto itself: nothing happens
     opened.save(tmp_path / "copy")
@@ -193,7 +195,7 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def test_one_flipped_bit_is_found(folder: Path) -> None:
+def test_a_flipped_bit_is_detected(folder: Path) -> None:
     flip(folder / FLOAT)
     with pytest.raises(ModelError, match=r"model\.onnx: damaged, or of another embedder"):
         load_embedder(folder, device="cpu")
@@ -220,7 +222,7 @@ def test_an_edited_record_is_refused(folder: Path, key: str, value: object) -> N
         load_embedder(folder, device="cpu")
 
 
-def test_a_file_that_is_no_network(folder: Path) -> None:
+def test_a_file_that_is_no_onnx_model_is_refused(folder: Path) -> None:
     """Whole by its hash, and yet nothing that a runtime can open."""
     (folder / FLOAT).write_bytes(b"no network")
     write_record(folder, read_record(folder), [FLOAT])
@@ -240,13 +242,15 @@ def test_an_older_folder_loads_through_torch(folder: Path) -> None:
         load_exported(folder)
 
 
-def test_saving_anew_forgets_the_old_network(made: NetEmbedder, folder: Path) -> None:
+def test_saving_again_removes_the_old_onnx_file(made: NetEmbedder, folder: Path) -> None:
     made.save(folder, export=False)
     assert not (folder / FLOAT).exists()
     assert isinstance(load_embedder(folder, device="cpu"), NetEmbedder)
 
 
-def test_which_device_and_runtime(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_and_runtime_are_chosen_as_documented(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def opened(**given: str) -> object:
         found = load_embedder(saved, **given)
         return found.open_network if isinstance(found, ExportedEmbedder) else type(found)
@@ -271,7 +275,7 @@ def test_which_device_and_runtime(saved: Path, monkeypatch: pytest.MonkeyPatch) 
         opened(runtime="onnx")
 
 
-def test_a_broken_cache_is_no_cache(saved: Path) -> None:
+def test_a_broken_runtime_cache_is_ignored(saved: Path) -> None:
     made_by = load_exported(saved).id
     runtimes.remember(made_by, "openvino")
     runtimes.cache_file().write_text("{ broken")
@@ -282,7 +286,9 @@ def test_a_broken_cache_is_no_cache(saved: Path) -> None:
     assert runtimes.chosen(made_by) == "onnxruntime"
 
 
-def test_a_remembered_runtime_that_is_gone(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_runtime_that_is_not_installed_is_ignored(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made_by = load_exported(saved).id
     runtimes.remember(made_by, "openvino")
     find_spec = runtimes.util.find_spec
@@ -292,13 +298,15 @@ def test_a_remembered_runtime_that_is_gone(saved: Path, monkeypatch: pytest.Monk
     assert runtimes.chosen(made_by) == "onnxruntime"
 
 
-def test_openvino_that_is_missing_is_named(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_openvino_is_named_in_the_error(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(OptionError, match=r"pip install 'whichlandmark\[fast\]'"):
         load_embedder(saved, device="cpu", runtime="openvino")(IMAGES)
 
 
-def test_no_torch_no_look_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_gpus_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "gpu_in_sight", lambda: True)
     monkeypatch.setattr(loading, "has_torch", lambda: False)
     assert loading.gpu_names() == []
@@ -338,12 +346,12 @@ def test_the_core_needs_no_torch(saved: Path, colour_world: Path) -> None:
     assert (ran.returncode, "pip install 'whichlandmark[train]'" in ran.stderr) == (2, True)
 
 
-def test_no_embedder_there(tmp_path: Path) -> None:
+def test_a_folder_without_an_embedder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"embedder\.json is missing"):
         load_embedder(tmp_path)
 
 
-def test_folded_weights_are_the_weights(tmp_path: Path) -> None:
+def test_batchnorm_is_folded_into_the_exported_convolution(tmp_path: Path) -> None:
     """BatchNorm by hand: w·γ/√(σ² + ε) stands in the file's first convolution."""
     net = with_statistics(Architecture(backbone="test_resnet", dim=None, gem_p=1.0))
     export.export_onnx(net, tmp_path / "m.onnx")

@@ -1,4 +1,4 @@
-"""Tables → vectors: the same whatever the threads, bounded whatever the photos, never stopped."""
+"""Photos to vectors: independent of threads, bounded memory, failures listed, resumable."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def all_of(embedder: Any, photos: Photos, **options: Any) -> tuple[list[int], Ve
     return rows, np.concatenate(vectors), more
 
 
-def test_no_number_depends_on_the_threads(table: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_do_not_depend_on_the_number_of_threads(
+    table: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, found = embedding.read_image, []
 
     def unsteady(data: bytes, **options: Any) -> Image:  # photos are done in any order
@@ -89,7 +91,7 @@ def test_no_number_depends_on_the_threads(table: Photos, monkeypatch: pytest.Mon
     assert [len(hashes) for hashes in found[0][2][::3]] == [63, 62, 21]  # 64 rows a batch
 
 
-def test_vectors_are_those_of_each_photo_alone(table: Photos) -> None:
+def test_vectors_equal_those_of_each_photo_alone(table: Photos) -> None:
     embedder = HistogramEmbedder()
     rows, vectors, more = all_of(embedder, table)
     for row, vector in zip(rows, vectors, strict=True):
@@ -100,7 +102,9 @@ def test_vectors_are_those_of_each_photo_alone(table: Photos) -> None:
 
 
 @pytest.mark.parametrize("views", [Views(), Views(scales=(1.0, 0.5), flip=True)])
-def test_photos_of_one_shape_share_passes_and_are_not_squashed(table: Photos, views: Views) -> None:
+def test_photos_of_one_shape_share_a_batch_and_keep_their_aspect_ratio(
+    table: Photos, views: Views
+) -> None:
     embedder = Shapes(views)
     rows, vectors, _ = all_of(embedder, table)
     sizes = views.of(embedder.looking.preprocessing)
@@ -112,7 +116,7 @@ def test_photos_of_one_shape_share_passes_and_are_not_squashed(table: Photos, vi
         assert float(alone @ vector) > 0.995
 
 
-def test_failures_stand_where_they_happened(table: Photos) -> None:
+def test_failures_are_listed_at_their_position(table: Photos) -> None:
     batches = list(embed(Shapes(), table))
     assert [[f.id[-7:-4] for f in batch.failures] for batch in batches] == [
         ["003"], ["070", "071"], ["149"],
@@ -126,7 +130,7 @@ def test_failures_stand_where_they_happened(table: Photos) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
 @pytest.mark.parametrize("kind", [HistogramEmbedder, Shapes])
-def test_a_run_of_huge_photos_stays_within_its_bytes(
+def test_huge_photos_stay_within_the_byte_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, threads: int
 ) -> None:
     """PNGs cannot be decoded small; without a bound 8 threads would hold 8, and 64 be ahead."""
@@ -158,7 +162,7 @@ def test_a_run_of_huge_photos_stays_within_its_bytes(
     assert all_of(kind(), photos, threads=threads)[0] == list(range(24))
 
 
-def test_small_photos_that_a_network_wants_large_count_as_what_they_become(
+def test_enlarged_photos_count_with_their_enlarged_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for i in range(40):
@@ -178,7 +182,7 @@ def test_small_photos_that_a_network_wants_large_count_as_what_they_become(
     assert 5 * 64 * 64 * 3 <= rooms[0].most <= 10 * 64 * 64 * 3
 
 
-def test_who_stops_listening_leaves_no_thread_behind(table: Photos) -> None:
+def test_closing_the_iterator_stops_all_threads(table: Photos) -> None:
     batches = embed(Shapes(), table)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
@@ -186,7 +190,7 @@ def test_who_stops_listening_leaves_no_thread_behind(table: Photos) -> None:
     assert not [name for name in names if name.startswith(("decode", "network"))]
 
 
-def test_a_fault_of_the_network_is_raised_and_nothing_hangs(table: Photos) -> None:
+def test_an_error_of_the_network_is_raised_without_hanging(table: Photos) -> None:
     class Broken(Shapes):
         def __call__(self, images: Sequence[Image], /) -> Vectors:
             if len(self.passes) == 7:
@@ -197,7 +201,9 @@ def test_a_fault_of_the_network_is_raised_and_nothing_hangs(table: Photos) -> No
         all_of(Broken(), table)
 
 
-def test_an_interrupted_run_keeps_whole_batches_and_goes_on(table: Photos, tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_complete_batches_and_resumes(
+    table: Photos, tmp_path: Path
+) -> None:
     class Interrupted(Shapes):
         def __call__(self, images: Sequence[Image], /) -> Vectors:
             if len(self.passes) == 30:
@@ -246,7 +252,7 @@ def test_a_batch_is_written_while_the_next_is_embedded(table: Photos) -> None:
         assert gallery.generation == generation + 3  # one transaction a batch
 
 
-def test_a_write_that_fails_ends_the_run(table: Photos) -> None:
+def test_a_failed_write_ends_the_run(table: Photos) -> None:
     with Gallery.create(None, "shapes-1", 3) as gallery:
 
         def full(rows: Any) -> None:

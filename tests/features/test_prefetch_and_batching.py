@@ -1,4 +1,4 @@
-"""Windows, room, reading ahead, passes: each against its promise, alone."""
+"""Shape batches, the byte budget, prefetch and forward passes, each tested alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def passes_of(window: Window, shapes: list[str], sizes: list[int]) -> list[tuple
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_photo_is_in_one_pass_of_its_shape_and_waits_no_longer_than_it_may(seed: int) -> None:
+def test_every_photo_is_in_one_batch_of_its_shape_within_the_allowed_delay(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shapes = [
         str(s) for s in rng.choice(["", "a", "b", "c", "d"], 300, p=[0.1, 0.5, 0.3, 0.09, 0.01])
@@ -50,7 +50,7 @@ def test_every_photo_is_in_one_pass_of_its_shape_and_waits_no_longer_than_it_may
         assert waiting < 700
 
 
-def test_photos_far_apart_share_a_pass_within_the_stretch_alone() -> None:
+def test_photos_share_a_batch_only_within_the_window() -> None:
     shapes = ["tall", *["wide"] * 9, "tall", *["wide"] * 30]
     near = passes_of(Window(at_once=2, stretch=16, most_bytes=10**9), shapes, [1] * 41)
     assert [0, 10] in [rows for _, rows in near]
@@ -58,7 +58,7 @@ def test_photos_far_apart_share_a_pass_within_the_stretch_alone() -> None:
     assert (5, [0]) in far
 
 
-def test_a_row_of_huge_photos_does_not_wait_for_more() -> None:
+def test_a_batch_is_started_when_its_bytes_are_full() -> None:
     found = passes_of(Window(at_once=8, stretch=64, most_bytes=100), ["a"] * 4, [150, 60, 60, 1])
     assert [rows for _, rows in found] == [[0], [1, 2], [3]]
 
@@ -69,7 +69,7 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def test_photos_come_in_by_their_turn_and_as_far_as_there_is_room() -> None:
+def test_the_byte_budget_admits_photos_in_order() -> None:
     room, came = Room(100), []
     claims = [Claim(room, turn) for turn in range(4)]
     sizes = [70, 50, 10, 500]
@@ -97,7 +97,7 @@ def test_photos_come_in_by_their_turn_and_as_far_as_there_is_room() -> None:
     assert (came, room.used) == ([0, 1, 2, 3], 500)
 
 
-def test_a_photo_that_never_comes_holds_nobody_up_and_a_closed_room_sends_all_away() -> None:
+def test_released_turns_are_skipped_and_close_wakes_all_waiting_threads() -> None:
     room = Room(10)
     Claim(room, 1).give_back()
     Claim(room, 0).give_back()
@@ -117,7 +117,7 @@ def test_a_photo_that_never_comes_holds_nobody_up_and_a_closed_room_sends_all_aw
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
-def test_reading_ahead_keeps_the_order_and_its_bounds(threads: int) -> None:
+def test_prefetch_keeps_the_order_and_its_limit(threads: int) -> None:
     room, started, wanted = Room(40), [0], [0]
     lock = threading.Lock()
 
@@ -142,7 +142,7 @@ def test_reading_ahead_keeps_the_order_and_its_bounds(threads: int) -> None:
     assert 10 <= room.most <= 40
 
 
-def test_who_leaves_early_waits_for_nobody() -> None:
+def test_leaving_prefetch_early_does_not_block() -> None:
     room = Room(10)  # room for one photo, which nobody gives back
 
     def work(path: str, claim: Claim) -> str:
@@ -154,7 +154,7 @@ def test_who_leaves_early_waits_for_nobody() -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
 
 
-def test_a_fault_in_a_thread_comes_out_where_the_photo_is_wanted() -> None:
+def test_an_error_in_a_thread_is_raised_when_its_photo_is_next() -> None:
     def work(path: str, claim: Claim) -> str:
         if path == "b":
             raise MemoryError("no more")
@@ -166,7 +166,7 @@ def test_a_fault_in_a_thread_comes_out_where_the_photo_is_wanted() -> None:
             next(reads)
 
 
-def test_a_pass_that_fails_gives_its_claims_back_and_raises() -> None:
+def test_a_failed_forward_pass_releases_its_bytes_and_raises() -> None:
     def fail(images: object) -> np.ndarray:
         raise RuntimeError("out of order")
 
@@ -180,7 +180,7 @@ def test_a_pass_that_fails_gives_its_claims_back_and_raises() -> None:
     assert room.used == 0
 
 
-def test_passes_run_beside_their_caller_a_few_at_a_time_and_return_in_order() -> None:
+def test_forward_passes_run_in_the_background_and_return_in_order() -> None:
     go = threading.Event()
 
     def run(images: list[Image]) -> np.ndarray:
@@ -196,7 +196,7 @@ def test_passes_run_beside_their_caller_a_few_at_a_time_and_return_in_order() ->
     assert [(rows, vectors.tolist()) for rows, vectors in found] == [([0], [[0]]), ([1], [[1]])]
 
 
-def test_work_behind_is_finished_and_its_fault_is_raised() -> None:
+def test_the_background_task_is_finished_and_its_error_raised() -> None:
     told: list[int] = []
     begun, over = threading.Event(), []
 

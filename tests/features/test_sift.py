@@ -1,4 +1,4 @@
-"""RootSIFT + VLAD: geometry, a slow re-derivation, the same answer always, safe folders."""
+"""RootSIFT + VLAD: geometry, a slow re-derivation, determinism, safe folders."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fitted(walls: list[Image]) -> SiftEmbedder:
     return SiftEmbedder.fit(walls, SMALL)
 
 
-def test_it_is_an_embedder_of_unit_rows(fitted: SiftEmbedder, walls: list[Image]) -> None:
+def test_sift_embeds_to_unit_rows(fitted: SiftEmbedder, walls: list[Image]) -> None:
     assert isinstance(fitted, Embedder)
     assert (fitted.name, fitted.short_side, fitted.dim) == ("sift", 240, 15)
     rows = fitted([*walls[:3], facade(99, (50, 400)), facade(98, (800, 600))])
@@ -65,7 +65,7 @@ def test_it_is_an_embedder_of_unit_rows(fitted: SiftEmbedder, walls: list[Image]
 @pytest.mark.parametrize(
     ("degrees", "scale", "light"), [(8, 1.0, 1.0), (-5, 1.15, 0.8), (0, 0.87, 1.2), (0, 1.0, 0.5)]
 )
-def test_a_changed_view_is_nearest_to_its_own_wall(
+def test_a_tilted_view_is_nearest_to_its_own_wall(
     fitted: SiftEmbedder, walls: list[Image], degrees: float, scale: float, light: float
 ) -> None:
     views = [
@@ -78,7 +78,7 @@ def test_a_changed_view_is_nearest_to_its_own_wall(
     assert own.mean() > similarity.max(axis=1).mean() + 0.15
 
 
-def test_size_does_not_matter(fitted: SiftEmbedder) -> None:
+def test_the_vector_hardly_depends_on_the_photo_size(fitted: SiftEmbedder) -> None:
     """The same wall, photographed larger, is brought to the same size."""
     large = [cv2.resize(facade(seed), (640, 480)) for seed in range(10)]
     similarity = fitted(large) @ fitted([facade(seed) for seed in range(10)]).T
@@ -108,13 +108,13 @@ def test_small_photos_are_at_most_doubled(monkeypatch: pytest.MonkeyPatch) -> No
     assert sizes == [(160, 120), (240, 180), (240, 1), (90, 180)]
 
 
-def test_a_photo_without_keypoints_has_a_row(fitted: SiftEmbedder) -> None:
+def test_a_photo_without_keypoints_still_gets_a_vector(fitted: SiftEmbedder) -> None:
     rows = fitted([np.full((100, 100, 3), value, np.uint8) for value in (0, 255)])
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
     assert rows[0].tobytes() == rows[1].tobytes()
 
 
-def test_vlad_by_hand() -> None:
+def test_vlad_matches_a_slow_computation() -> None:
     rng = np.random.default_rng(0)
     sample = rng.random((500, 12)).astype(np.float32)
     arrays = vlad.vocabulary(sample, 5, 4, 0)
@@ -154,7 +154,7 @@ def test_the_vocabulary_is_a_fixed_point_of_k_means() -> None:
     )
 
 
-def test_whitening_evens_out_the_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whitening_makes_all_directions_vary_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     rows = (rng.normal(size=(400, 10)) * np.geomspace(10, 0.5, 10) + 3).astype(np.float32)
 
@@ -181,7 +181,7 @@ def test_the_same_fit_twice_has_the_same_id(walls: list[Image], fitted: SiftEmbe
     assert SiftEmbedder.fit(walls, other).id != fitted.id
 
 
-def test_rows_depend_neither_on_the_call_nor_on_threads(
+def test_vectors_depend_neither_on_the_batch_nor_on_threads(
     fitted: SiftEmbedder, walls: list[Image]
 ) -> None:
     rows = fitted(walls[:6])
@@ -237,7 +237,7 @@ def test_memory_is_bounded_and_one_pass_is_enough(
     assert SiftEmbedder.fit(iter(walls), few).dim == 6
 
 
-def test_few_photos_give_few_dimensions_and_say_so(
+def test_few_photos_give_fewer_dimensions_with_a_warning(
     walls: list[Image], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "whichlandmark"):
@@ -247,7 +247,7 @@ def test_few_photos_give_few_dimensions_and_say_so(
     assert np.isfinite(alike(walls[:2])).all()
 
 
-def test_too_little_to_fit_on(walls: list[Image]) -> None:
+def test_too_few_photos_to_fit_are_refused(walls: list[Image]) -> None:
     for images in ([], walls[:3], [np.zeros((90, 90, 3), np.uint8)] * 9):
         with pytest.raises(DataError, match="sift needs 4 photos and 64 keypoints at least"):
             SiftEmbedder.fit(images, SMALL)
@@ -256,7 +256,7 @@ def test_too_little_to_fit_on(walls: list[Image]) -> None:
             SiftOptions(**wrong)
 
 
-def test_a_saved_embedder_comes_back(
+def test_a_saved_embedder_loads_unchanged(
     fitted: SiftEmbedder, walls: list[Image], tmp_path: Path
 ) -> None:
     fitted.save(tmp_path / "e")

@@ -1,4 +1,4 @@
-"""The network and its folder: GeM by hand, shapes, weights from a file, refusals."""
+"""The torch network and its folder: GeM by hand, shapes, weight files, refusals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def embedder() -> NetEmbedder:
     return NetEmbedder(new_network(TINY), Preprocessing(size=64), device="cpu")
 
 
-def test_gem_by_hand() -> None:
+def test_gem_pooling_matches_a_hand_computation() -> None:
     features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     expected = ((1 + 8 + 27 + 64) / 4) ** (1 / 3)
     assert float(GeM(3.0)(features).detach()) == pytest.approx(expected, rel=1e-5)
@@ -39,14 +39,14 @@ def test_gem_by_hand() -> None:
     assert float(GeM(60.0)(features).detach()) == pytest.approx(4.0, rel=0.03)  # towards the max
 
 
-def test_gem_trains_its_exponent() -> None:
+def test_the_gem_exponent_is_trained() -> None:
     pool = GeM(3.0)
     pool(torch.rand(2, 5, 4, 4)).sum().backward()
     assert pool.p.grad is not None
     assert float(pool.p.grad) != 0
 
 
-def test_unit_rows_of_mixed_sizes_in_any_company(embedder: NetEmbedder) -> None:
+def test_mixed_sizes_give_the_same_unit_rows_together_and_alone(embedder: NetEmbedder) -> None:
     together = embedder(IMAGES)
     assert together.shape == (4, 8)
     assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(4), abs=1e-5)
@@ -60,7 +60,7 @@ def test_unit_rows_of_mixed_sizes_in_any_company(embedder: NetEmbedder) -> None:
     ("backbone", "options"),
     [("test_vit", {"dynamic_img_size": True}), ("test_convnext", {}), ("test_efficientnet", {})],
 )
-def test_other_kinds_of_backbone(backbone: str, options: dict[str, object]) -> None:
+def test_other_backbone_families_work(backbone: str, options: dict[str, object]) -> None:
     net = new_network(Architecture(backbone=backbone, options=options, dim=8)).eval()
     with torch.inference_mode():
         rows = net(torch.rand(2, 3, 64, 96))
@@ -68,20 +68,20 @@ def test_other_kinds_of_backbone(backbone: str, options: dict[str, object]) -> N
     assert torch.isfinite(rows).all()
 
 
-def test_saved_and_opened_it_is_the_same(embedder: NetEmbedder, tmp_path: Path) -> None:
+def test_a_saved_network_loads_unchanged(embedder: NetEmbedder, tmp_path: Path) -> None:
     embedder.save(tmp_path, export=False)
     opened = load_embedder(tmp_path, device="cpu")
     assert opened.id == embedder.id
     assert np.array_equal(opened(IMAGES), embedder(IMAGES))
 
 
-def test_the_id_follows_weights_and_preprocessing(embedder: NetEmbedder) -> None:
+def test_the_id_depends_on_weights_and_preprocessing(embedder: NetEmbedder) -> None:
     assert NetEmbedder(new_network(TINY), Preprocessing(size=64)).id == embedder.id
     assert NetEmbedder(new_network(TINY, seed=1), Preprocessing(size=64)).id != embedder.id
     assert NetEmbedder(new_network(TINY), Preprocessing(size=96)).id != embedder.id
 
 
-def test_changed_weights_are_noticed(embedder: NetEmbedder, tmp_path: Path) -> None:
+def test_changed_weights_are_detected(embedder: NetEmbedder, tmp_path: Path) -> None:
     embedder.save(tmp_path, export=False)
     changed = NetEmbedder(new_network(TINY, seed=1), Preprocessing(size=64))
     changed.save(tmp_path / "other", export=False)
@@ -100,7 +100,7 @@ def viewed(views: Views | None) -> NetEmbedder:
     return NetEmbedder(new_network(TINY), Preprocessing(size=64), device="cpu", views=views)
 
 
-def test_one_view_is_the_embedder_of_before(embedder: NetEmbedder) -> None:
+def test_a_single_view_has_the_same_id_and_rows_as_no_views(embedder: NetEmbedder) -> None:
     """Its id too: galleries that were made by it stay of use."""
     plain = viewed(Views())
     assert plain.id == embedder.id
@@ -112,7 +112,7 @@ def test_one_view_is_the_embedder_of_before(embedder: NetEmbedder) -> None:
     assert len(ids) == 5
 
 
-def test_the_id_without_views_is_hashed_as_it_always_was(embedder: NetEmbedder) -> None:
+def test_the_id_without_views_is_unchanged(embedder: NetEmbedder) -> None:
     """Written out once more, without a word of views."""
     described = {"architecture": to_json(TINY), "preprocessing": to_json(Preprocessing(size=64))}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
@@ -122,7 +122,7 @@ def test_the_id_without_views_is_hashed_as_it_always_was(embedder: NetEmbedder) 
     assert embedder.id == f"test_resnet-{digest.hexdigest()[:12]}"
 
 
-def test_views_are_the_sum_of_single_looks() -> None:
+def test_multi_view_vectors_are_the_normalized_sum_of_single_views() -> None:
     """Each look by an embedder of its own; a mirror image made before anything else."""
     scales = (0.5, 1.0, 1.5)
     squash = [Preprocessing(size=round(64 * s), fit="squash") for s in scales]
@@ -144,7 +144,7 @@ def test_views_are_the_sum_of_single_looks() -> None:
         assert made([]).shape == (0, 8)
 
 
-def test_a_mirrored_look_does_not_tell_left_from_right() -> None:
+def test_flip_views_make_mirrored_photos_equal() -> None:
     made = viewed(Views(flip=True))
     images = [picture(i, 0, (64, 64)) for i in range(3)]  # as they are: nothing is resized
     mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
@@ -153,7 +153,7 @@ def test_a_mirrored_look_does_not_tell_left_from_right() -> None:
     assert np.abs(plain(images) - plain(mirrored)).max() > 1e-4
 
 
-def test_an_embedder_with_views_is_opened_again(embedder: NetEmbedder, tmp_path: Path) -> None:
+def test_an_embedder_with_views_loads_unchanged(embedder: NetEmbedder, tmp_path: Path) -> None:
     views = Views(scales=(1.0, 1.5), flip=True)
     made = viewed(views)
     made.save(tmp_path, export=False)
@@ -174,7 +174,7 @@ def test_an_embedder_with_views_is_opened_again(embedder: NetEmbedder, tmp_path:
     assert "views" not in json.loads((tmp_path / "plain" / "embedder.json").read_text())
 
 
-def test_a_small_view_of_a_small_size() -> None:
+def test_a_very_small_view_still_works() -> None:
     assert viewed(Views(scales=(0.25, 1.0)))(IMAGES).shape == (4, 8)
 
 
@@ -206,7 +206,7 @@ def test_a_backbone_from_a_local_checkpoint(tmp_path: Path) -> None:
         pretrained("timm:test_resnet", options)
 
 
-def test_pickled_code_is_not_run(tmp_path: Path) -> None:
+def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, ...]:
             return (Path.touch, (tmp_path / "owned",))
@@ -217,7 +217,7 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-def test_unknown_names_suggest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_backbone_names_suggest_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="did you mean 'resnet50'"):
         load_embedder("timm:resnett50")
     with pytest.raises(OptionError, match="expected timm:NAME"):
@@ -226,7 +226,7 @@ def test_unknown_names_suggest(monkeypatch: pytest.MonkeyPatch) -> None:
         pretrained("timm:test_resnet", PretrainedOptions(checkpoint="x", options={"no": 1}))
 
 
-def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_model_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: object, **kwargs: object) -> None:
         raise OSError("We couldn't connect")
 
@@ -235,7 +235,7 @@ def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
         load_embedder("timm:test_resnet")
 
 
-def test_devices(embedder: NetEmbedder, tmp_path: Path) -> None:
+def test_the_device_option_is_checked(embedder: NetEmbedder, tmp_path: Path) -> None:
     embedder.save(tmp_path, export=False)
     with pytest.raises(OptionError, match="expected auto, cpu or cuda"):
         load_embedder(tmp_path, device="gpu")

@@ -1,4 +1,4 @@
-"""One contract, every kind of gallery: whatever the local file does, the others do."""
+"""One contract for every gallery back end: what the SQLite file does, the others do."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def full(name: str, landmark: str = "a", *, turn: int = 0) -> GalleryRow:
     )  # fmt: skip
 
 
-def test_an_empty_gallery_answers(gallery: AnyGallery) -> None:
+def test_an_empty_gallery_can_be_read_and_searched(gallery: AnyGallery) -> None:
     assert (gallery.embedder_id, gallery.dim, gallery.generation, gallery.count()) == (
         "fake-1", 4, gallery.state().generation, 0
     )  # fmt: skip
@@ -74,7 +74,7 @@ def test_an_empty_gallery_answers(gallery: AnyGallery) -> None:
     assert gallery.vectors_of(np.empty(0, np.int64)).shape == (0, 4)
 
 
-def test_what_goes_in_comes_out_bit_for_bit(gallery: AnyGallery) -> None:
+def test_rows_read_back_bit_for_bit(gallery: AnyGallery) -> None:
     odd = np.array([-0.0, 6e-8, 65504, -1 / 3], np.float32)  # a denormal and the largest of float16
     strange = GalleryRow("ünï/'\"\\\t塔", "/a b\n.jpg", "l'État 塔", "", "", odd)
     start = gallery.generation
@@ -97,7 +97,7 @@ def test_what_goes_in_comes_out_bit_for_bit(gallery: AnyGallery) -> None:
     assert gallery.stamps(["x", "nobody"]) == {"x": ("/x.jpg", "7:8", "a")}
 
 
-def test_the_sums_are_those_of_checks(gallery: AnyGallery) -> None:
+def test_row_checksums_equal_those_computed_from_the_content(gallery: AnyGallery) -> None:
     """Derived again here from what was put in."""
     gallery.put([full("x"), full("y", "b", turn=1), row("z", "")])
     gallery.remove(["y"])
@@ -154,7 +154,7 @@ def test_every_change_raises_the_generation_by_one(gallery: AnyGallery) -> None:
         assert gallery.generation == before + 1
 
 
-def test_relabel_passes_a_record_on_with_the_last_photo(gallery: AnyGallery) -> None:
+def test_relabeling_the_last_photo_moves_the_landmark_record(gallery: AnyGallery) -> None:
     gallery.put([row("x"), row("y"), row("z", "b"), row("w", "c")])
     gallery.describe([LandmarkRecord(name, f"title {name}") for name in "abc"])
     gallery.relabel({"x": "new"})
@@ -174,7 +174,7 @@ def test_relabel_passes_a_record_on_with_the_last_photo(gallery: AnyGallery) -> 
     assert gallery.faults() == []
 
 
-def test_records_and_credits_come_back(gallery: AnyGallery) -> None:
+def test_records_and_credits_read_back(gallery: AnyGallery) -> None:
     tower = LandmarkRecord("b", "The Tower", {"fr": "La Tour", "zh": "塔"}, "Q243", 48.858, 2.294)
     gallery.put([row("x"), row("y", "b")])
     gallery.describe([LandmarkRecord("b", "to be replaced"), LandmarkRecord("a")])
@@ -240,7 +240,7 @@ def test_bad_labels_and_credits_change_nothing(gallery: AnyGallery) -> None:
     assert content(gallery) == before
 
 
-def test_the_longest_words_fit(gallery: AnyGallery) -> None:
+def test_names_of_maximum_length_fit(gallery: AnyGallery) -> None:
     """1,000 characters of 4 bytes each, unlike one another: too long for some engines' indexes."""
     rng = np.random.default_rng(0)
     words = ["".join(map(chr, rng.integers(0x1F300, 0x1F5FF, 1000))) for _ in range(3)]
@@ -293,7 +293,7 @@ def test_two_openers_see_each_others_changes(home: Home) -> None:
             assert content(three) == content(one)
 
 
-def test_parts_by_row_number(gallery: AnyGallery) -> None:
+def test_tables_can_be_read_from_a_row_number_on(gallery: AnyGallery) -> None:
     photos = [full(f"p{i}", f"l{i % 3}" if i % 3 else "", turn=i) for i in range(9)]
     gallery.put(photos)
     gallery.remove(["p3"])  # row 4
@@ -319,7 +319,7 @@ def test_parts_by_row_number(gallery: AnyGallery) -> None:
             ask(np.array([1, 4]))
 
 
-def test_whole_photos_are_read_to_be_copied(gallery: AnyGallery, tmp_path: Path) -> None:
+def test_complete_rows_are_read_for_copying(gallery: AnyGallery, tmp_path: Path) -> None:
     gallery.put([full(f"p{i}", f"l{i % 3}", turn=i) for i in range(7)] + [row("bare", "")])
     gallery.remove(["p2"])
     copied: list[tuple[int, GalleryRow]] = []
@@ -342,7 +342,7 @@ def test_whole_photos_are_read_to_be_copied(gallery: AnyGallery, tmp_path: Path)
         assert ours.ids.tolist() == theirs.ids.tolist()
 
 
-def test_damage_is_found_and_never_served(home: Home) -> None:
+def test_damage_is_detected_and_never_returned(home: Home) -> None:
     with home.create("fake-1", 4) as gallery:
         gallery.put([row("x"), row("y", "b"), row("z", value=[1.0, 0.0, 0.0, 0.0])])
         assert gallery.faults() == []
@@ -381,7 +381,7 @@ def made(count: int, dim: int, *, seed: int = 0) -> tuple[list[GalleryRow], Made
 
 
 @pytest.mark.parametrize("where", ["landmarks", "distractors", "some", "one", "bank and some"])
-def test_the_nearest_are_those_of_a_slow_search(home: Home, where: str) -> None:
+def test_nearest_equals_a_slow_search(home: Home, where: str) -> None:
     photos, vectors = made(150, 12)
     queries = vectors.near(np.arange(5), 99)
     with home.create("fake-1", 12) as gallery:
@@ -405,7 +405,7 @@ def test_the_nearest_are_those_of_a_slow_search(home: Home, where: str) -> None:
         assert (found.rows.dtype, found.similarity.dtype) == (np.int64, np.float32)
 
 
-def test_there_may_be_fewer_than_asked_for(gallery: AnyGallery) -> None:
+def test_fewer_neighbours_than_k_are_padded(gallery: AnyGallery) -> None:
     gallery.put([row("x", value=[0.6, 0.8, 0, 0]), row("y", "", [0, 1, 0, 0])])
     query = np.array([[0, 1, 0, 0]], np.float32)
     found = gallery.nearest(query, 3)
@@ -417,7 +417,7 @@ def test_there_may_be_fewer_than_asked_for(gallery: AnyGallery) -> None:
     assert gallery.nearest(query[:0], 2).rows.shape == (0, 2)
 
 
-def test_a_thousand_questions_have_the_same_answers_everywhere(home: Home) -> None:
+def test_a_thousand_queries_have_the_same_neighbours_in_every_back_end(home: Home) -> None:
     """Photos of 64 numbers: landmark of the nearest photo, and recall@10, against exact."""
     photos, vectors = made(home.photos, 64)
     rng = np.random.default_rng(5)
@@ -438,7 +438,7 @@ def test_a_thousand_questions_have_the_same_answers_everywhere(home: Home) -> No
     assert [name_of[one] for one in found.rows[:, 0]] == [name_of[one] for one in exact[:, 0]]
 
 
-def test_settling_changes_no_answer(home: Home) -> None:
+def test_optimizing_changes_no_answer(home: Home) -> None:
     photos, vectors = made(200, 12)
     with home.create("fake-1", 12) as gallery:
         assert all(isinstance(line, str) for line in gallery.optimize())  # of an empty one

@@ -24,7 +24,9 @@ def slow(
 
 @pytest.mark.parametrize("k", [1, 3, 10, 50])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_equals_a_full_sort(k: int, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_search_equals_a_full_sort(
+    k: int, dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(search, "BLOCK", 7)
     monkeypatch.setattr(search, "QUERIES", 4)
     rng = np.random.default_rng(0)
@@ -36,7 +38,7 @@ def test_equals_a_full_sort(k: int, dtype: type, monkeypatch: pytest.MonkeyPatch
     assert (np.diff(found.similarity, axis=1) <= 0).all()
 
 
-def test_fewer_vectors_than_k_and_none() -> None:
+def test_fewer_vectors_than_k_or_none_are_padded() -> None:
     queries = np.eye(3, dtype=np.float32)
     assert nearest(queries, queries[:2], 5).rows.shape == (3, 2)
     assert nearest(queries, np.empty((0, 3), np.float32), 5).rows.shape == (3, 0)
@@ -60,7 +62,9 @@ def test_offsets_and_ties_across_blocks(k: int, few: int, monkeypatch: pytest.Mo
         assert found.similarity[q].tolist() == sums
 
 
-def test_a_later_row_that_only_equals_the_last_stays_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_row_equal_to_the_last_neighbour_does_not_replace_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(search, "BLOCK", 4)
     same = np.ones((13, 2), np.float16)
     assert nearest(same[:2].astype(np.float32), same, 3).rows.tolist() == [[0, 1, 2]] * 2
@@ -68,7 +72,7 @@ def test_a_later_row_that_only_equals_the_last_stays_out(monkeypatch: pytest.Mon
     assert nearest(same[:1].astype(np.float32), same, 3).rows.tolist() == [[11, 0, 1]]
 
 
-def test_what_may_enter_by_hand() -> None:
+def test_the_block_filter_keeps_only_better_rows() -> None:
     similarity = np.array([[0.5, 0.7, 0.5], [0.1, 0.2, 0.3]], np.float32)
     worst = np.array([[0.5], [0.15]], np.float32)
     rows, kept = search._better(similarity, 10, worst)
@@ -81,7 +85,7 @@ def test_what_may_enter_by_hand() -> None:
     assert same is similarity
 
 
-def test_rows_of_minus_infinity_are_each_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_with_offset_minus_infinity_appear_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Padding of a cut block is −inf too, and must not be taken for row 0."""
     monkeypatch.setattr(search, "BLOCK", 5)
     rng = np.random.default_rng(0)
@@ -93,7 +97,7 @@ def test_rows_of_minus_infinity_are_each_named_once(monkeypatch: pytest.MonkeyPa
         assert set(range(0, 20, 3)) <= set(rows.tolist())
 
 
-def test_halves_compared_as_they_lie_are_the_same_neighbours() -> None:
+def test_float16_search_finds_the_float32_neighbours() -> None:
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((3000, 64), dtype=np.float32)
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
@@ -108,7 +112,7 @@ def test_halves_compared_as_they_lie_are_the_same_neighbours() -> None:
     assert found.rows[0, :5].tolist() == [7, 2500, 2501, 2502, 2503]
 
 
-def test_more_equal_rows_than_can_be_told_apart_are_all_compared() -> None:
+def test_ties_beyond_the_prefilter_are_all_compared() -> None:
     rows = np.tile(np.eye(64, dtype=np.float16)[0], (2000, 1))
     assert scanned(rows[0].astype(np.float32), rows, 5) is None
     assert nearest(rows[:1].astype(np.float32), rows, 5).rows.tolist() == [[0, 1, 2, 3, 4]]

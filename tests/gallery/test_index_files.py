@@ -1,4 +1,4 @@
-"""Segment files: the gallery's arrays again, through every change, and never wrong when damaged."""
+"""Index files: they follow every gallery change and are never used when damaged."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def refreshed(folder, gallery, wanted=PLAIN):
 
 
 @pytest.mark.parametrize(("wanted", "turning"), [(PLAIN, None), (TURNED, TURNING)])
-def test_they_follow_every_change(tmp_path, gallery, wanted, turning):
+def test_index_files_follow_every_gallery_change(tmp_path, gallery, wanted, turning):
     folder = tmp_path / "segments"
     assert_same(refreshed(folder, gallery, wanted), gallery, turning)
     changes = [
@@ -76,7 +76,7 @@ def test_they_follow_every_change(tmp_path, gallery, wanted, turning):
         assert_same(refreshed(folder, gallery, wanted), gallery, turning)
 
 
-def test_new_photos_are_a_small_part_and_parts_do_not_pile_up(tmp_path, gallery):
+def test_new_photos_go_into_a_small_part_and_parts_are_merged(tmp_path, gallery):
     folder = tmp_path / "segments"
     first = refresh(folder, gallery, PLAIN).parts[0]
     for number in range(1_000, 1_006):
@@ -93,7 +93,7 @@ def test_new_photos_are_a_small_part_and_parts_do_not_pile_up(tmp_path, gallery)
 
 
 @pytest.mark.parametrize("change", ["remove", "relabel", "replace"])
-def test_nothing_of_what_is_gone_is_left(tmp_path, gallery, change):
+def test_removed_photos_leave_no_bytes_in_the_index_files(tmp_path, gallery, change):
     folder = tmp_path / "segments"
     refresh(folder, gallery, TURNED)
     gallery.put([GalleryRow("secret id", "/secret path.jpg", "secret place", "h", "s",
@@ -116,7 +116,7 @@ def test_nothing_of_what_is_gone_is_left(tmp_path, gallery, change):
     assert (b"/secret path.jpg" in held) == (change == "relabel")
 
 
-def test_cells_of_several_parts_find_what_comparing_all_finds(tmp_path, gallery, monkeypatch):
+def test_inverted_files_of_several_parts_find_the_exact_neighbours(tmp_path, gallery, monkeypatch):
     monkeypatch.setattr(parts, "WORTHWHILE", 30)
     folder = tmp_path / "segments"
     refresh(folder, gallery, TURNED)
@@ -137,7 +137,7 @@ def test_cells_of_several_parts_find_what_comparing_all_finds(tmp_path, gallery,
         assert (np.sort(found.rows, axis=1)[:, 1:] != np.sort(found.rows, axis=1)[:, :-1]).all()
 
 
-def test_a_small_gallery_has_none(tmp_path, gallery):
+def test_a_small_gallery_has_no_index_files(tmp_path, gallery):
     folder = tmp_path / "segments"
     refresh(folder, gallery, PLAIN)
     assert refresh(folder, gallery, Wanted(small=1_000)) is None
@@ -145,7 +145,7 @@ def test_a_small_gallery_has_none(tmp_path, gallery):
     assert open_segments(folder, gallery.state()) is None
 
 
-def test_another_projection_makes_new_rows(tmp_path, gallery):
+def test_another_projection_rewrites_the_vectors(tmp_path, gallery):
     folder = tmp_path / "segments"
     plain = refresh(folder, gallery, PLAIN)
     turned = refresh(folder, gallery, TURNED)
@@ -159,7 +159,7 @@ def every_file(folder):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete", "swap"])
-def test_no_damage_passes_and_a_refresh_heals(tmp_path, gallery, monkeypatch, damage):
+def test_damage_is_always_detected_and_refresh_repairs_it(tmp_path, gallery, monkeypatch, damage):
     monkeypatch.setattr(parts, "WORTHWHILE", 30)
     folder = tmp_path / "segments"
     refresh(folder, gallery, TURNED)
@@ -201,7 +201,7 @@ def test_a_file_left_by_an_interrupted_run_is_cleared_away(tmp_path, gallery):
 
 
 @pytest.mark.parametrize("column", ["sum = 1", "landmark = 'x'"])
-def test_a_damaged_gallery_is_no_segment(tmp_path, gallery, column):
+def test_a_damaged_gallery_writes_no_index_files(tmp_path, gallery, column):
     folder = tmp_path / "segments"
     refresh(folder, gallery, PLAIN)
     gallery.put(list(rows_of([700])))
@@ -211,7 +211,7 @@ def test_a_damaged_gallery_is_no_segment(tmp_path, gallery, column):
     assert open_segments(folder, gallery.state()) is None
 
 
-def test_arrays_come_back_and_every_block_is_checked(tmp_path):
+def test_arrays_read_back_and_every_block_is_checked(tmp_path):
     big = np.random.default_rng(0).standard_normal((5_000, 24)).astype("<f4")  # 480,000 bytes
     seal = write_arrays(tmp_path / "a", {
         "big": Streamed("<f4", big.shape, (big[i : i + 777] for i in range(0, 5_000, 777))),
@@ -237,7 +237,7 @@ def test_arrays_come_back_and_every_block_is_checked(tmp_path):
         flipped[2_100]
 
 
-def test_joined_columns_are_one():
+def test_joined_columns_read_as_one_array():
     one, two = np.arange(12).reshape(4, 3), np.arange(100, 106).reshape(2, 3)
     place = np.array([0, 4, 1, 5, 2, 3])
     joined, truth = Joined([one, two], place), np.concatenate([one, two])[place]

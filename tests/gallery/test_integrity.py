@@ -1,4 +1,4 @@
-"""Planted damage in every part of a gallery: found, never served, and what is whole is kept."""
+"""Planted damage in every part of a gallery: detected, never returned; intact rows are kept."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-def test_planted_damage_is_found_and_not_served(path: Path, planted: str) -> None:
+def test_planted_damage_is_reported_and_not_returned(path: Path, planted: str) -> None:
     statement, said = PLANTED[planted]
     damage(path, statement)
     assert any(re.search(said, line) for line in faults(path)), faults(path)
@@ -106,7 +106,7 @@ def test_planted_damage_is_found_and_not_served(path: Path, planted: str) -> Non
     content(path)
 
 
-def test_an_index_that_lost_an_id_hides_nothing(path: Path) -> None:
+def test_an_id_missing_in_the_sqlite_index_is_detected(path: Path) -> None:
     sql = sqlite3.connect(path, isolation_level=None)
     page = sql.execute(
         "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_photos_1'"
@@ -124,7 +124,7 @@ def test_an_index_that_lost_an_id_hides_nothing(path: Path) -> None:
         assert set(gallery.keypoints(["p33"])) == {"p33"}
 
 
-def test_a_vector_that_is_not_unit_is_told(tmp_path: Path) -> None:
+def test_a_vector_that_is_not_unit_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "gallery.sqlite"
     with Gallery.create(path, "fake-1", 2) as gallery:
         for name, vector in (("long", [1, 1]), ("unit", [0.6, 0.8]), ("none", [0, 0])):
@@ -133,7 +133,7 @@ def test_a_vector_that_is_not_unit_is_told(tmp_path: Path) -> None:
     assert faults(path) == ["vectors of photo 'long', row 1: length 1.414; expected 1"]
 
 
-def test_random_bit_flips_are_found_or_mean_nothing(path: Path) -> None:
+def test_random_bit_flips_are_detected_or_harmless(path: Path) -> None:
     whole, data, chance = content(path), path.read_bytes(), random.Random(0)
     copy = path.with_name("copy.sqlite")
     outcomes = {"found": 0, "meaningless": 0}
@@ -152,7 +152,7 @@ def test_random_bit_flips_are_found_or_mean_nothing(path: Path) -> None:
     assert min(outcomes.values()) > 5, outcomes
 
 
-def test_rows_read_without_sqlite_are_those_that_it_reads(path: Path) -> None:
+def test_salvage_reads_the_same_rows_as_sqlite(path: Path) -> None:
     """The page reader against SQLite itself, for every table, long rows included."""
     sql = sqlite3.connect(path)
     expected = []
@@ -166,7 +166,7 @@ def test_rows_read_without_sqlite_are_those_that_it_reads(path: Path) -> None:
     assert max(len(values[1]) for _, values in found if len(values) == 2) == 20_000
 
 
-def test_a_destroyed_page_costs_only_what_was_on_it(path: Path) -> None:
+def test_a_destroyed_page_loses_only_its_own_rows(path: Path) -> None:
     with Gallery.open(path) as gallery:
         before = gallery.table()
     data = bytearray(path.read_bytes())
@@ -190,7 +190,7 @@ def test_a_destroyed_page_costs_only_what_was_on_it(path: Path) -> None:
         assert gallery.table().rows.max() == COUNT + 2
 
 
-def test_rebuilding_without_the_first_page_asks_the_embedder(path: Path) -> None:
+def test_rebuilding_without_the_first_page_needs_the_embedder_id(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[: 2 * 8192] = bytes(2 * 8192)  # the schema, and the gallery's own numbers
     path.write_bytes(data)
@@ -204,7 +204,7 @@ def test_rebuilding_without_the_first_page_asks_the_embedder(path: Path) -> None
         assert gallery.table().generation > 1000
 
 
-def test_nothing_whole_is_told_and_nothing_replaced(path: Path) -> None:
+def test_rebuild_without_any_intact_photo_changes_nothing(path: Path) -> None:
     size = path.stat().st_size
     path.write_bytes(bytes(size))
     with pytest.raises(GalleryError, match="not one photo in it is whole"):
@@ -212,14 +212,14 @@ def test_nothing_whole_is_told_and_nothing_replaced(path: Path) -> None:
     assert path.read_bytes() == bytes(size)
 
 
-def test_rebuilding_waits_for_everybody_else(path: Path) -> None:
+def test_rebuild_is_refused_while_another_process_has_it_open(path: Path) -> None:
     with Gallery.open(path) as reader:
         reader.table()
         with pytest.raises(BusyError, match="another process has it open"):
             rebuild(path, "fake-1", DIM)
 
 
-def test_rebuilding_keeps_what_still_stands_in_the_journal(path: Path) -> None:
+def test_rebuild_keeps_rows_that_are_only_in_the_write_ahead_log(path: Path) -> None:
     """A process that was killed leaves its last changes in the journal."""
     gallery = Gallery.open(path)
     gallery.put(rows(COUNT + 10)[COUNT:])
@@ -235,7 +235,7 @@ def test_rebuilding_keeps_what_still_stands_in_the_journal(path: Path) -> None:
         assert len(opened.table().ids) == COUNT + 8
 
 
-def test_an_older_entry_put_back_is_noticed(path: Path) -> None:
+def test_an_older_row_put_back_is_detected(path: Path) -> None:
     """Its own sum is right, and so is the count: the sum of all sums is not."""
     sql = sqlite3.connect(path, isolation_level=None)
     old = sql.execute("SELECT landmark, sum FROM photos WHERE id = 'p3'").fetchone()

@@ -1,4 +1,4 @@
-"""Approximate search: what it finds against comparing all, and what its effort promises."""
+"""The inverted-file index: recall against exact search, and the recall it reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shared(one, other):
 
 @pytest.mark.parametrize("with_codes", [True, False])
 @pytest.mark.parametrize("landmarks", [3, 60, 2_000])
-def test_the_recall_asked_for_is_reached(landmarks, with_codes):
+def test_the_requested_recall_is_reached(landmarks, with_codes):
     vectors, codes = clustered(5_000, landmarks)
     cells = build_cells(vectors, codes if with_codes else None, recall=0.95)
     queries = clustered(5_300, landmarks)[0][5_000:].astype(np.float32)
@@ -52,7 +52,7 @@ def test_similarities_are_exact_and_offsets_count():
             assert found.similarity[row, place] == pytest.approx(product + offsets[other], abs=1e-5)
 
 
-def test_more_effort_finds_more_and_all_cells_find_nearly_all():
+def test_probing_more_clusters_finds_more():
     vectors, codes = clustered(4_000, 200, noise=2.0)
     cells = build_cells(vectors, codes)
     queries = vectors[:200].astype(np.float32)
@@ -65,7 +65,7 @@ def test_more_effort_finds_more_and_all_cells_find_nearly_all():
     assert reached[2] > 0.99
 
 
-def test_no_structure_is_told_as_the_recall_that_was_reached(monkeypatch):
+def test_without_structure_the_lower_recall_is_reported(monkeypatch):
     monkeypatch.setattr(building, "REFINE", (32,))
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((6_000, 256)).astype(np.float32)
@@ -74,7 +74,7 @@ def test_no_structure_is_told_as_the_recall_that_was_reached(monkeypatch):
     assert 0.1 < cells.recall < 0.999
 
 
-def test_bytes_hold_the_index_and_removed_rows_are_gone():
+def test_a_serialized_index_answers_the_same_without_removed_rows():
     vectors, codes = clustered(3_000, 100)
     numbers = np.arange(3_000) * 3 + 7
     cells = build_cells(vectors, codes, numbers=numbers)
@@ -92,7 +92,7 @@ def test_bytes_hold_the_index_and_removed_rows_are_gone():
     assert less.index.ntotal == len(kept)
 
 
-def test_rows_that_the_index_does_not_know_are_never_named():
+def test_rows_outside_the_index_are_never_returned():
     vectors, codes = clustered(2_000, 50)
     cells = build_cells(vectors, codes, numbers=np.arange(2_000))
     later = Cells(cells.index, np.arange(500, 2_000), 1, cells.refine, cells.recall)
@@ -105,7 +105,7 @@ def test_rows_that_the_index_does_not_know_are_never_named():
     assert np.array_equal(whole.rows, truth.rows)  # too few named: all are compared
 
 
-def test_equal_indexes_from_any_number_of_threads(monkeypatch):
+def test_the_index_does_not_depend_on_the_number_of_threads(monkeypatch):
     import faiss
 
     monkeypatch.setattr(building, "FEW_CENTRES", 10)  # the graph too
@@ -121,7 +121,7 @@ def test_equal_indexes_from_any_number_of_threads(monkeypatch):
     assert made[0] == made[1] == made[2]
 
 
-def test_the_graph_finds_as_well_as_all_centres(monkeypatch):
+def test_the_graph_over_centers_finds_what_comparing_all_centers_finds(monkeypatch):
     vectors, codes = clustered(6_000, 500)
     flat = build_cells(vectors, codes, recall=0.98)
     monkeypatch.setattr(building, "FEW_CENTRES", 10)
@@ -133,7 +133,7 @@ def test_the_graph_finds_as_well_as_all_centres(monkeypatch):
     assert shared(one, other) > 0.95
 
 
-def test_every_row_lies_in_a_cell_of_its_landmark():
+def test_every_row_is_in_a_cluster_of_its_landmark():
     vectors, codes = clustered(8_000, 20)
     pieces = pieces_of(vectors, codes)
     assert len(pieces.piece) == 8_000
@@ -143,7 +143,7 @@ def test_every_row_lies_in_a_cell_of_its_landmark():
     assert np.allclose(np.linalg.norm(pieces.centres, axis=1), 1, atol=1e-4)
 
 
-def test_landmarks_of_few_photos_share_cells():
+def test_landmarks_of_few_photos_share_clusters():
     vectors, codes = clustered(4_000, 3_900)
     pieces = pieces_of(vectors, codes)
     assert len(pieces.centres) < 1_000
@@ -152,13 +152,13 @@ def test_landmarks_of_few_photos_share_cells():
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (70_000, 64), (200, 16, 64)])
-def test_widening_is_what_numpy_does(shape):
+def test_float16_to_float32_matches_numpy(shape):
     rng = np.random.default_rng(0)
     halves_ = rng.standard_normal(shape).astype(np.float16)
     assert np.array_equal(halves.widen(halves_), halves_.astype(np.float32))
 
 
-def test_a_handful_of_queries_is_compared_as_many_are():
+def test_few_queries_find_what_many_queries_find():
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((9_000, 512)).astype(np.float16)
     queries = rng.standard_normal((40, 512)).astype(np.float32)

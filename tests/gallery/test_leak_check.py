@@ -1,4 +1,4 @@
-"""Leaks: a question that stands in the gallery is found by id, content or look; others are not."""
+"""Leak check: queries that are also in the gallery are found by id, content or appearance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def reencoded(image: Image, crop: float = 0.0, quality: int = 60, scale: float =
     return np.asarray(Pillow.open(file).convert("RGB"))
 
 
-def test_a_packed_fingerprint_is_nearly_the_same() -> None:
+def test_packing_a_fingerprint_changes_it_little() -> None:
     for seed in range(20):
         before = fingerprint(scene(seed))
         after = unpack(pack(before))
@@ -49,7 +49,7 @@ def test_a_packed_fingerprint_is_nearly_the_same() -> None:
         assert len(pack(before)) < 7_000
 
 
-def test_even_pictures_are_packed_as_they_are() -> None:
+def test_fingerprints_of_uniform_pictures_survive_packing() -> None:
     for level in (0, 3, 127, 255):
         before = fingerprint(np.full((100, 120, 3), level, dtype=np.uint8))
         after = unpack(pack(before))
@@ -103,7 +103,7 @@ def test_damaged_bytes_are_an_error(damage: object) -> None:
         unpack(data)
 
 
-def test_fronts_are_read_without_inflating() -> None:
+def test_hashes_are_read_without_decompressing() -> None:
     prints = [fingerprint(scene(seed)) for seed in range(5)]
     bits, coarse = fronts([pack(p) for p in prints])
     assert (bits == np.stack([p.bits for p in prints])).all()
@@ -138,7 +138,7 @@ def prints() -> dict[str, Fingerprint]:
     return {name: fingerprint(image) for name, image in GALLERY.items()}
 
 
-def test_each_kind_of_leak_is_found(prints: dict[str, Fingerprint]) -> None:
+def test_leaks_by_id_content_and_appearance_are_found(prints: dict[str, Fingerprint]) -> None:
     check = LeakCheck(column(*prints), column(*(f"hash {i}" for i in prints)), Shelf(prints))
     assert check.looks
     asked = {
@@ -160,7 +160,7 @@ def test_each_kind_of_leak_is_found(prints: dict[str, Fingerprint]) -> None:
     assert [leak.photo in leak.reason for leak in found[1:4]] == [True] * 3
 
 
-def test_looks_are_read_in_parts_and_then_only_of_candidates(
+def test_fingerprints_are_read_in_parts_and_then_only_of_candidates(
     prints: dict[str, Fingerprint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("whichlandmark.leaks.PART", 8)
@@ -176,7 +176,7 @@ def test_looks_are_read_in_parts_and_then_only_of_candidates(
     assert ["g20"] in shelf.read
 
 
-def test_it_agrees_with_comparing_every_pair(prints: dict[str, Fingerprint]) -> None:
+def test_leaks_equal_those_of_comparing_every_pair(prints: dict[str, Fingerprint]) -> None:
     check = LeakCheck(column(*prints), column(*prints), Shelf(prints))
     rng = np.random.default_rng(0)
     asked = [
@@ -193,7 +193,7 @@ def test_it_agrees_with_comparing_every_pair(prints: dict[str, Fingerprint]) -> 
     assert [leak.photo if leak else None for leak in found] == slow
 
 
-def test_a_gallery_with_few_looks_or_none(prints: dict[str, Fingerprint]) -> None:
+def test_a_gallery_with_few_or_no_fingerprints(prints: dict[str, Fingerprint]) -> None:
     some = {name: prints[name] for name in ("g1", "g2")}
     check = LeakCheck(column(*prints), column(*prints), Shelf(some))
     found = check(["a", "b"], ["x", "y"], [prints["g1"], prints["g5"]])
@@ -206,7 +206,7 @@ def test_a_gallery_with_few_looks_or_none(prints: dict[str, Fingerprint]) -> Non
     assert empty(["a"], ["x"], [prints["g1"]]) == [None]
 
 
-def test_an_even_picture_leaks_only_into_its_like() -> None:
+def test_a_uniform_picture_leaks_only_into_an_equal_one() -> None:
     """A black photo has no detail to compare: it equals other black ones, not every photo."""
     dark = np.zeros((120, 160, 3), dtype=np.uint8)
     prints = {"dark": fingerprint(dark), "grey": fingerprint(dark + 90)}
@@ -215,7 +215,7 @@ def test_an_even_picture_leaks_only_into_its_like() -> None:
     assert found == [Leak("a", "look", "dark"), None]
 
 
-def test_the_first_of_several_equal_gallery_photos_is_named(prints: dict[str, Fingerprint]) -> None:
+def test_of_equal_gallery_photos_the_first_is_named(prints: dict[str, Fingerprint]) -> None:
     twice = {"b": prints["g4"], "a": prints["g4"], "c": dataclasses.replace(prints["g4"])}
     check = LeakCheck(column(*twice), column("h", "h", "h"), Shelf(twice))
     found = check(["q", "r"], ["x", "h"], [prints["g4"], prints["g4"]])

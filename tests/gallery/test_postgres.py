@@ -1,4 +1,4 @@
-"""PostgreSQL's own side: addresses without secrets, rights, waiting, search graphs, damage."""
+"""PostgreSQL only: addresses without secrets, roles, locks, HNSW, damage."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def asked(address: str, *statements: str) -> list[Any]:
 # --- addresses ---
 
 
-def test_an_address_is_shown_without_its_secrets() -> None:
+def test_addresses_are_shown_without_secrets() -> None:
     text = (
         "postgresql://ann:s%20cret@db.example:5433,other:5434/photos?gallery=paris"
         "&sslmode=verify-full&sslpassword=hush&options=-c%20statement_timeout%3D5min"
@@ -94,13 +94,13 @@ def test_an_address_is_shown_without_its_secrets() -> None:
         "postgresql://host/db?gallery=paris&password=hush&colour=red",
     ],
 )
-def test_addresses_that_cannot_be(bad: str) -> None:
+def test_invalid_addresses_are_refused(bad: str) -> None:
     with pytest.raises(OptionError, match="expected postgresql://USER@HOST:PORT") as told:
         PostgresGallery.open(bad)
     assert "hush" not in str(told.value)
 
 
-def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unreachable_server_gives_an_error(tmp_path: Path) -> None:
     for place in ("localhost:1", f"%2Fnowhere{str(tmp_path).replace('/', '%2F')}"):
         where = f"postgresql://ann:hush@{place}/db?gallery=paris"
         with pytest.raises(
@@ -111,7 +111,7 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
         assert told.value.exit_code == 5
 
 
-def test_no_gallery_there(address: str) -> None:
+def test_a_missing_gallery_gives_an_error(address: str) -> None:
     with pytest.raises(GalleryError, match="no gallery there; make one with"):
         PostgresGallery.open(address)
     with pytest.raises(GalleryError, match=r'"nobodys" does not exist'):
@@ -126,7 +126,7 @@ def test_no_gallery_there(address: str) -> None:
         gallery.table()
 
 
-def test_a_closed_gallery_says_so(gallery: PostgresGallery) -> None:
+def test_using_a_closed_gallery_gives_an_error(gallery: PostgresGallery) -> None:
     gallery.close()
     gallery.close()
     with pytest.raises(GalleryError, match="after it was closed"):
@@ -134,7 +134,7 @@ def test_a_closed_gallery_says_so(gallery: PostgresGallery) -> None:
 
 
 @pytest.mark.parametrize("dim", [0, 16_001])
-def test_vectors_that_postgres_cannot_keep(address: str, dim: int) -> None:
+def test_dimensions_that_postgres_cannot_store_are_refused(address: str, dim: int) -> None:
     with pytest.raises(GalleryError, match="1 to 16000"):
         PostgresGallery.create(address, "fake-1", dim)
 
@@ -142,7 +142,7 @@ def test_vectors_that_postgres_cannot_keep(address: str, dim: int) -> None:
 # --- rights ---
 
 
-def test_a_role_that_may_only_read(address: str) -> None:
+def test_a_read_only_role_can_search_but_not_change(address: str) -> None:
     reader = address.replace("postgres@", "reader@")
     with PostgresGallery.create(address, "fake-1", 4) as owner:
         owner.put([row("x")])
@@ -178,7 +178,7 @@ def test_a_database_without_pgvector(address: str) -> None:
         asked(address, "DROP DATABASE bare WITH (FORCE)", "DROP ROLE guest")
 
 
-def test_passwords_are_libpqs(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_come_from_libpq(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the environment or the address; a wrong one is refused without being repeated."""
     ((hba,),) = asked(address, "SHOW hba_file")
     rules = Path(hba).read_text()
@@ -211,7 +211,7 @@ def test_passwords_are_libpqs(address: str, monkeypatch: pytest.MonkeyPatch) -> 
 # --- several at once ---
 
 
-def test_a_second_writer_waits_and_is_then_told(address: str) -> None:
+def test_a_second_writer_waits_and_then_gets_busy(address: str) -> None:
     short = f"{address}&options=-c%20lock_timeout%3D100ms"
     with PostgresGallery.create(address, "fake-1", 4) as one, PostgresGallery.open(short) as two:
         with one._changing() as change:
@@ -224,7 +224,7 @@ def test_a_second_writer_waits_and_is_then_told(address: str) -> None:
         assert one.faults() == []
 
 
-def test_writers_at_once_all_come_in(address: str) -> None:
+def test_concurrent_writers_all_succeed(address: str) -> None:
     PostgresGallery.create(address, "fake-1", 4).close()
     wrong: list[Exception] = []
 
@@ -283,7 +283,7 @@ def shown(gallery: PostgresGallery, setting: str) -> str:
         return str(sql.execute("SELECT current_setting(%s)", (setting,)).fetchall()[0][0])
 
 
-def test_every_statement_has_an_end(address: str) -> None:
+def test_every_statement_has_a_timeout(address: str) -> None:
     PostgresGallery.create(address, "fake-1", 4).close()
 
     def sleep(gallery: PostgresGallery) -> None:
@@ -299,7 +299,7 @@ def test_every_statement_has_an_end(address: str) -> None:
         assert shown(gallery, "lock_timeout") == "10s"
 
 
-def test_a_commit_waits_for_the_disk_whatever_the_role_says(address: str) -> None:
+def test_a_commit_is_synchronous_whatever_the_role_settings(address: str) -> None:
     PostgresGallery.create(address, "fake-1", 4).close()
     with PostgresGallery.open(f"{address}&options=-c%20synchronous_commit%3Doff") as gallery:
         assert shown(gallery, "synchronous_commit") == "on"
@@ -313,7 +313,7 @@ def end_connections(address: str) -> None:
           "WHERE application_name = 'whichlandmark'")  # fmt: skip
 
 
-def test_a_lost_connection_is_one_error(address: str, gallery: PostgresGallery) -> None:
+def test_a_lost_connection_raises_a_gallery_error(address: str, gallery: PostgresGallery) -> None:
     gallery.put([row("x")])
     end_connections(address)
     with pytest.raises(GalleryError, match="connection was lost"):
@@ -323,7 +323,7 @@ def test_a_lost_connection_is_one_error(address: str, gallery: PostgresGallery) 
     assert gallery.count() == 2
 
 
-def test_a_batch_whose_connection_is_lost_never_began(
+def test_a_connection_lost_within_a_batch_changes_nothing(
     address: str, gallery: PostgresGallery
 ) -> None:
     gallery.put([row("x")])
@@ -340,7 +340,7 @@ def test_a_batch_whose_connection_is_lost_never_began(
     assert gallery.faults() == []
 
 
-def test_a_connection_lost_at_the_commit_leaves_the_answer_open(
+def test_a_connection_lost_at_commit_reports_an_unknown_outcome(
     address: str, gallery: PostgresGallery
 ) -> None:
     def put() -> None:
@@ -363,7 +363,7 @@ def test_a_connection_lost_at_the_commit_leaves_the_answer_open(
 # --- vectors and words ---
 
 
-def test_every_float16_comes_back_bit_for_bit(address: str) -> None:
+def test_every_float16_reads_back_bit_for_bit(address: str) -> None:
     """All finite ones: denormals, both zeros, the largest."""
     values = np.arange(2**16, dtype=np.uint16).view(np.float16)
     finite = values[np.isfinite(values)].reshape(-1, 992)
@@ -375,7 +375,9 @@ def test_every_float16_comes_back_bit_for_bit(address: str) -> None:
         assert gallery.vectors_of(rows).tobytes() == finite[rows - 1].tobytes()
 
 
-def test_more_rows_than_a_block(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_longer_than_a_block_read_back(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("whichlandmark.gallery.postgres_vectors.BLOCK", 7)
     vectors = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float16)
     with PostgresGallery.create(address, "fake-1", 3) as gallery:
@@ -386,7 +388,7 @@ def test_more_rows_than_a_block(address: str, monkeypatch: pytest.MonkeyPatch) -
             assert gallery.table().vectors.tobytes() == vectors[: start + count].tobytes()
 
 
-def test_ids_are_looked_for_with_care(gallery: PostgresGallery) -> None:
+def test_ids_with_special_characters_are_safe(gallery: PostgresGallery) -> None:
     gallery.put([row("it's; DROP TABLE photos --"), row("%s"), row("a\\b")])
     assert set(gallery.stamps(["%s", "x\0y", "\udcff", "a\\b"])) == {"%s", "a\\b"}
     none = gallery.nearest(np.eye(1, 4, dtype=np.float32), 1, landmarks=["x\0y", "\udcff"])
@@ -397,7 +399,7 @@ def test_ids_are_looked_for_with_care(gallery: PostgresGallery) -> None:
     assert gallery.count() == 2
 
 
-def test_the_nearest_id_of_a_large_gallery(
+def test_an_unknown_id_suggests_the_nearest_in_a_large_gallery(
     gallery: PostgresGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("whichlandmark.gallery.postgres_writing.FEW", 10)
@@ -406,7 +408,7 @@ def test_the_nearest_id_of_a_large_gallery(
         gallery.remove(["123.jpg"])
 
 
-def test_a_backup_as_the_documents_say(address: str) -> None:
+def test_the_documented_backup_restores(address: str) -> None:
     """pg_dump of the schema, pg_restore into another database: the same gallery."""
     plain, _, name = address.partition("?gallery=")
     other = plain.removesuffix("/postgres") + "/restored"
@@ -430,7 +432,7 @@ def test_a_backup_as_the_documents_say(address: str) -> None:
         asked(address, "DROP DATABASE restored WITH (FORCE)")
 
 
-def test_an_error_never_waits_long_for_its_hint(
+def test_a_slow_suggestion_does_not_delay_the_error(
     gallery: PostgresGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("whichlandmark.gallery.postgres_writing.FEW", 10)
@@ -456,7 +458,7 @@ def load(gallery: PostgresGallery, count: int, dim: int) -> MadeVectors:
 
 
 @pytest.mark.parametrize("which", ["landmarks", "bank", "half", "all but few"])
-def test_the_graph_finds_what_all_compared_find(
+def test_hnsw_search_finds_the_exact_neighbours(
     address: str, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     monkeypatch.setattr(postgres_search, "FEW", 200)
@@ -478,7 +480,7 @@ def test_the_graph_finds_what_all_compared_find(
         assert gallery.optimize(memory="64MB", workers=0)[0].endswith("the index is there")
 
 
-def test_the_graph_is_what_is_asked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_searches_use_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL's own plan names it, with and without a filter; no plan of `all compared` does."""
     monkeypatch.setattr(postgres_tuning, "FEW", 200)
     wanted = postgres_search.Wanted("NOT v.bank")
@@ -497,7 +499,7 @@ def test_the_graph_is_what_is_asked(address: str, monkeypatch: pytest.MonkeyPatc
                 assert ("Index Scan using vectors_hnsw on" in plan) == graph, plan
 
 
-def test_where_the_graph_names_too_few_all_are_compared(
+def test_too_few_hnsw_results_fall_back_to_exact_search(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_search, "FEW", 5)
@@ -529,7 +531,7 @@ def test_candidates_are_ranked_by_their_cosines(gallery: PostgresGallery) -> Non
     assert similarity[0] == pytest.approx([1, 1, 0.8], abs=1e-3)
 
 
-def test_changes_reach_the_graph(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_reach_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_search, "FEW", 5)
     monkeypatch.setattr(postgres_tuning, "FEW", 5)
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
@@ -546,7 +548,9 @@ def test_changes_reach_the_graph(address: str, monkeypatch: pytest.MonkeyPatch) 
         assert gallery.faults() == []
 
 
-def test_vectors_too_long_for_a_graph(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_too_long_for_hnsw_are_searched_exactly(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(postgres_tuning, "FEW", 1)
     vectors = np.random.default_rng(0).normal(size=(6, 4100))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -569,7 +573,7 @@ def test_optimize_leaves_the_connection_as_it_was(gallery: PostgresGallery) -> N
     assert {name: shown(gallery, name) for name in before} == before
 
 
-def test_where_little_memory_is_shared_one_process_builds() -> None:
+def test_with_little_shared_memory_the_index_is_built_by_one_process() -> None:
     said: list[tuple[str, object]] = []
 
     class Server:
@@ -590,7 +594,7 @@ def test_where_little_memory_is_shared_one_process_builds() -> None:
     assert said[2][1] == ("max_parallel_maintenance_workers", "0")
 
 
-def test_a_writer_that_owns_nothing_builds_no_index(
+def test_a_writer_without_ownership_builds_no_index(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_tuning, "FEW", 2)
@@ -633,7 +637,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("damage", "said"), FAULTS, ids=range(len(FAULTS)))
-def test_planted_faults_are_told(
+def test_planted_faults_are_reported(
     address: str, gallery: PostgresGallery, damage: str, said: str
 ) -> None:
     gallery.put([row("x", thumbnail=b"jpeg", look=b"look"), row("y"), row("z", "")])
@@ -668,7 +672,9 @@ def test_damage_in_the_middle_of_a_stream_leaves_the_connection_whole(
         assert gallery._connection is not before
 
 
-def test_photos_swapped_for_an_older_state_are_told(address: str, gallery: PostgresGallery) -> None:
+def test_photos_replaced_by_an_older_state_are_reported(
+    address: str, gallery: PostgresGallery
+) -> None:
     """Every sum is right, but not what was put there last."""
     gallery.put([row("x", "a")])
     asked(address, "CREATE TABLE old AS SELECT * FROM photos")
@@ -679,14 +685,16 @@ def test_photos_swapped_for_an_older_state_are_told(address: str, gallery: Postg
         gallery.table()
 
 
-def test_a_number_that_was_not_given_yet(address: str, gallery: PostgresGallery) -> None:
+def test_a_row_number_beyond_the_counter_is_reported(
+    address: str, gallery: PostgresGallery
+) -> None:
     gallery.put([row("x")])
     state = gallery.state()._replace(next_row=1)
     asked(address, f"UPDATE meta SET next_row = 1, sum = {meta_sum(state)}")
     assert gallery.faults() == ["row 1: a number that was not given yet"]
 
 
-def test_the_server_itself_refuses_a_second_photo_of_one_id(
+def test_the_database_refuses_a_second_photo_of_one_id(
     address: str, gallery: PostgresGallery
 ) -> None:
     gallery.put([row("x")])

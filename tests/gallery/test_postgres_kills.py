@@ -1,4 +1,4 @@
-"""SIGKILL of PostgreSQL while photos are added: the benchmark's rounds, three of them."""
+"""SIGKILL of PostgreSQL while photos are added: three rounds of the benchmark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.postgres_kills import Kills, batch
 from whichlandmark.gallery.postgres import PostgresGallery
 
 
-def test_three_kills_lose_nothing_that_was_committed() -> None:
+def test_three_server_kills_lose_no_committed_batch() -> None:
     try:
         with own_postgres.own_postgres() as server:
             kills = Kills(server, seed=1, longest=0.3)

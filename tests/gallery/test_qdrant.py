@@ -1,6 +1,6 @@
-"""The gallery on Qdrant: addresses, keys, presets, damage, snapshots, servers that do not answer.
+"""Qdrant galleries: addresses, API keys, presets, damage, snapshots, unreachable servers.
 
-What every gallery promises is tested in `test_gallery_contract.py`; changes that are cut off in
+What every gallery promises is tested in `test_contract.py`; changes that are cut off in
 `test_qdrant_writing.py`.
 """
 
@@ -65,7 +65,7 @@ def gallery(client: Any) -> QdrantGallery:
     return made
 
 
-def test_addresses() -> None:
+def test_addresses_are_parsed() -> None:
     assert parse("qdrant://db/paris") == QdrantAddress("db", "paris")
     whole = parse("qdrant://[::1]:7000/Paris-2?tls=1&http_port=7001&timeout=5&size=10000000")
     assert whole == QdrantAddress(
@@ -92,19 +92,19 @@ def test_addresses() -> None:
         ("qdrant://db/paris?config=missing.json", "missing.json: cannot be read as JSON"),
     ],
 )
-def test_addresses_that_cannot_be_read(address: str, words: str) -> None:
+def test_invalid_addresses_are_refused(address: str, words: str) -> None:
     with pytest.raises(OptionError) as told:
         addresses.open_at(address)
     assert words in str(told.value)
 
 
-def test_a_key_in_an_address_is_refused_and_never_shown() -> None:
+def test_an_api_key_in_an_address_is_refused_and_never_shown() -> None:
     with pytest.raises(OptionError, match=KEY) as told:
         parse("qdrant://:sesame@db:6334/paris")
     assert "sesame" not in str(told.value)
 
 
-def test_a_key_goes_over_tls_or_stays_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_key_is_sent_only_over_tls_or_to_localhost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, "sesame")
     for host in ("db", "10.0.0.1", "localhost.example.org", "128.0.0.1"):
         with pytest.raises(OptionError, match=r"add \?tls=1") as told:
@@ -115,7 +115,9 @@ def test_a_key_goes_over_tls_or_stays_on_this_machine(monkeypatch: pytest.Monkey
         connect(parse(address)).close()
 
 
-def test_the_key_reaches_the_server_and_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_api_key_reaches_the_server_and_no_error_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with serving(StandIn(key="sesame")) as port:
         address = f"qdrant://127.0.0.1:{port}/paris"
         for wrong in ("", "simsim"):
@@ -183,7 +185,7 @@ def test_presets_reach_the_server() -> None:
         }  # fmt: skip
 
 
-def test_small_galleries_are_compared_whole_and_large_ones_by_graph() -> None:
+def test_small_galleries_are_searched_exactly_and_large_ones_by_hnsw() -> None:
     config = QdrantConfig(
         quantization="binary", ef_search=77, oversampling=3.0, exact_below=2, rescore=True
     )
@@ -211,7 +213,7 @@ def test_small_galleries_are_compared_whole_and_large_ones_by_graph() -> None:
     assert (plain.hnsw_ef, plain.quantization) == (9, None)
 
 
-def test_a_config_file_and_what_a_gallery_was_made_with(tmp_path: Path, client: Any) -> None:
+def test_a_config_file_is_read_and_kept_with_the_collection(tmp_path: Path, client: Any) -> None:
     path = tmp_path / "cluster.json"
     config = replace(QdrantConfig.for_size(10_000_000), shards=12, oversampling=2.5)
     path.write_text(json.dumps(to_json(config)))
@@ -236,13 +238,13 @@ def test_a_config_file_and_what_a_gallery_was_made_with(tmp_path: Path, client: 
         ({"hnsw_m": True}, "expected int"),
     ],
 )
-def test_configs_that_cannot_be(values: dict[str, Any], words: str) -> None:
+def test_invalid_configs_are_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError) as told:
         from_json(QdrantConfig, values)
     assert words in str(told.value)
 
 
-def test_nothing_is_normalised(client: Any) -> None:
+def test_vectors_are_stored_without_normalizing(client: Any) -> None:
     """Bit for bit; under Cosine, even this imitation gives other numbers back."""
     assert photo_collection(QdrantConfig(), 4)["vectors_config"].distance.value == "Dot"
     rng = np.random.default_rng(0)
@@ -263,7 +265,7 @@ def test_nothing_is_normalised(client: Any) -> None:
     assert not np.array_equal(there, vectors.astype(np.float32))
 
 
-def test_the_least_and_the_largest_halves_come_back() -> None:
+def test_the_smallest_and_largest_float16_read_back() -> None:
     vector = np.array([6e-8, -0.0, 65504, 2.0**-14], dtype=np.float16)
     with (
         serving(StandIn()) as port,
@@ -352,7 +354,7 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_planted_fault_is_found(gallery: QdrantGallery, client: Any, fault: str) -> None:
+def test_every_planted_fault_is_reported(gallery: QdrantGallery, client: Any, fault: str) -> None:
     assert gallery.faults() == []
     plant, words = FAULTS[fault]
     plant(client)
@@ -380,7 +382,7 @@ def test_every_planted_fault_is_found(gallery: QdrantGallery, client: Any, fault
         ("the numbers", lambda g: g.count()),
     ],
 )
-def test_damage_is_never_served(
+def test_damage_is_never_returned(
     gallery: QdrantGallery, client: Any, fault: str, read: Callable[[QdrantGallery], Any]
 ) -> None:
     if fault != "a photo twice":
@@ -393,7 +395,7 @@ def test_damage_is_never_served(
         read(gallery)
 
 
-def test_a_photo_put_again_is_whole_again(gallery: QdrantGallery, client: Any) -> None:
+def test_putting_a_damaged_photo_again_repairs_it(gallery: QdrantGallery, client: Any) -> None:
     before = client.count("paris_about").count
     FAULTS["a blob changed"][0](client)
     gallery.put([row("a", "Louvre", keypoints=b"ka", look=b"la", thumbnail=b"ta")])
@@ -402,7 +404,7 @@ def test_a_photo_put_again_is_whole_again(gallery: QdrantGallery, client: Any) -
     assert client.count("paris_about").count == before
 
 
-def test_other_collections_are_refused(client: Any) -> None:
+def test_foreign_collections_are_refused(client: Any) -> None:
     with pytest.raises(GalleryError, match=r"no gallery there.*make one with"):
         QdrantGallery.open_in(client, "rome")
     models = qdrant_client.models
@@ -420,7 +422,7 @@ def test_other_collections_are_refused(client: Any) -> None:
         QdrantGallery.open_in(client, "rome")
 
 
-def test_a_making_that_was_cut_off_is_made_whole(client: Any) -> None:
+def test_an_interrupted_creation_is_completed(client: Any) -> None:
     config = QdrantConfig()
     client.create_collection("paris", **photo_collection(config, 4))
     with pytest.raises(GalleryError, match="no gallery there"):
@@ -432,7 +434,7 @@ def test_a_making_that_was_cut_off_is_made_whole(client: Any) -> None:
     assert QdrantGallery.open_in(client, "paris").faults() == []
 
 
-def test_snapshots_are_of_one_state() -> None:
+def test_snapshots_are_consistent() -> None:
     with serving(stand_in := StandIn()) as port:
         address = f"qdrant://127.0.0.1:{port}/paris"
         with QdrantGallery.create(address, "fake-1", 4) as gallery:
@@ -462,13 +464,13 @@ def test_snapshots_are_of_one_state() -> None:
                 gallery.snapshot()
 
 
-def test_in_memory_there_are_no_snapshots(gallery: QdrantGallery) -> None:
+def test_an_in_memory_client_has_no_snapshots(gallery: QdrantGallery) -> None:
     assert gallery.snapshots() == []
     with pytest.raises(GalleryError, match="Snapshots are not supported"):
         gallery.snapshot()
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_an_unreachable_server_gives_an_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"qdrant://127.0.0.1:{free.getsockname()[1]}/paris?timeout=2"
@@ -479,7 +481,7 @@ def test_a_server_that_is_not_there() -> None:
         assert time.monotonic() - began < 8
 
 
-def test_a_server_that_is_silent() -> None:
+def test_a_silent_server_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"qdrant://127.0.0.1:{silent.getsockname()[1]}/paris?timeout=1"
         began = time.monotonic()
@@ -497,7 +499,7 @@ def test_an_old_server_is_refused() -> None:
 
 
 @pytest.mark.parametrize("status", ["Acknowledged", "WaitTimeout"])
-def test_what_is_not_confirmed_is_not_done(status: str) -> None:
+def test_an_unconfirmed_write_is_an_error(status: str) -> None:
     with serving(stand_in := StandIn()) as port:
         address = f"qdrant://127.0.0.1:{port}/paris"
         with QdrantGallery.create(address, "fake-1", 4) as gallery:
@@ -512,7 +514,7 @@ def test_what_is_not_confirmed_is_not_done(status: str) -> None:
             assert gallery.faults() == []
 
 
-def test_large_batches_are_split_to_what_a_server_takes() -> None:
+def test_large_batches_are_split_to_the_request_limit() -> None:
     """60 MB of features, at most 32 MB a request; and 2,500 photos, 1,000 a request."""
     with serving(stand_in := StandIn()) as port:
         address = f"qdrant://127.0.0.1:{port}/paris"
@@ -532,7 +534,7 @@ def test_large_batches_are_split_to_what_a_server_takes() -> None:
             assert gallery.count() == 6
 
 
-def test_pieces() -> None:
+def test_requests_are_split_by_count_and_size() -> None:
     class Point:
         def __init__(self, size: int) -> None:
             self.vector, self.payload = [0.0] * 4, {"text": "x" * size}
@@ -544,7 +546,7 @@ def test_pieces() -> None:
     assert list(pieces([])) == []
 
 
-def test_words_of_every_alphabet_are_counted_as_they_are_sent() -> None:
+def test_request_size_counts_utf8_bytes() -> None:
     from whichlandmark.gallery.qdrant_calls import _bytes_of
 
     class Point:
@@ -554,7 +556,7 @@ def test_words_of_every_alphabet_are_counted_as_they_are_sent() -> None:
     assert _bytes_of(Point) >= 3000
 
 
-def test_all_pages_are_read(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_scroll_pages_are_read(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from whichlandmark.gallery import qdrant_faults, qdrant_reading
 
     gallery = QdrantGallery.create_in(client, "paris", "fake-1", 4)
@@ -571,7 +573,7 @@ def test_all_pages_are_read(client: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert gallery.faults() == []
 
 
-def test_tls_with_a_certificate_of_ones_own(tmp_path: Path, monkeypatch: Any) -> None:
+def test_tls_with_a_private_certificate_authority(tmp_path: Path, monkeypatch: Any) -> None:
     """In a process of its own, for gRPC reads the trusted roots once."""
     if not (openssl := shutil.which("openssl")):
         pytest.skip("no openssl to make a certificate with")

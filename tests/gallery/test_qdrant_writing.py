@@ -1,4 +1,4 @@
-"""A gallery on Qdrant while it is changed: writers that die, answers that are lost, two at once.
+"""Changing a gallery on Qdrant: killed writers, lost replies, concurrent writers.
 
 Behind a client that fails at the n-th call, for every n; in memory, and on Qdrant's own engine.
 """
@@ -159,7 +159,7 @@ def both_states(change: str) -> tuple[dict[str, Any], dict[str, Any], int]:
         ("relabel", killed, on_engine),
     ],
 )
-def test_a_writer_that_dies_anywhere_leaves_a_whole_batch_or_none(
+def test_a_writer_killed_at_any_call_leaves_a_complete_batch_or_none(
     change: str, how: Callable[[Callable[[], Any]], Any], engine: Callable[[], Any]
 ) -> None:
     before, after, calls = both_states(change)
@@ -219,7 +219,7 @@ def expected_points(state: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_lost_answer_leaves_a_whole_batch_or_none(change: str) -> None:
+def test_a_lost_reply_leaves_a_complete_batch_or_none(change: str) -> None:
     """The server did it, or did not, and the client cannot know: no repair is needed afterwards."""
     before, after, calls = both_states(change)
     for at in range(1, calls + 1):
@@ -259,7 +259,7 @@ def error_of(change: Callable[[QdrantGallery], Any], gallery: QdrantGallery) -> 
     return None
 
 
-def test_a_call_that_does_not_get_through_is_made_again(client: Any) -> None:
+def test_a_failed_call_is_retried(client: Any) -> None:
     filled(client)
     left = [2]
     pauses: list[float] = []
@@ -283,7 +283,7 @@ def test_a_call_that_does_not_get_through_is_made_again(client: Any) -> None:
     assert left[0] == 95
 
 
-def test_a_second_writer_is_told(client: Any) -> None:
+def test_a_second_writer_gets_busy(client: Any) -> None:
     gallery = filled(client)
     stuck = Failing(client, 10**9, killed)
     first = QdrantGallery.open_in(stuck, "paris")
@@ -309,7 +309,7 @@ def test_a_second_writer_is_told(client: Any) -> None:
     assert gallery.faults() == []
 
 
-def test_a_writer_that_slept_too_long_notices(client: Any) -> None:
+def test_a_writer_whose_lock_expired_stops(client: Any) -> None:
     """Its claim has ended and another one has changed the gallery: it may not commit."""
     gallery = filled(client)
     now = [1e9]
@@ -363,7 +363,7 @@ def locked(lock: Any, real: Any, method: str, given: dict[str, Any]) -> Any:
         return real(method, **given)
 
 
-def test_an_error_in_a_batch_gives_the_claim_up(client: Any) -> None:
+def test_an_error_in_a_batch_releases_the_writer_lock(client: Any) -> None:
     gallery = filled(client)
     before = all_of(gallery)
     with pytest.raises(DataError, match="no photo of id 'e'"):
@@ -375,7 +375,7 @@ def test_an_error_in_a_batch_gives_the_claim_up(client: Any) -> None:
     assert not gallery.repair()  # nothing is left to do
 
 
-def test_readers_see_nothing_of_what_is_staged(client: Any) -> None:
+def test_readers_do_not_see_staged_photos(client: Any) -> None:
     gallery = filled(client)
     reader = QdrantGallery.open_in(client, "paris")
     before = all_of(reader)
@@ -397,7 +397,7 @@ def test_readers_see_nothing_of_what_is_staged(client: Any) -> None:
     assert gallery.count() == 6
 
 
-def test_many_staged_photos_do_not_hide_those_that_count(client: Any) -> None:
+def test_staged_photos_do_not_displace_committed_neighbours(client: Any) -> None:
     """More than are asked for stand nearer to the question, and must all be passed over."""
     gallery = filled(client)
     stuck = Failing(client, 10**9, killed)

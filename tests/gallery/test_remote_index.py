@@ -1,4 +1,4 @@
-"""A gallery searched where it is: the same answers as with its arrays in memory."""
+"""A gallery searched on its server: the same answers as with the arrays in memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def queries(count: int = 50) -> Vectors:
     return unit(rng, rng.standard_normal((count, 16)).astype(np.float32), 0.0)
 
 
-def test_its_arrays_are_those_of_the_gallery(gallery: Gallery) -> None:
+def test_remote_arrays_equal_those_of_the_gallery(gallery: Gallery) -> None:
     index, _ = far_index(gallery)
     here = GalleryIndex.of(gallery.table())
     assert index.names.tolist() == here.names.tolist()
@@ -69,7 +69,7 @@ def test_its_arrays_are_those_of_the_gallery(gallery: Gallery) -> None:
     assert np.array_equal(index.vectors[2:5], here.vectors[2:5])
 
 
-def test_answers_are_the_same(gallery: Gallery) -> None:
+def test_remote_and_local_answers_are_the_same(gallery: Gallery) -> None:
     here = GalleryIndex.of(gallery.table())
     fitted = fit(here, PLAIN)
     index, prepared = far_index(gallery)
@@ -80,7 +80,7 @@ def test_answers_are_the_same(gallery: Gallery) -> None:
     assert np.array_equal(mine.found.neighbours.rows, other.found.neighbours.rows)
 
 
-def test_what_came_meanwhile_is_passed_over(gallery: Gallery) -> None:
+def test_rows_added_after_loading_are_ignored(gallery: Gallery) -> None:
     index, prepared = far_index(gallery)
     near = index.vectors[:1].astype(np.float32)
     gallery.put([GalleryRow("new", "/new.jpg", "L00", "h", "s", near[0])])
@@ -90,7 +90,7 @@ def test_what_came_meanwhile_is_passed_over(gallery: Gallery) -> None:
     assert (found == -1).sum() == 1  # the new one, which the arrays do not have
 
 
-def test_a_small_gallery_is_fitted_on_whole_and_a_large_one_on_landmarks(
+def test_small_galleries_are_fitted_on_all_photos_and_large_ones_on_a_sample_of_landmarks(
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index, _ = far_index(gallery)
@@ -107,7 +107,7 @@ def test_a_small_gallery_is_fitted_on_whole_and_a_large_one_on_landmarks(
         assert mine == index.ids[:][index.names[index.codes] == name].tolist()
 
 
-def test_rules_that_need_other_vectors_are_refused() -> None:
+def test_rules_that_need_whitened_vectors_are_refused() -> None:
     require_plain(PLAIN)
     for rules in (
         Rules(), replace(PLAIN, augmentation=3), replace(PLAIN, superglobal=True),
@@ -117,7 +117,7 @@ def test_rules_that_need_other_vectors_are_refused() -> None:
             require_plain(rules)
 
 
-def test_an_empty_gallery(tmp_path: Path) -> None:
+def test_an_empty_gallery_can_be_searched_remotely(tmp_path: Path) -> None:
     index, prepared = far_index(Gallery.create(None, "e", 16))
     assert len(index.names) == len(index.vectors) == len(index.bank) == 0
     assert prepared.cells is not None

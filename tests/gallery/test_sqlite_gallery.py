@@ -1,4 +1,4 @@
-"""The gallery file: what goes in comes out, whole transactions, clear refusals."""
+"""The gallery file: round trips, complete transactions, clear refusals."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_round_trip_and_generation(path: Path) -> None:
         assert (gallery.embedder_id, gallery.dim, gallery.count()) == ("fake-1", 4, 3)
 
 
-def test_blobs_credits_and_records_come_back(path: Path) -> None:
+def test_blobs_credits_and_records_read_back(path: Path) -> None:
     tower = LandmarkRecord("b", "The Tower", {"fr": "La Tour", "zh": "塔"}, "Q243", 48.858, 2.294)
     with Gallery.create(path, "fake-1", 4) as gallery:
         gallery.put([
@@ -92,7 +92,7 @@ def test_relabel_needs_no_vector(path: Path) -> None:
     assert (index.ids.tolist(), index.bank_ids.tolist()) == (["x"], ["y"])
 
 
-def test_a_record_goes_or_passes_on_with_the_last_photo(path: Path) -> None:
+def test_a_landmark_record_is_removed_or_moved_with_its_last_photo(path: Path) -> None:
     with Gallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row("x"), row("y"), row("z", "b"), row("w", "c")])
         gallery.describe([LandmarkRecord(name, f"title {name}") for name in "abc"])
@@ -122,7 +122,9 @@ def test_unknown_ids_are_named_with_the_nearest(path: Path, change: str) -> None
         )  # fmt: skip
 
 
-def test_the_nearest_id_of_a_large_gallery(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_id_suggests_the_nearest_in_a_large_gallery(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("whichlandmark.gallery.naming.FEW", 10)
     with Gallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row(f"paris/{i:03}.jpg") for i in range(300)])
@@ -150,7 +152,7 @@ def test_a_failed_batch_leaves_nothing_behind(path: Path) -> None:
         (row("x", thumbnail=bytes(16_000_001)), "thumbnail of 16000001 bytes"),
     ],
 )
-def test_words_that_cannot_be_kept(path: Path, bad: GalleryRow, said: str) -> None:
+def test_texts_that_cannot_be_stored_are_refused(path: Path, bad: GalleryRow, said: str) -> None:
     with Gallery.create(path, "fake-1", 4) as gallery:
         with pytest.raises(DataError, match=said):
             gallery.put([row("good"), bad])
@@ -169,7 +171,7 @@ def test_words_that_cannot_be_kept(path: Path, bad: GalleryRow, said: str) -> No
         ({"title": "t" * 1001}, "at most 1000"),
     ],
 )
-def test_records_that_cannot_be(values: dict[str, float | str], said: str) -> None:
+def test_invalid_landmark_records_are_refused(values: dict[str, float | str], said: str) -> None:
     with pytest.raises(DataError, match=said):
         LandmarkRecord("a", **values)
 
@@ -181,7 +183,7 @@ def test_another_embedder_is_refused(path: Path) -> None:
             gallery.require("fake-2")
 
 
-def test_missing_damaged_and_foreign_files(tmp_path: Path) -> None:
+def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="no gallery there"):
         Gallery.open(tmp_path / "none.sqlite")
     (tmp_path / "text.sqlite").write_text("not a database, but long enough to look at " * 40)
@@ -213,7 +215,7 @@ def test_a_second_writer_is_told_to_wait(path: Path, monkeypatch: pytest.MonkeyP
         assert gallery.count() == 1
 
 
-def test_copy_of_a_gallery_in_memory(path: Path) -> None:
+def test_a_gallery_in_memory_can_be_copied_to_a_file(path: Path) -> None:
     with Gallery.create(None, "fake-1", 4) as gallery:
         gallery.put([row("x"), row("y")])
         gallery.remove(["y"])
@@ -335,7 +337,7 @@ with Gallery.open(Path(sys.argv[1])) as gallery:
 """
 
 
-def test_a_folder_that_may_not_be_written_to_is_read() -> None:
+def test_a_gallery_in_a_read_only_folder_can_be_read() -> None:
     """As another user, when the tests run as root, who may write everywhere."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

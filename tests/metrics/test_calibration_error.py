@@ -1,4 +1,4 @@
-"""Calibration error, AUROC, risk–coverage, thresholds, intervals: each against a slow loop."""
+"""Calibration error, AUROC, risk–coverage, thresholds and intervals, each against a slow loop."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def slow_bins(confidence: np.ndarray, right: np.ndarray, bins: int, by: str) -> 
 
 
 @pytest.mark.parametrize("by", ["mass", "width"])
-def test_calibration_error_is_its_definition(by: str) -> None:
+def test_calibration_error_matches_its_definition(by: str) -> None:
     cases = itertools.product(range(4), (1, 7, 300), (None, 8), (1, 4, 15))
     for seed, count, levels, bins in cases:
         confidence, right = answers(seed, count, levels)
@@ -147,7 +147,7 @@ def test_auroc_equals_that_of_scikit_learn() -> None:
     assert value == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
 
 
-def test_risk_coverage_is_the_mean_over_all_orders_of_every_tie() -> None:
+def test_risk_coverage_averages_over_all_orders_of_ties() -> None:
     for seed in range(12):
         confidence, right = answers(seed, 7, 3)
         groups = [right[confidence == c].tolist() for c in sorted(set(confidence), reverse=True)]
@@ -174,7 +174,7 @@ def test_risk_coverage_of_known_cases() -> None:
         risk_coverage(good[:0], right[:0])
 
 
-def test_a_threshold_is_the_smallest_that_keeps_its_rate() -> None:
+def test_the_threshold_is_the_smallest_that_keeps_its_rate() -> None:
     rng = np.random.default_rng(3)
     for count, levels, rate in itertools.product((1, 7, 100), (4, 10**6), (0, 0.01, 0.07, 0.5, 1)):
         negatives = rng.integers(0, levels, count) / 3
@@ -189,7 +189,7 @@ def test_a_threshold_is_the_smallest_that_keeps_its_rate() -> None:
     assert threshold_at(1, exactly) == -math.inf
 
 
-def test_thresholds_refuse_what_they_cannot_be_taken_from() -> None:
+def test_thresholds_refuse_invalid_scores() -> None:
     with pytest.raises(OptionError, match=r"rate 1\.5"):
         threshold_at(1.5, np.ones(3))
     with pytest.raises(DataError, match="without a query"):
@@ -221,7 +221,7 @@ def test_wilson_interval_needs_a_share(hits: int, of: int) -> None:
         wilson_interval(1, 2, level=1)
 
 
-def test_measures_of_draws_are_the_measures_of_the_drawn_rows() -> None:
+def test_bootstrap_measures_equal_those_of_the_drawn_rows() -> None:
     rng = np.random.default_rng(4)
     score = np.round(rng.random(90), 1)
     confidence, right = answers(4, 90, 12)
@@ -248,7 +248,7 @@ def mean_of(values: np.ndarray) -> Callable[[np.ndarray], float]:
     return lambda rows: float(values[rows].mean())
 
 
-def test_a_paired_difference_is_surer_than_two_intervals() -> None:
+def test_a_paired_interval_is_narrower_than_two_separate_ones() -> None:
     """Queries differ much, runs little: paired, a difference of 0.1 is sure."""
     rng = np.random.default_rng(5)
     hard = rng.normal(0, 3, 300)
@@ -276,7 +276,7 @@ def test_a_run_against_itself_is_neither_better_nor_worse() -> None:
     assert noise.equal == 1  # the same number, added up in another order
 
 
-def test_average_precision_of_a_batch_is_that_of_its_rankings() -> None:
+def test_batched_average_precision_equals_one_by_one() -> None:
     rng = np.random.default_rng(7)
     relevant = {f"q{i}": {f"r{j}" for j in range(rng.integers(1, 9))} for i in range(30)}
     others = [f"x{j}" for j in range(9)]

@@ -38,7 +38,7 @@ def gap_over_all_orders(score: np.ndarray, right: np.ndarray, landmark_queries: 
     return float(np.mean([gap_in_order(order, landmark_queries) for order in orders]))
 
 
-def test_gap_is_the_mean_over_all_orders_of_every_tie() -> None:
+def test_gap_averages_over_all_orders_of_ties() -> None:
     rng = np.random.default_rng(1)
     shapes = [[1], [2], [5], [2, 3], [1, 4, 2], [3, 3], [1, 1, 1], [4, 1, 2]]
     for sizes, _ in itertools.product(shapes, range(12)):
@@ -50,7 +50,7 @@ def test_gap_is_the_mean_over_all_orders_of_every_tie() -> None:
         assert gap(score[shuffled], right[shuffled], photos) == pytest.approx(expected, abs=1e-12)
 
 
-def test_gap_without_ties_is_its_definition_at_any_scale() -> None:
+def test_gap_without_ties_matches_its_definition() -> None:
     rng = np.random.default_rng(2)
     for count in (1, 2, 50, 3000):
         score, right = rng.permutation(count) / 7.0, rng.random(count) < 0.4
@@ -61,7 +61,7 @@ def test_gap_without_ties_is_its_definition_at_any_scale() -> None:
         assert gap(1e6 * score - 3, right, photos) == pytest.approx(expected, abs=1e-12)
 
 
-def test_gap_does_not_depend_on_photo_ids_where_the_authors_rule_does() -> None:
+def test_gap_does_not_depend_on_photo_ids_unlike_the_authors_rule() -> None:
     """Coarse scores: renaming photos moves the authors' number around the tie-proof one."""
     rng = np.random.default_rng(3)
     score = np.round(rng.random(300), 1)
@@ -162,7 +162,7 @@ def test_map_of_the_authors_example() -> None:
     assert map_at_k(RETRIEVED, RETRIEVAL_SOLUTION, k=1) == pytest.approx(0.5)
 
 
-def test_map_against_precision_at_every_hit() -> None:
+def test_map_equals_precision_at_every_hit() -> None:
     rng = np.random.default_rng(4)
     names = [f"p{i}" for i in range(12)]
     relevant = {f"q{i}": set(rng.choice(names, rng.integers(1, 9), replace=False).tolist())

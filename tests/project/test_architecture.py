@@ -1,4 +1,4 @@
-"""The house: arrows only go down, the face stays small, importing stays light, verbs are told.
+"""The architecture: import layers, the public API, light imports, documented commands.
 
 Each rule is a function of a folder, so that a test can plant its fault and see it found.
 """
@@ -157,12 +157,12 @@ def loaded_by(code: str) -> set[str]:
     return set(ran.stdout.splitlines()[-1].split())
 
 
-def test_arrows_only_go_down() -> None:
+def test_imports_only_go_down() -> None:
     assert upward(SOURCE) == []
     assert len(imports(SOURCE)) > 40  # the rule has something to look at
 
 
-def test_every_room_has_a_floor() -> None:
+def test_every_package_has_a_layer() -> None:
     rooms = {p.relative_to(SOURCE).parts[0].removesuffix(".py") for p in SOURCE.rglob("*.py")}
     assert rooms - {"__init__", "__pycache__"} == {name for names in FLOORS for name in names}
 
@@ -177,19 +177,21 @@ def test_every_room_has_a_floor() -> None:
         ("errors.py", "from whichlandmark.types import Photo", "errors → types: upward"),
     ],
 )
-def test_a_planted_arrow_is_found(tmp_path: Path, place: str, line: str, fault: str) -> None:
+def test_a_planted_upward_import_is_found(
+    tmp_path: Path, place: str, line: str, fault: str
+) -> None:
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text(line + "\n")
     assert any(fault in found for found in upward(tmp_path))
 
 
-def test_torch_lives_in_its_rooms(tmp_path: Path) -> None:
+def test_torch_is_imported_only_where_allowed(tmp_path: Path) -> None:
     assert torch_outside(SOURCE) == []
     (tmp_path / "search.py").write_text("import torch.nn as nn\n")
     assert torch_outside(tmp_path) == ["search.py: torch.nn"]
 
 
-def test_the_face_is_small_and_stays_itself() -> None:
+def test_public_api_is_unchanged() -> None:
     assert len(whichlandmark.__all__) <= 20
     assert sorted(whichlandmark.__all__) == dir(whichlandmark)
     for name in whichlandmark.__all__:
@@ -200,7 +202,7 @@ def test_the_face_is_small_and_stays_itself() -> None:
         _ = whichlandmark.trian
 
 
-def test_the_face_survives_any_order_of_imports() -> None:
+def test_public_api_survives_any_order_of_imports() -> None:
     """A module named like a public name must never take its place."""
     code = (
         "import whichlandmark as wl, whichlandmark.training, whichlandmark.recognition;"
@@ -210,7 +212,7 @@ def test_the_face_survives_any_order_of_imports() -> None:
     assert "torch" in loaded_by(code)  # it ran to its end, where `train` was opened
 
 
-def test_importing_and_help_are_light() -> None:
+def test_importing_and_help_load_no_heavy_module() -> None:
     assert loaded_by("import whichlandmark") == set()
     help_call = (
         "import sys; sys.argv = ['whichlandmark', '--help']\n"
@@ -221,7 +223,7 @@ def test_importing_and_help_are_light() -> None:
     assert loaded_by("import torch") >= {"torch"}  # the check sees what is there
 
 
-def test_every_verb_is_documented() -> None:
+def test_every_command_is_documented() -> None:
     from whichlandmark.cli import app
 
     verbs = [command.name or command.callback.__name__ for command in app.registered_commands]

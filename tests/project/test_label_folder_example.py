@@ -1,4 +1,4 @@
-"""The example that labels a photo library: sidecars and csv, and no photo is touched."""
+"""The example that labels a photo library: writes sidecars and a csv, changes no photo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return int(ended.value.code or 0)
 
 
-def test_sidecars_and_csv(
+def test_sidecars_and_csv_are_written_without_touching_photos(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     library = tmp_path / "library"
@@ -54,7 +54,7 @@ def test_sidecars_and_csv(
     ]  # fmt: skip
 
 
-def test_a_server_that_is_not_there(
+def test_an_unreachable_server_gives_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     front(1, 9).save(tmp_path / "a.jpg")
@@ -64,7 +64,7 @@ def test_a_server_that_is_not_there(
     assert run(monkeypatch, "r.wl", tmp_path) == 2
 
 
-def test_a_title_cannot_leave_its_element() -> None:
+def test_titles_are_escaped_in_the_sidecar() -> None:
     sidecar = runpy.run_path(str(EXAMPLE))["sidecar"]
     title = "</rdf:li><evil/>&amp; \"'"
     place = {"title": title, "landmark": "l", "latitude": -0.5, "longitude": -179.75}

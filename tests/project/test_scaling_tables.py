@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md are those that the script computes."""
+"""The tables of docs/scaling.md are those that benchmarks/sizing.py computes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def printed() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["embedding", "engine", "here", "vectors"])
-def test_the_document_has_this_table(name: str, printed: dict[str, str]) -> None:
+def test_the_document_has_the_computed_table(name: str, printed: dict[str, str]) -> None:
     assert printed.keys() == DOCUMENTED.keys()
     assert DOCUMENTED[name] == printed[name]
 
 
-def test_numbers_by_hand(printed: dict[str, str]) -> None:
+def test_computed_sizes_match_a_hand_calculation(printed: dict[str, str]) -> None:
     lines = printed["here"].splitlines()
     (found,) = [line for line in lines if line.startswith("| 100 million | 512 ")]
     assert " 130 GB " in found  # 10^8 · (2 · 512 + 278) bytes

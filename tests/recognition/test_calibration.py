@@ -1,4 +1,4 @@
-"""Confidence: frequencies it was fitted on come back, and it never falls with the score.
+"""Calibration: known frequencies are recovered; confidence never falls as the score rises.
 
 Thresholds: what is promised of wrong answers holds on new ones.
 """
@@ -16,7 +16,7 @@ from whichlandmark.errors import DataError, OptionError
 from whichlandmark.options import from_json, to_json
 
 
-def test_recovers_a_known_curve() -> None:
+def test_platt_recovers_a_known_curve() -> None:
     rng = np.random.default_rng(0)
     scores = rng.uniform(-3, 3, 20_000)
     truth = 1 / (1 + np.exp(-(2.0 * scores - 1.0)))
@@ -26,7 +26,7 @@ def test_recovers_a_known_curve() -> None:
     assert np.abs(fitted.confidence(scores) - truth).max() < 0.02
 
 
-def test_weights_count_like_repetitions() -> None:
+def test_a_weight_of_two_equals_two_examples() -> None:
     scores, right = np.array([0.0, 1.0, 2.0, 3.0]), np.array([False, True, False, True])
     weighted = calibration.fit(scores, right, np.array([1.0, 2.0, 3.0, 1.0]))
     repeats = np.repeat(np.arange(4), [1, 2, 3, 1])
@@ -44,7 +44,7 @@ def test_perfect_separation_stays_finite_and_below_one() -> None:
     assert confidence[0] < 0.01 < 0.99 < confidence[2]
 
 
-def test_no_evidence_gives_the_share_of_right_answers() -> None:
+def test_scores_without_information_give_the_share_of_right_answers() -> None:
     scores = np.array([3.0, 2.0, 1.0, 0.0])  # higher is worse here
     fitted = calibration.fit(scores, np.array([False, False, True, True]), np.ones(4))
     assert fitted.slope == 0
@@ -72,7 +72,7 @@ def slow_isotonic(targets: list[float], weights: list[float]) -> list[float]:
     return [value for value, _, count in blocks for _ in range(int(count))]
 
 
-def test_steps_are_taken_where_the_curve_does_not_follow() -> None:
+def test_isotonic_is_chosen_where_platt_does_not_fit() -> None:
     rng = np.random.default_rng(0)
     scores, right, truth = stepped(rng, 4000)
     groups = rng.integers(0, 60, 4000)
@@ -84,7 +84,7 @@ def test_steps_are_taken_where_the_curve_does_not_follow() -> None:
     assert np.abs(curve.confidence(scores) - truth)[inside].mean() > 0.06
 
 
-def test_the_curve_is_kept_where_it_is_the_truth_and_where_examples_are_few() -> None:
+def test_platt_is_chosen_where_it_fits_or_examples_are_few() -> None:
     rng = np.random.default_rng(1)
     scores = rng.uniform(-3, 3, 1000)
     right = rng.random(1000) < 1 / (1 + np.exp(-(2.0 * scores - 1.0)))
@@ -93,7 +93,7 @@ def test_the_curve_is_kept_where_it_is_the_truth_and_where_examples_are_few() ->
     assert calibration.fit(scores, right, np.ones(len(scores))).kind == "platt"
 
 
-def test_groups_are_held_out_together() -> None:
+def test_groups_are_held_out_together_when_choosing() -> None:
     """Each group's scores sit on a spike of their own: steps learn spikes, not new groups."""
     rng = np.random.default_rng(2)
     groups = np.repeat(np.arange(60), 20)
@@ -105,7 +105,7 @@ def test_groups_are_held_out_together() -> None:
     assert (alone.kind, together.kind) == ("isotonic", "platt")
 
 
-def test_steps_are_those_of_pooling_plus_a_little_of_the_curve() -> None:
+def test_isotonic_equals_pool_adjacent_violators_plus_a_small_slope() -> None:
     rng = np.random.default_rng(3)
     scores = np.sort(rng.normal(size=120))
     right = rng.random(120) < np.where(scores > 0, 0.8, 0.2)
@@ -120,7 +120,7 @@ def test_steps_are_those_of_pooling_plus_a_little_of_the_curve() -> None:
     assert (fitted.slope, fitted.offset) != (0, 0)
 
 
-def test_steps_are_never_sure_and_never_fall() -> None:
+def test_isotonic_confidence_is_monotone_and_within_zero_and_one() -> None:
     scores = np.concatenate([np.linspace(-2, -1, 150), np.linspace(1, 2, 150)])
     fitted = calibration.fit_isotonic(scores, scores > 0, np.ones(300))
     at = np.array([-np.inf, -1e300, -3.0, -1.5, 0.0, 1.5, 3.0, 1e300, np.inf])
@@ -160,7 +160,7 @@ def test_infinite_scores_are_left_out_and_nan_is_refused() -> None:
     assert nobody.confidence(np.array([1.0]))[0] == 0.5
 
 
-def test_survives_json_and_reads_what_was_stored_before() -> None:
+def test_a_calibration_survives_json_and_older_files_load() -> None:
     scores, right, _ = stepped(np.random.default_rng(6), 2000)
     fitted = calibration.fit(scores, right, np.ones(2000))
     assert fitted.kind == "isotonic"
@@ -204,7 +204,7 @@ def test_the_threshold_is_the_conformal_order_statistic() -> None:
     assert calibration.threshold_for(1.0, np.arange(9)) == -np.inf
 
 
-def test_the_promised_rate_holds_on_new_questions() -> None:
+def test_the_conformal_rate_holds_on_new_queries() -> None:
     rng = np.random.default_rng(8)
     for rate in (0.01, 0.05):
         answered = [
@@ -217,7 +217,7 @@ def test_the_promised_rate_holds_on_new_questions() -> None:
         assert np.mean(answered) < rate
 
 
-def test_rates_and_scores_that_mean_nothing_are_refused() -> None:
+def test_invalid_rates_and_scores_are_refused() -> None:
     for rate in (-0.1, 1.5, float("nan")):
         with pytest.raises(OptionError, match="false-answer rate"):
             calibration.threshold_for(rate, np.arange(9))

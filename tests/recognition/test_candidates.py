@@ -1,4 +1,4 @@
-"""Evidence for candidates, one photo at a time in plain Python; hidden photos tell nothing."""
+"""Candidate features against plain Python, one photo at a time; hidden photos do not leak."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ def check(scorer: Scorer, asked: np.ndarray, hidden: Hidden | None = None) -> in
 
 
 @pytest.mark.parametrize("rules", [PLAIN, WHITE])
-def test_every_feature_in_plain_python(index: GalleryIndex, rules: Rules) -> None:
+def test_every_candidate_feature_matches_plain_python(index: GalleryIndex, rules: Rules) -> None:
     scorer = Scorer(index, rules, fit_whitening(index, rules))
     assert check(scorer, questions(index, 15)) == 15 * CANDIDATES * len(FEATURES)
 
 
 @pytest.mark.parametrize("rules", [PLAIN, WHITE])
-def test_hidden_photos_are_neither_neighbours_nor_in_a_centre(
+def test_hidden_photos_are_neither_neighbours_nor_part_of_a_class_center(
     index: GalleryIndex, rules: Rules
 ) -> None:
     """One hidden photo, or a whole landmark; the count of photos stays what it was."""
@@ -114,7 +114,7 @@ def test_hidden_photos_are_neither_neighbours_nor_in_a_centre(
     assert check(scorer, asked, landmark) > 0
 
 
-def test_the_slow_check_sees_a_centre_that_knows_the_question(index: GalleryIndex) -> None:
+def test_the_reference_detects_a_class_center_that_contains_the_query(index: GalleryIndex) -> None:
     """Planted: evidence gathered without being told what is hidden."""
     scorer = Scorer(index, PLAIN)
     rows = np.flatnonzero(index.codes == 2)
@@ -130,7 +130,7 @@ def test_the_slow_check_sees_a_centre_that_knows_the_question(index: GalleryInde
     assert (lying.features[..., others] == honest.features[..., others]).all()
 
 
-def test_the_number_of_photos_does_not_tell_which_landmark_was_hidden() -> None:
+def test_the_photo_count_does_not_reveal_the_hidden_landmark() -> None:
     """Landmarks of equal size: were the hidden photo not counted, the right one would be told."""
     index = scattered([4] * 6, 10, seed=2)
     scorer, rows = Scorer(index, PLAIN), np.arange(24)
@@ -159,7 +159,7 @@ def test_a_gallery_of_one_landmark_has_one_candidate() -> None:
     assert check(scorer, asked) == 3 * len(FEATURES)
 
 
-def test_a_gallery_without_landmarks_has_no_candidate() -> None:
+def test_a_gallery_without_landmarks_has_no_candidates() -> None:
     index = scattered([], 8)
     scorer = Scorer(index, PLAIN)
     made = candidates(scorer, scorer.find(index.bank[:2].astype(np.float32)))
@@ -168,7 +168,7 @@ def test_a_gallery_without_landmarks_has_no_candidate() -> None:
     assert not made.features.any()
 
 
-def test_without_a_bank_what_it_says_is_nothing() -> None:
+def test_without_distractors_their_features_are_zero() -> None:
     index = scattered([3, 3], 0)
     scorer = Scorer(index, PLAIN)
     made = candidates(scorer, scorer.find(questions(index, 4)))
@@ -185,7 +185,7 @@ def test_of_equal_photos_the_earlier_landmark_comes_first() -> None:
     assert made.features[0, :3, FEATURES.index("lead")] == pytest.approx([0, 0, 0], abs=1e-6)
 
 
-def test_geometry_beyond_chance_in_plain_python(index: GalleryIndex) -> None:
+def test_inlier_features_match_plain_python(index: GalleryIndex) -> None:
     scorer = Scorer(index, PLAIN)
     found = scorer.find(questions(index, 10))
     made = candidates(scorer, found)
@@ -206,7 +206,7 @@ def test_geometry_beyond_chance_in_plain_python(index: GalleryIndex) -> None:
             assert wide[q, t, len(FEATURES) :] == pytest.approx(expected)
 
 
-def test_inliers_that_chance_gives_count_as_none(index: GalleryIndex) -> None:
+def test_inliers_expected_by_chance_count_as_none(index: GalleryIndex) -> None:
     scorer = Scorer(index, PLAIN)
     found = scorer.find(questions(index, 3))
     made = candidates(scorer, found)

@@ -1,4 +1,4 @@
-"""An answer, how sure it is, and geometry only where it is open."""
+"""Decision and confidence; spatial verification only where the answer is open."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def look(row: int) -> Keypoints | None:
     return EMPTY
 
 
-def test_the_learned_score_is_the_stackers_best_candidate(index: GalleryIndex) -> None:
+def test_the_learned_score_is_the_best_candidate_of_the_stacker(index: GalleryIndex) -> None:
     fitted = replace(FITTED, stacker=by(similarity=2.0, company=1.0, bank=-1.0), geometric=None)
     answers = Decider(index, PLAIN, fitted)(asked_of(index))
     for row, features in enumerate(answers.candidates.features):  # type: ignore[union-attr]
@@ -84,14 +84,14 @@ def test_the_learned_score_is_the_stackers_best_candidate(index: GalleryIndex) -
         assert answers.confidence[row] == pytest.approx(sure)
 
 
-def test_undecided_is_strictly_between() -> None:
+def test_uncertain_lies_strictly_between_the_thresholds() -> None:
     rules = Rules(sure_below=0.25, sure_above=0.75)
     confidence = np.array([0.0, 0.25, 0.2500001, 0.5, 0.7499999, 0.75, 1.0])
     assert undecided(confidence, rules) == [2, 3, 4]
     assert undecided(confidence, Rules(sure_below=0.0, sure_above=1.0)) == [1, 2, 3, 4, 5]
 
 
-def test_geometry_is_asked_only_where_the_answer_is_open(index: GalleryIndex) -> None:
+def test_spatial_verification_runs_only_for_open_answers(index: GalleryIndex) -> None:
     asked = asked_of(index)
     plain = Decider(index, PLAIN, FITTED)(asked)
     rules = replace(PLAIN, verify=4, sure_below=0.4, sure_above=0.8)
@@ -119,7 +119,7 @@ def test_geometry_is_asked_only_where_the_answer_is_open(index: GalleryIndex) ->
             assert answers.inliers[row, place] == verified.inliers
 
 
-def test_inliers_can_turn_an_open_answer(index: GalleryIndex) -> None:
+def test_inliers_can_change_an_open_answer(index: GalleryIndex) -> None:
     asked = asked_of(index)
     plain = Decider(index, PLAIN, FITTED)(asked)
     rules = replace(PLAIN, verify=4, sure_below=0.0, sure_above=1.0)
@@ -153,7 +153,7 @@ def test_evidence_changes_no_score(index: GalleryIndex, score: str) -> None:
     assert all(len(found) == (rules.verify or AS_EVIDENCE) for found in every.verified)
 
 
-def test_nothing_is_compared_without_pixels_or_keypoints(index: GalleryIndex) -> None:
+def test_nothing_is_verified_without_pixels_or_keypoints(index: GalleryIndex) -> None:
     asked = asked_of(index)
     rules = replace(PLAIN, verify=4, sure_below=0.0, sure_above=1.0)
     plain = Decider(index, PLAIN, FITTED)(asked)
@@ -174,7 +174,7 @@ def test_nothing_is_compared_without_pixels_or_keypoints(index: GalleryIndex) ->
     assert bare.asked
 
 
-def test_the_first_candidates_are_compared_before_the_nearest(index: GalleryIndex) -> None:
+def test_candidates_are_verified_before_the_nearest_photos(index: GalleryIndex) -> None:
     scorer = Scorer(index, PLAIN)
     found = scorer.find(asked_of(index))
     made = candidates(scorer, found)
@@ -187,7 +187,7 @@ def test_the_first_candidates_are_compared_before_the_nearest(index: GalleryInde
         assert places_to_compare(found, None, row, 5) == [0, 1, 2, 3, 4]
 
 
-def test_hidden_neighbours_are_never_compared(index: GalleryIndex) -> None:
+def test_hidden_neighbours_are_never_verified(index: GalleryIndex) -> None:
     rows = np.arange(6)
     hidden = [np.flatnonzero(index.codes != 3)] * 6  # five photos are left
     scorer = Scorer(index, PLAIN)
@@ -196,14 +196,14 @@ def test_hidden_neighbours_are_never_compared(index: GalleryIndex) -> None:
     assert sorted(places_to_compare(found, made, 0, 99)) == [0, 1, 2, 3, 4]
 
 
-def test_inliers_stand_at_their_places() -> None:
+def test_the_inlier_row_lists_counts_by_neighbour_position() -> None:
     some = [Verified(np.zeros((n, 2), np.float32), np.zeros((n, 2), np.float32), None)
             for n in (5, 0)]  # fmt: skip
     assert inlier_row([some[0], None, some[1]], [3, 0, 1], 5).tolist() == [-1, 0, -1, 5, -1]
     assert inlier_row([], [], 2).tolist() == [-1, -1]
 
 
-def test_where_a_photo_was_taken_is_added_to_the_log_odds(index: GalleryIndex) -> None:
+def test_the_location_prior_is_added_to_the_log_odds(index: GalleryIndex) -> None:
     asked = asked_of(index)
     decider = Decider(index, PLAIN, FITTED)
     plain = decider(asked)
@@ -222,7 +222,7 @@ def test_where_a_photo_was_taken_is_added_to_the_log_odds(index: GalleryIndex) -
     assert (plain.scores == decider(asked, prior=lambda row, codes: np.zeros(4)).scores).all()
 
 
-def test_a_lone_landmark_has_no_second() -> None:
+def test_a_gallery_of_one_landmark_has_no_second_candidate() -> None:
     index = scattered([5], 6)
     for rules in (PLAIN, PLAIN.with_score("cosine"), PLAIN.with_score("class_centre")):
         answers = Decider(index, rules, FITTED)(questions(index, 4))
@@ -230,7 +230,7 @@ def test_a_lone_landmark_has_no_second() -> None:
         assert (answers.second_codes == -1).all()
 
 
-def test_second_of_a_formula_is_another_landmark(index: GalleryIndex) -> None:
+def test_the_second_candidate_of_a_formula_is_another_landmark(index: GalleryIndex) -> None:
     for score in FORMULAS:
         answers = Decider(index, PLAIN.with_score(score), FITTED)(asked_of(index))
         there = answers.second_codes >= 0
@@ -242,7 +242,7 @@ def test_the_learned_score_needs_a_stacker(index: GalleryIndex) -> None:
         Decider(index, PLAIN, replace(FITTED, stacker=None))(asked_of(index))
 
 
-def test_words_by_confidence(index: GalleryIndex) -> None:
+def test_decisions_by_confidence_thresholds(index: GalleryIndex) -> None:
     decider = Decider(index, replace(PLAIN, answer_above=0.6, doubt_above=0.2), FITTED)
     assert decider.threshold is None
     said = [decider.decide(confidence, -99.0) for confidence in (1.0, 0.6, 0.59, 0.2, 0.19, 0.0)]
@@ -250,7 +250,7 @@ def test_words_by_confidence(index: GalleryIndex) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
-def test_words_by_a_stated_rate_of_false_answers(index: GalleryIndex, rate: float) -> None:
+def test_decisions_keep_the_stated_false_answer_rate(index: GalleryIndex, rate: float) -> None:
     """New negatives of the same kind are answered no more often than was stated."""
     rng = np.random.default_rng(0)
     rules = replace(PLAIN, false_answers=rate, doubt_above=0.2)
@@ -269,7 +269,7 @@ def test_words_by_a_stated_rate_of_false_answers(index: GalleryIndex, rate: floa
     assert decider.decide(0.0, 9.0) == "landmark"  # the score alone is promised
 
 
-def test_too_few_negatives_answer_nothing(index: GalleryIndex) -> None:
+def test_too_few_negatives_give_no_answer(index: GalleryIndex) -> None:
     rules = replace(PLAIN, false_answers=0.01)
     decider = Decider(index, rules, replace(FITTED, negatives=tuple(range(98))))
     assert decider.decide(1.0, 1e300) == "uncertain"
@@ -278,19 +278,19 @@ def test_too_few_negatives_answer_nothing(index: GalleryIndex) -> None:
     assert enough.decide(1.0, 98.1) == "landmark"
 
 
-def test_no_query_no_answer(index: GalleryIndex) -> None:
+def test_no_queries_give_no_answers(index: GalleryIndex) -> None:
     for score in ("learned", *FORMULAS):
         rules = replace(PLAIN, score=score)
         answers = Decider(index, rules, FITTED)(np.empty((0, 12), np.float32))
         assert len(answers.codes) == len(answers.confidence) == 0
 
 
-def test_no_query_has_no_place(index: GalleryIndex) -> None:
+def test_no_queries_with_a_location_prior_give_no_answers(index: GalleryIndex) -> None:
     nobody = np.empty((0, 12), np.float32)
     assert len(Decider(index, PLAIN, FITTED)(nobody, prior=lambda row, codes: codes).codes) == 0
 
 
-def test_a_query_like_nothing_is_least_sure(index: GalleryIndex) -> None:
+def test_a_query_unlike_all_photos_has_the_lowest_confidence(index: GalleryIndex) -> None:
     away = unit(-index.vectors.astype(np.float64).mean(axis=0, keepdims=True))
     decider = Decider(index, PLAIN, FITTED)
     assert decider(away).confidence[0] < decider(asked_of(index)).confidence.min()

@@ -1,4 +1,4 @@
-"""Boxes of what was verified, and the landmarks that stand beside the answer."""
+"""Boxes of verified matches, and other landmarks in the photo."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_answer_without_geometry_has_no_box(decider: Decider) -> None:
     assert len(seen_landmarks(decider, never, 0, FRAME)) == 1
 
 
-def test_the_box_by_hand_as_shares_of_the_photo(decider: Decider) -> None:
+def test_boxes_are_shares_of_the_photo(decider: Decider) -> None:
     verified = places(LEFT, 60)
     (seen,) = seen_landmarks(decider, answers(decider, {0: verified}), 0, FRAME)
     expected = []
@@ -77,7 +77,7 @@ def test_the_box_by_hand_as_shares_of_the_photo(decider: Decider) -> None:
     assert all(0 <= side <= 1 for side in seen.box)  # type: ignore[union-attr]
 
 
-def test_others_are_named_by_falling_inliers_with_their_own_confidence(decider: Decider) -> None:
+def test_other_landmarks_are_sorted_by_inliers_with_their_own_confidence(decider: Decider) -> None:
     verified = {0: places(LEFT, 20), 1: places(MIDDLE, 30), 2: places(RIGHT, 50)}
     seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
     assert [one.landmark for one in seen] == ["a", "c", "b"]
@@ -85,28 +85,28 @@ def test_others_are_named_by_falling_inliers_with_their_own_confidence(decider: 
     assert all(one.box is not None for one in seen)
 
 
-def test_few_inliers_beside_the_answer_are_chance(decider: Decider) -> None:
+def test_another_landmark_needs_a_minimum_of_inliers(decider: Decider) -> None:
     for count, names in ((BESIDE - 1, ["a"]), (BESIDE, ["a", "b"])):
         verified = {0: places(LEFT, 40), 1: places(RIGHT, count)}
         seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
         assert [one.landmark for one in seen] == names
 
 
-def test_the_most_inliers_of_one_photo_count_not_their_sum(decider: Decider) -> None:
+def test_inliers_of_a_landmark_are_the_maximum_over_its_photos(decider: Decider) -> None:
     few = BESIDE - 2
     verified = {0: places(LEFT, 40), 1: places(RIGHT, few), 5: places(RIGHT, few)}
     seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
     assert [one.landmark for one in seen] == ["a"]
 
 
-def test_all_photos_of_a_landmark_make_its_box(decider: Decider) -> None:
+def test_the_box_uses_all_photos_of_the_landmark(decider: Decider) -> None:
     one = seen_landmarks(decider, answers(decider, {0: places(LEFT, 40)}), 0, FRAME)
     two = {0: places(LEFT, 40), 4: places(MIDDLE, 40)}
     both = seen_landmarks(decider, answers(decider, two), 0, FRAME)
     assert both[0].box[2] > one[0].box[2] + 0.2  # type: ignore[index]
 
 
-def test_two_names_for_one_place_are_one(decider: Decider) -> None:
+def test_overlapping_landmarks_give_one_detection(decider: Decider) -> None:
     verified = {0: places(LEFT, 20), 1: places(LEFT, 80), 2: places(RIGHT, 20)}
     seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
     assert [one.landmark for one in seen] == ["a", "c"]
@@ -120,7 +120,7 @@ def test_the_answer_comes_first_even_with_no_inlier(decider: Decider) -> None:
     assert (seen.landmark, seen.box) == ("a", None)
 
 
-def test_without_log_odds_another_has_no_confidence(decider: Decider) -> None:
+def test_without_a_stacker_other_landmarks_have_no_confidence(decider: Decider) -> None:
     verified = {0: places(LEFT, 40), 1: places(RIGHT, 40)}
     bare = replace(answers(decider, verified), candidates=None, logits=None)
     seen = seen_landmarks(decider, bare, 0, FRAME)
@@ -137,7 +137,7 @@ def bare_recognizer(folder, rules: Rules) -> Recognizer:  # type: ignore[no-unty
     return Recognizer(made.embedder, made.gallery, rules, fitted)
 
 
-def test_a_gallery_without_landmarks_says_no_landmark(colour_world) -> None:  # type: ignore[no-untyped-def]
+def test_a_gallery_without_landmarks_gives_no_detection(colour_world) -> None:  # type: ignore[no-untyped-def]
     rules = Rules(score="cosine", whitening="none", verify=0)
     made = bare_recognizer(colour_world, rules)
     (said,) = made.predict(unit(np.ones((1, 27))))
@@ -148,7 +148,7 @@ def test_a_gallery_without_landmarks_says_no_landmark(colour_world) -> None:  # 
     json.dumps(said.landmarks)
 
 
-def test_answering_always_names_no_landmark_where_there_is_none(colour_world) -> None:  # type: ignore[no-untyped-def]
+def test_always_answering_with_an_empty_gallery_gives_no_detection(colour_world) -> None:  # type: ignore[no-untyped-def]
     rules = Rules(score="cosine", whitening="none", verify=0, answer_above=0.0, doubt_above=0.0)
     (said,) = bare_recognizer(colour_world, rules).predict(unit(np.ones((1, 27))))
     assert said.landmarks == ()

@@ -1,4 +1,4 @@
-"""The gallery edited from the command line: add → found → removed → forgotten, and bad input."""
+"""Editing a gallery from the command line: add, remove, relabel, verify, compact, bad input."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def test_added_photos_are_found_and_removed_ones_forgotten(
     assert len(list((new / "place 9").iterdir())) == 4  # the photos themselves are not touched
 
 
-def test_one_label_for_all_or_none(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_added_photos_take_one_label_or_none(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     write_photo(folder.parent / "more" / "deep" / "1.jpg", picture(30, 1))
     write_photo(folder.parent / "streets" / "2.jpg", picture(31, 1))
     json_of(capfd, "gallery", "add", folder, folder.parent / "more", "--landmark", " Tower ")
@@ -87,7 +89,7 @@ def test_one_label_for_all_or_none(folder: Path, capfd: pytest.CaptureFixture[st
     assert len(json_of(capfd, "gallery", "list", folder, "--landmark", "")["photos"]) == 11
 
 
-def test_relabel_moves_photos_and_the_record(
+def test_relabel_moves_photos_and_the_landmark_record(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     table = folder.parent / "landmarks.csv"
@@ -113,7 +115,7 @@ def test_relabel_moves_photos_and_the_record(
     assert "22 photos of 4 landmarks, 12 distractors; generation 4" in shown
 
 
-def test_credits_are_kept(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_credits_survive_edits(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     table = folder.parent / "credits.csv"
     table.write_text("id,author,licence\ngallery/place 0/0.jpg,Ann,CC BY 4.0\nelse,Bob,CC0\n")
     counts = json_of(capfd, "gallery", "add", folder, "--credits", table)
@@ -146,7 +148,7 @@ BAD_INPUT = [
 ]
 
 
-def test_bad_input_is_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_clear_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = (folder / "gallery.sqlite").read_bytes()
     for arguments, code, said in BAD_INPUT:
         words = [word.replace("{f}", str(folder)) for word in arguments]
@@ -171,9 +173,7 @@ def test_another_embedder_is_refused_by_name(
     assert "the folder's embedder is 'other-1'" in err
 
 
-def test_verify_tells_of_photos_that_changed(
-    folder: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_reports_changed_photos(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (folder.parent / "gallery" / "place 0" / "0.jpg").unlink()
     write_photo(folder.parent / "gallery" / "place 0" / "1.jpg", picture(90, 5))
     ended, out, err = run(capfd, "gallery", "verify", folder)
@@ -184,7 +184,7 @@ def test_verify_tells_of_photos_that_changed(
     assert len(json_of(capfd, "gallery", "verify", folder)["warnings"]) == 2
 
 
-def test_damage_is_found_and_rebuilt(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_reported_and_rebuilt(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = folder / "gallery.sqlite"
     data = path.read_bytes()
     with Gallery.open(path) as gallery:
@@ -207,7 +207,9 @@ def test_damage_is_found_and_rebuilt(folder: Path, capfd: pytest.CaptureFixture[
     assert run(capfd, "gallery", "rebuild", folder)[0] == 0  # nothing is lost of a whole one
 
 
-def test_compact_gives_back(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_compact_shrinks_the_file_and_keeps_the_photos(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     emptied = json_of(capfd, "gallery", "remove", folder, "--landmark", "")
     again = json_of(capfd, "gallery", "remove", folder, "--landmark", "")
     assert (emptied["removed"], again["removed"]) == (10, 0)
@@ -233,7 +235,7 @@ def test_compact_gives_back(folder: Path, capfd: pytest.CaptureFixture[str]) -> 
         ('landmark\n""\n', "a record without a landmark's name"),
     ],
 )
-def test_tables_of_landmarks_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_landmark_tables_are_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "l.csv").write_text(text)
     with pytest.raises(DataError) as told:
         read_landmarks(tmp_path / "l.csv")

@@ -1,4 +1,4 @@
-"""Expansion, re-ranking and views against formulas written out in loops, and at their edges."""
+"""Query expansion, database augmentation and SuperGlobal against slow loops, and edge cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def slow_expansion(q: np.ndarray, near: list[np.ndarray], cosines: list[float]) 
     return mixed / np.linalg.norm(mixed)
 
 
-def test_query_expansion_and_database_augmentation() -> None:
+def test_query_expansion_and_database_augmentation_match_a_slow_loop() -> None:
     rng = np.random.default_rng(13)
     gallery, queries = unit(rng, 30, 5), unit(rng, 9, 5)
     cosines = queries @ gallery.T
@@ -48,7 +48,7 @@ def test_query_expansion_and_database_augmentation() -> None:
         assert augmented[i] == pytest.approx(expected, abs=1e-6)
 
 
-def test_expansion_at_its_edges() -> None:
+def test_expansion_edge_cases() -> None:
     queries = np.array([[1, 0], [0, 0]], dtype=np.float32)
     alone = reranking.expanded(queries, np.empty((2, 0, 2)), np.empty((2, 0)))
     assert alone.tolist() == queries.tolist()  # a zero row stays zero
@@ -90,7 +90,7 @@ def test_superglobal_follows_the_paper(near: int) -> None:
         assert scores[i] == pytest.approx(slow_superglobal(queries[i], candidates, near), abs=1e-5)
 
 
-def test_superglobal_at_its_edges() -> None:
+def test_superglobal_edge_cases() -> None:
     gallery = np.array([[1, 0], [-1, 0], [0, 0]], dtype=np.float32)
     query = gallery[:1]
     scores = reranking.superglobal_scores(query, gallery, np.array([[0, -1, 1, 2]]), near=9)
@@ -103,7 +103,7 @@ def test_superglobal_at_its_edges() -> None:
     assert (reranking.superglobal_scores(query, gallery, np.array([[-1, -1]])) == NOTHING).all()
 
 
-def test_views_of_a_photo_become_one_unit_row() -> None:
+def test_views_of_a_photo_are_pooled_to_one_unit_row() -> None:
     views = unit(np.random.default_rng(19), 3, 8, 5)
     mean, top, gem = (reranking.pooled_views(views, how) for how in ("mean", "max", "gem"))
     for i in range(8):
@@ -120,7 +120,7 @@ def test_views_of_a_photo_become_one_unit_row() -> None:
             assert made[i] == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
 
 
-def test_views_at_their_edges() -> None:
+def test_view_pooling_edge_cases() -> None:
     views = unit(np.random.default_rng(23), 3, 4, 6)
     alone = reranking.pooled_views(views[:, :1], "gem")
     assert alone[0] == pytest.approx(reranking.pooled_views(views, "gem")[0])  # not its company

@@ -1,4 +1,4 @@
-"""Why was it answered so: a page and a picture, right in their geometry, safe with any name."""
+"""Explanations as page and picture: right coordinates, safe with any name."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Tags(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def test_the_answer_comes_first_and_every_part_is_told(tmp_path: Path) -> None:
+def test_the_answer_comes_first_and_every_part_is_shown(tmp_path: Path) -> None:
     text = Tags(page(evidence(tmp_path))).text
     told = ["This is Old Bridge.", "87%", "New Bridge", "similarity 0.830",
             "like distractors 0.410", "23 matched points agree", "no matched points agree",
@@ -96,7 +96,7 @@ def test_the_answer_comes_first_and_every_part_is_told(tmp_path: Path) -> None:
     assert places == sorted(places)
 
 
-def test_lines_and_box_lie_on_what_they_mark(tmp_path: Path) -> None:
+def test_lines_and_box_are_drawn_at_their_coordinates(tmp_path: Path) -> None:
     """The drawn places, taken back to the pixels of the pictures inside the page, are red."""
     tags = Tags(page(evidence(tmp_path)))
     images = tags.all("image")
@@ -124,7 +124,7 @@ def test_lines_and_box_lie_on_what_they_mark(tmp_path: Path) -> None:
     assert found == pytest.approx([50 * scale, 40 * scale, 400 * scale, 200 * scale], abs=0.1)
 
 
-def test_places_may_be_of_a_smaller_decoding(tmp_path: Path) -> None:
+def test_coordinates_of_a_smaller_decoding_are_scaled(tmp_path: Path) -> None:
     """Keypoints looked for in a half-size photo, with its shape told, are drawn the same."""
     whole = evidence(tmp_path)
     first = whole.references[0]
@@ -139,7 +139,7 @@ def test_places_may_be_of_a_smaller_decoding(tmp_path: Path) -> None:
     assert both[0] == both[1]
 
 
-def test_nothing_is_fetched_and_nothing_runs(tmp_path: Path) -> None:
+def test_the_page_loads_no_url_and_runs_no_script(tmp_path: Path) -> None:
     source = page(evidence(tmp_path))
     tags = Tags(source)
     assert not tags.all("script")
@@ -153,7 +153,7 @@ def test_nothing_is_fetched_and_nothing_runs(tmp_path: Path) -> None:
     assert policy["content"].startswith("default-src 'none'")
 
 
-def test_every_picture_has_words(tmp_path: Path) -> None:
+def test_every_picture_has_alt_text(tmp_path: Path) -> None:
     tags = Tags(page(evidence(tmp_path)))
     for svg in tags.all("svg"):
         assert svg.get("aria-hidden") == "true" or len(svg["aria-label"]) > 20
@@ -163,7 +163,7 @@ def test_every_picture_has_words(tmp_path: Path) -> None:
     assert "not found" in told[2]
 
 
-def test_hostile_names_stay_text(tmp_path: Path) -> None:
+def test_html_in_names_is_escaped(tmp_path: Path) -> None:
     evil = '<script>alert(1)</script>" onload="x'
     first = dataclasses.replace(evidence(tmp_path).references[0], photo_id=evil, landmark=evil)
     tags = Tags(
@@ -180,7 +180,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert tags.text.count("alert(1)") >= 8
 
 
-def test_missing_photos_get_a_place(tmp_path: Path) -> None:
+def test_missing_photos_get_a_placeholder(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 no photo")
     for photo in (str(tmp_path / "gone.jpg"), str(broken), b"", b"no photo"):
@@ -199,7 +199,7 @@ def test_a_photo_may_come_as_bytes(tmp_path: Path) -> None:
     )
 
 
-def test_with_nothing_to_show(tmp_path: Path) -> None:
+def test_an_explanation_without_evidence_renders(tmp_path: Path) -> None:
     bare = Explanation(photo="", name="x", decision="no_landmark", words="None.", confidence=0)
     text = Tags(page(bare)).text
     assert "The gallery has no photo to compare it with." in text
@@ -209,7 +209,7 @@ def test_with_nothing_to_show(tmp_path: Path) -> None:
         assert drawn.size[0] > 500
 
 
-def test_few_points_are_said_to_be_chance(tmp_path: Path) -> None:
+def test_few_inliers_are_called_chance(tmp_path: Path) -> None:
     first = evidence(tmp_path).references[0]
     for inliers, chance in ((5, True), (7, True), (8, False), (None, False)):
         found = dataclasses.replace(first, inliers=inliers)
@@ -218,7 +218,7 @@ def test_few_points_are_said_to_be_chance(tmp_path: Path) -> None:
         assert ("geometry not asked" in text) == (inliers is None)
 
 
-def test_many_lines_are_thinned_evenly(tmp_path: Path) -> None:
+def test_many_lines_are_subsampled_evenly(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     many = (rng.random((500, 2)) * [639, 359]).astype(np.float32)
     reference = Reference("g", "L", "", 0.5, None, 500, many, many)
@@ -258,7 +258,7 @@ def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_invalid_explanations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"\.html or \.png"):
         write_explanation(evidence(tmp_path), tmp_path / "why.pdf")
     with pytest.raises(OptionError, match="2 places here and 1 there"):

@@ -1,4 +1,4 @@
-"""What is learned from a gallery's questions: held out, weighed, the same again."""
+"""Fitting on leave-one-out queries: held out, weighted, deterministic."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def drawn(count: int, seed: int = 0, levels: int = 0) -> Outcome:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_gap_of_equal_weights_is_the_metric(seed: int) -> None:
+def test_gap_with_equal_weights_equals_the_metric(seed: int) -> None:
     outcome = drawn(70, seed)
     known = int((outcome.kind == KNOWN).sum())
     for weight in (1.0, 0.3):
@@ -61,12 +61,12 @@ def slow_gap(outcome: Outcome) -> float:
 
 
 @pytest.mark.parametrize("levels", [0, 2])
-def test_weighed_gap_from_scratch(levels: int) -> None:
+def test_weighted_gap_matches_a_slow_computation(levels: int) -> None:
     outcome = drawn(60, 3, levels)
     assert outcome.gap() == pytest.approx(slow_gap(outcome))
 
 
-def test_gap_does_not_depend_on_the_order_of_questions() -> None:
+def test_gap_does_not_depend_on_query_order() -> None:
     outcome = drawn(60, 4, levels=2)
     order = np.random.default_rng(0).permutation(60)
     mixed = Outcome(*(getattr(outcome, name)[order]
@@ -74,7 +74,7 @@ def test_gap_does_not_depend_on_the_order_of_questions() -> None:
     assert mixed.gap() == pytest.approx(outcome.gap())
 
 
-def test_a_question_asked_twice_weighs_twice() -> None:
+def test_a_repeated_query_counts_twice() -> None:
     outcome = replace(drawn(40, 5), weight=np.ones(40))
     twice = np.concatenate([np.arange(40), np.arange(12)])
     repeated = Outcome(outcome.scores[twice], outcome.right[twice], np.ones(52),
@@ -83,13 +83,13 @@ def test_a_question_asked_twice_weighs_twice() -> None:
     assert replace(outcome, weight=weights).gap() == pytest.approx(repeated.gap())
 
 
-def test_no_known_question_has_no_gap() -> None:
+def test_without_known_queries_gap_is_undefined() -> None:
     outcome = drawn(20)
     none = replace(outcome, kind=np.full(20, NOTHING), right=np.zeros(20, dtype=bool))
     assert (none.gap(), none.top1(), none.answered(0.1)) == (0.0, 0.0, 0.0)
 
 
-def test_answered_share_by_hand() -> None:
+def test_the_answered_share_matches_a_hand_computation() -> None:
     outcome = drawn(400, 6)
     for rate in (0.02, 0.1, 0.5):
         threshold = threshold_for(rate, outcome.scores[outcome.kind == NOTHING])
@@ -101,7 +101,7 @@ def test_answered_share_by_hand() -> None:
         assert (negatives >= threshold).mean() <= rate
 
 
-def test_no_score_comes_from_a_stacker_that_saw_its_landmark(
+def test_scores_come_from_stackers_that_did_not_see_the_landmark(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every question's score again, from the one fit whose examples lack all of its group."""
@@ -159,7 +159,7 @@ def test_calibration_is_fitted_on_held_out_scores(
 
 
 @pytest.mark.parametrize("score", FORMULAS)
-def test_formulas_are_scored_as_they_vote(index: GalleryIndex, score: str) -> None:
+def test_formula_scores_equal_their_votes(index: GalleryIndex, score: str) -> None:
     rules = PLAIN.with_score(score)  # type: ignore[arg-type]
     blocks = ask(index, rules)
     made, outcome = held_out(blocks, rules, None)
@@ -176,14 +176,14 @@ def test_formulas_are_scored_as_they_vote(index: GalleryIndex, score: str) -> No
     assert not outcome.right[outcome.kind != KNOWN].any()
 
 
-def test_negatives_are_the_scores_of_questions_without_a_landmark(index: GalleryIndex) -> None:
+def test_negatives_are_the_scores_of_queries_without_a_landmark(index: GalleryIndex) -> None:
     fitted, outcome = learn(index, PLAIN)
     expected = sorted(outcome.scores[outcome.kind == NOTHING].tolist())
     assert list(fitted.negatives) == expected
     assert len(expected) == 60
 
 
-def test_fitting_is_the_same_again_to_the_last_bit(index: GalleryIndex) -> None:
+def test_fitting_is_deterministic(index: GalleryIndex) -> None:
     rules = Rules(whitening_dim=8, verify=0)
     (one, first), (two, second) = learn(index, rules), learn(index, rules)
     assert to_json(one.stacker) == to_json(two.stacker)
@@ -195,7 +195,7 @@ def test_fitting_is_the_same_again_to_the_last_bit(index: GalleryIndex) -> None:
     assert to_json(fit(index, rules).stacker) == to_json(one.stacker)
 
 
-def test_labels_that_mean_nothing_teach_nothing(index: GalleryIndex) -> None:
+def test_shuffled_labels_give_low_scores(index: GalleryIndex) -> None:
     codes = np.random.default_rng(0).permutation(index.codes)
     _, honest = learn(index, PLAIN)
     _, shuffled = learn(replace(index, codes=codes), PLAIN)
@@ -205,7 +205,7 @@ def test_labels_that_mean_nothing_teach_nothing(index: GalleryIndex) -> None:
     assert shuffled.gap() < 0.2
 
 
-def test_a_gallery_that_cannot_question_itself_still_answers() -> None:
+def test_a_gallery_too_small_for_leave_one_out_still_answers() -> None:
     fitted, outcome = learn(scattered([], 7), PLAIN)
     assert len(outcome.scores) == 0
     assert outcome.gap() == 0.0
@@ -242,7 +242,9 @@ def verified(inliers: int) -> Verified:
     return Verified(places, places, None)
 
 
-def test_geometry_teaches_and_no_photo_is_compared_with_itself(index: GalleryIndex) -> None:
+def test_spatial_verification_features_are_fitted_and_no_photo_is_matched_with_itself(
+    index: GalleryIndex,
+) -> None:
     geometry = Photographed(index)
     (stacker, geometric), outcome = held_out(ask(index, OPEN), OPEN, geometry)
     _, plain = held_out(ask(index, PLAIN), PLAIN, None)
@@ -264,7 +266,7 @@ def test_geometry_teaches_and_no_photo_is_compared_with_itself(index: GalleryInd
     assert met <= kinds[KNOWN]
 
 
-def test_only_a_sample_is_compared_and_stands_for_the_rest(
+def test_only_a_weighted_sample_is_spatially_verified(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "COMPARED", 30)
@@ -276,7 +278,7 @@ def test_only_a_sample_is_compared_and_stands_for_the_rest(
     assert mix == pytest.approx([0.5, 0.125, 0.375])
 
 
-def test_photos_without_keypoints_are_left_out_of_what_geometry_teaches(
+def test_photos_without_keypoints_are_left_out_of_the_geometry_fit(
     index: GalleryIndex,
 ) -> None:
     bare = set(index.ids[::2]) | set(index.bank_ids[::2])
@@ -291,7 +293,7 @@ def test_photos_without_keypoints_are_left_out_of_what_geometry_teaches(
     assert len(whole.scores) == 54 + 54 + 60
 
 
-def test_inliers_are_counted_in_the_score_that_asks_for_them(index: GalleryIndex) -> None:
+def test_inlier_scores_count_inliers(index: GalleryIndex) -> None:
     rules = Rules(verify=4).with_score("inlier_vote")
     geometry = Photographed(index)
     _, outcome = held_out(ask(index, rules), rules, geometry)

@@ -1,4 +1,4 @@
-"""What a gallery teaches itself: evidence by loops, no question that knows its answer."""
+"""Fitting on whole galleries: features against loops, no query sees its own answer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def queries(index: GalleryIndex, count: int = 9) -> np.ndarray:
     return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), dtype=np.float32)
 
 
-def test_evidence_by_loops(index: GalleryIndex) -> None:
+def test_candidate_features_match_slow_loops(index: GalleryIndex) -> None:
     asked = queries(index)
     scorer = Scorer(index, PLAIN)
     made = candidates(scorer, scorer.find(asked))
@@ -96,7 +96,7 @@ def test_inliers_beyond_chance_count(index: GalleryIndex) -> None:
     assert not extra[1:].any()
 
 
-def test_hiding_a_photo_does_not_tell_the_answer(index: GalleryIndex) -> None:
+def test_hiding_a_photo_does_not_reveal_the_answer(index: GalleryIndex) -> None:
     """The hidden photo leaves the centre, but a landmark's size stays what it was."""
     rows = np.arange(0, len(index.codes), 7)
     scorer = Scorer(index, PLAIN)
@@ -115,7 +115,7 @@ def test_hiding_a_photo_does_not_tell_the_answer(index: GalleryIndex) -> None:
         assert made.features[q, t, FEATURES.index("centre")] == pytest.approx(expected, abs=2e-3)
 
 
-def test_no_question_meets_a_whitening_that_knows_it(
+def test_no_query_uses_a_whitening_fitted_on_it(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted_on: list[tuple[set[str], set[str], set[str]]] = []
@@ -142,7 +142,7 @@ def test_no_question_meets_a_whitening_that_knows_it(
     assert asked[NOTHING] == sorted(index.bank_ids)
 
 
-def test_questions_weigh_as_the_rules_state(index: GalleryIndex) -> None:
+def test_query_kinds_are_weighted_as_the_rules_state(index: GalleryIndex) -> None:
     rules = replace(PLAIN, known_share=0.6, unknown_share=0.1)
     blocks = ask(index, rules)
     weights, kinds = shares(blocks, rules), np.repeat([b.kind for b in blocks],
@@ -151,7 +151,7 @@ def test_questions_weigh_as_the_rules_state(index: GalleryIndex) -> None:
     assert total == pytest.approx([0.6, 0.1, 0.3])
 
 
-def test_weighed_gap_is_gap_where_all_weigh_alike() -> None:
+def test_weighted_gap_with_equal_weights_is_gap() -> None:
     rng = np.random.default_rng(0)
     kind = rng.integers(0, 3, 80)
     right = (rng.random(80) < 0.5) & (kind == KNOWN)
@@ -161,7 +161,7 @@ def test_weighed_gap_is_gap_where_all_weigh_alike() -> None:
     assert double.gap() == pytest.approx(outcome.gap())
 
 
-def test_stacker_recovers_what_made_the_answers() -> None:
+def test_the_stacker_recovers_the_generating_coefficients() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(40_000, 2)) * [1, 5] + [3, -2]
     odds = 2 * (features[:, 0] - 3) - 0.2 * (features[:, 1] + 2)
@@ -174,7 +174,7 @@ def test_stacker_recovers_what_made_the_answers() -> None:
     assert few.logits(features[:5]) == pytest.approx(features[:5, 0])  # the first feature alone
 
 
-def test_learned_answers_are_right_sure_and_the_same_again(index: GalleryIndex) -> None:
+def test_learned_answers_are_right_confident_and_deterministic(index: GalleryIndex) -> None:
     rules = Rules(verify=0)
     fitted, outcome = learn(index, rules)
     again, _ = learn(index, rules)
@@ -220,7 +220,9 @@ class Told(Geometry):
         return [some if photo_id in self.ids else none for photo_id in ids]
 
 
-def test_geometry_only_where_it_is_open_and_evidence_changes_no_score(index: GalleryIndex) -> None:
+def test_spatial_verification_only_for_open_answers_and_evidence_changes_no_score(
+    index: GalleryIndex,
+) -> None:
     fitted, _ = learn(index, Rules(verify=0))
     stacker = fitted.stacker
     assert stacker is not None
@@ -244,7 +246,7 @@ def test_geometry_only_where_it_is_open_and_evidence_changes_no_score(index: Gal
     assert all(every.verified)
 
 
-def test_settings_travel_and_damage_is_seen(index: GalleryIndex, tmp_path: Path) -> None:
+def test_settings_round_trip_and_damage_is_detected(index: GalleryIndex, tmp_path: Path) -> None:
     rules = Rules(verify=0, whitening_dim=5)
     fitted, _ = learn(index, rules)
     write_settings(tmp_path, rules, fitted, 7)
@@ -265,7 +267,7 @@ def test_settings_travel_and_damage_is_seen(index: GalleryIndex, tmp_path: Path)
         read_settings(tmp_path)
 
 
-def test_rules_are_chosen_by_the_galleries_own_questions(index: GalleryIndex) -> None:
+def test_rules_are_chosen_on_leave_one_out_queries(index: GalleryIndex) -> None:
     with Gallery.create(None, "e", DIM) as gallery:
         rows = compare_rules(index, Rules(verify=0), None, Geometry(gallery), lambda *a: None)
     assert [row.gap for row in rows] == sorted((row.gap for row in rows), reverse=True)
@@ -274,7 +276,7 @@ def test_rules_are_chosen_by_the_galleries_own_questions(index: GalleryIndex) ->
     assert best.gap() == pytest.approx(rows[0].gap, abs=1e-9)
 
 
-def test_whitening_lies_about_the_photos_it_was_fitted_on(index: GalleryIndex) -> None:
+def test_whitening_is_overconfident_on_the_photos_it_was_fitted_on(index: GalleryIndex) -> None:
     """The reason for asking each fold of a whitening fitted without it."""
     rules = Rules(whitening_dim=12, whitening_shrinkage=0.0)
     whitening = fit_whitening(index, rules)
@@ -285,7 +287,9 @@ def test_whitening_lies_about_the_photos_it_was_fitted_on(index: GalleryIndex) -
     assert (index.codes[lying] == index.codes).mean() > np.concatenate(honest).mean() + 0.02
 
 
-def test_places_weigh_only_where_both_are_known(index: GalleryIndex) -> None:
+def test_the_location_prior_applies_only_where_both_locations_are_known(
+    index: GalleryIndex,
+) -> None:
     where = np.full((LANDMARKS, 2), np.nan)
     where[0], where[1] = (48.858, 2.294), (51.5, -0.12)
     weigh = Places(where).prior([(48.86, 2.29), None], 5.0)
@@ -295,7 +299,7 @@ def test_places_weigh_only_where_both_are_known(index: GalleryIndex) -> None:
     assert not weigh(1, np.array([0, 1, 2])).any()
 
 
-def test_rules_refuse_nonsense() -> None:
+def test_invalid_rules_are_refused() -> None:
     for wrong in ({"unknown_share": 0.6}, {"verify": -1}, {"false_answers": 1.5},
                   {"sure_below": 0.99}, {"location_km": 0.0}, {"whitening_shrinkage": 2.0},
                   {"score": "inlier_vote", "verify": 0}):  # fmt: skip

@@ -1,4 +1,4 @@
-"""A gallery's questions to itself: each is asked as if its answer had never been seen."""
+"""Leave-one-out queries: each is asked as if its photo had never been in the gallery."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def leaks(blocks: list[Block], seen: list[tuple[Given, Projection | None]]) -> l
     return found
 
 
-def test_no_whitening_was_fitted_on_what_it_is_asked(
+def test_no_query_uses_a_whitening_fitted_on_it(
     index: GalleryIndex, extra: Labelled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for training in (None, extra):
@@ -88,7 +88,7 @@ def test_no_whitening_was_fitted_on_what_it_is_asked(
         monkeypatch.undo()
 
 
-def test_planted_leaks_are_seen(
+def test_planted_leaks_are_detected(
     index: GalleryIndex, extra: Labelled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = watched(monkeypatch)
@@ -103,9 +103,7 @@ def test_planted_leaks_are_seen(
 
 
 @pytest.mark.parametrize("rules", WAYS)
-def test_no_question_finds_itself_or_its_unknown_landmark(
-    index: GalleryIndex, rules: Rules
-) -> None:
+def test_no_query_finds_itself_or_its_hidden_landmark(index: GalleryIndex, rules: Rules) -> None:
     name_of = dict(zip(index.ids, index.names[index.codes], strict=True))
     for block in ask(index, rules):
         seen = block.scorer.index
@@ -128,7 +126,9 @@ def test_no_question_finds_itself_or_its_unknown_landmark(
 
 
 @pytest.mark.parametrize("rules", WAYS)
-def test_a_distractor_is_not_in_the_bank_it_is_asked_of(index: GalleryIndex, rules: Rules) -> None:
+def test_a_distractor_query_is_not_among_the_distractors_searched(
+    index: GalleryIndex, rules: Rules
+) -> None:
     asked = []
     for block in (b for b in ask(index, rules) if b.kind == NOTHING):
         bank = block.scorer.index
@@ -148,7 +148,7 @@ def test_a_distractor_is_not_in_the_bank_it_is_asked_of(index: GalleryIndex, rul
     assert sorted(asked) == sorted(index.bank_ids)
 
 
-def test_every_photo_is_asked_once_of_each_kind(index: GalleryIndex) -> None:
+def test_every_photo_is_a_query_once_per_kind(index: GalleryIndex) -> None:
     blocks = ask(index, WAYS[0])
     of = {k: Counter(i for b in blocks if b.kind == k for i in b.ids) for k in range(3)}
     alone = {i for i, c in zip(index.ids, index.codes, strict=True) if SIZES[c] == 1}
@@ -158,7 +158,7 @@ def test_every_photo_is_asked_once_of_each_kind(index: GalleryIndex) -> None:
     assert {count for counter in of.values() for count in counter.values()} == {1}
 
 
-def test_groups_tell_what_belongs_together(index: GalleryIndex) -> None:
+def test_groups_are_the_landmarks_of_the_queries(index: GalleryIndex) -> None:
     name_of = dict(zip(index.ids, index.names[index.codes], strict=True))
     blocks = ask(index, WAYS[0])
     for block in blocks:
@@ -173,7 +173,7 @@ def test_groups_tell_what_belongs_together(index: GalleryIndex) -> None:
     assert sum(map(len, folds)) == len(set().union(*folds))  # no landmark in two folds
 
 
-def test_no_more_than_the_sample_is_asked(
+def test_the_number_of_queries_is_capped_by_the_sample(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(self_questions, "SAMPLE", 10)
@@ -186,7 +186,7 @@ def test_no_more_than_the_sample_is_asked(
     assert [b.ids.tolist() for b in blocks] == [b.ids.tolist() for b in again]
 
 
-def test_known_whitenings_are_taken_for_the_same_folds_only(
+def test_cached_whitenings_are_reused_only_for_the_same_folds(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: Whitenings = {}
@@ -212,7 +212,7 @@ def weighed(blocks: list[Block], rules: Rules) -> list[float]:
 
 
 @pytest.mark.parametrize(("known", "unknown"), [(0.5, 0.125), (0.2, 0.0), (0.7, 0.3), (0.1, 0.8)])
-def test_the_weights_are_the_stated_mix(index: GalleryIndex, known: float, unknown: float) -> None:
+def test_weights_match_the_stated_shares(index: GalleryIndex, known: float, unknown: float) -> None:
     rules = replace(WAYS[2], known_share=known, unknown_share=unknown)
     blocks = ask(index, rules)
     assert weighed(blocks, rules) == pytest.approx([known, unknown, 1 - known - unknown])
@@ -222,7 +222,7 @@ def test_the_weights_are_the_stated_mix(index: GalleryIndex, known: float, unkno
         assert np.ptp(shares(blocks, rules)[kinds == kind]) == 0
 
 
-def test_a_kind_without_questions_leaves_its_share_to_the_other(index: GalleryIndex) -> None:
+def test_the_share_of_an_empty_kind_goes_to_the_others(index: GalleryIndex) -> None:
     rules = WAYS[2]
     blocks = ask(index, rules)
     no_bank = [b for b in blocks if b.kind != NOTHING]
@@ -231,20 +231,20 @@ def test_a_kind_without_questions_leaves_its_share_to_the_other(index: GalleryIn
     assert weighed(no_unknown, rules) == pytest.approx([0.5, 0, 0.5])
 
 
-def test_the_other_kind_takes_the_whole_rest_even_with_no_share_of_its_own() -> None:
+def test_the_remaining_kind_takes_the_rest_even_with_share_zero() -> None:
     rules = replace(WAYS[2], unknown_share=0.0)
     blocks = ask(scattered([4] * 5, 0), rules)
     assert weighed(blocks, rules) == pytest.approx([0.5, 0.5, 0])
 
 
 @pytest.mark.parametrize("rules", [WAYS[1], WAYS[2], WAYS[4]])
-def test_a_known_question_has_its_answer_left(rules: Rules) -> None:
+def test_a_known_query_keeps_a_photo_of_its_landmark(rules: Rules) -> None:
     """Or rules that mix photos lose GAP, when rules are compared, by questions without answer."""
     known = [b for b in ask(scattered([2] * 30, 10), rules) if b.kind == KNOWN]
     assert all((b.truth >= 0).all() for b in known)
 
 
-def test_small_galleries_ask_what_they_can() -> None:
+def test_small_galleries_give_the_queries_they_can() -> None:
     plain = WAYS[2]
     kinds = lambda index: {b.kind for b in ask(index, plain)}  # noqa: E731
     assert kinds(scattered([1, 1, 1], 0)) == {UNKNOWN}

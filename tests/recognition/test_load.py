@@ -1,4 +1,4 @@
-"""A recognizer through its segment files: the same answers, also when these are damaged."""
+"""A recognizer loaded through its index files: the same answers, also when they are damaged."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def assert_equal(one: list[Prediction], other: list[Prediction]) -> None:
     assert [p.matches[0].photo_id for p in one] == [p.matches[0].photo_id for p in other]
 
 
-def test_answers_are_those_of_the_gallery(made: Path) -> None:
+def test_answers_with_index_files_equal_those_of_the_gallery(made: Path) -> None:
     opened = load(made)
     assert opened.decider.scorer.cells is not None
     assert_equal(answers(opened), plain(made))
@@ -76,7 +76,7 @@ def test_answers_are_those_of_the_gallery(made: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
-def test_damage_is_told_once_answered_rightly_and_healed(
+def test_damaged_index_files_are_logged_once_and_rebuilt_with_right_answers(
     made: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = plain(made)
@@ -112,7 +112,7 @@ def test_damage_is_told_once_answered_rightly_and_healed(
     assert_equal(plain(made), expected)
 
 
-def test_a_removed_landmark_is_gone_from_the_segments(made: Path) -> None:
+def test_a_removed_landmark_is_gone_from_the_index_files(made: Path) -> None:
     before = load(made)
     name = before.index.names[0]
     before.gallery.close()

@@ -1,4 +1,4 @@
-"""Positions in photos: read, refused when damaged, measured on the globe, weighed smoothly."""
+"""Positions in EXIF: read, refused when damaged; distances; the smooth prior."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def photo(tags: dict[int, Any] | None, kind: str = "JPEG") -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_degrees_minutes_and_seconds(kind: str) -> None:
+def test_exif_degrees_minutes_and_seconds_are_read(kind: str) -> None:
     found = location_of(photo(EIFFEL, kind))
     assert found == pytest.approx((48.858331, 2.2945), abs=1e-6)
 
@@ -51,14 +51,14 @@ def test_an_impossible_position_is_none(fault: dict[int, Any]) -> None:
     assert location_of(photo(EIFFEL | fault)) is None
 
 
-def test_a_position_in_part_is_none() -> None:
+def test_an_incomplete_position_is_none() -> None:
     for tag in EIFFEL:
         assert location_of(photo({k: v for k, v in EIFFEL.items() if k != tag})) is None
     assert location_of(photo(None)) is None
     assert location_of(photo({})) is None
 
 
-def test_damage_gives_none_or_a_place_on_earth() -> None:
+def test_damaged_exif_gives_none_or_a_valid_position() -> None:
     whole = photo(EIFFEL)
     at = whole.index(b"Exif")
     rng = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def slow_km(a: tuple[float, float], b: tuple[float, float]) -> float:
     return 6371.0088 * math.atan2(np.linalg.norm(np.cross(one, two)), one @ two)
 
 
-def test_distances_on_the_globe() -> None:
+def test_great_circle_distances() -> None:
     assert distance_km((0, 0), (0, 90)) == pytest.approx(6371.0088 * math.pi / 2)
     assert distance_km((90, 0), (-90, 77)) == pytest.approx(6371.0088 * math.pi)
     assert distance_km((10, 179.9), (10, -179.9)) < 25  # across the date line
@@ -103,7 +103,7 @@ def test_distances_on_the_globe() -> None:
         distance_km((91, 0), (0, 0))
 
 
-def test_the_prior_is_smooth_and_rules_nothing_out() -> None:
+def test_the_prior_is_smooth_and_never_zero() -> None:
     far = np.linspace(0, 20_000, 4001)
     weights = location_prior(far, 50)
     assert weights[0] == 0
@@ -118,7 +118,7 @@ def test_the_prior_is_smooth_and_rules_nothing_out() -> None:
 @pytest.mark.parametrize(
     ("scale", "wrong"), [(0, 0.01), (-1, 0.01), (math.inf, 0.01), (1, 0), (1, 1)]
 )
-def test_its_options_are_checked(scale: float, wrong: float) -> None:
+def test_location_options_are_checked(scale: float, wrong: float) -> None:
     with pytest.raises(OptionError, match="given; expected"):
         location_prior(np.array([1.0]), scale, wrong=wrong)
     with pytest.raises(OptionError, match="distance -1"):

@@ -1,4 +1,4 @@
-"""Where landmarks stand, and what a photo's own place says about them."""
+"""Landmark locations and the prior from a photo's own location."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def slow_km(here: tuple[float, float], there: tuple[float, float]) -> float:
     return 6371.0088 * math.acos(min(1.0, cosine))
 
 
-def test_each_code_has_its_own_place() -> None:
+def test_each_landmark_code_has_its_location() -> None:
     where = world().where
     assert where[0].tolist() == list(BIG_BEN)
     assert where[1].tolist() == list(EIFFEL)
@@ -60,7 +60,7 @@ def test_each_code_has_its_own_place() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.5, 5.0, 500.0])
-def test_weights_from_scratch(scale: float) -> None:
+def test_prior_weights_match_a_slow_computation(scale: float) -> None:
     here = (48.85, 2.35)
     weigh = world().prior([here], scale)
     found = weigh(0, np.array([1, 0, 3, -1]))
@@ -72,13 +72,13 @@ def test_weights_from_scratch(scale: float) -> None:
     assert found.min() >= math.log(0.01)  # nothing is ever ruled out
 
 
-def test_no_code_takes_the_place_of_the_last_landmark() -> None:
+def test_an_unknown_code_does_not_use_the_last_landmark() -> None:
     """−1 is a row from the end in an array: planted as the last landmark, it must not count."""
     places = Places(np.array([[0.0, 0.0], list(EIFFEL)]))
     assert places.prior([BIG_BEN], 1.0)(0, np.array([-1, -1])).tolist() == [0.0, 0.0]
 
 
-def test_each_query_has_its_own_place() -> None:
+def test_each_query_uses_its_own_location() -> None:
     weigh = world().prior([None, EIFFEL, BIG_BEN], 5.0)
     codes = np.array([0, 1])
     assert weigh(0, codes).tolist() == [0.0, 0.0]
@@ -88,7 +88,7 @@ def test_each_query_has_its_own_place() -> None:
     assert weigh(2, codes)[1] < -4
 
 
-def test_a_photo_tells_its_place_as_bytes_and_as_a_file(tmp_path: Path) -> None:
+def test_the_location_of_a_photo_is_read_from_bytes_and_from_a_file(tmp_path: Path) -> None:
     for place in (EIFFEL, BIG_BEN, (-33.8568, 151.2153)):
         data = geotagged(*place)
         (tmp_path / "photo.jpg").write_bytes(data)
@@ -96,7 +96,7 @@ def test_a_photo_tells_its_place_as_bytes_and_as_a_file(tmp_path: Path) -> None:
             assert Places.of_photo(photo) == pytest.approx(place, abs=1e-6)
 
 
-def test_pixels_and_plain_photos_tell_none() -> None:
+def test_pixels_and_photos_without_exif_have_no_location() -> None:
     assert Places.of_photo(np.zeros((8, 8, 3), np.uint8)) is None
     data = io.BytesIO()
     Pillow.new("RGB", (16, 16)).save(data, "JPEG")

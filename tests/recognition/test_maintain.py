@@ -1,4 +1,4 @@
-"""A recognizer's gallery on a server, and copied to and fro: the same answers."""
+"""A recognizer's gallery on a server, and copied between back ends: the same answers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def same(mine: Sequence[Prediction], others: Sequence[Prediction]) -> None:
         assert [m.inliers for m in one.matches] == [m.inliers for m in other.matches]
 
 
-def test_to_a_server_and_back_answers_stay(world: Path) -> None:
+def test_copying_to_a_server_and_back_keeps_the_answers(world: Path) -> None:
     index(world, world / "file.wl")
     with gallery_in(world / "file.wl") as gallery:
         gallery.describe([LandmarkRecord("place 1", "The Place", {"fr": "La Place"}, "Q1")])
@@ -87,7 +87,7 @@ def test_to_a_server_and_back_answers_stay(world: Path) -> None:
     assert gallery_care.verify_gallery(world / "server.wl").faults == []
 
 
-def test_indexed_on_a_server_it_is_edited_and_searched_as_a_file_is(world: Path) -> None:
+def test_a_gallery_on_a_server_is_edited_and_searched_like_a_file(world: Path) -> None:
     index(world, world / "file.wl")
     write_link(world / "s.wl", Link(address=postgres_address()))
     index(world, world / "s.wl")
@@ -105,7 +105,7 @@ def test_indexed_on_a_server_it_is_edited_and_searched_as_a_file_is(world: Path)
     assert gallery_care.rebuild_gallery(world / "s.wl").counts["lost"] == 0
 
 
-def test_searched_there_it_answers_as_here(world: Path) -> None:
+def test_server_side_search_gives_the_local_answers(world: Path) -> None:
     plain = Rules(whitening="none")
     index(world, world / "file.wl", plain)
     write_link(world / "s.wl", Link(address=postgres_address(), search="there"))
@@ -115,7 +115,7 @@ def test_searched_there_it_answers_as_here(world: Path) -> None:
         index(world, world / "s.wl", Rules())
 
 
-def test_a_broken_copy_goes_on(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_copy_resumes(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index(world, world / "file.wl")
     monkeypatch.setattr(copying, "BATCH", 10)
     address = postgres_address()
@@ -136,7 +136,7 @@ def row(name: str, landmark: str = "a", value: float = 0.5) -> GalleryRow:
     return GalleryRow(name, f"/{name}", landmark, "h", "s", np.full(4, value, np.float32))
 
 
-def test_what_is_not_a_copy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_is_no_copy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = (Gallery.create(None, "e", 4) for _ in range(2))
     source.put([row("x"), row("y", "b")])
     target.put([row("z")])
@@ -153,7 +153,7 @@ def test_what_is_not_a_copy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         copy_gallery(source, third, progress=lambda done, total: source.put([row("w")]))
 
 
-def test_links(world: Path, tmp_path: Path) -> None:
+def test_gallery_links_are_written_read_and_checked(world: Path, tmp_path: Path) -> None:
     link = Link(address="postgresql://host/photos?gallery=paris")
     write_link(tmp_path / "l.wl", link)
     write_link(tmp_path / "l.wl", link)
@@ -181,7 +181,7 @@ def test_links(world: Path, tmp_path: Path) -> None:
         gallery_in(tmp_path / "l.wl")
 
 
-def test_what_cannot_be_copied_is_told(world: Path) -> None:
+def test_impossible_copies_are_refused(world: Path) -> None:
     index(world, world / "file.wl")
     file = str(world / "file.wl")
     with pytest.raises(OptionError, match="given twice"):
@@ -200,7 +200,7 @@ def test_what_cannot_be_copied_is_told(world: Path) -> None:
         load(world / "both.wl")
 
 
-def test_where_to_search_is_for_servers_alone(
+def test_the_search_option_needs_a_server_gallery(
     world: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from whichlandmark.cli import main

@@ -1,4 +1,4 @@
-"""Shards made by Ray: on a cluster of this machine, the same gallery; without Ray, what to do."""
+"""Shards on Ray: a local cluster gives the same gallery; clear errors without Ray."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def in_a_process(folder: Path, *words: object) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
-def test_a_cluster_of_this_machine_gives_the_plain_gallery(
+def test_a_local_ray_cluster_gives_the_same_gallery(
     world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("ray")
@@ -118,7 +118,7 @@ def test_shards_on_the_command_line(
         (["--shards", "2", "--shard-folder", "ftp://host/x"], "expected one of s3://"),
     ],
 )
-def test_bad_options_end_with_a_word(
+def test_bad_options_are_one_clear_line(
     world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], fault: str
 ) -> None:
     code, _, err = run(capfd, "index", world, "-o", tmp_path / "a.wl", *words)
@@ -126,7 +126,7 @@ def test_bad_options_end_with_a_word(
     assert not (tmp_path / "a.wl").exists()
 
 
-def test_loading_before_anything_is_made(
+def test_loading_before_any_shard_is_made_is_refused(
     world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("index", world, "--rules", rules, "-o", tmp_path / "a.wl", "--shards", 2, "--load")
@@ -142,7 +142,7 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
         list(made_by_ray(tasks, Opening("sift", "auto")))
 
 
-def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_cluster_gives_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     photos = Photos.of_columns(["a"], ["a.jpg"], ["x"])
     tasks = [Task(shard, photos, "/nowhere", False) for shard in cut(1, 1)]
@@ -156,7 +156,7 @@ def node(cpus: float, gpus: float = 0, alive: bool = True) -> dict[str, object]:
     return {"Alive": alive, "Resources": found if cpus else {"memory": 1e9}}
 
 
-def test_what_of_a_machine_a_task_takes() -> None:
+def test_the_resources_a_task_takes_of_a_node() -> None:
     assert _share([node(2)], "auto") == Share(2, 0, 1)
     assert _share([node(8), node(8), node(16), node(1, alive=False)], "auto") == Share(8, 0, 4)
     assert _share([node(0), node(4)], "cpu") == Share(4, 0, 1)  # a head that works not
@@ -165,7 +165,7 @@ def test_what_of_a_machine_a_task_takes() -> None:
     assert _share([node(2, 8)], "cuda") == Share(1, 1, 8)
 
 
-def test_what_is_said_of_shards_that_are_lost() -> None:
+def test_the_error_for_lost_shards() -> None:
     class Wrapped(Exception):  # noqa: N818
         cause = ModelError("no weights")
 
@@ -176,7 +176,7 @@ def test_what_is_said_of_shards_that_are_lost() -> None:
     assert "of the first, 3: OSError: disk; the same command" in str(told)
 
 
-def test_the_documents_ask_for_flags_that_exist() -> None:
+def test_documented_flags_exist() -> None:
     """Also where a line stands within a script."""
     page = ROOT / "docs" / "jobs.md"
     lines = [line.strip() for line in page.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Photo in, answer out: building, saving, opening, deciding, and calibration without leaks."""
+"""Photo in, answer out: build, save, load, decide, and calibrate without leaks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_answers_a_landmark_with_its_evidence(recognizer: Recognizer) -> None:
     assert 0 < answer.matches[0].similarity <= 1.001
 
 
-def test_says_no_but_still_guesses(recognizer: Recognizer) -> None:
+def test_no_landmark_still_has_a_guess(recognizer: Recognizer) -> None:
     answer = recognizer(picture(777, 1))
     assert answer.landmark is None
     assert answer.decision != "landmark"
@@ -45,7 +45,7 @@ def test_says_no_but_still_guesses(recognizer: Recognizer) -> None:
     assert answer.confidence < 0.5
 
 
-def test_paths_bytes_and_arrays_are_the_same_question(
+def test_paths_bytes_and_arrays_give_the_same_answer(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
     path = colour_world / "asked" / "1-0.jpg"
@@ -54,7 +54,7 @@ def test_paths_bytes_and_arrays_are_the_same_question(
         recognizer(colour_world / "gone.jpg")
 
 
-def test_opened_again_it_answers_the_same(
+def test_a_loaded_recognizer_answers_the_same(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import whichlandmark.recognition as recognition
@@ -81,7 +81,7 @@ def test_another_embedder_is_refused(recognizer: Recognizer) -> None:
         Recognizer(HistogramEmbedder(4), recognizer.gallery)
 
 
-def test_damaged_settings(recognizer: Recognizer, tmp_path: Path) -> None:
+def test_damaged_settings_are_refused(recognizer: Recognizer, tmp_path: Path) -> None:
     recognizer.save(tmp_path / "r.wl")
     path = tmp_path / "r.wl" / "recognizer.json"
     record = json.loads(path.read_text())
@@ -96,7 +96,7 @@ def test_damaged_settings(recognizer: Recognizer, tmp_path: Path) -> None:
         read_settings(tmp_path / "r.wl")
 
 
-def test_filling_again_embeds_nothing_and_relabels(colour_world: Path) -> None:
+def test_indexing_again_embeds_nothing_and_updates_labels(colour_world: Path) -> None:
     photos = photos_of(colour_world / "gallery")
     calls: list[int] = []
 
@@ -118,7 +118,7 @@ def test_filling_again_embeds_nothing_and_relabels(colour_world: Path) -> None:
         assert sum(calls) == 25
 
 
-def test_bad_photos_are_listed_and_the_rest_goes_on(colour_world: Path) -> None:
+def test_bad_photos_are_listed_and_the_rest_is_indexed(colour_world: Path) -> None:
     (colour_world / "gallery" / "place 1" / "2.jpg").write_bytes(b"broken")
     photos, embedder = photos_of(colour_world / "gallery"), HistogramEmbedder()
     with Gallery.create(None, embedder.id, embedder.dim) as gallery:
@@ -133,7 +133,7 @@ def test_bad_photos_are_listed_and_the_rest_goes_on(colour_world: Path) -> None:
         build(embedder, photos)
 
 
-def test_photos_without_a_landmark_belong_to_the_bank(colour_world: Path) -> None:
+def test_photos_without_a_landmark_become_distractors(colour_world: Path) -> None:
     bank = photos_of(colour_world / "bank", landmarks=False)
     with pytest.raises(OptionError, match="10 of the 10 photos"):
         merged(bank, None)
@@ -142,7 +142,7 @@ def test_photos_without_a_landmark_belong_to_the_bank(colour_world: Path) -> Non
         merged(photos, photos)
 
 
-def test_no_photo_answers_itself(recognizer: Recognizer) -> None:
+def test_no_gallery_photo_is_its_own_answer_when_fitting(recognizer: Recognizer) -> None:
     """Labels that mean nothing: were a photo its own neighbour, every answer would be right."""
     np.random.default_rng(0).shuffle(recognizer.index.codes)
     blocks = self_questions.ask(recognizer.index, Rules().with_score("cosine"))
@@ -158,7 +158,7 @@ def test_no_photo_answers_itself(recognizer: Recognizer) -> None:
     assert outcome.top1() == pytest.approx(right.mean())
 
 
-def test_the_share_of_known_questions_moves_the_confidence(recognizer: Recognizer) -> None:
+def test_the_known_share_changes_the_confidence(recognizer: Recognizer) -> None:
     image = picture(777, 1)
     rare = recognizer.with_rules(Rules(known_share=0.02, score="cosine"))(image).confidence
     common = recognizer.with_rules(Rules(known_share=0.9, unknown_share=0.05, score="cosine"))(
@@ -167,7 +167,7 @@ def test_the_share_of_known_questions_moves_the_confidence(recognizer: Recognize
     assert rare < common
 
 
-def test_only_words_keep_what_was_fitted(recognizer: Recognizer) -> None:
+def test_changing_decision_rules_keeps_what_was_fitted(recognizer: Recognizer) -> None:
     """Whatever else changes, what was fitted does not belong to the new rules."""
     rules, fitted = recognizer.rules, recognizer.fitted
     spoken = {
@@ -189,14 +189,14 @@ def test_only_words_keep_what_was_fitted(recognizer: Recognizer) -> None:
         assert kept_fit(rules, replace(rules, **{name: value}), fitted) is None  # type: ignore[arg-type]
 
 
-def test_a_second_guess_is_another_landmark(recognizer: Recognizer) -> None:
+def test_the_second_guess_is_another_landmark(recognizer: Recognizer) -> None:
     for hue in (0, 3, 777):
         answer = recognizer(picture(hue, 60))
         assert answer.second is not None
         assert answer.second != answer.guess
 
 
-def test_evidence_tells_more_and_changes_no_number(recognizer: Recognizer) -> None:
+def test_evidence_adds_fields_and_changes_no_number(recognizer: Recognizer) -> None:
     plain, told = recognizer(picture(2, 99)), recognizer(picture(2, 99), evidence=True)
     for name in ("landmark", "guess", "second", "score", "confidence", "decision"):
         assert getattr(plain, name) == getattr(told, name), name
@@ -204,7 +204,7 @@ def test_evidence_tells_more_and_changes_no_number(recognizer: Recognizer) -> No
     assert plain.landmarks[0].landmark == told.landmarks[0].landmark == "place 2"
 
 
-def test_vectors_alone_are_answered_without_geometry(recognizer: Recognizer) -> None:
+def test_vectors_alone_are_answered_without_spatial_verification(recognizer: Recognizer) -> None:
     vectors = recognizer.embedder([picture(code, 88) for code in range(4)])
     answers = recognizer.predict(vectors, matches=2)
     assert [answer.guess for answer in answers] == [f"place {code}" for code in range(4)]
@@ -215,7 +215,7 @@ def test_vectors_alone_are_answered_without_geometry(recognizer: Recognizer) -> 
     assert recognizer.predict(vectors[:0]) == []
 
 
-def test_a_place_counts_only_when_it_is_asked_for(recognizer: Recognizer) -> None:
+def test_the_location_counts_only_when_the_rules_use_it(recognizer: Recognizer) -> None:
     vectors = recognizer.embedder([picture(777, 1)])
     where = np.full((4, 2), np.nan)
     first = recognizer.predict(vectors)[0]
@@ -232,7 +232,7 @@ def test_a_place_counts_only_when_it_is_asked_for(recognizer: Recognizer) -> Non
     assert moved.score < first.score
 
 
-def test_photos_are_decoded_as_the_gallery_was(colour_world: Path) -> None:
+def test_queries_are_decoded_as_the_gallery_was(colour_world: Path) -> None:
     gallery, bank = photos_of(colour_world / "gallery"), photos_of(colour_world / "bank", False)
     for verify, side in ((6, SIDE), (0, HistogramEmbedder().short_side)):
         made = build(HistogramEmbedder(), gallery, distractors=bank, rules=Rules(verify=verify))

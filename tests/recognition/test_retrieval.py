@@ -1,4 +1,4 @@
-"""Scores against formulas written out in loops, on vectors drawn at random."""
+"""Retrieval scores against formulas written as loops, on random vectors."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_every_score_equals_its_formula(index: GalleryIndex, score: str) -> None
 
 
 @pytest.mark.parametrize("score", FORMULAS)
-def test_neighbours_carry_plain_cosines(index: GalleryIndex, score: str) -> None:
+def test_neighbours_carry_cosine_similarities(index: GalleryIndex, score: str) -> None:
     queries = unit(np.random.default_rng(3), 8)
     found = Scorer(index, Rules().with_score(score)).find(queries, depth=6).neighbours
     for row in range(8):
@@ -102,7 +102,7 @@ def test_neighbours_carry_plain_cosines(index: GalleryIndex, score: str) -> None
             assert similarity == pytest.approx(expected, abs=1e-5)
 
 
-def test_hidden_photos_are_never_seen(index: GalleryIndex) -> None:
+def test_hidden_photos_are_never_found(index: GalleryIndex) -> None:
     queries = index.vectors[:12].astype(np.float32)
     hidden = [np.flatnonzero(index.codes == code) for code in index.codes[:12]]
     for rules in (
@@ -119,7 +119,7 @@ def test_hidden_photos_are_never_seen(index: GalleryIndex) -> None:
             assert (found.codes[row] >= 0).tolist() == (seen >= 0).tolist()
 
 
-def test_without_a_bank_all_penalties_are_zero() -> None:
+def test_without_distractors_all_penalties_are_zero() -> None:
     index = index_of(["a", "a", "b"], unit(np.random.default_rng(4), 3))
     queries = unit(np.random.default_rng(5), 4)
     plain = answered(index, Rules().with_score("cosine"), queries)
@@ -133,7 +133,7 @@ def test_an_empty_gallery_has_no_guess() -> None:
     assert votes.codes.tolist() == [-1, -1, -1]
 
 
-def test_augmented_photos_hold_their_neighbours(index: GalleryIndex) -> None:
+def test_augmented_vectors_include_their_neighbours(index: GalleryIndex) -> None:
     rules = Rules(score="cosine", whitening="none", augmentation=2)
     mixed = Scorer(index, rules).vectors.astype(np.float64)
     vectors = index.vectors.astype(np.float64)
@@ -144,7 +144,7 @@ def test_augmented_photos_hold_their_neighbours(index: GalleryIndex) -> None:
         assert mixed[i] == pytest.approx(sum_ / np.linalg.norm(sum_), abs=2e-3)
 
 
-def test_vote_by_hand() -> None:
+def test_the_vote_matches_a_hand_computation() -> None:
     codes = np.array([[4, 7, 7], [1, 2, 3]])
     scores = np.array([[0.5, 0.3, 0.3], [0.2, 0.2, 0.1]], dtype=np.float32)
     best = vote(codes, scores, 3)
@@ -153,14 +153,14 @@ def test_vote_by_hand() -> None:
     assert vote(codes, scores, 1).codes.tolist() == [4, 1]
 
 
-def test_bank_likeness_is_a_mean() -> None:
+def test_distractor_similarity_is_a_mean() -> None:
     assert bank_likeness(np.array([[0.5, 0.1], [0.3, 0.2]], np.float32)) == pytest.approx(
         [0.3, 0.25]
     )
     assert bank_likeness(np.empty((2, 0), np.float32)).tolist() == [0, 0]
 
 
-def test_rules_travel_as_json_and_refuse_nonsense() -> None:
+def test_rules_survive_json_and_invalid_ones_are_refused() -> None:
     rules = Rules(score="query_penalty", votes=5)
     assert from_json(Rules, to_json(rules)) == rules
     with pytest.raises(OptionError, match="did you mean 'votes'"):

@@ -1,4 +1,4 @@
-"""A recognizer's settings on disk: all of them come back, and damage is told with a way out."""
+"""A recognizer's settings on disk: exact round trips, and damage reported with a way out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def change(folder: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_all_comes_back_to_the_last_bit(folder: Path, fitted: Fitted) -> None:
+def test_settings_read_back_to_the_last_bit(folder: Path, fitted: Fitted) -> None:
     rules, opened, generation = read_settings(folder)
     assert (rules, generation) == (RULES, 12)
     assert opened is not None
@@ -58,7 +58,7 @@ def test_all_comes_back_to_the_last_bit(folder: Path, fitted: Fitted) -> None:
 
 @pytest.mark.parametrize("rules", [Rules(), RULES, Rules().with_score("power_vote"),
                                    Rules(unknown_share=0.0, sure_above=1.0)])  # fmt: skip
-def test_any_rules_travel(tmp_path: Path, rules: Rules) -> None:
+def test_all_rules_survive_writing_and_reading(tmp_path: Path, rules: Rules) -> None:
     bare = Fitted(None, None, None, Calibration(slope=1.0, offset=2.0))
     write_settings(tmp_path, rules, bare, 0)
     stored, opened, _ = read_settings(tmp_path)
@@ -67,7 +67,7 @@ def test_any_rules_travel(tmp_path: Path, rules: Rules) -> None:
     assert not list(tmp_path.glob("whitening-*"))
 
 
-def test_both_stackers_and_steps_travel(tmp_path: Path, fitted: Fitted) -> None:
+def test_both_stackers_and_isotonic_steps_survive(tmp_path: Path, fitted: Fitted) -> None:
     steps = Calibration(kind="isotonic", slope=1.0, offset=0.0, thresholds=(0.0, 1.0),
                         values=(0.1, 0.8))  # fmt: skip
     both = Fitted(fitted.projection, fitted.stacker, fitted.stacker, steps, (-1.5, 0.1 + 0.2))
@@ -79,11 +79,11 @@ def test_both_stackers_and_steps_travel(tmp_path: Path, fitted: Fitted) -> None:
     assert opened.negatives == (-1.5, 0.1 + 0.2)
 
 
-def test_nothing_stored_yet_is_the_defaults(tmp_path: Path) -> None:
+def test_without_stored_settings_the_defaults_apply(tmp_path: Path) -> None:
     assert read_settings(tmp_path) == (Rules(), None, -1)
 
 
-def test_writing_again_leaves_one_whitening_and_the_same_bytes(
+def test_writing_again_leaves_one_whitening_file_and_the_same_bytes(
     folder: Path, fitted: Fitted
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -101,7 +101,7 @@ def test_writing_again_leaves_one_whitening_and_the_same_bytes(
     assert [path.name for path in folder.iterdir()] == ["recognizer.json"]
 
 
-def test_stopped_between_the_two_files_the_old_pair_is_whole(
+def test_a_write_stopped_between_the_two_files_keeps_the_old_pair(
     folder: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> None:
@@ -118,7 +118,7 @@ def test_stopped_between_the_two_files_the_old_pair_is_whole(
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty", "other"])
-def test_a_damaged_whitening_is_told(folder: Path, harm: str) -> None:
+def test_a_damaged_whitening_file_is_reported(folder: Path, harm: str) -> None:
     (path,) = folder.glob("whitening-*")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
@@ -131,7 +131,7 @@ def test_a_damaged_whitening_is_told(folder: Path, harm: str) -> None:
     read_settings(folder)
 
 
-def test_a_missing_whitening_is_told(folder: Path) -> None:
+def test_a_missing_whitening_file_is_reported(folder: Path) -> None:
     (path,) = folder.glob("whitening-*")
     path.unlink()
     with pytest.raises(GalleryError, match=r"missing .*; run `whichlandmark tune .*` to fit it"):
@@ -173,7 +173,7 @@ def test_another_format_says_what_to_do(folder: Path, given: object) -> None:
         {"generation": None},
     ],
 )
-def test_damaged_settings_say_so(folder: Path, values: dict[str, object]) -> None:
+def test_damaged_settings_are_reported(folder: Path, values: dict[str, object]) -> None:
     change(folder, **values)
     with pytest.raises(GalleryError, match=r"recognizer\.json: damaged .*whichlandmark tune"):
         read_settings(folder)
@@ -182,7 +182,7 @@ def test_damaged_settings_say_so(folder: Path, values: dict[str, object]) -> Non
 @pytest.mark.parametrize(
     "gone", ["format", "rules", "calibration", "stacker", "negatives", "whitening", "generation"]
 )
-def test_a_missing_part_is_damage(folder: Path, gone: str) -> None:
+def test_a_missing_field_is_reported(folder: Path, gone: str) -> None:
     path = folder / "recognizer.json"
     record = json.loads(path.read_text())
     del record[gone]
@@ -191,14 +191,14 @@ def test_a_missing_part_is_damage(folder: Path, gone: str) -> None:
         read_settings(folder)
 
 
-def test_what_is_no_json_is_told(folder: Path) -> None:
+def test_invalid_json_is_reported(folder: Path) -> None:
     for text in ("", "{", "[1, 2]", "\x00"):
         (folder / "recognizer.json").write_text(text)
         with pytest.raises(DataError, match=r"recognizer\.json: (not readable|expected)"):
             read_settings(folder)
 
 
-def test_in_few_words(fitted: Fitted) -> None:
+def test_the_summary_of_what_was_fitted(fitted: Fitted) -> None:
     said = describe(fitted)
     assert said["whitening"] == [5, 12]
     assert said["stacker"] == to_json(fitted.stacker)["examples"] > 0

@@ -1,4 +1,4 @@
-"""An index in shards is the index without them: to the last bit, whatever stopped it on the way."""
+"""A sharded index run gives the unsharded gallery to the last bit, whatever interrupted it."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def changed(world: Photos, tmp_path: Path) -> Photos:
 
 @pytest.mark.parametrize("rows", [0, 1, 8, 9, 70, 4096])
 @pytest.mark.parametrize("shards", [1, 2, 7, 12])
-def test_every_row_is_in_one_shard_and_borders_are_sections(rows: int, shards: int) -> None:
+def test_every_row_is_in_one_shard_and_shards_are_cut_at_sections(rows: int, shards: int) -> None:
     pieces = cut(rows, shards)
     assert [row for piece in pieces for row in range(piece.first, piece.end)] == list(range(rows))
     assert all(piece.first % 8 == 0 or piece.first == rows for piece in pieces)
@@ -169,7 +169,7 @@ def test_every_row_is_in_one_shard_and_borders_are_sections(rows: int, shards: i
 
 
 @pytest.mark.parametrize("shards", [1, 20])
-def test_shards_give_the_gallery_of_the_plain_run(
+def test_shards_give_the_same_gallery_as_an_unsharded_run(
     world: Photos, plain: Path, tmp_path: Path, shards: int
 ) -> None:
     done = index_in_shards(job_of(world, tmp_path / "b.wl", shards), quiet)
@@ -178,7 +178,7 @@ def test_shards_give_the_gallery_of_the_plain_run(
     assert [failure.id for failure in done.failures] == ["photo 3", "photo 40"]
 
 
-def test_with_features_and_everything_fitted(world: Photos, tmp_path: Path) -> None:
+def test_shards_with_local_features_fit_the_same_settings(world: Photos, tmp_path: Path) -> None:
     """Keypoints, fingerprints and thumbnails go through the shards; so do distractors."""
     of_places, bank = world.take(range(60)), world.take(range(60, PHOTOS))
     plain, out = tmp_path / "a.wl", tmp_path / "b.wl"
@@ -195,7 +195,7 @@ def test_with_features_and_everything_fitted(world: Photos, tmp_path: Path) -> N
     assert settings[0] == settings[1]
 
 
-def test_borders_within_a_section_would_be_seen(
+def test_shard_borders_within_a_section_change_the_vectors(
     world: Photos, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The embedder of these tests tells: a planted fault."""
@@ -206,7 +206,7 @@ def test_borders_within_a_section_would_be_seen(
     assert found[1] != expected[1]
 
 
-def test_shards_made_apart_in_any_order_and_then_loaded(
+def test_shards_made_separately_in_any_order_load(
     world: Photos, plain: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "b.wl"
@@ -221,7 +221,7 @@ def test_shards_made_apart_in_any_order_and_then_loaded(
     assert gallery_of(out) == gallery_of(plain)
 
 
-def test_loading_what_is_not_made_says_which(world: Photos, tmp_path: Path) -> None:
+def test_loading_names_the_missing_shards(world: Photos, tmp_path: Path) -> None:
     make_one_shard(job_of(world, tmp_path / "b.wl"), 0, quiet)
     with pytest.raises(DataError, match="--shard 1/4"):
         index_in_shards(job_of(world, tmp_path / "b.wl", engine="none"), quiet)
@@ -240,7 +240,7 @@ STAGES: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(("where", "name"), STAGES, ids=[name for _, name in STAGES])
-def test_interrupted_at_every_stage(
+def test_an_interruption_at_any_stage_can_be_resumed(
     world: Photos, plain: Path, tmp_path: Path, where: Any, name: str, after: bool
 ) -> None:
     """Stopped at the 1st or 3rd time that a stage is reached, before or after its work."""
@@ -274,7 +274,7 @@ def stop_at(patch: pytest.MonkeyPatch, where: Any, name: str, turn: int, after: 
 
 
 @pytest.mark.parametrize("fault", ["flip", "cut", "gone", "marker cut", "marker of another list"])
-def test_a_damaged_shard_is_made_again_alone(
+def test_only_the_damaged_shard_is_made_again(
     world: Photos, plain: Path, tmp_path: Path, fault: str
 ) -> None:
     out = tmp_path / "b.wl"
@@ -300,7 +300,7 @@ def test_a_damaged_shard_is_made_again_alone(
     assert gallery_of(out) == gallery_of(plain)
 
 
-def test_a_damaged_shard_is_not_loaded_and_its_marker_goes(
+def test_a_damaged_shard_is_not_loaded_and_its_marker_is_removed(
     world: Photos, plain: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "b.wl"
@@ -315,9 +315,7 @@ def test_a_damaged_shard_is_not_loaded_and_its_marker_goes(
     assert gallery_of(out) == gallery_of(plain)
 
 
-def test_a_photo_that_has_changed_takes_the_place_of_its_old_self(
-    world: Photos, tmp_path: Path
-) -> None:
+def test_a_changed_photo_replaces_its_old_row(world: Photos, tmp_path: Path) -> None:
     photos = changed(world, tmp_path)
     here = tasks_of(photos, tmp_path / "shards", features=False)[1]
     with Gallery.create(None, "company-1", 3) as gallery:
@@ -334,7 +332,7 @@ def test_a_photo_that_has_changed_takes_the_place_of_its_old_self(
         assert gallery.stamps()[here.photos.ids[4]][1] == stamp(here.photos.paths[4])
 
 
-def test_what_a_shard_was_made_of_decides_whether_it_is_done(world: Photos, tmp_path: Path) -> None:
+def test_a_shard_is_done_only_for_the_same_input(world: Photos, tmp_path: Path) -> None:
     photos = changed(world, tmp_path)
     here = tasks_of(photos, tmp_path / "shards")[1]
     embedder = Company()
@@ -356,7 +354,7 @@ def test_what_a_shard_was_made_of_decides_whether_it_is_done(world: Photos, tmp_
     assert make_shard(tasks_of(renamed, tmp_path / "shards")[1], embedder).made
 
 
-def test_a_photo_that_appears_or_fails_is_seen_by_the_next_run(
+def test_photos_that_appear_or_fail_are_noticed_by_the_next_run(
     world: Photos, tmp_path: Path
 ) -> None:
     photos, out = changed(world, tmp_path), tmp_path / "b.wl"
@@ -388,7 +386,7 @@ def test_shards_of_another_table_are_not_loaded(world: Photos, tmp_path: Path) -
         load_shard(dataclasses.replace(here, photos=others), gallery)
 
 
-def test_two_at_the_same_shard_leave_it_once(world: Photos, tmp_path: Path) -> None:
+def test_two_processes_at_the_same_shard_leave_one_result(world: Photos, tmp_path: Path) -> None:
     here = tasks_of(world, tmp_path / "shards", 2)[0]
     start = threading.Barrier(2)
     made: list[bool] = []
@@ -415,7 +413,7 @@ def test_two_at_the_same_shard_leave_it_once(world: Photos, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_gallery_is_loaded_and_loading_resumed(
+def test_loading_works_for_every_back_end_and_resumes(
     world: Photos, plain: Path, tmp_path: Path, kind: str
 ) -> None:
     """Interrupted after a shard and in the midst of one; the sums are those of the plain run."""
@@ -437,7 +435,7 @@ def test_any_gallery_is_loaded_and_loading_resumed(
         assert (gallery.table().ids.tolist(), gallery.table().vectors.tobytes()) == (ids, vectors)
 
 
-def test_a_landmark_that_has_changed_is_relabelled(world: Photos, tmp_path: Path) -> None:
+def test_a_changed_label_is_updated(world: Photos, tmp_path: Path) -> None:
     out = tmp_path / "b.wl"
     index_in_shards(job_of(world, out), quiet)
     names = np.array([name.replace("place 1", "Place One") for name in world.landmarks], object)
@@ -454,7 +452,7 @@ def test_a_landmark_that_has_changed_is_relabelled(world: Photos, tmp_path: Path
         }
 
 
-def test_shards_in_an_object_store(world: Photos, plain: Path, tmp_path: Path) -> None:
+def test_shards_can_be_kept_in_an_object_store(world: Photos, plain: Path, tmp_path: Path) -> None:
     import fsspec
 
     place, out = "memory://job-of-tests/shards", tmp_path / "b.wl"
@@ -472,7 +470,7 @@ def test_shards_in_an_object_store(world: Photos, plain: Path, tmp_path: Path) -
     assert not (out / "shards").exists()
 
 
-def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+def test_shard_rows_read_back_unchanged(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [
         GalleryRow(f"é{i}", f"/p/{i}.jpg", "", "ab" * 32, f"{i}:1", rng.normal(size=5).astype("f4"),
@@ -492,7 +490,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "3", "8/8", "9/8", "-1/8", "a/8", "1/0", "1/8/2", "1.5/8"])
-def test_a_shard_that_cannot_be(text: str) -> None:
+def test_invalid_shard_files_are_refused(text: str) -> None:
     with pytest.raises(OptionError, match="--shard"):
         one_of(text, None)
 
@@ -511,7 +509,7 @@ def test_a_shard_that_cannot_be(text: str) -> None:
         (Asked(shards=2, engine="ray", load=True), "makes no shards"),
     ],
 )
-def test_options_that_do_not_fit_together(asked: Asked, fault: str | None) -> None:
+def test_contradicting_options_are_refused(asked: Asked, fault: str | None) -> None:
     assert asked.anything
     if fault is None:
         assert asked.settled() == (0, None, "here")
@@ -522,7 +520,7 @@ def test_options_that_do_not_fit_together(asked: Asked, fault: str | None) -> No
         asked.settled()
 
 
-def test_what_options_mean() -> None:
+def test_shard_options_resolve_to_a_plan() -> None:
     assert not Asked().anything
     assert Asked(shards=8).settled() == (8, None, "here")
     assert Asked(shard="3/8").settled() == (8, 3, "here")
@@ -531,7 +529,7 @@ def test_what_options_mean() -> None:
     assert Asked(shards=8, load=True).settled() == (8, None, "none")
 
 
-def test_without_pyarrow_nothing_is_begun(
+def test_without_pyarrow_the_run_stops_before_any_work(
     world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)

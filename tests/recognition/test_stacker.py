@@ -1,4 +1,4 @@
-"""The learner on top: log-odds by hand, standardising, too few examples, refusals, JSON."""
+"""The logistic stacker: log-odds by hand, standardizing, few examples, refusals, JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def loss(
     return total
 
 
-def test_no_other_weights_are_better() -> None:
+def test_the_fitted_weights_are_optimal() -> None:
     """The optimum by trial: moving any of the numbers raises what is made small."""
     features, right, weights = examples()
     made = fit_stacker(("a", "b", "c"), features, right, weights)
@@ -73,7 +73,7 @@ def test_means_and_spreads_are_weighted() -> None:
     assert made.examples == len(features)
 
 
-def test_units_of_a_feature_do_not_matter() -> None:
+def test_scaling_a_feature_does_not_matter() -> None:
     features, right, weights = examples()
     one = fit_stacker(("a", "b", "c"), features, right, weights)
     other = fit_stacker(("a", "b", "c"), features * [1, 1000, 1] + [0, 7, 0], right, weights)
@@ -82,7 +82,7 @@ def test_units_of_a_feature_do_not_matter() -> None:
     )
 
 
-def test_a_weight_of_two_is_the_example_twice() -> None:
+def test_a_weight_of_two_equals_two_examples() -> None:
     features, right, _ = examples(200)
     double = np.where(np.arange(200) < 50, 2.0, 1.0)
     twice = np.concatenate([features, features[:50]]), np.concatenate([right, right[:50]])
@@ -93,7 +93,7 @@ def test_a_weight_of_two_is_the_example_twice() -> None:
     assert np.corrcoef(one.logits(features), other.logits(features))[0, 1] > 0.999
 
 
-def test_a_feature_that_never_varies_adds_nothing() -> None:
+def test_a_constant_feature_has_no_effect() -> None:
     features, right, weights = examples()
     features[:, 2] = 4.0
     made = fit_stacker(("a", "b", "c"), features, right, weights)
@@ -102,7 +102,7 @@ def test_a_feature_that_never_varies_adds_nothing() -> None:
 
 
 @pytest.mark.parametrize("rare", [True, False])
-def test_too_few_of_either_outcome_leave_the_first_feature_alone(rare: bool) -> None:
+def test_with_too_few_examples_only_the_first_feature_is_used(rare: bool) -> None:
     features, _, weights = examples()
     for count, learns in ((LEAST - 1, False), (LEAST, True)):
         right = np.full(len(features), not rare)
@@ -113,11 +113,11 @@ def test_too_few_of_either_outcome_leave_the_first_feature_alone(rare: bool) -> 
             assert (made.logits(features) == features[:, 0]).all()
 
 
-def test_fitting_is_the_same_again() -> None:
+def test_fitting_is_deterministic() -> None:
     assert fit_stacker(("a", "b", "c"), *examples()) == fit_stacker(("a", "b", "c"), *examples())
 
 
-def test_it_travels_as_json_to_the_last_bit() -> None:
+def test_a_stacker_survives_json_to_the_last_bit() -> None:
     made = fit_stacker(("a", "b", "c"), *examples())
     opened = from_json(Stacker, json.loads(json.dumps(to_json(made))))
     assert opened == made
@@ -134,7 +134,7 @@ def test_it_travels_as_json_to_the_last_bit() -> None:
         {"scales": (1.0, -2.0)},
     ],
 )
-def test_numbers_that_do_not_fit_together_are_refused(wrong: dict[str, tuple[object, ...]]) -> None:
+def test_mismatched_shapes_are_refused(wrong: dict[str, tuple[object, ...]]) -> None:
     good = {"names": ("a", "b"), "means": (0.0, 0.0), "scales": (1.0, 1.0), "weights": (1.0, 1.0)}
     Stacker(**good)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="one mean, scale above 0 and weight for each name"):

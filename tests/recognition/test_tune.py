@@ -1,4 +1,4 @@
-"""Rules chosen by the gallery's own questions; training photos that it holds are left out."""
+"""Rules chosen on leave-one-out queries; training photos in the gallery are left out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def quiet(name: str):  # type: ignore[no-untyped-def]
     return lambda *numbers: None
 
 
-def test_rows_fall_by_gap_and_tell_what_a_fresh_fit_tells(index: GalleryIndex) -> None:
+def test_rows_are_sorted_by_gap_and_equal_a_fresh_fit(index: GalleryIndex) -> None:
     rows = compared(index)
     gaps = [row.gap for row in rows]
     assert gaps == sorted(gaps, reverse=True)
@@ -56,7 +56,7 @@ def test_rows_fall_by_gap_and_tell_what_a_fresh_fit_tells(index: GalleryIndex) -
     assert compared(index) == rows  # the same again
 
 
-def test_all_formulas_are_tried_on_all_whitenings(index: GalleryIndex) -> None:
+def test_all_formulas_are_tried_with_all_whitenings(index: GalleryIndex) -> None:
     rows = compared(index, replace(START, known_share=0.6, false_answers=0.1, votes=4))
     tried = {(r.rules.whitening, r.rules.whitening_dim, r.rules.whitening_shrinkage, r.rules.score)
              for r in rows}  # fmt: skip
@@ -77,7 +77,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, gaps: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(("gain", "mixes"), [(WORTH * 0.9, False), (WORTH * 1.1, True)])
-def test_mixing_must_gain_more_than_chance(
+def test_vector_mixing_is_chosen_only_when_it_gains_more_than_noise(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch, gain: float, mixes: bool
 ) -> None:
     best = "pca 128/0, learned"
@@ -93,7 +93,7 @@ def test_mixing_must_gain_more_than_chance(
     assert all(row.rules.verify == 0 for row in rows if row is not geometry)
 
 
-def test_mixing_is_tried_on_the_best_learned_rules_only(
+def test_vector_mixing_is_tried_on_the_best_learned_rules_only(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted(monkeypatch, {"none, cosine": 0.9, "learned 256/0.5, learned": 0.6})
@@ -115,13 +115,13 @@ def test_progress_reaches_its_end(index: GalleryIndex, monkeypatch: pytest.Monke
     assert told == [(done, total) for done in range(1, total + 1)]
 
 
-def test_a_gallery_that_cannot_question_itself_is_told() -> None:
+def test_a_gallery_too_small_for_leave_one_out_is_refused() -> None:
     for sizes in ([], [1, 1, 1]):
         with pytest.raises(DataError, match="it needs landmarks of two photos"):
             compared(scattered(sizes, 3 if sizes else 0, dim=14))
 
 
-def test_promises_by_hand() -> None:
+def test_the_stated_error_rates_match_a_hand_computation() -> None:
     rng = np.random.default_rng(0)
     kind = np.repeat([KNOWN, UNKNOWN, NOTHING], [50, 40, 99])
     scores = rng.normal(size=189) + np.where(kind == KNOWN, 3, 0)
@@ -198,14 +198,16 @@ def test_the_same_picture_in_another_file_is_left_out(tmp_path: Path) -> None:
     assert len(found.landmarks) == 1
 
 
-def test_several_landmarks_teach_nothing(recognizer: Recognizer, colour_world: Path) -> None:
+def test_training_photos_with_several_landmarks_are_refused(
+    recognizer: Recognizer, colour_world: Path
+) -> None:
     photos = photos_of(colour_world / "gallery")
     photos.landmarks[0] = "place 0|place 1"
     with pytest.raises((DataError, OptionError)):
         labelled(recognizer.embedder, photos, recognizer.gallery)
 
 
-def test_tune_stores_what_it_chose(
+def test_tune_stores_the_chosen_rules(
     recognizer: Recognizer, colour_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "WHITENINGS", WHITENINGS[::3])

@@ -1,4 +1,4 @@
-"""Votes against sums written out in loops, and at their edges: no NaN anywhere."""
+"""Votes against sums written as loops, and edge cases: no NaN anywhere."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def check(votes: reranking.Votes, row: int, expected: list[tuple[int, float]]) -
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 99])
-def test_vote_sums_the_scores_of_the_nearest(count: int) -> None:
+def test_the_vote_sums_scores_of_the_nearest(count: int) -> None:
     codes, cosines = neighbours(np.random.default_rng(count), 60, 8)
     votes = reranking.vote(codes, cosines, count)
     for row in range(60):
         check(votes, row, slow_ranking(codes[row, :count].tolist(), cosines[row, :count].tolist()))
 
 
-def test_every_landmark_in_its_order_and_nothing_after_the_last() -> None:
+def test_all_landmarks_are_ranked_and_the_rest_is_padding() -> None:
     codes, cosines = neighbours(np.random.default_rng(7), 60, 8)
     codes[::5, 2:] = -1  # rows with two neighbours, padded
     ranked, sums = reranking.ranked_votes(codes, cosines, 8, 6)
@@ -114,7 +114,7 @@ def test_power_vote_does_not_underflow_and_gives_nothing_at_zero() -> None:
     assert small.scores[0] == pytest.approx(9 * math.log(1e-4), rel=1e-6)
 
 
-def test_inliers_reorder_the_candidates_before_the_best_of_them_vote() -> None:
+def test_candidates_are_reordered_by_inliers_before_voting() -> None:
     rng = np.random.default_rng(5)
     codes, cosines = neighbours(rng, 50, 12)
     inliers = rng.integers(-1, 140, (50, 12))
@@ -130,7 +130,7 @@ def test_inliers_reorder_the_candidates_before_the_best_of_them_vote() -> None:
     assert plain.scores == pytest.approx(reranking.vote(codes, cosines, 5).scores)
 
 
-def test_odds_weigh_a_landmark_against_all_others_and_the_bank() -> None:
+def test_odds_compare_a_landmark_with_all_others_and_the_distractors() -> None:
     rng = np.random.default_rng(29)
     codes, cosines = neighbours(rng, 60, 9)
     codes[::4, 6:] = -1
@@ -147,7 +147,7 @@ def test_odds_weigh_a_landmark_against_all_others_and_the_bank() -> None:
         check(votes, row, [(c, math.log(m / (everything - m))) for c, m in ranked])
 
 
-def test_odds_stay_finite_at_their_edges() -> None:
+def test_odds_stay_finite_in_edge_cases() -> None:
     nobody = np.empty((1, 0), dtype=np.float32)
     alone = reranking.odds_vote(np.array([[3]]), np.array([[0.5]], dtype=np.float32), nobody)
     assert alone.scores[0] == pytest.approx(0.5 / 0.05)  # against the photo of cosine 0 alone
@@ -161,7 +161,7 @@ def test_odds_stay_finite_at_their_edges() -> None:
     assert (empty.codes[0], empty.scores[0]) == (-1, NOTHING)
 
 
-def test_class_centres_are_unit_means_and_their_votes_the_nearest_two() -> None:
+def test_class_centers_are_unit_means_and_vote_by_the_nearest_two() -> None:
     rng = np.random.default_rng(11)
     vectors, codes = unit(rng, 40, 6), rng.integers(-1, 5, 40)
     centres = reranking.class_centres(vectors, codes, 7)  # 5 and 6 have no photo
@@ -182,7 +182,7 @@ def test_class_centres_are_unit_means_and_their_votes_the_nearest_two() -> None:
     assert (scores[:, 2] == -1).all()
 
 
-def test_centres_of_one_class_and_of_none() -> None:
+def test_class_centers_of_one_class_and_of_none() -> None:
     one = reranking.class_centres(np.eye(3, dtype=np.float32)[:2], np.array([0, 0]), 1)
     votes = reranking.centre_votes(np.eye(3, dtype=np.float32), one)
     assert votes.codes.tolist() == [0, 0, 0]

@@ -1,4 +1,4 @@
-"""Whitening by what it promises (white, right axes, unit rows) and by other roads to the same."""
+"""Whitening against its definition (identity covariance, right axes, unit rows)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_shrinkage_is_a_share_of_the_mean_variance(world: tuple) -> None:
     assert np.linalg.norm(made.axes, axis=1) == pytest.approx(expected, rel=1e-4)
 
 
-def test_axes_without_variance_are_left_out() -> None:
+def test_axes_without_variance_are_dropped() -> None:
     flat = np.zeros((10, 6), dtype=np.float32)
     flat[:, :2] = np.random.default_rng(1).normal(size=(10, 2))
     made = pca_whitening(flat, dim=6)
@@ -129,7 +129,7 @@ def test_few_photos_in_many_dimensions_need_shrinkage_only() -> None:
     assert np.isfinite(learned_whitening(vectors, pairs, dim=5).axes).all()
 
 
-def test_what_cannot_be_learned_is_said() -> None:
+def test_whitening_that_cannot_be_fitted_is_refused() -> None:
     vectors = np.eye(4, dtype=np.float32)
     with pytest.raises(DataError, match="1 landmarks given to tell apart"):
         discriminant_whitening(vectors, np.zeros(4, dtype=np.int64), dim=2)
@@ -143,7 +143,7 @@ def test_what_cannot_be_learned_is_said() -> None:
         pca_whitening(vectors, dim=1, shrinkage=1.5)
 
 
-def test_pairs_are_of_one_landmark_and_large_landmarks_do_not_rule() -> None:
+def test_pairs_share_a_landmark_and_large_landmarks_do_not_dominate() -> None:
     codes = np.array([1, 0, 1, -1, 0, -1, *[2] * 20, 3])
     everything = same_landmark_pairs(codes, most=10_000, seed=0)
     expected = {
@@ -163,7 +163,7 @@ def test_pairs_are_of_one_landmark_and_large_landmarks_do_not_rule() -> None:
     assert same_landmark_pairs(np.array([-1, -1]), most=5, seed=0).shape == (0, 2)
 
 
-def test_fitting_is_the_same_in_any_number_of_threads_and_signs_are_fixed(world: tuple) -> None:
+def test_fitting_does_not_depend_on_threads_and_signs_are_fixed(world: tuple) -> None:
     vectors, codes = world
     fits = []
     for threads in (1, 2):
@@ -176,7 +176,7 @@ def test_fitting_is_the_same_in_any_number_of_threads_and_signs_are_fixed(world:
         assert (np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1) > 0).all()
 
 
-def test_zero_rows_stay_zero_and_a_projection_survives_its_file(world: tuple) -> None:
+def test_zero_rows_stay_zero_and_a_projection_reads_back(world: tuple) -> None:
     from safetensors.numpy import load, save
 
     vectors, _ = world

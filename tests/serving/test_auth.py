@@ -1,4 +1,4 @@
-"""Who may do what: every route by every role; names, sites, rates; what logs hold."""
+"""Authorization: every route with every role; host names, origins, rates; what logs contain."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient
 
 
 @pytest.mark.parametrize(("method", "path", "request_", "scope"), ROUTES, ids=lambda v: str(v)[:30])
-def test_every_route_by_every_role(
+def test_every_route_with_every_role(
     keyed: tuple[TestClient, dict[str, str]], method: str, path: str, request_: dict, scope: str
 ) -> None:
     client, keys = keyed
@@ -85,7 +85,7 @@ def test_every_route_by_every_role(
             assert status == (403 if role == "read" else 401), (role, status)
 
 
-def test_the_table_has_every_route(keyed: tuple[TestClient, dict[str, str]]) -> None:
+def test_the_table_of_routes_is_complete(keyed: tuple[TestClient, dict[str, str]]) -> None:
     client, _ = keyed
     told = client.get("/openapi.json").json()["paths"]
     published = {(method.upper(), path) for path, methods in told.items() for method in methods}
@@ -102,7 +102,9 @@ def test_the_table_has_every_route(keyed: tuple[TestClient, dict[str, str]]) -> 
     assert tabled - pages == published
 
 
-def test_google_clients_give_their_key_otherwise(keyed: tuple[TestClient, dict[str, str]]) -> None:
+def test_google_clients_send_their_key_in_their_own_way(
+    keyed: tuple[TestClient, dict[str, str]],
+) -> None:
     client, keys = keyed
     path, good = "/v1/images:annotate", keys["read"]
     assert client.post(f"{path}?key={good}", **ASKED).status_code == 200
@@ -120,7 +122,7 @@ def test_a_refused_body_is_not_decoded(keyed: tuple[TestClient, dict[str, str]])
     assert (engine.pool.waiting, engine.queue.held) == (before, 0)
 
 
-def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:
+def test_keys_are_stored_as_hashes(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     key = add_key(file, "phone", "read", 60)
     assert key not in file.read_text()
@@ -146,7 +148,7 @@ def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:
         read_keys(file)
 
 
-def test_others_are_let_in_with_keys_alone(tmp_path: Path) -> None:
+def test_a_public_address_needs_keys(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="--keys FILE"):
         ServeOptions(host="0.0.0.0")
     with pytest.raises(OptionError, match="--keys FILE"):
@@ -163,7 +165,7 @@ def test_others_are_let_in_with_keys_alone(tmp_path: Path) -> None:
         ServeOptions(port=70_000)
 
 
-def test_a_loopback_server_is_called_by_its_names_alone() -> None:
+def test_a_loopback_server_refuses_foreign_host_names() -> None:
     """A foreign name that points at 127.0.0.1 (DNS rebinding), or a foreign page, gets nothing."""
     app = create_app(Engine(made(), ServeOptions(workers=1, names=("maps.home",))))
     with TestClient(app, base_url="http://localhost:8000") as client:
@@ -185,7 +187,7 @@ def test_a_loopback_server_is_called_by_its_names_alone() -> None:
     assert [host_name(h) for h in ("[::1]:80", "a.B:1", "")] == ["::1", "a.b", ""]
 
 
-def test_rates_fill_evenly() -> None:
+def test_rate_limits_refill_evenly() -> None:
     now = [0.0]
     rates = Rates(lambda: now[0])
     for _ in range(60):
@@ -226,7 +228,7 @@ def test_too_many_photos_a_minute_are_refused(tmp_path: Path) -> None:
         assert [ask(quick)[0] for _ in range(5)] == [200] * 5
 
 
-def test_logs_hold_nothing_of_a_photo(
+def test_logs_contain_nothing_of_a_photo(
     keyed: tuple[TestClient, dict[str, str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """1,000 lines of requests that carry canaries in names, EXIF, addresses, forms and keys."""

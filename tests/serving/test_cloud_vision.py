@@ -1,4 +1,4 @@
-"""Google Cloud Vision's own client and message types, spoken to by our server."""
+"""The Google Cloud Vision form, tested with Google's own client and message types."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def image(code: int) -> dict[str, str]:
     return {"content": base64.b64encode(jpeg(front(code, 9))).decode()}
 
 
-def test_landmarks_in_their_form(client: TestClient) -> None:
+def test_landmarks_in_cloud_vision_format(client: TestClient) -> None:
     features = [{"type": "LANDMARK_DETECTION", "maxResults": 3}]
     asked = [{"image": image(code), "features": features} for code in (1, 60)]
     reply = client.post(PATH, json={"requests": asked})
@@ -65,7 +65,7 @@ def test_each_image_has_its_own_error(client: TestClient) -> None:
         assert one["error"]["code"] == 3, wrong
 
 
-def test_whole_requests_are_refused_in_their_form(client: TestClient) -> None:
+def test_invalid_requests_get_cloud_vision_errors(client: TestClient) -> None:
     for body in (b"", b"{", b"[]", b'{"requests": {}}', b'{"requests": []}', b"[" * 100_000,
                  b'{"requests": [1]}', b'{"requests": [{},{},{},{},{}]}'):  # fmt: skip
         reply = client.post(PATH, content=body)
@@ -75,7 +75,7 @@ def test_whole_requests_are_refused_in_their_form(client: TestClient) -> None:
         ), body[:20]  # fmt: skip
 
 
-def test_their_message_types_read_our_answers(client: TestClient) -> None:
+def test_google_message_types_parse_the_answers(client: TestClient) -> None:
     vision = pytest.importorskip("google.cloud.vision")
     request = vision.AnnotateImageRequest(
         image=vision.Image(content=jpeg(front(1, 9))),
@@ -97,7 +97,7 @@ def test_their_message_types_read_our_answers(client: TestClient) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
-def test_their_client_asks_us() -> None:
+def test_google_client_library_works_against_the_server() -> None:
     """google-cloud-vision, over REST, with an API key, pointed at this server."""
     vision = pytest.importorskip("google.cloud.vision")
     from google.auth.credentials import AnonymousCredentials

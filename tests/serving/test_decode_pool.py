@@ -1,4 +1,4 @@
-"""Decode workers: killed, slow, greedy, recycled, orphaned: one photo is lost at most."""
+"""Decode workers: killed, slow, greedy, recycled, orphaned; at most one photo is lost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def wait(what: object, seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def test_a_place_is_read_when_it_is_asked_for_alone(pool: DecodePool) -> None:
+def test_the_location_is_read_only_on_request(pool: DecodePool) -> None:
     photo = taken_at(front(0, 0), 48.5, 2.25)
     assert pool.pixels(photo, 100).result().place is None
     assert pool.pixels(photo, 100, place=True).result().place == pytest.approx((48.5, 2.25))
@@ -67,7 +67,7 @@ def png(height: int, width: int) -> bytes:
     return data.getvalue()
 
 
-def test_pixels_are_those_of_the_decoder(pool: DecodePool) -> None:
+def test_pixels_equal_those_of_the_decoder(pool: DecodePool) -> None:
     for data in (PHOTO, png(300, 200)):
         done = pool.pixels(data, 120).result()
         expected = near(read_image(data, short_side=120), 120)
@@ -77,7 +77,7 @@ def test_pixels_are_those_of_the_decoder(pool: DecodePool) -> None:
     assert pool.pixels(png(1200, 960), 120).result().image.shape == (150, 120, 3)  # halved thrice
 
 
-def test_what_decoders_print_of_a_photo_is_in_no_log(tmp_path: Path) -> None:
+def test_decoder_output_reaches_no_log(tmp_path: Path) -> None:
     """Pillow warns of odd metadata. A server's stderr is a pipe here: its processes could write."""
     told = with_gps(front(0, 0), "words", 6)
     at = told.index(b"Exif") + 14
@@ -115,7 +115,7 @@ def test_a_killed_worker_costs_one_photo(pool: DecodePool, lost: list[str]) -> N
 
 
 @pytest.mark.parametrize("pool", [{"seconds": 0.6}], indirect=True)
-def test_a_hanging_worker_is_ended(pool: DecodePool, lost: list[str]) -> None:
+def test_a_hanging_worker_is_killed(pool: DecodePool, lost: list[str]) -> None:
     pool.pixels(PHOTO, 100).exception(10)  # may be slow to start
     lost.clear()
     (pid,) = pool.pids
@@ -160,7 +160,7 @@ def test_workers_are_recycled(pool: DecodePool, lost: list[str]) -> None:
     assert len(seen) >= 2
 
 
-def test_close_ends_every_process_and_answers_what_was_asked() -> None:
+def test_close_ends_every_process_and_answers_pending_photos() -> None:
     pool = DecodePool(DecodeLimits(processes=2))
     asked = [pool.pixels(PHOTO, 100) for _ in range(20)]
     wait(lambda: len(pool.pids) == 2)
@@ -188,7 +188,7 @@ def test_no_worker_outlives_a_killed_server() -> None:
     wait(lambda: all(gone(pid) for pid in pids), 5)
 
 
-def test_formats_are_known_by_their_first_bytes() -> None:
+def test_formats_are_recognized_by_their_first_bytes() -> None:
     for form in ("JPEG", "PNG", "WEBP", "GIF", "AVIF"):
         data = io.BytesIO()
         front(0, 0).save(data, form)

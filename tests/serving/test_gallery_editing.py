@@ -1,4 +1,4 @@
-"""The gallery changes while it answers; feedback waits for review; nothing served tells a place."""
+"""Editing the gallery of a running server; feedback review; no location is ever served."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def answer(client: TestClient, code: int) -> str | None:
     return reply.json()["results"][0]["landmark"]
 
 
-def test_a_landmark_is_added_known_and_forgotten(client: TestClient) -> None:
+def test_a_landmark_is_added_recognized_and_removed(client: TestClient) -> None:
     engine: Engine = client.app.state.engine
     assert answer(client, 7) is None
     given = [*photos_of((7, 0), (7, 1), (7, 2)), ("photos", ("bad.jpg", b"\xff\xd8\xffbad"))]
@@ -81,7 +81,7 @@ def test_photos_are_relabelled_and_removed_one_by_one(client: TestClient) -> Non
     assert client.post(f"/v1/landmarks/{name}/photos", files=photos_of((8, 0))).status_code == 422
 
 
-def test_the_last_photos_stay(client: TestClient) -> None:
+def test_the_last_landmark_cannot_be_removed(client: TestClient) -> None:
     for code in range(3):
         assert client.delete(f"/v1/landmarks/place {code}").status_code == 200
     reply = client.delete("/v1/landmarks/place 3")
@@ -89,7 +89,7 @@ def test_the_last_photos_stay(client: TestClient) -> None:
     assert client.get("/v1/landmarks").json()["total"] == 1
 
 
-def test_another_process_changes_the_gallery(client: TestClient) -> None:
+def test_changes_by_another_process_are_picked_up(client: TestClient) -> None:
     """What `whichlandmark gallery` does elsewhere counts soon, without a restart."""
     engine: Engine = client.app.state.engine
     before = engine.live.generation
@@ -100,7 +100,7 @@ def test_another_process_changes_the_gallery(client: TestClient) -> None:
     assert answer(client, 0) == "Zeroth"
 
 
-def test_an_answer_is_of_one_generation_throughout(client: TestClient) -> None:
+def test_an_answer_uses_one_gallery_generation(client: TestClient) -> None:
     engine: Engine = client.app.state.engine
     with engine.live.use() as opened:
         remove_photos(engine.folder, [], "place 0")
@@ -112,7 +112,7 @@ def test_an_answer_is_of_one_generation_throughout(client: TestClient) -> None:
     assert opened.users == 0
 
 
-def test_a_damaged_gallery_leaves_the_old_one_answering(client: TestClient) -> None:
+def test_after_damage_the_old_gallery_keeps_answering(client: TestClient) -> None:
     engine: Engine = client.app.state.engine
     path = engine.folder / "gallery.sqlite"
     whole = path.read_bytes()
@@ -131,7 +131,7 @@ def test_a_damaged_gallery_leaves_the_old_one_answering(client: TestClient) -> N
     assert (engine.live.trouble, answer(client, 0)) == ("", "place 0")
 
 
-def test_feedback_waits_in_a_bounded_file(client: TestClient) -> None:
+def test_feedback_is_kept_in_a_bounded_file(client: TestClient) -> None:
     engine: Engine = client.app.state.engine
     entry = {"request_id": "r1", "photo": "a\nb.jpg", "answer": "place 0", "right": False,
              "correct": "Élysée", "note": "x" * 50}  # fmt: skip
@@ -148,7 +148,7 @@ def test_feedback_waits_in_a_bounded_file(client: TestClient) -> None:
         assert client.post("/v1/feedback", json=wrong).status_code == 422
 
 
-def test_hostile_names_stay_words(client: TestClient) -> None:
+def test_html_in_landmark_names_is_served_as_json_only(client: TestClient) -> None:
     """Served as JSON alone, which no browser takes for a page."""
     for name in ('<img src=x onerror="alert(1)">', "'\"><script>alert(1)</script>", "{{7*7}}"):
         added = client.post(f"/v1/landmarks/{name.replace('/', '%2F')}/photos",
@@ -163,7 +163,7 @@ def test_hostile_names_stay_words(client: TestClient) -> None:
         assert reply.json()["results"][0]["landmark"] == name
 
 
-def test_large_photos_are_kept_smaller(client: TestClient) -> None:
+def test_large_photos_are_stored_resized(client: TestClient) -> None:
     engine: Engine = client.app.state.engine
     large = jpeg(front(6, 0).resize((3600, 2700)))
     (kept,) = client.post("/v1/landmarks/large/photos",

@@ -70,7 +70,7 @@ def test_silent_and_trickling_connections_are_closed() -> None:
                 assert SECONDS * 0.9 < closed_after(one, sent) < 4 * SECONDS
 
 
-def test_a_slow_answer_arrives_and_the_connection_stays() -> None:
+def test_a_slow_answer_arrives_and_the_connection_stays_open() -> None:
     with served() as port, closing(socket.create_connection(("127.0.0.1", port))) as one:
         one.settimeout(10)
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""The line before the queue: who waits, for how long, and what is left when they go away."""
+"""The request queue: who waits, how long, and cancellation without losing capacity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def held(queue: Queue, photos: int, seconds: float, seen: list[int], name:
         return stood
 
 
-def test_those_in_line_are_let_in_in_their_order() -> None:
+def test_waiting_requests_are_admitted_in_order() -> None:
     async def run() -> None:
         queue, seen = Queue(4, 8, 5.0), []
         first = asyncio.create_task(held(queue, 3, 0.2, seen, 0))
@@ -42,7 +42,7 @@ def test_those_in_line_are_let_in_in_their_order() -> None:
     asyncio.run(run())
 
 
-def test_who_waits_too_long_is_refused_and_makes_way() -> None:
+def test_a_timed_out_request_gets_503_and_lets_the_next_in() -> None:
     async def run() -> None:
         queue, seen = Queue(2, 8, 0.1), []
         long = asyncio.create_task(held(queue, 1, 0.4, seen, 0))
@@ -61,7 +61,7 @@ def test_who_waits_too_long_is_refused_and_makes_way() -> None:
     asyncio.run(run())
 
 
-def test_a_full_line_refuses_at_once() -> None:
+def test_a_full_queue_refuses_at_once() -> None:
     async def run() -> None:
         queue, seen = Queue(1, 2, 5.0), []
         tasks = [asyncio.create_task(held(queue, 1, 0.1, seen, name)) for name in range(3)]
@@ -77,7 +77,7 @@ def test_a_full_line_refuses_at_once() -> None:
     asyncio.run(run())
 
 
-def test_nothing_is_lost_when_requests_end_at_any_moment() -> None:
+def test_capacity_is_not_lost_when_requests_are_cancelled_at_any_moment() -> None:
     async def run() -> None:
         draw = random.Random(5)
         queue, seen = Queue(6, 20, 0.03), []
@@ -106,7 +106,7 @@ def test_nothing_is_lost_when_requests_end_at_any_moment() -> None:
     asyncio.run(run())
 
 
-def test_let_in_and_gone_at_the_same_moment_gives_the_room_back() -> None:
+def test_a_request_cancelled_as_it_is_admitted_frees_its_slot() -> None:
     async def run() -> None:
         queue, seen = Queue(1, 4, 5.0), []
         first = queue.hold(1)

@@ -1,4 +1,4 @@
-"""The page in a real browser: every way in, every answer, every trouble."""
+"""The page in a real browser: every way in, every answer, every error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ address = pytest.fixture(page_browser.serving)
 page = pytest.fixture(page_browser.ready_page)
 
 
-def test_a_dropped_photo_is_answered_in_words_first(page: Page) -> None:
+def test_a_dropped_photo_gets_a_text_answer_first(page: Page) -> None:
     page.dispatch_event("#drop", "drop", {"dataTransfer": transfer(page, "palace.jpg")})
     expect(heading(page)).to_have_text("Cathedral of Velras, almost certainly")
     meter = page.locator(".meter")
@@ -43,7 +43,7 @@ def test_a_dropped_photo_is_answered_in_words_first(page: Page) -> None:
     assert page.locator(".names span[lang=hi]").inner_text() == "हवा महल"
 
 
-def test_the_box_lies_where_the_answer_says(page: Page) -> None:
+def test_the_box_is_drawn_where_the_answer_says(page: Page) -> None:
     give(page, "palace.jpg")
     photo_box = page.locator(".frame img").bounding_box()
     box = page.locator(".boxes .line").bounding_box()
@@ -78,7 +78,7 @@ def test_several_photos_each_get_their_own_answer_in_order(page: Page) -> None:
     expect(page.locator("#lead")).to_be_visible()
 
 
-def test_warnings_are_shown(page: Page) -> None:
+def test_warnings_of_an_answer_are_shown(page: Page) -> None:
     give(page, "small.jpg")
     expect(page.locator(".warning")).to_have_text("This photo is small: 240 pixels")
 
@@ -94,7 +94,7 @@ def test_the_map_is_drawn_from_this_server(browser: Browser, address: str) -> No
         expect(page.locator(".map .leaflet-control-attribution")).to_have_count(0)
 
 
-def test_tiles_come_only_where_the_server_names_them(
+def test_map_tiles_load_only_from_the_configured_server(
     browser: Browser, world: World, address: str
 ) -> None:
     credit = '© <a href="https://maps.example.org">Maps</a><img src=x onerror="window.hacked=1">'
@@ -108,7 +108,7 @@ def test_tiles_come_only_where_the_server_names_them(
         assert any("tile-14-" in asked for asked in world.requests)
 
 
-def test_a_busy_server_is_asked_again_by_itself(page: Page, world: World) -> None:
+def test_a_busy_server_is_retried_automatically(page: Page, world: World) -> None:
     page.set_input_files("#files", [photo("busy.jpg")])
     expect(heading(page)).to_have_text("The server is busy")
     expect(page.locator("#live")).to_contain_text("is asked again in 1 seconds")
@@ -116,7 +116,7 @@ def test_a_busy_server_is_asked_again_by_itself(page: Page, world: World) -> Non
     assert world.requests.count("POST /v1/recognize") == 2
 
 
-def test_a_busy_server_can_be_asked_at_once(page: Page, world: World) -> None:
+def test_a_busy_server_can_be_retried_by_hand(page: Page, world: World) -> None:
     world.wait = 600
     page.set_input_files("#files", [photo("busy.jpg")])
     expect(page.locator(".says .lead")).to_contain_text("It is asked again in")
@@ -124,7 +124,7 @@ def test_a_busy_server_can_be_asked_at_once(page: Page, world: World) -> None:
     expect(heading(page)).to_contain_text("almost certainly")
 
 
-def test_offline_photos_wait_and_go_on_by_themselves(page: Page) -> None:
+def test_offline_photos_wait_and_resume_automatically(page: Page) -> None:
     page.context.set_offline(True)
     expect(page.locator("#offline")).to_be_visible()
     page.set_input_files("#files", [photo("palace.jpg")])
@@ -134,7 +134,7 @@ def test_offline_photos_wait_and_go_on_by_themselves(page: Page) -> None:
     expect(page.locator("#offline")).to_be_hidden()
 
 
-def test_a_server_that_cannot_be_reached_is_told_and_tried_again(
+def test_an_unreachable_server_is_reported_and_can_be_retried(
     browser: Browser, world: World, address: str
 ) -> None:
     world.down = True
@@ -157,9 +157,7 @@ def test_files_that_are_no_photos_are_not_sent(page: Page, world: World) -> None
     assert "POST /v1/recognize" not in world.requests
 
 
-def test_an_answer_that_is_dismissed_while_asked_leaves_nothing_behind(
-    page: Page, world: World
-) -> None:
+def test_dismissing_a_pending_photo_leaves_nothing_behind(page: Page, world: World) -> None:
     world.wait = 600
     page.set_input_files("#files", [photo("busy.jpg")])
     page.get_by_role("button", name="Dismiss").click()

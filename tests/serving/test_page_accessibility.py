@@ -1,4 +1,4 @@
-"""The page for everyone: keyboard, screen readers, small screens, dark, still, hostile names."""
+"""The page for everyone: keyboard, screen readers, small screens, dark mode, hostile names."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def tab_to(page: Page, name: str, most: int = 60) -> None:
 # ——— keyboard
 
 
-def test_the_first_stop_skips_to_the_content(page: Page) -> None:
+def test_the_first_tab_stop_skips_to_the_content(page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_in_viewport()
     page.keyboard.press("Enter")
@@ -100,7 +100,7 @@ def test_everything_is_done_with_the_keyboard_alone(page: Page, world: World) ->
     expect(page.locator("#gallery-title")).to_be_focused()
 
 
-def test_an_open_dialog_holds_the_focus(page: Page) -> None:
+def test_an_open_dialog_keeps_the_focus(page: Page) -> None:
     open_why(page)
     for _ in range(25):
         page.keyboard.press("Tab")
@@ -156,7 +156,7 @@ def test_axe_finds_nothing_serious(
             assert axe(page) == [], stage
 
 
-def test_a_planted_fault_is_found_by_axe(browser: Browser, address: str) -> None:
+def test_axe_finds_a_planted_fault(browser: Browser, address: str) -> None:
     with opened(browser, address, axe=True) as (page, _):
         ready(page)
         page.evaluate("() => { document.getElementById('choose').style.color = '#4499cc'; }")
@@ -187,7 +187,9 @@ def test_nothing_is_wider_than_a_narrow_screen(
                 assert inner[0] <= inner[1], stage
 
 
-def test_dark_and_still_where_asked(browser: Browser, world: World, address: str) -> None:
+def test_dark_mode_and_reduced_motion_are_respected(
+    browser: Browser, world: World, address: str
+) -> None:
     colour = "() => getComputedStyle(document.body).backgroundColor"
     options: list[dict[str, Any]] = [
         {"color_scheme": "light"},
@@ -233,7 +235,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_nothing_in_a_name_is_run(
+def test_scripts_in_names_are_not_run(
     browser: Browser, world: World, address: str, number: int
 ) -> None:
     names = list(world.titles)

@@ -1,4 +1,4 @@
-"""The why view and the feedback in a real browser."""
+"""The explanation view and the feedback in a real browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ page = pytest.fixture(page_browser.ready_page)
 
 
 @pytest.mark.parametrize(("width", "stacked"), [(1000, False), (360, True)])
-def test_lines_end_where_the_points_lie_on_screen(
+def test_lines_end_at_the_matched_points_on_screen(
     browser: Browser, world: World, address: str, width: int, stacked: bool
 ) -> None:
     with opened(browser, address, viewport={"width": width, "height": 800}) as (page, _):
@@ -32,7 +32,7 @@ def test_lines_end_where_the_points_lie_on_screen(
             assert line == pytest.approx(truth, abs=0.01)
 
 
-def test_the_slider_draws_the_strongest(page: Page) -> None:
+def test_the_slider_shows_the_strongest_matches(page: Page) -> None:
     open_why(page)
     slider = page.get_by_role("slider", name="Strongest points")
     strokes = page.locator(".pair line:not(.halo, .dot)")
@@ -47,7 +47,7 @@ def test_the_slider_draws_the_strongest(page: Page) -> None:
     expect(slider).to_have_attribute("aria-valuetext", "the strongest 2 of 61")
 
 
-def test_the_why_view_is_told_in_words_too(page: Page, world: World) -> None:
+def test_the_explanation_is_also_given_as_text(page: Page, world: World) -> None:
     open_why(page)
     expect(page.locator(".pair-text")).to_contain_text("61 points of your photo lie where one view")
     page.get_by_text("61 matched points as a table").click()
@@ -61,14 +61,14 @@ def test_the_why_view_is_told_in_words_too(page: Page, world: World) -> None:
     expect(page.locator("#why-body")).to_have_text("")
 
 
-def test_the_question_stays_in_the_browser(page: Page) -> None:
+def test_the_query_photo_stays_in_the_browser(page: Page) -> None:
     open_why(page)
     sources = [image.get_attribute("src") or "" for image in page.locator(".pair img").all()]
     assert sources[0].startswith("blob:")
     assert "/v1/photos/" in sources[1]
 
 
-def test_right_and_wrong_reach_the_server(page: Page, world: World) -> None:
+def test_feedback_right_and_wrong_reaches_the_server(page: Page, world: World) -> None:
     give(page, "palace.jpg", "unsure.jpg", "nothing.jpg")
     cards = page.locator(".answer")
     cards.nth(0).get_by_role("button", name="No, it is wrong").click()

@@ -1,4 +1,4 @@
-"""The page's files without a browser: nothing inline or from elsewhere, small, ids that exist."""
+"""The page's files without a browser: no inline code, no other hosts, small, ids that exist."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def markup_strings(text: str) -> list[str]:
     return re.findall(pattern, text)
 
 
-def test_nothing_is_inline() -> None:
+def test_no_inline_scripts_or_styles() -> None:
     assert inline(HTML) == []
     assert len(Tags(HTML).tags) > 60
 
@@ -91,13 +91,13 @@ def test_planted_inline_code_is_found(fault: str) -> None:
 @pytest.mark.parametrize(
     "path", [*own(".js"), *own(".css"), *own(".html"), *own(".svg")], ids=lambda p: p.name
 )
-def test_nothing_comes_from_elsewhere(path: Path) -> None:
+def test_no_urls_of_other_hosts(path: Path) -> None:
     text = path.read_text()
     assert elsewhere(text) == []
     assert markup_strings(text) == []
 
 
-def test_planted_addresses_are_found() -> None:
+def test_planted_urls_are_found() -> None:
     assert elsewhere('<script src="https://cdn.example.com/x.js">') == [
         "https://cdn.example.com/x.js"
     ]
@@ -105,7 +105,7 @@ def test_planted_addresses_are_found() -> None:
     assert markup_strings("node.innerHTML = name") == ["innerHTML"]
 
 
-def test_links_of_the_markup_are_files() -> None:
+def test_links_of_the_markup_are_existing_files() -> None:
     named = [
         a.get("src") or a.get("href") or ""
         for t, a in Tags(HTML).tags
@@ -164,7 +164,7 @@ def test_the_vendored_library_keeps_its_licence() -> None:
     assert "Leaflet 1.9.4" in (STATIC / "vendor" / "leaflet" / "leaflet.js").read_text()[:200]
 
 
-def test_the_outline_is_a_world() -> None:
+def test_the_map_outline_is_a_valid_world_map() -> None:
     world = json.loads((STATIC / "world.json").read_text())
     corners = []
     for steps in world["rings"]:

@@ -71,7 +71,7 @@ def test_a_landmark_is_added_by_name_and_photos(page: Page, world: World) -> Non
     assert len(world.landmarks["hawa/mahal & co"]) == 2
 
 
-def test_removal_asks_first(page: Page, world: World) -> None:
+def test_removal_asks_for_confirmation(page: Page, world: World) -> None:
     open_gallery(page)
     page.locator("#landmarks .card").nth(1).click()
     remove = page.get_by_role("button", name="Remove photo tower_of_fenven/0.jpg")
@@ -131,7 +131,7 @@ def test_a_key_is_asked_for_used_for_pictures_and_forgotten(
         assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_writing_asks_for_a_key_and_goes_on(browser: Browser, world: World, address: str) -> None:
+def test_an_edit_asks_for_a_key_and_continues(browser: Browser, world: World, address: str) -> None:
     world.write_key = "pen"
     with opened(browser, address) as (page, _):
         ready(page)

@@ -1,4 +1,4 @@
-"""The server's answers: the same object as the command line's, of the published schema."""
+"""Answers of the server: equal to the command line's, and valid by the published schema."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def refused(client: TestClient, status: int, code: str, **request: object) -> st
     return told.error.message
 
 
-def test_an_answer_is_the_command_lines(client: TestClient) -> None:
+def test_the_answer_equals_that_of_the_command_line(client: TestClient) -> None:
     """Photo for photo what the recognizer says in process; a batch may round otherwise."""
     recognizer = load(made())
     facts = Facts.of(recognizer)
@@ -75,7 +75,7 @@ def test_an_answer_is_the_command_lines(client: TestClient) -> None:
     assert len(first["matches"]) == 5
 
 
-def test_json_and_multipart_say_the_same(client: TestClient) -> None:
+def test_json_and_multipart_give_the_same_answer(client: TestClient) -> None:
     data = jpeg(front(2, 9))
     photo = {"name": "2.jpg", "data": base64.b64encode(data).decode()}
     urlsafe = {"name": "2.jpg", "data": base64.urlsafe_b64encode(data).decode().rstrip("=")}
@@ -86,7 +86,7 @@ def test_json_and_multipart_say_the_same(client: TestClient) -> None:
     assert [rounded(two) for two in reply.json()["results"]] == [rounded(one)] * 2
 
 
-def test_one_bad_photo_stops_none(client: TestClient) -> None:
+def test_one_bad_photo_does_not_stop_the_others(client: TestClient) -> None:
     good = jpeg(front(0, 9))
     large = io.BytesIO()
     Pillow.new("L", (21_000, 10)).save(large, "PNG")
@@ -103,7 +103,7 @@ def test_one_bad_photo_stops_none(client: TestClient) -> None:
     assert [result["error"]["code"] for result in empty["results"]] == ["unreadable"] * 2
 
 
-def test_refusals_are_typed(client: TestClient) -> None:
+def test_errors_have_typed_codes(client: TestClient) -> None:
     data = jpeg(front(0, 9))
     many = [("photos", ("a.jpg", data))] * 6
     assert "5 photos" in refused(client, 413, "too_many_photos", files=many)
@@ -125,13 +125,13 @@ def test_refusals_are_typed(client: TestClient) -> None:
     assert client.get("/v1/landmarks?limit=0").json()["error"]["code"] == "invalid"
 
 
-def test_small_photos_are_warned_of(client: TestClient) -> None:
+def test_small_photos_give_a_warning(client: TestClient) -> None:
     tiny = front(0, 9).resize((80, 60))
     (result,) = ask(client, ("tiny.jpg", jpeg(tiny)))["results"]
     assert "80 × 60" in result["warnings"][0]
 
 
-def test_why_lines_lie_on_the_same_paint(client: TestClient) -> None:
+def test_explained_matches_join_the_same_points(client: TestClient) -> None:
     """Lines join the same spot of the front: the shift of the two views, for nearly all."""
     data = jpeg(front(1, 9))
     reply = client.post("/v1/explain", files={"photo": ("q.jpg", data)})
@@ -189,7 +189,7 @@ def test_metadata_of_foreign_thumbnails_is_cut_out() -> None:
     assert without_metadata(b"GIF89a") == without_metadata(told[:60]) == b""
 
 
-def test_landmarks_are_found_by_any_of_their_names(client: TestClient) -> None:
+def test_landmarks_are_searched_by_any_of_their_names(client: TestClient) -> None:
     def found(query: str) -> list[str]:
         reply = client.get("/v1/landmarks", params={"query": query}).json()
         return [entry["landmark"] for entry in reply["landmarks"]]
@@ -225,7 +225,7 @@ def test_headers_and_health(client: TestClient) -> None:
     assert client.get("/static/%2e%2e/app.py").status_code == 404
 
 
-def test_the_queue_is_bounded(client: TestClient) -> None:
+def test_the_request_queue_is_bounded(client: TestClient) -> None:
     engine: Engine = client.app.state.engine
     engine.queue.held += 6
     try:
@@ -241,7 +241,7 @@ def test_the_queue_is_bounded(client: TestClient) -> None:
     assert engine.queue.held == engine.room.held == 0
 
 
-def test_a_request_waits_in_line_for_room() -> None:
+def test_a_request_waits_for_a_free_slot() -> None:
     with TestClient(create_app(Engine(made(), ServeOptions(workers=1))),
                     base_url="http://localhost") as waiting:  # fmt: skip
         queue = waiting.app.state.engine.queue
@@ -255,7 +255,7 @@ def test_a_request_waits_in_line_for_room() -> None:
         assert (queue.held, queue.waiting) == (0, 0)
 
 
-def test_a_photos_own_place_counts_where_the_rules_ask_for_it(tmp_path: Path) -> None:
+def test_the_location_of_a_photo_counts_when_the_rules_use_it(tmp_path: Path) -> None:
     """The answers of the recognizer in process, which are others than without the place."""
     folder = copied(tmp_path)
     rules, fitted, generation = read_settings(folder)
@@ -275,7 +275,7 @@ def test_a_photos_own_place_counts_where_the_rules_ask_for_it(tmp_path: Path) ->
     assert scores[1] < scores[0] - 0.1
 
 
-def test_a_fault_of_one_photo_in_a_batch_is_its_own(
+def test_an_error_of_one_photo_in_a_batch_does_not_affect_others(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine: Engine = client.app.state.engine
@@ -297,7 +297,7 @@ def test_a_fault_of_one_photo_in_a_batch_is_its_own(
     assert "planted" not in json.dumps(told)
 
 
-def test_the_published_schema_tells_every_route(client: TestClient) -> None:
+def test_the_published_schema_covers_every_route(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
         "/v1/recognize", "/v1/explain", "/v1/feedback", "/v1/landmarks",

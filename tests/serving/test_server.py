@@ -1,4 +1,4 @@
-"""The server as a process: started, asked, stopped in the middle of its work."""
+"""The server as a process: started, used, stopped in the middle of its work."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def ask(port: int) -> tuple[int, dict]:
         connection.close()
 
 
-def test_sigterm_under_load_answers_everything_that_was_accepted() -> None:
+def test_sigterm_under_load_answers_every_accepted_request() -> None:
     with running() as (process, port, lines):
         assert ask(port)[1]["results"][0]["landmark"] == "place 1"
         workers = children(process.pid)
@@ -138,7 +138,7 @@ def test_a_killed_worker_costs_one_photo_of_a_real_server() -> None:
             time.sleep(0.05)
 
 
-def test_the_command_line_says_the_same_object(tmp_path: Path) -> None:
+def test_recognize_json_equals_the_answer_of_the_server(tmp_path: Path) -> None:
     path = tmp_path / "q.jpg"
     path.write_bytes(PHOTO)
     printed = subprocess.run(

@@ -1,4 +1,4 @@
-"""Every kind of gallery, opened for tests: a `Home` is a place for one gallery, and its faults."""
+"""Every kind of gallery, opened for tests: a `Home` is a place for one gallery, with its faults."""
 
 from __future__ import annotations
 

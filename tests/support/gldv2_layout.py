@@ -1,4 +1,4 @@
-"""Write a set of photos to disk exactly as Google Landmarks v2 is laid out: for tests, benchmarks.
+"""Write photos to disk in the layout of Google Landmarks v2, for tests and benchmarks.
 
 Csv files with the official columns, photos in tars images_000.tar … of train/, index/ and test/
 with an md5 file beside each, or unpacked as a/b/c/<id>.jpg.

@@ -1,4 +1,4 @@
-"""Small galleries in memory, of vectors drawn at random: no photo, no embedder, no file."""
+"""Small galleries in memory from random vectors: no photo, no embedder, no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors drawn at random that are alike as a trained embedder's are: for benchmarks of search.
+"""Random vectors as alike as a trained embedder's, for tests and benchmarks of search.
 
 Real ones (MobileNetV2 fine-tuned on the real photos, 512 numbers): cosine of two photos of one
 landmark 0.76 on average, of different ones −0.01 ± 0.13, which is the spread of vectors of some

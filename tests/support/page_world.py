@@ -1,4 +1,4 @@
-"""A small world of drawn landmarks, and what a server that knows it would answer about photos.
+"""A small synthetic world, and what a server that knows it would answer.
 
 The name of a photo decides its answer: "unsure", "nothing", "unreadable", "small", or a landmark.
 """

@@ -1,4 +1,4 @@
-"""ArcFace against angles by hand and another library: margins, sub-centres, weights."""
+"""ArcFace against angles by hand and another library: margins, sub-centers, weights."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def slow_terms(loss: ArcFace, embeddings: Tensor, labels: Tensor) -> list[float]
 
 @pytest.mark.parametrize("centres", [1, 3])
 @pytest.mark.parametrize("margin", [0.0, 0.3, 0.5, "dynamic"])
-def test_by_angles(margin: float | str, centres: int) -> None:
+def test_the_loss_matches_a_computation_by_angles(margin: float | str, centres: int) -> None:
     torch.manual_seed(0)
     given = dynamic_margins(COUNTS) if margin == "dynamic" else float(margin)
     loss = ArcFace(16, 5, scale=8.0, margin=given, centres=centres)
@@ -87,7 +87,7 @@ def test_equals_pytorch_metric_learning(centres: int) -> None:
     assert torch.allclose(own[1] - radial, reference[1], atol=1e-4)
 
 
-def test_margins_of_each_landmark_as_many_losses_of_one_margin() -> None:
+def test_per_landmark_margins_equal_separate_losses_of_one_margin() -> None:
     """Theirs knows one margin for all: ours is theirs, landmark by landmark."""
     loss = ArcFace(16, 5, scale=20.0, margin=dynamic_margins(COUNTS))
     embeddings, labels = random_batch(5)
@@ -102,7 +102,7 @@ def test_margins_of_each_landmark_as_many_losses_of_one_margin() -> None:
     assert float(loss(embeddings, labels).detach()) == pytest.approx(total / len(labels), abs=1e-4)
 
 
-def test_equal_margins_are_one_margin() -> None:
+def test_equal_per_landmark_margins_equal_one_margin() -> None:
     torch.manual_seed(2)
     one = ArcFace(16, 5, scale=20.0, margin=0.3)
     each = ArcFace(16, 5, scale=20.0, margin=torch.full((5,), 0.3))
@@ -111,7 +111,7 @@ def test_equal_margins_are_one_margin() -> None:
     assert float(one(*batch).detach()) == float(each(*batch).detach())
 
 
-def test_only_the_nearest_centre_learns() -> None:
+def test_only_the_nearest_subcenter_gets_gradients() -> None:
     loss = ArcFace(4, 2, scale=5.0, margin=0.1, centres=2)
     loss.directions.data = torch.eye(4)  # landmark 0 has axes 0 and 1, landmark 1 has 2 and 3
     row = normalize(torch.tensor([[0.9, 0.2, 0.1, 0.4]]), dim=1)
@@ -123,7 +123,7 @@ def test_only_the_nearest_centre_learns() -> None:
     )
 
 
-def test_it_keeps_falling_beyond_pi() -> None:
+def test_the_loss_stays_monotone_beyond_pi() -> None:
     """The true logit never rises with the angle, at the largest margin either."""
     loss = ArcFace(2, 2, scale=1.0, margin=1.5)
     loss.directions.data = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -134,7 +134,7 @@ def test_it_keeps_falling_beyond_pi() -> None:
     assert (logits.diff() < 1e-6).all()
 
 
-def test_finite_on_the_axis() -> None:
+def test_gradients_are_finite_on_and_opposite_to_a_center() -> None:
     """On a direction, and opposite to it, the sine has no slope."""
     loss = ArcFace(8, 2, scale=30.0, margin=0.5)
     loss.directions.data = torch.eye(8)[:2]  # exact: the cosines are 1 and −1
@@ -144,7 +144,7 @@ def test_finite_on_the_axis() -> None:
     assert torch.isfinite(loss.directions.grad).all()
 
 
-def test_dynamic_margins_by_hand() -> None:
+def test_dynamic_margins_match_a_hand_computation() -> None:
     margins = dynamic_margins(np.array([1, 16, 256]), low=0.1, high=0.5).tolist()
     t = [1.0, 0.5, 0.25]  # n^(−1/4)
     assert margins == pytest.approx([0.1 + 0.4 * (x - 0.25) / 0.75 for x in t], abs=1e-6)
@@ -155,7 +155,7 @@ def test_dynamic_margins_by_hand() -> None:
     assert dynamic_margins(np.array([7, 7])).tolist() == pytest.approx([0.275, 0.275])
 
 
-def test_class_weights_by_hand() -> None:
+def test_class_weights_match_a_hand_computation() -> None:
     weights = class_weights(COUNTS).double().numpy()
     assert (weights * COUNTS).sum() / COUNTS.sum() == pytest.approx(1.0)  # mean over photos
     assert weights[0] / weights[3] == pytest.approx(math.log(801) / math.log(2))
@@ -190,14 +190,14 @@ def test_float32_inside_autocast(centres: int) -> None:
     assert torch.isfinite(low)
 
 
-def test_only_the_directions_are_saved_and_all_moves() -> None:
+def test_only_the_centers_are_saved_and_everything_moves_to_the_device() -> None:
     loss = ArcFace(4, 5, scale=8.0, margin=dynamic_margins(COUNTS), weights=class_weights(COUNTS))
     assert set(loss.state_dict()) == {"directions"}
     assert loss.to("meta").margins.device.type == "meta"
     assert loss.weights.device.type == "meta"
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_options_are_refused() -> None:
     with pytest.raises(OptionError, match="0 centres"):
         ArcFace(4, 5, scale=8.0, margin=0.1, centres=0)
     with pytest.raises(OptionError, match="from 0 to π/2"):

@@ -20,12 +20,12 @@ from whichlandmark.net.shapes import crop_shape
         ([16 / 9, 9 / 16], (224, 224)),  # one of each: neither
     ],
 )
-def test_shapes_at_224(aspects: list[float], shape: tuple[int, int]) -> None:
+def test_crop_shapes_at_224(aspects: list[float], shape: tuple[int, int]) -> None:
     assert crop_shape(np.array(aspects), 224) == shape
 
 
 @pytest.mark.parametrize("side", [96, 128, 160, 224, 256, 288, 384, 512])
-def test_constant_area_on_the_grid(side: int) -> None:
+def test_crop_shapes_keep_the_area_on_the_grid(side: int) -> None:
     """By search over the whole grid: no other multiples have both errors smaller."""
     for ratio in (3 / 4, 1.0, 4 / 3):
         h, w = crop_shape(np.array([ratio]), side)
@@ -55,6 +55,6 @@ def test_other_ratios_and_strides() -> None:
 @pytest.mark.parametrize(
     ("aspects", "side"), [([], 224), ([1.0, 0.0], 224), ([float("nan")], 224), ([1.0], 0)]
 )
-def test_what_has_no_shape_is_refused(aspects: list[float], side: int) -> None:
+def test_impossible_shapes_are_refused(aspects: list[float], side: int) -> None:
     with pytest.raises(OptionError, match="given for a crop shape"):
         crop_shape(np.array(aspects), side)

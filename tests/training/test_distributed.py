@@ -1,4 +1,4 @@
-"""Two processes are one: the same losses, the same embedder, whatever the batch is spread over."""
+"""Training in two processes equals one: the same losses and the same embedder."""
 
 from __future__ import annotations
 
@@ -141,14 +141,14 @@ def test_cached_gradients_equal_the_large_batch(world: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("fault", ["own statistics", "gradients averaged"])
-def test_the_comparison_sees_a_fault(world: Path, tmp_path: Path, fault: str) -> None:
+def test_the_comparison_detects_a_planted_fault(world: Path, tmp_path: Path, fault: str) -> None:
     config = replace(CONFIG, loss="triplet")
     (alone,) = losses_of(world, tmp_path / "alone", config, 1)
     (first, _) = losses_of(world, tmp_path / "both", config, 2, fault)
     assert np.abs(np.array(first) - alone).max() > 1e-4
 
 
-def test_a_batch_that_processes_cannot_share_is_refused(
+def test_a_batch_that_does_not_divide_among_processes_is_refused(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training_run, "world_size", lambda: 3)
@@ -157,7 +157,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_shared_batch_norm_is_torchs_in_one_process(training: bool) -> None:
+def test_the_shared_batchnorm_equals_torch_in_one_process(training: bool) -> None:
     torch.manual_seed(0)
     plain = nn.BatchNorm2d(5)
     nn.init.uniform_(plain.weight)

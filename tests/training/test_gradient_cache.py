@@ -1,4 +1,4 @@
-"""Cached gradients against the large batch that they stand for."""
+"""Cached gradients against the large batch they replace."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def assert_equal(ours: dict[str, Tensor], other: dict[str, Tensor], within: floa
 
 
 @pytest.mark.parametrize("make", [real_net, group_norm_net])
-def test_equal_to_the_large_batch(make: Callable[[], nn.Module]) -> None:
+def test_cached_gradients_equal_the_large_batch(make: Callable[[], nn.Module]) -> None:
     """Every parameter of the network and of the loss, within 1e-5."""
     net, arcface, batch = make(), new_arcface(), pixels()
     train_mode(net, frozen_statistics=True)
@@ -98,7 +98,7 @@ def test_equal_to_the_large_batch(make: Callable[[], nn.Module]) -> None:
     assert not embeddings.requires_grad
 
 
-def test_small_batches_alone_are_not_the_large_batch() -> None:
+def test_separate_small_batches_differ_from_the_large_batch() -> None:
     """Planted: the mean over chunks misses the negatives of other chunks."""
     net, batch = group_norm_net(), pixels()
     triplet_loss(functional.normalize(net(batch), dim=1), LABELS).backward()
@@ -146,7 +146,7 @@ def chunkwise(net: nn.Module, loss: Loss) -> dict[str, Tensor]:
     return gradients(net)
 
 
-def test_dropout_falls_equally_in_both_passes() -> None:
+def test_dropout_is_the_same_in_both_passes() -> None:
     net, loss = batch_norm_net(dropout=0.5), both_losses(new_arcface())
     torch.manual_seed(9)
     expected = chunkwise(net, loss)
@@ -168,7 +168,7 @@ def test_batchnorm_in_train_mode() -> None:
     assert net[1].track_running_stats
 
 
-def test_an_error_leaves_batchnorm_as_it_was() -> None:
+def test_an_error_restores_batchnorm() -> None:
     net, calls = batch_norm_net(), []
 
     def fail(*_: object) -> None:
@@ -182,7 +182,7 @@ def test_an_error_leaves_batchnorm_as_it_was() -> None:
     assert net[1].track_running_stats
 
 
-def test_inside_autocast() -> None:
+def test_cached_gradients_work_inside_autocast() -> None:
     """Weights that autocast has cast without a graph must not be used again in the second pass."""
     net, loss = group_norm_net(), both_losses(new_arcface())
     with torch.autocast("cpu", torch.bfloat16):

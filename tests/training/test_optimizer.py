@@ -41,7 +41,7 @@ def of_groups(module: nn.Module, groups: list[dict]) -> dict[str, tuple[float, f
     }
 
 
-def test_who_learns_how_fast() -> None:
+def test_layerwise_learning_rates() -> None:
     net = net_of()
     whole = trained(net)
     groups = parameter_groups(whole, net.backbone, lr=0.1, backbone_lr=0.2, weight_decay=0.01)
@@ -58,7 +58,7 @@ def test_who_learns_how_fast() -> None:
     assert len(groups) == 4
 
 
-def test_what_a_backbone_excludes_from_decay() -> None:
+def test_parameters_a_backbone_excludes_get_no_weight_decay() -> None:
     net = net_of("test_vit")
     groups = parameter_groups(net, net.backbone, lr=0.1, backbone_lr=1.0, weight_decay=0.01)
     rates = of_groups(net, groups)
@@ -68,7 +68,7 @@ def test_what_a_backbone_excludes_from_decay() -> None:
     assert len(groups) == 2  # one rate: decayed or not
 
 
-def test_a_step_of_sgd_by_hand() -> None:
+def test_an_sgd_step_matches_a_hand_computation() -> None:
     net = net_of()
     groups = parameter_groups(net, net.backbone, lr=0.1, backbone_lr=0.5, weight_decay=0.01)
     optimizer = new_optimizer(groups, "sgd", lr=0.1, momentum=0.9)
@@ -127,7 +127,7 @@ def test_first_stages_are_frozen(
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
-def test_all_or_too_many_stages() -> None:
+def test_freezing_all_or_too_many_stages_is_refused() -> None:
     net = net_of("resnet10t")
     freeze(net.backbone, -1)
     assert not any(parameter.requires_grad for parameter in net.backbone.parameters())
@@ -167,7 +167,7 @@ def test_frozen_batchnorms_keep_their_statistics() -> None:
     assert moved(net) == everything  # nothing sticks
 
 
-def test_the_schedule_by_hand() -> None:
+def test_the_schedule_matches_a_hand_computation() -> None:
     assert schedule(0.0, 0.1) == 0.01  # the first step counts
     assert schedule(0.05, 0.1) == pytest.approx(0.5)
     assert schedule(0.1, 0.1) == pytest.approx(1.0)
@@ -191,7 +191,7 @@ def walk(net: nn.Module, seed: int) -> None:
                 tensor += 1
 
 
-def test_the_average_by_hand() -> None:
+def test_the_moving_average_matches_a_hand_computation() -> None:
     """The recursion in float64, with the rising decay; buffers are the network's."""
     net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     average = new_average(net, 0.9)
@@ -210,7 +210,7 @@ def test_the_average_by_hand() -> None:
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
-def test_the_average_goes_on_where_it_was_saved() -> None:
+def test_the_moving_average_resumes() -> None:
     net = net_of()
     straight, first = new_average(net, 0.99), new_average(net, 0.99)
     for t in range(4):
@@ -233,6 +233,6 @@ def test_the_average_goes_on_where_it_was_saved() -> None:
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0])
-def test_a_decay_that_forgets_nothing_is_refused(decay: float) -> None:
+def test_invalid_ema_decays_are_refused(decay: float) -> None:
     with pytest.raises(OptionError, match=f"EMA decay {decay} given"):
         new_average(nn.Linear(2, 2), decay)

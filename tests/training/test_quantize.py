@@ -1,4 +1,4 @@
-"""Int8: per channel, layers that hurt stay float, refused when it loses; doctor's choice."""
+"""Int8: per channel, sensitive layers stay float, refused when it loses too much; doctor."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def gap_by_hand(vectors: Vectors, marks: Sequence[str]) -> float:
     return total / sum(mark != "" for mark in marks)
 
 
-def test_what_is_told_is_what_is_there(
+def test_reported_numbers_match_the_written_model(
     floating: Path, world: Photos, rounded: tuple[Path, Quantised]
 ) -> None:
     out, told = rounded
@@ -102,7 +102,9 @@ def test_what_is_told_is_what_is_there(
     assert told.counts["photos"] == 23
 
 
-def test_its_folder(floating: Path, rounded: tuple[Path, Quantised]) -> None:
+def test_the_int8_folder_has_its_own_id_and_one_small_model(
+    floating: Path, rounded: tuple[Path, Quantised]
+) -> None:
     out, _ = rounded
     assert sorted(path.name for path in out.iterdir()) == ["embedder.json", INT8]
     opened = load_embedder(out)
@@ -142,7 +144,7 @@ def test_every_channel_has_its_own_scale(floating: Path, rounded: tuple[Path, Qu
     assert stored[seen.input[2]].dtype == np.uint8  # activations are unsigned
 
 
-def test_too_much_lost_is_refused(
+def test_int8_that_loses_too_much_is_refused(
     floating: Path, world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def noise(path: Path) -> dict[str, Network]:
@@ -177,7 +179,7 @@ def float_layers(path: Path, layers: Sequence[str]) -> set[str]:
     }  # fmt: skip
 
 
-def test_layers_that_hurt_stay_float(quantizer: Quantizer) -> None:
+def test_sensitive_layers_stay_float(quantizer: Quantizer) -> None:
     """Two planted layers spoil the result; each that is float takes its part away."""
     harm = {quantizer.layers[2]: 0.3, quantizer.layers[-3]: 0.2, quantizer.layers[0]: 0.001}
 
@@ -188,7 +190,7 @@ def test_layers_that_hurt_stay_float(quantizer: Quantizer) -> None:
     assert quantizer.best(error) == [quantizer.layers[2], quantizer.layers[-3]]
 
 
-def test_layers_that_together_do_worse(quantizer: Quantizer) -> None:
+def test_float_layers_that_do_worse_together_are_not_combined(quantizer: Quantizer) -> None:
     """A runtime may stumble over two float layers: then the better one alone is kept."""
 
     def error(path: Path) -> float:
@@ -200,7 +202,7 @@ def test_layers_that_together_do_worse(quantizer: Quantizer) -> None:
     assert quantizer.best(error) == [quantizer.layers[1]]
 
 
-def test_without_fast_bytes_weights_have_seven_bits(
+def test_without_vnni_weights_use_seven_bits(
     quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Older processors add products of bytes in 16 bits, and saturate."""
@@ -213,7 +215,7 @@ def test_without_fast_bytes_weights_have_seven_bits(
     assert max(np.abs(one.astype(int)).max() for one in bytes_) <= 64
 
 
-def test_a_processor_that_saturates_is_warned_of(
+def test_a_saturating_processor_gives_a_warning(
     rounded: tuple[Path, Quantised], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -226,7 +228,7 @@ def test_a_processor_that_saturates_is_warned_of(
     assert ("make the int8 embedder on this machine" in caplog.text) == expected
 
 
-def test_an_empty_file_cannot_be_rounded(tmp_path: Path) -> None:
+def test_an_empty_model_cannot_be_quantized(tmp_path: Path) -> None:
     value = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, ["n", 3, "h", "w"])
     out = onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, None)
     node = onnx.helper.make_node("Relu", ["pixels"], ["rows"])
@@ -239,7 +241,9 @@ def test_an_empty_file_cannot_be_rounded(tmp_path: Path) -> None:
         Quantizer(tmp_path / "m.onnx", tmp_path, [])
 
 
-def test_photos_that_cannot_measure_it(floating: Path, world: Photos, tmp_path: Path) -> None:
+def test_unusable_calibration_photos_and_options_are_refused(
+    floating: Path, world: Photos, tmp_path: Path
+) -> None:
     singles = world.take([0, 5, 10, 22])
     with pytest.raises(DataError, match="none with two photos"):
         quantise(floating, tmp_path / "out", singles, progress=quiet)
@@ -252,7 +256,7 @@ def test_photos_that_cannot_measure_it(floating: Path, world: Photos, tmp_path: 
         quantise(floating, tmp_path / "out", broken, progress=quiet)
 
 
-def test_the_fastest_is_taken_and_ties_are_not() -> None:
+def test_the_fastest_runtime_is_chosen_only_when_clearly_faster() -> None:
     ort, slow = Speed(0.1, 100, 100), Speed(0.1, 20, 30)
     assert doctor.fastest({"onnxruntime": ort, "torch": slow}) == "onnxruntime"
     assert doctor.fastest({"onnxruntime": ort, "openvino": Speed(0.5, 103, 104)}) == "onnxruntime"
@@ -260,7 +264,7 @@ def test_the_fastest_is_taken_and_ties_are_not() -> None:
     assert doctor.fastest({"onnxruntime": ort, "openvino": Speed(0.5, 300, 60)}) == "onnxruntime"
 
 
-def test_doctor_measures_and_remembers(
+def test_doctor_measures_and_stores_the_choice(
     floating: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -287,7 +291,7 @@ def test_every_installed_runtime_is_measured(floating: Path) -> None:
     assert all(min(s.opening, s.single, s.together) > 0 for s in speeds.values())
 
 
-def test_the_verb(
+def test_embedder_command_writes_int8(
     floating: Path, colour_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     told = json_of(capfd, "embedder", floating, "-o", tmp_path / "copy")
@@ -309,7 +313,7 @@ def test_the_verb(
     assert len(photos_of(colour_world / "gallery")) == 25
 
 
-def test_a_folder_of_before_is_exported(
+def test_a_folder_without_onnx_is_exported_first(
     floating: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_net(floating, device="cpu").save(tmp_path / "old", export=False)

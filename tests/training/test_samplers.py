@@ -1,4 +1,4 @@
-"""Subspaces and P×K batches: each known defect of earlier samplers has a test that meets it."""
+"""Subspaces and P×K batches; each known defect of earlier samplers has a test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def slow_kmeans_step(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.array([int(np.argmax([row @ mean for mean in means])) for row in rows])
 
 
-def test_centres_move() -> None:
+def test_kmeans_centers_move_away_from_a_bad_start() -> None:
     """Defect: one assignment to the first K class centres. Here the first ones share a blob."""
     rows, truth = blobs(4, 12)
     order = np.argsort(truth, kind="stable")  # the first 12 centres all belong to blob 0
@@ -52,7 +52,7 @@ def test_subspaces_are_the_same_every_time() -> None:
     assert (subspaces(rows, 6, seed=3, smallest=3) == subspaces(rows, 6, seed=3, smallest=3)).all()
 
 
-def test_small_subspaces_join_their_nearest() -> None:
+def test_small_subspaces_are_merged_into_the_nearest() -> None:
     """Defect: a crash on a subspace with fewer landmarks than a batch needs."""
     rows, _ = blobs(3, 10)
     lonely = np.array([[1, 0, 0, 0.5, 0, 0, 0, 0]], dtype=np.float32)  # nearest to blob 0
@@ -149,7 +149,7 @@ def test_every_photo_is_seen_about_equally_often(subspaces: int) -> None:
         assert (once == 1).mean() > 0.6
 
 
-def test_the_count_finds_an_uneven_sampler() -> None:
+def test_the_count_detects_an_uneven_sampler() -> None:
     """Planted: landmarks drawn equally often, large or small, K photos of each by chance."""
     sizes, rng = long_tail(300, 100), np.random.default_rng(0)
     codes = table(sizes)
@@ -165,7 +165,7 @@ def test_the_count_finds_an_uneven_sampler() -> None:
     assert seen.max() > 4 * max(1, seen.min())
 
 
-def test_a_large_landmark_is_a_guest_in_other_subspaces() -> None:
+def test_a_large_landmark_also_appears_in_batches_of_other_subspaces() -> None:
     """20 times the photos of others: its own subspace has too few batches for all of them."""
     sizes = [80] + [4] * 239
     codes, groups = table(sizes), np.arange(240) // 12
@@ -178,7 +178,7 @@ def test_a_large_landmark_is_a_guest_in_other_subspaces() -> None:
     assert np.mean(own) > 0.8  # most of a batch still looks alike
 
 
-def test_a_landmark_that_is_most_of_all_photos() -> None:
+def test_a_landmark_with_most_of_all_photos_is_sampled() -> None:
     """It cannot come more than once a batch; half of all places at most are company again."""
     sizes = [2] * 20 + [100] * 4
     codes = table(sizes)
@@ -191,7 +191,7 @@ def test_a_landmark_that_is_most_of_all_photos() -> None:
     assert 0.1 < rate[20:].min() < rate[:20].max() < 6
 
 
-def test_few_photos_of_a_landmark_come_as_often_as_many() -> None:
+def test_small_landmarks_fill_a_chunk_in_proportion_to_their_photos() -> None:
     """Two photos and K = 8: a chunk of four times each, in two epochs of eight."""
     codes = table([2] * 30 + [40] * 30)
     chunks = np.zeros(60)
@@ -218,7 +218,7 @@ def test_small_landmarks_do_not_come_all_at_once() -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_every_chunk_finds_a_place(seed: int) -> None:
+def test_every_chunk_is_placed_in_a_batch(seed: int) -> None:
     """Any sizes, any subspaces: what is seen less than once an epoch is what must be."""
     rng = np.random.default_rng(seed)
     count, size, each = (int(rng.integers(low, high)) for low, high in ((4, 120), (2, 14), (1, 7)))
@@ -232,7 +232,7 @@ def test_every_chunk_finds_a_place(seed: int) -> None:
     assert (per_landmark >= np.minimum(sizes // each, len(batches))).all()
 
 
-def test_epochs_go_on_where_the_last_one_stopped() -> None:
+def test_the_next_epoch_starts_where_the_last_stopped() -> None:
     """9 photos, K = 8: the one that was left out comes in the next epoch."""
     codes = table([9] * 12)
     draws = [
@@ -244,7 +244,7 @@ def test_epochs_go_on_where_the_last_one_stopped() -> None:
     assert (both[first == 0] > 0).all()
 
 
-def test_the_smallest_of_tables() -> None:
+def test_the_smallest_tables_give_batches() -> None:
     for sizes in ([1, 1], [1] * 5, [3, 2]):
         for epoch in range(10):
             batches = epoch_batches(
@@ -254,13 +254,13 @@ def test_the_smallest_of_tables() -> None:
             assert all(len(rows) == 8 * min(4, len(sizes)) for rows in batches)
 
 
-def test_no_photo_is_met_twice_in_a_batch_when_there_are_enough() -> None:
+def test_no_photo_repeats_within_a_batch_when_there_are_enough() -> None:
     codes = table([9] * 24)  # 9 = 4 + 4 + 1: now 2 chunks, now 3
     for rows in epoch_batches(codes, np.zeros(24, int), landmarks=8, photos=4, seed=(0, 0)):
         assert len(set(rows.tolist())) == len(rows)
 
 
-def test_epochs_differ_and_repeat() -> None:
+def test_epochs_differ_and_are_reproducible() -> None:
     codes, groups = table([10] * 24), np.arange(24) // 12
 
     def draw(epoch: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""The training loop: it learns, it resumes exactly after SIGKILL, it places every row right."""
+"""The training loop: it learns, resumes exactly after SIGKILL, stores rows in order."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def log_rows(out: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-def test_killed_three_times_it_ends_the_same(world: Path, tmp_path: Path) -> None:
+def test_a_run_killed_three_times_ends_the_same(world: Path, tmp_path: Path) -> None:
     points = sorted(np.random.default_rng(7).choice(np.arange(2, 18), 3, replace=False))
     assert run(world, tmp_path / "whole", None) == 0
     for point in points:
@@ -77,7 +77,7 @@ def test_killed_three_times_it_ends_the_same(world: Path, tmp_path: Path) -> Non
     assert ids[0] == ids[1]
 
 
-def test_training_learns_what_is_there(world: Path, tmp_path: Path) -> None:
+def test_training_improves_retrieval(world: Path, tmp_path: Path) -> None:
     """Validation is asked before and after: colours alone tell these places apart."""
     lines: list[str] = []
     embedder = train(
@@ -137,7 +137,7 @@ def test_unknown_setting_suggests_the_known_one() -> None:
         from_json(TrainConfig, {"optimizer": "adam"})
 
 
-def test_every_row_is_placed_right_whatever_the_last_batch(
+def test_rows_are_stored_in_order_with_any_last_batch_size(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Defect: a smaller last batch written in the wrong place. 96 photos in batches of 7."""

@@ -1,4 +1,4 @@
-"""Every option of the training loop at work, and what can go wrong with a run."""
+"""Every option of the training loop, and what can go wrong with a run."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_option_trains_and_resumes(
     assert train(photos_of(world), config, out=tmp_path / "cut").id == whole.id
 
 
-def test_frozen_stages_stay_and_the_average_is_what_is_kept(world: Path, tmp_path: Path) -> None:
+def test_frozen_stages_stay_and_the_moving_average_is_saved(world: Path, tmp_path: Path) -> None:
     config = replace(SMALL, frozen_stages=-1, epochs=1)
     before = training_run.new_embedder(config).net.state_dict()
     after = train(photos_of(world), config, out=tmp_path / "a").net.state_dict()
@@ -105,7 +105,7 @@ def test_frozen_stages_stay_and_the_average_is_what_is_kept(world: Path, tmp_pat
     assert plain.id != averaged.id  # but other weights are kept
 
 
-def test_the_run_folder_tells_what_it_is(world: Path, tmp_path: Path) -> None:
+def test_the_run_folder_documents_the_run(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     made = train(photos_of(world), SMALL, out=out)
     told = json.loads((out / "training" / "run.json").read_text())
@@ -121,7 +121,7 @@ def test_the_run_folder_tells_what_it_is(world: Path, tmp_path: Path) -> None:
     assert load_embedder(out).id == made.id
 
 
-def test_validation_on_landmarks_of_their_own(world: Path, tmp_path: Path) -> None:
+def test_validation_uses_separate_landmarks(world: Path, tmp_path: Path) -> None:
     photos = photos_of(world)
     held = np.isin(photos.landmarks, ["place 0", "place 1"])
     database, queries = photos.take(held).split(test=0.25, seed=0)
@@ -134,7 +134,7 @@ def test_validation_on_landmarks_of_their_own(world: Path, tmp_path: Path) -> No
         train(photos.take(~held), SMALL, out=out, validation=(queries, database))
 
 
-def test_validation_counts_what_the_database_cannot_know(world: Path, tmp_path: Path) -> None:
+def test_validation_counts_queries_unknown_to_the_database(world: Path, tmp_path: Path) -> None:
     """Queries of unknown landmarks and of none lower the GAP by their ranks, not by its M."""
     photos = photos_of(world)
     held = np.isin(photos.landmarks, ["place 0", "place 1"])
@@ -152,7 +152,7 @@ def test_validation_counts_what_the_database_cannot_know(world: Path, tmp_path: 
         train(photos.take(~held), SMALL, validation=(database, strangers))
 
 
-def test_early_stop_keeps_the_best(
+def test_early_stopping_keeps_the_best_weights(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([0.5, 0.6, 0.4, 0.3, 0.9])
@@ -170,21 +170,21 @@ def test_early_stop_keeps_the_best(
     assert json.loads((out / "training" / "run.json").read_text())["best"]["epoch"] == 2
 
 
-def test_a_loss_that_is_no_number_ends_the_run(world: Path, tmp_path: Path) -> None:
+def test_a_nan_loss_ends_the_run(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(TrainingError, match=r"loss is nan at batch .* lower lr"):
         train(photos_of(world), replace(SMALL, lr=1e30, warmup=0.0, epochs=3), out=out)
     torch.load(out / "training" / "last.pt", weights_only=True)  # the last good one is whole
 
 
-def test_crops_grow_to_their_size_by_half_of_the_run() -> None:
+def test_crops_reach_full_size_at_half_of_the_run() -> None:
     config = replace(SMALL, crop=224, first_crop=128, epochs=9)
     sides = [crop_side(config, epoch) for epoch in range(9)]
     assert sides == [128, 160, 192, 192, 224, 224, 224, 224, 224]
     assert crop_side(replace(SMALL, epochs=1), 0) == 64
 
 
-def test_prepared_photos_are_the_photos(world: Path, tmp_path: Path) -> None:
+def test_cached_photos_equal_the_photos(world: Path, tmp_path: Path) -> None:
     photos = photos_of(world)
     (world / "place 0" / "0.jpg").write_bytes(b"not a photo")
     prepared = prepare(photos, tmp_path / "cache", 32)
@@ -204,7 +204,7 @@ def test_prepared_photos_are_the_photos(world: Path, tmp_path: Path) -> None:
         prepare(photos, tmp_path / "cache", 48)
 
 
-def test_a_run_from_the_cache_learns_as_well(world: Path, tmp_path: Path) -> None:
+def test_training_from_the_photo_cache_learns_as_well(world: Path, tmp_path: Path) -> None:
     config = replace(SMALL, cache=str(tmp_path / "cache"))
     train(photos_of(world), config, out=tmp_path / "run")
     assert rows_of(tmp_path / "run")[-1]["gap_nearest_photo"] > 0.6
@@ -285,7 +285,7 @@ def test_unknown_recipe_suggests_a_known_one() -> None:
         ({"frozen_stages": -2}, "frozen_stages -2"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(wrong: dict[str, object], told: str) -> None:
+def test_impossible_settings_are_refused(wrong: dict[str, object], told: str) -> None:
     with pytest.raises(OptionError, match=told):
         TrainConfig(**wrong)  # type: ignore[arg-type]
 
@@ -302,7 +302,7 @@ def test_a_checkpoint_of_another_backbone_is_refused(world: Path, tmp_path: Path
         train(photos_of(world), replace(SMALL, weights=str(tmp_path / "other.safetensors")))
 
 
-def test_photos_without_landmarks_take_no_part(world: Path, tmp_path: Path) -> None:
+def test_photos_without_landmarks_are_not_trained_on(world: Path, tmp_path: Path) -> None:
     photos = photos_of(world)
     some = Photos.of_columns(
         list(photos.ids), list(photos.paths),

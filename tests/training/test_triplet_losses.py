@@ -57,7 +57,7 @@ def slow_loss(embeddings: Tensor, labels: Tensor, mining: str, margin: float | N
 @pytest.mark.parametrize("margin", MARGINS)
 @pytest.mark.parametrize("mining", MININGS)
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_the_slow_derivation(seed: int, mining: str, margin: float | None) -> None:
+def test_losses_equal_a_slow_computation(seed: int, mining: str, margin: float | None) -> None:
     """The value, and its gradient at every embedding."""
     embeddings, labels = random_batch(seed, rows=16)
     embeddings.requires_grad_()
@@ -87,7 +87,7 @@ def test_batch_hard_equals_pytorch_metric_learning(seed: int, margin: float | No
     assert torch.allclose(along(ours, embeddings), along(theirs, embeddings), atol=1e-5)
 
 
-def test_batch_hard_differs_from_their_default_mean() -> None:
+def test_batch_hard_differs_from_the_default_mean_of_pytorch_metric_learning() -> None:
     """Their default averages over the terms that are not zero; the paper over the anchors."""
     embeddings, labels = random_batch(1)
     embeddings[labels == 0] = normalize(torch.ones(1, 16), dim=1)  # these anchors cost nothing
@@ -118,7 +118,7 @@ def test_batch_all_equals_pytorch_metric_learning(seed: int, margin: float | Non
         assert float(ours.detach()) == pytest.approx(float(again.detach()), abs=1e-5)
 
 
-def test_semi_hard_equals_pytorch_metric_learning_where_there_is_one_choice() -> None:
+def test_semi_hard_equals_pytorch_metric_learning_when_unambiguous() -> None:
     """One negative, inside the margin, for each anchor and positive."""
     angles = torch.tensor([0.0, 0.5, -0.6])
     rows, labels = torch.stack([angles.cos(), angles.sin()], dim=1), torch.tensor([0, 0, 1])
@@ -131,7 +131,7 @@ def test_semi_hard_equals_pytorch_metric_learning_where_there_is_one_choice() ->
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_semi_hard_takes_the_nearest_of_their_negatives(seed: int) -> None:
+def test_semi_hard_takes_the_nearest_negative_beyond_the_positive(seed: int) -> None:
     """Theirs takes every negative between positive and margin, ours the nearest of these; and
     theirs leaves out a pair whose negatives are all nearer, which ours gives the farthest.
     """
@@ -153,7 +153,7 @@ def test_semi_hard_takes_the_nearest_of_their_negatives(seed: int) -> None:
     assert len(gaps) == int(same.sum())
 
 
-def test_a_pair_behind_all_negatives_takes_the_farthest() -> None:
+def test_without_a_farther_negative_the_farthest_is_taken() -> None:
     angles = torch.tensor([0.0, 2.0, 0.3, -0.7])
     rows, labels = torch.stack([angles.cos(), angles.sin()], dim=1), torch.tensor([0, 0, 1, 2])
     gaps = semi_hard_gaps(rows, labels)
@@ -189,7 +189,7 @@ def test_equal_photos_have_a_finite_gradient(mining: str, margin: float | None) 
     assert float(distances(row.repeat(2, 1))[0, 1]) == 0.0
 
 
-def test_does_not_overflow() -> None:
+def test_large_gaps_do_not_overflow() -> None:
     """log(1 + exp(x)) of a large gap: softplus keeps it x."""
     rows = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]])
     labels = torch.tensor([0, 0, 1])
@@ -202,7 +202,9 @@ def test_does_not_overflow() -> None:
 
 @pytest.mark.parametrize("margin", MARGINS)
 @pytest.mark.parametrize("mining", MININGS)
-def test_nothing_to_learn_is_zero_with_a_zero_gradient(mining: str, margin: float | None) -> None:
+def test_a_batch_without_triplets_has_zero_loss_and_gradient(
+    mining: str, margin: float | None
+) -> None:
     embeddings, _ = random_batch(0, rows=3)
     embeddings.requires_grad_()
     for labels in ([7, 7, 7], [1, 2, 3]):  # no negative; no positive
@@ -216,7 +218,7 @@ def test_nothing_to_learn_is_zero_with_a_zero_gradient(mining: str, margin: floa
 
 
 @pytest.mark.parametrize("mining", MININGS)
-def test_what_is_learned_with_a_hinge_costs_nothing(mining: str) -> None:
+def test_satisfied_triplets_have_zero_hinge_loss(mining: str) -> None:
     embeddings = torch.eye(8)[[0, 0, 1, 1]].requires_grad_()  # negatives √2 away
     loss = triplet_loss(embeddings, torch.tensor([0, 0, 1, 1]), mining=mining, margin=1.4)
     (gradient,) = torch.autograd.grad(loss, embeddings)
@@ -226,7 +228,7 @@ def test_what_is_learned_with_a_hinge_costs_nothing(mining: str) -> None:
 
 @pytest.mark.parametrize("margin", MARGINS)
 @pytest.mark.parametrize("mining", ["batch_all", "semi_hard"])
-def test_large_batches_in_parts(
+def test_large_batches_are_computed_in_parts(
     mining: str, margin: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Computed a few pairs at a time: same value, same gradient."""
@@ -253,6 +255,6 @@ def test_float32_inside_autocast(mining: str, margin: float | None) -> None:
     assert float(low) == pytest.approx(float(inside), abs=0.02)
 
 
-def test_another_mining_is_refused() -> None:
+def test_unknown_mining_is_refused() -> None:
     with pytest.raises(OptionError, match="'hardest' given; expected one of batch_hard"):
         triplet_loss(*random_batch(0), mining="hardest")  # type: ignore[arg-type]
