@@ -18,8 +18,12 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/whichlandmark demo demo/
 
+# On all cores; make test JOBS=1 runs one test after the other, TESTS=tests/gallery a part of them.
+JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+TESTS ?= tests
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check src tests benchmarks examples

@@ -1,22 +1,34 @@
-"""Fixtures that several packages of tests use.
+"""Fixtures that several packages of tests use, and each test process's share of the cores.
 
 `tests` is a package whose folders mirror the packages of `whichlandmark`, so that two test modules
 may have the same file name and any of them can import `tests.support`. pytest puts the folder above
 `tests` on `sys.path`; nothing else has to be set, with or without pytest-xdist.
 
-    make test                            everything, on all cores
-    pytest -n auto -m "not slow"         a quick run
+    make test                                          everything, on all cores
+    pytest -n 4 --dist worksteal -m "not slow"         a quick run
     pytest -m "not server and not browser"
+
+Tests may run in several processes at once: a test uses `tmp_path`, port 0 (or a free one), and the
+PostgreSQL of its own process. `worksteal` gives each process a stretch of neighbouring tests, so
+that a fixture of a module is mostly made once.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if PROCESSES > 1:  # before numpy or torch is loaded: the libraries read these once
+    CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    SHARE = str(max(1, (CORES or 1) // PROCESSES))
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, SHARE)
 
-from tests.support.photos import picture, write_photo
+import pytest  # noqa: E402
+
+from tests.support.photos import picture, write_photo  # noqa: E402
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.test_commands import json_of, run
 from tests.support.gldv2_layout import Gldv2Set, Item, hex_id, photo_path, write_gldv2, write_md5
+from whichlandmark.data import official
 from whichlandmark.data.gldv2 import Gldv2Options, import_gldv2
 from whichlandmark.data.official import LONGEST_CELL, name_of
 from whichlandmark.data.table import read_photos
@@ -176,7 +177,7 @@ def test_repeats_far_apart_are_found(
     rows = rows_of(root / "train.csv")
     set_rows(root / "train.csv", [*rows, *rows[1:]])
     whole = import_gldv2(root, tmp_path / "a", Gldv2Options(all_photos=True)).counts
-    monkeypatch.setattr("whichlandmark.data.official.read_columns.__kwdefaults__", {"rows": 3})
+    monkeypatch.setattr(official.read_columns, "__kwdefaults__", {"rows": 3})
     pieces = import_gldv2(root, tmp_path / "b", Gldv2Options(all_photos=True)).counts
     assert pieces == whole
     assert whole["train repeated"] == 12

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark.data import look_store
 from whichlandmark.data import looks as module
 from whichlandmark.data.cleaning import Cleaning, clean
 from whichlandmark.data.look_store import Look, LookStore, Vote
@@ -198,7 +199,7 @@ def test_a_damaged_or_foreign_cache_file_is_refused(tmp_path: Path, photos: Phot
 
 
 def test_a_second_writer_gets_busy_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("whichlandmark.data.look_store.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(look_store, "BUSY_SECONDS", 0.1)
     with LookStore(tmp_path / "l.sqlite") as one, LookStore(tmp_path / "l.sqlite") as two:
         started = time.monotonic()
         with one._transaction(), pytest.raises(BusyError, match="another process"):

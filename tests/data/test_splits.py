@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.photos import picture, write_photo
+from whichlandmark.data import splits
 from whichlandmark.data.cleaning import Cleaning, clean
 from whichlandmark.data.look_store import LookStore
 from whichlandmark.data.splits import (
@@ -198,9 +199,7 @@ def test_photos_hashed_by_cleaning_are_not_read_again(
     assert kept.paths[0] not in known
     assert set(kept.paths[1:]) <= set(known)
     read: list[str] = []
-    monkeypatch.setattr(
-        "whichlandmark.data.splits.read_bytes", lambda path: read.append(path) or b"changed"
-    )
+    monkeypatch.setattr(splits, "read_bytes", lambda path: read.append(path) or b"changed")
     hashes, _ = contents(kept.paths, known)
     assert read == [kept.paths[0]]
     assert len(set(hashes.values())) == len(kept)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.gallery.test_leak_check import reencoded, scene
 from tests.support.photos import photos_of, write_photo
+from whichlandmark import embedding, evaluation
 from whichlandmark.data.table import read_photos
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError
@@ -120,8 +121,8 @@ def test_batch_size_does_not_change_the_predictions(
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
     whole = examine(recognizer, queries).predictions
-    monkeypatch.setattr("whichlandmark.embedding.BATCH", 4)
-    monkeypatch.setattr("whichlandmark.evaluation.ASKED_AT_ONCE", 7)
+    monkeypatch.setattr(embedding, "BATCH", 4)
+    monkeypatch.setattr(evaluation, "ASKED_AT_ONCE", 7)
     parts = examine(recognizer, queries).predictions
     assert parts.guess.tolist() == whole.guess.tolist()
     assert parts.score == pytest.approx(whole.score, abs=1e-6)

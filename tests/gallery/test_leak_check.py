@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from whichlandmark import leaks
 from whichlandmark.data.likeness import Fingerprint, fingerprint, fronts, pack, same_picture, unpack
 from whichlandmark.errors import GalleryError
 from whichlandmark.images import read_image
@@ -163,7 +164,7 @@ def test_leaks_by_id_content_and_appearance_are_found(prints: dict[str, Fingerpr
 def test_fingerprints_are_read_in_parts_and_then_only_of_candidates(
     prints: dict[str, Fingerprint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whichlandmark.leaks.PART", 8)
+    monkeypatch.setattr(leaks, "PART", 8)
     shelf = Shelf(prints)
     check = LeakCheck(column(*prints), column(*prints), shelf)
     assert [len(ids) for ids in shelf.read] == [8, 8, 8, 6]

@@ -19,11 +19,18 @@ psycopg = pytest.importorskip("psycopg")
 from tests.support.made_vectors import MadeVectors, long_tail  # noqa: E402
 from whichlandmark.errors import BusyError, DataError, GalleryError, OptionError  # noqa: E402
 from whichlandmark.gallery import postgres_reading as reading  # noqa: E402
-from whichlandmark.gallery import postgres_search, postgres_tuning  # noqa: E402
+from whichlandmark.gallery import (  # noqa: E402
+    postgres_search,
+    postgres_tuning,
+    postgres_vectors,
+    postgres_writing,
+)
 from whichlandmark.gallery.checks import meta_sum  # noqa: E402
 from whichlandmark.gallery.postgres import PostgresGallery  # noqa: E402
 from whichlandmark.gallery.postgres_connection import address_of  # noqa: E402
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord  # noqa: E402
+
+pytestmark = pytest.mark.server
 
 
 @pytest.fixture
@@ -378,7 +385,7 @@ def test_every_float16_reads_back_bit_for_bit(address: str) -> None:
 def test_tables_longer_than_a_block_read_back(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whichlandmark.gallery.postgres_vectors.BLOCK", 7)
+    monkeypatch.setattr(postgres_vectors, "BLOCK", 7)
     vectors = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float16)
     with PostgresGallery.create(address, "fake-1", 3) as gallery:
         for count in (1, 7, 13, 29):  # 1, 8, 21, 50 rows in all
@@ -402,7 +409,7 @@ def test_ids_with_special_characters_are_safe(gallery: PostgresGallery) -> None:
 def test_an_unknown_id_suggests_the_nearest_in_a_large_gallery(
     gallery: PostgresGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whichlandmark.gallery.postgres_writing.FEW", 10)
+    monkeypatch.setattr(postgres_writing, "FEW", 10)
     gallery.put([row(f"paris/{i:03}.jpg") for i in range(300)])
     with pytest.raises(DataError, match=r"did you mean 'paris/123.jpg'"):
         gallery.remove(["123.jpg"])
@@ -435,9 +442,9 @@ def test_the_documented_backup_restores(address: str) -> None:
 def test_a_slow_suggestion_does_not_delay_the_error(
     gallery: PostgresGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whichlandmark.gallery.postgres_writing.FEW", 10)
-    monkeypatch.setattr("whichlandmark.gallery.postgres_writing.HINT", "20ms")
-    monkeypatch.setattr("whichlandmark.gallery.postgres_writing.BESIDE",
+    monkeypatch.setattr(postgres_writing, "FEW", 10)
+    monkeypatch.setattr(postgres_writing, "HINT", "20ms")
+    monkeypatch.setattr(postgres_writing, "BESIDE",
                         "SELECT pg_sleep(5)::text WHERE %(id)s <> ''")  # fmt: skip
     gallery.put([row(f"p{i}") for i in range(12)])
     with pytest.raises(DataError, match=r"no photo of id 'nobody'; nothing was changed"):
@@ -654,7 +661,7 @@ def test_damage_in_the_middle_of_a_stream_leaves_the_connection_whole(
     address: str, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     """Megabytes are still to come when the fault is met."""
-    monkeypatch.setattr("whichlandmark.gallery.postgres_vectors.BLOCK", 16)
+    monkeypatch.setattr(postgres_vectors, "BLOCK", 16)
     vector = np.full(512, 512**-0.5, np.float32)
     with PostgresGallery.create(address, "fake-1", 512) as gallery:
         gallery.put([GalleryRow(f"p{i}", "p" * 1000, "a", "", "", vector) for i in range(3000)])

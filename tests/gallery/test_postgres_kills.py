@@ -16,6 +16,8 @@ from tests.support import ROOT, own_postgres
 from tests.support.postgres_kills import Kills, batch
 from whichlandmark.gallery.postgres import PostgresGallery
 
+pytestmark = pytest.mark.server
+
 
 def test_three_server_kills_lose_no_committed_batch() -> None:
     try:

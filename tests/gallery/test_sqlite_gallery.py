@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from whichlandmark.errors import BusyError, DataError, GalleryError
-from whichlandmark.gallery import schema
+from whichlandmark.gallery import naming, schema
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.store import Credit, Gallery, GalleryRow, LandmarkRecord
 
@@ -125,7 +125,7 @@ def test_unknown_ids_are_named_with_the_nearest(path: Path, change: str) -> None
 def test_an_unknown_id_suggests_the_nearest_in_a_large_gallery(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whichlandmark.gallery.naming.FEW", 10)
+    monkeypatch.setattr(naming, "FEW", 10)
     with Gallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row(f"paris/{i:03}.jpg") for i in range(300)])
         with pytest.raises(DataError, match=r"did you mean 'paris/123.jpg'"):

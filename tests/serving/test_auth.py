@@ -29,6 +29,8 @@ from whichlandmark.web.logs import JsonLines
 from whichlandmark.web.options import ServeOptions, is_loopback
 from whichlandmark.web.problems import ApiError
 
+pytestmark = pytest.mark.server
+
 PHOTO = {"files": [("photos", ("a.jpg", b"no photo"))]}
 NAMED = {"json": {"landmark": "place 9"}}
 ENTRY = {"json": {"request_id": "r", "right": True}}

@@ -17,6 +17,8 @@ from whichlandmark.web.engine import Engine
 from whichlandmark.web.options import ServeOptions
 from whichlandmark.web.server import bound
 
+pytestmark = pytest.mark.server
+
 LANDMARKS = [{"type": "LANDMARK_DETECTION"}]
 PATH = "/v1/images:annotate"
 

@@ -20,6 +20,8 @@ from whichlandmark.web.engine import Engine
 from whichlandmark.web.options import ServeOptions
 from whichlandmark.web.schema import AddedReply, RelabelledReply, RemovedReply
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:

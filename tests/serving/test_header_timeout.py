@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.server
+
 uvicorn = pytest.importorskip("uvicorn")
 
 SECONDS = 0.4

@@ -8,11 +8,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import CHROMIUM, give, open_gallery, open_why, opened, photo, ready
+from tests.support.page_browser import BROWSER, give, open_gallery, open_why, opened, photo, ready
 from tests.support.page_checks import axe
 from tests.support.page_world import World
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = BROWSER
 browser = pytest.fixture(scope="module")(page_browser.chromium)
 world = pytest.fixture(page_browser.small_world)
 address = pytest.fixture(page_browser.serving)

@@ -6,10 +6,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import CHROMIUM, ENDS, give, open_why, opened, ready
+from tests.support.page_browser import BROWSER, ENDS, give, open_why, opened, ready
 from tests.support.page_world import World, explanation
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = BROWSER
 browser = pytest.fixture(scope="module")(page_browser.chromium)
 world = pytest.fixture(page_browser.small_world)
 address = pytest.fixture(page_browser.serving)

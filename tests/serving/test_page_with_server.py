@@ -11,11 +11,11 @@ from PIL import Image as Pillow
 from playwright.sync_api import Browser, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import CHROMIUM, ENDS, open_gallery, opened, ready
+from tests.support.page_browser import BROWSER, ENDS, open_gallery, opened, ready
 from tests.support.page_checks import served
 from tests.support.served_world import front, jpeg, made, with_gps
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = [*BROWSER, pytest.mark.server]
 browser = pytest.fixture(scope="module")(page_browser.chromium)
 PLACE, ASKED = 1, 9  # the front that is asked about, and from where
 SIDEWAYS = 6  # EXIF: to be turned clockwise before it is shown

@@ -24,6 +24,8 @@ from whichlandmark.web.engine import Engine
 from whichlandmark.web.options import ServeOptions
 from whichlandmark.web.schema import ErrorReply, ExplainReply, RecognizeReply
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:

@@ -21,6 +21,8 @@ import pytest
 from tests.support.served_world import front, jpeg, made
 from whichlandmark.web.schema import AnswerObject
 
+pytestmark = pytest.mark.server
+
 COMMAND = [sys.executable, "-m", "whichlandmark.cli"]
 PHOTO = jpeg(front(1, 9))
 BOUNDARY = "b0undary"

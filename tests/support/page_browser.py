@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.page_checks import with_axe
@@ -20,7 +21,11 @@ from tests.support.page_world import World, drawn
 CHROMIUM = os.environ.get("WHICHLANDMARK_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-PATIENCE = 6000  # ms
+BROWSER = (  # marks of a module that needs one
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+)
+PATIENCE = 20_000  # ms; only a failure takes that long, and other tests may keep the cores busy
 FILES = """([data, names]) => {
   const transfer = new DataTransfer();
   const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
