@@ -96,6 +96,7 @@ def test_clean_drops_indoor_photos(collection: Path, capfd: Capture) -> None:
     assert all(re.fullmatch(r"[0-4] outdoors of: [a-z_/]+(, [a-z_/]+){4}", d) for d in details)
 
 
+@pytest.mark.slow
 def test_clean_with_graph_drops_the_photo_unlike_its_landmark(
     tmp_path: Path, capfd: Capture
 ) -> None:

@@ -76,6 +76,7 @@ def found(world: Photos, at: Path, **options: object) -> dict[str, tuple[str, st
     return {world.ids[row]: told for row, told in dropped.items()}
 
 
+@pytest.mark.slow
 def test_photos_of_another_landmark_are_found(world: Photos, tmp_path: Path) -> None:
     """A landmark of two needs the one other photo; a single photo needs none."""
     dropped = found(world, tmp_path)
@@ -87,6 +88,7 @@ def test_photos_of_another_landmark_are_found(world: Photos, tmp_path: Path) -> 
     assert Path(dropped["B/odd"][1]).parent.name == "B"
 
 
+@pytest.mark.slow
 def test_the_result_equals_verifying_all_pairs(world: Photos, tmp_path: Path) -> None:
     """With as many neighbours as there are: count supporters of each photo over all others."""
     points = [keypoints(read_image(path, short_side=320), MATCHING) for path in world.paths]
@@ -107,6 +109,7 @@ def test_the_result_equals_verifying_all_pairs(world: Photos, tmp_path: Path) ->
     assert len(expected) > 4
 
 
+@pytest.mark.slow
 def test_the_second_run_verifies_nothing(
     world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +122,7 @@ def test_the_second_run_verifies_nothing(
     assert found(world, tmp_path) == first
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_whole_landmarks(
     world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +180,7 @@ def test_doubtful_photos_match_brute_force() -> None:
     assert _doubtful(vectors, landmarks, 0).all()
 
 
+@pytest.mark.slow
 def test_trusted_photos_are_not_verified(world: Photos, tmp_path: Path) -> None:
     """A photo that no other supports stays where the embedder trusts it."""
     strict = found(world, tmp_path, inliers=10**6)
@@ -188,6 +193,7 @@ def test_trusted_photos_are_not_verified(world: Photos, tmp_path: Path) -> None:
     assert 0 < len(mild) < len(strict)
 
 
+@pytest.mark.slow
 def test_another_embedder_is_refused(world: Photos, tmp_path: Path) -> None:
     found(world, tmp_path)
     with pytest.raises(GalleryError, match="made by embedder 'test_resnet"):

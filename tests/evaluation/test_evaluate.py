@@ -40,6 +40,7 @@ def test_counts_and_scores(recognizer: Recognizer, colour_world: Path) -> None:
     assert (rows.truth[~rows.known] != "").sum() == 2
 
 
+@pytest.mark.slow
 def test_each_score_gives_the_same_gap_alone_and_beside_others(
     recognizer: Recognizer, colour_world: Path
 ) -> None:

@@ -39,6 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["disk", "aliked"])
 def test_the_learned_matcher_runs_on_a_folder_of_weights(folder: Path, features: str) -> None:
     matcher = LearnedMatcher(Learned(features=features, weights=folder), SMALL)  # type: ignore[arg-type]

@@ -85,6 +85,7 @@ def rows_of(net: EmbeddingNet, shape: tuple[int, int, int]) -> tuple[np.ndarray,
         return pixels, net(torch.from_numpy(pixels)).numpy()
 
 
+@pytest.mark.slow
 def test_the_onnx_file_matches_torch_at_any_shape(tmp_path: Path) -> None:
     options = {"pad_type": "same"}  # reckoned from the size of each layer's input
     architecture = Architecture(backbone="test_efficientnet", options=options, gem_p=2.5, dim=8)
@@ -108,6 +109,7 @@ def test_the_onnx_file_matches_torch_at_any_shape(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("open_network", [open_onnx, open_openvino])
 def test_concurrent_callers_get_the_same_rows(open_network: Open, tmp_path: Path) -> None:
     net = with_statistics(Architecture(backbone="test_efficientnet", dim=8))
@@ -152,6 +154,7 @@ def test_a_backbone_that_cannot_be_exported_still_loads_with_torch(
     assert isinstance(load_embedder(tmp_path, device="cpu"), NetEmbedder)
 
 
+@pytest.mark.slow
 def test_a_fixed_size_network_is_exported_at_that_size(tmp_path: Path) -> None:
     """A transformer's positions are counted: it takes squares of one size only."""
     net = new_network(Architecture(backbone="test_vit", dim=8))
@@ -331,6 +334,7 @@ def without_torch(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_core_needs_no_torch(saved: Path, colour_world: Path) -> None:
     """Index, recognize and evaluate, in processes where torch cannot be imported."""
     recognizer = colour_world / "r.wl"
@@ -351,6 +355,7 @@ def test_a_folder_without_an_embedder_is_refused(tmp_path: Path) -> None:
         load_embedder(tmp_path)
 
 
+@pytest.mark.slow
 def test_batchnorm_is_folded_into_the_exported_convolution(tmp_path: Path) -> None:
     """BatchNorm by hand: w·γ/√(σ² + ε) stands in the file's first convolution."""
     net = with_statistics(Architecture(backbone="test_resnet", dim=None, gem_p=1.0))

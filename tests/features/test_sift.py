@@ -172,6 +172,7 @@ def test_whitening_makes_all_directions_vary_alike(monkeypatch: pytest.MonkeyPat
     assert spread() == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_same_fit_twice_has_the_same_id(walls: list[Image], fitted: SiftEmbedder) -> None:
     again = SiftEmbedder.fit(iter(walls), SMALL)
     assert again.id == fitted.id
@@ -204,6 +205,7 @@ print({name: hashlib.sha256(array).hexdigest() for name, array in arrays.items()
 """
 
 
+@pytest.mark.slow
 def test_the_fit_does_not_depend_on_threads() -> None:
     """At sizes where k-means and LAPACK, left alone, give other last bits with other threads."""
     found = [

@@ -122,6 +122,7 @@ def test_the_id_without_views_is_unchanged(embedder: NetEmbedder) -> None:
     assert embedder.id == f"test_resnet-{digest.hexdigest()[:12]}"
 
 
+@pytest.mark.slow
 def test_multi_view_vectors_are_the_normalized_sum_of_single_views() -> None:
     """Each look by an embedder of its own; a mirror image made before anything else."""
     scales = (0.5, 1.0, 1.5)

@@ -417,6 +417,7 @@ def test_fewer_neighbours_than_k_are_padded(gallery: AnyGallery) -> None:
     assert gallery.nearest(query[:0], 2).rows.shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_a_thousand_queries_have_the_same_neighbours_in_every_back_end(home: Home) -> None:
     """Photos of 64 numbers: landmark of the nearest photo, and recall@10, against exact."""
     photos, vectors = made(home.photos, 64)

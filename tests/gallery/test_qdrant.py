@@ -573,6 +573,7 @@ def test_all_scroll_pages_are_read(client: Any, monkeypatch: pytest.MonkeyPatch)
     assert gallery.faults() == []
 
 
+@pytest.mark.slow
 def test_tls_with_a_private_certificate_authority(tmp_path: Path, monkeypatch: Any) -> None:
     """In a process of its own, for gRPC reads the trusted roots once."""
     if not (openssl := shutil.which("openssl")):

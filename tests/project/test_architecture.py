@@ -202,6 +202,7 @@ def test_public_api_is_unchanged() -> None:
         _ = whichlandmark.trian
 
 
+@pytest.mark.slow
 def test_public_api_survives_any_order_of_imports() -> None:
     """A module named like a public name must never take its place."""
     code = (

@@ -87,6 +87,7 @@ def test_copying_to_a_server_and_back_keeps_the_answers(world: Path) -> None:
     assert gallery_care.verify_gallery(world / "server.wl").faults == []
 
 
+@pytest.mark.slow
 def test_a_gallery_on_a_server_is_edited_and_searched_like_a_file(world: Path) -> None:
     index(world, world / "file.wl")
     write_link(world / "s.wl", Link(address=postgres_address()))
@@ -105,6 +106,7 @@ def test_a_gallery_on_a_server_is_edited_and_searched_like_a_file(world: Path) -
     assert gallery_care.rebuild_gallery(world / "s.wl").counts["lost"] == 0
 
 
+@pytest.mark.slow
 def test_server_side_search_gives_the_local_answers(world: Path) -> None:
     plain = Rules(whitening="none")
     index(world, world / "file.wl", plain)

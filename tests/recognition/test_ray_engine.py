@@ -67,6 +67,7 @@ def in_a_process(folder: Path, *words: object) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_local_ray_cluster_gives_the_same_gallery(
     world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -178,6 +178,7 @@ def test_shards_give_the_same_gallery_as_an_unsharded_run(
     assert [failure.id for failure in done.failures] == ["photo 3", "photo 40"]
 
 
+@pytest.mark.slow
 def test_shards_with_local_features_fit_the_same_settings(world: Photos, tmp_path: Path) -> None:
     """Keypoints, fingerprints and thumbnails go through the shards; so do distractors."""
     of_places, bank = world.take(range(60)), world.take(range(60, PHOTOS))

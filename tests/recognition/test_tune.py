@@ -43,6 +43,7 @@ def quiet(name: str):  # type: ignore[no-untyped-def]
     return lambda *numbers: None
 
 
+@pytest.mark.slow
 def test_rows_are_sorted_by_gap_and_equal_a_fresh_fit(index: GalleryIndex) -> None:
     rows = compared(index)
     gaps = [row.gap for row in rows]
@@ -56,6 +57,7 @@ def test_rows_are_sorted_by_gap_and_equal_a_fresh_fit(index: GalleryIndex) -> No
     assert compared(index) == rows  # the same again
 
 
+@pytest.mark.slow
 def test_all_formulas_are_tried_with_all_whitenings(index: GalleryIndex) -> None:
     rows = compared(index, replace(START, known_share=0.6, false_answers=0.1, votes=4))
     tried = {(r.rules.whitening, r.rules.whitening_dim, r.rules.whitening_shrinkage, r.rules.score)

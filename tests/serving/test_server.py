@@ -71,6 +71,7 @@ def ask(port: int) -> tuple[int, dict]:
         connection.close()
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_answers_every_accepted_request() -> None:
     with running() as (process, port, lines):
         assert ask(port)[1]["results"][0]["landmark"] == "place 1"

@@ -21,10 +21,10 @@ from tests.support.page_world import World, drawn
 CHROMIUM = os.environ.get("WHICHLANDMARK_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-BROWSER = (  # marks of a module that needs one
+BROWSER = [  # marks of a module that needs one
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-)
+]
 PATIENCE = 20_000  # ms; only a failure takes that long, and other tests may keep the cores busy
 FILES = """([data, names]) => {
   const transfer = new DataTransfer();

@@ -122,6 +122,7 @@ def losses_of(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "chunk"), [("triplet", 0), ("both", 0), ("both", 4)])
 def test_two_processes_equal_one(world: Path, tmp_path: Path, loss: str, chunk: int) -> None:
     """The loss of each of 20 steps and more, with BatchNorm; chunk: by cached gradients."""
@@ -133,6 +134,7 @@ def test_two_processes_equal_one(world: Path, tmp_path: Path, loss: str, chunk: 
     np.testing.assert_allclose(first, alone, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_cached_gradients_equal_the_large_batch(world: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, frozen_norms=True)
     (whole,) = losses_of(world, tmp_path / "whole", config, 1)
@@ -140,6 +142,7 @@ def test_cached_gradients_equal_the_large_batch(world: Path, tmp_path: Path) -> 
     np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["own statistics", "gradients averaged"])
 def test_the_comparison_detects_a_planted_fault(world: Path, tmp_path: Path, fault: str) -> None:
     config = replace(CONFIG, loss="triplet")

@@ -148,6 +148,7 @@ def moved(net: nn.Module) -> set[str]:
     return {name for name, buffer in net.named_buffers() if not torch.equal(buffer, before[name])}
 
 
+@pytest.mark.slow
 def test_frozen_batchnorms_keep_their_statistics() -> None:
     net = net_of("resnet10t")
     train_mode(net)

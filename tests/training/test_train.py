@@ -65,6 +65,7 @@ def log_rows(out: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_a_run_killed_three_times_ends_the_same(world: Path, tmp_path: Path) -> None:
     points = sorted(np.random.default_rng(7).choice(np.arange(2, 18), 3, replace=False))
     assert run(world, tmp_path / "whole", None) == 0
@@ -77,6 +78,7 @@ def test_a_run_killed_three_times_ends_the_same(world: Path, tmp_path: Path) -> 
     assert ids[0] == ids[1]
 
 
+@pytest.mark.slow
 def test_training_improves_retrieval(world: Path, tmp_path: Path) -> None:
     """Validation is asked before and after: colours alone tell these places apart."""
     lines: list[str] = []
@@ -98,6 +100,7 @@ def test_training_improves_retrieval(world: Path, tmp_path: Path) -> None:
     assert from_json(TrainConfig, config) == SMALL
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(world: Path, tmp_path: Path) -> None:
     first = train(photos_of(world), SMALL, out=tmp_path / "run")
     seen: list[int] = []
@@ -107,6 +110,7 @@ def test_a_finished_run_is_not_trained_again(world: Path, tmp_path: Path) -> Non
     assert (again.id, seen) == (first.id, [])
 
 
+@pytest.mark.slow
 def test_another_config_in_the_same_folder_is_refused(world: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
@@ -115,6 +119,7 @@ def test_another_config_in_the_same_folder_is_refused(world: Path, tmp_path: Pat
         train(photos_of(world), replace(SMALL, epochs=2), out=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_unreadable_photos_are_left_out_and_listed(world: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
