@@ -100,7 +100,7 @@ def test_training_improves_retrieval(world: Path, tmp_path: Path) -> None:
     assert from_json(TrainConfig, config) == SMALL
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("not_exported")
 def test_a_finished_run_is_not_trained_again(world: Path, tmp_path: Path) -> None:
     first = train(photos_of(world), SMALL, out=tmp_path / "run")
     seen: list[int] = []
@@ -110,7 +110,7 @@ def test_a_finished_run_is_not_trained_again(world: Path, tmp_path: Path) -> Non
     assert (again.id, seen) == (first.id, [])
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("not_exported")
 def test_another_config_in_the_same_folder_is_refused(world: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
@@ -119,7 +119,7 @@ def test_another_config_in_the_same_folder_is_refused(world: Path, tmp_path: Pat
         train(photos_of(world), replace(SMALL, epochs=2), out=tmp_path / "run")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("not_exported")
 def test_unreadable_photos_are_left_out_and_listed(world: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 

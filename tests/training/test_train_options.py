@@ -20,7 +20,6 @@ from whichlandmark.errors import DataError, OptionError, TrainingError
 from whichlandmark.images import photo_size
 from whichlandmark.loading import load_embedder
 from whichlandmark.net.checkpoint import RunState, save_checkpoint
-from whichlandmark.net.embedder import NetEmbedder
 from whichlandmark.net.prepared import SHARD, prepare
 from whichlandmark.options import from_json
 from whichlandmark.train_config import RECIPES, TrainConfig, recipe
@@ -28,18 +27,12 @@ from whichlandmark.training import train
 from whichlandmark.training_data import crop_side
 from whichlandmark.types import Photos
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "not_exported")
 
 SMALL = TrainConfig(
     backbone="test_resnet", dim=16, size=64, crop=64, epochs=2, landmarks_per_batch=4,
     photos_per_landmark=4, subspaces=2, workers=0, device="cpu", lr=0.01, optimizer="sgd",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing ONNX takes seconds; tests/test_training.py looks at it."""
-    monkeypatch.setattr(NetEmbedder, "export", lambda self, folder: None)
 
 
 @pytest.fixture
