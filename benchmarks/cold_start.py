@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from made_vectors import MadeVectors, long_tail
+import tests_on_path  # noqa: F401
+from tests.support.made_vectors import MadeVectors, long_tail
 from whichlandmark.gallery.store import Gallery, GalleryRow
 from whichlandmark.indexing import settle
 from whichlandmark.loading import load_embedder

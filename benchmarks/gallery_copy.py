@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from own_postgres import own_postgres
+import tests_on_path  # noqa: F401
+from tests.support.own_postgres import own_postgres
 from whichlandmark.gallery.contract import AnyGallery
 from whichlandmark.gallery.copying import content_sum
 from whichlandmark.gallery.link import gallery_in

@@ -24,7 +24,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from made_vectors import MadeVectors, long_tail
+import tests_on_path  # noqa: F401
+from tests.support.made_vectors import MadeVectors, long_tail
 from whichlandmark import fitting
 from whichlandmark.calibration import Calibration
 from whichlandmark.deciding import Decider, Fitted

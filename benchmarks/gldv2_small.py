@@ -18,7 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from gldv2_layout import Gldv2Set, Item, hex_id, write_gldv2
+import tests_on_path  # noqa: F401
+from tests.support.gldv2_layout import Gldv2Set, Item, hex_id, write_gldv2
 from whichlandmark.data.drawn import DrawnWorld, draw_world
 
 WORLD = DrawnWorld(

@@ -9,53 +9,21 @@ writes screenshots, prints what axe-core finds, how long answers took, and every
 from __future__ import annotations
 
 import argparse
-import contextlib
 import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import tests_on_path  # noqa: F401
+from tests.support.page_checks import axe, served, with_axe
 
 SCREENS = [(w, scheme) for w in (360, 768, 1440) for scheme in ("light", "dark")]
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
 PATIENCE = 30_000  # ms
 NAME = "added by page_check"
-
-
-@contextlib.contextmanager
-def served(recognizer: Path) -> Iterator[str]:
-    """The address of a server on a copy of a folder, so that the folder stays as it is."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        copy = shutil.copytree(recognizer, Path(folder) / "copy.wl")
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-        free.close()
-        command = [sys.executable, "-m", "whichlandmark.cli", "serve", str(copy), "--port", port]
-        with open(Path(folder) / "log", "wb") as log:
-            server = subprocess.Popen(command, stderr=log, stdout=log)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/livez", server, Path(folder) / "log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, most: float = 60) -> None:
-    """Until a server answers. Exits with its last words when it does not."""
-    until = time.monotonic() + most
-    while time.monotonic() < until and server.poll() is None:
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(url, timeout=2).close()
-        time.sleep(0.2)
-    sys.exit(f"the server did not start:\n{log.read_text()[-2000:]}")
 
 
 def some_photos(folder: Path, count: int) -> list[Path]:
@@ -97,22 +65,6 @@ class Walk:
         )
         if wide > window:
             self.errors.append(f"{self.name} {step}: {wide} px wide in a window of {window}")
-
-
-def with_axe(context: Any) -> Any:
-    """Every page of a context gets axe-core, whatever its policy says of scripts."""
-    import axe_playwright_python
-
-    source = Path(axe_playwright_python.__file__).parent / "axe.min.js"
-    context.add_init_script(path=source)
-    return context
-
-
-def axe(page: Any) -> list[str]:
-    """What axe-core calls serious or critical."""
-    found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
-    grave = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
-    return [f"{rule['id']}: {node['html'][:100]}" for rule in grave for node in rule["nodes"]]
 
 
 def ask(walk: Walk, photos: list[Path]) -> float:

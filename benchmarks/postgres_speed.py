@@ -17,8 +17,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from made_vectors import MadeVectors, long_tail
-from own_postgres import own_postgres
+import tests_on_path  # noqa: F401
+from tests.support.made_vectors import MadeVectors, long_tail
+from tests.support.own_postgres import own_postgres
 from whichlandmark.gallery.postgres import PostgresGallery
 from whichlandmark.gallery.records import GalleryRow
 from whichlandmark.types import Neighbours, Vectors

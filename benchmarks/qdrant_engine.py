@@ -18,8 +18,9 @@ from dataclasses import replace
 import numpy as np
 from qdrant_client import models
 
-from edge_qdrant import EdgeClient
-from made_vectors import MadeVectors, long_tail
+import tests_on_path  # noqa: F401
+from tests.support.edge_qdrant import EdgeClient
+from tests.support.made_vectors import MadeVectors, long_tail
 from whichlandmark.gallery.qdrant import QdrantGallery
 from whichlandmark.gallery.qdrant_config import QdrantConfig
 from whichlandmark.gallery.records import GalleryRow

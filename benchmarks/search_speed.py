@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from made_vectors import MadeVectors, long_tail
+import tests_on_path  # noqa: F401
+from tests.support.made_vectors import MadeVectors, long_tail
 from whichlandmark.search import build_cells, nearest
 from whichlandmark.types import Vectors
 

@@ -1,29 +1,22 @@
-"""Small worlds that tests share: pictures with colours to tell apart, written to disk."""
+"""Fixtures that several packages of tests use.
+
+`tests` is a package whose folders mirror the packages of `whichlandmark`, so that two test modules
+may have the same file name and any of them can import `tests.support`. pytest puts the folder above
+`tests` on `sys.path`; nothing else has to be set, with or without pytest-xdist.
+
+    make test                            everything, on all cores
+    pytest -n auto -m "not slow"         a quick run
+    pytest -m "not server and not browser"
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image as Pillow
 
-from whichlandmark.types import Image, Photo, Photos
-
-
-def picture(hue: int, seed: int, size: tuple[int, int] = (60, 80)) -> Image:
-    """A noisy picture whose main colour depends on `hue`: histograms tell hues apart."""
-    rng = np.random.default_rng([hue, seed])
-    base = np.random.default_rng(hue).integers(30, 226, 3)
-    noise = rng.integers(-25, 26, (*size, 3))
-    return np.clip(base + noise, 0, 255).astype(np.uint8)
-
-
-def write_photo(path: Path, image: Image) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(image).save(path, quality=92)
-    return path
+from tests.support.photos import picture, write_photo
 
 
 @pytest.fixture
@@ -55,12 +48,3 @@ def colour_world(tmp_path: Path) -> Path:
     lines = [f"{name},{path.relative_to(tmp_path)},{mark}" for name, path, mark in rows]
     (tmp_path / "queries.csv").write_text("\n".join(["id,path,landmark", *lines]) + "\n")
     return tmp_path
-
-
-def photos_of(folder: Path, landmarks: bool = True) -> Photos:
-    """A table of a folder's pictures, for tests that need no reader."""
-    paths = sorted(folder.rglob("*.jpg"))
-    return Photos.of(
-        Photo(str(p.relative_to(folder.parent)), p, p.parent.name if landmarks else None)
-        for p in paths
-    )

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 import whichlandmark
-from conftest import picture
-from gldv2_layout import Gldv2Set, Item, hex_id, write_gldv2
+from tests.support.gldv2_layout import Gldv2Set, Item, hex_id, write_gldv2
+from tests.support.photos import picture
 from whichlandmark.data.table import read_photos
 
 EXAMPLE = Path(whichlandmark.__file__).parents[2] / "examples" / "evaluate_gldv2.py"

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import whichlandmark
-from conftest import picture, write_photo
+from tests.support.photos import picture, write_photo
 from whichlandmark import errors
 from whichlandmark.cli import app
 from whichlandmark.rules import SCORES
@@ -22,7 +22,9 @@ SOURCE = Path(whichlandmark.__file__).parent
 ROOT = SOURCE.parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-METAPHORS = r"\b(house|floors?|doors?|arrows?|the face|storeys?)\b"  # the layout is said in plain words
+METAPHORS = (
+    r"\b(house|floors?|doors?|arrows?|the face|storeys?)\b"  # the layout is said in plain words
+)
 
 
 def sections(text: str, mark: str) -> dict[str, str]:
@@ -47,7 +49,9 @@ def options_without_a_word(verbs: dict[str, list[str]], page: str) -> list[str]:
     for verb, options in verbs.items():
         rows = [line.split("|")[1:3] for line in described.get(verb, "").splitlines()
                 if line.startswith("|")]  # fmt: skip
-        told = {name for row in rows if row[1].strip() for name in re.findall(r"`(-[^`]*)`", row[0])}
+        told = {
+            name for row in rows if row[1].strip() for name in re.findall(r"`(-[^`]*)`", row[0])
+        }
         wrong += [verb] if verb not in described else []
         wrong += [f"{verb} {option}" for option in options if option not in told]
     return wrong

@@ -26,7 +26,7 @@ SAME = 0.987  # correlation after alignment: over 99 of 100 crops, other photos 
 MARGIN = 6  # pixels of a small copy that the other may lack; with 0, crops fell to 0.94
 
 _FRONT = struct.Struct("<8s128sdB")  # hash, coarse copy, shape, bits left out of a pixel
-_DROPPED = 2  # of 8: a third less to keep, and no verdict changed (tests/test_leaks.py)
+_DROPPED = 2  # of 8: a third less to keep, no verdict changed (tests/gallery/test_leak_check.py)
 _ROWS, _PAIRS = 4096, 100_000  # hashes compared, and coarse copies compared, at a time
 _STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-4)
 

@@ -1,0 +1,307 @@
+"""Google Landmarks v2: what is imported, what is left out and said, from tars and from a tree."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands import json_of, run
+from tests.support.gldv2_layout import Gldv2Set, Item, hex_id, photo_path, write_gldv2, write_md5
+from whichlandmark.data.gldv2 import Gldv2Options, import_gldv2
+from whichlandmark.data.official import LONGEST_CELL, name_of
+from whichlandmark.data.table import read_photos
+from whichlandmark.errors import DataError
+from whichlandmark.images import read_bytes
+
+NAMES = {"7": "Café de Paris", "12": "St. John's (Malta)", "203": "清水寺", "9": "100% Tower"}
+
+
+def data_of(name: str) -> bytes:
+    return name.encode() * 50
+
+
+def item(name: str, landmark: str, usage: str = "", clean: bool = True) -> Item:
+    return Item(hex_id(name), landmark, data_of(name), usage, clean)
+
+
+def small_set() -> Gldv2Set:
+    """12 train photos of 3 landmarks, 9 of them clean; 3 index photos; 6 test photos."""
+    train = [item(f"t{i}", ("7", "12", "203")[i % 3], clean=i < 9) for i in range(12)]
+    index = [item(f"i{i}", ("7", "9", "9")[i]) for i in range(3)]
+    answers = [("7", "Public"), ("", "Public"), ("12 203", "Private"), ("", "Private"),
+               ("7", "Ignored"), ("9", "Private")]  # fmt: skip
+    test = [item(f"q{i}", *answer) for i, answer in enumerate(answers)]
+    return Gldv2Set(train, index, test, dict(NAMES))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_gldv2(tmp_path / "gldv2", small_set())
+    return tmp_path / "gldv2"
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def set_rows(path: Path, rows: list[list[str]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_what_is_imported(tmp_path: Path, unpacked: bool) -> None:
+    write_gldv2(tmp_path / "gldv2", small_set(), unpacked=unpacked)
+    done = import_gldv2(tmp_path / "gldv2", tmp_path / "out")
+    assert (done.problems, done.notes) == ({}, [])
+    assert not (tmp_path / "out" / "problems.csv").exists()
+    assert {k: v for k, v in done.counts.items() if v} == {
+        "train photos": 9, "index photos": 3, "test photos": 5, "test ignored": 1, "landmarks": 4,
+    }  # fmt: skip
+    wanted = small_set()
+    for name, items in (
+        ("train", [i for i in wanted.train if i.clean]),
+        ("index", wanted.index),
+        ("test", [i for i in wanted.test if i.usage != "Ignored"]),
+    ):
+        photos = read_photos(tmp_path / "out" / f"{name}.csv")
+        found = {p.id: (p.landmark or "", p.usage, read_bytes(p.path)) for p in photos}
+        assert found == {i.id: (i.landmark.replace(" ", "|"), i.usage, i.data) for i in items}
+
+
+def test_all_photos_and_train_without_a_clean_list(root: Path, tmp_path: Path) -> None:
+    done = import_gldv2(root, tmp_path / "a", Gldv2Options(all_photos=True))
+    assert done.counts["train photos"] == 12
+    (root / "train_clean.csv").unlink()
+    assert import_gldv2(root, tmp_path / "b").counts["train photos"] == 12
+    assert rows_of(tmp_path / "a" / "train.csv") == rows_of(tmp_path / "b" / "train.csv")
+
+
+def test_names_are_decoded_and_ids_stay_the_keys(root: Path, tmp_path: Path) -> None:
+    import_gldv2(root, tmp_path / "out")
+    table = rows_of(tmp_path / "out" / "landmarks.csv")
+    assert table[0] == ["landmark", "name", "category"]
+    assert {row[0]: row[1] for row in table[1:]} == NAMES
+    assert name_of("https://commons.wikimedia.org/wiki/Category:Ch%C3%A2teau_d%27If") == (
+        "Château d'If"
+    )
+    assert name_of("http://commons.wikimedia.org/wiki/Category:A/B_%28C%29") == "A/B (C)"
+    assert name_of("http://commons.wikimedia.org/wiki/Category:%FF_x") == "\ufffd x"
+    assert name_of("") == ""
+
+
+def test_a_landmark_without_a_category_keeps_its_id(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = root / "train_label_to_category.csv"
+    set_rows(path, [row for row in rows_of(path) if row[0] != "12"])
+    code, out, err = run(capfd, "import", "gldv2", root, "-o", tmp_path / "out", "--json")
+    assert code == 0  # no photo is lost by it
+    assert json.loads(out)["train photos"] == 9
+    assert "note: 12: not in the category file" in err
+    assert ["12", "12", ""] in rows_of(tmp_path / "out" / "landmarks.csv")
+
+
+def test_damaged_and_missing_tars_are_listed(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tar = root / "train" / "images_000.tar"
+    data = bytearray(tar.read_bytes())
+    data[-3000] ^= 1
+    tar.write_bytes(data)
+    (root / "index" / "images_000.tar").unlink()
+    code, out, err = run(capfd, "import", "gldv2", root, "-o", tmp_path / "out", "--json")
+    counts = json.loads(out)
+    assert code == 3
+    assert counts["train photos"] + counts["train missing"] == 9
+    assert (counts["train missing"], counts["index missing"], counts["test photos"]) == (5, 3, 5)
+    assert "train/images_000.tar: md5 " in err
+    assert "index/images_000.tar: missing" in err
+    assert "more of this kind (photo)" in err
+    assert "Traceback" not in err
+    table = rows_of(tmp_path / "out" / "problems.csv")
+    assert len([row for row in table if row[0] == "photo"]) == 8
+    assert {row[1] for row in table if row[0] == "tar"} == {
+        "train/images_000.tar", "index/images_000.tar",
+    }  # fmt: skip
+    # Unchecked, the tar with one wrong bit is read; mended, the list of problems goes.
+    counts = json_of(capfd, "import", "gldv2", root, "-o", tmp_path / "out", "--no-md5", code=3)
+    assert (counts["train photos"], counts["index missing"]) == (9, 3)
+
+
+def test_problems_go_away_when_they_are_mended(root: Path, tmp_path: Path) -> None:
+    tar = root / "train" / "images_000.tar"
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:700])
+    assert import_gldv2(root, tmp_path / "out").problems
+    assert (tmp_path / "out" / "problems.csv").exists()
+    tar.write_bytes(whole)
+    assert not import_gldv2(root, tmp_path / "out").problems
+    assert not (tmp_path / "out" / "problems.csv").exists()
+
+
+def test_a_cut_tar_gives_its_first_photos(root: Path, tmp_path: Path) -> None:
+    tar = root / "train" / "images_000.tar"
+    os.truncate(tar, tar.stat().st_size * 2 // 3)
+    done = import_gldv2(root, tmp_path / "out", Gldv2Options(md5=False, all_photos=True))
+    assert "cut short" in done.problems["tar"][0]
+    missing = done.counts["train missing"]
+    assert 0 < missing < 6
+    assert len(read_photos(tmp_path / "out" / "train.csv")) == 12 - missing
+
+
+def test_repeated_rows(root: Path, tmp_path: Path) -> None:
+    """The same row twice is harmless; another landmark is listed, and the first row counts."""
+    rows = rows_of(root / "train.csv")
+    twice, other = list(rows[1]), list(rows[2])
+    other[2] = "203"
+    set_rows(root / "train.csv", [*rows, twice, other, other])
+    done = import_gldv2(root, tmp_path / "out", Gldv2Options(all_photos=True))
+    assert (done.counts["train photos"], done.counts["train repeated"]) == (12, 3)
+    assert len(done.problems["row"]) == 2
+    assert "again, with 203" in done.problems["row"][0]
+    found = {p.id: p.landmark for p in read_photos(tmp_path / "out" / "train.csv")}
+    assert found[other[0]] == rows[2][2] == "12"
+
+
+def test_rows_repeated_far_apart(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another piece of the table: the same answer as in one piece."""
+    rows = rows_of(root / "train.csv")
+    set_rows(root / "train.csv", [*rows, *rows[1:]])
+    whole = import_gldv2(root, tmp_path / "a", Gldv2Options(all_photos=True)).counts
+    monkeypatch.setattr("whichlandmark.data.official.read_columns.__kwdefaults__", {"rows": 3})
+    pieces = import_gldv2(root, tmp_path / "b", Gldv2Options(all_photos=True)).counts
+    assert pieces == whole
+    assert whole["train repeated"] == 12
+    assert rows_of(tmp_path / "a" / "train.csv") == rows_of(tmp_path / "b" / "train.csv")
+
+
+def test_test_photos_without_an_answer_are_left_out(root: Path, tmp_path: Path) -> None:
+    path = root / "recognition_solution_v2.1.csv"
+    set_rows(path, [row for row in rows_of(path) if row[0] != hex_id("q5")])
+    done = import_gldv2(root, tmp_path / "out")
+    assert done.counts["test photos"] == 4
+    assert done.problems["row"] == [
+        f"{hex_id('q5')}: of test: no answer in recognition_solution_v2.1.csv; left out"
+    ]
+    path.unlink()
+    done = import_gldv2(root, tmp_path / "out")
+    assert done.counts["test photos"] == 6
+    assert "nothing can be measured" in done.notes[0]
+    photos = read_photos(tmp_path / "out" / "test.csv")
+    assert set(photos.landmarks) == set(photos.usages) == {""}
+
+
+def test_csv_files_in_folders_and_the_newest_solution(root: Path, tmp_path: Path) -> None:
+    (root / "metadata").mkdir()
+    for path in list(root.glob("*.csv")):
+        path.rename(root / "metadata" / path.name)
+    old = rows_of(root / "metadata" / "recognition_solution_v2.1.csv")
+    set_rows(root / "metadata" / "recognition_solution_v2.csv", [old[0]])
+    assert import_gldv2(root, tmp_path / "out").counts["test photos"] == 5
+
+
+def test_one_landmark_of_very_many_photos(root: Path, tmp_path: Path) -> None:
+    """Its cell in train_clean.csv is longer than the csv module reads by default."""
+    rows = rows_of(root / "train_clean.csv")
+    many = " ".join(hex_id(f"gone{i}") for i in range(9000))
+    rows[1][1] = f"{many} {rows[1][1]}"
+    set_rows(root / "train_clean.csv", rows)
+    before = csv.field_size_limit()
+    assert len(many) > before
+    done = import_gldv2(root, tmp_path / "out")
+    assert (done.counts["train photos"], done.counts["train missing"]) == (9, 9000)
+    assert done.problems["photo"][-1] == "… 8,995 more of this kind (photo)"
+    assert csv.field_size_limit() == before != LONGEST_CELL
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("train_clean.csv", ["7", "../../etc/passwd"], "id '../../etc/passwd'"),
+        ("train_clean.csv", ["7|8", "abc"], "landmark_id '7|8'"),
+        ("train_clean.csv", ["", "abcd"], "landmark_id ''"),
+        ("train_clean.csv", ["7", "ab"], "id 'ab'; expected at least 3"),
+        ("train_clean.csv", ["7", "ébc"], "id 'ébc'"),
+        ("train_clean.csv", ["7", "a" * 16, "x"], "3 cells"),
+        ("recognition_solution_v2.1.csv", ["abcd", "7|8|a/b", ""], "landmarks '78a/b'"),
+        ("index.csv", ["a,b"], "id 'a,b'"),
+        ("train_label_to_category.csv", ["7 8", "x"], "landmark_id '7 8'"),
+    ],
+)
+def test_wrong_rows_are_refused(
+    root: Path, tmp_path: Path, name: str, row: list[str], message: str
+) -> None:
+    set_rows(root / name, [*rows_of(root / name), row])
+    with pytest.raises(DataError) as caught:
+        import_gldv2(root, tmp_path / "out")
+    assert message in str(caught.value)
+    assert str(root / name) in str(caught.value)
+    assert "line" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: [p.unlink() for p in root.glob("*.csv")], "expected train.csv"),
+        (lambda root: [p.unlink() for p in root.rglob("*.tar")], "no photos there; expected a/b/c"),
+        (lambda root: (root / "train_clean.csv").write_text("id,url\n"), "'landmark_id' once"),
+        (lambda root: (root / "train_clean.csv").write_bytes(b"\xff\xfe"), "UTF-8"),
+        (lambda root: (root / "train_clean.csv").write_text(""), "(none) given"),
+        (lambda root: [write_md5(p) or p.write_bytes(b"") for p in root.rglob("*.tar")],
+         "could be read"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_imported_is_one_clear_line(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], spoil, message: str
+) -> None:
+    spoil(root)
+    code, _, err = run(capfd, "import", "gldv2", root, "-o", tmp_path / "out")
+    assert code == 4, err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_no_such_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capfd, "import", "gldv2", tmp_path / "gone", "-o", tmp_path / "out")
+    assert (code, "no such folder" in err) == (4, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tree_beside_its_tables_and_photos_in_two_places(root: Path, tmp_path: Path) -> None:
+    """A photo at ROOT/a/b/c is taken before the same one in a tar."""
+    path = root / photo_path(hex_id("t0"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data_of("t0"))
+    import_gldv2(root, root / "tables")
+    found = {p.id: str(p.path) for p in read_photos(root / "tables" / "train.csv")}
+    assert found[hex_id("t0")] == str(path)
+    assert ".tar#" in found[hex_id("t1")]
+
+
+def test_the_official_tables_are_never_written_over(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in root.glob("*.csv")}
+    (tmp_path / "link").symlink_to(root)
+    for out in (root, tmp_path / "link"):
+        code, _, err = run(capfd, "import", "gldv2", root, "-o", out)
+        assert (code, "would be written over" in err) == (2, True)
+    assert {path.name: path.read_bytes() for path in root.glob("*.csv")} == before
+
+
+def test_interrupted_or_refused_imports_leave_the_old_tables(root: Path, tmp_path: Path) -> None:
+    import_gldv2(root, tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    set_rows(root / "index.csv", [*rows_of(root / "index.csv"), ["a/b"]])
+    with pytest.raises(DataError):
+        import_gldv2(root, tmp_path / "out")
+    after = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert after == before

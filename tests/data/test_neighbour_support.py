@@ -1,0 +1,209 @@
+"""Graph cleaning: who is supported by whom, counted by hand; what was verified is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.test_cleaning import cropped, scene
+from tests.features.test_matching import building, seen_from_aside
+from tests.support.photos import write_photo
+from whichlandmark import graph_cleaning
+from whichlandmark.data.look_store import LookStore
+from whichlandmark.errors import GalleryError, OptionError
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.graph_cleaning import GraphCleaning, Group, _doubtful, _supporters, unsupported
+from whichlandmark.images import content_hash, read_image
+from whichlandmark.net.embedder import NetEmbedder
+from whichlandmark.net.network import Architecture, new_network
+from whichlandmark.preprocessing import Preprocessing
+from whichlandmark.types import Photos
+from whichlandmark.verification import Matching, keypoints, verify
+
+MATCHING = Matching(size=320, features=400)
+
+
+def quiet(name: str) -> object:
+    return lambda done, total: None
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    """Two buildings from five sides each, one photo of another place among either; and a landmark
+    of two photos that fit, one of two that do not, one of a single photo.
+    """
+    at = tmp_path_factory.mktemp("graph")
+    rng = np.random.default_rng(0)
+    for name, seed in (("A", 1), ("B", 2)):
+        for i in range(5):
+            warp = np.eye(3)
+            warp[:2, :2] += rng.uniform(-0.08, 0.08, (2, 2))
+            warp[:2, 2] = rng.uniform(-20, 20, 2)
+            write_photo(at / name / f"{i}.jpg", seen_from_aside(building(seed), warp))
+        write_photo(at / name / "odd.jpg", building(10 + seed))
+    write_photo(at / "fit" / "0.jpg", building(20))
+    write_photo(at / "fit" / "1.jpg", cropped(building(20), 0.1, 0, 0, 0.1))
+    write_photo(at / "unfit" / "0.jpg", building(30))
+    write_photo(at / "unfit" / "1.jpg", building(31))
+    write_photo(at / "alone" / "0.jpg", building(40))
+    paths = sorted(at.rglob("*.jpg"))
+    return Photos.of_columns(
+        [f"{p.parent.name}/{p.stem}" for p in paths], list(map(str, paths)),
+        [p.parent.name for p in paths],
+    )  # fmt: skip
+
+
+def embedder(at: Path, seed: int = 0) -> str:
+    """A small network with random weights; with all neighbours asked, its order is no matter."""
+    net = new_network(Architecture(backbone="test_resnet", dim=8), seed=seed)
+    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(
+        at / f"embedder {seed}", export=False
+    )
+    return str(at / f"embedder {seed}")
+
+
+def found(world: Photos, at: Path, **options: object) -> dict[str, tuple[str, str]]:
+    rules = GraphCleaning(
+        **{"embedder": embedder(at), "trusted": 0, "neighbours": 5, "inliers": 25, **options}
+    )  # type: ignore[arg-type]
+    with LookStore(at / "looks.sqlite") as store:
+        dropped = unsupported(world, store, at / "graph", rules, matching=MATCHING, progress=quiet)  # type: ignore[arg-type]
+    return {world.ids[row]: told for row, told in dropped.items()}
+
+
+def test_what_does_not_belong_is_found(world: Photos, tmp_path: Path) -> None:
+    """A landmark of two needs the one other photo; a single photo needs none."""
+    dropped = found(world, tmp_path)
+    assert sorted(dropped) == ["A/odd", "B/odd", "unfit/0", "unfit/1"]
+    assert dropped["A/odd"][0] == "0 of the 5 nearest support it, 3 wanted"
+    assert dropped["unfit/0"] == (
+        "0 of the 1 nearest support it, 1 wanted", world.paths[world.ids.tolist().index("unfit/1")],
+    )  # fmt: skip
+    assert Path(dropped["B/odd"][1]).parent.name == "B"
+
+
+def test_by_verifying_all_pairs(world: Photos, tmp_path: Path) -> None:
+    """With as many neighbours as there are: count supporters of each photo over all others."""
+    points = [keypoints(read_image(path, short_side=320), MATCHING) for path in world.paths]
+    content = [content_hash(Path(path).read_bytes()) for path in world.paths]
+    by_content = sorted(range(len(world)), key=lambda row: content[row])
+    agree = np.zeros((len(world), len(world)), dtype=int)
+    for a, b in itertools.combinations(by_content, 2):
+        if world.landmarks[a] == world.landmarks[b]:
+            agree[a, b] = agree[b, a] = verify(points[a], points[b], MATCHING).inliers
+    for need, inliers in ((2, 40), (4, 25), (4, 80)):
+        size = {name: int((world.landmarks == name).sum()) for name in set(world.landmarks)}
+        expected = {
+            world.ids[row] for row in range(len(world))
+            if (agree[row] >= inliers).sum() < min(need, size[world.landmarks[row]] - 1)
+        }  # fmt: skip
+        dropped = found(world, tmp_path, supporters=need, inliers=inliers)
+        assert set(dropped) == expected
+    assert len(expected) > 4
+
+
+def test_the_second_run_verifies_nothing(
+    world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = found(world, tmp_path)
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(graph_cleaning, "_keypoints", never)
+    assert found(world, tmp_path) == first
+
+
+def test_an_interrupted_run_keeps_whole_landmarks(
+    world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, decoded = graph_cleaning._keypoints, []
+
+    def interrupted(path: str, matching: Matching) -> object:
+        if "/B/" in path:
+            raise KeyboardInterrupt
+        return plain(path, matching)
+
+    monkeypatch.setattr(graph_cleaning, "_keypoints", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        found(world, tmp_path)
+
+    def counted(path: str, matching: Matching) -> object:
+        decoded.append(Path(path).parent.name)
+        return plain(path, matching)
+
+    monkeypatch.setattr(graph_cleaning, "_keypoints", counted)
+    assert sorted(found(world, tmp_path)) == ["A/odd", "B/odd", "unfit/0", "unfit/1"]
+    assert "A" not in decoded
+    assert decoded.count("B") == 6
+
+
+def test_only_the_nearest_are_asked() -> None:
+    """Neighbours in their order, no more than are needed; each pair once, whoever asks."""
+    group = Group(
+        np.array(["a", "b", "c", "d"], dtype=object), np.array(["2", "1", "4", "3"], dtype=object),
+        np.array([[1, 2], [0, 2], [3, 0], [2, 1]]), np.array([0, 1, 2, 3]),
+    )  # fmt: skip
+    known = {("1", "2"): 50, ("2", "4"): 10, ("1", "4"): 50, ("3", "4"): 0, ("1", "3"): 31}
+    with LookStore() as store, ThreadPoolExecutor(1) as pool:
+        store.put_pairs(graph_cleaning._how(MATCHING), known)
+        assert _supporters(group, 2, store, 30, MATCHING, pool) == {0: 1, 1: 2, 2: 0, 3: 1}
+        assert _supporters(group, 1, store, 30, MATCHING, pool) == {0: 1, 1: 1, 2: 0, 3: 1}
+        some = dataclasses.replace(group, doubtful=np.array([2]))
+        assert _supporters(some, 1, store, 10, MATCHING, pool) == {2: 1}
+
+
+def test_who_is_trusted_by_a_slow_count() -> None:
+    rng = np.random.default_rng(0)
+    landmarks = np.array([f"L{i % 3}" for i in range(30)], dtype=object)
+    centres = rng.normal(size=(3, 8))
+    vectors = centres[np.arange(30) % 3] + 0.9 * rng.normal(size=(30, 8))
+    vectors[4] = vectors[7] = vectors[10]  # equal vectors: each is still an other to the others
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    for trusted in (1, 2, 5):
+        expected = []
+        for row in range(30):
+            others = [other for other in range(30) if other != row]
+            others.sort(key=lambda other: (-float(vectors[row] @ vectors[other]), other))
+            expected.append(sum(landmarks[o] == landmarks[row] for o in others[:5]) < trusted)
+        assert _doubtful(vectors, landmarks, trusted).tolist() == expected
+    assert 0 < sum(expected) < 30
+    assert _doubtful(vectors, landmarks, 0).all()
+
+
+def test_trusted_photos_are_not_verified(world: Photos, tmp_path: Path) -> None:
+    """A photo that no other supports stays where the embedder trusts it."""
+    strict = found(world, tmp_path, inliers=10**6)
+    assert set(strict) == set(world.ids) - {"alone/0"}
+    mild = found(world, tmp_path, inliers=10**6, trusted=1)
+    with Gallery.open(tmp_path / "graph" / "gallery.sqlite") as gallery:
+        table = gallery.table()
+    doubtful = _doubtful(table.vectors.astype(np.float32), table.landmarks, 1)
+    assert set(mild) == set(table.ids[doubtful]) - {"alone/0"}
+    assert 0 < len(mild) < len(strict)
+
+
+def test_another_embedder_is_refused(world: Photos, tmp_path: Path) -> None:
+    found(world, tmp_path)
+    with pytest.raises(GalleryError, match="made by embedder 'test_resnet"):
+        found(world, tmp_path, embedder=embedder(tmp_path, seed=1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"neighbours": 0}, {"supporters": 0}, {"inliers": 0}, {"neighbours": 2}, {"trusted": 6}],
+)
+def test_options_are_checked(wrong: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match="given; expected"):
+        GraphCleaning(**wrong)  # type: ignore[arg-type]
+
+
+def test_scenes_of_the_tests_are_no_relatives() -> None:
+    """The premise: the odd photos match nothing."""
+    a, b = (keypoints(scene(seed, (384, 512)), MATCHING) for seed in (1, 11))
+    assert verify(a, b, MATCHING).inliers < 15

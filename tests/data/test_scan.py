@@ -1,0 +1,209 @@
+"""Looks are taken once: interrupted, killed, changed, voted on by another voter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark.data import looks as module
+from whichlandmark.data.cleaning import Cleaning, clean
+from whichlandmark.data.look_store import Look, LookStore, Vote
+from whichlandmark.data.looks import look_at, looks_of
+from whichlandmark.errors import BusyError, GalleryError
+from whichlandmark.images import content_hash
+from whichlandmark.types import Image, Photos
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Photos:
+    for i in range(20):
+        write_photo(tmp_path / "photos" / "A" / f"{i:02d}.jpg", picture(i, i))
+    (tmp_path / "photos" / "A" / "07.jpg").write_bytes(b"no photo")
+    return photos_of(tmp_path / "photos")
+
+
+class Counting:
+    """A voter that remembers how many photos it voted on."""
+
+    short_side = 64
+
+    def __init__(self, name: str = "first") -> None:
+        self.id, self.voted = name, 0
+
+    def prepare(self, image: Image) -> Image:
+        return image[:4, :4]
+
+    def __call__(self, prepared: Sequence[Image]) -> list[tuple[int, str]]:
+        self.voted += len(prepared)
+        return [(int(image.mean()) % 6, self.id) for image in prepared]
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths that were read, in any order."""
+    read: list[str] = []
+    plain = module.read_bytes
+
+    def counted(path: str) -> bytes:
+        read.append(Path(path).name)
+        return plain(path)
+
+    monkeypatch.setattr(module, "read_bytes", counted)
+    return read
+
+
+def test_an_interrupted_run_goes_on(
+    photos: Photos, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 4)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 12:
+            raise KeyboardInterrupt
+
+    with LookStore(tmp_path / "l.sqlite") as store, pytest.raises(KeyboardInterrupt):
+        look_at(photos.paths, store, progress=interrupt)
+    decoded.clear()
+    calls: list[tuple[int, int]] = []
+    with LookStore(tmp_path / "l.sqlite") as store:
+        assert look_at(photos.paths, store, progress=lambda *c: calls.append(c)) == 12
+        assert sorted(decoded) == [f"{i:02d}.jpg" for i in range(12, 20)]
+        assert calls == [(16, 20), (20, 20)]
+        resumed = looks_of(photos.paths, store)
+    with LookStore() as store:
+        look_at(photos.paths, store)
+        at_once = looks_of(photos.paths, store)
+    for name in ("hashes", "pixels", "bytes", "errors", "bits", "coarse", "outdoor"):
+        assert np.array_equal(getattr(resumed, name), getattr(at_once, name)), name
+
+
+def test_killed_in_the_middle(photos: Photos, tmp_path: Path) -> None:
+    """SIGKILL: what is in the file is whole batches, and the next run needs only the others."""
+    script = (
+        "import sys, time; from whichlandmark.data import looks; from pathlib import Path\n"
+        "from whichlandmark.data.look_store import LookStore\n"
+        "looks.BATCH = 4\n"
+        "paths = sorted(str(p) for p in Path(sys.argv[1]).rglob('*.jpg'))\n"
+        "looks.look_at(paths, LookStore(Path(sys.argv[2])), None,"
+        " lambda done, total: print(done, flush=True) or time.sleep(0.2))\n"
+    )
+    store_path = tmp_path / "l.sqlite"
+    command = [sys.executable, "-c", script, str(tmp_path / "photos"), str(store_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "4\n"
+        assert process.stdout.readline() == "8\n"
+        os.kill(process.pid, signal.SIGKILL)
+    with LookStore(store_path) as store:
+        known = len(store.stamps())
+        assert known in (8, 12)
+        assert look_at(photos.paths, store) == known
+        assert len(store.stamps()) == 20
+
+
+def test_what_has_changed_is_looked_at_again(
+    photos: Photos, tmp_path: Path, decoded: list[str]
+) -> None:
+    (tmp_path / "photos" / "A" / "03.jpg").rename(tmp_path / "03.jpg")
+    with LookStore(tmp_path / "l.sqlite") as store:
+        assert look_at(photos.paths, store) == 0
+        assert "no such file" in looks_of(photos.paths, store).errors[3]
+        decoded.clear()
+        (tmp_path / "03.jpg").rename(tmp_path / "photos" / "A" / "03.jpg")
+        write_photo(tmp_path / "photos" / "A" / "07.jpg", picture(7, 7))
+        path = write_photo(tmp_path / "photos" / "A" / "09.jpg", picture(99, 9, (30, 50)))
+        assert look_at(photos.paths, store) == 17
+        assert sorted(decoded) == ["03.jpg", "07.jpg", "09.jpg"]
+        seen = looks_of(photos.paths, store)
+        assert not seen.errors.astype(bool).any()
+        assert seen.hashes[9] == content_hash(path.read_bytes())
+        assert (seen.pixels[9], seen.bytes[9]) == (30 * 50, path.stat().st_size)
+
+
+def test_votes_are_kept_apart_for_each_voter(
+    photos: Photos, tmp_path: Path, decoded: list[str]
+) -> None:
+    first, second = Counting(), Counting("second")
+    with LookStore(tmp_path / "l.sqlite") as store:
+        look_at(photos.paths, store)
+        assert looks_of(photos.paths, store).outdoor.tolist() == [-1] * 20
+        decoded.clear()
+        look_at(photos.paths, store, first)  # again, for nobody has voted yet
+        assert (first.voted, len(decoded)) == (19, 19)  # one is unreadable, and stays so
+        look_at(photos.paths, store, first)
+        assert first.voted == 19
+        look_at(photos.paths, store, second)
+        assert second.voted == 19
+        seen = looks_of(photos.paths, store, first)
+    assert seen.outdoor[7] == -1
+    assert set(seen.scenes) == {"first", ""}
+    assert set(seen.outdoor) <= {-1, 0, 1, 2, 3, 4, 5}
+
+
+def test_a_copy_needs_no_second_vote(photos: Photos, tmp_path: Path) -> None:
+    voter = Counting()
+    with LookStore() as store:
+        look_at(photos.paths, store, voter)
+        copy = tmp_path / "copy.jpg"
+        copy.write_bytes(Path(photos.paths[0]).read_bytes())
+        look_at([str(copy)], store)
+        assert looks_of([str(copy)], store, voter).scenes[0] == "first"
+
+
+def test_cleaning_says_how_many_were_seen_before(photos: Photos, tmp_path: Path) -> None:
+    with LookStore(tmp_path / "l.sqlite") as store:
+        first = clean(photos.take(np.arange(10)), Cleaning(min_photos=1), store=store)
+        second = clean(photos, Cleaning(min_photos=1), store=store)
+    assert (first.seen_before, second.seen_before) == (0, 10)
+    assert clean(photos, Cleaning(min_photos=1)).kept.ids.tolist() == second.kept.ids.tolist()
+
+
+def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    with LookStore(tmp_path / "l.sqlite") as store:
+        store.put([Look("a.jpg", "1:1", error="bad")], "v", [Vote("h", 3, "alley")])
+        bad = Vote("h2", None, "alley")  # type: ignore[arg-type]
+        with pytest.raises(GalleryError, match="NOT NULL"):
+            store.put([Look("b.jpg", "1:1", error="bad")], "v", [bad])
+        assert len(store.stamps()) == 1
+        assert store.votes("v") == {"h": (3, "alley")}
+
+
+def test_pairs_are_kept_by_content(tmp_path: Path) -> None:
+    with LookStore(tmp_path / "l.sqlite") as store:
+        store.put_pairs("how", {("a", "b"): 31, ("a", "c"): 0, ("b", "c"): 5})
+        assert store.pairs("how", ["a"]) == {("a", "b"): 31, ("a", "c"): 0}
+        assert store.pairs("how", ["a", "b", "c"])["b", "c"] == 5
+        assert store.pairs("another", ["a"]) == {}
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path, photos: Photos) -> None:
+    path = tmp_path / "l.sqlite"
+    path.write_bytes(b"nonsense" * 1000)
+    with pytest.raises(GalleryError, match="delete it to look again"):
+        LookStore(path)
+    path.unlink()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE something (x)")
+    other.close()
+    with pytest.raises(GalleryError, match="not a file of looks"):
+        LookStore(path)
+
+
+def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whichlandmark.data.look_store.BUSY_SECONDS", 0.1)
+    with LookStore(tmp_path / "l.sqlite") as one, LookStore(tmp_path / "l.sqlite") as two:
+        started = time.monotonic()
+        with one._transaction(), pytest.raises(BusyError, match="another process"):
+            two.put([Look("a.jpg", "1:1")])
+        assert time.monotonic() - started < 5
+        two.put([Look("a.jpg", "1:1")])

@@ -1,0 +1,239 @@
+"""The drawn world: what it promises about geometry, tables, mess and byte-equality."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.support import ROOT
+from whichlandmark.data.drawn import (
+    DrawnWorld,
+    contact_sheet,
+    distractor_shots,
+    draw_photo,
+    draw_world,
+    photo_bytes,
+    training_shots,
+)  # fmt: skip
+from whichlandmark.data.drawn.plan import Shot
+from whichlandmark.data.table import read_photos
+from whichlandmark.errors import DataError, ImageError
+from whichlandmark.images import read_image
+
+SMALL = DrawnWorld(
+    landmarks=6, unknown_landmarks=2, photos=40, queries=6, unknown_queries=4,
+    nonlandmark_queries=4, distractors=5, size=96, mislabelled=0.1, duplicate=0.05,
+    near_duplicate=0.05, indoor=0.05, corrupt=0.075,
+)  # fmt: skip
+GOLDEN = Path(__file__).parent / "synthetic_golden.json"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("drawn")
+    draw_world(root, SMALL, workers=1)
+    return root
+
+
+def truth_of(root: Path) -> list[dict[str, str]]:
+    with open(root / "truth.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def mixed_shots() -> list[Shot]:
+    """Thirty photos of the default world: every family, distractors, rooms, near-duplicates."""
+    world = DrawnWorld()
+    training = training_shots(world)
+    first = {shot.number: shot for shot in training if shot.number >= 0 and not shot.damage}
+    odd = [s for s in training if s.kind in ("indoor", "near_duplicate")][::15]
+    shots = [first[n] for n in range(15)] + odd[:5] + distractor_shots(world)[:10]
+    assert len(shots) >= 29
+    return shots
+
+
+def digests() -> dict[str, list[str]]:
+    """For each of `mixed_shots`: sha256 of its file, and of its decoded pixels."""
+    found = {}
+    for shot in mixed_shots():
+        data = photo_bytes(DrawnWorld(), shot)
+        pixels = read_image(data)
+        found[shot.id] = [hashlib.sha256(x).hexdigest() for x in (data, pixels.tobytes())]
+    return found
+
+
+def vector_units() -> list[str]:
+    """Optional vector instructions in use: numpy's by name, OpenCV's with a star."""
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    mine = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
+    theirs = cv2.getCPUFeaturesLine().split()  # "*AVX2" is in use, "*AVX2?" is switched off
+    return mine + [u for u in theirs if u.startswith("*") and not u.endswith("?")]
+
+
+# --- the same bytes everywhere
+
+
+def test_golden_bytes_and_pixels() -> None:
+    """Files and decoded pixels are those that were committed, whatever drew them."""
+    assert digests() == json.loads(GOLDEN.read_text())
+
+
+def test_same_bytes_without_vector_instructions() -> None:
+    """Another process without AVX, in numpy, OpenCV and the JPEG encoder, draws equal bytes."""
+    environment = os.environ | {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(u for u in vector_units() if not u.startswith("*")),
+        "OPENCV_CPU_DISABLE": "SSE4.1,SSE4.2,AVX,FP16,AVX2,AVX512-SKX",
+        "JSIMD_FORCENONE": "1",
+        "OPENBLAS_CORETYPE": "Prescott",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+    }
+    script = (
+        "import json; from tests.data.test_synthetic_world import digests, vector_units; "
+        "print(json.dumps([vector_units(), digests()]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    units, found = json.loads(run.stdout)
+    assert units == []  # else the variables above have changed their names
+    assert found == json.loads(GOLDEN.read_text())
+
+
+def test_processes_and_resuming_do_not_change_a_byte(drawn: Path, tmp_path: Path) -> None:
+    many = DrawnWorld(**{**vars(SMALL), "distractors": 60, "size": 64})
+    one, two = tmp_path / "one", tmp_path / "two"
+    draw_world(one, many, workers=1)
+    draw_world(two, many, workers=2)
+    files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(two) for p in two.rglob("*") if p.is_file())
+    assert all((one / f).read_bytes() == (two / f).read_bytes() for f in files)
+
+    lost = [f for f in files if f.suffix == ".jpg"][::7]
+    for file in lost:
+        (two / file).unlink()
+    calls: list[tuple[int, int]] = []
+    draw_world(two, many, workers=1, progress=lambda done, total: calls.append((done, total)))
+    assert all((one / f).read_bytes() == (two / f).read_bytes() for f in lost)
+    photos = sum(f.suffix == ".jpg" for f in files)
+    assert calls[-1] == (photos, photos)
+    assert calls[0][0] > photos - len(lost)  # those that were there were not drawn again
+
+
+def test_photos_do_not_depend_on_each_other_or_on_the_size_of_the_world() -> None:
+    shot = training_shots(SMALL)[3]
+    wider = DrawnWorld(**{**vars(SMALL), "landmarks": 9, "photos": 90, "queries": 1})
+    alone = draw_photo(SMALL, shot)
+    draw_photo(SMALL, distractor_shots(SMALL)[0])
+    assert np.array_equal(alone, draw_photo(wider, shot))
+    assert not np.array_equal(alone, draw_photo(DrawnWorld(**{**vars(SMALL), "seed": 1}), shot))
+
+
+# --- tables
+
+
+def test_tables_list_every_file_once(drawn: Path) -> None:
+    counts = {}
+    listed = []
+    for name in ("photos", "distractors", "queries"):
+        table = read_photos(drawn / f"{name}.csv")
+        counts[name] = len(table)
+        listed += [Path(p).relative_to(drawn).as_posix() for p in table.paths]
+        assert [f"{i}.jpg" for i in table.ids] == listed[-len(table) :]
+    on_disk = sorted(p.relative_to(drawn).as_posix() for p in drawn.rglob("*.jpg"))
+    assert sorted(listed) == on_disk
+    assert counts == {"photos": 40 + 4 + 2 + 2 + 2 + 3, "distractors": 5, "queries": 14}
+    assert (drawn / "photos.csv").read_text().startswith("id,path,landmark\n")
+
+
+def test_queries_know_landmarks_that_training_does_not(drawn: Path) -> None:
+    known = set(read_photos(drawn / "photos.csv").landmarks)
+    queries = read_photos(drawn / "queries.csv").landmarks
+    kinds = Counter("none" if not n else "known" if n in known else "unknown" for n in queries)
+    assert kinds == {"known": 6, "unknown": 4, "none": 4}
+    assert len(known) == 6
+    assert "" not in known
+    assert set(read_photos(drawn / "distractors.csv").landmarks) == {""}
+
+
+def test_truth_says_what_is_wrong(drawn: Path) -> None:
+    rows = {row["id"]: row for row in truth_of(drawn)}
+    label = {p.id: p.landmark for p in read_photos(drawn / "photos.csv")}
+    assert list(rows) == list(label)
+    for photo_id, row in rows.items():
+        path = drawn / f"{photo_id}.jpg"
+        if row["kind"] == "corrupt":
+            with pytest.raises(ImageError):
+                read_image(path)
+            assert row["true_landmark"] == ""
+            continue
+        image = read_image(path)
+        assert max(image.shape[:2]) <= SMALL.size
+        assert row["true_landmark"] == {
+            "mislabelled": row["true_landmark"], "indoor": "",
+        }.get(row["kind"], label[photo_id])  # fmt: skip
+        if row["kind"] == "mislabelled":
+            assert row["true_landmark"] not in ("", label[photo_id])
+        if row["kind"] == "duplicate":
+            assert path.read_bytes() == (drawn / f"{row['original']}.jpg").read_bytes()
+        if row["kind"] == "near_duplicate":
+            _check_near_duplicate(image, read_image(drawn / f"{row['original']}.jpg"))
+    kinds = Counter(row["kind"] for row in rows.values())
+    assert kinds == {
+        "good": 40, "mislabelled": 4, "duplicate": 2, "near_duplicate": 2, "indoor": 2,
+        "corrupt": 3,
+    }  # fmt: skip
+
+
+def _check_near_duplicate(copy: np.ndarray, original: np.ndarray) -> None:
+    """Smaller by a few pixels, and somewhere inside the original almost equal to it."""
+    lost = np.array(original.shape[:2]) - copy.shape[:2]
+    assert (lost >= 2).all()
+    assert (lost <= 8).all()
+    height, width = copy.shape[:2]
+    errors = [
+        np.abs(original[y : y + height, x : x + width].astype(int) - copy).mean()
+        for y in range(lost[0] + 1)
+        for x in range(lost[1] + 1)
+    ]
+    assert min(errors) < 8
+
+
+def test_corrupt_files_are_cut_short_text_or_empty(drawn: Path) -> None:
+    bad = [drawn / f"{r['id']}.jpg" for r in truth_of(drawn) if r["kind"] == "corrupt"]
+    starts = sorted(path.read_bytes()[:2] for path in bad)
+    assert starts == [b"", b"<h", b"\xff\xd8"]
+
+
+def test_a_folder_of_another_world_is_refused(drawn: Path) -> None:
+    with pytest.raises(DataError, match="seed"):
+        draw_world(drawn, DrawnWorld(**{**vars(SMALL), "seed": 5}))
+
+
+# --- landmarks
+
+
+def test_a_photo_shows_its_landmark() -> None:
+    """Two photos with the same key but other landmarks differ over a good part of the frame."""
+    shots = [Shot(path="", key="landmark 0/photo 1", number=n) for n in (5, 20)]
+    one, two = (draw_photo(DrawnWorld(size=96), shot) for shot in shots)
+    height, width = min(one.shape[0], two.shape[0]), min(one.shape[1], two.shape[1])
+    different = np.abs(one[:height, :width].astype(int) - two[:height, :width]).max(axis=2) > 40
+    assert different.mean() > 0.05
+
+
+def test_contact_sheet_has_a_row_per_landmark() -> None:
+    sheet = contact_sheet(DrawnWorld(**{**vars(SMALL), "photos": 60}), rows=2, columns=3)
+    assert sheet.shape == (2 * 100, 3 * 100, 3)
+    assert sheet.dtype == np.uint8
+    cells = sheet.reshape(2, 100, 3, 100, 3).transpose(0, 2, 1, 3, 4).reshape(6, -1)
+    assert (cells != 255).mean(axis=1).min() > 0.3

@@ -1,0 +1,148 @@
+"""Evaluation: right counts, leaks left out, unreadable photos counted, protocol stamped."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.gallery.test_leak_check import reencoded, scene
+from tests.support.photos import photos_of, write_photo
+from whichlandmark.data.table import read_photos
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.errors import DataError
+from whichlandmark.evaluation import evaluate, examine
+from whichlandmark.metrics import gap
+from whichlandmark.recognition import Recognizer, build
+from whichlandmark.rules import SCORES, Rules
+from whichlandmark.types import Photo, Photos
+
+
+@pytest.fixture
+def recognizer(colour_world: Path) -> Recognizer:
+    bank = photos_of(colour_world / "bank", landmarks=False)
+    return build(HistogramEmbedder(), photos_of(colour_world / "gallery"), distractors=bank)
+
+
+def test_counts_and_scores(recognizer: Recognizer, colour_world: Path) -> None:
+    found = examine(recognizer, read_photos(colour_world / "queries.csv"), also=SCORES)
+    scores, rows = found.scores, found.predictions
+    assert (scores.queries, scores.known, scores.unknown, scores.no_landmark) == (18, 12, 2, 4)
+    assert scores.top1 == 1.0
+    assert scores.recall_at_1 == 1.0
+    assert scores.gap == pytest.approx(gap(rows.score, rows.right, 12))
+    assert scores.gap_all_landmarks == pytest.approx(scores.gap * 12 / 14)
+    assert scores.gap_by_score["both_penalties"] == pytest.approx(scores.gap)
+    assert set(scores.gap_by_score) == set(SCORES)
+    assert scores.protocol["gallery"] == "24 photos of 4 landmarks"
+    assert (rows.truth[~rows.known] != "").sum() == 2
+
+
+def test_each_score_alone_equals_its_place_beside_the_others(
+    recognizer: Recognizer, colour_world: Path
+) -> None:
+    queries = read_photos(colour_world / "queries.csv")
+    beside = examine(recognizer, queries, also=SCORES).scores.gap_by_score
+    for score in SCORES:
+        alone = evaluate(recognizer.with_rules(Rules(score=score)), queries)
+        assert alone.gap == pytest.approx(beside[score])
+
+
+def test_photos_of_the_gallery_and_the_bank_are_left_out(
+    recognizer: Recognizer, colour_world: Path
+) -> None:
+    """By content (copied under another name) and by id."""
+    asked = colour_world / "asked"
+    shutil.copy(colour_world / "gallery" / "place 0" / "3.jpg", asked / "copy.jpg")
+    shutil.copy(colour_world / "bank" / "3.jpg", asked / "bank.jpg")
+    rows = [*read_photos(colour_world / "queries.csv"),
+            Photo("copy", asked / "copy.jpg", "place 0"), Photo("bank", asked / "bank.jpg", None),
+            Photo("gallery/place 1/1.jpg", asked / "1-1.jpg", "place 1")]  # fmt: skip
+    found = examine(recognizer, Photos.of(rows))
+    assert found.leaked == ["copy", "bank", "gallery/place 1/1.jpg"]
+    assert [(leak.kind, leak.photo) for leak in found.leaks] == [
+        ("content", "gallery/place 0/3.jpg"), ("content", "bank/3.jpg"),
+        ("id", "gallery/place 1/1.jpg"),
+    ]  # fmt: skip
+    assert found.scores.leaked == 3
+    assert found.scores.leaked_by == {"id": 1, "content": 2, "look": 0}
+    assert found.scores.queries == 18
+    assert not set(found.leaked) & set(found.predictions.ids)
+
+
+def test_a_gallery_photo_in_another_size_is_left_out(tmp_path: Path) -> None:
+    """Its id and its bytes are new; what it shows is not. A new photo of the place stays."""
+    for i in range(8):
+        write_photo(tmp_path / "gallery" / f"place {i % 2}" / f"{i}.jpg", scene(i))
+    for i in range(6):
+        write_photo(tmp_path / "bank" / f"{i}.jpg", scene(20 + i))
+    asked = {"smaller": reencoded(scene(3), scale=0.6), "cropped": reencoded(scene(21), crop=0.03),
+             "new": scene(50), "empty": scene(51)}  # fmt: skip
+    truth = {"smaller": "place 1", "new": "place 0"}
+    photos = Photos.of(
+        Photo(name, write_photo(tmp_path / "asked" / f"{name}.jpg", image), truth.get(name))
+        for name, image in asked.items()
+    )
+    bank = photos_of(tmp_path / "bank", landmarks=False)
+    opened = build(HistogramEmbedder(), photos_of(tmp_path / "gallery"), distractors=bank)
+    found = examine(opened, photos)
+    assert found.leaked == ["smaller", "cropped"]
+    assert [(leak.kind, leak.photo) for leak in found.leaks] == [
+        ("look", "gallery/place 1/3.jpg"), ("look", "bank/1.jpg")
+    ]  # fmt: skip
+    assert found.predictions.ids.tolist() == ["new", "empty"]
+    assert found.scores.leaked_by == {"id": 0, "content": 0, "look": 2}
+    assert "look" in found.scores.protocol["left out"]
+
+
+def test_new_numbers_stand_beside_the_old_ones(recognizer: Recognizer, colour_world: Path) -> None:
+    """Here every known landmark is found, above all others."""
+    table = (colour_world / "queries.csv").read_text().splitlines()
+    lines = [f"{line},{'tier' if i == 0 else 'ABC'[i % 3]}" for i, line in enumerate(table)]
+    (colour_world / "tiers.csv").write_text("\n".join(lines) + "\n")
+    scores = examine(recognizer, read_photos(colour_world / "tiers.csv")).scores
+    assert scores.coverage == pytest.approx(12 / 14)
+    assert scores.gap_landmark_queries == 1.0
+    assert scores.map_at_100 == pytest.approx(1.0)
+    assert scores.gap_authors == pytest.approx(scores.gap)
+    assert scores.gap_interval is not None
+    assert scores.gap_interval[0] <= scores.gap <= scores.gap_interval[1]
+    assert scores.auroc_no_landmark == 1.0
+    assert set(scores.answered_at) == {"0.01", "0.05"}
+    assert {t: row["queries"] for t, row in scores.by_tier.items()} == {"A": 6, "B": 6, "C": 6}
+    assert sum(row["known"] or 0 for row in scores.by_tier.values()) == 12
+    assert "diagnosis" in scores.protocol["answered_at"]
+
+
+def test_batches_are_asked_together_and_change_nothing(
+    recognizer: Recognizer, colour_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = read_photos(colour_world / "queries.csv")
+    whole = examine(recognizer, queries).predictions
+    monkeypatch.setattr("whichlandmark.embedding.BATCH", 4)
+    monkeypatch.setattr("whichlandmark.evaluation.ASKED_AT_ONCE", 7)
+    parts = examine(recognizer, queries).predictions
+    assert parts.guess.tolist() == whole.guess.tolist()
+    assert parts.score == pytest.approx(whole.score, abs=1e-6)
+
+
+def test_an_unreadable_query_counts_but_takes_no_rank(
+    recognizer: Recognizer, colour_world: Path
+) -> None:
+    before = examine(recognizer, read_photos(colour_world / "queries.csv")).scores
+    (colour_world / "asked" / "2-1.jpg").write_bytes(b"broken")
+    found = examine(recognizer, read_photos(colour_world / "queries.csv"))
+    assert [f.id for f in found.failures] == ["q21"]
+    assert found.scores.known == 12
+    assert found.scores.gap == pytest.approx(before.gap * 11 / 12, abs=0.01)
+    row = list(found.predictions.ids).index("q21")
+    assert (found.predictions.guess[row], found.predictions.decision[row]) == ("", "no_landmark")
+
+
+def test_without_any_landmark_there_is_nothing_to_measure(
+    recognizer: Recognizer, colour_world: Path
+) -> None:
+    queries = read_photos(colour_world / "queries.csv")
+    with pytest.raises(DataError, match="at least one"):
+        examine(recognizer, queries.take(queries.landmarks == ""))

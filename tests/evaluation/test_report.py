@@ -1,0 +1,437 @@
+"""The report: complete in itself, honest in its numbers, whole when photos are gone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from tests.support import ROOT
+from tests.support.photos import picture, write_photo
+from whichlandmark.metrics import auroc, calibration_bins, calibration_error, gap, risk_coverage
+from whichlandmark.plots import (
+    precision_recall_plot,
+    reliability_plot,
+    risk_coverage_plot,
+    score_histogram,
+)
+from whichlandmark.predictions import Predictions
+from whichlandmark.report import ReportOptions, write_report
+from whichlandmark.scores import gap_interval
+
+GRIDS = ["Most confident, right", "Least confident, right", "Most confident, wrong",
+         "More confident, wrong", "More right"]  # fmt: skip
+
+
+def column(values: list[str]) -> np.ndarray:
+    filled = np.empty(len(values), dtype=object)
+    filled[:] = values
+    return filled
+
+
+def world(folder: Path | None, count: int = 80, seed: int = 0) -> Predictions:
+    """Queries of four known landmarks, an unknown one and none; a folder gets their photos."""
+    rng = np.random.default_rng(seed)
+    known = ["Sacré-Cœur", "東京タワー", "Tower <b>& Bridge</b>", "old_town_hall"]
+    truth = [[*known, "Elsewhere", ""][i % 6] for i in range(count)]
+    guess = [t if t in known and rng.random() < 0.7 else known[rng.integers(4)] for t in truth]
+    score = np.round(
+        rng.normal(0, 1, count) + [t == g for t, g in zip(truth, guess, strict=True)], 2
+    )
+    paths = ["" for _ in truth]
+    if folder:
+        paths = [str(write_photo(folder / f"{i}.jpg", picture(i, 0, (300, 420)))) for i in range(6)]
+        paths = [paths[i % 6] for i in range(count)]
+    return Predictions(
+        ids=column([f"q{i:03}" for i in range(count)]), guess=column(guess), score=score,
+        confidence=1 / (1 + np.exp(-score)),
+        decision=column([["no_landmark", "uncertain", "landmark"][int(s > 0) + int(s > 1)]
+                         for s in score]),
+        truth=column(truth), nearest=column([f"g{i}" for i in range(count)]),
+        similarity=np.clip(score / 4, -1, 1), rank=rng.integers(0, 9, count),
+        path=column(paths), nearest_path=column(paths[::-1]),
+        known=np.isin(truth, known),
+    )  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a test asks of a page: its tags, its text, and its grids of captions."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.captions: dict[str, list[str]] = {}
+        self.heading, self.within, self.open = "", "", []
+        self.feed(self.source)
+        self.close()
+        assert self.open == []  # every tag is closed
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+        if tag in ("meta", "img", "wbr"):
+            return
+        self.open.append(tag)
+        if tag in ("h1", "h2", "h3"):
+            self.heading = ""
+        if tag == "figcaption" and self.heading in GRIDS:
+            self.captions.setdefault(self.heading, []).append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.words.append(data)
+        if self.open and self.open[-1] in ("h1", "h2", "h3"):
+            self.heading += data
+        if "figcaption" in self.open and self.heading in self.captions:
+            self.captions[self.heading][-1] += data
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def numbers(self, grid: str) -> list[float]:
+        """The scores under a grid's pairs."""
+        return [float(re.search(r"score (\S+?)confidence", c).group(1).replace("−", "-"))
+                for c in self.captions[grid]]  # fmt: skip
+
+
+def report(p: Predictions, folder: Path, **options: object) -> Page:
+    path = folder / "report.html"
+    write_report(p, path, ReportOptions(**options))
+    return Page(path)
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(tmp_path: Path) -> None:
+    page = report(world(tmp_path), tmp_path)
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "base"}
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "data", "srcset"):
+            assert attributes.get(name, "#").startswith(("data:image/jpeg;base64,", "#")), tag
+        assert not [name for name in attributes if name.startswith("on")]
+    css = "".join(re.findall(r"<style.*?</style>", page.source, re.DOTALL))
+    assert "@import" not in css
+    assert "url(" not in css
+    left = re.sub(r'xmlns(:xlink)?="[^"]*"', "", page.source)
+    assert "http" not in left
+
+
+def test_ids_are_unique_and_links_lead_somewhere(tmp_path: Path) -> None:
+    page = report(world(None), tmp_path)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids)) > 20
+    links = {v[1:] for _, attributes in page.tags
+             for k, v in attributes.items() if k.endswith("href")}  # fmt: skip
+    clips = set(re.findall(r"url\(#([^)]+)\)", page.source))
+    assert links | clips <= set(ids)
+    assert {"answers", "photos", "scores", "landmarks"} <= links
+    assert clips
+
+
+def test_headline_numbers_are_those_of_the_predictions(tmp_path: Path) -> None:
+    p = world(None)
+    page = report(p, tmp_path, title="A <title> & more", protocol={"gallery": "5 photos"},
+                  scores={"gap of cosine": 0.12345, "queries left out": 3})  # fmt: skip
+    known = int(p.known.sum())
+    named = p.decision == "landmark"
+    well = np.mean([n and r if k else not n
+                    for n, r, k in zip(named, p.right, p.known, strict=True)])  # fmt: skip
+    for words in (
+        f"Queries{len(p)}{known} of known landmarks, {(p.truth == 'Elsewhere').sum()} of unknown",
+        f"GAP{gap(p.score, p.right, known):.3f}",
+        f"Top-1{p.right[p.known].mean():.1%}",
+        f"Recall@5{np.mean([1 <= r <= 5 for r in p.rank[p.known]]):.1%}",
+        " to ".join(f"{end:.3f}" for end in gap_interval(p)),
+        f"AUROC, no landmark{auroc(p.score[p.known], p.score[p.truth == '']):.3f}",
+        f"AUROC, an unknown one{auroc(p.score[p.known], p.score[p.truth == 'Elsewhere']):.3f}",
+        f"Calibration error (the mean distance to the line): "
+        f"{calibration_error(p.confidence, p.right):.3f}.",
+        f"Answered well{well:.1%}",
+        "gallery5 photos", "gap of cosine0.123", "queries left out3", "A <title> & more",
+    ):  # fmt: skip
+        assert words in page.text, words
+
+
+def test_answers_are_counted_by_kind_and_decision(tmp_path: Path) -> None:
+    p = world(None)
+    text = "".join("".join(report(p, tmp_path).words).split("\n"))
+    for kind, of in (("a known landmark", p.known), ("an unknown landmark", p.truth == "Elsewhere"),
+                     ("no landmark", p.truth == "")):  # fmt: skip
+        named = of & (p.decision == "landmark")
+        right = str((named & (p.guess == p.truth)).sum()) if kind == "a known landmark" else "–"
+        counts = [of.sum(), right, (named & (p.guess != p.truth)).sum(),
+                  (of & (p.decision == "uncertain")).sum(),
+                  (of & (p.decision == "no_landmark")).sum()]  # fmt: skip
+        assert "".join([kind, *map(str, counts)]) in text
+
+
+def test_grids_show_the_ends_of_the_ranking_and_no_query_twice(tmp_path: Path) -> None:
+    p = world(tmp_path, count=150)
+    page = report(p, tmp_path, each=6)
+    assert list(page.captions) == GRIDS
+    right, wrong = np.sort(p.score[p.right])[::-1], np.sort(p.score[~p.right])[::-1]
+    assert page.numbers("Most confident, right") == right[:6].tolist()
+    assert page.numbers("Least confident, right") == right[-6:][::-1].tolist()
+    assert page.numbers("Most confident, wrong") == wrong[:6].tolist()
+    more = page.numbers("More confident, wrong")
+    assert len(more) == 6
+    assert wrong[6] >= max(more)
+    assert min(more) >= np.median(wrong)
+    middle = page.numbers("More right")
+    assert len(middle) == 6
+    assert right[6] >= max(middle) >= min(middle) >= right[-7]
+    shown = re.findall(r'alt="Query (q\d+):', page.source)
+    assert len(shown) == len(set(shown)) == 30
+
+
+def test_samples_follow_the_seed(tmp_path: Path) -> None:
+    p = world(None, count=200)
+    first, again, other = (report(p, tmp_path, seed=seed).captions for seed in (1, 1, 2))
+    assert first == again
+    assert first["More right"] != other["More right"]
+    assert first["Most confident, wrong"] == other["Most confident, wrong"]
+
+
+def test_a_few_predictions_fill_what_they_can(tmp_path: Path) -> None:
+    p = world(None, count=6)
+    page = report(p, tmp_path)
+    shown = sum(len(captions) for captions in page.captions.values())
+    assert shown == 6
+    assert "There are none." in page.text
+
+
+def test_a_wrong_guess_says_what_kind_of_photo_it_was(tmp_path: Path) -> None:
+    p = world(None, count=120)
+    page = report(p, tmp_path, each=60)
+    captions = page.captions["Most confident, wrong"]
+    count = {"another landmark of the gallery": p.known, "unknown: not in the gallery": p.unknown,
+             "showsno landmark": p.truth == ""}  # fmt: skip
+    for words, of in count.items():
+        found = sum(words in "".join(c.splitlines()) for c in captions)
+        assert found == (of & ~p.right).sum() > 0, words
+    assert all("✕ wrong" in caption for caption in captions)
+    assert all("✓ right" in caption for caption in page.captions["Most confident, right"])
+
+
+def test_thumbnails_are_small_jpegs_with_words(tmp_path: Path) -> None:
+    page = report(world(tmp_path), tmp_path)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 2 * sum(len(c) for c in page.captions.values()) >= 60
+    for attributes in images:
+        data = base64.b64decode(attributes["src"].split(",")[1])
+        with Pillow.open(io.BytesIO(data)) as thumbnail:
+            assert thumbnail.format == "JPEG"
+            assert thumbnail.size == (200, 143)  # 420 × 300, not squashed
+        assert len(attributes["alt"]) > 8
+    assert len(page.source) < 2_000_000
+
+
+def test_photos_that_are_gone_or_broken_get_a_placeholder(tmp_path: Path) -> None:
+    p = world(tmp_path)
+    (tmp_path / "0.jpg").unlink()
+    (tmp_path / "1.jpg").write_bytes(b"no photo")
+    page = report(p, tmp_path)
+    images = sum(tag == "img" for tag, _ in page.tags)
+    pairs = sum(len(captions) for captions in page.captions.values())
+    placeholders = page.text.count("photo not found")
+    assert images + placeholders == 2 * pairs
+    assert min(images, placeholders) > 5
+
+
+def test_names_are_escaped_and_kept(tmp_path: Path) -> None:
+    page = report(world(None), tmp_path)
+    assert {"b"} & {tag for tag, _ in page.tags} == {"b"}  # the headline numbers'
+    assert "Tower <b>& Bridge</b>" in page.text
+    assert "Tower &lt;b&gt;&amp; Bridge&lt;/b&gt;" in page.source
+    assert "<b>& Bridge" not in page.source
+    for name in ("Sacré-Cœur", "東京タワー", "old_town_hall"):
+        assert name in page.text
+
+
+def test_landmarks_stand_worst_first_with_their_confusion(tmp_path: Path) -> None:
+    p = world(None, count=240)
+    page = report(p, tmp_path)
+    text = page.text[page.text.index("Landmarks, worst first") :]
+    names = sorted(set(p.truth[p.known]))
+    names.sort(key=lambda n: p.right[p.truth == n].mean())  # equal shares stay in order of name
+    places = []
+    for name in names:
+        of = p.truth == name
+        right = int(p.right[of].sum())
+        row = rf"{re.escape(name)}{of.sum()}{right} ?{100 * right / of.sum():.0f} %"
+        found = re.search(row, text)
+        assert found, name
+        places.append(found.start())
+        wrong = p.guess[of & ~p.right].tolist()
+        confused = min(set(wrong), key=lambda g: (-wrong.count(g), g))
+        confidence = f"{p.confidence[of].mean():.2f}"
+        assert f"{confidence}{confused}" in text[found.start() : found.start() + 90]
+    assert places == sorted(places)
+
+
+def test_only_the_worst_landmarks_are_listed(tmp_path: Path) -> None:
+    text = report(world(None), tmp_path, landmarks=2).text
+    assert "The 2 worst of 4 are shown." in text
+    assert text[text.index("Landmarks, worst first") :].count(" %") == 2
+
+
+@pytest.mark.parametrize("kind", ["nothing", "no guess", "no landmarks", "one score"])
+def test_odd_tables_still_make_a_page(tmp_path: Path, kind: str) -> None:
+    p = world(None, count=0 if kind == "nothing" else 24)
+    if kind == "no guess":
+        p.guess[:], p.score[:] = "", -np.inf
+    if kind == "no landmarks":
+        p.truth[:], p.known[:] = "", False
+    if kind == "one score":
+        p.score[:] = 1e17
+    page = report(p, tmp_path)
+    assert ("GAP" in page.text) == (kind in ("no guess", "one score"))
+    assert page.text.count("There are none.") == {"nothing": 5, "no guess": 5, "no landmarks": 3,
+                                                  "one score": 1}[kind]  # fmt: skip
+
+
+def test_plots_are_well_formed_and_take_the_colours_of_the_page() -> None:
+    p = world(None)
+    for plot in (score_histogram, precision_recall_plot, reliability_plot, risk_coverage_plot):
+        svg = plot(p)
+        root = ElementTree.fromstring(svg)
+        assert root.tag.endswith("svg")
+        assert root.get("role") == "img"
+        assert root.get("aria-label")
+        assert "var(--" in svg
+        assert not re.search(r"(fill|stroke): #", svg)
+    words = " ".join(ElementTree.fromstring(score_histogram(p)).itertext())
+    for kind, of in (("known", p.known), ("unknown", p.unknown), ("no", p.truth == "")):
+        assert f"{kind} landmark ({of.sum()})" in words
+    value = gap(p.score, p.right, int(p.known.sum()))
+    assert f"area = GAP {value:.3f}" in precision_recall_plot(p)
+
+
+def test_the_curve_encloses_the_gap() -> None:
+    """The drawn line and the shade under it, measured in the picture, have the area of the GAP."""
+    p = world(None, count=12)
+    p.score[:] = np.random.default_rng(3).permutation(12)  # no ties
+    p.known[:], p.truth[:] = True, np.where(p.truth == "", "x", p.truth)
+    root = ElementTree.fromstring(precision_recall_plot(p))
+
+    def points(element: ElementTree.Element) -> np.ndarray:
+        numbers = re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", element.get("d", ""))
+        return np.array(numbers, dtype=float)
+
+    def area(x: np.ndarray, y: np.ndarray) -> float:
+        return abs(float(np.sum(np.diff(x) * (y[:-1] + y[1:]) / 2)))
+
+    paths = [e for e in root.iter() if e.tag.endswith("path")]
+    frame = next(e for e in root.iter() if e.get("id") == "curve-patch_2")
+    left, top = points(frame[0]).min(axis=0)
+    right, bottom = points(frame[0]).max(axis=0)
+    unit = (right - left) / 1.01 * (bottom - top) / 1.04  # the axes end at 1.01 and 1.04
+    line = points(next(e for e in paths if "stroke-width: 1.8" in e.get("style", "")))
+    shade = max((points(e) for e in paths if e.get("id", "").startswith("curve-m")), key=len)
+    value = gap(p.score, p.right, 12)
+    assert area(line[:, 0], bottom - line[:, 1]) / unit == pytest.approx(value, abs=1e-4)
+    assert area(*shade.T) / unit == pytest.approx(value, abs=1e-4)  # a closed path
+
+
+def test_the_same_predictions_give_the_same_bytes(tmp_path: Path) -> None:
+    """In fresh processes with other hash seeds, so that no order of a set can show."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; from tests.evaluation.test_report import world, write_report\n"
+        "write_report(world(None), Path(sys.argv[2]))"
+    )
+    for seed in ("1", "2"):
+        subprocess.run(
+            [sys.executable, "-c", script, str(ROOT), str(tmp_path / seed)],
+            env={"PYTHONHASHSEED": seed}, check=True, timeout=60,
+        )  # fmt: skip
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_plots_ignore_the_users_matplotlib_settings_and_leave_them() -> None:
+    import matplotlib
+
+    p = world(None, count=30)
+    plain = score_histogram(p)
+    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "axes.grid": True}):
+        assert score_histogram(p) == plain
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_answered_shares_are_told_at_their_rates(tmp_path: Path) -> None:
+    p = world(None, count=600)
+    page = report(p, tmp_path)
+    none, known = np.sort(p.score[p.truth == ""])[::-1], p.score[p.known]
+    for rate in (1, 5):
+        beaten = none[int(rate / 100 * len(none))]  # this one must not be answered any more
+        share = (known > beaten).mean()
+        words = f"At {rate} % false answers on non-landmarks, {100 * share:.1f} % of known"
+        assert words in page.text
+    p.truth[p.truth == ""] = "Elsewhere"
+    assert "false answers on non-landmarks" not in report(p, tmp_path).text
+
+
+def test_tiers_have_their_table_only_where_the_photos_have_one(tmp_path: Path) -> None:
+    p = world(None, count=120)
+    assert "By tier" not in report(p, tmp_path).text
+    p.tier[:] = ["day" if i % 2 else "night" for i in range(120)]
+    p.tier[p.truth == ""] = "nothing"
+    text = report(p, tmp_path).text
+    for tier in ("day", "night"):
+        of = (p.tier == tier) & p.known
+        rows = of | ~p.known
+        value = gap(p.score[rows], p.right[rows], int(of.sum()))
+        queries = int((p.tier == tier).sum())
+        row = f"{tier}{queries}{of.sum()}{100 * p.right[of].mean():.1f} %{value:.3f}"
+        assert row in text.replace(" " + tier, tier), tier
+    assert f"nothing{(p.truth == '').sum()}0––" in text
+
+
+def dots(svg: str, style: str) -> np.ndarray:
+    """(N, 2) middles of a plot's markers in the picture."""
+    paths = [e for e in ElementTree.fromstring(svg).iter() if style in e.get("style", "")]
+    outlines = [
+        np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", e.get("d", "")), float) for e in paths
+    ]
+    return np.array([(o.min(axis=0) + o.max(axis=0)) / 2 for o in outlines])
+
+
+def test_the_reliability_plot_shows_the_bins_of_its_error() -> None:
+    p = world(None, count=450)
+    bins = calibration_bins(p.confidence, p.right)
+    places = dots(reliability_plot(p), "var(--green")
+    assert len(places) == len(bins.sizes) == 15
+    for of, values in ((places[:, 0], bins.confidence), (-places[:, 1], bins.right)):
+        assert np.corrcoef(of, values)[0, 1] == pytest.approx(1, abs=1e-6)
+
+
+def test_the_risk_plot_ends_at_the_share_of_wrong_guesses() -> None:
+    p = world(None, count=60)
+    p.score[:] = np.random.default_rng(1).permutation(60)
+    p.confidence[:] = (p.score + 1) / 61
+    svg = risk_coverage_plot(p)
+    assert f"area = {risk_coverage(p.confidence, p.right).area:.3f}" in svg
+    root = ElementTree.fromstring(svg)
+    line = next(e for e in root.iter() if "stroke-width: 1.8" in e.get("style", ""))
+    drawn = np.array(re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", line.get("d", "")), dtype=float)
+    right = p.right[np.argsort(-p.score)]
+    risk = np.cumsum(~right) / np.arange(1, 61)
+    kept = drawn[:, 1]
+    assert np.corrcoef(-kept, risk[-len(kept) :])[0, 1] == pytest.approx(1, abs=1e-3)

@@ -1,0 +1,203 @@
+"""Questions of several true landmarks, and parts of a test set scored apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark.data.folders import read_folder
+from whichlandmark.data.table import read_photos, write_photos
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.embedding import merged
+from whichlandmark.errors import DataError
+from whichlandmark.evaluation import examine
+from whichlandmark.predictions import gap_by_usage, read_predictions, write_predictions
+from whichlandmark.recognition import Recognizer, build
+from whichlandmark.report import write_report
+from whichlandmark.types import Photo, Photos, is_true, true_landmarks
+
+
+def column(*values: str) -> np.ndarray:
+    made = np.empty(len(values), dtype=object)
+    made[:] = values
+    return made
+
+
+def test_any_of_several_is_true() -> None:
+    truth = column("A", "A|B", "A|B", "A|B", "", "", "A B")
+    guess = column("A", "B", "A|B", "", "", "A", "A")
+    assert is_true(truth, guess).tolist() == [True, True, False, False, True, False, False]
+    table = column("C", "B", "A", "C").reshape(2, 2)
+    assert is_true(column("A|C", "B"), table).tolist() == [[True, False], [False, False]]
+    assert true_landmarks("A|B ") == ["A", "B"]
+    assert true_landmarks("") == []
+
+
+def test_is_true_equals_a_slow_loop() -> None:
+    rng = np.random.default_rng(0)
+    names = ["A", "B", "C", "A|B", "B|C|D", ""]
+    truth = column(*rng.choice(names, 200))
+    answers = np.array(rng.choice(["A", "B", "C", "D", ""], (200, 4)), dtype=object)
+    slow = [[a in (t.split("|") if t else [""]) for a in row]
+            for t, row in zip(truth, answers, strict=True)]  # fmt: skip
+    assert is_true(truth, answers).tolist() == slow
+
+
+@pytest.fixture
+def recognizer(colour_world: Path) -> Recognizer:
+    bank = photos_of(colour_world / "bank", landmarks=False)
+    return build(HistogramEmbedder(), photos_of(colour_world / "gallery"), distractors=bank)
+
+
+def questions(world: Path) -> Photos:
+    """The world's 18 questions; every third of usage Public, the others Private."""
+    asked = read_photos(world / "queries.csv")
+    usages = [("Public", "Private", "Private")[i % 3] for i in range(len(asked))]
+    return Photos.of_columns(asked.ids, asked.paths, asked.landmarks, usages)
+
+
+def relabelled(photos: Photos, new: dict[str, str]) -> Photos:
+    marks = [new.get(i, mark) for i, mark in zip(photos.ids, photos.landmarks, strict=True)]
+    return Photos.of_columns(photos.ids, photos.paths, marks, photos.usages)
+
+
+def test_several_landmarks_in_an_evaluation(recognizer: Recognizer, colour_world: Path) -> None:
+    asked = questions(colour_world)
+    plain = examine(recognizer, asked)
+    # A second landmark of the gallery, one outside it, and two outside it.
+    several = relabelled(
+        asked, {"q00": "place 3|place 0", "q11": "nowhere|place 1", "n0": "nowhere|elsewhere"}
+    )
+    found = examine(recognizer, several)
+    assert (found.scores.known, found.scores.unknown) == (12, 2)
+    assert found.scores.gap == pytest.approx(plain.scores.gap)
+    assert found.scores.top1 == plain.scores.top1 == 1.0
+    assert (found.predictions.rank == plain.predictions.rank).all()
+    assert found.scores.recall_at_1 == 1.0
+    # The right one alone is taken away: the question becomes wrong.
+    wrong = examine(recognizer, relabelled(asked, {"q00": "place 3|place 2"}))
+    assert wrong.scores.top1 == pytest.approx(11 / 12)
+    assert wrong.scores.gap < plain.scores.gap
+
+
+def slow_gap(rows: list[tuple[float, bool]], count: int) -> float:
+    right, total = 0, 0.0
+    for place, (_, good) in enumerate(sorted(rows, key=lambda row: -row[0]), 1):
+        right += good
+        total += good * right / place
+    return total / count
+
+
+def test_public_and_private_are_ranked_apart(recognizer: Recognizer, colour_world: Path) -> None:
+    asked = relabelled(questions(colour_world), {"q01": "place 1", "q20": "place 2|place 3"})
+    found = examine(recognizer, asked)
+    p = found.predictions
+    for usage in ("Public", "Private"):
+        part = p.usage == usage
+        rows = [(s, bool(r)) for s, r in zip(p.score[part], p.right[part], strict=True)]
+        marked = int((p.truth[part] != "").sum())
+        assert found.scores.gap_by_usage[usage] == pytest.approx(slow_gap(rows, marked))
+        assert found.scores.queries_by_usage[usage] == len(rows) == {"Public": 6}.get(usage, 12)
+        assert found.scores.landmarks_by_usage[usage] == marked
+    assert len({*found.scores.gap_by_usage.values(), found.scores.gap}) == 3
+
+
+def test_usage_stays_on_the_way_to_the_report(
+    recognizer: Recognizer, colour_world: Path, tmp_path: Path
+) -> None:
+    asked = questions(colour_world)
+    write_photos(tmp_path / "asked.csv", asked)
+    assert (tmp_path / "asked.csv").read_text().startswith("id,path,landmark,usage\n")
+    again = read_photos(tmp_path / "asked.csv")
+    assert again.usages.tolist() == asked.usages.tolist()
+    assert [p.usage for p in Photos.of(list(again))] == asked.usages.tolist()
+    for part in again.split(test=0.4):
+        usage_of = dict(zip(asked.ids, asked.usages, strict=True))
+        assert part.usages.tolist() == [usage_of[name] for name in part.ids]
+    found = examine(recognizer, relabelled(again, {"q00": "place 0|place 1"})).predictions
+    write_predictions(tmp_path / "p.csv", found)
+    read = read_predictions(tmp_path / "p.csv")
+    assert read.usage.tolist() == found.usage.tolist()
+    assert gap_by_usage(read) == gap_by_usage(found)
+    write_report(read, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "GAP, Private" in page
+    assert "place 0 or place 1" in page
+
+
+def test_without_usage_the_files_stay_as_they_were(
+    recognizer: Recognizer, colour_world: Path, tmp_path: Path
+) -> None:
+    asked = read_photos(colour_world / "queries.csv")
+    write_photos(tmp_path / "asked.csv", asked)
+    assert (tmp_path / "asked.csv").read_text().startswith("id,path,landmark\n")
+    found = examine(recognizer, asked)
+    assert found.scores.gap_by_usage == found.scores.queries_by_usage == {}
+    write_predictions(tmp_path / "p.csv", found.predictions)
+    assert "usage" not in (tmp_path / "p.csv").read_text().splitlines()[0]
+    assert set(read_predictions(tmp_path / "p.csv").usage) == {""}
+
+
+def test_a_usage_without_a_landmark_has_no_gap(recognizer: Recognizer, colour_world: Path) -> None:
+    asked = questions(colour_world)
+    usages = ["Public" if mark else "Private" for mark in asked.landmarks]
+    found = examine(
+        recognizer, Photos.of_columns(asked.ids, asked.paths, asked.landmarks, usages)
+    ).scores
+    assert set(found.gap_by_usage) == {"Public"}
+    assert found.landmarks_by_usage == {"Private": 0, "Public": 14}
+    assert found.queries_by_usage == {"Private": 4, "Public": 14}
+
+
+def test_a_gallery_needs_one_landmark_each(colour_world: Path) -> None:
+    photos = photos_of(colour_world / "gallery")
+    marks = photos.landmarks.copy()
+    marks[3] = "place 0|place 1"
+    several = Photos.of_columns(photos.ids, photos.paths, marks)
+    with pytest.raises(DataError, match=r"several landmarks \(place 0\|place 1\); indexing needs"):
+        build(HistogramEmbedder(), several)
+    bank = Photos.of_columns(["b"], several.paths[3:4], marks[3:4])
+    assert merged(photos, bank).landmarks[-1] == ""  # a distractor loses its landmarks
+
+
+def test_training_needs_one_landmark_each(colour_world: Path) -> None:
+    from whichlandmark.train_config import TrainConfig
+    from whichlandmark.training import train
+
+    photos = photos_of(colour_world / "gallery")
+    marks = ["place 0|place 1", *photos.landmarks[1:]]
+    with pytest.raises(DataError, match=r"several landmarks .*; training needs one each"):
+        train(Photos.of_columns(photos.ids, photos.paths, marks), TrainConfig(
+            backbone="test_resnet", size=64, crop=64, dim=16, landmarks_per_batch=4,
+            photos_per_landmark=2, workers=0,
+        ))  # fmt: skip
+
+
+def test_no_name_can_hold_the_separator(tmp_path: Path) -> None:
+    write_photo(tmp_path / "root" / "A|B" / "1.jpg", picture(1, 1))
+    write_photo(tmp_path / "root" / "C" / "1.jpg", picture(2, 1))
+    with pytest.raises(DataError, match=r"A\|B: '\|' stands between .* rename the folder"):
+        read_folder(tmp_path / "root")
+    assert len(read_folder(tmp_path / "root", labelled=False)) == 2
+
+
+@pytest.mark.parametrize("cell", ["|", "A|", "A||B", " | A"])
+def test_an_empty_name_between_separators_is_refused(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "p.csv").write_text(f"id,path,landmark\n1,1.jpg,{cell}\n")
+    with pytest.raises(DataError, match=r"line 2: landmark .* has an empty name"):
+        read_photos(tmp_path / "p.csv")
+
+
+def test_blanks_around_separators_go(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("id,path,landmark\n1,1.jpg, A | B C \n")
+    assert read_photos(tmp_path / "p.csv").landmarks[0] == "A|B C"
+
+
+def test_a_photo_carries_its_usage() -> None:
+    photos = Photos.of([Photo("1", Path("/1.jpg"), "A", "Public"), Photo("2", Path("/2.jpg"), "B")])
+    assert photos.usages.tolist() == ["Public", ""]
+    assert photos[0].usage == "Public"
+    assert photos.take([1, 0]).usages.tolist() == ["", "Public"]

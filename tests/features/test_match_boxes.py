@@ -1,0 +1,114 @@
+"""Boxes by geometry: pasted buildings lie in theirs; several landmarks stand side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.features.test_matching import building, seen_from_aside
+from whichlandmark.errors import OptionError
+from whichlandmark.verification import keypoints, verify
+from whichlandmark.verification.boxes import Box, box_around, several, shared
+
+
+def places(*corners: tuple[float, float], count: int = 200) -> np.ndarray:
+    """Evenly drawn places in the rectangle between two corners."""
+    low, high = np.array(corners[0]), np.array(corners[1])
+    return (low + np.random.default_rng(0).random((count, 2)) * (high - low)).astype(np.float32)
+
+
+def union_share(a: Box, b: Box) -> float:
+    """Intersection over union, counted pixel by pixel."""
+    grid = np.stack(np.meshgrid(np.arange(700) + 0.5, np.arange(700) + 0.5), axis=-1)
+    one, two = (
+        ((grid > box[:2]) & (grid < box[2:])).all(axis=-1) for box in (np.array(a), np.array(b))
+    )
+    return float((one & two).sum() / (one | two).sum())
+
+
+def test_a_pasted_building_is_found_where_it_was_pasted() -> None:
+    for seed, (x, y) in enumerate([(60, 40), (120, 60), (20, 80)]):
+        image, photo = building(seed + 1), building(seed + 11).copy()
+        photo[y : y + 280, x : x + 360] = image[40:320, 60:420]
+        found = verify(keypoints(photo), keypoints(image))
+        box = box_around([found.here], photo.shape[:2])
+        assert box is not None
+        assert union_share(box, (x, y, x + 360, y + 280)) > 0.7
+
+
+def test_two_buildings_in_one_photo_have_their_own_boxes() -> None:
+    left, right = building(3), building(4)
+    photo = np.concatenate([left[:, 60:400], right[:, 60:400]], axis=1)
+    query = keypoints(photo)
+    boxes = [
+        box_around([verify(query, keypoints(seen_from_aside(image))).here], photo.shape[:2])
+        for image in (left, right)
+    ]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[0][2] < 400
+    assert boxes[1][0] > 280
+    assert several(boxes, [0.5, 0.9]).tolist() == [1, 0]
+    assert several([boxes[0], boxes[0]], [0.5, 0.9]).tolist() == [1]
+
+
+def test_a_few_strays_do_not_stretch_it() -> None:
+    inside = places((200, 100), (400, 300))
+    strays = np.array([[0, 0], [639, 479], [639, 0]], np.float32)
+    box = box_around([inside, strays], (480, 640))
+    assert box == pytest.approx((180, 80, 420, 320), abs=12)
+
+
+def test_photos_that_show_different_parts_make_one_box() -> None:
+    parts = [places((100, 100), (200, 300)), places((300, 100), (400, 300))]
+    box = box_around(parts, (480, 640))
+    assert box == pytest.approx((70, 80, 430, 320), abs=12)
+
+
+def test_a_photo_that_matched_by_chance_is_left_out() -> None:
+    good, chance = places((200, 100), (400, 300)), places((0, 0), (639, 479), count=7)
+    assert box_around([good, chance], (480, 640)) == box_around([good], (480, 640))
+    assert box_around([chance, chance], (480, 640)) is None
+
+
+def test_it_stays_within_the_photo() -> None:
+    box = box_around([places((0, 0), (640, 480))], (480, 640))
+    assert box == pytest.approx((0, 0, 640, 480), abs=12)
+    assert box is not None
+    assert min(box) >= 0
+    assert box[2] <= 640
+    assert box[3] <= 480
+
+
+def test_too_few_places_make_none() -> None:
+    shape = (480, 640)
+    assert box_around([], shape) is None
+    assert box_around([places((100, 100), (200, 200), count=7)], shape) is None
+    assert box_around([places((100, 100), (200, 200), count=9)], shape) is not None
+    assert box_around([np.full((50, 2), 100, np.float32)], shape) is None  # one place, 50 times
+    line = np.stack([np.arange(50), np.full(50, 9)], axis=1).astype(np.float32)
+    assert box_around([line], shape) is None  # no height
+
+
+def test_shared_by_counting_pixels() -> None:
+    boxes = [(0, 0, 100, 100), (50, 50, 150, 100), (20, 20, 40, 60), (200, 0, 300, 50)]
+    for a in boxes:
+        for b in boxes:
+            grid = np.zeros((2, 120, 320), bool)
+            for layer, (x0, y0, x1, y1) in zip(grid, (a, b), strict=True):
+                layer[y0:y1, x0:x1] = True
+            expected = grid.all(axis=0).sum() / min(grid[0].sum(), grid[1].sum())
+            assert shared(a, b) == pytest.approx(expected)
+
+
+def test_several_keeps_the_best_of_what_overlaps() -> None:
+    boxes: list[Box | None] = [
+        (0, 0, 100, 100), (10, 10, 90, 90), (120, 0, 200, 100), None, (80, 0, 140, 100)
+    ]  # fmt: skip
+    assert several(boxes, [3, 2, 1, 0, -1]).tolist() == [0, 2]
+    assert several(boxes, [2, 3, 1, 0, 9]).tolist() == [4, 1]  # 1 and 4 share 1 pixel in 6 of 4
+    assert several(boxes, [0, 0, 0, 5, 0]).tolist() == [3]  # no box: nothing stands beside it
+    assert several(boxes, [1, 1, 1, 1, 1]).tolist() == [0, 2]  # equal: by row
+    assert several([], []).tolist() == []
+    with pytest.raises(OptionError, match="2 boxes and 1 scores"):
+        several([None, None], [1.0])

@@ -1,0 +1,266 @@
+"""Verification by geometry: a known homography is found; unrelated pictures share nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.data.test_cleaning import scene
+from tests.support import ROOT
+from whichlandmark.errors import OptionError
+from whichlandmark.types import Image
+from whichlandmark.verification import (
+    Keypoints,
+    Matching,
+    keypoints,
+    matches,
+    strongest,
+    verify,
+    verify_many,
+)
+from whichlandmark.verification.keypoints import STEPS, root_steps
+from whichlandmark.verification.threads import one_thread
+
+WARP = np.array([[0.8, 0.04, 30.0], [-0.05, 0.85, 20.0], [5e-5, 4e-5, 1.0]])
+
+
+def building(seed: int) -> Image:
+    return scene(seed, (384, 512))
+
+
+def seen_from_aside(image: Image, warp: np.ndarray = WARP) -> Image:
+    height, width = image.shape[:2]
+    return np.asarray(cv2.warpPerspective(image, warp, (width, height)), dtype=np.uint8)
+
+
+def moved(points: np.ndarray, warp: np.ndarray = WARP) -> np.ndarray:
+    """(n, 2) through a homography, point by point."""
+    flat = [warp @ [x, y, 1] for x, y in points]
+    return np.array([[x / w, y / w] for x, y, w in flat])
+
+
+def test_a_warped_picture_has_its_inliers_where_the_warp_puts_them() -> None:
+    for seed in range(3):
+        image = building(seed)
+        found = verify(keypoints(image), keypoints(seen_from_aside(image)))
+        assert found.inliers >= 50
+        assert found.here.shape == found.there.shape == (found.inliers, 2)
+        apart = np.linalg.norm(moved(found.here) - found.there, axis=1)
+        assert np.median(apart) < 1
+        assert apart.max() < 8
+        assert found.homography is not None
+        corners = np.array([[0, 0], [500, 0], [0, 380], [500, 380]])
+        assert np.abs(moved(corners, found.homography) - moved(corners)).max() < 3
+
+
+def test_positions_are_of_the_photo_as_it_was_given() -> None:
+    """One side twice as large: positions and homography are in each photo's own pixels."""
+    image = building(4)
+    large = cv2.resize(image, (1024, 768), interpolation=cv2.INTER_CUBIC)
+    found = verify(keypoints(image), keypoints(np.asarray(large, dtype=np.uint8)))
+    assert found.inliers >= 80
+    # A centre at x lies at 2 x + 0.5 in the doubled picture.
+    assert np.abs(found.here * 2 + 0.5 - found.there).mean() < 0.5
+
+
+def test_unrelated_pictures_have_few() -> None:
+    points = [keypoints(building(seed)) for seed in range(8)]
+    counts = [verify(a, b).inliers for i, a in enumerate(points) for b in points[:i]]
+    assert max(counts) < 12
+
+
+def test_a_part_of_the_picture_is_enough() -> None:
+    """A building pasted into another scene: the inliers lie on it, and on it alone."""
+    image = building(1)
+    other = building(2).copy()
+    other[40:340, 60:440] = image[40:340, 60:440]
+    found = verify(keypoints(image), keypoints(other))
+    assert found.inliers >= 30
+    inside = (found.there > [56, 36]).all(axis=1) & (found.there < [444, 344]).all(axis=1)
+    assert inside.mean() > 0.95
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """OpenCV's threads are as before after a test that changes them."""
+    before = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(before)
+
+
+def same(one: Keypoints, two: Keypoints) -> bool:
+    return (
+        one.scale == two.scale
+        and np.array_equal(one.points, two.points)
+        and np.array_equal(one.descriptors, two.descriptors)
+    )
+
+
+@pytest.mark.usefixtures("threads")
+def test_twice_the_same_and_the_same_whatever_threads() -> None:
+    pictures = building(1), seen_from_aside(building(1))
+    a, b = (keypoints(picture) for picture in pictures)
+    noisy = Keypoints(b.points, np.roll(b.descriptors, 7, axis=0), b.scale)  # mostly wrong matches
+    first = verify_many(a, [b, noisy])
+    for count in (1, 2, 8):
+        cv2.setNumThreads(count)
+        assert same(keypoints(pictures[0]), a)
+        assert same(keypoints(pictures[1]), b)
+        for again, found in zip(verify_many(a, [b, noisy]), first, strict=True):
+            assert np.array_equal(again.here, found.here)
+            assert np.array_equal(again.there, found.there)
+
+
+COUNTS = """
+import sys; sys.path[:0] = [{tests!r}]
+from tests.features.test_matching import building, seen_from_aside
+from whichlandmark.verification import keypoints, verify_many
+query = keypoints(building(1))
+others = [keypoints(seen_from_aside(building(seed))) for seed in (1, 2)]
+for found in verify_many(query, others):
+    print(found.inliers, hash(found.here.tobytes()), hash(found.there.tobytes()))
+"""
+
+
+def test_the_same_in_processes_of_one_and_of_several_threads_of_linear_algebra() -> None:
+    def told(count: int) -> str:
+        number = str(count)
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        ran = subprocess.run(
+            [sys.executable, "-c", COUNTS.format(tests=str(ROOT))],
+            capture_output=True, text=True, check=True,
+            env=os.environ | dict.fromkeys(names, number) | {"PYTHONHASHSEED": "0"},
+        )  # fmt: skip
+        return ran.stdout
+
+    one = told(1)
+    assert int(one.split()[0]) > 50
+    assert told(8) == one
+
+
+def test_linear_algebra_gets_its_threads_back() -> None:
+    """However many ask at once, whoever leaves first, even by an error."""
+    from threadpoolctl import ThreadpoolController, threadpool_limits
+
+    def threads() -> set[int]:
+        return {lib["num_threads"] for lib in ThreadpoolController().select(user_api="blas").info()}
+
+    with threadpool_limits(2, user_api="blas"):
+        first, second = one_thread(), one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert threads() == {1}
+        second.__exit__(None, None, None)
+        assert threads() == {2}
+        with pytest.raises(ZeroDivisionError), one_thread():
+            _ = 1 / 0
+        assert threads() == {2}
+        with ThreadPoolExecutor(4) as pool:
+            points = keypoints(building(1))
+            found = list(pool.map(lambda _: verify(points, points).inliers, range(8)))
+        assert len(set(found)) == 1
+        assert threads() == {2}
+
+
+def slow_matches(a: Keypoints, b: Keypoints, ratio: float) -> list[list[int]]:
+    """Pair by pair, in whole numbers."""
+    rows, columns = a.descriptors.astype(int).tolist(), b.descriptors.astype(int)
+    far = np.array([((columns - row) ** 2).sum(axis=1) for row in rows])
+    found = []
+    for row in range(len(far)):
+        first, second = np.argsort(far[row], kind="stable")[:2]
+        mutual = far[:, first].argmin() == row
+        if mutual and far[row, first] <= ratio**2 * far[row, second]:
+            found.append([row, int(first)])
+    return found
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.85, 1.0])
+def test_matches_by_a_slow_search(ratio: float) -> None:
+    a, b = keypoints(building(1)), keypoints(seen_from_aside(building(1)))
+    found = matches(a, b, ratio).tolist()
+    assert found == slow_matches(a, b, ratio)
+    assert len(found) >= 50
+
+
+def test_matches_where_all_are_alike() -> None:
+    """Equal descriptors: the first is the nearest, and never clearly nearer than the second."""
+    rng = np.random.default_rng(0)
+    few = Keypoints(np.zeros((6, 2), np.float32), rng.integers(0, 16, (6, 128), np.uint8), 1.0)
+    twice = Keypoints(np.zeros((12, 2), np.float32), np.tile(few.descriptors, (2, 1)), 1.0)
+    assert matches(few, few).tolist() == [[i, i] for i in range(6)]
+    assert matches(few, few).tolist() == slow_matches(few, few, 0.85)
+    zero = matches(few, twice).tolist()  # 0 is at most 0.85 times 0
+    assert zero == slow_matches(few, twice, 0.85)
+    assert matches(few, strongest(twice, 1)).shape == (0, 2)
+
+
+def test_descriptors_are_root_sift_in_steps() -> None:
+    raw = np.random.default_rng(0).integers(0, 200, (50, 128)).astype(np.float32)
+    raw[3] = 0
+    steps = root_steps(raw)
+    for row, values in zip(steps, raw, strict=True):
+        wanted = [min(15, round(STEPS * (v / max(values.sum(), 1)) ** 0.5)) for v in values]
+        assert row.tolist() == wanted
+    found = keypoints(building(1)).descriptors
+    assert found.max() <= 15
+    norms = np.linalg.norm(found / STEPS, axis=1)  # unit rows, but for rounding and the cut
+    assert np.median(norms) == pytest.approx(1, abs=0.05)
+
+
+def test_many_are_each_as_alone() -> None:
+    query = keypoints(building(1))
+    others = [keypoints(seen_from_aside(building(seed))) for seed in (2, 1, 3)]
+    others.append(keypoints(np.full((100, 100, 3), 90, np.uint8)))
+    together = verify_many(query, others)
+    alone = [verify(query, other) for other in others]
+    assert [found.inliers for found in together] == [found.inliers for found in alone]
+    assert together[1].inliers > 50
+    assert together[3].inliers == 0
+    assert verify_many(query, []) == []
+
+
+def test_the_strongest_come_first() -> None:
+    """Asking for fewer keypoints gives the first of the many: what a gallery keeps is chosen so."""
+    many = keypoints(building(1), Matching(features=1000))
+    few = keypoints(building(1), Matching(features=100))
+    first = {tuple(place) for place in strongest(many, 120).points.tolist()}
+    assert len(first) == 120
+    shared = sum(tuple(place) in first for place in few.points.tolist())
+    assert shared >= 0.95 * len(few.points)
+
+
+def test_a_mirror_image_explains_nothing() -> None:
+    image = building(3)
+    grid = keypoints(image)
+    mirrored = Keypoints(grid.points * [-1, 1] + [511, 0], grid.descriptors, grid.scale)
+    assert len(matches(grid, mirrored)) > 100
+    assert verify(grid, mirrored).inliers == 0
+    assert verify(grid, grid).inliers > 100
+
+
+def test_no_two_keypoints_at_one_place_and_none_in_an_even_picture() -> None:
+    found = keypoints(building(1), Matching(features=300, upright=False))
+    places = np.floor((found.points + 0.5) * found.scale + 1e-4).astype(int).tolist()
+    assert len({tuple(place) for place in places}) == len(places) <= 300
+    grey = keypoints(np.full((100, 100, 3), 90, np.uint8))
+    assert len(grey.points) == 0
+    assert verify(grey, found).inliers == verify(found, grey).inliers == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 3}, {"size": 2001}, {"features": 1}, {"ratio": 0.0}, {"confidence": 1.0},
+     {"tolerance": 0.0}],
+)  # fmt: skip
+def test_options_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="given; expected"):
+        Matching(**wrong)

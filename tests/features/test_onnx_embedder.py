@@ -1,0 +1,359 @@
+"""Embedders without torch: the same rows, the same id, damage found, the right runtime taken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from tests.support.photos import picture
+from whichlandmark import loading, runtimes
+from whichlandmark.embedder_folder import FLOAT, read_record, write_record
+from whichlandmark.embedders.exported import ExportedEmbedder, Open
+from whichlandmark.embedders.onnx import open_onnx
+from whichlandmark.embedders.openvino import open_openvino
+from whichlandmark.errors import DataError, ModelError, OptionError
+from whichlandmark.files import write_json
+from whichlandmark.loading import load_embedder, load_exported
+from whichlandmark.net import export
+from whichlandmark.net.embedder import NetEmbedder
+from whichlandmark.net.network import Architecture, EmbeddingNet, new_network
+from whichlandmark.preprocessing import Preprocessing, Views
+from whichlandmark.types import Embedder
+
+SIZES = [(60, 80), (80, 60), (60, 80), (33, 200), (200, 97)]
+IMAGES = [picture(i, 0, size) for i, size in enumerate(SIZES)]
+# Multiples of 32 and not, odd and even at every halving.
+SHAPES = [(1, 64, 64), (2, 97, 131), (3, 33, 250), (5, 224, 160), (1, 71, 70)]
+
+
+def with_statistics(architecture: Architecture) -> EmbeddingNet:
+    """Random weights and, as after training, BatchNorms that do something."""
+    net = new_network(architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        for module in net.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                for values, low, high in (
+                    (module.running_mean, -0.3, 0.3), (module.running_var, 0.5, 2.0),
+                    (module.weight.data, 0.5, 1.5), (module.bias.data, -0.3, 0.3),
+                ):  # fmt: skip
+                    assert values is not None
+                    values.uniform_(low, high)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def made() -> NetEmbedder:
+    net = with_statistics(Architecture(backbone="test_resnet", dim=8))
+    views = Views(scales=(1.0, 1.5), flip=True)
+    return NetEmbedder(net, Preprocessing(size=64), device="cpu", views=views)
+
+
+@pytest.fixture(scope="module")
+def saved(made: NetEmbedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    made.save(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(saved, tmp_path / "e"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def rows_of(net: EmbeddingNet, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    count, height, width = shape
+    pixels = np.random.default_rng(height).standard_normal((count, 3, height, width))
+    pixels = pixels.astype(np.float32)
+    with torch.inference_mode():
+        return pixels, net(torch.from_numpy(pixels)).numpy()
+
+
+def test_the_file_answers_as_torch_does_at_any_shape(tmp_path: Path) -> None:
+    options = {"pad_type": "same"}  # reckoned from the size of each layer's input
+    architecture = Architecture(backbone="test_efficientnet", options=options, gem_p=2.5, dim=8)
+    net = with_statistics(architecture)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    export.export_onnx(net, tmp_path / "m.onnx")
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    for open_network in (open_onnx, open_openvino):
+        network = open_network(tmp_path / "m.onnx")
+        for shape in SHAPES:
+            pixels, expected = rows_of(net, shape)
+            found = network(pixels)
+            assert found.dtype == np.float32
+            assert np.abs(found - expected).max() < 1e-5, (open_network, shape)
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    kinds = [node.op_type for node in graph.node]
+    assert "BatchNormalization" not in kinds  # folded
+    assert "Pad" not in kinds  # said in words of the convolution
+    assert [str(d.dim_param) != "" for d in graph.input[0].type.tensor_type.shape.dim] == [
+        True, False, True, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("open_network", [open_onnx, open_openvino])
+def test_callers_at_once_get_what_one_gets(open_network: Open, tmp_path: Path) -> None:
+    net = with_statistics(Architecture(backbone="test_efficientnet", dim=8))
+    export.export_onnx(net, tmp_path / "m.onnx")
+    alone, shared = (open_network(tmp_path / "m.onnx", callers=n) for n in (1, 2))
+    drawn = np.random.default_rng(3).standard_normal((12, 5, 3, 64, 96)).astype(np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(shared, drawn))
+    for pixels, rows in zip(drawn, found, strict=True):
+        assert np.abs(rows - alone(pixels)).max() < 1e-5
+
+
+def test_a_network_that_differs_is_not_written(
+    made: NetEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "PARITY", 0.0)
+    monkeypatch.setattr(export, "SHAPES", ((1, 64, 64),))
+    original = export.Exported.forward
+
+    def wrong(self: export.Exported, pixels: torch.Tensor) -> torch.Tensor:
+        self.p = 1.5
+        return original(self, pixels)
+
+    monkeypatch.setattr(export.Exported, "forward", wrong)
+    with pytest.raises(ModelError, match=r"differs from torch by .* nothing was written"):
+        export.export_onnx(made.net, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backbone_without_words_is_kept_for_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*given: object, **named: object) -> None:
+        raise NotImplementedError("no such operator\nand a long story")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    net = new_network(Architecture(backbone="test_resnet", dim=8))
+    made = NetEmbedder(net, Preprocessing(size=64), device="cpu")
+    made.save(tmp_path)
+    assert "cannot be written as ONNX (no such operator); this embedder needs torch" in caplog.text
+    assert not (tmp_path / FLOAT).exists()
+    assert isinstance(load_embedder(tmp_path, device="cpu"), NetEmbedder)
+
+
+def test_a_network_of_one_size_is_exported_for_it(tmp_path: Path) -> None:
+    """A transformer's positions are counted: it takes squares of one size only."""
+    net = new_network(Architecture(backbone="test_vit", dim=8))
+    made = NetEmbedder(net, Preprocessing(size=160, fit="squash"), device="cpu")
+    made.save(tmp_path)
+    opened = load_embedder(tmp_path, device="cpu")
+    assert isinstance(opened, ExportedEmbedder)
+    assert np.abs(opened(IMAGES) - made(IMAGES)).max() < 1e-4
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_same_embedder_without_torch(made: NetEmbedder, saved: Path, runtime: str) -> None:
+    opened = load_embedder(saved, device="cpu", runtime=runtime)
+    assert isinstance(opened, ExportedEmbedder)
+    assert isinstance(opened, Embedder)
+    assert (opened.id, opened.dim, opened.name) == (made.id, made.dim, made.name)
+    assert opened.short_side == made.short_side == 144
+    assert opened.views == made.views
+    expected = made(IMAGES)
+    assert np.abs(opened(IMAGES) - expected).max() < 1e-4
+    alone = np.vstack([opened([image]) for image in IMAGES])
+    assert np.abs(alone - expected).max() < 1e-4
+    assert opened([]).shape == (0, 8)
+
+
+def test_it_copies_itself(saved: Path, tmp_path: Path) -> None:
+    opened = load_exported(saved)
+    opened.save(saved)  # onto itself: nothing happens
+    opened.save(tmp_path / "copy")
+    names = ["embedder.json", "model.onnx", "model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "copy").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "copy" / name).read_bytes() == (saved / name).read_bytes()
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_one_flipped_bit_is_found(folder: Path) -> None:
+    flip(folder / FLOAT)
+    with pytest.raises(ModelError, match=r"model\.onnx: damaged, or of another embedder"):
+        load_embedder(folder, device="cpu")
+    (folder / FLOAT).unlink()
+    with pytest.raises(ModelError, match=r"no such file, but embedder\.json names it"):
+        load_embedder(folder, device="cpu")
+
+
+def test_a_copy_of_damaged_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    opened = load_exported(folder)
+    flip(folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"model\.safetensors: damaged"):
+        opened.save(tmp_path / "copy")
+    assert not (tmp_path / "copy" / "embedder.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("preprocessing", {"size": 96}), ("id", "test_resnet-0"), ("sum", None)]
+)
+def test_an_edited_record_is_refused(folder: Path, key: str, value: object) -> None:
+    record = json.loads((folder / "embedder.json").read_text())
+    write_json(folder / "embedder.json", record | {key: value})
+    with pytest.raises(ModelError, match="was changed since it was written"):
+        load_embedder(folder, device="cpu")
+
+
+def test_a_file_that_is_no_network(folder: Path) -> None:
+    """Whole by its hash, and yet nothing that a runtime can open."""
+    (folder / FLOAT).write_bytes(b"no network")
+    write_record(folder, read_record(folder), [FLOAT])
+    for runtime in ("onnxruntime", "openvino"):
+        with pytest.raises(ModelError, match="cannot be opened by"):
+            load_embedder(folder, device="cpu", runtime=runtime)(IMAGES)
+
+
+def test_an_older_folder_loads_through_torch(folder: Path) -> None:
+    record = read_record(folder)
+    for key in ("files", "sum", "precision"):
+        del record[key]
+    write_json(folder / "embedder.json", record)
+    opened = load_embedder(folder, device="cpu")
+    assert isinstance(opened, NetEmbedder)
+    with pytest.raises(ModelError, match="holds no ONNX file"):
+        load_exported(folder)
+
+
+def test_saving_anew_forgets_the_old_network(made: NetEmbedder, folder: Path) -> None:
+    made.save(folder, export=False)
+    assert not (folder / FLOAT).exists()
+    assert isinstance(load_embedder(folder, device="cpu"), NetEmbedder)
+
+
+def test_which_device_and_runtime(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(**given: str) -> object:
+        found = load_embedder(saved, **given)
+        return found.open_network if isinstance(found, ExportedEmbedder) else type(found)
+
+    assert opened() is open_onnx
+    assert opened(runtime="openvino") is open_openvino
+    assert opened(runtime="torch") is NetEmbedder
+    made_by = load_exported(saved).id
+    runtimes.remember("another", "openvino")
+    assert opened() is open_onnx
+    runtimes.remember(made_by, "openvino")
+    assert opened() is open_openvino
+    assert opened(device="cpu", runtime="onnxruntime") is open_onnx
+    monkeypatch.setattr(runtimes, "processor", lambda: "another processor")
+    assert opened() is open_onnx  # it was measured elsewhere
+    monkeypatch.setattr(loading, "gpu_names", lambda: ["a GPU"])
+    assert opened() is NetEmbedder
+    assert opened(device="cpu") is open_onnx
+    with pytest.raises(OptionError, match="expected auto, cpu or cuda"):
+        opened(device="gpu")
+    with pytest.raises(OptionError, match="expected one of: onnxruntime, openvino, torch"):
+        opened(runtime="onnx")
+
+
+def test_a_broken_cache_is_no_cache(saved: Path) -> None:
+    made_by = load_exported(saved).id
+    runtimes.remember(made_by, "openvino")
+    runtimes.cache_file().write_text("{ broken")
+    assert runtimes.chosen(made_by) == "onnxruntime"
+    runtimes.remember(made_by, "openvino")
+    assert runtimes.chosen(made_by) == "openvino"
+    runtimes.cache_file().write_text(json.dumps({runtimes._key(made_by): "something else"}))
+    assert runtimes.chosen(made_by) == "onnxruntime"
+
+
+def test_a_remembered_runtime_that_is_gone(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_by = load_exported(saved).id
+    runtimes.remember(made_by, "openvino")
+    find_spec = runtimes.util.find_spec
+    monkeypatch.setattr(
+        runtimes.util, "find_spec", lambda name: None if name == "openvino" else find_spec(name)
+    )
+    assert runtimes.chosen(made_by) == "onnxruntime"
+
+
+def test_openvino_that_is_missing_is_named(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(OptionError, match=r"pip install 'whichlandmark\[fast\]'"):
+        load_embedder(saved, device="cpu", runtime="openvino")(IMAGES)
+
+
+def test_no_torch_no_look_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "gpu_in_sight", lambda: True)
+    monkeypatch.setattr(loading, "has_torch", lambda: False)
+    assert loading.gpu_names() == []
+
+
+WITHOUT_TORCH = """
+import sys
+class NotThere:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "timm", "torchvision", "accelerate", "onnx", "openvino"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NotThere())
+from whichlandmark.cli import main
+sys.argv = ["whichlandmark", *sys.argv[1:]]
+main()
+"""
+
+
+def without_torch(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+def test_the_core_needs_no_torch(saved: Path, colour_world: Path) -> None:
+    """Index, recognize and evaluate, in processes where torch cannot be imported."""
+    recognizer = colour_world / "r.wl"
+    ran = without_torch(
+        "index", colour_world / "gallery", "-o", recognizer, "--embedder", saved, "--distractors",
+        colour_world / "bank", "--json",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["photos"] == 24
+    ran = without_torch("recognize", colour_world / "asked" / "0-0.jpg", "-r", recognizer, "--json")
+    assert ran.returncode == 0, ran.stderr
+    ran = without_torch("train", colour_world / "gallery", "-o", colour_world / "t")
+    assert (ran.returncode, "pip install 'whichlandmark[train]'" in ran.stderr) == (2, True)
+
+
+def test_no_embedder_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"embedder\.json is missing"):
+        load_embedder(tmp_path)
+
+
+def test_folded_weights_are_the_weights(tmp_path: Path) -> None:
+    """BatchNorm by hand: w·γ/√(σ² + ε) stands in the file's first convolution."""
+    net = with_statistics(Architecture(backbone="test_resnet", dim=None, gem_p=1.0))
+    export.export_onnx(net, tmp_path / "m.onnx")
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    stored = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    convs = [m for m in net.backbone.modules() if isinstance(m, torch.nn.Conv2d)]
+    norms = [m for m in net.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    conv, norm = convs[0], norms[0]
+    assert norm.running_var is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    expected = (conv.weight * scale[:, None, None, None]).detach().numpy()
+    assert np.abs(stored[first.input[1]] - expected).max() < 1e-5

@@ -1,0 +1,257 @@
+"""Tables → vectors: the same whatever the threads, bounded whatever the photos, never stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark import embedding
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.embedding import Each, embed, fill_gallery
+from whichlandmark.errors import GalleryError
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.images import content_hash, read_image
+from whichlandmark.looking import Looking
+from whichlandmark.pipeline import Room
+from whichlandmark.preprocessing import Preprocessing, Views
+from whichlandmark.types import Image, Photos, Vectors
+
+SHAPES = [(60, 80), (80, 60), (64, 64), (40, 120), (300, 400)]
+
+
+class Shapes:
+    """An embedder with `looking`: means of what its network sees; notes each pass."""
+
+    name, id, dim, short_side = "shapes", "shapes-1", 3, 96
+
+    def __init__(self, views: Views | None = None, batch: int = 4) -> None:
+        self.looking = Looking(Preprocessing(size=64, multiple=16), views or Views(), batch)
+        self.passes: list[list[tuple[int, ...]]] = []
+
+    def __call__(self, images: Sequence[Image], /) -> Vectors:
+        self.passes.append([image.shape[:2] for image in images])
+        return self.looking(images, self._network, 3)
+
+    def _network(self, pixels: np.ndarray) -> np.ndarray:
+        rows = pixels.mean(axis=(2, 3)) + len(pixels) * 1e-3  # who shares a pass makes a difference
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+    def save(self, folder: Path, /) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Photos:
+    """150 photos of five shapes in turns, four of them damaged, missing or empty."""
+    for i in range(150):
+        size = SHAPES[i * 7 % 5 if i % 11 else 4]
+        write_photo(tmp_path / "photos" / "place" / f"{i:03}.jpg", picture(i % 9, i, size))
+    photos = photos_of(tmp_path / "photos")
+    for row, data in ((3, b"broken"), (70, b""), (149, b"\xff\xd8\xff")):
+        Path(photos.paths[row]).write_bytes(data)
+    Path(photos.paths[71]).unlink()
+    return photos
+
+
+def all_of(embedder: Any, photos: Photos, **options: Any) -> tuple[list[int], Vectors, list[Any]]:
+    rows, vectors, more = [], [], []
+    for batch in embed(embedder, photos, **options):
+        rows += batch.rows.tolist()
+        vectors.append(batch.vectors)
+        more += [batch.hashes, batch.made, [(f.id, f.reason) for f in batch.failures]]
+    return rows, np.concatenate(vectors), more
+
+
+def test_no_number_depends_on_the_threads(table: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, found = embedding.read_image, []
+
+    def unsteady(data: bytes, **options: Any) -> Image:  # photos are done in any order
+        time.sleep(data[len(data) // 2] % 4 / 1000 if data else 0)
+        return real(data, **options)
+
+    monkeypatch.setattr(embedding, "read_image", unsteady)
+    for threads in (1, 2, 8):
+        embedder = Shapes()
+        rows, vectors, more = all_of(
+            embedder, table, threads=threads, each=Each(lambda image: image.shape, 0)
+        )
+        found.append((rows, vectors.tobytes(), more, embedder.passes))
+    assert found[0] == found[1] == found[2]
+    assert found[0][0] == [row for row in range(150) if row not in (3, 70, 71, 149)]
+    assert [len(hashes) for hashes in found[0][2][::3]] == [63, 62, 21]  # 64 rows a batch
+
+
+def test_vectors_are_those_of_each_photo_alone(table: Photos) -> None:
+    embedder = HistogramEmbedder()
+    rows, vectors, more = all_of(embedder, table)
+    for row, vector in zip(rows, vectors, strict=True):
+        image = read_image(table.paths[row], short_side=64)
+        assert np.array_equal(embedder([image])[0], vector)
+    hashes = [content_hash(Path(table.paths[row]).read_bytes()) for row in rows]
+    assert [digest for part in more[::3] for digest in part] == hashes
+
+
+@pytest.mark.parametrize("views", [Views(), Views(scales=(1.0, 0.5), flip=True)])
+def test_photos_of_one_shape_share_passes_and_are_not_squashed(table: Photos, views: Views) -> None:
+    embedder = Shapes(views)
+    rows, vectors, _ = all_of(embedder, table)
+    sizes = views.of(embedder.looking.preprocessing)
+    assert len(embedder.passes) < 50  # 146 photos of five shapes, four at once; 37 is the least
+    for shapes in embedder.passes:
+        assert len({tuple(size.target(*shape) for size in sizes) for shape in shapes}) == 1
+    for row, vector in zip(rows, vectors, strict=True):  # near those of a pass of their own
+        alone = Shapes(views)([read_image(table.paths[row])])[0]
+        assert float(alone @ vector) > 0.995
+
+
+def test_failures_stand_where_they_happened(table: Photos) -> None:
+    batches = list(embed(Shapes(), table))
+    assert [[f.id[-7:-4] for f in batch.failures] for batch in batches] == [
+        ["003"], ["070", "071"], ["149"],
+    ]  # fmt: skip
+    assert "no such file" in batches[1].failures[1].reason
+    none = table.take([3, 70, 71])
+    (batch,) = embed(Shapes(), none)
+    assert (batch.vectors.shape, len(batch.failures)) == ((0, 3), 3)
+    assert list(embed(Shapes(), table.take([]))) == []
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+@pytest.mark.parametrize("kind", [HistogramEmbedder, Shapes])
+def test_a_run_of_huge_photos_stays_within_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, threads: int
+) -> None:
+    """PNGs cannot be decoded small; without a bound 8 threads would hold 8, and 64 be ahead."""
+    for i in range(24):
+        path = tmp_path / "photos" / f"{i:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Pillow.fromarray(picture(i, i, (600, 500) if i % 5 else (40, 50))).save(path)
+    paths = [str(path) for path in sorted((tmp_path / "photos").iterdir())]
+    photos = Photos.of_columns([str(i) for i in range(24)], paths, [""] * 24)
+    one, rooms = 600 * 500 * 8, []
+
+    class Watched(Room):
+        def __init__(self, limit: int) -> None:
+            super().__init__(limit)
+            rooms.append(self)
+
+    monkeypatch.setattr(embedding, "Room", Watched)
+    expected = all_of(kind(), photos, threads=1)[1]
+    monkeypatch.setattr(embedding, "DECODING", one)
+    monkeypatch.setattr(embedding, "WAITING", one)
+    rows, vectors, _ = all_of(kind(), photos, threads=threads)
+    assert rows == list(range(24))
+    assert np.allclose(vectors, expected, atol=1e-2)
+    assert one <= rooms[1].most <= 2 * one
+    assert rooms[1].used == 0
+    if threads == 8:
+        assert rooms[0].most < 24 * one  # of the usual room a little is used
+    monkeypatch.setattr(embedding, "DECODING", one // 2)  # larger than all that there is
+    assert all_of(kind(), photos, threads=threads)[0] == list(range(24))
+
+
+def test_small_photos_that_a_network_wants_large_count_as_what_they_become(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(40):
+        write_photo(tmp_path / "photos" / f"{i:02}.jpg", picture(i, i, (10, 10)))
+    rooms: list[Room] = []
+
+    class Watched(Room):
+        def __init__(self, limit: int) -> None:
+            super().__init__(limit)
+            rooms.append(self)
+
+    monkeypatch.setattr(embedding, "Room", Watched)
+    monkeypatch.setattr(embedding, "DECODING", 5 * 64 * 64 * 3)
+    monkeypatch.setattr(embedding, "WAITING", 5 * 64 * 64 * 3)
+    rows, _, _ = all_of(Shapes(batch=32), photos_of(tmp_path / "photos"))
+    assert rows == list(range(40))
+    assert 5 * 64 * 64 * 3 <= rooms[0].most <= 10 * 64 * 64 * 3
+
+
+def test_who_stops_listening_leaves_no_thread_behind(table: Photos) -> None:
+    batches = embed(Shapes(), table)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith(("decode", "network"))]
+
+
+def test_a_fault_of_the_network_is_raised_and_nothing_hangs(table: Photos) -> None:
+    class Broken(Shapes):
+        def __call__(self, images: Sequence[Image], /) -> Vectors:
+            if len(self.passes) == 7:
+                raise RuntimeError("device lost")
+            return super().__call__(images)
+
+    with pytest.raises(RuntimeError, match="device lost"):
+        all_of(Broken(), table)
+
+
+def test_an_interrupted_run_keeps_whole_batches_and_goes_on(table: Photos, tmp_path: Path) -> None:
+    class Interrupted(Shapes):
+        def __call__(self, images: Sequence[Image], /) -> Vectors:
+            if len(self.passes) == 30:
+                raise KeyboardInterrupt
+            return super().__call__(images)
+
+    told: list[tuple[int, int]] = []
+    with Gallery.create(tmp_path / "g.sqlite", "shapes-1", 3) as gallery:
+        with pytest.raises(KeyboardInterrupt):
+            fill_gallery(Interrupted(), table, gallery, features=False)
+        kept = gallery.count()
+        assert kept in (63, 63 + 62)
+        again = Shapes()
+        failures = fill_gallery(
+            again, table, gallery, features=False, progress=lambda *numbers: told.append(numbers)
+        )
+        assert sum(map(len, again.passes)) == 146 - kept
+        assert len(failures) == 4
+        assert gallery.table().ids.tolist() == [table.ids[r] for r in range(150)
+                                                if r not in (3, 70, 71, 149)]  # fmt: skip
+    assert told[-1][0] == told[-1][1]
+
+
+def test_a_batch_is_written_while_the_next_is_embedded(table: Photos) -> None:
+    """The write of the first batch waits for a pass that comes after it was begun."""
+    later = threading.Event()
+    writing: list[int] = []
+
+    class Told(Shapes):
+        def __call__(self, images: Sequence[Image], /) -> Vectors:
+            if writing:
+                later.set()
+            return super().__call__(images)
+
+    with Gallery.create(None, "shapes-1", 3) as gallery:
+        put, generation = gallery.put, gallery.generation
+
+        def slow(rows: Any) -> None:
+            writing.append(len(rows))
+            assert len(writing) > 1 or later.wait(20)
+            put(rows)
+
+        gallery.put = slow  # type: ignore[method-assign]
+        fill_gallery(Told(batch=1), table, gallery, features=False)
+        assert writing == [63, 62, 21]
+        assert gallery.generation == generation + 3  # one transaction a batch
+
+
+def test_a_write_that_fails_ends_the_run(table: Photos) -> None:
+    with Gallery.create(None, "shapes-1", 3) as gallery:
+
+        def full(rows: Any) -> None:
+            raise GalleryError("the disk is full")
+
+        gallery.put = full  # type: ignore[method-assign]
+        with pytest.raises(GalleryError, match="disk is full"):
+            fill_gallery(Shapes(), table, gallery, features=False)

@@ -1,0 +1,261 @@
+"""The network and its folder: GeM by hand, shapes, weights from a file, refusals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from tests.support.photos import picture
+from whichlandmark import loading
+from whichlandmark.errors import DataError, ModelError, OptionError
+from whichlandmark.loading import PretrainedOptions, load_embedder, parse_options, pretrained
+from whichlandmark.net.embedder import NetEmbedder
+from whichlandmark.net.network import Architecture, GeM, new_network
+from whichlandmark.options import to_json
+from whichlandmark.preprocessing import Preprocessing, Views
+from whichlandmark.types import Embedder
+
+TINY = Architecture(backbone="test_resnet", dim=8)
+IMAGES = [picture(i, 0, size) for i, size in enumerate([(60, 80), (80, 60), (60, 80), (33, 200)])]
+
+
+@pytest.fixture
+def embedder() -> NetEmbedder:
+    return NetEmbedder(new_network(TINY), Preprocessing(size=64), device="cpu")
+
+
+def test_gem_by_hand() -> None:
+    features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    expected = ((1 + 8 + 27 + 64) / 4) ** (1 / 3)
+    assert float(GeM(3.0)(features).detach()) == pytest.approx(expected, rel=1e-5)
+    assert float(GeM(1.0)(features).detach()) == pytest.approx(2.5)  # average pooling
+    assert float(GeM(60.0)(features).detach()) == pytest.approx(4.0, rel=0.03)  # towards the max
+
+
+def test_gem_trains_its_exponent() -> None:
+    pool = GeM(3.0)
+    pool(torch.rand(2, 5, 4, 4)).sum().backward()
+    assert pool.p.grad is not None
+    assert float(pool.p.grad) != 0
+
+
+def test_unit_rows_of_mixed_sizes_in_any_company(embedder: NetEmbedder) -> None:
+    together = embedder(IMAGES)
+    assert together.shape == (4, 8)
+    assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(4), abs=1e-5)
+    alone = np.concatenate([embedder([image]) for image in IMAGES])
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert isinstance(embedder, Embedder)
+    assert embedder([]).shape == (0, 8)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "options"),
+    [("test_vit", {"dynamic_img_size": True}), ("test_convnext", {}), ("test_efficientnet", {})],
+)
+def test_other_kinds_of_backbone(backbone: str, options: dict[str, object]) -> None:
+    net = new_network(Architecture(backbone=backbone, options=options, dim=8)).eval()
+    with torch.inference_mode():
+        rows = net(torch.rand(2, 3, 64, 96))
+    assert rows.shape == (2, 8)
+    assert torch.isfinite(rows).all()
+
+
+def test_saved_and_opened_it_is_the_same(embedder: NetEmbedder, tmp_path: Path) -> None:
+    embedder.save(tmp_path, export=False)
+    opened = load_embedder(tmp_path, device="cpu")
+    assert opened.id == embedder.id
+    assert np.array_equal(opened(IMAGES), embedder(IMAGES))
+
+
+def test_the_id_follows_weights_and_preprocessing(embedder: NetEmbedder) -> None:
+    assert NetEmbedder(new_network(TINY), Preprocessing(size=64)).id == embedder.id
+    assert NetEmbedder(new_network(TINY, seed=1), Preprocessing(size=64)).id != embedder.id
+    assert NetEmbedder(new_network(TINY), Preprocessing(size=96)).id != embedder.id
+
+
+def test_changed_weights_are_noticed(embedder: NetEmbedder, tmp_path: Path) -> None:
+    embedder.save(tmp_path, export=False)
+    changed = NetEmbedder(new_network(TINY, seed=1), Preprocessing(size=64))
+    changed.save(tmp_path / "other", export=False)
+    other = (tmp_path / "other" / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(other)
+    with pytest.raises(ModelError, match=r"not those of embedder\.json"):
+        load_embedder(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(other[:100])
+    with pytest.raises(ModelError, match="damaged embedder folder"):
+        load_embedder(tmp_path)
+    with pytest.raises(DataError, match="no embedder there"):
+        load_embedder(tmp_path / "nowhere")
+
+
+def viewed(views: Views | None) -> NetEmbedder:
+    return NetEmbedder(new_network(TINY), Preprocessing(size=64), device="cpu", views=views)
+
+
+def test_one_view_is_the_embedder_of_before(embedder: NetEmbedder) -> None:
+    """Its id too: galleries that were made by it stay of use."""
+    plain = viewed(Views())
+    assert plain.id == embedder.id
+    assert np.array_equal(plain(IMAGES), embedder(IMAGES))
+    sizes = (1.0, 1.5)
+    kinds = (None, Views(flip=True), Views(scales=sizes), Views(scales=(1.5,)),
+             Views(scales=sizes, flip=True))  # fmt: skip
+    ids = {viewed(views).id for views in kinds}
+    assert len(ids) == 5
+
+
+def test_the_id_without_views_is_hashed_as_it_always_was(embedder: NetEmbedder) -> None:
+    """Written out once more, without a word of views."""
+    described = {"architecture": to_json(TINY), "preprocessing": to_json(Preprocessing(size=64))}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for key, value in sorted(embedder.net.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    assert embedder.id == f"test_resnet-{digest.hexdigest()[:12]}"
+
+
+def test_views_are_the_sum_of_single_looks() -> None:
+    """Each look by an embedder of its own; a mirror image made before anything else."""
+    scales = (0.5, 1.0, 1.5)
+    squash = [Preprocessing(size=round(64 * s), fit="squash") for s in scales]
+    alone = [NetEmbedder(new_network(TINY), view, device="cpu") for view in squash]
+    for flip in (False, True):
+        views = Views(scales=scales, flip=flip)
+        made = NetEmbedder(new_network(TINY), Preprocessing(size=64, fit="squash"),
+                           device="cpu", views=views)  # fmt: skip
+        expected = np.zeros((len(IMAGES), 8))
+        for one in alone:
+            expected += one(IMAGES)
+            if flip:
+                expected += one([np.ascontiguousarray(image[:, ::-1]) for image in IMAGES])
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        # Resizing a mirror image rounds to other whole pixel values here and there.
+        assert made(IMAGES) == pytest.approx(expected, abs=5e-3 if flip else 1e-5)
+        assert np.linalg.norm(made(IMAGES), axis=1) == pytest.approx(np.ones(4), abs=1e-5)
+        assert made.short_side == 144  # enough for the largest look
+        assert made([]).shape == (0, 8)
+
+
+def test_a_mirrored_look_does_not_tell_left_from_right() -> None:
+    made = viewed(Views(flip=True))
+    images = [picture(i, 0, (64, 64)) for i in range(3)]  # as they are: nothing is resized
+    mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+    assert made(images) == pytest.approx(made(mirrored), abs=1e-5)
+    plain = viewed(None)
+    assert np.abs(plain(images) - plain(mirrored)).max() > 1e-4
+
+
+def test_an_embedder_with_views_is_opened_again(embedder: NetEmbedder, tmp_path: Path) -> None:
+    views = Views(scales=(1.0, 1.5), flip=True)
+    made = viewed(views)
+    made.save(tmp_path, export=False)
+    opened = load_embedder(tmp_path, device="cpu")
+    assert isinstance(opened, NetEmbedder)
+    assert opened.views == views
+    assert opened.id == made.id
+    assert np.array_equal(opened(IMAGES), made(IMAGES))
+    record = json.loads((tmp_path / "embedder.json").read_text())
+    (tmp_path / "embedder.json").write_text(json.dumps({**record, "views": {"flip": False}}))
+    with pytest.raises(ModelError, match=r"not those of embedder\.json"):
+        load_embedder(tmp_path)
+    (tmp_path / "embedder.json").write_text(json.dumps({**record, "views": {"scale": [1.0]}}))
+    with pytest.raises(ModelError, match="damaged embedder folder") as refused:
+        load_embedder(tmp_path)
+    assert "scales" in str(refused.value)
+    embedder.save(tmp_path / "plain", export=False)  # says nothing of views, as those of before
+    assert "views" not in json.loads((tmp_path / "plain" / "embedder.json").read_text())
+
+
+def test_a_small_view_of_a_small_size() -> None:
+    assert viewed(Views(scales=(0.25, 1.0)))(IMAGES).shape == (4, 8)
+
+
+@pytest.mark.parametrize("scales", [(), (0.05,), (5.0,), (1.0,) * 10])
+def test_views_out_of_range_are_refused(scales: tuple[float, ...]) -> None:
+    with pytest.raises(OptionError, match=r"expected 1 to 9 numbers of 0\.1 to 4"):
+        Views(scales=scales)
+
+
+def test_a_backbone_from_a_local_checkpoint(tmp_path: Path) -> None:
+    """The file has a classifier of 1,000 classes, as published weights do; it is left over."""
+    published = timm.create_model("test_resnet", num_classes=1000)
+    path = tmp_path / "published.safetensors"
+    safetensors.torch.save_file(published.state_dict(), path)
+    options = PretrainedOptions(checkpoint=str(path), size=64, mean=(0.5,) * 3, std=(0.5,) * 3)
+    made = pretrained("timm:test_resnet", options, device="cpu")
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        features = published.eval().forward_features(pixels).mean((2, 3)).clamp(min=1e-6)
+        expected = torch.nn.functional.normalize(features, dim=1)
+        # Average pooling of non-negative features is what the classifier saw.
+        assert torch.allclose(made.net.eval()(pixels), expected, atol=1e-5)
+    with pytest.raises(ModelError, match="not the weights of 'test_vit'"):
+        pretrained("timm:test_vit", options)
+    with pytest.raises(ModelError, match="no such checkpoint file"):
+        pretrained("timm:test_resnet", PretrainedOptions(checkpoint=str(tmp_path / "no.pth")))
+    path.write_bytes(b"broken")
+    with pytest.raises(ModelError, match="not readable as weights"):
+        pretrained("timm:test_resnet", options)
+
+
+def test_pickled_code_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "owned",))
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(ModelError, match="not readable as weights"):
+        pretrained("timm:test_resnet", PretrainedOptions(checkpoint=str(tmp_path / "evil.pth")))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_unknown_names_suggest(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match="did you mean 'resnet50'"):
+        load_embedder("timm:resnett50")
+    with pytest.raises(OptionError, match="expected timm:NAME"):
+        pretrained("resnet50", PretrainedOptions())
+    with pytest.raises(ModelError, match="cannot be built"):
+        pretrained("timm:test_resnet", PretrainedOptions(checkpoint="x", options={"no": 1}))
+
+
+def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: object, **kwargs: object) -> None:
+        raise OSError("We couldn't connect")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ModelError, match="connect, or give a local file with --checkpoint"):
+        load_embedder("timm:test_resnet")
+
+
+def test_devices(embedder: NetEmbedder, tmp_path: Path) -> None:
+    embedder.save(tmp_path, export=False)
+    with pytest.raises(OptionError, match="expected auto, cpu or cuda"):
+        load_embedder(tmp_path, device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(OptionError, match="sees no GPU"):
+            load_embedder(tmp_path, device="cuda")
+
+
+def test_options_from_the_command_line() -> None:
+    given = ["pad_type=same", "drop_rate=0.1", "channels=[8, 16]", "name=a=b"]
+    assert parse_options(given) == {
+        "pad_type": "same", "drop_rate": 0.1, "channels": [8, 16], "name": "a=b",
+    }  # fmt: skip
+    with pytest.raises(OptionError, match="expected KEY=VALUE"):
+        parse_options(["pad_type"])
+
+
+def test_without_torch_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(OptionError, match=r"pip install 'whichlandmark\[train\]'"):
+        loading.require_torch()

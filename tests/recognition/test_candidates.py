@@ -1,0 +1,217 @@
+"""Evidence for candidates, one photo at a time in plain Python; hidden photos tell nothing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.support.made_galleries import index_of, questions, scattered, unit
+from whichlandmark.candidates import (
+    CANDIDATES,
+    CHANCE,
+    FEATURES,
+    GEOMETRY,
+    VOTERS,
+    candidates,
+    with_geometry,
+)  # fmt: skip
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.rules import Rules
+from whichlandmark.scoring import DEPTH, Hidden, Scorer
+from whichlandmark.whitening import fit_whitening
+
+SIZES = [9, 1, 5, 3, 7, 2, 4]
+PLAIN = Rules(whitening="none", verify=0)
+WHITE = Rules(whitening="learned", whitening_dim=7, verify=0)
+
+
+@pytest.fixture(scope="module")
+def index() -> GalleryIndex:
+    return scattered(SIZES, 25, seed=5)
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def slow_evidence(
+    scorer: Scorer, raw: np.ndarray, query: np.ndarray, gone: set[int]
+) -> dict[int, dict[str, float]]:
+    """Each feature as its sentence says it, by landmark in the order of their nearest photos."""
+    photos, bank = scorer.vectors.tolist(), scorer.bank.tolist()
+    codes, asked = scorer.index.codes.tolist(), query.tolist()
+    cos = {j: dot(photos[j], asked) for j in range(len(photos)) if j not in gone}
+    near = sorted(cos, key=lambda j: -cos[j])[:DEPTH]
+    found: dict[int, dict[str, float]] = {}
+    first = {code: next(j for j in near if codes[j] == code) for code in {codes[j] for j in near}}
+    for code in sorted(first, key=lambda c: -cos[first[c]])[:CANDIDATES]:
+        j = first[code]
+        rivals = [cos[other] for c, other in first.items() if c != code]
+        # All neighbours of one landmark: another lies behind the last of them.
+        rival = max(rivals) if rivals else min(cos[i] for i in near)
+        mine = [cos[i] for i in near if codes[i] == code]
+        seen = [photos[i] for i in cos if codes[i] == code]
+        centre = [sum(parts) for parts in zip(*seen, strict=True)]
+        of_query = sorted((dot(n, asked) for n in bank), reverse=True)
+        of_photo = sorted((dot(n, photos[j]) for n in bank), reverse=True)
+        found[code] = {
+            "similarity": cos[j],
+            "lead": cos[j] - rival,
+            "company": mean(mine[:3]),
+            "centre": dot(centre, asked) / math.sqrt(dot(centre, centre)),
+            "votes": sum(max(cos[i], 0) ** 3 for i in near[:VOTERS] if codes[i] == code),
+            "unwhitened": dot(scorer.index.vectors[j].tolist(), raw.tolist()),
+            "bank": mean(of_query[:5]),
+            "photo_bank": mean(of_photo[:5]),
+            "photos": math.log(1 + codes.count(code)),
+        }
+    return found
+
+
+def check(scorer: Scorer, asked: np.ndarray, hidden: Hidden | None = None) -> int:
+    """Compares all features of all candidates; how many were compared."""
+    found = scorer.find(asked, hidden=hidden)
+    made = candidates(scorer, found, hidden)
+    compared = 0
+    for row, query in enumerate(found.queries):
+        gone = set(hidden[row].tolist()) if hidden is not None else set()
+        slow = slow_evidence(scorer, asked[row], query, gone)
+        assert made.codes[row].tolist() == [*slow, *[-1] * (CANDIDATES - len(slow))]
+        for place, (code, evidence) in enumerate(slow.items()):
+            assert set(evidence) == set(FEATURES)
+            nearest = found.neighbours.rows[row, made.places[row, place]]
+            assert scorer.index.codes[nearest] == code
+            for name, value in evidence.items():
+                told = made.features[row, place, FEATURES.index(name)]
+                assert told == pytest.approx(value, abs=2e-3), (name, row, code)
+                compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("rules", [PLAIN, WHITE])
+def test_every_feature_in_plain_python(index: GalleryIndex, rules: Rules) -> None:
+    scorer = Scorer(index, rules, fit_whitening(index, rules))
+    assert check(scorer, questions(index, 15)) == 15 * CANDIDATES * len(FEATURES)
+
+
+@pytest.mark.parametrize("rules", [PLAIN, WHITE])
+def test_hidden_photos_are_neither_neighbours_nor_in_a_centre(
+    index: GalleryIndex, rules: Rules
+) -> None:
+    """One hidden photo, or a whole landmark; the count of photos stays what it was."""
+    scorer = Scorer(index, rules, fit_whitening(index, rules))
+    asked = index.vectors.astype(np.float32)
+    several = np.flatnonzero(np.bincount(index.codes)[index.codes] > 1)
+    itself = list(several[:, None])
+    assert check(scorer, asked[several], itself) > 0
+    landmark = [np.flatnonzero(index.codes == code) for code in index.codes]
+    assert check(scorer, asked, landmark) > 0
+
+
+def test_the_slow_check_sees_a_centre_that_knows_the_question(index: GalleryIndex) -> None:
+    """Planted: evidence gathered without being told what is hidden."""
+    scorer = Scorer(index, PLAIN)
+    rows = np.flatnonzero(index.codes == 2)
+    asked, hidden = index.vectors[rows].astype(np.float32), list(rows[:, None])
+    found = scorer.find(asked, hidden=hidden)
+    honest, lying = candidates(scorer, found, hidden), candidates(scorer, found)
+    centre = FEATURES.index("centre")
+    own = honest.codes == 2
+    assert own.any()
+    assert (lying.features[own][:, centre] > honest.features[own][:, centre] + 0.02).all()
+    assert (lying.features[~own] == honest.features[~own]).all()
+    others = [place for place in range(len(FEATURES)) if place != centre]
+    assert (lying.features[..., others] == honest.features[..., others]).all()
+
+
+def test_the_number_of_photos_does_not_tell_which_landmark_was_hidden() -> None:
+    """Landmarks of equal size: were the hidden photo not counted, the right one would be told."""
+    index = scattered([4] * 6, 10, seed=2)
+    scorer, rows = Scorer(index, PLAIN), np.arange(24)
+    hidden = list(rows[:, None])
+    asked = index.vectors.astype(np.float32)
+    made = candidates(scorer, scorer.find(asked, hidden=hidden), hidden)
+    counts = made.features[..., FEATURES.index("photos")][made.codes >= 0]
+    assert counts == pytest.approx(np.full(counts.shape, math.log(5)))
+
+
+def test_scores_do_not_depend_on_the_other_queries(index: GalleryIndex) -> None:
+    scorer, asked = Scorer(index, PLAIN), questions(index, 8)
+    together = candidates(scorer, scorer.find(asked))
+    for row in range(8):
+        alone = candidates(scorer, scorer.find(asked[row : row + 1]))
+        assert alone.codes[0].tolist() == together.codes[row].tolist()
+        assert alone.features[0] == pytest.approx(together.features[row], abs=1e-5)
+
+
+def test_a_gallery_of_one_landmark_has_one_candidate() -> None:
+    index = scattered([6], 8)
+    scorer, asked = Scorer(index, PLAIN), questions(index, 3)
+    made = candidates(scorer, scorer.find(asked))
+    assert (made.codes == [0, -1, -1, -1]).all()
+    assert not made.features[:, 1:].any()
+    assert check(scorer, asked) == 3 * len(FEATURES)
+
+
+def test_a_gallery_without_landmarks_has_no_candidate() -> None:
+    index = scattered([], 8)
+    scorer = Scorer(index, PLAIN)
+    made = candidates(scorer, scorer.find(index.bank[:2].astype(np.float32)))
+    assert made.codes.shape == (2, CANDIDATES)
+    assert (made.codes == -1).all()
+    assert not made.features.any()
+
+
+def test_without_a_bank_what_it_says_is_nothing() -> None:
+    index = scattered([3, 3], 0)
+    scorer = Scorer(index, PLAIN)
+    made = candidates(scorer, scorer.find(questions(index, 4)))
+    for name in ("bank", "photo_bank"):
+        assert not made.features[..., FEATURES.index(name)].any()
+
+
+def test_of_equal_photos_the_earlier_landmark_comes_first() -> None:
+    same = unit(np.ones((1, 4)))
+    index = index_of(["a", "b", "c"], np.repeat(same, 3, axis=0))
+    scorer = Scorer(index, PLAIN)
+    made = candidates(scorer, scorer.find(same))
+    assert made.codes[0].tolist() == [0, 1, 2, -1]
+    assert made.features[0, :3, FEATURES.index("lead")] == pytest.approx([0, 0, 0], abs=1e-6)
+
+
+def test_geometry_beyond_chance_in_plain_python(index: GalleryIndex) -> None:
+    scorer = Scorer(index, PLAIN)
+    found = scorer.find(questions(index, 10))
+    made = candidates(scorer, found)
+    rng = np.random.default_rng(0)
+    inliers = np.where(rng.random(found.codes.shape) < 0.4,
+                       rng.integers(0, 40, found.codes.shape), -1)  # fmt: skip
+    wide = with_geometry(made, found, inliers)
+    assert wide.shape[2] == len(FEATURES) + len(GEOMETRY)
+    assert (wide[..., : len(FEATURES)] == made.features).all()
+    for q in range(10):
+        for t, code in enumerate(made.codes[q].tolist()):
+            mine, others = [0], [0]
+            for neighbour, count in zip(found.codes[q], inliers[q].tolist(), strict=True):
+                beyond = max(count - CHANCE, 0)
+                (mine if neighbour == code and code >= 0 else others).append(beyond)
+            most = math.log(1 + max(mine))
+            expected = [most, most - math.log(1 + max(others)), math.log(1 + sum(mine))]
+            assert wide[q, t, len(FEATURES) :] == pytest.approx(expected)
+
+
+def test_inliers_that_chance_gives_count_as_none(index: GalleryIndex) -> None:
+    scorer = Scorer(index, PLAIN)
+    found = scorer.find(questions(index, 3))
+    made = candidates(scorer, found)
+    for inliers in (-1, 0, CHANCE):
+        extra = with_geometry(made, found, np.full(found.codes.shape, inliers))
+        assert not extra[..., len(FEATURES) :].any()
+    more = with_geometry(made, found, np.full(found.codes.shape, CHANCE + 1))
+    assert more[0, 0, len(FEATURES)] == pytest.approx(math.log(2))

@@ -1,0 +1,296 @@
+"""An answer, how sure it is, and geometry only where it is open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.made_galleries import questions, scattered, unit
+from whichlandmark.calibration import Calibration
+from whichlandmark.candidates import FEATURES, GEOMETRY, candidates
+from whichlandmark.deciding import (
+    AS_EVIDENCE,
+    FIRST,
+    Decider,
+    Fitted,
+    places_to_compare,
+    undecided,
+)  # fmt: skip
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.geometry import Geometry, inlier_row
+from whichlandmark.rules import FORMULAS, Rules
+from whichlandmark.scoring import Scorer
+from whichlandmark.stacking import Stacker
+from whichlandmark.verification import Keypoints, Verified
+
+PLAIN = Rules(whitening="none", verify=0)
+EMPTY = Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8), 1.0)
+
+
+def by(**weights: float) -> Stacker:
+    """A stacker that adds up some of the evidence."""
+    names = FEATURES + (GEOMETRY if set(weights) & set(GEOMETRY) else ())
+    return Stacker(names=names, means=(0.0,) * len(names), scales=(1.0,) * len(names),
+                   weights=tuple(weights.get(name, 0.0) for name in names))  # fmt: skip
+
+
+FITTED = Fitted(None, by(similarity=1.0), by(similarity=1.0, inlier_lead=1.0),
+                Calibration(slope=8.0, offset=-6.0))  # fmt: skip
+
+
+class Counting(Geometry):
+    """So many inliers with each photo by its landmark's code; None = it has no keypoints."""
+
+    def __init__(self, index: GalleryIndex, inliers: dict[int, int | None]) -> None:
+        self.code = dict(zip(index.ids, index.codes.tolist(), strict=True))
+        self.inliers, self.asked = inliers, []  # type: ignore[var-annotated]
+
+    def check(self, query, ids):  # type: ignore[no-untyped-def]
+        assert query is EMPTY
+        self.asked.append(list(ids))
+        counts = [self.inliers.get(self.code[i], 2) for i in ids]
+        return [None if n is None else
+                Verified(np.zeros((n, 2), np.float32), np.zeros((n, 2), np.float32), None)
+                for n in counts]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def index() -> GalleryIndex:
+    return scattered([5] * 6, 30, seed=21)
+
+
+def asked_of(index: GalleryIndex) -> np.ndarray:
+    return np.concatenate([questions(index, 20, noise=0.35), questions(index, 10, noise=0.05)])
+
+
+def look(row: int) -> Keypoints | None:
+    return EMPTY
+
+
+def test_the_learned_score_is_the_stackers_best_candidate(index: GalleryIndex) -> None:
+    fitted = replace(FITTED, stacker=by(similarity=2.0, company=1.0, bank=-1.0), geometric=None)
+    answers = Decider(index, PLAIN, fitted)(asked_of(index))
+    for row, features in enumerate(answers.candidates.features):  # type: ignore[union-attr]
+        codes = answers.candidates.codes[row].tolist()  # type: ignore[union-attr]
+        f = {name: features[:, place] for place, name in enumerate(FEATURES)}
+        odds = 2 * f["similarity"] + f["company"] - f["bank"]
+        ranked = sorted(range(len(codes)), key=lambda t: -odds[t])
+        assert answers.codes[row] == codes[ranked[0]]
+        assert answers.second_codes[row] == codes[ranked[1]]
+        assert answers.scores[row] == pytest.approx(odds[ranked[0]])
+        sure = 1 / (1 + np.exp(-(8 * odds[ranked[0]] - 6)))
+        assert answers.confidence[row] == pytest.approx(sure)
+
+
+def test_undecided_is_strictly_between() -> None:
+    rules = Rules(sure_below=0.25, sure_above=0.75)
+    confidence = np.array([0.0, 0.25, 0.2500001, 0.5, 0.7499999, 0.75, 1.0])
+    assert undecided(confidence, rules) == [2, 3, 4]
+    assert undecided(confidence, Rules(sure_below=0.0, sure_above=1.0)) == [1, 2, 3, 4, 5]
+
+
+def test_geometry_is_asked_only_where_the_answer_is_open(index: GalleryIndex) -> None:
+    asked = asked_of(index)
+    plain = Decider(index, PLAIN, FITTED)(asked)
+    rules = replace(PLAIN, verify=4, sure_below=0.4, sure_above=0.8)
+    told = Counting(index, {})
+    looked: list[int] = []
+
+    def looking(row: int) -> Keypoints | None:
+        looked.append(row)
+        return EMPTY
+
+    answers = Decider(index, rules, FITTED, told)(asked, look=looking)
+    open_ones = [r for r, c in enumerate(plain.confidence) if 0.4 < c < 0.8]
+    assert 0 < len(open_ones) < len(asked)
+    assert looked == open_ones  # keypoints of the others are not even made
+    assert np.flatnonzero(answers.compared).tolist() == open_ones
+    closed = np.setdiff1d(np.arange(len(asked)), open_ones)
+    assert (answers.scores[closed] == plain.scores[closed]).all()
+    assert (answers.codes[closed] == plain.codes[closed]).all()
+    assert (answers.inliers[closed] == -1).all()
+    assert not any(answers.verified[row] for row in closed)
+    for row, ids in zip(open_ones, told.asked, strict=True):
+        assert len(ids) == len(answers.verified[row]) == 4
+        assert (answers.inliers[row] >= 0).sum() == 4
+        for place, verified in answers.verified[row].items():
+            assert answers.inliers[row, place] == verified.inliers
+
+
+def test_inliers_can_turn_an_open_answer(index: GalleryIndex) -> None:
+    asked = asked_of(index)
+    plain = Decider(index, PLAIN, FITTED)(asked)
+    rules = replace(PLAIN, verify=4, sure_below=0.0, sure_above=1.0)
+    for code in range(6):
+        answers = Decider(index, rules, FITTED, Counting(index, {code: 60}))(asked, look=look)
+        near = (plain.candidates.codes[:, :FIRST] == code).any(axis=1)  # type: ignore[union-attr]
+        assert (answers.codes[near] == code).all()
+        turned = near & (plain.codes != code)
+        assert (answers.second_codes[turned] == plain.codes[turned]).all()
+        # log(1 + 60 − 6), less nothing of the others
+        best = (answers.candidates.codes == code)[near]  # type: ignore[union-attr]
+        similarity = answers.candidates.features[near][best][:, 0]  # type: ignore[union-attr]
+        assert answers.scores[near] == pytest.approx(similarity + np.log(55))
+
+
+@pytest.mark.parametrize("score", ["learned", *FORMULAS])
+def test_evidence_changes_no_score(index: GalleryIndex, score: str) -> None:
+    asked = asked_of(index)
+    rules = replace(PLAIN, verify=4, sure_below=0.4, sure_above=0.8)
+    if score != "learned":
+        rules = rules.with_score(score)  # type: ignore[arg-type]
+    told = Counting(index, {1: 50, 2: 9})
+    decider = Decider(index, rules, FITTED, told)
+    plain = decider(asked, look=look)
+    before = len(told.asked)
+    every = decider(asked, look=look, evidence=True)
+    assert len(told.asked) - before == len(asked) > before
+    for name in ("codes", "second_codes", "scores", "confidence"):
+        assert (getattr(every, name) == getattr(plain, name)).all(), name
+    assert (every.compared == plain.compared).all()
+    assert all(len(found) == (rules.verify or AS_EVIDENCE) for found in every.verified)
+
+
+def test_nothing_is_compared_without_pixels_or_keypoints(index: GalleryIndex) -> None:
+    asked = asked_of(index)
+    rules = replace(PLAIN, verify=4, sure_below=0.0, sure_above=1.0)
+    plain = Decider(index, PLAIN, FITTED)(asked)
+    told = Counting(index, {1: 50})
+    bare = Counting(index, dict.fromkeys(range(6)))
+    for decider, looking in (
+        (Decider(index, rules, FITTED, told), None),
+        (Decider(index, rules, FITTED, told), lambda row: None),
+        (Decider(index, rules, FITTED, None), look),
+        (Decider(index, rules, replace(FITTED, geometric=None), told), look),
+        (Decider(index, rules, FITTED, bare), look),
+    ):
+        answers = decider(asked, look=looking)
+        assert (answers.scores == plain.scores).all()
+        assert (answers.inliers == -1).all()
+        assert not answers.compared.any()
+    assert not told.asked
+    assert bare.asked
+
+
+def test_the_first_candidates_are_compared_before_the_nearest(index: GalleryIndex) -> None:
+    scorer = Scorer(index, PLAIN)
+    found = scorer.find(asked_of(index))
+    made = candidates(scorer, found)
+    for row in range(len(found.codes)):
+        codes = found.codes[row].tolist()
+        first = [codes.index(code) for code in made.codes[row][:FIRST] if code >= 0]
+        rest = [place for place in range(len(codes)) if place not in first]
+        for most in (1, 4, 99):
+            assert places_to_compare(found, made, row, most) == (first + rest)[:most]
+        assert places_to_compare(found, None, row, 5) == [0, 1, 2, 3, 4]
+
+
+def test_hidden_neighbours_are_never_compared(index: GalleryIndex) -> None:
+    rows = np.arange(6)
+    hidden = [np.flatnonzero(index.codes != 3)] * 6  # five photos are left
+    scorer = Scorer(index, PLAIN)
+    found = scorer.find(index.vectors[rows].astype(np.float32), hidden=hidden)
+    made = candidates(scorer, found, hidden)
+    assert sorted(places_to_compare(found, made, 0, 99)) == [0, 1, 2, 3, 4]
+
+
+def test_inliers_stand_at_their_places() -> None:
+    some = [Verified(np.zeros((n, 2), np.float32), np.zeros((n, 2), np.float32), None)
+            for n in (5, 0)]  # fmt: skip
+    assert inlier_row([some[0], None, some[1]], [3, 0, 1], 5).tolist() == [-1, 0, -1, 5, -1]
+    assert inlier_row([], [], 2).tolist() == [-1, -1]
+
+
+def test_where_a_photo_was_taken_is_added_to_the_log_odds(index: GalleryIndex) -> None:
+    asked = asked_of(index)
+    decider = Decider(index, PLAIN, FITTED)
+    plain = decider(asked)
+    given: list[tuple[int, list[int]]] = []
+
+    def prior(row: int, codes: np.ndarray) -> np.ndarray:
+        given.append((row, codes.tolist()))
+        return np.where(codes == 2, 0.0, -5.0)
+
+    answers = decider(asked, prior=prior)
+    assert given == list(enumerate(plain.candidates.codes.tolist()))  # type: ignore[union-attr]
+    near = (plain.candidates.codes == 2).any(axis=1)  # type: ignore[union-attr]
+    assert near.any()
+    assert (answers.codes[near] == 2).all()
+    assert answers.scores[~near] == pytest.approx(plain.scores[~near] - 5)
+    assert (plain.scores == decider(asked, prior=lambda row, codes: np.zeros(4)).scores).all()
+
+
+def test_a_lone_landmark_has_no_second() -> None:
+    index = scattered([5], 6)
+    for rules in (PLAIN, PLAIN.with_score("cosine"), PLAIN.with_score("class_centre")):
+        answers = Decider(index, rules, FITTED)(questions(index, 4))
+        assert (answers.codes == 0).all()
+        assert (answers.second_codes == -1).all()
+
+
+def test_second_of_a_formula_is_another_landmark(index: GalleryIndex) -> None:
+    for score in FORMULAS:
+        answers = Decider(index, PLAIN.with_score(score), FITTED)(asked_of(index))
+        there = answers.second_codes >= 0
+        assert (answers.second_codes[there] != answers.codes[there]).all()
+
+
+def test_the_learned_score_needs_a_stacker(index: GalleryIndex) -> None:
+    with pytest.raises(ValueError, match="needs a stacker"):
+        Decider(index, PLAIN, replace(FITTED, stacker=None))(asked_of(index))
+
+
+def test_words_by_confidence(index: GalleryIndex) -> None:
+    decider = Decider(index, replace(PLAIN, answer_above=0.6, doubt_above=0.2), FITTED)
+    assert decider.threshold is None
+    said = [decider.decide(confidence, -99.0) for confidence in (1.0, 0.6, 0.59, 0.2, 0.19, 0.0)]
+    assert said == ["landmark"] * 2 + ["uncertain"] * 2 + ["no_landmark"] * 2
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
+def test_words_by_a_stated_rate_of_false_answers(index: GalleryIndex, rate: float) -> None:
+    """New negatives of the same kind are answered no more often than was stated."""
+    rng = np.random.default_rng(0)
+    rules = replace(PLAIN, false_answers=rate, doubt_above=0.2)
+    answered = []
+    for _ in range(200):
+        negatives = tuple(rng.normal(size=150).tolist())
+        decider = Decider(index, rules, replace(FITTED, negatives=negatives))
+        above = [score for score in negatives if decider.decide(0.9, score) == "landmark"]
+        assert len(above) <= rate * 151
+        answered += [decider.decide(0.9, score) for score in rng.normal(size=20)]
+    promised = int(rate * 151) / 151  # the mean over draws of the negatives
+    chance = (promised * (1 - promised) / 4000 + promised / (151 * 200)) ** 0.5
+    assert answered.count("landmark") / 4000 == pytest.approx(promised, abs=4 * chance)
+    assert answered.count("uncertain") == len(answered) - answered.count("landmark")
+    assert decider.decide(0.1, -9.0) == "no_landmark"
+    assert decider.decide(0.0, 9.0) == "landmark"  # the score alone is promised
+
+
+def test_too_few_negatives_answer_nothing(index: GalleryIndex) -> None:
+    rules = replace(PLAIN, false_answers=0.01)
+    decider = Decider(index, rules, replace(FITTED, negatives=tuple(range(98))))
+    assert decider.decide(1.0, 1e300) == "uncertain"
+    enough = Decider(index, rules, replace(FITTED, negatives=tuple(range(99))))
+    assert enough.decide(1.0, 98.0) == "uncertain"
+    assert enough.decide(1.0, 98.1) == "landmark"
+
+
+def test_no_query_no_answer(index: GalleryIndex) -> None:
+    for score in ("learned", *FORMULAS):
+        rules = replace(PLAIN, score=score)
+        answers = Decider(index, rules, FITTED)(np.empty((0, 12), np.float32))
+        assert len(answers.codes) == len(answers.confidence) == 0
+
+
+def test_no_query_has_no_place(index: GalleryIndex) -> None:
+    nobody = np.empty((0, 12), np.float32)
+    assert len(Decider(index, PLAIN, FITTED)(nobody, prior=lambda row, codes: codes).codes) == 0
+
+
+def test_a_query_like_nothing_is_least_sure(index: GalleryIndex) -> None:
+    away = unit(-index.vectors.astype(np.float64).mean(axis=0, keepdims=True))
+    decider = Decider(index, PLAIN, FITTED)
+    assert decider(away).confidence[0] < decider(asked_of(index)).confidence.min()

@@ -1,0 +1,154 @@
+"""Boxes of what was verified, and the landmarks that stand beside the answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.made_galleries import index_of, unit
+from tests.support.photos import photos_of
+from whichlandmark.calibration import Calibration
+from whichlandmark.candidates import FEATURES, Candidates
+from whichlandmark.deciding import Answers, Decider, Fitted
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.recognition import Recognizer, build
+from whichlandmark.rules import Rules
+from whichlandmark.seen import BESIDE, seen_landmarks
+from whichlandmark.stacking import fit_stacker
+from whichlandmark.verification import Verified
+
+NAMES = ["a", "b", "c", "d"]
+FRAME = (200, 400)  # height, width
+LEFT, MIDDLE, RIGHT = (20, 30, 120, 130), (140, 20, 260, 180), (280, 50, 390, 150)
+CURVE = Calibration(slope=2.0, offset=-1.0)
+
+
+def places(box: tuple[int, int, int, int], count: int) -> Verified:
+    """So many inliers, spread evenly within a box of the query."""
+    rng = np.random.default_rng(count)
+    here = rng.uniform(box[:2], box[2:], (count, 2)).astype(np.float32)
+    return Verified(here, here, None)
+
+
+@pytest.fixture(scope="module")
+def decider() -> Decider:
+    index = index_of(NAMES, unit(np.eye(4)))
+    plain = fit_stacker(FEATURES, np.empty((0, len(FEATURES))), np.empty(0, bool), np.empty(0))
+    return Decider(index, Rules(whitening="none"), Fitted(None, plain, None, CURVE))
+
+
+def answers(decider: Decider, verified: dict[int, Verified], code: int = 0) -> Answers:
+    """Neighbours a, b, c, d, then a, b again; log-odds 2, 1, 0, −1."""
+    found = decider.scorer.find(unit(np.array([[4.0, 3.0, 2.0, 1.0]])))
+    codes = np.array([[0, 1, 2, 3, 0, 1]])
+    made = Candidates(np.array([[0, 1, 2, 3]]), np.array([[0, 1, 2, 3]]), np.zeros((1, 4, 9)))
+    return Answers(
+        np.array([code]), np.array([1]), np.array([2.0]), np.array([0.9]),
+        replace(found, codes=codes), made, [verified], logits=np.array([[2.0, 1.0, 0.0, -1.0]]),
+    )  # fmt: skip
+
+
+def sure(logit: float) -> float:
+    return float(1 / (1 + np.exp(-(2 * logit - 1))))
+
+
+def test_an_answer_without_geometry_has_no_box(decider: Decider) -> None:
+    for verified, shape in (({}, FRAME), ({0: places(LEFT, 40)}, None)):
+        (seen,) = seen_landmarks(decider, answers(decider, verified), 0, shape)
+        assert (seen.landmark, seen.confidence, seen.box) == ("a", 0.9, None)
+    never = replace(answers(decider, {}), verified=[])
+    assert len(seen_landmarks(decider, never, 0, FRAME)) == 1
+
+
+def test_the_box_by_hand_as_shares_of_the_photo(decider: Decider) -> None:
+    verified = places(LEFT, 60)
+    (seen,) = seen_landmarks(decider, answers(decider, {0: verified}), 0, FRAME)
+    expected = []
+    for axis, size in ((0, 400), (1, 200)):
+        values = verified.here[:, axis].astype(np.float64)
+        low, high = np.quantile(values, 0.02), np.quantile(values, 0.98)
+        edge = 0.1 * (high - low)
+        expected += [max(0, low - edge) / size, min(size, high + edge) / size]
+    left, right, top, bottom = expected
+    assert seen.box == pytest.approx((left, top, right, bottom), abs=1e-6)
+    assert all(0 <= side <= 1 for side in seen.box)  # type: ignore[union-attr]
+
+
+def test_others_are_named_by_falling_inliers_with_their_own_confidence(decider: Decider) -> None:
+    verified = {0: places(LEFT, 20), 1: places(MIDDLE, 30), 2: places(RIGHT, 50)}
+    seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+    assert [one.landmark for one in seen] == ["a", "c", "b"]
+    assert [one.confidence for one in seen] == pytest.approx([0.9, sure(0.0), sure(1.0)])
+    assert all(one.box is not None for one in seen)
+
+
+def test_few_inliers_beside_the_answer_are_chance(decider: Decider) -> None:
+    for count, names in ((BESIDE - 1, ["a"]), (BESIDE, ["a", "b"])):
+        verified = {0: places(LEFT, 40), 1: places(RIGHT, count)}
+        seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+        assert [one.landmark for one in seen] == names
+
+
+def test_the_most_inliers_of_one_photo_count_not_their_sum(decider: Decider) -> None:
+    few = BESIDE - 2
+    verified = {0: places(LEFT, 40), 1: places(RIGHT, few), 5: places(RIGHT, few)}
+    seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+    assert [one.landmark for one in seen] == ["a"]
+
+
+def test_all_photos_of_a_landmark_make_its_box(decider: Decider) -> None:
+    one = seen_landmarks(decider, answers(decider, {0: places(LEFT, 40)}), 0, FRAME)
+    two = {0: places(LEFT, 40), 4: places(MIDDLE, 40)}
+    both = seen_landmarks(decider, answers(decider, two), 0, FRAME)
+    assert both[0].box[2] > one[0].box[2] + 0.2  # type: ignore[index]
+
+
+def test_two_names_for_one_place_are_one(decider: Decider) -> None:
+    verified = {0: places(LEFT, 20), 1: places(LEFT, 80), 2: places(RIGHT, 20)}
+    seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+    assert [one.landmark for one in seen] == ["a", "c"]
+
+
+def test_the_answer_comes_first_even_with_no_inlier(decider: Decider) -> None:
+    """Without a box of its own it stands alone: whether another is beside it cannot be told."""
+    nothing = places(LEFT, 0)
+    verified = {0: nothing, 1: places(RIGHT, 90)}
+    (seen,) = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+    assert (seen.landmark, seen.box) == ("a", None)
+
+
+def test_without_log_odds_another_has_no_confidence(decider: Decider) -> None:
+    verified = {0: places(LEFT, 40), 1: places(RIGHT, 40)}
+    bare = replace(answers(decider, verified), candidates=None, logits=None)
+    seen = seen_landmarks(decider, bare, 0, FRAME)
+    assert [(one.landmark, one.confidence) for one in seen] == [("a", 0.9), ("b", 0.0)]
+
+
+def bare_recognizer(folder, rules: Rules) -> Recognizer:  # type: ignore[no-untyped-def]
+    """A gallery that names none of its photos."""
+    nobody = photos_of(folder / "bank", landmarks=False)
+    fitted = Fitted(None, None, None, CURVE)
+    made = build(HistogramEmbedder(3), photos_of(folder / "gallery"), distractors=nobody,
+                 rules=Rules(score="cosine", whitening="none", verify=0))  # fmt: skip
+    made.gallery.remove(made.index.ids.tolist())
+    return Recognizer(made.embedder, made.gallery, rules, fitted)
+
+
+def test_a_gallery_without_landmarks_says_no_landmark(colour_world) -> None:  # type: ignore[no-untyped-def]
+    rules = Rules(score="cosine", whitening="none", verify=0)
+    made = bare_recognizer(colour_world, rules)
+    (said,) = made.predict(unit(np.ones((1, 27))))
+    assert (said.landmark, said.guess, said.decision, said.landmarks) == (
+        None, None, "no_landmark", (),
+    )  # fmt: skip
+    assert said.confidence == 0
+    json.dumps(said.landmarks)
+
+
+def test_answering_always_names_no_landmark_where_there_is_none(colour_world) -> None:  # type: ignore[no-untyped-def]
+    rules = Rules(score="cosine", whitening="none", verify=0, answer_above=0.0, doubt_above=0.0)
+    (said,) = bare_recognizer(colour_world, rules).predict(unit(np.ones((1, 27))))
+    assert said.landmarks == ()

@@ -1,0 +1,275 @@
+"""The gallery edited from the command line: add → found → removed → forgotten, and bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.test_commands import json_of, run
+from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark import gallery_care, gallery_editing, loading
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.embedding import fill_gallery, merged
+from whichlandmark.errors import DataError
+from whichlandmark.gallery.store import Credit, Gallery
+from whichlandmark.gallery.tables import read_credits, read_landmarks
+from whichlandmark.types import Embedder
+
+
+@pytest.fixture
+def folder(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A gallery of 4 landmarks × 6 and a bank of 10; the embedder is a colour histogram."""
+    embedder = HistogramEmbedder()
+    for home in (gallery_care, gallery_editing):
+        monkeypatch.setattr(home, "load_embedder", lambda source, device="auto": embedder)
+    out = colour_world / "r.wl"
+    table = merged(photos_of(colour_world / "gallery"), photos_of(colour_world / "bank", False))
+    with Gallery.create(out / "gallery.sqlite", embedder.id, embedder.dim) as gallery:
+        assert fill_gallery(embedder, table, gallery) == []
+    return out
+
+
+def nearest(folder: Path, image: np.ndarray) -> tuple[str, str, float]:
+    """Id, landmark and cosine of the photo that is most like a picture."""
+    with Gallery.open(folder / "gallery.sqlite") as gallery:
+        table = gallery.table()
+    similarity = table.vectors.astype(np.float32) @ HistogramEmbedder()([image])[0]
+    best = int(similarity.argmax())
+    return table.ids[best], table.landmarks[best], float(similarity[best])
+
+
+def test_added_photos_are_found_and_removed_ones_forgotten(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    new = folder.parent / "new"
+    for i in range(3):
+        write_photo(new / "place 9" / f"{i}.jpg", picture(9, i))
+    (new / "place 9" / "bad.jpg").write_text("no photo")
+    assert nearest(folder, picture(9, 77))[1] != "place 9"
+    with Gallery.open(folder / "gallery.sqlite") as gallery:
+        before = gallery.table()
+
+    counts = json_of(capfd, "gallery", "add", folder, new, code=3)
+    assert (counts["added"], counts["failed"], counts["photos"]) == (3, 1, 37)
+    found = nearest(folder, picture(9, 77))
+    assert found[0].startswith("new/place 9/")
+    assert found[1] == "place 9"
+    with Gallery.open(folder / "gallery.sqlite") as gallery:
+        after = gallery.table()
+    np.testing.assert_array_equal(after.rows[:34], before.rows)  # what was there, stays
+    np.testing.assert_array_equal(after.vectors[:34], before.vectors)
+
+    again = json_of(capfd, "gallery", "add", folder, new, code=3)
+    assert (again["added"], again["photos"]) == (0, 37)
+    counts = json_of(capfd, "gallery", "remove", folder, "new/place 9/0.jpg")
+    assert (counts["removed"], counts["photos"]) == (1, 36)
+    counts = json_of(capfd, "gallery", "remove", folder, "--landmark", "place 9")
+    assert (counts["removed"], counts["photos"]) == (2, 34)
+    assert nearest(folder, picture(9, 77))[1] != "place 9"
+    assert b"place 9" not in (folder / "gallery.sqlite").read_bytes()
+    assert len(list((new / "place 9").iterdir())) == 4  # the photos themselves are not touched
+
+
+def test_one_label_for_all_or_none(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_photo(folder.parent / "more" / "deep" / "1.jpg", picture(30, 1))
+    write_photo(folder.parent / "streets" / "2.jpg", picture(31, 1))
+    json_of(capfd, "gallery", "add", folder, folder.parent / "more", "--landmark", " Tower ")
+    json_of(capfd, "gallery", "add", folder, folder.parent / "streets", "--distractors")
+    listed = json_of(capfd, "gallery", "list", folder)
+    assert listed["landmarks"][0] == {"landmark": "Tower", "photos": 1}
+    assert (listed["photos"], listed["distractors"]) == (25, 11)
+    photos = json_of(capfd, "gallery", "list", folder, "--landmark", "Tower")["photos"]
+    assert [one["id"] for one in photos] == ["more/deep/1.jpg"]
+    assert len(json_of(capfd, "gallery", "list", folder, "--landmark", "")["photos"]) == 11
+
+
+def test_relabel_moves_photos_and_the_record(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = folder.parent / "landmarks.csv"
+    table.write_text(
+        "landmark,name,category,name:fr,latitude,longitude,wikidata\n"
+        "place 1,The First,http://c,Le Premier,48.5,2.25,Q7\n"
+        "nowhere,N,,,,,\n"
+    )
+    counts = json_of(capfd, "gallery", "add", folder, "--landmarks", table)
+    assert (counts["records"], counts["records without a photo"]) == (1, 1)
+    ids = ["gallery/place 1/0.jpg", "gallery/place 1/1.jpg"]
+    assert json_of(capfd, "gallery", "relabel", folder, *ids, "--to", "")["relabelled"] == 2
+    moved = json_of(capfd, "gallery", "relabel", folder, "--landmark", "place 1", "--to", "First")
+    assert moved["relabelled"] == 4
+    listed = json_of(capfd, "gallery", "list", folder)
+    assert listed["distractors"] == 12
+    assert listed["landmarks"][0] == {
+        "landmark": "First", "photos": 4, "title": "The First", "names": {"fr": "Le Premier"},
+        "wikidata": "Q7", "latitude": 48.5, "longitude": 2.25,
+    }  # fmt: skip
+    shown = run(capfd, "gallery", "list", folder)[1]
+    assert "     4  First  (The First)\n" in shown
+    assert "22 photos of 4 landmarks, 12 distractors; generation 4" in shown
+
+
+def test_credits_are_kept(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    table = folder.parent / "credits.csv"
+    table.write_text("id,author,licence\ngallery/place 0/0.jpg,Ann,CC BY 4.0\nelse,Bob,CC0\n")
+    counts = json_of(capfd, "gallery", "add", folder, "--credits", table)
+    assert (counts["credits"], counts["credits without a photo"]) == (1, 1)
+    with Gallery.open(folder / "gallery.sqlite") as gallery:
+        found = gallery.credits(["gallery/place 0/0.jpg"])
+    assert found == {"gallery/place 0/0.jpg": Credit("Ann", "CC BY 4.0")}
+    assert "(Ann · CC BY 4.0)" in run(capfd, "gallery", "list", folder, "--landmark", "place 0")[1]
+
+
+BAD_INPUT = [
+    (["remove", "{f}", "gallery/place 0/O.jpg"], 4, "did you mean 'gallery/place 0/"),
+    (["remove", "{f}", "--landmark", "plase 0"], 4, "did you mean 'place 0'?"),
+    (["remove", "{f}"], 2, "expected ids of photos, or --landmark"),
+    (["remove", "{f}", "x", "--landmark", "place 0"], 2, "one of both"),
+    (["relabel", "{f}", "gallery/place 0/0.jpg", "--to", "A|B"], 2, "stands between several"),
+    (["relabel", "{f}", "gallery/place 0/0.jpg", "--to", "a\nb"], 2, "printable characters"),
+    (["relabel", "{f}", "gallery/place 0/0.jpg", "--to", "x" * 1001], 4, "at most 1000"),
+    (["relabel", "{f}", "nobody", "--to", "A"], 4, "no photo of id 'nobody'"),
+    (["relabel", "{f}", "gallery/place 0/0.jpg"], 2, "--to"),
+    (["add", "{f}"], 2, "nothing to add"),
+    (["add", "{f}", "{f}/../bank"], 4, "without a landmark's folder"),
+    (["add", "{f}", "{f}/../bank", "--landmark", "a", "--distractors"], 2, "one of them"),
+    (["add", "{f}", "{f}/../none.csv"], 4, "no such file or folder"),
+    (["list", "{f}/nowhere"], 4, "no such recognizer folder"),
+    (["list", "{f}/.."], 5, "no gallery there"),
+    (["list", "{f}", "--landmark", "elsewhere"], 4, "gallery list` shows all"),
+    (["verify", "{f}/nowhere"], 4, "no such recognizer folder"),
+    (["rebuild", "{f}/.."], 5, "no gallery there"),
+]
+
+
+def test_bad_input_is_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = (folder / "gallery.sqlite").read_bytes()
+    for arguments, code, said in BAD_INPUT:
+        words = [word.replace("{f}", str(folder)) for word in arguments]
+        ended, out, err = run(capfd, "gallery", *words)
+        assert (ended, out) == (code, ""), arguments
+        assert said in err, arguments
+        assert (folder / "gallery.sqlite").read_bytes() == before, arguments
+
+
+def test_another_embedder_is_refused_by_name(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = HistogramEmbedder()
+    other.id = "other-1"
+    for home in (gallery_care, gallery_editing):
+        monkeypatch.setattr(home, "load_embedder", lambda source, device="auto": other)
+    ended, _, err = run(capfd, "gallery", "add", folder, folder.parent / "gallery")
+    assert ended == 5
+    assert f"made by embedder {HistogramEmbedder().id!r}, not by 'other-1'" in err
+    ended, _, err = run(capfd, "gallery", "verify", folder)
+    assert ended == 5
+    assert "the folder's embedder is 'other-1'" in err
+
+
+def test_verify_tells_of_photos_that_changed(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder.parent / "gallery" / "place 0" / "0.jpg").unlink()
+    write_photo(folder.parent / "gallery" / "place 0" / "1.jpg", picture(90, 5))
+    ended, out, err = run(capfd, "gallery", "verify", folder)
+    assert ended == 0
+    assert "photos                           34" in out
+    assert "'gallery/place 0/0.jpg': its file is gone" in err
+    assert "'gallery/place 0/1.jpg': its file is changed since" in err
+    assert len(json_of(capfd, "gallery", "verify", folder)["warnings"]) == 2
+
+
+def test_damage_is_found_and_rebuilt(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = folder / "gallery.sqlite"
+    data = path.read_bytes()
+    with Gallery.open(path) as gallery:
+        vector = gallery.table().vectors[20].tobytes()
+    at = data.index(vector)
+    path.write_bytes(data[:at] + b"\x00\x3c" + data[at + 2 :])
+    for verb in ("list", "remove"):  # what can go on without the vector, goes on
+        words = ["gallery", verb, folder, *([] if verb == "list" else ["gallery/place 0/0.jpg"])]
+        assert run(capfd, *words)[0] == 0
+    assert run(capfd, "gallery", "compact", folder)[0] == 5
+    ended, out, err = run(capfd, "gallery", "verify", folder, "--json")
+    assert (ended, json.loads(out)["faults"]) == (5, 1)
+    assert "fault: vectors of photo 'gallery/place 3/2.jpg', row 21: changed" in err
+    ended, out, err = run(capfd, "gallery", "rebuild", folder, "--json")
+    assert (ended, json.loads(out)["photos"], json.loads(out)["lost"]) == (3, 32, 1)
+    assert "gallery/place 3/2.jpg: its vector is damaged: index it again" in err
+    assert run(capfd, "gallery", "verify", folder)[0] == 0
+    again = json_of(capfd, "gallery", "add", folder, folder.parent / "gallery")
+    assert (again["added"], again["photos"]) == (2, 34)
+    assert run(capfd, "gallery", "rebuild", folder)[0] == 0  # nothing is lost of a whole one
+
+
+def test_compact_gives_back(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    emptied = json_of(capfd, "gallery", "remove", folder, "--landmark", "")
+    again = json_of(capfd, "gallery", "remove", folder, "--landmark", "")
+    assert (emptied["removed"], again["removed"]) == (10, 0)
+    assert again["generation"] == emptied["generation"]  # nothing changed
+    counts = json_of(capfd, "gallery", "compact", folder)
+    assert counts["bytes"] <= counts["bytes before"]
+    assert json_of(capfd, "gallery", "verify", folder)["photos"] == 24
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("landmark,titel\n", "unknown column: 'titel'; did you mean 'title'?"),
+        ("landmark,name:fr,namefr\n", "unknown column: 'namefr'; did you mean 'name:fr'?"),
+        ("", "the file is empty"),
+        ("landmark,title,title\na,b,c\n", "expected each once"),
+        ("title\nx\n", "no column 'landmark'"),
+        ("landmark,title\na\n", "line 2: 1 cells; the header has 2"),
+        ("landmark,title\na,b\na,c\n", "line 3: landmark 'a' again"),
+        ("landmark,latitude,longitude\na,north,2\n", "line 2: latitude 'north'"),
+        ("landmark,latitude,longitude\na,95,2\n", "line 2: landmark 'a': latitude 95.0"),
+        ("landmark,wikidata\na,7\n", "expected Q and a number"),
+        ('landmark\n""\n', "a record without a landmark's name"),
+    ],
+)
+def test_tables_of_landmarks_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "l.csv").write_text(text)
+    with pytest.raises(DataError) as told:
+        read_landmarks(tmp_path / "l.csv")
+    assert said in str(told.value)
+
+
+def test_tables_with_and_without_a_label_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,title\ntower,The Tower\n")
+    (tmp_path / "b.csv").write_text("landmark,name,title\n7,Tower,The Tower\n8,Bridge,\n")
+    assert [(r.name, r.title) for r in read_landmarks(tmp_path / "a.csv")] == [
+        ("tower", "The Tower")
+    ]
+    assert [(r.name, r.title) for r in read_landmarks(tmp_path / "b.csv")] == [
+        ("7", "The Tower"), ("8", "Bridge")
+    ]  # fmt: skip
+    (tmp_path / "c.csv").write_text("id,license\nx,CC0\n")
+    with pytest.raises(DataError, match=r"'license'; did you mean 'licence'"):
+        read_credits(tmp_path / "c.csv")
+
+
+def test_a_real_embedder_folder_is_opened(
+    colour_world: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With sift, whose folder the gallery has: index's layout is what the verbs read."""
+    from whichlandmark.embedders.sift import SiftEmbedder, SiftOptions
+
+    out = colour_world / "s.wl"
+    pictures = [picture(code, i) for code in range(4) for i in range(6)]
+    embedder: Embedder = SiftEmbedder.fit(iter(pictures), SiftOptions())
+    embedder.save(out / "embedder")
+    loaded = loading.load_embedder(out / "embedder")
+    with Gallery.create(out / "gallery.sqlite", loaded.id, loaded.dim) as gallery:
+        fill_gallery(loaded, photos_of(colour_world / "gallery"), gallery)
+    assert run(capfd, "gallery", "verify", out)[0] == 0
+    shutil.rmtree(out / "embedder")
+    ended, _, err = run(capfd, "gallery", "verify", out)
+    assert ended == 5
+    assert "the folder's embedder cannot be opened" in err
+    assert run(capfd, "gallery", "rebuild", out)[0] == 0  # its own record of the embedder is whole

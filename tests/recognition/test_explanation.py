@@ -1,0 +1,266 @@
+"""Why was it answered so: a page and a picture, right in their geometry, safe with any name."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from tests.support.photos import picture, write_photo
+from whichlandmark.errors import OptionError
+from whichlandmark.explanation import Explanation, Part, Pulled, Reference, write_explanation
+from whichlandmark.explanation.drawing import LINES, shown, side_by_side
+from whichlandmark.explanation.page import page
+
+RED, BLUE = (250, 10, 10), (10, 10, 250)
+
+
+def dotted(path: Path, shape: tuple[int, int], dots: list[tuple[float, float]]) -> Path:
+    """A grey photo with a red square of 21 pixels about each place (x, y)."""
+    image = np.full((*shape, 3), 90, np.uint8)
+    for x, y in dots:
+        image[round(y) - 10 : round(y) + 11, round(x) - 10 : round(x) + 11] = RED
+    Pillow.fromarray(image).save(path)
+    return path
+
+
+HERE = np.array([[100, 80], [400, 200]], np.float32)
+THERE = np.array([[60, 300], [250, 500]], np.float32)
+
+
+def evidence(folder: Path, **changes: object) -> Explanation:
+    query = dotted(folder / "query.png", (360, 640), [tuple(p) for p in HERE.tolist()])
+    other = dotted(folder / "other.png", (800, 500), [tuple(p) for p in THERE.tolist()])
+    found = Explanation(
+        photo=str(query), name="query.png", decision="landmark", words="This is Old Bridge.",
+        confidence=0.874, guess="Old Bridge", second="New Bridge",
+        parts=(Part("similarity", 0.8, "How like."), Part("like distractors", -0.4, "Pulls.")),
+        references=(
+            Reference("g1", "Old Bridge", str(other), 0.83, 0.41, 23, HERE, THERE),
+            Reference("g2", "Old Bridge", str(folder / "gone.jpg"), 0.7, None, 0, HERE, THERE),
+        ),
+        distractors=(Pulled("d1", str(other), 0.55), Pulled("d2", "", 0.5)),
+        box=(50, 40, 450, 240),
+    )  # fmt: skip
+    return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
+
+
+class Tags(HTMLParser):
+    """All tags with their attributes, and the text; every tag that opens is closed."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+        if tag not in ("meta", "img", "wbr"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def test_the_answer_comes_first_and_every_part_is_told(tmp_path: Path) -> None:
+    text = Tags(page(evidence(tmp_path))).text
+    told = ["This is Old Bridge.", "87%", "New Bridge", "similarity 0.830",
+            "like distractors 0.410", "23 matched points agree", "no matched points agree",
+            "similarity 0.800 How like.", "−0.400 Pulls.", "d1 similarity 0.550"]  # fmt: skip
+    places = [text.find(words, text.find("or none?")) for words in told]
+    assert min(places) > 0
+    assert places == sorted(places)
+
+
+def test_lines_and_box_lie_on_what_they_mark(tmp_path: Path) -> None:
+    """The drawn places, taken back to the pixels of the pictures inside the page, are red."""
+    tags = Tags(page(evidence(tmp_path)))
+    images = tags.all("image")
+    assert len(images) == 4  # the query, query and reference, query beside a reference that is gone
+    pictures = [
+        Pillow.open(io.BytesIO(base64.b64decode(image["href"].split(",")[1]))) for image in images
+    ]
+    circles = [(float(c["cx"]), float(c["cy"])) for c in tags.all("circle")]
+    assert len(circles) == 4
+    marked = {1: 0, 2: 0}
+    for x, y in circles:
+        for number in marked:
+            left, top, width, height = (
+                float(images[number][name]) for name in ("x", "y", "width", "height")
+            )
+            if left <= x <= left + width and top <= y <= top + height:
+                drawn = pictures[number]
+                at = (int((x - left) / width * drawn.width), int((y - top) / height * drawn.height))
+                assert np.abs(np.array(drawn.convert("RGB").getpixel(at)) - RED).max() < 60
+                marked[number] += 1
+    assert marked == {1: 2, 2: 2}
+    box = next(r for r in tags.all("rect") if r.get("class") == "box")
+    scale = float(images[0]["width"]) / 640
+    found = [float(box[name]) for name in ("x", "y", "width", "height")]
+    assert found == pytest.approx([50 * scale, 40 * scale, 400 * scale, 200 * scale], abs=0.1)
+
+
+def test_places_may_be_of_a_smaller_decoding(tmp_path: Path) -> None:
+    """Keypoints looked for in a half-size photo, with its shape told, are drawn the same."""
+    whole = evidence(tmp_path)
+    first = whole.references[0]
+    halved = dataclasses.replace(first, here=(HERE + 0.5) / 2 - 0.5)
+    half = dataclasses.replace(
+        whole, shape=(180, 320), references=(halved,), box=(25, 20, 225, 120)
+    )
+    both = [
+        [(c["cx"], c["cy"]) for c in Tags(page(e)).all("circle")]
+        for e in (dataclasses.replace(whole, references=(first,)), half)
+    ]
+    assert both[0] == both[1]
+
+
+def test_nothing_is_fetched_and_nothing_runs(tmp_path: Path) -> None:
+    source = page(evidence(tmp_path))
+    tags = Tags(source)
+    assert not tags.all("script")
+    assert not tags.all("link")
+    for name, attrs in tags.tags:
+        assert not [key for key in attrs if key.startswith("on") or key == "style"], name
+        for key in ("src", "href"):
+            assert attrs.get(key, "data:").startswith("data:")
+    assert "url(" not in source
+    policy = next(m for m in tags.all("meta") if m.get("http-equiv"))
+    assert policy["content"].startswith("default-src 'none'")
+
+
+def test_every_picture_has_words(tmp_path: Path) -> None:
+    tags = Tags(page(evidence(tmp_path)))
+    for svg in tags.all("svg"):
+        assert svg.get("aria-hidden") == "true" or len(svg["aria-label"]) > 20
+    assert all(len(img["alt"]) > 10 for img in tags.all("img"))
+    told = [svg["aria-label"] for svg in tags.all("svg") if "aria-label" in svg]
+    assert "23 matched points agree" in told[1]
+    assert "not found" in told[2]
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    evil = '<script>alert(1)</script>" onload="x'
+    first = dataclasses.replace(evidence(tmp_path).references[0], photo_id=evil, landmark=evil)
+    tags = Tags(
+        page(
+            evidence(
+                tmp_path, name=evil, words=evil, guess=evil, second=evil,
+                parts=(Part(evil, 1, evil),), references=(first,),
+                distractors=(Pulled(evil, str(tmp_path / "other.png"), 0.1),),
+            )
+        )
+    )  # fmt: skip
+    assert not tags.all("script")
+    assert not any("onload" in attrs for _, attrs in tags.tags)
+    assert tags.text.count("alert(1)") >= 8
+
+
+def test_missing_photos_get_a_place(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 no photo")
+    for photo in (str(tmp_path / "gone.jpg"), str(broken), b"", b"no photo"):
+        tags = Tags(page(evidence(tmp_path, photo=photo)))
+        assert (
+            tags.text.count("photo not found") == 5
+        )  # thrice the query, a reference, a distractor
+        assert not tags.all("circle")
+        assert not [r for r in tags.all("rect") if r.get("class") == "box"]
+
+
+def test_a_photo_may_come_as_bytes(tmp_path: Path) -> None:
+    whole = evidence(tmp_path)
+    assert page(dataclasses.replace(whole, photo=Path(str(whole.photo)).read_bytes())) == page(
+        whole
+    )
+
+
+def test_with_nothing_to_show(tmp_path: Path) -> None:
+    bare = Explanation(photo="", name="x", decision="no_landmark", words="None.", confidence=0)
+    text = Tags(page(bare)).text
+    assert "The gallery has no photo to compare it with." in text
+    assert "No photo without a landmark was held against it." in text
+    write_explanation(bare, tmp_path / "bare.png")
+    with Pillow.open(tmp_path / "bare.png") as drawn:
+        assert drawn.size[0] > 500
+
+
+def test_few_points_are_said_to_be_chance(tmp_path: Path) -> None:
+    first = evidence(tmp_path).references[0]
+    for inliers, chance in ((5, True), (7, True), (8, False), (None, False)):
+        found = dataclasses.replace(first, inliers=inliers)
+        text = Tags(page(evidence(tmp_path, references=(found,)))).text
+        assert ("by chance" in text) == chance
+        assert ("geometry not asked" in text) == (inliers is None)
+
+
+def test_many_lines_are_thinned_evenly(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    many = (rng.random((500, 2)) * [639, 359]).astype(np.float32)
+    reference = Reference("g", "L", "", 0.5, None, 500, many, many)
+    both = shown(str(evidence(tmp_path).photo), None)
+    lines = side_by_side(both, both, reference).lines
+    assert len(lines) == LINES
+    assert (np.diff(lines[:, 1]) >= 0).all()  # from the top down
+    assert np.ptp(lines[:, 1]) > 0.95 * 270
+    # One photo beside itself: every line is level, and equally long.
+    assert np.abs(lines[:, 3] - lines[:, 1]).max() < 1e-9
+    assert np.ptp(lines[:, 2] - lines[:, 0]) < 1e-9
+    told = Tags(page(evidence(tmp_path, references=(dataclasses.replace(
+        reference, path=str(tmp_path / "other.png")),)))).text  # fmt: skip
+    assert "500 matched points agree, 60 of them drawn" in told
+
+
+def test_the_picture_shows_photos_lines_and_bars(tmp_path: Path) -> None:
+    write_photo(tmp_path / "third.jpg", picture(3, 0, (300, 420)))
+    write_explanation(evidence(tmp_path), tmp_path / "why.png")
+    with Pillow.open(tmp_path / "why.png") as opened:
+        drawn = np.asarray(opened.convert("RGB")).astype(int)
+    assert drawn.shape[1] == 2 * 480 + 12 + 72
+    near_red = (np.abs(drawn - RED).max(axis=2) < 40).sum()
+    assert near_red > 6 * 100  # two dots of the query, thrice
+    bar = (np.abs(drawn - [0, 158, 115]).max(axis=2) < 4).sum()
+    other = (np.abs(drawn - [213, 94, 0]).max(axis=2) < 4).sum()
+    assert bar == pytest.approx(2 * other, rel=0.2)  # 0.8 against −0.4
+    assert (drawn[-20:] == 255).all()  # cut where it ends
+
+
+def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:
+    found = evidence(tmp_path)
+    for name in ("a.html", "b.html", "a.png", "b.png"):
+        write_explanation(found, tmp_path / name)
+    for suffix in ("html", "png"):
+        one, two = (tmp_path / f"{letter}.{suffix}" for letter in "ab")
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"\.html or \.png"):
+        write_explanation(evidence(tmp_path), tmp_path / "why.pdf")
+    with pytest.raises(OptionError, match="2 places here and 1 there"):
+        Reference("g", "L", "", 0.5, None, 2, HERE, THERE[:1])
+    assert not re.search(r"why", " ".join(p.name for p in tmp_path.iterdir()))

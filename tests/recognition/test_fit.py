@@ -1,0 +1,301 @@
+"""What is learned from a gallery's questions: held out, weighed, the same again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.made_galleries import scattered
+from whichlandmark import calibration, fitting
+from whichlandmark.calibration import threshold_for
+from whichlandmark.candidates import FEATURES, GEOMETRY
+from whichlandmark.fitting import Asked, Outcome, fit, gathered, held_out, learn
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.geometry import Geometry
+from whichlandmark.metrics import gap
+from whichlandmark.options import to_json
+from whichlandmark.rules import FORMULAS, Rules
+from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN, ask
+from whichlandmark.stacking import Stacker, fit_stacker
+from whichlandmark.verification import Keypoints, Verified
+
+PLAIN = Rules(whitening="none", verify=0)
+OPEN = Rules(whitening="none", verify=4, sure_below=0.0, sure_above=1.0)
+
+
+@pytest.fixture(scope="module")
+def index() -> GalleryIndex:
+    return scattered([6] * 9, 60, spread=0.9, seed=11)
+
+
+def drawn(count: int, seed: int = 0, levels: int = 0) -> Outcome:
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 3, count)
+    scores = rng.normal(size=count)
+    if levels:
+        scores = np.round(scores * levels) / levels
+    right = (rng.random(count) < 0.6) & (kind == KNOWN)
+    return Outcome(scores, right, rng.uniform(0.2, 3, count), kind, np.arange(count))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_gap_of_equal_weights_is_the_metric(seed: int) -> None:
+    outcome = drawn(70, seed)
+    known = int((outcome.kind == KNOWN).sum())
+    for weight in (1.0, 0.3):
+        same = replace(outcome, weight=np.full(70, weight))
+        assert same.gap() == pytest.approx(gap(outcome.scores, outcome.right, known))
+
+
+def slow_gap(outcome: Outcome) -> float:
+    """Σ w·P·rel / Σ w, each P from scratch: of all that score as high."""
+    rows = list(zip(outcome.scores, outcome.right, outcome.weight, outcome.kind, strict=True))
+    total = 0.0
+    for score, right, weight, _ in rows:
+        if right:
+            above = [(r, w) for s, r, w, _ in rows if s >= score]
+            total += weight * sum(w for r, w in above if r) / sum(w for _, w in above)
+    return total / sum(w for *_, w, kind in rows if kind == KNOWN)
+
+
+@pytest.mark.parametrize("levels", [0, 2])
+def test_weighed_gap_from_scratch(levels: int) -> None:
+    outcome = drawn(60, 3, levels)
+    assert outcome.gap() == pytest.approx(slow_gap(outcome))
+
+
+def test_gap_does_not_depend_on_the_order_of_questions() -> None:
+    outcome = drawn(60, 4, levels=2)
+    order = np.random.default_rng(0).permutation(60)
+    mixed = Outcome(*(getattr(outcome, name)[order]
+                      for name in ("scores", "right", "weight", "kind", "group")))  # fmt: skip
+    assert mixed.gap() == pytest.approx(outcome.gap())
+
+
+def test_a_question_asked_twice_weighs_twice() -> None:
+    outcome = replace(drawn(40, 5), weight=np.ones(40))
+    twice = np.concatenate([np.arange(40), np.arange(12)])
+    repeated = Outcome(outcome.scores[twice], outcome.right[twice], np.ones(52),
+                       outcome.kind[twice], twice)  # fmt: skip
+    weights = np.where(np.arange(40) < 12, 2.0, 1.0)
+    assert replace(outcome, weight=weights).gap() == pytest.approx(repeated.gap())
+
+
+def test_no_known_question_has_no_gap() -> None:
+    outcome = drawn(20)
+    none = replace(outcome, kind=np.full(20, NOTHING), right=np.zeros(20, dtype=bool))
+    assert (none.gap(), none.top1(), none.answered(0.1)) == (0.0, 0.0, 0.0)
+
+
+def test_answered_share_by_hand() -> None:
+    outcome = drawn(400, 6)
+    for rate in (0.02, 0.1, 0.5):
+        threshold = threshold_for(rate, outcome.scores[outcome.kind == NOTHING])
+        known = outcome.kind == KNOWN
+        answered = [r and s >= threshold for r, s in
+                    zip(outcome.right[known], outcome.scores[known], strict=True)]  # fmt: skip
+        assert outcome.answered(rate) == pytest.approx(sum(answered) / known.sum())
+        negatives = outcome.scores[outcome.kind == NOTHING]
+        assert (negatives >= threshold).mean() <= rate
+
+
+def test_no_score_comes_from_a_stacker_that_saw_its_landmark(
+    index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every question's score again, from the one fit whose examples lack all of its group."""
+    asked = gathered(ask(index, PLAIN), PLAIN)
+    made: list[tuple[set[int], Stacker]] = []
+
+    def spy(names: tuple[str, ...], part: Asked) -> Stacker:
+        there = part.codes >= 0
+        weights = np.repeat(part.weight[:, None], there.shape[1], axis=1)
+        stacker = fit_stacker(names, part.features[there], part.right[there], weights[there])
+        made.append((set(part.group.tolist()), stacker))
+        return stacker
+
+    monkeypatch.setattr(fitting, "_fit", spy)
+    _, outcome = held_out(ask(index, PLAIN), PLAIN, None)
+    everyone = set(asked.group.tolist())
+    (whole,) = [stacker for groups, stacker in made if groups == everyone]
+    folds = [(groups, stacker) for groups, stacker in made if groups != everyone]
+    assert len(folds) == fitting.FOLDS
+    for row, group in enumerate(asked.group.tolist()):
+        (stacker,) = [stacker for groups, stacker in folds if group not in groups]
+        logits = np.where(asked.codes[row] < 0, -np.inf, stacker.logits(asked.features[row]))
+        assert outcome.scores[row] == pytest.approx(logits.max())
+        assert outcome.right[row] == asked.right[row, logits.argmax()]
+    lying = whole.logits(asked.features).max(axis=1)
+    assert not np.allclose(lying, outcome.scores)  # planted: the scores of one fit on everything
+
+
+@pytest.mark.parametrize("score", ["learned", "cosine", "both_penalties"])
+def test_calibration_is_fitted_on_held_out_scores(
+    index: GalleryIndex, score: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[np.ndarray, ...]] = []
+    honest = calibration.fit
+
+    def spy(scores, right, weights, **more):  # type: ignore[no-untyped-def]
+        given.append((scores, right, weights, more["groups"]))
+        return honest(scores, right, weights, **more)
+
+    monkeypatch.setattr(calibration, "fit", spy)
+    rules = replace(PLAIN, score=score)  # type: ignore[arg-type]
+    fitted, outcome = learn(index, rules)
+    ((scores, right, weights, groups),) = given
+    assert (scores == outcome.scores).all()
+    assert (right == outcome.right).all()
+    assert (weights == outcome.weight).all()
+    assert (groups == outcome.group).all()
+    assert fitted.calibration == honest(scores, right, weights, groups=groups)
+    # The whole mix, as the rules state it: confidence is the share that is right.
+    sure = fitted.calibration.confidence(outcome.scores)
+    assert np.average(sure, weights=weights) == pytest.approx(
+        np.average(right, weights=weights), abs=0.03
+    )
+    assert (fitted.stacker is not None) == (score == "learned")
+
+
+@pytest.mark.parametrize("score", FORMULAS)
+def test_formulas_are_scored_as_they_vote(index: GalleryIndex, score: str) -> None:
+    rules = PLAIN.with_score(score)  # type: ignore[arg-type]
+    blocks = ask(index, rules)
+    made, outcome = held_out(blocks, rules, None)
+    assert made == (None, None)
+    at = 0
+    for block in blocks:
+        votes = block.scorer.votes(block.found)
+        for row in range(len(block.ids)):
+            assert outcome.scores[at] == votes.scores[row]
+            assert outcome.right[at] == (block.truth[row] >= 0
+                                         and votes.codes[row] == block.truth[row])  # fmt: skip
+            at += 1
+    assert at == len(outcome.scores)
+    assert not outcome.right[outcome.kind != KNOWN].any()
+
+
+def test_negatives_are_the_scores_of_questions_without_a_landmark(index: GalleryIndex) -> None:
+    fitted, outcome = learn(index, PLAIN)
+    expected = sorted(outcome.scores[outcome.kind == NOTHING].tolist())
+    assert list(fitted.negatives) == expected
+    assert len(expected) == 60
+
+
+def test_fitting_is_the_same_again_to_the_last_bit(index: GalleryIndex) -> None:
+    rules = Rules(whitening_dim=8, verify=0)
+    (one, first), (two, second) = learn(index, rules), learn(index, rules)
+    assert to_json(one.stacker) == to_json(two.stacker)
+    assert (one.calibration, one.negatives) == (two.calibration, two.negatives)
+    assert one.projection is not None
+    assert two.projection is not None
+    assert (one.projection.axes == two.projection.axes).all()
+    assert (first.scores == second.scores).all()
+    assert to_json(fit(index, rules).stacker) == to_json(one.stacker)
+
+
+def test_labels_that_mean_nothing_teach_nothing(index: GalleryIndex) -> None:
+    codes = np.random.default_rng(0).permutation(index.codes)
+    _, honest = learn(index, PLAIN)
+    _, shuffled = learn(replace(index, codes=codes), PLAIN)
+    assert honest.top1() > 0.7
+    assert honest.gap() > 0.5
+    assert shuffled.top1() < 0.35
+    assert shuffled.gap() < 0.2
+
+
+def test_a_gallery_that_cannot_question_itself_still_answers() -> None:
+    fitted, outcome = learn(scattered([], 7), PLAIN)
+    assert len(outcome.scores) == 0
+    assert outcome.gap() == 0.0
+    assert fitted.stacker is not None
+    assert fitted.stacker.weights[0] == 1.0
+    assert fitted.calibration.confidence(np.array([-9.0, 9.0])).tolist() == [0.5, 0.5]
+
+
+class Photographed(Geometry):
+    """Keypoints that know their photo: the same landmark gives 30 inliers, another 3."""
+
+    def __init__(self, index: GalleryIndex, without: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+        self.name = dict(zip(index.ids, index.codes.tolist(), strict=True))
+        self.without = without
+        self.pairs: list[tuple[str, list[str]]] = []
+
+    def of(self, ids):  # type: ignore[no-untyped-def]
+        return [None if photo_id in self.without else Named(photo_id) for photo_id in ids]
+
+    def check(self, query, ids):  # type: ignore[no-untyped-def]
+        self.pairs.append((query.photo, list(ids)))
+        mine = self.name.get(query.photo, -1)
+        return [verified(30 if self.name[i] == mine else 3) for i in ids]
+
+
+class Named(Keypoints):
+    def __init__(self, photo: str) -> None:
+        super().__init__(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8), 1.0)
+        object.__setattr__(self, "photo", photo)
+
+
+def verified(inliers: int) -> Verified:
+    places = np.zeros((inliers, 2), np.float32)
+    return Verified(places, places, None)
+
+
+def test_geometry_teaches_and_no_photo_is_compared_with_itself(index: GalleryIndex) -> None:
+    geometry = Photographed(index)
+    (stacker, geometric), outcome = held_out(ask(index, OPEN), OPEN, geometry)
+    _, plain = held_out(ask(index, PLAIN), PLAIN, None)
+    assert stacker is not None
+    assert geometric is not None
+    assert geometric.names == FEATURES + GEOMETRY
+    assert sum(geometric.weights[-3:]) > 1
+    assert outcome.gap() > plain.gap() + 0.05
+    kinds = {KNOWN: 54, UNKNOWN: 54, NOTHING: 60}
+    assert {k: int((outcome.kind == k).sum()) for k in kinds} == kinds
+    asked_twice = [photo for photo, _ in geometry.pairs]
+    assert len(asked_twice) == sum(kinds.values())
+    for photo, ids in geometry.pairs:
+        assert photo not in ids
+        assert len(ids) == len(set(ids)) <= OPEN.verify
+    # A landmark's photos meet each other in known questions only.
+    met = sum(any(geometry.name[i] == geometry.name.get(photo) for i in ids)
+              for photo, ids in geometry.pairs)  # fmt: skip
+    assert met <= kinds[KNOWN]
+
+
+def test_only_a_sample_is_compared_and_stands_for_the_rest(
+    index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "COMPARED", 30)
+    geometry = Photographed(index)
+    _, outcome = held_out(ask(index, OPEN), OPEN, geometry)
+    assert len(geometry.pairs) == len(outcome.scores) == 90
+    total = outcome.weight.sum()
+    mix = [outcome.weight[outcome.kind == k].sum() / total for k in (KNOWN, UNKNOWN, NOTHING)]
+    assert mix == pytest.approx([0.5, 0.125, 0.375])
+
+
+def test_photos_without_keypoints_are_left_out_of_what_geometry_teaches(
+    index: GalleryIndex,
+) -> None:
+    bare = set(index.ids[::2]) | set(index.bank_ids[::2])
+    geometry = Photographed(index, without=bare)
+    (_, geometric), outcome = held_out(ask(index, OPEN), OPEN, geometry)
+    assert geometric is not None
+    assert not {photo for photo, _ in geometry.pairs} & bare
+    assert np.isfinite(outcome.scores).all()
+    everyone = set(index.ids) | set(index.bank_ids)
+    (_, none), whole = held_out(ask(index, OPEN), OPEN, Photographed(index, without=everyone))
+    assert none is None
+    assert len(whole.scores) == 54 + 54 + 60
+
+
+def test_inliers_are_counted_in_the_score_that_asks_for_them(index: GalleryIndex) -> None:
+    rules = Rules(verify=4).with_score("inlier_vote")
+    geometry = Photographed(index)
+    _, outcome = held_out(ask(index, rules), rules, geometry)
+    _, blind = held_out(ask(index, rules), rules, None)
+    assert len(geometry.pairs) == len(outcome.scores)
+    assert outcome.top1() >= blind.top1()
+    assert outcome.gap() > blind.gap()

@@ -1,0 +1,260 @@
+"""A gallery's questions to itself: each is asked as if its answer had never been seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.made_galleries import scattered, unit
+from whichlandmark import self_questions
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.reranking import Projection
+from whichlandmark.rules import Rules
+from whichlandmark.self_questions import (
+    KNOWN,
+    NOTHING,
+    UNKNOWN,
+    Block,
+    Whitenings,
+    ask,
+    shares,
+)  # fmt: skip
+from whichlandmark.whitening import Labelled, fit_whitening
+
+SIZES = [6, 1, 5, 3, 7, 2, 4, 1, 3]
+BANK, DIM = 23, 12
+WAYS = [
+    Rules(whitening="learned", whitening_dim=6, verify=0),
+    Rules(whitening="pca", whitening_dim=6, verify=0, augmentation=2),
+    Rules(whitening="none", verify=0, expansion=2),
+    Rules(whitening="none", verify=0, superglobal=True),
+    Rules(verify=0).with_score("class_centre"),
+    Rules(verify=0).with_score("both_penalties"),
+]
+
+
+@pytest.fixture(scope="module")
+def index() -> GalleryIndex:
+    return scattered(SIZES, BANK, dim=DIM, seed=8)
+
+
+@pytest.fixture
+def extra() -> Labelled:
+    """Training photos, of landmarks that the gallery has and of others."""
+    rng = np.random.default_rng(3)
+    names = np.array([f"l{i % 14}" for i in range(42)], dtype=object)
+    return Labelled(unit(rng.normal(size=(42, DIM))), names)
+
+
+Given = tuple[GalleryIndex, Labelled | None]
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Given, Projection | None]]:
+    """What every whitening was fitted on from now on."""
+    seen: list[tuple[Given, Projection | None]] = []
+
+    def fit(index: GalleryIndex, rules: Rules, extra: Labelled | None) -> Projection | None:
+        seen.append(((index, extra), fit_whitening(index, rules, extra)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(self_questions, "fit_whitening", fit)
+    return seen
+
+
+def leaks(blocks: list[Block], seen: list[tuple[Given, Projection | None]]) -> list[str]:
+    """Questions whose photo, or whose unknown landmark, a whitening or a gallery had seen."""
+    assert len(blocks) == len(seen)
+    found = []
+    for block, ((given, extra), projection) in zip(blocks, seen, strict=True):
+        assert block.scorer.projection is projection
+        known = {*given.ids, *given.bank_ids}
+        found += [f"whitening saw {i}" for i in block.ids if i in known]
+        if block.kind == UNKNOWN:
+            shown = {f"l{code}" for code in block.groups}
+            found += [f"whitening saw {n}" for n in shown & set(given.names)]
+            found += [f"training showed {n}" for n in shown & set(extra.landmarks if extra else ())]
+    return found
+
+
+def test_no_whitening_was_fitted_on_what_it_is_asked(
+    index: GalleryIndex, extra: Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for training in (None, extra):
+        seen = watched(monkeypatch)
+        assert not leaks(ask(index, WAYS[0], training), seen)
+        monkeypatch.undo()
+
+
+def test_planted_leaks_are_seen(
+    index: GalleryIndex, extra: Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watched(monkeypatch)
+    monkeypatch.setattr(self_questions, "_without_landmarks", lambda extra, names: extra)
+    assert any("training showed l" in leak for leak in leaks(ask(index, WAYS[0], extra), seen))
+    monkeypatch.undo()
+    seen = watched(monkeypatch)
+    monkeypatch.setattr(GalleryIndex, "without", lambda self, rows: self)
+    told = leaks(ask(index, WAYS[0]), seen)
+    assert any(leak.startswith("whitening saw p") for leak in told)
+    assert any(leak.startswith("whitening saw l") for leak in told)
+
+
+@pytest.mark.parametrize("rules", WAYS)
+def test_no_question_finds_itself_or_its_unknown_landmark(
+    index: GalleryIndex, rules: Rules
+) -> None:
+    name_of = dict(zip(index.ids, index.names[index.codes], strict=True))
+    for block in ask(index, rules):
+        seen = block.scorer.index
+        for row, photo in enumerate(block.ids):
+            rows = block.found.neighbours.rows[row]
+            ids = set(seen.ids[rows[rows >= 0]])
+            assert photo not in ids
+            named = {seen.names[code] for code in block.candidates.codes[row] if code >= 0}
+            if block.kind == KNOWN:
+                assert ids
+                right = seen.names[block.truth[row]] if block.truth[row] >= 0 else None
+                assert right in (name_of[photo], None)
+            else:
+                assert block.truth[row] == -1
+                assert name_of.get(photo) not in named | {name_of[i] for i in ids}
+        if block.kind == UNKNOWN and rules.score != "learned":
+            answers = block.scorer.votes(block.found).codes
+            own = [name_of[photo] for photo in block.ids]
+            assert not any(seen.names[c] == n for c, n in zip(answers, own, strict=True))
+
+
+@pytest.mark.parametrize("rules", WAYS)
+def test_a_distractor_is_not_in_the_bank_it_is_asked_of(index: GalleryIndex, rules: Rules) -> None:
+    asked = []
+    for block in (b for b in ask(index, rules) if b.kind == NOTHING):
+        bank = block.scorer.index
+        assert not set(block.ids) & set(bank.bank_ids)
+        assert len(bank.bank) == len(bank.bank_ids) == BANK - len(block.ids)
+        assert len(block.scorer.bank) == len(bank.bank)
+        # Were it in the bank, its nearest distractor would be itself, at cosine 1.
+        own = index.bank[[int(np.flatnonzero(index.bank_ids == i)[0]) for i in block.ids]]
+        queries = own.astype(np.float32)
+        cosines = queries @ bank.bank.astype(np.float32).T
+        assert cosines.max() < 0.99
+        if rules.whitening == "none" and not rules.expansion:
+            count = rules.query_bank or (10 if rules.uses_gallery_penalty else 5)
+            slow = [sum(sorted(row)[-count:]) / count for row in cosines.tolist()]
+            assert block.found.penalty == pytest.approx(slow, abs=1e-3)
+        asked += block.ids.tolist()
+    assert sorted(asked) == sorted(index.bank_ids)
+
+
+def test_every_photo_is_asked_once_of_each_kind(index: GalleryIndex) -> None:
+    blocks = ask(index, WAYS[0])
+    of = {k: Counter(i for b in blocks if b.kind == k for i in b.ids) for k in range(3)}
+    alone = {i for i, c in zip(index.ids, index.codes, strict=True) if SIZES[c] == 1}
+    assert set(of[KNOWN]) == set(index.ids) - alone  # alone, it has no right answer left
+    assert set(of[UNKNOWN]) == set(index.ids)
+    assert set(of[NOTHING]) == set(index.bank_ids)
+    assert {count for counter in of.values() for count in counter.values()} == {1}
+
+
+def test_groups_tell_what_belongs_together(index: GalleryIndex) -> None:
+    name_of = dict(zip(index.ids, index.names[index.codes], strict=True))
+    blocks = ask(index, WAYS[0])
+    for block in blocks:
+        if block.kind == NOTHING:
+            assert (block.groups < 0).all()
+        else:
+            names = [index.names[group] for group in block.groups]
+            assert names == [name_of[i] for i in block.ids]
+    distractors = [g for b in blocks if b.kind == NOTHING for g in b.groups]
+    assert len(set(distractors)) == len(distractors) == BANK
+    folds = [set(b.groups) for b in blocks if b.kind == UNKNOWN]
+    assert sum(map(len, folds)) == len(set().union(*folds))  # no landmark in two folds
+
+
+def test_no_more_than_the_sample_is_asked(
+    index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(self_questions, "SAMPLE", 10)
+    blocks = ask(index, WAYS[2])
+    for kind in (KNOWN, UNKNOWN, NOTHING):
+        assert sum(len(b.ids) for b in blocks if b.kind == kind) == 10
+    other = ask(index, WAYS[2], seed=1)
+    assert [b.ids.tolist() for b in blocks] != [b.ids.tolist() for b in other]
+    again = ask(index, WAYS[2])
+    assert [b.ids.tolist() for b in blocks] == [b.ids.tolist() for b in again]
+
+
+def test_known_whitenings_are_taken_for_the_same_folds_only(
+    index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: Whitenings = {}
+    first = ask(index, WAYS[0], whitenings=known)
+    seen = watched(monkeypatch)
+    again = ask(index, replace(WAYS[0], score="cosine"), whitenings=known)
+    assert not seen
+    for one, two in zip(first, again, strict=True):
+        assert one.ids.tolist() == two.ids.tolist()
+        assert one.scorer.projection is two.scorer.projection
+        assert (one.found.queries == two.found.queries).all()
+    ask(index, replace(WAYS[0], whitening_shrinkage=0.7), whitenings=known)
+    assert len(seen) == len(first)
+
+
+def weighed(blocks: list[Block], rules: Rules) -> list[float]:
+    weights = shares(blocks, rules).tolist()
+    kinds = [b.kind for b in blocks for _ in b.ids]
+    assert len(weights) == len(kinds)
+    total = sum(weights)
+    return [sum(w for w, k in zip(weights, kinds, strict=True) if k == kind) / total
+            for kind in range(3)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("known", "unknown"), [(0.5, 0.125), (0.2, 0.0), (0.7, 0.3), (0.1, 0.8)])
+def test_the_weights_are_the_stated_mix(index: GalleryIndex, known: float, unknown: float) -> None:
+    rules = replace(WAYS[2], known_share=known, unknown_share=unknown)
+    blocks = ask(index, rules)
+    assert weighed(blocks, rules) == pytest.approx([known, unknown, 1 - known - unknown])
+    assert shares(blocks, rules).mean() == pytest.approx(1)
+    for kind in range(3):  # within a kind all weigh alike
+        kinds = np.repeat([b.kind for b in blocks], [len(b.ids) for b in blocks])
+        assert np.ptp(shares(blocks, rules)[kinds == kind]) == 0
+
+
+def test_a_kind_without_questions_leaves_its_share_to_the_other(index: GalleryIndex) -> None:
+    rules = WAYS[2]
+    blocks = ask(index, rules)
+    no_bank = [b for b in blocks if b.kind != NOTHING]
+    assert weighed(no_bank, rules) == pytest.approx([0.5, 0.5, 0])
+    no_unknown = [b for b in blocks if b.kind != UNKNOWN]
+    assert weighed(no_unknown, rules) == pytest.approx([0.5, 0, 0.5])
+
+
+def test_the_other_kind_takes_the_whole_rest_even_with_no_share_of_its_own() -> None:
+    rules = replace(WAYS[2], unknown_share=0.0)
+    blocks = ask(scattered([4] * 5, 0), rules)
+    assert weighed(blocks, rules) == pytest.approx([0.5, 0.5, 0])
+
+
+@pytest.mark.parametrize("rules", [WAYS[1], WAYS[2], WAYS[4]])
+def test_a_known_question_has_its_answer_left(rules: Rules) -> None:
+    """Or rules that mix photos lose GAP, when rules are compared, by questions without answer."""
+    known = [b for b in ask(scattered([2] * 30, 10), rules) if b.kind == KNOWN]
+    assert all((b.truth >= 0).all() for b in known)
+
+
+def test_small_galleries_ask_what_they_can() -> None:
+    plain = WAYS[2]
+    kinds = lambda index: {b.kind for b in ask(index, plain)}  # noqa: E731
+    assert kinds(scattered([1, 1, 1], 0)) == {UNKNOWN}
+    assert kinds(scattered([4], 0)) == {KNOWN}
+    assert kinds(scattered([4], 4)) == {KNOWN}  # fewer distractors than folds
+    assert kinds(scattered([4], 5)) == {KNOWN, NOTHING}
+    assert kinds(scattered([], 9)) == set()
+
+
+def test_progress_counts_the_kinds(index: GalleryIndex) -> None:
+    told: list[tuple[int, int]] = []
+    ask(index, WAYS[2], progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3)]

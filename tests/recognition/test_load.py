@@ -1,0 +1,148 @@
+"""A recognizer through its segment files: the same answers, also when these are damaged."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.photos import photos_of
+from whichlandmark import gallery_care, gallery_editing, opening, recognition
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.gallery_care import rebuild_gallery, verify_gallery
+from whichlandmark.gallery_editing import remove_photos
+from whichlandmark.recognition import Recognizer, build, load
+from whichlandmark.rules import Rules
+from whichlandmark.segments import Wanted, parts
+from whichlandmark.types import Prediction, Vectors
+
+
+@pytest.fixture
+def made(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A saved recognizer of 34 photos, with segment files and cells, though it is small."""
+    monkeypatch.setattr(opening, "Wanted", functools.partial(Wanted, small=5))
+    monkeypatch.setattr(parts, "WORTHWHILE", 8)
+    for home in (recognition, gallery_care, gallery_editing):
+        monkeypatch.setattr(
+            home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
+        )
+    recognizer = build(
+        HistogramEmbedder(), photos_of(colour_world / "gallery"),
+        distractors=photos_of(colour_world / "bank", False), rules=Rules(verify=0),
+    )  # fmt: skip
+    recognizer.save(colour_world / "r.wl")
+    recognizer.gallery.close()
+    return colour_world / "r.wl"
+
+
+def queries(recognizer: Recognizer) -> Vectors:
+    rng = np.random.default_rng(0)
+    vectors = recognizer.index.vectors[:].astype(np.float32) + 0.05 * rng.random(
+        recognizer.index.vectors.shape, dtype=np.float32
+    )
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def answers(recognizer: Recognizer) -> list[Prediction]:
+    return recognizer.predict(queries(recognizer))
+
+
+def plain(folder: Path) -> list[Prediction]:
+    """What is answered without segment files."""
+    stored, fitted, _ = recognition.read_settings(folder)
+    with Gallery.open(folder / "gallery.sqlite") as gallery:
+        return answers(Recognizer(HistogramEmbedder(), gallery, stored, fitted))
+
+
+def assert_equal(one: list[Prediction], other: list[Prediction]) -> None:
+    assert [p.landmark for p in one] == [p.landmark for p in other]
+    assert [p.confidence for p in one] == pytest.approx([p.confidence for p in other], abs=1e-4)
+    assert [p.matches[0].photo_id for p in one] == [p.matches[0].photo_id for p in other]
+
+
+def test_answers_are_those_of_the_gallery(made: Path) -> None:
+    opened = load(made)
+    assert opened.decider.scorer.cells is not None
+    assert_equal(answers(opened), plain(made))
+    exact = load(made, rules=Rules(verify=0, recall=1.0))
+    assert exact.decider.scorer.cells is None
+    assert exact.fitted == opened.fitted or exact.fitted.calibration == opened.fitted.calibration
+    opened.gallery.close()
+    exact.gallery.close()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
+def test_damage_is_told_once_answered_rightly_and_healed(
+    made: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = plain(made)
+    for kind in ("photos", "turned", "cells", "manifest"):
+        (path,) = (made / "segments").glob(f"{kind}*")  # healed files have other names
+        whole = path.read_bytes()
+        if damage == "delete":
+            path.unlink()
+        elif damage == "cut":
+            path.write_bytes(whole[: len(whole) // 2])
+        else:
+            at = 65_536 if path.suffix == ".wlseg" else 30  # the first of its numbers
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with caplog.at_level(logging.WARNING, logger="whichlandmark"):
+            caplog.clear()
+            opened = load(made)
+            assert_equal(answers(opened), expected)
+            assert_equal(answers(opened), expected)
+            opened.gallery.close()
+        told = [record.message for record in caplog.records]
+        warned = [text for text in verify_gallery(made).warnings if "segment" in text]
+        assert len(warned) == 1 or (damage, kind) == ("delete", "manifest")
+        missing_manifest = damage == "delete" and path.name == "manifest.json"
+        assert len(told) == (0 if missing_manifest else 1), told
+        assert all("gallery rebuild" in text for text in told)
+        rebuild_gallery(made)
+        caplog.clear()
+        opened = load(made)
+        assert opened.decider.scorer.cells is not None
+        assert_equal(answers(opened), expected)
+        opened.gallery.close()
+        assert not caplog.records
+    assert_equal(plain(made), expected)
+
+
+def test_a_removed_landmark_is_gone_from_the_segments(made: Path) -> None:
+    before = load(made)
+    name = before.index.names[0]
+    before.gallery.close()
+    remove_photos(made, [], name)
+    opened = load(made)
+    assert name not in opened.index.names.tolist()
+    assert opened.decider.scorer.cells is not None
+    assert_equal(answers(opened), plain(made))
+    held = b"".join(path.read_bytes() for path in (made / "segments").iterdir())
+    assert name.encode() not in held
+    opened.gallery.close()
+
+
+def test_damage_anywhere_in_the_photos_file_changes_no_answer(
+    made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each array in turn: names and ids are read after the search, for the answer in words."""
+    expected = plain(made)
+    before = load(made)
+    asked = queries(before)
+    before.gallery.close()
+    (path,) = (made / "segments").glob("photos*")
+    whole = path.read_bytes()
+    for block in range(1, len(whole) // 65_536):
+        at = block * 65_536
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        opened = load(made)
+        assert_equal(opened.predict(asked), expected)
+        opened.check_segments()  # what no answer reads is found here
+        assert opened.decider.scorer.cells is None
+        assert_equal(opened.predict(asked), expected)
+        opened.gallery.close()
+    assert len(caplog.records) == len(whole) // 65_536 - 1  # told once each

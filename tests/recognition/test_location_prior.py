@@ -1,0 +1,111 @@
+"""Where landmarks stand, and what a photo's own place says about them."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from tests.support.made_galleries import index_of, unit
+from whichlandmark.errors import OptionError
+from whichlandmark.gallery.records import LandmarkRecord
+from whichlandmark.geography import Places
+
+EIFFEL, BIG_BEN = (48.8584, 2.2945), (51.5007, -0.1246)
+
+
+def world() -> Places:
+    index = index_of(["ben", "eiffel", "half", "lost"], unit(np.eye(4)))
+    records = {
+        "eiffel": LandmarkRecord("eiffel", latitude=EIFFEL[0], longitude=EIFFEL[1]),
+        "ben": LandmarkRecord("ben", latitude=BIG_BEN[0], longitude=BIG_BEN[1]),
+        "half": LandmarkRecord("half"),
+        "elsewhere": LandmarkRecord("elsewhere", latitude=1.0, longitude=2.0),
+    }
+    return Places.of(index, records)
+
+
+def geotagged(latitude: float, longitude: float) -> bytes:
+    """A small JPEG with its place in EXIF data."""
+    exif = Pillow.Exif()
+
+    def parts(value: float) -> tuple[float, float, float]:
+        minutes = abs(value) % 1 * 60
+        return float(int(abs(value))), float(int(minutes)), minutes % 1 * 60
+
+    gps = exif.get_ifd(0x8825)
+    gps.update({1: "N" if latitude >= 0 else "S", 2: parts(latitude),
+                3: "E" if longitude >= 0 else "W", 4: parts(longitude)})  # fmt: skip
+    data = io.BytesIO()
+    Pillow.new("RGB", (16, 16)).save(data, "JPEG", exif=exif)
+    return data.getvalue()
+
+
+def slow_km(here: tuple[float, float], there: tuple[float, float]) -> float:
+    """By the angle between two points on a ball."""
+    (a, b), (c, d) = (tuple(map(math.radians, p)) for p in (here, there))
+    cosine = math.sin(a) * math.sin(c) + math.cos(a) * math.cos(c) * math.cos(b - d)
+    return 6371.0088 * math.acos(min(1.0, cosine))
+
+
+def test_each_code_has_its_own_place() -> None:
+    where = world().where
+    assert where[0].tolist() == list(BIG_BEN)
+    assert where[1].tolist() == list(EIFFEL)
+    assert np.isnan(where[2:]).all()
+
+
+@pytest.mark.parametrize("scale", [0.5, 5.0, 500.0])
+def test_weights_from_scratch(scale: float) -> None:
+    here = (48.85, 2.35)
+    weigh = world().prior([here], scale)
+    found = weigh(0, np.array([1, 0, 3, -1]))
+    for value, there in zip(found, (EIFFEL, BIG_BEN), strict=False):
+        near = 1 / (1 + (slow_km(here, there) / scale) ** 2)
+        assert value == pytest.approx(math.log(0.01 + 0.99 * near), rel=1e-6)
+    assert found[2:].tolist() == [0.0, 0.0]  # not known; no landmark
+    assert found[1] < found[0] < 0
+    assert found.min() >= math.log(0.01)  # nothing is ever ruled out
+
+
+def test_no_code_takes_the_place_of_the_last_landmark() -> None:
+    """−1 is a row from the end in an array: planted as the last landmark, it must not count."""
+    places = Places(np.array([[0.0, 0.0], list(EIFFEL)]))
+    assert places.prior([BIG_BEN], 1.0)(0, np.array([-1, -1])).tolist() == [0.0, 0.0]
+
+
+def test_each_query_has_its_own_place() -> None:
+    weigh = world().prior([None, EIFFEL, BIG_BEN], 5.0)
+    codes = np.array([0, 1])
+    assert weigh(0, codes).tolist() == [0.0, 0.0]
+    assert weigh(1, codes)[1] == pytest.approx(0.0)
+    assert weigh(2, codes)[0] == pytest.approx(0.0)
+    assert weigh(1, codes)[0] < -4
+    assert weigh(2, codes)[1] < -4
+
+
+def test_a_photo_tells_its_place_as_bytes_and_as_a_file(tmp_path: Path) -> None:
+    for place in (EIFFEL, BIG_BEN, (-33.8568, 151.2153)):
+        data = geotagged(*place)
+        (tmp_path / "photo.jpg").write_bytes(data)
+        for photo in (data, tmp_path / "photo.jpg", str(tmp_path / "photo.jpg")):
+            assert Places.of_photo(photo) == pytest.approx(place, abs=1e-6)
+
+
+def test_pixels_and_plain_photos_tell_none() -> None:
+    assert Places.of_photo(np.zeros((8, 8, 3), np.uint8)) is None
+    data = io.BytesIO()
+    Pillow.new("RGB", (16, 16)).save(data, "JPEG")
+    assert Places.of_photo(data.getvalue()) is None
+    assert Places.of_photo(b"no photo") is None
+
+
+def test_a_scale_out_of_range_is_refused() -> None:
+    with pytest.raises(OptionError, match="scale 0 km"):
+        world().prior([EIFFEL], 0)(0, np.array([1]))
+    with pytest.raises(OptionError, match="expected latitude"):
+        world().prior([(91.0, 0.0)], 1.0)(0, np.array([1]))

@@ -1,0 +1,218 @@
+"""A recognizer's gallery on a server, and copied to and fro: the same answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.galleries import postgres_address
+from tests.support.photos import photos_of
+from whichlandmark import gallery_care, gallery_editing, indexing, recognition
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.errors import DataError, GalleryError, OptionError
+from whichlandmark.gallery import copying
+from whichlandmark.gallery.copying import content_sum, copy_gallery
+from whichlandmark.gallery.link import LINK, Link, gallery_in, new_link, read_link, write_link
+from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.indexing import index_photos
+from whichlandmark.moving import copy_to
+from whichlandmark.recognition import load
+from whichlandmark.rules import Rules
+from whichlandmark.types import Prediction
+
+
+def quiet(label: str) -> copying.Progress:
+    return lambda done, total: None
+
+
+@pytest.fixture
+def world(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for home in (recognition, gallery_care, gallery_editing, indexing):
+        monkeypatch.setattr(
+            home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
+        )
+    return colour_world
+
+
+def index(world: Path, folder: Path, rules: Rules | None = None) -> None:
+    index_photos(
+        photos_of(world / "gallery"), photos_of(world / "bank", False), folder, "histogram",
+        rules=rules, progress=quiet,
+    )  # fmt: skip
+
+
+def asked(folder: Path) -> list[Prediction]:
+    opened = load(folder)
+    try:
+        return [opened(path) for path in sorted((folder.parent / "asked").glob("*.jpg"))]
+    finally:
+        opened.gallery.close()
+
+
+def contents(folder: Path) -> dict[str, int]:
+    with gallery_in(folder) as gallery:
+        return {row.id: content_sum(row) for _, row in gallery.rows_after(-1, 1000)}
+
+
+def same(mine: Sequence[Prediction], others: Sequence[Prediction]) -> None:
+    for one, other in zip(mine, others, strict=True):
+        assert (one.decision, one.landmark) == (other.decision, other.landmark)
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+        assert [m.photo_id for m in one.matches] == [m.photo_id for m in other.matches]
+        assert [m.inliers for m in one.matches] == [m.inliers for m in other.matches]
+
+
+def test_to_a_server_and_back_answers_stay(world: Path) -> None:
+    index(world, world / "file.wl")
+    with gallery_in(world / "file.wl") as gallery:
+        gallery.describe([LandmarkRecord("place 1", "The Place", {"fr": "La Place"}, "Q1")])
+    address = postgres_address()
+    there = copy_to(str(world / "file.wl"), str(world / "server.wl"), link=Link(address=address))
+    assert there["copied"] == there["photos"] == 34
+    assert there["compared"] == 34
+    back = copy_to(str(world / "server.wl"), str(world / "back.wl"))
+    assert back["records"] == 1
+    assert (
+        contents(world / "file.wl") == contents(world / "server.wl") == contents(world / "back.wl")
+    )
+    same(asked(world / "file.wl"), asked(world / "server.wl"))
+    same(asked(world / "file.wl"), asked(world / "back.wl"))
+    again = copy_to(str(world / "server.wl"), str(world / "back.wl"))
+    assert again["copied"] == 0
+    assert gallery_care.verify_gallery(world / "server.wl").faults == []
+
+
+def test_indexed_on_a_server_it_is_edited_and_searched_as_a_file_is(world: Path) -> None:
+    index(world, world / "file.wl")
+    write_link(world / "s.wl", Link(address=postgres_address()))
+    index(world, world / "s.wl")
+    assert not (world / "s.wl" / "gallery.sqlite").exists()
+    assert contents(world / "s.wl") == contents(world / "file.wl")
+    same(asked(world / "file.wl"), asked(world / "s.wl"))
+    for folder in (world / "file.wl", world / "s.wl"):
+        gallery_editing.remove_photos(folder, [], "place 2")
+        gallery_editing.relabel_photos(folder, [], "place 3", "place 9")
+    same(asked(world / "file.wl"), asked(world / "s.wl"))
+    listed = gallery_editing.list_landmarks(world / "s.wl")["landmarks"]
+    assert [one["landmark"] for one in listed] == ["place 0", "place 1", "place 9"]
+    with pytest.raises(OptionError, match="its server"):
+        gallery_care.compact_gallery(world / "s.wl")
+    assert gallery_care.rebuild_gallery(world / "s.wl").counts["lost"] == 0
+
+
+def test_searched_there_it_answers_as_here(world: Path) -> None:
+    plain = Rules(whitening="none")
+    index(world, world / "file.wl", plain)
+    write_link(world / "s.wl", Link(address=postgres_address(), search="there"))
+    index(world, world / "s.wl")
+    same(asked(world / "file.wl"), asked(world / "s.wl"))
+    with pytest.raises(OptionError, match="whitening"):
+        index(world, world / "s.wl", Rules())
+
+
+def test_a_broken_copy_goes_on(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index(world, world / "file.wl")
+    monkeypatch.setattr(copying, "BATCH", 10)
+    address = postgres_address()
+
+    def stop(done: int, total: int) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_to(str(world / "file.wl"), address, progress=stop)
+    done = copy_to(str(world / "file.wl"), address)
+    assert (done["photos"], done["copied"], done["compared"]) == (34, 14, 34)
+
+
+def row(name: str, landmark: str = "a", value: float = 0.5) -> GalleryRow:
+    import numpy as np
+
+    return GalleryRow(name, f"/{name}", landmark, "h", "s", np.full(4, value, np.float32))
+
+
+def test_what_is_not_a_copy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = (Gallery.create(None, "e", 4) for _ in range(2))
+    source.put([row("x"), row("y", "b")])
+    target.put([row("z")])
+    with pytest.raises(GalleryError, match="1 photos that are not in"):
+        copy_gallery(source, target)
+    target.remove(["z"])
+    target.put([row("x", value=-0.5)])  # another vector under the same words
+    with pytest.raises(GalleryError, match="'x' is not as in"):
+        copy_gallery(source, target)
+    with pytest.raises(GalleryError, match="embedder"):
+        copy_gallery(source, Gallery.create(None, "other", 4))
+    third = Gallery.create(None, "e", 4)
+    with pytest.raises(GalleryError, match="changed while"):
+        copy_gallery(source, third, progress=lambda done, total: source.put([row("w")]))
+
+
+def test_links(world: Path, tmp_path: Path) -> None:
+    link = Link(address="postgresql://host/photos?gallery=paris")
+    write_link(tmp_path / "l.wl", link)
+    write_link(tmp_path / "l.wl", link)
+    assert read_link(tmp_path / "l.wl") == link
+    with pytest.raises(GalleryError, match="has a gallery already"):
+        write_link(tmp_path / "l.wl", Link(address="qdrant://host/paris"))
+    with pytest.raises(GalleryError, match="it is here"):
+        write_link(tmp_path / "l.wl", Link(address=link.address, search="there"))
+    for bad in (
+        "sqlite://x",
+        "paris.wl",
+        "postgresql://me:secret@host/photos?gallery=p",
+        "postgresql://me@host/photos?password=secret&gallery=p",
+    ):
+        with pytest.raises(OptionError) as told:
+            Link(address=bad)
+        assert "secret" not in str(told.value)
+    for wrong in ("postgresql://host/photos?gallery=Paris", "qdrant://host/a/b"):
+        with pytest.raises(OptionError):
+            new_link(wrong)
+    with pytest.raises(OptionError, match="here or there"):
+        Link(address=link.address, search="somewhere")
+    (tmp_path / "l.wl" / LINK).write_text(json.dumps({"adress": "x"}))
+    with pytest.raises(GalleryError, match="damaged"):
+        gallery_in(tmp_path / "l.wl")
+
+
+def test_what_cannot_be_copied_is_told(world: Path) -> None:
+    index(world, world / "file.wl")
+    file = str(world / "file.wl")
+    with pytest.raises(OptionError, match="given twice"):
+        copy_to(file, f"{file}/")
+    with pytest.raises(OptionError, match="no embedder"):
+        copy_to("qdrant://localhost/paris", str(world / "new.wl"))
+    with pytest.raises(OptionError, match="one of both"):
+        copy_to(file, "qdrant://localhost/a", link=Link(address="qdrant://localhost/b"))
+    with pytest.raises(DataError, match="no such recognizer"):
+        copy_to(str(world / "nowhere.wl"), str(world / "new.wl"))
+    with pytest.raises(GalleryError, match=r"127\.0\.0\.1"):
+        copy_to(file, "postgresql://127.0.0.1:9/photos?gallery=paris&connect_timeout=2")
+    shutil.copytree(world / "file.wl", world / "both.wl")
+    (world / "both.wl" / LINK).write_text(json.dumps({"address": "qdrant://localhost/a"}))
+    with pytest.raises(GalleryError, match="two galleries"):
+        load(world / "both.wl")
+
+
+def test_where_to_search_is_for_servers_alone(
+    world: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from whichlandmark.cli import main
+
+    index(world, world / "file.wl")
+    shutil.rmtree(world / "file.wl" / "embedder")
+    for arguments, code, words in (
+        (["--search", "there"], 2, "without --gallery"), ([], 5, "no embedder"),
+    ):  # fmt: skip
+        copy = ["gallery", "copy", str(world / "file.wl"), str(world / "new.wl")]
+        monkeypatch.setattr("sys.argv", ["whichlandmark", *copy, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        assert words in capfd.readouterr().err

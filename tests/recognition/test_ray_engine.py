@@ -1,0 +1,189 @@
+"""Shards made by Ray: on a cluster of this machine, the same gallery; without Ray, what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from tests.cli.test_commands import json_of, run
+from tests.support import ROOT
+from tests.support.photos import picture, write_photo
+from whichlandmark.cli import app
+from whichlandmark.errors import ModelError, OptionError, WhichLandmarkError
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.sharding import cut
+from whichlandmark.sharding.ray_engine import Opening, Share, _share, _told, made_by_ray
+from whichlandmark.sharding.task import Task
+from whichlandmark.types import Photos
+
+PHOTOS = 24
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    at = tmp_path_factory.mktemp("world")
+    for i in range(PHOTOS):
+        write_photo(at / "photos" / f"place {i % 3}" / f"{i:02}.jpg", picture(i % 3, i, (150, 200)))
+    (at / "photos" / "place 0" / "00.jpg").write_bytes(b"broken")
+    return at / "photos"
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rules") / "rules.json"
+    path.write_text(json.dumps({"score": "cosine", "whitening": "none", "verify": 0}))
+    return path
+
+
+def held(out: Path) -> tuple[list[list[int]], bytes]:
+    with Gallery.open(out / "gallery.sqlite") as gallery:
+        return [column.tolist() for column in gallery.sums()], gallery.table().vectors.tobytes()
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from whichlandmark import embedding
+from whichlandmark.sharding import cutting
+embedding.SECTION = cutting.SECTION = 8  # so that 24 photos make three shards
+from whichlandmark.cli import main
+sys.argv[0] = "whichlandmark"
+main()
+"""
+
+
+def in_a_process(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own: Ray leaves threads and signal handlers behind."""
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, *map(str, words)], capture_output=True, text=True,
+        timeout=120, env=environment, check=False, cwd=folder,
+    )  # fmt: skip
+
+
+def test_a_cluster_of_this_machine_gives_the_plain_gallery(
+    world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    asked = ("index", world, "--rules", rules)
+    counts = json_of(capfd, *asked, "-o", tmp_path / "a.wl", code=3)
+    flags = ("--shards", 3, "--engine", "ray", "--json")
+    ran = in_a_process(tmp_path, *asked, "-o", "b.wl", *flags)  # Ray's processes live elsewhere
+    if "no cluster" in ran.stderr:
+        pytest.skip(f"Ray does not start here: {ran.stderr[-300:]}")
+    assert ran.returncode == 3, ran.stderr
+    assert json.loads(ran.stdout) == counts
+    assert held(tmp_path / "b.wl") == held(tmp_path / "a.wl")
+    markers = sorted((tmp_path / "b.wl" / "shards").glob("*.json"))
+    assert [json.loads(path.read_text())["rows"] for path in markers] == [7, 8, 8]
+
+
+def test_shards_on_the_command_line(
+    world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The shell loop of the documents, then loading; and again, when everything is there."""
+    asked = ("index", world, "--rules", rules, "-o", tmp_path / "b.wl")
+    told = json_of(capfd, *asked, "--shards", 2, "--shard", "0/2", code=3)
+    assert (told["photos"], told["failed"], told["done before"]) == (PHOTOS - 1, 1, "no")
+    assert json_of(capfd, *asked, "--shard", "0/2", code=3)["done before"] == "yes"
+    assert json_of(capfd, *asked, "--shard", "1/2")["photos"] == 0  # one section is one shard
+    assert not (tmp_path / "b.wl" / "gallery.sqlite").exists()
+    counts = json_of(capfd, *asked, "--shards", 2, "--load", code=3)
+    assert (counts["photos"], counts["failed"]) == (PHOTOS - 1, 1)
+    assert json_of(capfd, *asked, "--shards", 2, code=3) == counts
+    assert json_of(capfd, *asked, code=3) == counts
+    elsewhere = tmp_path / "elsewhere"
+    asked = ("index", world, "--rules", rules, "-o", tmp_path / "c.wl")
+    json_of(capfd, *asked, "--shards", 1, "--shard-folder", elsewhere, code=3)
+    assert (elsewhere / "00000-of-00001.parquet").exists()
+    assert held(tmp_path / "c.wl")[1] == held(tmp_path / "b.wl")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--shards", "0"], "--shards 0 given; expected 1 to"),
+        (["--shard", "2/2"], "of 2 shards the first is 0, the last 1"),
+        (["--shard", "two"], "expected i/N"),
+        (["--shards", "3", "--shard", "0/2"], "expected the same number"),
+        (["--engine", "ray"], "--engine ray given; expected --shards N"),
+        (["--shards", "2", "--engine", "dask"], "expected here or ray"),
+        (["--shards", "2", "--engine", "ray", "--load"], "--load makes no shards"),
+        (["--shards", "2", "--shard-folder", "ftp://host/x"], "expected one of s3://"),
+    ],
+)
+def test_bad_options_end_with_a_word(
+    world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], fault: str
+) -> None:
+    code, _, err = run(capfd, "index", world, "-o", tmp_path / "a.wl", *words)
+    assert (code, fault in err) == (2, True), err
+    assert not (tmp_path / "a.wl").exists()
+
+
+def test_loading_before_anything_is_made(
+    world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("index", world, "--rules", rules, "-o", tmp_path / "a.wl", "--shards", 2, "--load")
+    code, _, err = run(capfd, *asked)
+    assert (code, "make it with --shard 0/2" in err) == (4, True), err
+
+
+def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    photos = Photos.of_columns(["a"], ["a.jpg"], ["x"])
+    tasks = [Task(shard, photos, "/nowhere", False) for shard in cut(1, 1)]
+    with pytest.raises(OptionError, match=r"pip install 'whichlandmark\[cluster\]'"):
+        list(made_by_ray(tasks, Opening("sift", "auto")))
+
+
+def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    photos = Photos.of_columns(["a"], ["a.jpg"], ["x"])
+    tasks = [Task(shard, photos, "/nowhere", False) for shard in cut(1, 1)]
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(OptionError, match=r"127\.0\.0\.1:1: no cluster answers there"):
+        list(made_by_ray(tasks, Opening("sift", "auto")))
+
+
+def node(cpus: float, gpus: float = 0, alive: bool = True) -> dict[str, object]:
+    found = {"CPU": cpus, "memory": 1e9} | ({"GPU": gpus} if gpus else {})
+    return {"Alive": alive, "Resources": found if cpus else {"memory": 1e9}}
+
+
+def test_what_of_a_machine_a_task_takes() -> None:
+    assert _share([node(2)], "auto") == Share(2, 0, 1)
+    assert _share([node(8), node(8), node(16), node(1, alive=False)], "auto") == Share(8, 0, 4)
+    assert _share([node(0), node(4)], "cpu") == Share(4, 0, 1)  # a head that works not
+    assert _share([node(16, 4), node(8)], "auto") == Share(4, 1, 4)
+    assert _share([node(16, 4), node(8)], "cpu") == Share(8, 0, 3)
+    assert _share([node(2, 8)], "cuda") == Share(1, 1, 8)
+
+
+def test_what_is_said_of_shards_that_are_lost() -> None:
+    class Wrapped(Exception):  # noqa: N818
+        cause = ModelError("no weights")
+
+    assert str(_told({1: OSError("disk"), 0: Wrapped()}, [])) == "no weights"
+    told = _told({3: OSError("disk\nmore"), 5: ValueError()}, [None] * 8)  # type: ignore[list-item]
+    assert type(told) is WhichLandmarkError
+    assert "2 of 8 shards" in str(told)
+    assert "of the first, 3: OSError: disk; the same command" in str(told)
+
+
+def test_the_documents_ask_for_flags_that_exist() -> None:
+    """Also where a line stands within a script."""
+    page = ROOT / "docs" / "jobs.md"
+    lines = [line.strip() for line in page.read_text().splitlines()]
+    asked = [line for line in lines if "whichlandmark index photos.csv" in line]
+    assert len(asked) >= 9
+    command = typer.main.get_command(app).commands["index"]  # type: ignore[attr-defined]
+    flags = {flag for option in command.params for flag in option.opts}
+    for line in asked:
+        words = line.split("#")[0].split()
+        assert {word for word in words if word.startswith("-")} <= flags, line

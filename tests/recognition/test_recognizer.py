@@ -1,0 +1,239 @@
+"""Photo in, answer out: building, saving, opening, deciding, and calibration without leaks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.photos import photos_of, picture
+from whichlandmark import self_questions
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.embedding import fill_gallery, merged
+from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
+from whichlandmark.fitting import learn
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.geometry import SIDE
+from whichlandmark.recognition import Recognizer, build
+from whichlandmark.rules import Rules
+from whichlandmark.self_questions import KNOWN, UNKNOWN
+from whichlandmark.settings import kept_fit, read_settings
+
+
+@pytest.fixture
+def recognizer(colour_world: Path) -> Recognizer:
+    bank = photos_of(colour_world / "bank", landmarks=False)
+    return build(HistogramEmbedder(), photos_of(colour_world / "gallery"), distractors=bank)
+
+
+def test_answers_a_landmark_with_its_evidence(recognizer: Recognizer) -> None:
+    answer = recognizer(picture(2, 99))
+    assert (answer.landmark, answer.guess, answer.decision) == ("place 2", "place 2", "landmark")
+    assert answer.confidence > 0.5
+    assert [match.landmark for match in answer.matches[:3]] == ["place 2"] * 3
+    assert 0 < answer.matches[0].similarity <= 1.001
+
+
+def test_says_no_but_still_guesses(recognizer: Recognizer) -> None:
+    answer = recognizer(picture(777, 1))
+    assert answer.landmark is None
+    assert answer.decision != "landmark"
+    assert answer.guess is not None
+    assert answer.confidence < 0.5
+
+
+def test_paths_bytes_and_arrays_are_the_same_question(
+    recognizer: Recognizer, colour_world: Path
+) -> None:
+    path = colour_world / "asked" / "1-0.jpg"
+    assert recognizer(path) == recognizer(path.read_bytes()) == recognizer(str(path))
+    with pytest.raises(ImageError, match=r"gone\.jpg"):
+        recognizer(colour_world / "gone.jpg")
+
+
+def test_opened_again_it_answers_the_same(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import whichlandmark.recognition as recognition
+
+    recognizer.save(tmp_path / "r.wl")
+    monkeypatch.setattr(recognition, "load_embedder", lambda *a, **k: HistogramEmbedder())
+    opened = recognition.load(tmp_path / "r.wl")
+    assert opened(picture(1, 70)) == recognizer(picture(1, 70))
+    assert opened.rules == recognizer.rules
+    with pytest.raises(OptionError, match="holds a gallery already"):
+        recognizer.save(tmp_path / "r.wl")
+
+
+def test_rules_can_be_changed_without_embedding(recognizer: Recognizer) -> None:
+    other = recognizer.with_rules(Rules().with_score("cosine"))
+    assert other(picture(1, 70)).score == pytest.approx(
+        other(picture(1, 70)).matches[0].similarity, abs=1e-6
+    )
+    assert other.fitted.calibration != recognizer.fitted.calibration
+
+
+def test_another_embedder_is_refused(recognizer: Recognizer) -> None:
+    with pytest.raises(GalleryError, match="made by embedder 'histogram-6'"):
+        Recognizer(HistogramEmbedder(4), recognizer.gallery)
+
+
+def test_damaged_settings(recognizer: Recognizer, tmp_path: Path) -> None:
+    recognizer.save(tmp_path / "r.wl")
+    path = tmp_path / "r.wl" / "recognizer.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "rules": {"scor": "cosine"}}))
+    with pytest.raises(GalleryError, match="did you mean 'score'"):
+        read_settings(tmp_path / "r.wl")
+    path.write_text("{}")
+    with pytest.raises(GalleryError, match=r"recognizer\.json: damaged"):
+        read_settings(tmp_path / "r.wl")
+    path.write_text("not json")
+    with pytest.raises(DataError, match="not readable as JSON"):
+        read_settings(tmp_path / "r.wl")
+
+
+def test_filling_again_embeds_nothing_and_relabels(colour_world: Path) -> None:
+    photos = photos_of(colour_world / "gallery")
+    calls: list[int] = []
+
+    class Counting(HistogramEmbedder):
+        def __call__(self, images):  # type: ignore[no-untyped-def]
+            calls.append(len(images))
+            return super().__call__(images)
+
+    embedder = Counting()
+    with Gallery.create(None, embedder.id, embedder.dim) as gallery:
+        fill_gallery(embedder, photos, gallery)
+        assert sum(calls) == 24
+        photos.landmarks[:6] = "renamed"
+        fill_gallery(embedder, photos, gallery)
+        assert sum(calls) == 24
+        assert set(gallery.table().landmarks[:6]) == {"renamed"}
+        Path(photos.paths[0]).write_bytes(Path(photos.paths[7]).read_bytes() + b"\0")
+        fill_gallery(embedder, photos, gallery)
+        assert sum(calls) == 25
+
+
+def test_bad_photos_are_listed_and_the_rest_goes_on(colour_world: Path) -> None:
+    (colour_world / "gallery" / "place 1" / "2.jpg").write_bytes(b"broken")
+    photos, embedder = photos_of(colour_world / "gallery"), HistogramEmbedder()
+    with Gallery.create(None, embedder.id, embedder.dim) as gallery:
+        failures = fill_gallery(embedder, photos, gallery)
+        assert [f.id for f in failures] == ["gallery/place 1/2.jpg"]
+        assert gallery.count() == 23
+        before = gallery.generation
+        assert fill_gallery(embedder, photos, gallery) == failures  # tried again, nothing changed
+        assert gallery.generation == before
+    photos.paths[:] = "/nowhere.jpg"
+    with pytest.raises(DataError, match="no photo could be indexed"):
+        build(embedder, photos)
+
+
+def test_photos_without_a_landmark_belong_to_the_bank(colour_world: Path) -> None:
+    bank = photos_of(colour_world / "bank", landmarks=False)
+    with pytest.raises(OptionError, match="10 of the 10 photos"):
+        merged(bank, None)
+    photos = photos_of(colour_world / "gallery")
+    with pytest.raises(DataError, match="occurs twice"):
+        merged(photos, photos)
+
+
+def test_no_photo_answers_itself(recognizer: Recognizer) -> None:
+    """Labels that mean nothing: were a photo its own neighbour, every answer would be right."""
+    np.random.default_rng(0).shuffle(recognizer.index.codes)
+    blocks = self_questions.ask(recognizer.index, Rules().with_score("cosine"))
+    known = [b for b in blocks if b.kind == KNOWN]
+    right = np.concatenate([b.found.codes[:, 0] == b.truth for b in known])
+    assert len(right) == 24
+    assert right.mean() < 0.6
+    assert all((b.truth == -1).all() for b in blocks if b.kind != KNOWN)
+    for block in (b for b in blocks if b.kind == UNKNOWN):
+        seen = block.found.codes
+        assert not (seen == block.groups[:, None])[seen >= 0].any()
+    _, outcome = learn(recognizer.index, Rules().with_score("cosine"))
+    assert outcome.top1() == pytest.approx(right.mean())
+
+
+def test_the_share_of_known_questions_moves_the_confidence(recognizer: Recognizer) -> None:
+    image = picture(777, 1)
+    rare = recognizer.with_rules(Rules(known_share=0.02, score="cosine"))(image).confidence
+    common = recognizer.with_rules(Rules(known_share=0.9, unknown_share=0.05, score="cosine"))(
+        image
+    ).confidence
+    assert rare < common
+
+
+def test_only_words_keep_what_was_fitted(recognizer: Recognizer) -> None:
+    """Whatever else changes, what was fitted does not belong to the new rules."""
+    rules, fitted = recognizer.rules, recognizer.fitted
+    spoken = {
+        "answer_above": 0.9,
+        "doubt_above": 0.1,
+        "false_answers": 0.2,
+        "location_km": 3.0,
+        "recall": 0.9,
+    }
+    assert kept_fit(rules, replace(rules, **spoken), fitted) is fitted  # type: ignore[arg-type]
+    other: dict[str, object] = {
+        "score": "cosine", "whitening": "pca", "whitening_dim": 9, "whitening_shrinkage": 0.9,
+        "expansion": 1, "augmentation": 1, "superglobal": True, "gallery_bank": 3,
+        "query_bank": 3, "votes": 2, "verify": 1, "sure_above": 0.8, "sure_below": 0.1,
+        "known_share": 0.4, "unknown_share": 0.1,
+    }  # fmt: skip
+    assert {*spoken, *other} == set(vars(rules))  # a new rule belongs to one of the two
+    for name, value in other.items():
+        assert kept_fit(rules, replace(rules, **{name: value}), fitted) is None  # type: ignore[arg-type]
+
+
+def test_a_second_guess_is_another_landmark(recognizer: Recognizer) -> None:
+    for hue in (0, 3, 777):
+        answer = recognizer(picture(hue, 60))
+        assert answer.second is not None
+        assert answer.second != answer.guess
+
+
+def test_evidence_tells_more_and_changes_no_number(recognizer: Recognizer) -> None:
+    plain, told = recognizer(picture(2, 99)), recognizer(picture(2, 99), evidence=True)
+    for name in ("landmark", "guess", "second", "score", "confidence", "decision"):
+        assert getattr(plain, name) == getattr(told, name), name
+    assert any(match.inliers is not None for match in told.matches)
+    assert plain.landmarks[0].landmark == told.landmarks[0].landmark == "place 2"
+
+
+def test_vectors_alone_are_answered_without_geometry(recognizer: Recognizer) -> None:
+    vectors = recognizer.embedder([picture(code, 88) for code in range(4)])
+    answers = recognizer.predict(vectors, matches=2)
+    assert [answer.guess for answer in answers] == [f"place {code}" for code in range(4)]
+    for answer in answers:
+        assert len(answer.matches) == 2
+        assert all(match.inliers is None for match in answer.matches)
+        assert all(seen.box is None for seen in answer.landmarks)
+    assert recognizer.predict(vectors[:0]) == []
+
+
+def test_a_place_counts_only_when_it_is_asked_for(recognizer: Recognizer) -> None:
+    vectors = recognizer.embedder([picture(777, 1)])
+    where = np.full((4, 2), np.nan)
+    first = recognizer.predict(vectors)[0]
+    where[recognizer.index.names == first.guess] = (48.0, 2.0)
+    recognizer.places.where[:] = where
+    far = [(-33.0, 151.0)]
+    assert recognizer.predict(vectors, places=far) == [first]
+    asked = Recognizer(recognizer.embedder, recognizer.gallery,
+                       replace(recognizer.rules, location_km=1.0), recognizer.fitted)  # fmt: skip
+    asked.places.where[:] = where
+    assert asked.predict(vectors) == [first]
+    assert asked.predict(vectors, places=[None]) == [first]
+    moved = asked.predict(vectors, places=far)[0]
+    assert moved.score < first.score
+
+
+def test_photos_are_decoded_as_the_gallery_was(colour_world: Path) -> None:
+    gallery, bank = photos_of(colour_world / "gallery"), photos_of(colour_world / "bank", False)
+    for verify, side in ((6, SIDE), (0, HistogramEmbedder().short_side)):
+        made = build(HistogramEmbedder(), gallery, distractors=bank, rules=Rules(verify=verify))
+        assert made.short_side == side

@@ -1,0 +1,239 @@
+"""Rules chosen by the gallery's own questions; training photos that it holds are left out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.made_galleries import scattered
+from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark import fitting, tuning
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.errors import DataError, OptionError
+from whichlandmark.fitting import Outcome
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.gallery.store import Gallery
+from whichlandmark.geometry import Geometry
+from whichlandmark.recognition import Recognizer, build
+from whichlandmark.rules import FORMULAS, Rules
+from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN
+from whichlandmark.settings import read_settings
+from whichlandmark.tuning import MIXED, WHITENINGS, WORTH, Row, compare_rules, labelled, promises
+from whichlandmark.whitening import Labelled
+
+START = Rules(verify=0)
+FIRST_ROUND = len(WHITENINGS) * (len(FORMULAS) + 1)
+
+
+@pytest.fixture(scope="module")
+def index() -> GalleryIndex:
+    return scattered([5] * 7, 110, dim=14, spread=1.1, seed=31)
+
+
+def compared(index: GalleryIndex, start: Rules = START, extra: Labelled | None = None) -> list[Row]:
+    with Gallery.create(None, "e", 14) as gallery:
+        return compare_rules(index, start, extra, Geometry(gallery), lambda *numbers: None)
+
+
+def quiet(name: str):  # type: ignore[no-untyped-def]
+    return lambda *numbers: None
+
+
+def test_rows_fall_by_gap_and_tell_what_a_fresh_fit_tells(index: GalleryIndex) -> None:
+    rows = compared(index)
+    gaps = [row.gap for row in rows]
+    assert gaps == sorted(gaps, reverse=True)
+    assert len({row.name for row in rows}) == len(rows) == FIRST_ROUND + len(MIXED)
+    for row in (rows[0], rows[len(rows) // 2], rows[-1]):
+        outcome = fitting.learn(index, row.rules)[1]
+        assert row.gap == pytest.approx(outcome.gap(), abs=1e-12)
+        assert row.top1 == outcome.top1()
+        assert row.answered == outcome.answered(0.01)
+    assert compared(index) == rows  # the same again
+
+
+def test_all_formulas_are_tried_on_all_whitenings(index: GalleryIndex) -> None:
+    rows = compared(index, replace(START, known_share=0.6, false_answers=0.1, votes=4))
+    tried = {(r.rules.whitening, r.rules.whitening_dim, r.rules.whitening_shrinkage, r.rules.score)
+             for r in rows}  # fmt: skip
+    assert len(tried) == FIRST_ROUND
+    assert {r.rules.score for r in rows} == {*FORMULAS, "learned"}
+    for row in rows:  # what is not compared stays as it was given
+        assert (row.rules.known_share, row.rules.false_answers, row.rules.votes) == (0.6, 0.1, 4)
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, gaps: dict[str, float]) -> None:
+    """Rows of these GAPs, by a part of their name; 0.5 for the others."""
+
+    def row(index, rules, name, extra, geometry, known):  # type: ignore[no-untyped-def]
+        gap = next((gap for part, gap in gaps.items() if name.endswith(part)), 0.5)
+        return Row(rules, name, gap, 0.5, 0.5)
+
+    monkeypatch.setattr(tuning, "_row", row)
+
+
+@pytest.mark.parametrize(("gain", "mixes"), [(WORTH * 0.9, False), (WORTH * 1.1, True)])
+def test_mixing_must_gain_more_than_chance(
+    index: GalleryIndex, monkeypatch: pytest.MonkeyPatch, gain: float, mixes: bool
+) -> None:
+    best = "pca 128/0, learned"
+    planted(monkeypatch, {best: 0.7, f"{best}, expansion": 0.7 + gain})
+    rows = compared(index, replace(START, verify=6))
+    chosen = max(rows, key=tuning._worth)
+    assert rows[0].rules.expansion == 3  # the table is by GAP all the same
+    assert (chosen.rules.expansion > 0) == mixes
+    (geometry,) = [row for row in rows if row.name.endswith("geometry")]
+    assert geometry.rules.verify == 6
+    assert (geometry.rules.expansion > 0) == mixes
+    assert geometry.rules.whitening_dim == 128
+    assert all(row.rules.verify == 0 for row in rows if row is not geometry)
+
+
+def test_mixing_is_tried_on_the_best_learned_rules_only(
+    index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(monkeypatch, {"none, cosine": 0.9, "learned 256/0.5, learned": 0.6})
+    mixed = [r.rules for r in compared(index)
+             if r.rules.expansion or r.rules.augmentation or r.rules.superglobal]  # fmt: skip
+    assert len(mixed) == len(MIXED)
+    assert {(r.score, r.whitening, r.whitening_shrinkage) for r in mixed} == {
+        ("learned", "learned", 0.5)
+    }
+
+
+def test_progress_reaches_its_end(index: GalleryIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, {})
+    told: list[tuple[int, int]] = []
+    with Gallery.create(None, "e", 14) as gallery:
+        compare_rules(index, replace(START, verify=6), None, Geometry(gallery),
+                      lambda done, total: told.append((done, total)))  # fmt: skip
+    total = FIRST_ROUND + len(MIXED) + 1
+    assert told == [(done, total) for done in range(1, total + 1)]
+
+
+def test_a_gallery_that_cannot_question_itself_is_told() -> None:
+    for sizes in ([], [1, 1, 1]):
+        with pytest.raises(DataError, match="it needs landmarks of two photos"):
+            compared(scattered(sizes, 3 if sizes else 0, dim=14))
+
+
+def test_promises_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    kind = np.repeat([KNOWN, UNKNOWN, NOTHING], [50, 40, 99])
+    scores = rng.normal(size=189) + np.where(kind == KNOWN, 3, 0)
+    right = kind == KNOWN
+    outcome = Outcome(scores, right, np.ones(189), kind, kind)
+    one, five = promises(outcome)
+    for said, rate, allowed in ((one, "1%", 1), (five, "5%", 5)):
+        limit = sorted(scores[kind == NOTHING], reverse=True)[allowed - 1]
+        answered, wrong = ((scores[kind == k] > limit).mean() for k in (KNOWN, UNKNOWN))
+        assert said == (
+            f"at {rate} false answers on non-landmarks, {answered:.1%} of landmarks are answered "
+            f"rightly, and {wrong:.1%} of unknown landmarks wrongly"
+        )
+    fewer = Outcome(scores[:-1], right[:-1], np.ones(188), kind[:-1], kind[:-1])
+    assert "too few distractors (98) to promise it" in promises(fewer)[0]
+    assert "too few" not in promises(fewer)[1]
+
+
+@pytest.fixture
+def recognizer(colour_world: Path, tmp_path: Path) -> Recognizer:
+    made = build(HistogramEmbedder(3), photos_of(colour_world / "gallery"),
+                 distractors=photos_of(colour_world / "bank", landmarks=False),
+                 rules=Rules(verify=0))  # fmt: skip
+    made.save(tmp_path / "r.wl")
+    return made
+
+
+def training(folder: Path, colour_world: Path) -> Path:
+    """Four new photos; a gallery file and a bank file under other names; a broken one."""
+    for code in (0, 9):
+        for i in range(2):
+            write_photo(folder / f"place {code}" / f"new{i}.jpg", picture(code, 80 + i))
+    shutil.copy(colour_world / "gallery" / "place 1" / "3.jpg", folder / "place 0" / "copy.jpg")
+    shutil.copy(colour_world / "bank" / "4.jpg", folder / "place 9" / "scene.jpg")
+    (folder / "place 0" / "broken.jpg").write_bytes(b"nothing")
+    return folder
+
+
+def test_training_photos_that_the_gallery_holds_are_left_out(
+    recognizer: Recognizer, colour_world: Path, tmp_path: Path
+) -> None:
+    photos = photos_of(training(tmp_path / "more", colour_world))
+    made, failures, leaks = labelled(recognizer.embedder, photos, recognizer.gallery)
+    assert sorted(made.landmarks) == ["place 0"] * 2 + ["place 9"] * 2
+    assert len(made.vectors) == 4
+    assert [f.id for f in failures] == ["more/place 0/broken.jpg"]
+    assert sorted((leak.id, leak.kind) for leak in leaks) == [
+        ("more/place 0/copy.jpg", "content"), ("more/place 9/scene.jpg", "content"),
+    ]  # fmt: skip
+    kept = [i for i, path in enumerate(photos.paths) if "new" in path]
+    for vector, row in zip(made.vectors, kept, strict=True):
+        image = np.asarray(recognizer.decode(photos.paths[row]))
+        assert float(vector @ recognizer.embedder([image])[0]) > 0.99
+    photos.ids[kept[0]] = recognizer.index.ids[0]
+    again, _, leaks = labelled(recognizer.embedder, photos, recognizer.gallery)
+    assert len(again.landmarks) == 3
+    assert [leak.id for leak in leaks if leak.kind == "id"] == [recognizer.index.ids[0]]
+
+
+def test_the_same_picture_in_another_file_is_left_out(tmp_path: Path) -> None:
+    """By look, of galleries that keep looks. Even noise has none: pictures with large shapes."""
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        blocks = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((40, 40, 1))).astype(np.uint8)
+        write_photo(tmp_path / "g" / f"place {i % 2}" / f"{i}.jpg", blocks)
+        if i == 1:
+            write_photo(tmp_path / "t" / "place 1" / "again.jpg", blocks[::2, ::2])
+            write_photo(tmp_path / "t" / "place 1" / "other.jpg", blocks[::-1].copy())
+    made = build(HistogramEmbedder(3), photos_of(tmp_path / "g"), rules=Rules(verify=1))
+    found, _, leaks = labelled(made.embedder, photos_of(tmp_path / "t"), made.gallery)
+    assert [(leak.id, leak.kind, leak.photo) for leak in leaks] == [
+        ("t/place 1/again.jpg", "look", "g/place 1/1.jpg")
+    ]
+    assert len(found.landmarks) == 1
+
+
+def test_several_landmarks_teach_nothing(recognizer: Recognizer, colour_world: Path) -> None:
+    photos = photos_of(colour_world / "gallery")
+    photos.landmarks[0] = "place 0|place 1"
+    with pytest.raises((DataError, OptionError)):
+        labelled(recognizer.embedder, photos, recognizer.gallery)
+
+
+def test_tune_stores_what_it_chose(
+    recognizer: Recognizer, colour_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "WHITENINGS", WHITENINGS[::3])
+    monkeypatch.setattr(tuning, "load_embedder", lambda *a, **k: HistogramEmbedder(3))
+    given: list[Labelled | None] = []
+    honest = fitting.learn
+
+    def spy(index, rules, extra, **more):  # type: ignore[no-untyped-def]
+        given.append(extra)
+        return honest(index, rules, extra, **more)
+
+    monkeypatch.setattr(fitting, "learn", spy)
+    folder = tmp_path / "r.wl"
+    photos = photos_of(training(tmp_path / "more", colour_world))
+    tuned = tuning.tune(folder, photos, false_answers=0.1, device="cpu", progress=quiet)
+    assert (tuned.photos, len(tuned.failures), len(tuned.leaks)) == (4, 1, 2)
+    (extra,) = given
+    assert extra is not None
+    assert len(extra.landmarks) == 4
+    stored, fitted, generation = read_settings(folder)
+    assert stored == tuned.chosen.rules
+    assert stored.false_answers == 0.1
+    assert fitted is not None
+    assert generation == recognizer.gallery.generation
+    assert tuned.chosen in tuned.rows
+    assert tuning._worth(tuned.chosen) == max(map(tuning._worth, tuned.rows))
+    before = {path.name: path.read_bytes() for path in folder.glob("[rw]*.*")}
+    again = tuning.tune(folder, photos, false_answers=0.1, device="cpu", progress=quiet)
+    assert np.isnan(tuned.chosen.answered)  # ten distractors cannot say
+    assert replace(again.chosen, answered=0.0) == replace(tuned.chosen, answered=0.0)
+    assert {path.name: path.read_bytes() for path in folder.glob("[rw]*.*")} == before

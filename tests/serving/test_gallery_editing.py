@@ -1,0 +1,172 @@
+"""The gallery changes while it answers; feedback waits for review; nothing served tells a place."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image as Pillow
+from starlette.testclient import TestClient
+
+from tests.support.served_world import copied, front, jpeg, with_gps
+from whichlandmark.errors import GalleryError
+from whichlandmark.gallery_editing import relabel_photos, remove_photos
+from whichlandmark.web.app import create_app
+from whichlandmark.web.engine import Engine
+from whichlandmark.web.options import ServeOptions
+from whichlandmark.web.schema import AddedReply, RelabelledReply, RemovedReply
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    options = ServeOptions(workers=1, feedback_bytes=1000)
+    app = create_app(Engine(copied(tmp_path), options))
+    with TestClient(app, base_url="http://localhost") as opened:
+        yield opened
+
+
+def photos_of(*fronts: tuple[int, int]) -> list:
+    return [("photos", (f"{c}-{s}.jpg", with_gps(front(c, s), "secret"))) for c, s in fronts]
+
+
+def answer(client: TestClient, code: int) -> str | None:
+    reply = client.post("/v1/recognize", files=[("photos", ("q.jpg", jpeg(front(code, 9))))])
+    return reply.json()["results"][0]["landmark"]
+
+
+def test_a_landmark_is_added_known_and_forgotten(client: TestClient) -> None:
+    engine: Engine = client.app.state.engine
+    assert answer(client, 7) is None
+    given = [*photos_of((7, 0), (7, 1), (7, 2)), ("photos", ("bad.jpg", b"\xff\xd8\xffbad"))]
+    reply = client.post("/v1/landmarks/Seventh%2FPlace/photos", files=given)
+    told = AddedReply.model_validate_json(reply.text)
+    assert (len(told.added), told.failed[0].photo) == (3, "bad.jpg")
+    assert answer(client, 7) == "Seventh/Place"
+    kept = sorted((engine.folder / "photos").iterdir())
+    assert [f"photos/{path.name}" for path in kept] == sorted(told.added)
+    for path in kept:
+        assert b"secret" not in path.read_bytes()
+        assert dict(Pillow.open(io.BytesIO(path.read_bytes())).getexif()) == {}
+    again = client.post("/v1/landmarks/Seventh%2FPlace/photos", files=given[:1]).json()
+    assert again["generation"] == told.generation  # the same photo is the same entry
+    listed = client.get("/v1/landmarks/Seventh%2FPlace/photos").json()
+    assert listed["total"] == 3
+    assert client.get(listed["photos"][0]["thumbnail"]).status_code == 200
+    reply = client.delete("/v1/landmarks/Seventh%2FPlace")
+    assert RemovedReply.model_validate_json(reply.text).removed == 3
+    assert answer(client, 7) is None
+    assert list((engine.folder / "photos").iterdir()) == []
+    assert client.delete("/v1/landmarks/Seventh%2FPlace").status_code == 404
+
+
+def test_photos_are_relabelled_and_removed_one_by_one(client: TestClient) -> None:
+    ids = [p["id"] for p in client.get("/v1/landmarks/place 2/photos").json()["photos"]]
+    address = f"/v1/photos/{ids[0].replace('/', '%2F')}"
+    reply = client.patch(address, json={"landmark": "place 3"})
+    assert RelabelledReply.model_validate_json(reply.text).relabelled == 1
+    counts = {e["landmark"]: e["photos"] for e in client.get("/v1/landmarks").json()["landmarks"]}
+    assert (counts["place 2"], counts["place 3"]) == (3, 5)
+    assert client.patch(address, json={"landmark": ""}).status_code == 200
+    assert client.get("/v1/landmarks").json()["distractors"] == 5
+    assert client.delete(address).json()["removed"] == 1
+    assert client.delete(address).status_code == 404
+    assert client.patch("/v1/landmarks/place 3", json={"landmark": "new"}).json()["relabelled"] == 4
+    for wrong in ({"landmark": "a|b"}, {"landmark": "a\x00"}, {"landmark": 3}, {}, {"to": "a"}):
+        assert client.patch(address, json=wrong).status_code == 422, wrong
+    name = "a%7Cb"
+    assert client.post(f"/v1/landmarks/{name}/photos", files=photos_of((8, 0))).status_code == 422
+
+
+def test_the_last_photos_stay(client: TestClient) -> None:
+    for code in range(3):
+        assert client.delete(f"/v1/landmarks/place {code}").status_code == 200
+    reply = client.delete("/v1/landmarks/place 3")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (409, "last_photo")
+    assert client.get("/v1/landmarks").json()["total"] == 1
+
+
+def test_another_process_changes_the_gallery(client: TestClient) -> None:
+    """What `whichlandmark gallery` does elsewhere counts soon, without a restart."""
+    engine: Engine = client.app.state.engine
+    before = engine.live.generation
+    relabel_photos(engine.folder, [], "place 0", "Zeroth")
+    deadline = time.monotonic() + 10
+    while engine.live.generation == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert answer(client, 0) == "Zeroth"
+
+
+def test_an_answer_is_of_one_generation_throughout(client: TestClient) -> None:
+    engine: Engine = client.app.state.engine
+    with engine.live.use() as opened:
+        remove_photos(engine.folder, [], "place 0")
+        assert engine.live.refresh() or engine.live.generation != opened.generation
+        assert "place 0" in opened.recognizer.index.names
+        assert opened.facts.gallery.count() > 0  # still open
+    with engine.live.use() as newer:
+        assert "place 0" not in newer.recognizer.index.names
+    assert opened.users == 0
+
+
+def test_a_damaged_gallery_leaves_the_old_one_answering(client: TestClient) -> None:
+    engine: Engine = client.app.state.engine
+    path = engine.folder / "gallery.sqlite"
+    whole = path.read_bytes()
+    other = path.with_name("other.sqlite")
+    other.write_bytes(b"no gallery at all" * 500)
+    other.replace(path)
+    with pytest.raises(GalleryError):
+        engine.live.refresh()
+    assert engine.live.trouble
+    assert answer(client, 0) == "place 0"
+    told = client.get("/readyz")
+    assert (told.status_code, bool(told.json()["trouble"])) == (200, True)
+    other.write_bytes(whole)
+    other.replace(path)
+    engine.live.refresh()
+    assert (engine.live.trouble, answer(client, 0)) == ("", "place 0")
+
+
+def test_feedback_waits_in_a_bounded_file(client: TestClient) -> None:
+    engine: Engine = client.app.state.engine
+    entry = {"request_id": "r1", "photo": "a\nb.jpg", "answer": "place 0", "right": False,
+             "correct": "Élysée", "note": "x" * 50}  # fmt: skip
+    assert client.post("/v1/feedback", json=entry).json() == {"queued": True}
+    (line,) = (engine.folder / "feedback.jsonl").read_text().splitlines()
+    kept = json.loads(line)
+    assert entry.items() <= kept.items()
+    assert set(kept) - set(entry) == {"time", "key"}
+    while (reply := client.post("/v1/feedback", json=entry)).status_code == 200:
+        pass
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "queue_full")
+    assert 600 < (engine.folder / "feedback.jsonl").stat().st_size <= 1000
+    for wrong in ({}, {"request_id": "r", "right": 1}, {**entry, "note": "x" * 2001}):
+        assert client.post("/v1/feedback", json=wrong).status_code == 422
+
+
+def test_hostile_names_stay_words(client: TestClient) -> None:
+    """Served as JSON alone, which no browser takes for a page."""
+    for name in ('<img src=x onerror="alert(1)">', "'\"><script>alert(1)</script>", "{{7*7}}"):
+        added = client.post(f"/v1/landmarks/{name.replace('/', '%2F')}/photos",
+                            files=photos_of((9, 0)))  # fmt: skip
+        assert added.status_code == 200, added.text
+        listed = client.get("/v1/landmarks", params={"query": name})
+        assert listed.headers["content-type"] == "application/json"
+        assert listed.headers["x-content-type-options"] == "nosniff"
+        assert [entry["landmark"] for entry in listed.json()["landmarks"]] == [name]
+        file = (f"{name}.jpg", jpeg(front(9, 9)))
+        reply = client.post("/v1/recognize", files=[("photos", file)])
+        assert reply.json()["results"][0]["landmark"] == name
+
+
+def test_large_photos_are_kept_smaller(client: TestClient) -> None:
+    engine: Engine = client.app.state.engine
+    large = jpeg(front(6, 0).resize((3600, 2700)))
+    (kept,) = client.post("/v1/landmarks/large/photos",
+                          files=[("photos", ("l.jpg", large))]).json()["added"]  # fmt: skip
+    picture = Pillow.open(io.BytesIO((engine.folder / kept).read_bytes()))
+    assert picture.size == (2048, 1536)

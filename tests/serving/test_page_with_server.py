@@ -1,0 +1,90 @@
+"""The page on the real server: what it draws agrees with how the photos were made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from playwright.sync_api import Browser, expect
+
+from tests.support import page_browser
+from tests.support.page_browser import CHROMIUM, ENDS, open_gallery, opened, ready
+from tests.support.page_checks import served
+from tests.support.served_world import front, jpeg, made, with_gps
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+browser = pytest.fixture(scope="module")(page_browser.chromium)
+PLACE, ASKED = 1, 9  # the front that is asked about, and from where
+SIDEWAYS = 6  # EXIF: to be turned clockwise before it is shown
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served(made()) as url:
+        yield url
+
+
+def file(name: str, data: bytes) -> dict[str, Any]:
+    return {"name": name, "mimeType": "image/jpeg", "buffer": data}
+
+
+def corner(seed: int) -> np.ndarray:
+    """Where on its front a photo begins, as `front` draws it."""
+    return np.random.default_rng([PLACE, seed]).integers(0, 30, 2)
+
+
+def test_a_sideways_photo_is_answered_and_explained_upright(browser: Browser, address: str) -> None:
+    stored = front(PLACE, ASKED).transpose(Pillow.Transpose.ROTATE_90)
+    with opened(browser, address) as (page, _):
+        ready(page)
+        sideways = with_gps(stored, "<b>words</b>", SIDEWAYS)
+        page.set_input_files("#files", [file("<i>sideways</i>.jpg", sideways)])
+        page.locator('[data-state="answered"]').wait_for()
+        expect(page.locator(".answer h3")).to_contain_text("First Place")
+        expect(page.locator(".candidates .thumb").first).to_contain_text("A. Author · CC BY 4.0")
+        expect(page.locator(".places").first).to_contain_text("48.8583° N, 2.2945° E")
+        page.get_by_role("button", name="Why?").click()
+        page.wait_for_selector(".pair")
+        page.locator(".pair img").nth(1).evaluate("i => i.decode()")
+        told = page.evaluate(ENDS)
+        reference = page.locator(".pair img").nth(1).get_attribute("src") or ""
+        seed = int(reference.split(".jpg")[0].split("%2F")[-1])
+        size = np.array([360, 270])
+        here, there = (np.array(told["lines"])[:, side] for side in (slice(0, 2), slice(2, 4)))
+        shift = (here * size + corner(ASKED)) - (there * size + corner(seed))
+        assert len(told["lines"]) >= 20
+        assert np.median(np.abs(shift)) < 1.5  # pixels of the front: the same spot in both
+        assert told["images"][0]["width"] > told["images"][0]["height"]
+
+
+def test_a_landmark_is_added_recognized_and_removed(browser: Browser, address: str) -> None:
+    photos = [file(f"{seed}.jpg", jpeg(front(30, seed))) for seed in range(3)]
+    with opened(browser, address) as (page, _):
+        ready(page)
+        open_gallery(page)
+        expect(page.locator("#gallery-count")).to_contain_text("4 landmarks · 16 photos")
+        page.click("#landmark-new")
+        page.fill("#new-name", "new/place & co")
+        page.set_input_files("#new-files", photos)
+        page.click("#new-add")
+        expect(page.locator("#new")).to_be_hidden()
+        expect(page.locator("#gallery-count")).to_contain_text("5 landmarks · 19 photos")
+        page.click("#to-recognize")
+        page.set_input_files("#files", [file("asked.jpg", jpeg(front(30, ASKED)))])
+        page.locator('[data-state="answered"]').wait_for()
+        expect(page.locator(".answer")).to_contain_text("New/place & co")
+        page.get_by_role("button", name="Yes, it is right").or_(
+            page.get_by_role("button", name="New/place & co", exact=True)
+        ).click()
+        expect(page.locator(".thanks")).to_be_visible()
+        open_gallery(page)
+        page.locator("#landmarks .card", has_text="New/place").click()
+        page.get_by_role("button", name="Remove photo").first.click()
+        page.click("#confirm-yes")
+        expect(page.locator(".photos li")).to_have_count(2)
+        page.get_by_role("button", name="Remove landmark").click()
+        page.click("#confirm-yes")
+        expect(page.locator("#gallery-count")).to_contain_text("4 landmarks · 16 photos")

@@ -1,0 +1,310 @@
+"""The server's answers: the same object as the command line's, of the published schema."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from starlette.testclient import TestClient
+
+from tests.support.served_world import copied, front, jpeg, made, taken_at, with_gps
+from whichlandmark.answer_object import Facts, answer_object
+from whichlandmark.recognition import load
+from whichlandmark.settings import read_settings, write_settings
+from whichlandmark.web.app import create_app
+from whichlandmark.web.engine import Engine
+from whichlandmark.web.options import ServeOptions
+from whichlandmark.web.schema import ErrorReply, ExplainReply, RecognizeReply
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    options = ServeOptions(workers=1, max_photos=5, max_bytes=300_000, max_body=1_200_000, queue=8,
+                           line=0)  # fmt: skip
+    app = create_app(Engine(made(), options))
+    with TestClient(app, base_url="http://localhost") as opened:
+        yield opened
+
+
+def ask(client: TestClient, *photos: tuple[str, bytes], **form: str) -> dict:
+    reply = client.post("/v1/recognize", files=[("photos", p) for p in photos], data=form)
+    assert reply.status_code == 200, reply.text
+    RecognizeReply.model_validate_json(reply.text)
+    return reply.json()
+
+
+def rounded(answer: dict) -> dict:
+    return json.loads(json.dumps(answer), parse_float=lambda text: round(float(text), 4))
+
+
+def refused(client: TestClient, status: int, code: str, **request: object) -> str:
+    reply = client.post("/v1/recognize", **request)
+    told = ErrorReply.model_validate_json(reply.text)
+    assert (reply.status_code, told.error.code) == (status, code), reply.text
+    assert told.request_id == reply.headers["x-request-id"]
+    return told.error.message
+
+
+def test_an_answer_is_the_command_lines(client: TestClient) -> None:
+    """Photo for photo what the recognizer says in process; a batch may round otherwise."""
+    recognizer = load(made())
+    facts = Facts.of(recognizer)
+    photos = [(f"{code}.jpg", jpeg(front(code, 9))) for code in (0, 1, 2, 60)]
+    told = ask(client, *photos)
+    assert [r["decision"] for r in told["results"]] == ["landmark"] * 3 + ["no_landmark"]
+    for (name, data), result in zip(photos, told["results"], strict=True):
+        image = recognizer.decode(data)
+        answer = recognizer.predict(recognizer.embedder([image]), images=[image], matches=10)[0]
+        assert rounded(result) == rounded(answer_object(name, answer, facts))
+    assert told["model"] == {"embedder": recognizer.embedder.id,
+                             "generation": recognizer.gallery.generation}  # fmt: skip
+    first = told["results"][1]
+    assert first["words"] in ("First Place, almost certainly", "First Place, very likely")
+    best = first["candidates"][0]
+    assert (best["title"], best["wikidata"], best["latitude"]) == ("First Place", "Q243", 48.8583)
+    assert best["names"] == {"fr": "Première Place"}
+    assert best["photos"][0]["author"] == "A. Author"
+    assert len(first["matches"]) == 5
+
+
+def test_json_and_multipart_say_the_same(client: TestClient) -> None:
+    data = jpeg(front(2, 9))
+    photo = {"name": "2.jpg", "data": base64.b64encode(data).decode()}
+    urlsafe = {"name": "2.jpg", "data": base64.urlsafe_b64encode(data).decode().rstrip("=")}
+    reply = client.post("/v1/recognize", json={"photos": [photo, urlsafe], "matches": 2})
+    told = RecognizeReply.model_validate_json(reply.text)
+    assert len(told.results[0].matches) == 2
+    one = ask(client, ("2.jpg", data), matches="2")["results"][0]
+    assert [rounded(two) for two in reply.json()["results"]] == [rounded(one)] * 2
+
+
+def test_one_bad_photo_stops_none(client: TestClient) -> None:
+    good = jpeg(front(0, 9))
+    large = io.BytesIO()
+    Pillow.new("L", (21_000, 10)).save(large, "PNG")
+    told = ask(
+        client, ("a.jpg", good), ("b.jpg", good[:2000]), ("c.txt", b"no photo at all"),
+        ("d.png", large.getvalue()), ("e.jpg", good + b"\0" * 300_000),
+    )["results"]  # fmt: skip
+    assert told[0]["decision"] == "landmark"
+    codes = [result["error"]["code"] for result in told[1:]]
+    assert codes == ["unreadable", "unsupported_format", "too_large", "too_large"]
+    assert [result["photo"] for result in told[1:]] == ["b.jpg", "c.txt", "d.png", "e.jpg"]
+    assert all(result["error"]["hint"] for result in told[1:])
+    empty = client.post("/v1/recognize", json={"photos": [{"data": ""}, {"data": "%%%"}]}).json()
+    assert [result["error"]["code"] for result in empty["results"]] == ["unreadable"] * 2
+
+
+def test_refusals_are_typed(client: TestClient) -> None:
+    data = jpeg(front(0, 9))
+    many = [("photos", ("a.jpg", data))] * 6
+    assert "5 photos" in refused(client, 413, "too_many_photos", files=many)
+    refused(client, 413, "body_too_large", content=b"x" * 1_200_001)
+    refused(client, 413, "body_too_large", content=iter([b"x" * 700_000] * 3),
+            headers={"content-type": "application/json"})  # fmt: skip
+    refused(client, 415, "unsupported_media_type", content=b"hello")
+    refused(client, 422, "invalid", files=[("photo", ("a.jpg", data))])
+    refused(client, 422, "invalid", json={"photos": []})
+    refused(client, 422, "invalid", json={"photos": [{"data": "", "url": "http://a"}]})
+    refused(client, 422, "invalid", content=b"{", headers={"content-type": "application/json"})
+    refused(client, 422, "invalid", data={"matches": "many"}, files=many[:1])
+    refused(client, 400, "invalid", content=b"--x", headers={
+        "content-type": "multipart/form-data"})  # fmt: skip
+    gone, method = client.get("/v1/nothing"), client.get("/v1/recognize")
+    assert [(r.status_code, r.json()["error"]["code"]) for r in (gone, method)] == [
+        (404, "not_found"), (405, "method_not_allowed"),
+    ]  # fmt: skip
+    assert client.get("/v1/landmarks?limit=0").json()["error"]["code"] == "invalid"
+
+
+def test_small_photos_are_warned_of(client: TestClient) -> None:
+    tiny = front(0, 9).resize((80, 60))
+    (result,) = ask(client, ("tiny.jpg", jpeg(tiny)))["results"]
+    assert "80 × 60" in result["warnings"][0]
+
+
+def test_why_lines_lie_on_the_same_paint(client: TestClient) -> None:
+    """Lines join the same spot of the front: the shift of the two views, for nearly all."""
+    data = jpeg(front(1, 9))
+    reply = client.post("/v1/explain", files={"photo": ("q.jpg", data)})
+    told = ExplainReply.model_validate_json(reply.text)
+    assert (told.query.width, told.query.height) == (360, 270)
+    assert told.answer.landmark == "place 1"
+    best = max(told.pairs, key=lambda pair: pair.inliers)
+    assert best.photo.landmark == "place 1"
+    assert best.inliers == len(best.lines) > 15
+    assert f"{best.inliers} points" in best.text
+    seed = int(Path(best.photo.id).stem)
+    lines = np.array(best.lines) * [360, 270, 360, 270]
+    places = [np.random.default_rng([1, s]).integers(0, 30, 2) for s in (9, seed)]
+    error = lines[:, :2] + places[0] - lines[:, 2:] - places[1]
+    assert np.median(np.abs(error)) < 2
+    assert {part.name for part in told.parts} >= {"similarity", "score", "confidence"}
+    assert all(d.landmark is None for d in told.distractors)
+    bad = client.post("/v1/explain", files={"photo": ("q.jpg", data[:900])})
+    assert (bad.status_code, bad.json()["error"]["code"]) == (422, "unreadable")
+
+
+def test_an_upright_photo_has_an_upright_box(client: TestClient) -> None:
+    """EXIF orientation 6: stored on its side; answered as it is seen, without its metadata."""
+    lying = front(1, 9).transpose(Pillow.Transpose.ROTATE_90)
+    (turned,) = ask(client, ("t.jpg", with_gps(lying, "words", 6)))["results"]
+    assert turned["landmark"] == "place 1"
+    reply = client.post("/v1/explain", files={"photo": with_gps(lying, "words", 6)})
+    assert reply.json()["query"] == {"width": 360, "height": 270}
+
+
+def test_thumbnails_have_no_metadata(client: TestClient) -> None:
+    listed = client.get("/v1/landmarks/place%201/photos?limit=2&offset=1").json()
+    assert (listed["total"], len(listed["photos"])) == (4, 2)
+    for photo in listed["photos"]:
+        served = client.get(photo["thumbnail"])
+        picture = Pillow.open(io.BytesIO(served.content))
+        assert served.headers["content-type"] == "image/jpeg"
+        assert (picture.format, dict(picture.getexif())) == ("JPEG", {})
+    assert client.get("/v1/photos/none/thumbnail").status_code == 404
+    assert client.get("/v1/landmarks/nowhere/photos").status_code == 404
+
+
+def test_metadata_of_foreign_thumbnails_is_cut_out() -> None:
+    from whichlandmark.web.catalogue import without_metadata
+
+    told = with_gps(front(0, 0), "a secret place")
+    told = told[:2] + b"\xff\xfe\x00\x08secret" + told[2:]
+    assert b"secret" in told
+    clean = without_metadata(told)
+    picture = Pillow.open(io.BytesIO(clean))
+    assert b"secret" not in clean
+    assert (b"Exif" in clean, dict(picture.getexif())) == (False, {})
+    whole = Pillow.open(io.BytesIO(told))
+    assert np.array_equal(np.asarray(picture), np.asarray(whole))
+    assert without_metadata(b"GIF89a") == without_metadata(told[:60]) == b""
+
+
+def test_landmarks_are_found_by_any_of_their_names(client: TestClient) -> None:
+    def found(query: str) -> list[str]:
+        reply = client.get("/v1/landmarks", params={"query": query}).json()
+        return [entry["landmark"] for entry in reply["landmarks"]]
+
+    assert found("") == [f"place {i}" for i in range(4)]
+    assert found("PREMIÈRE") == found("q243") == found("first place") == ["place 1"]
+    assert found("place_2") == ["place 2"]
+    assert found("elsewhere") == []
+    whole = client.get("/v1/landmarks?limit=1&offset=1").json()
+    counts = [whole[name] for name in ("total", "photos", "distractors")]
+    assert counts == [4, 16, 4]
+    assert whole["landmarks"][0]["photos"] == 4
+
+
+def test_headers_and_health(client: TestClient) -> None:
+    live = client.get("/livez", headers={"x-request-id": "mine-1"})
+    assert live.json()["ready"] is True
+    assert live.headers["x-request-id"] == "mine-1"
+    assert client.get("/livez", headers={"x-request-id": "a b"}).headers["x-request-id"] != "a b"
+    policy = live.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert live.headers["x-content-type-options"] == "nosniff"
+    assert client.get("/readyz").status_code == 200
+    counted = client.get("/metrics").text
+    assert 'whichlandmark_photos_total{outcome="landmark"}' in counted
+    assert "place 1" not in counted
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    for script in ("static/main.js", "static/base.css"):
+        assert script in page.text
+        assert client.get(f"/{script}").status_code == 200
+    assert client.get("/static/%2e%2e/app.py").status_code == 404
+
+
+def test_the_queue_is_bounded(client: TestClient) -> None:
+    engine: Engine = client.app.state.engine
+    engine.queue.held += 6
+    try:
+        data = jpeg(front(0, 9))
+        photos = [("photos", ("a.jpg", data))] * 3
+        reply = client.post("/v1/recognize", files=photos)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "busy")
+        assert int(reply.headers["retry-after"]) >= 1
+        ask(client, ("a.jpg", data), ("b.jpg", data))
+        assert client.get("/livez").json()["queue"] == 6
+    finally:
+        engine.queue.held -= 6
+    assert engine.queue.held == engine.room.held == 0
+
+
+def test_a_request_waits_in_line_for_room() -> None:
+    with TestClient(create_app(Engine(made(), ServeOptions(workers=1))),
+                    base_url="http://localhost") as waiting:  # fmt: skip
+        queue = waiting.app.state.engine.queue
+        queue.held += queue.most
+        free = threading.Timer(0.4, lambda: waiting.portal.call(queue._leave, queue.most))
+        free.start()
+        answer = ask(waiting, ("a.jpg", jpeg(front(0, 9))))
+        free.join()
+        assert answer["results"][0]["decision"] == "landmark"
+        assert answer["timings_ms"]["total"] >= answer["timings_ms"]["queue"] > 300
+        assert (queue.held, queue.waiting) == (0, 0)
+
+
+def test_a_photos_own_place_counts_where_the_rules_ask_for_it(tmp_path: Path) -> None:
+    """The answers of the recognizer in process, which are others than without the place."""
+    folder = copied(tmp_path)
+    rules, fitted, generation = read_settings(folder)
+    assert fitted is not None
+    far = taken_at(front(1, 9), 12.0, 34.0)  # place 1 is known to be in Paris
+    scores = []
+    for asked in (None, 5.0):
+        write_settings(folder, replace(rules, location_km=asked), fitted, generation)
+        with TestClient(create_app(Engine(folder, ServeOptions(workers=1))),
+                        base_url="http://localhost") as opened:  # fmt: skip
+            score = ask(opened, ("far.jpg", far))["results"][0]["score"]
+            why = opened.post("/v1/explain", files={"photo": ("far.jpg", far)})
+            assert why.status_code == 200
+            ExplainReply.model_validate_json(why.text)
+        assert score == pytest.approx(load(folder)(far).score, abs=1e-3)
+        scores.append(score)
+    assert scores[1] < scores[0] - 0.1
+
+
+def test_a_fault_of_one_photo_in_a_batch_is_its_own(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine: Engine = client.app.state.engine
+    plain = engine.live.embedder
+
+    class Failing:
+        def __call__(self, images: list[np.ndarray]) -> np.ndarray:
+            if any(image.shape[1] == 360 and image[0, 0, 0] == marked for image in images):
+                raise RuntimeError("planted")
+            return plain(images)
+
+    bad = front(3, 9)
+    marked = np.asarray(Pillow.open(io.BytesIO(jpeg(bad))))[0, 0, 0]
+    with engine.live.use() as opened:
+        monkeypatch.setattr(opened.recognizer, "embedder", Failing())
+        told = ask(client, ("a.jpg", jpeg(front(0, 9))), ("b.jpg", jpeg(bad)))["results"]
+    assert told[0]["landmark"] == "place 0"
+    assert told[1]["error"]["code"] == "internal"
+    assert "planted" not in json.dumps(told)
+
+
+def test_the_published_schema_tells_every_route(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert set(paths) == {
+        "/v1/recognize", "/v1/explain", "/v1/feedback", "/v1/landmarks",
+        "/v1/landmarks/{name}/photos", "/v1/landmarks/{name}", "/v1/photos/{photo_id}/thumbnail",
+        "/v1/photos/{photo_id}", "/v1/images:annotate", "/v1/config", "/livez", "/readyz",
+        "/metrics",
+    }  # fmt: skip
+    recognize = paths["/v1/recognize"]["post"]
+    assert set(recognize["responses"]) >= {"200", "401", "413", "415", "422", "429", "503"}
+    assert set(recognize["requestBody"]["content"]) == {"multipart/form-data", "application/json"}

@@ -1,0 +1,157 @@
+"""A real browser for the tests of the page: what each page asked for and said is written down."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.page_checks import with_axe
+from tests.support.page_server import PageServer
+from tests.support.page_world import World, drawn
+
+CHROMIUM = os.environ.get("WHICHLANDMARK_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+PATIENCE = 6000  # ms
+FILES = """([data, names]) => {
+  const transfer = new DataTransfer();
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  for (const name of names) transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  return transfer;
+}"""
+
+# Where the ends of the drawn lines lie on the screen, in shares of each picture.
+ENDS = """() => {
+  const images = [...document.querySelectorAll(".pair img")].map((i) => i.getBoundingClientRect());
+  const svg = document.querySelector(".pair .lines");
+  const lines = [...svg.querySelectorAll("line:not(.halo, .dot)")].map((line) => {
+    const at = (name) => line[name].baseVal.value;
+    const end = (n) => new DOMPoint(at(`x${n}`), at(`y${n}`)).matrixTransform(svg.getScreenCTM());
+    const [a, b] = [end(1), end(2)];
+    return [(a.x - images[0].x) / images[0].width, (a.y - images[0].y) / images[0].height,
+            (b.x - images[1].x) / images[1].width, (b.y - images[1].y) / images[1].height];
+  });
+  return { lines, images };
+}"""
+
+
+def photo(name: str, number: int = 0) -> dict[str, Any]:
+    """A file for a file input."""
+    return {"name": name, "mimeType": "image/jpeg", "buffer": drawn(number, "asked")}
+
+
+def transfer(page: Page, *names: str) -> Any:
+    """The DataTransfer of photos that are dropped or pasted."""
+    data = base64.b64encode(drawn(0, "asked")).decode()
+    return page.evaluate_handle(FILES, [data, list(names)])
+
+
+@dataclass
+class Seen:
+    """What a page did: the hosts it asked, the errors it threw and what it wrote to the console."""
+
+    hosts: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+    console: list[str] = field(default_factory=list)
+
+    def watch(self, page: Page) -> None:
+        def asked(url: str) -> None:
+            if urlsplit(url).scheme not in ("blob", "data"):
+                self.hosts.add(urlsplit(url).netloc)
+
+        page.on("request", lambda request: asked(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda line: self.console.append(f"{line.type}: {line.text}"))
+
+    def unexpected(self) -> list[str]:
+        """Errors; a refused request is the server's word, and the browser notes it too."""
+        noted = "Failed to load resource"
+        grave = [line for line in self.console if line.startswith("error") and noted not in line]
+        return self.errors + grave
+
+
+@contextmanager
+def opened(
+    browser: Browser, address: str, *, axe: bool = False, **options: Any
+) -> Iterator[tuple[Page, Seen]]:
+    """A fresh page of the server; its errors and third parties fail the test that used it."""
+    context = browser.new_context(**{"viewport": {"width": 1000, "height": 800}} | options)
+    if axe:
+        with_axe(context)
+    context.set_default_timeout(PATIENCE)
+    page, seen = context.new_page(), Seen()
+    seen.watch(page)
+    page.on("filechooser", lambda _: None)  # asked for early: a late wish can miss the first key
+    try:
+        page.goto(address, wait_until="domcontentloaded")
+        yield page, seen
+        text = page.inner_text("body")
+        assert not any(word in text for word in ("null", "undefined", "NaN", "[object")), text
+    finally:
+        context.close()
+    assert seen.unexpected() == []
+    assert seen.hosts == {urlsplit(address).netloc}
+
+
+def ready(page: Page) -> None:
+    page.wait_for_selector("html[data-ready]")
+
+
+def give(page: Page, *names: str) -> None:
+    """Choose photos, and wait until each is answered or refused."""
+    before = settled(page).count()
+    page.set_input_files("#files", [photo(name, i % 4) for i, name in enumerate(names)])
+    settled(page).nth(before + len(names) - 1).wait_for()
+
+
+def settled(page: Page) -> Any:
+    return page.locator('[data-state="answered"], [data-state="failed"]')
+
+
+def heading(page: Page, number: int = 0) -> Any:
+    return page.locator(".answer h3").nth(number)
+
+
+def open_why(page: Page) -> None:
+    give(page, "palace.jpg")
+    page.get_by_role("button", name="Why?").click()
+    page.wait_for_selector(".pair")
+
+
+def open_gallery(page: Page) -> None:
+    page.click("#to-gallery")
+    page.wait_for_selector("#landmarks .card")
+
+
+# Each test file makes fixtures of these: browser, world, address, page.
+
+
+def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def small_world() -> World:
+    return World.of(6)
+
+
+def serving(world: World) -> Iterator[str]:
+    with PageServer(world) as address:
+        yield address
+
+
+def ready_page(browser: Browser, address: str) -> Iterator[Page]:
+    with opened(browser, address) as (page, _):
+        ready(page)
+        yield page

@@ -1,0 +1,173 @@
+"""Two processes are one: the same losses, the same embedder, whatever the batch is spread over."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.support.photos import write_photo
+from whichlandmark import training_run
+from whichlandmark.data.folders import read_folder
+from whichlandmark.errors import OptionError
+from whichlandmark.net import processes
+from whichlandmark.net.embedder import NetEmbedder
+from whichlandmark.net.log import RunLog
+from whichlandmark.net.processes import SharedBatchNorm
+from whichlandmark.preprocessing import Preprocessing
+from whichlandmark.train_config import TrainConfig
+from whichlandmark.training import train
+
+CONFIG = TrainConfig(
+    backbone="test_resnet", dim=16, size=64, crop=64, epochs=5, landmarks_per_batch=4,
+    photos_per_landmark=4, subspaces=2, workers=0, device="cpu",
+    optimizer="sgd", lr=1e-3,
+)  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """8 landmarks × 10 photos without a likeness."""
+    rng = np.random.default_rng(0)
+    for code in range(8):
+        for i in range(10):
+            coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+            image = np.kron(coarse, np.ones((12, 12, 1), dtype=np.uint8))
+            write_photo(tmp_path / "world" / f"place {code}" / f"{i}.png", image)
+    return tmp_path / "world"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def in_float64() -> None:
+    """Train in double precision: hard mining makes much of float32's last digits in a few steps."""
+    torch.Tensor.float = lambda self: self  # type: ignore[method-assign, assignment]
+    normalise, embedder, criterion = (
+        Preprocessing.normalise, training_run.new_embedder, training_run.new_criterion,
+    )  # fmt: skip
+
+    def new_embedder(config: TrainConfig) -> NetEmbedder:
+        made = embedder(config)
+        made.net.double()
+        return made
+
+    Preprocessing.normalise = lambda *given: normalise(*given).astype(np.float64)
+    training_run.new_embedder = new_embedder
+    training_run.new_criterion = lambda *given: criterion(*given).double()
+    NetEmbedder.load = lambda *given, **named: Mock()  # it would be opened in float32
+
+
+def one_process(
+    place: tuple[int, int, int], world: Path, out: Path, config: TrainConfig, fault: str
+) -> None:
+    """Train as `torchrun` would start it, and write down every loss. place: rank, of, port."""
+    rank, of, port = place
+    torch.set_num_threads(1)
+    in_float64()
+    if fault == "own statistics":
+        training_run.share_batch_norms = lambda net: net
+    if fault == "gradients averaged":
+        processes._Gather.backward = staticmethod(
+            lambda ctx, gradient: gradient[place[0] * ctx.count :][: ctx.count]
+        )
+    if of > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(of),
+                       "LOCAL_WORLD_SIZE": str(of), "MASTER_ADDR": "127.0.0.1",
+                       "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}  # fmt: skip
+    losses: list[float] = []
+    remembered = RunLog.step
+
+    def step(self: RunLog, loss: float, active: float, pixels: torch.Tensor) -> None:
+        losses.append(loss)
+        remembered(self, loss, active, pixels)
+
+    RunLog.step = step  # type: ignore[method-assign]
+    train(read_folder(world), config, out=out)
+    out.with_name(f"{out.name}.{rank}.json").write_text(json.dumps(losses))
+    if of > 1:
+        torch.distributed.destroy_process_group()
+
+
+def losses_of(
+    world: Path, out: Path, config: TrainConfig, count: int, fault: str = ""
+) -> list[list[float]]:
+    """The losses that each of so many processes saw."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["whichlandmark.training"])
+    port = free_port()
+    started = [
+        context.Process(target=one_process, args=((rank, count, port), world, out, config, fault))
+        for rank in range(count)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0] * count
+    return [
+        json.loads(out.with_name(f"{out.name}.{rank}.json").read_text()) for rank in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("loss", "chunk"), [("triplet", 0), ("both", 0), ("both", 4)])
+def test_two_processes_equal_one(world: Path, tmp_path: Path, loss: str, chunk: int) -> None:
+    """The loss of each of 20 steps and more, with BatchNorm; chunk: by cached gradients."""
+    config = replace(CONFIG, loss=loss, chunk=chunk, frozen_norms=bool(chunk))
+    (alone,) = losses_of(world, tmp_path / "alone", config, 1)
+    first, second = losses_of(world, tmp_path / "both", config, 2)
+    assert len(alone) >= 20
+    assert first == second
+    np.testing.assert_allclose(first, alone, rtol=0, atol=1e-9)
+
+
+def test_cached_gradients_equal_the_large_batch(world: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, frozen_norms=True)
+    (whole,) = losses_of(world, tmp_path / "whole", config, 1)
+    (cut,) = losses_of(world, tmp_path / "cut", replace(config, chunk=3), 1)
+    np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("fault", ["own statistics", "gradients averaged"])
+def test_the_comparison_sees_a_fault(world: Path, tmp_path: Path, fault: str) -> None:
+    config = replace(CONFIG, loss="triplet")
+    (alone,) = losses_of(world, tmp_path / "alone", config, 1)
+    (first, _) = losses_of(world, tmp_path / "both", config, 2, fault)
+    assert np.abs(np.array(first) - alone).max() > 1e-4
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_run, "world_size", lambda: 3)
+    with pytest.raises(OptionError, match="batch of 16 photos given to 3 processes"):
+        train(read_folder(world), CONFIG)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_shared_batch_norm_is_torchs_in_one_process(training: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.BatchNorm2d(5)
+    nn.init.uniform_(plain.weight)
+    shared = SharedBatchNorm(plain)
+    plain.train(training), shared.train(training)
+    pixels = torch.randn(3, 5, 4, 4)
+    other = nn.BatchNorm2d(5)
+    other.load_state_dict(plain.state_dict())
+    other.train(training)
+    torch.testing.assert_close(shared(pixels), other(pixels))
+    assert shared.state_dict().keys() == other.state_dict().keys()
+    for key, value in shared.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[key])

@@ -1,0 +1,329 @@
+"""Int8: per channel, layers that hurt stay float, refused when it loses; doctor's choice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from tests.cli.test_commands import json_of, run
+from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark import doctor, machine, quantising, runtimes
+from whichlandmark.doctor import Speed
+from whichlandmark.embedder_folder import INT8, read_record
+from whichlandmark.embedder_making import make_embedder
+from whichlandmark.embedders.exported import ExportedEmbedder
+from whichlandmark.embedders.int8 import Quantizer
+from whichlandmark.errors import DataError, ModelError, OptionError
+from whichlandmark.images import read_image
+from whichlandmark.loading import PretrainedOptions, load_embedder, load_exported, load_net
+from whichlandmark.looking import Network
+from whichlandmark.net import embedder as net_embedder
+from whichlandmark.net.embedder import NetEmbedder
+from whichlandmark.net.network import Architecture, EmbeddingNet, new_network
+from whichlandmark.preprocessing import Preprocessing
+from whichlandmark.quantising import Quantised, quantise
+from whichlandmark.types import Photos, Vectors
+
+
+def quiet(name: str) -> object:
+    return lambda *numbers: None
+
+
+@pytest.fixture(scope="module")
+def floating(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("float")
+    net = new_network(Architecture(backbone="test_resnet", dim=None))
+    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    """Four landmarks of five photos, and three photos without a landmark."""
+    at = tmp_path_factory.mktemp("world")
+    rows = [(code, i) for code in range(4) for i in range(5)] + [(90 + i, i) for i in range(3)]
+    paths = [write_photo(at / f"{c}-{i}.jpg", picture(c, i, (48 + 16 * (i % 2), 64)))
+             for c, i in rows]  # fmt: skip
+    marks = [f"place {code}" if code < 90 else "" for code, _ in rows]
+    return Photos.of_columns([p.stem for p in paths], list(map(str, paths)), marks)
+
+
+@pytest.fixture(scope="module")
+def rounded(
+    floating: Path, world: Photos, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Quantised]:
+    out = tmp_path_factory.mktemp("int8") / "e"
+    return out, quantise(floating, out, world, max_gap_loss=0.2, progress=quiet)
+
+
+def gap_by_hand(vectors: Vectors, marks: Sequence[str]) -> float:
+    """Every photo asks all others; precision at each right answer, ranked by cosine."""
+    answers = []
+    for i, row in enumerate(vectors):
+        others = [(float(row @ other), marks[j]) for j, other in enumerate(vectors) if j != i]
+        score, answer = max(others)
+        if answer:
+            answers.append((score, answer == marks[i]))
+    answers.sort(reverse=True)
+    right, total = 0, 0.0
+    for rank, (_, hit) in enumerate(answers, 1):
+        right += hit
+        total += hit * right / rank
+    return total / sum(mark != "" for mark in marks)
+
+
+def test_what_is_told_is_what_is_there(
+    floating: Path, world: Photos, rounded: tuple[Path, Quantised]
+) -> None:
+    out, told = rounded
+    assert told.failures == []
+    size = Preprocessing(size=64).short_side
+    images = [read_image(Path(path), short_side=size) for path in world.paths]
+    exact = load_exported(floating)(images)
+    for runtime in ("onnxruntime", "openvino"):
+        rows = load_exported(out, runtime=runtime)(images)
+        cosines = [float(a @ b) for a, b in zip(rows, exact, strict=True)]
+        assert np.mean(cosines) > 0.98
+        assert told.counts["cosine to float, mean"][runtime] == pytest.approx(
+            np.mean(cosines), abs=1e-4
+        )
+        expected = gap_by_hand(rows, world.landmarks.tolist())
+        assert told.counts["gap"][runtime] == pytest.approx(expected, abs=1e-6)
+    assert told.counts["gap"]["float"] == pytest.approx(
+        gap_by_hand(exact, world.landmarks.tolist()), abs=1e-6
+    )
+    assert told.counts["photos"] == 23
+
+
+def test_its_folder(floating: Path, rounded: tuple[Path, Quantised]) -> None:
+    out, _ = rounded
+    assert sorted(path.name for path in out.iterdir()) == ["embedder.json", INT8]
+    opened = load_embedder(out)
+    assert isinstance(opened, ExportedEmbedder)
+    assert opened.id.startswith(load_exported(floating).id + "-int8-")
+    assert read_record(out)["precision"] == "int8"
+    smaller = (out / INT8).stat().st_size / (floating / "model.onnx").stat().st_size
+    assert smaller < 0.4
+    with pytest.raises(OptionError, match="an int8 embedder runs on the CPU"):
+        load_embedder(out, device="cuda")
+    with pytest.raises(ModelError, match="int8 already"):
+        quantise(out, out.parent / "again", Photos.of([]), progress=quiet)
+
+
+def test_every_channel_has_its_own_scale(floating: Path, rounded: tuple[Path, Quantised]) -> None:
+    """The bytes of the first rounded convolution are its float weights, each channel scaled."""
+    graph = onnx.load(rounded[0] / INT8).graph
+    exact = onnx.load(floating / "model.onnx").graph
+    stored = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    weights = {one.name: numpy_helper.to_array(one) for one in exact.initializer}
+    made_by = {node.output[0]: node for node in graph.node}
+    conv = next(
+        node for node in graph.node
+        if node.op_type == "Conv" and made_by[node.input[1]].op_type == "DequantizeLinear"
+    )  # fmt: skip
+    unpacked = made_by[conv.input[1]]
+    bytes_, scales = stored[unpacked.input[0]], stored[unpacked.input[1]]
+    original = next(w for name, w in weights.items() if unpacked.input[0].startswith(name))
+    assert bytes_.dtype == np.int8
+    assert scales.shape == (original.shape[0],)
+    largest = np.abs(original).reshape(len(original), -1).max(axis=1)
+    bits = 127 if read_record(rounded[0])["bits_of_weights"] == 8 else 64
+    assert scales == pytest.approx(largest / bits, rel=0.02)
+    again = bytes_ * scales[:, None, None, None]
+    assert np.abs(again - original).max() <= scales.max() * 0.51
+    seen = made_by[conv.input[0]]
+    assert stored[seen.input[2]].dtype == np.uint8  # activations are unsigned
+
+
+def test_too_much_lost_is_refused(
+    floating: Path, world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noise(path: Path) -> dict[str, Network]:
+        rng = np.random.default_rng(0)
+        return {"onnxruntime": lambda pixels: _unit(rng.standard_normal((len(pixels), 96)))}
+
+    monkeypatch.setattr(Quantizer, "best", lambda self, error, progress: [])
+    monkeypatch.setattr(quantising, "_networks", noise)
+    out = tmp_path / "refused"
+    with pytest.raises(ModelError, match=r"loses 0\.\d+ GAP .* more than 0\.01: nothing was"):
+        quantise(floating, out, world, progress=quiet)
+    assert not out.exists()
+
+
+def _unit(rows: np.ndarray) -> Vectors:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+@pytest.fixture
+def quantizer(floating: Path, tmp_path: Path) -> Quantizer:
+    rng = np.random.default_rng(0)
+    batches = [rng.standard_normal((1, 3, 64, 64), dtype=np.float32) for _ in range(3)]
+    return Quantizer(floating / "model.onnx", tmp_path, batches)
+
+
+def float_layers(path: Path, layers: Sequence[str]) -> set[str]:
+    graph = onnx.load(path).graph
+    made_by = {node.output[0]: node.op_type for node in graph.node}
+    return {
+        node.name for node in graph.node
+        if node.name in layers and made_by.get(node.input[1]) != "DequantizeLinear"
+    }  # fmt: skip
+
+
+def test_layers_that_hurt_stay_float(quantizer: Quantizer) -> None:
+    """Two planted layers spoil the result; each that is float takes its part away."""
+    harm = {quantizer.layers[2]: 0.3, quantizer.layers[-3]: 0.2, quantizer.layers[0]: 0.001}
+
+    def error(path: Path) -> float:
+        spared = float_layers(path, quantizer.layers)
+        return sum(value for layer, value in harm.items() if layer not in spared)
+
+    assert quantizer.best(error) == [quantizer.layers[2], quantizer.layers[-3]]
+
+
+def test_layers_that_together_do_worse(quantizer: Quantizer) -> None:
+    """A runtime may stumble over two float layers: then the better one alone is kept."""
+
+    def error(path: Path) -> float:
+        spared = float_layers(path, quantizer.layers)
+        if len(spared) > 1:
+            return 0.9
+        return 0.5 - 0.2 * (quantizer.layers[1] in spared) - 0.1 * (quantizer.layers[4] in spared)
+
+    assert quantizer.best(error) == [quantizer.layers[1]]
+
+
+def test_without_fast_bytes_weights_have_seven_bits(
+    quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older processors add products of bytes in 16 bits, and saturate."""
+    monkeypatch.setattr(machine, "features", lambda: ["avx2"])
+    quantizer.write(tmp_path / "q.onnx")
+    stored = [
+        numpy_helper.to_array(one) for one in onnx.load(tmp_path / "q.onnx").graph.initializer
+    ]
+    bytes_ = [one for one in stored if one.dtype == np.int8 and one.ndim == 4]
+    assert max(np.abs(one.astype(int)).max() for one in bytes_) <= 64
+
+
+def test_a_processor_that_saturates_is_warned_of(
+    rounded: tuple[Path, Quantised], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(machine, "features", lambda: ["avx512_vnni"])
+    load_embedder(rounded[0])
+    assert caplog.text == ""
+    monkeypatch.setattr(machine, "features", lambda: ["avx2"])
+    load_embedder(rounded[0])
+    expected = read_record(rounded[0])["bits_of_weights"] == 8
+    assert ("make the int8 embedder on this machine" in caplog.text) == expected
+
+
+def test_an_empty_file_cannot_be_rounded(tmp_path: Path) -> None:
+    value = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, ["n", 3, "h", "w"])
+    out = onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, None)
+    node = onnx.helper.make_node("Relu", ["pixels"], ["rows"])
+    graph = onnx.helper.make_graph([node], "g", [value], [out])
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="holds no convolution"):
+        Quantizer(tmp_path / "m.onnx", tmp_path, [])
+
+
+def test_photos_that_cannot_measure_it(floating: Path, world: Photos, tmp_path: Path) -> None:
+    singles = world.take([0, 5, 10, 22])
+    with pytest.raises(DataError, match="none with two photos"):
+        quantise(floating, tmp_path / "out", singles, progress=quiet)
+    with pytest.raises(OptionError, match="expected 0 to 1"):
+        quantise(floating, tmp_path / "out", world, max_gap_loss=-0.1, progress=quiet)
+    with pytest.raises(OptionError, match="choose another folder"):
+        quantise(floating, floating, world, progress=quiet)
+    broken = Photos.of_columns(["a", "b"], [str(tmp_path / "a"), str(tmp_path / "b")], ["x", "x"])
+    with pytest.raises(DataError, match="none of the 2 photos could be read"):
+        quantise(floating, tmp_path / "out", broken, progress=quiet)
+
+
+def test_the_fastest_is_taken_and_ties_are_not() -> None:
+    ort, slow = Speed(0.1, 100, 100), Speed(0.1, 20, 30)
+    assert doctor.fastest({"onnxruntime": ort, "torch": slow}) == "onnxruntime"
+    assert doctor.fastest({"onnxruntime": ort, "openvino": Speed(0.5, 103, 104)}) == "onnxruntime"
+    assert doctor.fastest({"onnxruntime": ort, "openvino": Speed(0.5, 120, 110)}) == "openvino"
+    assert doctor.fastest({"onnxruntime": ort, "openvino": Speed(0.5, 300, 60)}) == "onnxruntime"
+
+
+def test_doctor_measures_and_remembers(
+    floating: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(doctor, "matrix_product", lambda: 100.0)
+    monkeypatch.setattr(doctor, "bandwidth", lambda: 10.0)
+    slow = {"onnxruntime": Speed(0.1, 10, 10), "openvino": Speed(0.3, 20, 20)}
+    monkeypatch.setattr(doctor, "measure", lambda folder, rounds: slow)
+    told = json_of(capfd, "doctor", floating)
+    assert told["used from now on"] == "openvino"
+    assert told["runtimes"]["openvino"]["photos/s, one by one"] == 20
+    assert told["machine"]["cores"] >= 1
+    embedder = load_exported(floating)
+    assert runtimes.chosen(embedder.id) == "openvino"
+    code, out, _ = run(capfd, "doctor", floating)
+    assert (code, "openvino" in out, "GFLOP/s" in out) == (0, True, True)
+    code, _, err = run(capfd, "doctor", tmp_path / "nowhere")
+    assert (code, "no embedder there" in err) == (4, True)
+
+
+def test_every_installed_runtime_is_measured(floating: Path) -> None:
+    speeds = doctor.measure(floating, rounds=1)
+    assert list(speeds) == ["onnxruntime", "openvino", "torch"]
+    assert all(min(s.opening, s.single, s.together) > 0 for s in speeds.values())
+
+
+def test_the_verb(
+    floating: Path, colour_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = json_of(capfd, "embedder", floating, "-o", tmp_path / "copy")
+    assert told["embedder"] == load_exported(tmp_path / "copy").id
+    (colour_world / "gallery" / "place 0" / "bad.jpg").write_bytes(b"no photo")
+    told = json_of(
+        capfd, "embedder", floating, "-o", tmp_path / "e8", "--int8", "--calibrate",
+        colour_world / "gallery", "--max-gap-loss", 0.5, code=3,
+    )  # fmt: skip
+    assert told["photos"] == 24
+    assert load_exported(tmp_path / "e8").id == told["embedder"]
+    for given, message in (
+        (["--int8"], "expected both or neither"),
+        (["--size", 96], "go with timm:NAME only"),
+    ):
+        code, _, err = run(capfd, "embedder", floating, "-o", tmp_path / "no", *given)
+        assert (code, message in err) == (2, True)
+    assert not (tmp_path / "no").exists()
+    assert len(photos_of(colour_world / "gallery")) == 25
+
+
+def test_a_folder_of_before_is_exported(
+    floating: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_net(floating, device="cpu").save(tmp_path / "old", export=False)
+    record = json.loads((tmp_path / "old" / "embedder.json").read_text())
+    for key in ("files", "sum", "precision"):
+        del record[key]
+    (tmp_path / "old" / "embedder.json").write_text(json.dumps(record))
+    seen: list[EmbeddingNet] = []
+
+    def export(net: EmbeddingNet, path: Path, *, size: tuple[int, int] | None) -> None:
+        seen.append(net)  # writing it takes seconds; tests/test_exported.py looks at it
+        shutil.copyfile(floating / "model.onnx", path)
+
+    monkeypatch.setattr(net_embedder, "export_onnx", export)
+    told = make_embedder(str(tmp_path / "old"), PretrainedOptions(), tmp_path / "new")
+    assert (told["file"], len(seen)) == ("model.onnx", 1)
+    assert load_exported(tmp_path / "new").id == load_exported(floating).id

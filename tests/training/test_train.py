@@ -1,0 +1,158 @@
+"""The training loop: it learns, it resumes exactly after SIGKILL, it places every row right."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark import training
+from whichlandmark.embedders.histogram import HistogramEmbedder
+from whichlandmark.errors import DataError, OptionError
+from whichlandmark.loading import load_embedder, load_exported
+from whichlandmark.options import from_json
+from whichlandmark.train_config import TrainConfig
+from whichlandmark.training import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = TrainConfig(
+    backbone="test_resnet", dim=16, size=64, crop=64, epochs=3, landmarks_per_batch=4,
+    photos_per_landmark=4, subspaces=2, checkpoint_every=3, workers=0, device="cpu", lr=0.01,
+)  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """8 landmarks × 12 photos of two shapes."""
+    for code in range(8):
+        for i in range(12):
+            size = (48, 64) if i % 2 else (64, 48)
+            write_photo(tmp_path / "world" / f"place {code}" / f"{i}.jpg", picture(code, i, size))
+    return tmp_path / "world"
+
+
+def train_until(world: Path, out: Path, deadly_step: int | None) -> None:
+    """Train in this process, with SIGKILL at the given batch of the whole run."""
+    torch.set_num_threads(1)
+
+    def report(done: int, total: int, text: str) -> None:
+        if done == deadly_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(photos_of(world), SMALL, out=out, report=report)
+
+
+def run(world: Path, out: Path, deadly_step: int | None) -> int:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["whichlandmark.training"])
+    process = context.Process(target=train_until, args=(world, out, deadly_step))
+    process.start()
+    process.join()
+    return process.exitcode or 0
+
+
+def log_rows(out: Path) -> list[dict[str, str]]:
+    with open(out / "training" / "log.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_killed_three_times_it_ends_the_same(world: Path, tmp_path: Path) -> None:
+    points = sorted(np.random.default_rng(7).choice(np.arange(2, 18), 3, replace=False))
+    assert run(world, tmp_path / "whole", None) == 0
+    for point in points:
+        assert run(world, tmp_path / "killed", int(point)) == -signal.SIGKILL
+    assert run(world, tmp_path / "killed", None) == 0
+    assert log_rows(tmp_path / "killed") == log_rows(tmp_path / "whole")
+    assert len(log_rows(tmp_path / "whole")) == SMALL.epochs
+    ids = [load_embedder(tmp_path / name).id for name in ("whole", "killed")]
+    assert ids[0] == ids[1]
+
+
+def test_training_learns_what_is_there(world: Path, tmp_path: Path) -> None:
+    """Validation is asked before and after: colours alone tell these places apart."""
+    lines: list[str] = []
+    embedder = train(
+        photos_of(world), SMALL, out=tmp_path / "run", report=lambda *seen: lines.append(seen[2])
+    )
+    rows = log_rows(tmp_path / "run")
+    assert float(rows[-1]["gap_nearest_photo"]) > 0.8
+    assert float(rows[-1]["gap_class_centre"]) > 0.8
+    assert any("loss" in line for line in lines)
+    assert "embedding 96 of 96 photos" in lines
+    assert embedder.dim == 16
+    without_torch = load_exported(tmp_path / "run")
+    assert without_torch.id == embedder.id
+    images = [picture(code, 77) for code in range(3)]
+    assert np.abs(without_torch(images) - embedder(images)).max() < 1e-4
+    assert list((tmp_path / "run" / "training" / "tensorboard").iterdir())
+    config = json.loads((tmp_path / "run" / "training" / "config.json").read_text())
+    assert from_json(TrainConfig, config) == SMALL
+
+
+def test_a_finished_run_is_not_trained_again(world: Path, tmp_path: Path) -> None:
+    first = train(photos_of(world), SMALL, out=tmp_path / "run")
+    seen: list[int] = []
+    again = train(
+        photos_of(world), SMALL, out=tmp_path / "run", report=lambda *s: seen.append(s[0])
+    )
+    assert (again.id, seen) == (first.id, [])
+
+
+def test_another_config_in_the_same_folder_is_refused(world: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    train(photos_of(world), replace(SMALL, epochs=1), out=tmp_path / "run")
+    with pytest.raises(DataError, match=r"epochs: 1 → 2"):
+        train(photos_of(world), replace(SMALL, epochs=2), out=tmp_path / "run")
+
+
+def test_unreadable_photos_are_left_out_and_listed(world: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    (world / "place 0" / "0.jpg").write_bytes(b"not a photo")
+    train(photos_of(world), replace(SMALL, epochs=1), out=tmp_path / "run")
+    listed = json.loads((tmp_path / "run" / "training" / "unreadable.json").read_text())
+    assert list(listed) == ["world/place 0/0.jpg"]
+
+
+def test_too_few_landmarks_is_a_clear_error(world: Path) -> None:
+    photos = photos_of(world)
+    with pytest.raises(DataError, match="at least two"):
+        train(photos.take(photos.landmarks == "place 0"), SMALL)
+
+
+def test_unknown_setting_suggests_the_known_one() -> None:
+    with pytest.raises(OptionError, match="did you mean 'epochs'"):
+        from_json(TrainConfig, {"epoch": 3})
+    with pytest.raises(OptionError, match="'sgd', 'adamw'"):
+        from_json(TrainConfig, {"optimizer": "adam"})
+
+
+def test_every_row_is_placed_right_whatever_the_last_batch(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Defect: a smaller last batch written in the wrong place. 96 photos in batches of 7."""
+    import whichlandmark.embedding as embedding
+
+    photos, embedder = photos_of(world), HistogramEmbedder()
+    monkeypatch.setattr(embedding, "BATCH", 7)
+    rows = np.zeros((len(photos), embedder.dim), dtype=np.float32)
+    for part in embedding.embed(embedder, photos):
+        rows[part.rows] = part.vectors
+    for i, path in enumerate(photos.paths):
+        assert np.array_equal(rows[i], embedder([embedding.read_image(path)])[0])
+
+
+def test_no_device_is_hard_coded() -> None:
+    """Defect: .cuda() everywhere. Only a chosen device may be used."""
+    for path in Path(training.__file__).parent.rglob("*.py"):
+        assert ".cuda()" not in path.read_text(), path
