@@ -4,8 +4,9 @@
 
 The first argument is the data set's folder: its csv files and its tars or unpacked photos, as they
 are downloaded (docs/data.md lists them). Tables, recognizer, predictions.csv and submission.csv go
-into the second folder. The gallery is `train.csv` (the clean choice where there is one), the queries are
-`test.csv`. An interrupted run goes on where it stopped. Prints GAP as the challenge counts it.
+into the second folder. The gallery is `train.csv` (the clean selection where there is one), the
+queries are `test.csv`. An interrupted run goes on where it stopped. Prints GAP as the challenge
+counts it.
 """
 
 from __future__ import annotations

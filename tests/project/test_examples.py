@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image as Pillow
+
 import whichlandmark
 from tests.support.gldv2_layout import Gldv2Set, Item, hex_id, write_gldv2
 from tests.support.photos import picture
