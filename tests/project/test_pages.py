@@ -88,29 +88,49 @@ def test_scores_and_exit_codes_are_those_of_the_code() -> None:
             assert re.search(rf"^\| `{kind.__name__}`.*\| {kind.exit_code} \|$", table, re.M), kind
 
 
-def names_without_a_word(names: dict[str, list[str]], page: str) -> list[str]:
-    """Public names without a section, and parameters that their section does not name."""
-    described = sections(page, "###")
-    wrong = [name for name in names if name not in described]
-    return wrong + [
-        f"{name}({parameter})"
-        for name, parameters in names.items()
-        for parameter in parameters
-        if name in described and not re.search(rf"\b{parameter}\b", described[name])
+def parameters_on_page(page: str) -> dict[str, list[str]]:
+    """Public name → its parameters with their defaults, by the signature that opens its section."""
+    found = {}
+    for name, text in sections(page, "###").items():
+        if signature := re.search(
+            rf"`({name.lower() if name == 'Recognizer' else name}\(.*?\))`", text
+        ):
+            node = ast.parse(f"def {signature[1]}: pass").body[0]
+            assert isinstance(node, ast.FunctionDef)
+            ordinary, named = node.args.args, node.args.kwonlyargs
+            values = [None] * (len(ordinary) - len(node.args.defaults)) + node.args.defaults
+            values += node.args.kw_defaults
+            found[name] = [
+                one.arg + (f"={ast.unparse(value)}" if value else "")
+                for one, value in zip([*ordinary, *named], values, strict=True)
+            ]
+    return found
+
+
+def parameters_of(call: Any) -> list[str]:
+    return [
+        name + (f"={one.default!r}" if one.default is not one.empty else "")
+        for name, one in inspect.signature(call).parameters.items()
+        if name != "self"
     ]
 
 
-def test_every_public_name_is_described_with_its_parameters() -> None:
-    names: dict[str, list[str]] = {}
+def test_every_public_name_is_described_with_its_signature() -> None:
+    page = (DOCS / "python.md").read_text()
+    assert set(whichlandmark.__all__) == set(re.findall(r"^### (.*)$", page, re.M))
+    shown = parameters_on_page(page)
     for name in whichlandmark.__all__:
         thing = getattr(whichlandmark, name)
-        names[name] = [] if inspect.isclass(thing) else list(inspect.signature(thing).parameters)
-    names["Photos"] = list(inspect.signature(whichlandmark.Photos).parameters)
-    names["Prediction"] = list(inspect.signature(whichlandmark.Prediction).parameters)
-    names["Recognizer"] = list(inspect.signature(whichlandmark.Recognizer.__call__).parameters)[1:]
-    page = (DOCS / "python.md").read_text()
-    assert names_without_a_word(names, page) == []
-    assert names_without_a_word({"fly": [], "load": ["wings"]}, page) == ["fly", "load(wings)"]
+        if not inspect.isclass(thing):
+            assert shown[name] == parameters_of(thing), name
+    assert shown["Recognizer"] == parameters_of(whichlandmark.Recognizer.__call__)
+    fields = [name.split("=")[0] for name in parameters_of(whichlandmark.Photos)]
+    assert shown["Photos"] == fields
+    answer = sections(page, "###")["Prediction"]
+    for name in inspect.signature(whichlandmark.Prediction).parameters:
+        assert f"`{name}`" in answer, name
+    planted = parameters_on_page("### fly\n\n`fly(far, *, wings=2)` → a bird\n")
+    assert planted == {"fly": ["far", "wings=2"]}
 
 
 def test_the_examples_of_the_python_page_run(
