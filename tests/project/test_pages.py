@@ -57,9 +57,11 @@ def options_without_a_word(verbs: dict[str, list[str]], page: str) -> list[str]:
 
 def test_every_verb_and_option_is_described() -> None:
     page = (DOCS / "cli.md").read_text()
+    root = typer.main.get_command(app)
+    assert all(f"`whichlandmark {option.opts[0]}" in page for option in root.params)
     verbs = {
         verb: [name for option in command.params for name in option.opts if name[0] == "-"]
-        for verb, command in commands(typer.main.get_command(app)).items()
+        for verb, command in commands(root).items()
     }
     assert len(verbs) >= 25
     assert sum(map(len, verbs.values())) > 100
