@@ -67,11 +67,11 @@ class Exported(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         features = self.net._feature_map(pixels)
-        features = features.clamp(min=self.net.pool.smallest)
         places = tuple(range(2, features.ndim))
-        if self.p == 1:
+        if self.net.pool.averages:
             pooled = features.mean(dim=places)
         else:
+            features = features.clamp(min=self.net.pool.smallest)
             pooled = features.pow(self.p).mean(dim=places).pow(1 / self.p)
         return functional.normalize(self.net.head(pooled), dim=1)
 
