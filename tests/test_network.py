@@ -56,8 +56,7 @@ def test_average_pooling_keeps_negative_features_and_is_not_trained() -> None:
 
 
 @pytest.mark.parametrize(
-    "backbone",
-    ["test_resnet", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0"],
+    "backbone", ["test_resnet", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0"]
 )
 def test_pooling_of_p_1_is_the_true_average(backbone: str) -> None:
     """Random weights: many features of these backbones, which end without a ReLU, are negative."""
@@ -65,10 +64,8 @@ def test_pooling_of_p_1_is_the_true_average(backbone: str) -> None:
     pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         features = net.backbone.forward_features(pixels)  # type: ignore[operator]
-        if features.ndim == 3:
-            average = features[:, 1:].mean(dim=1)  # without the class token
-        else:
-            average = features.mean(dim=(2, 3))
+        tokens = features.ndim == 3  # the first is the class token
+        average = features[:, 1:].mean(dim=1) if tokens else features.mean(dim=(2, 3))
         rows = net(pixels)
     cosines = torch.nn.functional.cosine_similarity(rows, average, dim=1)
     assert (features < 0).any() == (backbone != "test_resnet")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PARTLY_FAILED = 3
 INTERRUPTED = 130
 
-Progress = Callable[..., None]  # (done, all) or (done, all, text)
+Move = Callable[..., None]  # `types.Progress` that takes a note too: (done, all[, note])
 
 
 class PartlyFailedError(Exception):
@@ -121,7 +121,7 @@ def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str], Progress]]:
+def progress() -> Iterator[Callable[[str], Move]]:
     """Yields name → a callback (done, all[, text]) that moves a bar on stderr.
 
     Off a terminal nothing is shown.
@@ -139,7 +139,7 @@ def progress() -> Iterator[Callable[[str], Progress]]:
     )  # fmt: skip
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
 
-        def start(name: str) -> Progress:
+        def start(name: str) -> Move:
             task = bars.add_task(name, total=None, note="")
 
             def move(done: int, total: int, note: str = "") -> None:

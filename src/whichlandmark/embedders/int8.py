@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError, OptionError
 from ..machine import adds_bytes_exactly
+from ..types import Progress
 
 Error = Callable[[Path], float]  # a candidate file → how far its rows are from the float rows
 ROUNDED = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "GlobalAveragePool")
@@ -64,7 +65,7 @@ class Quantizer:
                 calibration_cache_path=self.work / "ranges.json",
             )  # fmt: skip
 
-    def best(self, error: Error, progress: Callable[[int, int], None] | None = None) -> list[str]:
+    def best(self, error: Error, progress: Progress | None = None) -> list[str]:
         """The layers that should stay float, found by leaving out each in turn.
 
         A runtime's fusing can go wrong around a float layer: the choice as a whole is measured

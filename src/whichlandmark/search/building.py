@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import Stored, Vectors
+from ..types import Progress, Stored, Vectors
 from .cells import Cells
 from .exact import nearest, refined
 from .halves import widen
@@ -23,7 +23,6 @@ LINKS, CARE = 48, 200  # of that graph (M and efConstruction)
 MOST_PROBES = 4_096
 REFINE = (64, 128, 256)
 MARGIN = 0.3  # of what may be missed
-Progress = Callable[[int, int], None]
 
 
 def build_cells(
