@@ -29,8 +29,8 @@ def serve(folder: Path, options: ServeOptions) -> None:
     """
     if sys.platform == "win32":
         raise OptionError(
-            "`serve` runs on Linux and macOS, because Windows cannot limit the processes that decode "
-            "photos; run it in WSL or a container"
+            "`serve` runs on Linux and macOS, because Windows cannot limit the processes that "
+            "decode photos; run it in WSL or a container"
         )
     start_logging()
     sys.setswitchinterval(SWITCH_SECONDS)
