@@ -29,19 +29,6 @@ def class_centres(vectors: NDArray[Any], codes: Rows, count: int) -> Floats:
     return unit_rows(sums)
 
 
-def centre_scores(queries: Floats, centres: Floats, codes: Rows) -> Floats:
-    """Cosine to the centres of given landmarks: (Q, D), (C, D), (Q, K) codes → (Q, K).
-
-    *Inductive.* One more witness beside the nearest photos, at the price of K products a
-    query. −1 where the code is below 0.
-    """
-    scores = np.full(codes.shape, -1.0, dtype=np.float32)
-    for row, query in enumerate(queries):
-        known = codes[row] >= 0
-        scores[row, known] = centres[codes[row, known]] @ query
-    return scores
-
-
 def centre_votes(queries: Floats, centres: Floats) -> Votes:
     """The two landmarks of nearest centre, scored by cosine: (Q, D), (C, D). *Inductive.*
 
