@@ -24,6 +24,7 @@ FLOORS = [
         "types",
         "options",
         "files",
+        "figures",
         "remote",
         "members",
         "embedder_folder",

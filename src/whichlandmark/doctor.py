@@ -1,4 +1,4 @@
-"""What is this machine worth for an embedder, and which runtime serves it best here?"""
+"""What is this machine, what is installed, and which runtime runs an embedder fastest here?"""
 
 from __future__ import annotations
 

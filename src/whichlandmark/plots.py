@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .figures import as_svg, new_figure
 from .metrics import calibration_bins, gap, precision_recall, risk_coverage
 from .predictions import Predictions
 
@@ -28,14 +28,14 @@ CURVE_POINTS = 600  # more than a screen has pixels for
 
 def score_histogram(p: Predictions) -> str:
     """Scores of known, unknown and non-landmark queries over each other, as inline SVG."""
-    from matplotlib.ticker import MaxNLocator
-
     kinds = [("known landmark", p.known, BLUE, "-"),
              ("unknown landmark", p.unknown, ORANGE, "--"),
              ("no landmark", p.truth == "", GREY, "-")]  # fmt: skip
     shown = p.predicted & np.isfinite(p.score)
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         edges = _edges(p.score[shown])
         highest = 1
         for name, of, colour, line in kinds:
@@ -138,24 +138,13 @@ def _svg(name: str, tells: str, draw: Callable[[Axes], None]) -> str:
 
     `name` makes the element's ids unlike those of the page's other plots.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     style = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "DejaVu Sans",
              "font.size": 10.0, "axes.spines.top": False, "axes.spines.right": False,
              "axes.axisbelow": True}  # fmt: skip
-    # The user's own matplotlib settings stay out of it; "backend" would open a window system.
-    defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
-    data = io.StringIO()
-    with matplotlib.rc_context(defaults | style):
-        figure = Figure(figsize=(4.6, 3.3), layout="constrained", facecolor="none")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot(facecolor="none")
-        draw(axes)
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(data, format="svg", metadata=nothing)
-    text = data.getvalue()
+    with new_figure(4.6, 3.3, style) as figure:
+        figure.set_facecolor("none")
+        draw(figure.add_subplot(facecolor="none"))
+        text = as_svg(figure)
     text = text[text.index("<svg") :]  # the page has its own document header
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)

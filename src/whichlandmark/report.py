@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .figures import require_matplotlib
 from .files import read_json, write_text
 from .plots import (
     precision_recall_plot,
@@ -91,7 +92,11 @@ class LandmarkRow:
 
 
 def report_file(predictions: Path, out: Path, *, title: str) -> None:
-    """predictions.csv, and the .scores.json that `evaluate` writes beside it, → the page."""
+    """predictions.csv, and the .scores.json that `evaluate` writes beside it, → the page.
+
+    Raises OptionError without matplotlib.
+    """
+    require_matplotlib("a report")
     beside = predictions.with_suffix(".scores.json")
     stored = read_json(beside) if beside.exists() else {}
     gaps = {
@@ -107,7 +112,7 @@ def write_report(
     """Write the page, atomically. A photo that cannot be read gets a placeholder.
 
     The same predictions, photos and options give the same bytes. Raises DataError when a
-    score is NaN.
+    score is NaN, OptionError without matplotlib.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -22,6 +22,7 @@ Vectors = NDArray[np.float32]  # (N, D), unit rows
 Decision = Literal["landmark", "uncertain", "no_landmark"]
 Progress = Callable[[int, int], None]  # (done, all)
 ProgressFor = Callable[[str], Progress]  # name of a step → its progress
+NotedProgress = Callable[..., None]  # (done, all) or (done, all, note)
 
 
 class Stored(Protocol):
