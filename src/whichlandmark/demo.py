@@ -70,9 +70,11 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: B
     train(world.train, config, out=folder / "embedder", report=progress("training"))
     recognizer = _index(folder, world, say, progress)
     trained = examine(
-        recognizer, world.queries, also=("cosine", "query_penalty", "both_penalties"),
+        recognizer,
+        world.queries,
+        also=("cosine", "query_penalty", "both_penalties"),
         progress=progress("evaluating"),
-    )  # fmt: skip
+    )
     gaps = trained.scores.gap_by_score
     top1 = evaluate(recognizer.with_rules(Rules().with_score("cosine")), world.queries).top1
     scores = {
@@ -137,12 +139,14 @@ def _write_results(folder: Path, trained: Evaluation, scores: dict[str, float]) 
     write_predictions(folder / "predictions.csv", trained.predictions)
     write_submission(folder / "submission.csv", trained.predictions)
     write_report(
-        trained.predictions, folder / "report.html",
+        trained.predictions,
+        folder / "report.html",
         ReportOptions(
-            title="Landmarks of a drawn world", protocol=trained.scores.protocol,
+            title="Landmarks of a drawn world",
+            protocol=trained.scores.protocol,
             scores={f"GAP by {k}": f"{v:.3f}" for k, v in trained.scores.gap_by_score.items()},
         ),
-    )  # fmt: skip
+    )
     write_json(folder / "scores.json", scores)
 
 

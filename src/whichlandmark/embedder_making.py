@@ -53,11 +53,13 @@ def told(folder: Path) -> dict[str, Any]:
     record = read_record(folder)
     name = exported(record)
     return {
-        "embedder": record["id"], "dimensions": record["dim"],
-        **record["preprocessing"], **record.get("views", {}),
+        "embedder": record["id"],
+        "dimensions": record["dim"],
+        **record["preprocessing"],
+        **record.get("views", {}),
         "file": name or f"{WEIGHTS}, for torch only",
         "megabytes": round((folder / (name or WEIGHTS)).stat().st_size / 1e6, 1),
-    }  # fmt: skip
+    }
 
 
 def _folder(source: str, options: PretrainedOptions) -> Path:

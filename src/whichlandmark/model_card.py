@@ -37,9 +37,13 @@ def _card(
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in to_json(config).items())
     numbers = "\n".join(
         f"| {name.replace('_', ' ')} | {best[name]:.4f} |"
-        for name in ("gap_nearest_photo", "gap_class_centre", "top1_nearest_photo",
-                     "top1_class_centre")
-    )  # fmt: skip
+        for name in (
+            "gap_nearest_photo",
+            "gap_class_centre",
+            "top1_nearest_photo",
+            "top1_class_centre",
+        )
+    )
     made = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     return f"""# {config.backbone}, an embedder of landmarks
 

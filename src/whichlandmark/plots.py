@@ -45,8 +45,14 @@ def score_histogram(p: Predictions) -> str:
             count, _ = np.histogram(scores, edges)
             highest = max(highest, int(count.max()))
             axes.stairs(count, edges, fill=True, color=colour, alpha=0.22, linewidth=0)
-            axes.stairs(count, edges, color=colour, linewidth=1.6, linestyle=line,
-                        label=f"{name} ({len(scores):,})")  # fmt: skip
+            axes.stairs(
+                count,
+                edges,
+                color=colour,
+                linewidth=1.6,
+                linestyle=line,
+                label=f"{name} ({len(scores):,})",
+            )
         if shown.any():
             axes.legend(frameon=False, loc="upper left", fontsize=9)
         # Room above for the legend, so that it covers no bar.
@@ -84,8 +90,9 @@ def precision_recall_plot(p: Predictions) -> str:
             axes.fill_between(across, up, step="pre", color=BLUE, alpha=0.14, linewidth=0)
             axes.plot(across, up, drawstyle="steps-pre", color=BLUE, linewidth=1.8)
         axes.text(0.035, 0.06, f"area = GAP {value:.3f}", transform=axes.transAxes, fontsize=11)
-        axes.set(xlim=(0, 1.01), ylim=(0, 1.04), xlabel="recall of known landmarks",
-                 ylabel="precision")  # fmt: skip
+        axes.set(
+            xlim=(0, 1.01), ylim=(0, 1.04), xlabel="recall of known landmarks", ylabel="precision"
+        )
 
     return _svg("curve", f"Precision over recall; the area, the GAP, is {value:.3f}", draw)
 
@@ -104,10 +111,16 @@ def reliability_plot(p: Predictions) -> str:
         if bins:
             axes.vlines(bins.confidence, bins.confidence, bins.right, color=ORANGE, linewidth=1.4)
             area = 24 + 240 * bins.sizes / len(right)  # points², so that big bins look big
-            axes.scatter(bins.confidence, bins.right, s=area, color=GREEN, alpha=0.85,
-                         linewidths=0, zorder=3)  # fmt: skip
-        axes.set(xlim=(-0.04, 1.04), ylim=(-0.06, 1.08), xlabel="confidence",
-                 ylabel="share of right guesses", yticks=np.linspace(0, 1, 6))  # fmt: skip
+            axes.scatter(
+                bins.confidence, bins.right, s=area, color=GREEN, alpha=0.85, linewidths=0, zorder=3
+            )
+        axes.set(
+            xlim=(-0.04, 1.04),
+            ylim=(-0.06, 1.08),
+            xlabel="confidence",
+            ylabel="share of right guesses",
+            yticks=np.linspace(0, 1, 6),
+        )
 
     return _svg("reliability", "Share of right guesses at each confidence", draw)
 
@@ -127,8 +140,12 @@ def risk_coverage_plot(p: Predictions) -> str:
         axes.fill_between(across, up, color=ORANGE, alpha=0.14, linewidth=0)
         axes.plot(across, up, color=ORANGE, linewidth=1.8, marker=marker)
         axes.text(0.035, 0.9, f"area = {curve.area:.3f}", transform=axes.transAxes, fontsize=11)
-        axes.set(xlim=(0, 1.01), ylim=(0, 1.2 * highest), xlabel="share of guesses answered",
-                 ylabel="share of those wrong")  # fmt: skip
+        axes.set(
+            xlim=(0, 1.01),
+            ylim=(0, 1.2 * highest),
+            xlabel="share of guesses answered",
+            ylabel="share of those wrong",
+        )
 
     return _svg("risk", f"Share of wrong answers over coverage; area {curve.area:.3f}", draw)
 

@@ -152,12 +152,19 @@ def _cards(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if numbers["known"]:
         low, high = numbers["gap_interval"]
         cards += [
-            ("GAP", f"{numbers['gap']:.3f}", f"{low:.3f} to {high:.3f} (95 %). Global average "
-             "precision: is what is right ranked first?"),
+            (
+                "GAP",
+                f"{numbers['gap']:.3f}",
+                f"{low:.3f} to {high:.3f} (95 %). Global average "
+                "precision: is what is right ranked first?",
+            ),
             ("Top-1", f"{numbers['top1']:.1%}", "best guess right, of known landmarks"),
-            ("Recall@5", f"{numbers['recall_at_5']:.1%}",
-             "a right photo among the five nearest, of known landmarks"),
-        ]  # fmt: skip
+            (
+                "Recall@5",
+                f"{numbers['recall_at_5']:.1%}",
+                "a right photo among the five nearest, of known landmarks",
+            ),
+        ]
     cards += [
         (f"GAP, {usage}", f"{value:.3f}", f"of the {usage} queries alone, as Kaggle scores them")
         for usage, value in numbers["gap_by_usage"].items()
@@ -166,12 +173,13 @@ def _cards(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         told = "named rightly, or not named where unknown or none"
         cards.append(("Answered well", f"{numbers['accuracy']:.1%}", told))
     return cards + [
-        (f"AUROC, {words}", f"{value:.3f}",
-         f"how often a known landmark scores above {words}")
-        for words, value in (("no landmark", numbers["auroc_no_landmark"]),
-                             ("an unknown one", numbers["auroc_unknown"]))
+        (f"AUROC, {words}", f"{value:.3f}", f"how often a known landmark scores above {words}")
+        for words, value in (
+            ("no landmark", numbers["auroc_no_landmark"]),
+            ("an unknown one", numbers["auroc_unknown"]),
+        )
         if value is not None
-    ]  # fmt: skip
+    ]
 
 
 def _answers(p: Predictions) -> list[Answers]:
@@ -179,8 +187,12 @@ def _answers(p: Predictions) -> list[Answers]:
     kinds = [("a known landmark", p.known), ("an unknown landmark", p.unknown),
              ("no landmark", p.truth == "")]  # fmt: skip
     named = p.decision == "landmark"
-    answers = [named & p.right, named & ~p.right, p.decision == "uncertain",
-               p.decision == "no_landmark"]  # fmt: skip
+    answers = [
+        named & p.right,
+        named & ~p.right,
+        p.decision == "uncertain",
+        p.decision == "no_landmark",
+    ]
     return [
         Answers(kind, int(of.sum()), *(int((of & answer).sum()) for answer in answers))
         for kind, of in kinds

@@ -57,13 +57,19 @@ class Quantizer:
 
         with _quiet():
             q.quantize_static(
-                str(self.prepared), str(path), _reader(self.batches),
-                quant_format=q.QuantFormat.QDQ, per_channel=True,
-                activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8,
-                reduce_range=not adds_bytes_exactly(), op_types_to_quantize=list(ROUNDED),
-                nodes_to_exclude=sorted(floats), extra_options={"CalibMovingAverage": True},
+                str(self.prepared),
+                str(path),
+                _reader(self.batches),
+                quant_format=q.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=q.QuantType.QUInt8,
+                weight_type=q.QuantType.QInt8,
+                reduce_range=not adds_bytes_exactly(),
+                op_types_to_quantize=list(ROUNDED),
+                nodes_to_exclude=sorted(floats),
+                extra_options={"CalibMovingAverage": True},
                 calibration_cache_path=self.work / "ranges.json",
-            )  # fmt: skip
+            )
 
     def best(self, error: Error, progress: Progress | None = None) -> list[str]:
         """The layers that should stay float, found by leaving out each in turn.

@@ -54,16 +54,23 @@ def write_picture(explanation: Explanation, path: str | Path) -> None:
             _draw_pair(row.subplots(), query, other, reference)
         with whole_file(path) as temporary:
             figure.savefig(
-                temporary, format="png", dpi=DPI, facecolor="white", bbox_inches="tight",
-                pad_inches=0.3, metadata={"Software": None},
-            )  # fmt: skip
+                temporary,
+                format="png",
+                dpi=DPI,
+                facecolor="white",
+                bbox_inches="tight",
+                pad_inches=0.3,
+                metadata={"Software": None},
+            )
 
 
 def _facts(explanation: Explanation) -> list[str]:
     """The lines beside the photo."""
-    told = [f"decision: {explanation.decision.replace('_', ' ')}",
-            f"best guess: {explanation.guess or 'none'}",
-            f"{explanation.confidence:.0%} that the best guess is right"]  # fmt: skip
+    told = [
+        f"decision: {explanation.decision.replace('_', ' ')}",
+        f"best guess: {explanation.guess or 'none'}",
+        f"{explanation.confidence:.0%} that the best guess is right",
+    ]
     if explanation.second:
         told.append(f"next best: {explanation.second}")
     return [line for fact in told for line in _wrapped(fact, 50)]
@@ -117,12 +124,23 @@ def _draw_pair(axes: Axes, query: Shown | None, other: Shown | None, found: Refe
     _photo(axes, other, side.other)
     for (x0, y0, x1, y1), rgb in zip(side.lines.tolist(), colours(len(side.lines)), strict=True):
         axes.plot(
-            [x0, x1], [y0, y1], color=[c / 255 for c in rgb], linewidth=1, marker="o",
-            markersize=4.5, markeredgecolor="black", markeredgewidth=0.6, clip_on=False,
-        )  # fmt: skip
+            [x0, x1],
+            [y0, y1],
+            color=[c / 255 for c in rgb],
+            linewidth=1,
+            marker="o",
+            markersize=4.5,
+            markeredgecolor="black",
+            markeredgewidth=0.6,
+            clip_on=False,
+        )
     _frame(axes, *side.size)
-    told = [found.landmark or "no landmark", found.photo_id,
-            f"similarity {number(found.similarity)}", matched(found)]  # fmt: skip
+    told = [
+        found.landmark or "no landmark",
+        found.photo_id,
+        f"similarity {number(found.similarity)}",
+        matched(found),
+    ]
     axes.set_xlabel("\n".join(_wrapped(" · ".join(told), 115)), fontsize=10, color=SOFT, loc="left")
 
 
@@ -133,8 +151,9 @@ def _photo(axes: Axes, photo: Shown | None, box: tuple[float, float, float, floa
         axes.imshow(photo.image, extent=(x, x + width, y + height, y), aspect="equal")
         return
     axes.fill([x, x + width, x + width, x], [y, y, y + height, y + height], color=EMPTY)
-    axes.text(x + width / 2, y + height / 2, "photo not found", color=SOFT, ha="center",
-              va="center")  # fmt: skip
+    axes.text(
+        x + width / 2, y + height / 2, "photo not found", color=SOFT, ha="center", va="center"
+    )
 
 
 def _frame(axes: Axes, width: float, height: float) -> None:

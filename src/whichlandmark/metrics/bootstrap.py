@@ -66,9 +66,12 @@ def paired_bootstrap(
     values = _draws(difference, queries, samples, level, seed)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Paired(
-        difference=difference(np.arange(queries)), low=float(low), high=float(high),
-        higher=float((values > ROUNDING).mean()), equal=float((abs(values) <= ROUNDING).mean()),
-    )  # fmt: skip
+        difference=difference(np.arange(queries)),
+        low=float(low),
+        high=float(high),
+        higher=float((values > ROUNDING).mean()),
+        equal=float((abs(values) <= ROUNDING).mean()),
+    )
 
 
 def _draws(metric: Metric, queries: int, samples: int, level: float, seed: int) -> Floats:

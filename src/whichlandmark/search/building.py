@@ -60,8 +60,9 @@ def build_cells(
     for start in range(0, len(vectors), BLOCK):
         part = slice(start, start + BLOCK)
         rows, names, cell = widen(vectors[part]), known_by[part], pieces.piece[part]
-        index.add_core(len(rows), *map(faiss.swig_ptr, map(np.ascontiguousarray,
-                                                           (rows, names, cell))))  # fmt: skip
+        index.add_core(
+            len(rows), *map(faiss.swig_ptr, map(np.ascontiguousarray, (rows, names, cell)))
+        )
         if progress:
             progress(min(start + BLOCK, len(vectors)), len(vectors))
     asking = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ASKED])
