@@ -28,9 +28,8 @@ from .net.prepared import prepare
 from .net.shapes import crop_shape
 from .preprocessing import Preprocessing
 from .train_config import TrainConfig
-from .types import Photos
+from .types import Photos, Rows
 
-Rows = NDArray[np.int64]
 Validation = tuple[Photos, Photos]  # database, queries
 
 

@@ -34,7 +34,6 @@ from .net.triplets import hardest_gaps
 from .options import to_json
 from .train_config import FREE, TrainConfig
 from .training_data import (
-    Rows,
     TrainingData,
     Validation,
     crop_side,
@@ -42,7 +41,7 @@ from .training_data import (
     table_hash,
 )
 from .training_parts import new_accelerator, new_criterion, new_embedder, optimizer_of
-from .types import Photos, Vectors
+from .types import Photos, Rows, Vectors
 from .validation import validate
 
 Report = Callable[[int, int, str], None]  # (batches done, batches in all, what to say)

@@ -19,6 +19,7 @@ from .errors import DataError, OptionError
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
 Vectors = NDArray[np.float32]  # (N, D), unit rows
+Rows = NDArray[np.int64]  # row numbers, or codes of landmarks
 Decision = Literal["landmark", "uncertain", "no_landmark"]
 Progress = Callable[[int, int], None]  # (done, all)
 ProgressFor = Callable[[str], Progress]  # name of a step → its progress

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DataError, OptionError
-from .ties import Floats, Rows
+from ..types import Rows
+from .ties import Floats
 
 ROUNDING = 1e-12  # two ways to one number may differ by so much
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, OptionError
-from .ties import Mask, Rows, check_lengths, check_numbers, count, groups_of
+from ..types import Rows
+from .ties import Mask, check_lengths, check_numbers, count, groups_of
 
 
 def auroc(positive_scores: NDArray[Any], negative_scores: NDArray[Any]) -> float:

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+from ..types import Rows
 
 
 def class_centres(vectors: NDArray[np.float32], codes: Rows, count: int) -> NDArray[np.float32]:

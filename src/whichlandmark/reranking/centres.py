@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .rows import Floats, Rows, Scores, unit_rows
+from ..types import Rows
+from .rows import Floats, Scores, unit_rows
 from .votes import Votes, best_first
 
 BLOCK = 256  # queries at a time: 256 × 81,313 landmarks × 4 bytes = 83 MB

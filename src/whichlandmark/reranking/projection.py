@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ..errors import DataError, ModelError, OptionError
-from .rows import Floats, Rows, unit_rows
+from ..types import Rows
+from .rows import Floats, unit_rows
 
 Wide = NDArray[np.float64]
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .rows import Floats, Rows, Scores
+from ..types import Rows
+from .rows import Floats, Scores
 
 
 @dataclass(frozen=True)
