@@ -17,7 +17,8 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 
-from whichlandmark.data.drawn import DrawnWorld, contact_sheet
+from contact_sheet import contact_sheet
+from whichlandmark.data.drawn import DrawnWorld
 from whichlandmark.options import from_json
 
 

@@ -29,13 +29,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ceilings import bandwidth, matrix_product
 from whichlandmark.embedder_folder import FLOAT, INT8
 from whichlandmark.embedders.int8 import Quantizer
 from whichlandmark.embedders.onnx import open_onnx
 from whichlandmark.embedders.openvino import open_openvino
 from whichlandmark.loading import load_net
 from whichlandmark.looking import Network
-from whichlandmark.machine import bandwidth, cores, facts, matrix_product
+from whichlandmark.machine import cpu_count, facts
 from whichlandmark.net.embedder import NetEmbedder
 from whichlandmark.net.network import Architecture, EmbeddingNet, new_network, pretrained_network
 from whichlandmark.preprocessing import Preprocessing
@@ -90,7 +91,7 @@ def count_operations(net: EmbeddingNet) -> float:
 def opened(folder: Path, run: str) -> Network:
     runtime, kind = run.split(", ")
     if runtime == "torch":
-        torch.set_num_threads(cores())
+        torch.set_num_threads(cpu_count())
         made = load_net(folder, device="cpu")  # channels last: what `NetEmbedder` uses
         made.net.eval()
         return plainly(made.net) if kind == "eager" else made.rows
@@ -154,7 +155,7 @@ def onnx_product(side: int = 1536) -> Callable[[float], float]:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
+    options.intra_op_num_threads = cpu_count()
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -37,7 +37,7 @@ from whichlandmark.gallery.store import Gallery
 from whichlandmark.geometry import SIDE, local_features
 from whichlandmark.images import content_hash, read_bytes, read_image
 from whichlandmark.loading import load_embedder
-from whichlandmark.machine import cores
+from whichlandmark.machine import cpu_count
 from whichlandmark.net.embedder import NetEmbedder
 from whichlandmark.net.network import Architecture, new_network
 from whichlandmark.pipeline import calls_of
@@ -69,7 +69,7 @@ def decoded(embedder: Embedder, paths: Sequence[str]) -> list[Image]:
         image = read_image(data, short_side=calls.short_side, long_side=calls.long_side)
         return calls.prepare(image)
 
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         return list(pool.map(one, paths))
 
 
@@ -187,7 +187,7 @@ def main() -> None:
         embedder(seen[:2])
         net = torch_one.net.eval()
         print(f"{len(photos)} JPEGs of 1600 × 1200, {embedder.name} at {asked.size} px, "
-              f"{cores()} cores", flush=True)  # fmt: skip
+              f"{cpu_count()} cores", flush=True)  # fmt: skip
         rates = told(timed({
             "decode alone": (lambda: decoded(embedder, paths), len(paths)),
             "network alone": (lambda: network(embedder, seen), len(paths)),

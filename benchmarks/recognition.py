@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +25,6 @@ from whichlandmark.calibration import threshold_for
 from whichlandmark.data.folders import read_photos_or_folder
 from whichlandmark.data.table import read_photos
 from whichlandmark.evaluation import Evaluation, examine
-from whichlandmark.metrics import wilson_interval
 from whichlandmark.predictions import write_predictions
 from whichlandmark.recognition import Recognizer, load
 from whichlandmark.rules import Score
@@ -135,6 +135,20 @@ def promises(recognizer: Recognizer, found: Evaluation) -> None:
               f"{false / none.sum():.1%} ({low_high[0]:.1%}-{low_high[1]:.1%}); "
               f"{(above & p.right)[p.known].mean():.1%} of known landmarks answered rightly, "
               f"{above[p.unknown].mean():.1%} of unknown ones wrongly")  # fmt: skip
+
+
+def wilson_interval(hits: int, of: int) -> tuple[float, float]:
+    """95 %: (low, high) of a share: (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n).
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    Stays inside 0 to 1, and is of use for shares near 0 and 1.
+    """
+    z = 1.959964
+    share = hits / of
+    middle = share + z * z / (2 * of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    scale = 1 + z * z / of
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def geometry_time(recognizer: Recognizer, queries: Photos) -> None:

@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 
     from .rules import Rules
     from .tuning import Tuned
-    from .types import Prediction
+    from .types import NotedProgress, Prediction
 
 PARTLY_FAILED = 3
 INTERRUPTED = 130
-
-Progress = Callable[..., None]  # (done, all) or (done, all, text)
 
 
 class PartlyFailedError(Exception):
@@ -121,7 +119,7 @@ def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str], Progress]]:
+def progress() -> Iterator[Callable[[str], NotedProgress]]:
     """Yields name → a callback (done, all[, text]) that moves a bar on stderr.
 
     Off a terminal nothing is shown.
@@ -134,12 +132,15 @@ def progress() -> Iterator[Callable[[str], Progress]]:
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
 
-        def start(name: str) -> Progress:
+        def start(name: str) -> NotedProgress:
             task = bars.add_task(name, total=None, note="")
 
             def move(done: int, total: int, note: str = "") -> None:

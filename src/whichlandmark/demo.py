@@ -16,13 +16,15 @@ from .data.drawn import DrawnWorld, draw_world
 from .data.table import read_photos, write_photos
 from .embedders.histogram import HistogramEmbedder
 from .evaluation import Evaluation, evaluate, examine
+from .figures import require_matplotlib
 from .files import write_json
 from .indexing import index_photos
+from .loading import require_torch
 from .predictions import write_predictions, write_submission
 from .recognition import Recognizer, build, load
 from .report import ReportOptions, write_report
 from .rules import Rules
-from .types import Photos
+from .types import NotedProgress, Photos
 
 # Small enough for two cores and a few minutes; docs/training.md has the settings for real photos.
 # Photos are embedded larger than they were trained on: random crops show things enlarged (Touvron
@@ -34,10 +36,10 @@ TRAINING = {
     "loss": "both", "optimizer": "adamw", "lr": 3e-3, "weight_decay": 2e-2,
 }  # fmt: skip
 
+Bars = Callable[[str], NotedProgress]
+
 # As with real collections, most questions show no landmark: that is what a bank is for.
 WORLD = {"nonlandmark_queries": 1000, "distractors": 600}
-
-Bars = Callable[[str], Callable[..., None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,12 @@ class World:
 
 
 def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: Bars) -> None:
-    """Run every stage into `folder`, saying what each found; writes scores.json and report.html."""
+    """Run every stage into `folder`, saying what each found; writes scores.json and report.html.
+
+    Raises OptionError at once when torch or matplotlib is missing.
+    """
+    require_torch()  # both now, not after minutes of work
+    require_matplotlib("the demo's report")
     from .train_config import TrainConfig
     from .training import train
 
@@ -63,9 +70,11 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: B
     train(world.train, config, out=folder / "embedder", report=progress("training"))
     recognizer = _index(folder, world, say, progress)
     trained = examine(
-        recognizer, world.queries, also=("cosine", "query_penalty", "both_penalties"),
+        recognizer,
+        world.queries,
+        also=("cosine", "query_penalty", "both_penalties"),
         progress=progress("evaluating"),
-    )  # fmt: skip
+    )
     gaps = trained.scores.gap_by_score
     top1 = evaluate(recognizer.with_rules(Rules().with_score("cosine")), world.queries).top1
     scores = {
@@ -130,12 +139,14 @@ def _write_results(folder: Path, trained: Evaluation, scores: dict[str, float]) 
     write_predictions(folder / "predictions.csv", trained.predictions)
     write_submission(folder / "submission.csv", trained.predictions)
     write_report(
-        trained.predictions, folder / "report.html",
+        trained.predictions,
+        folder / "report.html",
         ReportOptions(
-            title="Landmarks of a drawn world", protocol=trained.scores.protocol,
+            title="Landmarks of a drawn world",
+            protocol=trained.scores.protocol,
             scores={f"GAP by {k}": f"{v:.3f}" for k, v in trained.scores.gap_by_score.items()},
         ),
-    )  # fmt: skip
+    )
     write_json(folder / "scores.json", scores)
 
 

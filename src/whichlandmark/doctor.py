@@ -1,4 +1,4 @@
-"""What is this machine worth for an embedder, and which runtime serves it best here?"""
+"""What is this machine, what is installed, and which runtime runs an embedder fastest here?"""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .embedders.exported import AT_ONCE, ExportedEmbedder
 from .errors import DataError, ModelError
 from .loading import gpu_names, has_torch, load_exported, load_net
 from .looking import Network
-from .machine import bandwidth, facts, gpu_in_sight, matrix_product
+from .machine import facts, gpu_in_sight
 from .runtimes import DEFAULT, Runtime, installed, remember, version
 
 PACKAGES = ("whichlandmark", "numpy", "onnxruntime", "openvino", "torch", "timm", "onnx")
-EXTRAS = {"train": ("torch", "timm", "onnx"), "match": ("torch", "kornia"), "fast": ("openvino",)}
+EXTRAS = {"train": ("torch", "timm", "onnx"), "fast": ("openvino",), "report": ("matplotlib",)}
 FASTER = 1.05  # another runtime than the default must be faster by this to be taken
 ROUNDS = 7
 
@@ -37,7 +37,7 @@ class Speed:
 
 
 def examine(source: str | Path | None = None, *, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Facts, versions, extras, ceilings, the speed of each runtime, and the one to be used.
+    """Facts, versions, extras, the speed of each runtime, and the one to be used.
 
     source: an embedder folder; None = a small network with random weights, where torch is there
     to make one (then nothing is remembered). The choice is kept in the user's cache folder.
@@ -47,10 +47,6 @@ def examine(source: str | Path | None = None, *, rounds: int = ROUNDS) -> dict[s
         "machine": facts(),
         "versions": {"python": platform.python_version(), **_versions()},
         "extras": {name: _extra(packages) for name, packages in EXTRAS.items()},
-        "ceilings": {
-            "float32 matrix product (GFLOP/s)": round(matrix_product(), 1),
-            "memory, one thread copying (GB/s)": round(bandwidth(), 1),
-        },
         "gpu": _gpu(),
     }
     with tempfile.TemporaryDirectory(prefix="whichlandmark-") as folder:

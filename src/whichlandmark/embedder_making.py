@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .data.folders import read_photos_or_folder
 from .embedder_folder import RECORD, WEIGHTS, exported, read_record
-from .embedding import Progress
 from .errors import DataError, ModelError, OptionError
 from .loading import PREFIX, PretrainedOptions, load_exported, load_net, pretrained
 from .quantising import Quantised, quantise
+from .types import ProgressFor
 
 
 def make_embedder(source: str, options: PretrainedOptions, out: Path) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def make_int8(
     photos: Path,
     *,
     max_gap_loss: float,
-    progress: Callable[[str], Progress],
+    progress: ProgressFor,
 ) -> Quantised:
     """Write the int8 embedder of `source` into `out`; photos: labelled. Raises as `quantise`."""
     table = read_photos_or_folder(photos)
@@ -54,11 +53,13 @@ def told(folder: Path) -> dict[str, Any]:
     record = read_record(folder)
     name = exported(record)
     return {
-        "embedder": record["id"], "dimensions": record["dim"],
-        **record["preprocessing"], **record.get("views", {}),
+        "embedder": record["id"],
+        "dimensions": record["dim"],
+        **record["preprocessing"],
+        **record.get("views", {}),
         "file": name or f"{WEIGHTS}, for torch only",
         "megabytes": round((folder / (name or WEIGHTS)).stat().st_size / 1e6, 1),
-    }  # fmt: skip
+    }
 
 
 def _folder(source: str, options: PretrainedOptions) -> Path:

@@ -16,7 +16,7 @@ from .gallery.contract import AnyGallery
 from .gallery.records import GalleryRow
 from .geometry import SIDE, local_features
 from .images import MAX_PIXELS, content_hash, read_bytes, read_image
-from .machine import cores
+from .machine import cpu_count
 from .members import stamps as stamps_of
 from .pipeline import (
     Batch,
@@ -103,7 +103,7 @@ def embed(
     paths, read = photos.paths.tolist(), _reader(calls, each)
     with (
         Running(embedder) as running,
-        read_ahead(paths, read, room, threads=threads or cores(), ahead=AHEAD) as reads,
+        read_ahead(paths, read, room, threads=threads or cpu_count(), ahead=AHEAD) as reads,
     ):
         for batch in gathering.batches(reads, window, running):
             yield _embedded(photos, batch)

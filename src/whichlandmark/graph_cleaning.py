@@ -10,7 +10,6 @@ hundreds, geometry alone throws most of the good ones away (docs/data.md has the
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from .errors import OptionError
 from .gallery.store import Gallery
 from .images import read_image
 from .indexing import index_photos
+from .machine import cpu_count
 from .search import nearest
 from .types import Photos, Vectors
 from .verification import Keypoints, Matching, keypoints, verify
@@ -103,7 +103,7 @@ def unsupported(
     doubtful = _doubtful(vectors, part.landmarks, options.trusted)
     found: dict[int, tuple[str, str]] = {}
     move, done = progress("verifying"), 0
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         for members in part.rows_by_landmark().values():
             group = Group(
                 part.paths[members], hashes[members],

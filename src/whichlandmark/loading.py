@@ -92,8 +92,9 @@ def load_exported(folder: Path, *, runtime: str | None = None) -> ExportedEmbedd
     if record.get("bits_of_weights") == 8 and not adds_bytes_exactly():
         log.warning(
             "%s: its bytes were chosen for a processor that adds them exactly, and this one does "
-            "not: answers may be worse; make the int8 embedder on this machine", folder
-        )  # fmt: skip
+            "not: answers may be worse; make the int8 embedder on this machine",
+            folder,
+        )
     name = require_runtime(runtime) if runtime else chosen(str(record.get("id")))
     return ExportedEmbedder(folder, record, open_openvino if name == "openvino" else open_onnx)
 
@@ -142,9 +143,11 @@ def pretrained(source: str, options: PretrainedOptions, *, device: str = "auto")
     from .net.network import Architecture, pretrained_network
 
     architecture = Architecture(
-        backbone=source.removeprefix(PREFIX), options=options.options, dim=None,
+        backbone=source.removeprefix(PREFIX),
+        options=options.options,
+        dim=None,
         gem_p=options.gem_p,
-    )  # fmt: skip
+    )
     checkpoint = Path(options.checkpoint) if options.checkpoint else None
     net = pretrained_network(architecture, checkpoint=checkpoint)
     made_for: Any = net.backbone.pretrained_cfg

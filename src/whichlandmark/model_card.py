@@ -5,11 +5,11 @@ Every number stands with its protocol: without it no two numbers can be compared
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .figures import as_svg, new_figure
 from .files import write_json, write_text
 from .options import to_json
 from .train_config import TrainConfig
@@ -37,9 +37,13 @@ def _card(
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in to_json(config).items())
     numbers = "\n".join(
         f"| {name.replace('_', ' ')} | {best[name]:.4f} |"
-        for name in ("gap_nearest_photo", "gap_class_centre", "top1_nearest_photo",
-                     "top1_class_centre")
-    )  # fmt: skip
+        for name in (
+            "gap_nearest_photo",
+            "gap_class_centre",
+            "top1_nearest_photo",
+            "top1_class_centre",
+        )
+    )
     made = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     return f"""# {config.backbone}, an embedder of landmarks
 
@@ -78,14 +82,9 @@ that are rare there are recognised less well. Weights that it started from keep 
 
 def curves(history: History) -> str:
     """Loss and validation GAP over the epochs, as SVG text: the same bytes for the same history."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     epochs = [row["epoch"] for row in history]
-    with matplotlib.rc_context({"svg.hashsalt": "curves", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(7, 3), layout="constrained")
-        FigureCanvasSVG(figure)
+    style = {"svg.hashsalt": "curves", "svg.fonttype": "none", "font.family": "DejaVu Sans"}
+    with new_figure(7, 3, style) as figure:
         left, right = figure.subplots(1, 2)
         left.plot(epochs, [row["loss"] for row in history], marker="o", color="#0072b2")
         left.set(xlabel="epoch", ylabel="mean training loss")
@@ -94,7 +93,4 @@ def curves(history: History) -> str:
             right.plot(epochs, values, marker="o", color=colour, label=name.replace("_", " "))
         right.set(xlabel="epoch", ylabel="validation GAP", ylim=(0, 1.02))
         right.legend(frameon=False)
-        data = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(data, format="svg", metadata=nothing)
-    return data.getvalue()
+        return as_svg(figure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .figures import as_svg, new_figure
 from .metrics import calibration_bins, gap, precision_recall, risk_coverage
 from .predictions import Predictions
 
@@ -28,14 +28,14 @@ CURVE_POINTS = 600  # more than a screen has pixels for
 
 def score_histogram(p: Predictions) -> str:
     """Scores of known, unknown and non-landmark queries over each other, as inline SVG."""
-    from matplotlib.ticker import MaxNLocator
-
     kinds = [("known landmark", p.known, BLUE, "-"),
              ("unknown landmark", p.unknown, ORANGE, "--"),
              ("no landmark", p.truth == "", GREY, "-")]  # fmt: skip
     shown = p.predicted & np.isfinite(p.score)
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         edges = _edges(p.score[shown])
         highest = 1
         for name, of, colour, line in kinds:
@@ -45,8 +45,14 @@ def score_histogram(p: Predictions) -> str:
             count, _ = np.histogram(scores, edges)
             highest = max(highest, int(count.max()))
             axes.stairs(count, edges, fill=True, color=colour, alpha=0.22, linewidth=0)
-            axes.stairs(count, edges, color=colour, linewidth=1.6, linestyle=line,
-                        label=f"{name} ({len(scores):,})")  # fmt: skip
+            axes.stairs(
+                count,
+                edges,
+                color=colour,
+                linewidth=1.6,
+                linestyle=line,
+                label=f"{name} ({len(scores):,})",
+            )
         if shown.any():
             axes.legend(frameon=False, loc="upper left", fontsize=9)
         # Room above for the legend, so that it covers no bar.
@@ -84,8 +90,9 @@ def precision_recall_plot(p: Predictions) -> str:
             axes.fill_between(across, up, step="pre", color=BLUE, alpha=0.14, linewidth=0)
             axes.plot(across, up, drawstyle="steps-pre", color=BLUE, linewidth=1.8)
         axes.text(0.035, 0.06, f"area = GAP {value:.3f}", transform=axes.transAxes, fontsize=11)
-        axes.set(xlim=(0, 1.01), ylim=(0, 1.04), xlabel="recall of known landmarks",
-                 ylabel="precision")  # fmt: skip
+        axes.set(
+            xlim=(0, 1.01), ylim=(0, 1.04), xlabel="recall of known landmarks", ylabel="precision"
+        )
 
     return _svg("curve", f"Precision over recall; the area, the GAP, is {value:.3f}", draw)
 
@@ -104,10 +111,16 @@ def reliability_plot(p: Predictions) -> str:
         if bins:
             axes.vlines(bins.confidence, bins.confidence, bins.right, color=ORANGE, linewidth=1.4)
             area = 24 + 240 * bins.sizes / len(right)  # points², so that big bins look big
-            axes.scatter(bins.confidence, bins.right, s=area, color=GREEN, alpha=0.85,
-                         linewidths=0, zorder=3)  # fmt: skip
-        axes.set(xlim=(-0.04, 1.04), ylim=(-0.06, 1.08), xlabel="confidence",
-                 ylabel="share of right guesses", yticks=np.linspace(0, 1, 6))  # fmt: skip
+            axes.scatter(
+                bins.confidence, bins.right, s=area, color=GREEN, alpha=0.85, linewidths=0, zorder=3
+            )
+        axes.set(
+            xlim=(-0.04, 1.04),
+            ylim=(-0.06, 1.08),
+            xlabel="confidence",
+            ylabel="share of right guesses",
+            yticks=np.linspace(0, 1, 6),
+        )
 
     return _svg("reliability", "Share of right guesses at each confidence", draw)
 
@@ -127,8 +140,12 @@ def risk_coverage_plot(p: Predictions) -> str:
         axes.fill_between(across, up, color=ORANGE, alpha=0.14, linewidth=0)
         axes.plot(across, up, color=ORANGE, linewidth=1.8, marker=marker)
         axes.text(0.035, 0.9, f"area = {curve.area:.3f}", transform=axes.transAxes, fontsize=11)
-        axes.set(xlim=(0, 1.01), ylim=(0, 1.2 * highest), xlabel="share of guesses answered",
-                 ylabel="share of those wrong")  # fmt: skip
+        axes.set(
+            xlim=(0, 1.01),
+            ylim=(0, 1.2 * highest),
+            xlabel="share of guesses answered",
+            ylabel="share of those wrong",
+        )
 
     return _svg("risk", f"Share of wrong answers over coverage; area {curve.area:.3f}", draw)
 
@@ -138,24 +155,13 @@ def _svg(name: str, tells: str, draw: Callable[[Axes], None]) -> str:
 
     `name` makes the element's ids unlike those of the page's other plots.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     style = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "DejaVu Sans",
              "font.size": 10.0, "axes.spines.top": False, "axes.spines.right": False,
              "axes.axisbelow": True}  # fmt: skip
-    # The user's own matplotlib settings stay out of it; "backend" would open a window system.
-    defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
-    data = io.StringIO()
-    with matplotlib.rc_context(defaults | style):
-        figure = Figure(figsize=(4.6, 3.3), layout="constrained", facecolor="none")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot(facecolor="none")
-        draw(axes)
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(data, format="svg", metadata=nothing)
-    text = data.getvalue()
+    with new_figure(4.6, 3.3, style) as figure:
+        figure.set_facecolor("none")
+        draw(figure.add_subplot(facecolor="none"))
+        text = as_svg(figure)
     text = text[text.index("<svg") :]  # the page has its own document header
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)

@@ -8,7 +8,7 @@ runtime that is installed: they fuse the same file differently.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from .embedders.exported import ExportedEmbedder
 from .embedders.int8 import Quantizer
 from .embedders.onnx import open_onnx
 from .embedders.openvino import open_openvino
-from .embedding import Failure, Progress, embed
+from .embedding import Failure, embed
 from .errors import DataError, ImageError, ModelError, OptionError
 from .files import whole_file
 from .images import read_image
@@ -30,7 +30,7 @@ from .machine import adds_bytes_exactly
 from .metrics import gap
 from .runtimes import installed
 from .search import nearest
-from .types import Image, Photos, Vectors
+from .types import Image, Photos, Progress, ProgressFor, Vectors
 
 CALIBRATION = 96  # photos that the ranges are taken from
 TRIAL = 24  # photos that each layer is tried on
@@ -51,7 +51,7 @@ def quantise(
     *,
     max_gap_loss: float = 0.01,
     seed: int = 0,
-    progress: Callable[[str], Progress],
+    progress: ProgressFor,
 ) -> Quantised:
     """Write the int8 embedder of `source` into `out`.
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .figures import require_matplotlib
 from .files import read_json, write_text
 from .plots import (
     precision_recall_plot,
@@ -91,7 +92,11 @@ class LandmarkRow:
 
 
 def report_file(predictions: Path, out: Path, *, title: str) -> None:
-    """predictions.csv, and the .scores.json that `evaluate` writes beside it, → the page."""
+    """predictions.csv, and the .scores.json that `evaluate` writes beside it, → the page.
+
+    Raises OptionError without matplotlib.
+    """
+    require_matplotlib("a report")
     beside = predictions.with_suffix(".scores.json")
     stored = read_json(beside) if beside.exists() else {}
     gaps = {
@@ -107,7 +112,7 @@ def write_report(
     """Write the page, atomically. A photo that cannot be read gets a placeholder.
 
     The same predictions, photos and options give the same bytes. Raises DataError when a
-    score is NaN.
+    score is NaN, OptionError without matplotlib.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -147,12 +152,19 @@ def _cards(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if numbers["known"]:
         low, high = numbers["gap_interval"]
         cards += [
-            ("GAP", f"{numbers['gap']:.3f}", f"{low:.3f} to {high:.3f} (95 %). Global average "
-             "precision: is what is right ranked first?"),
+            (
+                "GAP",
+                f"{numbers['gap']:.3f}",
+                f"{low:.3f} to {high:.3f} (95 %). Global average "
+                "precision: is what is right ranked first?",
+            ),
             ("Top-1", f"{numbers['top1']:.1%}", "best guess right, of known landmarks"),
-            ("Recall@5", f"{numbers['recall_at_5']:.1%}",
-             "a right photo among the five nearest, of known landmarks"),
-        ]  # fmt: skip
+            (
+                "Recall@5",
+                f"{numbers['recall_at_5']:.1%}",
+                "a right photo among the five nearest, of known landmarks",
+            ),
+        ]
     cards += [
         (f"GAP, {usage}", f"{value:.3f}", f"of the {usage} queries alone, as Kaggle scores them")
         for usage, value in numbers["gap_by_usage"].items()
@@ -161,12 +173,13 @@ def _cards(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         told = "named rightly, or not named where unknown or none"
         cards.append(("Answered well", f"{numbers['accuracy']:.1%}", told))
     return cards + [
-        (f"AUROC, {words}", f"{value:.3f}",
-         f"how often a known landmark scores above {words}")
-        for words, value in (("no landmark", numbers["auroc_no_landmark"]),
-                             ("an unknown one", numbers["auroc_unknown"]))
+        (f"AUROC, {words}", f"{value:.3f}", f"how often a known landmark scores above {words}")
+        for words, value in (
+            ("no landmark", numbers["auroc_no_landmark"]),
+            ("an unknown one", numbers["auroc_unknown"]),
+        )
         if value is not None
-    ]  # fmt: skip
+    ]
 
 
 def _answers(p: Predictions) -> list[Answers]:
@@ -174,8 +187,12 @@ def _answers(p: Predictions) -> list[Answers]:
     kinds = [("a known landmark", p.known), ("an unknown landmark", p.unknown),
              ("no landmark", p.truth == "")]  # fmt: skip
     named = p.decision == "landmark"
-    answers = [named & p.right, named & ~p.right, p.decision == "uncertain",
-               p.decision == "no_landmark"]  # fmt: skip
+    answers = [
+        named & p.right,
+        named & ~p.right,
+        p.decision == "uncertain",
+        p.decision == "no_landmark",
+    ]
     return [
         Answers(kind, int(of.sum()), *(int((of & answer).sum()) for answer in answers))
         for kind, of in kinds

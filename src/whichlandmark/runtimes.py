@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from .errors import DataError, OptionError
 from .files import read_json, write_json
-from .machine import cores, processor
+from .machine import cpu_count, processor
 
 Runtime = Literal["onnxruntime", "openvino", "torch"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
@@ -71,6 +71,6 @@ def require(runtime: str) -> Runtime:
 
 def _key(embedder_id: str) -> str:
     """Another processor, core count or version may have another fastest."""
-    here = [processor(), cores(), *(version(name) for name in RUNTIMES)]
+    here = [processor(), cpu_count(), *(version(name) for name in RUNTIMES)]
     digest = hashlib.sha256(json.dumps(here).encode()).hexdigest()[:12]
     return f"{embedder_id} on {digest}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +10,12 @@ from .cleaning_page import write_cleaning_page
 from .data.cleaning import Cleaning, CleanResult, Unsupported, clean, write_cleaning
 from .data.folders import read_photos_or_folder
 from .data.look_store import LookStore
-from .data.looks import Progress, Voter
+from .data.looks import Voter
 from .data.table import write_photos
 from .errors import OptionError
 from .graph_cleaning import GraphCleaning, unsupported
 from .loading import require_torch
-from .types import Photos
+from .types import Photos, ProgressFor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,7 @@ class Cleaned:
 
 
 def clean_table(
-    source: Path, out: Path, options: TableCleaning, *, progress: Callable[[str], Progress]
+    source: Path, out: Path, options: TableCleaning, *, progress: ProgressFor
 ) -> Cleaned:
     """Clean a table or folder into `out`; beside it, by its name: .cleaning.csv, .cleaning.html,
     .looks.sqlite (what was seen) and, with `graph`, the folder .graph (vectors).
@@ -111,7 +110,7 @@ def _voter(options: TableCleaning) -> Voter | None:
 
 
 def _graph(
-    options: GraphCleaning | None, folder: Path, progress: Callable[[str], Progress]
+    options: GraphCleaning | None, folder: Path, progress: ProgressFor
 ) -> Unsupported | None:
     if options is None:
         return None

@@ -21,7 +21,7 @@ class TrainConfig:
     options: dict[str, Any] = field(default_factory=dict)  # for timm.create_model
     weights: str = "random"  # "random", "hub" (downloads), or a checkpoint file
     dim: int | None = 256  # length of an embedding; None = pooled features, no linear layer
-    gem_p: float = 3.0  # start of GeM's exponent
+    gem_p: float = 3.0  # start of GeM's exponent; 1 = average pooling, which stays 1
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of the backbone's pixels
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     # Photos

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import TrainingError
+from .figures import require_matplotlib
 from .model_card import write_model_card
 from .net.checkpoint import RunState
 from .net.embedder import NetEmbedder
@@ -50,6 +51,7 @@ def train(
     another run; OptionError or ModelError for a config that cannot work; TrainingError when
     the loss is no number.
     """
+    require_matplotlib("training, which draws its curves,")  # now, not after the last epoch
     config = config or TrainConfig()
     if out is None:
         with tempfile.TemporaryDirectory() as folder:

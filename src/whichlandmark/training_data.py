@@ -28,9 +28,8 @@ from .net.prepared import prepare
 from .net.shapes import crop_shape
 from .preprocessing import Preprocessing
 from .train_config import TrainConfig
-from .types import Photos
+from .types import Photos, Rows
 
-Rows = NDArray[np.int64]
 Validation = tuple[Photos, Photos]  # database, queries
 
 
@@ -42,9 +41,12 @@ class TrainingData:
     """
 
     def __init__(
-        self, photos: Photos, asked: Validation | None, unreadable: Sequence[str],
+        self,
+        photos: Photos,
+        asked: Validation | None,
+        unreadable: Sequence[str],
         config: TrainConfig,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config = config
         usable = photos.take(~np.isin(photos.ids, list(unreadable)))
         if asked:
@@ -71,9 +73,12 @@ class TrainingData:
             size = config.landmarks_per_batch * config.photos_per_landmark
             return shuffled_batches(len(self.train), size, seed=seed)
         return epoch_batches(
-            self.codes, state.groups, landmarks=config.landmarks_per_batch,
-            photos=config.photos_per_landmark, seed=seed,
-        )  # fmt: skip
+            self.codes,
+            state.groups,
+            landmarks=config.landmarks_per_batch,
+            photos=config.photos_per_landmark,
+            seed=seed,
+        )
 
     def load(
         self,

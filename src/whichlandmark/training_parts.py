@@ -82,10 +82,13 @@ def new_criterion(config: TrainConfig, dim: int, codes: NDArray[np.int64]) -> Cr
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
         arcface = ArcFace(
-            dim, len(counts), scale=config.arcface_scale, margin=margin,
+            dim,
+            len(counts),
+            scale=config.arcface_scale,
+            margin=margin,
             centres=config.arcface_centres,
             weights=class_weights(counts) if config.class_weights else None,
-        )  # fmt: skip
+        )
     return Criterion(config, arcface)
 
 
@@ -94,7 +97,10 @@ def optimizer_of(
 ) -> torch.optim.Optimizer:
     """Over all that is trained, the backbone at its own rate."""
     groups = parameter_groups(
-        nn.ModuleList([net, criterion]), net.backbone, lr=config.lr,
-        backbone_lr=config.backbone_lr, weight_decay=config.weight_decay,
-    )  # fmt: skip
+        nn.ModuleList([net, criterion]),
+        net.backbone,
+        lr=config.lr,
+        backbone_lr=config.backbone_lr,
+        weight_decay=config.weight_decay,
+    )
     return new_optimizer(groups, config.optimizer, lr=config.lr, momentum=config.momentum)

@@ -34,7 +34,6 @@ from .net.triplets import hardest_gaps
 from .options import to_json
 from .train_config import FREE, TrainConfig
 from .training_data import (
-    Rows,
     TrainingData,
     Validation,
     crop_side,
@@ -42,7 +41,7 @@ from .training_data import (
     table_hash,
 )
 from .training_parts import new_accelerator, new_criterion, new_embedder, optimizer_of
-from .types import Photos, Vectors
+from .types import Photos, Rows, Vectors
 from .validation import validate
 
 Report = Callable[[int, int, str], None]  # (batches done, batches in all, what to say)
@@ -52,9 +51,13 @@ class Run:
     """Everything a training loop asks for; see `training.train` for the arguments."""
 
     def __init__(
-        self, config: TrainConfig, out: Path, photos: Photos, validation: Validation | None,
+        self,
+        config: TrainConfig,
+        out: Path,
+        photos: Photos,
+        validation: Validation | None,
         report: Report | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config, self.out, self.folder = config, out, out / "training"
         self.photos, self.asked = labelled_photos(photos), validation
         self.device = pick_device(config.device)
@@ -238,9 +241,11 @@ class Run:
             config.regroup_every and (state.epoch + 1) % config.regroup_every == 0
         ):
             state.groups = subspaces(
-                class_centres(vectors, self.data.codes, self.data.landmarks), config.subspaces,
-                seed=config.seed, smallest=config.landmarks_per_batch,
-            )  # fmt: skip
+                class_centres(vectors, self.data.codes, self.data.landmarks),
+                config.subspaces,
+                seed=config.seed,
+                smallest=config.landmarks_per_batch,
+            )
 
     def validate(self, trained: Vectors) -> dict[str, float]:
         """GAP and top-1 of the validation queries; trained: vectors of the train photos."""
@@ -249,11 +254,12 @@ class Run:
     def summary(self, state: RunState) -> dict[str, float]:
         """What an epoch was like: mean loss, anchors ranked wrong, groups, crop, GeM's p."""
         return {
-            "loss": float(np.mean(state.losses)), "active": float(np.mean(state.active)),
+            "loss": float(np.mean(state.losses)),
+            "active": float(np.mean(state.active)),
             "subspaces": float(len(np.unique(state.groups))),
             "crop": float(crop_side(self.config, state.epoch)),
             "gem_p": float(self.net.pool.p.detach()),
-        }  # fmt: skip
+        }
 
     def facts(self) -> dict[str, Any]:
         """What the run was made of, for its card."""

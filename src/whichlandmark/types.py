@@ -7,7 +7,7 @@ A question may have several true landmarks: "Louvre|Louvre Pyramid".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -19,7 +19,11 @@ from .errors import DataError, OptionError
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
 Vectors = NDArray[np.float32]  # (N, D), unit rows
+Rows = NDArray[np.int64]  # row numbers, or codes of landmarks
 Decision = Literal["landmark", "uncertain", "no_landmark"]
+Progress = Callable[[int, int], None]  # (done, all)
+ProgressFor = Callable[[str], Progress]  # name of a step → its progress
+NotedProgress = Callable[..., None]  # (done, all) or (done, all, note)
 
 
 class Stored(Protocol):

@@ -32,8 +32,9 @@ def validate(data: TrainingData, trained: Vectors, embed: Embed) -> dict[str, fl
     known = np.isin(queries.landmarks, names)
     scores = {}
     for name, gallery, of in (
-        ("nearest_photo", vectors, codes), ("class_centre", centres, np.arange(len(names))),
-    ):  # fmt: skip
+        ("nearest_photo", vectors, codes),
+        ("class_centre", centres, np.arange(len(names))),
+    ):
         found = nearest(asked, gallery, 1)
         right = names[of[found.rows[:, 0]]] == queries.landmarks
         similarity = found.similarity[:, 0].astype(np.float64)

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import typer
 
 from whichlandmark import console
 from whichlandmark.cli import app
+from whichlandmark.rules import SCORES, Score
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -112,6 +115,15 @@ def test_index_again_goes_on_where_it_stopped(
     )  # fmt: skip
     assert counts["photos"] == 24
     assert (recognizer / "gallery.sqlite").read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", ["index", "recognize", "evaluate"])
+def test_help_lists_every_score(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    told = next(p.help for p in command.params if "--score" in p.opts)
+    assert told.split(".")[0].split(", ") == list(get_args(Score))
+    code, out, _ = run(capfd, verb, "--help")
+    assert (code, [score for score in SCORES if score not in out]) == (0, [])
 
 
 def test_recognize_prints_a_sentence_with_the_confidence(

@@ -18,7 +18,6 @@ import pytest
 from tests.support import ROOT
 from whichlandmark.data.drawn import (
     DrawnWorld,
-    contact_sheet,
     distractor_shots,
     draw_photo,
     draw_world,
@@ -229,11 +228,3 @@ def test_a_photo_shows_its_landmark() -> None:
     height, width = min(one.shape[0], two.shape[0]), min(one.shape[1], two.shape[1])
     different = np.abs(one[:height, :width].astype(int) - two[:height, :width]).max(axis=2) > 40
     assert different.mean() > 0.05
-
-
-def test_contact_sheet_has_a_row_per_landmark() -> None:
-    sheet = contact_sheet(DrawnWorld(**{**vars(SMALL), "photos": 60}), rows=2, columns=3)
-    assert sheet.shape == (2 * 100, 3 * 100, 3)
-    assert sheet.dtype == np.uint8
-    cells = sheet.reshape(2, 100, 3, 100, 3).transpose(0, 2, 1, 3, 4).reshape(6, -1)
-    assert (cells != 255).mean(axis=1).min() > 0.3

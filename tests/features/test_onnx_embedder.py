@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
@@ -370,3 +371,20 @@ def test_batchnorm_is_folded_into_the_exported_convolution(tmp_path: Path) -> No
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     expected = (conv.weight * scale[:, None, None, None]).detach().numpy()
     assert np.abs(stored[first.input[1]] - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("gem_p", [1.0, 3.0])
+def test_the_file_pools_signed_features_as_torch_does(tmp_path: Path, gem_p: float) -> None:
+    net = with_statistics(Architecture(backbone="test_efficientnet", dim=None, gem_p=gem_p))
+    pixels = torch.randn(2, 3, 97, 131, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        features = net.backbone.forward_features(pixels)  # type: ignore[operator]
+        expected = net(pixels).numpy()
+    assert (features.mean(dim=(2, 3)) < 0).any()
+    export.export_onnx(net, tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"]
+    )
+    found = session.run(None, {"pixels": pixels.numpy()})[0]
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert (found < 0).any() == (gem_p == 1)

@@ -46,6 +46,46 @@ def test_the_gem_exponent_is_trained() -> None:
     assert float(pool.p.grad) != 0
 
 
+def test_average_pooling_keeps_negative_features_and_is_not_trained() -> None:
+    signed = torch.tensor([[[[-1.0, 2.0], [-3.0, 4.0]], [[-1.0, -2.0], [-3.0, -4.0]]]])
+    assert GeM(1.0)(signed).tolist() == [[0.5, -2.5]]
+    # Any other exponent clamps at 1e-6, as in the paper.
+    assert GeM(3.0)(signed)[0].tolist() == pytest.approx([(72 / 4) ** (1 / 3), 1e-6], rel=1e-4)
+    assert not GeM(1.0).p.requires_grad
+    assert GeM(1.01).p.requires_grad
+
+
+@pytest.mark.parametrize(
+    "backbone", ["test_resnet", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0"]
+)
+def test_pooling_of_p_1_is_the_true_average(backbone: str) -> None:
+    """Random weights: many features of these backbones, which end without a ReLU, are negative."""
+    net = new_network(Architecture(backbone=backbone, dim=None, gem_p=1.0)).eval()
+    pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = net.backbone.forward_features(pixels)  # type: ignore[operator]
+        tokens = features.ndim == 3  # the first is the class token
+        average = features[:, 1:].mean(dim=1) if tokens else features.mean(dim=(2, 3))
+        rows = net(pixels)
+    cosines = torch.nn.functional.cosine_similarity(rows, average, dim=1)
+    assert (features < 0).any() == (backbone != "test_resnet")
+    assert float(cosines.min()) >= 0.9999
+
+
+def test_the_id_tells_average_pooling_from_the_clamped_one_of_before(tmp_path: Path) -> None:
+    """Both have the same weights and architecture, but not the same vectors."""
+    made = NetEmbedder(
+        new_network(Architecture(backbone="test_vit", dim=None, gem_p=1.0)),
+        Preprocessing(size=64), device="cpu",
+    )  # fmt: skip
+    made.save(tmp_path, export=False)
+    assert load_embedder(tmp_path).id == made.id
+    clamped = GeM(1.0)
+    clamped.averages = False
+    made.net.pool = clamped
+    assert NetEmbedder(made.net, made.preprocessing, device="cpu").id != made.id
+
+
 def test_mixed_sizes_give_the_same_unit_rows_together_and_alone(embedder: NetEmbedder) -> None:
     together = embedder(IMAGES)
     assert together.shape == (4, 8)
@@ -194,9 +234,9 @@ def test_a_backbone_from_a_local_checkpoint(tmp_path: Path) -> None:
     made = pretrained("timm:test_resnet", options, device="cpu")
     pixels = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
-        features = published.eval().forward_features(pixels).mean((2, 3)).clamp(min=1e-6)
+        features = published.eval().forward_features(pixels).mean((2, 3))
         expected = torch.nn.functional.normalize(features, dim=1)
-        # Average pooling of non-negative features is what the classifier saw.
+        # Average pooling is what the classifier saw.
         assert torch.allclose(made.net.eval()(pixels), expected, atol=1e-5)
     with pytest.raises(ModelError, match="not the weights of 'test_vit'"):
         pretrained("timm:test_vit", options)

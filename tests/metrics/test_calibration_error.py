@@ -25,7 +25,6 @@ from whichlandmark.metrics import (
     paired_bootstrap,
     risk_coverage,
     threshold_at,
-    wilson_interval,
 )
 
 
@@ -199,26 +198,6 @@ def test_thresholds_refuse_invalid_scores() -> None:
     assert answered_share(np.array([0.1, 0.5, 0.9]), 0.5) == pytest.approx(2 / 3)
     with pytest.raises(DataError, match="without a query"):
         answered_share(np.ones(0), 0.5)
-
-
-def test_wilson_interval_solves_its_equation() -> None:
-    """Its ends are the shares p whose distance to the observed one is z·√(p(1 − p)/n)."""
-    for hits, of in ((0, 10), (3, 10), (10, 10), (178, 437), (1, 100_000)):
-        for end in wilson_interval(hits, of):
-            distance = (hits / of - end) ** 2
-            assert distance == pytest.approx(1.959963985**2 * end * (1 - end) / of, abs=1e-9)
-    assert wilson_interval(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)  # z²/(n + z²)
-    low, high = wilson_interval(15, 50)
-    narrow = wilson_interval(15, 50, level=0.5)
-    assert low < narrow[0] < 0.3 < narrow[1] < high
-
-
-@pytest.mark.parametrize(("hits", "of"), [(-1, 5), (6, 5), (0, 0)])
-def test_wilson_interval_needs_a_share(hits: int, of: int) -> None:
-    with pytest.raises(DataError, match="expected 0 ≤ hits"):
-        wilson_interval(hits, of)
-    with pytest.raises(OptionError, match="level 1"):
-        wilson_interval(1, 2, level=1)
 
 
 def test_bootstrap_measures_equal_those_of_the_drawn_rows() -> None:

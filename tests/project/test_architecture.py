@@ -24,6 +24,7 @@ FLOORS = [
         "types",
         "options",
         "files",
+        "figures",
         "remote",
         "members",
         "embedder_folder",
@@ -84,7 +85,7 @@ FLOORS = [
     ["cli"],
 ]
 TORCH_ROOMS = ("net", "training.py", "training_run.py", "training_data.py", "training_parts.py",
-               "loading.py", "verification/learned.py")  # fmt: skip
+               "loading.py")  # fmt: skip
 SIBLINGS_APART = 3  # tools do not know each other
 HEAVY = ("numpy", "torch", "timm", "faiss", "cv2", "matplotlib", "sklearn", "jinja2", "PIL", "rich",
          "fastapi", "pydantic")  # fmt: skip

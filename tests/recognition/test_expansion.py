@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from whichlandmark import reranking
-from whichlandmark.errors import DataError, OptionError
+from whichlandmark.errors import OptionError
 
 NOTHING = -np.inf
 
@@ -101,38 +101,3 @@ def test_superglobal_edge_cases() -> None:
     nothing = np.empty((1, 0), dtype=np.int64)
     assert reranking.superglobal_scores(query, gallery[:0], nothing).shape == (1, 0)
     assert (reranking.superglobal_scores(query, gallery, np.array([[-1, -1]])) == NOTHING).all()
-
-
-def test_views_of_a_photo_are_pooled_to_one_unit_row() -> None:
-    views = unit(np.random.default_rng(19), 3, 8, 5)
-    mean, top, gem = (reranking.pooled_views(views, how) for how in ("mean", "max", "gem"))
-    for i in range(8):
-        total = sum(view[i].astype(float) for view in views)
-        largest = np.array([max(float(view[i, d]) for view in views) for d in range(5)])
-        low = min(float(view[i, d]) for view in views for d in range(5))
-        powers = np.array(
-            [
-                (sum((float(view[i, d]) - low) ** 10 for view in views) / 3) ** 0.1 + low
-                for d in range(5)
-            ]
-        )
-        for made, expected in ((mean, total), (top, largest), (gem, powers)):
-            assert made[i] == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
-
-
-def test_view_pooling_edge_cases() -> None:
-    views = unit(np.random.default_rng(23), 3, 4, 6)
-    alone = reranking.pooled_views(views[:, :1], "gem")
-    assert alone[0] == pytest.approx(reranking.pooled_views(views, "gem")[0])  # not its company
-    sharp = reranking.pooled_views(views, "gem", power=1e4)
-    assert sharp == pytest.approx(reranking.pooled_views(views, "max"), abs=1e-3)
-    for how in ("mean", "max", "gem"):
-        assert reranking.pooled_views(views[:1], how) == pytest.approx(views[0], abs=1e-6)
-        assert not reranking.pooled_views(np.zeros_like(views), how).any()
-        assert reranking.pooled_views(views[:, :0], how).shape == (0, 6)
-    with pytest.raises(DataError, match="no view"):
-        reranking.pooled_views(views[:0])
-    with pytest.raises(OptionError, match="expected one of mean, max, gem"):
-        reranking.pooled_views(views, "median")  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="power 0"):
-        reranking.pooled_views(views, "gem", power=0)

@@ -130,37 +130,6 @@ def test_candidates_are_reordered_by_inliers_before_voting() -> None:
     assert plain.scores == pytest.approx(reranking.vote(codes, cosines, 5).scores)
 
 
-def test_odds_compare_a_landmark_with_all_others_and_the_distractors() -> None:
-    rng = np.random.default_rng(29)
-    codes, cosines = neighbours(rng, 60, 9)
-    codes[::4, 6:] = -1
-    bank = rng.uniform(-0.2, 0.9, (60, 4)).astype(np.float32)
-    votes = reranking.odds_vote(codes, cosines, bank, temperature=0.1)
-    for row in range(60):
-        mass = [
-            (int(c), math.exp(float(s) / 0.1))
-            for c, s in zip(codes[row], cosines[row], strict=True)
-            if c >= 0
-        ]
-        everything = sum(m for _, m in mass) + sum(math.exp(float(s) / 0.1) for s in bank[row]) + 1
-        ranked = slow_ranking([c for c, _ in mass], [m for _, m in mass])
-        check(votes, row, [(c, math.log(m / (everything - m))) for c, m in ranked])
-
-
-def test_odds_stay_finite_in_edge_cases() -> None:
-    nobody = np.empty((1, 0), dtype=np.float32)
-    alone = reranking.odds_vote(np.array([[3]]), np.array([[0.5]], dtype=np.float32), nobody)
-    assert alone.scores[0] == pytest.approx(0.5 / 0.05)  # against the photo of cosine 0 alone
-    assert (alone.second_codes[0], alone.second_scores[0]) == (-1, NOTHING)
-    sharp = reranking.odds_vote(
-        np.array([[3, 4]]), np.array([[0.9, -0.9]], dtype=np.float32), nobody, temperature=1e-4
-    )
-    assert sharp.scores[0] == pytest.approx(9000, rel=1e-5)
-    assert sharp.second_scores[0] == pytest.approx(-18000, rel=1e-5)
-    empty = reranking.odds_vote(np.empty((1, 0), dtype=np.int64), nobody, nobody)
-    assert (empty.codes[0], empty.scores[0]) == (-1, NOTHING)
-
-
 def test_class_centers_are_unit_means_and_vote_by_the_nearest_two() -> None:
     rng = np.random.default_rng(11)
     vectors, codes = unit(rng, 40, 6), rng.integers(-1, 5, 40)
@@ -175,11 +144,6 @@ def test_class_centers_are_unit_means_and_vote_by_the_nearest_two() -> None:
     for row in range(300):
         cosines = [(code, float(centres[code] @ queries[row])) for code in range(5)]
         check(votes, row, sorted(cosines, key=lambda pair: -pair[1]))
-    asked = rng.integers(0, 5, (300, 3))
-    asked[:, 2] = -1
-    scores = reranking.centre_scores(queries, centres, asked)
-    assert scores[9, 1] == pytest.approx(float(centres[asked[9, 1]] @ queries[9]), abs=1e-6)
-    assert (scores[:, 2] == -1).all()
 
 
 def test_class_centers_of_one_class_and_of_none() -> None:

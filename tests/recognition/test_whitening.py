@@ -9,7 +9,6 @@ from threadpoolctl import threadpool_limits
 from whichlandmark.errors import DataError, ModelError, OptionError
 from whichlandmark.reranking import (
     Projection,
-    discriminant_whitening,
     learned_whitening,
     pca_whitening,
     same_landmark_pairs,
@@ -82,59 +81,28 @@ def test_learned_whitening_makes_differences_within_landmarks_white(world: tuple
     assert short.axes == pytest.approx(made.axes[:3])
 
 
-def test_discriminant_axes_are_generalised_eigenvectors(world: tuple) -> None:
-    """S_b w = λ S_w w, from scatter matrices summed in loops."""
-    vectors, codes = world[0][:50], world[1][:50].copy()
-    codes[codes == 1] = 0  # landmarks of 10 photos and of 5: nine of them
-    wide = vectors.astype(float)
-    within, between = np.zeros((8, 8)), np.zeros((8, 8))
-    for code in (0, *range(2, 10)):
-        mine = [wide[i] for i in range(50) if codes[i] == code]
-        centre = sum(mine) / len(mine)
-        for row in mine:
-            within += np.outer(row - centre, row - centre) / (50 - 9)
-        gap = centre - wide.mean(axis=0)
-        between += len(mine) * np.outer(gap, gap) / 50
-    shrunk = 0.8 * within + (0.2 + 1e-6) * np.trace(within) / 8 * np.eye(8)
-    made = discriminant_whitening(vectors, codes, dim=4, shrinkage=0.2)
-    assert made.axes @ shrunk @ made.axes.T == pytest.approx(np.eye(4), abs=1e-4)
-    gains = np.diag(made.axes @ between @ made.axes.T)
-    for gain, axis in zip(gains, made.axes.astype(float), strict=True):
-        assert between @ axis == pytest.approx(gain * shrunk @ axis, abs=1e-4 * gains[0])
-    expected = np.linalg.eigvals(np.linalg.solve(shrunk, between)).real
-    assert gains == pytest.approx(np.sort(expected)[::-1][:4], rel=1e-3)
-
-
 def test_knowing_the_landmarks_helps_where_the_widest_axis_is_noise(world: tuple) -> None:
     vectors, codes = world
     plain = nearest_right(vectors, codes)
     by_pairs = learned_whitening(vectors, same_landmark_pairs(codes, most=999, seed=0), dim=3)
-    by_class = discriminant_whitening(vectors, codes, dim=3)
     by_width = nearest_right(pca_whitening(vectors, dim=3)(vectors), codes)
-    for made in (by_pairs, by_class):
-        assert nearest_right(made(vectors), codes) > max(plain + 0.1, by_width + 0.15)
+    assert nearest_right(by_pairs(vectors), codes) > max(plain + 0.1, by_width + 0.15)
 
 
 def test_few_photos_in_many_dimensions_need_shrinkage_only() -> None:
     rng = np.random.default_rng(3)
     codes = np.array([0, 0, 1, 1, 2, 2, -1, -1])  # the last two: no landmark
     vectors = rng.normal(size=(8, 100)).astype(np.float32)
-    made = discriminant_whitening(vectors, codes, dim=100)
-    assert made.axes.shape == (4, 100)  # three landmarks and two others: one axis fewer than 5
-    turned = made(vectors)
-    assert np.linalg.norm(turned, axis=1) == pytest.approx(np.ones(8), abs=1e-6)
-    assert turned[0] @ turned[1] > 0.95  # one landmark falls together
     pairs = same_landmark_pairs(codes, most=10, seed=0)
-    assert np.isfinite(learned_whitening(vectors, pairs, dim=5, shrinkage=0.1).axes).all()
+    shrunk = learned_whitening(vectors, pairs, dim=5, shrinkage=0.1)
+    assert np.isfinite(shrunk.axes).all()
+    turned = shrunk(vectors)
+    assert np.linalg.norm(turned, axis=1) == pytest.approx(np.ones(8), abs=1e-6)
     assert np.isfinite(learned_whitening(vectors, pairs, dim=5).axes).all()
 
 
 def test_whitening_that_cannot_be_fitted_is_refused() -> None:
     vectors = np.eye(4, dtype=np.float32)
-    with pytest.raises(DataError, match="1 landmarks given to tell apart"):
-        discriminant_whitening(vectors, np.zeros(4, dtype=np.int64), dim=2)
-    with pytest.raises(DataError, match="no two differing photos of one landmark"):
-        discriminant_whitening(vectors, np.arange(4), dim=2)
     with pytest.raises(DataError, match="no two differing photos of one landmark"):
         learned_whitening(vectors, np.empty((0, 2), dtype=np.int64), dim=2)
     with pytest.raises(OptionError, match="dim 0 given"):
@@ -165,11 +133,11 @@ def test_pairs_share_a_landmark_and_large_landmarks_do_not_dominate() -> None:
 
 def test_fitting_does_not_depend_on_threads_and_signs_are_fixed(world: tuple) -> None:
     vectors, codes = world
-    fits = []
+    fits, pairs = [], same_landmark_pairs(codes, most=999, seed=0)
     for threads in (1, 2):
         with threadpool_limits(threads):
             fits.append(pca_whitening(vectors, dim=6).axes)
-            fits.append(discriminant_whitening(vectors, codes, dim=6).axes)
+            fits.append(learned_whitening(vectors, pairs, dim=6).axes)
     assert np.array_equal(fits[0], fits[2])
     assert np.array_equal(fits[1], fits[3])
     for axes in fits:

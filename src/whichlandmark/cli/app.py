@@ -10,6 +10,7 @@ import typer
 from .. import console
 from ..errors import OptionError
 from ..idle_threads import rest_when_idle
+from ..rules import SCORES
 
 app = typer.Typer(
     name="whichlandmark",
@@ -19,10 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-TRAINING = ("train", "demo")  # torch's threads meet at every layer: asleep they cost a sixth
-
-
-TRAINING = ("train", "demo")  # torch's threads meet at every layer: asleep they cost a sixth
+# Passive waiting slows torch's training by a sixth: its threads meet at every layer.
+TRAINING = ("train", "demo")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -59,7 +58,7 @@ RulesFile = Annotated[
 ]
 ScoreName = Annotated[
     str | None,
-    typer.Option(help="cosine, query_penalty, gallery_penalty or both_penalties."),
+    typer.Option(help=f"{', '.join(SCORES)}. Default: that of the recognizer."),
 ]
 
 

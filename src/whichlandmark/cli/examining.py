@@ -32,7 +32,6 @@ def doctor(
             continue
         console.say(name)
         for key, inner in value.items():
-            shown = inner if not isinstance(inner, dict) else "  ".join(
-                f"{number:g} {what}" for what, number in inner.items()
-            )  # fmt: skip
-            console.say(f"  {key:<36}{shown}")
+            if isinstance(inner, dict):
+                inner = "  ".join(f"{number:g} {what}" for what, number in inner.items())
+            console.say(f"  {key:<36}{inner}")

@@ -110,10 +110,13 @@ def recognize(
     from ..answer_object import Facts, answer_object
     from ..errors import ImageError, OptionError
     from ..explaining import write_why
+    from ..figures import require_matplotlib
     from ..recognition import load
 
     if explain and len(photos) > 1:
         raise OptionError(f"--explain with {len(photos)} photos; give one photo")
+    if explain and explain.suffix.lower() == ".png":
+        require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=console.rules_given(rules, score, recognizer), device=device)
     facts = Facts.of(opened)
     failures: dict[str, str] = {}

@@ -48,11 +48,16 @@ def embedder(
     from ..options import from_json
 
     given = {
-        "checkpoint": str(checkpoint) if checkpoint else None, "size": size, "fit": fit,
-        "mean": console.three_numbers(mean, "--mean"), "std": console.three_numbers(std, "--std"),
-        "gem_p": gem_p, "options": parse_options(option or []),
-        "scales": console.numbers(scales, "--scales"), "flip": flip,
-    }  # fmt: skip
+        "checkpoint": str(checkpoint) if checkpoint else None,
+        "size": size,
+        "fit": fit,
+        "mean": console.three_numbers(mean, "--mean"),
+        "std": console.three_numbers(std, "--std"),
+        "gem_p": gem_p,
+        "options": parse_options(option or []),
+        "scales": console.numbers(scales, "--scales"),
+        "flip": flip,
+    }
     options = from_json(PretrainedOptions, given)
     if int8 != (calibrate is not None):
         raise OptionError("one of --int8 and --calibrate given; expected both or neither")
@@ -109,8 +114,9 @@ def train(
         raise OptionError("one of --database and --queries given; expected both or neither")
     validation = (
         (read_photos_or_folder(database), read_photos_or_folder(queries))
-        if database and queries else None
-    )  # fmt: skip
+        if database and queries
+        else None
+    )
     photos = read_photos_or_folder(source)
     require_torch()
     from ..training import train as train_embedder

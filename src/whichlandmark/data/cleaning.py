@@ -15,11 +15,11 @@ from pathlib import Path
 from ..errors import OptionError
 from ..files import whole_file
 from ..members import relative_path
-from ..types import Photos
+from ..types import Photos, Progress
 from .duplicates import Tables, conflicts_and_copies, near_duplicates, same_elsewhere
 from .likeness import NEAR_BITS
 from .look_store import LookStore
-from .looks import UNVOTED, Progress, Voter, look_at, looks_of
+from .looks import UNVOTED, Voter, look_at, looks_of
 from .reasons import NOT_OUTDOOR, TOO_FEW, UNREADABLE, UNSUPPORTED, Reason, Reasons, place
 
 # The photos of landmarks → row → (detail, path of a photo to compare with) of those to drop.

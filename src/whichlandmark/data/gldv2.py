@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, OptionError
 from ..files import whole_file
-from ..types import true_landmarks
+from ..types import Progress, true_landmarks
 from . import official
 from .official import Rows
-from .places import Places, Progress, find_sources, list_sources, missing_tars
+from .places import Places, find_sources, list_sources, missing_tars
 from .problems import Problems, listing_problems
 from .table import write_rows
 

@@ -66,18 +66,6 @@ def fingerprint(image: Image) -> Fingerprint:
     )
 
 
-def near_pairs(
-    prints: Sequence[Fingerprint], near_bits: int = NEAR_BITS
-) -> Iterator[tuple[int, int]]:
-    """Pairs (a, b), a < b, of the same photograph, in order."""
-    if not prints:
-        return
-    bits, coarse = np.stack([p.bits for p in prints]), np.stack([p.coarse for p in prints])
-    for a, b in candidates(bits, coarse, near_bits):
-        if same_picture(prints[a], prints[b]):
-            yield a, b
-
-
 def candidates(
     bits: NDArray[np.uint8], coarse: NDArray[np.float32], near_bits: int = NEAR_BITS
 ) -> Iterator[tuple[int, int]]:

@@ -6,8 +6,7 @@ Decoded in threads, voted on in batches, kept batch by batch: a look is taken on
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,15 +17,14 @@ from PIL import Image as Pillow
 
 from ..errors import ImageError
 from ..images import content_hash, read_bytes, read_image
+from ..machine import cpu_count
 from ..members import stamp
-from ..types import Image
+from ..types import Image, Progress
 from .likeness import SIDE, fingerprint
 from .look_store import Look, LookStore, Vote, key
 
 BATCH = 64  # photos decoded ahead, voted on together and kept in one transaction
 UNVOTED = -1
-
-Progress = Callable[[int, int], None]  # (photos done, photos in all)
 
 
 class Voter(Protocol):
@@ -80,8 +78,7 @@ def look_at(
     stamps = {path: stamp(path) for path in paths}
     todo = _unknown(stamps, store, voter)
     done = len(stamps) - len(todo)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
 
         def submit(start: int) -> list[Future[tuple[Look, Image | None]]]:
             batch = todo[start : start + BATCH]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..machine import cpu_count
 from ..members import relative_path
+from ..types import Progress
 from .tars import Listing, list_folder, list_tar, short_folders
 
 MUCH = 64_000_000  # bytes of tars from which other processes are worth their start
 FULL_TREE = 16  # first folders, 0 to f
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _workers(sources: Sequence[Source]) -> int:
     tars = [source.path for source in sources if source.is_tar]
     size = sum(os.path.getsize(path) for path in tars if os.path.exists(path))
     folders = sum(not source.is_tar for source in sources)
-    return len(os.sched_getaffinity(0)) if size > MUCH or folders >= FULL_TREE else 1
+    return cpu_count() if size > MUCH or folders >= FULL_TREE else 1
 
 
 def _listings(sources: Sequence[Source], workers: int) -> Iterator[Listing]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError, OptionError
 from ..machine import adds_bytes_exactly
+from ..types import Progress
 
 Error = Callable[[Path], float]  # a candidate file → how far its rows are from the float rows
 ROUNDED = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "GlobalAveragePool")
@@ -56,15 +57,21 @@ class Quantizer:
 
         with _quiet():
             q.quantize_static(
-                str(self.prepared), str(path), _reader(self.batches),
-                quant_format=q.QuantFormat.QDQ, per_channel=True,
-                activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8,
-                reduce_range=not adds_bytes_exactly(), op_types_to_quantize=list(ROUNDED),
-                nodes_to_exclude=sorted(floats), extra_options={"CalibMovingAverage": True},
+                str(self.prepared),
+                str(path),
+                _reader(self.batches),
+                quant_format=q.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=q.QuantType.QUInt8,
+                weight_type=q.QuantType.QInt8,
+                reduce_range=not adds_bytes_exactly(),
+                op_types_to_quantize=list(ROUNDED),
+                nodes_to_exclude=sorted(floats),
+                extra_options={"CalibMovingAverage": True},
                 calibration_cache_path=self.work / "ranges.json",
-            )  # fmt: skip
+            )
 
-    def best(self, error: Error, progress: Callable[[int, int], None] | None = None) -> list[str]:
+    def best(self, error: Error, progress: Progress | None = None) -> list[str]:
         """The layers that should stay float, found by leaving out each in turn.
 
         A runtime's fusing can go wrong around a float layer: the choice as a whole is measured

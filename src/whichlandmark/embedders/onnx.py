@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError
 from ..looking import Network
-from ..machine import cores
+from ..machine import cpu_count
 from ..types import Vectors
 
 
@@ -23,7 +23,7 @@ def open_onnx(path: Path, *, callers: int = 1) -> Network:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(1, cores() // callers)
+    options.intra_op_num_threads = max(1, cpu_count() // callers)
     options.log_severity_level = 3  # errors
     options.enable_mem_pattern = False  # plans for one shape; photos have many
     # A waiting thread that spins takes the core from the threads that decode the next photos.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError, OptionError
 from ..looking import Network
-from ..machine import cores
+from ..machine import cpu_count
 from ..types import Vectors
 
 
@@ -32,8 +32,8 @@ def open_openvino(path: Path, *, callers: int = 1) -> Network:
     settings = {
         properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
         properties.hint.inference_precision: openvino.Type.f32,
-        properties.inference_num_threads: cores(),
-        properties.num_streams: min(callers, cores()),
+        properties.inference_num_threads: cpu_count(),
+        properties.num_streams: min(callers, cpu_count()),
         properties.hint.enable_cpu_pinning: False,  # other processes may own that core
     }
     try:

@@ -132,11 +132,14 @@ class SiftEmbedder:
         write_json(
             folder / "embedder.json",
             {
-                "kind": self.kind, "name": self.name, "id": self.id, "dim": self.dim,
+                "kind": self.kind,
+                "name": self.name,
+                "id": self.id,
+                "dim": self.dim,
                 "options": to_json(self.options),
                 "versions": {"opencv": cv2.__version__, "faiss": faiss.__version__},
             },
-        )  # fmt: skip
+        )
 
     @classmethod
     def load(cls, folder: Path) -> SiftEmbedder:
@@ -146,8 +149,15 @@ class SiftEmbedder:
             record = read_json(folder / "embedder.json")
             options = from_json(SiftOptions, record["options"])
             arrays = safetensors.numpy.load_file(folder / "model.safetensors")
-        except (DataError, OptionError, OSError, KeyError, ValueError, AttributeError,
-                safetensors.SafetensorError) as error:  # fmt: skip
+        except (
+            DataError,
+            OptionError,
+            OSError,
+            KeyError,
+            ValueError,
+            AttributeError,
+            safetensors.SafetensorError,
+        ) as error:
             raise ModelError(f"{folder}: missing or damaged embedder folder ({error})") from None
         try:
             embedder = cls(options, arrays)

@@ -3,151 +3,169 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from ..figures import new_figure
 from ..files import whole_file
-from .drawing import GAP, HIGH, WIDE, Shown, Side, box_on, colours, matched, number, shown
-from .drawing import side_by_side as beside
+from .drawing import GAP, HIGH, WIDE, Shown, box_on, colours, matched, number, shown, side_by_side
 from .evidence import Explanation, Part, Reference
 
-ROOM = 2 * WIDE + GAP  # pixels of the drawn part
-EDGE = 36
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+UNIT = 1 / 100  # inches of a page's pixel
+DPI = 150
 REFERENCES = 3
-FINE = 2  # everything is drawn so much larger, then made small: smooth lines
-PAPER, INK, SOFT, RULE = "#ffffff", "#1b2130", "#576074", "#e0e4eb"
+INK, SOFT, EMPTY = "#1b2130", "#576074", "#e0e4eb"
 ADDS, TAKES = "#009e73", "#d55e00"
-
-
-class Canvas:
-    """A growing page of which everything is drawn below what stands there."""
-
-    def __init__(self) -> None:
-        from PIL import Image as Pillow
-        from PIL import ImageDraw
-
-        self.picture = Pillow.new("RGB", (FINE * (ROOM + 2 * EDGE), FINE * 2600), PAPER)
-        self.pen = ImageDraw.Draw(self.picture)
-        self.y = float(EDGE)
-
-    def text(self, words: str, size: int, colour: str = INK, *, x: float = 0, bold: bool = False,
-             width: float = ROOM) -> None:  # fmt: skip
-        """Lines of words from x on, within a width; below them goes on what comes next."""
-        font = _font(size, bold)
-        clean = "".join(c if c.isprintable() else " " for c in words)
-        for line in textwrap.wrap(clean, max(8, int(width / (0.56 * size)))) or [""]:
-            self.pen.text(self.at(x, self.y), line, fill=colour, font=font)
-            self.y += size * 1.35
-
-    def photo(self, photo: Shown | None, box: tuple[float, float, float, float]) -> None:
-        """A photo in (x, y, width, height) below the current height; a placeholder for none."""
-        from PIL import Image as Pillow
-
-        x, y, width, height = box
-        corner, size = self.at(x, self.y + y), (round(width * FINE), round(height * FINE))
-        if photo is None:
-            self.pen.rectangle([*corner, corner[0] + size[0], corner[1] + size[1]], fill=RULE)
-            middle = (corner[0] + size[0] / 2, corner[1] + size[1] / 2)
-            self.pen.text(middle, "photo not found", SOFT, _font(16, False), anchor="mm")
-            return
-        pasted = Pillow.fromarray(photo.image).resize(size, Pillow.Resampling.LANCZOS)
-        self.picture.paste(pasted, corner)
-
-    def at(self, x: float, y: float) -> tuple[int, int]:
-        """Place of the page → pixel of the picture."""
-        return round((EDGE + x) * FINE), round(y * FINE)
-
-    def save(self, path: Path) -> None:
-        """Write what was drawn, and no more."""
-        high = min(self.picture.height, round((self.y + EDGE) * FINE))
-        cut = self.picture.crop((0, 0, self.picture.width, high))
-        cut.reduce(FINE).save(path, "PNG", optimize=True)
+LINE = 0.24  # inches from one line of text to the next
+BAR = 0.27  # inches for one part of the score
 
 
 def write_picture(explanation: Explanation, path: str | Path) -> None:
-    """Write the picture, atomically. A photo that cannot be read gets a placeholder."""
+    """Write the picture, atomically. A photo that cannot be read gets a placeholder.
+
+    Raises OptionError without matplotlib.
+    """
     query = shown(explanation.photo, explanation.shape)
-    canvas = Canvas()
-    canvas.text(f"Which landmark is in {explanation.name}, or none?", 15, SOFT)
-    canvas.text(explanation.words, 26, bold=True)
-    canvas.y += 14
-    _answer(canvas, explanation, query)
-    for reference in explanation.references[:REFERENCES]:
-        canvas.y += 22
-        _pair(canvas, query, reference)
-    with whole_file(path) as temporary:
-        canvas.save(temporary)
+    pairs = [
+        (reference, shown(reference.path, reference.shape))
+        for reference in explanation.references[:REFERENCES]
+    ]
+    facts = _facts(explanation)
+    top = max(HIGH * UNIT, LINE * len(facts) + BAR * (len(explanation.parts) + 1))
+    heights = [top] + [
+        side_by_side(query, other, one).size[1] * UNIT + LINE for one, other in pairs
+    ]
+    title = _wrapped(f"Which landmark is in {explanation.name}, or none?", 110)
+    words = _wrapped(explanation.words, 62)
+    head = LINE * len(title) + 1.6 * LINE * len(words)
+    width = (2 * WIDE + GAP) * UNIT
+    with new_figure(width, sum(heights) + head + 0.2, {"text.color": INK}) as figure:
+        rows = figure.subfigures(2 + len(pairs), 1, height_ratios=[head, *heights], squeeze=False)
+        said = rows[0, 0]
+        said.text(0, 1, "\n".join(title), fontsize=10, color=SOFT, va="top")
+        said.text(0, 0, "\n".join(words), fontsize=17, weight="bold", va="bottom")
+        _draw_answer(rows[1, 0], explanation, query, facts)
+        for row, (reference, other) in zip(rows[2:, 0], pairs, strict=True):
+            _draw_pair(row.subplots(), query, other, reference)
+        with whole_file(path) as temporary:
+            figure.savefig(
+                temporary,
+                format="png",
+                dpi=DPI,
+                facecolor="white",
+                bbox_inches="tight",
+                pad_inches=0.3,
+                metadata={"Software": None},
+            )
 
 
-def _answer(canvas: Canvas, explanation: Explanation, query: Shown | None) -> None:
-    """The photo with its box on the left; the decision and the parts on the right."""
-    top, (width, height) = canvas.y, query.fitted if query else (WIDE, HIGH)
-    canvas.photo(query, (0, 0, width, height))
-    if query and (box := box_on(explanation, query)):
-        low = canvas.at(box[0], top + box[1])
-        high = canvas.at(box[0] + box[2], top + box[1] + box[3])
-        canvas.pen.rectangle([*low, *high], outline="#000000", width=4 * FINE)
-        canvas.pen.rectangle([*low, *high], outline="#ffffff", width=2 * FINE)
-    x, room = float(WIDE + GAP + 12), WIDE - 12.0
-    said = explanation.decision.replace("_", " ")
-    canvas.text(f"decision: {said}", 18, x=x, bold=True, width=room)
-    canvas.text(f"best guess: {explanation.guess or 'none'}", 15, x=x, width=room)
-    canvas.text(f"{explanation.confidence:.0%} that the best guess is right", 15, SOFT, x=x,
-                width=room)  # fmt: skip
+def _facts(explanation: Explanation) -> list[str]:
+    """The lines beside the photo."""
+    told = [
+        f"decision: {explanation.decision.replace('_', ' ')}",
+        f"best guess: {explanation.guess or 'none'}",
+        f"{explanation.confidence:.0%} that the best guess is right",
+    ]
     if explanation.second:
-        canvas.text(f"next best: {explanation.second}", 15, SOFT, x=x, width=room)
-    canvas.y += 10
-    most = max((abs(part.value) for part in explanation.parts), default=0.0) or 1.0
-    for part in explanation.parts:
-        _part(canvas, part, most, x)
-    canvas.y = max(canvas.y, top + height)
+        told.append(f"next best: {explanation.second}")
+    return [line for fact in told for line in _wrapped(fact, 50)]
 
 
-def _part(canvas: Canvas, part: Part, most: float, x: float) -> None:
-    """One line: the name, the value, and a bar that grows from its middle."""
-    font, y = _font(14, False), canvas.y
-    name = part.name if len(part.name) <= 26 else part.name[:25] + "…"
-    canvas.pen.text(canvas.at(x, y), name, INK, font)
-    canvas.pen.text(canvas.at(x + 285, y), number(part.value), INK, font, anchor="ra")
-    half, middle = 80.0, x + 380
-    length = half * part.value / most
-    canvas.pen.rectangle(
-        [*canvas.at(middle - half, y + 5), *canvas.at(middle + half, y + 13)], RULE
+def _draw_answer(
+    row: Figure, explanation: Explanation, query: Shown | None, facts: Sequence[str]
+) -> None:
+    """The photo with its box on the left; on the right what was decided, and from which parts."""
+    from matplotlib import patheffects
+    from matplotlib.patches import Rectangle
+
+    left, right = row.subfigures(1, 2, squeeze=False)[0]
+    axes = left.subplots()
+    width, height = query.fitted if query else (WIDE, HIGH)
+    _photo(axes, query, (0, 0, width, height))
+    if query and (box := box_on(explanation, query)):
+        edge = Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=2)
+        edge.set_path_effects([patheffects.withStroke(linewidth=4, foreground="black")])
+        axes.add_patch(edge)
+    _frame(axes, width, height)
+    text = LINE * len(facts)
+    rest = max(BAR * (len(explanation.parts) + 1), HIGH * UNIT - text)
+    above, below = right.subfigures(2, 1, height_ratios=[text, rest], squeeze=False)[:, 0]
+    above.text(0.04, 1, "\n".join(facts), fontsize=11, va="top", linespacing=1.35)
+    if explanation.parts:
+        _draw_parts(below.subplots(), explanation.parts, rest / BAR - 1)
+
+
+def _draw_parts(axes: Axes, parts: Sequence[Part], rows: float) -> None:
+    """A bar for each part of the score, to the right where it adds; there is room for `rows`."""
+    values = [part.value for part in parts]
+    names = [textwrap.shorten(_plain(part.name), 30, placeholder="…") for part in parts]
+    bars = axes.barh(
+        range(len(parts)), values, height=0.45, color=[ADDS if v >= 0 else TAKES for v in values]
     )
-    low, high = sorted((middle, middle + length))
-    canvas.pen.rectangle(
-        [*canvas.at(low, y + 5), *canvas.at(high, y + 13)], ADDS if part.value >= 0 else TAKES
-    )
-    canvas.pen.line([*canvas.at(middle, y + 2), *canvas.at(middle, y + 16)], SOFT, FINE)
-    canvas.y += 24
+    axes.bar_label(bars, [number(value) for value in values], padding=4, fontsize=9)
+    axes.plot([0, 0], [-0.5, len(parts) - 0.5], color=SOFT, linewidth=1)
+    axes.set_yticks(range(len(parts)), names)
+    most = max(map(abs, values)) or 1.0
+    axes.set(xlim=(-1.5 * most, 1.5 * most), ylim=(rows - 0.5, -0.5))  # room for the numbers
+    axes.tick_params(length=0, labelsize=10)
+    axes.xaxis.set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
-def _pair(canvas: Canvas, query: Shown | None, reference: Reference) -> None:
+def _draw_pair(axes: Axes, query: Shown | None, other: Shown | None, found: Reference) -> None:
     """The query beside a reference, lines between matched points, a caption."""
-    other = shown(reference.path, reference.shape)
-    side = beside(query, other, reference)
-    canvas.photo(query, side.query)
-    canvas.photo(other, side.other)
-    _lines(canvas, side)
-    canvas.y += side.size[1] + 6
-    told = [reference.landmark or "no landmark", reference.photo_id,
-            f"similarity {number(reference.similarity)}", matched(reference)]  # fmt: skip
-    canvas.text(" · ".join(told), 15, SOFT)
+    side = side_by_side(query, other, found)
+    _photo(axes, query, side.query)
+    _photo(axes, other, side.other)
+    for (x0, y0, x1, y1), rgb in zip(side.lines.tolist(), colours(len(side.lines)), strict=True):
+        axes.plot(
+            [x0, x1],
+            [y0, y1],
+            color=[c / 255 for c in rgb],
+            linewidth=1,
+            marker="o",
+            markersize=4.5,
+            markeredgecolor="black",
+            markeredgewidth=0.6,
+            clip_on=False,
+        )
+    _frame(axes, *side.size)
+    told = [
+        found.landmark or "no landmark",
+        found.photo_id,
+        f"similarity {number(found.similarity)}",
+        matched(found),
+    ]
+    axes.set_xlabel("\n".join(_wrapped(" · ".join(told), 115)), fontsize=10, color=SOFT, loc="left")
 
 
-def _lines(canvas: Canvas, side: Side) -> None:
-    for (x0, y0, x1, y1), colour in zip(side.lines.tolist(), colours(len(side.lines)), strict=True):
-        one, two = canvas.at(x0, canvas.y + y0), canvas.at(x1, canvas.y + y1)
-        canvas.pen.line([*one, *two], colour, FINE + 1)
-        for x, y in (one, two):
-            canvas.pen.circle((x, y), 3 * FINE, fill=colour, outline="#000000")
+def _photo(axes: Axes, photo: Shown | None, box: tuple[float, float, float, float]) -> None:
+    """A photo in (x, y, width, height); a grey place for one that is gone."""
+    x, y, width, height = box
+    if photo:
+        axes.imshow(photo.image, extent=(x, x + width, y + height, y), aspect="equal")
+        return
+    axes.fill([x, x + width, x + width, x], [y, y, y + height, y + height], color=EMPTY)
+    axes.text(
+        x + width / 2, y + height / 2, "photo not found", color=SOFT, ha="center", va="center"
+    )
 
 
-def _font(size: int, bold: bool) -> Any:
-    """DejaVu Sans, which matplotlib brings: Latin, Greek, Cyrillic and more."""
-    import matplotlib
-    from PIL import ImageFont
+def _frame(axes: Axes, width: float, height: float) -> None:
+    """Show just this much of the page, from its upper left corner, without an axis."""
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[], anchor="NW")
+    axes.spines[:].set_visible(False)
 
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
-    return ImageFont.truetype(str(path), size * FINE)
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(_plain(text), width) or [""]
+
+
+def _plain(text: str) -> str:
+    """Without line breaks and other signs that cannot be shown."""
+    return "".join(c if c.isprintable() else " " for c in text)

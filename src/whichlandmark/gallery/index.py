@@ -55,10 +55,6 @@ class GalleryIndex:
         """The k landmark photos of highest cosine: (Q, D) → rows into this index."""
         return nearest(queries, self.vectors, k)
 
-    def nearest_distractors(self, queries: Vectors, k: int) -> Neighbours:
-        """The k distractors of highest cosine: (Q, D) → rows into the bank."""
-        return nearest(queries, self.bank, k)
-
 
 def nearest_rows(
     table: GalleryTable,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..files import read_at
 from .schema import PAGE
 
 LEAF = 13
@@ -30,7 +31,8 @@ def kept_open(path: Path) -> int:
     status = os.stat(path)
     key = (status.st_dev, status.st_ino)
     if key not in _kept_open:
-        _kept_open[key] = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
+        mode = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
+        _kept_open[key] = os.open(path, mode | getattr(os, "O_BINARY", 0))  # Windows: no CR-LF
     return _kept_open[key]
 
 
@@ -50,7 +52,7 @@ def rows_of(path: Path) -> Iterator[tuple[int, list[Any]]]:
 
 
 def _page(file: int, number: int) -> bytes:
-    return os.pread(file, PAGE, (number - 1) * PAGE) if number else b""
+    return read_at(file, PAGE, (number - 1) * PAGE) if number else b""
 
 
 def _cells(page: bytes, start: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import struct
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BusyError, GalleryError
+from ..files import read_at
 from . import reading, schema
 from .checks import Meta, added, blob_sum
 from .pages import kept_open
@@ -55,7 +55,7 @@ def faults_of(sql: sqlite3.Connection, name: str) -> list[str]:
 
 
 def _header(path: Path) -> Iterator[str]:
-    header = os.pread(kept_open(path), 100, 0)
+    header = read_at(kept_open(path), 100, 0)
     if len(header) < 100 or header[:16] != MAGIC:
         yield "the file's header: not that of a SQLite file"
         return

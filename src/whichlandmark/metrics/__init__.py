@@ -12,7 +12,7 @@ from .confidence import (
     calibration_error_of_draws,
     risk_coverage,
 )
-from .open_set import answered_share, auroc, auroc_of_draws, threshold_at, wilson_interval
+from .open_set import answered_share, auroc, auroc_of_draws, threshold_at
 from .ranking import gap, gap_authors, gap_of_draws, precision_recall
 from .retrieval import average_precision, map_at_k, recall_at_k
 
@@ -37,5 +37,4 @@ __all__ = [
     "recall_at_k",
     "risk_coverage",
     "threshold_at",
-    "wilson_interval",
 ]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DataError, OptionError
-from .ties import Floats, Rows
+from ..types import Rows
+from .ties import Floats
 
 ROUNDING = 1e-12  # two ways to one number may differ by so much
 
@@ -66,9 +67,12 @@ def paired_bootstrap(
     values = _draws(difference, queries, samples, level, seed)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Paired(
-        difference=difference(np.arange(queries)), low=float(low), high=float(high),
-        higher=float((values > ROUNDING).mean()), equal=float((abs(values) <= ROUNDING).mean()),
-    )  # fmt: skip
+        difference=difference(np.arange(queries)),
+        low=float(low),
+        high=float(high),
+        higher=float((values > ROUNDING).mean()),
+        equal=float((abs(values) <= ROUNDING).mean()),
+    )
 
 
 def _draws(metric: Metric, queries: int, samples: int, level: float, seed: int) -> Floats:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, OptionError
-from .ties import Counts, Floats, Mask, Rows, check_lengths, count, groups_of, harmonic
+from ..types import Rows
+from .ties import Counts, Floats, Mask, check_lengths, count, groups_of, harmonic
 
 BINS = 15  # Guo et al.'s number
 Binning = Literal["mass", "width"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, OptionError
-from .ties import Mask, Rows, check_lengths, check_numbers, count, groups_of
+from ..types import Rows
+from .ties import Mask, check_lengths, check_numbers, count, groups_of
 
 
 def auroc(positive_scores: NDArray[Any], negative_scores: NDArray[Any]) -> float:
@@ -76,22 +76,3 @@ def answered_share(scores: NDArray[Any], threshold: float) -> float:
     if not len(scores):
         raise DataError("the share answered is undefined without a query")
     return float((np.asarray(scores) >= threshold).mean())
-
-
-def wilson_interval(hits: int, of: int, *, level: float = 0.95) -> tuple[float, float]:
-    """(low, high) of a share, from a count: (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n).
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
-    Stays inside 0 to 1, and is of use for shares near 0 and 1.
-    Raises OptionError unless 0 < level < 1; DataError unless 0 ≤ hits ≤ of and of ≥ 1.
-    """
-    if not 0 < level < 1:
-        raise OptionError(f"level {level} given; expected between 0 and 1")
-    if of < 1 or not 0 <= hits <= of:
-        raise DataError(f"{hits} of {of} given; expected 0 ≤ hits ≤ of, and at least one query")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = hits / of
-    middle = share + z * z / (2 * of)
-    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    scale = 1 + z * z / of
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)

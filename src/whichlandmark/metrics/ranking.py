@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..types import Rows
 from .ties import (
     Counts,
     Floats,
     Mask,
-    Rows,
     check_landmark_queries,
     check_lengths,
     check_numbers,

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, OptionError
+from ..types import Rows
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 

@@ -38,9 +38,15 @@ class ArcFace(nn.Module):
     weights: Tensor | None
 
     def __init__(
-        self, dim: int, landmarks: int, *, scale: float, margin: float | Tensor,
-        centres: int = 1, weights: Tensor | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        dim: int,
+        landmarks: int,
+        *,
+        scale: float,
+        margin: float | Tensor,
+        centres: int = 1,
+        weights: Tensor | None = None,
+    ) -> None:
         super().__init__()
         if centres < 1 or scale <= 0:
             raise OptionError(
@@ -52,8 +58,9 @@ class ArcFace(nn.Module):
         margins = torch.as_tensor(margin, dtype=torch.float32)
         if not bool(((margins >= 0) & (margins < math.pi / 2)).all()):
             raise OptionError(f"ArcFace margin {margin} given; expected radians from 0 to π/2")
-        margins = _per_landmark(margins.expand(landmarks) if margins.ndim == 0 else margins,
-                                landmarks, "margins")  # fmt: skip
+        margins = _per_landmark(
+            margins.expand(landmarks) if margins.ndim == 0 else margins, landmarks, "margins"
+        )
         self.register_buffer("margins", margins.clone(), persistent=False)
         if weights is not None:
             weights = _per_landmark(weights.float(), landmarks, "weights").clone()

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+from ..types import Rows
 
 
 def class_centres(vectors: NDArray[np.float32], codes: Rows, count: int) -> NDArray[np.float32]:
@@ -37,9 +37,15 @@ def subspaces(centres: NDArray[np.float32], count: int, *, seed: int, smallest: 
     if count == 1:
         return np.zeros(len(centres), dtype=np.int64)
     means = faiss.Kmeans(
-        centres.shape[1], count, niter=20, seed=seed, spherical=True, nredo=3,
-        min_points_per_centroid=1, max_points_per_centroid=10**9,
-    )  # fmt: skip
+        centres.shape[1],
+        count,
+        niter=20,
+        seed=seed,
+        spherical=True,
+        nredo=3,
+        min_points_per_centroid=1,
+        max_points_per_centroid=10**9,
+    )
     points = np.ascontiguousarray(centres, dtype=np.float32)
     means.train(points)
     _, nearest = means.index.search(points, 1)

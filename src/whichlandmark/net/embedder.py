@@ -187,6 +187,8 @@ def _weights(net: EmbeddingNet) -> dict[str, torch.Tensor]:
 
 def _fingerprint(net: EmbeddingNet, looking: dict[str, Any]) -> str:
     description = {"architecture": to_json(net.architecture), **looking}
+    if net.pool.averages:  # embedders of gem_p = 1 once clamped features: their ids are others
+        description["pooling"] = "mean"
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for key, value in sorted(_weights(net).items()):
         digest.update(key.encode())

@@ -47,9 +47,12 @@ class SamePadding(nn.Module):
         (down, across), (n, _, height, width) = conv.stride, x.shape
         inputs = (x, conv.weight) if conv.bias is None else (x, conv.weight, conv.bias)
         attributes = {
-            "auto_pad": "SAME_UPPER", "strides": list(conv.stride), "group": conv.groups,
-            "dilations": list(conv.dilation), "kernel_shape": list(conv.kernel_size),
-        }  # fmt: skip
+            "auto_pad": "SAME_UPPER",
+            "strides": list(conv.stride),
+            "group": conv.groups,
+            "dilations": list(conv.dilation),
+            "kernel_shape": list(conv.kernel_size),
+        }
         shape = (n, conv.out_channels, (height + down - 1) // down, (width + across - 1) // across)
         made: Tensor = torch.onnx.ops.symbolic(
             "Conv", inputs, attributes, dtype=x.dtype, shape=shape, version=OPSET
@@ -67,11 +70,11 @@ class Exported(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         features = self.net._feature_map(pixels)
-        features = features.clamp(min=self.net.pool.smallest)
         places = tuple(range(2, features.ndim))
-        if self.p == 1:
+        if self.net.pool.averages:
             pooled = features.mean(dim=places)
         else:
+            features = features.clamp(min=self.net.pool.smallest)
             pooled = features.pow(self.p).mean(dim=places).pow(1 / self.p)
         return functional.normalize(self.net.head(pooled), dim=1)
 
@@ -115,10 +118,16 @@ def _write(net: EmbeddingNet, path: Path, shape: Sequence[int], *, fixed: bool) 
     _say_same_padding(exported)
     with _quiet():
         program = torch.onnx.export(
-            exported, (_pixels(shape),), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=["pixels"], output_names=["embedding"],
-            dynamic_shapes=(moving,), optimize=True,
-        )  # fmt: skip
+            exported,
+            (_pixels(shape),),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["pixels"],
+            output_names=["embedding"],
+            dynamic_shapes=(moving,),
+            optimize=True,
+        )
         assert program is not None
         program.save(path, external_data=False)
 

@@ -26,9 +26,8 @@ class RunLog:
         self.status = ""
         # Steps that a killed run had logged beyond its checkpoint are logged again.
         self.board = (
-            None if quiet
-            else SummaryWriter(str(folder / "tensorboard"), purge_step=steps or None)
-        )  # fmt: skip
+            None if quiet else SummaryWriter(str(folder / "tensorboard"), purge_step=steps or None)
+        )
 
     def __enter__(self) -> RunLog:
         return self

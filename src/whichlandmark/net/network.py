@@ -22,25 +22,33 @@ class Architecture:
     backbone: str = "resnet101"  # any name that timm.list_models() knows
     options: dict[str, Any] = field(default_factory=dict)  # passed to timm.create_model
     dim: int | None = 512  # None = no linear layer and no BatchNorm: pooled features as they are
-    gem_p: float = 3.0  # 1 = average pooling; trained along with the weights
+    gem_p: float = 3.0  # 1 = average pooling; another number is trained along with the weights
 
 
 class GeM(nn.Module):
-    """Generalised mean over all positions, with a trainable exponent p.
+    """Generalised mean over all positions: f = (mean_x max(x, smallest)^p)^(1/p).
 
-    Radenović, Tolias, Chum, "Fine-tuning CNN image retrieval with no human annotation",
-    TPAMI 2019: f = (mean_x x^p)^(1/p). (N, C, *positions) → (N, C).
+    Radenović, Tolias, Chum, "Fine-tuning CNN image retrieval with no human annotation", TPAMI
+    2019. (N, C, *positions) → (N, C). p = 1 is the plain mean of the features as they are, and it
+    stays 1 in training. Any other p is trained along with the weights. Features are then clamped
+    at `smallest`, as in the paper, because a real power of a negative number is not defined: what
+    a backbone without a last ReLU (ViT, ConvNeXt, EfficientNet) says by negative features is lost.
+    p = 1 is not trained because its first step would bring that clamp: with signed features the
+    pooled vector would jump, not move.
     """
 
     def __init__(self, p: float = 3.0, smallest: float = 1e-6) -> None:
         super().__init__()
-        self.p = nn.Parameter(torch.tensor(float(p)))
+        self.averages = p == 1
+        self.p = nn.Parameter(torch.tensor(float(p)), requires_grad=not self.averages)
         self.smallest = smallest
 
     def forward(self, features: Tensor) -> Tensor:
         # float32: x^p overflows half precision long before it overflows the network.
-        flat = features.float().flatten(2).clamp(min=self.smallest)
-        return flat.pow(self.p).mean(dim=2).pow(1 / self.p)
+        flat = features.float().flatten(2)
+        if self.averages:
+            return flat.mean(dim=2)
+        return flat.clamp(min=self.smallest).pow(self.p).mean(dim=2).pow(1 / self.p)
 
 
 class EmbeddingNet(nn.Module):

@@ -40,9 +40,15 @@ class Places365:
     """
 
     def __init__(
-        self, net: nn.Module, scenes: Sequence[str], outdoor: NDArray[np.bool_],
-        *, top: int = 5, device: str = "auto", name: str = "places365",
-    ) -> None:  # fmt: skip
+        self,
+        net: nn.Module,
+        scenes: Sequence[str],
+        outdoor: NDArray[np.bool_],
+        *,
+        top: int = 5,
+        device: str = "auto",
+        name: str = "places365",
+    ) -> None:
         """scenes: names of the classes; outdoor: (classes,); top: scenes that vote."""
         if not 1 <= top <= len(scenes):
             raise OptionError(f"top {top} given; expected 1 to {len(scenes)} scenes")

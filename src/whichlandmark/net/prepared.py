@@ -7,8 +7,6 @@ Folder: `prepared.json` (which photos, which size) and, for every 1,024 photos, 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +17,8 @@ from PIL import Image as Pillow
 from ..errors import DataError, ImageError
 from ..files import read_json, whole_file, write_json
 from ..images import read_image
-from ..types import Image, Photos
+from ..machine import cpu_count
+from ..types import Image, Photos, Progress
 
 SHARD = 1024  # photos in a file
 QUALITY = 92  # of the JPEGs, without chroma subsampling: little is lost
@@ -40,7 +39,8 @@ class PreparedPhotos:
             self._starts[shard] = np.load(_name(self.folder, shard, "npy"), allow_pickle=False)
         start, stop = self._starts[shard][place : place + 2]
         with open(_name(self.folder, shard, "bin"), "rb") as file:
-            data = os.pread(file.fileno(), int(stop - start), int(start))
+            file.seek(int(start))
+            data = file.read(int(stop - start))
         if not data:
             raise ImageError(f"photo {row} of {self.folder}: could not be decoded")
         return read_image(data, name=f"photo {row} of {self.folder}")
@@ -51,7 +51,7 @@ def prepare(
     folder: Path,
     short_side: int,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PreparedPhotos:
     """Re-encode every photo whose short side is longer than `short_side` pixels at that size.
 
@@ -66,7 +66,7 @@ def prepare(
             "folder, or delete this one"
         )
     write_json(record, made_of)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         for start in range(0, len(photos), SHARD):
             if not _name(folder, start // SHARD, "npy").exists():
                 paths = photos.paths[start : start + SHARD]

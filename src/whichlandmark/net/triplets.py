@@ -123,9 +123,15 @@ def _batch_all(embeddings: Tensor, labels: Tensor, margin: float | None) -> Tens
     total, count = distance.new_zeros(()), torch.zeros((), device=distance.device)
     for start in range(0, len(anchors), step):
         part, terms = checkpoint(
-            _sum, distance, negative, anchors[start : start + step],
-            positives[start : start + step], margin, use_reentrant=False, preserve_rng_state=False,
-        )  # fmt: skip
+            _sum,
+            distance,
+            negative,
+            anchors[start : start + step],
+            positives[start : start + step],
+            margin,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
         total, count = total + part, count + terms
     return total / count.clamp(min=1)
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .rows import Floats, Rows, Scores, unit_rows
+from ..types import Rows
+from .rows import Floats, Scores, unit_rows
 from .votes import Votes, best_first
 
 BLOCK = 256  # queries at a time: 256 × 81,313 landmarks × 4 bytes = 83 MB
@@ -27,19 +28,6 @@ def class_centres(vectors: NDArray[Any], codes: Rows, count: int) -> Floats:
     for code, rows in zip(present, np.split(order, starts[1:]), strict=False):
         sums[code] = vectors[rows].sum(axis=0, dtype=np.float64)
     return unit_rows(sums)
-
-
-def centre_scores(queries: Floats, centres: Floats, codes: Rows) -> Floats:
-    """Cosine to the centres of given landmarks: (Q, D), (C, D), (Q, K) codes → (Q, K).
-
-    *Inductive.* One more witness beside the nearest photos, at the price of K products a
-    query. −1 where the code is below 0.
-    """
-    scores = np.full(codes.shape, -1.0, dtype=np.float32)
-    for row, query in enumerate(queries):
-        known = codes[row] >= 0
-        scores[row, known] = centres[codes[row, known]] @ query
-    return scores
 
 
 def centre_votes(queries: Floats, centres: Floats) -> Votes:

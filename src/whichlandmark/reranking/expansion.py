@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionError
-from .rows import Floats, Rows, unit_rows
+from ..types import Rows
+from .rows import Floats, unit_rows
 
 BLOCK = 1024  # gallery rows at a time: 1,024 × 10 neighbours × 512 × 4 bytes = 21 MB
 

@@ -21,17 +21,3 @@ def bank_likeness(similarity: Floats) -> Floats:
     if similarity.shape[1] == 0:
         return np.zeros(len(similarity), dtype=np.float32)
     return np.asarray(similarity.mean(axis=1, dtype=np.float64), dtype=np.float32)
-
-
-def with_penalty_column(vectors: Floats, penalties: Floats) -> Floats:
-    """Gallery rows whose product with (q, 1) is cos(q, j) − B_j: (N, D), (N,) → (N, D + 1).
-
-    *Inductive.* With it an ordinary nearest-neighbour search is exact for the penalised score.
-    """
-    return np.concatenate([vectors, -penalties[:, None]], axis=1, dtype=np.float32)
-
-
-def with_one(queries: Floats) -> Floats:
-    """(Q, D) → (Q, D + 1): the query side of `with_penalty_column`. *Inductive.*"""
-    ones = np.ones((len(queries), 1), dtype=np.float32)
-    return np.concatenate([queries, ones], axis=1)

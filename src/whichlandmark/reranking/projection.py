@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ..errors import DataError, ModelError, OptionError
-from .rows import Floats, Rows, unit_rows
+from ..types import Rows
+from .rows import Floats, unit_rows
 
 Wide = NDArray[np.float64]
 
@@ -90,34 +91,6 @@ def learned_whitening(
         within = gaps.T @ gaps / max(1, len(gaps))
         total = rows.T @ rows / max(1, len(rows))
         return _projection(mean, _discriminant(within, total, dim, shrinkage))
-
-
-def discriminant_whitening(
-    vectors: NDArray[Any], codes: Rows, *, dim: int, shrinkage: float = 0.1
-) -> Projection:
-    """Axes along which landmarks lie apart and their photos together: LDA. *Inductive.*
-
-    Fisher, "The use of multiple measurements in taxonomic problems", 1936; shrunk within-class
-    scatter: Friedman, "Regularized discriminant analysis", JASA 1989, so that a few photos of
-    each landmark are enough. vectors (N, D), codes (N,); a code below 0 is a photo of no
-    landmark, a class of its own. At most `dim` axes, and one fewer than classes. Raises
-    DataError when no landmark has two differing photos, or there is but one class.
-    """
-    _check(dim, shrinkage)
-    alone = codes < 0
-    own = np.where(alone, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
-    _, places, sizes = np.unique(own, return_inverse=True, return_counts=True)
-    if len(sizes) < 2:
-        raise DataError(f"{len(sizes)} landmarks given to tell apart; expected 2 or more")
-    with threadpool_limits(1):
-        rows, mean = _centred(vectors)
-        sums = np.zeros((len(sizes), rows.shape[1]))
-        np.add.at(sums, places, rows)
-        centres = sums / sizes[:, None]
-        spread = rows - centres[places]
-        within = spread.T @ spread / max(1, len(rows) - len(sizes))
-        between = (centres * sizes[:, None]).T @ centres / len(rows)
-        return _projection(mean, _discriminant(within, between, dim, shrinkage))
 
 
 def same_landmark_pairs(codes: Rows, *, most: int, seed: int) -> Rows:

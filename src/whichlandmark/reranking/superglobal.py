@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .rows import Floats, Rows, Scores
+from ..types import Rows
+from .rows import Floats, Scores
 
 
 def superglobal_scores(

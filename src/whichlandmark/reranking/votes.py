@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .rows import Floats, Rows, Scores
+from ..types import Rows
+from .rows import Floats, Scores
 
 
 @dataclass(frozen=True)
@@ -62,30 +63,6 @@ def inlier_vote(
     """
     share = np.clip(np.asarray(inliers, dtype=np.float64), 0, cap) / cap
     return vote(*best_first(codes, similarity + share), count)
-
-
-def odds_vote(
-    codes: Rows, similarity: Floats, bank_similarity: Floats, *, temperature: float = 0.05
-) -> Votes:
-    """Log odds that a soft nearest neighbour shows this landmark and nothing else. *Inductive.*
-
-    log Σ_l e^(cos/T) − log(1 + Σ_others e^(cos/T) + Σ_bank e^(cos/T)): a rival landmark, as a
-    distractor, lowers the score. Goldberger, Roweis, Hinton, Salakhutdinov, "Neighbourhood
-    components analysis", NIPS 2004, with the bank as one more class, and 1 for a photo of
-    cosine 0, which keeps the odds finite. codes, similarity: (Q, K), best first; bank_similarity
-    (Q, n): at low temperatures the 100 nearest of each stand for all.
-    """
-    logs = np.asarray(similarity, dtype=np.float64) / temperature
-    bank = np.asarray(bank_similarity, dtype=np.float64) / temperature
-    found, sums = ranked_votes(codes, logs, codes.shape[1], 2, logs=True)
-    scores = np.full(found.shape, -np.inf)
-    for place in range(2):
-        own = (codes == found[:, place : place + 1]) | (codes < 0)
-        rest = np.concatenate([np.where(own, -np.inf, logs), bank], axis=1)
-        # Never empty, and never all −inf: the photo of cosine 0 is in it.
-        against = np.logaddexp.reduce(np.pad(rest, ((0, 0), (0, 1))), axis=1)
-        scores[:, place] = sums[:, place] - against
-    return _best_two(found, scores)
 
 
 def best_first(codes: Rows, scores: NDArray[Any]) -> tuple[Rows, Scores]:

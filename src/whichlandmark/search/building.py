@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import Stored, Vectors
+from ..types import Progress, Stored, Vectors
 from .cells import Cells
 from .exact import nearest, refined
 from .halves import widen
@@ -23,7 +23,6 @@ LINKS, CARE = 48, 200  # of that graph (M and efConstruction)
 MOST_PROBES = 4_096
 REFINE = (64, 128, 256)
 MARGIN = 0.3  # of what may be missed
-Progress = Callable[[int, int], None]
 
 
 def build_cells(
@@ -61,8 +60,9 @@ def build_cells(
     for start in range(0, len(vectors), BLOCK):
         part = slice(start, start + BLOCK)
         rows, names, cell = widen(vectors[part]), known_by[part], pieces.piece[part]
-        index.add_core(len(rows), *map(faiss.swig_ptr, map(np.ascontiguousarray,
-                                                           (rows, names, cell))))  # fmt: skip
+        index.add_core(
+            len(rows), *map(faiss.swig_ptr, map(np.ascontiguousarray, (rows, names, cell)))
+        )
         if progress:
             progress(min(start + BLOCK, len(vectors)), len(vectors))
     asking = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ASKED])

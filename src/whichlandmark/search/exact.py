@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..machine import cpu_count
 from ..types import Neighbours, Stored, Vectors
-from .halves import MANY, cores, few_products, share, widen
+from .halves import MANY, few_products, share, widen
 from .scanning import scanned
 
 BLOCK = 16_384  # gallery rows at a time: 16,384 × 512 float32 = 32 MB
@@ -96,7 +97,7 @@ def inner_products(
         products[part] = np.matmul(near, queries[part, :, None])[:, :, 0]
 
     if rows.size:
-        share(compare, len(queries), GATHERED, cores())
+        share(compare, len(queries), GATHERED, cpu_count())
     return np.where(rows < 0, np.float32(-np.inf), products)
 
 

@@ -7,13 +7,14 @@ several times as long: here each of our threads calls it alone. Widening is exac
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..machine import cpu_count
 
 MANY = 65_536  # numbers from which calling FAISS pays
 SHARED = 4_194_304  # numbers from which the work is shared between threads
@@ -30,7 +31,7 @@ def widen(vectors: NDArray[Any]) -> NDArray[np.float32]:
     def convert(part: slice) -> None:
         _convert(whole[part], wide[part])
 
-    threads = cores() if whole.size >= SHARED else 1
+    threads = cpu_count() if whole.size >= SHARED else 1
     share(convert, len(whole), -(-len(whole) // threads), threads)
     return wide.reshape(vectors.shape)
 
@@ -52,7 +53,7 @@ def few_products(queries: NDArray[np.float32], vectors: NDArray[Any]) -> NDArray
             _convert(stripe, wide[: len(stripe)])
             products[:, start : start + len(stripe)] = queries @ wide[: len(stripe)].T
 
-    threads = cores() if rows.size >= SHARED else 1
+    threads = cpu_count() if rows.size >= SHARED else 1
     share(multiply, len(rows), -(-len(rows) // threads), threads)
     return products
 
@@ -67,11 +68,6 @@ def share(work: Callable[[slice], None], count: int, step: int, threads: int) ->
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(work, part) for part in parts]:
             done.result()
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _convert(halves: NDArray[Any], wide: NDArray[np.float32]) -> None:

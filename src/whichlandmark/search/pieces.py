@@ -96,10 +96,12 @@ def _learned(points: Vectors, count: int, seed: int) -> Vectors:
 
 
 def _nearest_centre(rows: Vectors, centres: Vectors) -> NDArray[np.int64]:
-    return np.concatenate([
-        np.argmax(rows[start : start + 4096] @ centres.T, axis=1)
-        for start in range(0, len(rows), 4096)
-    ])  # fmt: skip
+    return np.concatenate(
+        [
+            np.argmax(rows[start : start + 4096] @ centres.T, axis=1)
+            for start in range(0, len(rows), 4096)
+        ]
+    )
 
 
 def _means(vectors: Stored, landmark: NDArray[np.int64], count: int) -> Vectors:

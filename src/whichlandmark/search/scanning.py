@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .halves import SHARED, cores, share
+from ..machine import cpu_count
+from .halves import SHARED, share
 
 MORE = 16  # beyond the k best, so that rows as good as the last of them are known
 
@@ -24,7 +25,7 @@ def scanned(
     no number: compare all.
     """
     wanted = k + MORE
-    threads = cores() if rows.size >= SHARED else 1
+    threads = cpu_count() if rows.size >= SHARED else 1
     parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
 
     def scan(part: slice) -> None:

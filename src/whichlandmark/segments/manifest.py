@@ -76,10 +76,6 @@ class Manifest:
     recall: float
     parts: tuple[Part, ...] = ()
 
-    def with_parts(self, parts: list[Part]) -> Manifest:
-        """The same gallery in other parts."""
-        return replace(self, parts=tuple(parts))
-
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """With a checksum of itself."""

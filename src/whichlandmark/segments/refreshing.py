@@ -8,7 +8,6 @@ interrupted is as if it had not been begun, and the next run clears it away.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import file_lock
 from ..gallery.checks import Meta
 from ..gallery.contract import AnyGallery
 from ..gallery.reading import digest_of
@@ -50,9 +50,7 @@ def refresh(folder: Path, gallery: AnyGallery, wanted: Wanted | None = None) -> 
 
     Raises GalleryError when the gallery itself is damaged, DataError when the disk is full.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would clear each other's files away
+    with file_lock(folder.with_name(f".{folder.name}.lock")):  # two would clear each other's files
         return _refresh(folder, gallery, wanted or Wanted())
 
 

@@ -16,7 +16,6 @@ import io
 import json
 import math
 import os
-import resource
 import signal
 import socket
 import struct
@@ -121,6 +120,8 @@ def limit(megabytes: int) -> None:
     """Little memory, no files, no cores, no life without the parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
+    import resource  # Windows has none; the server does not run there
+
     room = max(64, megabytes - RESERVE_MB) * 1_000_000
     resource.setrlimit(resource.RLIMIT_DATA, (room, room))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import OptionError
 from ..images import MAX_BYTES
+from ..machine import cpu_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class ServeOptions:
     @property
     def processes(self) -> int:
         """Decode workers."""
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or cpu_count()
 
 
 def is_loopback(host: str) -> bool:

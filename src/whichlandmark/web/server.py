@@ -24,9 +24,14 @@ SWITCH_SECONDS = 0.001  # Python's 5 ms keep a network that has ended from its n
 def serve(folder: Path, options: ServeOptions) -> None:
     """Serve a recognizer folder. Returns after SIGTERM or SIGINT, when all accepted is answered.
 
-    Raises OptionError when the address cannot be had; GalleryError, DataError or ModelError when
-    the folder cannot be opened.
+    Raises OptionError on Windows, or when the address cannot be had; GalleryError, DataError or
+    ModelError when the folder cannot be opened.
     """
+    if sys.platform == "win32":
+        raise OptionError(
+            "`serve` runs on Linux and macOS, because Windows cannot limit the processes that "
+            "decode photos; run it in WSL or a container"
+        )
     start_logging()
     sys.setswitchinterval(SWITCH_SECONDS)
     listening = bound(options.host, options.port)

@@ -1,13 +1,11 @@
 """A drawn world of landmarks: the data set of the demo, the tests and the benchmarks."""
 
-from .contact_sheet import contact_sheet
 from .plan import DrawnWorld, Shot, distractor_shots, query_shots, training_shots
 from .world import draw_photo, draw_world, photo_bytes
 
 __all__ = [
     "DrawnWorld",
     "Shot",
-    "contact_sheet",
     "distractor_shots",
     "draw_photo",
     "draw_world",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import multiprocessing
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from PIL import Image as Pillow
 
 from ...errors import DataError, OptionError
 from ...files import read_json, whole_file, write_json, write_text
+from ...machine import cpu_count
 from ...options import to_json
-from ...types import Image
+from ...types import Image, Progress
 from .chance import Chance
 from .distractors import scene_photo
 from .families import landmark, landmark_name
@@ -27,8 +27,6 @@ DRAWING = 1  # counts up when the same options begin to give other pictures
 QUALITY = 88
 CHUNK = 16
 FEW = 64  # photos; fewer are drawn in this process, for starting others would take longer
-
-Progress = Callable[[int, int], None]
 
 
 def draw_world(
@@ -121,17 +119,11 @@ def _draw(
     # Photos of one landmark go together: its geometry is built once in each process.
     missing.sort(key=lambda shot: (shot.number, shot.path))
     chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
-    workers = workers or _usable_cores()
+    workers = workers or cpu_count()
     for count in _counts(root, world, chunks, workers if len(missing) > FEW else 1):
         done += count
         if progress is not None:
             progress(done, len(shots))
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # systems that cannot bind a process to cores
 
 
 def _counts(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...types import Image
-from .plan import DrawnWorld, training_shots
-from .world import draw_photo
+from whichlandmark.data.drawn import DrawnWorld
+from whichlandmark.data.drawn.plan import training_shots
+from whichlandmark.data.drawn.world import draw_photo
+from whichlandmark.types import Image
 
 MARGIN = 2
 

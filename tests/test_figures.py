@@ -1,0 +1,101 @@
+"""matplotlib is an extra: who draws says so before the work begins, and nobody else loads it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+import whichlandmark
+from conftest import picture
+from test_cli import run
+from whichlandmark.demo import run_demo
+from whichlandmark.errors import OptionError
+from whichlandmark.figures import as_svg, new_figure
+from whichlandmark.report import report_file
+from whichlandmark.training import train
+from whichlandmark.types import Photos
+
+SOURCE = Path(whichlandmark.__file__).parent
+TAUGHT = r"pip install 'whichlandmark\[report\]'"
+
+
+@pytest.fixture
+def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+def loaded_early(source: Path) -> list[str]:
+    """Files that import matplotlib when they are imported themselves."""
+    found = []
+    for path in sorted(source.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] == "matplotlib" for name in names):
+                found.append(path.relative_to(source).as_posix())
+    return found
+
+
+def test_matplotlib_is_loaded_only_by_who_draws(tmp_path: Path) -> None:
+    assert loaded_early(SOURCE) == []
+    (tmp_path / "a.py").write_text("from matplotlib.figure import Figure\n")
+    assert loaded_early(tmp_path) == ["a.py"]
+    code = (
+        "import sys, whichlandmark.report, whichlandmark.explanation, whichlandmark.demo\n"
+        "import whichlandmark.model_card\nprint('matplotlib' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+def test_a_report_without_matplotlib_is_refused_before_its_file_is_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OptionError, match=f"a report needs matplotlib.*{TAUGHT}"):
+        report_file(tmp_path / "missing.csv", tmp_path / "out.html", title="x")
+    code, _, err = run(capfd, "report", tmp_path / "missing.csv", "-o", tmp_path / "out.html")
+    assert (code, "whichlandmark[report]" in err) == (OptionError("").exit_code, True)
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+def test_the_demo_and_training_say_so_before_they_begin(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(OptionError, match=TAUGHT):
+        run_demo(tmp_path / "demo", seed=0, say=said.append, progress=lambda name: print)
+    assert (said, (tmp_path / "demo").exists()) == ([], False)
+    photos = Photos.of_columns(list("abcd"), list("abcd"), list("aabb"))
+    with pytest.raises(OptionError, match=TAUGHT):
+        train(photos, out=tmp_path / "trained")
+    assert not (tmp_path / "trained").exists()
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+def test_a_picture_of_why_is_refused_before_the_recognizer_is_opened(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = ("recognize", tmp_path / "a.jpg", "-r", tmp_path / "missing.wl", "--explain")
+    code, _, err = run(capfd, *given, tmp_path / "why.png")
+    assert (code, "whichlandmark[report]" in err) == (OptionError("").exit_code, True)
+    _, _, err = run(capfd, *given, tmp_path / "why.html")
+    assert "matplotlib" not in err  # it fails for the missing recognizer
+
+
+def test_a_figure_does_not_know_the_users_settings() -> None:
+    def drawn() -> str:
+        with new_figure(2, 2, {"svg.hashsalt": "x"}) as figure:
+            figure.subplots().imshow(picture(1, 0, (4, 4)))
+            figure.text(0, 0, "$x^2")  # no formula
+            return as_svg(figure)
+
+    plain = drawn()
+    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30}):
+        assert drawn() == plain
+        assert matplotlib.rcParams["font.size"] == 30
+    assert np.isclose(matplotlib.rcParamsDefault["font.size"], 10)
