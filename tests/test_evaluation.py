@@ -120,7 +120,7 @@ def test_batches_are_asked_together_and_change_nothing(
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
     whole = examine(recognizer, queries).predictions
-    monkeypatch.setattr("whichlandmark.embedding.BATCH", 4)
+    monkeypatch.setattr("whichlandmark.pipeline.pipeline.BATCH_ROWS", 4)
     monkeypatch.setattr("whichlandmark.evaluation.ASKED_AT_ONCE", 7)
     parts = examine(recognizer, queries).predictions
     assert parts.guess.tolist() == whole.guess.tolist()

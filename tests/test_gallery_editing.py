@@ -13,8 +13,8 @@ from conftest import photos_of, picture, write_photo
 from test_cli import json_of, run
 from whichlandmark import gallery_care, gallery_editing, loading
 from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.embedding import fill_gallery, merged
 from whichlandmark.errors import DataError
+from whichlandmark.fill import fill_gallery, merged
 from whichlandmark.gallery.store import Credit, Gallery
 from whichlandmark.gallery.tables import read_credits, read_landmarks
 from whichlandmark.types import Embedder

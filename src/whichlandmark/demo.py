@@ -17,7 +17,7 @@ from .data.table import read_photos, write_photos
 from .embedders.histogram import HistogramEmbedder
 from .evaluation import Evaluation, evaluate, examine
 from .files import write_json
-from .indexing import index_photos
+from .indexing import IndexOptions, index_photos
 from .predictions import write_predictions, write_submission
 from .recognition import Recognizer, build, load
 from .report import ReportOptions, write_report
@@ -119,8 +119,9 @@ def _baselines(world: World, config: object, say: Callable[[str], None]) -> tupl
 def _index(folder: Path, world: World, say: Callable[[str], None], progress: Bars) -> Recognizer:
     target = folder / "recognizer.wl"
     index_photos(
-        world.train, world.bank, target, str(folder / "embedder"), rules=Rules(), progress=progress
-    )
+        world.train, world.bank, target, folder / "embedder", IndexOptions(rules=Rules()),
+        progress=progress,
+    )  # fmt: skip
     opened = load(target)
     say(f"index    {len(opened.index.ids)} photos, {len(opened.index.bank)} distractors → {target}")
     return opened

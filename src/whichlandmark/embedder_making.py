@@ -9,9 +9,9 @@ from typing import Any
 
 from .data.folders import read_photos_or_folder
 from .embedder_folder import RECORD, WEIGHTS, exported, read_record
-from .embedding import Progress
 from .errors import DataError, ModelError, OptionError
 from .loading import PREFIX, PretrainedOptions, load_exported, load_net, pretrained
+from .pipeline.pipeline import Progress
 from .quantising import Quantised, quantise
 
 

@@ -91,6 +91,16 @@ class Rules:
             raise OptionError(f"false_answers {self.false_answers} given; expected a share between "
                               "0 and 1, such as 0.01")  # fmt: skip
 
+    @classmethod
+    def for_gallery(cls, *, search: str = "here", features: bool = True) -> Rules:
+        """The rules that a new gallery starts with.
+
+        search: "there" = its server searches, which knows the vectors as embedded: no whitening.
+        features: False = no local features are kept: nothing is compared by geometry.
+        """
+        defaults = cls(whitening="none") if search == "there" else cls()
+        return defaults if features else replace(defaults, verify=0)
+
     def with_score(self, score: Score) -> Rules:
         """The same rules with another score: a formula as published, on vectors as embedded."""
         if score == "learned":
@@ -113,3 +123,20 @@ class Rules:
     def mixes_photos(self) -> bool:
         """A gallery photo's vector, or a landmark's, holds other photos too."""
         return self.augmentation > 0 or self.score == "class_centre"
+
+
+def require_plain(rules: Rules) -> None:
+    """Raises OptionError for rules that a server cannot search by: they need other vectors than it
+    has, or all of them.
+    """
+    wrong = {
+        "whitening": rules.whitening != "none", "augmentation": rules.augmentation > 0,
+        "superglobal": rules.superglobal, f"score {rules.score}":
+        rules.uses_gallery_penalty or rules.score == "class_centre",
+    }  # fmt: skip
+    if named := [name for name, bad in wrong.items() if bad]:
+        raise OptionError(
+            f"{', '.join(named)}: not where the server searches; give rules without (whitening "
+            '"none", score learned, cosine, query_penalty, power_vote or inlier_vote), or search '
+            "here"
+        )

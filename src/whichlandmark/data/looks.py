@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..errors import ImageError
-from ..images import content_hash, read_bytes, read_image
-from ..members import stamp
+from ..images import content_hash, read_image
+from ..storage import read_bytes, stamp
 from ..types import Image
 from .likeness import SIDE, fingerprint
 from .look_store import Look, LookStore, Vote, key

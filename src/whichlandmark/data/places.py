@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..members import relative_path
+from ..storage import relative_path
 from .tars import Listing, list_folder, list_tar, short_folders
 
 MUCH = 64_000_000  # bytes of tars from which other processes are worth their start

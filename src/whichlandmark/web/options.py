@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import OptionError
-from ..images import MAX_BYTES
+from ..storage import MAX_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,19 @@ import pytest
 from conftest import picture, write_photo
 from whichlandmark.data.table import read_photos, write_photos
 from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.embedding import fill_gallery
 from whichlandmark.errors import ImageError
+from whichlandmark.fill import fill_gallery
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.images import read_bytes, read_image
-from whichlandmark.members import Member, absolute_path, member_of, relative_path, stamp
+from whichlandmark.images import read_image
+from whichlandmark.storage import (
+    File,
+    TarMember,
+    absolute_path,
+    parse,
+    read_bytes,
+    relative_path,
+    stamp,
+)
 from whichlandmark.types import Photos
 
 
@@ -30,10 +38,10 @@ def tar(tmp_path: Path) -> Path:
     return tmp_path / "photos.tar"
 
 
-def addresses(tar: Path) -> dict[str, Member]:
+def addresses(tar: Path) -> dict[str, TarMember]:
     with tarfile.open(tar) as archive:
         return {
-            entry.name: Member(str(tar), entry.name, entry.offset_data, entry.size)
+            entry.name: TarMember(str(tar), entry.name, entry.offset_data, entry.size)
             for entry in archive
         }
 
@@ -48,11 +56,11 @@ def test_an_address_reads_the_photo(tar: Path) -> None:
 
 
 def test_what_is_an_address() -> None:
-    assert member_of("/x/i.tar#a/b.jpg@1024+9") == Member("/x/i.tar", "a/b.jpg", 1024, 9)
+    assert parse("/x/i.tar#a/b.jpg@1024+9") == TarMember("/x/i.tar", "a/b.jpg", 1024, 9)
     for plain in ("/x/i.tar", "/x/a.jpg", "/x/i.tar#a.jpg", "/x/i.tar#a.jpg@1024", "/x/a.jpg@1+2",
                   "/x/i.tar#a.jpg@-1024+9", "/x/i.tar#@512+9", "/x/i.tar#a@٥١٢+9",
                   "/x/i.tar#a@512+9 ", "/x/i.tar#a@" + "9" * 40 + "+1"):  # fmt: skip
-        assert member_of(plain) is None, plain
+        assert parse(plain) == File(plain), plain
 
 
 @pytest.mark.parametrize(
@@ -70,7 +78,7 @@ def test_what_is_an_address() -> None:
     ],
 )
 def test_nothing_but_one_whole_member_can_be_read(tar: Path, change, message: str) -> None:
-    member = Member(str(tar), *change(addresses(tar)["a/0.jpg"]))
+    member = TarMember(str(tar), *change(addresses(tar)["a/0.jpg"]))
     with pytest.raises(ImageError, match=message):
         read_bytes(str(member))
 
@@ -78,20 +86,20 @@ def test_nothing_but_one_whole_member_can_be_read(tar: Path, change, message: st
 def test_odd_tars(tar: Path, tmp_path: Path) -> None:
     member = addresses(tar)["a/0.jpg"]
     with pytest.raises(ImageError, match="no such file"):
-        read_bytes(str(Member(str(tmp_path / "gone.tar"), "a", 512, 9)))
+        read_bytes(str(TarMember(str(tmp_path / "gone.tar"), "a", 512, 9)))
     os.mkfifo(tmp_path / "pipe.tar")
     with pytest.raises(ImageError, match="not a plain file"):  # and it does not wait
-        read_bytes(str(Member(str(tmp_path / "pipe.tar"), "a", 512, 9)))
+        read_bytes(str(TarMember(str(tmp_path / "pipe.tar"), "a", 512, 9)))
     (tmp_path / "folder.tar").mkdir()
     with pytest.raises(ImageError, match=r"cannot be read|not a plain file"):
-        read_bytes(str(Member(str(tmp_path / "folder.tar"), "a", 512, 9)))
+        read_bytes(str(TarMember(str(tmp_path / "folder.tar"), "a", 512, 9)))
     secret = tmp_path / "secret.tar"
     secret.write_bytes(b"s" * 4096)  # no tar at all: there is no header
     with pytest.raises(ImageError, match="no such photo there"):
-        read_bytes(str(Member(str(secret), "s", 512, 512)))
+        read_bytes(str(TarMember(str(secret), "s", 512, 512)))
     folder = addresses(tar)["a"]
     with pytest.raises(ImageError, match="no such photo there"):  # a folder is no photo
-        read_bytes(str(Member(folder.tar, "a", folder.offset, 0)))
+        read_bytes(str(TarMember(folder.tar, "a", folder.offset, 0)))
     os.truncate(tar, member.offset + member.size - 1)
     with pytest.raises(ImageError, match="ends at byte"):
         read_bytes(str(member))
