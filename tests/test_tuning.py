@@ -1,4 +1,4 @@
-"""Rules chosen by the gallery's own questions; training photos that it holds are left out."""
+"""Rules chosen on queries held out from the gallery; training photos that it holds are left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from whichlandmark.recognition import Recognizer, build
 from whichlandmark.rules import FORMULAS, Rules
 from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN
 from whichlandmark.settings import read_settings
-from whichlandmark.tuning import MIXED, WHITENINGS, WORTH, Row, compare_rules, labelled, promises
+from whichlandmark.tuning import MIXED, WHITENINGS, MIN_GAIN, Row, compare_rules, labelled, promises
 from whichlandmark.whitening import Labelled
 
 START = Rules(verify=0)
@@ -82,7 +82,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, gaps: dict[str, float]) -> None:
     monkeypatch.setattr(tuning, "_row", row)
 
 
-@pytest.mark.parametrize(("gain", "mixes"), [(WORTH * 0.9, False), (WORTH * 1.1, True)])
+@pytest.mark.parametrize(("gain", "mixes"), [(MIN_GAIN * 0.9, False), (MIN_GAIN * 1.1, True)])
 def test_mixing_must_gain_more_than_chance(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch, gain: float, mixes: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""How a gallery answers, as one flat value: JSON in, JSON out."""
+"""Rules: how a gallery answers, one flat dataclass to and from JSON."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ Whitening = Literal["none", "pca", "learned"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How a gallery answers: the vectors, the score, the geometry, and what is said of it.
+    """How a gallery answers: the vectors, the score, the geometry, and the thresholds.
 
-    score: "learned" what the gallery's own questions teach about similarity, votes, bank and
-      geometry · "cosine" s₁ · "query_penalty" the seed's s₁ − C · "gallery_penalty" cos − B and
-      a vote · "both_penalties" psinger's cos − B, a vote, − C · "power_vote" haqishen's Σ cos⁹ ·
-      "class_centre" cosine to a landmark's mean · "inlier_vote" DELG's cos + inliers / 70.
-    whitening: "learned" of what differs within landmarks, "pca", or "none". It is fitted on
-      gallery, bank and training photos. All is inductive: nothing is taken from other queries.
+    score: "learned" a logistic regression of similarity, votes, distractors and inliers, fitted on
+      queries held out from the gallery · "cosine" s₁ · "query_penalty" the seed's s₁ − C ·
+      "gallery_penalty" cos − B and a vote · "both_penalties" psinger's cos − B, a vote, − C ·
+      "power_vote" haqishen's Σ cos⁹ · "class_centre" cosine to a landmark's mean · "inlier_vote"
+      DELG's cos + inliers / 70.
+    whitening: "learned" from differences within landmarks, "pca", or "none". It is fitted on
+      gallery, distractors and training photos. No score uses other queries.
     """
 
     score: Score = "learned"

@@ -28,7 +28,7 @@ from .types import Embedder, Photos
 from .whitening import Labelled
 
 FINGERPRINT_SIDE = 96  # pixels that a fingerprint needs
-RATES = (0.01, 0.05)
+FALSE_ANSWER_RATES = (0.01, 0.05)
 WHITENINGS: tuple[dict[str, Any], ...] = (
     {"whitening": "none"},
     {"whitening": "pca", "whitening_dim": 128, "whitening_shrinkage": 0.0},
@@ -37,7 +37,7 @@ WHITENINGS: tuple[dict[str, Any], ...] = (
     {"whitening": "learned", "whitening_dim": 256, "whitening_shrinkage": 0.2},
     {"whitening": "learned", "whitening_dim": 256, "whitening_shrinkage": 0.5},
 )
-WORTH = 0.01  # GAP that mixing must gain: less is chance with some hundreds of questions
+MIN_GAIN = 0.01  # GAP that mixing photos must gain: less is chance with some hundred queries
 MIXED: tuple[dict[str, Any], ...] = (
     {"expansion": 3}, {"augmentation": 3}, {"superglobal": True},
 )  # fmt: skip
@@ -45,13 +45,13 @@ MIXED: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Row:
-    """One set of rules and what its held-out questions say."""
+    """One set of rules and what queries held out from the gallery say of it."""
 
     rules: Rules
     name: str
     gap: float
     top1: float
-    answered: float  # known questions rightly answered where 1 % of non-landmarks are
+    answered: float  # share of known queries answered right at 1 % of non-landmarks answered
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def tune(
         stored = stored_rules(folder) or Rules()
         verify = (stored.verify or Rules().verify) if kept else 0
         start = replace(stored, false_answers=false_answers, verify=verify)
-        rows = compare_rules(index, start, extra, geometry, progress("questioning"))
+        rows = compare_rules(index, start, extra, geometry, progress("comparing rules"))
         chosen = max(rows, key=_worth)
         fitted, outcome = fitting.learn(index, chosen.rules, extra, geometry=geometry)
         write_settings(folder, chosen.rules, fitted, gallery.generation)
@@ -139,21 +139,21 @@ def compare_rules(
     if start.verify:
         try_out(replace(best.rules, verify=start.verify), f"{best.name}, geometry")
     if not any(np.isfinite(row.gap) and row.gap > 0 for row in rows):
-        raise DataError("the gallery cannot question itself: it needs landmarks of two photos")
+        raise DataError("the gallery has no queries to hold out: it needs landmarks of two photos")
     return sorted(rows, key=lambda row: -row.gap)
 
 
 def _worth(row: Row) -> float:
-    """What a row is chosen by; of equal ones the earlier in the table."""
+    """The number that the best row is chosen by; of equal rows the earlier one is taken."""
     rules = row.rules
     mixed = rules.expansion or rules.augmentation or rules.superglobal
-    return row.gap - (WORTH if mixed else 0.0)
+    return row.gap - (MIN_GAIN if mixed else 0.0)
 
 
 def promises(outcome: Outcome) -> list[str]:
     """What thresholds for stated false-answer rates would answer, in words."""
     said = []
-    for rate in RATES:
+    for rate in FALSE_ANSWER_RATES:
         negatives = outcome.scores[outcome.kind == NOTHING]
         if not np.isfinite(threshold_for(rate, negatives)):
             said.append(f"at {rate:.0%} false answers on non-landmarks: too few distractors "
@@ -210,8 +210,10 @@ def _row(
 ) -> Row:
     blocks = ask(index, rules, extra, whitenings=known)
     if not blocks:
-        raise DataError("the gallery cannot question itself: it needs landmarks of two photos")
+        raise DataError("the gallery has no queries to hold out: it needs landmarks of two photos")
     _, outcome = fitting.held_out(blocks, rules, geometry)
-    enough = (outcome.kind == KNOWN).any() and (outcome.kind == NOTHING).sum() >= 1 / RATES[0] - 1
-    answered = outcome.answered(RATES[0]) if enough else float("nan")
+    enough = (outcome.kind == KNOWN).any() and (
+        outcome.kind == NOTHING
+    ).sum() >= 1 / FALSE_ANSWER_RATES[0] - 1
+    answered = outcome.answered(FALSE_ANSWER_RATES[0]) if enough else float("nan")
     return Row(rules, name, outcome.gap(), outcome.top1(), answered)
