@@ -23,7 +23,7 @@ from whichlandmark.recognition import Recognizer, build
 from whichlandmark.rules import FORMULAS, Rules
 from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN
 from whichlandmark.settings import read_settings
-from whichlandmark.tuning import MIXED, WHITENINGS, MIN_GAIN, Row, compare_rules, labelled, promises
+from whichlandmark.tuning import MIN_GAIN, MIXED, WHITENINGS, Row, compare_rules, labelled, promises
 from whichlandmark.whitening import Labelled
 
 START = Rules(verify=0)
