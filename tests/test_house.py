@@ -247,7 +247,7 @@ def test_files_and_functions_stay_small() -> None:
     long = []
     for path in sorted(SOURCE.rglob("*.py")):
         text = path.read_text()
-        if text.count("\n") > 300:
+        if text.count("\n") > 400:
             long.append(f"{path.name}: {text.count(chr(10))} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 60:

@@ -154,7 +154,7 @@ def open_embedder(
     """
     if not isinstance(embedder, str | Path):
         return embedder
-    if str(embedder) != "sift":
+    if embedder != "sift":
         return load_embedder(embedder, device=device)
     if (folder / "embedder" / "embedder.json").exists():
         stored = load_embedder(folder / "embedder")

@@ -1,4 +1,4 @@
-"""photos.csv → clean.csv, every drop with its reason, and the page that shows them; resumable."""
+"""Clean a table: photos.csv → clean.csv, each dropped photo with its reason, and a page; resumable."""
 
 from __future__ import annotations
 

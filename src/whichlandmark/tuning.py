@@ -212,8 +212,8 @@ def _row(
     if not blocks:
         raise DataError("the gallery has no queries to hold out: it needs landmarks of two photos")
     _, outcome = fitting.held_out(blocks, rules, geometry)
-    enough = (outcome.kind == KNOWN).any() and (
-        outcome.kind == NOTHING
-    ).sum() >= 1 / FALSE_ANSWER_RATES[0] - 1
-    answered = outcome.answered(FALSE_ANSWER_RATES[0]) if enough else float("nan")
+    lowest = FALSE_ANSWER_RATES[0]
+    negatives = (outcome.kind == NOTHING).sum()
+    enough = (outcome.kind == KNOWN).any() and negatives >= 1 / lowest - 1
+    answered = outcome.answered(lowest) if enough else float("nan")
     return Row(rules, name, outcome.gap(), outcome.top1(), answered)

@@ -174,7 +174,7 @@ def tune(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Choose whitening and score on queries held out from the gallery; print the table, store them."""
+    """Choose whitening and score on queries held out from the gallery; print and store them."""
     from ..data.folders import read_photos_or_folder
     from ..tuning import tune as tune_folder
 

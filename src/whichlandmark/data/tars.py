@@ -1,4 +1,4 @@
-"""Tars of photos, read where they lie: is a tar whole, and which photos stand where in it?"""
+"""List the photos of a tar or folder, with offsets; check that a tar is whole."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Listing:
 def list_tar(path: str, md5: str) -> Listing:
     """The photos of a tar. md5: of the whole file, hexadecimal; "" = not checked.
 
-    A tar of another md5 gives no photo: nobody knows what is wrong in it. One that is cut short
+    A tar of another md5 gives no photo, because any of them may be damaged. One that is cut short
     or damaged in the middle gives the whole photos before that place. Never raises for what is
     in the file.
     """
@@ -131,7 +131,7 @@ def _entries_by_tarfile(file: BinaryIO, place: int) -> Iterator[_Entry]:
                 yield entry.name, entry.offset_data, entry.size
         file.seek(tar.offset)
         block = file.read(TAR_BLOCK)
-        # `tarfile` ends without a word at a header that it cannot read.
+        # `tarfile` ends silently at a header that it cannot read.
         if len(block) < TAR_BLOCK or block.strip(b"\0"):
             raise tarfile.ReadError("a header that cannot be read")
 
