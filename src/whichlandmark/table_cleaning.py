@@ -1,4 +1,4 @@
-"""Clean a table: photos.csv → clean.csv, each dropped photo with its reason, and a page; resumable."""
+"""Clean a table: photos.csv → clean.csv, every dropped photo with its reason; resumable."""
 
 from __future__ import annotations
 
