@@ -32,16 +32,17 @@ from PIL import Image as Pillow
 
 from drawn_photos import write_photos
 from whichlandmark.data.likeness import fingerprint, pack
-from whichlandmark.embedding import fill_gallery
+from whichlandmark.fill import fill_gallery
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.geometry import SIDE, local_features
-from whichlandmark.images import content_hash, read_bytes, read_image
+from whichlandmark.images import content_hash, read_image
 from whichlandmark.loading import load_embedder
 from whichlandmark.machine import cpu_count
 from whichlandmark.net.embedder import NetEmbedder
 from whichlandmark.net.network import Architecture, new_network
-from whichlandmark.pipeline import calls_of
+from whichlandmark.pipeline.pipeline import InputSpec
 from whichlandmark.preprocessing import Preprocessing
+from whichlandmark.storage import read_bytes
 from whichlandmark.thumbnails import jpeg
 from whichlandmark.types import Embedder, Image, Photos
 
@@ -61,20 +62,20 @@ def made_embedder(folder: Path, backbone: str, size: int) -> NetEmbedder:
 
 def decoded(embedder: Embedder, paths: Sequence[str]) -> list[Image]:
     """What `index` does before the network, and nothing else."""
-    calls = calls_of(embedder)
+    spec = InputSpec.of(embedder)
 
     def one(path: str) -> Image:
         data = read_bytes(path)
         content_hash(data)
-        image = read_image(data, short_side=calls.short_side, long_side=calls.long_side)
-        return calls.prepare(image)
+        image = read_image(data, short_side=spec.short_side, long_side=spec.long_side)
+        return spec.prepare(image)
 
     with ThreadPoolExecutor(cpu_count()) as pool:
         return list(pool.map(one, paths))
 
 
 def network(embedder: Embedder, images: Sequence[Image]) -> None:
-    at_once = calls_of(embedder).at_once
+    at_once = InputSpec.of(embedder).at_once
     by_shape: dict[tuple[int, ...], list[Image]] = {}
     for image in images:
         by_shape.setdefault(image.shape, []).append(image)

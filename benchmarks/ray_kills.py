@@ -36,14 +36,13 @@ os.environ["RAY_BACKEND_LOG_LEVEL"] = "error"
 import ray
 from ray.cluster_utils import Cluster
 
+from whichlandmark.fill import gallery_for
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.indexing import gallery_of, index_photos
+from whichlandmark.indexing import IndexOptions, index_photos, settle
 from whichlandmark.loading import load_embedder
 from whichlandmark.rules import Rules
-from whichlandmark.sharding import cut
-from whichlandmark.sharding.filling import fill_from_shards
 from whichlandmark.sharding.ray_engine import Opening, made_by_ray, make_here
-from whichlandmark.sharding.task import Task
+from whichlandmark.sharding.shards import Task, cut, fill_from_shards
 from whichlandmark.types import Photos
 
 RULES = Rules(score="cosine", whitening="none", verify=0)  # nothing is fitted, no features
@@ -85,10 +84,10 @@ def by_ray(photos: Photos, shards: int, source: Path, out: Path, log: Path) -> f
         Task(shard, photos.take(range(shard.first, shard.end)), str(out / "shards"), False)
         for shard in cut(len(photos), shards)
     ]
-    with gallery_of(out, embedder) as gallery:
+    with gallery_for(out, embedder) as gallery:
         done = made_by_ray(tasks, Opening(str(source), "cpu"), make=noted(log))
-        fill_from_shards(tasks, done, gallery)
-    index_photos(photos, None, out, str(source), rules=RULES, progress=quiet)
+        assert fill_from_shards(tasks, done, gallery) == []
+        settle(out, embedder, gallery, RULES)
     return time.perf_counter() - started
 
 
@@ -198,7 +197,7 @@ def main() -> None:
     source = network(options.cache, "test_resnet", 64, 32)
     work = Path(tempfile.mkdtemp(prefix="ray_kills-"))
     started = time.perf_counter()
-    index_photos(photos, None, work / "plain.wl", str(source), rules=RULES, progress=quiet)
+    index_photos(photos, None, work / "plain.wl", source, IndexOptions(rules=RULES), progress=quiet)
     shards = sum(shard.first < shard.end for shard in cut(len(photos), options.shards))
     print(f"{len(photos)} photos, {shards} shards with photos; plain index "
           f"{time.perf_counter() - started:.1f} s", flush=True)  # fmt: skip

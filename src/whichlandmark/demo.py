@@ -18,7 +18,7 @@ from .embedders.histogram import HistogramEmbedder
 from .evaluation import Evaluation, evaluate, examine
 from .figures import require_matplotlib
 from .files import write_json
-from .indexing import index_photos
+from .indexing import IndexOptions, index_photos
 from .loading import require_torch
 from .predictions import write_predictions, write_submission
 from .recognition import Recognizer, build, load
@@ -128,8 +128,9 @@ def _baselines(world: World, config: object, say: Callable[[str], None]) -> tupl
 def _index(folder: Path, world: World, say: Callable[[str], None], progress: Bars) -> Recognizer:
     target = folder / "recognizer.wl"
     index_photos(
-        world.train, world.bank, target, str(folder / "embedder"), rules=Rules(), progress=progress
-    )
+        world.train, world.bank, target, folder / "embedder", IndexOptions(rules=Rules()),
+        progress=progress,
+    )  # fmt: skip
     opened = load(target)
     say(f"index    {len(opened.index.ids)} photos, {len(opened.index.bank)} distractors → {target}")
     return opened

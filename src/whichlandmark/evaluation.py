@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from .answering import answering
 from .data.likeness import SIDE, fingerprint
-from .embedding import NOTHING, Each, Embedded, Failure, Progress, embed
 from .errors import DataError
 from .leaks import Leak, LeakCheck, by_kind
+from .pipeline.pipeline import NOTHING, Each, Embedded, Failure, Progress, embed
 from .predictions import Predictions
 from .questions import Questions
 from .recognition import Recognizer

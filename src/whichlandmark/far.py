@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import OptionError
 from .gallery.contract import AnyGallery
 from .gallery.index import GalleryIndex
-from .rules import Rules
 from .segments import Prepared
 from .types import Vectors
 
@@ -125,18 +123,3 @@ def sampled(index: GalleryIndex, seed: int = 0) -> GalleryIndex:
         paths=index.paths[kept], vectors=index.vectors[kept], bank_ids=index.bank_ids[bank],
         bank=index.bank[bank], bank_paths=index.bank_paths[bank],
     )  # fmt: skip
-
-
-def require_plain(rules: Rules) -> None:
-    """Raises OptionError for rules that need other vectors than the server has, or all of them."""
-    wrong = {
-        "whitening": rules.whitening != "none", "augmentation": rules.augmentation > 0,
-        "superglobal": rules.superglobal, f"score {rules.score}":
-        rules.uses_gallery_penalty or rules.score == "class_centre",
-    }  # fmt: skip
-    if named := [name for name, bad in wrong.items() if bad]:
-        raise OptionError(
-            f"{', '.join(named)}: not where the server searches; give rules without (whitening "
-            '"none", score learned, cosine, query_penalty, power_vote or inlier_vote), or search '
-            "here"
-        )

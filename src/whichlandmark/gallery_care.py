@@ -11,8 +11,8 @@ from .gallery.link import FILE, gallery_in, read_link
 from .gallery.store import Gallery
 from .gallery_editing import Edited, open_gallery
 from .loading import load_embedder
-from .members import stamp
 from .opening import refresh_segments, segment_fault
+from .storage import stamp
 
 
 @dataclass(frozen=True)

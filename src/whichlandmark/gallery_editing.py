@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from .embedding import Failure, Progress, fill_gallery, merged
 from .errors import DataError, GalleryError, OptionError
+from .fill import fill_gallery, merged
 from .gallery.contract import AnyGallery
 from .gallery.link import gallery_in
 from .gallery.records import check_text
 from .gallery.tables import read_credits, read_landmarks
 from .loading import load_embedder
 from .opening import refresh_segments
+from .pipeline.pipeline import Failure, Progress
 from .settings import read_settings
 from .types import SEPARATOR, Photos
 

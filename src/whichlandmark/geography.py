@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from .deciding import Prior
 from .gallery.index import GalleryIndex
 from .gallery.records import LandmarkRecord
-from .images import read_bytes
 from .location import distance_km, location_of, location_prior
+from .storage import read_bytes
 
 Place = tuple[float, float]  # latitude, longitude in degrees
 

@@ -1,10 +1,10 @@
-"""Which photos of a landmark do no others of it support?
+"""Find photos that too few photos of their own landmark support by geometry.
 
 The rule of the winner of the 2019 landmark challenges (smlyaka: Yokoo et al., "Two-stage
 discriminative re-ranking for large-scale landmark retrieval", 2020): a photo stays if enough of
-its nearest photos of the same landmark show the same thing by geometry. Ours asks only about
-photos whose nearest ones are mostly of other landmarks: where a landmark has tens of photos, not
-hundreds, geometry alone throws most of the good ones away (docs/data.md has the numbers).
+its nearest photos of the same landmark show the same thing by geometry. Here only photos whose
+nearest ones are mostly of other landmarks are verified, because where a landmark has tens of
+photos, not hundreds, geometry alone drops most of the good ones (docs/data.md has the numbers).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .data.look_store import LookStore
-from .embedding import Progress
 from .errors import OptionError
-from .gallery.store import Gallery
+from .fill import fill_gallery, gallery_for, open_embedder, require_photos
+from .gallery.store import GalleryTable
+from .geometry import SIDE
 from .images import read_image
-from .indexing import index_photos
 from .machine import cpu_count
 from .search import nearest
-from .types import Photos, Vectors
+from .types import Photos, Progress, Vectors
 from .verification import Keypoints, Matching, keypoints, verify
 
 NEAREST = 5  # photos of the whole table that a photo is trusted by
@@ -92,9 +92,7 @@ def unsupported(
     options, matching = options or GraphCleaning(), matching or Matching()
     if not len(photos):
         return {}
-    index_photos(photos, None, folder, options.embedder, device=options.device, progress=progress)
-    with Gallery.open(folder / "gallery.sqlite") as gallery:
-        table = gallery.table()
+    table = _embedded(photos, folder, options, progress)
     at = {photo_id: row for row, photo_id in enumerate(table.ids)}
     kept = np.array([row for row, photo_id in enumerate(photos.ids) if photo_id in at])
     rows = [at[photo_id] for photo_id in photos.ids[kept]]
@@ -114,6 +112,27 @@ def unsupported(
             done += len(members)
             move(done, len(part))
     return found
+
+
+def _embedded(
+    photos: Photos, folder: Path, options: GraphCleaning, progress: Callable[[str], Progress]
+) -> GalleryTable:
+    """Vectors and content hashes of the photos that can be read. The gallery in `folder` keeps
+    them, so what is embedded already stays; nothing is fitted on it.
+    """
+    photos.require_one_landmark("cleaning")
+    embedder = open_embedder(
+        options.embedder, photos, folder, device=options.device, progress=progress("fitting")
+    )
+    with gallery_for(folder, embedder) as gallery:
+        # Decoded as large as for local features: the scale that a JPEG is decoded at changes
+        # vectors a little, and those of earlier runs were made so.
+        failures = fill_gallery(
+            embedder, photos, gallery, features=False, short_side=SIDE,
+            progress=progress("embedding"),
+        )  # fmt: skip
+        require_photos(gallery, failures)
+        return gallery.table()
 
 
 def _doubtful(vectors: Vectors, landmarks: NDArray[np.object_], trusted: int) -> NDArray[np.bool_]:

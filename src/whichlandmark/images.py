@@ -21,11 +21,9 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
-from .members import member_of, read_member
-from .remote import as_text, is_url, read_url
+from .storage import MAX_BYTES, read_bytes
 from .types import Image
 
-MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 20_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
@@ -40,27 +38,6 @@ _ORIENTATION = 0x0112  # the EXIF tag
 # What Pillow raises on files that are cut short, corrupt or hostile.
 _DECODE_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError,
                   IndexError, KeyError, TypeError, ZeroDivisionError, RuntimeError)  # fmt: skip
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a photo file, of a photo in a tar (`members.py` has the form), or behind a URL.
-
-    Raises ImageError when missing, out of reach or over 20 MB.
-    """
-    if member := member_of(path):
-        return read_member(member, MAX_BYTES)
-    if is_url(path):
-        return read_url(as_text(path), MAX_BYTES)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(data) > MAX_BYTES:
-        raise ImageError(f"{path}: larger than {MAX_BYTES // 10**6} MB")
-    return data
 
 
 def content_hash(data: bytes) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import OptionError
-from .images import FORMATS, MAX_BYTES
+from .images import FORMATS
+from .storage import MAX_BYTES
 
 EARTH_KM = 6371.0088  # mean radius of the Earth (IUGG)
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from .errors import DataError
 from .files import whole_file
-from .members import absolute_path, relative_path
 from .metrics import gap
 from .options import unknown
+from .storage import absolute_path, relative_path
 from .types import Decision, is_true
 
 # column in the file → field, and how its text is read

@@ -20,7 +20,6 @@ from .embedders.exported import ExportedEmbedder
 from .embedders.int8 import Quantizer
 from .embedders.onnx import open_onnx
 from .embedders.openvino import open_openvino
-from .embedding import Failure, embed
 from .errors import DataError, ImageError, ModelError, OptionError
 from .files import whole_file
 from .images import read_image
@@ -28,6 +27,7 @@ from .loading import load_exported
 from .looking import Network
 from .machine import adds_bytes_exactly
 from .metrics import gap
+from .pipeline.pipeline import Failure, embed
 from .runtimes import installed
 from .search import nearest
 from .types import Image, Photos, Progress, ProgressFor, Vectors

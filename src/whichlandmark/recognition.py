@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from .deciding import Answers, Decider, Fitted, Look
-from .embedding import Failure, fill_gallery, merged
 from .errors import DataError, OptionError
-from .far import FarRows, require_plain, sampled
+from .far import FarRows, sampled
+from .fill import fill_gallery, merged, require_photos
 from .gallery.contract import AnyGallery
 from .gallery.copying import copy_gallery
 from .gallery.index import GalleryIndex
@@ -27,7 +27,7 @@ from .geometry import SIDE, Geometry, query_keypoints
 from .images import read_image
 from .loading import load_embedder
 from .opening import SEGMENTS, open_index, refresh_segments, tell
-from .rules import Rules
+from .rules import Rules, require_plain
 from .seen import seen_landmarks
 from .segments import Prepared, SegmentError, check_segments
 from .settings import kept_fit, read_settings, write_settings
@@ -273,13 +273,6 @@ def build(
     failures = fill_gallery(embedder, merged(photos, distractors), gallery, features=features)
     require_photos(gallery, failures)
     return Recognizer(embedder, gallery, rules)
-
-
-def require_photos(gallery: AnyGallery, failures: Sequence[Failure]) -> None:
-    """Raises DataError when a gallery came out empty."""
-    if gallery.count() == 0:
-        reasons = "; ".join(f.reason for f in failures[:3]) or "none were given"
-        raise DataError(f"no photo could be indexed: {reasons}")
 
 
 def load(folder: str | Path, *, rules: Rules | None = None, device: str = "auto") -> Recognizer:

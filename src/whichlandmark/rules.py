@@ -1,4 +1,4 @@
-"""How a gallery answers, as one flat value: JSON in, JSON out."""
+"""Rules: how a gallery answers, one flat dataclass to and from JSON."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ Whitening = Literal["none", "pca", "learned"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How a gallery answers: the vectors, the score, the geometry, and what is said of it.
+    """How a gallery answers: the vectors, the score, the geometry, and the thresholds.
 
-    score: "learned" what the gallery's own questions teach about similarity, votes, bank and
-      geometry · "cosine" s₁ · "query_penalty" the seed's s₁ − C · "gallery_penalty" cos − B and
-      a vote · "both_penalties" psinger's cos − B, a vote, − C · "power_vote" haqishen's Σ cos⁹ ·
-      "class_centre" cosine to a landmark's mean · "inlier_vote" DELG's cos + inliers / 70.
-    whitening: "learned" of what differs within landmarks, "pca", or "none". It is fitted on
-      gallery, bank and training photos. All is inductive: nothing is taken from other queries.
+    score: "learned" a logistic regression of similarity, votes, distractors and inliers, fitted on
+      queries held out from the gallery · "cosine" s₁ · "query_penalty" the seed's s₁ − C ·
+      "gallery_penalty" cos − B and a vote · "both_penalties" psinger's cos − B, a vote, − C ·
+      "power_vote" haqishen's Σ cos⁹ · "class_centre" cosine to a landmark's mean · "inlier_vote"
+      DELG's cos + inliers / 70.
+    whitening: "learned" from differences within landmarks, "pca", or "none". It is fitted on
+      gallery, distractors and training photos. No score uses other queries.
     """
 
     score: Score = "learned"
@@ -91,6 +92,16 @@ class Rules:
             raise OptionError(f"false_answers {self.false_answers} given; expected a share between "
                               "0 and 1, such as 0.01")  # fmt: skip
 
+    @classmethod
+    def for_gallery(cls, *, search: str = "here", features: bool = True) -> Rules:
+        """The rules that a new gallery starts with.
+
+        search: "there" = its server searches, which knows the vectors as embedded: no whitening.
+        features: False = no local features are kept: nothing is compared by geometry.
+        """
+        defaults = cls(whitening="none") if search == "there" else cls()
+        return defaults if features else replace(defaults, verify=0)
+
     def with_score(self, score: Score) -> Rules:
         """The same rules with another score: a formula as published, on vectors as embedded."""
         if score == "learned":
@@ -113,3 +124,20 @@ class Rules:
     def mixes_photos(self) -> bool:
         """A gallery photo's vector, or a landmark's, holds other photos too."""
         return self.augmentation > 0 or self.score == "class_centre"
+
+
+def require_plain(rules: Rules) -> None:
+    """Raises OptionError for rules that a server cannot search by: they need other vectors than it
+    has, or all of them.
+    """
+    wrong = {
+        "whitening": rules.whitening != "none", "augmentation": rules.augmentation > 0,
+        "superglobal": rules.superglobal, f"score {rules.score}":
+        rules.uses_gallery_penalty or rules.score == "class_centre",
+    }  # fmt: skip
+    if named := [name for name, bad in wrong.items() if bad]:
+        raise OptionError(
+            f"{', '.join(named)}: not where the server searches; give rules without (whitening "
+            '"none", score learned, cosine, query_penalty, power_vote or inlier_vote), or search '
+            "here"
+        )

@@ -72,6 +72,14 @@ def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:
         ) from None
 
 
+def stored_rules(folder: Path) -> Rules | None:
+    """The rules of an earlier run; None when there are none, or none that can be read."""
+    try:
+        return read_settings(folder)[0] if (folder / "recognizer.json").exists() else None
+    except GalleryError:
+        return None
+
+
 def _optional(cls: type[Stacker], values: dict[str, Any] | None) -> Stacker | None:
     return None if values is None else from_json(cls, values)
 

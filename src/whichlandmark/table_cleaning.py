@@ -1,4 +1,4 @@
-"""photos.csv → clean.csv, every drop with its reason, and the page that shows them; resumable."""
+"""Clean a table: photos.csv → clean.csv, every dropped photo with its reason; resumable."""
 
 from __future__ import annotations
 

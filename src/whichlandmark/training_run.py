@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .embedding import embed
 from .errors import OptionError
 from .files import write_json
 from .net.batches import class_centres, subspaces
@@ -32,6 +31,7 @@ from .net.processes import (
 )
 from .net.triplets import hardest_gaps
 from .options import to_json
+from .pipeline.pipeline import embed
 from .train_config import FREE, TrainConfig
 from .training_data import (
     TrainingData,

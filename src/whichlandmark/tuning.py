@@ -1,4 +1,4 @@
-"""Which rules suit this gallery? Chosen by its own questions, never by test photos."""
+"""Choose the rules of a recognizer on queries held out from its gallery, never on test photos."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ import numpy as np
 from . import fitting
 from .calibration import threshold_for
 from .data.likeness import fingerprint
-from .embedding import Each, Failure, Progress, embed
-from .errors import DataError, GalleryError
+from .errors import DataError
 from .fitting import Outcome
-from .gallery.contract import AnyGallery
 from .gallery.index import GalleryIndex
 from .gallery_editing import open_gallery
 from .geometry import Geometry
 from .leaks import Leak, LeakCheck
 from .loading import load_embedder
 from .opening import refresh_segments
-from .recognition import Recognizer
+from .pipeline.pipeline import Each, Failure, Progress, embed
 from .rules import FORMULAS, Rules
 from .self_questions import KNOWN, NOTHING, UNKNOWN, Whitenings, ask
-from .settings import read_settings
+from .settings import stored_rules, write_settings
 from .types import Embedder, Photos
 from .whitening import Labelled
 
-PRINT_SIDE = 96  # pixels that a fingerprint needs
-RATES = (0.01, 0.05)
+FINGERPRINT_SIDE = 96  # pixels that a fingerprint needs
+FALSE_ANSWER_RATES = (0.01, 0.05)
 WHITENINGS: tuple[dict[str, Any], ...] = (
     {"whitening": "none"},
     {"whitening": "pca", "whitening_dim": 128, "whitening_shrinkage": 0.0},
@@ -39,7 +37,7 @@ WHITENINGS: tuple[dict[str, Any], ...] = (
     {"whitening": "learned", "whitening_dim": 256, "whitening_shrinkage": 0.2},
     {"whitening": "learned", "whitening_dim": 256, "whitening_shrinkage": 0.5},
 )
-WORTH = 0.01  # GAP that mixing must gain: less is chance with some hundreds of questions
+MIN_GAIN = 0.01  # GAP that mixing photos must gain: less is chance with some hundred queries
 MIXED: tuple[dict[str, Any], ...] = (
     {"expansion": 3}, {"augmentation": 3}, {"superglobal": True},
 )  # fmt: skip
@@ -47,13 +45,13 @@ MIXED: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Row:
-    """One set of rules and what its held-out questions say."""
+    """One set of rules and what queries held out from the gallery say of it."""
 
     rules: Rules
     name: str
     gap: float
     top1: float
-    answered: float  # known questions rightly answered where 1 % of non-landmarks are
+    answered: float  # share of known queries answered right at 1 % of non-landmarks answered
 
 
 @dataclass(frozen=True)
@@ -76,33 +74,38 @@ def tune(
     *,
     false_answers: float | None = None,
     device: str = "auto",
+    embedder: Embedder | None = None,
     progress: Callable[[str], Progress],
 ) -> Tuned:
     """Choose rules for the recognizer in `folder`, fit them and store both.
 
-    photos: labelled training photos that teach the whitening beside the gallery's own; those
-      whose id, content or look is in the gallery are left out, or a question would be asked of
-      a whitening that knows it. false_answers: answer so that this share of non-landmark photos
-      is answered; None = by confidence. Raises DataError when the gallery has too few photos to
-      question itself.
+    photos: labelled training photos that the whitening is fitted on beside the gallery's own; those
+      whose id, content or look is in the gallery are left out, because the whitening must not know
+      a held-out query. false_answers: answer so that this share of non-landmark photos is answered;
+      None = by confidence. embedder: None = the one of the folder, on `device`. Raises DataError
+      when the gallery has too few photos to hold queries out.
     """
     with open_gallery(folder) as gallery:
-        embedder = load_embedder(folder / "embedder", device=device)
+        embedder = embedder or load_embedder(folder / "embedder", device=device)
         gallery.require(embedder.id)
-        index = GalleryIndex.of(gallery.table())
+        table = gallery.table()
+        index = GalleryIndex.of(table)
         extra: Labelled | None = None
         failures: list[Failure] = []
         leaks: list[Leak] = []
         if photos is not None:
-            extra, failures, leaks = labelled(embedder, photos, gallery, progress("embedding"))
+            check = LeakCheck(table.ids, table.hashes, gallery.looks)
+            extra, failures, leaks = labelled(embedder, photos, check, progress("embedding"))
+        del table
         geometry = Geometry(gallery)
         kept = any(found is not None for found in geometry.of(index.ids[:20].tolist()))
-        verify = (_stored(folder).verify or Rules().verify) if kept else 0
-        start = replace(_stored(folder), false_answers=false_answers, verify=verify)
-        rows = compare_rules(index, start, extra, geometry, progress("questioning"))
+        stored = stored_rules(folder) or Rules()
+        verify = (stored.verify or Rules().verify) if kept else 0
+        start = replace(stored, false_answers=false_answers, verify=verify)
+        rows = compare_rules(index, start, extra, geometry, progress("comparing rules"))
         chosen = max(rows, key=_worth)
         fitted, outcome = fitting.learn(index, chosen.rules, extra, geometry=geometry)
-        Recognizer(embedder, gallery, chosen.rules, fitted).save_settings(folder)
+        write_settings(folder, chosen.rules, fitted, gallery.generation)
         refresh_segments(folder, gallery)
     count = 0 if extra is None else len(extra.landmarks)
     return Tuned(rows, chosen, promises(outcome), count, failures, leaks)
@@ -136,21 +139,21 @@ def compare_rules(
     if start.verify:
         try_out(replace(best.rules, verify=start.verify), f"{best.name}, geometry")
     if not any(np.isfinite(row.gap) and row.gap > 0 for row in rows):
-        raise DataError("the gallery cannot question itself: it needs landmarks of two photos")
+        raise DataError("the gallery has no queries to hold out: it needs landmarks of two photos")
     return sorted(rows, key=lambda row: -row.gap)
 
 
 def _worth(row: Row) -> float:
-    """What a row is chosen by; of equal ones the earlier in the table."""
+    """The number that the best row is chosen by; of equal rows the earlier one is taken."""
     rules = row.rules
     mixed = rules.expansion or rules.augmentation or rules.superglobal
-    return row.gap - (WORTH if mixed else 0.0)
+    return row.gap - (MIN_GAIN if mixed else 0.0)
 
 
 def promises(outcome: Outcome) -> list[str]:
     """What thresholds for stated false-answer rates would answer, in words."""
     said = []
-    for rate in RATES:
+    for rate in FALSE_ANSWER_RATES:
         negatives = outcome.scores[outcome.kind == NOTHING]
         if not np.isfinite(threshold_for(rate, negatives)):
             said.append(f"at {rate:.0%} false answers on non-landmarks: too few distractors "
@@ -166,16 +169,14 @@ def promises(outcome: Outcome) -> list[str]:
 
 
 def labelled(
-    embedder: Embedder, photos: Photos, gallery: AnyGallery, progress: Progress | None = None
+    embedder: Embedder, photos: Photos, check: LeakCheck, progress: Progress | None = None
 ) -> tuple[Labelled, list[Failure], list[Leak]]:
     """Embed training photos, without those that the gallery holds by id, content or look."""
     photos.require_one_landmark("training")
-    table = gallery.table()
-    check = LeakCheck(table.ids, table.hashes, gallery.looks)
     vectors, landmarks = [np.empty((0, embedder.dim), np.float32)], []
     failures: list[Failure] = []
     leaks: list[Leak] = []
-    each = Each(fingerprint, PRINT_SIDE)
+    each = Each(fingerprint, FINGERPRINT_SIDE)
     for batch in embed(embedder, photos, each=each, progress=progress):
         found = check(photos.ids[batch.rows].tolist(), batch.hashes, batch.made)
         clean = np.array([leak is None for leak in found], dtype=bool)
@@ -209,15 +210,10 @@ def _row(
 ) -> Row:
     blocks = ask(index, rules, extra, whitenings=known)
     if not blocks:
-        raise DataError("the gallery cannot question itself: it needs landmarks of two photos")
+        raise DataError("the gallery has no queries to hold out: it needs landmarks of two photos")
     _, outcome = fitting.held_out(blocks, rules, geometry)
-    enough = (outcome.kind == KNOWN).any() and (outcome.kind == NOTHING).sum() >= 1 / RATES[0] - 1
-    answered = outcome.answered(RATES[0]) if enough else float("nan")
+    lowest = FALSE_ANSWER_RATES[0]
+    negatives = (outcome.kind == NOTHING).sum()
+    enough = (outcome.kind == KNOWN).any() and negatives >= 1 / lowest - 1
+    answered = outcome.answered(lowest) if enough else float("nan")
     return Row(rules, name, outcome.gap(), outcome.top1(), answered)
-
-
-def _stored(folder: Path) -> Rules:
-    try:
-        return read_settings(folder)[0]
-    except GalleryError:
-        return Rules()

@@ -1,4 +1,4 @@
-"""Photos inside tars: an address reads exactly its member, whatever the address says."""
+"""Photos in tars: an address reads exactly its member, and nothing else whatever it says."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ import pytest
 from tests.support.photos import picture, write_photo
 from whichlandmark.data.table import read_photos, write_photos
 from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.embedding import fill_gallery
 from whichlandmark.errors import ImageError
+from whichlandmark.fill import fill_gallery
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.images import read_bytes, read_image
-from whichlandmark.members import Member, absolute_path, member_of, relative_path, stamp
+from whichlandmark.images import read_image
+from whichlandmark.storage import (
+    File,
+    TarMember,
+    absolute_path,
+    parse,
+    read_bytes,
+    relative_path,
+    stamp,
+)
 from whichlandmark.types import Photos
 
 
@@ -30,10 +38,10 @@ def tar(tmp_path: Path) -> Path:
     return tmp_path / "photos.tar"
 
 
-def addresses(tar: Path) -> dict[str, Member]:
+def addresses(tar: Path) -> dict[str, TarMember]:
     with tarfile.open(tar) as archive:
         return {
-            entry.name: Member(str(tar), entry.name, entry.offset_data, entry.size)
+            entry.name: TarMember(str(tar), entry.name, entry.offset_data, entry.size)
             for entry in archive
         }
 
@@ -47,12 +55,12 @@ def test_an_address_reads_the_photo(tar: Path) -> None:
         assert (read_image(address) == read_image(tar.parent / "a" / f"{i}.jpg")).all()
 
 
-def test_which_strings_are_tar_addresses() -> None:
-    assert member_of("/x/i.tar#a/b.jpg@1024+9") == Member("/x/i.tar", "a/b.jpg", 1024, 9)
+def test_what_is_an_address() -> None:
+    assert parse("/x/i.tar#a/b.jpg@1024+9") == TarMember("/x/i.tar", "a/b.jpg", 1024, 9)
     for plain in ("/x/i.tar", "/x/a.jpg", "/x/i.tar#a.jpg", "/x/i.tar#a.jpg@1024", "/x/a.jpg@1+2",
                   "/x/i.tar#a.jpg@-1024+9", "/x/i.tar#@512+9", "/x/i.tar#a@٥١٢+9",
                   "/x/i.tar#a@512+9 ", "/x/i.tar#a@" + "9" * 40 + "+1"):  # fmt: skip
-        assert member_of(plain) is None, plain
+        assert parse(plain) == File(plain), plain
 
 
 @pytest.mark.parametrize(
@@ -69,29 +77,29 @@ def test_which_strings_are_tar_addresses() -> None:
         (lambda m: (m.name, m.offset, 10**12), "larger than 20 MB"),
     ],
 )
-def test_an_address_reads_only_one_whole_member(tar: Path, change, message: str) -> None:
-    member = Member(str(tar), *change(addresses(tar)["a/0.jpg"]))
+def test_nothing_but_one_whole_member_can_be_read(tar: Path, change, message: str) -> None:
+    member = TarMember(str(tar), *change(addresses(tar)["a/0.jpg"]))
     with pytest.raises(ImageError, match=message):
         read_bytes(str(member))
 
 
-def test_missing_fifo_and_folder_tars_are_refused(tar: Path, tmp_path: Path) -> None:
+def test_odd_tars(tar: Path, tmp_path: Path) -> None:
     member = addresses(tar)["a/0.jpg"]
     with pytest.raises(ImageError, match="no such file"):
-        read_bytes(str(Member(str(tmp_path / "gone.tar"), "a", 512, 9)))
+        read_bytes(str(TarMember(str(tmp_path / "gone.tar"), "a", 512, 9)))
     os.mkfifo(tmp_path / "pipe.tar")
     with pytest.raises(ImageError, match="not a plain file"):  # and it does not wait
-        read_bytes(str(Member(str(tmp_path / "pipe.tar"), "a", 512, 9)))
+        read_bytes(str(TarMember(str(tmp_path / "pipe.tar"), "a", 512, 9)))
     (tmp_path / "folder.tar").mkdir()
     with pytest.raises(ImageError, match=r"cannot be read|not a plain file"):
-        read_bytes(str(Member(str(tmp_path / "folder.tar"), "a", 512, 9)))
+        read_bytes(str(TarMember(str(tmp_path / "folder.tar"), "a", 512, 9)))
     secret = tmp_path / "secret.tar"
     secret.write_bytes(b"s" * 4096)  # no tar at all: there is no header
     with pytest.raises(ImageError, match="no such photo there"):
-        read_bytes(str(Member(str(secret), "s", 512, 512)))
+        read_bytes(str(TarMember(str(secret), "s", 512, 512)))
     folder = addresses(tar)["a"]
     with pytest.raises(ImageError, match="no such photo there"):  # a folder is no photo
-        read_bytes(str(Member(folder.tar, "a", folder.offset, 0)))
+        read_bytes(str(TarMember(folder.tar, "a", folder.offset, 0)))
     os.truncate(tar, member.offset + member.size - 1)
     with pytest.raises(ImageError, match="ends at byte"):
         read_bytes(str(member))
@@ -108,7 +116,7 @@ def test_long_names_are_read(tmp_path: Path) -> None:
         assert read_bytes(str(member)) == photo.read_bytes()
 
 
-def test_a_stamp_differs_by_member_and_changes_with_the_tar(tar: Path) -> None:
+def test_a_stamp_changes_with_the_tar_and_differs_within_it(tar: Path) -> None:
     found = [stamp(str(addresses(tar)[f"a/{i}.jpg"])) for i in range(3)]
     assert len(set(found)) == 3
     status = os.stat(tar)
@@ -118,7 +126,7 @@ def test_a_stamp_differs_by_member_and_changes_with_the_tar(tar: Path) -> None:
     assert stamp("/gone.tar#a@512+9") == ""
 
 
-def test_only_the_path_before_the_hash_is_made_absolute_or_relative() -> None:
+def test_paths_of_tables() -> None:
     """Only what stands before the # is a path: the rest stays as it is."""
     address = "t/../i.tar#a/../../b//c.jpg@512+9"
     assert absolute_path(address, "/x/y") == "/x/y/i.tar#a/../../b//c.jpg@512+9"
@@ -128,7 +136,7 @@ def test_only_the_path_before_the_hash_is_made_absolute_or_relative() -> None:
     assert relative_path("/x/y/1.jpg", "/x/z") == "../y/1.jpg"
 
 
-def test_a_table_can_be_moved_together_with_its_tars(tar: Path, tmp_path: Path) -> None:
+def test_a_table_moves_with_its_tars(tar: Path, tmp_path: Path) -> None:
     members = [str(addresses(tar)[f"a/{i}.jpg"]) for i in range(3)]
     photos = Photos.of_columns(["0", "1", "2"], members, ["x", "x", "y"])
     write_photos(tmp_path / "tables" / "t.csv", photos)
@@ -142,7 +150,7 @@ def test_a_table_can_be_moved_together_with_its_tars(tar: Path, tmp_path: Path) 
         assert read_bytes(photo.path) == (tmp_path / "a" / f"{i}.jpg").read_bytes()
 
 
-def test_filling_a_gallery_from_a_tar_can_be_resumed(tar: Path) -> None:
+def test_a_gallery_fills_from_a_tar_and_goes_on(tar: Path) -> None:
     embedder = HistogramEmbedder()
     members = [str(addresses(tar)[f"a/{i}.jpg"]) for i in range(3)]
     gallery = Gallery.create(None, embedder.id, embedder.dim)

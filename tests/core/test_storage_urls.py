@@ -1,4 +1,4 @@
-"""Photos behind URLs: read like files, size-limited, retried, never mistaken for paths."""
+"""Photos behind URLs: read like files, bounded, tried again, and never taken for paths."""
 
 from __future__ import annotations
 
@@ -15,16 +15,28 @@ import numpy as np
 import pytest
 
 from tests.support.photos import picture, write_photo
-from whichlandmark import images, remote
+from whichlandmark import storage
 from whichlandmark.data.any_csv import CsvColumns, read_csv
 from whichlandmark.data.table import read_photos, write_photos
 from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.embedding import fill_gallery
 from whichlandmark.errors import ImageError, OptionError
+from whichlandmark.fill import fill_gallery
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.images import read_bytes, read_image
-from whichlandmark.members import Member, absolute_path, relative_path, stamp, stamps
-from whichlandmark.remote import as_text, is_url, read_range, read_url, url_stamp
+from whichlandmark.images import read_image
+from whichlandmark.storage import (
+    TarMember,
+    Url,
+    absolute_path,
+    as_text,
+    is_url,
+    parse,
+    read_bytes,
+    read_range,
+    relative_path,
+    stamp,
+    stamps,
+    url_stamp,
+)
 from whichlandmark.types import Photos
 
 
@@ -40,7 +52,7 @@ def store() -> Iterator[fsspec.AbstractFileSystem]:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "PAUSE", 0.0)
+    monkeypatch.setattr(storage, "RETRY_SECONDS", 0.0)
 
 
 def jpeg(folder: Path, seed: int) -> bytes:
@@ -66,20 +78,36 @@ def tar_of(files: dict[str, bytes]) -> bytes:
         ("s3://", False),
     ],
 )  # fmt: skip
-def test_which_strings_are_urls(text: str, url: bool) -> None:
+def test_what_is_a_url(text: str, url: bool) -> None:
     assert is_url(text) is url
 
 
 @pytest.mark.parametrize("url", ["s3://b/a.jpg", "file:///tmp/a.jpg", "memory://x/y.tar#a@512+3"])
-def test_a_url_turned_into_a_path_gets_its_second_slash_back(url: str) -> None:
+def test_a_path_object_gets_its_slash_back(url: str) -> None:
     assert as_text(Path(url)) == url
     assert as_text(Path("/data/a.jpg")) == "/data/a.jpg"
     assert as_text("s3:/kept") == "s3:/kept"
 
 
-def test_a_photo_behind_a_url_is_read_as_from_disk(
-    store: fsspec.AbstractFileSystem, tmp_path: Path
+def test_an_address_is_parsed_once(
+    store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    seen = []
+
+    def counted(address: str | Path) -> storage.Address:
+        seen.append(address)
+        return parse(address)
+
+    monkeypatch.setattr(storage, "parse", counted)
+    store.pipe_file("/b/a.jpg", b"abc")
+    assert parse(Path("memory://b/a.jpg")) == Url("memory://b/a.jpg")
+    assert read_bytes("memory://b/a.jpg") == b"abc"
+    (tmp_path / "a.jpg").write_bytes(b"abc")
+    assert read_bytes(tmp_path / "a.jpg") == b"abc"
+    assert seen == ["memory://b/a.jpg", tmp_path / "a.jpg"]
+
+
+def test_a_photo_is_read_as_from_disk(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
     data = jpeg(tmp_path, 1)
     store.pipe_file("/b/a.jpg", data)
     for url in ("memory://b/a.jpg", Path("memory://b/a.jpg"), f"file://{tmp_path}/1.jpg"):
@@ -87,16 +115,16 @@ def test_a_photo_behind_a_url_is_read_as_from_disk(
     assert np.array_equal(read_image("memory://b/a.jpg"), read_image(tmp_path / "1.jpg"))
 
 
-def test_url_size_limits_and_missing_files(
-    store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_limits_and_missing_files(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
     store.pipe_file("/b/a.jpg", b"x" * 100)
-    assert read_url("memory://b/a.jpg", 100) == b"x" * 100
-    with pytest.raises(ImageError, match="larger than"):
-        read_url("memory://b/a.jpg", 99)
-    monkeypatch.setattr(images, "MAX_BYTES", 99)
-    with pytest.raises(ImageError, match="larger than"):
-        read_bytes("memory://b/a.jpg")
+    (tmp_path / "a.jpg").write_bytes(b"x" * 100)
+    for address in ("memory://b/a.jpg", tmp_path / "a.jpg"):
+        assert read_bytes(address, 100) == b"x" * 100
+        with pytest.raises(ImageError, match="larger than"):
+            read_bytes(address, 99)
+    store.pipe_file("/b/large.jpg", b"x" * (storage.MAX_BYTES + 1))
+    with pytest.raises(ImageError, match="larger than 20 MB"):
+        read_bytes("memory://b/large.jpg")
     with pytest.raises(ImageError, match=r"memory://b/no\.jpg: no such file"):
         read_bytes("memory://b/no.jpg")
     for bad in ("ftp://host/a.jpg", "memory://b/a.jpg::file://x"):
@@ -104,7 +132,7 @@ def test_url_size_limits_and_missing_files(
             read_bytes(bad)
 
 
-def test_a_failed_request_is_retried(
+def test_a_request_that_fails_is_tried_again(
     store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.pipe_file("/b/a.jpg", b"abc")
@@ -127,7 +155,7 @@ def test_a_failed_request_is_retried(
     assert len(calls) == 6
 
 
-def test_a_store_that_never_answers_gives_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stores of clouds are asynchronous, and are held to a time."""
     import asyncio
 
@@ -145,8 +173,8 @@ def test_a_store_that_never_answers_gives_an_error(monkeypatch: pytest.MonkeyPat
             await asyncio.sleep(30)
             return {}
 
-    monkeypatch.setattr(remote, "_store", lambda scheme: Silent())
-    monkeypatch.setattr(remote, "SECONDS", 0.02)
+    monkeypatch.setattr(storage, "_file_system", lambda scheme: Silent())
+    monkeypatch.setattr(storage, "REQUEST_SECONDS", 0.02)
     with pytest.raises(ImageError, match="cannot be read"):
         read_bytes("s3://bucket/a.jpg")
     assert url_stamp("s3://bucket/a.jpg") == ""
@@ -155,7 +183,7 @@ def test_a_store_that_never_answers_gives_an_error(monkeypatch: pytest.MonkeyPat
 def test_without_the_library_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    remote._store.cache_clear()
+    storage._file_system.cache_clear()
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(OptionError, match="s3:// needs another library"):
         read_bytes("s3://bucket/a.jpg")
@@ -164,28 +192,25 @@ def test_without_the_library_the_error_says_what_to_install(
         read_bytes("gs://bucket/a.jpg")
 
 
-def test_a_tar_member_behind_a_url_is_read(
-    store: fsspec.AbstractFileSystem, tmp_path: Path
-) -> None:
+def test_a_member_of_a_tar_behind_a_url(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
     files = {"a/0.jpg": jpeg(tmp_path, 0), "a/1.jpg": jpeg(tmp_path, 1)}
     data = tar_of(files)
     store.pipe_file("/b/x.tar", data)
     at = data.index(files["a/1.jpg"])
-    good = Member("memory://b/x.tar", "a/1.jpg", at, len(files["a/1.jpg"]))
+    good = TarMember("memory://b/x.tar", "a/1.jpg", at, len(files["a/1.jpg"]))
     assert read_bytes(str(good)) == files["a/1.jpg"]
     for bad in (
-        Member(good.tar, "a/0.jpg", at, good.size), Member(good.tar, good.name, at, good.size - 1),
-        Member(good.tar, good.name, at + 512, good.size), Member(good.tar, good.name, 99, 3),
-        Member("memory://b/y.tar", good.name, at, good.size),
-        Member(good.tar, good.name, 10**9 // 512 * 512, good.size),
+        TarMember(good.tar, "a/0.jpg", at, good.size),
+        TarMember(good.tar, good.name, at, good.size - 1),
+        TarMember(good.tar, good.name, at + 512, good.size), TarMember(good.tar, good.name, 99, 3),
+        TarMember("memory://b/y.tar", good.name, at, good.size),
+        TarMember(good.tar, good.name, 10**9 // 512 * 512, good.size),
     ):  # fmt: skip
         with pytest.raises(ImageError):
             read_bytes(str(bad))
 
 
-def test_the_stamp_changes_when_the_file_behind_a_url_changes(
-    store: fsspec.AbstractFileSystem, tmp_path: Path
-) -> None:
+def test_stamps_tell_a_changed_file(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
     store.pipe_file("/b/x.tar", b"x" * 2048)
     local = write_photo(tmp_path / "a.jpg", picture(0, 0))
     url = f"file://{local}"
@@ -201,7 +226,7 @@ def test_the_stamp_changes_when_the_file_behind_a_url_changes(
     assert all(a != b for a, b in zip(after[:5], before[:5], strict=True))
 
 
-def test_a_tar_of_many_photos_is_opened_once(
+def test_a_tar_of_many_photos_is_asked_for_once(
     store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.pipe_file("/b/x.tar", b"x" * 2048)
@@ -213,12 +238,12 @@ def test_a_tar_of_many_photos_is_opened_once(
             asked.append(url)
         return "7"
 
-    monkeypatch.setattr(remote, "url_stamp", counted)
+    monkeypatch.setattr(storage, "url_stamp", counted)
     stamps([f"memory://b/x.tar#{i}@512+{i}" for i in range(500)])
     assert asked == ["memory://b/x.tar"]
 
 
-def test_urls_survive_writing_a_table(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
+def test_a_table_keeps_urls(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
     urls = ["s3://bucket/a b.jpg", "memory://b/x.tar#a/../n@512+7", "gs://b/../c.jpg"]
     photos = Photos.of_columns(["a", "b", "c"], urls, ["", "", ""])
     write_photos(tmp_path / "deep" / "photos.csv", photos)
@@ -232,9 +257,7 @@ def test_urls_survive_writing_a_table(tmp_path: Path, store: fsspec.AbstractFile
     assert list(missing) == ["no.jpg"]
 
 
-def test_filling_a_gallery_from_urls_can_be_resumed(
-    store: fsspec.AbstractFileSystem, tmp_path: Path
-) -> None:
+def test_a_gallery_of_urls_is_resumed(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
     for i in range(6):
         store.pipe_file(f"/b/{i}.jpg", jpeg(tmp_path, i))
     urls = [f"memory://b/{i}.jpg" for i in range(7)]

@@ -16,7 +16,7 @@ from whichlandmark.data.gldv2 import Gldv2Options, import_gldv2
 from whichlandmark.data.official import LONGEST_CELL, name_of
 from whichlandmark.data.table import read_photos
 from whichlandmark.errors import DataError
-from whichlandmark.images import read_bytes
+from whichlandmark.storage import read_bytes
 
 NAMES = {"7": "Café de Paris", "12": "St. John's (Malta)", "203": "清水寺", "9": "100% Tower"}
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import subprocess
+import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data.test_cleaning import cropped, scene
+from features.test_matching import building, seen_from_aside
 
-from tests.data.test_cleaning import cropped, scene
-from tests.features.test_matching import building, seen_from_aside
 from tests.support.photos import write_photo
-from whichlandmark import graph_cleaning
+from whichlandmark import fitting, graph_cleaning, indexing
 from whichlandmark.data.look_store import LookStore
 from whichlandmark.errors import GalleryError, OptionError
+from whichlandmark.fill import fill_gallery
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.graph_cleaning import GraphCleaning, Group, _doubtful, _supporters, unsupported
 from whichlandmark.images import content_hash, read_image
 from whichlandmark.net.embedder import NetEmbedder
 from whichlandmark.net.network import Architecture, new_network
+from whichlandmark.pipeline import pipeline
 from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.types import Photos
+from whichlandmark.types import Image, Photos, Vectors
 from whichlandmark.verification import Matching, keypoints, verify
 
 MATCHING = Matching(size=320, features=400)
@@ -145,6 +150,70 @@ def test_an_interrupted_run_keeps_whole_landmarks(
     assert sorted(found(world, tmp_path)) == ["A/odd", "B/odd", "unfit/0", "unfit/1"]
     assert "A" not in decoded
     assert decoded.count("B") == 6
+
+
+def test_nothing_is_fitted_and_vectors_are_kept(
+    world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted run goes on."""
+
+    def never(*arguments: object, **options: object) -> None:
+        raise AssertionError("a recognizer was fitted")
+
+    monkeypatch.setattr(fitting, "fit", never)
+    monkeypatch.setattr(fitting, "learn", never)
+    monkeypatch.setattr(indexing, "settle", never)
+    source, put, batches = embedder(tmp_path), Gallery.put, []
+    monkeypatch.setattr(pipeline, "BATCH_ROWS", 6)
+
+    def stopped(gallery: Gallery, rows: object) -> None:
+        if len(batches) == 1:
+            raise KeyboardInterrupt
+        batches.append(rows)
+        put(gallery, rows)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Gallery, "put", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            found(world, tmp_path, embedder=source)
+    seen, embed = [], NetEmbedder.__call__
+
+    def counted(self: NetEmbedder, images: Sequence[Image], /) -> Vectors:
+        seen.append(len(images))
+        return embed(self, images)
+
+    monkeypatch.setattr(NetEmbedder, "__call__", counted)
+    assert sorted(found(world, tmp_path, embedder=source)) == ["A/odd", "B/odd", "unfit/0",
+                                                               "unfit/1"]  # fmt: skip
+    assert sum(seen) == len(world) - 6
+    found(world, tmp_path, embedder=source)
+    assert sum(seen) == len(world) - 6
+    assert not (tmp_path / "graph" / "recognizer.json").exists()
+
+
+def test_vectors_are_those_of_a_gallery_with_features(world: Photos, tmp_path: Path) -> None:
+    """To the last bit: photos are decoded at the same scale, although no features are kept."""
+    one = NetEmbedder.load(Path(embedder(tmp_path)), device="cpu")
+    found(world, tmp_path)
+    with (
+        Gallery.open(tmp_path / "graph" / "gallery.sqlite") as gallery,
+        Gallery.create(None, one.id, one.dim) as full,
+    ):
+        fill_gallery(one, world, full)
+        kept, expected = gallery.table(), full.table()
+    assert kept.ids.tolist() == expected.ids.tolist()
+    assert kept.hashes.tolist() == expected.hashes.tolist()
+    assert kept.vectors.tobytes() == expected.vectors.tobytes()
+
+
+def test_cleaning_imports_no_recognizer() -> None:
+    code = (
+        "import sys, whichlandmark.graph_cleaning as g;"
+        "print(*(m for m in sys.modules if m in ('whichlandmark.recognition',"
+        "'whichlandmark.indexing', 'whichlandmark.fitting')))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []
 
 
 def test_supporters_are_counted_among_the_nearest_neighbours_only() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from whichlandmark.data.table import read_photos, write_photos
 from whichlandmark.errors import DataError
-from whichlandmark.members import relative_path
+from whichlandmark.storage import relative_path
 from whichlandmark.types import Photo, Photos
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.gldv2_layout import Item, hex_id, photo_path, write_tar
 from whichlandmark.data.places import Places, Source, find_sources, list_sources, missing_tars
 from whichlandmark.data.tars import list_folder, list_tar
-from whichlandmark.images import read_bytes
+from whichlandmark.storage import read_bytes
 
 
 def items(count: int, salt: str = "") -> list[Item]:

@@ -16,7 +16,7 @@ from whichlandmark.data.drawn import DrawnWorld, draw_world
 from whichlandmark.data.table import read_photos
 from whichlandmark.data.webdataset import Label, label_of, read_webdataset, tars_of
 from whichlandmark.errors import DataError, OptionError
-from whichlandmark.images import read_bytes
+from whichlandmark.storage import read_bytes
 from whichlandmark.types import Photos
 
 Files = dict[str, bytes]

@@ -9,12 +9,13 @@ import pytest
 
 from tests.gallery.test_leak_check import reencoded, scene
 from tests.support.photos import photos_of, write_photo
-from whichlandmark import embedding, evaluation
+from whichlandmark import evaluation
 from whichlandmark.data.table import read_photos
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError
 from whichlandmark.evaluation import evaluate, examine
 from whichlandmark.metrics import gap
+from whichlandmark.pipeline import pipeline
 from whichlandmark.recognition import Recognizer, build
 from whichlandmark.rules import SCORES, Rules
 from whichlandmark.types import Photo, Photos
@@ -122,7 +123,7 @@ def test_batch_size_does_not_change_the_predictions(
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
     whole = examine(recognizer, queries).predictions
-    monkeypatch.setattr(embedding, "BATCH", 4)
+    monkeypatch.setattr(pipeline, "BATCH_ROWS", 4)
     monkeypatch.setattr(evaluation, "ASKED_AT_ONCE", 7)
     parts = examine(recognizer, queries).predictions
     assert parts.guess.tolist() == whole.guess.tolist()

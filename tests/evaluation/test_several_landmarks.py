@@ -11,9 +11,9 @@ from tests.support.photos import photos_of, picture, write_photo
 from whichlandmark.data.folders import read_folder
 from whichlandmark.data.table import read_photos, write_photos
 from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.embedding import merged
 from whichlandmark.errors import DataError
 from whichlandmark.evaluation import examine
+from whichlandmark.fill import merged
 from whichlandmark.predictions import gap_by_usage, read_predictions, write_predictions
 from whichlandmark.recognition import Recognizer, build
 from whichlandmark.report import write_report

@@ -13,14 +13,15 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.support.photos import photos_of, picture, write_photo
-from whichlandmark import embedding
 from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.embedding import Each, embed, fill_gallery
 from whichlandmark.errors import GalleryError
+from whichlandmark.fill import fill_gallery
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.images import content_hash, read_image
 from whichlandmark.looking import Looking
-from whichlandmark.pipeline import Room
+from whichlandmark.pipeline import pipeline
+from whichlandmark.pipeline.pipeline import Each, embed
+from whichlandmark.pipeline.prefetch import ByteBudget
 from whichlandmark.preprocessing import Preprocessing, Views
 from whichlandmark.types import Image, Photos, Vectors
 
@@ -73,13 +74,13 @@ def all_of(embedder: Any, photos: Photos, **options: Any) -> tuple[list[int], Ve
 def test_vectors_do_not_depend_on_the_number_of_threads(
     table: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, found = embedding.read_image, []
+    real, found = pipeline.read_image, []
 
     def unsteady(data: bytes, **options: Any) -> Image:  # photos are done in any order
         time.sleep(data[len(data) // 2] % 4 / 1000 if data else 0)
         return real(data, **options)
 
-    monkeypatch.setattr(embedding, "read_image", unsteady)
+    monkeypatch.setattr(pipeline, "read_image", unsteady)
     for threads in (1, 2, 8):
         embedder = Shapes()
         rows, vectors, more = all_of(
@@ -140,25 +141,25 @@ def test_huge_photos_stay_within_the_byte_budget(
         Pillow.fromarray(picture(i, i, (600, 500) if i % 5 else (40, 50))).save(path)
     paths = [str(path) for path in sorted((tmp_path / "photos").iterdir())]
     photos = Photos.of_columns([str(i) for i in range(24)], paths, [""] * 24)
-    one, rooms = 600 * 500 * 8, []
+    one, budgets = 600 * 500 * 8, []
 
-    class Watched(Room):
+    class Watched(ByteBudget):
         def __init__(self, limit: int) -> None:
             super().__init__(limit)
-            rooms.append(self)
+            budgets.append(self)
 
-    monkeypatch.setattr(embedding, "Room", Watched)
+    monkeypatch.setattr(pipeline, "ByteBudget", Watched)
     expected = all_of(kind(), photos, threads=1)[1]
-    monkeypatch.setattr(embedding, "DECODING", one)
-    monkeypatch.setattr(embedding, "WAITING", one)
+    monkeypatch.setattr(pipeline, "MAX_DECODING_BYTES", one)
+    monkeypatch.setattr(pipeline, "MAX_WAITING_BYTES", one)
     rows, vectors, _ = all_of(kind(), photos, threads=threads)
     assert rows == list(range(24))
     assert np.allclose(vectors, expected, atol=1e-2)
-    assert one <= rooms[1].most <= 2 * one
-    assert rooms[1].used == 0
+    assert one <= budgets[1].most <= 2 * one
+    assert budgets[1].used == 0
     if threads == 8:
-        assert rooms[0].most < 24 * one  # of the usual room a little is used
-    monkeypatch.setattr(embedding, "DECODING", one // 2)  # larger than all that there is
+        assert budgets[0].most < 24 * one  # of the usual budget a little is used
+    monkeypatch.setattr(pipeline, "MAX_DECODING_BYTES", one // 2)  # larger than all that there is
     assert all_of(kind(), photos, threads=threads)[0] == list(range(24))
 
 
@@ -167,19 +168,19 @@ def test_enlarged_photos_count_with_their_enlarged_size(
 ) -> None:
     for i in range(40):
         write_photo(tmp_path / "photos" / f"{i:02}.jpg", picture(i, i, (10, 10)))
-    rooms: list[Room] = []
+    budgets: list[ByteBudget] = []
 
-    class Watched(Room):
+    class Watched(ByteBudget):
         def __init__(self, limit: int) -> None:
             super().__init__(limit)
-            rooms.append(self)
+            budgets.append(self)
 
-    monkeypatch.setattr(embedding, "Room", Watched)
-    monkeypatch.setattr(embedding, "DECODING", 5 * 64 * 64 * 3)
-    monkeypatch.setattr(embedding, "WAITING", 5 * 64 * 64 * 3)
+    monkeypatch.setattr(pipeline, "ByteBudget", Watched)
+    monkeypatch.setattr(pipeline, "MAX_DECODING_BYTES", 5 * 64 * 64 * 3)
+    monkeypatch.setattr(pipeline, "MAX_WAITING_BYTES", 5 * 64 * 64 * 3)
     rows, _, _ = all_of(Shapes(batch=32), photos_of(tmp_path / "photos"))
     assert rows == list(range(40))
-    assert 5 * 64 * 64 * 3 <= rooms[0].most <= 10 * 64 * 64 * 3
+    assert 5 * 64 * 64 * 3 <= budgets[0].most <= 10 * 64 * 64 * 3
 
 
 def test_closing_the_iterator_stops_all_threads(table: Photos) -> None:

@@ -10,21 +10,29 @@ import numpy as np
 import pytest
 
 from whichlandmark.errors import GalleryError, ImageError
-from whichlandmark.pipeline import Behind, Claim, Room, Running, Window, read_ahead
-from whichlandmark.pipeline.room import Closed
+from whichlandmark.pipeline.batching import ForwardThread, ShapeBatcher
+from whichlandmark.pipeline.prefetch import (
+    BackgroundTask,
+    ByteBudget,
+    PipelineClosed,
+    Reservation,
+    read_ahead,
+)
 from whichlandmark.types import Image
 
 SOON = 10.0  # seconds that nothing here may take
 
 
-def passes_of(window: Window, shapes: list[str], sizes: list[int]) -> list[tuple[int, list[int]]]:
+def passes_of(
+    batcher: ShapeBatcher, shapes: list[str], sizes: list[int]
+) -> list[tuple[int, list[int]]]:
     """(row at which it was let go, rows) of every pass, of a whole table."""
     passes = []
     for row, (shape, size) in enumerate(zip(shapes, sizes, strict=True)):
         if shape:  # "" = a photo that failed
-            passes += [(row, rows) for rows in window.add(row, shape, size)]
-        passes += [(row, rows) for rows in window.reached(row)]
-    return passes + [(len(shapes), rows) for rows in window.rest()]
+            passes += [(row, rows) for rows in batcher.add(row, shape, size)]
+        passes += [(row, rows) for rows in batcher.reached(row)]
+    return passes + [(len(shapes), rows) for rows in batcher.rest()]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -34,8 +42,8 @@ def test_every_photo_is_in_one_batch_of_its_shape_within_the_allowed_delay(seed:
         str(s) for s in rng.choice(["", "a", "b", "c", "d"], 300, p=[0.1, 0.5, 0.3, 0.09, 0.01])
     ]
     sizes = rng.integers(1, 100, 300).tolist()
-    window = Window(at_once=4, stretch=32, most_bytes=700)
-    found = passes_of(window, shapes, sizes)
+    batcher = ShapeBatcher(at_once=4, stretch=32, most_bytes=700)
+    found = passes_of(batcher, shapes, sizes)
     assert sorted(row for _, rows in found for row in rows) == [
         r for r, s in enumerate(shapes) if s
     ]
@@ -52,14 +60,16 @@ def test_every_photo_is_in_one_batch_of_its_shape_within_the_allowed_delay(seed:
 
 def test_photos_share_a_batch_only_within_the_window() -> None:
     shapes = ["tall", *["wide"] * 9, "tall", *["wide"] * 30]
-    near = passes_of(Window(at_once=2, stretch=16, most_bytes=10**9), shapes, [1] * 41)
+    near = passes_of(ShapeBatcher(at_once=2, stretch=16, most_bytes=10**9), shapes, [1] * 41)
     assert [0, 10] in [rows for _, rows in near]
-    far = passes_of(Window(at_once=2, stretch=5, most_bytes=10**9), shapes, [1] * 41)
+    far = passes_of(ShapeBatcher(at_once=2, stretch=5, most_bytes=10**9), shapes, [1] * 41)
     assert (5, [0]) in far
 
 
 def test_a_batch_is_started_when_its_bytes_are_full() -> None:
-    found = passes_of(Window(at_once=8, stretch=64, most_bytes=100), ["a"] * 4, [150, 60, 60, 1])
+    found = passes_of(
+        ShapeBatcher(at_once=8, stretch=64, most_bytes=100), ["a"] * 4, [150, 60, 60, 1]
+    )
     assert [rows for _, rows in found] == [[0], [1, 2], [3]]
 
 
@@ -70,12 +80,12 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 
 def test_the_byte_budget_admits_photos_in_order() -> None:
-    room, came = Room(100), []
-    claims = [Claim(room, turn) for turn in range(4)]
+    budget, came = ByteBudget(100), []
+    reservations = [Reservation(budget, turn) for turn in range(4)]
     sizes = [70, 50, 10, 500]
 
     def enter(turn: int) -> None:
-        claims[turn].take(sizes[turn])
+        reservations[turn].take(sizes[turn])
         came.append(turn)
 
     threads = [in_thread(lambda turn=turn: enter(turn)) for turn in (3, 2, 1)]
@@ -84,83 +94,83 @@ def test_the_byte_budget_admits_photos_in_order() -> None:
     enter(0)
     time.sleep(0.05)
     assert came == [0]  # 10 would fit beside 70, but photo 1 comes first
-    claims[0].shrink(40)
+    reservations[0].shrink(40)
     threads[2].join(SOON)
     threads[1].join(SOON)
     assert came == [0, 1, 2]
-    claims[0].give_back()
-    claims[1].give_back()
+    reservations[0].release()
+    reservations[1].release()
     time.sleep(0.05)
-    assert came == [0, 1, 2]  # larger than all the room: only when it is alone
-    claims[2].give_back()
+    assert came == [0, 1, 2]  # larger than all the budget: only when it is alone
+    reservations[2].release()
     threads[0].join(SOON)
-    assert (came, room.used) == ([0, 1, 2, 3], 500)
+    assert (came, budget.used) == ([0, 1, 2, 3], 500)
 
 
 def test_released_turns_are_skipped_and_close_wakes_all_waiting_threads() -> None:
-    room = Room(10)
-    Claim(room, 1).give_back()
-    Claim(room, 0).give_back()
-    Claim(room, 2).take(10)
+    budget = ByteBudget(10)
+    Reservation(budget, 1).release()
+    Reservation(budget, 0).release()
+    Reservation(budget, 2).take(10)
     seen: list[type[BaseException]] = []
 
     def wait() -> None:
         try:
-            Claim(room, 3).take(1)
-        except Closed as error:
+            Reservation(budget, 3).take(1)
+        except PipelineClosed as error:
             seen.append(type(error))
 
     thread = in_thread(wait)
-    room.close()
+    budget.close()
     thread.join(SOON)
-    assert seen == [Closed]
+    assert seen == [PipelineClosed]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_prefetch_keeps_the_order_and_its_limit(threads: int) -> None:
-    room, started, wanted = Room(40), [0], [0]
+    budget, started, wanted = ByteBudget(40), [0], [0]
     lock = threading.Lock()
 
-    def work(path: str, claim: Claim) -> int:
+    def work(path: str, reservation: Reservation) -> int:
         with lock:
             started[0] += 1
             assert started[0] - wanted[0] <= 12 + threads
-        claim.take(10)
+        reservation.take(10)
         number = int(path)
         time.sleep(0.001 * (number % 5))
         if number % 7 == 3:
             raise ImageError(f"{path} is bad")
-        claim.shrink(2)
+        reservation.shrink(2)
         return number
 
-    with read_ahead([str(n) for n in range(60)], work, room, threads=threads, ahead=12) as reads:
+    with read_ahead([str(n) for n in range(60)], work, budget, threads=threads, ahead=12) as reads:
         for n, read in enumerate(reads):
             wanted[0] = n + 1
             assert (read.made, read.failure) == ((None, f"{n} is bad") if n % 7 == 3 else (n, ""))
-            read.claim.give_back()
-    assert room.used == 0
-    assert 10 <= room.most <= 40
+            read.reservation.release()
+    assert budget.used == 0
+    assert 10 <= budget.most <= 40
 
 
 def test_leaving_prefetch_early_does_not_block() -> None:
-    room = Room(10)  # room for one photo, which nobody gives back
+    budget = ByteBudget(10)  # budget for one photo, which nobody gives back
 
-    def work(path: str, claim: Claim) -> str:
-        claim.take(10)
+    def work(path: str, reservation: Reservation) -> str:
+        reservation.take(10)
         return path
 
-    with read_ahead(["a"] * 50, work, room, threads=4, ahead=8) as reads:
+    with read_ahead(["a"] * 50, work, budget, threads=4, ahead=8) as reads:
         assert next(reads).made == "a"
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
 
 
 def test_an_error_in_a_thread_is_raised_when_its_photo_is_next() -> None:
-    def work(path: str, claim: Claim) -> str:
+    def work(path: str, reservation: Reservation) -> str:
         if path == "b":
             raise MemoryError("no more")
         return path
 
-    with read_ahead(["a", "b", "c"], work, Room(1), threads=2, ahead=2) as reads:
+    with read_ahead(["a", "b", "c"], work, ByteBudget(1), threads=2, ahead=2) as reads:
         assert next(reads).made == "a"
         with pytest.raises(MemoryError, match="no more"):
             next(reads)
@@ -170,14 +180,14 @@ def test_a_failed_forward_pass_releases_its_bytes_and_raises() -> None:
     def fail(images: object) -> np.ndarray:
         raise RuntimeError("out of order")
 
-    room, image = Room(10), np.zeros((1, 1, 3), np.uint8)
-    claim = Claim(room, 0)
-    claim.take(7)
-    with Running(fail) as running:
-        running.start([0], [image], [claim])
+    budget, image = ByteBudget(10), np.zeros((1, 1, 3), np.uint8)
+    reservation = Reservation(budget, 0)
+    reservation.take(7)
+    with ForwardThread(fail) as running:
+        running.start([0], [image], [reservation])
         with pytest.raises(RuntimeError, match="out of order"):
             list(running.done(all_of_them=True))
-    assert room.used == 0
+    assert budget.used == 0
 
 
 def test_forward_passes_run_in_the_background_and_return_in_order() -> None:
@@ -187,7 +197,7 @@ def test_forward_passes_run_in_the_background_and_return_in_order() -> None:
         assert go.wait(SOON)
         return np.array([[image[0, 0, 0]] for image in images], dtype=np.float32)
 
-    with Running(run) as running:
+    with ForwardThread(run) as running:
         for n in range(2):
             running.start([n], [np.full((1, 1, 3), n, np.uint8)], [])
             assert list(running.done()) == []  # nothing is done, and there may be more
@@ -206,9 +216,9 @@ def test_the_background_task_is_finished_and_its_error_raised() -> None:
         over.append("slow")
 
     def run(*works: Callable[[], None], interrupted: bool = False) -> None:
-        with Behind(told.append) as behind:
+        with BackgroundTask(told.append) as task:
             for size, work in enumerate(works, 1):
-                behind.start(work, size)
+                task.start(work, size)
             if interrupted:
                 assert begun.wait(SOON)
                 raise KeyboardInterrupt

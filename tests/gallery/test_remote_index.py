@@ -11,12 +11,12 @@ import pytest
 from whichlandmark import far
 from whichlandmark.deciding import Decider
 from whichlandmark.errors import OptionError
-from whichlandmark.far import far_index, require_plain, sampled
+from whichlandmark.far import far_index, sampled
 from whichlandmark.fitting import fit
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.records import GalleryRow
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.rules import Rules
+from whichlandmark.rules import Rules, require_plain
 from whichlandmark.types import Vectors
 
 PLAIN = Rules(whitening="none", verify=0)

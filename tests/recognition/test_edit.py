@@ -13,8 +13,8 @@ from tests.cli.test_commands import json_of, run
 from tests.support.photos import photos_of, picture, write_photo
 from whichlandmark import gallery_care, gallery_editing, loading
 from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.embedding import fill_gallery, merged
 from whichlandmark.errors import DataError
+from whichlandmark.fill import fill_gallery, merged
 from whichlandmark.gallery.store import Credit, Gallery
 from whichlandmark.gallery.tables import read_credits, read_landmarks
 from whichlandmark.types import Embedder

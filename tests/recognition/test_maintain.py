@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from support.galleries import postgres_address
 
-from tests.support.galleries import postgres_address
 from tests.support.photos import photos_of
-from whichlandmark import gallery_care, gallery_editing, indexing, recognition
+from whichlandmark import gallery_care, gallery_editing, recognition
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError, GalleryError, OptionError
 from whichlandmark.gallery import copying
@@ -19,7 +19,7 @@ from whichlandmark.gallery.copying import content_sum, copy_gallery
 from whichlandmark.gallery.link import LINK, Link, gallery_in, new_link, read_link, write_link
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.indexing import index_photos
+from whichlandmark.indexing import IndexOptions, index_photos
 from whichlandmark.moving import copy_to
 from whichlandmark.recognition import load
 from whichlandmark.rules import Rules
@@ -32,7 +32,7 @@ def quiet(label: str) -> copying.Progress:
 
 @pytest.fixture
 def world(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for home in (recognition, gallery_care, gallery_editing, indexing):
+    for home in (recognition, gallery_care, gallery_editing):
         monkeypatch.setattr(
             home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
         )
@@ -41,8 +41,8 @@ def world(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def index(world: Path, folder: Path, rules: Rules | None = None) -> None:
     index_photos(
-        photos_of(world / "gallery"), photos_of(world / "bank", False), folder, "histogram",
-        rules=rules, progress=quiet,
+        photos_of(world / "gallery"), photos_of(world / "bank", False), folder,
+        HistogramEmbedder(), IndexOptions(rules=rules), progress=quiet,
     )  # fmt: skip
 
 

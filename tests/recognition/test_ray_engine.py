@@ -17,9 +17,14 @@ from tests.support.photos import picture, write_photo
 from whichlandmark.cli import app
 from whichlandmark.errors import ModelError, OptionError, WhichLandmarkError
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.sharding import cut
-from whichlandmark.sharding.ray_engine import Opening, Share, _share, _told, made_by_ray
-from whichlandmark.sharding.task import Task
+from whichlandmark.sharding.ray_engine import (
+    Opening,
+    Share,
+    _lost_shards_error,
+    _share,
+    made_by_ray,
+)
+from whichlandmark.sharding.shards import Task, cut
 from whichlandmark.types import Photos
 
 PHOTOS = 24
@@ -49,9 +54,9 @@ def held(out: Path) -> tuple[list[list[int]], bytes]:
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from whichlandmark import embedding
-from whichlandmark.sharding import cutting
-embedding.SECTION = cutting.SECTION = 8  # so that 24 photos make three shards
+from whichlandmark.pipeline import pipeline
+from whichlandmark.sharding import shards
+pipeline.SECTION_ROWS = shards.SECTION_ROWS = 8  # so that 24 photos make three shards
 from whichlandmark.cli import main
 sys.argv[0] = "whichlandmark"
 main()
@@ -114,7 +119,7 @@ def test_shards_on_the_command_line(
         (["--shard", "two"], "expected i/N"),
         (["--shards", "3", "--shard", "0/2"], "expected the same number"),
         (["--engine", "ray"], "--engine ray given; expected --shards N"),
-        (["--shards", "2", "--engine", "dask"], "expected here or ray"),
+        (["--shards", "2", "--engine", "dask"], "expected local or ray"),
         (["--shards", "2", "--engine", "ray", "--load"], "--load makes no shards"),
         (["--shards", "2", "--shard-folder", "ftp://host/x"], "expected one of s3://"),
     ],
@@ -170,8 +175,8 @@ def test_the_error_for_lost_shards() -> None:
     class Wrapped(Exception):  # noqa: N818
         cause = ModelError("no weights")
 
-    assert str(_told({1: OSError("disk"), 0: Wrapped()}, [])) == "no weights"
-    told = _told({3: OSError("disk\nmore"), 5: ValueError()}, [None] * 8)  # type: ignore[list-item]
+    assert str(_lost_shards_error({1: OSError("disk"), 0: Wrapped()}, [])) == "no weights"
+    told = _lost_shards_error({3: OSError("disk\nmore"), 5: ValueError()}, [None] * 8)  # type: ignore[list-item]
     assert type(told) is WhichLandmarkError
     assert "2 of 8 shards" in str(told)
     assert "of the first, 3: OSError: disk; the same command" in str(told)

@@ -12,8 +12,8 @@ import pytest
 from tests.support.photos import photos_of, picture
 from whichlandmark import self_questions
 from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.embedding import fill_gallery, merged
 from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
+from whichlandmark.fill import fill_gallery, merged
 from whichlandmark.fitting import learn
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.geometry import SIDE

@@ -14,37 +14,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.galleries import KINDS
 
-from tests.support.galleries import KINDS
 from tests.support.photos import picture, write_photo
-from whichlandmark import embedding, indexing
-from whichlandmark.errors import DataError, GalleryError, OptionError
+from whichlandmark import fill, indexing
+from whichlandmark.cli.shard_options import ShardPlan, parse_shard, shard_plan
+from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
 from whichlandmark.gallery.records import GalleryRow
 from whichlandmark.gallery.store import Gallery
-from whichlandmark.indexing import index_photos
+from whichlandmark.indexing import Indexed, IndexOptions, index_photos
 from whichlandmark.looking import Looking
-from whichlandmark.members import stamp
+from whichlandmark.pipeline import pipeline
 from whichlandmark.preprocessing import Preprocessing
 from whichlandmark.recognition import Recognizer
 from whichlandmark.rules import Rules
-from whichlandmark.sharding import (
-    Asked,
-    Job,
-    cut,
-    cutting,
-    filling,
-    folder,
-    in_shards,
-    index_in_shards,
-    job,
-    make_one_shard,
-    one_of,
-    task,
-)
-from whichlandmark.sharding.filling import fill_from_shards, load_shard
-from whichlandmark.sharding.folder import ShardFolder
-from whichlandmark.sharding.rows_file import read_rows, write_rows
-from whichlandmark.sharding.task import Task, make_shard
+from whichlandmark.sharding import shard_folder, shards
+from whichlandmark.sharding.shard_folder import ShardFolder, read_rows, write_rows
+from whichlandmark.sharding.shards import Task, cut, fill_from_shards, load_shard, make_shard
+from whichlandmark.storage import stamp
 from whichlandmark.types import Image, Photos, Vectors
 
 SIZES = [(60, 80), (80, 60), (64, 64), (40, 120)]
@@ -90,10 +77,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sections of 8 rows, and the embedder above whatever the source says."""
-    monkeypatch.setattr(embedding, "SECTION", 8)
-    monkeypatch.setattr(cutting, "SECTION", 8)
-    monkeypatch.setattr(indexing, "load_embedder", lambda *_, **__: Company())
+    """Sections of 8 rows."""
+    monkeypatch.setattr(pipeline, "SECTION_ROWS", 8)
+    monkeypatch.setattr(shards, "SECTION_ROWS", 8)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +89,8 @@ def plain(world: Photos, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plainly(world: Photos, out: Path, rules: Rules | None) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding, "SECTION", 8)
-        patch.setattr(indexing, "load_embedder", lambda *_, **__: Company())
-        index_photos(world, None, out, "company", rules=rules, progress=quiet)
+        patch.setattr(pipeline, "SECTION_ROWS", 8)
+        index_photos(world, None, out, Company(), IndexOptions(rules=rules), progress=quiet)
     return out
 
 
@@ -113,19 +98,19 @@ def quiet(name: str) -> Callable[..., None]:
     return lambda *numbers: None
 
 
-def job_of(photos: Photos, out: Path, shards: int = 4, **more: Any) -> Job:
-    options = {"rules": CHEAP, **more}
-    return Job(
-        photos=photos, distractors=None, out=out, source="company", shards=shards, **options
-    )  # fmt: skip
+def in_shards(
+    photos: Photos, out: Path, shards: int = 4, *, bank: Photos | None = None, **more: Any
+) -> Indexed:
+    options = IndexOptions(**{"rules": CHEAP, "shards": shards, **more})
+    return index_photos(photos, bank, out, Company(), options, progress=quiet)
 
 
 def tasks_of(
-    photos: Photos, place: Path | str, shards: int = 4, *, features: bool = True
+    photos: Photos, place: Path | str, count: int = 4, *, features: bool = True
 ) -> list[Task]:
     return [
         Task(shard, photos.take(range(shard.first, shard.end)), str(place), features)
-        for shard in cut(len(photos), shards)
+        for shard in cut(len(photos), count)
     ]
 
 
@@ -172,7 +157,7 @@ def test_every_row_is_in_one_shard_and_shards_are_cut_at_sections(rows: int, sha
 def test_shards_give_the_same_gallery_as_an_unsharded_run(
     world: Photos, plain: Path, tmp_path: Path, shards: int
 ) -> None:
-    done = index_in_shards(job_of(world, tmp_path / "b.wl", shards), quiet)
+    done = in_shards(world, tmp_path / "b.wl", shards)
     assert gallery_of(tmp_path / "b.wl") == gallery_of(plain)
     assert answers(tmp_path / "b.wl") == answers(plain)
     assert [failure.id for failure in done.failures] == ["photo 3", "photo 40"]
@@ -183,9 +168,8 @@ def test_shards_with_local_features_fit_the_same_settings(world: Photos, tmp_pat
     """Keypoints, fingerprints and thumbnails go through the shards; so do distractors."""
     of_places, bank = world.take(range(60)), world.take(range(60, PHOTOS))
     plain, out = tmp_path / "a.wl", tmp_path / "b.wl"
-    index_photos(of_places, bank, plain, "company", progress=quiet)
-    whole = job_of(of_places, out, rules=None)
-    index_in_shards(dataclasses.replace(whole, distractors=bank), quiet)
+    index_photos(of_places, bank, plain, Company(), progress=quiet)
+    in_shards(of_places, out, bank=bank, rules=None)
     assert gallery_of(out) == gallery_of(plain)
     assert answers(out) == answers(plain)
     with Gallery.open(out / "gallery.sqlite") as gallery:
@@ -200,8 +184,8 @@ def test_shard_borders_within_a_section_change_the_vectors(
     world: Photos, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The embedder of these tests tells: a planted fault."""
-    monkeypatch.setattr(cutting, "SECTION", 5)
-    index_in_shards(job_of(world, tmp_path / "b.wl", 7), quiet)
+    monkeypatch.setattr(shards, "SECTION_ROWS", 5)
+    in_shards(world, tmp_path / "b.wl", 7)
     found, expected = gallery_of(tmp_path / "b.wl"), gallery_of(plain)
     assert found[2] == expected[2]
     assert found[1] != expected[1]
@@ -212,20 +196,20 @@ def test_shards_made_separately_in_any_order_load(
 ) -> None:
     out = tmp_path / "b.wl"
     for number in (2, 0, 3, 1):
-        told = make_one_shard(job_of(world, out), number, quiet)
+        told = in_shards(world, out, shard=number)
         assert told.counts["done before"] == "no"
     assert not (out / "gallery.sqlite").exists()
-    assert make_one_shard(job_of(world, out), 2, quiet).counts["done before"] == "yes"
+    assert in_shards(world, out, shard=2).counts["done before"] == "yes"
     seen = Company.seen
-    index_in_shards(job_of(world, out, engine="none"), quiet)
+    in_shards(world, out, engine="none")
     assert Company.seen == seen
     assert gallery_of(out) == gallery_of(plain)
 
 
 def test_loading_names_the_missing_shards(world: Photos, tmp_path: Path) -> None:
-    make_one_shard(job_of(world, tmp_path / "b.wl"), 0, quiet)
+    in_shards(world, tmp_path / "b.wl", shard=0)
     with pytest.raises(DataError, match="--shard 1/4"):
-        index_in_shards(job_of(world, tmp_path / "b.wl", engine="none"), quiet)
+        in_shards(world, tmp_path / "b.wl", engine="none")
 
 
 class Stopped(BaseException):
@@ -233,9 +217,10 @@ class Stopped(BaseException):
 
 
 STAGES: list[tuple[Any, str]] = [
-    (task, "write_rows"), (task, "measured"), (ShardFolder, "mark"), (ShardFolder, "marker"),
-    (filling, "read_rows"), (Gallery, "put"), (folder, "whole_file"), (job, "index_photos"),
-    (indexing, "settle"), (embedding, "read_image"), (indexing, "refresh_segments"),
+    (shards, "write_rows"), (shards, "measured"), (ShardFolder, "mark"), (ShardFolder, "marker"),
+    (shards, "read_rows"), (Gallery, "put"), (shard_folder, "whole_file"),
+    (indexing, "fill_gallery"), (indexing, "settle"), (pipeline, "read_image"),
+    (indexing, "refresh_segments"),
 ]  # fmt: skip
 
 
@@ -250,8 +235,8 @@ def test_an_interruption_at_any_stage_can_be_resumed(
         with pytest.MonkeyPatch.context() as patch:
             stop_at(patch, where, name, turn, after)
             with suppress(Stopped):
-                index_in_shards(job_of(world, out), quiet)
-    index_in_shards(job_of(world, out), quiet)
+                in_shards(world, out)
+    in_shards(world, out)
     assert gallery_of(out) == gallery_of(plain)
     assert sorted(p.name for p in (out / "shards").iterdir() if p.name[0] != ".") == [
         f"{i:05}-of-00004{suffix}" for i in range(4) for suffix in (".json", ".parquet")
@@ -280,7 +265,7 @@ def test_only_the_damaged_shard_is_made_again(
 ) -> None:
     out = tmp_path / "b.wl"
     for number in range(4):
-        make_one_shard(job_of(world, out), number, quiet)
+        in_shards(world, out, shard=number)
     shard, marker = (out / "shards" / f"00001-of-00004{end}" for end in (".parquet", ".json"))
     data = bytearray(shard.read_bytes())
     match fault:
@@ -295,9 +280,9 @@ def test_only_the_damaged_shard_is_made_again(
             marker.write_text(marker.read_text()[:-9])
         case _:
             marker.write_text("[1, 2]")
-    made = [make_one_shard(job_of(world, out), i, quiet).counts["done before"] for i in range(4)]
+    made = [in_shards(world, out, shard=i).counts["done before"] for i in range(4)]
     assert made == ["yes", "no", "yes", "yes"]
-    index_in_shards(job_of(world, out, engine="none"), quiet)
+    in_shards(world, out, engine="none")
     assert gallery_of(out) == gallery_of(plain)
 
 
@@ -305,14 +290,14 @@ def test_a_damaged_shard_is_not_loaded_and_its_marker_is_removed(
     world: Photos, plain: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "b.wl"
-    index_in_shards(job_of(world, out), quiet)
+    in_shards(world, out)
     (out / "gallery.sqlite").unlink()
     shard, marker = (out / "shards" / f"00001-of-00004{end}" for end in (".parquet", ".json"))
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(DataError, match="same command makes the shard again"):
-        index_in_shards(job_of(world, out, engine="none"), quiet)
+        in_shards(world, out, engine="none")
     assert not marker.exists()
-    index_in_shards(job_of(world, out), quiet)
+    in_shards(world, out)
     assert gallery_of(out) == gallery_of(plain)
 
 
@@ -359,9 +344,9 @@ def test_photos_that_appear_or_fail_are_noticed_by_the_next_run(
     world: Photos, tmp_path: Path
 ) -> None:
     photos, out = changed(world, tmp_path), tmp_path / "b.wl"
-    index_in_shards(job_of(photos, out), quiet)
+    in_shards(photos, out)
     write_photo(Path(photos.paths[40]), picture(0, 40))
-    done = index_in_shards(job_of(photos, out), quiet)
+    done = in_shards(photos, out)
     assert [failure.id for failure in done.failures] == ["photo 3"]
     assert "photo 40" in gallery_of(out)[2]
 
@@ -438,10 +423,10 @@ def test_loading_works_for_every_back_end_and_resumes(
 
 def test_a_changed_label_is_updated(world: Photos, tmp_path: Path) -> None:
     out = tmp_path / "b.wl"
-    index_in_shards(job_of(world, out), quiet)
+    in_shards(world, out)
     names = np.array([name.replace("place 1", "Place One") for name in world.landmarks], object)
     seen = Company.seen
-    index_in_shards(job_of(Photos(world.ids, world.paths, names), out), quiet)
+    in_shards(Photos(world.ids, world.paths, names), out)
     assert Company.seen == seen
     with Gallery.open(out / "gallery.sqlite") as gallery:
         assert set(gallery.table().landmarks) == {
@@ -458,14 +443,14 @@ def test_shards_can_be_kept_in_an_object_store(world: Photos, plain: Path, tmp_p
 
     place, out = "memory://job-of-tests/shards", tmp_path / "b.wl"
     store = fsspec.filesystem("memory")
-    make_one_shard(job_of(world, out, place=place), 1, quiet)
-    assert make_one_shard(job_of(world, out, place=place), 1, quiet).counts["done before"] == "yes"
+    in_shards(world, out, shard_folder=place, shard=1)
+    assert in_shards(world, out, shard_folder=place, shard=1).counts["done before"] == "yes"
     data = bytearray(store.cat_file("/job-of-tests/shards/00001-of-00004.parquet"))
     data[99] ^= 1
     store.pipe_file("/job-of-tests/shards/00001-of-00004.parquet", bytes(data))
     with pytest.raises(DataError, match="same command makes the shard again"):
-        index_in_shards(job_of(world, out, place=place), quiet)
-    index_in_shards(job_of(world, out, place=place), quiet)
+        in_shards(world, out, shard_folder=place)
+    in_shards(world, out, shard_folder=place)
     assert gallery_of(out) == gallery_of(plain)
     assert len(store.ls("/job-of-tests/shards")) == 8
     assert not (out / "shards").exists()
@@ -493,41 +478,64 @@ def test_shard_rows_read_back_unchanged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "3", "8/8", "9/8", "-1/8", "a/8", "1/0", "1/8/2", "1.5/8"])
 def test_invalid_shard_files_are_refused(text: str) -> None:
     with pytest.raises(OptionError, match="--shard"):
-        one_of(text, None)
+        parse_shard(text, None)
 
 
 @pytest.mark.parametrize(
-    ("asked", "fault"),
+    ("given", "fault"),
     [
-        (Asked(shards=0), None),
-        (Asked(shards=8, shard="1/9"), "same number"),
-        (Asked(engine="ray"), "expected --shards N"),
-        (Asked(load=True), "expected --shards N"),
-        (Asked(folder="x"), "expected --shards N"),
-        (Asked(shards=2, engine="spark"), "here or ray"),
-        (Asked(shard="0/2", engine="ray"), "one shard here"),
-        (Asked(shard="0/2", load=True), "one shard here"),
-        (Asked(shards=2, engine="ray", load=True), "makes no shards"),
+        ((8, "1/9", None, None, False), "same number"),
+        ((None, None, "ray", None, False), "--engine ray given; expected --shards N"),
+        ((None, None, None, None, True), "--load given; expected --shards N"),
+        ((None, None, None, "x", False), "--shard-folder x given; expected --shards N"),
+        ((2, None, "spark", None, False), "local or ray"),
+        ((None, "0/2", "ray", None, False), "one shard in this process"),
+        ((None, "0/2", None, None, True), "one shard in this process"),
+        ((2, None, "ray", None, True), "makes no shards"),
     ],
 )
-def test_contradicting_options_are_refused(asked: Asked, fault: str | None) -> None:
-    assert asked.anything
-    if fault is None:
-        assert asked.settled() == (0, None, "here")
-        with pytest.raises(OptionError, match="--shards 0 given"):
-            cut(10, 0)
-        return
+def test_contradicting_options_are_refused(given: tuple[Any, ...], fault: str) -> None:
     with pytest.raises(OptionError, match=fault):
-        asked.settled()
+        shard_plan(*given)
 
 
-def test_shard_options_resolve_to_a_plan() -> None:
-    assert not Asked().anything
-    assert Asked(shards=8).settled() == (8, None, "here")
-    assert Asked(shard="3/8").settled() == (8, 3, "here")
-    assert Asked(shards=8, shard="3/8").settled() == (8, 3, "here")
-    assert Asked(shards=8, engine="ray").settled() == (8, None, "ray")
-    assert Asked(shards=8, load=True).settled() == (8, None, "none")
+def test_no_shards_at_all_cannot_be_cut() -> None:
+    with pytest.raises(OptionError, match="--shards 0 given"):
+        cut(10, 0)
+
+
+def test_what_options_mean() -> None:
+    assert shard_plan(None, None, None, None, False) == ShardPlan()
+    assert shard_plan(8, None, None, "x", False) == ShardPlan(8, None, "local")
+    assert shard_plan(None, "3/8", None, None, False) == ShardPlan(8, 3, "local")
+    assert shard_plan(8, "3/8", None, None, False) == ShardPlan(8, 3, "local")
+    assert shard_plan(8, None, "ray", None, False) == ShardPlan(8, None, "ray")
+    assert shard_plan(8, None, None, None, True) == ShardPlan(8, None, "none")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"engine": "spark"}, {"engine": "ray"}, {"shard": 0}, {"shard_folder": "x"},
+        {"shards": 2, "shard": 2}, {"shards": 2, "shard": -1},
+        {"shards": 2, "shard": 0, "engine": "ray"}, {"search": "there"},
+    ],
+)  # fmt: skip
+def test_options_of_python_callers_are_checked_too(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=r"given|without"):
+        IndexOptions(**wrong)
+
+
+def test_shard_options_resolve_to_a_plan(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    indexing._warn_of_old_engine_name.cache_clear()
+    assert IndexOptions(shards=2, engine="here") == IndexOptions(shards=2, engine="local")
+    plan = shard_plan(2, None, "here", None, False)
+    assert IndexOptions(shards=2, engine=plan.engine).engine == "local"
+    assert [record.message for record in caplog.records] == [
+        'engine "here" is now called "local"; the next release knows the new name alone'
+    ]
 
 
 def test_without_pyarrow_the_run_stops_before_any_work(
@@ -535,6 +543,91 @@ def test_without_pyarrow_the_run_stops_before_any_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(OptionError, match=r"whichlandmark\[cluster\]"):
-        in_shards(Asked(shards=2), world, None, tmp_path / "r.wl", "sift",
-                  progress=lambda _: lambda *numbers: None)  # fmt: skip
+        in_shards(world, tmp_path / "r.wl", 2)
     assert not (tmp_path / "r.wl").exists()
+
+
+def test_one_run_opens_the_embedder_once_and_reads_each_photo_once(
+    world: Photos, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only photos that failed are stamped and read a second time."""
+    opened: list[object] = []
+    read: list[str] = []
+    stamped: list[str] = []
+    real_read, real_stamps = pipeline.read_bytes, shards.stamps_of
+
+    def load(source: object, **_: object) -> Company:
+        opened.append(source)
+        return Company()
+
+    def counted_read(address: str, *arguments: Any) -> bytes:
+        read.append(address)
+        return real_read(address, *arguments)
+
+    def counted_stamps(paths: Any) -> list[str]:
+        stamped.extend(paths)
+        return real_stamps(paths)
+
+    monkeypatch.setattr(fill, "load_embedder", load)
+    monkeypatch.setattr(pipeline, "read_bytes", counted_read)
+    monkeypatch.setattr(shards, "stamps_of", counted_stamps)
+    monkeypatch.setattr(fill, "stamps_of", counted_stamps)
+    before = Company.seen
+    options = IndexOptions(rules=CHEAP, shards=4)
+    done = index_photos(world, None, tmp_path / "b.wl", "company", options, progress=quiet)
+    assert opened == ["company"]
+    assert Company.seen - before == PHOTOS - 2
+    failed = [world.paths[3], world.paths[40]]
+    assert sorted(read) == sorted([*world.paths, *failed])
+    assert sorted(stamped) == sorted([*world.paths, *failed])
+    assert gallery_of(tmp_path / "b.wl") == gallery_of(plain)
+    assert [failure.id for failure in done.failures] == ["photo 3", "photo 40"]
+
+
+def test_a_photo_that_failed_once_is_tried_again_in_the_same_run(
+    world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that did not answer, say: the second try is the last."""
+    photos, out, asked = changed(world, tmp_path), tmp_path / "b.wl", []
+    write_photo(Path(photos.paths[40]), picture(0, 40))
+    real = pipeline.read_bytes
+
+    def slow(address: str, *arguments: Any) -> bytes:
+        if address == photos.paths[40]:
+            asked.append(address)
+            if len(asked) == 1:
+                raise ImageError(f"{address}: cannot be read (SlowDown)")
+        return real(address, *arguments)
+
+    monkeypatch.setattr(pipeline, "read_bytes", slow)
+    done = in_shards(photos, out)
+    assert len(asked) == 2
+    assert [failure.id for failure in done.failures] == ["photo 3"]
+    assert "photo 40" in gallery_of(out)[2]
+    in_shards(photos, out)
+    assert len(asked) == 2  # the gallery has it, although its shard does not
+
+
+def test_what_loaded_shards_lack_is_embedded_here(world: Photos, tmp_path: Path) -> None:
+    """A table that has grown within its last section, or has another file under an id."""
+    out = tmp_path / "b.wl"
+    in_shards(world.take(range(68)), out, 1)
+    (out / "gallery.sqlite").unlink()
+    photos = Photos(world.ids, world.paths.copy(), world.landmarks)
+    photos.paths[5] = photos.paths[6]
+    seen = Company.seen
+    in_shards(photos, out, 1, engine="none")
+    assert Company.seen == seen + 3
+    with Gallery.open(out / "gallery.sqlite") as gallery:
+        stamps = gallery.stamps()
+    assert len(stamps) == PHOTOS - 2
+    assert stamps["photo 5"][0] == photos.paths[6]
+
+
+def test_the_machines_of_a_cluster_are_told_where_the_embedder_is(tmp_path: Path) -> None:
+    """An object, and what sift has learned, is saved in the recognizer folder."""
+    saved = str(tmp_path / "r.wl" / "embedder")
+    assert indexing._source_for_ray(Company(), tmp_path / "r.wl") == saved
+    assert indexing._source_for_ray("sift", tmp_path / "r.wl") == saved
+    assert indexing._source_for_ray("timm:test_resnet", tmp_path) == "timm:test_resnet"
+    assert indexing._source_for_ray(Path("here"), tmp_path) == str(Path("here").absolute())

@@ -18,11 +18,12 @@ from whichlandmark.fitting import Outcome
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.geometry import Geometry
+from whichlandmark.leaks import LeakCheck
 from whichlandmark.recognition import Recognizer, build
 from whichlandmark.rules import FORMULAS, Rules
 from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN
 from whichlandmark.settings import read_settings
-from whichlandmark.tuning import MIXED, WHITENINGS, WORTH, Row, compare_rules, labelled, promises
+from whichlandmark.tuning import MIN_GAIN, MIXED, WHITENINGS, Row, compare_rules, labelled, promises
 from whichlandmark.whitening import Labelled
 
 START = Rules(verify=0)
@@ -37,6 +38,11 @@ def index() -> GalleryIndex:
 def compared(index: GalleryIndex, start: Rules = START, extra: Labelled | None = None) -> list[Row]:
     with Gallery.create(None, "e", 14) as gallery:
         return compare_rules(index, start, extra, Geometry(gallery), lambda *numbers: None)
+
+
+def check_of(recognizer: Recognizer) -> LeakCheck:
+    table = recognizer.gallery.table()
+    return LeakCheck(table.ids, table.hashes, recognizer.gallery.looks)
 
 
 def quiet(name: str):  # type: ignore[no-untyped-def]
@@ -78,7 +84,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, gaps: dict[str, float]) -> None:
     monkeypatch.setattr(tuning, "_row", row)
 
 
-@pytest.mark.parametrize(("gain", "mixes"), [(WORTH * 0.9, False), (WORTH * 1.1, True)])
+@pytest.mark.parametrize(("gain", "mixes"), [(MIN_GAIN * 0.9, False), (MIN_GAIN * 1.1, True)])
 def test_vector_mixing_is_chosen_only_when_it_gains_more_than_noise(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch, gain: float, mixes: bool
 ) -> None:
@@ -166,7 +172,7 @@ def test_training_photos_that_the_gallery_holds_are_left_out(
     recognizer: Recognizer, colour_world: Path, tmp_path: Path
 ) -> None:
     photos = photos_of(training(tmp_path / "more", colour_world))
-    made, failures, leaks = labelled(recognizer.embedder, photos, recognizer.gallery)
+    made, failures, leaks = labelled(recognizer.embedder, photos, check_of(recognizer))
     assert sorted(made.landmarks) == ["place 0"] * 2 + ["place 9"] * 2
     assert len(made.vectors) == 4
     assert [f.id for f in failures] == ["more/place 0/broken.jpg"]
@@ -178,7 +184,7 @@ def test_training_photos_that_the_gallery_holds_are_left_out(
         image = np.asarray(recognizer.decode(photos.paths[row]))
         assert float(vector @ recognizer.embedder([image])[0]) > 0.99
     photos.ids[kept[0]] = recognizer.index.ids[0]
-    again, _, leaks = labelled(recognizer.embedder, photos, recognizer.gallery)
+    again, _, leaks = labelled(recognizer.embedder, photos, check_of(recognizer))
     assert len(again.landmarks) == 3
     assert [leak.id for leak in leaks if leak.kind == "id"] == [recognizer.index.ids[0]]
 
@@ -193,7 +199,7 @@ def test_the_same_picture_in_another_file_is_left_out(tmp_path: Path) -> None:
             write_photo(tmp_path / "t" / "place 1" / "again.jpg", blocks[::2, ::2])
             write_photo(tmp_path / "t" / "place 1" / "other.jpg", blocks[::-1].copy())
     made = build(HistogramEmbedder(3), photos_of(tmp_path / "g"), rules=Rules(verify=1))
-    found, _, leaks = labelled(made.embedder, photos_of(tmp_path / "t"), made.gallery)
+    found, _, leaks = labelled(made.embedder, photos_of(tmp_path / "t"), check_of(made))
     assert [(leak.id, leak.kind, leak.photo) for leak in leaks] == [
         ("t/place 1/again.jpg", "look", "g/place 1/1.jpg")
     ]
@@ -206,14 +212,21 @@ def test_training_photos_with_several_landmarks_are_refused(
     photos = photos_of(colour_world / "gallery")
     photos.landmarks[0] = "place 0|place 1"
     with pytest.raises((DataError, OptionError)):
-        labelled(recognizer.embedder, photos, recognizer.gallery)
+        labelled(recognizer.embedder, photos, check_of(recognizer))
 
 
 def test_tune_stores_the_chosen_rules(
     recognizer: Recognizer, colour_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "WHITENINGS", WHITENINGS[::3])
-    monkeypatch.setattr(tuning, "load_embedder", lambda *a, **k: HistogramEmbedder(3))
+    read: list[object] = []
+    whole_table = Gallery.table
+
+    def counted(gallery: Gallery, **options: object) -> object:
+        read.append(options)
+        return whole_table(gallery, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Gallery, "table", counted)
     given: list[Labelled | None] = []
     honest = fitting.learn
 
@@ -224,7 +237,9 @@ def test_tune_stores_the_chosen_rules(
     monkeypatch.setattr(fitting, "learn", spy)
     folder = tmp_path / "r.wl"
     photos = photos_of(training(tmp_path / "more", colour_world))
-    tuned = tuning.tune(folder, photos, false_answers=0.1, device="cpu", progress=quiet)
+    embedder = HistogramEmbedder(3)
+    tuned = tuning.tune(folder, photos, false_answers=0.1, embedder=embedder, progress=quiet)
+    assert read == [{}]  # the whole table, once
     assert (tuned.photos, len(tuned.failures), len(tuned.leaks)) == (4, 1, 2)
     (extra,) = given
     assert extra is not None
@@ -237,7 +252,7 @@ def test_tune_stores_the_chosen_rules(
     assert tuned.chosen in tuned.rows
     assert tuning._worth(tuned.chosen) == max(map(tuning._worth, tuned.rows))
     before = {path.name: path.read_bytes() for path in folder.glob("[rw]*.*")}
-    again = tuning.tune(folder, photos, false_answers=0.1, device="cpu", progress=quiet)
+    again = tuning.tune(folder, photos, false_answers=0.1, embedder=embedder, progress=quiet)
     assert np.isnan(tuned.chosen.answered)  # ten distractors cannot say
     assert replace(again.chosen, answered=0.0) == replace(tuned.chosen, answered=0.0)
     assert {path.name: path.read_bytes() for path in folder.glob("[rw]*.*")} == before

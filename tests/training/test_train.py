@@ -146,15 +146,15 @@ def test_rows_are_stored_in_order_with_any_last_batch_size(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Defect: a smaller last batch written in the wrong place. 96 photos in batches of 7."""
-    import whichlandmark.embedding as embedding
+    from whichlandmark.pipeline import pipeline
 
     photos, embedder = photos_of(world), HistogramEmbedder()
-    monkeypatch.setattr(embedding, "BATCH", 7)
+    monkeypatch.setattr(pipeline, "BATCH_ROWS", 7)
     rows = np.zeros((len(photos), embedder.dim), dtype=np.float32)
-    for part in embedding.embed(embedder, photos):
+    for part in pipeline.embed(embedder, photos):
         rows[part.rows] = part.vectors
     for i, path in enumerate(photos.paths):
-        assert np.array_equal(rows[i], embedder([embedding.read_image(path)])[0])
+        assert np.array_equal(rows[i], embedder([pipeline.read_image(path)])[0])
 
 
 def test_no_device_is_hard_coded() -> None:

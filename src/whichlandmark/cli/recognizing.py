@@ -21,7 +21,7 @@ from .app import (
     app,
     require_gallery,
 )
-from .shard_options import Engine, Load, OneShard, ShardPlace, Shards
+from .shard_options import Engine, Load, OneShard, ShardPlace, Shards, shard_plan
 
 
 @app.command()
@@ -62,31 +62,20 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Embed photos into a recognizer folder. The same command resumes an interrupted run."""
-    from collections.abc import Callable
-    from dataclasses import replace
-    from functools import partial
-
     from ..data.folders import read_photos_or_folder
-    from ..gallery.link import new_link
-    from ..indexing import Indexed, index_photos, place_gallery
-    from ..rules import Rules
-    from ..sharding import Asked, in_shards
+    from ..indexing import IndexOptions, index_photos
 
+    plan = shard_plan(shards, shard, engine, shard_folder, load)
+    require_gallery(gallery, search)
+    options = IndexOptions(
+        rules=console.rules_given(rules, score), features=features, device=device, gallery=gallery,
+        search=search, shards=plan.shards, shard=plan.shard, shard_folder=shard_folder,
+        engine=plan.engine,
+    )  # fmt: skip
     photos = read_photos_or_folder(source)
     bank = read_photos_or_folder(distractors, labelled=False) if distractors else None
-    chosen = console.rules_given(rules, score)
-    if not features:
-        far = gallery is not None and search == "there"
-        chosen = replace(chosen or (Rules(whitening="none") if far else Rules()), verify=0)
-    require_gallery(gallery, search)
-    if gallery:
-        place_gallery(out, new_link(gallery, search), chosen)
-    asked = Asked(shards, shard, engine, shard_folder, load)
-    run: Callable[..., Indexed] = partial(in_shards, asked) if asked.anything else index_photos
     with console.progress() as progress:
-        result = run(
-            photos, bank, out, embedder, rules=chosen, device=device, progress=progress
-        )  # fmt: skip
+        result = index_photos(photos, bank, out, embedder, options, progress=progress)
     console.result(result.counts, as_json, title=str(out))
     console.finish_with_failures({f.id: f.reason for f in result.failures})
 
@@ -188,7 +177,7 @@ def tune(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Choose whitening and score by the gallery's own questions; print the table, store them."""
+    """Choose whitening and score on queries held out from the gallery; print and store them."""
     from ..data.folders import read_photos_or_folder
     from ..tuning import tune as tune_folder
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
-from ..members import absolute_path, member_of
-from ..remote import is_url
+from ..storage import TarMember, absolute_path, is_url, parse
 from ..types import SEPARATOR, Photos, true_landmarks
 from .official import read_columns
 
@@ -57,6 +56,6 @@ def read_csv(
 
 
 def _exists(path: str) -> bool:
-    member = member_of(path)
+    address = parse(path)
     # A store is not asked for each of millions: what is missing there is listed when it is read.
-    return is_url(path) or os.path.isfile(member.tar if member else path)
+    return is_url(path) or os.path.isfile(address.tar if isinstance(address, TarMember) else path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import OptionError
 from ..files import whole_file
-from ..members import relative_path
+from ..storage import relative_path
 from ..types import Photos, Progress
 from .duplicates import Tables, conflicts_and_copies, near_duplicates, same_elsewhere
 from .likeness import NEAR_BITS

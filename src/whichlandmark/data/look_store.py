@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BusyError, GalleryError
-from ..members import absolute_path
+from ..storage import absolute_path
 from .likeness import SIDE, Fingerprint
 
 FORMAT = 1

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..errors import ImageError
-from ..images import content_hash, read_bytes, read_image
+from ..images import content_hash, read_image
 from ..machine import cpu_count
-from ..members import stamp
+from ..storage import read_bytes, stamp
 from ..types import Image, Progress
 from .likeness import SIDE, fingerprint
 from .look_store import Look, LookStore, Vote, key

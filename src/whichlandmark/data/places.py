@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..machine import cpu_count
-from ..members import relative_path
+from ..storage import relative_path
 from ..types import Progress
 from .tars import Listing, list_folder, list_tar, short_folders
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, ImageError, OptionError
-from ..images import content_hash, read_bytes
-from ..members import stamp
+from ..images import content_hash
+from ..storage import read_bytes, stamp
 from ..types import Photos
 from .look_store import LookStore
 

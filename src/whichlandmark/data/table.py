@@ -12,8 +12,8 @@ from typing import Any
 
 from ..errors import DataError
 from ..files import whole_file
-from ..members import absolute_path, relative_path
 from ..options import unknown
+from ..storage import absolute_path, relative_path
 from ..types import SEPARATOR, Photos, true_landmarks
 
 COLUMNS = ("id", "path", "landmark", "usage", "tier")

@@ -1,4 +1,4 @@
-"""Tars of photos, read where they lie: is a tar whole, and which photos stand where in it?"""
+"""List the photos of a tar or folder, with offsets; check that a tar is whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..members import BLOCK
+from ..storage import TAR_BLOCK
 
 SUFFIX = ".jpg"
 _USTAR = {b"ustar\x0000", b"ustar  \x00"}  # POSIX, GNU
@@ -43,7 +43,7 @@ class Listing:
 def list_tar(path: str, md5: str) -> Listing:
     """The photos of a tar. md5: of the whole file, hexadecimal; "" = not checked.
 
-    A tar of another md5 gives no photo: nobody knows what is wrong in it. One that is cut short
+    A tar of another md5 gives no photo, because any of them may be damaged. One that is cut short
     or damaged in the middle gives the whole photos before that place. Never raises for what is
     in the file.
     """
@@ -89,17 +89,17 @@ def entries(file: BinaryIO) -> Iterator[_Entry]:
     place = 0
     while True:
         file.seek(place)
-        block = file.read(BLOCK)
-        if len(block) < BLOCK:
+        block = file.read(TAR_BLOCK)
+        if len(block) < TAR_BLOCK:
             raise tarfile.ReadError("cut short: no end mark")
         if not block.strip(b"\0"):
             return
-        entry = _plain(block, place + BLOCK)
+        entry = _plain(block, place + TAR_BLOCK)
         if entry is None:
             yield from _entries_by_tarfile(file, place)
             return
         yield entry
-        place = entry[1] + -(-entry[2] // BLOCK) * BLOCK
+        place = entry[1] + -(-entry[2] // TAR_BLOCK) * TAR_BLOCK
 
 
 def _plain(block: bytes, data: int) -> _Entry | None:
@@ -130,9 +130,9 @@ def _entries_by_tarfile(file: BinaryIO, place: int) -> Iterator[_Entry]:
             if entry.isreg() and not entry.issparse():
                 yield entry.name, entry.offset_data, entry.size
         file.seek(tar.offset)
-        block = file.read(BLOCK)
-        # `tarfile` ends without a word at a header that it cannot read.
-        if len(block) < BLOCK or block.strip(b"\0"):
+        block = file.read(TAR_BLOCK)
+        # `tarfile` ends silently at a header that it cannot read.
+        if len(block) < TAR_BLOCK or block.strip(b"\0"):
             raise tarfile.ReadError("a header that cannot be read")
 
 

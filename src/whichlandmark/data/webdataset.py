@@ -18,8 +18,7 @@ from typing import Any, BinaryIO
 
 from ..errors import DataError, ImageError, OptionError
 from ..images import SUFFIXES
-from ..members import Member
-from ..remote import is_url, opened
+from ..storage import TarMember, is_url, open_store
 from ..types import SEPARATOR, Photos
 from .tars import entries
 
@@ -58,7 +57,7 @@ class Found:
 
 @dataclass
 class _Sample:
-    photo: Member | None = None
+    photo: TarMember | None = None
     label: bytes | None = None
 
 
@@ -127,7 +126,7 @@ def _read_tar(path: str, label: Label, found: Found) -> None:
                 _take(f"{stem}/{last}", sample, label, found)
                 last, sample = key, _Sample()
             if suffix in SUFFIXES:
-                sample.photo = Member(path, name, start, size)
+                sample.photo = TarMember(path, name, start, size)
             elif suffix == f".{label.kind}" and size <= LARGEST_LABEL:
                 file.seek(start)
                 sample.label = file.read(size)
@@ -180,6 +179,6 @@ def _opened(path: str) -> Iterator[BinaryIO]:
         with open(path, "rb") as file:
             yield file
         return
-    store, within = opened(path)
+    store, within = open_store(path)
     with store.open(within, "rb") as file:
         yield file

@@ -1,6 +1,6 @@
 """Shards made by the machines of a Ray cluster: Ray schedules them, and repeats what was lost.
 
-The driver sends each task its rows of the table and hears a number back: vectors go straight from
+The driver sends each task its rows of the table and gets its number back: vectors go straight from
 the machine that made them into the shard's file. So the shard folder, the photos and the embedder
 must be found under the same names on all machines (a shared file system, or URLs), as must this
 package.
@@ -19,16 +19,16 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from ..embedding import Progress
 from ..errors import OptionError, WhichLandmarkError
 from ..loading import load_embedder
+from ..pipeline.pipeline import Progress
 from ..types import Embedder
-from .task import Task, make_shard
+from .shards import Task, make_shard
 
-RETRIES = 5  # of a shard whose machine or process was lost
-AHEAD = 4  # tasks handed to Ray for each that can run: a machine never waits for the driver
-ANSWER = 10.0  # seconds
-OBJECTS = 200_000_000  # bytes of Ray's own memory, where a cluster is started here: rows of tables
+MAX_RETRIES = 5  # of a shard whose machine or process was lost
+QUEUED_TASKS = 4  # handed to Ray for each that can run: no machine waits for the driver
+CONNECT_SECONDS = 10.0
+OBJECT_STORE_BYTES = 200_000_000  # for rows of tables, where a cluster is started here
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ def made_by_ray(
         # By default Ray ends a process that has used a GPU after one task: the network would be
         # opened for each shard.
         remote = ray.remote(
-            num_cpus=share.cpus, num_gpus=share.gpus, max_calls=0, max_retries=RETRIES,
+            num_cpus=share.cpus, num_gpus=share.gpus, max_calls=0, max_retries=MAX_RETRIES,
             retry_exceptions=[OSError, MemoryError],
         )(make or make_here)  # fmt: skip
         lost: dict[int, Exception] = {}
         calls = (lambda task=task: remote.remote(task, opening, share.cpus) for task in tasks)
-        results = _ended(ray, calls, AHEAD * share.at_once)
+        results = _ended(ray, calls, QUEUED_TASKS * share.at_once)
         for ended, (turn, error) in enumerate(results, 1):
             if error is None:
                 yield turn
@@ -81,7 +81,7 @@ def made_by_ray(
             if progress:
                 progress(ended, len(tasks))
         if lost:
-            raise _told(lost, tasks)
+            raise _lost_shards_error(lost, tasks)
 
 
 def _ended(
@@ -136,7 +136,9 @@ def _cluster() -> Iterator[Any]:
         return
     address = os.environ.get("RAY_ADDRESS", "")
     _require_answer(address)
-    started: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECTS}
+    started: dict[str, Any] = {
+        "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES,
+    }  # fmt: skip
     options = {"address": address} if address else {"address": "local", **started}
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
@@ -154,7 +156,7 @@ def _require_answer(address: str) -> None:
     if not colon or "/" in host or not port.isdigit():
         return  # "auto", "local", "ray://…": known to Ray alone
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise OptionError(f"RAY_ADDRESS={address}: no cluster answers there ({error})") from None
 
@@ -173,8 +175,8 @@ def _share(nodes: list[dict[str, Any]], device: str) -> Share:
     return Share(cpus, 0, max(1, at_once))
 
 
-def _told(lost: dict[int, Exception], tasks: list[Task]) -> Exception:
-    """The first error in our words; ours as it was raised."""
+def _lost_shards_error(lost: dict[int, Exception], tasks: list[Task]) -> Exception:
+    """The error of the first lost shard: as it was raised where it is one of this package."""
     number, error = min(lost.items())
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, WhichLandmarkError):

@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..embedding import fill_gallery
 from ..errors import BusyError, DataError, OptionError
 from ..files import whole_file
+from ..fill import fill_gallery
 from ..gallery_editing import open_gallery, photos_to_add, relabel_photos, remove_photos
 from ..images import content_hash
 from ..opening import refresh_segments

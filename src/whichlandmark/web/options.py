@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import OptionError
-from ..images import MAX_BYTES
 from ..machine import cpu_count
+from ..storage import MAX_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)

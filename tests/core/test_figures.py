@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import whichlandmark
-from conftest import picture
-from test_cli import run
+from tests.cli.test_commands import run
+from tests.support.photos import picture
 from whichlandmark.demo import run_demo
 from whichlandmark.errors import OptionError
 from whichlandmark.figures import as_svg, new_figure
