@@ -14,7 +14,8 @@ from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError
 from whichlandmark.evaluation import evaluate, examine
 from whichlandmark.metrics import gap
-from whichlandmark.recognition import Recognizer, build
+from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import build
 from whichlandmark.rules import SCORES, Rules
 from whichlandmark.types import Photo, Photos
 

@@ -17,7 +17,8 @@ from starlette.testclient import TestClient
 
 from served_world import copied, front, jpeg, made, taken_at, with_gps
 from whichlandmark.answer_object import Facts, answer_object
-from whichlandmark.recognition import load
+from whichlandmark.recognition import prediction
+from whichlandmark.recognizer_folder import load
 from whichlandmark.settings import read_settings, write_settings
 from whichlandmark.web.app import create_app
 from whichlandmark.web.engine import Engine
@@ -61,8 +62,8 @@ def test_an_answer_is_the_command_lines(client: TestClient) -> None:
     told = ask(client, *photos)
     assert [r["decision"] for r in told["results"]] == ["landmark"] * 3 + ["no_landmark"]
     for (name, data), result in zip(photos, told["results"], strict=True):
-        image = recognizer.decode(data)
-        answer = recognizer.predict(recognizer.embedder([image]), images=[image], matches=10)[0]
+        answers = recognizer.answer(recognizer.embed([recognizer.read(data)]))
+        answer = prediction(answers, 0, matches=10)
         assert rounded(result) == rounded(answer_object(name, answer, facts))
     assert told["model"] == {"embedder": recognizer.embedder.id,
                              "generation": recognizer.gallery.generation}  # fmt: skip

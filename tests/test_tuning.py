@@ -18,7 +18,8 @@ from whichlandmark.fitting import Outcome
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.geometry import Geometry
-from whichlandmark.recognition import Recognizer, build
+from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import build
 from whichlandmark.rules import FORMULAS, Rules
 from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN
 from whichlandmark.settings import read_settings
@@ -173,7 +174,7 @@ def test_training_photos_that_the_gallery_holds_are_left_out(
     ]  # fmt: skip
     kept = [i for i, path in enumerate(photos.paths) if "new" in path]
     for vector, row in zip(made.vectors, kept, strict=True):
-        image = np.asarray(recognizer.decode(photos.paths[row]))
+        image = np.asarray(recognizer.read(photos.paths[row]).image)
         assert float(vector @ recognizer.embedder([image])[0]) > 0.99
     photos.ids[kept[0]] = recognizer.index.ids[0]
     again, _, leaks = labelled(recognizer.embedder, photos, recognizer.gallery)

@@ -19,7 +19,8 @@ from .evaluation import Evaluation, evaluate, examine
 from .files import write_json
 from .indexing import index_photos
 from .predictions import write_predictions, write_submission
-from .recognition import Recognizer, build, load
+from .recognition import Recognizer
+from .recognizer_folder import build, load
 from .report import ReportOptions, write_report
 from .rules import Rules
 from .types import Photos

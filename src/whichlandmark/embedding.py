@@ -16,6 +16,7 @@ from .gallery.contract import AnyGallery
 from .gallery.records import GalleryRow
 from .geometry import SIDE, local_features
 from .images import MAX_PIXELS, content_hash, read_bytes, read_image
+from .location import Place, location_of
 from .machine import cores
 from .members import stamps as stamps_of
 from .pipeline import (
@@ -54,7 +55,7 @@ class Failure:
 @dataclass(frozen=True, eq=False)
 class Embedded:
     """One batch: rows into the table (n,), vectors (n, D), content hashes, what `each` made of
-    the photos; what failed.
+    the photos; what failed; where they were taken, None = not known, or not wanted.
     """
 
     rows: NDArray[np.int64]
@@ -62,17 +63,20 @@ class Embedded:
     hashes: list[str]
     made: list[Any]
     failures: list[Failure]
+    locations: list[Place | None]
 
 
 @dataclass(frozen=True)
 class Each:
     """Something to make of each photo while it is in memory, in the decoding threads.
 
-    short_side: pixels of the short side that it needs.
+    short_side: pixels of the short side that it needs. location: read in the photo's metadata where
+    it was taken, too.
     """
 
     make: Callable[[Image], Any]
     short_side: int
+    location: bool = False
 
 
 NOTHING = Each(lambda image: None, 0)
@@ -121,7 +125,8 @@ def _reader(calls: Calls, each: Each) -> Callable[[str, Claim], Ready]:
             data, name=path, short_side=short_side, long_side=calls.long_side,
             admit=lambda size: claim.take(min(max(size, calls.most_kept), DECODING)),
         )  # fmt: skip
-        shape, made = calls.shape(image), (content_hash(data), each.make(image))
+        location = location_of(data) if each.location else None
+        shape, made = calls.shape(image), (content_hash(data), location, each.make(image))
         image = calls.prepare(image)
         claim.shrink(image.nbytes)
         return Ready(image, shape, made)
@@ -131,8 +136,8 @@ def _reader(calls: Calls, each: Each) -> Callable[[str, Claim], Ready]:
 
 def _embedded(photos: Photos, batch: Batch) -> Embedded:
     failures = [Failure(photos.ids[row], reason) for row, reason in batch.failed.items()]
-    hashes = [digest for digest, _ in batch.made]
-    return Embedded(batch.rows, batch.vectors, hashes, [made for _, made in batch.made], failures)
+    hashes, locations, made = ([one[place] for one in batch.made] for place in range(3))
+    return Embedded(batch.rows, batch.vectors, hashes, made, failures, locations)
 
 
 @dataclass(frozen=True)

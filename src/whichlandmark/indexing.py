@@ -16,9 +16,10 @@ from .gallery.link import Link, open_or_create, write_link
 from .images import read_image
 from .loading import load_embedder
 from .opening import refresh_segments, searched_there
-from .recognition import Recognizer, require_photos
+from .recognition import Recognizer
+from .recognizer_folder import assemble, require_photos
 from .rules import Rules
-from .settings import read_settings
+from .settings import read_settings, write_settings
 from .types import Embedder, Image, Photos
 
 
@@ -125,10 +126,8 @@ def settle(folder: Path, embedder: Embedder, gallery: AnyGallery, rules: Rules) 
     """
     gallery.optimize()
     far = folder if searched_there(folder) else None
-    recognizer = Recognizer(
-        embedder, gallery, rules, _still_fits(folder, rules, gallery), folder=far
-    )
-    recognizer.save_settings(folder)
+    recognizer = assemble(embedder, gallery, rules, _still_fits(folder, rules, gallery), folder=far)
+    write_settings(folder, rules, recognizer.fitted, gallery.generation)
     refresh_segments(folder, gallery)
     return recognizer
 

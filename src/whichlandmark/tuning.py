@@ -22,10 +22,9 @@ from .geometry import Geometry
 from .leaks import Leak, LeakCheck
 from .loading import load_embedder
 from .opening import refresh_segments
-from .recognition import Recognizer
 from .rules import FORMULAS, Rules
 from .self_questions import KNOWN, NOTHING, UNKNOWN, Whitenings, ask
-from .settings import read_settings
+from .settings import read_settings, write_settings
 from .types import Embedder, Photos
 from .whitening import Labelled
 
@@ -102,7 +101,7 @@ def tune(
         rows = compare_rules(index, start, extra, geometry, progress("questioning"))
         chosen = max(rows, key=_worth)
         fitted, outcome = fitting.learn(index, chosen.rules, extra, geometry=geometry)
-        Recognizer(embedder, gallery, chosen.rules, fitted).save_settings(folder)
+        write_settings(folder, chosen.rules, fitted, gallery.generation)
         refresh_segments(folder, gallery)
     count = 0 if extra is None else len(extra.landmarks)
     return Tuned(rows, chosen, promises(outcome), count, failures, leaks)
@@ -170,7 +169,7 @@ def labelled(
 ) -> tuple[Labelled, list[Failure], list[Leak]]:
     """Embed training photos, without those that the gallery holds by id, content or look."""
     photos.require_one_landmark("training")
-    table = gallery.table()
+    table = gallery.table(vectors=False)
     check = LeakCheck(table.ids, table.hashes, gallery.looks)
     vectors, landmarks = [np.empty((0, embedder.dim), np.float32)], []
     failures: list[Failure] = []
