@@ -22,6 +22,7 @@ from whichlandmark.recognizer_folder import load
 from whichlandmark.settings import read_settings, write_settings
 from whichlandmark.web.app import create_app
 from whichlandmark.web.engine import Engine
+from whichlandmark.web.live import OneAtATime
 from whichlandmark.web.options import ServeOptions
 from whichlandmark.web.schema import ErrorReply, ExplainReply, RecognizeReply
 
@@ -279,20 +280,17 @@ def test_a_photos_own_place_counts_where_the_rules_ask_for_it(tmp_path: Path) ->
 def test_a_fault_of_one_photo_in_a_batch_is_its_own(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine: Engine = client.app.state.engine
-    plain = engine.live.embedder
+    plain = OneAtATime.__call__
 
-    class Failing:
-        def __call__(self, images: list[np.ndarray]) -> np.ndarray:
-            if any(image.shape[1] == 360 and image[0, 0, 0] == marked for image in images):
-                raise RuntimeError("planted")
-            return plain(images)
+    def failing(self: OneAtATime, images: list[np.ndarray]) -> np.ndarray:
+        if any(image.shape[1] == 360 and image[0, 0, 0] == marked for image in images):
+            raise RuntimeError("planted")
+        return plain(self, images)
 
     bad = front(3, 9)
     marked = np.asarray(Pillow.open(io.BytesIO(jpeg(bad))))[0, 0, 0]
-    with engine.live.use() as opened:
-        monkeypatch.setattr(opened.recognizer, "embedder", Failing())
-        told = ask(client, ("a.jpg", jpeg(front(0, 9))), ("b.jpg", jpeg(bad)))["results"]
+    monkeypatch.setattr(OneAtATime, "__call__", failing)
+    told = ask(client, ("a.jpg", jpeg(front(0, 9))), ("b.jpg", jpeg(bad)))["results"]
     assert told[0]["landmark"] == "place 0"
     assert told[1]["error"]["code"] == "internal"
     assert "planted" not in json.dumps(told)
