@@ -164,9 +164,10 @@ def test_a_network_of_one_size_is_exported_for_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_the_same_embedder_without_torch(made: NetEmbedder, saved: Path, runtime: str) -> None:
-    opened = load_embedder(saved, device="cpu", runtime=runtime)
+    opened = load_embedder(saved, device="cpu", runtime=runtime, callers=2)
     assert isinstance(opened, ExportedEmbedder)
     assert isinstance(opened, Embedder)
+    assert opened.callers == 2
     assert (opened.id, opened.dim, opened.name) == (made.id, made.dim, made.name)
     assert opened.short_side == made.short_side == 144
     assert opened.views == made.views

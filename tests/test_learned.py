@@ -44,9 +44,12 @@ def test_it_runs_on_a_folder_of_weights(folder: Path, features: str) -> None:
     matcher = LearnedMatcher(Learned(features=features, weights=folder), SMALL)  # type: ignore[arg-type]
     image, other = building(1), building(2)[:300]
     first, again = (matcher.verify(image, other) for _ in range(2))
-    assert first.here.shape == first.there.shape == (first.inliers, 2)
-    assert np.array_equal(first.here, again.here)
-    for points, (height, width) in ((first.here, (384, 512)), (first.there, (300, 512))):
+    assert first.query_points.shape == first.gallery_points.shape == (first.inliers, 2)
+    assert np.array_equal(first.query_points, again.query_points)
+    for points, (height, width) in (
+        (first.query_points, (384, 512)),
+        (first.gallery_points, (300, 512)),
+    ):
         assert ((points >= -1) & (points <= [width, height])).all()
     points, scale, given = matcher._look(image)
     assert scale == 0.375
@@ -71,7 +74,7 @@ def test_its_matches_become_inliers_of_one_homography(
     image = building(1)
     found = matcher.verify(image, image)
     assert found.inliers > 20
-    assert np.array_equal(found.here, found.there)
+    assert np.array_equal(found.query_points, found.gallery_points)
     assert found.homography is not None
     assert found.homography / found.homography[2, 2] == pytest.approx(np.eye(3), abs=1e-3)
 

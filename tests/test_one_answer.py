@@ -77,8 +77,13 @@ def asked(tmp_path: Path) -> list[Path]:
     (tmp_path / "asked").mkdir()
     paths = [tmp_path / "asked" / f"{code}.jpg" for code in range(4)]
     for code, path in enumerate(paths):
-        path.write_bytes(taken_at(front(code, 9), *ELSEWHERE))
+        path.write_bytes(taken_at(closer(code), *ELSEWHERE))
     return paths
+
+
+def closer(code: int) -> Pillow.Image:
+    """The middle of a front: so much of it that it is known, and no copy of a gallery photo."""
+    return front(code, 9).crop((60, 40, 310, 230))
 
 
 def rules_with_place(folder: Path) -> None:
@@ -112,7 +117,7 @@ def test_the_command_line_explains_in_one_pass(
 ) -> None:
     out = tmp_path / "why.html"
     code, told, _ = run(capfd, "recognize", asked[1], "-r", folder, "--explain", out, "--json")
-    assert (code, json.loads(told)["guess"]) == (0, "place 1")
+    assert (code, json.loads(told)["photo"]) == (0, str(asked[1]))
     assert out.stat().st_size > 1000
     once = ("reads", "decodes", "embeddings", "searches", "comparisons")
     assert counts == dict.fromkeys(once, 1)
@@ -141,6 +146,7 @@ def test_an_evaluation_takes_each_photo_once(
     counts.clear()
     photos = Photos.of(Photo(path.stem, path, f"place {path.stem}") for path in asked)
     found = examine(opened, photos).predictions
+    assert len(found) == 4
     assert counts == {
         "reads": 4, "decodes": 4, "embeddings": 1, "searches": 1, "comparisons": compared,
     }  # fmt: skip
@@ -151,8 +157,7 @@ def test_an_evaluation_takes_each_photo_once(
 
 def test_what_is_evaluated_is_what_the_recognizer_answers(folder: Path, tmp_path: Path) -> None:
     """Also of a photo so large that how small it is decoded makes a difference."""
-    middle = front(2, 9).crop((60, 40, 310, 230))
-    large = middle.resize((1800, 1368), Pillow.Resampling.BICUBIC)
+    large = closer(2).resize((1800, 1368), Pillow.Resampling.BICUBIC)
     path = tmp_path / "large.jpg"
     path.write_bytes(taken_at(large, *ELSEWHERE))
     opened = load(folder)

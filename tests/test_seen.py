@@ -69,7 +69,7 @@ def test_the_box_by_hand_as_shares_of_the_photo(decider: Decider) -> None:
     (seen,) = seen_landmarks(decider, answers(decider, {0: verified}), 0, FRAME)
     expected = []
     for axis, size in ((0, 400), (1, 200)):
-        values = verified.here[:, axis].astype(np.float64)
+        values = verified.query_points[:, axis].astype(np.float64)
         low, high = np.quantile(values, 0.02), np.quantile(values, 0.98)
         edge = 0.1 * (high - low)
         expected += [max(0, low - edge) / size, min(size, high + edge) / size]

@@ -104,8 +104,8 @@ def _references(recognizer: Recognizer, answers: Answers, row: int) -> tuple[Ref
                 similarity=float(neighbours.similarity[row, place]),
                 penalty=None if penalties is None else float(penalties[row, place]),
                 inliers=None if match is None else match.inliers,
-                query_points=None if match is None else match.here,
-                gallery_points=None if match is None else match.there,
+                query_points=None if match is None else match.query_points,
+                gallery_points=None if match is None else match.gallery_points,
                 shape=None if match is None else _frame(index.paths[photo], recognizer.short_side),
             )
         )
