@@ -28,7 +28,7 @@ from whichlandmark.gallery.contract import AnyGallery
 from whichlandmark.gallery.copying import content_sum
 from whichlandmark.gallery.link import gallery_in
 from whichlandmark.opening import refresh_segments
-from whichlandmark.recognition import load
+from whichlandmark.recognizer_folder import load
 
 BLOCK = 2_000
 

@@ -31,11 +31,12 @@ from whichlandmark.calibration import Calibration
 from whichlandmark.deciding import Decider, Fitted
 from whichlandmark.evaluation import ASKED_AT_ONCE, scored
 from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.query import Queries
 from whichlandmark.questions import Answered, Answering, Questions
 from whichlandmark.rules import Rules
 from whichlandmark.search import WORTHWHILE, build_cells
 from whichlandmark.segments import Prepared
-from whichlandmark.types import Photos, Vectors
+from whichlandmark.types import Photos
 
 THINGS = 5_000  # kinds of non-landmarks
 LANDMARK_QUERIES, UNKNOWN = 0.017, 0.2  # shares of the queries, and of those
@@ -100,7 +101,7 @@ def asked(
         vectors = things.near(np.where(landmark[rows], 0, codes[rows]), 10_000_000 + start)
         shown = landmark[rows]
         vectors[shown] = landmarks.near(codes[rows[shown]], 20_000_000 + start)
-        questions.answer(rows, vectors)
+        questions.answer(rows, Queries(vectors))
     return questions
 
 
@@ -108,8 +109,8 @@ def answering(decider: Decider) -> Answering:
     """The decider of a recognizer, without photos: nothing is compared by geometry."""
     names = np.append(decider.index.names, "").astype(object)
 
-    def ask(rows: NDArray[np.int64], vectors: Vectors) -> Answered:
-        answers = decider(vectors)
+    def ask(queries: Queries) -> Answered:
+        answers = decider.answer(queries)
         decisions = map(decider.decide, answers.confidence, answers.scores)
         return Answered(
             names[answers.codes], answers.scores, answers.confidence,

@@ -26,7 +26,9 @@ from whichlandmark.data.folders import read_photos_or_folder
 from whichlandmark.data.table import read_photos
 from whichlandmark.evaluation import Evaluation, examine
 from whichlandmark.predictions import write_predictions
-from whichlandmark.recognition import Recognizer, load
+from whichlandmark.query import Queries
+from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import load
 from whichlandmark.rules import Score
 from whichlandmark.tuning import tune
 from whichlandmark.types import Photos
@@ -155,17 +157,16 @@ def geometry_time(recognizer: Recognizer, queries: Photos) -> None:
     """Milliseconds a query on top of search, and whether three runs count alike."""
     milliseconds, counts, compared = [], [], 0
     for path in queries.paths[::3]:
-        image = recognizer.decode(path)
-        vectors = recognizer.embedder([image])
+        queries = recognizer.embed([recognizer.read(path)])
         started = time.perf_counter()
-        recognizer.answer(vectors)
+        recognizer.answer(Queries(queries.vectors))
         searched = time.perf_counter()
-        answers = recognizer.answer(vectors, images=[image])
+        answers = recognizer.answer(queries)
         ended = time.perf_counter()
         milliseconds.append(max(0.0, 1000 * ((ended - searched) - (searched - started))))
         compared += bool(answers.verified[0])
         if len(counts) < 20:
-            again = [recognizer.answer(vectors, images=[image]).inliers for _ in range(2)]
+            again = [recognizer.answer(queries).inliers for _ in range(2)]
             counts.append(all((other == answers.inliers).all() for other in again))
     print(f"    geometry: {compared / len(milliseconds):.0%} of queries compared; median "
           f"{np.median(milliseconds):.0f} ms, 90 % below {np.quantile(milliseconds, 0.9):.0f} ms; "

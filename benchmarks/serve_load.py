@@ -133,7 +133,7 @@ def row(name: str, seen: Seen, server: Served) -> float:
 
 def in_process(recognizer: Path, photos: list[bytes], seconds: float) -> float:
     """Photos a second of the same work without a server."""
-    from whichlandmark.recognition import load
+    from whichlandmark.recognizer_folder import load
 
     opened = load(recognizer)
     done, began = 0, time.monotonic()

@@ -87,7 +87,7 @@ def same_whatever_threads(
         with threadpool_limits(threads):
             queries, gallery = (look(part, options)[0] for part in paths)
             drawn = tuple(
-                one.here.tobytes() + one.there.tobytes()
+                one.query_points.tobytes() + one.gallery_points.tobytes()
                 for query, candidates in zip(queries, rows, strict=True)
                 for one in verify_many(query, [gallery[row] for row in candidates], options)
             )

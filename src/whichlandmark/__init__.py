@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .evaluation import evaluate as evaluate
     from .loading import load_embedder as load_embedder
     from .recognition import Recognizer as Recognizer
-    from .recognition import build as build
-    from .recognition import load as load
+    from .recognizer_folder import build as build
+    from .recognizer_folder import load as load
     from .rules import Rules as Rules
     from .train_config import TrainConfig as TrainConfig
     from .training import train as train
@@ -44,9 +44,9 @@ _HOMES = {
     "Scores": "evaluation",
     "TrainConfig": "train_config",
     "WhichLandmarkError": "errors",
-    "build": "recognition",
+    "build": "recognizer_folder",
     "evaluate": "evaluation",
-    "load": "recognition",
+    "load": "recognizer_folder",
     "load_embedder": "loading",
     "read_folder": "data.folders",
     "read_photos": "data.table",

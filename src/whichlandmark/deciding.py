@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +13,20 @@ from numpy.typing import NDArray
 from .calibration import Calibration, threshold_for
 from .candidates import Candidates, candidates, with_geometry
 from .gallery.index import GalleryIndex
+from .geography import Places, Prior
 from .geometry import Geometry, inlier_row
+from .query import KeypointsOf, Queries, Shape
 from .reranking import Projection, Votes
 from .rules import Rules
 from .scoring import Found, Scorer
-from .segments import Prepared
+from .segments import Prepared, SegmentError, check_segments, warn_of_segments
 from .stacking import Stacker
 from .types import Decision, Vectors
-from .verification import Keypoints, Verified
+from .verification import Verified
 
-Look = Callable[[int], Keypoints | None]  # keypoints of a query, made only when they are wanted
-Prior = Callable[[int, NDArray[np.int64]], NDArray[np.float64]]  # query, its codes → log weights
 AS_EVIDENCE = 6  # photos compared where the score asks for none
 FIRST = 3  # candidate landmarks whose nearest photo is always compared
+REFERENCES = 5  # gallery photos that are shown as evidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +46,18 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """For Q queries: the best and the second landmark's codes (Q,) (−1 = none), the score and the
-    confidence of the best (Q,); what was found; the candidates (None unless the score is learned);
-    verified: of each query, place among the neighbours → its matches (empty = not compared);
-    inliers: (Q, K), −1 = not compared; logits: (Q, T) log-odds of the candidates;
-    compared: (Q,) was the geometry part of the score?
+    """Everything that was found out about Q queries: predictions and explanations only read it.
+
+    decider: who answered; codes, rows and places are those of its index. codes, second_codes: (Q,)
+    the best two landmarks, −1 = none; scores, confidence: (Q,) of the best. candidates: None unless
+    the score is learned. verified: of each query, place among the neighbours → its matches (empty =
+    not compared); inliers: (Q, K), −1 = not compared; logits: (Q, T) log-odds of the candidates;
+    compared: (Q,) was the geometry part of the score? location_weights: (Q, T), the part of the
+    logits that the place of the photo adds, None = not used. photo_penalties: (Q, K) B of the
+    reference photos, NaN = not wanted. shapes: of the queries' pixels.
     """
 
+    decider: Decider
     codes: NDArray[np.int64]
     second_codes: NDArray[np.int64]
     scores: NDArray[np.float64]
@@ -60,10 +68,27 @@ class Answers:
     inliers: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
     logits: NDArray[np.float64] | None = None
     compared: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, dtype=bool))
+    location_weights: NDArray[np.float64] | None = None
+    photo_penalties: NDArray[np.float32] | None = None
+    shapes: Sequence[Shape] | None = None
+
+    @property
+    def index(self) -> GalleryIndex:
+        """What codes and rows are numbers of."""
+        return self.decider.index
+
+    def references(self, row: int) -> list[int]:
+        """Neighbours that are shown as evidence, as places: those compared, else the nearest."""
+        found = np.flatnonzero(self.found.neighbours.rows[row] >= 0).tolist()
+        compared = self.verified[row] if self.verified else {}
+        return (sorted(compared) or found)[:REFERENCES]
 
 
 class Decider:
-    """A gallery, its rules and what was fitted for them, ready to answer."""
+    """A gallery, its rules and what was fitted for them, ready to answer.
+
+    places: where its landmarks stand, for rules with `location_km`.
+    """
 
     def __init__(
         self,
@@ -72,30 +97,49 @@ class Decider:
         fitted: Fitted,
         geometry: Geometry | None = None,
         prepared: Prepared | None = None,
+        places: Places | None = None,
     ) -> None:
         self.index, self.rules, self.fitted = index, rules, fitted
-        self.geometry = geometry
+        self.geometry, self.places = geometry, places
         self.scorer = Scorer(index, rules, fitted.projection, prepared)
         self.threshold = (
             threshold_for(rules.false_answers, np.array(fitted.negatives))
             if rules.false_answers else None
         )  # fmt: skip
 
+    def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
+        """Answer photos. evidence: find out what an explanation shows; that changes no score."""
+        prior = None
+        if self.rules.location_km and self.places and queries.locations is not None:
+            prior = self.places.prior(queries.locations, self.rules.location_km)
+        answers = self(
+            queries.vectors, keypoints_of=queries.keypoints_of, prior=prior, evidence=evidence
+        )
+        return replace(answers, shapes=queries.shapes)
+
     def __call__(
         self,
         vectors: Vectors,
         *,
-        look: Look | None = None,
+        keypoints_of: KeypointsOf | None = None,
         prior: Prior | None = None,
         evidence: bool = False,
     ) -> Answers:
-        """Answer queries (Q, D). Without `look` nothing is compared by geometry.
+        """Answer vectors (Q, D). Without `keypoints_of` nothing is compared by geometry.
 
-        evidence: compare also where nothing is open; that changes no score.
+        evidence: compare also where nothing is open, and ask how like distractors the reference
+          photos are; that changes no score.
         """
         found = self.scorer.find(vectors)
         if self.rules.score != "learned":
-            return self._voted(found, look, evidence)
+            answers = self._voted(found, keypoints_of, evidence)
+        else:
+            answers = self._learned(found, keypoints_of, prior, evidence)
+        return self._with_penalties(answers) if evidence else answers
+
+    def _learned(
+        self, found: Found, keypoints_of: KeypointsOf | None, prior: Prior | None, evidence: bool
+    ) -> Answers:
         made = candidates(self.scorer, found)
         stacker, geometric = self.fitted.stacker, self.fitted.geometric
         if stacker is None:
@@ -103,25 +147,33 @@ class Decider:
         logits = _known_only(stacker.logits(made.features), made)
         open_ones = self._undecided(logits.max(axis=1)) if geometric else []
         asked = list(range(len(logits))) if evidence else open_ones
-        verified, inliers = self.compare(found, made, asked, look)
+        verified, inliers = self.compare(found, made, asked, keypoints_of)
         compared = np.zeros(len(logits), dtype=bool)
         compared[[row for row in open_ones if verified[row]]] = True
         if geometric and compared.any():
             wide = with_geometry(made, found, inliers)
             logits[compared] = _known_only(geometric.logits(wide), made)[compared]
+        weights = None
         if prior is not None and len(made.codes):
-            logits += np.stack([prior(row, codes) for row, codes in enumerate(made.codes)])
+            weights = np.stack([prior(row, codes) for row, codes in enumerate(made.codes)])
+            logits += weights
         answers = self._answers(_best_two(made.codes, logits), found, verified, inliers)
-        return replace(answers, candidates=made, logits=logits, compared=compared)
+        return replace(
+            answers, candidates=made, logits=logits, compared=compared, location_weights=weights
+        )
 
     def compare(
-        self, found: Found, made: Candidates | None, rows: list[int], look: Look | None
+        self,
+        found: Found,
+        made: Candidates | None,
+        rows: list[int],
+        keypoints_of: KeypointsOf | None,
     ) -> tuple[list[Mapping[int, Verified]], NDArray[np.int64]]:
         """Geometry of some queries with their nearest photos: matches by place, and inliers."""
         inliers = np.full(found.codes.shape, -1, dtype=np.int64)
         verified: list[Mapping[int, Verified]] = [{} for _ in range(len(inliers))]
-        for row in rows if look and self.geometry else []:
-            query = look(row) if look else None
+        for row in rows if keypoints_of and self.geometry else []:
+            query = keypoints_of(row) if keypoints_of else None
             if query is None or self.geometry is None:
                 continue
             places = places_to_compare(found, made, row, self.rules.verify or AS_EVIDENCE)
@@ -141,11 +193,19 @@ class Decider:
             return "landmark"
         return "uncertain" if confidence >= self.rules.doubt_above else "no_landmark"
 
-    def _voted(self, found: Found, look: Look | None, evidence: bool) -> Answers:
+    def _voted(self, found: Found, keypoints_of: KeypointsOf | None, evidence: bool) -> Answers:
         compared = evidence or self.rules.score == "inlier_vote"
         everyone = list(range(len(found.codes))) if compared else []
-        verified, inliers = self.compare(found, None, everyone, look)
+        verified, inliers = self.compare(found, None, everyone, keypoints_of)
         return self._answers(self.scorer.votes(found, inliers), found, verified, inliers)
+
+    def _with_penalties(self, answers: Answers) -> Answers:
+        rows = answers.found.neighbours.rows
+        penalties = np.full(rows.shape, np.nan, dtype=np.float32)
+        for query, own in enumerate(rows):
+            shown = answers.references(query)
+            penalties[query, shown] = self.scorer.gallery_likeness(own[shown])
+        return replace(answers, photo_penalties=penalties)
 
     def _undecided(self, logits: NDArray[np.float64]) -> list[int]:
         confidence = self.fitted.calibration.confidence(logits)
@@ -160,9 +220,56 @@ class Decider:
     ) -> Answers:
         sure = np.where(votes.codes < 0, 0.0, self.fitted.calibration.confidence(votes.scores))
         return Answers(
-            votes.codes, votes.second_codes, votes.scores, sure, found, verified=verified,
+            self, votes.codes, votes.second_codes, votes.scores, sure, found, verified=verified,
             inliers=inliers,
         )  # fmt: skip
+
+
+class FallbackDecider:
+    """A decider over segment files, until one of them turns out damaged; then over the gallery.
+
+    A block of a segment file is compared with its checksum when it is first read, so damage may
+    come to light in the middle of an answer: that answer is then given again. Threads may share it.
+    """
+
+    def __init__(
+        self, first: Decider, over_gallery: Callable[[], Decider], segments: Path | None
+    ) -> None:
+        """over_gallery: makes a decider that reads no segment file. segments: where those are that
+        `first` reads; None = it reads none.
+        """
+        self._now, self._over_gallery, self._segments = first, over_gallery, segments
+        self._lock = threading.Lock()
+
+    @property
+    def now(self) -> Decider:
+        """Who answers now."""
+        return self._now
+
+    def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
+        """As `Decider.answer`."""
+        decider = self._now
+        try:
+            return decider.answer(queries, evidence=evidence)
+        except SegmentError as error:
+            return self._fall_back(decider, error).answer(queries, evidence=evidence)
+
+    def check(self) -> None:
+        """Read every block now, for work that reads vectors beside `answer`."""
+        decider = self._now
+        if self._segments is not None:
+            try:
+                check_segments(self._segments)
+            except SegmentError as error:
+                self._fall_back(decider, error)
+
+    def _fall_back(self, damaged: Decider, error: SegmentError) -> Decider:
+        """The decider over the gallery: made by the first thread that met the damage."""
+        with self._lock:
+            if self._now is damaged and self._segments is not None:
+                warn_of_segments(error, self._segments.parent)
+                self._now, self._segments = self._over_gallery(), None
+            return self._now
 
 
 def undecided(confidence: NDArray[np.float64], rules: Rules) -> list[int]:

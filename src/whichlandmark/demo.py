@@ -21,7 +21,8 @@ from .files import write_json
 from .indexing import IndexOptions, index_photos
 from .loading import require_torch
 from .predictions import write_predictions, write_submission
-from .recognition import Recognizer, build, load
+from .recognition import Recognizer
+from .recognizer_folder import build, load
 from .report import ReportOptions, write_report
 from .rules import Rules
 from .types import NotedProgress, Photos

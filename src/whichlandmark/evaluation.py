@@ -15,20 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .answering import answering
-from .data.likeness import SIDE, fingerprint
+from .data.likeness import SIDE, Fingerprint, fingerprint
 from .errors import DataError
+from .geometry import query_grey, query_keypoints
 from .leaks import Leak, LeakCheck, by_kind
-from .pipeline.pipeline import NOTHING, Each, Embedded, Failure, Progress, embed
+from .pipeline.pipeline import Each, Embedded, Failure, Progress, embed
 from .predictions import Predictions
+from .query import Queries
 from .questions import Questions
 from .recognition import Recognizer
 from .rules import Score
 from .scores import Scores, measured
-from .types import Photos, Vectors
+from .types import Image, Photos
+from .verification import Grey
 
 __all__ = ["Evaluation", "Scores", "evaluate", "examine", "scored"]
 
-ASKED_AT_ONCE = 1024  # the gallery is read once for each such part
+ASKED_AT_ONCE = 512  # the gallery is read once for each such part, which keeps 0.2 MB a query
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +65,23 @@ def examine(
     """
     started = time.monotonic()
     recognizer.check_segments()
-    questions = Questions(answering(recognizer, photos, also), photos)
+    questions = Questions(answering(recognizer, also), photos)
     failures: list[Failure] = []
     leaks: list[Leak] = []
     check = _leak_check(recognizer)
-    each = Each(fingerprint, SIDE) if check.looks else NOTHING
+
+    def keep(image: Image) -> Kept:
+        return Kept(
+            fingerprint(image) if check.looks else None,
+            query_grey(image) if recognizer.features else None,
+        )
+
+    # Decoded as the recognizer itself does, so that its answer is the one that is scored.
+    side = max(recognizer.short_side, SIDE if check.looks else 0)
+    each = Each(keep, side, location=recognizer.rules.location_km is not None)
     batches = embed(recognizer.embedder, photos, each=each, progress=progress)
-    for rows, vectors in _gathered(_without_leaks(batches, photos, check, leaks), failures):
-        questions.answer(rows, vectors)
+    for rows, queries in _gathered(_without_leaks(batches, photos, check, leaks), failures):
+        questions.answer(rows, queries)
     row_of = {photo_id: row for row, photo_id in enumerate(photos.ids)}
     questions.leave_out(np.array([row_of[leak.id] for leak in leaks], dtype=np.int64))
     protocol = _protocol(recognizer, check)
@@ -113,11 +125,19 @@ def scored(
     )
 
 
-Part = tuple[NDArray[np.int64], Vectors]
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What is wanted of a photo beside its vector, made while its pixels are in memory."""
+
+    fingerprint: Fingerprint | None
+    grey: Grey | None
+
+
+Part = tuple[NDArray[np.int64], Queries]
 
 
 def _leak_check(recognizer: Recognizer) -> LeakCheck:
-    table = recognizer.table
+    table = recognizer.gallery.table(vectors=False)
     return LeakCheck(table.ids, table.hashes, recognizer.gallery.looks)
 
 
@@ -126,26 +146,37 @@ def _without_leaks(
 ) -> Iterator[Embedded]:
     """The batches without photos of the gallery, which go to `leaks`."""
     for batch in batches:
-        prints = batch.made if check.looks else []
+        prints = [kept.fingerprint for kept in batch.made if kept.fingerprint]
         found = check(photos.ids[batch.rows].tolist(), batch.hashes, prints)
         leaks += [leak for leak in found if leak]
-        clean = np.array([leak is None for leak in found], dtype=bool)
-        yield replace(batch, rows=batch.rows[clean], vectors=batch.vectors[clean])
+        clean = np.flatnonzero([leak is None for leak in found])
+        yield replace(
+            batch, rows=batch.rows[clean], vectors=batch.vectors[clean],
+            made=[batch.made[i] for i in clean], locations=[batch.locations[i] for i in clean],
+        )  # fmt: skip
 
 
 def _gathered(batches: Iterator[Embedded], failures: list[Failure]) -> Iterator[Part]:
     """Batches joined to ASKED_AT_ONCE queries or a few more; their failures go to `failures`."""
-    rows: list[NDArray[np.int64]] = []
-    vectors: list[Vectors] = []
+    waiting: list[Embedded] = []
     for batch in batches:
         failures += batch.failures
-        rows.append(batch.rows)
-        vectors.append(batch.vectors)
-        if sum(map(len, rows)) >= ASKED_AT_ONCE:
-            yield np.concatenate(rows), np.concatenate(vectors)
-            rows, vectors = [], []
-    if rows:
-        yield np.concatenate(rows), np.concatenate(vectors)
+        waiting.append(batch)
+        if sum(len(one.rows) for one in waiting) >= ASKED_AT_ONCE:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: Sequence[Embedded]) -> Part:
+    greys = [kept.grey for batch in batches for kept in batch.made]
+    queries = Queries(
+        np.concatenate([batch.vectors for batch in batches]),
+        keypoints_of=lambda row: query_keypoints(grey) if (grey := greys[row]) else None,
+        locations=[location for batch in batches for location in batch.locations],
+    )
+    return np.concatenate([batch.rows for batch in batches]), queries
 
 
 def _protocol(recognizer: Recognizer, check: LeakCheck) -> dict[str, Any]:

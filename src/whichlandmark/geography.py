@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .deciding import Prior
 from .gallery.index import GalleryIndex
 from .gallery.records import LandmarkRecord
-from .location import distance_km, location_of, location_prior
-from .storage import read_bytes
+from .location import Place, distance_km, location_prior
 
-Place = tuple[float, float]  # latitude, longitude in degrees
+# Row of a query, codes of its candidate landmarks (n,) → their log weights (n,).
+Prior = Callable[[int, NDArray[np.int64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +32,17 @@ class Places:
                 where[code] = record.latitude, record.longitude
         return cls(where)
 
-    @staticmethod
-    def of_photo(photo: Any) -> Place | None:
-        """The place in a photo's EXIF data; None when it has none, or is an array."""
-        if isinstance(photo, str | Path):
-            photo = read_bytes(photo)
-        return location_of(photo) if isinstance(photo, bytes) else None
+    def prior(self, locations: Sequence[Place | None], scale_km: float) -> Prior:
+        """Log weights of candidate landmarks by their distance; 0 where either place is unknown.
 
-    def prior(self, places: Sequence[Place | None], scale_km: float) -> Prior:
-        """Log weights of candidate landmarks by their distance; 0 where either place is unknown."""
+        locations: where each query was taken.
+        """
 
         def weigh(row: int, codes: NDArray[np.int64]) -> NDArray[np.float64]:
-            here = places[row]
-            if here is None:
+            origin = locations[row]
+            if origin is None:
                 return np.zeros(len(codes))
-            there = np.where(codes[:, None] < 0, np.nan, self.where[codes])
-            return location_prior(distance_km(here, there), scale_km)
+            landmarks = np.where(codes[:, None] < 0, np.nan, self.where[codes])
+            return location_prior(distance_km(origin, landmarks), scale_km)
 
         return weigh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -10,12 +11,21 @@ from numpy.typing import NDArray
 
 from .gallery.contract import AnyGallery
 from .types import Image
-from .verification import Keypoints, Matching, Verified, keypoints, strongest, verify_many
+from .verification import (
+    Grey,
+    Keypoints,
+    Matching,
+    Verified,
+    grey_of,
+    keypoints,
+    strongest,
+    verify_many,
+)
 from .verification.packing import STORED, pack, unpack
 
 # At 480 px right pairs are told from wrong ones as well as at 640, in half the time.
 MATCHING = Matching(size=480, features=650, tolerance=4.5)
-KEPT = 2_000  # unpacked gallery photos in memory: about 130 MB
+MAX_CACHED_KEYPOINT_SETS = 2_000  # of gallery photos, unpacked, in memory: about 130 MB
 SIDE = MATCHING.size  # pixels a photo needs
 
 
@@ -24,37 +34,44 @@ def local_features(image: Image) -> bytes:
     return pack(query_keypoints(image))
 
 
-def query_keypoints(image: Image) -> Keypoints:
+def query_grey(image: Image) -> Grey:
+    """The little of a query that `query_keypoints` needs, for queries that wait."""
+    return grey_of(image, MATCHING)
+
+
+def query_keypoints(image: Image | Grey) -> Keypoints:
     """As many keypoints of a query as are kept of a gallery photo: counts then mean the same."""
     return strongest(keypoints(image, MATCHING), STORED)
 
 
 class Geometry:
-    """Compares keypoints with those of the gallery's photos, by id."""
+    """Compares keypoints with those of the gallery's photos, by id; several threads may ask."""
 
     def __init__(self, gallery: AnyGallery) -> None:
         self.gallery = gallery
-        self._kept: OrderedDict[str, Keypoints | None] = OrderedDict()
+        self._cached: OrderedDict[str, Keypoints | None] = OrderedDict()
+        self._lock = threading.Lock()  # of the cache
 
     def of(self, ids: Sequence[str]) -> list[Keypoints | None]:
         """Keypoints of gallery photos, None where none are stored."""
-        if missing := [photo_id for photo_id in ids if photo_id not in self._kept]:
-            packed = self.gallery.keypoints(missing)
-            for photo_id in missing:
-                data = packed.get(photo_id)
-                self._kept[photo_id] = unpack(data) if data else None
-        found = [self._kept[photo_id] for photo_id in ids]
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        with self._lock:
+            if missing := [photo_id for photo_id in ids if photo_id not in self._cached]:
+                packed = self.gallery.keypoints(missing)
+                for photo_id in missing:
+                    data = packed.get(photo_id)
+                    self._cached[photo_id] = unpack(data) if data else None
+            found = [self._cached[photo_id] for photo_id in ids]
+            while len(self._cached) > MAX_CACHED_KEYPOINT_SETS:
+                self._cached.popitem(last=False)
         return found
 
     def check(self, query: Keypoints, ids: Sequence[str]) -> list[Verified | None]:
         """The matches of a query with each photo; None where the photo has no keypoints."""
         others = self.of(ids)
-        there = [i for i, other in enumerate(others) if other is not None]
+        stored = [i for i, other in enumerate(others) if other is not None]
         checked: list[Verified | None] = [None] * len(ids)
         known = [other for other in others if other is not None]
-        for place, verified in zip(there, verify_many(query, known, MATCHING), strict=True):
+        for place, verified in zip(stored, verify_many(query, known, MATCHING), strict=True):
             checked[place] = verified
         return checked
 

@@ -81,10 +81,13 @@ def read_image(
         raise ImageError(f"{name}: damaged or cut short ({error})") from None
 
 
-def photo_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) in pixels of the upright photo, from its header alone. Raises ImageError."""
+def photo_size(path: str | Path, *, short_side: int = 0) -> tuple[int, int]:
+    """(height, width) in pixels of the upright photo, from its header alone: as `read_image` would
+    decode it for that short side. Raises ImageError.
+    """
     try:
         with Pillow.open(io.BytesIO(read_bytes(path)), formats=FORMATS) as opened:
+            _draft(opened, (short_side, 0))
             width, height = opened.size
             turned = opened.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except (UnidentifiedImageError, Pillow.DecompressionBombError, *_DECODE_ERRORS) as error:
@@ -97,14 +100,19 @@ def _decode(data: bytes, sides: tuple[int, int], admit: Callable[[int], object] 
         raise ImageError("the file is empty")
     with Pillow.open(io.BytesIO(data), formats=FORMATS) as opened:
         _check_header(opened.size)
-        width, height = opened.size
-        scale = max(sides[0] / min(opened.size), sides[1] / max(opened.size))
-        if scale and opened.format in ("JPEG", "MPO"):
-            opened.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
+        _draft(opened, sides)
         if admit:
             admit(opened.width * opened.height * _BYTES.get(opened.format or "", 16))
         opened.load()
         return _array(_upright(opened))
+
+
+def _draft(opened: Pillow.Image, sides: tuple[int, int]) -> None:
+    """Let a JPEG be decoded at a smaller scale that still has the pixels wanted of its sides."""
+    width, height = opened.size
+    scale = max(sides[0] / min(opened.size), sides[1] / max(opened.size))
+    if scale and opened.format in ("JPEG", "MPO"):
+        opened.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
 
 
 def _check_header(size: tuple[int, int]) -> None:

@@ -19,8 +19,9 @@ from .loading import PREFIX
 from .opening import refresh_segments, searched_there
 from .pipeline.pipeline import Failure, Progress
 from .recognition import Recognizer
+from .recognizer_folder import assemble
 from .rules import Rules, require_plain
-from .settings import read_settings, stored_rules
+from .settings import read_settings, stored_rules, write_settings
 from .sharding.ray_engine import Opening, made_by_ray
 from .sharding.shard_folder import ShardFolder, arrow
 from .sharding.shards import Task, cut, fill_from_shards, make_shard
@@ -168,10 +169,8 @@ def settle(folder: Path, embedder: Embedder, gallery: AnyGallery, rules: Rules) 
     """
     gallery.optimize()
     far = folder if searched_there(folder) else None
-    recognizer = Recognizer(
-        embedder, gallery, rules, _still_fits(folder, rules, gallery), folder=far
-    )
-    recognizer.save_settings(folder)
+    recognizer = assemble(embedder, gallery, rules, _still_fits(folder, rules, gallery), folder=far)
+    write_settings(folder, rules, recognizer.fitted, gallery.generation)
     refresh_segments(folder, gallery)
     return recognizer
 

@@ -41,13 +41,14 @@ class PretrainedOptions:
 
 
 def load_embedder(
-    source: str | Path, *, device: str = "auto", runtime: str | None = None
+    source: str | Path, *, device: str = "auto", runtime: str | None = None, callers: int = 1
 ) -> Embedder:
     """An embedder folder, or "timm:NAME" for a pretrained backbone from the model hub.
 
     device: "auto" = a GPU where there is one (and torch), else the CPU; "cpu"; "cuda", "cuda:1" ….
     runtime: what runs an exported network on the CPU: "onnxruntime", "openvino" or "torch"; None =
       what `whichlandmark doctor` measured fastest here, else ONNX Runtime.
+    callers: threads that call an exported network at once, and share the cores.
     Raises DataError when the folder is not there, ModelError when it is damaged,
     OptionError when it needs torch and torch is not installed.
     """
@@ -71,7 +72,7 @@ def load_embedder(
         raise ModelError(f"{folder}: embedder of kind {kind!r}; expected 'timm' or 'sift'")
     if _needs_torch(folder, record, device, runtime):
         return load_net(folder, device=device)
-    return load_exported(folder, runtime=runtime)
+    return load_exported(folder, runtime=runtime, callers=callers)
 
 
 def load_net(folder: Path, *, device: str = "auto") -> NetEmbedder:
@@ -82,7 +83,9 @@ def load_net(folder: Path, *, device: str = "auto") -> NetEmbedder:
     return NetEmbedder.load(folder, device=device)
 
 
-def load_exported(folder: Path, *, runtime: str | None = None) -> ExportedEmbedder:
+def load_exported(
+    folder: Path, *, runtime: str | None = None, callers: int = 1
+) -> ExportedEmbedder:
     """A folder's ONNX file on the CPU, without torch. Raises as `load_embedder` does."""
     from .embedders.exported import ExportedEmbedder
     from .embedders.onnx import open_onnx
@@ -96,7 +99,8 @@ def load_exported(folder: Path, *, runtime: str | None = None) -> ExportedEmbedd
             folder,
         )
     name = require_runtime(runtime) if runtime else chosen(str(record.get("id")))
-    return ExportedEmbedder(folder, record, open_openvino if name == "openvino" else open_onnx)
+    opener = open_openvino if name == "openvino" else open_onnx
+    return ExportedEmbedder(folder, record, opener, callers=callers)
 
 
 def _needs_torch(folder: Path, record: dict[str, Any], device: str, runtime: str | None) -> bool:

@@ -18,6 +18,7 @@ from .errors import OptionError
 from .images import FORMATS
 from .storage import MAX_BYTES
 
+Place = tuple[float, float]  # latitude, longitude in degrees
 EARTH_KM = 6371.0088  # mean radius of the Earth (IUGG)
 
 _GPS = 0x8825  # the EXIF folder of positions, and its tags
@@ -29,7 +30,7 @@ _BROKEN = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError
            OverflowError)  # fmt: skip
 
 
-def location_of(data: bytes) -> tuple[float, float] | None:
+def location_of(data: bytes) -> Place | None:
     """A photo's bytes → (latitude, longitude) in degrees, north and east positive.
 
     None when the photo has no position in its EXIF data, or a damaged or impossible one; a
@@ -56,17 +57,15 @@ def location_of(data: bytes) -> tuple[float, float] | None:
     return latitude, longitude
 
 
-def distance_km(
-    here: tuple[float, float], there: NDArray[np.float64] | tuple[float, float]
-) -> NDArray[np.float64]:
+def distance_km(origin: Place, places: NDArray[np.float64] | Place) -> NDArray[np.float64]:
     """Great-circle distances by the haversine formula, in km.
 
-    here: (latitude, longitude) in degrees; there: (..., 2) in degrees, NaN = not known, and so is
-    its distance. Returns (...,). Raises OptionError when `here` lies nowhere on Earth.
+    places: (..., 2) in degrees, NaN = not known, and so is its distance. Returns (...,).
+    Raises OptionError when `origin` lies nowhere on Earth.
     """
-    if not (abs(here[0]) <= 90 and abs(here[1]) <= 180):
-        raise OptionError(f"position {here} given; expected latitude ±90°, longitude ±180°")
-    one, two = np.radians(here), np.radians(np.asarray(there, dtype=np.float64))
+    if not (abs(origin[0]) <= 90 and abs(origin[1]) <= 180):
+        raise OptionError(f"position {origin} given; expected latitude ±90°, longitude ±180°")
+    one, two = np.radians(origin), np.radians(np.asarray(places, dtype=np.float64))
     half = np.sin((two - one) / 2) ** 2  # of latitude and of longitude
     chord = half[..., 0] + np.cos(one[0]) * np.cos(two[..., 0]) * half[..., 1]
     return np.asarray(2 * EARTH_KM * np.arcsin(np.sqrt(np.clip(chord, 0, 1))))

@@ -4,7 +4,6 @@ very state, else from the gallery itself.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from .errors import GalleryError
@@ -20,10 +19,10 @@ from .segments import (
     open_segments,
     refresh,
     throw_away,
+    warn_of_segments,
 )
 from .settings import read_settings
 
-log = logging.getLogger("whichlandmark")
 SEGMENTS = "segments"
 
 
@@ -41,7 +40,7 @@ def open_index(folder: Path, gallery: AnyGallery) -> tuple[GalleryIndex, Prepare
             break
         except SegmentError as error:
             if last:
-                tell(error, folder)
+                warn_of_segments(error, folder)
     if ready is not None:
         return ready.index, ready.prepared
     return GalleryIndex.of(gallery.table()), None
@@ -62,14 +61,6 @@ def segment_fault(folder: Path, gallery: AnyGallery) -> str | None:
     if (folder / SEGMENTS).exists() and open_segments(folder / SEGMENTS, gallery.state()) is None:
         return f"{folder / SEGMENTS}: of an older state of the gallery; not used"
     return None
-
-
-def tell(error: SegmentError, folder: Path) -> None:
-    """Say that the gallery is searched without its segment files."""
-    log.warning(
-        "%s; answers come from the gallery itself, slower, until `whichlandmark gallery rebuild "
-        "%s` makes them again", error, folder,
-    )  # fmt: skip
 
 
 def refresh_segments(folder: Path, gallery: AnyGallery, *, anew: bool = False) -> None:

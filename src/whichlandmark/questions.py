@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .gallery.index import GalleryIndex
 from .metrics import average_precision, gap
 from .predictions import Predictions
+from .query import Queries
 from .types import Neighbours, Photos, Vectors, is_true, true_landmarks
 
 DEPTH = 10  # neighbours kept of each query: recall is measured up to there
@@ -32,19 +33,19 @@ class Answered:
     neighbours: Neighbours
 
 
-OtherScore = Callable[[NDArray[np.int64], Vectors], tuple[NDArray[np.object_], NDArray[np.float64]]]
+OtherScore = Callable[[Queries], tuple[NDArray[np.object_], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Answering:
     """Who answers, from vectors on.
 
-    ask: rows (n,) of the table of questions and vectors (n, D) → Answered, with DEPTH neighbours
-    or more; also: other scores by name, the same → (guess, score), both (n,).
+    ask: n queries → Answered, with DEPTH neighbours or more; also: other scores by name, the same →
+    (guess, score), both (n,).
     """
 
     index: GalleryIndex
-    ask: Callable[[NDArray[np.int64], Vectors], Answered]
+    ask: Callable[[Queries], Answered]
     also: Mapping[str, OtherScore] = field(default_factory=dict)
 
 
@@ -78,17 +79,17 @@ class Questions:
         """These queries are not scored."""
         self.kept[rows] = False
 
-    def answer(self, rows: NDArray[np.int64], vectors: Vectors) -> None:
-        """Ask about some queries: (n,) rows of the table, their (n, D) unit rows."""
+    def answer(self, rows: NDArray[np.int64], queries: Queries) -> None:
+        """Ask about n queries. rows: (n,) of the table."""
         if not len(rows):
             return
-        answered = self.answering.ask(rows, vectors)
+        answered = self.answering.ask(queries)
         self.guess[rows], self.score[rows] = answered.guess, answered.score
         self.confidence[rows], self.decision[rows] = answered.confidence, answered.decision
         self._note_nearest(rows, answered.neighbours)
-        self._retrieve(rows[self.known[rows]], vectors[self.known[rows]])
+        self._retrieve(rows[self.known[rows]], queries.vectors[self.known[rows]])
         for name, scored in self.answering.also.items():
-            self.other_guesses[name][rows], self.other_scores[name][rows] = scored(rows, vectors)
+            self.other_guesses[name][rows], self.other_scores[name][rows] = scored(queries)
 
     def _note_nearest(self, rows: NDArray[np.int64], found: Neighbours) -> None:
         if not found.rows.shape[1]:

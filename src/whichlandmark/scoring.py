@@ -31,8 +31,8 @@ from .types import Neighbours, Stored, Vectors
 DEPTH = 30  # neighbours that candidates and votes are taken from
 RERANKED = 400  # neighbours that SuperGlobal re-ranks (M of its authors)
 BLOCK = 4096
-WIDE = 64_000_000  # bytes of a bank that is kept as float32 when it is asked again and again
-OFTEN = 64  # photos asked about, from which it is
+MAX_FLOAT32_BANK_BYTES = 64_000_000  # a larger bank is widened block by block for every batch
+MIN_QUERIES_TO_WIDEN = 5  # fewer are compared with float16 rows as they are: `search.exact`
 Hidden = Sequence[NDArray[np.int64]]
 
 
@@ -42,8 +42,8 @@ class Found:
 
     queries: (Q, d) as they are compared (whitened, expanded); raw: (Q, D) as embedded;
     neighbours: rows (Q, K) in the order of the rules, similarity = cosine as compared;
-    ranking: (Q, K) what orders them; codes: (Q, K) landmark of each; penalty: (Q,) C, the mean
-    cosine to the nearest distractors.
+    ranking: (Q, K) what orders them; codes: (Q, K) landmark of each; distractors: the nearest ones,
+    rows of the bank (Q, k) and cosines; penalty: (Q,) C, the mean of these cosines.
     """
 
     queries: Vectors
@@ -51,6 +51,7 @@ class Found:
     neighbours: Neighbours
     ranking: NDArray[np.float32]
     codes: NDArray[np.int64]
+    distractors: Neighbours
     penalty: NDArray[np.float32]
 
 
@@ -65,7 +66,6 @@ class Scorer:
     bank: Stored
     cells: Candidates | None
     bank_cells: Candidates | None
-    _wide: NDArray[np.float32] | None
 
     def __init__(
         self,
@@ -86,7 +86,6 @@ class Scorer:
             self.vectors, self.bank = self._turned(index.vectors), self._turned(index.bank)
         if rules.augmentation:
             self.vectors = self._augmented()
-        self._wide, self._asked = None, 0
         self._likeness = np.full(len(self.vectors), np.nan, dtype=np.float32)  # B, once it is known
         self.penalties: NDArray[np.float32] | None = None
         if rules.uses_gallery_penalty:
@@ -139,8 +138,10 @@ class Scorer:
             ranking = np.take_along_axis(ranking, order, axis=1)
         similarity = self.cosines(asked, rows)
         codes = np.where(rows < 0, -1, self.index.codes[rows]) if rows.size else rows
-        penalty = bank_likeness(self._nearest_distractors(asked, self._bank_size()))
-        return Found(asked, queries, Neighbours(rows, similarity), ranking, codes, penalty)
+        distractors = self._nearest_distractors(asked, self._bank_size())
+        penalty = bank_likeness(distractors.similarity)
+        neighbours = Neighbours(rows, similarity)
+        return Found(asked, queries, neighbours, ranking, codes, distractors, penalty)
 
     def votes(self, found: Found, inliers: NDArray[np.int64] | None = None) -> Votes:
         """The best and the second landmark by the rules' formula; not for score "learned".
@@ -177,7 +178,7 @@ class Scorer:
             part = new[start : start + BLOCK]
             asked = self.vectors[part].astype(np.float32)
             near = self._nearest_distractors(asked, self.rules.gallery_bank)
-            self._likeness[part] = bank_likeness(near)
+            self._likeness[part] = bank_likeness(near.similarity)
         return self._likeness[rows]
 
     def cosines(self, queries: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -203,13 +204,22 @@ class Scorer:
         near = self.vectors[rows].astype(np.float32)
         return expanded(asked, near, self.cosines(asked, rows))
 
-    def _nearest_distractors(self, asked: Vectors, k: int) -> NDArray[np.float32]:
-        """(Q, k) cosines, falling."""
-        bank = self.bank if self.bank_cells or self._wide is None else self._wide
-        self._asked += len(asked)
-        if self._wide is None and self._asked > OFTEN and 4 * np.prod(bank.shape) <= WIDE:
-            self._wide = widen(bank[:])  # else it would be widened for every batch
-        return nearest(asked, bank, k, cells=self.bank_cells).similarity
+    def _nearest_distractors(self, queries: Vectors, k: int) -> Neighbours:
+        bank = self.bank
+        if len(queries) >= MIN_QUERIES_TO_WIDEN and self._float32_bank is not None:
+            bank = self._float32_bank
+        return nearest(queries, bank, k, cells=self.bank_cells)
+
+    @cached_property
+    def _float32_bank(self) -> Vectors | None:
+        """The bank as float32, made for the first batch, because that batch has to widen it anyway
+        and so would every later one. One photo alone never pays for it.
+
+        None where cells name a few rows to compare, or it would take too much memory.
+        """
+        if self.bank_cells is not None or 4 * np.prod(self.bank.shape) > MAX_FLOAT32_BANK_BYTES:
+            return None
+        return widen(self.bank[:])
 
     def _augmented(self) -> NDArray[np.float16]:
         everyone = np.asarray(self.vectors[:], dtype=np.float32)

@@ -49,7 +49,9 @@ def _most(verified: Mapping[int, Verified], codes: np.ndarray, code: int) -> int
 def _box(
     verified: Mapping[int, Verified], codes: np.ndarray, code: int, frame: tuple[int, int]
 ) -> Box | None:
-    return box_around([v.here for place, v in verified.items() if codes[place] == code], frame)
+    return box_around(
+        [v.query_points for place, v in verified.items() if codes[place] == code], frame
+    )
 
 
 def _shares(box: Box | None, frame: tuple[int, int]) -> Box | None:

@@ -16,7 +16,8 @@ from whichlandmark.errors import DataError
 from whichlandmark.evaluation import evaluate, examine
 from whichlandmark.metrics import gap
 from whichlandmark.pipeline import pipeline
-from whichlandmark.recognition import Recognizer, build
+from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import build
 from whichlandmark.rules import SCORES, Rules
 from whichlandmark.types import Photo, Photos
 

@@ -9,6 +9,7 @@ from whichlandmark.errors import DataError
 from whichlandmark.evaluation import scored
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.metrics import gap, map_at_k
+from whichlandmark.query import Queries
 from whichlandmark.questions import DEPTH, RETRIEVED, Answered, Answering, Questions
 from whichlandmark.types import Neighbours, Photos
 
@@ -39,18 +40,26 @@ def index() -> GalleryIndex:
                         column([]), np.empty((0, 16), np.float16))  # fmt: skip
 
 
+VECTORS = unit(np.random.default_rng(1), 90)
+ROW_OF = {vector.tobytes(): row for row, vector in enumerate(VECTORS)}
+
+
+def rows_of(queries: Queries) -> np.ndarray:
+    return np.array([ROW_OF[vector.tobytes()] for vector in queries.vectors])
+
+
 @pytest.fixture
 def asked() -> tuple[Photos, np.ndarray]:
     ids = [f"q{i}" for i in range(90)]
     truth = [TRUTHS[i % len(TRUTHS)] for i in range(90)]
-    return Photos.of_columns(ids, ids, truth), unit(np.random.default_rng(1), 90)
+    return Photos.of_columns(ids, ids, truth), VECTORS
 
 
 def answering(index: GalleryIndex, most: int = 15) -> Answering:
     """By the nearest photo; of every third query only `most` neighbours are there (−1: none)."""
 
-    def ask(rows: np.ndarray, vectors: np.ndarray) -> Answered:
-        found = index.nearest(vectors, 15)
+    def ask(queries: Queries) -> Answered:
+        found, rows = index.nearest(queries.vectors, 15), rows_of(queries)
         near, cosine = found.rows.copy(), found.similarity
         near[rows % 3 == 0, most:] = -1
         guess = index.names[index.codes[near[:, 0]]].copy()
@@ -60,7 +69,8 @@ def answering(index: GalleryIndex, most: int = 15) -> Answering:
         return Answered(guess, cosine[:, 0].astype(float), confidence, decision,
                         Neighbours(near, cosine))  # fmt: skip
 
-    def second(rows: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def second(queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        rows = rows_of(queries)
         return column(["castle"] * len(rows)), rows.astype(float)
 
     return Answering(index, ask, {"always castle": second})
@@ -69,7 +79,7 @@ def answering(index: GalleryIndex, most: int = 15) -> Answering:
 def in_parts(questions: Questions, vectors: np.ndarray, size: int) -> Questions:
     for start in range(0, len(vectors), size):
         rows = np.arange(start, min(start + size, len(vectors)))
-        questions.answer(rows, vectors[rows])
+        questions.answer(rows, Queries(vectors[rows]))
     return questions
 
 
@@ -118,8 +128,8 @@ def test_unreadable_queries_have_no_guess_and_count_as_missed(
 ) -> None:
     photos, vectors = asked
     questions = Questions(answering(index), photos)
-    questions.answer(np.arange(45), vectors[:45])
-    questions.answer(np.arange(0), vectors[:0])
+    questions.answer(np.arange(45), Queries(vectors[:45]))
+    questions.answer(np.arange(0), Queries(vectors[:0]))
     half = in_parts(Questions(answering(index), photos.take(range(45))), vectors[:45], 45)
     rows = questions.predictions()
     assert (rows.guess[45:] == "").all()
@@ -150,11 +160,11 @@ def test_an_empty_gallery_gives_no_guess(asked: tuple[Photos, np.ndarray]) -> No
     index = GalleryIndex(column([]), np.empty(0, np.int64), column([]), column([]), none,
                          column([]), none)  # fmt: skip
 
-    def ask(rows: np.ndarray, vectors: np.ndarray) -> Answered:
-        n = len(rows)
+    def ask(queries: Queries) -> Answered:
+        n = len(queries.vectors)
         refused = column(["no_landmark"] * n)
         return Answered(column([""] * n), np.full(n, -1.0), np.zeros(n), refused,
-                        index.nearest(vectors, 10))  # fmt: skip
+                        index.nearest(queries.vectors, 10))  # fmt: skip
 
     questions = in_parts(Questions(Answering(index, ask), photos), vectors, 50)
     scores = scored(questions)

@@ -15,7 +15,8 @@ from whichlandmark.errors import DataError
 from whichlandmark.evaluation import examine
 from whichlandmark.fill import merged
 from whichlandmark.predictions import gap_by_usage, read_predictions, write_predictions
-from whichlandmark.recognition import Recognizer, build
+from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import build
 from whichlandmark.report import write_report
 from whichlandmark.types import Photo, Photos, is_true, true_landmarks
 

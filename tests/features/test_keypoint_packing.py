@@ -33,8 +33,8 @@ def test_stored_keypoints_give_the_same_inliers_as_the_photo() -> None:
     a, b = keypoints(building(2)), keypoints(seen_from_aside(building(2)))
     direct, packed = verify(a, b), verify(a, unpack(pack(b, 10**4)))
     assert direct.inliers > 50
-    assert np.array_equal(direct.here, packed.here)
-    assert np.array_equal(direct.there, packed.there)
+    assert np.array_equal(direct.query_points, packed.query_points)
+    assert np.array_equal(direct.gallery_points, packed.gallery_points)
 
 
 def test_a_uniform_picture_packs_to_no_keypoints() -> None:

@@ -31,7 +31,7 @@ def test_a_pasted_building_is_found_where_it_was_pasted() -> None:
         image, photo = building(seed + 1), building(seed + 11).copy()
         photo[y : y + 280, x : x + 360] = image[40:320, 60:420]
         found = verify(keypoints(photo), keypoints(image))
-        box = box_around([found.here], photo.shape[:2])
+        box = box_around([found.query_points], photo.shape[:2])
         assert box is not None
         assert union_share(box, (x, y, x + 360, y + 280)) > 0.7
 
@@ -41,7 +41,7 @@ def test_two_buildings_in_one_photo_have_their_own_boxes() -> None:
     photo = np.concatenate([left[:, 60:400], right[:, 60:400]], axis=1)
     query = keypoints(photo)
     boxes = [
-        box_around([verify(query, keypoints(seen_from_aside(image))).here], photo.shape[:2])
+        box_around([verify(query, keypoints(seen_from_aside(image))).query_points], photo.shape[:2])
         for image in (left, right)
     ]
     assert boxes[0] is not None

@@ -51,8 +51,8 @@ def test_inliers_of_a_warped_picture_lie_where_the_homography_puts_them() -> Non
         image = building(seed)
         found = verify(keypoints(image), keypoints(seen_from_aside(image)))
         assert found.inliers >= 50
-        assert found.here.shape == found.there.shape == (found.inliers, 2)
-        apart = np.linalg.norm(moved(found.here) - found.there, axis=1)
+        assert found.query_points.shape == found.gallery_points.shape == (found.inliers, 2)
+        apart = np.linalg.norm(moved(found.query_points) - found.gallery_points, axis=1)
         assert np.median(apart) < 1
         assert apart.max() < 8
         assert found.homography is not None
@@ -67,7 +67,7 @@ def test_keypoint_positions_are_in_pixels_of_the_given_photo() -> None:
     found = verify(keypoints(image), keypoints(np.asarray(large, dtype=np.uint8)))
     assert found.inliers >= 80
     # A centre at x lies at 2 x + 0.5 in the doubled picture.
-    assert np.abs(found.here * 2 + 0.5 - found.there).mean() < 0.5
+    assert np.abs(found.query_points * 2 + 0.5 - found.gallery_points).mean() < 0.5
 
 
 def test_unrelated_pictures_have_few_inliers() -> None:
@@ -83,7 +83,9 @@ def test_a_crop_of_the_picture_still_matches() -> None:
     other[40:340, 60:440] = image[40:340, 60:440]
     found = verify(keypoints(image), keypoints(other))
     assert found.inliers >= 30
-    inside = (found.there > [56, 36]).all(axis=1) & (found.there < [444, 344]).all(axis=1)
+    inside = (found.gallery_points > [56, 36]).all(axis=1) & (
+        found.gallery_points < [444, 344]
+    ).all(axis=1)
     assert inside.mean() > 0.95
 
 
@@ -114,8 +116,8 @@ def test_verification_is_deterministic_with_any_number_of_threads() -> None:
         assert same(keypoints(pictures[0]), a)
         assert same(keypoints(pictures[1]), b)
         for again, found in zip(verify_many(a, [b, noisy]), first, strict=True):
-            assert np.array_equal(again.here, found.here)
-            assert np.array_equal(again.there, found.there)
+            assert np.array_equal(again.query_points, found.query_points)
+            assert np.array_equal(again.gallery_points, found.gallery_points)
 
 
 COUNTS = """
@@ -125,7 +127,7 @@ from whichlandmark.verification import keypoints, verify_many
 query = keypoints(building(1))
 others = [keypoints(seen_from_aside(building(seed))) for seed in (1, 2)]
 for found in verify_many(query, others):
-    print(found.inliers, hash(found.here.tobytes()), hash(found.there.tobytes()))
+    print(found.inliers, hash(found.query_points.tobytes()), hash(found.gallery_points.tobytes()))
 """
 
 

@@ -170,9 +170,10 @@ def test_a_fixed_size_network_is_exported_at_that_size(tmp_path: Path) -> None:
 def test_loading_without_torch_gives_the_same_id_and_rows(
     made: NetEmbedder, saved: Path, runtime: str
 ) -> None:
-    opened = load_embedder(saved, device="cpu", runtime=runtime)
+    opened = load_embedder(saved, device="cpu", runtime=runtime, callers=2)
     assert isinstance(opened, ExportedEmbedder)
     assert isinstance(opened, Embedder)
+    assert opened.callers == 2
     assert (opened.id, opened.dim, opened.name) == (made.id, made.dim, made.name)
     assert opened.short_side == made.short_side == 144
     assert opened.views == made.views

@@ -102,7 +102,7 @@ def test_spatial_verification_runs_only_for_open_answers(index: GalleryIndex) ->
         looked.append(row)
         return EMPTY
 
-    answers = Decider(index, rules, FITTED, told)(asked, look=looking)
+    answers = Decider(index, rules, FITTED, told)(asked, keypoints_of=looking)
     open_ones = [r for r, c in enumerate(plain.confidence) if 0.4 < c < 0.8]
     assert 0 < len(open_ones) < len(asked)
     assert looked == open_ones  # keypoints of the others are not even made
@@ -124,7 +124,9 @@ def test_inliers_can_change_an_open_answer(index: GalleryIndex) -> None:
     plain = Decider(index, PLAIN, FITTED)(asked)
     rules = replace(PLAIN, verify=4, sure_below=0.0, sure_above=1.0)
     for code in range(6):
-        answers = Decider(index, rules, FITTED, Counting(index, {code: 60}))(asked, look=look)
+        answers = Decider(index, rules, FITTED, Counting(index, {code: 60}))(
+            asked, keypoints_of=look
+        )
         near = (plain.candidates.codes[:, :FIRST] == code).any(axis=1)  # type: ignore[union-attr]
         assert (answers.codes[near] == code).all()
         turned = near & (plain.codes != code)
@@ -143,9 +145,9 @@ def test_evidence_changes_no_score(index: GalleryIndex, score: str) -> None:
         rules = rules.with_score(score)  # type: ignore[arg-type]
     told = Counting(index, {1: 50, 2: 9})
     decider = Decider(index, rules, FITTED, told)
-    plain = decider(asked, look=look)
+    plain = decider(asked, keypoints_of=look)
     before = len(told.asked)
-    every = decider(asked, look=look, evidence=True)
+    every = decider(asked, keypoints_of=look, evidence=True)
     assert len(told.asked) - before == len(asked) > before
     for name in ("codes", "second_codes", "scores", "confidence"):
         assert (getattr(every, name) == getattr(plain, name)).all(), name
@@ -166,7 +168,7 @@ def test_nothing_is_verified_without_pixels_or_keypoints(index: GalleryIndex) ->
         (Decider(index, rules, replace(FITTED, geometric=None), told), look),
         (Decider(index, rules, FITTED, bare), look),
     ):
-        answers = decider(asked, look=looking)
+        answers = decider(asked, keypoints_of=looking)
         assert (answers.scores == plain.scores).all()
         assert (answers.inliers == -1).all()
         assert not answers.compared.any()

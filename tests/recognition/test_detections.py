@@ -14,7 +14,8 @@ from whichlandmark.calibration import Calibration
 from whichlandmark.candidates import FEATURES, Candidates
 from whichlandmark.deciding import Answers, Decider, Fitted
 from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.recognition import Recognizer, build
+from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import assemble, build
 from whichlandmark.rules import Rules
 from whichlandmark.seen import BESIDE, seen_landmarks
 from whichlandmark.stacking import fit_stacker
@@ -46,7 +47,7 @@ def answers(decider: Decider, verified: dict[int, Verified], code: int = 0) -> A
     codes = np.array([[0, 1, 2, 3, 0, 1]])
     made = Candidates(np.array([[0, 1, 2, 3]]), np.array([[0, 1, 2, 3]]), np.zeros((1, 4, 9)))
     return Answers(
-        np.array([code]), np.array([1]), np.array([2.0]), np.array([0.9]),
+        decider, np.array([code]), np.array([1]), np.array([2.0]), np.array([0.9]),
         replace(found, codes=codes), made, [verified], logits=np.array([[2.0, 1.0, 0.0, -1.0]]),
     )  # fmt: skip
 
@@ -68,7 +69,7 @@ def test_boxes_are_shares_of_the_photo(decider: Decider) -> None:
     (seen,) = seen_landmarks(decider, answers(decider, {0: verified}), 0, FRAME)
     expected = []
     for axis, size in ((0, 400), (1, 200)):
-        values = verified.here[:, axis].astype(np.float64)
+        values = verified.query_points[:, axis].astype(np.float64)
         low, high = np.quantile(values, 0.02), np.quantile(values, 0.98)
         edge = 0.1 * (high - low)
         expected += [max(0, low - edge) / size, min(size, high + edge) / size]
@@ -134,7 +135,7 @@ def bare_recognizer(folder, rules: Rules) -> Recognizer:  # type: ignore[no-unty
     made = build(HistogramEmbedder(3), photos_of(folder / "gallery"), distractors=nobody,
                  rules=Rules(score="cosine", whitening="none", verify=0))  # fmt: skip
     made.gallery.remove(made.index.ids.tolist())
-    return Recognizer(made.embedder, made.gallery, rules, fitted)
+    return assemble(made.embedder, made.gallery, rules, fitted)
 
 
 def test_a_gallery_without_landmarks_gives_no_detection(colour_world) -> None:  # type: ignore[no-untyped-def]

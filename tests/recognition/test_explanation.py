@@ -132,7 +132,7 @@ def test_coordinates_of_a_smaller_decoding_are_scaled(tmp_path: Path) -> None:
     """Keypoints looked for in a half-size photo, with its shape told, are drawn the same."""
     whole = evidence(tmp_path)
     first = whole.references[0]
-    halved = dataclasses.replace(first, here=(HERE + 0.5) / 2 - 0.5)
+    halved = dataclasses.replace(first, query_points=(HERE + 0.5) / 2 - 0.5)
     half = dataclasses.replace(
         whole, shape=(180, 320), references=(halved,), box=(25, 20, 225, 120)
     )
@@ -308,6 +308,6 @@ def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_invalid_explanations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"\.html or \.png"):
         write_explanation(evidence(tmp_path), tmp_path / "why.pdf")
-    with pytest.raises(OptionError, match="2 places here and 1 there"):
+    with pytest.raises(OptionError, match="2 points of the query and 1 of the gallery photo"):
         Reference("g", "L", "", 0.5, None, 2, HERE, THERE[:1])
     assert not re.search(r"why", " ".join(p.name for p in tmp_path.iterdir()))

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from tests.support.photos import photos_of
-from whichlandmark import gallery_care, gallery_editing, opening, recognition
+from whichlandmark import gallery_care, gallery_editing, opening, recognizer_folder
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.gallery_care import rebuild_gallery, verify_gallery
 from whichlandmark.gallery_editing import remove_photos
-from whichlandmark.recognition import Recognizer, build, load
+from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import assemble, build, load
 from whichlandmark.rules import Rules
 from whichlandmark.segments import Wanted, parts
+from whichlandmark.settings import read_settings
 from whichlandmark.types import Prediction, Vectors
 
 
@@ -26,7 +28,7 @@ def made(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A saved recognizer of 34 photos, with segment files and cells, though it is small."""
     monkeypatch.setattr(opening, "Wanted", functools.partial(Wanted, small=5))
     monkeypatch.setattr(parts, "WORTHWHILE", 8)
-    for home in (recognition, gallery_care, gallery_editing):
+    for home in (recognizer_folder, gallery_care, gallery_editing):
         monkeypatch.setattr(
             home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
         )
@@ -53,9 +55,9 @@ def answers(recognizer: Recognizer) -> list[Prediction]:
 
 def plain(folder: Path) -> list[Prediction]:
     """What is answered without segment files."""
-    stored, fitted, _ = recognition.read_settings(folder)
+    stored, fitted, _ = read_settings(folder)
     with Gallery.open(folder / "gallery.sqlite") as gallery:
-        return answers(Recognizer(HistogramEmbedder(), gallery, stored, fitted))
+        return answers(assemble(HistogramEmbedder(), gallery, stored, fitted))
 
 
 def assert_equal(one: list[Prediction], other: list[Prediction]) -> None:

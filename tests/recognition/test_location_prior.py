@@ -14,6 +14,7 @@ from tests.support.made_galleries import index_of, unit
 from whichlandmark.errors import OptionError
 from whichlandmark.gallery.records import LandmarkRecord
 from whichlandmark.geography import Places
+from whichlandmark.query import read_query
 
 EIFFEL, BIG_BEN = (48.8584, 2.2945), (51.5007, -0.1246)
 
@@ -93,15 +94,17 @@ def test_the_location_of_a_photo_is_read_from_bytes_and_from_a_file(tmp_path: Pa
         data = geotagged(*place)
         (tmp_path / "photo.jpg").write_bytes(data)
         for photo in (data, tmp_path / "photo.jpg", str(tmp_path / "photo.jpg")):
-            assert Places.of_photo(photo) == pytest.approx(place, abs=1e-6)
+            read = read_query(photo, short_side=16, location=True)
+            assert read.location == pytest.approx(place, abs=1e-6)
+            assert read_query(photo, short_side=16).location is None  # nobody asked for it
 
 
 def test_pixels_and_photos_without_exif_have_no_location() -> None:
-    assert Places.of_photo(np.zeros((8, 8, 3), np.uint8)) is None
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    assert read_query(pixels, short_side=0, location=True).location is None
     data = io.BytesIO()
     Pillow.new("RGB", (16, 16)).save(data, "JPEG")
-    assert Places.of_photo(data.getvalue()) is None
-    assert Places.of_photo(b"no photo") is None
+    assert read_query(data.getvalue(), short_side=0, location=True).location is None
 
 
 def test_a_scale_out_of_range_is_refused() -> None:

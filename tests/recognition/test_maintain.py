@@ -11,7 +11,7 @@ import pytest
 from support.galleries import postgres_address
 
 from tests.support.photos import photos_of
-from whichlandmark import gallery_care, gallery_editing, recognition
+from whichlandmark import gallery_care, gallery_editing, recognizer_folder
 from whichlandmark.embedders.histogram import HistogramEmbedder
 from whichlandmark.errors import DataError, GalleryError, OptionError
 from whichlandmark.gallery import copying
@@ -21,7 +21,7 @@ from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.indexing import IndexOptions, index_photos
 from whichlandmark.moving import copy_to
-from whichlandmark.recognition import load
+from whichlandmark.recognizer_folder import load
 from whichlandmark.rules import Rules
 from whichlandmark.types import Prediction
 
@@ -32,7 +32,7 @@ def quiet(label: str) -> copying.Progress:
 
 @pytest.fixture
 def world(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for home in (recognition, gallery_care, gallery_editing):
+    for home in (recognizer_folder, gallery_care, gallery_editing):
         monkeypatch.setattr(
             home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
         )

@@ -17,7 +17,8 @@ from whichlandmark.fill import fill_gallery, merged
 from whichlandmark.fitting import learn
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.geometry import SIDE
-from whichlandmark.recognition import Recognizer, build
+from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import assemble, build, load
 from whichlandmark.rules import Rules
 from whichlandmark.self_questions import KNOWN, UNKNOWN
 from whichlandmark.settings import kept_fit, read_settings
@@ -54,14 +55,9 @@ def test_paths_bytes_and_arrays_give_the_same_answer(
         recognizer(colour_world / "gone.jpg")
 
 
-def test_a_loaded_recognizer_answers_the_same(
-    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import whichlandmark.recognition as recognition
-
+def test_a_loaded_recognizer_answers_the_same(recognizer: Recognizer, tmp_path: Path) -> None:
     recognizer.save(tmp_path / "r.wl")
-    monkeypatch.setattr(recognition, "load_embedder", lambda *a, **k: HistogramEmbedder())
-    opened = recognition.load(tmp_path / "r.wl")
+    opened = load(tmp_path / "r.wl", embedder=HistogramEmbedder())
     assert opened(picture(1, 70)) == recognizer(picture(1, 70))
     assert opened.rules == recognizer.rules
     with pytest.raises(OptionError, match="holds a gallery already"):
@@ -78,7 +74,7 @@ def test_rules_can_be_changed_without_embedding(recognizer: Recognizer) -> None:
 
 def test_another_embedder_is_refused(recognizer: Recognizer) -> None:
     with pytest.raises(GalleryError, match="made by embedder 'histogram-6'"):
-        Recognizer(HistogramEmbedder(4), recognizer.gallery)
+        assemble(HistogramEmbedder(4), recognizer.gallery)
 
 
 def test_damaged_settings_are_refused(recognizer: Recognizer, tmp_path: Path) -> None:
@@ -220,12 +216,14 @@ def test_the_location_counts_only_when_the_rules_use_it(recognizer: Recognizer) 
     where = np.full((4, 2), np.nan)
     first = recognizer.predict(vectors)[0]
     where[recognizer.index.names == first.guess] = (48.0, 2.0)
-    recognizer.places.where[:] = where
+    assert recognizer.decider.places is not None
+    recognizer.decider.places.where[:] = where
     far = [(-33.0, 151.0)]
     assert recognizer.predict(vectors, places=far) == [first]
-    asked = Recognizer(recognizer.embedder, recognizer.gallery,
-                       replace(recognizer.rules, location_km=1.0), recognizer.fitted)  # fmt: skip
-    asked.places.where[:] = where
+    asked = assemble(recognizer.embedder, recognizer.gallery,
+                     replace(recognizer.rules, location_km=1.0), recognizer.fitted)  # fmt: skip
+    assert asked.decider.places is not None
+    asked.decider.places.where[:] = where
     assert asked.predict(vectors) == [first]
     assert asked.predict(vectors, places=[None]) == [first]
     moved = asked.predict(vectors, places=far)[0]

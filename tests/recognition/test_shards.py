@@ -26,7 +26,7 @@ from whichlandmark.indexing import Indexed, IndexOptions, index_photos
 from whichlandmark.looking import Looking
 from whichlandmark.pipeline import pipeline
 from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import assemble
 from whichlandmark.rules import Rules
 from whichlandmark.sharding import shard_folder, shards
 from whichlandmark.sharding.shard_folder import ShardFolder, read_rows, write_rows
@@ -126,7 +126,7 @@ def gallery_of(out: Path) -> tuple[list[list[int]], bytes, list[str], int]:
 def answers(out: Path) -> list[object]:
     rules, fitted, _ = indexing.read_settings(out)
     with Gallery.open(out / "gallery.sqlite") as gallery:
-        recognizer = Recognizer(Company(), gallery, rules, fitted)
+        recognizer = assemble(Company(), gallery, rules, fitted)
         return [recognizer(picture(i % 7, 900 + i, SIZES[i % 4])) for i in range(8)]
 
 

@@ -19,7 +19,8 @@ from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.store import Gallery
 from whichlandmark.geometry import Geometry
 from whichlandmark.leaks import LeakCheck
-from whichlandmark.recognition import Recognizer, build
+from whichlandmark.recognition import Recognizer
+from whichlandmark.recognizer_folder import build
 from whichlandmark.rules import FORMULAS, Rules
 from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN
 from whichlandmark.settings import read_settings
@@ -41,7 +42,7 @@ def compared(index: GalleryIndex, start: Rules = START, extra: Labelled | None =
 
 
 def check_of(recognizer: Recognizer) -> LeakCheck:
-    table = recognizer.gallery.table()
+    table = recognizer.gallery.table(vectors=False)
     return LeakCheck(table.ids, table.hashes, recognizer.gallery.looks)
 
 
@@ -181,7 +182,7 @@ def test_training_photos_that_the_gallery_holds_are_left_out(
     ]  # fmt: skip
     kept = [i for i, path in enumerate(photos.paths) if "new" in path]
     for vector, row in zip(made.vectors, kept, strict=True):
-        image = np.asarray(recognizer.decode(photos.paths[row]))
+        image = np.asarray(recognizer.read(photos.paths[row]).image)
         assert float(vector @ recognizer.embedder([image])[0]) > 0.99
     photos.ids[kept[0]] = recognizer.index.ids[0]
     again, _, leaks = labelled(recognizer.embedder, photos, check_of(recognizer))

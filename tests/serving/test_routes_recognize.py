@@ -17,10 +17,12 @@ from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg, made, taken_at, with_gps
 from whichlandmark.answer_object import Facts, answer_object
-from whichlandmark.recognition import load
+from whichlandmark.recognition import prediction
+from whichlandmark.recognizer_folder import load
 from whichlandmark.settings import read_settings, write_settings
 from whichlandmark.web.app import create_app
 from whichlandmark.web.engine import Engine
+from whichlandmark.web.live import OneAtATime
 from whichlandmark.web.options import ServeOptions
 from whichlandmark.web.schema import ErrorReply, ExplainReply, RecognizeReply
 
@@ -63,8 +65,8 @@ def test_the_answer_equals_that_of_the_command_line(client: TestClient) -> None:
     told = ask(client, *photos)
     assert [r["decision"] for r in told["results"]] == ["landmark"] * 3 + ["no_landmark"]
     for (name, data), result in zip(photos, told["results"], strict=True):
-        image = recognizer.decode(data)
-        answer = recognizer.predict(recognizer.embedder([image]), images=[image], matches=10)[0]
+        answers = recognizer.answer(recognizer.embed([recognizer.read(data)]))
+        answer = prediction(answers, 0, matches=10)
         assert rounded(result) == rounded(answer_object(name, answer, facts))
     assert told["model"] == {"embedder": recognizer.embedder.id,
                              "generation": recognizer.gallery.generation}  # fmt: skip
@@ -280,20 +282,17 @@ def test_the_location_of_a_photo_counts_when_the_rules_use_it(tmp_path: Path) ->
 def test_an_error_of_one_photo_in_a_batch_does_not_affect_others(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine: Engine = client.app.state.engine
-    plain = engine.live.embedder
+    plain = OneAtATime.__call__
 
-    class Failing:
-        def __call__(self, images: list[np.ndarray]) -> np.ndarray:
-            if any(image.shape[1] == 360 and image[0, 0, 0] == marked for image in images):
-                raise RuntimeError("planted")
-            return plain(images)
+    def failing(self: OneAtATime, images: list[np.ndarray]) -> np.ndarray:
+        if any(image.shape[1] == 360 and image[0, 0, 0] == marked for image in images):
+            raise RuntimeError("planted")
+        return plain(self, images)
 
     bad = front(3, 9)
     marked = np.asarray(Pillow.open(io.BytesIO(jpeg(bad))))[0, 0, 0]
-    with engine.live.use() as opened:
-        monkeypatch.setattr(opened.recognizer, "embedder", Failing())
-        told = ask(client, ("a.jpg", jpeg(front(0, 9))), ("b.jpg", jpeg(bad)))["results"]
+    monkeypatch.setattr(OneAtATime, "__call__", failing)
+    told = ask(client, ("a.jpg", jpeg(front(0, 9))), ("b.jpg", jpeg(bad)))["results"]
     assert told[0]["landmark"] == "place 0"
     assert told[1]["error"]["code"] == "internal"
     assert "planted" not in json.dumps(told)

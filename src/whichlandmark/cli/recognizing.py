@@ -98,9 +98,11 @@ def recognize(
     """Which landmark is in each photo, or none?"""
     from ..answer_object import Facts, answer_object
     from ..errors import ImageError, OptionError
-    from ..explaining import write_why
+    from ..explaining import explained
+    from ..explanation import write_explanation
     from ..figures import require_matplotlib
-    from ..recognition import load
+    from ..recognition import prediction
+    from ..recognizer_folder import load
 
     if explain and len(photos) > 1:
         raise OptionError(f"--explain with {len(photos)} photos; give one photo")
@@ -111,11 +113,14 @@ def recognize(
     failures: dict[str, str] = {}
     for path in photos:
         try:
-            answer = opened(path, evidence=evidence or explain is not None)
+            photo = opened.read(path)
+            wanted = evidence or explain is not None
+            answers = opened.answer(opened.embed([photo]), evidence=wanted)
+            answer = prediction(answers, 0)
             told = answer_object(str(path), answer, facts) if as_json else None
             console.prediction(path, answer, told, facts.titles)
             if explain:
-                write_why(opened, path, explain)
+                write_explanation(explained(opened, answers, 0, photo, name=path.name), explain)
         except ImageError as error:
             failures[str(path)] = str(error)
     console.finish_with_failures(failures, nothing_done=len(failures) == len(photos))
@@ -146,7 +151,7 @@ def evaluate(
     from ..evaluation import examine
     from ..files import write_json
     from ..predictions import write_predictions, write_submission
-    from ..recognition import load
+    from ..recognizer_folder import load
     from ..rules import FORMULAS
 
     photos = read_photos_or_folder(source)

@@ -32,14 +32,15 @@ class ExportedEmbedder:
 
     open_network: what runs the file, such as `onnx.open_onnx`; called at the first photo, for
       commands that only ask who the embedder is need not wait for it.
-    callers: threads that call it at once, and share the cores; to be set before the first photo.
+    callers: threads that call it at once, and share the cores.
     Raises ModelError when the folder is damaged.
     """
 
     kind = "timm"
-    callers = 1
 
-    def __init__(self, folder: Path, record: dict[str, Any], open_network: Open) -> None:
+    def __init__(
+        self, folder: Path, record: dict[str, Any], open_network: Open, *, callers: int = 1
+    ) -> None:
         name = exported(record)
         if name is None:
             raise ModelError(
@@ -48,6 +49,7 @@ class ExportedEmbedder:
         self.folder, self.record = folder, record
         self.path = checked(folder, record, name)
         self.open_network, self._opening = open_network, threading.Lock()
+        self.callers = callers
         self._network: Network | None = None
         self.looking = Looking(
             from_json(Preprocessing, record["preprocessing"]),

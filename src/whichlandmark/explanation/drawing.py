@@ -47,16 +47,19 @@ class Side:
     lines: NDArray[np.float64]
 
 
-def shown(source: str | bytes, frame: Shape | None) -> Shown | None:
+def shown(source: str | bytes | Image, frame: Shape | None) -> Shown | None:
     """A photo for drawing; None when it is gone or cannot be decoded."""
     from PIL import Image as Pillow
 
-    if not source:
+    if isinstance(source, np.ndarray):
+        image = source
+    elif not source:
         return None
-    try:
-        image = read_image(source, short_side=SIDE if frame else 0)
-    except ImageError:
-        return None
+    else:
+        try:
+            image = read_image(source, short_side=SIDE if frame else 0)
+        except ImageError:
+            return None
     small = Pillow.fromarray(image)
     small.thumbnail((SIDE, SIDE))
     return Shown(np.asarray(small), frame or (image.shape[0], image.shape[1]))
@@ -73,12 +76,13 @@ def side_by_side(query: Shown | None, other: Shown | None, reference: Reference)
     one = ((WIDE - left[0]) / 2, (high - left[1]) / 2, *left)
     two = (WIDE + GAP + (WIDE - right[0]) / 2, (high - right[1]) / 2, *right)
     lines = np.empty((0, 4))
-    if query and other and reference.here is not None and reference.there is not None:
-        chosen = _spread(reference.here)
+    in_query, in_gallery = reference.query_points, reference.gallery_points
+    if query and other and in_query is not None and in_gallery is not None:
+        chosen = _spread(in_query)
         lines = np.concatenate(
             [
-                _placed(reference.here[chosen], query.frame, one),
-                _placed(reference.there[chosen], other.frame, two),
+                _placed(in_query[chosen], query.frame, one),
+                _placed(in_gallery[chosen], other.frame, two),
             ],
             axis=1,
         )
@@ -119,9 +123,9 @@ def matched(reference: Reference) -> str:
     return told if reference.inliers > CHANCE else f"{told}, no more than by chance"
 
 
-def _spread(here: Points) -> NDArray[np.int64]:
+def _spread(points: Points) -> NDArray[np.int64]:
     """Up to 60 rows, evenly from the top of the photo to its bottom."""
-    order = np.lexsort((here[:, 0], here[:, 1]))
+    order = np.lexsort((points[:, 0], points[:, 1]))
     even = np.linspace(0, len(order) - 1, min(len(order), LINES))
     return np.asarray(order[np.round(even).astype(np.int64)], dtype=np.int64)
 

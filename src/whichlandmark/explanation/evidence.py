@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OptionError
-from ..types import Decision
+from ..types import Decision, Image
 
 Points = NDArray[np.float32]  # (n, 2), x and y
 Shape = tuple[int, int]  # height and width of the pixels that places and boxes are meant in
@@ -28,8 +28,9 @@ class Reference:
     """A gallery photo that spoke for an answer.
 
     penalty: B, how like distractors it is, None where that is not used. inliers: matched
-    keypoints that one view explains, None when geometry was not asked. here, there: (n, 2), where
-    they lie in the query and in this photo. shape: the frame of `there`, None = the whole photo's.
+    keypoints that one view explains, None when geometry was not asked. query_points,
+    gallery_points: (n, 2), where they lie in the query and in this photo. shape: the frame of
+    `gallery_points`, None = the whole photo's.
     """
 
     photo_id: str
@@ -38,14 +39,18 @@ class Reference:
     similarity: float
     penalty: float | None = None
     inliers: int | None = None
-    here: Points | None = None
-    there: Points | None = None
+    query_points: Points | None = None
+    gallery_points: Points | None = None
     shape: Shape | None = None
 
     def __post_init__(self) -> None:
-        here, there = (0 if p is None else len(p) for p in (self.here, self.there))
-        if here != there:
-            raise OptionError(f"{here} places here and {there} there given; expected as many")
+        both = (self.query_points, self.gallery_points)
+        in_query, in_gallery = (0 if points is None else len(points) for points in both)
+        if in_query != in_gallery:
+            raise OptionError(
+                f"{in_query} points of the query and {in_gallery} of the gallery photo given; "
+                "expected as many"
+            )
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,12 @@ class Pulled:
 class Explanation:
     """Everything that is told about one answer.
 
-    photo: path, or the file's bytes; name: what it is called. words: the answer as a sentence.
-    guess, second: the two likeliest landmarks. box: (x0, y0, x1, y1), where the landmark was
-    verified. shape: the frame of `box` and of every `here`, None = the whole photo's.
+    photo: path, the file's bytes, or its pixels; name: what it is called. words: the answer as a
+    sentence. guess, second: the two likeliest landmarks. box: (x0, y0, x1, y1), where the landmark
+    was verified. shape: the frame of `box` and of all `query_points`, None = the whole photo's.
     """
 
-    photo: str | bytes
+    photo: str | bytes | Image
     name: str
     decision: Decision
     words: str

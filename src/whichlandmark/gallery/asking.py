@@ -73,14 +73,14 @@ class Asking:
         with self._snapshot() as (sql, _):
             return reading.read_sums(sql, self.name)
 
-    def table(self, *, after: int | None = None) -> GalleryTable:
+    def table(self, *, after: int | None = None, vectors: bool = True) -> GalleryTable:
         """Everything that is searched, in row order, of one generation.
 
-        after: only photos of higher row numbers than this.
+        after: only photos of higher row numbers than this. vectors: False = they are not read.
         Raises GalleryError when a row or a vector is not what was put there, or is missing.
         """
         with self._snapshot() as (sql, _):
-            return reading.read_table(sql, self.name, after)
+            return reading.read_table(sql, self.name, after, with_vectors=vectors)
 
     def keypoints(self, ids: Iterable[str]) -> dict[str, bytes]:
         """id → packed local features; photos without them, or not there, are left out."""

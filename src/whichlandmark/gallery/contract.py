@@ -83,8 +83,10 @@ class AnyGallery(Protocol):
     def sums(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row number and checksum of every photo, (N,) each, in row order."""
 
-    def table(self, *, after: int | None = None) -> GalleryTable:
-        """Everything that is searched, in row order. after: only higher row numbers than this."""
+    def table(self, *, after: int | None = None, vectors: bool = True) -> GalleryTable:
+        """Everything that is searched, in row order. after: only higher row numbers than this;
+        vectors: False = they are not read, and the table has none, (0, D).
+        """
 
     def labels(self) -> Labels:
         """Row number and landmark of every photo: what fits in memory where vectors do not."""

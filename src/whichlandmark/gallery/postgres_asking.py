@@ -75,10 +75,10 @@ class PostgresAsking:
         with self._snapshot() as (sql, _):
             return reading.read_sums(sql, self.name)
 
-    def table(self, *, after: int | None = None) -> GalleryTable:
+    def table(self, *, after: int | None = None, vectors: bool = True) -> GalleryTable:
         """Everything that is searched, in row order. after: only higher row numbers than this."""
         with self._snapshot() as (sql, _):
-            return reading.read_table(sql, self.name, after)
+            return reading.read_table(sql, self.name, after, with_vectors=vectors)
 
     def labels(self) -> Labels:
         """Row number and landmark of every photo."""

@@ -94,7 +94,9 @@ def copied(
         yield from copy.rows()
 
 
-def read_table(sql: Sql, name: str, after: int | None = None) -> GalleryTable:
+def read_table(
+    sql: Sql, name: str, after: int | None = None, *, with_vectors: bool = True
+) -> GalleryTable:
     """Everything that is searched; after: only the photos of higher row numbers than this."""
     meta = read_meta(sql, name)
     shared: dict[str, str] = {}  # equal landmarks share memory
@@ -106,10 +108,12 @@ def read_table(sql: Sql, name: str, after: int | None = None) -> GalleryTable:
     rows, ids, paths, landmarks, hashes, sums = zip(*kept, strict=True) if kept else ((),) * 6
     if len(set(ids)) != len(ids):
         raise damaged(name, "two photos of one id")
-    query = "SELECT number, data FROM vectors WHERE number > %s ORDER BY number"
-    vectors = checked_vectors(
-        sql, query, _first(after), meta.dim, list(zip(rows, ids, sums, strict=True)), name
-    )
+    vectors = np.empty((0, meta.dim), dtype=np.float16)
+    if with_vectors:
+        query = "SELECT number, data FROM vectors WHERE number > %s ORDER BY number"
+        vectors = checked_vectors(
+            sql, query, _first(after), meta.dim, list(zip(rows, ids, sums, strict=True)), name
+        )
     return GalleryTable(
         ids=_column(ids), paths=_column(paths), landmarks=_column(landmarks),
         hashes=_column(hashes), vectors=vectors, rows=np.array(rows, dtype=np.int64),

@@ -73,9 +73,9 @@ class QdrantAsking:
         """Row number and checksum of every photo, (N,) each, in row order."""
         return self._steadily(lambda head: reading.read_sums(self._calls, head))
 
-    def table(self, *, after: int | None = None) -> GalleryTable:
+    def table(self, *, after: int | None = None, vectors: bool = True) -> GalleryTable:
         """Everything that is searched, in row order. after: only higher row numbers than this."""
-        return self._steadily(lambda head: reading.read_table(self._calls, head, after))
+        return self._steadily(lambda head: reading.read_table(self._calls, head, after, vectors))
 
     def labels(self) -> Labels:
         """Row number and landmark of every photo: what fits in memory where vectors do not."""

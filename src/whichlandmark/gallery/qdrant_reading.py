@@ -67,14 +67,17 @@ def read_sums(calls: Calls, head: Head) -> tuple[NDArray[np.int64], NDArray[np.i
     return table[:, 0], table[:, 1]
 
 
-def read_table(calls: Calls, head: Head, after: int | None) -> GalleryTable:
+def read_table(
+    calls: Calls, head: Head, after: int | None, with_vectors: bool = True
+) -> GalleryTable:
     """Everything that is searched; after: only the photos of higher row numbers than this."""
     name, dim = calls.name, head.meta.dim
     entries: list[PhotoRow] = []
     vectors: list[NDArray[np.float16]] = []
-    for record in _records(calls, head.meta.next_row, after, vectors=True):
+    for record in _records(calls, head.meta.next_row, after, vectors=with_vectors):
         entry = points.photo_of(record, name)
-        vectors.append(points.vector_of(record, entry, dim, name))
+        if with_vectors:
+            vectors.append(points.vector_of(record, entry, dim, name))
         entries.append(entry)
     if after is None:
         whole(calls, head, len(entries), sum(entry[-1] for entry in entries))

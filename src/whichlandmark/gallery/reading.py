@@ -50,7 +50,9 @@ def photos(sql: sqlite3.Connection, meta: Meta, name: str) -> Iterator[PhotoRow]
         raise damaged(name, f"{count} photos found, {meta.photos} were put there")
 
 
-def read_table(sql: sqlite3.Connection, name: str, after: int | None = None) -> GalleryTable:
+def read_table(
+    sql: sqlite3.Connection, name: str, after: int | None = None, *, with_vectors: bool = True
+) -> GalleryTable:
     """Everything that is searched; after: only the photos of higher row numbers than this."""
     meta = read_meta(sql, name)
     columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
@@ -70,9 +72,12 @@ def read_table(sql: sqlite3.Connection, name: str, after: int | None = None) -> 
     ids, paths, landmarks, hashes, rows, sums = columns
     if len(set(ids)) != len(ids):
         raise damaged(name, "two photos of one id")
+    vectors = np.empty((0, meta.dim), dtype=np.float16)
+    if with_vectors:
+        vectors = _vectors(sql, meta.dim, name, (ids, rows, sums), after)
     return GalleryTable(
         ids=_column(ids), paths=_column(paths), landmarks=_column(landmarks),
-        hashes=_column(hashes), vectors=_vectors(sql, meta.dim, name, (ids, rows, sums), after),
+        hashes=_column(hashes), vectors=vectors,
         rows=np.array(rows, dtype=np.int64), generation=meta.generation,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images import MAX_PIXELS, content_hash, read_image
+from ..location import Place, location_of
 from ..looking import Looking
 from ..machine import cpu_count
 from ..storage import read_bytes
@@ -41,7 +42,7 @@ class Failure:
 @dataclass(frozen=True, eq=False)
 class Embedded:
     """One batch: rows into the table (n,), vectors (n, D), content hashes, what `each` made of
-    the photos; what failed.
+    the photos; what failed; where they were taken, None = not known, or not asked for.
     """
 
     rows: NDArray[np.int64]
@@ -49,17 +50,20 @@ class Embedded:
     hashes: list[str]
     made: list[Any]
     failures: list[Failure]
+    locations: list[Place | None]
 
 
 @dataclass(frozen=True)
 class Each:
     """Something to make of each photo while it is in memory, in the decoding threads.
 
-    short_side: pixels of the short side that it needs.
+    short_side: pixels of the short side that it needs. location: read where the photo was taken
+    from its metadata, too.
     """
 
     make: Callable[[Image], Any]
     short_side: int
+    location: bool = False
 
 
 NOTHING = Each(lambda image: None, 0)
@@ -162,7 +166,8 @@ def _reader(spec: InputSpec, each: Each) -> Callable[[str, Reservation], Decoded
                 min(max(size, spec.most_kept), MAX_DECODING_BYTES)
             ),
         )  # fmt: skip
-        shape, made = spec.shape(image), (content_hash(data), each.make(image))
+        location = location_of(data) if each.location else None
+        shape, made = spec.shape(image), (content_hash(data), location, each.make(image))
         image = spec.prepare(image)
         reservation.shrink(image.nbytes)
         return Decoded(image, shape, made)
@@ -172,5 +177,5 @@ def _reader(spec: InputSpec, each: Each) -> Callable[[str, Reservation], Decoded
 
 def _embedded(photos: Photos, batch: Batch) -> Embedded:
     failures = [Failure(photos.ids[row], reason) for row, reason in batch.failed.items()]
-    hashes = [digest for digest, _ in batch.made]
-    return Embedded(batch.rows, batch.vectors, hashes, [made for _, made in batch.made], failures)
+    hashes, locations, made = ([one[place] for one in batch.made] for place in range(3))
+    return Embedded(batch.rows, batch.vectors, hashes, made, failures, locations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,6 +22,8 @@ from .blocks import SegmentError
 from .columns import Joined, Texts
 from .manifest import Manifest, read_manifest
 from .parts import Opened
+
+log = logging.getLogger("whichlandmark")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,14 @@ def open_segments(folder: Path, gallery: Meta) -> Ready | None:
     prepared = Prepared(manifest.key, landmarks.searched(), bank.searched(), landmarks.cells(),
                         bank.cells())  # fmt: skip
     return Ready(index, prepared)
+
+
+def warn_of_segments(error: SegmentError, folder: Path) -> None:
+    """Say that the gallery of a recognizer folder is searched without its segment files."""
+    log.warning(
+        "%s; answers come from the gallery itself, slower, until `whichlandmark gallery rebuild "
+        "%s` makes them again", error, folder,
+    )  # fmt: skip
 
 
 def is_of(manifest: Manifest, gallery: Meta) -> bool:

@@ -18,17 +18,17 @@ MARGIN = 0.1  # of the box's side: a building goes on beyond its outermost corne
 APART = 0.3  # two boxes that share no more than this of the smaller one show different things
 
 
-def box_around(here: Sequence[Points], shape: tuple[int, int]) -> Box | None:
+def box_around(points: Sequence[Points], shape: tuple[int, int]) -> Box | None:
     """Verified places in a photo → the box of what they lie on, None when they are too few.
 
-    here: of each gallery photo of one landmark, the (n, 2) places of its inliers in the query;
+    points: of each gallery photo of one landmark, the (n, 2) places of its inliers in the query;
     the photos see different parts, and the box holds them all; one with fewer than 8 inliers may
     be there by chance, and is left out. shape: (height, width) in pixels
     of the query. The middle 96 % of the places in x and in y, widened by a tenth on each side,
     within the photo. The places within a photo, and so the box, are of what both photos show:
     less than the landmark where none of the photos shows more.
     """
-    proven = [places for places in here if len(places) >= LEAST_POINTS]
+    proven = [places for places in points if len(places) >= LEAST_POINTS]
     places = np.concatenate([np.empty((0, 2)), *proven])
     if len(np.unique(np.round(places), axis=0)) < LEAST_POINTS:
         return None

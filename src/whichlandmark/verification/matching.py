@@ -19,19 +19,19 @@ from .threads import one_thread
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """here, there: (inliers, 2) float32, where the inliers lie in the first and the second photo,
-    in pixels of the photos as they were given; homography: (3, 3) from the first to the second,
-    None when none was found.
+    """query_points, gallery_points: (inliers, 2) float32, where the inliers lie in the first and
+    the second photo, in pixels of the photos as given; homography: (3, 3) from the first to
+    the second, None when none was found.
     """
 
-    here: Points
-    there: Points
+    query_points: Points
+    gallery_points: Points
     homography: NDArray[np.float64] | None
 
     @property
     def inliers(self) -> int:
         """Matches that agree on one homography."""
-        return len(self.here)
+        return len(self.query_points)
 
 
 NOTHING = Verified(np.empty((0, 2), np.float32), np.empty((0, 2), np.float32), None)
@@ -56,8 +56,8 @@ def verify_many(
         matched = [_matches(rows, _columns(other), options.ratio) for other in others]
     found = []
     for pairs, other in zip(matched, others, strict=True):
-        here, there = query.points[pairs[:, 0]], other.points[pairs[:, 1]]
-        found.append(explained(here, there, (query.scale, other.scale), options))
+        query_points, gallery_points = query.points[pairs[:, 0]], other.points[pairs[:, 1]]
+        found.append(explained(query_points, gallery_points, (query.scale, other.scale), options))
     return found
 
 
@@ -68,20 +68,22 @@ def matches(a: Keypoints, b: Keypoints, ratio: float = 0.85) -> NDArray[np.int64
 
 
 def explained(
-    here: Points, there: Points, scales: tuple[float, float], options: Matching
+    query_points: Points, gallery_points: Points, scales: tuple[float, float], options: Matching
 ) -> Verified:
     """Matched places, each (m, 2) in pixels of its photo → those that one homography explains.
 
     scales: pixels, in which `options.tolerance` is meant, per pixel of each photo.
     """
-    if len(here) < LEAST:
+    if len(query_points) < LEAST:
         return NOTHING
-    homography, fits = _magsac(here * scales[0], there * scales[1], options)
-    if homography is None or not _plausible(homography, (here * scales[0])[fits].mean(axis=0)):
+    homography, fits = _magsac(query_points * scales[0], gallery_points * scales[1], options)
+    if homography is None or not _plausible(
+        homography, (query_points * scales[0])[fits].mean(axis=0)
+    ):
         return NOTHING
     forth = np.diag([scales[0], scales[0], 1])
     back = np.diag([1 / scales[1], 1 / scales[1], 1])
-    return Verified(here[fits], there[fits], back @ homography @ forth)
+    return Verified(query_points[fits], gallery_points[fits], back @ homography @ forth)
 
 
 def _rows(found: Keypoints) -> NDArray[np.float32]:
@@ -116,7 +118,7 @@ def _matches(
 
 
 def _magsac(
-    here: Points, there: Points, options: Matching
+    query_points: Points, gallery_points: Points, options: Matching
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
     import cv2
 
@@ -127,8 +129,8 @@ def _magsac(
     params.loMethod, params.loIterations = cv2.LOCAL_OPTIM_SIGMA, 10
     params.final_polisher, params.final_polisher_iterations = cv2.MAGSAC, 3
     params.isParallel = False
-    homography, mask = cv2.findHomography(here, there, params)
-    fits = np.zeros(len(here), dtype=bool) if mask is None else mask.ravel() > 0
+    homography, mask = cv2.findHomography(query_points, gallery_points, params)
+    fits = np.zeros(len(query_points), dtype=bool) if mask is None else mask.ravel() > 0
     enough = homography is not None and np.isfinite(homography).all() and fits.sum() >= LEAST
     return (homography if enough else None), fits
 

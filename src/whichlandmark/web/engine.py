@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..answer_object import SCHEMA, answer_object
-from ..explaining import explain_pixels
-from ..types import Prediction, Vectors
+from ..answer_object import LOOKED_AT, SCHEMA, answer_object
+from ..deciding import Answers
+from ..explaining import explained
+from ..query import QueryPhoto
+from ..recognition import prediction
+from ..types import Prediction
 from .counters import Counters
 from .decoding import Decoded, DecodeLimits, DecodePool
 from .editing import Editor
@@ -117,14 +120,14 @@ class Engine:
         """Why is a photo answered so? Raises PhotoError when it cannot be read."""
         async with self.queue.hold(1):
             done = await self.decoded(photo)
-            image = done.image
-            assert image is not None
+            query = _query(done)
 
-            def told(opened: Opened, answer: Prediction, vectors: Vectors) -> Any:
-                why = explain_pixels(opened.recognizer, image, vectors, answer)
+            def told(opened: Opened, answers: Answers, row: int) -> Any:
+                why = explained(opened.recognizer, answers, row, query)
+                answer = prediction(answers, row, matches=LOOKED_AT)
                 return why_object(photo.name, why, answer, opened)
 
-            asked = self.inference.ask(image, told, place=done.place, evidence=True)
+            asked = self.inference.ask(query, told, evidence=True)
             why, _ = await asyncio.wrap_future(asked)
         return {"schema": SCHEMA, **why, "query": {"width": done.width, "height": done.height}}
 
@@ -144,12 +147,12 @@ class Engine:
     async def _one(self, photo: Upload, told: Any, stood: float) -> Result:
         try:
             done = await self.decoded(photo)
-            assert done.image is not None
 
-            def tell(opened: Opened, answer: Prediction, vectors: Vectors) -> Any:
+            def tell(opened: Opened, answers: Answers, row: int) -> Any:
+                answer = prediction(answers, row, matches=LOOKED_AT)
                 return told(photo.name, done, opened, answer), answer.decision
 
-            asked = self.inference.ask(done.image, tell, place=done.place)
+            asked = self.inference.ask(_query(done), tell)
             (answer, decision), times = await asyncio.wrap_future(asked)
         except PhotoError as error:
             self.counters.photos.labels(error.code).inc()
@@ -180,6 +183,11 @@ def timings(results: Sequence[Result], began: float) -> dict[str, float]:
         "total": total,
     }
     return {stage: round(value, 2) for stage, value in stages.items()}
+
+
+def _query(done: Decoded) -> QueryPhoto:
+    assert done.image is not None
+    return QueryPhoto(done.image, done.place)
 
 
 def _warnings(done: Decoded) -> list[str]:

@@ -12,13 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..answer_object import LOOKED_AT
-from ..geography import Place
-from ..types import Image, Prediction, Vectors
+from ..deciding import Answers
+from ..query import QueryPhoto
 from .live import CALLERS, Live, Opened
 from .problems import PhotoError
 
@@ -35,18 +33,15 @@ class Times:
     batch: int
 
 
-Tell = Callable[[Opened, Prediction, Vectors], Any]
+Tell = Callable[[Opened, Answers, int], Any]
 
 
 @dataclass(eq=False)
 class Asked:
-    """One photo: what is made of its answer, and where that goes. place: where it was taken;
-    evidence: compare by geometry.
-    """
+    """One photo: what is made of its answer, and where that goes. evidence: compare by geometry."""
 
-    image: Image
+    photo: QueryPhoto
     tell: Tell
-    place: Place | None = None
     evidence: bool = False
     future: Future[tuple[Any, Times]] = field(default_factory=Future)
     since: float = field(default_factory=time.monotonic)
@@ -58,7 +53,7 @@ class Inference:
     def __init__(self, live: Live, batch: int) -> None:
         self.live, self.batch = live, batch
         self._asked: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
-        self._searching = threading.Lock()  # a recognizer keeps what it has looked up
+        self._searching = threading.Lock()  # one thread searches while the other embeds
         self._threads = [
             threading.Thread(target=self._run, name="inference", daemon=True)
             for _ in range(CALLERS)
@@ -67,10 +62,12 @@ class Inference:
             thread.start()
 
     def ask(
-        self, image: Image, tell: Tell, *, place: Place | None = None, evidence: bool = False
+        self, photo: QueryPhoto, tell: Tell, *, evidence: bool = False
     ) -> Future[tuple[Any, Times]]:
-        """tell: (recognizer, prediction, (1, D) vector) → what the future gives, in this thread."""
-        asked = Asked(image, tell, place, evidence)
+        """tell: (recognizer, answers of a batch, the photo's row) → what the future gives, in the
+        thread that answers.
+        """
+        asked = Asked(photo, tell, evidence)
         self._asked.put(asked)
         return asked.future
 
@@ -124,18 +121,12 @@ class Inference:
 
     def _answered(self, opened: Opened, batch: Sequence[Asked], evidence: bool) -> None:
         began = time.monotonic()
-        images = [one.image for one in batch]
-        vectors = opened.recognizer.embedder(images)
+        queries = opened.recognizer.embed([one.photo for one in batch])
         embedded = time.monotonic()
         with self._searching:
-            answers = opened.recognizer.predict(
-                vectors, images=images, places=[one.place for one in batch], matches=LOOKED_AT,
-                evidence=evidence,
-            )  # fmt: skip
+            answers = opened.recognizer.answer(queries, evidence=evidence)
         searched = time.monotonic()
-        with self._searching if evidence else nullcontext():  # an explanation searches too
-            rows = zip(batch, answers, vectors, strict=True)
-            told = [one.tell(opened, answer, row[None]) for one, answer, row in rows]
+        told = [one.tell(opened, answers, row) for row, one in enumerate(batch)]
         for one, answer in zip(batch, told, strict=True):
             times = Times(1000 * (began - one.since), 1000 * (embedded - began),
                           1000 * (searched - embedded), len(batch))  # fmt: skip

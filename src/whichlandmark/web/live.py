@@ -17,8 +17,9 @@ from ..embedders.exported import ExportedEmbedder
 from ..errors import GalleryError, WhichLandmarkError
 from ..gallery.contract import AnyGallery
 from ..gallery.link import FILE, LINK, gallery_in
-from ..recognition import Recognizer, load
-from ..settings import read_settings
+from ..loading import load_embedder
+from ..recognition import Recognizer
+from ..recognizer_folder import load
 from ..types import Embedder, Image, Vectors
 
 log = logging.getLogger("whichlandmark.web")
@@ -77,13 +78,9 @@ class Live:
         except WhichLandmarkError:
             load(folder, device=device)  # says better what is wrong
             raise
-        first = load(folder, device=device)
-        own = first.embedder
-        if isinstance(own, ExportedEmbedder):
-            own.callers = CALLERS
+        own = load_embedder(folder / "embedder", device=device, callers=CALLERS)
         self.embedder: Embedder = own if isinstance(own, ExportedEmbedder) else OneAtATime(own)
-        first.embedder = self.embedder
-        self._now = Opened(first)
+        self._now = Opened(load(folder, embedder=self.embedder))
         self._stop = threading.Event()
         self.trouble = ""  # why the newest generation does not answer; "" = it does
         self.told: Callable[[int], None] = lambda generation: None
@@ -148,13 +145,11 @@ class Live:
 
     def _open(self) -> Opened:
         """Only what changes with the gallery is opened anew: the embedder stays."""
-        gallery = gallery_in(self.folder)
+        recognizer = load(self.folder, embedder=self.embedder)
         try:
-            rules, fitted, _ = read_settings(self.folder)
-            made = Recognizer(self.embedder, gallery, rules, fitted, folder=self.folder)
-            return Opened(made)
+            return Opened(recognizer)
         except BaseException:
-            gallery.close()
+            recognizer.gallery.close()
             raise
 
     def _release(self, opened: Opened) -> None:

@@ -37,14 +37,14 @@ def _pair(
     facts = opened.facts
     match = Match(reference.photo_id, reference.landmark, reference.similarity, reference.inliers)
     image = thumbnail_address(reference.photo_id) if facts.thumbnails else None
-    there = reference.shape
-    drawn = reference.here is not None and there is not None
+    in_query, in_gallery, shape = reference.query_points, reference.gallery_points, reference.shape
+    drawn = in_query is not None and shape is not None
     lines: list[list[float]] = []
-    if reference.here is not None and reference.there is not None and there is not None:
-        lines = np.concatenate(
-            [_shares(reference.here, frame), _shares(reference.there, there)], axis=1
-        )[:LINES].tolist()
-    high, wide = there or (3, 4)
+    if in_query is not None and in_gallery is not None and shape is not None:
+        lines = np.concatenate([_shares(in_query, frame), _shares(in_gallery, shape)], axis=1)[
+            :LINES
+        ].tolist()
+    high, wide = shape or (3, 4)
     return {
         "photo": match_object(match, credits, facts),
         "width": wide, "height": high, "image": image, "lines": lines,

@@ -1,0 +1,298 @@
+"""A photo is read, decoded, embedded, searched and compared once, whoever asks about it.
+
+The counts are those of a command, of a request and of an evaluation, as users run them.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from starlette.testclient import TestClient
+
+from tests.cli.test_commands import run
+from tests.support.served_world import copied, front, jpeg, made, taken_at
+from whichlandmark import images, query
+from whichlandmark.candidates import FEATURES, GEOMETRY
+from whichlandmark.deciding import Decider, FallbackDecider
+from whichlandmark.embedders.sift import SiftEmbedder
+from whichlandmark.evaluation import examine
+from whichlandmark.explaining import explained
+from whichlandmark.gallery.store import Gallery, LandmarkRecord
+from whichlandmark.geometry import Geometry
+from whichlandmark.query import Queries
+from whichlandmark.recognition import Recognizer, prediction
+from whichlandmark.recognizer_folder import assemble, load
+from whichlandmark.scoring import Scorer
+from whichlandmark.segments import SegmentError
+from whichlandmark.settings import read_settings, write_settings
+from whichlandmark.types import Photo, Photos
+from whichlandmark.web.app import create_app
+from whichlandmark.web.decoding import DecodePool
+from whichlandmark.web.engine import Engine
+from whichlandmark.web.options import ServeOptions
+
+PARIS, ELSEWHERE = (48.0, 2.0), (12.0, 34.0)
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each step ran: for photos of the gallery, which pages show, it is not counted."""
+    found: Counter[str] = Counter()
+
+    def count(owner: Any, name: str, step: str, of: Any = lambda *given: 1) -> None:
+        plain = getattr(owner, name)
+
+        def counted(*given: Any, **named: Any) -> Any:
+            found[step] += of(*given)
+            return plain(*given, **named)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    def asked(path: Any) -> int:
+        return int(Path(path).parent.name == "asked")
+
+    for home in (query, embedding, images):
+        count(home, "read_bytes", "reads", asked)
+    known = {path.read_bytes() for path in made().parent.rglob("*.jpg")}
+    count(images, "_decode", "decodes", lambda data, *_: int(data not in known))
+    count(DecodePool, "_ask", "decodes in a worker")
+    count(SiftEmbedder, "__call__", "embeddings")
+    count(Scorer, "find", "searches")
+    count(Geometry, "check", "comparisons")
+    return found
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> list[Path]:
+    """Photos of the four fronts that the gallery has not, with their places."""
+    (tmp_path / "asked").mkdir()
+    paths = [tmp_path / "asked" / f"{code}.jpg" for code in range(4)]
+    for code, path in enumerate(paths):
+        path.write_bytes(taken_at(closer(code), *ELSEWHERE))
+    return paths
+
+
+def closer(code: int) -> Pillow.Image:
+    """The middle of a front: so much of it that it is known, and no copy of a gallery photo."""
+    return front(code, 9).crop((60, 40, 310, 230))
+
+
+def rules_with_place(folder: Path) -> None:
+    """Each answer is open to geometry, and the place of a photo counts."""
+    rules, fitted, generation = read_settings(folder)
+    assert fitted is not None
+    plain = fitted.stacker
+    assert plain is not None
+    geometric = replace(
+        plain, names=FEATURES + GEOMETRY, means=(*plain.means, 0.0, 0.0, 0.0),
+        scales=(*plain.scales, 1.0, 1.0, 1.0), weights=(*plain.weights, 0.0, 0.5, 0.0),
+    )  # fmt: skip
+    fitted = replace(fitted, geometric=geometric)
+    rules = replace(rules, sure_below=0.0, sure_above=1.0, location_km=5.0)
+    write_settings(folder, rules, fitted, generation)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = copied(tmp_path)
+    rules_with_place(found)
+    return found
+
+
+def test_the_command_line_explains_in_one_pass(
+    folder: Path,
+    asked: list[Path],
+    counts: Counter[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "why.html"
+    code, told, _ = run(capfd, "recognize", asked[1], "-r", folder, "--explain", out, "--json")
+    assert (code, json.loads(told)["photo"]) == (0, str(asked[1]))
+    assert out.stat().st_size > 1000
+    once = ("reads", "decodes", "embeddings", "searches", "comparisons")
+    assert counts == dict.fromkeys(once, 1)
+
+
+def test_the_server_explains_in_one_pass(
+    folder: Path, asked: list[Path], counts: Counter[str]
+) -> None:
+    engine = Engine(folder, ServeOptions(workers=1))
+    with TestClient(create_app(engine), base_url="http://localhost") as client:
+        counts.clear()
+        reply = client.post("/v1/explain", files={"photo": ("q.jpg", asked[1].read_bytes())})
+        assert reply.status_code == 200
+    once = ("decodes in a worker", "embeddings", "searches", "comparisons")
+    assert {step: n for step, n in counts.items() if n} == dict.fromkeys(once, 1)
+
+
+def test_an_evaluation_takes_each_photo_once(
+    folder: Path, asked: list[Path], counts: Counter[str]
+) -> None:
+    """All photos are embedded in one call, and searched in one."""
+    opened = load(folder)
+    answers = opened.answer(opened.embed([opened.read(path) for path in asked]))
+    compared = sum(map(bool, answers.verified))
+    assert compared >= 2
+    counts.clear()
+    photos = Photos.of(Photo(path.stem, path, f"place {path.stem}") for path in asked)
+    found = examine(opened, photos).predictions
+    assert len(found) == 4
+    assert counts == {
+        "reads": 4, "decodes": 4, "embeddings": 1, "searches": 1, "comparisons": compared,
+    }  # fmt: skip
+    for path, score, guess in zip(asked, found.score, found.guess, strict=True):
+        alone = opened(path)
+        assert (guess, score) == (alone.guess, pytest.approx(alone.score, abs=1e-4))
+
+
+def test_what_is_evaluated_is_what_the_recognizer_answers(folder: Path, tmp_path: Path) -> None:
+    """Also of a photo so large that how small it is decoded makes a difference."""
+    large = closer(2).resize((1800, 1368), Pillow.Resampling.BICUBIC)
+    path = tmp_path / "large.jpg"
+    path.write_bytes(taken_at(large, *ELSEWHERE))
+    opened = load(folder)
+    found = examine(opened, Photos.of([Photo("large", path, "place 2")])).predictions
+    assert found.score[0] == pytest.approx(opened(path).score, abs=1e-4)
+
+
+@pytest.fixture
+def between(folder: Path) -> Iterator[TestClient]:
+    """A served gallery in which places 0 and 1 stand far apart."""
+    with Gallery.open(folder / "gallery.sqlite") as gallery:
+        gallery.describe([
+            LandmarkRecord("place 0", latitude=ELSEWHERE[0], longitude=ELSEWHERE[1]),
+            LandmarkRecord("place 1", latitude=PARIS[0], longitude=PARIS[1]),
+        ])  # fmt: skip
+    engine = Engine(folder, ServeOptions(workers=1))
+    with TestClient(create_app(engine), base_url="http://localhost") as client:
+        yield client
+
+
+def halves() -> Pillow.Image:
+    """Front 0 on the left, front 1 on the right: which landmark it shows is open."""
+    picture = front(0, 9).copy()
+    picture.paste(front(1, 9).crop((180, 0, 360, 270)), (180, 0))
+    return picture
+
+
+def test_served_evidence_is_that_of_the_served_answer(between: TestClient) -> None:
+    """The place of the photo decides between two landmarks: the parts of the score are of the one
+    that is answered, and add up to it.
+    """
+    answers = []
+    for place in (ELSEWHERE, PARIS):
+        photo = ("q.jpg", taken_at(halves(), *place))
+        told = between.post("/v1/recognize", files=[("photos", photo)]).json()["results"][0]
+        why = between.post("/v1/explain", files={"photo": photo}).json()
+        assert why["answer"]["guess"] == told["guess"]
+        assert why["answer"]["score"] == pytest.approx(told["score"], abs=1e-4)
+        parts = {part["name"]: part for part in why["parts"]}
+        added = [part["contribution"] for part in parts.values() if part["contribution"]]
+        assert sum(added) == pytest.approx(why["answer"]["score"], abs=1e-4)
+        assert parts["location"]["contribution"] == pytest.approx(0, abs=1e-4)  # it is near
+        answers.append(told["guess"])
+    assert answers == ["place 0", "place 1"]
+
+
+def test_an_explanation_reads_what_the_prediction_reads(folder: Path, asked: list[Path]) -> None:
+    opened = load(folder)
+    photos = [opened.read(path) for path in asked]
+    answers = opened.answer(opened.embed(photos), evidence=True)
+    for row, photo in enumerate(photos):
+        answer, why = prediction(answers, row), explained(opened, answers, row, photo)
+        assert (why.guess, why.confidence) == (answer.guess, answer.confidence)
+        inliers = {
+            match.photo_id: match.inliers for match in prediction(answers, row, matches=30).matches
+        }
+        assert why.references
+        for reference in why.references:
+            assert inliers[reference.photo_id] == reference.inliers
+            assert reference.penalty == pytest.approx(
+                answers.decider.scorer.gallery_likeness(
+                    np.flatnonzero(opened.index.ids[:] == reference.photo_id)
+                )[0]
+            )
+        shown = [pulled.similarity for pulled in why.distractors]
+        assert len(shown) == 4
+        assert shown == sorted(shown, reverse=True)
+        assert shown[0] >= float(answers.found.penalty[row]) >= shown[-1] - 1e-6
+
+
+def test_a_recognizer_cannot_be_changed(folder: Path) -> None:
+    opened = load(folder)
+    with pytest.raises(FrozenInstanceError):
+        opened.embedder = None  # type: ignore[misc, assignment]
+
+
+def test_an_open_embedder_is_used(folder: Path) -> None:
+    own = load(folder).embedder
+    assert load(folder, embedder=own).embedder is own
+
+
+class Damaged(Decider):
+    """Meets a damaged block in every answer."""
+
+    def answer(self, queries: Queries, *, evidence: bool = False) -> Any:
+        raise SegmentError("photos-1.wlseg: damaged (block 3)")
+
+
+def test_threads_that_meet_damage_change_over_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = load(folder)
+    whole = opened.decider
+    made_anew: list[Decider] = []
+    start = threading.Barrier(4)
+
+    def over_gallery() -> Decider:
+        made_anew.append(whole)
+        return whole
+
+    damaged = Damaged(whole.index, whole.rules, whole.fitted, whole.geometry)
+    deciding = FallbackDecider(damaged, over_gallery, folder / "segments")
+    shared = replace(opened, deciding=deciding)
+    vectors = opened.embed([opened.read(jpeg(front(1, 9)))]).vectors
+    answers: list[Any] = []
+
+    def ask() -> None:
+        start.wait()
+        answers.append(shared.predict(vectors)[0])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [opened.predict(vectors)[0]] * 4
+    assert (len(made_anew), len(caplog.records)) == (1, 1)
+    assert "gallery rebuild" in caplog.text
+    assert shared.decider is whole
+
+
+def test_a_gallerys_table_without_vectors(folder: Path) -> None:
+    with Gallery.open(folder / "gallery.sqlite") as gallery:
+        bare, whole = gallery.table(vectors=False), gallery.table()
+        assert bare.vectors.shape == (0, gallery.dim)
+        for column in ("ids", "paths", "landmarks", "hashes", "rows"):
+            assert getattr(bare, column).tolist() == getattr(whole, column).tolist()
+
+
+def test_an_answer_does_not_depend_on_what_was_asked_before(folder: Path) -> None:
+    """Batches are compared with distractors in float32; that changes no later photo's answer."""
+    opened: Recognizer = load(folder)
+    fresh = assemble(opened.embedder, opened.gallery, opened.rules, opened.fitted)
+    asked = opened.embed([opened.read(jpeg(front(code, 9))) for code in range(4)] * 30)
+    opened.answer(Queries(asked.vectors))
+    one = Queries(asked.vectors[:1])
+    both = [json.dumps(made.answer(one).scores.tolist()) for made in (opened, fresh)]
+    assert both[0] == both[1]
