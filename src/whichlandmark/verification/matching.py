@@ -19,8 +19,8 @@ from .threads import one_thread
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """query_points, gallery_points: (inliers, 2) float32, where the inliers lie in the first and the
-    second photo, in pixels of the photos as they were given; homography: (3, 3) from the first to
+    """query_points, gallery_points: (inliers, 2) float32, where the inliers lie in the first and in
+    the second photo, in pixels of the photos as given; homography: (3, 3) from the first to
     the second, None when none was found.
     """
 
