@@ -95,6 +95,11 @@ def test_rows_read_back_bit_for_bit(gallery: AnyGallery) -> None:
         "x": Credit("Ann", "CC0"), strange.id: Credit("", "")
     }  # fmt: skip
     assert gallery.stamps(["x", "nobody"]) == {"x": ("/x.jpg", "7:8", "a")}
+    bare = gallery.table(vectors=False)
+    assert (bare.vectors.shape, bare.vectors.dtype) == ((0, 4), np.float16)
+    whole = gallery.table()
+    for column in ("ids", "paths", "landmarks", "hashes", "rows"):
+        assert getattr(bare, column).tolist() == getattr(whole, column).tolist()
 
 
 def test_row_checksums_equal_those_computed_from_the_content(gallery: AnyGallery) -> None:

@@ -60,7 +60,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     def asked(path: Any) -> int:
         return int(Path(path).parent.name == "asked")
 
-    for home in (query, embedding, images):
+    for home in (query, pipeline, images):
         count(home, "read_bytes", "reads", asked)
     known = {path.read_bytes() for path in made().parent.rglob("*.jpg")}
     count(images, "_decode", "decodes", lambda data, *_: int(data not in known))
