@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from .schema import ErrorReply
 from .uploads import JsonQuestion
 
@@ -27,6 +29,12 @@ def refusals(*also: int) -> dict[int | str, dict[str, Any]]:
                 "Retry-After": {"description": "seconds", "schema": {"type": "integer"}}
             }
     return found
+
+
+def json_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A JSON body of this model, which has no models in its fields."""
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def files(field: str, most: int, *, also_json: bool = False) -> dict[str, Any]:

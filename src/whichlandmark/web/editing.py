@@ -36,6 +36,7 @@ class Editor:
 
         Raises ApiError 422 for a name that no landmark can have, 503 when others are writing.
         """
+        _named("landmark", landmark)
         folder = self.live.folder.resolve() / FOLDER
         named = {f"{content_hash(jpeg)[:40]}.jpg": jpeg for jpeg in jpegs}
         ids, paths = [f"{FOLDER}/{name}" for name in named], [str(folder / name) for name in named]
@@ -51,7 +52,11 @@ class Editor:
                 "generation": self.live.generation}  # fmt: skip
 
     def remove(self, ids: Sequence[str], landmark: str | None = None) -> dict[str, Any]:
-        """Forget photos, or a landmark; files that the server kept of them are deleted."""
+        """Forget photos, or a landmark; files that the server kept of them are deleted.
+
+        Raises ApiError 422 for an empty name, 404 for one that is not there.
+        """
+        _one_choice(ids, landmark)
         with self._turn():
             paths = self._paths(ids, landmark)
             with self.live.use() as opened:
@@ -67,7 +72,13 @@ class Editor:
         return {"removed": int(edited.counts["removed"]), "generation": self.live.generation}
 
     def relabel(self, ids: Sequence[str], landmark: str | None, to: str) -> dict[str, Any]:
-        """Give photos, or all of a landmark, another landmark; "" = none."""
+        """Give photos, or all of a landmark, another landmark. to: "" = none, for photos alone.
+
+        Raises ApiError 422 for an empty name, 404 for one that is not there.
+        """
+        _one_choice(ids, landmark)
+        if landmark is not None or to:
+            _named("new landmark", to)
         with self._turn():
             edited = _missing(lambda: relabel_photos(self.live.folder, list(ids), landmark, to))
             self.live.refresh()
@@ -103,6 +114,23 @@ class Editor:
             raise invalid(str(error), "Choose another name.") from None
         finally:
             self._waiting.release()
+
+
+def _one_choice(ids: Sequence[str], landmark: str | None) -> None:
+    """Photos or a landmark? Raises ApiError 422 for an empty name.
+
+    In a gallery "" is the landmark of all distractors: no request may mean them by leaving a name
+    out.
+    """
+    for one in ids:
+        _named("photo", one)
+    if landmark is not None:
+        _named("landmark", landmark)
+
+
+def _named(what: str, name: str) -> None:
+    if not name.strip():
+        raise invalid(f"The {what} has no name: {name!r} given.", "Give its name.")
 
 
 def _labelled(ids: list[str], paths: list[str], landmark: str) -> Photos:

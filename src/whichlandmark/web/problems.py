@@ -9,6 +9,14 @@ GOOGLE = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENI
           429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}  # fmt: skip
 
 
+MESSAGE = 300  # characters of a message, at most
+
+
+def shortened(message: str) -> str:
+    """A message of `MESSAGE` characters at most, so that no reply grows with what it quotes."""
+    return message if len(message) <= MESSAGE else f"{message[: MESSAGE - 1]}…"
+
+
 class ApiError(Exception):
     """A whole request is refused. status: of HTTP; retry: seconds after which to ask again."""
 
@@ -16,7 +24,8 @@ class ApiError(Exception):
         self, status: int, code: str, message: str, hint: str = "", *, retry: int | None = None
     ) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.hint = status, code, message, hint
+        self.status, self.code, self.hint = status, code, hint
+        self.message = shortened(message)  # it may quote what was sent
         self.retry = retry
 
     def body(self, request_id: str) -> dict[str, Any]:
@@ -53,6 +62,12 @@ HINTS = {
     "internal": "Tell the operator the request id.",
 }
 CODES = tuple(HINTS)
+
+
+def too_large(most: int, hint: str = "Send fewer or smaller photos.") -> ApiError:
+    """The body of a request is larger than `most` bytes."""
+    size = f"{most / 1e6:g} MB" if most >= 1_000_000 else f"{most / 1e3:g} kB"
+    return ApiError(413, "body_too_large", f"More than {size} in one request.", hint)
 
 
 def busy(retry: int) -> ApiError:

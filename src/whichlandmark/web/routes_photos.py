@@ -10,13 +10,14 @@ from fastapi.responses import JSONResponse
 
 from ..errors import DataError
 from .access import Caller, engine_of, need
-from .bodies import files, refusals
+from .bodies import files, json_of, refusals
 from .limits import Rates
 from .problems import ApiError, PhotoError
 from .schema import ExplainReply, FeedbackEntry, QueuedReply, RecognizeReply
-from .uploads import read_files, read_question
+from .uploads import json_body, read_files, read_question
 
 Reader = Annotated[Caller, Depends(need("read"))]
+Entry = Annotated[FeedbackEntry, Depends(json_body(FeedbackEntry))]
 
 
 def router(most: int) -> APIRouter:
@@ -48,8 +49,9 @@ def router(most: int) -> APIRouter:
             raise ApiError(422, **fault) from None
         return JSONResponse({"request_id": request.state.request_id, **why})
 
-    @routes.post("/v1/feedback", response_model=QueuedReply, responses=refusals(422, 429, 503))
-    async def feedback(request: Request, caller: Reader, entry: FeedbackEntry) -> QueuedReply:
+    @routes.post("/v1/feedback", response_model=QueuedReply, responses=again,
+                 openapi_extra=json_of(FeedbackEntry))  # fmt: skip
+    async def feedback(request: Request, caller: Reader, entry: Entry) -> QueuedReply:
         """Was an answer right? It goes into a queue that a person reviews."""
         engine = engine_of(request)
         charge(request, engine.rates, caller, 1)

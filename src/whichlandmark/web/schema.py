@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..types import Decision
 
+NAMED = r"\S"  # pattern of a landmark's name or a photo's id: never empty, never blanks alone
+
 
 class _Closed(BaseModel):
     """A name that is not told here is an error."""
@@ -215,11 +217,18 @@ class RelabelledReply(_Closed):
     generation: int
 
 
-class Relabel(_Closed):
-    """The new landmark; "" = none: a photo without a landmark."""
+class Rename(_Closed):
+    """The new name of a landmark."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    landmark: str = Field(max_length=1000)
+    landmark: str = Field(min_length=1, max_length=1000, pattern=NAMED)
+
+
+class Relabel(_Closed):
+    """The new landmark of a photo; "" = none: a photo without a landmark."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    landmark: str = Field(max_length=1000, pattern=rf"^$|{NAMED}")
 
 
 class FeedbackEntry(_Closed):
@@ -228,9 +237,9 @@ class FeedbackEntry(_Closed):
     model_config = ConfigDict(extra="forbid", strict=True)
     request_id: str = Field(max_length=64)
     photo: str = Field(default="", max_length=300)
-    answer: str | None = Field(default=None, max_length=1000)
+    answer: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NAMED)
     right: bool
-    correct: str | None = Field(default=None, max_length=1000)
+    correct: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NAMED)
     note: str = Field(default="", max_length=2000)
 
 
