@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from served_world import front, jpeg, made
-from whichlandmark.web.schema import AnswerObject
+from whichlandmark.answer_object import AnswerObject
+from whichlandmark.web.schema import model_of
 
 COMMAND = [sys.executable, "-m", "whichlandmark.cli"]
 PHOTO = jpeg(front(1, 9))
@@ -145,7 +146,7 @@ def test_the_command_line_says_the_same_object(tmp_path: Path) -> None:
         [*COMMAND, "recognize", str(path), "-r", str(made()), "--json"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    told = AnswerObject.model_validate_json(printed)
+    told = model_of(AnswerObject).model_validate_json(printed)
     assert (told.landmark, told.photo) == ("place 1", str(path))
     assert told.candidates[0].title == "First Place"
 

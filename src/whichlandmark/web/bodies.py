@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .schema import ErrorReply
+from .schema import ErrorReply, model_of
 from .uploads import JsonQuestion
 
 WORDS = {
@@ -23,7 +23,7 @@ def refusals(*also: int) -> dict[int | str, dict[str, Any]]:
     """The refusals that a route may answer with, beside those that all may."""
     found: dict[int | str, dict[str, Any]] = {}
     for status in sorted({*ALWAYS, *also}):
-        found[status] = {"model": ErrorReply, "description": WORDS[status]}
+        found[status] = {"model": model_of(ErrorReply), "description": WORDS[status]}
         if status in (429, 503):
             found[status]["headers"] = {
                 "Retry-After": {"description": "seconds", "schema": {"type": "integer"}}

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..embedding import fill_gallery
 from ..errors import BusyError, DataError, OptionError
@@ -17,6 +17,7 @@ from ..opening import refresh_segments
 from ..types import Photos
 from .live import Live
 from .problems import ApiError, busy, invalid, not_found
+from .schema import RelabelledReply, RemovedReply
 
 FOLDER = "photos"  # in the recognizer folder: photos that came in by the server
 SIDE = 2048  # pixels of the long side that are kept of one
@@ -31,8 +32,10 @@ class Editor:
         self._lock = threading.Lock()
         self._waiting = threading.Semaphore(most)
 
-    def add(self, landmark: str, jpegs: Sequence[bytes]) -> dict[str, Any]:
-        """Keep JPEGs as files and index them. The same photo again is the same entry.
+    def add(self, landmark: str, jpegs: Sequence[bytes]) -> tuple[list[str], int]:
+        """Keep JPEGs as files and index them; returns ids now in the gallery, and its generation.
+
+        The same photo again is the same entry.
 
         Raises ApiError 422 for a name that no landmark can have, 503 when others are writing.
         """
@@ -48,10 +51,9 @@ class Editor:
                         temporary.write_bytes(jpeg)
             failed = self._index(table)
             self.live.refresh()
-        return {"added": [one for one in ids if one not in failed],
-                "generation": self.live.generation}  # fmt: skip
+        return [one for one in ids if one not in failed], self.live.generation
 
-    def remove(self, ids: Sequence[str], landmark: str | None = None) -> dict[str, Any]:
+    def remove(self, ids: Sequence[str], landmark: str | None = None) -> RemovedReply:
         """Forget photos, or a landmark; files that the server kept of them are deleted.
 
         Raises ApiError 422 for an empty name, 404 for one that is not there.
@@ -71,7 +73,7 @@ class Editor:
                         path.unlink()
         return {"removed": int(edited.counts["removed"]), "generation": self.live.generation}
 
-    def relabel(self, ids: Sequence[str], landmark: str | None, to: str) -> dict[str, Any]:
+    def relabel(self, ids: Sequence[str], landmark: str | None, to: str) -> RelabelledReply:
         """Give photos, or all of a landmark, another landmark. to: "" = none, for photos alone.
 
         Raises ApiError 422 for an empty name, 404 for one that is not there.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .schema import ErrorReply, Failure, Fault
 
 GOOGLE = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED",
           408: "DEADLINE_EXCEEDED", 413: "INVALID_ARGUMENT", 422: "INVALID_ARGUMENT",
@@ -28,9 +31,9 @@ class ApiError(Exception):
         self.message = shortened(message)  # it may quote what was sent
         self.retry = retry
 
-    def body(self, request_id: str) -> dict[str, Any]:
+    def body(self, request_id: str) -> ErrorReply:
         """As JSON."""
-        error = {"code": self.code, "message": self.message, "hint": self.hint}
+        error: Fault = {"code": self.code, "message": self.message, "hint": self.hint}
         return {"error": error, "request_id": request_id}
 
     def google(self) -> dict[str, Any]:
@@ -47,9 +50,9 @@ class PhotoError(Exception):
         super().__init__(message)
         self.code, self.message = code, message
 
-    def object(self, photo: str) -> dict[str, Any]:
+    def object(self, photo: str) -> Failure:
         """As JSON, beside the answers of the other photos."""
-        error = {"code": self.code, "message": self.message, "hint": HINTS[self.code]}
+        error: Fault = {"code": self.code, "message": self.message, "hint": HINTS[self.code]}
         return {"photo": photo, "error": error}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -19,12 +19,14 @@ from .routes_photos import charge
 from .schema import (
     NAMED,
     AddedReply,
+    Failure,
     LandmarksReply,
     PhotosReply,
     Relabel,
     RelabelledReply,
     RemovedReply,
     Rename,
+    model_of,
 )
 from .uploads import Upload, json_body, read_files
 
@@ -48,7 +50,7 @@ def router(most: int) -> APIRouter:
 
 
 def _readers(routes: APIRouter) -> None:
-    @routes.get("/v1/landmarks", response_model=LandmarksReply, responses=refusals(422))
+    @routes.get("/v1/landmarks", response_model=model_of(LandmarksReply), responses=refusals(422))
     def landmarks(
         request: Request, _: Reader, query: Words = "", offset: Offset = 0, limit: Limit = 50
     ) -> JSONResponse:
@@ -56,7 +58,7 @@ def _readers(routes: APIRouter) -> None:
         with engine_of(request).live.use() as opened:
             return JSONResponse(catalogue.landmarks(opened, query, offset, limit))
 
-    @routes.get("/v1/landmarks/{name:path}/photos", response_model=PhotosReply,
+    @routes.get("/v1/landmarks/{name:path}/photos", response_model=model_of(PhotosReply),
                 responses=refusals(404, 422))  # fmt: skip
     def photos(
         request: Request, _: Reader, name: Name, offset: Offset = 0, limit: Limit = 50
@@ -80,7 +82,7 @@ def _readers(routes: APIRouter) -> None:
 def _writers(routes: APIRouter, most: int) -> None:
     changes, renames = refusals(404, 409, 422, 429, 503), refusals(404, 415, 422, 503)
 
-    @routes.post("/v1/landmarks/{name:path}/photos", response_model=AddedReply,
+    @routes.post("/v1/landmarks/{name:path}/photos", response_model=model_of(AddedReply),
                  responses=refusals(415, 422, 429, 503),
                  openapi_extra=files("photos", most))  # fmt: skip
     async def add(request: Request, caller: Writer, name: Name) -> JSONResponse:
@@ -91,43 +93,47 @@ def _writers(routes: APIRouter, most: int) -> None:
         given, _ = await read_files(request, "photos", most, engine.options.max_bytes)
         charge(request, engine.rates, caller, len(given))
         jpegs, failed = await _encoded(engine, given)
-        done: dict[str, Any] = {"added": [], "generation": engine.live.generation}
+        done: AddedReply = {"added": [], "generation": engine.live.generation, "failed": failed}
         if jpegs:
-            done = await anyio.to_thread.run_sync(engine.editor.add, name, jpegs)
-        return JSONResponse({**done, "failed": failed})
+            added, generation = await anyio.to_thread.run_sync(engine.editor.add, name, jpegs)
+            done = {"added": added, "generation": generation, "failed": failed}
+        return JSONResponse(done)
 
-    @routes.delete("/v1/landmarks/{name:path}", response_model=RemovedReply, responses=changes)
+    @routes.delete(
+        "/v1/landmarks/{name:path}", response_model=model_of(RemovedReply), responses=changes
+    )
     def remove_landmark(request: Request, _: Writer, name: Name) -> JSONResponse:
         """Forget a landmark with all its photos."""
         return JSONResponse(engine_of(request).editor.remove([], name))
 
-    @routes.patch("/v1/landmarks/{name:path}", response_model=RelabelledReply,
+    @routes.patch("/v1/landmarks/{name:path}", response_model=model_of(RelabelledReply),
                   responses=renames, openapi_extra=json_of(Rename))  # fmt: skip
     def rename(request: Request, _: Writer, name: Name, to: NewName) -> JSONResponse:
         """Give all photos of a landmark another one."""
         return JSONResponse(engine_of(request).editor.relabel([], name, to.landmark))
 
-    @routes.delete("/v1/photos/{photo_id:path}", response_model=RemovedReply, responses=changes)
+    @routes.delete(
+        "/v1/photos/{photo_id:path}", response_model=model_of(RemovedReply), responses=changes
+    )
     def remove_photo(request: Request, _: Writer, photo_id: PhotoId) -> JSONResponse:
         """Forget a photo."""
         return JSONResponse(engine_of(request).editor.remove([photo_id]))
 
-    @routes.patch("/v1/photos/{photo_id:path}", response_model=RelabelledReply,
+    @routes.patch("/v1/photos/{photo_id:path}", response_model=model_of(RelabelledReply),
                   responses=renames, openapi_extra=json_of(Relabel))  # fmt: skip
     def relabel(request: Request, _: Writer, photo_id: PhotoId, to: NewLandmark) -> JSONResponse:
         """Give a photo another landmark, or none."""
         return JSONResponse(engine_of(request).editor.relabel([photo_id], None, to.landmark))
 
 
-async def _encoded(
-    engine: Engine, photos: list[Upload]
-) -> tuple[list[bytes], list[dict[str, Any]]]:
+async def _encoded(engine: Engine, photos: list[Upload]) -> tuple[list[bytes], list[Failure]]:
     """Photos as they are kept, and those that cannot be."""
     async with engine.queue.hold(len(photos)):
         made = await asyncio.gather(
             *(engine.encoded(photo, SIDE) for photo in photos), return_exceptions=True
         )
-    jpegs, failed = [], []
+    jpegs: list[bytes] = []
+    failed: list[Failure] = []
     for photo, one in zip(photos, made, strict=True):
         if isinstance(one, PhotoError):
             failed.append(one.object(photo.name))

@@ -1,8 +1,8 @@
-// Where it stands: Leaflet on a bundled outline of the world; tiles only where the server names some.
+// The map of the candidates: Leaflet on a bundled world outline, or on tiles that the server names.
 
 import { address } from "./api.js";
 import { calm, el, put } from "./dom.js";
-import { titled } from "./wording.js";
+import { titled } from "./format.js";
 
 const OUTLINE_ZOOM = 6; // the outline is drawn to a tenth of a degree: nearer it would mislead
 
@@ -59,7 +59,7 @@ async function draw(host, places, tiles) {
     inertia: !still,
     zoomControl: false,
     scrollWheelZoom: false,
-    dragging: !L.Browser.mobile, // a page that scrolls is not to be caught
+    dragging: !L.Browser.mobile, // because a swipe on a phone scrolls the page
     minZoom: 1,
     maxZoom: tiles ? 18 : OUTLINE_ZOOM,
     attributionControl: Boolean(tiles),
