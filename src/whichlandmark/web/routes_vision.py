@@ -21,7 +21,7 @@ from .engine import Engine, Result
 from .live import Opened
 from .problems import ApiError, PhotoError, shortened
 from .routes_photos import charge
-from .uploads import Upload, decoded, parsed
+from .uploads import Upload, decoded, parsed, whole_body
 
 Reader = Annotated[Caller, Depends(need("read"))]
 LANDMARKS = ("LANDMARK_DETECTION", 2)  # by name, or by number as its clients may send
@@ -53,7 +53,7 @@ def router(most: int) -> APIRouter:
     async def annotate(request: Request, caller: Reader) -> JSONResponse:
         """Landmarks of images, for software that speaks to Google Cloud Vision."""
         engine = engine_of(request)
-        body = await request.body()
+        body = await whole_body(request)
         asked = await anyio.to_thread.run_sync(_requests, body, most)
         charge(request, engine.rates, caller, len(asked))
         responses = await _responses(engine, asked)
