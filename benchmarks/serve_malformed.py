@@ -207,11 +207,11 @@ def sent(connection: http.client.HTTPConnection, data: bytes) -> tuple[int, byte
 
 def judged(status: int, text: bytes, outcomes: Counter[str]) -> str:
     """What is wrong with a reply; "" = nothing."""
-    from whichlandmark.web.schema import RecognizeReply
+    from whichlandmark.web.schema import RecognizeReply, model_of
 
     if status != 200:
         return f"status {status}: {text[:100]!r}"
-    RecognizeReply.model_validate_json(text)
+    model_of(RecognizeReply).model_validate_json(text)
     (result,) = json.loads(text)["results"]
     code = result["error"]["code"] if "error" in result else "answered"
     outcomes[code] += 1

@@ -1,23 +1,85 @@
-"""One answer as a JSON object: `--json`, the server and its page say the same."""
+"""The JSON of an answer: its types, and the functions that make it. Schema whichlandmark.answer/1.
+
+`whichlandmark recognize --json` and the server both answer with it, and the server's OpenAPI models
+are built from these types (`web/schema.py`), so that this is the only definition: the docstring of
+a type is its published description, and a dict in `Annotated` holds the published limits of a
+field, as keyword arguments of `pydantic.Field`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal, TypedDict
 from urllib.parse import quote
 
 from .gallery.contract import AnyGallery
 from .gallery.records import Credit, LandmarkRecord
 from .recognition import Recognizer
-from .types import Match, Prediction
+from .types import Decision, Match, Prediction
 from .words import answer_in_words
 
-SCHEMA = "whichlandmark.answer/1"  # a change that old readers cannot follow gets the next number
+Schema = Literal["whichlandmark.answer/1"]
+SCHEMA: Schema = "whichlandmark.answer/1"  # an incompatible change gets the next number
 CANDIDATES = 5
 LOOKED_AT = 10  # nearest photos that candidates are named from
 SAMPLE = 3  # photos looked at to learn whether a gallery keeps thumbnails
+
+
+class MatchObject(TypedDict):
+    """One gallery photo. similarity: a cosine; inliers: matched points, null = not compared."""
+
+    id: str
+    landmark: str | None
+    similarity: float
+    inliers: int | None
+    thumbnail: str | None
+    author: str
+    licence: str
+
+
+class LandmarkObject(TypedDict):
+    """What is known of a landmark. names: by language."""
+
+    landmark: str
+    title: str
+    names: dict[str, str]
+    wikidata: str
+    latitude: float | None
+    longitude: float | None
+
+
+class Candidate(LandmarkObject):
+    """A landmark that it may be, with the photos that speak for it."""
+
+    photos: list[MatchObject]
+
+
+class SeenObject(TypedDict):
+    """Where a landmark stands: left, top, right, bottom in shares of the photo."""
+
+    landmark: str
+    confidence: float
+    box: Annotated[list[float] | None, {"min_length": 4, "max_length": 4}]
+
+
+class AnswerObject(TypedDict):
+    """The answer to one photo. landmark: null unless the decision is "landmark"."""
+
+    schema: Schema
+    photo: str
+    decision: Decision
+    landmark: str | None
+    guess: str | None
+    second: str | None
+    confidence: Annotated[float, {"ge": 0, "le": 1}]
+    score: float | None
+    words: str
+    candidates: list[Candidate]
+    matches: list[MatchObject]
+    landmarks: list[SeenObject]
+    warnings: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +112,7 @@ def answer_object(
     *,
     matches: int = 5,
     warnings: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> AnswerObject:
     """A prediction as JSON. photo: what it is called; matches: nearest photos to list.
 
     Numbers that JSON lacks (a score of −∞, where there is no candidate) become null.
@@ -78,7 +140,7 @@ def answer_object(
     }  # fmt: skip
 
 
-def match_object(match: Match, credits: Mapping[str, Credit], facts: Facts) -> dict[str, Any]:
+def match_object(match: Match, credits: Mapping[str, Credit], facts: Facts) -> MatchObject:
     """One gallery photo that speaks for an answer."""
     credit = credits.get(match.photo_id, Credit("", ""))
     return {
@@ -92,7 +154,7 @@ def match_object(match: Match, credits: Mapping[str, Credit], facts: Facts) -> d
     }
 
 
-def landmark_object(landmark: str, facts: Facts) -> dict[str, Any]:
+def landmark_object(landmark: str, facts: Facts) -> LandmarkObject:
     """What is known of a landmark; without a record, its label and empty words."""
     record = facts.records.get(landmark) or LandmarkRecord(landmark)
     return {
@@ -110,14 +172,12 @@ def thumbnail_address(photo_id: str) -> str:
     return f"/v1/photos/{quote(photo_id, safe='')}/thumbnail"
 
 
-def _candidates(
-    answer: Prediction, shown: Sequence[dict[str, Any]], facts: Facts
-) -> list[dict[str, Any]]:
+def _candidates(answer: Prediction, shown: Sequence[MatchObject], facts: Facts) -> list[Candidate]:
     """The landmarks it may be, the likeliest first, each with the photos that speak for it."""
     nearest = [match["landmark"] for match in shown]
     names = [name for name in (answer.guess, answer.second, *nearest) if name]
     return [
-        landmark_object(name, facts)
-        | {"photos": [match for match in shown if match["landmark"] == name]}
+        {**landmark_object(name, facts),
+         "photos": [match for match in shown if match["landmark"] == name]}
         for name in list(dict.fromkeys(names))[:CANDIDATES]
-    ]
+    ]  # fmt: skip

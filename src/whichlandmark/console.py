@@ -68,7 +68,7 @@ def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
 
 
 def prediction(
-    path: Path, answer: Prediction, told: dict[str, Any] | None, titles: Mapping[str, str]
+    path: Path, answer: Prediction, told: Mapping[str, object] | None, titles: Mapping[str, str]
 ) -> None:
     """One answer: a JSON line, or a sentence and the nearest photos.
 

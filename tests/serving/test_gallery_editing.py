@@ -18,7 +18,7 @@ from whichlandmark.gallery_editing import relabel_photos, remove_photos
 from whichlandmark.web.app import create_app
 from whichlandmark.web.engine import Engine
 from whichlandmark.web.options import ServeOptions
-from whichlandmark.web.schema import AddedReply, RelabelledReply, RemovedReply
+from whichlandmark.web.schema import AddedReply, RelabelledReply, RemovedReply, model_of
 
 pytestmark = pytest.mark.server
 
@@ -45,7 +45,7 @@ def test_a_landmark_is_added_recognized_and_removed(client: TestClient) -> None:
     assert answer(client, 7) is None
     given = [*photos_of((7, 0), (7, 1), (7, 2)), ("photos", ("bad.jpg", b"\xff\xd8\xffbad"))]
     reply = client.post("/v1/landmarks/Seventh%2FPlace/photos", files=given)
-    told = AddedReply.model_validate_json(reply.text)
+    told = model_of(AddedReply).model_validate_json(reply.text)
     assert (len(told.added), told.failed[0].photo) == (3, "bad.jpg")
     assert answer(client, 7) == "Seventh/Place"
     kept = sorted((engine.folder / "photos").iterdir())
@@ -59,7 +59,7 @@ def test_a_landmark_is_added_recognized_and_removed(client: TestClient) -> None:
     assert listed["total"] == 3
     assert client.get(listed["photos"][0]["thumbnail"]).status_code == 200
     reply = client.delete("/v1/landmarks/Seventh%2FPlace")
-    assert RemovedReply.model_validate_json(reply.text).removed == 3
+    assert model_of(RemovedReply).model_validate_json(reply.text).removed == 3
     assert answer(client, 7) is None
     assert list((engine.folder / "photos").iterdir()) == []
     assert client.delete("/v1/landmarks/Seventh%2FPlace").status_code == 404
@@ -69,7 +69,7 @@ def test_photos_are_relabelled_and_removed_one_by_one(client: TestClient) -> Non
     ids = [p["id"] for p in client.get("/v1/landmarks/place 2/photos").json()["photos"]]
     address = f"/v1/photos/{ids[0].replace('/', '%2F')}"
     reply = client.patch(address, json={"landmark": "place 3"})
-    assert RelabelledReply.model_validate_json(reply.text).relabelled == 1
+    assert model_of(RelabelledReply).model_validate_json(reply.text).relabelled == 1
     counts = {e["landmark"]: e["photos"] for e in client.get("/v1/landmarks").json()["landmarks"]}
     assert (counts["place 2"], counts["place 3"]) == (3, 5)
     assert client.patch(address, json={"landmark": ""}).status_code == 200

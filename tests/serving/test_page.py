@@ -108,6 +108,45 @@ def test_map_tiles_load_only_from_the_configured_server(
         assert any("tile-14-" in asked for asked in world.requests)
 
 
+@pytest.mark.parametrize(("markup", "shown"), [
+    ("&copy; Maps &amp; co", ["© Maps & co"]),
+    ('a <A HREF=\'https://x.org/?a=1&amp;b="\' onclick="hacked()">b <b>c</b></A> d',
+     ["a ", ["https://x.org/?a=1&b=%22", "b c"], " d"]),
+    ("<a href=http://x.org/a>b</a>", [["http://x.org/a", "b"]]),
+    ('<a href="javascript:window.hacked=1">b</a>', ["b"]),
+    ('<a href="java&#115;cript:window.hacked=1">b</a><a href=" data:text/html,x">c</a>',
+     ["b", "c"]),
+    ('<a href="/v1/config">b</a> <a name="c">d</a>', ["b", " ", "d"]),
+    ('<a title=" href=https://x.org" href="//y.org">b</a>', ["b"]),
+    ("<a data-href='https://x.org' href>b</a>", ["b"]),
+    ("<script>window.hacked=1</script><svg onload='window.hacked=1'><style>a{}", [
+        "window.hacked=1a{}"]),
+    ('<iframe srcdoc="<script>window.hacked=1</script>"></iframe><!-- <b> -->x', ["x"]),
+    ("1 < 2 <img src=x onerror=window.hacked=1", ["1 < 2 <img src=x onerror=window.hacked=1"]),
+    ("&lt;img src=x onerror=window.hacked=1&gt;", ["<img src=x onerror=window.hacked=1>"]),
+    ("", []),
+])  # fmt: skip
+def test_a_tile_credit_becomes_text_and_web_links(
+    page: Page, markup: str, shown: list[object]
+) -> None:
+    nodes = page.evaluate(
+        """async (markup) => {
+          const { credited } = await import("/static/map.js");
+          return credited(markup).map((node) =>
+            node.nodeType === Node.TEXT_NODE
+              ? node.data
+              : [node.getAttribute("href"), node.textContent, node.outerHTML]);
+        }""",
+        markup,
+    )
+    assert [node if isinstance(node, str) else node[:2] for node in nodes] == shown
+    for node in nodes:
+        if isinstance(node, list):
+            assert "onclick" not in node[2]
+            assert 'target="_blank" rel="noopener noreferrer"' in node[2]
+    assert page.evaluate("window.hacked") is None
+
+
 def test_a_busy_server_is_retried_automatically(page: Page, world: World) -> None:
     page.set_input_files("#files", [photo("busy.jpg")])
     expect(heading(page)).to_have_text("The server is busy")

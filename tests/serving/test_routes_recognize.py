@@ -9,22 +9,31 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from pydantic import ValidationError
 from starlette.testclient import TestClient
+from support.served_world import copied, front, jpeg, made, taken_at, with_gps
 
-from tests.support.served_world import copied, front, jpeg, made, taken_at, with_gps
-from whichlandmark.answer_object import Facts, answer_object
-from whichlandmark.recognition import prediction
-from whichlandmark.recognizer_folder import load
+from whichlandmark.answer_object import (
+    SCHEMA,
+    AnswerObject,
+    Candidate,
+    Facts,
+    MatchObject,
+    SeenObject,
+    answer_object,
+)
+from whichlandmark.recognition import load
 from whichlandmark.settings import read_settings, write_settings
 from whichlandmark.web.app import create_app
 from whichlandmark.web.engine import Engine
 from whichlandmark.web.live import OneAtATime
 from whichlandmark.web.options import ServeOptions
-from whichlandmark.web.schema import ErrorReply, ExplainReply, RecognizeReply
+from whichlandmark.web.schema import ErrorReply, ExplainReply, RecognizeReply, model_of
 
 pytestmark = pytest.mark.server
 
@@ -41,7 +50,7 @@ def client() -> Iterator[TestClient]:
 def ask(client: TestClient, *photos: tuple[str, bytes], **form: str) -> dict:
     reply = client.post("/v1/recognize", files=[("photos", p) for p in photos], data=form)
     assert reply.status_code == 200, reply.text
-    RecognizeReply.model_validate_json(reply.text)
+    model_of(RecognizeReply).model_validate_json(reply.text)
     return reply.json()
 
 
@@ -51,7 +60,7 @@ def rounded(answer: dict) -> dict:
 
 def refused(client: TestClient, status: int, code: str, **request: object) -> str:
     reply = client.post("/v1/recognize", **request)
-    told = ErrorReply.model_validate_json(reply.text)
+    told = model_of(ErrorReply).model_validate_json(reply.text)
     assert (reply.status_code, told.error.code) == (status, code), reply.text
     assert told.request_id == reply.headers["x-request-id"]
     return told.error.message
@@ -84,7 +93,7 @@ def test_json_and_multipart_give_the_same_answer(client: TestClient) -> None:
     photo = {"name": "2.jpg", "data": base64.b64encode(data).decode()}
     urlsafe = {"name": "2.jpg", "data": base64.urlsafe_b64encode(data).decode().rstrip("=")}
     reply = client.post("/v1/recognize", json={"photos": [photo, urlsafe], "matches": 2})
-    told = RecognizeReply.model_validate_json(reply.text)
+    told = model_of(RecognizeReply).model_validate_json(reply.text)
     assert len(told.results[0].matches) == 2
     one = ask(client, ("2.jpg", data), matches="2")["results"][0]
     assert [rounded(two) for two in reply.json()["results"]] == [rounded(one)] * 2
@@ -139,7 +148,7 @@ def test_explained_matches_join_the_same_points(client: TestClient) -> None:
     """Lines join the same spot of the front: the shift of the two views, for nearly all."""
     data = jpeg(front(1, 9))
     reply = client.post("/v1/explain", files={"photo": ("q.jpg", data)})
-    told = ExplainReply.model_validate_json(reply.text)
+    told = model_of(ExplainReply).model_validate_json(reply.text)
     assert (told.query.width, told.query.height) == (360, 270)
     assert told.answer.landmark == "place 1"
     best = max(told.pairs, key=lambda pair: pair.inliers)
@@ -273,7 +282,7 @@ def test_the_location_of_a_photo_counts_when_the_rules_use_it(tmp_path: Path) ->
             score = ask(opened, ("far.jpg", far))["results"][0]["score"]
             why = opened.post("/v1/explain", files={"photo": ("far.jpg", far)})
             assert why.status_code == 200
-            ExplainReply.model_validate_json(why.text)
+            model_of(ExplainReply).model_validate_json(why.text)
         assert score == pytest.approx(load(folder)(far).score, abs=1e-3)
         scores.append(score)
     assert scores[1] < scores[0] - 0.1
@@ -309,3 +318,32 @@ def test_the_published_schema_covers_every_route(client: TestClient) -> None:
     recognize = paths["/v1/recognize"]["post"]
     assert set(recognize["responses"]) >= {"200", "401", "413", "415", "422", "429", "503"}
     assert set(recognize["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+
+
+def test_the_published_answer_is_the_type_that_is_answered(client: TestClient) -> None:
+    """Names, description and limits come from the TypedDict in answer_object.py."""
+    published = client.get("/openapi.json").json()["components"]["schemas"]
+    for kind in (AnswerObject, Candidate, MatchObject, SeenObject):
+        schema = published[kind.__name__]
+        assert set(schema["properties"]) == set(schema["required"]) == set(get_type_hints(kind))
+        assert schema["additionalProperties"] is False
+        assert schema["description"] == kind.__doc__
+    answer = published["AnswerObject"]["properties"]
+    assert answer["schema"]["const"] == SCHEMA
+    assert answer["decision"]["enum"] == ["landmark", "uncertain", "no_landmark"]
+    assert (answer["confidence"]["minimum"], answer["confidence"]["maximum"]) == (0, 1)
+    assert answer["score"]["anyOf"] == [{"type": "number"}, {"type": "null"}]
+    box = published["SeenObject"]["properties"]["box"]["anyOf"]
+    assert box == [{"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+                   {"type": "null"}]  # fmt: skip
+
+
+def test_a_model_takes_what_its_type_has_and_nothing_else(client: TestClient) -> None:
+    (answer,) = ask(client, ("a.jpg", jpeg(front(0, 9))))["results"]
+    model = model_of(AnswerObject)
+    assert model is model_of(AnswerObject)
+    assert model.model_validate(answer).model_dump(by_alias=True) == answer
+    for wrong in ({**answer, "more": 1}, {**answer, "confidence": 1.1}, {**answer, "schema": "x"},
+                  {name: answer[name] for name in answer if name != "score"}):  # fmt: skip
+        with pytest.raises(ValidationError):
+            model.model_validate(wrong)

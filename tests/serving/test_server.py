@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.served_world import front, jpeg, made
 
-from tests.support.served_world import front, jpeg, made
-from whichlandmark.web.schema import AnswerObject
+from whichlandmark.answer_object import AnswerObject
+from whichlandmark.web.schema import model_of
 
 pytestmark = pytest.mark.server
 
@@ -148,7 +149,7 @@ def test_recognize_json_equals_the_answer_of_the_server(tmp_path: Path) -> None:
         [*COMMAND, "recognize", str(path), "-r", str(made()), "--json"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    told = AnswerObject.model_validate_json(printed)
+    told = model_of(AnswerObject).model_validate_json(printed)
     assert (told.landmark, told.photo) == ("place 1", str(path))
     assert told.candidates[0].title == "First Place"
 

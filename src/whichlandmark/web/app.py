@@ -74,4 +74,4 @@ async def _not_valid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return respond(invalid(f"{place}: {first['msg']}"[:300]), request.state.request_id)
+    return respond(invalid(f"{place}: {first['msg']}"), request.state.request_id)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .schema import ErrorReply
+from pydantic import BaseModel
+
+from .schema import ErrorReply, model_of
 from .uploads import JsonQuestion
 
 WORDS = {
@@ -21,12 +23,18 @@ def refusals(*also: int) -> dict[int | str, dict[str, Any]]:
     """The refusals that a route may answer with, beside those that all may."""
     found: dict[int | str, dict[str, Any]] = {}
     for status in sorted({*ALWAYS, *also}):
-        found[status] = {"model": ErrorReply, "description": WORDS[status]}
+        found[status] = {"model": model_of(ErrorReply), "description": WORDS[status]}
         if status in (429, 503):
             found[status]["headers"] = {
                 "Retry-After": {"description": "seconds", "schema": {"type": "integer"}}
             }
     return found
+
+
+def json_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A JSON body of this model, which has no models in its fields."""
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def files(field: str, most: int, *, also_json: bool = False) -> dict[str, Any]:

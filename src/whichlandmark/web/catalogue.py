@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..answer_object import landmark_object, thumbnail_address
 from ..gallery.store import Credit
 from .live import Opened
 from .problems import not_found
+from .schema import LandmarksReply, ListedPhoto, PhotosReply
 
 
-def landmarks(opened: Opened, query: str, offset: int, limit: int) -> dict[str, Any]:
+def landmarks(opened: Opened, query: str, offset: int, limit: int) -> LandmarksReply:
     """Landmarks whose label, title, a name or Wikidata id holds the query, by label."""
     index, facts = opened.recognizer.index, opened.facts
     names = [str(name) for name in index.names]
@@ -26,14 +25,14 @@ def landmarks(opened: Opened, query: str, offset: int, limit: int) -> dict[str, 
         "distractors": len(index.bank_ids),
         "generation": opened.generation,
         "landmarks": [
-            landmark_object(names[code], facts)
-            | {"photos": int(counts[code]), "thumbnail": _first_thumbnail(opened, code)}
+            {**landmark_object(names[code], facts), "photos": int(counts[code]),
+             "thumbnail": _first_thumbnail(opened, code)}
             for code in page
         ],
-    }
+    }  # fmt: skip
 
 
-def photos(opened: Opened, landmark: str, offset: int, limit: int) -> dict[str, Any]:
+def photos(opened: Opened, landmark: str, offset: int, limit: int) -> PhotosReply:
     """The photos of one landmark. Raises ApiError 404."""
     ids = photo_ids(opened, landmark)
     page = ids[offset : offset + limit]
@@ -42,11 +41,14 @@ def photos(opened: Opened, landmark: str, offset: int, limit: int) -> dict[str, 
         "landmark": landmark,
         "total": len(ids),
         "photos": [
-            {"id": one, **credits.get(one, Credit("", ""))._asdict(),
-             "thumbnail": thumbnail_address(one) if shown else None}
-            for one in page
+            _photo(one, credits.get(one, Credit("", "")), shown) for one in page
         ],
     }  # fmt: skip
+
+
+def _photo(photo_id: str, credit: Credit, shown: bool) -> ListedPhoto:
+    return {"id": photo_id, "author": credit.author, "licence": credit.licence,
+            "thumbnail": thumbnail_address(photo_id) if shown else None}  # fmt: skip
 
 
 def photo_ids(opened: Opened, landmark: str) -> list[str]:

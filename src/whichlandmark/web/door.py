@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .access import allowed_hosts, host_name
 from .engine import Engine
 from .options import ServeOptions, tile_origin
-from .problems import ApiError, busy
+from .problems import ApiError, busy, too_large
 
 log = logging.getLogger("whichlandmark.web")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -166,12 +166,6 @@ def respond(error: ApiError, request_id: str, path: str = "") -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     body = error.google() if path.endswith(GOOGLE_PATH) else error.body(request_id)
     return JSONResponse(body, error.status, headers)
-
-
-def too_large(most: int) -> ApiError:
-    """The body of a request."""
-    return ApiError(413, "body_too_large", f"More than {most / 1e6:g} MB in one request.",
-                    "Send fewer or smaller photos.")  # fmt: skip
 
 
 def security_headers(options: ServeOptions) -> dict[str, str]:

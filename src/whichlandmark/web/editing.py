@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..errors import BusyError, DataError, OptionError
 from ..files import whole_file
@@ -17,6 +17,7 @@ from ..opening import refresh_segments
 from ..types import Photos
 from .live import Live
 from .problems import ApiError, busy, invalid, not_found
+from .schema import RelabelledReply, RemovedReply
 
 FOLDER = "photos"  # in the recognizer folder: photos that came in by the server
 SIDE = 2048  # pixels of the long side that are kept of one
@@ -31,11 +32,14 @@ class Editor:
         self._lock = threading.Lock()
         self._waiting = threading.Semaphore(most)
 
-    def add(self, landmark: str, jpegs: Sequence[bytes]) -> dict[str, Any]:
-        """Keep JPEGs as files and index them. The same photo again is the same entry.
+    def add(self, landmark: str, jpegs: Sequence[bytes]) -> tuple[list[str], int]:
+        """Keep JPEGs as files and index them; returns ids now in the gallery, and its generation.
+
+        The same photo again is the same entry.
 
         Raises ApiError 422 for a name that no landmark can have, 503 when others are writing.
         """
+        _named("landmark", landmark)
         folder = self.live.folder.resolve() / FOLDER
         named = {f"{content_hash(jpeg)[:40]}.jpg": jpeg for jpeg in jpegs}
         ids, paths = [f"{FOLDER}/{name}" for name in named], [str(folder / name) for name in named]
@@ -47,11 +51,14 @@ class Editor:
                         temporary.write_bytes(jpeg)
             failed = self._index(table)
             self.live.refresh()
-        return {"added": [one for one in ids if one not in failed],
-                "generation": self.live.generation}  # fmt: skip
+        return [one for one in ids if one not in failed], self.live.generation
 
-    def remove(self, ids: Sequence[str], landmark: str | None = None) -> dict[str, Any]:
-        """Forget photos, or a landmark; files that the server kept of them are deleted."""
+    def remove(self, ids: Sequence[str], landmark: str | None = None) -> RemovedReply:
+        """Forget photos, or a landmark; files that the server kept of them are deleted.
+
+        Raises ApiError 422 for an empty name, 404 for one that is not there.
+        """
+        _one_choice(ids, landmark)
         with self._turn():
             paths = self._paths(ids, landmark)
             with self.live.use() as opened:
@@ -66,8 +73,14 @@ class Editor:
                         path.unlink()
         return {"removed": int(edited.counts["removed"]), "generation": self.live.generation}
 
-    def relabel(self, ids: Sequence[str], landmark: str | None, to: str) -> dict[str, Any]:
-        """Give photos, or all of a landmark, another landmark; "" = none."""
+    def relabel(self, ids: Sequence[str], landmark: str | None, to: str) -> RelabelledReply:
+        """Give photos, or all of a landmark, another landmark. to: "" = none, for photos alone.
+
+        Raises ApiError 422 for an empty name, 404 for one that is not there.
+        """
+        _one_choice(ids, landmark)
+        if landmark is not None or to:
+            _named("new landmark", to)
         with self._turn():
             edited = _missing(lambda: relabel_photos(self.live.folder, list(ids), landmark, to))
             self.live.refresh()
@@ -103,6 +116,23 @@ class Editor:
             raise invalid(str(error), "Choose another name.") from None
         finally:
             self._waiting.release()
+
+
+def _one_choice(ids: Sequence[str], landmark: str | None) -> None:
+    """Photos or a landmark? Raises ApiError 422 for an empty name.
+
+    In a gallery "" is the landmark of all distractors: no request may mean them by leaving a name
+    out.
+    """
+    for one in ids:
+        _named("photo", one)
+    if landmark is not None:
+        _named("landmark", landmark)
+
+
+def _named(what: str, name: str) -> None:
+    if not name.strip():
+        raise invalid(f"The {what} has no name: {name!r} given.", "Give its name.")
 
 
 def _labelled(ids: list[str], paths: list[str], landmark: str) -> Photos:

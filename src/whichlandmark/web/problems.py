@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .schema import ErrorReply, Failure, Fault
 
 GOOGLE = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED",
           408: "DEADLINE_EXCEEDED", 413: "INVALID_ARGUMENT", 422: "INVALID_ARGUMENT",
           429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}  # fmt: skip
+
+
+MESSAGE = 300  # characters of a message, at most
+
+
+def shortened(message: str) -> str:
+    """A message of `MESSAGE` characters at most, so that no reply grows with what it quotes."""
+    return message if len(message) <= MESSAGE else f"{message[: MESSAGE - 1]}…"
 
 
 class ApiError(Exception):
@@ -16,12 +27,13 @@ class ApiError(Exception):
         self, status: int, code: str, message: str, hint: str = "", *, retry: int | None = None
     ) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.hint = status, code, message, hint
+        self.status, self.code, self.hint = status, code, hint
+        self.message = shortened(message)  # it may quote what was sent
         self.retry = retry
 
-    def body(self, request_id: str) -> dict[str, Any]:
+    def body(self, request_id: str) -> ErrorReply:
         """As JSON."""
-        error = {"code": self.code, "message": self.message, "hint": self.hint}
+        error: Fault = {"code": self.code, "message": self.message, "hint": self.hint}
         return {"error": error, "request_id": request_id}
 
     def google(self) -> dict[str, Any]:
@@ -38,9 +50,9 @@ class PhotoError(Exception):
         super().__init__(message)
         self.code, self.message = code, message
 
-    def object(self, photo: str) -> dict[str, Any]:
+    def object(self, photo: str) -> Failure:
         """As JSON, beside the answers of the other photos."""
-        error = {"code": self.code, "message": self.message, "hint": HINTS[self.code]}
+        error: Fault = {"code": self.code, "message": self.message, "hint": HINTS[self.code]}
         return {"photo": photo, "error": error}
 
 
@@ -53,6 +65,12 @@ HINTS = {
     "internal": "Tell the operator the request id.",
 }
 CODES = tuple(HINTS)
+
+
+def too_large(most: int, hint: str = "Send fewer or smaller photos.") -> ApiError:
+    """The body of a request is larger than `most` bytes."""
+    size = f"{most / 1e6:g} MB" if most >= 1_000_000 else f"{most / 1e3:g} kB"
+    return ApiError(413, "body_too_large", f"More than {size} in one request.", hint)
 
 
 def busy(retry: int) -> ApiError:

@@ -10,13 +10,14 @@ from fastapi.responses import JSONResponse
 
 from ..errors import DataError
 from .access import Caller, engine_of, need
-from .bodies import files, refusals
+from .bodies import files, json_of, refusals
 from .limits import Rates
 from .problems import ApiError, PhotoError
-from .schema import ExplainReply, FeedbackEntry, QueuedReply, RecognizeReply
-from .uploads import read_files, read_question
+from .schema import ExplainReply, FeedbackEntry, QueuedReply, RecognizeReply, model_of
+from .uploads import json_body, read_files, read_question
 
 Reader = Annotated[Caller, Depends(need("read"))]
+Entry = Annotated[FeedbackEntry, Depends(json_body(FeedbackEntry))]
 
 
 def router(most: int) -> APIRouter:
@@ -24,7 +25,7 @@ def router(most: int) -> APIRouter:
     routes = APIRouter(tags=["photos"])
     again = refusals(415, 422, 429, 503)
 
-    @routes.post("/v1/recognize", response_model=RecognizeReply, responses=again,
+    @routes.post("/v1/recognize", response_model=model_of(RecognizeReply), responses=again,
                  openapi_extra=files("photos", most, also_json=True))  # fmt: skip
     async def recognize(request: Request, caller: Reader) -> JSONResponse:
         """Which landmark is in each photo, or none? One answer or typed error for each."""
@@ -34,7 +35,7 @@ def router(most: int) -> APIRouter:
         answered = await engine.recognize(question)
         return JSONResponse({"request_id": request.state.request_id, **answered})
 
-    @routes.post("/v1/explain", response_model=ExplainReply, responses=again,
+    @routes.post("/v1/explain", response_model=model_of(ExplainReply), responses=again,
                  openapi_extra=files("photo", 1))  # fmt: skip
     async def explain(request: Request, caller: Reader) -> JSONResponse:
         """Why is it answered so? Matched points beside references, and the parts of the score."""
@@ -48,8 +49,9 @@ def router(most: int) -> APIRouter:
             raise ApiError(422, **fault) from None
         return JSONResponse({"request_id": request.state.request_id, **why})
 
-    @routes.post("/v1/feedback", response_model=QueuedReply, responses=refusals(422, 429, 503))
-    async def feedback(request: Request, caller: Reader, entry: FeedbackEntry) -> QueuedReply:
+    @routes.post("/v1/feedback", response_model=model_of(QueuedReply), responses=again,
+                 openapi_extra=json_of(FeedbackEntry))  # fmt: skip
+    async def feedback(request: Request, caller: Reader, entry: Entry) -> JSONResponse:
         """Was an answer right? It goes into a queue that a person reviews."""
         engine = engine_of(request)
         charge(request, engine.rates, caller, 1)
@@ -60,7 +62,8 @@ def router(most: int) -> APIRouter:
         except DataError:
             raise ApiError(503, "storage", "The review queue cannot be written.",
                            "Tell the operator.", retry=60) from None  # fmt: skip
-        return QueuedReply(queued=True)
+        queued: QueuedReply = {"queued": True}
+        return JSONResponse(queued)
 
     return routes
 

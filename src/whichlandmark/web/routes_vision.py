@@ -7,7 +7,6 @@ beside the landmarks; pictures elsewhere (imageUri) get an error: nothing is fet
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -20,9 +19,9 @@ from .access import Caller, engine_of, need
 from .decoding import Decoded
 from .engine import Engine, Result
 from .live import Opened
-from .problems import ApiError, PhotoError
+from .problems import ApiError, PhotoError, shortened
 from .routes_photos import charge
-from .uploads import Upload, decoded
+from .uploads import Upload, decoded, parsed, whole_body
 
 Reader = Annotated[Caller, Depends(need("read"))]
 LANDMARKS = ("LANDMARK_DETECTION", 2)  # by name, or by number as its clients may send
@@ -54,7 +53,7 @@ def router(most: int) -> APIRouter:
     async def annotate(request: Request, caller: Reader) -> JSONResponse:
         """Landmarks of images, for software that speaks to Google Cloud Vision."""
         engine = engine_of(request)
-        body = await request.body()
+        body = await whole_body(request)
         asked = await anyio.to_thread.run_sync(_requests, body, most)
         charge(request, engine.rates, caller, len(asked))
         responses = await _responses(engine, asked)
@@ -88,7 +87,10 @@ def _response(one: dict[str, Any], result: Result) -> dict[str, Any]:
     found = result.answer[: _most(one)]
     answer: dict[str, Any] = {"landmarkAnnotations": found} if found else {}
     if others := _others(one):
-        answer["error"] = {"code": UNIMPLEMENTED, "message": f"Not offered here: {others}."}
+        answer["error"] = {
+            "code": UNIMPLEMENTED,
+            "message": shortened(f"Not offered here: {others}."),
+        }
     return answer
 
 
@@ -128,12 +130,12 @@ def _annotation(
 def _requests(body: bytes, most: int) -> list[dict[str, Any]]:
     """The requests of a body. Raises ApiError 400."""
     try:
-        asked = json.loads(body)["requests"]
+        asked = parsed(body)["requests"]
         if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
             raise TypeError
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ApiError(400, "invalid", 'Expected JSON: {"requests": [{"image": …, "features": …}]}'
-                       ) from None  # fmt: skip
+    except (ValueError, KeyError, TypeError):
+        raise ApiError(400, "invalid", 'Expected JSON: {"requests": [{"image": …, "features": …}]}',
+                       "Values, blanks and escapes of one body are bounded.") from None  # fmt: skip
     if not 0 < len(asked) <= most:
         raise ApiError(400, "invalid", f"{len(asked)} images; expected 1 to {most}.")
     return asked
@@ -147,7 +149,7 @@ def _unanswerable(one: dict[str, Any]) -> dict[str, Any] | None:
     ):  # fmt: skip
         return {"code": INVALID, "message": "No features: expected LANDMARK_DETECTION."}
     if not _wants(one):
-        return {"code": UNIMPLEMENTED, "message": f"Not offered here: {_others(one)}."}
+        return {"code": UNIMPLEMENTED, "message": shortened(f"Not offered here: {_others(one)}.")}
     if isinstance(image, dict) and image.get("source"):
         return {"code": UNIMPLEMENTED, "message": "Nothing is fetched: send image.content."}
     if not isinstance(image, dict) or not isinstance(image.get("content"), str):

@@ -1,21 +1,35 @@
-"""The published JSON, as types: what /openapi.json says and the tests hold every answer to."""
+"""The JSON of the server: replies as `TypedDict`s, request bodies as pydantic models.
+
+`model_of` makes the pydantic model of a reply, for /openapi.json and for the tests. The answer to a
+photo is defined in `answer_object.py`, because the command line gives the same.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import inspect
+from functools import cache, reduce
+from operator import or_
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypedDict,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ..types import Decision
+from .. import answer_object
 
-
-class _Closed(BaseModel):
-    """A name that is not told here is an error."""
-
-    model_config = ConfigDict(extra="forbid")
+NAMED = r"\S"  # pattern of a landmark's name or a photo's id: never empty, never blanks alone
 
 
-class Fault(_Closed):
+class Fault(TypedDict):
     """What went wrong, and what to do."""
 
     code: str
@@ -23,83 +37,28 @@ class Fault(_Closed):
     hint: str
 
 
-class ErrorReply(_Closed):
+class ErrorReply(TypedDict):
     """A whole request was refused."""
 
     error: Fault
     request_id: str
 
 
-class Failure(_Closed):
+class Failure(TypedDict):
     """One photo got no answer."""
 
     photo: str
     error: Fault
 
 
-class MatchObject(_Closed):
-    """One gallery photo. similarity: a cosine; inliers: matched points, null = not compared."""
-
-    id: str
-    landmark: str | None
-    similarity: float
-    inliers: int | None
-    thumbnail: str | None
-    author: str
-    licence: str
-
-
-class LandmarkObject(_Closed):
-    """What is known of a landmark. names: by language."""
-
-    landmark: str
-    title: str
-    names: dict[str, str]
-    wikidata: str
-    latitude: float | None
-    longitude: float | None
-
-
-class Candidate(LandmarkObject):
-    """A landmark that it may be, with the photos that speak for it."""
-
-    photos: list[MatchObject]
-
-
-class SeenObject(_Closed):
-    """Where a landmark stands: left, top, right, bottom in shares of the photo."""
-
-    landmark: str
-    confidence: float
-    box: list[float] | None = Field(min_length=4, max_length=4)
-
-
-class AnswerObject(_Closed):
-    """The answer to one photo. landmark: null unless the decision is "landmark"."""
-
-    schema_: Literal["whichlandmark.answer/1"] = Field(alias="schema")
-    photo: str
-    decision: Decision
-    landmark: str | None
-    guess: str | None
-    second: str | None
-    confidence: float = Field(ge=0, le=1)
-    score: float | None
-    words: str
-    candidates: list[Candidate]
-    matches: list[MatchObject]
-    landmarks: list[SeenObject]
-    warnings: list[str]
-
-
-class Model(_Closed):
+class Model(TypedDict):
     """What answered."""
 
     embedder: str
     generation: int
 
 
-class Timings(_Closed):
+class Timings(TypedDict):
     """Milliseconds, of the slowest photo in each stage, and in all."""
 
     queue: float
@@ -109,27 +68,27 @@ class Timings(_Closed):
     total: float
 
 
-class RecognizeReply(_Closed):
+class RecognizeReply(TypedDict):
     """One answer or failure for each photo, in order."""
 
-    schema_: Literal["whichlandmark.answer/1"] = Field(alias="schema")
+    schema: answer_object.Schema
     request_id: str
     model: Model
     timings_ms: Timings
-    results: list[AnswerObject | Failure]
+    results: list[answer_object.AnswerObject | Failure]
 
 
-class Size(_Closed):
+class Size(TypedDict):
     """Pixels."""
 
     width: int
     height: int
 
 
-class Pair(_Closed):
+class Pair(TypedDict):
     """A reference. lines: x and y in the query, x and y in it, in shares, the strongest first."""
 
-    photo: MatchObject
+    photo: answer_object.MatchObject
     width: int
     height: int
     image: str | None
@@ -138,7 +97,7 @@ class Pair(_Closed):
     text: str
 
 
-class PartObject(_Closed):
+class PartObject(TypedDict):
     """One part of the score."""
 
     name: str
@@ -147,26 +106,26 @@ class PartObject(_Closed):
     text: str
 
 
-class ExplainReply(_Closed):
+class ExplainReply(TypedDict):
     """Why it was answered so."""
 
-    schema_: Literal["whichlandmark.answer/1"] = Field(alias="schema")
+    schema: answer_object.Schema
     request_id: str
-    answer: AnswerObject
+    answer: answer_object.AnswerObject
     query: Size
     pairs: list[Pair]
     parts: list[PartObject]
-    distractors: list[MatchObject]
+    distractors: list[answer_object.MatchObject]
 
 
-class ListedLandmark(LandmarkObject):
+class ListedLandmark(answer_object.LandmarkObject):
     """A landmark of the gallery. photos: how many it has."""
 
     photos: int
     thumbnail: str | None
 
 
-class LandmarksReply(_Closed):
+class LandmarksReply(TypedDict):
     """total: landmarks that the query finds; photos, distractors: of the whole gallery."""
 
     total: int
@@ -176,7 +135,7 @@ class LandmarksReply(_Closed):
     landmarks: list[ListedLandmark]
 
 
-class ListedPhoto(_Closed):
+class ListedPhoto(TypedDict):
     """A photo of the gallery."""
 
     id: str
@@ -185,7 +144,7 @@ class ListedPhoto(_Closed):
     thumbnail: str | None
 
 
-class PhotosReply(_Closed):
+class PhotosReply(TypedDict):
     """The photos of a landmark."""
 
     landmark: str
@@ -193,7 +152,7 @@ class PhotosReply(_Closed):
     photos: list[ListedPhoto]
 
 
-class AddedReply(_Closed):
+class AddedReply(TypedDict):
     """Ids that are now in the gallery, and what failed."""
 
     added: list[str]
@@ -201,53 +160,60 @@ class AddedReply(_Closed):
     generation: int
 
 
-class RemovedReply(_Closed):
+class RemovedReply(TypedDict):
     """How many photos were forgotten."""
 
     removed: int
     generation: int
 
 
-class RelabelledReply(_Closed):
+class RelabelledReply(TypedDict):
     """How many photos have another landmark now."""
 
     relabelled: int
     generation: int
 
 
-class Relabel(_Closed):
-    """The new landmark; "" = none: a photo without a landmark."""
+class Rename(BaseModel):
+    """The new name of a landmark."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    landmark: str = Field(max_length=1000)
+    landmark: str = Field(min_length=1, max_length=1000, pattern=NAMED)
 
 
-class FeedbackEntry(_Closed):
+class Relabel(BaseModel):
+    """The new landmark of a photo; "" = none: a photo without a landmark."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    landmark: str = Field(max_length=1000, pattern=rf"^$|{NAMED}")
+
+
+class FeedbackEntry(BaseModel):
     """What a person says of an answer. correct: which landmark it is, null = none, or not told."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     request_id: str = Field(max_length=64)
     photo: str = Field(default="", max_length=300)
-    answer: str | None = Field(default=None, max_length=1000)
+    answer: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NAMED)
     right: bool
-    correct: str | None = Field(default=None, max_length=1000)
+    correct: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NAMED)
     note: str = Field(default="", max_length=2000)
 
 
-class QueuedReply(_Closed):
+class QueuedReply(TypedDict):
     """It waits for review."""
 
     queued: bool
 
 
-class Tiles(_Closed):
+class Tiles(TypedDict):
     """Where map tiles come from."""
 
     url: str
     attribution: str
 
 
-class ConfigReply(_Closed):
+class ConfigReply(TypedDict):
     """What a page has to know before it asks."""
 
     title: str
@@ -259,10 +225,37 @@ class ConfigReply(_Closed):
     formats: list[str]
 
 
-class Health(_Closed):
+class Health(TypedDict):
     """ready: may photos be sent? trouble: why not, or why the newest gallery does not answer."""
 
     ready: bool
     trouble: str
     generation: int
     queue: int
+
+
+@cache
+def model_of(reply: Any) -> type[BaseModel]:
+    """The pydantic model of a `TypedDict`: its fields and no others, its docstring, its limits."""
+    fields: dict[str, Any] = {}
+    for name, hint in get_type_hints(reply, include_extras=True).items():
+        if hasattr(BaseModel, name):  # "schema" is a method of every model
+            fields[f"{name}_"] = (_with_models(hint), Field(alias=name))
+        else:
+            fields[name] = (_with_models(hint), ...)
+    config = ConfigDict(extra="forbid")
+    return create_model(reply.__name__, __config__=config, __doc__=inspect.getdoc(reply), **fields)
+
+
+def _with_models(hint: Any) -> Any:
+    """A type with a model in place of each `TypedDict`, and a Field for each dict of limits."""
+    if is_typeddict(hint):
+        return model_of(hint)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        kind, *limits = inner
+        return Annotated[(_with_models(kind), *(Field(**limit) for limit in limits))]
+    if origin in (None, Literal):
+        return hint
+    made = tuple(_with_models(one) for one in inner)
+    return reduce(or_, made) if origin in (Union, UnionType) else origin[made]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answer_object import answer_object, match_object, thumbnail_address
+from ..answer_object import MatchObject, answer_object, match_object, thumbnail_address
 from ..explanation import Explanation, Part, Pulled, Reference
 from ..gallery.store import Credit
 from ..types import Match, Prediction
@@ -77,6 +77,6 @@ def _part(part: Part) -> dict[str, Any]:
     return {"name": part.name, "value": value, "contribution": adds, "text": part.tells}
 
 
-def _distractor(pulled: Pulled, credits: dict[str, Credit], opened: Opened) -> dict[str, Any]:
+def _distractor(pulled: Pulled, credits: dict[str, Credit], opened: Opened) -> MatchObject:
     match = Match(pulled.photo_id, None, pulled.similarity)
     return match_object(match, credits, opened.facts)

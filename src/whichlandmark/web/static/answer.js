@@ -1,14 +1,14 @@
-// One card for one photo: its answer in words first, then how sure, then what speaks for it.
+// The card of one photo: the answer in words, the confidence, the evidence.
 
 import { candidateList } from "./candidates.js";
 import { announce, button, el, pictureless, put, svg } from "./dom.js";
 import { feedback } from "./feedback.js";
 import { mapOf } from "./map.js";
-import { percent, seconds, sentence, titled } from "./wording.js";
-import { openWhy } from "./why.js";
+import { percent, seconds, sentence, titled } from "./format.js";
+import { openExplanation } from "./explanation.js";
 
-/** A card, and show(change) that brings it to a new state. leave() is called when it is dismissed. */
-export function answerCard(file, config, { again, leave }) {
+/** A card, and show(change) that brings it to a new state. cancel() is called when it is dismissed. */
+export function answerCard(file, config, { retry, cancel }) {
   const url = URL.createObjectURL(file);
   const photo = asked(file, url);
   const says = el("div", { class: "says" });
@@ -21,12 +21,12 @@ export function answerCard(file, config, { again, leave }) {
     below,
   );
   const dismiss = () => {
-    leave();
+    cancel();
     URL.revokeObjectURL(url);
     card.remove();
     card.dispatchEvent(new Event("dismissed"));
   };
-  const frame = { file, config, url, photo, says, below, card, again, dismiss, ticking: 0 };
+  const frame = { file, config, url, photo, says, below, card, retry, dismiss, ticking: 0 };
   return { card, dismiss, show: (change) => shown(frame, change) };
 }
 
@@ -76,7 +76,7 @@ function busy(frame, { problem, until }) {
     el(
       "div",
       { class: "buttons" },
-      button("Ask now", frame.again),
+      button("Ask now", frame.retry),
       button("Dismiss", frame.dismiss, { class: "quiet" }),
     ),
   );
@@ -95,7 +95,7 @@ const HEADINGS = {
 function failed(frame, { problem }) {
   const heading = HEADINGS[problem.kind] ?? "No answer";
   const retry =
-    problem.kind === "unfit" ? null : button("Try again", frame.again, { class: "main" });
+    problem.kind === "unfit" ? null : button("Try again", frame.retry, { class: "main" });
   put(
     frame.says,
     el("h3", {}, heading),
@@ -105,7 +105,7 @@ function failed(frame, { problem }) {
   );
   announce(`${frame.file.name}: ${heading}. ${problem.message}`);
   if (problem.kind === "key")
-    frame.card.dispatchEvent(new CustomEvent("key-wanted", { bubbles: true, detail: frame.again }));
+    frame.card.dispatchEvent(new CustomEvent("key-wanted", { bubbles: true, detail: frame.retry }));
 }
 
 function answered(frame, { answer, request, ms }) {
@@ -126,7 +126,7 @@ function answered(frame, { answer, request, ms }) {
     el(
       "div",
       { class: "buttons" },
-      button("Why?", () => openWhy(file, frame.url, answer), {
+      button("Why?", () => openExplanation(file, frame.url, answer), {
         class: "main",
         "aria-label": `Why? ${words}`,
       }),
@@ -150,7 +150,7 @@ function boxed(boxes, { landmarks = [] }) {
   }
 }
 
-/** What it is called elsewhere, each name in its own language. */
+/** The names of a landmark in other languages. */
 export function otherNames(candidate) {
   const names = Object.entries(candidate?.names ?? {}).filter(
     ([, name]) => name !== titled(candidate),

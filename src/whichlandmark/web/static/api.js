@@ -1,4 +1,4 @@
-// Talking to the server this page came from, and to no other.
+// Requests to the server that this page came from, and to no other.
 
 import { pictureless } from "./dom.js";
 

@@ -1,8 +1,8 @@
-// The landmarks it may be, each with the gallery's photos that speak for it and their credits.
+// The candidate landmarks, each with its nearest gallery photos and their credits.
 
 import { picture } from "./api.js";
 import { el } from "./dom.js";
-import { counted, credit, position, titled } from "./wording.js";
+import { counted, credit, position, titled } from "./format.js";
 
 const PHOTOS = 4; // of each candidate
 const SHOWN = { landmark: 1, uncertain: 2, no_landmark: 0 }; // candidates; the others open on request
@@ -44,7 +44,7 @@ function candidateItem(candidate) {
   );
 }
 
-/** Where it stands and what it is elsewhere: links that a person may follow, nothing is loaded. */
+/** Links to OpenStreetMap and Wikidata; nothing is loaded from there. */
 export function places({ latitude, longitude, wikidata }) {
   const out = { target: "_blank", rel: "noopener noreferrer" };
   const parts = [];
@@ -63,7 +63,7 @@ export function places({ latitude, longitude, wikidata }) {
   return parts.length ? el("span", { class: "places" }, parts) : null;
 }
 
-/** A reference photo with its credit and how alike it is. */
+/** A reference photo with its credit and similarity. */
 export function thumb(match, title) {
   const image = el("img", {
     alt: title ? `${title}, a photo of the gallery` : "A photo of the gallery",
@@ -84,7 +84,7 @@ export function thumb(match, title) {
   );
 }
 
-/** How alike a reference is: a list of one or two short phrases. */
+/** Similarity and matched points of a reference, as one or two short phrases. */
 export function alike({ similarity, inliers }) {
   const parts = [];
   if (similarity != null) parts.push(`similarity ${similarity.toFixed(2)}`);

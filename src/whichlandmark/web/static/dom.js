@@ -1,4 +1,4 @@
-// Elements, made without markup strings: what a name or a file says is always text.
+// Create elements without markup strings, so that names from outside are always text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -31,7 +31,7 @@ export function put(node, ...children) {
   node.replaceChildren(...there(children));
 }
 
-/** What stands where a picture cannot be shown. */
+/** Replace a picture that cannot be shown by words. */
 export function pictureless(image, words) {
   const label = image.alt ? `${image.alt} (${words})` : words;
   const instead = el("div", { class: "missing", role: "img", "aria-label": label }, words);
@@ -43,7 +43,7 @@ export function button(words, click, attributes = {}) {
   return el("button", { type: "button", on: { click }, ...attributes }, words);
 }
 
-/** Say it to a screen reader, after what is being said. */
+/** Announce text to screen readers, after pending announcements. */
 export function announce(words) {
   const line = el("p", {}, words);
   byId("live").append(line);

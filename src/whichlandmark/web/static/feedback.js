@@ -1,8 +1,8 @@
-// Was it right? A word from a person goes into the server's review queue.
+// Ask whether the answer is right, and send the reply to the server's review queue.
 
 import { ask } from "./api.js";
 import { announce, button, el, put } from "./dom.js";
-import { sentence, titled } from "./wording.js";
+import { sentence, titled } from "./format.js";
 
 let forms = 0;
 

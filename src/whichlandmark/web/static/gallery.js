@@ -1,10 +1,10 @@
-// What the server knows: landmarks to search and page through.
+// The gallery view: search landmarks and page through them.
 
 import { ask, picture } from "./api.js";
 import { button, byId, el, put } from "./dom.js";
 import { openLandmark } from "./landmark.js";
 import { wantKey } from "./key.js";
-import { counted, sentence, titled } from "./wording.js";
+import { counted, sentence, titled } from "./format.js";
 
 const PAGE = 24;
 const FEW = 6;
@@ -33,7 +33,7 @@ export function wireGallery(config) {
   byId("next").addEventListener("click", () => turn(PAGE));
 }
 
-/** A few landmarks under the empty page, so that a newcomer sees what can be asked. */
+/** A few landmarks under the empty page, so that a first visitor sees what can be recognized. */
 export async function showKnown() {
   const found = await ask(`v1/landmarks?limit=${FEW}`).catch(() => null);
   if (!found?.landmarks.length) return;
@@ -56,7 +56,7 @@ async function turn(step) {
 
 export const showGallery = () => (view.fresh ? null : refresh());
 
-/** Ask again what is there. */
+/** Load the current page of landmarks again. */
 export async function refresh() {
   const mine = (view.asked += 1);
   const list = byId("landmarks");

@@ -1,4 +1,4 @@
-// The API key, where the server asks for one: kept for this tab alone.
+// The API key dialog; the key is kept for this tab only.
 
 import { key } from "./api.js";
 import { byId, closable } from "./dom.js";
@@ -49,7 +49,7 @@ export function wantKey(words = "", goOn = null, giveUp = null) {
   byId("key-value").focus();
 }
 
-/** Run an action; where the server wants a key, ask for one and run it again. */
+/** Run an action; when the server requires a key, ask for one and run it again. */
 export async function keyed(action) {
   try {
     return await action();

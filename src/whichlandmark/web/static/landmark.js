@@ -1,13 +1,13 @@
-// One landmark of the gallery: its photos; more of them added, some or all removed, its name changed.
+// The dialog of one landmark: show, add and remove photos, rename it.
 
 import { ask, picture } from "./api.js";
-import { addPhotos } from "./adding.js";
+import { addPhotos } from "./add_photos.js";
 import { otherNames } from "./answer.js";
 import { places } from "./candidates.js";
 import { announce, button, byId, closable, confirmed, el, put } from "./dom.js";
-import { picker } from "./intake.js";
+import { picker } from "./upload.js";
 import { keyed } from "./key.js";
-import { counted, credit, sentence, titled } from "./wording.js";
+import { counted, credit, sentence, titled } from "./format.js";
 
 const PAGE = 24;
 

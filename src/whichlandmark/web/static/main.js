@@ -1,16 +1,16 @@
-// The page: what the server says of itself, the two views, photos in, answers out.
+// The page's entry point: read the configuration, switch views, start a card for each photo.
 
 import { answerCard } from "./answer.js";
 import { ask } from "./api.js";
-import { inquire } from "./asking.js";
+import { recognizePhoto } from "./recognize.js";
 import { button, byId, el, put } from "./dom.js";
 import { refresh, showGallery, showKnown, wireGallery } from "./gallery.js";
-import { openIntake } from "./intake.js";
+import { wireUpload } from "./upload.js";
 import { wantKey, wireKey } from "./key.js";
 import { wireLandmark } from "./landmark.js";
-import { wireNewcomer } from "./newcomer.js";
-import { wireWhy } from "./why.js";
-import { counted, sentence } from "./wording.js";
+import { wireNewLandmark } from "./new_landmark.js";
+import { wireExplanation } from "./explanation.js";
+import { counted, sentence } from "./format.js";
 
 const VIEWS = ["recognize", "gallery"];
 const cards = new Set();
@@ -33,11 +33,11 @@ async function start() {
 function open(config) {
   if (config.title) byId("brand").textContent = config.title;
   wireKey(config, () => (location.hash === "#gallery" ? refresh() : null));
-  wireWhy();
+  wireExplanation();
   wireGallery(config);
   wireLandmark();
-  wireNewcomer(config, refresh);
-  openIntake((files) => take(files, config));
+  wireNewLandmark(config, refresh);
+  wireUpload((files) => take(files, config));
   byId("clear").addEventListener("click", clear);
   addEventListener("hashchange", () => route(true));
   document.documentElement.dataset.ready = "yes";
@@ -66,15 +66,15 @@ function take(files, config) {
   const batch = files.map((file) => {
     let asked = null;
     const made = answerCard(file, config, {
-      again: () => asked.again(),
-      leave: () => asked.leave(),
+      retry: () => asked.retry(),
+      cancel: () => asked.cancel(),
     });
     made.card.addEventListener("dismissed", () => {
       cards.delete(made);
       count();
       byId("choose").focus();
     });
-    asked = inquire(file, config, made.show);
+    asked = recognizePhoto(file, config, made.show);
     cards.add(made);
     return made.card;
   });

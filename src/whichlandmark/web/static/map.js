@@ -1,8 +1,8 @@
-// Where it stands: Leaflet on a bundled outline of the world; tiles only where the server names some.
+// The map of the candidates: Leaflet on a bundled world outline, or on tiles that the server names.
 
 import { address } from "./api.js";
 import { calm, el, put } from "./dom.js";
-import { titled } from "./wording.js";
+import { titled } from "./format.js";
 
 const OUTLINE_ZOOM = 6; // the outline is drawn to a tenth of a degree: nearer it would mislead
 
@@ -59,7 +59,7 @@ async function draw(host, places, tiles) {
     inertia: !still,
     zoomControl: false,
     scrollWheelZoom: false,
-    dragging: !L.Browser.mobile, // a page that scrolls is not to be caught
+    dragging: !L.Browser.mobile, // because a swipe on a phone scrolls the page
     minZoom: 1,
     maxZoom: tiles ? 18 : OUTLINE_ZOOM,
     attributionControl: Boolean(tiles),
@@ -106,15 +106,55 @@ function tiled(L, map, { url, attribution }) {
   map.attributionControl.getContainer().append(...credited(attribution ?? ""));
 }
 
-/** An operator's attribution: its words and its web links, and nothing else of its markup. */
-function credited(markup) {
-  const body = new DOMParser().parseFromString(markup, "text/html").body;
-  return [...body.childNodes].map((node) => {
-    const href = node.nodeName === "A" && /^https?:$/.test(node.protocol) ? node.href : null;
-    return href
-      ? el("a", { href, target: "_blank", rel: "noopener noreferrer" }, node.textContent)
-      : document.createTextNode(node.textContent);
-  });
+const TAG = /<!--[^]*?-->|<[/!?a-z](?:"[^"]*"|'[^']*'|[^"'>])*>/gi;
+const ATTRIBUTE = /([^\s"'<>/=]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?/g;
+
+/**
+ * The text and the http(s) links of an attribution; every other tag is dropped.
+ *
+ * No tag reaches the browser's HTML parser, because browsers act on some markup (inline event
+ * handlers, for one) even in a document that is never shown.
+ */
+export function credited(markup) {
+  const nodes = [];
+  let [href, text, end] = [null, "", 0];
+  const flush = () => {
+    const words = plainText(text);
+    if (words && href)
+      nodes.push(el("a", { href, target: "_blank", rel: "noopener noreferrer" }, words));
+    else if (words) nodes.push(document.createTextNode(words));
+    text = "";
+  };
+  for (const { 0: tag, index } of markup.matchAll(TAG)) {
+    text += markup.slice(end, index);
+    end = index + tag.length;
+    if (!/^<\/?a[\s/>]/i.test(tag)) continue;
+    flush();
+    href = webAddress(tag);
+  }
+  text += markup.slice(end);
+  flush();
+  return nodes;
+}
+
+/** The address of an opening <a>, where it is an absolute http(s) one; else null. */
+function webAddress(tag) {
+  const attributes = [...tag.matchAll(ATTRIBUTE)];
+  const found = attributes.find(([, name]) => name.toLowerCase() === "href") ?? [];
+  const value = found.slice(2).find((one) => one !== undefined);
+  if (tag[1] === "/" || value === undefined) return null;
+  try {
+    const { protocol, href } = new URL(plainText(value).trim());
+    return /^https?:$/.test(protocol) ? href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Text with its character references (such as &copy;) resolved; it holds no tag. */
+function plainText(text) {
+  const inert = `<body>${text.replaceAll("<", "&lt;")}`;
+  return new DOMParser().parseFromString(inert, "text/html").body.textContent;
 }
 
 /** The world's land three times side by side, so that a view across ±180° is whole. */

@@ -1,11 +1,11 @@
-// Two photos with lines between matched points, and a slider for how many are drawn.
+// Draw two photos with lines between matched points, and a slider for how many lines.
 
 import { picture } from "./api.js";
 import { alike } from "./candidates.js";
 import { el, pictureless, put, svg } from "./dom.js";
-import { counted, credit } from "./wording.js";
+import { counted, credit } from "./format.js";
 
-const CHANCE = 6; // matched points that unrelated photos reach
+const CHANCE = 6; // matched points that unrelated photos can have
 const GAP = 0.04; // between the two pictures, in heights of one
 const FIRST = 40; // lines at the start
 const ROWS = 200; // of the table at most
@@ -35,7 +35,7 @@ export function placed([qx, qy, rx, ry], { here, there }) {
   };
 }
 
-/** Whose photo the reference is, and how alike. */
+/** Title, similarity and credit of the reference. */
 const referenceWords = ({ photo }, title) =>
   [title, ...alike(photo), credit(photo)].filter(Boolean).join(" · ");
 
@@ -45,26 +45,26 @@ const few = (inliers) =>
     : null;
 
 /** The pair with its lines, its slider, its sentence and its table. */
-export function drawnPair(pair, query, url, title) {
-  const mine = el("img", { alt: "Your photo" });
-  mine.addEventListener("error", () => pictureless(mine, "no preview in this browser"));
-  mine.src = url;
-  const theirs = el("img", { alt: `Reference: ${title}` });
-  picture(theirs, pair.image);
+export function matchView(pair, query, url, title) {
+  const queryImage = el("img", { alt: "Your photo" });
+  queryImage.addEventListener("error", () => pictureless(queryImage, "no preview in this browser"));
+  queryImage.src = url;
+  const referenceImage = el("img", { alt: `Reference: ${title}` });
+  picture(referenceImage, pair.image);
   const lines = svg("svg", { class: "lines", preserveAspectRatio: "none", "aria-hidden": "true" });
-  const frame = el("div", { class: "pair" }, mine, theirs, lines);
+  const frame = el("div", { class: "pair" }, queryImage, referenceImage, lines);
   let shown = Math.min(FIRST, pair.lines.length);
   const narrow = matchMedia(NARROW);
   const draw = () => {
     if (!frame.isConnected && frame.dataset.drawn)
       return narrow.removeEventListener("change", draw);
     frame.dataset.drawn = "yes";
-    const plan = layout(sized(mine, query), sized(theirs, pair), narrow.matches);
+    const plan = layout(sized(queryImage, query), sized(referenceImage, pair), narrow.matches);
     fit(frame, plan);
     stroke(lines, pair.lines.slice(0, shown), plan);
   };
   narrow.addEventListener("change", draw);
-  for (const image of [mine, theirs]) image.addEventListener("load", draw);
+  for (const image of [queryImage, referenceImage]) image.addEventListener("load", draw);
   draw();
   const control = slider(pair.lines.length, shown, (n) => {
     shown = n;
@@ -86,7 +86,7 @@ export function drawnPair(pair, query, url, title) {
   );
 }
 
-/** A picture's own size once it is loaded: what was told is the frame of the points. */
+/** The size of a loaded picture; before that the size that the server gave. */
 function sized({ naturalWidth: width, naturalHeight: height }, told) {
   return width && height ? { width, height } : told;
 }

@@ -1,10 +1,10 @@
-// A new landmark: its name and its first photos.
+// The dialog that adds a new landmark: its name and its first photos.
 
-import { addPhotos } from "./adding.js";
+import { addPhotos } from "./add_photos.js";
 import { byId, closable, put } from "./dom.js";
 
-/** refresh() is called once it is there. */
-export function wireNewcomer(config, refresh) {
+/** refresh() is called after the landmark was added. */
+export function wireNewLandmark(config, refresh) {
   const dialog = closable(byId("new"));
   const problem = (words) => (byId("new-problem").textContent = words);
   byId("landmark-new").addEventListener("click", () => {

@@ -1,22 +1,22 @@
-// The why view: a photo beside a reference with matched points, and what the score is made of.
+// The explanation dialog: matched points beside references, parts of the score, distractors.
 
 import { Problem, ask, form } from "./api.js";
 import { thumb } from "./candidates.js";
 import { button, byId, closable, el, put } from "./dom.js";
-import { drawnPair } from "./pair.js";
-import { sentence, titled } from "./wording.js";
+import { matchView } from "./match_view.js";
+import { sentence, titled } from "./format.js";
 
-let asking = null;
+let request = null;
 
-export function wireWhy() {
+export function wireExplanation() {
   closable(byId("why")).addEventListener("close", () => {
-    asking?.abort();
+    request?.abort();
     put(byId("why-body"));
   });
 }
 
 /** Open the view for an answered file; url shows the file, which stays in this browser. */
-export async function openWhy(file, url, answer) {
+export async function openExplanation(file, url, answer) {
   const body = byId("why-body");
   byId("why-title").textContent = `Why “${sentence(answer.words)}”?`;
   put(
@@ -26,8 +26,8 @@ export async function openWhy(file, url, answer) {
   );
   if (!byId("why").open) byId("why").showModal();
   byId("why-title").focus();
-  asking = new AbortController();
-  const { signal } = asking;
+  request = new AbortController();
+  const { signal } = request;
   try {
     const told = await ask("v1/explain", { method: "POST", body: form("photo", [file]), signal });
     if (told.error) throw new Problem("unfit", told.error.message, told.error);
@@ -42,7 +42,7 @@ export async function openWhy(file, url, answer) {
       el(
         "div",
         { class: "buttons" },
-        button("Try again", () => openWhy(file, url, answer), { class: "main" }),
+        button("Try again", () => openExplanation(file, url, answer), { class: "main" }),
       ),
     );
   }
@@ -67,7 +67,7 @@ function pairs({ pairs: all = [], query }, url, called) {
     );
   const stage = el("div", { class: "stage" });
   const show = (chosen) => {
-    put(stage, drawnPair(all[chosen], query, url, called(all[chosen].photo.landmark)));
+    put(stage, matchView(all[chosen], query, url, called(all[chosen].photo.landmark)));
     [...strip.children].forEach((b, i) => b.setAttribute("aria-pressed", String(i === chosen)));
   };
   const strip = el(
@@ -146,7 +146,7 @@ function distractors(all) {
     "section",
     {},
     el("h3", {}, "Photos without a landmark that look like it"),
-    el("p", { class: "small" }, "The nearer these are, the less the answer is believed."),
+    el("p", { class: "small" }, "The more similar these are, the lower the score."),
     el("ul", { class: "thumbs" }, items),
   );
 }

@@ -1,14 +1,14 @@
-// Photos into the gallery, one request each, so that progress is real and one bad photo stops none.
+// Add photos to the gallery, one request each, because then progress is exact and a bad photo stops none.
 
 import { ask, form } from "./api.js";
 import { announce, el, put } from "./dom.js";
-import { unfit } from "./intake.js";
+import { fileProblem } from "./upload.js";
 import { keyed } from "./key.js";
-import { counted, sentence } from "./wording.js";
+import { counted, sentence } from "./format.js";
 
-const PATIENT = 8; // times a busy server is asked again for one photo
+const MAX_TRIES = 8; // of one photo while the server is busy
 
-/** Add files to a landmark, telling in `host`. Returns {added, failed: [{name, message}]}. */
+/** Add files to a landmark, with progress and result in `host`. Returns {added, failed: [{name, message}]}. */
 export async function addPhotos(landmark, files, config, host) {
   const bar = el("progress", { max: files.length, value: 0, "aria-label": "Photos added" });
   const words = el("p", { class: "small" });
@@ -30,22 +30,22 @@ export async function addPhotos(landmark, files, config, host) {
 }
 
 async function addOne(landmark, file, config, words, done) {
-  const fault = await unfit(file, config);
+  const fault = await fileProblem(file, config);
   if (fault) throw new Error(`${fault.message} ${fault.hint}`);
   const path = `v1/landmarks/${encodeURIComponent(landmark)}/photos`;
   const post = () => ask(path, { method: "POST", body: form("photos", [file]) });
-  const reply = await patiently(() => keyed(post), words);
+  const reply = await withRetries(() => keyed(post), words);
   done.added += reply.added.length;
   for (const { photo, error } of reply.failed ?? [])
     done.failed.push({ name: photo || file.name, message: error.message });
 }
 
-async function patiently(action, words) {
+async function withRetries(action, words) {
   for (let tries = 1; ; tries += 1) {
     try {
       return await action();
     } catch (error) {
-      if (error.kind !== "busy" || tries === PATIENT) throw error;
+      if (error.kind !== "busy" || tries === MAX_TRIES) throw error;
       words.textContent = `The server is busy; going on in ${error.wait} s…`;
       await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
     }

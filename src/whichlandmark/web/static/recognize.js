@@ -1,59 +1,59 @@
-// One photo's way to its answer: waiting, asking, busy, failed, answered. Two are asked at a time.
+// Send photos to the server, two at a time, and report the state of each until it is answered.
 
 import { Problem, ask, form } from "./api.js";
-import { unfit } from "./intake.js";
+import { fileProblem } from "./upload.js";
 
-const AT_ONCE = 2;
-const TRIES = 6; // how often a busy server is asked by itself; then a person decides
+const MAX_ACTIVE = 2;
+const MAX_TRIES = 6; // automatic tries while the server is busy; then the user decides
 
-const line = [];
-let running = 0;
+const queue = [];
+let active = 0;
 
 /**
- * Ask about a file. show({state, …}) is called at every change:
+ * Recognize the photo in a file. show({state, …}) is called at every change:
  * waiting | asking | busy {problem, until} | failed {problem} | answered {answer, request, ms}.
- * Returns {again, leave}.
+ * Returns {retry, cancel}.
  */
-export function inquire(file, config, show) {
+export function recognizePhoto(file, config, show) {
   const job = { file, config, show, tries: 0, gone: new AbortController(), timer: 0 };
   enqueue(job);
   return {
-    again: () => {
+    retry: () => {
       clearTimeout(job.timer);
       job.tries = 0;
       enqueue(job);
     },
-    leave: () => {
+    cancel: () => {
       clearTimeout(job.timer);
       job.gone.abort();
-      const place = line.indexOf(job);
-      if (place >= 0) line.splice(place, 1);
+      const place = queue.indexOf(job);
+      if (place >= 0) queue.splice(place, 1);
     },
   };
 }
 
 function enqueue(job) {
-  if (job.gone.signal.aborted || line.includes(job)) return;
+  if (job.gone.signal.aborted || queue.includes(job)) return;
   job.show({ state: "waiting" });
-  line.push(job);
+  queue.push(job);
   next();
 }
 
 function next() {
-  while (running < AT_ONCE && line.length) {
-    running += 1;
-    const job = line.shift();
+  while (active < MAX_ACTIVE && queue.length) {
+    active += 1;
+    const job = queue.shift();
     answer(job)
       .catch((error) => settle(job, error))
       .finally(() => {
-        running -= 1;
+        active -= 1;
         next();
       });
   }
 }
 
 async function answer(job) {
-  const fault = await unfit(job.file, job.config);
+  const fault = await fileProblem(job.file, job.config);
   if (fault) throw new Problem("unfit", fault.message, fault);
   job.show({ state: "asking" });
   const { signal } = job.gone;
@@ -74,9 +74,9 @@ function settle(job, error) {
   const problem =
     error instanceof Problem
       ? error
-      : new Problem("unreachable", `This page stumbled: ${error.message}`);
+      : new Problem("unreachable", `This page failed: ${error.message}`);
   job.tries += 1;
-  if (problem.kind === "busy" && job.tries < TRIES) {
+  if (problem.kind === "busy" && job.tries < MAX_TRIES) {
     const until = Date.now() + 1000 * problem.wait;
     job.timer = setTimeout(() => enqueue(job), 1000 * problem.wait);
     job.show({ state: "busy", problem, until });

@@ -1,13 +1,13 @@
-// Photos come in: dropped, pasted, picked, taken. Out goes a list of files.
+// Ways to give photos: drop, paste, file picker, camera; and the checks before they are sent.
 
 import { byId } from "./dom.js";
-import { bytes } from "./wording.js";
+import { bytes } from "./format.js";
 
-/** Wire every way in; take(files) gets what came. */
-export function openIntake(take) {
+/** Set up drop, paste, picker and camera; take(files) is called with the files. */
+export function wireUpload(take) {
   picker(byId("choose"), byId("files"), take);
   picker(byId("camera"), byId("shot"), take);
-  byId("camera").hidden = !matchMedia("(pointer: coarse)").matches; // a desk's camera looks at a face
+  byId("camera").hidden = !matchMedia("(pointer: coarse)").matches; // a desktop camera faces the user
   if (/Mac|iP/.test(navigator.platform)) byId("modifier").textContent = "⌘";
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
@@ -28,28 +28,28 @@ export function picker(button, input, take) {
   });
 }
 
-/** Files may be dropped on `area`; `shown` lights up meanwhile. */
+/** Files may be dropped on `area`; `shown` is highlighted meanwhile. */
 export function droppable(area, shown, take) {
   let depth = 0;
   const carries = (event) => event.dataTransfer?.types.includes("Files");
-  const light = (change) => {
+  const highlight = (change) => {
     depth = change ? Math.max(0, depth + change) : 0;
     shown.classList.toggle("over", depth > 0 && !document.querySelector("dialog[open]"));
   };
-  area.addEventListener("dragenter", (event) => carries(event) && light(1));
-  area.addEventListener("dragleave", (event) => carries(event) && light(-1));
+  area.addEventListener("dragenter", (event) => carries(event) && highlight(1));
+  area.addEventListener("dragleave", (event) => carries(event) && highlight(-1));
   area.addEventListener("dragover", (event) => carries(event) && event.preventDefault());
   area.addEventListener("drop", (event) => {
     if (!carries(event)) return;
     event.preventDefault();
-    light(0);
+    highlight(0);
     const files = [...event.dataTransfer.files];
     if (files.length && !document.querySelector("dialog[open]")) take(files);
   });
 }
 
-/** Why a file need not be sent at all: {message, hint}, or null when the server shall judge. */
-export async function unfit(file, config) {
+/** Why a file is not sent: {message, hint}; null = it is sent, and the server checks it. */
+export async function fileProblem(file, config) {
   if (file.type && !file.type.startsWith("image/"))
     return { message: "This is not a photo.", hint: `It is ${file.type}; choose a picture.` };
   if (file.size === 0) return { message: "This file is empty.", hint: "Choose another photo." };

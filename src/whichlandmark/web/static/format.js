@@ -1,10 +1,10 @@
-// Numbers and credits as people read them.
+// Format numbers, sizes, positions, credits and titles for display.
 
 const NUMBER = new Intl.NumberFormat("en");
 
 export const counted = (n, one, many = `${one}s`) => `${NUMBER.format(n)} ${n === 1 ? one : many}`;
 
-/** A probability as a percentage that never claims certainty. */
+/** A probability as a percentage, never 0 % or 100 %. */
 export function percent(p) {
   if (p > 0.99) return "over 99 %";
   if (p < 0.01) return "under 1 %";
@@ -25,7 +25,7 @@ export function position(latitude, longitude) {
 
 export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
-/** Who took a photo and how it may be used; said plainly when nobody wrote it down. */
+/** Who took a photo and how it may be used; says so when it is not recorded. */
 export function credit({ author, licence }) {
   if (!author && !licence) return "No credit recorded";
   return `${author || "Author not recorded"} · ${licence || "licence not recorded"}`;

@@ -1,0 +1,222 @@
+"""Bodies that cost a client little: refused early, with a short typed reply, on every route."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.support.served_world import copied, front, jpeg
+from whichlandmark.web import uploads
+from whichlandmark.web.app import create_app
+from whichlandmark.web.engine import Engine
+from whichlandmark.web.options import ServeOptions
+from whichlandmark.web.problems import MESSAGE, ApiError, shortened
+
+JSON = {"content-type": "application/json"}
+ASK, FEEDBACK, VISION = "/v1/recognize", "/v1/feedback", "/v1/images:annotate"
+BLANK = ["", "%20", "%20%09", "%C2%A0", "%E2%80%83"]  # as a path has them
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder = copied(tmp_path_factory.mktemp("bodies"))
+    with TestClient(create_app(Engine(folder, ServeOptions(workers=1))),
+                    base_url="http://localhost") as opened:  # fmt: skip
+        yield opened
+
+
+def counts(client: TestClient) -> tuple[int, int, int]:
+    listed = client.get("/v1/landmarks").json()
+    return listed["photos"], listed["distractors"], listed["generation"]
+
+
+@pytest.mark.parametrize("blank", BLANK)
+def test_an_empty_name_is_refused_by_every_route(client: TestClient, blank: str) -> None:
+    before = counts(client)
+    photo = [("photos", ("a.jpg", jpeg(front(0, 9))))]
+    asked = [
+        ("DELETE", f"/v1/landmarks/{blank}", {}),
+        ("PATCH", f"/v1/landmarks/{blank}", {"json": {"landmark": "place 9"}}),
+        ("DELETE", f"/v1/photos/{blank}", {}),
+        ("PATCH", f"/v1/photos/{blank}", {"json": {"landmark": "place 9"}}),
+        ("POST", f"/v1/landmarks/{blank}/photos", {"files": photo}),
+        ("GET", f"/v1/landmarks/{blank}/photos", {}),
+        ("GET", f"/v1/photos/{blank}/thumbnail", {}),
+    ]
+    for method, path, request in asked:
+        reply = client.request(method, path, **request)
+        assert reply.status_code in (404, 422), (method, path, reply.text)
+        assert reply.json()["error"]["code"] in ("not_found", "invalid")
+    assert counts(client) == before
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u00a0", "\u2003"])
+def test_an_empty_name_in_a_json_body_is_refused(client: TestClient, blank: str) -> None:
+    before = counts(client)
+    entry = {"request_id": "r", "right": False}
+    for method, path, body in (
+        ("PATCH", "/v1/landmarks/place 0", {"landmark": blank}),
+        ("POST", FEEDBACK, {**entry, "answer": blank}),
+        ("POST", FEEDBACK, {**entry, "correct": blank}),
+    ):
+        assert client.request(method, path, json=body).status_code == 422, (path, body)
+    if blank:  # "" makes one photo a distractor, as is documented
+        photo = client.get("/v1/landmarks/place 0/photos").json()["photos"][0]["id"]
+        path = f"/v1/photos/{photo.replace('/', '%2F')}"
+        assert client.patch(path, json={"landmark": blank}).status_code == 422
+    assert counts(client) == before
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\u00a0", "\x1f"])
+def test_the_editor_takes_no_empty_name_from_any_caller(client: TestClient, blank: str) -> None:
+    editor, before = client.app.state.engine.editor, counts(client)
+    for change in (
+        lambda: editor.remove([], blank),
+        lambda: editor.remove([blank]),
+        lambda: editor.relabel([], blank, "place 9"),
+        lambda: editor.relabel([blank], None, "place 9"),
+        lambda: editor.relabel([], "place 0", blank),
+        lambda: editor.add(blank, [jpeg(front(0, 9))]),
+    ):
+        with pytest.raises(ApiError) as refused:
+            change()
+        assert refused.value.status == 422
+    assert counts(client) == before
+
+
+def many_keys(count: int) -> str:
+    return ",".join(f'"k{number}":1' for number in range(count))
+
+
+LARGE = {  # body → path, status, code: none of them may be parsed
+    "numbers": (ASK, '{"photos":[' + "1," * 999_999 + "1]}", 422, "invalid"),
+    "objects": (ASK, '{"photos":[' + "{}," * 99_999 + "{}]}", 422, "invalid"),
+    "keys": (ASK, f'{{"photos":[],{many_keys(100_000)}}}', 422, "invalid"),
+    "one key": (ASK, "{" + '"photos":1,' * 99_999 + '"photos":1}', 422, "invalid"),
+    "levels": (ASK, "[" * 1_000_000, 422, "invalid"),
+    "blanks": (ASK, " " * 1_000_000 + "{}", 422, "invalid"),
+    "escapes": (ASK, '{"photos":[{"data":"' + "\\u0041" * 100_000 + '"}]}', 422, "invalid"),
+    "not ASCII": (ASK, '{"photos":[{"data":"' + "é" * 100_000 + '"}]}', 422, "invalid"),
+    "feedback keys": (FEEDBACK, f"{{{many_keys(100_000)}}}", 413, "body_too_large"),
+    "feedback note": (FEEDBACK, f'{{"note":"{"a" * 100_000}"}}', 413, "body_too_large"),
+    "feedback list": (FEEDBACK, "[" + "1," * 30_000 + "1]", 422, "invalid"),
+    "vision numbers": (VISION, '{"requests":[' + "1," * 999_999 + "1]}", 400, ""),
+    "vision keys": (VISION, f'{{"requests":[{{{many_keys(100_000)}}}]}}', 400, ""),
+    "vision levels": (VISION, "[" * 1_000_000, 400, ""),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_json_of_too_many_values_is_refused_before_it_is_parsed(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(uploads, "from_json", lambda *_, **__: pytest.fail("it was parsed"))
+    path, text, status, code = LARGE[name]
+    reply = client.post(path, content=text.encode(), headers=JSON)
+    assert reply.status_code == status, reply.text[:300]
+    assert len(reply.content) < 400
+    error = reply.json()["error"]
+    assert error["code"] == (code or 400)
+
+
+@pytest.mark.parametrize("path", ["/v1/landmarks/place 0", "/v1/photos/a"])
+def test_a_json_body_without_photos_is_small(client: TestClient, path: str) -> None:
+    body = json.dumps({"landmark": "x" * uploads.JSON_BYTES}).encode()
+    sized = client.patch(path, content=body, headers=JSON)
+    pieces = client.patch(path, content=iter([body[:50_000], body[50_000:]]), headers=JSON)
+    for reply in (sized, pieces):
+        assert (reply.status_code, reply.json()["error"]["code"]) == (413, "body_too_large")
+        assert "64 kB" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("path", "body", "words"), [
+    (ASK, {"photos": [], "a" * 5000: 1}, "unknown key; expected photos, matches"),
+    (ASK, {"photos": [{"data": "", "url": "x"}]}, "photos.0.url: unknown key; expected name, data"),
+    (ASK, {"photos": [{"data": ""}, 1]}, "photos.1: expected a JSON object of name, data"),
+    (ASK, [1], "the body: expected a JSON object of photos, matches"),
+    (ASK, {"photos": "x"}, "photos: Input should be a valid list"),
+    (ASK, {"photos": [{"data": "", "name": 3}]}, "photos.0.name: Input should be a valid string"),
+    (ASK, {"photos": [{"data": ""}], "matches": 10**400}, "matches: Input"),
+    (FEEDBACK, {f"k{number}": number for number in range(4000)}, "k0: unknown key; expected"),
+    (FEEDBACK, [], "the body: expected a JSON object of request_id"),
+])  # fmt: skip
+def test_the_first_fault_of_a_json_body_is_told(
+    client: TestClient, path: str, body: object, words: str
+) -> None:
+    reply = client.post(path, json=body)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "invalid")
+    assert words in reply.json()["error"]["message"]
+    assert len(reply.content) < 500
+
+
+def test_many_photos_in_json_are_counted_first(client: TestClient) -> None:
+    reply = client.post(ASK, json={"photos": [1] * 1000})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (413, "too_many_photos")
+
+
+def test_other_kinds_of_body_are_refused(client: TestClient) -> None:
+    body = b'{"request_id": "r", "right": true}'
+    for headers in ({}, {"content-type": "text/plain"}):
+        reply = client.post(FEEDBACK, content=body, headers=headers)
+        assert reply.status_code == 415
+        assert reply.json()["error"]["code"] == "unsupported_media_type"
+    typed = {"content-type": "application/json; charset=utf-8"}
+    assert client.post(FEEDBACK, content=body, headers=typed).json() == {"queued": True}
+
+
+def test_messages_never_grow_with_what_they_quote(client: TestClient) -> None:
+    assert shortened("a" * MESSAGE) == "a" * MESSAGE
+    assert len(shortened("a" * 10_000)) == MESSAGE
+    kinds = [{"type": "FACES" * 8}] * 2000
+    reply = client.post(VISION, json={"requests": [{"features": kinds}]})
+    assert len(reply.content) < 500
+    assert len(client.get(f"/v1/landmarks/{'x' * 5000}/photos").content) < 700
+
+
+def test_base64_in_lines_and_with_escaped_slashes_is_still_read(client: TestClient) -> None:
+    """What other encoders write: escapes in the data are counted, and there is room for them."""
+    data = base64.encodebytes(jpeg(front(1, 9))).decode()
+    body = json.dumps({"photos": [{"name": "1.jpg", "data": data}] * 16}).replace("/", "\\/")
+    reply = client.post(ASK, content=body.encode(), headers=JSON)
+    assert [result["landmark"] for result in reply.json()["results"]] == ["place 1"] * 16
+
+
+def test_data_of_photos_is_decoded_beside_the_event_loop(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/livez is answered while a body is read: reading it here takes half a second."""
+    plain, threads = uploads.decoded, set()
+
+    def slow(text: str) -> object:
+        threads.add(threading.current_thread().name)
+        time.sleep(0.5)
+        return plain(text)
+
+    monkeypatch.setattr(uploads, "decoded", slow)
+    body = {"photos": [{"data": base64.b64encode(jpeg(front(1, 9))).decode()}]}
+    asking = threading.Thread(target=lambda: client.post(ASK, json=body))
+    asking.start()
+    while not threads:
+        time.sleep(0.005)
+    began = time.monotonic()
+    assert client.get("/livez").status_code == 200
+    took = time.monotonic() - began
+    assert asking.is_alive()
+    assert took < 0.4
+    asking.join()
+
+
+def test_forms_are_bounded_in_fields_and_headers(client: TestClient) -> None:
+    part = '--b\r\nContent-Disposition: form-data; name="x"\r\n'
+    for text in ((part + "\r\n1\r\n") * 10_000 + "--b--\r\n", part + "a:b\r\n" * 100_000,
+                 part + "a:" + "b" * 1_000_000):  # fmt: skip
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        reply = client.post(ASK, content=text.encode(), headers=headers)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid")
+        assert len(reply.content) < 400
