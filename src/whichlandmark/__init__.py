@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .types import Photos as Photos
     from .types import Prediction as Prediction
 
-__version__ = "0.1.0"
+    __version__: str
 
 _HOMES = {
     "Photos": "types",
@@ -59,9 +59,12 @@ __all__ = ["Photos", "Prediction", "Recognizer", "Rules", "Scores", "TrainConfig
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name == "__version__":  # stands in pyproject.toml alone; reading it costs milliseconds
+        value = import_module("importlib.metadata").version(__name__)
+    elif name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    else:
         raise AttributeError(f"module 'whichlandmark' has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value  # also over a module of the same name
     return value
 
