@@ -18,17 +18,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 def lower_bounds(requirements: list[str]) -> dict[str, str]:
     """Name → the version after ">="."""
-    found = [
-        re.match(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+),<[\w.]+", line) for line in requirements
-    ]
-    assert all(found), f"each of {requirements} needs a lower and an upper bound"
+    found = [re.match(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)", line) for line in requirements]
+    assert all(found), f"each of {requirements} needs a lower bound"
     return {match[1].lower(): match[2] for match in found if match}
 
 
 def minimum_versions() -> dict[str, str]:
     """What `make test-minimum` installs: name → version."""
     lines = (ROOT / "requirements" / "minimum.txt").read_text(encoding="utf-8").splitlines()
-    pairs = [line.split("#")[0].strip().split("==") for line in lines if "==" in line]
+    pairs = [re.split("[#;]", line)[0].strip().split("==") for line in lines if "==" in line]
     return {re.sub(r"\[.*\]", "", name).lower(): version for name, version in pairs}
 
 
@@ -52,7 +50,10 @@ def test_the_command_line_prints_its_version_and_loads_little() -> None:
     assert done.stdout.splitlines() == [f"whichlandmark {PROJECT['version']}", "[]"]
 
 
-@pytest.mark.parametrize("extra", ["", "serve", "cluster"])
+UNTESTED = {"train", "match", "fast", "bench", "dev"}  # as installed by `make setup`: the newest
+
+
+@pytest.mark.parametrize("extra", ["", *sorted(set(PROJECT["optional-dependencies"]) - UNTESTED)])
 def test_lower_bounds_are_the_tested_minimum_versions(extra: str) -> None:
     requirements = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
     tested = minimum_versions()

@@ -1,4 +1,4 @@
-"""Skips what needs an extra that is not installed; loaded by `pytest -p tests.support.skip_missing`.
+"""Skips what needs an extra that is not installed: `pytest -p tests.support.skip_missing`.
 
 The tests of the lowest versions run without torch: a module that cannot be found skips its test, or
 its whole file, and the summary says how many and why. Without this plugin it fails, as it should
@@ -8,6 +8,7 @@ where everything is installed.
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Generator
 from typing import Any
 
@@ -33,13 +34,23 @@ SKIPPABLE = frozenset(
 )
 
 
+def module_named_in(text: object) -> str:
+    """The package that a traceback says cannot be found, or an empty string."""
+    found = re.search(r"No module named '(\w+)", str(text))
+    return found[1] if found else ""
+
+
 def missing(error: BaseException | None) -> str | None:
     """The module of an extra whose absence is behind an error, or None."""
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name:
             name = error.name.partition(".")[0]
-            if name in SKIPPABLE:
-                return name
+        elif isinstance(error, subprocess.CalledProcessError):
+            name = module_named_in(error.stderr)
+        else:
+            name = ""
+        if name in SKIPPABLE:
+            return name
         error = error.__cause__ or error.__context__
     return None
 
@@ -66,8 +77,8 @@ def pytest_make_collect_report(
     """A file whose imports need a missing module is skipped as a whole."""
     report = yield
     if report.failed:
-        found = re.search(r"No module named '(\w+)", str(report.longrepr))
-        if found and found[1] in SKIPPABLE:
+        name = module_named_in(report.longrepr)
+        if name in SKIPPABLE:
             report.outcome = "skipped"
-            report.longrepr = (str(collector.path), 1, f"Skipped: {found[1]} is not installed")
+            report.longrepr = (str(collector.path), 1, f"Skipped: {name} is not installed")
     return report
