@@ -24,9 +24,9 @@ import whichlandmark
 
 # Modules that an extra brings; nothing of the core may need them.
 EXTRAS = {
-    "accelerate", "fastapi", "kornia", "matplotlib", "multipart", "onnx", "onnxscript", "openvino",
-    "prometheus_client", "psycopg", "pyarrow", "pydantic", "qdrant_client", "ray", "starlette",
-    "tensorboard", "timm", "torch", "torchvision", "uvicorn",
+    "accelerate", "anyio", "fastapi", "fsspec", "h11", "kornia", "matplotlib", "multipart", "onnx",
+    "onnxscript", "openvino", "prometheus_client", "psycopg", "pyarrow", "pydantic",
+    "qdrant_client", "ray", "starlette", "tensorboard", "timm", "torch", "torchvision", "uvicorn",
 }  # fmt: skip
 
 
@@ -59,8 +59,9 @@ def import_every_module() -> dict[str, str]:
             continue
         try:
             importlib.import_module(module.name)
-        except ModuleNotFoundError as error:
-            extra = (error.name or "").partition(".")[0]
+        except (ModuleNotFoundError, whichlandmark.WhichLandmarkError) as error:
+            absent = error if isinstance(error, ModuleNotFoundError) else error.__context__
+            extra = (getattr(absent, "name", None) or "").partition(".")[0]
             if extra not in EXTRAS:
                 raise
             asked[module.name] = extra
