@@ -8,8 +8,13 @@
     recognizer = wl.build(embedder, train, distractors=wl.read_folder("streets/", labelled=False))
     prediction = recognizer("holiday.jpg")
 
-Names are opened when they are first used: importing this package loads neither torch nor
-OpenCV nor FAISS.
+`read_folder` and `read_photos` make a table of photos; `train` and `load_embedder` give an
+embedder, which turns photos into vectors; `build` makes a recognizer from an embedder and a table,
+`load` opens one from its folder; `evaluate` measures it. `Rules` and `TrainConfig` hold their
+settings. Every error raised on purpose is a `WhichLandmarkError`.
+
+Names are loaded when they are first used, because `import whichlandmark` should load neither torch
+nor OpenCV nor FAISS.
 """
 
 from __future__ import annotations
