@@ -8,8 +8,13 @@
     recognizer = wl.build(embedder, train, distractors=wl.read_folder("streets/", labelled=False))
     prediction = recognizer("holiday.jpg")
 
-Names are opened when they are first used: importing this package loads neither torch nor
-OpenCV nor FAISS.
+`read_folder` and `read_photos` make a table of photos; `train` and `load_embedder` give an
+embedder, which turns photos into vectors; `build` makes a recognizer from an embedder and a table,
+`load` opens one from its folder; `evaluate` measures it. `Rules` and `TrainConfig` hold their
+settings. Every error raised on purpose is a `WhichLandmarkError`.
+
+Names are loaded when they are first used, because `import whichlandmark` should load neither torch
+nor OpenCV nor FAISS.
 """
 
 from __future__ import annotations
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
     from .types import Photos as Photos
     from .types import Prediction as Prediction
 
-__version__ = "0.1.0"
+    __version__: str
 
 _HOMES = {
     "Photos": "types",
@@ -59,9 +64,12 @@ __all__ = ["Photos", "Prediction", "Recognizer", "Rules", "Scores", "TrainConfig
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name == "__version__":  # stands in pyproject.toml alone; reading it costs milliseconds
+        value = import_module("importlib.metadata").version(__name__)
+    elif name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    else:
         raise AttributeError(f"module 'whichlandmark' has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value  # also over a module of the same name
     return value
 

@@ -38,18 +38,30 @@ def train(
     validation: Validation | None = None,
     report: Report | None = None,
 ) -> NetEmbedder:
-    """Train, and return the embedder of the epoch with the best validation GAP.
+    """Train an embedder on labelled photos.
 
-    out: folder for the embedder, with `training/` inside: config.json, run.json, log.csv,
-      curves.svg, tensorboard/ and last.pt, and the model card README.md beside the weights. The
-      same call on the same folder resumes an interrupted run exactly. None = a temporary folder.
-    validation: (database, queries), tables of landmarks that are not trained on; None = a share
-      of each landmark's photos, asked of the rest.
     Photos without a landmark take no part; unreadable ones are left out and listed in
     training/unreadable.json.
-    Raises DataError with fewer than two landmarks of two photos, or when `out` holds
-    another run; OptionError or ModelError for a config that cannot work; TrainingError when
-    the loss is no number.
+
+    Args:
+        photos: The training photos: at least two landmarks of at least two photos.
+        config: All settings; None = `TrainConfig()`, which learns from random weights on a laptop.
+        out: Folder for the embedder, with `training/` inside: config.json, run.json, log.csv,
+            curves.svg, tensorboard/ and last.pt, and the model card README.md beside the weights.
+            The same call on the same folder resumes an interrupted run exactly. None = a temporary
+            folder.
+        validation: (database, queries), tables of landmarks that are not trained on; None = a share
+            of each landmark's photos (`config.validation`), asked of the rest.
+        report: Called as the run goes on; None = nothing is reported.
+
+    Returns:
+        The embedder of the epoch with the best validation GAP.
+
+    Raises:
+        DataError: With too few landmarks or photos, or when `out` holds another run.
+        OptionError: When settings contradict each other, or a package is not installed.
+        ModelError: When the backbone is unknown, or its weights do not fit.
+        TrainingError: When the loss became NaN.
     """
     require_matplotlib("training, which draws its curves,")  # now, not after the last epoch
     config = config or TrainConfig()

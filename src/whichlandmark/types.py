@@ -81,11 +81,16 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """A photo table as columns: ids, paths, landmarks, usages and tiers, each (N,) str.
+    """A photo table as columns; iterating over it gives one `Photo` a row.
 
-    landmarks: "" = no landmark; several true ones, for questions only, stand as "A|B".
-    usages: the part of a test set that is scored apart ("Public", "Private"); "" = none.
-    tiers: how hard the photo is, in the table's own words ("low light"); "" = not said.
+    Attributes:
+        ids: (N,) str, each once.
+        paths: (N,) str: files, URLs, or addresses in a tar.
+        landmarks: (N,) str; "" = no landmark; several true ones, for queries only, stand as "A|B".
+        usages: (N,) str: the part of a test set that is scored apart ("Public", "Private"); "" =
+            none.
+        tiers: (N,) str: how hard the photo is, in the table's own words ("low light"); "" = not
+            said.
     """
 
     ids: NDArray[np.object_]
@@ -101,7 +106,11 @@ class Photos:
 
     @classmethod
     def of(cls, photos: Iterable[Photo]) -> Photos:
-        """Columns from single photos. Raises DataError when an id occurs twice."""
+        """Columns from single photos.
+
+        Raises:
+            DataError: When an id occurs twice.
+        """
         rows = list(photos)
         table = cls.of_columns(
             [p.id for p in rows], [str(p.path) for p in rows], [p.landmark or "" for p in rows],
@@ -165,11 +174,20 @@ class Photos:
                       self.usages[index], self.tiers[index])  # fmt: skip
 
     def split(self, *, test: float = 0.25, seed: int = 0) -> tuple[Photos, Photos]:
-        """Two disjoint tables (train, test), drawn within each landmark.
+        """Split into two disjoint tables, drawn within each landmark.
 
-        Every landmark keeps at least one photo in train; a landmark with one photo has
-        none in test. Photos without a landmark are split by the same share.
-        Raises OptionError unless 0 < test < 1.
+        Every landmark keeps at least one photo in train; a landmark with one photo has none in
+        test. Photos without a landmark are split by the same share.
+
+        Args:
+            test: The share of each landmark's photos that goes into test, between 0 and 1.
+            seed: Another seed draws another split; the same seed draws the same one.
+
+        Returns:
+            (train, test).
+
+        Raises:
+            OptionError: Unless 0 < test < 1.
         """
         if not 0 < test < 1:
             raise OptionError(f"test share {test} given; expected a number between 0 and 1")
@@ -221,11 +239,16 @@ class Seen:
 class Prediction:
     """The answer for one photo.
 
-    `landmark` is what is answered (None unless the decision is "landmark"); `guess` is the
-    best landmark whatever the decision, `second` the next one (an "uncertain" answer names
-    both); `score` ranks predictions (any real number); `confidence` (0 to 1) is the calibrated
-    probability that the guess is right. `landmarks`: all that are answered, the guess first; more
-    than one where geometry verified others in other parts of the photo.
+    Attributes:
+        landmark: What is answered; None unless the decision is "landmark".
+        decision: "landmark", "uncertain" or "no_landmark".
+        confidence: The calibrated probability that the guess is right, 0 to 1.
+        score: Ranks predictions of one recognizer: any real number, higher = surer.
+        guess: The best landmark, whatever the decision; None when the gallery has none.
+        matches: The nearest gallery photos, the best first.
+        second: The next best landmark; an "uncertain" answer names both.
+        landmarks: All that are answered, the guess first; more than one where geometry verified
+            others in other parts of the photo.
     """
 
     landmark: str | None

@@ -155,21 +155,23 @@ def test_blas_thread_limits_are_restored() -> None:
         return {lib["num_threads"] for lib in ThreadpoolController().select(user_api="blas").info()}
 
     with threadpool_limits(2, user_api="blas"):
+        before = threads()  # some builds of OpenCV bring a library that knows one thread only
+        assert 2 in before
         first, second = one_thread(), one_thread()
         first.__enter__()
         second.__enter__()
         first.__exit__(None, None, None)
         assert threads() == {1}
         second.__exit__(None, None, None)
-        assert threads() == {2}
+        assert threads() == before
         with pytest.raises(ZeroDivisionError), one_thread():
             _ = 1 / 0
-        assert threads() == {2}
+        assert threads() == before
         with ThreadPoolExecutor(4) as pool:
             points = keypoints(building(1))
             found = list(pool.map(lambda _: verify(points, points).inliers, range(8)))
         assert len(set(found)) == 1
-        assert threads() == {2}
+        assert threads() == before
 
 
 def slow_matches(a: Keypoints, b: Keypoints, ratio: float) -> list[list[int]]:

@@ -62,9 +62,23 @@ ScoreName = Annotated[
 ]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import whichlandmark
+
+        console.say(f"whichlandmark {whichlandmark.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
     console.settings.debug = debug

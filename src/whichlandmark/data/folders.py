@@ -16,14 +16,24 @@ log = logging.getLogger("whichlandmark")
 
 
 def read_folder(root: str | Path, *, labelled: bool = True) -> Photos:
-    """Every photo below a folder, in sorted order.
+    """Read every photo below a folder as a table, in sorted order.
 
-    labelled: the landmark is the name of the first folder below `root`; photos that lie
-      beside those folders are left out with a warning. Else no photo has a landmark.
-    id: "<root's name>/<path below root>", so that photos of two folders keep apart.
-    Hidden files and folders are skipped; symbolic links to folders are not followed.
-    Raises DataError when the folder, or every photo in the expected layout, is missing, or
-    when a landmark's folder is named with a "|", which stands between several landmarks.
+    No photo is opened. A photo's id is "<root's name>/<path below root>", so that photos of two
+    folders keep apart. Hidden files and folders are skipped; symbolic links to folders are not
+    followed.
+
+    Args:
+        root: The folder.
+        labelled: True = a photo's landmark is the name of the first folder below `root`, and photos
+            that lie beside those folders are left out with a warning. False = no photo has a
+            landmark (distractors).
+
+    Returns:
+        The table of photos, at least one.
+
+    Raises:
+        DataError: When the folder, or every photo in the expected layout, is missing, or when a
+            landmark's folder is named with a "|", which stands between several landmarks.
     """
     root = Path(os.path.abspath(root))
     if not root.is_dir():

@@ -23,11 +23,18 @@ PART = 4096  # rows written at once
 
 
 def read_photos(path: str | Path) -> Photos:
-    """Read a photo table. Paths are relative to the csv's folder; a blank landmark = none.
+    """Read a photo table, `photos.csv`. The photos themselves are not opened.
 
-    A path may be an address in a tar (`members.py`). Several true landmarks stand as "A|B".
-    The columns `landmark`, `usage` and `tier` may be missing (no photo has one). Photo files are
-    not looked at. Raises DataError, naming the line, for anything else than that form.
+    Args:
+        path: A UTF-8 csv file with the columns `id` and `path`, and, where photos have them,
+            `landmark`, `usage` and `tier`. A path is relative to the csv's folder, and may be a URL
+            or an address in a tar. A blank landmark = none; several true ones stand as "A|B".
+
+    Returns:
+        The table, in the order of the lines.
+
+    Raises:
+        DataError: When the file is missing or has another form; the message names the line.
     """
     path = Path(path)
     ids: dict[str, None] = {}  # in the order of the lines
@@ -115,10 +122,17 @@ def _check_header(header: list[str], path: Path) -> None:
 
 
 def write_photos(path: str | Path, photos: Photos) -> None:
-    """Write a photo table, atomically; paths relative to its folder, with forward slashes.
+    """Write a photo table: the whole file or none of it.
 
-    The columns `usage` and `tier` are written only when a photo has one.
-    Raises DataError when a file name is not valid Unicode: no csv could hold it.
+    Paths are written relative to the table's folder, with forward slashes; the columns `usage` and
+    `tier` only when a photo has one.
+
+    Args:
+        path: Where the csv file goes; a file that is there is replaced.
+        photos: The table.
+
+    Raises:
+        DataError: When a file name is not valid Unicode, because no csv can hold it.
     """
     folder = os.path.abspath(Path(path).parent)
     usage, tier = (bool((column != "").any()) for column in (photos.usages, photos.tiers))
