@@ -28,6 +28,8 @@ if PROCESSES > 1:  # before numpy or torch is loaded: the libraries read these o
 
 import pytest  # noqa: E402
 
+pytest.register_assert_rewrite("tests.support")
+
 from tests.support.photos import picture, write_photo  # noqa: E402
 
 

@@ -15,8 +15,8 @@ from whichlandmark import demo
 def test_the_demo_writes_every_promised_file_with_matching_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = {"landmarks": 8, "unknown_landmarks": 3, "photos": 100, "queries": 16, "size": 96,
-             "unknown_queries": 5, "nonlandmark_queries": 8, "distractors": 14}  # fmt: skip
+    small = {"landmarks": 8, "unknown_landmarks": 3, "photos": 140, "queries": 24, "size": 96,
+             "unknown_queries": 8, "nonlandmark_queries": 12, "distractors": 20}  # fmt: skip
     monkeypatch.setattr(demo, "WORLD", small)
     settings = {"backbone": "test_resnet", "options": {}, "epochs": 2, "size": 96, "crop": 64,
                 "dim": 32, "landmarks_per_batch": 6, "workers": 0}  # fmt: skip
@@ -36,7 +36,7 @@ def test_the_demo_writes_every_promised_file_with_matching_numbers(
     }  # fmt: skip
     assert all(0 <= value <= 1 for name, value in scores.items() if name != "seconds")
     with open(at / "predictions.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 16 + 5 + 8
+        assert len(list(csv.DictReader(file))) == 24 + 8 + 12
     text = "\n".join(said)
     for word in (
         "draw ",
