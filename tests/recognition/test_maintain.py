@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.galleries import postgres_address
 
+from tests.support.galleries import postgres_address
 from tests.support.photos import photos_of
 from whichlandmark import gallery_care, gallery_editing, recognizer_folder
 from whichlandmark.embedders.histogram import HistogramEmbedder

@@ -28,6 +28,7 @@ from whichlandmark.evaluation import examine
 from whichlandmark.explaining import explained
 from whichlandmark.gallery.store import Gallery, LandmarkRecord
 from whichlandmark.geometry import Geometry
+from whichlandmark.pipeline import pipeline
 from whichlandmark.query import Queries
 from whichlandmark.recognition import Recognizer, prediction
 from whichlandmark.recognizer_folder import assemble, load

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.galleries import KINDS
 
+from tests.support.galleries import KINDS
 from tests.support.photos import picture, write_photo
 from whichlandmark import fill, indexing
 from whichlandmark.cli.shard_options import ShardPlan, parse_shard, shard_plan

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image as Pillow
 from pydantic import ValidationError
 from starlette.testclient import TestClient
-from support.served_world import copied, front, jpeg, made, taken_at, with_gps
 
+from tests.support.served_world import copied, front, jpeg, made, taken_at, with_gps
 from whichlandmark.answer_object import (
     SCHEMA,
     AnswerObject,
@@ -27,7 +27,8 @@ from whichlandmark.answer_object import (
     SeenObject,
     answer_object,
 )
-from whichlandmark.recognition import load
+from whichlandmark.recognition import prediction
+from whichlandmark.recognizer_folder import load
 from whichlandmark.settings import read_settings, write_settings
 from whichlandmark.web.app import create_app
 from whichlandmark.web.engine import Engine

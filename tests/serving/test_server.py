@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.served_world import front, jpeg, made
 
+from tests.support.served_world import front, jpeg, made
 from whichlandmark.answer_object import AnswerObject
 from whichlandmark.web.schema import model_of
 
