@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from whichlandmark.machine import facts
+from whichlandmark.core.hardware import facts
 
 
 def matrix_product(seconds: float = 0.5, side: int = 1536) -> float:

@@ -26,10 +26,11 @@ from PIL import Image as Pillow
 
 import tests_on_path  # noqa: F401
 from tests.support.made_vectors import MadeVectors, long_tail
-from whichlandmark.gallery.store import Gallery, GalleryRow
-from whichlandmark.indexing import settle
-from whichlandmark.loading import load_embedder
-from whichlandmark.rules import Rules
+from whichlandmark.features.embedders.load import load_embedder
+from whichlandmark.gallery.records import GalleryRow
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.indexing.index_photos import settle
+from whichlandmark.recognition.rules import Rules
 
 BANK = 10_000
 
@@ -41,18 +42,18 @@ def make(folder: Path, count: int, embedder: Path | None) -> Path:
         return target
     shutil.rmtree(target, ignore_errors=True)
     if embedder is None:
-        from whichlandmark.net.embedder import NetEmbedder
-        from whichlandmark.net.network import Architecture, new_network
-        from whichlandmark.preprocessing import Preprocessing
+        from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+        from whichlandmark.features.embedders.torch_network import Architecture, new_network
+        from whichlandmark.features.preprocessing import Preprocessing
 
         net = new_network(Architecture(backbone="mobilenetv2_100", dim=512))
-        NetEmbedder(net, Preprocessing(size=224), device="cpu").save(target / "embedder")
+        TorchEmbedder(net, Preprocessing(size=224), device="cpu").save(target / "embedder")
     else:
         shutil.copytree(embedder, target / "embedder")
     opened = load_embedder(target / "embedder", device="cpu")
     fill(target, opened.id, opened.dim, count)
     started = time.perf_counter()
-    with Gallery.open(target / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(target / "gallery.sqlite") as gallery:
         settle(target, opened, gallery, Rules(verify=0))
     print(f"fitted, segment files made in {time.perf_counter() - started:.1f} s", file=sys.stderr)
     return target
@@ -64,7 +65,7 @@ def fill(target: Path, embedder_id: str, dim: int, count: int) -> None:
     kinds = np.random.default_rng(0).integers(0, 2_000, BANK)
     bank = MadeVectors(2_000, dim, seed=5).stored(kinds, 2)
     names = [f"landmark {code}" for code in codes] + [""] * BANK
-    with Gallery.create(target / "gallery.sqlite", embedder_id, dim) as gallery:
+    with SqliteGallery.create(target / "gallery.sqlite", embedder_id, dim) as gallery:
         for start in range(0, count + BANK, 20_000):
             gallery.put([
                 GalleryRow(f"photo {row}", f"/photos/{row}.jpg", names[row], f"hash {row}", "",

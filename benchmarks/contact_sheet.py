@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from whichlandmark.data.drawn import DrawnWorld
-from whichlandmark.data.drawn.plan import training_shots
-from whichlandmark.data.drawn.world import draw_photo
-from whichlandmark.types import Image
+from whichlandmark.core.types import Image
+from whichlandmark.data.synthetic.plan import DrawnWorld, training_shots
+from whichlandmark.data.synthetic.world import draw_photo
 
 MARGIN = 2
 

@@ -30,11 +30,11 @@ import numpy as np
 from PIL import Image as Pillow
 
 from drawn_photos import write_photos
-from whichlandmark.errors import ImageError
-from whichlandmark.images import read_image
-from whichlandmark.loading import load_exported
-from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.types import Image
+from whichlandmark.core.errors import ImageError
+from whichlandmark.core.images import read_image
+from whichlandmark.core.types import Image
+from whichlandmark.features.embedders.load import load_exported
+from whichlandmark.features.preprocessing import Preprocessing
 
 Way = Callable[[bytes, Preprocessing], Image]
 MARGINS = (1.0, 1.25, 1.5, 2.0)

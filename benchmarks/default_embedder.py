@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from real_photos import command, head, measure_embedder
-from whichlandmark.data.drawn import DrawnWorld, draw_world
+from whichlandmark.data.synthetic.plan import DrawnWorld
+from whichlandmark.data.synthetic.world import draw_world
 
 WORLD = DrawnWorld(
     seed=1000, landmarks=150, unknown_landmarks=2, photos=5000, queries=10, unknown_queries=2,

@@ -18,8 +18,8 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from contact_sheet import contact_sheet
-from whichlandmark.data.drawn import DrawnWorld
-from whichlandmark.options import from_json
+from whichlandmark.core.json_options import from_json
+from whichlandmark.data.synthetic.plan import DrawnWorld
 
 
 def main(demo: Path, docs: Path) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from whichlandmark.data.drawn.chance import Chance
-from whichlandmark.data.drawn.families import landmark
-from whichlandmark.data.drawn.photo import landmark_photo
+from whichlandmark.data.synthetic.families import landmark
+from whichlandmark.data.synthetic.photo import landmark_photo
+from whichlandmark.data.synthetic.seeded_random import SeededRandom
 
 QUALITY = 88
 DRAWN = 1600  # pixels of the long side that is drawn; larger photos are enlarged, with grain
@@ -26,8 +26,9 @@ def write_photos(folder: Path, count: int, long: int = 1600, short: int = 1200) 
         if all(path.exists() for path in part):
             continue
         number = first // OF_ONE
-        picture = Pillow.fromarray(landmark_photo(landmark(0, number % 48),
-                                                  Chance(0, f"photo {number}"), DRAWN))  # fmt: skip
+        picture = Pillow.fromarray(
+            landmark_photo(landmark(0, number % 48), SeededRandom(0, f"photo {number}"), DRAWN)
+        )
         for i, path in enumerate(part):
             _sized(picture, i, (long, short)).save(path, quality=QUALITY, subsampling=2)
     return paths

@@ -11,7 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from whichlandmark.data.drawn import DrawnWorld, draw_world
+from whichlandmark.data.synthetic.plan import DrawnWorld
+from whichlandmark.data.synthetic.world import draw_world
 
 
 def photos_per_second(photos: int, workers: int) -> float:

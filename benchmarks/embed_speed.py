@@ -30,17 +30,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ceilings import bandwidth, matrix_product
-from whichlandmark.embedder_folder import FLOAT, INT8
-from whichlandmark.embedders.int8 import Quantizer
-from whichlandmark.embedders.onnx import open_onnx
-from whichlandmark.embedders.openvino import open_openvino
-from whichlandmark.loading import load_net
-from whichlandmark.looking import Network
-from whichlandmark.machine import cpu_count, facts
-from whichlandmark.net.embedder import NetEmbedder
-from whichlandmark.net.network import Architecture, EmbeddingNet, new_network, pretrained_network
-from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.types import Vectors
+from whichlandmark.core.hardware import cpu_count, facts
+from whichlandmark.core.types import Vectors
+from whichlandmark.features.embedders.load import FLOAT, INT8, load_net
+from whichlandmark.features.embedders.runtimes import open_onnx, open_openvino
+from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+from whichlandmark.features.embedders.torch_network import (
+    Architecture,
+    EmbeddingNet,
+    new_network,
+    pretrained_network,
+)
+from whichlandmark.features.preprocessing import Network, Preprocessing
+from whichlandmark.training.int8 import Quantizer
 
 SIDE = 224
 RUNS = ("torch, eager", "torch, channels last", "ONNX Runtime, float", "OpenVINO, float",
@@ -60,7 +62,7 @@ def make(folder: Path, backbone: str, checkpoint: Path | None) -> float:
         if checkpoint else new_network(architecture)
     )  # fmt: skip
     operations = count_operations(net)
-    NetEmbedder(net, Preprocessing(size=SIDE, fit="squash"), device="cpu").save(folder)
+    TorchEmbedder(net, Preprocessing(size=SIDE, fit="squash"), device="cpu").save(folder)
     rng = np.random.default_rng(0)  # speed does not depend on what is seen
     batches = [rng.standard_normal((1, 3, SIDE, SIDE), dtype=np.float32) for _ in range(4)]
     with tempfile.TemporaryDirectory() as work:

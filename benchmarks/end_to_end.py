@@ -31,31 +31,30 @@ import torch
 from PIL import Image as Pillow
 
 from drawn_photos import write_photos
-from whichlandmark.data.likeness import fingerprint, pack
-from whichlandmark.fill import fill_gallery
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.geometry import SIDE, local_features
-from whichlandmark.images import content_hash, read_image
-from whichlandmark.loading import load_embedder
-from whichlandmark.machine import cpu_count
-from whichlandmark.net.embedder import NetEmbedder
-from whichlandmark.net.network import Architecture, new_network
-from whichlandmark.pipeline.pipeline import InputSpec
-from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.storage import read_bytes
-from whichlandmark.thumbnails import jpeg
-from whichlandmark.types import Embedder, Image, Photos
+from whichlandmark.core.fingerprint import fingerprint, pack
+from whichlandmark.core.hardware import cpu_count
+from whichlandmark.core.images import content_hash, jpeg, read_image
+from whichlandmark.core.storage import read_bytes
+from whichlandmark.core.types import Embedder, Image, Photos
+from whichlandmark.features.embedders.load import load_embedder
+from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+from whichlandmark.features.embedders.torch_network import Architecture, new_network
+from whichlandmark.features.pipeline import InputSpec
+from whichlandmark.features.preprocessing import Preprocessing
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.folder.fill import fill_gallery
+from whichlandmark.recognition.spatial_verification import SIDE, local_features
 
 PLAIN = (1, 32)  # photos at once
 PLAIN_PHOTOS = 100  # of them: it is slow
 Took = dict[str, list[tuple[float, float]]]  # what → seconds, and seconds of processor, a photo
 
 
-def made_embedder(folder: Path, backbone: str, size: int) -> NetEmbedder:
+def made_embedder(folder: Path, backbone: str, size: int) -> TorchEmbedder:
     """A backbone with random weights, in torch; its folder holds the exported one too."""
     torch.manual_seed(0)
     net = new_network(Architecture(backbone=backbone, dim=None, gem_p=1.0))
-    embedder = NetEmbedder(net, Preprocessing(size=size), device="cpu")
+    embedder = TorchEmbedder(net, Preprocessing(size=size), device="cpu")
     embedder.save(folder)
     return embedder
 
@@ -86,7 +85,7 @@ def network(embedder: Embedder, images: Sequence[Image]) -> None:
 
 def index(embedder: Embedder, photos: Photos, folder: Path, *, features: bool) -> None:
     path = folder / "gallery.sqlite"
-    with Gallery.create(path, embedder.id, embedder.dim) as gallery:
+    with SqliteGallery.create(path, embedder.id, embedder.dim) as gallery:
         assert fill_gallery(embedder, photos, gallery, features=features) == []
         assert gallery.count() == len(photos)
     for part in folder.glob("gallery.sqlite*"):

@@ -19,11 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from real_photos import NETWORK, command, write_queries
-from whichlandmark import read_folder, write_photos
-from whichlandmark.metrics import bootstrap_interval, gap
-from whichlandmark.predictions import Predictions, read_predictions
-from whichlandmark.rules import FORMULAS as SCORES
-from whichlandmark.types import Photos
+from whichlandmark.core.types import Photos
+from whichlandmark.data.folders import read_folder
+from whichlandmark.data.table import write_photos
+from whichlandmark.evaluation.predictions import Predictions, read_predictions
+from whichlandmark.metrics.bootstrap import bootstrap_interval
+from whichlandmark.metrics.ranking import gap
+from whichlandmark.recognition.rules import FORMULAS as SCORES
 
 
 def training_table(photos: Path) -> Photos:

@@ -24,11 +24,10 @@ import numpy as np
 
 import tests_on_path  # noqa: F401
 from tests.support.own_postgres import own_postgres
-from whichlandmark.gallery.contract import AnyGallery
-from whichlandmark.gallery.copying import content_sum
-from whichlandmark.gallery.link import gallery_in
-from whichlandmark.opening import refresh_segments
-from whichlandmark.recognizer_folder import load
+from whichlandmark.gallery.address import gallery_in
+from whichlandmark.gallery.copy import content_sum
+from whichlandmark.gallery.protocol import Gallery
+from whichlandmark.recognition.folder.load import load, refresh_segments
 
 BLOCK = 2_000
 
@@ -60,7 +59,7 @@ def held(folder: Path) -> int:
         return gallery.count()
 
 
-def contents(gallery: AnyGallery) -> dict[str, int]:
+def contents(gallery: Gallery) -> dict[str, int]:
     found, after = {}, -1
     while rows := gallery.rows_after(after, BLOCK):
         found |= {row.id: content_sum(row) for _, row in rows}

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gallery_photos import DIM, photo
-from whichlandmark.errors import WhichLandmarkError
-from whichlandmark.gallery.salvage import rebuild
-from whichlandmark.gallery.schema import PAGE
-from whichlandmark.gallery.store import Gallery, LandmarkRecord
-from whichlandmark.gallery.verifying import faults
+from whichlandmark.core.errors import WhichLandmarkError
+from whichlandmark.gallery.records import LandmarkRecord
+from whichlandmark.gallery.sqlite.integrity import faults
+from whichlandmark.gallery.sqlite.salvage import rebuild
+from whichlandmark.gallery.sqlite.schema import PAGE
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 PROCESSES = multiprocessing.get_context("fork")
 HEAD = 12  # pages where a fifth of the bits is turned: the tables' roots, the ids, the words
@@ -23,7 +24,7 @@ HEAD = 12  # pages where a fifth of the bits is turned: the tables' roots, the i
 
 def content(path: Path) -> tuple[Any, ...]:
     """Everything that a gallery answers with, rebuilt by the public calls."""
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         table = gallery.table()
         ids = table.ids.tolist()
         return (
@@ -35,7 +36,7 @@ def content(path: Path) -> tuple[Any, ...]:
 
 
 def table_of(path: Path) -> tuple[Any, ...]:
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         table = gallery.table()
     return (
         table.ids.tolist(), table.paths.tolist(), table.landmarks.tolist(), table.hashes.tolist(),
@@ -80,7 +81,7 @@ def flip_some(path: Path, bits: list[int], report: Path) -> None:
 
 def flips(folder: Path, count: int) -> None:
     path = folder / "flipped.sqlite"
-    with Gallery.create(path, "fake-1", DIM) as gallery:
+    with SqliteGallery.create(path, "fake-1", DIM) as gallery:
         for start in range(0, 400, 50):
             gallery.put([photo(n, f"l{n % 20}" if n % 4 else "") for n in range(start, start + 50)])
         gallery.describe([LandmarkRecord(f"l{i}", f"Landmark {i}") for i in range(20) if i % 4])

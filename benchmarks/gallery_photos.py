@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from whichlandmark.gallery.store import GalleryRow
+from whichlandmark.gallery.records import GalleryRow
 
 DIM = 64
 State = dict[str, str]  # id → landmark: what a gallery of such photos should hold

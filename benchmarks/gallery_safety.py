@@ -26,15 +26,15 @@ from pathlib import Path
 from gallery_flips import flips
 from gallery_photos import DIM, State, photo
 from gallery_traffic import readers, speed
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.gallery.verifying import faults
+from whichlandmark.gallery.sqlite.integrity import faults
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 PROCESSES = multiprocessing.get_context("fork")
 
 
 def differences(path: Path, expected: State) -> list[str]:
     """What of a gallery is not as the state says, photo by photo, blob by blob."""
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         table = gallery.table()
         ids = table.ids.tolist()
         keypoints, looks = gallery.keypoints(ids), gallery.looks()
@@ -78,7 +78,7 @@ def batches(state: State, chance: random.Random, start: int) -> Iterator[tuple[s
         state = after
 
 
-def apply(gallery: Gallery, kind: str, before: State, after: State) -> None:
+def apply(gallery: SqliteGallery, kind: str, before: State, after: State) -> None:
     if kind == "compact":
         gallery.compact()
     elif kind == "remove":
@@ -93,7 +93,7 @@ def edit(path: Path, journal: Path, state: State, seed: int) -> None:
     """Edit until killed; the journal gets a line before each batch and one after its commit."""
     chance = random.Random(seed)
     start = 1 + max((int(one[1:]) for one in state), default=0) + 1_000_000 * seed
-    gallery = Gallery.open(path)
+    gallery = SqliteGallery.open(path)
     with open(journal, "w") as file:
 
         def note(event: str, kind: str, after: State) -> None:
@@ -110,7 +110,7 @@ def edit(path: Path, journal: Path, state: State, seed: int) -> None:
 
 def kills(folder: Path, count: int) -> None:
     path, journal = folder / "gallery.sqlite", folder / "journal"
-    Gallery.create(path, "fake-1", DIM).close()
+    SqliteGallery.create(path, "fake-1", DIM).close()
     state: State = {}
     chance, hit, faulty = random.Random(0), Counter[str](), 0
     outcomes: Counter[str] = Counter()

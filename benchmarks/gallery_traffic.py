@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from gallery_photos import DIM, photo
-from whichlandmark.errors import WhichLandmarkError
-from whichlandmark.gallery.store import Gallery, GalleryRow, GalleryTable
-from whichlandmark.gallery.verifying import faults
+from whichlandmark.core.errors import WhichLandmarkError
+from whichlandmark.gallery.records import GalleryRow, GalleryTable
+from whichlandmark.gallery.sqlite.integrity import faults
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 PROCESSES = multiprocessing.get_context("fork")
 FEWEST, CYCLE = 200, 7
@@ -40,7 +41,7 @@ def read(path: Path, seconds: float, results: Any) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            with Gallery.open(path) as gallery:
+            with SqliteGallery.open(path) as gallery:
                 for _ in range(5):
                     table, looks = gallery.table(), gallery.looks()
                     mixed += not of_one_generation(table)
@@ -56,7 +57,7 @@ def write(path: Path, seconds: float) -> tuple[int, int]:
     """Replace every photo, add one, at the end of a cycle remove some: → (batches, removals)."""
     step = removals = 0
     end = time.monotonic() + seconds
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         while time.monotonic() < end:
             if step % CYCLE == CYCLE - 1:
                 gallery.remove([f"p{n}" for n in range(FEWEST, FEWEST + CYCLE - 1)])
@@ -68,7 +69,7 @@ def write(path: Path, seconds: float) -> tuple[int, int]:
 
 def readers(folder: Path, seconds: float, count: int = 4) -> None:
     path = folder / "shared.sqlite"
-    with Gallery.create(path, "fake-1", DIM) as gallery:
+    with SqliteGallery.create(path, "fake-1", DIM) as gallery:
         gallery.put([photo(n, "g0") for n in range(FEWEST)])
     results = PROCESSES.Queue()
     children = [PROCESSES.Process(target=read, args=(path, seconds, results)) for _ in range(count)]
@@ -106,7 +107,7 @@ def median_ms(call: Callable[[int], object], times: int) -> str:
 def speed(folder: Path, count: int = 100_000, dim: int = 512) -> None:
     path = folder / "large.sqlite"
     rng = np.random.default_rng(0)
-    with Gallery.create(path, "fake-1", dim) as gallery:
+    with SqliteGallery.create(path, "fake-1", dim) as gallery:
         start = time.perf_counter()
         for first in range(0, count, 1000):
             vectors = rng.normal(size=(1000, dim)).astype(np.float32)
@@ -115,7 +116,7 @@ def speed(folder: Path, count: int = 100_000, dim: int = 512) -> None:
         seconds = time.perf_counter() - start
         print(f"speed: {count:,} × {dim} put in batches of 1,000 in {seconds:.1f} s")
     print(f"  {path.stat().st_size / count:.0f} bytes a photo, of which the vector is {2 * dim}")
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         more = [plain(count + i, vectors[i]) for i in range(100)]
         print("  one more photo:", median_ms(lambda i: gallery.put([more[i]]), 50))
         print("  one relabelled:", median_ms(lambda i: gallery.relabel({more[i].id: "new"}), 20))

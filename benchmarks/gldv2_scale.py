@@ -26,17 +26,17 @@ from numpy.typing import NDArray
 
 import tests_on_path  # noqa: F401
 from tests.support.made_vectors import MadeVectors, long_tail
-from whichlandmark import fitting
-from whichlandmark.calibration import Calibration
-from whichlandmark.deciding import Decider, Fitted
-from whichlandmark.evaluation import ASKED_AT_ONCE, scored
+from whichlandmark.core.types import Photos
+from whichlandmark.evaluation.evaluate import QUERIES_PER_SEARCH, scored
+from whichlandmark.evaluation.run_queries import BatchAnswers, QueryRun, Responder
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.query import Queries
-from whichlandmark.questions import Answered, Answering, Questions
-from whichlandmark.rules import Rules
-from whichlandmark.search import WORTHWHILE, build_cells
-from whichlandmark.segments import Prepared
-from whichlandmark.types import Photos
+from whichlandmark.gallery.index.ivf import WORTHWHILE, build_ivf
+from whichlandmark.gallery.index.load import SearchRows
+from whichlandmark.recognition.calibration import Calibration
+from whichlandmark.recognition.decision import Decider, Fitted
+from whichlandmark.recognition.fitting import fit
+from whichlandmark.recognition.query import Queries
+from whichlandmark.recognition.rules import Rules
 
 THINGS = 5_000  # kinds of non-landmarks
 LANDMARK_QUERIES, UNKNOWN = 0.017, 0.2  # shares of the queries, and of those
@@ -69,22 +69,22 @@ def made_index(
     )  # fmt: skip
 
 
-def prepared(index: GalleryIndex, recall: float) -> Prepared | None:
+def prepared(index: GalleryIndex, recall: float) -> SearchRows | None:
     """Cells, as segment files have them."""
     if recall >= 1 or len(index.codes) < WORTHWHILE:
         return None
-    cells = build_cells(index.vectors, index.codes, recall=recall)
-    bank = build_cells(index.bank, recall=recall) if len(index.bank) >= WORTHWHILE else None
+    cells = build_ivf(index.vectors, index.codes, recall=recall)
+    bank = build_ivf(index.bank, recall=recall) if len(index.bank) >= WORTHWHILE else None
     for name, made in (("gallery", cells), ("bank", bank)):
         if made:
             print(f"  {name}: {made.index.nlist:,} cells, {made.probes} looked into, "
                   f"{made.refine} compared, recall {made.recall:.4f}")  # fmt: skip
-    return Prepared("", index.vectors, index.bank, cells, bank)
+    return SearchRows("", index.vectors, index.bank, cells, bank)
 
 
 def asked(
     options: argparse.Namespace, decider: Decider, landmarks: MadeVectors, things: MadeVectors
-) -> Questions:
+) -> QueryRun:
     """All queries, asked in parts whose vectors are made on the way."""
     rng = np.random.default_rng(3)
     landmark = rng.random(options.queries) < LANDMARK_QUERIES
@@ -95,9 +95,9 @@ def asked(
     codes[unknown] = options.landmarks + rng.integers(0, UNKNOWN_LANDMARKS, int(unknown.sum()))
     truth = [f"{c:05}" if shows else "" for c, shows in zip(codes, landmark, strict=True)]
     ids = [f"q{row}" for row in range(options.queries)]
-    questions = Questions(answering(decider), Photos.of_columns(ids, ids, truth))
-    for start in range(0, options.queries, ASKED_AT_ONCE):
-        rows = np.arange(start, min(start + ASKED_AT_ONCE, options.queries))
+    questions = QueryRun(answering(decider), Photos.of_columns(ids, ids, truth))
+    for start in range(0, options.queries, QUERIES_PER_SEARCH):
+        rows = np.arange(start, min(start + QUERIES_PER_SEARCH, options.queries))
         vectors = things.near(np.where(landmark[rows], 0, codes[rows]), 10_000_000 + start)
         shown = landmark[rows]
         vectors[shown] = landmarks.near(codes[rows[shown]], 20_000_000 + start)
@@ -105,19 +105,19 @@ def asked(
     return questions
 
 
-def answering(decider: Decider) -> Answering:
+def answering(decider: Decider) -> Responder:
     """The decider of a recognizer, without photos: nothing is compared by geometry."""
     names = np.append(decider.index.names, "").astype(object)
 
-    def ask(queries: Queries) -> Answered:
+    def ask(queries: Queries) -> BatchAnswers:
         answers = decider.answer(queries)
         decisions = map(decider.decide, answers.confidence, answers.scores)
-        return Answered(
+        return BatchAnswers(
             names[answers.codes], answers.scores, answers.confidence,
             np.array(list(decisions), dtype=object), answers.found.neighbours,
         )  # fmt: skip
 
-    return Answering(decider.index, ask)
+    return Responder(decider.index, ask)
 
 
 def told(what: str, started: float) -> float:
@@ -162,7 +162,7 @@ def measure(options: argparse.Namespace) -> None:
                   recall=options.recall)  # fmt: skip
     fitted = Fitted(None, None, None, Calibration(slope=20.0, offset=-5.0))
     if options.fit:
-        fitted = fitting.fit(index, rules)
+        fitted = fit.fit(index, rules)
         clock = told("fitted on the gallery", clock)
     ready = prepared(index, options.recall)
     clock = told("cells built", clock)

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import tests_on_path  # noqa: F401
 from tests.support.gldv2_layout import Gldv2Set, Item, hex_id, write_gldv2
-from whichlandmark.data.drawn import DrawnWorld, draw_world
+from whichlandmark.data.synthetic.plan import DrawnWorld
+from whichlandmark.data.synthetic.world import draw_world
 
 WORLD = DrawnWorld(
     landmarks=16, unknown_landmarks=4, photos=640, queries=120, unknown_queries=30,

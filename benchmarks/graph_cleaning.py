@@ -15,11 +15,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from whichlandmark.data.cleaning import Cleaning
-from whichlandmark.data.drawn import DrawnWorld, draw_world
-from whichlandmark.data.reasons import UNSUPPORTED
-from whichlandmark.graph_cleaning import GraphCleaning
-from whichlandmark.table_cleaning import TableCleaning, clean_table
+from whichlandmark.data.cleaning.clean_table import TableCleaning, clean_table
+from whichlandmark.data.cleaning.drop import Cleaning
+from whichlandmark.data.cleaning.neighbour_support import GraphCleaning
+from whichlandmark.data.cleaning.reasons import UNSUPPORTED
+from whichlandmark.data.synthetic.plan import DrawnWorld
+from whichlandmark.data.synthetic.world import draw_world
 
 WORLD = DrawnWorld(
     landmarks=24, photos=900, queries=60, unknown_landmarks=6, unknown_queries=10,

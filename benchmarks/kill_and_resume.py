@@ -20,8 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from whichlandmark import TrainConfig, load_embedder, read_photos, train
-from whichlandmark.data.drawn import DrawnWorld, draw_world
+from whichlandmark.data.synthetic.plan import DrawnWorld
+from whichlandmark.data.synthetic.world import draw_world
+from whichlandmark.data.table import read_photos
+from whichlandmark.features.embedders.load import load_embedder
+from whichlandmark.training.config import TrainConfig
+from whichlandmark.training.train import train
 
 CONFIG = TrainConfig(
     backbone="resnet10t", options={"channels": [16, 32, 64, 128], "stem_width": 8}, dim=64, size=96,
@@ -46,7 +50,7 @@ def run(table: Path, out: Path, steps: int | None) -> None:
 
 def in_a_process(table: Path, out: Path, steps: int | None) -> int:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["whichlandmark.training"])
+    context.set_forkserver_preload(["whichlandmark.training.train"])
     process = context.Process(target=run, args=(table, out, steps))
     process.start()
     process.join()

@@ -20,9 +20,9 @@ import numpy as np
 import tests_on_path  # noqa: F401
 from tests.support.made_vectors import MadeVectors, long_tail
 from tests.support.own_postgres import own_postgres
-from whichlandmark.gallery.postgres import PostgresGallery
+from whichlandmark.core.types import Neighbours, Vectors
+from whichlandmark.gallery.postgres.store import PostgresGallery
 from whichlandmark.gallery.records import GalleryRow
-from whichlandmark.types import Neighbours, Vectors
 
 ASKED = 200
 

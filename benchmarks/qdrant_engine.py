@@ -21,11 +21,11 @@ from qdrant_client import models
 import tests_on_path  # noqa: F401
 from tests.support.edge_qdrant import EdgeClient
 from tests.support.made_vectors import MadeVectors, long_tail
-from whichlandmark.gallery.qdrant import QdrantGallery
-from whichlandmark.gallery.qdrant_config import QdrantConfig
+from whichlandmark.core.types import Vectors
+from whichlandmark.gallery.index.exact import nearest
+from whichlandmark.gallery.qdrant.config import QdrantConfig
+from whichlandmark.gallery.qdrant.store import QdrantGallery
 from whichlandmark.gallery.records import GalleryRow
-from whichlandmark.search import nearest
-from whichlandmark.types import Vectors
 
 BATCH, K = 1000, 10
 PRESETS = {"none": 1_000_000, "scalar": 100_000_000, "binary": 1_000_000_000}

@@ -36,14 +36,14 @@ os.environ["RAY_BACKEND_LOG_LEVEL"] = "error"
 import ray
 from ray.cluster_utils import Cluster
 
-from whichlandmark.fill import gallery_for
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.indexing import IndexOptions, index_photos, settle
-from whichlandmark.loading import load_embedder
-from whichlandmark.rules import Rules
-from whichlandmark.sharding.ray_engine import Opening, made_by_ray, make_here
-from whichlandmark.sharding.shards import Task, cut, fill_from_shards
-from whichlandmark.types import Photos
+from whichlandmark.core.types import Photos
+from whichlandmark.features.embedders.load import load_embedder
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.folder.fill import gallery_for
+from whichlandmark.recognition.indexing.index_photos import IndexOptions, index_photos, settle
+from whichlandmark.recognition.indexing.ray_engine import Opening, made_by_ray, make_here
+from whichlandmark.recognition.indexing.shards import Task, cut, fill_from_shards
+from whichlandmark.recognition.rules import Rules
 
 RULES = Rules(score="cosine", whitening="none", verify=0)  # nothing is fitted, no features
 Held = tuple[list[list[int]], list[str], bytes]
@@ -71,7 +71,7 @@ def noted(log: Path) -> Any:
 
 def held(out: Path) -> Held:
     """Row numbers and sums of everything kept, ids, vectors."""
-    with Gallery.open(out / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         table = gallery.table()
         return [c.tolist() for c in gallery.sums()], table.ids.tolist(), table.vectors.tobytes()
 

@@ -21,17 +21,17 @@ from pathlib import Path
 import numpy as np
 
 from real_photos import NETWORK, command, write_queries
-from whichlandmark.calibration import threshold_for
+from whichlandmark.core.types import Photos
 from whichlandmark.data.folders import read_photos_or_folder
 from whichlandmark.data.table import read_photos
-from whichlandmark.evaluation import Evaluation, examine
-from whichlandmark.predictions import write_predictions
-from whichlandmark.query import Queries
-from whichlandmark.recognition import Recognizer
-from whichlandmark.recognizer_folder import load
-from whichlandmark.rules import Score
-from whichlandmark.tuning import tune
-from whichlandmark.types import Photos
+from whichlandmark.evaluation.evaluate import Evaluation, evaluate_in_detail
+from whichlandmark.evaluation.predictions import write_predictions
+from whichlandmark.recognition.calibration import threshold_for
+from whichlandmark.recognition.folder.load import load
+from whichlandmark.recognition.folder.tune import tune
+from whichlandmark.recognition.query import Queries
+from whichlandmark.recognition.recognizer import Recognizer
+from whichlandmark.recognition.rules import Score
 
 PEERS: dict[str, tuple[Score, ...]] = {
     "224 squashed": ("query_penalty",),
@@ -104,7 +104,7 @@ def quiet(name: str) -> object:
 
 
 def row(name: str, recognizer: Recognizer, queries: Photos, at: Path) -> Evaluation:
-    found = examine(recognizer, queries)
+    found = evaluate_in_detail(recognizer, queries)
     write_predictions(at / f"{name.replace(' ', '_')}.csv", found.predictions)
     s = found.scores
     interval = "({:.3f}-{:.3f})".format(*s.gap_interval)

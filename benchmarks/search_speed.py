@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 import tests_on_path  # noqa: F401
 from tests.support.made_vectors import MadeVectors, long_tail
-from whichlandmark.search import build_cells, nearest
-from whichlandmark.types import Vectors
+from whichlandmark.core.types import Vectors
+from whichlandmark.gallery.index.exact import nearest
+from whichlandmark.gallery.index.ivf import build_ivf
 
 Way = Callable[[Vectors], NDArray[np.int64]]
 K = 10
@@ -137,7 +138,7 @@ def crossover(options: argparse.Namespace) -> None:
         options.gallery = rows
         gallery, codes, queries = made(options)
         started = time.perf_counter()
-        cells = build_cells(gallery, codes)
+        cells = build_ivf(gallery, codes)
         taken = time.perf_counter() - started
         ways = {"exact": lambda a, g=gallery: nearest(a, g, K).rows,
                 "cells": lambda a, g=gallery, c=cells: nearest(a, g, K, cells=c).rows}  # fmt: skip
@@ -163,7 +164,7 @@ def main() -> None:
         return
     gallery, codes, queries = made(options)
     started = time.perf_counter()
-    cells = build_cells(gallery, codes)
+    cells = build_ivf(gallery, codes)
     taken = time.perf_counter() - started
     what = "unstructured" if codes is None else f"{codes.max() + 1:,} landmarks"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

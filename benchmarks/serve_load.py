@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from served import Served, children, memory, serving
-from whichlandmark.idle_threads import rest_when_idle
+from whichlandmark.core.hardware import stop_busy_waiting
 
 BOUNDARY = "l0ad"
 WAIT = 0.25  # seconds that a refused client waits; less than Retry-After, to stay unpleasant
@@ -133,7 +133,7 @@ def row(name: str, seen: Seen, server: Served) -> float:
 
 def in_process(recognizer: Path, photos: list[bytes], seconds: float) -> float:
     """Photos a second of the same work without a server."""
-    from whichlandmark.recognizer_folder import load
+    from whichlandmark.recognition.folder.load import load
 
     opened = load(recognizer)
     done, began = 0, time.monotonic()
@@ -189,7 +189,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.photos:
         raise SystemExit("give a folder of photos, or set WHICHLANDMARK_REALPHOTOS")
-    rest_when_idle()  # as the command line does: the reference has the same
+    stop_busy_waiting()  # as the command line does: the reference has the same
     files = sorted(Path(options.photos).rglob("*.jpg"))[:400]
     plain = [file.read_bytes() for file in files]
     photos = [body(data) for data in plain]

@@ -207,7 +207,7 @@ def sent(connection: http.client.HTTPConnection, data: bytes) -> tuple[int, byte
 
 def judged(status: int, text: bytes, outcomes: Counter[str]) -> str:
     """What is wrong with a reply; "" = nothing."""
-    from whichlandmark.web.schema import RecognizeReply, model_of
+    from whichlandmark.serving.schemas import RecognizeReply, model_of
 
     if status != 200:
         return f"status {status}: {text[:100]!r}"

@@ -55,7 +55,7 @@ def photo(seed: int, side: int = 256) -> Pillow.Image:
 def tiny_recognizer(folder: Path) -> Path:
     """A recognizer of four landmarks with two photos each, made in a second."""
     from whichlandmark.data.folders import read_folder
-    from whichlandmark.indexing import index_photos
+    from whichlandmark.recognition.indexing.index_photos import index_photos
 
     for number in range(12):
         name = f"place {number // 2}" if number < 8 else "street"

@@ -24,9 +24,9 @@ from pathlib import Path
 from statistics import median
 
 from small_worlds import drawn_photos, network
+from whichlandmark.core.hardware import facts
 from whichlandmark.data.table import write_photos
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.machine import facts
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 ASKED = 1.10  # of the plain index
 
@@ -48,7 +48,7 @@ def processors() -> float:
 
 
 def sums(out: Path) -> list[list[int]]:
-    with Gallery.open(out / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         return [column.tolist() for column in gallery.sums()]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whichlandmark.gallery.qdrant_config import QdrantConfig
+from whichlandmark.gallery.qdrant.config import QdrantConfig
 
 SIZES = {"4 million": 4_000_000, "100 million": 100_000_000, "1 billion": 1_000_000_000}
 DIMS = (256, 512)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from whichlandmark.data.drawn import DrawnWorld, draw_world
+from whichlandmark.core.types import Photos
+from whichlandmark.data.synthetic.plan import DrawnWorld
+from whichlandmark.data.synthetic.world import draw_world
 from whichlandmark.data.table import read_photos
-from whichlandmark.types import Photos
 
 
 def drawn_photos(cache: Path, count: int, size: int) -> Photos:
@@ -31,11 +32,11 @@ def network(cache: Path, backbone: str, size: int, dim: int) -> Path:
     if not (folder / "embedder.json").exists():
         import torch
 
-        from whichlandmark.net.embedder import NetEmbedder
-        from whichlandmark.net.network import Architecture, new_network
-        from whichlandmark.preprocessing import Preprocessing
+        from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+        from whichlandmark.features.embedders.torch_network import Architecture, new_network
+        from whichlandmark.features.preprocessing import Preprocessing
 
         torch.manual_seed(0)
         net = new_network(Architecture(backbone=backbone, dim=dim)).eval()
-        NetEmbedder(net, Preprocessing(size=size), device="cpu").save(folder)
+        TorchEmbedder(net, Preprocessing(size=size), device="cpu").save(folder)
     return folder

@@ -29,12 +29,16 @@ import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from whichlandmark import Rules, build, read_photos, training_data, training_run, write_photos
-from whichlandmark.data.drawn import DrawnWorld, draw_world
-from whichlandmark.evaluation import examine
-from whichlandmark.train_config import TrainConfig
-from whichlandmark.training import train
-from whichlandmark.types import Photos
+from whichlandmark.core.types import Photos
+from whichlandmark.data.synthetic.plan import DrawnWorld
+from whichlandmark.data.synthetic.world import draw_world
+from whichlandmark.data.table import read_photos, write_photos
+from whichlandmark.evaluation.evaluate import evaluate_in_detail
+from whichlandmark.recognition.folder.load import build
+from whichlandmark.recognition.rules import Rules
+from whichlandmark.training import samplers
+from whichlandmark.training.config import TrainConfig
+from whichlandmark.training.train import train
 
 WORLD = DrawnWorld(seed=0, landmarks=36, unknown_landmarks=12, photos=1300, queries=300,
                    unknown_queries=80, nonlandmark_queries=700, distractors=400)  # fmt: skip
@@ -121,14 +125,14 @@ def one_run(at: Path, name: str, seed: int, epochs: int) -> None:
     published = name.startswith(PUBLISHED)
     photos, bank, queries = tables(at, square=published)
     if published:
-        training_run.subspaces = first_centres
-        training_data.epoch_batches = published_batches  # type: ignore[assignment]
+        samplers.subspaces = first_centres
+        samplers.epoch_batches = published_batches  # type: ignore[assignment]
     config = replace(ROWS[name], seed=seed, epochs=epochs, weights=str(at / "start.safetensors"))
     started = time.monotonic()
     embedder = train(photos, config)
     seconds = time.monotonic() - started
     recognizer = build(embedder, photos, distractors=bank, rules=Rules().with_score("cosine"))
-    scores = examine(recognizer, queries, also=("cosine", "both_penalties")).scores
+    scores = evaluate_in_detail(recognizer, queries, also=("cosine", "both_penalties")).scores
     print(json.dumps({**scores.gap_by_score, "top1": scores.top1, "seconds": seconds}))
 
 

@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 
 from embed_speed import make_photos
-from whichlandmark.net.checkpoint import RunState
-from whichlandmark.train_config import TrainConfig
-from whichlandmark.training_run import Run
-from whichlandmark.types import Photos
+from whichlandmark.core.types import Photos
+from whichlandmark.training.checkpoint import RunState
+from whichlandmark.training.config import TrainConfig
+from whichlandmark.training.trainer import Trainer
 
 ROUNDS = 3
 
@@ -40,7 +40,7 @@ def synced(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def timed(run: Run, pixels: Iterator[torch.Tensor], batches: list, state: RunState) -> float:
+def timed(run: Trainer, pixels: Iterator[torch.Tensor], batches: list, state: RunState) -> float:
     """Photos a second at the median step, from the end of one to the end of the next: waiting for
     the loader counts. The first step, in which the loader's processes start, does not.
     """
@@ -53,7 +53,7 @@ def timed(run: Run, pixels: Iterator[torch.Tensor], batches: list, state: RunSta
     return size / statistics.median(seconds[1:])
 
 
-def loader_alone(run: Run, batches: list, state: RunState) -> float:
+def loader_alone(run: Trainer, batches: list, state: RunState) -> float:
     size, started = 0, 0.0
     for step, part in enumerate(run.load(batches, state)):
         if step == 1:
@@ -63,7 +63,7 @@ def loader_alone(run: Run, batches: list, state: RunState) -> float:
 
 
 def measure(photos: Photos, config: TrainConfig, batches_wanted: int, at: Path) -> str:
-    run = Run(config, at / "run", photos, None)
+    run = Trainer(config, at / "run", photos, None)
     state = run.resume()
     batches = run.data.batches(state)[:batches_wanted]
     loaded = next(iter(run.load(batches[:1], state)))

@@ -27,10 +27,11 @@ from pathlib import Path
 import numpy as np
 
 from kill_and_resume import CONFIG, rows
-from whichlandmark import load_embedder
-from whichlandmark.data.drawn import DrawnWorld, draw_world
-from whichlandmark.files import write_json
-from whichlandmark.options import to_json
+from whichlandmark.core.files import write_json
+from whichlandmark.core.json_options import to_json
+from whichlandmark.data.synthetic.plan import DrawnWorld
+from whichlandmark.data.synthetic.world import draw_world
+from whichlandmark.features.embedders.load import load_embedder
 
 MOST_SECONDS = 500.0
 

@@ -21,15 +21,24 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from whichlandmark.images import read_image
-from whichlandmark.verification import Keypoints, Matching, keypoints, strongest, verify_many
-from whichlandmark.verification.packing import pack, unpack
+from whichlandmark.core.images import read_image
+from whichlandmark.features.local.keypoints import (
+    Keypoints,
+    MatchOptions,
+    keypoints,
+    pack,
+    strongest,
+    unpack,
+)
+from whichlandmark.features.local.matching import verify_many
 
 KEPT = (300, 500, 1000)
 THREADS = (1, 2, 8)
 
 
-def look(paths: list[Path], options: Matching) -> tuple[list[Keypoints], list[float], list[float]]:
+def look(
+    paths: list[Path], options: MatchOptions
+) -> tuple[list[Keypoints], list[float], list[float]]:
     """Keypoints of photos; milliseconds of decoding and of looking, for each."""
     found, decoding, looking = [], [], []
     for path in paths:
@@ -56,7 +65,7 @@ def pairs(queries: list[Path], gallery: list[Path], count: int) -> list[list[int
 
 
 def counts(
-    queries: list[Keypoints], gallery: list[Keypoints], rows: list[list[int]], options: Matching
+    queries: list[Keypoints], gallery: list[Keypoints], rows: list[list[int]], options: MatchOptions
 ) -> tuple[np.ndarray, list[float]]:
     """(Q, k) inliers, and milliseconds of each query."""
     inliers, took = [], []
@@ -78,7 +87,7 @@ def places(inliers: list[Keypoints]) -> bytes:
 
 
 def same_whatever_threads(
-    paths: tuple[list[Path], list[Path]], rows: list[list[int]], options: Matching
+    paths: tuple[list[Path], list[Path]], rows: list[list[int]], options: MatchOptions
 ) -> bool:
     """Three runs, each with other threads of OpenCV and of linear algebra, from the pixels on."""
     seen = set()
@@ -101,7 +110,7 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=10)
     parser.add_argument("--size", type=int, default=480)
     asked = parser.parse_args()
-    options = Matching(size=asked.size, tolerance=6 * asked.size / 640)
+    options = MatchOptions(size=asked.size, tolerance=6 * asked.size / 640)
     gallery, queries = (sorted((asked.photos / p).rglob("*.jpg")) for p in ("index", "query"))
     rows = pairs(queries, gallery, asked.neighbours)
     print(f"{len(queries)} queries, {asked.neighbours} of {len(gallery)} gallery photos each, "

@@ -44,10 +44,10 @@ Ask = Callable[[Path], dict[str, Any]]
 
 def in_process(folder: str) -> Ask:
     """Answers of a recognizer that is opened here."""
-    from whichlandmark.answer_object import Facts, answer_object
+    from whichlandmark.recognition.answer import GalleryFacts, answer_object
 
     recognizer = wl.load(folder)
-    facts = Facts.of(recognizer)
+    facts = GalleryFacts.of(recognizer)
     return lambda photo: answer_object(photo.name, recognizer(photo), facts)
 
 

@@ -23,21 +23,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .core.errors import WhichLandmarkError as WhichLandmarkError
+    from .core.types import Photos as Photos
+    from .core.types import Prediction as Prediction
     from .data.folders import read_folder as read_folder
     from .data.table import read_photos as read_photos
     from .data.table import write_photos as write_photos
-    from .errors import WhichLandmarkError as WhichLandmarkError
-    from .evaluation import Scores as Scores
-    from .evaluation import evaluate as evaluate
-    from .loading import load_embedder as load_embedder
-    from .recognition import Recognizer as Recognizer
-    from .recognizer_folder import build as build
-    from .recognizer_folder import load as load
-    from .rules import Rules as Rules
-    from .train_config import TrainConfig as TrainConfig
-    from .training import train as train
-    from .types import Photos as Photos
-    from .types import Prediction as Prediction
+    from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.scores import Scores as Scores
+    from .features.embedders.load import load_embedder as load_embedder
+    from .recognition.folder.load import build as build
+    from .recognition.folder.load import load as load
+    from .recognition.recognizer import Recognizer as Recognizer
+    from .recognition.rules import Rules as Rules
+    from .training.config import TrainConfig as TrainConfig
+    from .training.train import train as train
 
     __version__: str
 
@@ -58,6 +58,7 @@ _HOMES = {
     "train": "training",
     "write_photos": "data.table",
 }
+
 __all__ = ["Photos", "Prediction", "Recognizer", "Rules", "Scores", "TrainConfig",
            "WhichLandmarkError", "build", "evaluate", "load", "load_embedder", "read_folder",
            "read_photos", "train", "write_photos"]  # fmt: skip

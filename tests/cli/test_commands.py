@@ -13,9 +13,9 @@ from typing import get_args
 import pytest
 import typer
 
-from whichlandmark import console
-from whichlandmark.cli import app
-from whichlandmark.rules import SCORES, Score
+from whichlandmark.cli import output
+from whichlandmark.cli.app import app
+from whichlandmark.recognition.rules import SCORES, Score
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -24,10 +24,10 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str
     sys.argv = ["whichlandmark", *map(str, arguments)]
     try:
         with pytest.raises(SystemExit) as ended:
-            console.exit_with(app)
+            output.exit_with(app)
     finally:
         sys.argv = old
-        console.settings.debug = False
+        output.settings.debug = False
     out, err = capfd.readouterr()
     return int(ended.value.code or 0), out, err
 
@@ -41,13 +41,13 @@ def json_of(capfd: pytest.CaptureFixture[str], *arguments: object, code: int = 0
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made once: writing ONNX takes seconds."""
-    from whichlandmark.net.embedder import NetEmbedder
-    from whichlandmark.net.network import Architecture, new_network
-    from whichlandmark.preprocessing import Preprocessing
+    from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+    from whichlandmark.features.embedders.torch_network import Architecture, new_network
+    from whichlandmark.features.preprocessing import Preprocessing
 
     at = tmp_path_factory.mktemp("tiny")
     net = new_network(Architecture(backbone="test_resnet", dim=32))
-    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(at)
+    TorchEmbedder(net, Preprocessing(size=64), device="cpu").save(at)
     return at
 
 
@@ -184,16 +184,16 @@ def test_bad_input_is_one_clear_line(
     recognizer: Path, colour_world: Path, capfd: pytest.CaptureFixture[str],
     arguments: list[str], code: int, message: str,
 ) -> None:  # fmt: skip
-    from whichlandmark.net.embedder import NetEmbedder
-    from whichlandmark.net.network import Architecture, new_network
-    from whichlandmark.preprocessing import Preprocessing
+    from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+    from whichlandmark.features.embedders.torch_network import Architecture, new_network
+    from whichlandmark.features.preprocessing import Preprocessing
 
     at = colour_world
     (at / "empty").mkdir()
     (at / "odd.csv").write_text("id,path,landmrk\na,a.jpg,b\n")
     (at / "bad.json").write_text('{"epoch": 4}')
     other = new_network(Architecture(backbone="test_resnet", dim=32), seed=9)
-    NetEmbedder(other, Preprocessing(size=64)).save(at / "e2", export=False)
+    TorchEmbedder(other, Preprocessing(size=64)).save(at / "e2", export=False)
     made_before = (recognizer / "gallery.sqlite").read_bytes()
 
     ended, out, err = run(capfd, *[a.format(at=at, r=recognizer) for a in arguments])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from whichlandmark import demo
+from whichlandmark.cli import demo
 
 
 @pytest.mark.slow

@@ -14,12 +14,12 @@ import pytest
 import whichlandmark
 from tests.cli.test_commands import run
 from tests.support.photos import picture
-from whichlandmark.demo import run_demo
-from whichlandmark.errors import OptionError
-from whichlandmark.figures import as_svg, new_figure
-from whichlandmark.report import report_file
-from whichlandmark.training import train
-from whichlandmark.types import Photos
+from whichlandmark.cli.demo import run_demo
+from whichlandmark.core.errors import OptionError
+from whichlandmark.core.figures import as_svg, new_figure
+from whichlandmark.core.types import Photos
+from whichlandmark.evaluation.report import report_file
+from whichlandmark.training.train import train
 
 SOURCE = Path(whichlandmark.__file__).parent
 TAUGHT = r"pip install 'whichlandmark\[report\]'"
@@ -47,8 +47,9 @@ def test_matplotlib_is_loaded_only_by_who_draws(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("from matplotlib.figure import Figure\n")
     assert loaded_early(tmp_path) == ["a.py"]
     code = (
-        "import sys, whichlandmark.report, whichlandmark.explanation, whichlandmark.demo\n"
-        "import whichlandmark.model_card\nprint('matplotlib' in sys.modules)"
+        "import sys, whichlandmark.evaluation.report, whichlandmark.recognition.explanation\n"
+        "import whichlandmark.cli.demo\n"
+        "import whichlandmark.training.model_card\nprint('matplotlib' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"

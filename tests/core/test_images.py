@@ -12,9 +12,10 @@ import pytest
 from PIL import Image as Pillow
 from PIL import features
 
-from whichlandmark import images
-from whichlandmark.errors import ImageError
-from whichlandmark.images import read_image
+from whichlandmark.core import images
+from whichlandmark.core.errors import ImageError
+from whichlandmark.core.images import read_image
+from whichlandmark.core.storage import MAX_BYTES
 
 
 def encoded(picture: Pillow.Image, form: str, **options: object) -> bytes:
@@ -125,7 +126,7 @@ def test_pixel_limits_are_checked_from_the_header(width: int, height: int, reaso
 
 def test_a_file_over_the_size_limit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "huge.jpg"
-    path.write_bytes(b"\0" * (images.MAX_BYTES + 1))
+    path.write_bytes(b"\0" * (MAX_BYTES + 1))
     with pytest.raises(ImageError, match=r"huge\.jpg: larger than 20 MB"):
         read_image(path)
 

@@ -10,13 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.photos import picture, write_photo
-from whichlandmark.data.table import read_photos, write_photos
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import ImageError
-from whichlandmark.fill import fill_gallery
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.images import read_image
-from whichlandmark.storage import (
+from whichlandmark.core.errors import ImageError
+from whichlandmark.core.images import read_image
+from whichlandmark.core.storage import (
     File,
     TarMember,
     absolute_path,
@@ -25,7 +21,11 @@ from whichlandmark.storage import (
     relative_path,
     stamp,
 )
-from whichlandmark.types import Photos
+from whichlandmark.core.types import Photos
+from whichlandmark.data.table import read_photos, write_photos
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.folder.fill import fill_gallery
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_table_moves_with_its_tars(tar: Path, tmp_path: Path) -> None:
 def test_a_gallery_fills_from_a_tar_and_goes_on(tar: Path) -> None:
     embedder = HistogramEmbedder()
     members = [str(addresses(tar)[f"a/{i}.jpg"]) for i in range(3)]
-    gallery = Gallery.create(None, embedder.id, embedder.dim)
+    gallery = SqliteGallery.create(None, embedder.id, embedder.dim)
     one = Photos.of_columns(["0", "1"], members[:2], ["x", "x"])
     assert fill_gallery(embedder, one, gallery) == []
     generation = gallery.generation

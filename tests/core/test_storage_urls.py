@@ -15,15 +15,10 @@ import numpy as np
 import pytest
 
 from tests.support.photos import picture, write_photo
-from whichlandmark import storage
-from whichlandmark.data.any_csv import CsvColumns, read_csv
-from whichlandmark.data.table import read_photos, write_photos
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import ImageError, OptionError
-from whichlandmark.fill import fill_gallery
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.images import read_image
-from whichlandmark.storage import (
+from whichlandmark.core import storage
+from whichlandmark.core.errors import ImageError, OptionError
+from whichlandmark.core.images import read_image
+from whichlandmark.core.storage import (
     TarMember,
     Url,
     absolute_path,
@@ -37,7 +32,12 @@ from whichlandmark.storage import (
     stamps,
     url_stamp,
 )
-from whichlandmark.types import Photos
+from whichlandmark.core.types import Photos
+from whichlandmark.data.import_tools import CsvColumns, read_csv
+from whichlandmark.data.table import read_photos, write_photos
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.folder.fill import fill_gallery
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_a_gallery_of_urls_is_resumed(store: fsspec.AbstractFileSystem, tmp_path
         store.pipe_file(f"/b/{i}.jpg", jpeg(tmp_path, i))
     urls = [f"memory://b/{i}.jpg" for i in range(7)]
     photos = Photos.of_columns([str(i) for i in range(7)], urls, ["place"] * 7)
-    with Gallery.create(None, "histogram-6", 216) as gallery:
+    with SqliteGallery.create(None, "histogram-6", 216) as gallery:
         failures = fill_gallery(HistogramEmbedder(), photos, gallery, features=False)
         assert [(f.id, f.reason) for f in failures] == [("6", "memory://b/6.jpg: no such file")]
         hashes, generation = gallery.table().hashes.tolist(), gallery.generation

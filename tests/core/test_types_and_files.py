@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whichlandmark import errors
-from whichlandmark.errors import DataError, OptionError, WhichLandmarkError
-from whichlandmark.files import read_json, whole_file, write_json
-from whichlandmark.options import from_json, to_json, unknown
-from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.types import Photo, Photos
+from whichlandmark.core import errors
+from whichlandmark.core.errors import DataError, OptionError, WhichLandmarkError
+from whichlandmark.core.files import read_json, whole_file, write_json
+from whichlandmark.core.json_options import from_json, to_json, unknown
+from whichlandmark.core.types import Photo, Photos
+from whichlandmark.features.preprocessing import Preprocessing
 
 
 def photos(sizes: dict[str, int]) -> Photos:

@@ -17,11 +17,11 @@ from tests.data.test_places365 import folder as places_folder
 from tests.data.test_places365 import network
 from tests.features.test_matching import building, seen_from_aside
 from tests.support.photos import photos_of, picture, write_photo
-from whichlandmark.cleaning_page import write_cleaning_page
-from whichlandmark.data.cleaning import CleanResult, Drop
-from whichlandmark.data.reasons import LEAK, NEAR_DUPLICATE, UNREADABLE
+from whichlandmark.core.types import Photos
+from whichlandmark.data.cleaning.clean_table import write_cleaning_page
+from whichlandmark.data.cleaning.drop import CleanResult, Drop
+from whichlandmark.data.cleaning.reasons import LEAK, NEAR_DUPLICATE, UNREADABLE
 from whichlandmark.data.table import read_photos, write_photos
-from whichlandmark.types import Photos
 
 Capture = pytest.CaptureFixture[str]
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from whichlandmark.data import reasons as cleaning
-from whichlandmark.data.cleaning import Cleaning, CleanResult, clean, write_cleaning
-from whichlandmark.data.likeness import Fingerprint, candidates, fingerprint, same_picture
-from whichlandmark.data.look_store import LookStore
-from whichlandmark.errors import OptionError
-from whichlandmark.types import Image, Photo, Photos
+from whichlandmark.core.errors import OptionError
+from whichlandmark.core.fingerprint import Fingerprint, candidates, fingerprint, same_picture
+from whichlandmark.core.types import Image, Photo, Photos
+from whichlandmark.data.cleaning import reasons as cleaning
+from whichlandmark.data.cleaning.drop import Cleaning, CleanResult, clean, write_cleaning
+from whichlandmark.data.cleaning.scan_cache import ScanCache
 
 
 def scene(seed: int, size: tuple[int, int] = (192, 256)) -> Image:
@@ -357,7 +357,7 @@ def test_the_landmark_check_sees_only_photos_not_dropped_before(tmp_path: Path) 
     })  # fmt: skip
     seen: list[list[str]] = []
 
-    def odd(left: Photos, store: LookStore) -> dict[int, tuple[str, str]]:
+    def odd(left: Photos, store: ScanCache) -> dict[int, tuple[str, str]]:
         seen.append(left.ids.tolist())
         return {1: ("0 of 2 support it", left.paths[0])}
 

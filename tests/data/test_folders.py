@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from whichlandmark.core.errors import DataError
 from whichlandmark.data.folders import read_folder, read_photos_or_folder
-from whichlandmark.errors import DataError
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -11,12 +11,12 @@ import pytest
 
 from tests.cli.test_commands import json_of, run
 from tests.support.gldv2_layout import Gldv2Set, Item, hex_id, photo_path, write_gldv2, write_md5
-from whichlandmark.data import official
+from whichlandmark.core.errors import DataError
+from whichlandmark.core.storage import read_bytes
+from whichlandmark.data import gldv2_tables
 from whichlandmark.data.gldv2 import Gldv2Options, import_gldv2
-from whichlandmark.data.official import LONGEST_CELL, name_of
+from whichlandmark.data.gldv2_tables import LONGEST_CELL, name_of
 from whichlandmark.data.table import read_photos
-from whichlandmark.errors import DataError
-from whichlandmark.storage import read_bytes
 
 NAMES = {"7": "Café de Paris", "12": "St. John's (Malta)", "203": "清水寺", "9": "100% Tower"}
 
@@ -177,7 +177,7 @@ def test_repeats_far_apart_are_found(
     rows = rows_of(root / "train.csv")
     set_rows(root / "train.csv", [*rows, *rows[1:]])
     whole = import_gldv2(root, tmp_path / "a", Gldv2Options(all_photos=True)).counts
-    monkeypatch.setattr(official.read_columns, "__kwdefaults__", {"rows": 3})
+    monkeypatch.setattr(gldv2_tables.read_columns, "__kwdefaults__", {"rows": 3})
     pieces = import_gldv2(root, tmp_path / "b", Gldv2Options(all_photos=True)).counts
     assert pieces == whole
     assert whole["train repeated"] == 12

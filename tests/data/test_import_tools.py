@@ -8,9 +8,9 @@ import pytest
 
 from tests.cli.test_commands import run
 from tests.support.photos import picture, write_photo
-from whichlandmark.data.any_csv import CsvColumns, read_csv
+from whichlandmark.core.errors import DataError
+from whichlandmark.data.import_tools import CsvColumns, read_csv
 from whichlandmark.data.table import read_photos
-from whichlandmark.errors import DataError
 
 
 @pytest.fixture

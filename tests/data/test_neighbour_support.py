@@ -16,21 +16,30 @@ from data.test_cleaning import cropped, scene
 from features.test_matching import building, seen_from_aside
 
 from tests.support.photos import write_photo
-from whichlandmark import fitting, graph_cleaning, indexing
-from whichlandmark.data.look_store import LookStore
-from whichlandmark.errors import GalleryError, OptionError
-from whichlandmark.fill import fill_gallery
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.graph_cleaning import GraphCleaning, Group, _doubtful, _supporters, unsupported
-from whichlandmark.images import content_hash, read_image
-from whichlandmark.net.embedder import NetEmbedder
-from whichlandmark.net.network import Architecture, new_network
-from whichlandmark.pipeline import pipeline
-from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.types import Image, Photos, Vectors
-from whichlandmark.verification import Matching, keypoints, verify
+from whichlandmark.core.errors import GalleryError, OptionError
+from whichlandmark.core.images import content_hash, read_image
+from whichlandmark.core.types import Image, Photos, Vectors
+from whichlandmark.data.cleaning import neighbour_support
+from whichlandmark.data.cleaning.neighbour_support import (
+    GraphCleaning,
+    LandmarkGroup,
+    _doubtful,
+    _supporters,
+    unsupported,
+)
+from whichlandmark.data.cleaning.scan_cache import ScanCache
+from whichlandmark.features import pipeline
+from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+from whichlandmark.features.embedders.torch_network import Architecture, new_network
+from whichlandmark.features.local.keypoints import MatchOptions, keypoints
+from whichlandmark.features.local.matching import verify
+from whichlandmark.features.preprocessing import Preprocessing
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.fitting import fit
+from whichlandmark.recognition.folder.fill import fill_gallery
+from whichlandmark.recognition.indexing import index_photos
 
-MATCHING = Matching(size=320, features=400)
+MATCHING = MatchOptions(size=320, features=400)
 
 
 def quiet(name: str) -> object:
@@ -66,7 +75,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 def embedder(at: Path, seed: int = 0) -> str:
     """A small network with random weights; with all neighbours asked, its order is no matter."""
     net = new_network(Architecture(backbone="test_resnet", dim=8), seed=seed)
-    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(
+    TorchEmbedder(net, Preprocessing(size=64), device="cpu").save(
         at / f"embedder {seed}", export=False
     )
     return str(at / f"embedder {seed}")
@@ -76,7 +85,7 @@ def found(world: Photos, at: Path, **options: object) -> dict[str, tuple[str, st
     rules = GraphCleaning(
         **{"embedder": embedder(at), "trusted": 0, "neighbours": 5, "inliers": 25, **options}
     )  # type: ignore[arg-type]
-    with LookStore(at / "looks.sqlite") as store:
+    with ScanCache(at / "looks.sqlite") as store:
         dropped = unsupported(world, store, at / "graph", rules, matching=MATCHING, progress=quiet)  # type: ignore[arg-type]
     return {world.ids[row]: told for row, told in dropped.items()}
 
@@ -123,7 +132,7 @@ def test_the_second_run_verifies_nothing(
     def never(*arguments: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(graph_cleaning, "_keypoints", never)
+    monkeypatch.setattr(neighbour_support, "_keypoints", never)
     assert found(world, tmp_path) == first
 
 
@@ -131,22 +140,22 @@ def test_the_second_run_verifies_nothing(
 def test_an_interrupted_run_keeps_whole_landmarks(
     world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, decoded = graph_cleaning._keypoints, []
+    plain, decoded = neighbour_support._keypoints, []
 
-    def interrupted(path: str, matching: Matching) -> object:
+    def interrupted(path: str, matching: MatchOptions) -> object:
         if "/B/" in path:
             raise KeyboardInterrupt
         return plain(path, matching)
 
-    monkeypatch.setattr(graph_cleaning, "_keypoints", interrupted)
+    monkeypatch.setattr(neighbour_support, "_keypoints", interrupted)
     with pytest.raises(KeyboardInterrupt):
         found(world, tmp_path)
 
-    def counted(path: str, matching: Matching) -> object:
+    def counted(path: str, matching: MatchOptions) -> object:
         decoded.append(Path(path).parent.name)
         return plain(path, matching)
 
-    monkeypatch.setattr(graph_cleaning, "_keypoints", counted)
+    monkeypatch.setattr(neighbour_support, "_keypoints", counted)
     assert sorted(found(world, tmp_path)) == ["A/odd", "B/odd", "unfit/0", "unfit/1"]
     assert "A" not in decoded
     assert decoded.count("B") == 6
@@ -160,29 +169,29 @@ def test_nothing_is_fitted_and_vectors_are_kept(
     def never(*arguments: object, **options: object) -> None:
         raise AssertionError("a recognizer was fitted")
 
-    monkeypatch.setattr(fitting, "fit", never)
-    monkeypatch.setattr(fitting, "learn", never)
-    monkeypatch.setattr(indexing, "settle", never)
-    source, put, batches = embedder(tmp_path), Gallery.put, []
+    monkeypatch.setattr(fit, "fit", never)
+    monkeypatch.setattr(fit, "learn", never)
+    monkeypatch.setattr(index_photos, "settle", never)
+    source, put, batches = embedder(tmp_path), SqliteGallery.put, []
     monkeypatch.setattr(pipeline, "BATCH_ROWS", 6)
 
-    def stopped(gallery: Gallery, rows: object) -> None:
+    def stopped(gallery: SqliteGallery, rows: object) -> None:
         if len(batches) == 1:
             raise KeyboardInterrupt
         batches.append(rows)
         put(gallery, rows)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Gallery, "put", stopped)
+        patch.setattr(SqliteGallery, "put", stopped)
         with pytest.raises(KeyboardInterrupt):
             found(world, tmp_path, embedder=source)
-    seen, embed = [], NetEmbedder.__call__
+    seen, embed = [], TorchEmbedder.__call__
 
-    def counted(self: NetEmbedder, images: Sequence[Image], /) -> Vectors:
+    def counted(self: TorchEmbedder, images: Sequence[Image], /) -> Vectors:
         seen.append(len(images))
         return embed(self, images)
 
-    monkeypatch.setattr(NetEmbedder, "__call__", counted)
+    monkeypatch.setattr(TorchEmbedder, "__call__", counted)
     assert sorted(found(world, tmp_path, embedder=source)) == ["A/odd", "B/odd", "unfit/0",
                                                                "unfit/1"]  # fmt: skip
     assert sum(seen) == len(world) - 6
@@ -193,11 +202,11 @@ def test_nothing_is_fitted_and_vectors_are_kept(
 
 def test_vectors_are_those_of_a_gallery_with_features(world: Photos, tmp_path: Path) -> None:
     """To the last bit: photos are decoded at the same scale, although no features are kept."""
-    one = NetEmbedder.load(Path(embedder(tmp_path)), device="cpu")
+    one = TorchEmbedder.load(Path(embedder(tmp_path)), device="cpu")
     found(world, tmp_path)
     with (
-        Gallery.open(tmp_path / "graph" / "gallery.sqlite") as gallery,
-        Gallery.create(None, one.id, one.dim) as full,
+        SqliteGallery.open(tmp_path / "graph" / "gallery.sqlite") as gallery,
+        SqliteGallery.create(None, one.id, one.dim) as full,
     ):
         fill_gallery(one, world, full)
         kept, expected = gallery.table(), full.table()
@@ -208,9 +217,10 @@ def test_vectors_are_those_of_a_gallery_with_features(world: Photos, tmp_path: P
 
 def test_cleaning_imports_no_recognizer() -> None:
     code = (
-        "import sys, whichlandmark.graph_cleaning as g;"
-        "print(*(m for m in sys.modules if m in ('whichlandmark.recognition',"
-        "'whichlandmark.indexing', 'whichlandmark.fitting')))"
+        "import sys, whichlandmark.data.cleaning.neighbour_support as g;"
+        "r = 'whichlandmark.recognition.';"
+        "print(*(m for m in sys.modules if m in (r + 'recognizer', r + 'indexing.index_photos',"
+        "r + 'fitting.fit')))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
@@ -218,13 +228,13 @@ def test_cleaning_imports_no_recognizer() -> None:
 
 def test_supporters_are_counted_among_the_nearest_neighbours_only() -> None:
     """Neighbours in their order, no more than are needed; each pair once, whoever asks."""
-    group = Group(
+    group = LandmarkGroup(
         np.array(["a", "b", "c", "d"], dtype=object), np.array(["2", "1", "4", "3"], dtype=object),
         np.array([[1, 2], [0, 2], [3, 0], [2, 1]]), np.array([0, 1, 2, 3]),
     )  # fmt: skip
     known = {("1", "2"): 50, ("2", "4"): 10, ("1", "4"): 50, ("3", "4"): 0, ("1", "3"): 31}
-    with LookStore() as store, ThreadPoolExecutor(1) as pool:
-        store.put_pairs(graph_cleaning._how(MATCHING), known)
+    with ScanCache() as store, ThreadPoolExecutor(1) as pool:
+        store.put_pairs(neighbour_support._how(MATCHING), known)
         assert _supporters(group, 2, store, 30, MATCHING, pool) == {0: 1, 1: 2, 2: 0, 3: 1}
         assert _supporters(group, 1, store, 30, MATCHING, pool) == {0: 1, 1: 1, 2: 0, 3: 1}
         some = dataclasses.replace(group, doubtful=np.array([2]))
@@ -255,7 +265,7 @@ def test_trusted_photos_are_not_verified(world: Photos, tmp_path: Path) -> None:
     strict = found(world, tmp_path, inliers=10**6)
     assert set(strict) == set(world.ids) - {"alone/0"}
     mild = found(world, tmp_path, inliers=10**6, trusted=1)
-    with Gallery.open(tmp_path / "graph" / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(tmp_path / "graph" / "gallery.sqlite") as gallery:
         table = gallery.table()
     doubtful = _doubtful(table.vectors.astype(np.float32), table.landmarks, 1)
     assert set(mild) == set(table.ids[doubtful]) - {"alone/0"}

@@ -11,8 +11,8 @@ import timm
 import torch
 
 from tests.support.photos import picture
-from whichlandmark.errors import DataError, ModelError, OptionError, WhichLandmarkError
-from whichlandmark.net.places365 import CHECKPOINT, OUTDOORS, SCENES, Places365
+from whichlandmark.core.errors import DataError, ModelError, OptionError, WhichLandmarkError
+from whichlandmark.data.cleaning.places365 import CHECKPOINT, OUTDOORS, SCENES, Places365
 
 NAMES = ["/a/airfield", "/a/alley", "/a/apartment_building/outdoor", "/b/bedroom", "/b/bridge",
          "/c/castle", "/c/cafeteria", "/l/lobby", "/m/museum/indoor", "/t/tower"]  # fmt: skip

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from tests.support.photos import photos_of, picture, write_photo
-from whichlandmark.data import look_store
-from whichlandmark.data import looks as module
-from whichlandmark.data.cleaning import Cleaning, clean
-from whichlandmark.data.look_store import Look, LookStore, Vote
-from whichlandmark.data.looks import look_at, looks_of
-from whichlandmark.errors import BusyError, GalleryError
-from whichlandmark.images import content_hash
-from whichlandmark.types import Image, Photos
+from whichlandmark.core.errors import BusyError, GalleryError
+from whichlandmark.core.images import content_hash
+from whichlandmark.core.storage import read_bytes
+from whichlandmark.core.types import Image, Photos
+from whichlandmark.data.cleaning import scan, scan_cache
+from whichlandmark.data.cleaning.drop import Cleaning, clean
+from whichlandmark.data.cleaning.scan import scan_photos, scans_of
+from whichlandmark.data.cleaning.scan_cache import PhotoScan, ScanCache, SceneVote
 
 
 @pytest.fixture
@@ -53,37 +53,37 @@ class Counting:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths that were read, in any order."""
     read: list[str] = []
-    plain = module.read_bytes
+    plain = read_bytes
 
     def counted(path: str) -> bytes:
         read.append(Path(path).name)
         return plain(path)
 
-    monkeypatch.setattr(module, "read_bytes", counted)
+    monkeypatch.setattr(scan, "read_bytes", counted)
     return read
 
 
 def test_an_interrupted_scan_resumes(
     photos: Photos, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH", 4)
+    monkeypatch.setattr(scan, "BATCH", 4)
 
     def interrupt(done: int, total: int) -> None:
         if done == 12:
             raise KeyboardInterrupt
 
-    with LookStore(tmp_path / "l.sqlite") as store, pytest.raises(KeyboardInterrupt):
-        look_at(photos.paths, store, progress=interrupt)
+    with ScanCache(tmp_path / "l.sqlite") as store, pytest.raises(KeyboardInterrupt):
+        scan_photos(photos.paths, store, progress=interrupt)
     decoded.clear()
     calls: list[tuple[int, int]] = []
-    with LookStore(tmp_path / "l.sqlite") as store:
-        assert look_at(photos.paths, store, progress=lambda *c: calls.append(c)) == 12
+    with ScanCache(tmp_path / "l.sqlite") as store:
+        assert scan_photos(photos.paths, store, progress=lambda *c: calls.append(c)) == 12
         assert sorted(decoded) == [f"{i:02d}.jpg" for i in range(12, 20)]
         assert calls == [(16, 20), (20, 20)]
-        resumed = looks_of(photos.paths, store)
-    with LookStore() as store:
-        look_at(photos.paths, store)
-        at_once = looks_of(photos.paths, store)
+        resumed = scans_of(photos.paths, store)
+    with ScanCache() as store:
+        scan_photos(photos.paths, store)
+        at_once = scans_of(photos.paths, store)
     for name in ("hashes", "pixels", "bytes", "errors", "bits", "coarse", "outdoor"):
         assert np.array_equal(getattr(resumed, name), getattr(at_once, name)), name
 
@@ -92,7 +92,7 @@ def test_a_scan_killed_midway_resumes(photos: Photos, tmp_path: Path) -> None:
     """SIGKILL: what is in the file is whole batches, and the next run needs only the others."""
     script = (
         "import sys, time; from whichlandmark.data import looks; from pathlib import Path\n"
-        "from whichlandmark.data.look_store import LookStore\n"
+        "from whichlandmark.data.cleaning.scan_cache import ScanCache\n"
         "looks.BATCH = 4\n"
         "paths = sorted(str(p) for p in Path(sys.argv[1]).rglob('*.jpg'))\n"
         "looks.look_at(paths, LookStore(Path(sys.argv[2])), None,"
@@ -105,10 +105,10 @@ def test_a_scan_killed_midway_resumes(photos: Photos, tmp_path: Path) -> None:
         assert process.stdout.readline() == "4\n"
         assert process.stdout.readline() == "8\n"
         os.kill(process.pid, signal.SIGKILL)
-    with LookStore(store_path) as store:
+    with ScanCache(store_path) as store:
         known = len(store.stamps())
         assert known in (8, 12)
-        assert look_at(photos.paths, store) == known
+        assert scan_photos(photos.paths, store) == known
         assert len(store.stamps()) == 20
 
 
@@ -116,16 +116,16 @@ def test_changed_photos_are_scanned_again(
     photos: Photos, tmp_path: Path, decoded: list[str]
 ) -> None:
     (tmp_path / "photos" / "A" / "03.jpg").rename(tmp_path / "03.jpg")
-    with LookStore(tmp_path / "l.sqlite") as store:
-        assert look_at(photos.paths, store) == 0
-        assert "no such file" in looks_of(photos.paths, store).errors[3]
+    with ScanCache(tmp_path / "l.sqlite") as store:
+        assert scan_photos(photos.paths, store) == 0
+        assert "no such file" in scans_of(photos.paths, store).errors[3]
         decoded.clear()
         (tmp_path / "03.jpg").rename(tmp_path / "photos" / "A" / "03.jpg")
         write_photo(tmp_path / "photos" / "A" / "07.jpg", picture(7, 7))
         path = write_photo(tmp_path / "photos" / "A" / "09.jpg", picture(99, 9, (30, 50)))
-        assert look_at(photos.paths, store) == 17
+        assert scan_photos(photos.paths, store) == 17
         assert sorted(decoded) == ["03.jpg", "07.jpg", "09.jpg"]
-        seen = looks_of(photos.paths, store)
+        seen = scans_of(photos.paths, store)
         assert not seen.errors.astype(bool).any()
         assert seen.hashes[9] == content_hash(path.read_bytes())
         assert (seen.pixels[9], seen.bytes[9]) == (30 * 50, path.stat().st_size)
@@ -133,17 +133,17 @@ def test_changed_photos_are_scanned_again(
 
 def test_votes_are_cached_per_voter(photos: Photos, tmp_path: Path, decoded: list[str]) -> None:
     first, second = Counting(), Counting("second")
-    with LookStore(tmp_path / "l.sqlite") as store:
-        look_at(photos.paths, store)
-        assert looks_of(photos.paths, store).outdoor.tolist() == [-1] * 20
+    with ScanCache(tmp_path / "l.sqlite") as store:
+        scan_photos(photos.paths, store)
+        assert scans_of(photos.paths, store).outdoor.tolist() == [-1] * 20
         decoded.clear()
-        look_at(photos.paths, store, first)  # again, for nobody has voted yet
+        scan_photos(photos.paths, store, first)  # again, for nobody has voted yet
         assert (first.voted, len(decoded)) == (19, 19)  # one is unreadable, and stays so
-        look_at(photos.paths, store, first)
+        scan_photos(photos.paths, store, first)
         assert first.voted == 19
-        look_at(photos.paths, store, second)
+        scan_photos(photos.paths, store, second)
         assert second.voted == 19
-        seen = looks_of(photos.paths, store, first)
+        seen = scans_of(photos.paths, store, first)
     assert seen.outdoor[7] == -1
     assert set(seen.scenes) == {"first", ""}
     assert set(seen.outdoor) <= {-1, 0, 1, 2, 3, 4, 5}
@@ -151,16 +151,16 @@ def test_votes_are_cached_per_voter(photos: Photos, tmp_path: Path, decoded: lis
 
 def test_a_copy_reuses_the_vote_of_its_content(photos: Photos, tmp_path: Path) -> None:
     voter = Counting()
-    with LookStore() as store:
-        look_at(photos.paths, store, voter)
+    with ScanCache() as store:
+        scan_photos(photos.paths, store, voter)
         copy = tmp_path / "copy.jpg"
         copy.write_bytes(Path(photos.paths[0]).read_bytes())
-        look_at([str(copy)], store)
-        assert looks_of([str(copy)], store, voter).scenes[0] == "first"
+        scan_photos([str(copy)], store)
+        assert scans_of([str(copy)], store, voter).scenes[0] == "first"
 
 
 def test_cleaning_reports_how_many_photos_were_cached(photos: Photos, tmp_path: Path) -> None:
-    with LookStore(tmp_path / "l.sqlite") as store:
+    with ScanCache(tmp_path / "l.sqlite") as store:
         first = clean(photos.take(np.arange(10)), Cleaning(min_photos=1), store=store)
         second = clean(photos, Cleaning(min_photos=1), store=store)
     assert (first.seen_before, second.seen_before) == (0, 10)
@@ -168,17 +168,17 @@ def test_cleaning_reports_how_many_photos_were_cached(photos: Photos, tmp_path: 
 
 
 def test_a_batch_is_stored_completely_or_not_at_all(tmp_path: Path) -> None:
-    with LookStore(tmp_path / "l.sqlite") as store:
-        store.put([Look("a.jpg", "1:1", error="bad")], "v", [Vote("h", 3, "alley")])
-        bad = Vote("h2", None, "alley")  # type: ignore[arg-type]
+    with ScanCache(tmp_path / "l.sqlite") as store:
+        store.put([PhotoScan("a.jpg", "1:1", error="bad")], "v", [SceneVote("h", 3, "alley")])
+        bad = SceneVote("h2", None, "alley")  # type: ignore[arg-type]
         with pytest.raises(GalleryError, match="NOT NULL"):
-            store.put([Look("b.jpg", "1:1", error="bad")], "v", [bad])
+            store.put([PhotoScan("b.jpg", "1:1", error="bad")], "v", [bad])
         assert len(store.stamps()) == 1
         assert store.votes("v") == {"h": (3, "alley")}
 
 
 def test_verified_pairs_are_cached_by_content(tmp_path: Path) -> None:
-    with LookStore(tmp_path / "l.sqlite") as store:
+    with ScanCache(tmp_path / "l.sqlite") as store:
         store.put_pairs("how", {("a", "b"): 31, ("a", "c"): 0, ("b", "c"): 5})
         assert store.pairs("how", ["a"]) == {("a", "b"): 31, ("a", "c"): 0}
         assert store.pairs("how", ["a", "b", "c"])["b", "c"] == 5
@@ -189,20 +189,20 @@ def test_a_damaged_or_foreign_cache_file_is_refused(tmp_path: Path, photos: Phot
     path = tmp_path / "l.sqlite"
     path.write_bytes(b"nonsense" * 1000)
     with pytest.raises(GalleryError, match="delete it to look again"):
-        LookStore(path)
+        ScanCache(path)
     path.unlink()
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE something (x)")
     other.close()
     with pytest.raises(GalleryError, match="not a file of looks"):
-        LookStore(path)
+        ScanCache(path)
 
 
 def test_a_second_writer_gets_busy_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look_store, "BUSY_SECONDS", 0.1)
-    with LookStore(tmp_path / "l.sqlite") as one, LookStore(tmp_path / "l.sqlite") as two:
+    monkeypatch.setattr(scan_cache, "BUSY_SECONDS", 0.1)
+    with ScanCache(tmp_path / "l.sqlite") as one, ScanCache(tmp_path / "l.sqlite") as two:
         started = time.monotonic()
         with one._transaction(), pytest.raises(BusyError, match="another process"):
-            two.put([Look("a.jpg", "1:1")])
+            two.put([PhotoScan("a.jpg", "1:1")])
         assert time.monotonic() - started < 5
-        two.put([Look("a.jpg", "1:1")])
+        two.put([PhotoScan("a.jpg", "1:1")])

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from tests.support.photos import picture, write_photo
+from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.core.types import Photo, Photos
 from whichlandmark.data import splits
-from whichlandmark.data.cleaning import Cleaning, clean
-from whichlandmark.data.look_store import LookStore
-from whichlandmark.data.splits import (
+from whichlandmark.data.cleaning.drop import Cleaning, clean
+from whichlandmark.data.cleaning.scan_cache import ScanCache
+from whichlandmark.data.splits import (  # fmt: skip
     Split,
     Splitting,
     check_disjoint,
@@ -20,10 +22,8 @@ from whichlandmark.data.splits import (
     known_contents,
     split_test,
     split_validation,
-)  # fmt: skip
+)
 from whichlandmark.data.table import write_photos
-from whichlandmark.errors import DataError, OptionError
-from whichlandmark.types import Photo, Photos
 
 
 def table(at: Path, counts: dict[str, int], prefix: str = "") -> Photos:
@@ -190,7 +190,7 @@ def test_photos_hashed_by_cleaning_are_not_read_again(
     world: tuple[Photos, Photos], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos, _ = world
-    with LookStore(tmp_path / "clean.looks.sqlite") as store:
+    with ScanCache(tmp_path / "clean.looks.sqlite") as store:
         kept = clean(photos, Cleaning(min_photos=1), store=store).kept
     write_photos(tmp_path / "clean.csv", kept)
     Path(kept.paths[0]).write_bytes(Path(kept.paths[-1]).read_bytes())

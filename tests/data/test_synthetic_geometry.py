@@ -7,12 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from whichlandmark.data.drawn.angles import cosine, sine
-from whichlandmark.data.drawn.camera import Camera, far_to_near
-from whichlandmark.data.drawn.families import FAMILIES, landmark
-from whichlandmark.data.drawn.model import build
-from whichlandmark.data.drawn.plan import MOST
-from whichlandmark.data.drawn.solids import box
+from whichlandmark.data.synthetic.families import FAMILIES, landmark
+from whichlandmark.data.synthetic.geometry import box, cosine, sine
+from whichlandmark.data.synthetic.plan import MOST
+from whichlandmark.data.synthetic.renderer import Camera, build, far_to_near
 
 
 def test_members_of_a_family_have_different_geometry() -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichlandmark.data.drawn import DrawnWorld, distractor_shots, query_shots, training_shots
-from whichlandmark.data.drawn.families import landmark_name
-from whichlandmark.data.drawn.plan import photos_per_landmark
-from whichlandmark.errors import OptionError
+from whichlandmark.core.errors import OptionError
+from whichlandmark.data.synthetic.families import landmark_name
+from whichlandmark.data.synthetic.plan import (
+    DrawnWorld,
+    distractor_shots,
+    photos_per_landmark,
+    query_shots,
+    training_shots,
+)
 
 
 def test_default_world_has_a_long_tail() -> None:

@@ -16,18 +16,11 @@ import numpy as np
 import pytest
 
 from tests.support import ROOT
-from whichlandmark.data.drawn import (
-    DrawnWorld,
-    distractor_shots,
-    draw_photo,
-    draw_world,
-    photo_bytes,
-    training_shots,
-)  # fmt: skip
-from whichlandmark.data.drawn.plan import Shot
+from whichlandmark.core.errors import DataError, ImageError
+from whichlandmark.core.images import read_image
+from whichlandmark.data.synthetic.plan import DrawnWorld, Shot, distractor_shots, training_shots
+from whichlandmark.data.synthetic.world import draw_photo, draw_world, photo_bytes  # fmt: skip
 from whichlandmark.data.table import read_photos
-from whichlandmark.errors import DataError, ImageError
-from whichlandmark.images import read_image
 
 SMALL = DrawnWorld(
     landmarks=6, unknown_landmarks=2, photos=40, queries=6, unknown_queries=4,

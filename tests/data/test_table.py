@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from whichlandmark.core.errors import DataError
+from whichlandmark.core.storage import relative_path
+from whichlandmark.core.types import Photo, Photos
 from whichlandmark.data.table import read_photos, write_photos
-from whichlandmark.errors import DataError
-from whichlandmark.storage import relative_path
-from whichlandmark.types import Photo, Photos
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:

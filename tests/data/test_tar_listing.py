@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 
 from tests.support.gldv2_layout import Item, hex_id, photo_path, write_tar
-from whichlandmark.data.places import Places, Source, find_sources, list_sources, missing_tars
-from whichlandmark.data.tars import list_folder, list_tar
-from whichlandmark.storage import read_bytes
+from whichlandmark.core.storage import read_bytes
+from whichlandmark.data.photo_locations import (
+    PhotoLocations,
+    PhotoSource,
+    find_sources,
+    list_sources,
+    missing_tars,
+)
+from whichlandmark.data.tar_listing import list_folder, list_tar
 
 
 def items(count: int, salt: str = "") -> list[Item]:
@@ -145,8 +151,8 @@ def test_each_photo_is_located_once(tmp_path: Path) -> None:
     loose.write_bytes(b"loose")
     sources = find_sources([tmp_path, tmp_path / "train", tmp_path / "gone"], [])
     assert [s.is_tar for s in sources] == [False, True, True]
-    places = Places.of(sources, list_sources(sources, workers=1))
-    other = Places.of(sources, list_sources(sources, workers=2))
+    places = PhotoLocations.of(sources, list_sources(sources, workers=1))
+    other = PhotoLocations.of(sources, list_sources(sources, workers=2))
     assert (places.ids == other.ids).all()
     assert (places.offsets == other.offsets).all()
     assert len(places.ids) == 61
@@ -165,7 +171,7 @@ def test_each_photo_is_located_once(tmp_path: Path) -> None:
 
 
 def test_an_empty_set_of_places_finds_no_photo() -> None:
-    places = Places.of([], [])
+    places = PhotoLocations.of([], [])
     assert places.find(["abc"]).tolist() == [-1]
     assert places.find([]).tolist() == []
 
@@ -179,7 +185,7 @@ def test_md5_files_are_found_beside_and_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "index" / "md5.images_000.txt").rename(official / "md5.images_000.txt")
     folders, md5 = [tmp_path / "train", tmp_path / "index"], [tmp_path / "md5sum"]
     train, index = find_sources(folders, md5)
-    assert train == Source(str(tmp_path / "train" / "images_000.tar"), beside)
+    assert train == PhotoSource(str(tmp_path / "train" / "images_000.tar"), beside)
     assert index.md5 == hashlib.md5(Path(index.path).read_bytes()).hexdigest()
     assert all(source.md5 == "" for source in find_sources(folders, md5, check=False))
     (tmp_path / "train" / "md5.images_000.txt").write_text("<html>404</html>")

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from tests.cli.test_commands import run
-from whichlandmark.data.drawn import DrawnWorld, draw_world
+from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.core.storage import read_bytes
+from whichlandmark.core.types import Photos
+from whichlandmark.data.synthetic.plan import DrawnWorld
+from whichlandmark.data.synthetic.world import draw_world
 from whichlandmark.data.table import read_photos
-from whichlandmark.data.webdataset import Label, label_of, read_webdataset, tars_of
-from whichlandmark.errors import DataError, OptionError
-from whichlandmark.storage import read_bytes
-from whichlandmark.types import Photos
+from whichlandmark.data.webdataset import LabelPlace, label_of, read_webdataset, tars_of
 
 Files = dict[str, bytes]
 
@@ -60,7 +61,7 @@ def test_a_synthetic_world_in_tars_becomes_a_table(
     half = len(drawn) // 2
     for i, rows in enumerate((range(half), range(half, len(drawn)))):
         write_tar(tmp_path / f"w-00000{i}.tar", samples(drawn.take(rows), kind), form)
-    found, problems = read_webdataset([str(tmp_path / "w-{000000..000001}.tar")], Label(kind))
+    found, problems = read_webdataset([str(tmp_path / "w-{000000..000001}.tar")], LabelPlace(kind))
     assert problems == {}
     assert found.landmarks.tolist() == drawn.landmarks.tolist()
     for row, path in enumerate(found.paths):
@@ -72,11 +73,11 @@ def test_a_synthetic_world_in_tars_becomes_a_table(
 def test_tars_behind_a_url_are_read(drawn: Photos, tmp_path: Path) -> None:
     data = write_tar(tmp_path / "w-0.tar", samples(drawn, "cls")).read_bytes()
     fsspec.filesystem("memory").pipe_file("/web/w-0.tar", data)
-    found, _ = read_webdataset(["memory://web/w-{0..0}.tar"], Label())
+    found, _ = read_webdataset(["memory://web/w-{0..0}.tar"], LabelPlace())
     assert len(found) == len(drawn)
     assert all(path.startswith("memory://web/w-0.tar#") for path in found.paths)
     assert read_bytes(found.paths[3]) == Path(drawn.paths[3]).read_bytes()
-    gone, problems = read_webdataset(["memory://web/none.tar"], Label())
+    gone, problems = read_webdataset(["memory://web/none.tar"], LabelPlace())
     assert len(gone) == 0
     assert "memory://web/none.tar" in problems
 
@@ -91,14 +92,14 @@ def test_samples_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
             "readme.md": b"!", "x/7.jpg": b"j", "x/7.cls": b"a\nb",
         },
     )  # fmt: skip
-    found, problems = read_webdataset([str(tar)], Label())
+    found, problems = read_webdataset([str(tar)], LabelPlace())
     assert dict(zip(found.ids, found.landmarks, strict=True)) == {
         "a/x/1": "7", "a/y/1": "Tour – é"
     }  # fmt: skip
     assert sorted(problems) == ["a/x/2", "a/x/3", "a/x/4", "a/x/5", "a/x/6", "a/x/7"]
     assert "without a photo" in problems["a/x/2"]
     assert "no .cls" in problems["a/x/3"]
-    unlabelled, none = read_webdataset([str(tar)], Label(""))
+    unlabelled, none = read_webdataset([str(tar)], LabelPlace(""))
     assert len(unlabelled) == 7
     assert set(unlabelled.landmarks) == {""}
     assert none == {}
@@ -110,7 +111,7 @@ def test_a_label_can_come_from_a_json_key(tmp_path: Path) -> None:
         "3.jpg": b"j", "3.json": b'["Rome"]', "4.jpg": b"j", "4.json": b"{", "5.jpg": b"j",
         "5.json": b'{"place": null}',
     })  # fmt: skip
-    found, problems = read_webdataset([str(tar)], Label("json", "place"))
+    found, problems = read_webdataset([str(tar)], LabelPlace("json", "place"))
     assert found.landmarks.tolist() == ["Rome", "3"]
     assert sorted(problems) == ["a/3", "a/4", "a/5"]
 
@@ -120,11 +121,11 @@ def test_samples_before_the_cut_of_a_truncated_tar_are_read(
     drawn: Photos, tmp_path: Path, cut: float
 ) -> None:
     tar = write_tar(tmp_path / "a.tar", samples(drawn, "cls"))
-    whole, _ = read_webdataset([str(tar)], Label())
+    whole, _ = read_webdataset([str(tar)], LabelPlace())
     data = tar.read_bytes()
     end = data.rindex(b"ustar") if cut > 0.9 else int(len(data) * cut)
     tar.write_bytes(data[:end])
-    part, problems = read_webdataset([str(tar)], Label())
+    part, problems = read_webdataset([str(tar)], LabelPlace())
     assert problems[str(tar)].startswith(f"{tar}: damaged")
     assert 0 < len(part) < len(whole)
     assert part.paths.tolist() == whole.paths.tolist()[: len(part)]
@@ -152,7 +153,7 @@ def test_colliding_ids_are_refused(tmp_path: Path) -> None:
     for folder in "ab":
         write_tar(tmp_path / folder / "same.tar", {"1.jpg": b"j", "1.cls": b"x"})
     with pytest.raises(DataError, match="'same/1' occurs twice"):
-        read_webdataset([f"{tmp_path}/*/same.tar"], Label())
+        read_webdataset([f"{tmp_path}/*/same.tar"], LabelPlace())
     with pytest.raises(OptionError, match="cls, txt, json or none"):
         label_of("caption", "")
 

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from tests.evaluation.test_report import column, world
-from whichlandmark import console
-from whichlandmark.cli import app
-from whichlandmark.comparison import compare, compare_files
-from whichlandmark.errors import DataError
-from whichlandmark.metrics import auroc, calibration_error, gap
-from whichlandmark.predictions import Predictions, write_predictions
+from whichlandmark.cli import output
+from whichlandmark.cli.app import app
+from whichlandmark.core.errors import DataError
+from whichlandmark.evaluation.compare import compare, compare_files
+from whichlandmark.evaluation.predictions import Predictions, write_predictions
+from whichlandmark.metrics.calibration_error import calibration_error
+from whichlandmark.metrics.open_set import auroc
+from whichlandmark.metrics.ranking import gap
 
 
 def other_run(p: Predictions, seed: int, better: float) -> Predictions:
@@ -168,7 +170,7 @@ def run(capfd: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, st
     old, sys.argv = sys.argv, ["whichlandmark", "compare", *map(str, words)]
     try:
         with pytest.raises(SystemExit) as ended:
-            console.exit_with(app)
+            output.exit_with(app)
     finally:
         sys.argv = old
     return int(ended.value.code or 0), *capfd.readouterr()

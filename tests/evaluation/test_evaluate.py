@@ -9,17 +9,17 @@ import pytest
 
 from tests.gallery.test_leak_check import reencoded, scene
 from tests.support.photos import photos_of, write_photo
-from whichlandmark import evaluation
+from whichlandmark.core.errors import DataError
+from whichlandmark.core.types import Photo, Photos
 from whichlandmark.data.table import read_photos
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import DataError
-from whichlandmark.evaluation import evaluate, examine
-from whichlandmark.metrics import gap
-from whichlandmark.pipeline import pipeline
-from whichlandmark.recognition import Recognizer
-from whichlandmark.recognizer_folder import build
-from whichlandmark.rules import SCORES, Rules
-from whichlandmark.types import Photo, Photos
+from whichlandmark.evaluation import evaluate as evaluate_module
+from whichlandmark.evaluation.evaluate import evaluate, evaluate_in_detail
+from whichlandmark.features import pipeline
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.metrics.ranking import gap
+from whichlandmark.recognition.folder.load import build
+from whichlandmark.recognition.recognizer import Recognizer
+from whichlandmark.recognition.rules import SCORES, Rules
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def recognizer(colour_world: Path) -> Recognizer:
 
 
 def test_counts_and_scores(recognizer: Recognizer, colour_world: Path) -> None:
-    found = examine(recognizer, read_photos(colour_world / "queries.csv"), also=SCORES)
+    found = evaluate_in_detail(recognizer, read_photos(colour_world / "queries.csv"), also=SCORES)
     scores, rows = found.scores, found.predictions
     assert (scores.queries, scores.known, scores.unknown, scores.no_landmark) == (18, 12, 2, 4)
     assert scores.top1 == 1.0
@@ -47,7 +47,7 @@ def test_each_score_gives_the_same_gap_alone_and_beside_others(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
-    beside = examine(recognizer, queries, also=SCORES).scores.gap_by_score
+    beside = evaluate_in_detail(recognizer, queries, also=SCORES).scores.gap_by_score
     for score in SCORES:
         alone = evaluate(recognizer.with_rules(Rules(score=score)), queries)
         assert alone.gap == pytest.approx(beside[score])
@@ -63,7 +63,7 @@ def test_queries_that_are_gallery_or_distractor_photos_are_left_out(
     rows = [*read_photos(colour_world / "queries.csv"),
             Photo("copy", asked / "copy.jpg", "place 0"), Photo("bank", asked / "bank.jpg", None),
             Photo("gallery/place 1/1.jpg", asked / "1-1.jpg", "place 1")]  # fmt: skip
-    found = examine(recognizer, Photos.of(rows))
+    found = evaluate_in_detail(recognizer, Photos.of(rows))
     assert found.leaked == ["copy", "bank", "gallery/place 1/1.jpg"]
     assert [(leak.kind, leak.photo) for leak in found.leaks] == [
         ("content", "gallery/place 0/3.jpg"), ("content", "bank/3.jpg"),
@@ -90,7 +90,7 @@ def test_a_query_that_is_a_resized_gallery_photo_is_left_out(tmp_path: Path) -> 
     )
     bank = photos_of(tmp_path / "bank", landmarks=False)
     opened = build(HistogramEmbedder(), photos_of(tmp_path / "gallery"), distractors=bank)
-    found = examine(opened, photos)
+    found = evaluate_in_detail(opened, photos)
     assert found.leaked == ["smaller", "cropped"]
     assert [(leak.kind, leak.photo) for leak in found.leaks] == [
         ("look", "gallery/place 1/3.jpg"), ("look", "bank/1.jpg")
@@ -105,7 +105,7 @@ def test_coverage_map_and_tiers_are_reported(recognizer: Recognizer, colour_worl
     table = (colour_world / "queries.csv").read_text().splitlines()
     lines = [f"{line},{'tier' if i == 0 else 'ABC'[i % 3]}" for i, line in enumerate(table)]
     (colour_world / "tiers.csv").write_text("\n".join(lines) + "\n")
-    scores = examine(recognizer, read_photos(colour_world / "tiers.csv")).scores
+    scores = evaluate_in_detail(recognizer, read_photos(colour_world / "tiers.csv")).scores
     assert scores.coverage == pytest.approx(12 / 14)
     assert scores.gap_landmark_queries == 1.0
     assert scores.map_at_100 == pytest.approx(1.0)
@@ -123,10 +123,10 @@ def test_batch_size_does_not_change_the_predictions(
     recognizer: Recognizer, colour_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
-    whole = examine(recognizer, queries).predictions
+    whole = evaluate_in_detail(recognizer, queries).predictions
     monkeypatch.setattr(pipeline, "BATCH_ROWS", 4)
-    monkeypatch.setattr(evaluation, "ASKED_AT_ONCE", 7)
-    parts = examine(recognizer, queries).predictions
+    monkeypatch.setattr(evaluate_module, "QUERIES_PER_SEARCH", 7)
+    parts = evaluate_in_detail(recognizer, queries).predictions
     assert parts.guess.tolist() == whole.guess.tolist()
     assert parts.score == pytest.approx(whole.score, abs=1e-6)
 
@@ -134,9 +134,9 @@ def test_batch_size_does_not_change_the_predictions(
 def test_an_unreadable_query_counts_as_unanswered(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
-    before = examine(recognizer, read_photos(colour_world / "queries.csv")).scores
+    before = evaluate_in_detail(recognizer, read_photos(colour_world / "queries.csv")).scores
     (colour_world / "asked" / "2-1.jpg").write_bytes(b"broken")
-    found = examine(recognizer, read_photos(colour_world / "queries.csv"))
+    found = evaluate_in_detail(recognizer, read_photos(colour_world / "queries.csv"))
     assert [f.id for f in found.failures] == ["q21"]
     assert found.scores.known == 12
     assert found.scores.gap == pytest.approx(before.gap * 11 / 12, abs=0.01)
@@ -149,4 +149,4 @@ def test_queries_without_any_known_landmark_are_refused(
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
     with pytest.raises(DataError, match="at least one"):
-        examine(recognizer, queries.take(queries.landmarks == ""))
+        evaluate_in_detail(recognizer, queries.take(queries.landmarks == ""))

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from whichlandmark.errors import DataError
-from whichlandmark.predictions import (
+from whichlandmark.core.errors import DataError
+from whichlandmark.evaluation.predictions import (
     COLUMNS,
     Predictions,
     read_predictions,

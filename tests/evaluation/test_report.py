@@ -17,16 +17,22 @@ from PIL import Image as Pillow
 
 from tests.support import ROOT
 from tests.support.photos import picture, write_photo
-from whichlandmark.metrics import auroc, calibration_bins, calibration_error, gap, risk_coverage
-from whichlandmark.plots import (
+from whichlandmark.evaluation.plots import (
     precision_recall_plot,
     reliability_plot,
     risk_coverage_plot,
     score_histogram,
 )
-from whichlandmark.predictions import Predictions
-from whichlandmark.report import ReportOptions, write_report
-from whichlandmark.scores import gap_interval
+from whichlandmark.evaluation.predictions import Predictions
+from whichlandmark.evaluation.report import ReportOptions, write_report
+from whichlandmark.evaluation.scores import gap_interval
+from whichlandmark.metrics.calibration_error import (
+    calibration_bins,
+    calibration_error,
+    risk_coverage,
+)
+from whichlandmark.metrics.open_set import auroc
+from whichlandmark.metrics.ranking import gap
 
 GRIDS = ["Most confident, right", "Least confident, right", "Most confident, wrong",
          "More confident, wrong", "More right"]  # fmt: skip

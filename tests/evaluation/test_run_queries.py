@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichlandmark.errors import DataError
-from whichlandmark.evaluation import scored
+from whichlandmark.core.errors import DataError
+from whichlandmark.core.types import Neighbours, Photos
+from whichlandmark.evaluation.evaluate import scored
+from whichlandmark.evaluation.run_queries import (
+    NEIGHBOURS_KEPT,
+    RETRIEVAL_DEPTH,
+    BatchAnswers,
+    QueryRun,
+    Responder,
+)
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.metrics import gap, map_at_k
-from whichlandmark.query import Queries
-from whichlandmark.questions import DEPTH, RETRIEVED, Answered, Answering, Questions
-from whichlandmark.types import Neighbours, Photos
+from whichlandmark.metrics.ranking import gap, map_at_k
+from whichlandmark.recognition.query import Queries
 
 NAMES = ["abbey", "bridge", "castle", "dome"]
 TRUTHS = ["abbey", "bridge|castle", "elsewhere", "", "dome|elsewhere", "castle"]
@@ -55,10 +61,10 @@ def asked() -> tuple[Photos, np.ndarray]:
     return Photos.of_columns(ids, ids, truth), VECTORS
 
 
-def answering(index: GalleryIndex, most: int = 15) -> Answering:
+def answering(index: GalleryIndex, most: int = 15) -> Responder:
     """By the nearest photo; of every third query only `most` neighbours are there (−1: none)."""
 
-    def ask(queries: Queries) -> Answered:
+    def ask(queries: Queries) -> BatchAnswers:
         found, rows = index.nearest(queries.vectors, 15), rows_of(queries)
         near, cosine = found.rows.copy(), found.similarity
         near[rows % 3 == 0, most:] = -1
@@ -66,17 +72,17 @@ def answering(index: GalleryIndex, most: int = 15) -> Answering:
         guess[near[:, 0] < 0] = ""
         confidence = np.clip(cosine[:, 0].astype(float), 0, 1)
         decision = np.where(confidence > 0.6, "landmark", "no_landmark").astype(object)
-        return Answered(guess, cosine[:, 0].astype(float), confidence, decision,
+        return BatchAnswers(guess, cosine[:, 0].astype(float), confidence, decision,
                         Neighbours(near, cosine))  # fmt: skip
 
     def second(queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         rows = rows_of(queries)
         return column(["castle"] * len(rows)), rows.astype(float)
 
-    return Answering(index, ask, {"always castle": second})
+    return Responder(index, ask, {"always castle": second})
 
 
-def in_parts(questions: Questions, vectors: np.ndarray, size: int) -> Questions:
+def in_parts(questions: QueryRun, vectors: np.ndarray, size: int) -> QueryRun:
     for start in range(0, len(vectors), size):
         rows = np.arange(start, min(start + size, len(vectors)))
         questions.answer(rows, Queries(vectors[rows]))
@@ -87,7 +93,7 @@ def test_ranks_and_map_are_those_of_full_rankings(
     index: GalleryIndex, asked: tuple[Photos, np.ndarray]
 ) -> None:
     photos, vectors = asked
-    questions = in_parts(Questions(answering(index), photos), vectors, 32)
+    questions = in_parts(QueryRun(answering(index), photos), vectors, 32)
     rows = questions.predictions()
     cosines = vectors @ index.vectors.astype(np.float32).T
     order = np.argsort(-cosines, axis=1, kind="stable")
@@ -95,11 +101,11 @@ def test_ranks_and_map_are_those_of_full_rankings(
     for i, truth in enumerate(photos.landmarks):
         true = set(truth.split("|")) & set(NAMES)
         hits = [index.names[index.codes[j]] in true for j in order[i]]
-        assert rows.rank[i] == (hits.index(True) + 1 if True in hits[:DEPTH] else 0)
+        assert rows.rank[i] == (hits.index(True) + 1 if True in hits[:NEIGHBOURS_KEPT] else 0)
         assert (rows.nearest[i], rows.nearest_path[i]) == (f"g{order[i, 0]}", f"/g{order[i, 0]}")
         assert rows.known[i] == bool(true)
         if true:
-            ranked[f"q{i}"] = [index.ids[j] for j in order[i][:RETRIEVED]]
+            ranked[f"q{i}"] = [index.ids[j] for j in order[i][:RETRIEVAL_DEPTH]]
             relevant[f"q{i}"] = {index.ids[j] for j, hit in zip(order[i], hits, strict=True) if hit}
     assert questions.map_at_100() == pytest.approx(map_at_k(ranked, relevant, 100))
     assert max(len(r) for r in relevant.values()) > 100  # min(R, 100) matters
@@ -116,8 +122,8 @@ def test_batch_size_does_not_change_the_result(
     index: GalleryIndex, asked: tuple[Photos, np.ndarray], size: int
 ) -> None:
     photos, vectors = asked
-    whole = in_parts(Questions(answering(index), photos), vectors, 30).predictions()
-    parts = in_parts(Questions(answering(index), photos), vectors, size).predictions()
+    whole = in_parts(QueryRun(answering(index), photos), vectors, 30).predictions()
+    parts = in_parts(QueryRun(answering(index), photos), vectors, size).predictions()
     assert parts.guess.tolist() == whole.guess.tolist()
     assert parts.rank.tolist() == whole.rank.tolist()
     assert parts.score == pytest.approx(whole.score, abs=1e-6)
@@ -127,10 +133,10 @@ def test_unreadable_queries_have_no_guess_and_count_as_missed(
     index: GalleryIndex, asked: tuple[Photos, np.ndarray]
 ) -> None:
     photos, vectors = asked
-    questions = Questions(answering(index), photos)
+    questions = QueryRun(answering(index), photos)
     questions.answer(np.arange(45), Queries(vectors[:45]))
     questions.answer(np.arange(0), Queries(vectors[:0]))
-    half = in_parts(Questions(answering(index), photos.take(range(45))), vectors[:45], 45)
+    half = in_parts(QueryRun(answering(index), photos.take(range(45))), vectors[:45], 45)
     rows = questions.predictions()
     assert (rows.guess[45:] == "").all()
     assert (rows.decision[45:] == "no_landmark").all()
@@ -147,7 +153,7 @@ def test_missing_neighbours_are_never_counted_or_listed(
     """Row −1 stands for "none": it must not be read as the gallery's last photo (a dome)."""
     photos, vectors = asked
     photos = Photos.of_columns(photos.ids, photos.paths, ["dome"] * 90)
-    rows = in_parts(Questions(answering(index, most=0), photos), vectors, 30).predictions()
+    rows = in_parts(QueryRun(answering(index, most=0), photos), vectors, 30).predictions()
     assert (rows.nearest[::3] == "").all()
     assert (rows.rank[::3] == 0).all()
     assert (rows.guess[::3] == "").all()
@@ -160,13 +166,13 @@ def test_an_empty_gallery_gives_no_guess(asked: tuple[Photos, np.ndarray]) -> No
     index = GalleryIndex(column([]), np.empty(0, np.int64), column([]), column([]), none,
                          column([]), none)  # fmt: skip
 
-    def ask(queries: Queries) -> Answered:
+    def ask(queries: Queries) -> BatchAnswers:
         n = len(queries.vectors)
         refused = column(["no_landmark"] * n)
-        return Answered(column([""] * n), np.full(n, -1.0), np.zeros(n), refused,
+        return BatchAnswers(column([""] * n), np.full(n, -1.0), np.zeros(n), refused,
                         index.nearest(queries.vectors, 10))  # fmt: skip
 
-    questions = in_parts(Questions(Answering(index, ask), photos), vectors, 50)
+    questions = in_parts(QueryRun(Responder(index, ask), photos), vectors, 50)
     scores = scored(questions)
     assert (scores.known, scores.unknown, scores.gap, scores.map_at_100) == (0, 75, 0.0, None)
     assert (scores.gap_interval, scores.auroc_no_landmark, scores.calibration_error) == (None,) * 3
@@ -177,6 +183,6 @@ def test_queries_without_a_landmark_cannot_be_scored(
 ) -> None:
     photos, vectors = asked
     streets = Photos.of_columns(photos.ids, photos.paths, [""] * 90)
-    questions = in_parts(Questions(answering(index), streets), vectors, 90)
+    questions = in_parts(QueryRun(answering(index), streets), vectors, 90)
     with pytest.raises(DataError, match="90 photos left to score, none of them with a landmark"):
         scored(questions)

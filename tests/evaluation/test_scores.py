@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from tests.evaluation.test_report import column, world
-from whichlandmark.metrics import bootstrap_interval, calibration_error, gap
-from whichlandmark.predictions import Predictions
-from whichlandmark.scores import FALSE_RATES, Scores, aurocs, measured
+from whichlandmark.evaluation.predictions import Predictions
+from whichlandmark.evaluation.scores import FALSE_RATES, Scores, aurocs, measured
+from whichlandmark.metrics.bootstrap import bootstrap_interval
+from whichlandmark.metrics.calibration_error import calibration_error
+from whichlandmark.metrics.ranking import gap
 
 
 def queries(count: int = 300) -> Predictions:

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark.core.errors import DataError
+from whichlandmark.core.types import Photo, Photos, is_true, true_landmarks
 from whichlandmark.data.folders import read_folder
 from whichlandmark.data.table import read_photos, write_photos
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import DataError
-from whichlandmark.evaluation import examine
-from whichlandmark.fill import merged
-from whichlandmark.predictions import gap_by_usage, read_predictions, write_predictions
-from whichlandmark.recognition import Recognizer
-from whichlandmark.recognizer_folder import build
-from whichlandmark.report import write_report
-from whichlandmark.types import Photo, Photos, is_true, true_landmarks
+from whichlandmark.evaluation.evaluate import evaluate_in_detail
+from whichlandmark.evaluation.predictions import gap_by_usage, read_predictions, write_predictions
+from whichlandmark.evaluation.report import write_report
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.recognition.folder.fill import photos_and_distractors
+from whichlandmark.recognition.folder.load import build
+from whichlandmark.recognition.recognizer import Recognizer
 
 
 def column(*values: str) -> np.ndarray:
@@ -67,19 +67,19 @@ def relabelled(photos: Photos, new: dict[str, str]) -> Photos:
 
 def test_several_landmarks_in_an_evaluation(recognizer: Recognizer, colour_world: Path) -> None:
     asked = questions(colour_world)
-    plain = examine(recognizer, asked)
+    plain = evaluate_in_detail(recognizer, asked)
     # A second landmark of the gallery, one outside it, and two outside it.
     several = relabelled(
         asked, {"q00": "place 3|place 0", "q11": "nowhere|place 1", "n0": "nowhere|elsewhere"}
     )
-    found = examine(recognizer, several)
+    found = evaluate_in_detail(recognizer, several)
     assert (found.scores.known, found.scores.unknown) == (12, 2)
     assert found.scores.gap == pytest.approx(plain.scores.gap)
     assert found.scores.top1 == plain.scores.top1 == 1.0
     assert (found.predictions.rank == plain.predictions.rank).all()
     assert found.scores.recall_at_1 == 1.0
     # The right one alone is taken away: the question becomes wrong.
-    wrong = examine(recognizer, relabelled(asked, {"q00": "place 3|place 2"}))
+    wrong = evaluate_in_detail(recognizer, relabelled(asked, {"q00": "place 3|place 2"}))
     assert wrong.scores.top1 == pytest.approx(11 / 12)
     assert wrong.scores.gap < plain.scores.gap
 
@@ -94,7 +94,7 @@ def slow_gap(rows: list[tuple[float, bool]], count: int) -> float:
 
 def test_public_and_private_are_ranked_apart(recognizer: Recognizer, colour_world: Path) -> None:
     asked = relabelled(questions(colour_world), {"q01": "place 1", "q20": "place 2|place 3"})
-    found = examine(recognizer, asked)
+    found = evaluate_in_detail(recognizer, asked)
     p = found.predictions
     for usage in ("Public", "Private"):
         part = p.usage == usage
@@ -118,7 +118,9 @@ def test_usages_reach_the_report(
     for part in again.split(test=0.4):
         usage_of = dict(zip(asked.ids, asked.usages, strict=True))
         assert part.usages.tolist() == [usage_of[name] for name in part.ids]
-    found = examine(recognizer, relabelled(again, {"q00": "place 0|place 1"})).predictions
+    found = evaluate_in_detail(
+        recognizer, relabelled(again, {"q00": "place 0|place 1"})
+    ).predictions
     write_predictions(tmp_path / "p.csv", found)
     read = read_predictions(tmp_path / "p.csv")
     assert read.usage.tolist() == found.usage.tolist()
@@ -135,7 +137,7 @@ def test_tables_without_usage_have_no_usage_column(
     asked = read_photos(colour_world / "queries.csv")
     write_photos(tmp_path / "asked.csv", asked)
     assert (tmp_path / "asked.csv").read_text().startswith("id,path,landmark\n")
-    found = examine(recognizer, asked)
+    found = evaluate_in_detail(recognizer, asked)
     assert found.scores.gap_by_usage == found.scores.queries_by_usage == {}
     write_predictions(tmp_path / "p.csv", found.predictions)
     assert "usage" not in (tmp_path / "p.csv").read_text().splitlines()[0]
@@ -147,7 +149,7 @@ def test_a_usage_group_without_landmarks_has_no_gap(
 ) -> None:
     asked = questions(colour_world)
     usages = ["Public" if mark else "Private" for mark in asked.landmarks]
-    found = examine(
+    found = evaluate_in_detail(
         recognizer, Photos.of_columns(asked.ids, asked.paths, asked.landmarks, usages)
     ).scores
     assert set(found.gap_by_usage) == {"Public"}
@@ -163,12 +165,14 @@ def test_a_gallery_needs_one_landmark_each(colour_world: Path) -> None:
     with pytest.raises(DataError, match=r"several landmarks \(place 0\|place 1\); indexing needs"):
         build(HistogramEmbedder(), several)
     bank = Photos.of_columns(["b"], several.paths[3:4], marks[3:4])
-    assert merged(photos, bank).landmarks[-1] == ""  # a distractor loses its landmarks
+    assert (
+        photos_and_distractors(photos, bank).landmarks[-1] == ""
+    )  # a distractor loses its landmarks
 
 
 def test_training_needs_one_landmark_each(colour_world: Path) -> None:
-    from whichlandmark.train_config import TrainConfig
-    from whichlandmark.training import train
+    from whichlandmark.training.config import TrainConfig
+    from whichlandmark.training.train import train
 
     photos = photos_of(colour_world / "gallery")
     marks = ["place 0|place 1", *photos.landmarks[1:]]

@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 
 from tests.features.test_matching import building, same, seen_from_aside
-from whichlandmark.errors import DataError
-from whichlandmark.verification import Keypoints, Matching, keypoints, strongest, verify
-from whichlandmark.verification.packing import STORED, pack, unpack
+from whichlandmark.core.errors import DataError
+from whichlandmark.features.local.keypoints import (
+    STORED,
+    Keypoints,
+    MatchOptions,
+    keypoints,
+    pack,
+    strongest,
+    unpack,
+)
+from whichlandmark.features.local.matching import verify
 
 
 def test_packing_and_unpacking_loses_nothing() -> None:
     for size in (320, 640, 1100):  # enlarged and shrunk
-        found = keypoints(building(1), Matching(size=size))
+        found = keypoints(building(1), MatchOptions(size=size))
         assert len(found.points) > 100
         assert same(unpack(pack(found, 10**4)), found)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.features.test_matching import building, seen_from_aside
-from whichlandmark.errors import OptionError
-from whichlandmark.verification import keypoints, verify
-from whichlandmark.verification.boxes import Box, box_around, several, shared
+from whichlandmark.core.errors import OptionError
+from whichlandmark.features.local.keypoints import keypoints
+from whichlandmark.features.local.matching import Box, box_around, several, shared, verify
 
 
 def places(*corners: tuple[float, float], count: int = 200) -> np.ndarray:

@@ -14,19 +14,18 @@ import pytest
 
 from tests.data.test_cleaning import scene
 from tests.support import ROOT
-from whichlandmark.errors import OptionError
-from whichlandmark.types import Image
-from whichlandmark.verification import (
+from whichlandmark.core.errors import OptionError
+from whichlandmark.core.hardware import one_thread
+from whichlandmark.core.types import Image
+from whichlandmark.features.local.keypoints import (
+    STEPS,
     Keypoints,
-    Matching,
+    MatchOptions,
     keypoints,
-    matches,
+    root_steps,
     strongest,
-    verify,
-    verify_many,
 )
-from whichlandmark.verification.keypoints import STEPS, root_steps
-from whichlandmark.verification.threads import one_thread
+from whichlandmark.features.local.matching import matches, verify, verify_many
 
 WARP = np.array([[0.8, 0.04, 30.0], [-0.05, 0.85, 20.0], [5e-5, 4e-5, 1.0]])
 
@@ -123,7 +122,8 @@ def test_verification_is_deterministic_with_any_number_of_threads() -> None:
 COUNTS = """
 import sys; sys.path[:0] = [{tests!r}]
 from tests.features.test_matching import building, seen_from_aside
-from whichlandmark.verification import keypoints, verify_many
+from whichlandmark.features.local.keypoints import keypoints
+from whichlandmark.features.local.matching import verify_many
 query = keypoints(building(1))
 others = [keypoints(seen_from_aside(building(seed))) for seed in (1, 2)]
 for found in verify_many(query, others):
@@ -234,8 +234,8 @@ def test_verify_many_equals_verifying_one_by_one() -> None:
 
 def test_the_strongest_come_first() -> None:
     """Asking for fewer keypoints gives the first of the many: what a gallery keeps is chosen so."""
-    many = keypoints(building(1), Matching(features=1000))
-    few = keypoints(building(1), Matching(features=100))
+    many = keypoints(building(1), MatchOptions(features=1000))
+    few = keypoints(building(1), MatchOptions(features=100))
     first = {tuple(place) for place in strongest(many, 120).points.tolist()}
     assert len(first) == 120
     shared = sum(tuple(place) in first for place in few.points.tolist())
@@ -252,7 +252,7 @@ def test_a_mirror_image_has_no_inliers() -> None:
 
 
 def test_keypoints_are_unique_by_position_and_absent_in_a_uniform_picture() -> None:
-    found = keypoints(building(1), Matching(features=300, upright=False))
+    found = keypoints(building(1), MatchOptions(features=300, upright=False))
     places = np.floor((found.points + 0.5) * found.scale + 1e-4).astype(int).tolist()
     assert len({tuple(place) for place in places}) == len(places) <= 300
     grey = keypoints(np.full((100, 100, 3), 90, np.uint8))
@@ -267,4 +267,4 @@ def test_keypoints_are_unique_by_position_and_absent_in_a_uniform_picture() -> N
 )  # fmt: skip
 def test_options_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionError, match="given; expected"):
-        Matching(**wrong)
+        MatchOptions(**wrong)

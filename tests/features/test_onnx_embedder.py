@@ -17,19 +17,22 @@ import torch
 from onnx import numpy_helper
 
 from tests.support.photos import picture
-from whichlandmark import loading, runtimes
-from whichlandmark.embedder_folder import FLOAT, read_record, write_record
-from whichlandmark.embedders.exported import ExportedEmbedder, Open
-from whichlandmark.embedders.onnx import open_onnx
-from whichlandmark.embedders.openvino import open_openvino
-from whichlandmark.errors import DataError, ModelError, OptionError
-from whichlandmark.files import write_json
-from whichlandmark.loading import load_embedder, load_exported
-from whichlandmark.net import export
-from whichlandmark.net.embedder import NetEmbedder
-from whichlandmark.net.network import Architecture, EmbeddingNet, new_network
-from whichlandmark.preprocessing import Preprocessing, Views
-from whichlandmark.types import Embedder
+from whichlandmark.core.errors import DataError, ModelError, OptionError
+from whichlandmark.core.files import write_json
+from whichlandmark.core.types import Embedder
+from whichlandmark.features.embedders import load, runtimes, torch_export
+from whichlandmark.features.embedders.load import (
+    FLOAT,
+    load_embedder,
+    load_exported,
+    read_record,
+    write_record,
+)
+from whichlandmark.features.embedders.onnx_embedder import OnnxEmbedder, SessionOpener
+from whichlandmark.features.embedders.runtimes import open_onnx, open_openvino
+from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+from whichlandmark.features.embedders.torch_network import Architecture, EmbeddingNet, new_network
+from whichlandmark.features.preprocessing import Preprocessing, Views
 
 SIZES = [(60, 80), (80, 60), (60, 80), (33, 200), (200, 97)]
 IMAGES = [picture(i, 0, size) for i, size in enumerate(SIZES)]
@@ -54,14 +57,14 @@ def with_statistics(architecture: Architecture) -> EmbeddingNet:
 
 
 @pytest.fixture(scope="module")
-def made() -> NetEmbedder:
+def made() -> TorchEmbedder:
     net = with_statistics(Architecture(backbone="test_resnet", dim=8))
     views = Views(scales=(1.0, 1.5), flip=True)
-    return NetEmbedder(net, Preprocessing(size=64), device="cpu", views=views)
+    return TorchEmbedder(net, Preprocessing(size=64), device="cpu", views=views)
 
 
 @pytest.fixture(scope="module")
-def saved(made: NetEmbedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(made: TorchEmbedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
     made.save(folder)
     return folder
@@ -92,7 +95,7 @@ def test_the_onnx_file_matches_torch_at_any_shape(tmp_path: Path) -> None:
     architecture = Architecture(backbone="test_efficientnet", options=options, gem_p=2.5, dim=8)
     net = with_statistics(architecture)
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    export.export_onnx(net, tmp_path / "m.onnx")
+    torch_export.export_onnx(net, tmp_path / "m.onnx")
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     for open_network in (open_onnx, open_openvino):
         network = open_network(tmp_path / "m.onnx")
@@ -112,9 +115,9 @@ def test_the_onnx_file_matches_torch_at_any_shape(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("open_network", [open_onnx, open_openvino])
-def test_concurrent_callers_get_the_same_rows(open_network: Open, tmp_path: Path) -> None:
+def test_concurrent_callers_get_the_same_rows(open_network: SessionOpener, tmp_path: Path) -> None:
     net = with_statistics(Architecture(backbone="test_efficientnet", dim=8))
-    export.export_onnx(net, tmp_path / "m.onnx")
+    torch_export.export_onnx(net, tmp_path / "m.onnx")
     alone, shared = (open_network(tmp_path / "m.onnx", callers=n) for n in (1, 2))
     drawn = np.random.default_rng(3).standard_normal((12, 5, 3, 64, 96)).astype(np.float32)
     with ThreadPoolExecutor(2) as pool:
@@ -124,19 +127,19 @@ def test_concurrent_callers_get_the_same_rows(open_network: Open, tmp_path: Path
 
 
 def test_an_export_that_differs_from_torch_is_not_written(
-    made: NetEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: TorchEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "PARITY", 0.0)
-    monkeypatch.setattr(export, "SHAPES", ((1, 64, 64),))
-    original = export.Exported.forward
+    monkeypatch.setattr(torch_export, "PARITY", 0.0)
+    monkeypatch.setattr(torch_export, "SHAPES", ((1, 64, 64),))
+    original = torch_export.Exported.forward
 
-    def wrong(self: export.Exported, pixels: torch.Tensor) -> torch.Tensor:
+    def wrong(self: torch_export.Exported, pixels: torch.Tensor) -> torch.Tensor:
         self.p = 1.5
         return original(self, pixels)
 
-    monkeypatch.setattr(export.Exported, "forward", wrong)
+    monkeypatch.setattr(torch_export.Exported, "forward", wrong)
     with pytest.raises(ModelError, match=r"differs from torch by .* nothing was written"):
-        export.export_onnx(made.net, tmp_path / "m.onnx")
+        torch_export.export_onnx(made.net, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,30 +151,30 @@ def test_a_backbone_that_cannot_be_exported_still_loads_with_torch(
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     net = new_network(Architecture(backbone="test_resnet", dim=8))
-    made = NetEmbedder(net, Preprocessing(size=64), device="cpu")
+    made = TorchEmbedder(net, Preprocessing(size=64), device="cpu")
     made.save(tmp_path)
     assert "cannot be written as ONNX (no such operator); this embedder needs torch" in caplog.text
     assert not (tmp_path / FLOAT).exists()
-    assert isinstance(load_embedder(tmp_path, device="cpu"), NetEmbedder)
+    assert isinstance(load_embedder(tmp_path, device="cpu"), TorchEmbedder)
 
 
 @pytest.mark.slow
 def test_a_fixed_size_network_is_exported_at_that_size(tmp_path: Path) -> None:
     """A transformer's positions are counted: it takes squares of one size only."""
     net = new_network(Architecture(backbone="test_vit", dim=8))
-    made = NetEmbedder(net, Preprocessing(size=160, fit="squash"), device="cpu")
+    made = TorchEmbedder(net, Preprocessing(size=160, fit="squash"), device="cpu")
     made.save(tmp_path)
     opened = load_embedder(tmp_path, device="cpu")
-    assert isinstance(opened, ExportedEmbedder)
+    assert isinstance(opened, OnnxEmbedder)
     assert np.abs(opened(IMAGES) - made(IMAGES)).max() < 1e-4
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_loading_without_torch_gives_the_same_id_and_rows(
-    made: NetEmbedder, saved: Path, runtime: str
+    made: TorchEmbedder, saved: Path, runtime: str
 ) -> None:
     opened = load_embedder(saved, device="cpu", runtime=runtime, callers=2)
-    assert isinstance(opened, ExportedEmbedder)
+    assert isinstance(opened, OnnxEmbedder)
     assert isinstance(opened, Embedder)
     assert opened.callers == 2
     assert (opened.id, opened.dim, opened.name) == (made.id, made.dim, made.name)
@@ -242,15 +245,15 @@ def test_an_older_folder_loads_through_torch(folder: Path) -> None:
         del record[key]
     write_json(folder / "embedder.json", record)
     opened = load_embedder(folder, device="cpu")
-    assert isinstance(opened, NetEmbedder)
+    assert isinstance(opened, TorchEmbedder)
     with pytest.raises(ModelError, match="holds no ONNX file"):
         load_exported(folder)
 
 
-def test_saving_again_removes_the_old_onnx_file(made: NetEmbedder, folder: Path) -> None:
+def test_saving_again_removes_the_old_onnx_file(made: TorchEmbedder, folder: Path) -> None:
     made.save(folder, export=False)
     assert not (folder / FLOAT).exists()
-    assert isinstance(load_embedder(folder, device="cpu"), NetEmbedder)
+    assert isinstance(load_embedder(folder, device="cpu"), TorchEmbedder)
 
 
 def test_the_device_and_runtime_are_chosen_as_documented(
@@ -258,11 +261,11 @@ def test_the_device_and_runtime_are_chosen_as_documented(
 ) -> None:
     def opened(**given: str) -> object:
         found = load_embedder(saved, **given)
-        return found.open_network if isinstance(found, ExportedEmbedder) else type(found)
+        return found.open_network if isinstance(found, OnnxEmbedder) else type(found)
 
     assert opened() is open_onnx
     assert opened(runtime="openvino") is open_openvino
-    assert opened(runtime="torch") is NetEmbedder
+    assert opened(runtime="torch") is TorchEmbedder
     made_by = load_exported(saved).id
     runtimes.remember("another", "openvino")
     assert opened() is open_onnx
@@ -271,8 +274,8 @@ def test_the_device_and_runtime_are_chosen_as_documented(
     assert opened(device="cpu", runtime="onnxruntime") is open_onnx
     monkeypatch.setattr(runtimes, "processor", lambda: "another processor")
     assert opened() is open_onnx  # it was measured elsewhere
-    monkeypatch.setattr(loading, "gpu_names", lambda: ["a GPU"])
-    assert opened() is NetEmbedder
+    monkeypatch.setattr(load, "gpu_names", lambda: ["a GPU"])
+    assert opened() is TorchEmbedder
     assert opened(device="cpu") is open_onnx
     with pytest.raises(OptionError, match="expected auto, cpu or cuda"):
         opened(device="gpu")
@@ -312,9 +315,9 @@ def test_missing_openvino_is_named_in_the_error(
 
 
 def test_without_torch_gpus_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "gpu_in_sight", lambda: True)
-    monkeypatch.setattr(loading, "has_torch", lambda: False)
-    assert loading.gpu_names() == []
+    monkeypatch.setattr(load, "gpu_in_sight", lambda: True)
+    monkeypatch.setattr(load, "has_torch", lambda: False)
+    assert load.gpu_names() == []
 
 
 WITHOUT_TORCH = """
@@ -361,7 +364,7 @@ def test_a_folder_without_an_embedder_is_refused(tmp_path: Path) -> None:
 def test_batchnorm_is_folded_into_the_exported_convolution(tmp_path: Path) -> None:
     """BatchNorm by hand: w·γ/√(σ² + ε) stands in the file's first convolution."""
     net = with_statistics(Architecture(backbone="test_resnet", dim=None, gem_p=1.0))
-    export.export_onnx(net, tmp_path / "m.onnx")
+    torch_export.export_onnx(net, tmp_path / "m.onnx")
     graph = onnx.load(tmp_path / "m.onnx").graph
     first = next(node for node in graph.node if node.op_type == "Conv")
     stored = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
@@ -382,7 +385,7 @@ def test_the_file_pools_signed_features_as_torch_does(tmp_path: Path, gem_p: flo
         features = net.backbone.forward_features(pixels)  # type: ignore[operator]
         expected = net(pixels).numpy()
     assert (features.mean(dim=(2, 3)) < 0).any()
-    export.export_onnx(net, tmp_path / "net.onnx")
+    torch_export.export_onnx(net, tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(
         str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"]
     )

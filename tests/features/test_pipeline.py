@@ -13,17 +13,17 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.support.photos import photos_of, picture, write_photo
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import GalleryError
-from whichlandmark.fill import fill_gallery
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.images import content_hash, read_image
-from whichlandmark.looking import Looking
-from whichlandmark.pipeline import pipeline
-from whichlandmark.pipeline.pipeline import Each, embed
-from whichlandmark.pipeline.prefetch import ByteBudget
-from whichlandmark.preprocessing import Preprocessing, Views
-from whichlandmark.types import Image, Photos, Vectors
+from whichlandmark.core import images as images_module
+from whichlandmark.core.errors import GalleryError
+from whichlandmark.core.images import content_hash, read_image
+from whichlandmark.core.types import Image, Photos, Vectors
+from whichlandmark.features import pipeline
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.features.pipeline import PerPhoto, embed
+from whichlandmark.features.prefetch import ByteBudget
+from whichlandmark.features.preprocessing import InputPipeline, Preprocessing, Views
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.folder.fill import fill_gallery
 
 SHAPES = [(60, 80), (80, 60), (64, 64), (40, 120), (300, 400)]
 
@@ -34,7 +34,7 @@ class Shapes:
     name, id, dim, short_side = "shapes", "shapes-1", 3, 96
 
     def __init__(self, views: Views | None = None, batch: int = 4) -> None:
-        self.looking = Looking(Preprocessing(size=64, multiple=16), views or Views(), batch)
+        self.looking = InputPipeline(Preprocessing(size=64, multiple=16), views or Views(), batch)
         self.passes: list[list[tuple[int, ...]]] = []
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
@@ -74,7 +74,7 @@ def all_of(embedder: Any, photos: Photos, **options: Any) -> tuple[list[int], Ve
 def test_vectors_do_not_depend_on_the_number_of_threads(
     table: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, found = pipeline.read_image, []
+    real, found = images_module.read_image, []
 
     def unsteady(data: bytes, **options: Any) -> Image:  # photos are done in any order
         time.sleep(data[len(data) // 2] % 4 / 1000 if data else 0)
@@ -84,7 +84,7 @@ def test_vectors_do_not_depend_on_the_number_of_threads(
     for threads in (1, 2, 8):
         embedder = Shapes()
         rows, vectors, more = all_of(
-            embedder, table, threads=threads, each=Each(lambda image: image.shape, 0)
+            embedder, table, threads=threads, each=PerPhoto(lambda image: image.shape, 0)
         )
         found.append((rows, vectors.tobytes(), more, embedder.passes))
     assert found[0] == found[1] == found[2]
@@ -212,7 +212,7 @@ def test_an_interrupted_run_keeps_complete_batches_and_resumes(
             return super().__call__(images)
 
     told: list[tuple[int, int]] = []
-    with Gallery.create(tmp_path / "g.sqlite", "shapes-1", 3) as gallery:
+    with SqliteGallery.create(tmp_path / "g.sqlite", "shapes-1", 3) as gallery:
         with pytest.raises(KeyboardInterrupt):
             fill_gallery(Interrupted(), table, gallery, features=False)
         kept = gallery.count()
@@ -239,7 +239,7 @@ def test_a_batch_is_written_while_the_next_is_embedded(table: Photos) -> None:
                 later.set()
             return super().__call__(images)
 
-    with Gallery.create(None, "shapes-1", 3) as gallery:
+    with SqliteGallery.create(None, "shapes-1", 3) as gallery:
         put, generation = gallery.put, gallery.generation
 
         def slow(rows: Any) -> None:
@@ -254,7 +254,7 @@ def test_a_batch_is_written_while_the_next_is_embedded(table: Photos) -> None:
 
 
 def test_a_failed_write_ends_the_run(table: Photos) -> None:
-    with Gallery.create(None, "shapes-1", 3) as gallery:
+    with SqliteGallery.create(None, "shapes-1", 3) as gallery:
 
         def full(rows: Any) -> None:
             raise GalleryError("the disk is full")

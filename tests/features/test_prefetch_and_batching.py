@@ -9,16 +9,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from whichlandmark.errors import GalleryError, ImageError
-from whichlandmark.pipeline.batching import ForwardThread, ShapeBatcher
-from whichlandmark.pipeline.prefetch import (
+from whichlandmark.core.errors import GalleryError, ImageError
+from whichlandmark.core.types import Image
+from whichlandmark.features.batching import ForwardThread, ShapeBatcher
+from whichlandmark.features.prefetch import (
     BackgroundTask,
     ByteBudget,
     PipelineClosed,
     Reservation,
     read_ahead,
 )
-from whichlandmark.types import Image
 
 SOON = 10.0  # seconds that nothing here may take
 

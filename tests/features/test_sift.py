@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from whichlandmark.embedders import vlad
-from whichlandmark.embedders.sift import SiftEmbedder, SiftOptions, describe
-from whichlandmark.errors import DataError, ModelError, OptionError
-from whichlandmark.types import Embedder, Image
+from whichlandmark.core.errors import DataError, ModelError, OptionError
+from whichlandmark.core.types import Embedder, Image
+from whichlandmark.features.embedders import sift, vlad
+from whichlandmark.features.embedders.sift import SiftEmbedder, SiftOptions, describe
 
 SMALL = SiftOptions(size=240, features=300, words=16, descriptor_dim=32, dim=64)
 
@@ -197,7 +197,7 @@ def test_vectors_depend_neither_on_the_batch_nor_on_threads(
 
 FIT = """
 import hashlib, numpy as np
-from whichlandmark.embedders.vlad import vocabulary, whitening
+from whichlandmark.features.embedders.vlad import vocabulary, whitening
 rng = np.random.default_rng(0)
 arrays = vocabulary(rng.random((120_000, 128), dtype=np.float32), 64, 64, 0)
 arrays |= whitening(rng.normal(size=(600, 1024)).astype(np.float32), 256)
@@ -222,7 +222,6 @@ def test_memory_is_bounded_and_one_pass_is_enough(
     walls: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of many photos a seeded sample is described; late photos are as likely as early ones."""
-    from whichlandmark.embedders import sift
 
     counts = np.zeros(40)
     for seed in range(300):

@@ -13,22 +13,27 @@ import timm
 import torch
 
 from tests.support.photos import picture
-from whichlandmark import loading
-from whichlandmark.errors import DataError, ModelError, OptionError
-from whichlandmark.loading import PretrainedOptions, load_embedder, parse_options, pretrained
-from whichlandmark.net.embedder import NetEmbedder
-from whichlandmark.net.network import Architecture, GeM, new_network
-from whichlandmark.options import to_json
-from whichlandmark.preprocessing import Preprocessing, Views
-from whichlandmark.types import Embedder
+from whichlandmark.core.errors import DataError, ModelError, OptionError
+from whichlandmark.core.json_options import to_json
+from whichlandmark.core.types import Embedder
+from whichlandmark.features.embedders import load
+from whichlandmark.features.embedders.load import (
+    PretrainedOptions,
+    load_embedder,
+    parse_options,
+    pretrained,
+)
+from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+from whichlandmark.features.embedders.torch_network import Architecture, GeM, new_network
+from whichlandmark.features.preprocessing import Preprocessing, Views
 
 TINY = Architecture(backbone="test_resnet", dim=8)
 IMAGES = [picture(i, 0, size) for i, size in enumerate([(60, 80), (80, 60), (60, 80), (33, 200)])]
 
 
 @pytest.fixture
-def embedder() -> NetEmbedder:
-    return NetEmbedder(new_network(TINY), Preprocessing(size=64), device="cpu")
+def embedder() -> TorchEmbedder:
+    return TorchEmbedder(new_network(TINY), Preprocessing(size=64), device="cpu")
 
 
 def test_gem_pooling_matches_a_hand_computation() -> None:
@@ -74,7 +79,7 @@ def test_pooling_of_p_1_is_the_true_average(backbone: str) -> None:
 
 def test_the_id_tells_average_pooling_from_the_clamped_one_of_before(tmp_path: Path) -> None:
     """Both have the same weights and architecture, but not the same vectors."""
-    made = NetEmbedder(
+    made = TorchEmbedder(
         new_network(Architecture(backbone="test_vit", dim=None, gem_p=1.0)),
         Preprocessing(size=64), device="cpu",
     )  # fmt: skip
@@ -83,10 +88,10 @@ def test_the_id_tells_average_pooling_from_the_clamped_one_of_before(tmp_path: P
     clamped = GeM(1.0)
     clamped.averages = False
     made.net.pool = clamped
-    assert NetEmbedder(made.net, made.preprocessing, device="cpu").id != made.id
+    assert TorchEmbedder(made.net, made.preprocessing, device="cpu").id != made.id
 
 
-def test_mixed_sizes_give_the_same_unit_rows_together_and_alone(embedder: NetEmbedder) -> None:
+def test_mixed_sizes_give_the_same_unit_rows_together_and_alone(embedder: TorchEmbedder) -> None:
     together = embedder(IMAGES)
     assert together.shape == (4, 8)
     assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(4), abs=1e-5)
@@ -108,22 +113,22 @@ def test_other_backbone_families_work(backbone: str, options: dict[str, object])
     assert torch.isfinite(rows).all()
 
 
-def test_a_saved_network_loads_unchanged(embedder: NetEmbedder, tmp_path: Path) -> None:
+def test_a_saved_network_loads_unchanged(embedder: TorchEmbedder, tmp_path: Path) -> None:
     embedder.save(tmp_path, export=False)
     opened = load_embedder(tmp_path, device="cpu")
     assert opened.id == embedder.id
     assert np.array_equal(opened(IMAGES), embedder(IMAGES))
 
 
-def test_the_id_depends_on_weights_and_preprocessing(embedder: NetEmbedder) -> None:
-    assert NetEmbedder(new_network(TINY), Preprocessing(size=64)).id == embedder.id
-    assert NetEmbedder(new_network(TINY, seed=1), Preprocessing(size=64)).id != embedder.id
-    assert NetEmbedder(new_network(TINY), Preprocessing(size=96)).id != embedder.id
+def test_the_id_depends_on_weights_and_preprocessing(embedder: TorchEmbedder) -> None:
+    assert TorchEmbedder(new_network(TINY), Preprocessing(size=64)).id == embedder.id
+    assert TorchEmbedder(new_network(TINY, seed=1), Preprocessing(size=64)).id != embedder.id
+    assert TorchEmbedder(new_network(TINY), Preprocessing(size=96)).id != embedder.id
 
 
-def test_changed_weights_are_detected(embedder: NetEmbedder, tmp_path: Path) -> None:
+def test_changed_weights_are_detected(embedder: TorchEmbedder, tmp_path: Path) -> None:
     embedder.save(tmp_path, export=False)
-    changed = NetEmbedder(new_network(TINY, seed=1), Preprocessing(size=64))
+    changed = TorchEmbedder(new_network(TINY, seed=1), Preprocessing(size=64))
     changed.save(tmp_path / "other", export=False)
     other = (tmp_path / "other" / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(other)
@@ -136,11 +141,11 @@ def test_changed_weights_are_detected(embedder: NetEmbedder, tmp_path: Path) -> 
         load_embedder(tmp_path / "nowhere")
 
 
-def viewed(views: Views | None) -> NetEmbedder:
-    return NetEmbedder(new_network(TINY), Preprocessing(size=64), device="cpu", views=views)
+def viewed(views: Views | None) -> TorchEmbedder:
+    return TorchEmbedder(new_network(TINY), Preprocessing(size=64), device="cpu", views=views)
 
 
-def test_a_single_view_has_the_same_id_and_rows_as_no_views(embedder: NetEmbedder) -> None:
+def test_a_single_view_has_the_same_id_and_rows_as_no_views(embedder: TorchEmbedder) -> None:
     """Its id too: galleries that were made by it stay of use."""
     plain = viewed(Views())
     assert plain.id == embedder.id
@@ -152,7 +157,7 @@ def test_a_single_view_has_the_same_id_and_rows_as_no_views(embedder: NetEmbedde
     assert len(ids) == 5
 
 
-def test_the_id_without_views_is_unchanged(embedder: NetEmbedder) -> None:
+def test_the_id_without_views_is_unchanged(embedder: TorchEmbedder) -> None:
     """Written out once more, without a word of views."""
     described = {"architecture": to_json(TINY), "preprocessing": to_json(Preprocessing(size=64))}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
@@ -167,10 +172,10 @@ def test_multi_view_vectors_are_the_normalized_sum_of_single_views() -> None:
     """Each look by an embedder of its own; a mirror image made before anything else."""
     scales = (0.5, 1.0, 1.5)
     squash = [Preprocessing(size=round(64 * s), fit="squash") for s in scales]
-    alone = [NetEmbedder(new_network(TINY), view, device="cpu") for view in squash]
+    alone = [TorchEmbedder(new_network(TINY), view, device="cpu") for view in squash]
     for flip in (False, True):
         views = Views(scales=scales, flip=flip)
-        made = NetEmbedder(new_network(TINY), Preprocessing(size=64, fit="squash"),
+        made = TorchEmbedder(new_network(TINY), Preprocessing(size=64, fit="squash"),
                            device="cpu", views=views)  # fmt: skip
         expected = np.zeros((len(IMAGES), 8))
         for one in alone:
@@ -194,12 +199,12 @@ def test_flip_views_make_mirrored_photos_equal() -> None:
     assert np.abs(plain(images) - plain(mirrored)).max() > 1e-4
 
 
-def test_an_embedder_with_views_loads_unchanged(embedder: NetEmbedder, tmp_path: Path) -> None:
+def test_an_embedder_with_views_loads_unchanged(embedder: TorchEmbedder, tmp_path: Path) -> None:
     views = Views(scales=(1.0, 1.5), flip=True)
     made = viewed(views)
     made.save(tmp_path, export=False)
     opened = load_embedder(tmp_path, device="cpu")
-    assert isinstance(opened, NetEmbedder)
+    assert isinstance(opened, TorchEmbedder)
     assert opened.views == views
     assert opened.id == made.id
     assert np.array_equal(opened(IMAGES), made(IMAGES))
@@ -276,7 +281,7 @@ def test_an_unreachable_model_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatc
         load_embedder("timm:test_resnet")
 
 
-def test_the_device_option_is_checked(embedder: NetEmbedder, tmp_path: Path) -> None:
+def test_the_device_option_is_checked(embedder: TorchEmbedder, tmp_path: Path) -> None:
     embedder.save(tmp_path, export=False)
     with pytest.raises(OptionError, match="expected auto, cpu or cuda"):
         load_embedder(tmp_path, device="gpu")
@@ -299,4 +304,4 @@ def test_without_torch_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(OptionError, match=r"pip install 'whichlandmark\[train\]'"):
-        loading.require_torch()
+        load.require_torch()

@@ -10,11 +10,11 @@ import pytest
 
 from tests.support.galleries import KINDS, Home, row
 from tests.support.made_vectors import MadeVectors, long_tail
-from whichlandmark.errors import DataError, GalleryError
-from whichlandmark.gallery.checks import added, blob_sum, photo_sum
-from whichlandmark.gallery.contract import AnyGallery
+from whichlandmark.core.errors import DataError, GalleryError
+from whichlandmark.gallery.checksums import added, blob_sum, photo_sum
+from whichlandmark.gallery.protocol import Gallery
 from whichlandmark.gallery.records import Credit, GalleryRow, LandmarkRecord
-from whichlandmark.gallery.store import Gallery
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 
 @pytest.fixture(params=KINDS)
@@ -24,12 +24,12 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
 
 
 @pytest.fixture
-def gallery(home: Home) -> Iterator[AnyGallery]:
+def gallery(home: Home) -> Iterator[Gallery]:
     with home.create("fake-1", 4) as made:
         yield made
 
 
-def content(gallery: AnyGallery) -> dict[str, object]:
+def content(gallery: Gallery) -> dict[str, object]:
     """Everything that a gallery answers with, for comparison; `stale` is each engine's own."""
     table, labels = gallery.table(), gallery.labels()
     ids = table.ids.tolist()
@@ -56,7 +56,7 @@ def full(name: str, landmark: str = "a", *, turn: int = 0) -> GalleryRow:
     )  # fmt: skip
 
 
-def test_an_empty_gallery_can_be_read_and_searched(gallery: AnyGallery) -> None:
+def test_an_empty_gallery_can_be_read_and_searched(gallery: Gallery) -> None:
     assert (gallery.embedder_id, gallery.dim, gallery.generation, gallery.count()) == (
         "fake-1", 4, gallery.state().generation, 0
     )  # fmt: skip
@@ -74,7 +74,7 @@ def test_an_empty_gallery_can_be_read_and_searched(gallery: AnyGallery) -> None:
     assert gallery.vectors_of(np.empty(0, np.int64)).shape == (0, 4)
 
 
-def test_rows_read_back_bit_for_bit(gallery: AnyGallery) -> None:
+def test_rows_read_back_bit_for_bit(gallery: Gallery) -> None:
     odd = np.array([-0.0, 6e-8, 65504, -1 / 3], np.float32)  # a denormal and the largest of float16
     strange = GalleryRow("ünï/'\"\\\t塔", "/a b\n.jpg", "l'État 塔", "", "", odd)
     start = gallery.generation
@@ -102,7 +102,7 @@ def test_rows_read_back_bit_for_bit(gallery: AnyGallery) -> None:
         assert getattr(bare, column).tolist() == getattr(whole, column).tolist()
 
 
-def test_row_checksums_equal_those_computed_from_the_content(gallery: AnyGallery) -> None:
+def test_row_checksums_equal_those_computed_from_the_content(gallery: Gallery) -> None:
     """Derived again here from what was put in."""
     gallery.put([full("x"), full("y", "b", turn=1), row("z", "")])
     gallery.remove(["y"])
@@ -120,7 +120,7 @@ def test_row_checksums_equal_those_computed_from_the_content(gallery: AnyGallery
     assert (state.photos, state.next_row, state.generation) == (2, 4, gallery.generation)
 
 
-def test_the_same_id_is_replaced_and_keeps_its_number(gallery: AnyGallery) -> None:
+def test_the_same_id_is_replaced_and_keeps_its_number(gallery: Gallery) -> None:
     gallery.put([full("x"), full("y")])
     gallery.put([row("x", "c", [0.0, 1.0, 0.0, 0.0]), row("new")])
     table = gallery.table()
@@ -135,7 +135,7 @@ def test_the_same_id_is_replaced_and_keeps_its_number(gallery: AnyGallery) -> No
     assert gallery.faults() == []
 
 
-def test_row_numbers_are_never_used_again(gallery: AnyGallery) -> None:
+def test_row_numbers_are_never_used_again(gallery: Gallery) -> None:
     gallery.put([row("x"), row("y"), row("z")])
     assert gallery.remove(["z", "y"]) == 2
     gallery.put([row("z")])
@@ -144,7 +144,7 @@ def test_row_numbers_are_never_used_again(gallery: AnyGallery) -> None:
     assert gallery.remove([]) == 0
 
 
-def test_every_change_raises_the_generation_by_one(gallery: AnyGallery) -> None:
+def test_every_change_raises_the_generation_by_one(gallery: Gallery) -> None:
     changes: list[Callable[[], object]] = [
         lambda: gallery.put([row("x"), row("y")]),
         lambda: gallery.relabel({"x": "b"}),
@@ -159,7 +159,7 @@ def test_every_change_raises_the_generation_by_one(gallery: AnyGallery) -> None:
         assert gallery.generation == before + 1
 
 
-def test_relabeling_the_last_photo_moves_the_landmark_record(gallery: AnyGallery) -> None:
+def test_relabeling_the_last_photo_moves_the_landmark_record(gallery: Gallery) -> None:
     gallery.put([row("x"), row("y"), row("z", "b"), row("w", "c")])
     gallery.describe([LandmarkRecord(name, f"title {name}") for name in "abc"])
     gallery.relabel({"x": "new"})
@@ -179,7 +179,7 @@ def test_relabeling_the_last_photo_moves_the_landmark_record(gallery: AnyGallery
     assert gallery.faults() == []
 
 
-def test_records_and_credits_read_back(gallery: AnyGallery) -> None:
+def test_records_and_credits_read_back(gallery: Gallery) -> None:
     tower = LandmarkRecord("b", "The Tower", {"fr": "La Tour", "zh": "塔"}, "Q243", 48.858, 2.294)
     gallery.put([row("x"), row("y", "b")])
     gallery.describe([LandmarkRecord("b", "to be replaced"), LandmarkRecord("a")])
@@ -194,7 +194,7 @@ def test_records_and_credits_read_back(gallery: AnyGallery) -> None:
 
 
 @pytest.mark.parametrize("change", ["remove", "relabel", "credit"])
-def test_unknown_ids_are_named_with_the_nearest(gallery: AnyGallery, change: str) -> None:
+def test_unknown_ids_are_named_with_the_nearest(gallery: Gallery, change: str) -> None:
     calls: dict[str, Callable[[], object]] = {
         "remove": lambda: gallery.remove(["eiffel/1.jpg", "eifel/2.jpg"]),
         "relabel": lambda: gallery.relabel({"eiffel/1.jpg": "b", "eifel/2.jpg": "b"}),
@@ -224,7 +224,7 @@ BAD_ROWS: list[tuple[GalleryRow, type[Exception], str]] = [
 
 @pytest.mark.parametrize(("bad", "error", "said"), BAD_ROWS, ids=range(len(BAD_ROWS)))
 def test_a_failed_batch_changes_nothing(
-    gallery: AnyGallery, bad: GalleryRow, error: type[Exception], said: str
+    gallery: Gallery, bad: GalleryRow, error: type[Exception], said: str
 ) -> None:
     gallery.put([full("x"), full("y")])
     before = content(gallery)
@@ -235,7 +235,7 @@ def test_a_failed_batch_changes_nothing(
     assert gallery.count() == 3
 
 
-def test_bad_labels_and_credits_change_nothing(gallery: AnyGallery) -> None:
+def test_bad_labels_and_credits_change_nothing(gallery: Gallery) -> None:
     gallery.put([row("x"), row("y")])
     before = content(gallery)
     with pytest.raises(DataError, match="landmark of 1001"):
@@ -245,7 +245,7 @@ def test_bad_labels_and_credits_change_nothing(gallery: AnyGallery) -> None:
     assert content(gallery) == before
 
 
-def test_names_of_maximum_length_fit(gallery: AnyGallery) -> None:
+def test_names_of_maximum_length_fit(gallery: Gallery) -> None:
     """1,000 characters of 4 bytes each, unlike one another: too long for some engines' indexes."""
     rng = np.random.default_rng(0)
     words = ["".join(map(chr, rng.integers(0x1F300, 0x1F5FF, 1000))) for _ in range(3)]
@@ -265,7 +265,7 @@ def test_names_of_maximum_length_fit(gallery: AnyGallery) -> None:
     assert found.rows.tolist() == [[1, -1]]
 
 
-def test_another_embedder_is_refused(gallery: AnyGallery) -> None:
+def test_another_embedder_is_refused(gallery: Gallery) -> None:
     gallery.require("fake-1")
     with pytest.raises(GalleryError, match=r"made by embedder 'fake-1', not by 'fake-2'"):
         gallery.require("fake-2")
@@ -298,7 +298,7 @@ def test_two_openers_see_each_others_changes(home: Home) -> None:
             assert content(three) == content(one)
 
 
-def test_tables_can_be_read_from_a_row_number_on(gallery: AnyGallery) -> None:
+def test_tables_can_be_read_from_a_row_number_on(gallery: Gallery) -> None:
     photos = [full(f"p{i}", f"l{i % 3}" if i % 3 else "", turn=i) for i in range(9)]
     gallery.put(photos)
     gallery.remove(["p3"])  # row 4
@@ -324,7 +324,7 @@ def test_tables_can_be_read_from_a_row_number_on(gallery: AnyGallery) -> None:
             ask(np.array([1, 4]))
 
 
-def test_complete_rows_are_read_for_copying(gallery: AnyGallery, tmp_path: Path) -> None:
+def test_complete_rows_are_read_for_copying(gallery: Gallery, tmp_path: Path) -> None:
     gallery.put([full(f"p{i}", f"l{i % 3}", turn=i) for i in range(7)] + [row("bare", "")])
     gallery.remove(["p2"])
     copied: list[tuple[int, GalleryRow]] = []
@@ -340,7 +340,7 @@ def test_complete_rows_are_read_for_copying(gallery: AnyGallery, tmp_path: Path)
         for name in ("id", "path", "landmark", "hash", "stamp", "keypoints", "look", "thumbnail",
                      "author", "licence"):  # fmt: skip
             assert getattr(photo, name) == getattr(original, name)
-    with Gallery.create(tmp_path / "copy.sqlite", "fake-1", 4) as other:
+    with SqliteGallery.create(tmp_path / "copy.sqlite", "fake-1", 4) as other:
         other.put([photo for _, photo in copied])
         ours, theirs = gallery.table(), other.table()
         assert ours.vectors.tobytes() == theirs.vectors.tobytes()
@@ -362,7 +362,7 @@ def test_damage_is_detected_and_never_returned(home: Home) -> None:
 
 
 def slow_nearest(
-    gallery: AnyGallery, query: np.ndarray, k: int, wanted: Callable[[str], bool]
+    gallery: Gallery, query: np.ndarray, k: int, wanted: Callable[[str], bool]
 ) -> list[tuple[int, float]]:
     """(row number, cosine) of the k best, one photo at a time, in float64."""
     table = gallery.table()
@@ -410,7 +410,7 @@ def test_nearest_equals_a_slow_search(home: Home, where: str) -> None:
         assert (found.rows.dtype, found.similarity.dtype) == (np.int64, np.float32)
 
 
-def test_fewer_neighbours_than_k_are_padded(gallery: AnyGallery) -> None:
+def test_fewer_neighbours_than_k_are_padded(gallery: Gallery) -> None:
     gallery.put([row("x", value=[0.6, 0.8, 0, 0]), row("y", "", [0, 1, 0, 0])])
     query = np.array([[0, 1, 0, 0]], np.float32)
     found = gallery.nearest(query, 3)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichlandmark.search import exact as search
-from whichlandmark.search import nearest
-from whichlandmark.search.scanning import scanned
+from whichlandmark.gallery.index import exact as search
+from whichlandmark.gallery.index.exact import nearest, scanned
 
 
 def slow(

@@ -5,21 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichlandmark.errors import GalleryError
-from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.gallery.records import LandmarkRecord
-from whichlandmark.gallery.store import Gallery, GalleryRow
-from whichlandmark.reranking import Projection
-from whichlandmark.search import nearest
-from whichlandmark.segments import SegmentError, Wanted, open_segments, parts, refresh
-from whichlandmark.segments.blocks import BLOCK, Blocks, Streamed, write_arrays
-from whichlandmark.segments.columns import Joined, MappedRows, Texts, text_arrays
-from whichlandmark.segments.manifest import read_manifest
+from whichlandmark.core.errors import GalleryError
+from whichlandmark.gallery.index import GalleryIndex, parts
+from whichlandmark.gallery.index.exact import nearest
+from whichlandmark.gallery.index.load import open_segments
+from whichlandmark.gallery.index.mapped import (
+    BLOCK,
+    BlockFile,
+    IndexFileError,
+    JoinedRows,
+    MappedRows,
+    MappedTexts,
+    StreamedArray,
+    text_arrays,
+    write_arrays,
+)
+from whichlandmark.gallery.index.parts import read_manifest
+from whichlandmark.gallery.index.projection import Projection
+from whichlandmark.gallery.index.refresh import IndexNeeds, refresh
+from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 D = 16
 TURNING = Projection(np.zeros(D, np.float32), np.eye(D, dtype=np.float32)[::-1][:8].copy())
-PLAIN = Wanted(small=10)
-TURNED = Wanted(TURNING, small=10)
+PLAIN = IndexNeeds(small=10)
+TURNED = IndexNeeds(TURNING, small=10)
 
 
 def rows_of(numbers, seed=0):
@@ -35,7 +45,7 @@ def rows_of(numbers, seed=0):
 
 @pytest.fixture
 def gallery(tmp_path):
-    with Gallery.create(tmp_path / "gallery.sqlite", "made", D) as gallery:
+    with SqliteGallery.create(tmp_path / "gallery.sqlite", "made", D) as gallery:
         gallery.put(list(rows_of(range(200))))
         yield gallery
 
@@ -140,7 +150,7 @@ def test_inverted_files_of_several_parts_find_the_exact_neighbours(tmp_path, gal
 def test_a_small_gallery_has_no_index_files(tmp_path, gallery):
     folder = tmp_path / "segments"
     refresh(folder, gallery, PLAIN)
-    assert refresh(folder, gallery, Wanted(small=1_000)) is None
+    assert refresh(folder, gallery, IndexNeeds(small=1_000)) is None
     assert not folder.exists()
     assert open_segments(folder, gallery.state()) is None
 
@@ -181,7 +191,7 @@ def test_damage_is_always_detected_and_refresh_repairs_it(tmp_path, gallery, mon
             if ready is not None:  # what is read later is checked then
                 assert_same(ready, gallery, TURNING)
                 ready.prepared.cells.candidates(np.ones((1, 8), np.float32), 5)
-        except SegmentError as error:
+        except IndexFileError as error:
             told.append(str(error))
         assert_same(refreshed(folder, gallery, TURNED), gallery, TURNING)
         for path in folder.iterdir():
@@ -214,10 +224,10 @@ def test_a_damaged_gallery_writes_no_index_files(tmp_path, gallery, column):
 def test_arrays_read_back_and_every_block_is_checked(tmp_path):
     big = np.random.default_rng(0).standard_normal((5_000, 24)).astype("<f4")  # 480,000 bytes
     seal = write_arrays(tmp_path / "a", {
-        "big": Streamed("<f4", big.shape, (big[i : i + 777] for i in range(0, 5_000, 777))),
+        "big": StreamedArray("<f4", big.shape, (big[i : i + 777] for i in range(0, 5_000, 777))),
         "none": np.empty((0, 3), np.int64), **text_arrays("words", ["a", "", "été", "z" * 500]),
     })  # fmt: skip
-    blocks = Blocks(tmp_path / "a", seal)
+    blocks = BlockFile(tmp_path / "a", seal)
     rows = MappedRows(blocks, "big", 100, 4_000)
     mine = big[100:4_000]
     for key in (7, -1, slice(5, 2_000), slice(None, None, -3), [3, 3_899, 3], np.eye(4) > 0,
@@ -226,21 +236,21 @@ def test_arrays_read_back_and_every_block_is_checked(tmp_path):
             key = np.arange(3_900) % 11 == 0
         assert np.array_equal(rows[key], mine[key])
     assert blocks.whole("none").shape == (0, 3)
-    assert Texts(blocks, "words")[:].tolist() == ["a", "", "été", "z" * 500]
-    assert Texts(blocks, "words", 1, 3)[1] == "été"
+    assert MappedTexts(blocks, "words")[:].tolist() == ["a", "", "été", "z" * 500]
+    assert MappedTexts(blocks, "words", 1, 3)[1] == "été"
     data = bytearray((tmp_path / "a").read_bytes())
     data[BLOCK + 3 * BLOCK + 5] ^= 1  # in the fourth block of `big`
     (tmp_path / "b").write_bytes(data)
-    flipped = MappedRows(Blocks(tmp_path / "b", seal), "big")
+    flipped = MappedRows(BlockFile(tmp_path / "b", seal), "big")
     assert np.array_equal(flipped[:2_000], big[:2_000])  # blocks before it are whole
-    with pytest.raises(SegmentError, match="block 3"):
+    with pytest.raises(IndexFileError, match="block 3"):
         flipped[2_100]
 
 
 def test_joined_columns_read_as_one_array():
     one, two = np.arange(12).reshape(4, 3), np.arange(100, 106).reshape(2, 3)
     place = np.array([0, 4, 1, 5, 2, 3])
-    joined, truth = Joined([one, two], place), np.concatenate([one, two])[place]
+    joined, truth = JoinedRows([one, two], place), np.concatenate([one, two])[place]
     for key in (2, slice(1, 5), [0, 5, 0], np.array([[1, 2], [3, 4]])):
         assert np.array_equal(joined[key], truth[key])
     assert joined.shape == (6, 3)

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whichlandmark.errors import BusyError, GalleryError, WhichLandmarkError
-from whichlandmark.gallery.pages import rows_of
-from whichlandmark.gallery.salvage import rebuild
-from whichlandmark.gallery.store import Gallery, GalleryRow, LandmarkRecord
-from whichlandmark.gallery.verifying import faults
+from whichlandmark.core.errors import BusyError, GalleryError, WhichLandmarkError
+from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
+from whichlandmark.gallery.sqlite.integrity import faults
+from whichlandmark.gallery.sqlite.pages import rows_of
+from whichlandmark.gallery.sqlite.salvage import rebuild
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 DIM = 16
 COUNT = 150  # photos, on several pages; two of them are removed
@@ -37,7 +38,7 @@ def rows(count: int, seed: int = 0) -> list[GalleryRow]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "gallery.sqlite"
-    with Gallery.create(path, "fake-1", DIM) as gallery:
+    with SqliteGallery.create(path, "fake-1", DIM) as gallery:
         gallery.put(rows(COUNT))
         gallery.describe([LandmarkRecord(f"l{i}", f"Landmark {i}") for i in range(1, 5)])
         gallery.remove(["p7", "p8"])
@@ -47,7 +48,7 @@ def path(tmp_path: Path) -> Path:
 
 def content(path: Path) -> tuple[object, ...]:
     """Everything that a gallery answers with."""
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         table = gallery.table()
         ids = table.ids.tolist()
         return (
@@ -117,16 +118,16 @@ def test_an_id_missing_in_the_sqlite_index_is_detected(path: Path) -> None:
     data[at : at + 3] = b"p3x"
     path.write_bytes(data)
     assert any("index" in line for line in faults(path))
-    with Gallery.open(path) as gallery, pytest.raises(GalleryError, match="the index of ids"):
+    with SqliteGallery.open(path) as gallery, pytest.raises(GalleryError, match="the index of ids"):
         gallery.keypoints(["p33"])
     assert rebuild(path, None, None).lost == {}
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         assert set(gallery.keypoints(["p33"])) == {"p33"}
 
 
 def test_a_vector_that_is_not_unit_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "gallery.sqlite"
-    with Gallery.create(path, "fake-1", 2) as gallery:
+    with SqliteGallery.create(path, "fake-1", 2) as gallery:
         for name, vector in (("long", [1, 1]), ("unit", [0.6, 0.8]), ("none", [0, 0])):
             values = np.array(vector, dtype=np.float32)
             gallery.put([GalleryRow(name, "/x.jpg", "a", "h", "s", values)])
@@ -167,19 +168,19 @@ def test_salvage_reads_the_same_rows_as_sqlite(path: Path) -> None:
 
 
 def test_a_destroyed_page_loses_only_its_own_rows(path: Path) -> None:
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         before = gallery.table()
     data = bytearray(path.read_bytes())
     at = data.index(b"/p40.jpg") // 8192 * 8192
     assert at > 8192  # not the page of the schema
     data[at : at + 8192] = bytes(8192)
     path.write_bytes(data)
-    with Gallery.open(path) as gallery, pytest.raises(GalleryError, match="damaged"):
+    with SqliteGallery.open(path) as gallery, pytest.raises(GalleryError, match="damaged"):
         gallery.table()
     salvaged = rebuild(path, "fake-1", DIM)
     assert salvaged.photos == COUNT - 2 - int(next(iter(salvaged.lost)).split()[0])
     assert faults(path) == []
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         after = gallery.table()
         assert after.generation > before.generation
         kept = np.isin(before.ids, after.ids)
@@ -199,7 +200,7 @@ def test_rebuilding_without_the_first_page_needs_the_embedder_id(path: Path) -> 
     assert path.read_bytes() == data  # untouched
     salvaged = rebuild(path, "fake-1", DIM)
     assert (salvaged.photos, salvaged.landmarks, salvaged.lost) == (COUNT - 2, 4, {})
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         gallery.require("fake-1")
         assert gallery.table().generation > 1000
 
@@ -213,7 +214,7 @@ def test_rebuild_without_any_intact_photo_changes_nothing(path: Path) -> None:
 
 
 def test_rebuild_is_refused_while_another_process_has_it_open(path: Path) -> None:
-    with Gallery.open(path) as reader:
+    with SqliteGallery.open(path) as reader:
         reader.table()
         with pytest.raises(BusyError, match="another process has it open"):
             rebuild(path, "fake-1", DIM)
@@ -221,7 +222,7 @@ def test_rebuild_is_refused_while_another_process_has_it_open(path: Path) -> Non
 
 def test_rebuild_keeps_rows_that_are_only_in_the_write_ahead_log(path: Path) -> None:
     """A process that was killed leaves its last changes in the journal."""
-    gallery = Gallery.open(path)
+    gallery = SqliteGallery.open(path)
     gallery.put(rows(COUNT + 10)[COUNT:])
     crashed = path.with_name("crashed.sqlite")
     for ending in ("", "-wal"):
@@ -231,7 +232,7 @@ def test_rebuild_keeps_rows_that_are_only_in_the_write_ahead_log(path: Path) -> 
     gallery.close()
     assert rebuild(crashed, "fake-1", DIM).photos == COUNT + 8
     assert faults(crashed) == []
-    with Gallery.open(crashed) as opened:
+    with SqliteGallery.open(crashed) as opened:
         assert len(opened.table().ids) == COUNT + 8
 
 
@@ -240,9 +241,9 @@ def test_an_older_row_put_back_is_detected(path: Path) -> None:
     sql = sqlite3.connect(path, isolation_level=None)
     old = sql.execute("SELECT landmark, sum FROM photos WHERE id = 'p3'").fetchone()
     sql.close()
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         gallery.relabel({"p3": "new"})
     damage(path, f"UPDATE photos SET landmark = '{old[0]}', sum = {old[1]} WHERE id = 'p3'")
     assert faults(path) == ["the photos are not those that were put there last"]
-    with Gallery.open(path) as gallery, pytest.raises(GalleryError, match="damaged"):
+    with SqliteGallery.open(path) as gallery, pytest.raises(GalleryError, match="damaged"):
         gallery.table()

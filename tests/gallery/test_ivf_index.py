@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichlandmark.search import Cells, build_cells, building, halves, nearest
-from whichlandmark.search.pieces import pieces_of
+from whichlandmark.gallery.index import exact, ivf
+from whichlandmark.gallery.index.clusters import clusters_of
+from whichlandmark.gallery.index.exact import nearest
+from whichlandmark.gallery.index.ivf import IvfIndex, build_ivf
 
 D = 32
 
@@ -29,7 +31,7 @@ def shared(one, other):
 @pytest.mark.parametrize("landmarks", [3, 60, 2_000])
 def test_the_requested_recall_is_reached(landmarks, with_codes):
     vectors, codes = clustered(5_000, landmarks)
-    cells = build_cells(vectors, codes if with_codes else None, recall=0.95)
+    cells = build_ivf(vectors, codes if with_codes else None, recall=0.95)
     queries = clustered(5_300, landmarks)[0][5_000:].astype(np.float32)
     truth = nearest(queries, vectors, 10)
     found = nearest(queries, vectors, 10, cells=cells)
@@ -42,7 +44,7 @@ def test_the_requested_recall_is_reached(landmarks, with_codes):
 
 def test_similarities_are_exact_and_offsets_count():
     vectors, codes = clustered(3_000, 100)
-    cells = build_cells(vectors, codes)
+    cells = build_ivf(vectors, codes)
     offsets = np.random.default_rng(1).random(3_000).astype(np.float32)
     found = nearest(vectors[:20].astype(np.float32), vectors, 5, offsets=offsets, cells=cells)
     for row in range(20):
@@ -54,7 +56,7 @@ def test_similarities_are_exact_and_offsets_count():
 
 def test_probing_more_clusters_finds_more():
     vectors, codes = clustered(4_000, 200, noise=2.0)
-    cells = build_cells(vectors, codes)
+    cells = build_ivf(vectors, codes)
     queries = vectors[:200].astype(np.float32)
     truth = nearest(queries, vectors, 10).rows
     reached = [
@@ -66,19 +68,19 @@ def test_probing_more_clusters_finds_more():
 
 
 def test_without_structure_the_lower_recall_is_reported(monkeypatch):
-    monkeypatch.setattr(building, "REFINE", (32,))
+    monkeypatch.setattr(ivf, "REFINE", (32,))
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((6_000, 256)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    cells = build_cells(vectors, rng.integers(0, 600, 6_000), recall=0.999)
+    cells = build_ivf(vectors, rng.integers(0, 600, 6_000), recall=0.999)
     assert 0.1 < cells.recall < 0.999
 
 
 def test_a_serialized_index_answers_the_same_without_removed_rows():
     vectors, codes = clustered(3_000, 100)
     numbers = np.arange(3_000) * 3 + 7
-    cells = build_cells(vectors, codes, numbers=numbers)
-    again = Cells.from_bytes(cells.to_bytes(), numbers, probes=cells.probes,
+    cells = build_ivf(vectors, codes, numbers=numbers)
+    again = IvfIndex.from_bytes(cells.to_bytes(), numbers, probes=cells.probes,
                              refine=cells.refine, recall=cells.recall)  # fmt: skip
     queries = vectors[:50].astype(np.float32)
     one = nearest(queries, vectors, 10, cells=cells)
@@ -94,11 +96,11 @@ def test_a_serialized_index_answers_the_same_without_removed_rows():
 
 def test_rows_outside_the_index_are_never_returned():
     vectors, codes = clustered(2_000, 50)
-    cells = build_cells(vectors, codes, numbers=np.arange(2_000))
-    later = Cells(cells.index, np.arange(500, 2_000), 1, cells.refine, cells.recall)
+    cells = build_ivf(vectors, codes, numbers=np.arange(2_000))
+    later = IvfIndex(cells.index, np.arange(500, 2_000), 1, cells.refine, cells.recall)
     found = later.candidates(vectors[:40].astype(np.float32), 10)
     assert (found < 1_500).all()
-    few = Cells(cells.index, np.arange(1_990, 2_000), 1, cells.refine, cells.recall)
+    few = IvfIndex(cells.index, np.arange(1_990, 2_000), 1, cells.refine, cells.recall)
     assert (few.candidates(vectors[:40].astype(np.float32), 10) >= 0).sum() < 200
     whole = nearest(vectors[:40].astype(np.float32), vectors[1_990:], 5, cells=few)
     truth = nearest(vectors[:40].astype(np.float32), vectors[1_990:], 5)
@@ -108,14 +110,14 @@ def test_rows_outside_the_index_are_never_returned():
 def test_the_index_does_not_depend_on_the_number_of_threads(monkeypatch):
     import faiss
 
-    monkeypatch.setattr(building, "FEW_CENTRES", 10)  # the graph too
+    monkeypatch.setattr(ivf, "FEW_CENTRES", 10)  # the graph too
     vectors, codes = clustered(4_000, 300)
     made = []
     before = faiss.omp_get_max_threads()
     try:
         for threads in (1, 2, 8):
             faiss.omp_set_num_threads(threads)
-            made.append(build_cells(vectors, codes).to_bytes().tobytes())
+            made.append(build_ivf(vectors, codes).to_bytes().tobytes())
     finally:
         faiss.omp_set_num_threads(before)
     assert made[0] == made[1] == made[2]
@@ -123,9 +125,9 @@ def test_the_index_does_not_depend_on_the_number_of_threads(monkeypatch):
 
 def test_the_graph_over_centers_finds_what_comparing_all_centers_finds(monkeypatch):
     vectors, codes = clustered(6_000, 500)
-    flat = build_cells(vectors, codes, recall=0.98)
-    monkeypatch.setattr(building, "FEW_CENTRES", 10)
-    graph = build_cells(vectors, codes, recall=0.98)
+    flat = build_ivf(vectors, codes, recall=0.98)
+    monkeypatch.setattr(ivf, "FEW_CENTRES", 10)
+    graph = build_ivf(vectors, codes, recall=0.98)
     assert flat.recall >= 0.98
     assert graph.recall >= 0.98
     queries = vectors[:300].astype(np.float32)
@@ -135,7 +137,7 @@ def test_the_graph_over_centers_finds_what_comparing_all_centers_finds(monkeypat
 
 def test_every_row_is_in_a_cluster_of_its_landmark():
     vectors, codes = clustered(8_000, 20)
-    pieces = pieces_of(vectors, codes)
+    pieces = clusters_of(vectors, codes)
     assert len(pieces.piece) == 8_000
     assert len(pieces.centres) == pieces.piece.max() + 1 > 20  # large landmarks are split
     for cell in np.unique(pieces.piece):
@@ -145,7 +147,7 @@ def test_every_row_is_in_a_cluster_of_its_landmark():
 
 def test_landmarks_of_few_photos_share_clusters():
     vectors, codes = clustered(4_000, 3_900)
-    pieces = pieces_of(vectors, codes)
+    pieces = clusters_of(vectors, codes)
     assert len(pieces.centres) < 1_000
     for landmark in np.unique(codes)[:50]:
         assert len(np.unique(pieces.piece[codes == landmark])) == 1
@@ -155,7 +157,7 @@ def test_landmarks_of_few_photos_share_clusters():
 def test_float16_to_float32_matches_numpy(shape):
     rng = np.random.default_rng(0)
     halves_ = rng.standard_normal(shape).astype(np.float16)
-    assert np.array_equal(halves.widen(halves_), halves_.astype(np.float32))
+    assert np.array_equal(exact.widen(halves_), halves_.astype(np.float32))
 
 
 def test_few_queries_find_what_many_queries_find():

@@ -12,12 +12,19 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from whichlandmark import leaks
-from whichlandmark.data.likeness import Fingerprint, fingerprint, fronts, pack, same_picture, unpack
-from whichlandmark.errors import GalleryError
-from whichlandmark.images import read_image
-from whichlandmark.leaks import Leak, LeakCheck, by_kind
-from whichlandmark.types import Image
+from whichlandmark.core.errors import GalleryError
+from whichlandmark.core.fingerprint import (
+    Fingerprint,
+    fingerprint,
+    fronts,
+    pack,
+    same_picture,
+    unpack,
+)
+from whichlandmark.core.images import read_image
+from whichlandmark.core.types import Image
+from whichlandmark.gallery import leak_check
+from whichlandmark.gallery.leak_check import Leak, LeakCheck, by_kind
 
 
 def scene(seed: int, size: tuple[int, int] = (240, 320)) -> Image:
@@ -164,7 +171,7 @@ def test_leaks_by_id_content_and_appearance_are_found(prints: dict[str, Fingerpr
 def test_fingerprints_are_read_in_parts_and_then_only_of_candidates(
     prints: dict[str, Fingerprint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leaks, "PART", 8)
+    monkeypatch.setattr(leak_check, "BLOCK", 8)
     shelf = Shelf(prints)
     check = LeakCheck(column(*prints), column(*prints), shelf)
     assert [len(ids) for ids in shelf.read] == [8, 8, 8, 6]

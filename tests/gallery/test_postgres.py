@@ -17,17 +17,13 @@ from tests.support.own_postgres import programs
 psycopg = pytest.importorskip("psycopg")
 
 from tests.support.made_vectors import MadeVectors, long_tail  # noqa: E402
-from whichlandmark.errors import BusyError, DataError, GalleryError, OptionError  # noqa: E402
-from whichlandmark.gallery import postgres_reading as reading  # noqa: E402
-from whichlandmark.gallery import (  # noqa: E402
-    postgres_search,
-    postgres_tuning,
-    postgres_vectors,
-    postgres_writing,
-)
-from whichlandmark.gallery.checks import meta_sum  # noqa: E402
-from whichlandmark.gallery.postgres import PostgresGallery  # noqa: E402
-from whichlandmark.gallery.postgres_connection import address_of  # noqa: E402
+from whichlandmark.core.errors import BusyError, DataError, GalleryError, OptionError  # noqa: E402
+from whichlandmark.gallery.checksums import meta_sum  # noqa: E402
+from whichlandmark.gallery.postgres import queries as reading  # noqa: E402
+from whichlandmark.gallery.postgres import search, store  # noqa: E402
+from whichlandmark.gallery.postgres import vectors as vectors_module  # noqa: E402
+from whichlandmark.gallery.postgres.connection import address_of  # noqa: E402
+from whichlandmark.gallery.postgres.store import PostgresGallery  # noqa: E402
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord  # noqa: E402
 
 pytestmark = pytest.mark.server
@@ -385,7 +381,7 @@ def test_every_float16_reads_back_bit_for_bit(address: str) -> None:
 def test_tables_longer_than_a_block_read_back(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_vectors, "BLOCK", 7)
+    monkeypatch.setattr(vectors_module, "BLOCK", 7)
     vectors = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float16)
     with PostgresGallery.create(address, "fake-1", 3) as gallery:
         for count in (1, 7, 13, 29):  # 1, 8, 21, 50 rows in all
@@ -409,7 +405,7 @@ def test_ids_with_special_characters_are_safe(gallery: PostgresGallery) -> None:
 def test_an_unknown_id_suggests_the_nearest_in_a_large_gallery(
     gallery: PostgresGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_writing, "FEW", 10)
+    monkeypatch.setattr(store, "FEW", 10)
     gallery.put([row(f"paris/{i:03}.jpg") for i in range(300)])
     with pytest.raises(DataError, match=r"did you mean 'paris/123.jpg'"):
         gallery.remove(["123.jpg"])
@@ -442,9 +438,9 @@ def test_the_documented_backup_restores(address: str) -> None:
 def test_a_slow_suggestion_does_not_delay_the_error(
     gallery: PostgresGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_writing, "FEW", 10)
-    monkeypatch.setattr(postgres_writing, "HINT", "20ms")
-    monkeypatch.setattr(postgres_writing, "BESIDE",
+    monkeypatch.setattr(store, "FEW", 10)
+    monkeypatch.setattr(store, "HINT_TIMEOUT", "20ms")
+    monkeypatch.setattr(store, "NEXT_TO",
                         "SELECT pg_sleep(5)::text WHERE %(id)s <> ''")  # fmt: skip
     gallery.put([row(f"p{i}") for i in range(12)])
     with pytest.raises(DataError, match=r"no photo of id 'nobody'; nothing was changed"):
@@ -468,8 +464,8 @@ def load(gallery: PostgresGallery, count: int, dim: int) -> MadeVectors:
 def test_hnsw_search_finds_the_exact_neighbours(
     address: str, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    monkeypatch.setattr(postgres_search, "FEW", 200)
-    monkeypatch.setattr(postgres_tuning, "FEW", 200)
+    monkeypatch.setattr(search, "FEW", 200)
+    monkeypatch.setattr(search, "FEW", 200)
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
         vectors = load(gallery, 1500, 32)
         queries = vectors.near(np.arange(100), 99)
@@ -489,9 +485,9 @@ def test_hnsw_search_finds_the_exact_neighbours(
 
 def test_searches_use_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL's own plan names it, with and without a filter; no plan of `all compared` does."""
-    monkeypatch.setattr(postgres_tuning, "FEW", 200)
-    wanted = postgres_search.Wanted("NOT v.bank")
-    filtered = postgres_search.Wanted("NOT v.bank", ["l1", "l2"])
+    monkeypatch.setattr(search, "FEW", 200)
+    wanted = search.SearchScope("NOT v.bank")
+    filtered = search.SearchScope("NOT v.bank", ["l1", "l2"])
     values = {"queries": ["[" + ",".join(["0.1"] * 32) + "]"], "most": 5, "names": ["l1", "l2"],
               "prefixes": ["l1", "l2"]}  # fmt: skip
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
@@ -500,8 +496,8 @@ def test_searches_use_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPat
         with gallery._snapshot() as (sql, _):
             for one, graph in ((wanted, True), (filtered, True), (wanted, False)):
                 sql.execute(f"SET LOCAL enable_sort = {'off' if graph else 'on'}")
-                statement = (postgres_search._through_graph if graph
-                             else postgres_search._all_compared)(one)  # fmt: skip
+                statement = (search._through_graph if graph
+                             else search._all_compared)(one)  # fmt: skip
                 plan = "\n".join(line for (line,) in sql.execute("EXPLAIN " + statement, values))
                 assert ("Index Scan using vectors_hnsw on" in plan) == graph, plan
 
@@ -509,10 +505,10 @@ def test_searches_use_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPat
 def test_too_few_hnsw_results_fall_back_to_exact_search(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_search, "FEW", 5)
-    monkeypatch.setattr(postgres_tuning, "FEW", 5)
-    through = postgres_search._through_graph
-    monkeypatch.setattr(postgres_search, "_through_graph",
+    monkeypatch.setattr(search, "FEW", 5)
+    monkeypatch.setattr(search, "FEW", 5)
+    through = search._through_graph
+    monkeypatch.setattr(search, "_through_graph",
                         lambda wanted: through(wanted).replace("%(most)s", "3"))  # fmt: skip
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
         vectors = load(gallery, 600, 32)
@@ -531,7 +527,7 @@ def test_candidates_are_ranked_by_their_cosines(gallery: PostgresGallery) -> Non
     gallery.put([row("x", value=[0, 1, 0, 0]), row("y", value=[0.6, 0.8, 0, 0]),
                  row("z", value=[0, 1, 0, 0]), row("w", value=[1, 0, 0, 0])])  # fmt: skip
     with gallery._snapshot() as (sql, _):
-        rows, similarity = postgres_search._ranked(
+        rows, similarity = search._ranked(
             sql, np.array([[0, 1, 0, 0]], np.float32), np.array([[4, 3, -1, 2, 1]]), 3, 4, "x"
         )
     assert rows.tolist() == [[1, 3, 2]]
@@ -539,8 +535,8 @@ def test_candidates_are_ranked_by_their_cosines(gallery: PostgresGallery) -> Non
 
 
 def test_changes_reach_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_search, "FEW", 5)
-    monkeypatch.setattr(postgres_tuning, "FEW", 5)
+    monkeypatch.setattr(search, "FEW", 5)
+    monkeypatch.setattr(search, "FEW", 5)
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
         vectors = load(gallery, 300, 32)
         gallery.optimize(memory="64MB", workers=0)
@@ -558,7 +554,7 @@ def test_changes_reach_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPa
 def test_vectors_too_long_for_hnsw_are_searched_exactly(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_tuning, "FEW", 1)
+    monkeypatch.setattr(search, "FEW", 1)
     vectors = np.random.default_rng(0).normal(size=(6, 4100))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with PostgresGallery.create(address, "fake-1", 4100) as gallery:
@@ -595,7 +591,7 @@ def test_with_little_shared_memory_the_index_is_built_by_one_process() -> None:
         def fetchall(self) -> list[tuple[str]]:
             return [("2",)]
 
-    postgres_tuning._create(Server(), "vectors_hnsw")  # type: ignore[arg-type]
+    search._create(Server(), "vectors_hnsw")  # type: ignore[arg-type]
     assert said[0] == said[-1]
     assert "hnsw (data halfvec_ip_ops)" in said[0][0]
     assert said[2][1] == ("max_parallel_maintenance_workers", "0")
@@ -604,7 +600,7 @@ def test_with_little_shared_memory_the_index_is_built_by_one_process() -> None:
 def test_a_writer_without_ownership_builds_no_index(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_tuning, "FEW", 2)
+    monkeypatch.setattr(search, "FEW", 2)
     with PostgresGallery.create(address, "fake-1", 4) as owner:
         owner.put([row(f"p{i}") for i in range(4)])
         schema, rights = address_of(address).schema, "SELECT, INSERT, UPDATE, DELETE"
@@ -661,7 +657,7 @@ def test_damage_in_the_middle_of_a_stream_leaves_the_connection_whole(
     address: str, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     """Megabytes are still to come when the fault is met."""
-    monkeypatch.setattr(postgres_vectors, "BLOCK", 16)
+    monkeypatch.setattr(vectors_module, "BLOCK", 16)
     vector = np.full(512, 512**-0.5, np.float32)
     with PostgresGallery.create(address, "fake-1", 512) as gallery:
         gallery.put([GalleryRow(f"p{i}", "p" * 1000, "a", "", "", vector) for i in range(3000)])

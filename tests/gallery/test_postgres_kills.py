@@ -14,7 +14,7 @@ pytest.importorskip("psycopg")
 
 from tests.support import ROOT, own_postgres
 from tests.support.postgres_kills import Kills, batch
-from whichlandmark.gallery.postgres import PostgresGallery
+from whichlandmark.gallery.postgres.store import PostgresGallery
 
 pytestmark = pytest.mark.server
 

@@ -23,18 +23,23 @@ import numpy as np
 import pytest
 
 from tests.support.galleries import row
-from whichlandmark.errors import BusyError, DataError, GalleryError, OptionError
-from whichlandmark.gallery import addresses
-from whichlandmark.gallery.qdrant import QdrantGallery
-from whichlandmark.gallery.qdrant_address import KEY, QdrantAddress, connect, parse
-from whichlandmark.gallery.qdrant_calls import LARGEST_REQUEST, Calls, pieces
-from whichlandmark.gallery.qdrant_config import (
-    QdrantConfig,
-    photo_collection,
-    search_params,
+from whichlandmark.core.errors import BusyError, DataError, GalleryError, OptionError
+from whichlandmark.core.json_options import from_json, to_json
+from whichlandmark.gallery import address as address_module
+from whichlandmark.gallery.qdrant import integrity, points
+from whichlandmark.gallery.qdrant import queries as queries_module
+from whichlandmark.gallery.qdrant.client import (
+    KEY,
+    LARGEST_REQUEST,
+    QdrantAddress,
+    RetryingClient,
+    connect,
+    parse,
+    pieces,
 )
+from whichlandmark.gallery.qdrant.config import QdrantConfig, photo_collection, search_params
+from whichlandmark.gallery.qdrant.store import QdrantGallery
 from whichlandmark.gallery.records import LandmarkRecord
-from whichlandmark.options import from_json, to_json
 
 qdrant_client = pytest.importorskip("qdrant_client")
 from tests.support.qdrant_stand_in import StandIn, messages, serving  # noqa: E402
@@ -94,7 +99,7 @@ def test_addresses_are_parsed() -> None:
 )
 def test_invalid_addresses_are_refused(address: str, words: str) -> None:
     with pytest.raises(OptionError) as told:
-        addresses.open_at(address)
+        address_module.open_at(address)
     assert words in str(told.value)
 
 
@@ -193,7 +198,7 @@ def test_small_galleries_are_searched_exactly_and_large_ones_by_hnsw() -> None:
     with serving(stand_in := StandIn()) as port:
         address = f"qdrant://127.0.0.1:{port}/paris"
         QdrantGallery.create(address, "fake-1", 4).close()
-        calls = Calls(connect(parse(address)), "paris", "paris")
+        calls = RetryingClient(connect(parse(address)), "paris", "paris")
         with QdrantGallery(calls, config) as gallery:
             gallery.put([row("a"), row("b")])
             gallery.nearest(queries, 1)
@@ -282,8 +287,7 @@ def spoil_vector(client: Any) -> None:
 
 def long_vector(client: Any) -> None:
     """Changed, with its sums: only its length tells."""
-    from whichlandmark.gallery import qdrant_points as points
-    from whichlandmark.gallery.checks import blob_sum, photo_sum
+    from whichlandmark.gallery.checksums import blob_sum, photo_sum
 
     vector = np.array([2.0, 0, 0, 0], dtype="<f2")
     entry = points.raw_photo(client.retrieve("paris", [2])[0])
@@ -451,8 +455,8 @@ def test_snapshots_are_consistent() -> None:
 
             def changed_meanwhile(request: Any) -> Any:
                 meta = stand_in.local.retrieve("paris_about", [0])[0].payload
-                from whichlandmark.gallery.checks import Meta
-                from whichlandmark.gallery.qdrant_points import numbers
+                from whichlandmark.gallery.checksums import Meta
+                from whichlandmark.gallery.qdrant.points import numbers
 
                 meta = Meta(*(meta[key] for key in Meta._fields))
                 later = numbers(meta._replace(generation=meta.generation + 1))
@@ -476,7 +480,7 @@ def test_an_unreachable_server_gives_an_error() -> None:
         address = f"qdrant://127.0.0.1:{free.getsockname()[1]}/paris?timeout=2"
         began = time.monotonic()
         with pytest.raises(GalleryError, match="no server answers there; is it running") as told:
-            addresses.open_at(address)
+            address_module.open_at(address)
         assert told.value.exit_code == 5
         assert time.monotonic() - began < 8
 
@@ -486,7 +490,7 @@ def test_a_silent_server_times_out() -> None:
         address = f"qdrant://127.0.0.1:{silent.getsockname()[1]}/paris?timeout=1"
         began = time.monotonic()
         with pytest.raises(GalleryError, match=r"no answer in time|no server answers there"):
-            addresses.create_at(address, "fake-1", 4)
+            address_module.create_at(address, "fake-1", 4)
         assert time.monotonic() - began < 8
 
 
@@ -547,7 +551,7 @@ def test_requests_are_split_by_count_and_size() -> None:
 
 
 def test_request_size_counts_utf8_bytes() -> None:
-    from whichlandmark.gallery.qdrant_calls import _bytes_of
+    from whichlandmark.gallery.qdrant.client import _bytes_of
 
     class Point:
         vector: tuple[()] = ()
@@ -557,12 +561,11 @@ def test_request_size_counts_utf8_bytes() -> None:
 
 
 def test_all_scroll_pages_are_read(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from whichlandmark.gallery import qdrant_faults, qdrant_reading
 
     gallery = QdrantGallery.create_in(client, "paris", "fake-1", 4)
     gallery.put([row(f"p{n:02}", f"l{n % 3}", look=b"l", thumbnail=b"t") for n in range(25)])
     gallery.remove([f"p{n:02}" for n in range(0, 25, 5)])
-    for module in (qdrant_reading, qdrant_faults):
+    for module in (queries_module, integrity):
         monkeypatch.setattr(module, "PAGE_VECTORS", 4)
         monkeypatch.setattr(module, "PAGE_BLOBS", 3)
     rows = [n + 1 for n in range(25) if n % 5]
@@ -587,7 +590,7 @@ def test_tls_with_a_private_certificate_authority(tmp_path: Path, monkeypatch: A
     )  # fmt: skip
     pair = [(key.read_bytes(), certificate.read_bytes())]
     script = (
-        "import sys; from whichlandmark.gallery.qdrant import QdrantGallery\n"
+        "import sys; from whichlandmark.gallery.qdrant.store import QdrantGallery\n"
         "with QdrantGallery.create(sys.argv[1], 'fake-1', 4) as gallery: print(gallery.count())"
     )
     monkeypatch.setenv(KEY, "sesame")

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from tests.support.galleries import row
-from whichlandmark.errors import BusyError, DataError, GalleryError
-from whichlandmark.gallery.qdrant import QdrantGallery
-from whichlandmark.gallery.qdrant_commit import LEASE
+from whichlandmark.core.errors import BusyError, DataError, GalleryError
+from whichlandmark.gallery.qdrant.commit import LEASE
+from whichlandmark.gallery.qdrant.store import QdrantGallery
 from whichlandmark.gallery.records import Credit, LandmarkRecord
 
 qdrant_client = pytest.importorskip("qdrant_client")

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whichlandmark import far
-from whichlandmark.deciding import Decider
-from whichlandmark.errors import OptionError
-from whichlandmark.far import far_index, sampled
-from whichlandmark.fitting import fit
-from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.core.errors import OptionError
+from whichlandmark.core.types import Vectors
+from whichlandmark.gallery.index import GalleryIndex, remote
+from whichlandmark.gallery.index.remote import remote_index, sampled
 from whichlandmark.gallery.records import GalleryRow
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.rules import Rules, require_plain
-from whichlandmark.types import Vectors
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.decision import Decider
+from whichlandmark.recognition.fitting.fit import fit
+from whichlandmark.recognition.rules import Rules, require_plain
 
 PLAIN = Rules(whitening="none", verify=0)
 
@@ -28,7 +27,7 @@ def unit(rng: np.random.Generator, centres: Vectors, spread: float) -> Vectors:
 
 
 @pytest.fixture
-def gallery() -> Gallery:
+def gallery() -> SqliteGallery:
     """40 landmarks of 6 photos and 60 distractors, mixed; some rows are gone."""
     rng = np.random.default_rng(0)
     centres = unit(rng, rng.standard_normal((40, 16)).astype(np.float32), 0.0)
@@ -38,7 +37,7 @@ def gallery() -> Gallery:
         unit(rng, rng.standard_normal((60, 16)).astype(np.float32), 0.0),
     ])  # fmt: skip
     order = rng.permutation(len(labels))
-    made = Gallery.create(None, "e", 16)
+    made = SqliteGallery.create(None, "e", 16)
     made.put([
         GalleryRow(f"p{at}", f"/{at}.jpg", f"L{labels[at]:02d}" if labels[at] >= 0 else "",
                    "h", "s", vectors[at])
@@ -53,8 +52,8 @@ def queries(count: int = 50) -> Vectors:
     return unit(rng, rng.standard_normal((count, 16)).astype(np.float32), 0.0)
 
 
-def test_remote_arrays_equal_those_of_the_gallery(gallery: Gallery) -> None:
-    index, _ = far_index(gallery)
+def test_remote_arrays_equal_those_of_the_gallery(gallery: SqliteGallery) -> None:
+    index, _ = remote_index(gallery)
     here = GalleryIndex.of(gallery.table())
     assert index.names.tolist() == here.names.tolist()
     for name in ("codes", "ids", "paths", "vectors", "bank_ids", "bank", "bank_paths"):
@@ -69,10 +68,10 @@ def test_remote_arrays_equal_those_of_the_gallery(gallery: Gallery) -> None:
     assert np.array_equal(index.vectors[2:5], here.vectors[2:5])
 
 
-def test_remote_and_local_answers_are_the_same(gallery: Gallery) -> None:
+def test_remote_and_local_answers_are_the_same(gallery: SqliteGallery) -> None:
     here = GalleryIndex.of(gallery.table())
     fitted = fit(here, PLAIN)
-    index, prepared = far_index(gallery)
+    index, prepared = remote_index(gallery)
     mine = Decider(index, PLAIN, fitted, None, prepared)(queries())
     other = Decider(here, PLAIN, fitted)(queries())
     assert mine.codes.tolist() == other.codes.tolist()
@@ -80,8 +79,8 @@ def test_remote_and_local_answers_are_the_same(gallery: Gallery) -> None:
     assert np.array_equal(mine.found.neighbours.rows, other.found.neighbours.rows)
 
 
-def test_rows_added_after_loading_are_ignored(gallery: Gallery) -> None:
-    index, prepared = far_index(gallery)
+def test_rows_added_after_loading_are_ignored(gallery: SqliteGallery) -> None:
+    index, prepared = remote_index(gallery)
     near = index.vectors[:1].astype(np.float32)
     gallery.put([GalleryRow("new", "/new.jpg", "L00", "h", "s", near[0])])
     assert prepared.cells is not None
@@ -91,14 +90,14 @@ def test_rows_added_after_loading_are_ignored(gallery: Gallery) -> None:
 
 
 def test_small_galleries_are_fitted_on_all_photos_and_large_ones_on_a_sample_of_landmarks(
-    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+    gallery: SqliteGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index, _ = far_index(gallery)
+    index, _ = remote_index(gallery)
     whole = sampled(index)
     assert np.array_equal(whole.vectors, index.vectors[:])
     assert whole.ids.tolist() == index.ids[:].tolist()
     assert len(whole.bank) == len(index.bank)
-    monkeypatch.setattr(far, "SAMPLED", 50)
+    monkeypatch.setattr(remote, "SAMPLED", 50)
     part = sampled(index)
     assert 30 < len(part.codes) <= 50
     assert len(part.bank) == 25
@@ -118,7 +117,7 @@ def test_rules_that_need_whitened_vectors_are_refused() -> None:
 
 
 def test_an_empty_gallery_can_be_searched_remotely(tmp_path: Path) -> None:
-    index, prepared = far_index(Gallery.create(None, "e", 16))
+    index, prepared = remote_index(SqliteGallery.create(None, "e", 16))
     assert len(index.names) == len(index.vectors) == len(index.bank) == 0
     assert prepared.cells is not None
     assert (prepared.cells.candidates(queries(2), 3) == -1).all()

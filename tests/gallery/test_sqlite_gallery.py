@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whichlandmark.errors import BusyError, DataError, GalleryError
-from whichlandmark.gallery import naming, schema
+from whichlandmark.core.errors import BusyError, DataError, GalleryError
+from whichlandmark.gallery import changes
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.gallery.store import Credit, Gallery, GalleryRow, LandmarkRecord
+from whichlandmark.gallery.records import Credit, GalleryRow, LandmarkRecord
+from whichlandmark.gallery.sqlite import schema
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 
 def row(name: str, landmark: str = "a", value: float = 0.5, **more: bytes | str) -> GalleryRow:
@@ -31,12 +33,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_round_trip_and_generation(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         start = gallery.generation
         gallery.put([row("x"), row("y", "b", 0.25), row("z", "")])
         assert gallery.generation == start + 1
     assert os.listdir(path.parent) == ["gallery.sqlite"]  # one file after a clean close
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         table = gallery.table()
         assert table.ids.tolist() == ["x", "y", "z"]
         assert table.landmarks.tolist() == ["a", "b", ""]
@@ -48,13 +50,13 @@ def test_round_trip_and_generation(path: Path) -> None:
 
 def test_blobs_credits_and_records_read_back(path: Path) -> None:
     tower = LandmarkRecord("b", "The Tower", {"fr": "La Tour", "zh": "塔"}, "Q243", 48.858, 2.294)
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([
             row("x", keypoints=b"kx", look=b"lx", author="Ann", licence="CC0"),
             row("y", "b", thumbnail=b"\x00jpeg", look=b"ly"),
         ])  # fmt: skip
         gallery.describe([tower, LandmarkRecord("a")])
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         assert gallery.keypoints(["x", "y", "nobody"]) == {"x": b"kx"}
         assert gallery.thumbnails(["y", "x"]) == {"y": b"\x00jpeg"}
         assert gallery.looks() == {"x": b"lx", "y": b"ly"}
@@ -63,7 +65,7 @@ def test_blobs_credits_and_records_read_back(path: Path) -> None:
 
 
 def test_the_same_id_is_replaced_in_place(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row("x", keypoints=b"old"), row("y")])
         gallery.put([row("x", "c", 1.0)])
         table = gallery.table()
@@ -74,18 +76,18 @@ def test_the_same_id_is_replaced_in_place(path: Path) -> None:
 
 
 def test_row_numbers_are_never_used_again(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row("x"), row("y"), row("z")])
         assert gallery.remove(["z", "y"]) == 2
         gallery.compact()
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         gallery.put([row("z")])
         table = gallery.table()
         assert dict(zip(table.ids, table.rows, strict=True)) == {"x": 1, "z": 4}
 
 
 def test_relabel_needs_no_vector(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row("x"), row("y")])
         gallery.relabel({"y": ""})
         index = GalleryIndex.of(gallery.table())
@@ -93,7 +95,7 @@ def test_relabel_needs_no_vector(path: Path) -> None:
 
 
 def test_a_landmark_record_is_removed_or_moved_with_its_last_photo(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row("x"), row("y"), row("z", "b"), row("w", "c")])
         gallery.describe([LandmarkRecord(name, f"title {name}") for name in "abc"])
         gallery.relabel({"x": "new"})
@@ -111,7 +113,7 @@ def test_unknown_ids_are_named_with_the_nearest(path: Path, change: str) -> None
     calls = {"remove": lambda g: g.remove(["eiffel/1.jpg", "eifel/2.jpg"]),
              "relabel": lambda g: g.relabel({"eiffel/1.jpg": "b", "eifel/2.jpg": "b"}),
              "credit": lambda g: g.credit({"eifel/2.jpg": Credit("Ann", "")})}  # fmt: skip
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row("eiffel/1.jpg"), row("eiffel/2.jpg")])
         before = gallery.table()
         with pytest.raises(DataError, match=r"'eifel/2.jpg' \(did you mean 'eiffel/2.jpg'\?\)"):
@@ -125,15 +127,15 @@ def test_unknown_ids_are_named_with_the_nearest(path: Path, change: str) -> None
 def test_an_unknown_id_suggests_the_nearest_in_a_large_gallery(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(naming, "FEW", 10)
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    monkeypatch.setattr(changes, "FEW", 10)
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row(f"paris/{i:03}.jpg") for i in range(300)])
         with pytest.raises(DataError, match=r"did you mean 'paris/123.jpg'"):
             gallery.remove(["123.jpg"])
 
 
 def test_a_failed_batch_leaves_nothing_behind(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         before = gallery.generation
         wrong = GalleryRow("w", "w.jpg", "a", "h", "s", np.zeros(3, np.float32))
         with pytest.raises(GalleryError, match=r"holds \(4,\)"):
@@ -153,7 +155,7 @@ def test_a_failed_batch_leaves_nothing_behind(path: Path) -> None:
     ],
 )
 def test_texts_that_cannot_be_stored_are_refused(path: Path, bad: GalleryRow, said: str) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         with pytest.raises(DataError, match=said):
             gallery.put([row("good"), bad])
         assert gallery.count() == 0
@@ -177,7 +179,7 @@ def test_invalid_landmark_records_are_refused(values: dict[str, float | str], sa
 
 
 def test_another_embedder_is_refused(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.require("fake-1")
         with pytest.raises(GalleryError, match=r"made by embedder 'fake-1', not by 'fake-2'"):
             gallery.require("fake-2")
@@ -185,26 +187,26 @@ def test_another_embedder_is_refused(path: Path) -> None:
 
 def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="no gallery there"):
-        Gallery.open(tmp_path / "none.sqlite")
+        SqliteGallery.open(tmp_path / "none.sqlite")
     (tmp_path / "text.sqlite").write_text("not a database, but long enough to look at " * 40)
     with pytest.raises(GalleryError, match="damaged or not a gallery"):
-        Gallery.open(tmp_path / "text.sqlite")
+        SqliteGallery.open(tmp_path / "text.sqlite")
     other = sqlite3.connect(tmp_path / "other.sqlite")
     other.execute("CREATE TABLE t (x)")
     with pytest.raises(GalleryError, match="not a gallery of format"):
-        Gallery.open(tmp_path / "other.sqlite")
+        SqliteGallery.open(tmp_path / "other.sqlite")
     other.execute(f"PRAGMA application_id = {schema.APPLICATION}")
     other.execute("PRAGMA user_version = 1")
     other.close()
     with pytest.raises(GalleryError, match=r"format 1; .* index the photos again"):
-        Gallery.open(tmp_path / "other.sqlite")
+        SqliteGallery.open(tmp_path / "other.sqlite")
     with pytest.raises(GalleryError, match="there is a file already"):
-        Gallery.create(tmp_path / "other.sqlite", "fake-1", 4)
+        SqliteGallery.create(tmp_path / "other.sqlite", "fake-1", 4)
 
 
 def test_a_second_writer_is_told_to_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "BUSY_SECONDS", 0.1)
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(BusyError, match="another process is writing"):
@@ -216,19 +218,19 @@ def test_a_second_writer_is_told_to_wait(path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_gallery_in_memory_can_be_copied_to_a_file(path: Path) -> None:
-    with Gallery.create(None, "fake-1", 4) as gallery:
+    with SqliteGallery.create(None, "fake-1", 4) as gallery:
         gallery.put([row("x"), row("y")])
         gallery.remove(["y"])
         gallery.copy_to(path).close()
     assert os.listdir(path.parent) == ["gallery.sqlite"]
-    with Gallery.open(path) as copied:
+    with SqliteGallery.open(path) as copied:
         assert copied.table().ids.tolist() == ["x"]
         copied.put([row("z")])  # it can be written to
 
 
 def test_a_reader_keeps_its_generation_while_a_writer_goes_on(path: Path) -> None:
     """The table is read in one transaction: a change in its middle does not show."""
-    with Gallery.create(path, "fake-1", 4) as writer, Gallery.open(path) as reader:
+    with SqliteGallery.create(path, "fake-1", 4) as writer, SqliteGallery.open(path) as reader:
         writer.put([row(f"p{i}", "old") for i in range(300)])
         seen = iter(reader._photos(reader._connection, reader._meta()))
         reader._connection.execute("BEGIN")
@@ -245,7 +247,7 @@ def test_a_reader_keeps_its_generation_while_a_writer_goes_on(path: Path) -> Non
 
 
 def test_many_threads_read_one_gallery_while_another_process_could_write(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as writer, Gallery.open(path) as reader:
+    with SqliteGallery.create(path, "fake-1", 4) as writer, SqliteGallery.open(path) as reader:
         writer.put([row(f"p{i}", "g0") for i in range(50)])
         wrong: list[object] = []
 
@@ -272,7 +274,7 @@ def test_removed_bytes_are_gone_from_the_file(path: Path) -> None:
     """Random sizes make SQLite move rows between pages, where it leaves copies behind."""
     rng = np.random.default_rng(0)
     alive: dict[str, str] = {}
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         for step in range(14):
             names = [f"{value:016x}" for value in rng.integers(2**60, size=60)]
             labels = [f"<label-{rng.integers(99)}-{'z' * rng.integers(60)}>" for _ in names]
@@ -298,7 +300,7 @@ def test_removed_bytes_are_gone_from_the_file(path: Path) -> None:
 
 
 def test_removal_beside_a_reader_is_finished_later(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as writer:
+    with SqliteGallery.create(path, "fake-1", 4) as writer:
         writer.put([row("secret-name"), row("y")])
         reader = sqlite3.connect(path, isolation_level=None)
         reader.execute("BEGIN")
@@ -311,7 +313,7 @@ def test_removal_beside_a_reader_is_finished_later(path: Path) -> None:
 
 
 def test_compact_gives_space_back(path: Path) -> None:
-    with Gallery.create(path, "fake-1", 4) as gallery:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row(f"p{i}", thumbnail=bytes(20_000)) for i in range(50)])
         gallery.remove([f"p{i}" for i in range(45)])
         before, table = path.stat().st_size, gallery.table()
@@ -324,8 +326,8 @@ def test_compact_gives_space_back(path: Path) -> None:
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from whichlandmark.errors import GalleryError
-from whichlandmark.gallery.store import Gallery
+from whichlandmark.core.errors import GalleryError
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 with Gallery.open(Path(sys.argv[1])) as gallery:
@@ -341,7 +343,7 @@ def test_a_gallery_in_a_read_only_folder_can_be_read() -> None:
     """As another user, when the tests run as root, who may write everywhere."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with Gallery.create(folder / "gallery.sqlite", "fake-1", 4) as gallery:
+        with SqliteGallery.create(folder / "gallery.sqlite", "fake-1", 4) as gallery:
             gallery.put([row("x", keypoints=b"k"), row("y")])
         folder.chmod(0o555)
         try:

@@ -9,23 +9,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from whichlandmark.errors import DataError, OptionError
-from whichlandmark.metrics import (
-    answered_share,
-    auroc,
-    auroc_of_draws,
-    average_precision,
-    bootstrap_interval,
+from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.metrics.bootstrap import bootstrap_interval, paired_bootstrap
+from whichlandmark.metrics.calibration_error import (
     calibration_bins,
     calibration_error,
     calibration_error_of_draws,
-    gap,
-    gap_of_draws,
-    map_at_k,
-    paired_bootstrap,
     risk_coverage,
-    threshold_at,
 )
+from whichlandmark.metrics.open_set import answered_share, auroc, auroc_of_draws, threshold_at
+from whichlandmark.metrics.ranking import average_precision, gap, gap_of_draws, map_at_k
 
 
 def answers(seed: int, count: int, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -7,15 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from whichlandmark.errors import DataError, OptionError
-from whichlandmark.metrics import (
-    bootstrap_interval,
-    gap,
-    gap_authors,
-    map_at_k,
-    precision_recall,
-    recall_at_k,
-)
+from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.metrics.bootstrap import bootstrap_interval
+from whichlandmark.metrics.ranking import gap, gap_authors, map_at_k, precision_recall, recall_at_k
 
 
 def gap_in_order(right: list[bool], landmark_queries: int) -> float:

@@ -11,9 +11,9 @@ import typer
 
 import whichlandmark
 from tests.support.photos import picture, write_photo
-from whichlandmark.cli import app
-from whichlandmark.options import from_json
-from whichlandmark.train_config import TrainConfig
+from whichlandmark.cli.app import app
+from whichlandmark.core.json_options import from_json
+from whichlandmark.training.config import TrainConfig
 
 ROOT = Path(whichlandmark.__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -13,10 +13,10 @@ import typer
 
 import whichlandmark
 from tests.support.photos import picture, write_photo
-from whichlandmark import errors
-from whichlandmark.cli import app
-from whichlandmark.rules import SCORES
-from whichlandmark.train_config import TrainConfig
+from whichlandmark.cli.app import app
+from whichlandmark.core import errors
+from whichlandmark.recognition.rules import SCORES
+from whichlandmark.training.config import TrainConfig
 
 SOURCE = Path(whichlandmark.__file__).parent
 ROOT = SOURCE.parent.parent

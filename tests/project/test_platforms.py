@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import whichlandmark
-from whichlandmark import files, machine
+from whichlandmark.core import files, hardware
 
 SOURCE = Path(whichlandmark.__file__).parent
 
@@ -52,7 +52,7 @@ found = [m.name for m in pkgutil.walk_packages(whichlandmark.__path__, "whichlan
 for name in found:
     if not name.endswith("__main__"):
         importlib.import_module(name)
-from whichlandmark.machine import cpu_count, facts
+from whichlandmark.core.hardware import cpu_count, facts
 assert cpu_count() == os.cpu_count(), cpu_count()
 assert facts()["memory (GB)"] == "not known"
 print(len(found))
@@ -107,18 +107,18 @@ def test_names_of_some_systems_stand_where_they_are_guarded(tmp_path: Path) -> N
 
 def test_cores_of_a_process_or_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
-    assert machine.cpu_count() == 3
+    assert hardware.cpu_count() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert machine.cpu_count() == 6
+    assert hardware.cpu_count() == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert machine.cpu_count() == 1
+    assert hardware.cpu_count() == 1
 
 
 def test_processors_of_apple_are_told_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("platform.machine", lambda: "arm64")
-    assert machine.adds_bytes_exactly()
+    assert hardware.adds_bytes_exactly()
 
 
 def test_bytes_at_a_place_with_and_without_pread(
@@ -137,7 +137,7 @@ def test_bytes_at_a_place_with_and_without_pread(
 
 HOLDS = """
 import sys, time
-from whichlandmark.files import file_lock
+from whichlandmark.core.files import file_lock
 with file_lock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))

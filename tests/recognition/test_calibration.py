@@ -11,9 +11,9 @@ import json
 import numpy as np
 import pytest
 
-from whichlandmark import calibration
-from whichlandmark.errors import DataError, OptionError
-from whichlandmark.options import from_json, to_json
+from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.core.json_options import from_json, to_json
+from whichlandmark.recognition import calibration
 
 
 def test_platt_recovers_a_known_curve() -> None:

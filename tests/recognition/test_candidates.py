@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from tests.support.made_galleries import index_of, questions, scattered, unit
-from whichlandmark.candidates import (
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.recognition.candidates import (  # fmt: skip
     CANDIDATES,
     CHANCE,
     FEATURES,
     GEOMETRY,
     VOTERS,
-    candidates,
+    make_candidates,
     with_geometry,
-)  # fmt: skip
-from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.rules import Rules
-from whichlandmark.scoring import DEPTH, Hidden, Scorer
-from whichlandmark.whitening import fit_whitening
+)
+from whichlandmark.recognition.fitting.whitening import fit_whitening
+from whichlandmark.recognition.retrieval import NEIGHBOURS, Hidden, Retriever
+from whichlandmark.recognition.rules import Rules
 
 SIZES = [9, 1, 5, 3, 7, 2, 4]
 PLAIN = Rules(whitening="none", verify=0)
@@ -41,13 +41,13 @@ def mean(values: list[float]) -> float:
 
 
 def slow_evidence(
-    scorer: Scorer, raw: np.ndarray, query: np.ndarray, gone: set[int]
+    scorer: Retriever, raw: np.ndarray, query: np.ndarray, gone: set[int]
 ) -> dict[int, dict[str, float]]:
     """Each feature as its sentence says it, by landmark in the order of their nearest photos."""
     photos, bank = scorer.vectors.tolist(), scorer.bank.tolist()
     codes, asked = scorer.index.codes.tolist(), query.tolist()
     cos = {j: dot(photos[j], asked) for j in range(len(photos)) if j not in gone}
-    near = sorted(cos, key=lambda j: -cos[j])[:DEPTH]
+    near = sorted(cos, key=lambda j: -cos[j])[:NEIGHBOURS]
     found: dict[int, dict[str, float]] = {}
     first = {code: next(j for j in near if codes[j] == code) for code in {codes[j] for j in near}}
     for code in sorted(first, key=lambda c: -cos[first[c]])[:CANDIDATES]:
@@ -74,10 +74,10 @@ def slow_evidence(
     return found
 
 
-def check(scorer: Scorer, asked: np.ndarray, hidden: Hidden | None = None) -> int:
+def check(scorer: Retriever, asked: np.ndarray, hidden: Hidden | None = None) -> int:
     """Compares all features of all candidates; how many were compared."""
     found = scorer.find(asked, hidden=hidden)
-    made = candidates(scorer, found, hidden)
+    made = make_candidates(scorer, found, hidden)
     compared = 0
     for row, query in enumerate(found.queries):
         gone = set(hidden[row].tolist()) if hidden is not None else set()
@@ -96,7 +96,7 @@ def check(scorer: Scorer, asked: np.ndarray, hidden: Hidden | None = None) -> in
 
 @pytest.mark.parametrize("rules", [PLAIN, WHITE])
 def test_every_candidate_feature_matches_plain_python(index: GalleryIndex, rules: Rules) -> None:
-    scorer = Scorer(index, rules, fit_whitening(index, rules))
+    scorer = Retriever(index, rules, fit_whitening(index, rules))
     assert check(scorer, questions(index, 15)) == 15 * CANDIDATES * len(FEATURES)
 
 
@@ -105,7 +105,7 @@ def test_hidden_photos_are_neither_neighbours_nor_part_of_a_class_center(
     index: GalleryIndex, rules: Rules
 ) -> None:
     """One hidden photo, or a whole landmark; the count of photos stays what it was."""
-    scorer = Scorer(index, rules, fit_whitening(index, rules))
+    scorer = Retriever(index, rules, fit_whitening(index, rules))
     asked = index.vectors.astype(np.float32)
     several = np.flatnonzero(np.bincount(index.codes)[index.codes] > 1)
     itself = list(several[:, None])
@@ -116,11 +116,11 @@ def test_hidden_photos_are_neither_neighbours_nor_part_of_a_class_center(
 
 def test_the_reference_detects_a_class_center_that_contains_the_query(index: GalleryIndex) -> None:
     """Planted: evidence gathered without being told what is hidden."""
-    scorer = Scorer(index, PLAIN)
+    scorer = Retriever(index, PLAIN)
     rows = np.flatnonzero(index.codes == 2)
     asked, hidden = index.vectors[rows].astype(np.float32), list(rows[:, None])
     found = scorer.find(asked, hidden=hidden)
-    honest, lying = candidates(scorer, found, hidden), candidates(scorer, found)
+    honest, lying = make_candidates(scorer, found, hidden), make_candidates(scorer, found)
     centre = FEATURES.index("centre")
     own = honest.codes == 2
     assert own.any()
@@ -133,27 +133,27 @@ def test_the_reference_detects_a_class_center_that_contains_the_query(index: Gal
 def test_the_photo_count_does_not_reveal_the_hidden_landmark() -> None:
     """Landmarks of equal size: were the hidden photo not counted, the right one would be told."""
     index = scattered([4] * 6, 10, seed=2)
-    scorer, rows = Scorer(index, PLAIN), np.arange(24)
+    scorer, rows = Retriever(index, PLAIN), np.arange(24)
     hidden = list(rows[:, None])
     asked = index.vectors.astype(np.float32)
-    made = candidates(scorer, scorer.find(asked, hidden=hidden), hidden)
+    made = make_candidates(scorer, scorer.find(asked, hidden=hidden), hidden)
     counts = made.features[..., FEATURES.index("photos")][made.codes >= 0]
     assert counts == pytest.approx(np.full(counts.shape, math.log(5)))
 
 
 def test_scores_do_not_depend_on_the_other_queries(index: GalleryIndex) -> None:
-    scorer, asked = Scorer(index, PLAIN), questions(index, 8)
-    together = candidates(scorer, scorer.find(asked))
+    scorer, asked = Retriever(index, PLAIN), questions(index, 8)
+    together = make_candidates(scorer, scorer.find(asked))
     for row in range(8):
-        alone = candidates(scorer, scorer.find(asked[row : row + 1]))
+        alone = make_candidates(scorer, scorer.find(asked[row : row + 1]))
         assert alone.codes[0].tolist() == together.codes[row].tolist()
         assert alone.features[0] == pytest.approx(together.features[row], abs=1e-5)
 
 
 def test_a_gallery_of_one_landmark_has_one_candidate() -> None:
     index = scattered([6], 8)
-    scorer, asked = Scorer(index, PLAIN), questions(index, 3)
-    made = candidates(scorer, scorer.find(asked))
+    scorer, asked = Retriever(index, PLAIN), questions(index, 3)
+    made = make_candidates(scorer, scorer.find(asked))
     assert (made.codes == [0, -1, -1, -1]).all()
     assert not made.features[:, 1:].any()
     assert check(scorer, asked) == 3 * len(FEATURES)
@@ -161,8 +161,8 @@ def test_a_gallery_of_one_landmark_has_one_candidate() -> None:
 
 def test_a_gallery_without_landmarks_has_no_candidates() -> None:
     index = scattered([], 8)
-    scorer = Scorer(index, PLAIN)
-    made = candidates(scorer, scorer.find(index.bank[:2].astype(np.float32)))
+    scorer = Retriever(index, PLAIN)
+    made = make_candidates(scorer, scorer.find(index.bank[:2].astype(np.float32)))
     assert made.codes.shape == (2, CANDIDATES)
     assert (made.codes == -1).all()
     assert not made.features.any()
@@ -170,8 +170,8 @@ def test_a_gallery_without_landmarks_has_no_candidates() -> None:
 
 def test_without_distractors_their_features_are_zero() -> None:
     index = scattered([3, 3], 0)
-    scorer = Scorer(index, PLAIN)
-    made = candidates(scorer, scorer.find(questions(index, 4)))
+    scorer = Retriever(index, PLAIN)
+    made = make_candidates(scorer, scorer.find(questions(index, 4)))
     for name in ("bank", "photo_bank"):
         assert not made.features[..., FEATURES.index(name)].any()
 
@@ -179,16 +179,16 @@ def test_without_distractors_their_features_are_zero() -> None:
 def test_of_equal_photos_the_earlier_landmark_comes_first() -> None:
     same = unit(np.ones((1, 4)))
     index = index_of(["a", "b", "c"], np.repeat(same, 3, axis=0))
-    scorer = Scorer(index, PLAIN)
-    made = candidates(scorer, scorer.find(same))
+    scorer = Retriever(index, PLAIN)
+    made = make_candidates(scorer, scorer.find(same))
     assert made.codes[0].tolist() == [0, 1, 2, -1]
     assert made.features[0, :3, FEATURES.index("lead")] == pytest.approx([0, 0, 0], abs=1e-6)
 
 
 def test_inlier_features_match_plain_python(index: GalleryIndex) -> None:
-    scorer = Scorer(index, PLAIN)
+    scorer = Retriever(index, PLAIN)
     found = scorer.find(questions(index, 10))
-    made = candidates(scorer, found)
+    made = make_candidates(scorer, found)
     rng = np.random.default_rng(0)
     inliers = np.where(rng.random(found.codes.shape) < 0.4,
                        rng.integers(0, 40, found.codes.shape), -1)  # fmt: skip
@@ -207,9 +207,9 @@ def test_inlier_features_match_plain_python(index: GalleryIndex) -> None:
 
 
 def test_inliers_expected_by_chance_count_as_none(index: GalleryIndex) -> None:
-    scorer = Scorer(index, PLAIN)
+    scorer = Retriever(index, PLAIN)
     found = scorer.find(questions(index, 3))
-    made = candidates(scorer, found)
+    made = make_candidates(scorer, found)
     for inliers in (-1, 0, CHANCE):
         extra = with_geometry(made, found, np.full(found.codes.shape, inliers))
         assert not extra[..., len(FEATURES) :].any()

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 
 from tests.support.made_galleries import questions, scattered, unit
-from whichlandmark.calibration import Calibration
-from whichlandmark.candidates import FEATURES, GEOMETRY, candidates
-from whichlandmark.deciding import (
-    AS_EVIDENCE,
-    FIRST,
+from whichlandmark.features.local.keypoints import Keypoints
+from whichlandmark.features.local.matching import VerifiedMatch
+from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.recognition.calibration import Calibration, Stacker
+from whichlandmark.recognition.candidates import FEATURES, GEOMETRY, make_candidates
+from whichlandmark.recognition.decision import (  # fmt: skip
+    CANDIDATES_COMPARED,
+    EVIDENCE_PHOTOS,
     Decider,
     Fitted,
-    places_to_compare,
+    ranks_to_compare,
     undecided,
-)  # fmt: skip
-from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.geometry import Geometry, inlier_row
-from whichlandmark.rules import FORMULAS, Rules
-from whichlandmark.scoring import Scorer
-from whichlandmark.stacking import Stacker
-from whichlandmark.verification import Keypoints, Verified
+)
+from whichlandmark.recognition.retrieval import Retriever
+from whichlandmark.recognition.rules import FORMULAS, Rules
+from whichlandmark.recognition.spatial_verification import SpatialVerifier, inlier_row
 
 PLAIN = Rules(whitening="none", verify=0)
 EMPTY = Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8), 1.0)
@@ -40,7 +40,7 @@ FITTED = Fitted(None, by(similarity=1.0), by(similarity=1.0, inlier_lead=1.0),
                 Calibration(slope=8.0, offset=-6.0))  # fmt: skip
 
 
-class Counting(Geometry):
+class Counting(SpatialVerifier):
     """So many inliers with each photo by its landmark's code; None = it has no keypoints."""
 
     def __init__(self, index: GalleryIndex, inliers: dict[int, int | None]) -> None:
@@ -52,7 +52,7 @@ class Counting(Geometry):
         self.asked.append(list(ids))
         counts = [self.inliers.get(self.code[i], 2) for i in ids]
         return [None if n is None else
-                Verified(np.zeros((n, 2), np.float32), np.zeros((n, 2), np.float32), None)
+                VerifiedMatch(np.zeros((n, 2), np.float32), np.zeros((n, 2), np.float32), None)
                 for n in counts]  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_inliers_can_change_an_open_answer(index: GalleryIndex) -> None:
         answers = Decider(index, rules, FITTED, Counting(index, {code: 60}))(
             asked, keypoints_of=look
         )
-        near = (plain.candidates.codes[:, :FIRST] == code).any(axis=1)  # type: ignore[union-attr]
+        near = (plain.candidates.codes[:, :CANDIDATES_COMPARED] == code).any(axis=1)  # type: ignore[union-attr]
         assert (answers.codes[near] == code).all()
         turned = near & (plain.codes != code)
         assert (answers.second_codes[turned] == plain.codes[turned]).all()
@@ -152,7 +152,7 @@ def test_evidence_changes_no_score(index: GalleryIndex, score: str) -> None:
     for name in ("codes", "second_codes", "scores", "confidence"):
         assert (getattr(every, name) == getattr(plain, name)).all(), name
     assert (every.compared == plain.compared).all()
-    assert all(len(found) == (rules.verify or AS_EVIDENCE) for found in every.verified)
+    assert all(len(found) == (rules.verify or EVIDENCE_PHOTOS) for found in every.verified)
 
 
 def test_nothing_is_verified_without_pixels_or_keypoints(index: GalleryIndex) -> None:
@@ -177,29 +177,29 @@ def test_nothing_is_verified_without_pixels_or_keypoints(index: GalleryIndex) ->
 
 
 def test_candidates_are_verified_before_the_nearest_photos(index: GalleryIndex) -> None:
-    scorer = Scorer(index, PLAIN)
+    scorer = Retriever(index, PLAIN)
     found = scorer.find(asked_of(index))
-    made = candidates(scorer, found)
+    made = make_candidates(scorer, found)
     for row in range(len(found.codes)):
         codes = found.codes[row].tolist()
-        first = [codes.index(code) for code in made.codes[row][:FIRST] if code >= 0]
+        first = [codes.index(code) for code in made.codes[row][:CANDIDATES_COMPARED] if code >= 0]
         rest = [place for place in range(len(codes)) if place not in first]
         for most in (1, 4, 99):
-            assert places_to_compare(found, made, row, most) == (first + rest)[:most]
-        assert places_to_compare(found, None, row, 5) == [0, 1, 2, 3, 4]
+            assert ranks_to_compare(found, made, row, most) == (first + rest)[:most]
+        assert ranks_to_compare(found, None, row, 5) == [0, 1, 2, 3, 4]
 
 
 def test_hidden_neighbours_are_never_verified(index: GalleryIndex) -> None:
     rows = np.arange(6)
     hidden = [np.flatnonzero(index.codes != 3)] * 6  # five photos are left
-    scorer = Scorer(index, PLAIN)
+    scorer = Retriever(index, PLAIN)
     found = scorer.find(index.vectors[rows].astype(np.float32), hidden=hidden)
-    made = candidates(scorer, found, hidden)
-    assert sorted(places_to_compare(found, made, 0, 99)) == [0, 1, 2, 3, 4]
+    made = make_candidates(scorer, found, hidden)
+    assert sorted(ranks_to_compare(found, made, 0, 99)) == [0, 1, 2, 3, 4]
 
 
 def test_the_inlier_row_lists_counts_by_neighbour_position() -> None:
-    some = [Verified(np.zeros((n, 2), np.float32), np.zeros((n, 2), np.float32), None)
+    some = [VerifiedMatch(np.zeros((n, 2), np.float32), np.zeros((n, 2), np.float32), None)
             for n in (5, 0)]  # fmt: skip
     assert inlier_row([some[0], None, some[1]], [3, 0, 1], 5).tolist() == [-1, 0, -1, 5, -1]
     assert inlier_row([], [], 2).tolist() == [-1, -1]

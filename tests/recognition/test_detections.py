@@ -10,16 +10,15 @@ import pytest
 
 from tests.support.made_galleries import index_of, unit
 from tests.support.photos import photos_of
-from whichlandmark.calibration import Calibration
-from whichlandmark.candidates import FEATURES, Candidates
-from whichlandmark.deciding import Answers, Decider, Fitted
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.recognition import Recognizer
-from whichlandmark.recognizer_folder import assemble, build
-from whichlandmark.rules import Rules
-from whichlandmark.seen import BESIDE, seen_landmarks
-from whichlandmark.stacking import fit_stacker
-from whichlandmark.verification import Verified
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.features.local.matching import VerifiedMatch
+from whichlandmark.recognition.calibration import Calibration, fit_stacker
+from whichlandmark.recognition.candidates import FEATURES, Candidates
+from whichlandmark.recognition.decision import Answers, Decider, Fitted
+from whichlandmark.recognition.detections import MIN_INLIERS_SECOND_LANDMARK, detect_landmarks
+from whichlandmark.recognition.folder.load import assemble, build
+from whichlandmark.recognition.recognizer import Recognizer
+from whichlandmark.recognition.rules import Rules
 
 NAMES = ["a", "b", "c", "d"]
 FRAME = (200, 400)  # height, width
@@ -27,11 +26,11 @@ LEFT, MIDDLE, RIGHT = (20, 30, 120, 130), (140, 20, 260, 180), (280, 50, 390, 15
 CURVE = Calibration(slope=2.0, offset=-1.0)
 
 
-def places(box: tuple[int, int, int, int], count: int) -> Verified:
+def places(box: tuple[int, int, int, int], count: int) -> VerifiedMatch:
     """So many inliers, spread evenly within a box of the query."""
     rng = np.random.default_rng(count)
     here = rng.uniform(box[:2], box[2:], (count, 2)).astype(np.float32)
-    return Verified(here, here, None)
+    return VerifiedMatch(here, here, None)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def decider() -> Decider:
     return Decider(index, Rules(whitening="none"), Fitted(None, plain, None, CURVE))
 
 
-def answers(decider: Decider, verified: dict[int, Verified], code: int = 0) -> Answers:
+def answers(decider: Decider, verified: dict[int, VerifiedMatch], code: int = 0) -> Answers:
     """Neighbours a, b, c, d, then a, b again; log-odds 2, 1, 0, −1."""
     found = decider.scorer.find(unit(np.array([[4.0, 3.0, 2.0, 1.0]])))
     codes = np.array([[0, 1, 2, 3, 0, 1]])
@@ -58,15 +57,15 @@ def sure(logit: float) -> float:
 
 def test_an_answer_without_geometry_has_no_box(decider: Decider) -> None:
     for verified, shape in (({}, FRAME), ({0: places(LEFT, 40)}, None)):
-        (seen,) = seen_landmarks(decider, answers(decider, verified), 0, shape)
+        (seen,) = detect_landmarks(decider, answers(decider, verified), 0, shape)
         assert (seen.landmark, seen.confidence, seen.box) == ("a", 0.9, None)
     never = replace(answers(decider, {}), verified=[])
-    assert len(seen_landmarks(decider, never, 0, FRAME)) == 1
+    assert len(detect_landmarks(decider, never, 0, FRAME)) == 1
 
 
 def test_boxes_are_shares_of_the_photo(decider: Decider) -> None:
     verified = places(LEFT, 60)
-    (seen,) = seen_landmarks(decider, answers(decider, {0: verified}), 0, FRAME)
+    (seen,) = detect_landmarks(decider, answers(decider, {0: verified}), 0, FRAME)
     expected = []
     for axis, size in ((0, 400), (1, 200)):
         values = verified.query_points[:, axis].astype(np.float64)
@@ -80,36 +79,39 @@ def test_boxes_are_shares_of_the_photo(decider: Decider) -> None:
 
 def test_other_landmarks_are_sorted_by_inliers_with_their_own_confidence(decider: Decider) -> None:
     verified = {0: places(LEFT, 20), 1: places(MIDDLE, 30), 2: places(RIGHT, 50)}
-    seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+    seen = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
     assert [one.landmark for one in seen] == ["a", "c", "b"]
     assert [one.confidence for one in seen] == pytest.approx([0.9, sure(0.0), sure(1.0)])
     assert all(one.box is not None for one in seen)
 
 
 def test_another_landmark_needs_a_minimum_of_inliers(decider: Decider) -> None:
-    for count, names in ((BESIDE - 1, ["a"]), (BESIDE, ["a", "b"])):
+    for count, names in (
+        (MIN_INLIERS_SECOND_LANDMARK - 1, ["a"]),
+        (MIN_INLIERS_SECOND_LANDMARK, ["a", "b"]),
+    ):
         verified = {0: places(LEFT, 40), 1: places(RIGHT, count)}
-        seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+        seen = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
         assert [one.landmark for one in seen] == names
 
 
 def test_inliers_of_a_landmark_are_the_maximum_over_its_photos(decider: Decider) -> None:
-    few = BESIDE - 2
+    few = MIN_INLIERS_SECOND_LANDMARK - 2
     verified = {0: places(LEFT, 40), 1: places(RIGHT, few), 5: places(RIGHT, few)}
-    seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+    seen = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
     assert [one.landmark for one in seen] == ["a"]
 
 
 def test_the_box_uses_all_photos_of_the_landmark(decider: Decider) -> None:
-    one = seen_landmarks(decider, answers(decider, {0: places(LEFT, 40)}), 0, FRAME)
+    one = detect_landmarks(decider, answers(decider, {0: places(LEFT, 40)}), 0, FRAME)
     two = {0: places(LEFT, 40), 4: places(MIDDLE, 40)}
-    both = seen_landmarks(decider, answers(decider, two), 0, FRAME)
+    both = detect_landmarks(decider, answers(decider, two), 0, FRAME)
     assert both[0].box[2] > one[0].box[2] + 0.2  # type: ignore[index]
 
 
 def test_overlapping_landmarks_give_one_detection(decider: Decider) -> None:
     verified = {0: places(LEFT, 20), 1: places(LEFT, 80), 2: places(RIGHT, 20)}
-    seen = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+    seen = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
     assert [one.landmark for one in seen] == ["a", "c"]
 
 
@@ -117,14 +119,14 @@ def test_the_answer_comes_first_even_with_no_inlier(decider: Decider) -> None:
     """Without a box of its own it stands alone: whether another is beside it cannot be told."""
     nothing = places(LEFT, 0)
     verified = {0: nothing, 1: places(RIGHT, 90)}
-    (seen,) = seen_landmarks(decider, answers(decider, verified), 0, FRAME)
+    (seen,) = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
     assert (seen.landmark, seen.box) == ("a", None)
 
 
 def test_without_a_stacker_other_landmarks_have_no_confidence(decider: Decider) -> None:
     verified = {0: places(LEFT, 40), 1: places(RIGHT, 40)}
     bare = replace(answers(decider, verified), candidates=None, logits=None)
-    seen = seen_landmarks(decider, bare, 0, FRAME)
+    seen = detect_landmarks(decider, bare, 0, FRAME)
     assert [(one.landmark, one.confidence) for one in seen] == [("a", 0.9), ("b", 0.0)]
 
 

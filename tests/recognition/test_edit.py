@@ -11,31 +11,34 @@ import pytest
 
 from tests.cli.test_commands import json_of, run
 from tests.support.photos import photos_of, picture, write_photo
-from whichlandmark import gallery_care, gallery_editing, loading
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import DataError
-from whichlandmark.fill import fill_gallery, merged
-from whichlandmark.gallery.store import Credit, Gallery
-from whichlandmark.gallery.tables import read_credits, read_landmarks
-from whichlandmark.types import Embedder
+from whichlandmark.core.errors import DataError
+from whichlandmark.core.types import Embedder
+from whichlandmark.features.embedders import load
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery.records import Credit, read_credits, read_landmarks
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.folder import edit, maintain
+from whichlandmark.recognition.folder.fill import fill_gallery, photos_and_distractors
 
 
 @pytest.fixture
 def folder(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A gallery of 4 landmarks × 6 and a bank of 10; the embedder is a colour histogram."""
     embedder = HistogramEmbedder()
-    for home in (gallery_care, gallery_editing):
+    for home in (maintain, edit):
         monkeypatch.setattr(home, "load_embedder", lambda source, device="auto": embedder)
     out = colour_world / "r.wl"
-    table = merged(photos_of(colour_world / "gallery"), photos_of(colour_world / "bank", False))
-    with Gallery.create(out / "gallery.sqlite", embedder.id, embedder.dim) as gallery:
+    table = photos_and_distractors(
+        photos_of(colour_world / "gallery"), photos_of(colour_world / "bank", False)
+    )
+    with SqliteGallery.create(out / "gallery.sqlite", embedder.id, embedder.dim) as gallery:
         assert fill_gallery(embedder, table, gallery) == []
     return out
 
 
 def nearest(folder: Path, image: np.ndarray) -> tuple[str, str, float]:
     """Id, landmark and cosine of the photo that is most like a picture."""
-    with Gallery.open(folder / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         table = gallery.table()
     similarity = table.vectors.astype(np.float32) @ HistogramEmbedder()([image])[0]
     best = int(similarity.argmax())
@@ -50,7 +53,7 @@ def test_added_photos_are_found_and_removed_ones_forgotten(
         write_photo(new / "place 9" / f"{i}.jpg", picture(9, i))
     (new / "place 9" / "bad.jpg").write_text("no photo")
     assert nearest(folder, picture(9, 77))[1] != "place 9"
-    with Gallery.open(folder / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         before = gallery.table()
 
     counts = json_of(capfd, "gallery", "add", folder, new, code=3)
@@ -58,7 +61,7 @@ def test_added_photos_are_found_and_removed_ones_forgotten(
     found = nearest(folder, picture(9, 77))
     assert found[0].startswith("new/place 9/")
     assert found[1] == "place 9"
-    with Gallery.open(folder / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         after = gallery.table()
     np.testing.assert_array_equal(after.rows[:34], before.rows)  # what was there, stays
     np.testing.assert_array_equal(after.vectors[:34], before.vectors)
@@ -120,7 +123,7 @@ def test_credits_survive_edits(folder: Path, capfd: pytest.CaptureFixture[str]) 
     table.write_text("id,author,licence\ngallery/place 0/0.jpg,Ann,CC BY 4.0\nelse,Bob,CC0\n")
     counts = json_of(capfd, "gallery", "add", folder, "--credits", table)
     assert (counts["credits"], counts["credits without a photo"]) == (1, 1)
-    with Gallery.open(folder / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         found = gallery.credits(["gallery/place 0/0.jpg"])
     assert found == {"gallery/place 0/0.jpg": Credit("Ann", "CC BY 4.0")}
     assert "(Ann · CC BY 4.0)" in run(capfd, "gallery", "list", folder, "--landmark", "place 0")[1]
@@ -163,7 +166,7 @@ def test_another_embedder_is_refused_by_name(
 ) -> None:
     other = HistogramEmbedder()
     other.id = "other-1"
-    for home in (gallery_care, gallery_editing):
+    for home in (maintain, edit):
         monkeypatch.setattr(home, "load_embedder", lambda source, device="auto": other)
     ended, _, err = run(capfd, "gallery", "add", folder, folder.parent / "gallery")
     assert ended == 5
@@ -187,7 +190,7 @@ def test_verify_reports_changed_photos(folder: Path, capfd: pytest.CaptureFixtur
 def test_damage_is_reported_and_rebuilt(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = folder / "gallery.sqlite"
     data = path.read_bytes()
-    with Gallery.open(path) as gallery:
+    with SqliteGallery.open(path) as gallery:
         vector = gallery.table().vectors[20].tobytes()
     at = data.index(vector)
     path.write_bytes(data[:at] + b"\x00\x3c" + data[at + 2 :])
@@ -260,14 +263,14 @@ def test_a_real_embedder_folder_is_opened(
     colour_world: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With sift, whose folder the gallery has: index's layout is what the verbs read."""
-    from whichlandmark.embedders.sift import SiftEmbedder, SiftOptions
+    from whichlandmark.features.embedders.sift import SiftEmbedder, SiftOptions
 
     out = colour_world / "s.wl"
     pictures = [picture(code, i) for code in range(4) for i in range(6)]
     embedder: Embedder = SiftEmbedder.fit(iter(pictures), SiftOptions())
     embedder.save(out / "embedder")
-    loaded = loading.load_embedder(out / "embedder")
-    with Gallery.create(out / "gallery.sqlite", loaded.id, loaded.dim) as gallery:
+    loaded = load.load_embedder(out / "embedder")
+    with SqliteGallery.create(out / "gallery.sqlite", loaded.id, loaded.dim) as gallery:
         fill_gallery(loaded, photos_of(colour_world / "gallery"), gallery)
     assert run(capfd, "gallery", "verify", out)[0] == 0
     shutil.rmtree(out / "embedder")

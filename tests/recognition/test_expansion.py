@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from whichlandmark import reranking
-from whichlandmark.errors import OptionError
+from whichlandmark.core.errors import OptionError
+from whichlandmark.recognition.reranking import expansion
 
 NOTHING = -np.inf
 
@@ -33,7 +33,7 @@ def test_query_expansion_and_database_augmentation_match_a_slow_loop() -> None:
     rows = np.argsort(-cosines, axis=1)[:, :25]
     near = np.take_along_axis(cosines, rows, axis=1)
     assert (near < 0).any()  # neighbours that must weigh nothing
-    made = reranking.expanded(queries, gallery[rows], near)
+    made = expansion.expanded(queries, gallery[rows], near)
     for i in range(9):
         expected = slow_expansion(queries[i], list(gallery[rows[i]]), near[i].tolist())
         assert made[i] == pytest.approx(expected, abs=1e-6)
@@ -41,7 +41,7 @@ def test_query_expansion_and_database_augmentation_match_a_slow_loop() -> None:
     rows = np.argsort(-own, axis=1)[:, :6]  # the photo itself comes first
     near = np.take_along_axis(own, rows, axis=1)
     rows[3, 4:], near[3, 4:] = -1, 0.9  # padded: whatever stands beside it, nobody is there
-    augmented = reranking.augmented(gallery, rows, near)
+    augmented = expansion.augmented(gallery, rows, near)
     for i in range(30):
         others = [j for j in rows[i].tolist() if j not in (i, -1)]
         expected = slow_expansion(gallery[i], [gallery[j] for j in others], own[i, others].tolist())
@@ -50,17 +50,17 @@ def test_query_expansion_and_database_augmentation_match_a_slow_loop() -> None:
 
 def test_expansion_edge_cases() -> None:
     queries = np.array([[1, 0], [0, 0]], dtype=np.float32)
-    alone = reranking.expanded(queries, np.empty((2, 0, 2)), np.empty((2, 0)))
+    alone = expansion.expanded(queries, np.empty((2, 0, 2)), np.empty((2, 0)))
     assert alone.tolist() == queries.tolist()  # a zero row stays zero
-    opposite = reranking.expanded(queries[:1], -queries[None, :1], np.array([[-1.0]]), alpha=0)
+    opposite = expansion.expanded(queries[:1], -queries[None, :1], np.array([[-1.0]]), alpha=0)
     assert opposite.tolist() == [[1, 0]]
-    average = reranking.expanded(queries[:1], np.array([[[0, 1.0]]]), np.array([[1e-3]]), alpha=0)
+    average = expansion.expanded(queries[:1], np.array([[[0, 1.0]]]), np.array([[1e-3]]), alpha=0)
     assert average[0] == pytest.approx([math.sqrt(0.5)] * 2)
     empty = np.empty((0, 4), dtype=np.float32)
     nobody = np.empty((0, 2), dtype=np.int64)
-    assert reranking.augmented(empty, nobody, np.empty((0, 2))).shape == (0, 4)
+    assert expansion.augmented(empty, nobody, np.empty((0, 2))).shape == (0, 4)
     with pytest.raises(OptionError, match="alpha -1 given"):
-        reranking.expanded(queries, np.empty((2, 0, 2)), np.empty((2, 0)), alpha=-1)
+        expansion.expanded(queries, np.empty((2, 0, 2)), np.empty((2, 0)), alpha=-1)
 
 
 def slow_superglobal(q: np.ndarray, x: np.ndarray, near: int) -> list[float]:
@@ -84,7 +84,7 @@ def test_superglobal_follows_the_paper(near: int) -> None:
     rng = np.random.default_rng(17)
     gallery, queries = unit(rng, 40, 6), unit(rng, 5, 6)
     rows = np.argsort(-(queries @ gallery.T), axis=1)[:, :20]
-    scores = reranking.superglobal_scores(queries, gallery.astype(np.float16), rows, near=near)
+    scores = expansion.superglobal_scores(queries, gallery.astype(np.float16), rows, near=near)
     for i in range(5):
         candidates = gallery.astype(np.float16).astype(np.float32)[rows[i]]
         assert scores[i] == pytest.approx(slow_superglobal(queries[i], candidates, near), abs=1e-5)
@@ -93,11 +93,11 @@ def test_superglobal_follows_the_paper(near: int) -> None:
 def test_superglobal_edge_cases() -> None:
     gallery = np.array([[1, 0], [-1, 0], [0, 0]], dtype=np.float32)
     query = gallery[:1]
-    scores = reranking.superglobal_scores(query, gallery, np.array([[0, -1, 1, 2]]), near=9)
+    scores = expansion.superglobal_scores(query, gallery, np.array([[0, -1, 1, 2]]), near=9)
     assert scores[0, 1] == NOTHING
     assert np.isfinite(scores[0, [0, 2, 3]]).all()
-    one = reranking.superglobal_scores(query, gallery, np.array([[0]]))
+    one = expansion.superglobal_scores(query, gallery, np.array([[0]]))
     assert one.tolist() == [[1.0]]
     nothing = np.empty((1, 0), dtype=np.int64)
-    assert reranking.superglobal_scores(query, gallery[:0], nothing).shape == (1, 0)
-    assert (reranking.superglobal_scores(query, gallery, np.array([[-1, -1]])) == NOTHING).all()
+    assert expansion.superglobal_scores(query, gallery[:0], nothing).shape == (1, 0)
+    assert (expansion.superglobal_scores(query, gallery, np.array([[-1, -1]])) == NOTHING).all()

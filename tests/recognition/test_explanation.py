@@ -18,10 +18,17 @@ from matplotlib.text import Text
 from PIL import Image as Pillow
 
 from tests.support.photos import picture, write_photo
-from whichlandmark.errors import OptionError
-from whichlandmark.explanation import Explanation, Part, Pulled, Reference, write_explanation
-from whichlandmark.explanation.drawing import LINES, shown, side_by_side
-from whichlandmark.explanation.page import page
+from whichlandmark.core.errors import OptionError
+from whichlandmark.recognition.explanation.drawing import (
+    LINES,
+    Explanation,
+    NearDistractor,
+    Reference,
+    ScorePart,
+    shown,
+    side_by_side,
+)
+from whichlandmark.recognition.explanation.page import page, write_explanation
 
 RED, BLUE = (250, 10, 10), (10, 10, 250)
 
@@ -43,16 +50,24 @@ def evidence(folder: Path, **changes: object) -> Explanation:
     query = dotted(folder / "query.png", (360, 640), [tuple(p) for p in HERE.tolist()])
     other = dotted(folder / "other.png", (800, 500), [tuple(p) for p in THERE.tolist()])
     found = Explanation(
-        photo=str(query), name="query.png", decision="landmark", words="This is Old Bridge.",
-        confidence=0.874, guess="Old Bridge", second="New Bridge",
-        parts=(Part("similarity", 0.8, "How like."), Part("like distractors", -0.4, "Pulls.")),
+        photo=str(query),
+        name="query.png",
+        decision="landmark",
+        words="This is Old Bridge.",
+        confidence=0.874,
+        guess="Old Bridge",
+        second="New Bridge",
+        parts=(
+            ScorePart("similarity", 0.8, "How like."),
+            ScorePart("like distractors", -0.4, "Pulls."),
+        ),
         references=(
             Reference("g1", "Old Bridge", str(other), 0.83, 0.41, 23, HERE, THERE),
             Reference("g2", "Old Bridge", str(folder / "gone.jpg"), 0.7, None, 0, HERE, THERE),
         ),
-        distractors=(Pulled("d1", str(other), 0.55), Pulled("d2", "", 0.5)),
+        distractors=(NearDistractor("d1", str(other), 0.55), NearDistractor("d2", "", 0.5)),
         box=(50, 40, 450, 240),
-    )  # fmt: skip
+    )
     return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
 
 
@@ -174,8 +189,8 @@ def test_html_in_names_is_escaped(tmp_path: Path) -> None:
         page(
             evidence(
                 tmp_path, name=evil, words=evil, guess=evil, second=evil,
-                parts=(Part(evil, 1, evil),), references=(first,),
-                distractors=(Pulled(evil, str(tmp_path / "other.png"), 0.1),),
+                parts=(ScorePart(evil, 1, evil),), references=(first,),
+                distractors=(NearDistractor(evil, str(tmp_path / "other.png"), 0.1),),
             )
         )
     )  # fmt: skip
@@ -261,7 +276,7 @@ def hard_names(folder: Path) -> Explanation:
         * 2
     )
     first = dataclasses.replace(evidence(folder).references[0], landmark=long, photo_id="x" * 300)
-    parts = tuple(Part(long, value, "") for value in (1.0, -1e-9, 0.0))
+    parts = tuple(ScorePart(long, value, "") for value in (1.0, -1e-9, 0.0))
     return evidence(folder, words=long, guess=long, second=long, name="y" * 300, parts=parts,
                     references=(first, first))  # fmt: skip
 

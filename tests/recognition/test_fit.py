@@ -8,18 +8,31 @@ import numpy as np
 import pytest
 
 from tests.support.made_galleries import scattered
-from whichlandmark import calibration, fitting
-from whichlandmark.calibration import threshold_for
-from whichlandmark.candidates import FEATURES, GEOMETRY
-from whichlandmark.fitting import Asked, Outcome, fit, gathered, held_out, learn
+from whichlandmark.core.json_options import to_json
+from whichlandmark.features.local.keypoints import Keypoints
+from whichlandmark.features.local.matching import VerifiedMatch
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.geometry import Geometry
-from whichlandmark.metrics import gap
-from whichlandmark.options import to_json
-from whichlandmark.rules import FORMULAS, Rules
-from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN, ask
-from whichlandmark.stacking import Stacker, fit_stacker
-from whichlandmark.verification import Keypoints, Verified
+from whichlandmark.metrics.ranking import gap
+from whichlandmark.recognition import calibration
+from whichlandmark.recognition.calibration import Stacker, fit_stacker, threshold_for
+from whichlandmark.recognition.candidates import FEATURES, GEOMETRY
+from whichlandmark.recognition.fitting import fit as fit_module
+from whichlandmark.recognition.fitting.fit import (
+    FitExamples,
+    HeldOutScores,
+    fit,
+    gathered,
+    held_out,
+    learn,
+)
+from whichlandmark.recognition.fitting.leave_one_out import (
+    KNOWN,
+    NON_LANDMARK,
+    UNKNOWN,
+    hold_out_queries,
+)
+from whichlandmark.recognition.rules import FORMULAS, Rules
+from whichlandmark.recognition.spatial_verification import SpatialVerifier
 
 PLAIN = Rules(whitening="none", verify=0)
 OPEN = Rules(whitening="none", verify=4, sure_below=0.0, sure_above=1.0)
@@ -30,14 +43,14 @@ def index() -> GalleryIndex:
     return scattered([6] * 9, 60, spread=0.9, seed=11)
 
 
-def drawn(count: int, seed: int = 0, levels: int = 0) -> Outcome:
+def drawn(count: int, seed: int = 0, levels: int = 0) -> HeldOutScores:
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, 3, count)
     scores = rng.normal(size=count)
     if levels:
         scores = np.round(scores * levels) / levels
     right = (rng.random(count) < 0.6) & (kind == KNOWN)
-    return Outcome(scores, right, rng.uniform(0.2, 3, count), kind, np.arange(count))
+    return HeldOutScores(scores, right, rng.uniform(0.2, 3, count), kind, np.arange(count))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -49,7 +62,7 @@ def test_gap_with_equal_weights_equals_the_metric(seed: int) -> None:
         assert same.gap() == pytest.approx(gap(outcome.scores, outcome.right, known))
 
 
-def slow_gap(outcome: Outcome) -> float:
+def slow_gap(outcome: HeldOutScores) -> float:
     """Σ w·P·rel / Σ w, each P from scratch: of all that score as high."""
     rows = list(zip(outcome.scores, outcome.right, outcome.weight, outcome.kind, strict=True))
     total = 0.0
@@ -69,7 +82,7 @@ def test_weighted_gap_matches_a_slow_computation(levels: int) -> None:
 def test_gap_does_not_depend_on_query_order() -> None:
     outcome = drawn(60, 4, levels=2)
     order = np.random.default_rng(0).permutation(60)
-    mixed = Outcome(*(getattr(outcome, name)[order]
+    mixed = HeldOutScores(*(getattr(outcome, name)[order]
                       for name in ("scores", "right", "weight", "kind", "group")))  # fmt: skip
     assert mixed.gap() == pytest.approx(outcome.gap())
 
@@ -77,7 +90,7 @@ def test_gap_does_not_depend_on_query_order() -> None:
 def test_a_repeated_query_counts_twice() -> None:
     outcome = replace(drawn(40, 5), weight=np.ones(40))
     twice = np.concatenate([np.arange(40), np.arange(12)])
-    repeated = Outcome(outcome.scores[twice], outcome.right[twice], np.ones(52),
+    repeated = HeldOutScores(outcome.scores[twice], outcome.right[twice], np.ones(52),
                        outcome.kind[twice], twice)  # fmt: skip
     weights = np.where(np.arange(40) < 12, 2.0, 1.0)
     assert replace(outcome, weight=weights).gap() == pytest.approx(repeated.gap())
@@ -85,19 +98,19 @@ def test_a_repeated_query_counts_twice() -> None:
 
 def test_without_known_queries_gap_is_undefined() -> None:
     outcome = drawn(20)
-    none = replace(outcome, kind=np.full(20, NOTHING), right=np.zeros(20, dtype=bool))
+    none = replace(outcome, kind=np.full(20, NON_LANDMARK), right=np.zeros(20, dtype=bool))
     assert (none.gap(), none.top1(), none.answered(0.1)) == (0.0, 0.0, 0.0)
 
 
 def test_the_answered_share_matches_a_hand_computation() -> None:
     outcome = drawn(400, 6)
     for rate in (0.02, 0.1, 0.5):
-        threshold = threshold_for(rate, outcome.scores[outcome.kind == NOTHING])
+        threshold = threshold_for(rate, outcome.scores[outcome.kind == NON_LANDMARK])
         known = outcome.kind == KNOWN
         answered = [r and s >= threshold for r, s in
                     zip(outcome.right[known], outcome.scores[known], strict=True)]  # fmt: skip
         assert outcome.answered(rate) == pytest.approx(sum(answered) / known.sum())
-        negatives = outcome.scores[outcome.kind == NOTHING]
+        negatives = outcome.scores[outcome.kind == NON_LANDMARK]
         assert (negatives >= threshold).mean() <= rate
 
 
@@ -105,22 +118,22 @@ def test_scores_come_from_stackers_that_did_not_see_the_landmark(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every question's score again, from the one fit whose examples lack all of its group."""
-    asked = gathered(ask(index, PLAIN), PLAIN)
+    asked = gathered(hold_out_queries(index, PLAIN), PLAIN)
     made: list[tuple[set[int], Stacker]] = []
 
-    def spy(names: tuple[str, ...], part: Asked) -> Stacker:
+    def spy(names: tuple[str, ...], part: FitExamples) -> Stacker:
         there = part.codes >= 0
         weights = np.repeat(part.weight[:, None], there.shape[1], axis=1)
         stacker = fit_stacker(names, part.features[there], part.right[there], weights[there])
         made.append((set(part.group.tolist()), stacker))
         return stacker
 
-    monkeypatch.setattr(fitting, "_fit", spy)
-    _, outcome = held_out(ask(index, PLAIN), PLAIN, None)
+    monkeypatch.setattr(fit_module, "_fit", spy)
+    _, outcome = held_out(hold_out_queries(index, PLAIN), PLAIN, None)
     everyone = set(asked.group.tolist())
     (whole,) = [stacker for groups, stacker in made if groups == everyone]
     folds = [(groups, stacker) for groups, stacker in made if groups != everyone]
-    assert len(folds) == fitting.FOLDS
+    assert len(folds) == fit_module.FOLDS
     for row, group in enumerate(asked.group.tolist()):
         (stacker,) = [stacker for groups, stacker in folds if group not in groups]
         logits = np.where(asked.codes[row] < 0, -np.inf, stacker.logits(asked.features[row]))
@@ -161,7 +174,7 @@ def test_calibration_is_fitted_on_held_out_scores(
 @pytest.mark.parametrize("score", FORMULAS)
 def test_formula_scores_equal_their_votes(index: GalleryIndex, score: str) -> None:
     rules = PLAIN.with_score(score)  # type: ignore[arg-type]
-    blocks = ask(index, rules)
+    blocks = hold_out_queries(index, rules)
     made, outcome = held_out(blocks, rules, None)
     assert made == (None, None)
     at = 0
@@ -178,7 +191,7 @@ def test_formula_scores_equal_their_votes(index: GalleryIndex, score: str) -> No
 
 def test_negatives_are_the_scores_of_queries_without_a_landmark(index: GalleryIndex) -> None:
     fitted, outcome = learn(index, PLAIN)
-    expected = sorted(outcome.scores[outcome.kind == NOTHING].tolist())
+    expected = sorted(outcome.scores[outcome.kind == NON_LANDMARK].tolist())
     assert list(fitted.negatives) == expected
     assert len(expected) == 60
 
@@ -214,7 +227,7 @@ def test_a_gallery_too_small_for_leave_one_out_still_answers() -> None:
     assert fitted.calibration.confidence(np.array([-9.0, 9.0])).tolist() == [0.5, 0.5]
 
 
-class Photographed(Geometry):
+class Photographed(SpatialVerifier):
     """Keypoints that know their photo: the same landmark gives 30 inliers, another 3."""
 
     def __init__(self, index: GalleryIndex, without: set[str] = frozenset()) -> None:  # type: ignore[assignment]
@@ -237,23 +250,23 @@ class Named(Keypoints):
         object.__setattr__(self, "photo", photo)
 
 
-def verified(inliers: int) -> Verified:
+def verified(inliers: int) -> VerifiedMatch:
     places = np.zeros((inliers, 2), np.float32)
-    return Verified(places, places, None)
+    return VerifiedMatch(places, places, None)
 
 
 def test_spatial_verification_features_are_fitted_and_no_photo_is_matched_with_itself(
     index: GalleryIndex,
 ) -> None:
     geometry = Photographed(index)
-    (stacker, geometric), outcome = held_out(ask(index, OPEN), OPEN, geometry)
-    _, plain = held_out(ask(index, PLAIN), PLAIN, None)
+    (stacker, geometric), outcome = held_out(hold_out_queries(index, OPEN), OPEN, geometry)
+    _, plain = held_out(hold_out_queries(index, PLAIN), PLAIN, None)
     assert stacker is not None
     assert geometric is not None
     assert geometric.names == FEATURES + GEOMETRY
     assert sum(geometric.weights[-3:]) > 1
     assert outcome.gap() > plain.gap() + 0.05
-    kinds = {KNOWN: 54, UNKNOWN: 54, NOTHING: 60}
+    kinds = {KNOWN: 54, UNKNOWN: 54, NON_LANDMARK: 60}
     assert {k: int((outcome.kind == k).sum()) for k in kinds} == kinds
     asked_twice = [photo for photo, _ in geometry.pairs]
     assert len(asked_twice) == sum(kinds.values())
@@ -269,12 +282,12 @@ def test_spatial_verification_features_are_fitted_and_no_photo_is_matched_with_i
 def test_only_a_weighted_sample_is_spatially_verified(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "COMPARED", 30)
+    monkeypatch.setattr(fit_module, "COMPARED", 30)
     geometry = Photographed(index)
-    _, outcome = held_out(ask(index, OPEN), OPEN, geometry)
+    _, outcome = held_out(hold_out_queries(index, OPEN), OPEN, geometry)
     assert len(geometry.pairs) == len(outcome.scores) == 90
     total = outcome.weight.sum()
-    mix = [outcome.weight[outcome.kind == k].sum() / total for k in (KNOWN, UNKNOWN, NOTHING)]
+    mix = [outcome.weight[outcome.kind == k].sum() / total for k in (KNOWN, UNKNOWN, NON_LANDMARK)]
     assert mix == pytest.approx([0.5, 0.125, 0.375])
 
 
@@ -283,12 +296,14 @@ def test_photos_without_keypoints_are_left_out_of_the_geometry_fit(
 ) -> None:
     bare = set(index.ids[::2]) | set(index.bank_ids[::2])
     geometry = Photographed(index, without=bare)
-    (_, geometric), outcome = held_out(ask(index, OPEN), OPEN, geometry)
+    (_, geometric), outcome = held_out(hold_out_queries(index, OPEN), OPEN, geometry)
     assert geometric is not None
     assert not {photo for photo, _ in geometry.pairs} & bare
     assert np.isfinite(outcome.scores).all()
     everyone = set(index.ids) | set(index.bank_ids)
-    (_, none), whole = held_out(ask(index, OPEN), OPEN, Photographed(index, without=everyone))
+    (_, none), whole = held_out(
+        hold_out_queries(index, OPEN), OPEN, Photographed(index, without=everyone)
+    )
     assert none is None
     assert len(whole.scores) == 54 + 54 + 60
 
@@ -296,8 +311,8 @@ def test_photos_without_keypoints_are_left_out_of_the_geometry_fit(
 def test_inlier_scores_count_inliers(index: GalleryIndex) -> None:
     rules = Rules(verify=4).with_score("inlier_vote")
     geometry = Photographed(index)
-    _, outcome = held_out(ask(index, rules), rules, geometry)
-    _, blind = held_out(ask(index, rules), rules, None)
+    _, outcome = held_out(hold_out_queries(index, rules), rules, geometry)
+    _, blind = held_out(hold_out_queries(index, rules), rules, None)
     assert len(geometry.pairs) == len(outcome.scores)
     assert outcome.top1() >= blind.top1()
     assert outcome.gap() > blind.gap()

@@ -8,25 +8,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whichlandmark import self_questions
-from whichlandmark.candidates import FEATURES, GEOMETRY, candidates, with_geometry
-from whichlandmark.deciding import Decider
-from whichlandmark.errors import GalleryError, OptionError
-from whichlandmark.fitting import Outcome, learn
+from whichlandmark.core.errors import GalleryError, OptionError
+from whichlandmark.core.json_options import to_json
+from whichlandmark.features.local.keypoints import Keypoints
+from whichlandmark.features.local.matching import VerifiedMatch
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.gallery.store import Gallery, GalleryTable
-from whichlandmark.geography import Places
-from whichlandmark.geometry import Geometry
-from whichlandmark.metrics import gap
-from whichlandmark.options import to_json
-from whichlandmark.rules import Rules
-from whichlandmark.scoring import Scorer
-from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN, ask, shares
-from whichlandmark.settings import read_settings, write_settings
-from whichlandmark.stacking import fit_stacker
-from whichlandmark.tuning import compare_rules
-from whichlandmark.verification import Keypoints, Verified
-from whichlandmark.whitening import Labelled, fit_whitening
+from whichlandmark.gallery.records import GalleryTable
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.metrics.ranking import gap
+from whichlandmark.recognition.calibration import fit_stacker
+from whichlandmark.recognition.candidates import FEATURES, GEOMETRY, make_candidates, with_geometry
+from whichlandmark.recognition.decision import Decider
+from whichlandmark.recognition.fitting import leave_one_out
+from whichlandmark.recognition.fitting.fit import HeldOutScores, learn
+from whichlandmark.recognition.fitting.leave_one_out import (
+    KNOWN,
+    NON_LANDMARK,
+    UNKNOWN,
+    hold_out_queries,
+    shares,
+)
+from whichlandmark.recognition.fitting.whitening import Labelled, fit_whitening
+from whichlandmark.recognition.folder.settings import read_settings, write_settings
+from whichlandmark.recognition.folder.tune import compare_rules
+from whichlandmark.recognition.location import LandmarkLocations
+from whichlandmark.recognition.retrieval import Retriever
+from whichlandmark.recognition.rules import Rules
+from whichlandmark.recognition.spatial_verification import SpatialVerifier
 
 LANDMARKS, EACH, BANK, DIM = 8, 6, 120, 16
 PLAIN = Rules(whitening="none", verify=0)
@@ -55,8 +63,8 @@ def queries(index: GalleryIndex, count: int = 9) -> np.ndarray:
 
 def test_candidate_features_match_slow_loops(index: GalleryIndex) -> None:
     asked = queries(index)
-    scorer = Scorer(index, PLAIN)
-    made = candidates(scorer, scorer.find(asked))
+    scorer = Retriever(index, PLAIN)
+    made = make_candidates(scorer, scorer.find(asked))
     gallery, bank = index.vectors.astype(np.float64), index.bank.astype(np.float64)
     for q, query in enumerate(asked.astype(np.float64)):
         cos = gallery @ query
@@ -83,9 +91,9 @@ def test_candidate_features_match_slow_loops(index: GalleryIndex) -> None:
 
 
 def test_inliers_beyond_chance_count(index: GalleryIndex) -> None:
-    scorer = Scorer(index, PLAIN)
+    scorer = Retriever(index, PLAIN)
     found = scorer.find(queries(index))
-    made = candidates(scorer, found)
+    made = make_candidates(scorer, found)
     inliers = np.full(found.codes.shape, -1)
     place = int(np.flatnonzero(found.codes[0] == made.codes[0, 1])[0])
     inliers[0, place], inliers[0, 0] = 26, 5  # 20 beyond chance; and no more than chance
@@ -99,10 +107,10 @@ def test_inliers_beyond_chance_count(index: GalleryIndex) -> None:
 def test_hiding_a_photo_does_not_reveal_the_answer(index: GalleryIndex) -> None:
     """The hidden photo leaves the centre, but a landmark's size stays what it was."""
     rows = np.arange(0, len(index.codes), 7)
-    scorer = Scorer(index, PLAIN)
+    scorer = Retriever(index, PLAIN)
     asked = index.vectors[rows].astype(np.float32)
     found = scorer.find(asked, hidden=list(rows[:, None]))
-    made = candidates(scorer, found, list(rows[:, None]))
+    made = make_candidates(scorer, found, list(rows[:, None]))
     assert np.allclose(made.features[..., FEATURES.index("photos")], np.log1p(EACH))
     for q, row in enumerate(rows):
         (t,) = np.flatnonzero(made.codes[q] == index.codes[row]) if (
@@ -124,9 +132,9 @@ def test_no_query_uses_a_whitening_fitted_on_it(
         named = set() if extra is None else set(extra.landmarks)
         fitted_on.append((set(given.ids), set(given.bank_ids), named))
 
-    monkeypatch.setattr(self_questions, "fit_whitening", spy)
+    monkeypatch.setattr(leave_one_out, "fit_whitening", spy)
     extra = Labelled(index.vectors[:20].astype(np.float32), index.names[index.codes[:20]])
-    blocks = ask(index, PLAIN, extra)
+    blocks = hold_out_queries(index, PLAIN, extra)
     assert len(blocks) == len(fitted_on) == 15
     landmark_of = dict(zip(index.ids, index.names[index.codes], strict=True))
     for block, (ids, bank, names) in zip(blocks, fitted_on, strict=True):
@@ -135,19 +143,21 @@ def test_no_query_uses_a_whitening_fitted_on_it(
             away = {landmark_of[i] for i in block.ids}
             assert not (away & {landmark_of[i] for i in ids})
             assert not (away & names)
-        if block.kind == NOTHING:
+        if block.kind == NON_LANDMARK:
             assert not set(block.ids) & set(block.scorer.index.bank_ids)
     asked = {k: sorted(i for b in blocks if b.kind == k for i in b.ids) for k in range(3)}
     assert asked[KNOWN] == asked[UNKNOWN] == sorted(index.ids)
-    assert asked[NOTHING] == sorted(index.bank_ids)
+    assert asked[NON_LANDMARK] == sorted(index.bank_ids)
 
 
 def test_query_kinds_are_weighted_as_the_rules_state(index: GalleryIndex) -> None:
     rules = replace(PLAIN, known_share=0.6, unknown_share=0.1)
-    blocks = ask(index, rules)
+    blocks = hold_out_queries(index, rules)
     weights, kinds = shares(blocks, rules), np.repeat([b.kind for b in blocks],
                                                       [len(b.ids) for b in blocks])  # fmt: skip
-    total = [weights[kinds == kind].sum() / weights.sum() for kind in (KNOWN, UNKNOWN, NOTHING)]
+    total = [
+        weights[kinds == kind].sum() / weights.sum() for kind in (KNOWN, UNKNOWN, NON_LANDMARK)
+    ]
     assert total == pytest.approx([0.6, 0.1, 0.3])
 
 
@@ -155,7 +165,7 @@ def test_weighted_gap_with_equal_weights_is_gap() -> None:
     rng = np.random.default_rng(0)
     kind = rng.integers(0, 3, 80)
     right = (rng.random(80) < 0.5) & (kind == KNOWN)
-    outcome = Outcome(rng.normal(size=80), right, np.ones(80), kind, kind)
+    outcome = HeldOutScores(rng.normal(size=80), right, np.ones(80), kind, kind)
     assert outcome.gap() == pytest.approx(gap(outcome.scores, right, int((kind == KNOWN).sum())))
     double = replace(outcome, weight=np.full(80, 2.0))
     assert double.gap() == pytest.approx(outcome.gap())
@@ -202,7 +212,7 @@ def test_a_stated_false_answer_rate_is_kept(index: GalleryIndex) -> None:
     assert never.decide(1.0, 1e9) != "landmark"  # five distractors cannot promise 5 %
 
 
-class Told(Geometry):
+class Told(SpatialVerifier):
     """Finds 40 inliers with the photos of one landmark."""
 
     def __init__(self, ids: set[str]) -> None:
@@ -215,8 +225,8 @@ class Told(Geometry):
     def check(self, query, ids):  # type: ignore[no-untyped-def]
         self.asked += 1
         places = np.random.default_rng(0).random((40, 2)).astype(np.float32)
-        some = Verified(places, places, np.eye(3))
-        none = Verified(places[:0], places[:0], None)
+        some = VerifiedMatch(places, places, np.eye(3))
+        none = VerifiedMatch(places[:0], places[:0], None)
         return [some if photo_id in self.ids else none for photo_id in ids]
 
 
@@ -268,8 +278,10 @@ def test_settings_round_trip_and_damage_is_detected(index: GalleryIndex, tmp_pat
 
 
 def test_rules_are_chosen_on_leave_one_out_queries(index: GalleryIndex) -> None:
-    with Gallery.create(None, "e", DIM) as gallery:
-        rows = compare_rules(index, Rules(verify=0), None, Geometry(gallery), lambda *a: None)
+    with SqliteGallery.create(None, "e", DIM) as gallery:
+        rows = compare_rules(
+            index, Rules(verify=0), None, SpatialVerifier(gallery), lambda *a: None
+        )
     assert [row.gap for row in rows] == sorted((row.gap for row in rows), reverse=True)
     assert len(rows) == len({row.name for row in rows}) == 45
     best = learn(index, rows[0].rules)[1]
@@ -283,7 +295,9 @@ def test_whitening_is_overconfident_on_the_photos_it_was_fitted_on(index: Galler
     assert whitening is not None
     turned = whitening(index.vectors)
     lying = np.argsort(-(turned @ turned.T), axis=1)[:, 1]
-    honest = [b.found.codes[:, 0] == b.truth for b in ask(index, rules) if b.kind == KNOWN]
+    honest = [
+        b.found.codes[:, 0] == b.truth for b in hold_out_queries(index, rules) if b.kind == KNOWN
+    ]
     assert (index.codes[lying] == index.codes).mean() > np.concatenate(honest).mean() + 0.02
 
 
@@ -292,7 +306,7 @@ def test_the_location_prior_applies_only_where_both_locations_are_known(
 ) -> None:
     where = np.full((LANDMARKS, 2), np.nan)
     where[0], where[1] = (48.858, 2.294), (51.5, -0.12)
-    weigh = Places(where).prior([(48.86, 2.29), None], 5.0)
+    weigh = LandmarkLocations(where).prior([(48.86, 2.29), None], 5.0)
     near, far, unknown = weigh(0, np.array([0, 1, 2]))
     assert far < near <= 0
     assert unknown == 0

@@ -12,13 +12,13 @@ import pytest
 from tests.cli.test_commands import json_of, run
 from tests.support.galleries import postgres_address
 from tests.support.photos import photos_of, picture, write_photo
+from whichlandmark.core.errors import DataError, GalleryError, OptionError
 from whichlandmark.data.folders import read_folder
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import DataError, GalleryError, OptionError
-from whichlandmark.gallery.link import read_link
-from whichlandmark.indexing import IndexOptions, index_photos
-from whichlandmark.rules import Rules
-from whichlandmark.settings import read_settings, write_settings
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery.address import read_link
+from whichlandmark.recognition.folder.settings import read_settings, write_settings
+from whichlandmark.recognition.indexing.index_photos import IndexOptions, index_photos
+from whichlandmark.recognition.rules import Rules
 
 
 def quiet(name: str) -> Any:
@@ -132,9 +132,9 @@ def test_no_photo_that_can_be_read(tmp_path: Path) -> None:
 def test_the_old_name_of_the_engine_is_still_taken(
     world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    from whichlandmark import indexing
+    from whichlandmark.recognition.indexing import index_photos as index_photos_module
 
-    indexing._warn_of_old_engine_name.cache_clear()
+    index_photos_module._warn_of_old_engine_name.cache_clear()
     words = ["index", world / "photos", "-o", tmp_path / "a.wl", "--no-features", "--shards", 2]
     code, _, err = run(capfd, *words, "--engine", "here")
     assert code == 0, err

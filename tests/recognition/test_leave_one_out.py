@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from tests.support.made_galleries import scattered, unit
-from whichlandmark import self_questions
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.reranking import Projection
-from whichlandmark.rules import Rules
-from whichlandmark.self_questions import (
+from whichlandmark.gallery.index.projection import Projection
+from whichlandmark.recognition.fitting import leave_one_out
+from whichlandmark.recognition.fitting.leave_one_out import (  # fmt: skip
     KNOWN,
-    NOTHING,
+    NON_LANDMARK,
     UNKNOWN,
-    Block,
+    HoldOutBlock,
     Whitenings,
-    ask,
+    hold_out_queries,
     shares,
-)  # fmt: skip
-from whichlandmark.whitening import Labelled, fit_whitening
+)
+from whichlandmark.recognition.fitting.whitening import Labelled, fit_whitening
+from whichlandmark.recognition.rules import Rules
 
 SIZES = [6, 1, 5, 3, 7, 2, 4, 1, 3]
 BANK, DIM = 23, 12
@@ -60,11 +60,11 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Given, Projection | N
         seen.append(((index, extra), fit_whitening(index, rules, extra)))
         return seen[-1][1]
 
-    monkeypatch.setattr(self_questions, "fit_whitening", fit)
+    monkeypatch.setattr(leave_one_out, "fit_whitening", fit)
     return seen
 
 
-def leaks(blocks: list[Block], seen: list[tuple[Given, Projection | None]]) -> list[str]:
+def leaks(blocks: list[HoldOutBlock], seen: list[tuple[Given, Projection | None]]) -> list[str]:
     """Questions whose photo, or whose unknown landmark, a whitening or a gallery had seen."""
     assert len(blocks) == len(seen)
     found = []
@@ -84,7 +84,7 @@ def test_no_query_uses_a_whitening_fitted_on_it(
 ) -> None:
     for training in (None, extra):
         seen = watched(monkeypatch)
-        assert not leaks(ask(index, WAYS[0], training), seen)
+        assert not leaks(hold_out_queries(index, WAYS[0], training), seen)
         monkeypatch.undo()
 
 
@@ -92,12 +92,14 @@ def test_planted_leaks_are_detected(
     index: GalleryIndex, extra: Labelled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = watched(monkeypatch)
-    monkeypatch.setattr(self_questions, "_without_landmarks", lambda extra, names: extra)
-    assert any("training showed l" in leak for leak in leaks(ask(index, WAYS[0], extra), seen))
+    monkeypatch.setattr(leave_one_out, "_without_landmarks", lambda extra, names: extra)
+    assert any(
+        "training showed l" in leak for leak in leaks(hold_out_queries(index, WAYS[0], extra), seen)
+    )
     monkeypatch.undo()
     seen = watched(monkeypatch)
     monkeypatch.setattr(GalleryIndex, "without", lambda self, rows: self)
-    told = leaks(ask(index, WAYS[0]), seen)
+    told = leaks(hold_out_queries(index, WAYS[0]), seen)
     assert any(leak.startswith("whitening saw p") for leak in told)
     assert any(leak.startswith("whitening saw l") for leak in told)
 
@@ -105,7 +107,7 @@ def test_planted_leaks_are_detected(
 @pytest.mark.parametrize("rules", WAYS)
 def test_no_query_finds_itself_or_its_hidden_landmark(index: GalleryIndex, rules: Rules) -> None:
     name_of = dict(zip(index.ids, index.names[index.codes], strict=True))
-    for block in ask(index, rules):
+    for block in hold_out_queries(index, rules):
         seen = block.scorer.index
         for row, photo in enumerate(block.ids):
             rows = block.found.neighbours.rows[row]
@@ -130,7 +132,7 @@ def test_a_distractor_query_is_not_among_the_distractors_searched(
     index: GalleryIndex, rules: Rules
 ) -> None:
     asked = []
-    for block in (b for b in ask(index, rules) if b.kind == NOTHING):
+    for block in (b for b in hold_out_queries(index, rules) if b.kind == NON_LANDMARK):
         bank = block.scorer.index
         assert not set(block.ids) & set(bank.bank_ids)
         assert len(bank.bank) == len(bank.bank_ids) == BANK - len(block.ids)
@@ -149,25 +151,25 @@ def test_a_distractor_query_is_not_among_the_distractors_searched(
 
 
 def test_every_photo_is_a_query_once_per_kind(index: GalleryIndex) -> None:
-    blocks = ask(index, WAYS[0])
+    blocks = hold_out_queries(index, WAYS[0])
     of = {k: Counter(i for b in blocks if b.kind == k for i in b.ids) for k in range(3)}
     alone = {i for i, c in zip(index.ids, index.codes, strict=True) if SIZES[c] == 1}
     assert set(of[KNOWN]) == set(index.ids) - alone  # alone, it has no right answer left
     assert set(of[UNKNOWN]) == set(index.ids)
-    assert set(of[NOTHING]) == set(index.bank_ids)
+    assert set(of[NON_LANDMARK]) == set(index.bank_ids)
     assert {count for counter in of.values() for count in counter.values()} == {1}
 
 
 def test_groups_are_the_landmarks_of_the_queries(index: GalleryIndex) -> None:
     name_of = dict(zip(index.ids, index.names[index.codes], strict=True))
-    blocks = ask(index, WAYS[0])
+    blocks = hold_out_queries(index, WAYS[0])
     for block in blocks:
-        if block.kind == NOTHING:
+        if block.kind == NON_LANDMARK:
             assert (block.groups < 0).all()
         else:
             names = [index.names[group] for group in block.groups]
             assert names == [name_of[i] for i in block.ids]
-    distractors = [g for b in blocks if b.kind == NOTHING for g in b.groups]
+    distractors = [g for b in blocks if b.kind == NON_LANDMARK for g in b.groups]
     assert len(set(distractors)) == len(distractors) == BANK
     folds = [set(b.groups) for b in blocks if b.kind == UNKNOWN]
     assert sum(map(len, folds)) == len(set().union(*folds))  # no landmark in two folds
@@ -176,13 +178,13 @@ def test_groups_are_the_landmarks_of_the_queries(index: GalleryIndex) -> None:
 def test_the_number_of_queries_is_capped_by_the_sample(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(self_questions, "SAMPLE", 10)
-    blocks = ask(index, WAYS[2])
-    for kind in (KNOWN, UNKNOWN, NOTHING):
+    monkeypatch.setattr(leave_one_out, "SAMPLE", 10)
+    blocks = hold_out_queries(index, WAYS[2])
+    for kind in (KNOWN, UNKNOWN, NON_LANDMARK):
         assert sum(len(b.ids) for b in blocks if b.kind == kind) == 10
-    other = ask(index, WAYS[2], seed=1)
+    other = hold_out_queries(index, WAYS[2], seed=1)
     assert [b.ids.tolist() for b in blocks] != [b.ids.tolist() for b in other]
-    again = ask(index, WAYS[2])
+    again = hold_out_queries(index, WAYS[2])
     assert [b.ids.tolist() for b in blocks] == [b.ids.tolist() for b in again]
 
 
@@ -190,19 +192,19 @@ def test_cached_whitenings_are_reused_only_for_the_same_folds(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: Whitenings = {}
-    first = ask(index, WAYS[0], whitenings=known)
+    first = hold_out_queries(index, WAYS[0], whitenings=known)
     seen = watched(monkeypatch)
-    again = ask(index, replace(WAYS[0], score="cosine"), whitenings=known)
+    again = hold_out_queries(index, replace(WAYS[0], score="cosine"), whitenings=known)
     assert not seen
     for one, two in zip(first, again, strict=True):
         assert one.ids.tolist() == two.ids.tolist()
         assert one.scorer.projection is two.scorer.projection
         assert (one.found.queries == two.found.queries).all()
-    ask(index, replace(WAYS[0], whitening_shrinkage=0.7), whitenings=known)
+    hold_out_queries(index, replace(WAYS[0], whitening_shrinkage=0.7), whitenings=known)
     assert len(seen) == len(first)
 
 
-def weighed(blocks: list[Block], rules: Rules) -> list[float]:
+def weighed(blocks: list[HoldOutBlock], rules: Rules) -> list[float]:
     weights = shares(blocks, rules).tolist()
     kinds = [b.kind for b in blocks for _ in b.ids]
     assert len(weights) == len(kinds)
@@ -214,7 +216,7 @@ def weighed(blocks: list[Block], rules: Rules) -> list[float]:
 @pytest.mark.parametrize(("known", "unknown"), [(0.5, 0.125), (0.2, 0.0), (0.7, 0.3), (0.1, 0.8)])
 def test_weights_match_the_stated_shares(index: GalleryIndex, known: float, unknown: float) -> None:
     rules = replace(WAYS[2], known_share=known, unknown_share=unknown)
-    blocks = ask(index, rules)
+    blocks = hold_out_queries(index, rules)
     assert weighed(blocks, rules) == pytest.approx([known, unknown, 1 - known - unknown])
     assert shares(blocks, rules).mean() == pytest.approx(1)
     for kind in range(3):  # within a kind all weigh alike
@@ -224,8 +226,8 @@ def test_weights_match_the_stated_shares(index: GalleryIndex, known: float, unkn
 
 def test_the_share_of_an_empty_kind_goes_to_the_others(index: GalleryIndex) -> None:
     rules = WAYS[2]
-    blocks = ask(index, rules)
-    no_bank = [b for b in blocks if b.kind != NOTHING]
+    blocks = hold_out_queries(index, rules)
+    no_bank = [b for b in blocks if b.kind != NON_LANDMARK]
     assert weighed(no_bank, rules) == pytest.approx([0.5, 0.5, 0])
     no_unknown = [b for b in blocks if b.kind != UNKNOWN]
     assert weighed(no_unknown, rules) == pytest.approx([0.5, 0, 0.5])
@@ -233,28 +235,28 @@ def test_the_share_of_an_empty_kind_goes_to_the_others(index: GalleryIndex) -> N
 
 def test_the_remaining_kind_takes_the_rest_even_with_share_zero() -> None:
     rules = replace(WAYS[2], unknown_share=0.0)
-    blocks = ask(scattered([4] * 5, 0), rules)
+    blocks = hold_out_queries(scattered([4] * 5, 0), rules)
     assert weighed(blocks, rules) == pytest.approx([0.5, 0.5, 0])
 
 
 @pytest.mark.parametrize("rules", [WAYS[1], WAYS[2], WAYS[4]])
 def test_a_known_query_keeps_a_photo_of_its_landmark(rules: Rules) -> None:
     """Or rules that mix photos lose GAP, when rules are compared, by questions without answer."""
-    known = [b for b in ask(scattered([2] * 30, 10), rules) if b.kind == KNOWN]
+    known = [b for b in hold_out_queries(scattered([2] * 30, 10), rules) if b.kind == KNOWN]
     assert all((b.truth >= 0).all() for b in known)
 
 
 def test_small_galleries_give_the_queries_they_can() -> None:
     plain = WAYS[2]
-    kinds = lambda index: {b.kind for b in ask(index, plain)}  # noqa: E731
+    kinds = lambda index: {b.kind for b in hold_out_queries(index, plain)}  # noqa: E731
     assert kinds(scattered([1, 1, 1], 0)) == {UNKNOWN}
     assert kinds(scattered([4], 0)) == {KNOWN}
     assert kinds(scattered([4], 4)) == {KNOWN}  # fewer distractors than folds
-    assert kinds(scattered([4], 5)) == {KNOWN, NOTHING}
+    assert kinds(scattered([4], 5)) == {KNOWN, NON_LANDMARK}
     assert kinds(scattered([], 9)) == set()
 
 
 def test_progress_counts_the_kinds(index: GalleryIndex) -> None:
     told: list[tuple[int, int]] = []
-    ask(index, WAYS[2], progress=lambda done, total: told.append((done, total)))
+    hold_out_queries(index, WAYS[2], progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]

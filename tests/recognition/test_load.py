@@ -10,25 +10,27 @@ import numpy as np
 import pytest
 
 from tests.support.photos import photos_of
-from whichlandmark import gallery_care, gallery_editing, opening, recognizer_folder
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.gallery_care import rebuild_gallery, verify_gallery
-from whichlandmark.gallery_editing import remove_photos
-from whichlandmark.recognition import Recognizer
-from whichlandmark.recognizer_folder import assemble, build, load
-from whichlandmark.rules import Rules
-from whichlandmark.segments import Wanted, parts
-from whichlandmark.settings import read_settings
-from whichlandmark.types import Prediction, Vectors
+from whichlandmark.core.types import Prediction, Vectors
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery.index import parts
+from whichlandmark.gallery.index.refresh import IndexNeeds
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.folder import edit, maintain
+from whichlandmark.recognition.folder import load as load_module
+from whichlandmark.recognition.folder.edit import remove_photos
+from whichlandmark.recognition.folder.load import assemble, build, load
+from whichlandmark.recognition.folder.maintain import rebuild_gallery, verify_gallery
+from whichlandmark.recognition.folder.settings import read_settings
+from whichlandmark.recognition.recognizer import Recognizer
+from whichlandmark.recognition.rules import Rules
 
 
 @pytest.fixture
 def made(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A saved recognizer of 34 photos, with segment files and cells, though it is small."""
-    monkeypatch.setattr(opening, "Wanted", functools.partial(Wanted, small=5))
+    monkeypatch.setattr(load_module, "IndexNeeds", functools.partial(IndexNeeds, small=5))
     monkeypatch.setattr(parts, "WORTHWHILE", 8)
-    for home in (recognizer_folder, gallery_care, gallery_editing):
+    for home in (load_module, maintain, edit):
         monkeypatch.setattr(
             home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
         )
@@ -56,7 +58,7 @@ def answers(recognizer: Recognizer) -> list[Prediction]:
 def plain(folder: Path) -> list[Prediction]:
     """What is answered without segment files."""
     stored, fitted, _ = read_settings(folder)
-    with Gallery.open(folder / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         return answers(assemble(HistogramEmbedder(), gallery, stored, fitted))
 
 

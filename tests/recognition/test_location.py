@@ -11,8 +11,9 @@ import pytest
 from PIL import Image as Pillow
 from PIL.TiffImagePlugin import IFDRational
 
-from whichlandmark.errors import OptionError
-from whichlandmark.location import distance_km, location_of, location_prior
+from whichlandmark.core.errors import OptionError
+from whichlandmark.core.images import location_of
+from whichlandmark.recognition.location import distance_km, location_prior
 
 EIFFEL = {1: "N", 2: (48, 51, 29.99), 3: "E", 4: (2, 17, 40.2)}
 

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.support.made_galleries import index_of, unit
-from whichlandmark.errors import OptionError
+from whichlandmark.core.errors import OptionError
 from whichlandmark.gallery.records import LandmarkRecord
-from whichlandmark.geography import Places
-from whichlandmark.query import read_query
+from whichlandmark.recognition.location import LandmarkLocations
+from whichlandmark.recognition.query import read_query
 
 EIFFEL, BIG_BEN = (48.8584, 2.2945), (51.5007, -0.1246)
 
 
-def world() -> Places:
+def world() -> LandmarkLocations:
     index = index_of(["ben", "eiffel", "half", "lost"], unit(np.eye(4)))
     records = {
         "eiffel": LandmarkRecord("eiffel", latitude=EIFFEL[0], longitude=EIFFEL[1]),
@@ -27,7 +27,7 @@ def world() -> Places:
         "half": LandmarkRecord("half"),
         "elsewhere": LandmarkRecord("elsewhere", latitude=1.0, longitude=2.0),
     }
-    return Places.of(index, records)
+    return LandmarkLocations.of(index, records)
 
 
 def geotagged(latitude: float, longitude: float) -> bytes:
@@ -75,7 +75,7 @@ def test_prior_weights_match_a_slow_computation(scale: float) -> None:
 
 def test_an_unknown_code_does_not_use_the_last_landmark() -> None:
     """−1 is a row from the end in an array: planted as the last landmark, it must not count."""
-    places = Places(np.array([[0.0, 0.0], list(EIFFEL)]))
+    places = LandmarkLocations(np.array([[0.0, 0.0], list(EIFFEL)]))
     assert places.prior([BIG_BEN], 1.0)(0, np.array([-1, -1])).tolist() == [0.0, 0.0]
 
 

@@ -11,28 +11,29 @@ import pytest
 
 from tests.support.galleries import postgres_address
 from tests.support.photos import photos_of
-from whichlandmark import gallery_care, gallery_editing, recognizer_folder
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import DataError, GalleryError, OptionError
-from whichlandmark.gallery import copying
-from whichlandmark.gallery.copying import content_sum, copy_gallery
-from whichlandmark.gallery.link import LINK, Link, gallery_in, new_link, read_link, write_link
+from whichlandmark.core.errors import DataError, GalleryError, OptionError
+from whichlandmark.core.types import Prediction
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery import copy as copy_module
+from whichlandmark.gallery.address import LINK, Link, gallery_in, new_link, read_link, write_link
+from whichlandmark.gallery.copy import content_sum, copy_gallery
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.indexing import IndexOptions, index_photos
-from whichlandmark.moving import copy_to
-from whichlandmark.recognizer_folder import load
-from whichlandmark.rules import Rules
-from whichlandmark.types import Prediction
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.folder import edit, maintain
+from whichlandmark.recognition.folder import load as load_module
+from whichlandmark.recognition.folder.load import load
+from whichlandmark.recognition.folder.maintain import copy_to
+from whichlandmark.recognition.indexing.index_photos import IndexOptions, index_photos
+from whichlandmark.recognition.rules import Rules
 
 
-def quiet(label: str) -> copying.Progress:
+def quiet(label: str) -> copy_module.Progress:
     return lambda done, total: None
 
 
 @pytest.fixture
 def world(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for home in (recognizer_folder, gallery_care, gallery_editing):
+    for home in (load_module, maintain, edit):
         monkeypatch.setattr(
             home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
         )
@@ -84,7 +85,7 @@ def test_copying_to_a_server_and_back_keeps_the_answers(world: Path) -> None:
     same(asked(world / "file.wl"), asked(world / "back.wl"))
     again = copy_to(str(world / "server.wl"), str(world / "back.wl"))
     assert again["copied"] == 0
-    assert gallery_care.verify_gallery(world / "server.wl").faults == []
+    assert maintain.verify_gallery(world / "server.wl").faults == []
 
 
 @pytest.mark.slow
@@ -96,14 +97,14 @@ def test_a_gallery_on_a_server_is_edited_and_searched_like_a_file(world: Path) -
     assert contents(world / "s.wl") == contents(world / "file.wl")
     same(asked(world / "file.wl"), asked(world / "s.wl"))
     for folder in (world / "file.wl", world / "s.wl"):
-        gallery_editing.remove_photos(folder, [], "place 2")
-        gallery_editing.relabel_photos(folder, [], "place 3", "place 9")
+        edit.remove_photos(folder, [], "place 2")
+        edit.relabel_photos(folder, [], "place 3", "place 9")
     same(asked(world / "file.wl"), asked(world / "s.wl"))
-    listed = gallery_editing.list_landmarks(world / "s.wl")["landmarks"]
+    listed = edit.list_landmarks(world / "s.wl")["landmarks"]
     assert [one["landmark"] for one in listed] == ["place 0", "place 1", "place 9"]
     with pytest.raises(OptionError, match="its server"):
-        gallery_care.compact_gallery(world / "s.wl")
-    assert gallery_care.rebuild_gallery(world / "s.wl").counts["lost"] == 0
+        maintain.compact_gallery(world / "s.wl")
+    assert maintain.rebuild_gallery(world / "s.wl").counts["lost"] == 0
 
 
 @pytest.mark.slow
@@ -119,7 +120,7 @@ def test_server_side_search_gives_the_local_answers(world: Path) -> None:
 
 def test_an_interrupted_copy_resumes(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index(world, world / "file.wl")
-    monkeypatch.setattr(copying, "BATCH", 10)
+    monkeypatch.setattr(copy_module, "BATCH", 10)
     address = postgres_address()
 
     def stop(done: int, total: int) -> None:
@@ -139,7 +140,7 @@ def row(name: str, landmark: str = "a", value: float = 0.5) -> GalleryRow:
 
 
 def test_a_target_that_is_no_copy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    source, target = (Gallery.create(None, "e", 4) for _ in range(2))
+    source, target = (SqliteGallery.create(None, "e", 4) for _ in range(2))
     source.put([row("x"), row("y", "b")])
     target.put([row("z")])
     with pytest.raises(GalleryError, match="1 photos that are not in"):
@@ -149,8 +150,8 @@ def test_a_target_that_is_no_copy_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(GalleryError, match="'x' is not as in"):
         copy_gallery(source, target)
     with pytest.raises(GalleryError, match="embedder"):
-        copy_gallery(source, Gallery.create(None, "other", 4))
-    third = Gallery.create(None, "e", 4)
+        copy_gallery(source, SqliteGallery.create(None, "other", 4))
+    third = SqliteGallery.create(None, "e", 4)
     with pytest.raises(GalleryError, match="changed while"):
         copy_gallery(source, third, progress=lambda done, total: source.put([row("w")]))
 

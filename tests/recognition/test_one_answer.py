@@ -20,26 +20,28 @@ from starlette.testclient import TestClient
 
 from tests.cli.test_commands import run
 from tests.support.served_world import copied, front, jpeg, made, taken_at
-from whichlandmark import images, query
-from whichlandmark.candidates import FEATURES, GEOMETRY
-from whichlandmark.deciding import Decider, FallbackDecider
-from whichlandmark.embedders.sift import SiftEmbedder
-from whichlandmark.evaluation import examine
-from whichlandmark.explaining import explained
-from whichlandmark.gallery.store import Gallery, LandmarkRecord
-from whichlandmark.geometry import Geometry
-from whichlandmark.pipeline import pipeline
-from whichlandmark.query import Queries
-from whichlandmark.recognition import Recognizer, prediction
-from whichlandmark.recognizer_folder import assemble, load
-from whichlandmark.scoring import Scorer
-from whichlandmark.segments import SegmentError
-from whichlandmark.settings import read_settings, write_settings
-from whichlandmark.types import Photo, Photos
-from whichlandmark.web.app import create_app
-from whichlandmark.web.decoding import DecodePool
-from whichlandmark.web.engine import Engine
-from whichlandmark.web.options import ServeOptions
+from whichlandmark.core import images
+from whichlandmark.core.types import Photo, Photos
+from whichlandmark.evaluation.evaluate import evaluate_in_detail
+from whichlandmark.features import pipeline
+from whichlandmark.features.embedders.sift import SiftEmbedder
+from whichlandmark.gallery.index.mapped import IndexFileError
+from whichlandmark.gallery.records import LandmarkRecord
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition import query
+from whichlandmark.recognition.candidates import FEATURES, GEOMETRY
+from whichlandmark.recognition.decision import Decider, FallbackDecider
+from whichlandmark.recognition.explanation.explain import explain_answer
+from whichlandmark.recognition.folder.load import assemble, load
+from whichlandmark.recognition.folder.settings import read_settings, write_settings
+from whichlandmark.recognition.query import Queries
+from whichlandmark.recognition.recognizer import Recognizer, prediction
+from whichlandmark.recognition.retrieval import Retriever
+from whichlandmark.recognition.spatial_verification import SpatialVerifier
+from whichlandmark.serving.decode_pool import DecodePool
+from whichlandmark.serving.engine import Engine
+from whichlandmark.serving.options import ServeOptions
+from whichlandmark.serving.server import create_app
 
 PARIS, ELSEWHERE = (48.0, 2.0), (12.0, 34.0)
 
@@ -67,8 +69,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(images, "_decode", "decodes", lambda data, *_: int(data not in known))
     count(DecodePool, "_ask", "decodes in a worker")
     count(SiftEmbedder, "__call__", "embeddings")
-    count(Scorer, "find", "searches")
-    count(Geometry, "check", "comparisons")
+    count(Retriever, "find", "searches")
+    count(SpatialVerifier, "check", "comparisons")
     return found
 
 
@@ -146,7 +148,7 @@ def test_an_evaluation_takes_each_photo_once(
     assert compared >= 2
     counts.clear()
     photos = Photos.of(Photo(path.stem, path, f"place {path.stem}") for path in asked)
-    found = examine(opened, photos).predictions
+    found = evaluate_in_detail(opened, photos).predictions
     assert len(found) == 4
     assert counts == {
         "reads": 4, "decodes": 4, "embeddings": 1, "searches": 1, "comparisons": compared,
@@ -162,14 +164,14 @@ def test_what_is_evaluated_is_what_the_recognizer_answers(folder: Path, tmp_path
     path = tmp_path / "large.jpg"
     path.write_bytes(taken_at(large, *ELSEWHERE))
     opened = load(folder)
-    found = examine(opened, Photos.of([Photo("large", path, "place 2")])).predictions
+    found = evaluate_in_detail(opened, Photos.of([Photo("large", path, "place 2")])).predictions
     assert found.score[0] == pytest.approx(opened(path).score, abs=1e-4)
 
 
 @pytest.fixture
 def between(folder: Path) -> Iterator[TestClient]:
     """A served gallery in which places 0 and 1 stand far apart."""
-    with Gallery.open(folder / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         gallery.describe([
             LandmarkRecord("place 0", latitude=ELSEWHERE[0], longitude=ELSEWHERE[1]),
             LandmarkRecord("place 1", latitude=PARIS[0], longitude=PARIS[1]),
@@ -210,7 +212,7 @@ def test_an_explanation_reads_what_the_prediction_reads(folder: Path, asked: lis
     photos = [opened.read(path) for path in asked]
     answers = opened.answer(opened.embed(photos), evidence=True)
     for row, photo in enumerate(photos):
-        answer, why = prediction(answers, row), explained(opened, answers, row, photo)
+        answer, why = prediction(answers, row), explain_answer(opened, answers, row, photo)
         assert (why.guess, why.confidence) == (answer.guess, answer.confidence)
         inliers = {
             match.photo_id: match.inliers for match in prediction(answers, row, matches=30).matches
@@ -244,7 +246,7 @@ class Damaged(Decider):
     """Meets a damaged block in every answer."""
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Any:
-        raise SegmentError("photos-1.wlseg: damaged (block 3)")
+        raise IndexFileError("photos-1.wlseg: damaged (block 3)")
 
 
 def test_threads_that_meet_damage_change_over_once(
@@ -281,7 +283,7 @@ def test_threads_that_meet_damage_change_over_once(
 
 
 def test_a_gallerys_table_without_vectors(folder: Path) -> None:
-    with Gallery.open(folder / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         bare, whole = gallery.table(vectors=False), gallery.table()
         assert bare.vectors.shape == (0, gallery.dim)
         for column in ("ids", "paths", "landmarks", "hashes", "rows"):

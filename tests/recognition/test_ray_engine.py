@@ -14,18 +14,18 @@ import typer
 from tests.cli.test_commands import json_of, run
 from tests.support import ROOT
 from tests.support.photos import picture, write_photo
-from whichlandmark.cli import app
-from whichlandmark.errors import ModelError, OptionError, WhichLandmarkError
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.sharding.ray_engine import (
+from whichlandmark.cli.app import app
+from whichlandmark.core.errors import ModelError, OptionError, WhichLandmarkError
+from whichlandmark.core.types import Photos
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.indexing.ray_engine import (
     Opening,
     Share,
     _lost_shards_error,
     _share,
     made_by_ray,
 )
-from whichlandmark.sharding.shards import Task, cut
-from whichlandmark.types import Photos
+from whichlandmark.recognition.indexing.shards import Task, cut
 
 PHOTOS = 24
 
@@ -47,15 +47,15 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def held(out: Path) -> tuple[list[list[int]], bytes]:
-    with Gallery.open(out / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         return [column.tolist() for column in gallery.sums()], gallery.table().vectors.tobytes()
 
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from whichlandmark.pipeline import pipeline
-from whichlandmark.sharding import shards
+from whichlandmark.features import pipeline
+from whichlandmark.recognition.indexing import shards
 pipeline.SECTION_ROWS = shards.SECTION_ROWS = 8  # so that 24 photos make three shards
 from whichlandmark.cli import main
 sys.argv[0] = "whichlandmark"

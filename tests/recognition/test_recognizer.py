@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from tests.support.photos import photos_of, picture
-from whichlandmark import self_questions
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
-from whichlandmark.fill import fill_gallery, merged
-from whichlandmark.fitting import learn
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.geometry import SIDE
-from whichlandmark.recognition import Recognizer
-from whichlandmark.recognizer_folder import assemble, build, load
-from whichlandmark.rules import Rules
-from whichlandmark.self_questions import KNOWN, UNKNOWN
-from whichlandmark.settings import kept_fit, read_settings
+from whichlandmark.core.errors import DataError, GalleryError, ImageError, OptionError
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.fitting import leave_one_out
+from whichlandmark.recognition.fitting.fit import learn
+from whichlandmark.recognition.fitting.leave_one_out import KNOWN, UNKNOWN
+from whichlandmark.recognition.folder.fill import fill_gallery, photos_and_distractors
+from whichlandmark.recognition.folder.load import assemble, build, load
+from whichlandmark.recognition.folder.settings import kept_fit, read_settings
+from whichlandmark.recognition.recognizer import Recognizer
+from whichlandmark.recognition.rules import Rules
+from whichlandmark.recognition.spatial_verification import SIDE
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_indexing_again_embeds_nothing_and_updates_labels(colour_world: Path) ->
             return super().__call__(images)
 
     embedder = Counting()
-    with Gallery.create(None, embedder.id, embedder.dim) as gallery:
+    with SqliteGallery.create(None, embedder.id, embedder.dim) as gallery:
         fill_gallery(embedder, photos, gallery)
         assert sum(calls) == 24
         photos.landmarks[:6] = "renamed"
@@ -117,7 +117,7 @@ def test_indexing_again_embeds_nothing_and_updates_labels(colour_world: Path) ->
 def test_bad_photos_are_listed_and_the_rest_is_indexed(colour_world: Path) -> None:
     (colour_world / "gallery" / "place 1" / "2.jpg").write_bytes(b"broken")
     photos, embedder = photos_of(colour_world / "gallery"), HistogramEmbedder()
-    with Gallery.create(None, embedder.id, embedder.dim) as gallery:
+    with SqliteGallery.create(None, embedder.id, embedder.dim) as gallery:
         failures = fill_gallery(embedder, photos, gallery)
         assert [f.id for f in failures] == ["gallery/place 1/2.jpg"]
         assert gallery.count() == 23
@@ -132,16 +132,16 @@ def test_bad_photos_are_listed_and_the_rest_is_indexed(colour_world: Path) -> No
 def test_photos_without_a_landmark_become_distractors(colour_world: Path) -> None:
     bank = photos_of(colour_world / "bank", landmarks=False)
     with pytest.raises(OptionError, match="10 of the 10 photos"):
-        merged(bank, None)
+        photos_and_distractors(bank, None)
     photos = photos_of(colour_world / "gallery")
     with pytest.raises(DataError, match="occurs twice"):
-        merged(photos, photos)
+        photos_and_distractors(photos, photos)
 
 
 def test_no_gallery_photo_is_its_own_answer_when_fitting(recognizer: Recognizer) -> None:
     """Labels that mean nothing: were a photo its own neighbour, every answer would be right."""
     np.random.default_rng(0).shuffle(recognizer.index.codes)
-    blocks = self_questions.ask(recognizer.index, Rules().with_score("cosine"))
+    blocks = leave_one_out.hold_out_queries(recognizer.index, Rules().with_score("cosine"))
     known = [b for b in blocks if b.kind == KNOWN]
     right = np.concatenate([b.found.codes[:, 0] == b.truth for b in known])
     assert len(right) == 24

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichlandmark.errors import OptionError
+from whichlandmark.core.errors import OptionError
+from whichlandmark.core.json_options import from_json, to_json
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.gallery.store import GalleryTable
-from whichlandmark.options import from_json, to_json
-from whichlandmark.reranking import bank_likeness, vote
-from whichlandmark.rules import FORMULAS, Rules
-from whichlandmark.scoring import Scorer
+from whichlandmark.gallery.records import GalleryTable
+from whichlandmark.recognition.reranking.class_centres import bank_likeness
+from whichlandmark.recognition.reranking.votes import vote
+from whichlandmark.recognition.retrieval import Retriever
+from whichlandmark.recognition.rules import FORMULAS, Rules
 
 
 def unit(rng: np.random.Generator, rows: int, dim: int = 6) -> np.ndarray:
@@ -39,7 +40,7 @@ def index() -> GalleryIndex:
 
 
 def answered(index: GalleryIndex, rules: Rules, queries: np.ndarray):  # type: ignore[no-untyped-def]
-    scorer = Scorer(index, rules)
+    scorer = Retriever(index, rules)
     return scorer.votes(scorer.find(queries))
 
 
@@ -95,7 +96,7 @@ def test_every_score_equals_its_formula(index: GalleryIndex, score: str) -> None
 @pytest.mark.parametrize("score", FORMULAS)
 def test_neighbours_carry_cosine_similarities(index: GalleryIndex, score: str) -> None:
     queries = unit(np.random.default_rng(3), 8)
-    found = Scorer(index, Rules().with_score(score)).find(queries, depth=6).neighbours
+    found = Retriever(index, Rules().with_score(score)).find(queries, depth=6).neighbours
     for row in range(8):
         for j, similarity in zip(found.rows[row], found.similarity[row], strict=True):
             expected = float(index.vectors[j].astype(np.float32) @ queries[row])
@@ -111,7 +112,7 @@ def test_hidden_photos_are_never_found(index: GalleryIndex) -> None:
         Rules(whitening="none", expansion=3),
         Rules(whitening="none", superglobal=True),
     ):
-        found = Scorer(index, rules).find(queries, depth=40, hidden=hidden)
+        found = Retriever(index, rules).find(queries, depth=40, hidden=hidden)
         for row in range(12):
             seen = found.neighbours.rows[row]
             assert not np.isin(seen[seen >= 0], hidden[row]).any()
@@ -135,7 +136,7 @@ def test_an_empty_gallery_has_no_guess() -> None:
 
 def test_augmented_vectors_include_their_neighbours(index: GalleryIndex) -> None:
     rules = Rules(score="cosine", whitening="none", augmentation=2)
-    mixed = Scorer(index, rules).vectors.astype(np.float64)
+    mixed = Retriever(index, rules).vectors.astype(np.float64)
     vectors = index.vectors.astype(np.float64)
     for i in range(len(vectors)):
         cosines = vectors @ vectors[i]

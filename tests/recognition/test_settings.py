@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tests.support.made_galleries import questions, scattered
-from whichlandmark import settings
-from whichlandmark.calibration import Calibration
-from whichlandmark.deciding import Decider, Fitted
-from whichlandmark.errors import DataError, GalleryError
-from whichlandmark.fitting import fit
-from whichlandmark.options import to_json
-from whichlandmark.rules import Rules
-from whichlandmark.settings import describe, read_settings, write_settings
+from whichlandmark.core.errors import DataError, GalleryError
+from whichlandmark.core.json_options import to_json
+from whichlandmark.recognition.calibration import Calibration
+from whichlandmark.recognition.decision import Decider, Fitted
+from whichlandmark.recognition.fitting.fit import fit
+from whichlandmark.recognition.folder import settings
+from whichlandmark.recognition.folder.settings import describe, read_settings, write_settings
+from whichlandmark.recognition.rules import Rules
 
 RULES = Rules(whitening_dim=5, verify=0, false_answers=0.05, location_km=2.5, query_bank=7)
 INDEX = scattered([6] * 6, 40, seed=4)

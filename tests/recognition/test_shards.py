@@ -17,22 +17,30 @@ import pytest
 
 from tests.support.galleries import KINDS
 from tests.support.photos import picture, write_photo
-from whichlandmark import fill, indexing
-from whichlandmark.cli.shard_options import ShardPlan, parse_shard, shard_plan
-from whichlandmark.errors import DataError, GalleryError, ImageError, OptionError
+from whichlandmark.cli.index import ShardPlan, parse_shard, shard_plan
+from whichlandmark.core import storage
+from whichlandmark.core.errors import DataError, GalleryError, ImageError, OptionError
+from whichlandmark.core.storage import read_bytes, stamp
+from whichlandmark.core.types import Image, Photos, Vectors
+from whichlandmark.features import pipeline
+from whichlandmark.features.preprocessing import InputPipeline, Preprocessing
 from whichlandmark.gallery.records import GalleryRow
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.indexing import Indexed, IndexOptions, index_photos
-from whichlandmark.looking import Looking
-from whichlandmark.pipeline import pipeline
-from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.recognizer_folder import assemble
-from whichlandmark.rules import Rules
-from whichlandmark.sharding import shard_folder, shards
-from whichlandmark.sharding.shard_folder import ShardFolder, read_rows, write_rows
-from whichlandmark.sharding.shards import Task, cut, fill_from_shards, load_shard, make_shard
-from whichlandmark.storage import stamp
-from whichlandmark.types import Image, Photos, Vectors
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.folder import fill
+from whichlandmark.recognition.folder.load import assemble
+from whichlandmark.recognition.folder.settings import read_settings
+from whichlandmark.recognition.indexing import index_photos as index_photos_module
+from whichlandmark.recognition.indexing import shard_folder, shards
+from whichlandmark.recognition.indexing.index_photos import Indexed, IndexOptions, index_photos
+from whichlandmark.recognition.indexing.shard_folder import ShardFolder, read_rows, write_rows
+from whichlandmark.recognition.indexing.shards import (
+    Task,
+    cut,
+    fill_from_shards,
+    load_shard,
+    make_shard,
+)
+from whichlandmark.recognition.rules import Rules
 
 SIZES = [(60, 80), (80, 60), (64, 64), (40, 120)]
 PHOTOS = 70
@@ -46,7 +54,7 @@ class Company:
     seen = 0
 
     def __init__(self) -> None:
-        self.looking = Looking(Preprocessing(size=64, multiple=16), batch=4)
+        self.looking = InputPipeline(Preprocessing(size=64, multiple=16), batch=4)
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         Company.seen += len(images)
@@ -116,7 +124,7 @@ def tasks_of(
 
 def gallery_of(out: Path) -> tuple[list[list[int]], bytes, list[str], int]:
     """Row numbers and checksums (of words, vectors and blobs), vectors, ids, next row number."""
-    with Gallery.open(out / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         assert gallery.faults() == []
         table, state = gallery.table(), gallery.state()
         sums = [column.tolist() for column in gallery.sums()]
@@ -124,8 +132,8 @@ def gallery_of(out: Path) -> tuple[list[list[int]], bytes, list[str], int]:
 
 
 def answers(out: Path) -> list[object]:
-    rules, fitted, _ = indexing.read_settings(out)
-    with Gallery.open(out / "gallery.sqlite") as gallery:
+    rules, fitted, _ = read_settings(out)
+    with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         recognizer = assemble(Company(), gallery, rules, fitted)
         return [recognizer(picture(i % 7, 900 + i, SIZES[i % 4])) for i in range(8)]
 
@@ -172,7 +180,7 @@ def test_shards_with_local_features_fit_the_same_settings(world: Photos, tmp_pat
     in_shards(of_places, out, bank=bank, rules=None)
     assert gallery_of(out) == gallery_of(plain)
     assert answers(out) == answers(plain)
-    with Gallery.open(out / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         assert min(map(len, gallery.keypoints(["photo 0", "photo 60"]).values())) > 100
     settings = [json.loads((at / "recognizer.json").read_text()) for at in (plain, out)]
     for values in settings:
@@ -217,11 +225,18 @@ class Stopped(BaseException):
 
 
 STAGES: list[tuple[Any, str]] = [
-    (shards, "write_rows"), (shards, "measured"), (ShardFolder, "mark"), (ShardFolder, "marker"),
-    (shards, "read_rows"), (Gallery, "put"), (shard_folder, "whole_file"),
-    (indexing, "fill_gallery"), (indexing, "settle"), (pipeline, "read_image"),
-    (indexing, "refresh_segments"),
-]  # fmt: skip
+    (shards, "write_rows"),
+    (shards, "measured"),
+    (ShardFolder, "mark"),
+    (ShardFolder, "marker"),
+    (shards, "read_rows"),
+    (SqliteGallery, "put"),
+    (shard_folder, "whole_file"),
+    (index_photos_module, "fill_gallery"),
+    (index_photos_module, "settle"),
+    (pipeline, "read_image"),
+    (index_photos_module, "refresh_segments"),
+]
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -304,7 +319,7 @@ def test_a_damaged_shard_is_not_loaded_and_its_marker_is_removed(
 def test_a_changed_photo_replaces_its_old_row(world: Photos, tmp_path: Path) -> None:
     photos = changed(world, tmp_path)
     here = tasks_of(photos, tmp_path / "shards", features=False)[1]
-    with Gallery.create(None, "company-1", 3) as gallery:
+    with SqliteGallery.create(None, "company-1", 3) as gallery:
         make_shard(here, Company())
         load_shard(here, gallery)
         before = gallery.table()
@@ -355,7 +370,7 @@ def test_shards_of_another_embedder_are_not_loaded(world: Photos, tmp_path: Path
     here = tasks_of(world, tmp_path / "shards")[0]
     make_shard(here, Company())
     with (
-        Gallery.create(None, "histogram-6", 216) as gallery,
+        SqliteGallery.create(None, "histogram-6", 216) as gallery,
         pytest.raises(GalleryError, match="made by embedder 'company-1'"),
     ):
         load_shard(here, gallery)
@@ -366,7 +381,7 @@ def test_shards_of_another_table_are_not_loaded(world: Photos, tmp_path: Path) -
     make_shard(here, Company())
     others = Photos.of_columns(["x"], ["/x.jpg"], ["place"])
     with (
-        Gallery.create(None, "company-1", 3) as gallery,
+        SqliteGallery.create(None, "company-1", 3) as gallery,
         pytest.raises(DataError, match="not in the table"),
     ):
         load_shard(dataclasses.replace(here, photos=others), gallery)
@@ -392,7 +407,7 @@ def test_two_processes_at_the_same_shard_leave_one_result(world: Photos, tmp_pat
     ]  # fmt: skip
     assert len(made) == 2
     assert not make_shard(here, Company()).made
-    with Gallery.create(None, "company-1", 3) as gallery:
+    with SqliteGallery.create(None, "company-1", 3) as gallery:
         load_shard(here, gallery)
         load_shard(here, gallery)
         assert gallery.count() == len(here.photos) - 1
@@ -428,7 +443,7 @@ def test_a_changed_label_is_updated(world: Photos, tmp_path: Path) -> None:
     seen = Company.seen
     in_shards(Photos(world.ids, world.paths, names), out)
     assert Company.seen == seen
-    with Gallery.open(out / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         assert set(gallery.table().landmarks) == {
             "place 0",
             "Place One",
@@ -529,7 +544,7 @@ def test_options_of_python_callers_are_checked_too(wrong: dict[str, Any]) -> Non
 def test_shard_options_resolve_to_a_plan(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    indexing._warn_of_old_engine_name.cache_clear()
+    index_photos_module._warn_of_old_engine_name.cache_clear()
     assert IndexOptions(shards=2, engine="here") == IndexOptions(shards=2, engine="local")
     plan = shard_plan(2, None, "here", None, False)
     assert IndexOptions(shards=2, engine=plan.engine).engine == "local"
@@ -554,7 +569,7 @@ def test_one_run_opens_the_embedder_once_and_reads_each_photo_once(
     opened: list[object] = []
     read: list[str] = []
     stamped: list[str] = []
-    real_read, real_stamps = pipeline.read_bytes, shards.stamps_of
+    real_read, real_stamps = read_bytes, storage.stamps
 
     def load(source: object, **_: object) -> Company:
         opened.append(source)
@@ -590,7 +605,7 @@ def test_a_photo_that_failed_once_is_tried_again_in_the_same_run(
     """A store that did not answer, say: the second try is the last."""
     photos, out, asked = changed(world, tmp_path), tmp_path / "b.wl", []
     write_photo(Path(photos.paths[40]), picture(0, 40))
-    real = pipeline.read_bytes
+    real = read_bytes
 
     def slow(address: str, *arguments: Any) -> bytes:
         if address == photos.paths[40]:
@@ -618,7 +633,7 @@ def test_what_loaded_shards_lack_is_embedded_here(world: Photos, tmp_path: Path)
     seen = Company.seen
     in_shards(photos, out, 1, engine="none")
     assert Company.seen == seen + 3
-    with Gallery.open(out / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         stamps = gallery.stamps()
     assert len(stamps) == PHOTOS - 2
     assert stamps["photo 5"][0] == photos.paths[6]
@@ -627,7 +642,9 @@ def test_what_loaded_shards_lack_is_embedded_here(world: Photos, tmp_path: Path)
 def test_the_machines_of_a_cluster_are_told_where_the_embedder_is(tmp_path: Path) -> None:
     """An object, and what sift has learned, is saved in the recognizer folder."""
     saved = str(tmp_path / "r.wl" / "embedder")
-    assert indexing._source_for_ray(Company(), tmp_path / "r.wl") == saved
-    assert indexing._source_for_ray("sift", tmp_path / "r.wl") == saved
-    assert indexing._source_for_ray("timm:test_resnet", tmp_path) == "timm:test_resnet"
-    assert indexing._source_for_ray(Path("here"), tmp_path) == str(Path("here").absolute())
+    assert index_photos_module._source_for_ray(Company(), tmp_path / "r.wl") == saved
+    assert index_photos_module._source_for_ray("sift", tmp_path / "r.wl") == saved
+    assert index_photos_module._source_for_ray("timm:test_resnet", tmp_path) == "timm:test_resnet"
+    assert index_photos_module._source_for_ray(Path("here"), tmp_path) == str(
+        Path("here").absolute()
+    )

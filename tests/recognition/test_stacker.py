@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from whichlandmark.errors import OptionError
-from whichlandmark.options import from_json, to_json
-from whichlandmark.stacking import LEAST, STRENGTH, Stacker, fit_stacker
+from whichlandmark.core.errors import OptionError
+from whichlandmark.core.json_options import from_json, to_json
+from whichlandmark.recognition.calibration import LEAST, STRENGTH, Stacker, fit_stacker
 
 HAND = Stacker(
     names=("a", "b"), means=(1.0, -2.0), scales=(2.0, 0.5), weights=(3.0, -1.0), offset=0.25

@@ -11,21 +11,30 @@ import pytest
 
 from tests.support.made_galleries import scattered
 from tests.support.photos import photos_of, picture, write_photo
-from whichlandmark import fitting, tuning
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import DataError, OptionError
-from whichlandmark.fitting import Outcome
+from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.gallery.store import Gallery
-from whichlandmark.geometry import Geometry
-from whichlandmark.leaks import LeakCheck
-from whichlandmark.recognition import Recognizer
-from whichlandmark.recognizer_folder import build
-from whichlandmark.rules import FORMULAS, Rules
-from whichlandmark.self_questions import KNOWN, NOTHING, UNKNOWN
-from whichlandmark.settings import read_settings
-from whichlandmark.tuning import MIN_GAIN, MIXED, WHITENINGS, Row, compare_rules, labelled, promises
-from whichlandmark.whitening import Labelled
+from whichlandmark.gallery.leak_check import LeakCheck
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.fitting import fit
+from whichlandmark.recognition.fitting.fit import HeldOutScores
+from whichlandmark.recognition.fitting.leave_one_out import KNOWN, NON_LANDMARK, UNKNOWN
+from whichlandmark.recognition.fitting.whitening import Labelled
+from whichlandmark.recognition.folder import tune
+from whichlandmark.recognition.folder.load import build
+from whichlandmark.recognition.folder.settings import read_settings
+from whichlandmark.recognition.folder.tune import (
+    MIN_GAIN,
+    MIXED,
+    WHITENINGS,
+    TunedRow,
+    compare_rules,
+    labelled,
+    promises,
+)
+from whichlandmark.recognition.recognizer import Recognizer
+from whichlandmark.recognition.rules import FORMULAS, Rules
+from whichlandmark.recognition.spatial_verification import SpatialVerifier
 
 START = Rules(verify=0)
 FIRST_ROUND = len(WHITENINGS) * (len(FORMULAS) + 1)
@@ -36,9 +45,11 @@ def index() -> GalleryIndex:
     return scattered([5] * 7, 110, dim=14, spread=1.1, seed=31)
 
 
-def compared(index: GalleryIndex, start: Rules = START, extra: Labelled | None = None) -> list[Row]:
-    with Gallery.create(None, "e", 14) as gallery:
-        return compare_rules(index, start, extra, Geometry(gallery), lambda *numbers: None)
+def compared(
+    index: GalleryIndex, start: Rules = START, extra: Labelled | None = None
+) -> list[TunedRow]:
+    with SqliteGallery.create(None, "e", 14) as gallery:
+        return compare_rules(index, start, extra, SpatialVerifier(gallery), lambda *numbers: None)
 
 
 def check_of(recognizer: Recognizer) -> LeakCheck:
@@ -57,7 +68,7 @@ def test_rows_are_sorted_by_gap_and_equal_a_fresh_fit(index: GalleryIndex) -> No
     assert gaps == sorted(gaps, reverse=True)
     assert len({row.name for row in rows}) == len(rows) == FIRST_ROUND + len(MIXED)
     for row in (rows[0], rows[len(rows) // 2], rows[-1]):
-        outcome = fitting.learn(index, row.rules)[1]
+        outcome = fit.learn(index, row.rules)[1]
         assert row.gap == pytest.approx(outcome.gap(), abs=1e-12)
         assert row.top1 == outcome.top1()
         assert row.answered == outcome.answered(0.01)
@@ -80,9 +91,9 @@ def planted(monkeypatch: pytest.MonkeyPatch, gaps: dict[str, float]) -> None:
 
     def row(index, rules, name, extra, geometry, known):  # type: ignore[no-untyped-def]
         gap = next((gap for part, gap in gaps.items() if name.endswith(part)), 0.5)
-        return Row(rules, name, gap, 0.5, 0.5)
+        return TunedRow(rules, name, gap, 0.5, 0.5)
 
-    monkeypatch.setattr(tuning, "_row", row)
+    monkeypatch.setattr(tune, "_row", row)
 
 
 @pytest.mark.parametrize(("gain", "mixes"), [(MIN_GAIN * 0.9, False), (MIN_GAIN * 1.1, True)])
@@ -92,7 +103,7 @@ def test_vector_mixing_is_chosen_only_when_it_gains_more_than_noise(
     best = "pca 128/0, learned"
     planted(monkeypatch, {best: 0.7, f"{best}, expansion": 0.7 + gain})
     rows = compared(index, replace(START, verify=6))
-    chosen = max(rows, key=tuning._worth)
+    chosen = max(rows, key=tune._worth)
     assert rows[0].rules.expansion == 3  # the table is by GAP all the same
     assert (chosen.rules.expansion > 0) == mixes
     (geometry,) = [row for row in rows if row.name.endswith("geometry")]
@@ -117,8 +128,8 @@ def test_vector_mixing_is_tried_on_the_best_learned_rules_only(
 def test_progress_reaches_its_end(index: GalleryIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     planted(monkeypatch, {})
     told: list[tuple[int, int]] = []
-    with Gallery.create(None, "e", 14) as gallery:
-        compare_rules(index, replace(START, verify=6), None, Geometry(gallery),
+    with SqliteGallery.create(None, "e", 14) as gallery:
+        compare_rules(index, replace(START, verify=6), None, SpatialVerifier(gallery),
                       lambda done, total: told.append((done, total)))  # fmt: skip
     total = FIRST_ROUND + len(MIXED) + 1
     assert told == [(done, total) for done in range(1, total + 1)]
@@ -132,19 +143,19 @@ def test_a_gallery_too_small_for_leave_one_out_is_refused() -> None:
 
 def test_the_stated_error_rates_match_a_hand_computation() -> None:
     rng = np.random.default_rng(0)
-    kind = np.repeat([KNOWN, UNKNOWN, NOTHING], [50, 40, 99])
+    kind = np.repeat([KNOWN, UNKNOWN, NON_LANDMARK], [50, 40, 99])
     scores = rng.normal(size=189) + np.where(kind == KNOWN, 3, 0)
     right = kind == KNOWN
-    outcome = Outcome(scores, right, np.ones(189), kind, kind)
+    outcome = HeldOutScores(scores, right, np.ones(189), kind, kind)
     one, five = promises(outcome)
     for said, rate, allowed in ((one, "1%", 1), (five, "5%", 5)):
-        limit = sorted(scores[kind == NOTHING], reverse=True)[allowed - 1]
+        limit = sorted(scores[kind == NON_LANDMARK], reverse=True)[allowed - 1]
         answered, wrong = ((scores[kind == k] > limit).mean() for k in (KNOWN, UNKNOWN))
         assert said == (
             f"at {rate} false answers on non-landmarks, {answered:.1%} of landmarks are answered "
             f"rightly, and {wrong:.1%} of unknown landmarks wrongly"
         )
-    fewer = Outcome(scores[:-1], right[:-1], np.ones(188), kind[:-1], kind[:-1])
+    fewer = HeldOutScores(scores[:-1], right[:-1], np.ones(188), kind[:-1], kind[:-1])
     assert "too few distractors (98) to promise it" in promises(fewer)[0]
     assert "too few" not in promises(fewer)[1]
 
@@ -219,27 +230,27 @@ def test_training_photos_with_several_landmarks_are_refused(
 def test_tune_stores_the_chosen_rules(
     recognizer: Recognizer, colour_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "WHITENINGS", WHITENINGS[::3])
+    monkeypatch.setattr(tune, "WHITENINGS", WHITENINGS[::3])
     read: list[object] = []
-    whole_table = Gallery.table
+    whole_table = SqliteGallery.table
 
-    def counted(gallery: Gallery, **options: object) -> object:
+    def counted(gallery: SqliteGallery, **options: object) -> object:
         read.append(options)
         return whole_table(gallery, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Gallery, "table", counted)
+    monkeypatch.setattr(SqliteGallery, "table", counted)
     given: list[Labelled | None] = []
-    honest = fitting.learn
+    honest = fit.learn
 
     def spy(index, rules, extra, **more):  # type: ignore[no-untyped-def]
         given.append(extra)
         return honest(index, rules, extra, **more)
 
-    monkeypatch.setattr(fitting, "learn", spy)
+    monkeypatch.setattr(fit, "learn", spy)
     folder = tmp_path / "r.wl"
     photos = photos_of(training(tmp_path / "more", colour_world))
     embedder = HistogramEmbedder(3)
-    tuned = tuning.tune(folder, photos, false_answers=0.1, embedder=embedder, progress=quiet)
+    tuned = tune.tune(folder, photos, false_answers=0.1, embedder=embedder, progress=quiet)
     assert read == [{}]  # the whole table, once
     assert (tuned.photos, len(tuned.failures), len(tuned.leaks)) == (4, 1, 2)
     (extra,) = given
@@ -251,9 +262,9 @@ def test_tune_stores_the_chosen_rules(
     assert fitted is not None
     assert generation == recognizer.gallery.generation
     assert tuned.chosen in tuned.rows
-    assert tuning._worth(tuned.chosen) == max(map(tuning._worth, tuned.rows))
+    assert tune._worth(tuned.chosen) == max(map(tune._worth, tuned.rows))
     before = {path.name: path.read_bytes() for path in folder.glob("[rw]*.*")}
-    again = tuning.tune(folder, photos, false_answers=0.1, embedder=embedder, progress=quiet)
+    again = tune.tune(folder, photos, false_answers=0.1, embedder=embedder, progress=quiet)
     assert np.isnan(tuned.chosen.answered)  # ten distractors cannot say
     assert replace(again.chosen, answered=0.0) == replace(tuned.chosen, answered=0.0)
     assert {path.name: path.read_bytes() for path in folder.glob("[rw]*.*")} == before

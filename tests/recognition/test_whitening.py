@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from whichlandmark.errors import DataError, ModelError, OptionError
-from whichlandmark.reranking import (
-    Projection,
+from whichlandmark.core.errors import DataError, ModelError, OptionError
+from whichlandmark.gallery.index.projection import Projection
+from whichlandmark.recognition.fitting.whitening import (
     learned_whitening,
     pca_whitening,
     same_landmark_pairs,

@@ -11,11 +11,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg, made, with_gps
-from whichlandmark.errors import DataError, OptionError
-from whichlandmark.web.access import host_name
-from whichlandmark.web.app import create_app
-from whichlandmark.web.engine import Engine
-from whichlandmark.web.keys import (
+from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.serving.api_errors import ApiError
+from whichlandmark.serving.auth import host_name
+from whichlandmark.serving.engine import Engine
+from whichlandmark.serving.keys import (
     PREFIX,
     add_key,
     digest_of,
@@ -24,10 +24,10 @@ from whichlandmark.web.keys import (
     read_keys,
     remove_key,
 )
-from whichlandmark.web.limits import Rates
-from whichlandmark.web.logs import JsonLines
-from whichlandmark.web.options import ServeOptions, is_loopback
-from whichlandmark.web.problems import ApiError
+from whichlandmark.serving.limits import RateLimits
+from whichlandmark.serving.monitoring import JsonLines
+from whichlandmark.serving.options import ServeOptions, is_loopback
+from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server
 
@@ -191,7 +191,7 @@ def test_a_loopback_server_refuses_foreign_host_names() -> None:
 
 def test_rate_limits_refill_evenly() -> None:
     now = [0.0]
-    rates = Rates(lambda: now[0])
+    rates = RateLimits(lambda: now[0])
     for _ in range(60):
         rates.take("a", 1, 60)
     with pytest.raises(ApiError) as refused:

@@ -12,10 +12,9 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from tests.support.served_world import front, jpeg, made
-from whichlandmark.web.app import create_app
-from whichlandmark.web.engine import Engine
-from whichlandmark.web.options import ServeOptions
-from whichlandmark.web.server import bound
+from whichlandmark.serving.engine import Engine
+from whichlandmark.serving.options import ServeOptions
+from whichlandmark.serving.server import bound, create_app
 
 pytestmark = pytest.mark.server
 

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.support.served_world import front, jpeg, taken_at, with_gps
-from whichlandmark.images import read_image
-from whichlandmark.web.decode_worker import frame, near
-from whichlandmark.web.decoding import DecodeLimits, DecodePool, known_format
-from whichlandmark.web.problems import PhotoError
+from whichlandmark.core.images import read_image
+from whichlandmark.serving.api_errors import PhotoError
+from whichlandmark.serving.decode_pool import DecodeLimits, DecodePool, known_format
+from whichlandmark.serving.decode_worker import frame, near
 
 PHOTO = jpeg(front(0, 0))
 
@@ -86,7 +86,7 @@ def test_decoder_output_reaches_no_log(tmp_path: Path) -> None:
         frame(broken)
     (tmp_path / "broken.jpg").write_bytes(broken)
     script = (
-        "import sys\nfrom pathlib import Path\nfrom whichlandmark.web.decoding import *\n"
+        "import sys\nfrom pathlib import Path\nfrom whichlandmark.serving.decode_pool import *\n"
         "pool = DecodePool(DecodeLimits(processes=1))\n"
         "print(pool.pixels(Path(sys.argv[1]).read_bytes(), 100).result().height)\npool.close()"
     )
@@ -174,7 +174,7 @@ def test_close_ends_every_process_and_answers_pending_photos() -> None:
 
 def test_no_worker_outlives_a_killed_server() -> None:
     script = (
-        "import time\nfrom whichlandmark.web.decoding import *\n"
+        "import time\nfrom whichlandmark.serving.decode_pool import *\n"
         "pool = DecodePool(DecodeLimits(processes=2))\n"
         "while len(pool.pids) < 2: time.sleep(0.01)\n"
         "print(*pool.pids, flush=True)\ntime.sleep(60)"

@@ -13,12 +13,12 @@ from PIL import Image as Pillow
 from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg, with_gps
-from whichlandmark.errors import GalleryError
-from whichlandmark.gallery_editing import relabel_photos, remove_photos
-from whichlandmark.web.app import create_app
-from whichlandmark.web.engine import Engine
-from whichlandmark.web.options import ServeOptions
-from whichlandmark.web.schema import AddedReply, RelabelledReply, RemovedReply, model_of
+from whichlandmark.core.errors import GalleryError
+from whichlandmark.recognition.folder.edit import relabel_photos, remove_photos
+from whichlandmark.serving.engine import Engine
+from whichlandmark.serving.options import ServeOptions
+from whichlandmark.serving.schemas import AddedReply, RelabelledReply, RemovedReply, model_of
+from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server
 

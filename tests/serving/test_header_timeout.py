@@ -31,9 +31,9 @@ async def slow_app(scope: Any, receive: Any, send: Any) -> None:
 
 @contextmanager
 def served() -> Iterator[int]:
-    from whichlandmark.web.patience import patient
+    from whichlandmark.serving.server import with_header_timeout
 
-    config = uvicorn.Config(slow_app, http=patient(SECONDS), lifespan="off", ws="none",
+    config = uvicorn.Config(slow_app, http=with_header_timeout(SECONDS), lifespan="off", ws="none",
                             log_config=None, timeout_keep_alive=5)  # fmt: skip
     server = uvicorn.Server(config)
     with closing(socket.socket()) as listening:

@@ -10,11 +10,13 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from whichlandmark.web.limits import Queue
-from whichlandmark.web.problems import ApiError
+from whichlandmark.serving.api_errors import ApiError
+from whichlandmark.serving.limits import RequestQueue
 
 
-async def held(queue: Queue, photos: int, seconds: float, seen: list[int], name: int) -> float:
+async def held(
+    queue: RequestQueue, photos: int, seconds: float, seen: list[int], name: int
+) -> float:
     """Hold room for some time; tells when it was let in. Returns the seconds in line."""
     async with queue.hold(photos) as stood:
         seen.append(name)
@@ -24,7 +26,7 @@ async def held(queue: Queue, photos: int, seconds: float, seen: list[int], name:
 
 def test_waiting_requests_are_admitted_in_order() -> None:
     async def run() -> None:
-        queue, seen = Queue(4, 8, 5.0), []
+        queue, seen = RequestQueue(4, 8, 5.0), []
         first = asyncio.create_task(held(queue, 3, 0.2, seen, 0))
         await asyncio.sleep(0.01)
         rest = []
@@ -44,7 +46,7 @@ def test_waiting_requests_are_admitted_in_order() -> None:
 
 def test_a_timed_out_request_gets_503_and_lets_the_next_in() -> None:
     async def run() -> None:
-        queue, seen = Queue(2, 8, 0.1), []
+        queue, seen = RequestQueue(2, 8, 0.1), []
         long = asyncio.create_task(held(queue, 1, 0.4, seen, 0))
         await asyncio.sleep(0.01)
         large = asyncio.create_task(held(queue, 2, 0.0, seen, 1))
@@ -63,7 +65,7 @@ def test_a_timed_out_request_gets_503_and_lets_the_next_in() -> None:
 
 def test_a_full_queue_refuses_at_once() -> None:
     async def run() -> None:
-        queue, seen = Queue(1, 2, 5.0), []
+        queue, seen = RequestQueue(1, 2, 5.0), []
         tasks = [asyncio.create_task(held(queue, 1, 0.1, seen, name)) for name in range(3)]
         await asyncio.sleep(0.01)
         assert queue.full
@@ -80,7 +82,7 @@ def test_a_full_queue_refuses_at_once() -> None:
 def test_capacity_is_not_lost_when_requests_are_cancelled_at_any_moment() -> None:
     async def run() -> None:
         draw = random.Random(5)
-        queue, seen = Queue(6, 20, 0.1), []
+        queue, seen = RequestQueue(6, 20, 0.1), []
         most = 0
 
         async def one(name: int) -> None:
@@ -108,7 +110,7 @@ def test_capacity_is_not_lost_when_requests_are_cancelled_at_any_moment() -> Non
 
 def test_a_request_cancelled_as_it_is_admitted_frees_its_slot() -> None:
     async def run() -> None:
-        queue, seen = Queue(1, 4, 5.0), []
+        queue, seen = RequestQueue(1, 4, 5.0), []
         first = queue.hold(1)
         await first.__aenter__()
         second = asyncio.create_task(held(queue, 1, 0.0, seen, 1))

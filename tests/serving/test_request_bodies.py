@@ -12,11 +12,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg
-from whichlandmark.web import uploads
-from whichlandmark.web.app import create_app
-from whichlandmark.web.engine import Engine
-from whichlandmark.web.options import ServeOptions
-from whichlandmark.web.problems import MESSAGE, ApiError, shortened
+from whichlandmark.serving import uploads
+from whichlandmark.serving.api_errors import MESSAGE, ApiError, shortened
+from whichlandmark.serving.engine import Engine
+from whichlandmark.serving.options import ServeOptions
+from whichlandmark.serving.server import create_app
 
 JSON = {"content-type": "application/json"}
 ASK, FEEDBACK, VISION = "/v1/recognize", "/v1/feedback", "/v1/images:annotate"

@@ -18,23 +18,23 @@ from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg, made, taken_at, with_gps
-from whichlandmark.answer_object import (
+from whichlandmark.recognition.answer import (
     SCHEMA,
     AnswerObject,
     Candidate,
-    Facts,
+    GalleryFacts,
     MatchObject,
     SeenObject,
     answer_object,
 )
-from whichlandmark.recognition import prediction
-from whichlandmark.recognizer_folder import load
-from whichlandmark.settings import read_settings, write_settings
-from whichlandmark.web.app import create_app
-from whichlandmark.web.engine import Engine
-from whichlandmark.web.live import OneAtATime
-from whichlandmark.web.options import ServeOptions
-from whichlandmark.web.schema import ErrorReply, ExplainReply, RecognizeReply, model_of
+from whichlandmark.recognition.folder.load import load
+from whichlandmark.recognition.folder.settings import read_settings, write_settings
+from whichlandmark.recognition.recognizer import prediction
+from whichlandmark.serving.engine import Engine
+from whichlandmark.serving.live_recognizer import LockedEmbedder
+from whichlandmark.serving.options import ServeOptions
+from whichlandmark.serving.schemas import ErrorReply, ExplainReply, RecognizeReply, model_of
+from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server
 
@@ -70,7 +70,7 @@ def refused(client: TestClient, status: int, code: str, **request: object) -> st
 def test_the_answer_equals_that_of_the_command_line(client: TestClient) -> None:
     """Photo for photo what the recognizer says in process; a batch may round otherwise."""
     recognizer = load(made())
-    facts = Facts.of(recognizer)
+    facts = GalleryFacts.of(recognizer)
     photos = [(f"{code}.jpg", jpeg(front(code, 9))) for code in (0, 1, 2, 60)]
     told = ask(client, *photos)
     assert [r["decision"] for r in told["results"]] == ["landmark"] * 3 + ["no_landmark"]
@@ -189,7 +189,7 @@ def test_thumbnails_have_no_metadata(client: TestClient) -> None:
 
 
 def test_metadata_of_foreign_thumbnails_is_cut_out() -> None:
-    from whichlandmark.web.catalogue import without_metadata
+    from whichlandmark.serving.gallery_editing import without_metadata
 
     told = with_gps(front(0, 0), "a secret place")
     told = told[:2] + b"\xff\xfe\x00\x08secret" + told[2:]
@@ -292,16 +292,16 @@ def test_the_location_of_a_photo_counts_when_the_rules_use_it(tmp_path: Path) ->
 def test_an_error_of_one_photo_in_a_batch_does_not_affect_others(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plain = OneAtATime.__call__
+    plain = LockedEmbedder.__call__
 
-    def failing(self: OneAtATime, images: list[np.ndarray]) -> np.ndarray:
+    def failing(self: LockedEmbedder, images: list[np.ndarray]) -> np.ndarray:
         if any(image.shape[1] == 360 and image[0, 0, 0] == marked for image in images):
             raise RuntimeError("planted")
         return plain(self, images)
 
     bad = front(3, 9)
     marked = np.asarray(Pillow.open(io.BytesIO(jpeg(bad))))[0, 0, 0]
-    monkeypatch.setattr(OneAtATime, "__call__", failing)
+    monkeypatch.setattr(LockedEmbedder, "__call__", failing)
     told = ask(client, ("a.jpg", jpeg(front(0, 9))), ("b.jpg", jpeg(bad)))["results"]
     assert told[0]["landmark"] == "place 0"
     assert told[1]["error"]["code"] == "internal"

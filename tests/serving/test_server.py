@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.served_world import front, jpeg, made
-from whichlandmark.answer_object import AnswerObject
-from whichlandmark.web.schema import model_of
+from whichlandmark.recognition.answer import AnswerObject
+from whichlandmark.serving.schemas import model_of
 
 pytestmark = pytest.mark.server
 
@@ -170,8 +170,8 @@ def test_recognize_json_equals_the_answer_of_the_server(tmp_path: Path) -> None:
 def test_bad_input_is_one_clear_line(
     tmp_path: Path, arguments: list[str], code: int, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from whichlandmark import console
-    from whichlandmark.cli import app
+    from whichlandmark.cli import output
+    from whichlandmark.cli.app import app
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -182,11 +182,11 @@ def test_bad_input_is_one_clear_line(
             re.sub(r"\{(at|made|taken)\}", lambda m: places[m[0]], argument)
             for argument in arguments
         ]
-        console.settings.debug = False
+        output.settings.debug = False
         sys.argv[1:], kept = given, sys.argv[1:]
         try:
             with pytest.raises(SystemExit) as ended:
-                console.exit_with(app)
+                output.exit_with(app)
         finally:
             sys.argv[1:] = kept
     error = capfd.readouterr().err.strip()

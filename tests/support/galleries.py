@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from tests.support.own_postgres import NoServerError, OwnPostgres, own_postgres
-from whichlandmark.gallery.contract import AnyGallery
+from whichlandmark.gallery.protocol import Gallery
 from whichlandmark.gallery.records import GalleryRow
-from whichlandmark.gallery.store import Gallery
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Home:
     """
 
     kind: str
-    create: Callable[[str, int], AnyGallery]
-    again: Callable[[], AnyGallery] | None
-    spoil: Callable[[AnyGallery, str], None]
+    create: Callable[[str, int], Gallery]
+    again: Callable[[], Gallery] | None
+    spoil: Callable[[Gallery, str], None]
     photos: int = 4000  # that 1,000 questions are asked of: fewer where the engine is slow
 
 
@@ -51,23 +51,25 @@ def row(
 def file(folder: Path) -> Iterator[Home]:
     path = folder / "gallery.sqlite"
 
-    def spoil(gallery: AnyGallery, photo_id: str) -> None:
+    def spoil(gallery: Gallery, photo_id: str) -> None:
         with closing(sqlite3.connect(path, isolation_level=None)) as sql:
             _spoil_sqlite(sql, photo_id)
 
     yield Home(
-        "file", lambda embedder, dim: Gallery.create(path, embedder, dim),
-        lambda: Gallery.open(path), spoil,
+        "file", lambda embedder, dim: SqliteGallery.create(path, embedder, dim),
+        lambda: SqliteGallery.open(path), spoil,
     )  # fmt: skip
 
 
 @contextmanager
 def memory(folder: Path) -> Iterator[Home]:
-    def spoil(gallery: AnyGallery, photo_id: str) -> None:
-        assert isinstance(gallery, Gallery)
+    def spoil(gallery: Gallery, photo_id: str) -> None:
+        assert isinstance(gallery, SqliteGallery)
         _spoil_sqlite(gallery._connection, photo_id)
 
-    yield Home("memory", lambda embedder, dim: Gallery.create(None, embedder, dim), None, spoil)
+    yield Home(
+        "memory", lambda embedder, dim: SqliteGallery.create(None, embedder, dim), None, spoil
+    )
 
 
 def _spoil_sqlite(sql: sqlite3.Connection, photo_id: str) -> None:
@@ -109,7 +111,7 @@ def postgres_address(more: str = "") -> str:
 def postgres(folder: Path) -> Iterator[Home]:
     """On the server of this test process."""
     address = postgres_address()
-    from whichlandmark.gallery.postgres import PostgresGallery
+    from whichlandmark.gallery.postgres.store import PostgresGallery
 
     yield Home(
         "postgres", lambda embedder, dim: PostgresGallery.create(address, embedder, dim),
@@ -135,7 +137,7 @@ def qdrant_memory(folder: Path) -> Iterator[Home]:
     """In the client's own imitation of a server: exact, without indexes."""
     models = pytest.importorskip("qdrant_client")
     client = models.QdrantClient(":memory:")
-    from whichlandmark.gallery.qdrant import QdrantGallery
+    from whichlandmark.gallery.qdrant.store import QdrantGallery
 
     yield Home(
         "qdrant-memory",
@@ -152,7 +154,7 @@ def qdrant_grpc(folder: Path) -> Iterator[Home]:
     """The same behind Qdrant's protocol: all that is said to a server goes over the wire."""
     pytest.importorskip("qdrant_client")
     from tests.support.qdrant_stand_in import StandIn, serving
-    from whichlandmark.gallery.qdrant import QdrantGallery
+    from whichlandmark.gallery.qdrant.store import QdrantGallery
 
     with serving(stand_in := StandIn()) as port:
         address = f"qdrant://127.0.0.1:{port}/paris?timeout=20"
@@ -170,7 +172,7 @@ def qdrant_edge(folder: Path) -> Iterator[Home]:
     """On Qdrant's own engine in this process, without its protocol."""
     pytest.importorskip("qdrant_edge")
     from tests.support.edge_qdrant import EdgeClient
-    from whichlandmark.gallery.qdrant import QdrantGallery
+    from whichlandmark.gallery.qdrant.store import QdrantGallery
 
     with EdgeClient() as client:
         yield Home(
@@ -187,8 +189,8 @@ def qdrant_server(folder: Path) -> Iterator[Home]:
     url = os.environ.get("WHICHLANDMARK_QDRANT_URL", "")
     if not url:
         pytest.skip("WHICHLANDMARK_QDRANT_URL is not set")
-    from whichlandmark.gallery.qdrant import QdrantGallery
-    from whichlandmark.gallery.qdrant_address import connect, parse
+    from whichlandmark.gallery.qdrant.client import connect, parse
+    from whichlandmark.gallery.qdrant.store import QdrantGallery
 
     server, _, parameters = url.partition("?")
     name = f"whichlandmark_test_{os.getpid()}_{next(_names)}"

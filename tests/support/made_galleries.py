@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from whichlandmark.core.types import Vectors
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.gallery.store import GalleryTable
-from whichlandmark.types import Vectors
+from whichlandmark.gallery.records import GalleryTable
 
 
 def unit(rows: np.ndarray) -> Vectors:

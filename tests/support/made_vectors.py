@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from whichlandmark.types import Vectors
+from whichlandmark.core.types import Vectors
 
 BLOCK = 65_536
 FREE = 60.0  # participation ratio (Σλ)² / Σλ²

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from PIL import Image as Pillow
 
-from whichlandmark.data.drawn.chance import Chance
-from whichlandmark.data.drawn.families import landmark, landmark_name
-from whichlandmark.data.drawn.photo import landmark_photo
+from whichlandmark.data.synthetic.families import landmark, landmark_name
+from whichlandmark.data.synthetic.photo import landmark_photo
+from whichlandmark.data.synthetic.seeded_random import SeededRandom
 
 SEED = 3
 PLACES = [(26.9239, 75.8267), (48.8584, 2.2945), (-33.8568, 151.2153), (41.8902, 12.4922)]
@@ -25,7 +25,7 @@ JSON = dict[str, Any]
 @lru_cache(maxsize=256)
 def drawn(number: int, shot: str, side: int = 320) -> bytes:
     """A JPEG of drawn landmark `number`."""
-    image = landmark_photo(landmark(SEED, number), Chance(SEED, f"{number} {shot}"), side)
+    image = landmark_photo(landmark(SEED, number), SeededRandom(SEED, f"{number} {shot}"), side)
     data = io.BytesIO()
     Pillow.fromarray(image).save(data, "JPEG", quality=88)
     return data.getvalue()
@@ -133,6 +133,12 @@ def explanation(world: World, photo: str) -> JSON:
     pulled = {"id": "street/1.jpg", "similarity": 0.4, "author": None, "licence": "CC0",
               "thumbnail": "/v1/photos/street%2F1.jpg/thumbnail"}  # fmt: skip
     width, height = shape(drawn(0, "asked"))
-    return {"schema": "whichlandmark.explanation/1", "request_id": "r-why", "answer": told,
-            "query": {"width": width, "height": height}, "pairs": pairs, "parts": parts,
-            "distractors": [pulled]}  # fmt: skip
+    return {
+        "schema": "whichlandmark.recognition.explanation/1",
+        "request_id": "r-why",
+        "answer": told,
+        "query": {"width": width, "height": height},
+        "pairs": pairs,
+        "parts": parts,
+        "distractors": [pulled],
+    }

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from whichlandmark.types import Image, Photo, Photos
+from whichlandmark.core.types import Image, Photo, Photos
 
 
 def picture(hue: int, seed: int, size: tuple[int, int] = (60, 80)) -> Image:

@@ -8,11 +8,11 @@ import time
 import numpy as np
 
 from tests.support.own_postgres import OwnPostgres
-from whichlandmark.errors import GalleryError
-from whichlandmark.gallery.contract import AnyGallery
-from whichlandmark.gallery.postgres import PostgresGallery
+from whichlandmark.core.errors import GalleryError
+from whichlandmark.gallery.postgres.store import PostgresGallery
+from whichlandmark.gallery.protocol import Gallery
 from whichlandmark.gallery.records import GalleryRow
-from whichlandmark.gallery.store import Gallery
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 DIM = 64
 NEW, REPLACED = 60, 6  # photos of a batch
@@ -43,7 +43,7 @@ class Kills:
         self.longest = longest
         self.server, self.address = server, server.address("kills")
         self.rng = np.random.default_rng(seed)
-        self.reference = Gallery.create(None, "fake-1", DIM)
+        self.reference = SqliteGallery.create(None, "fake-1", DIM)
         self.acknowledged = self.kept = 0  # batches
         self.error = ""
         PostgresGallery.create(self.address, "fake-1", DIM).close()
@@ -75,7 +75,7 @@ class Kills:
         except GalleryError as error:  # anything else ends the thread with a traceback
             self.error = str(error)
 
-    def _compare(self, gallery: AnyGallery) -> list[str]:
+    def _compare(self, gallery: Gallery) -> list[str]:
         generation = gallery.generation
         if generation not in (self.acknowledged, self.acknowledged + 1):
             return [f"generation {generation} after {self.acknowledged} acknowledged batches"]
@@ -89,7 +89,7 @@ class Kills:
         return wrong + gallery.faults()
 
 
-def content(gallery: AnyGallery) -> dict[str, object]:
+def content(gallery: Gallery) -> dict[str, object]:
     """All that is searched, and the sums of everything, which `faults` compares with the blobs."""
     table = gallery.table()
     ids = table.ids.tolist()

@@ -14,8 +14,9 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from whichlandmark.data.folders import read_folder
-from whichlandmark.gallery.store import Credit, Gallery, LandmarkRecord
-from whichlandmark.indexing import index_photos
+from whichlandmark.gallery.records import Credit, LandmarkRecord
+from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.indexing.index_photos import index_photos
 
 LANDMARKS, PHOTOS, BANK = 4, 4, 4
 GPS, ORIENTATION = 0x8825, 0x0112
@@ -71,7 +72,7 @@ def made() -> Path:
         read_folder(root / "photos"), read_folder(root / "bank", labelled=False), root / "r.wl",
         "sift", progress=lambda name: lambda *numbers: None,
     )  # fmt: skip
-    with Gallery.open(root / "r.wl" / "gallery.sqlite") as gallery:
+    with SqliteGallery.open(root / "r.wl" / "gallery.sqlite") as gallery:
         record = LandmarkRecord("place 1", "First Place", {"fr": "Première Place"}, "Q243",
                                 48.8583, 2.2945)  # fmt: skip
         gallery.describe([record])

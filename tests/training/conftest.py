@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from whichlandmark.net.embedder import NetEmbedder
+from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 
 
 @pytest.fixture
 def not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing ONNX takes seconds; `test_training_improves_retrieval` checks it."""
-    monkeypatch.setattr(NetEmbedder, "export", lambda self, folder: None)
+    monkeypatch.setattr(TorchEmbedder, "export", lambda self, folder: None)

@@ -11,8 +11,8 @@ from pytorch_metric_learning import losses as reference_losses
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from whichlandmark.errors import DataError, OptionError
-from whichlandmark.net.arcface import ArcFace, class_weights, dynamic_margins
+from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.training.losses import ArcFace, class_weights, dynamic_margins
 
 COUNTS = np.array([1, 3, 40, 800, 16])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichlandmark.errors import OptionError
-from whichlandmark.net.shapes import crop_shape
+from whichlandmark.core.errors import OptionError
+from whichlandmark.training.augment import crop_shape
 
 
 @pytest.mark.parametrize(

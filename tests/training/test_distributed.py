@@ -16,16 +16,15 @@ import torch
 from torch import nn
 
 from tests.support.photos import write_photo
-from whichlandmark import training_run
+from whichlandmark.core.errors import OptionError
 from whichlandmark.data.folders import read_folder
-from whichlandmark.errors import OptionError
-from whichlandmark.net import processes
-from whichlandmark.net.embedder import NetEmbedder
-from whichlandmark.net.log import RunLog
-from whichlandmark.net.processes import SharedBatchNorm
-from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.train_config import TrainConfig
-from whichlandmark.training import train
+from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+from whichlandmark.features.preprocessing import Preprocessing
+from whichlandmark.training import build, distributed, trainer
+from whichlandmark.training.checkpoint import RunLog
+from whichlandmark.training.config import TrainConfig
+from whichlandmark.training.distributed import SharedBatchNorm
+from whichlandmark.training.train import train
 
 CONFIG = TrainConfig(
     backbone="test_resnet", dim=16, size=64, crop=64, epochs=5, landmarks_per_batch=4,
@@ -56,18 +55,18 @@ def in_float64() -> None:
     """Train in double precision: hard mining makes much of float32's last digits in a few steps."""
     torch.Tensor.float = lambda self: self  # type: ignore[method-assign, assignment]
     normalise, embedder, criterion = (
-        Preprocessing.normalise, training_run.new_embedder, training_run.new_criterion,
+        Preprocessing.normalise, build.new_embedder, build.new_criterion,
     )  # fmt: skip
 
-    def new_embedder(config: TrainConfig) -> NetEmbedder:
+    def new_embedder(config: TrainConfig) -> TorchEmbedder:
         made = embedder(config)
         made.net.double()
         return made
 
     Preprocessing.normalise = lambda *given: normalise(*given).astype(np.float64)
-    training_run.new_embedder = new_embedder
-    training_run.new_criterion = lambda *given: criterion(*given).double()
-    NetEmbedder.load = lambda *given, **named: Mock()  # it would be opened in float32
+    build.new_embedder = new_embedder
+    build.new_criterion = lambda *given: criterion(*given).double()
+    TorchEmbedder.load = lambda *given, **named: Mock()  # it would be opened in float32
 
 
 def one_process(
@@ -78,9 +77,9 @@ def one_process(
     torch.set_num_threads(1)
     in_float64()
     if fault == "own statistics":
-        training_run.share_batch_norms = lambda net: net
+        trainer.share_batch_norms = lambda net: net
     if fault == "gradients averaged":
-        processes._Gather.backward = staticmethod(
+        distributed._Gather.backward = staticmethod(
             lambda ctx, gradient: gradient[place[0] * ctx.count :][: ctx.count]
         )
     if of > 1:
@@ -106,7 +105,7 @@ def losses_of(
 ) -> list[list[float]]:
     """The losses that each of so many processes saw."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["whichlandmark.training"])
+    context.set_forkserver_preload(["whichlandmark.training.train"])
     port = free_port()
     started = [
         context.Process(target=one_process, args=((rank, count, port), world, out, config, fault))
@@ -154,7 +153,7 @@ def test_the_comparison_detects_a_planted_fault(world: Path, tmp_path: Path, fau
 def test_a_batch_that_does_not_divide_among_processes_is_refused(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_run, "world_size", lambda: 3)
+    monkeypatch.setattr(trainer, "world_size", lambda: 3)
     with pytest.raises(OptionError, match="batch of 16 photos given to 3 processes"):
         train(read_folder(world), CONFIG)
 

@@ -10,11 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whichlandmark.net.arcface import ArcFace
-from whichlandmark.net.cached_gradients import cached_backward
-from whichlandmark.net.network import Architecture, EmbeddingNet, Pooling, new_network
-from whichlandmark.net.optimizer import train_mode
-from whichlandmark.net.triplets import triplet_loss
+from whichlandmark.features.embedders.torch_network import (
+    Architecture,
+    EmbeddingNet,
+    Pooling,
+    new_network,
+)
+from whichlandmark.training.gradient_cache import cached_backward
+from whichlandmark.training.losses import ArcFace, triplet_loss
+from whichlandmark.training.optimizer import train_mode
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
 SIZES = [5, 4, 3]  # chunks need not be equal

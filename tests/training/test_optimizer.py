@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from whichlandmark.errors import OptionError
-from whichlandmark.net.arcface import ArcFace
-from whichlandmark.net.ema import new_average
-from whichlandmark.net.network import Architecture, EmbeddingNet, new_network
-from whichlandmark.net.optimizer import (
+from whichlandmark.core.errors import OptionError
+from whichlandmark.features.embedders.torch_network import Architecture, EmbeddingNet, new_network
+from whichlandmark.training.losses import ArcFace
+from whichlandmark.training.optimizer import (
     freeze,
+    new_average,
     new_optimizer,
     parameter_groups,
     schedule,

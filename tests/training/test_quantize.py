@@ -14,22 +14,29 @@ from onnx import numpy_helper
 
 from tests.cli.test_commands import json_of, run
 from tests.support.photos import photos_of, picture, write_photo
-from whichlandmark import doctor, machine, quantising, runtimes
-from whichlandmark.doctor import Speed
-from whichlandmark.embedder_folder import INT8, read_record
-from whichlandmark.embedder_making import make_embedder
-from whichlandmark.embedders.exported import ExportedEmbedder
-from whichlandmark.embedders.int8 import Quantizer
-from whichlandmark.errors import DataError, ModelError, OptionError
-from whichlandmark.images import read_image
-from whichlandmark.loading import PretrainedOptions, load_embedder, load_exported, load_net
-from whichlandmark.looking import Network
-from whichlandmark.net import embedder as net_embedder
-from whichlandmark.net.embedder import NetEmbedder
-from whichlandmark.net.network import Architecture, EmbeddingNet, new_network
-from whichlandmark.preprocessing import Preprocessing
-from whichlandmark.quantising import Quantised, quantise
-from whichlandmark.types import Photos, Vectors
+from whichlandmark.core import hardware
+from whichlandmark.core.errors import DataError, ModelError, OptionError
+from whichlandmark.core.images import read_image
+from whichlandmark.core.types import Photos, Vectors
+from whichlandmark.features.embedders import doctor, runtimes
+from whichlandmark.features.embedders import torch_embedder as net_embedder
+from whichlandmark.features.embedders.doctor import RuntimeSpeed
+from whichlandmark.features.embedders.load import (
+    INT8,
+    PretrainedOptions,
+    load_embedder,
+    load_exported,
+    load_net,
+    read_record,
+)
+from whichlandmark.features.embedders.make import make_embedder
+from whichlandmark.features.embedders.onnx_embedder import OnnxEmbedder
+from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+from whichlandmark.features.embedders.torch_network import Architecture, EmbeddingNet, new_network
+from whichlandmark.features.preprocessing import Network, Preprocessing
+from whichlandmark.training import quantize as quantize_module
+from whichlandmark.training.int8 import Quantizer
+from whichlandmark.training.quantize import QuantizeResult, quantize
 
 
 def quiet(name: str) -> object:
@@ -40,7 +47,7 @@ def quiet(name: str) -> object:
 def floating(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("float")
     net = new_network(Architecture(backbone="test_resnet", dim=None))
-    NetEmbedder(net, Preprocessing(size=64), device="cpu").save(folder)
+    TorchEmbedder(net, Preprocessing(size=64), device="cpu").save(folder)
     return folder
 
 
@@ -58,9 +65,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 @pytest.fixture(scope="module")
 def rounded(
     floating: Path, world: Photos, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Quantised]:
+) -> tuple[Path, QuantizeResult]:
     out = tmp_path_factory.mktemp("int8") / "e"
-    return out, quantise(floating, out, world, max_gap_loss=0.2, progress=quiet)
+    return out, quantize(floating, out, world, max_gap_loss=0.2, progress=quiet)
 
 
 def gap_by_hand(vectors: Vectors, marks: Sequence[str]) -> float:
@@ -80,7 +87,7 @@ def gap_by_hand(vectors: Vectors, marks: Sequence[str]) -> float:
 
 
 def test_reported_numbers_match_the_written_model(
-    floating: Path, world: Photos, rounded: tuple[Path, Quantised]
+    floating: Path, world: Photos, rounded: tuple[Path, QuantizeResult]
 ) -> None:
     out, told = rounded
     assert told.failures == []
@@ -103,12 +110,12 @@ def test_reported_numbers_match_the_written_model(
 
 
 def test_the_int8_folder_has_its_own_id_and_one_small_model(
-    floating: Path, rounded: tuple[Path, Quantised]
+    floating: Path, rounded: tuple[Path, QuantizeResult]
 ) -> None:
     out, _ = rounded
     assert sorted(path.name for path in out.iterdir()) == ["embedder.json", INT8]
     opened = load_embedder(out)
-    assert isinstance(opened, ExportedEmbedder)
+    assert isinstance(opened, OnnxEmbedder)
     assert opened.id.startswith(load_exported(floating).id + "-int8-")
     assert read_record(out)["precision"] == "int8"
     smaller = (out / INT8).stat().st_size / (floating / "model.onnx").stat().st_size
@@ -116,10 +123,12 @@ def test_the_int8_folder_has_its_own_id_and_one_small_model(
     with pytest.raises(OptionError, match="an int8 embedder runs on the CPU"):
         load_embedder(out, device="cuda")
     with pytest.raises(ModelError, match="int8 already"):
-        quantise(out, out.parent / "again", Photos.of([]), progress=quiet)
+        quantize(out, out.parent / "again", Photos.of([]), progress=quiet)
 
 
-def test_every_channel_has_its_own_scale(floating: Path, rounded: tuple[Path, Quantised]) -> None:
+def test_every_channel_has_its_own_scale(
+    floating: Path, rounded: tuple[Path, QuantizeResult]
+) -> None:
     """The bytes of the first rounded convolution are its float weights, each channel scaled."""
     graph = onnx.load(rounded[0] / INT8).graph
     exact = onnx.load(floating / "model.onnx").graph
@@ -152,10 +161,10 @@ def test_int8_that_loses_too_much_is_refused(
         return {"onnxruntime": lambda pixels: _unit(rng.standard_normal((len(pixels), 96)))}
 
     monkeypatch.setattr(Quantizer, "best", lambda self, error, progress: [])
-    monkeypatch.setattr(quantising, "_networks", noise)
+    monkeypatch.setattr(quantize_module, "_networks", noise)
     out = tmp_path / "refused"
     with pytest.raises(ModelError, match=r"loses 0\.\d+ GAP .* more than 0\.01: nothing was"):
-        quantise(floating, out, world, progress=quiet)
+        quantize(floating, out, world, progress=quiet)
     assert not out.exists()
 
 
@@ -206,7 +215,7 @@ def test_without_vnni_weights_use_seven_bits(
     quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Older processors add products of bytes in 16 bits, and saturate."""
-    monkeypatch.setattr(machine, "features", lambda: ["avx2"])
+    monkeypatch.setattr(hardware, "features", lambda: ["avx2"])
     quantizer.write(tmp_path / "q.onnx")
     stored = [
         numpy_helper.to_array(one) for one in onnx.load(tmp_path / "q.onnx").graph.initializer
@@ -216,13 +225,13 @@ def test_without_vnni_weights_use_seven_bits(
 
 
 def test_a_saturating_processor_gives_a_warning(
-    rounded: tuple[Path, Quantised], monkeypatch: pytest.MonkeyPatch,
+    rounded: tuple[Path, QuantizeResult], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(machine, "features", lambda: ["avx512_vnni"])
+    monkeypatch.setattr(hardware, "features", lambda: ["avx512_vnni"])
     load_embedder(rounded[0])
     assert caplog.text == ""
-    monkeypatch.setattr(machine, "features", lambda: ["avx2"])
+    monkeypatch.setattr(hardware, "features", lambda: ["avx2"])
     load_embedder(rounded[0])
     expected = read_record(rounded[0])["bits_of_weights"] == 8
     assert ("make the int8 embedder on this machine" in caplog.text) == expected
@@ -246,22 +255,30 @@ def test_unusable_calibration_photos_and_options_are_refused(
 ) -> None:
     singles = world.take([0, 5, 10, 22])
     with pytest.raises(DataError, match="none with two photos"):
-        quantise(floating, tmp_path / "out", singles, progress=quiet)
+        quantize(floating, tmp_path / "out", singles, progress=quiet)
     with pytest.raises(OptionError, match="expected 0 to 1"):
-        quantise(floating, tmp_path / "out", world, max_gap_loss=-0.1, progress=quiet)
+        quantize(floating, tmp_path / "out", world, max_gap_loss=-0.1, progress=quiet)
     with pytest.raises(OptionError, match="choose another folder"):
-        quantise(floating, floating, world, progress=quiet)
+        quantize(floating, floating, world, progress=quiet)
     broken = Photos.of_columns(["a", "b"], [str(tmp_path / "a"), str(tmp_path / "b")], ["x", "x"])
     with pytest.raises(DataError, match="none of the 2 photos could be read"):
-        quantise(floating, tmp_path / "out", broken, progress=quiet)
+        quantize(floating, tmp_path / "out", broken, progress=quiet)
 
 
 def test_the_fastest_runtime_is_chosen_only_when_clearly_faster() -> None:
-    ort, slow = Speed(0.1, 100, 100), Speed(0.1, 20, 30)
+    ort, slow = RuntimeSpeed(0.1, 100, 100), RuntimeSpeed(0.1, 20, 30)
     assert doctor.fastest({"onnxruntime": ort, "torch": slow}) == "onnxruntime"
-    assert doctor.fastest({"onnxruntime": ort, "openvino": Speed(0.5, 103, 104)}) == "onnxruntime"
-    assert doctor.fastest({"onnxruntime": ort, "openvino": Speed(0.5, 120, 110)}) == "openvino"
-    assert doctor.fastest({"onnxruntime": ort, "openvino": Speed(0.5, 300, 60)}) == "onnxruntime"
+    assert (
+        doctor.fastest({"onnxruntime": ort, "openvino": RuntimeSpeed(0.5, 103, 104)})
+        == "onnxruntime"
+    )
+    assert (
+        doctor.fastest({"onnxruntime": ort, "openvino": RuntimeSpeed(0.5, 120, 110)}) == "openvino"
+    )
+    assert (
+        doctor.fastest({"onnxruntime": ort, "openvino": RuntimeSpeed(0.5, 300, 60)})
+        == "onnxruntime"
+    )
 
 
 def test_doctor_measures_and_stores_the_choice(
@@ -269,7 +286,7 @@ def test_doctor_measures_and_stores_the_choice(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    slow = {"onnxruntime": Speed(0.1, 10, 10), "openvino": Speed(0.3, 20, 20)}
+    slow = {"onnxruntime": RuntimeSpeed(0.1, 10, 10), "openvino": RuntimeSpeed(0.3, 20, 20)}
     monkeypatch.setattr(doctor, "measure", lambda folder, rounds: slow)
     told = json_of(capfd, "doctor", floating)
     assert told["used from now on"] == "openvino"

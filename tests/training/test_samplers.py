@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whichlandmark.net.batches import class_centres, epoch_batches, subspaces
+from whichlandmark.training.samplers import class_centres, epoch_batches, subspaces
 
 
 def blobs(count: int, each: int, dim: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

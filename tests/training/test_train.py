@@ -14,13 +14,15 @@ import pytest
 import torch
 
 from tests.support.photos import photos_of, picture, write_photo
-from whichlandmark import training
-from whichlandmark.embedders.histogram import HistogramEmbedder
-from whichlandmark.errors import DataError, OptionError
-from whichlandmark.loading import load_embedder, load_exported
-from whichlandmark.options import from_json
-from whichlandmark.train_config import TrainConfig
-from whichlandmark.training import train
+from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.core.images import read_image
+from whichlandmark.core.json_options import from_json
+from whichlandmark.features import pipeline
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.features.embedders.load import load_embedder, load_exported
+from whichlandmark.training import train as train_module
+from whichlandmark.training.config import TrainConfig
+from whichlandmark.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,7 +55,7 @@ def train_until(world: Path, out: Path, deadly_step: int | None) -> None:
 
 def run(world: Path, out: Path, deadly_step: int | None) -> int:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["whichlandmark.training"])
+    context.set_forkserver_preload(["whichlandmark.training.train"])
     process = context.Process(target=train_until, args=(world, out, deadly_step))
     process.start()
     process.join()
@@ -146,7 +148,6 @@ def test_rows_are_stored_in_order_with_any_last_batch_size(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Defect: a smaller last batch written in the wrong place. 96 photos in batches of 7."""
-    from whichlandmark.pipeline import pipeline
 
     photos, embedder = photos_of(world), HistogramEmbedder()
     monkeypatch.setattr(pipeline, "BATCH_ROWS", 7)
@@ -154,10 +155,10 @@ def test_rows_are_stored_in_order_with_any_last_batch_size(
     for part in pipeline.embed(embedder, photos):
         rows[part.rows] = part.vectors
     for i, path in enumerate(photos.paths):
-        assert np.array_equal(rows[i], embedder([pipeline.read_image(path)])[0])
+        assert np.array_equal(rows[i], embedder([read_image(path)])[0])
 
 
 def test_no_device_is_hard_coded() -> None:
     """Defect: .cuda() everywhere. Only a chosen device may be used."""
-    for path in Path(training.__file__).parent.rglob("*.py"):
+    for path in Path(train_module.__file__).parent.rglob("*.py"):
         assert ".cuda()" not in path.read_text(), path

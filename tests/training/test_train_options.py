@@ -15,17 +15,18 @@ import pytest
 import torch
 
 from tests.support.photos import photos_of, picture, write_photo
-from whichlandmark import training_run
-from whichlandmark.errors import DataError, OptionError, TrainingError
-from whichlandmark.images import photo_size
-from whichlandmark.loading import load_embedder
-from whichlandmark.net.checkpoint import RunState, save_checkpoint
-from whichlandmark.net.prepared import SHARD, prepare
-from whichlandmark.options import from_json
-from whichlandmark.train_config import RECIPES, TrainConfig, recipe
-from whichlandmark.training import train
-from whichlandmark.training_data import crop_side
-from whichlandmark.types import Photos
+from whichlandmark.core.errors import DataError, OptionError, TrainingError
+from whichlandmark.core.images import photo_size
+from whichlandmark.core.json_options import from_json
+from whichlandmark.core.types import Photos
+from whichlandmark.features.embedders.load import load_embedder
+from whichlandmark.training.build import new_embedder
+from whichlandmark.training.checkpoint import RunState, save_checkpoint
+from whichlandmark.training.config import RECIPES, TrainConfig, recipe
+from whichlandmark.training.loader import crop_side
+from whichlandmark.training.photo_cache import SHARD, build_photo_cache
+from whichlandmark.training.train import train
+from whichlandmark.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "not_exported")
 
@@ -87,7 +88,7 @@ def test_every_option_trains_and_resumes(
 
 def test_frozen_stages_stay_and_the_moving_average_is_saved(world: Path, tmp_path: Path) -> None:
     config = replace(SMALL, frozen_stages=-1, epochs=1)
-    before = training_run.new_embedder(config).net.state_dict()
+    before = new_embedder(config).net.state_dict()
     after = train(photos_of(world), config, out=tmp_path / "a").net.state_dict()
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed
@@ -151,13 +152,13 @@ def test_early_stopping_keeps_the_best_weights(
 ) -> None:
     values = iter([0.5, 0.6, 0.4, 0.3, 0.9])
 
-    def validated(self: training_run.Run, trained: object) -> dict[str, float]:
+    def validated(self: Trainer, trained: object) -> dict[str, float]:
         value = next(values)
         return {
             f"{m}_{n}": value for m in ("gap", "top1") for n in ("nearest_photo", "class_centre")
         }
 
-    monkeypatch.setattr(training_run.Run, "validate", validated)
+    monkeypatch.setattr(Trainer, "validate", validated)
     out = tmp_path / "run"
     train(photos_of(world), replace(SMALL, epochs=5, patience=2), out=out)
     assert [row["gap_nearest_photo"] for row in rows_of(out)] == [0.5, 0.6, 0.4, 0.3]
@@ -181,9 +182,9 @@ def test_crops_reach_full_size_at_half_of_the_run() -> None:
 def test_cached_photos_equal_the_photos(world: Path, tmp_path: Path) -> None:
     photos = photos_of(world)
     (world / "place 0" / "0.jpg").write_bytes(b"not a photo")
-    prepared = prepare(photos, tmp_path / "cache", 32)
+    prepared = build_photo_cache(photos, tmp_path / "cache", 32)
     seen: list[tuple[int, int]] = []
-    again = prepare(photos, tmp_path / "cache", 32, progress=lambda *n: seen.append(n))
+    again = build_photo_cache(photos, tmp_path / "cache", 32, progress=lambda *n: seen.append(n))
     assert seen == [(len(photos), len(photos))]
     assert len(photos) < SHARD
     for row in range(1, len(photos)):
@@ -195,7 +196,7 @@ def test_cached_photos_equal_the_photos(world: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="could not be decoded"):
         prepared.read(0)
     with pytest.raises(DataError, match="holds other prepared photos"):
-        prepare(photos, tmp_path / "cache", 48)
+        build_photo_cache(photos, tmp_path / "cache", 48)
 
 
 def test_training_from_the_photo_cache_learns_as_well(world: Path, tmp_path: Path) -> None:
@@ -208,8 +209,8 @@ def test_training_from_the_photo_cache_learns_as_well(world: Path, tmp_path: Pat
 FULL = """
 import sys, torch
 from pathlib import Path
-from whichlandmark.errors import DataError
-from whichlandmark.net.checkpoint import RunState, load_checkpoint, save_checkpoint
+from whichlandmark.core.errors import DataError
+from whichlandmark.training.checkpoint import RunState, load_checkpoint, save_checkpoint
 net = torch.nn.Linear(500, 500)
 path = Path(sys.argv[1]) / "last.pt"
 save_checkpoint(path, RunState(epoch=1), {"net": net}, {})
@@ -287,8 +288,8 @@ def test_impossible_settings_are_refused(wrong: dict[str, object], told: str) ->
 def test_a_checkpoint_of_another_backbone_is_refused(world: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from whichlandmark.errors import ModelError
-    from whichlandmark.net.network import Architecture, new_network
+    from whichlandmark.core.errors import ModelError
+    from whichlandmark.features.embedders.torch_network import Architecture, new_network
 
     other = new_network(Architecture(backbone="test_vit", dim=None)).backbone.state_dict()
     save_file({k: v.contiguous() for k, v in other.items()}, tmp_path / "other.safetensors")

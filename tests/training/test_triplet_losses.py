@@ -11,9 +11,9 @@ from pytorch_metric_learning import miners, reducers
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from whichlandmark.errors import OptionError
-from whichlandmark.net import triplets
-from whichlandmark.net.triplets import distances, hardest_gaps, semi_hard_gaps, triplet_loss
+from whichlandmark.core.errors import OptionError
+from whichlandmark.training import losses
+from whichlandmark.training.losses import distances, hardest_gaps, semi_hard_gaps, triplet_loss
 
 MININGS = ("batch_hard", "batch_all", "semi_hard")
 MARGINS = (None, 0.1, 0.4)
@@ -235,7 +235,7 @@ def test_large_batches_are_computed_in_parts(
     embeddings, labels = random_batch(5)
     embeddings.requires_grad_()
     whole = triplet_loss(embeddings, labels, mining=mining, margin=margin)
-    monkeypatch.setattr(triplets, "GAPS_AT_ONCE", 7 * len(labels))
+    monkeypatch.setattr(losses, "GAPS_AT_ONCE", 7 * len(labels))
     parts = triplet_loss(embeddings, labels, mining=mining, margin=margin)
     assert float(parts.detach()) == pytest.approx(float(whole.detach()), abs=1e-6)
     assert torch.allclose(along(parts, embeddings), along(whole, embeddings), atol=1e-7)

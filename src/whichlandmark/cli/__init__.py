@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from .. import console
-from . import comparing, examining, gallery, importing, recognizing, serving, tables, training
+from . import data, demo, gallery, index, output, recognize, serve, train
 from .app import app
 
-__all__ = ["app", "comparing", "examining", "gallery", "importing", "main", "recognizing",
-           "serving", "tables", "training"]  # fmt: skip
+__all__ = [
+    "app",
+    "data",
+    "demo",
+    "gallery",
+    "index",
+    "main",
+    "output",
+    "recognize",
+    "serve",
+    "train",
+]
 
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
-    console.exit_with(app)
+    output.exit_with(app)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .. import console
-from ..errors import OptionError
-from ..idle_threads import rest_when_idle
-from ..rules import SCORES
+from ..core.errors import OptionError
+from ..core.hardware import stop_busy_waiting
+from ..recognition.rules import SCORES
+from . import output
 
 app = typer.Typer(
     name="whichlandmark",
@@ -24,8 +24,11 @@ app = typer.Typer(
 TRAINING = ("train", "demo")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
 Out = Annotated[Path, typer.Option("-o", "--out", help="Where the result goes.")]
+
 GalleryAddress = Annotated[
     str | None,
     typer.Option(
@@ -34,6 +37,7 @@ GalleryAddress = Annotated[
         "postgresql://HOST/DATABASE?gallery=NAME. Without it: in a file in the folder.",
     ),
 ]
+
 SearchWhere = Annotated[
     str,
     typer.Option(
@@ -50,12 +54,15 @@ def require_gallery(gallery: str | None, search: str) -> None:
 
 
 Source = Annotated[Path, typer.Argument(help="photos.csv, or a folder <landmark>/*.jpg")]
+
 RecognizerFolder = Annotated[
     Path, typer.Option("--recognizer", "-r", help="A folder made by index.")
 ]
+
 RulesFile = Annotated[
     Path | None, typer.Option("--rules", help="JSON file of rules; see docs/recognition.md.")
 ]
+
 ScoreName = Annotated[
     str | None,
     typer.Option(help=f"{', '.join(SCORES)}. Default: that of the recognizer."),
@@ -66,7 +73,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         import whichlandmark
 
-        console.say(f"whichlandmark {whichlandmark.__version__}")
+        output.say(f"whichlandmark {whichlandmark.__version__}")
         raise typer.Exit
 
 
@@ -81,6 +88,6 @@ def _options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
-    console.settings.debug = debug
+    output.settings.debug = debug
     if context.invoked_subcommand not in TRAINING:
-        rest_when_idle()  # before any library is loaded
+        stop_busy_waiting()  # before any library is loaded

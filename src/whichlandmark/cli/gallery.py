@@ -8,17 +8,20 @@ from typing import Annotated
 
 import typer
 
-from .. import console
+from . import output
 from .app import Device, GalleryAddress, Json, SearchWhere, app, require_gallery
 
 gallery_app = typer.Typer(
     help="Edit a recognizer's gallery in place: nothing there is embedded again.",
     no_args_is_help=True,
 )
+
 app.add_typer(gallery_app, name="gallery")
 
 Folder = Annotated[Path, typer.Argument(help="A recognizer folder, made by index.")]
+
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of photos, as gallery list shows them.")]
+
 Landmark = Annotated[str | None, typer.Option(help="All photos of this landmark, instead of ids.")]
 
 
@@ -41,9 +44,9 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Embed more photos into the gallery. The same command resumes an interrupted run."""
+    from ..core.errors import OptionError
     from ..data.folders import read_photos_or_folder
-    from ..errors import OptionError
-    from ..gallery_editing import Tables, add_photos, photos_to_add
+    from ..recognition.folder.edit import LandmarkTables, add_photos, photos_to_add
 
     photos = None
     if source:
@@ -51,14 +54,14 @@ def add(
         photos = photos_to_add(found, landmark=landmark, distractors=distractors)
     elif not (landmarks or credits):
         raise OptionError("nothing to add: give photos, --landmarks or --credits")
-    with console.progress() as progress:
+    with output.progress() as progress:
         done = add_photos(
-            folder, photos, tables=Tables(landmarks, credits), device=device,
+            folder, photos, tables=LandmarkTables(landmarks, credits), device=device,
             progress=progress("adding"),
         )  # fmt: skip
-    console.result(done.counts, as_json, title=str(folder))
+    output.result(done.counts, as_json, title=str(folder))
     nothing = photos is not None and len(done.failures) == len(photos)
-    console.finish_with_failures(done.failures, nothing_done=nothing)
+    output.finish_with_failures(done.failures, nothing_done=nothing)
 
 
 @gallery_app.command()
@@ -66,10 +69,10 @@ def remove(
     folder: Folder, ids: Ids = None, landmark: Landmark = None, as_json: Json = False
 ) -> None:
     """Forget photos: vector, features and all. Their files on disk stay."""
-    from ..gallery_editing import remove_photos
+    from ..recognition.folder.edit import remove_photos
 
     done = remove_photos(folder, ids or [], landmark)
-    console.result(done.counts, as_json, title=str(folder))
+    output.result(done.counts, as_json, title=str(folder))
 
 
 @gallery_app.command()
@@ -81,10 +84,10 @@ def relabel(
     as_json: Json = False,
 ) -> None:
     """Give photos another landmark."""
-    from ..gallery_editing import relabel_photos
+    from ..recognition.folder.edit import relabel_photos
 
     done = relabel_photos(folder, ids or [], landmark, to)
-    console.result(done.counts, as_json, title=str(folder))
+    output.result(done.counts, as_json, title=str(folder))
 
 
 @gallery_app.command("list")
@@ -96,24 +99,24 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """The landmarks of the gallery, or the photos of one."""
-    from ..gallery_editing import list_landmarks, list_photos
+    from ..recognition.folder.edit import list_landmarks, list_photos
 
     if landmark is not None:
         photos = list_photos(folder, landmark)
         if as_json:
-            console.say(json.dumps({"landmark": landmark, "photos": photos}, ensure_ascii=False))
+            output.say(json.dumps({"landmark": landmark, "photos": photos}, ensure_ascii=False))
         for photo in [] if as_json else photos:
             credit = " · ".join(word for word in (photo["author"], photo["licence"]) if word)
-            console.say(f"{photo['id']}  {photo['path']}" + (f"  ({credit})" if credit else ""))
+            output.say(f"{photo['id']}  {photo['path']}" + (f"  ({credit})" if credit else ""))
         return
     found = list_landmarks(folder)
     if as_json:
-        console.say(json.dumps(found, ensure_ascii=False))
+        output.say(json.dumps(found, ensure_ascii=False))
         return
     for one in found["landmarks"]:
         title = one.get("title", "")
-        console.say(f"{one['photos']:6}  {one['landmark']}" + (f"  ({title})" if title else ""))
-    console.say(
+        output.say(f"{one['photos']:6}  {one['landmark']}" + (f"  ({title})" if title else ""))
+    output.say(
         f"{found['photos']} photos of {len(found['landmarks'])} landmarks, "
         f"{found['distractors']} distractors; generation {found['generation']}"
     )
@@ -122,19 +125,19 @@ def list_(
 @gallery_app.command()
 def verify(folder: Folder, as_json: Json = False) -> None:
     """Is everything in the gallery as it was put there? Exit code 5 when not."""
-    from ..errors import GalleryError
-    from ..gallery_care import verify_gallery
+    from ..core.errors import GalleryError
+    from ..recognition.folder.maintain import verify_gallery
 
     done = verify_gallery(folder)
     if as_json:
         lists = {"fault list": done.faults, "warnings": done.warnings}
-        console.say(json.dumps(done.counts | lists, ensure_ascii=False))
+        output.say(json.dumps(done.counts | lists, ensure_ascii=False))
     else:
-        console.result(done.counts, False, title=str(folder))
+        output.result(done.counts, False, title=str(folder))
         for line in done.warnings:
-            console.warn(f"warning: {line}")
+            output.warn(f"warning: {line}")
     for line in done.faults:
-        console.warn(f"fault: {line}")
+        output.warn(f"fault: {line}")
     if done.faults:
         raise GalleryError(
             f"{folder}: {len(done.faults)} faults; `whichlandmark gallery rebuild {folder}` keeps "
@@ -145,11 +148,11 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 @gallery_app.command()
 def rebuild(folder: Folder, as_json: Json = False) -> None:
     """Salvage a damaged gallery: all that is whole stays, the rest is listed (exit code 3)."""
-    from ..gallery_care import rebuild_gallery
+    from ..recognition.folder.maintain import rebuild_gallery
 
     done = rebuild_gallery(folder)
-    console.result(done.counts, as_json, title=str(folder))
-    console.finish_with_failures(done.failures)
+    output.result(done.counts, as_json, title=str(folder))
+    output.finish_with_failures(done.failures)
 
 
 @gallery_app.command()
@@ -161,20 +164,20 @@ def copy(
     as_json: Json = False,
 ) -> None:
     """Copy a gallery to a file or a server, or back. The same command resumes."""
-    from ..gallery.link import new_link
-    from ..moving import copy_to
+    from ..gallery.address import new_link
+    from ..recognition.folder.maintain import copy_to
 
     require_gallery(gallery, search)
     link = new_link(gallery, search) if gallery else None
-    with console.progress() as progress:
+    with output.progress() as progress:
         done = copy_to(source, target, link=link, progress=progress("copying"))
-    console.result(done, as_json, title=target)
+    output.result(done, as_json, title=target)
 
 
 @gallery_app.command()
 def compact(folder: Folder, as_json: Json = False) -> None:
     """Give the space of removed photos back to the disk."""
-    from ..gallery_care import compact_gallery
+    from ..recognition.folder.maintain import compact_gallery
 
     done = compact_gallery(folder)
-    console.result(done.counts, as_json, title=str(folder))
+    output.result(done.counts, as_json, title=str(folder))

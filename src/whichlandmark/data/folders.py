@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import DataError
-from ..images import SUFFIXES
-from ..types import SEPARATOR, Photo, Photos
+from ..core.errors import DataError
+from ..core.images import SUFFIXES
+from ..core.types import SEPARATOR, Photo, Photos
 from .table import read_photos
 
 log = logging.getLogger("whichlandmark")

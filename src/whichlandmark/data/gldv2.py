@@ -16,18 +16,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, OptionError
-from ..files import whole_file
-from ..types import Progress, true_landmarks
-from . import official
-from .official import Rows
-from .places import Places, find_sources, list_sources, missing_tars
-from .problems import Problems, listing_problems
+from ..core.errors import DataError, OptionError
+from ..core.files import whole_file
+from ..core.types import Progress, true_landmarks
+from . import gldv2_tables
+from .gldv2_tables import TableRows
+from .import_tools import Problems, listing_problems
+from .photo_locations import PhotoLocations, find_sources, list_sources, missing_tars
 from .table import write_rows
 
 PARTS = ("", "train", "index", "test")  # folders where photos are looked for
+
 TABLES = (*PARTS, "metadata")  # and csv files
+
 MD5 = ("md5sum", "md5")  # folders of md5 files
+
 SOLUTION = "recognition_solution"
 
 
@@ -43,7 +46,7 @@ class Gldv2Options:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """Numbers to print; by kind, the first problems and how many more there are; the notes
     are no failures.
     """
@@ -55,7 +58,7 @@ class Imported:
 
 def import_gldv2(
     root: Path, out: Path, options: Gldv2Options | None = None, *, progress: Progress | None = None
-) -> Imported:
+) -> ImportResult:
     """Write train.csv, index.csv and test.csv (those that `root` has), landmarks.csv (landmark,
     name, category) and, when something could not be used, problems.csv into `out`.
 
@@ -73,11 +76,11 @@ def import_gldv2(
         if train := _train(files, options):
             run.write("train", train)
         if "index.csv" in files:
-            run.write("index", official.plain_rows(files["index.csv"], _index_landmarks(files)))
+            run.write("index", gldv2_tables.plain_rows(files["index.csv"], _index_landmarks(files)))
         run.write_test(files)
         run.write_landmarks(files)
     kinds = [kind for kind in problems.counts if kind != "landmark"]
-    return Imported(run.counts, {kind: problems.lines(kind) for kind in kinds},
+    return ImportResult(run.counts, {kind: problems.lines(kind) for kind in kinds},
                     [*run.notes, *problems.lines("landmark")])  # fmt: skip
 
 
@@ -107,7 +110,7 @@ def _check_out(out: Path, files: dict[str, Path]) -> None:
 
 def _places(
     root: Path, options: Gldv2Options, problems: Problems, progress: Progress | None
-) -> Places:
+) -> PhotoLocations:
     folders = [root / part for part in PARTS]
     md5_folders = [root / name for name in MD5]
     sources = find_sources(folders, md5_folders, check=options.md5)
@@ -123,14 +126,14 @@ def _places(
         if listing.problem:
             kind = "tar" if source.is_tar else "folder"
             problems.add(kind, os.path.relpath(source.path, root), listing.problem)
-    return Places.of(sources, listings)
+    return PhotoLocations.of(sources, listings)
 
 
-def _train(files: dict[str, Path], options: Gldv2Options) -> Iterator[Rows] | None:
+def _train(files: dict[str, Path], options: Gldv2Options) -> Iterator[TableRows] | None:
     if "train_clean.csv" in files and not options.all_photos:
-        return official.clean_rows(files["train_clean.csv"])
+        return gldv2_tables.clean_rows(files["train_clean.csv"])
     if "train.csv" in files:
-        return official.train_rows(files["train.csv"])
+        return gldv2_tables.train_rows(files["train.csv"])
     if "train_clean.csv" in files:
         raise DataError(f"{files['train_clean.csv']} alone; --all needs train.csv beside it")
     return None
@@ -138,8 +141,8 @@ def _train(files: dict[str, Path], options: Gldv2Options) -> Iterator[Rows] | No
 
 def _index_landmarks(files: dict[str, Path]) -> dict[str, str]:
     for name in ("index_image_to_landmark.csv", "index.csv"):
-        if name in files and "landmark_id" in official.header_of(files[name]):
-            parts = official.train_rows(files[name])
+        if name in files and "landmark_id" in gldv2_tables.header_of(files[name]):
+            parts = gldv2_tables.train_rows(files[name])
             return dict(chain.from_iterable(zip(p.ids, p.landmarks, strict=True) for p in parts))
     return {}
 
@@ -149,13 +152,13 @@ class _Import:
     """What one run knows: the places of the photos, and codes of the landmarks met so far."""
 
     out: Path
-    places: Places
+    places: PhotoLocations
     problems: Problems
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     codes: dict[str, int] = field(default_factory=dict)
 
-    def write(self, table: str, parts: Iterable[Rows], *, usage: bool = False) -> None:
+    def write(self, table: str, parts: Iterable[TableRows], *, usage: bool = False) -> None:
         """One table: the photos that are there, each once."""
         self.counts |= {f"{table} photos": 0, f"{table} missing": 0, f"{table} repeated": 0}
         seen = np.full(len(self.places.ids) + 1, -1, dtype=np.int32)  # the last: no place
@@ -163,7 +166,7 @@ class _Import:
         self.counts[f"{table} photos"] = write_rows(self.out / f"{table}.csv", rows, usage=usage)
 
     def _rows(
-        self, table: str, part: Rows, seen: NDArray[np.int32], usage: bool
+        self, table: str, part: TableRows, seen: NDArray[np.int32], usage: bool
     ) -> Iterator[tuple[str, ...]]:
         """Rows of the table. seen: (P,) code of the landmark each place was written with, −1."""
         found = self.places.find(part.ids)
@@ -186,7 +189,7 @@ class _Import:
             columns.append([part.usages[row] for row in kept])
         yield from zip(*columns, strict=True)
 
-    def _left_out(self, table: str, part: Rows, row: int, there: bool, *, same: bool) -> None:
+    def _left_out(self, table: str, part: TableRows, row: int, there: bool, *, same: bool) -> None:
         name, landmark = part.ids[row], part.landmarks[row] or "no landmark"
         if not there:
             self.counts[f"{table} missing"] += 1
@@ -204,12 +207,12 @@ class _Import:
             (name for name in files if name.startswith(SOLUTION)), key=lambda name: Path(name).stem
         )
         if solutions:
-            solution = official.Solution()
+            solution = gldv2_tables.TestSolution()
             self.write("test", solution.rows(files[solutions[-1]]), usage=True)
             self.counts["test ignored"] = solution.ignored
             self._unanswered(files, solution.ids, solutions[-1])
         elif "test.csv" in files:
-            self.write("test", official.plain_rows(files["test.csv"], {}))
+            self.write("test", gldv2_tables.plain_rows(files["test.csv"], {}))
             self.notes.append(
                 f"test.csv: no {SOLUTION}_v2.1.csv, so no photo has a landmark: nothing can be "
                 "measured with it"
@@ -218,7 +221,7 @@ class _Import:
     def _unanswered(self, files: dict[str, Path], answered: set[str], solution: str) -> None:
         if "test.csv" not in files:
             return
-        for part in official.plain_rows(files["test.csv"], {}):
+        for part in gldv2_tables.plain_rows(files["test.csv"], {}):
             for name in part.ids:
                 if name not in answered:
                     self.problems.add("row", name, f"of test: no answer in {solution}; left out")
@@ -228,7 +231,7 @@ class _Import:
         known: dict[str, str] = {}
         for name in ("index_label_to_category.csv", "train_label_to_category.csv"):
             if name in files:
-                known |= official.categories(files[name])
+                known |= gldv2_tables.categories(files[name])
         used = sorted({one for name in self.codes for one in true_landmarks(name)})
         if not known:
             self.notes.append("no train_label_to_category.csv: landmarks are named by their ids")
@@ -244,5 +247,5 @@ class _Import:
                 if known and not category:
                     self.problems.add("landmark", landmark, "not in the category file; "
                                       "its id stands as its name")  # fmt: skip
-                writer.writerow((landmark, official.name_of(category) or landmark, category))
+                writer.writerow((landmark, gldv2_tables.name_of(category) or landmark, category))
         self.counts["landmarks"] = len(used)

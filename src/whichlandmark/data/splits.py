@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, ImageError, OptionError
-from ..images import content_hash
-from ..storage import read_bytes, stamp
-from ..types import Photos
-from .look_store import LookStore
+from ..core.errors import DataError, ImageError, OptionError
+from ..core.images import content_hash
+from ..core.storage import read_bytes, stamp
+from ..core.types import Photos
+from .cleaning.scan_cache import ScanCache
 
 TABLES = ("train", "database", "queries", "bank")  # of a validation set
 
 Mask = NDArray[np.bool_]
+
 Hashes = Mapping[str, str]  # path → content, "" = unreadable
 
 
@@ -126,7 +127,7 @@ def known_contents(source: Path) -> dict[str, str]:
     looks = source.with_name(f"{source.stem}.looks.sqlite")
     if not looks.is_file():
         return {}
-    with LookStore(looks) as store:
+    with ScanCache(looks) as store:
         stamps = {os.fsdecode(path): seen for path, seen in store.stamps().items()}
         found = {os.fsdecode(row[0]): row[1] for row in store.rows() if row[1]}
     return {path: content for path, content in found.items() if stamp(path) == stamps[path]}

@@ -10,15 +10,18 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
-from ..files import whole_file
-from ..options import unknown
-from ..storage import absolute_path, relative_path
-from ..types import SEPARATOR, Photos, true_landmarks
+from ..core.errors import DataError
+from ..core.files import whole_file
+from ..core.json_options import unknown
+from ..core.storage import absolute_path, relative_path
+from ..core.types import SEPARATOR, Photos, true_landmarks
 
 COLUMNS = ("id", "path", "landmark", "usage", "tier")
+
 REQUIRED = ("id", "path")
+
 OPTIONAL = COLUMNS[3:]  # written only where a photo has one
+
 PART = 4096  # rows written at once
 
 

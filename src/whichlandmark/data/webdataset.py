@@ -16,20 +16,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from ..errors import DataError, ImageError, OptionError
-from ..images import SUFFIXES
-from ..storage import TarMember, is_url, open_store
-from ..types import SEPARATOR, Photos
-from .tars import entries
+from ..core.errors import DataError, ImageError, OptionError
+from ..core.images import SUFFIXES
+from ..core.storage import TarMember, is_url, open_store
+from ..core.types import SEPARATOR, Photos
+from .tar_listing import entries
 
 KINDS = ("cls", "txt", "json", "none")
+
 LARGEST_LABEL = 1_000_000  # bytes of a file that holds a label
+
 MOST_TARS = 1_000_000
+
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Label:
+class LabelPlace:
     """Where a sample's landmark stands. kind: "cls", "txt" or "json", the suffix of the file that
     holds it (text; of JSON the value of `key`); "" = no photo has one.
     """
@@ -38,15 +41,15 @@ class Label:
     key: str = "landmark"
 
 
-def label_of(kind: str, key: str) -> Label:
+def label_of(kind: str, key: str) -> LabelPlace:
     """What --label and --key say. Raises OptionError for another kind."""
     if kind not in KINDS:
         raise OptionError(f"--label {kind!r} given; expected {', '.join(KINDS[:-1])} or none")
-    return Label("" if kind == "none" else kind, key)
+    return LabelPlace("" if kind == "none" else kind, key)
 
 
 @dataclass
-class Found:
+class SampleColumns:
     """Columns of what was read so far, and what could not be used: name → reason."""
 
     ids: list[str] = field(default_factory=list)
@@ -61,7 +64,7 @@ class _Sample:
     label: bytes | None = None
 
 
-def read_webdataset(sources: Sequence[str], label: Label) -> tuple[Photos, dict[str, str]]:
+def read_webdataset(sources: Sequence[str], label: LabelPlace) -> tuple[Photos, dict[str, str]]:
     """The photos of WebDataset tars, in their order, and name → reason of samples that cannot be
     used: without a photo, without a label where one is wanted, or of a tar that is damaged.
 
@@ -70,7 +73,7 @@ def read_webdataset(sources: Sequence[str], label: Label) -> tuple[Photos, dict[
     Raises DataError when there is no tar, when two photos have one id, and for a compressed tar:
     no address reaches into it.
     """
-    found = Found()
+    found = SampleColumns()
     for tar in tars_of(sources):
         try:
             _read_tar(tar, label, found)
@@ -112,7 +115,7 @@ def _ranged(source: str) -> Iterator[str]:
         yield from _ranged(source.replace(found[0], f"{number:0{len(found[1])}}", 1))
 
 
-def _read_tar(path: str, label: Label, found: Found) -> None:
+def _read_tar(path: str, label: LabelPlace, found: SampleColumns) -> None:
     """Raises TarError where the tar is damaged; what stands before that place is found."""
     stem = os.path.basename(path)[: -len(".tar")]
     last, sample = "", _Sample()
@@ -133,7 +136,7 @@ def _read_tar(path: str, label: Label, found: Found) -> None:
         _take(f"{stem}/{last}", sample, label, found)
 
 
-def _take(photo_id: str, sample: _Sample, label: Label, found: Found) -> None:
+def _take(photo_id: str, sample: _Sample, label: LabelPlace, found: SampleColumns) -> None:
     """A whole sample: into the columns, or among the problems."""
     if sample == _Sample():
         return  # before the first one; or files of which none is wanted
@@ -150,7 +153,7 @@ def _take(photo_id: str, sample: _Sample, label: Label, found: Found) -> None:
     found.landmarks.append(landmark)
 
 
-def _landmark(data: bytes | None, label: Label) -> str:
+def _landmark(data: bytes | None, label: LabelPlace) -> str:
     """Raises ValueError where there is none."""
     if data is None:
         raise ValueError(f"no .{label.kind} with its landmark")

@@ -4,7 +4,7 @@ Shapes: Q queries. `score` ranks predictions, highest first; only its order matt
 """
 
 from .bootstrap import Paired, bootstrap_interval, paired_bootstrap
-from .confidence import (
+from .calibration_error import (
     Bins,
     RiskCoverage,
     calibration_bins,
@@ -13,8 +13,15 @@ from .confidence import (
     risk_coverage,
 )
 from .open_set import answered_share, auroc, auroc_of_draws, threshold_at
-from .ranking import gap, gap_authors, gap_of_draws, precision_recall
-from .retrieval import average_precision, map_at_k, recall_at_k
+from .ranking import (
+    average_precision,
+    gap,
+    gap_authors,
+    gap_of_draws,
+    map_at_k,
+    precision_recall,
+    recall_at_k,
+)
 
 __all__ = [
     "Bins",

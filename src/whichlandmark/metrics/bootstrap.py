@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DataError, OptionError
-from ..types import Rows
-from .ties import Floats
+from ..core.errors import DataError, OptionError
+from ..core.types import Rows
+from .ranking import Floats
 
 ROUNDING = 1e-12  # two ways to one number may differ by so much
 

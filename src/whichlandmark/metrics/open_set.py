@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, OptionError
-from ..types import Rows
-from .ties import Mask, check_lengths, check_numbers, count, groups_of
+from ..core.errors import DataError, OptionError
+from ..core.types import Rows
+from .ranking import Mask, check_lengths, check_numbers, count, groups_of
 
 
 def auroc(positive_scores: NDArray[Any], negative_scores: NDArray[Any]) -> float:

@@ -1,25 +1,15 @@
-"""Is what is right ranked first? GAP, by two rules for ties, and the curve behind it."""
+"""GAP/µAP with tie rules, mAP@k, recall@k."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import Rows
-from .ties import (
-    Counts,
-    Floats,
-    Mask,
-    check_landmark_queries,
-    check_lengths,
-    check_numbers,
-    count,
-    groups_of,
-    harmonic,
-)
+from ..core.errors import DataError, OptionError
+from ..core.types import Rows
 
 
 def gap(
@@ -129,3 +119,125 @@ def _counts(score: NDArray[Any], right: Mask) -> tuple[Counts, Counts]:
     check_lengths(score=score, right=right)
     values, group = groups_of(score)
     return np.bincount(group, minlength=len(values)), count(group, np.asarray(right), len(values))
+
+
+def map_at_k(
+    ranked: Mapping[str, Sequence[str]], relevant: Mapping[str, Collection[str]], k: int = 100
+) -> float:
+    """Mean average precision of retrieval, over the queries of `relevant`: 0 to 1.
+
+    Weyand et al., CVPR 2020: AP = (1 / min(R, k)) Σ_{i≤k} P(i)·rel(i). A query
+    without a ranking counts 0; a repeated answer keeps its rank but counts once. Queries
+    with nothing relevant are left out.
+    Raises OptionError when k is below 1, DataError when a ranked query is not in `relevant`
+    or no query has anything relevant.
+    """
+    check_k(k)
+    if strangers := sorted(set(ranked) - set(relevant)):
+        raise DataError(f"query {strangers[0]!r} has a ranking, but nothing says what is relevant")
+    scored = [query for query in relevant if len(relevant[query])]
+    if not scored:
+        raise DataError("mAP is undefined without a query that has a relevant photo")
+    total = sum(_average_precision(ranked.get(q, ()), set(relevant[q]), k) for q in scored)
+    return total / len(scored)
+
+
+def _average_precision(ranked: Sequence[str], relevant: set[str], k: int) -> float:
+    hits, total, seen = 0, 0.0, set()
+    for i, answer in enumerate(ranked[:k], 1):
+        if answer in relevant and answer not in seen:
+            hits += 1
+            total += hits / i
+        seen.add(answer)
+    return total / min(len(relevant), k)
+
+
+def average_precision(hits: Mask, relevant: Counts, k: int = 100) -> Floats:
+    """The AP of `map_at_k` for a batch of queries, so that no ranking has to be kept: (Q,).
+
+    hits: (Q, K) is the i-th answer right? Answers differ, and beyond k they do not count;
+    relevant: (Q,) R, the right answers that exist, at least 1.
+    Raises OptionError when k is below 1, DataError when a query has fewer right answers
+    than hits, or none.
+    """
+    check_k(k)
+    check_lengths(hits=hits, relevant=relevant)
+    if wrong := int(((relevant < 1) | (hits.sum(axis=1) > relevant)).sum()):
+        raise DataError(
+            f"{wrong} queries have no relevant photo, or fewer than were found; count every "
+            "gallery photo that shows one of a query's landmarks"
+        )
+    hits = hits[:, :k]
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    return np.asarray((precision * hits).sum(axis=1) / np.minimum(relevant, k))
+
+
+def recall_at_k(rank: NDArray[Any], k: int) -> float:
+    """Share of queries whose first right answer is among the k first: 0 to 1.
+
+    rank: (Q,) of the first right answer, counted from 1; 0 = none. The measure of retrieval
+    papers since Jégou, Douze, Schmid, "Product quantization for nearest neighbor search",
+    PAMI 2011. Raises OptionError when k is below 1, DataError when Q is 0.
+    """
+    check_k(k)
+    if not len(rank):
+        raise DataError("recall is undefined without a query")
+    return float(((rank >= 1) & (rank <= k)).mean())
+
+
+Floats = NDArray[np.float64]
+
+Counts = NDArray[np.int64]
+
+Mask = NDArray[np.bool_]
+
+
+def groups_of(score: NDArray[Any]) -> tuple[Floats, Rows]:
+    """(Q,) scores → their G distinct values, highest first, and the group of each (Q,).
+
+    Raises DataError when a score is NaN: it has no place in an order.
+    """
+    score = np.asarray(score, dtype=np.float64)
+    check_numbers(score)
+    values, group = np.unique(-score, return_inverse=True)
+    return -values, group.astype(np.int64)
+
+
+def count(group: Rows, of: NDArray[Any], groups: int) -> Counts:
+    """How many of each group `of` marks: (Q,) groups, (Q,) bool or whole numbers → (G,)."""
+    return np.bincount(group, weights=of, minlength=groups).astype(np.int64)
+
+
+def harmonic(most: int) -> Floats:
+    """(most + 1,) H_0 … H_most, H_n = 1 + 1/2 + … + 1/n."""
+    return np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, most + 1))])
+
+
+def check_lengths(**columns: Sized) -> None:
+    """Raises DataError unless all columns are of one length."""
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"columns differ in length: {lengths}; expected one value a query")
+
+
+def check_numbers(score: Floats) -> None:
+    """Raises DataError when a score is NaN."""
+    if missing := int(np.isnan(score).sum()):
+        raise DataError(f"{missing} scores are NaN; predictions need numbers to be ranked by")
+
+
+def check_landmark_queries(given: int, right: int) -> None:
+    """Raises DataError unless 0 < given and right ≤ given."""
+    if given < 1:
+        raise DataError("GAP is undefined without a photo that shows a landmark")
+    if right > given:
+        raise DataError(
+            f"{right} predictions are right but only {given} queries show a landmark; "
+            f"count every query with a true landmark, at most one prediction each"
+        )
+
+
+def check_k(k: int) -> None:
+    """Raises OptionError when k is below 1."""
+    if k < 1:
+        raise OptionError(f"k = {k} given; expected 1 or more")

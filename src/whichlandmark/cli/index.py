@@ -1,0 +1,180 @@
+"""Index (with shards), tune."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.errors import OptionError
+from . import output
+from .app import (
+    Device,
+    GalleryAddress,
+    Json,
+    Out,
+    RulesFile,
+    ScoreName,
+    SearchWhere,
+    Source,
+    app,
+    require_gallery,
+)
+
+
+@app.command()
+def index(
+    source: Source,
+    out: Out,
+    embedder: Annotated[
+        str, typer.Option(help="An embedder folder, timm:NAME, or sift, which needs no weights.")
+    ] = "sift",
+    distractors: Annotated[
+        Path | None, typer.Option(help="Photos without a landmark: photos.csv or a folder.")
+    ] = None,
+    rules: RulesFile = None,
+    score: ScoreName = None,
+    features: Annotated[
+        bool, typer.Option(help="Keep local features, for geometry and evidence: 34 KB a photo.")
+    ] = True,
+    shards: Shards = None,
+    shard: OneShard = None,
+    engine: Engine = None,
+    shard_folder: ShardPlace = None,
+    load: Load = False,
+    gallery: GalleryAddress = None,
+    search: SearchWhere = "here",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Embed photos into a recognizer folder. The same command resumes an interrupted run."""
+    from ..data.folders import read_photos_or_folder
+    from ..recognition.indexing.index_photos import IndexOptions, index_photos
+
+    plan = shard_plan(shards, shard, engine, shard_folder, load)
+    require_gallery(gallery, search)
+    options = IndexOptions(
+        rules=output.rules_given(rules, score), features=features, device=device, gallery=gallery,
+        search=search, shards=plan.shards, shard=plan.shard, shard_folder=shard_folder,
+        engine=plan.engine,
+    )  # fmt: skip
+    photos = read_photos_or_folder(source)
+    bank = read_photos_or_folder(distractors, labelled=False) if distractors else None
+    with output.progress() as progress:
+        result = index_photos(photos, bank, out, embedder, options, progress=progress)
+    output.result(result.counts, as_json, title=str(out))
+    output.finish_with_failures({f.id: f.reason for f in result.failures})
+
+
+@app.command()
+def tune(
+    recognizer: Annotated[Path, typer.Argument(help="A folder made by index.")],
+    photos: Annotated[
+        Path | None, typer.Option(help="More labelled photos that teach the whitening.")
+    ] = None,
+    false_answers: Annotated[
+        float | None, typer.Option(help="Answer this share of non-landmarks at most: 0.01.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Choose whitening and score on queries held out from the gallery; print and store them."""
+    from ..data.folders import read_photos_or_folder
+    from ..recognition.folder.tune import tune as tune_folder
+
+    extra = read_photos_or_folder(photos) if photos else None
+    with output.progress() as progress:
+        tuned = tune_folder(
+            recognizer, extra, false_answers=false_answers, device=device, progress=progress
+        )
+    output.tuned(recognizer, tuned, as_json)
+    failures = {f.id: f.reason for f in tuned.failures}
+    output.finish_with_failures(failures | {leak.id: leak.reason for leak in tuned.leaks})
+
+
+Shards = Annotated[
+    int | None,
+    typer.Option("--shards", help="Cut the table into so many pieces; each goes to a file first."),
+]
+
+OneShard = Annotated[
+    str | None,
+    typer.Option("--shard", help="Make only this shard, 0/8 to 7/8; nothing is loaded."),
+]
+
+Engine = Annotated[
+    str | None,
+    typer.Option("--engine", help="Make shards in this process (local) or on a cluster (ray)."),
+]
+
+ShardPlace = Annotated[
+    str | None,
+    typer.Option("--shard-folder", help="Folder or URL of the shards; otherwise OUT/shards."),
+]
+
+Load = Annotated[
+    bool, typer.Option("--load", help="Make no shards, only load those that are there.")
+]
+
+ENGINES = ("local", "ray", "here")  # "here" is the old name of "local"
+
+_ONE = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What the options ask for, in the form of `IndexOptions`."""
+
+    shards: int | None = None
+    shard: int | None = None
+    engine: str = "local"
+
+
+def shard_plan(
+    shards: int | None, shard: str | None, engine: str | None, folder: str | None, load: bool
+) -> ShardPlan:
+    """The options of one call. Raises OptionError where they are incomplete or contradictory."""
+    number, count = None, shards
+    if shard is not None:
+        number, count = parse_shard(shard, shards)
+    if count is None:
+        given = {
+            f"--engine {engine}": engine is not None, "--load": load,
+            f"--shard-folder {folder}": folder is not None,
+        }  # fmt: skip
+        for option, is_given in given.items():
+            if is_given:
+                raise OptionError(
+                    f"{option} given; expected --shards N with it, the number of shards"
+                )
+        return ShardPlan()
+    if engine not in (None, *ENGINES):
+        raise OptionError(f"--engine {engine!r} given; expected local or ray")
+    if number is not None and (load or engine == "ray"):
+        raise OptionError(
+            f"--shard {shard} and {'--load' if load else '--engine ray'} given; "
+            "--shard makes one shard in this process; leave it out to make or load all"
+        )
+    if load and engine is not None:
+        raise OptionError(f"--load and --engine {engine} given; --load makes no shards")
+    return ShardPlan(count, number, "none" if load else engine or "local")
+
+
+def parse_shard(text: str, shards: int | None) -> tuple[int, int]:
+    """ "3/8", and what --shards says (None = nothing) → (3, 8).
+
+    Raises OptionError for another form, for a number that is not among them, or where the two
+    do not agree.
+    """
+    found = _ONE.fullmatch(text.strip())
+    if not found:
+        raise OptionError(f"--shard {text!r} given; expected i/N, as 0/8 to 7/8")
+    number, of = int(found[1]), int(found[2])
+    if not number < of:
+        raise OptionError(f"--shard {text} given; of {of} shards the first is 0, the last {of - 1}")
+    if shards is not None and shards != of:
+        raise OptionError(f"--shards {shards} and --shard {text} given; expected the same number")
+    return number, of

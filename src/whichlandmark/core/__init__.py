@@ -1,0 +1,1 @@
+"""Types, errors, files, storage, images and hardware facts that every other package uses."""

@@ -1,0 +1,290 @@
+"""The values that travel between the steps, and the one protocol: `Embedder`.
+
+Shapes: N photos, Q queries, K neighbours, D dimensions. Rows are photos, always (N, D).
+Landmarks are names (strings) everywhere; "" in a column, None in a single item = no landmark.
+A question may have several true landmarks: "Louvre|Louvre Pyramid".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DataError, OptionError
+
+Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
+
+Vectors = NDArray[np.float32]  # (N, D), unit rows
+
+Rows = NDArray[np.int64]  # row numbers, or codes of landmarks
+
+Decision = Literal["landmark", "uncertain", "no_landmark"]
+
+Progress = Callable[[int, int], None]  # (done, all)
+
+ProgressFor = Callable[[str], Progress]  # name of a step → its progress
+
+NotedProgress = Callable[..., None]  # (done, all) or (done, all, note)
+
+
+class RowArray(Protocol):
+    """(N, …) rows, in memory or on disk: what takes row numbers, slices and arrays of numbers."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+SEPARATOR = "|"  # between the names of several true landmarks; no name can hold it
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Any callable from a list of images to unit rows.
+
+    `id` changes whenever the weights or the preprocessing change: vectors are comparable
+    only when their embedder ids are equal. `short_side` is the smallest short side, in
+    pixels, that a photo may be decoded at without losing what the embedder looks at.
+    """
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def short_side(self) -> int: ...
+
+    def __call__(self, images: Sequence[Image], /) -> Vectors:
+        """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, unit rows."""
+        ...
+
+    def save(self, folder: Path, /) -> None:
+        """Write the embedder (weights and preprocessing) so that it can be loaded again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One row of a photo table."""
+
+    id: str
+    path: Path
+    landmark: str | None
+    usage: str = ""
+    tier: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """A photo table as columns; iterating over it gives one `Photo` a row.
+
+    Attributes:
+        ids: (N,) str, each once.
+        paths: (N,) str: files, URLs, or addresses in a tar.
+        landmarks: (N,) str; "" = no landmark; several true ones, for queries only, stand as "A|B".
+        usages: (N,) str: the part of a test set that is scored apart ("Public", "Private"); "" =
+            none.
+        tiers: (N,) str: how hard the photo is, in the table's own words ("low light"); "" = not
+            said.
+    """
+
+    ids: NDArray[np.object_]
+    paths: NDArray[np.object_]
+    landmarks: NDArray[np.object_]
+    usages: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
+    tiers: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
+
+    def __post_init__(self) -> None:
+        for name in ("usages", "tiers"):
+            if len(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.full(len(self.ids), "", dtype=object))
+
+    @classmethod
+    def of(cls, photos: Iterable[Photo]) -> Photos:
+        """Columns from single photos.
+
+        Raises:
+            DataError: When an id occurs twice.
+        """
+        rows = list(photos)
+        table = cls.of_columns(
+            [p.id for p in rows], [str(p.path) for p in rows], [p.landmark or "" for p in rows],
+            [p.usage for p in rows], [p.tier for p in rows],
+        )  # fmt: skip
+        table.check_ids()
+        return table
+
+    @classmethod
+    def of_columns(
+        cls,
+        ids: Sequence[str],
+        paths: Sequence[str],
+        landmarks: Sequence[str],
+        usages: Sequence[str] = (),
+        tiers: Sequence[str] = (),
+    ) -> Photos:
+        """Columns from sequences of equal length; usages and tiers may be left out."""
+        return cls(*map(_column, (ids, paths, landmarks, usages, tiers)))
+
+    def check_ids(self) -> None:
+        """Raises DataError naming the first id that occurs twice."""
+        seen: set[str] = set()
+        for photo_id in self.ids:
+            if photo_id in seen:
+                raise DataError(f"photo id {photo_id!r} occurs twice; ids must be unique")
+            seen.add(photo_id)
+
+    def require_one_landmark(self, purpose: str) -> None:
+        """Raises DataError naming the first photo that has several landmarks."""
+        for row, landmark in enumerate(self.landmarks):
+            if SEPARATOR in landmark:
+                raise DataError(
+                    f"photo {self.ids[row]!r} has several landmarks ({landmark}); {purpose} needs "
+                    f"one each: only the questions of `evaluate` may have more"
+                )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> Photo:
+        return Photo(self.ids[row], Path(self.paths[row]), self.landmarks[row] or None,
+                     self.usages[row], self.tiers[row])  # fmt: skip
+
+    def __iter__(self) -> Iterator[Photo]:
+        return (self[row] for row in range(len(self)))
+
+    def __repr__(self) -> str:
+        named = self.landmarks[self.landmarks != ""]
+        return (
+            f"Photos({len(self)} photos, {len(set(named))} landmarks, "
+            f"{len(self) - len(named)} without a landmark)"
+        )
+
+    def take(self, rows: NDArray[Any] | Sequence[int]) -> Photos:
+        """The given rows (indices or a boolean mask), in that order."""
+        index = np.asarray(rows)
+        if index.dtype != bool:
+            index = index.astype(np.int64)
+        return Photos(self.ids[index], self.paths[index], self.landmarks[index],
+                      self.usages[index], self.tiers[index])  # fmt: skip
+
+    def split(self, *, test: float = 0.25, seed: int = 0) -> tuple[Photos, Photos]:
+        """Split into two disjoint tables, drawn within each landmark.
+
+        Every landmark keeps at least one photo in train; a landmark with one photo has none in
+        test. Photos without a landmark are split by the same share.
+
+        Args:
+            test: The share of each landmark's photos that goes into test, between 0 and 1.
+            seed: Another seed draws another split; the same seed draws the same one.
+
+        Returns:
+            (train, test).
+
+        Raises:
+            OptionError: Unless 0 < test < 1.
+        """
+        if not 0 < test < 1:
+            raise OptionError(f"test share {test} given; expected a number between 0 and 1")
+        chosen = np.zeros(len(self), dtype=bool)
+        rng = np.random.default_rng(seed)
+        for rows in self.rows_by_landmark().values():
+            count = min(len(rows) - 1, max(1, round(test * len(rows))))
+            chosen[rng.permutation(rows)[:count]] = True
+        return self.take(~chosen), self.take(chosen)
+
+    def rows_by_landmark(self) -> dict[str, NDArray[np.int64]]:
+        """Landmark → its rows, both in sorted order; "" holds the photos without one."""
+        found: dict[str, list[int]] = {}
+        for row, landmark in enumerate(self.landmarks):
+            found.setdefault(landmark, []).append(row)
+        return {name: np.array(found[name], dtype=np.int64) for name in sorted(found)}
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Nearest gallery rows of each query: rows (Q, K) int64, similarity (Q, K), descending."""
+
+    rows: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Match:
+    """One gallery photo that speaks for an answer. `similarity` is a cosine, −1 to 1."""
+
+    photo_id: str
+    landmark: str | None
+    similarity: float
+    inliers: int | None = None
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A landmark in a photo. box: where geometry verified it, (left, top, right, bottom) as shares
+    of the photo's width and height, 0 to 1; None = not verified, or not asked for.
+    """
+
+    landmark: str
+    confidence: float
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one photo.
+
+    Attributes:
+        landmark: What is answered; None unless the decision is "landmark".
+        decision: "landmark", "uncertain" or "no_landmark".
+        confidence: The calibrated probability that the guess is right, 0 to 1.
+        score: Ranks predictions of one recognizer: any real number, higher = surer.
+        guess: The best landmark, whatever the decision; None when the gallery has none.
+        matches: The nearest gallery photos, the best first.
+        second: The next best landmark; an "uncertain" answer names both.
+        landmarks: All that are answered, the guess first; more than one where geometry verified
+            others in other parts of the photo.
+    """
+
+    landmark: str | None
+    decision: Decision
+    confidence: float
+    score: float
+    guess: str | None
+    matches: tuple[Match, ...]
+    second: str | None = None
+    landmarks: tuple[Detection, ...] = ()
+
+
+def true_landmarks(cell: str) -> list[str]:
+    """The names in one cell of a landmark column: none, one or several."""
+    return [name.strip() for name in cell.split(SEPARATOR)] if cell else []
+
+
+def is_true(truth: NDArray[np.object_], answers: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Is each answer one of the true landmarks? truth (Q,), answers (Q,) or (Q, K) → their shape.
+
+    "" is true where the truth is "" (no landmark).
+    """
+    shape = (len(truth), *[1] * (answers.ndim - 1))
+    right = np.asarray(answers == truth.reshape(shape), dtype=bool)
+    for row in np.flatnonzero([SEPARATOR in cell for cell in truth]):
+        right[row] = np.isin(answers[row], np.array(true_landmarks(truth[row]), dtype=object))
+    return right
+
+
+def _column(values: Sequence[str]) -> NDArray[np.object_]:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column

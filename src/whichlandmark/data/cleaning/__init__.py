@@ -1,0 +1,1 @@
+"""Clean a labelled photo collection: duplicates, unreadable, indoor and unsupported photos."""

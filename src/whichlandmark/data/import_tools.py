@@ -1,0 +1,105 @@
+"""Columns by name; log of unusable rows."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from ..core.errors import DataError
+from ..core.files import whole_file
+from ..core.storage import TarMember, absolute_path, is_url, parse
+from ..core.types import SEPARATOR, Photos, true_landmarks
+from .gldv2_tables import read_columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvColumns:
+    """Names of the columns; None = there is none (id: the path as it stands is the id)."""
+
+    path: str
+    id: str | None = None
+    landmark: str | None = None
+    usage: str | None = None
+
+
+def read_csv(
+    file: Path, columns: CsvColumns, *, root: Path | None = None
+) -> tuple[Photos, dict[str, str]]:
+    """The photos of a csv file that are there, and id → reason of those that are not.
+
+    root: the folder that paths hang on; None = the csv's own. A blank landmark = none; several
+      true ones stand as "A|B". Other columns are left.
+    Raises DataError naming a column, an id that occurs twice, or a row without id or path.
+    """
+    folder = os.path.abspath(root or file.parent)
+    names = [columns.id or columns.path, columns.path, columns.landmark, columns.usage]
+    given = list(dict.fromkeys(name for name in names if name))
+    rows: tuple[list[str], ...] = ([], [], [], [])
+    missing: dict[str, str] = {}
+    for line, cells in read_columns(file, given):
+        blank = [""] * len(cells[0])
+        table = [cells[given.index(name)] if name else blank for name in names]
+        for row in zip(*table, strict=True):
+            photo_id, name, landmark, usage = (cell.strip() for cell in row)
+            if not photo_id or not name or "\0" in name:
+                raise DataError(f"{file}, near line {line}: a row without an id or a path")
+            path = absolute_path(name, folder)
+            if not _exists(path):
+                missing[photo_id] = f"{path}: no such file"
+                continue
+            several = SEPARATOR.join(filter(None, true_landmarks(landmark)))
+            for column, value in zip(rows, (photo_id, path, several, usage), strict=True):
+                column.append(value)
+    photos = Photos.of_columns(*rows)
+    photos.check_ids()
+    return photos, missing
+
+
+def _exists(path: str) -> bool:
+    address = parse(path)
+    # A store is not asked for each of millions: what is missing there is listed when it is read.
+    return is_url(path) or os.path.isfile(address.tar if isinstance(address, TarMember) else path)
+
+
+SHOWN = 5  # of each kind
+
+
+class Problems:
+    """Counts problems by kind ("tar", "photo", "row", …) and writes each as a line, at once."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow(("kind", "name", "detail"))
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, list[str]] = {}
+
+    def add(self, kind: str, name: str, detail: str) -> None:
+        """One problem: what it is about, and what is wrong."""
+        self.counts[kind] += 1
+        self._writer.writerow((kind, name, detail))
+        shown = self.first.setdefault(kind, [])
+        if len(shown) < SHOWN:
+            shown.append(f"{name}: {detail}")
+
+    def lines(self, kind: str) -> list[str]:
+        """The first ones of a kind, and how many more there are."""
+        shown = self.first.get(kind, [])
+        more = self.counts[kind] - len(shown)
+        return [*shown, f"… {more:,} more of this kind ({kind})"] if more else shown
+
+
+@contextmanager
+def listing_problems(path: Path) -> Iterator[Problems]:
+    """Problems that go into a csv (kind, name, detail). No problem, no file."""
+    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8",
+                                             errors="replace") as file:  # fmt: skip
+        problems = Problems(file)
+        yield problems
+    if not problems.counts:
+        path.unlink()

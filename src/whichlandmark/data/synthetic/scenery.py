@@ -1,0 +1,167 @@
+"""What lies behind: sky with clouds, ground in perspective, hills and skylines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.types import Image
+from .geometry import cosine, sine
+from .light import Colour, Light
+from .renderer import Camera, Painter, fixed
+from .seeded_random import SIDE, SeededRandom, pattern
+
+Ground = Literal["paving", "grass", "sand", "snow", "water", "asphalt"]
+
+GROUNDS: dict[Ground, tuple[Colour, int]] = {  # colour, strength of its texture
+    "paving": ((168, 162, 152), 60), "grass": ((96, 126, 62), 90), "sand": ((198, 176, 132), 50),
+    "snow": ((226, 230, 236), 36), "water": ((70, 100, 120), 90), "asphalt": ((104, 104, 108), 50),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """The horizon's line on the canvas: y = at + slope · x, in canvas pixels."""
+
+    at: float
+    slope: float
+
+    def y(self, x: float) -> float:
+        return self.at + self.slope * x
+
+
+def horizon(camera: Camera) -> Horizon:
+    """Where points infinitely far away on the ground appear."""
+    tangent = sine(camera.pitch) / cosine(camera.pitch)
+    slope = sine(camera.roll) / cosine(camera.roll)
+    x = camera.cx + camera.focal * tangent * -sine(camera.roll)
+    y = camera.cy + camera.focal * tangent * cosine(camera.roll)
+    return Horizon(y - slope * x, slope)
+
+
+def sky_and_ground(
+    size: tuple[int, int], camera: Camera, light: Light, chance: SeededRandom, ground: Ground
+) -> Image:
+    """A canvas (2h, 2w, 3) of sky and ground for a photo of (h, w); computed at half its scale."""
+    height, width = size
+    line = horizon(camera)
+    x = np.arange(width, dtype=np.float64) * 2.0
+    y = np.arange(height, dtype=np.float64)[:, None] * 2.0
+    below = y - (line.at + line.slope * x)
+    sky = _sky(below, light, chance)
+    land = _ground(below, x, camera, light, chance, ground)
+    picture = np.where((below > 0.0)[..., None], land, sky).astype(np.uint8)
+    return np.repeat(np.repeat(picture, 2, axis=0), 2, axis=1)
+
+
+def _sky(below: NDArray[np.float64], light: Light, chance: SeededRandom) -> NDArray[np.int32]:
+    height, width = below.shape
+    share = np.clip(-below * (256.0 / (2.2 * height)), 0.0, 256.0).astype(np.int32)[..., None]
+    low, high = (np.array(c, dtype=np.int32) for c in (light.low, light.high))
+    colour = low + (high - low) * share // 256
+    rows = (np.arange(height) * chance.whole(2, 3) + chance.whole(0, SIDE - 1)) % SIDE
+    columns = (np.arange(width) + chance.whole(0, SIDE - 1)) % SIDE
+    cover = 255 - int(light.clouds * 190)
+    dense = np.clip((pattern()[rows[:, None], columns] - cover) * 5, 0, 220)[..., None]
+    white = np.array(light.flat((240, 240, 244), 1.2), dtype=np.int32)
+    return np.asarray(colour + (white - colour) * dense // 256)
+
+
+def _ground(
+    below: NDArray[np.float64],
+    x: NDArray[np.float64],
+    camera: Camera,
+    light: Light,
+    chance: SeededRandom,
+    ground: Ground,
+) -> NDArray[np.int32]:
+    rgb, strength = GROUNDS[ground]
+    down = np.maximum(below, 1.0)
+    depth = max(1.0, camera.position[2]) * camera.focal / down
+    grain = chance.uniform(4.0, 9.0)
+    stretch = 4.0 if ground == "water" else 1.5  # waves lie across the view
+    rows = np.floor(depth * (grain * stretch)).astype(np.int64) + chance.whole(0, 255)
+    columns = np.floor((x - camera.cx) * depth * (grain / camera.focal)).astype(np.int64)
+    texture = pattern()[rows % SIDE, columns % SIDE] - 128
+    # Far ground is seen flat: its grain is finer than a pixel.
+    fade = np.clip(down * (256.0 / below.shape[0]), 0.0, 256.0).astype(np.int32)
+    shade = (texture * fade // 256 * strength // 128)[..., None]
+    base = np.array(light.flat(rgb, 0.9), dtype=np.int32)
+    if ground == "water":
+        base = (base + np.array(light.low, dtype=np.int32)) // 2
+    near = np.clip(base + shade * base // 256, 0, 255)
+    far = np.clip(256 - down * (512.0 / below.shape[0]), 0.0, 200.0).astype(np.int32)[..., None]
+    low = np.array(light.low, dtype=np.int32)
+    far = far * (1 + int(light.haze * 8)) // 9
+    return np.asarray(near + (low - near) * far // 256)
+
+
+def skyline(painter: Painter, chance: SeededRandom) -> None:
+    """Hills, a wood or a city along the horizon."""
+    line = horizon(painter.camera)
+    for _ in range(chance.whole(0, 2)):
+        kind = chance.pick((_hills, _city, _wood, _city))
+        kind(painter, line, chance)
+
+
+def _hills(painter: Painter, line: Horizon, chance: SeededRandom) -> None:
+    height, width = painter.canvas.shape[:2]
+    tall = height * chance.uniform(0.03, 0.2)
+    row = pattern()[chance.whole(0, SIDE - 1)]
+    start, step = chance.whole(0, SIDE - 1), chance.whole(1, 3)
+    xs = [width * i / 40 for i in range(-1, 42)]
+    tops = [line.y(x) - tall * int(row[(start + i * step) % SIDE]) / 255 for i, x in enumerate(xs)]
+    points = [*zip(xs, tops, strict=True), (xs[-1], line.y(xs[-1]) + 2), (xs[0], line.y(xs[0]) + 2)]
+    colour = chance.pick(((92, 112, 84), (112, 118, 124), (134, 122, 98), (82, 98, 104)))
+    painter.polygon(fixed(np.array(points)), painter.light.flat(colour, far=3.0))
+
+
+def _city(painter: Painter, line: Horizon, chance: SeededRandom) -> None:
+    height, width = painter.canvas.shape[:2]
+    tall = height * chance.uniform(0.05, 0.22)
+    x = -chance.uniform(0.0, 0.1) * width
+    while x < width:
+        wide = width * chance.uniform(0.03, 0.11)
+        foot, top = line.y(x + wide / 2) + 2, tall * chance.uniform(0.3, 1.0)
+        grey = chance.whole(96, 190)
+        wall = (grey, grey - chance.whole(0, 12), grey - chance.whole(0, 24))
+        block = [(x, foot), (x + wide, foot), (x + wide, foot - top), (x, foot - top)]
+        painter.polygon(fixed(np.array(block)), painter.light.flat(wall, 0.6, far=2.5))
+        _city_windows(painter, (x, foot - top), (wide, top), chance)
+        x += wide * chance.uniform(0.9, 1.3)
+
+
+def _city_windows(
+    painter: Painter, at: tuple[float, float], size: tuple[float, float], chance: SeededRandom
+) -> None:
+    (x, y), (wide, tall) = at, size
+    columns, rows = max(1, int(wide / 7)), max(1, int(tall / 9))
+    shapes = []
+    for i in range(columns):
+        for j in range(rows):
+            a, b = x + wide * (i + 0.3) / columns, y + tall * (j + 0.25) / rows
+            c, d = a + wide * 0.35 / columns, b + tall * 0.4 / rows
+            shapes.append([(a, b), (c, b), (c, d), (a, d)])
+    lit = painter.light.lit > chance.uniform(0.0, 1.0)
+    dark = painter.light.flat((84, 88, 96), 0.5, far=2.0)
+    colour = (206, 170, 108) if lit else dark
+    points = fixed(np.array(shapes).reshape(-1, 2)).reshape(-1, 4, 2)
+    painter.polygons(points, colour)
+
+
+def _wood(painter: Painter, line: Horizon, chance: SeededRandom) -> None:
+    height, width = painter.canvas.shape[:2]
+    tall = height * chance.uniform(0.02, 0.07)
+    green = chance.pick(((64, 92, 52), (78, 98, 58), (98, 92, 52), (58, 80, 60)))
+    x = -tall
+    while x < width + tall:
+        r = tall * chance.uniform(0.6, 1.1)
+        y = line.y(x) - r * 0.5
+        disc = [(x + r * cosine(30.0 * i), y + r * sine(30.0 * i)) for i in range(12)]
+        painter.polygon(
+            fixed(np.array(disc)), painter.light.flat(green, chance.uniform(0.4, 0.9), far=1.8)
+        )
+        x += r * chance.uniform(0.5, 0.9)

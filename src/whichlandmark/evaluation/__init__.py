@@ -1,0 +1,1 @@
+"""Measure a recognizer on labelled photos: predictions, scores, comparison, report."""

@@ -1,0 +1,197 @@
+"""Scores: every number of an evaluation; what predictions alone tell is measured here.
+
+The report and the comparison of two runs show the same numbers, from the same functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..metrics.bootstrap import bootstrap_interval
+from ..metrics.calibration_error import RiskCoverage, calibration_error, risk_coverage
+from ..metrics.open_set import answered_share, auroc, threshold_at
+from ..metrics.ranking import gap, gap_authors, gap_of_draws, recall_at_k
+from .predictions import Predictions, gap_by_usage
+
+FALSE_RATES = (0.01, 0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Results of one evaluation. A *known* query shows a landmark of the gallery.
+
+    Where a query has several true landmarks, any of them is right; it is known when one is.
+    None = undefined: no query of that kind was asked.
+
+    gap: M = known queries; an unknown landmark counts as no landmark (any guess is wrong).
+    gap_interval: of it, 95 %, by 1,000 bootstrap draws of the queries.
+    gap_authors: the same GAP with equal scores ordered by id, as the data set's authors do.
+    gap_landmark_queries: the known queries ranked among themselves.
+    gap_all_landmarks: M = every query with a true landmark, as Google's test set counts:
+      landmarks outside the gallery cannot be found and cap it. coverage: that cap, the share
+      of landmark queries that are known.
+    top1: known queries whose best guess is right, whatever the decision.
+    accuracy: queries answered rightly: a known landmark named, or nothing named otherwise.
+    recall_at_k: known queries with a right photo among the k nearest.
+    map_at_100: of gallery photos by cosine, over the known queries.
+    auroc_no_landmark, auroc_unknown: does a known query score above one without a landmark,
+      above one of an unknown landmark? Queries without a guess score lowest.
+    calibration_error, risk_coverage_area: of the confidence, over the queries with a guess.
+    answered_at: share of known queries whose score reaches the threshold that lets this share
+      of THIS set's non-landmark queries through. A diagnosis of the scores: the threshold was
+      seen on the test set, so it is no promise.
+    by_tier: of each tier its queries, its known queries, their top1, and the GAP of those,
+      ranked together with every query that shows no known landmark.
+    gap_by_usage: gap_all_landmarks of each Usage ("Public", "Private") ranked apart, as Kaggle
+      does; queries_by_usage, landmarks_by_usage: their queries, and those with a landmark.
+    leaked_by: queries left out because the gallery has their id, content or look.
+    """
+
+    gap: float
+    gap_interval: tuple[float, float] | None = None
+    gap_authors: float | None = None
+    gap_landmark_queries: float | None = None
+    gap_all_landmarks: float
+    coverage: float | None = None
+    top1: float
+    accuracy: float
+    recall_at_1: float
+    recall_at_5: float
+    recall_at_10: float
+    map_at_100: float | None = None
+    auroc_no_landmark: float | None = None
+    auroc_unknown: float | None = None
+    calibration_error: float | None = None
+    risk_coverage_area: float | None = None
+    answered_at: dict[str, float] = field(default_factory=dict)
+    gap_by_score: dict[str, float] = field(default_factory=dict)
+    by_tier: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    gap_by_usage: dict[str, float] = field(default_factory=dict)
+    queries_by_usage: dict[str, int] = field(default_factory=dict)
+    landmarks_by_usage: dict[str, int] = field(default_factory=dict)
+    queries: int
+    known: int
+    unknown: int
+    no_landmark: int
+    unreadable: int
+    leaked: int
+    leaked_by: dict[str, int] = field(default_factory=dict)
+    seconds: float
+    protocol: dict[str, Any] = field(default_factory=dict)
+
+
+def measured(p: Predictions) -> dict[str, Any]:
+    """The fields of Scores that predictions alone tell."""
+    known, landmark = int(p.known.sum()), p.truth != ""
+    landmarks = int(landmark.sum())
+    curve = risk_curve(p)
+    no_landmark, unknown = aurocs(p)
+    recalls = {f"recall_at_{k}": recall_at_k(p.rank[p.known], k) if known else 0.0
+               for k in (1, 5, 10)}  # fmt: skip
+    return recalls | {
+        "gap": gap_of(p) or 0.0,
+        "gap_interval": gap_interval(p),
+        "gap_authors": _gap_authors(p),
+        "gap_landmark_queries": _gap_of_rows(p, p.known),
+        "gap_all_landmarks": gap(p.score, p.right, landmarks, predicted=p.predicted)
+        if landmarks else 0.0,
+        "coverage": known / landmarks if landmarks else None,
+        "top1": float(p.right[p.known].mean()) if known else 0.0,
+        "accuracy": float(p.well.mean()) if len(p) else 0.0,
+        "auroc_no_landmark": no_landmark,
+        "auroc_unknown": unknown,
+        "calibration_error": error_of_confidence(p),
+        "risk_coverage_area": curve.area if curve else None,
+        "answered_at": answered_at(p),
+        "by_tier": by_tier(p),
+        "gap_by_usage": gap_by_usage(p),
+        "queries_by_usage": p.count_by_usage(),
+        "landmarks_by_usage": p.count_by_usage(landmark),
+        "queries": len(p),
+        "known": known,
+        "unknown": landmarks - known,
+        "no_landmark": len(p) - landmarks,
+    }  # fmt: skip
+
+
+def gap_of(p: Predictions) -> float | None:
+    """GAP with M = known queries; None when there is none."""
+    return _gap_of_rows(p, np.ones(len(p), dtype=bool))
+
+
+def gap_interval(p: Predictions) -> tuple[float, float] | None:
+    """95 % interval of `gap_of`, by the bootstrap over queries."""
+    if not p.known.any():
+        return None
+    of_draw = gap_of_draws(p.score, p.right, p.known, predicted=p.predicted)
+    return bootstrap_interval(of_draw, len(p))
+
+
+def _gap_of_rows(p: Predictions, rows: NDArray[np.bool_]) -> float | None:
+    known = int((p.known & rows).sum())
+    if not known:
+        return None
+    return gap(p.score[rows], p.right[rows], known, predicted=p.predicted[rows])
+
+
+def _gap_authors(p: Predictions) -> float | None:
+    if not p.known.any():
+        return None
+    ranks = p.predicted
+    return gap_authors(p.score[ranks], p.right[ranks], int(p.known.sum()),
+                       ids=p.ids[ranks].tolist(), classes=p.guess[ranks].tolist())  # fmt: skip
+
+
+def aurocs(p: Predictions) -> tuple[float | None, float | None]:
+    """AUROC of known queries against those without a landmark, and against unknown ones."""
+
+    def against(others: NDArray[np.bool_]) -> float | None:
+        both = p.known.any() and others.any()
+        return auroc(p.ranked_score[p.known], p.ranked_score[others]) if both else None
+
+    return against(p.no_landmark), against(p.unknown)
+
+
+def error_of_confidence(p: Predictions) -> float | None:
+    """Calibration error in bins of equal mass, over the queries with a guess."""
+    guessed = p.predicted
+    return calibration_error(p.confidence[guessed], p.right[guessed]) if guessed.any() else None
+
+
+def risk_curve(p: Predictions) -> RiskCoverage | None:
+    """Share of wrong guesses as the confidence asked for falls, over the queries with a guess."""
+    guessed = p.predicted
+    return risk_coverage(p.confidence[guessed], p.right[guessed]) if guessed.any() else None
+
+
+def answered_at(p: Predictions) -> dict[str, float]:
+    """Rate → share of known queries above the threshold that so many non-landmarks reach."""
+    if not (p.known.any() and p.no_landmark.any()):
+        return {}
+    known, none = p.ranked_score[p.known], p.ranked_score[p.no_landmark]
+    # Without a guess nothing is answered, whatever the threshold.
+    guessed = known[known > -np.inf]
+    return {
+        str(rate): answered_share(guessed, threshold_at(rate, none)) * len(guessed) / len(known)
+        if len(guessed) else 0.0
+        for rate in FALSE_RATES
+    }  # fmt: skip
+
+
+def by_tier(p: Predictions) -> dict[str, dict[str, float | None]]:
+    """Tier → its queries, known ones, top1 and GAP; in sorted order, without blank."""
+    found: dict[str, dict[str, float | None]] = {}
+    for tier in sorted(set(p.tier) - {""}):
+        of = np.asarray(p.tier == tier, dtype=bool)
+        known = of & p.known
+        found[tier] = {
+            "queries": int(of.sum()),
+            "known": int(known.sum()),
+            "top1": float(p.right[known].mean()) if known.any() else None,
+            "gap": _gap_of_rows(p, known | ~p.known),
+        }
+    return found

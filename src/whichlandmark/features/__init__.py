@@ -1,0 +1,1 @@
+"""From photos to vectors: preprocessing, embedders, local features. Import modules directly."""

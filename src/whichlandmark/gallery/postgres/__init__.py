@@ -1,0 +1,1 @@
+"""The gallery on PostgreSQL with pgvector."""

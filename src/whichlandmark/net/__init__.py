@@ -1,1 +1,0 @@
-"""The network side: torch lives here and in training.py, nowhere else."""

@@ -1,0 +1,1 @@
+"""From query vectors to answers: retrieval, candidates, verification, decision, calibration."""

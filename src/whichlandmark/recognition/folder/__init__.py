@@ -1,0 +1,1 @@
+"""A recognizer folder on disk: settings, loading, filling, editing, tuning, maintenance."""

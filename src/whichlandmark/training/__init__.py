@@ -1,0 +1,1 @@
+"""Train an embedder: config, losses, samplers, loop, checkpoints. Needs the extra `train`."""

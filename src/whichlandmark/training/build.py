@@ -1,0 +1,110 @@
+"""TrainConfig → network, loss, optimizer, accelerator: what its settings stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import accelerate
+import numpy as np
+import torch
+from accelerate.state import AcceleratorState
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..features.embedders.torch_embedder import TorchEmbedder
+from ..features.embedders.torch_network import (
+    Architecture,
+    EmbeddingNet,
+    new_network,
+    pretrained_network,
+)
+from ..features.preprocessing import Preprocessing
+from .config import TrainConfig
+from .losses import ArcFace, class_weights, dynamic_margins, triplet_loss
+from .optimizer import new_optimizer, parameter_groups
+
+PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def new_accelerator(config: TrainConfig, device: torch.device) -> accelerate.Accelerator:
+    """Devices, processes and mixed precision, by Hugging Face Accelerate.
+
+    Its settings are one global state; a second run in the same process brings its own.
+    """
+    AcceleratorState._reset_state()
+    return accelerate.Accelerator(
+        mixed_precision=PRECISIONS[config.precision], cpu=device.type == "cpu"
+    )
+
+
+def new_embedder(config: TrainConfig) -> TorchEmbedder:
+    """The embedder that training starts from: what it gains is measured against this."""
+    preprocessing = Preprocessing(size=config.size, mean=config.mean, std=config.std)
+    return TorchEmbedder(_network(config), preprocessing, device=config.device)
+
+
+def _network(config: TrainConfig) -> EmbeddingNet:
+    architecture = Architecture(
+        backbone=config.backbone, options=config.options, dim=config.dim, gem_p=config.gem_p
+    )
+    if config.weights == "random":
+        return new_network(architecture, seed=config.seed)
+    checkpoint = None if config.weights == "hub" else Path(config.weights)
+    return pretrained_network(architecture, checkpoint=checkpoint, seed=config.seed)
+
+
+class Criterion(nn.Module):
+    """(B, D) unit rows and (B,) codes → the loss that the config names; ArcFace's part is trained.
+
+    From random weights the hardest negatives teach little: ArcFace shows the way first.
+    """
+
+    def __init__(self, config: TrainConfig, arcface: ArcFace | None) -> None:
+        super().__init__()
+        self.config, self.arcface = config, arcface
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        loss = embeddings.new_zeros(())
+        if self.config.loss != "arcface":
+            loss = loss + triplet_loss(
+                embeddings, labels, mining=self.config.mining, margin=self.config.margin
+            )
+        if self.arcface is not None:
+            loss = loss + self.arcface(embeddings, labels)
+        return loss
+
+
+def new_criterion(config: TrainConfig, dim: int, codes: NDArray[np.int64]) -> Criterion:
+    """The loss; ArcFace's directions are random, the same for the same seed.
+
+    dim: of the embeddings; codes: (N,) landmark of each train photo.
+    """
+    if config.loss == "triplet":
+        return Criterion(config, None)
+    counts = np.bincount(codes)
+    margin = dynamic_margins(counts) if config.dynamic_margin else config.arcface_margin
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed + 1)
+        arcface = ArcFace(
+            dim,
+            len(counts),
+            scale=config.arcface_scale,
+            margin=margin,
+            centres=config.arcface_centres,
+            weights=class_weights(counts) if config.class_weights else None,
+        )
+    return Criterion(config, arcface)
+
+
+def optimizer_of(
+    net: EmbeddingNet, criterion: Criterion, config: TrainConfig
+) -> torch.optim.Optimizer:
+    """Over all that is trained, the backbone at its own rate."""
+    groups = parameter_groups(
+        nn.ModuleList([net, criterion]),
+        net.backbone,
+        lr=config.lr,
+        backbone_lr=config.backbone_lr,
+        weight_decay=config.weight_decay,
+    )
+    return new_optimizer(groups, config.optimizer, lr=config.lr, momentum=config.momentum)

@@ -1,0 +1,96 @@
+"""README.md and curves.svg of a trained embedder: what it is, what it was trained on, how well.
+
+Every number stands with its protocol: without it no two numbers can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.figures import as_svg, new_figure
+from ..core.files import write_json, write_text
+from ..core.json_options import to_json
+from .config import TrainConfig
+
+History = Sequence[Mapping[str, float]]
+
+
+def write_model_card(
+    folder: Path, config: TrainConfig, facts: Mapping[str, Any], history: History
+) -> None:
+    """Write README.md, training/run.json and training/curves.svg into an embedder's folder.
+
+    facts: what the run was made of (data hash, counts, versions, processes, protocol).
+    """
+    best = max(history, key=lambda row: row["gap_nearest_photo"])
+    write_json(folder / "training" / "run.json", {**facts, "best": dict(best)})
+    write_text(folder / "training" / "curves.svg", curves(history))
+    write_text(folder / "README.md", _card(config, facts, history, best))
+
+
+def _card(
+    config: TrainConfig, facts: Mapping[str, Any], history: History, best: Mapping[str, float]
+) -> str:
+    minutes = sum(row["seconds"] for row in history) / 60
+    settings = "\n".join(f"| `{name}` | {value} |" for name, value in to_json(config).items())
+    numbers = "\n".join(
+        f"| {name.replace('_', ' ')} | {best[name]:.4f} |"
+        for name in (
+            "gap_nearest_photo",
+            "gap_class_centre",
+            "top1_nearest_photo",
+            "top1_class_centre",
+        )
+    )
+    made = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    return f"""# {config.backbone}, an embedder of landmarks
+
+Photos → unit rows of {config.dim or "the backbone's"} numbers: photos of one landmark lie near
+each other. Made by `whichlandmark train`; used by `whichlandmark index --embedder`.
+
+## Numbers
+
+Of epoch {best["epoch"]:.0f} of {len(history)}, the one that is kept; trained for {minutes:.1f}
+minutes.
+
+| validation | |
+|---|---|
+{numbers}
+
+Protocol: {facts.get("validation", "")}. Queries without a landmark of the database, where there
+are any, take a rank and are wrong; the ranking is by cosine alone. No test photo was seen.
+
+## Made of
+
+{made}
+
+## Settings
+
+| setting | value |
+|---|---|
+{settings}
+
+## Limits
+
+It was measured on photos like those it was trained on. Landmarks, countries, seasons and cameras
+that are rare there are recognised less well. Weights that it started from keep their own licence
+(`weights`: {config.weights}).
+"""
+
+
+def curves(history: History) -> str:
+    """Loss and validation GAP over the epochs, as SVG text: the same bytes for the same history."""
+    epochs = [row["epoch"] for row in history]
+    style = {"svg.hashsalt": "curves", "svg.fonttype": "none", "font.family": "DejaVu Sans"}
+    with new_figure(7, 3, style) as figure:
+        left, right = figure.subplots(1, 2)
+        left.plot(epochs, [row["loss"] for row in history], marker="o", color="#0072b2")
+        left.set(xlabel="epoch", ylabel="mean training loss")
+        for name, colour in (("nearest_photo", "#0072b2"), ("class_centre", "#d55e00")):
+            values = [row[f"gap_{name}"] for row in history]
+            right.plot(epochs, values, marker="o", color=colour, label=name.replace("_", " "))
+        right.set(xlabel="epoch", ylabel="validation GAP", ylim=(0, 1.02))
+        right.legend(frameon=False)
+        return as_svg(figure)

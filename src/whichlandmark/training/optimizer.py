@@ -1,0 +1,148 @@
+"""Parameter groups, schedule, EMA."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from timm.models import group_parameters
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..core.errors import OptionError
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def new_average(net: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a network that follows its weights: w̄ ← d·w̄ + (1 − d)·w at every update.
+
+    Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992; here with
+    exponential weights: about the last 1 / (1 − decay) updates count. d rises to `decay` as
+    (1 + t) / (10 + t) at the t-th update, so that short runs are not held back by the first
+    weights. Buffers (BatchNorm's statistics) are those of the network, not averaged.
+
+    Call `.update_parameters(net)` after each step of the optimizer; `.module` is the averaged
+    network; `.state_dict()` and `.load_state_dict()` keep the number of updates too.
+    net: as it is, without wrappers for other processes. decay: 0 to below 1, usually 0.99 to
+    0.9999. Raises OptionError outside that range.
+    """
+    if not 0 <= decay < 1:
+        raise OptionError(f"EMA decay {decay} given; expected 0 to below 1, such as 0.999")
+
+    def average(averaged: Tensors, current: Tensors, updates: Tensor | int) -> None:
+        t = int(updates)
+        step = get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))  # type: ignore[no-untyped-call]
+        step(averaged, current, t)
+
+    model = AveragedModel(net, multi_avg_fn=average)
+    model.requires_grad_(False)
+    return model
+
+
+def freeze(backbone: nn.Module, stages: int) -> None:
+    """Keep the weights of a timm backbone's first stages as they are.
+
+    stages: 0 = nothing is frozen, -1 = the whole backbone. Stages are timm's coarse groups in
+      the order of the forward pass, the stem being the first: 5 in a ResNet (stem, layer1 to
+      layer4), the stem and each block in a ViT.
+    Call it before `parameter_groups`, and `train_mode` instead of `.train()`.
+    Raises OptionError when there are fewer stages.
+    """
+    backbone.requires_grad_(stages >= 0)
+    if stages in (0, -1):
+        return
+    names = _stages(backbone)
+    if not 0 < stages <= len(names):
+        raise OptionError(
+            f"{stages} frozen stages given; this backbone has {len(names)} (the stem is the "
+            "first); expected 0 to that, or -1 for all"
+        )
+    frozen = {name for stage in names[:stages] for name in stage}
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def _stages(backbone: nn.Module) -> list[list[str]]:
+    matcher = backbone.group_matcher(coarse=True)  # type: ignore[operator]
+    groups: dict[int, list[str]] = group_parameters(backbone, matcher)
+    return [groups[number] for number in sorted(groups)]
+
+
+def train_mode(net: nn.Module, *, frozen_statistics: bool = False) -> None:
+    """Put a network in train mode, all but its frozen parts.
+
+    A part whose weights are all frozen stays in eval mode: its BatchNorms keep their
+    statistics, and its dropout rests.
+    frozen_statistics: also every BatchNorm that trains its weights keeps its statistics; for
+      batches too small to estimate them, and for exact cached gradients.
+    """
+    net.train()
+    for module in net.modules():
+        weights = list(module.parameters())
+        frozen = bool(weights) and not any(weight.requires_grad for weight in weights)
+        if frozen or (frozen_statistics and isinstance(module, _BatchNorm)):
+            module.eval()
+
+
+def parameter_groups(
+    trained: nn.Module, backbone: nn.Module, *, lr: float, backbone_lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Parameters that learn at the same rate with the same decay, for a torch optimizer.
+
+    trained: all that learns: network, ArcFace; backbone: the part of it whose rate is
+      lr · backbone_lr (0 or more); head, pooling and ArcFace learn at lr.
+    weight_decay: for matrices and kernels. Biases, norms, GeM's exponent and what the
+      backbone itself excludes (position embeddings) have none: nothing there overfits, and
+      pulling a norm's gain or an exponent to 0 is no prior that anyone means.
+    Frozen parameters are in no group. Each group keeps its factor as `lr_scale` for `set_lr`.
+    """
+    of_backbone = {id(parameter) for parameter in backbone.parameters()}
+    spared = _undecayed(backbone)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in trained.parameters():
+        if not parameter.requires_grad:
+            continue
+        scale = backbone_lr if id(parameter) in of_backbone else 1.0
+        decay = 0.0 if parameter.ndim <= 1 or id(parameter) in spared else weight_decay
+        groups.setdefault((scale, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": lr * scale, "lr_scale": scale, "weight_decay": decay}
+        for (scale, decay), parameters in groups.items()
+    ]
+
+
+def _undecayed(backbone: nn.Module) -> set[int]:
+    listed = getattr(backbone, "no_weight_decay", None)
+    names = listed() if listed is not None else ()
+    return {id(parameter) for name, parameter in backbone.named_parameters() if name in names}
+
+
+def new_optimizer(
+    groups: list[dict[str, Any]], kind: Literal["sgd", "adamw"], *, lr: float, momentum: float
+) -> torch.optim.Optimizer:
+    """Over `parameter_groups`. momentum: of SGD alone. Raises OptionError for another kind."""
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, lr)
+    if kind == "sgd":
+        return torch.optim.SGD(groups, lr, momentum=momentum)
+    raise OptionError(f"optimizer {kind!r} given; expected sgd or adamw")
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group its share of a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def schedule(done: float, warmup: float) -> float:
+    """Share of the full learning rate after a share `done` of the run: a rise, then a cosine.
+
+    Loshchilov, Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017,
+    without restarts. done, warmup: 0 to 1. Never 0 while it rises: the first step counts.
+    """
+    if done < warmup:
+        return max(done / warmup, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / max(1 - warmup, 1e-12)))
