@@ -29,9 +29,8 @@ from tests.support.made_vectors import MadeVectors, long_tail
 from whichlandmark.core.types import Photos
 from whichlandmark.evaluation.evaluate import QUERIES_PER_SEARCH, scored
 from whichlandmark.evaluation.run_queries import BatchAnswers, QueryRun, Responder
-from whichlandmark.gallery.index import GalleryIndex
+from whichlandmark.gallery.index import GalleryIndex, SearchRows
 from whichlandmark.gallery.index.ivf import WORTHWHILE, build_ivf
-from whichlandmark.gallery.index.load import SearchRows
 from whichlandmark.recognition.calibration import Calibration
 from whichlandmark.recognition.decision import Decider, Fitted
 from whichlandmark.recognition.fitting import fit

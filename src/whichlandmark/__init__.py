@@ -42,20 +42,20 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "Photos": "types",
-    "Prediction": "types",
-    "Recognizer": "recognition",
-    "Rules": "rules",
-    "Scores": "evaluation",
-    "TrainConfig": "train_config",
-    "WhichLandmarkError": "errors",
-    "build": "recognizer_folder",
-    "evaluate": "evaluation",
-    "load": "recognizer_folder",
-    "load_embedder": "loading",
+    "Photos": "core.types",
+    "Prediction": "core.types",
+    "Recognizer": "recognition.recognizer",
+    "Rules": "recognition.rules",
+    "Scores": "evaluation.scores",
+    "TrainConfig": "training.config",
+    "WhichLandmarkError": "core.errors",
+    "build": "recognition.folder.load",
+    "evaluate": "evaluation.evaluate",
+    "load": "recognition.folder.load",
+    "load_embedder": "features.embedders.load",
     "read_folder": "data.folders",
     "read_photos": "data.table",
-    "train": "training",
+    "train": "training.train",
     "write_photos": "data.table",
 }
 

@@ -13,8 +13,7 @@ from typing import get_args
 import pytest
 import typer
 
-from whichlandmark.cli import output
-from whichlandmark.cli.app import app
+from whichlandmark.cli import app, output
 from whichlandmark.recognition.rules import SCORES, Score
 
 

@@ -14,7 +14,7 @@ from whichlandmark.core.types import Photo, Photos
 from whichlandmark.data import splits
 from whichlandmark.data.cleaning.drop import Cleaning, clean
 from whichlandmark.data.cleaning.scan_cache import ScanCache
-from whichlandmark.data.splits import (  # fmt: skip
+from whichlandmark.data.splits import (
     Split,
     Splitting,
     check_disjoint,

@@ -16,10 +16,11 @@ from whichlandmark.data.photo_locations import (
     PhotoLocations,
     PhotoSource,
     find_sources,
+    list_folder,
     list_sources,
+    list_tar,
     missing_tars,
 )
-from whichlandmark.data.tar_listing import list_folder, list_tar
 
 
 def items(count: int, salt: str = "") -> list[Item]:

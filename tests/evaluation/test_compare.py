@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.test_report import column, world
-from whichlandmark.cli import output
-from whichlandmark.cli.app import app
+from whichlandmark.cli import app, output
 from whichlandmark.core.errors import DataError
 from whichlandmark.evaluation.compare import compare, compare_files
 from whichlandmark.evaluation.predictions import Predictions, write_predictions

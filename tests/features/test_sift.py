@@ -16,7 +16,8 @@ import safetensors.numpy
 
 from whichlandmark.core.errors import DataError, ModelError, OptionError
 from whichlandmark.core.types import Embedder, Image
-from whichlandmark.features.embedders import sift, vlad
+from whichlandmark.features.embedders import sift
+from whichlandmark.features.embedders import sift as sift_module
 from whichlandmark.features.embedders.sift import SiftEmbedder, SiftOptions, describe
 
 SMALL = SiftOptions(size=240, features=300, words=16, descriptor_dim=32, dim=64)
@@ -117,7 +118,7 @@ def test_a_photo_without_keypoints_still_gets_a_vector(fitted: SiftEmbedder) -> 
 def test_vlad_matches_a_slow_computation() -> None:
     rng = np.random.default_rng(0)
     sample = rng.random((500, 12)).astype(np.float32)
-    arrays = vlad.vocabulary(sample, 5, 4, 0)
+    arrays = sift_module.vocabulary(sample, 5, 4, 0)
     descriptors = sample[:40]
     sums = [[0.0] * 4 for _ in range(5)]
     for descriptor in descriptors.astype(float):
@@ -136,15 +137,15 @@ def test_vlad_matches_a_slow_computation() -> None:
         flat += [np.sign(value) * abs(value / length) ** 0.5 for value in row]
     whole = sum(value**2 for value in flat) ** 0.5
     expected = [value / whole for value in flat]
-    assert vlad.vlad(descriptors, arrays) == pytest.approx(expected, abs=1e-4)
-    assert not vlad.vlad(np.empty((0, 12), np.float32), arrays).any()
+    assert sift_module.vlad(descriptors, arrays) == pytest.approx(expected, abs=1e-4)
+    assert not sift_module.vlad(np.empty((0, 12), np.float32), arrays).any()
 
 
 def test_the_vocabulary_is_a_fixed_point_of_k_means() -> None:
     """Three clusters far apart: each word is the mean of the points nearest to it."""
     rng = np.random.default_rng(1)
     sample = np.concatenate([rng.normal(5 * i, 0.1, (50, 6)) for i in range(3)]).astype(np.float32)
-    arrays = vlad.vocabulary(sample, 3, 2, 0)
+    arrays = sift_module.vocabulary(sample, 3, 2, 0)
     reduced = (sample - arrays["descriptor_mean"]) @ arrays["descriptor_axes"].T
     means = [reduced[50 * i : 50 * i + 50].mean(axis=0) for i in range(3)]
     found = arrays["words"][np.argsort(arrays["words"][:, 0])]
@@ -159,7 +160,7 @@ def test_whitening_makes_all_directions_vary_alike(monkeypatch: pytest.MonkeyPat
     rows = (rng.normal(size=(400, 10)) * np.geomspace(10, 0.5, 10) + 3).astype(np.float32)
 
     def spread() -> np.ndarray:
-        made = vlad.whitening(rows, 6)
+        made = sift_module.whitening(rows, 6)
         turned = (rows - made["mean"]) @ made["axes"].T
         covariance = turned.T @ turned
         assert covariance == pytest.approx(np.diag(np.diag(covariance)), abs=1e-3)
@@ -167,8 +168,8 @@ def test_whitening_makes_all_directions_vary_alike(monkeypatch: pytest.MonkeyPat
 
     shrunk = spread()
     assert np.all(np.diff(shrunk) < 0)  # small axes stay small
-    assert shrunk[0] == pytest.approx(1 / (1 + vlad.SHRINK), abs=1e-3)
-    monkeypatch.setattr(vlad, "SHRINK", 0.0)
+    assert shrunk[0] == pytest.approx(1 / (1 + sift_module.SHRINK), abs=1e-3)
+    monkeypatch.setattr(sift_module, "SHRINK", 0.0)
     assert spread() == pytest.approx(1, abs=1e-3)
 
 
@@ -197,7 +198,7 @@ def test_vectors_depend_neither_on_the_batch_nor_on_threads(
 
 FIT = """
 import hashlib, numpy as np
-from whichlandmark.features.embedders.vlad import vocabulary, whitening
+from whichlandmark.features.embedders.sift import vocabulary, whitening
 rng = np.random.default_rng(0)
 arrays = vocabulary(rng.random((120_000, 128), dtype=np.float32), 64, 64, 0)
 arrays |= whitening(rng.normal(size=(600, 1024)).astype(np.float32), 256)

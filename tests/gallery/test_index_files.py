@@ -8,7 +8,6 @@ import pytest
 from whichlandmark.core.errors import GalleryError
 from whichlandmark.gallery.index import GalleryIndex, parts
 from whichlandmark.gallery.index.exact import nearest
-from whichlandmark.gallery.index.load import open_segments
 from whichlandmark.gallery.index.mapped import (
     BLOCK,
     BlockFile,
@@ -20,6 +19,7 @@ from whichlandmark.gallery.index.mapped import (
     text_arrays,
     write_arrays,
 )
+from whichlandmark.gallery.index.open import open_segments
 from whichlandmark.gallery.index.parts import read_manifest
 from whichlandmark.gallery.index.projection import Projection
 from whichlandmark.gallery.index.refresh import IndexNeeds, refresh

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from whichlandmark.gallery.index import exact, ivf
-from whichlandmark.gallery.index.clusters import clusters_of
 from whichlandmark.gallery.index.exact import nearest
-from whichlandmark.gallery.index.ivf import IvfIndex, build_ivf
+from whichlandmark.gallery.index.ivf import IvfIndex, build_ivf, clusters_of
 
 D = 32
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from whichlandmark.core.errors import BusyError, DataError, GalleryError
-from whichlandmark.gallery import changes
+from whichlandmark.gallery import records
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.records import Credit, GalleryRow, LandmarkRecord
 from whichlandmark.gallery.sqlite import schema
@@ -127,7 +127,7 @@ def test_unknown_ids_are_named_with_the_nearest(path: Path, change: str) -> None
 def test_an_unknown_id_suggests_the_nearest_in_a_large_gallery(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "FEW", 10)
+    monkeypatch.setattr(records, "FEW", 10)
     with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row(f"paris/{i:03}.jpg") for i in range(300)])
         with pytest.raises(DataError, match=r"did you mean 'paris/123.jpg'"):

@@ -11,7 +11,7 @@ import typer
 
 import whichlandmark
 from tests.support.photos import picture, write_photo
-from whichlandmark.cli.app import app
+from whichlandmark.cli import app
 from whichlandmark.core.json_options import from_json
 from whichlandmark.training.config import TrainConfig
 

@@ -13,7 +13,7 @@ import typer
 
 import whichlandmark
 from tests.support.photos import picture, write_photo
-from whichlandmark.cli.app import app
+from whichlandmark.cli import app
 from whichlandmark.core import errors
 from whichlandmark.recognition.rules import SCORES
 from whichlandmark.training.config import TrainConfig

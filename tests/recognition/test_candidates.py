@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.made_galleries import index_of, questions, scattered, unit
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.recognition.candidates import (  # fmt: skip
+from whichlandmark.recognition.candidates import (
     CANDIDATES,
     CHANCE,
     FEATURES,

@@ -13,7 +13,7 @@ from whichlandmark.features.local.matching import VerifiedMatch
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.recognition.calibration import Calibration, Stacker
 from whichlandmark.recognition.candidates import FEATURES, GEOMETRY, make_candidates
-from whichlandmark.recognition.decision import (  # fmt: skip
+from whichlandmark.recognition.decision import (
     CANDIDATES_COMPARED,
     EVIDENCE_PHOTOS,
     Decider,

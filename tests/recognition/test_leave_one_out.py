@@ -12,7 +12,7 @@ from tests.support.made_galleries import scattered, unit
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.index.projection import Projection
 from whichlandmark.recognition.fitting import leave_one_out
-from whichlandmark.recognition.fitting.leave_one_out import (  # fmt: skip
+from whichlandmark.recognition.fitting.leave_one_out import (
     KNOWN,
     NON_LANDMARK,
     UNKNOWN,

@@ -14,7 +14,7 @@ import typer
 from tests.cli.test_commands import json_of, run
 from tests.support import ROOT
 from tests.support.photos import picture, write_photo
-from whichlandmark.cli.app import app
+from whichlandmark.cli import app
 from whichlandmark.core.errors import ModelError, OptionError, WhichLandmarkError
 from whichlandmark.core.types import Photos
 from whichlandmark.gallery.sqlite.store import SqliteGallery

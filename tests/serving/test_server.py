@@ -170,8 +170,7 @@ def test_recognize_json_equals_the_answer_of_the_server(tmp_path: Path) -> None:
 def test_bad_input_is_one_clear_line(
     tmp_path: Path, arguments: list[str], code: int, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from whichlandmark.cli import output
-    from whichlandmark.cli.app import app
+    from whichlandmark.cli import app, output
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -27,9 +27,9 @@ from whichlandmark.features.embedders.load import (
     load_embedder,
     load_exported,
     load_net,
+    make_embedder,
     read_record,
 )
-from whichlandmark.features.embedders.make import make_embedder
 from whichlandmark.features.embedders.onnx_embedder import OnnxEmbedder
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.embedders.torch_network import Architecture, EmbeddingNet, new_network

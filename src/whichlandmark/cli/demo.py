@@ -27,9 +27,7 @@ from ..recognition.indexing.index_photos import IndexOptions, index_photos
 from ..recognition.recognizer import Recognizer
 from ..recognition.rules import Rules
 from . import output
-from .app import (
-    app,
-)
+from .app import app
 
 
 @app.command()

@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import output
-from .app import (
-    Device,
-    Json,
-    Out,
-    RecognizerFolder,
-    RulesFile,
-    ScoreName,
-    Source,
-    app,
-)
+from .app import Device, Json, Out, RecognizerFolder, RulesFile, ScoreName, Source, app
 
 if TYPE_CHECKING:
     from ..evaluation.compare import ChangedQueries, Comparison

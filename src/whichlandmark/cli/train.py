@@ -70,8 +70,8 @@ def embedder(
     """Make an embedder folder: a pretrained backbone as it is, or a folder exported or in int8."""
     from ..core.errors import OptionError
     from ..core.json_options import from_json
-    from ..features.embedders.load import PretrainedOptions, parse_options
-    from ..features.embedders.make import make_embedder
+    from ..data.folders import read_photos_or_folder
+    from ..features.embedders.load import PretrainedOptions, make_embedder, parse_options
     from ..training.quantize import make_int8
 
     given = {
@@ -93,7 +93,12 @@ def embedder(
         return
     with output.progress() as progress:
         made = make_int8(
-            source, options, out, calibrate, max_gap_loss=max_gap_loss, progress=progress
+            source,
+            options,
+            out,
+            read_photos_or_folder(calibrate),
+            max_gap_loss=max_gap_loss,
+            progress=progress,
         )
     output.result(made.counts, as_json, title=f"{out}: int8 embedder")
     output.finish_with_failures({failure.id: failure.reason for failure in made.failures})

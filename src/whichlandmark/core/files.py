@@ -1,7 +1,8 @@
-"""Files written whole or not at all (temporary file, fsync, rename); a lock between processes."""
+"""Write files whole or not at all, lock them between processes, read JSON and csv."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import sys
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DataError
+
+LONGEST_CELL = 1 << 17  # characters, the csv module's own limit
+
+CsvRows = Iterator[tuple[int, list[str]]]  # (line, its cells), as many as the header has
 
 
 @contextmanager
@@ -114,6 +119,53 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+@contextmanager
+def open_csv(
+    path: Path, *, longest_cell: int = LONGEST_CELL
+) -> Iterator[tuple[list[str], CsvRows]]:
+    """Open a UTF-8 csv file (a byte-order mark is passed over).
+
+    Args:
+        path: the file.
+        longest_cell: characters that one cell may have.
+
+    Yields:
+        The column names of line 1, stripped, [] for an empty file; and the rows after it. Blank
+        lines are skipped.
+
+    Raises:
+        DataError: naming the line, when the file is missing, is no csv or UTF-8 text, or a row has
+            more or fewer cells than the header.
+    """
+    before = csv.field_size_limit(longest_cell)
+    line = 1
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+
+            def rows() -> CsvRows:
+                nonlocal line
+                for cells in reader:
+                    line = reader.line_num
+                    if len(cells) == len(header):
+                        yield line, cells
+                    elif cells:
+                        raise DataError(
+                            f"{path}, line {line}: {len(cells)} cells; the header has {len(header)}"
+                        )
+
+            yield header, rows()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{path}, about line {line + 1}: not readable as a UTF-8 csv file ({error})"
+        ) from None
+    finally:
+        csv.field_size_limit(before)
 
 
 def _umask() -> int:

@@ -10,16 +10,15 @@ recognition_solution_v2.1.csv                   id,landmarks (separated by blank
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import unquote
 
 from ..core.errors import DataError
+from ..core.files import open_csv
 from ..core.types import SEPARATOR
 
 CHUNK = 16_384  # rows read at a time; with more, the collector of garbage takes a third
@@ -50,27 +49,11 @@ def read_columns(
 
     Raises DataError naming the line and what was expected.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file, _long_cells():
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            places = [_place(name, header, path) for name in names]
-            while part := list(islice(reader, rows)):
-                line = reader.line_num - len(part) + 1
-                cells = [row for row in part if row]
-                if {*map(len, cells)} - {len(header)}:
-                    wrong = next(row for row in cells if len(row) != len(header))
-                    raise DataError(
-                        f"{path}, near line {line}: {len(wrong)} cells in the row of "
-                        f"{wrong[0]!r}; the header has {len(header)}"
-                    )
-                if cells:
-                    columns = list(zip(*cells, strict=True))
-                    yield line, [columns[place] for place in places]
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as a UTF-8 csv file ({error})") from None
+    with open_csv(path, longest_cell=LONGEST_CELL) as (header, lines):
+        places = [_place(name, header, path) for name in names]
+        while part := list(islice(lines, rows)):
+            columns = list(zip(*(cells for _, cells in part), strict=True))
+            yield part[0][0], [columns[place] for place in places]
 
 
 def _place(name: str, header: list[str], path: Path) -> int:
@@ -81,19 +64,10 @@ def _place(name: str, header: list[str], path: Path) -> int:
     return header.index(name)
 
 
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    before = csv.field_size_limit(LONGEST_CELL)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
 def header_of(path: Path) -> list[str]:
-    """The column names of a csv file."""
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        return [name.strip() for name in next(csv.reader(file), [])]
+    """The column names of a csv file. Raises DataError when it is no csv file."""
+    with open_csv(path, longest_cell=LONGEST_CELL) as (header, _):
+        return header
 
 
 def train_rows(path: Path) -> Iterator[TableRows]:

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import DataError
-from ..core.files import whole_file
+from ..core.files import open_csv, whole_file
 from ..core.json_options import unknown
 from ..core.storage import absolute_path, relative_path
 from ..core.types import SEPARATOR, Photos, true_landmarks
@@ -45,57 +44,42 @@ def read_photos(path: str | Path) -> Photos:
     landmarks: list[str] = []
     usages: list[str] = []
     tiers: list[str] = []
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            for line, photo_id, name, *cells in _rows(csv.reader(file, strict=True), path):
-                if photo_id in ids:
-                    raise DataError(
-                        f"{path}, line {line}: id {photo_id!r} occurs twice; ids must be unique"
-                    )
-                ids[photo_id] = None
-                paths.append(name)
-                landmarks.append(cells[0])
-                usages.append(cells[1])
-                tiers.append(cells[2])
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        line = len(ids) + 2  # the header is line 1
-        raise DataError(
-            f"{path}, about line {line}: not readable as a UTF-8 csv file ({error})"
-        ) from None
+    for line, photo_id, name, *cells in _rows(path):
+        if photo_id in ids:
+            raise DataError(
+                f"{path}, line {line}: id {photo_id!r} occurs twice; ids must be unique"
+            )
+        ids[photo_id] = None
+        paths.append(name)
+        landmarks.append(cells[0])
+        usages.append(cells[1])
+        tiers.append(cells[2])
     return Photos.of_columns(list(ids), paths, landmarks, usages, tiers)
 
 
-def _rows(reader: Any, path: Path) -> Iterator[tuple[int, str, str, str, str, str]]:
+def _rows(path: Path) -> Iterator[tuple[int, str, str, str, str, str]]:
     """(line, id, absolute path, landmark, usage, tier) of every row."""
-    header = [name.strip() for name in next(reader, [])]
-    _check_header(header, path)
-    width, id_at, path_at = len(header), header.index("id"), header.index("path")
-    landmark_at, usage_at, tier_at = (
-        header.index(name) if name in header else -1 for name in ("landmark", *OPTIONAL)
-    )
     folder = os.path.abspath(path.parent)
-    for cells in reader:
-        if not cells:
-            continue  # an empty line, as at the end of many files
-        if len(cells) != width:
-            raise DataError(
-                f"{path}, line {reader.line_num}: {len(cells)} cells; the header has {width}"
-            )
-        photo_id, name = cells[id_at], cells[path_at]
-        if not photo_id.strip() or not name.strip():
-            empty = "path" if photo_id.strip() else "id"
-            raise DataError(f"{path}, line {reader.line_num}: the {empty} is empty")
-        if "\0" in name:
-            raise DataError(f"{path}, line {reader.line_num}: a zero byte in the path")
-        # Equal names share memory.
-        landmark = sys.intern(cells[landmark_at].strip()) if landmark_at >= 0 else ""
-        if SEPARATOR in landmark:
-            landmark = _several(landmark, f"{path}, line {reader.line_num}")
-        usage = sys.intern(cells[usage_at].strip()) if usage_at >= 0 else ""
-        tier = sys.intern(cells[tier_at].strip()) if tier_at >= 0 else ""
-        yield reader.line_num, photo_id, absolute_path(name, folder), landmark, usage, tier
+    with open_csv(path) as (header, rows):
+        _check_header(header, path)
+        id_at, path_at = header.index("id"), header.index("path")
+        landmark_at, usage_at, tier_at = (
+            header.index(name) if name in header else -1 for name in ("landmark", *OPTIONAL)
+        )
+        for line, cells in rows:
+            photo_id, name = cells[id_at], cells[path_at]
+            if not photo_id.strip() or not name.strip():
+                empty = "path" if photo_id.strip() else "id"
+                raise DataError(f"{path}, line {line}: the {empty} is empty")
+            if "\0" in name:
+                raise DataError(f"{path}, line {line}: a zero byte in the path")
+            # Equal names share memory.
+            landmark = sys.intern(cells[landmark_at].strip()) if landmark_at >= 0 else ""
+            if SEPARATOR in landmark:
+                landmark = _several(landmark, f"{path}, line {line}")
+            usage = sys.intern(cells[usage_at].strip()) if usage_at >= 0 else ""
+            tier = sys.intern(cells[tier_at].strip()) if tier_at >= 0 else ""
+            yield line, photo_id, absolute_path(name, folder), landmark, usage, tier
 
 
 def _several(cell: str, where: str) -> str:

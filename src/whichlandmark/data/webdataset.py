@@ -20,7 +20,7 @@ from ..core.errors import DataError, ImageError, OptionError
 from ..core.images import SUFFIXES
 from ..core.storage import TarMember, is_url, open_store
 from ..core.types import SEPARATOR, Photos
-from .tar_listing import entries
+from .photo_locations import entries
 
 KINDS = ("cls", "txt", "json", "none")
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
-from ..core.files import whole_file
+from ..core.files import open_csv, whole_file
 from ..core.json_options import unknown
 from ..core.storage import absolute_path, relative_path
 from ..core.types import Decision, is_true
@@ -159,13 +159,7 @@ def read_predictions(path: str | Path) -> Predictions:
     Raises DataError naming the column or the line that is wrong, and what was expected.
     """
     path = Path(path)
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(_rows(csv.reader(file), path))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as a UTF-8 csv file ({error})") from None
+    rows = list(_rows(path))
     columns: dict[str, Any] = {}
     for i, (attribute, kind) in enumerate(_ALL.values()):
         column = np.empty(len(rows), dtype=object)
@@ -175,24 +169,22 @@ def read_predictions(path: str | Path) -> Predictions:
     return Predictions(**columns)
 
 
-def _rows(reader: Any, path: Path) -> Iterator[list[Any]]:
-    """The values of each line in the order of COLUMNS; `reader` is a csv.reader."""
-    header: list[str] = next(reader, [])
-    _check_header(header, path)
+def _rows(path: Path) -> Iterator[list[Any]]:
+    """The values of each line in the order of COLUMNS."""
     folder = os.path.abspath(path.parent)
     seen: set[str] = set()
-    for cells in filter(None, reader):  # blank lines are nothing
-        where = f"{path}, line {reader.line_num}"
-        if len(cells) != len(header):
-            raise DataError(f"{where}: {len(cells)} cells; expected {len(header)}, as in line 1")
-        row = dict(zip(header, cells, strict=True))
-        if row["id"] in seen:
-            raise DataError(f"{where}: id {row['id']!r} occurs twice; one prediction a photo")
-        seen.add(row["id"])
-        for name in ("path", "nearest_path"):
-            row[name] = absolute_path(row[name], folder) if row[name] else ""
-        row = dict.fromkeys(OPTIONAL, "") | row
-        yield [_value(name, row[name], where) for name in _ALL]
+    with open_csv(path) as (header, rows):
+        _check_header(header, path)
+        for line, cells in rows:
+            where = f"{path}, line {line}"
+            row = dict(zip(header, cells, strict=True))
+            if row["id"] in seen:
+                raise DataError(f"{where}: id {row['id']!r} occurs twice; one prediction a photo")
+            seen.add(row["id"])
+            for name in ("path", "nearest_path"):
+                row[name] = absolute_path(row[name], folder) if row[name] else ""
+            row = dict.fromkeys(OPTIONAL, "") | row
+            yield [_value(name, row[name], where) for name in _ALL]
 
 
 def _check_header(header: list[str], path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.figures import require_matplotlib
 from ..core.files import read_json, write_text
+from ..core.html import render
 from ..core.images import thumbnail
 from ..core.types import true_landmarks
 from .plots import precision_recall_plot, reliability_plot, risk_coverage_plot, score_histogram
@@ -109,16 +109,11 @@ def write_report(
     The same predictions, photos and options give the same bytes. Raises DataError when a
     score is NaN, OptionError without matplotlib.
     """
-    from jinja2 import Environment, StrictUndefined
-
     options = options or ReportOptions()
-    source = resources.files(__package__).joinpath("templates/report.html")
-    jinja = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
     table = _landmarks(predictions)
     numbers = measured(predictions)
-    page = jinja.from_string(source.read_text(encoding="utf-8")).render(
+    page = render(
+        "report.html",
         title=options.title,
         cards=_cards(numbers),
         facts=[*options.protocol.items(), *options.scores.items()],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
+import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from ..core.files import open_csv
 from ..core.json_options import unknown
 
 LONGEST = {"id": 1000, "path": 8000, "landmark": 1000, "hash": 200, "stamp": 200,
@@ -217,22 +219,11 @@ def _rows(
     path: Path, columns: tuple[str, ...], *, languages: bool
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """(where it stands, column → cell) of each line."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            _check_header(header, columns, path, languages=languages)
-            for cells in reader:
-                where = f"{path}, line {reader.line_num}"
-                if len(cells) not in (0, len(header)):
-                    raise DataError(f"{where}: {len(cells)} cells; the header has {len(header)}")
-                if cells:
-                    stripped = (cell.strip() for cell in cells)
-                    yield where, dict(zip(header, stripped, strict=True))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as a UTF-8 csv file ({error})") from None
+    with open_csv(path) as (header, rows):
+        _check_header(header, columns, path, languages=languages)
+        for line, cells in rows:
+            stripped = (cell.strip() for cell in cells)
+            yield f"{path}, line {line}", dict(zip(header, stripped, strict=True))
 
 
 def _check_header(
@@ -246,3 +237,43 @@ def _check_header(
             raise DataError(f"{path}, line 1: {unknown(name, known, 'column')}")
     if len(set(header)) != len(header):
         raise DataError(f"{path}, line 1: columns {', '.join(header)} given; expected each once")
+
+
+FEW = 20_000  # photos: up to here every id is compared
+
+SHOWN = 5
+
+
+def unknown_ids(sql: sqlite3.Connection, ids: Sequence[str], name: str) -> str:
+    """A message naming the unknown ids, each with the nearest id that is there."""
+    known = [row[0] for row in sql.execute("SELECT id FROM photos ORDER BY id LIMIT ?", (FEW + 1,))]
+    if len(known) > FEW:
+        known = sorted({near for one in ids[:SHOWN] for near in _near(sql, one)})
+    return unknown_message(ids, known, name)
+
+
+def unknown_message(ids: Sequence[str], known: Sequence[str], name: str) -> str:
+    """The same; known: ids that are there, all or those that are likely meant."""
+    shown = [repr(photo_id) + _hint(photo_id, known) for photo_id in ids[:SHOWN]]
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    return (
+        f"{name}: no photo of id {', '.join(shown)}{more}; nothing was changed "
+        "(`whichlandmark gallery list` shows what is there)"
+    )
+
+
+def _hint(photo_id: str, known: Sequence[str]) -> str:
+    if inside := [one for one in known if photo_id and photo_id in one]:
+        return f" (did you mean {min(inside, key=len)!r}?)"
+    near = difflib.get_close_matches(photo_id, known, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _near(sql: sqlite3.Connection, photo_id: str) -> list[str]:
+    """Some ids of a large gallery: beside it in order, or holding it."""
+    queries = (
+        "SELECT id FROM photos WHERE id > ? ORDER BY id LIMIT 50",
+        "SELECT id FROM photos WHERE id < ? ORDER BY id DESC LIMIT 50",
+        "SELECT id FROM photos WHERE instr(id, ?) LIMIT 50",
+    )
+    return sorted({row[0] for query in queries for row in sql.execute(query, (photo_id,))})

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ..core.types import Decision, Vectors
 from ..features.local.matching import VerifiedMatch
-from ..gallery.index import GalleryIndex
-from ..gallery.index.load import SearchRows, warn_of_segments
+from ..gallery.index import GalleryIndex, SearchRows
 from ..gallery.index.mapped import IndexFileError
+from ..gallery.index.open import warn_of_segments
 from ..gallery.index.projection import Projection
 from ..gallery.index.refresh import check_segments
 from .calibration import Calibration, Stacker, threshold_for

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.types import Neighbours, RowArray, Vectors
-from ..gallery.index import GalleryIndex
+from ..gallery.index import GalleryIndex, SearchRows
 from ..gallery.index.exact import CandidateSource, nearest, widen
-from ..gallery.index.load import SearchRows, projection_key
+from ..gallery.index.open import projection_key
 from ..gallery.index.projection import Projection
 from .reranking.class_centres import bank_likeness, centre_votes, class_centres
 from .reranking.expansion import augmented, expanded, superglobal_scores

@@ -15,18 +15,19 @@ from ..core.files import whole_file
 from ..core.hardware import adds_bytes_exactly
 from ..core.images import read_image
 from ..core.types import Image, Photos, Progress, ProgressFor, Vectors
-from ..data.folders import read_photos_or_folder
 from ..features.embedders.load import (
     INT8,
     PREFIX,
     PretrainedOptions,
+    _folder,
     exported,
     load_exported,
+    make_embedder,
     read_record,
     sha256,
+    summary_of,
     write_record,
 )
-from ..features.embedders.make import _folder, make_embedder, summary_of
 from ..features.embedders.onnx_embedder import OnnxEmbedder
 from ..features.embedders.runtimes import installed, open_onnx, open_openvino
 from ..features.pipeline import Failure, embed
@@ -40,20 +41,19 @@ def make_int8(
     source: str,
     options: PretrainedOptions,
     out: Path,
-    photos: Path,
+    photos: Photos,
     *,
     max_gap_loss: float,
     progress: ProgressFor,
 ) -> QuantizeResult:
-    """Write the int8 embedder of `source` into `out`; photos: labelled. Raises as `quantise`."""
-    table = read_photos_or_folder(photos)
+    """Write the int8 embedder of `source` into `out`; photos: labelled. Raises as `quantize`."""
     with tempfile.TemporaryDirectory(prefix="whichlandmark-") as temporary:
         folder = Path(temporary)
         if not source.startswith(PREFIX) and exported(read_record(_folder(source, options))):
             folder = Path(source)
         else:
             make_embedder(source, options, folder)
-        made = quantize(folder, out, table, max_gap_loss=max_gap_loss, progress=progress)
+        made = quantize(folder, out, photos, max_gap_loss=max_gap_loss, progress=progress)
     return QuantizeResult(summary_of(out) | made.counts, made.failures)
 
 

@@ -20,6 +20,8 @@ from ..core.types import Photos, Rows, Vectors
 from ..features.embedders.torch_embedder import TorchEmbedder, pick_device
 from ..features.embedders.torch_network import EmbeddingNet, Pooling
 from ..features.pipeline import embed
+from ..gallery.index.exact import nearest
+from ..metrics.ranking import gap
 from .build import new_accelerator, new_criterion, new_embedder, optimizer_of
 from .checkpoint import RunState, load_checkpoint, read_unreadable, save_checkpoint
 from .config import FREE, TrainConfig
@@ -35,7 +37,6 @@ from .loader import TrainingData, Validation, crop_side, labelled_photos, table_
 from .losses import hardest_gaps
 from .optimizer import freeze, new_average, schedule, set_lr, train_mode
 from .samplers import class_centres, subspaces
-from .validation import validate
 
 Report = Callable[[int, int, str], None]  # (batches done, batches in all, what to say)
 
@@ -285,3 +286,40 @@ class Trainer:
 def _mixed(*numbers: int) -> int:
     """One 63-bit seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+Embed = Callable[[Photos], tuple[Vectors, dict[str, str]]]  # vectors; id → reason of a failure
+
+
+def validate(data: TrainingData, trained: Vectors, embed: Embed) -> dict[str, float]:
+    """gap_… and top1_… of the validation queries against their database, 0 to 1.
+
+    trained: vectors of the train photos, which need not be embedded again where they are the
+    database. Unreadable photos take no part. M = queries whose landmark the database has; every
+    guess for another one, or for a photo without a landmark, takes a rank and is wrong, as in
+    `evaluation`. Raises DataError when there is no query of the first kind.
+    """
+    vectors, database = trained, data.database
+    if database is not data.train:
+        vectors, database = _readable(database, embed)
+    asked, queries = _readable(data.queries, embed)
+    names, codes = np.unique(database.landmarks, return_inverse=True)
+    centres = class_centres(vectors, codes.astype(np.int64), len(names))
+    known = np.isin(queries.landmarks, names)
+    scores = {}
+    for name, gallery, of in (
+        ("nearest_photo", vectors, codes),
+        ("class_centre", centres, np.arange(len(names))),
+    ):
+        found = nearest(asked, gallery, 1)
+        right = names[of[found.rows[:, 0]]] == queries.landmarks
+        similarity = found.similarity[:, 0].astype(np.float64)
+        scores[f"gap_{name}"] = gap(similarity, right, int(known.sum()))
+        scores[f"top1_{name}"] = float(right[known].mean())
+    return scores
+
+
+def _readable(photos: Photos, embed: Embed) -> tuple[Vectors, Photos]:
+    vectors, failures = embed(photos)
+    kept = ~np.isin(photos.ids, list(failures))
+    return vectors[kept], photos.take(kept)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from ...core.errors import OptionError
 from ...core.files import write_text
+from ...core.html import render
 from ...core.images import thumbnail
 from ...core.types import Photos, ProgressFor
 from ...features.embedders.load import require_torch
@@ -67,14 +67,9 @@ def write_cleaning_page(
 
     A photo that cannot be read gets a placeholder. The same result gives the same bytes.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    source = resources.files(__package__).joinpath("templates/cleaning.html")
-    jinja = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
     sections = [_section(reason, result, each) for reason in result.counts()]
-    page = jinja.from_string(source.read_text(encoding="utf-8")).render(
+    page = render(
+        "cleaning.html",
         title=title,
         photos=len(result.kept) + len(result.dropped),
         kept=len(result.kept),

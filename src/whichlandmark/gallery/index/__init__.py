@@ -1,16 +1,17 @@
-"""What is searched: the gallery's arrays in memory, landmarks apart from the bank."""
+"""GalleryIndex: the arrays that are searched, landmark photos apart from distractors."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.types import Neighbours, RowArray, Vectors
 from ..records import GalleryTable
-from .exact import nearest
+from .exact import CandidateSource, nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,3 +78,17 @@ def nearest_rows(
     rows[:, : found.rows.shape[1]] = table.rows[kept][found.rows]
     similarity[:, : found.rows.shape[1]] = found.similarity
     return Neighbours(rows, similarity)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchRows:
+    """Rows as they are searched: landmark photos (G, d), distractors (M, d), and their cells.
+
+    key: of the change of axes that made them (`projection_key`).
+    """
+
+    key: str
+    vectors: Any
+    bank: Any
+    cells: CandidateSource | None = None
+    bank_cells: CandidateSource | None = None

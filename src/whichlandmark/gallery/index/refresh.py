@@ -20,8 +20,8 @@ from ...core.files import file_lock
 from ..checksums import Meta, digest_of
 from ..protocol import Gallery
 from ..records import GalleryTable
-from .load import is_of, projection_key
 from .mapped import IndexFileError
+from .open import SEGMENTS, is_of, open_segments, projection_key
 from .parts import (
     NAME,
     IndexPart,
@@ -36,7 +36,7 @@ from .parts import (
 )
 from .projection import Projection
 
-SMALL = 5_000  # photos up to which the gallery itself is read in no time
+FEWEST_ROWS = 5_000  # photos up to which the gallery itself is read in no time
 
 MOST_PARTS = 8
 
@@ -55,7 +55,7 @@ class IndexNeeds:
 
     projection: Projection | None = None
     recall: float = 0.99
-    small: int = SMALL
+    small: int = FEWEST_ROWS
 
 
 def refresh(folder: Path, gallery: Gallery, wanted: IndexNeeds | None = None) -> Manifest | None:
@@ -211,3 +211,14 @@ def _clear(folder: Path, manifest: Manifest | None) -> None:
             path.unlink(missing_ok=True)
     if manifest is None:
         (folder / NAME).unlink(missing_ok=True)
+
+
+def segment_fault(folder: Path, gallery: Gallery) -> str | None:
+    """What is wrong with the segment files, every block of them read; None = nothing, or none."""
+    try:
+        check_segments(folder / SEGMENTS)
+    except IndexFileError as error:
+        return f"{error}; `whichlandmark gallery rebuild` makes the segment files again"
+    if (folder / SEGMENTS).exists() and open_segments(folder / SEGMENTS, gallery.state()) is None:
+        return f"{folder / SEGMENTS}: of an older state of the gallery; not used"
+    return None

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from ...core.types import Vectors
 from ..protocol import Gallery
-from . import GalleryIndex
-from .load import SearchRows
+from . import GalleryIndex, SearchRows
 
 SAMPLED = 20_000  # photos of whole landmarks that rules are fitted on, and half as many distractors
 

@@ -11,9 +11,17 @@ import psycopg
 from psycopg import errors
 
 from ...core.errors import DataError, GalleryError
-from ..changes import FEW, SHOWN, unknown_message
 from ..checksums import Meta, PhotoRow, added, blob_sum, landmark_sum, meta_sum, photo_sum
-from ..records import Credit, GalleryRow, LandmarkRecord, check, check_text
+from ..records import (
+    FEW,
+    SHOWN,
+    Credit,
+    GalleryRow,
+    LandmarkRecord,
+    check,
+    check_text,
+    unknown_message,
+)
 from ..sqlite.store import AUTHOR, LANDMARK, to_bytes
 from . import connection as schema
 from . import queries as reading

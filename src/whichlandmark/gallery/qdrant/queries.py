@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import GalleryError
-from ..changes import FEW, unknown_message
 from ..checksums import Meta, PhotoRow, added, blob_sum, damaged, digest_of
-from ..records import GalleryRow, GalleryTable, LandmarkRecord
+from ..records import FEW, GalleryRow, GalleryTable, LandmarkRecord, unknown_message
 from ..sqlite.schema import BLOBS
 from . import points
 from .client import RetryingClient, where

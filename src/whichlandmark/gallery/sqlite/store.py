@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from ...core.errors import DataError, GalleryError
 from ...core.files import whole_file
-from ..changes import unknown_ids
 from ..checksums import Meta, PhotoRow, added, blob_sum, checked, landmark_sum, meta_sum, photo_sum
-from ..records import Credit, GalleryRow, LandmarkRecord, check, check_text
+from ..records import Credit, GalleryRow, LandmarkRecord, check, check_text, unknown_ids
 from . import integrity, queries, schema
 from .pages import scrub
 from .queries import COLUMNS, photos_of

@@ -6,11 +6,11 @@ No script, nothing fetched: style and photos are inside the page.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from ...core.errors import OptionError
 from ...core.files import write_text
+from ...core.html import render
 from ...core.images import data_uri, jpeg, thumbnail
 from .drawing import (
     SIDE,
@@ -71,14 +71,9 @@ def write_explanation(explanation: Explanation, path: str | Path) -> None:
 
 def page(explanation: Explanation) -> str:
     """The page as text."""
-    from jinja2 import Environment, StrictUndefined
-
-    source = resources.files("whichlandmark").joinpath("templates/explanation.html")
-    jinja = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
     query = shown(explanation.photo, explanation.shape)
-    return jinja.from_string(source.read_text(encoding="utf-8")).render(
+    return render(
+        "explanation.html",
         e=explanation,
         confidence=f"{explanation.confidence:.0%}",
         query=data_uri(jpeg(query.image, SIDE)) if query else "",

@@ -9,10 +9,9 @@ from ...core.types import Embedder, Photos
 from ...features.embedders.load import load_embedder
 from ...gallery.address import FILE, gallery_in, has_gallery
 from ...gallery.copy import copy_gallery
-from ...gallery.index import GalleryIndex
-from ...gallery.index.load import SearchRows, warn_of_segments
+from ...gallery.index import GalleryIndex, SearchRows
 from ...gallery.index.mapped import IndexFileError
-from ...gallery.index.open import SEGMENTS, open_index, searched_there
+from ...gallery.index.open import SEGMENTS, open_index, searched_there, warn_of_segments
 from ...gallery.index.refresh import IndexNeeds, refresh, throw_away
 from ...gallery.index.remote import RemoteRows, sampled
 from ...gallery.protocol import Gallery

@@ -21,7 +21,8 @@ from ...gallery.address import (
     write_link,
 )
 from ...gallery.copy import Progress, copy_gallery
-from ...gallery.index.open import searched_there, segment_fault
+from ...gallery.index.open import searched_there
+from ...gallery.index.refresh import segment_fault
 from ...gallery.protocol import Gallery
 from ...gallery.sqlite import integrity, salvage
 from ...gallery.sqlite.store import SqliteGallery
