@@ -13,7 +13,7 @@ import pytest
 
 import whichlandmark
 
-STATIC = Path(whichlandmark.__file__).parent / "web" / "static"
+STATIC = Path(whichlandmark.__file__).parent / "serving" / "static"
 ROOT = Path(whichlandmark.__file__).parents[2]
 BUDGET = 150_000  # bytes, gzipped
 LINKS = ("https://www.openstreetmap.org/", "https://www.wikidata.org/")  # a person may follow them

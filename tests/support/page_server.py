@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import whichlandmark
 from tests.support.page_world import JSON, World, answer, drawn, explanation
 
-STATIC = Path(whichlandmark.__file__).parent / "web" / "static"
+STATIC = Path(whichlandmark.__file__).parent / "serving" / "static"
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

@@ -134,7 +134,7 @@ def explanation(world: World, photo: str) -> JSON:
               "thumbnail": "/v1/photos/street%2F1.jpg/thumbnail"}  # fmt: skip
     width, height = shape(drawn(0, "asked"))
     return {
-        "schema": "whichlandmark.recognition.explanation/1",
+        "schema": "whichlandmark.answer/1",
         "request_id": "r-why",
         "answer": told,
         "query": {"width": width, "height": height},
