@@ -21,18 +21,19 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 # `whichlandmark.__all__`, and functions that a decorator with arguments hands to a framework
 # (verbs, routes), need no line here.
 KEPT = {
-    "embedders/int8.py: get_next": "called by ONNX Runtime's quantizer",
-    "gallery/qdrant.py: create_in": "takes a client that is open, as a Qdrant in memory needs",
-    "gallery/qdrant.py: open_in": "the same",
-    "gallery/qdrant.py: repair": "for who runs the server, from Python",
-    "gallery/qdrant.py: snapshots": "for who runs the server, from Python",
-    "metrics/retrieval.py: map_at_k": "the published metric of the retrieval track, for users",
-    "net/processes.py: _check_input_dim": "called by torch's BatchNorm",
-    "web/app.py: get_response": "overrides Starlette's StaticFiles",
-    "web/decoding.py: pids": "which processes decode, for who watches a server",
-    "web/patience.py: connection_lost": "called by asyncio",
-    "web/patience.py: connection_made": "called by asyncio",
-    "web/patience.py: data_received": "called by asyncio",
+    "training/int8.py: get_next": "called by ONNX Runtime's quantizer",
+    "gallery/qdrant/store.py: create_in": "takes an open client, as a Qdrant in memory needs",
+    "gallery/qdrant/store.py: open_in": "the same",
+    "gallery/qdrant/store.py: repair": "for operators of the server, from Python",
+    "gallery/qdrant/store.py: snapshots": "for operators of the server, from Python",
+    "recognition/recognizer.py: predict": "public: answers to vectors, documented in docs/python.md",
+    "metrics/ranking.py: map_at_k": "the published metric of the retrieval track, for users",
+    "training/distributed.py: _check_input_dim": "called by torch's BatchNorm",
+    "serving/server.py: get_response": "overrides Starlette's StaticFiles",
+    "serving/decode_pool.py: pids": "process ids, for operators of the server",
+    "serving/server.py: connection_lost": "called by asyncio",
+    "serving/server.py: connection_made": "called by asyncio",
+    "serving/server.py: data_received": "called by asyncio",
 }
 
 

@@ -52,19 +52,19 @@ found = [m.name for m in pkgutil.walk_packages(whichlandmark.__path__, "whichlan
 for name in found:
     if not name.endswith("__main__"):
         importlib.import_module(name)
-from whichlandmark.core.hardware import cpu_count, facts
+from whichlandmark.core.hardware import cpu_count, hardware_facts
 assert cpu_count() == os.cpu_count(), cpu_count()
-assert facts()["memory (GB)"] == "not known"
+assert hardware_facts()["memory (GB)"] == "not known"
 print(len(found))
 """
 
 # Where a name that some systems lack may stand, because it is guarded or never reached there.
 ALLOWED = {
-    "machine.py": {"sched_getaffinity", "sysconf"},
-    "files.py": {"fcntl", "pread"},
-    "gallery/scrubbing.py": {"pread", "pwrite"},
-    "web/decode_worker.py": {"resource", "setitimer", "SIGKILL", "ITIMER_PROF"},
-    "web/decoding.py": {"SIGPROF"},
+    "core/hardware.py": {"sched_getaffinity", "sysconf"},
+    "core/files.py": {"fcntl", "pread"},
+    "gallery/sqlite/pages.py": {"pread", "pwrite"},
+    "serving/decode_worker.py": {"resource", "setitimer", "SIGKILL", "ITIMER_PROF"},
+    "serving/decode_pool.py": {"SIGPROF"},
 }
 SOME_SYSTEMS_ONLY = {
     "sched_getaffinity", "sysconf", "pread", "pwrite", "fork", "getuid", "geteuid", "getloadavg",
@@ -118,7 +118,7 @@ def test_cores_of_a_process_or_of_the_machine(monkeypatch: pytest.MonkeyPatch) -
 def test_processors_of_apple_are_told_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("platform.machine", lambda: "arm64")
-    assert hardware.adds_bytes_exactly()
+    assert hardware.has_exact_int8()
 
 
 def test_bytes_at_a_place_with_and_without_pread(

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError, OptionError, WhichLandmarkError
-from ..recognition.answer import answer_in_words
 
 if TYPE_CHECKING:
     import typer
@@ -79,6 +78,8 @@ def prediction(
     if told is not None:
         say(json.dumps(told, ensure_ascii=False))
         return
+    from ..recognition.answer import answer_in_words  # loads numpy
+
     say(f"{path}: {answer_in_words(answer, titles)} (confidence {answer.confidence:.2f})")
     for seen in answer.landmarks:
         if seen.box or seen is not answer.landmarks[0]:
