@@ -1,4 +1,4 @@
-"""matplotlib is an extra: who draws says so before the work begins, and nobody else loads it."""
+"""Matplotlib is optional: commands that draw check for it first, and no other code loads it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from whichlandmark.evaluation.report import report_file
 from whichlandmark.training.train import train
 
 SOURCE = Path(whichlandmark.__file__).parent
-TAUGHT = r"pip install 'whichlandmark\[report\]'"
+INSTALL_COMMAND = r"pip install 'whichlandmark\[report\]'"
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
-def loaded_early(source: Path) -> list[str]:
-    """Files that import matplotlib when they are imported themselves."""
+def importing_matplotlib(source: Path) -> list[str]:
+    """Files that import matplotlib at module level, not inside a function."""
     found = []
     for path in sorted(source.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
@@ -42,10 +42,10 @@ def loaded_early(source: Path) -> list[str]:
     return found
 
 
-def test_matplotlib_is_loaded_only_by_who_draws(tmp_path: Path) -> None:
-    assert loaded_early(SOURCE) == []
+def test_matplotlib_is_loaded_only_when_a_figure_is_drawn(tmp_path: Path) -> None:
+    assert importing_matplotlib(SOURCE) == []
     (tmp_path / "a.py").write_text("from matplotlib.figure import Figure\n")
-    assert loaded_early(tmp_path) == ["a.py"]
+    assert importing_matplotlib(tmp_path) == ["a.py"]
     code = (
         "import sys, whichlandmark.evaluation.report, whichlandmark.recognition.explanation\n"
         "import whichlandmark.cli.demo\n"
@@ -59,44 +59,44 @@ def test_matplotlib_is_loaded_only_by_who_draws(tmp_path: Path) -> None:
 def test_a_report_without_matplotlib_is_refused_before_its_file_is_read(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(OptionError, match=f"a report needs matplotlib.*{TAUGHT}"):
+    with pytest.raises(OptionError, match=f"a report needs matplotlib.*{INSTALL_COMMAND}"):
         report_file(tmp_path / "missing.csv", tmp_path / "out.html", title="x")
     code, _, err = run(capfd, "report", tmp_path / "missing.csv", "-o", tmp_path / "out.html")
     assert (code, "whichlandmark[report]" in err) == (OptionError("").exit_code, True)
 
 
 @pytest.mark.usefixtures("without_matplotlib")
-def test_the_demo_and_training_say_so_before_they_begin(tmp_path: Path) -> None:
-    said: list[str] = []
-    with pytest.raises(OptionError, match=TAUGHT):
-        run_demo(tmp_path / "demo", seed=0, say=said.append, progress=lambda name: print)
-    assert (said, (tmp_path / "demo").exists()) == ([], False)
+def test_the_demo_and_training_fail_without_matplotlib_before_they_write(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(OptionError, match=INSTALL_COMMAND):
+        run_demo(tmp_path / "demo", seed=0, say=lines.append, progress=lambda name: print)
+    assert (lines, (tmp_path / "demo").exists()) == ([], False)
     photos = Photos.of_columns(list("abcd"), list("abcd"), list("aabb"))
-    with pytest.raises(OptionError, match=TAUGHT):
+    with pytest.raises(OptionError, match=INSTALL_COMMAND):
         train(photos, out=tmp_path / "trained")
     assert not (tmp_path / "trained").exists()
 
 
 @pytest.mark.usefixtures("without_matplotlib")
-def test_a_picture_of_why_is_refused_before_the_recognizer_is_opened(
+def test_an_explanation_as_png_is_refused_before_the_recognizer_is_opened(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    given = ("recognize", tmp_path / "a.jpg", "-r", tmp_path / "missing.wl", "--explain")
-    code, _, err = run(capfd, *given, tmp_path / "why.png")
+    command = ("recognize", tmp_path / "a.jpg", "-r", tmp_path / "missing.wl", "--explain")
+    code, _, err = run(capfd, *command, tmp_path / "why.png")
     assert (code, "whichlandmark[report]" in err) == (OptionError("").exit_code, True)
-    _, _, err = run(capfd, *given, tmp_path / "why.html")
+    _, _, err = run(capfd, *command, tmp_path / "why.html")
     assert "matplotlib" not in err  # it fails for the missing recognizer
 
 
-def test_a_figure_does_not_know_the_users_settings() -> None:
-    def drawn() -> str:
+def test_a_figure_ignores_the_users_matplotlib_settings() -> None:
+    def draw() -> str:
         with new_figure(2, 2, {"svg.hashsalt": "x"}) as figure:
             figure.subplots().imshow(picture(1, 0, (4, 4)))
-            figure.text(0, 0, "$x^2")  # no formula
+            figure.text(0, 0, "$x^2")  # must not be parsed as a formula
             return as_svg(figure)
 
-    plain = drawn()
+    plain = draw()
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30}):
-        assert drawn() == plain
+        assert draw() == plain
         assert matplotlib.rcParams["font.size"] == 30
     assert np.isclose(matplotlib.rcParamsDefault["font.size"], 10)

@@ -1,4 +1,4 @@
-"""Photos in tars: an address reads exactly its member, and nothing else whatever it says."""
+"""Photos in tars: an address reads exactly one member; altered addresses read nothing else."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_an_address_reads_the_photo(tar: Path) -> None:
         assert (read_image(address) == read_image(tar.parent / "a" / f"{i}.jpg")).all()
 
 
-def test_what_is_an_address() -> None:
+def test_only_complete_member_addresses_are_parsed_as_such() -> None:
     assert parse("/x/i.tar#a/b.jpg@1024+9") == TarMember("/x/i.tar", "a/b.jpg", 1024, 9)
     for plain in ("/x/i.tar", "/x/a.jpg", "/x/i.tar#a.jpg", "/x/i.tar#a.jpg@1024", "/x/a.jpg@1+2",
                   "/x/i.tar#a.jpg@-1024+9", "/x/i.tar#@512+9", "/x/i.tar#a@٥١٢+9",
@@ -83,22 +83,22 @@ def test_nothing_but_one_whole_member_can_be_read(tar: Path, change, message: st
         read_bytes(str(member))
 
 
-def test_odd_tars(tar: Path, tmp_path: Path) -> None:
+def test_missing_and_unsuitable_tars_raise_image_errors(tar: Path, tmp_path: Path) -> None:
     member = addresses(tar)["a/0.jpg"]
     with pytest.raises(ImageError, match="no such file"):
         read_bytes(str(TarMember(str(tmp_path / "gone.tar"), "a", 512, 9)))
     os.mkfifo(tmp_path / "pipe.tar")
-    with pytest.raises(ImageError, match="not a plain file"):  # and it does not wait
+    with pytest.raises(ImageError, match="not a plain file"):  # and does not block
         read_bytes(str(TarMember(str(tmp_path / "pipe.tar"), "a", 512, 9)))
     (tmp_path / "folder.tar").mkdir()
     with pytest.raises(ImageError, match=r"cannot be read|not a plain file"):
         read_bytes(str(TarMember(str(tmp_path / "folder.tar"), "a", 512, 9)))
     secret = tmp_path / "secret.tar"
-    secret.write_bytes(b"s" * 4096)  # no tar at all: there is no header
+    secret.write_bytes(b"s" * 4096)  # not a tar: it has no header
     with pytest.raises(ImageError, match="no such photo there"):
         read_bytes(str(TarMember(str(secret), "s", 512, 512)))
     folder = addresses(tar)["a"]
-    with pytest.raises(ImageError, match="no such photo there"):  # a folder is no photo
+    with pytest.raises(ImageError, match="no such photo there"):  # a folder is not a photo
         read_bytes(str(TarMember(folder.tar, "a", folder.offset, 0)))
     os.truncate(tar, member.offset + member.size - 1)
     with pytest.raises(ImageError, match="ends at byte"):
@@ -106,7 +106,7 @@ def test_odd_tars(tar: Path, tmp_path: Path) -> None:
 
 
 def test_long_names_are_read(tmp_path: Path) -> None:
-    """Names over 100 bytes stand in a header of their own, in both forms of tar."""
+    """Names over 100 bytes are in an extra header, in both tar formats."""
     photo = write_photo(tmp_path / "p.jpg", picture(1, 1))
     for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         path = tmp_path / f"{form}.tar"
@@ -126,8 +126,8 @@ def test_a_stamp_changes_with_the_tar_and_differs_within_it(tar: Path) -> None:
     assert stamp("/gone.tar#a@512+9") == ""
 
 
-def test_paths_of_tables() -> None:
-    """Only what stands before the # is a path: the rest stays as it is."""
+def test_only_the_part_before_the_hash_is_made_absolute_or_relative() -> None:
+    """The part before the # is a path; the part after it is unchanged."""
     address = "t/../i.tar#a/../../b//c.jpg@512+9"
     assert absolute_path(address, "/x/y") == "/x/y/i.tar#a/../../b//c.jpg@512+9"
     assert relative_path("/x/y/i.tar#a/../b@512+9", "/x/z") == "../y/i.tar#a/../b@512+9"
@@ -150,7 +150,7 @@ def test_a_table_moves_with_its_tars(tar: Path, tmp_path: Path) -> None:
         assert read_bytes(photo.path) == (tmp_path / "a" / f"{i}.jpg").read_bytes()
 
 
-def test_a_gallery_fills_from_a_tar_and_goes_on(tar: Path) -> None:
+def test_a_gallery_is_filled_from_a_tar_and_resumed(tar: Path) -> None:
     embedder = HistogramEmbedder()
     members = [str(addresses(tar)[f"a/{i}.jpg"]) for i in range(3)]
     gallery = SqliteGallery.create(None, embedder.id, embedder.dim)

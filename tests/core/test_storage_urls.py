@@ -1,4 +1,4 @@
-"""Photos behind URLs: read like files, bounded, tried again, and never taken for paths."""
+"""Photos at URLs: read like files, with limits and retries, and never treated as paths."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from whichlandmark.recognition.folder.fill import fill_gallery
 
 @pytest.fixture
 def store() -> Iterator[fsspec.AbstractFileSystem]:
-    """fsspec's own store in memory, empty."""
+    """fsspec's in-memory store, empty."""
     memory = fsspec.filesystem("memory")
     memory.store.clear()
     memory.pseudo_dirs[:] = [""]
@@ -78,12 +78,12 @@ def tar_of(files: dict[str, bytes]) -> bytes:
         ("s3://", False),
     ],
 )  # fmt: skip
-def test_what_is_a_url(text: str, url: bool) -> None:
+def test_urls_are_distinguished_from_paths(text: str, url: bool) -> None:
     assert is_url(text) is url
 
 
 @pytest.mark.parametrize("url", ["s3://b/a.jpg", "file:///tmp/a.jpg", "memory://x/y.tar#a@512+3"])
-def test_a_path_object_gets_its_slash_back(url: str) -> None:
+def test_the_slash_that_a_path_object_loses_is_restored(url: str) -> None:
     assert as_text(Path(url)) == url
     assert as_text(Path("/data/a.jpg")) == "/data/a.jpg"
     assert as_text("s3:/kept") == "s3:/kept"
@@ -92,10 +92,10 @@ def test_a_path_object_gets_its_slash_back(url: str) -> None:
 def test_an_address_is_parsed_once(
     store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    seen = []
+    parsed = []
 
     def counted(address: str | Path) -> storage.Address:
-        seen.append(address)
+        parsed.append(address)
         return parse(address)
 
     monkeypatch.setattr(storage, "parse", counted)
@@ -104,7 +104,7 @@ def test_an_address_is_parsed_once(
     assert read_bytes("memory://b/a.jpg") == b"abc"
     (tmp_path / "a.jpg").write_bytes(b"abc")
     assert read_bytes(tmp_path / "a.jpg") == b"abc"
-    assert seen == ["memory://b/a.jpg", tmp_path / "a.jpg"]
+    assert parsed == ["memory://b/a.jpg", tmp_path / "a.jpg"]
 
 
 def test_a_photo_is_read_as_from_disk(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
@@ -141,22 +141,22 @@ def test_a_request_that_fails_is_tried_again(
 
     def failing(self: object, *arguments: object, **options: object) -> bytes:
         calls.append(1)
-        if len(calls) < turns:
+        if len(calls) < succeeds_at:
             raise OSError("SlowDown")
         return work(self, *arguments, **options)
 
     monkeypatch.setattr(type(store), "cat_file", failing)
-    turns = 3
+    succeeds_at = 3
     assert read_range("memory://b/a.jpg", 1, 9) == b"bc"
     assert len(calls) == 3
-    turns = 99
+    succeeds_at = 99
     with pytest.raises(ImageError, match=r"cannot be read \(SlowDown\)"):
         read_range("memory://b/a.jpg", 0, 9)
     assert len(calls) == 6
 
 
-def test_a_store_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stores of clouds are asynchronous, and are held to a time."""
+def test_a_request_to_a_silent_store_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cloud stores are asynchronous in fsspec; their requests have a time limit."""
     import asyncio
 
     from fsspec.asyn import AsyncFileSystem
@@ -192,7 +192,7 @@ def test_without_the_library_the_error_says_what_to_install(
         read_bytes("gs://bucket/a.jpg")
 
 
-def test_a_member_of_a_tar_behind_a_url(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+def test_a_member_of_a_tar_at_a_url(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
     files = {"a/0.jpg": jpeg(tmp_path, 0), "a/1.jpg": jpeg(tmp_path, 1)}
     data = tar_of(files)
     store.pipe_file("/b/x.tar", data)
@@ -210,7 +210,9 @@ def test_a_member_of_a_tar_behind_a_url(store: fsspec.AbstractFileSystem, tmp_pa
             read_bytes(str(bad))
 
 
-def test_stamps_tell_a_changed_file(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+def test_the_stamp_of_a_changed_file_differs(
+    store: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
     store.pipe_file("/b/x.tar", b"x" * 2048)
     local = write_photo(tmp_path / "a.jpg", picture(0, 0))
     url = f"file://{local}"
@@ -226,21 +228,21 @@ def test_stamps_tell_a_changed_file(store: fsspec.AbstractFileSystem, tmp_path: 
     assert all(a != b for a, b in zip(after[:5], before[:5], strict=True))
 
 
-def test_a_tar_of_many_photos_is_asked_for_once(
+def test_stamps_of_many_photos_in_one_tar_take_one_request(
     store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.pipe_file("/b/x.tar", b"x" * 2048)
-    asked = []
+    requested = []
     lock = threading.Lock()
 
     def counted(url: str) -> str:
         with lock:
-            asked.append(url)
+            requested.append(url)
         return "7"
 
     monkeypatch.setattr(storage, "url_stamp", counted)
     stamps([f"memory://b/x.tar#{i}@512+{i}" for i in range(500)])
-    assert asked == ["memory://b/x.tar"]
+    assert requested == ["memory://b/x.tar"]
 
 
 def test_a_table_keeps_urls(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:

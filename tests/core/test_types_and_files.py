@@ -10,13 +10,14 @@ import pytest
 
 from whichlandmark.core import errors
 from whichlandmark.core.errors import DataError, OptionError, WhichLandmarkError
-from whichlandmark.core.files import read_json, whole_file, write_json
-from whichlandmark.core.json_options import from_json, to_json, unknown
+from whichlandmark.core.files import atomic_file, read_json, write_json
+from whichlandmark.core.json_options import from_json, to_json, unknown_message
 from whichlandmark.core.types import Photo, Photos
 from whichlandmark.features.preprocessing import Preprocessing
 
 
 def photos(sizes: dict[str, int]) -> Photos:
+    """A table with this number of photos of each landmark; "" = no landmark."""
     return Photos.of(
         Photo(f"{name}-{i}", Path(f"/p/{name}/{i}.jpg"), name or None)
         for name, count in sizes.items()
@@ -87,7 +88,7 @@ def test_options_survive_a_json_round_trip() -> None:
 def test_option_errors_say_what_was_expected(values: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         from_json(Sample, values)
-    assert "did you mean" in unknown("trian", ["train", "test"], "verb")
+    assert "did you mean" in unknown_message("trian", ["train", "test"], "verb")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert read_json(path) == {"name": "Göbekli Tepe"}
 
     def fail_half_way() -> None:
-        with whole_file(path) as temporary:
+        with atomic_file(path) as temporary:
             temporary.write_text("half")
             raise ZeroDivisionError
 
@@ -114,41 +115,41 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300), (100, 1000), (64, 64), (5, 900)])
 def test_resizing_keeps_the_aspect_ratio(shape: tuple[int, int]) -> None:
-    """The long side comes to `size`; the aspect ratio is off by rounding to 32 alone."""
+    """The long side becomes `size`; the short side differs only by rounding to 32 pixels."""
     resized = Preprocessing(size=256)(np.zeros((*shape, 3), np.uint8)).shape
     assert resized[0] == 3
     assert max(resized[1:]) == 256
-    for side, wanted in zip(resized[1:], (256 * s / max(shape) for s in shape), strict=True):
+    for side, exact in zip(resized[1:], (256 * s / max(shape) for s in shape), strict=True):
         assert side % 32 == 0
-        assert abs(side - wanted) <= 16 or side == 32
-    assert Preprocessing(size=224, fit="squash").target(*shape) == (224, 224)
+        assert abs(side - exact) <= 16 or side == 32
+    assert Preprocessing(size=224, fit="squash").target_shape(*shape) == (224, 224)
 
 
-def test_normalisation_by_hand() -> None:
+def test_normalisation_matches_a_calculation_by_hand() -> None:
     image = np.full((32, 32, 3), (0, 128, 255), np.uint8)
-    made = Preprocessing(size=32, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.1))(image)
+    pixels = Preprocessing(size=32, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.1))(image)
     expected = [(0 - 0.5) / 0.5, (128 / 255 - 0.4) / 0.25, (1 - 0.3) / 0.1]
-    assert made[:, 5, 7] == pytest.approx(expected, abs=1e-5)
+    assert pixels[:, 5, 7] == pytest.approx(expected, abs=1e-5)
     for wrong in ({"size": 3}, {"std": (0.1, 0, 0.1)}, {"multiple": 0}):
         with pytest.raises(OptionError):
             Preprocessing(**wrong)
 
 
 def test_a_resized_photo_is_not_resized_again() -> None:
-    """Threads that decode resize; the embedder, which asks again, must find nothing to do."""
+    """The decoding threads resize a photo; resizing in the embedder must then change nothing."""
     rng = np.random.default_rng(0)
     for size, multiple in ((224, 32), (496, 32), (240, 16), (17, 7), (100, 1), (336, 224)):
-        made = Preprocessing(size=size, multiple=multiple)
+        preprocessing = Preprocessing(size=size, multiple=multiple)
         for height, width in rng.integers(1, 3000, (500, 2)):
-            target = made.target(int(height), int(width))
-            assert made.target(*target) == target
+            target = preprocessing.target_shape(int(height), int(width))
+            assert preprocessing.target_shape(*target) == target
 
 
 def test_photos_are_decoded_at_one_and_a_half_times_the_network_size() -> None:
     keep = Preprocessing(size=224)
     for shape in ((1200, 1600), (4000, 500), (300, 9000), (1000, 1000)):
-        short, long = keep.least
+        short, long = keep.decode_sides
         scale = max(short / min(shape), long / max(shape))
-        for side, seen in zip(shape, keep.target(*shape), strict=True):
-            assert side * scale >= 1.45 * seen or seen == 32
-    assert Preprocessing(size=224, fit="squash").least == (336, 0)
+        for side, target in zip(shape, keep.target_shape(*shape), strict=True):
+            assert side * scale >= 1.45 * target or target == 32
+    assert Preprocessing(size=224, fit="squash").decode_sides == (336, 0)

@@ -45,7 +45,7 @@ class ModelError(WhichLandmarkError):
 
 
 class TrainingError(WhichLandmarkError):
-    """A training run cannot go on: its loss is no number. Its last checkpoint is intact."""
+    """A training run cannot go on, as when its loss became NaN. Its last checkpoint is intact."""
 
 
 class GalleryError(WhichLandmarkError):

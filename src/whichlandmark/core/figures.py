@@ -17,15 +17,23 @@ from .errors import OptionError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# DejaVu Sans comes with matplotlib: Latin, Greek, Cyrillic and more. Others where they are there.
-FONTS = (
+# Used where installed, for scripts that DejaVu Sans lacks; DejaVu Sans comes with matplotlib and
+# has Latin, Greek, Cyrillic and more.
+FALLBACK_FONTS = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei", "Noto Sans",
     "Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS",
 )  # fmt: skip
 
 
 def require_matplotlib(purpose: str) -> None:
-    """Raises OptionError with the install command when matplotlib is missing; loads nothing."""
+    """Check that matplotlib is installed, without loading it.
+
+    Args:
+        purpose: what needs it; begins the error message.
+
+    Raises:
+        OptionError: with the install command, when matplotlib is missing.
+    """
     if util.find_spec("matplotlib") is None:
         raise OptionError(
             f"{purpose} needs matplotlib, which is not installed; install it with: "
@@ -37,32 +45,38 @@ def require_matplotlib(purpose: str) -> None:
 def new_figure(
     width: float, height: float, style: Mapping[str, Any] | None = None
 ) -> Iterator[Figure]:
-    """A figure of so many inches, laid out by itself; to be drawn and saved within the block.
+    """Yield an empty figure with automatic layout; draw and save it within the block.
 
-    style: settings of matplotlib that differ from its defaults. Text is shown as it is: no "$"
-    begins a formula. Raises OptionError without matplotlib.
+    Args:
+        width, height: size in inches.
+        style: matplotlib settings (rcParams) that differ from matplotlib's defaults. Text is
+            shown literally, because "$" in a landmark's name must not begin a formula.
+
+    Raises:
+        OptionError: when matplotlib is not installed.
     """
     require_matplotlib("a figure")
     import matplotlib
     from matplotlib import font_manager
     from matplotlib.figure import Figure
 
-    known = set(font_manager.get_font_names())
-    fonts = ["DejaVu Sans", *(name for name in FONTS if name in known)]
-    # "backend" would open a window system.
+    installed = set(font_manager.get_font_names())
+    fonts = ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)]
+    # Setting "backend" would open a window system.
     defaults = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
     own = {"font.family": fonts, "text.parse_math": False}
     with warnings.catch_warnings(), matplotlib.rc_context({**defaults, **own, **(style or {})}):
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # shown as an empty box
+        # A character that no font has is drawn as an empty box, which needs no warning.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield Figure(figsize=(width, height), layout="constrained")
 
 
 def as_svg(figure: Figure) -> str:
-    """SVG text without date or program: the same drawing gives the same bytes."""
+    """The figure as SVG text without date or program name: equal drawings give equal bytes."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     FigureCanvasSVG(figure)
     data = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(data, format="svg", metadata=nothing)
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(data, format="svg", metadata=no_metadata)
     return data.getvalue()

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, lock them between processes, read JSON and csv."""
+"""Write files atomically, lock them between processes, read JSON and CSV."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from typing import Any
 
 from .errors import DataError
 
-LONGEST_CELL = 1 << 17  # characters, the csv module's own limit
+MAX_CELL_LENGTH = 1 << 17  # characters, the csv module's own limit
 
-CsvRows = Iterator[tuple[int, list[str]]]  # (line, its cells), as many as the header has
+CsvRows = Iterator[tuple[int, list[str]]]  # (line number, cells), as many cells as the header has
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` atomically.
 
     When the block raises, `path` is left as it was and the temporary file is removed.
-    Raises DataError when the disk is full, or the folder may not be written to.
+
+    Raises:
+        DataError: when the disk is full, or the folder may not be written to.
     """
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
-        raise _unwritten(target, error) from None
+        raise _write_error(target, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -43,20 +45,26 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _unwritten(target, error) from None
+        raise _write_error(target, error) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _unwritten(target: Path, error: OSError) -> DataError:
+def _write_error(target: Path, error: OSError) -> DataError:
     reason = error.strerror or str(error)
-    return DataError(f"{target}: cannot be written ({reason}); what stood there is untouched")
+    return DataError(f"{target}: cannot be written ({reason}); the old file is unchanged")
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -67,10 +75,10 @@ def write_json(path: str | Path, value: Any) -> None:
 
 @contextmanager
 def file_lock(path: str | Path) -> Iterator[None]:
-    """Hold the lock that `path` stands for, alone among all processes of this machine.
+    """Hold an exclusive lock on the file `path`, against all other processes of this machine.
 
-    Waits until it is free. The file is made where it is missing, and stays. A process that ends,
-    however it ends, gives its locks up.
+    Waits until the lock is free. Creates the file when it is missing and never deletes it. The
+    operating system releases the locks of a process that ends, even when it is killed.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +91,7 @@ def file_lock(path: str | Path) -> Iterator[None]:
                 try:
                     msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
                     break
-                except OSError:  # another holds it
+                except OSError:  # another process holds the lock
                     time.sleep(0.05)
             try:
                 yield
@@ -93,14 +101,15 @@ def file_lock(path: str | Path) -> Iterator[None]:
         else:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX)  # closing the file gives it up
+            fcntl.flock(file, fcntl.LOCK_EX)  # closing the file releases the lock
             yield
 
 
 def read_at(descriptor: int, length: int, offset: int) -> bytes:
-    """Up to `length` bytes of an open file from `offset` on.
+    """Read up to `length` bytes of an open file from `offset` on.
 
-    Windows has no `pread`: there the descriptor's position moves, so one thread reads at a time.
+    On Windows, which has no `pread`, this moves the descriptor's position; then only one thread
+    may read at a time.
     """
     if hasattr(os, "pread"):
         return os.pread(descriptor, length, offset)
@@ -109,7 +118,7 @@ def read_at(descriptor: int, length: int, offset: int) -> bytes:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Read a JSON object. Raises DataError when it is missing, damaged or not an object."""
+    """Read a JSON object. Raises DataError when the file is missing, damaged or no object."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -123,23 +132,23 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 @contextmanager
 def open_csv(
-    path: Path, *, longest_cell: int = LONGEST_CELL
+    path: Path, *, max_cell_length: int = MAX_CELL_LENGTH
 ) -> Iterator[tuple[list[str], CsvRows]]:
-    """Open a UTF-8 csv file (a byte-order mark is passed over).
+    """Open a UTF-8 CSV file; a byte-order mark is skipped.
 
     Args:
         path: the file.
-        longest_cell: characters that one cell may have.
+        max_cell_length: characters that one cell may have.
 
     Yields:
-        The column names of line 1, stripped, [] for an empty file; and the rows after it. Blank
-        lines are skipped.
+        The column names of line 1, stripped ([] for an empty file), and an iterator over the
+        rows after it. Blank lines are skipped.
 
     Raises:
-        DataError: naming the line, when the file is missing, is no csv or UTF-8 text, or a row has
-            more or fewer cells than the header.
+        DataError: when the file is missing, is not CSV or UTF-8, or a row has more or fewer cells
+            than the header; the message names the line.
     """
-    before = csv.field_size_limit(longest_cell)
+    old_limit = csv.field_size_limit(max_cell_length)
     line = 1
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -165,10 +174,4 @@ def open_csv(
             f"{path}, about line {line + 1}: not readable as a UTF-8 csv file ({error})"
         ) from None
     finally:
-        csv.field_size_limit(before)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+        csv.field_size_limit(old_limit)

@@ -1,4 +1,7 @@
-"""CPU count, processor, GPU, thread limits of BLAS/OpenMP/FAISS."""
+"""Facts about this machine (cores, processor, GPU, memory) and limits on BLAS and OpenMP threads.
+
+Loads neither numpy nor torch, because `stop_busy_waiting` must run before numpy is imported.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,21 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-USEFUL_FEATURES = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8",
-           "amx_bf16", "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
+REPORTED_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16",
+           "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
 
-FAST_BYTES = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+INT8_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
-GPUS = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # CUDA, CUDA inside Windows, ROCm
+GPU_DEVICE_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # CUDA, CUDA in WSL, ROCm
+
+PASSIVE_WAITING = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # OpenMP: sleep at once
+    "OPENBLAS_THREAD_TIMEOUT": "4",  # OpenBLAS: poll 2^4 times before sleeping, not 2^26
+}
 
 
 def cpu_count() -> int:
-    """Cores that this process may use; all of the machine's where a process cannot be bound to some
+    """Cores that this process may use; all of the machine's on systems without CPU affinity
     (macOS, Windows).
     """
     if hasattr(os, "sched_getaffinity"):
@@ -29,52 +37,52 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def processor() -> str:
-    """Its model, as the kernel or Python names it."""
+def processor_name() -> str:
+    """The processor's model, as the kernel or Python names it."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
-def features() -> list[str]:
-    """The instructions that decide how fast networks run here."""
+def cpu_features() -> list[str]:
+    """Instruction sets of this processor that decide how fast networks run, such as "avx2"."""
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        return ["asimd", "asimddp"]  # every processor of Apple's has both
+        return ["asimd", "asimddp"]  # every Apple processor has both
     info = _cpuinfo()
-    words = set((info.get("flags") or info.get("Features") or "").split())
-    return [name for name in USEFUL_FEATURES if name in words]
+    flags = set((info.get("flags") or info.get("Features") or "").split())
+    return [name for name in REPORTED_INSTRUCTIONS if name in flags]
 
 
-def adds_bytes_exactly() -> bool:
-    """Does this processor add products of bytes without overflow? Older ones saturate."""
-    return bool(FAST_BYTES & set(features()))
+def has_exact_int8() -> bool:
+    """Does this processor sum int8 products without overflow? Older ones saturate at 16 bits."""
+    return bool(INT8_DOT_PRODUCTS & set(cpu_features()))
 
 
-def memory() -> int | None:
-    """Bytes of memory that the machine has; None where the system does not tell (Windows)."""
+def memory_bytes() -> int | None:
+    """Bytes of the machine's memory; None on systems without `os.sysconf` (Windows)."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def gpu_in_sight() -> bool:
-    """Might there be a GPU that torch can use? Looks for its device file; loads nothing."""
-    return any(next(Path("/").glob(pattern[1:]), None) for pattern in GPUS)
+def gpu_device_exists() -> bool:
+    """Does the machine have the device file of a GPU that torch may use? Loads no library."""
+    return any(next(Path("/").glob(pattern[1:]), None) for pattern in GPU_DEVICE_FILES)
 
 
-def facts() -> dict[str, Any]:
-    """What it is, without measuring."""
-    size = memory()
+def hardware_facts() -> dict[str, Any]:
+    """Processor, cores, instruction sets, memory and system, for reports. Measures nothing."""
+    size = memory_bytes()
     return {
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": cpu_count(),
-        "instructions": ", ".join(features()) or "none of those that matter",
+        "instructions": ", ".join(cpu_features()) or "none of those that matter",
         "memory (GB)": round(size / 1e9, 1) if size else "not known",
         "system": f"{platform.system()} {platform.release()}",
     }
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo; {} where there is no such file."""
+    """The first processor of /proc/cpuinfo; {} on systems without that file."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
     except OSError:
@@ -83,50 +91,48 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-SETTINGS = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # OpenMP: sleep at once
-    "OPENBLAS_THREAD_TIMEOUT": "4",  # OpenBLAS: look for work for 2^4 turns, not 2^26
-}
-
-
 def stop_busy_waiting() -> None:
-    """Set that for this process and those it starts, where the user has set nothing.
+    """Let idle OpenMP and OpenBLAS threads sleep, in this process and those it starts.
 
-    To be called before numpy is imported; later it changes nothing.
+    Environment variables that the user has set are left as they are. Call it before numpy is
+    imported, because the libraries read the variables only once, when they are loaded.
     """
-    for name, value in SETTINGS.items():
+    for name, value in PASSIVE_WAITING.items():
         os.environ.setdefault(name, value)
 
 
-class _Held:
-    """How many hold the linear algebra at one thread, and how to let go."""
+class _BlasLimit:
+    """The limit of one BLAS thread, and how many callers of `one_blas_thread` need it now."""
 
     def __init__(self) -> None:
         from threadpoolctl import ThreadpoolController
 
         self.lock = Lock()
-        self.holders = 0
+        self.users = 0
         self.controller = ThreadpoolController()
         self.limit: Any = None
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Within it, NumPy's products use one thread; afterwards as many as before."""
-    held = _held()
-    with held.lock:
-        if held.holders == 0:
-            held.limit = held.controller.limit(limits=1, user_api="blas")
-        held.holders += 1
+def one_blas_thread() -> Iterator[None]:
+    """Limit numpy's matrix products to one thread within the block.
+
+    Blocks of several threads may overlap: the last one to end restores the old limit.
+    """
+    blas = _blas_limit()
+    with blas.lock:
+        if blas.users == 0:
+            blas.limit = blas.controller.limit(limits=1, user_api="blas")
+        blas.users += 1
     try:
         yield
     finally:
-        with held.lock:
-            held.holders -= 1
-            if held.holders == 0:
-                held.limit.restore_original_limits()
+        with blas.lock:
+            blas.users -= 1
+            if blas.users == 0:
+                blas.limit.restore_original_limits()
 
 
 @cache
-def _held() -> _Held:
-    return _Held()
+def _blas_limit() -> _BlasLimit:
+    return _BlasLimit()

@@ -10,14 +10,14 @@ def render(template: str, **values: Any) -> str:
     """Fill a template of core/templates with values.
 
     Args:
-        template: file name, as "report.html".
-        values: what the template names; text is escaped for HTML.
+        template: a file name such as "report.html".
+        values: the template's variables; text is escaped for HTML.
 
     Returns:
         The page as text. Equal values give equal bytes.
 
     Raises:
-        jinja2.UndefinedError: when the template names a value that is not given.
+        jinja2.UndefinedError: when the template uses a variable that is not given.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -1,4 +1,7 @@
-"""The only decoder: limits, orientation, EXIF location, thumbnails."""
+"""Decode photos safely: size limits, EXIF orientation and location; write thumbnails.
+
+All photos of the package are decoded by `read_image`, so its limits hold everywhere.
+"""
 
 from __future__ import annotations
 
@@ -28,20 +31,34 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
 
-# Bytes a pixel while it is decoded: Pillow's and the array's, and a second picture of libwebp's.
-_BYTES = {"JPEG": 7, "MPO": 7, "PNG": 8, "GIF": 8}
+THUMBNAIL_SIDE = 200  # pixels of the long side
 
-_STRIP = 512  # rows
+THUMBNAIL_QUALITY = 80
+
+LatLon = tuple[float, float]  # latitude, longitude in degrees
+
+# Memory that decoding takes per pixel: Pillow's picture and the array; libwebp keeps a second one.
+_DECODING_BYTES_PER_PIXEL = {"JPEG": 7, "MPO": 7, "PNG": 8, "GIF": 8}
+
+_OTHER_DECODING_BYTES_PER_PIXEL = 16
+
+_STRIP_ROWS = 512
 
 _ORIENTATION = 0x0112  # the EXIF tag
 
-# What Pillow raises on files that are cut short, corrupt or hostile.
+_GPS = 0x8825  # the EXIF directory of positions; its tags:
+
+_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _STATUS = 1, 2, 3, 4, 9
+
+# Pillow raises these on files that are cut short, corrupt or hostile.
 _DECODE_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError,
                   IndexError, KeyError, TypeError, ZeroDivisionError, RuntimeError)  # fmt: skip
 
+_METADATA_ERRORS = (*_DECODE_ERRORS, AttributeError, OverflowError)
+
 
 def content_hash(data: bytes) -> str:
-    """SHA-256 of a photo's bytes, hexadecimal: the identity of its content."""
+    """SHA-256 of a photo file's bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -51,17 +68,23 @@ def read_image(
     short_side: int = 0,
     long_side: int = 0,
     name: str = "",
-    admit: Callable[[int], object] | None = None,
+    reserve: Callable[[int], object] | None = None,
 ) -> Image:
     """Decode one photo.
 
-    source: a path, or the file's bytes (then `name` is what errors call it).
-    short_side, long_side: pixels that these sides need; a JPEG may be decoded at a smaller scale
-      that still has them. Both 0 = full size. No other resizing happens.
-    admit: called with the bytes of memory that decoding will take at its height, after all limits
-      are checked and before the first pixel is decoded; may wait, or raise.
-    Returns (H, W, 3) uint8 RGB, EXIF orientation applied, transparency on white.
-    Raises ImageError naming the file and the reason.
+    Args:
+        source: a path or address, or the file's bytes.
+        short_side, long_side: pixels needed on these sides; a JPEG may be decoded at a smaller
+            scale that still has them. Both 0: full size. There is no other resizing.
+        name: the photo's name in error messages, for a source of bytes.
+        reserve: called with the peak number of bytes that decoding will take, after all limits
+            are checked and before the first pixel is decoded; it may wait, or raise.
+
+    Returns:
+        (H, W, 3) uint8 RGB, EXIF orientation applied, transparent parts on white.
+
+    Raises:
+        ImageError: naming the file and the reason.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "photo")
     data = source if isinstance(source, bytes) else read_bytes(source)
@@ -69,11 +92,12 @@ def read_image(
         raise ImageError(f"{name}: larger than {MAX_BYTES // 10**6} MB")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about odd metadata; limits are ours
-            return _decode(data, (short_side, long_side), admit)
+            # Pillow warns about odd metadata and large photos; the limits here replace the latter.
+            warnings.simplefilter("ignore")
+            return _decode(data, (short_side, long_side), reserve)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
-    except Pillow.DecompressionBombError:  # Pillow's own limit is above ours, and comes first
+    except Pillow.DecompressionBombError:  # Pillow's limit is higher, but is checked earlier
         raise ImageError(f"{name}: over {MAX_PIXELS // 10**6} megapixels") from None
     except UnidentifiedImageError:
         raise ImageError(f"{name}: not a photo in one of {', '.join(FORMATS)}") from None
@@ -82,8 +106,10 @@ def read_image(
 
 
 def photo_size(path: str | Path, *, short_side: int = 0) -> tuple[int, int]:
-    """(height, width) in pixels of the upright photo, from its header alone: as `read_image` would
-    decode it for that short side. Raises ImageError.
+    """(height, width) in pixels that `read_image` would return, read from the header alone.
+
+    Raises:
+        ImageError: when the file is missing or is not a photo.
     """
     try:
         with Pillow.open(io.BytesIO(read_bytes(path)), formats=FORMATS) as opened:
@@ -91,24 +117,27 @@ def photo_size(path: str | Path, *, short_side: int = 0) -> tuple[int, int]:
             width, height = opened.size
             turned = opened.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except (UnidentifiedImageError, Pillow.DecompressionBombError, *_DECODE_ERRORS) as error:
-        raise ImageError(f"{path}: no photo whose size can be read ({error})") from None
+        raise ImageError(f"{path}: the photo's size cannot be read ({error})") from None
     return (width, height) if turned else (height, width)
 
 
-def _decode(data: bytes, sides: tuple[int, int], admit: Callable[[int], object] | None) -> Image:
+def _decode(data: bytes, sides: tuple[int, int], reserve: Callable[[int], object] | None) -> Image:
     if not data:
         raise ImageError("the file is empty")
     with Pillow.open(io.BytesIO(data), formats=FORMATS) as opened:
         _check_header(opened.size)
         _draft(opened, sides)
-        if admit:
-            admit(opened.width * opened.height * _BYTES.get(opened.format or "", 16))
+        if reserve:
+            bytes_per_pixel = _DECODING_BYTES_PER_PIXEL.get(
+                opened.format or "", _OTHER_DECODING_BYTES_PER_PIXEL
+            )
+            reserve(opened.width * opened.height * bytes_per_pixel)
         opened.load()
         return _array(_upright(opened))
 
 
 def _draft(opened: Pillow.Image, sides: tuple[int, int]) -> None:
-    """Let a JPEG be decoded at a smaller scale that still has the pixels wanted of its sides."""
+    """Let a JPEG be decoded at a smaller scale whose (short, long) side still has these pixels."""
     width, height = opened.size
     scale = max(sides[0] / min(opened.size), sides[1] / max(opened.size))
     if scale and opened.format in ("JPEG", "MPO"):
@@ -124,17 +153,17 @@ def _check_header(size: tuple[int, int]) -> None:
 
 
 def _upright(picture: Pillow.Image) -> Pillow.Image:
-    """In place where nothing has to be turned: a copy of a large photo is a lot of memory."""
-    with suppress(*_DECODE_ERRORS):  # broken metadata is no reason to lose the photo
+    """Apply the EXIF orientation in place, because a copy of a large photo takes much memory."""
+    with suppress(*_DECODE_ERRORS):  # a photo with broken metadata is still usable
         ImageOps.exif_transpose(picture, in_place=True)
     return picture
 
 
 def _array(picture: Pillow.Image) -> Image:
-    """(H, W, 3) uint8, strip by strip: of a large photo, no more than two copies exist at once."""
+    """(H, W, 3) uint8, converted in strips so that at most two copies of a large photo exist."""
     image = np.empty((picture.height, picture.width, 3), dtype=np.uint8)
-    for top in range(0, picture.height, _STRIP):
-        bottom = min(top + _STRIP, picture.height)
+    for top in range(0, picture.height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, picture.height)
         image[top:bottom] = np.asarray(_rgb(picture.crop((0, top, picture.width, bottom))))
     return image
 
@@ -150,13 +179,8 @@ def _rgb(picture: Pillow.Image) -> Pillow.Image:
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-SIDE = 200  # pixels of the long side
-
-QUALITY = 80
-
-
-def thumbnail(path: str, side: int = SIDE) -> str:
-    """A small JPEG as a data: URI; "" when the photo is gone or cannot be decoded."""
+def thumbnail(path: str, side: int = THUMBNAIL_SIDE) -> str:
+    """A small JPEG as a data: URI; "" when the photo is missing or cannot be decoded."""
     if not path:
         return ""
     try:
@@ -165,43 +189,32 @@ def thumbnail(path: str, side: int = SIDE) -> str:
         return ""
 
 
-def jpeg(image: Image, side: int = SIDE) -> bytes:
-    """(H, W, 3) uint8 → a small JPEG without any metadata."""
-    from PIL import Image as Pillow
-
+def jpeg(image: Image, side: int = THUMBNAIL_SIDE) -> bytes:
+    """(H, W, 3) uint8 → a JPEG of at most `side` pixels a side, without metadata."""
     picture = Pillow.fromarray(image)
     picture.thumbnail((side, side))
     data = io.BytesIO()
-    picture.save(data, "JPEG", quality=QUALITY, optimize=True)
+    picture.save(data, "JPEG", quality=THUMBNAIL_QUALITY, optimize=True)
     return data.getvalue()
 
 
 def data_uri(data: bytes) -> str:
-    """A JPEG's bytes, as the address of a picture inside a page."""
+    """A JPEG's bytes as a data: URI, for a picture inside an HTML page."""
     return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
 
 
-LatLon = tuple[float, float]  # latitude, longitude in degrees
-
-_GPS = 0x8825  # the EXIF folder of positions, and its tags
-
-_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _STATUS = 1, 2, 3, 4, 9
-
-# What Pillow raises on metadata that is cut short, corrupt or hostile.
-_BROKEN = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError, IndexError,
-           KeyError, TypeError, AttributeError, ZeroDivisionError, RuntimeError,
-           OverflowError)  # fmt: skip
-
-
 def location_of(data: bytes) -> LatLon | None:
-    """A photo's bytes → (latitude, longitude) in degrees, north and east positive.
+    """Read the position from a photo's EXIF data, without decoding the photo.
 
-    None when the photo has no position in its EXIF data, or a damaged or impossible one; a
-    position that the receiver marked as void, or 0° 0' exactly, is none. No pixel is decoded.
-    Only for a user who asked that positions be used.
+    Call it only when the user has turned the use of positions on, because positions are private.
+
+    Args:
+        data: the photo file's bytes.
+
+    Returns:
+        (latitude, longitude) in degrees, north and east positive; None when the position is
+        missing, damaged, impossible, marked as void by the receiver, or exactly 0° 0'.
     """
-    from PIL import Image as Pillow
-
     if len(data) > MAX_BYTES:
         return None
     try:
@@ -213,24 +226,30 @@ def location_of(data: bytes) -> LatLon | None:
             return None
         latitude = _degrees(tags[_LATITUDE], tags[_LATITUDE_REF], "NS", 90)
         longitude = _degrees(tags[_LONGITUDE], tags[_LONGITUDE_REF], "EW", 180)
-    except (Pillow.DecompressionBombError, *_BROKEN):
+    except (Pillow.DecompressionBombError, *_METADATA_ERRORS):
         return None
     if latitude is None or longitude is None or latitude == longitude == 0:
         return None
     return latitude, longitude
 
 
-def _degrees(parts: object, direction: object, names: str, most: int) -> float | None:
-    """Degrees, minutes and seconds with their direction → signed degrees; None when impossible."""
+def _degrees(parts: object, direction: object, names: str, limit: int) -> float | None:
+    """EXIF degrees, minutes and seconds → signed degrees; None when impossible.
+
+    Args:
+        direction: one letter of `names`; the second letter makes the result negative.
+        limit: the largest possible number of degrees.
+    """
     if isinstance(direction, bytes):
         direction = direction.decode("ascii", "replace")
     direction = str(direction).strip("\0 ").upper()
     degrees, minutes, seconds = (float(part) for part in parts)  # type: ignore[attr-defined]
     if direction not in tuple(names):
         return None
-    if not (degrees >= 0 and 0 <= minutes < 60.001 and 0 <= seconds < 60.001):  # NaN is none of it
+    # Written so that NaN fails too.
+    if not (degrees >= 0 and 0 <= minutes < 60.001 and 0 <= seconds < 60.001):
         return None
     value = degrees + minutes / 60 + seconds / 3600
-    if not value <= most:
+    if not value <= limit:
         return None
     return -value if direction == names[1] else value

@@ -1,4 +1,4 @@
-"""Flat frozen dataclasses of options ⇄ JSON; an unknown key is an error with a suggestion."""
+"""Read and write flat dataclasses of options as JSON; unknown keys raise with a suggestion."""
 
 from __future__ import annotations
 
@@ -17,37 +17,39 @@ Options = TypeVar("Options")
 def from_json(cls: type[Options], values: Mapping[str, Any]) -> Options:
     """Build the dataclass `cls` from a JSON object.
 
-    Raises OptionError for an unknown key (naming the nearest known one) and for a value
-    whose type does not fit the field.
+    Raises:
+        OptionError: for an unknown key (naming the nearest known one), and for a value whose type
+            does not fit the field.
     """
     if not isinstance(values, Mapping):
         raise OptionError(f"{cls.__name__}: {values!r} given; expected a JSON object")
     hints = typing.get_type_hints(cls)
     for key, value in values.items():
         if key not in hints:
-            raise OptionError(unknown(key, hints, f"option of {cls.__name__}"))
+            raise OptionError(unknown_message(key, hints, f"option of {cls.__name__}"))
         if not _fits(value, hints[key]):
             raise OptionError(
-                f"option {key!r} of {cls.__name__} is {value!r}; expected {_words(hints[key])}"
+                f"option {key!r} of {cls.__name__} is {value!r}; expected {_describe(hints[key])}"
             )
-    return cls(**{key: _as(value, hints[key]) for key, value in values.items()})
+    return cls(**{key: _convert(value, hints[key]) for key, value in values.items()})
 
 
 def to_json(options: Any) -> dict[str, Any]:
-    """The dataclass as a JSON object, tuples as lists."""
+    """The dataclass as a JSON object; tuples become lists."""
     values = dataclasses.asdict(options)
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-def unknown(given: str, known: typing.Iterable[str], what: str) -> str:
-    """ "unknown …": a message that suggests the nearest known word, or lists them all."""
+def unknown_message(given: str, known: typing.Iterable[str], kind: str) -> str:
+    """An error message "unknown KIND: …" that suggests the nearest known name, or lists all."""
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(names)}"
-    return f"unknown {what}: {given!r}; {hint}"
+    return f"unknown {kind}: {given!r}; {hint}"
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    """Does a JSON value fit a field's type hint? A list fits a tuple, an int fits a float."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, part) for part in typing.get_args(hint))
@@ -68,14 +70,15 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
-def _as(value: Any, hint: Any) -> Any:
+def _convert(value: Any, hint: Any) -> Any:
+    """A JSON value as the field's type: lists as tuples, ints as floats."""
     parts = (hint, *typing.get_args(hint))
     if isinstance(value, list) and any(typing.get_origin(part) is tuple for part in parts):
         return tuple(value)
     return float(value) if hint is float else value
 
 
-def _words(hint: Any) -> str:
+def _describe(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
     return str(getattr(hint, "__name__", hint))

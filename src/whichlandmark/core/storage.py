@@ -1,10 +1,10 @@
-"""Bytes by address: a path, a URL (through fsspec), or a photo inside a tar. Nothing is decoded.
+"""Read a file's bytes by path, by URL (through fsspec) or by address inside a tar.
 
-A photo inside a tar is addressed as `images_000.tar#a/b/c/abc1.jpg@1536+20481`. Behind the `@`
-stand the first byte of its data within the tar and its size in bytes, so reading needs no index of
-the tar. The tar's own header just before the data must name this photo and this size: an address
-can read nothing but one whole member, and a tar that was replaced is noticed. The tar may lie
-behind a URL. Reads are bounded in bytes, requests to a store in time.
+A photo inside a tar has an address such as `images_000.tar#a/b/c/abc1.jpg@1536+20481`: after the
+`@` come the offset of its data in the tar and its size, both in bytes, so reading needs no index of
+the tar. The tar header just before the data must have the photo's name and size. Because of that,
+an address can read nothing but one whole member, and a replaced tar is detected. The tar may also
+be at a URL. Reads have a limit in bytes, requests to an object store a limit in seconds.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from .errors import ImageError, OptionError
 
 MAX_BYTES = 20_000_000  # of a photo file
 
-TAR_BLOCK = 512  # bytes: a tar's headers and data begin at multiples of it
+TAR_BLOCK = 512  # bytes: a tar's headers and data begin at multiples of this
 
 SCHEMES = ("s3", "gs", "az", "abfs", "file", "memory")
 
 REQUEST_SECONDS = 60.0  # for one request, where the store's library takes a time limit
 
-TRIES, RETRY_SECONDS = 3, 0.5  # before the second try; twice as long before the third
+MAX_TRIES = 3
 
-STAMP_REQUESTS = 16  # at once
+RETRY_SECONDS = 0.5  # wait before the second try; twice as long before the third
+
+STAMP_REQUESTS = 16  # sent to a store at once
 
 _URL = re.compile(r"([a-z][a-z0-9]{0,9})://.", re.ASCII | re.DOTALL)
 
@@ -64,7 +66,13 @@ class Url:
 
 @dataclass(frozen=True)
 class TarMember:
-    """tar: path or URL of the archive; name: within it; offset, size: of the data, in bytes."""
+    """A file inside a tar.
+
+    Attributes:
+        tar: path or URL of the tar.
+        name: the member's name.
+        offset, size: position and length of its data in the tar, in bytes.
+    """
 
     tar: str
     name: str
@@ -79,7 +87,10 @@ Address = File | Url | TarMember
 
 
 def parse(address: str | Path) -> Address:
-    """What an address names. Nothing is opened; whatever has no other form is a path."""
+    """Parse an address; text that is neither a URL nor a tar member's address is a path.
+
+    Opens nothing.
+    """
     text = as_text(address)
     if ".tar#" in text and (parts := _MEMBER.fullmatch(text)):
         return TarMember(parts[1], parts[2], int(parts[3]), int(parts[4]))
@@ -87,7 +98,7 @@ def parse(address: str | Path) -> Address:
 
 
 def as_text(path: str | Path) -> str:
-    """A path or URL as text: `Path("s3://a/b")` has lost a slash, and gets it back."""
+    """A path or URL as text; restores the slash that `Path("s3://a/b")` has lost."""
     text = os.fspath(path)
     if isinstance(path, Path) and (found := _URL_AS_PATH.match(text)):
         root = "/" if found[1] == "file" else ""
@@ -96,16 +107,23 @@ def as_text(path: str | Path) -> str:
 
 
 def is_url(path: str | Path) -> bool:
-    """Is this a URL, of whatever scheme? Everything else is a path on this machine."""
+    """Is this a URL, of any scheme? Everything else is a path on this machine."""
     text = as_text(path)
     return "://" in text and _URL.match(text) is not None
 
 
 def read_bytes(address: str | Path, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a photo file, of a photo inside a tar, or of a file behind a URL.
+    """The bytes of a file, of a file at a URL, or of a photo inside a tar.
 
-    Raises ImageError when it is missing, out of reach or larger than `limit` bytes; for a tar also
-    when it is no plain file, ends too early, or has no such photo at that place (it was replaced).
+    Args:
+        address: a path, URL or address inside a tar.
+        limit: the largest size that is read, in bytes.
+
+    Raises:
+        ImageError: when the file is missing, cannot be reached or is larger than `limit`; for a
+            tar also when it is no plain file, is too short, or has another member at that offset
+            (because it was replaced).
+        OptionError: when a URL needs a library that is not installed.
     """
     match parse(address):
         case File(path):
@@ -130,7 +148,7 @@ def _read_file(path: str, size: int) -> bytes:
 
 
 def _read_member(member: TarMember, limit: int) -> bytes:
-    """Header and data are read together: one request where the tar lies behind a URL."""
+    """Read header and data together, so that a tar at a URL takes one request."""
     if member.size > limit:
         raise ImageError(f"{member}: larger than {limit // 10**6} MB")
     if is_url(member.tar):
@@ -145,7 +163,7 @@ def _read_member(member: TarMember, limit: int) -> bytes:
 
 def _read_from_local_tar(member: TarMember) -> bytes:
     try:
-        with open(member.tar, "rb", opener=_open_without_waiting) as file:
+        with open(member.tar, "rb", opener=_open_without_blocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"{member}: {member.tar} is not a plain file")
@@ -160,8 +178,8 @@ def _read_from_local_tar(member: TarMember) -> bytes:
         raise ImageError(f"{member}: cannot be read ({error.strerror})") from None
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for a writer
+def _open_without_blocking(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would block
 
 
 def _check_offset(member: TarMember) -> None:
@@ -173,23 +191,29 @@ def _check_offset(member: TarMember) -> None:
 
 
 def _is_header_of(member: TarMember, block: bytes) -> bool:
-    """Does this tar header announce the member? It holds a name over 100 bytes cut off, or not at
-    all (a header before it has the name then): such names are not compared.
+    """Does this tar header belong to the member?
+
+    Names of 100 bytes or more are not compared, because the header has them cut off or not at all
+    (an extra header before it has the name).
     """
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
         return False
     name = os.path.basename(header.name)
-    named = name == os.path.basename(member.name) or len(os.fsencode(header.name)) >= 100
-    return header.isreg() and header.size == member.size and named
+    same_name = name == os.path.basename(member.name) or len(os.fsencode(header.name)) >= 100
+    return header.isreg() and header.size == member.size and same_name
 
 
 def read_range(url: str, start: int, end: int) -> bytes:
-    """Bytes from `start` up to `end` of a file behind a URL, fewer where it ends earlier.
+    """The bytes start … end − 1 of the file at a URL; fewer when the file is shorter.
 
-    A request that fails is tried again. Raises ImageError when the file is missing, cannot be
-    reached, or its scheme is none of `SCHEMES`; OptionError when a library is not installed.
+    A failed request is repeated, `MAX_TRIES` times in all.
+
+    Raises:
+        ImageError: when the file is missing or cannot be reached, or the URL's scheme is none of
+            `SCHEMES`.
+        OptionError: when a library is not installed.
     """
     store, path = open_store(url)
     data: bytes = _request(store, url, "cat_file", path, start=start, end=end)
@@ -197,16 +221,16 @@ def read_range(url: str, start: int, end: int) -> bytes:
 
 
 def open_store(url: str) -> tuple[Any, str]:
-    """The store of a URL as an fsspec file system, and the path within. Raises as `read_range`.
+    """The fsspec file system of a URL, and the file's path in it. Raises as `read_range`.
 
-    Credentials and endpoints come from the store's own environment variables and files, and from
-    fsspec's (`FSSPEC_S3_ENDPOINT_URL` …).
+    Credentials and endpoints come from the environment variables and files of the store's library
+    and of fsspec (such as `FSSPEC_S3_ENDPOINT_URL`).
     """
     found = _URL.match(url)
     scheme = found[1] if found else ""
     if scheme not in SCHEMES or "::" in url:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise ImageError(f"{url}: not a URL that is read; expected one of {known}")
+        raise ImageError(f"{url}: not a supported URL; expected one of {known}")
     store = _file_system(scheme)
     return store, str(store._strip_protocol(url))
 
@@ -227,10 +251,10 @@ def _file_system(scheme: str) -> Any:
 
 
 def _request(store: Any, url: str, method: str, *arguments: Any, **options: Any) -> Any:
-    """One request, tried again when it fails; every store's errors become ImageError."""
-    for turn in range(TRIES):
-        if turn:
-            time.sleep(RETRY_SECONDS * 2 ** (turn - 1))
+    """Send one request, repeat it when it fails, and turn every store's errors into ImageError."""
+    for attempt in range(MAX_TRIES):
+        if attempt:
+            time.sleep(RETRY_SECONDS * 2 ** (attempt - 1))
         try:
             if not getattr(store, "async_impl", False):
                 return getattr(store, method)(*arguments, **options)
@@ -242,32 +266,35 @@ def _request(store: Any, url: str, method: str, *arguments: Any, **options: Any)
             raise ImageError(f"{url}: no such file") from None
         except PermissionError as error:
             raise ImageError(f"{url}: may not be read ({error})") from None
-        except Exception as error:  # every store's library raises its own kinds
+        except Exception as error:  # because each store's library raises its own classes
             reason = str(error) or type(error).__name__
     raise ImageError(f"{url}: cannot be read ({reason})")
 
 
 def stamp(address: str) -> str:
-    """Differs when the file has changed, without reading it; "" = missing or out of reach.
+    """A text that changes when the file changes, found without reading the file.
 
-    Size and time of a file; for a photo in a tar those of the tar, and where in it the photo lies;
-    behind a URL, size and what the store gives to tell contents apart.
+    Made of a file's size and modification time; for a photo in a tar, of the tar's and the photo's
+    offset and size; for a URL, of the size and the store's ETag, checksum or time.
+
+    Returns:
+        At most about 200 characters; "" when the file is missing or cannot be reached.
     """
-    one = parse(address)
-    file = _file_of(one)
-    return _stamp_at(one, url_stamp(file) if is_url(file) else _file_stamp(file))
+    parsed = parse(address)
+    file = _file_of(parsed)
+    return _stamp_of(parsed, url_stamp(file) if is_url(file) else _file_stamp(file))
 
 
 def stamps(addresses: Iterable[str]) -> list[str]:
-    """The stamp of each; a store is asked once for each of its files, several at a time."""
+    """The `stamp` of each address, with one request per file at a URL, several at a time."""
     parsed = [parse(address) for address in addresses]
-    files = [_file_of(one) for one in parsed]
+    files = [_file_of(each) for each in parsed]
     urls = list(dict.fromkeys(file for file in files if is_url(file)))
     with ThreadPoolExecutor(STAMP_REQUESTS, thread_name_prefix="stamp") as pool:
-        found = dict(zip(urls, pool.map(url_stamp, urls), strict=True))
+        url_stamps = dict(zip(urls, pool.map(url_stamp, urls), strict=True))
     return [
-        _stamp_at(one, found[file] if file in found else _file_stamp(file))
-        for one, file in zip(parsed, files, strict=True)
+        _stamp_of(each, url_stamps[file] if file in url_stamps else _file_stamp(file))
+        for each, file in zip(parsed, files, strict=True)
     ]
 
 
@@ -275,14 +302,15 @@ def _file_of(address: Address) -> str:
     return address.tar if isinstance(address, TarMember) else str(address)
 
 
-def _stamp_at(address: Address, found: str) -> str:
-    if found and isinstance(address, TarMember):
-        return f"{found}:{address.offset}+{address.size}"
-    return found
+def _stamp_of(address: Address, file_stamp: str) -> str:
+    """An address's stamp from that of its file, which for a tar member is the whole tar's."""
+    if file_stamp and isinstance(address, TarMember):
+        return f"{file_stamp}:{address.offset}+{address.size}"
+    return file_stamp
 
 
 def url_stamp(url: str) -> str:
-    """Size and the store's own mark of a content (etag, or time); "" = missing, not reached."""
+    """Size and ETag, checksum or time of the file at a URL; "" when it cannot be reached."""
     try:
         store, path = open_store(url)
         info = _request(store, url, "info", path)
@@ -303,25 +331,32 @@ def _file_stamp(path: str) -> str:
 
 
 def absolute_path(name: str, folder: str) -> str:
-    """A path or address as a table in `folder` has it → absolute and normalised; a URL stays."""
+    """Make a path or tar address absolute and normalised; a URL is returned unchanged.
+
+    Args:
+        name: as a photo table has it.
+        folder: of that table; relative names start from it.
+    """
     if is_url(name):
         return name
-    if ".tar#" in name and (parts := _MEMBER.fullmatch(name)):  # what follows the # is no path
-        return _normal(parts[1], folder) + name[parts.end(1) :]
-    above, slash, last = name.rpartition("/")
+    if ".tar#" in name and (parts := _MEMBER.fullmatch(name)):  # only the part before # is a path
+        return _joined(parts[1], folder) + name[parts.end(1) :]
+    parent, slash, last = name.rpartition("/")
     if last in ("", ".", "..") or not slash:
         return os.path.normpath(os.path.join(folder, name))
-    above = _normal(above + slash, folder)
-    return above + last if above.endswith(os.sep) else above + os.sep + last
+    parent = _joined(parent + slash, folder)
+    return parent + last if parent.endswith(os.sep) else parent + os.sep + last
 
 
-@lru_cache(maxsize=16_384)  # millions of photos lie in a few thousand folders or tars
-def _normal(name: str, folder: str) -> str:
+@lru_cache(maxsize=16_384)  # because millions of photos share a few thousand folders or tars
+def _joined(name: str, folder: str) -> str:
     return os.path.normpath(os.path.join(folder, name))
 
 
 def relative_path(name: str, folder: str) -> str:
-    """`name` as seen from `folder` (both absolute), with forward slashes; a URL stays."""
+    """Make a path or tar address relative to `folder`, with forward slashes; the inverse of
+    `absolute_path`. Both arguments are absolute; a URL is returned unchanged.
+    """
     match parse(name):
         case Url():
             return name
@@ -332,7 +367,7 @@ def relative_path(name: str, folder: str) -> str:
         case File(path):
             pass
     try:
-        seen = os.path.relpath(path, folder).replace(os.sep, "/")
-    except ValueError:  # another drive: there is no way from one to the other
-        seen = path.replace(os.sep, "/")
-    return seen + name[len(path) :]
+        relative = os.path.relpath(path, folder).replace(os.sep, "/")
+    except ValueError:  # on another drive of Windows, so no relative path exists
+        relative = path.replace(os.sep, "/")
+    return relative + name[len(path) :]

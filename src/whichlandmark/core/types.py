@@ -1,8 +1,8 @@
-"""The values that travel between the steps, and the one protocol: `Embedder`.
+"""Types that every package shares: photo tables, predictions, the `Embedder` protocol, arrays.
 
-Shapes: N photos, Q queries, K neighbours, D dimensions. Rows are photos, always (N, D).
-Landmarks are names (strings) everywhere; "" in a column, None in a single item = no landmark.
-A question may have several true landmarks: "Louvre|Louvre Pyramid".
+Shapes: N photos, Q queries, K neighbours, D dimensions; one row per photo, so vectors are (N, D).
+Landmarks are names (strings) everywhere; no landmark is "" in a column and None in a single item.
+A query may have several true landmarks, written "Louvre|Louvre Pyramid".
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from .errors import DataError, OptionError
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
 
-Vectors = NDArray[np.float32]  # (N, D), unit rows
+Vectors = NDArray[np.float32]  # (N, D), rows of unit length
 
-Rows = NDArray[np.int64]  # row numbers, or codes of landmarks
+Rows = NDArray[np.int64]  # row numbers, or landmarks as numbers
 
 Decision = Literal["landmark", "uncertain", "no_landmark"]
 
-Progress = Callable[[int, int], None]  # (done, all)
+Progress = Callable[[int, int], None]  # called with (done, total)
 
-ProgressFor = Callable[[str], Progress]  # name of a step → its progress
+ProgressFor = Callable[[str], Progress]  # name of a step → its progress function
 
-NotedProgress = Callable[..., None]  # (done, all) or (done, all, note)
+NotedProgress = Callable[..., None]  # called with (done, total) or (done, total, note)
+
+SEPARATOR = "|"  # between several true landmarks; no landmark's name may contain it
 
 
 class RowArray(Protocol):
-    """(N, …) rows, in memory or on disk: what takes row numbers, slices and arrays of numbers."""
+    """(N, …) array in memory or on disk, indexed by a row number, a slice or row numbers."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -44,16 +46,13 @@ class RowArray(Protocol):
     def __getitem__(self, key: Any, /) -> Any: ...
 
 
-SEPARATOR = "|"  # between the names of several true landmarks; no name can hold it
-
-
 @runtime_checkable
 class Embedder(Protocol):
-    """Any callable from a list of images to unit rows.
+    """A callable that turns images into vectors of unit length.
 
-    `id` changes whenever the weights or the preprocessing change: vectors are comparable
-    only when their embedder ids are equal. `short_side` is the smallest short side, in
-    pixels, that a photo may be decoded at without losing what the embedder looks at.
+    `id` changes whenever the weights or the preprocessing change, because vectors are comparable
+    only when their embedder ids are equal. `short_side` is the size in pixels to which a photo's
+    short side may be reduced while decoding without losing detail that the embedder uses.
     """
 
     @property
@@ -66,7 +65,7 @@ class Embedder(Protocol):
     def short_side(self) -> int: ...
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
-        """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, unit rows."""
+        """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, rows of unit length."""
         ...
 
     def save(self, folder: Path, /) -> None:
@@ -76,7 +75,7 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True)
 class Photo:
-    """One row of a photo table."""
+    """One row of a photo table; its fields are explained at `Photos`."""
 
     id: str
     path: Path
@@ -87,16 +86,16 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """A photo table as columns; iterating over it gives one `Photo` a row.
+    """A photo table as columns; iterating over it gives one `Photo` per row.
 
     Attributes:
-        ids: (N,) str, each once.
-        paths: (N,) str: files, URLs, or addresses in a tar.
-        landmarks: (N,) str; "" = no landmark; several true ones, for queries only, stand as "A|B".
-        usages: (N,) str: the part of a test set that is scored apart ("Public", "Private"); "" =
-            none.
-        tiers: (N,) str: how hard the photo is, in the table's own words ("low light"); "" = not
-            said.
+        ids: (N,) str, unique.
+        paths: (N,) str: files, URLs, or addresses inside a tar.
+        landmarks: (N,) str; "" = no landmark; queries may have several, written "A|B".
+        usages: (N,) str: the part of a test set that is scored separately ("Public", "Private");
+            "" = none.
+        tiers: (N,) str: the photo's group of difficulty, named by the table ("low light"); "" =
+            not given.
     """
 
     ids: NDArray[np.object_]
@@ -139,11 +138,11 @@ class Photos:
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""
-        seen: set[str] = set()
+        earlier: set[str] = set()
         for photo_id in self.ids:
-            if photo_id in seen:
+            if photo_id in earlier:
                 raise DataError(f"photo id {photo_id!r} occurs twice; ids must be unique")
-            seen.add(photo_id)
+            earlier.add(photo_id)
 
     def require_one_landmark(self, purpose: str) -> None:
         """Raises DataError naming the first photo that has several landmarks."""
@@ -151,7 +150,7 @@ class Photos:
             if SEPARATOR in landmark:
                 raise DataError(
                     f"photo {self.ids[row]!r} has several landmarks ({landmark}); {purpose} needs "
-                    f"one each: only the questions of `evaluate` may have more"
+                    f"one each: only the queries of `evaluate` may have more"
                 )
 
     def __len__(self) -> int:
@@ -205,16 +204,16 @@ class Photos:
         return self.take(~chosen), self.take(chosen)
 
     def rows_by_landmark(self) -> dict[str, NDArray[np.int64]]:
-        """Landmark → its rows, both in sorted order; "" holds the photos without one."""
-        found: dict[str, list[int]] = {}
+        """Landmark → its row numbers, both sorted; the key "" has the photos without one."""
+        rows: dict[str, list[int]] = {}
         for row, landmark in enumerate(self.landmarks):
-            found.setdefault(landmark, []).append(row)
-        return {name: np.array(found[name], dtype=np.int64) for name in sorted(found)}
+            rows.setdefault(landmark, []).append(row)
+        return {name: np.array(rows[name], dtype=np.int64) for name in sorted(rows)}
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Nearest gallery rows of each query: rows (Q, K) int64, similarity (Q, K), descending."""
+    """Nearest gallery photos of each query: row numbers (Q, K), cosines (Q, K) descending."""
 
     rows: NDArray[np.int64]
     similarity: NDArray[np.float32]
@@ -222,7 +221,14 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Match:
-    """One gallery photo that speaks for an answer. `similarity` is a cosine, −1 to 1."""
+    """One gallery photo that is similar to the query.
+
+    Attributes:
+        photo_id: its id in the gallery.
+        landmark: None for a distractor.
+        similarity: cosine of the two vectors, −1 to 1.
+        inliers: local features that fit one transformation; None when not compared.
+    """
 
     photo_id: str
     landmark: str | None
@@ -232,8 +238,14 @@ class Match:
 
 @dataclass(frozen=True)
 class Detection:
-    """A landmark in a photo. box: where geometry verified it, (left, top, right, bottom) as shares
-    of the photo's width and height, 0 to 1; None = not verified, or not asked for.
+    """One landmark recognised in a photo.
+
+    Attributes:
+        landmark: its name.
+        confidence: the calibrated probability that it is in the photo, 0 to 1.
+        box: the part of the photo in which spatial verification matched it, as (left, top, right,
+            bottom) in shares of the photo's width and height, 0 to 1; None = not verified, or
+            boxes were not requested.
     """
 
     landmark: str
@@ -246,15 +258,16 @@ class Prediction:
     """The answer for one photo.
 
     Attributes:
-        landmark: What is answered; None unless the decision is "landmark".
+        landmark: The recognised landmark; None unless the decision is "landmark".
         decision: "landmark", "uncertain" or "no_landmark".
         confidence: The calibrated probability that the guess is right, 0 to 1.
-        score: Ranks predictions of one recognizer: any real number, higher = surer.
-        guess: The best landmark, whatever the decision; None when the gallery has none.
+        score: Any real number that ranks the predictions of one recognizer, the most confident
+            highest.
+        guess: The most likely landmark, for every decision; None when the gallery has none.
         matches: The nearest gallery photos, the best first.
-        second: The next best landmark; an "uncertain" answer names both.
-        landmarks: All that are answered, the guess first; more than one where geometry verified
-            others in other parts of the photo.
+        second: The second most likely landmark; an "uncertain" answer names both.
+        landmarks: All recognised landmarks, the guess first; more than one when spatial
+            verification matched others in other parts of the photo.
     """
 
     landmark: str | None
@@ -268,14 +281,19 @@ class Prediction:
 
 
 def true_landmarks(cell: str) -> list[str]:
-    """The names in one cell of a landmark column: none, one or several."""
+    """The landmarks in one cell of a table's landmark column: none, one or several."""
     return [name.strip() for name in cell.split(SEPARATOR)] if cell else []
 
 
 def is_true(truth: NDArray[np.object_], answers: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Is each answer one of the true landmarks? truth (Q,), answers (Q,) or (Q, K) → their shape.
+    """Is each answer one of the query's true landmarks?
 
-    "" is true where the truth is "" (no landmark).
+    Args:
+        truth: (Q,) cells of a landmark column; "" = no landmark.
+        answers: (Q,) or (Q, K) landmarks; "" is right where the truth is "".
+
+    Returns:
+        bool, in the shape of `answers`.
     """
     shape = (len(truth), *[1] * (answers.ndim - 1))
     right = np.asarray(answers == truth.reshape(shape), dtype=bool)
