@@ -81,7 +81,7 @@ def test_a_missing_photo_is_listed(
         ("file,place,place\nphotos/0.jpg,a,b\n", "expected 'place' once"),
         ("file,place\nphotos/0.jpg,a\nphotos/0.jpg,b\n", "'photos/0.jpg' occurs twice"),
         ("file,place\n ,a\n", "a row without an id or a path"),
-        ("file,place\nphotos/0.jpg\n", "1 cells in the row of 'photos/0.jpg'; the header has 2"),
+        ("file,place\nphotos/0.jpg\n", "line 2: 1 cells; the header has 2"),
         ("", "(none) given"),
     ],
 )

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.test_cleaning import cropped, scene
-from features.test_matching import building, seen_from_aside
 
+from tests.data.test_cleaning import cropped, scene
+from tests.features.test_matching import building, seen_from_aside
 from tests.support.photos import write_photo
 from whichlandmark.core.errors import GalleryError, OptionError
 from whichlandmark.core.images import content_hash, read_image

@@ -91,11 +91,11 @@ def test_an_interrupted_scan_resumes(
 def test_a_scan_killed_midway_resumes(photos: Photos, tmp_path: Path) -> None:
     """SIGKILL: what is in the file is whole batches, and the next run needs only the others."""
     script = (
-        "import sys, time; from whichlandmark.data import looks; from pathlib import Path\n"
+        "import sys, time; from whichlandmark.data.cleaning import scan; from pathlib import Path\n"
         "from whichlandmark.data.cleaning.scan_cache import ScanCache\n"
-        "looks.BATCH = 4\n"
+        "scan.BATCH = 4\n"
         "paths = sorted(str(p) for p in Path(sys.argv[1]).rglob('*.jpg'))\n"
-        "looks.look_at(paths, LookStore(Path(sys.argv[2])), None,"
+        "scan.scan_photos(paths, ScanCache(Path(sys.argv[2])), None,"
         " lambda done, total: print(done, flush=True) or time.sleep(0.2))\n"
     )
     store_path = tmp_path / "l.sqlite"

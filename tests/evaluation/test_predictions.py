@@ -138,7 +138,7 @@ GOOD = "q,tower,0.5,0.9,landmark,tower,g,0.8,1,q.jpg,g.jpg,1"
         (None, GOOD[:-1] + "yes", "line 3: known is 'yes'; expected 0 or 1"),
         (None, GOOD.replace("landmark", "landmrk"),
          "line 3: unknown decision: 'landmrk'; did you mean 'landmark'"),
-        (None, GOOD + ",more", "line 3: 13 cells; expected 12"),
+        (None, GOOD + ",more", "line 3: 13 cells; the header has 12"),
         (None, "first" + GOOD[1:], "line 3: id 'first' occurs twice"),
     ],
 )  # fmt: skip

@@ -52,14 +52,14 @@ def test_blobs_credits_and_records_read_back(path: Path) -> None:
     tower = LandmarkRecord("b", "The Tower", {"fr": "La Tour", "zh": "塔"}, "Q243", 48.858, 2.294)
     with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([
-            row("x", keypoints=b"kx", look=b"lx", author="Ann", licence="CC0"),
-            row("y", "b", thumbnail=b"\x00jpeg", look=b"ly"),
+            row("x", keypoints=b"kx", fingerprint=b"lx", author="Ann", licence="CC0"),
+            row("y", "b", thumbnail=b"\x00jpeg", fingerprint=b"ly"),
         ])  # fmt: skip
         gallery.describe([tower, LandmarkRecord("a")])
     with SqliteGallery.open(path) as gallery:
         assert gallery.keypoints(["x", "y", "nobody"]) == {"x": b"kx"}
         assert gallery.thumbnails(["y", "x"]) == {"y": b"\x00jpeg"}
-        assert gallery.looks() == {"x": b"lx", "y": b"ly"}
+        assert gallery.fingerprints() == {"x": b"lx", "y": b"ly"}
         assert gallery.credits(["y", "x"]) == {"x": Credit("Ann", "CC0"), "y": Credit("", "")}
         assert gallery.landmarks() == {"b": tower, "a": LandmarkRecord("a")}
 
@@ -91,7 +91,7 @@ def test_relabel_needs_no_vector(path: Path) -> None:
         gallery.put([row("x"), row("y")])
         gallery.relabel({"y": ""})
         index = GalleryIndex.of(gallery.table())
-    assert (index.ids.tolist(), index.bank_ids.tolist()) == (["x"], ["y"])
+    assert (index.ids.tolist(), index.distractor_ids.tolist()) == (["x"], ["y"])
 
 
 def test_a_landmark_record_is_removed_or_moved_with_its_last_photo(path: Path) -> None:
@@ -127,7 +127,7 @@ def test_unknown_ids_are_named_with_the_nearest(path: Path, change: str) -> None
 def test_an_unknown_id_suggests_the_nearest_in_a_large_gallery(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "FEW", 10)
+    monkeypatch.setattr(records, "MAX_IDS_COMPARED", 10)
     with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row(f"paris/{i:03}.jpg") for i in range(300)])
         with pytest.raises(DataError, match=r"did you mean 'paris/123.jpg'"):
@@ -279,7 +279,7 @@ def test_removed_bytes_are_gone_from_the_file(path: Path) -> None:
             names = [f"{value:016x}" for value in rng.integers(2**60, size=60)]
             labels = [f"<label-{rng.integers(99)}-{'z' * rng.integers(60)}>" for _ in names]
             gallery.put([
-                row(f"<{name}>", label, look=f"<look {name}>".encode() * 3, author=f"<by {name}>",
+                row(f"<{name}>", label, fingerprint=f"<look {name}>".encode() * 3, author=f"<by {name}>",
                     keypoints=f"<{name}>".encode() * int(rng.integers(400)))
                 for name, label in zip(names, labels, strict=True)
             ])  # fmt: skip
@@ -330,7 +330,7 @@ from whichlandmark.core.errors import GalleryError
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
-with Gallery.open(Path(sys.argv[1])) as gallery:
+with SqliteGallery.open(Path(sys.argv[1])) as gallery:
     print(gallery.table().ids.tolist(), gallery.keypoints(["x"]))
     try:
         gallery.remove(["x"])
