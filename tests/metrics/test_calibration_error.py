@@ -1,4 +1,4 @@
-"""Calibration error, AUROC, risk–coverage, thresholds and intervals, each against a slow loop."""
+"""Calibration error, AUROC, risk–coverage, thresholds, intervals: equal to slow, plain loops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from whichlandmark.metrics.ranking import average_precision, gap, gap_of_draws, 
 
 
 def answers(seed: int, count: int, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Confidences (of few levels: ties) and whether the guess was right, too rarely."""
+    """Overconfident predictions: confidences, with ties when levels is given; right or not."""
     rng = np.random.default_rng(seed)
     confidence = rng.random(count)
     if levels:
@@ -31,7 +31,7 @@ def answers(seed: int, count: int, levels: int | None = None) -> tuple[np.ndarra
 
 
 def slow_error(groups: list[list[tuple[float, bool]]]) -> float:
-    """The definition, of bins of (confidence, right)."""
+    """The calibration error by its definition, for bins of (confidence, right)."""
     total, error = sum(map(len, groups)), 0.0
     for group in filter(None, groups):
         right = sum(r for _, r in group) / len(group)
@@ -41,15 +41,15 @@ def slow_error(groups: list[list[tuple[float, bool]]]) -> float:
 
 
 def slow_bins(confidence: np.ndarray, right: np.ndarray, bins: int, by: str) -> list[list]:
-    """Bins filled one query after another; of equal mass, equal confidences move together."""
+    """Fill the bins in a plain loop; queries with equal confidences go into one bin."""
     pairs = sorted(zip(confidence.tolist(), right.tolist(), strict=True))
     filled: list[list] = [[] for _ in range(bins)]
-    place = 0
+    before = 0
     for value, same in itertools.groupby(pairs, key=lambda pair: pair[0]):
         group = list(same)
-        at = min(int(value * bins), bins - 1) if by == "width" else place * bins // len(pairs)
-        filled[at] += group
-        place += len(group)
+        index = min(int(value * bins), bins - 1) if by == "width" else before * bins // len(pairs)
+        filled[index] += group
+        before += len(group)
     return filled
 
 
@@ -61,9 +61,9 @@ def test_calibration_error_matches_its_definition(by: str) -> None:
         expected = slow_error(slow_bins(confidence, right, bins, by))
         value = calibration_error(confidence, right, bins=bins, by=by)
         assert value == pytest.approx(expected, abs=1e-12)
-        drawn = calibration_bins(confidence, right, bins=bins, by=by)
-        assert drawn.sizes.sum() == count
-        assert (np.diff(drawn.confidence) > 0).all()
+        found = calibration_bins(confidence, right, bins=bins, by=by)
+        assert found.sizes.sum() == count
+        assert (np.diff(found.confidence) > 0).all()
 
 
 def test_calibration_error_of_known_cases() -> None:
@@ -73,7 +73,7 @@ def test_calibration_error_of_known_cases() -> None:
     half = np.arange(10) < 5
     assert calibration_error(np.full(10, 0.5), half) == 0  # one tie, one bin
     assert calibration_error(np.full(10, 0.8), half) == pytest.approx(0.3)
-    # Honest only on average: one bin sees nothing, two do.
+    # Calibrated only on average: one bin shows no error, two bins do.
     confidence = np.repeat([0.1, 0.9], 5)
     right = np.repeat([True, False], 5)
     assert calibration_error(confidence, right, bins=1) == pytest.approx(0)
@@ -88,7 +88,7 @@ def test_calibration_error_does_not_depend_on_the_order_of_ties() -> None:
         assert calibration_error(confidence[order], right[order]) == pytest.approx(value, abs=1e-12)
 
 
-def test_bins_of_equal_mass_hold_as_many() -> None:
+def test_bins_of_equal_mass_have_equal_sizes() -> None:
     confidence, right = answers(6, 150)
     assert calibration_bins(confidence, right).sizes.tolist() == [10] * 15
     skewed = confidence**8  # by width, most of it is in one bin
@@ -108,7 +108,7 @@ def test_bins_of_equal_mass_hold_as_many() -> None:
         ([0.5], [True, False], {}, DataError, "differ in length"),
     ],
 )
-def test_calibration_error_refuses_what_is_no_confidence(
+def test_calibration_error_refuses_invalid_confidences_and_options(
     confidence: list[float], right: list[bool], options: dict, error: type, message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -122,8 +122,8 @@ def test_auroc_counts_pairs() -> None:
         wins = [(p > n) + 0.5 * (p == n) for p in one for n in other]
         assert auroc(one, other) == pytest.approx(np.mean(wins), abs=1e-12)
         assert auroc(one, other) + auroc(other, one) == pytest.approx(1)
-    nothing = np.array([-np.inf, -np.inf])
-    assert auroc(np.array([0.1, -np.inf]), nothing) == 0.75  # no answer on either side: half
+    unanswered = np.array([-np.inf, -np.inf])
+    assert auroc(np.array([0.1, -np.inf]), unanswered) == 0.75  # two unanswered: half a pair
     with pytest.raises(DataError, match="1 positive and 0 negative"):
         auroc(np.ones(1), np.ones(0))
     with pytest.raises(DataError, match="NaN"):
@@ -161,7 +161,7 @@ def test_risk_coverage_of_known_cases() -> None:
     good, bad = np.array([4, 3, 2, 1]), np.array([1, 2, 3, 4])
     assert risk_coverage(good, right).area == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
     assert risk_coverage(bad, right).area == pytest.approx((1 + 1 + 2 / 3 + 1 / 2) / 4)
-    assert risk_coverage(np.zeros(4), right).area == pytest.approx(0.5)  # no order at all
+    assert risk_coverage(np.zeros(4), right).area == pytest.approx(0.5)  # all are tied
     with pytest.raises(DataError, match="without a query"):
         risk_coverage(good[:0], right[:0])
 
@@ -172,7 +172,7 @@ def test_the_threshold_is_the_smallest_that_keeps_its_rate() -> None:
         negatives = rng.integers(0, levels, count) / 3
         threshold = threshold_at(rate, negatives)
         assert (negatives >= threshold).sum() <= rate * count + 1e-9
-        if math.isfinite(threshold):  # a hair lower, and too many get through
+        if math.isfinite(threshold):  # the next lower number lets too many through
             below = np.nextafter(threshold, -np.inf)
             assert (negatives >= below).sum() > rate * count + 1e-9
     exactly = np.arange(100) / 100  # 0.07 · 100 is a little above 7 in floating point
@@ -203,12 +203,12 @@ def test_bootstrap_measures_equal_those_of_the_drawn_rows() -> None:
     areas = auroc_of_draws(score, landmark, ~landmark)
     for _ in range(50):
         rows = rng.integers(0, 90, 90)
-        hits, marks = (right & predicted)[rows], landmark[rows]
-        expected = gap(score[rows], hits, int(marks.sum()), predicted=predicted[rows])
+        hits, shown = (right & predicted)[rows], landmark[rows]
+        expected = gap(score[rows], hits, int(shown.sum()), predicted=predicted[rows])
         assert gaps(rows) == pytest.approx(expected, abs=1e-12)
         expected = calibration_error(confidence[rows], right[rows])
         assert errors(rows) == pytest.approx(expected, abs=1e-12)
-        assert areas(rows) == pytest.approx(auroc(score[rows][marks], score[rows][~marks]))
+        assert areas(rows) == pytest.approx(auroc(score[rows][shown], score[rows][~shown]))
     with pytest.raises(DataError, match="without a photo"):
         gaps(np.flatnonzero(~landmark))
     unpredicted = gap_of_draws(np.where(predicted, score, np.nan), right, landmark,
@@ -221,10 +221,10 @@ def mean_of(values: np.ndarray) -> Callable[[np.ndarray], float]:
 
 
 def test_a_paired_interval_is_narrower_than_two_separate_ones() -> None:
-    """Queries differ much, runs little: paired, a difference of 0.1 is sure."""
+    """Queries differ much and runs little, so only pairing shows the difference of 0.1."""
     rng = np.random.default_rng(5)
-    hard = rng.normal(0, 3, 300)
-    a, b = hard + 0.1 + rng.normal(0, 0.2, 300), hard
+    difficulty = rng.normal(0, 3, 300)
+    a, b = difficulty + 0.1 + rng.normal(0, 0.2, 300), difficulty
     found = paired_bootstrap(mean_of(a), mean_of(b), 300, samples=500)
     assert found.difference == pytest.approx((a - b).mean())
     half = 1.96 * (a - b).std() / math.sqrt(300)
@@ -233,7 +233,7 @@ def test_a_paired_interval_is_narrower_than_two_separate_ones() -> None:
     assert found.low > 0
     assert found.higher > 0.99
     one, other = (bootstrap_interval(mean_of(v), 300, samples=500) for v in (a, b))
-    assert one[0] < other[1]  # unpaired, they overlap by far
+    assert one[0] < other[1]  # unpaired, the intervals overlap
     back = paired_bootstrap(mean_of(b), mean_of(a), 300, samples=500)
     assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
     assert back.higher == pytest.approx(1 - found.higher - found.equal)
@@ -245,7 +245,7 @@ def test_a_run_against_itself_is_neither_better_nor_worse() -> None:
     assert (found.difference, found.low, found.high) == (0, 0, 0)
     assert (found.higher, found.equal) == (0, 1)
     noise = paired_bootstrap(mean_of(values), lambda r: float(np.sum(values[r] / 40)), 40)
-    assert noise.equal == 1  # the same number, added up in another order
+    assert noise.equal == 1  # equal but for rounding, because it is summed in another order
 
 
 def test_batched_average_precision_equals_one_by_one() -> None:

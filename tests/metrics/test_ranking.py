@@ -1,4 +1,4 @@
-"""Metrics against slow re-derivations, and against the data set authors' published values."""
+"""GAP, mAP, recall and bootstrap: equal to slow, plain loops and to the authors' values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def gap_in_order(right: list[bool], landmark_queries: int) -> float:
 
 
 def gap_over_all_orders(score: np.ndarray, right: np.ndarray, landmark_queries: int) -> float:
-    """Mean GAP over every order that sorts the scores: tie groups are permuted one by one."""
+    """Mean GAP over every order that sorts the scores, found by permuting each group of ties."""
     groups = [
         list(itertools.permutations(right[score == value].tolist()))
         for value in sorted(set(score.tolist()), reverse=True)
@@ -56,7 +56,7 @@ def test_gap_without_ties_matches_its_definition() -> None:
 
 
 def test_gap_does_not_depend_on_photo_ids_unlike_the_authors_rule() -> None:
-    """Coarse scores: renaming photos moves the authors' number around the tie-proof one."""
+    """With many ties, renaming photos changes the authors' value, whose mean is `gap`."""
     rng = np.random.default_rng(3)
     score = np.round(rng.random(300), 1)
     right = rng.random(300) < score / 2
@@ -97,7 +97,7 @@ def test_a_wrong_prediction_costs_most_at_the_top() -> None:
         ([0.5, 0.4], [True, True], 1, "2 predictions are right but only 1"),
     ],
 )
-def test_gap_refuses_what_it_is_not_defined_for(
+def test_gap_refuses_input_for_which_it_is_undefined(
     score: list[float], right: list[bool], photos: int, message: str
 ) -> None:
     columns = np.array(score), np.array(right)
@@ -175,7 +175,7 @@ def test_a_repeated_answer_keeps_its_rank_and_counts_once() -> None:
     assert map_at_k({"q": ["a", "a", "b"]}, {"q": ["a", "b"]}) == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_map_refuses_what_it_is_not_defined_for() -> None:
+def test_map_refuses_input_for_which_it_is_undefined() -> None:
     with pytest.raises(DataError, match="'z' has a ranking"):
         map_at_k({"z": ["a"]}, {"q": ["a"]})
     with pytest.raises(DataError, match="without a query"):
@@ -194,7 +194,7 @@ def test_recall_counts_first_right_answers_up_to_k() -> None:
         recall_at_k(rank, 0)
 
 
-def test_precision_recall_counts_what_scores_at_least_each_value() -> None:
+def test_precision_recall_counts_predictions_that_score_at_least_each_value() -> None:
     rng = np.random.default_rng(5)
     score, right = rng.integers(0, 15, 200), rng.random(200) < 0.5
     precision, recall = precision_recall(score, right, 120)
@@ -234,7 +234,7 @@ def test_bootstrap_is_seeded_and_narrows_with_its_level() -> None:
 
 
 def test_bootstrap_leaves_out_draws_without_a_landmark_query() -> None:
-    """One landmark query among four: about a third of the draws hold none of it."""
+    """One of four queries shows a landmark, so about a third of the samples have none."""
     right = np.array([True, False, False, False])
     drawn = []
 

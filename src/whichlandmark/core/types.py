@@ -23,6 +23,8 @@ Vectors = NDArray[np.float32]  # (N, D), rows of unit length
 
 Rows = NDArray[np.int64]  # row numbers, or landmarks as numbers
 
+Floats = NDArray[np.float64]
+
 Decision = Literal["landmark", "uncertain", "no_landmark"]
 
 Progress = Callable[[int, int], None]  # called with (done, total)

@@ -1,4 +1,4 @@
-"""What recognition and retrieval are measured by: numbers from arrays, each with its source.
+"""Metrics of recognition and retrieval, computed from arrays; each docstring names its paper.
 
 Shapes: Q queries. `score` ranks predictions, highest first; only its order matters.
 """

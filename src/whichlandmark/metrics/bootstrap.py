@@ -1,4 +1,4 @@
-"""How sure is a number, and is one run better than another? Draws of queries tell."""
+"""Bootstrap over queries: confidence interval of a metric, paired comparison of two runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import DataError, OptionError
-from ..core.types import Rows
-from .ranking import Floats
+from ..core.types import Floats, Rows
 
-ROUNDING = 1e-12  # two ways to one number may differ by so much
+TIE_TOLERANCE = 1e-12  # differences up to this are rounding errors of equal values
 
 Metric = Callable[[Rows], float]  # rows drawn with replacement → value
 
@@ -20,22 +19,36 @@ Metric = Callable[[Rows], float]  # rows drawn with replacement → value
 def bootstrap_interval(
     metric: Metric, queries: int, *, samples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap over queries: (low, high) of `metric(rows)` at this level.
+    """Percentile bootstrap over queries: the confidence interval (low, high) of a metric.
 
-    Efron & Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
-    rows: (queries,) row numbers drawn with replacement. A draw for which the metric raises
-    DataError (GAP, when no landmark query was drawn) is left out.
-    Raises OptionError unless samples ≥ 1 and 0 < level < 1; DataError when no draw counts.
+    Efron & Tibshirani, "An introduction to the bootstrap", 1993, chapter 13. Samples for which the
+    metric raises DataError (GAP, when no landmark query was drawn) are left out.
+
+    Args:
+        metric: its value for (queries,) row numbers that are drawn with replacement.
+        queries: number of queries.
+        samples: number of samples drawn.
+        level: of the interval, 0 to 1.
+        seed: of the draws.
+
+    Raises:
+        OptionError: unless queries ≥ 1, samples ≥ 1 and 0 < level < 1.
+        DataError: when the metric is undefined on every sample.
     """
-    values = _draws(metric, queries, samples, level, seed)
+    values = _sampled_values(metric, queries, samples, level, seed)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """a − b on the same queries: the difference, its interval, and the shares of draws in which
-    a is higher than b, and equal to it (the rest: lower)."""
+    """The difference a − b of two runs on the same queries.
+
+    Attributes:
+        difference: on all queries.
+        low, high: its confidence interval.
+        higher, equal: the shares of samples in which a is higher than b, and equal to b.
+    """
 
     difference: float
     low: float
@@ -53,30 +66,33 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Paired:
-    """Two runs on the same queries: in how many draws is a above b?
+    """Compare two runs on the same queries by a paired bootstrap.
 
-    Both are measured on the same rows of each draw, so that what makes a query hard for both
-    cancels out: Efron & Tibshirani 1993, chapter 16; for rankings, Sakai, "Evaluating evaluation
-    metrics based on the bootstrap", SIGIR 2006.
-    Raises as `bootstrap_interval` does, and DataError when a metric is undefined on all queries.
+    Both runs are measured on the same rows of each sample, so that the difficulty of a query,
+    which affects both, cancels out: Efron & Tibshirani 1993, chapter 16; for rankings, Sakai,
+    "Evaluating evaluation metrics based on the bootstrap", SIGIR 2006.
+
+    Raises:
+        OptionError: as `bootstrap_interval` does.
+        DataError: when a metric is undefined on every sample, or on all queries together.
     """
 
     def difference(rows: Rows) -> float:
         return a(rows) - b(rows)
 
-    values = _draws(difference, queries, samples, level, seed)
+    values = _sampled_values(difference, queries, samples, level, seed)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Paired(
         difference=difference(np.arange(queries)),
         low=float(low),
         high=float(high),
-        higher=float((values > ROUNDING).mean()),
-        equal=float((abs(values) <= ROUNDING).mean()),
+        higher=float((values > TIE_TOLERANCE).mean()),
+        equal=float((abs(values) <= TIE_TOLERANCE).mean()),
     )
 
 
-def _draws(metric: Metric, queries: int, samples: int, level: float, seed: int) -> Floats:
-    """The metric of each draw on which it is defined."""
+def _sampled_values(metric: Metric, queries: int, samples: int, level: float, seed: int) -> Floats:
+    """The metric's value for each sample of the queries on which it is defined."""
     if queries < 1 or samples < 1 or not 0 < level < 1:
         raise OptionError(
             f"{queries} queries, {samples} samples, level {level} given; expected at least "
