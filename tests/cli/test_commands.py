@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from whichlandmark.cli import app, output
+from whichlandmark.cli.app import VERBS
 from whichlandmark.recognition.rules import SCORES, Score
 
 
@@ -89,8 +90,8 @@ def test_from_folder_to_report(
         at / "embedder2", "--distractors", at / "bank", "--score", "query_penalty",
     )  # fmt: skip
     assert made["score"] == "query_penalty"
-    asked = json_of(capfd, "recognize", at / "asked" / "0-0.jpg", "--recognizer", at / "p.wl")
-    assert asked["guess"] in {f"place {i}" for i in range(4)}
+    answer = json_of(capfd, "recognize", at / "asked" / "0-0.jpg", "--recognizer", at / "p.wl")
+    assert answer["guess"] in {f"place {i}" for i in range(4)}
     scores = json_of(
         capfd, "evaluate", at / "queries.csv", "--recognizer", at / "p.wl", "-o", at / "p.csv",
         "--submission", at / "submission.csv", "--all-scores",
@@ -116,11 +117,18 @@ def test_index_again_goes_on_where_it_stopped(
     assert (recognizer / "gallery.sqlite").read_bytes() == before
 
 
+def test_help_lists_the_verbs_in_the_order_of_use(capfd: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capfd, "--help")
+    listed = [line.split()[1] for line in out.split("Commands")[1].splitlines()
+              if line.startswith("│ ") and line[2] != " "]  # fmt: skip
+    assert listed == [*VERBS]
+
+
 @pytest.mark.parametrize("verb", ["index", "recognize", "evaluate"])
 def test_help_lists_every_score(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
     command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
-    told = next(p.help for p in command.params if "--score" in p.opts)
-    assert told.split(".")[0].split(", ") == list(get_args(Score))
+    text = next(p.help for p in command.params if "--score" in p.opts)
+    assert text.split(": ")[1].split(".")[0].split(", ") == list(get_args(Score))
     code, out, _ = run(capfd, verb, "--help")
     assert (code, [score for score in SCORES if score not in out]) == (0, [])
 
@@ -245,4 +253,4 @@ def test_ctrl_c_says_that_progress_is_saved(
 
     monkeypatch.setattr(folders, "read_photos_or_folder", interrupt)
     code, _, err = run(capfd, "split", colour_world / "queries.csv", "-o", colour_world / "s")
-    assert (code, "goes on from there" in err) == (130, True)
+    assert (code, "the same command resumes from there" in err) == (130, True)

@@ -17,10 +17,10 @@ def test_the_demo_writes_every_promised_file_with_matching_numbers(
 ) -> None:
     small = {"landmarks": 8, "unknown_landmarks": 3, "photos": 140, "queries": 24, "size": 96,
              "unknown_queries": 8, "nonlandmark_queries": 12, "distractors": 20}  # fmt: skip
-    monkeypatch.setattr(demo, "WORLD", small)
+    monkeypatch.setattr(demo, "WORLD_SETTINGS", small)
     settings = {"backbone": "test_resnet", "options": {}, "epochs": 2, "size": 96, "crop": 64,
                 "dim": 32, "landmarks_per_batch": 6, "workers": 0}  # fmt: skip
-    monkeypatch.setattr(demo, "TRAINING", {**demo.TRAINING, **settings})
+    monkeypatch.setattr(demo, "TRAIN_SETTINGS", {**demo.TRAIN_SETTINGS, **settings})
     said: list[str] = []
     demo.run_demo(
         tmp_path / "demo", seed=0, say=said.append, progress=lambda name: lambda *numbers: None

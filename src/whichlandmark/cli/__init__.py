@@ -1,4 +1,7 @@
-"""The command line: each verb parses, calls one function and prints. Heavy imports stay inside."""
+"""The command line: each verb parses its options, calls one function and prints the result.
+
+Heavy libraries are imported inside the verbs, so that --help is quick.
+"""
 
 from __future__ import annotations
 

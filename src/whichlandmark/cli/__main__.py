@@ -1,4 +1,4 @@
-"""`python -m whichlandmark.cli`: the command line without its script."""
+"""`python -m whichlandmark.cli`: the command line where the script is not on the PATH."""
 
 from __future__ import annotations
 

@@ -1,40 +1,63 @@
-"""The app, and the options that several verbs share."""
+"""The Typer app, and the options that several verbs share."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..core.errors import OptionError
 from ..core.hardware import stop_busy_waiting
 from ..recognition.rules import SCORES
 from . import output
 
+VERBS = (  # in the order in which they are used, because --help lists them so
+    "demo", "import", "clean", "split", "train", "embedder", "doctor", "index", "tune", "gallery",
+    "recognize", "evaluate", "report", "compare", "serve", "keys",
+)  # fmt: skip
+
+
+class VerbsInOrder(TyperGroup):
+    """A group of commands that --help lists in the order of VERBS."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all verbs, in the order of use."""
+        return sorted(super().list_commands(ctx), key=VERBS.index)
+
+
 app = typer.Typer(
     name="whichlandmark",
-    help="Which landmark is in this photo, or none?",
+    cls=VerbsInOrder,
+    help="Recognize which landmark a photo shows, or that it shows none.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-# Passive waiting slows torch's training by a sixth: its threads meet at every layer.
-TRAINING = ("train", "demo")
+# These verbs train, and passive waiting slows torch training by a sixth, because torch
+# synchronises its threads at every layer: they keep busy-waiting.
+BUSY_WAITING_VERBS = ("train", "demo")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[
+    str, typer.Option(help="auto (a GPU if there is one, else the CPU), cpu or cuda.")
+]
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="Where the result goes.")]
+OutTable = Annotated[Path, typer.Option("-o", "--out", help="The photo table (csv) to write.")]
+
+OutTables = Annotated[Path, typer.Option("-o", "--out", help="Folder to write the tables into.")]
+
+OutEmbedder = Annotated[Path, typer.Option("-o", "--out", help="The embedder folder to write.")]
 
 GalleryAddress = Annotated[
     str | None,
     typer.Option(
         "--gallery",
-        help="Keep the gallery there: qdrant://HOST:6334/NAME or "
-        "postgresql://HOST/DATABASE?gallery=NAME. Without it: in a file in the folder.",
+        help="Keep the gallery on a database server: postgresql://HOST/DATABASE?gallery=NAME or "
+        "qdrant://HOST:6334/NAME. Without it: in one file in the recognizer folder.",
     ),
 ]
 
@@ -42,30 +65,58 @@ SearchWhere = Annotated[
     str,
     typer.Option(
         "--search",
-        help="Of a gallery on a server: here (vectors are kept in the folder too) or there.",
+        help="Where a gallery on a database server is searched: here (on this machine; the "
+        "vectors are also kept in the folder) or there (on the server).",
     ),
 ]
 
 
 def require_gallery(gallery: str | None, search: str) -> None:
-    """Raises OptionError when --search is given for a gallery that is in a file."""
+    """Raises OptionError when --search is given for a gallery that is not on a server."""
     if gallery is None and search != "here":
-        raise OptionError(f"--search {search} without --gallery; only a server can be told where")
+        raise OptionError(
+            f"--search {search} given without --gallery; expected the address of a gallery on a "
+            "database server with it"
+        )
 
 
-Source = Annotated[Path, typer.Argument(help="photos.csv, or a folder <landmark>/*.jpg")]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        help="A photos.csv, or a folder with one sub-folder of photos for each landmark."
+    ),
+]
+
+Distractors = Annotated[
+    Path | None,
+    typer.Option(
+        "--distractors", help="Photos that show no landmark: a photos.csv or a folder of photos."
+    ),
+]
+
+RecognizerArgument = Annotated[
+    Path, typer.Argument(help="A recognizer folder, made by `whichlandmark index`.")
+]
 
 RecognizerFolder = Annotated[
-    Path, typer.Option("--recognizer", "-r", help="A folder made by index.")
+    Path,
+    typer.Option("--recognizer", "-r", help="A recognizer folder, made by `whichlandmark index`."),
 ]
 
 RulesFile = Annotated[
-    Path | None, typer.Option("--rules", help="JSON file of rules; see docs/recognition.md.")
+    Path | None,
+    typer.Option(
+        "--rules",
+        help="JSON file of rules, instead of the recognizer's own; see docs/recognition.md.",
+    ),
 ]
 
 ScoreName = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(SCORES)}. Default: that of the recognizer."),
+    typer.Option(
+        help=f"Score to rank by: {', '.join(SCORES)}. Default: the recognizer's own; learned in a "
+        "new one."
+    ),
 ]
 
 
@@ -86,8 +137,8 @@ def _options(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     output.settings.debug = debug
-    if context.invoked_subcommand not in TRAINING:
-        stop_busy_waiting()  # before any library is loaded
+    if context.invoked_subcommand not in BUSY_WAITING_VERBS:
+        stop_busy_waiting()  # now, because numpy and FAISS read the setting when they are loaded

@@ -1,4 +1,4 @@
-"""Import, clean, split."""
+"""Verbs that make photo tables: import, clean, split."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from typing import Annotated
 import typer
 
 from . import output
-from .app import Device, Json, Out, Source, app
+from .app import Device, Distractors, Json, OutTable, OutTables, Source, app
 
-import_app = typer.Typer(help="Make a photos.csv from photos on disk.", no_args_is_help=True)
+import_app = typer.Typer(
+    help="Make a photo table (photos.csv) from photos that you have.", no_args_is_help=True
+)
 
 app.add_typer(import_app, name="import")
 
 
 @import_app.command("folder")
 def import_folder(
-    root: Annotated[Path, typer.Argument(help="<root>/<landmark>/*.jpg")],
-    out: Out,
-    unlabelled: Annotated[bool, typer.Option(help="The photos show no landmark.")] = False,
+    root: Annotated[
+        Path, typer.Argument(help="A folder with one sub-folder of photos for each landmark.")
+    ],
+    out: OutTable,
+    unlabelled: Annotated[
+        bool, typer.Option(help="The photos show no landmark; sub-folders are not landmarks.")
+    ] = False,
 ) -> None:
-    """A folder of photos, one sub-folder a landmark → photos.csv."""
+    """Make a photos.csv from a folder with one sub-folder of photos for each landmark."""
     from ..data.folders import read_folder
     from ..data.table import write_photos
 
@@ -32,23 +38,30 @@ def import_folder(
 
 @import_app.command("csv")
 def import_csv(
-    file: Annotated[Path, typer.Argument(help="A csv file with a header.")],
-    out: Out,
+    file: Annotated[Path, typer.Argument(help="A csv file whose first line names its columns.")],
+    out: OutTable,
     path: Annotated[str, typer.Option(help="Name of the column of photo paths.")],
     photo_id: Annotated[
-        str | None, typer.Option("--id", help="Column of ids; without it the path is the id.")
+        str | None,
+        typer.Option("--id", help="Name of the column of ids; without it the path is the id."),
     ] = None,
     landmark: Annotated[
-        str | None, typer.Option(help="Column of landmarks; without it no photo has one.")
+        str | None,
+        typer.Option(help="Name of the column of landmarks; without it no photo has a landmark."),
     ] = None,
     usage: Annotated[
-        str | None, typer.Option(help="Column of parts of a test set that are scored apart.")
+        str | None,
+        typer.Option(
+            help="Name of the column of the parts of a test set that are scored separately, such "
+            "as Public and Private."
+        ),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Folder that paths hang on; the csv's own by default.")
+        Path | None,
+        typer.Option(help="Folder that relative paths start from; the csv file's own by default."),
     ] = None,
 ) -> None:
-    """A csv file whose columns have other names → photos.csv."""
+    """Make a photos.csv from a csv file whose columns have other names."""
     from ..data.import_tools import CsvColumns, read_csv
     from ..data.table import write_photos
 
@@ -64,19 +77,27 @@ def import_csv(
 def import_webdataset(
     tars: Annotated[
         list[str],
-        typer.Argument(help="Tars: paths, patterns, 'photos-{000000..000012}.tar', or URLs."),
+        typer.Argument(
+            help="Tars: paths, patterns such as 'photos-{000000..000012}.tar', or URLs."
+        ),
     ],
-    out: Out,
+    out: OutTable,
     label: Annotated[
-        str, typer.Option(help="What holds a photo's landmark: cls, txt, json, or none.")
+        str,
+        typer.Option(
+            help="The file of a sample that holds its landmark: cls, txt or json; or none, for "
+            "photos without a landmark."
+        ),
     ] = "cls",
-    key: Annotated[str, typer.Option(help="Of --label json: the landmark's key.")] = "landmark",
+    key: Annotated[
+        str, typer.Option(help="With --label json: the key of the landmark in that file.")
+    ] = "landmark",
 ) -> None:
-    """WebDataset tars, left as they are → photos.csv of addresses into them."""
+    """Make a photos.csv of photos inside WebDataset tars, which are not unpacked."""
     from ..data.table import write_photos
-    from ..data.webdataset import label_of, read_webdataset
+    from ..data.webdataset import label_source, read_webdataset
 
-    photos, problems = read_webdataset(tars, label_of(label, key))
+    photos, problems = read_webdataset(tars, label_source(label, key))
     if len(photos):
         write_photos(out, photos)
         output.say(f"{out}: {photos!r}")
@@ -85,17 +106,27 @@ def import_webdataset(
 
 @import_app.command("gldv2")
 def import_gldv2(
-    root: Annotated[Path, typer.Argument(help="A Google Landmarks v2 folder.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the tables.")],
+    root: Annotated[Path, typer.Argument(help="The folder of Google Landmarks v2.")],
+    out: OutTables,
     all_photos: Annotated[
-        bool, typer.Option("--all", help="All of train.csv, not the choice of train_clean.csv.")
+        bool,
+        typer.Option(
+            "--all", help="All photos of train.csv, not the selection of train_clean.csv."
+        ),
     ] = False,
     no_md5: Annotated[
-        bool, typer.Option("--no-md5", help="Do not check tars: reads their headers only.")
+        bool,
+        typer.Option(
+            "--no-md5",
+            help="Do not compare the tars with their md5 files; only their headers are read.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Google Landmarks v2, unpacked or in its tars → train.csv, index.csv, test.csv and names."""
+    """Make train.csv, index.csv, test.csv and landmarks.csv from Google Landmarks v2.
+
+    Its photos may be unpacked or in their tars.
+    """
     from ..data.gldv2 import Gldv2Options
     from ..data.gldv2 import import_gldv2 as run
 
@@ -108,92 +139,152 @@ def import_gldv2(
     photos = sum(done.counts.get(f"{name} photos", 0) for name in ("train", "index", "test"))
     failures = {line: line for lines in done.problems.values() for line in lines}
     if failures:
-        output.warn(f"left out, all of them in {out / 'problems.csv'}:")
+        output.warn(f"left out (the full list is in {out / 'problems.csv'}):")
     output.finish_with_failures(failures, nothing_done=not photos)
 
 
 @app.command()
 def clean(
     source: Source,
-    out: Out,
-    min_photos: Annotated[int, typer.Option(help="Fewest photos of a landmark.")] = 4,
+    out: OutTable,
+    min_photos: Annotated[
+        int, typer.Option(help="Drop landmarks that are left with fewer photos than this.")
+    ] = 4,
     against: Annotated[
         list[Path] | None,
-        typer.Option(help="A table that no photo may also be in, as test.csv; may be repeated."),
+        typer.Option(
+            help="Drop photos that are also in this table, such as a test set; may be repeated."
+        ),
     ] = None,
     places365: Annotated[
         Path | None,
-        typer.Option(help="Folder with the three Places365 files: indoor photos go."),
+        typer.Option(help="Drop indoor photos: the folder with the three Places365 files."),
     ] = None,
-    scenes: Annotated[int, typer.Option(help="Likeliest scenes of a photo that vote.")] = 5,
-    outdoor: Annotated[int, typer.Option(help="Fewest of them that are outdoors.")] = 3,
+    scenes: Annotated[
+        int,
+        typer.Option(
+            help="With --places365: number of most likely scenes of a photo that vote on indoors "
+            "or outdoors."
+        ),
+    ] = 5,
+    outdoor: Annotated[
+        int,
+        typer.Option(help="With --places365: minimum number of them that are outdoor scenes."),
+    ] = 3,
     graph: Annotated[
         str | None,
-        typer.Option(help="sift, or an embedder: photos that no others support go."),
+        typer.Option(
+            help="Drop photos that no other photo of their landmark supports: sift, or an embedder "
+            "folder, to find the nearest photos with."
+        ),
     ] = None,
     trusted: Annotated[
-        int, typer.Option(help="Of 5 nearest photos, of its landmark: stays unverified; 0 = none.")
+        int,
+        typer.Option(
+            help="With --graph: skip the geometric check if at least this many of the 5 nearest "
+            "photos show the same landmark (0: check all)."
+        ),
     ] = 2,
-    neighbours: Annotated[int, typer.Option(help="Nearest photos that may support one.")] = 20,
-    supporters: Annotated[int, typer.Option(help="Fewest of them that do.")] = 3,
-    inliers: Annotated[int, typer.Option(help="Fewest matches of a supporter.")] = 30,
+    neighbours: Annotated[
+        int, typer.Option(help="With --graph: neighbours considered per photo.")
+    ] = 20,
+    supporters: Annotated[
+        int, typer.Option(help="With --graph: minimum number of supporting neighbours.")
+    ] = 3,
+    inliers: Annotated[
+        int,
+        typer.Option(
+            help="With --graph: minimum number of geometric matches (inliers) with a supporting "
+            "neighbour."
+        ),
+    ] = 30,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Drop what does not belong, list every reason, show it on a page. Nothing is deleted.
+    """Drop unreadable, duplicate and doubtful photos from a table; list every reason.
 
-    The same command goes on where an interrupted one stopped.
+    A page beside the new table shows what was dropped. No photo file is deleted. The same
+    command resumes an interrupted run.
     """
-    from ..data.cleaning.clean_table import TableCleaning, clean_table
-    from ..data.cleaning.drop import Cleaning
-    from ..data.cleaning.neighbour_support import GraphCleaning
+    from ..data.cleaning.clean_table import CleanTableOptions, clean_table
+    from ..data.cleaning.drop import CleaningRules
+    from ..data.cleaning.neighbour_support import SupportOptions
 
-    asked = GraphCleaning(
+    graph_rules = SupportOptions(
         embedder=graph or "sift", trusted=trusted, neighbours=neighbours,
         supporters=supporters, inliers=inliers, device=device,
     )  # fmt: skip
-    options = TableCleaning(
-        rules=Cleaning(min_photos=min_photos, outdoor=outdoor), against=tuple(against or ()),
-        places365=places365, scenes=scenes, graph=asked if graph else None, device=device,
+    options = CleanTableOptions(
+        rules=CleaningRules(min_photos=min_photos, outdoor=outdoor), against=tuple(against or ()),
+        places365=places365, scenes=scenes, support=graph_rules if graph else None, device=device,
     )  # fmt: skip
     with output.progress() as progress:
         cleaned = clean_table(source, out, options, progress=progress)
     result, photos = cleaned.result, len(cleaned.result.kept) + len(cleaned.result.dropped)
-    if result.seen_before:
-        output.warn(f"{result.seen_before} photos were looked at before ({cleaned.looks})")
+    if result.scanned_before:
+        output.warn(
+            f"{result.scanned_before} photos were scanned by an earlier run ({cleaned.scan_cache})"
+        )
     counts = {"photos": photos, "kept": len(result.kept), **result.counts()}
     output.result(
-        counts, as_json, title=f"{out} (every drop: {cleaned.reasons}, shown on {cleaned.page})"
+        counts, as_json, title=f"{out} (dropped photos: {cleaned.drops}, shown on {cleaned.page})"
     )
 
 
 @app.command()
 def split(
     source: Source,
-    out: Out,
+    out: OutTables,
     test: Annotated[
-        float | None, typer.Option(help="Share of each landmark's photos; 0.1 unless told.")
+        float | None,
+        typer.Option(
+            help="Share of each landmark's photos that goes into test.csv; 0.1 if neither this nor "
+            "--landmarks is given."
+        ),
     ] = None,
     landmarks: Annotated[
-        int | None, typer.Option(help="Landmarks to validate on, instead of a share of each.")
+        int | None,
+        typer.Option(
+            help="Number of landmarks of a validation set, instead of a share of each landmark."
+        ),
     ] = None,
-    unknown: Annotated[int, typer.Option(help="Landmarks that only queries show.")] = 0,
-    query_share: Annotated[float, typer.Option(help="Of each validation landmark.")] = 0.1,
-    distractors: Annotated[
-        Path | None, typer.Option(help="Photos without a landmark: photos.csv or a folder.")
-    ] = None,
-    bank_share: Annotated[float, typer.Option(help="Of the distractors; the rest asks.")] = 0.5,
-    seed: int = 0,
+    unknown: Annotated[
+        int,
+        typer.Option(
+            help="With --landmarks: number of landmarks that only queries show, as unknown ones."
+        ),
+    ] = 0,
+    query_share: Annotated[
+        float,
+        typer.Option(
+            help="With --landmarks: share of each validation landmark's photos that become queries."
+        ),
+    ] = 0.1,
+    distractors: Distractors = None,
+    bank_share: Annotated[
+        float,
+        typer.Option(
+            help="Share of the distractors that goes into the gallery; the rest become test "
+            "queries."
+        ),
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="Another seed draws another split.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Cut a table into train.csv and test.csv, or into train, database, queries and bank."""
+    """Cut a table into train.csv and test.csv; with --landmarks, into training and validation.
+
+    The validation set is database.csv (gallery photos), queries.csv and bank.csv (distractors of
+    the gallery); train.csv has the other landmarks.
+    """
     from ..core.errors import OptionError
     from ..data.folders import read_photos_or_folder
-    from ..data.splits import Splitting, known_contents, split_test, split_validation
+    from ..data.splits import SplitOptions, known_contents, split_test, split_validation
     from ..data.table import write_photos
 
     if landmarks is None and (unknown or distractors):
-        raise OptionError("--unknown and --distractors need --landmarks, a validation set")
+        raise OptionError(
+            "--unknown and --distractors need --landmarks, because they are for a validation set"
+        )
     if landmarks is not None and test is not None:
         raise OptionError("--test and --landmarks given; expected one of them")
     photos = read_photos_or_folder(source)
@@ -201,12 +292,12 @@ def split(
     if landmarks is None:
         made = split_test(photos, test=0.1 if test is None else test, seed=seed, known=known)
     else:
-        options = Splitting(
+        options = SplitOptions(
             landmarks=landmarks, unknown=unknown, query_share=query_share, bank_share=bank_share,
             seed=seed,
         )  # fmt: skip
-        bank = read_photos_or_folder(distractors, labelled=False) if distractors else None
-        made = split_validation(photos, options, distractors=bank, known=known)
+        extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
+        made = split_validation(photos, options, distractors=extra, known=known)
     for name, part in made.tables.items():
         write_photos(out / f"{name}.csv", part)
     counts = {name: len(part) for name, part in made.tables.items()}

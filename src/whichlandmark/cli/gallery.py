@@ -1,4 +1,4 @@
-"""Verbs that edit a recognizer's gallery: gallery add, remove, relabel, list, verify, …"""
+"""Verbs for the gallery of a recognizer: gallery add, remove, relabel, list, verify, copy, …"""
 
 from __future__ import annotations
 
@@ -9,36 +9,48 @@ from typing import Annotated
 import typer
 
 from . import output
-from .app import Device, GalleryAddress, Json, SearchWhere, app, require_gallery
+from .app import (
+    Device,
+    GalleryAddress,
+    Json,
+    RecognizerArgument,
+    SearchWhere,
+    app,
+    require_gallery,
+)
 
 gallery_app = typer.Typer(
-    help="Edit a recognizer's gallery in place: nothing there is embedded again.",
+    help="List, edit, check, repair and copy the gallery of a recognizer.",
     no_args_is_help=True,
 )
 
 app.add_typer(gallery_app, name="gallery")
 
-Folder = Annotated[Path, typer.Argument(help="A recognizer folder, made by index.")]
-
-Ids = Annotated[list[str] | None, typer.Argument(help="Ids of photos, as gallery list shows them.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(help="Ids of photos, as `gallery list --landmark` prints them."),
+]
 
 Landmark = Annotated[str | None, typer.Option(help="All photos of this landmark, instead of ids.")]
 
 
 @gallery_app.command()
 def add(
-    folder: Folder,
+    folder: RecognizerArgument,
     source: Annotated[
         Path | None,
-        typer.Argument(help="photos.csv, or a folder; left out: only the tables are added."),
+        typer.Argument(
+            help="A photos.csv or a folder of photos; leave it out to add only the tables of "
+            "--landmarks and --credits."
+        ),
     ] = None,
     landmark: Annotated[str | None, typer.Option(help="The landmark of all these photos.")] = None,
-    distractors: Annotated[bool, typer.Option(help="They show no landmark.")] = False,
+    distractors: Annotated[bool, typer.Option(help="The photos show no landmark.")] = False,
     landmarks: Annotated[
-        Path | None, typer.Option(help="landmarks.csv: titles, names, places of landmarks.")
+        Path | None, typer.Option(help="landmarks.csv: titles, names and coordinates of landmarks.")
     ] = None,
     credits: Annotated[
-        Path | None, typer.Option(help="credits.csv: id, author, licence of photos.")
+        Path | None, typer.Option(help="credits.csv: id, author and licence of photos.")
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -66,9 +78,9 @@ def add(
 
 @gallery_app.command()
 def remove(
-    folder: Folder, ids: Ids = None, landmark: Landmark = None, as_json: Json = False
+    folder: RecognizerArgument, ids: Ids = None, landmark: Landmark = None, as_json: Json = False
 ) -> None:
-    """Forget photos: vector, features and all. Their files on disk stay."""
+    """Remove photos from the gallery, with vectors and local features. Photo files stay."""
     from ..recognition.folder.edit import remove_photos
 
     done = remove_photos(folder, ids or [], landmark)
@@ -77,8 +89,8 @@ def remove(
 
 @gallery_app.command()
 def relabel(
-    folder: Folder,
-    to: Annotated[str, typer.Option(help='The new landmark; "" makes them distractors.')],
+    folder: RecognizerArgument,
+    to: Annotated[str, typer.Option(help='The new landmark; "" makes the photos distractors.')],
     ids: Ids = None,
     landmark: Landmark = None,
     as_json: Json = False,
@@ -92,13 +104,13 @@ def relabel(
 
 @gallery_app.command("list")
 def list_(
-    folder: Folder,
+    folder: RecognizerArgument,
     landmark: Annotated[
-        str | None, typer.Option(help='The photos of this landmark; "" = the distractors.')
+        str | None, typer.Option(help='List the photos of this landmark; "" lists the distractors.')
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The landmarks of the gallery, or the photos of one."""
+    """List the landmarks of the gallery, or the photos of one landmark."""
     from ..recognition.folder.edit import list_landmarks, list_photos
 
     if landmark is not None:
@@ -106,16 +118,18 @@ def list_(
         if as_json:
             output.say(json.dumps({"landmark": landmark, "photos": photos}, ensure_ascii=False))
         for photo in [] if as_json else photos:
-            credit = " · ".join(word for word in (photo["author"], photo["licence"]) if word)
+            credit = " · ".join(text for text in (photo["author"], photo["licence"]) if text)
             output.say(f"{photo['id']}  {photo['path']}" + (f"  ({credit})" if credit else ""))
         return
     found = list_landmarks(folder)
     if as_json:
         output.say(json.dumps(found, ensure_ascii=False))
         return
-    for one in found["landmarks"]:
-        title = one.get("title", "")
-        output.say(f"{one['photos']:6}  {one['landmark']}" + (f"  ({title})" if title else ""))
+    for record in found["landmarks"]:
+        title = record.get("title", "")
+        output.say(
+            f"{record['photos']:6}  {record['landmark']}" + (f"  ({title})" if title else "")
+        )
     output.say(
         f"{found['photos']} photos of {len(found['landmarks'])} landmarks, "
         f"{found['distractors']} distractors; generation {found['generation']}"
@@ -123,8 +137,8 @@ def list_(
 
 
 @gallery_app.command()
-def verify(folder: Folder, as_json: Json = False) -> None:
-    """Is everything in the gallery as it was put there? Exit code 5 when not."""
+def verify(folder: RecognizerArgument, as_json: Json = False) -> None:
+    """Compare everything in the gallery with its checksums. Exit code 5 when damaged."""
     from ..core.errors import GalleryError
     from ..recognition.folder.maintain import verify_gallery
 
@@ -141,13 +155,13 @@ def verify(folder: Folder, as_json: Json = False) -> None:
     if done.faults:
         raise GalleryError(
             f"{folder}: {len(done.faults)} faults; `whichlandmark gallery rebuild {folder}` keeps "
-            "everything that is whole"
+            "everything that is undamaged"
         )
 
 
 @gallery_app.command()
-def rebuild(folder: Folder, as_json: Json = False) -> None:
-    """Salvage a damaged gallery: all that is whole stays, the rest is listed (exit code 3)."""
+def rebuild(folder: RecognizerArgument, as_json: Json = False) -> None:
+    """Repair a damaged gallery: keep what is undamaged, list what is lost (exit code 3)."""
     from ..recognition.folder.maintain import rebuild_gallery
 
     done = rebuild_gallery(folder)
@@ -157,13 +171,18 @@ def rebuild(folder: Folder, as_json: Json = False) -> None:
 
 @gallery_app.command()
 def copy(
-    source: Annotated[str, typer.Argument(help="A recognizer folder, or a gallery's address.")],
-    target: Annotated[str, typer.Argument(help="A new folder, or an address.")],
+    source: Annotated[
+        str, typer.Argument(help="A recognizer folder, or the address of a gallery.")
+    ],
+    target: Annotated[str, typer.Argument(help="A new folder, or the address of a new gallery.")],
     gallery: GalleryAddress = None,
     search: SearchWhere = "here",
     as_json: Json = False,
 ) -> None:
-    """Copy a gallery to a file or a server, or back. The same command resumes."""
+    """Copy a gallery to a file or a database server, or back.
+
+    The same command resumes an interrupted copy.
+    """
     from ..gallery.address import new_link
     from ..recognition.folder.maintain import copy_to
 
@@ -175,8 +194,8 @@ def copy(
 
 
 @gallery_app.command()
-def compact(folder: Folder, as_json: Json = False) -> None:
-    """Give the space of removed photos back to the disk."""
+def compact(folder: RecognizerArgument, as_json: Json = False) -> None:
+    """Free the disk space of removed photos; a database server does that by itself."""
     from ..recognition.folder.maintain import compact_gallery
 
     done = compact_gallery(folder)

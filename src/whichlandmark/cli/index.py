@@ -1,4 +1,4 @@
-"""Index (with shards), tune."""
+"""Verbs that make and fit a recognizer folder: index (also in shards), tune."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ..core.errors import OptionError
 from . import output
 from .app import (
     Device,
+    Distractors,
     GalleryAddress,
     Json,
-    Out,
+    RecognizerArgument,
     RulesFile,
     ScoreName,
     SearchWhere,
@@ -24,21 +25,58 @@ from .app import (
     require_gallery,
 )
 
+Shards = Annotated[
+    int | None,
+    typer.Option(
+        "--shards", help="Cut the table into this many shards; each is embedded into a file first."
+    ),
+]
+
+OneShard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", help="Embed only this shard, 0/8 to 7/8; load nothing into the gallery."
+    ),
+]
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Embed the shards in this process (local, the default) or on a cluster (ray).",
+    ),
+]
+
+ShardPlace = Annotated[
+    str | None,
+    typer.Option("--shard-folder", help="Folder or URL of the shard files; OUT/shards by default."),
+]
+
+Load = Annotated[bool, typer.Option("--load", help="Embed nothing; load the shards that exist.")]
+
+ENGINES = ("local", "ray", "here")  # "here" is the old name of "local"
+
+_SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
+
 
 @app.command()
 def index(
     source: Source,
-    out: Out,
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="The recognizer folder to write, or to add photos to."),
+    ],
     embedder: Annotated[
         str, typer.Option(help="An embedder folder, timm:NAME, or sift, which needs no weights.")
     ] = "sift",
-    distractors: Annotated[
-        Path | None, typer.Option(help="Photos without a landmark: photos.csv or a folder.")
-    ] = None,
+    distractors: Distractors = None,
     rules: RulesFile = None,
     score: ScoreName = None,
     features: Annotated[
-        bool, typer.Option(help="Keep local features, for geometry and evidence: 34 KB a photo.")
+        bool,
+        typer.Option(
+            help="Keep local features, for spatial verification and evidence: 34 KB for each photo."
+        ),
     ] = True,
     shards: Shards = None,
     shard: OneShard = None,
@@ -50,7 +88,10 @@ def index(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Embed photos into a recognizer folder. The same command resumes an interrupted run."""
+    """Embed photos into a recognizer folder, and fit its score and calibration.
+
+    The same command resumes an interrupted run, and adds photos later.
+    """
     from ..data.folders import read_photos_or_folder
     from ..recognition.indexing.index_photos import IndexOptions, index_photos
 
@@ -62,26 +103,37 @@ def index(
         engine=plan.engine,
     )  # fmt: skip
     photos = read_photos_or_folder(source)
-    bank = read_photos_or_folder(distractors, labelled=False) if distractors else None
+    extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
     with output.progress() as progress:
-        result = index_photos(photos, bank, out, embedder, options, progress=progress)
+        result = index_photos(photos, extra, out, embedder, options, progress=progress)
     output.result(result.counts, as_json, title=str(out))
     output.finish_with_failures({f.id: f.reason for f in result.failures})
 
 
 @app.command()
 def tune(
-    recognizer: Annotated[Path, typer.Argument(help="A folder made by index.")],
+    recognizer: RecognizerArgument,
     photos: Annotated[
-        Path | None, typer.Option(help="More labelled photos that teach the whitening.")
+        Path | None,
+        typer.Option(
+            help="More labelled photos, such as a training set, to fit the whitening on: a "
+            "photos.csv or a folder."
+        ),
     ] = None,
     false_answers: Annotated[
-        float | None, typer.Option(help="Answer this share of non-landmarks at most: 0.01.")
+        float | None,
+        typer.Option(
+            help="Choose the threshold so that at most this share of photos without a landmark is "
+            "answered, such as 0.01."
+        ),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Choose whitening and score on queries held out from the gallery; print and store them."""
+    """Choose whitening and score on leave-one-out queries of the gallery, and store them.
+
+    The table of all that was tried is printed.
+    """
     from ..data.folders import read_photos_or_folder
     from ..recognition.folder.tune import tune as tune_folder
 
@@ -95,38 +147,13 @@ def tune(
     output.finish_with_failures(failures | {leak.id: leak.reason for leak in tuned.leaks})
 
 
-Shards = Annotated[
-    int | None,
-    typer.Option("--shards", help="Cut the table into so many pieces; each goes to a file first."),
-]
-
-OneShard = Annotated[
-    str | None,
-    typer.Option("--shard", help="Make only this shard, 0/8 to 7/8; nothing is loaded."),
-]
-
-Engine = Annotated[
-    str | None,
-    typer.Option("--engine", help="Make shards in this process (local) or on a cluster (ray)."),
-]
-
-ShardPlace = Annotated[
-    str | None,
-    typer.Option("--shard-folder", help="Folder or URL of the shards; otherwise OUT/shards."),
-]
-
-Load = Annotated[
-    bool, typer.Option("--load", help="Make no shards, only load those that are there.")
-]
-
-ENGINES = ("local", "ray", "here")  # "here" is the old name of "local"
-
-_ONE = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
-
-
 @dataclass(frozen=True)
 class ShardPlan:
-    """What the options ask for, in the form of `IndexOptions`."""
+    """The options about shards, as `IndexOptions` takes them.
+
+    shards: number of shards, None = no shards. shard: the only one to embed, None = all.
+    engine: "local", "ray" or "none" (load only).
+    """
 
     shards: int | None = None
     shard: int | None = None
@@ -136,7 +163,10 @@ class ShardPlan:
 def shard_plan(
     shards: int | None, shard: str | None, engine: str | None, folder: str | None, load: bool
 ) -> ShardPlan:
-    """The options of one call. Raises OptionError where they are incomplete or contradictory."""
+    """The options about shards, checked together.
+
+    Raises OptionError where they are incomplete or contradictory.
+    """
     number, count = None, shards
     if shard is not None:
         number, count = parse_shard(shard, shards)
@@ -164,17 +194,19 @@ def shard_plan(
 
 
 def parse_shard(text: str, shards: int | None) -> tuple[int, int]:
-    """ "3/8", and what --shards says (None = nothing) → (3, 8).
+    """Number and count of the value of --shard: "3/8" → (3, 8).
 
-    Raises OptionError for another form, for a number that is not among them, or where the two
-    do not agree.
+    shards: the value of --shards, None = not given. Raises OptionError for another form, for a
+    number that is out of range, or where the two counts differ.
     """
-    found = _ONE.fullmatch(text.strip())
+    found = _SHARD.fullmatch(text.strip())
     if not found:
         raise OptionError(f"--shard {text!r} given; expected i/N, as 0/8 to 7/8")
-    number, of = int(found[1]), int(found[2])
-    if not number < of:
-        raise OptionError(f"--shard {text} given; of {of} shards the first is 0, the last {of - 1}")
-    if shards is not None and shards != of:
+    number, count = int(found[1]), int(found[2])
+    if not number < count:
+        raise OptionError(
+            f"--shard {text} given; of {count} shards the first is 0, the last {count - 1}"
+        )
+    if shards is not None and shards != count:
         raise OptionError(f"--shards {shards} and --shard {text} given; expected the same number")
-    return number, of
+    return number, count

@@ -1,6 +1,6 @@
-"""What the command line prints, where, and how it exits.
+"""Printing, progress bars and exit codes of the command line.
 
-stdout: results only. stderr: progress (on a terminal only) and messages.
+Results go to stdout; messages, and progress on a terminal, go to stderr.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ INTERRUPTED = 130
 
 
 class PartlyFailedError(Exception):
-    """The command finished, but some inputs failed (they are listed already)."""
+    """The command finished, but some inputs failed; they are on stderr already."""
 
 
 @dataclasses.dataclass
 class Settings:
-    """Options that hold for every verb."""
+    """Options of every verb. debug: raise unexpected errors instead of printing one line."""
 
     debug: bool = False
 
@@ -43,18 +43,18 @@ settings = Settings()
 
 
 def say(text: str) -> None:
-    """One line of result on stdout; of several processes (torchrun), the first one speaks."""
+    """Print a line of the result on stdout; under torchrun, only process 0 prints."""
     if os.environ.get("RANK", "0") == "0":
         print(text, flush=True)
 
 
 def warn(text: str) -> None:
-    """One line on stderr."""
+    """Print a line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
-    """A result: a JSON object, or a titled list of names and values."""
+    """Print a result: as a JSON object, or as a title and a list of names and values."""
     if as_json:
         say(json.dumps(values, ensure_ascii=False))
         return
@@ -68,31 +68,35 @@ def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
 
 
 def prediction(
-    path: Path, answer: Prediction, told: Mapping[str, object] | None, titles: Mapping[str, str]
+    path: Path,
+    answer: Prediction,
+    as_object: Mapping[str, object] | None,
+    titles: Mapping[str, str],
 ) -> None:
-    """One answer: a JSON line, or a sentence and the nearest photos.
+    """Print an answer: a JSON line, or a sentence with boxes and the three nearest photos.
 
-    told: the answer as JSON, None = in words; titles: how landmarks are called, where that is not
-    their label.
+    as_object: the answer as a JSON object, None = print the sentence. titles: label → title, for
+    landmarks that have one.
     """
-    if told is not None:
-        say(json.dumps(told, ensure_ascii=False))
+    if as_object is not None:
+        say(json.dumps(as_object, ensure_ascii=False))
         return
     from ..recognition.answer import answer_in_words  # loads numpy
 
     say(f"{path}: {answer_in_words(answer, titles)} (confidence {answer.confidence:.2f})")
-    for seen in answer.landmarks:
-        if seen.box or seen is not answer.landmarks[0]:
-            place = " ".join(f"{side:.2f}" for side in seen.box) if seen.box else ""
-            name = titles.get(seen.landmark, seen.landmark)
-            say(f"    in the photo: {name} ({seen.confidence:.2f}) at {place}")
+    for detection in answer.landmarks:
+        if detection.box or detection is not answer.landmarks[0]:
+            sides = " ".join(f"{side:.2f}" for side in detection.box or ())
+            name = titles.get(detection.landmark, detection.landmark)
+            box = f" at {sides}" if sides else ""
+            say(f"    in the photo: {name} ({detection.confidence:.2f}){box}")
     for match in answer.matches[:3]:
         inliers = "" if match.inliers is None else f"  {match.inliers} inliers"
         say(f"    {match.similarity:.3f}  {match.landmark}  {match.photo_id}{inliers}")
 
 
 def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
-    """The table that rules were chosen from, and what they promise."""
+    """Print the table that rules were chosen from, the chosen ones and their false-answer rates."""
     rows = [
         {"rules": row.name, "gap": row.gap, "top1": row.top1, "answered_at_1_percent": row.answered}
         for row in found.rows
@@ -104,14 +108,20 @@ def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
     say(f"{folder!s:<52} {'GAP':>6} {'top-1':>6} {'at 1 %':>6}")
     for row in found.rows:
         say(f"  {row.name:<50} {row.gap:6.3f} {row.top1:6.3f} {row.answered:6.3f}")
-    say(f"by questions of the gallery to itself, held out; {found.photos} training photos")
+    say(
+        "measured on leave-one-out queries of the gallery; the whitening was fitted with "
+        f"{found.photos} more training photos"
+    )
     say(f"chosen: {found.chosen.name}")
     for promise in found.promises:
         say(promise)
 
 
 def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False) -> None:
-    """List what failed on stderr; exit code 3, or 4 when nothing at all could be done."""
+    """List failures (name → reason) on stderr and end with exit code 3; without any, do nothing.
+
+    nothing_done: not one input could be used: exit code 4.
+    """
     for name, reason in failures.items():
         warn(reason if name in reason else f"{name}: {reason}")
     if failures and nothing_done:
@@ -122,16 +132,17 @@ def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], NotedProgress]]:
-    """Yields name → a callback (done, all[, text]) that moves a bar on stderr.
+    """Yield a function that starts a progress bar on stderr, by its name.
 
-    Off a terminal nothing is shown.
+    It returns a callback (done, total[, note]) that moves the bar. Nothing is shown where stderr is
+    not a terminal.
     """
     if not sys.stderr.isatty():
         yield lambda name: lambda *numbers: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import Progress as ProgressBars
 
     columns = (
         TextColumn("{task.description}"),
@@ -140,7 +151,7 @@ def progress() -> Iterator[Callable[[str], NotedProgress]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    with ProgressBars(*columns, console=Console(stderr=True), transient=True) as bars:
 
         def start(name: str) -> NotedProgress:
             task = bars.add_task(name, total=None, note="")
@@ -154,7 +165,10 @@ def progress() -> Iterator[Callable[[str], NotedProgress]]:
 
 
 def three_numbers(text: str | None, option: str) -> list[float] | None:
-    """ "0.5" or "0.485,0.456,0.406" → three numbers. Raises OptionError for anything else."""
+    """Parse one or three numbers, "0.5" or "0.485,0.456,0.406", into three.
+
+    Raises OptionError for anything else.
+    """
     if text is None:
         return None
     given = numbers(text, option)
@@ -164,7 +178,7 @@ def three_numbers(text: str | None, option: str) -> list[float] | None:
 
 
 def numbers(text: str, option: str) -> list[float]:
-    """ "0.71,1" → its numbers. Raises OptionError for anything else."""
+    """Parse numbers with commas between them, "0.71,1". Raises OptionError for anything else."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
@@ -174,7 +188,10 @@ def numbers(text: str, option: str) -> list[float]:
 def rules_given(
     path: Path | None, score: str | None, recognizer: Path | None = None
 ) -> Rules | None:
-    """Rules from a JSON file and --score; None when neither is given (then the stored ones)."""
+    """Rules from --rules and --score; None when neither is given.
+
+    recognizer: the folder whose stored rules --score changes; None = the default rules.
+    """
     if path is None and score is None:
         return None
     from ..core.files import read_json
@@ -190,7 +207,7 @@ def rules_given(
 
 
 def exit_with(app: typer.Typer) -> None:
-    """Run the app; every way to end has its documented exit code and one clear line."""
+    """Run the app; end with a documented exit code, and one line on stderr for an error."""
     import typer
 
     try:
@@ -199,17 +216,17 @@ def exit_with(app: typer.Typer) -> None:
         code = PARTLY_FAILED
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout went away, as `| head` does
+    except BrokenPipeError:  # the reader of stdout has closed it, as `| head` does
         sys.stderr.close()
         code = 0
     except Exception as error:
-        code = _failed(error)
+        code = _report_error(error)
     if code == INTERRUPTED:
-        warn("interrupted; what was finished is saved, and the same command goes on from there")
+        warn("interrupted; finished work is saved, and the same command resumes from there")
     sys.exit(code or 0)
 
 
-def _failed(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage errors of the parser
         error.show()
         return int(error.exit_code)
@@ -218,7 +235,9 @@ def _failed(error: Exception) -> int:
     if isinstance(error, WhichLandmarkError):
         warn(f"error: {error}")
         return error.exit_code
-    warn(f"unexpected {type(error).__name__}: {error}; `whichlandmark --debug …` shows where")
+    warn(
+        f"unexpected {type(error).__name__}: {error}; `whichlandmark --debug …` shows the traceback"
+    )
     return 1
 
 

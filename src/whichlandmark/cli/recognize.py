@@ -1,4 +1,4 @@
-"""Recognize, evaluate, report, compare."""
+"""Verbs that answer and measure: recognize, evaluate, report, compare."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import output
-from .app import Device, Json, Out, RecognizerFolder, RulesFile, ScoreName, Source, app
+from .app import Device, Json, RecognizerFolder, RulesFile, ScoreName, Source, app
 
 if TYPE_CHECKING:
     from ..evaluation.compare import ChangedQueries, Comparison
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help="predictions.csv of one run")],
-    b: Annotated[Path, typer.Argument(help="predictions.csv of another run")],
+    a: Annotated[Path, typer.Argument(help="predictions.csv of one run of evaluate.")],
+    b: Annotated[Path, typer.Argument(help="predictions.csv of another run.")],
     common: Annotated[
-        bool, typer.Option("--common", help="Leave out queries that only one file has.")
+        bool,
+        typer.Option(
+            "--common",
+            help="Leave out queries that only one file has; without it they are an error.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Which of two runs is better, how sure is that, and which photos changed?"""
+    """Compare two runs on the same queries: differences with intervals, and changed answers."""
     import dataclasses
 
     from ..evaluation.compare import compare_files
@@ -48,7 +52,7 @@ def _print(found: Comparison, a: Path, b: Path) -> None:
         low, high = m.interval
         output.say(
             f"{name:<20}{m.a:>8.4f}{m.b:>8.4f}{m.difference:>+9.4f}   "
-            f"{low:+.4f} to {high:+.4f}   {m.b_better:.1%} of draws"
+            f"{low:+.4f} to {high:+.4f}   {m.b_better:.1%} of resamples"
         )
     _print_changed("best guess, known landmarks", found.guesses)
     _print_changed("answer, all queries", found.answers)
@@ -71,15 +75,24 @@ def recognize(
     rules: RulesFile = None,
     score: ScoreName = None,
     explain: Annotated[
-        Path | None, typer.Option(help="Write why: a page .html or a picture .png, of one photo.")
+        Path | None,
+        typer.Option(
+            help="Write a page (.html) or a picture (.png) that explains the answer; for one photo."
+        ),
     ] = None,
     evidence: Annotated[
-        bool, typer.Option("--evidence", help="Where it stands, and what stands beside it.")
+        bool,
+        typer.Option(
+            "--evidence",
+            help="Also print where in the photo the landmark is, and other landmarks in it.",
+        ),
     ] = False,
     device: Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line, one for each photo.")
+    ] = False,
 ) -> None:
-    """Which landmark is in each photo, or none?"""
+    """Name the landmark in each photo, or say that there is none."""
     from ..core.errors import ImageError, OptionError
     from ..core.figures import require_matplotlib
     from ..recognition.answer import GalleryFacts, answer_object
@@ -89,7 +102,7 @@ def recognize(
     from ..recognition.recognizer import prediction
 
     if explain and len(photos) > 1:
-        raise OptionError(f"--explain with {len(photos)} photos; give one photo")
+        raise OptionError(f"--explain given with {len(photos)} photos; expected one photo")
     if explain and explain.suffix.lower() == ".png":
         require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
@@ -101,8 +114,8 @@ def recognize(
             wanted = evidence or explain is not None
             answers = opened.answer(opened.embed([photo]), evidence=wanted)
             answer = prediction(answers, 0)
-            told = answer_object(str(path), answer, facts) if as_json else None
-            output.prediction(path, answer, told, facts.titles)
+            as_object = answer_object(str(path), answer, facts) if as_json else None
+            output.prediction(path, answer, as_object, facts.titles)
             if explain:
                 write_explanation(
                     explain_answer(opened, answers, 0, photo, name=path.name), explain
@@ -116,21 +129,22 @@ def recognize(
 def evaluate(
     source: Source,
     recognizer: RecognizerFolder,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where predictions go.")] = Path(
-        "predictions.csv"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="The predictions to write; the scores go beside them."),
+    ] = Path("predictions.csv"),
     submission: Annotated[
         Path | None, typer.Option(help="Also write a Kaggle-style submission.csv.")
     ] = None,
     rules: RulesFile = None,
     score: ScoreName = None,
     all_scores: Annotated[
-        bool, typer.Option(help="Also print the GAP of published formulas.")
+        bool, typer.Option(help="Also print the GAP of every published score.")
     ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Ask about photos whose answers are known: GAP, top-1, recall, and every prediction."""
+    """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
     import dataclasses
 
     from ..core.files import write_json
@@ -158,11 +172,11 @@ def evaluate(
 
 @app.command()
 def report(
-    predictions: Annotated[Path, typer.Argument(help="predictions.csv from evaluate")],
-    out: Out,
+    predictions: Annotated[Path, typer.Argument(help="predictions.csv, written by evaluate.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The HTML page to write.")],
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
-    """One self-contained page: what was right, what was wrong, and how sure it was."""
+    """Write one self-contained HTML page: scores, plots, and right and wrong answers."""
     from ..evaluation.report import report_file
 
     report_file(predictions, out, title=title)

@@ -8,41 +8,59 @@ from typing import Annotated
 import typer
 
 from . import output
-from .app import Device, Json, app
+from .app import Device, Json, RecognizerArgument, app
 
-keys = typer.Typer(help="API keys of a server: only their hashes are kept.", no_args_is_help=True)
+keys = typer.Typer(
+    help="Manage the API keys of a server; the key file holds only their hashes.",
+    no_args_is_help=True,
+)
 
 app.add_typer(keys, name="keys")
 
-KeyFile = Annotated[Path, typer.Argument(help="The file of keys.")]
+KeyFile = Annotated[Path, typer.Argument(help="The key file.")]
 
 
 @app.command()
 def serve(
-    recognizer: Annotated[Path, typer.Argument(help="A folder made by index.")],
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 = a free one, which is logged.")] = 8000,
+    recognizer: RecognizerArgument,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 127.0.0.1: this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one, which is logged.")] = 8000,
     key_file: Annotated[
-        Path | None, typer.Option("--keys", help="Ask for a key of this file.")
+        Path | None, typer.Option("--keys", help="Require an API key of this key file.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="No keys, although others can reach it.")
+        bool,
+        typer.Option("--insecure", help="Allow access without API keys on a public address."),
     ] = False,
     name: Annotated[
-        list[str] | None, typer.Option(help="Another name that the server is called by.")
+        list[str] | None,
+        typer.Option(help="Another host name that requests may use; may be repeated."),
     ] = None,
-    title: Annotated[str, typer.Option(help="What the page is called.")] = "",
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
     tiles: Annotated[
-        str, typer.Option(help="Map tiles: https://HOST/{z}/{x}/{y}.png; else a bundled outline.")
+        str,
+        typer.Option(
+            help="URL of map tiles, https://HOST/{z}/{x}/{y}.png; without it a bundled outline of "
+            "the world."
+        ),
     ] = "",
-    tiles_by: Annotated[str, typer.Option(help="Whose tiles they are: shown on the map.")] = "",
-    workers: Annotated[int, typer.Option(help="Decode processes; 0 = one for each core.")] = 0,
-    queue: Annotated[int, typer.Option(help="Photos accepted and not yet answered.")] = 64,
-    rate: Annotated[int, typer.Option(help="Photos a minute of one key; 0 = no limit.")] = 0,
+    tiles_by: Annotated[
+        str, typer.Option(help="Attribution of the map tiles, shown on the map.")
+    ] = "",
+    workers: Annotated[int, typer.Option(help="Decoding processes; 0: one for each core.")] = 0,
+    queue: Annotated[
+        int, typer.Option(help="Maximum number of photos that are accepted but not yet answered.")
+    ] = 64,
+    rate: Annotated[int, typer.Option(help="Photos a minute for each key; 0: no limit.")] = 0,
     device: Device = "auto",
 ) -> None:
-    """Answer over HTTP, with a page: /v1/recognize, Cloud Vision's images:annotate, /metrics."""
-    _require()
+    """Serve an HTTP API and a web page.
+
+    The API has its own form (/v1/recognize) and that of Google Cloud Vision (images:annotate).
+    """
+    _require_server_libraries()
     from ..serving.options import ServeOptions
     from ..serving.server import serve as run
 
@@ -56,12 +74,17 @@ def serve(
 @keys.command("add")
 def add(
     file: KeyFile,
-    name: Annotated[str, typer.Argument(help="Whose key it is; logs say it.")],
-    scope: Annotated[str, typer.Option(help="read, or write: change the gallery too.")] = "read",
-    rate: Annotated[int | None, typer.Option(help="Photos a minute.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of the key's owner, as the logs show it.")],
+    scope: Annotated[
+        str, typer.Option(help="read, or write: may change the gallery too.")
+    ] = "read",
+    rate: Annotated[
+        int | None,
+        typer.Option(help="Photos a minute for this key; the --rate of serve if not given."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and show it, once. The server reads the file when it starts."""
+    """Make a key and print it, once. The server reads the key file when it starts."""
     from ..serving.keys import add_key
 
     secret = add_key(file, name, scope, rate)
@@ -69,8 +92,10 @@ def add(
 
 
 @keys.command("remove")
-def remove(file: KeyFile, name: Annotated[str, typer.Argument(help="Whose key.")]) -> None:
-    """Forget a key."""
+def remove(
+    file: KeyFile, name: Annotated[str, typer.Argument(help="Name of the key's owner.")]
+) -> None:
+    """Remove a key from the key file."""
     from ..serving.keys import remove_key
 
     remove_key(file, name)
@@ -79,14 +104,14 @@ def remove(file: KeyFile, name: Annotated[str, typer.Argument(help="Whose key.")
 
 @keys.command("list")
 def listing(file: KeyFile, as_json: Json = False) -> None:
-    """Names and scopes."""
+    """List the names and scopes of the keys."""
     from ..serving.keys import list_keys
 
     found = {key.name: key.scope for key in list_keys(file)}
     output.result(dict(found), as_json, title=str(file))
 
 
-def _require() -> None:
+def _require_server_libraries() -> None:
     """Raises OptionError with the install command when a library of the server is missing."""
     from ..core.errors import OptionError
 

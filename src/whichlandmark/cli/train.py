@@ -1,4 +1,4 @@
-"""Train, embedder, doctor."""
+"""Verbs that make embedders: train, embedder, doctor."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from . import output
-from .app import Json, Out, Source, app
+from .app import Json, OutEmbedder, Source, app
 
 
 @app.command()
 def doctor(
     embedder: Annotated[
-        Path | None, typer.Argument(help="An embedder folder; a small random one without it.")
+        Path | None,
+        typer.Argument(
+            help="The embedder folder to measure with; without it, a small random network."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What this machine can do, and which runtime is fastest here; used from then on."""
+    """Measure every installed runtime on this machine; the fastest is used from then on."""
     from ..features.embedders.doctor import measure_runtimes
 
     found = measure_runtimes(embedder)
@@ -33,41 +36,60 @@ def doctor(
         output.say(name)
         for key, inner in value.items():
             if isinstance(inner, dict):
-                inner = "  ".join(f"{number:g} {what}" for what, number in inner.items())
+                inner = "  ".join(f"{number:g} {unit}" for unit, number in inner.items())
             output.say(f"  {key:<36}{inner}")
 
 
 @app.command()
 def embedder(
-    source: Annotated[str, typer.Argument(help="timm:NAME, such as timm:resnet50, or a folder")],
-    out: Out,
+    source: Annotated[
+        str, typer.Argument(help="timm:NAME, such as timm:resnet50, or an embedder folder.")
+    ],
+    out: OutEmbedder,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Local weights; without it they are downloaded.")
+        Path | None, typer.Option(help="Local file of weights; without it they are downloaded.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the backbone; may be repeated.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for timm's create_model; may be repeated."),
     ] = None,
-    mean: Annotated[str | None, typer.Option(help="One number, or three with commas.")] = None,
-    std: Annotated[str | None, typer.Option(help="One number, or three with commas.")] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels of the long side.")] = None,
-    fit: Annotated[str, typer.Option(help="keep the aspect ratio, or squash to squares.")] = "keep",
-    gem_p: Annotated[float, typer.Option(help="1 = average pooling, 3 = GeM.")] = 1.0,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="Mean of the pixels (0 to 1): one number, or three with commas."),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(help="Standard deviation of the pixels: one number, or three with commas."),
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels of a photo's long side.")] = None,
+    fit: Annotated[
+        str, typer.Option(help="keep the aspect ratio, or squash photos to squares.")
+    ] = "keep",
+    gem_p: Annotated[
+        float, typer.Option(help="Exponent of GeM pooling; 1 is average pooling, 3 is usual.")
+    ] = 1.0,
     scales: Annotated[
-        str, typer.Option(help="Look at each photo in these sizes: 0.71,1,1.42 of --size.")
+        str,
+        typer.Option(
+            help="Embed each photo at these multiples of --size and average: 0.71,1,1.42."
+        ),
     ] = "1",
-    flip: Annotated[bool, typer.Option("--flip", help="Look at each photo mirrored too.")] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Embed each photo mirrored too, and average.")
+    ] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Round the network to int8 (with --calibrate).")
+        bool, typer.Option("--int8", help="Convert the network to int8; needs --calibrate.")
     ] = False,
     calibrate: Annotated[
-        Path | None, typer.Option(help="Labelled photos that int8 is fitted to and measured on.")
+        Path | None,
+        typer.Option(help="Labelled photos to calibrate the int8 network on and measure it with."),
     ] = None,
     max_gap_loss: Annotated[
         float, typer.Option(help="Refuse an int8 network that loses more GAP than this, 0 to 1.")
     ] = 0.01,
     as_json: Json = False,
 ) -> None:
-    """Make an embedder folder: a pretrained backbone as it is, or a folder exported or in int8."""
+    """Make an embedder from a pretrained backbone; or export one to ONNX, or convert it to int8."""
     from ..core.errors import OptionError
     from ..core.json_options import from_json
     from ..data.folders import read_photos_or_folder
@@ -107,23 +129,33 @@ def embedder(
 @app.command()
 def train(
     source: Source,
-    out: Out,
+    out: OutEmbedder,
     recipe: Annotated[
-        str | None, typer.Option(help="Settings to begin with: seed, strong or finetune.")
+        str | None, typer.Option(help="Settings to start from: seed, strong or finetune.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="JSON file of settings; see docs/training.md.")
+        Path | None,
+        typer.Option(
+            help="JSON file of settings, which override the recipe; see docs/training.md."
+        ),
     ] = None,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="KEY=VALUE: one setting, which overrides recipe and file; may be repeated.",
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the photos.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto (a GPU if there is one, else the CPU), cpu or cuda."),
+    ] = None,
     database: Annotated[
-        Path | None, typer.Option(help="Validate against these photos (with --queries).")
+        Path | None, typer.Option(help="Gallery photos to validate with (needs --queries).")
     ] = None,
     queries: Annotated[
-        Path | None, typer.Option(help="Validate with these questions (with --database).")
+        Path | None, typer.Option(help="Query photos to validate with (needs --database).")
     ] = None,
     as_json: Json = False,
 ) -> None:
