@@ -19,7 +19,7 @@ from whichlandmark.serving.keys import (
     PREFIX,
     add_key,
     digest_of,
-    find,
+    find_key,
     list_keys,
     read_keys,
     remove_key,
@@ -131,8 +131,8 @@ def test_keys_are_stored_as_hashes(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o077 == 0
     (kept,) = read_keys(file)
     assert (kept.digest, kept.rate, kept.allows("write")) == (digest_of(key), 60, False)
-    assert find([kept], key) is kept
-    assert find([kept], key[:-1]) is find([kept], "") is find([], key) is None
+    assert find_key([kept], key) is kept
+    assert find_key([kept], key[:-1]) is find_key([kept], "") is find_key([], key) is None
     with pytest.raises(OptionError, match="already"):
         add_key(file, "phone", "read")
     with pytest.raises(OptionError, match="read or write"):
@@ -146,7 +146,7 @@ def test_keys_are_stored_as_hashes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no key 'phone'"):
         remove_key(file, "phone")
     file.write_text('{"keys": [{"name": "a", "digest": "short", "scope": "read"}]}')
-    with pytest.raises(DataError, match="no file of keys"):
+    with pytest.raises(DataError, match="not a key file"):
         read_keys(file)
 
 

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from tests.support.served_world import front, jpeg, made
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.options import ServeOptions
-from whichlandmark.serving.server import bound, create_app
+from whichlandmark.serving.server import bind_socket, create_app
 
 pytestmark = pytest.mark.server
 
@@ -106,7 +106,7 @@ def test_google_client_library_works_against_the_server() -> None:
         ImageAnnotatorRestTransport,
     )
 
-    listening = bound("127.0.0.1", 0)
+    listening = bind_socket("127.0.0.1", 0)
     engine = Engine(made(), ServeOptions(workers=1))
     server = uvicorn.Server(uvicorn.Config(create_app(engine), log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -19,7 +19,7 @@ from tests.support.served_world import front, jpeg, taken_at, with_gps
 from whichlandmark.core.images import read_image
 from whichlandmark.serving.api_errors import PhotoError
 from whichlandmark.serving.decode_pool import DecodeLimits, DecodePool, known_format
-from whichlandmark.serving.decode_worker import frame, near
+from whichlandmark.serving.decode_worker import reduce_to_side, upright_size
 
 PHOTO = jpeg(front(0, 0))
 
@@ -55,10 +55,10 @@ def wait(what: object, seconds: float = 10) -> None:
 
 def test_the_location_is_read_only_on_request(pool: DecodePool) -> None:
     photo = taken_at(front(0, 0), 48.5, 2.25)
-    assert pool.pixels(photo, 100).result().place is None
-    assert pool.pixels(photo, 100, place=True).result().place == pytest.approx((48.5, 2.25))
-    assert pool.pixels(PHOTO, 100, place=True).result().place is None
-    assert pool.jpeg(photo, 100).result().place is None
+    assert pool.pixels(photo, 100).result().location is None
+    assert pool.pixels(photo, 100, location=True).result().location == pytest.approx((48.5, 2.25))
+    assert pool.pixels(PHOTO, 100, location=True).result().location is None
+    assert pool.jpeg(photo, 100).result().location is None
 
 
 def png(height: int, width: int) -> bytes:
@@ -70,7 +70,7 @@ def png(height: int, width: int) -> bytes:
 def test_pixels_equal_those_of_the_decoder(pool: DecodePool) -> None:
     for data in (PHOTO, png(300, 200)):
         done = pool.pixels(data, 120).result()
-        expected = near(read_image(data, short_side=120), 120)
+        expected = reduce_to_side(read_image(data, short_side=120), 120)
         assert np.array_equal(done.image, expected)
         assert min(done.image.shape[:2]) >= 120
     assert (done.height, done.width) == (300, 200)
@@ -83,7 +83,7 @@ def test_decoder_output_reaches_no_log(tmp_path: Path) -> None:
     at = told.index(b"Exif") + 14
     broken = told[:at] + b"\0\x40" + told[at + 2 :]  # more entries than there are bytes
     with pytest.warns(UserWarning, match="Corrupt EXIF"):
-        frame(broken)
+        upright_size(broken)
     (tmp_path / "broken.jpg").write_bytes(broken)
     script = (
         "import sys\nfrom pathlib import Path\nfrom whichlandmark.serving.decode_pool import *\n"

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg
 from whichlandmark.serving import uploads
-from whichlandmark.serving.api_errors import MESSAGE, ApiError, shortened
+from whichlandmark.serving.api_errors import MAX_MESSAGE_CHARS, ApiError, shortened
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.options import ServeOptions
 from whichlandmark.serving.server import create_app
@@ -171,8 +171,8 @@ def test_other_kinds_of_body_are_refused(client: TestClient) -> None:
 
 
 def test_messages_never_grow_with_what_they_quote(client: TestClient) -> None:
-    assert shortened("a" * MESSAGE) == "a" * MESSAGE
-    assert len(shortened("a" * 10_000)) == MESSAGE
+    assert shortened("a" * MAX_MESSAGE_CHARS) == "a" * MAX_MESSAGE_CHARS
+    assert len(shortened("a" * 10_000)) == MAX_MESSAGE_CHARS
     kinds = [{"type": "FACES" * 8}] * 2000
     reply = client.post(VISION, json={"requests": [{"features": kinds}]})
     assert len(reply.content) < 500
@@ -191,14 +191,14 @@ def test_data_of_photos_is_decoded_beside_the_event_loop(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """/livez is answered while a body is read: reading it here takes half a second."""
-    plain, threads = uploads.decoded, set()
+    plain, threads = uploads.decode_base64, set()
 
     def slow(text: str) -> object:
         threads.add(threading.current_thread().name)
         time.sleep(0.5)
         return plain(text)
 
-    monkeypatch.setattr(uploads, "decoded", slow)
+    monkeypatch.setattr(uploads, "decode_base64", slow)
     body = {"photos": [{"data": base64.b64encode(jpeg(front(1, 9))).decode()}]}
     asking = threading.Thread(target=lambda: client.post(ASK, json=body))
     asking.start()

@@ -252,15 +252,15 @@ def test_the_request_queue_is_bounded(client: TestClient) -> None:
         assert client.get("/livez").json()["queue"] == 6
     finally:
         engine.queue.held -= 6
-    assert engine.queue.held == engine.room.held == 0
+    assert engine.queue.held == engine.body_budget.held == 0
 
 
 def test_a_request_waits_for_a_free_slot() -> None:
     with TestClient(create_app(Engine(made(), ServeOptions(workers=1))),
                     base_url="http://localhost") as waiting:  # fmt: skip
         queue = waiting.app.state.engine.queue
-        queue.held += queue.most
-        free = threading.Timer(0.4, lambda: waiting.portal.call(queue._leave, queue.most))
+        queue.held += queue.capacity
+        free = threading.Timer(0.4, lambda: waiting.portal.call(queue._release, queue.capacity))
         free.start()
         answer = ask(waiting, ("a.jpg", jpeg(front(0, 9))))
         free.join()

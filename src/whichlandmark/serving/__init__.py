@@ -1,1 +1,1 @@
-"""The HTTP server and its page: a door. Nothing is imported here: decode workers stay light."""
+"""HTTP server and web page. Imports nothing, because every decode worker imports this package."""

@@ -1,4 +1,4 @@
-"""Who asks, and may they? Keys, scopes and rates; a browser on another site is never let in."""
+"""Authentication and authorization: API keys, scopes, cross-site and Host header checks."""
 
 from __future__ import annotations
 
@@ -10,59 +10,70 @@ from starlette.requests import Request
 
 from .api_errors import ApiError
 from .engine import Engine
-from .keys import Scope, find
+from .keys import Scope, find_key
 from .options import ServeOptions
 
-SAFE = ("GET", "HEAD", "OPTIONS")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """name: of the key, or where the request came from; rate: photos a minute, 0 = any."""
+    """name: of the key, or the IP address without keys; rate: photos per minute, 0 = no limit."""
 
     name: str
     rate: int
 
 
 def engine_of(request: Request) -> Engine:
-    """The engine behind the app."""
+    """The engine of the app that handles this request."""
     engine: Engine = request.app.state.engine
     return engine
 
 
-def need(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency: the caller, whose key has this scope. It runs before a body is read."""
+def require_scope(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """A FastAPI dependency that returns the caller if its key has this scope.
+
+    It runs before the body is read, so that a refused request costs little.
+    """
 
     async def check(request: Request) -> Caller:
         engine = engine_of(request)
-        same_site(request)
-        caller = known(engine, request, scope)
+        check_same_site(request)
+        caller = authenticate(engine, request, scope)
         request.state.key = caller.name if engine.keys else ""
         return caller
 
     return check
 
 
-def known(engine: Engine, request: Request, scope: Scope) -> Caller:
-    """The caller. Raises ApiError 401 without a key that is known, 403 when it is not enough."""
+def authenticate(engine: Engine, request: Request, scope: Scope) -> Caller:
+    """The caller. Raises ApiError 401 without a known key, 403 when the key lacks the scope."""
     if not engine.keys:
         address = request.client.host if request.client else "-"
         return Caller(address, engine.options.rate)
-    given = given_key(request)
+    given = key_in_request(request)
     if given is None:
-        raise ApiError(401, "unauthorized", "This server asks for a key.",
-                       "Send the header Authorization: Bearer KEY.")  # fmt: skip
-    key = find(engine.keys, given)
+        raise ApiError(
+            401,
+            "unauthorized",
+            "This server requires an API key.",
+            "Send the header Authorization: Bearer KEY.",
+        )
+    key = find_key(engine.keys, given)
     if key is None:
-        raise ApiError(401, "unauthorized", "This key is not known.", "Was it removed?")
+        raise ApiError(401, "unauthorized", "Unknown API key.", "It may have been removed.")
     if not key.allows(scope):
-        raise ApiError(403, "forbidden", f"This needs a key of scope {scope}; yours may read.",
-                       "Ask the operator for one.")  # fmt: skip
+        raise ApiError(
+            403,
+            "forbidden",
+            f"This request needs a key with the scope {scope!r}.",
+            "Ask the operator for one.",
+        )
     return Caller(key.name, engine.options.rate if key.rate is None else key.rate)
 
 
-def given_key(request: Request) -> str | None:
-    """From Authorization, or as Google's clients send it."""
+def key_in_request(request: Request) -> str | None:
+    """The key in `Authorization`, or where Google's clients send it; None = no key."""
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer" and value.strip():
         return value.strip()
@@ -72,22 +83,26 @@ def given_key(request: Request) -> str | None:
     return google or None
 
 
-def same_site(request: Request) -> None:
-    """Raises ApiError 403 for a change or a question that another site's page sends."""
-    if request.method in SAFE:
+def check_same_site(request: Request) -> None:
+    """Raises ApiError 403 when a page of another site sends anything but a safe method."""
+    if request.method in SAFE_METHODS:
         return
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")
     if site not in ("none", "same-origin") or (origin and urlsplit(origin).netloc != host):
-        raise ApiError(403, "cross_site", "Pages of other sites may not ask this server.",
-                       "Open this server's own page.")  # fmt: skip
+        raise ApiError(
+            403,
+            "cross_site",
+            "Requests from pages of other sites are refused.",
+            "Use the page of this server.",
+        )
 
 
 def allowed_hosts(options: ServeOptions) -> frozenset[str] | None:
-    """Names that a loopback server answers to, so that no foreign name is made to point at it.
+    """Host names that a loopback server accepts, as a protection against DNS rebinding.
 
-    None = any: a server with keys is protected by them.
+    None = any, because keys (or whatever stands behind `insecure`) protect the server already.
     """
     if options.keys or options.insecure:
         return None
@@ -96,7 +111,7 @@ def allowed_hosts(options: ServeOptions) -> frozenset[str] | None:
 
 
 def host_name(header: str) -> str:
-    """ "[::1]:8000" → "::1"; "localhost:8000" → "localhost"."""
+    """Host header without its port: "[::1]:8000" → "::1", "localhost:8000" → "localhost"."""
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.partition(":")[0].lower()

@@ -1,7 +1,8 @@
-"""Processes that decode photos: fed over sockets, limited, recycled, killed when they are slow.
+"""Pool of processes that decode photos, with limits on time and memory.
 
-One thread for each process feeds it and starts the next one, so that no process outlives the pool:
-each ends with the thread that started it, and when its socket is closed.
+Each process has one thread that sends it photos over a socket, kills it when it is slow, and
+replaces it. A process ends with the thread that started it and when its socket is closed, so that
+none outlives the pool.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..core.types import Image
-from . import decode_worker as child
+from . import decode_worker
 from .api_errors import PhotoError
 
 log = logging.getLogger("whichlandmark.serving")
 
 JOIN_SECONDS = 5.0
 
-# Of a worker. One thread each, for it has one photo at a time; and memory that it has had it keeps:
-# a photo's pages, given back and asked for again, were a third of its work.
-SETTINGS = {
+# Environment of a worker. One thread, because it decodes one photo at a time. Freed memory is kept,
+# because returning pages to the kernel and faulting them in again took a third of the time.
+WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # larger pieces are given back
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # larger blocks are returned to the kernel
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
     "PILLOW_BLOCKS_MAX": "2",
 }
@@ -44,8 +45,14 @@ SETTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
-    """processes: how many; megabytes, seconds (of wall time), cpu_seconds: of one; recycle: photos
-    after which a process is replaced.
+    """Limits of the pool.
+
+    Args:
+        processes: number of workers.
+        megabytes: memory of one worker.
+        seconds: wall time for one photo.
+        cpu_seconds: processor time for one photo.
+        recycle: photos after which a worker is replaced.
     """
 
     processes: int = 2
@@ -57,18 +64,24 @@ class DecodeLimits:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """image: (H, W, 3) uint8, near the wanted size, or None; jpeg: bytes, or b""; height, width: of
-    the whole upright photo; waited, seconds: in the queue, and being decoded; place: latitude and
-    longitude where it was taken, when that was asked for.
+    """A decoded photo.
+
+    Args:
+        image: (H, W, 3) uint8, close to the requested size; None after `DecodePool.jpeg`.
+        jpeg: the file; b"" after `DecodePool.pixels`.
+        height, width: size of the original photo in pixels, upright.
+        queue_seconds: time in the queue.
+        decode_seconds: time in the worker.
+        location: latitude and longitude from the metadata; None = absent or not requested.
     """
 
     image: Image | None
     jpeg: bytes
     height: int
     width: int
-    waited: float = 0.0
-    seconds: float = 0.0
-    place: tuple[float, float] | None = None
+    queue_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    location: tuple[float, float] | None = None
 
 
 @dataclass(eq=False)
@@ -77,47 +90,53 @@ class _Job:
     mode: int
     side: int
     future: Future[Decoded] = field(default_factory=Future)
-    since: float = field(default_factory=time.monotonic)
+    enqueued: float = field(default_factory=time.monotonic)
 
 
 class DecodePool:
-    """Photos in, pixels out. `close` ends every process."""
+    """Decodes photos in worker processes. `close` ends every process."""
 
     def __init__(
-        self, limits: DecodeLimits, lost: Callable[[str], None] = lambda why: None
+        self, limits: DecodeLimits, on_replaced: Callable[[str], None] = lambda reason: None
     ) -> None:
-        """lost: called with the reason whenever a process is replaced: recycled, timeout, lost."""
+        """on_replaced: called with "recycled", "timeout" or "lost" when a process is replaced."""
         self.limits = limits
-        self.lost = lost
+        self.on_replaced = on_replaced
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._feeders = [_Feeder(self) for _ in range(limits.processes)]
         for feeder in self._feeders:
             feeder.start()
 
-    def pixels(self, data: bytes, side: int, *, place: bool = False) -> Future[Decoded]:
-        """Decode a photo with a short side of `side` pixels or a little more.
+    def pixels(self, data: bytes, side: int, *, location: bool = False) -> Future[Decoded]:
+        """Decode a photo so that its short side has `side` pixels or a little more.
 
-        place: read in its metadata where it was taken. The future raises PhotoError.
+        Args:
+            location: also read the location from the metadata.
+
+        Returns:
+            A future, which raises PhotoError.
         """
-        return self._ask(data, child.PLACED if place else child.PIXELS, side)
+        return self._submit(
+            data, decode_worker.PIXELS_AND_LOCATION if location else decode_worker.PIXELS, side
+        )
 
     def jpeg(self, data: bytes, side: int) -> Future[Decoded]:
-        """Encode a photo anew with a long side of `side` pixels at most, without any metadata."""
-        return self._ask(data, child.JPEG, side)
+        """Re-encode a photo without metadata, with a long side of at most `side` pixels."""
+        return self._submit(data, decode_worker.JPEG, side)
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that run now."""
+        """Process ids of the running workers."""
         return [f.process.pid for f in self._feeders if f.process is not None]
 
     @property
     def waiting(self) -> int:
-        """Photos that no process has begun with."""
+        """Number of photos that no process has started to decode."""
         return self._jobs.qsize()
 
     def close(self) -> None:
-        """Finish what was asked, then end every process."""
+        """Decode the photos in the queue, then end every process."""
         self._closing.set()
         for _ in self._feeders:
             self._jobs.put(None)
@@ -127,12 +146,12 @@ class DecodePool:
             if job := self._jobs.get():
                 job.future.set_exception(PhotoError("worker_lost", "the server was stopped"))
 
-    def _ask(self, data: bytes, mode: int, side: int) -> Future[Decoded]:
+    def _submit(self, data: bytes, mode: int, side: int) -> Future[Decoded]:
         job = _Job(data, mode, side)
         if not known_format(data):
-            words = "the file is empty" if not data else "not a photo in an accepted format"
+            message = "not a photo in an accepted format" if data else "the file is empty"
             job.future.set_exception(
-                PhotoError("unsupported_format" if data else "unreadable", words)
+                PhotoError("unsupported_format" if data else "unreadable", message)
             )
         elif self._closing.is_set():
             job.future.set_exception(PhotoError("worker_lost", "the server is being stopped"))
@@ -142,7 +161,7 @@ class DecodePool:
 
 
 class _Feeder(threading.Thread):
-    """Feeds one process, and starts it again when it is lost."""
+    """Thread that sends photos to one process and restarts the process when it ends."""
 
     def __init__(self, pool: DecodePool) -> None:
         super().__init__(name="decode", daemon=True)
@@ -152,7 +171,7 @@ class _Feeder(threading.Thread):
         self.done = 0
 
     def run(self) -> None:
-        self._start()
+        self._start_worker()
         while (job := self.pool._jobs.get()) is not None:
             if not job.future.set_running_or_notify_cancel():
                 continue
@@ -163,54 +182,60 @@ class _Feeder(threading.Thread):
                 job.future.set_exception(error)
             except Exception as error:
                 log.exception("a decode worker could not be used")
-                self._end("lost")
+                self._stop_worker("lost")
                 job.future.set_exception(PhotoError("worker_lost", type(error).__name__))
             self.done += 1
             if self.done >= self.limits.recycle:
-                self._end("recycled")
-        self._end("")
+                self._stop_worker("recycled")
+        self._stop_worker("")
 
     def _decode(self, job: _Job, began: float) -> Decoded:
         if self.process is not None and self.process.poll() is not None:
-            self._end("lost")  # it was ended while it had nothing to do
+            self._stop_worker("lost")  # the process ended while it was idle
         if self.process is None:
-            self._start()
+            self._start_worker()
         assert self.channel is not None
         deadline = time.monotonic() + self.limits.seconds
         try:
-            self._send(child.ASK.pack(job.mode, job.side, len(job.data)), deadline)
+            self._send(
+                decode_worker.REQUEST_HEADER.pack(job.mode, job.side, len(job.data)), deadline
+            )
             self._send(job.data, deadline)
-            head = self._receive(child.REPLY.size, deadline)
-            status, high, wide, deep, height, width, *place, length = child.REPLY.unpack(head)
+            head = self._receive(decode_worker.REPLY_HEADER.size, deadline)
+            status, rows, columns, channels, height, width, *location, length = (
+                decode_worker.REPLY_HEADER.unpack(head)
+            )
             body = self._receive(length, deadline)
         except TimeoutError:
-            self._end("timeout")
-            raise PhotoError("timeout", self._too_long()) from None
+            self._stop_worker("timeout")
+            raise PhotoError("timeout", self._timeout_message()) from None
         except (ConnectionError, EOFError):
-            raise self._gone() from None
-        if status == child.FAILED:
+            raise self._worker_ended() from None
+        if status == decode_worker.FAILED:
             raise PhotoError(**json.loads(bytes(body)))
         image, jpeg = None, b""
-        if job.mode != child.JPEG:
-            image = np.frombuffer(body, dtype=np.uint8).reshape(high, wide, deep)
+        if job.mode != decode_worker.JPEG:
+            image = np.frombuffer(body, dtype=np.uint8).reshape(rows, columns, channels)
         else:
             jpeg = bytes(body)
         now = time.monotonic()
-        where = None if math.isnan(place[0]) else (place[0], place[1])
-        return Decoded(image, jpeg, height, width, began - job.since, now - began, where)
+        known_location = None if math.isnan(location[0]) else (location[0], location[1])
+        return Decoded(
+            image, jpeg, height, width, began - job.enqueued, now - began, known_location
+        )
 
-    def _too_long(self) -> str:
-        return f"took longer to decode than {self.limits.seconds:g} s"
+    def _timeout_message(self) -> str:
+        return f"decoding took longer than {self.limits.seconds:g} s"
 
-    def _gone(self) -> PhotoError:
-        """The process ended: of its processor time, or of something else."""
+    def _worker_ended(self) -> PhotoError:
+        """Why the process ended: it exceeded its processor time, or it crashed or was killed."""
         assert self.process is not None
         code = self.process.wait()
-        spent = code == -signal.SIGPROF
-        self._end("timeout" if spent else "lost")
-        if spent:
-            return PhotoError("timeout", self._too_long())
-        return PhotoError("worker_lost", "the process that decoded it was lost")
+        timed_out = code == -signal.SIGPROF
+        self._stop_worker("timeout" if timed_out else "lost")
+        if timed_out:
+            return PhotoError("timeout", self._timeout_message())
+        return PhotoError("worker_lost", "the process that decoded the photo ended unexpectedly")
 
     def _send(self, data: bytes, deadline: float) -> None:
         assert self.channel is not None
@@ -219,49 +244,53 @@ class _Feeder(threading.Thread):
 
     def _receive(self, length: int, deadline: float) -> memoryview:
         assert self.channel is not None
-        view, got = np.empty(length, dtype=np.uint8).data, 0  # not cleared first
-        while got < length:
+        view, received = (
+            np.empty(length, dtype=np.uint8).data,
+            0,
+        )  # empty() skips the zeroing of a bytearray
+        while received < length:
             self.channel.settimeout(max(0.001, deadline - time.monotonic()))
-            count = self.channel.recv_into(view[got:])
+            count = self.channel.recv_into(view[received:])
             if count == 0:
                 raise EOFError
-            got += count
+            received += count
         return view
 
-    def _start(self) -> None:
+    def _start_worker(self) -> None:
         ours, theirs = socket.socketpair()
         limits, number = self.limits, str(theirs.fileno())
         arguments = [number, str(os.getpid()), str(limits.megabytes), str(limits.cpu_seconds)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "whichlandmark.serving.decode_worker", *arguments],
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # what decoders print of a photo is for no log
-            env={**os.environ, **SETTINGS},
-        )  # fmt: skip
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # decoders print details of photos, which must not be logged
+            env={**os.environ, **WORKER_ENVIRONMENT},
+        )
         theirs.close()
         self.channel, self.done = ours, 0
 
-    def _end(self, why: str) -> None:
-        """End the process; the next photo gets a new one, which begins to start now."""
+    def _stop_worker(self, reason: str) -> None:
+        """Kill the process. reason: why; a replacement is started at once unless it is ""."""
         if self.channel is not None:
             self.channel.close()
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.process = None
-        if why:
-            self.pool.lost(why)
+        if reason:
+            self.pool.on_replaced(reason)
             if not self.pool._closing.is_set():
-                self._start()
+                self._start_worker()
 
 
-_AVIF = (b"avif", b"avis", b"mif1", b"msf1", b"miaf")
+_AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"miaf")
 
 
 def known_format(data: bytes) -> bool:
-    """Do these bytes begin like a photo in one of the accepted formats?"""
+    """Whether the first bytes are those of an accepted photo format."""
     if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
         return True
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return True
-    return data[4:8] == b"ftyp" and (data[8:12] in _AVIF)
+    return data[4:8] == b"ftyp" and (data[8:12] in _AVIF_BRANDS)

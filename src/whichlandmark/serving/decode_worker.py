@@ -1,12 +1,14 @@
-"""One process that decodes photos of strangers, and nothing else: little memory, no way out.
+"""Worker process that decodes untrusted photos under tight resource limits.
 
-    python -m whichlandmark.serving.decode_worker SOCKET MEGABYTES SECONDS
+    python -m whichlandmark.serving.decode_worker SOCKET PARENT_PID MEGABYTES SECONDS
 
-Asked over a socket: mode u8, side u32, length u64, then the file's bytes. It answers: status u8,
-height, width and channels u32 of what follows, height and width u32 of the upright photo, latitude
-and longitude f64 where it was taken (NaN = not told, or not asked for), length u64, then pixels (or
-a JPEG, or the words of an error). SECONDS of processor time for one photo:
-the kernel ends the process when they are spent. It ends with its parent.
+Request on the socket: mode u8, side u32, length u64, then the bytes of the file.
+Reply: status u8; height, width, channels u32 of the result; height, width u32 of the upright photo;
+latitude, longitude f64 (NaN = absent or not requested); length u64; then pixels, a JPEG, or an
+error as JSON.
+
+SECONDS is the processor time for one photo: the kernel ends the process when it is used up. The
+process also ends with its parent.
 """
 
 from __future__ import annotations
@@ -31,145 +33,155 @@ from ..core.errors import ImageError
 from ..core.images import FORMATS, MAX_PIXELS, MAX_SIDE, location_of, read_image
 from ..core.types import Image
 
-ASK = struct.Struct("<BIQ")
+REQUEST_HEADER = struct.Struct("<BIQ")
 
-REPLY = struct.Struct("<BIIIIIddQ")
+REPLY_HEADER = struct.Struct("<BIIIIIddQ")
 
-PIXELS, JPEG, PLACED = 0, 1, 2  # what is asked for; PLACED: pixels, and the place
+PIXELS, JPEG, PIXELS_AND_LOCATION = 0, 1, 2  # mode of a request
 
-DONE, FAILED = 0, 1
+DONE, FAILED = 0, 1  # status of a reply
 
-NOWHERE = math.nan, math.nan
+NO_LOCATION = math.nan, math.nan
 
-QUALITY = 92
+JPEG_QUALITY = 92
 
-RESERVE_MB = 60  # shared libraries, which RLIMIT_DATA does not count
+LIBRARIES_MB = 60  # memory of shared libraries, which RLIMIT_DATA does not count
 
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap the sides
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
-_ORIENTATION = 0x0112
+_ORIENTATION = 0x0112  # EXIF tag
 
-_DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_SIGNAL_ON_PARENT_EXIT = 1  # PR_SET_PDEATHSIG
 
 
 class DecodedPhoto(NamedTuple):
-    """What a photo became: pixels or JPEG bytes; shape (H, W, C) of the pixels."""
+    """Pixels or JPEG bytes, and their shape (H, W, C)."""
 
     data: bytes | memoryview
     shape: tuple[int, int, int]
 
 
-def make(data: bytes, mode: int, side: int) -> DecodedPhoto:
-    """JPEG: long side of `side` pixels at most; pixels: short side of `side` or more, near it.
+def decode_photo(data: bytes, mode: int, side: int) -> DecodedPhoto:
+    """Decode a photo.
 
-    Raises ImageError.
+    Args:
+        mode: JPEG = re-encode it with a long side of at most `side` pixels; otherwise return pixels
+            with a short side of at least `side`, and less than twice that where possible.
+
+    Raises:
+        ImageError: the photo cannot be decoded.
     """
     if mode != JPEG:
-        image = near(read_image(data, short_side=side, name="photo"), side)
+        image = reduce_to_side(read_image(data, short_side=side, name="photo"), side)
         height, width, channels = image.shape
         return DecodedPhoto(np.ascontiguousarray(image).reshape(-1).data, (height, width, channels))
     image = read_image(data, short_side=side, name="photo")
     picture = Pillow.fromarray(image)
     picture.thumbnail((side, side), Pillow.Resampling.LANCZOS)
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=QUALITY, optimize=True)
+    picture.save(out, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return DecodedPhoto(out.getvalue(), (picture.height, picture.width, 3))
 
 
-def near(image: Image, side: int) -> Image:
-    """Halved as long as the short side stays `side` or more, as a JPEG's decoder does at once."""
+def reduce_to_side(image: Image, side: int) -> Image:
+    """Halve an image, up to three times, while its short side stays at least `side`.
+
+    JPEG decoders can do the same while decoding.
+    """
     factor = 1
     while factor < 8 and min(image.shape[:2]) // (2 * factor) >= side > 0:
         factor *= 2
     return image if factor == 1 else np.asarray(Pillow.fromarray(image).reduce(factor))
 
 
-def frame(data: bytes) -> tuple[int, int]:
-    """(height, width) of the upright photo, from its header; (0, 0) when it has none."""
+def upright_size(data: bytes) -> tuple[int, int]:
+    """(height, width) of the upright photo, from its header; (0, 0) when it cannot be read."""
     try:
         with Pillow.open(io.BytesIO(data), formats=FORMATS) as opened:
             width, height = opened.size
-            turned = opened.getexif().get(_ORIENTATION, 1) in _TURNED
-    except Exception:  # whatever it is, decoding says it better
+            sideways = opened.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+    except Exception:  # decoding reports a better error
         return (0, 0)
-    return (width, height) if turned else (height, width)
+    return (width, height) if sideways else (height, width)
 
 
-def answer(data: bytes, mode: int, side: int) -> tuple[bytes, bytes | memoryview]:
-    """The reply's head and body; a photo that cannot be decoded is told of, never raised."""
-    height, width = frame(data)
+def reply_to(data: bytes, mode: int, side: int) -> tuple[bytes, bytes | memoryview]:
+    """Header and body of the reply. Never raises: a failure becomes an error reply."""
+    height, width = upright_size(data)
     try:
-        made = make(data, mode, side)
+        photo = decode_photo(data, mode, side)
     except ImageError as error:
         return _failed(_code(error, height, width), str(error).removeprefix("photo: "))
     except MemoryError:
-        return _failed("too_large", "needs more memory than one photo is given")
-    except Exception as error:  # a fault of a decoder stays that photo's fault
+        return _failed("too_large", "decoding needs more memory than the limit for one photo")
+    except Exception as error:  # a bug in a decoder fails this photo only
         return _failed("unreadable", f"cannot be decoded ({type(error).__name__})")
-    place = location_of(data) if mode == PLACED else None
-    length = memoryview(made.data).nbytes
-    return REPLY.pack(DONE, *made.shape, height, width, *(place or NOWHERE), length), made.data
+    location = location_of(data) if mode == PIXELS_AND_LOCATION else None
+    length = memoryview(photo.data).nbytes
+    return REPLY_HEADER.pack(
+        DONE, *photo.shape, height, width, *(location or NO_LOCATION), length
+    ), photo.data
 
 
 def _failed(code: str, message: str) -> tuple[bytes, bytes]:
     body = json.dumps({"code": code, "message": message[:500]}).encode()
-    return REPLY.pack(FAILED, 0, 0, 0, 0, 0, *NOWHERE, len(body)), body
+    return REPLY_HEADER.pack(FAILED, 0, 0, 0, 0, 0, *NO_LOCATION, len(body)), body
 
 
 def _code(error: ImageError, height: int, width: int) -> str:
-    large = height * width > MAX_PIXELS or max(height, width) > MAX_SIDE
-    bomb = "megapixels" in str(error) or "larger than" in str(error)
-    if large or bomb or isinstance(error.__context__, MemoryError):
+    too_large = height * width > MAX_PIXELS or max(height, width) > MAX_SIDE
+    reported = "megapixels" in str(error) or "larger than" in str(error)
+    if too_large or reported or isinstance(error.__context__, MemoryError):
         return "too_large"
     return "unreadable"
 
 
-def limit(megabytes: int) -> None:
-    """Little memory, no files, no cores, no life without the parent."""
+def limit_process(megabytes: int) -> None:
+    """Limit this process: memory, no file output, no core dumps, end with the parent (Linux)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
-    import resource  # Windows has none; the server does not run there
+        ctypes.CDLL(None).prctl(_SIGNAL_ON_PARENT_EXIT, signal.SIGKILL)
+    import resource  # not available on Windows, where the server does not run
 
-    room = max(64, megabytes - RESERVE_MB) * 1_000_000
-    resource.setrlimit(resource.RLIMIT_DATA, (room, room))
+    max_bytes = max(64, megabytes - LIBRARIES_MB) * 1_000_000
+    resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def receive(channel: socket.socket, length: int) -> bytes | None:
-    """Exactly so many bytes; None when the other side is gone."""
+    """Read exactly `length` bytes; None when the connection is closed."""
     data = bytearray(length)
-    view, got = memoryview(data), 0
-    while got < length:
-        count = channel.recv_into(view[got:])
+    view, received = memoryview(data), 0
+    while received < length:
+        count = channel.recv_into(view[received:])
         if count == 0:
             return None
-        got += count
+        received += count
     return bytes(data)
 
 
 def serve(channel: socket.socket, seconds: float) -> None:
-    """Answer until the other side is gone."""
-    while head := receive(channel, ASK.size):
-        mode, side, length = ASK.unpack(head)
+    """Handle requests until the connection is closed. seconds: processor time for one photo."""
+    while head := receive(channel, REQUEST_HEADER.size):
+        mode, side, length = REQUEST_HEADER.unpack(head)
         data = receive(channel, length)
         if data is None:
             return
-        signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends this process
-        reply, body = answer(data, mode, side)
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF ends this process
+        reply, body = reply_to(data, mode, side)
         signal.setitimer(signal.ITIMER_PROF, 0)
         channel.sendall(reply)
         channel.sendall(body)
 
 
 def main() -> None:
-    """Run by `decoding.py`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes us
+    """Entry point of the process, started by `decode_pool.py`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles Ctrl-C and closes the socket
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # Pillow warns about odd metadata
+    warnings.simplefilter("ignore")  # Pillow warns about unusual metadata
     parent, megabytes, seconds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    limit(megabytes)
-    if os.getppid() != parent:  # it ended before we could ask to end with it
+    limit_process(megabytes)
+    if os.getppid() != parent:  # the parent ended before prctl took effect
         return
     with suppress(BrokenPipeError, ConnectionResetError):
         serve(socket.socket(fileno=int(sys.argv[1])), seconds)

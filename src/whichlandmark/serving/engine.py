@@ -1,16 +1,16 @@
-"""Everything behind the routes: photos in, answers out; opened and closed with the server."""
+"""What the routes call: decode photos, recognize and explain them, within the server's limits."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.types import Prediction
-from ..recognition.answer import LOOKED_AT, SCHEMA, answer_object
+from ..recognition.answer import CANDIDATE_MATCHES, SCHEMA, AnswerObject, answer_object
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
 from ..recognition.query import QueryPhoto
@@ -27,14 +27,24 @@ from .monitoring import Counters
 from .options import ServeOptions
 from .uploads import RecognizeRequest, Upload
 
-SMALL = 100  # pixels of the short side below which an answer is hardly to be trusted
+MIN_RELIABLE_SIDE = 100  # pixels; a shorter side adds a warning to the answer
 
-FEEDBACK = "feedback.jsonl"
+FEEDBACK_FILE = "feedback.jsonl"
+
+MakeAnswer = Callable[[str, Decoded, OpenRecognizer, Prediction], Any]
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoResult:
-    """answer: the object of one photo, or None and why; height, width: of the upright photo."""
+    """The answer to one photo, and timings.
+
+    Args:
+        answer: what the `make_result` of `Engine.results` returned; None when the photo failed.
+        error: why it failed; None = it did not.
+        height, width: of the upright photo, in pixels.
+        decode_ms, queue_ms: milliseconds spent decoding and waiting.
+        times: milliseconds of the batch that the photo was part of.
+    """
 
     answer: Any
     error: PhotoError | None = None
@@ -46,7 +56,7 @@ class PhotoResult:
 
 
 class Engine:
-    """Threads and processes start in `__init__`, and end in `close`."""
+    """The recognizer and its queues. `__init__` starts threads and processes, `close` ends them."""
 
     def __init__(self, folder: Path, options: ServeOptions) -> None:
         """Raises GalleryError, DataError or ModelError when the folder cannot be opened."""
@@ -56,25 +66,27 @@ class Engine:
         self.live = LiveRecognizer(folder, device=options.device)
         self.pool = DecodePool(
             DecodeLimits(
-                processes=options.processes, megabytes=options.worker_mb,
-                seconds=options.decode_seconds, cpu_seconds=options.decode_cpu_seconds,
+                processes=options.processes,
+                megabytes=options.worker_mb,
+                seconds=options.decode_seconds,
+                cpu_seconds=options.decode_cpu_seconds,
                 recycle=options.recycle,
             ),
-            lambda why: self.counters.workers.labels(why).inc(),
-        )  # fmt: skip
+            lambda reason: self.counters.workers.labels(reason).inc(),
+        )
         self.inference = InferenceQueue(self.live, options.batch)
         self.editor = Editor(self.live, options.write_queue)
-        self.feedback = Feedback(folder / FEEDBACK, options.feedback_bytes)
+        self.feedback = Feedback(folder / FEEDBACK_FILE, options.feedback_bytes)
         self.queue = RequestQueue(options.queue, options.line, options.line_seconds)
-        self.room, self.rates = BodyBudget(options.body_bytes), RateLimits()
+        self.body_budget, self.rate_limits = BodyBudget(options.body_bytes), RateLimits()
         self.stopping = False
         self.counters.generation.set(self.live.generation)
-        self.live.told = self.counters.generation.set
+        self.live.on_refresh = self.counters.generation.set
         self.counters.queue.set_function(lambda: self.queue.held)
-        self.counters.line.set_function(lambda: self.queue.waiting)
+        self.counters.waiting.set_function(lambda: self.queue.waiting)
 
     def close(self) -> None:
-        """Answer what was accepted; end every thread and process."""
+        """Answer accepted photos, then end every thread and process."""
         self.stopping = True
         self.pool.close()
         self.inference.close()
@@ -82,99 +94,126 @@ class Engine:
 
     @property
     def trouble(self) -> str:
-        """Why no photo should be sent now; "" = none."""
+        """Why the server is not ready for photos; "" = it is ready."""
         if self.stopping:
             return "the server is being stopped"
-        return "" if self.inference.alive else "the inference thread has ended"
+        return "" if self.inference.alive else "an inference thread has ended"
 
     @property
     def full(self) -> bool:
-        """Is there no room for one photo more, nor in line?"""
+        """Whether one more photo would be refused."""
         return self.stopping or self.queue.full
 
-    async def recognize(self, question: RecognizeRequest) -> dict[str, Any]:
+    async def recognize(self, request: RecognizeRequest) -> dict[str, Any]:
         """Answer photos. Raises ApiError 503 when the queue is full."""
         began = time.monotonic()
 
-        def told(name: str, done: Decoded, opened: OpenRecognizer, answer: Prediction) -> Any:
-            return answer_object(name, answer, opened.facts, matches=question.matches,
-                                 warnings=_warnings(done))  # fmt: skip
+        def make_result(
+            name: str, decoded: Decoded, opened: OpenRecognizer, answer: Prediction
+        ) -> AnswerObject:
+            return answer_object(
+                name, answer, opened.facts, matches=request.matches, warnings=_warnings(decoded)
+            )
 
-        results = await self.results(question.photos, told)
+        results = await self.results(request.photos, make_result)
         return {
             "schema": SCHEMA,
             "model": {"embedder": self.live.embedder.id, "generation": self.live.generation},
             "timings_ms": timings(results, began),
             "results": [
-                result.error.object(photo.name) if result.error else result.answer
-                for photo, result in zip(question.photos, results, strict=True)
+                result.error.to_json(photo.name) if result.error else result.answer
+                for photo, result in zip(request.photos, results, strict=True)
             ],
         }
 
-    async def results(self, photos: Sequence[Upload], told: Any) -> list[PhotoResult]:
-        """told: (name, decoded, recognizer, prediction) → an answer, made where it is inferred."""
-        async with self.queue.hold(len(photos)) as stood:
-            return await asyncio.gather(*(self._one(photo, told, stood) for photo in photos))
+    async def results(self, photos: Sequence[Upload], make_result: MakeAnswer) -> list[PhotoResult]:
+        """Answer photos, each on its own. Raises ApiError 503 when the queue is full.
+
+        Args:
+            make_result: (name, decoded photo, recognizer, prediction) → `PhotoResult.answer`;
+                called in the inference thread, while that recognizer is open.
+        """
+        async with self.queue.hold(len(photos)) as queue_seconds:
+            return await asyncio.gather(
+                *(self._recognize_photo(photo, make_result, queue_seconds) for photo in photos)
+            )
 
     async def explain(self, photo: Upload) -> dict[str, Any]:
-        """Why is a photo answered so? Raises PhotoError when it cannot be read."""
+        """The evidence for the answer to a photo. Raises PhotoError when it cannot be read."""
         async with self.queue.hold(1):
-            done = await self.decoded(photo)
-            query = _query(done)
+            decoded = await self.decode(photo)
+            query = _query(decoded)
 
-            def told(opened: OpenRecognizer, answers: Answers, row: int) -> Any:
-                why = explain_answer(opened.recognizer, answers, row, query)
-                answer = prediction(answers, row, matches=LOOKED_AT)
-                return explanation_object(photo.name, why, answer, opened)
+            def make_result(opened: OpenRecognizer, answers: Answers, row: int) -> Any:
+                explanation = explain_answer(opened.recognizer, answers, row, query)
+                answer = prediction(answers, row, matches=CANDIDATE_MATCHES)
+                return explanation_object(photo.name, explanation, answer, opened)
 
-            asked = self.inference.ask(query, told, evidence=True)
-            why, _ = await asyncio.wrap_future(asked)
-        return {"schema": SCHEMA, **why, "query": {"width": done.width, "height": done.height}}
+            pending = self.inference.submit(query, make_result, evidence=True)
+            explanation, _ = await asyncio.wrap_future(pending)
+        return {
+            "schema": SCHEMA,
+            **explanation,
+            "query": {"width": decoded.width, "height": decoded.height},
+        }
 
-    async def decoded(self, photo: Upload) -> Decoded:
-        """Raises PhotoError."""
+    async def decode(self, photo: Upload) -> Decoded:
+        """Decode an upload for the embedder. Raises PhotoError."""
         if isinstance(photo.data, PhotoError):
             raise photo.data
-        asked = self.pool.pixels(photo.data, self.live.short_side, place=self.live.places)
-        return await asyncio.wrap_future(asked)
+        pending = self.pool.pixels(
+            photo.data, self.live.short_side, location=self.live.uses_location
+        )
+        return await asyncio.wrap_future(pending)
 
-    async def encoded(self, photo: Upload, side: int) -> bytes:
-        """A photo as it is kept: a JPEG without metadata. Raises PhotoError."""
+    async def encode(self, photo: Upload, side: int) -> bytes:
+        """An upload as the gallery stores it: a JPEG without metadata. Raises PhotoError."""
         if isinstance(photo.data, PhotoError):
             raise photo.data
         return (await asyncio.wrap_future(self.pool.jpeg(photo.data, side))).jpeg
 
-    async def _one(self, photo: Upload, told: Any, stood: float) -> PhotoResult:
+    async def _recognize_photo(
+        self, photo: Upload, make_result: MakeAnswer, queue_seconds: float
+    ) -> PhotoResult:
         try:
-            done = await self.decoded(photo)
+            decoded = await self.decode(photo)
 
-            def tell(opened: OpenRecognizer, answers: Answers, row: int) -> Any:
-                answer = prediction(answers, row, matches=LOOKED_AT)
-                return told(photo.name, done, opened, answer), answer.decision
+            def result_and_decision(opened: OpenRecognizer, answers: Answers, row: int) -> Any:
+                answer = prediction(answers, row, matches=CANDIDATE_MATCHES)
+                return make_result(photo.name, decoded, opened, answer), answer.decision
 
-            asked = self.inference.ask(_query(done), tell)
-            (answer, decision), times = await asyncio.wrap_future(asked)
+            pending = self.inference.submit(_query(decoded), result_and_decision)
+            (answer, decision), times = await asyncio.wrap_future(pending)
         except PhotoError as error:
             self.counters.photos.labels(error.code).inc()
             return PhotoResult(None, error)
-        waited = stood + done.waited + times.queue / 1000
-        self._count(decision, done, times, waited)
+        waited = queue_seconds + decoded.queue_seconds + times.queue / 1000
+        self._count(decision, decoded, times, waited)
         return PhotoResult(
-            answer, None, done.height, done.width, 1000 * done.seconds, 1000 * waited, times
+            answer,
+            None,
+            decoded.height,
+            decoded.width,
+            1000 * decoded.decode_seconds,
+            1000 * waited,
+            times,
         )
 
-    def _count(self, decision: str, done: Decoded, times: BatchTimes, waited: float) -> None:
+    def _count(self, decision: str, decoded: Decoded, times: BatchTimes, waited: float) -> None:
         count = self.counters
         count.photos.labels(decision).inc()
         count.batch.observe(times.batch)
-        for stage, seconds in (("decode", done.seconds), ("embed", times.embed / 1000),
+        for stage, seconds in (("decode", decoded.decode_seconds), ("embed", times.embed / 1000),
                                ("search", times.search / 1000),
                                ("wait", waited)):  # fmt: skip
             count.stages.labels(stage).observe(seconds)
 
 
 def timings(results: Sequence[PhotoResult], began: float) -> dict[str, float]:
-    """Milliseconds of the slowest photo in each stage, and of the request."""
+    """Milliseconds of the slowest photo in each stage, and of the whole request.
+
+    began: `time.monotonic()` at the start of the request.
+    """
     total = 1000 * (time.monotonic() - began)
     stages = {
         "queue": max((r.queue_ms for r in results), default=0.0),
@@ -186,12 +225,15 @@ def timings(results: Sequence[PhotoResult], began: float) -> dict[str, float]:
     return {stage: round(value, 2) for stage, value in stages.items()}
 
 
-def _query(done: Decoded) -> QueryPhoto:
-    assert done.image is not None
-    return QueryPhoto(done.image, done.place)
+def _query(decoded: Decoded) -> QueryPhoto:
+    assert decoded.image is not None
+    return QueryPhoto(decoded.image, decoded.location)
 
 
-def _warnings(done: Decoded) -> list[str]:
-    if min(done.height, done.width) < SMALL:
-        return [f"a very small photo ({done.width} × {done.height} px): the answer is less sure"]
+def _warnings(decoded: Decoded) -> list[str]:
+    if min(decoded.height, decoded.width) < MIN_RELIABLE_SIDE:
+        return [
+            f"the photo is very small ({decoded.width} × {decoded.height} px), "
+            "so the answer is less reliable"
+        ]
     return []

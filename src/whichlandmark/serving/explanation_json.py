@@ -1,4 +1,4 @@
-"""Why was it answered so: matched points beside references, as JSON that a page can draw."""
+"""Explanation → JSON object: matched points of photo pairs, parts of the score, distractors."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ..recognition.answer import MatchObject, answer_object, match_object, thumb
 from ..recognition.explanation.drawing import Explanation, NearDistractor, Reference, ScorePart
 from .live_recognizer import OpenRecognizer
 
-LINES = 200  # of one pair, at most
+MAX_LINES = 200  # matched points of one pair
 
 
 def explanation_object(
-    photo: str, told: Explanation, answer: Prediction, opened: OpenRecognizer
+    photo: str, explanation: Explanation, answer: Prediction, opened: OpenRecognizer
 ) -> dict[str, Any]:
-    """What POST /v1/explain says. answer: what `told` explains."""
+    """The body of POST /v1/explain. photo: its name; answer: the prediction that is explained."""
     facts = opened.facts
-    shown = [reference.photo_id for reference in told.references]
-    credits = facts.gallery.credits([*shown, *(pulled.photo_id for pulled in told.distractors)])
-    high, wide = told.shape or (1, 1)
+    shown = [reference.photo_id for reference in explanation.references]
+    credits = facts.gallery.credits([*shown, *(near.photo_id for near in explanation.distractors)])
+    high, wide = explanation.shape or (1, 1)
     return {
         "answer": answer_object(photo, answer, facts),
         "query": {"width": wide, "height": high},
-        "pairs": [_pair(r, (high, wide), credits, opened) for r in told.references],
-        "parts": [_part(part) for part in told.parts],
-        "distractors": [_distractor(pulled, credits, opened) for pulled in told.distractors],
+        "pairs": [_pair(r, (high, wide), credits, opened) for r in explanation.references],
+        "parts": [_part(part) for part in explanation.parts],
+        "distractors": [_distractor(near, credits, opened) for near in explanation.distractors],
     }
 
 
@@ -43,44 +43,44 @@ def _pair(
     drawn = in_query is not None and shape is not None
     lines: list[list[float]] = []
     if in_query is not None and in_gallery is not None and shape is not None:
-        lines = np.concatenate([_shares(in_query, frame), _shares(in_gallery, shape)], axis=1)[
-            :LINES
-        ].tolist()
+        lines = np.concatenate(
+            [_normalized(in_query, frame), _normalized(in_gallery, shape)], axis=1
+        )[:MAX_LINES].tolist()
     high, wide = shape or (3, 4)
     return {
         "photo": match_object(match, credits, facts),
         "width": wide, "height": high, "image": image, "lines": lines,
         "inliers": reference.inliers or 0,
-        "text": _words(reference, drawn),
+        "text": _match_text(reference, drawn),
     }  # fmt: skip
 
 
-def _shares(points: NDArray[np.float32], frame: tuple[int, int]) -> NDArray[np.float64]:
-    """(n, 2) pixel centres → shares of width and height, 0 to 1."""
+def _normalized(points: NDArray[np.float32], frame: tuple[int, int]) -> NDArray[np.float64]:
+    """(n, 2) pixel coordinates → shares of width and height, 0 to 1. frame: height and width."""
     size = np.array([frame[1], frame[0]], dtype=np.float64)
     shares: NDArray[np.float64] = np.clip((points.astype(np.float64) + 0.5) / size, 0.0, 1.0)
     return shares.round(5)
 
 
-def _words(reference: Reference, drawn: bool) -> str:
+def _match_text(reference: Reference, drawn: bool) -> str:
     if reference.inliers is None:
         return "This photo was not compared point by point."
     if reference.inliers == 0:
-        return "No points of your photo lie where one view of this photo would have them."
+        return "No points of your photo match this photo consistently."
     points = "1 point" if reference.inliers == 1 else f"{reference.inliers} points"
-    lie = "lies" if reference.inliers == 1 else "lie"
-    words = f"{points} of your photo {lie} where one view of this photo has them."
-    return words if drawn else f"{words} Its file is gone, so they cannot be drawn."
+    match = "matches" if reference.inliers == 1 else "match"
+    text = f"{points} of your photo {match} this photo, consistent with one change of viewpoint."
+    return text if drawn else f"{text} They cannot be drawn because its file is missing."
 
 
 def _part(part: ScorePart) -> dict[str, Any]:
     value = part.value if np.isfinite(part.value) else None
-    adds = None if part.name in ("score", "confidence") else value
-    return {"name": part.name, "value": value, "contribution": adds, "text": part.tells}
+    contribution = None if part.name in ("score", "confidence") else value
+    return {"name": part.name, "value": value, "contribution": contribution, "text": part.tells}
 
 
 def _distractor(
-    pulled: NearDistractor, credits: dict[str, Credit], opened: OpenRecognizer
+    near: NearDistractor, credits: dict[str, Credit], opened: OpenRecognizer
 ) -> MatchObject:
-    match = Match(pulled.photo_id, None, pulled.similarity)
+    match = Match(near.photo_id, None, near.similarity)
     return match_object(match, credits, opened.facts)

@@ -1,4 +1,4 @@
-"""Browse, edit, feedback queue."""
+"""Browse and edit the gallery of the running server; append user feedback to a review file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.errors import BusyError, DataError, OptionError
-from ..core.files import whole_file
+from ..core.files import atomic_file
 from ..core.images import content_hash
 from ..core.types import Photos
 from ..gallery.records import Credit
@@ -28,17 +28,20 @@ from .schemas import LandmarksReply, ListedPhoto, PhotosReply, RelabelledReply, 
 
 
 def landmarks(opened: OpenRecognizer, query: str, offset: int, limit: int) -> LandmarksReply:
-    """Landmarks whose label, title, a name or Wikidata id holds the query, by label."""
+    """Landmarks whose label, title, Wikidata id or a name contains the query, sorted by label.
+
+    The search ignores case and takes "_" for a blank. offset, limit: which of them.
+    """
     index, facts = opened.recognizer.index, opened.facts
     names = [str(name) for name in index.names]
     counts = np.bincount(index.codes, minlength=len(names)) if names else np.empty(0, np.int64)
     wanted = query.strip().casefold().replace("_", " ")
-    found = [code for code, name in enumerate(names) if _speaks_of(opened, name, wanted)]
+    found = [code for code, name in enumerate(names) if _matches(opened, name, wanted)]
     page = found[offset : offset + limit]
     return {
         "total": len(found),
         "photos": len(index.codes),
-        "distractors": len(index.bank_ids),
+        "distractors": len(index.distractor_ids),
         "generation": opened.generation,
         "landmarks": [
             {**landmark_object(names[code], facts), "photos": int(counts[code]),
@@ -49,7 +52,7 @@ def landmarks(opened: OpenRecognizer, query: str, offset: int, limit: int) -> La
 
 
 def photos(opened: OpenRecognizer, landmark: str, offset: int, limit: int) -> PhotosReply:
-    """The photos of one landmark. Raises ApiError 404."""
+    """One page of a landmark's photos. Raises ApiError 404."""
     ids = photo_ids(opened, landmark)
     page = ids[offset : offset + limit]
     credits, shown = opened.facts.gallery.credits(page), opened.facts.thumbnails
@@ -77,30 +80,33 @@ def photo_ids(opened: OpenRecognizer, landmark: str) -> list[str]:
 
 
 def thumbnail(opened: OpenRecognizer, photo_id: str) -> bytes:
-    """The small JPEG that a gallery keeps of a photo. Raises ApiError 404."""
+    """The JPEG thumbnail that the gallery stores for a photo. Raises ApiError 404."""
     data = opened.facts.gallery.thumbnails([photo_id]).get(photo_id)
     if not data:
-        raise not_found("No picture of that photo.")
+        raise not_found("No thumbnail of that photo.")
     return without_metadata(data)
 
 
 def without_metadata(jpeg: bytes) -> bytes:
-    """A JPEG without EXIF, comments and other words; pixels are untouched. b"" for no JPEG.
+    """Remove EXIF, comments and application segments from a JPEG without re-encoding it.
 
-    Thumbnails made here have none; those of a gallery from elsewhere may.
+    Thumbnails made by this package have none, but a gallery may come from elsewhere.
+
+    Returns:
+        The JPEG; b"" when the input is not a JPEG.
     """
-    kept, at = [b"\xff\xd8"], 2
+    parts, at = [b"\xff\xd8"], 2
     if not jpeg.startswith(b"\xff\xd8"):
         return b""
     while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
         marker = jpeg[at + 1]
-        if marker == 0xDA:  # the scan: nothing but pixels follows
-            return b"".join([*kept, jpeg[at:]])
+        if marker == 0xDA:  # start of scan: only pixels follow
+            return b"".join([*parts, jpeg[at:]])
         end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-        # 0xEE tells the colour space
-        wordy = marker == 0xFE or (0xE1 <= marker <= 0xEF and marker != 0xEE)
-        if not wordy:
-            kept.append(jpeg[at:end])
+        # 0xEE is kept because it defines the colour space
+        metadata = marker == 0xFE or (0xE1 <= marker <= 0xEF and marker != 0xEE)
+        if not metadata:
+            parts.append(jpeg[at:end])
         at = end
     return b""
 
@@ -113,79 +119,99 @@ def _first_thumbnail(opened: OpenRecognizer, code: int) -> str | None:
     return thumbnail_address(str(index.ids[row]))
 
 
-def _speaks_of(opened: OpenRecognizer, name: str, wanted: str) -> bool:
+def _matches(opened: OpenRecognizer, name: str, wanted: str) -> bool:
     record = opened.facts.records.get(name)
     words = [name] if record is None else [name, record.title, record.wikidata,
                                            *record.names.values()]  # fmt: skip
     return any(wanted in word.casefold().replace("_", " ") for word in words)
 
 
-FOLDER = "photos"  # in the recognizer folder: photos that came in by the server
+PHOTO_FOLDER = "photos"  # in the recognizer folder, for photos added through the server
 
-SIDE = 2048  # pixels of the long side that are kept of one
+MAX_SIDE = 2048  # pixels of the long side of an added photo
 
 Result = TypeVar("Result")
 
 
 class Editor:
-    """Threads may call; the gallery is changed by one at a time, at most `most` wait."""
+    """Changes the gallery, one change at a time. Safe to call from several threads.
 
-    def __init__(self, live: LiveRecognizer, most: int) -> None:
-        self.live, self.most = live, most
+    Args:
+        max_waiting: changes that may be running or waiting; more are refused with 503.
+    """
+
+    def __init__(self, live: LiveRecognizer, max_waiting: int) -> None:
+        self.live = live
         self._lock = threading.Lock()
-        self._waiting = threading.Semaphore(most)
+        self._waiting = threading.Semaphore(max_waiting)
 
     def add(self, landmark: str, jpegs: Sequence[bytes]) -> tuple[list[str], int]:
-        """Keep JPEGs as files and index them; returns ids now in the gallery, and its generation.
+        """Store JPEGs as files and index them. Adding the same photo again changes nothing.
 
-        The same photo again is the same entry.
+        Returns:
+            Ids of the photos that are now in the gallery, and the gallery's generation.
 
-        Raises ApiError 422 for a name that no landmark can have, 503 when others are writing.
+        Raises:
+            ApiError: 422 for an invalid landmark name, 503 when too many changes are waiting.
         """
-        _named("landmark", landmark)
-        folder = self.live.folder.resolve() / FOLDER
+        _check_name("landmark", landmark)
+        folder = self.live.folder.resolve() / PHOTO_FOLDER
         named = {f"{content_hash(jpeg)[:40]}.jpg": jpeg for jpeg in jpegs}
-        ids, paths = [f"{FOLDER}/{name}" for name in named], [str(folder / name) for name in named]
-        with self._turn():
-            table = _labelled(ids, paths, landmark)
+        ids, paths = (
+            [f"{PHOTO_FOLDER}/{name}" for name in named],
+            [str(folder / name) for name in named],
+        )
+        with self._exclusive():
+            table = _photo_table(ids, paths, landmark)
             for name, jpeg in named.items():
                 if not (folder / name).exists():
-                    with whole_file(folder / name) as temporary:
+                    with atomic_file(folder / name) as temporary:
                         temporary.write_bytes(jpeg)
             failed = self._index(table)
             self.live.refresh()
         return [one for one in ids if one not in failed], self.live.generation
 
     def remove(self, ids: Sequence[str], landmark: str | None = None) -> RemovedReply:
-        """Forget photos, or a landmark; files that the server kept of them are deleted.
+        """Remove photos, or a landmark with all its photos, and the files stored by the server.
 
-        Raises ApiError 422 for an empty name, 404 for one that is not there.
+        Raises:
+            ApiError: 422 for an empty name, 404 for an unknown one, 409 for the last photos.
         """
-        _one_choice(ids, landmark)
-        with self._turn():
+        _check_names(ids, landmark)
+        with self._exclusive():
             paths = self._paths(ids, landmark)
             with self.live.use() as opened:
                 if len(paths) >= len(opened.recognizer.index.codes):
-                    raise ApiError(409, "last_photo", "These are the gallery's last photos.",
-                                   "Add others first: a gallery needs one.")  # fmt: skip
-            edited = _missing(lambda: remove_photos(self.live.folder, list(ids), landmark))
+                    raise ApiError(
+                        409,
+                        "last_photo",
+                        "The gallery has no other photos.",
+                        "Add others first, because a gallery needs at least one.",
+                    )
+            edited = _or_not_found(lambda: remove_photos(self.live.folder, list(ids), landmark))
             self.live.refresh()
             for path in paths:
-                if path.parent == self.live.folder.resolve() / FOLDER:
+                if path.parent == self.live.folder.resolve() / PHOTO_FOLDER:
                     with suppress(OSError):
                         path.unlink()
         return {"removed": int(edited.counts["removed"]), "generation": self.live.generation}
 
     def relabel(self, ids: Sequence[str], landmark: str | None, to: str) -> RelabelledReply:
-        """Give photos, or all of a landmark, another landmark. to: "" = none, for photos alone.
+        """Move photos, or all photos of a landmark, to another landmark.
 
-        Raises ApiError 422 for an empty name, 404 for one that is not there.
+        Args:
+            to: the other landmark; "" makes single photos distractors.
+
+        Raises:
+            ApiError: 422 for an empty name, 404 for an unknown one.
         """
-        _one_choice(ids, landmark)
+        _check_names(ids, landmark)
         if landmark is not None or to:
-            _named("new landmark", to)
-        with self._turn():
-            edited = _missing(lambda: relabel_photos(self.live.folder, list(ids), landmark, to))
+            _check_name("new landmark", to)
+        with self._exclusive():
+            edited = _or_not_found(
+                lambda: relabel_photos(self.live.folder, list(ids), landmark, to)
+            )
             self.live.refresh()
         return {"relabelled": int(edited.counts["relabelled"]), "generation": self.live.generation}
 
@@ -196,7 +222,7 @@ class Editor:
         return {failure.id for failure in failures}
 
     def _paths(self, ids: Sequence[str], landmark: str | None) -> list[Path]:
-        """Files of the photos. Raises ApiError 404 when one is not there."""
+        """Files of the photos. Raises ApiError 404 for an unknown photo."""
         with open_gallery(self.live.folder) as gallery:
             stamps = gallery.stamps()
         for one in ids:
@@ -207,7 +233,8 @@ class Editor:
         return [Path(path) for path, _, label in stamps.values() if label == landmark]
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
+        """Run one change at a time. Raises ApiError 503 when too many are waiting."""
         if not self._waiting.acquire(blocking=False):
             raise busy(5)
         try:
@@ -221,24 +248,23 @@ class Editor:
             self._waiting.release()
 
 
-def _one_choice(ids: Sequence[str], landmark: str | None) -> None:
-    """Photos or a landmark? Raises ApiError 422 for an empty name.
+def _check_names(ids: Sequence[str], landmark: str | None) -> None:
+    """Raises ApiError 422 for an empty name.
 
-    In a gallery "" is the landmark of all distractors: no request may mean them by leaving a name
-    out.
+    In a gallery "" is the landmark of all distractors, so a missing name must not select them.
     """
     for one in ids:
-        _named("photo", one)
+        _check_name("photo", one)
     if landmark is not None:
-        _named("landmark", landmark)
+        _check_name("landmark", landmark)
 
 
-def _named(what: str, name: str) -> None:
+def _check_name(what: str, name: str) -> None:
     if not name.strip():
-        raise invalid(f"The {what} has no name: {name!r} given.", "Give its name.")
+        raise invalid(f"The name of the {what} is empty: {name!r} given.", "Give a name.")
 
 
-def _labelled(ids: list[str], paths: list[str], landmark: str) -> Photos:
+def _photo_table(ids: list[str], paths: list[str], landmark: str) -> Photos:
     table = Photos.of_columns(ids, paths, [""] * len(ids))
     try:
         return photos_to_add(table, landmark=landmark, distractors=False)
@@ -246,28 +272,32 @@ def _labelled(ids: list[str], paths: list[str], landmark: str) -> Photos:
         raise invalid(str(error), "Choose another name.") from None
 
 
-def _missing(change: Callable[[], Result]) -> Result:
-    """DataError of an edit: photos or landmarks that are not there."""
+def _or_not_found(change: Callable[[], Result]) -> Result:
+    """Run an edit. Its DataError (unknown photo or landmark) becomes ApiError 404."""
     try:
         return change()
     except DataError as error:
         raise not_found(str(error).split(": ", 1)[-1]) from None
 
 
-HOUR = 3600
+REVIEW_RETRY_SECONDS = 3600  # Retry-After while the review file is full
 
 
 class Feedback:
-    """A file that only grows, up to a limit; each line is written whole."""
+    """Review queue: a JSON Lines file of user feedback, append-only, up to `max_bytes`."""
 
-    def __init__(self, path: Path, most_bytes: int) -> None:
-        self.path, self.most_bytes = path, most_bytes
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.path, self.max_bytes = path, max_bytes
         self._lock = threading.Lock()
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Append one entry, with its time. Raises ApiError 503 when the queue is full.
+        """Append one entry with its time.
 
-        One `write` to a file opened for appending: lines of several processes do not mix.
+        A single `write` in append mode, so that lines of several processes do not mix.
+
+        Raises:
+            ApiError: 503 when the file has reached its limit.
+            DataError: the file cannot be written.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         line = (json.dumps({"time": now, **entry}, ensure_ascii=True) + "\n").encode()
@@ -282,12 +312,15 @@ class Feedback:
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             size = os.fstat(file).st_size
-            if size + len(line) > self.most_bytes:
+            if size + len(line) > self.max_bytes:
                 raise ApiError(
-                    503, "queue_full", "The review queue is full.",
-                    "The operator has to work through it first.", retry=HOUR,
-                )  # fmt: skip
-            if os.write(file, line) != len(line):  # a full disk: half a line must not stay
+                    503,
+                    "queue_full",
+                    "The review queue is full.",
+                    "The operator must review its entries first.",
+                    retry=REVIEW_RETRY_SECONDS,
+                )
+            if os.write(file, line) != len(line):  # full disk: remove the partial line
                 os.ftruncate(file, size)
                 raise OSError("the disk is full")
             os.fsync(file)

@@ -1,7 +1,7 @@
-"""Decoded photos → answers: whatever waits is embedded and searched together.
+"""Dynamic batching: decoded photos that wait are embedded and searched as one batch.
 
-Two threads, each with its half of the cores: they wait for each other less than the halves of one
-network do, and while one searches the other embeds. More would only wait.
+Two inference threads, each with half of the cores: two networks on half the cores synchronize less
+than one network on all of them, and one thread embeds while the other searches.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 from ..recognition.decision import Answers
 from ..recognition.query import QueryPhoto
 from .api_errors import PhotoError
-from .live_recognizer import CALLERS, LiveRecognizer, OpenRecognizer
+from .live_recognizer import EMBEDDING_THREADS, LiveRecognizer, OpenRecognizer
 
 log = logging.getLogger("whichlandmark.serving")
 
 
 @dataclass(frozen=True)
 class BatchTimes:
-    """Milliseconds that a photo waited, and that its batch took."""
+    """Milliseconds that a photo waited and that its batch took; batch: number of photos."""
 
     queue: float
     embed: float
@@ -33,75 +33,88 @@ class BatchTimes:
     batch: int
 
 
-Tell = Callable[[OpenRecognizer, Answers, int], Any]
+MakeResult = Callable[[OpenRecognizer, Answers, int], Any]  # recognizer, batch, row → result
 
 
 @dataclass(eq=False)
 class PendingPhoto:
-    """One photo: what is made of its answer, and where that goes. evidence: compare by geometry."""
+    """A photo in the queue.
+
+    Args:
+        make_result: makes the result of `future` from the answers of a batch.
+        evidence: verify candidates spatially even where the answer is clear without.
+        enqueued: `time.monotonic()` when it was submitted.
+    """
 
     photo: QueryPhoto
-    tell: Tell
+    make_result: MakeResult
     evidence: bool = False
     future: Future[tuple[Any, BatchTimes]] = field(default_factory=Future)
-    since: float = field(default_factory=time.monotonic)
+    enqueued: float = field(default_factory=time.monotonic)
 
 
 class InferenceQueue:
-    """`ask` from any thread; `close` answers what was asked and ends the threads."""
+    """Embeds and searches photos in batches of at most `batch`. `submit` is thread-safe."""
 
     def __init__(self, live: LiveRecognizer, batch: int) -> None:
         self.live, self.batch = live, batch
-        self._asked: queue.SimpleQueue[PendingPhoto | None] = queue.SimpleQueue()
-        self._searching = threading.Lock()  # one thread searches while the other embeds
+        self._pending: queue.SimpleQueue[PendingPhoto | None] = queue.SimpleQueue()
+        self._searching = threading.Lock()  # so that one thread searches while the other embeds
         self._threads = [
             threading.Thread(target=self._run, name="inference", daemon=True)
-            for _ in range(CALLERS)
+            for _ in range(EMBEDDING_THREADS)
         ]
         for thread in self._threads:
             thread.start()
 
-    def ask(
-        self, photo: QueryPhoto, tell: Tell, *, evidence: bool = False
+    def submit(
+        self, photo: QueryPhoto, make_result: MakeResult, *, evidence: bool = False
     ) -> Future[tuple[Any, BatchTimes]]:
-        """tell: (recognizer, answers of a batch, the photo's row) → what the future gives, in the
-        thread that answers.
+        """Add a photo to the queue.
+
+        Args:
+            make_result: (recognizer, answers of a batch, row of the photo) → result; called in an
+                inference thread.
+            evidence: verify candidates spatially even where the answer is clear without.
+
+        Returns:
+            A future of the result and the times of its batch. It raises PhotoError.
         """
-        asked = PendingPhoto(photo, tell, evidence)
-        self._asked.put(asked)
-        return asked.future
+        pending = PendingPhoto(photo, make_result, evidence)
+        self._pending.put(pending)
+        return pending.future
 
     @property
     def alive(self) -> bool:
-        """Do the threads run?"""
+        """Whether all inference threads are running."""
         return all(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
-        """Answer everything that was asked before, then end."""
+        """Answer every submitted photo, then end the threads."""
         for _ in self._threads:
-            self._asked.put(None)
+            self._pending.put(None)
         for thread in self._threads:
             thread.join()
 
     def _run(self) -> None:
-        while (first := self._asked.get()) is not None:
-            batch = [first, *self._waiting()]
+        while (first := self._pending.get()) is not None:
+            batch = [first, *self._take_waiting()]
             batch = [one for one in batch if one.future.set_running_or_notify_cancel()]
             for evidence in (False, True):
                 part = [one for one in batch if one.evidence is evidence]
                 if part:
                     self._answer(part, evidence)
 
-    def _waiting(self) -> list[PendingPhoto]:
-        """What came meanwhile, without waiting for more."""
+    def _take_waiting(self) -> list[PendingPhoto]:
+        """Photos that are already in the queue, up to the batch size, without waiting for more."""
         found: list[PendingPhoto] = []
         while len(found) < self.batch - 1:
             try:
-                one = self._asked.get_nowait()
+                one = self._pending.get_nowait()
             except queue.Empty:
                 break
             if one is None:
-                self._asked.put(None)  # end after this batch
+                self._pending.put(None)  # put the end marker back: the thread ends after this batch
                 break
             found.append(one)
         return found
@@ -109,9 +122,9 @@ class InferenceQueue:
     def _answer(self, batch: Sequence[PendingPhoto], evidence: bool) -> None:
         try:
             with self.live.use() as opened:
-                self._answered(opened, batch, evidence)
+                self._answer_batch(opened, batch, evidence)
         except Exception:
-            if len(batch) > 1:  # one of them is at fault: the others are asked again without it
+            if len(batch) > 1:  # one photo failed: answer each on its own
                 for one in batch:
                     if not one.future.done():
                         self._answer([one], evidence)
@@ -119,7 +132,7 @@ class InferenceQueue:
             log.exception("a photo could not be answered")
             batch[0].future.set_exception(PhotoError("internal", "the server failed on this photo"))
 
-    def _answered(
+    def _answer_batch(
         self, opened: OpenRecognizer, batch: Sequence[PendingPhoto], evidence: bool
     ) -> None:
         began = time.monotonic()
@@ -128,8 +141,12 @@ class InferenceQueue:
         with self._searching:
             answers = opened.recognizer.answer(queries, evidence=evidence)
         searched = time.monotonic()
-        told = [one.tell(opened, answers, row) for row, one in enumerate(batch)]
-        for one, answer in zip(batch, told, strict=True):
-            times = BatchTimes(1000 * (began - one.since), 1000 * (embedded - began),
-                          1000 * (searched - embedded), len(batch))  # fmt: skip
+        results = [one.make_result(opened, answers, row) for row, one in enumerate(batch)]
+        for one, answer in zip(batch, results, strict=True):
+            times = BatchTimes(
+                1000 * (began - one.enqueued),
+                1000 * (embedded - began),
+                1000 * (searched - embedded),
+                len(batch),
+            )
             one.future.set_result((answer, times))

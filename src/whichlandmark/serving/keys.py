@@ -1,6 +1,6 @@
-"""API keys: a file of their hashes. A key itself is shown once, when it is made.
+"""API keys, stored as SHA-256 hashes in a JSON file. A key is shown only once, when it is created.
 
-Keys are 256 random bits, so that a plain SHA-256 is enough: there is nothing to guess.
+A plain hash without salt is enough because a key has 256 random bits and cannot be guessed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class Key:
-    """name: how logs call its owner; digest: SHA-256 in hexadecimal; scope: "write" may also read;
-    rate: photos a minute, None = the server's.
+    """A stored key.
+
+    Args:
+        name: of its owner, as logged.
+        digest: SHA-256 of the key, hexadecimal.
+        scope: "read", or "write", which includes reading.
+        rate: photos per minute; None = the server's default.
     """
 
     name: str
@@ -41,17 +46,17 @@ class Key:
     rate: int | None = None
 
     def allows(self, scope: Scope) -> bool:
-        """May its owner do what needs `scope`?"""
+        """Whether the key grants `scope`."""
         return self.scope == "write" or scope == "read"
 
 
 def digest_of(key: str) -> str:
-    """What is kept of a key."""
+    """SHA-256 of a key, hexadecimal."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def find(keys: Sequence[Key], given: str) -> Key | None:
-    """The key that was given. Takes as long whichever it is, and whether there is one."""
+def find_key(keys: Sequence[Key], given: str) -> Key | None:
+    """The stored key that matches `given`, or None. Takes constant time for a given list."""
     digest, found = digest_of(given), None
     for key in keys:
         if hmac.compare_digest(key.digest, digest):
@@ -63,14 +68,18 @@ def read_keys(path: Path) -> list[Key]:
     """The keys of a file. Raises DataError when it is missing, empty or damaged."""
     keys = _read(path)
     if not keys:
-        raise DataError(f"{path}: no keys; make one with `whichlandmark keys add {path} NAME`")
+        raise DataError(f"{path}: no keys; create one with `whichlandmark keys add {path} NAME`")
     return keys
 
 
 def add_key(path: Path, name: str, scope: str, rate: int | None = None) -> str:
-    """A new key in a file, which is made when it is missing. Returns the key: it is not kept.
+    """Add a key to a file, which is created when missing.
 
-    Raises OptionError for a name that is there already or cannot be, and for an unknown scope.
+    Returns:
+        The key itself, which is not stored.
+
+    Raises:
+        OptionError: the name is taken or invalid, the scope unknown, or the rate below 1.
     """
     known = get_args(Scope)
     if scope not in known:
@@ -78,10 +87,12 @@ def add_key(path: Path, name: str, scope: str, rate: int | None = None) -> str:
     if not _NAME.fullmatch(name):
         raise OptionError(f"name {name!r} given; expected up to 64 letters, digits, '.', '_', '-'")
     if rate is not None and rate < 1:
-        raise OptionError(f"rate {rate} given; expected 1 photo a minute or more")
+        raise OptionError(f"rate {rate} given; expected 1 photo per minute or more")
     keys = _read(path) if path.exists() else []
     if name in [key.name for key in keys]:
-        raise OptionError(f"{path}: has a key {name!r} already; remove it first, or choose a name")
+        raise OptionError(
+            f"{path}: has a key {name!r} already; remove it first, or choose another name"
+        )
     secret = PREFIX + secrets.token_urlsafe(32)
     allowed: Scope = "write" if scope == "write" else "read"
     _write(path, [*keys, Key(name, digest_of(secret), allowed, rate)])
@@ -89,7 +100,7 @@ def add_key(path: Path, name: str, scope: str, rate: int | None = None) -> str:
 
 
 def remove_key(path: Path, name: str) -> None:
-    """Forget a key. Raises DataError when there is none of that name."""
+    """Remove a key. Raises DataError when there is none of that name."""
     keys = _read(path)
     if name not in [key.name for key in keys]:
         raise DataError(f"{path}: no key {name!r}; it has {', '.join(k.name for k in keys) or '-'}")
@@ -97,7 +108,7 @@ def remove_key(path: Path, name: str) -> None:
 
 
 def list_keys(path: Path) -> list[Key]:
-    """What a file holds, which may be nothing. Raises DataError when it is missing or damaged."""
+    """The keys of a file, possibly none. Raises DataError when it is missing or damaged."""
     return _read(path)
 
 
@@ -107,10 +118,10 @@ def _read(path: Path) -> list[Key]:
         keys = [Key(**entry) for entry in entries]
         assert all(re.fullmatch("[0-9a-f]{64}", k.digest) and k.scope in SCOPES for k in keys)
     except (TypeError, AssertionError):
-        raise DataError(f"{path}: no file of keys; `whichlandmark keys add` makes one") from None
+        raise DataError(f"{path}: not a key file; `whichlandmark keys add` creates one") from None
     return keys
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
     write_json(path, {"format": FORMAT, "keys": [vars(key) for key in keys]})
-    os.chmod(path, 0o600)  # names and rates are nobody's business
+    os.chmod(path, 0o600)  # readable by the owner only

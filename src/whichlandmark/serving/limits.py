@@ -1,4 +1,4 @@
-"""How much is accepted: a bounded queue and a line before it, bytes being read, photos a minute."""
+"""Load limits: a bounded request queue, a byte budget for request bodies, and rate limits."""
 
 from __future__ import annotations
 
@@ -11,95 +11,107 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 from .api_errors import ApiError, busy
 
-CALLERS = 10_000  # remembered at once
+MAX_TRACKED_CALLERS = 10_000  # beyond that, the least recent caller is forgotten
 
-LONGEST_RETRY = 30  # seconds
+MAX_RETRY_SECONDS = 30
 
 
 class RequestQueue:
-    """Photos accepted and not yet answered: at most `most`. Used in the event loop alone.
+    """Bounds the photos that are accepted and not yet answered. Use it from the event loop only.
 
-    Requests for which there is no room stand in line, at most `line` of them and `patience`
-    seconds: to answer a little later costs less than to refuse and be asked again.
+    When it is full, further requests wait in order of arrival, because a short wait is cheaper than
+    a client's retry.
+
+    Args:
+        capacity: photos that may be in work at once.
+        max_waiting: requests that may wait for capacity.
+        max_wait: seconds after which a waiting request is refused.
     """
 
-    def __init__(self, most: int, line: int = 0, patience: float = 0.0) -> None:
-        self.most, self.held = most, 0
-        self.line, self.patience = line, patience
-        self.pace = 0.1  # seconds that one photo takes, learned
-        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+    def __init__(self, capacity: int, max_waiting: int = 0, max_wait: float = 0.0) -> None:
+        self.capacity, self.held = capacity, 0
+        self.max_waiting, self.max_wait = max_waiting, max_wait
+        self.seconds_per_photo = 0.1  # running average
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
     def waiting(self) -> int:
-        """Requests in line."""
-        return len(self._line)
+        """Number of requests that wait for capacity."""
+        return len(self._waiting)
 
     @property
     def full(self) -> bool:
-        """Would a request for one more photo be refused at once?"""
-        return self.held >= self.most and self.waiting >= self.line
+        """Whether a request with one photo would be refused at once."""
+        return self.held >= self.capacity and self.waiting >= self.max_waiting
 
     @property
     def retry(self) -> int:
-        """Seconds until half of what waits should be answered."""
-        return min(LONGEST_RETRY, max(1, math.ceil((self.held + self.waiting) * self.pace / 2)))
+        """Estimated seconds until half of the photos in the queue are answered."""
+        return min(
+            MAX_RETRY_SECONDS,
+            max(1, math.ceil((self.held + self.waiting) * self.seconds_per_photo / 2)),
+        )
 
     @asynccontextmanager
     async def hold(self, photos: int) -> AsyncIterator[float]:
-        """Room for so many photos while the block runs; gives the seconds stood in line.
+        """Reserve capacity for `photos` photos while the block runs.
 
-        Raises ApiError 503 when there is no room, and none in line or not in time.
+        Yields:
+            Seconds that the request waited.
+
+        Raises:
+            ApiError: 503 when too many requests wait, or when this one waited for `max_wait`.
         """
-        came = time.monotonic()
-        await self._enter(photos)
-        began, beside = time.monotonic(), self.held
+        arrived = time.monotonic()
+        await self._acquire(photos)
+        began, concurrent = time.monotonic(), self.held
         try:
-            yield began - came
-            took = (time.monotonic() - began) / max(1, beside)
-            self.pace += 0.05 * (min(took, 10.0) - self.pace)
+            yield began - arrived
+            took = (time.monotonic() - began) / max(1, concurrent)
+            self.seconds_per_photo += 0.05 * (min(took, 10.0) - self.seconds_per_photo)
         finally:
-            self._leave(photos)
+            self._release(photos)
 
-    async def _enter(self, photos: int) -> None:
-        if not self._line and self.held + photos <= self.most:
+    async def _acquire(self, photos: int) -> None:
+        if not self._waiting and self.held + photos <= self.capacity:
             self.held += photos
             return
-        if self.waiting >= self.line:
+        if self.waiting >= self.max_waiting:
             raise busy(self.retry)
-        place = photos, asyncio.get_running_loop().create_future()
-        self._line.append(place)
+        waiter = photos, asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         try:
-            async with asyncio.timeout(self.patience):
-                await place[1]
-        except BaseException as error:  # out of patience, or the request has ended
-            let_in = place[1].done() and not place[1].cancelled()  # at that very moment
+            async with asyncio.timeout(self.max_wait):
+                await waiter[1]
+        except BaseException as error:  # timed out, or the request was cancelled
+            admitted = waiter[1].done() and not waiter[1].cancelled()  # at the same moment
             with suppress(ValueError):
-                self._line.remove(place)
-            self._leave(photos if let_in else 0)
+                self._waiting.remove(waiter)
+            self._release(photos if admitted else 0)
             if isinstance(error, TimeoutError):
                 raise busy(self.retry) from None
             raise
 
-    def _leave(self, photos: int) -> None:
-        """Free room, and let in whoever is next in line."""
+    def _release(self, photos: int) -> None:
+        """Free capacity and admit the waiting requests that fit, in order of arrival."""
         self.held -= photos
-        while self._line and self.held + self._line[0][0] <= self.most:
-            wanted, turn = self._line.popleft()
-            if not turn.done():
-                self.held += wanted
-                turn.set_result(None)
+        while self._waiting and self.held + self._waiting[0][0] <= self.capacity:
+            next_photos, admission = self._waiting.popleft()
+            if not admission.done():
+                self.held += next_photos
+                admission.set_result(None)
 
 
 class BodyBudget:
-    """Bytes of the requests that are being read: at most `most`. Used in the event loop alone."""
+    """Bounds the bytes of all bodies that are being read. Use it from the event loop only."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.held = most, 0
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self.held = capacity, 0
 
     @contextmanager
     def hold(self, count: int) -> Iterator[None]:
-        """Raises ApiError 503 when there is no room for so many bytes."""
-        if self.held + count > self.most:
+        """Reserve `count` bytes while the block runs. Raises ApiError 503 when they do not fit."""
+        if self.held + count > self.capacity:
             raise busy(1)
         self.held += count
         try:
@@ -109,29 +121,39 @@ class BodyBudget:
 
 
 class RateLimits:
-    """Photos a minute of each caller, by a bucket that fills evenly: (token bucket)."""
+    """Limits the photos per minute of each caller with a token bucket."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, caller: str, photos: int, rate: int) -> None:
-        """Count photos of a caller; rate: a minute, 0 = as many as they like.
+        """Count photos of a caller.
 
-        A bucket holds a minute's photos, so that an idle caller may send them at once.
-        Raises ApiError 429 with the seconds after which so many are allowed.
+        A bucket holds the photos of one minute, so that an idle caller may send them at once.
+
+        Args:
+            rate: photos per minute; 0 = no limit.
+
+        Raises:
+            ApiError: 429, with the seconds after which the photos are allowed.
         """
         if rate <= 0:
             return
         now = self._clock()
-        left, then = self._buckets.pop(caller, (float(rate), now))
-        left = min(float(rate), left + (now - then) * rate / 60)
-        wanted = min(photos, rate)  # more than a minute's photos wait for a full bucket
-        allowed = left >= wanted
-        self._buckets[caller] = (left - photos if allowed else left, now)
-        while len(self._buckets) > CALLERS:
+        tokens, updated = self._buckets.pop(caller, (float(rate), now))
+        tokens = min(float(rate), tokens + (now - updated) * rate / 60)
+        wanted = min(photos, rate)  # a request of more photos needs a full bucket
+        allowed = tokens >= wanted
+        self._buckets[caller] = (tokens - photos if allowed else tokens, now)
+        while len(self._buckets) > MAX_TRACKED_CALLERS:
             self._buckets.popitem(last=False)
         if not allowed:
-            retry = max(1, math.ceil((wanted - left) * 60 / rate))
-            raise ApiError(429, "rate_limited", f"More than {rate} photos a minute.",
-                           f"Ask again in {retry} s.", retry=retry)  # fmt: skip
+            retry = max(1, math.ceil((wanted - tokens) * 60 / rate))
+            raise ApiError(
+                429,
+                "rate_limited",
+                f"More than {rate} photos per minute.",
+                f"Retry in {retry} s.",
+                retry=retry,
+            )

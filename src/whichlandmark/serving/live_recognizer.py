@@ -1,6 +1,7 @@
-"""The recognizer that answers now; new generations are opened beside it and swapped in.
+"""The current recognizer of the server, replaced without a restart when the gallery changes.
 
-Whoever uses one keeps it until done, so that an answer is of one generation throughout.
+A new generation is opened while the old one still answers, then swapped in. The old one is closed
+after its last user, so that each answer comes from a single generation.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..core.errors import GalleryError, WhichLandmarkError
 from ..core.types import Embedder, Image, Vectors
 from ..features.embedders.load import load_embedder
 from ..features.embedders.onnx_embedder import OnnxEmbedder
-from ..gallery.address import FILE, LINK, gallery_in
+from ..gallery.address import GALLERY_FILE, LINK_FILE, gallery_in
 from ..gallery.protocol import Gallery
 from ..recognition.answer import GalleryFacts
 from ..recognition.folder.load import load
@@ -24,15 +25,19 @@ from ..recognition.recognizer import Recognizer
 
 log = logging.getLogger("whichlandmark.serving")
 
-CALLERS = 2  # threads that embed at once
+EMBEDDING_THREADS = 2  # inference threads, which may call the embedder at the same time
 
-LOOK_SECONDS = 0.5  # between two looks for a new generation
+POLL_SECONDS = 0.5  # between checks for a new generation
 
-PATIENCE_SECONDS = 5.0  # after one that could not be opened
+RETRY_SECONDS = 5.0  # after a generation that could not be opened
 
 
 class FolderState(NamedTuple):
-    """What tells one state of a folder from another: file, generation, settings."""
+    """Changes whenever the recognizer must be reopened.
+
+    file: inode of the gallery or its link; generation: of the gallery; settings: mtime in ns of
+    recognizer.json.
+    """
 
     file: int
     generation: int
@@ -40,7 +45,7 @@ class FolderState(NamedTuple):
 
 
 class LockedEmbedder:
-    """An embedder that several threads may call: one of them at a time."""
+    """Makes an embedder thread-safe with a lock."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder, self._lock = embedder, threading.Lock()
@@ -58,7 +63,7 @@ class LockedEmbedder:
 
 
 class OpenRecognizer:
-    """A recognizer of one generation, with what is told beside its answers."""
+    """A recognizer of one generation, with the gallery facts that answers need and a user count."""
 
     def __init__(self, recognizer: Recognizer) -> None:
         self.recognizer = recognizer
@@ -69,32 +74,34 @@ class OpenRecognizer:
 
 
 class LiveRecognizer:
-    """`use()` gives the recognizer of now; `refresh()` looks for a newer one; `close` ends it."""
+    """Holds the current recognizer and reloads it in a background thread. Thread-safe."""
 
     def __init__(self, folder: Path, *, device: str = "auto") -> None:
         """Raises GalleryError, DataError or ModelError when the folder cannot be opened."""
         self.folder = folder
-        self._lock = threading.Lock()  # of what is current, held for moments
-        self._opening = threading.Lock()  # one opens at a time
+        self._lock = threading.Lock()  # guards _current and user counts
+        self._opening = threading.Lock()  # one reload at a time
         try:
-            self._mark = _mark(folder, None)  # before: what changes meanwhile is seen later
+            self._state = _folder_state(
+                folder, None
+            )  # read before loading, so that a change meanwhile is noticed
         except WhichLandmarkError:
-            load(folder, device=device)  # says better what is wrong
+            load(folder, device=device)  # raises a more specific error
             raise
-        own = load_embedder(folder / "embedder", device=device, callers=CALLERS)
+        own = load_embedder(folder / "embedder", device=device, callers=EMBEDDING_THREADS)
         self.embedder: Embedder = own if isinstance(own, OnnxEmbedder) else LockedEmbedder(own)
-        self._now = OpenRecognizer(load(folder, embedder=self.embedder))
+        self._current = OpenRecognizer(load(folder, embedder=self.embedder))
         self._stop = threading.Event()
-        self.trouble = ""  # why the newest generation does not answer; "" = it does
-        self.told: Callable[[int], None] = lambda generation: None
+        self.trouble = ""  # why the newest generation could not be opened; "" = it is in use
+        self.on_refresh: Callable[[int], None] = lambda generation: None
         self._watcher = threading.Thread(target=self._watch, name="generations", daemon=True)
         self._watcher.start()
 
     @contextmanager
     def use(self) -> Iterator[OpenRecognizer]:
-        """The recognizer of now, kept open while the block runs."""
+        """The current recognizer, kept open while the block runs."""
         with self._lock:
-            opened = self._now
+            opened = self._current
             opened.users += 1
         try:
             yield opened
@@ -103,51 +110,58 @@ class LiveRecognizer:
 
     @property
     def short_side(self) -> int:
-        """Pixels of the short side that photos are decoded at now."""
-        return self._now.short_side
+        """Pixels of the short side at which photos are decoded."""
+        return self._current.short_side
 
     @property
-    def places(self) -> bool:
-        """Do the rules ask where a photo was taken?"""
-        return self._now.recognizer.rules.location_km is not None
+    def uses_location(self) -> bool:
+        """Whether the rules use the location of a photo."""
+        return self._current.recognizer.rules.location_km is not None
 
     @property
     def generation(self) -> int:
-        """Of the gallery that answers."""
-        return self._now.generation
+        """Generation of the gallery in use."""
+        return self._current.generation
 
     def refresh(self) -> bool:
-        """Open the newest generation when there is one; was there? Blocks while it opens."""
+        """Open a newer generation if there is one. Blocks meanwhile.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            WhichLandmarkError: it cannot be opened; the current one stays in use.
+        """
         with self._opening:
-            mark = _mark(self.folder, self._now.recognizer.gallery)
-            if mark == self._mark:
+            state = _folder_state(self.folder, self._current.recognizer.gallery)
+            if state == self._state:
                 return False
             try:
                 opened = self._open()
             except WhichLandmarkError as error:
                 self.trouble = str(error)
                 raise
-            self.trouble, self._mark = "", mark
+            self.trouble, self._state = "", state
             with self._lock:
-                old, self._now = self._now, opened
+                old, self._current = self._current, opened
                 old.retired = True
                 old.users += 1
             self._release(old)
-        self.told(opened.generation)
+        self.on_refresh(opened.generation)
         log.info("gallery opened", extra={"generation": opened.generation})
         return True
 
     def close(self) -> None:
-        """Look no more; close the gallery once nobody uses it."""
+        """Stop the background thread; close the gallery after its last user."""
         self._stop.set()
         self._watcher.join()
         with self._lock:
-            self._now.retired = True
-            self._now.users += 1
-        self._release(self._now)
+            self._current.retired = True
+            self._current.users += 1
+        self._release(self._current)
 
     def _open(self) -> OpenRecognizer:
-        """Only what changes with the gallery is opened anew: the embedder stays."""
+        """Load the folder again, with the embedder that is already loaded."""
         recognizer = load(self.folder, embedder=self.embedder)
         try:
             return OpenRecognizer(recognizer)
@@ -163,23 +177,23 @@ class LiveRecognizer:
             opened.recognizer.gallery.close()
 
     def _watch(self) -> None:
-        wait = LOOK_SECONDS
+        wait = POLL_SECONDS
         while not self._stop.wait(wait):
-            wait = LOOK_SECONDS
+            wait = POLL_SECONDS
             try:
                 self.refresh()
             except WhichLandmarkError as error:
-                wait = PATIENCE_SECONDS
-                log.warning("the new gallery cannot be opened; the old one answers: %s", error)
+                wait = RETRY_SECONDS
+                log.warning("the new gallery cannot be opened; the old one stays in use: %s", error)
             except Exception:
-                wait = PATIENCE_SECONDS
-                log.exception("the new gallery cannot be opened; the old one answers")
+                wait = RETRY_SECONDS
+                log.exception("the new gallery cannot be opened; the old one stays in use")
 
 
-def _mark(folder: Path, gallery: Gallery | None) -> FolderState:
-    """The state of a folder. gallery: an open one, asked when the file is still the same."""
+def _folder_state(folder: Path, gallery: Gallery | None) -> FolderState:
+    """The state of a folder. gallery: an open one, from which the generation is read if given."""
     try:
-        path = folder / (LINK if (folder / LINK).exists() else FILE)
+        path = folder / (LINK_FILE if (folder / LINK_FILE).exists() else GALLERY_FILE)
         file = path.stat().st_ino
         if gallery is None:
             with gallery_in(folder) as opened:

@@ -1,4 +1,4 @@
-"""Around every request: an id, security headers, bounded bodies, a log line, typed errors."""
+"""ASGI middleware: request id, security headers, body limits, request log, typed errors."""
 
 from __future__ import annotations
 
@@ -14,95 +14,112 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .api_errors import ApiError, busy, too_large
+from .api_errors import ApiError, busy, too_large, wrong_host
 from .auth import allowed_hosts, host_name
 from .engine import Engine
 from .options import ServeOptions, tile_origin
 
 log = logging.getLogger("whichlandmark.serving")
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 GOOGLE_PATH = "/images:annotate"
 
-PHOTOS = ("/v1/recognize", "/v1/explain", "/v1/images:annotate")  # what waits in the queue
+QUEUED_PATHS = (
+    "/v1/recognize",
+    "/v1/explain",
+    "/v1/images:annotate",
+)  # requests that use the request queue
 
-_HEALTH = ("/livez", "/readyz", "/metrics")
+_UNLOGGED_ROUTES = ("/livez", "/readyz", "/metrics")  # polled; only their errors are logged
 
-DRAIN_BYTES, DRAIN_SECONDS = 64_000_000, 2.0  # of a refused body, so that the refusal is read
+# A refused body is read up to these limits, because clients read the refusal only afterwards.
+DRAIN_BYTES, DRAIN_SECONDS = 64_000_000, 2.0
+
+KNOWN_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class RequestMiddleware:
-    """ASGI middleware. Bodies are counted as they come; what is too much is never held."""
+    """Wraps the app. Bodies are counted while they arrive; no more than the limit is buffered."""
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self.app, self.engine = app, engine
         self.hosts = allowed_hosts(engine.options)
         self.headers = security_headers(engine.options)
-        self._ids = random.Random()  # seeded by the system; names of requests are no secrets
+        self._ids = random.Random()  # not cryptographic, because request ids are no secrets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; the server's own start and stop go through."""
+        """Handle one HTTP request; pass lifespan events through."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers, began = Headers(scope=scope), time.monotonic()
         given = headers.get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else f"{self._ids.getrandbits(64):016x}"
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{self._ids.getrandbits(64):016x}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        body = _Body(receive, self.engine.options)
-        answer = _Answer(send, self.headers, request_id)
+        body = _CountedBody(receive, self.engine.options)
+        response = _ResponseSender(send, self.headers, request_id)
         try:
-            await self._let_in(scope, headers, body, answer)
+            await self._dispatch(scope, headers, body, response)
         except Exception as error:
             if not isinstance(error, ApiError):
                 log.exception("the server failed", extra={"request_id": request_id})
-                error = ApiError(500, "internal", "The server failed.",
-                                 "Tell the operator the request id.")  # fmt: skip
-            if not answer.status:
-                await respond(error, request_id, scope["path"])(scope, receive, answer)
+                error = ApiError(
+                    500,
+                    "internal",
+                    "Internal server error.",
+                    "Report the request id to the operator.",
+                )
+            if not response.status:
+                await respond(error, request_id, scope["path"])(scope, receive, response)
         finally:
-            self._tell(scope, answer.status or 499, body.size, 1000 * (time.monotonic() - began))
+            self._record(
+                scope, response.status or 499, body.size, 1000 * (time.monotonic() - began)
+            )
 
-    async def _let_in(self, scope: Scope, headers: Headers, body: _Body, answer: _Answer) -> None:
+    async def _dispatch(
+        self, scope: Scope, headers: Headers, body: _CountedBody, response: _ResponseSender
+    ) -> None:
         refused: ApiError | None = None
-        if self.hosts is not None and host_name(headers.get("host", "")) not in self.hosts:
-            refused = ApiError(421, "wrong_host", "This server is not called by that name.",
-                               "Use localhost, or start it with --name.")  # fmt: skip
+        host = host_name(headers.get("host", ""))
+        if self.hosts is not None and host not in self.hosts:
+            refused = wrong_host(host)
         expected = headers.get("content-length", "")
         length = int(expected) if re.fullmatch(r"\d{1,18}", expected) else 0
-        most = self.engine.options.max_body
-        if length > most:
-            refused = refused or too_large(most)
+        max_body = self.engine.options.max_body
+        if length > max_body:
+            refused = refused or too_large(max_body)
         if refused:
-            await respond(refused, answer.request_id, scope["path"])(scope, body, answer)
+            await respond(refused, response.request_id, scope["path"])(scope, body, response)
             return
-        if self.engine.full and scope["method"] == "POST" and scope["path"] in PHOTOS:
-            await body.drain()  # at the door: a crowd that is refused costs those inside little
+        if self.engine.full and scope["method"] == "POST" and scope["path"] in QUEUED_PATHS:
+            await (
+                body.drain()
+            )  # reject before parsing, so that overload does not slow accepted requests
             error = busy(self.engine.queue.retry)
-            await respond(error, answer.request_id, scope["path"])(scope, body, answer)
+            await respond(error, response.request_id, scope["path"])(scope, body, response)
             return
         chunked = "transfer-encoding" in headers
         if not (length or chunked):
-            await self.app(scope, body, answer)
+            await self.app(scope, body, response)
             return
         try:
-            with self.engine.room.hold(length or most):
-                await self.app(scope, body, answer)
+            with self.engine.body_budget.hold(length or max_body):
+                await self.app(scope, body, response)
         except ApiError as error:
-            if answer.status:
+            if response.status:
                 raise
             await body.drain()
-            await respond(error, answer.request_id, scope["path"])(scope, body, answer)
+            await respond(error, response.request_id, scope["path"])(scope, body, response)
 
-    def _tell(self, scope: MutableMapping[str, Any], status: int, size: int, ms: float) -> None:
-        at_the_door = scope["path"] if scope["path"] in PHOTOS else "-"
-        route = getattr(scope.get("route"), "path_format", None) or at_the_door
-        method = scope["method"] if scope["method"] in METHODS else "-"
+    def _record(self, scope: MutableMapping[str, Any], status: int, size: int, ms: float) -> None:
+        unrouted = scope["path"] if scope["path"] in QUEUED_PATHS else "-"
+        route = getattr(scope.get("route"), "path_format", None) or unrouted
+        method = scope["method"] if scope["method"] in KNOWN_METHODS else "-"
         self.engine.counters.requests.labels(route, method, str(status)).inc()
         self.engine.counters.seconds.labels(route).observe(ms / 1000)
-        if route in _HEALTH and status < 400:
+        if route in _UNLOGGED_ROUTES and status < 400:
             return
         state = scope.get("state", {})
         fields = {"request_id": state.get("request_id"), "method": method, "route": route,
@@ -111,11 +128,8 @@ class RequestMiddleware:
         log.info("request", extra=fields)
 
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-
-
-class _Body:
-    """`receive`, counted and timed."""
+class _CountedBody:
+    """ASGI `receive` that counts the bytes of the body and enforces size and time limits."""
 
     def __init__(self, receive: Receive, options: ServeOptions) -> None:
         self._receive, self._options = receive, options
@@ -129,8 +143,8 @@ class _Body:
             async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
                 message = await self._receive()
         except TimeoutError:
-            raise ApiError(408, "too_slow", "The request was not sent in time.",
-                           f"It has {self._options.body_seconds:g} s.") from None  # fmt: skip
+            raise ApiError(408, "too_slow", "The request body did not arrive in time.",
+                           f"The limit is {self._options.body_seconds:g} s.") from None  # fmt: skip
         self.size += len(message.get("body", b""))
         self.ended = message["type"] != "http.request" or not message.get("more_body", False)
         if self.size > self._options.max_body:
@@ -138,7 +152,7 @@ class _Body:
         return message
 
     async def drain(self) -> None:
-        """Read and forget the rest: closing on unread bytes would take the refusal away."""
+        """Read and discard the rest, because closing with unread bytes could drop the response."""
         self._deadline = min(self._deadline, time.monotonic() + DRAIN_SECONDS)
         try:
             while not self.ended and self.size < DRAIN_BYTES:
@@ -147,8 +161,8 @@ class _Body:
             pass
 
 
-class _Answer:
-    """`send`, with the headers that every answer has."""
+class _ResponseSender:
+    """ASGI `send` that adds the common headers and remembers the status."""
 
     def __init__(self, send: Send, headers: dict[str, str], request_id: str) -> None:
         self._send, self._headers, self.request_id = send, headers, request_id
@@ -165,21 +179,27 @@ class _Answer:
 
 
 def respond(error: ApiError, request_id: str, path: str = "") -> JSONResponse:
-    """A refusal, as JSON; in Google's form where its clients ask."""
+    """The JSON response for an error, in the format of Google Cloud Vision on its path."""
     headers = {} if error.retry is None else {"Retry-After": str(error.retry)}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body = error.google() if path.endswith(GOOGLE_PATH) else error.body(request_id)
+    body = error.to_google_json() if path.endswith(GOOGLE_PATH) else error.to_json(request_id)
     return JSONResponse(body, error.status, headers)
 
 
 def security_headers(options: ServeOptions) -> dict[str, str]:
-    """No code but our files, no other site, no frame, nothing kept on the way."""
-    pictures = "img-src 'self' data: blob:"
+    """Headers of every response: scripts from this server only, no framing, no caching."""
+    image_sources = "img-src 'self' data: blob:"
     if options.tiles:
-        pictures += f" {tile_origin(options.tiles)}"
-    policy = ("default-src 'self'", pictures, "object-src 'none'", "base-uri 'none'",
-              "form-action 'none'", "frame-ancestors 'none'")  # fmt: skip
+        image_sources += f" {tile_origin(options.tiles)}"
+    policy = (
+        "default-src 'self'",
+        image_sources,
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
     return {
         "Content-Security-Policy": "; ".join(policy),
         "X-Content-Type-Options": "nosniff",

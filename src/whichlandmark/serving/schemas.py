@@ -1,4 +1,4 @@
-"""Request and response models for OpenAPI."""
+"""Types of request and response bodies, and their pydantic models for the OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..recognition import answer as answer_module
-from .uploads import JsonQuestion
+from .uploads import JsonRecognizeRequest
 
-WORDS = {
-    400: "Not a request that can be read", 401: "No known key", 403: "The key may not do that",
-    404: "Nothing of that name", 405: "Another method", 408: "Sent too slowly",
-    409: "It would leave an empty gallery", 413: "Too large, or too many photos",
-    415: "Another kind of body", 421: "Called by a wrong name", 422: "Not as it has to be",
-    429: "Too many photos a minute", 500: "The server failed", 503: "Busy: ask again later",
+STATUS_DESCRIPTIONS = {
+    400: "Malformed request", 401: "No valid API key", 403: "Not allowed for this key or site",
+    404: "Unknown landmark or photo", 405: "Method not allowed", 408: "Body sent too slowly",
+    409: "The gallery would become empty", 413: "Too large, or too many photos",
+    415: "Unsupported media type", 421: "Host header not allowed", 422: "Not valid by the schema",
+    429: "Too many photos per minute", 500: "Internal error", 503: "Busy, retry later",
 }  # fmt: skip
 
-ALWAYS = (400, 401, 403, 408, 413, 421, 500)
+ANY_ROUTE = (400, 401, 403, 408, 413, 421, 500)
 
 
 def refusals(*also: int) -> dict[int | str, dict[str, Any]]:
-    """The refusals that a route may answer with, beside those that all may."""
+    """OpenAPI responses of a route for the errors `also` and those that any route may return."""
     found: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({*ALWAYS, *also}):
-        found[status] = {"model": model_of(ErrorReply), "description": WORDS[status]}
+    for status in sorted({*ANY_ROUTE, *also}):
+        found[status] = {"model": model_of(ErrorReply), "description": STATUS_DESCRIPTIONS[status]}
         if status in (429, 503):
             found[status]["headers"] = {
                 "Retry-After": {"description": "seconds", "schema": {"type": "integer"}}
@@ -47,34 +47,39 @@ def refusals(*also: int) -> dict[int | str, dict[str, Any]]:
 
 
 def json_of(model: type[BaseModel]) -> dict[str, Any]:
-    """A JSON body of this model, which has no models in its fields."""
+    """OpenAPI for a JSON request body. model: without nested models."""
     content = {"application/json": {"schema": model.model_json_schema()}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def files(field: str, most: int, *, also_json: bool = False) -> dict[str, Any]:
-    """A multipart body with files in one field; the same as JSON, where that is taken too."""
-    many = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1,
-            "maxItems": most}  # fmt: skip
-    part: dict[str, Any] = many if most > 1 else {"type": "string", "format": "binary"}
+def files(field: str, max_photos: int, *, also_json: bool = False) -> dict[str, Any]:
+    """OpenAPI for a multipart request body with files in `field`.
+
+    also_json: the route accepts `JsonRecognizeRequest` as well.
+    """
+    several = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1,
+               "maxItems": max_photos}  # fmt: skip
+    part: dict[str, Any] = several if max_photos > 1 else {"type": "string", "format": "binary"}
     properties: dict[str, Any] = {field: part}
     if also_json:
         properties["matches"] = {"type": "integer", "minimum": 0, "maximum": 10}
     schema = {"type": "object", "required": [field], "properties": properties}
     content: dict[str, Any] = {"multipart/form-data": {"schema": schema}}
     if also_json:
-        json_schema = JsonQuestion.model_json_schema()
+        json_schema = JsonRecognizeRequest.model_json_schema()
         json_schema["properties"]["photos"]["items"] = json_schema.pop("$defs")["_JsonPhoto"]
-        json_schema["properties"]["photos"]["maxItems"] = most
+        json_schema["properties"]["photos"]["maxItems"] = max_photos
         content["application/json"] = {"schema": json_schema}
     return {"requestBody": {"required": True, "content": content}}
 
 
-NAMED = r"\S"  # pattern of a landmark's name or a photo's id: never empty, never blanks alone
+NOT_BLANK = (
+    r"\S"  # pattern of landmark names and photo ids: at least one character that is not blank
+)
 
 
 class Fault(TypedDict):
-    """What went wrong, and what to do."""
+    """What went wrong (code, message) and what the client can do (hint)."""
 
     code: str
     message: str
@@ -82,28 +87,28 @@ class Fault(TypedDict):
 
 
 class ErrorReply(TypedDict):
-    """A whole request was refused."""
+    """The whole request was refused."""
 
     error: Fault
     request_id: str
 
 
 class PhotoFailure(TypedDict):
-    """One photo got no answer."""
+    """One photo of the request failed."""
 
     photo: str
     error: Fault
 
 
 class ModelInfo(TypedDict):
-    """What answered."""
+    """Embedder, and generation of the gallery."""
 
     embedder: str
     generation: int
 
 
 class Timings(TypedDict):
-    """Milliseconds, of the slowest photo in each stage, and in all."""
+    """Milliseconds: the slowest photo in each stage, and the whole request."""
 
     queue: float
     decode: float
@@ -123,14 +128,18 @@ class RecognizeReply(TypedDict):
 
 
 class Size(TypedDict):
-    """Pixels."""
+    """Size in pixels."""
 
     width: int
     height: int
 
 
 class MatchedPair(TypedDict):
-    """A reference. lines: x and y in the query, x and y in it, in shares, the strongest first."""
+    """A gallery photo compared with the query.
+
+    lines: matched points as [x, y in the query, x, y in the gallery photo], each a share of the
+    width or height, the strongest first.
+    """
 
     photo: answer_module.MatchObject
     width: int
@@ -142,7 +151,7 @@ class MatchedPair(TypedDict):
 
 
 class PartObject(TypedDict):
-    """One part of the score."""
+    """One part of the score. contribution: what it adds; null for the score and the confidence."""
 
     name: str
     value: float | None
@@ -151,7 +160,7 @@ class PartObject(TypedDict):
 
 
 class ExplainReply(TypedDict):
-    """Why it was answered so."""
+    """The evidence for an answer."""
 
     schema: answer_module.Schema
     request_id: str
@@ -163,14 +172,14 @@ class ExplainReply(TypedDict):
 
 
 class ListedLandmark(answer_module.LandmarkObject):
-    """A landmark of the gallery. photos: how many it has."""
+    """A landmark of the gallery. photos: number of its photos."""
 
     photos: int
     thumbnail: str | None
 
 
 class LandmarksReply(TypedDict):
-    """total: landmarks that the query finds; photos, distractors: of the whole gallery."""
+    """Found landmarks. total: number of them; photos, distractors: of the whole gallery."""
 
     total: int
     photos: int
@@ -197,7 +206,7 @@ class PhotosReply(TypedDict):
 
 
 class AddedReply(TypedDict):
-    """Ids that are now in the gallery, and what failed."""
+    """Ids of the photos that are now in the gallery, and the photos that failed."""
 
     added: list[str]
     failed: list[PhotoFailure]
@@ -205,14 +214,14 @@ class AddedReply(TypedDict):
 
 
 class RemovedReply(TypedDict):
-    """How many photos were forgotten."""
+    """Number of removed photos."""
 
     removed: int
     generation: int
 
 
 class RelabelledReply(TypedDict):
-    """How many photos have another landmark now."""
+    """Number of photos that were moved to another landmark."""
 
     relabelled: int
     generation: int
@@ -222,43 +231,43 @@ class Rename(BaseModel):
     """The new name of a landmark."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    landmark: str = Field(min_length=1, max_length=1000, pattern=NAMED)
+    landmark: str = Field(min_length=1, max_length=1000, pattern=NOT_BLANK)
 
 
 class Relabel(BaseModel):
-    """The new landmark of a photo; "" = none: a photo without a landmark."""
+    """The new landmark of a photo; "" makes it a distractor."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    landmark: str = Field(max_length=1000, pattern=rf"^$|{NAMED}")
+    landmark: str = Field(max_length=1000, pattern=rf"^$|{NOT_BLANK}")
 
 
 class FeedbackEntry(BaseModel):
-    """What a person says of an answer. correct: which landmark it is, null = none, or not told."""
+    """Feedback on an answer. correct: the true landmark; null = none or unknown."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     request_id: str = Field(max_length=64)
     photo: str = Field(default="", max_length=300)
-    answer: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NAMED)
+    answer: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NOT_BLANK)
     right: bool
-    correct: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NAMED)
+    correct: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NOT_BLANK)
     note: str = Field(default="", max_length=2000)
 
 
 class QueuedReply(TypedDict):
-    """It waits for review."""
+    """The entry is stored for review."""
 
     queued: bool
 
 
 class Tiles(TypedDict):
-    """Where map tiles come from."""
+    """Address and attribution of map tiles."""
 
     url: str
     attribution: str
 
 
 class ConfigReply(TypedDict):
-    """What a page has to know before it asks."""
+    """Configuration of the page."""
 
     title: str
     read: Literal["open", "key"]
@@ -270,7 +279,7 @@ class ConfigReply(TypedDict):
 
 
 class Health(TypedDict):
-    """ready: may photos be sent? trouble: why not, or why the newest gallery does not answer."""
+    """ready: photos are accepted; trouble: why not, or why the newest gallery is not in use."""
 
     ready: bool
     trouble: str
@@ -280,7 +289,7 @@ class Health(TypedDict):
 
 @cache
 def model_of(reply: Any) -> type[BaseModel]:
-    """The pydantic model of a `TypedDict`: its fields and no others, its docstring, its limits."""
+    """The pydantic model of a `TypedDict`, with its docstring and limits; forbids other fields."""
     fields: dict[str, Any] = {}
     for name, hint in get_type_hints(reply, include_extras=True).items():
         if hasattr(BaseModel, name):  # "schema" is a method of every model
@@ -292,7 +301,7 @@ def model_of(reply: Any) -> type[BaseModel]:
 
 
 def _with_models(hint: Any) -> Any:
-    """A type with a model in place of each `TypedDict`, and a Field for each dict of limits."""
+    """Replace each `TypedDict` in a type by its model, and each dict of limits by a Field."""
     if is_typeddict(hint):
         return model_of(hint)
     origin, inner = get_origin(hint), get_args(hint)
@@ -301,5 +310,5 @@ def _with_models(hint: Any) -> Any:
         return Annotated[(_with_models(kind), *(Field(**limit) for limit in limits))]
     if origin in (None, Literal):
         return hint
-    made = tuple(_with_models(one) for one in inner)
-    return reduce(or_, made) if origin in (Union, UnionType) else origin[made]
+    models = tuple(_with_models(one) for one in inner)
+    return reduce(or_, models) if origin in (Union, UnionType) else origin[models]

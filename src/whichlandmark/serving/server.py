@@ -1,4 +1,4 @@
-"""Create the app and run it."""
+"""Create the ASGI app and run it with uvicorn."""
 
 from __future__ import annotations
 
@@ -32,11 +32,16 @@ from .middleware import RequestMiddleware, respond
 from .monitoring import start_logging
 from .options import ServeOptions
 
-CODES = {400: "invalid", 404: "not_found", 405: "method_not_allowed"}
+CODE_OF_STATUS = {400: "invalid", 404: "not_found", 405: "method_not_allowed"}
+
+BACKLOG = 1024  # connections that the kernel keeps until they are accepted
+
+# Python's default of 5 ms delays an embedder that has finished a batch and needs the GIL.
+THREAD_SWITCH_SECONDS = 0.001
 
 
-class _Files(StaticFiles):
-    """The page's files: kept by browsers, and looked at again each time."""
+class _PageFiles(StaticFiles):
+    """Static files of the page; browsers revalidate their copies on each request."""
 
     async def get_response(self, path: str, scope: Scope) -> Any:
         response = await super().get_response(path, scope)
@@ -45,38 +50,42 @@ class _Files(StaticFiles):
 
 
 def create_app(engine: Engine) -> FastAPI:
-    """The app of an engine, which it closes when the server ends."""
+    """The app of an engine. It closes the engine when the server stops."""
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         engine.stopping = True
         await anyio.to_thread.run_sync(engine.close)
 
     app = FastAPI(
-        title="whichlandmark", version=version("whichlandmark"), lifespan=life, docs_url=None,
-        redoc_url=None, summary="Which landmark is in this photo, or none?",
-    )  # fmt: skip
+        title="whichlandmark",
+        version=version("whichlandmark"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        summary="Which landmark is in this photo, or none?",
+    )
     app.state.engine = engine
-    most = engine.options.max_photos
+    max_photos = engine.options.max_photos
     for routes in (
-        routes_recognize.router(most),
-        routes_gallery.router(most),
-        routes_cloud_vision.router(most),
+        routes_recognize.router(max_photos),
+        routes_gallery.router(max_photos),
+        routes_cloud_vision.router(max_photos),
         routes_recognize.service_router(),
     ):
         app.include_router(routes)
     if routes_recognize.STATIC.is_dir():
-        app.mount("/static", _Files(directory=routes_recognize.STATIC), name="static")
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(RequestValidationError, _not_valid)
+        app.mount("/static", _PageFiles(directory=routes_recognize.STATIC), name="static")
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_middleware(RequestMiddleware, engine=engine)
     return app
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = CODES.get(error.status_code, "refused")
+    code = CODE_OF_STATUS.get(error.status_code, "refused")
     refused = ApiError(
         error.status_code, code, str(error.detail), "The schema is at /openapi.json."
     )
@@ -86,7 +95,7 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-async def _not_valid(request: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
@@ -94,58 +103,55 @@ async def _not_valid(request: Request, error: Exception) -> JSONResponse:
 
 
 def with_header_timeout(seconds: float) -> type[H11Protocol]:
-    """uvicorn's protocol, which waits so long for a first head, and for the rest of any other.
+    """uvicorn's HTTP protocol with a time limit for request headers.
 
-    Between two requests its own `timeout_keep_alive` counts; for bodies the door does.
+    seconds: for the first headers of a connection, and from the first byte of any later ones.
+    Between requests uvicorn's `timeout_keep_alive` applies; `RequestMiddleware` limits bodies.
     """
 
-    class Patient(H11Protocol):
+    class HeaderTimeoutProtocol(H11Protocol):
         """One connection."""
 
-        _waiting: asyncio.TimerHandle | None = None
+        _header_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._wait()
+            self._start_header_timer()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             if self.conn.their_state is h11.IDLE:
-                self._wait()  # since the first byte of it, not the last
+                self._start_header_timer()  # does not restart a running timer
             else:
-                self._heard()
+                self._cancel_header_timer()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._heard()
+            self._cancel_header_timer()
             super().connection_lost(exc)
 
-        def _wait(self) -> None:
-            if self._waiting is None:
-                self._waiting = self.loop.call_later(seconds, self._give_up)
+        def _start_header_timer(self) -> None:
+            if self._header_timer is None:
+                self._header_timer = self.loop.call_later(seconds, self._on_header_timeout)
 
-        def _heard(self) -> None:
-            if self._waiting is not None:
-                self._waiting.cancel()
-                self._waiting = None
+        def _cancel_header_timer(self) -> None:
+            if self._header_timer is not None:
+                self._header_timer.cancel()
+                self._header_timer = None
 
-        def _give_up(self) -> None:
-            self._waiting = None
+        def _on_header_timeout(self) -> None:
+            self._header_timer = None
             if not self.transport.is_closing():
                 self.transport.close()
 
-    return Patient
-
-
-BACKLOG = 1024
-
-SWITCH_SECONDS = 0.001  # Python's 5 ms keep a network that has ended from its next photos
+    return HeaderTimeoutProtocol
 
 
 def serve(folder: Path, options: ServeOptions) -> None:
-    """Serve a recognizer folder. Returns after SIGTERM or SIGINT, when all accepted is answered.
+    """Serve a recognizer folder until SIGTERM or SIGINT, then answer accepted requests and return.
 
-    Raises OptionError on Windows, or when the address cannot be had; GalleryError, DataError or
-    ModelError when the folder cannot be opened.
+    Raises:
+        OptionError: on Windows, or when the address is not available.
+        GalleryError, DataError, ModelError: the folder cannot be opened.
     """
     if sys.platform == "win32":
         raise OptionError(
@@ -153,24 +159,35 @@ def serve(folder: Path, options: ServeOptions) -> None:
             "decode photos; run it in WSL or a container"
         )
     start_logging()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    listening = bound(options.host, options.port)
+    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
+    listening = bind_socket(options.host, options.port)
     with listening:
         engine = Engine(folder, options)
         config = uvicorn.Config(
-            create_app(engine), log_config=None, access_log=False, lifespan="on",
-            timeout_graceful_shutdown=options.stop_seconds, timeout_keep_alive=30,
-            server_header=False, date_header=True, h11_max_incomplete_event_size=65_536,
-            backlog=BACKLOG, proxy_headers=False, ws="none",
+            create_app(engine),
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=options.stop_seconds,
+            timeout_keep_alive=30,
+            server_header=False,
+            date_header=True,
+            h11_max_incomplete_event_size=65_536,
+            backlog=BACKLOG,
+            proxy_headers=False,
+            ws="none",
             http=with_header_timeout(options.head_seconds),
-        )  # fmt: skip
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _told)  # uvicorn raises it again after the end: nothing is left
-        listening.listen(BACKLOG)  # whoever reads the next line may ask at once
+            # uvicorn handles the signal and raises it again after shutdown: ignored then
+            signal.signal(number, lambda number, frame: None)
+        listening.listen(BACKLOG)  # before the log line, so that a client that reads it can connect
         host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
+        shown_host = f"[{host}]" if ":" in host else host
         log = logging.getLogger("whichlandmark.serving")
-        log.info("serving http://%s:%s", shown, port, extra={"generation": engine.live.generation})
+        log.info(
+            "serving http://%s:%s", shown_host, port, extra={"generation": engine.live.generation}
+        )
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:
@@ -178,26 +195,22 @@ def serve(folder: Path, options: ServeOptions) -> None:
         log.info("stopped")
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket at an address. Raises OptionError when it cannot be had."""
+def bind_socket(host: str, port: int) -> socket.socket:
+    """A TCP socket bound to an address. Raises OptionError when the address is not available."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        made = socket.socket(family, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            made.bind((host.strip("[]"), port))
+            opened.bind((host.strip("[]"), port))
         except OSError:
-            made.close()
+            opened.close()
             raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise OptionError(
             f"--host {host} --port {port} given; cannot listen there ({reason}); is another "
-            "server running? --port 0 takes a free one"
+            "server running? --port 0 chooses a free port"
         ) from None
-    made.set_inheritable(False)
-    return made
-
-
-def _told(number: int, frame: object) -> None:
-    """The signal was heard and followed already."""
+    opened.set_inheritable(False)
+    return opened

@@ -1,4 +1,4 @@
-"""Request bodies in memory: photos from forms and JSON, and small JSON objects, all bounded."""
+"""Parse request bodies in memory, within limits: photos from forms or JSON, small JSON objects."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from starlette.requests import Request
 
 from .api_errors import ApiError, PhotoError, invalid, too_large
 
-NAME = 300  # characters of a photo's name that are kept
+MAX_NAME_CHARS = 300  # longer names of photos are cut
 
-FIELDS = 10  # of a form, beside its photos
+MAX_FORM_FIELDS = 10  # besides the photos
 
-MATCHES = 5
+DEFAULT_MATCHES = 5
 
-JSON_BYTES = 64_000  # of a JSON body without photos
+JSON_BYTES = 64_000  # limit of a JSON body without photos
 
-MARKS = 20_000  # commas, colons, brackets, blanks and non-ASCII bytes of a JSON body
+MAX_JSON_MARKS = 20_000  # commas, colons, brackets, blanks and non-ASCII bytes of a JSON body
 
-ESCAPES = 24  # bytes of a JSON body for each backslash; base64 in lines, with \/, has one in 25
+# A JSON body may have one backslash per so many bytes; base64 in lines, with \/, has one per 25.
+BYTES_PER_ESCAPE = 24
 
-PIECE = 1_000_000  # bytes that are looked through at once, because other threads wait meanwhile
+SCAN_BYTES = 1_000_000  # scanned at a time, because the scan holds the GIL
 
-# What a JSON body may hold any number of: none of it starts a value or is slow to read.
-PLAIN = bytes(set(range(0x21, 0x7F)) - set(b",:[{\\"))
+# Characters without a limit in a JSON body: they start no value and are parsed fast.
+PLAIN_BYTES = bytes(set(range(0x21, 0x7F)) - set(b",:[{\\"))
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, eq=False)
 class Upload:
-    """name: as it was sent; data: the file, or why there is none."""
+    """A sent photo. name: as sent; data: the file, or why it cannot be used."""
 
     name: str
     data: bytes | PhotoError
@@ -47,10 +48,10 @@ class Upload:
 
 @dataclass(frozen=True, eq=False)
 class RecognizeRequest:
-    """Photos to answer, and how many nearest photos to tell of each."""
+    """Photos to recognize. matches: nearest gallery photos to list for each."""
 
     photos: list[Upload]
-    matches: int = MATCHES
+    matches: int = DEFAULT_MATCHES
 
 
 class _JsonPhoto(BaseModel):
@@ -59,87 +60,100 @@ class _JsonPhoto(BaseModel):
     data: str
 
 
-class JsonQuestion(BaseModel):
+class JsonRecognizeRequest(BaseModel):
     """The JSON body of POST /v1/recognize."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    photos: list[_JsonPhoto] = Field(min_length=1)  # the most is the server's option
-    matches: int = Field(default=MATCHES, ge=0, le=10)
+    photos: list[_JsonPhoto] = Field(min_length=1)  # the maximum is an option of the server
+    matches: int = Field(default=DEFAULT_MATCHES, ge=0, le=10)
 
 
-class _InMemory(MultiPartParser):
-    spool_max_size = 2**40  # bodies are bounded already: nothing goes to a file
+class _InMemoryParser(MultiPartParser):
+    spool_max_size = 2**40  # no temporary files, because bodies are bounded already
 
-    def abandon(self) -> None:
-        """Forget what was read of a body that broke off."""
+    def discard(self) -> None:
+        """Close the parts of a body that ended early."""
         for file in self._files_to_close_on_error:
             file.close()
 
 
-async def read_question(request: Request, most: int, most_bytes: int) -> RecognizeRequest:
-    """Multipart parts "photos", or JSON. Raises ApiError."""
-    if kind(request) == "application/json":
-        body = await whole_body(request)
-        return await anyio.to_thread.run_sync(_question, body, most, most_bytes)
-    photos, fields = await read_files(request, "photos", most, most_bytes)
-    return RecognizeRequest(photos, _matches(fields.get("matches", str(MATCHES))))
+async def read_recognize_request(
+    request: Request, max_photos: int, max_bytes: int
+) -> RecognizeRequest:
+    """Parse the body of POST /v1/recognize: multipart files "photos", or JSON. Raises ApiError."""
+    if media_type(request) == "application/json":
+        body = await read_body(request)
+        return await anyio.to_thread.run_sync(_parse_recognize_request, body, max_photos, max_bytes)
+    photos, fields = await read_files(request, "photos", max_photos, max_bytes)
+    return RecognizeRequest(photos, _parse_matches(fields.get("matches", str(DEFAULT_MATCHES))))
 
 
 async def read_files(
-    request: Request, field: str, most: int, most_bytes: int
+    request: Request, field: str, max_photos: int, max_bytes: int
 ) -> tuple[list[Upload], dict[str, str]]:
-    """The files of one field of a multipart body, in memory, and its texts. Raises ApiError."""
-    form = await _form(request, most)
+    """Parse a multipart body. Raises ApiError.
+
+    Returns:
+        The files of `field`, and the text fields by name.
+    """
+    form = await _form(request, max_photos)
     found, fields = [], {}
     try:
         for name, part in form.multi_items():
             if isinstance(part, str):
                 fields[name] = part
             elif name == field:
-                found.append(Upload((part.filename or "")[:NAME], await part.read()))
+                found.append(Upload((part.filename or "")[:MAX_NAME_CHARS], await part.read()))
     finally:
         await form.close()
     if field in fields:
         raise invalid(f"{field}: text given; expected files", f"curl -F {field}=@PHOTO")
     if not found:
         raise invalid(f"No photos: the form has no file in a field {field!r}.")
-    _count(len(found), most)
-    return [_bounded(photo, most_bytes) for photo in found], fields
+    _check_count(len(found), max_photos)
+    return [_check_size(photo, max_bytes) for photo in found], fields
 
 
-async def _form(request: Request, most: int) -> FormData:
-    if kind(request) != "multipart/form-data":
+async def _form(request: Request, max_photos: int) -> FormData:
+    if media_type(request) != "multipart/form-data":
         raise ApiError(
-            415, "unsupported_media_type", "Expected multipart/form-data.",
+            415,
+            "unsupported_media_type",
+            "Expected multipart/form-data.",
             "curl -F photos=@PHOTO sends that.",
-        )  # fmt: skip
-    parser: _InMemory | None = None
+        )
+    parser: _InMemoryParser | None = None
     try:
-        parser = _InMemory(
-            request.headers, request.stream(), max_files=most + 1, max_fields=FIELDS,
+        parser = _InMemoryParser(
+            request.headers,
+            request.stream(),
+            max_files=max_photos + 1,
+            max_fields=MAX_FORM_FIELDS,
             max_part_size=10_000,
-        )  # fmt: skip
+        )
         return await parser.parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
-            raise _too_many(most) from None
+            raise _too_many(max_photos) from None
         raise ApiError(400, "invalid", f"Not a multipart body: {error.message}") from None
     except (KeyError, ValueError, UnicodeError):
-        raise ApiError(400, "invalid", "Not a multipart body.", "Is its boundary told?") from None
+        raise ApiError(
+            400, "invalid", "Not a multipart body.", "Does Content-Type give its boundary?"
+        ) from None
     except BaseException:
         if parser is not None:
-            parser.abandon()
+            parser.discard()
         raise
 
 
-def _matches(text: str) -> int:
+def _parse_matches(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text[:4]) <= 10):
         raise invalid("matches: expected a whole number from 0 to 10")
     return int(text[:4])
 
 
-def decoded(text: str) -> bytes | PhotoError:
-    """Base64, of either alphabet → bytes."""
+def decode_base64(text: str) -> bytes | PhotoError:
+    """Base64 in the standard or URL-safe alphabet, with or without padding → bytes."""
     try:
         plain = text.translate(str.maketrans("-_", "+/", "\r\n"))
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
@@ -147,35 +161,39 @@ def decoded(text: str) -> bytes | PhotoError:
         return PhotoError("unreadable", "its data is not base64")
 
 
-def kind(request: Request) -> str:
-    """The media type of a request's body, without parameters."""
+def media_type(request: Request) -> str:
+    """The media type of the request body, without parameters."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-async def whole_body(request: Request, most: int | None = None) -> bytes:
-    """The body of a request, at most `most` bytes where that is less than for other requests.
+async def read_body(request: Request, max_bytes: int | None = None) -> bytes:
+    """The body of a request. max_bytes: a limit below the server's own. Raises ApiError.
 
-    Raises ApiError. The pieces are joined in a thread, because 64 MB would hold up the event loop.
+    The chunks are joined in a thread, because joining 64 MB would block the event loop.
     """
-    pieces, size = [], 0
-    async for piece in request.stream():
-        pieces.append(piece)
-        size += len(piece)
-        if most is not None and size > most:
-            raise too_large(most, "Only photos may be larger.")
-    return await anyio.to_thread.run_sync(b"".join, pieces)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        chunks.append(chunk)
+        size += len(chunk)
+        if max_bytes is not None and size > max_bytes:
+            raise too_large(max_bytes, "Only photos may be larger.")
+    return await anyio.to_thread.run_sync(b"".join, chunks)
 
 
 def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
-    """A dependency: the body of a request without photos, as this model. It raises ApiError."""
+    """A FastAPI dependency that parses a JSON body without photos. It raises ApiError."""
 
     async def read(request: Request) -> Model:
-        if kind(request) != "application/json":
-            raise ApiError(415, "unsupported_media_type", "Expected application/json.",
-                           "Send the header Content-Type: application/json.")  # fmt: skip
-        body = await whole_body(request, JSON_BYTES)
+        if media_type(request) != "application/json":
+            raise ApiError(
+                415,
+                "unsupported_media_type",
+                "Expected application/json.",
+                "Send the header Content-Type: application/json.",
+            )
+        body = await read_body(request, JSON_BYTES)
         try:
-            value = parsed(body)
+            value = parse_json(body)
         except ValueError as error:
             raise invalid(str(error)) from None
         return _validated(model, value)
@@ -183,42 +201,42 @@ def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     return read
 
 
-def parsed(body: bytes) -> Any:
-    """Read JSON. Raises ValueError.
+def parse_json(body: bytes) -> Any:
+    """Parse JSON. Raises ValueError.
 
-    Python objects take up to 1000 times the bytes of the JSON that they are made from, and no other
-    thread runs while they are made. So a body of too many values is refused before it is read.
+    A body of too many values is refused before it is parsed, because Python objects take up to 1000
+    times the bytes of their JSON, and parsing holds the GIL.
     """
     marks = escapes = 0
-    for start in range(0, len(body), PIECE):
-        rest = body[start : start + PIECE].translate(None, PLAIN)
+    for start in range(0, len(body), SCAN_BYTES):
+        rest = body[start : start + SCAN_BYTES].translate(None, PLAIN_BYTES)
         backslashes = rest.count(b"\\")
         escapes += backslashes
         marks += len(rest) - backslashes
-        if marks > MARKS or escapes > MARKS + len(body) // ESCAPES:
+        if marks > MAX_JSON_MARKS or escapes > MAX_JSON_MARKS + len(body) // BYTES_PER_ESCAPE:
             raise ValueError("Too many values, blanks or escapes in one JSON body.")
     return from_json(body, cache_strings="none")
 
 
-def _question(body: bytes, most: int, most_bytes: int) -> RecognizeRequest:
+def _parse_recognize_request(body: bytes, max_photos: int, max_bytes: int) -> RecognizeRequest:
     """The JSON body of POST /v1/recognize. Raises ApiError."""
     try:
-        value = parsed(body)
+        value = parse_json(body)
     except ValueError as error:
         raise invalid(str(error)) from None
     photos = value.get("photos") if isinstance(value, dict) else None
     if isinstance(photos, list):
-        _count(len(photos), most)
+        _check_count(len(photos), max_photos)
         for number, photo in enumerate(photos):
-            _only_known(_JsonPhoto, photo, f"photos.{number}")
-    question = _validated(JsonQuestion, value)
-    uploads = [Upload(p.name[:NAME], decoded(p.data)) for p in question.photos]
-    return RecognizeRequest([_bounded(upload, most_bytes) for upload in uploads], question.matches)
+            _check_keys(_JsonPhoto, photo, f"photos.{number}")
+    parsed = _validated(JsonRecognizeRequest, value)
+    uploads = [Upload(p.name[:MAX_NAME_CHARS], decode_base64(p.data)) for p in parsed.photos]
+    return RecognizeRequest([_check_size(upload, max_bytes) for upload in uploads], parsed.matches)
 
 
 def _validated(model: type[Model], value: Any) -> Model:
-    """Raises ApiError for the first fault that is found."""
-    _only_known(model, value, "")
+    """Validate parsed JSON. Raises ApiError for the first fault."""
+    _check_keys(model, value, "")
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -227,8 +245,8 @@ def _validated(model: type[Model], value: Any) -> Model:
         raise invalid(f"{place}: {first['msg']}" if place else str(first["msg"])) from None
 
 
-def _only_known(model: type[BaseModel], value: Any, place: str) -> None:
-    """Raises ApiError for the first unknown key; pydantic would list them all."""
+def _check_keys(model: type[BaseModel], value: Any, place: str) -> None:
+    """Raises ApiError for the first unknown key, because pydantic would list all of them."""
     known = ", ".join(model.model_fields)
     if not isinstance(value, dict):
         raise invalid(f"{place or 'the body'}: expected a JSON object of {known}")
@@ -238,18 +256,22 @@ def _only_known(model: type[BaseModel], value: Any, place: str) -> None:
         raise invalid(f"{where}: unknown key; expected {known}")
 
 
-def _count(count: int, most: int) -> None:
-    if count > most:
-        raise _too_many(most)
+def _check_count(count: int, max_photos: int) -> None:
+    if count > max_photos:
+        raise _too_many(max_photos)
 
 
-def _too_many(most: int) -> ApiError:
-    return ApiError(413, "too_many_photos", f"More than {most} photos in one request.",
-                    "Send them in several requests.")  # fmt: skip
+def _too_many(max_photos: int) -> ApiError:
+    return ApiError(
+        413,
+        "too_many_photos",
+        f"More than {max_photos} photos in one request.",
+        "Send them in several requests.",
+    )
 
 
-def _bounded(photo: Upload, most_bytes: int) -> Upload:
-    if isinstance(photo.data, bytes) and len(photo.data) > most_bytes:
-        words = f"larger than {most_bytes / 1e6:g} MB"
-        return Upload(photo.name, PhotoError("too_large", words))
+def _check_size(photo: Upload, max_bytes: int) -> Upload:
+    if isinstance(photo.data, bytes) and len(photo.data) > max_bytes:
+        message = f"larger than {max_bytes / 1e6:g} MB"
+        return Upload(photo.name, PhotoError("too_large", message))
     return photo
