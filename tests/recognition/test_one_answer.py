@@ -67,7 +67,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         count(home, "read_bytes", "reads", asked)
     known = {path.read_bytes() for path in made().parent.rglob("*.jpg")}
     count(images, "_decode", "decodes", lambda data, *_: int(data not in known))
-    count(DecodePool, "_ask", "decodes in a worker")
+    count(DecodePool, "_submit", "decodes in a worker")
     count(SiftEmbedder, "__call__", "embeddings")
     count(Retriever, "find", "searches")
     count(SpatialVerifier, "check", "comparisons")
