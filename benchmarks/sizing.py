@@ -26,10 +26,10 @@ class Measured:
     features: float = 49_000  # local features, fingerprint, thumbnail (recognition.py's galleries)
     texts: float = 69  # a segment file beside 2·D: ids, paths, numbers, checksums (cold_start.py)
     photos_per_landmark: float = 19.4  # of the clean training photos of Google Landmarks v2
-    centre: float = 300  # a cell's centre beside 4·D: its links and lists (cold_start.py)
-    code: float = 16  # a row in a cell beside D/8: its number and two factors
-    far: float = 16  # row number and landmark, where the server searches (far.py)
-    build: float = 88 / 1.58e6  # seconds a photo for cells of 512 dimensions (search_speed.py)
+    centre: float = 300  # a cluster's centre beside 4·D: its links and lists (cold_start.py)
+    code: float = 16  # a row of a cluster beside D/8: its number and two factors
+    remote: float = 16  # row number and landmark, where the server searches (index/remote.py)
+    build: float = 88 / 1.58e6  # seconds a photo, inverted file of 512 dimensions (search_speed.py)
     embed: float = 278  # photos a second, 1600 × 1200 JPEGs, MobileNetV2 at 224 px (end_to_end.py)
     embed_features: float = 43.5  # the same with local features kept (end_to_end.py)
     read: float = 19.6e9  # bytes of memory a second (search_speed.py)
@@ -84,18 +84,18 @@ def vectors_table() -> str:
 
 
 def here_table() -> str:
-    """One machine: the file, segment files beside it, and the cells in memory."""
+    """One machine: the file, segment files beside it, and the inverted file in memory."""
     m, lines = MEASURED, []
     for name, count in SIZES.items():
         for dim in DIMS:
             file = count * (2 * dim + m.words)
             segments = count * (2 * dim + m.texts)
-            cells = count * (dim / 8 + m.code + (4 * dim + m.centre) / m.photos_per_landmark)
+            inverted = count * (dim / 8 + m.code + (4 * dim + m.centre) / m.photos_per_landmark)
             lines.append(row(name, dim, size(file), size(count * m.features),
-                             size(segments + cells), size(cells),
+                             size(segments + inverted), size(inverted),
                              time(count * m.build * dim / 512)))  # fmt: skip
     return table(("photos", "dimensions", "gallery.sqlite", "with local features, more",
-                  "segment files", "of these in memory", "cells built in"), lines)  # fmt: skip
+                  "segment files", "of these in memory", "inverted file built in"), lines)  # fmt: skip
 
 
 def engine_table() -> str:
@@ -117,9 +117,9 @@ def engine_table() -> str:
             )
             nodes = max(config.replicas, -(-memory // (USABLE * SERVER)))
             lines.append(row(name, dim, config.quantization, config.replicas, size(memory),
-                             size(disk), f"{nodes:.0f}", size(count * MEASURED.far)))  # fmt: skip
+                             size(disk), f"{nodes:.0f}", size(count * MEASURED.remote)))  # fmt: skip
     return table(("photos", "dimensions", "quantization", "replicas", "memory in all",
-                  "disk in all", "servers of 64 GB", "memory of who asks"), lines)  # fmt: skip
+                  "disk in all", "servers of 64 GB", "memory of the client"), lines)  # fmt: skip
 
 
 def embedding_table() -> str:
