@@ -1,6 +1,6 @@
 """The architecture: import layers, the public API, light imports, documented commands.
 
-Each rule is a function of a folder, so that a test can plant its fault and see it found.
+Each rule is a function of a folder, so that tests can apply it to a folder with a planted fault.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import whichlandmark
 SOURCE = Path(whichlandmark.__file__).parent
 ROOT = SOURCE.parent.parent
 
-# From the ground up; a package imports from the layers below its own, and from no sibling.
+# Lowest first: a package imports from the layers below its own, not from packages of its layer.
 LAYERS = [
     ["core"],
     ["features", "gallery", "metrics"],
@@ -26,7 +26,8 @@ LAYERS = [
     ["serving"],
     ["cli"],
 ]
-MOST_ENTRIES, MOST_FILES = 14, 210  # at the package's root, and in all of it
+MAX_ROOT_ENTRIES = 14  # files and folders directly in src/whichlandmark
+MAX_SOURCE_FILES = 210  # Python files in all of it
 # Where torch and timm may be imported: training, and the embedders around a torch network.
 TORCH = ("training", "features/embedders/torch_", "features/embedders/load.py",
          "data/cleaning/places365.py")  # fmt: skip
@@ -35,24 +36,24 @@ HEAVY = ("numpy", "torch", "timm", "faiss", "cv2", "matplotlib", "sklearn", "jin
 
 
 def imports(source: Path) -> list[tuple[str, str]]:
-    """(package, imported package) of every import of this package, wherever in a file it stands."""
+    """(package, imported package) of every import within this package, inside functions too."""
     found = []
     for path in sorted(source.rglob("*.py")):
-        here = path.relative_to(source).with_suffix("").parts
-        if here == ("__init__",):
-            continue  # the public API opens everything, lazily
+        module = path.relative_to(source).with_suffix("").parts
+        if module == ("__init__",):
+            continue  # the public API imports from every layer, lazily
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom):
                 continue
             if node.level:
-                base = here[: len(here) - node.level]
+                base = module[: len(module) - node.level]
                 target = [*base, *(node.module or "").split(".")]
             elif (node.module or "").startswith("whichlandmark."):
                 target = (node.module or "").split(".")[1:]
             else:
                 continue
             names = [part for part in target if part] or [alias.name for alias in node.names]
-            found.append((here[0], names[0]))
+            found.append((module[0], names[0]))
     return found
 
 
@@ -60,15 +61,15 @@ def wrong_imports(source: Path) -> list[str]:
     """Imports that go up, or sideways to another package of the same layer."""
     layer = {name: level for level, names in enumerate(LAYERS) for name in names}
     wrong = []
-    for here, there in imports(source):
-        if here == there:
+    for package, imported in imports(source):
+        if package == imported:
             continue
-        if here not in layer or there not in layer:
-            wrong.append(f"{here} → {there}: a package without a layer")
-        elif layer[there] > layer[here]:
-            wrong.append(f"{here} → {there}: upward")
-        elif layer[there] == layer[here]:
-            wrong.append(f"{here} → {there}: sideways")
+        if package not in layer or imported not in layer:
+            wrong.append(f"{package} → {imported}: a package without a layer")
+        elif layer[imported] > layer[package]:
+            wrong.append(f"{package} → {imported}: upward")
+        elif layer[imported] == layer[package]:
+            wrong.append(f"{package} → {imported}: sideways")
     return wrong
 
 
@@ -99,7 +100,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_imports_only_go_down() -> None:
     assert wrong_imports(SOURCE) == []
-    assert len(imports(SOURCE)) > 400  # the rule has something to look at
+    assert len(imports(SOURCE)) > 400  # so the rule was not applied to nothing
 
 
 def test_every_package_has_a_layer() -> None:
@@ -110,8 +111,8 @@ def test_every_package_has_a_layer() -> None:
 
 def test_the_package_stays_small() -> None:
     entries = [p for p in SOURCE.iterdir() if p.name != "__pycache__"]
-    assert len(entries) <= MOST_ENTRIES
-    assert len(list(SOURCE.rglob("*.py"))) <= MOST_FILES
+    assert len(entries) <= MAX_ROOT_ENTRIES
+    assert len(list(SOURCE.rglob("*.py"))) <= MAX_SOURCE_FILES
 
 
 @pytest.mark.parametrize(
@@ -154,14 +155,14 @@ def test_public_api_is_unchanged() -> None:
 
 @pytest.mark.slow
 def test_public_api_survives_any_order_of_imports() -> None:
-    """A module named like a public name must never take its place."""
+    """A module with the name of a public function must not shadow it."""
     code = (
         "import whichlandmark as wl, whichlandmark.training.train;"
         "import whichlandmark.recognition.recognizer;"
         "import whichlandmark.evaluation.evaluate; from whichlandmark import train, evaluate;"
         "assert callable(wl.train) and callable(wl.evaluate) and callable(wl.load)"
     )
-    assert "torch" in loaded_by(code)  # it ran to its end, where `train` was opened
+    assert "torch" in loaded_by(code)  # the code ran to its end, where `train` is loaded
 
 
 def test_importing_and_help_load_no_heavy_module() -> None:
@@ -172,7 +173,7 @@ def test_importing_and_help_load_no_heavy_module() -> None:
         "try: main()\nexcept SystemExit: pass"
     )
     assert loaded_by(help_call) <= {"rich"}  # help is printed by it
-    assert loaded_by("import torch") >= {"torch"}  # the check sees what is there
+    assert loaded_by("import torch") >= {"torch"}  # loaded_by detects a module that is loaded
 
 
 def test_every_command_is_documented() -> None:

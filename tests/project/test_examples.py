@@ -1,4 +1,4 @@
-"""The example that evaluates a data set laid out as Google Landmarks v2, on a tiny drawn one."""
+"""The example that evaluates a data set laid out as Google Landmarks v2, on a tiny one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = {"7": "Café de Paris", "12": "Old Bridge", "203": "清水寺"}
 
 
 def photo(hue: int, seed: int) -> bytes:
-    """A JPEG whose coarse pattern belongs to its hue, so that `sift` tells hues apart."""
+    """A JPEG whose coarse pattern belongs to its hue, so that `sift` separates the hues."""
     pattern = picture(0, hue, (10, 12)).repeat(16, axis=0).repeat(16, axis=1)
     pattern = pattern // 2 + picture(hue, seed, pattern.shape[:2]) // 2
     file = io.BytesIO()
@@ -42,8 +42,8 @@ def tiny_set() -> Gldv2Set:
     return Gldv2Set(train, [], test, dict(NAMES))
 
 
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(EXAMPLE), *map(str, words)]
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLE), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -62,7 +62,7 @@ def test_a_data_set_like_gldv2_is_evaluated(tmp_path: Path) -> None:
     assert "8 queries, 6 of them show a landmark of the gallery" in done.stdout
     gap = scores["gap_all_landmarks"]
     assert f"GAP, as the challenge counts it: {gap:.4f}" in done.stdout
-    assert 0.5 < gap <= 1  # patterns are told apart; guesses by chance would be near 1 / 3
+    assert 0.5 < gap <= 1  # the patterns are recognized; guesses by chance would be near 1 / 3
     assert set(scores["gap_by_usage"]) == {"Public", "Private"}
     assert all(f"of {usage}: " in done.stdout for usage in scores["gap_by_usage"])
     rows = (out / "submission.csv").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The pages: every verb, option, public name and package is described; words and anchors hold."""
+"""The documents describe every verb, option, public name and package; anchors of links exist."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ SOURCE = Path(whichlandmark.__file__).parent
 ROOT = SOURCE.parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-METAPHORS = r"\b(house|floors?|doors?|arrows?|the face|storeys?)\b"  # words for code that hide it
+# Words that the documents may not use for parts of the code.
+METAPHORS = r"\b(house|floors?|doors?|arrows?|the face|storeys?)\b"
 
 
 def sections(text: str, mark: str) -> dict[str, str]:
-    """Heading → what stands below it, up to the next heading of that level or above."""
+    """Heading → the text below it, up to the next heading of that level or above."""
     parts = re.split(rf"^#{{1,{len(mark)}}} (.*)\n", text, flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -41,17 +42,17 @@ def commands(command: Any, words: str = "whichlandmark") -> dict[str, Any]:
     return found
 
 
-def options_without_a_word(verbs: dict[str, list[str]], page: str) -> list[str]:
-    """Verbs without a section, and options that stand in no row of their verb's table."""
+def undescribed_options(verbs: dict[str, list[str]], page: str) -> list[str]:
+    """Verbs without a section, and options that are in no row of their verb's table."""
     described, wrong = sections(page, "###"), []
     for verb, options in verbs.items():
         rows = [line.split("|")[1:3] for line in described.get(verb, "").splitlines()
                 if line.startswith("|")]  # fmt: skip
-        told = {
+        named = {
             name for row in rows if row[1].strip() for name in re.findall(r"`(-[^`]*)`", row[0])
         }
         wrong += [verb] if verb not in described else []
-        wrong += [f"{verb} {option}" for option in options if option not in told]
+        wrong += [f"{verb} {option}" for option in options if option not in named]
     return wrong
 
 
@@ -65,9 +66,9 @@ def test_every_verb_and_option_is_described() -> None:
     }
     assert len(verbs) >= 25
     assert sum(map(len, verbs.values())) > 100
-    assert options_without_a_word(verbs, page) == []
+    assert undescribed_options(verbs, page) == []
     planted = {"whichlandmark fly": [], "whichlandmark report": ["--out", "--wings"]}
-    assert options_without_a_word(planted, page) == ["whichlandmark fly",
+    assert undescribed_options(planted, page) == ["whichlandmark fly",
                                                      "whichlandmark report --wings"]  # fmt: skip
     real = {verb: set(options) for verb, options in verbs.items()}
     for verb, text in sections(page, "###").items():
@@ -76,7 +77,7 @@ def test_every_verb_and_option_is_described() -> None:
             assert not invented, f"{verb} has no {invented}"
 
 
-def test_scores_and_exit_codes_are_those_of_the_code() -> None:
+def test_scores_and_exit_codes_match_the_code() -> None:
     page = (DOCS / "cli.md").read_text()
     (row,) = [line for line in sections(page, "###")["whichlandmark index"].splitlines()
               if line.startswith("| `--score`")]  # fmt: skip
@@ -170,7 +171,7 @@ def packages(source: Path) -> dict[str, str]:
 
 
 def tree(page: str) -> dict[str, str]:
-    """Path of every folder below src/whichlandmark in the page's tree → its line of words."""
+    """Path of every folder below src/whichlandmark in the page's tree → its description."""
     (block,) = re.findall(r"^```\n(src/whichlandmark/ .*?)^```$", page, re.M | re.S)
     found: dict[str, str] = {}
     above: list[str] = []
@@ -184,7 +185,7 @@ def tree(page: str) -> dict[str, str]:
     return found
 
 
-def test_every_package_has_a_docstring_and_stands_in_the_tree(tmp_path: Path) -> None:
+def test_every_package_has_a_docstring_and_is_in_the_tree(tmp_path: Path) -> None:
     found = packages(SOURCE)
     assert [name for name, words in found.items() if not words] == []
     shown = tree((DOCS / "architecture.md").read_text())
@@ -220,7 +221,7 @@ def test_a_planted_metaphor_is_found() -> None:
         "Arrows", "floors", "House"]  # fmt: skip
 
 
-def test_the_glossary_is_in_order_and_says_each_word_once() -> None:
+def test_the_glossary_is_sorted_and_defines_each_word_once() -> None:
     words = re.findall(r"^\*\*(.+?)\*\* · \S", (DOCS / "glossary.md").read_text(), re.M)
     assert len(words) > 40
     assert words == sorted(set(words), key=str.lower)
