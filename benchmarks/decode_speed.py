@@ -33,7 +33,7 @@ from drawn_photos import write_photos
 from whichlandmark.core.errors import ImageError
 from whichlandmark.core.images import read_image
 from whichlandmark.core.types import Image
-from whichlandmark.features.embedders.load import load_exported
+from whichlandmark.features.embedders.load import load_onnx
 from whichlandmark.features.preprocessing import Preprocessing
 
 Way = Callable[[bytes, Preprocessing], Image]
@@ -43,12 +43,12 @@ LEAST_REAL = 600  # pixels: smaller photos are not decoded smaller
 
 def plain(data: bytes, made: Preprocessing) -> Image:
     picture = Pillow.open(io.BytesIO(data)).convert("RGB")
-    height, width = made.target(picture.height, picture.width)
+    height, width = made.target_shape(picture.height, picture.width)
     return np.asarray(picture.resize((width, height), Pillow.Resampling.BILINEAR))
 
 
 def ours(data: bytes, made: Preprocessing) -> Image:
-    short, long = made.least
+    short, long = made.decode_sides
     return made.resize(read_image(data, short_side=short, long_side=long))
 
 
@@ -66,7 +66,7 @@ def opencv_reduced(data: bytes, made: Preprocessing) -> Image:
 
 
 def _area(image: Image, made: Preprocessing) -> Image:
-    height, width = made.target(*image.shape[:2])
+    height, width = made.target_shape(*image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(small[..., ::-1])
 
@@ -128,7 +128,7 @@ def compared(files: Sequence[bytes], made: Preprocessing, embedder: Path | None)
 
 
 def vectors_of(folder: Path) -> Callable[[Image, Preprocessing], np.ndarray]:
-    embedder = load_exported(folder, runtime="onnxruntime")
+    embedder = load_onnx(folder, runtime="onnxruntime")
     own = embedder.preprocessing
 
     def look(image: Image, made: Preprocessing) -> np.ndarray:

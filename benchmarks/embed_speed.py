@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ceilings import bandwidth, matrix_product
-from whichlandmark.core.hardware import cpu_count, facts
+from whichlandmark.core.hardware import cpu_count, hardware_facts
 from whichlandmark.core.types import Vectors
-from whichlandmark.features.embedders.load import FLOAT, INT8, load_net
+from whichlandmark.features.embedders.load import FLOAT_FILE, INT8_FILE, load_torch
 from whichlandmark.features.embedders.runtimes import open_onnx, open_openvino
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.embedders.torch_network import (
@@ -66,7 +66,7 @@ def make(folder: Path, backbone: str, checkpoint: Path | None) -> float:
     rng = np.random.default_rng(0)  # speed does not depend on what is seen
     batches = [rng.standard_normal((1, 3, SIDE, SIDE), dtype=np.float32) for _ in range(4)]
     with tempfile.TemporaryDirectory() as work:
-        Quantizer(folder / FLOAT, Path(work), batches).write(folder / INT8)
+        Quantizer(folder / FLOAT_FILE, Path(work), batches).write(folder / INT8_FILE)
     return operations
 
 
@@ -94,10 +94,10 @@ def opened(folder: Path, run: str) -> Network:
     runtime, kind = run.split(", ")
     if runtime == "torch":
         torch.set_num_threads(cpu_count())
-        made = load_net(folder, device="cpu")  # channels last: what `NetEmbedder` uses
+        made = load_torch(folder, device="cpu")  # channels last: what `TorchEmbedder` uses
         made.net.eval()
-        return plainly(made.net) if kind == "eager" else made.rows
-    path = folder / (INT8 if kind == "int8" else FLOAT)
+        return plainly(made.net) if kind == "eager" else made.run_network
+    path = folder / (INT8_FILE if kind == "int8" else FLOAT_FILE)
     return open_openvino(path) if runtime == "OpenVINO" else open_onnx(path)
 
 
@@ -232,7 +232,7 @@ def main() -> None:
     if given.serve:
         folder, run, seconds = given.serve
         return serve(Path(folder), run, float(seconds))
-    print(", ".join(f"{name}: {value}" for name, value in facts().items()))
+    print(", ".join(f"{name}: {value}" for name, value in hardware_facts().items()))
     print(f"memory: {bandwidth():.1f} GB/s, one thread copying")
     for backbone in ("resnet50", "mobilenetv2_100"):
         with tempfile.TemporaryDirectory() as temporary:

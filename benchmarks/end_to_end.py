@@ -74,7 +74,7 @@ def decoded(embedder: Embedder, paths: Sequence[str]) -> list[Image]:
 
 
 def network(embedder: Embedder, images: Sequence[Image]) -> None:
-    at_once = InputSpec.of(embedder).at_once
+    at_once = InputSpec.of(embedder).batch_size
     by_shape: dict[tuple[int, ...], list[Image]] = {}
     for image in images:
         by_shape.setdefault(image.shape, []).append(image)
@@ -105,7 +105,7 @@ def plain_loop(net: torch.nn.Module, made: Preprocessing, paths: Sequence[str], 
     with torch.inference_mode():
         for path in paths:
             picture = Pillow.open(path).convert("RGB")
-            shape = made.target(picture.height, picture.width)
+            shape = made.target_shape(picture.height, picture.width)
             small = picture.resize(shape[::-1], Pillow.Resampling.BILINEAR)
             pixels = (np.asarray(small, dtype=np.float32) / 255 - mean) / std
             group = waiting.setdefault(shape, [])

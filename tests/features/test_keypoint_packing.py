@@ -10,7 +10,7 @@ import pytest
 from tests.features.test_matching import building, same, seen_from_aside
 from whichlandmark.core.errors import DataError
 from whichlandmark.features.local.keypoints import (
-    STORED,
+    MAX_STORED_KEYPOINTS,
     Keypoints,
     MatchOptions,
     keypoints,
@@ -31,10 +31,10 @@ def test_packing_and_unpacking_loses_nothing() -> None:
 def test_only_the_strongest_keypoints_are_stored() -> None:
     found = keypoints(building(1))
     assert len(found.points) > 110
-    for most in (100, STORED):
+    for most in (100, MAX_STORED_KEYPOINTS):
         assert same(unpack(pack(found, most)), strongest(found, most))
         assert len(pack(found, most)) == 16 + 68 * min(most, len(found.points))
-    assert pack(found) == pack(found, STORED)
+    assert pack(found) == pack(found, MAX_STORED_KEYPOINTS)
 
 
 def test_stored_keypoints_give_the_same_inliers_as_the_photo() -> None:
@@ -54,7 +54,7 @@ def test_a_uniform_picture_packs_to_no_keypoints() -> None:
 
 
 def test_the_byte_layout_matches_its_description() -> None:
-    """Bytes read by hand, as another program would."""
+    """The bytes are decoded independently."""
     descriptors = np.arange(256, dtype=np.uint8).reshape(2, 128) % 16
     units = np.array([[320, 64], [65535, 0]])
     points = ((units / 32 + 0.5) / 0.5 - 0.5).astype(np.float32)

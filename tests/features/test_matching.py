@@ -15,14 +15,14 @@ import pytest
 from tests.data.test_cleaning import scene
 from tests.support import ROOT
 from whichlandmark.core.errors import OptionError
-from whichlandmark.core.hardware import one_thread
+from whichlandmark.core.hardware import one_blas_thread
 from whichlandmark.core.types import Image
 from whichlandmark.features.local.keypoints import (
-    STEPS,
+    ROOT_SIFT_STEPS,
     Keypoints,
     MatchOptions,
     keypoints,
-    root_steps,
+    quantized_root_sift,
     strongest,
 )
 from whichlandmark.features.local.matching import matches, verify, verify_many
@@ -76,7 +76,7 @@ def test_unrelated_pictures_have_few_inliers() -> None:
 
 
 def test_a_crop_of_the_picture_still_matches() -> None:
-    """A building pasted into another scene: the inliers lie on it, and on it alone."""
+    """A building pasted into another scene: only points on it are inliers."""
     image = building(1)
     other = building(2).copy()
     other[40:340, 60:440] = image[40:340, 60:440]
@@ -132,7 +132,7 @@ for found in verify_many(query, others):
 
 
 def test_results_do_not_depend_on_blas_threads() -> None:
-    def told(count: int) -> str:
+    def output_with(count: int) -> str:
         number = str(count)
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         ran = subprocess.run(
@@ -142,29 +142,29 @@ def test_results_do_not_depend_on_blas_threads() -> None:
         )  # fmt: skip
         return ran.stdout
 
-    one = told(1)
+    one = output_with(1)
     assert int(one.split()[0]) > 50
-    assert told(8) == one
+    assert output_with(8) == one
 
 
 def test_blas_thread_limits_are_restored() -> None:
-    """However many ask at once, whoever leaves first, even by an error."""
+    """With nested and concurrent users, in any order of leaving, and after an error."""
     from threadpoolctl import ThreadpoolController, threadpool_limits
 
     def threads() -> set[int]:
         return {lib["num_threads"] for lib in ThreadpoolController().select(user_api="blas").info()}
 
     with threadpool_limits(2, user_api="blas"):
-        before = threads()  # some builds of OpenCV bring a library that knows one thread only
+        before = threads()  # some builds of OpenCV include a single-threaded BLAS
         assert 2 in before
-        first, second = one_thread(), one_thread()
+        first, second = one_blas_thread(), one_blas_thread()
         first.__enter__()
         second.__enter__()
         first.__exit__(None, None, None)
         assert threads() == {1}
         second.__exit__(None, None, None)
         assert threads() == before
-        with pytest.raises(ZeroDivisionError), one_thread():
+        with pytest.raises(ZeroDivisionError), one_blas_thread():
             _ = 1 / 0
         assert threads() == before
         with ThreadPoolExecutor(4) as pool:
@@ -175,14 +175,14 @@ def test_blas_thread_limits_are_restored() -> None:
 
 
 def slow_matches(a: Keypoints, b: Keypoints, ratio: float) -> list[list[int]]:
-    """Pair by pair, in whole numbers."""
+    """Pair by pair, with integer arithmetic."""
     rows, columns = a.descriptors.astype(int).tolist(), b.descriptors.astype(int)
-    far = np.array([((columns - row) ** 2).sum(axis=1) for row in rows])
+    distances = np.array([((columns - row) ** 2).sum(axis=1) for row in rows])
     found = []
-    for row in range(len(far)):
-        first, second = np.argsort(far[row], kind="stable")[:2]
-        mutual = far[:, first].argmin() == row
-        if mutual and far[row, first] <= ratio**2 * far[row, second]:
+    for row in range(len(distances)):
+        first, second = np.argsort(distances[row], kind="stable")[:2]
+        mutual = distances[:, first].argmin() == row
+        if mutual and distances[row, first] <= ratio**2 * distances[row, second]:
             found.append([row, int(first)])
     return found
 
@@ -210,13 +210,17 @@ def test_equal_descriptors_match_in_order_or_fail_the_ratio_test() -> None:
 def test_descriptors_are_quantized_root_sift() -> None:
     raw = np.random.default_rng(0).integers(0, 200, (50, 128)).astype(np.float32)
     raw[3] = 0
-    steps = root_steps(raw)
+    steps = quantized_root_sift(raw)
     for row, values in zip(steps, raw, strict=True):
-        wanted = [min(15, round(STEPS * (v / max(values.sum(), 1)) ** 0.5)) for v in values]
+        wanted = [
+            min(15, round(ROOT_SIFT_STEPS * (v / max(values.sum(), 1)) ** 0.5)) for v in values
+        ]
         assert row.tolist() == wanted
     found = keypoints(building(1)).descriptors
     assert found.max() <= 15
-    norms = np.linalg.norm(found / STEPS, axis=1)  # unit rows, but for rounding and the cut
+    norms = np.linalg.norm(
+        found / ROOT_SIFT_STEPS, axis=1
+    )  # unit rows, apart from rounding and clipping
     assert np.median(norms) == pytest.approx(1, abs=0.05)
 
 
@@ -233,7 +237,7 @@ def test_verify_many_equals_verifying_one_by_one() -> None:
 
 
 def test_the_strongest_come_first() -> None:
-    """Asking for fewer keypoints gives the first of the many: what a gallery keeps is chosen so."""
+    """Detecting fewer keypoints gives the first of many, so a gallery can keep the first ones."""
     many = keypoints(building(1), MatchOptions(features=1000))
     few = keypoints(building(1), MatchOptions(features=100))
     first = {tuple(place) for place in strongest(many, 120).points.tolist()}

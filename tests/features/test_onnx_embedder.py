@@ -1,4 +1,4 @@
-"""ONNX embedders: the rows and id of torch, damage detected, the right runtime chosen."""
+"""ONNX embedders: same vectors and id as in torch, damage detected, choice of runtime."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from whichlandmark.core.files import write_json
 from whichlandmark.core.types import Embedder
 from whichlandmark.features.embedders import load, runtimes, torch_export
 from whichlandmark.features.embedders.load import (
-    FLOAT,
+    FLOAT_FILE,
     load_embedder,
-    load_exported,
+    load_onnx,
     read_record,
     write_record,
 )
@@ -36,12 +36,12 @@ from whichlandmark.features.preprocessing import Preprocessing, Views
 
 SIZES = [(60, 80), (80, 60), (60, 80), (33, 200), (200, 97)]
 IMAGES = [picture(i, 0, size) for i, size in enumerate(SIZES)]
-# Multiples of 32 and not, odd and even at every halving.
+# Sides that are multiples of 32, and sides that are odd after any number of halvings.
 SHAPES = [(1, 64, 64), (2, 97, 131), (3, 33, 250), (5, 224, 160), (1, 71, 70)]
 
 
 def with_statistics(architecture: Architecture) -> EmbeddingNet:
-    """Random weights and, as after training, BatchNorms that do something."""
+    """A network with random weights and with BatchNorms that, as if trained, are no identity."""
     net = new_network(architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -91,7 +91,7 @@ def rows_of(net: EmbeddingNet, shape: tuple[int, int, int]) -> tuple[np.ndarray,
 
 @pytest.mark.slow
 def test_the_onnx_file_matches_torch_at_any_shape(tmp_path: Path) -> None:
-    options = {"pad_type": "same"}  # reckoned from the size of each layer's input
+    options = {"pad_type": "same"}  # padding computed from the size of each layer's input
     architecture = Architecture(backbone="test_efficientnet", options=options, gem_p=2.5, dim=8)
     net = with_statistics(architecture)
     before = {key: value.clone() for key, value in net.state_dict().items()}
@@ -107,7 +107,7 @@ def test_the_onnx_file_matches_torch_at_any_shape(tmp_path: Path) -> None:
     graph = onnx.load(tmp_path / "m.onnx").graph
     kinds = [node.op_type for node in graph.node]
     assert "BatchNormalization" not in kinds  # folded
-    assert "Pad" not in kinds  # said in words of the convolution
+    assert "Pad" not in kinds  # an attribute of the convolution instead
     assert [str(d.dim_param) != "" for d in graph.input[0].type.tensor_type.shape.dim] == [
         True, False, True, True,
     ]  # fmt: skip
@@ -129,15 +129,15 @@ def test_concurrent_callers_get_the_same_rows(open_network: SessionOpener, tmp_p
 def test_an_export_that_differs_from_torch_is_not_written(
     made: TorchEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_export, "PARITY", 0.0)
-    monkeypatch.setattr(torch_export, "SHAPES", ((1, 64, 64),))
-    original = torch_export.Exported.forward
+    monkeypatch.setattr(torch_export, "MAX_DIFFERENCE", 0.0)
+    monkeypatch.setattr(torch_export, "TEST_SHAPES", ((1, 64, 64),))
+    original = torch_export.ExportableNet.forward
 
-    def wrong(self: torch_export.Exported, pixels: torch.Tensor) -> torch.Tensor:
+    def wrong(self: torch_export.ExportableNet, pixels: torch.Tensor) -> torch.Tensor:
         self.p = 1.5
         return original(self, pixels)
 
-    monkeypatch.setattr(torch_export.Exported, "forward", wrong)
+    monkeypatch.setattr(torch_export.ExportableNet, "forward", wrong)
     with pytest.raises(ModelError, match=r"differs from torch by .* nothing was written"):
         torch_export.export_onnx(made.net, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -147,20 +147,20 @@ def test_a_backbone_that_cannot_be_exported_still_loads_with_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*given: object, **named: object) -> None:
-        raise NotImplementedError("no such operator\nand a long story")
+        raise NotImplementedError("no such operator\nand more lines")
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     net = new_network(Architecture(backbone="test_resnet", dim=8))
     made = TorchEmbedder(net, Preprocessing(size=64), device="cpu")
     made.save(tmp_path)
     assert "cannot be written as ONNX (no such operator); this embedder needs torch" in caplog.text
-    assert not (tmp_path / FLOAT).exists()
+    assert not (tmp_path / FLOAT_FILE).exists()
     assert isinstance(load_embedder(tmp_path, device="cpu"), TorchEmbedder)
 
 
 @pytest.mark.slow
 def test_a_fixed_size_network_is_exported_at_that_size(tmp_path: Path) -> None:
-    """A transformer's positions are counted: it takes squares of one size only."""
+    """A transformer has a fixed number of positions, so it takes squares of one size only."""
     net = new_network(Architecture(backbone="test_vit", dim=8))
     made = TorchEmbedder(net, Preprocessing(size=160, fit="squash"), device="cpu")
     made.save(tmp_path)
@@ -188,8 +188,8 @@ def test_loading_without_torch_gives_the_same_id_and_rows(
 
 
 def test_an_onnx_embedder_can_save_a_copy(saved: Path, tmp_path: Path) -> None:
-    opened = load_exported(saved)
-    opened.save(saved)  # onto itself: nothing happens
+    opened = load_onnx(saved)
+    opened.save(saved)  # onto itself: does nothing
     opened.save(tmp_path / "copy")
     names = ["embedder.json", "model.onnx", "model.safetensors"]
     assert sorted(p.name for p in (tmp_path / "copy").iterdir()) == names
@@ -204,16 +204,16 @@ def flip(path: Path) -> None:
 
 
 def test_a_flipped_bit_is_detected(folder: Path) -> None:
-    flip(folder / FLOAT)
+    flip(folder / FLOAT_FILE)
     with pytest.raises(ModelError, match=r"model\.onnx: damaged, or of another embedder"):
         load_embedder(folder, device="cpu")
-    (folder / FLOAT).unlink()
+    (folder / FLOAT_FILE).unlink()
     with pytest.raises(ModelError, match=r"no such file, but embedder\.json names it"):
         load_embedder(folder, device="cpu")
 
 
 def test_a_copy_of_damaged_weights_is_refused(folder: Path, tmp_path: Path) -> None:
-    opened = load_exported(folder)
+    opened = load_onnx(folder)
     flip(folder / "model.safetensors")
     with pytest.raises(ModelError, match=r"model\.safetensors: damaged"):
         opened.save(tmp_path / "copy")
@@ -231,9 +231,9 @@ def test_an_edited_record_is_refused(folder: Path, key: str, value: object) -> N
 
 
 def test_a_file_that_is_no_onnx_model_is_refused(folder: Path) -> None:
-    """Whole by its hash, and yet nothing that a runtime can open."""
-    (folder / FLOAT).write_bytes(b"no network")
-    write_record(folder, read_record(folder), [FLOAT])
+    """The hash is correct, but no runtime can open the file."""
+    (folder / FLOAT_FILE).write_bytes(b"no network")
+    write_record(folder, read_record(folder), [FLOAT_FILE])
     for runtime in ("onnxruntime", "openvino"):
         with pytest.raises(ModelError, match="cannot be opened by"):
             load_embedder(folder, device="cpu", runtime=runtime)(IMAGES)
@@ -247,33 +247,33 @@ def test_an_older_folder_loads_through_torch(folder: Path) -> None:
     opened = load_embedder(folder, device="cpu")
     assert isinstance(opened, TorchEmbedder)
     with pytest.raises(ModelError, match="holds no ONNX file"):
-        load_exported(folder)
+        load_onnx(folder)
 
 
 def test_saving_again_removes_the_old_onnx_file(made: TorchEmbedder, folder: Path) -> None:
     made.save(folder, export=False)
-    assert not (folder / FLOAT).exists()
+    assert not (folder / FLOAT_FILE).exists()
     assert isinstance(load_embedder(folder, device="cpu"), TorchEmbedder)
 
 
 def test_the_device_and_runtime_are_chosen_as_documented(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened(**given: str) -> object:
-        found = load_embedder(saved, **given)
-        return found.open_network if isinstance(found, OnnxEmbedder) else type(found)
+    def opened(**options: str) -> object:
+        embedder = load_embedder(saved, **options)
+        return embedder.open_network if isinstance(embedder, OnnxEmbedder) else type(embedder)
 
     assert opened() is open_onnx
     assert opened(runtime="openvino") is open_openvino
     assert opened(runtime="torch") is TorchEmbedder
-    made_by = load_exported(saved).id
-    runtimes.remember("another", "openvino")
+    made_by = load_onnx(saved).id
+    runtimes.remember_runtime("another", "openvino")
     assert opened() is open_onnx
-    runtimes.remember(made_by, "openvino")
+    runtimes.remember_runtime(made_by, "openvino")
     assert opened() is open_openvino
     assert opened(device="cpu", runtime="onnxruntime") is open_onnx
-    monkeypatch.setattr(runtimes, "processor", lambda: "another processor")
-    assert opened() is open_onnx  # it was measured elsewhere
+    monkeypatch.setattr(runtimes, "processor_name", lambda: "another processor")
+    assert opened() is open_onnx  # the measurement was made on another machine
     monkeypatch.setattr(load, "gpu_names", lambda: ["a GPU"])
     assert opened() is TorchEmbedder
     assert opened(device="cpu") is open_onnx
@@ -284,26 +284,28 @@ def test_the_device_and_runtime_are_chosen_as_documented(
 
 
 def test_a_broken_runtime_cache_is_ignored(saved: Path) -> None:
-    made_by = load_exported(saved).id
-    runtimes.remember(made_by, "openvino")
-    runtimes.cache_file().write_text("{ broken")
-    assert runtimes.chosen(made_by) == "onnxruntime"
-    runtimes.remember(made_by, "openvino")
-    assert runtimes.chosen(made_by) == "openvino"
-    runtimes.cache_file().write_text(json.dumps({runtimes._key(made_by): "something else"}))
-    assert runtimes.chosen(made_by) == "onnxruntime"
+    made_by = load_onnx(saved).id
+    runtimes.remember_runtime(made_by, "openvino")
+    runtimes.runtime_cache_file().write_text("{ broken")
+    assert runtimes.chosen_runtime(made_by) == "onnxruntime"
+    runtimes.remember_runtime(made_by, "openvino")
+    assert runtimes.chosen_runtime(made_by) == "openvino"
+    runtimes.runtime_cache_file().write_text(
+        json.dumps({runtimes._cache_key(made_by): "something else"})
+    )
+    assert runtimes.chosen_runtime(made_by) == "onnxruntime"
 
 
 def test_a_cached_runtime_that_is_not_installed_is_ignored(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_by = load_exported(saved).id
-    runtimes.remember(made_by, "openvino")
+    made_by = load_onnx(saved).id
+    runtimes.remember_runtime(made_by, "openvino")
     find_spec = runtimes.util.find_spec
     monkeypatch.setattr(
         runtimes.util, "find_spec", lambda name: None if name == "openvino" else find_spec(name)
     )
-    assert runtimes.chosen(made_by) == "onnxruntime"
+    assert runtimes.chosen_runtime(made_by) == "onnxruntime"
 
 
 def test_missing_openvino_is_named_in_the_error(
@@ -314,19 +316,19 @@ def test_missing_openvino_is_named_in_the_error(
         load_embedder(saved, device="cpu", runtime="openvino")(IMAGES)
 
 
-def test_without_torch_gpus_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "gpu_in_sight", lambda: True)
+def test_without_torch_no_gpus_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "gpu_device_exists", lambda: True)
     monkeypatch.setattr(load, "has_torch", lambda: False)
     assert load.gpu_names() == []
 
 
 WITHOUT_TORCH = """
 import sys
-class NotThere:
+class NotInstalled:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("torch", "timm", "torchvision", "accelerate", "onnx", "openvino"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, NotThere())
+sys.meta_path.insert(0, NotInstalled())
 from whichlandmark.cli import main
 sys.argv = ["whichlandmark", *sys.argv[1:]]
 main()
@@ -341,7 +343,7 @@ def without_torch(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_the_core_needs_no_torch(saved: Path, colour_world: Path) -> None:
-    """Index, recognize and evaluate, in processes where torch cannot be imported."""
+    """Index and recognize, in processes where torch cannot be imported."""
     recognizer = colour_world / "r.wl"
     ran = without_torch(
         "index", colour_world / "gallery", "-o", recognizer, "--embedder", saved, "--distractors",
@@ -349,7 +351,7 @@ def test_the_core_needs_no_torch(saved: Path, colour_world: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["photos"] == 24
-    ran = without_torch("recognize", colour_world / "asked" / "0-0.jpg", "-r", recognizer, "--json")
+    ran = without_torch("recognize", colour_world / "queries" / "0-0.jpg", "-r", recognizer, "--json")
     assert ran.returncode == 0, ran.stderr
     ran = without_torch("train", colour_world / "gallery", "-o", colour_world / "t")
     assert (ran.returncode, "pip install 'whichlandmark[train]'" in ran.stderr) == (2, True)
@@ -362,7 +364,7 @@ def test_a_folder_without_an_embedder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_batchnorm_is_folded_into_the_exported_convolution(tmp_path: Path) -> None:
-    """BatchNorm by hand: w·γ/√(σ² + ε) stands in the file's first convolution."""
+    """The first convolution of the file has the weights w·γ/√(σ² + ε)."""
     net = with_statistics(Architecture(backbone="test_resnet", dim=None, gem_p=1.0))
     torch_export.export_onnx(net, tmp_path / "m.onnx")
     graph = onnx.load(tmp_path / "m.onnx").graph

@@ -29,20 +29,22 @@ SHAPES = [(60, 80), (80, 60), (64, 64), (40, 120), (300, 400)]
 
 
 class Shapes:
-    """An embedder with `looking`: means of what its network sees; notes each pass."""
+    """An embedder with an input pipeline: mean colours; records the shapes of each pass."""
 
     name, id, dim, short_side = "shapes", "shapes-1", 3, 96
 
-    def __init__(self, views: Views | None = None, batch: int = 4) -> None:
-        self.looking = InputPipeline(Preprocessing(size=64, multiple=16), views or Views(), batch)
+    def __init__(self, views: Views | None = None, batch_size: int = 4) -> None:
+        self.input_pipeline = InputPipeline(
+            Preprocessing(size=64, multiple=16), views or Views(), batch_size
+        )
         self.passes: list[list[tuple[int, ...]]] = []
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         self.passes.append([image.shape[:2] for image in images])
-        return self.looking(images, self._network, 3)
+        return self.input_pipeline(images, self._network, 3)
 
     def _network(self, pixels: np.ndarray) -> np.ndarray:
-        rows = pixels.mean(axis=(2, 3)) + len(pixels) * 1e-3  # who shares a pass makes a difference
+        rows = pixels.mean(axis=(2, 3)) + len(pixels) * 1e-3  # depends on the size of the pass
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
     def save(self, folder: Path, /) -> None:
@@ -51,7 +53,7 @@ class Shapes:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Photos:
-    """150 photos of five shapes in turns, four of them damaged, missing or empty."""
+    """150 photos of five shapes in turn; four are damaged, missing or empty."""
     for i in range(150):
         size = SHAPES[i * 7 % 5 if i % 11 else 4]
         write_photo(tmp_path / "photos" / "place" / f"{i:03}.jpg", picture(i % 9, i, size))
@@ -67,7 +69,7 @@ def all_of(embedder: Any, photos: Photos, **options: Any) -> tuple[list[int], Ve
     for batch in embed(embedder, photos, **options):
         rows += batch.rows.tolist()
         vectors.append(batch.vectors)
-        more += [batch.hashes, batch.made, [(f.id, f.reason) for f in batch.failures]]
+        more += [batch.hashes, batch.computed, [(f.id, f.reason) for f in batch.failures]]
     return rows, np.concatenate(vectors), more
 
 
@@ -76,7 +78,7 @@ def test_vectors_do_not_depend_on_the_number_of_threads(
 ) -> None:
     real, found = images_module.read_image, []
 
-    def unsteady(data: bytes, **options: Any) -> Image:  # photos are done in any order
+    def unsteady(data: bytes, **options: Any) -> Image:  # photos are decoded in any order
         time.sleep(data[len(data) // 2] % 4 / 1000 if data else 0)
         return real(data, **options)
 
@@ -84,7 +86,7 @@ def test_vectors_do_not_depend_on_the_number_of_threads(
     for threads in (1, 2, 8):
         embedder = Shapes()
         rows, vectors, more = all_of(
-            embedder, table, threads=threads, each=PerPhoto(lambda image: image.shape, 0)
+            embedder, table, threads=threads, per_photo=PerPhoto(lambda image: image.shape, 0)
         )
         found.append((rows, vectors.tobytes(), more, embedder.passes))
     assert found[0] == found[1] == found[2]
@@ -108,11 +110,13 @@ def test_photos_of_one_shape_share_a_batch_and_keep_their_aspect_ratio(
 ) -> None:
     embedder = Shapes(views)
     rows, vectors, _ = all_of(embedder, table)
-    sizes = views.of(embedder.looking.preprocessing)
-    assert len(embedder.passes) < 50  # 146 photos of five shapes, four at once; 37 is the least
+    sizes = views.expand(embedder.input_pipeline.preprocessing)
+    assert len(embedder.passes) < 50  # 146 photos of five shapes in fours: at least 37 passes
     for shapes in embedder.passes:
-        assert len({tuple(size.target(*shape) for size in sizes) for shape in shapes}) == 1
-    for row, vector in zip(rows, vectors, strict=True):  # near those of a pass of their own
+        assert len({tuple(size.target_shape(*shape) for size in sizes) for shape in shapes}) == 1
+    for row, vector in zip(
+        rows, vectors, strict=True
+    ):  # close to those of a pass with this photo alone
         alone = Shapes(views)([read_image(table.paths[row])])[0]
         assert float(alone @ vector) > 0.995
 
@@ -134,7 +138,7 @@ def test_failures_are_listed_at_their_position(table: Photos) -> None:
 def test_huge_photos_stay_within_the_byte_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, threads: int
 ) -> None:
-    """PNGs cannot be decoded small; without a bound 8 threads would hold 8, and 64 be ahead."""
+    """PNGs are decoded at full size; without a limit, 8 threads would hold up to 64 of them."""
     for i in range(24):
         path = tmp_path / "photos" / f"{i:02}.png"
         path.parent.mkdir(exist_ok=True)
@@ -155,11 +159,13 @@ def test_huge_photos_stay_within_the_byte_budget(
     rows, vectors, _ = all_of(kind(), photos, threads=threads)
     assert rows == list(range(24))
     assert np.allclose(vectors, expected, atol=1e-2)
-    assert one <= budgets[1].most <= 2 * one
+    assert one <= budgets[1].peak <= 2 * one
     assert budgets[1].used == 0
     if threads == 8:
-        assert budgets[0].most < 24 * one  # of the usual budget a little is used
-    monkeypatch.setattr(pipeline, "MAX_DECODING_BYTES", one // 2)  # larger than all that there is
+        assert budgets[0].peak < 24 * one  # the default budget is not nearly used up
+    monkeypatch.setattr(
+        pipeline, "MAX_DECODING_BYTES", one // 2
+    )  # each photo is larger than the budget
     assert all_of(kind(), photos, threads=threads)[0] == list(range(24))
 
 
@@ -178,9 +184,9 @@ def test_enlarged_photos_count_with_their_enlarged_size(
     monkeypatch.setattr(pipeline, "ByteBudget", Watched)
     monkeypatch.setattr(pipeline, "MAX_DECODING_BYTES", 5 * 64 * 64 * 3)
     monkeypatch.setattr(pipeline, "MAX_WAITING_BYTES", 5 * 64 * 64 * 3)
-    rows, _, _ = all_of(Shapes(batch=32), photos_of(tmp_path / "photos"))
+    rows, _, _ = all_of(Shapes(batch_size=32), photos_of(tmp_path / "photos"))
     assert rows == list(range(40))
-    assert 5 * 64 * 64 * 3 <= budgets[0].most <= 10 * 64 * 64 * 3
+    assert 5 * 64 * 64 * 3 <= budgets[0].peak <= 10 * 64 * 64 * 3
 
 
 def test_closing_the_iterator_stops_all_threads(table: Photos) -> None:
@@ -211,7 +217,7 @@ def test_an_interrupted_run_keeps_complete_batches_and_resumes(
                 raise KeyboardInterrupt
             return super().__call__(images)
 
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     with SqliteGallery.create(tmp_path / "g.sqlite", "shapes-1", 3) as gallery:
         with pytest.raises(KeyboardInterrupt):
             fill_gallery(Interrupted(), table, gallery, features=False)
@@ -219,21 +225,25 @@ def test_an_interrupted_run_keeps_complete_batches_and_resumes(
         assert kept in (63, 63 + 62)
         again = Shapes()
         failures = fill_gallery(
-            again, table, gallery, features=False, progress=lambda *numbers: told.append(numbers)
+            again,
+            table,
+            gallery,
+            features=False,
+            progress=lambda *numbers: progress.append(numbers),
         )
         assert sum(map(len, again.passes)) == 146 - kept
         assert len(failures) == 4
         assert gallery.table().ids.tolist() == [table.ids[r] for r in range(150)
                                                 if r not in (3, 70, 71, 149)]  # fmt: skip
-    assert told[-1][0] == told[-1][1]
+    assert progress[-1][0] == progress[-1][1]
 
 
 def test_a_batch_is_written_while_the_next_is_embedded(table: Photos) -> None:
-    """The write of the first batch waits for a pass that comes after it was begun."""
+    """The write of the first batch blocks until a later pass has started."""
     later = threading.Event()
     writing: list[int] = []
 
-    class Told(Shapes):
+    class Signalling(Shapes):
         def __call__(self, images: Sequence[Image], /) -> Vectors:
             if writing:
                 later.set()
@@ -248,7 +258,7 @@ def test_a_batch_is_written_while_the_next_is_embedded(table: Photos) -> None:
             put(rows)
 
         gallery.put = slow  # type: ignore[method-assign]
-        fill_gallery(Told(batch=1), table, gallery, features=False)
+        fill_gallery(Signalling(batch_size=1), table, gallery, features=False)
         assert writing == [63, 62, 21]
         assert gallery.generation == generation + 3  # one transaction a batch
 

@@ -1,4 +1,4 @@
-"""RootSIFT + VLAD: geometry, a slow re-derivation, determinism, safe folders."""
+"""RootSIFT + VLAD: invariances, a slow reference computation, determinism, damaged folders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = SiftOptions(size=240, features=300, words=16, descriptor_dim=32, dim=64)
 
 
 def facade(seed: int, size: tuple[int, int] = (240, 320)) -> Image:
-    """A wall of ornaments: the same seed is the same wall at any size."""
+    """A picture of random ornaments; the same seed gives the same picture at any size."""
     rng = np.random.default_rng(seed)
     wall = np.full((240, 320, 3), rng.integers(80, 180, 3), np.uint8)
     for _ in range(90):
@@ -80,14 +80,14 @@ def test_a_tilted_view_is_nearest_to_its_own_wall(
 
 
 def test_the_vector_hardly_depends_on_the_photo_size(fitted: SiftEmbedder) -> None:
-    """The same wall, photographed larger, is brought to the same size."""
+    """A larger picture of the same wall is resized to the same size."""
     large = [cv2.resize(facade(seed), (640, 480)) for seed in range(10)]
     similarity = fitted(large) @ fitted([facade(seed) for seed in range(10)]).T
     assert similarity.argmax(axis=1).tolist() == list(range(10))
 
 
 def test_descriptors_are_upright(walls: list[Image]) -> None:
-    """A wall on its side is another wall; a keypoint of two directions counts once."""
+    """A rotated wall has other descriptors; a keypoint with two orientations counts once."""
     found = describe(walls[0], SMALL)
     assert found.dtype == np.uint8
     assert len(np.unique(found, axis=0)) == len(found) <= SMALL.features + 5
@@ -118,7 +118,7 @@ def test_a_photo_without_keypoints_still_gets_a_vector(fitted: SiftEmbedder) -> 
 def test_vlad_matches_a_slow_computation() -> None:
     rng = np.random.default_rng(0)
     sample = rng.random((500, 12)).astype(np.float32)
-    arrays = sift_module.vocabulary(sample, 5, 4, 0)
+    arrays = sift_module.fit_vocabulary(sample, 5, 4, 0)
     descriptors = sample[:40]
     sums = [[0.0] * 4 for _ in range(5)]
     for descriptor in descriptors.astype(float):
@@ -145,7 +145,7 @@ def test_the_vocabulary_is_a_fixed_point_of_k_means() -> None:
     """Three clusters far apart: each word is the mean of the points nearest to it."""
     rng = np.random.default_rng(1)
     sample = np.concatenate([rng.normal(5 * i, 0.1, (50, 6)) for i in range(3)]).astype(np.float32)
-    arrays = sift_module.vocabulary(sample, 3, 2, 0)
+    arrays = sift_module.fit_vocabulary(sample, 3, 2, 0)
     reduced = (sample - arrays["descriptor_mean"]) @ arrays["descriptor_axes"].T
     means = [reduced[50 * i : 50 * i + 50].mean(axis=0) for i in range(3)]
     found = arrays["words"][np.argsort(arrays["words"][:, 0])]
@@ -160,7 +160,7 @@ def test_whitening_makes_all_directions_vary_alike(monkeypatch: pytest.MonkeyPat
     rows = (rng.normal(size=(400, 10)) * np.geomspace(10, 0.5, 10) + 3).astype(np.float32)
 
     def spread() -> np.ndarray:
-        made = sift_module.whitening(rows, 6)
+        made = sift_module.fit_whitening(rows, 6)
         turned = (rows - made["mean"]) @ made["axes"].T
         covariance = turned.T @ turned
         assert covariance == pytest.approx(np.diag(np.diag(covariance)), abs=1e-3)
@@ -168,8 +168,8 @@ def test_whitening_makes_all_directions_vary_alike(monkeypatch: pytest.MonkeyPat
 
     shrunk = spread()
     assert np.all(np.diff(shrunk) < 0)  # small axes stay small
-    assert shrunk[0] == pytest.approx(1 / (1 + sift_module.SHRINK), abs=1e-3)
-    monkeypatch.setattr(sift_module, "SHRINK", 0.0)
+    assert shrunk[0] == pytest.approx(1 / (1 + sift_module.WHITENING_SHRINKAGE), abs=1e-3)
+    monkeypatch.setattr(sift_module, "WHITENING_SHRINKAGE", 0.0)
     assert spread() == pytest.approx(1, abs=1e-3)
 
 
@@ -208,7 +208,7 @@ print({name: hashlib.sha256(array).hexdigest() for name, array in arrays.items()
 
 @pytest.mark.slow
 def test_the_fit_does_not_depend_on_threads() -> None:
-    """At sizes where k-means and LAPACK, left alone, give other last bits with other threads."""
+    """At sizes where k-means and LAPACK would otherwise differ in the last bits."""
     found = [
         subprocess.run(
             [sys.executable, "-c", FIT], capture_output=True, text=True, check=True,
@@ -222,7 +222,7 @@ def test_the_fit_does_not_depend_on_threads() -> None:
 def test_memory_is_bounded_and_one_pass_is_enough(
     walls: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of many photos a seeded sample is described; late photos are as likely as early ones."""
+    """A uniform random sample of the photos is described; late photos are as likely as early."""
 
     counts = np.zeros(40)
     for seed in range(300):
@@ -230,7 +230,7 @@ def test_memory_is_bounded_and_one_pass_is_enough(
         numbered: Iterator[Image] = (np.full((1, 1, 3), i, np.uint8) for i in range(40))
         with monkeypatch.context() as patch:
             patch.setattr(sift, "describe", lambda image, _: image[0])
-            kept = sift._drawn(numbered, options)
+            kept = sift._describe_sample(numbered, options)
         assert len(kept) == 10
         for found in kept:
             counts[found[0, 0]] += 1
@@ -245,7 +245,7 @@ def test_few_photos_give_fewer_dimensions_with_a_warning(
     with caplog.at_level(logging.WARNING, "whichlandmark"):
         assert SiftEmbedder.fit(walls[:8], SMALL).dim == 4
     assert "8 photos give 4 dimensions, not 64" in caplog.text
-    alike = SiftEmbedder.fit([walls[0]] * 6, SMALL)  # no spread at all
+    alike = SiftEmbedder.fit([walls[0]] * 6, SMALL)  # no variance at all
     assert np.isfinite(alike(walls[:2])).all()
 
 

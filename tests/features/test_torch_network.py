@@ -21,7 +21,7 @@ from whichlandmark.features.embedders.load import (
     PretrainedOptions,
     load_embedder,
     parse_options,
-    pretrained,
+    pretrained_embedder,
 )
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.embedders.torch_network import Architecture, GeM, new_network
@@ -77,7 +77,7 @@ def test_pooling_of_p_1_is_the_true_average(backbone: str) -> None:
     assert float(cosines.min()) >= 0.9999
 
 
-def test_the_id_tells_average_pooling_from_the_clamped_one_of_before(tmp_path: Path) -> None:
+def test_average_pooling_with_and_without_clamping_have_different_ids(tmp_path: Path) -> None:
     """Both have the same weights and architecture, but not the same vectors."""
     made = TorchEmbedder(
         new_network(Architecture(backbone="test_vit", dim=None, gem_p=1.0)),
@@ -137,7 +137,7 @@ def test_changed_weights_are_detected(embedder: TorchEmbedder, tmp_path: Path) -
     (tmp_path / "model.safetensors").write_bytes(other[:100])
     with pytest.raises(ModelError, match="damaged embedder folder"):
         load_embedder(tmp_path)
-    with pytest.raises(DataError, match="no embedder there"):
+    with pytest.raises(DataError, match="no embedder in this folder"):
         load_embedder(tmp_path / "nowhere")
 
 
@@ -146,7 +146,7 @@ def viewed(views: Views | None) -> TorchEmbedder:
 
 
 def test_a_single_view_has_the_same_id_and_rows_as_no_views(embedder: TorchEmbedder) -> None:
-    """Its id too: galleries that were made by it stay of use."""
+    """Galleries made before there were views remain usable."""
     plain = viewed(Views())
     assert plain.id == embedder.id
     assert np.array_equal(plain(IMAGES), embedder(IMAGES))
@@ -158,9 +158,9 @@ def test_a_single_view_has_the_same_id_and_rows_as_no_views(embedder: TorchEmbed
 
 
 def test_the_id_without_views_is_unchanged(embedder: TorchEmbedder) -> None:
-    """Written out once more, without a word of views."""
-    described = {"architecture": to_json(TINY), "preprocessing": to_json(Preprocessing(size=64))}
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    """Computed independently, without views."""
+    description = {"architecture": to_json(TINY), "preprocessing": to_json(Preprocessing(size=64))}
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for key, value in sorted(embedder.net.state_dict().items()):
         digest.update(key.encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -169,7 +169,7 @@ def test_the_id_without_views_is_unchanged(embedder: TorchEmbedder) -> None:
 
 @pytest.mark.slow
 def test_multi_view_vectors_are_the_normalized_sum_of_single_views() -> None:
-    """Each look by an embedder of its own; a mirror image made before anything else."""
+    """Each view by its own embedder; photos are mirrored before preprocessing."""
     scales = (0.5, 1.0, 1.5)
     squash = [Preprocessing(size=round(64 * s), fit="squash") for s in scales]
     alone = [TorchEmbedder(new_network(TINY), view, device="cpu") for view in squash]
@@ -183,16 +183,16 @@ def test_multi_view_vectors_are_the_normalized_sum_of_single_views() -> None:
             if flip:
                 expected += one([np.ascontiguousarray(image[:, ::-1]) for image in IMAGES])
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-        # Resizing a mirror image rounds to other whole pixel values here and there.
+        # Resizing a mirror image rounds some pixels differently.
         assert made(IMAGES) == pytest.approx(expected, abs=5e-3 if flip else 1e-5)
         assert np.linalg.norm(made(IMAGES), axis=1) == pytest.approx(np.ones(4), abs=1e-5)
-        assert made.short_side == 144  # enough for the largest look
+        assert made.short_side == 144  # enough for the largest view
         assert made([]).shape == (0, 8)
 
 
 def test_flip_views_make_mirrored_photos_equal() -> None:
     made = viewed(Views(flip=True))
-    images = [picture(i, 0, (64, 64)) for i in range(3)]  # as they are: nothing is resized
+    images = [picture(i, 0, (64, 64)) for i in range(3)]  # not resized
     mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
     assert made(images) == pytest.approx(made(mirrored), abs=1e-5)
     plain = viewed(None)
@@ -216,7 +216,9 @@ def test_an_embedder_with_views_loads_unchanged(embedder: TorchEmbedder, tmp_pat
     with pytest.raises(ModelError, match="damaged embedder folder") as refused:
         load_embedder(tmp_path)
     assert "scales" in str(refused.value)
-    embedder.save(tmp_path / "plain", export=False)  # says nothing of views, as those of before
+    embedder.save(
+        tmp_path / "plain", export=False
+    )  # an embedder without views does not record them
     assert "views" not in json.loads((tmp_path / "plain" / "embedder.json").read_text())
 
 
@@ -231,12 +233,12 @@ def test_views_out_of_range_are_refused(scales: tuple[float, ...]) -> None:
 
 
 def test_a_backbone_from_a_local_checkpoint(tmp_path: Path) -> None:
-    """The file has a classifier of 1,000 classes, as published weights do; it is left over."""
+    """The file has a classifier of 1,000 classes, like published weights, which is ignored."""
     published = timm.create_model("test_resnet", num_classes=1000)
     path = tmp_path / "published.safetensors"
     safetensors.torch.save_file(published.state_dict(), path)
     options = PretrainedOptions(checkpoint=str(path), size=64, mean=(0.5,) * 3, std=(0.5,) * 3)
-    made = pretrained("timm:test_resnet", options, device="cpu")
+    made = pretrained_embedder("timm:test_resnet", options, device="cpu")
     pixels = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         features = published.eval().forward_features(pixels).mean((2, 3))
@@ -244,12 +246,14 @@ def test_a_backbone_from_a_local_checkpoint(tmp_path: Path) -> None:
         # Average pooling is what the classifier saw.
         assert torch.allclose(made.net.eval()(pixels), expected, atol=1e-5)
     with pytest.raises(ModelError, match="not the weights of 'test_vit'"):
-        pretrained("timm:test_vit", options)
+        pretrained_embedder("timm:test_vit", options)
     with pytest.raises(ModelError, match="no such checkpoint file"):
-        pretrained("timm:test_resnet", PretrainedOptions(checkpoint=str(tmp_path / "no.pth")))
+        pretrained_embedder(
+            "timm:test_resnet", PretrainedOptions(checkpoint=str(tmp_path / "no.pth"))
+        )
     path.write_bytes(b"broken")
     with pytest.raises(ModelError, match="not readable as weights"):
-        pretrained("timm:test_resnet", options)
+        pretrained_embedder("timm:test_resnet", options)
 
 
 def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
@@ -259,7 +263,9 @@ def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(ModelError, match="not readable as weights"):
-        pretrained("timm:test_resnet", PretrainedOptions(checkpoint=str(tmp_path / "evil.pth")))
+        pretrained_embedder(
+            "timm:test_resnet", PretrainedOptions(checkpoint=str(tmp_path / "evil.pth"))
+        )
     assert not (tmp_path / "owned").exists()
 
 
@@ -267,9 +273,11 @@ def test_unknown_backbone_names_suggest_the_nearest(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ModelError, match="did you mean 'resnet50'"):
         load_embedder("timm:resnett50")
     with pytest.raises(OptionError, match="expected timm:NAME"):
-        pretrained("resnet50", PretrainedOptions())
+        pretrained_embedder("resnet50", PretrainedOptions())
     with pytest.raises(ModelError, match="cannot be built"):
-        pretrained("timm:test_resnet", PretrainedOptions(checkpoint="x", options={"no": 1}))
+        pretrained_embedder(
+            "timm:test_resnet", PretrainedOptions(checkpoint="x", options={"no": 1})
+        )
 
 
 def test_an_unreachable_model_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

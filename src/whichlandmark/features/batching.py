@@ -1,8 +1,8 @@
-"""Batch decoded photos by shape, run the network in a thread, put the vectors back in order.
+"""Batch decoded photos by shape, run the network in a thread, yield vectors in table order.
 
-Which photos share a forward pass is decided by the table's order and the photos' sizes alone, never
-by which thread was quicker, because the last bits of a network's numbers may depend on the other
-photos of the pass.
+Which photos share a forward pass depends only on the order of the table and the sizes of the
+photos, not on the speed of the decoding threads, because the last bits of a network's output may
+depend on the other photos of the pass.
 """
 
 from __future__ import annotations
@@ -15,88 +15,94 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..core.types import Image, Vectors
+from ..core.types import Image, Rows, Vectors
 from .prefetch import Read, Reservation
 
-MAX_PASSES = 3  # running or waiting: the thread never waits for the next
+MAX_QUEUED_PASSES = 3  # running or waiting; with fewer the thread would idle between passes
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A photo that can go to the network. made: whatever else was computed from it."""
+    """A photo that is ready for the network.
+
+    shape: photos of equal shape can share a pass. computed: the result of `PerPhoto.compute`, with
+    the content hash and the location.
+    """
 
     image: Image
     shape: Hashable
-    made: Any
+    computed: Any
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Consecutive rows of the table: those that were embedded, (n,), their vectors (n, D), what was
-    made of them, and row → reason of the others.
+    """Results of consecutive rows of the table.
+
+    rows: (n,) rows that were embedded. vectors: (n, D). computed: n values of `Decoded.computed`.
+    failed: row → reason, for the other rows.
     """
 
-    rows: NDArray[np.int64]
+    rows: Rows
     vectors: Vectors
-    made: list[Any]
+    computed: list[Any]
     failed: dict[int, str]
 
 
 @dataclass(eq=False)
 class ShapeBatcher:
-    """Collects photos until enough of one shape fill a forward pass.
+    """Collects photos by shape until a forward pass is full.
 
-    at_once: photos of a full pass. stretch: rows of the table that a photo waits at most for its
-    pass to fill. most_bytes: those of all waiting photos stay below it. section: no pass holds
-    photos of two sections, which begin at multiples of so many rows; 0 = the table is one.
+    batch_size: photos of a full pass. max_wait_rows: number of table rows after which a photo is
+    embedded even if its pass is not full. max_waiting_bytes: upper limit of the bytes of all
+    waiting photos. section_rows: no pass mixes photos of two sections of this many rows; 0 = the
+    whole table is one section.
     """
 
-    at_once: int
-    stretch: int
-    most_bytes: int
-    section: int = 0
+    batch_size: int
+    max_wait_rows: int
+    max_waiting_bytes: int
+    section_rows: int = 0
     _waiting: dict[Hashable, list[int]] = field(default_factory=dict)  # shapes: oldest row first
-    _bytes: dict[int, int] = field(default_factory=dict)  # by row
-    _held: int = 0
+    _bytes_by_row: dict[int, int] = field(default_factory=dict)
+    _waiting_bytes: int = 0
 
     def add(self, row: int, shape: Hashable, size: int) -> Iterator[list[int]]:
-        """Add a photo of `size` bytes; yields the rows of each pass that is to run now."""
+        """Add a photo of `size` bytes; yields the rows of each pass that is now full."""
         self._waiting.setdefault(shape, []).append(row)
-        self._bytes[row] = size
-        self._held += size
-        if len(self._waiting[shape]) == self.at_once:
+        self._bytes_by_row[row] = size
+        self._waiting_bytes += size
+        if len(self._waiting[shape]) == self.batch_size:
             yield self._pop(shape)
-        while self._held >= self.most_bytes:
+        while self._waiting_bytes >= self.max_waiting_bytes:
             yield self._pop(next(iter(self._waiting)))
 
-    def reached(self, row: int) -> Iterator[list[int]]:
-        """The table was read up to `row`, failed photos included: passes that wait no longer."""
-        if self.section and (row + 1) % self.section == 0:
-            yield from self.rest()
+    def due(self, row: int) -> Iterator[list[int]]:
+        """Yields the passes that must run after `row` was read (successfully or not)."""
+        if self.section_rows and (row + 1) % self.section_rows == 0:
+            yield from self.flush()
         while self._waiting:
             oldest = next(iter(self._waiting))
-            if self._waiting[oldest][0] > row - self.stretch:
+            if self._waiting[oldest][0] > row - self.max_wait_rows:
                 return
             yield self._pop(oldest)
 
-    def rest(self) -> Iterator[list[int]]:
-        """The passes of all photos that still wait."""
+    def flush(self) -> Iterator[list[int]]:
+        """Yields passes of all photos that are still waiting."""
         while self._waiting:
             yield self._pop(next(iter(self._waiting)))
 
     def _pop(self, shape: Hashable) -> list[int]:
         rows = self._waiting.pop(shape)
-        self._held -= sum(self._bytes.pop(row) for row in rows)
+        self._waiting_bytes -= sum(self._bytes_by_row.pop(row) for row in rows)
         return rows
 
 
 class ForwardThread:
-    """Runs forward passes in one thread of its own; returns rows and vectors in their order.
+    """Runs forward passes in a thread of its own; returns rows and vectors in order.
 
-    One pass at a time, because the runtimes spread a pass over the cores themselves, and embedders
-    need not be thread-safe. A thread per core with a network on one core each was as fast.
+    One pass at a time, because the runtimes spread a pass over all cores themselves and embedders
+    need not be thread-safe. One thread per core, each with a single-core network, was not faster.
     """
 
     def __init__(self, run: Callable[[Sequence[Image]], Vectors]) -> None:
@@ -107,7 +113,7 @@ class ForwardThread:
     def start(self, rows: list[int], images: list[Image], reservations: list[Reservation]) -> None:
         """Queue a pass of these images; their reservations are released when it is done."""
 
-        def one() -> Vectors:
+        def forward() -> Vectors:
             try:
                 return self._run(images)
             finally:
@@ -115,13 +121,16 @@ class ForwardThread:
                 for reservation in reservations:
                     reservation.release()
 
-        self._passes.append((rows, self._pool.submit(one)))
+        self._passes.append((rows, self._pool.submit(forward)))
 
-    def done(self, *, all_of_them: bool = False) -> Iterator[tuple[list[int], Vectors]]:
-        """Finished passes; waits for the oldest while `MAX_PASSES` are queued."""
+    def finished(self, *, wait: bool = False) -> Iterator[tuple[list[int], Vectors]]:
+        """Yields finished passes; blocks only while `MAX_QUEUED_PASSES` are queued.
+
+        wait: wait for all queued passes instead.
+        """
         while self._passes:
             rows, future = self._passes[0]
-            if not (all_of_them or future.done() or len(self._passes) >= MAX_PASSES):
+            if not (wait or future.done() or len(self._passes) >= MAX_QUEUED_PASSES):
                 return
             self._passes.popleft()
             yield rows, future.result()
@@ -130,49 +139,53 @@ class ForwardThread:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
 
 @dataclass(eq=False)
 class Reorderer:
-    """Puts the results of forward passes back in the order of the table.
+    """Restores the order of the table after forward passes that were batched by shape.
 
-    rows: of the table. size: rows of a batch. dim: of a vector. given: rows handed over so far.
+    table_rows: number of rows of the table. batch_rows: rows of an output batch. dim: length of a
+    vector. rows_done: rows that have been yielded.
     """
 
-    rows: int
-    size: int
+    table_rows: int
+    batch_rows: int
     dim: int
-    given: int = 0
+    rows_done: int = 0
     _waiting: dict[int, tuple[Image, Reservation]] = field(default_factory=dict)  # for their pass
-    _made: dict[int, Any] = field(default_factory=dict)
+    _computed: dict[int, Any] = field(default_factory=dict)
     _vectors: dict[int, Vectors] = field(default_factory=dict)
     _failed: dict[int, str] = field(default_factory=dict)
 
     def batches(
         self, reads: Iterable[Read[Decoded]], batcher: ShapeBatcher, forward: ForwardThread
     ) -> Iterator[Batch]:
-        """Every row of the table, in order; what stays in memory meanwhile is bounded."""
+        """Yields all rows of the table in order; memory is bounded by the limits of `batcher`."""
         for row, read in enumerate(reads):
-            if read.made is None:
+            if read.value is None:
                 self._failed[row] = read.failure
             else:
-                self._waiting[row] = read.made.image, read.reservation
-                self._made[row] = read.made.made
-                passes = batcher.add(row, read.made.shape, read.made.image.nbytes)
-                self._start(forward, passes)
-            del read  # its pixels belong to the pass now, which drops them when it is done
-            self._start(forward, batcher.reached(row))
-            self._collect(forward.done())
-            yield from self._complete()
-        self._start(forward, batcher.rest())
-        for done in forward.done(all_of_them=True):
-            self._collect([done])
-            yield from self._complete()
-        yield from self._complete()
+                decoded = read.value
+                self._waiting[row] = decoded.image, read.reservation
+                self._computed[row] = decoded.computed
+                self._start(forward, batcher.add(row, decoded.shape, decoded.image.nbytes))
+                del decoded
+            del read  # only the pass refers to the pixels now, so they are freed when it is done
+            self._start(forward, batcher.due(row))
+            self._collect(forward.finished())
+            yield from self._complete_batches()
+        self._start(forward, batcher.flush())
+        for finished in forward.finished(wait=True):
+            self._collect([finished])
+            yield from self._complete_batches()
+        yield from self._complete_batches()
 
     def _start(self, forward: ForwardThread, passes: Iterable[list[int]]) -> None:
         for rows in passes:
@@ -183,17 +196,17 @@ class Reorderer:
         for rows, vectors in passes:
             self._vectors.update(zip(rows, vectors, strict=True))
 
-    def _complete(self) -> Iterator[Batch]:
-        """The next batches of which every photo is embedded or has failed."""
-        while self.given < self.rows:
-            rows = range(self.given, min(self.given + self.size, self.rows))
+    def _complete_batches(self) -> Iterator[Batch]:
+        """The next batches in which every photo is embedded or has failed."""
+        while self.rows_done < self.table_rows:
+            rows = range(self.rows_done, min(self.rows_done + self.batch_rows, self.table_rows))
             if not all(row in self._vectors or row in self._failed for row in rows):
                 return
-            self.given = rows.stop
-            good = [row for row in rows if row in self._vectors]
-            vectors = np.empty((len(good), self.dim), dtype=np.float32)
-            for place, row in enumerate(good):
-                vectors[place] = self._vectors.pop(row)
-            made = [self._made.pop(row) for row in good]
+            self.rows_done = rows.stop
+            embedded = [row for row in rows if row in self._vectors]
+            vectors = np.empty((len(embedded), self.dim), dtype=np.float32)
+            for i, row in enumerate(embedded):
+                vectors[i] = self._vectors.pop(row)
+            computed = [self._computed.pop(row) for row in embedded]
             failed = {row: self._failed.pop(row) for row in rows if row in self._failed}
-            yield Batch(np.array(good, dtype=np.int64), vectors, made, failed)
+            yield Batch(np.array(embedded, dtype=np.int64), vectors, computed, failed)

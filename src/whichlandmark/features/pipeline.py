@@ -1,6 +1,6 @@
-"""Photos → vectors: read, decode and embed in batches; a photo that fails is listed, never fatal.
+"""Photos → vectors: read, decode and embed in batches; failed photos are listed, never fatal.
 
-Threads read and decode ahead (`prefetch`) while another runs the network (`batching`).
+Threads read and decode ahead (`prefetch`) while another thread runs the network (`batching`).
 """
 
 from __future__ import annotations
@@ -9,32 +9,27 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..core.hardware import cpu_count
 from ..core.images import MAX_PIXELS, LatLon, content_hash, location_of, read_image
 from ..core.storage import read_bytes
-from ..core.types import Embedder, Image, Photos, Vectors
+from ..core.types import Embedder, Image, Photos, Progress, Rows, Vectors
 from .batching import Batch, Decoded, ForwardThread, Reorderer, ShapeBatcher
 from .prefetch import ByteBudget, Reservation, read_ahead
 from .preprocessing import InputPipeline
 
-BATCH_ROWS = 64  # rows of a table in a batch: one transaction of a gallery
+BATCH_ROWS = 64  # table rows of a batch; a gallery writes one batch in one transaction
 
 PHOTOS_AHEAD = 64  # photos that are read before they are needed
 
-MAX_WAIT_PASSES = 8  # passes' worth of rows that a photo waits at most for others of its shape
+MAX_WAIT_PASSES = 8  # a photo waits for others of its shape for at most this many passes of rows
 
-MAX_DECODING_BYTES = 8 * MAX_PIXELS  # 400 MB: the largest photo takes all of it
+MAX_DECODING_BYTES = 8 * MAX_PIXELS  # 400 MB: the largest allowed photo takes all of it
 
 MAX_WAITING_BYTES = 64_000_000  # of photos that wait for others of their shape
 
-SECTION_ROWS = 512  # rows that are embedded alike wherever they stand: shards end at its multiples
+SECTION_ROWS = 512  # no pass crosses a multiple of this; shards are cut at these multiples
 
-DEFAULT_PASS = 64  # photos in a forward pass of an embedder that does not say how many it takes
-
-Progress = Callable[[int, int], None]  # (photos done, photos in all)
+DEFAULT_BATCH_SIZE = 64  # photos in a forward pass of an embedder without `InputPipeline`
 
 
 @dataclass(frozen=True)
@@ -47,82 +42,85 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedBatch:
-    """One batch: rows into the table (n,), vectors (n, D), content hashes, what `each` made of
-    the photos; what failed; where they were taken, None = not known, or not asked for.
+    """Results of at most `BATCH_ROWS` consecutive rows of a table.
+
+    rows: (n,) rows that were embedded. vectors: (n, D). hashes: content hashes. computed: results
+    of `PerPhoto.compute`. failures: the other photos. locations: where the photos were taken; None
+    = not in the file, or not requested.
     """
 
-    rows: NDArray[np.int64]
+    rows: Rows
     vectors: Vectors
     hashes: list[str]
-    made: list[Any]
+    computed: list[Any]
     failures: list[Failure]
     locations: list[LatLon | None]
 
 
 @dataclass(frozen=True)
 class PerPhoto:
-    """Something to make of each photo while it is in memory, in the decoding threads.
+    """A function that the decoding threads apply to each photo, beside embedding it.
 
-    short_side: pixels of the short side that it needs. location: read where the photo was taken
-    from its metadata, too.
+    short_side: minimum short side in pixels that `compute` needs. location: also read where the
+    photo was taken from its metadata.
     """
 
-    make: Callable[[Image], Any]
+    compute: Callable[[Image], Any]
     short_side: int
     location: bool = False
 
 
-NOTHING = PerPhoto(lambda image: None, 0)
+COMPUTE_NOTHING = PerPhoto(lambda image: None, 0)
 
 
 @runtime_checkable
-class WithInputSpec(Protocol):
-    """An embedder that says how photos reach its network.
+class HasInputPipeline(Protocol):
+    """An embedder with a declared input pipeline.
 
-    Its photos are decoded no larger than it needs, the threads that decode resize them as well, and
-    photos of one shape share a forward pass. Any other embedder gets photos as they were decoded,
-    in the order of the table.
+    Its photos are decoded no larger than necessary and resized in the decoding threads, and photos
+    of one shape share a forward pass. Other embedders get photos as decoded, in table order.
     """
 
     @property
-    def looking(self) -> InputPipeline: ...
+    def input_pipeline(self) -> InputPipeline: ...
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How photos reach an embedder, with defaults for one that does not say.
+    """How photos are prepared and batched for an embedder.
 
-    prepare: what is kept of a decoded photo, in the thread that decoded it. shape: photos of equal
-    ones share a pass of at most `at_once`. short_side, long_side: pixels that a photo needs in
-    each; 0 = no matter. most_kept: bytes of what `prepare` may return of a smaller photo.
+    prepare: applied to a decoded photo in the decoding thread. shape: photos of equal shape share
+    a pass of at most `batch_size`. short_side, long_side: minimum size in pixels; 0 = any.
+    max_prepared_bytes: upper bound of the result of `prepare`, which may enlarge a small photo.
     """
 
     prepare: Callable[[Image], Image]
     shape: Callable[[Image], Hashable]
-    at_once: int
+    batch_size: int
     short_side: int
     long_side: int
-    most_kept: int = 0
+    max_prepared_bytes: int = 0
 
     @classmethod
     def of(cls, embedder: Embedder) -> InputSpec:
-        """What one embedder asks for."""
-        if not isinstance(embedder, WithInputSpec):
-            return cls(_unchanged, lambda image: None, DEFAULT_PASS, embedder.short_side, 0)
-        looking = embedder.looking
-        sizes = looking.views.of(looking.preprocessing)
+        """The spec of an embedder, with defaults for one without an input pipeline."""
+        if not isinstance(embedder, HasInputPipeline):
+            return cls(_identity, lambda image: None, DEFAULT_BATCH_SIZE, embedder.short_side, 0)
+        pipeline = embedder.input_pipeline
+        views = pipeline.views.expand(pipeline.preprocessing)
         return cls(
-            # Several sizes are made of one photo: it cannot be resized to each beforehand.
-            prepare=sizes[0].resize if len(sizes) == 1 else _unchanged,
-            shape=lambda image: tuple(size.target(*image.shape[:2]) for size in sizes),
-            at_once=looking.batch,
-            short_side=max(size.least[0] for size in sizes),
-            long_side=max(size.least[1] for size in sizes),
-            most_kept=3 * max(side for size in sizes for side in size.target(1, 1)) ** 2,
+            # With several views the photo is needed at several sizes, so it is not resized here.
+            prepare=views[0].resize if len(views) == 1 else _identity,
+            shape=lambda image: tuple(view.target_shape(*image.shape[:2]) for view in views),
+            batch_size=pipeline.batch_size,
+            short_side=max(view.decode_sides[0] for view in views),
+            long_side=max(view.decode_sides[1] for view in views),
+            max_prepared_bytes=3
+            * max(side for view in views for side in view.target_shape(1, 1)) ** 2,
         )
 
 
-def _unchanged(image: Image) -> Image:
+def _identity(image: Image) -> Image:
     return image
 
 
@@ -130,58 +128,69 @@ def embed(
     embedder: Embedder,
     photos: Photos,
     *,
-    each: PerPhoto = NOTHING,
+    per_photo: PerPhoto = COMPUTE_NOTHING,
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> Iterator[EmbeddedBatch]:
-    """Embed a table; batches of rows come in table order.
+    """Embed a table of photos.
 
-    Photos of one shape share a forward pass though photos of other shapes lie between them. Memory
-    is bounded by bytes, whatever the photos. threads: that decode; None = one for each core. No
-    value depends on their number, nor on rows before or behind its section of `SECTION_ROWS` rows.
+    Photos of one shape share a forward pass even if photos of other shapes lie between them.
+    Memory is bounded in bytes for photos of any size. The vectors do not depend on the number of
+    threads, nor on rows of other sections (of `SECTION_ROWS` rows).
+
+    Args:
+        per_photo: Computed for each photo while it is in memory.
+        progress: Called with (rows done, rows in all) after each batch.
+        threads: Number of decoding threads; None = one per core.
+
+    Yields:
+        Batches of rows in table order.
     """
-    if not len(photos):  # do not open a network for nothing
+    if not len(photos):  # an empty table must not open a network
         return
     spec = InputSpec.of(embedder)
-    budget = ByteBudget(MAX_DECODING_BYTES + MAX_WAITING_BYTES)  # so one more photo always fits
-    stretch = max(BATCH_ROWS, MAX_WAIT_PASSES * spec.at_once)
-    batcher = ShapeBatcher(spec.at_once, stretch, MAX_WAITING_BYTES, SECTION_ROWS)
+    # The sum of both limits, so that one more photo fits while others wait for their shape.
+    budget = ByteBudget(MAX_DECODING_BYTES + MAX_WAITING_BYTES)
+    max_wait_rows = max(BATCH_ROWS, MAX_WAIT_PASSES * spec.batch_size)
+    batcher = ShapeBatcher(spec.batch_size, max_wait_rows, MAX_WAITING_BYTES, SECTION_ROWS)
     reorderer = Reorderer(len(photos), BATCH_ROWS, embedder.dim)
-    paths, read = photos.paths.tolist(), _reader(spec, each)
-    with (
-        ForwardThread(embedder) as forward,
-        read_ahead(
-            paths, read, budget, threads=threads or cpu_count(), ahead=PHOTOS_AHEAD
-        ) as reads,
-    ):  # fmt: skip
+    reading = read_ahead(
+        photos.paths.tolist(),
+        _photo_reader(spec, per_photo),
+        budget,
+        threads=threads or cpu_count(),
+        max_ahead=PHOTOS_AHEAD,
+    )
+    with ForwardThread(embedder) as forward, reading as reads:
         for batch in reorderer.batches(reads, batcher, forward):
-            yield _embedded(photos, batch)
+            yield _embedded_batch(photos, batch)
             if progress:
-                progress(reorderer.given, len(photos))
+                progress(reorderer.rows_done, len(photos))
 
 
-def _reader(spec: InputSpec, each: PerPhoto) -> Callable[[str, Reservation], Decoded]:
-    """What the decoding threads do."""
-    short_side = max(spec.short_side, each.short_side)
+def _photo_reader(spec: InputSpec, per_photo: PerPhoto) -> Callable[[str, Reservation], Decoded]:
+    """The function that the decoding threads run on each path."""
+    short_side = max(spec.short_side, per_photo.short_side)
 
     def read(path: str, reservation: Reservation) -> Decoded:
         data = read_bytes(path)
+
+        def reserve(size: int) -> None:
+            reservation.take(min(max(size, spec.max_prepared_bytes), MAX_DECODING_BYTES))
+
         image = read_image(
-            data, name=path, short_side=short_side, long_side=spec.long_side,
-            admit=lambda size: reservation.take(
-                min(max(size, spec.most_kept), MAX_DECODING_BYTES)
-            ),
-        )  # fmt: skip
-        location = location_of(data) if each.location else None
-        shape, made = spec.shape(image), (content_hash(data), location, each.make(image))
+            data, name=path, short_side=short_side, long_side=spec.long_side, reserve=reserve
+        )
+        location = location_of(data) if per_photo.location else None
+        shape, computed = spec.shape(image), per_photo.compute(image)
         image = spec.prepare(image)
         reservation.shrink(image.nbytes)
-        return Decoded(image, shape, made)
+        return Decoded(image, shape, (content_hash(data), location, computed))
 
     return read
 
 
-def _embedded(photos: Photos, batch: Batch) -> EmbeddedBatch:
+def _embedded_batch(photos: Photos, batch: Batch) -> EmbeddedBatch:
     failures = [Failure(photos.ids[row], reason) for row, reason in batch.failed.items()]
-    hashes, locations, made = ([one[place] for one in batch.made] for place in range(3))
-    return EmbeddedBatch(batch.rows, batch.vectors, hashes, made, failures, locations)
+    hashes, locations, computed = ([item[i] for item in batch.computed] for i in range(3))
+    return EmbeddedBatch(batch.rows, batch.vectors, hashes, computed, failures, locations)

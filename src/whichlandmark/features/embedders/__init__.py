@@ -1,1 +1,1 @@
-"""Embedders that need no torch: an Embedder is any callable from images to unit rows."""
+"""Embedders: callables from images to unit rows. Only the modules named torch_… import torch."""

@@ -1,4 +1,4 @@
-"""What is this machine, what is installed, and which runtime runs an embedder fastest here?"""
+"""Report this machine and the installed packages; measure which runtime is fastest."""
 
 from __future__ import annotations
 
@@ -14,177 +14,210 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DataError, ModelError
-from ...core.hardware import facts, gpu_in_sight
+from ...core.hardware import gpu_device_exists, hardware_facts
 from ..preprocessing import Network
 from .load import (
-    RECORD,
-    WEIGHTS,
-    exported,
+    RECORD_FILE,
+    WEIGHTS_FILE,
     gpu_names,
     has_torch,
-    load_exported,
-    load_net,
+    load_onnx,
+    load_torch,
+    onnx_file,
     read_record,
 )
-from .onnx_embedder import AT_ONCE, OnnxEmbedder
-from .runtimes import DEFAULT, Runtime, installed, remember, version
+from .onnx_embedder import BATCH_SIZE, OnnxEmbedder
+from .runtimes import (
+    DEFAULT_RUNTIME,
+    Runtime,
+    installed_runtimes,
+    package_version,
+    remember_runtime,
+)
 
 PACKAGES = ("whichlandmark", "numpy", "onnxruntime", "openvino", "torch", "timm", "onnx")
 
 EXTRAS = {"train": ("torch", "timm", "onnx"), "fast": ("openvino",), "report": ("matplotlib",)}
 
-FASTER = 1.05  # another runtime than the default must be faster by this to be taken
+MIN_SPEEDUP = 1.05  # a runtime replaces the default only if it is faster by this factor
 
-ROUNDS = 7
+TIMING_ROUNDS = 7
 
 
 @dataclass(frozen=True)
 class RuntimeSpeed:
-    """Of one runtime: seconds to open the file, photos a second one by one and AT_ONCE together."""
-
-    opening: float
-    single: float
-    together: float
-
-
-def measure_runtimes(source: str | Path | None = None, *, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Facts, versions, extras, the speed of each runtime, and the one to be used.
-
-    source: an embedder folder; None = a small network with random weights, where torch is there
-    to make one (then nothing is remembered). The choice is kept in the user's cache folder.
-    Raises DataError or ModelError for a folder that cannot be used.
+    """Speed of one runtime: seconds to open the file and embed one photo; photos per second one by
+    one, and in batches of BATCH_SIZE.
     """
-    found: dict[str, Any] = {
-        "machine": facts(),
+
+    seconds_to_open: float
+    photos_per_second: float
+    batched_photos_per_second: float
+
+
+def measure_runtimes(
+    source: str | Path | None = None, *, rounds: int = TIMING_ROUNDS
+) -> dict[str, Any]:
+    """Measure all installed runtimes and store the fastest one in the user's cache folder.
+
+    Args:
+        source: An embedder folder; None = a small network with random weights, if torch is
+            installed; the choice is not stored then.
+        rounds: Timed passes of each runtime and batch size; the median counts.
+
+    Returns:
+        Facts about the machine, package versions, extras, speeds, and the runtime to use.
+
+    Raises:
+        DataError: When the folder holds no embedder.
+        ModelError: When the embedder has no ONNX file, or runs no network.
+    """
+    report: dict[str, Any] = {
+        "machine": hardware_facts(),
         "versions": {"python": platform.python_version(), **_versions()},
-        "extras": {name: _extra(packages) for name, packages in EXTRAS.items()},
-        "gpu": _gpu(),
+        "extras": {name: _extra_status(packages) for name, packages in EXTRAS.items()},
+        "gpu": _gpu_status(),
     }
-    with tempfile.TemporaryDirectory(prefix="whichlandmark-") as folder:
+    with tempfile.TemporaryDirectory(prefix="whichlandmark-") as temporary:
         if source is not None:
-            at = Path(source)
+            folder = Path(source)
         elif has_torch():
-            at = _small(Path(folder))
+            folder = Path(temporary)
+            _save_random_embedder(folder)
         else:
-            return found
-        embedder = _opened(at)
-        speeds = measure(at, rounds=rounds)
+            return report
+        embedder = _open_embedder(folder)
+        speeds = measure(folder, rounds=rounds)
         best = fastest(speeds)
-        found |= {
+        report |= {
             "embedder": f"{embedder.id}" if source else f"{embedder.name}, random weights",
-            "pixels": "×".join(map(str, _shape(embedder))),
-            "runtimes": {name: _told(speed) for name, speed in speeds.items()},
+            "pixels": "×".join(map(str, _input_shape(embedder))),
+            "runtimes": {name: _speed_report(speed) for name, speed in speeds.items()},
             "used from now on" if source else "would be used": best,
         }
         if source is not None:
-            found["remembered in"] = str(remember(embedder.id, best))
-    return found
+            report["remembered in"] = str(remember_runtime(embedder.id, best))
+    return report
 
 
-def measure(folder: Path, *, rounds: int = ROUNDS) -> dict[Runtime, RuntimeSpeed]:
-    """Speed of every installed runtime on the same pixels, in turns: medians."""
-    embedder = _opened(folder)
+def measure(folder: Path, *, rounds: int = TIMING_ROUNDS) -> dict[Runtime, RuntimeSpeed]:
+    """Median speed of every installed runtime on the same pixels.
+
+    The runtimes take turns, so that a slow phase of the machine affects all of them.
+    """
+    embedder = _open_embedder(folder)
     networks: dict[Runtime, Network] = {}
-    opening: dict[Runtime, float] = {}
-    one = np.random.default_rng(0).standard_normal((1, 3, *_shape(embedder)), dtype=np.float32)
-    for name in _usable(folder):
+    seconds_to_open: dict[Runtime, float] = {}
+    shape = (1, 3, *_input_shape(embedder))
+    single = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    for name in _measurable_runtimes(folder):
         started = time.perf_counter()
-        networks[name] = _network(folder, name)
-        networks[name](one)
-        opening[name] = time.perf_counter() - started
-    several = np.repeat(one, AT_ONCE, axis=0)
-    times: dict[Runtime, tuple[list[float], list[float]]] = {name: ([], []) for name in networks}
+        networks[name] = _open_network(folder, name)
+        networks[name](single)
+        seconds_to_open[name] = time.perf_counter() - started
+    batch = np.repeat(single, BATCH_SIZE, axis=0)
+    single_seconds: dict[Runtime, list[float]] = {name: [] for name in networks}
+    batched_seconds: dict[Runtime, list[float]] = {name: [] for name in networks}
     for _ in range(rounds):
         for name, network in networks.items():
-            times[name][0].append(_seconds(network, one))
-            times[name][1].append(_seconds(network, several) / AT_ONCE)
+            single_seconds[name].append(_seconds_of(network, single))
+            batched_seconds[name].append(_seconds_of(network, batch) / BATCH_SIZE)
     return {
-        name: RuntimeSpeed(opening[name], 1 / median(single), 1 / median(together))
-        for name, (single, together) in times.items()
+        name: RuntimeSpeed(
+            seconds_to_open[name],
+            1 / median(single_seconds[name]),
+            1 / median(batched_seconds[name]),
+        )
+        for name in networks
     }
 
 
 def fastest(speeds: dict[Runtime, RuntimeSpeed]) -> Runtime:
-    """The runtime with the least time for a photo alone and one among others; ties: the default."""
+    """The runtime with the least sum of the seconds of a single and of a batched photo.
+
+    The default wins unless another one is faster by MIN_SPEEDUP.
+    """
 
     def cost(name: Runtime) -> float:
         speed = speeds[name]
-        return (1 / speed.single + 1 / speed.together) * (1 if name == DEFAULT else FASTER)
+        seconds = 1 / speed.photos_per_second + 1 / speed.batched_photos_per_second
+        return seconds * (1 if name == DEFAULT_RUNTIME else MIN_SPEEDUP)
 
     return min(speeds, key=cost)
 
 
-def _opened(folder: Path) -> OnnxEmbedder:
-    if not (folder / RECORD).is_file():
-        raise DataError(f"{folder}: no embedder there (embedder.json is missing)")
+def _open_embedder(folder: Path) -> OnnxEmbedder:
+    if not (folder / RECORD_FILE).is_file():
+        raise DataError(f"{folder}: no embedder in this folder (embedder.json is missing)")
     record = read_record(folder)
     if record.get("kind") != "timm":
-        raise ModelError(f"{folder}: {record.get('kind')!r} runs no network; nothing to choose")
-    if exported(record) is None:
+        raise ModelError(
+            f"{folder}: {record.get('kind')!r} runs no network, so there is no runtime to choose"
+        )
+    if onnx_file(record) is None:
         raise ModelError(
             f"{folder}: holds no ONNX file, so only torch runs it; export it with "
             f"`whichlandmark embedder {folder} -o NEW`"
         )
-    return load_exported(folder, runtime=DEFAULT)
+    return load_onnx(folder, runtime=DEFAULT_RUNTIME)
 
 
-def _usable(folder: Path) -> list[Runtime]:
-    """torch runs the float network only, and only where its weights are kept."""
-    torch_too = (folder / WEIGHTS).is_file() and has_torch()
-    return [name for name in installed() if name != "torch" or torch_too]
+def _measurable_runtimes(folder: Path) -> list[Runtime]:
+    """The installed runtimes; torch only if the folder has its weights (int8 folders have none)."""
+    torch_too = (folder / WEIGHTS_FILE).is_file() and has_torch()
+    return [name for name in installed_runtimes() if name != "torch" or torch_too]
 
 
-def _network(folder: Path, name: Runtime) -> Network:
+def _open_network(folder: Path, name: Runtime) -> Network:
     if name != "torch":
-        return load_exported(folder, runtime=name).network
-    made = load_net(folder, device="cpu")
-    made.net.eval()
-    return made.rows
+        return load_onnx(folder, runtime=name).network
+    embedder = load_torch(folder, device="cpu")
+    embedder.net.eval()
+    return embedder.run_network
 
 
-def _shape(embedder: OnnxEmbedder) -> tuple[int, int]:
-    """Height and width of a lying photo of 4:3."""
-    return embedder.preprocessing.target(3000, 4000)
+def _input_shape(embedder: OnnxEmbedder) -> tuple[int, int]:
+    """(height, width) of the network's input for a landscape photo of 4:3."""
+    return embedder.preprocessing.target_shape(3000, 4000)
 
 
-def _seconds(network: Network, pixels: NDArray[np.float32]) -> float:
+def _seconds_of(network: Network, pixels: NDArray[np.float32]) -> float:
     started = time.perf_counter()
     network(pixels)
     return time.perf_counter() - started
 
 
-def _told(speed: RuntimeSpeed) -> dict[str, float]:
+def _speed_report(speed: RuntimeSpeed) -> dict[str, float]:
     return {
-        "seconds to open": round(speed.opening, 3),
-        "photos/s, one by one": round(speed.single, 1),
-        f"photos/s, {AT_ONCE} together": round(speed.together, 1),
+        "seconds to open": round(speed.seconds_to_open, 3),
+        "photos/s, one by one": round(speed.photos_per_second, 1),
+        f"photos/s, {BATCH_SIZE} together": round(speed.batched_photos_per_second, 1),
     }
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) or "not installed" for name in PACKAGES}
+    return {name: package_version(name) or "not installed" for name in PACKAGES}
 
 
-def _extra(packages: tuple[str, ...]) -> str:
-    missing = [name for name in packages if version(name) is None]
+def _extra_status(packages: tuple[str, ...]) -> str:
+    missing = [name for name in packages if package_version(name) is None]
     return f"not installed ({', '.join(missing)} missing)" if missing else "installed"
 
 
-def _gpu() -> str:
+def _gpu_status() -> str:
     if names := gpu_names():
         return ", ".join(names)
-    if not gpu_in_sight():
+    if not gpu_device_exists():
         return "none"
     why = "cannot use it" if has_torch() else "is not installed: pip install 'whichlandmark[train]'"
-    return f"a device file is there, but torch {why}"
+    return f"a GPU device file exists, but torch {why}"
 
 
-def _small(folder: Path) -> Path:
-    """A small network with random weights, exported."""
+def _save_random_embedder(folder: Path) -> None:
+    """Save a small network with random weights, exported to ONNX."""
     from ..preprocessing import Preprocessing
     from .torch_embedder import TorchEmbedder
     from .torch_network import Architecture, new_network
 
     net = new_network(Architecture(backbone="resnet18", dim=128))
     TorchEmbedder(net, Preprocessing(size=224), device="cpu").save(folder)
-    return folder

@@ -1,4 +1,4 @@
-"""Colour histograms as an embedder: the baseline that anything learned must beat."""
+"""Colour histograms as an embedder: a baseline without learning, used by tests and the demo."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ...core.types import Image, Vectors
 
 
 class HistogramEmbedder:
-    """An image's colours, `bins` a channel, as a unit row: (Swain & Ballard, IJCV 1991).
+    """Histogram of RGB colours, with `bins` per channel, as a unit row.
 
-    The square root of each share (Hellinger kernel) keeps one large sky from ruling.
+    Swain & Ballard, "Color indexing", IJCV 1991. The square root of each bin (Hellinger kernel)
+    reduces the weight of large uniform areas, such as the sky.
     """
 
     name = "histogram"

@@ -1,7 +1,7 @@
-"""An embedder folder without torch: its ONNX file on whichever runtime is at hand.
+"""An embedder that runs without torch: the ONNX file of an embedder folder, on the CPU.
 
-The rows are those of `net.embedder.NetEmbedder` to 1e-4, and the id is the same. An int8 folder
-has an id of its own: its rows are not those of the float network.
+Its rows equal those of `TorchEmbedder` to within 1e-4, so both have the same id. An int8 embedder
+has an id of its own, because its rows are not comparable with those of the float network.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ...core.errors import ModelError
 from ...core.json_options import from_json
 from ...core.types import Image, Vectors
 from ..preprocessing import InputPipeline, Network, Preprocessing, Views
-from .load import checked, copy_folder, exported
+from .load import copy_folder, onnx_file, verified_path
 
-AT_ONCE = 8  # photos in one pass: more gain nothing on a CPU and take memory
+BATCH_SIZE = 8  # photos in a pass; larger passes need more memory and are not faster on a CPU
 
 
 class SessionOpener(Protocol):
-    """What opens an ONNX file for so many threads that will call it at once."""
+    """Opens an ONNX file; `callers` threads will call the network at the same time."""
 
     def __call__(self, path: Path, *, callers: int = 1) -> Network: ...
 
@@ -29,9 +29,9 @@ class SessionOpener(Protocol):
 class OnnxEmbedder:
     """A folder's ONNX file with its preprocessing: (H, W, 3) uint8 images → (N, dim) unit rows.
 
-    open_network: what runs the file, such as `onnx.open_onnx`; called at the first photo, for
-      commands that only ask who the embedder is need not wait for it.
-    callers: threads that call it at once, and share the cores.
+    open_network: opens the file, such as `runtimes.open_onnx`; called for the first photo only,
+      because some commands need no more than the embedder's id.
+    callers: number of threads that call it at the same time; they share the cores.
     Raises ModelError when the folder is damaged.
     """
 
@@ -40,33 +40,33 @@ class OnnxEmbedder:
     def __init__(
         self, folder: Path, record: dict[str, Any], open_network: SessionOpener, *, callers: int = 1
     ) -> None:
-        name = exported(record)
+        name = onnx_file(record)
         if name is None:
             raise ModelError(
                 f"{folder}: holds no ONNX file; export it with `whichlandmark embedder`"
             )
         self.folder, self.record = folder, record
-        self.path = checked(folder, record, name)
+        self.path = verified_path(folder, record, name)
         self.open_network, self._opening = open_network, threading.Lock()
         self.callers = callers
         self._network: Network | None = None
-        self.looking = InputPipeline(
+        self.input_pipeline = InputPipeline(
             from_json(Preprocessing, record["preprocessing"]),
             from_json(Views, record.get("views", {})),
-            AT_ONCE,
+            BATCH_SIZE,
         )
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return self.looking.preprocessing
+        return self.input_pipeline.preprocessing
 
     @property
     def views(self) -> Views:
-        return self.looking.views
+        return self.input_pipeline.views
 
     @property
     def dim(self) -> int:
-        """Length of a row."""
+        """Dimensions of a vector."""
         return int(self.record["dim"])
 
     @property
@@ -76,26 +76,26 @@ class OnnxEmbedder:
 
     @property
     def id(self) -> str:
-        """Name and hash of weights, architecture and preprocessing, as when it was saved."""
+        """Backbone name and hash of weights, architecture and preprocessing, as saved."""
         return str(self.record["id"])
 
     @property
     def short_side(self) -> int:
-        """Pixels of the short side that a photo needs; see `Preprocessing`."""
-        return self.looking.short_side
+        """Minimum short side, in pixels, of a decoded photo; see `Preprocessing.short_side`."""
+        return self.input_pipeline.short_side
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, unit rows."""
-        return self.looking(images, self.network, self.dim)
+        return self.input_pipeline(images, self.network, self.dim)
 
     @property
     def network(self) -> Network:
-        """(n, 3, h, w) normalised pixels → (n, dim) unit rows; opened once."""
+        """(n, 3, h, w) normalised pixels → (n, dim) unit rows; opened at first use."""
         with self._opening:
             if self._network is None:
                 self._network = self.open_network(self.path, callers=self.callers)
             return self._network
 
     def save(self, folder: Path, /) -> None:
-        """Copy the folder: weights for torch too, where they are. Raises ModelError on damage."""
+        """Copy the folder, with torch weights if it has any. Raises ModelError on damage."""
         copy_folder(self.folder, Path(folder), self.record)

@@ -1,4 +1,4 @@
-"""ONNX Runtime and OpenVINO sessions; choice of runtime."""
+"""Run ONNX files with ONNX Runtime or OpenVINO, and choose between the installed runtimes."""
 
 from __future__ import annotations
 
@@ -15,30 +15,36 @@ from numpy.typing import NDArray
 
 from ...core.errors import DataError, ModelError, OptionError
 from ...core.files import read_json, write_json
-from ...core.hardware import cpu_count, processor
+from ...core.hardware import cpu_count, processor_name
 from ...core.types import Vectors
 from ..preprocessing import Network
 
+Runtime = Literal["onnxruntime", "openvino", "torch"]
+
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+
+DEFAULT_RUNTIME: Runtime = "onnxruntime"
+
 
 def open_onnx(path: Path, *, callers: int = 1) -> Network:
-    """(n, 3, h, w) float32 → (n, dim) unit rows, on the CPU.
+    """Open an ONNX file for the CPU: (n, 3, h, w) float32 → (n, dim) unit rows.
 
-    callers: threads that call it at once; each has its part of the cores that this process may
-    use. Raises ModelError for a file that is no network.
+    callers: number of threads that call it at the same time; each gets its share of the cores of
+    this process. Raises ModelError for a file that is not a network.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = max(1, cpu_count() // callers)
     options.log_severity_level = 3  # errors
-    options.enable_mem_pattern = False  # plans for one shape; photos have many
-    # A waiting thread that spins takes the core from the threads that decode the next photos.
+    options.enable_mem_pattern = False  # it plans memory for one input shape, but photos have many
+    # Spinning threads would take cores from the threads that decode the next photos.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(
             os.fspath(path), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # the runtime raises its own kinds, without a common base
+    except Exception as error:  # the runtime's exceptions have no common base class
         raise ModelError(f"{path}: cannot be opened by ONNX Runtime ({error})") from None
     name = session.get_inputs()[0].name
 
@@ -50,12 +56,12 @@ def open_onnx(path: Path, *, callers: int = 1) -> Network:
 
 
 def open_openvino(path: Path, *, callers: int = 1) -> Network:
-    """(n, 3, h, w) float32 → (n, dim) unit rows, on the CPU.
+    """Open an ONNX file for the CPU: (n, 3, h, w) float32 → (n, dim) unit rows.
 
-    callers: threads that call it at once; each has its part of the cores that this process may
-    use. Float layers are computed in float32: left alone, OpenVINO takes bfloat16 where a CPU knows
-    the word, even one that emulates it. Raises ModelError for a file that is no network,
-    OptionError without OpenVINO.
+    callers: number of threads that call it at the same time; each gets its share of the cores of
+    this process. Precision is set to float32, because by default OpenVINO uses bfloat16 on every
+    CPU that supports it, even one that only emulates it. Raises ModelError for a file that is not
+    a network, OptionError without OpenVINO.
     """
     try:
         import openvino
@@ -69,76 +75,72 @@ def open_openvino(path: Path, *, callers: int = 1) -> Network:
         properties.hint.inference_precision: openvino.Type.f32,
         properties.inference_num_threads: cpu_count(),
         properties.num_streams: min(callers, cpu_count()),
-        properties.hint.enable_cpu_pinning: False,  # other processes may own that core
+        properties.hint.enable_cpu_pinning: False,  # other processes may be pinned to the same core
     }
     try:
         compiled = openvino.Core().compile_model(os.fspath(path), "CPU", settings)
-    except Exception as error:  # OpenVINO raises RuntimeError and kinds of its own
+    except Exception as error:  # OpenVINO raises RuntimeError and its own exceptions
         raise ModelError(f"{path}: cannot be opened by OpenVINO ({error})") from None
 
     def run(pixels: NDArray[np.float32]) -> Vectors:
-        # A request for each call: calls from several threads do not wait for one another.
-        found = compiled.create_infer_request().infer({0: pixels}, share_inputs=True)
-        return np.array(found[0], dtype=np.float32)
+        # One request per call, so that concurrent calls do not wait for each other.
+        outputs = compiled.create_infer_request().infer({0: pixels}, share_inputs=True)
+        return np.array(outputs[0], dtype=np.float32)
 
     return run
 
 
-Runtime = Literal["onnxruntime", "openvino", "torch"]
-
-RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
-
-DEFAULT: Runtime = "onnxruntime"
-
-
-def installed() -> list[Runtime]:
-    """The runtimes that are there; none is loaded."""
+def installed_runtimes() -> list[Runtime]:
+    """The installed runtimes; none is imported."""
     return [name for name in RUNTIMES if util.find_spec(name) is not None]
 
 
-def chosen(embedder_id: str) -> Runtime:
-    """What runs this embedder on the CPU here: what was measured fastest, else ONNX Runtime."""
+def chosen_runtime(embedder_id: str) -> Runtime:
+    """The runtime measured fastest for this embedder on this machine, else ONNX Runtime."""
     with suppress(DataError):
-        name = read_json(cache_file()).get(_key(embedder_id))
+        name = read_json(runtime_cache_file()).get(_cache_key(embedder_id))
         for runtime in RUNTIMES:
             if name == runtime and util.find_spec(runtime) is not None:
                 return runtime
-    return DEFAULT
+    return DEFAULT_RUNTIME
 
 
-def remember(embedder_id: str, runtime: Runtime) -> Path:
-    """Keep what was measured fastest. Raises DataError when the cache cannot be written."""
-    path = cache_file()
+def remember_runtime(embedder_id: str, runtime: Runtime) -> Path:
+    """Store the fastest runtime of an embedder; returns the cache file.
+
+    Raises DataError when it cannot be written.
+    """
+    path = runtime_cache_file()
     known: dict[str, object] = {}
     with suppress(DataError):
         known = read_json(path)
-    write_json(path, known | {_key(embedder_id): runtime})
+    write_json(path, known | {_cache_key(embedder_id): runtime})
     return path
 
 
-def cache_file() -> Path:
-    """$XDG_CACHE_HOME/whichlandmark/runtimes.json, in ~/.cache where that is not set."""
+def runtime_cache_file() -> Path:
+    """$XDG_CACHE_HOME/whichlandmark/runtimes.json; $XDG_CACHE_HOME defaults to ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "whichlandmark" / "runtimes.json"
 
 
-def version(package: str) -> str | None:
-    """Its version; None = not installed."""
+def package_version(package: str) -> str | None:
+    """The installed version of a package; None = not installed."""
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return None
 
 
-def require(runtime: str) -> Runtime:
-    """The runtime of that name. Raises OptionError for any other word."""
+def parse_runtime(runtime: str) -> Runtime:
+    """Check the name of a runtime. Raises OptionError for an unknown one."""
     for known in RUNTIMES:
         if runtime == known:
             return known
     raise OptionError(f"runtime {runtime!r} given; expected one of: {', '.join(RUNTIMES)}")
 
 
-def _key(embedder_id: str) -> str:
-    """Another processor, core count or version may have another fastest."""
-    here = [processor(), cpu_count(), *(version(name) for name in RUNTIMES)]
-    digest = hashlib.sha256(json.dumps(here).encode()).hexdigest()[:12]
+def _cache_key(embedder_id: str) -> str:
+    """Includes processor, core count and versions, because the fastest runtime depends on them."""
+    environment = [processor_name(), cpu_count(), *(package_version(name) for name in RUNTIMES)]
+    digest = hashlib.sha256(json.dumps(environment).encode()).hexdigest()[:12]
     return f"{embedder_id} on {digest}"

@@ -1,8 +1,8 @@
-"""An `Embedder` around the network: its preprocessing, its device, its folder on disk.
+"""An embedder around a torch network: preprocessing, device, saving and loading.
 
-Folder: `model.safetensors` (all weights), `model.onnx` (the same network for runtimes without
-torch) and `embedder.json` (kind "timm", architecture, preprocessing, id, hashes). The id hashes
-weights, architecture and preprocessing: equal ids mean comparable vectors.
+Its folder has `model.safetensors` (all weights), `model.onnx` (the same network for runtimes
+without torch) and `embedder.json` (kind "timm", architecture, preprocessing, id, hashes). The id is
+a hash of weights, architecture and preprocessing, so equal ids mean comparable vectors.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from ...core.errors import DataError, ModelError, OptionError
-from ...core.files import whole_file
+from ...core.files import atomic_file
 from ...core.json_options import from_json, to_json
 from ...core.types import Image, Vectors
 from ..preprocessing import InputPipeline, Preprocessing, Views
-from .load import FLOAT, WEIGHTS, exported, read_record, write_record
+from .load import FLOAT_FILE, WEIGHTS_FILE, onnx_file, read_record, write_record
 from .torch_export import export_onnx
 from .torch_network import Architecture, EmbeddingNet, new_network
 
@@ -35,9 +35,9 @@ log = logging.getLogger("whichlandmark")
 class TorchEmbedder:
     """A network with its preprocessing: (H, W, 3) uint8 images → (N, dim) unit rows.
 
-    device: "cpu", "cuda", "cuda:1" … or "auto" (a GPU when there is one).
-    batch: most images in one pass; photos of equal resized shape share a pass.
-    views: None = each photo is looked at once.
+    device: "cpu", "cuda", "cuda:1" … or "auto" (a GPU if there is one).
+    batch_size: maximum number of images in a pass, all of equal resized shape.
+    views: multi-scale and flip augmentation; None = one view.
     """
 
     kind = "timm"
@@ -48,18 +48,18 @@ class TorchEmbedder:
         preprocessing: Preprocessing,
         *,
         device: str = "auto",
-        batch: int = 32,
+        batch_size: int = 32,
         views: Views | None = None,
     ) -> None:
-        # Convolutions run up to half as fast again in this memory layout, on CPUs and GPUs.
+        # Convolutions are up to 1.5 times as fast in this memory layout, on CPUs and GPUs.
         self.net = net.to(memory_format=torch.channels_last)
-        self.looking = InputPipeline(preprocessing, views or Views(), batch)
+        self.input_pipeline = InputPipeline(preprocessing, views or Views(), batch_size)
         self.device = pick_device(device)
         self._id: str | None = None
 
     @property
     def dim(self) -> int:
-        """Length of a row."""
+        """Dimensions of a vector."""
         return self.net.dim
 
     @property
@@ -69,30 +69,33 @@ class TorchEmbedder:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return self.looking.preprocessing
+        return self.input_pipeline.preprocessing
 
     @property
     def views(self) -> Views:
-        return self.looking.views
+        return self.input_pipeline.views
 
     @property
     def short_side(self) -> int:
-        """Pixels of the short side that a photo needs; see `Preprocessing`."""
-        return self.looking.short_side
+        """Minimum short side, in pixels, of a decoded photo; see `Preprocessing.short_side`."""
+        return self.input_pipeline.short_side
 
     @property
     def id(self) -> str:
-        """Name and hash of weights, architecture and preprocessing (computed once)."""
+        """Backbone name and hash of weights, architecture and preprocessing.
+
+        Computed once, so create a new embedder when the weights have changed.
+        """
         if self._id is None:
-            self._id = f"{self.name}-{_fingerprint(self.net, self.looking.described())}"
+            self._id = f"{self.name}-{_fingerprint(self.net, self.input_pipeline.settings())}"
         return self._id
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, unit rows."""
         self.net.to(self.device).eval()
-        return self.looking(images, self.rows, self.dim)
+        return self.input_pipeline(images, self.run_network, self.dim)
 
-    def rows(self, photos: NDArray[np.float32]) -> Vectors:
+    def run_network(self, photos: NDArray[np.float32]) -> Vectors:
         """(n, 3, h, w) normalised pixels → (n, dim) unit rows."""
         with torch.inference_mode():
             pixels = torch.from_numpy(photos).to(self.device, memory_format=torch.channels_last)
@@ -100,14 +103,14 @@ class TorchEmbedder:
         return vectors
 
     def save(self, folder: Path, /, *, export: bool = True) -> None:
-        """Write model.safetensors, model.onnx and embedder.json; each whole or not at all.
+        """Write model.safetensors, model.onnx and embedder.json, each atomically.
 
-        export: False leaves model.onnx out, which takes seconds: while a network still learns.
-        A backbone that ONNX has no words for is saved without it too, with a warning: such a
-        folder needs torch.
+        export: False skips model.onnx, which takes seconds to write; used during training. A
+        backbone that cannot be written as ONNX is saved without it, with a warning: such a folder
+        needs torch.
         """
         folder = Path(folder)
-        with whole_file(folder / WEIGHTS) as temporary:
+        with atomic_file(folder / WEIGHTS_FILE) as temporary:
             safetensors.torch.save_file(_weights(self.net), temporary)
         record = {
             "kind": self.kind,
@@ -116,32 +119,38 @@ class TorchEmbedder:
             "dim": self.dim,
             "precision": "float32",
             "architecture": to_json(self.net.architecture),
-            **self.looking.described(),
+            **self.input_pipeline.settings(),
             "versions": {"torch": str(torch.__version__), "timm": timm.__version__},
         }
-        write_record(folder, record, [WEIGHTS])  # from here on it is whole, for torch
-        (folder / FLOAT).unlink(missing_ok=True)  # of other weights, saved here before
+        write_record(
+            folder, record, [WEIGHTS_FILE]
+        )  # from here on the folder is complete for torch
+        (folder / FLOAT_FILE).unlink(
+            missing_ok=True
+        )  # of other weights that were saved here before
         if export:
             self.export(folder)
 
     def export(self, folder: Path) -> None:
-        """Add model.onnx to the folder that this embedder was saved into, unless it is there.
+        """Add model.onnx to the folder of this embedder, unless the folder has one.
 
-        For any height and width, where the network can; else for the one that photos are squashed
-        to. Where it cannot at all, a warning says so.
+        The file takes any height and width if the network does, else the one size that photos are
+        squashed to. If both fail, a warning is logged and the folder needs torch.
         """
         record = read_record(folder)
-        if exported(record):
+        if onnx_file(record):
             return
-        sizes = {view.size for view in self.views.of(self.preprocessing) if view.fit == "squash"}
-        tries = [None, *((side, side) for side in sizes if len(sizes) == 1)]
-        for size in tries:
+        sizes = {
+            view.size for view in self.views.expand(self.preprocessing) if view.fit == "squash"
+        }
+        input_sizes = [None, *((side, side) for side in sizes if len(sizes) == 1)]
+        for size in input_sizes:
             try:
-                export_onnx(self.net, folder / FLOAT, size=size)
+                export_onnx(self.net, folder / FLOAT_FILE, size=size)
             except (ModelError, OptionError) as error:
                 reason = error
             else:
-                return write_record(folder, record, [WEIGHTS, FLOAT])
+                return write_record(folder, record, [WEIGHTS_FILE, FLOAT_FILE])
         log.warning("%s; this embedder needs torch wherever it is used", reason)
 
     @classmethod
@@ -153,22 +162,26 @@ class TorchEmbedder:
             preprocessing = from_json(Preprocessing, record["preprocessing"])
             views = from_json(Views, record.get("views", {}))
             net = new_network(architecture)
-            net.load_state_dict(safetensors.torch.load_file(Path(folder) / WEIGHTS))
+            net.load_state_dict(safetensors.torch.load_file(Path(folder) / WEIGHTS_FILE))
         except (DataError, ModelError):
             raise
-        except Exception as error:  # any damage to either file ends here
+        except Exception as error:  # the libraries raise many kinds of error on damaged files
             raise ModelError(f"{folder}: damaged embedder folder ({error})") from None
         embedder = cls(net, preprocessing, device=device, views=views)
         if embedder.id != record.get("id"):
             raise ModelError(
                 f"{folder}: weights or preprocessing are not those of embedder.json "
-                f"(id {record.get('id')!r} there, {embedder.id!r} found); make the folder again"
+                f"(recorded id {record.get('id')!r}, actual id {embedder.id!r}); make the folder "
+                "again"
             )
         return embedder
 
 
 def pick_device(wanted: str) -> torch.device:
-    """ "auto" → a GPU when there is one, else the CPU. Raises OptionError when unavailable."""
+    """The torch device; "auto" = a GPU if there is one, else the CPU.
+
+    Raises OptionError for an unknown device, or a GPU that torch cannot use.
+    """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -184,9 +197,9 @@ def _weights(net: EmbeddingNet) -> dict[str, torch.Tensor]:
     return {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
 
 
-def _fingerprint(net: EmbeddingNet, looking: dict[str, Any]) -> str:
-    description = {"architecture": to_json(net.architecture), **looking}
-    if net.pool.averages:  # embedders of gem_p = 1 once clamped features: their ids are others
+def _fingerprint(net: EmbeddingNet, input_settings: dict[str, Any]) -> str:
+    description = {"architecture": to_json(net.architecture), **input_settings}
+    if net.pool.averages:  # because older embedders with gem_p = 1 clamped negative features
         description["pooling"] = "mean"
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for key, value in sorted(_weights(net).items()):

@@ -1,7 +1,7 @@
-"""The network as one ONNX file that needs no torch: pixels in, unit rows out.
+"""Export the network to one ONNX file: normalised pixels in, unit rows out.
 
-Batch, height and width are free. GeM, projection, BatchNorm and normalisation are inside;
-BatchNorm is folded into the convolution before it. Opset 18.
+Batch size, height and width are dynamic. The file includes GeM pooling, projection, BatchNorm and
+L2 normalisation; BatchNorms of the backbone are folded into their convolutions. Opset 18.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.errors import ModelError, OptionError
-from ...core.files import whole_file
+from ...core.files import atomic_file
 from .torch_network import EmbeddingNet
 
 OPSET = 18
 
-PARITY = 1e-4  # largest difference of a number of a unit row between torch and the file
+MAX_DIFFERENCE = 1e-4  # between the unit rows of torch and of the file, per number
 
-# Photos × height × width: one and several, upright and lying, no multiple of 32 among them.
-SHAPES = ((1, 64, 96), (3, 97, 131), (2, 128, 64))
+# (photos, height, width) that are compared: portrait, landscape, and not multiples of 32.
+TEST_SHAPES = ((1, 64, 96), (3, 97, 131), (2, 128, 64))
 
 
 class SamePadding(nn.Module):
-    """A convolution padded as TensorFlow does, as one node of the graph.
+    """A convolution with TensorFlow's "same" padding, exported as a single ONNX node.
 
-    timm reckons the padding from the size of its input. ONNX has a word for that rule; without
-    it the graph would hold that arithmetic for every layer, and every layer a padded copy.
+    timm computes the padding from the input size. Exported literally, every such layer would
+    become shape arithmetic and a padded copy of its input; ONNX's `auto_pad` does the same.
     """
 
     def __init__(self, conv: Conv2dSame) -> None:
@@ -46,7 +46,7 @@ class SamePadding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         conv = self.conv
-        (down, across), (n, _, height, width) = conv.stride, x.shape
+        (stride_y, stride_x), (n, _, height, width) = conv.stride, x.shape
         inputs = (x, conv.weight) if conv.bias is None else (x, conv.weight, conv.bias)
         attributes = {
             "auto_pad": "SAME_UPPER",
@@ -55,15 +55,16 @@ class SamePadding(nn.Module):
             "dilations": list(conv.dilation),
             "kernel_shape": list(conv.kernel_size),
         }
-        shape = (n, conv.out_channels, (height + down - 1) // down, (width + across - 1) // across)
-        made: Tensor = torch.onnx.ops.symbolic(
+        rows, columns = (height + stride_y - 1) // stride_y, (width + stride_x - 1) // stride_x
+        shape = (n, conv.out_channels, rows, columns)
+        node: Tensor = torch.onnx.ops.symbolic(
             "Conv", inputs, attributes, dtype=x.dtype, shape=shape, version=OPSET
         )
-        return made
+        return node
 
 
-class Exported(nn.Module):
-    """`EmbeddingNet` with its mean over positions taken in one step: no reshaping in the graph."""
+class ExportableNet(nn.Module):
+    """`EmbeddingNet` that pools over both spatial axes at once, so the graph has no reshapes."""
 
     def __init__(self, net: EmbeddingNet) -> None:
         super().__init__()
@@ -71,108 +72,112 @@ class Exported(nn.Module):
         self.p = float(net.pool.p.detach())
 
     def forward(self, pixels: Tensor) -> Tensor:
-        features = self.net._feature_map(pixels)
-        places = tuple(range(2, features.ndim))
+        features = self.net.feature_map(pixels)
+        positions = tuple(range(2, features.ndim))
         if self.net.pool.averages:
-            pooled = features.mean(dim=places)
+            pooled = features.mean(dim=positions)
         else:
             features = features.clamp(min=self.net.pool.smallest)
-            pooled = features.pow(self.p).mean(dim=places).pow(1 / self.p)
+            pooled = features.pow(self.p).mean(dim=positions).pow(1 / self.p)
         return functional.normalize(self.net.head(pooled), dim=1)
 
 
 def export_onnx(net: EmbeddingNet, path: Path, *, size: tuple[int, int] | None = None) -> None:
-    """Write `net` as ONNX, whole or not at all, after comparing it with torch at several shapes.
+    """Write `net` as an ONNX file, atomically, after comparing it with torch at several shapes.
 
     Input "pixels" (N, 3, H, W) float32, normalised; output "embedding" (N, dim), unit rows.
-    size: height and width where the network takes no other; None = any.
+    size: (height, width) of a network with a fixed input size; None = any size.
     Raises ModelError when the network cannot be exported, or when any number differs from torch's
-    by more than 1e-4; OptionError when the package that writes ONNX is missing.
+    by more than 1e-4; OptionError when a package for the export is missing.
     """
-    own = copy.deepcopy(net).cpu().float().to(memory_format=torch.contiguous_format).eval()
-    shapes = SHAPES if size is None else tuple((n, *size) for n in (1, 3))
+    network = copy.deepcopy(net).cpu().float().to(memory_format=torch.contiguous_format).eval()
+    shapes = TEST_SHAPES if size is None else tuple((n, *size) for n in (1, 3))
     try:
         import onnx
         import onnxruntime
         import onnxscript
     except ImportError as error:
         raise OptionError(
-            f"an embedder is exported by {error.name}; install it with: "
+            f"exporting an embedder needs {error.name}; install it with: "
             "pip install 'whichlandmark[train]'"
         ) from None
     del onnx, onnxruntime, onnxscript
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         try:
-            expected = [_rows(own, shape) for shape in shapes]
-            _write(own, temporary, shapes[-1], fixed=size is not None)
-        except Exception as error:  # the exporter raises dozens of kinds, a backbone its own
+            expected = [_torch_rows(network, shape) for shape in shapes]
+            _run_exporter(network, temporary, shapes[-1], fixed=size is not None)
+        except Exception as error:  # exporter and backbones raise many kinds of error
             reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
             raise ModelError(
-                f"backbone {own.architecture.backbone!r} cannot be written as ONNX ({reason[:200]})"
+                f"backbone {network.architecture.backbone!r} cannot be written as ONNX "
+                f"({reason[:200]})"
             ) from None
         _compare(temporary, shapes, expected, path)
 
 
-def _write(net: EmbeddingNet, path: Path, shape: Sequence[int], *, fixed: bool) -> None:
-    free = torch.export.Dim.DYNAMIC
-    moving = {0: free} if fixed else {0: free, 2: free, 3: free}
-    exported = Exported(net)
-    _say_same_padding(exported)
+def _run_exporter(net: EmbeddingNet, path: Path, shape: Sequence[int], *, fixed: bool) -> None:
+    axes = (0,) if fixed else (0, 2, 3)
+    dynamic_axes = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
+    exported = ExportableNet(net)
+    _use_onnx_same_padding(exported)
     with _quiet():
         program = torch.onnx.export(
             exported,
-            (_pixels(shape),),
+            (_random_pixels(shape),),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
             input_names=["pixels"],
             output_names=["embedding"],
-            dynamic_shapes=(moving,),
+            dynamic_shapes=(dynamic_axes,),
             optimize=True,
         )
         assert program is not None
         program.save(path, external_data=False)
 
 
-def _compare(path: Path, shapes: Sequence[Sequence[int]], expected: list[Any], named: Path) -> None:
+def _compare(
+    path: Path, shapes: Sequence[Sequence[int]], expected: list[Any], final_path: Path
+) -> None:
+    """Raises ModelError, naming `final_path`, unless the file at `path` gives the expected rows."""
     import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        found = [session.run(None, {"pixels": _pixels(s).numpy()})[0] for s in shapes]
-    except Exception as error:  # the runtime raises its own kinds, without a common base
-        raise ModelError(f"{named}: the exported network does not run ({error})") from None
-    off = max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
-    if not off <= PARITY:
+        rows = [session.run(None, {"pixels": _random_pixels(s).numpy()})[0] for s in shapes]
+    except Exception as error:  # the runtime's exceptions have no common base class
+        raise ModelError(f"{final_path}: the exported network does not run ({error})") from None
+    difference = max(float(np.abs(a - b).max()) for a, b in zip(expected, rows, strict=True))
+    if not difference <= MAX_DIFFERENCE:
         raise ModelError(
-            f"{named}: the exported network differs from torch by {off:.1e}; expected at most "
-            f"{PARITY:.0e}; nothing was written"
+            f"{final_path}: the exported network differs from torch by {difference:.1e}; expected "
+            f"at most {MAX_DIFFERENCE:.0e}; nothing was written"
         )
 
 
-def _rows(net: EmbeddingNet, shape: Sequence[int]) -> Any:
+def _torch_rows(net: EmbeddingNet, shape: Sequence[int]) -> Any:
     with torch.inference_mode():
-        return net(_pixels(shape)).numpy()
+        return net(_random_pixels(shape)).numpy()
 
 
-def _pixels(shape: Sequence[int]) -> Tensor:
+def _random_pixels(shape: Sequence[int]) -> Tensor:
     count, height, width = shape
-    chance = torch.Generator().manual_seed(height * width)
-    return torch.randn(count, 3, height, width, generator=chance)
+    generator = torch.Generator().manual_seed(height * width)
+    return torch.randn(count, 3, height, width, generator=generator)
 
 
-def _say_same_padding(module: nn.Module) -> None:
-    """Replace every convolution with TensorFlow's padding, wherever it stands."""
+def _use_onnx_same_padding(module: nn.Module) -> None:
+    """Replace every `Conv2dSame` in a module tree by `SamePadding`."""
     for name, child in list(module.named_children()):
         if isinstance(child, Conv2dSame):
             setattr(module, name, SamePadding(child))
         else:
-            _say_same_padding(child)
+            _use_onnx_same_padding(child)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints and warns of its own inner workings; errors still come through."""
+    """Suppress the exporter's prints and warnings; exceptions are still raised."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.__trace")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""The network as one sentence: timm backbone → GeM → linear → BatchNorm → unit rows."""
+"""The embedding network: timm backbone → GeM pooling → linear → BatchNorm → unit rows."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.errors import ModelError
-from ...core.json_options import unknown
+from ...core.json_options import unknown_message
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What it takes to rebuild the network before its weights are loaded."""
+    """Settings from which the network is rebuilt before its weights are loaded."""
 
     backbone: str = "resnet101"  # any name that timm.list_models() knows
     options: dict[str, Any] = field(default_factory=dict)  # passed to timm.create_model
-    dim: int | None = 512  # None = no linear layer and no BatchNorm: pooled features as they are
-    gem_p: float = 3.0  # 1 = average pooling; another number is trained along with the weights
+    dim: int | None = 512  # None = pooled features, without linear layer and BatchNorm
+    gem_p: float = 3.0  # start of the exponent, which is trained; 1 = average pooling, fixed
 
 
 class GeM(nn.Module):
     """Generalised mean over all positions: f = (mean_x max(x, smallest)^p)^(1/p).
 
     Radenović, Tolias, Chum, "Fine-tuning CNN image retrieval with no human annotation", TPAMI
-    2019. (N, C, *positions) → (N, C). p = 1 is the plain mean of the features as they are, and it
-    stays 1 in training. Any other p is trained along with the weights. Features are then clamped
-    at `smallest`, as in the paper, because a real power of a negative number is not defined: what
-    a backbone without a last ReLU (ViT, ConvNeXt, EfficientNet) says by negative features is lost.
-    p = 1 is not trained because its first step would bring that clamp: with signed features the
-    pooled vector would jump, not move.
+    2019. (N, C, *positions) → (N, C). p = 1 is the plain mean, without clamping, and stays 1 in
+    training. Any other p is trained along with the weights; features are then clamped at
+    `smallest`, as in the paper, because a real power of a negative number is not defined. The
+    clamp discards the negative features of backbones that do not end in a ReLU (ViT, ConvNeXt,
+    EfficientNet). p = 1 is not trained because the first step away from 1 would switch the clamp
+    on and change the pooled vector abruptly.
     """
 
     def __init__(self, p: float = 3.0, smallest: float = 1e-6) -> None:
@@ -44,7 +44,7 @@ class GeM(nn.Module):
         self.smallest = smallest
 
     def forward(self, features: Tensor) -> Tensor:
-        # float32: x^p overflows half precision long before it overflows the network.
+        # float32, because x^p overflows half precision.
         flat = features.float().flatten(2)
         if self.averages:
             return flat.mean(dim=2)
@@ -64,24 +64,27 @@ class EmbeddingNet(nn.Module):
         self.head: nn.Module = nn.Identity()
         if architecture.dim is not None:
             self.head = nn.Sequential(
-                nn.Linear(width, architecture.dim, bias=False),  # BatchNorm brings the bias
+                nn.Linear(width, architecture.dim, bias=False),  # BatchNorm has the bias
                 nn.BatchNorm1d(architecture.dim),
             )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.embedded(self.pooled(pixels))
+        return self.embed_pooled(self.pool_features(pixels))
 
-    def pooled(self, pixels: Tensor) -> Tensor:
-        """(N, 3, H, W) → (N, C): all that looks at one photo alone."""
-        pooled: Tensor = self.pool(self._feature_map(pixels))
+    def pool_features(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) → (N, C), without the head.
+
+        With the backbone's BatchNorms in eval mode, photos do not influence each other.
+        """
+        pooled: Tensor = self.pool(self.feature_map(pixels))
         return pooled
 
-    def embedded(self, pooled: Tensor) -> Tensor:
-        """(N, C) → (N, dim) unit rows; the head's BatchNorm looks at the whole batch."""
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
+        """(N, C) → (N, dim) unit rows; in training the head's BatchNorm uses the whole batch."""
         return functional.normalize(self.head(pooled).float(), dim=1)
 
-    def _feature_map(self, pixels: Tensor) -> Tensor:
-        """(N, C, *positions), whatever the backbone's own layout."""
+    def feature_map(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) → (N, C, *positions), for every layout that timm backbones return."""
         features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]
         if features.ndim == 3:  # transformer tokens (N, L, C), class tokens first
             prefix = int(getattr(self.backbone, "num_prefix_tokens", 0))
@@ -93,14 +96,14 @@ class EmbeddingNet(nn.Module):
 
 
 class Pooling(nn.Module):
-    """`EmbeddingNet.pooled` as a module of its own: what is cut into chunks to save memory."""
+    """`EmbeddingNet.pool_features` as a module, for gradient caching."""
 
     def __init__(self, net: EmbeddingNet) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.net.pooled(pixels)
+        return self.net.pool_features(pixels)
 
 
 def new_network(architecture: Architecture, *, seed: int = 0) -> EmbeddingNet:
@@ -115,10 +118,10 @@ def pretrained_network(
 ) -> EmbeddingNet:
     """A network whose backbone has pretrained weights; its head, if any, is random.
 
-    checkpoint: a local file in timm's format (.safetensors, .pth, .bin); without one the
-      weights come from the model hub under the backbone's name (this asks the network).
-    Raises ModelError for an unknown backbone, a missing or unfitting checkpoint, and when
-    the hub cannot be reached.
+    checkpoint: a local file in timm's format (.safetensors, .pth, .bin); None = download the
+      weights of the backbone from the model hub.
+    Raises ModelError for an unknown backbone, a checkpoint that is missing or does not fit, and
+    when the hub cannot be reached.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -131,7 +134,7 @@ def pretrained_network(
 def _create(architecture: Architecture, *, pretrained: bool) -> nn.Module:
     name = architecture.backbone
     if not timm.is_model(name):
-        raise ModelError(unknown(name, timm.list_models(), "timm backbone"))
+        raise ModelError(unknown_message(name, timm.list_models(), "timm backbone"))
     try:
         model: nn.Module = timm.create_model(
             name, pretrained=pretrained, num_classes=0, **architecture.options
@@ -156,7 +159,7 @@ def _load_backbone(backbone: nn.Module, checkpoint: Path, name: str) -> None:
         weights = load_state_dict(str(checkpoint), weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{checkpoint}: no such checkpoint file") from None
-    except Exception as error:  # safetensors and torch raise a dozen kinds on a damaged file
+    except Exception as error:  # safetensors and torch raise many kinds of error on a damaged file
         raise ModelError(f"{checkpoint}: not readable as weights ({error})") from None
     fitting = {key: value for key, value in weights.items() if _fits(backbone, key, value)}
     missing = backbone.load_state_dict(fitting, strict=False).missing_keys
@@ -170,9 +173,9 @@ def _load_backbone(backbone: nn.Module, checkpoint: Path, name: str) -> None:
 
 
 def _is_classifier(backbone: nn.Module, key: str) -> bool:
-    """The classifier that we cut off is expected to be left over."""
-    named: Any = backbone.default_cfg.get("classifier", "classifier")  # type: ignore[operator,union-attr]
-    layers = [named] if isinstance(named, str) else list(named or [])
+    """Whether a weight belongs to the classifier, which the network does not use."""
+    classifier: Any = backbone.default_cfg.get("classifier", "classifier")  # type: ignore[operator,union-attr]
+    layers = [classifier] if isinstance(classifier, str) else list(classifier or [])
     return key.startswith(tuple(f"{layer}." for layer in layers))
 
 

@@ -1,17 +1,17 @@
-"""Do two photos show the same thing from near enough? Arrays in, arrays out."""
+"""Local features: keypoints of a photo, and geometric matching of two photos."""
 
-from .keypoints import Grey, Keypoints, MatchOptions, grey_of, keypoints, strongest
+from .keypoints import GreyImage, Keypoints, MatchOptions, keypoints, strongest, to_grey
 from .matching import VerifiedMatch, matches, verify, verify_many
 
 __all__ = [
-    "Grey",
+    "GreyImage",
     "Keypoints",
     "MatchOptions",
     "VerifiedMatch",
-    "grey_of",
     "keypoints",
     "matches",
     "strongest",
+    "to_grey",
     "verify",
     "verify_many",
 ]

@@ -1,4 +1,4 @@
-"""Match two photos; RANSAC; box around the inliers."""
+"""Match the keypoints of two photos, verify the matches with a homography, and box the inliers."""
 
 from __future__ import annotations
 
@@ -9,85 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import OptionError
-from ...core.hardware import one_thread
-from .keypoints import LEAST, Keypoints, MatchOptions, Points
+from ...core.hardware import one_blas_thread
+from ...core.types import Rows
+from .keypoints import MIN_MATCHES, Keypoints, MatchOptions, Points
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels, x0 < x1 and y0 < y1
 
-LEAST_POINTS = 8  # inliers of a photo: of fewer, chance places too many
+MIN_BOX_POINTS = 8  # a photo with fewer inliers is ignored, because they may be chance matches
 
-TAIL = 0.02  # the share of places on each side that may be wrong
+OUTLIER_SHARE = 0.02  # share of the points on each side of a box that may be wrong matches
 
-MARGIN = 0.1  # of the box's side: a building goes on beyond its outermost corners
+BOX_MARGIN = 0.1  # of the box's side, because a building extends beyond its outermost keypoints
 
-APART = 0.3  # two boxes that share no more than this of the smaller one show different things
-
-
-def box_around(points: Sequence[Points], shape: tuple[int, int]) -> Box | None:
-    """Verified places in a photo → the box of what they lie on, None when they are too few.
-
-    points: of each gallery photo of one landmark, the (n, 2) places of its inliers in the query;
-    the photos see different parts, and the box holds them all; one with fewer than 8 inliers may
-    be there by chance, and is left out. shape: (height, width) in pixels
-    of the query. The middle 96 % of the places in x and in y, widened by a tenth on each side,
-    within the photo. The places within a photo, and so the box, are of what both photos show:
-    less than the landmark where none of the photos shows more.
-    """
-    proven = [places for places in points if len(places) >= LEAST_POINTS]
-    places = np.concatenate([np.empty((0, 2)), *proven])
-    if len(np.unique(np.round(places), axis=0)) < LEAST_POINTS:
-        return None
-    least, most = np.quantile(places, [TAIL, 1 - TAIL], axis=0)
-    margin = MARGIN * (most - least)
-    height, width = shape
-    x0, y0 = np.clip(least - margin, 0, [width, height])
-    x1, y1 = np.clip(most + margin, 0, [width, height])
-    return (float(x0), float(y0), float(x1), float(y1)) if x0 < x1 and y0 < y1 else None
-
-
-def shared(a: Box, b: Box) -> float:
-    """The area of both boxes as a share of the smaller one, 0 to 1.
-
-    Not of their union: a part of a building inside the whole building is the same place.
-    """
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    return max(0.0, width) * max(0.0, height) / min(_area(a), _area(b))
-
-
-def several(
-    boxes: Sequence[Box | None], scores: Sequence[float], apart: float = APART
-) -> NDArray[np.int64]:
-    """Rows of the candidates that one photo may show side by side, the best score first.
-
-    The best candidate is kept; each next one where it shares at most `apart` of the smaller box
-    with every kept one. A candidate without a box is kept alone, when it is the best.
-    Equal scores: the lower row first. Raises OptionError for columns of different lengths.
-    """
-    if len(boxes) != len(scores):
-        raise OptionError(f"{len(boxes)} boxes and {len(scores)} scores given; expected as many")
-    kept: list[int] = []
-    for row in np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist():
-        if not kept or _beside(boxes[row], [boxes[other] for other in kept], apart):
-            kept.append(row)
-    return np.array(kept, dtype=np.int64)
-
-
-def _beside(box: Box | None, kept: list[Box | None], apart: float) -> bool:
-    if box is None:
-        return False
-    return all(other is not None and shared(box, other) <= apart for other in kept)
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
+MAX_BOX_OVERLAP = 0.3  # boxes that share more of the smaller one show the same object
 
 
 @dataclass(frozen=True, eq=False)
 class VerifiedMatch:
-    """query_points, gallery_points: (inliers, 2) float32, where the inliers lie in the first and
-    the second photo, in pixels of the photos as given; homography: (3, 3) from the first to
-    the second, None when none was found.
+    """Matches of two photos that agree on one homography.
+
+    query_points, gallery_points: (inliers, 2) float32, positions of the inliers in the first and
+    the second photo, in pixels of the photos as given. homography: (3, 3), from the first photo to
+    the second; None when there is none.
     """
 
     query_points: Points
@@ -96,18 +39,17 @@ class VerifiedMatch:
 
     @property
     def inliers(self) -> int:
-        """Matches that agree on one homography."""
+        """Number of matches that agree on the homography."""
         return len(self.query_points)
 
 
-NOTHING = VerifiedMatch(np.empty((0, 2), np.float32), np.empty((0, 2), np.float32), None)
+NO_MATCH = VerifiedMatch(np.empty((0, 2), np.float32), np.empty((0, 2), np.float32), None)
 
 
 def verify(a: Keypoints, b: Keypoints, options: MatchOptions | None = None) -> VerifiedMatch:
-    """The matches of two photos that one homography explains, by MAGSAC++.
+    """The matches of two photos that agree on one homography, found by MAGSAC++.
 
-    A homography that mirrors the photo, or shrinks or enlarges it more than 10 times, explains
-    nothing.
+    A homography that mirrors the photo, or changes areas more than 100 times, counts as no match.
     """
     return verify_many(a, [b], options)[0]
 
@@ -115,77 +57,84 @@ def verify(a: Keypoints, b: Keypoints, options: MatchOptions | None = None) -> V
 def verify_many(
     query: Keypoints, others: Sequence[Keypoints], options: MatchOptions | None = None
 ) -> list[VerifiedMatch]:
-    """A query against each of several photos: what `verify` finds of each, in their order."""
+    """Compare a query with several photos: the results of `verify`, in the order of `others`."""
     options = options or MatchOptions()
-    rows = _rows(query)
-    with one_thread():
-        matched = [_matches(rows, _columns(other), options.ratio) for other in others]
-    found = []
+    query_matrix = _query_matrix(query)
+    with one_blas_thread():
+        matched = [
+            _mutual_matches(query_matrix, _gallery_matrix(other), options.ratio) for other in others
+        ]
+    verified = []
     for pairs, other in zip(matched, others, strict=True):
         query_points, gallery_points = query.points[pairs[:, 0]], other.points[pairs[:, 1]]
-        found.append(explained(query_points, gallery_points, (query.scale, other.scale), options))
-    return found
+        scales = query.scale, other.scale
+        verified.append(fit_homography(query_points, gallery_points, scales, options))
+    return verified
 
 
-def matches(a: Keypoints, b: Keypoints, ratio: float = 0.85) -> NDArray[np.int64]:
-    """(m, 2) rows of a and b: each the nearest of the other, and clearly nearer than the second."""
-    with one_thread():
-        return _matches(_rows(a), _columns(b), ratio)
+def matches(a: Keypoints, b: Keypoints, ratio: float = 0.85) -> Rows:
+    """(m, 2) rows of a and b that are mutual nearest neighbours and pass the ratio test."""
+    with one_blas_thread():
+        return _mutual_matches(_query_matrix(a), _gallery_matrix(b), ratio)
 
 
-def explained(
+def fit_homography(
     query_points: Points, gallery_points: Points, scales: tuple[float, float], options: MatchOptions
 ) -> VerifiedMatch:
-    """Matched places, each (m, 2) in pixels of its photo → those that one homography explains.
+    """The matches, out of (m, 2) points of each photo in its pixels, that agree on a homography.
 
-    scales: pixels, in which `options.tolerance` is meant, per pixel of each photo.
+    scales: `Keypoints.scale` of both photos, because `options.tolerance` is in resized pixels.
     """
-    if len(query_points) < LEAST:
-        return NOTHING
-    homography, fits = _magsac(query_points * scales[0], gallery_points * scales[1], options)
-    if homography is None or not _plausible(
-        homography, (query_points * scales[0])[fits].mean(axis=0)
-    ):
-        return NOTHING
-    forth = np.diag([scales[0], scales[0], 1])
-    back = np.diag([1 / scales[1], 1 / scales[1], 1])
-    return VerifiedMatch(query_points[fits], gallery_points[fits], back @ homography @ forth)
+    if len(query_points) < MIN_MATCHES:
+        return NO_MATCH
+    query_scaled = query_points * scales[0]
+    homography, inlier = _magsac(query_scaled, gallery_points * scales[1], options)
+    if homography is None or not _is_plausible(homography, query_scaled[inlier].mean(axis=0)):
+        return NO_MATCH
+    to_scaled = np.diag([scales[0], scales[0], 1])
+    from_scaled = np.diag([1 / scales[1], 1 / scales[1], 1])
+    return VerifiedMatch(
+        query_points[inlier], gallery_points[inlier], from_scaled @ homography @ to_scaled
+    )
 
 
-def _rows(found: Keypoints) -> NDArray[np.float32]:
-    """(n, 130): −2 d, 1, |d|². The product with `_columns` of another photo is |d − e|², a whole
-    number below 2²⁴, as every partial sum of it is: exact in float32, in any order of adding.
+def _query_matrix(keypoints: Keypoints) -> NDArray[np.float32]:
+    """(n, 130): −2 d, 1, |d|² for each descriptor d.
+
+    Its product with the `_gallery_matrix` of another photo is |d − e|². This and every partial sum
+    is an integer below 2²⁴, so float32 is exact for any order of summation.
     """
-    exact = found.descriptors.astype(np.float32)
+    exact = keypoints.descriptors.astype(np.float32)
     norms = np.square(exact).sum(axis=1)
     return np.column_stack([-2 * exact, np.ones_like(norms), norms])
 
 
-def _columns(found: Keypoints) -> NDArray[np.float32]:
-    """(n, 130): d, |d|², 1."""
-    exact = found.descriptors.astype(np.float32)
+def _gallery_matrix(keypoints: Keypoints) -> NDArray[np.float32]:
+    """(n, 130): e, |e|², 1 for each descriptor e."""
+    exact = keypoints.descriptors.astype(np.float32)
     norms = np.square(exact).sum(axis=1)
     return np.column_stack([exact, norms, np.ones_like(norms)])
 
 
-def _matches(
-    rows: NDArray[np.float32], columns: NDArray[np.float32], ratio: float
-) -> NDArray[np.int64]:
-    if min(len(rows), len(columns)) < 2:
+def _mutual_matches(
+    query_matrix: NDArray[np.float32], gallery_matrix: NDArray[np.float32], ratio: float
+) -> Rows:
+    if min(len(query_matrix), len(gallery_matrix)) < 2:
         return np.empty((0, 2), dtype=np.int64)
-    apart = rows @ columns.T  # squared distances
-    all_rows = np.arange(len(apart))
-    best = apart.argmin(axis=1)
-    mutual = apart.argmin(axis=0)[best] == all_rows
-    nearest = apart[all_rows, best].astype(np.float64)
-    apart[all_rows, best] = np.inf
-    good = np.flatnonzero(mutual & (nearest <= ratio**2 * apart.min(axis=1)))
+    distances = query_matrix @ gallery_matrix.T  # squared
+    rows = np.arange(len(distances))
+    best = distances.argmin(axis=1)
+    mutual = distances.argmin(axis=0)[best] == rows
+    nearest = distances[rows, best].astype(np.float64)
+    distances[rows, best] = np.inf
+    good = np.flatnonzero(mutual & (nearest <= ratio**2 * distances.min(axis=1)))
     return np.stack([good, best[good]], axis=1)
 
 
 def _magsac(
     query_points: Points, gallery_points: Points, options: MatchOptions
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
+    """The homography, None if there is none, and (m,) whether each match is an inlier."""
     import cv2
 
     params = cv2.UsacParams()
@@ -196,16 +145,79 @@ def _magsac(
     params.final_polisher, params.final_polisher_iterations = cv2.MAGSAC, 3
     params.isParallel = False
     homography, mask = cv2.findHomography(query_points, gallery_points, params)
-    fits = np.zeros(len(query_points), dtype=bool) if mask is None else mask.ravel() > 0
-    enough = homography is not None and np.isfinite(homography).all() and fits.sum() >= LEAST
-    return (homography if enough else None), fits
+    inlier = np.zeros(len(query_points), dtype=bool) if mask is None else mask.ravel() > 0
+    found = homography is not None and np.isfinite(homography).all() and inlier.sum() >= MIN_MATCHES
+    return (homography if found else None), inlier
 
 
-def _plausible(homography: NDArray[np.float64], at: Points) -> bool:
-    """Near `at`, does it keep left and right, and enlarge areas at most 100 times?"""
-    x, y, w = homography @ [at[0], at[1], 1]
+def _is_plausible(homography: NDArray[np.float64], point: Points) -> bool:
+    """Whether the homography, near a point, does not mirror and scales areas by 0.01 to 100."""
+    x, y, w = homography @ [point[0], point[1], 1]
     if abs(w) < 1e-12:
         return False
-    # Jacobian of (x / w, y / w): how a small square about the point is stretched and turned.
+    # Determinant of the Jacobian of (x / w, y / w): the change of area, negative when mirrored.
     rows = homography[:2, :2] - np.outer([x / w, y / w], homography[2, :2])
     return bool(0.01 <= np.linalg.det(rows / w) <= 100)
+
+
+def box_around(points: Sequence[Points], shape: tuple[int, int]) -> Box | None:
+    """The box around the inliers of one landmark in a query photo.
+
+    It covers the middle 96 % of the points in x and in y, widened by 10 % on each side and clipped
+    to the photo. It can only show what the gallery photos show too, so it may be smaller than the
+    landmark.
+
+    Args:
+        points: For each gallery photo of the landmark, the (n, 2) positions of its inliers in the
+            query. All of them count, because the photos may show different parts.
+        shape: (height, width) of the query in pixels.
+
+    Returns:
+        The box; None when there are too few points.
+    """
+    trusted = [inliers for inliers in points if len(inliers) >= MIN_BOX_POINTS]
+    inliers = np.concatenate([np.empty((0, 2)), *trusted])
+    if len(np.unique(np.round(inliers), axis=0)) < MIN_BOX_POINTS:
+        return None
+    low, high = np.quantile(inliers, [OUTLIER_SHARE, 1 - OUTLIER_SHARE], axis=0)
+    margin = BOX_MARGIN * (high - low)
+    height, width = shape
+    x0, y0 = np.clip(low - margin, 0, [width, height])
+    x1, y1 = np.clip(high + margin, 0, [width, height])
+    return (float(x0), float(y0), float(x1), float(y1)) if x0 < x1 and y0 < y1 else None
+
+
+def overlap(a: Box, b: Box) -> float:
+    """The area of the intersection as a share of the smaller box, 0 to 1.
+
+    Not intersection over union, because a part of a building inside the whole building is the same
+    place.
+    """
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return max(0.0, width) * max(0.0, height) / smaller
+
+
+def separate_boxes(
+    boxes: Sequence[Box | None], scores: Sequence[float], max_overlap: float = MAX_BOX_OVERLAP
+) -> Rows:
+    """Non-maximum suppression: rows of candidates that are different objects, best score first.
+
+    The best candidate is kept, then each next one whose `overlap` with every kept box is at most
+    `max_overlap`. A candidate without a box is kept only if it is the best, and then alone. Equal
+    scores: the lower row first. Raises OptionError for sequences of different lengths.
+    """
+    if len(boxes) != len(scores):
+        raise OptionError(f"{len(boxes)} boxes and {len(scores)} scores given; expected as many")
+    kept: list[int] = []
+    for row in np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist():
+        if not kept or _is_separate(boxes[row], [boxes[other] for other in kept], max_overlap):
+            kept.append(row)
+    return np.array(kept, dtype=np.int64)
+
+
+def _is_separate(box: Box | None, kept: list[Box | None], max_overlap: float) -> bool:
+    if box is None:
+        return False
+    return all(other is not None and overlap(box, other) <= max_overlap for other in kept)
