@@ -72,7 +72,7 @@ def test_several_photos_each_get_their_own_answer_in_order(page: Page) -> None:
     expect(failed).to_contain_text("This file is not a picture that can be read")
     expect(failed).to_contain_text("Open it in a viewer, save it as JPEG")
     expect(page.locator("#answers-count")).to_have_text("4 photos")
-    expect(page.locator(".answer").nth(1)).to_contain_text("Under 1 % sure")
+    expect(page.locator(".answer").nth(1)).to_contain_text("under 1 % confidence")
     page.click("#clear")
     expect(page.locator(".answer")).to_have_count(0)
     expect(page.locator("#lead")).to_be_visible()
@@ -150,7 +150,7 @@ def test_a_tile_credit_becomes_text_and_web_links(
 def test_a_busy_server_is_retried_automatically(page: Page, world: World) -> None:
     page.set_input_files("#files", [photo("busy.jpg")])
     expect(heading(page)).to_have_text("The server is busy")
-    expect(page.locator("#live")).to_contain_text("is asked again in 1 seconds")
+    expect(page.locator("#live")).to_contain_text("Trying busy.jpg again in 1 seconds")
     expect(heading(page)).to_contain_text("almost certainly")
     assert world.requests.count("POST /v1/recognize") == 2
 
@@ -158,8 +158,8 @@ def test_a_busy_server_is_retried_automatically(page: Page, world: World) -> Non
 def test_a_busy_server_can_be_retried_by_hand(page: Page, world: World) -> None:
     world.wait = 600
     page.set_input_files("#files", [photo("busy.jpg")])
-    expect(page.locator(".says .lead")).to_contain_text("It is asked again in")
-    page.get_by_role("button", name="Ask now").click()
+    expect(page.locator(".result .lead")).to_contain_text("Trying again in")
+    page.get_by_role("button", name="Try now").click()
     expect(heading(page)).to_contain_text("almost certainly")
 
 

@@ -34,7 +34,7 @@ def test_lines_end_at_the_matched_points_on_screen(
 
 def test_the_slider_shows_the_strongest_matches(page: Page) -> None:
     open_why(page)
-    slider = page.get_by_role("slider", name="Strongest points")
+    slider = page.get_by_role("slider", name="Strongest matches")
     strokes = page.locator(".pair line:not(.halo, .dot)")
     expect(strokes).to_have_count(40)
     slider.press("End")
@@ -49,12 +49,12 @@ def test_the_slider_shows_the_strongest_matches(page: Page) -> None:
 
 def test_the_explanation_is_also_given_as_text(page: Page, world: World) -> None:
     open_why(page)
-    expect(page.locator(".pair-text")).to_contain_text("61 points of your photo lie where one view")
+    expect(page.locator(".pair-text")).to_contain_text("61 points of your photo match this photo")
     page.get_by_text("61 matched points as a table").click()
     row = page.locator("details tbody tr").first
     expect(row.locator("td")).to_have_text(["20 %", "15 %", "23 %", "14 %"])
     expect(page.locator("#why-body")).to_contain_text("Adds to the score")
-    page.get_by_role("button", name="Reference 3: Tower of Fenven, 21 points").click()
+    page.get_by_role("button", name="Gallery photo 3: Tower of Fenven, 21 points").click()
     expect(page.locator(".pair-text")).to_contain_text("21 points")
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Why?")).to_be_focused()
@@ -72,7 +72,7 @@ def test_feedback_right_and_wrong_reaches_the_server(page: Page, world: World) -
     give(page, "palace.jpg", "unsure.jpg", "nothing.jpg")
     cards = page.locator(".answer")
     cards.nth(0).get_by_role("button", name="No, it is wrong").click()
-    name = cards.nth(0).get_by_label("It is really…")
+    name = cards.nth(0).get_by_label("Correct landmark")
     expect(name).to_be_focused()
     name.fill("Linlosk")
     expect(cards.nth(0).locator("datalist option")).to_have_count(1)

@@ -26,7 +26,7 @@ def test_landmarks_are_counted_searched_and_paged(
         cards = page.locator("#landmarks .card")
         expect(cards).to_have_count(24)
         expect(page.locator("#gallery-count")).to_have_text(
-            "30 landmarks · 60 photos · 160 photos without a landmark"
+            "30 landmarks · 60 photos · 160 distractors (photos without a landmark)"
         )
         page.click("#next")
         expect(cards).to_have_count(6)
@@ -36,7 +36,7 @@ def test_landmarks_are_counted_searched_and_paged(
         expect(page.locator("#gallery-count")).to_contain_text("for “tower of”")
         assert all("tower of" in text.lower() for text in cards.all_inner_texts())
         page.get_by_label("Search landmarks").fill("atlantis")
-        expect(page.locator("#gallery-state")).to_have_text("No landmark is called “atlantis”.")
+        expect(page.locator("#gallery-state")).to_have_text("No landmark matches “atlantis”.")
 
 
 def test_photos_are_added_with_progress_and_failures_are_listed(page: Page, world: World) -> None:
@@ -59,7 +59,7 @@ def test_a_landmark_is_added_by_name_and_photos(page: Page, world: World) -> Non
     open_gallery(page)
     page.click("#landmark-new")
     page.click("#new-add")
-    expect(page.locator("#new-problem")).to_have_text("Give it a name.")
+    expect(page.locator("#new-problem")).to_have_text("Enter a name.")
     expect(page.locator("#new-name")).to_be_focused()
     page.fill("#new-name", "hawa/mahal & co")
     page.click("#new-add")

@@ -24,7 +24,7 @@ from whichlandmark.recognition.answer import (
     Candidate,
     GalleryFacts,
     MatchObject,
-    SeenObject,
+    DetectionObject,
     answer_object,
 )
 from whichlandmark.recognition.folder.load import load
@@ -324,7 +324,7 @@ def test_the_published_schema_covers_every_route(client: TestClient) -> None:
 def test_the_published_answer_is_the_type_that_is_answered(client: TestClient) -> None:
     """Names, description and limits come from the TypedDict in answer_object.py."""
     published = client.get("/openapi.json").json()["components"]["schemas"]
-    for kind in (AnswerObject, Candidate, MatchObject, SeenObject):
+    for kind in (AnswerObject, Candidate, MatchObject, DetectionObject):
         schema = published[kind.__name__]
         assert set(schema["properties"]) == set(schema["required"]) == set(get_type_hints(kind))
         assert schema["additionalProperties"] is False
@@ -334,7 +334,7 @@ def test_the_published_answer_is_the_type_that_is_answered(client: TestClient) -
     assert answer["decision"]["enum"] == ["landmark", "uncertain", "no_landmark"]
     assert (answer["confidence"]["minimum"], answer["confidence"]["maximum"]) == (0, 1)
     assert answer["score"]["anyOf"] == [{"type": "number"}, {"type": "null"}]
-    box = published["SeenObject"]["properties"]["box"]["anyOf"]
+    box = published["DetectionObject"]["properties"]["box"]["anyOf"]
     assert box == [{"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
                    {"type": "null"}]  # fmt: skip
 

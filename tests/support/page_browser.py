@@ -25,7 +25,7 @@ BROWSER = [  # marks of a module that needs one
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]
-PATIENCE = 20_000  # ms; only a failure takes that long, and other tests may keep the cores busy
+TIMEOUT = 20_000  # ms; generous, because other tests may keep the cores busy
 FILES = """([data, names]) => {
   const transfer = new DataTransfer();
   const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
@@ -33,7 +33,7 @@ FILES = """([data, names]) => {
   return transfer;
 }"""
 
-# Where the ends of the drawn lines lie on the screen, in shares of each picture.
+# Ends of the drawn lines on the screen, in shares of each photo.
 ENDS = """() => {
   const images = [...document.querySelectorAll(".pair img")].map((i) => i.getBoundingClientRect());
   const svg = document.querySelector(".pair .lines");
@@ -50,51 +50,53 @@ ENDS = """() => {
 
 def photo(name: str, number: int = 0) -> dict[str, Any]:
     """A file for a file input."""
-    return {"name": name, "mimeType": "image/jpeg", "buffer": drawn(number, "asked")}
+    return {"name": name, "mimeType": "image/jpeg", "buffer": drawn(number, "query")}
 
 
 def transfer(page: Page, *names: str) -> Any:
     """The DataTransfer of photos that are dropped or pasted."""
-    data = base64.b64encode(drawn(0, "asked")).decode()
+    data = base64.b64encode(drawn(0, "query")).decode()
     return page.evaluate_handle(FILES, [data, list(names)])
 
 
 @dataclass
 class Seen:
-    """What a page did: the hosts it asked, the errors it threw and what it wrote to the console."""
+    """The hosts that a page contacted, its errors and its console messages."""
 
     hosts: set[str] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
     console: list[str] = field(default_factory=list)
 
     def watch(self, page: Page) -> None:
-        def asked(url: str) -> None:
+        def record(url: str) -> None:
             if urlsplit(url).scheme not in ("blob", "data"):
                 self.hosts.add(urlsplit(url).netloc)
 
-        page.on("request", lambda request: asked(request.url))
+        page.on("request", lambda request: record(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda line: self.console.append(f"{line.type}: {line.text}"))
 
     def unexpected(self) -> list[str]:
-        """Errors; a refused request is the server's word, and the browser notes it too."""
-        noted = "Failed to load resource"
-        grave = [line for line in self.console if line.startswith("error") and noted not in line]
-        return self.errors + grave
+        """Errors, without the console messages of requests that the server refused."""
+        refused = "Failed to load resource"
+        errors = [line for line in self.console if line.startswith("error") and refused not in line]
+        return self.errors + errors
 
 
 @contextmanager
 def opened(
     browser: Browser, address: str, *, axe: bool = False, **options: Any
 ) -> Iterator[tuple[Page, Seen]]:
-    """A fresh page of the server; its errors and third parties fail the test that used it."""
+    """A new page of the server. Errors and requests to other hosts fail the test."""
     context = browser.new_context(**{"viewport": {"width": 1000, "height": 800}} | options)
     if axe:
         with_axe(context)
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT)
     page, seen = context.new_page(), Seen()
     seen.watch(page)
-    page.on("filechooser", lambda _: None)  # asked for early: a late wish can miss the first key
+    page.on(
+        "filechooser", lambda _: None
+    )  # registered early, because later the first key press could be missed
     try:
         page.goto(address, wait_until="domcontentloaded")
         yield page, seen
@@ -140,7 +142,7 @@ def open_gallery(page: Page) -> None:
 
 
 def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=TIMEOUT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

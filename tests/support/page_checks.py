@@ -34,9 +34,9 @@ def served(recognizer: Path) -> Iterator[str]:
             server.wait(30)
 
 
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, most: float = 60) -> None:
-    """Until a server answers. Exits with its last words when it does not."""
-    until = time.monotonic() + most
+def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, timeout: float = 60) -> None:
+    """Wait until a server answers. Exits with the end of its log when it does not."""
+    until = time.monotonic() + timeout
     while time.monotonic() < until and server.poll() is None:
         with contextlib.suppress(OSError):
             return urllib.request.urlopen(url, timeout=2).close()
@@ -45,7 +45,7 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, most: float =
 
 
 def with_axe(context: Any) -> Any:
-    """Every page of a context gets axe-core, whatever its policy says of scripts."""
+    """Inject axe-core into every page of a context, regardless of its Content-Security-Policy."""
     import axe_playwright_python
 
     source = Path(axe_playwright_python.__file__).parent / "axe.min.js"
@@ -54,7 +54,7 @@ def with_axe(context: Any) -> Any:
 
 
 def axe(page: Any) -> list[str]:
-    """What axe-core calls serious or critical."""
+    """Violations that axe-core rates serious or critical."""
     found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
-    grave = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
-    return [f"{rule['id']}: {node['html'][:100]}" for rule in grave for node in rule["nodes"]]
+    severe = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
+    return [f"{rule['id']}: {node['html'][:100]}" for rule in severe for node in rule["nodes"]]

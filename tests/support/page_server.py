@@ -1,7 +1,7 @@
-"""A small server with the answers of the real one, on which the page is tested.
+"""A stub server with the API of the real one, for the tests of the page.
 
-It serves the page's files and a world of page_world.py, which can be changed; it writes down every
-request. A photo called "busy" is refused once, then answered.
+It serves the page's files and a `World`, which tests can change, and records every request. A photo
+named "busy" is refused once, then answered.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Handler(BaseHTTPRequestHandler):
             kind, data = self.page(path) or self.api(path, query, body)
             self.send(200, kind, data)
         except RefusedError as refused:
-            told = {"error": refused.error, "request_id": "r-0"}
-            self.send(refused.status, KINDS[".json"], json.dumps(told).encode())
+            reply = {"error": refused.error, "request_id": "r-0"}
+            self.send(refused.status, KINDS[".json"], json.dumps(reply).encode())
 
     def send(self, status: int, kind: str, data: bytes) -> None:
         self.send_response(status)
@@ -88,13 +88,13 @@ class Handler(BaseHTTPRequestHandler):
         if world.down:
             raise RefusedError(503, "busy", "the queue is full", "ask again later")
         if path == "/v1/config":
-            told: JSON = {
+            config: JSON = {
                 "write": "key" if world.write_key else "open",
                 "read": "key" if world.read_key else "open",
                 "tiles": world.tiles, "max_photos": 16, "max_bytes": 20_000_000,
                 "formats": ["jpeg", "png", "webp"], "title": "Drawn world",
             }  # fmt: skip
-            return KINDS[".json"], json.dumps(told).encode()
+            return KINDS[".json"], json.dumps(config).encode()
         self.allow(
             world.read_key if self.command == "GET" or "landmarks" not in path else world.write_key
         )
@@ -102,10 +102,10 @@ class Handler(BaseHTTPRequestHandler):
             photo = unquote(found[1])
             name = next((n for n, photos in world.landmarks.items() if photo in photos), "")
             return "image/jpeg", drawn(world.number(name), photo)
-        told = self.asked(path, body) or self.gallery(path, query, body)
-        return KINDS[".json"], json.dumps(told).encode()
+        reply = self.answered(path, body) or self.gallery(path, query, body)
+        return KINDS[".json"], json.dumps(reply).encode()
 
-    def asked(self, path: str, body: bytes) -> JSON | None:
+    def answered(self, path: str, body: bytes) -> JSON | None:
         world = self.world
         if path == "/v1/feedback":
             world.feedback.append(json.loads(body))
@@ -178,11 +178,11 @@ class Handler(BaseHTTPRequestHandler):
         return {"removed": 1, "generation": world.generation}
 
 
-class Quiet(ThreadingHTTPServer):
+class StubServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """A page that was closed breaks its connections; anything else is told."""
+        """Ignore connections that a closed page broke; print other errors."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             traceback.print_exc()
 
@@ -192,7 +192,7 @@ class PageServer:
 
     def __init__(self, world: World, port: int = 0) -> None:
         handler = type("Bound", (Handler,), {"world": world})
-        self.server = Quiet(("127.0.0.1", port), handler)
+        self.server = StubServer(("127.0.0.1", port), handler)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> str:

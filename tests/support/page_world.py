@@ -1,4 +1,4 @@
-"""A small synthetic world, and what a server that knows it would answer.
+"""A small synthetic world, and the replies of a server whose gallery it is.
 
 The name of a photo decides its answer: "unsure", "nothing", "unreadable", "small", or a landmark.
 """
@@ -38,7 +38,7 @@ def shape(data: bytes) -> tuple[int, int]:
 
 @dataclass
 class World:
-    """What the server holds, and what it was asked. key: asked of readers or writers."""
+    """What the server holds, and the requests it got. read_key, write_key: the keys it requires."""
 
     read_key: str | None = None
     write_key: str | None = None
@@ -101,19 +101,20 @@ def answer(world: World, photo: str) -> JSON:
     else:
         decision, confidence = "landmark", 0.968
         words = f"{world.titles[first]}, almost certainly"
-    sure = decision == "landmark"
+    certain = decision == "landmark"
     return {
-        "photo": photo, "decision": decision, "landmark": first if sure else None, "guess": first,
+        "photo": photo, "decision": decision, "landmark": first if certain else None,
+        "guess": first,
         "second": second, "confidence": confidence, "score": 3.2, "words": words,
         "candidates": [world.candidate(name) for name in names[:5]],
         "matches": [world.match(first, i) for i in range(2)],
-        "landmarks": [{"landmark": first, "box": [0.2, 0.1, 0.8, 0.9]}] if sure else [],
+        "landmarks": [{"landmark": first, "box": [0.2, 0.1, 0.8, 0.9]}] if certain else [],
         "warnings": ["this photo is small: 240 pixels"] if "small" in photo else [],
     }  # fmt: skip
 
 
 def explanation(world: World, photo: str) -> JSON:
-    told = answer(world, photo)
+    answered = answer(world, photo)
     pairs = []
     for i, name in enumerate([*list(world.landmarks)[:1] * 2, list(world.landmarks)[1]]):
         match = world.match(name, i % 2)
@@ -124,21 +125,22 @@ def explanation(world: World, photo: str) -> JSON:
         pairs.append({
             "photo": match, "width": width, "height": height, "image": match["thumbnail"],
             "lines": [[x, y, 0.9 * x + 0.05, 0.95 * y] for x, y in points], "inliers": len(points),
-            "text": f"{len(points)} points of your photo lie where one view of a thing puts them.",
+            "text": f"{len(points)} points of your photo match this photo, consistent with one "
+                    "change of viewpoint.",
         })  # fmt: skip
     rows = [("similarity", 0.91, 2.1, "the nearest photos of this landmark"),
-            ("distractors", 0.4, -0.6, "how like photos without a landmark it is"),
-            ("geometry", 61, 1.7, "matched points that one view explains")]  # fmt: skip
+            ("distractors", 0.4, -0.6, "similarity to photos without a landmark"),
+            ("geometry", 61, 1.7, "matched points consistent with one view")]  # fmt: skip
     parts = [dict(zip(("name", "value", "contribution", "text"), row, strict=True)) for row in rows]
-    pulled = {"id": "street/1.jpg", "similarity": 0.4, "author": None, "licence": "CC0",
+    distractor = {"id": "street/1.jpg", "similarity": 0.4, "author": None, "licence": "CC0",
               "thumbnail": "/v1/photos/street%2F1.jpg/thumbnail"}  # fmt: skip
-    width, height = shape(drawn(0, "asked"))
+    width, height = shape(drawn(0, "query"))
     return {
         "schema": "whichlandmark.answer/1",
         "request_id": "r-why",
-        "answer": told,
+        "answer": answered,
         "query": {"width": width, "height": height},
         "pairs": pairs,
         "parts": parts,
-        "distractors": [pulled],
+        "distractors": [distractor],
     }

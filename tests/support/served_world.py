@@ -1,4 +1,4 @@
-"""A small recognizer folder for the tests of the server: painted fronts that SIFT tells apart."""
+"""A small recognizer folder for server tests: painted fronts that SIFT can distinguish."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def jpeg(picture: Pillow.Image, **options: object) -> bytes:
 
 
 def with_gps(picture: Pillow.Image, words: str, orientation: int = 1) -> bytes:
-    """A JPEG whose EXIF tells a place, words and an orientation."""
+    """A JPEG whose EXIF holds a latitude, a description and an orientation."""
     exif = picture.getexif()
     exif[0x010E], exif[ORIENTATION] = words, orientation
     exif.get_ifd(GPS)[2] = (48.0, 51.0, 30.0)
@@ -51,16 +51,16 @@ def with_gps(picture: Pillow.Image, words: str, orientation: int = 1) -> bytes:
 
 
 def taken_at(picture: Pillow.Image, latitude: float, longitude: float) -> bytes:
-    """A JPEG whose EXIF tells a whole place, north and east."""
+    """A JPEG whose EXIF holds a full location, north and east."""
     exif = picture.getexif()
-    told = exif.get_ifd(GPS)
-    told[1], told[2], told[3], told[4] = "N", (latitude, 0.0, 0.0), "E", (longitude, 0.0, 0.0)
+    gps = exif.get_ifd(GPS)
+    gps[1], gps[2], gps[3], gps[4] = "N", (latitude, 0.0, 0.0), "E", (longitude, 0.0, 0.0)
     return jpeg(picture, exif=exif)
 
 
 @cache
 def made() -> Path:
-    """The folder, made once for all tests of a process; do not change it."""
+    """The recognizer folder, created once per process; tests must not change it."""
     root = Path(tempfile.mkdtemp(prefix="served-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     for code in range(LANDMARKS):

@@ -21,7 +21,7 @@ from ..gallery.records import Credit
 from ..recognition.answer import landmark_object, thumbnail_address
 from ..recognition.folder.edit import open_gallery, photos_to_add, relabel_photos, remove_photos
 from ..recognition.folder.fill import fill_gallery
-from ..recognition.folder.load import refresh_segments
+from ..recognition.folder.load import refresh_index_files
 from .api_errors import ApiError, busy, invalid, not_found
 from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .schemas import LandmarksReply, ListedPhoto, PhotosReply, RelabelledReply, RemovedReply
@@ -218,7 +218,7 @@ class Editor:
     def _index(self, table: Photos) -> set[str]:
         with open_gallery(self.live.folder) as gallery:
             failures = fill_gallery(self.live.embedder, table, gallery)
-            refresh_segments(self.live.folder, gallery)
+            refresh_index_files(self.live.folder, gallery)
         return {failure.id for failure in failures}
 
     def _paths(self, ids: Sequence[str], landmark: str | None) -> list[Path]:

@@ -1,12 +1,12 @@
-// Add photos to the gallery, one request each, because then progress is exact and a bad photo stops none.
+// Add photos to the gallery, one request per photo, so that a bad photo does not stop the others.
 
-import { ask, form } from "./api.js";
+import { fetchJson, form } from "./api.js";
 import { announce, el, put } from "./dom.js";
 import { fileProblem } from "./upload.js";
-import { keyed } from "./key.js";
+import { withKey } from "./key.js";
 import { counted, sentence } from "./format.js";
 
-const MAX_TRIES = 8; // of one photo while the server is busy
+const MAX_TRIES = 8; // per photo, while the server is busy
 
 /** Add files to a landmark, with progress and result in `host`. Returns {added, failed: [{name, message}]}. */
 export async function addPhotos(landmark, files, config, host) {
@@ -20,7 +20,7 @@ export async function addPhotos(landmark, files, config, host) {
       await addOne(landmark, file, config, words, done);
     } catch (error) {
       done.failed.push({ name: file.name, message: error.message });
-      if (["key", "offline", "unreachable"].includes(error.kind)) break; // the next would fail as well
+      if (["key", "offline", "unreachable"].includes(error.kind)) break; // the rest would fail too
     }
     bar.value = i + 1;
   }
@@ -33,8 +33,8 @@ async function addOne(landmark, file, config, words, done) {
   const fault = await fileProblem(file, config);
   if (fault) throw new Error(`${fault.message} ${fault.hint}`);
   const path = `v1/landmarks/${encodeURIComponent(landmark)}/photos`;
-  const post = () => ask(path, { method: "POST", body: form("photos", [file]) });
-  const reply = await withRetries(() => keyed(post), words);
+  const post = () => fetchJson(path, { method: "POST", body: form("photos", [file]) });
+  const reply = await withRetries(() => withKey(post), words);
   done.added += reply.added.length;
   for (const { photo, error } of reply.failed ?? [])
     done.failed.push({ name: photo || file.name, message: error.message });
@@ -46,7 +46,7 @@ async function withRetries(action, words) {
       return await action();
     } catch (error) {
       if (error.kind !== "busy" || tries === MAX_TRIES) throw error;
-      words.textContent = `The server is busy; going on in ${error.wait} s…`;
+      words.textContent = `The server is busy; retrying in ${error.wait} s…`;
       await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
     }
   }
@@ -56,7 +56,7 @@ function summary({ added, failed }, all) {
   const rest = all - added - failed.length;
   const parts = [`${counted(added, "photo")} added`];
   if (failed.length) parts.push(`${failed.length} could not be used`);
-  if (rest > 0) parts.push(`${rest} not tried`);
+  if (rest > 0) parts.push(`${rest} not sent`);
   return `${parts.join(", ")}.`;
 }
 

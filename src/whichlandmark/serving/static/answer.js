@@ -1,23 +1,26 @@
-// The card of one photo: the answer in words, the confidence, the evidence.
+// The card of one photo: answer, confidence, most similar gallery photos, map, feedback.
 
 import { candidateList } from "./candidates.js";
-import { announce, button, el, pictureless, put, svg } from "./dom.js";
+import { announce, button, el, replaceImage, put, svg } from "./dom.js";
 import { feedback } from "./feedback.js";
 import { mapOf } from "./map.js";
 import { percent, seconds, sentence, titled } from "./format.js";
 import { openExplanation } from "./explanation.js";
 
-/** A card, and show(change) that brings it to a new state. cancel() is called when it is dismissed. */
+/**
+ * Create the card of a photo: {card, dismiss, show}. show(change) displays a new state, as described
+ * at recognizePhoto; retry() and cancel() are called by its buttons.
+ */
 export function answerCard(file, config, { retry, cancel }) {
   const url = URL.createObjectURL(file);
-  const photo = asked(file, url);
-  const says = el("div", { class: "says" });
+  const photo = photoFigure(file, url);
+  const result = el("div", { class: "result" });
   const below = el("div", { class: "below" });
   const card = el(
     "article",
     { class: "answer", "aria-label": `Answer for ${file.name}` },
     photo.figure,
-    says,
+    result,
     below,
   );
   const dismiss = () => {
@@ -26,11 +29,11 @@ export function answerCard(file, config, { retry, cancel }) {
     card.remove();
     card.dispatchEvent(new Event("dismissed"));
   };
-  const frame = { file, config, url, photo, says, below, card, retry, dismiss, ticking: 0 };
-  return { card, dismiss, show: (change) => shown(frame, change) };
+  const frame = { file, config, url, photo, result, below, card, retry, dismiss, countdown: 0 };
+  return { card, dismiss, show: (change) => showState(frame, change) };
 }
 
-function asked(file, url) {
+function photoFigure(file, url) {
   const boxes = svg("svg", {
     class: "boxes",
     viewBox: "0 0 1 1",
@@ -38,57 +41,57 @@ function asked(file, url) {
     "aria-hidden": "true",
   });
   const image = el("img", { alt: `Your photo ${file.name}` });
-  image.addEventListener("error", () => pictureless(image, "no preview in this browser"));
+  image.addEventListener("error", () => replaceImage(image, "no preview in this browser"));
   image.src = url;
   const time = el("span", { class: "small" });
   const figure = el(
     "figure",
-    { class: "asked" },
+    { class: "query" },
     el("div", { class: "frame" }, image, boxes),
     el("figcaption", {}, el("span", { class: "name" }, file.name), time),
   );
   return { figure, boxes, time };
 }
 
-function shown(frame, change) {
-  clearInterval(frame.ticking);
+function showState(frame, change) {
+  clearInterval(frame.countdown);
   frame.card.dataset.state = change.state;
-  frame.card.setAttribute("aria-busy", String(["waiting", "asking"].includes(change.state)));
-  ({ waiting, asking, busy, failed, answered })[change.state](frame, change);
+  frame.card.setAttribute("aria-busy", String(["waiting", "recognizing"].includes(change.state)));
+  ({ waiting, recognizing, busy, failed, answered })[change.state](frame, change);
 }
 
-const waiting = ({ says }) => put(says, el("h3", {}, "Waiting its turn"));
-const asking = ({ says }) =>
-  put(says, el("h3", {}, "Looking…"), el("div", { class: "running", "aria-hidden": "true" }));
+const waiting = ({ result }) => put(result, el("h3", {}, "Waiting"));
+const recognizing = ({ result }) =>
+  put(result, el("h3", {}, "Recognizing…"), el("div", { class: "running", "aria-hidden": "true" }));
 
 function busy(frame, { problem, until }) {
   const left = el("p", { class: "lead" });
   const tick = () => {
-    left.textContent = `It is asked again in ${Math.max(0, Math.ceil((until - Date.now()) / 1000))} s.`;
+    left.textContent = `Trying again in ${Math.max(0, Math.ceil((until - Date.now()) / 1000))} s.`;
   };
   tick();
-  frame.ticking = setInterval(tick, 500);
+  frame.countdown = setInterval(tick, 500);
   put(
-    frame.says,
+    frame.result,
     el("h3", {}, "The server is busy"),
     left,
     el("p", { class: "small" }, sentence(problem.message)),
     el(
       "div",
       { class: "buttons" },
-      button("Ask now", frame.retry),
+      button("Try now", frame.retry),
       button("Dismiss", frame.dismiss, { class: "quiet" }),
     ),
   );
-  announce(`The server is busy. ${frame.file.name} is asked again in ${problem.wait} seconds.`);
+  announce(`The server is busy. Trying ${frame.file.name} again in ${problem.wait} seconds.`);
 }
 
 const HEADINGS = {
   busy: "The server is still busy",
-  key: "This server asks for a key",
+  key: "An API key is required",
   offline: "You are offline",
   unreachable: "No answer",
-  refused: "The server refused",
+  refused: "The server refused the request",
   unfit: "This photo cannot be used",
 };
 
@@ -97,7 +100,7 @@ function failed(frame, { problem }) {
   const retry =
     problem.kind === "unfit" ? null : button("Try again", frame.retry, { class: "main" });
   put(
-    frame.says,
+    frame.result,
     el("h3", {}, heading),
     el("p", { class: "lead" }, sentence(problem.message)),
     problem.hint ? el("p", { class: "small" }, sentence(problem.hint)) : null,
@@ -109,19 +112,19 @@ function failed(frame, { problem }) {
 }
 
 function answered(frame, { answer, request, ms }) {
-  const { says, below, photo, file, config } = frame;
+  const { result, below, photo, file, config } = frame;
   const words = sentence(answer.words);
-  const shownPlaces =
+  const mapped =
     answer.decision === "no_landmark"
       ? []
       : answer.candidates.slice(0, answer.decision === "landmark" ? 1 : 2);
   photo.time.textContent = ms ? `answered in ${seconds(ms)}` : "";
-  boxed(photo.boxes, answer);
+  drawBoxes(photo.boxes, answer);
   put(
-    says,
+    result,
     el("h3", { class: answer.decision }, words),
     answer.decision === "landmark" ? otherNames(answer.candidates[0]) : null,
-    sureness(answer),
+    confidenceMeter(answer),
     ...(answer.warnings ?? []).map((warning) => el("p", { class: "warning" }, sentence(warning))),
     el(
       "div",
@@ -134,11 +137,11 @@ function answered(frame, { answer, request, ms }) {
     ),
     feedback(answer, request, config),
   );
-  put(below, ...[candidateList(answer), mapOf(shownPlaces, config.tiles)].filter(Boolean));
-  announce(`${file.name}: ${words}. ${sureWords(answer)}.`);
+  put(below, ...[candidateList(answer), mapOf(mapped, config.tiles)].filter(Boolean));
+  announce(`${file.name}: ${words}. ${confidenceText(answer)}.`);
 }
 
-function boxed(boxes, { landmarks = [] }) {
+function drawBoxes(boxes, { landmarks = [] }) {
   put(boxes);
   for (const { box } of landmarks) {
     if (!box) continue;
@@ -163,23 +166,28 @@ export function otherNames(candidate) {
   );
 }
 
-const guessed = (answer) =>
+const guessOf = (answer) =>
   answer.candidates.find((c) => c.landmark === answer.guess) ?? answer.candidates[0];
 
-function sureWords(answer) {
-  const guess = guessed(answer);
-  if (!guess) return "Nothing in the gallery is like it";
-  return `${sentence(percent(answer.confidence))} sure that it is ${titled(guess)}`;
+function confidenceText(answer) {
+  const guess = guessOf(answer);
+  if (!guess) return "No similar photo in the gallery";
+  const confidence = `${percent(answer.confidence)} confidence`;
+  if (answer.decision === "landmark") return sentence(confidence);
+  const name = titled(guess);
+  return answer.decision === "uncertain"
+    ? sentence(`${confidence} in ${name}`)
+    : `Closest landmark: ${name}, ${confidence}`;
 }
 
-function sureness(answer) {
+function confidenceMeter(answer) {
   const now = Math.round(100 * answer.confidence);
   const fill = el("span");
   fill.style.inlineSize = `${now}%`;
-  const words = sureWords(answer);
+  const words = confidenceText(answer);
   return el(
     "div",
-    { class: "sure" },
+    { class: "confidence" },
     el(
       "div",
       {

@@ -1,12 +1,12 @@
-// Requests to the server that this page came from, and to no other.
+// HTTP requests to the server of this page; no other server is contacted.
 
-import { pictureless } from "./dom.js";
+import { replaceImage } from "./dom.js";
 
 const KEY = "whichlandmark.key";
-const NO_PICTURE = "no picture";
-const PATIENCE = 90000; // ms until an answer is given up
+const NO_IMAGE = "no image";
+const TIMEOUT = 90000; // ms
 
-/** What went wrong, as the page shows it. kind: busy, key, offline, unreachable, refused. */
+/** An error that the page shows. kind: busy, key, offline, unreachable, refused or unfit. */
 export class Problem extends Error {
   constructor(kind, message, { hint = "", code = "", status = 0, wait = null } = {}) {
     super(message);
@@ -20,7 +20,7 @@ export const key = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
-/** The address of a path of this server, wherever a proxy has put it. */
+/** The URL of a path of this server, also behind a proxy that adds a prefix. */
 export const address = (path) => new URL(path.replace(/^\//, ""), document.baseURI).href;
 
 /** Seconds of a Retry-After header: a number, or a date. */
@@ -33,8 +33,8 @@ export function retryAfter(header, now = Date.now()) {
 async function send(path, options = {}) {
   const headers = new Headers(options.headers);
   if (key.get()) headers.set("Authorization", `Bearer ${key.get()}`);
-  const giveUp = AbortSignal.timeout(PATIENCE);
-  const signal = options.signal ? AbortSignal.any([options.signal, giveUp]) : giveUp;
+  const timeout = AbortSignal.timeout(TIMEOUT);
+  const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
   let response;
   try {
     response = await fetch(address(path), {
@@ -45,16 +45,16 @@ async function send(path, options = {}) {
     });
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw unanswered(error);
+    throw connectionProblem(error);
   }
-  if (!response.ok) throw await refused(response);
+  if (!response.ok) throw await responseProblem(response);
   return response;
 }
 
-function unanswered(error) {
+function connectionProblem(error) {
   if (!navigator.onLine)
-    return new Problem("offline", "It could not be sent.", {
-      hint: "It is asked again when the connection is back.",
+    return new Problem("offline", "The request could not be sent.", {
+      hint: "It is sent again when the connection is back.",
     });
   if (error.name === "TimeoutError")
     return new Problem("unreachable", "The server did not answer in time.", {
@@ -65,11 +65,11 @@ function unanswered(error) {
   });
 }
 
-async function refused(response) {
+async function responseProblem(response) {
   const { error = {} } = await response.json().catch(() => ({}));
   const { code = "", hint = "" } = error;
   const { status } = response;
-  const message = error.message || `The server answered ${status}.`;
+  const message = error.message || `The server answered with status ${status}.`;
   const wait = retryAfter(response.headers.get("Retry-After"));
   if (status === 503 || status === 429)
     return new Problem("busy", message, { hint, code, status, wait: wait ?? 5 });
@@ -77,8 +77,8 @@ async function refused(response) {
   return new Problem("refused", message, { hint, code, status });
 }
 
-/** The JSON that a path answers with. body: a plain object is sent as JSON. Throws Problem. */
-export async function ask(path, { method = "GET", body, signal } = {}) {
+/** Send FormData, or an object as JSON, and parse the JSON response. Throws Problem. */
+export async function fetchJson(path, { method = "GET", body, signal } = {}) {
   const plain = body && !(body instanceof FormData);
   const headers = plain ? { "Content-Type": "application/json" } : {};
   const response = await send(path, {
@@ -88,7 +88,9 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
     signal,
   });
   return response.json().catch(() => {
-    throw new Problem("unreachable", "The answer was cut off.", { hint: "Try again in a moment." });
+    throw new Problem("unreachable", "The response was incomplete.", {
+      hint: "Try again in a moment.",
+    });
   });
 }
 
@@ -98,10 +100,10 @@ export function form(field, files) {
   return data;
 }
 
-/** Put a picture of the server into an <img>; with a key it is fetched, as <img> sends no header. */
-export async function picture(image, path) {
-  if (!path) return pictureless(image, NO_PICTURE);
-  image.addEventListener("error", () => pictureless(image, NO_PICTURE), { once: true });
+/** Show an image of the server; with a key it is fetched, because <img> sends no headers. */
+export async function showImage(image, path) {
+  if (!path) return replaceImage(image, NO_IMAGE);
+  image.addEventListener("error", () => replaceImage(image, NO_IMAGE), { once: true });
   if (!key.get()) {
     image.src = address(path);
     return;
@@ -112,6 +114,6 @@ export async function picture(image, path) {
     image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
     image.src = url;
   } catch {
-    pictureless(image, NO_PICTURE);
+    replaceImage(image, NO_IMAGE);
   }
 }

@@ -1,28 +1,27 @@
-// The candidate landmarks, each with its nearest gallery photos and their credits.
+// The candidate landmarks, each with its most similar gallery photos and their credits.
 
-import { picture } from "./api.js";
+import { showImage } from "./api.js";
 import { el } from "./dom.js";
 import { counted, credit, position, titled } from "./format.js";
 
-const PHOTOS = 4; // of each candidate
-const SHOWN = { landmark: 1, uncertain: 2, no_landmark: 0 }; // candidates; the others open on request
+const MAX_PHOTOS = 4; // per candidate
+const SHOWN = { landmark: 1, uncertain: 2, no_landmark: 0 }; // candidates outside the disclosure
 
-/** The candidates of an answer; null where there is none. */
+/** The candidates of an answer; null when there are none. */
 export function candidateList({ candidates, decision }) {
   if (!candidates.length) return null;
   const first = SHOWN[decision];
   const items = candidates.map(candidateItem);
   const rest = items.slice(first);
-  const others = counted(
+  const summary = counted(
     rest.length,
-    first ? "other candidate" : "landmark",
-    first ? "other candidates" : "landmarks",
+    first ? "other candidate" : "closest landmark in the gallery",
+    first ? "other candidates" : "closest landmarks in the gallery",
   );
-  const summary = first ? others : `The nearest that I know: ${others}`;
   return el(
     "section",
     { class: "candidates" },
-    first ? el("h4", {}, "What speaks for it") : null,
+    first ? el("h4", {}, "Most similar photos in the gallery") : null,
     first ? el("ol", {}, items.slice(0, first)) : null,
     rest.length
       ? el("details", {}, el("summary", {}, summary), el("ol", { start: first + 1 }, rest))
@@ -31,11 +30,11 @@ export function candidateList({ candidates, decision }) {
 }
 
 function candidateItem(candidate) {
-  const shown = candidate.photos.slice(0, PHOTOS);
+  const shown = candidate.photos.slice(0, MAX_PHOTOS);
   return el(
     "li",
     {},
-    el("p", { class: "candidate" }, el("b", {}, titled(candidate)), places(candidate)),
+    el("p", { class: "candidate" }, el("b", {}, titled(candidate)), landmarkLinks(candidate)),
     el(
       "ul",
       { class: "thumbs" },
@@ -44,8 +43,8 @@ function candidateItem(candidate) {
   );
 }
 
-/** Links to OpenStreetMap and Wikidata; nothing is loaded from there. */
-export function places({ latitude, longitude, wikidata }) {
+/** Links of a landmark to OpenStreetMap and Wikidata; nothing is loaded from these sites. */
+export function landmarkLinks({ latitude, longitude, wikidata }) {
   const out = { target: "_blank", rel: "noopener noreferrer" };
   const parts = [];
   if (latitude != null && longitude != null) {
@@ -63,14 +62,14 @@ export function places({ latitude, longitude, wikidata }) {
   return parts.length ? el("span", { class: "places" }, parts) : null;
 }
 
-/** A reference photo with its credit and similarity. */
+/** A gallery photo with its similarity, matched points and credit. */
 export function thumb(match, title) {
   const image = el("img", {
-    alt: title ? `${title}, a photo of the gallery` : "A photo of the gallery",
+    alt: title ? `${title}, a gallery photo` : "A gallery photo",
     loading: "lazy",
     decoding: "async",
   });
-  picture(image, match.thumbnail);
+  showImage(image, match.thumbnail);
   return el(
     "figure",
     { class: "thumb" },
@@ -78,16 +77,16 @@ export function thumb(match, title) {
     el(
       "figcaption",
       {},
-      alike(match).map((part) => el("span", { class: "alike" }, part)),
+      similarityTexts(match).map((part) => el("span", { class: "alike" }, part)),
       el("span", { class: "credit" }, credit(match)),
     ),
   );
 }
 
-/** Similarity and matched points of a reference, as one or two short phrases. */
-export function alike({ similarity, inliers }) {
+/** Similarity and number of matched points of a gallery photo, as short texts. */
+export function similarityTexts({ similarity, inliers }) {
   const parts = [];
   if (similarity != null) parts.push(`similarity ${similarity.toFixed(2)}`);
-  if (inliers) parts.push(`${counted(inliers, "point")} match`);
+  if (inliers) parts.push(counted(inliers, "matched point"));
   return parts;
 }

@@ -1,4 +1,4 @@
-// Create elements without markup strings, so that names from outside are always text.
+// Create DOM elements without parsing markup, so that no name can inject code.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -9,7 +9,7 @@ export function el(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-/** The same for a picture's parts. */
+/** The same for SVG elements. */
 export function svg(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -20,23 +20,23 @@ function filled(node, { on = {}, ...attributes }, children) {
     else if (value !== false && value != null) node.setAttribute(name, value);
   }
   for (const [event, listener] of Object.entries(on)) node.addEventListener(event, listener);
-  node.append(...there(children));
+  node.append(...present(children));
   return node;
 }
 
-const there = (children) => children.flat().filter((child) => child != null && child !== false);
+const present = (children) => children.flat().filter((child) => child != null && child !== false);
 
-/** Put children in place of what a node holds; null and false are left out. */
+/** Replace the children of a node; null and false are left out. */
 export function put(node, ...children) {
-  node.replaceChildren(...there(children));
+  node.replaceChildren(...present(children));
 }
 
-/** Replace a picture that cannot be shown by words. */
-export function pictureless(image, words) {
-  const label = image.alt ? `${image.alt} (${words})` : words;
-  const instead = el("div", { class: "missing", role: "img", "aria-label": label }, words);
-  instead.style.cssText = image.style.cssText; // where it stood
-  image.replaceWith(instead);
+/** Replace an image that cannot be shown by a text. */
+export function replaceImage(image, text) {
+  const label = image.alt ? `${image.alt} (${text})` : text;
+  const placeholder = el("div", { class: "missing", role: "img", "aria-label": label }, text);
+  placeholder.style.cssText = image.style.cssText; // same size and place
+  image.replaceWith(placeholder);
 }
 
 export function button(words, click, attributes = {}) {
@@ -50,8 +50,8 @@ export function announce(words) {
   setTimeout(() => line.remove(), 10000);
 }
 
-/** A dialog that its Close button, Escape and a click beside it close; focus goes back by itself. */
-export function closable(dialog) {
+/** Let a dialog be closed by its Close button and by a click outside (Escape works anyway). */
+export function makeClosable(dialog) {
   dialog.addEventListener("click", (event) => {
     const beside = event.target === dialog && event.detail > 0;
     if (beside || event.target.closest("[data-close]")) dialog.close();
@@ -59,8 +59,8 @@ export function closable(dialog) {
   return dialog;
 }
 
-/** Ask before something is lost: resolves to true or false. */
-export function confirmed(title, words, yes = "Remove") {
+/** Show the confirmation dialog; resolves to true or false. */
+export function confirmAction(title, words, yes = "Remove") {
   const dialog = byId("confirm");
   byId("confirm-title").textContent = title;
   byId("confirm-words").textContent = words;
@@ -75,4 +75,4 @@ export function confirmed(title, words, yes = "Remove") {
   });
 }
 
-export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+export const prefersReducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

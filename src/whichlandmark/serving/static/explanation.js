@@ -1,27 +1,42 @@
-// The explanation dialog: matched points beside references, parts of the score, distractors.
+// The explanation dialog: matched points of photo pairs, parts of the score, similar distractors.
 
-import { Problem, ask, form } from "./api.js";
+import { Problem, fetchJson, form } from "./api.js";
 import { thumb } from "./candidates.js";
-import { button, byId, closable, el, put } from "./dom.js";
+import { button, byId, makeClosable, el, put } from "./dom.js";
 import { matchView } from "./match_view.js";
 import { sentence, titled } from "./format.js";
 
-let request = null;
+const PART_TITLES = {
+  lead: "Lead over other landmarks",
+  company: "Three most similar photos",
+  centre: "Average of its photos",
+  votes: "Five most similar photos",
+  unwhitened: "Similarity before whitening",
+  bank: "Similarity to distractors",
+  "photo bank": "Its photo's similarity to distractors",
+  photos: "Number of photos",
+  inliers: "Matched points",
+  "inlier lead": "Lead in matched points",
+  "inlier company": "Matched points of all its photos",
+  usual: "Starting value",
+}; // of the server's names; others are shown as they are
+
+let request = null; // AbortController of the request in progress
 
 export function wireExplanation() {
-  closable(byId("why")).addEventListener("close", () => {
+  makeClosable(byId("why")).addEventListener("close", () => {
     request?.abort();
     put(byId("why-body"));
   });
 }
 
-/** Open the view for an answered file; url shows the file, which stays in this browser. */
+/** Open the dialog for an answered file. url: object URL of the file, which is shown from memory. */
 export async function openExplanation(file, url, answer) {
   const body = byId("why-body");
   byId("why-title").textContent = `Why “${sentence(answer.words)}”?`;
   put(
     body,
-    el("p", { class: "lead", role: "status" }, "Comparing it point by point…"),
+    el("p", { class: "lead", role: "status" }, "Matching points with the gallery photos…"),
     el("div", { class: "running", "aria-hidden": "true" }),
   );
   if (!byId("why").open) byId("why").showModal();
@@ -29,9 +44,13 @@ export async function openExplanation(file, url, answer) {
   request = new AbortController();
   const { signal } = request;
   try {
-    const told = await ask("v1/explain", { method: "POST", body: form("photo", [file]), signal });
-    if (told.error) throw new Problem("unfit", told.error.message, told.error);
-    put(body, ...view(told, url, answer));
+    const explanation = await fetchJson("v1/explain", {
+      method: "POST",
+      body: form("photo", [file]),
+      signal,
+    });
+    if (explanation.error) throw new Problem("unfit", explanation.error.message, explanation.error);
+    put(body, ...view(explanation, url, answer));
   } catch (error) {
     if (signal.aborted) return;
     const wait = error.wait ? `Try again in ${error.wait} s.` : error.hint;
@@ -48,43 +67,44 @@ export async function openExplanation(file, url, answer) {
   }
 }
 
-function view(told, url, answer) {
-  const named = Object.fromEntries(answer.candidates.map((c) => [c.landmark, titled(c)]));
-  const called = (landmark) => named[landmark] ?? (landmark ? titled({ landmark }) : "the gallery");
+function view(explanation, url, answer) {
+  const titles = Object.fromEntries(answer.candidates.map((c) => [c.landmark, titled(c)]));
+  const titleOf = (landmark) =>
+    titles[landmark] ?? (landmark ? titled({ landmark }) : "the gallery");
   return [
-    pairs(told, url, called),
-    parts(told.parts ?? []),
-    distractors(told.distractors ?? []),
+    pairs(explanation, url, titleOf),
+    parts(explanation.parts ?? []),
+    distractors(explanation.distractors ?? []),
   ].filter(Boolean);
 }
 
-function pairs({ pairs: all = [], query }, url, called) {
+function pairs({ pairs: all = [], query }, url, titleOf) {
   if (!all.length)
     return el(
       "p",
       { class: "lead" },
-      "No photo of the gallery was compared point by point: the answer rests on the look of the whole photo.",
+      "The photo was not compared by matching points: the answer uses the similarity of whole photos.",
     );
   const stage = el("div", { class: "stage" });
   const show = (chosen) => {
-    put(stage, matchView(all[chosen], query, url, called(all[chosen].photo.landmark)));
+    put(stage, matchView(all[chosen], query, url, titleOf(all[chosen].photo.landmark)));
     [...strip.children].forEach((b, i) => b.setAttribute("aria-pressed", String(i === chosen)));
   };
   const strip = el(
     "div",
-    { class: "strip", role: "group", "aria-label": "Reference photos" },
-    all.map((pair, i) => chip(pair, i, called, () => show(i))),
+    { class: "strip", role: "group", "aria-label": "Gallery photos" },
+    all.map((pair, i) => chip(pair, i, titleOf, () => show(i))),
   );
   strip.hidden = all.length === 1;
   show(0);
   return el("section", { class: "pairs" }, strip, stage);
 }
 
-function chip({ photo, inliers }, i, called, choose) {
+function chip({ photo, inliers }, i, titleOf, choose) {
   const points = inliers ? `${inliers} points` : "no points";
-  return button([el("b", {}, called(photo.landmark)), el("span", {}, points)], choose, {
+  return button([el("b", {}, titleOf(photo.landmark)), el("span", {}, points)], choose, {
     class: "chip",
-    "aria-label": `Reference ${i + 1}: ${called(photo.landmark)}, ${points}`,
+    "aria-label": `Gallery photo ${i + 1}: ${titleOf(photo.landmark)}, ${points}`,
   });
 }
 
@@ -98,32 +118,30 @@ function parts(all) {
       el(
         "th",
         { scope: "row" },
-        sentence(part.name),
+        PART_TITLES[part.name] ?? sentence(part.name),
         el("span", { class: "small" }, part.text ?? ""),
       ),
-      el("td", { class: "n" }, shortNumber(part.value)),
       el(
         "td",
         { class: "adds" },
-        bar((part.contribution ?? 0) / largest),
-        el("span", { class: "n" }, signed(part.contribution)),
+        part.contribution == null ? null : bar(part.contribution / largest),
+        el("span", { class: "n" }, partNumber(part)),
       ),
     ),
   );
   const head = el(
     "tr",
     {},
-    el("th", { scope: "col" }, "Part"),
-    el("th", { scope: "col", class: "n" }, "Value"),
+    el("th", { scope: "col" }, "Evidence"),
     el("th", { scope: "col" }, "Adds to the score"),
   );
-  const caption = el("caption", {}, "What the score is made of");
+  const caption = el("caption", {}, "How the score is computed");
   return el(
     "section",
     {},
     el(
       "div",
-      { class: "tablebox", tabindex: 0, role: "region", "aria-label": "What the score is made of" },
+      { class: "tablebox", tabindex: 0, role: "region", "aria-label": "How the score is computed" },
       el("table", {}, caption, el("thead", {}, head), el("tbody", {}, rows)),
     ),
   );
@@ -136,17 +154,24 @@ function bar(share) {
   return el("span", { class: "bar", "aria-hidden": "true" }, fill);
 }
 
-const shortNumber = (x) => (typeof x === "number" ? Number(x.toFixed(3)).toString() : (x ?? "–"));
-const signed = (x) => (x == null ? "–" : `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`);
+const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`;
+
+/** What a part adds to the score; the score and the confidence themselves without a sign. */
+const partNumber = ({ value, contribution }) =>
+  contribution == null ? (value?.toFixed(2) ?? "–") : signed(contribution);
 
 function distractors(all) {
   if (!all.length) return null;
-  const items = all.map((one) => el("li", {}, thumb(one, "A photo without a landmark")));
+  const items = all.map((one) => el("li", {}, thumb(one, "A distractor")));
   return el(
     "section",
     {},
-    el("h3", {}, "Photos without a landmark that look like it"),
-    el("p", { class: "small" }, "The more similar these are, the lower the score."),
+    el("h3", {}, "Most similar distractors"),
+    el(
+      "p",
+      { class: "small" },
+      "Gallery photos without a landmark. The more similar they are, the lower the score.",
+    ),
     el("ul", { class: "thumbs" }, items),
   );
 }

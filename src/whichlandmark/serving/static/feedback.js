@@ -1,42 +1,46 @@
-// Ask whether the answer is right, and send the reply to the server's review queue.
+// The question whether an answer is right; the reply goes to the server's review file.
 
-import { ask } from "./api.js";
+import { fetchJson } from "./api.js";
 import { announce, button, el, put } from "./dom.js";
 import { sentence, titled } from "./format.js";
 
-let forms = 0;
+let forms = 0; // for unique ids
 
-/** The question under an answer. */
+/** The feedback form of an answer. request: id of the request that was answered. */
 export function feedback(answer, request) {
   const box = el("div", { class: "feedback", role: "group", "aria-label": "Is this right?" });
   const send = async (right, correct, note = "") => {
-    const said = answer.landmark ?? (answer.decision === "uncertain" ? answer.guess : null);
-    const body = { request_id: request, photo: answer.photo, answer: said, right, correct, note };
-    await ask("v1/feedback", { method: "POST", body });
-    put(box, el("p", { class: "thanks", tabindex: -1 }, "Thank you. A person will look at it."));
+    const given = answer.landmark ?? (answer.decision === "uncertain" ? answer.guess : null);
+    const body = { request_id: request, photo: answer.photo, answer: given, right, correct, note };
+    await fetchJson("v1/feedback", { method: "POST", body });
+    put(
+      box,
+      el("p", { class: "thanks", tabindex: -1 }, "Thank you. Your feedback was saved for review."),
+    );
     box.firstChild.focus();
-    announce("Thank you. A person will look at it.");
+    announce("Thank you. Your feedback was saved for review.");
   };
   question(box, answer, send);
   return box;
 }
 
 function question(box, answer, send) {
-  const told = (right, correct) => () => send(right, correct).catch((error) => failed(box, error));
+  const sender = (right, correct) => () =>
+    send(right, correct).catch((error) => failed(box, error));
   const wrong = button("No", () => correction(box, answer, send), {
     "aria-label": "No, it is wrong",
   });
   if (answer.decision === "uncertain") {
     const both = answer.candidates.slice(0, answer.second ? 2 : 1);
     const choices = both.map((c) =>
-      button(titled(c), told(c.landmark === answer.guess, c.landmark)),
+      button(titled(c), sender(c.landmark === answer.guess, c.landmark)),
     );
     wrong.textContent = "Something else";
     wrong.removeAttribute("aria-label");
     put(box, el("p", {}, "Which is it?"), el("div", { class: "buttons" }, choices, wrong));
     return;
   }
-  const yes = button("Yes", told(true, answer.landmark), { "aria-label": "Yes, it is right" });
+  const yes = button("Yes", sender(true, answer.landmark), { "aria-label": "Yes, it is right" });
   put(box, el("p", {}, "Is this right?"), el("div", { class: "buttons" }, yes, wrong));
 }
 
@@ -59,7 +63,7 @@ function correction(box, answer, send) {
     const note = none.checked ? "it shows no landmark" : "";
     send(false, correct || null, note).catch((error) => failed(box, error));
   };
-  const nothing =
+  const noLandmark =
     answer.decision === "no_landmark"
       ? null
       : el("label", { class: "check", for: none.id }, none, "It shows no landmark");
@@ -68,10 +72,10 @@ function correction(box, answer, send) {
     el(
       "form",
       { on: { submit } },
-      el("label", { for: id }, "It is really…"),
+      el("label", { for: id }, "Correct landmark"),
       name,
       known,
-      nothing,
+      noLandmark,
       el(
         "div",
         { class: "buttons" },
@@ -85,9 +89,13 @@ function correction(box, answer, send) {
 }
 
 async function suggest(query, list) {
-  const found = await ask(`v1/landmarks?limit=20&query=${encodeURIComponent(query)}`).catch(() => ({
-    landmarks: [],
-  }));
+  list.dataset.query = query;
+  const found = await fetchJson(`v1/landmarks?limit=20&query=${encodeURIComponent(query)}`).catch(
+    () => ({
+      landmarks: [],
+    }),
+  );
+  if (list.dataset.query !== query) return; // a later request is in progress
   put(
     list,
     ...found.landmarks.map((item) =>

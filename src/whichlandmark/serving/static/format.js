@@ -25,11 +25,11 @@ export function position(latitude, longitude) {
 
 export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
-/** Who took a photo and how it may be used; says so when it is not recorded. */
+/** Author and licence of a photo, or a note that they are not recorded. */
 export function credit({ author, licence }) {
   if (!author && !licence) return "No credit recorded";
   return `${author || "Author not recorded"} · ${licence || "licence not recorded"}`;
 }
 
-/** What a landmark is called: its title, or its label made readable. */
+/** The title of a landmark, or its label in readable form. */
 export const titled = (item) => item.title || sentence(item.landmark.replaceAll("_", " "));

@@ -1,16 +1,16 @@
 // The gallery view: search landmarks and page through them.
 
-import { ask, picture } from "./api.js";
+import { fetchJson, showImage } from "./api.js";
 import { button, byId, el, put } from "./dom.js";
 import { openLandmark } from "./landmark.js";
-import { wantKey } from "./key.js";
+import { requestKey } from "./key.js";
 import { counted, sentence, titled } from "./format.js";
 
-const PAGE = 24;
-const FEW = 6;
-const PAUSE = 250; // ms after the last letter
+const PAGE_SIZE = 24;
+const PREVIEW_SIZE = 6;
+const SEARCH_DELAY = 250; // ms after the last key press
 
-const view = { query: "", offset: 0, total: 0, asked: 0, fresh: false, config: {} };
+const view = { query: "", offset: 0, total: 0, requests: 0, fresh: false, config: {} };
 
 export function wireGallery(config) {
   view.config = config;
@@ -23,26 +23,26 @@ export function wireGallery(config) {
   };
   byId("query").addEventListener("input", () => {
     clearTimeout(typing);
-    typing = setTimeout(search, PAUSE);
+    typing = setTimeout(search, SEARCH_DELAY);
   });
   byId("search").addEventListener("submit", (event) => {
     event.preventDefault();
     search();
   });
-  byId("previous").addEventListener("click", () => turn(-PAGE));
-  byId("next").addEventListener("click", () => turn(PAGE));
+  byId("previous").addEventListener("click", () => turn(-PAGE_SIZE));
+  byId("next").addEventListener("click", () => turn(PAGE_SIZE));
 }
 
-/** A few landmarks under the empty page, so that a first visitor sees what can be recognized. */
+/** Show some landmarks on the empty page, so that a new visitor sees what can be recognized. */
 export async function showKnown() {
-  const found = await ask(`v1/landmarks?limit=${FEW}`).catch(() => null);
+  const found = await fetchJson(`v1/landmarks?limit=${PREVIEW_SIZE}`).catch(() => null);
   if (!found?.landmarks.length) return;
   put(
     byId("known-few"),
     found.landmarks.map((item) => el("li", {}, card(item))),
   );
   byId("known-all").textContent = `See all ${found.total}`;
-  byId("known-all").hidden = found.total <= FEW;
+  byId("known-all").hidden = found.total <= PREVIEW_SIZE;
   byId("known").hidden = false;
 }
 
@@ -58,50 +58,50 @@ export const showGallery = () => (view.fresh ? null : refresh());
 
 /** Load the current page of landmarks again. */
 export async function refresh() {
-  const mine = (view.asked += 1);
+  const number = (view.requests += 1);
   const list = byId("landmarks");
   list.setAttribute("aria-busy", "true");
   if (!list.children.length) state([el("p", { class: "lead" }, "Loading the gallery…")]);
   try {
-    const path = `v1/landmarks?query=${encodeURIComponent(view.query)}&offset=${view.offset}&limit=${PAGE}`;
-    const found = await ask(path);
-    if (mine !== view.asked) return; // a later question is on its way
+    const path = `v1/landmarks?query=${encodeURIComponent(view.query)}&offset=${view.offset}&limit=${PAGE_SIZE}`;
+    const found = await fetchJson(path);
+    if (number !== view.requests) return; // a later request is in progress
     if (!found.landmarks.length && view.offset > 0) {
-      view.offset = Math.max(0, view.offset - PAGE); // the last one of the last page was removed
+      view.offset = Math.max(0, view.offset - PAGE_SIZE); // the last page is empty now
       return await refresh();
     }
     view.fresh = true;
-    shown(found);
+    showPage(found);
   } catch (error) {
-    if (mine !== view.asked) return;
+    if (number !== view.requests) return;
     view.fresh = false;
-    troubled(error);
+    showError(error);
   } finally {
     list.removeAttribute("aria-busy");
   }
 }
 
-function shown({ landmarks, total, photos, distractors }) {
+function showPage({ landmarks, total, photos, distractors }) {
   view.total = total;
   const counts = [counted(total, "landmark"), counted(photos, "photo")];
-  if (distractors) counts.push(`${counted(distractors, "photo")} without a landmark`);
+  if (distractors) counts.push(`${counted(distractors, "distractor")} (photos without a landmark)`);
   byId("gallery-count").textContent = view.query
     ? `${counted(total, "landmark")} for “${view.query}”`
     : counts.join(" · ");
   put(byId("landmarks"), ...landmarks.map((item) => el("li", {}, card(item))));
   const [from, to] = [view.offset + 1, view.offset + landmarks.length];
-  byId("paging").hidden = total <= PAGE;
+  byId("paging").hidden = total <= PAGE_SIZE;
   byId("page-words").textContent = `${from}–${to} of ${total}`;
   byId("previous").disabled = view.offset === 0;
   byId("next").disabled = to >= total;
   if (landmarks.length) return state(null);
   const words = view.query
-    ? `No landmark is called “${view.query}”.`
-    : "The gallery is empty. Add a landmark with a few photos of it.";
+    ? `No landmark matches “${view.query}”.`
+    : "The gallery is empty. Add a landmark with a few photos.";
   state([el("p", { class: "lead" }, words)]);
 }
 
-function troubled(error) {
+function showError(error) {
   put(byId("landmarks"));
   byId("gallery-count").textContent = "";
   byId("paging").hidden = true;
@@ -111,7 +111,7 @@ function troubled(error) {
     wait ? el("p", { class: "small" }, sentence(wait)) : "",
     button("Try again", refresh),
   ]);
-  if (error.kind === "key") wantKey(error.message, refresh);
+  if (error.kind === "key") requestKey(error.message, refresh);
 }
 
 function state(children) {
@@ -121,7 +121,7 @@ function state(children) {
 
 function card(item) {
   const image = el("img", { alt: "", loading: "lazy", decoding: "async" });
-  picture(image, item.thumbnail);
+  showImage(image, item.thumbnail);
   const open = () => openLandmark(item, view.config, refresh);
   return el(
     "button",

@@ -1,34 +1,34 @@
 // The dialog of one landmark: show, add and remove photos, rename it.
 
-import { ask, picture } from "./api.js";
+import { fetchJson, showImage } from "./api.js";
 import { addPhotos } from "./add_photos.js";
 import { otherNames } from "./answer.js";
-import { places } from "./candidates.js";
-import { announce, button, byId, closable, confirmed, el, put } from "./dom.js";
+import { landmarkLinks } from "./candidates.js";
+import { announce, button, byId, makeClosable, confirmAction, el, put } from "./dom.js";
 import { picker } from "./upload.js";
-import { keyed } from "./key.js";
+import { withKey } from "./key.js";
 import { counted, credit, sentence, titled } from "./format.js";
 
-const PAGE = 24;
+const PAGE_SIZE = 24;
 
-let changed = false;
-let closed = () => {};
+let changed = false; // whether the gallery was changed while the dialog was open
+let onChange = () => {};
 
 export function wireLandmark() {
-  closable(byId("landmark")).addEventListener("close", () => {
+  makeClosable(byId("landmark")).addEventListener("close", () => {
     put(byId("landmark-body"));
-    if (changed) closed();
+    if (changed) onChange();
     changed = false;
   });
 }
 
-/** Open a landmark; refresh() is called after a change. */
+/** Open the dialog of a landmark; refresh() is called when it is closed after a change. */
 export function openLandmark(item, config, refresh) {
-  closed = refresh;
+  onChange = refresh;
   byId("landmark-title").textContent = titled(item);
   byId("landmark").showModal();
   byId("landmark-title").focus();
-  const desk = {
+  const view = {
     item,
     config,
     photos: el("ul", { class: "thumbs photos" }),
@@ -39,17 +39,17 @@ export function openLandmark(item, config, refresh) {
   };
   put(
     byId("landmark-body"),
-    desk.words,
-    ...[otherNames(item), places(item)].filter(Boolean),
-    tools(desk),
-    desk.progress,
-    desk.photos,
-    desk.more,
+    view.words,
+    ...[otherNames(item), landmarkLinks(item)].filter(Boolean),
+    tools(view),
+    view.progress,
+    view.photos,
+    view.more,
   );
-  return fill(desk);
+  return fill(view);
 }
 
-function tools(desk) {
+function tools(view) {
   const input = el("input", {
     type: "file",
     accept: "image/*",
@@ -60,54 +60,54 @@ function tools(desk) {
   const add = el("button", { type: "button", class: "main" }, "Add photos");
   picker(add, input, async (files) => {
     add.disabled = true;
-    const done = await addPhotos(desk.item.landmark, files, desk.config, desk.progress);
+    const done = await addPhotos(view.item.landmark, files, view.config, view.progress);
     add.disabled = false;
     changed ||= done.added > 0;
-    await fill(desk);
+    await fill(view);
   });
-  const rename = button("Rename", () => renaming(desk));
-  const remove = button("Remove landmark", () => removeAll(desk), { class: "danger" });
+  const rename = button("Rename", () => renaming(view));
+  const remove = button("Remove landmark", () => removeAll(view), { class: "danger" });
   return el("div", { class: "buttons" }, add, rename, remove, input);
 }
 
-/** From the first photo on, as many as were shown. */
-async function fill(desk) {
-  desk.shown = 0;
-  put(desk.photos);
-  await more(desk);
+/** Show the first page of photos again. */
+async function fill(view) {
+  view.shown = 0;
+  put(view.photos);
+  await more(view);
 }
 
-async function more(desk) {
-  const path = `v1/landmarks/${encodeURIComponent(desk.item.landmark)}/photos?offset=${desk.shown}&limit=${PAGE}`;
+async function more(view) {
+  const path = `v1/landmarks/${encodeURIComponent(view.item.landmark)}/photos?offset=${view.shown}&limit=${PAGE_SIZE}`;
   try {
-    const { photos, total } = await ask(path);
-    desk.total = total;
-    desk.shown += photos.length;
-    desk.photos.append(...photos.map((photo) => photoItem(desk, photo)));
-    counts(desk);
+    const { photos, total } = await fetchJson(path);
+    view.total = total;
+    view.shown += photos.length;
+    view.photos.append(...photos.map((photo) => photoItem(view, photo)));
+    counts(view);
   } catch (error) {
-    failed(desk, error);
+    failed(view, error);
   }
 }
 
-function counts(desk) {
-  desk.words.textContent = counted(desk.total, "photo");
-  const left = desk.total - desk.photos.children.length;
+function counts(view) {
+  view.words.textContent = counted(view.total, "photo");
+  const left = view.total - view.photos.children.length;
   put(
-    desk.more,
-    ...(left > 0 ? [button(`Show ${Math.min(PAGE, left)} more`, () => more(desk))] : []),
+    view.more,
+    ...(left > 0 ? [button(`Show ${Math.min(PAGE_SIZE, left)} more`, () => more(view))] : []),
   );
 }
 
-function photoItem(desk, photo) {
+function photoItem(view, photo) {
   const image = el("img", {
-    alt: `${titled(desk.item)}, photo ${photo.id}`,
+    alt: `${titled(view.item)}, photo ${photo.id}`,
     loading: "lazy",
     decoding: "async",
   });
-  picture(image, photo.thumbnail);
+  showImage(image, photo.thumbnail);
   const item = el("li", {});
-  const remove = button("Remove", () => removeOne(desk, photo, item), {
+  const remove = button("Remove", () => removeOne(view, photo, item), {
     class: "quiet",
     "aria-label": `Remove photo ${photo.id}`,
   });
@@ -122,36 +122,41 @@ function photoItem(desk, photo) {
   return item;
 }
 
-async function removeOne(desk, photo, item) {
-  if (!(await confirmed("Remove this photo?", `${photo.id} is removed from the gallery for good.`)))
+async function removeOne(view, photo, item) {
+  if (
+    !(await confirmAction(
+      "Remove this photo?",
+      `${photo.id} is removed from the gallery for good.`,
+    ))
+  )
     return;
-  await change(desk, `v1/photos/${encodeURIComponent(photo.id)}`, { method: "DELETE" }, () => {
+  await change(view, `v1/photos/${encodeURIComponent(photo.id)}`, { method: "DELETE" }, () => {
     const nearby = item.nextElementSibling ?? item.previousElementSibling;
     item.remove();
-    desk.shown -= 1;
-    desk.total -= 1;
-    if (desk.total === 0) return byId("landmark").close();
-    counts(desk);
+    view.shown -= 1;
+    view.total -= 1;
+    if (view.total === 0) return byId("landmark").close();
+    counts(view);
     (nearby?.querySelector("button") ?? byId("landmark-title")).focus();
-    announce(`Photo removed. ${counted(desk.total, "photo")} left.`);
+    announce(`Photo removed. ${counted(view.total, "photo")} left.`);
   });
 }
 
-async function removeAll(desk) {
-  const name = titled(desk.item);
-  const words = `“${name}” and its ${counted(desk.total ?? desk.item.photos, "photo")} are removed from the gallery for good. Photos of it will no longer be recognized.`;
-  if (!(await confirmed(`Remove “${name}”?`, words, "Remove landmark"))) return;
-  await change(desk, path(desk), { method: "DELETE" }, () => {
+async function removeAll(view) {
+  const name = titled(view.item);
+  const words = `“${name}” and its ${counted(view.total ?? view.item.photos, "photo")} are removed from the gallery for good. Photos of it will no longer be recognized.`;
+  if (!(await confirmAction(`Remove “${name}”?`, words, "Remove landmark"))) return;
+  await change(view, landmarkPath(view), { method: "DELETE" }, () => {
     byId("landmark").close();
     byId("gallery-title").focus();
     announce(`${name} was removed.`);
   });
 }
 
-function renaming(desk) {
+function renaming(view) {
   const name = el("input", {
     id: "rename",
-    value: desk.item.landmark,
+    value: view.item.landmark,
     maxlength: 200,
     required: true,
     autocomplete: "off",
@@ -160,18 +165,18 @@ function renaming(desk) {
   const submit = async (event) => {
     event.preventDefault();
     const landmark = name.value.trim();
-    if (!landmark || landmark === desk.item.landmark) return put(desk.progress);
-    await change(desk, path(desk), { method: "PATCH", body: { landmark } }, () => {
-      desk.item = { ...desk.item, landmark, title: "" };
-      byId("landmark-title").textContent = titled(desk.item);
+    if (!landmark || landmark === view.item.landmark) return put(view.progress);
+    await change(view, landmarkPath(view), { method: "PATCH", body: { landmark } }, () => {
+      view.item = { ...view.item, landmark, title: "" };
+      byId("landmark-title").textContent = titled(view.item);
       byId("landmark-title").focus();
-      put(desk.progress);
+      put(view.progress);
       announce(`Renamed to ${landmark}.`);
     });
   };
-  const cancel = button("Cancel", () => put(desk.progress), { class: "quiet" });
+  const cancel = button("Cancel", () => put(view.progress), { class: "quiet" });
   put(
-    desk.progress,
+    view.progress,
     el(
       "form",
       { class: "rename", on: { submit } },
@@ -188,22 +193,22 @@ function renaming(desk) {
   name.select();
 }
 
-const path = (desk) => `v1/landmarks/${encodeURIComponent(desk.item.landmark)}`;
+const landmarkPath = (view) => `v1/landmarks/${encodeURIComponent(view.item.landmark)}`;
 
-async function change(desk, where, request, after) {
+async function change(view, path, request, after) {
   try {
-    await keyed(() => ask(where, request));
+    await withKey(() => fetchJson(path, request));
     changed = true;
     after();
   } catch (error) {
-    failed(desk, error);
+    failed(view, error);
   }
 }
 
-function failed(desk, error) {
+function failed(view, error) {
   const hint = error.wait ? `Try again in ${error.wait} s.` : error.hint;
   put(
-    desk.progress,
+    view.progress,
     el(
       "p",
       { class: "problem", role: "alert" },

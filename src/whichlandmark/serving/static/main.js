@@ -1,12 +1,12 @@
 // The page's entry point: read the configuration, switch views, start a card for each photo.
 
 import { answerCard } from "./answer.js";
-import { ask } from "./api.js";
+import { fetchJson } from "./api.js";
 import { recognizePhoto } from "./recognize.js";
 import { button, byId, el, put } from "./dom.js";
 import { refresh, showGallery, showKnown, wireGallery } from "./gallery.js";
 import { wireUpload } from "./upload.js";
-import { wantKey, wireKey } from "./key.js";
+import { requestKey, wireKey } from "./key.js";
 import { wireLandmark } from "./landmark.js";
 import { wireNewLandmark } from "./new_landmark.js";
 import { wireExplanation } from "./explanation.js";
@@ -18,7 +18,7 @@ const cards = new Set();
 async function start() {
   byId("unreachable").hidden = true;
   try {
-    open(await ask("v1/config"));
+    open(await fetchJson("v1/config"));
   } catch (error) {
     put(
       byId("unreachable"),
@@ -46,37 +46,37 @@ function open(config) {
 }
 
 function route(moved) {
-  const wanted = location.hash.slice(1);
-  if (wanted && !VIEWS.includes(wanted)) return; // a link within the view
-  const now = wanted || VIEWS[0];
+  const hash = location.hash.slice(1);
+  if (hash && !VIEWS.includes(hash)) return; // a link within the view
+  const current = hash || VIEWS[0];
   for (const view of VIEWS) {
-    byId(view).hidden = view !== now;
-    if (view === now) byId(`to-${view}`).setAttribute("aria-current", "page");
+    byId(view).hidden = view !== current;
+    if (view === current) byId(`to-${view}`).setAttribute("aria-current", "page");
     else byId(`to-${view}`).removeAttribute("aria-current");
   }
-  const heading = byId(`${now}-title`);
+  const heading = byId(`${current}-title`);
   document.title = `${heading.textContent} – ${byId("brand").textContent}`;
-  if (now === "gallery") showGallery();
+  if (current === "gallery") showGallery();
   if (moved) heading.focus();
 }
 
-/** Each photo becomes a card; the newest batch stands on top, in the order it was given. */
+/** Add a card for each photo: the newest batch on top, its photos in the given order. */
 function take(files, config) {
   if (location.hash === "#gallery") location.hash = "#recognize";
   const batch = files.map((file) => {
-    let asked = null;
-    const made = answerCard(file, config, {
-      retry: () => asked.retry(),
-      cancel: () => asked.cancel(),
+    let job = null;
+    const answer = answerCard(file, config, {
+      retry: () => job.retry(),
+      cancel: () => job.cancel(),
     });
-    made.card.addEventListener("dismissed", () => {
-      cards.delete(made);
+    answer.card.addEventListener("dismissed", () => {
+      cards.delete(answer);
       count();
       byId("choose").focus();
     });
-    asked = recognizePhoto(file, config, made.show);
-    cards.add(made);
-    return made.card;
+    job = recognizePhoto(file, config, answer.show);
+    cards.add(answer);
+    return answer.card;
   });
   byId("answers").prepend(...batch);
   count();
@@ -93,12 +93,12 @@ function clear() {
 }
 
 function watchConnection() {
-  const tell = () => (byId("offline").hidden = navigator.onLine);
-  addEventListener("online", tell);
-  addEventListener("offline", tell);
-  tell();
+  const update = () => (byId("offline").hidden = navigator.onLine);
+  addEventListener("online", update);
+  addEventListener("offline", update);
+  update();
 }
 
-addEventListener("key-wanted", ({ detail }) => wantKey("", detail));
+addEventListener("key-wanted", ({ detail }) => requestKey("", detail));
 watchConnection();
 start();

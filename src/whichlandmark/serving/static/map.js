@@ -1,15 +1,15 @@
-// The map of the candidates: Leaflet on a bundled world outline, or on tiles that the server names.
+// The map of the candidates: Leaflet with a bundled world outline or configured tiles.
 
 import { address } from "./api.js";
-import { calm, el, put } from "./dom.js";
+import { prefersReducedMotion, el, put } from "./dom.js";
 import { titled } from "./format.js";
 
-const OUTLINE_ZOOM = 6; // the outline is drawn to a tenth of a degree: nearer it would mislead
+const OUTLINE_ZOOM = 6; // maximum, because the outline is accurate to a tenth of a degree
 
 let leaflet;
 let outline;
 
-/** A map of candidates that have a place, drawn when it comes into view; null where none has. */
+/** A map of the candidates with coordinates, drawn when scrolled into view; null without any. */
 export function mapOf(candidates, tiles) {
   const places = candidates.filter(
     ({ latitude, longitude }) => latitude != null && longitude != null,
@@ -19,7 +19,7 @@ export function mapOf(candidates, tiles) {
   const host = el("div", {
     class: "map",
     role: "region",
-    "aria-label": `Map: where ${names} stands`,
+    "aria-label": `Map with ${names}`,
   });
   const watch = new IntersectionObserver(
     ([entry]) => {
@@ -32,7 +32,7 @@ export function mapOf(candidates, tiles) {
     { rootMargin: "200px" },
   );
   watch.observe(host);
-  return el("section", { class: "where" }, el("h4", {}, "Where it stands"), host);
+  return el("section", { class: "where" }, el("h4", {}, "Location"), host);
 }
 
 function load() {
@@ -51,7 +51,7 @@ function load() {
 
 async function draw(host, places, tiles) {
   const L = await load();
-  const still = calm();
+  const still = prefersReducedMotion();
   const map = L.map(host, {
     zoomAnimation: !still,
     fadeAnimation: !still,

@@ -1,11 +1,11 @@
-// The dialog that adds a new landmark: its name and its first photos.
+// The dialog that adds a landmark with its first photos.
 
 import { addPhotos } from "./add_photos.js";
-import { byId, closable, put } from "./dom.js";
+import { byId, makeClosable, put } from "./dom.js";
 
-/** refresh() is called after the landmark was added. */
+/** Set up the dialog. refresh() is called after a landmark was added. */
 export function wireNewLandmark(config, refresh) {
-  const dialog = closable(byId("new"));
+  const dialog = makeClosable(byId("new"));
   const problem = (words) => (byId("new-problem").textContent = words);
   byId("landmark-new").addEventListener("click", () => {
     byId("new-form").reset();
@@ -17,8 +17,8 @@ export function wireNewLandmark(config, refresh) {
   byId("new-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const [name, files] = [byId("new-name").value.trim(), [...byId("new-files").files]];
-    if (!name) return missing("new-name", problem("Give it a name."));
-    if (!files.length) return missing("new-files", problem("Choose at least one photo of it."));
+    if (!name) return missing("new-name", problem("Enter a name."));
+    if (!files.length) return missing("new-files", problem("Choose at least one photo."));
     problem("");
     byId("new-add").disabled = true;
     const done = await addPhotos(name, files, config, byId("new-progress"));

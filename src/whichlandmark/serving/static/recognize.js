@@ -1,21 +1,21 @@
-// Send photos to the server, two at a time, and report the state of each until it is answered.
+// Send photos to the server, two at a time, and report each change of state.
 
-import { Problem, ask, form } from "./api.js";
+import { Problem, fetchJson, form } from "./api.js";
 import { fileProblem } from "./upload.js";
 
 const MAX_ACTIVE = 2;
-const MAX_TRIES = 6; // automatic tries while the server is busy; then the user decides
+const MAX_TRIES = 6; // automatic tries while the server is busy
 
 const queue = [];
 let active = 0;
 
 /**
  * Recognize the photo in a file. show({state, …}) is called at every change:
- * waiting | asking | busy {problem, until} | failed {problem} | answered {answer, request, ms}.
+ * waiting | recognizing | busy {problem, until} | failed {problem} | answered {answer, request, ms}.
  * Returns {retry, cancel}.
  */
 export function recognizePhoto(file, config, show) {
-  const job = { file, config, show, tries: 0, gone: new AbortController(), timer: 0 };
+  const job = { file, config, show, tries: 0, cancelled: new AbortController(), timer: 0 };
   enqueue(job);
   return {
     retry: () => {
@@ -25,7 +25,7 @@ export function recognizePhoto(file, config, show) {
     },
     cancel: () => {
       clearTimeout(job.timer);
-      job.gone.abort();
+      job.cancelled.abort();
       const place = queue.indexOf(job);
       if (place >= 0) queue.splice(place, 1);
     },
@@ -33,7 +33,7 @@ export function recognizePhoto(file, config, show) {
 }
 
 function enqueue(job) {
-  if (job.gone.signal.aborted || queue.includes(job)) return;
+  if (job.cancelled.signal.aborted || queue.includes(job)) return;
   job.show({ state: "waiting" });
   queue.push(job);
   next();
@@ -44,7 +44,7 @@ function next() {
     active += 1;
     const job = queue.shift();
     answer(job)
-      .catch((error) => settle(job, error))
+      .catch((error) => handleError(job, error))
       .finally(() => {
         active -= 1;
         next();
@@ -55,10 +55,10 @@ function next() {
 async function answer(job) {
   const fault = await fileProblem(job.file, job.config);
   if (fault) throw new Problem("unfit", fault.message, fault);
-  job.show({ state: "asking" });
-  const { signal } = job.gone;
+  job.show({ state: "recognizing" });
+  const { signal } = job.cancelled;
   const body = form("photos", [job.file]);
-  const reply = await ask("v1/recognize", { method: "POST", body, signal });
+  const reply = await fetchJson("v1/recognize", { method: "POST", body, signal });
   const [result] = reply.results;
   if (result.error) throw new Problem("unfit", result.error.message, result.error);
   job.show({
@@ -69,12 +69,12 @@ async function answer(job) {
   });
 }
 
-function settle(job, error) {
-  if (job.gone.signal.aborted) return;
+function handleError(job, error) {
+  if (job.cancelled.signal.aborted) return;
   const problem =
     error instanceof Problem
       ? error
-      : new Problem("unreachable", `This page failed: ${error.message}`);
+      : new Problem("unreachable", `Error of this page: ${error.message}`);
   job.tries += 1;
   if (problem.kind === "busy" && job.tries < MAX_TRIES) {
     const until = Date.now() + 1000 * problem.wait;

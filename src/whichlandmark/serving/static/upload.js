@@ -1,4 +1,4 @@
-// Ways to give photos: drop, paste, file picker, camera; and the checks before they are sent.
+// Choose photos by drop, paste, file picker or camera, and check files before they are sent.
 
 import { byId } from "./dom.js";
 import { bytes } from "./format.js";
@@ -18,12 +18,12 @@ export function wireUpload(take) {
   droppable(document.documentElement, byId("drop"), take);
 }
 
-/** A button that opens a file input; take gets its files, and the same file can be chosen again. */
+/** Let a button open a file input; take(files) is called with the chosen files. */
 export function picker(button, input, take) {
   button.addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
     const files = [...input.files];
-    input.value = "";
+    input.value = ""; // so that the same file can be chosen again
     if (files.length) take(files);
   });
 }
@@ -48,15 +48,18 @@ export function droppable(area, shown, take) {
   });
 }
 
-/** Why a file is not sent: {message, hint}; null = it is sent, and the server checks it. */
+/** Why a file cannot be sent: {message, hint}; null = it can, and the server checks it. */
 export async function fileProblem(file, config) {
   if (file.type && !file.type.startsWith("image/"))
-    return { message: "This is not a photo.", hint: `It is ${file.type}; choose a picture.` };
+    return {
+      message: "This is not a photo.",
+      hint: `Its type is ${file.type}; choose an image file.`,
+    };
   if (file.size === 0) return { message: "This file is empty.", hint: "Choose another photo." };
   if (config.max_bytes && file.size > config.max_bytes)
     return {
       message: `This photo is too large: ${bytes(file.size)}.`,
-      hint: `This server takes up to ${bytes(config.max_bytes)}; save it smaller and try again.`,
+      hint: `This server accepts up to ${bytes(config.max_bytes)}; save it smaller and try again.`,
     };
   const readable = await file
     .slice(0, 1)
@@ -69,6 +72,6 @@ export async function fileProblem(file, config) {
     ? null
     : {
         message: "This file cannot be read from your disk.",
-        hint: "Is it a folder, or was it moved?",
+        hint: "It may be a folder, or it was moved.",
       };
 }
