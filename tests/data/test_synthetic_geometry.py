@@ -9,20 +9,20 @@ import pytest
 
 from whichlandmark.data.synthetic.families import FAMILIES, landmark
 from whichlandmark.data.synthetic.geometry import box, cosine, sine
-from whichlandmark.data.synthetic.plan import MOST
+from whichlandmark.data.synthetic.plan import MAX_LANDMARKS
 from whichlandmark.data.synthetic.renderer import Camera, build, far_to_near
 
 
 def test_members_of_a_family_have_different_geometry() -> None:
     assert len(FAMILIES) >= 10
-    assert all(family.members * len(FAMILIES) >= MOST for family in FAMILIES)
+    assert all(family.members * len(FAMILIES) >= MAX_LANDMARKS for family in FAMILIES)
     for family in range(3):
         shapes = [landmark(0, family + len(FAMILIES) * m).model.points.tobytes() for m in range(5)]
         assert len(set(shapes)) == 5
 
 
 def test_parts_of_a_landmark_do_not_intersect() -> None:
-    """The promise on which the drawing order rests."""
+    """The drawing order is correct only for solids whose bounding boxes do not overlap."""
     for number in range(75):
         model = landmark(0, number).model
         overlap = np.minimum(model.highs[:, None], model.highs[None]) - np.maximum(
@@ -41,7 +41,7 @@ def test_exact_sine_and_cosine_match_the_math_library() -> None:
 
 
 def test_projection_matches_matrix_multiplication() -> None:
-    """The element-wise projection is the textbook one: rotate by yaw, pitch, roll; divide."""
+    """The element-wise projection equals the usual one: rotate by yaw, pitch and roll; divide."""
     camera = Camera(
         position=(3.0, -20.0, 4.0), yaw=25.0, pitch=10.0, roll=-4.0, focal=300.0, cx=90.0, cy=70.0
     )
@@ -54,7 +54,7 @@ def test_projection_matches_matrix_multiplication() -> None:
         matrix[a, a], matrix[a, b], matrix[b, a], matrix[b, b] = c, -s, s, c
         return matrix
 
-    # World → camera that looks along +y: undo the yaw about z, the pitch about x, then roll.
+    # From world to camera axes (forward = +y): undo the yaw about z, the pitch about x, then roll.
     local = (points - camera.position) @ turn(2, 25.0) @ turn(0, 10.0)
     across, forward, up = local.T
     c, s = math.cos(math.radians(-4.0)), math.sin(math.radians(-4.0))
@@ -66,10 +66,10 @@ def test_projection_matches_matrix_multiplication() -> None:
 
 
 def test_boxes_are_drawn_back_to_front() -> None:
-    """Against a slow check: along many rays, boxes must come in the order of their distance."""
+    """Along many random rays, more distant boxes are earlier in the drawing order."""
     rng = np.random.default_rng(3)
-    cells = np.array([(x, y, z) for x in range(4) for y in range(4) for z in range(3)], float)
-    lows = cells * 3.0
+    grid = np.array([(x, y, z) for x in range(4) for y in range(4) for z in range(3)], float)
+    lows = grid * 3.0
     highs = lows + rng.uniform(0.5, 3.0, lows.shape)
     for eye in [(-9.0, -8.0, 2.0), (6.0, -15.0, 30.0), (20.0, 20.0, -4.0)]:
         rank = np.argsort(far_to_near(lows, highs, eye))

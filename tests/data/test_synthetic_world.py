@@ -1,4 +1,4 @@
-"""The synthetic world: geometry, tables, planted errors, identical bytes."""
+"""The synthetic world: byte-identical files on every machine, tables, planted errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support import ROOT
 from whichlandmark.core.errors import DataError, ImageError
 from whichlandmark.core.images import read_image
 from whichlandmark.data.synthetic.plan import DrawnWorld, Shot, distractor_shots, training_shots
-from whichlandmark.data.synthetic.world import draw_photo, draw_world, photo_bytes  # fmt: skip
+from whichlandmark.data.synthetic.world import draw_photo, draw_world, photo_bytes
 from whichlandmark.data.table import read_photos
 
 SMALL = DrawnWorld(
@@ -43,18 +43,18 @@ def truth_of(root: Path) -> list[dict[str, str]]:
 
 
 def mixed_shots() -> list[Shot]:
-    """Thirty photos of the default world: every family, distractors, rooms, near-duplicates."""
+    """About thirty photos of the default world: all families, rooms, duplicates, distractors."""
     world = DrawnWorld()
     training = training_shots(world)
     first = {shot.number: shot for shot in training if shot.number >= 0 and not shot.damage}
-    odd = [s for s in training if s.kind in ("indoor", "near_duplicate")][::15]
-    shots = [first[n] for n in range(15)] + odd[:5] + distractor_shots(world)[:10]
+    planted = [s for s in training if s.kind in ("indoor", "near_duplicate")][::15]
+    shots = [first[n] for n in range(15)] + planted[:5] + distractor_shots(world)[:10]
     assert len(shots) >= 29
     return shots
 
 
 def digests() -> dict[str, list[str]]:
-    """For each of `mixed_shots`: sha256 of its file, and of its decoded pixels."""
+    """For each of `mixed_shots`: SHA-256 of its file, and of its decoded pixels."""
     found = {}
     for shot in mixed_shots():
         data = photo_bytes(DrawnWorld(), shot)
@@ -64,7 +64,7 @@ def digests() -> dict[str, list[str]]:
 
 
 def vector_units() -> list[str]:
-    """Optional vector instructions in use: numpy's by name, OpenCV's with a star."""
+    """Vector instructions in use: numpy's by name, OpenCV's with a star before the name."""
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
     mine = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
@@ -76,12 +76,12 @@ def vector_units() -> list[str]:
 
 
 def test_files_and_pixels_match_the_golden_hashes() -> None:
-    """Files and decoded pixels are those that were committed, whatever drew them."""
+    """Files and decoded pixels equal the committed ones on every machine."""
     assert digests() == json.loads(GOLDEN.read_text())
 
 
 def test_same_bytes_without_vector_instructions() -> None:
-    """Another process without AVX, in numpy, OpenCV and the JPEG encoder, draws equal bytes."""
+    """A process without AVX in numpy, OpenCV and the JPEG encoder draws equal bytes."""
     environment = os.environ | {
         "NPY_DISABLE_CPU_FEATURES": " ".join(u for u in vector_units() if not u.startswith("*")),
         "OPENCV_CPU_DISABLE": "SSE4.1,SSE4.2,AVX,FP16,AVX2,AVX512-SKX",
@@ -97,7 +97,7 @@ def test_same_bytes_without_vector_instructions() -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     units, found = json.loads(run.stdout)
-    assert units == []  # else the variables above have changed their names
+    assert units == []  # not empty if a library renamed its environment variable
     assert found == json.loads(GOLDEN.read_text())
 
 
@@ -118,7 +118,7 @@ def test_the_number_of_processes_and_resuming_change_no_byte(drawn: Path, tmp_pa
     assert all((one / f).read_bytes() == (two / f).read_bytes() for f in lost)
     photos = sum(f.suffix == ".jpg" for f in files)
     assert calls[-1] == (photos, photos)
-    assert calls[0][0] > photos - len(lost)  # those that were there were not drawn again
+    assert calls[0][0] > photos - len(lost)  # existing photos were not drawn again
 
 
 def test_photos_do_not_depend_on_each_other_or_on_the_size_of_the_world() -> None:
@@ -187,7 +187,7 @@ def test_the_truth_table_describes_each_planted_error(drawn: Path) -> None:
 
 
 def _check_near_duplicate(copy: np.ndarray, original: np.ndarray) -> None:
-    """Smaller by a few pixels, and somewhere inside the original almost equal to it."""
+    """The copy is a few pixels smaller, and almost equal to some crop of the original."""
     lost = np.array(original.shape[:2]) - copy.shape[:2]
     assert (lost >= 2).all()
     assert (lost <= 8).all()
@@ -215,7 +215,7 @@ def test_a_folder_of_another_world_is_refused(drawn: Path) -> None:
 
 
 def test_a_photo_shows_its_landmark() -> None:
-    """Two photos with the same key but other landmarks differ over a good part of the frame."""
+    """Photos of two landmarks with equal random numbers differ in over 5 % of their pixels."""
     shots = [Shot(path="", key="landmark 0/photo 1", number=n) for n in (5, 20)]
     one, two = (draw_photo(DrawnWorld(size=96), shot) for shot in shots)
     height, width = min(one.shape[0], two.shape[0]), min(one.shape[1], two.shape[1])

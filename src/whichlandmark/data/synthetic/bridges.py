@@ -1,4 +1,4 @@
-"""Landmarks that span: arched stone bridges, bridges hung from cables."""
+"""Bridges: arched stone bridges, suspension bridges and cable-stayed bridges."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from itertools import pairwise
 
 import numpy as np
 
+from ...core.types import Floats
 from .facades import Windows, bands, bars, on_sides, pilasters, struts, window_grid
-from .geometry import Face, Floats, Round, Solid, box, frustum, turned
+from .geometry import Face, Round, Solid, box, frustum, round_solid
 from .seeded_random import SeededRandom
 from .shapes import arch, screen
 from .towers import tower_top
 
 
 def arch_bridge(
-    chance: SeededRandom, *, spans: int, pointed: bool, gate: str, rise: float, piers: str
+    rng: SeededRandom, *, spans: int, pointed: bool, gate: str, rise: float, piers: str
 ) -> list[Solid]:
-    """A stone bridge: piers and arches one sees through, a parapet, gate towers."""
-    half, deep = chance.uniform(24.0, 32.0), chance.uniform(5.0, 7.0)
+    """A stone bridge: piers, open arches, parapets, gate towers."""
+    half, deep = rng.uniform(24.0, 32.0), rng.uniform(5.0, 7.0)
     wide = half * 2 / (spans + (spans + 1) * 0.28)
     pier = wide * 0.28
-    deck = chance.uniform(9.0, 12.0)
+    deck = rng.uniform(9.0, 12.0)
     courses = on_sides(lambda f, _: bands(f, (0.2, 0.4, 0.6, 0.8), 0.02, "shade"))
     curve = deck * rise * 0.55
     parts = [box((-half, 0.0, 0.0), (-half + pier, deep, deck), "wall", courses)]
@@ -34,7 +35,7 @@ def arch_bridge(
             parts += _cutwater(x + wide + pier / 2, pier, deck, piers)
     parts += _parapet(half, deep, deck, spans * 6)
     for sign in {"none": (), "one": (-1.0,), "two": (-1.0, 1.0), "middle": (0.0,)}[gate]:
-        parts += _gate_tower(chance, sign * (half - deep * 0.5), deep, deck + 0.6)
+        parts += _gate_tower(rng, sign * (half - deep * 0.5), deep, deck + 0.6)
     return parts
 
 
@@ -51,10 +52,14 @@ def _parapet(half: float, deep: float, deck: float, posts: int) -> list[Solid]:
 def _cutwater(x: float, pier: float, deck: float, piers: str) -> list[Solid]:
     r = pier * 0.5
     if piers == "round":
-        return [turned(Round(x=x, y=-r - 0.3, z0=0.0, z1=deck * 0.55, radius=r, sides=8), "base")]
+        return [
+            round_solid(Round(x=x, y=-r - 0.3, z0=0.0, z1=deck * 0.55, radius=r, sides=8), "base")
+        ]
     if piers == "turret":
         return [
-            turned(Round(x=x, y=-r - 0.35, z0=0.0, z1=deck + 2.6, radius=r * 0.9, sides=6), "base")
+            round_solid(
+                Round(x=x, y=-r - 0.35, z0=0.0, z1=deck + 2.6, radius=r * 0.9, sides=6), "base"
+            )
         ]
     if piers == "wedge":
         return [
@@ -65,26 +70,28 @@ def _cutwater(x: float, pier: float, deck: float, piers: str) -> list[Solid]:
     return []
 
 
-def _gate_tower(chance: SeededRandom, x: float, deep: float, z: float) -> list[Solid]:
-    """A tower on the deck, between the parapets, that the road passes below."""
+def _gate_tower(rng: SeededRandom, x: float, deep: float, z: float) -> list[Solid]:
+    """A tower on the deck, between the parapets."""
     half = deep * 0.5 - 0.12
     y = deep * 0.5
     grid = Windows(columns=1, rows=2, form="round", wide=0.3, high=0.5, tone="dark")
     body = box(
         (x - half, y - half, z), (x + half, y + half, z + 11.0), "wall", on_sides(window_grid(grid))
     )
-    return [body, *tower_top(chance, (x, y, z + 11.0), half, "pyramid")]
+    return [body, *tower_top(rng, (x, y, z + 11.0), half, "pyramid")]
 
 
-def hung_bridge(
-    chance: SeededRandom, *, towers: int, frame: str, cables: str, hangers: int, truss: bool
+def suspension_bridge(
+    rng: SeededRandom, *, towers: int, frame: str, cables: str, hangers: int, truss: bool
 ) -> list[Solid]:
     """A suspension or cable-stayed bridge."""
-    half, deep = chance.uniform(36.0, 46.0), chance.uniform(6.0, 8.0)
-    deck, high = chance.uniform(8.0, 11.0), chance.uniform(32.0, 40.0)
+    half, deep = rng.uniform(36.0, 46.0), rng.uniform(6.0, 8.0)
+    deck, high = rng.uniform(8.0, 11.0), rng.uniform(32.0, 40.0)
     places = {1: (0.0,), 2: (-half * 0.5, half * 0.5), 3: (-half * 0.62, 0.0, half * 0.62)}[towers]
-    dress = on_sides(lambda f, s: _truss(f, towers * 12, truss) if s in ("front", "back") else None)
-    parts = [box((-half, 0.0, deck - 2.2), (half, deep, deck), "metal", dress)]
+    paint_face = on_sides(
+        lambda f, s: _truss(f, towers * 12, truss) if s in ("front", "back") else None
+    )
+    parts = [box((-half, 0.0, deck - 2.2), (half, deep, deck), "metal", paint_face)]
     for x in places:
         parts += _portal_frame(x, deep, (deck, high), frame)
         for y in (1.0, deep - 1.0):
@@ -144,7 +151,7 @@ def _portal_frame(x: float, deep: float, levels: tuple[float, float], frame: str
 
 
 def _sags(places: tuple[float, ...], half: float, tall: float, hangers: int) -> list[Floats]:
-    """Cables that hang between tower tops (parabolas) and the upright hangers below them."""
+    """Cables that hang between tower tops in parabolas, and the vertical hangers below them."""
     knots = [(-half, 0.04), *((x, 1.0) for x in places), (half, 0.04)]
     main: list[tuple[tuple[float, float], tuple[float, float]]] = []
     feet: list[tuple[float, float]] = []
@@ -168,7 +175,7 @@ def _fans(
     hangers: int,
     parallel: bool = False,
 ) -> list[Floats]:
-    """Straight stays from each tower down to the deck: a fan, or a harp when parallel."""
+    """Straight cables from each tower down to the deck: parallel (a harp), or a fan."""
     reach = half / len(places) * 0.95
     ends = []
     for x in places:

@@ -1,6 +1,6 @@
-"""Shapes that are painted on faces: windows, columns, bands, arcades, rose windows.
+"""Shapes painted on faces: windows, pilasters, bands, portals, rose windows, clocks.
 
-Shapes are (n, k, 2) arrays in metres from a face's bottom left corner.
+Shapes are (n, k, 2) arrays: n polygons of k corners, in metres from a face's bottom left corner.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from .geometry import Dress, Face, Floats, Side, cosine, sine
+from ...core.types import Floats
+from .geometry import Face, FacePainter, Side, cosine, sine
 from .shapes import arch_curve
 
 Form = Literal["square", "round", "pointed", "disc"]
@@ -29,7 +30,7 @@ def bars(rows: Iterable[tuple[float, float, float, float]]) -> Floats:
 
 
 def strut(a: tuple[float, float], b: tuple[float, float], wide: float) -> list[tuple[float, float]]:
-    """The corners of a bar of width `wide` from a to b (any slope)."""
+    """The corners of a bar of width `wide` from a to b, at any angle."""
     dx, dy = b[0] - a[0], b[1] - a[1]
     length = float(np.sqrt(dx * dx + dy * dy)) or 1.0
     nx, ny = -dy / length * wide * 0.5, dx / length * wide * 0.5
@@ -44,7 +45,7 @@ def strut(a: tuple[float, float], b: tuple[float, float], wide: float) -> list[t
 def struts(
     ends: Iterable[tuple[tuple[float, float], tuple[float, float]]], wide: float
 ) -> list[Floats]:
-    """Bars between pairs of points, one array each, so that crossing bars both show."""
+    """Bars between pairs of points, one array each, because crossing shapes of one array cancel."""
     return [np.array([strut(a, b, wide)]) for a, b in ends]
 
 
@@ -78,9 +79,14 @@ def centres(low: float, high: float, count: int) -> list[float]:
 class Windows:
     """A grid of windows on a face.
 
-    wide, high: the share of its cell that a window takes. left, right, low, top: the part of
-    the face, as shares, that the grid covers. frame: the surround's width as a share of the
-    window's. bars: glazing bars, upright and across.
+    Attributes:
+        columns, rows: the number of windows.
+        form: of each window.
+        wide, high: size of a window, as shares of its grid cell.
+        left, right, low, top: the part of the face that the grid covers, in shares of the face.
+        frame: width of the frame, as a share of the window's width.
+        bars: numbers of vertical and horizontal glazing bars.
+        tone: of the glass.
     """
 
     columns: int
@@ -98,7 +104,7 @@ class Windows:
 
 
 def windows(face: Face, grid: Windows) -> None:
-    """Paint a grid of windows: surround, glass, bars, sill."""
+    """Paint a grid of windows: frames, glass, glazing bars."""
     width, height = face.width, face.height
     cell_w = width * (grid.right - grid.left) / grid.columns
     cell_h = height * (grid.top - grid.low) / grid.rows
@@ -139,7 +145,7 @@ def bands(face: Face, heights: Sequence[float], thick: float, tone: str = "trim"
 
 
 def pilasters(face: Face, count: int, wide: float, tone: str = "trim", top: float = 1.0) -> None:
-    """Paint `count` upright strips with their first and last at the edges; wide = a share."""
+    """Paint `count` vertical strips, the first and last at the edges; wide: a share of the face."""
     w, h = face.width, face.height
     thick = w * wide
     places = [thick / 2 + (w - thick) * i / max(1, count - 1) for i in range(count)]
@@ -149,14 +155,14 @@ def pilasters(face: Face, count: int, wide: float, tone: str = "trim", top: floa
 
 
 def portal(face: Face, x: float, wide: float, high: float, form: Form = "round") -> None:
-    """Paint a door in receding frames; x as a share of the width, wide and high in metres."""
+    """Paint a door in receding frames; x in shares of the face's width, wide and high in metres."""
     at = [(face.width * x, 0.0)]
     for tone, scale in (("trim", 1.0), ("shade", 0.86), ("trim", 0.76), ("dark", 0.62)):
         face.paint(tone, placed(opening(form, wide * scale, high * (0.3 + 0.7 * scale)), at))
 
 
 def rose(face: Face, x: float, y: float, radius: float, petals: int) -> None:
-    """Paint a rose window; x and y as shares, radius in metres."""
+    """Paint a rose window; x and y in shares of the face, radius in metres."""
     cx, cy = face.width * x, face.height * y
 
     def disc(r: float, n: int = 20) -> Floats:
@@ -176,7 +182,7 @@ def rose(face: Face, x: float, y: float, radius: float, petals: int) -> None:
 
 
 def clock(face: Face, y: float, radius: float) -> None:
-    """Paint a clock in the middle of the width; y as a share, radius in metres."""
+    """Paint a clock in the middle of the face; y in shares of its height, radius in metres."""
     cx, cy = face.width * 0.5, face.height * y
     ring = opening("disc", 2 * radius, 2 * radius) - np.array([0.0, radius])
     for tone, scale in (("dark", 1.0), ("pale", 0.84)):
@@ -190,7 +196,7 @@ def clock(face: Face, y: float, radius: float) -> None:
 
 
 def battlements(face: Face, count: int, tone: str = "dark") -> None:
-    """Paint the gaps of a crenellated wall."""
+    """Paint `count` dark gaps between merlons at the top of a wall."""
     w, h = face.width, face.height
     gap = w / (2 * count + 1)
     face.paint(
@@ -198,32 +204,37 @@ def battlements(face: Face, count: int, tone: str = "dark") -> None:
     )
 
 
-def front_only(step: Callable[[Face], None]) -> Dress:
-    """One step, for the front alone."""
+def front_only(step: Callable[[Face], None]) -> FacePainter:
+    """Paint one step on the front face only."""
 
-    def dress(face: Face, side: Side) -> None:
+    def paint_face(face: Face, side: Side) -> None:
         if side == "front":
             step(face)
 
-    return dress
+    return paint_face
 
 
-def on_sides(*steps: Dress) -> Dress:
-    """Several steps, for the four upright sides only (never the top)."""
+def on_sides(*steps: FacePainter) -> FacePainter:
+    """Paint several steps on the vertical faces, not on the top."""
 
-    def dress(face: Face, side: Side) -> None:
+    def paint_face(face: Face, side: Side) -> None:
         if side != "top":
             for step in steps:
                 step(face, side)
 
-    return dress
+    return paint_face
 
 
-def window_grid(grid: Windows, scale: float | None = None) -> Dress:
-    """Windows on every upright side. With `scale`, columns follow the side's width:
-    `grid.columns` are for a side `scale` metres wide."""
+def window_grid(grid: Windows, scale: float | None = None) -> FacePainter:
+    """Paint windows on every vertical face.
 
-    def dress(face: Face, side: Side) -> None:
+    Args:
+        grid: the windows.
+        scale: width in metres of a face that has `grid.columns`; faces of other widths get
+            proportionally more or fewer. None: every face has the same number.
+    """
+
+    def paint_face(face: Face, side: Side) -> None:
         if side == "top":
             return
         columns = grid.columns
@@ -231,4 +242,4 @@ def window_grid(grid: Windows, scale: float | None = None) -> Dress:
             columns = max(1, round(columns * face.width / scale))
         windows(face, replace(grid, columns=columns))
 
-    return dress
+    return paint_face

@@ -1,4 +1,4 @@
-"""Exact angles, convex solids."""
+"""Convex solids with painted faces, and a sine that is bit-identical on every machine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-# 1/3!, 1/5!, … with alternating signs: the Taylor series up to the 17th power, good to 1e-13.
-_TERMS = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(9))
+from ...core.types import Floats
+
+# 1, −1/3!, 1/5!, …: the Taylor series up to the 17th power, with an error below 1e-13.
+_SINE_SERIES = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(9))
+
+Point = tuple[float, float, float]  # metres: x to the right, y away from the viewer, z up
+
+Side = Literal["front", "right", "back", "left", "top"]
 
 
 def sine(degrees: float) -> float:
-    """The sine of an angle in degrees."""
+    """The sine of an angle in degrees.
+
+    Not `math.sin`, because its last bits depend on the system's C library.
+    """
     turn = degrees % 360.0
     if turn > 270.0:
         turn -= 360.0
@@ -24,7 +32,7 @@ def sine(degrees: float) -> float:
     angle = turn * (math.pi / 180.0)
     square = angle * angle
     total = 0.0
-    for term in reversed(_TERMS):
+    for term in reversed(_SINE_SERIES):
         total = total * square + term
     return total * angle
 
@@ -34,21 +42,16 @@ def cosine(degrees: float) -> float:
     return sine(degrees + 90.0)
 
 
-Floats = NDArray[np.float64]
-
-Point = tuple[float, float, float]
-
-Side = Literal["front", "right", "back", "left", "top"]
-
-
 @dataclass
 class Face:
     """A flat polygon with shapes painted on it.
 
-    corners: (k, 3). tone: which colour of the palette. decals: (tone, (n, j, 3) polygons),
-    drawn in this order right after the face.
-    inner: an inside surface seen through an opening, drawn before the part's other faces.
-    open: not filled and seen from both sides (lattices, cables): only its decals are drawn.
+    Attributes:
+        corners: (k, 3), counter-clockwise seen from outside; the bottom edge is first.
+        tone: a key of the palette, such as "wall".
+        inner: an inside surface seen through an opening, drawn before the solid's other faces.
+        open: not filled and visible from both sides (lattices, cables): only decals are drawn.
+        decals: (tone, (n, j, 3) polygons), drawn in this order on the face.
     """
 
     corners: Floats
@@ -70,10 +73,10 @@ class Face:
         return _distance(low, high)
 
     def paint(self, tone: str, shapes: Floats) -> None:
-        """Paint shapes (n, j, 2) given in metres from the bottom left corner.
+        """Paint shapes (n, j, 2), given in metres from the bottom left corner.
 
-        On a face that narrows upwards they narrow with it. Shapes of one call must not
-        overlap: where an even number does, nothing is painted.
+        On a face that narrows upwards, the shapes narrow too. Shapes of one call must not overlap,
+        because the even–odd rule leaves areas of two shapes empty.
         """
         if len(shapes) == 0:
             return
@@ -86,19 +89,19 @@ class Face:
         self.decals.append((tone, low + (high - low) * t))
 
 
-Dress = Callable[[Face, Side], None]
+FacePainter = Callable[[Face, Side], None]  # paints decals on one face of a solid
 
 
 @dataclass
 class Solid:
-    """A solid: its axis-aligned box and its faces."""
+    """A convex solid: its faces, and the opposite corners low and high of its bounding box."""
 
     low: Point
     high: Point
     faces: list[Face]
 
     def moved(self, x: float, y: float, z: float = 0.0) -> Solid:
-        """The same part elsewhere."""
+        """The same solid, moved by x, y and z metres."""
         step = np.array([x, y, z])
         faces = [
             Face(f.corners + step, f.tone, f.inner, f.open, [(t, p + step) for t, p in f.decals])
@@ -110,9 +113,11 @@ class Solid:
         )
 
 
-def box(low: Point, high: Point, tone: str = "wall", dress: Dress | None = None) -> Solid:
-    """A block; `dress` paints its four sides and its top."""
-    return frustum(low, high, (0.0, 0.0), tone, dress)
+def box(
+    low: Point, high: Point, tone: str = "wall", paint_face: FacePainter | None = None
+) -> Solid:
+    """A block; `paint_face` paints its four sides and its top."""
+    return frustum(low, high, (0.0, 0.0), tone, paint_face)
 
 
 def frustum(
@@ -120,7 +125,7 @@ def frustum(
     high: Point,
     inset: tuple[float, float],
     tone: str = "wall",
-    dress: Dress | None = None,
+    paint_face: FacePainter | None = None,
 ) -> Solid:
     """A block whose top is smaller by `inset` (x, y) on each side: hipped roofs, steps, legs."""
     (x0, y0, z0), (x1, y1, z1) = low, high
@@ -132,11 +137,11 @@ def frustum(
     for i, side in enumerate(sides):
         j = (i + 1) % 4
         face = flat_face([(*bottom[i], z0), (*bottom[j], z0), (*top[j], z1), (*top[i], z1)], tone)
-        faces.append(_dressed(face, side, dress))
+        faces.append(_painted(face, side, paint_face))
     flat_top = dx * 2 < x1 - x0 and dy * 2 < y1 - y0
     if flat_top:
-        faces.append(_dressed(flat_face([(*p, z1) for p in top], tone), "top", dress))
-    if z0 > 0:  # seen from below, where it juts out
+        faces.append(_painted(flat_face([(*p, z1) for p in top], tone), "top", paint_face))
+    if z0 > 0:  # visible from below where the solid overhangs
         faces.append(flat_face([(*p, z0) for p in reversed(bottom)], tone))
     return Solid(low, high, faces)
 
@@ -146,9 +151,9 @@ def gable(
     high: Point,
     along: Literal["x", "y"],
     tone: str = "roof",
-    dress: Dress | None = None,
+    paint_face: FacePainter | None = None,
 ) -> Solid:
-    """A roof with its ridge along x or y; its two upright triangles are walls."""
+    """A gable roof with its ridge along x or y; its two upright triangles are walls."""
     (x0, y0, z0), (x1, y1, z1) = low, high
     if along == "y":
         m = (x0 + x1) * 0.5
@@ -164,16 +169,21 @@ def gable(
         front = [(x0, y0, z0), (x1, y0, z0), (x1, m, z1), (x0, m, z1)]
         back = [(x1, y1, z0), (x0, y1, z0), (x0, m, z1), (x1, m, z1)]
         walls, slopes = {"right": right, "left": left}, {"front": front, "back": back}
-    faces = [_dressed(flat_face(c, "wall"), side, dress) for side, c in walls.items()]  # type: ignore[arg-type]
-    faces += [_dressed(flat_face(c, tone), side, dress) for side, c in slopes.items()]  # type: ignore[arg-type]
+    faces = [_painted(flat_face(c, "wall"), side, paint_face) for side, c in walls.items()]  # type: ignore[arg-type]
+    faces += [_painted(flat_face(c, tone), side, paint_face) for side, c in slopes.items()]  # type: ignore[arg-type]
     return Solid(low, high, faces)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """A regular prism, frustum or cone about an upright axis at (x, y).
+    """The shape of a regular prism, frustum or cone about a vertical axis.
 
-    radius and top are circumradii in metres at z0 and z1 (top 0 = a point); turn in degrees.
+    Attributes:
+        x, y: the axis; z0, z1: bottom and top, in metres.
+        radius: circumradius at the bottom, in metres.
+        top: circumradius at the top; 0 = a point, None = `radius`.
+        sides: the number of sides.
+        turn: rotation about the axis in degrees.
     """
 
     x: float = 0.0
@@ -186,8 +196,8 @@ class Round:
     turn: float = 0.0
 
 
-def turned(shape: Round, tone: str = "wall", dress: Dress | None = None) -> Solid:
-    """A round part; `dress` sees each of its sides as "front" and its top as "top"."""
+def round_solid(shape: Round, tone: str = "wall", paint_face: FacePainter | None = None) -> Solid:
+    """A prism, frustum or cone; for `paint_face`, each of its sides is "front", its top "top"."""
     top = shape.radius if shape.top is None else shape.top
     step = 360.0 / shape.sides
     ring = [shape.turn + step * (i - 0.5) - 90.0 for i in range(shape.sides)]
@@ -200,25 +210,26 @@ def turned(shape: Round, tone: str = "wall", dress: Dress | None = None) -> Soli
         corners = [low[i], low[j], high[j], high[i]] if top > 0 else [low[i], low[j], high[i]]
         face = flat_face(corners, tone) if top > 0 or shape.radius > 0 else None
         if face is not None:
-            faces.append(_dressed(face, "front", dress))
+            faces.append(_painted(face, "front", paint_face))
     if top > 0:
-        faces.append(_dressed(flat_face(high, tone), "top", dress))
+        faces.append(_painted(flat_face(high, tone), "top", paint_face))
     if shape.z0 > 0:
         faces.append(flat_face(low[::-1], tone))
     wide = max(shape.radius, top)
     return Solid(
-        (shape.x - wide, shape.y - wide, shape.z0), (shape.x + wide, shape.y + wide, shape.z1),
+        (shape.x - wide, shape.y - wide, shape.z0),
+        (shape.x + wide, shape.y + wide, shape.z1),
         faces,
-    )  # fmt: skip
+    )
 
 
 def flat_face(corners: Sequence[Sequence[float]], tone: str, inner: bool = False) -> Face:
     return Face(np.array(corners, dtype=np.float64), tone, inner)
 
 
-def _dressed(face: Face, side: Side, dress: Dress | None) -> Face:
-    if dress is not None:
-        dress(face, side)
+def _painted(face: Face, side: Side, paint_face: FacePainter | None) -> Face:
+    if paint_face is not None:
+        paint_face(face, side)
     return face
 
 

@@ -1,4 +1,4 @@
-"""Colours: palettes of building materials, and the light that falls on them."""
+"""Palettes of building materials, and the light of a photo that changes their colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Colour = tuple[int, int, int]
 
 Tint = tuple[float, float, float]
 
-# Shared by all landmarks on purpose: colour must not tell them apart.
+# All landmarks use these, because colour alone must not identify a landmark.
 WALLS: tuple[Colour, ...] = (
     (206, 188, 156), (188, 178, 164), (214, 208, 198), (172, 118, 92), (196, 160, 118),
     (160, 158, 158), (222, 200, 160), (182, 146, 124),
@@ -22,22 +22,22 @@ ROOFS: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
-def palette(chance: SeededRandom) -> dict[str, Colour]:
-    """Tone → colour for one building: materials that go together."""
-    wall, roof = chance.pick(WALLS), chance.pick(ROOFS)
-    light = chance.uniform(1.08, 1.22)
+def palette(rng: SeededRandom) -> dict[str, Colour]:
+    """A random palette for one building: tone → colour."""
+    wall, roof = rng.choice(WALLS), rng.choice(ROOFS)
+    light = rng.uniform(1.08, 1.22)
     return {
         "wall": wall,
         "trim": _scaled(wall, light),
         "shade": _scaled(wall, 0.74),
         "base": _scaled(wall, 0.86),
         "roof": roof,
-        "dome": chance.pick((roof, _scaled(wall, 1.1), (104, 140, 128), (170, 150, 96))),
+        "dome": rng.choice((roof, _scaled(wall, 1.1), (104, 140, 128), (170, 150, 96))),
         "glass": (62, 72, 86),
         "dark": (44, 40, 40),
-        "metal": chance.pick(((116, 96, 84), (110, 118, 126), (150, 70, 56), (92, 112, 104))),
+        "metal": rng.choice(((116, 96, 84), (110, 118, 126), (150, 70, 56), (92, 112, 104))),
         "pale": (228, 224, 212),
-        "accent": chance.pick(((196, 164, 84), (150, 60, 52), (86, 110, 140), roof)),
+        "accent": rng.choice(((196, 164, 84), (150, 60, 52), (86, 110, 140), roof)),
         "paving": (150, 146, 138),
     }
 
@@ -47,9 +47,9 @@ def _scaled(colour: Colour, by: float) -> Colour:
     return r, g, b
 
 
-def aged(colours: dict[str, Colour], chance: SeededRandom) -> dict[str, Colour]:
-    """The palette as another photographer finds it: washed, dirty or newly painted."""
-    tint = [chance.uniform(0.92, 1.08) for _ in range(3)]
+def weathered(colours: dict[str, Colour], rng: SeededRandom) -> dict[str, Colour]:
+    """The palette with a random tint: a building may be dirty in one photo, clean in another."""
+    tint = [rng.uniform(0.92, 1.08) for _ in range(3)]
     return {
         tone: tuple(min(255, round(c * t)) for c, t in zip(rgb, tint, strict=True))  # type: ignore[misc]
         for tone, rgb in colours.items()
@@ -58,25 +58,30 @@ def aged(colours: dict[str, Colour], chance: SeededRandom) -> dict[str, Colour]:
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """What the sky does to colours.
+    """The light of one photo.
 
-    sun: unit vector towards the sun; direct, ambient: factors per channel; high, low: colours
-    of the sky above and at the horizon; haze: 0–1 share of the horizon's colour mixed into
-    what is far; lit: share of windows with light behind them; clouds: 0–1.
+    Attributes:
+        kind: "day", "golden", "overcast", "dusk" or "night".
+        sun: unit vector towards the sun or the floodlight.
+        direct, ambient: factors of colours, per channel.
+        zenith, horizon: colours of the sky above and at the horizon.
+        haze: share of the horizon's colour that is mixed into other colours, 0 to 1.
+        lit: share of lit windows, 0 to 1.
+        clouds: cover of the sky, 0 to 1.
     """
 
     kind: str
     sun: Point
     direct: Tint
     ambient: Tint
-    high: Colour
-    low: Colour
+    zenith: Colour
+    horizon: Colour
     haze: float
     lit: float
     clouds: float
 
-    def on(self, colour: Colour, normal: Point) -> Colour:
-        """The colour of a surface with this normal."""
+    def surface_colour(self, colour: Colour, normal: Point) -> Colour:
+        """The colour in the photo of a surface with this unit normal."""
         x, y, z = normal
         facing = max(0.0, x * self.sun[0] + y * self.sun[1] + z * self.sun[2])
         open_sky = 0.86 + 0.14 * z
@@ -86,17 +91,22 @@ class Light:
         )
         return self._hazed(r, g, b)
 
-    def flat(self, colour: Colour, share: float = 0.75, far: float = 1.0) -> Colour:
-        """The colour of a thing without a normal: trees, people, hills (far > 1: more haze)."""
+    def flat_colour(self, colour: Colour, share: float = 0.75, haze_factor: float = 1.0) -> Colour:
+        """The colour in the photo of an object without a normal: trees, people, hills.
+
+        Args:
+            share: of the direct light that falls on the object.
+            haze_factor: over 1 for distant objects.
+        """
         r, g, b = (
             c * (a + d * share * 0.6)
             for c, a, d in zip(colour, self.ambient, self.direct, strict=True)
         )
-        return self._hazed(r, g, b, far)
+        return self._hazed(r, g, b, haze_factor)
 
-    def _hazed(self, r: float, g: float, b: float, far: float = 1.0) -> Colour:
-        h = min(0.92, self.haze * far)
-        low = self.low
+    def _hazed(self, r: float, g: float, b: float, haze_factor: float = 1.0) -> Colour:
+        h = min(0.92, self.haze * haze_factor)
+        low = self.horizon
         return (
             min(255, round(r * (1 - h) + low[0] * h)),
             min(255, round(g * (1 - h) + low[1] * h)),
@@ -104,35 +114,41 @@ class Light:
         )
 
 
-def light(chance: SeededRandom) -> Light:
-    """The light of one photo: day, golden hour, overcast, dusk or night."""
-    kind = chance.pick(
+def random_light(rng: SeededRandom) -> Light:
+    """A random light: day, golden hour, overcast, dusk or night."""
+    kind = rng.choice(
         ("day",) * 12 + ("golden",) * 4 + ("overcast",) * 5 + ("dusk",) * 2 + ("night",) * 2
     )
-    # The sun (or the floodlight) stands anywhere but behind the camera's back only.
-    turn, rise = chance.uniform(-130.0, 130.0), chance.uniform(18.0, 62.0)
-    haze = chance.pick((0.0, 0.0, 0.03, 0.06, 0.2)) + chance.uniform(0.0, 0.05)
-    clouds = chance.uniform(0.0, 1.0)
-    vary = [chance.uniform(0.93, 1.07) for _ in range(3)]
-    look = {
+    # At most 130 degrees from the direction straight behind the camera.
+    turn, rise = rng.uniform(-130.0, 130.0), rng.uniform(18.0, 62.0)
+    haze = rng.choice((0.0, 0.0, 0.03, 0.06, 0.2)) + rng.uniform(0.0, 0.05)
+    clouds = rng.uniform(0.0, 1.0)
+    variation = [rng.uniform(0.93, 1.07) for _ in range(3)]
+    settings = {
         "day": ((0.62, 0.59, 0.52), (0.5, 0.53, 0.58), (84, 132, 196), (188, 208, 226), 0.0),
         "golden": ((0.74, 0.54, 0.3), (0.42, 0.4, 0.44), (104, 128, 172), (240, 196, 142), 0.08),
         "overcast": ((0.1, 0.1, 0.1), (0.78, 0.79, 0.81), (168, 174, 182), (204, 206, 208), 0.05),
         "dusk": ((0.14, 0.12, 0.12), (0.38, 0.36, 0.48), (46, 52, 96), (206, 136, 118), 0.45),
         "night": ((0.8, 0.62, 0.38), (0.24, 0.23, 0.27), (10, 14, 32), (38, 40, 62), 0.6),
     }
-    direct, ambient, high, low, lit = look[kind]
+    direct, ambient, zenith, horizon, lit = settings[kind]
     if kind == "golden":
-        rise = chance.uniform(8.0, 22.0)
+        rise = rng.uniform(8.0, 22.0)
     sun = (sine(turn) * cosine(rise), -cosine(turn) * cosine(rise), sine(rise))
-    if kind == "night":  # floodlights stand on the ground
+    if kind == "night":  # floodlights are on the ground
         sun = (sun[0], sun[1], 0.05)
         haze *= 0.4
     return Light(
-        kind=kind, sun=sun, direct=_times(direct, vary), ambient=_times(ambient, vary),
-        high=_tinted(high, vary), low=_tinted(low, vary), haze=haze, lit=lit,
+        kind=kind,
+        sun=sun,
+        direct=_times(direct, variation),
+        ambient=_times(ambient, variation),
+        zenith=_tinted(zenith, variation),
+        horizon=_tinted(horizon, variation),
+        haze=haze,
+        lit=lit,
         clouds=clouds if kind != "overcast" else 1.0,
-    )  # fmt: skip
+    )
 
 
 def _times(tint: Tint, by: list[float]) -> Tint:

@@ -1,4 +1,4 @@
-"""Palaces, arches, castles, arenas."""
+"""Secular landmarks: palaces, triumphal arches, castles, arenas."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from .facades import (
     window_grid,
     windows,
 )
-from .geometry import Dress, Face, Side, Solid, box, frustum, gable
+from .geometry import Face, FacePainter, Side, Solid, box, frustum, gable
 from .seeded_random import SeededRandom
 from .shapes import Stack, arch
 from .towers import statue, tower_top
 
 
 def palace(
-    chance: SeededRandom, *, floors: int, form: Form, centre: str, wings: int, columns: int
+    rng: SeededRandom, *, floors: int, form: Form, centre: str, wings: int, columns: int
 ) -> list[Solid]:
-    """A long front: rows of windows, a middle block, end pavilions.
+    """A palace with a long front: rows of windows, a middle block, end pavilions.
 
     wings: 0 none, 1 with a cornice, 2 with a hipped roof, 3 with a dome.
     """
-    half, deep = chance.uniform(24.0, 30.0), chance.uniform(9.0, 12.0)
-    tall = floors * chance.uniform(3.6, 4.4) + 1.0
-    middle, end = half * chance.uniform(0.2, 0.28), half * 0.2
+    half, deep = rng.uniform(24.0, 30.0), rng.uniform(9.0, 12.0)
+    tall = floors * rng.uniform(3.6, 4.4) + 1.0
+    middle, end = half * rng.uniform(0.2, 0.28), half * 0.2
     edge = half - (2 * end if wings else 0.0)
     grid = Windows(columns=columns, rows=floors, form=form, wide=0.42, high=0.56)
     lines = [i / floors for i in range(1, floors)]
-    dress = on_sides(window_grid(grid, edge - middle), lambda f, _: bands(f, lines, 0.018))
+    paint_face = on_sides(window_grid(grid, edge - middle), lambda f, _: bands(f, lines, 0.018))
     parts: list[Solid] = []
     for x0, x1 in ((-edge, -middle), (middle, edge)):
-        parts.append(box((x0, 0.0, 0.0), (x1, deep, tall), "wall", dress))
+        parts.append(box((x0, 0.0, 0.0), (x1, deep, tall), "wall", paint_face))
         parts.append(box((x0, 0.0, tall), (x1, deep, tall + 0.8), "trim"))
         low, peak = (x0, 0.0, tall + 0.8), (x1, deep, tall + 3.4)
         parts.append(frustum(low, peak, (0.0, deep * 0.4), "roof"))
@@ -98,23 +98,23 @@ def _middle_block(
 
 
 def gate(
-    chance: SeededRandom, *, openings: int, attic: float, columns: int, figure: str, panels: int
+    rng: SeededRandom, *, openings: int, attic: float, columns: int, figure: str, panels: int
 ) -> list[Solid]:
-    """A triumphal arch: openings one sees through, half columns, an attic, figures."""
-    middle, high = chance.uniform(5.0, 6.5), chance.uniform(10.0, 12.5)
-    deep, pier = chance.uniform(4.5, 6.0), chance.uniform(2.6, 3.6)
+    """A triumphal arch: openings, half columns, an attic, figures on top."""
+    middle, high = rng.uniform(5.0, 6.5), rng.uniform(10.0, 12.5)
+    deep, pier = rng.uniform(4.5, 6.0), rng.uniform(2.6, 3.6)
     small = middle * 0.55
     spans = {1: (middle,), 2: (middle * 0.8, middle * 0.8), 3: (small, middle, small)}[openings]
     half = (sum(spans) + pier * (len(spans) + 1)) / 2
-    dress = _pier(columns, panels)
+    paint_face = _pier(columns, panels)
     x = -half
-    parts = [box((x, 0.0, 0.0), (x + pier, deep, high), "wall", dress)]
+    parts = [box((x, 0.0, 0.0), (x + pier, deep, high), "wall", paint_face)]
     for wide in spans:
         x += pier
         crown = high * (0.6 if wide == small else 0.86)
         parts.append(arch((x, 0.0, 0.0), (x + wide, deep, high), crown - wide / 2, wide / 2))
         x += wide
-        parts.append(box((x, 0.0, 0.0), (x + pier, deep, high), "wall", dress))
+        parts.append(box((x, 0.0, 0.0), (x + pier, deep, high), "wall", paint_face))
     parts.append(box((-half - 0.6, -0.6, high), (half + 0.6, deep + 0.6, high + 1.1), "trim"))
     z, top = high + 1.1, high + 1.1 + attic * high
     plate = Windows(columns=openings, wide=0.8, high=0.5, tone="shade", bars=(5, 3))
@@ -130,10 +130,10 @@ def gate(
     return parts
 
 
-def _pier(columns: int, panels: int) -> Dress:
+def _pier(columns: int, panels: int) -> FacePainter:
     relief = Windows(columns=1, rows=panels or 1, wide=0.5, high=0.5, tone="shade", bars=(0, 0))
 
-    def dress(face: Face, side: Side) -> None:
+    def paint_face(face: Face, side: Side) -> None:
         if side == "top":
             return
         if side in ("front", "back"):
@@ -143,18 +143,18 @@ def _pier(columns: int, panels: int) -> Dress:
                 pilasters(face, columns, 0.16, "pale")
         bands(face, (0.06,), 0.12, "base")
 
-    return dress
+    return paint_face
 
 
 def castle(
-    chance: SeededRandom, *, towers: int, caps: str, keep: str, gate: Form, slits: int
+    rng: SeededRandom, *, towers: int, caps: str, keep: str, gate: Form, slits: int
 ) -> list[Solid]:
-    """Walls between round towers, a gatehouse, a keep behind.
+    """A castle: walls between round towers, gatehouses, a keep in the middle.
 
     towers: how many of the four corners have tall towers.
     """
-    half, tall = chance.uniform(15.0, 19.0), chance.uniform(8.0, 10.0)
-    radius = chance.uniform(3.0, 3.8)
+    half, tall = rng.uniform(15.0, 19.0), rng.uniform(8.0, 10.0)
+    radius = rng.uniform(3.0, 3.8)
     slit = Windows(columns=slits, wide=0.08, high=0.3, frame=0.2, tone="dark", bars=(0, 0))
     wall = on_sides(lambda f, _: bands(f, (0.8,), 0.03, "shade"), window_grid(slit, 2 * half))
     inner = half - 1.05 * radius
@@ -170,16 +170,16 @@ def castle(
         chosen = i < towers
         size = (radius, tall * (1.5 if chosen else 1.25))
         parts += _round_tower(at, size, caps if chosen else "battlements", slits)
-    return parts + _keep(chance, (half * 0.42, tall), keep, gate)
+    return parts + _keep(rng, (half * 0.42, tall), keep, gate)
 
 
 def _wall(
-    low: tuple[float, float], high: tuple[float, float], tall: float, dress: Dress
+    low: tuple[float, float], high: tuple[float, float], tall: float, paint_face: FacePainter
 ) -> list[Solid]:
     (x0, y0), (x1, y1) = low, high
     teeth = on_sides(lambda f, _: battlements(f, max(2, round(f.width / 2.2))))
     return [
-        box((x0, y0, 0.0), (x1, y1, tall), "wall", dress),
+        box((x0, y0, 0.0), (x1, y1, tall), "wall", paint_face),
         box((x0, y0, tall), (x1, y1, tall + 1.4), "trim", teeth),
     ]
 
@@ -204,23 +204,23 @@ def _round_tower(
 
 
 def _gatehouse(y: float, tall: float, gate: Form) -> list[Solid]:
-    """A tower over the gate in the wall at `y`, with doors on both sides."""
+    """A tower over the gate in the wall at `y`, with gates on both sides."""
     row = Windows(columns=3, wide=0.24, high=0.6, low=0.66, top=0.92, tone="dark", form=gate)
 
-    def dress(face: Face, side: Side) -> None:
+    def paint_face(face: Face, side: Side) -> None:
         if side in ("front", "back"):
             portal(face, 0.5, 4.6, tall * 0.75, gate)
             windows(face, row)
 
     tower = Stack(0.0, y)
     top = tall * 1.3
-    tower.parts.append(box((-4.0, y - 2.0, 0.0), (4.0, y + 2.0, top), "wall", dress))
+    tower.parts.append(box((-4.0, y - 2.0, 0.0), (4.0, y + 2.0, top), "wall", paint_face))
     teeth = on_sides(lambda f, _: battlements(f, 3))
     tower.parts.append(box((-4.0, y - 2.0, top), (4.0, y + 2.0, top + 1.4), "trim", teeth))
     return tower.parts
 
 
-def _keep(chance: SeededRandom, size: tuple[float, float], keep: str, form: Form) -> list[Solid]:
+def _keep(rng: SeededRandom, size: tuple[float, float], keep: str, form: Form) -> list[Solid]:
     half, tall = size
     edges = on_sides(lambda f, _: pilasters(f, 2, 0.07))
     grid = Windows(columns=3, rows=3, form=form, wide=0.24, high=0.42)
@@ -231,14 +231,14 @@ def _keep(chance: SeededRandom, size: tuple[float, float], keep: str, form: Form
         upper = Windows(columns=3, form=form, wide=0.24, high=0.42)
         tower.block(half, tall * 0.7, "wall", on_sides(window_grid(upper), edges))
     top = "pyramid" if keep == "roofed" else "battlements"
-    return tower.parts + tower_top(chance, (0.0, 0.0, tower.z), half, top)
+    return tower.parts + tower_top(rng, (0.0, 0.0, tower.z), half, top)
 
 
 def arena(
-    chance: SeededRandom, *, tiers: int, form: Form, top: str, sides: int, pilaster: bool
+    rng: SeededRandom, *, tiers: int, form: Form, top: str, sides: int, pilaster: bool
 ) -> list[Solid]:
-    """A round wall of arcades, storey upon storey."""
-    radius, storey = chance.uniform(17.0, 21.0), chance.uniform(5.0, 6.5)
+    """An arena: a round wall of arcades in several storeys."""
+    radius, storey = rng.uniform(17.0, 21.0), rng.uniform(5.0, 6.5)
     bays = 48 // sides
     grid = Windows(
         columns=bays, form=form, wide=0.52, high=0.72, tone="dark", frame=0.14, bars=(0, 0)

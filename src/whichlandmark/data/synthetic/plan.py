@@ -1,4 +1,7 @@
-"""Which photos a drawn world has, before a single one is drawn."""
+"""The photos of a synthetic world: how many, of which landmarks, and with which planted errors.
+
+Nothing is drawn in this module.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,28 @@ Damage = Literal["truncated", "text", "empty"]
 
 DAMAGES: tuple[Damage, ...] = ("truncated", "text", "empty")
 
+MAX_LANDMARKS = 1200  # in all; the smallest family has enough combinations of options for these
+
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnWorld:
-    """What to draw. Equal options give byte-identical files on every machine.
+    """Options of a synthetic world. Equal options give byte-identical files on every machine.
 
-    landmarks: known landmarks, those of photos.csv; unknown_landmarks: of queries only.
-    photos: training photos before the mess, a long tail over the landmarks.
-    queries, unknown_queries, nonlandmark_queries: photos of known landmarks, of unknown ones,
-      and of none. distractors: photos of none, for the bank.
-    size: pixels of the long side.
-    mislabelled … corrupt: photos of each kind of mess added, as shares of `photos`.
+    Attributes:
+        landmarks: known landmarks, those of photos.csv.
+        unknown_landmarks: landmarks that only queries show.
+        photos: good training photos, distributed over the landmarks with a long tail.
+        queries: query photos of known landmarks.
+        unknown_queries: query photos of unknown landmarks.
+        nonlandmark_queries: query photos without a landmark.
+        distractors: photos without a landmark for the gallery.
+        size: pixels of the long side, 64 to 1024.
+        seed: another seed draws other landmarks and photos.
+        mislabelled: training photos of another landmark, added as a share of `photos`, 0 to 1.
+        duplicate: byte-identical copies of training photos, as a share of `photos`.
+        near_duplicate: slightly cropped and stronger compressed copies, as a share of `photos`.
+        indoor: photos of rooms, labelled with a landmark, as a share of `photos`.
+        corrupt: files that cannot be decoded, as a share of `photos`.
     """
 
     landmarks: int = 48
@@ -45,10 +59,10 @@ class DrawnWorld:
     corrupt: float = 0.005
 
     def __post_init__(self) -> None:
-        if not 2 <= self.landmarks + self.unknown_landmarks <= MOST or self.landmarks < 2:
+        if not 2 <= self.landmarks + self.unknown_landmarks <= MAX_LANDMARKS or self.landmarks < 2:
             raise OptionError(
                 f"{self.landmarks} known and {self.unknown_landmarks} unknown landmarks given; "
-                f"expected at least 2 known ones and at most {MOST} in all"
+                f"expected at least 2 known ones and at most {MAX_LANDMARKS} in all"
             )
         if self.photos < 2 * self.landmarks:
             raise OptionError(
@@ -70,16 +84,19 @@ class DrawnWorld:
                 raise OptionError(f"{field} {getattr(self, field)} given; expected a share, 0 to 1")
 
 
-MOST = 1200  # landmarks; the smallest family has combinations for so many
-
-
 @dataclass(frozen=True, kw_only=True)
 class Shot:
     """One photo to draw.
 
-    path: relative to the world's folder. key: names the photo's random choices; photos with
-    the same key and number are the same picture. number: the landmark shown, or −1.
-    label: the landmark as the table has it, "" = none. original: the id a duplicate copies.
+    Attributes:
+        path: relative to the world's folder.
+        key: of the photo's random numbers; shots with equal key and number are the same picture.
+        number: the landmark shown, or −1.
+        label: the landmark in the table; "" = none.
+        kind: "good", or the planted error.
+        indoor: draw a room instead of an outdoor scene.
+        damage: how the file is corrupted; None = not.
+        original: for duplicates, the id of the copied photo.
     """
 
     path: str
@@ -98,21 +115,21 @@ class Shot:
 
 
 def training_shots(world: DrawnWorld) -> list[Shot]:
-    """The training part: landmark by landmark its good photos, then its share of the mess."""
+    """The training photos: for each landmark its good photos, then those with planted errors."""
     counts = photos_per_landmark(world)
     good = [
-        [_training_shot(world, number, place) for place in range(count)]
+        [_training_shot(world, number, index) for index in range(count)]
         for number, count in enumerate(counts)
     ]
     number_of = {_slug(_name(world, n)): n for n in range(world.landmarks)}
-    for shot in _mess(world, good):
+    for shot in _planted_errors(world, good):
         number = number_of[shot.path]
         good[number].append(replace(shot, path=_path(world, number, len(good[number]))))
     return [shot for shots in good for shot in shots]
 
 
 def photos_per_landmark(world: DrawnWorld) -> list[int]:
-    """How many good photos each landmark has: rank r (from 0) in proportion to 1 / (r + 6)."""
+    """Good photos of each landmark: 2, and the rest in proportion to 1 / (rank + 6)."""
     ranks = SeededRandom(world.seed, "popularity").shuffled(range(world.landmarks))
     weights = [1.0 / (rank + 6) for rank in ranks]
     spare = world.photos - 2 * world.landmarks
@@ -125,50 +142,52 @@ def photos_per_landmark(world: DrawnWorld) -> list[int]:
     return counts
 
 
-def _mess(world: DrawnWorld, good: list[list[Shot]]) -> list[Shot]:
-    """The messy photos; `path` holds only the folder, the number comes later."""
-    chance = SeededRandom(world.seed, "mess")
+def _planted_errors(world: DrawnWorld, good: list[list[Shot]]) -> list[Shot]:
+    """The photos with planted errors; `path` is only their folder's name so far."""
+    rng = SeededRandom(world.seed, "mess")
     flat = [shot for shots in good for shot in shots]
     shots = []
     for i in range(round(world.mislabelled * world.photos)):
-        shots.append(_mislabelled(world, chance, i))
+        shots.append(_mislabelled(world, rng, i))
     for i in range(round(world.indoor * world.photos)):
-        number = chance.pick([s.number for s in flat])
+        number = rng.choice([s.number for s in flat])
         shots.append(
-            _astray(world, number, Shot(path="", key=f"indoor {i}", kind="indoor", indoor=True))
+            _filed_under(
+                world, number, Shot(path="", key=f"indoor {i}", kind="indoor", indoor=True)
+            )
         )
     for kind, share in (("duplicate", world.duplicate), ("near_duplicate", world.near_duplicate)):
-        for source in chance.shuffled(flat)[: round(share * world.photos)]:
+        for source in rng.shuffled(flat)[: round(share * world.photos)]:
             copy = replace(source, kind=kind, original=source.id)  # type: ignore[arg-type]
-            shots.append(_astray(world, source.number, copy))
+            shots.append(_filed_under(world, source.number, copy))
     for i in range(round(world.corrupt * world.photos)):
-        number = chance.pick([s.number for s in flat])
+        number = rng.choice([s.number for s in flat])
         key = f"landmark {number}/corrupt {i}"
         bad = Shot(
             path="", key=key, number=number, kind="corrupt", damage=DAMAGES[i % len(DAMAGES)]
         )
-        shots.append(_astray(world, number, bad))
+        shots.append(_filed_under(world, number, bad))
     return shots
 
 
-def _mislabelled(world: DrawnWorld, chance: SeededRandom, i: int) -> Shot:
-    """A photo of another landmark; every other one of a look-alike where there is one."""
-    number = chance.whole(0, world.landmarks - 1)
+def _mislabelled(world: DrawnWorld, rng: SeededRandom, i: int) -> Shot:
+    """A photo of another landmark; every second one shows a landmark of the same family."""
+    number = rng.integer(0, world.landmarks - 1)
     others = [n for n in range(world.landmarks) if n != number]
     alike = [n for n in others if (n - number) % len(FAMILIES) == 0]
-    true = chance.pick(alike if alike and i % 2 else others)
+    true = rng.choice(alike if alike and i % 2 else others)
     shot = Shot(path="", key=f"landmark {true}/mislabelled {i}", number=true, kind="mislabelled")
-    return _astray(world, number, shot)
+    return _filed_under(world, number, shot)
 
 
-def _astray(world: DrawnWorld, number: int, shot: Shot) -> Shot:
-    """The shot filed under landmark `number`."""
+def _filed_under(world: DrawnWorld, number: int, shot: Shot) -> Shot:
+    """The shot with the folder and label of landmark `number`."""
     name = _name(world, number)
     return replace(shot, path=_slug(name), label=name)
 
 
 def distractor_shots(world: DrawnWorld) -> list[Shot]:
-    """The distractor bank."""
+    """The photos without a landmark for the gallery."""
     return [
         Shot(path=f"distractors/{i + 1:05d}.jpg", key=f"distractor {i}")
         for i in range(world.distractors)
@@ -176,7 +195,7 @@ def distractor_shots(world: DrawnWorld) -> list[Shot]:
 
 
 def query_shots(world: DrawnWorld) -> list[Shot]:
-    """The queries, shuffled, so that file names tell nothing."""
+    """The query photos in random order, so that file names do not reveal the landmarks."""
     shots = []
     unknown = range(world.landmarks, world.landmarks + world.unknown_landmarks)
     for count, numbers in (
@@ -184,7 +203,7 @@ def query_shots(world: DrawnWorld) -> list[Shot]:
         (world.unknown_queries, unknown),
     ):
         for i in range(count):
-            number = SeededRandom(world.seed, f"query {numbers.start} {i}").pick(numbers)
+            number = SeededRandom(world.seed, f"query {numbers.start} {i}").choice(numbers)
             label = _name(world, number)
             shots.append(
                 Shot(path="", key=f"landmark {number}/query {i}", number=number, label=label)
@@ -195,15 +214,17 @@ def query_shots(world: DrawnWorld) -> list[Shot]:
     return [replace(shot, path=f"queries/{i + 1:05d}.jpg") for i, shot in enumerate(order)]
 
 
-def _training_shot(world: DrawnWorld, number: int, place: int) -> Shot:
+def _training_shot(world: DrawnWorld, number: int, index: int) -> Shot:
     return Shot(
-        path=_path(world, number, place), key=f"landmark {number}/photo {place}", number=number,
+        path=_path(world, number, index),
+        key=f"landmark {number}/photo {index}",
+        number=number,
         label=_name(world, number),
-    )  # fmt: skip
+    )
 
 
-def _path(world: DrawnWorld, number: int, place: int) -> str:
-    return f"photos/{_slug(_name(world, number))}/{place + 1:04d}.jpg"
+def _path(world: DrawnWorld, number: int, index: int) -> str:
+    return f"photos/{_slug(_name(world, number))}/{index + 1:04d}.jpg"
 
 
 def _name(world: DrawnWorld, number: int) -> str:

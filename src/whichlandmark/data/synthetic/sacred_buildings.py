@@ -1,4 +1,4 @@
-"""Cathedrals, domed churches, temples."""
+"""Religious landmarks: cathedrals, domed buildings, temples, stepped pyramids."""
 
 from __future__ import annotations
 
@@ -14,20 +14,27 @@ from .facades import (
     window_grid,
     windows,
 )
-from .geometry import Dress, Face, Round, Side, Solid, box, frustum, gable, turned
+from .geometry import Face, FacePainter, Round, Side, Solid, box, frustum, gable, round_solid
 from .seeded_random import SeededRandom
 from .shapes import Profile, Stack
 from .towers import tower_top
 
-DEEP = 7.4  # metres of the west front that towers or side fronts take; aisles begin behind
+WEST_FRONT_DEPTH = 7.4  # metres that towers or side fronts take; the aisles begin behind them
+
+# A dome's height as a share of its radius.
+DOME_HEIGHTS: dict[Profile, float] = {
+    "round": 1.0, "flat": 0.7, "pointed": 1.35, "onion": 1.5, "bell": 1.2,
+}  # fmt: skip
+
+CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 
 
 def cathedral(
-    chance: SeededRandom, *, towers: int, top: str, bays: int, petals: int, stages: int
+    rng: SeededRandom, *, towers: int, top: str, bays: int, petals: int, stages: int
 ) -> list[Solid]:
-    """A long nave behind a front with towers, portals and a rose window."""
-    half, long = chance.uniform(5.0, 6.5), chance.uniform(30.0, 40.0)
-    wide, tall = chance.uniform(2.8, 3.6), chance.uniform(17.0, 21.0)
+    """A cathedral: a long nave behind a west front with towers, portals and a rose window."""
+    half, long = rng.uniform(5.0, 6.5), rng.uniform(30.0, 40.0)
+    wide, tall = rng.uniform(2.8, 3.6), rng.uniform(17.0, 21.0)
     ridge = tall + half * 0.9
 
     def middle(face: Face) -> None:
@@ -41,19 +48,19 @@ def cathedral(
     door = front_only(lambda f: portal(f, 0.5, 2.6, 5.0, "pointed"))
     for number, sign in enumerate((-1.0, 1.0)):
         if number < towers:
-            parts += _west_tower(chance, (sign * (half + wide), wide), (tall, stages), top)
+            parts += _west_tower(rng, (sign * (half + wide), wide), (tall, stages), top)
         else:
             x0, x1 = sorted((sign * half, sign * (half + 2 * wide)))
-            parts.append(box((x0, 0.0, 0.0), (x1, DEEP, tall * 0.55), "wall", door))
-    if towers == 0:  # a small tower rides on the ridge instead
+            parts.append(box((x0, 0.0, 0.0), (x1, WEST_FRONT_DEPTH, tall * 0.55), "wall", door))
+    if towers == 0:  # then a small tower is on the ridge
         rider = Stack(0.0, long * 0.62, ridge)
         rider.block(2.2, 5.0)
-        parts += rider.parts + tower_top(chance, (0.0, long * 0.62, rider.z), 2.2, top)
+        parts += rider.parts + tower_top(rng, (0.0, long * 0.62, rider.z), 2.2, top)
     return parts
 
 
 def _nave(size: tuple[float, float, float], ridge: float, bays: int) -> list[Solid]:
-    """The long body: aisles, clerestory, roof."""
+    """The nave with its aisles, clerestory and roof."""
     half, long, tall = size
     lancets = Windows(columns=bays, form="pointed", wide=0.38, high=0.72, frame=0.2)
     walls = on_sides(lambda f, _: pilasters(f, bays + 1, 0.03), window_grid(lancets))
@@ -65,12 +72,12 @@ def _nave(size: tuple[float, float, float], ridge: float, bays: int) -> list[Sol
     ]
     for sign in (-1.0, 1.0):
         x0, x1 = sorted((sign * half, sign * half * 1.7))
-        parts.append(box((x0, DEEP, 0.0), (x1, long, low * 0.9), "wall", walls))
+        parts.append(box((x0, WEST_FRONT_DEPTH, 0.0), (x1, long, low * 0.9), "wall", walls))
     return parts
 
 
 def _west_tower(
-    chance: SeededRandom, plan: tuple[float, float], size: tuple[float, int], top: str
+    rng: SeededRandom, plan: tuple[float, float], size: tuple[float, int], top: str
 ) -> list[Solid]:
     (x, half), (tall, stages) = plan, size
     step = tall * 1.42 / stages
@@ -83,33 +90,25 @@ def _west_tower(
         opening = Windows(columns=1 + number % 2, form="pointed", wide=0.42, high=0.66, tone="dark")
         tower.block(half, step, "wall", on_sides(edges, window_grid(opening)))
         tower.block(half, 0.6, "trim")
-    return tower.parts + tower_top(chance, (x, half, tower.z), half, top)
-
-
-# A dome's height as a share of its radius.
-HEIGHTS: dict[Profile, float] = {
-    "round": 1.0, "flat": 0.7, "pointed": 1.35, "onion": 1.5, "bell": 1.2,
-}  # fmt: skip
-
-CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
+    return tower.parts + tower_top(rng, (x, half, tower.z), half, top)
 
 
 def domed(
-    chance: SeededRandom, *, profile: Profile, minarets: int, small: int, drum: int, porch: str
+    rng: SeededRandom, *, profile: Profile, minarets: int, small: int, drum: int, porch: str
 ) -> list[Solid]:
-    """A block under a great dome on a drum, with slender towers and small domes around."""
-    half, tall = chance.uniform(10.0, 13.0), chance.uniform(9.0, 12.0)
+    """A block under a large dome on a drum, with minarets and small domes around it."""
+    half, tall = rng.uniform(10.0, 13.0), rng.uniform(9.0, 12.0)
     grid = Windows(columns=5, rows=2, form="round", wide=0.42, high=0.66)
     walls = on_sides(lambda f, _: bands(f, (0.5,), 0.03), window_grid(grid))
     pile = Stack()
     pile.block(half, tall, "wall", walls)
     pile.block(half + 0.5, 0.9, "trim")
     roof = pile.z
-    radius = half * chance.uniform(0.56, 0.64)
+    radius = half * rng.uniform(0.56, 0.64)
     panes = Windows(columns=1, form="round", wide=0.5, high=0.7, tone="dark")
     pile.ring(radius, radius * (0.25 + 0.2 * drum), "wall", window_grid(panes))
     pile.ring(radius * 1.06, 0.7, "trim")
-    pile.dome(radius, radius * HEIGHTS[profile], profile, ribs=chance.yes(0.5))
+    pile.dome(radius, radius * DOME_HEIGHTS[profile], profile, ribs=rng.bernoulli(0.5))
     pile.ring(0.9, 1.6, "trim")
     pile.ring(0.6, 2.4, "accent", top=0.0)
     parts = pile.parts + _porch(half, tall, porch)
@@ -153,12 +152,12 @@ def _porch(half: float, tall: float, porch: str) -> list[Solid]:
 
 
 def temple(
-    chance: SeededRandom, *, columns: int, steps: int, pediment: str, order: str, depth: int
+    rng: SeededRandom, *, columns: int, steps: int, pediment: str, order: str, depth: int
 ) -> list[Solid]:
-    """Columns around a hall, on steps, under a low roof. The front row stands at y = 0."""
-    gap, high = chance.uniform(2.3, 3.0), chance.uniform(8.0, 11.0)
+    """A temple: columns around a hall, on steps, under a low roof; the front row is at y = 0."""
+    gap, high = rng.uniform(2.3, 3.0), rng.uniform(8.0, 11.0)
     half, deep = gap * (columns - 1) / 2, gap * depth
-    thick = gap * chance.uniform(0.26, 0.34)
+    thick = gap * rng.uniform(0.26, 0.34)
     parts = []
     for i in range(steps):
         out, z = 1.2 + 0.7 * (steps - 1 - i), 0.7 * i
@@ -186,9 +185,17 @@ def _temple_roof(
     half, out, deep = size
     if pediment == "gable":
         relief = Windows(
-            columns=5, form="round", wide=0.5, high=0.7, left=0.3, right=0.7, low=0.1, top=0.5,
-            tone="shade", bars=(0, 0),
-        )  # fmt: skip
+            columns=5,
+            form="round",
+            wide=0.5,
+            high=0.7,
+            left=0.3,
+            right=0.7,
+            low=0.1,
+            top=0.5,
+            tone="shade",
+            bars=(0, 0),
+        )
         peak = (half + out, deep + out, z + half * 0.34)
         painted = front_only(lambda f: windows(f, relief))
         return [gable((-half - out, -out, z), peak, "y", "roof", painted)]
@@ -206,30 +213,31 @@ def _column(
 ) -> list[Solid]:
     (x, y), (low, high) = at, span
     neck = high - {"plain": 0.5, "slab": 0.9, "flared": 1.4}[order]
-    shaft = turned(
-        Round(x=x, y=y, z0=low, z1=neck, radius=thick, top=thick * 0.84, sides=8), "pale",
+    shaft = round_solid(
+        Round(x=x, y=y, z0=low, z1=neck, radius=thick, top=thick * 0.84, sides=8),
+        "pale",
         on_sides(lambda f, _: pilasters(f, 2, 0.2, "shade")),
-    )  # fmt: skip
+    )
     if order == "flared":
         bell = Round(x=x, y=y, z0=neck, z1=high, radius=thick * 0.85, top=thick * 1.42, sides=8)
-        return [shaft, turned(bell, "trim")]
+        return [shaft, round_solid(bell, "trim")]
     r = thick * 1.3
     return [shaft, box((x - r, y - r, neck), (x + r, y + r, high), "trim")]
 
 
 def stepped_pyramid(
-    chance: SeededRandom, *, steps: int, stairs: int, shrine: str, slope: float, panels: int
+    rng: SeededRandom, *, steps: int, stairs: int, shrine: str, slope: float, panels: int
 ) -> list[Solid]:
-    """Terraces that shrink upwards, broad stairs, a shrine on the top."""
-    half, rise = chance.uniform(17.0, 22.0), chance.uniform(2.4, 3.4)
-    last = half * chance.uniform(0.26, 0.36)
-    dress = _terrace(stairs, panels, half * 0.16)
+    """A stepped pyramid: terraces that shrink upwards, broad stairs, a shrine on top."""
+    half, rise = rng.uniform(17.0, 22.0), rng.uniform(2.4, 3.4)
+    last = half * rng.uniform(0.26, 0.36)
+    paint_face = _terrace(stairs, panels, half * 0.16)
     lean = (rise * slope, rise * slope)
     parts = []
     for i in range(steps):
         r, z = half + (last - half) * i / (steps - 1), rise * i
-        parts.append(frustum((-r, -r, z), (r, r, z + rise), lean, "wall", dress))
-    return parts + _shrine((last * 0.6, chance.uniform(3.6, 5.0)), rise * steps, shrine)
+        parts.append(frustum((-r, -r, z), (r, r, z + rise), lean, "wall", paint_face))
+    return parts + _shrine((last * 0.6, rng.uniform(3.6, 5.0)), rise * steps, shrine)
 
 
 def _shrine(size: tuple[float, float], z: float, shrine: str) -> list[Solid]:
@@ -252,13 +260,16 @@ def _shrine(size: tuple[float, float], z: float, shrine: str) -> list[Solid]:
     return pile.parts
 
 
-def _terrace(stairs: int, panels: int, wide: float) -> Dress:
-    """One terrace: a rim, sunk panels, and a stair (2 · wide metres) on 1, 2 or 4 sides."""
+def _terrace(stairs: int, panels: int, wide: float) -> FacePainter:
+    """Paint one terrace: a rim, sunken panels, and a stair 2 · wide metres wide on some sides.
+
+    stairs: the number of sides with a stair, 1, 2 or 4.
+    """
     climbed: dict[int, tuple[Side, ...]] = {
         1: ("front",), 2: ("front", "back"), 4: ("front", "right", "back", "left"),
     }  # fmt: skip
 
-    def dress(face: Face, side: Side) -> None:
+    def paint_face(face: Face, side: Side) -> None:
         if side == "top":
             return
         bands(face, (0.93,), 0.12, "trim")
@@ -273,16 +284,25 @@ def _terrace(stairs: int, panels: int, wide: float) -> Dress:
         if side in climbed[stairs]:
             _stair(face, wide)
 
-    return dress
+    return paint_face
 
 
 def _stair(face: Face, wide: float) -> None:
-    """Pale side walls and five dark treads in the middle of a face."""
+    """Paint a stair in the middle of a face: pale side walls and five dark treads."""
     middle, edge = face.width / 2, wide * 1.15
     face.paint("pale", bar(middle - edge, 0.0, middle + edge, face.height))
     share = wide / face.width
     treads = Windows(
-        columns=1, rows=5, wide=1.0, high=0.5, left=0.5 - share, right=0.5 + share, low=0.0,
-        top=1.0, frame=0.0, bars=(0, 0), tone="shade",
-    )  # fmt: skip
+        columns=1,
+        rows=5,
+        wide=1.0,
+        high=0.5,
+        left=0.5 - share,
+        right=0.5 + share,
+        low=0.0,
+        top=1.0,
+        frame=0.0,
+        bars=(0, 0),
+        tone="shade",
+    )
     windows(face, treads)

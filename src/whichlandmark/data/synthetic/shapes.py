@@ -1,4 +1,4 @@
-"""Domes, arches, stacked parts."""
+"""Composed shapes: domes, arches, lattices, sheets of cables, and stacks of solids."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from ...core.types import Floats
 from .geometry import (
-    Dress,
     Face,
-    Floats,
+    FacePainter,
     Point,
     Round,
     Side,
@@ -21,8 +21,8 @@ from .geometry import (
     cosine,
     flat_face,
     frustum,
+    round_solid,
     sine,
-    turned,
 )
 
 Profile = Literal["round", "onion", "pointed", "bell", "flat"]
@@ -41,7 +41,7 @@ PROFILES: dict[Profile, tuple[tuple[float, float], ...]] = {
 
 
 def dome(shape: Round, profile: Profile, tone: str = "dome", ribs: bool = False) -> list[Solid]:
-    """A dome as stacked rings, each convex, from shape.z0 to shape.z1."""
+    """A dome from shape.z0 to shape.z1, made of stacked convex frustums."""
     rings = PROFILES[profile]
     height = shape.z1 - shape.z0
 
@@ -52,24 +52,34 @@ def dome(shape: Round, profile: Profile, tone: str = "dome", ribs: bool = False)
             face.paint("trim", np.array([bar]))
 
     return [
-        turned(
+        round_solid(
             Round(
-                x=shape.x, y=shape.y, z0=shape.z0 + height * a, z1=shape.z0 + height * b,
-                radius=shape.radius * r, top=shape.radius * q, sides=shape.sides, turn=shape.turn,
+                x=shape.x,
+                y=shape.y,
+                z0=shape.z0 + height * a,
+                z1=shape.z0 + height * b,
+                radius=shape.radius * r,
+                top=shape.radius * q,
+                sides=shape.sides,
+                turn=shape.turn,
             ),
-            tone, rib,
+            tone,
+            rib,
         )
         for (a, r), (b, q) in pairwise(rings)
-    ]  # fmt: skip
+    ]
 
 
 def arch(
     low: Point, high: Point, spring: float, rise: float, tone: str = "wall", pointed: bool = False
 ) -> Solid:
-    """A bay one can look through along y: an opening as wide as the bay below a curve.
+    """The wall above an arched opening that goes through along y and is as wide as the wall.
 
-    spring: height (m) where the curve begins; rise: height of the curve above it. Below the
-    spring the bay is empty: neighbouring piers carry it.
+    Args:
+        low, high: opposite corners of the wall with its opening, in metres.
+        spring: height at which the curve begins, in metres; below it there is no wall, because
+            piers beside the arch carry it.
+        rise: height of the curve above the spring, in metres.
     """
     (x0, y0, z0), (x1, y1, z1) = low, high
     spring = max(spring, z0)
@@ -89,7 +99,7 @@ def arch(
 
 
 def arch_curve(pointed: bool, steps: int = 10) -> list[tuple[float, float]]:
-    """A curve from (0, 0) over (0.5, 1) to (1, 0): half an ellipse, or two arcs to a point."""
+    """A curve from (0, 0) over (0.5, 1) to (1, 0): half an ellipse, or two arcs to a tip."""
     if not pointed:
         turns = [180.0 - 180.0 * i / steps for i in range(steps + 1)]
         return [(0.5 + 0.5 * cosine(a), sine(a)) for a in turns]
@@ -102,19 +112,19 @@ def arch_curve(pointed: bool, steps: int = 10) -> list[tuple[float, float]]:
     return left + [(1.0 - a, b) for a, b in reversed(left[:-1])]
 
 
-def lattice(low: Point, high: Point, inset: tuple[float, float], dress: Dress) -> Solid:
-    """A tapering cage: four open sides of which only the painted bars are seen."""
+def lattice(low: Point, high: Point, inset: tuple[float, float], paint_face: FacePainter) -> Solid:
+    """A tapering lattice: four open sides of which only the painted bars are visible."""
     part = frustum(low, high, inset, "metal", None)
     sides: tuple[Side, ...] = ("front", "right", "back", "left")
     faces = part.faces[:4]
     for face, side in zip(faces, sides, strict=True):
         face.open = True
-        dress(face, side)
+        paint_face(face, side)
     return Solid(low, high, faces)
 
 
 def screen(low: Point, high: Point, tone: str, shapes: list[Floats]) -> Solid:
-    """A thin upright sheet along x at y = low.y of which only the shapes are seen: cables."""
+    """A vertical sheet along x at y = low.y; only the painted shapes (cables) are visible."""
     (x0, y0, z0), (x1, _, z1) = low, high
     face = flat_face([(x0, y0, z0), (x1, y0, z0), (x1, y0, z1), (x0, y0, z1)], tone)
     face.open = True
@@ -125,9 +135,13 @@ def screen(low: Point, high: Point, tone: str, shapes: list[Floats]) -> Solid:
 
 @dataclass
 class Stack:
-    """A pile of parts about the axis (x, y); `z` is its height so far, in metres.
+    """Solids stacked on each other about the axis (x, y); each method adds one on top.
 
-    sides, turn: the shape of round parts (see `solids.Round`).
+    Attributes:
+        x, y: the axis, in metres.
+        z: the height reached so far, in metres.
+        sides, turn: of round solids, as in `geometry.Round`.
+        parts: the solids.
     """
 
     x: float = 0.0
@@ -138,20 +152,20 @@ class Stack:
     parts: list[Solid] = field(default_factory=list)
 
     def block(
-        self, half: float, high: float, tone: str = "wall", dress: Dress | None = None
+        self, half: float, high: float, tone: str = "wall", paint_face: FacePainter | None = None
     ) -> None:
-        """Pile a square block, `half` metres to each side of the axis."""
+        """Add a square block, `half` metres to each side of the axis and `high` metres tall."""
         low = (self.x - half, self.y - half, self.z)
-        self.parts.append(box(low, (self.x + half, self.y + half, self.z + high), tone, dress))
+        self.parts.append(box(low, (self.x + half, self.y + half, self.z + high), tone, paint_face))
         self.z += high
 
     def pyramid(
-        self, half: float, high: float, tone: str = "roof", dress: Dress | None = None
+        self, half: float, high: float, tone: str = "roof", paint_face: FacePainter | None = None
     ) -> None:
-        """Pile a four-sided pyramid."""
+        """Add a four-sided pyramid."""
         low = (self.x - half, self.y - half, self.z)
         peak = (self.x + half, self.y + half, self.z + high)
-        self.parts.append(frustum(low, peak, (half, half), tone, dress))
+        self.parts.append(frustum(low, peak, (half, half), tone, paint_face))
         self.z += high
 
     def ring(
@@ -159,12 +173,12 @@ class Stack:
         radius: float,
         high: float,
         tone: str = "wall",
-        dress: Dress | None = None,
+        paint_face: FacePainter | None = None,
         *,
         top: float | None = None,
     ) -> None:
-        """Pile a round part; `top` is its upper radius where it differs (0 = a point)."""
-        self.parts.append(turned(self._round(radius, high, top), tone, dress))
+        """Add a round solid; `top` is its upper radius if different (0 = a point)."""
+        self.parts.append(round_solid(self._round(radius, high, top), tone, paint_face))
         self.z += high
 
     def dome(
@@ -176,12 +190,18 @@ class Stack:
         tone: str = "dome",
         ribs: bool = False,
     ) -> None:
-        """Pile a dome."""
+        """Add a dome."""
         self.parts += dome(self._round(radius, high, None), profile, tone, ribs)
         self.z += high
 
     def _round(self, radius: float, high: float, top: float | None) -> Round:
         return Round(
-            x=self.x, y=self.y, z0=self.z, z1=self.z + high, radius=radius, top=top,
-            sides=self.sides, turn=self.turn,
-        )  # fmt: skip
+            x=self.x,
+            y=self.y,
+            z0=self.z,
+            z1=self.z + high,
+            radius=radius,
+            top=top,
+            sides=self.sides,
+            turn=self.turn,
+        )

@@ -1,4 +1,4 @@
-"""Towers, pagodas, high-rises."""
+"""Tall landmarks: pagodas, lattice towers, high-rises, bell towers, victory columns."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ from .facades import (
     window_grid,
     windows,
 )
-from .geometry import Dress, Face, Side, Solid, box
+from .geometry import Face, FacePainter, Side, Solid, box
 from .seeded_random import SeededRandom
 from .shapes import PROFILES, Profile, Stack, arch_curve, lattice
 
+# (lower radius, upper radius, height): the radii as shares of the figure's scale.
+_FIGURES: dict[str, tuple[tuple[float, float, float], ...]] = {
+    "statue": ((0.75, 0.5, 2.6), (0.7, 0.4, 1.0), (0.32, 0.3, 0.8)),
+    "urn": ((0.5, 0.9, 1.0), (0.9, 1.2, 1.4), (1.2, 0.3, 0.8)),
+    "obelisk": ((1.1, 0.75, 5.0), (0.75, 0.0, 1.2)),
+}
+
 
 def pagoda(
-    chance: SeededRandom, *, tiers: int, sides: int, eaves: str, finial: str, form: Form
+    rng: SeededRandom, *, tiers: int, sides: int, eaves: str, finial: str, form: Form
 ) -> list[Solid]:
     """Storeys under wide roofs, each smaller than the one below."""
-    stretch = 1.4142 if sides == 4 else 1.08  # from half a side to the corner
-    radius, storey = stretch * chance.uniform(6.0, 8.0), chance.uniform(2.6, 3.6)
-    shrink, reach = chance.uniform(0.5, 0.7), chance.uniform(1.4, 1.6)
+    stretch = 1.4142 if sides == 4 else 1.08  # circumradius / half width
+    radius, storey = stretch * rng.uniform(6.0, 8.0), rng.uniform(2.6, 3.6)
+    shrink, reach = rng.uniform(0.5, 0.7), rng.uniform(1.4, 1.6)
     bays = 3 if sides == 4 else 1
     grid = Windows(columns=bays, form=form, wide=0.46, high=0.6, frame=0.12, bars=(2, 2))
     posts = on_sides(lambda f, _: pilasters(f, bays + 1, 0.06, "accent"), window_grid(grid))
@@ -52,7 +59,7 @@ def pagoda(
 
 
 def _eaves(tower: Stack, size: tuple[float, float], reach: float, flared: bool) -> None:
-    """A roof that juts out: one slope, or a flat one below a steep one."""
+    """An overhanging roof: one slope, or a flat slope below a steep one."""
     wide, storey = size
     tiles = on_sides(lambda f, _: _tiles(f, 7 if tower.sides == 4 else 4))
     if not flared:
@@ -63,7 +70,7 @@ def _eaves(tower: Stack, size: tuple[float, float], reach: float, flared: bool) 
 
 
 def _tiles(face: Face, count: int) -> None:
-    """Ridges of tiles down a roof, and its bright edge."""
+    """Paint the ridges of a tiled roof and its bright lower edge."""
     w = face.width
     ridges = [w * i / count for i in range(1, count)]
     face.paint("dark", bars((x - w * 0.012, 0.0, x + w * 0.012, face.height) for x in ridges))
@@ -71,11 +78,11 @@ def _tiles(face: Face, count: int) -> None:
 
 
 def lattice_tower(
-    chance: SeededRandom, *, levels: int, arched: bool, platforms: int, cap: str, brace: str
+    rng: SeededRandom, *, levels: int, arched: bool, platforms: int, cap: str, brace: str
 ) -> list[Solid]:
-    """An iron tower: a cage that tapers in levels, platforms, a cabin or a mast on top."""
-    half, high = chance.uniform(11.0, 15.0), chance.uniform(62.0, 84.0)
-    waist = chance.uniform(0.28, 0.4)
+    """An iron tower: a lattice that tapers in levels, platforms, a cabin or a mast on top."""
+    half, high = rng.uniform(11.0, 15.0), rng.uniform(62.0, 84.0)
+    waist = rng.uniform(0.28, 0.4)
     rail = on_sides(lambda f, _: pilasters(f, 13, 0.02, "dark"))
     tower = Stack(sides=8)
     r = half
@@ -99,7 +106,7 @@ def lattice_tower(
 
 
 def _girders(face: Face, _side: Side, *, brace: str, arched: bool) -> None:
-    """Bars of one cage side: its legs, its rims, and the bracing between."""
+    """Paint the bars of one side of a level: legs, rims, and the bracing between them."""
     w, h = face.width, face.height
     leg = w * 0.13
     face.paint("metal", bars([(0.0, 0.0, leg, h), (w - leg, 0.0, w, h)]))
@@ -123,15 +130,13 @@ def _girders(face: Face, _side: Side, *, brace: str, arched: bool) -> None:
             face.paint("metal", bars((a, y - thin / 2, b, y + thin / 2) for y in rungs))
 
 
-def high_rise(
-    chance: SeededRandom, *, plan: str, setbacks: int, crown: str, skin: str
-) -> list[Solid]:
-    """A modern tower of glass and bands, stepping back as it rises."""
-    half, high = chance.uniform(9.0, 12.0), chance.uniform(70.0, 105.0)
+def high_rise(rng: SeededRandom, *, plan: str, setbacks: int, crown: str, skin: str) -> list[Solid]:
+    """A modern tower with glass or banded walls that gets narrower in steps."""
+    half, high = rng.uniform(9.0, 12.0), rng.uniform(70.0, 105.0)
     sides, columns, stretch = {
         "square": (4, 9, 1.4142), "hexagon": (6, 6, 1.04), "round": (16, 2, 1.04),
     }[plan]  # fmt: skip
-    floors = chance.whole(9, 13)
+    floors = rng.integer(9, 13)
     tower = Stack(sides=sides, turn=0.0 if sides == 4 else 180.0 / sides)
     for number in range(setbacks + 1):
         radius = half * (1.0 - 0.17 * number) * stretch
@@ -158,7 +163,7 @@ def _crown(tower: Stack, radius: float, high: float, crown: str) -> None:
 
 
 def _skin(face: Face, _side: Side, *, skin: str, grid: tuple[int, int]) -> None:
-    """Windows in a grid, in upright strips or in bands."""
+    """Paint windows in a grid, in vertical strips or in bands."""
     columns, rows = grid
     if skin == "grid":
         shape = Windows(columns=columns, rows=rows * 2, wide=0.66, frame=0.0, bars=(0, 0))
@@ -177,18 +182,18 @@ def _skin(face: Face, _side: Side, *, skin: str, grid: tuple[int, int]) -> None:
 
 
 def campanile(
-    chance: SeededRandom, *, stages: int, openings: int, top: str, form: Form, dial: bool
+    rng: SeededRandom, *, stages: int, openings: int, top: str, form: Form, dial: bool
 ) -> list[Solid]:
     """A square bell tower: stages between cornices, an open belfry, a roof."""
-    half, stage = chance.uniform(3.6, 5.0), chance.uniform(6.0, 8.5)
-    strips = chance.whole(2, 4)
+    half, stage = rng.uniform(3.6, 5.0), rng.uniform(6.0, 8.5)
+    strips = rng.integer(2, 4)
     tower = Stack()
     tower.block(half + 0.8, 1.2, "base")
     for number in range(stages):
         windows = window_grid(
             Windows(columns=1 + number % 2, form=form, wide=0.2, high=0.4, frame=0.35)
         )
-        face: Dress = windows
+        face: FacePainter = windows
         if dial and number == stages - 1:
             face = on_sides(lambda f, _: clock(f, 0.5, half * 0.6))
         steps = [on_sides(lambda f, _: pilasters(f, strips, 0.09)), face]
@@ -199,17 +204,19 @@ def campanile(
     belfry = Windows(columns=openings, form=form, wide=0.62, high=0.78, tone="dark", frame=0.14)
     tower.block(half, stage * 0.85, "wall", window_grid(belfry))
     tower.block(half + 0.7, 0.9, "trim")
-    return tower.parts + tower_top(chance, (0.0, 0.0, tower.z), half, top)
+    return tower.parts + tower_top(rng, (0.0, 0.0, tower.z), half, top)
 
 
 def tower_top(
-    chance: SeededRandom, at: tuple[float, float, float], half: float, top: str
+    rng: SeededRandom, at: tuple[float, float, float], half: float, top: str
 ) -> list[Solid]:
-    """What ends a square tower: a pyramid, spire, lantern, battlements or a dome's profile."""
-    high = chance.uniform(0.9, 1.2) * half
+    """A square tower's top: "pyramid", "spire", "lantern", "battlements" or a dome's profile."""
+    high = rng.uniform(0.9, 1.2) * half
     tower = Stack(*at, sides=8, turn=22.5)
     if top == "pyramid":
-        tower.pyramid(half, 2.2 * high, dress=on_sides(lambda f, _: bands(f, (0.2, 0.4), 0.03)))
+        tower.pyramid(
+            half, 2.2 * high, paint_face=on_sides(lambda f, _: bands(f, (0.2, 0.4), 0.03))
+        )
     elif top == "spire":
         tower.block(half, high * 0.5)
         lines = on_sides(lambda f, _: bands(f, (0.12, 0.3, 0.5), 0.02))
@@ -228,7 +235,7 @@ def tower_top(
 
 
 def _crenellate(tower: Stack, wide: float) -> None:
-    """A jutting platform with three merlons a side."""
+    """Add an overhanging platform with three merlons on each side."""
     tower.block(wide, 0.8, "trim")
     gap = 2 * wide / 5
     for i in range(3):
@@ -240,10 +247,10 @@ def _crenellate(tower: Stack, wide: float) -> None:
 
 
 def column(
-    chance: SeededRandom, *, steps: int, rings: int, top: str, fluted: bool, sides: int
+    rng: SeededRandom, *, steps: int, rings: int, top: str, fluted: bool, sides: int
 ) -> list[Solid]:
     """A victory column: stepped base, pedestal, shaft with rings, a figure on top."""
-    half, high = chance.uniform(2.2, 3.2), chance.uniform(18.0, 27.0)
+    half, high = rng.uniform(2.2, 3.2), rng.uniform(18.0, 27.0)
     pile = Stack(sides=sides)
     for i in range(steps):
         pile.block(half * (3.0 - 0.45 * i), 0.9, "base")
@@ -259,14 +266,6 @@ def column(
     pile.ring(half * 0.9, 1.2, "trim", top=half * 1.4)
     pile.block(half * 1.5, 0.6, "trim")
     return pile.parts + statue((0.0, 0.0, pile.z), half, top)
-
-
-# (lower radius, upper radius, height): the radii as shares of the figure's scale.
-_FIGURES: dict[str, tuple[tuple[float, float, float], ...]] = {
-    "statue": ((0.75, 0.5, 2.6), (0.7, 0.4, 1.0), (0.32, 0.3, 0.8)),
-    "urn": ((0.5, 0.9, 1.0), (0.9, 1.2, 1.4), (1.2, 0.3, 0.8)),
-    "obelisk": ((1.1, 0.75, 5.0), (0.75, 0.0, 1.2)),
-}
 
 
 def statue(at: tuple[float, float, float], half: float, top: str) -> list[Solid]:

@@ -1,4 +1,4 @@
-"""A drawn world on disk: photos, tables and the truth about them."""
+"""Draw a synthetic world into a folder: photos, tables, and a table of its planted errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from ...core.errors import DataError, OptionError
-from ...core.files import read_json, whole_file, write_json, write_text
+from ...core.files import atomic_file, read_json, write_json, write_text
 from ...core.hardware import cpu_count
 from ...core.json_options import to_json
 from ...core.types import Image, Progress
@@ -23,13 +23,13 @@ from .photo import landmark_photo
 from .plan import DrawnWorld, Shot, distractor_shots, query_shots, training_shots
 from .seeded_random import SeededRandom
 
-DRAWING = 1  # counts up when the same options begin to give other pictures
+DRAWING_VERSION = 1  # to be increased when equal options draw other pictures than before
 
-QUALITY = 88
+JPEG_QUALITY = 88
 
-CHUNK = 16
+PHOTOS_PER_TASK = 16
 
-FEW = 64  # photos; fewer are drawn in this process, for starting others would take longer
+MAX_PHOTOS_IN_ONE_PROCESS = 64  # for up to so many, starting workers takes longer than drawing
 
 
 def draw_world(
@@ -41,18 +41,26 @@ def draw_world(
 ) -> None:
     """Draw a world into `root`.
 
-    Writes photos.csv, distractors.csv and queries.csv (id, path, landmark), truth.csv (id,
-    kind, true_landmark, original: what is wrong with which training photo), world.json, and
-    the photos. Photos that are there already stay, so an interrupted run can be resumed.
-    workers: processes; 0 = one per usable core. They are spawned: a script needs the usual
-      `if __name__ == "__main__":`. progress: called with (photos done, photos in all).
-    Raises DataError when `root` holds a world with other options, OptionError for workers < 0.
+    Writes photos.csv, distractors.csv and queries.csv (id, path, landmark); truth.csv (id, kind,
+    true_landmark, original), which lists the planted error of each training photo; world.json; and
+    the photos. Existing photos are not drawn again, so an interrupted run can be resumed.
+
+    Args:
+        root: a new or empty folder, or one with a world of the same options.
+        world: its options.
+        workers: processes; 0 = one per usable core. They are spawned, so a script that calls this
+            needs the usual `if __name__ == "__main__":`.
+        progress: called with (photos done, photos in all).
+
+    Raises:
+        DataError: when `root` has a world with other options.
+        OptionError: when workers is negative.
     """
     root = Path(root)
     world = world or DrawnWorld()
     if workers < 0:
         raise OptionError(f"workers {workers} given; expected 0 (one per usable core) or more")
-    _claim(root, world)
+    _mark_folder(root, world)
     parts = {
         "photos": training_shots(world),
         "distractors": distractor_shots(world),
@@ -72,25 +80,25 @@ def _write_tables(root: Path, world: DrawnWorld, parts: dict[str, list[Shot]]) -
 
 
 def draw_photo(world: DrawnWorld, shot: Shot) -> Image:
-    """The picture of one shot, before it is encoded: (H, W, 3) uint8 RGB."""
-    chance = SeededRandom(world.seed, shot.key)
+    """Draw one shot: (H, W, 3) uint8 RGB."""
+    rng = SeededRandom(world.seed, shot.key)
     if shot.number >= 0:
-        image = landmark_photo(landmark(world.seed, shot.number), chance, world.size)
+        image = landmark_photo(landmark(world.seed, shot.number), rng, world.size)
     else:
-        image = scene_photo("indoor" if shot.indoor else "anything", chance, world.size)
+        image = scene_photo("indoor" if shot.indoor else "anything", rng, world.size)
     if shot.kind == "near_duplicate":
-        top, left, bottom, right = (chance.whole(1, max(2, world.size // 40)) for _ in range(4))
+        top, left, bottom, right = (rng.integer(1, max(2, world.size // 40)) for _ in range(4))
         image = np.ascontiguousarray(image[top:-bottom, left:-right])
     return image
 
 
 def photo_bytes(world: DrawnWorld, shot: Shot) -> bytes:
-    """The file of one shot: a JPEG, unless the shot is a damaged one."""
+    """The file of one shot: a JPEG, unless the shot has a planted damage."""
     if shot.damage == "empty":
         return b""
     if shot.damage == "text":
         return b"<html><body>404: this photo has moved</body></html>\n"
-    quality = QUALITY - 20 if shot.kind == "near_duplicate" else QUALITY
+    quality = JPEG_QUALITY - 20 if shot.kind == "near_duplicate" else JPEG_QUALITY
     buffer = io.BytesIO()
     picture = Pillow.fromarray(draw_photo(world, shot))
     picture.save(buffer, "JPEG", quality=quality, subsampling=2)
@@ -98,10 +106,10 @@ def photo_bytes(world: DrawnWorld, shot: Shot) -> bytes:
     return data[: len(data) * 2 // 5] if shot.damage == "truncated" else data
 
 
-def _claim(root: Path, world: DrawnWorld) -> None:
-    """Mark the folder as this world's."""
+def _mark_folder(root: Path, world: DrawnWorld) -> None:
+    """Write world.json, or compare it when the folder has one."""
     marker = root / "world.json"
-    options = {"drawing": DRAWING, **to_json(world)}
+    options = {"drawing": DRAWING_VERSION, **to_json(world)}
     if not marker.exists():
         write_json(marker, options)
         return
@@ -109,8 +117,8 @@ def _claim(root: Path, world: DrawnWorld) -> None:
     differ = sorted(key for key in {*found, *options} if found.get(key) != options.get(key))
     if differ:
         raise DataError(
-            f"{root} holds a drawn world with another {', '.join(differ)}; "
-            "give another folder, or delete that one"
+            f"{root} has a synthetic world with another {', '.join(differ)}; "
+            "give another folder, or delete this one"
         )
 
 
@@ -119,20 +127,22 @@ def _draw(
 ) -> None:
     missing = [shot for shot in shots if not (root / shot.path).exists()]
     done = len(shots) - len(missing)
-    # Photos of one landmark go together: its geometry is built once in each process.
+    # Photos of one landmark are in one chunk, so that a process builds its geometry only once.
     missing.sort(key=lambda shot: (shot.number, shot.path))
-    chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
+    chunks = [missing[i : i + PHOTOS_PER_TASK] for i in range(0, len(missing), PHOTOS_PER_TASK)]
     workers = workers or cpu_count()
-    for count in _counts(root, world, chunks, workers if len(missing) > FEW else 1):
+    if len(missing) <= MAX_PHOTOS_IN_ONE_PROCESS:
+        workers = 1
+    for count in _draw_chunks(root, world, chunks, workers):
         done += count
         if progress is not None:
             progress(done, len(shots))
 
 
-def _counts(
+def _draw_chunks(
     root: Path, world: DrawnWorld, chunks: Sequence[Sequence[Shot]], workers: int
 ) -> Iterator[int]:
-    """Draw chunks here or in other processes; yields the photos of each that is done."""
+    """Draw the chunks in this process or in others; yield the number of photos of each."""
     if workers == 1:
         yield from (_draw_chunk(root, world, chunk) for chunk in chunks)
         return
@@ -142,14 +152,11 @@ def _counts(
         yield from (future.result() for future in futures)
 
 
-def _draw_chunk(root: Path, world: DrawnWorld, shots: Iterable[Shot]) -> int:
-    count = 0
+def _draw_chunk(root: Path, world: DrawnWorld, shots: Sequence[Shot]) -> int:
     for shot in shots:
-        data = photo_bytes(world, shot)
-        with whole_file(root / shot.path) as temporary:
-            temporary.write_bytes(data)
-        count += 1
-    return count
+        with atomic_file(root / shot.path) as temporary:
+            temporary.write_bytes(photo_bytes(world, shot))
+    return len(shots)
 
 
 def _true_landmark(world: DrawnWorld, shot: Shot) -> str:
