@@ -34,9 +34,9 @@ pytestmark = pytest.mark.server
 PHOTO = {"files": [("photos", ("a.jpg", b"no photo"))]}
 NAMED = {"json": {"landmark": "place 9"}}
 ENTRY = {"json": {"request_id": "r", "right": True}}
-ASKED = {"json": {"requests": [{"features": []}]}}
-# (method, path, request, scope): scope = what it needs; "" = open to all. With a key that is
-# enough, the answer is anything but 401 and 403.
+ANNOTATE = {"json": {"requests": [{"features": []}]}}
+# (method, path, request, required scope); "" = no key needed. With a sufficient key the status is
+# anything but 401 and 403.
 ROUTES = [
     ("GET", "/livez", {}, ""),
     ("GET", "/readyz", {}, ""),
@@ -47,7 +47,7 @@ ROUTES = [
     ("GET", "/metrics", {}, "read"),
     ("POST", "/v1/recognize", PHOTO, "read"),
     ("POST", "/v1/explain", {"files": {"photo": b"no photo"}}, "read"),
-    ("POST", "/v1/images:annotate", ASKED, "read"),
+    ("POST", "/v1/images:annotate", ANNOTATE, "read"),
     ("POST", "/v1/feedback", ENTRY, "read"),
     ("GET", "/v1/landmarks", {}, "read"),
     ("GET", "/v1/landmarks/none/photos", {}, "read"),
@@ -62,7 +62,7 @@ ROUTES = [
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, dict[str, str]]]:
-    """A server with keys: a client, and the key of each role."""
+    """A client of a server with keys, and the key of each role."""
     folder = tmp_path_factory.mktemp("keyed")
     file = folder / "keys.json"
     given = {role: add_key(file, role, role) for role in ("read", "write")}
@@ -77,11 +77,11 @@ def test_every_route_with_every_role(
     keyed: tuple[TestClient, dict[str, str]], method: str, path: str, request_: dict, scope: str
 ) -> None:
     client, keys = keyed
-    enough = {"": set(keys), "read": {"read", "write"}, "write": {"write"}}[scope]
+    allowed_roles = {"": set(keys), "read": {"read", "write"}, "write": {"write"}}[scope]
     for role, key in keys.items():
         headers = {"authorization": f"Bearer {key}"} if key else {}
         status = client.request(method, path, headers=headers, **request_).status_code
-        if role in enough:
+        if role in allowed_roles:
             assert status not in (401, 403), (role, status)
         else:
             assert status == (403 if role == "read" else 401), (role, status)
@@ -89,8 +89,8 @@ def test_every_route_with_every_role(
 
 def test_the_table_of_routes_is_complete(keyed: tuple[TestClient, dict[str, str]]) -> None:
     client, _ = keyed
-    told = client.get("/openapi.json").json()["paths"]
-    published = {(method.upper(), path) for path, methods in told.items() for method in methods}
+    paths = client.get("/openapi.json").json()["paths"]
+    published = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     names = {"none": "{name}", "place 9": "{name}"}
 
     def template(path: str) -> str:
@@ -104,16 +104,18 @@ def test_the_table_of_routes_is_complete(keyed: tuple[TestClient, dict[str, str]
     assert tabled - pages == published
 
 
-def test_google_clients_send_their_key_in_their_own_way(
+def test_google_clients_may_send_the_key_in_the_query_or_their_header(
     keyed: tuple[TestClient, dict[str, str]],
 ) -> None:
     client, keys = keyed
     path, good = "/v1/images:annotate", keys["read"]
-    assert client.post(f"{path}?key={good}", **ASKED).status_code == 200
-    assert client.post(path, headers={"x-goog-api-key": good}, **ASKED).status_code == 200
-    refused = client.post(f"{path}?key=wrong", **ASKED)
+    assert client.post(f"{path}?key={good}", **ANNOTATE).status_code == 200
+    assert client.post(path, headers={"x-goog-api-key": good}, **ANNOTATE).status_code == 200
+    refused = client.post(f"{path}?key=wrong", **ANNOTATE)
     assert refused.json()["error"]["status"] == "UNAUTHENTICATED"
-    assert client.get(f"/v1/landmarks?key={good}").status_code == 401  # addresses are logged
+    assert (
+        client.get(f"/v1/landmarks?key={good}").status_code == 401
+    )  # refused elsewhere, because proxies log addresses
 
 
 def test_a_refused_body_is_not_decoded(keyed: tuple[TestClient, dict[str, str]]) -> None:
@@ -129,10 +131,10 @@ def test_keys_are_stored_as_hashes(tmp_path: Path) -> None:
     key = add_key(file, "phone", "read", 60)
     assert key not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
-    (kept,) = read_keys(file)
-    assert (kept.digest, kept.rate, kept.allows("write")) == (digest_of(key), 60, False)
-    assert find_key([kept], key) is kept
-    assert find_key([kept], key[:-1]) is find_key([kept], "") is find_key([], key) is None
+    (stored,) = read_keys(file)
+    assert (stored.digest, stored.rate, stored.allows("write")) == (digest_of(key), 60, False)
+    assert find_key([stored], key) is stored
+    assert find_key([stored], key[:-1]) is find_key([stored], "") is find_key([], key) is None
     with pytest.raises(OptionError, match="already"):
         add_key(file, "phone", "read")
     with pytest.raises(OptionError, match="read or write"):
@@ -168,7 +170,7 @@ def test_a_public_address_needs_keys(tmp_path: Path) -> None:
 
 
 def test_a_loopback_server_refuses_foreign_host_names() -> None:
-    """A foreign name that points at 127.0.0.1 (DNS rebinding), or a foreign page, gets nothing."""
+    """Requests by DNS rebinding (another name for 127.0.0.1) and from other sites are refused."""
     app = create_app(Engine(made(), ServeOptions(workers=1, names=("maps.home",))))
     with TestClient(app, base_url="http://localhost:8000") as client:
 
@@ -197,13 +199,13 @@ def test_rate_limits_refill_evenly() -> None:
     with pytest.raises(ApiError) as refused:
         rates.take("a", 3, 60)
     assert (refused.value.status, refused.value.retry) == (429, 3)
-    rates.take("b", 60, 60)  # another caller has its own
+    rates.take("b", 60, 60)  # callers are limited separately
     now[0] = 2.0
     rates.take("a", 2, 60)
     with pytest.raises(ApiError):
         rates.take("a", 1, 60)
     now[0] = 1e6
-    rates.take("a", 200, 60)  # more than a minute's photos: once, from a full bucket
+    rates.take("a", 200, 60)  # more photos than the bucket holds: allowed once, when it is full
     with pytest.raises(ApiError):
         rates.take("a", 1, 60)
     now[0] += 141
@@ -218,22 +220,22 @@ def test_too_many_photos_a_minute_are_refused(tmp_path: Path) -> None:
     app = create_app(Engine(made(), ServeOptions(workers=1, keys=file)))
     with TestClient(app) as client:
 
-        def ask(key: str) -> tuple[int, str | None]:
+        def send(key: str) -> tuple[int, str | None]:
             photo = {"files": [("photos", b"no photo")]}
             reply = client.post(
                 "/v1/recognize", headers={"authorization": f"Bearer {key}"}, **photo
             )
             return reply.status_code, reply.headers.get("retry-after")
 
-        assert [ask(slow)[0] for _ in range(3)] == [200, 200, 429]
-        assert 25 <= int(ask(slow)[1] or 0) <= 31
-        assert [ask(quick)[0] for _ in range(5)] == [200] * 5
+        assert [send(slow)[0] for _ in range(3)] == [200, 200, 429]
+        assert 25 <= int(send(slow)[1] or 0) <= 31
+        assert [send(quick)[0] for _ in range(5)] == [200] * 5
 
 
 def test_logs_contain_nothing_of_a_photo(
     keyed: tuple[TestClient, dict[str, str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """1,000 lines of requests that carry canaries in names, EXIF, addresses, forms and keys."""
+    """1,000 requests with a canary in names, EXIF, addresses and headers."""
     client, keys = keyed
     canary = "CANARY7f3a"
     data = with_gps(front(0, 9), canary)
@@ -256,7 +258,7 @@ def test_logs_contain_nothing_of_a_photo(
     assert '"key": "write"' in text
 
 
-def test_an_exception_is_logged_without_its_words() -> None:
+def test_an_exception_is_logged_without_its_message() -> None:
     try:
         raise RuntimeError("CANARY of a photo")
     except RuntimeError:
@@ -266,4 +268,4 @@ def test_an_exception_is_logged_without_its_words() -> None:
     line = json.loads(JsonLines().format(record))
     assert line["exception"] == "RuntimeError"
     assert "CANARY" not in json.dumps(line)
-    assert "test_an_exception_is_logged_without_its_words" in line["where"][-1]
+    assert "test_an_exception_is_logged_without_its_message" in line["where"][-1]

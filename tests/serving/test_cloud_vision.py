@@ -1,4 +1,4 @@
-"""The Google Cloud Vision form, tested with Google's own client and message types."""
+"""The Cloud Vision route, tested with Google's own client and message types."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def image(code: int) -> dict[str, str]:
 
 def test_landmarks_in_cloud_vision_format(client: TestClient) -> None:
     features = [{"type": "LANDMARK_DETECTION", "maxResults": 3}]
-    asked = [{"image": image(code), "features": features} for code in (1, 60)]
-    reply = client.post(PATH, json={"requests": asked})
+    requests = [{"image": image(code), "features": features} for code in (1, 60)]
+    reply = client.post(PATH, json={"requests": requests})
     known, unknown = reply.json()["responses"]
     assert unknown == {}
     (found,) = known["landmarkAnnotations"]
@@ -50,16 +50,16 @@ def test_landmarks_in_cloud_vision_format(client: TestClient) -> None:
 
 def test_each_image_has_its_own_error(client: TestClient) -> None:
     elsewhere = {"source": {"imageUri": "http://127.0.0.1:1/a.jpg"}}
-    asked = [
+    requests = [
         {"image": image(0), "features": [{"type": "FACE_DETECTION"}]},
         {"image": image(0), "features": [*LANDMARKS, {"type": 4}]},
         {"image": elsewhere, "features": LANDMARKS},
         {"image": {"content": "bm8gcGhvdG8="}, "features": LANDMARKS},
     ]
-    told = client.post(PATH, json={"requests": asked}).json()["responses"]
-    assert [one["error"]["code"] for one in told] == [12, 12, 12, 3]
-    assert ["landmarkAnnotations" in one for one in told] == [False, True, False, False]
-    assert "fetched" in told[2]["error"]["message"]
+    responses = client.post(PATH, json={"requests": requests}).json()["responses"]
+    assert [one["error"]["code"] for one in responses] == [12, 12, 12, 3]
+    assert ["landmarkAnnotations" in one for one in responses] == [False, True, False, False]
+    assert "fetched" in responses[2]["error"]["message"]
     for wrong in ({}, {"image": image(0)}, {"features": LANDMARKS}, {"features": [3]},
                   {"image": {"content": 3}, "features": LANDMARKS}):  # fmt: skip
         (one,) = client.post(PATH, json={"requests": [wrong]}).json()["responses"]
@@ -85,8 +85,8 @@ def test_google_message_types_parse_the_answers(client: TestClient) -> None:
     batch = vision.BatchAnnotateImagesRequest(requests=[request])
     text = vision.BatchAnnotateImagesRequest.to_json(batch)  # enums as numbers, names in camel case
     reply = client.post(PATH, content=text, headers={"content-type": "application/json"})
-    told = vision.BatchAnnotateImagesResponse.from_json(reply.text, ignore_unknown_fields=False)
-    (found,) = told.responses[0].landmark_annotations
+    response = vision.BatchAnnotateImagesResponse.from_json(reply.text, ignore_unknown_fields=False)
+    (found,) = response.responses[0].landmark_annotations
     assert found.description == "First Place"
     assert found.locations[0].lat_lng.longitude == pytest.approx(2.2945)
     assert len(found.bounding_poly.vertices) == 4
@@ -99,7 +99,7 @@ def test_google_message_types_parse_the_answers(client: TestClient) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 def test_google_client_library_works_against_the_server() -> None:
-    """google-cloud-vision, over REST, with an API key, pointed at this server."""
+    """google-cloud-vision over REST, with this server as its host."""
     vision = pytest.importorskip("google.cloud.vision")
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.vision_v1.services.image_annotator.transports.rest import (
@@ -118,12 +118,12 @@ def test_google_client_library_works_against_the_server() -> None:
         transport = ImageAnnotatorRestTransport(
             host=host, url_scheme="http", credentials=AnonymousCredentials()
         )
-        with vision.ImageAnnotatorClient(transport=transport) as asking:
-            told = asking.batch_annotate_images(requests=[{
+        with vision.ImageAnnotatorClient(transport=transport) as google_client:
+            response = google_client.batch_annotate_images(requests=[{
                 "image": {"content": jpeg(front(1, 9))},
                 "features": [{"type_": vision.Feature.Type.LANDMARK_DETECTION}],
             }])  # fmt: skip
-        (found,) = told.responses[0].landmark_annotations
+        (found,) = response.responses[0].landmark_annotations
         assert (found.mid, found.description) == ("Q243", "First Place")
     finally:
         server.should_exit = True

@@ -1,4 +1,4 @@
-"""Decode workers: killed, slow, greedy, recycled, orphaned; at most one photo is lost."""
+"""Decode workers that are killed, hang, exceed their limits, are recycled or orphaned."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def lost() -> list[str]:
 @pytest.fixture
 def pool(lost: list[str], request: pytest.FixtureRequest) -> Iterator[DecodePool]:
     limits = DecodeLimits(**{"processes": 1, **getattr(request, "param", {})})
-    made = DecodePool(limits, lost.append)
-    yield made
-    made.close()
+    pool = DecodePool(limits, lost.append)
+    yield pool
+    pool.close()
 
 
 def gone(pid: int) -> bool:
-    """Ended, or ended and not yet waited for."""
+    """Whether a process has ended, possibly as a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rsplit(")", 1)[1].split()[0] == "Z"
@@ -46,9 +46,9 @@ def gone(pid: int) -> bool:
         return True
 
 
-def wait(what: object, seconds: float = 10) -> None:
+def wait(condition: object, seconds: float = 10) -> None:
     end = time.monotonic() + seconds
-    while not what():  # type: ignore[operator]
+    while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -78,10 +78,10 @@ def test_pixels_equal_those_of_the_decoder(pool: DecodePool) -> None:
 
 
 def test_decoder_output_reaches_no_log(tmp_path: Path) -> None:
-    """Pillow warns of odd metadata. A server's stderr is a pipe here: its processes could write."""
-    told = with_gps(front(0, 0), "words", 6)
-    at = told.index(b"Exif") + 14
-    broken = told[:at] + b"\0\x40" + told[at + 2 :]  # more entries than there are bytes
+    """Pillow warns about unusual metadata; nothing of it reaches the server's stdout or stderr."""
+    data = with_gps(front(0, 0), "words", 6)
+    at = data.index(b"Exif") + 14
+    broken = data[:at] + b"\0\x40" + data[at + 2 :]  # more entries than there are bytes
     with pytest.warns(UserWarning, match="Corrupt EXIF"):
         upright_size(broken)
     (tmp_path / "broken.jpg").write_bytes(broken)
@@ -109,7 +109,7 @@ def test_a_killed_worker_costs_one_photo(pool: DecodePool, lost: list[str]) -> N
     assert error.value.code == "worker_lost"
     assert pool.pixels(PHOTO, 100).result(10).image is not None
     assert (lost, gone(pid)) == (["lost"], True)
-    os.kill(pool.pids[0], signal.SIGKILL)  # one that has nothing to do: nobody notices
+    os.kill(pool.pids[0], signal.SIGKILL)  # an idle worker: no photo is lost
     time.sleep(0.1)
     assert pool.pixels(PHOTO, 100).result(10).image is not None
 
@@ -130,7 +130,7 @@ def test_a_hanging_worker_is_killed(pool: DecodePool, lost: list[str]) -> None:
 
 @pytest.mark.parametrize("pool", [{"cpu_seconds": 0.2, "seconds": 20}], indirect=True)
 def test_processor_time_is_bounded(pool: DecodePool, lost: list[str]) -> None:
-    """A PNG of 40 megapixels takes longer than 0.2 s; the kernel ends its process."""
+    """A PNG of 40 megapixels takes longer than 0.2 s, so the kernel ends the process."""
     with pytest.raises(PhotoError) as error:
         pool.pixels(png(6000, 6600), 100).result(20)
     assert (error.value.code, lost) == ("timeout", ["timeout"])
@@ -145,7 +145,7 @@ def test_memory_is_bounded(pool: DecodePool, lost: list[str]) -> None:
         peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
     assert peak < 150_000
     assert pool.pixels(PHOTO, 100).result(10).image is not None
-    assert lost == []  # it was refused memory, and lives
+    assert lost == []  # the allocation failed, the process survived
 
 
 @pytest.mark.parametrize("pool", [{"recycle": 3}], indirect=True)
@@ -162,11 +162,11 @@ def test_workers_are_recycled(pool: DecodePool, lost: list[str]) -> None:
 
 def test_close_ends_every_process_and_answers_pending_photos() -> None:
     pool = DecodePool(DecodeLimits(processes=2))
-    asked = [pool.pixels(PHOTO, 100) for _ in range(20)]
+    pending = [pool.pixels(PHOTO, 100) for _ in range(20)]
     wait(lambda: len(pool.pids) == 2)
     pids = pool.pids
     pool.close()
-    assert all(one.result(0).image is not None for one in asked)
+    assert all(one.result(0).image is not None for one in pending)
     assert all(gone(pid) for pid in pids)
     with pytest.raises(PhotoError, match="stopped"):
         pool.pixels(PHOTO, 100).result(1)

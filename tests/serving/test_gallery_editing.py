@@ -1,4 +1,4 @@
-"""Editing the gallery of a running server; feedback review; no location is ever served."""
+"""Editing the gallery of a running server, its reload, and the feedback file."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def test_a_landmark_is_added_recognized_and_removed(client: TestClient) -> None:
     assert answer(client, 7) is None
     given = [*photos_of((7, 0), (7, 1), (7, 2)), ("photos", ("bad.jpg", b"\xff\xd8\xffbad"))]
     reply = client.post("/v1/landmarks/Seventh%2FPlace/photos", files=given)
-    told = model_of(AddedReply).model_validate_json(reply.text)
-    assert (len(told.added), told.failed[0].photo) == (3, "bad.jpg")
+    reply_body = model_of(AddedReply).model_validate_json(reply.text)
+    assert (len(reply_body.added), reply_body.failed[0].photo) == (3, "bad.jpg")
     assert answer(client, 7) == "Seventh/Place"
     kept = sorted((engine.folder / "photos").iterdir())
-    assert [f"photos/{path.name}" for path in kept] == sorted(told.added)
+    assert [f"photos/{path.name}" for path in kept] == sorted(reply_body.added)
     for path in kept:
         assert b"secret" not in path.read_bytes()
         assert dict(Pillow.open(io.BytesIO(path.read_bytes())).getexif()) == {}
     again = client.post("/v1/landmarks/Seventh%2FPlace/photos", files=given[:1]).json()
-    assert again["generation"] == told.generation  # the same photo is the same entry
+    assert again["generation"] == reply_body.generation  # adding a photo again changes nothing
     listed = client.get("/v1/landmarks/Seventh%2FPlace/photos").json()
     assert listed["total"] == 3
     assert client.get(listed["photos"][0]["thumbnail"]).status_code == 200
@@ -92,7 +92,7 @@ def test_the_last_landmark_cannot_be_removed(client: TestClient) -> None:
 
 
 def test_changes_by_another_process_are_picked_up(client: TestClient) -> None:
-    """What `whichlandmark gallery` does elsewhere counts soon, without a restart."""
+    """Changes by `whichlandmark gallery` are loaded without a restart."""
     engine: Engine = client.app.state.engine
     before = engine.live.generation
     relabel_photos(engine.folder, [], "place 0", "Zeroth")
@@ -125,8 +125,8 @@ def test_after_damage_the_old_gallery_keeps_answering(client: TestClient) -> Non
         engine.live.refresh()
     assert engine.live.trouble
     assert answer(client, 0) == "place 0"
-    told = client.get("/readyz")
-    assert (told.status_code, bool(told.json()["trouble"])) == (200, True)
+    ready = client.get("/readyz")
+    assert (ready.status_code, bool(ready.json()["trouble"])) == (200, True)
     other.write_bytes(whole)
     other.replace(path)
     engine.live.refresh()
@@ -151,7 +151,7 @@ def test_feedback_is_kept_in_a_bounded_file(client: TestClient) -> None:
 
 
 def test_html_in_landmark_names_is_served_as_json_only(client: TestClient) -> None:
-    """Served as JSON alone, which no browser takes for a page."""
+    """The content type and nosniff keep browsers from rendering names as HTML."""
     for name in ('<img src=x onerror="alert(1)">', "'\"><script>alert(1)</script>", "{{7*7}}"):
         added = client.post(f"/v1/landmarks/{name.replace('/', '%2F')}/photos",
                             files=photos_of((9, 0)))  # fmt: skip

@@ -1,4 +1,4 @@
-"""Connections that send no request are closed; slow answers and idle ones are not."""
+"""Connections without complete request headers are closed; slow answers and idle ones are not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 async def slow_app(scope: Any, receive: Any, send: Any) -> None:
     await receive()
-    await asyncio.sleep(2 * SECONDS)  # longer than a head may take
+    await asyncio.sleep(2 * SECONDS)  # longer than the header timeout
     await send(
         {"type": "http.response.start", "status": 200, "headers": [[b"content-length", b"2"]]}
     )
@@ -49,7 +49,7 @@ def served() -> Iterator[int]:
 
 
 def closed_after(connection: socket.socket, sent: bytes = b"", every: float = 0.1) -> float:
-    """Seconds until the server closes; the bytes are sent one by one meanwhile."""
+    """Seconds until the server closes the connection, to which bytes are sent one by one."""
     began = time.monotonic()
     connection.settimeout(every)
     for byte in [*sent, *[None] * 30]:
@@ -81,5 +81,5 @@ def test_a_slow_answer_arrives_and_the_connection_stays_open() -> None:
             while not reply.endswith(b"ok"):
                 reply += one.recv(1000)
             assert reply.startswith(b"HTTP/1.1 200")
-            time.sleep(2 * SECONDS)  # nothing is asked for a while
-        assert closed_after(one, b"GET /") < 4 * SECONDS  # a head begun and not ended
+            time.sleep(2 * SECONDS)  # idle, longer than the header timeout
+        assert closed_after(one, b"GET /") < 4 * SECONDS  # incomplete headers

@@ -1,4 +1,4 @@
-"""The request queue: who waits, how long, and cancellation without losing capacity."""
+"""The request queue: order, timeouts, and cancellation without losing capacity."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from whichlandmark.serving.limits import RequestQueue
 async def held(
     queue: RequestQueue, photos: int, seconds: float, seen: list[int], name: int
 ) -> float:
-    """Hold room for some time; tells when it was let in. Returns the seconds in line."""
-    async with queue.hold(photos) as stood:
+    """Hold capacity for some time; append `name` to `seen` on admission. Returns seconds waited."""
+    async with queue.hold(photos) as waited:
         seen.append(name)
         await asyncio.sleep(seconds)
-        return stood
+        return waited
 
 
 def test_waiting_requests_are_admitted_in_order() -> None:
@@ -33,12 +33,12 @@ def test_waiting_requests_are_admitted_in_order() -> None:
         for name, photos in ((1, 4), (2, 1), (3, 2)):
             rest.append(asyncio.create_task(held(queue, photos, 0.05, seen, name)))
             await asyncio.sleep(0.01)
-        assert (queue.held, queue.waiting) == (3, 3)  # 2 would fit, and does not pass 1
+        assert (queue.held, queue.waiting) == (3, 3)  # request 2 would fit, but does not overtake 1
         assert not queue.full
-        stood = await asyncio.gather(first, *rest)
+        waited = await asyncio.gather(first, *rest)
         assert seen == [0, 1, 2, 3]
-        assert stood[0] == pytest.approx(0, abs=0.01)
-        assert all(seconds > 0.1 for seconds in stood[1:])
+        assert waited[0] == pytest.approx(0, abs=0.01)
+        assert all(seconds > 0.1 for seconds in waited[1:])
         assert (queue.held, queue.waiting) == (0, 0)
 
     asyncio.run(run())
@@ -51,7 +51,9 @@ def test_a_timed_out_request_gets_503_and_lets_the_next_in() -> None:
         await asyncio.sleep(0.01)
         large = asyncio.create_task(held(queue, 2, 0.0, seen, 1))
         await asyncio.sleep(0.05)
-        small = asyncio.create_task(held(queue, 1, 0.0, seen, 2))  # fits once 1 has gone
+        small = asyncio.create_task(
+            held(queue, 1, 0.0, seen, 2)
+        )  # fits once request 1 has timed out
         with pytest.raises(ApiError) as refused:
             await large
         assert (refused.value.status, refused.value.code) == (503, "busy")
@@ -115,7 +117,7 @@ def test_a_request_cancelled_as_it_is_admitted_frees_its_slot() -> None:
         await first.__aenter__()
         second = asyncio.create_task(held(queue, 1, 0.0, seen, 1))
         await asyncio.sleep(0.01)
-        await first.__aexit__(None, None, None)  # its turn is set, and it has not run yet
+        await first.__aexit__(None, None, None)  # the second is admitted but has not run yet
         assert (queue.held, queue.waiting) == (1, 0)
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The page in a real browser: every way in, every answer, every error."""
+"""The page in a browser: ways to choose photos, kinds of answers, errors."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_map_tiles_load_only_from_the_configured_server(
         page.locator(".map").scroll_into_view_if_needed()
         expect(page.locator(".leaflet-control-attribution")).to_have_text("© Maps")
         assert page.evaluate("window.hacked") is None
-        assert any("tile-14-" in asked for asked in world.requests)
+        assert any("tile-14-" in request for request in world.requests)
 
 
 @pytest.mark.parametrize(("markup", "shown"), [

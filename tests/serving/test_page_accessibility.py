@@ -1,4 +1,4 @@
-"""The page for everyone: keyboard, screen readers, small screens, dark mode, hostile names."""
+"""Accessibility of the page: keyboard, axe-core, small screens, dark mode; hostile names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WIDE = "() => [document.documentElement.scrollWidth, innerWidth]"
 
 
 def settled(page: Page, what: str) -> dict[str, Any]:
-    """What has the focus, once `what` holds of it: scrolling and styles take a frame or more."""
+    """The focused element, once `what` is true of it: scrolling and styles need some time."""
     at: dict[str, Any] = {}
     for _ in range(30):
         at = page.evaluate(ACTIVE)
@@ -41,7 +41,7 @@ def settled(page: Page, what: str) -> dict[str, Any]:
 
 
 def tab_to(page: Page, name: str, most: int = 60) -> None:
-    """Press Tab until an element of this name has the focus; every stop must be seen."""
+    """Press Tab until an element of this name has the focus; every stop must show a focus ring."""
     for _ in range(most):
         page.keyboard.press("Tab")
         if page.evaluate("() => document.activeElement === document.body"):
@@ -65,7 +65,7 @@ def test_the_first_tab_stop_skips_to_the_content(page: Page) -> None:
     expect(page.locator("#recognize")).to_be_visible()
 
 
-def test_everything_is_done_with_the_keyboard_alone(page: Page, world: World) -> None:
+def test_everything_works_with_the_keyboard_alone(page: Page, world: World) -> None:
     tab_to(page, "choose")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
@@ -112,7 +112,7 @@ def test_an_open_dialog_keeps_the_focus(page: Page) -> None:
 
 
 def stages(page: Page, world: World) -> Any:
-    """Every face of the page, one after the other."""
+    """Bring the page into each of its states and yield the name of the state."""
     yield "empty"
     give(page, "palace.jpg", "unsure.jpg", "nothing.jpg", "unreadable.jpg")
     page.locator(".map").first.scroll_into_view_if_needed()

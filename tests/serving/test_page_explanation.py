@@ -23,12 +23,12 @@ def test_lines_end_at_the_matched_points_on_screen(
     with opened(browser, address, viewport={"width": width, "height": 800}) as (page, _):
         ready(page)
         open_why(page)
-        told = page.evaluate(ENDS)
-        (_, first), (_, second) = [(i["x"], i["y"]) for i in told["images"]]
+        drawn = page.evaluate(ENDS)
+        (_, first), (_, second) = [(i["x"], i["y"]) for i in drawn["images"]]
         assert (second > first + 20) is stacked
         wanted = explanation(world, "palace.jpg")["pairs"][0]["lines"]
-        assert len(told["lines"]) == 40
-        for line, truth in zip(told["lines"], wanted, strict=False):
+        assert len(drawn["lines"]) == 40
+        for line, truth in zip(drawn["lines"], wanted, strict=False):
             assert line == pytest.approx(truth, abs=0.01)
 
 

@@ -1,4 +1,4 @@
-"""The page's files without a browser: no inline code, no other hosts, small, ids that exist."""
+"""Static checks of the page's files: no inline code, no other hosts, size, ids, imports."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ import whichlandmark
 STATIC = Path(whichlandmark.__file__).parent / "serving" / "static"
 ROOT = Path(whichlandmark.__file__).parents[2]
 BUDGET = 150_000  # bytes, gzipped
-LINKS = ("https://www.openstreetmap.org/", "https://www.wikidata.org/")  # a person may follow them
-NAMES = ("http://www.w3.org/2000/svg",)  # a name, never fetched
+LINKS = (
+    "https://www.openstreetmap.org/",
+    "https://www.wikidata.org/",
+)  # links that users may follow
+NAMES = ("http://www.w3.org/2000/svg",)  # a namespace, never fetched
 HTML = (STATIC / "index.html").read_text()
 
 
@@ -43,7 +46,7 @@ class Tags(HTMLParser):
 
 
 def inline(markup: str) -> list[str]:
-    """What a policy without inline code would block."""
+    """Inline code that the Content-Security-Policy would block."""
     page = Tags(markup)
     wrong = [f"text in <{page.tags[-1][0]}>" for _ in page.inline]
     for tag, attributes in page.tags:
@@ -58,7 +61,7 @@ def inline(markup: str) -> list[str]:
 
 
 def elsewhere(text: str) -> list[str]:
-    """Addresses of other servers that are neither names nor links that a person follows."""
+    """Addresses of other hosts, except XML namespaces and links that users may follow."""
     found = re.findall(r"""(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s"'`)]*""", text)
     return [url for url in found if not url.startswith((*LINKS, *NAMES))]
 
@@ -69,7 +72,7 @@ def missing_ids(scripts: list[str], markup: str) -> set[str]:
 
 
 def markup_strings(text: str) -> list[str]:
-    """Ways in which text becomes markup or code."""
+    """Uses of APIs that turn text into markup or code."""
     pattern = r"\b(?:innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|new Function)\b"
     return re.findall(pattern, text)
 
@@ -181,7 +184,7 @@ def test_the_map_outline_is_a_valid_world_map() -> None:
 
 
 def inside(place: tuple[float, float], ring: list[tuple[float, float]]) -> bool:
-    """Does a ray from the place eastward cross the ring an odd number of times?"""
+    """Point in polygon: a ray to the east crosses the ring an odd number of times."""
     x, y = place
     odd = False
     for (ax, ay), (bx, by) in zip(ring, [*ring[1:], ring[0]], strict=True):

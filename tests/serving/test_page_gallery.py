@@ -104,7 +104,7 @@ def test_a_landmark_is_renamed(page: Page, world: World) -> None:
     assert "hawa_mahal" in world.landmarks
 
 
-def test_a_key_is_asked_for_used_for_pictures_and_forgotten(
+def test_a_key_is_requested_used_for_images_and_forgotten(
     browser: Browser, world: World, address: str
 ) -> None:
     world.read_key = world.write_key = "s3cret"
@@ -125,13 +125,13 @@ def test_a_key_is_asked_for_used_for_pictures_and_forgotten(
             )
             == '[1,0,""]'
         )
-        assert not any("s3cret" in asked for asked in world.requests)
+        assert not any("s3cret" in request for request in world.requests)
         page.click("#key-open")
         page.click("#key-forget")
         assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_an_edit_asks_for_a_key_and_continues(browser: Browser, world: World, address: str) -> None:
+def test_an_edit_requests_a_key_and_continues(browser: Browser, world: World, address: str) -> None:
     world.write_key = "pen"
     with opened(browser, address) as (page, _):
         ready(page)

@@ -1,4 +1,4 @@
-"""The page on the real server: what it draws agrees with how the photos were made."""
+"""The page on the real server: drawn matches agree with how the photos were generated."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support.served_world import front, jpeg, made, with_gps
 
 pytestmark = [*BROWSER, pytest.mark.server]
 browser = pytest.fixture(scope="module")(page_browser.chromium)
-PLACE, ASKED = 1, 9  # the front that is asked about, and from where
-SIDEWAYS = 6  # EXIF: to be turned clockwise before it is shown
+PLACE, QUERY = 1, 9  # painted front, and seed of the viewpoint of the query
+SIDEWAYS = 6  # EXIF orientation: turn clockwise to show
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,12 @@ def file(name: str, data: bytes) -> dict[str, Any]:
 
 
 def corner(seed: int) -> np.ndarray:
-    """Where on its front a photo begins, as `front` draws it."""
+    """Top left corner of a photo on its painted front, as `front` crops it."""
     return np.random.default_rng([PLACE, seed]).integers(0, 30, 2)
 
 
 def test_a_sideways_photo_is_answered_and_explained_upright(browser: Browser, address: str) -> None:
-    stored = front(PLACE, ASKED).transpose(Pillow.Transpose.ROTATE_90)
+    stored = front(PLACE, QUERY).transpose(Pillow.Transpose.ROTATE_90)
     with opened(browser, address) as (page, _):
         ready(page)
         sideways = with_gps(stored, "<b>words</b>", SIDEWAYS)
@@ -49,15 +49,17 @@ def test_a_sideways_photo_is_answered_and_explained_upright(browser: Browser, ad
         page.get_by_role("button", name="Why?").click()
         page.wait_for_selector(".pair")
         page.locator(".pair img").nth(1).evaluate("i => i.decode()")
-        told = page.evaluate(ENDS)
+        drawn = page.evaluate(ENDS)
         reference = page.locator(".pair img").nth(1).get_attribute("src") or ""
         seed = int(reference.split(".jpg")[0].split("%2F")[-1])
         size = np.array([360, 270])
-        here, there = (np.array(told["lines"])[:, side] for side in (slice(0, 2), slice(2, 4)))
-        shift = (here * size + corner(ASKED)) - (there * size + corner(seed))
-        assert len(told["lines"]) >= 20
+        query_points, gallery_points = (
+            np.array(drawn["lines"])[:, side] for side in (slice(0, 2), slice(2, 4))
+        )
+        shift = (query_points * size + corner(QUERY)) - (gallery_points * size + corner(seed))
+        assert len(drawn["lines"]) >= 20
         assert np.median(np.abs(shift)) < 1.5  # pixels of the front: the same spot in both
-        assert told["images"][0]["width"] > told["images"][0]["height"]
+        assert drawn["images"][0]["width"] > drawn["images"][0]["height"]
 
 
 def test_a_landmark_is_added_recognized_and_removed(browser: Browser, address: str) -> None:
@@ -73,7 +75,7 @@ def test_a_landmark_is_added_recognized_and_removed(browser: Browser, address: s
         expect(page.locator("#new")).to_be_hidden()
         expect(page.locator("#gallery-count")).to_contain_text("5 landmarks · 19 photos")
         page.click("#to-recognize")
-        page.set_input_files("#files", [file("asked.jpg", jpeg(front(30, ASKED)))])
+        page.set_input_files("#files", [file("query.jpg", jpeg(front(30, QUERY)))])
         page.locator('[data-state="answered"]').wait_for()
         expect(page.locator(".answer")).to_contain_text("New/place & co")
         page.get_by_role("button", name="Yes, it is right").or_(

@@ -1,4 +1,4 @@
-"""Bodies that cost a client little: refused early, with a short typed reply, on every route."""
+"""Malformed and oversized bodies are refused early, with a short typed error, on every route."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from whichlandmark.serving.server import create_app
 
 JSON = {"content-type": "application/json"}
 ASK, FEEDBACK, VISION = "/v1/recognize", "/v1/feedback", "/v1/images:annotate"
-BLANK = ["", "%20", "%20%09", "%C2%A0", "%E2%80%83"]  # as a path has them
+BLANK = ["", "%20", "%20%09", "%C2%A0", "%E2%80%83"]  # percent-encoded
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def counts(client: TestClient) -> tuple[int, int, int]:
 def test_an_empty_name_is_refused_by_every_route(client: TestClient, blank: str) -> None:
     before = counts(client)
     photo = [("photos", ("a.jpg", jpeg(front(0, 9))))]
-    asked = [
+    requests = [
         ("DELETE", f"/v1/landmarks/{blank}", {}),
         ("PATCH", f"/v1/landmarks/{blank}", {"json": {"landmark": "place 9"}}),
         ("DELETE", f"/v1/photos/{blank}", {}),
@@ -49,7 +49,7 @@ def test_an_empty_name_is_refused_by_every_route(client: TestClient, blank: str)
         ("GET", f"/v1/landmarks/{blank}/photos", {}),
         ("GET", f"/v1/photos/{blank}/thumbnail", {}),
     ]
-    for method, path, request in asked:
+    for method, path, request in requests:
         reply = client.request(method, path, **request)
         assert reply.status_code in (404, 422), (method, path, reply.text)
         assert reply.json()["error"]["code"] in ("not_found", "invalid")
@@ -66,7 +66,7 @@ def test_an_empty_name_in_a_json_body_is_refused(client: TestClient, blank: str)
         ("POST", FEEDBACK, {**entry, "correct": blank}),
     ):
         assert client.request(method, path, json=body).status_code == 422, (path, body)
-    if blank:  # "" makes one photo a distractor, as is documented
+    if blank:  # "" is allowed: it makes the photo a distractor
         photo = client.get("/v1/landmarks/place 0/photos").json()["photos"][0]["id"]
         path = f"/v1/photos/{photo.replace('/', '%2F')}"
         assert client.patch(path, json={"landmark": blank}).status_code == 422
@@ -74,7 +74,7 @@ def test_an_empty_name_in_a_json_body_is_refused(client: TestClient, blank: str)
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t", "\u00a0", "\x1f"])
-def test_the_editor_takes_no_empty_name_from_any_caller(client: TestClient, blank: str) -> None:
+def test_the_editor_refuses_empty_names(client: TestClient, blank: str) -> None:
     editor, before = client.app.state.engine.editor, counts(client)
     for change in (
         lambda: editor.remove([], blank),
@@ -94,7 +94,7 @@ def many_keys(count: int) -> str:
     return ",".join(f'"k{number}":1' for number in range(count))
 
 
-LARGE = {  # body → path, status, code: none of them may be parsed
+LARGE = {  # case → path, body, status, code; none of the bodies may be parsed
     "numbers": (ASK, '{"photos":[' + "1," * 999_999 + "1]}", 422, "invalid"),
     "objects": (ASK, '{"photos":[' + "{}," * 99_999 + "{}]}", 422, "invalid"),
     "keys": (ASK, f'{{"photos":[],{many_keys(100_000)}}}', 422, "invalid"),
@@ -116,7 +116,7 @@ LARGE = {  # body → path, status, code: none of them may be parsed
 def test_json_of_too_many_values_is_refused_before_it_is_parsed(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(uploads, "from_json", lambda *_, **__: pytest.fail("it was parsed"))
+    monkeypatch.setattr(uploads, "from_json", lambda *_, **__: pytest.fail("the body was parsed"))
     path, text, status, code = LARGE[name]
     reply = client.post(path, content=text.encode(), headers=JSON)
     assert reply.status_code == status, reply.text[:300]
@@ -135,7 +135,7 @@ def test_a_json_body_without_photos_is_small(client: TestClient, path: str) -> N
         assert "64 kB" in reply.json()["error"]["message"]
 
 
-@pytest.mark.parametrize(("path", "body", "words"), [
+@pytest.mark.parametrize(("path", "body", "message"), [
     (ASK, {"photos": [], "a" * 5000: 1}, "unknown key; expected photos, matches"),
     (ASK, {"photos": [{"data": "", "url": "x"}]}, "photos.0.url: unknown key; expected name, data"),
     (ASK, {"photos": [{"data": ""}, 1]}, "photos.1: expected a JSON object of name, data"),
@@ -146,12 +146,12 @@ def test_a_json_body_without_photos_is_small(client: TestClient, path: str) -> N
     (FEEDBACK, {f"k{number}": number for number in range(4000)}, "k0: unknown key; expected"),
     (FEEDBACK, [], "the body: expected a JSON object of request_id"),
 ])  # fmt: skip
-def test_the_first_fault_of_a_json_body_is_told(
-    client: TestClient, path: str, body: object, words: str
+def test_the_first_fault_of_a_json_body_is_reported(
+    client: TestClient, path: str, body: object, message: str
 ) -> None:
     reply = client.post(path, json=body)
     assert (reply.status_code, reply.json()["error"]["code"]) == (422, "invalid")
-    assert words in reply.json()["error"]["message"]
+    assert message in reply.json()["error"]["message"]
     assert len(reply.content) < 500
 
 
@@ -170,7 +170,7 @@ def test_other_kinds_of_body_are_refused(client: TestClient) -> None:
     assert client.post(FEEDBACK, content=body, headers=typed).json() == {"queued": True}
 
 
-def test_messages_never_grow_with_what_they_quote(client: TestClient) -> None:
+def test_messages_are_short_whatever_they_quote(client: TestClient) -> None:
     assert shortened("a" * MAX_MESSAGE_CHARS) == "a" * MAX_MESSAGE_CHARS
     assert len(shortened("a" * 10_000)) == MAX_MESSAGE_CHARS
     kinds = [{"type": "FACES" * 8}] * 2000
@@ -180,36 +180,36 @@ def test_messages_never_grow_with_what_they_quote(client: TestClient) -> None:
 
 
 def test_base64_in_lines_and_with_escaped_slashes_is_still_read(client: TestClient) -> None:
-    """What other encoders write: escapes in the data are counted, and there is room for them."""
+    """Other encoders write such escapes: they are counted, but stay below the limit."""
     data = base64.encodebytes(jpeg(front(1, 9))).decode()
     body = json.dumps({"photos": [{"name": "1.jpg", "data": data}] * 16}).replace("/", "\\/")
     reply = client.post(ASK, content=body.encode(), headers=JSON)
     assert [result["landmark"] for result in reply.json()["results"]] == ["place 1"] * 16
 
 
-def test_data_of_photos_is_decoded_beside_the_event_loop(
+def test_base64_is_decoded_outside_the_event_loop(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """/livez is answered while a body is read: reading it here takes half a second."""
-    plain, threads = uploads.decode_base64, set()
+    """/livez answers while base64 decoding, slowed to half a second, is running."""
+    original, threads = uploads.decode_base64, set()
 
     def slow(text: str) -> object:
         threads.add(threading.current_thread().name)
         time.sleep(0.5)
-        return plain(text)
+        return original(text)
 
     monkeypatch.setattr(uploads, "decode_base64", slow)
     body = {"photos": [{"data": base64.b64encode(jpeg(front(1, 9))).decode()}]}
-    asking = threading.Thread(target=lambda: client.post(ASK, json=body))
-    asking.start()
+    sender = threading.Thread(target=lambda: client.post(ASK, json=body))
+    sender.start()
     while not threads:
         time.sleep(0.005)
     began = time.monotonic()
     assert client.get("/livez").status_code == 200
     took = time.monotonic() - began
-    assert asking.is_alive()
+    assert sender.is_alive()
     assert took < 0.4
-    asking.join()
+    sender.join()
 
 
 def test_forms_are_bounded_in_fields_and_headers(client: TestClient) -> None:

@@ -22,9 +22,9 @@ from whichlandmark.recognition.answer import (
     SCHEMA,
     AnswerObject,
     Candidate,
+    DetectionObject,
     GalleryFacts,
     MatchObject,
-    DetectionObject,
     answer_object,
 )
 from whichlandmark.recognition.folder.load import load
@@ -48,7 +48,7 @@ def client() -> Iterator[TestClient]:
         yield opened
 
 
-def ask(client: TestClient, *photos: tuple[str, bytes], **form: str) -> dict:
+def recognize(client: TestClient, *photos: tuple[str, bytes], **form: str) -> dict:
     reply = client.post("/v1/recognize", files=[("photos", p) for p in photos], data=form)
     assert reply.status_code == 200, reply.text
     model_of(RecognizeReply).model_validate_json(reply.text)
@@ -61,26 +61,26 @@ def rounded(answer: dict) -> dict:
 
 def refused(client: TestClient, status: int, code: str, **request: object) -> str:
     reply = client.post("/v1/recognize", **request)
-    told = model_of(ErrorReply).model_validate_json(reply.text)
-    assert (reply.status_code, told.error.code) == (status, code), reply.text
-    assert told.request_id == reply.headers["x-request-id"]
-    return told.error.message
+    reply_body = model_of(ErrorReply).model_validate_json(reply.text)
+    assert (reply.status_code, reply_body.error.code) == (status, code), reply.text
+    assert reply_body.request_id == reply.headers["x-request-id"]
+    return reply_body.error.message
 
 
 def test_the_answer_equals_that_of_the_command_line(client: TestClient) -> None:
-    """Photo for photo what the recognizer says in process; a batch may round otherwise."""
+    """Equal to the recognizer in process, except for rounding in batches."""
     recognizer = load(made())
     facts = GalleryFacts.of(recognizer)
     photos = [(f"{code}.jpg", jpeg(front(code, 9))) for code in (0, 1, 2, 60)]
-    told = ask(client, *photos)
-    assert [r["decision"] for r in told["results"]] == ["landmark"] * 3 + ["no_landmark"]
-    for (name, data), result in zip(photos, told["results"], strict=True):
+    reply_body = recognize(client, *photos)
+    assert [r["decision"] for r in reply_body["results"]] == ["landmark"] * 3 + ["no_landmark"]
+    for (name, data), result in zip(photos, reply_body["results"], strict=True):
         answers = recognizer.answer(recognizer.embed([recognizer.read(data)]))
         answer = prediction(answers, 0, matches=10)
         assert rounded(result) == rounded(answer_object(name, answer, facts))
-    assert told["model"] == {"embedder": recognizer.embedder.id,
+    assert reply_body["model"] == {"embedder": recognizer.embedder.id,
                              "generation": recognizer.gallery.generation}  # fmt: skip
-    first = told["results"][1]
+    first = reply_body["results"][1]
     assert first["words"] in ("First Place, almost certainly", "First Place, very likely")
     best = first["candidates"][0]
     assert (best["title"], best["wikidata"], best["latitude"]) == ("First Place", "Q243", 48.8583)
@@ -94,9 +94,9 @@ def test_json_and_multipart_give_the_same_answer(client: TestClient) -> None:
     photo = {"name": "2.jpg", "data": base64.b64encode(data).decode()}
     urlsafe = {"name": "2.jpg", "data": base64.urlsafe_b64encode(data).decode().rstrip("=")}
     reply = client.post("/v1/recognize", json={"photos": [photo, urlsafe], "matches": 2})
-    told = model_of(RecognizeReply).model_validate_json(reply.text)
-    assert len(told.results[0].matches) == 2
-    one = ask(client, ("2.jpg", data), matches="2")["results"][0]
+    reply_body = model_of(RecognizeReply).model_validate_json(reply.text)
+    assert len(reply_body.results[0].matches) == 2
+    one = recognize(client, ("2.jpg", data), matches="2")["results"][0]
     assert [rounded(two) for two in reply.json()["results"]] == [rounded(one)] * 2
 
 
@@ -104,15 +104,15 @@ def test_one_bad_photo_does_not_stop_the_others(client: TestClient) -> None:
     good = jpeg(front(0, 9))
     large = io.BytesIO()
     Pillow.new("L", (21_000, 10)).save(large, "PNG")
-    told = ask(
+    reply_body = recognize(
         client, ("a.jpg", good), ("b.jpg", good[:2000]), ("c.txt", b"no photo at all"),
         ("d.png", large.getvalue()), ("e.jpg", good + b"\0" * 300_000),
     )["results"]  # fmt: skip
-    assert told[0]["decision"] == "landmark"
-    codes = [result["error"]["code"] for result in told[1:]]
+    assert reply_body[0]["decision"] == "landmark"
+    codes = [result["error"]["code"] for result in reply_body[1:]]
     assert codes == ["unreadable", "unsupported_format", "too_large", "too_large"]
-    assert [result["photo"] for result in told[1:]] == ["b.jpg", "c.txt", "d.png", "e.jpg"]
-    assert all(result["error"]["hint"] for result in told[1:])
+    assert [result["photo"] for result in reply_body[1:]] == ["b.jpg", "c.txt", "d.png", "e.jpg"]
+    assert all(result["error"]["hint"] for result in reply_body[1:])
     empty = client.post("/v1/recognize", json={"photos": [{"data": ""}, {"data": "%%%"}]}).json()
     assert [result["error"]["code"] for result in empty["results"]] == ["unreadable"] * 2
 
@@ -141,18 +141,18 @@ def test_errors_have_typed_codes(client: TestClient) -> None:
 
 def test_small_photos_give_a_warning(client: TestClient) -> None:
     tiny = front(0, 9).resize((80, 60))
-    (result,) = ask(client, ("tiny.jpg", jpeg(tiny)))["results"]
+    (result,) = recognize(client, ("tiny.jpg", jpeg(tiny)))["results"]
     assert "80 × 60" in result["warnings"][0]
 
 
 def test_explained_matches_join_the_same_points(client: TestClient) -> None:
-    """Lines join the same spot of the front: the shift of the two views, for nearly all."""
+    """Nearly all lines join the same point of the painted front, whose shift is known."""
     data = jpeg(front(1, 9))
     reply = client.post("/v1/explain", files={"photo": ("q.jpg", data)})
-    told = model_of(ExplainReply).model_validate_json(reply.text)
-    assert (told.query.width, told.query.height) == (360, 270)
-    assert told.answer.landmark == "place 1"
-    best = max(told.pairs, key=lambda pair: pair.inliers)
+    reply_body = model_of(ExplainReply).model_validate_json(reply.text)
+    assert (reply_body.query.width, reply_body.query.height) == (360, 270)
+    assert reply_body.answer.landmark == "place 1"
+    best = max(reply_body.pairs, key=lambda pair: pair.inliers)
     assert best.photo.landmark == "place 1"
     assert best.inliers == len(best.lines) > 15
     assert f"{best.inliers} points" in best.text
@@ -161,16 +161,16 @@ def test_explained_matches_join_the_same_points(client: TestClient) -> None:
     places = [np.random.default_rng([1, s]).integers(0, 30, 2) for s in (9, seed)]
     error = lines[:, :2] + places[0] - lines[:, 2:] - places[1]
     assert np.median(np.abs(error)) < 2
-    assert {part.name for part in told.parts} >= {"similarity", "score", "confidence"}
-    assert all(d.landmark is None for d in told.distractors)
+    assert {part.name for part in reply_body.parts} >= {"similarity", "score", "confidence"}
+    assert all(d.landmark is None for d in reply_body.distractors)
     bad = client.post("/v1/explain", files={"photo": ("q.jpg", data[:900])})
     assert (bad.status_code, bad.json()["error"]["code"]) == (422, "unreadable")
 
 
 def test_an_upright_photo_has_an_upright_box(client: TestClient) -> None:
-    """EXIF orientation 6: stored on its side; answered as it is seen, without its metadata."""
+    """A photo with EXIF orientation 6 is turned upright before it is recognized."""
     lying = front(1, 9).transpose(Pillow.Transpose.ROTATE_90)
-    (turned,) = ask(client, ("t.jpg", with_gps(lying, "words", 6)))["results"]
+    (turned,) = recognize(client, ("t.jpg", with_gps(lying, "words", 6)))["results"]
     assert turned["landmark"] == "place 1"
     reply = client.post("/v1/explain", files={"photo": with_gps(lying, "words", 6)})
     assert reply.json()["query"] == {"width": 360, "height": 270}
@@ -188,19 +188,19 @@ def test_thumbnails_have_no_metadata(client: TestClient) -> None:
     assert client.get("/v1/landmarks/nowhere/photos").status_code == 404
 
 
-def test_metadata_of_foreign_thumbnails_is_cut_out() -> None:
+def test_metadata_of_imported_thumbnails_is_removed() -> None:
     from whichlandmark.serving.gallery_editing import without_metadata
 
-    told = with_gps(front(0, 0), "a secret place")
-    told = told[:2] + b"\xff\xfe\x00\x08secret" + told[2:]
-    assert b"secret" in told
-    clean = without_metadata(told)
+    reply_body = with_gps(front(0, 0), "a secret place")
+    reply_body = reply_body[:2] + b"\xff\xfe\x00\x08secret" + reply_body[2:]
+    assert b"secret" in reply_body
+    clean = without_metadata(reply_body)
     picture = Pillow.open(io.BytesIO(clean))
     assert b"secret" not in clean
     assert (b"Exif" in clean, dict(picture.getexif())) == (False, {})
-    whole = Pillow.open(io.BytesIO(told))
+    whole = Pillow.open(io.BytesIO(reply_body))
     assert np.array_equal(np.asarray(picture), np.asarray(whole))
-    assert without_metadata(b"GIF89a") == without_metadata(told[:60]) == b""
+    assert without_metadata(b"GIF89a") == without_metadata(reply_body[:60]) == b""
 
 
 def test_landmarks_are_searched_by_any_of_their_names(client: TestClient) -> None:
@@ -248,7 +248,7 @@ def test_the_request_queue_is_bounded(client: TestClient) -> None:
         reply = client.post("/v1/recognize", files=photos)
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "busy")
         assert int(reply.headers["retry-after"]) >= 1
-        ask(client, ("a.jpg", data), ("b.jpg", data))
+        recognize(client, ("a.jpg", data), ("b.jpg", data))
         assert client.get("/livez").json()["queue"] == 6
     finally:
         engine.queue.held -= 6
@@ -262,7 +262,7 @@ def test_a_request_waits_for_a_free_slot() -> None:
         queue.held += queue.capacity
         free = threading.Timer(0.4, lambda: waiting.portal.call(queue._release, queue.capacity))
         free.start()
-        answer = ask(waiting, ("a.jpg", jpeg(front(0, 9))))
+        answer = recognize(waiting, ("a.jpg", jpeg(front(0, 9))))
         free.join()
         assert answer["results"][0]["decision"] == "landmark"
         assert answer["timings_ms"]["total"] >= answer["timings_ms"]["queue"] > 300
@@ -270,21 +270,21 @@ def test_a_request_waits_for_a_free_slot() -> None:
 
 
 def test_the_location_of_a_photo_counts_when_the_rules_use_it(tmp_path: Path) -> None:
-    """The answers of the recognizer in process, which are others than without the place."""
+    """The score equals that of the recognizer in process, and is lower for a distant location."""
     folder = copied(tmp_path)
     rules, fitted, generation = read_settings(folder)
     assert fitted is not None
-    far = taken_at(front(1, 9), 12.0, 34.0)  # place 1 is known to be in Paris
+    distant = taken_at(front(1, 9), 12.0, 34.0)  # place 1 is in Paris
     scores = []
-    for asked in (None, 5.0):
-        write_settings(folder, replace(rules, location_km=asked), fitted, generation)
+    for location_km in (None, 5.0):
+        write_settings(folder, replace(rules, location_km=location_km), fitted, generation)
         with TestClient(create_app(Engine(folder, ServeOptions(workers=1))),
                         base_url="http://localhost") as opened:  # fmt: skip
-            score = ask(opened, ("far.jpg", far))["results"][0]["score"]
-            why = opened.post("/v1/explain", files={"photo": ("far.jpg", far)})
+            score = recognize(opened, ("far.jpg", distant))["results"][0]["score"]
+            why = opened.post("/v1/explain", files={"photo": ("far.jpg", distant)})
             assert why.status_code == 200
             model_of(ExplainReply).model_validate_json(why.text)
-        assert score == pytest.approx(load(folder)(far).score, abs=1e-3)
+        assert score == pytest.approx(load(folder)(distant).score, abs=1e-3)
         scores.append(score)
     assert scores[1] < scores[0] - 0.1
 
@@ -302,10 +302,10 @@ def test_an_error_of_one_photo_in_a_batch_does_not_affect_others(
     bad = front(3, 9)
     marked = np.asarray(Pillow.open(io.BytesIO(jpeg(bad))))[0, 0, 0]
     monkeypatch.setattr(LockedEmbedder, "__call__", failing)
-    told = ask(client, ("a.jpg", jpeg(front(0, 9))), ("b.jpg", jpeg(bad)))["results"]
-    assert told[0]["landmark"] == "place 0"
-    assert told[1]["error"]["code"] == "internal"
-    assert "planted" not in json.dumps(told)
+    reply_body = recognize(client, ("a.jpg", jpeg(front(0, 9))), ("b.jpg", jpeg(bad)))["results"]
+    assert reply_body[0]["landmark"] == "place 0"
+    assert reply_body[1]["error"]["code"] == "internal"
+    assert "planted" not in json.dumps(reply_body)
 
 
 def test_the_published_schema_covers_every_route(client: TestClient) -> None:
@@ -316,13 +316,13 @@ def test_the_published_schema_covers_every_route(client: TestClient) -> None:
         "/v1/photos/{photo_id}", "/v1/images:annotate", "/v1/config", "/livez", "/readyz",
         "/metrics",
     }  # fmt: skip
-    recognize = paths["/v1/recognize"]["post"]
-    assert set(recognize["responses"]) >= {"200", "401", "413", "415", "422", "429", "503"}
-    assert set(recognize["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+    route = paths["/v1/recognize"]["post"]
+    assert set(route["responses"]) >= {"200", "401", "413", "415", "422", "429", "503"}
+    assert set(route["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
 
 
-def test_the_published_answer_is_the_type_that_is_answered(client: TestClient) -> None:
-    """Names, description and limits come from the TypedDict in answer_object.py."""
+def test_the_published_answer_schema_is_that_of_the_answer_type(client: TestClient) -> None:
+    """Names, descriptions and limits come from the TypedDicts in recognition/answer.py."""
     published = client.get("/openapi.json").json()["components"]["schemas"]
     for kind in (AnswerObject, Candidate, MatchObject, DetectionObject):
         schema = published[kind.__name__]
@@ -339,8 +339,8 @@ def test_the_published_answer_is_the_type_that_is_answered(client: TestClient) -
                    {"type": "null"}]  # fmt: skip
 
 
-def test_a_model_takes_what_its_type_has_and_nothing_else(client: TestClient) -> None:
-    (answer,) = ask(client, ("a.jpg", jpeg(front(0, 9))))["results"]
+def test_a_model_accepts_exactly_the_fields_of_its_type(client: TestClient) -> None:
+    (answer,) = recognize(client, ("a.jpg", jpeg(front(0, 9))))["results"]
     model = model_of(AnswerObject)
     assert model is model_of(AnswerObject)
     assert model.model_validate(answer).model_dump(by_alias=True) == answer

@@ -1,4 +1,4 @@
-"""The server as a process: started, used, stopped in the middle of its work."""
+"""The server as a process: start, load, SIGTERM, killed workers; the verbs serve and keys."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TYPE = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 @contextmanager
 def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
-    """The server, its port and its log lines; killed if the test did not end it."""
+    """A server process, its port and its log lines; killed at the end of the test."""
     process = subprocess.Popen(
         [*COMMAND, "serve", str(made()), "--port", "0", "--workers", "2", *options],
         stderr=subprocess.PIPE, text=True,
@@ -87,7 +87,7 @@ def test_sigterm_under_load_answers_every_accepted_request() -> None:
                 try:
                     answers.append(ask(port)[0])
                 except ConnectionRefusedError:
-                    return  # the door is closed: this one was never accepted
+                    return  # the socket is closed: the request was not accepted
                 except (ConnectionError, http.client.HTTPException) as error:
                     broken.append(error)
                     return
@@ -112,10 +112,10 @@ def test_sigterm_under_load_answers_every_accepted_request() -> None:
         with socket.socket() as again:
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             again.bind(("127.0.0.1", port))
-    told = [json.loads(line) for line in lines]
-    counted = [line["status"] for line in told if line.get("route") == "/v1/recognize"]
-    assert counted == [200] * (len(answers) + 1)  # what was begun was answered, all of it
-    assert told[-1]["event"] == "stopped"
+    records = [json.loads(line) for line in lines]
+    counted = [line["status"] for line in records if line.get("route") == "/v1/recognize"]
+    assert counted == [200] * (len(answers) + 1)  # every accepted request was answered
+    assert records[-1]["event"] == "stopped"
 
 
 def test_a_killed_worker_costs_one_photo_of_a_real_server() -> None:
@@ -124,14 +124,14 @@ def test_a_killed_worker_costs_one_photo_of_a_real_server() -> None:
         for pid in workers:
             os.kill(pid, signal.SIGSTOP)
         found: list[tuple[int, dict]] = []
-        asking = threading.Thread(target=lambda: found.append(ask(port)))
-        asking.start()
+        sender = threading.Thread(target=lambda: found.append(ask(port)))
+        sender.start()
         time.sleep(0.5)
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
-        asking.join(30)
-        status, told = found[0]
-        assert (status, told["results"][0]["error"]["code"]) == (200, "worker_lost")
+        sender.join(30)
+        status, reply = found[0]
+        assert (status, reply["results"][0]["error"]["code"]) == (200, "worker_lost")
         assert ask(port)[1]["results"][0]["landmark"] == "place 1"
         workers = children(process.pid)
         process.kill()
@@ -149,9 +149,9 @@ def test_recognize_json_equals_the_answer_of_the_server(tmp_path: Path) -> None:
         [*COMMAND, "recognize", str(path), "-r", str(made()), "--json"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    told = model_of(AnswerObject).model_validate_json(printed)
-    assert (told.landmark, told.photo) == ("place 1", str(path))
-    assert told.candidates[0].title == "First Place"
+    answer = model_of(AnswerObject).model_validate_json(printed)
+    assert (answer.landmark, answer.photo) == ("place 1", str(path))
+    assert answer.candidates[0].title == "First Place"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_recognize_json_equals_the_answer_of_the_server(tmp_path: Path) -> None:
         (["keys", "remove", "{at}/k.json", "a"], 4, "no such file"),
     ],
 )
-def test_bad_input_is_one_clear_line(
+def test_errors_are_one_line(
     tmp_path: Path, arguments: list[str], code: int, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from whichlandmark.cli import app, output
@@ -182,12 +182,12 @@ def test_bad_input_is_one_clear_line(
             for argument in arguments
         ]
         output.settings.debug = False
-        sys.argv[1:], kept = given, sys.argv[1:]
+        sys.argv[1:], original = given, sys.argv[1:]
         try:
             with pytest.raises(SystemExit) as ended:
                 output.exit_with(app)
         finally:
-            sys.argv[1:] = kept
+            sys.argv[1:] = original
     error = capfd.readouterr().err.strip()
     assert ended.value.code == code, error
     assert words in error

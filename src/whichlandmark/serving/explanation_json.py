@@ -76,7 +76,12 @@ def _match_text(reference: Reference, drawn: bool) -> str:
 def _part(part: ScorePart) -> dict[str, Any]:
     value = part.value if np.isfinite(part.value) else None
     contribution = None if part.name in ("score", "confidence") else value
-    return {"name": part.name, "value": value, "contribution": contribution, "text": part.description}
+    return {
+        "name": part.name,
+        "value": value,
+        "contribution": contribution,
+        "text": part.description,
+    }
 
 
 def _distractor(
