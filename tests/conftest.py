@@ -9,8 +9,8 @@ may have the same file name and any of them can import `tests.support`. pytest p
     pytest -m "not server and not browser"
 
 Tests may run in several processes at once: a test uses `tmp_path`, port 0 (or a free one), and the
-PostgreSQL of its own process. `worksteal` gives each process a stretch of neighbouring tests, so
-that a fixture of a module is mostly made once.
+PostgreSQL server of its own process. `worksteal` gives each process consecutive tests, so that a
+module's fixture is usually created only once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.support.photos import picture, write_photo  # noqa: E402
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and lose much where cores are shared."""
+    """Run torch on one thread: small networks gain nothing from more and slow other tests down."""
     import torch
 
     threads = torch.get_num_threads()
@@ -46,19 +46,21 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def colour_world(tmp_path: Path) -> Path:
-    """gallery/ of 4 landmarks × 6, bank/ of 10, queries.csv of known, unknown and none."""
+    """A folder with gallery/ (4 landmarks × 6 photos), bank/ (10 distractors) and queries.csv (12
+    photos of these landmarks, 2 of an unknown one, 4 without a landmark).
+    """
     rows = []
     for code in range(4):
         for i in range(6):
             write_photo(tmp_path / "gallery" / f"place {code}" / f"{i}.jpg", picture(code, i))
         for i in range(3):
-            path = write_photo(tmp_path / "asked" / f"{code}-{i}.jpg", picture(code, 50 + i))
+            path = write_photo(tmp_path / "queries" / f"{code}-{i}.jpg", picture(code, 50 + i))
             rows.append((f"q{code}{i}", path, f"place {code}"))
     for i in range(10):
         write_photo(tmp_path / "bank" / f"{i}.jpg", picture(100 + i, i))
     for i in range(6):
-        path = write_photo(tmp_path / "asked" / f"none-{i}.jpg", picture(200 + i, i))
+        path = write_photo(tmp_path / "queries" / f"none-{i}.jpg", picture(200 + i, i))
         rows.append((f"n{i}", path, "elsewhere" if i < 2 else ""))
-    lines = [f"{name},{path.relative_to(tmp_path)},{mark}" for name, path, mark in rows]
+    lines = [f"{name},{path.relative_to(tmp_path)},{landmark}" for name, path, landmark in rows]
     (tmp_path / "queries.csv").write_text("\n".join(["id,path,landmark", *lines]) + "\n")
     return tmp_path

@@ -90,7 +90,7 @@ def test_from_folder_to_report(
         at / "embedder2", "--distractors", at / "bank", "--score", "query_penalty",
     )  # fmt: skip
     assert made["score"] == "query_penalty"
-    answer = json_of(capfd, "recognize", at / "asked" / "0-0.jpg", "--recognizer", at / "p.wl")
+    answer = json_of(capfd, "recognize", at / "queries" / "0-0.jpg", "--recognizer", at / "p.wl")
     assert answer["guess"] in {f"place {i}" for i in range(4)}
     scores = json_of(
         capfd, "evaluate", at / "queries.csv", "--recognizer", at / "p.wl", "-o", at / "p.csv",
@@ -136,7 +136,7 @@ def test_help_lists_every_score(verb: str, capfd: pytest.CaptureFixture[str]) ->
 def test_recognize_prints_a_sentence_with_the_confidence(
     recognizer: Path, colour_world: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = run(capfd, "recognize", colour_world / "asked" / "1-0.jpg", "-r", recognizer)
+    code, out, err = run(capfd, "recognize", colour_world / "queries" / "1-0.jpg", "-r", recognizer)
     assert code == 0
     assert "1-0.jpg: " in out
     assert "(confidence 0." in out
@@ -156,7 +156,7 @@ def test_one_corrupt_photo_among_many(
     assert len(err.strip().splitlines()) == 1
     assert "place 1/3.jpg" in err
     bad = colour_world / "gallery" / "place 1" / "3.jpg"
-    good = colour_world / "asked" / "0-0.jpg"
+    good = colour_world / "queries" / "0-0.jpg"
     code, printed, err = run(capfd, "recognize", good, bad, "-r", out, "--json")
     assert (code, len(printed.strip().splitlines())) == (3, 1)
     assert run(capfd, "recognize", bad, "-r", out)[0] == 4
@@ -166,7 +166,7 @@ def test_one_corrupt_photo_among_many(
     ("arguments", "code", "message"),
     [
         (["recognize", "{at}/gone.jpg", "-r", "{r}"], 4, "gone.jpg: no such file"),
-        (["recognize", "{at}/asked/0-0.jpg", "-r", "{at}/none.wl"], 4, "no such recognizer"),
+        (["recognize", "{at}/queries/0-0.jpg", "-r", "{at}/none.wl"], 4, "no such recognizer"),
         (["import", "folder", "{at}/nowhere", "-o", "{at}/p.csv"], 4, "no such folder"),
         (["import", "folder", "{at}/empty", "-o", "{at}/p.csv"], 4, "<landmark>/*.jpg"),
         (["clean", "{at}/odd.csv", "-o", "{at}/c.csv"], 4, "did you mean 'landmark'"),
@@ -216,7 +216,7 @@ def test_bad_input_is_one_clear_line(
 def test_damaged_recognizer(
     recognizer: Path, colour_world: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    photo = colour_world / "asked" / "0-0.jpg"
+    photo = colour_world / "queries" / "0-0.jpg"
     data = (recognizer / "gallery.sqlite").read_bytes()
     (recognizer / "gallery.sqlite").write_bytes(b"nonsense" * 1000)
     assert run(capfd, "recognize", photo, "-r", recognizer)[0] == 5

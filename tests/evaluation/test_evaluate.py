@@ -1,4 +1,4 @@
-"""Evaluation: right counts, leaks left out, unreadable photos counted, settings recorded."""
+"""Evaluation: correct counts, leaks left out, unreadable photos counted, protocol recorded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def recognizer(colour_world: Path) -> Recognizer:
 
 
 def test_counts_and_scores(recognizer: Recognizer, colour_world: Path) -> None:
-    found = evaluate_in_detail(recognizer, read_photos(colour_world / "queries.csv"), also=SCORES)
+    found = evaluate_in_detail(
+        recognizer, read_photos(colour_world / "queries.csv"), other_scores=SCORES
+    )
     scores, rows = found.scores, found.predictions
     assert (scores.queries, scores.known, scores.unknown, scores.no_landmark) == (18, 12, 2, 4)
     assert scores.top1 == 1.0
@@ -47,7 +49,7 @@ def test_each_score_gives_the_same_gap_alone_and_beside_others(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
     queries = read_photos(colour_world / "queries.csv")
-    beside = evaluate_in_detail(recognizer, queries, also=SCORES).scores.gap_by_score
+    beside = evaluate_in_detail(recognizer, queries, other_scores=SCORES).scores.gap_by_score
     for score in SCORES:
         alone = evaluate(recognizer.with_rules(Rules(score=score)), queries)
         assert alone.gap == pytest.approx(beside[score])
@@ -56,13 +58,13 @@ def test_each_score_gives_the_same_gap_alone_and_beside_others(
 def test_queries_that_are_gallery_or_distractor_photos_are_left_out(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
-    """By content (copied under another name) and by id."""
-    asked = colour_world / "asked"
-    shutil.copy(colour_world / "gallery" / "place 0" / "3.jpg", asked / "copy.jpg")
-    shutil.copy(colour_world / "bank" / "3.jpg", asked / "bank.jpg")
+    """By content (a copy with another name) and by id."""
+    folder = colour_world / "queries"
+    shutil.copy(colour_world / "gallery" / "place 0" / "3.jpg", folder / "copy.jpg")
+    shutil.copy(colour_world / "bank" / "3.jpg", folder / "bank.jpg")
     rows = [*read_photos(colour_world / "queries.csv"),
-            Photo("copy", asked / "copy.jpg", "place 0"), Photo("bank", asked / "bank.jpg", None),
-            Photo("gallery/place 1/1.jpg", asked / "1-1.jpg", "place 1")]  # fmt: skip
+            Photo("copy", folder / "copy.jpg", "place 0"), Photo("bank", folder / "bank.jpg", None),
+            Photo("gallery/place 1/1.jpg", folder / "1-1.jpg", "place 1")]  # fmt: skip
     found = evaluate_in_detail(recognizer, Photos.of(rows))
     assert found.leaked == ["copy", "bank", "gallery/place 1/1.jpg"]
     assert [(leak.kind, leak.photo) for leak in found.leaks] == [
@@ -76,17 +78,17 @@ def test_queries_that_are_gallery_or_distractor_photos_are_left_out(
 
 
 def test_a_query_that_is_a_resized_gallery_photo_is_left_out(tmp_path: Path) -> None:
-    """Its id and its bytes are new; what it shows is not. A new photo of the place stays."""
+    """Id and bytes differ, but not the picture. A new photo of the place is scored."""
     for i in range(8):
         write_photo(tmp_path / "gallery" / f"place {i % 2}" / f"{i}.jpg", scene(i))
     for i in range(6):
         write_photo(tmp_path / "bank" / f"{i}.jpg", scene(20 + i))
-    asked = {"smaller": reencoded(scene(3), scale=0.6), "cropped": reencoded(scene(21), crop=0.03),
+    images = {"smaller": reencoded(scene(3), scale=0.6), "cropped": reencoded(scene(21), crop=0.03),
              "new": scene(50), "empty": scene(51)}  # fmt: skip
     truth = {"smaller": "place 1", "new": "place 0"}
     photos = Photos.of(
-        Photo(name, write_photo(tmp_path / "asked" / f"{name}.jpg", image), truth.get(name))
-        for name, image in asked.items()
+        Photo(name, write_photo(tmp_path / "queries" / f"{name}.jpg", image), truth.get(name))
+        for name, image in images.items()
     )
     bank = photos_of(tmp_path / "bank", landmarks=False)
     opened = build(HistogramEmbedder(), photos_of(tmp_path / "gallery"), distractors=bank)
@@ -101,7 +103,7 @@ def test_a_query_that_is_a_resized_gallery_photo_is_left_out(tmp_path: Path) -> 
 
 
 def test_coverage_map_and_tiers_are_reported(recognizer: Recognizer, colour_world: Path) -> None:
-    """Here every known landmark is found, above all others."""
+    """In this world every known landmark is found and ranked above all other queries."""
     table = (colour_world / "queries.csv").read_text().splitlines()
     lines = [f"{line},{'tier' if i == 0 else 'ABC'[i % 3]}" for i, line in enumerate(table)]
     (colour_world / "tiers.csv").write_text("\n".join(lines) + "\n")
@@ -135,7 +137,7 @@ def test_an_unreadable_query_counts_as_unanswered(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
     before = evaluate_in_detail(recognizer, read_photos(colour_world / "queries.csv")).scores
-    (colour_world / "asked" / "2-1.jpg").write_bytes(b"broken")
+    (colour_world / "queries" / "2-1.jpg").write_bytes(b"broken")
     found = evaluate_in_detail(recognizer, read_photos(colour_world / "queries.csv"))
     assert [f.id for f in found.failures] == ["q21"]
     assert found.scores.known == 12

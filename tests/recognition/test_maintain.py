@@ -15,7 +15,14 @@ from whichlandmark.core.errors import DataError, GalleryError, OptionError
 from whichlandmark.core.types import Prediction
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery import copy as copy_module
-from whichlandmark.gallery.address import LINK, Link, gallery_in, new_link, read_link, write_link
+from whichlandmark.gallery.address import (
+    LINK_FILE,
+    Link,
+    gallery_in,
+    new_link,
+    read_link,
+    write_link,
+)
 from whichlandmark.gallery.copy import content_sum, copy_gallery
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
 from whichlandmark.gallery.sqlite.store import SqliteGallery
@@ -50,7 +57,7 @@ def index(world: Path, folder: Path, rules: Rules | None = None) -> None:
 def asked(folder: Path) -> list[Prediction]:
     opened = load(folder)
     try:
-        return [opened(path) for path in sorted((folder.parent / "asked").glob("*.jpg"))]
+        return [opened(path) for path in sorted((folder.parent / "queries").glob("*.jpg"))]
     finally:
         opened.gallery.close()
 
@@ -120,7 +127,7 @@ def test_server_side_search_gives_the_local_answers(world: Path) -> None:
 
 def test_an_interrupted_copy_resumes(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index(world, world / "file.wl")
-    monkeypatch.setattr(copy_module, "BATCH", 10)
+    monkeypatch.setattr(copy_module, "BATCH_PHOTOS", 10)
     address = postgres_address()
 
     def stop(done: int, total: int) -> None:
@@ -179,7 +186,7 @@ def test_gallery_links_are_written_read_and_checked(world: Path, tmp_path: Path)
             new_link(wrong)
     with pytest.raises(OptionError, match="here or there"):
         Link(address=link.address, search="somewhere")
-    (tmp_path / "l.wl" / LINK).write_text(json.dumps({"adress": "x"}))
+    (tmp_path / "l.wl" / LINK_FILE).write_text(json.dumps({"adress": "x"}))
     with pytest.raises(GalleryError, match="damaged"):
         gallery_in(tmp_path / "l.wl")
 
@@ -198,7 +205,7 @@ def test_impossible_copies_are_refused(world: Path) -> None:
     with pytest.raises(GalleryError, match=r"127\.0\.0\.1"):
         copy_to(file, "postgresql://127.0.0.1:9/photos?gallery=paris&connect_timeout=2")
     shutil.copytree(world / "file.wl", world / "both.wl")
-    (world / "both.wl" / LINK).write_text(json.dumps({"address": "qdrant://localhost/a"}))
+    (world / "both.wl" / LINK_FILE).write_text(json.dumps({"address": "qdrant://localhost/a"}))
     with pytest.raises(GalleryError, match="two galleries"):
         load(world / "both.wl")
 

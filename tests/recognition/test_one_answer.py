@@ -61,7 +61,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(owner, name, counted)
 
     def asked(path: Any) -> int:
-        return int(Path(path).parent.name == "asked")
+        return int(Path(path).parent.name == "queries")
 
     for home in (query, pipeline, images):
         count(home, "read_bytes", "reads", asked)
@@ -77,8 +77,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.fixture
 def asked(tmp_path: Path) -> list[Path]:
     """Photos of the four fronts that the gallery has not, with their places."""
-    (tmp_path / "asked").mkdir()
-    paths = [tmp_path / "asked" / f"{code}.jpg" for code in range(4)]
+    (tmp_path / "queries").mkdir()
+    paths = [tmp_path / "queries" / f"{code}.jpg" for code in range(4)]
     for code, path in enumerate(paths):
         path.write_bytes(taken_at(closer(code), *ELSEWHERE))
     return paths
@@ -99,7 +99,7 @@ def rules_with_place(folder: Path) -> None:
         plain, names=FEATURES + GEOMETRY, means=(*plain.means, 0.0, 0.0, 0.0),
         scales=(*plain.scales, 1.0, 1.0, 1.0), weights=(*plain.weights, 0.0, 0.5, 0.0),
     )  # fmt: skip
-    fitted = replace(fitted, geometric=geometric)
+    fitted = replace(fitted, geometric_stacker=geometric)
     rules = replace(rules, sure_below=0.0, sure_above=1.0, location_km=5.0)
     write_settings(folder, rules, fitted, generation)
 
@@ -221,7 +221,7 @@ def test_an_explanation_reads_what_the_prediction_reads(folder: Path, asked: lis
         for reference in why.references:
             assert inliers[reference.photo_id] == reference.inliers
             assert reference.penalty == pytest.approx(
-                answers.decider.scorer.gallery_likeness(
+                answers.decider.retriever.gallery_penalties(
                     np.flatnonzero(opened.index.ids[:] == reference.photo_id)
                 )[0]
             )
@@ -262,8 +262,8 @@ def test_threads_that_meet_damage_change_over_once(
         return whole
 
     damaged = Damaged(whole.index, whole.rules, whole.fitted, whole.geometry)
-    deciding = FallbackDecider(damaged, over_gallery, folder / "segments")
-    shared = replace(opened, deciding=deciding)
+    fallback = FallbackDecider(damaged, over_gallery, folder / "segments")
+    shared = replace(opened, fallback=fallback)
     vectors = opened.embed([opened.read(jpeg(front(1, 9)))]).vectors
     answers: list[Any] = []
 

@@ -13,15 +13,16 @@ from tests.support.photos import photos_of, picture
 from whichlandmark.core.errors import DataError, GalleryError, ImageError, OptionError
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.recognition.answer import GalleryFacts
 from whichlandmark.recognition.fitting import leave_one_out
-from whichlandmark.recognition.fitting.fit import learn
+from whichlandmark.recognition.fitting.fit import fit_and_score
 from whichlandmark.recognition.fitting.leave_one_out import KNOWN, UNKNOWN
 from whichlandmark.recognition.folder.fill import fill_gallery, photos_and_distractors
 from whichlandmark.recognition.folder.load import assemble, build, load
-from whichlandmark.recognition.folder.settings import kept_fit, read_settings
+from whichlandmark.recognition.folder.settings import read_settings, reusable_fit
 from whichlandmark.recognition.recognizer import Recognizer
 from whichlandmark.recognition.rules import Rules
-from whichlandmark.recognition.spatial_verification import SIDE
+from whichlandmark.recognition.spatial_verification import MATCHING_SIDE
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_no_landmark_still_has_a_guess(recognizer: Recognizer) -> None:
 def test_paths_bytes_and_arrays_give_the_same_answer(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
-    path = colour_world / "asked" / "1-0.jpg"
+    path = colour_world / "queries" / "1-0.jpg"
     assert recognizer(path) == recognizer(path.read_bytes()) == recognizer(str(path))
     with pytest.raises(ImageError, match=r"gone\.jpg"):
         recognizer(colour_world / "gone.jpg")
@@ -150,7 +151,7 @@ def test_no_gallery_photo_is_its_own_answer_when_fitting(recognizer: Recognizer)
     for block in (b for b in blocks if b.kind == UNKNOWN):
         seen = block.found.codes
         assert not (seen == block.groups[:, None])[seen >= 0].any()
-    _, outcome = learn(recognizer.index, Rules().with_score("cosine"))
+    _, outcome = fit_and_score(recognizer.index, Rules().with_score("cosine"))
     assert outcome.top1() == pytest.approx(right.mean())
 
 
@@ -173,7 +174,7 @@ def test_changing_decision_rules_keeps_what_was_fitted(recognizer: Recognizer) -
         "location_km": 3.0,
         "recall": 0.9,
     }
-    assert kept_fit(rules, replace(rules, **spoken), fitted) is fitted  # type: ignore[arg-type]
+    assert reusable_fit(rules, replace(rules, **spoken), fitted) is fitted  # type: ignore[arg-type]
     other: dict[str, object] = {
         "score": "cosine", "whitening": "pca", "whitening_dim": 9, "whitening_shrinkage": 0.9,
         "expansion": 1, "augmentation": 1, "superglobal": True, "gallery_bank": 3,
@@ -182,7 +183,7 @@ def test_changing_decision_rules_keeps_what_was_fitted(recognizer: Recognizer) -
     }  # fmt: skip
     assert {*spoken, *other} == set(vars(rules))  # a new rule belongs to one of the two
     for name, value in other.items():
-        assert kept_fit(rules, replace(rules, **{name: value}), fitted) is None  # type: ignore[arg-type]
+        assert reusable_fit(rules, replace(rules, **{name: value}), fitted) is None  # type: ignore[arg-type]
 
 
 def test_the_second_guess_is_another_landmark(recognizer: Recognizer) -> None:
@@ -216,22 +217,32 @@ def test_the_location_counts_only_when_the_rules_use_it(recognizer: Recognizer) 
     where = np.full((4, 2), np.nan)
     first = recognizer.predict(vectors)[0]
     where[recognizer.index.names == first.guess] = (48.0, 2.0)
-    assert recognizer.decider.places is not None
-    recognizer.decider.places.where[:] = where
+    assert recognizer.decider.locations is not None
+    recognizer.decider.locations.coordinates[:] = where
     far = [(-33.0, 151.0)]
-    assert recognizer.predict(vectors, places=far) == [first]
+    assert recognizer.predict(vectors, locations=far) == [first]
     asked = assemble(recognizer.embedder, recognizer.gallery,
                      replace(recognizer.rules, location_km=1.0), recognizer.fitted)  # fmt: skip
-    assert asked.decider.places is not None
-    asked.decider.places.where[:] = where
+    assert asked.decider.locations is not None
+    asked.decider.locations.coordinates[:] = where
     assert asked.predict(vectors) == [first]
-    assert asked.predict(vectors, places=[None]) == [first]
-    moved = asked.predict(vectors, places=far)[0]
+    assert asked.predict(vectors, locations=[None]) == [first]
+    moved = asked.predict(vectors, locations=far)[0]
     assert moved.score < first.score
 
 
 def test_queries_are_decoded_as_the_gallery_was(colour_world: Path) -> None:
     gallery, bank = photos_of(colour_world / "gallery"), photos_of(colour_world / "bank", False)
-    for verify, side in ((6, SIDE), (0, HistogramEmbedder().short_side)):
+    for verify, side in ((6, MATCHING_SIDE), (0, HistogramEmbedder().short_side)):
         made = build(HistogramEmbedder(), gallery, distractors=bank, rules=Rules(verify=verify))
         assert made.short_side == side
+
+
+def test_answers_use_the_landmark_records_that_the_recognizer_has_read(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    monkeypatch.setattr(SqliteGallery, "landmarks", lambda gallery: reads.append("read"))
+    facts = GalleryFacts.of(recognizer)
+    assert facts.records is recognizer.records
+    assert (facts.generation, reads) == (recognizer.gallery.generation, [])

@@ -20,11 +20,11 @@ VERBS = (  # in the order in which they are used, because --help lists them so
 
 
 class VerbsInOrder(TyperGroup):
-    """A group of commands that --help lists in the order of VERBS."""
+    """A group of commands in the order of VERBS."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Names of all verbs, in the order of use."""
-        return sorted(super().list_commands(ctx), key=VERBS.index)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {verb: self.commands[verb] for verb in VERBS}
 
 
 app = typer.Typer(

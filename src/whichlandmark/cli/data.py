@@ -143,6 +143,62 @@ def import_gldv2(
     output.finish_with_failures(failures, nothing_done=not photos)
 
 
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Drop photos that are also in this table, such as a test set; may be repeated."
+    ),
+]
+
+Places365 = Annotated[
+    Path | None,
+    typer.Option(help="Drop indoor photos: the folder with the three Places365 files."),
+]
+
+Scenes = Annotated[
+    int,
+    typer.Option(
+        help="With --places365: number of most likely scenes of a photo that vote on indoors "
+        "or outdoors."
+    ),
+]
+
+Outdoor = Annotated[
+    int,
+    typer.Option(help="With --places365: minimum number of them that are outdoor scenes."),
+]
+
+Graph = Annotated[
+    str | None,
+    typer.Option(
+        help="Drop photos that no other photo of their landmark supports: sift, or an embedder "
+        "folder, to find the nearest photos with."
+    ),
+]
+
+Trusted = Annotated[
+    int,
+    typer.Option(
+        help="With --graph: skip the geometric check if at least this many of the 5 nearest "
+        "photos show the same landmark (0: check all)."
+    ),
+]
+
+Neighbours = Annotated[int, typer.Option(help="With --graph: neighbours considered per photo.")]
+
+Supporters = Annotated[
+    int, typer.Option(help="With --graph: minimum number of supporting neighbours.")
+]
+
+Inliers = Annotated[
+    int,
+    typer.Option(
+        help="With --graph: minimum number of geometric matches (inliers) with a supporting "
+        "neighbour."
+    ),
+]
+
+
 @app.command()
 def clean(
     source: Source,
@@ -150,54 +206,15 @@ def clean(
     min_photos: Annotated[
         int, typer.Option(help="Drop landmarks that are left with fewer photos than this.")
     ] = 4,
-    against: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Drop photos that are also in this table, such as a test set; may be repeated."
-        ),
-    ] = None,
-    places365: Annotated[
-        Path | None,
-        typer.Option(help="Drop indoor photos: the folder with the three Places365 files."),
-    ] = None,
-    scenes: Annotated[
-        int,
-        typer.Option(
-            help="With --places365: number of most likely scenes of a photo that vote on indoors "
-            "or outdoors."
-        ),
-    ] = 5,
-    outdoor: Annotated[
-        int,
-        typer.Option(help="With --places365: minimum number of them that are outdoor scenes."),
-    ] = 3,
-    graph: Annotated[
-        str | None,
-        typer.Option(
-            help="Drop photos that no other photo of their landmark supports: sift, or an embedder "
-            "folder, to find the nearest photos with."
-        ),
-    ] = None,
-    trusted: Annotated[
-        int,
-        typer.Option(
-            help="With --graph: skip the geometric check if at least this many of the 5 nearest "
-            "photos show the same landmark (0: check all)."
-        ),
-    ] = 2,
-    neighbours: Annotated[
-        int, typer.Option(help="With --graph: neighbours considered per photo.")
-    ] = 20,
-    supporters: Annotated[
-        int, typer.Option(help="With --graph: minimum number of supporting neighbours.")
-    ] = 3,
-    inliers: Annotated[
-        int,
-        typer.Option(
-            help="With --graph: minimum number of geometric matches (inliers) with a supporting "
-            "neighbour."
-        ),
-    ] = 30,
+    against: Against = None,
+    places365: Places365 = None,
+    scenes: Scenes = 5,
+    outdoor: Outdoor = 3,
+    graph: Graph = None,
+    trusted: Trusted = 2,
+    neighbours: Neighbours = 20,
+    supporters: Supporters = 3,
+    inliers: Inliers = 30,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -231,43 +248,53 @@ def clean(
     )
 
 
+TestShare = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of each landmark's photos that goes into test.csv; 0.1 if neither this nor "
+        "--landmarks is given."
+    ),
+]
+
+ValidationLandmarks = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of landmarks of a validation set, instead of a share of each landmark."
+    ),
+]
+
+UnknownLandmarks = Annotated[
+    int,
+    typer.Option(
+        help="With --landmarks: number of landmarks that only queries show, as unknown ones."
+    ),
+]
+
+QueryShare = Annotated[
+    float,
+    typer.Option(
+        help="With --landmarks: share of each validation landmark's photos that become queries."
+    ),
+]
+
+BankShare = Annotated[
+    float,
+    typer.Option(
+        help="Share of the distractors that goes into the gallery; the rest become test queries."
+    ),
+]
+
+
 @app.command()
 def split(
     source: Source,
     out: OutTables,
-    test: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of each landmark's photos that goes into test.csv; 0.1 if neither this nor "
-            "--landmarks is given."
-        ),
-    ] = None,
-    landmarks: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of landmarks of a validation set, instead of a share of each landmark."
-        ),
-    ] = None,
-    unknown: Annotated[
-        int,
-        typer.Option(
-            help="With --landmarks: number of landmarks that only queries show, as unknown ones."
-        ),
-    ] = 0,
-    query_share: Annotated[
-        float,
-        typer.Option(
-            help="With --landmarks: share of each validation landmark's photos that become queries."
-        ),
-    ] = 0.1,
+    test: TestShare = None,
+    landmarks: ValidationLandmarks = None,
+    unknown: UnknownLandmarks = 0,
+    query_share: QueryShare = 0.1,
     distractors: Distractors = None,
-    bank_share: Annotated[
-        float,
-        typer.Option(
-            help="Share of the distractors that goes into the gallery; the rest become test "
-            "queries."
-        ),
-    ] = 0.5,
+    bank_share: BankShare = 0.5,
     seed: Annotated[int, typer.Option(help="Another seed draws another split.")] = 0,
     as_json: Json = False,
 ) -> None:

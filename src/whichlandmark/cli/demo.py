@@ -87,7 +87,7 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: S
     trained = evaluate_in_detail(
         recognizer,
         world.queries,
-        also=("cosine", "query_penalty", "both_penalties"),
+        other_scores=("cosine", "query_penalty", "both_penalties"),
         progress=progress("evaluating"),
     )
     gaps = trained.scores.gap_by_score

@@ -110,7 +110,9 @@ def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
         say(f"  {row.name:<50} {row.gap:6.3f} {row.top1:6.3f} {row.answered:6.3f}")
     say(
         "measured on leave-one-out queries of the gallery; the whitening was fitted with "
-        f"{found.photos} more training photos"
+        f"{found.photos} more training photos\n"
+        "at 1 %: share of known queries answered correctly where 1 % of the photos without a "
+        "landmark are answered"
     )
     say(f"chosen: {found.chosen.name}")
     for promise in found.promises:

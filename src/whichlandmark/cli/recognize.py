@@ -158,7 +158,10 @@ def evaluate(
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     with output.progress() as progress:
         evaluation = evaluate_in_detail(
-            opened, photos, also=FORMULAS if all_scores else (), progress=progress("evaluating")
+            opened,
+            photos,
+            other_scores=FORMULAS if all_scores else (),
+            progress=progress("evaluating"),
         )
     write_predictions(out, evaluation.predictions)
     write_json(out.with_suffix(".scores.json"), dataclasses.asdict(evaluation.scores))

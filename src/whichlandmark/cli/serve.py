@@ -53,7 +53,12 @@ def serve(
     queue: Annotated[
         int, typer.Option(help="Maximum number of photos that are accepted but not yet answered.")
     ] = 64,
-    rate: Annotated[int, typer.Option(help="Photos a minute for each key; 0: no limit.")] = 0,
+    rate: Annotated[
+        int,
+        typer.Option(
+            help="Photos a minute for each key, or for each address without keys; 0: no limit."
+        ),
+    ] = 0,
     device: Device = "auto",
 ) -> None:
     """Serve an HTTP API and a web page.

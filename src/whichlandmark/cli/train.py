@@ -40,53 +40,70 @@ def doctor(
             output.say(f"  {key:<36}{inner}")
 
 
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Local file of weights; without it they are downloaded.")
+]
+
+BackboneOptions = Annotated[
+    list[str] | None,
+    typer.Option(help="KEY=VALUE for timm's create_model; may be repeated."),
+]
+
+Mean = Annotated[
+    str | None,
+    typer.Option(help="Mean of the pixels (0 to 1): one number, or three with commas."),
+]
+
+Std = Annotated[
+    str | None,
+    typer.Option(help="Standard deviation of the pixels: one number, or three with commas."),
+]
+
+GemExponent = Annotated[
+    float, typer.Option(help="Exponent of GeM pooling; 1 is average pooling, 3 is usual.")
+]
+
+Scales = Annotated[
+    str,
+    typer.Option(help="Embed each photo at these multiples of --size and average: 0.71,1,1.42."),
+]
+
+Int8 = Annotated[
+    bool, typer.Option("--int8", help="Convert the network to int8; needs --calibrate.")
+]
+
+CalibrationPhotos = Annotated[
+    Path | None,
+    typer.Option(help="Labelled photos to calibrate the int8 network on and measure it with."),
+]
+
+MaxGapLoss = Annotated[
+    float, typer.Option(help="Refuse an int8 network that loses more GAP than this, 0 to 1.")
+]
+
+
 @app.command()
 def embedder(
     source: Annotated[
         str, typer.Argument(help="timm:NAME, such as timm:resnet50, or an embedder folder.")
     ],
     out: OutEmbedder,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Local file of weights; without it they are downloaded.")
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY=VALUE for timm's create_model; may be repeated."),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(help="Mean of the pixels (0 to 1): one number, or three with commas."),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(help="Standard deviation of the pixels: one number, or three with commas."),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    option: BackboneOptions = None,
+    mean: Mean = None,
+    std: Std = None,
     size: Annotated[int | None, typer.Option(help="Pixels of a photo's long side.")] = None,
     fit: Annotated[
         str, typer.Option(help="keep the aspect ratio, or squash photos to squares.")
     ] = "keep",
-    gem_p: Annotated[
-        float, typer.Option(help="Exponent of GeM pooling; 1 is average pooling, 3 is usual.")
-    ] = 1.0,
-    scales: Annotated[
-        str,
-        typer.Option(
-            help="Embed each photo at these multiples of --size and average: 0.71,1,1.42."
-        ),
-    ] = "1",
+    gem_p: GemExponent = 1.0,
+    scales: Scales = "1",
     flip: Annotated[
         bool, typer.Option("--flip", help="Embed each photo mirrored too, and average.")
     ] = False,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Convert the network to int8; needs --calibrate.")
-    ] = False,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(help="Labelled photos to calibrate the int8 network on and measure it with."),
-    ] = None,
-    max_gap_loss: Annotated[
-        float, typer.Option(help="Refuse an int8 network that loses more GAP than this, 0 to 1.")
-    ] = 0.01,
+    int8: Int8 = False,
+    calibrate: CalibrationPhotos = None,
+    max_gap_loss: MaxGapLoss = 0.01,
     as_json: Json = False,
 ) -> None:
     """Make an embedder from a pretrained backbone; or export one to ONNX, or convert it to int8."""
@@ -126,37 +143,48 @@ def embedder(
     output.finish_with_failures({failure.id: failure.reason for failure in made.failures})
 
 
+Recipe = Annotated[
+    str | None, typer.Option(help="Settings to start from: seed, strong or finetune.")
+]
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(help="JSON file of settings, which override the recipe; see docs/training.md."),
+]
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="KEY=VALUE: one setting, which overrides recipe and file; may be repeated.",
+    ),
+]
+
+TrainDevice = Annotated[
+    str | None,
+    typer.Option(help="auto (a GPU if there is one, else the CPU), cpu or cuda."),
+]
+
+Database = Annotated[
+    Path | None, typer.Option(help="Gallery photos to validate with (needs --queries).")
+]
+
+Queries = Annotated[
+    Path | None, typer.Option(help="Query photos to validate with (needs --database).")
+]
+
+
 @app.command()
 def train(
     source: Source,
     out: OutEmbedder,
-    recipe: Annotated[
-        str | None, typer.Option(help="Settings to start from: seed, strong or finetune.")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="JSON file of settings, which override the recipe; see docs/training.md."
-        ),
-    ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="KEY=VALUE: one setting, which overrides recipe and file; may be repeated.",
-        ),
-    ] = None,
+    recipe: Recipe = None,
+    config: ConfigFile = None,
+    setting: Settings = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the photos.")] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto (a GPU if there is one, else the CPU), cpu or cuda."),
-    ] = None,
-    database: Annotated[
-        Path | None, typer.Option(help="Gallery photos to validate with (needs --queries).")
-    ] = None,
-    queries: Annotated[
-        Path | None, typer.Option(help="Query photos to validate with (needs --database).")
-    ] = None,
+    device: TrainDevice = None,
+    database: Database = None,
+    queries: Queries = None,
     as_json: Json = False,
 ) -> None:
     """Train an embedder on labelled photos. The same command resumes an interrupted run."""
