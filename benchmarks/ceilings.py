@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from whichlandmark.core.hardware import facts
+from whichlandmark.core.hardware import hardware_facts
 
 
 def matrix_product(seconds: float = 0.5, side: int = 1536) -> float:
@@ -43,7 +43,7 @@ def _fastest(work: Callable[[], object], seconds: float) -> float:
 
 
 def main() -> None:
-    for name, value in facts().items():
+    for name, value in hardware_facts().items():
         print(f"{name:<24}{value}")
     print(f"{'float32 matrix product':<24}{matrix_product():.1f} GFLOP/s")
     print(f"{'memory':<24}{bandwidth():.1f} GB/s, one thread copying")

@@ -25,11 +25,11 @@ import numpy as np
 from PIL import Image as Pillow
 
 import tests_on_path  # noqa: F401
-from tests.support.made_vectors import MadeVectors, long_tail
+from tests.support.random_vectors import RandomVectors, long_tail
 from whichlandmark.features.embedders.load import load_embedder
 from whichlandmark.gallery.records import GalleryRow
 from whichlandmark.gallery.sqlite.store import SqliteGallery
-from whichlandmark.recognition.indexing.index_photos import settle
+from whichlandmark.recognition.indexing.index_photos import finish_recognizer
 from whichlandmark.recognition.rules import Rules
 
 BANK = 10_000
@@ -54,16 +54,16 @@ def make(folder: Path, count: int, embedder: Path | None) -> Path:
     fill(target, opened.id, opened.dim, count)
     started = time.perf_counter()
     with SqliteGallery.open(target / "gallery.sqlite") as gallery:
-        settle(target, opened, gallery, Rules(verify=0))
+        finish_recognizer(target, opened, gallery, Rules(verify=0))
     print(f"fitted, segment files made in {time.perf_counter() - started:.1f} s", file=sys.stderr)
     return target
 
 
 def fill(target: Path, embedder_id: str, dim: int, count: int) -> None:
     codes = long_tail(count, max(2, count * 81_313 // 1_580_470))
-    vectors = MadeVectors(int(codes.max()) + 1, dim).stored(codes, 1)
+    vectors = RandomVectors(int(codes.max()) + 1, dim).around_float16(codes, 1)
     kinds = np.random.default_rng(0).integers(0, 2_000, BANK)
-    bank = MadeVectors(2_000, dim, seed=5).stored(kinds, 2)
+    bank = RandomVectors(2_000, dim, seed=5).around_float16(kinds, 2)
     names = [f"landmark {code}" for code in codes] + [""] * BANK
     with SqliteGallery.create(target / "gallery.sqlite", embedder_id, dim) as gallery:
         for start in range(0, count + BANK, 20_000):

@@ -5,7 +5,7 @@ python benchmarks/gldv2_scale.py [--queries 117577] [--gallery 1580000] [--dim 5
     [--limit 8] [--sizes 10000,100000]
 
 Vectors of landmarks and of things that are none, alike as a trained embedder's are
-(made_vectors.py). Of the questions 1.7 % show a landmark (one in five of them none of the
+(random_vectors.py). Of the questions 1.7 % show a landmark (one in five of them none of the
 gallery), as in the test set of Google Landmarks v2. From vectors on, everything is what
 `evaluate` runs. --recall 1: all is compared, no cells. --fit: also fit what the rules need on the
 gallery itself, as a recognizer does. --sizes: smaller galleries before, each in a process of its
@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tests_on_path  # noqa: F401
-from tests.support.made_vectors import MadeVectors, long_tail
+from tests.support.random_vectors import RandomVectors, long_tail
 from whichlandmark.core.types import Photos
-from whichlandmark.evaluation.evaluate import QUERIES_PER_SEARCH, scored
+from whichlandmark.evaluation.evaluate import QUERIES_PER_SEARCH, compute_scores
 from whichlandmark.evaluation.run_queries import BatchAnswers, QueryRun, Responder
 from whichlandmark.gallery.index import GalleryIndex, SearchRows
-from whichlandmark.gallery.index.ivf import WORTHWHILE, build_ivf
+from whichlandmark.gallery.index.ivf import MIN_ROWS_FOR_IVF, build_ivf
 from whichlandmark.recognition.calibration import Calibration
 from whichlandmark.recognition.decision import Decider, Fitted
 from whichlandmark.recognition.fitting import fit
@@ -54,7 +54,7 @@ def column(texts: list[str]) -> NDArray[np.object_]:
 
 
 def made_index(
-    options: argparse.Namespace, landmarks: MadeVectors, things: MadeVectors
+    options: argparse.Namespace, landmarks: RandomVectors, things: RandomVectors
 ) -> GalleryIndex:
     """A long tail of landmarks, and a bank of distractors."""
     codes = long_tail(options.gallery, options.landmarks)
@@ -62,27 +62,27 @@ def made_index(
     kinds = np.random.default_rng(0).integers(0, THINGS, options.bank)
     return GalleryIndex(
         names=column([f"{code:05}" for code in range(options.landmarks)]), codes=codes,
-        ids=ids, paths=ids, vectors=landmarks.stored(codes, 1),
-        bank_ids=column([f"b{row}" for row in range(options.bank)]),
-        bank=things.stored(kinds, 2),
+        ids=ids, paths=ids, vectors=landmarks.around_float16(codes, 1),
+        distractor_ids=column([f"b{row}" for row in range(options.bank)]),
+        distractor_vectors=things.around_float16(kinds, 2),
     )  # fmt: skip
 
 
 def prepared(index: GalleryIndex, recall: float) -> SearchRows | None:
     """Cells, as segment files have them."""
-    if recall >= 1 or len(index.codes) < WORTHWHILE:
+    if recall >= 1 or len(index.codes) < MIN_ROWS_FOR_IVF:
         return None
     cells = build_ivf(index.vectors, index.codes, recall=recall)
-    bank = build_ivf(index.bank, recall=recall) if len(index.bank) >= WORTHWHILE else None
+    bank = build_ivf(index.distractor_vectors, recall=recall) if len(index.distractor_vectors) >= MIN_ROWS_FOR_IVF else None
     for name, made in (("gallery", cells), ("bank", bank)):
         if made:
             print(f"  {name}: {made.index.nlist:,} cells, {made.probes} looked into, "
                   f"{made.refine} compared, recall {made.recall:.4f}")  # fmt: skip
-    return SearchRows("", index.vectors, index.bank, cells, bank)
+    return SearchRows("", index.vectors, index.distractor_vectors, cells, bank)
 
 
 def asked(
-    options: argparse.Namespace, decider: Decider, landmarks: MadeVectors, things: MadeVectors
+    options: argparse.Namespace, decider: Decider, landmarks: RandomVectors, things: RandomVectors
 ) -> QueryRun:
     """All queries, asked in parts whose vectors are made on the way."""
     rng = np.random.default_rng(3)
@@ -97,9 +97,9 @@ def asked(
     questions = QueryRun(answering(decider), Photos.of_columns(ids, ids, truth))
     for start in range(0, options.queries, QUERIES_PER_SEARCH):
         rows = np.arange(start, min(start + QUERIES_PER_SEARCH, options.queries))
-        vectors = things.near(np.where(landmark[rows], 0, codes[rows]), 10_000_000 + start)
+        vectors = things.around(np.where(landmark[rows], 0, codes[rows]), 10_000_000 + start)
         shown = landmark[rows]
-        vectors[shown] = landmarks.near(codes[rows[shown]], 20_000_000 + start)
+        vectors[shown] = landmarks.around(codes[rows[shown]], 20_000_000 + start)
         questions.answer(rows, Queries(vectors))
     return questions
 
@@ -108,7 +108,7 @@ def answering(decider: Decider) -> Responder:
     """The decider of a recognizer, without photos: nothing is compared by geometry."""
     names = np.append(decider.index.names, "").astype(object)
 
-    def ask(queries: Queries) -> BatchAnswers:
+    def answer(queries: Queries) -> BatchAnswers:
         answers = decider.answer(queries)
         decisions = map(decider.decide, answers.confidence, answers.scores)
         return BatchAnswers(
@@ -116,7 +116,7 @@ def answering(decider: Decider) -> Responder:
             np.array(list(decisions), dtype=object), answers.found.neighbours,
         )  # fmt: skip
 
-    return Responder(decider.index, ask)
+    return Responder(decider.index, answer)
 
 
 def told(what: str, started: float) -> float:
@@ -153,8 +153,8 @@ def measure(options: argparse.Namespace) -> None:
         f"recall {options.recall:g}"
     )
     began = clock = time.monotonic()
-    landmarks = MadeVectors(options.landmarks + UNKNOWN_LANDMARKS, options.dim, seed=4)
-    things = MadeVectors(THINGS, options.dim, seed=5)
+    landmarks = RandomVectors(options.landmarks + UNKNOWN_LANDMARKS, options.dim, seed=4)
+    things = RandomVectors(THINGS, options.dim, seed=5)
     index = made_index(options, landmarks, things)
     clock = told("gallery and bank made", clock)
     rules = Rules(score=options.score, whitening="learned" if options.fit else "none", verify=0,
@@ -169,7 +169,7 @@ def measure(options: argparse.Namespace) -> None:
     clock = told("made ready to answer", clock)
     questions = asked(options, decider, landmarks, things)
     clock = told("queries answered", clock)
-    scores = scored(questions, started=began)
+    scores = compute_scores(questions, started=began)
     told("scored", clock)
     print(f"{scores.queries:,} queries: {scores.known:,} known, {scores.unknown:,} unknown, "
           f"{scores.no_landmark:,} without a landmark\n"

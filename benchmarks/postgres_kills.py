@@ -28,12 +28,12 @@ def main() -> int:
     with own_postgres() as server:
         kills = Kills(server, given.seed)
         for number in range(1, given.rounds + 1):
-            before = kills.kept
+            before = kills.stored
             line, wrong = kills.round()
             print(f"round {number}: {line}", *wrong, sep="\n  ", flush=True)
             violations += bool(wrong)
-            whole += kills.kept > max(before, kills.acknowledged)
-    print(f"{given.rounds} kills, {kills.kept} batches, {kills.reference.count()} photos: "
+            whole += kills.stored > max(before, kills.acknowledged)
+    print(f"{given.rounds} kills, {kills.stored} batches, {kills.reference.count()} photos: "
           f"{violations} rounds with a violation; in {whole} the batch under way was kept, "
           "whole")  # fmt: skip
     return 1 if violations else 0

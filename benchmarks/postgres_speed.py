@@ -3,7 +3,7 @@
     python benchmarks/postgres_speed.py [--photos 100000] [--dim 512] [--batch 1000] [--address …]
 
 Starts a server of its own unless an address of a gallery that does not exist yet is given. Vectors
-as `made_vectors.py` makes them, a tenth of them distractors; fsync on. Searches are of 200 new
+as `random_vectors.py` makes them, a tenth of them distractors; fsync on. Searches are of 200 new
 photos, one by one and all at once: all compared, then through the graph, whose recall@10 is
 against all compared.
 """
@@ -18,8 +18,8 @@ from contextlib import contextmanager
 import numpy as np
 
 import tests_on_path  # noqa: F401
-from tests.support.made_vectors import MadeVectors, long_tail
 from tests.support.own_postgres import own_postgres
+from tests.support.random_vectors import RandomVectors, long_tail
 from whichlandmark.core.types import Neighbours, Vectors
 from whichlandmark.gallery.postgres.store import PostgresGallery
 from whichlandmark.gallery.records import GalleryRow
@@ -37,8 +37,8 @@ def timed(what: str, act: Callable[[], object], photos: int = 0) -> object:
     return result
 
 
-def load(gallery: PostgresGallery, codes: np.ndarray, made: MadeVectors, batch: int) -> None:
-    vectors = made.stored(codes, 7)
+def load(gallery: PostgresGallery, codes: np.ndarray, made: RandomVectors, batch: int) -> None:
+    vectors = made.around_float16(codes, 7)
     for start in range(0, len(codes), batch):
         gallery.put([
             GalleryRow(f"p{i}", f"/p{i}.jpg", "" if i % 10 == 3 else f"l{codes[i]}", f"h{i}", "1:2",
@@ -79,9 +79,9 @@ def main() -> None:
     parser.add_argument("--address")
     given = parser.parse_args()
     codes = long_tail(given.photos, max(10, given.photos // 20))
-    made = MadeVectors(int(codes.max()) + 1, given.dim)
+    made = RandomVectors(int(codes.max()) + 1, given.dim)
     wanted = np.random.default_rng(1).integers(0, len(made.centres), ASKED)
-    queries = made.near(wanted, 99)
+    queries = made.around(wanted, 99)
     count = given.photos
     print(f"{count:,} photos of {given.dim} numbers, batches of {given.batch:,}")
     with (

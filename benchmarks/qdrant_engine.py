@@ -2,7 +2,7 @@
 
     python benchmarks/qdrant_engine.py --photos 20000 --dim 512
 
-Vectors as `made_vectors.py` draws them, a tenth of them distractors. Prints how many rows do not
+Vectors as `random_vectors.py` draws them, a tenth of them distractors. Prints how many rows do not
 come back bit for bit under the inner product and under the cosine, how far the engine's scores are
 from the cosines of what it keeps; then, for each quantisation of the presets, with a graph: photos
 a second into the gallery, seconds to build, recall@10 against all compared, the same landmark
@@ -20,7 +20,7 @@ from qdrant_client import models
 
 import tests_on_path  # noqa: F401
 from tests.support.edge_qdrant import EdgeClient
-from tests.support.made_vectors import MadeVectors, long_tail
+from tests.support.random_vectors import RandomVectors, long_tail
 from whichlandmark.core.types import Vectors
 from whichlandmark.gallery.index.exact import nearest
 from whichlandmark.gallery.qdrant.config import QdrantConfig
@@ -106,8 +106,8 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=500)
     asked = parser.parse_args()
     codes = long_tail(asked.photos, asked.photos // 10)
-    made = MadeVectors(asked.photos // 10, asked.dim)
-    vectors = made.near(codes, 1)
+    made = RandomVectors(asked.photos // 10, asked.dim)
+    vectors = made.around(codes, 1)
     for distance in (models.Distance.DOT, models.Distance.COSINE):
         wrong, error = given_back(vectors[:2000].astype(np.float16), distance)
         print(
@@ -115,7 +115,7 @@ def main() -> None:
             f"scores off by {error:.1e} at most"
         )
     rows = rows_of(vectors, codes, asked.photos // 10)
-    queries = made.near(np.random.default_rng(2).choice(codes, asked.queries), 3)
+    queries = made.around(np.random.default_rng(2).choice(codes, asked.queries), 3)
     for name in PRESETS:
         print(measured(name, rows, queries), flush=True)
 

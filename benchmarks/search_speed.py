@@ -3,7 +3,7 @@
 python benchmarks/search_speed.py [--gallery 100000] [--dim 512] [--queries 2000] [--rounds 5]
     [--crossover] [--unstructured] [--peers faiss,numpy,usearch,hnswlib]
 
-Vectors are alike as a trained embedder's are, of a long tail of landmarks (made_vectors.py);
+Vectors are alike as a trained embedder's are, of a long tail of landmarks (random_vectors.py);
 --unstructured: all directions alike and no landmarks, the worst case. Every way is timed in turn,
 round after round; medians. Beside them: the machine's own ceilings in the same run (float32 matrix
 product, bytes read a second), and each way's share of what it is bound by. Recall is of the ten
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tests_on_path  # noqa: F401
-from tests.support.made_vectors import MadeVectors, long_tail
+from tests.support.random_vectors import RandomVectors, long_tail
 from whichlandmark.core.types import Vectors
 from whichlandmark.gallery.index.exact import nearest
 from whichlandmark.gallery.index.ivf import build_ivf
@@ -58,15 +58,15 @@ def made(options: argparse.Namespace) -> tuple[Any, NDArray[np.int64] | None, li
     """Gallery, landmark codes, and fresh queries: by photo, and by landmark."""
     rng = np.random.default_rng(1)
     if options.unstructured:
-        world = MadeVectors(options.gallery + options.queries, options.dim, free=None)
+        world = RandomVectors(options.gallery + options.queries, options.dim, free=None)
         rows = world.centres
         return rows[: options.gallery].astype(np.float16), None, [rows[options.gallery :]] * 2
     landmarks = max(2, int(options.gallery * LANDMARKS))
-    world = MadeVectors(landmarks, options.dim)
+    world = RandomVectors(landmarks, options.dim)
     codes = long_tail(options.gallery, landmarks)
-    by_photo = world.near(codes[rng.integers(0, len(codes), options.queries)], 7)
-    by_landmark = world.near(rng.integers(0, landmarks, options.queries), 8)
-    return world.stored(codes, 2), codes, [by_photo, by_landmark]
+    by_photo = world.around(codes[rng.integers(0, len(codes), options.queries)], 7)
+    by_landmark = world.around(rng.integers(0, landmarks, options.queries), 8)
+    return world.around_float16(codes, 2), codes, [by_photo, by_landmark]
 
 
 def peers(names: list[str], gallery: Any) -> dict[str, Way]:
@@ -141,7 +141,7 @@ def crossover(options: argparse.Namespace) -> None:
         cells = build_ivf(gallery, codes)
         taken = time.perf_counter() - started
         ways = {"exact": lambda a, g=gallery: nearest(a, g, K).rows,
-                "cells": lambda a, g=gallery, c=cells: nearest(a, g, K, cells=c).rows}  # fmt: skip
+                "cells": lambda a, g=gallery, c=cells: nearest(a, g, K, source=c).rows}  # fmt: skip
         told = compare(ways, queries, options.rounds)
         (many, one), (many_cells, one_cells) = told["exact"], told["cells"]
         print(f"{rows:>8,} {many:>10,.0f} {many_cells:>10,.0f} {many_cells / many:>7.2f} "
@@ -173,7 +173,7 @@ def main() -> None:
           f"compared, recall on its own rows {cells.recall:.4f}")  # fmt: skip
     ways: dict[str, Way] = {
         "ours, exact": lambda asked: nearest(asked, gallery, K).rows,
-        "ours, cells": lambda asked: nearest(asked, gallery, K, cells=cells).rows,
+        "ours, cells": lambda asked: nearest(asked, gallery, K, source=cells).rows,
         **peers([name for name in options.peers.split(",") if name], gallery),
     }
     told = compare(ways, queries, options.rounds)

@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 
 from small_worlds import drawn_photos, network
-from whichlandmark.core.hardware import facts
+from whichlandmark.core.hardware import hardware_facts
 from whichlandmark.data.table import write_photos
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 
@@ -83,8 +83,11 @@ def main() -> None:
             print(f"round {turn + 1}: {told}", flush=True)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(f"{facts()['processor']}, {facts()['cores']} cores; {len(photos)} photos of "
-          f"{options.size} px, {options.backbone}, {options.shards} shards")  # fmt: skip
+    machine = hardware_facts()
+    print(
+        f"{machine['processor']}, {machine['cores']} cores; {len(photos)} photos of "
+        f"{options.size} px, {options.backbone}, {options.shards} shards"
+    )
     for name, found in times.items():
         ratios = [
             median(mine[i] / plain[i] for mine, plain in zip(found, times["plain"], strict=True))

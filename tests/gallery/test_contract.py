@@ -8,24 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.galleries import KINDS, Home, row
-from tests.support.made_vectors import MadeVectors, long_tail
+from tests.support.galleries import KINDS, BackEnd, row
+from tests.support.random_vectors import RandomVectors, long_tail
 from whichlandmark.core.errors import DataError, GalleryError
-from whichlandmark.gallery.checksums import added, blob_sum, photo_sum
+from whichlandmark.gallery.checksums import add_checksum, blob_sum, photo_sum
 from whichlandmark.gallery.protocol import Gallery
 from whichlandmark.gallery.records import Credit, GalleryRow, LandmarkRecord
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 
 @pytest.fixture(params=KINDS)
-def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
+def back_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackEnd]:
     with KINDS[request.param](tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def gallery(home: Home) -> Iterator[Gallery]:
-    with home.create("fake-1", 4) as made:
+def gallery(back_end: BackEnd) -> Iterator[Gallery]:
+    with back_end.create("fake-1", 4) as made:
         yield made
 
 
@@ -42,7 +42,7 @@ def content(gallery: Gallery) -> dict[str, object]:
         "sums": (rows.tolist(), sums.tolist()), "stamps": gallery.stamps(),
         "labels": (labels.rows.tolist(), labels.codes.tolist(), labels.names, labels.generation),
         "keypoints": gallery.keypoints(ids), "thumbnails": gallery.thumbnails(ids),
-        "looks": gallery.looks(), "credits": gallery.credits(ids),
+        "looks": gallery.fingerprints(), "credits": gallery.credits(ids),
         "records": gallery.landmarks(), "count": gallery.count(), "faults": gallery.faults(),
     }  # fmt: skip
 
@@ -52,7 +52,7 @@ def full(name: str, landmark: str = "a", *, turn: int = 0) -> GalleryRow:
     vector = np.roll(np.array([0.8, 0.6, 0.0, -0.0], np.float32), turn)
     return GalleryRow(
         name, f"/{name}.jpg", landmark, f"h{name}", "7:8", vector, keypoints=b"\x00k" + bytes(9),
-        look=b"l" + name.encode(), thumbnail=b"\xff\xd8" + bytes(5000), author="Ann", licence="CC0",
+        fingerprint=b"l" + name.encode(), thumbnail=b"\xff\xd8" + bytes(5000), author="Ann", licence="CC0",
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_an_empty_gallery_can_be_read_and_searched(gallery: Gallery) -> None:
     assert (table.vectors.shape, table.vectors.dtype) == ((0, 4), np.float16)
     assert (len(table.ids), len(table.rows), table.generation) == (0, 0, gallery.generation)
     assert (len(labels.rows), len(labels.codes), labels.names) == (0, 0, [])
-    assert (gallery.stamps(), gallery.looks(), gallery.landmarks()) == ({}, {}, {})
+    assert (gallery.stamps(), gallery.fingerprints(), gallery.landmarks()) == ({}, {}, {})
     assert (gallery.rows_after(-1, 10), gallery.faults()) == ([], [])
     found = gallery.nearest(np.eye(2, 4, dtype=np.float32), 3)
     assert (found.rows.tolist(), found.similarity.tolist()) == ([[-1] * 3] * 2, [[-np.inf] * 3] * 2)
@@ -90,7 +90,11 @@ def test_rows_read_back_bit_for_bit(gallery: Gallery) -> None:
     assert (table.rows.tolist(), table.generation) == ([1, 2, 3], start + 1)
     assert gallery.keypoints(["z", "nobody", strange.id]) == {"z": full("z").keypoints}
     assert gallery.thumbnails(["x"]) == {"x": full("x").thumbnail}
-    assert gallery.looks() == {"x": b"lx", "z": b"lz"} == gallery.looks(["x", "z", strange.id])
+    assert (
+        gallery.fingerprints()
+        == {"x": b"lx", "z": b"lz"}
+        == gallery.fingerprints(["x", "z", strange.id])
+    )
     assert gallery.credits(["x", strange.id, "nobody"]) == {
         "x": Credit("Ann", "CC0"), strange.id: Credit("", "")
     }  # fmt: skip
@@ -108,7 +112,7 @@ def test_row_checksums_equal_those_computed_from_the_content(gallery: Gallery) -
     gallery.remove(["y"])
     expected = []
     for number, one in ((1, full("x")), (3, row("z", ""))):
-        blobs = (one.vector.astype("<f2").tobytes(), one.keypoints, one.look, one.thumbnail)
+        blobs = (one.vector.astype("<f2").tobytes(), one.keypoints, one.fingerprint, one.thumbnail)
         expected.append(photo_sum((
             number, one.id, one.path, one.landmark, one.hash, one.stamp, one.author, one.licence,
             *(blob_sum(blob) if blob else None for blob in blobs),
@@ -116,7 +120,7 @@ def test_row_checksums_equal_those_computed_from_the_content(gallery: Gallery) -
     rows, sums = gallery.sums()
     assert (rows.tolist(), sums.tolist()) == ([1, 3], expected)
     state = gallery.state()
-    assert state.photo_digest == added(sum(expected), 0)
+    assert state.photo_digest == add_checksum(sum(expected), 0)
     assert (state.photos, state.next_row, state.generation) == (2, 4, gallery.generation)
 
 
@@ -127,7 +131,7 @@ def test_the_same_id_is_replaced_and_keeps_its_number(gallery: Gallery) -> None:
     assert table.ids.tolist() == ["x", "y", "new"]
     assert (table.rows.tolist(), table.landmarks.tolist()) == ([1, 2, 3], ["c", "a", "a"])
     assert table.vectors[0].tolist() == [0.0, 1.0, 0.0, 0.0]
-    assert (gallery.keypoints(["x"]), gallery.looks(["x"]), gallery.thumbnails(["x"])) == (
+    assert (gallery.keypoints(["x"]), gallery.fingerprints(["x"]), gallery.thumbnails(["x"])) == (
         {}, {}, {}
     )  # fmt: skip
     gallery.put([row("twice", value=0.25), row("twice", value=0.5)])  # the later one stays
@@ -271,21 +275,21 @@ def test_another_embedder_is_refused(gallery: Gallery) -> None:
         gallery.require("fake-2")
 
 
-def test_a_second_gallery_of_the_same_name_is_refused(home: Home) -> None:
-    with home.create("fake-1", 4) as gallery:
-        if home.again is None:
+def test_a_second_gallery_of_the_same_name_is_refused(back_end: BackEnd) -> None:
+    with back_end.create("fake-1", 4) as gallery:
+        if back_end.reopen is None:
             return
         gallery.put([row("x")])
         with pytest.raises(GalleryError, match="already"):
-            home.create("fake-2", 4)
+            back_end.create("fake-2", 4)
         assert (gallery.count(), gallery.embedder_id) == (1, "fake-1")
 
 
-def test_two_openers_see_each_others_changes(home: Home) -> None:
-    with home.create("fake-1", 4) as one:
-        if home.again is None:
+def test_two_openers_see_each_others_changes(back_end: BackEnd) -> None:
+    with back_end.create("fake-1", 4) as one:
+        if back_end.reopen is None:
             pytest.skip("a gallery in memory is opened once")
-        with home.again() as two:
+        with back_end.reopen() as two:
             one.put([full("x")])
             two.put([full("y", "b")])
             assert one.table().ids.tolist() == two.table().ids.tolist() == ["x", "y"]
@@ -294,7 +298,7 @@ def test_two_openers_see_each_others_changes(home: Home) -> None:
             one.remove(["y"])
             assert content(one) == content(two)
             assert two.count() == 1
-        with home.again() as three:
+        with back_end.reopen() as three:
             assert content(three) == content(one)
 
 
@@ -337,7 +341,7 @@ def test_complete_rows_are_read_for_copying(gallery: Gallery, tmp_path: Path) ->
         )  # fmt: skip
         assert photo.vector.dtype == np.float32
         assert photo.vector.tolist() == original.vector.astype(np.float16).tolist()
-        for name in ("id", "path", "landmark", "hash", "stamp", "keypoints", "look", "thumbnail",
+        for name in ("id", "path", "landmark", "hash", "stamp", "keypoints", "fingerprint", "thumbnail",
                      "author", "licence"):  # fmt: skip
             assert getattr(photo, name) == getattr(original, name)
     with SqliteGallery.create(tmp_path / "copy.sqlite", "fake-1", 4) as other:
@@ -347,11 +351,11 @@ def test_complete_rows_are_read_for_copying(gallery: Gallery, tmp_path: Path) ->
         assert ours.ids.tolist() == theirs.ids.tolist()
 
 
-def test_damage_is_detected_and_never_returned(home: Home) -> None:
-    with home.create("fake-1", 4) as gallery:
+def test_damage_is_detected_and_never_returned(back_end: BackEnd) -> None:
+    with back_end.create("fake-1", 4) as gallery:
         gallery.put([row("x"), row("y", "b"), row("z", value=[1.0, 0.0, 0.0, 0.0])])
         assert gallery.faults() == []
-        home.spoil(gallery, "z")
+        back_end.corrupt(gallery, "z")
         assert any("'z'" in line and "vector" in line for line in gallery.faults())
         with pytest.raises(GalleryError, match=r"damaged.*'z'"):
             gallery.table()
@@ -374,11 +378,11 @@ def slow_nearest(
     return [(number, -score) for score, number in sorted(scores)[:k]]
 
 
-def made(count: int, dim: int, *, seed: int = 0) -> tuple[list[GalleryRow], MadeVectors]:
+def made(count: int, dim: int, *, seed: int = 0) -> tuple[list[GalleryRow], RandomVectors]:
     """Photos of landmarks l0, l1, …, a tenth of them distractors."""
     codes = long_tail(count, max(4, count // 12), seed)
-    vectors = MadeVectors(int(codes.max()) + 1, dim, seed=seed)
-    rows = vectors.near(codes, seed + 7)
+    vectors = RandomVectors(int(codes.max()) + 1, dim, seed=seed)
+    rows = vectors.around(codes, seed + 7)
     return [
         GalleryRow(f"p{i}", f"/p{i}.jpg", "" if i % 10 == 3 else f"l{code}", "", "", vector)
         for i, (code, vector) in enumerate(zip(codes, rows, strict=True))
@@ -386,10 +390,10 @@ def made(count: int, dim: int, *, seed: int = 0) -> tuple[list[GalleryRow], Made
 
 
 @pytest.mark.parametrize("where", ["landmarks", "distractors", "some", "one", "bank and some"])
-def test_nearest_equals_a_slow_search(home: Home, where: str) -> None:
+def test_nearest_equals_a_slow_search(back_end: BackEnd, where: str) -> None:
     photos, vectors = made(150, 12)
-    queries = vectors.near(np.arange(5), 99)
-    with home.create("fake-1", 12) as gallery:
+    queries = vectors.around(np.arange(5), 99)
+    with back_end.create("fake-1", 12) as gallery:
         gallery.put(photos)
         gallery.remove(["p5", "p40"])
         gallery.relabel({"p6": "", "p3": "l1"})
@@ -423,12 +427,12 @@ def test_fewer_neighbours_than_k_are_padded(gallery: Gallery) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_queries_have_the_same_neighbours_in_every_back_end(home: Home) -> None:
+def test_a_thousand_queries_have_the_same_neighbours_in_every_back_end(back_end: BackEnd) -> None:
     """Photos of 64 numbers: landmark of the nearest photo, and recall@10, against exact."""
-    photos, vectors = made(home.photos, 64)
+    photos, vectors = made(back_end.photos, 64)
     rng = np.random.default_rng(5)
-    queries = vectors.near(rng.integers(0, len(vectors.centres), 1000), 123)
-    with home.create("fake-1", 64) as gallery:
+    queries = vectors.around(rng.integers(0, len(vectors.centres), 1000), 123)
+    with back_end.create("fake-1", 64) as gallery:
         for start in range(0, len(photos), 1000):
             gallery.put(photos[start : start + 1000])
         found = gallery.nearest(queries, 10)
@@ -444,14 +448,14 @@ def test_a_thousand_queries_have_the_same_neighbours_in_every_back_end(home: Hom
     assert [name_of[one] for one in found.rows[:, 0]] == [name_of[one] for one in exact[:, 0]]
 
 
-def test_optimizing_changes_no_answer(home: Home) -> None:
+def test_optimizing_changes_no_answer(back_end: BackEnd) -> None:
     photos, vectors = made(200, 12)
-    with home.create("fake-1", 12) as gallery:
+    with back_end.create("fake-1", 12) as gallery:
         assert all(isinstance(line, str) for line in gallery.optimize())  # of an empty one
         gallery.put(photos)
         gallery.remove(["p5"])
         before = content(gallery)
-        queries = vectors.near(np.arange(5), 99)
+        queries = vectors.around(np.arange(5), 99)
         found = gallery.nearest(queries, 7)
         assert all(isinstance(line, str) for line in gallery.optimize())
         assert content(gallery) == before

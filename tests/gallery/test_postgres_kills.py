@@ -22,16 +22,16 @@ pytestmark = pytest.mark.server
 def test_three_server_kills_lose_no_committed_batch() -> None:
     try:
         with own_postgres.own_postgres() as server:
-            kills = Kills(server, seed=1, longest=0.3)
+            kills = Kills(server, seed=1, max_seconds=0.3)
             for _ in range(3):
                 line, wrong = kills.round()
                 assert wrong == [], line
-            assert kills.kept > 0
+            assert kills.stored > 0
             with PostgresGallery.open(kills.address) as gallery:
-                gallery.put(batch(kills.kept))  # it goes on
+                gallery.put(batch(kills.stored))  # it goes on
                 assert gallery.count() >= kills.reference.count()
-                gallery.remove([f"b{kills.kept}-0"])
-                kills.acknowledged = kills.kept
+                gallery.remove([f"b{kills.stored}-0"])
+                kills.acknowledged = kills.stored
                 assert kills._compare(gallery) != []  # what is not as it should be is found
     except own_postgres.NoServerError as error:
         pytest.skip(str(error))

@@ -1,7 +1,7 @@
-"""Qdrant's own engine in this process, with the methods of `QdrantClient` that a gallery calls.
+"""Qdrant's engine in this process, with the methods of `QdrantClient` that a gallery calls.
 
-Qdrant Edge is the server's storage and search (segments, graphs, quantisation, float16) without its
-protocol, shards and copies: what a server keeps and finds can be looked at where there is none.
+Qdrant Edge is the server's storage and search (segments, graphs, quantisation, float16) without
+gRPC, shards and replicas. It tests what a server stores and finds on machines without a server.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ DISTANCES = {"Dot": edge.Distance.Dot, "Cosine": edge.Distance.Cosine}
 
 
 class EdgeClient:
-    """Close it to delete what it holds."""
+    """A client on a temporary folder, which `close` deletes."""
 
     def __init__(self) -> None:
         self.init_options = {"location": None}
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no waiting for a disk
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # faster than a disk
         self._folder = tempfile.TemporaryDirectory(dir=memory)
         self._shards: dict[str, Any] = {}
-        self._made: dict[str, Any] = {}
+        self._vectors_configs: dict[str, Any] = {}
 
     def collection_exists(self, collection_name: str) -> bool:
         return collection_name in self._shards
@@ -41,7 +41,7 @@ class EdgeClient:
         quantization_config: Any = None,
         **_: Any,
     ) -> bool:
-        """Shards and copies are a server's."""
+        """Create a collection; options of shards and replicas are ignored."""
         vectors = {"unused": edge.EdgeVectorParams(size=1, distance=edge.Distance.Dot)}
         if vectors_config:
             vectors = {"": edge.EdgeVectorParams(
@@ -61,19 +61,19 @@ class EdgeClient:
         )  # fmt: skip
         path = Path(self._folder.name) / collection_name
         self._shards[collection_name] = edge.EdgeShard.create(str(path), config)
-        self._made[collection_name] = vectors_config
+        self._vectors_configs[collection_name] = vectors_config
         return True
 
     def get_collection(self, collection_name: str) -> Any:
         info = self._shards[collection_name].info()
-        params = SimpleNamespace(vectors=self._made[collection_name])
+        params = SimpleNamespace(vectors=self._vectors_configs[collection_name])
         return SimpleNamespace(
             config=SimpleNamespace(params=params), status="green",
             points_count=info.points_count, indexed_vectors_count=info.indexed_vectors_count,
         )  # fmt: skip
 
     def optimize(self, collection_name: str) -> None:
-        """What a server does in the background."""
+        """Build the search graphs, which a server does in the background."""
         self._shards[collection_name].optimize()
 
     def create_payload_index(self, collection_name: str, field_name: str, **_: Any) -> Any:
@@ -82,19 +82,19 @@ class EdgeClient:
                             edge.UpdateOperation.create_field_index(field_name, kind))  # fmt: skip
 
     def upsert(self, collection_name: str, points: list[Any], **_: Any) -> Any:
-        made = [edge.Point(one.id, one.vector, one.payload) for one in points]
-        return self._update(collection_name, edge.UpdateOperation.upsert_points(made))
+        converted = [edge.Point(point.id, point.vector, point.payload) for point in points]
+        return self._update(collection_name, edge.UpdateOperation.upsert_points(converted))
 
     def update_vectors(self, collection_name: str, points: list[Any], **_: Any) -> Any:
-        made = [edge.PointVectors(one.id, one.vector) for one in points]
-        return self._update(collection_name, edge.UpdateOperation.update_vectors(made))
+        converted = [edge.PointVectors(point.id, point.vector) for point in points]
+        return self._update(collection_name, edge.UpdateOperation.update_vectors(converted))
 
     def delete(self, collection_name: str, points_selector: Any, **_: Any) -> Any:
         if isinstance(points_selector, models.FilterSelector):
-            some = edge.UpdateOperation.delete_points_by_filter(_filter(points_selector.filter))
+            change = edge.UpdateOperation.delete_points_by_filter(_filter(points_selector.filter))
         else:
-            some = edge.UpdateOperation.delete_points(points_selector.points)
-        return self._update(collection_name, some)
+            change = edge.UpdateOperation.delete_points(points_selector.points)
+        return self._update(collection_name, change)
 
     def set_payload(self, collection_name: str, payload: Any, points: Any, **_: Any) -> Any:
         change = edge.UpdateOperation.set_payload_by_filter(_filter(points), payload)
@@ -103,8 +103,8 @@ class EdgeClient:
     def batch_update_points(
         self, collection_name: str, update_operations: list[Any], **_: Any
     ) -> list[Any]:
-        for one in update_operations:
-            new = one.overwrite_payload
+        for operation in update_operations:
+            new = operation.overwrite_payload
             change = edge.UpdateOperation.overwrite_payload(new.points, new.payload)
             self._update(collection_name, change)
         return [DONE] * len(update_operations)
@@ -138,12 +138,16 @@ class EdgeClient:
 
     def query_batch_points(self, collection_name: str, requests: list[Any]) -> list[Any]:
         answers = []
-        for one in requests:
-            found = self._shards[collection_name].query(edge.QueryRequest(
-                limit=one.limit, query=edge.Query.Nearest(one.query), filter=_filter(one.filter),
-                with_vector=one.with_vector, with_payload=one.with_payload,
-                params=_params(one.params),
-            ))  # fmt: skip
+        for request in requests:
+            query = edge.QueryRequest(
+                limit=request.limit,
+                query=edge.Query.Nearest(request.query),
+                filter=_filter(request.filter),
+                with_vector=request.with_vector,
+                with_payload=request.with_payload,
+                params=_params(request.params),
+            )
+            found = self._shards[collection_name].query(query)
             answers.append(SimpleNamespace(points=list(map(_record, found))))
         return answers
 
@@ -164,48 +168,53 @@ class EdgeClient:
 
 
 def _record(found: Any) -> Any:
-    """ids as the client has them; a vector only where there is one."""
-    where = found.id if isinstance(found.id, int) else str(found.id)
+    """A record as the client returns it: an id of type int or str, a vector or None."""
+    point_id = found.id if isinstance(found.id, int) else str(found.id)
     vector = found.vector if isinstance(found.vector, list) else None
     return SimpleNamespace(
-        id=where, payload=found.payload, vector=vector, score=getattr(found, "score", 0.0)
+        id=point_id, payload=found.payload, vector=vector, score=getattr(found, "score", 0.0)
     )
 
 
-def _filter(wanted: Any) -> Any:
-    if wanted is None:
+# The functions below convert the client's models into those of Qdrant Edge.
+
+
+def _filter(model: Any) -> Any:
+    if model is None:
         return None
-    return edge.Filter(must=[_condition(one) for one in wanted.must or []],
-                       must_not=[_condition(one) for one in wanted.must_not or []])  # fmt: skip
+    return edge.Filter(
+        must=[_condition(each) for each in model.must or []],
+        must_not=[_condition(each) for each in model.must_not or []],
+    )
 
 
-def _condition(one: Any) -> Any:
-    if isinstance(one, models.Filter):
-        return _filter(one)
-    if isinstance(one, models.HasIdCondition):
-        return edge.HasIdCondition(set(one.has_id))
-    if isinstance(one.match, models.MatchAny):
-        return edge.FieldCondition(one.key, match=edge.MatchAny(list(one.match.any)))
-    return edge.FieldCondition(one.key, match=edge.MatchValue(one.match.value))
+def _condition(model: Any) -> Any:
+    if isinstance(model, models.Filter):
+        return _filter(model)
+    if isinstance(model, models.HasIdCondition):
+        return edge.HasIdCondition(set(model.has_id))
+    if isinstance(model.match, models.MatchAny):
+        return edge.FieldCondition(model.key, match=edge.MatchAny(list(model.match.any)))
+    return edge.FieldCondition(model.key, match=edge.MatchValue(model.match.value))
 
 
-def _params(wanted: Any) -> Any:
-    if wanted is None:
+def _params(model: Any) -> Any:
+    if model is None:
         return None
-    kept = wanted.quantization
-    quantization = kept and edge.QuantizationSearchParams(
-        ignore=bool(kept.ignore), rescore=kept.rescore, oversampling=kept.oversampling
+    given = model.quantization
+    quantization = given and edge.QuantizationSearchParams(
+        ignore=bool(given.ignore), rescore=given.rescore, oversampling=given.oversampling
     )
     return edge.SearchParams(
-        hnsw_ef=wanted.hnsw_ef, exact=bool(wanted.exact), quantization=quantization
+        hnsw_ef=model.hnsw_ef, exact=bool(model.exact), quantization=quantization
     )
 
 
-def _quantization(wanted: Any) -> Any:
-    if isinstance(wanted, models.ScalarQuantization):
+def _quantization(model: Any) -> Any:
+    if isinstance(model, models.ScalarQuantization):
         return edge.ScalarQuantizationConfig(
-            edge.ScalarType.Int8, quantile=wanted.scalar.quantile, always_ram=True
+            edge.ScalarType.Int8, quantile=model.scalar.quantile, always_ram=True
         )
-    if isinstance(wanted, models.BinaryQuantization):
+    if isinstance(model, models.BinaryQuantization):
         return edge.BinaryQuantizationConfig(always_ram=True)
     return None

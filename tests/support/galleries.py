@@ -1,4 +1,4 @@
-"""Every kind of gallery, opened for tests: a `Home` is a place for one gallery, with its faults."""
+"""One empty gallery of every back end, for tests that run on all of them; see `KINDS`."""
 
 from __future__ import annotations
 
@@ -23,56 +23,62 @@ from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 
 @dataclass(frozen=True)
-class Home:
-    """create(embedder_id, dim): the gallery; again: a second opener of the same, None where there
-    can be none; spoil: change the stored vector of one photo by the engine's own means, behind
-    the gallery's back.
+class BackEnd:
+    """A back end with room for one gallery.
+
+    Attributes:
+        kind: its key in `KINDS`.
+        create: (embedder_id, dim) → the new gallery.
+        reopen: opens the same gallery a second time; None where that is impossible.
+        corrupt: changes the stored vector of one photo directly in the database, without the
+            gallery's checksum.
+        photos: number of photos for the test of 1,000 queries; fewer where the engine is slow.
     """
 
     kind: str
     create: Callable[[str, int], Gallery]
-    again: Callable[[], Gallery] | None
-    spoil: Callable[[Gallery, str], None]
-    photos: int = 4000  # that 1,000 questions are asked of: fewer where the engine is slow
+    reopen: Callable[[], Gallery] | None
+    corrupt: Callable[[Gallery, str], None]
+    photos: int = 4000
 
 
-Opener = Callable[[Path], AbstractContextManager[Home]]
+Opener = Callable[[Path], AbstractContextManager[BackEnd]]
 
 
 def row(
     name: str, landmark: str = "a", value: float | list[float] = 0.5, **more: bytes | str
 ) -> GalleryRow:
-    """A photo of 4 numbers: all `value`, or these."""
+    """A gallery row with a vector of 4 numbers: all equal to `value`, or these."""
     vector = np.full(4, value, dtype=np.float32)
     return GalleryRow(name, f"/photos/{name}.jpg", landmark, f"hash-{name}", "1:2", vector, **more)
 
 
 @contextmanager
-def file(folder: Path) -> Iterator[Home]:
+def file(folder: Path) -> Iterator[BackEnd]:
     path = folder / "gallery.sqlite"
 
-    def spoil(gallery: Gallery, photo_id: str) -> None:
+    def corrupt(gallery: Gallery, photo_id: str) -> None:
         with closing(sqlite3.connect(path, isolation_level=None)) as sql:
-            _spoil_sqlite(sql, photo_id)
+            _corrupt_sqlite(sql, photo_id)
 
-    yield Home(
+    yield BackEnd(
         "file", lambda embedder, dim: SqliteGallery.create(path, embedder, dim),
-        lambda: SqliteGallery.open(path), spoil,
+        lambda: SqliteGallery.open(path), corrupt,
     )  # fmt: skip
 
 
 @contextmanager
-def memory(folder: Path) -> Iterator[Home]:
-    def spoil(gallery: Gallery, photo_id: str) -> None:
+def memory(folder: Path) -> Iterator[BackEnd]:
+    def corrupt(gallery: Gallery, photo_id: str) -> None:
         assert isinstance(gallery, SqliteGallery)
-        _spoil_sqlite(gallery._connection, photo_id)
+        _corrupt_sqlite(gallery._connection, photo_id)
 
-    yield Home(
-        "memory", lambda embedder, dim: SqliteGallery.create(None, embedder, dim), None, spoil
+    yield BackEnd(
+        "memory", lambda embedder, dim: SqliteGallery.create(None, embedder, dim), None, corrupt
     )
 
 
-def _spoil_sqlite(sql: sqlite3.Connection, photo_id: str) -> None:
+def _corrupt_sqlite(sql: sqlite3.Connection, photo_id: str) -> None:
     (data,) = sql.execute(
         "SELECT data FROM vectors JOIN photos USING (row) WHERE id = ?", (photo_id,)
     ).fetchone()
@@ -84,42 +90,45 @@ def _spoil_sqlite(sql: sqlite3.Connection, photo_id: str) -> None:
 
 @functools.cache
 def _started() -> OwnPostgres | str:
-    """The one server of this test process, or why there is none. fsync is off: no test pulls the
-    plug.
+    """The one server of this test process, or the reason why it cannot be started.
+
+    fsync is off, because no test that uses this server simulates a power failure.
     """
-    until_the_end = ExitStack()
+    stack = ExitStack()
     try:
-        server = until_the_end.enter_context(own_postgres("fsync=off"))
+        server = stack.enter_context(own_postgres("fsync=off"))
     except NoServerError as error:
         return str(error)
-    atexit.register(until_the_end.close)
+    atexit.register(stack.close)
     return server
 
 
 _names = itertools.count()
 
 
-def postgres_address(more: str = "") -> str:
-    """The address of a new gallery. Skips the test where no server can be started."""
+def postgres_address() -> str:
+    """The address of a new gallery. Skips the test when no server can be started."""
     pytest.importorskip("psycopg")
     if isinstance(server := _started(), str):
         pytest.skip(server)
-    return server.address(f"test_{next(_names)}", more=more)
+    return server.address(f"test_{next(_names)}")
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Home]:
-    """On the server of this test process."""
+def postgres(folder: Path) -> Iterator[BackEnd]:
+    """A gallery on the PostgreSQL server of this test process."""
     address = postgres_address()
     from whichlandmark.gallery.postgres.store import PostgresGallery
 
-    yield Home(
-        "postgres", lambda embedder, dim: PostgresGallery.create(address, embedder, dim),
-        lambda: PostgresGallery.open(address), lambda _, one: _spoil_postgres(address, one),
-    )  # fmt: skip
+    yield BackEnd(
+        "postgres",
+        lambda embedder, dim: PostgresGallery.create(address, embedder, dim),
+        lambda: PostgresGallery.open(address),
+        lambda _, photo_id: _corrupt_postgres(address, photo_id),
+    )
 
 
-def _spoil_postgres(address: str, photo_id: str) -> None:
+def _corrupt_postgres(address: str, photo_id: str) -> None:
     import psycopg
 
     plain, _, gallery = address.partition("?gallery=")
@@ -133,59 +142,59 @@ def _spoil_postgres(address: str, photo_id: str) -> None:
 
 
 @contextmanager
-def qdrant_memory(folder: Path) -> Iterator[Home]:
-    """In the client's own imitation of a server: exact, without indexes."""
+def qdrant_memory(folder: Path) -> Iterator[BackEnd]:
+    """A gallery in the in-memory mode of Qdrant's client, which searches without indexes."""
     models = pytest.importorskip("qdrant_client")
     client = models.QdrantClient(":memory:")
     from whichlandmark.gallery.qdrant.store import QdrantGallery
 
-    yield Home(
+    yield BackEnd(
         "qdrant-memory",
         lambda embedder, dim: QdrantGallery.create_in(client, "paris", embedder, dim),
         lambda: QdrantGallery.open_in(client, "paris"),
-        lambda _, photo_id: _spoil_qdrant(client, "paris", photo_id),
-        photos=300,  # the imitation looks at every payload for each question
+        lambda _, photo_id: _corrupt_qdrant(client, "paris", photo_id),
+        photos=300,  # because this mode reads every payload for each query
     )
     client.close()
 
 
 @contextmanager
-def qdrant_grpc(folder: Path) -> Iterator[Home]:
-    """The same behind Qdrant's protocol: all that is said to a server goes over the wire."""
+def qdrant_grpc(folder: Path) -> Iterator[BackEnd]:
+    """The same through gRPC, so that every message is sent and received as with a server."""
     pytest.importorskip("qdrant_client")
     from tests.support.qdrant_stand_in import StandIn, serving
     from whichlandmark.gallery.qdrant.store import QdrantGallery
 
     with serving(stand_in := StandIn()) as port:
         address = f"qdrant://127.0.0.1:{port}/paris?timeout=20"
-        yield Home(
+        yield BackEnd(
             "qdrant-grpc",
             lambda embedder, dim: QdrantGallery.create(address, embedder, dim),
             lambda: QdrantGallery.open(address),
-            lambda _, photo_id: _spoil_qdrant(stand_in.local, "paris", photo_id),
+            lambda _, photo_id: _corrupt_qdrant(stand_in.local, "paris", photo_id),
             photos=200,
         )
 
 
 @contextmanager
-def qdrant_edge(folder: Path) -> Iterator[Home]:
-    """On Qdrant's own engine in this process, without its protocol."""
+def qdrant_edge(folder: Path) -> Iterator[BackEnd]:
+    """A gallery on Qdrant's engine in this process, without gRPC."""
     pytest.importorskip("qdrant_edge")
     from tests.support.edge_qdrant import EdgeClient
     from whichlandmark.gallery.qdrant.store import QdrantGallery
 
     with EdgeClient() as client:
-        yield Home(
+        yield BackEnd(
             "qdrant-edge",
             lambda embedder, dim: QdrantGallery.create_in(client, "paris", embedder, dim),
             lambda: QdrantGallery.open_in(client, "paris"),
-            lambda _, photo_id: _spoil_qdrant(client, "paris", photo_id),
+            lambda _, photo_id: _corrupt_qdrant(client, "paris", photo_id),
         )
 
 
 @contextmanager
-def qdrant_server(folder: Path) -> Iterator[Home]:
-    """WHICHLANDMARK_QDRANT_URL: qdrant://HOST:6334, with ?tls=1 and so on as it needs."""
+def qdrant_server(folder: Path) -> Iterator[BackEnd]:
+    """A gallery on the server of WHICHLANDMARK_QDRANT_URL, as qdrant://HOST:6334?tls=1."""
     url = os.environ.get("WHICHLANDMARK_QDRANT_URL", "")
     if not url:
         pytest.skip("WHICHLANDMARK_QDRANT_URL is not set")
@@ -197,11 +206,11 @@ def qdrant_server(folder: Path) -> Iterator[Home]:
     address = f"{server.rstrip('/')}/{name}?{parameters}"
     client = connect(parse(address))
     try:
-        yield Home(
+        yield BackEnd(
             "qdrant-server",
             lambda embedder, dim: QdrantGallery.create(address, embedder, dim),
             lambda: QdrantGallery.open(address),
-            lambda _, photo_id: _spoil_qdrant(client, name, photo_id),
+            lambda _, photo_id: _corrupt_qdrant(client, name, photo_id),
         )
     finally:
         for collection in (name, f"{name}_about"):
@@ -209,7 +218,7 @@ def qdrant_server(folder: Path) -> Iterator[Home]:
         client.close()
 
 
-def _spoil_qdrant(client: Any, name: str, photo_id: str) -> None:
+def _corrupt_qdrant(client: Any, name: str, photo_id: str) -> None:
     from qdrant_client import models
 
     only = models.FieldCondition(key="id", match=models.MatchValue(value=photo_id))

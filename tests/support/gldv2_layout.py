@@ -1,7 +1,7 @@
 """Write photos to disk in the layout of Google Landmarks v2, for tests and benchmarks.
 
-Csv files with the official columns, photos in tars images_000.tar … of train/, index/ and test/
-with an md5 file beside each, or unpacked as a/b/c/<id>.jpg.
+CSV files with the official columns; photos in the tars images_000.tar … of train/, index/ and
+test/, each with an MD5 file beside it, or unpacked as a/b/c/<id>.jpg.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ WIKI = "http://commons.wikimedia.org/wiki/Category:"
 
 @dataclass(frozen=True)
 class Item:
-    """One photo. landmark: an id; of a test photo also none ("") or several ("1 2")."""
+    """One photo. landmark: a landmark id; a test photo may have none ("") or several ("1 2")."""
 
     id: str  # 16 hexadecimal digits
     landmark: str
     data: bytes
     usage: str = ""
-    clean: bool = True  # stands in train_clean.csv
+    clean: bool = True  # is listed in train_clean.csv
 
 
 @dataclass
 class Gldv2Set:
-    """names: landmark id → name, as in the category files."""
+    """The photos of the three parts. names: landmark id → name, as in the category files."""
 
     train: list[Item] = field(default_factory=list)
     index: list[Item] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Gldv2Set:
 
 
 def hex_id(text: str) -> str:
-    """A GLDv2-like id of anything: 16 hexadecimal digits."""
+    """A photo id in the form of GLDv2, 16 hexadecimal digits, made from any text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -49,7 +49,7 @@ def photo_path(photo_id: str) -> str:
 
 
 def write_gldv2(root: Path, photos: Gldv2Set, *, tars: int = 2, unpacked: bool = False) -> None:
-    """Write the whole layout. tars: of train; index and test have one each."""
+    """Write all files. tars: the number of tars of train; index and test have one each."""
     root.mkdir(parents=True, exist_ok=True)
     write_tables(root, photos)
     for part, items, count in (
@@ -67,7 +67,7 @@ def write_gldv2(root: Path, photos: Gldv2Set, *, tars: int = 2, unpacked: bool =
 
 
 def write_tar(path: Path, items: Sequence[Item]) -> None:
-    """One tar, its folders first as `tar` does, and its md5 file."""
+    """Write one tar, with entries of its folders first as `tar` does, and its MD5 file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         folders = {photo_path(i.id)[: 2 * depth - 1] for i in items for depth in (1, 2, 3)}
@@ -83,13 +83,13 @@ def write_tar(path: Path, items: Sequence[Item]) -> None:
 
 
 def write_md5(path: Path) -> None:
-    """The official md5.images_000.txt of a tar."""
+    """Write the MD5 file of a tar, named as in the data set: md5.images_000.txt."""
     digest = hashlib.md5(path.read_bytes()).hexdigest()
     (path.parent / f"md5.{path.stem}.txt").write_text(f"{digest}  {path.name}\n")
 
 
 def write_tables(root: Path, photos: Gldv2Set) -> None:
-    """Every csv file."""
+    """Write all CSV files."""
     url = "http://lh3.googleusercontent.com/{}/s1600/"
     if photos.train:
         _write(root / "train.csv", ("id", "url", "landmark_id"),

@@ -1,8 +1,8 @@
-"""Checks an installed whichlandmark: `python installed_check.py src/whichlandmark`.
+"""Check an installed whichlandmark: `python installed_check.py src/whichlandmark`.
 
-It runs outside of pytest, in an environment that has the package and its core dependencies only:
-every file of the source folder is installed, every module can be imported, the command line
-answers, and an index of drawn photos recognizes a photo that it has not seen.
+Run it without pytest in an environment that has only the package and its core dependencies. It
+checks that every file of the source folder is installed, every module can be imported, the command
+line runs, and a recognizer built from drawn photos recognizes new ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 
 import whichlandmark
 
-# Modules that an extra brings; nothing of the core may need them.
+# Packages of the extras; the core must be importable without them.
 EXTRAS = {
     "accelerate", "anyio", "fastapi", "fsspec", "h11", "kornia", "matplotlib", "multipart", "onnx",
     "onnxscript", "openvino", "prometheus_client", "psycopg", "pyarrow", "pydantic",
@@ -31,7 +31,7 @@ EXTRAS = {
 
 
 def run(*arguments: object) -> str:
-    """What a command prints; SystemExit when it fails."""
+    """The standard output of a command; SystemExit when it fails."""
     command = [sys.executable, "-m", "whichlandmark.cli", *map(str, arguments)]
     utf8 = {**os.environ, "PYTHONUTF8": "1"}
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=utf8)
@@ -40,7 +40,7 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
-def files_left_out(source: Path, installed: Path) -> list[str]:
+def files_not_installed(source: Path, installed: Path) -> list[str]:
     """Files of the source folder that are not installed with the same bytes."""
     return [
         name.as_posix()
@@ -52,8 +52,8 @@ def files_left_out(source: Path, installed: Path) -> list[str]:
 
 
 def import_every_module() -> dict[str, str]:
-    """Each module → the extra that it asked for; any other error ends the check."""
-    asked: dict[str, str] = {}
+    """Import all modules. Returns {module that needs an extra: the missing package}."""
+    missing: dict[str, str] = {}
     for module in pkgutil.walk_packages(whichlandmark.__path__, "whichlandmark."):
         if module.name.endswith(".__main__"):
             continue
@@ -64,12 +64,12 @@ def import_every_module() -> dict[str, str]:
             extra = (getattr(absent, "name", None) or "").partition(".")[0]
             if extra not in EXTRAS:
                 raise
-            asked[module.name] = extra
-    return asked
+            missing[module.name] = extra
+    return missing
 
 
 def draw_photo(path: Path, landmark: int, photo: int) -> None:
-    """A landmark is one pattern of rectangles; each photo sees it shifted, in its own light."""
+    """Draw a landmark's pattern of rectangles, with another shift and brightness in each photo."""
     pattern, view = np.random.default_rng(landmark), np.random.default_rng([landmark, photo])
     image = np.full((240, 320, 3), pattern.integers(60, 200, 3), dtype=np.float64)
     shift = view.integers(-12, 13, 2)
@@ -83,7 +83,7 @@ def draw_photo(path: Path, landmark: int, photo: int) -> None:
 
 
 def recognize_drawn_photos(folder: Path) -> None:
-    """`index` and `recognize` on photos of six landmarks and of none."""
+    """Run `index` and `recognize` on drawn photos of six landmarks and on distractors."""
     for landmark in range(6):
         for photo in range(6):
             draw_photo(folder / "places" / f"place {landmark}" / f"{photo}.jpg", landmark, photo)
@@ -103,13 +103,13 @@ def recognize_drawn_photos(folder: Path) -> None:
 
 
 def main() -> None:
-    """All checks, in the order of what they need."""
+    """Run all checks, the simplest first."""
     source, installed = Path(sys.argv[1]).resolve(), Path(whichlandmark.__file__).parent
     if installed.is_relative_to(source.parent):
         sys.exit(f"{installed} is the source folder itself; install the package, not --editable")
-    if left_out := files_left_out(source, installed):
-        sys.exit(f"not installed as they are in {source}: {left_out}")
-    asked = import_every_module()
+    if different := files_not_installed(source, installed):
+        sys.exit(f"missing in the installed package, or different from {source}: {different}")
+    missing = import_every_module()
     version = importlib.metadata.version("whichlandmark")
     if whichlandmark.__version__ != version or version not in run("--version"):
         sys.exit(f"--version prints {run('--version')!r}; the package says {version}")
@@ -117,8 +117,8 @@ def main() -> None:
         sys.exit("--help does not name the verb recognize")
     with tempfile.TemporaryDirectory() as folder:
         recognize_drawn_photos(Path(folder))
-    extras = ", ".join(sorted(set(asked.values()))) or "none"
-    print(f"whichlandmark {version} is complete; {len(asked)} modules wait for extras: {extras}")
+    extras = ", ".join(sorted(set(missing.values()))) or "none"
+    print(f"whichlandmark {version} is complete; {len(missing)} modules need extras: {extras}")
 
 
 if __name__ == "__main__":

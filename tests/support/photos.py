@@ -1,4 +1,4 @@
-"""Small photos written to disk, of colours that a histogram tells apart."""
+"""Small photos written to disk, whose colours the histogram embedder distinguishes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whichlandmark.core.types import Image, Photo, Photos
 
 
 def picture(hue: int, seed: int, size: tuple[int, int] = (60, 80)) -> Image:
-    """A noisy picture whose main colour depends on `hue`: histograms tell hues apart."""
+    """(H, W, 3) uint8 noise around a colour that depends on `hue`."""
     rng = np.random.default_rng([hue, seed])
     base = np.random.default_rng(hue).integers(30, 226, 3)
     noise = rng.integers(-25, 26, (*size, 3))
@@ -25,7 +25,7 @@ def write_photo(path: Path, image: Image) -> Path:
 
 
 def photos_of(folder: Path, landmarks: bool = True) -> Photos:
-    """A table of a folder's pictures, for tests that need no reader."""
+    """A table of a folder's photos, for tests that do not test `read_folder`."""
     paths = sorted(folder.rglob("*.jpg"))
     return Photos.of(
         Photo(str(p.relative_to(folder.parent)), p, p.parent.name if landmarks else None)

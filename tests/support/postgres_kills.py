@@ -1,4 +1,4 @@
-"""Rounds in which PostgreSQL is killed while photos are added, for a test and a benchmark."""
+"""Kill PostgreSQL repeatedly while photos are added; used by a test and a benchmark."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 DIM = 64
 NEW, REPLACED = 60, 6  # photos of a batch
-LONGEST = 0.7  # seconds of adding before a kill
+MAX_SECONDS = 0.7  # of adding before a kill
 
 
 def batch(number: int) -> list[GalleryRow]:
-    """The photos of batch `number`, always the same."""
+    """The photos of batch `number`; equal in every call."""
     rng = np.random.default_rng([7, number])
     ids = [f"b{number}-{i}" for i in range(NEW)]
     if number:
@@ -31,42 +31,42 @@ def batch(number: int) -> list[GalleryRow]:
         GalleryRow(
             name, f"/{name}.jpg", f"l{rng.integers(9)}" if rng.random() < 0.8 else "",
             f"h{number}", "1:2", vector.astype(np.float32), keypoints=rng.bytes(900),
-            look=rng.bytes(40), thumbnail=rng.bytes(3000),
+            fingerprint=rng.bytes(40), thumbnail=rng.bytes(3000),
         ) for name, vector in zip(ids, vectors, strict=True)
     ]  # fmt: skip
 
 
 class Kills:
-    """A gallery on a server that dies, and a local one that is given what must be in it."""
+    """A gallery on a server that is killed, and a local gallery with its expected content."""
 
-    def __init__(self, server: OwnPostgres, seed: int, longest: float = LONGEST) -> None:
-        self.longest = longest
+    def __init__(self, server: OwnPostgres, seed: int, max_seconds: float = MAX_SECONDS) -> None:
+        self.max_seconds = max_seconds
         self.server, self.address = server, server.address("kills")
         self.rng = np.random.default_rng(seed)
         self.reference = SqliteGallery.create(None, "fake-1", DIM)
-        self.acknowledged = self.kept = 0  # batches
+        self.acknowledged = self.stored = 0  # batches: confirmed to the client; in the gallery
         self.error = ""
         PostgresGallery.create(self.address, "fake-1", DIM).close()
 
     def round(self) -> tuple[str, list[str]]:
-        """One kill: what happened, in a line, and what is wrong."""
+        """Add, kill, restart and compare. Returns a line of report, and the differences."""
         adding = threading.Thread(target=self._add)
         adding.start()
-        wait = float(self.rng.uniform(0.0, self.longest))
+        wait = float(self.rng.uniform(0.0, self.max_seconds))
         time.sleep(wait)
         self.server.kill()
         adding.join()
         self.server.start()
         with PostgresGallery.open(self.address) as gallery:
             before, wrong = self.acknowledged, self._compare(gallery)
-        under_way = "there, whole" if self.kept > before else "not there"
-        line = (f"killed after {wait:.2f} s: {before} batches acknowledged, the next {under_way}; "
+        following = "stored completely" if self.stored > before else "not stored"
+        line = (f"killed after {wait:.2f} s: {before} batches acknowledged, the next {following}; "
                 f"{self.reference.count()} photos; {len(wrong)} violations")  # fmt: skip
         return line, wrong
 
     def _add(self) -> None:
-        """Batches without end, each noted once it is acknowledged."""
-        self.acknowledged = self.kept
+        """Add batches until the server is killed, counting those that are acknowledged."""
+        self.acknowledged = self.stored
         try:
             with PostgresGallery.open(self.address) as gallery:
                 while True:
@@ -79,9 +79,9 @@ class Kills:
         generation = gallery.generation
         if generation not in (self.acknowledged, self.acknowledged + 1):
             return [f"generation {generation} after {self.acknowledged} acknowledged batches"]
-        for number in range(self.kept, generation):
+        for number in range(self.stored, generation):
             self.reference.put(batch(number))
-        self.kept = generation
+        self.stored = generation
         ours, expected = content(gallery), content(self.reference)
         wrong = [f"{what} differs" for what, value in expected.items() if ours[what] != value]
         if "lost" not in self.error and "cannot be reached" not in self.error:
@@ -90,7 +90,7 @@ class Kills:
 
 
 def content(gallery: Gallery) -> dict[str, object]:
-    """All that is searched, and the sums of everything, which `faults` compares with the blobs."""
+    """All searched columns, and the checksums that `faults` compares with the stored blobs."""
     table = gallery.table()
     ids = table.ids.tolist()
     return {

@@ -1,8 +1,7 @@
-"""A stand-in for a Qdrant server: its gRPC protocol, answered by the client's imitation in memory.
+"""A stub Qdrant server: the gRPC protocol, answered by the in-memory mode of Qdrant's client.
 
-What goes over the wire is what a server gets: every message is built, sent, read and answered as
-with one, of at most 32 MB. Vectors and questions are rounded to float16, as a server does; what it
-does beyond that (segments, graphs, replicas) is not here.
+Every message is built, sent, read and answered as with a real server, and may have 32 MB. Vectors
+and queries are rounded to float16, as a server does. Segments, graphs and replicas are missing.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from qdrant_client.grpc import (  # noqa: E402
     snapshots_service_pb2_grpc,
 )
 
-LARGEST = 32 * 1024 * 1024  # `max_request_size_mb` of a server
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # a server's `max_request_size_mb`
 Message = Any
 
 
-def payload_of(wanted: Message) -> Any:
-    return GrpcToRest.convert_with_payload_selector(wanted)
+def payload_of(selector: Message) -> Any:
+    return GrpcToRest.convert_with_payload_selector(selector)
 
 
 def filter_of(request: Message, field: str = "filter") -> Any:
@@ -43,15 +42,17 @@ def rounded(vector: Any) -> Any:
 
 
 class StandIn:
-    """The methods are named as the services name them: `collections_Create`, `points_Upsert`, …
+    """The stub server. Its methods have the names of the services: `points_Upsert` and so on.
 
-    asked: (method, request) of all that came. status: what changes are answered with.
+    Attributes:
+        requests: (method, request) of all requests that were received.
+        status: the status in replies to changes.
     """
 
     def __init__(self, key: str = "", version: str = "1.20.0") -> None:
         self.local = qdrant_client.QdrantClient(":memory:")
         self.key, self.version = key, version
-        self.asked: list[tuple[str, Message]] = []
+        self.requests: list[tuple[str, Message]] = []
         self.status = messages.UpdateStatus.Completed
         self.snapshots: dict[str, list[Message]] = {}
 
@@ -59,8 +60,8 @@ class StandIn:
         return messages.HealthCheckReply(title="stand-in", version=self.version)
 
     def collections_CollectionExists(self, request: Message) -> Message:  # noqa: N802
-        there = self.local.collection_exists(request.collection_name)
-        return messages.CollectionExistsResponse(result=messages.CollectionExists(exists=there))
+        exists = self.local.collection_exists(request.collection_name)
+        return messages.CollectionExistsResponse(result=messages.CollectionExists(exists=exists))
 
     def collections_Create(self, request: Message) -> Message:  # noqa: N802
         vectors = None
@@ -71,8 +72,8 @@ class StandIn:
         )
 
     def collections_Delete(self, request: Message) -> Message:  # noqa: N802
-        gone = self.local.delete_collection(request.collection_name)
-        return messages.CollectionOperationResponse(result=gone)
+        deleted = self.local.delete_collection(request.collection_name)
+        return messages.CollectionOperationResponse(result=deleted)
 
     def collections_Get(self, request: Message) -> Message:  # noqa: N802
         info = self.local.get_collection(request.collection_name)
@@ -115,9 +116,9 @@ class StandIn:
         return self._done()
 
     def points_SetPayload(self, request: Message) -> Message:  # noqa: N802
-        some = GrpcToRest.convert_points_selector(request.points_selector)
+        points = GrpcToRest.convert_points_selector(request.points_selector)
         payload = GrpcToRest.convert_payload(request.payload)
-        self.local.set_payload(request.collection_name, payload, some)
+        self.local.set_payload(request.collection_name, payload, points)
         return self._done()
 
     def points_UpdateBatch(self, request: Message) -> Message:  # noqa: N802
@@ -152,39 +153,38 @@ class StandIn:
         return messages.CountResponse(result=messages.CountResult(count=found.count))
 
     def points_QueryBatch(self, request: Message) -> Message:  # noqa: N802
-        asked = [GrpcToRest.convert_query_points(one) for one in request.query_points]
         answers = []
-        for one in asked:
-            vector = rounded(one.query.nearest if hasattr(one.query, "nearest") else one.query)
-            one = one.model_copy(update={"params": None, "query": vector})
-            found = self.local.query_batch_points(request.collection_name, [one])[0].points
+        for each in request.query_points:
+            query = GrpcToRest.convert_query_points(each)
+            vector = query.query.nearest if hasattr(query.query, "nearest") else query.query
+            query = query.model_copy(update={"params": None, "query": rounded(vector)})
+            found = self.local.query_batch_points(request.collection_name, [query])[0].points
             scored = [RestToGrpc.convert_scored_point(point) for point in found]
             answers.append(messages.BatchResult(result=scored))
         return messages.QueryBatchResponse(result=answers)
 
     def snapshots_Create(self, request: Message) -> Message:  # noqa: N802
-        kept = self.snapshots.setdefault(request.collection_name, [])
-        made = messages.SnapshotDescription(
-            name=f"{request.collection_name}-{len(kept)}.snapshot", size=100, checksum="c0ffee"
+        snapshots = self.snapshots.setdefault(request.collection_name, [])
+        new = messages.SnapshotDescription(
+            name=f"{request.collection_name}-{len(snapshots)}.snapshot", size=100, checksum="c0ffee"
         )
-        made.creation_time.FromSeconds(1_700_000_000 + len(kept))
-        kept.append(made)
-        return messages.CreateSnapshotResponse(snapshot_description=made)
+        new.creation_time.FromSeconds(1_700_000_000 + len(snapshots))
+        snapshots.append(new)
+        return messages.CreateSnapshotResponse(snapshot_description=new)
 
     def snapshots_List(self, request: Message) -> Message:  # noqa: N802
-        kept = self.snapshots.get(request.collection_name, [])
-        return messages.ListSnapshotsResponse(snapshot_descriptions=kept)
+        snapshots = self.snapshots.get(request.collection_name, [])
+        return messages.ListSnapshotsResponse(snapshot_descriptions=snapshots)
 
     def _done(self) -> Message:
         result = messages.UpdateResult(operation_id=0, status=self.status)
         return messages.PointsOperationResponse(result=result)
 
     def answer(self, method: str, request: Message, context: grpc.ServicerContext) -> Message:
-        """Check the key, do it, and say what went wrong as a server says it."""
-        given = dict(context.invocation_metadata()).get("api-key", "")
-        if self.key and given != self.key:
+        """Check the API key, call the method, and report errors with a server's status codes."""
+        if self.key and dict(context.invocation_metadata()).get("api-key", "") != self.key:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "Must provide an API key")
-        self.asked.append((method, request))
+        self.requests.append((method, request))
         try:
             return getattr(self, method)(request)
         except ValueError as error:
@@ -194,7 +194,7 @@ class StandIn:
 
 
 def _servicer(base: type, prefix: str, stand_in: StandIn) -> Any:
-    """One whose methods are the stand-in's."""
+    """A gRPC servicer whose methods call those of the stand-in with this prefix."""
 
     def method(name: str) -> Callable[..., Message]:
         return lambda _, request, context: stand_in.answer(f"{prefix}_{name}", request, context)
@@ -205,8 +205,8 @@ def _servicer(base: type, prefix: str, stand_in: StandIn) -> Any:
 
 @contextlib.contextmanager
 def serving(stand_in: StandIn, credentials: Any = None) -> Iterator[int]:
-    """The port of 127.0.0.1 where it answers; one request at a time."""
-    options = [("grpc.max_receive_message_length", LARGEST), ("grpc.so_reuseport", 0)]
+    """Serve on 127.0.0.1, one request at a time; yields the port."""
+    options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
     server = grpc.server(ThreadPoolExecutor(1), options=options)
     for prefix, module, name in (
         ("qdrant", qdrant_pb2_grpc, "Qdrant"),
@@ -216,9 +216,12 @@ def serving(stand_in: StandIn, credentials: Any = None) -> Iterator[int]:
     ):
         servicer = _servicer(getattr(module, f"{name}Servicer"), prefix, stand_in)
         getattr(module, f"add_{name}Servicer_to_server")(servicer, server)
-    where = "127.0.0.1:0"
-    port = (server.add_secure_port(where, credentials) if credentials
-            else server.add_insecure_port(where))  # fmt: skip
+    address = "127.0.0.1:0"
+    port = (
+        server.add_secure_port(address, credentials)
+        if credentials
+        else server.add_insecure_port(address)
+    )
     server.start()
     try:
         yield port

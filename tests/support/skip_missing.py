@@ -1,8 +1,8 @@
-"""Skips what needs an extra that is not installed: `pytest -p tests.support.skip_missing`.
+"""Skip tests that need an extra that is not installed: `pytest -p tests.support.skip_missing`.
 
-The tests of the lowest versions run without torch: a module that cannot be found skips its test, or
-its whole file, and the summary says how many and why. Without this plugin it fails, as it should
-where everything is installed.
+The tests of the lowest versions run without torch. With this plugin, a module that is not installed
+skips its test or its whole file, and the summary has the reasons. Without the plugin the test
+fails, because a complete installation must have all modules.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ SKIPPABLE = frozenset(
 
 
 def module_named_in(text: object) -> str:
-    """The package that a traceback says cannot be found, or an empty string."""
+    """The package that a traceback reports as missing, or an empty string."""
     found = re.search(r"No module named '(\w+)", str(text))
     return found[1] if found else ""
 
 
 def missing(error: BaseException | None) -> str | None:
-    """The module of an extra whose absence is behind an error, or None."""
+    """The missing package of an extra that caused an error, or None."""
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name:
             name = error.name.partition(".")[0]
@@ -56,7 +56,7 @@ def missing(error: BaseException | None) -> str | None:
 
 
 def skipping() -> Generator[None, Any, Any]:
-    """Lets one step of a test run, and skips the test when a module is missing."""
+    """Run one step of a test, and skip the test when a module is missing."""
     try:
         return (yield)
     except Exception as error:
@@ -74,7 +74,7 @@ pytest_runtest_call = pytest.hookimpl(wrapper=True)(skipping)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """A file whose imports need a missing module is skipped as a whole."""
+    """Skip a whole file when its imports need a missing module."""
     report = yield
     if report.failed:
         name = module_named_in(report.longrepr)

@@ -1,4 +1,4 @@
-"""Small galleries in memory from random vectors: no photo, no embedder, no file."""
+"""Small in-memory gallery indexes of random vectors, without photos, embedder or files."""
 
 from __future__ import annotations
 
@@ -10,38 +10,42 @@ from whichlandmark.gallery.records import GalleryTable
 
 
 def unit(rows: np.ndarray) -> Vectors:
-    """(N, D) → unit rows, float32."""
+    """(N, D) → rows of unit length, float32."""
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def column(values: list[str]) -> np.ndarray:
-    made = np.empty(len(values), dtype=object)
-    made[:] = values
-    return made
+    """(N,) object array, as gallery tables have for texts."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def index_of(landmarks: list[str], vectors: np.ndarray) -> GalleryIndex:
-    """Photos p0, p1, … of these landmarks, "" = a distractor."""
+    """An index of the photos p0, p1, … with these landmarks; "" = a distractor."""
     ids = column([f"p{i}" for i in range(len(landmarks))])
     return GalleryIndex.of(
         GalleryTable(ids, ids, column(landmarks), ids, np.asarray(vectors, dtype=np.float16))
     )
 
 
-def scattered(
-    sizes: list[int], bank: int, *, dim: int = 12, spread: float = 0.8, seed: int = 0
+def random_index(
+    sizes: list[int], distractors: int, *, dim: int = 12, spread: float = 0.8, seed: int = 0
 ) -> GalleryIndex:
-    """Photos about the centre of their landmark l0, l1, …, and distractors about nothing."""
+    """An index of landmarks l0, l1, … with `sizes` photos around random centres, and distractors.
+
+    spread: standard deviation of the photos around their landmark's centre.
+    """
     rng = np.random.default_rng(seed)
     centres = np.repeat(rng.normal(size=(len(sizes), dim)), sizes, axis=0)
     photos = centres + spread * rng.normal(size=centres.shape)
     names = [f"l{code}" for code, size in enumerate(sizes) for _ in range(size)]
-    return index_of([*names, *[""] * bank],
-                    unit(np.concatenate([photos, rng.normal(size=(bank, dim))])))  # fmt: skip
+    others = rng.normal(size=(distractors, dim))
+    return index_of([*names, *[""] * distractors], unit(np.concatenate([photos, others])))
 
 
-def questions(index: GalleryIndex, count: int, *, noise: float = 0.3, seed: int = 1) -> Vectors:
-    """New photos, each near one that the gallery holds."""
+def queries_near(index: GalleryIndex, count: int, *, noise: float = 0.3, seed: int = 1) -> Vectors:
+    """(count, D) query vectors, each near a random landmark photo of the index."""
     rng = np.random.default_rng(seed)
     near = index.vectors[rng.integers(0, len(index.vectors), count)].astype(np.float64)
     return unit(near + noise * rng.normal(size=near.shape))
