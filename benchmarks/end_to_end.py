@@ -43,7 +43,7 @@ from whichlandmark.features.pipeline import InputSpec
 from whichlandmark.features.preprocessing import Preprocessing
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition.folder.fill import fill_gallery
-from whichlandmark.recognition.spatial_verification import SIDE, local_features
+from whichlandmark.recognition.spatial_verification import MATCHING_SIDE, local_features
 
 PLAIN = (1, 32)  # photos at once
 PLAIN_PHOTOS = 100  # of them: it is slow
@@ -129,7 +129,7 @@ def timed(works: dict[str, tuple[Callable[[], object], int]], rounds: int) -> To
 
 def parts_of_features(paths: Sequence[str]) -> None:
     """Milliseconds of each thing that `index` keeps for geometry, on one thread."""
-    images = [read_image(path, short_side=SIDE) for path in paths]
+    images = [read_image(path, short_side=MATCHING_SIDE) for path in paths]
     prints = [fingerprint(image) for image in images]
     for name, work, things in (
         ("local features", local_features, images), ("fingerprint", fingerprint, images),

@@ -27,7 +27,7 @@ from tests.support.own_postgres import own_postgres
 from whichlandmark.gallery.address import gallery_in
 from whichlandmark.gallery.copy import content_sum
 from whichlandmark.gallery.protocol import Gallery
-from whichlandmark.recognition.folder.load import load, refresh_segments
+from whichlandmark.recognition.folder.load import load, refresh_index_files
 
 BLOCK = 2_000
 
@@ -94,7 +94,7 @@ def main() -> None:
         first, there, back = (Path(folder) / f"{name}.wl" for name in ("first", "server", "back"))
         shutil.copytree(options.recognizer, first)
         with gallery_in(first) as gallery:  # cells of an older version may find others
-            refresh_segments(first, gallery, anew=True)
+            refresh_index_files(first, gallery, anew=True)
         print("to PostgreSQL:", flush=True)
         out = copy(first, there, server.address("copied"), waits[0])
         print("and back:", flush=True)

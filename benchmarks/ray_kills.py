@@ -40,9 +40,17 @@ from whichlandmark.core.types import Photos
 from whichlandmark.features.embedders.load import load_embedder
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition.folder.fill import gallery_for
-from whichlandmark.recognition.indexing.index_photos import IndexOptions, index_photos, settle
-from whichlandmark.recognition.indexing.ray_engine import Opening, made_by_ray, make_here
-from whichlandmark.recognition.indexing.shards import Task, cut, fill_from_shards
+from whichlandmark.recognition.indexing.index_photos import (
+    IndexOptions,
+    finish_recognizer,
+    index_photos,
+)
+from whichlandmark.recognition.indexing.ray_engine import (
+    EmbedderSource,
+    make_shard_on_worker,
+    make_shards_on_ray,
+)
+from whichlandmark.recognition.indexing.shards import ShardTask, cut_table, fill_from_shards
 from whichlandmark.recognition.rules import Rules
 
 RULES = Rules(score="cosine", whitening="none", verify=0)  # nothing is fitted, no features
@@ -54,15 +62,15 @@ def quiet(name: str) -> Any:
 
 
 def noted(log: Path) -> Any:
-    """What a task does: `make_here`, with a line before and after it."""
+    """What a task does: `make_shard_on_worker`, with a line before and after it."""
 
-    def make(task: Task, opening: Opening, threads: int) -> int:
+    def make(task: ShardTask, source: EmbedderSource, threads: int) -> int:
         def note(word: str) -> None:
             with open(log, "a", encoding="utf-8") as file:
                 file.write(f"{word} {task.shard.number} {os.getpid()} {time.time():.2f}\n")
 
         note("begun")
-        number = make_here(task, opening, threads)
+        number = make_shard_on_worker(task, source, threads)
         note("ended")
         return number
 
@@ -81,13 +89,13 @@ def by_ray(photos: Photos, shards: int, source: Path, out: Path, log: Path) -> f
     started = time.perf_counter()
     embedder = load_embedder(source)
     tasks = [
-        Task(shard, photos.take(range(shard.first, shard.end)), str(out / "shards"), False)
-        for shard in cut(len(photos), shards)
+        ShardTask(shard, photos.take(range(shard.first, shard.end)), str(out / "shards"), False)
+        for shard in cut_table(len(photos), shards)
     ]
     with gallery_for(out, embedder) as gallery:
-        done = made_by_ray(tasks, Opening(str(source), "cpu"), make=noted(log))
+        done = make_shards_on_ray(tasks, EmbedderSource(str(source), "cpu"), make=noted(log))
         assert fill_from_shards(tasks, done, gallery) == []
-        settle(out, embedder, gallery, RULES)
+        finish_recognizer(out, embedder, gallery, RULES)
     return time.perf_counter() - started
 
 
@@ -198,7 +206,7 @@ def main() -> None:
     work = Path(tempfile.mkdtemp(prefix="ray_kills-"))
     started = time.perf_counter()
     index_photos(photos, None, work / "plain.wl", source, IndexOptions(rules=RULES), progress=quiet)
-    shards = sum(shard.first < shard.end for shard in cut(len(photos), options.shards))
+    shards = sum(shard.first < shard.end for shard in cut_table(len(photos), options.shards))
     print(f"{len(photos)} photos, {shards} shards with photos; plain index "
           f"{time.perf_counter() - started:.1f} s", flush=True)  # fmt: skip
     # A machine counts as lost after 3 s of silence, not 15: that is waited for in every round.

@@ -1,4 +1,4 @@
-"""Neighbour support: supporters counted by hand; verified pairs are cached."""
+"""Neighbour support: supporters against a brute-force count; verified pairs are cached."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from whichlandmark.core.images import content_hash, read_image
 from whichlandmark.core.types import Image, Photos, Vectors
 from whichlandmark.data.cleaning import neighbour_support
 from whichlandmark.data.cleaning.neighbour_support import (
-    GraphCleaning,
     LandmarkGroup,
+    SupportOptions,
+    _count_supporters,
     _doubtful,
-    _supporters,
-    unsupported,
+    find_unsupported,
 )
 from whichlandmark.data.cleaning.scan_cache import ScanCache
 from whichlandmark.features import pipeline
@@ -48,8 +48,8 @@ def quiet(name: str) -> object:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
-    """Two buildings from five sides each, one photo of another place among either; and a landmark
-    of two photos that fit, one of two that do not, one of a single photo.
+    """Two buildings with five views and one mislabelled photo each; a landmark of two photos that
+    match, one of two that do not match, one of a single photo.
     """
     at = tmp_path_factory.mktemp("graph")
     rng = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 
 
 def embedder(at: Path, seed: int = 0) -> str:
-    """A small network with random weights; with all neighbours asked, its order is no matter."""
+    """A small network with random weights: enough when all neighbours are verified anyway."""
     net = new_network(Architecture(backbone="test_resnet", dim=8), seed=seed)
     TorchEmbedder(net, Preprocessing(size=64), device="cpu").save(
         at / f"embedder {seed}", export=False
@@ -82,17 +82,19 @@ def embedder(at: Path, seed: int = 0) -> str:
 
 
 def found(world: Photos, at: Path, **options: object) -> dict[str, tuple[str, str]]:
-    rules = GraphCleaning(
+    rules = SupportOptions(
         **{"embedder": embedder(at), "trusted": 0, "neighbours": 5, "inliers": 25, **options}
     )  # type: ignore[arg-type]
-    with ScanCache(at / "looks.sqlite") as store:
-        dropped = unsupported(world, store, at / "graph", rules, matching=MATCHING, progress=quiet)  # type: ignore[arg-type]
-    return {world.ids[row]: told for row, told in dropped.items()}
+    with ScanCache(at / "looks.sqlite") as cache:
+        dropped = find_unsupported(
+            world, cache, at / "graph", rules, matching=MATCHING, progress=quiet
+        )  # type: ignore[arg-type]
+    return {world.ids[row]: why for row, why in dropped.items()}
 
 
 @pytest.mark.slow
 def test_photos_of_another_landmark_are_found(world: Photos, tmp_path: Path) -> None:
-    """A landmark of two needs the one other photo; a single photo needs none."""
+    """In a landmark of two photos one supporter is enough; a single photo needs none."""
     dropped = found(world, tmp_path)
     assert sorted(dropped) == ["A/odd", "B/odd", "unfit/0", "unfit/1"]
     assert dropped["A/odd"][0] == "0 of the 5 nearest support it, 3 wanted"
@@ -104,7 +106,7 @@ def test_photos_of_another_landmark_are_found(world: Photos, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_the_result_equals_verifying_all_pairs(world: Photos, tmp_path: Path) -> None:
-    """With as many neighbours as there are: count supporters of each photo over all others."""
+    """With all photos of the landmark as neighbours: count the supporters among all others."""
     points = [keypoints(read_image(path, short_side=320), MATCHING) for path in world.paths]
     content = [content_hash(Path(path).read_bytes()) for path in world.paths]
     by_content = sorted(range(len(world)), key=lambda row: content[row])
@@ -164,14 +166,14 @@ def test_an_interrupted_run_keeps_whole_landmarks(
 def test_nothing_is_fitted_and_vectors_are_kept(
     world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interrupted run goes on."""
+    """A resumed run embeds only the photos that the interrupted one did not."""
 
     def never(*arguments: object, **options: object) -> None:
         raise AssertionError("a recognizer was fitted")
 
     monkeypatch.setattr(fit, "fit", never)
-    monkeypatch.setattr(fit, "learn", never)
-    monkeypatch.setattr(index_photos, "settle", never)
+    monkeypatch.setattr(fit, "fit_and_score", never)
+    monkeypatch.setattr(index_photos, "finish_recognizer", never)
     source, put, batches = embedder(tmp_path), SqliteGallery.put, []
     monkeypatch.setattr(pipeline, "BATCH_ROWS", 6)
 
@@ -201,7 +203,7 @@ def test_nothing_is_fitted_and_vectors_are_kept(
 
 
 def test_vectors_are_those_of_a_gallery_with_features(world: Photos, tmp_path: Path) -> None:
-    """To the last bit: photos are decoded at the same scale, although no features are kept."""
+    """To the last bit, because photos are decoded at the same scale."""
     one = TorchEmbedder.load(Path(embedder(tmp_path)), device="cpu")
     found(world, tmp_path)
     with (
@@ -227,18 +229,18 @@ def test_cleaning_imports_no_recognizer() -> None:
 
 
 def test_supporters_are_counted_among_the_nearest_neighbours_only() -> None:
-    """Neighbours in their order, no more than are needed; each pair once, whoever asks."""
+    """Neighbours are verified in order, no more than needed, and each pair only once."""
     group = LandmarkGroup(
         np.array(["a", "b", "c", "d"], dtype=object), np.array(["2", "1", "4", "3"], dtype=object),
         np.array([[1, 2], [0, 2], [3, 0], [2, 1]]), np.array([0, 1, 2, 3]),
     )  # fmt: skip
     known = {("1", "2"): 50, ("2", "4"): 10, ("1", "4"): 50, ("3", "4"): 0, ("1", "3"): 31}
-    with ScanCache() as store, ThreadPoolExecutor(1) as pool:
-        store.put_pairs(neighbour_support._how(MATCHING), known)
-        assert _supporters(group, 2, store, 30, MATCHING, pool) == {0: 1, 1: 2, 2: 0, 3: 1}
-        assert _supporters(group, 1, store, 30, MATCHING, pool) == {0: 1, 1: 1, 2: 0, 3: 1}
+    with ScanCache() as cache, ThreadPoolExecutor(1) as pool:
+        cache.put_pairs(neighbour_support._options_key(MATCHING), known)
+        assert _count_supporters(group, 2, cache, 30, MATCHING, pool) == {0: 1, 1: 2, 2: 0, 3: 1}
+        assert _count_supporters(group, 1, cache, 30, MATCHING, pool) == {0: 1, 1: 1, 2: 0, 3: 1}
         some = dataclasses.replace(group, doubtful=np.array([2]))
-        assert _supporters(some, 1, store, 10, MATCHING, pool) == {2: 1}
+        assert _count_supporters(some, 1, cache, 10, MATCHING, pool) == {2: 1}
 
 
 def test_doubtful_photos_match_brute_force() -> None:
@@ -246,7 +248,7 @@ def test_doubtful_photos_match_brute_force() -> None:
     landmarks = np.array([f"L{i % 3}" for i in range(30)], dtype=object)
     centres = rng.normal(size=(3, 8))
     vectors = centres[np.arange(30) % 3] + 0.9 * rng.normal(size=(30, 8))
-    vectors[4] = vectors[7] = vectors[10]  # equal vectors: each is still an other to the others
+    vectors[4] = vectors[7] = vectors[10]  # equal vectors: each is still a neighbour of the others
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     for trusted in (1, 2, 5):
         expected = []
@@ -261,7 +263,7 @@ def test_doubtful_photos_match_brute_force() -> None:
 
 @pytest.mark.slow
 def test_trusted_photos_are_not_verified(world: Photos, tmp_path: Path) -> None:
-    """A photo that no other supports stays where the embedder trusts it."""
+    """A photo without supporters is kept when enough nearest photos are of its landmark."""
     strict = found(world, tmp_path, inliers=10**6)
     assert set(strict) == set(world.ids) - {"alone/0"}
     mild = found(world, tmp_path, inliers=10**6, trusted=1)
@@ -285,10 +287,10 @@ def test_another_embedder_is_refused(world: Photos, tmp_path: Path) -> None:
 )
 def test_options_are_checked(wrong: dict[str, int]) -> None:
     with pytest.raises(OptionError, match="given; expected"):
-        GraphCleaning(**wrong)  # type: ignore[arg-type]
+        SupportOptions(**wrong)  # type: ignore[arg-type]
 
 
 def test_scenes_do_not_match_each_other() -> None:
-    """The premise: the odd photos match nothing."""
+    """What the other tests rely on: the mislabelled photos match nothing."""
     a, b = (keypoints(scene(seed, (384, 512)), MATCHING) for seed in (1, 11))
     assert verify(a, b, MATCHING).inliers < 15

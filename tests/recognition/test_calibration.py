@@ -54,7 +54,7 @@ def test_scores_without_information_give_the_share_of_right_answers() -> None:
 
 
 def stepped(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores whose chance to be right is a stair that no logistic curve follows."""
+    """Scores whose probability to be right is a step function, unlike any logistic curve."""
     scores = rng.uniform(0, 10, n)
     truth = np.select([scores < 2, scores < 8], [0.02, 0.5], 0.98)
     return scores, rng.random(n) < truth, truth
@@ -89,12 +89,12 @@ def test_platt_is_chosen_where_it_fits_or_examples_are_few() -> None:
     scores = rng.uniform(-3, 3, 1000)
     right = rng.random(1000) < 1 / (1 + np.exp(-(2.0 * scores - 1.0)))
     assert calibration.fit(scores, right, np.ones(1000)).kind == "platt"
-    scores, right, _ = stepped(rng, calibration.ISOTONIC_FROM - 1)
+    scores, right, _ = stepped(rng, calibration.MIN_ISOTONIC_EXAMPLES - 1)
     assert calibration.fit(scores, right, np.ones(len(scores))).kind == "platt"
 
 
 def test_groups_are_held_out_together_when_choosing() -> None:
-    """Each group's scores sit on a spike of their own: steps learn spikes, not new groups."""
+    """Scores of each group are concentrated, so that isotonic steps do not generalise."""
     rng = np.random.default_rng(2)
     groups = np.repeat(np.arange(60), 20)
     scores = rng.uniform(0, 6, 60)[groups] + rng.normal(0, 1e-3, 1200)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.made_galleries import index_of, unit
 from tests.support.photos import photos_of
+from tests.support.random_galleries import index_of, unit
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.features.local.matching import VerifiedMatch
 from whichlandmark.recognition.calibration import Calibration, fit_stacker
@@ -27,7 +27,7 @@ CURVE = Calibration(slope=2.0, offset=-1.0)
 
 
 def places(box: tuple[int, int, int, int], count: int) -> VerifiedMatch:
-    """So many inliers, spread evenly within a box of the query."""
+    """A match with a number of inliers, spread evenly within a box of the query."""
     rng = np.random.default_rng(count)
     here = rng.uniform(box[:2], box[2:], (count, 2)).astype(np.float32)
     return VerifiedMatch(here, here, None)
@@ -42,7 +42,7 @@ def decider() -> Decider:
 
 def answers(decider: Decider, verified: dict[int, VerifiedMatch], code: int = 0) -> Answers:
     """Neighbours a, b, c, d, then a, b again; log-odds 2, 1, 0, −1."""
-    found = decider.scorer.find(unit(np.array([[4.0, 3.0, 2.0, 1.0]])))
+    found = decider.retriever.search(unit(np.array([[4.0, 3.0, 2.0, 1.0]])))
     codes = np.array([[0, 1, 2, 3, 0, 1]])
     made = Candidates(np.array([[0, 1, 2, 3]]), np.array([[0, 1, 2, 3]]), np.zeros((1, 4, 9)))
     return Answers(
@@ -116,7 +116,7 @@ def test_overlapping_landmarks_give_one_detection(decider: Decider) -> None:
 
 
 def test_the_answer_comes_first_even_with_no_inlier(decider: Decider) -> None:
-    """Without a box of its own it stands alone: whether another is beside it cannot be told."""
+    """Without a box of the answer, whether another landmark overlaps it is unknown."""
     nothing = places(LEFT, 0)
     verified = {0: nothing, 1: places(RIGHT, 90)}
     (seen,) = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
@@ -131,7 +131,7 @@ def test_without_a_stacker_other_landmarks_have_no_confidence(decider: Decider) 
 
 
 def bare_recognizer(folder, rules: Rules) -> Recognizer:  # type: ignore[no-untyped-def]
-    """A gallery that names none of its photos."""
+    """A gallery without landmarks."""
     nobody = photos_of(folder / "bank", landmarks=False)
     fitted = Fitted(None, None, None, CURVE)
     made = build(HistogramEmbedder(3), photos_of(folder / "gallery"), distractors=nobody,

@@ -23,7 +23,7 @@ from whichlandmark.recognition.folder.fill import fill_gallery, photos_and_distr
 
 @pytest.fixture
 def folder(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A gallery of 4 landmarks × 6 and a bank of 10; the embedder is a colour histogram."""
+    """A gallery of 4 landmarks × 6 photos and 10 distractors, embedded by colour histogram."""
     embedder = HistogramEmbedder()
     for home in (maintain, edit):
         monkeypatch.setattr(home, "load_embedder", lambda source, device="auto": embedder)
@@ -37,7 +37,7 @@ def folder(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def nearest(folder: Path, image: np.ndarray) -> tuple[str, str, float]:
-    """Id, landmark and cosine of the photo that is most like a picture."""
+    """Id, landmark and cosine of the photo nearest to a picture."""
     with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         table = gallery.table()
     similarity = table.vectors.astype(np.float32) @ HistogramEmbedder()([image])[0]
@@ -63,7 +63,7 @@ def test_added_photos_are_found_and_removed_ones_forgotten(
     assert found[1] == "place 9"
     with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         after = gallery.table()
-    np.testing.assert_array_equal(after.rows[:34], before.rows)  # what was there, stays
+    np.testing.assert_array_equal(after.rows[:34], before.rows)  # existing rows are unchanged
     np.testing.assert_array_equal(after.vectors[:34], before.vectors)
 
     again = json_of(capfd, "gallery", "add", folder, new, code=3)
@@ -194,7 +194,7 @@ def test_damage_is_reported_and_rebuilt(folder: Path, capfd: pytest.CaptureFixtu
         vector = gallery.table().vectors[20].tobytes()
     at = data.index(vector)
     path.write_bytes(data[:at] + b"\x00\x3c" + data[at + 2 :])
-    for verb in ("list", "remove"):  # what can go on without the vector, goes on
+    for verb in ("list", "remove"):  # commands that need no vectors still work
         words = ["gallery", verb, folder, *([] if verb == "list" else ["gallery/place 0/0.jpg"])]
         assert run(capfd, *words)[0] == 0
     assert run(capfd, "gallery", "compact", folder)[0] == 5
@@ -207,7 +207,7 @@ def test_damage_is_reported_and_rebuilt(folder: Path, capfd: pytest.CaptureFixtu
     assert run(capfd, "gallery", "verify", folder)[0] == 0
     again = json_of(capfd, "gallery", "add", folder, folder.parent / "gallery")
     assert (again["added"], again["photos"]) == (2, 34)
-    assert run(capfd, "gallery", "rebuild", folder)[0] == 0  # nothing is lost of a whole one
+    assert run(capfd, "gallery", "rebuild", folder)[0] == 0  # an undamaged gallery loses nothing
 
 
 def test_compact_shrinks_the_file_and_keeps_the_photos(
@@ -262,7 +262,7 @@ def test_tables_with_and_without_a_label_column(tmp_path: Path) -> None:
 def test_a_real_embedder_folder_is_opened(
     colour_world: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With sift, whose folder the gallery has: index's layout is what the verbs read."""
+    """With SIFT, which is saved in the folder: the commands read the layout that `index` writes."""
     from whichlandmark.features.embedders.sift import SiftEmbedder, SiftOptions
 
     out = colour_world / "s.wl"
@@ -277,4 +277,4 @@ def test_a_real_embedder_folder_is_opened(
     ended, _, err = run(capfd, "gallery", "verify", out)
     assert ended == 5
     assert "the folder's embedder cannot be opened" in err
-    assert run(capfd, "gallery", "rebuild", out)[0] == 0  # its own record of the embedder is whole
+    assert run(capfd, "gallery", "rebuild", out)[0] == 0  # from its own record of the embedder

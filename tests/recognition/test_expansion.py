@@ -32,7 +32,7 @@ def test_query_expansion_and_database_augmentation_match_a_slow_loop() -> None:
     cosines = queries @ gallery.T
     rows = np.argsort(-cosines, axis=1)[:, :25]
     near = np.take_along_axis(cosines, rows, axis=1)
-    assert (near < 0).any()  # neighbours that must weigh nothing
+    assert (near < 0).any()  # neighbours that must have weight 0
     made = expansion.expanded(queries, gallery[rows], near)
     for i in range(9):
         expected = slow_expansion(queries[i], list(gallery[rows[i]]), near[i].tolist())
@@ -40,7 +40,7 @@ def test_query_expansion_and_database_augmentation_match_a_slow_loop() -> None:
     own = gallery @ gallery.T
     rows = np.argsort(-own, axis=1)[:, :6]  # the photo itself comes first
     near = np.take_along_axis(own, rows, axis=1)
-    rows[3, 4:], near[3, 4:] = -1, 0.9  # padded: whatever stands beside it, nobody is there
+    rows[3, 4:], near[3, 4:] = -1, 0.9  # padded: its similarity must be ignored
     augmented = expansion.augmented(gallery, rows, near)
     for i in range(30):
         others = [j for j in rows[i].tolist() if j not in (i, -1)]

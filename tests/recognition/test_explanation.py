@@ -1,4 +1,4 @@
-"""Explanations as page and picture: right coordinates, safe with any name."""
+"""Explanations as page and picture: correct coordinates, safe with any name."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from PIL import Image as Pillow
 from tests.support.photos import picture, write_photo
 from whichlandmark.core.errors import OptionError
 from whichlandmark.recognition.explanation.drawing import (
-    LINES,
+    MAX_LINES,
     Explanation,
     NearDistractor,
     Reference,
     ScorePart,
-    shown,
+    load_small_photo,
     side_by_side,
 )
 from whichlandmark.recognition.explanation.page import page, write_explanation
@@ -34,7 +34,7 @@ RED, BLUE = (250, 10, 10), (10, 10, 250)
 
 
 def dotted(path: Path, shape: tuple[int, int], dots: list[tuple[float, float]]) -> Path:
-    """A grey photo with a red square of 21 pixels about each place (x, y)."""
+    """A grey photo with a red square of 21 pixels around each point (x, y)."""
     image = np.full((*shape, 3), 90, np.uint8)
     for x, y in dots:
         image[round(y) - 10 : round(y) + 11, round(x) - 10 : round(x) + 11] = RED
@@ -116,10 +116,10 @@ def test_the_answer_comes_first_and_every_part_is_shown(tmp_path: Path) -> None:
 
 
 def test_lines_and_box_are_drawn_at_their_coordinates(tmp_path: Path) -> None:
-    """The drawn places, taken back to the pixels of the pictures inside the page, are red."""
+    """The drawn points, mapped to the pixels of the pictures inside the page, are red."""
     tags = Tags(page(evidence(tmp_path)))
     images = tags.all("image")
-    assert len(images) == 4  # the query, query and reference, query beside a reference that is gone
+    assert len(images) == 4  # the query, query and reference, query beside a missing reference
     pictures = [
         Pillow.open(io.BytesIO(base64.b64decode(image["href"].split(",")[1]))) for image in images
     ]
@@ -144,7 +144,7 @@ def test_lines_and_box_are_drawn_at_their_coordinates(tmp_path: Path) -> None:
 
 
 def test_coordinates_of_a_smaller_decoding_are_scaled(tmp_path: Path) -> None:
-    """Keypoints looked for in a half-size photo, with its shape told, are drawn the same."""
+    """Keypoints of a half-size photo, given with its shape, are drawn at the same points."""
     whole = evidence(tmp_path)
     first = whole.references[0]
     halved = dataclasses.replace(first, query_points=(HERE + 0.5) / 2 - 0.5)
@@ -221,8 +221,8 @@ def test_a_photo_may_come_as_bytes(tmp_path: Path) -> None:
 def test_an_explanation_without_evidence_renders(tmp_path: Path) -> None:
     bare = Explanation(photo="", name="x", decision="no_landmark", words="None.", confidence=0)
     text = Tags(page(bare)).text
-    assert "The gallery has no photo to compare it with." in text
-    assert "No photo without a landmark was held against it." in text
+    assert "The gallery has no photos." in text
+    assert "The recognizer has no distractors." in text
     write_explanation(bare, tmp_path / "bare.png")
     with Pillow.open(tmp_path / "bare.png") as drawn:
         assert drawn.size[0] > 500
@@ -241,9 +241,9 @@ def test_many_lines_are_subsampled_evenly(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     many = (rng.random((500, 2)) * [639, 359]).astype(np.float32)
     reference = Reference("g", "L", "", 0.5, None, 500, many, many)
-    both = shown(str(evidence(tmp_path).photo), None)
+    both = load_small_photo(str(evidence(tmp_path).photo), None)
     lines = side_by_side(both, both, reference).lines
-    assert len(lines) == LINES
+    assert len(lines) == MAX_LINES
     assert (np.diff(lines[:, 1]) >= 0).all()  # from the top down
     assert np.ptp(lines[:, 1]) > 0.95 * 270
     # One photo beside itself: every line is level, and equally long.
@@ -270,7 +270,7 @@ def test_the_picture_shows_photos_lines_and_bars(tmp_path: Path) -> None:
 
 
 def hard_names(folder: Path) -> Explanation:
-    """Names that are long, formulas of TeX, and of signs that the font lacks or nobody can see."""
+    """Long names, TeX formulas, and characters that the font lacks or that are invisible."""
     long = (
         "Schloss und Park der Fürstlichen Hoheiten von Hohenlohe-Schillingsfürst $\\frac{$ 清水寺\n"
         * 2

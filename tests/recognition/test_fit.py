@@ -1,4 +1,4 @@
-"""Fitting on leave-one-out queries: held out, weighted, deterministic."""
+"""Fitting on leave-one-out queries: scores are held out, weighted and deterministic."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.made_galleries import scattered
+from tests.support.random_galleries import random_index
 from whichlandmark.core.json_options import to_json
 from whichlandmark.features.local.keypoints import Keypoints
 from whichlandmark.features.local.matching import VerifiedMatch
@@ -21,9 +21,8 @@ from whichlandmark.recognition.fitting.fit import (
     FitExamples,
     HeldOutScores,
     fit,
-    gathered,
-    held_out,
-    learn,
+    fit_and_score,
+    fit_stackers,
 )
 from whichlandmark.recognition.fitting.leave_one_out import (
     KNOWN,
@@ -40,7 +39,7 @@ OPEN = Rules(whitening="none", verify=4, sure_below=0.0, sure_above=1.0)
 
 @pytest.fixture(scope="module")
 def index() -> GalleryIndex:
-    return scattered([6] * 9, 60, spread=0.9, seed=11)
+    return random_index([6] * 9, 60, spread=0.9, seed=11)
 
 
 def drawn(count: int, seed: int = 0, levels: int = 0) -> HeldOutScores:
@@ -63,7 +62,7 @@ def test_gap_with_equal_weights_equals_the_metric(seed: int) -> None:
 
 
 def slow_gap(outcome: HeldOutScores) -> float:
-    """Σ w·P·rel / Σ w, each P from scratch: of all that score as high."""
+    """Σ w·P·right / Σ w, each precision P computed from all queries that score as high."""
     rows = list(zip(outcome.scores, outcome.right, outcome.weight, outcome.kind, strict=True))
     total = 0.0
     for score, right, weight, _ in rows:
@@ -117,30 +116,30 @@ def test_the_answered_share_matches_a_hand_computation() -> None:
 def test_scores_come_from_stackers_that_did_not_see_the_landmark(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every question's score again, from the one fit whose examples lack all of its group."""
-    asked = gathered(hold_out_queries(index, PLAIN), PLAIN)
-    made: list[tuple[set[int], Stacker]] = []
+    """Each query's score equals that of the one stacker fitted without its whole group."""
+    examples = FitExamples.of(hold_out_queries(index, PLAIN), PLAIN)
+    fits: list[tuple[set[int], Stacker]] = []
 
     def spy(names: tuple[str, ...], part: FitExamples) -> Stacker:
-        there = part.codes >= 0
-        weights = np.repeat(part.weight[:, None], there.shape[1], axis=1)
-        stacker = fit_stacker(names, part.features[there], part.right[there], weights[there])
-        made.append((set(part.group.tolist()), stacker))
+        present = part.codes >= 0
+        weights = np.repeat(part.weight[:, None], present.shape[1], axis=1)
+        stacker = fit_stacker(names, part.features[present], part.right[present], weights[present])
+        fits.append((set(part.group.tolist()), stacker))
         return stacker
 
     monkeypatch.setattr(fit_module, "_fit", spy)
-    _, outcome = held_out(hold_out_queries(index, PLAIN), PLAIN, None)
-    everyone = set(asked.group.tolist())
-    (whole,) = [stacker for groups, stacker in made if groups == everyone]
-    folds = [(groups, stacker) for groups, stacker in made if groups != everyone]
+    _, outcome = fit_stackers(hold_out_queries(index, PLAIN), PLAIN, None)
+    everyone = set(examples.group.tolist())
+    (whole,) = [stacker for groups, stacker in fits if groups == everyone]
+    folds = [(groups, stacker) for groups, stacker in fits if groups != everyone]
     assert len(folds) == fit_module.FOLDS
-    for row, group in enumerate(asked.group.tolist()):
+    for row, group in enumerate(examples.group.tolist()):
         (stacker,) = [stacker for groups, stacker in folds if group not in groups]
-        logits = np.where(asked.codes[row] < 0, -np.inf, stacker.logits(asked.features[row]))
+        logits = np.where(examples.codes[row] < 0, -np.inf, stacker.logits(examples.features[row]))
         assert outcome.scores[row] == pytest.approx(logits.max())
-        assert outcome.right[row] == asked.right[row, logits.argmax()]
-    lying = whole.logits(asked.features).max(axis=1)
-    assert not np.allclose(lying, outcome.scores)  # planted: the scores of one fit on everything
+        assert outcome.right[row] == examples.right[row, logits.argmax()]
+    lying = whole.logits(examples.features).max(axis=1)
+    assert not np.allclose(lying, outcome.scores)  # a planted fault: not held out
 
 
 @pytest.mark.parametrize("score", ["learned", "cosine", "both_penalties"])
@@ -156,14 +155,14 @@ def test_calibration_is_fitted_on_held_out_scores(
 
     monkeypatch.setattr(calibration, "fit", spy)
     rules = replace(PLAIN, score=score)  # type: ignore[arg-type]
-    fitted, outcome = learn(index, rules)
+    fitted, outcome = fit_and_score(index, rules)
     ((scores, right, weights, groups),) = given
     assert (scores == outcome.scores).all()
     assert (right == outcome.right).all()
     assert (weights == outcome.weight).all()
     assert (groups == outcome.group).all()
     assert fitted.calibration == honest(scores, right, weights, groups=groups)
-    # The whole mix, as the rules state it: confidence is the share that is right.
+    # Over the mix that the rules state, confidence is the share of right answers.
     sure = fitted.calibration.confidence(outcome.scores)
     assert np.average(sure, weights=weights) == pytest.approx(
         np.average(right, weights=weights), abs=0.03
@@ -175,11 +174,11 @@ def test_calibration_is_fitted_on_held_out_scores(
 def test_formula_scores_equal_their_votes(index: GalleryIndex, score: str) -> None:
     rules = PLAIN.with_score(score)  # type: ignore[arg-type]
     blocks = hold_out_queries(index, rules)
-    made, outcome = held_out(blocks, rules, None)
-    assert made == (None, None)
+    fits, outcome = fit_stackers(blocks, rules, None)
+    assert fits == (None, None)
     at = 0
     for block in blocks:
-        votes = block.scorer.votes(block.found)
+        votes = block.retriever.votes(block.found)
         for row in range(len(block.ids)):
             assert outcome.scores[at] == votes.scores[row]
             assert outcome.right[at] == (block.truth[row] >= 0
@@ -190,7 +189,7 @@ def test_formula_scores_equal_their_votes(index: GalleryIndex, score: str) -> No
 
 
 def test_negatives_are_the_scores_of_queries_without_a_landmark(index: GalleryIndex) -> None:
-    fitted, outcome = learn(index, PLAIN)
+    fitted, outcome = fit_and_score(index, PLAIN)
     expected = sorted(outcome.scores[outcome.kind == NON_LANDMARK].tolist())
     assert list(fitted.negatives) == expected
     assert len(expected) == 60
@@ -198,7 +197,7 @@ def test_negatives_are_the_scores_of_queries_without_a_landmark(index: GalleryIn
 
 def test_fitting_is_deterministic(index: GalleryIndex) -> None:
     rules = Rules(whitening_dim=8, verify=0)
-    (one, first), (two, second) = learn(index, rules), learn(index, rules)
+    (one, first), (two, second) = fit_and_score(index, rules), fit_and_score(index, rules)
     assert to_json(one.stacker) == to_json(two.stacker)
     assert (one.calibration, one.negatives) == (two.calibration, two.negatives)
     assert one.projection is not None
@@ -210,8 +209,8 @@ def test_fitting_is_deterministic(index: GalleryIndex) -> None:
 
 def test_shuffled_labels_give_low_scores(index: GalleryIndex) -> None:
     codes = np.random.default_rng(0).permutation(index.codes)
-    _, honest = learn(index, PLAIN)
-    _, shuffled = learn(replace(index, codes=codes), PLAIN)
+    _, honest = fit_and_score(index, PLAIN)
+    _, shuffled = fit_and_score(replace(index, codes=codes), PLAIN)
     assert honest.top1() > 0.7
     assert honest.gap() > 0.5
     assert shuffled.top1() < 0.35
@@ -219,7 +218,7 @@ def test_shuffled_labels_give_low_scores(index: GalleryIndex) -> None:
 
 
 def test_a_gallery_too_small_for_leave_one_out_still_answers() -> None:
-    fitted, outcome = learn(scattered([], 7), PLAIN)
+    fitted, outcome = fit_and_score(random_index([], 7), PLAIN)
     assert len(outcome.scores) == 0
     assert outcome.gap() == 0.0
     assert fitted.stacker is not None
@@ -227,18 +226,18 @@ def test_a_gallery_too_small_for_leave_one_out_still_answers() -> None:
     assert fitted.calibration.confidence(np.array([-9.0, 9.0])).tolist() == [0.5, 0.5]
 
 
-class Photographed(SpatialVerifier):
-    """Keypoints that know their photo: the same landmark gives 30 inliers, another 3."""
+class LandmarkVerifier(SpatialVerifier):
+    """Gives 30 inliers between photos of one landmark, and 3 between others."""
 
     def __init__(self, index: GalleryIndex, without: set[str] = frozenset()) -> None:  # type: ignore[assignment]
         self.name = dict(zip(index.ids, index.codes.tolist(), strict=True))
         self.without = without
         self.pairs: list[tuple[str, list[str]]] = []
 
-    def of(self, ids):  # type: ignore[no-untyped-def]
+    def keypoints(self, ids):  # type: ignore[no-untyped-def]
         return [None if photo_id in self.without else Named(photo_id) for photo_id in ids]
 
-    def check(self, query, ids):  # type: ignore[no-untyped-def]
+    def verify(self, query, ids):  # type: ignore[no-untyped-def]
         self.pairs.append((query.photo, list(ids)))
         mine = self.name.get(query.photo, -1)
         return [verified(30 if self.name[i] == mine else 3) for i in ids]
@@ -258,9 +257,9 @@ def verified(inliers: int) -> VerifiedMatch:
 def test_spatial_verification_features_are_fitted_and_no_photo_is_matched_with_itself(
     index: GalleryIndex,
 ) -> None:
-    geometry = Photographed(index)
-    (stacker, geometric), outcome = held_out(hold_out_queries(index, OPEN), OPEN, geometry)
-    _, plain = held_out(hold_out_queries(index, PLAIN), PLAIN, None)
+    verifier = LandmarkVerifier(index)
+    (stacker, geometric), outcome = fit_stackers(hold_out_queries(index, OPEN), OPEN, verifier)
+    _, plain = fit_stackers(hold_out_queries(index, PLAIN), PLAIN, None)
     assert stacker is not None
     assert geometric is not None
     assert geometric.names == FEATURES + GEOMETRY
@@ -268,24 +267,24 @@ def test_spatial_verification_features_are_fitted_and_no_photo_is_matched_with_i
     assert outcome.gap() > plain.gap() + 0.05
     kinds = {KNOWN: 54, UNKNOWN: 54, NON_LANDMARK: 60}
     assert {k: int((outcome.kind == k).sum()) for k in kinds} == kinds
-    asked_twice = [photo for photo, _ in geometry.pairs]
-    assert len(asked_twice) == sum(kinds.values())
-    for photo, ids in geometry.pairs:
+    compared = [photo for photo, _ in verifier.pairs]
+    assert len(compared) == sum(kinds.values())
+    for photo, ids in verifier.pairs:
         assert photo not in ids
         assert len(ids) == len(set(ids)) <= OPEN.verify
-    # A landmark's photos meet each other in known questions only.
-    met = sum(any(geometry.name[i] == geometry.name.get(photo) for i in ids)
-              for photo, ids in geometry.pairs)  # fmt: skip
+    # A landmark's photos meet each other in known queries only.
+    met = sum(any(verifier.name[i] == verifier.name.get(photo) for i in ids)
+              for photo, ids in verifier.pairs)  # fmt: skip
     assert met <= kinds[KNOWN]
 
 
 def test_only_a_weighted_sample_is_spatially_verified(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit_module, "COMPARED", 30)
-    geometry = Photographed(index)
-    _, outcome = held_out(hold_out_queries(index, OPEN), OPEN, geometry)
-    assert len(geometry.pairs) == len(outcome.scores) == 90
+    monkeypatch.setattr(fit_module, "VERIFIED_PER_KIND", 30)
+    verifier = LandmarkVerifier(index)
+    _, outcome = fit_stackers(hold_out_queries(index, OPEN), OPEN, verifier)
+    assert len(verifier.pairs) == len(outcome.scores) == 90
     total = outcome.weight.sum()
     mix = [outcome.weight[outcome.kind == k].sum() / total for k in (KNOWN, UNKNOWN, NON_LANDMARK)]
     assert mix == pytest.approx([0.5, 0.125, 0.375])
@@ -294,15 +293,15 @@ def test_only_a_weighted_sample_is_spatially_verified(
 def test_photos_without_keypoints_are_left_out_of_the_geometry_fit(
     index: GalleryIndex,
 ) -> None:
-    bare = set(index.ids[::2]) | set(index.bank_ids[::2])
-    geometry = Photographed(index, without=bare)
-    (_, geometric), outcome = held_out(hold_out_queries(index, OPEN), OPEN, geometry)
+    bare = set(index.ids[::2]) | set(index.distractor_ids[::2])
+    verifier = LandmarkVerifier(index, without=bare)
+    (_, geometric), outcome = fit_stackers(hold_out_queries(index, OPEN), OPEN, verifier)
     assert geometric is not None
-    assert not {photo for photo, _ in geometry.pairs} & bare
+    assert not {photo for photo, _ in verifier.pairs} & bare
     assert np.isfinite(outcome.scores).all()
-    everyone = set(index.ids) | set(index.bank_ids)
-    (_, none), whole = held_out(
-        hold_out_queries(index, OPEN), OPEN, Photographed(index, without=everyone)
+    everyone = set(index.ids) | set(index.distractor_ids)
+    (_, none), whole = fit_stackers(
+        hold_out_queries(index, OPEN), OPEN, LandmarkVerifier(index, without=everyone)
     )
     assert none is None
     assert len(whole.scores) == 54 + 54 + 60
@@ -310,9 +309,9 @@ def test_photos_without_keypoints_are_left_out_of_the_geometry_fit(
 
 def test_inlier_scores_count_inliers(index: GalleryIndex) -> None:
     rules = Rules(verify=4).with_score("inlier_vote")
-    geometry = Photographed(index)
-    _, outcome = held_out(hold_out_queries(index, rules), rules, geometry)
-    _, blind = held_out(hold_out_queries(index, rules), rules, None)
-    assert len(geometry.pairs) == len(outcome.scores)
+    verifier = LandmarkVerifier(index)
+    _, outcome = fit_stackers(hold_out_queries(index, rules), rules, verifier)
+    _, blind = fit_stackers(hold_out_queries(index, rules), rules, None)
+    assert len(verifier.pairs) == len(outcome.scores)
     assert outcome.top1() >= blind.top1()
     assert outcome.gap() > blind.gap()

@@ -17,21 +17,22 @@ from whichlandmark.gallery.records import GalleryTable
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.metrics.ranking import gap
 from whichlandmark.recognition.calibration import fit_stacker
-from whichlandmark.recognition.candidates import FEATURES, GEOMETRY, make_candidates, with_geometry
+from whichlandmark.recognition.candidates import FEATURES, GEOMETRY, add_geometry, make_candidates
 from whichlandmark.recognition.decision import Decider
 from whichlandmark.recognition.fitting import leave_one_out
-from whichlandmark.recognition.fitting.fit import HeldOutScores, learn
+from whichlandmark.recognition.fitting.fit import HeldOutScores, fit_and_score
 from whichlandmark.recognition.fitting.leave_one_out import (
     KNOWN,
     NON_LANDMARK,
     UNKNOWN,
     hold_out_queries,
-    shares,
+    query_weights,
 )
-from whichlandmark.recognition.fitting.whitening import Labelled, fit_whitening
+from whichlandmark.recognition.fitting.whitening import LabelledVectors, fit_whitening
 from whichlandmark.recognition.folder.settings import read_settings, write_settings
 from whichlandmark.recognition.folder.tune import compare_rules
 from whichlandmark.recognition.location import LandmarkLocations
+from whichlandmark.recognition.query import Queries
 from whichlandmark.recognition.retrieval import Retriever
 from whichlandmark.recognition.rules import Rules
 from whichlandmark.recognition.spatial_verification import SpatialVerifier
@@ -42,7 +43,7 @@ PLAIN = Rules(whitening="none", verify=0)
 
 @pytest.fixture(scope="module")
 def index() -> GalleryIndex:
-    """Photos scattered about their landmark, and distractors about nothing."""
+    """Photos scattered around the centre of their landmark, and random distractors."""
     rng = np.random.default_rng(3)
     centres = rng.normal(size=(LANDMARKS, DIM))
     photos = np.repeat(centres, EACH, axis=0) + 0.8 * rng.normal(size=(LANDMARKS * EACH, DIM))
@@ -56,22 +57,22 @@ def index() -> GalleryIndex:
 
 def queries(index: GalleryIndex, count: int = 9) -> np.ndarray:
     rng = np.random.default_rng(4)
-    made = index.vectors[:: len(index.vectors) // count][:count].astype(np.float32)
-    made = made + 0.2 * rng.normal(size=made.shape).astype(np.float32)
-    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), dtype=np.float32)
+    rows = index.vectors[:: len(index.vectors) // count][:count].astype(np.float32)
+    noisy = rows + 0.2 * rng.normal(size=rows.shape).astype(np.float32)
+    return np.asarray(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), dtype=np.float32)
 
 
 def test_candidate_features_match_slow_loops(index: GalleryIndex) -> None:
     asked = queries(index)
-    scorer = Retriever(index, PLAIN)
-    made = make_candidates(scorer, scorer.find(asked))
-    gallery, bank = index.vectors.astype(np.float64), index.bank.astype(np.float64)
+    retriever = Retriever(index, PLAIN)
+    candidates = make_candidates(retriever, retriever.search(asked))
+    gallery, bank = index.vectors.astype(np.float64), index.distractor_vectors.astype(np.float64)
     for q, query in enumerate(asked.astype(np.float64)):
         cos = gallery @ query
         best = {c: max(cos[index.codes == c]) for c in range(LANDMARKS)}
         named = sorted(best, key=lambda c: -best[c])[:4]
         near = np.argsort(-cos)
-        assert made.codes[q].tolist() == named
+        assert candidates.codes[q].tolist() == named
         for t, c in enumerate(named):
             other = max(best[d] for d in best if d != c)
             mine = [cos[j] for j in near[:30] if index.codes[j] == c]
@@ -86,18 +87,18 @@ def test_candidate_features_match_slow_loops(index: GalleryIndex) -> None:
             }  # fmt: skip
             assert set(expected) == set(FEATURES)
             for name, value in expected.items():
-                found = made.features[q, t, FEATURES.index(name)]
+                found = candidates.features[q, t, FEATURES.index(name)]
                 assert found == pytest.approx(value, abs=2e-3), name
 
 
 def test_inliers_beyond_chance_count(index: GalleryIndex) -> None:
-    scorer = Retriever(index, PLAIN)
-    found = scorer.find(queries(index))
-    made = make_candidates(scorer, found)
+    retriever = Retriever(index, PLAIN)
+    found = retriever.search(queries(index))
+    candidates = make_candidates(retriever, found)
     inliers = np.full(found.codes.shape, -1)
-    place = int(np.flatnonzero(found.codes[0] == made.codes[0, 1])[0])
-    inliers[0, place], inliers[0, 0] = 26, 5  # 20 beyond chance; and no more than chance
-    extra = with_geometry(made, found, inliers)[..., len(FEATURES) :]
+    rank = int(np.flatnonzero(found.codes[0] == candidates.codes[0, 1])[0])
+    inliers[0, rank], inliers[0, 0] = 26, 5  # 20 beyond chance; none beyond chance
+    extra = add_geometry(candidates, found, inliers)[..., len(FEATURES) :]
     assert len(GEOMETRY) == extra.shape[2]
     assert extra[0, 1] == pytest.approx([np.log(21), np.log(21), np.log(21)])
     assert extra[0, 0, 1] == pytest.approx(-np.log(21))
@@ -105,22 +106,24 @@ def test_inliers_beyond_chance_count(index: GalleryIndex) -> None:
 
 
 def test_hiding_a_photo_does_not_reveal_the_answer(index: GalleryIndex) -> None:
-    """The hidden photo leaves the centre, but a landmark's size stays what it was."""
+    """A hidden photo does not count in the centre, but counts in the landmark's size."""
     rows = np.arange(0, len(index.codes), 7)
-    scorer = Retriever(index, PLAIN)
+    retriever = Retriever(index, PLAIN)
     asked = index.vectors[rows].astype(np.float32)
-    found = scorer.find(asked, hidden=list(rows[:, None]))
-    made = make_candidates(scorer, found, list(rows[:, None]))
-    assert np.allclose(made.features[..., FEATURES.index("photos")], np.log1p(EACH))
+    found = retriever.search(asked, hidden=list(rows[:, None]))
+    candidates = make_candidates(retriever, found, list(rows[:, None]))
+    assert np.allclose(candidates.features[..., FEATURES.index("photos")], np.log1p(EACH))
     for q, row in enumerate(rows):
-        (t,) = np.flatnonzero(made.codes[q] == index.codes[row]) if (
-            index.codes[row] in made.codes[q]) else (None,)  # fmt: skip
+        (t,) = np.flatnonzero(candidates.codes[q] == index.codes[row]) if (
+            index.codes[row] in candidates.codes[q]) else (None,)  # fmt: skip
         if t is None:
             continue
         others = np.flatnonzero((index.codes == index.codes[row]) & (np.arange(48) != row))
         centre = index.vectors[others].astype(np.float64).sum(axis=0)
         expected = centre @ asked[q] / np.linalg.norm(centre)
-        assert made.features[q, t, FEATURES.index("centre")] == pytest.approx(expected, abs=2e-3)
+        assert candidates.features[q, t, FEATURES.index("centre")] == pytest.approx(
+            expected, abs=2e-3
+        )
 
 
 def test_no_query_uses_a_whitening_fitted_on_it(
@@ -128,12 +131,12 @@ def test_no_query_uses_a_whitening_fitted_on_it(
 ) -> None:
     fitted_on: list[tuple[set[str], set[str], set[str]]] = []
 
-    def spy(given: GalleryIndex, rules: Rules, extra: Labelled | None) -> None:
+    def spy(given: GalleryIndex, rules: Rules, extra: LabelledVectors | None) -> None:
         named = set() if extra is None else set(extra.landmarks)
-        fitted_on.append((set(given.ids), set(given.bank_ids), named))
+        fitted_on.append((set(given.ids), set(given.distractor_ids), named))
 
     monkeypatch.setattr(leave_one_out, "fit_whitening", spy)
-    extra = Labelled(index.vectors[:20].astype(np.float32), index.names[index.codes[:20]])
+    extra = LabelledVectors(index.vectors[:20].astype(np.float32), index.names[index.codes[:20]])
     blocks = hold_out_queries(index, PLAIN, extra)
     assert len(blocks) == len(fitted_on) == 15
     landmark_of = dict(zip(index.ids, index.names[index.codes], strict=True))
@@ -144,16 +147,16 @@ def test_no_query_uses_a_whitening_fitted_on_it(
             assert not (away & {landmark_of[i] for i in ids})
             assert not (away & names)
         if block.kind == NON_LANDMARK:
-            assert not set(block.ids) & set(block.scorer.index.bank_ids)
+            assert not set(block.ids) & set(block.retriever.index.distractor_ids)
     asked = {k: sorted(i for b in blocks if b.kind == k for i in b.ids) for k in range(3)}
     assert asked[KNOWN] == asked[UNKNOWN] == sorted(index.ids)
-    assert asked[NON_LANDMARK] == sorted(index.bank_ids)
+    assert asked[NON_LANDMARK] == sorted(index.distractor_ids)
 
 
 def test_query_kinds_are_weighted_as_the_rules_state(index: GalleryIndex) -> None:
     rules = replace(PLAIN, known_share=0.6, unknown_share=0.1)
     blocks = hold_out_queries(index, rules)
-    weights, kinds = shares(blocks, rules), np.repeat([b.kind for b in blocks],
+    weights, kinds = query_weights(blocks, rules), np.repeat([b.kind for b in blocks],
                                                       [len(b.ids) for b in blocks])  # fmt: skip
     total = [
         weights[kinds == kind].sum() / weights.sum() for kind in (KNOWN, UNKNOWN, NON_LANDMARK)
@@ -178,7 +181,7 @@ def test_the_stacker_recovers_the_generating_coefficients() -> None:
     right = rng.random(len(odds)) < 1 / (1 + np.exp(-odds))
     stacker = fit_stacker(("a", "b"), features, right, np.ones(len(odds)))
     assert stacker.logits(features) == pytest.approx(odds, abs=0.4)
-    parts = stacker.parts(features)
+    parts = stacker.contributions(features)
     assert parts.sum(axis=1) + stacker.offset == pytest.approx(stacker.logits(features))
     few = fit_stacker(("a", "b"), features[:30], right[:30], np.ones(30))
     assert few.logits(features[:5]) == pytest.approx(features[:5, 0])  # the first feature alone
@@ -186,20 +189,22 @@ def test_the_stacker_recovers_the_generating_coefficients() -> None:
 
 def test_learned_answers_are_right_confident_and_deterministic(index: GalleryIndex) -> None:
     rules = Rules(verify=0)
-    fitted, outcome = learn(index, rules)
-    again, _ = learn(index, rules)
+    fitted, outcome = fit_and_score(index, rules)
+    again, _ = fit_and_score(index, rules)
     assert to_json(fitted.stacker) == to_json(again.stacker)
     assert outcome.top1() > 0.7
     decider = Decider(index, rules, fitted)
-    known = decider(queries(index))
-    strangers = np.random.default_rng(9).normal(size=(50, DIM)).astype(np.float32)
-    strangers /= np.linalg.norm(strangers, axis=1, keepdims=True)
-    assert known.confidence.mean() > decider(strangers).confidence.mean() + 0.3
+    known = decider.answer(Queries(queries(index)))
+    unknown_queries = np.random.default_rng(9).normal(size=(50, DIM)).astype(np.float32)
+    unknown_queries /= np.linalg.norm(unknown_queries, axis=1, keepdims=True)
+    assert (
+        known.confidence.mean() > decider.answer(Queries(unknown_queries)).confidence.mean() + 0.3
+    )
     assert ((known.second_codes != known.codes) & (known.second_codes >= 0)).all()
 
 
 def test_a_stated_false_answer_rate_is_kept(index: GalleryIndex) -> None:
-    fitted, _ = learn(index, Rules(verify=0))
+    fitted, _ = fit_and_score(index, Rules(verify=0))
     strict = Decider(index, Rules(verify=0, false_answers=0.05), fitted)
     assert strict.threshold is not None
     share = (np.array(fitted.negatives) >= strict.threshold).mean()
@@ -209,21 +214,21 @@ def test_a_stated_false_answer_rate_is_kept(index: GalleryIndex) -> None:
     assert strict.decide(0.1, strict.threshold - 1e-6) == "no_landmark"
     few = replace(fitted, negatives=fitted.negatives[:5])
     never = Decider(index, Rules(verify=0, false_answers=0.05), few)
-    assert never.decide(1.0, 1e9) != "landmark"  # five distractors cannot promise 5 %
+    assert never.decide(1.0, 1e9) != "landmark"  # five distractors are too few for 5 %
 
 
-class Told(SpatialVerifier):
+class OneLandmarkVerifier(SpatialVerifier):
     """Finds 40 inliers with the photos of one landmark."""
 
     def __init__(self, ids: set[str]) -> None:
-        self.ids, self.asked = ids, 0
+        self.ids, self.calls = ids, 0
 
-    def of(self, ids):  # type: ignore[no-untyped-def]
+    def keypoints(self, ids):  # type: ignore[no-untyped-def]
         empty = Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8), 1.0)
         return [empty for _ in ids]
 
-    def check(self, query, ids):  # type: ignore[no-untyped-def]
-        self.asked += 1
+    def verify(self, query, ids):  # type: ignore[no-untyped-def]
+        self.calls += 1
         places = np.random.default_rng(0).random((40, 2)).astype(np.float32)
         some = VerifiedMatch(places, places, np.eye(3))
         none = VerifiedMatch(places[:0], places[:0], None)
@@ -233,7 +238,7 @@ class Told(SpatialVerifier):
 def test_spatial_verification_only_for_open_answers_and_evidence_changes_no_score(
     index: GalleryIndex,
 ) -> None:
-    fitted, _ = learn(index, Rules(verify=0))
+    fitted, _ = fit_and_score(index, Rules(verify=0))
     stacker = fitted.stacker
     assert stacker is not None
     wide = replace(
@@ -241,24 +246,26 @@ def test_spatial_verification_only_for_open_answers_and_evidence_changes_no_scor
         scales=(*stacker.scales, 1.0, 1.0, 1.0), weights=(*stacker.weights, 0.0, 3.0, 0.0),
     )  # fmt: skip
     second = set(index.ids[index.codes == 1])
-    told = Told(second)
+    verifier = OneLandmarkVerifier(second)
     asked = queries(index)
     rules = Rules(verify=6, sure_above=0.9, sure_below=0.1)
-    decider = Decider(index, rules, replace(fitted, geometric=wide), told)
-    plain = Decider(index, Rules(verify=0), fitted)(asked)
-    open_ones = (plain.confidence > 0.1) & (plain.confidence < 0.9)
-    answers = decider(asked, keypoints_of=lambda row: told.of([""])[0])
-    assert told.asked == open_ones.sum()
-    assert (answers.scores[~open_ones] == plain.scores[~open_ones]).all()
-    every = decider(asked, keypoints_of=lambda row: told.of([""])[0], evidence=True)
-    assert told.asked == open_ones.sum() + len(asked)
+    decider = Decider(index, rules, replace(fitted, geometric_stacker=wide), verifier)
+    plain = Decider(index, Rules(verify=0), fitted).answer(Queries(asked))
+    open_rows = (plain.confidence > 0.1) & (plain.confidence < 0.9)
+    answers = decider.answer(Queries(asked, keypoints_of=lambda row: verifier.keypoints([""])[0]))
+    assert verifier.calls == open_rows.sum()
+    assert (answers.scores[~open_rows] == plain.scores[~open_rows]).all()
+    every = decider.answer(
+        Queries(asked, keypoints_of=lambda row: verifier.keypoints([""])[0]), evidence=True
+    )
+    assert verifier.calls == open_rows.sum() + len(asked)
     assert (every.scores == answers.scores).all()
     assert all(every.verified)
 
 
 def test_settings_round_trip_and_damage_is_detected(index: GalleryIndex, tmp_path: Path) -> None:
     rules = Rules(verify=0, whitening_dim=5)
-    fitted, _ = learn(index, rules)
+    fitted, _ = fit_and_score(index, rules)
     write_settings(tmp_path, rules, fitted, 7)
     stored, opened, generation = read_settings(tmp_path)
     assert (stored, generation) == (rules, 7)
@@ -284,33 +291,35 @@ def test_rules_are_chosen_on_leave_one_out_queries(index: GalleryIndex) -> None:
         )
     assert [row.gap for row in rows] == sorted((row.gap for row in rows), reverse=True)
     assert len(rows) == len({row.name for row in rows}) == 45
-    best = learn(index, rows[0].rules)[1]
+    best = fit_and_score(index, rows[0].rules)[1]
     assert best.gap() == pytest.approx(rows[0].gap, abs=1e-9)
 
 
 def test_whitening_is_overconfident_on_the_photos_it_was_fitted_on(index: GalleryIndex) -> None:
-    """The reason for asking each fold of a whitening fitted without it."""
+    """Why each fold is searched with a whitening fitted without it."""
     rules = Rules(whitening_dim=12, whitening_shrinkage=0.0)
     whitening = fit_whitening(index, rules)
     assert whitening is not None
-    turned = whitening(index.vectors)
-    lying = np.argsort(-(turned @ turned.T), axis=1)[:, 1]
-    honest = [
+    whitened = whitening(index.vectors)
+    seen_nearest = np.argsort(-(whitened @ whitened.T), axis=1)[:, 1]
+    held_out = [
         b.found.codes[:, 0] == b.truth for b in hold_out_queries(index, rules) if b.kind == KNOWN
     ]
-    assert (index.codes[lying] == index.codes).mean() > np.concatenate(honest).mean() + 0.02
+    assert (index.codes[seen_nearest] == index.codes).mean() > np.concatenate(
+        held_out
+    ).mean() + 0.02
 
 
 def test_the_location_prior_applies_only_where_both_locations_are_known(
     index: GalleryIndex,
 ) -> None:
-    where = np.full((LANDMARKS, 2), np.nan)
-    where[0], where[1] = (48.858, 2.294), (51.5, -0.12)
-    weigh = LandmarkLocations(where).prior([(48.86, 2.29), None], 5.0)
-    near, far, unknown = weigh(0, np.array([0, 1, 2]))
+    coordinates = np.full((LANDMARKS, 2), np.nan)
+    coordinates[0], coordinates[1] = (48.858, 2.294), (51.5, -0.12)
+    prior = LandmarkLocations(coordinates).prior([(48.86, 2.29), None], 5.0)
+    near, far, unknown = prior(0, np.array([0, 1, 2]))
     assert far < near <= 0
     assert unknown == 0
-    assert not weigh(1, np.array([0, 1, 2])).any()
+    assert not prior(1, np.array([0, 1, 2])).any()
 
 
 def test_invalid_rules_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Indexing: a Python caller and the command line get the same recognizer; what is there stays."""
+"""Indexing: Python and the command line give the same recognizer; existing photos stay."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_rules_that_a_server_cannot_search_by_leave_nothing_behind(
 def test_a_second_run_keeps_the_rules_that_tune_has_stored(
     colour_world: Path, tmp_path: Path
 ) -> None:
-    """Also without features: only the geometry is off."""
+    """Also without features: only spatial verification is off."""
     photos, out = photos_of(colour_world / "gallery"), tmp_path / "r.wl"
     for features in (True, False):
         options = IndexOptions(features=features)

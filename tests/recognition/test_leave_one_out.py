@@ -1,4 +1,4 @@
-"""Leave-one-out queries: each is asked as if its photo had never been in the gallery."""
+"""Leave-one-out queries: each is searched as if its photo had never been in the gallery."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.made_galleries import scattered, unit
+from tests.support.random_galleries import random_index, unit
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.index.projection import Projection
 from whichlandmark.recognition.fitting import leave_one_out
@@ -19,9 +19,9 @@ from whichlandmark.recognition.fitting.leave_one_out import (
     HoldOutBlock,
     Whitenings,
     hold_out_queries,
-    shares,
+    query_weights,
 )
-from whichlandmark.recognition.fitting.whitening import Labelled, fit_whitening
+from whichlandmark.recognition.fitting.whitening import LabelledVectors, fit_whitening
 from whichlandmark.recognition.rules import Rules
 
 SIZES = [6, 1, 5, 3, 7, 2, 4, 1, 3]
@@ -38,25 +38,25 @@ WAYS = [
 
 @pytest.fixture(scope="module")
 def index() -> GalleryIndex:
-    return scattered(SIZES, BANK, dim=DIM, seed=8)
+    return random_index(SIZES, BANK, dim=DIM, seed=8)
 
 
 @pytest.fixture
-def extra() -> Labelled:
+def extra() -> LabelledVectors:
     """Training photos, of landmarks that the gallery has and of others."""
     rng = np.random.default_rng(3)
     names = np.array([f"l{i % 14}" for i in range(42)], dtype=object)
-    return Labelled(unit(rng.normal(size=(42, DIM))), names)
+    return LabelledVectors(unit(rng.normal(size=(42, DIM))), names)
 
 
-Given = tuple[GalleryIndex, Labelled | None]
+Given = tuple[GalleryIndex, LabelledVectors | None]
 
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Given, Projection | None]]:
-    """What every whitening was fitted on from now on."""
+    """Records what every whitening is fitted on."""
     seen: list[tuple[Given, Projection | None]] = []
 
-    def fit(index: GalleryIndex, rules: Rules, extra: Labelled | None) -> Projection | None:
+    def fit(index: GalleryIndex, rules: Rules, extra: LabelledVectors | None) -> Projection | None:
         seen.append(((index, extra), fit_whitening(index, rules, extra)))
         return seen[-1][1]
 
@@ -65,12 +65,12 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Given, Projection | N
 
 
 def leaks(blocks: list[HoldOutBlock], seen: list[tuple[Given, Projection | None]]) -> list[str]:
-    """Questions whose photo, or whose unknown landmark, a whitening or a gallery had seen."""
+    """Queries whose photo, or whose unknown landmark, was in a whitening's or gallery's photos."""
     assert len(blocks) == len(seen)
     found = []
     for block, ((given, extra), projection) in zip(blocks, seen, strict=True):
-        assert block.scorer.projection is projection
-        known = {*given.ids, *given.bank_ids}
+        assert block.retriever.projection is projection
+        known = {*given.ids, *given.distractor_ids}
         found += [f"whitening saw {i}" for i in block.ids if i in known]
         if block.kind == UNKNOWN:
             shown = {f"l{code}" for code in block.groups}
@@ -80,7 +80,7 @@ def leaks(blocks: list[HoldOutBlock], seen: list[tuple[Given, Projection | None]
 
 
 def test_no_query_uses_a_whitening_fitted_on_it(
-    index: GalleryIndex, extra: Labelled, monkeypatch: pytest.MonkeyPatch
+    index: GalleryIndex, extra: LabelledVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for training in (None, extra):
         seen = watched(monkeypatch)
@@ -89,7 +89,7 @@ def test_no_query_uses_a_whitening_fitted_on_it(
 
 
 def test_planted_leaks_are_detected(
-    index: GalleryIndex, extra: Labelled, monkeypatch: pytest.MonkeyPatch
+    index: GalleryIndex, extra: LabelledVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = watched(monkeypatch)
     monkeypatch.setattr(leave_one_out, "_without_landmarks", lambda extra, names: extra)
@@ -108,7 +108,7 @@ def test_planted_leaks_are_detected(
 def test_no_query_finds_itself_or_its_hidden_landmark(index: GalleryIndex, rules: Rules) -> None:
     name_of = dict(zip(index.ids, index.names[index.codes], strict=True))
     for block in hold_out_queries(index, rules):
-        seen = block.scorer.index
+        seen = block.retriever.index
         for row, photo in enumerate(block.ids):
             rows = block.found.neighbours.rows[row]
             ids = set(seen.ids[rows[rows >= 0]])
@@ -122,7 +122,7 @@ def test_no_query_finds_itself_or_its_hidden_landmark(index: GalleryIndex, rules
                 assert block.truth[row] == -1
                 assert name_of.get(photo) not in named | {name_of[i] for i in ids}
         if block.kind == UNKNOWN and rules.score != "learned":
-            answers = block.scorer.votes(block.found).codes
+            answers = block.retriever.votes(block.found).codes
             own = [name_of[photo] for photo in block.ids]
             assert not any(seen.names[c] == n for c, n in zip(answers, own, strict=True))
 
@@ -133,30 +133,32 @@ def test_a_distractor_query_is_not_among_the_distractors_searched(
 ) -> None:
     asked = []
     for block in (b for b in hold_out_queries(index, rules) if b.kind == NON_LANDMARK):
-        bank = block.scorer.index
-        assert not set(block.ids) & set(bank.bank_ids)
-        assert len(bank.bank) == len(bank.bank_ids) == BANK - len(block.ids)
-        assert len(block.scorer.bank) == len(bank.bank)
-        # Were it in the bank, its nearest distractor would be itself, at cosine 1.
-        own = index.bank[[int(np.flatnonzero(index.bank_ids == i)[0]) for i in block.ids]]
+        bank = block.retriever.index
+        assert not set(block.ids) & set(bank.distractor_ids)
+        assert len(bank.distractor_vectors) == len(bank.distractor_ids) == BANK - len(block.ids)
+        assert len(block.retriever.distractor_vectors) == len(bank.distractor_vectors)
+        # Otherwise its nearest distractor would be itself, at cosine 1.
+        own = index.distractor_vectors[
+            [int(np.flatnonzero(index.distractor_ids == i)[0]) for i in block.ids]
+        ]
         queries = own.astype(np.float32)
-        cosines = queries @ bank.bank.astype(np.float32).T
+        cosines = queries @ bank.distractor_vectors.astype(np.float32).T
         assert cosines.max() < 0.99
         if rules.whitening == "none" and not rules.expansion:
             count = rules.query_bank or (10 if rules.uses_gallery_penalty else 5)
             slow = [sum(sorted(row)[-count:]) / count for row in cosines.tolist()]
             assert block.found.penalty == pytest.approx(slow, abs=1e-3)
         asked += block.ids.tolist()
-    assert sorted(asked) == sorted(index.bank_ids)
+    assert sorted(asked) == sorted(index.distractor_ids)
 
 
 def test_every_photo_is_a_query_once_per_kind(index: GalleryIndex) -> None:
     blocks = hold_out_queries(index, WAYS[0])
     of = {k: Counter(i for b in blocks if b.kind == k for i in b.ids) for k in range(3)}
     alone = {i for i, c in zip(index.ids, index.codes, strict=True) if SIZES[c] == 1}
-    assert set(of[KNOWN]) == set(index.ids) - alone  # alone, it has no right answer left
+    assert set(of[KNOWN]) == set(index.ids) - alone  # a landmark's only photo has no right answer
     assert set(of[UNKNOWN]) == set(index.ids)
-    assert set(of[NON_LANDMARK]) == set(index.bank_ids)
+    assert set(of[NON_LANDMARK]) == set(index.distractor_ids)
     assert {count for counter in of.values() for count in counter.values()} == {1}
 
 
@@ -178,7 +180,7 @@ def test_groups_are_the_landmarks_of_the_queries(index: GalleryIndex) -> None:
 def test_the_number_of_queries_is_capped_by_the_sample(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leave_one_out, "SAMPLE", 10)
+    monkeypatch.setattr(leave_one_out, "QUERIES_PER_KIND", 10)
     blocks = hold_out_queries(index, WAYS[2])
     for kind in (KNOWN, UNKNOWN, NON_LANDMARK):
         assert sum(len(b.ids) for b in blocks if b.kind == kind) == 10
@@ -205,7 +207,7 @@ def test_cached_whitenings_are_reused_only_for_the_same_folds(
 
 
 def weighed(blocks: list[HoldOutBlock], rules: Rules) -> list[float]:
-    weights = shares(blocks, rules).tolist()
+    weights = query_weights(blocks, rules).tolist()
     kinds = [b.kind for b in blocks for _ in b.ids]
     assert len(weights) == len(kinds)
     total = sum(weights)
@@ -218,10 +220,10 @@ def test_weights_match_the_stated_shares(index: GalleryIndex, known: float, unkn
     rules = replace(WAYS[2], known_share=known, unknown_share=unknown)
     blocks = hold_out_queries(index, rules)
     assert weighed(blocks, rules) == pytest.approx([known, unknown, 1 - known - unknown])
-    assert shares(blocks, rules).mean() == pytest.approx(1)
-    for kind in range(3):  # within a kind all weigh alike
+    assert query_weights(blocks, rules).mean() == pytest.approx(1)
+    for kind in range(3):  # equal weights within a kind
         kinds = np.repeat([b.kind for b in blocks], [len(b.ids) for b in blocks])
-        assert np.ptp(shares(blocks, rules)[kinds == kind]) == 0
+        assert np.ptp(query_weights(blocks, rules)[kinds == kind]) == 0
 
 
 def test_the_share_of_an_empty_kind_goes_to_the_others(index: GalleryIndex) -> None:
@@ -235,25 +237,25 @@ def test_the_share_of_an_empty_kind_goes_to_the_others(index: GalleryIndex) -> N
 
 def test_the_remaining_kind_takes_the_rest_even_with_share_zero() -> None:
     rules = replace(WAYS[2], unknown_share=0.0)
-    blocks = hold_out_queries(scattered([4] * 5, 0), rules)
+    blocks = hold_out_queries(random_index([4] * 5, 0), rules)
     assert weighed(blocks, rules) == pytest.approx([0.5, 0.5, 0])
 
 
 @pytest.mark.parametrize("rules", [WAYS[1], WAYS[2], WAYS[4]])
 def test_a_known_query_keeps_a_photo_of_its_landmark(rules: Rules) -> None:
-    """Or rules that mix photos lose GAP, when rules are compared, by questions without answer."""
-    known = [b for b in hold_out_queries(scattered([2] * 30, 10), rules) if b.kind == KNOWN]
+    """Or rules that mix photos lose GAP, when rules are compared, by queries without an answer."""
+    known = [b for b in hold_out_queries(random_index([2] * 30, 10), rules) if b.kind == KNOWN]
     assert all((b.truth >= 0).all() for b in known)
 
 
 def test_small_galleries_give_the_queries_they_can() -> None:
     plain = WAYS[2]
     kinds = lambda index: {b.kind for b in hold_out_queries(index, plain)}  # noqa: E731
-    assert kinds(scattered([1, 1, 1], 0)) == {UNKNOWN}
-    assert kinds(scattered([4], 0)) == {KNOWN}
-    assert kinds(scattered([4], 4)) == {KNOWN}  # fewer distractors than folds
-    assert kinds(scattered([4], 5)) == {KNOWN, NON_LANDMARK}
-    assert kinds(scattered([], 9)) == set()
+    assert kinds(random_index([1, 1, 1], 0)) == {UNKNOWN}
+    assert kinds(random_index([4], 0)) == {KNOWN}
+    assert kinds(random_index([4], 4)) == {KNOWN}  # fewer distractors than folds
+    assert kinds(random_index([4], 5)) == {KNOWN, NON_LANDMARK}
+    assert kinds(random_index([], 9)) == set()
 
 
 def test_progress_counts_the_kinds(index: GalleryIndex) -> None:

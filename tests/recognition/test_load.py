@@ -27,9 +27,9 @@ from whichlandmark.recognition.rules import Rules
 
 @pytest.fixture
 def made(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A saved recognizer of 34 photos, with segment files and cells, though it is small."""
-    monkeypatch.setattr(load_module, "IndexNeeds", functools.partial(IndexNeeds, small=5))
-    monkeypatch.setattr(parts, "WORTHWHILE", 8)
+    """A saved recognizer of 34 photos with index files and inverted files, although it is small."""
+    monkeypatch.setattr(load_module, "IndexNeeds", functools.partial(IndexNeeds, min_photos=5))
+    monkeypatch.setattr(parts, "MIN_ROWS_FOR_IVF", 8)
     for home in (load_module, maintain, edit):
         monkeypatch.setattr(
             home, "load_embedder", lambda source, device="auto": HistogramEmbedder()
@@ -56,7 +56,7 @@ def answers(recognizer: Recognizer) -> list[Prediction]:
 
 
 def plain(folder: Path) -> list[Prediction]:
-    """What is answered without segment files."""
+    """Answers without index files."""
     stored, fitted, _ = read_settings(folder)
     with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         return answers(assemble(HistogramEmbedder(), gallery, stored, fitted))
@@ -70,10 +70,10 @@ def assert_equal(one: list[Prediction], other: list[Prediction]) -> None:
 
 def test_answers_with_index_files_equal_those_of_the_gallery(made: Path) -> None:
     opened = load(made)
-    assert opened.decider.scorer.cells is not None
+    assert opened.decider.retriever.candidate_source is not None
     assert_equal(answers(opened), plain(made))
     exact = load(made, rules=Rules(verify=0, recall=1.0))
-    assert exact.decider.scorer.cells is None
+    assert exact.decider.retriever.candidate_source is None
     assert exact.fitted == opened.fitted or exact.fitted.calibration == opened.fitted.calibration
     opened.gallery.close()
     exact.gallery.close()
@@ -109,7 +109,7 @@ def test_damaged_index_files_are_logged_once_and_rebuilt_with_right_answers(
         rebuild_gallery(made)
         caplog.clear()
         opened = load(made)
-        assert opened.decider.scorer.cells is not None
+        assert opened.decider.retriever.candidate_source is not None
         assert_equal(answers(opened), expected)
         opened.gallery.close()
         assert not caplog.records
@@ -123,7 +123,7 @@ def test_a_removed_landmark_is_gone_from_the_index_files(made: Path) -> None:
     remove_photos(made, [], name)
     opened = load(made)
     assert name not in opened.index.names.tolist()
-    assert opened.decider.scorer.cells is not None
+    assert opened.decider.retriever.candidate_source is not None
     assert_equal(answers(opened), plain(made))
     held = b"".join(path.read_bytes() for path in (made / "segments").iterdir())
     assert name.encode() not in held
@@ -133,7 +133,7 @@ def test_a_removed_landmark_is_gone_from_the_index_files(made: Path) -> None:
 def test_damage_anywhere_in_the_photos_file_changes_no_answer(
     made: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each array in turn: names and ids are read after the search, for the answer in words."""
+    """Each array in turn: names and ids are read after the search, for the prediction."""
     expected = plain(made)
     before = load(made)
     asked = queries(before)
@@ -145,8 +145,8 @@ def test_damage_anywhere_in_the_photos_file_changes_no_answer(
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         opened = load(made)
         assert_equal(opened.predict(asked), expected)
-        opened.check_segments()  # what no answer reads is found here
-        assert opened.decider.scorer.cells is None
+        opened.check_index_files()  # finds damage that no answer reads
+        assert opened.decider.retriever.candidate_source is None
         assert_equal(opened.predict(asked), expected)
         opened.gallery.close()
-    assert len(caplog.records) == len(whole) // 65_536 - 1  # told once each
+    assert len(caplog.records) == len(whole) // 65_536 - 1  # one warning each

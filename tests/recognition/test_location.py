@@ -1,4 +1,4 @@
-"""Positions in EXIF: read, refused when damaged; distances; the smooth prior."""
+"""EXIF locations are read, or refused when damaged; distances; the location prior."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_exif_degrees_minutes_and_seconds_are_read(kind: str) -> None:
 def test_south_and_west_are_negative() -> None:
     rio = {1: "S", 2: (22, 57, 6.8), 3: "W", 4: (43, 12, 37.8)}
     assert location_of(photo(rio)) == pytest.approx((-22.951889, -43.2105), abs=1e-6)
-    whole = {1: "s", 2: (22.5, 0, 0), 3: "W", 4: (180, 0, 0)}  # some write decimals, and no more
+    whole = {1: "s", 2: (22.5, 0, 0), 3: "W", 4: (180, 0, 0)}  # decimal degrees only
     assert location_of(photo(whole)) == pytest.approx((-22.5, -180))
 
 

@@ -1,4 +1,4 @@
-"""Landmark locations and the prior from a photo's own location."""
+"""Landmark locations and the prior from the location of a photo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from tests.support.made_galleries import index_of, unit
+from tests.support.random_galleries import index_of, unit
 from whichlandmark.core.errors import OptionError
 from whichlandmark.gallery.records import LandmarkRecord
 from whichlandmark.recognition.location import LandmarkLocations
@@ -31,7 +31,7 @@ def world() -> LandmarkLocations:
 
 
 def geotagged(latitude: float, longitude: float) -> bytes:
-    """A small JPEG with its place in EXIF data."""
+    """A small JPEG with a location in its EXIF data."""
     exif = Pillow.Exif()
 
     def parts(value: float) -> tuple[float, float, float]:
@@ -47,7 +47,7 @@ def geotagged(latitude: float, longitude: float) -> bytes:
 
 
 def slow_km(here: tuple[float, float], there: tuple[float, float]) -> float:
-    """By the angle between two points on a ball."""
+    """By the angle between two points on a sphere."""
     (a, b), (c, d) = (tuple(map(math.radians, p)) for p in (here, there))
     cosine = math.sin(a) * math.sin(c) + math.cos(a) * math.cos(c) * math.cos(b - d)
     return 6371.0088 * math.acos(min(1.0, cosine))
@@ -68,13 +68,13 @@ def test_prior_weights_match_a_slow_computation(scale: float) -> None:
     for value, there in zip(found, (EIFFEL, BIG_BEN), strict=False):
         near = 1 / (1 + (slow_km(here, there) / scale) ** 2)
         assert value == pytest.approx(math.log(0.01 + 0.99 * near), rel=1e-6)
-    assert found[2:].tolist() == [0.0, 0.0]  # not known; no landmark
+    assert found[2:].tolist() == [0.0, 0.0]  # unknown location; no landmark
     assert found[1] < found[0] < 0
-    assert found.min() >= math.log(0.01)  # nothing is ever ruled out
+    assert found.min() >= math.log(0.01)  # no landmark is ruled out
 
 
 def test_an_unknown_code_does_not_use_the_last_landmark() -> None:
-    """−1 is a row from the end in an array: planted as the last landmark, it must not count."""
+    """Code −1 must have weight 0, although row −1 of the array is the last landmark."""
     places = LandmarkLocations(np.array([[0.0, 0.0], list(EIFFEL)]))
     assert places.prior([BIG_BEN], 1.0)(0, np.array([-1, -1])).tolist() == [0.0, 0.0]
 
@@ -96,7 +96,7 @@ def test_the_location_of_a_photo_is_read_from_bytes_and_from_a_file(tmp_path: Pa
         for photo in (data, tmp_path / "photo.jpg", str(tmp_path / "photo.jpg")):
             read = read_query(photo, short_side=16, location=True)
             assert read.location == pytest.approx(place, abs=1e-6)
-            assert read_query(photo, short_side=16).location is None  # nobody asked for it
+            assert read_query(photo, short_side=16).location is None  # not read without `location`
 
 
 def test_pixels_and_photos_without_exif_have_no_location() -> None:

@@ -1,6 +1,6 @@
-"""A photo is read, decoded, embedded, searched and compared once, whoever asks about it.
+"""A photo is read, decoded, embedded, searched and compared once by every command and request.
 
-The counts are those of a command, of a request and of an evaluation, as users run them.
+Counted for a command, a request and an evaluation as users run them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PARIS, ELSEWHERE = (48.0, 2.0), (12.0, 34.0)
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each step ran: for photos of the gallery, which pages show, it is not counted."""
+    """How often each step ran, without reading gallery photos for a page."""
     found: Counter[str] = Counter()
 
     def count(owner: Any, name: str, step: str, of: Any = lambda *given: 1) -> None:
@@ -69,14 +69,14 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(images, "_decode", "decodes", lambda data, *_: int(data not in known))
     count(DecodePool, "_submit", "decodes in a worker")
     count(SiftEmbedder, "__call__", "embeddings")
-    count(Retriever, "find", "searches")
-    count(SpatialVerifier, "check", "comparisons")
+    count(Retriever, "search", "searches")
+    count(SpatialVerifier, "verify", "comparisons")
     return found
 
 
 @pytest.fixture
 def asked(tmp_path: Path) -> list[Path]:
-    """Photos of the four fronts that the gallery has not, with their places."""
+    """Photos of the four fronts that are not in the gallery, with a location."""
     (tmp_path / "queries").mkdir()
     paths = [tmp_path / "queries" / f"{code}.jpg" for code in range(4)]
     for code, path in enumerate(paths):
@@ -85,12 +85,12 @@ def asked(tmp_path: Path) -> list[Path]:
 
 
 def closer(code: int) -> Pillow.Image:
-    """The middle of a front: so much of it that it is known, and no copy of a gallery photo."""
+    """The middle of a front: recognizable, but not a copy of a gallery photo."""
     return front(code, 9).crop((60, 40, 310, 230))
 
 
-def rules_with_place(folder: Path) -> None:
-    """Each answer is open to geometry, and the place of a photo counts."""
+def use_location(folder: Path) -> None:
+    """Rules that verify every answer and use the location of the photo."""
     rules, fitted, generation = read_settings(folder)
     assert fitted is not None
     plain = fitted.stacker
@@ -107,7 +107,7 @@ def rules_with_place(folder: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     found = copied(tmp_path)
-    rules_with_place(found)
+    use_location(found)
     return found
 
 
@@ -141,7 +141,7 @@ def test_the_server_explains_in_one_pass(
 def test_an_evaluation_takes_each_photo_once(
     folder: Path, asked: list[Path], counts: Counter[str]
 ) -> None:
-    """All photos are embedded in one call, and searched in one."""
+    """All photos are embedded in one call and searched in one call."""
     opened = load(folder)
     answers = opened.answer(opened.embed([opened.read(path) for path in asked]))
     compared = sum(map(bool, answers.verified))
@@ -159,7 +159,7 @@ def test_an_evaluation_takes_each_photo_once(
 
 
 def test_what_is_evaluated_is_what_the_recognizer_answers(folder: Path, tmp_path: Path) -> None:
-    """Also of a photo so large that how small it is decoded makes a difference."""
+    """Also for a photo so large that the size it is decoded at makes a difference."""
     large = closer(2).resize((1800, 1368), Pillow.Resampling.BICUBIC)
     path = tmp_path / "large.jpg"
     path.write_bytes(taken_at(large, *ELSEWHERE))
@@ -170,7 +170,7 @@ def test_what_is_evaluated_is_what_the_recognizer_answers(folder: Path, tmp_path
 
 @pytest.fixture
 def between(folder: Path) -> Iterator[TestClient]:
-    """A served gallery in which places 0 and 1 stand far apart."""
+    """A served gallery in which places 0 and 1 are far from each other."""
     with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
         gallery.describe([
             LandmarkRecord("place 0", latitude=ELSEWHERE[0], longitude=ELSEWHERE[1]),
@@ -182,15 +182,15 @@ def between(folder: Path) -> Iterator[TestClient]:
 
 
 def halves() -> Pillow.Image:
-    """Front 0 on the left, front 1 on the right: which landmark it shows is open."""
+    """Front 0 on the left, front 1 on the right, so that either could be the answer."""
     picture = front(0, 9).copy()
     picture.paste(front(1, 9).crop((180, 0, 360, 270)), (180, 0))
     return picture
 
 
 def test_served_evidence_is_that_of_the_served_answer(between: TestClient) -> None:
-    """The place of the photo decides between two landmarks: the parts of the score are of the one
-    that is answered, and add up to it.
+    """The location of the photo decides between two landmarks; the parts of the score are those of
+    the answered one and add up to its score.
     """
     answers = []
     for place in (ELSEWHERE, PARIS):
@@ -225,7 +225,7 @@ def test_an_explanation_reads_what_the_prediction_reads(folder: Path, asked: lis
                     np.flatnonzero(opened.index.ids[:] == reference.photo_id)
                 )[0]
             )
-        shown = [pulled.similarity for pulled in why.distractors]
+        shown = [near.similarity for near in why.distractors]
         assert len(shown) == 4
         assert shown == sorted(shown, reverse=True)
         assert shown[0] >= float(answers.found.penalty[row]) >= shown[-1] - 1e-6
@@ -243,7 +243,7 @@ def test_an_open_embedder_is_used(folder: Path) -> None:
 
 
 class Damaged(Decider):
-    """Meets a damaged block in every answer."""
+    """Finds a damaged block in every answer."""
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Any:
         raise IndexFileError("photos-1.wlseg: damaged (block 3)")
@@ -261,7 +261,7 @@ def test_threads_that_meet_damage_change_over_once(
         made_anew.append(whole)
         return whole
 
-    damaged = Damaged(whole.index, whole.rules, whole.fitted, whole.geometry)
+    damaged = Damaged(whole.index, whole.rules, whole.fitted, whole.verifier)
     fallback = FallbackDecider(damaged, over_gallery, folder / "segments")
     shared = replace(opened, fallback=fallback)
     vectors = opened.embed([opened.read(jpeg(front(1, 9)))]).vectors
@@ -291,7 +291,7 @@ def test_a_gallerys_table_without_vectors(folder: Path) -> None:
 
 
 def test_an_answer_does_not_depend_on_what_was_asked_before(folder: Path) -> None:
-    """Batches are compared with distractors in float32; that changes no later photo's answer."""
+    """Batches are compared with distractors in float32, which changes no later answer."""
     opened: Recognizer = load(folder)
     fresh = assemble(opened.embedder, opened.gallery, opened.rules, opened.fitted)
     asked = opened.embed([opened.read(jpeg(front(code, 9))) for code in range(4)] * 30)

@@ -19,13 +19,13 @@ from whichlandmark.core.errors import ModelError, OptionError, WhichLandmarkErro
 from whichlandmark.core.types import Photos
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition.indexing.ray_engine import (
-    Opening,
-    Share,
+    EmbedderSource,
+    TaskResources,
     _lost_shards_error,
-    _share,
-    made_by_ray,
+    _task_resources,
+    make_shards_on_ray,
 )
-from whichlandmark.recognition.indexing.shards import Task, cut
+from whichlandmark.recognition.indexing.shards import ShardTask, cut_table
 
 PHOTOS = 24
 
@@ -80,7 +80,7 @@ def test_a_local_ray_cluster_gives_the_same_gallery(
     asked = ("index", world, "--rules", rules)
     counts = json_of(capfd, *asked, "-o", tmp_path / "a.wl", code=3)
     flags = ("--shards", 3, "--engine", "ray", "--json")
-    ran = in_a_process(tmp_path, *asked, "-o", "b.wl", *flags)  # Ray's processes live elsewhere
+    ran = in_a_process(tmp_path, *asked, "-o", "b.wl", *flags)  # Ray has processes of its own
     if "no cluster" in ran.stderr:
         pytest.skip(f"Ray does not start here: {ran.stderr[-300:]}")
     assert ran.returncode == 3, ran.stderr
@@ -93,7 +93,7 @@ def test_a_local_ray_cluster_gives_the_same_gallery(
 def test_shards_on_the_command_line(
     world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The shell loop of the documents, then loading; and again, when everything is there."""
+    """The shell loop of the documents, then loading; then again, when all shards exist."""
     asked = ("index", world, "--rules", rules, "-o", tmp_path / "b.wl")
     told = json_of(capfd, *asked, "--shards", 2, "--shard", "0/2", code=3)
     assert (told["photos"], told["failed"], told["done before"]) == (PHOTOS - 1, 1, "no")
@@ -143,18 +143,18 @@ def test_loading_before_any_shard_is_made_is_refused(
 def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     photos = Photos.of_columns(["a"], ["a.jpg"], ["x"])
-    tasks = [Task(shard, photos, "/nowhere", False) for shard in cut(1, 1)]
+    tasks = [ShardTask(shard, photos, "/nowhere", False) for shard in cut_table(1, 1)]
     with pytest.raises(OptionError, match=r"pip install 'whichlandmark\[cluster\]'"):
-        list(made_by_ray(tasks, Opening("sift", "auto")))
+        list(make_shards_on_ray(tasks, EmbedderSource("sift", "auto")))
 
 
 def test_an_unreachable_cluster_gives_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     photos = Photos.of_columns(["a"], ["a.jpg"], ["x"])
-    tasks = [Task(shard, photos, "/nowhere", False) for shard in cut(1, 1)]
+    tasks = [ShardTask(shard, photos, "/nowhere", False) for shard in cut_table(1, 1)]
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(OptionError, match=r"127\.0\.0\.1:1: no cluster answers there"):
-        list(made_by_ray(tasks, Opening("sift", "auto")))
+    with pytest.raises(OptionError, match=r"127\.0\.0\.1:1: no cluster answers at this address"):
+        list(make_shards_on_ray(tasks, EmbedderSource("sift", "auto")))
 
 
 def node(cpus: float, gpus: float = 0, alive: bool = True) -> dict[str, object]:
@@ -163,12 +163,16 @@ def node(cpus: float, gpus: float = 0, alive: bool = True) -> dict[str, object]:
 
 
 def test_the_resources_a_task_takes_of_a_node() -> None:
-    assert _share([node(2)], "auto") == Share(2, 0, 1)
-    assert _share([node(8), node(8), node(16), node(1, alive=False)], "auto") == Share(8, 0, 4)
-    assert _share([node(0), node(4)], "cpu") == Share(4, 0, 1)  # a head that works not
-    assert _share([node(16, 4), node(8)], "auto") == Share(4, 1, 4)
-    assert _share([node(16, 4), node(8)], "cpu") == Share(8, 0, 3)
-    assert _share([node(2, 8)], "cuda") == Share(1, 1, 8)
+    assert _task_resources([node(2)], "auto") == TaskResources(2, 0, 1)
+    assert _task_resources(
+        [node(8), node(8), node(16), node(1, alive=False)], "auto"
+    ) == TaskResources(8, 0, 4)
+    assert _task_resources([node(0), node(4)], "cpu") == TaskResources(
+        4, 0, 1
+    )  # a head node without CPUs
+    assert _task_resources([node(16, 4), node(8)], "auto") == TaskResources(4, 1, 4)
+    assert _task_resources([node(16, 4), node(8)], "cpu") == TaskResources(8, 0, 3)
+    assert _task_resources([node(2, 8)], "cuda") == TaskResources(1, 1, 8)
 
 
 def test_the_error_for_lost_shards() -> None:
@@ -183,7 +187,7 @@ def test_the_error_for_lost_shards() -> None:
 
 
 def test_documented_flags_exist() -> None:
-    """Also where a line stands within a script."""
+    """Also inside a longer script."""
     page = ROOT / "docs" / "jobs.md"
     lines = [line.strip() for line in page.read_text().splitlines()]
     asked = [line for line in lines if "whichlandmark index photos.csv" in line]

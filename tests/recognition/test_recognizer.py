@@ -140,7 +140,7 @@ def test_photos_without_a_landmark_become_distractors(colour_world: Path) -> Non
 
 
 def test_no_gallery_photo_is_its_own_answer_when_fitting(recognizer: Recognizer) -> None:
-    """Labels that mean nothing: were a photo its own neighbour, every answer would be right."""
+    """With shuffled labels, answers would be right only if a photo were its own neighbour."""
     np.random.default_rng(0).shuffle(recognizer.index.codes)
     blocks = leave_one_out.hold_out_queries(recognizer.index, Rules().with_score("cosine"))
     known = [b for b in blocks if b.kind == KNOWN]
@@ -165,7 +165,7 @@ def test_the_known_share_changes_the_confidence(recognizer: Recognizer) -> None:
 
 
 def test_changing_decision_rules_keeps_what_was_fitted(recognizer: Recognizer) -> None:
-    """Whatever else changes, what was fitted does not belong to the new rules."""
+    """A change of any other rule needs a new fit."""
     rules, fitted = recognizer.rules, recognizer.fitted
     spoken = {
         "answer_above": 0.9,
@@ -181,7 +181,7 @@ def test_changing_decision_rules_keeps_what_was_fitted(recognizer: Recognizer) -
         "query_bank": 3, "votes": 2, "verify": 1, "sure_above": 0.8, "sure_below": 0.1,
         "known_share": 0.4, "unknown_share": 0.1,
     }  # fmt: skip
-    assert {*spoken, *other} == set(vars(rules))  # a new rule belongs to one of the two
+    assert {*spoken, *other} == set(vars(rules))  # a new rule has to be added to one of both
     for name, value in other.items():
         assert reusable_fit(rules, replace(rules, **{name: value}), fitted) is None  # type: ignore[arg-type]
 

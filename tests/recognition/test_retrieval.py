@@ -9,14 +9,14 @@ from whichlandmark.core.errors import OptionError
 from whichlandmark.core.json_options import from_json, to_json
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.records import GalleryTable
-from whichlandmark.recognition.reranking.class_centres import bank_likeness
+from whichlandmark.recognition.reranking.class_centres import distractor_penalty
 from whichlandmark.recognition.reranking.votes import vote
 from whichlandmark.recognition.retrieval import Retriever
 from whichlandmark.recognition.rules import FORMULAS, Rules
 
 
 def unit(rng: np.random.Generator, rows: int, dim: int = 6) -> np.ndarray:
-    made = rng.normal(size=(rows, dim)) + 0.4  # leaning one way: cosines of all signs, mostly > 0
+    made = rng.normal(size=(rows, dim)) + 0.4  # shifted, so that most cosines are positive
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -41,12 +41,12 @@ def index() -> GalleryIndex:
 
 def answered(index: GalleryIndex, rules: Rules, queries: np.ndarray):  # type: ignore[no-untyped-def]
     scorer = Retriever(index, rules)
-    return scorer.votes(scorer.find(queries))
+    return scorer.votes(scorer.search(queries))
 
 
 def slow_score(index: GalleryIndex, q: np.ndarray, score: str) -> tuple[str, float]:
-    """The formulas of the sources, one photo at a time."""
-    gallery, bank = index.vectors.astype(np.float64), index.bank.astype(np.float64)
+    """The published formulas, one photo at a time."""
+    gallery, bank = index.vectors.astype(np.float64), index.distractor_vectors.astype(np.float64)
     cos = [float(v @ q) for v in gallery]
     to_bank = sorted((float(n @ q) for n in bank), reverse=True)
     penalty = 0.0
@@ -96,7 +96,7 @@ def test_every_score_equals_its_formula(index: GalleryIndex, score: str) -> None
 @pytest.mark.parametrize("score", FORMULAS)
 def test_neighbours_carry_cosine_similarities(index: GalleryIndex, score: str) -> None:
     queries = unit(np.random.default_rng(3), 8)
-    found = Retriever(index, Rules().with_score(score)).find(queries, depth=6).neighbours
+    found = Retriever(index, Rules().with_score(score)).search(queries, depth=6).neighbours
     for row in range(8):
         for j, similarity in zip(found.rows[row], found.similarity[row], strict=True):
             expected = float(index.vectors[j].astype(np.float32) @ queries[row])
@@ -112,7 +112,7 @@ def test_hidden_photos_are_never_found(index: GalleryIndex) -> None:
         Rules(whitening="none", expansion=3),
         Rules(whitening="none", superglobal=True),
     ):
-        found = Retriever(index, rules).find(queries, depth=40, hidden=hidden)
+        found = Retriever(index, rules).search(queries, depth=40, hidden=hidden)
         for row in range(12):
             seen = found.neighbours.rows[row]
             assert not np.isin(seen[seen >= 0], hidden[row]).any()
@@ -155,10 +155,10 @@ def test_the_vote_matches_a_hand_computation() -> None:
 
 
 def test_distractor_similarity_is_a_mean() -> None:
-    assert bank_likeness(np.array([[0.5, 0.1], [0.3, 0.2]], np.float32)) == pytest.approx(
+    assert distractor_penalty(np.array([[0.5, 0.1], [0.3, 0.2]], np.float32)) == pytest.approx(
         [0.3, 0.25]
     )
-    assert bank_likeness(np.empty((2, 0), np.float32)).tolist() == [0, 0]
+    assert distractor_penalty(np.empty((2, 0), np.float32)).tolist() == [0, 0]
 
 
 def test_rules_survive_json_and_invalid_ones_are_refused() -> None:

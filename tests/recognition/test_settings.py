@@ -1,25 +1,23 @@
-"""A recognizer's settings on disk: exact round trips, and damage reported with a way out."""
+"""Settings on disk: exact round trips; errors on damage say what to do."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.support.made_galleries import questions, scattered
+from tests.support.random_galleries import queries_near, random_index
 from whichlandmark.core.errors import DataError, GalleryError
-from whichlandmark.core.json_options import to_json
 from whichlandmark.recognition.calibration import Calibration
 from whichlandmark.recognition.decision import Decider, Fitted
 from whichlandmark.recognition.fitting.fit import fit
 from whichlandmark.recognition.folder import settings
-from whichlandmark.recognition.folder.settings import describe, read_settings, write_settings
+from whichlandmark.recognition.folder.settings import read_settings, write_settings
 from whichlandmark.recognition.rules import Rules
 
 RULES = Rules(whitening_dim=5, verify=0, false_answers=0.05, location_km=2.5, query_bank=7)
-INDEX = scattered([6] * 6, 40, seed=4)
+INDEX = random_index([6] * 6, 40, seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +48,7 @@ def test_settings_read_back_to_the_last_bit(folder: Path, fitted: Fitted) -> Non
     assert opened.geometric is None
     assert opened.calibration == fitted.calibration
     assert opened.negatives == fitted.negatives
-    asked = questions(INDEX, 9)
+    asked = queries_near(INDEX, 9)
     one, two = Decider(INDEX, RULES, fitted)(asked), Decider(INDEX, rules, opened)(asked)
     assert (one.scores == two.scores).all()
     assert (one.confidence == two.confidence).all()
@@ -196,14 +194,3 @@ def test_invalid_json_is_reported(folder: Path) -> None:
         (folder / "recognizer.json").write_text(text)
         with pytest.raises(DataError, match=r"recognizer\.json: (not readable|expected)"):
             read_settings(folder)
-
-
-def test_the_summary_of_what_was_fitted(fitted: Fitted) -> None:
-    said = describe(fitted)
-    assert said["whitening"] == [5, 12]
-    assert said["stacker"] == to_json(fitted.stacker)["examples"] > 0
-    assert "with geometry" not in said
-    assert said["calibration"] in ("platt", "isotonic")
-    bare = describe(Fitted(None, None, None, fitted.calibration))
-    assert bare == {"whitening": None, "calibration": fitted.calibration.kind}
-    assert np.isfinite(fitted.negatives).all()

@@ -1,4 +1,4 @@
-"""A sharded index run gives the unsharded gallery to the last bit, whatever interrupted it."""
+"""A sharded index run gives a bit-identical gallery, wherever it was interrupted."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from whichlandmark.recognition.indexing import shard_folder, shards
 from whichlandmark.recognition.indexing.index_photos import Indexed, IndexOptions, index_photos
 from whichlandmark.recognition.indexing.shard_folder import ShardFolder, read_rows, write_rows
 from whichlandmark.recognition.indexing.shards import (
-    Task,
-    cut,
+    ShardTask,
+    cut_table,
     fill_from_shards,
     load_shard,
     make_shard,
@@ -48,17 +48,17 @@ CHEAP = Rules(verify=0, score="cosine", whitening="none")  # nothing is fitted, 
 
 
 class Company:
-    """An embedder whose rows depend on who shares a pass, far above the last bit."""
+    """An embedder whose vectors depend on the other photos of the batch."""
 
     name, id, dim, short_side = "company", "company-1", 3, 96
     seen = 0
 
     def __init__(self) -> None:
-        self.looking = InputPipeline(Preprocessing(size=64, multiple=16), batch=4)
+        self.input_pipeline = InputPipeline(Preprocessing(size=64, multiple=16), batch_size=4)
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         Company.seen += len(images)
-        return self.looking(images, self._network, 3)
+        return self.input_pipeline(images, self._network, 3)
 
     def _network(self, pixels: np.ndarray) -> np.ndarray:
         rows = pixels.mean(axis=(2, 3)) + pixels.mean() * 1e-2 + len(pixels) * 1e-3
@@ -70,7 +70,7 @@ class Company:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
-    """Photos of four shapes and five landmarks; two of them cannot be read."""
+    """Photos of four shapes and five landmarks; two are unreadable."""
     at = tmp_path_factory.mktemp("world")
     paths = [at / f"{i:03}.jpg" for i in range(PHOTOS)]
     for i, path in enumerate(paths):
@@ -115,15 +115,15 @@ def in_shards(
 
 def tasks_of(
     photos: Photos, place: Path | str, count: int = 4, *, features: bool = True
-) -> list[Task]:
+) -> list[ShardTask]:
     return [
-        Task(shard, photos.take(range(shard.first, shard.end)), str(place), features)
-        for shard in cut(len(photos), count)
+        ShardTask(shard, photos.take(range(shard.first, shard.end)), str(place), features)
+        for shard in cut_table(len(photos), count)
     ]
 
 
 def gallery_of(out: Path) -> tuple[list[list[int]], bytes, list[str], int]:
-    """Row numbers and checksums (of words, vectors and blobs), vectors, ids, next row number."""
+    """Row numbers and checksums (of texts, vectors and blobs), vectors, ids, next row number."""
     with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         assert gallery.faults() == []
         table, state = gallery.table(), gallery.state()
@@ -153,7 +153,7 @@ def changed(world: Photos, tmp_path: Path) -> Photos:
 @pytest.mark.parametrize("rows", [0, 1, 8, 9, 70, 4096])
 @pytest.mark.parametrize("shards", [1, 2, 7, 12])
 def test_every_row_is_in_one_shard_and_shards_are_cut_at_sections(rows: int, shards: int) -> None:
-    pieces = cut(rows, shards)
+    pieces = cut_table(rows, shards)
     assert [row for piece in pieces for row in range(piece.first, piece.end)] == list(range(rows))
     assert all(piece.first % 8 == 0 or piece.first == rows for piece in pieces)
     sections = [-(-(piece.end - piece.first) // 8) for piece in pieces]
@@ -191,7 +191,7 @@ def test_shards_with_local_features_fit_the_same_settings(world: Photos, tmp_pat
 def test_shard_borders_within_a_section_change_the_vectors(
     world: Photos, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The embedder of these tests tells: a planted fault."""
+    """A planted fault: shards cut inside a section give other vectors."""
     monkeypatch.setattr(shards, "SECTION_ROWS", 5)
     in_shards(world, tmp_path / "b.wl", 7)
     found, expected = gallery_of(tmp_path / "b.wl"), gallery_of(plain)
@@ -221,21 +221,21 @@ def test_loading_names_the_missing_shards(world: Photos, tmp_path: Path) -> None
 
 
 class Stopped(BaseException):
-    """As a signal would: nobody handles it."""
+    """Stops the run like a signal: no code handles it."""
 
 
 STAGES: list[tuple[Any, str]] = [
     (shards, "write_rows"),
-    (shards, "measured"),
+    (shards, "size_and_checksum"),
     (ShardFolder, "mark"),
     (ShardFolder, "marker"),
     (shards, "read_rows"),
     (SqliteGallery, "put"),
-    (shard_folder, "whole_file"),
+    (shard_folder, "atomic_file"),
     (index_photos_module, "fill_gallery"),
-    (index_photos_module, "settle"),
+    (index_photos_module, "finish_recognizer"),
     (pipeline, "read_image"),
-    (index_photos_module, "refresh_segments"),
+    (index_photos_module, "refresh_index_files"),
 ]
 
 
@@ -244,7 +244,7 @@ STAGES: list[tuple[Any, str]] = [
 def test_an_interruption_at_any_stage_can_be_resumed(
     world: Photos, plain: Path, tmp_path: Path, where: Any, name: str, after: bool
 ) -> None:
-    """Stopped at the 1st or 3rd time that a stage is reached, before or after its work."""
+    """Stopped at the 1st or 3rd call of a step, before or after its work."""
     out = tmp_path / "b.wl"
     for turn in (1, 3):
         with pytest.MonkeyPatch.context() as patch:
@@ -337,22 +337,22 @@ def test_a_shard_is_done_only_for_the_same_input(world: Photos, tmp_path: Path) 
     photos = changed(world, tmp_path)
     here = tasks_of(photos, tmp_path / "shards")[1]
     embedder = Company()
-    assert make_shard(here, embedder).made
-    assert not make_shard(here, embedder).made
+    assert make_shard(here, embedder).newly_made
+    assert not make_shard(here, embedder).newly_made
     named = Photos(photos.ids, photos.paths, np.full(len(photos), "other", dtype=object))
-    assert not make_shard(tasks_of(named, tmp_path / "shards")[1], embedder).made
+    assert not make_shard(tasks_of(named, tmp_path / "shards")[1], embedder).newly_made
     other = Company()
     other.id = "company-2"
-    assert make_shard(here, other).made
-    assert make_shard(here, embedder).made
-    assert make_shard(dataclasses.replace(here, features=False), embedder).made
-    assert make_shard(here, embedder).made
+    assert make_shard(here, other).newly_made
+    assert make_shard(here, embedder).newly_made
+    assert make_shard(dataclasses.replace(here, features=False), embedder).newly_made
+    assert make_shard(here, embedder).newly_made
     write_photo(Path(here.photos.paths[2]), picture(3, 12345, (60, 80)))
-    assert make_shard(here, embedder).made
+    assert make_shard(here, embedder).newly_made
     ids = photos.ids.copy()
     ids[here.shard.first] = "another"
     renamed = Photos(ids, photos.paths, photos.landmarks)
-    assert make_shard(tasks_of(renamed, tmp_path / "shards")[1], embedder).made
+    assert make_shard(tasks_of(renamed, tmp_path / "shards")[1], embedder).newly_made
 
 
 def test_photos_that_appear_or_fail_are_noticed_by_the_next_run(
@@ -395,7 +395,7 @@ def test_two_processes_at_the_same_shard_leave_one_result(world: Photos, tmp_pat
     def work() -> None:
         embedder = Company()
         start.wait()
-        made.append(make_shard(here, embedder).made)
+        made.append(make_shard(here, embedder).newly_made)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -406,7 +406,7 @@ def test_two_processes_at_the_same_shard_leave_one_result(world: Photos, tmp_pat
         "00000-of-00002.json", "00000-of-00002.parquet"
     ]  # fmt: skip
     assert len(made) == 2
-    assert not make_shard(here, Company()).made
+    assert not make_shard(here, Company()).newly_made
     with SqliteGallery.create(None, "company-1", 3) as gallery:
         load_shard(here, gallery)
         load_shard(here, gallery)
@@ -417,19 +417,19 @@ def test_two_processes_at_the_same_shard_leave_one_result(world: Photos, tmp_pat
 def test_loading_works_for_every_back_end_and_resumes(
     world: Photos, plain: Path, tmp_path: Path, kind: str
 ) -> None:
-    """Interrupted after a shard and in the midst of one; the sums are those of the plain run."""
+    """Interrupted after a shard and within one; the checksums equal those of an unsharded run."""
     tasks = tasks_of(world, tmp_path / "shards", features=False)
     for each in tasks:
         make_shard(each, Company())
-    with KINDS[kind](tmp_path) as home, home.create("company-1", 3) as gallery:
+    with KINDS[kind](tmp_path) as back_end, back_end.create("company-1", 3) as gallery:
         load_shard(tasks[0], gallery)
         load_shard(tasks[1], gallery)
-        gallery.remove(gallery.table(after=20).ids.tolist())  # as if it had stopped there
+        gallery.remove(gallery.table(after=20).ids.tolist())  # as if stopped after row 20
         before = gallery.table()
         fill_from_shards(tasks, [3, 0, 2, 1], gallery)
         generation = gallery.generation
         fill_from_shards(tasks, [0, 1, 2, 3], gallery)
-        assert gallery.generation == generation  # nothing was put a second time
+        assert gallery.generation == generation  # nothing was stored twice
         assert gallery.table().rows[: len(before.rows)].tolist() == before.rows.tolist()
         assert gallery.faults() == []
         _, vectors, ids, _ = gallery_of(plain)
@@ -516,7 +516,7 @@ def test_contradicting_options_are_refused(given: tuple[Any, ...], fault: str) -
 
 def test_no_shards_at_all_cannot_be_cut() -> None:
     with pytest.raises(OptionError, match="--shards 0 given"):
-        cut(10, 0)
+        cut_table(10, 0)
 
 
 def test_what_options_mean() -> None:
@@ -602,7 +602,7 @@ def test_one_run_opens_the_embedder_once_and_reads_each_photo_once(
 def test_a_photo_that_failed_once_is_tried_again_in_the_same_run(
     world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that did not answer, say: the second try is the last."""
+    """For example, a store did not answer; the second attempt is the last."""
     photos, out, asked = changed(world, tmp_path), tmp_path / "b.wl", []
     write_photo(Path(photos.paths[40]), picture(0, 40))
     real = read_bytes
@@ -620,7 +620,7 @@ def test_a_photo_that_failed_once_is_tried_again_in_the_same_run(
     assert [failure.id for failure in done.failures] == ["photo 3"]
     assert "photo 40" in gallery_of(out)[2]
     in_shards(photos, out)
-    assert len(asked) == 2  # the gallery has it, although its shard does not
+    assert len(asked) == 2  # the gallery has the photo, although its shard does not
 
 
 def test_what_loaded_shards_lack_is_embedded_here(world: Photos, tmp_path: Path) -> None:
@@ -639,8 +639,8 @@ def test_what_loaded_shards_lack_is_embedded_here(world: Photos, tmp_path: Path)
     assert stamps["photo 5"][0] == photos.paths[6]
 
 
-def test_the_machines_of_a_cluster_are_told_where_the_embedder_is(tmp_path: Path) -> None:
-    """An object, and what sift has learned, is saved in the recognizer folder."""
+def test_the_machines_of_a_cluster_get_the_address_of_the_embedder(tmp_path: Path) -> None:
+    """An embedder object and a fitted SIFT are saved in the recognizer folder."""
     saved = str(tmp_path / "r.wl" / "embedder")
     assert index_photos_module._source_for_ray(Company(), tmp_path / "r.wl") == saved
     assert index_photos_module._source_for_ray("sift", tmp_path / "r.wl") == saved

@@ -10,7 +10,12 @@ import pytest
 
 from whichlandmark.core.errors import OptionError
 from whichlandmark.core.json_options import from_json, to_json
-from whichlandmark.recognition.calibration import LEAST, STRENGTH, Stacker, fit_stacker
+from whichlandmark.recognition.calibration import (
+    INVERSE_RIDGE,
+    MIN_EXAMPLES_PER_OUTCOME,
+    Stacker,
+    fit_stacker,
+)
 
 HAND = Stacker(
     names=("a", "b"), means=(1.0, -2.0), scales=(2.0, 0.5), weights=(3.0, -1.0), offset=0.25
@@ -29,23 +34,23 @@ def test_log_odds_by_hand_for_any_leading_shape() -> None:
     features = np.array([[[3.0, -2.0], [1.0, -1.0]], [[0.0, 0.0], [1.0, -2.0]]])
     expected = [[3 * 1 - 0 + 0.25, 0 - 2 + 0.25], [-1.5 - 4 + 0.25, 0.25]]
     assert HAND.logits(features) == pytest.approx(np.array(expected))
-    assert HAND.parts(features).shape == features.shape
-    assert HAND.parts(features)[1, 1].tolist() == [0, 0]  # a usual photo adds nothing
+    assert HAND.contributions(features).shape == features.shape
+    assert HAND.contributions(features)[1, 1].tolist() == [0, 0]  # features at their means
 
 
 def loss(
     weights: np.ndarray, offset: float, x: np.ndarray, right: np.ndarray, counted: np.ndarray
 ) -> float:
-    """What ridge logistic regression makes small: ½|w|² + C Σ weight · log loss."""
+    """The objective of ridge logistic regression: ½|w|² + C Σ weight · log loss."""
     total = float(weights @ weights) / 2
     for row, good, weight in zip(x, right, counted, strict=True):
         odds = float(row @ weights) + offset
-        total += STRENGTH * weight * math.log1p(math.exp(-odds if good else odds))
+        total += INVERSE_RIDGE * weight * math.log1p(math.exp(-odds if good else odds))
     return total
 
 
 def test_the_fitted_weights_are_optimal() -> None:
-    """The optimum by trial: moving any of the numbers raises what is made small."""
+    """At the optimum, changing any coefficient raises the objective."""
     features, right, weights = examples()
     made = fit_stacker(("a", "b", "c"), features, right, weights)
     x = (features - made.means) / made.scales
@@ -88,7 +93,7 @@ def test_a_weight_of_two_equals_two_examples() -> None:
     twice = np.concatenate([features, features[:50]]), np.concatenate([right, right[:50]])
     one = fit_stacker(("a", "b", "c"), features, right, double)
     other = fit_stacker(("a", "b", "c"), *twice, np.ones(250))
-    # The ridge weighs less with more examples: the same but for that.
+    # Only the ridge differs, because it counts less with more examples.
     assert one.means == pytest.approx(other.means)
     assert np.corrcoef(one.logits(features), other.logits(features))[0, 1] > 0.999
 
@@ -104,7 +109,7 @@ def test_a_constant_feature_has_no_effect() -> None:
 @pytest.mark.parametrize("rare", [True, False])
 def test_with_too_few_examples_only_the_first_feature_is_used(rare: bool) -> None:
     features, _, weights = examples()
-    for count, learns in ((LEAST - 1, False), (LEAST, True)):
+    for count, learns in ((MIN_EXAMPLES_PER_OUTCOME - 1, False), (MIN_EXAMPLES_PER_OUTCOME, True)):
         right = np.full(len(features), not rare)
         right[:count] = rare
         made = fit_stacker(("a", "b", "c"), features, right, weights)

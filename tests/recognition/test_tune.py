@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.made_galleries import scattered
 from tests.support.photos import photos_of, picture, write_photo
+from tests.support.random_galleries import random_index
 from whichlandmark.core.errors import DataError, OptionError
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.index import GalleryIndex
@@ -19,17 +19,17 @@ from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition.fitting import fit
 from whichlandmark.recognition.fitting.fit import HeldOutScores
 from whichlandmark.recognition.fitting.leave_one_out import KNOWN, NON_LANDMARK, UNKNOWN
-from whichlandmark.recognition.fitting.whitening import Labelled
+from whichlandmark.recognition.fitting.whitening import LabelledVectors
 from whichlandmark.recognition.folder import tune
 from whichlandmark.recognition.folder.load import build
 from whichlandmark.recognition.folder.settings import read_settings
 from whichlandmark.recognition.folder.tune import (
+    AVERAGINGS,
     MIN_GAIN,
-    MIXED,
     WHITENINGS,
     TunedRow,
     compare_rules,
-    labelled,
+    embed_training_photos,
     promises,
 )
 from whichlandmark.recognition.recognizer import Recognizer
@@ -42,11 +42,11 @@ FIRST_ROUND = len(WHITENINGS) * (len(FORMULAS) + 1)
 
 @pytest.fixture(scope="module")
 def index() -> GalleryIndex:
-    return scattered([5] * 7, 110, dim=14, spread=1.1, seed=31)
+    return random_index([5] * 7, 110, dim=14, spread=1.1, seed=31)
 
 
 def compared(
-    index: GalleryIndex, start: Rules = START, extra: Labelled | None = None
+    index: GalleryIndex, start: Rules = START, extra: LabelledVectors | None = None
 ) -> list[TunedRow]:
     with SqliteGallery.create(None, "e", 14) as gallery:
         return compare_rules(index, start, extra, SpatialVerifier(gallery), lambda *numbers: None)
@@ -54,7 +54,7 @@ def compared(
 
 def check_of(recognizer: Recognizer) -> LeakCheck:
     table = recognizer.gallery.table(vectors=False)
-    return LeakCheck(table.ids, table.hashes, recognizer.gallery.looks)
+    return LeakCheck(table.ids, table.hashes, recognizer.gallery.fingerprints)
 
 
 def quiet(name: str):  # type: ignore[no-untyped-def]
@@ -66,13 +66,13 @@ def test_rows_are_sorted_by_gap_and_equal_a_fresh_fit(index: GalleryIndex) -> No
     rows = compared(index)
     gaps = [row.gap for row in rows]
     assert gaps == sorted(gaps, reverse=True)
-    assert len({row.name for row in rows}) == len(rows) == FIRST_ROUND + len(MIXED)
+    assert len({row.name for row in rows}) == len(rows) == FIRST_ROUND + len(AVERAGINGS)
     for row in (rows[0], rows[len(rows) // 2], rows[-1]):
-        outcome = fit.learn(index, row.rules)[1]
+        outcome = fit.fit_and_score(index, row.rules)[1]
         assert row.gap == pytest.approx(outcome.gap(), abs=1e-12)
         assert row.top1 == outcome.top1()
         assert row.answered == outcome.answered(0.01)
-    assert compared(index) == rows  # the same again
+    assert compared(index) == rows  # deterministic
 
 
 @pytest.mark.slow
@@ -82,12 +82,12 @@ def test_all_formulas_are_tried_with_all_whitenings(index: GalleryIndex) -> None
              for r in rows}  # fmt: skip
     assert len(tried) == FIRST_ROUND
     assert {r.rules.score for r in rows} == {*FORMULAS, "learned"}
-    for row in rows:  # what is not compared stays as it was given
+    for row in rows:  # rules that are not compared stay as given
         assert (row.rules.known_share, row.rules.false_answers, row.rules.votes) == (0.6, 0.1, 4)
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, gaps: dict[str, float]) -> None:
-    """Rows of these GAPs, by a part of their name; 0.5 for the others."""
+    """Rows with given GAPs by a part of their name; 0.5 for the others."""
 
     def row(index, rules, name, extra, geometry, known):  # type: ignore[no-untyped-def]
         gap = next((gap for part, gap in gaps.items() if name.endswith(part)), 0.5)
@@ -103,8 +103,8 @@ def test_vector_mixing_is_chosen_only_when_it_gains_more_than_noise(
     best = "pca 128/0, learned"
     planted(monkeypatch, {best: 0.7, f"{best}, expansion": 0.7 + gain})
     rows = compared(index, replace(START, verify=6))
-    chosen = max(rows, key=tune._worth)
-    assert rows[0].rules.expansion == 3  # the table is by GAP all the same
+    chosen = max(rows, key=tune._penalized_gap)
+    assert rows[0].rules.expansion == 3  # the table is still ordered by GAP
     assert (chosen.rules.expansion > 0) == mixes
     (geometry,) = [row for row in rows if row.name.endswith("geometry")]
     assert geometry.rules.verify == 6
@@ -119,7 +119,7 @@ def test_vector_mixing_is_tried_on_the_best_learned_rules_only(
     planted(monkeypatch, {"none, cosine": 0.9, "learned 256/0.5, learned": 0.6})
     mixed = [r.rules for r in compared(index)
              if r.rules.expansion or r.rules.augmentation or r.rules.superglobal]  # fmt: skip
-    assert len(mixed) == len(MIXED)
+    assert len(mixed) == len(AVERAGINGS)
     assert {(r.score, r.whitening, r.whitening_shrinkage) for r in mixed} == {
         ("learned", "learned", 0.5)
     }
@@ -131,14 +131,14 @@ def test_progress_reaches_its_end(index: GalleryIndex, monkeypatch: pytest.Monke
     with SqliteGallery.create(None, "e", 14) as gallery:
         compare_rules(index, replace(START, verify=6), None, SpatialVerifier(gallery),
                       lambda done, total: told.append((done, total)))  # fmt: skip
-    total = FIRST_ROUND + len(MIXED) + 1
+    total = FIRST_ROUND + len(AVERAGINGS) + 1
     assert told == [(done, total) for done in range(1, total + 1)]
 
 
 def test_a_gallery_too_small_for_leave_one_out_is_refused() -> None:
     for sizes in ([], [1, 1, 1]):
         with pytest.raises(DataError, match="it needs landmarks of two photos"):
-            compared(scattered(sizes, 3 if sizes else 0, dim=14))
+            compared(random_index(sizes, 3 if sizes else 0, dim=14))
 
 
 def test_the_stated_error_rates_match_a_hand_computation() -> None:
@@ -170,7 +170,7 @@ def recognizer(colour_world: Path, tmp_path: Path) -> Recognizer:
 
 
 def training(folder: Path, colour_world: Path) -> Path:
-    """Four new photos; a gallery file and a bank file under other names; a broken one."""
+    """Four new photos; a gallery and a distractor file under other names; a broken one."""
     for code in (0, 9):
         for i in range(2):
             write_photo(folder / f"place {code}" / f"new{i}.jpg", picture(code, 80 + i))
@@ -184,7 +184,7 @@ def test_training_photos_that_the_gallery_holds_are_left_out(
     recognizer: Recognizer, colour_world: Path, tmp_path: Path
 ) -> None:
     photos = photos_of(training(tmp_path / "more", colour_world))
-    made, failures, leaks = labelled(recognizer.embedder, photos, check_of(recognizer))
+    made, failures, leaks = embed_training_photos(recognizer.embedder, photos, check_of(recognizer))
     assert sorted(made.landmarks) == ["place 0"] * 2 + ["place 9"] * 2
     assert len(made.vectors) == 4
     assert [f.id for f in failures] == ["more/place 0/broken.jpg"]
@@ -196,13 +196,13 @@ def test_training_photos_that_the_gallery_holds_are_left_out(
         image = np.asarray(recognizer.read(photos.paths[row]).image)
         assert float(vector @ recognizer.embedder([image])[0]) > 0.99
     photos.ids[kept[0]] = recognizer.index.ids[0]
-    again, _, leaks = labelled(recognizer.embedder, photos, check_of(recognizer))
+    again, _, leaks = embed_training_photos(recognizer.embedder, photos, check_of(recognizer))
     assert len(again.landmarks) == 3
     assert [leak.id for leak in leaks if leak.kind == "id"] == [recognizer.index.ids[0]]
 
 
 def test_the_same_picture_in_another_file_is_left_out(tmp_path: Path) -> None:
-    """By look, of galleries that keep looks. Even noise has none: pictures with large shapes."""
+    """By fingerprint, where the gallery stores them; noise has none, so pictures of large shapes."""
     rng = np.random.default_rng(0)
     for i in range(4):
         blocks = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((40, 40, 1))).astype(np.uint8)
@@ -211,7 +211,9 @@ def test_the_same_picture_in_another_file_is_left_out(tmp_path: Path) -> None:
             write_photo(tmp_path / "t" / "place 1" / "again.jpg", blocks[::2, ::2])
             write_photo(tmp_path / "t" / "place 1" / "other.jpg", blocks[::-1].copy())
     made = build(HistogramEmbedder(3), photos_of(tmp_path / "g"), rules=Rules(verify=1))
-    found, _, leaks = labelled(made.embedder, photos_of(tmp_path / "t"), check_of(made))
+    found, _, leaks = embed_training_photos(
+        made.embedder, photos_of(tmp_path / "t"), check_of(made)
+    )
     assert [(leak.id, leak.kind, leak.photo) for leak in leaks] == [
         ("t/place 1/again.jpg", "look", "g/place 1/1.jpg")
     ]
@@ -224,7 +226,7 @@ def test_training_photos_with_several_landmarks_are_refused(
     photos = photos_of(colour_world / "gallery")
     photos.landmarks[0] = "place 0|place 1"
     with pytest.raises((DataError, OptionError)):
-        labelled(recognizer.embedder, photos, check_of(recognizer))
+        embed_training_photos(recognizer.embedder, photos, check_of(recognizer))
 
 
 def test_tune_stores_the_chosen_rules(
@@ -239,14 +241,14 @@ def test_tune_stores_the_chosen_rules(
         return whole_table(gallery, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SqliteGallery, "table", counted)
-    given: list[Labelled | None] = []
-    honest = fit.learn
+    given: list[LabelledVectors | None] = []
+    honest = fit.fit_and_score
 
     def spy(index, rules, extra, **more):  # type: ignore[no-untyped-def]
         given.append(extra)
         return honest(index, rules, extra, **more)
 
-    monkeypatch.setattr(fit, "learn", spy)
+    monkeypatch.setattr(fit, "fit_and_score", spy)
     folder = tmp_path / "r.wl"
     photos = photos_of(training(tmp_path / "more", colour_world))
     embedder = HistogramEmbedder(3)
@@ -262,9 +264,9 @@ def test_tune_stores_the_chosen_rules(
     assert fitted is not None
     assert generation == recognizer.gallery.generation
     assert tuned.chosen in tuned.rows
-    assert tune._worth(tuned.chosen) == max(map(tune._worth, tuned.rows))
+    assert tune._penalized_gap(tuned.chosen) == max(map(tune._penalized_gap, tuned.rows))
     before = {path.name: path.read_bytes() for path in folder.glob("[rw]*.*")}
     again = tune.tune(folder, photos, false_answers=0.1, embedder=embedder, progress=quiet)
-    assert np.isnan(tuned.chosen.answered)  # ten distractors cannot say
+    assert np.isnan(tuned.chosen.answered)  # ten distractors are too few
     assert replace(again.chosen, answered=0.0) == replace(tuned.chosen, answered=0.0)
     assert {path.name: path.read_bytes() for path in folder.glob("[rw]*.*")} == before

@@ -1,4 +1,4 @@
-"""Votes against sums written as loops, and edge cases: no NaN anywhere."""
+"""Votes against sums written as loops; edge cases without NaN."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def neighbours(rng: np.random.Generator, queries: int, k: int) -> tuple[np.ndarr
 
 
 def slow_ranking(codes: list[int], votes: list[float]) -> list[tuple[int, float]]:
-    """Landmarks by falling sum, then by the place of their nearest neighbour."""
+    """Landmarks by falling sum, then by the rank of their nearest neighbour."""
     sums: dict[int, float] = {}
     for code, value in zip(codes, votes, strict=True):
         if code >= 0:
@@ -147,7 +147,7 @@ def test_class_centers_are_unit_means_and_vote_by_the_nearest_two() -> None:
         assert centres[code] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
     assert not centres[5:].any()
     queries = unit(rng, 300, 6)  # more than one block
-    queries[0] = -centres[:5].sum(axis=0)  # far from all: empty centres would be nearer
+    queries[0] = -centres[:5].sum(axis=0)  # far from all centres: empty ones would be nearer
     votes = centre_votes(queries, centres)
     for row in range(300):
         cosines = [(code, float(centres[code] @ queries[row])) for code in range(5)]

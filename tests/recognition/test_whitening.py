@@ -17,7 +17,7 @@ from whichlandmark.recognition.fitting.whitening import (
 
 @pytest.fixture
 def world() -> tuple[np.ndarray, np.ndarray]:
-    """60 photos of 12 landmarks in 8 dimensions: apart along axes 0 to 2, noisy along axis 7."""
+    """60 photos of 12 landmarks in 8 dimensions: separated on axes 0 to 2, noisy on axis 7."""
     rng = np.random.default_rng(0)
     codes = np.repeat(np.arange(12), 5)
     apart = rng.normal(size=(12, 8)) * [1.5, 1.2, 0.9, 0.1, 0.1, 0.1, 0.1, 0.1]
@@ -39,7 +39,7 @@ def test_pca_whitening_makes_the_covariance_the_identity(world: tuple) -> None:
     assert raw.mean(axis=0) == pytest.approx(np.zeros(5), abs=1e-5)
     assert raw.T @ raw / 60 == pytest.approx(np.eye(5), abs=1e-4)
     assert made(vectors) == pytest.approx(raw / np.linalg.norm(raw, axis=1)[:, None], abs=1e-5)
-    # By another road: the singular vectors of the centred rows span the same axes.
+    # Derived in another way: the singular vectors of the centred rows span the same axes.
     _, _, right = np.linalg.svd(vectors.astype(float) - vectors.astype(float).mean(axis=0))
     unscaled = made.axes / np.linalg.norm(made.axes, axis=1)[:, None]
     assert np.abs((unscaled * right[:5]).sum(axis=1)) == pytest.approx(np.ones(5), abs=1e-5)
@@ -76,7 +76,7 @@ def test_learned_whitening_makes_differences_within_landmarks_white(world: tuple
     raw = (vectors.astype(float) - made.mean) @ made.axes.T
     covariance = raw.T @ raw / 60
     assert covariance - np.diag(np.diag(covariance)) == pytest.approx(np.zeros((8, 8)), abs=1e-3)
-    assert (np.diff(np.diag(covariance)) <= 1e-6).all()  # widest first
+    assert (np.diff(np.diag(covariance)) <= 1e-6).all()  # by falling variance
     short = learned_whitening(vectors, pairs, dim=3)
     assert short.axes == pytest.approx(made.axes[:3])
 

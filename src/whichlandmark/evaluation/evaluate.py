@@ -1,7 +1,7 @@
-"""Ask a recognizer about photos whose answers are known → predictions and Scores.
+"""Evaluate a recognizer on labelled photos: predictions and Scores.
 
-What a number means depends on the protocol, so it is stamped on the Scores: which gallery,
-which bank, which questions, what was left out.
+The Scores include the protocol (gallery, distractors, score, which queries were left out), because
+numbers are comparable only when it is the same.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.errors import DataError
-from ..core.fingerprint import SIDE, Fingerprint, fingerprint
-from ..core.types import Image, Photos
-from ..features.local.keypoints import Grey
-from ..features.pipeline import EmbeddedBatch, Failure, PerPhoto, Progress, embed
+from ..core.fingerprint import SMALL_COPY_SIDE, Fingerprint, fingerprint
+from ..core.types import Image, Photos, Progress, Rows
+from ..features.local.keypoints import GreyImage
+from ..features.pipeline import EmbeddedBatch, Failure, PerPhoto, embed
 from ..gallery.leak_check import Leak, LeakCheck, by_kind
 from ..recognition.query import Queries
 from ..recognition.recognizer import Recognizer
@@ -26,17 +25,18 @@ from ..recognition.rules import Score
 from ..recognition.spatial_verification import query_grey, query_keypoints
 from .predictions import Predictions
 from .run_queries import QueryRun, responder_of
-from .scores import Scores, measured
+from .scores import Scores, prediction_scores
 
-QUERIES_PER_SEARCH = 512  # the gallery is read once for each such part, which keeps 0.2 MB a query
+# The gallery is read once for so many queries; each takes 0.2 MB of memory.
+QUERIES_PER_SEARCH = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Predictions in table order, the photos left out and why, and the Scores.
+    """Predictions in table order, the photos left out, and the Scores.
 
-    failures: of photos that could not be read; leaked: ids of those that stand in the gallery,
-    leaks: the same with the gallery photo that each equals.
+    failures: photos that could not be read. leaked: ids of the queries left out because they are
+    in the gallery; leaks: the same, each with the gallery photo that it equals.
     """
 
     predictions: Predictions
@@ -50,70 +50,96 @@ def evaluate_in_detail(
     recognizer: Recognizer,
     photos: Photos,
     *,
-    also: Sequence[Score] = (),
+    other_scores: Sequence[Score] = (),
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Predict every photo and score it. `also`: other scores whose GAP is wanted beside it.
+    """Predict the landmark of every photo and compute the Scores.
 
-    A photo whose id, content or look is in the gallery (bank included) would answer itself: it
-    is left out, and listed in `leaks`. An unreadable photo has no prediction; it takes no
-    rank, but counts among the photos that show a landmark.
-    Raises DataError when no photo is left, or none shows a landmark.
+    A query whose id, content or look (perceptual hash) is in the gallery or among its distractors
+    is left out, because it would retrieve itself; it is listed in `leaks`. An unreadable query has
+    no guess, and counts as missed when it shows a landmark.
+
+    Args:
+        recognizer: Answers with its own rules.
+        photos: The queries. A landmark that the gallery lacks is an unknown one; "" = none.
+        other_scores: Scores to compute the GAP of as well, into `gap_by_score`.
+        progress: Called with (photos done, all photos).
+
+    Raises:
+        DataError: When no query is left, or none shows a landmark.
     """
     started = time.monotonic()
-    recognizer.check_segments()
-    questions = QueryRun(responder_of(recognizer, also), photos)
+    recognizer.check_index_files()
+    run = QueryRun(responder_of(recognizer, other_scores), photos)
     failures: list[Failure] = []
     leaks: list[Leak] = []
     check = _leak_check(recognizer)
 
     def keep(image: Image) -> QueryExtras:
         return QueryExtras(
-            fingerprint(image) if check.looks else None,
+            fingerprint(image) if check.compares_fingerprints else None,
             query_grey(image) if recognizer.features else None,
         )
 
-    # Decoded as the recognizer itself does, so that its answer is the one that is scored.
-    side = max(recognizer.short_side, SIDE if check.looks else 0)
+    # Decoded at the recognizer's own scale, because the scale changes vectors slightly.
+    side = max(recognizer.short_side, SMALL_COPY_SIDE if check.compares_fingerprints else 0)
     each = PerPhoto(keep, side, location=recognizer.rules.location_km is not None)
-    batches = embed(recognizer.embedder, photos, each=each, progress=progress)
-    for rows, queries in _gathered(_without_leaks(batches, photos, check, leaks), failures):
-        questions.answer(rows, queries)
+    batches = embed(recognizer.embedder, photos, per_photo=each, progress=progress)
+    for rows, queries in _group_batches(_without_leaks(batches, photos, check, leaks), failures):
+        run.answer(rows, queries)
     row_of = {photo_id: row for row, photo_id in enumerate(photos.ids)}
-    questions.leave_out(np.array([row_of[leak.id] for leak in leaks], dtype=np.int64))
+    run.leave_out(np.array([row_of[leak.id] for leak in leaks], dtype=np.int64))
     protocol = _protocol(recognizer, check)
-    scores = scored(questions, leaks, unreadable=len(failures), started=started, protocol=protocol)
-    return Evaluation(questions.predictions(), failures, [leak.id for leak in leaks], leaks, scores)
+    scores = compute_scores(
+        run, leaks, unreadable=len(failures), started=started, protocol=protocol
+    )
+    return Evaluation(run.predictions(), failures, [leak.id for leak in leaks], leaks, scores)
 
 
 def evaluate(recognizer: Recognizer, photos: Photos) -> Scores:
-    """The Scores of `examine`, for when the single predictions do not matter."""
+    """Evaluate a recognizer on labelled photos.
+
+    A query that is in the gallery itself is left out.
+
+    Args:
+        recognizer: What to evaluate.
+        photos: The queries: photos of known landmarks (those of the gallery), of unknown landmarks,
+            and of none.
+
+    Returns:
+        GAP, top-1, open-set and calibration measures; see `Scores`.
+
+    Raises:
+        DataError: When no query is left, or none shows a landmark.
+    """
     return evaluate_in_detail(recognizer, photos).scores
 
 
-def scored(
-    questions: QueryRun,
+def compute_scores(
+    run: QueryRun,
     leaks: Sequence[Leak] = (),
     *,
     unreadable: int = 0,
     started: float = 0.0,
     protocol: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """The Scores of questions that were asked. started: time.monotonic() of the beginning.
+    """Compute the Scores of the queries of a run.
 
-    Raises DataError when none is left, or none shows a landmark.
+    leaks: of the queries left out. unreadable: number of queries that could not be read.
+    started: time.monotonic() at the beginning. protocol: goes into the Scores as it is.
+    Raises DataError when no query is left, or none shows a landmark.
     """
-    predictions = questions.predictions()
+    predictions = run.predictions()
     landmarks = int((predictions.truth != "").sum())
     if not landmarks:
         raise DataError(
-            f"{len(predictions)} photos left to score, none of them with a landmark; "
+            f"{len(predictions)} queries left to score, none of them with a landmark; "
             f"GAP needs at least one ({len(leaks)} were in the gallery)"
         )
     return Scores(
-        **measured(predictions),
-        map_at_100=questions.map_at_100(),
-        gap_by_score=questions.gap_by_score(),
+        **prediction_scores(predictions),
+        map_at_100=run.map_at_100(),
+        gap_by_score=run.gap_by_score(),
         unreadable=unreadable,
         leaked=len(leaks),
         leaked_by=by_kind(leaks),
@@ -124,50 +150,59 @@ def scored(
 
 @dataclass(frozen=True, eq=False)
 class QueryExtras:
-    """What is wanted of a photo beside its vector, made while its pixels are in memory."""
+    """What is computed from a query's pixels besides its vector.
+
+    fingerprint: for the leak check; None = the gallery has none. grey: for local features; None =
+    the recognizer uses none.
+    """
 
     fingerprint: Fingerprint | None
-    grey: Grey | None
+    grey: GreyImage | None
 
 
-Part = tuple[NDArray[np.int64], Queries]
+RowsAndQueries = tuple[Rows, Queries]  # rows of the query table, and their queries
 
 
 def _leak_check(recognizer: Recognizer) -> LeakCheck:
     table = recognizer.gallery.table(vectors=False)
-    return LeakCheck(table.ids, table.hashes, recognizer.gallery.looks)
+    return LeakCheck(table.ids, table.hashes, recognizer.gallery.fingerprints)
 
 
 def _without_leaks(
     batches: Iterator[EmbeddedBatch], photos: Photos, check: LeakCheck, leaks: list[Leak]
 ) -> Iterator[EmbeddedBatch]:
-    """The batches without photos of the gallery, which go to `leaks`."""
+    """The batches without queries that are in the gallery; those are added to `leaks`."""
     for batch in batches:
-        prints = [kept.fingerprint for kept in batch.made if kept.fingerprint]
+        prints = [extras.fingerprint for extras in batch.computed if extras.fingerprint]
         found = check(photos.ids[batch.rows].tolist(), batch.hashes, prints)
         leaks += [leak for leak in found if leak]
         clean = np.flatnonzero([leak is None for leak in found])
         yield replace(
-            batch, rows=batch.rows[clean], vectors=batch.vectors[clean],
-            made=[batch.made[i] for i in clean], locations=[batch.locations[i] for i in clean],
-        )  # fmt: skip
+            batch,
+            rows=batch.rows[clean],
+            vectors=batch.vectors[clean],
+            computed=[batch.computed[i] for i in clean],
+            locations=[batch.locations[i] for i in clean],
+        )
 
 
-def _gathered(batches: Iterator[EmbeddedBatch], failures: list[Failure]) -> Iterator[Part]:
-    """Batches joined to ASKED_AT_ONCE queries or a few more; their failures go to `failures`."""
+def _group_batches(
+    batches: Iterator[EmbeddedBatch], failures: list[Failure]
+) -> Iterator[RowsAndQueries]:
+    """Join batches to QUERIES_PER_SEARCH queries or more; adds their failures to `failures`."""
     waiting: list[EmbeddedBatch] = []
     for batch in batches:
         failures += batch.failures
         waiting.append(batch)
-        if sum(len(one.rows) for one in waiting) >= QUERIES_PER_SEARCH:
-            yield _joined(waiting)
+        if sum(len(joined.rows) for joined in waiting) >= QUERIES_PER_SEARCH:
+            yield _join_batches(waiting)
             waiting = []
     if waiting:
-        yield _joined(waiting)
+        yield _join_batches(waiting)
 
 
-def _joined(batches: Sequence[EmbeddedBatch]) -> Part:
-    greys = [kept.grey for batch in batches for kept in batch.made]
+def _join_batches(batches: Sequence[EmbeddedBatch]) -> RowsAndQueries:
+    greys = [extras.grey for batch in batches for extras in batch.computed]
     queries = Queries(
         np.concatenate([batch.vectors for batch in batches]),
         keypoints_of=lambda row: query_keypoints(grey) if (grey := greys[row]) else None,
@@ -178,15 +213,17 @@ def _joined(batches: Sequence[EmbeddedBatch]) -> Part:
 
 def _protocol(recognizer: Recognizer, check: LeakCheck) -> dict[str, Any]:
     index, rules = recognizer.index, recognizer.rules
-    known_by = "id, content or look" if check.looks else "id or content"
+    compared_by = (
+        "id, content or look (perceptual hash)" if check.compares_fingerprints else "id or content"
+    )
     return {
         "embedder": recognizer.embedder.id,
         "score": rules.score,
         "gallery": f"{len(index.ids)} photos of {len(index.names)} landmarks",
-        "distractor bank": f"{len(index.bank)} photos",
+        "distractor bank": f"{len(index.distractor_vectors)} photos",
         "generation": recognizer.gallery.generation,
-        "statistics": "inductive: nothing is taken from the other queries",
+        "statistics": "inductive: the answer to a query does not depend on the other queries",
         "ties": "mean over all orders of equal scores",
-        "left out": f"queries whose {known_by} is in the gallery",
-        "answered_at": "thresholds seen on these very non-landmark queries: a diagnosis",
+        "left out": f"queries whose {compared_by} is in the gallery",
+        "answered_at": "thresholds chosen on these non-landmark queries: for diagnosis only",
     }

@@ -1,11 +1,11 @@
-"""Prediction → JSON object and sentence."""
+"""Answer: Prediction → the JSON object and the sentence that all interfaces give."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 from urllib.parse import quote
 
 from ..core.types import Decision, Match, Prediction
@@ -13,22 +13,24 @@ from ..gallery.protocol import Gallery
 from ..gallery.records import Credit, LandmarkRecord
 from .recognizer import Recognizer
 
-if TYPE_CHECKING:
-    from ..core.types import Prediction
-
 Schema = Literal["whichlandmark.answer/1"]
 
-SCHEMA: Schema = "whichlandmark.answer/1"  # an incompatible change gets the next number
+SCHEMA: Schema = "whichlandmark.answer/1"  # an incompatible change increments the number
 
-CANDIDATES = 5
+MAX_CANDIDATES = 5  # landmarks listed in an answer
 
-LOOKED_AT = 10  # nearest photos that candidates are named from
+CANDIDATE_MATCHES = 10  # nearest photos that candidates are taken from
 
-SAMPLE = 3  # photos looked at to learn whether a gallery keeps thumbnails
+THUMBNAILS_PROBED = 3  # photos read to find out whether a gallery stores thumbnails
+
+# Least confidence → how to say it. Words of estimative probability: Kent, 1964.
+CONFIDENCE_WORDS = (
+    (0.95, "almost certainly"), (0.75, "very likely"), (0.5, "probably"), (0.0, "perhaps"),
+)  # fmt: skip
 
 
 class MatchObject(TypedDict):
-    """One gallery photo. similarity: a cosine; inliers: matched points, null = not compared."""
+    """One gallery photo. similarity: cosine, −1 to 1; inliers: null = not compared."""
 
     id: str
     landmark: str | None
@@ -40,7 +42,7 @@ class MatchObject(TypedDict):
 
 
 class LandmarkObject(TypedDict):
-    """What is known of a landmark. names: by language."""
+    """A landmark as the gallery describes it. names: by language."""
 
     landmark: str
     title: str
@@ -51,13 +53,13 @@ class LandmarkObject(TypedDict):
 
 
 class Candidate(LandmarkObject):
-    """A landmark that it may be, with the photos that speak for it."""
+    """A landmark that the photo may show, with the nearest photos of it."""
 
     photos: list[MatchObject]
 
 
-class SeenObject(TypedDict):
-    """Where a landmark stands: left, top, right, bottom in shares of the photo."""
+class DetectionObject(TypedDict):
+    """A landmark in the photo. box: left, top, right, bottom in shares of the photo."""
 
     landmark: str
     confidence: float
@@ -78,30 +80,33 @@ class AnswerObject(TypedDict):
     words: str
     candidates: list[Candidate]
     matches: list[MatchObject]
-    landmarks: list[SeenObject]
+    landmarks: list[DetectionObject]
     warnings: list[str]
 
 
 @dataclass(frozen=True, eq=False)
 class GalleryFacts:
-    """What a gallery tells of an answer beside its vectors, as it was at one generation."""
+    """What answers show of a gallery besides its vectors, as of one generation.
+
+    thumbnails: Does it store thumbnails of its photos?
+    """
 
     gallery: Gallery
     records: Mapping[str, LandmarkRecord]
     generation: int
-    thumbnails: bool  # does it keep small pictures of its photos?
+    thumbnails: bool
 
     @classmethod
     def of(cls, recognizer: Recognizer) -> GalleryFacts:
-        """Of a recognizer as it was opened."""
+        """The facts of a recognizer's gallery."""
         gallery, ids = recognizer.gallery, recognizer.index.ids
-        few = [str(ids[row]) for row in range(min(SAMPLE, len(ids)))]
-        kept = bool(gallery.thumbnails(few)) if few else True
-        return cls(gallery, gallery.landmarks(), gallery.generation, kept)
+        probed = [str(ids[row]) for row in range(min(THUMBNAILS_PROBED, len(ids)))]
+        stored = bool(gallery.thumbnails(probed)) if probed else True
+        return cls(gallery, recognizer.records, gallery.generation, stored)
 
     @property
     def titles(self) -> dict[str, str]:
-        """Label → title, of the landmarks that have one."""
+        """Label → title, of the landmarks that have a title."""
         return {name: record.title for name, record in self.records.items() if record.title}
 
 
@@ -113,9 +118,16 @@ def answer_object(
     matches: int = 5,
     warnings: Sequence[str] = (),
 ) -> AnswerObject:
-    """A prediction as JSON. photo: what it is called; matches: nearest photos to list.
+    """A prediction as a JSON object.
 
-    Numbers that JSON lacks (a score of −∞, where there is no candidate) become null.
+    A score of −∞, where there is no candidate, becomes null, because JSON has no infinity.
+
+    Args:
+        photo: Name of the photo.
+        answer: The prediction.
+        facts: The gallery's records and credits.
+        matches: Nearest photos to list.
+        warnings: Texts to add.
     """
     credits = facts.gallery.credits([match.photo_id for match in answer.matches])
     shown = [match_object(match, credits, facts) for match in answer.matches]
@@ -132,16 +144,16 @@ def answer_object(
         "candidates": _candidates(answer, shown, facts),
         "matches": shown[:matches],
         "landmarks": [
-            {"landmark": seen.landmark, "confidence": seen.confidence,
-             "box": list(seen.box) if seen.box else None}
-            for seen in answer.landmarks
+            {"landmark": found.landmark, "confidence": found.confidence,
+             "box": list(found.box) if found.box else None}
+            for found in answer.landmarks
         ],
         "warnings": list(warnings),
     }  # fmt: skip
 
 
 def match_object(match: Match, credits: Mapping[str, Credit], facts: GalleryFacts) -> MatchObject:
-    """One gallery photo that speaks for an answer."""
+    """A match as a JSON object."""
     credit = credits.get(match.photo_id, Credit("", ""))
     return {
         "id": match.photo_id,
@@ -155,7 +167,7 @@ def match_object(match: Match, credits: Mapping[str, Credit], facts: GalleryFact
 
 
 def landmark_object(landmark: str, facts: GalleryFacts) -> LandmarkObject:
-    """What is known of a landmark; without a record, its label and empty words."""
+    """A landmark's record as a JSON object; without a record, its label and empty fields."""
     record = facts.records.get(landmark) or LandmarkRecord(landmark)
     return {
         "landmark": landmark,
@@ -168,36 +180,32 @@ def landmark_object(landmark: str, facts: GalleryFacts) -> LandmarkObject:
 
 
 def thumbnail_address(photo_id: str) -> str:
-    """Where a server has the small picture of a gallery photo."""
+    """Path under which a server has the thumbnail of a gallery photo."""
     return f"/v1/photos/{quote(photo_id, safe='')}/thumbnail"
 
 
 def _candidates(
     answer: Prediction, shown: Sequence[MatchObject], facts: GalleryFacts
 ) -> list[Candidate]:
-    """The landmarks it may be, the likeliest first, each with the photos that speak for it."""
+    """The landmarks that the photo may show, the likeliest first, with their nearest photos."""
     nearest = [match["landmark"] for match in shown]
     names = [name for name in (answer.guess, answer.second, *nearest) if name]
     return [
         {**landmark_object(name, facts),
          "photos": [match for match in shown if match["landmark"] == name]}
-        for name in list(dict.fromkeys(names))[:CANDIDATES]
+        for name in list(dict.fromkeys(names))[:MAX_CANDIDATES]
     ]  # fmt: skip
 
 
-# Confidence from which → how sure that sounds. Words of estimative probability: Kent, 1964.
-SURENESS = ((0.95, "almost certainly"), (0.75, "very likely"), (0.5, "probably"), (0.0, "perhaps"))
-
-
 def answer_in_words(answer: Prediction, titles: Mapping[str, str] | None = None) -> str:
-    """What is answered, in one sentence. titles: label → how the landmark is called."""
+    """The answer as a sentence. titles: label → title of the landmark."""
 
     def named(landmark: str | None) -> str:
         label = landmark or "nothing"
         return (titles or {}).get(label, label.replace("_", " "))
 
     if answer.decision == "landmark":
-        return f"{named(answer.guess)}, {_sureness(answer.confidence)}"
+        return f"{named(answer.guess)}, {_confidence_word(answer.confidence)}"
     if answer.decision == "no_landmark":
         return "no landmark that I know"
     if answer.second is None:
@@ -205,5 +213,7 @@ def answer_in_words(answer: Prediction, titles: Mapping[str, str] | None = None)
     return f"not sure: {named(answer.guess)} or {named(answer.second)}"
 
 
-def _sureness(confidence: float) -> str:
-    return next((words for least, words in SURENESS if confidence >= least), SURENESS[-1][1])
+def _confidence_word(confidence: float) -> str:
+    return next(
+        (word for least, word in CONFIDENCE_WORDS if confidence >= least), CONFIDENCE_WORDS[-1][1]
+    )

@@ -1,4 +1,7 @@
-"""Score → probability; thresholds; logistic stacker."""
+"""Calibration: score → probability; thresholds; the logistic stacker that makes the score.
+
+The stacker combines a candidate's features into one score. Both are stored as JSON.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +13,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError, OptionError
-
-Scores = NDArray[np.float64]
+from ..core.types import Floats
 
 Kind = Literal["platt", "isotonic"]
 
-FOLDS = 5
+CALIBRATION_FOLDS = 5
 
-# Steps need many examples: below some hundreds they follow chance (Niculescu-Mizil & Caruana).
-ISOTONIC_FROM = 200
+# Below some hundreds of examples isotonic steps overfit (Niculescu-Mizil & Caruana).
+MIN_ISOTONIC_EXAMPLES = 200
 
-RISE = 0.02  # share of Platt's curve in the steps: scores on one step stay apart
+PLATT_SHARE = 0.02  # share of Platt's curve in isotonic values, so that they rise on a step too
 
-FAR = 1e100  # stands for infinite scores: times any slope it is still a number
+MAX_SCORE = 1e100  # stands for infinite scores, because it stays finite times any slope
+
+MIN_EXAMPLES_PER_OUTCOME = 20  # right ones, and wrong ones, below which no stacker is fitted
+
+# Inverse of the ridge penalty on standardised weights; with 1, hundreds of queries overfit.
+INVERSE_RIDGE = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How sure a score makes us, as numbers that go into JSON; never falling with the score.
+    """A score's confidence: a function that never falls, as numbers that go into JSON.
 
-    "platt": confidence = 1 / (1 + exp(−(slope · score + offset))). "isotonic": straight lines
-    between the knots (thresholds, values), level beyond them; slope and offset are then
-    Platt's of the same examples. `examples` = how many it was fitted on. Raises OptionError
-    for knots that are not rising thresholds with values from 0 to 1 that never fall.
+    "platt": confidence = 1 / (1 + exp(−(slope · score + offset))). "isotonic": linear between the
+    knots (thresholds, values), constant beyond them; slope and offset are then those of Platt's
+    curve through the same examples. `examples`: how many it was fitted on.
+
+    Raises:
+        OptionError: Unless the thresholds rise and the values, from 0 to 1, never fall.
     """
 
     slope: float
@@ -43,15 +52,15 @@ class Calibration:
     values: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        # From JSON they come as lists.
+        # JSON gives lists.
         object.__setattr__(self, "thresholds", tuple(self.thresholds))
         object.__setattr__(self, "values", tuple(self.values))
         if self.kind not in ("platt", "isotonic"):
             raise OptionError(f"calibration kind {self.kind!r}; expected platt or isotonic")
         rising = np.diff(self.thresholds) > 0
         level = np.diff(np.array([0.0, *self.values, 1.0])) >= 0
-        fit_together = len(self.thresholds) == len(self.values)
-        if not (fit_together and rising.all() and level.all()):
+        same_length = len(self.thresholds) == len(self.values)
+        if not (same_length and rising.all() and level.all()):
             raise OptionError(
                 f"calibration knots {self.thresholds} and {self.values}; expected rising "
                 "thresholds, each with a value from 0 to 1 that never falls"
@@ -59,39 +68,46 @@ class Calibration:
         if self.kind == "isotonic" and not self.thresholds:
             raise OptionError("an isotonic calibration without knots; calibrate again")
 
-    def confidence(self, scores: NDArray[Any]) -> Scores:
+    def confidence(self, scores: NDArray[Any]) -> Floats:
         """(Q,) scores → (Q,) probabilities in 0 to 1, rising with the score."""
-        finite = np.clip(np.asarray(scores, dtype=np.float64), -FAR, FAR)
+        finite = np.clip(np.asarray(scores, dtype=np.float64), -MAX_SCORE, MAX_SCORE)
         if self.kind == "isotonic":
             return np.interp(finite, self.thresholds, self.values)
-        # tanh form: no overflow at either end.
+        # tanh, because the exponential overflows.
         return np.asarray(0.5 * (1 + np.tanh(0.5 * (self.slope * finite + self.offset))))
 
 
-def fit(
-    scores: Scores,
+def fit_calibration(
+    scores: Floats,
     right: NDArray[np.bool_],
-    weights: Scores,
+    weights: Floats,
     *,
     groups: NDArray[Any] | None = None,
     seed: int = 0,
 ) -> Calibration:
-    """The better of Platt's curve and isotonic steps, by cross-validated log loss.
+    """The better of Platt's curve and isotonic regression, by cross-validated log loss.
 
-    scores, right, weights: (N,); weights say how much each example counts, so that the mix of
-    questions can be chosen. groups: (N,) what belongs together, a landmark say, is held out
-    together; every example alone when not given. seed: which group falls into which of the
-    folds. Steps that are no better than the curve are not taken, nor with fewer than
-    `ISOTONIC_FROM` examples. Niculescu-Mizil & Caruana, "Predicting good probabilities with
-    supervised learning", ICML 2005. Infinite scores, of questions without an answer, are left
-    out. Raises DataError for a score that is no number.
+    Isotonic regression is chosen only where it is better, from `MIN_ISOTONIC_EXAMPLES` examples.
+    Niculescu-Mizil & Caruana, "Predicting good probabilities with supervised learning", ICML 2005.
+
+    Args:
+        scores: (N,); infinite ones, of queries without an answer, are left out.
+        right: (N,) was the answer right?
+        weights: (N,) how much each example counts.
+        groups: (N,) examples of one group, such as a landmark, are held out together; None = each
+            example is its own group.
+        seed: Assigns groups to folds.
+
+    Raises:
+        DataError: For a score that is NaN.
     """
     _require_numbers(scores)
     groups = np.arange(len(scores)) if groups is None else groups
-    some = np.isfinite(scores)
-    scores, right, weights, groups = scores[some], right[some], weights[some], groups[some]
+    finite = np.isfinite(scores)
+    scores, right, weights = scores[finite], right[finite], weights[finite]
+    groups = groups[finite]
     curve = fit_platt(scores, right, weights)
-    if len(scores) < ISOTONIC_FROM or curve.slope == 0:
+    if len(scores) < MIN_ISOTONIC_EXAMPLES or curve.slope == 0:
         return curve
     folds = _folds(groups, seed)
     losses = [
@@ -101,32 +117,33 @@ def fit(
     return fit_isotonic(scores, right, weights) if losses[1] < losses[0] else curve
 
 
-def fit_platt(scores: Scores, right: NDArray[np.bool_], weights: Scores) -> Calibration:
-    """Platt's curve of scores with known outcomes: three (N,) arrays.
+def fit_platt(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> Calibration:
+    """Platt's logistic curve through scores with known outcomes: three (N,) arrays.
 
     Platt, "Probabilistic outputs for support vector machines", 1999, with his smoothed targets
-    (N₊+1)/(N₊+2) and 1/(N₋+2), which keep the curve finite when scores separate perfectly. A
-    falling curve is never returned: without evidence that higher scores are better, the
-    confidence is the weighted share of right answers.
+    (N₊+1)/(N₊+2) and 1/(N₋+2), which keep the curve finite when scores separate perfectly. Where
+    higher scores are not better, the curve is constant at the weighted share of right answers.
     """
     positives, negatives = weights[right].sum(), weights[~right].sum()
     share = float(np.clip((positives + 1) / (positives + negatives + 2), 1e-6, 1 - 1e-6))
-    flat = Calibration(slope=0.0, offset=float(np.log(share / (1 - share))), examples=len(scores))
+    constant = Calibration(
+        slope=0.0, offset=float(np.log(share / (1 - share))), examples=len(scores)
+    )
     if not (right.any() and (~right).any()) or np.ptp(scores) == 0:
-        return flat
+        return constant
     slope, offset = _logistic(scores, _targets(right, weights), weights)
     if slope <= 0:
-        return flat
+        return constant
     return Calibration(slope=slope, offset=offset, examples=len(scores))
 
 
-def fit_isotonic(scores: Scores, right: NDArray[np.bool_], weights: Scores) -> Calibration:
-    """Never-falling steps through the outcomes, by scikit-learn: three (N,) arrays.
+def fit_isotonic(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> Calibration:
+    """Isotonic regression of the outcomes, by scikit-learn: three (N,) arrays.
 
     Zadrozny & Elkan, "Transforming classifier scores into accurate multiclass probability
-    estimates", KDD 2002. Steps through Platt's smoothed targets are never 0 or 1; a small
-    share of his curve keeps scores on one step apart, so that the confidence ranks between
-    the outermost knots as the score does. His curve alone where that is level.
+    estimates", KDD 2002. It is fitted to Platt's smoothed targets, so that no value is 0 or 1. A
+    small share of Platt's curve is added, so that scores on one step keep their order. Where
+    Platt's curve is constant, that curve is returned.
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -138,24 +155,36 @@ def fit_isotonic(scores: Scores, right: NDArray[np.bool_], weights: Scores) -> C
         scores[counted], _targets(right, weights)[counted], sample_weight=weights[counted]
     )
     knots = steps.X_thresholds_.astype(np.float64)
-    values = (1 - RISE) * steps.y_thresholds_ + RISE * curve.confidence(knots)
+    values = (1 - PLATT_SHARE) * steps.y_thresholds_ + PLATT_SHARE * curve.confidence(knots)
     return Calibration(
-        kind="isotonic", slope=curve.slope, offset=curve.offset, examples=len(scores),
+        kind="isotonic",
+        slope=curve.slope,
+        offset=curve.offset,
+        examples=len(scores),
         thresholds=tuple(map(float, knots)),
         values=tuple(map(float, np.maximum.accumulate(values))),
-    )  # fmt: skip
+    )
 
 
 def threshold_for(rate: float, negatives: NDArray[Any]) -> float:
-    """Answer at this score or above it, and a wrong question is answered this often at most.
+    """The score from which to answer, so that at most this share of negatives is answered.
 
-    negatives: (n,) scores of questions whose every answer is wrong (no landmark, unknown
-    landmark), none of them used for fitting. The rule of conformal prediction: a new question
-    like them is answered when (1 + how many of the n score as high)/(n + 1) ≤ rate; it holds
-    on average over draws of the n, whatever the scores' distribution. Vovk, Gammerman, Shafer,
-    "Algorithmic learning in a random world", 2005. Infinity when n is too small to promise it:
-    a rate of 1 % needs 99 negatives. Raises OptionError for a rate outside 0 to 1, DataError
-    for a score that is no number.
+    The rule of conformal prediction: a new negative is answered when (1 + how many of the n score
+    as high)/(n + 1) ≤ rate. That holds on average over draws of the n negatives, whatever the
+    distribution of the scores. Vovk, Gammerman, Shafer, "Algorithmic learning in a random world",
+    2005.
+
+    Args:
+        rate: False-answer rate, 0 to 1.
+        negatives: (n,) scores of queries for which every answer is wrong (no landmark, unknown
+            landmark), none of them used for fitting.
+
+    Returns:
+        The threshold; infinity when n is too small to guarantee the rate: 1 % needs 99 negatives.
+
+    Raises:
+        OptionError: For a rate outside 0 to 1.
+        DataError: For a score that is NaN.
     """
     if not 0 <= rate <= 1:
         raise OptionError(f"false-answer rate {rate} given; expected 0 to 1 (0.01 = 1 %)")
@@ -169,48 +198,52 @@ def threshold_for(rate: float, negatives: NDArray[Any]) -> float:
     return float(np.nextafter(scores[allowed - 1], np.inf))  # strictly above that negative
 
 
-def _require_numbers(scores: Scores) -> None:
-    wrong = int(np.isnan(scores).sum())
-    if wrong:
-        raise DataError(f"{wrong} of {len(scores)} scores are no number (NaN); score them again")
+def _require_numbers(scores: Floats) -> None:
+    if count := int(np.isnan(scores).sum()):
+        raise DataError(f"{count} of {len(scores)} scores are NaN; compute them again")
 
 
-def _targets(right: NDArray[np.bool_], weights: Scores) -> Scores:
+def _targets(right: NDArray[np.bool_], weights: Floats) -> Floats:
+    """Platt's smoothed targets."""
     high = (weights[right].sum() + 1) / (weights[right].sum() + 2)
     return np.asarray(np.where(right, high, 1 / (weights[~right].sum() + 2)))
 
 
 def _folds(groups: NDArray[Any], seed: int) -> NDArray[np.int64]:
-    """(N,) → the fold of each example, equal for equal groups, whatever their order."""
+    """(N,) groups → the fold of each example, the same within a group and for any order."""
     names, places = np.unique(groups, return_inverse=True)
     fold_of = np.empty(len(names), dtype=np.int64)
-    fold_of[np.random.default_rng(seed).permutation(len(names))] = np.arange(len(names)) % FOLDS
+    fold_of[np.random.default_rng(seed).permutation(len(names))] = (
+        np.arange(len(names)) % CALIBRATION_FOLDS
+    )
     return fold_of[places]
 
 
 def _held_out_loss(
-    method: Callable[[Scores, NDArray[np.bool_], Scores], Calibration],
-    examples: tuple[Scores, NDArray[np.bool_], Scores],
+    method: Callable[[Floats, NDArray[np.bool_], Floats], Calibration],
+    examples: tuple[Floats, NDArray[np.bool_], Floats],
     folds: NDArray[np.int64],
 ) -> float:
-    """Weighted sum of −log(probability given to what happened), each fold by the others' fit."""
+    """Weighted log loss of each fold under the fit of the other folds, summed."""
     scores, right, weights = examples
     loss = 0.0
     for fold in np.unique(folds):
         held = folds == fold
         fitted = method(scores[~held], right[~held], weights[~held])
-        sure = np.clip(fitted.confidence(scores[held]), 1e-12, 1 - 1e-12)
-        loss -= float((weights[held] * np.log(np.where(right[held], sure, 1 - sure))).sum())
+        predicted = np.clip(fitted.confidence(scores[held]), 1e-12, 1 - 1e-12)
+        loss -= float(
+            (weights[held] * np.log(np.where(right[held], predicted, 1 - predicted))).sum()
+        )
     return loss
 
 
-def _logistic(scores: Scores, targets: Scores, weights: Scores) -> tuple[float, float]:
+def _logistic(scores: Floats, targets: Floats, weights: Floats) -> tuple[float, float]:
     """Weighted logistic regression on soft targets, by scikit-learn."""
     from sklearn.linear_model import LogisticRegression
 
     centre, spread = float(scores.mean()), float(scores.std())
     scaled = ((scores - centre) / spread)[:, None]
-    # A soft target t is a right answer of weight t and a wrong one of weight 1 − t.
+    # A soft target t is a positive example of weight t and a negative one of weight 1 − t.
     model = LogisticRegression(C=1e6, max_iter=1000).fit(
         np.concatenate([scaled, scaled]),
         np.repeat([1, 0], len(scores)),
@@ -220,18 +253,9 @@ def _logistic(scores: Scores, targets: Scores, weights: Scores) -> tuple[float, 
     return slope, float(model.intercept_[0]) - slope * centre
 
 
-LEAST = 20  # right answers, and wrong ones, below which nothing is learned
-
-STRENGTH = (
-    0.03  # inverse of the ridge on standardised weights; with 1, hundreds of questions overfit
-)
-
-Floats = NDArray[np.float64]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Stacker:
-    """log-odds = offset + Σ weight · (feature − mean) / scale, by feature name."""
+    """Logistic regression: log-odds = offset + Σ weight · (feature − mean) / scale."""
 
     names: tuple[str, ...]
     means: tuple[float, ...]
@@ -246,11 +270,11 @@ class Stacker:
             raise OptionError("a stacker needs one mean, scale above 0 and weight for each name")
 
     def logits(self, features: NDArray[Any]) -> Floats:
-        """(..., F) features in the order of `names` → (...) log-odds that the answer is right."""
-        return np.asarray(self.parts(features).sum(axis=-1) + self.offset)
+        """Log-odds that the candidate is right: (..., F) features by `names` → (...)."""
+        return np.asarray(self.contributions(features).sum(axis=-1) + self.offset)
 
-    def parts(self, features: NDArray[Any]) -> Floats:
-        """(..., F) → (..., F): what each feature adds to the log-odds, 0 for a usual one."""
+    def contributions(self, features: NDArray[Any]) -> Floats:
+        """What each feature adds to the log-odds, 0 at its mean: (..., F) → (..., F)."""
         standard = (np.asarray(features, dtype=np.float64) - self.means) / self.scales
         return np.asarray(standard * self.weights)
 
@@ -258,26 +282,34 @@ class Stacker:
 def fit_stacker(
     names: tuple[str, ...], features: NDArray[Any], right: NDArray[np.bool_], weights: Floats
 ) -> Stacker:
-    """Learn from (N, F) features, (N,) outcomes, (N,) weights of the examples.
+    """Fit a stacker to (N, F) features, (N,) outcomes and (N,) weights of examples.
 
-    With fewer than LEAST right or wrong ones the first feature alone ranks, unchanged.
+    With fewer than MIN_EXAMPLES_PER_OUTCOME right or wrong examples the log-odds are the first
+    feature, unchanged.
     """
     count = len(features)
-    if min(int(right.sum()), int((~right).sum())) < LEAST:
-        none = (0.0,) * (len(names) - 1)
-        one = (1.0,) * len(names)
-        return Stacker(names=names, means=(0.0, *none), scales=one, weights=(1.0, *none),
-                       examples=count)  # fmt: skip
+    if min(int(right.sum()), int((~right).sum())) < MIN_EXAMPLES_PER_OUTCOME:
+        zeros = (0.0,) * (len(names) - 1)
+        return Stacker(
+            names=names,
+            means=(0.0, *zeros),
+            scales=(1.0,) * len(names),
+            weights=(1.0, *zeros),
+            examples=count,
+        )
     from sklearn.linear_model import LogisticRegression
 
-    wide = np.asarray(features, dtype=np.float64)
-    means = np.average(wide, axis=0, weights=weights)
-    spread = np.sqrt(np.average((wide - means) ** 2, axis=0, weights=weights))
+    examples = np.asarray(features, dtype=np.float64)
+    means = np.average(examples, axis=0, weights=weights)
+    spread = np.sqrt(np.average((examples - means) ** 2, axis=0, weights=weights))
     scales = np.where(spread > 1e-9, spread, 1.0)
-    model = LogisticRegression(C=STRENGTH, max_iter=2000, tol=1e-8)
-    model.fit((wide - means) / scales, right, sample_weight=weights * (count / weights.sum()))
+    model = LogisticRegression(C=INVERSE_RIDGE, max_iter=2000, tol=1e-8)
+    model.fit((examples - means) / scales, right, sample_weight=weights * (count / weights.sum()))
     return Stacker(
-        names=names, means=tuple(map(float, means)), scales=tuple(map(float, scales)),
-        weights=tuple(map(float, model.coef_[0])), offset=float(model.intercept_[0]),
+        names=names,
+        means=tuple(map(float, means)),
+        scales=tuple(map(float, scales)),
+        weights=tuple(map(float, model.coef_[0])),
+        offset=float(model.intercept_[0]),
         examples=count,
-    )  # fmt: skip
+    )

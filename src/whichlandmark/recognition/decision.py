@@ -1,4 +1,4 @@
-"""Nearest photos → an answer, how sure it is, and the geometry where that is not decided yet."""
+"""Decision: candidate landmarks → answer and confidence; spatial verification where undecided."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.types import Decision, Vectors
+from ..core.types import Decision
 from ..features.local.matching import VerifiedMatch
 from ..gallery.index import GalleryIndex, SearchRows
 from ..gallery.index.mapped import IndexFileError
-from ..gallery.index.open import warn_of_segments
+from ..gallery.index.open import warn_index_files_unusable
 from ..gallery.index.projection import Projection
-from ..gallery.index.refresh import check_segments
+from ..gallery.index.refresh import check_index_files
 from .calibration import Calibration, Stacker, threshold_for
-from .candidates import Candidates, make_candidates, with_geometry
-from .location import LandmarkLocations, Prior
+from .candidates import Candidates, add_geometry, make_candidates
+from .location import LandmarkLocations
 from .query import KeypointsOf, Queries, Shape
 from .reranking.votes import Votes
 from .retrieval import Retrieved, Retriever
 from .rules import Rules
-from .spatial_verification import SpatialVerifier, inlier_row
+from .spatial_verification import SpatialVerifier, inliers_by_rank
 
-EVIDENCE_PHOTOS = 6  # photos compared where the score asks for none
+EVIDENCE_PHOTOS = 6  # photos compared for evidence where the rules verify none
 
 CANDIDATES_COMPARED = 3  # candidate landmarks whose nearest photo is always compared
 
@@ -35,30 +35,42 @@ REFERENCES = 5  # gallery photos that are shown as evidence
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a gallery's own questions taught. None = the rules have no use for it.
+    """What was fitted on leave-one-out queries of the gallery. None = the rules do not use it.
 
-    projection: the whitening; stacker: evidence → log-odds; geometric: the same where photos were
-    compared by geometry; negatives: scores of the questions without a landmark, for thresholds.
+    Attributes:
+        projection: The whitening.
+        stacker: Features of a candidate → log-odds that it is right.
+        geometric_stacker: The same with inlier features, for queries that were verified.
+        calibration: Score → confidence.
+        negatives: Ascending scores of the queries without a landmark, for thresholds.
     """
 
     projection: Projection | None
     stacker: Stacker | None
-    geometric: Stacker | None
+    geometric_stacker: Stacker | None
     calibration: Calibration
     negatives: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Everything that was found out about Q queries: predictions and explanations only read it.
+    """All results for Q queries; predictions and explanations are only read from it.
 
-    decider: who answered; codes, rows and places are those of its index. codes, second_codes: (Q,)
-    the best two landmarks, −1 = none; scores, confidence: (Q,) of the best. candidates: None unless
-    the score is learned. verified: of each query, place among the neighbours → its matches (empty =
-    not compared); inliers: (Q, K), −1 = not compared; logits: (Q, T) log-odds of the candidates;
-    compared: (Q,) was the geometry part of the score? location_weights: (Q, T), the part of the
-    logits that the place of the photo adds, None = not used. photo_penalties: (Q, K) B of the
-    reference photos, NaN = not wanted. shapes: of the queries' pixels.
+    Attributes:
+        decider: The decider that answered; codes and rows number landmarks and photos of its index.
+        codes: (Q,) code of the best landmark, −1 = none.
+        second_codes: (Q,) code of the second best.
+        scores: (Q,) score of the best.
+        confidence: (Q,) calibrated probability that the best is right, 0 to 1.
+        found: What the search found.
+        candidates: None unless the score is learned.
+        verified: For each query, rank among the neighbours → its matches; empty = not compared.
+        inliers: (Q, K) inliers with each neighbour, −1 = not compared.
+        logits: (Q, T) log-odds of the candidates; None unless the score is learned.
+        geometry_used: (Q,) do the inliers count in the score?
+        location_weights: (Q, T) what the location prior adds to the logits; None = not used.
+        photo_penalties: (Q, K) B of the reference photos, NaN elsewhere; None without evidence.
+        shapes: Height and width of the queries' pixels.
     """
 
     decider: Decider
@@ -71,27 +83,33 @@ class Answers:
     verified: list[Mapping[int, VerifiedMatch]] = field(default_factory=list)
     inliers: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
     logits: NDArray[np.float64] | None = None
-    compared: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, dtype=bool))
+    geometry_used: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, dtype=bool))
     location_weights: NDArray[np.float64] | None = None
     photo_penalties: NDArray[np.float32] | None = None
     shapes: Sequence[Shape] | None = None
 
     @property
     def index(self) -> GalleryIndex:
-        """What codes and rows are numbers of."""
+        """The index that codes and rows refer to."""
         return self.decider.index
 
     def references(self, row: int) -> list[int]:
-        """Neighbours that are shown as evidence, as places: those compared, else the nearest."""
+        """Ranks of the neighbours shown as evidence: those compared, else the nearest."""
         found = np.flatnonzero(self.found.neighbours.rows[row] >= 0).tolist()
         compared = self.verified[row] if self.verified else {}
         return (sorted(compared) or found)[:REFERENCES]
 
 
 class Decider:
-    """A gallery, its rules and what was fitted for them, ready to answer.
+    """Answers queries from an index, under rules and with what was fitted for them.
 
-    places: where its landmarks stand, for rules with `location_km`.
+    Args:
+        index: The gallery's arrays.
+        rules: How the gallery answers.
+        fitted: What was fitted for these rules.
+        verifier: Compares local features; None = nothing is verified.
+        prepared: See `Retriever`.
+        locations: Coordinates of the landmarks, for rules with `location_km`.
     """
 
     def __init__(
@@ -99,125 +117,131 @@ class Decider:
         index: GalleryIndex,
         rules: Rules,
         fitted: Fitted,
-        geometry: SpatialVerifier | None = None,
+        verifier: SpatialVerifier | None = None,
         prepared: SearchRows | None = None,
-        places: LandmarkLocations | None = None,
+        locations: LandmarkLocations | None = None,
     ) -> None:
         self.index, self.rules, self.fitted = index, rules, fitted
-        self.geometry, self.places = geometry, places
-        self.scorer = Retriever(index, rules, fitted.projection, prepared)
-        self.threshold = (
-            threshold_for(rules.false_answers, np.array(fitted.negatives))
-            if rules.false_answers else None
-        )  # fmt: skip
+        self.verifier, self.locations = verifier, locations
+        self.retriever = Retriever(index, rules, fitted.projection, prepared)
+        self.threshold: float | None = None
+        if rules.false_answers:
+            self.threshold = threshold_for(rules.false_answers, np.array(fitted.negatives))
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
-        """Answer photos. evidence: find out what an explanation shows; that changes no score."""
-        prior = None
-        if self.rules.location_km and self.places and queries.locations is not None:
-            prior = self.places.prior(queries.locations, self.rules.location_km)
-        answers = self(
-            queries.vectors, keypoints_of=queries.keypoints_of, prior=prior, evidence=evidence
-        )
+        """Search, make candidates, decide; verify where the decision is open.
+
+        evidence: verify decided queries too, and compute the penalties of the reference photos,
+            for an explanation. It changes no score.
+        """
+        found = self.retriever.search(queries.vectors)
+        if self.rules.score == "learned":
+            candidates = make_candidates(self.retriever, found)
+            answers = self._decide_learned(queries, found, candidates, evidence)
+        else:
+            answers = self._decide_by_formula(queries, found, evidence)
+        if evidence:
+            answers = replace(answers, photo_penalties=self._reference_penalties(answers))
         return replace(answers, shapes=queries.shapes)
 
-    def __call__(
-        self,
-        vectors: Vectors,
-        *,
-        keypoints_of: KeypointsOf | None = None,
-        prior: Prior | None = None,
-        evidence: bool = False,
-    ) -> Answers:
-        """Answer vectors (Q, D). Without `keypoints_of` nothing is compared by geometry.
-
-        evidence: compare also where nothing is open, and ask how like distractors the reference
-          photos are; that changes no score.
-        """
-        found = self.scorer.find(vectors)
-        if self.rules.score != "learned":
-            answers = self._voted(found, keypoints_of, evidence)
-        else:
-            answers = self._learned(found, keypoints_of, prior, evidence)
-        return self._with_penalties(answers) if evidence else answers
-
-    def _learned(
-        self,
-        found: Retrieved,
-        keypoints_of: KeypointsOf | None,
-        prior: Prior | None,
-        evidence: bool,
-    ) -> Answers:
-        made = make_candidates(self.scorer, found)
-        stacker, geometric = self.fitted.stacker, self.fitted.geometric
-        if stacker is None:
-            raise ValueError("the learned score needs a stacker; fit one first")
-        logits = _known_only(stacker.logits(made.features), made)
-        open_ones = self._undecided(logits.max(axis=1)) if geometric else []
-        asked = list(range(len(logits))) if evidence else open_ones
-        verified, inliers = self.compare(found, made, asked, keypoints_of)
-        compared = np.zeros(len(logits), dtype=bool)
-        compared[[row for row in open_ones if verified[row]]] = True
-        if geometric and compared.any():
-            wide = with_geometry(made, found, inliers)
-            logits[compared] = _known_only(geometric.logits(wide), made)[compared]
-        weights = None
-        if prior is not None and len(made.codes):
-            weights = np.stack([prior(row, codes) for row, codes in enumerate(made.codes)])
-            logits += weights
-        answers = self._answers(_best_two(made.codes, logits), found, verified, inliers)
-        return replace(
-            answers, candidates=made, logits=logits, compared=compared, location_weights=weights
-        )
-
-    def compare(
-        self,
-        found: Retrieved,
-        made: Candidates | None,
-        rows: list[int],
-        keypoints_of: KeypointsOf | None,
-    ) -> tuple[list[Mapping[int, VerifiedMatch]], NDArray[np.int64]]:
-        """Geometry of some queries with their nearest photos: matches by place, and inliers."""
-        inliers = np.full(found.codes.shape, -1, dtype=np.int64)
-        verified: list[Mapping[int, VerifiedMatch]] = [{} for _ in range(len(inliers))]
-        for row in rows if keypoints_of and self.geometry else []:
-            query = keypoints_of(row) if keypoints_of else None
-            if query is None or self.geometry is None:
-                continue
-            places = ranks_to_compare(found, made, row, self.rules.verify or EVIDENCE_PHOTOS)
-            ids = [self.index.ids[found.neighbours.rows[row, place]] for place in places]
-            checked = self.geometry.check(query, ids)
-            verified[row] = {p: v for p, v in zip(places, checked, strict=True) if v is not None}
-            inliers[row] = inlier_row(checked, places, found.codes.shape[1])
-        return verified, inliers
-
     def decide(self, confidence: float, score: float) -> Decision:
-        """What is said at this confidence and score."""
+        """The decision at a confidence (0 to 1) and a score.
+
+        With `false_answers` the threshold on the score decides, else the confidence does.
+        """
         if self.threshold is not None:
-            sure = score >= self.threshold
+            answered = score >= self.threshold
         else:
-            sure = confidence >= self.rules.answer_above
-        if sure:
+            answered = confidence >= self.rules.answer_above
+        if answered:
             return "landmark"
         return "uncertain" if confidence >= self.rules.doubt_above else "no_landmark"
 
-    def _voted(self, found: Retrieved, keypoints_of: KeypointsOf | None, evidence: bool) -> Answers:
-        compared = evidence or self.rules.score == "inlier_vote"
-        everyone = list(range(len(found.codes))) if compared else []
-        verified, inliers = self.compare(found, None, everyone, keypoints_of)
-        return self._answers(self.scorer.votes(found, inliers), found, verified, inliers)
+    def _decide_learned(
+        self, queries: Queries, found: Retrieved, candidates: Candidates, evidence: bool
+    ) -> Answers:
+        """The candidate of the highest log-odds, with inlier features where it is undecided."""
+        stacker, geometric = self.fitted.stacker, self.fitted.geometric_stacker
+        if stacker is None:
+            raise ValueError("the learned score needs a stacker; fit one first")
+        logits = _mask_missing(stacker.logits(candidates.features), candidates)
+        open_rows: list[int] = []
+        if geometric:
+            confidence = self.fitted.calibration.confidence(logits.max(axis=1))
+            open_rows = undecided(confidence, self.rules)
+        compared = list(range(len(logits))) if evidence else open_rows
+        verified, inliers = self._verify(found, candidates, compared, queries.keypoints_of)
+        geometry_used = np.zeros(len(logits), dtype=bool)
+        geometry_used[[row for row in open_rows if verified[row]]] = True
+        if geometric and geometry_used.any():
+            features = add_geometry(candidates, found, inliers)
+            with_inliers = _mask_missing(geometric.logits(features), candidates)
+            logits[geometry_used] = with_inliers[geometry_used]
+        weights = self._location_weights(queries, candidates)
+        if weights is not None:
+            logits += weights
+        answers = self._answers(_best_two(candidates.codes, logits), found, verified, inliers)
+        return replace(
+            answers,
+            candidates=candidates,
+            logits=logits,
+            geometry_used=geometry_used,
+            location_weights=weights,
+        )
 
-    def _with_penalties(self, answers: Answers) -> Answers:
+    def _decide_by_formula(self, queries: Queries, found: Retrieved, evidence: bool) -> Answers:
+        """The landmark with the best vote by the formula of the rules' score."""
+        verify = evidence or self.rules.score == "inlier_vote"
+        rows = list(range(len(found.codes))) if verify else []
+        verified, inliers = self._verify(found, None, rows, queries.keypoints_of)
+        return self._answers(self.retriever.votes(found, inliers), found, verified, inliers)
+
+    def _verify(
+        self,
+        found: Retrieved,
+        candidates: Candidates | None,
+        rows: list[int],
+        keypoints_of: KeypointsOf | None,
+    ) -> tuple[list[Mapping[int, VerifiedMatch]], NDArray[np.int64]]:
+        """Compare local features of some queries with those of their nearest photos.
+
+        Returns:
+            For each query, rank → matches; and the inliers (Q, K), −1 = not compared.
+        """
+        inliers = np.full(found.codes.shape, -1, dtype=np.int64)
+        verified: list[Mapping[int, VerifiedMatch]] = [{} for _ in range(len(inliers))]
+        if keypoints_of is None or self.verifier is None:
+            return verified, inliers
+        for row in rows:
+            query = keypoints_of(row)
+            if query is None:
+                continue
+            ranks = ranks_to_compare(found, candidates, row, self.rules.verify or EVIDENCE_PHOTOS)
+            ids = [self.index.ids[found.neighbours.rows[row, rank]] for rank in ranks]
+            matches = self.verifier.verify(query, ids)
+            verified[row] = {r: m for r, m in zip(ranks, matches, strict=True) if m is not None}
+            inliers[row] = inliers_by_rank(matches, ranks, found.codes.shape[1])
+        return verified, inliers
+
+    def _location_weights(
+        self, queries: Queries, candidates: Candidates
+    ) -> NDArray[np.float64] | None:
+        """(Q, T) log weights of the candidates by distance; None unless the rules use locations."""
+        scale_km = self.rules.location_km
+        if not scale_km or not self.locations or queries.locations is None:
+            return None
+        if not len(candidates.codes):
+            return None
+        prior = self.locations.prior(queries.locations, scale_km)
+        return np.stack([prior(row, codes) for row, codes in enumerate(candidates.codes)])
+
+    def _reference_penalties(self, answers: Answers) -> NDArray[np.float32]:
         rows = answers.found.neighbours.rows
         penalties = np.full(rows.shape, np.nan, dtype=np.float32)
-        for query, own in enumerate(rows):
-            shown = answers.references(query)
-            penalties[query, shown] = self.scorer.gallery_likeness(own[shown])
-        return replace(answers, photo_penalties=penalties)
-
-    def _undecided(self, logits: NDArray[np.float64]) -> list[int]:
-        confidence = self.fitted.calibration.confidence(logits)
-        return undecided(confidence, self.rules)
+        for query, neighbours in enumerate(rows):
+            ranks = answers.references(query)
+            penalties[query, ranks] = self.retriever.gallery_penalties(neighbours[ranks])
+        return penalties
 
     def _answers(
         self,
@@ -226,84 +250,98 @@ class Decider:
         verified: list[Mapping[int, VerifiedMatch]],
         inliers: NDArray[np.int64],
     ) -> Answers:
-        sure = np.where(votes.codes < 0, 0.0, self.fitted.calibration.confidence(votes.scores))
+        confidence = self.fitted.calibration.confidence(votes.scores)
         return Answers(
-            self, votes.codes, votes.second_codes, votes.scores, sure, found, verified=verified,
+            decider=self,
+            codes=votes.codes,
+            second_codes=votes.second_codes,
+            scores=votes.scores,
+            confidence=np.where(votes.codes < 0, 0.0, confidence),
+            found=found,
+            verified=verified,
             inliers=inliers,
-        )  # fmt: skip
+        )
 
 
 class FallbackDecider:
-    """A decider over segment files, until one of them turns out damaged; then over the gallery.
+    """Answers from index files until one proves damaged, then from the gallery itself.
 
-    A block of a segment file is compared with its checksum when it is first read, so damage may
-    come to light in the middle of an answer: that answer is then given again. Threads may share it.
+    A block of an index file is compared with its checksum when it is first read, so damage may
+    be found in the middle of an answer: that answer is then computed again. Thread-safe.
     """
 
     def __init__(
-        self, first: Decider, over_gallery: Callable[[], Decider], segments: Path | None
+        self, first: Decider, over_gallery: Callable[[], Decider], index_files: Path | None
     ) -> None:
-        """over_gallery: makes a decider that reads no segment file. segments: where those are that
-        `first` reads; None = it reads none.
+        """Start with `first`.
+
+        Args:
+            first: Answers until damage is found.
+            over_gallery: Makes a decider that reads no index file.
+            index_files: The folder of the files that `first` reads; None = it reads none.
         """
-        self._now, self._over_gallery, self._segments = first, over_gallery, segments
+        self._current, self._over_gallery, self._index_files = first, over_gallery, index_files
         self._lock = threading.Lock()
 
     @property
-    def now(self) -> Decider:
-        """Who answers now."""
-        return self._now
+    def current(self) -> Decider:
+        """The decider in use."""
+        return self._current
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
         """As `Decider.answer`."""
-        decider = self._now
+        decider = self._current
         try:
             return decider.answer(queries, evidence=evidence)
         except IndexFileError as error:
             return self._fall_back(decider, error).answer(queries, evidence=evidence)
 
     def check(self) -> None:
-        """Read every block now, for work that reads vectors beside `answer`."""
-        decider = self._now
-        if self._segments is not None:
+        """Read every block of the index files now, and fall back where one is damaged."""
+        decider = self._current
+        if self._index_files is not None:
             try:
-                check_segments(self._segments)
+                check_index_files(self._index_files)
             except IndexFileError as error:
                 self._fall_back(decider, error)
 
     def _fall_back(self, damaged: Decider, error: IndexFileError) -> Decider:
-        """The decider over the gallery: made by the first thread that met the damage."""
+        """The decider over the gallery, made once: by the first thread that found the damage."""
         with self._lock:
-            if self._now is damaged and self._segments is not None:
-                warn_of_segments(error, self._segments.parent)
-                self._now, self._segments = self._over_gallery(), None
-            return self._now
+            if self._current is damaged and self._index_files is not None:
+                warn_index_files_unusable(error, self._index_files.parent)
+                self._current, self._index_files = self._over_gallery(), None
+            return self._current
 
 
 def undecided(confidence: NDArray[np.float64], rules: Rules) -> list[int]:
-    """Rows that geometry may still turn."""
+    """Rows whose decision spatial verification may still change."""
     between = (confidence > rules.sure_below) & (confidence < rules.sure_above)
     return [int(row) for row in np.flatnonzero(between)]
 
 
-def ranks_to_compare(found: Retrieved, made: Candidates | None, row: int, most: int) -> list[int]:
-    """Neighbours to compare: the nearest photo of the first candidates, then the nearest ones."""
-    codes = found.codes[row]
+def ranks_to_compare(
+    found: Retrieved, candidates: Candidates | None, row: int, most: int
+) -> list[int]:
+    """Ranks of at most `most` neighbours to verify.
+
+    First the nearest photo of each of the best candidates, then the nearest photos.
+    """
     first: list[int] = []
-    if made is not None:
-        first = [int(place) for place in made.places[row][made.codes[row] >= 0]][
-            :CANDIDATES_COMPARED
-        ]
-    rest = [int(place) for place in np.flatnonzero(codes >= 0) if place not in first]
+    if candidates is not None:
+        known = candidates.ranks[row][candidates.codes[row] >= 0]
+        first = [int(rank) for rank in known][:CANDIDATES_COMPARED]
+    rest = [int(rank) for rank in np.flatnonzero(found.codes[row] >= 0) if rank not in first]
     return (first + rest)[:most]
 
 
-def _known_only(logits: NDArray[np.float64], made: Candidates) -> NDArray[np.float64]:
-    return np.where(made.codes < 0, -np.inf, logits)
+def _mask_missing(logits: NDArray[np.float64], candidates: Candidates) -> NDArray[np.float64]:
+    """The logits, −inf where there is no candidate."""
+    return np.where(candidates.codes < 0, -np.inf, logits)
 
 
 def _best_two(codes: NDArray[np.int64], logits: NDArray[np.float64]) -> Votes:
-    """Equal log-odds: the candidate of the nearer photo."""
+    """Of equal log-odds, the candidate of the nearer photo comes first."""
     order = np.argsort(-logits, axis=1, kind="stable")[:, :2]
     best = np.take_along_axis(codes, order, axis=1)
     scores = np.take_along_axis(logits, order, axis=1)

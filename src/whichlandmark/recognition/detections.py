@@ -1,4 +1,4 @@
-"""Where in a photo its landmark stands, and which other landmarks stand beside it."""
+"""Detections: where the verified landmark is in a photo, and which other landmarks are in it."""
 
 from __future__ import annotations
 
@@ -7,53 +7,57 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..core.types import Detection
-from ..features.local.matching import Box, VerifiedMatch, box_around, several
+from ..features.local.matching import Box, VerifiedMatch, box_around, separate_boxes
 from .decision import Answers, Decider
 
-MIN_INLIERS_SECOND_LANDMARK = 15  # inliers from which another landmark is named too
+MIN_INLIERS_SECOND_LANDMARK = 15  # inliers from which another landmark is reported too
 
 
 def detect_landmarks(
     decider: Decider, answers: Answers, row: int, shape: tuple[int, ...] | None
 ) -> tuple[Detection, ...]:
-    """The answer, with its box where it was verified; then others verified beside it.
+    """The answered landmark first, then others that were verified in other parts of the photo.
 
-    shape: (height, width) of the pixels that were compared; None = nothing was compared.
+    shape: (height, width) of the compared pixels; None = nothing was compared, so no boxes.
     """
     names, verified = decider.index.names, answers.verified[row] if answers.verified else {}
-    code = int(answers.codes[row])
-    sure = float(answers.confidence[row])
+    answered, confidence = int(answers.codes[row]), float(answers.confidence[row])
     if shape is None or not verified:
-        return (Detection(names[code], sure),)
+        return (Detection(names[answered], confidence),)
     codes = answers.found.codes[row]
-    others = sorted({int(codes[place]) for place in verified} - {code})
-    strong = [c for c in others if _most(verified, codes, c) >= MIN_INLIERS_SECOND_LANDMARK]
-    named = [code, *sorted(strong, key=lambda c: (-_most(verified, codes, c), c))]
+
+    def most_inliers(code: int) -> int:
+        return max(match.inliers for rank, match in verified.items() if codes[rank] == code)
+
+    others = {int(codes[rank]) for rank in verified} - {answered}
+    strong = [code for code in others if most_inliers(code) >= MIN_INLIERS_SECOND_LANDMARK]
+    strong.sort(key=lambda code: (-most_inliers(code), code))
     frame = (int(shape[0]), int(shape[1]))
-    boxes = [_box(verified, codes, c, frame) for c in named]
-    # The answer comes first whatever its inliers; the others must stand apart from it.
-    ranks = [float("inf"), *(float(_most(verified, codes, c)) for c in named[1:])]
-    kept = [i for i in several(boxes, ranks) if i == 0 or boxes[i] is not None]
+    named = [answered, *strong]
+    boxes = [_box(verified, codes, code, frame) for code in named]
+    # The answer is kept whatever its inliers; the boxes of the others must not overlap it.
+    priorities = [float("inf"), *map(float, map(most_inliers, strong))]
+    kept = [i for i in separate_boxes(boxes, priorities) if i == 0 or boxes[i] is not None]
     return tuple(
-        Detection(names[named[i]], sure if i == 0 else _sure(decider, answers, row, named[i]),
-             _shares(boxes[i], frame))
+        Detection(
+            names[named[i]],
+            confidence if i == 0 else _own_confidence(decider, answers, row, named[i]),
+            _relative(boxes[i], frame),
+        )
         for i in kept
-    )  # fmt: skip
-
-
-def _most(verified: Mapping[int, VerifiedMatch], codes: np.ndarray, code: int) -> int:
-    return max((v.inliers for place, v in verified.items() if codes[place] == code), default=0)
+    )
 
 
 def _box(
     verified: Mapping[int, VerifiedMatch], codes: np.ndarray, code: int, frame: tuple[int, int]
 ) -> Box | None:
-    return box_around(
-        [v.query_points for place, v in verified.items() if codes[place] == code], frame
-    )
+    """The box in pixels around the query's points that match photos of one landmark."""
+    points = [match.query_points for rank, match in verified.items() if codes[rank] == code]
+    return box_around(points, frame)
 
 
-def _shares(box: Box | None, frame: tuple[int, int]) -> Box | None:
+def _relative(box: Box | None, frame: tuple[int, int]) -> Box | None:
+    """A box in pixels → in shares of the photo's width and height."""
     if box is None:
         return None
     height, width = frame
@@ -61,10 +65,10 @@ def _shares(box: Box | None, frame: tuple[int, int]) -> Box | None:
     return (left / width, top / height, right / width, bottom / height)
 
 
-def _sure(decider: Decider, answers: Answers, row: int, code: int) -> float:
-    """Confidence of another landmark, by its own evidence."""
-    made = answers.candidates
-    if made is None or answers.logits is None or code not in made.codes[row]:
+def _own_confidence(decider: Decider, answers: Answers, row: int, code: int) -> float:
+    """Confidence of a landmark that is not the answer, from its own log-odds as a candidate."""
+    candidates = answers.candidates
+    if candidates is None or answers.logits is None or code not in candidates.codes[row]:
         return 0.0
-    place = int(np.flatnonzero(made.codes[row] == code)[0])
-    return float(decider.fitted.calibration.confidence(answers.logits[row, place : place + 1])[0])
+    at = int(np.flatnonzero(candidates.codes[row] == code)[0])
+    return float(decider.fitted.calibration.confidence(answers.logits[row, at : at + 1])[0])

@@ -1,4 +1,4 @@
-"""Photos to ask about: pixels and place from one read of the bytes, then vectors to be answered."""
+"""Queries: photos decoded once, with location, then embedded; the input of `Recognizer.answer`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ Shape = tuple[int, int]  # height and width
 
 @dataclass(frozen=True, eq=False)
 class QueryPhoto:
-    """One decoded photo. image: (H, W, 3) uint8 RGB, upright; location: latitude and longitude in
-    degrees where it was taken, None = not known, or not asked for.
+    """One decoded photo.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, upright.
+        location: Latitude and longitude in degrees where it was taken; None = unknown or not read.
     """
 
     image: Image
@@ -31,11 +34,15 @@ class QueryPhoto:
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Q photos ready to be answered.
+    """Q embedded photos.
 
-    vectors: (Q, D) unit rows. keypoints_of: called for the rows that geometry is to decide; None =
-    nothing is compared by geometry. shapes: of the pixels that these keypoints lie in.
-    locations: where each was taken; used only when the rules have `location_km`.
+    Attributes:
+        vectors: (Q, D) unit rows.
+        keypoints_of: Row → keypoints, called only for rows that are verified; None = no query is
+            verified.
+        shapes: Height and width of the pixels that these keypoints refer to.
+        locations: Latitude and longitude where each was taken; used only when the rules have
+            `location_km`.
     """
 
     vectors: Vectors
@@ -45,7 +52,7 @@ class Queries:
 
     @classmethod
     def of(cls, vectors: Vectors, photos: Sequence[QueryPhoto]) -> Queries:
-        """Photos with their vectors (Q, D)."""
+        """Queries from photos and their vectors (Q, D)."""
         return cls(
             vectors,
             keypoints_of=lambda row: query_keypoints(photos[row].image),
@@ -57,10 +64,15 @@ class Queries:
 def read_query(
     photo: str | Path | bytes | Image, *, short_side: int, location: bool = False
 ) -> QueryPhoto:
-    """Decode a photo: a path, a file's bytes, or pixels that are decoded already.
+    """Read and decode a photo, its bytes read only once.
 
-    short_side: pixels of the short side that are needed; location: read the place in its EXIF data
-    too, of the same bytes. Raises ImageError when it cannot be read or decoded.
+    Args:
+        photo: A path, URL or tar address, a file's bytes, or decoded pixels.
+        short_side: Pixels that the short side must have at least.
+        location: Read the location in the EXIF data too.
+
+    Raises:
+        ImageError: When the photo cannot be read or decoded.
     """
     if isinstance(photo, np.ndarray):
         return QueryPhoto(photo)

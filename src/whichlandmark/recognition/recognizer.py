@@ -1,6 +1,6 @@
-"""Photo → Prediction: an embedder, a gallery, rules and what was fitted, ready to answer.
+"""Recognizer: photo → Prediction. An embedder, a gallery, rules and what was fitted for them.
 
-`recognizer_folder.py` makes one and keeps it on disk.
+`folder/load.py` builds it, loads it from a folder and saves it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.images import LatLon
-from ..core.types import Embedder, Image, Match, Prediction, Vectors
+from ..core.types import Detection, Embedder, Image, Match, Prediction, Vectors
 from ..gallery.index import GalleryIndex
 from ..gallery.protocol import Gallery
 from ..gallery.records import LandmarkRecord
@@ -27,117 +27,148 @@ MATCHES = 5  # nearest photos in a prediction
 
 @dataclass(frozen=True, eq=False)
 class Recognizer:
-    """Which landmark is in this photo, or none?
+    """Names the landmark in a photo, or says that it shows none.
 
-    Call it with a path, a file's bytes or an (H, W, 3) uint8 RGB array. For more than the
-    prediction, in steps: `read` photos, `embed` them, `answer` once; predictions and explanations
-    are then read off the `Answers`. Nothing of it changes, and threads may share it.
+    Call it with a photo, or work in steps: `read` photos, `embed` them, `answer` once, then read
+    predictions and explanations from the `Answers`. Immutable; threads may share it.
 
-    records: what the gallery knows of its landmarks. features: does the gallery keep local
-    features? Geometry needs them.
+    Attributes:
+        embedder: Turns photos into vectors.
+        gallery: The photos it compares with.
+        rules: How it answers.
+        fitted: What was fitted for these rules.
+        fallback: Answers from index files, or from the gallery where these are damaged.
+        verifier: Compares local features.
+        records: Label → what the gallery knows of the landmark.
+        short_side: Pixels that the short side of a photo is decoded at, at least, as the
+            gallery's photos were.
+        features: Does the gallery store local features, which spatial verification needs?
     """
 
     embedder: Embedder
     gallery: Gallery
     rules: Rules
     fitted: Fitted
-    deciding: FallbackDecider
-    geometry: SpatialVerifier
+    fallback: FallbackDecider
+    verifier: SpatialVerifier
     records: Mapping[str, LandmarkRecord]
-    short_side: int  # pixels that a photo's short side is decoded at, or more, as the gallery's was
+    short_side: int
     features: bool
 
     def __call__(self, photo: str | Path | bytes | Image, *, evidence: bool = False) -> Prediction:
-        """Answer one photo. Raises ImageError when it cannot be decoded.
+        """Answer one photo.
 
-        evidence: compare by geometry even where the answer is sure without: it tells where in
-          the photo the landmark stands, and which others do. The score stays what it was.
+        Args:
+            photo: A path, a file's bytes, or an (H, W, 3) uint8 RGB array.
+            evidence: Verify local features even where the answer is certain without. The
+                prediction then says where in the photo the landmark is and which others are in it;
+                its score and confidence do not change.
+
+        Raises:
+            ImageError: When the photo cannot be decoded.
         """
         return predictions(self.answer(self.embed([self.read(photo)]), evidence=evidence))[0]
 
     def read(self, photo: str | Path | bytes | Image) -> QueryPhoto:
-        """Decode a photo as the gallery's were, and its place where the rules use that.
+        """Decode a photo as the gallery's were, with its location where the rules use it.
 
-        Raises ImageError.
+        Raises:
+            ImageError: When the photo cannot be decoded.
         """
-        wanted = self.rules.location_km is not None
-        return read_query(photo, short_side=self.short_side, location=wanted)
+        with_location = self.rules.location_km is not None
+        return read_query(photo, short_side=self.short_side, location=with_location)
 
     def embed(self, photos: Sequence[QueryPhoto]) -> Queries:
-        """Embed photos together."""
+        """Embed photos in one batch."""
         return Queries.of(self.embedder([photo.image for photo in photos]), photos)
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
-        """Search, decide, and compare by geometry where that is open. evidence: as above."""
-        return self.deciding.answer(queries, evidence=evidence)
+        """Search, make candidates and decide; verify where the decision is open.
+
+        evidence: As in `__call__`.
+        """
+        return self.fallback.answer(queries, evidence=evidence)
 
     def predict(
         self,
         vectors: Vectors,
         *,
         images: Sequence[Image] | None = None,
-        places: Sequence[LatLon | None] | None = None,
+        locations: Sequence[LatLon | None] | None = None,
         matches: int = MATCHES,
         evidence: bool = False,
     ) -> list[Prediction]:
-        """(Q, D) unit rows → one Prediction each, with that many nearest photos.
+        """Answer vectors that are embedded already.
 
-        images: of the queries; without them nothing is compared by geometry. places: latitude
-          and longitude where each was taken; used only when the rules have `location_km`.
+        Args:
+            vectors: (Q, D) unit rows.
+            images: The queries' pixels; without them no query is verified.
+            locations: Latitude and longitude where each was taken; used only when the rules have
+                `location_km`.
+            matches: Nearest photos to list in each prediction.
+            evidence: As in `__call__`.
         """
         if images is None:
-            queries = Queries(vectors, locations=places)
+            queries = Queries(vectors, locations=locations)
         else:
-            known = places or [None] * len(images)
-            photos = [QueryPhoto(*pair) for pair in zip(images, known, strict=True)]
+            taken = locations or [None] * len(images)
+            photos = [QueryPhoto(*pair) for pair in zip(images, taken, strict=True)]
             queries = Queries.of(vectors, photos)
         return predictions(self.answer(queries, evidence=evidence), matches=matches)
 
     @property
     def decider(self) -> Decider:
-        """Who answers now: damage in a segment file puts another in its place."""
-        return self.deciding.now
+        """The decider in use; another one after an index file proved damaged."""
+        return self.fallback.current
 
     @property
     def index(self) -> GalleryIndex:
-        """What is searched now."""
+        """The index that is searched."""
         return self.decider.index
 
-    def check_segments(self) -> None:
-        """Read every block of the segment files now, and do without them where one is damaged:
-        for work that reads vectors beside `answer`.
+    def check_index_files(self) -> None:
+        """Verify all index files now; where one is damaged, answer from the gallery instead.
+
+        For work that reads the index's vectors itself, without `answer`.
         """
-        self.deciding.check()
+        self.fallback.check()
 
     def titles(self) -> dict[str, str]:
-        """How landmarks are called, of those that have a title beside their label."""
+        """Label → title, of the landmarks that have a title."""
         return {name: record.title for name, record in self.records.items() if record.title}
 
     def with_rules(self, rules: Rules) -> Recognizer:
-        """The same gallery under other rules, fitted anew."""
+        """A recognizer of the same gallery under other rules, with a new fit."""
         from .folder.load import assemble
 
         return assemble(self.embedder, self.gallery, rules)
 
     def save(self, folder: str | Path) -> None:
-        """Write everything into one folder. Raises OptionError when it holds a gallery already."""
+        """Write everything into one folder.
+
+        Raises:
+            OptionError: When the folder holds a gallery already.
+        """
         from .folder.load import save
 
         save(self, Path(folder))
 
 
 def predictions(answers: Answers, *, matches: int = MATCHES) -> list[Prediction]:
-    """One Prediction for each query, with that many nearest photos."""
+    """The prediction of each query. matches: nearest photos to list in each."""
     return [prediction(answers, row, matches=matches) for row in range(len(answers.codes))]
 
 
 def prediction(answers: Answers, row: int, *, matches: int = MATCHES) -> Prediction:
-    """The answer to one query in words and numbers."""
+    """The prediction of one query. matches: nearest photos to list."""
     names, code, second = answers.index.names, answers.codes[row], answers.second_codes[row]
     guess = names[code] if code >= 0 else None
     confidence, score = float(answers.confidence[row]), float(answers.scores[row])
     decision = answers.decider.decide(confidence, score) if code >= 0 else "no_landmark"
-    shape = answers.shapes[row] if answers.shapes is not None else None
+    landmarks: tuple[Detection, ...] = ()
+    if decision == "landmark":
+        shape = answers.shapes[row] if answers.shapes is not None else None
+        landmarks = detect_landmarks(answers.decider, answers, row, shape)
     return Prediction(
         landmark=guess if decision == "landmark" else None,
         decision=decision,
@@ -146,14 +177,13 @@ def prediction(answers: Answers, row: int, *, matches: int = MATCHES) -> Predict
         guess=guess,
         matches=_matches(answers, row, matches),
         second=names[second] if second >= 0 else None,
-        landmarks=detect_landmarks(answers.decider, answers, row, shape)
-        if decision == "landmark" else (),
-    )  # fmt: skip
+        landmarks=landmarks,
+    )
 
 
 def _matches(answers: Answers, row: int, most: int) -> tuple[Match, ...]:
     index, found = answers.index, answers.found.neighbours
-    places = np.flatnonzero(found.rows[row] >= 0)[:most]
+    ranks = np.flatnonzero(found.rows[row] >= 0)[:most]
     inliers = answers.inliers[row]
     return tuple(
         Match(
@@ -162,5 +192,5 @@ def _matches(answers: Answers, row: int, most: int) -> tuple[Match, ...]:
             float(found.similarity[row, i]),
             int(inliers[i]) if inliers[i] >= 0 else None,
         )
-        for i in places
+        for i in ranks
     )

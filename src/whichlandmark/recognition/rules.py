@@ -1,4 +1,4 @@
-"""Rules: how a gallery answers."""
+"""Rules: how a gallery answers. Vectors, score, spatial verification and thresholds."""
 
 from __future__ import annotations
 
@@ -21,39 +21,47 @@ Whitening = Literal["none", "pca", "learned"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How a gallery answers: the vectors, the score, the geometry, and the thresholds.
+    """How a gallery answers: vectors, score, spatial verification and thresholds.
 
-    score: "learned" a logistic regression of similarity, votes, distractors and inliers, fitted on
-      queries held out from the gallery · "cosine" s₁ · "query_penalty" the seed's s₁ − C ·
-      "gallery_penalty" cos − B and a vote · "both_penalties" psinger's cos − B, a vote, − C ·
-      "power_vote" haqishen's Σ cos⁹ · "class_centre" cosine to a landmark's mean · "inlier_vote"
-      DELG's cos + inliers / 70.
-    whitening: "learned" from differences within landmarks, "pca", or "none". It is fitted on
-      gallery, distractors and training photos. No score uses other queries.
+    B is the mean cosine of a gallery photo to its nearest distractors, C that of a query, s₁ the
+    cosine of a query to its nearest gallery photo. No score uses other queries.
+
+    score:
+        "learned": logistic regression of similarity, votes, distractors and inliers, fitted on
+            leave-one-out queries of the gallery.
+        "cosine": s₁.
+        "query_penalty": s₁ − C.
+        "gallery_penalty": cos − B, summed over a vote.
+        "both_penalties": cos − B, summed over a vote, less C (psinger).
+        "power_vote": Σ cos⁹ (haqishen).
+        "class_centre": cosine to the mean of a landmark's photos.
+        "inlier_vote": cos + inliers / 70 (DELG).
+    whitening: "learned" from differences within landmarks, "pca", or "none"; fitted on gallery,
+        distractors and training photos.
     """
 
     score: Score = "learned"
     whitening: Whitening = "learned"
-    whitening_dim: int = 256  # axes that are kept, at most
-    whitening_shrinkage: float = 0.2  # towards a round scatter: the fewer photos, the more
-    expansion: int = 0  # neighbours mixed into a query (αQE)
-    augmentation: int = 0  # neighbours mixed into each gallery photo
-    superglobal: bool = False  # re-rank the nearest by SuperGlobal
+    whitening_dim: int = 256  # most axes of the whitening
+    whitening_shrinkage: float = 0.2  # towards equal variances, 0 to 1: more for fewer photos
+    expansion: int = 0  # neighbours averaged into a query (αQE)
+    augmentation: int = 0  # neighbours averaged into each gallery photo
+    superglobal: bool = False  # re-rank the neighbours by SuperGlobal
     gallery_bank: int = 5  # distractors averaged for B
     query_bank: int | None = None  # distractors averaged for C; None = 5, and 10 with B
-    votes: int = 3  # nearest photos that vote when B is on
-    recall: float = 0.99  # of the 10 nearest, found in a large gallery; 1 = compare all of it
-    verify: int = 6  # nearest photos compared by geometry; 0 = none
-    sure_above: float = 0.97  # no geometry where the confidence is this without it …
-    sure_below: float = 0.03  # … or below this
-    location_km: float | None = None  # a photo's own place counts, at this distance; None = never
-    known_share: float = 0.5  # calibration: share of questions that show a gallery landmark
-    # … and of those that show a landmark it does not know: a fifth of the landmark questions, as
-    # in the test set of Google Landmarks v2 against its clean gallery.
+    votes: int = 3  # nearest photos that vote when B is used
+    recall: float = 0.99  # share of the 10 nearest that a large gallery finds; 1 = exact search
+    verify: int = 6  # nearest photos verified by local features; 0 = none
+    sure_above: float = 0.97  # not verified from this confidence …
+    sure_below: float = 0.03  # … or up to this one
+    location_km: float | None = None  # scale of the location prior; None = not used
+    known_share: float = 0.5  # calibration: share of queries that show a gallery landmark
+    # … and of queries that show another landmark: a fifth of all landmark queries, as in the test
+    # set of Google Landmarks v2 against its clean gallery.
     unknown_share: float = 0.125
-    false_answers: float | None = None  # answer so that this share of non-landmarks is answered
-    answer_above: float = 0.5  # else the confidence from which a landmark is answered
-    doubt_above: float = 0.25  # confidence from which the answer is "uncertain"
+    false_answers: float | None = None  # answered share of non-landmark photos to aim at
+    answer_above: float = 0.5  # without false_answers: least confidence of an answer
+    doubt_above: float = 0.25  # least confidence of "uncertain"
 
     def __post_init__(self) -> None:
         self._check_shares()
@@ -97,16 +105,18 @@ class Rules:
 
     @classmethod
     def for_gallery(cls, *, search: str = "here", features: bool = True) -> Rules:
-        """The rules that a new gallery starts with.
+        """The default rules of a new gallery.
 
-        search: "there" = its server searches, which knows the vectors as embedded: no whitening.
-        features: False = no local features are kept: nothing is compared by geometry.
+        Args:
+            search: "here", or "there" = its server searches; no whitening then, because the server
+                stores the vectors as embedded.
+            features: False = no local features are stored, so nothing can be verified.
         """
         defaults = cls(whitening="none") if search == "there" else cls()
         return defaults if features else replace(defaults, verify=0)
 
     def with_score(self, score: Score) -> Rules:
-        """The same rules with another score: a formula as published, on vectors as embedded."""
+        """The rules with another score; a formula is used as published, on vectors as embedded."""
         if score == "learned":
             return replace(self, score=score)
         verify = (self.verify or 5) if score == "inlier_vote" else 0
@@ -115,32 +125,33 @@ class Rules:
 
     @property
     def uses_gallery_penalty(self) -> bool:
-        """B and the vote are on."""
+        """Does the score subtract B and vote?"""
         return self.score in ("gallery_penalty", "both_penalties")
 
     @property
     def uses_query_penalty(self) -> bool:
-        """C is subtracted."""
+        """Does the score subtract C?"""
         return self.score in ("query_penalty", "both_penalties")
 
     @property
     def mixes_photos(self) -> bool:
-        """A gallery photo's vector, or a landmark's, holds other photos too."""
+        """Are other photos averaged into a gallery photo's vector, or into a landmark's?"""
         return self.augmentation > 0 or self.score == "class_centre"
 
 
-def require_plain(rules: Rules) -> None:
-    """Raises OptionError for rules that a server cannot search by: they need other vectors than it
-    has, or all of them.
+def require_server_rules(rules: Rules) -> None:
+    """Raises OptionError for rules that a gallery's server cannot search by.
+
+    Such rules need other vectors than those that it stores, or all of them.
     """
-    wrong = {
+    unsupported = {
         "whitening": rules.whitening != "none", "augmentation": rules.augmentation > 0,
         "superglobal": rules.superglobal, f"score {rules.score}":
         rules.uses_gallery_penalty or rules.score == "class_centre",
     }  # fmt: skip
-    if named := [name for name, bad in wrong.items() if bad]:
+    if named := [name for name, used in unsupported.items() if used]:
         raise OptionError(
-            f"{', '.join(named)}: not where the server searches; give rules without (whitening "
-            '"none", score learned, cosine, query_penalty, power_vote or inlier_vote), or search '
-            "here"
+            f"{', '.join(named)}: not supported when the gallery's server searches; give rules "
+            'without (whitening "none", score learned, cosine, query_penalty, power_vote or '
+            "inlier_vote), or --search here"
         )

@@ -1,4 +1,4 @@
-"""Why was a photo answered so? Evidence as values, as a page, as a picture."""
+"""Explain an answer: its evidence as values, as an HTML page, as a PNG picture."""
 
 from .drawing import Explanation, NearDistractor, Reference, ScorePart
 from .page import write_explanation

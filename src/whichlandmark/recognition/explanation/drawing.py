@@ -1,4 +1,4 @@
-"""Matched points, side by side."""
+"""Explanation: the evidence of one answer as values, and where to draw photos and matches."""
 
 from __future__ import annotations
 
@@ -12,158 +12,41 @@ from ...core.errors import ImageError, OptionError
 from ...core.images import read_image
 from ...core.types import Decision, Image
 
-SIDE = 640  # pixels of a photo's long side in a page
+Points = NDArray[np.float32]  # (n, 2), x and y in pixels
 
-WIDE, HIGH, GAP = 480, 360, 12  # a photo is fitted into this; two stand this far apart
+Shape = tuple[int, int]  # height and width in pixels
 
-CHANCE = 7  # so many points agree on some view in photos of different things, 99 times in 100
+LONG_SIDE = 640  # pixels of a photo in a page
 
-LINES = 60  # more would hide the photos
+MAX_WIDTH, MAX_HEIGHT = 480, 360  # a photo is fitted into this box
 
+GAP = 12  # between two photos side by side
 
-@dataclass(frozen=True, eq=False)
-class SmallPhoto:
-    """A photo made small; frame: height and width that places in it are meant in."""
+CHANCE_INLIERS = 7  # 99 % of pairs of photos of different things have no more inliers
 
-    image: Image
-    frame: Shape
-
-    @property
-    def fitted(self) -> tuple[float, float]:
-        """(width, height) inside a box of 480 × 360, undistorted."""
-        height, width = self.frame
-        scale = min(WIDE / width, HIGH / height)
-        return width * scale, height * scale
-
-
-@dataclass(frozen=True, eq=False)
-class SideBySide:
-    """A query beside a reference: the two boxes (x, y, width, height), and the whole's size.
-
-    lines: (n, 4) x and y in the query, x and y in the reference.
-    """
-
-    query: tuple[float, float, float, float]
-    other: tuple[float, float, float, float]
-    size: tuple[float, float]
-    lines: NDArray[np.float64]
-
-
-def shown(source: str | bytes | Image, frame: Shape | None) -> SmallPhoto | None:
-    """A photo for drawing; None when it is gone or cannot be decoded."""
-    from PIL import Image as Pillow
-
-    if isinstance(source, np.ndarray):
-        image = source
-    elif not source:
-        return None
-    else:
-        try:
-            image = read_image(source, short_side=SIDE if frame else 0)
-        except ImageError:
-            return None
-    small = Pillow.fromarray(image)
-    small.thumbnail((SIDE, SIDE))
-    return SmallPhoto(np.asarray(small), frame or (image.shape[0], image.shape[1]))
-
-
-def side_by_side(
-    query: SmallPhoto | None, other: SmallPhoto | None, reference: Reference
-) -> SideBySide:
-    """Where both photos stand, and up to 60 lines between them, from the top of the query down.
-
-    A photo that is gone leaves an empty place of the other's size, and no lines.
-    """
-    both = [photo.fitted for photo in (query, other) if photo] or [(WIDE, HIGH)]
-    left, right = (photo.fitted if photo else both[0] for photo in (query, other))
-    high = max(left[1], right[1])
-    one = ((WIDE - left[0]) / 2, (high - left[1]) / 2, *left)
-    two = (WIDE + GAP + (WIDE - right[0]) / 2, (high - right[1]) / 2, *right)
-    lines = np.empty((0, 4))
-    in_query, in_gallery = reference.query_points, reference.gallery_points
-    if query and other and in_query is not None and in_gallery is not None:
-        chosen = _spread(in_query)
-        lines = np.concatenate(
-            [
-                _placed(in_query[chosen], query.frame, one),
-                _placed(in_gallery[chosen], other.frame, two),
-            ],
-            axis=1,
-        )
-    return SideBySide(one, two, (2 * WIDE + GAP, high), lines)
-
-
-def box_on(explanation: Explanation, photo: SmallPhoto) -> tuple[float, float, float, float] | None:
-    """The box as (x, y, width, height) on the fitted query."""
-    if explanation.box is None:
-        return None
-    corners = np.array(explanation.box, dtype=np.float64).reshape(2, 2)
-    sx, sy = (np.array(photo.fitted) / photo.frame[::-1]).tolist()
-    (x0, y0), (x1, y1) = (corners * [sx, sy]).tolist()
-    return (x0, y0, x1 - x0, y1 - y0)
-
-
-def colours(count: int) -> list[tuple[int, int, int]]:
-    """RGB of each line, from red at the top through green to blue: neighbours are told apart."""
-    hues = np.linspace(0, 0.75, max(count, 2))[:count]
-    return [
-        tuple(round(255 * c) for c in colorsys.hls_to_rgb(h, 0.55, 0.9))  # type: ignore[misc]
-        for h in hues.tolist()
-    ]
-
-
-def number(value: float, digits: int = 3) -> str:
-    """With a minus sign that is as wide as a plus."""
-    return f"{value:.{digits}f}".replace("-", "−")
-
-
-def matched(reference: Reference) -> str:
-    """How geometry judged a reference, in words."""
-    if reference.inliers is None:
-        return "geometry not asked"
-    if not reference.inliers:
-        return "no matched points agree"
-    told = f"{reference.inliers} matched points agree"
-    return told if reference.inliers > CHANCE else f"{told}, no more than by chance"
-
-
-def _spread(points: Points) -> NDArray[np.int64]:
-    """Up to 60 rows, evenly from the top of the photo to its bottom."""
-    order = np.lexsort((points[:, 0], points[:, 1]))
-    even = np.linspace(0, len(order) - 1, min(len(order), LINES))
-    return np.asarray(order[np.round(even).astype(np.int64)], dtype=np.int64)
-
-
-def _placed(
-    places: Points, frame: Shape, box: tuple[float, float, float, float]
-) -> NDArray[np.float64]:
-    """Pixels of a photo → its box. A pixel's centre lies half a pixel from its corner."""
-    height, width = frame
-    return np.array(box[:2]) + (places + 0.5) * [box[2] / width, box[3] / height]
-
-
-Points = NDArray[np.float32]  # (n, 2), x and y
-
-Shape = tuple[int, int]  # height and width of the pixels that places and boxes are meant in
+MAX_LINES = 60  # more would hide the photos
 
 
 @dataclass(frozen=True)
 class ScorePart:
-    """One part of the score: what it is called, what it adds, and a sentence about it."""
+    """One part of the score: its name, what it adds, and a sentence about it."""
 
     name: str
     value: float
-    tells: str
+    description: str
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A gallery photo that spoke for an answer.
+    """A gallery photo shown as evidence.
 
-    penalty: B, how like distractors it is, None where that is not used. inliers: matched
-    keypoints that one view explains, None when geometry was not asked. query_points,
-    gallery_points: (n, 2), where they lie in the query and in this photo. shape: the frame of
-    `gallery_points`, None = the whole photo's.
+    Attributes:
+        photo_id, landmark, path: Which photo.
+        similarity: Cosine to the query.
+        penalty: B, its mean cosine to the nearest distractors; None where it is not used.
+        inliers: Matched keypoints that one geometric transformation explains; None = not compared.
+        query_points, gallery_points: (n, 2) the inliers in the query and in this photo.
+        shape: Height and width that `gallery_points` refer to; None = those of the photo itself.
     """
 
     photo_id: str
@@ -188,7 +71,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class NearDistractor:
-    """A distractor that is like the query, and pulled its score down."""
+    """A distractor similar to the query, which lowers its score."""
 
     photo_id: str
     path: str
@@ -197,11 +80,21 @@ class NearDistractor:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Explanation:
-    """Everything that is told about one answer.
+    """The evidence of one answer.
 
-    photo: path, the file's bytes, or its pixels; name: what it is called. words: the answer as a
-    sentence. guess, second: the two likeliest landmarks. box: (x0, y0, x1, y1), where the landmark
-    was verified. shape: the frame of `box` and of all `query_points`, None = the whole photo's.
+    Attributes:
+        photo: Path, a file's bytes, or pixels.
+        name: Name of the photo.
+        decision: "landmark", "uncertain" or "no_landmark".
+        words: The answer as a sentence.
+        confidence: Probability that the guess is right.
+        guess, second: The two likeliest landmarks.
+        parts: What each feature adds to the score.
+        references: Gallery photos shown as evidence.
+        distractors: The nearest distractors.
+        box: (x0, y0, x1, y1) in pixels, where the landmark was verified.
+        shape: Height and width that `box` and all `query_points` refer to; None = those of the
+            photo itself.
     """
 
     photo: str | bytes | Image
@@ -216,3 +109,129 @@ class Explanation:
     distractors: tuple[NearDistractor, ...] = ()
     box: tuple[float, float, float, float] | None = None
     shape: Shape | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SmallPhoto:
+    """A reduced photo. frame: height and width that points in it refer to."""
+
+    image: Image
+    frame: Shape
+
+    @property
+    def fitted(self) -> tuple[float, float]:
+        """(width, height) when fitted into MAX_WIDTH × MAX_HEIGHT, with its proportions kept."""
+        height, width = self.frame
+        scale = min(MAX_WIDTH / width, MAX_HEIGHT / height)
+        return width * scale, height * scale
+
+
+@dataclass(frozen=True, eq=False)
+class SideBySide:
+    """Layout of a query beside a reference.
+
+    Attributes:
+        query, other: Their boxes: x, y, width, height.
+        size: Width and height of both together.
+        lines: (n, 4) x and y in the query, x and y in the reference.
+    """
+
+    query: tuple[float, float, float, float]
+    other: tuple[float, float, float, float]
+    size: tuple[float, float]
+    lines: NDArray[np.float64]
+
+
+def load_small_photo(source: str | bytes | Image, frame: Shape | None) -> SmallPhoto | None:
+    """A photo reduced for drawing; None when it is missing or cannot be decoded."""
+    from PIL import Image as Pillow
+
+    if isinstance(source, np.ndarray):
+        image = source
+    elif not source:
+        return None
+    else:
+        try:
+            image = read_image(source, short_side=LONG_SIDE if frame else 0)
+        except ImageError:
+            return None
+    small = Pillow.fromarray(image)
+    small.thumbnail((LONG_SIDE, LONG_SIDE))
+    return SmallPhoto(np.asarray(small), frame or (image.shape[0], image.shape[1]))
+
+
+def side_by_side(
+    query: SmallPhoto | None, other: SmallPhoto | None, reference: Reference
+) -> SideBySide:
+    """Lay out both photos and up to MAX_LINES lines between matched points, from top to bottom.
+
+    A missing photo leaves an empty box of the other's size, without lines.
+    """
+    both = [photo.fitted for photo in (query, other) if photo] or [(MAX_WIDTH, MAX_HEIGHT)]
+    left, right = (photo.fitted if photo else both[0] for photo in (query, other))
+    high = max(left[1], right[1])
+    one = ((MAX_WIDTH - left[0]) / 2, (high - left[1]) / 2, *left)
+    two = (MAX_WIDTH + GAP + (MAX_WIDTH - right[0]) / 2, (high - right[1]) / 2, *right)
+    lines = np.empty((0, 4))
+    in_query, in_gallery = reference.query_points, reference.gallery_points
+    if query and other and in_query is not None and in_gallery is not None:
+        chosen = _spread_rows(in_query)
+        lines = np.concatenate(
+            [
+                _into_box(in_query[chosen], query.frame, one),
+                _into_box(in_gallery[chosen], other.frame, two),
+            ],
+            axis=1,
+        )
+    return SideBySide(one, two, (2 * MAX_WIDTH + GAP, high), lines)
+
+
+def query_box(
+    explanation: Explanation, photo: SmallPhoto
+) -> tuple[float, float, float, float] | None:
+    """The landmark's box on the fitted query: x, y, width, height."""
+    if explanation.box is None:
+        return None
+    corners = np.array(explanation.box, dtype=np.float64).reshape(2, 2)
+    sx, sy = (np.array(photo.fitted) / photo.frame[::-1]).tolist()
+    (x0, y0), (x1, y1) = (corners * [sx, sy]).tolist()
+    return (x0, y0, x1 - x0, y1 - y0)
+
+
+def line_colours(count: int) -> list[tuple[int, int, int]]:
+    """RGB of each line, from red at the top through green to blue, so that neighbours differ."""
+    hues = np.linspace(0, 0.75, max(count, 2))[:count]
+    return [
+        tuple(round(255 * c) for c in colorsys.hls_to_rgb(h, 0.55, 0.9))  # type: ignore[misc]
+        for h in hues.tolist()
+    ]
+
+
+def format_number(value: float, digits: int = 3) -> str:
+    """With a minus sign instead of a hyphen."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def inlier_text(reference: Reference) -> str:
+    """The result of spatial verification in words."""
+    if reference.inliers is None:
+        return "not compared"
+    if not reference.inliers:
+        return "no matched points agree"
+    text = f"{reference.inliers} matched points agree"
+    return text if reference.inliers > CHANCE_INLIERS else f"{text}, no more than by chance"
+
+
+def _spread_rows(points: Points) -> NDArray[np.int64]:
+    """Up to MAX_LINES rows, spread evenly from the top of the photo to its bottom."""
+    order = np.lexsort((points[:, 0], points[:, 1]))
+    even = np.linspace(0, len(order) - 1, min(len(order), MAX_LINES))
+    return np.asarray(order[np.round(even).astype(np.int64)], dtype=np.int64)
+
+
+def _into_box(
+    points: Points, frame: Shape, box: tuple[float, float, float, float]
+) -> NDArray[np.float64]:
+    """Points of a photo → its box. Half a pixel is added to reach the centre of each pixel."""
+    height, width = frame
+    return np.array(box[:2]) + (points + 0.5) * [box[2] / width, box[3] / height]

@@ -1,6 +1,6 @@
-"""Why did a recognizer answer so? Its answers to one photo → the evidence, for a page or a picture.
+"""Explain an answer: `Answers` of one photo → its evidence, for a page or a picture.
 
-Nothing is searched or compared here: all of it is read off the `Answers`.
+Everything is read from the `Answers`; nothing is searched or compared again.
 """
 
 from __future__ import annotations
@@ -11,34 +11,42 @@ from ...core.errors import ImageError
 from ...core.images import photo_size
 from ...core.types import Prediction
 from ..answer import answer_in_words
-from ..candidates import FEATURES, GEOMETRY, with_geometry
+from ..candidates import FEATURES, GEOMETRY, add_geometry
 from ..decision import Answers
 from ..query import QueryPhoto
 from ..recognizer import Recognizer, prediction
 from .drawing import Explanation, NearDistractor, Reference, ScorePart
 
-DISTRACTORS = 4
+DISTRACTORS = 4  # nearest distractors shown
 
-TELLS = {
-    "similarity": "How like the nearest photo of it the query is (cosine {:.2f}).",
-    "lead": "How far that lies before the nearest photo of any other landmark ({:+.2f}).",
-    "company": "How like its three nearest photos on average ({:.2f}).",
-    "centre": "How like the mean of all its photos ({:.2f}).",
-    "votes": "How strongly the five nearest photos speak for it ({:.2f}).",
-    "unwhitened": "How like the nearest photo before whitening ({:.2f}).",
-    "bank": "How like photos without a landmark the query is ({:.2f}): pulls down.",
-    "photo_bank": "How like photos without a landmark its nearest photo is ({:.2f}).",
-    "photos": "How many photos of it the gallery holds (log {:.1f}).",
-    "inliers": "Matched details that one view explains, beyond chance (log {:.1f}).",
-    "inlier_lead": "Those beyond what any other landmark has (log {:+.1f}).",
-    "inlier_company": "Those with all its compared photos together (log {:.1f}).",
+FEATURE_SENTENCES = {
+    "similarity": "Similarity to its nearest photo (cosine {:.2f}).",
+    "lead": "Lead over the nearest photo of any other landmark ({:+.2f}).",
+    "company": "Mean similarity to its three nearest photos ({:.2f}).",
+    "centre": "Similarity to the mean of all its photos ({:.2f}).",
+    "votes": "Votes of the five nearest photos for it ({:.2f}).",
+    "unwhitened": "Similarity to its nearest photo before whitening ({:.2f}).",
+    "bank": "Similarity of the query to photos without a landmark ({:.2f}); lowers the score.",
+    "photo_bank": "Similarity of its nearest photo to photos without a landmark ({:.2f}).",
+    "photos": "Number of its photos in the gallery (log {:.1f}).",
+    "inliers": "Matched points that agree, beyond chance, with one of its photos (log {:.1f}).",
+    "inlier_lead": "Lead of these over any other landmark (log {:+.1f}).",
+    "inlier_company": "Matched points that agree, beyond chance, with all its photos (log {:.1f}).",
 }
 
 
 def explain_answer(
     recognizer: Recognizer, answers: Answers, row: int, photo: QueryPhoto, *, name: str = ""
 ) -> Explanation:
-    """Why one query was answered so. answers: with evidence; name: what the photo is called."""
+    """The evidence of one answer.
+
+    Args:
+        recognizer: The recognizer that answered.
+        answers: Made with `evidence=True`.
+        row: Which query.
+        photo: That query.
+        name: Name of the photo.
+    """
     answer = prediction(answers, row)
     height, width = photo.image.shape[:2]
     box = answer.landmarks[0].box if answer.landmarks else None
@@ -59,11 +67,14 @@ def explain_answer(
 
 
 def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, ...]:
-    """What each piece of evidence adds to the log-odds; of a formula, what it is made of."""
-    made, fitted = answers.candidates, answers.decider.fitted
-    confidence = ScorePart("confidence", answer.confidence, "The score as a probability, fitted on "
-                      "questions that the gallery asked itself.")  # fmt: skip
-    if made is None or fitted.stacker is None:
+    """What each feature adds to the log-odds; for a formula, the parts of the formula."""
+    candidates, fitted = answers.candidates, answers.decider.fitted
+    confidence = ScorePart(
+        "confidence",
+        answer.confidence,
+        "The score as a probability, calibrated on leave-one-out queries from the gallery.",
+    )
+    if candidates is None or fitted.stacker is None:
         penalty = float(answers.found.penalty[row])
         return (
             ScorePart("score", answer.score, f"By the formula {answers.decider.rules.score}."),
@@ -71,39 +82,41 @@ def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, .
             confidence,
         )
     code = answers.codes[row]
-    at = int(np.flatnonzero(made.codes[row] == code)[0]) if code >= 0 else 0
-    stacker, features = fitted.stacker, made.features
+    at = int(np.flatnonzero(candidates.codes[row] == code)[0]) if code >= 0 else 0
+    stacker, features = fitted.stacker, candidates.features
     names: tuple[str, ...] = FEATURES
-    if fitted.geometric and answers.compared[row]:
-        stacker, names = fitted.geometric, (*FEATURES, *GEOMETRY)
-        features = with_geometry(made, answers.found, answers.inliers)
-    added = stacker.parts(features[row : row + 1])[0, at]
+    if fitted.geometric_stacker and answers.geometry_used[row]:
+        stacker, names = fitted.geometric_stacker, (*FEATURES, *GEOMETRY)
+        features = add_geometry(candidates, answers.found, answers.inliers)
+    added = stacker.contributions(features[row : row + 1])[0, at]
     values = features[row, at]
     parts = [
-        ScorePart(name.replace("_", " "), float(part), TELLS[name].format(float(value)))
+        ScorePart(name.replace("_", " "), float(part), FEATURE_SENTENCES[name].format(float(value)))
         for name, part, value in zip(names, added, values, strict=True)
     ]
-    parts.append(ScorePart("usual", stacker.offset, "Where a candidate of usual evidence starts."))
+    parts.append(
+        ScorePart("usual", stacker.offset, "Log-odds of a candidate with average features.")
+    )
     if answers.location_weights is not None:
         weight = float(answers.location_weights[row, at])
-        parts.append(ScorePart("location", weight, "How far from it the photo says it was taken."))
+        parts.append(ScorePart("location", weight, "Distance from where the photo was taken."))
     return (*parts, ScorePart("score", answer.score, "The sum: log-odds."), confidence)
 
 
 def _references(recognizer: Recognizer, answers: Answers, row: int) -> tuple[Reference, ...]:
-    """The nearest photos, and those of the best two landmarks first where they were compared."""
+    """The gallery photos that were compared, else the nearest ones."""
     index, neighbours = answers.index, answers.found.neighbours
     references = []
-    for place in answers.references(row):
-        photo, match = int(neighbours.rows[row, place]), answers.verified[row].get(place)
+    for rank in answers.references(row):
+        photo, match = int(neighbours.rows[row, rank]), answers.verified[row].get(rank)
         penalties = answers.photo_penalties
         references.append(
             Reference(
                 photo_id=index.ids[photo],
                 landmark=index.names[index.codes[photo]],
                 path=index.paths[photo],
-                similarity=float(neighbours.similarity[row, place]),
-                penalty=None if penalties is None else float(penalties[row, place]),
+                similarity=float(neighbours.similarity[row, rank]),
+                penalty=None if penalties is None else float(penalties[row, rank]),
                 inliers=None if match is None else match.inliers,
                 query_points=None if match is None else match.query_points,
                 gallery_points=None if match is None else match.gallery_points,
@@ -114,7 +127,7 @@ def _references(recognizer: Recognizer, answers: Answers, row: int) -> tuple[Ref
 
 
 def _frame(path: str, short_side: int) -> tuple[int, int] | None:
-    """Height and width that a gallery photo's keypoints were found at; None when it is gone."""
+    """Height and width that a gallery photo was decoded at; None when its file is missing."""
     try:
         return photo_size(path, short_side=short_side)
     except ImageError:
@@ -122,10 +135,12 @@ def _frame(path: str, short_side: int) -> tuple[int, int] | None:
 
 
 def _distractors(answers: Answers, row: int) -> tuple[NearDistractor, ...]:
-    """The nearest of those that made the query's penalty."""
+    """The nearest of the distractors in the query's penalty."""
     index, near = answers.index, answers.found.distractors
     return tuple(
-        NearDistractor(index.bank_ids[photo], index.bank_paths[photo], float(similarity))
+        NearDistractor(
+            index.distractor_ids[photo], index.distractor_paths[photo], float(similarity)
+        )
         for photo, similarity in zip(
             near.rows[row, :DISTRACTORS], near.similarity[row, :DISTRACTORS], strict=True
         )

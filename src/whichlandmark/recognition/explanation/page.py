@@ -1,6 +1,6 @@
-"""The evidence for one answer → one self-contained HTML page, or a picture (`picture.py`).
+"""Write an explanation as one self-contained HTML page, or as a picture (`picture.py`).
 
-No script, nothing fetched: style and photos are inside the page.
+Style and photos are inside the page; it has no scripts and loads nothing.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from ...core.files import write_text
 from ...core.html import render
 from ...core.images import data_uri, jpeg, thumbnail
 from .drawing import (
-    SIDE,
+    LONG_SIDE,
     Explanation,
     Reference,
     ScorePart,
     SideBySide,
     SmallPhoto,
-    box_on,
-    colours,
-    matched,
-    number,
-    shown,
+    format_number,
+    inlier_text,
+    line_colours,
+    load_small_photo,
+    query_box,
     side_by_side,
 )
 from .picture import write_picture
 
-BAR = 120  # width of a part's bar, both halves
+BAR_WIDTH = 120  # pixels for a part of the score, half of them for each sign
 
 
 @dataclass(frozen=True)
 class PairView:
-    """A query beside a reference, ready to print. Pictures are data: URIs, "" = gone."""
+    """A query beside a reference for the template. picture: a data: URI, "" = missing."""
 
     reference: Reference
     picture: str
@@ -45,7 +45,7 @@ class PairView:
 
 @dataclass(frozen=True)
 class PartView:
-    """A part of the score with its bar, which grows from the middle: right when it adds."""
+    """A part of the score with its bar, from the middle to the right when it adds."""
 
     part: ScorePart
     value: str
@@ -57,7 +57,7 @@ class PartView:
 def write_explanation(explanation: Explanation, path: str | Path) -> None:
     """Write the page (.html) or the picture (.png), atomically.
 
-    A photo that cannot be read gets a placeholder. The same evidence gives the same page.
+    A photo that cannot be read gets a placeholder. Equal explanations give equal pages.
     Raises OptionError for another suffix.
     """
     suffix = Path(path).suffix.lower()
@@ -70,55 +70,55 @@ def write_explanation(explanation: Explanation, path: str | Path) -> None:
 
 
 def page(explanation: Explanation) -> str:
-    """The page as text."""
-    query = shown(explanation.photo, explanation.shape)
+    """The HTML of the page."""
+    query = load_small_photo(explanation.photo, explanation.shape)
     return render(
         "explanation.html",
         e=explanation,
         confidence=f"{explanation.confidence:.0%}",
-        query=data_uri(jpeg(query.image, SIDE)) if query else "",
+        query=data_uri(jpeg(query.image, LONG_SIDE)) if query else "",
         size=query.fitted if query else (0, 0),
-        box=box_on(explanation, query) if query else None,
+        box=query_box(explanation, query) if query else None,
         pairs=[_pair(query, reference) for reference in explanation.references],
         parts=_bars(explanation.parts),
-        bar=BAR,
+        bar=BAR_WIDTH,
         distractors=[
-            (pulled, thumbnail(pulled.path), number(pulled.similarity))
-            for pulled in explanation.distractors
+            (near, thumbnail(near.path), format_number(near.similarity))
+            for near in explanation.distractors
         ],
     )
 
 
 def _pair(query: SmallPhoto | None, reference: Reference) -> PairView:
-    other = shown(reference.path, reference.shape)
+    other = load_small_photo(reference.path, reference.shape)
     side = side_by_side(query, other, reference)
-    numbers = [f"similarity {number(reference.similarity)}"]
+    numbers = [f"similarity {format_number(reference.similarity)}"]
     if reference.penalty is not None:
-        numbers.append(f"like distractors {number(reference.penalty)}")
+        numbers.append(f"like distractors {format_number(reference.penalty)}")
     drawn = len(side.lines)
-    told = f", {drawn} of them drawn" if drawn and drawn < (reference.inliers or 0) else ""
-    numbers.append(matched(reference) + told)
-    where = "the query" if query else "the query, which is not found,"
-    there = f"gallery photo {reference.photo_id}" + ("" if other else ", which is not found")
+    note = f", {drawn} of them drawn" if drawn and drawn < (reference.inliers or 0) else ""
+    numbers.append(inlier_text(reference) + note)
+    left = "the query" if query else "the query, which is not found,"
+    right = f"gallery photo {reference.photo_id}" + ("" if other else ", which is not found")
     return PairView(
         reference=reference,
-        picture=data_uri(jpeg(other.image, SIDE)) if other else "",
+        picture=data_uri(jpeg(other.image, LONG_SIDE)) if other else "",
         side=side,
-        strokes=["#{:02x}{:02x}{:02x}".format(*colour) for colour in colours(drawn)],
+        strokes=["#{:02x}{:02x}{:02x}".format(*colour) for colour in line_colours(drawn)],
         numbers=numbers,
-        alt=f"On the left {where} on the right {there}: {matched(reference)}",
+        alt=f"On the left {left} on the right {right}: {inlier_text(reference)}",
     )
 
 
 def _bars(parts: tuple[ScorePart, ...]) -> list[PartView]:
     """Bars on one scale: the largest part fills its half."""
     most = max((abs(part.value) for part in parts), default=0.0) or 1.0
-    half = BAR / 2
+    half = BAR_WIDTH / 2
     views = []
     for part in parts:
         width = half * abs(part.value) / most
         adds = part.value >= 0
         views.append(
-            PartView(part, number(part.value), half if adds else half - width, width, adds)
+            PartView(part, format_number(part.value), half if adds else half - width, width, adds)
         )
     return views

@@ -1,4 +1,4 @@
-"""A gallery's questions to itself → what its rules need: whitening, stackers, calibration."""
+"""Fit what the rules need on leave-one-out queries: whitening, stackers, calibration."""
 
 from __future__ import annotations
 
@@ -7,35 +7,46 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.types import Floats, Progress
 from ...gallery.index import GalleryIndex
-from .. import calibration
-from ..calibration import LEAST, Calibration, Stacker, fit_stacker
-from ..candidates import FEATURES, GEOMETRY, with_geometry
+from ..calibration import (
+    MIN_EXAMPLES_PER_OUTCOME,
+    Calibration,
+    Stacker,
+    fit_calibration,
+    fit_stacker,
+    threshold_for,
+)
+from ..candidates import FEATURES, GEOMETRY, add_geometry
 from ..decision import Fitted, ranks_to_compare, undecided
 from ..rules import Rules
-from ..spatial_verification import SpatialVerifier, inlier_row
+from ..spatial_verification import SpatialVerifier, inliers_by_rank
 from .leave_one_out import (
     KNOWN,
     NON_LANDMARK,
     UNKNOWN,
     HoldOutBlock,
-    Progress,
     hold_out_queries,
-    shares,
+    query_weights,
 )
-from .whitening import Labelled, fit_whitening
+from .whitening import LabelledVectors, fit_whitening
 
-COMPARED = 200  # undecided questions of each kind that are compared by geometry
+VERIFIED_PER_KIND = 200  # undecided queries of each kind that are verified
 
 FOLDS = 5
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class FitExamples:
-    """All questions in a row, (Q,) each: kind, weight, group (what is held out together), truth
-    (code in its own block's index); features (Q, T, F), codes (Q, T), right (Q, T).
+    """The queries of all blocks as examples for a stacker: Q queries, T candidates each.
+
+    Attributes:
+        kind: (Q,) KNOWN, UNKNOWN or NON_LANDMARK.
+        weight: (Q,) how much each query counts.
+        group: (Q,) queries of one group are held out together.
+        features: (Q, T, F) features of the candidates.
+        codes: (Q, T) codes of the candidates, −1 = none.
+        right: (Q, T) is the candidate the right landmark?
     """
 
     kind: NDArray[np.int64]
@@ -45,15 +56,43 @@ class FitExamples:
     codes: NDArray[np.int64]
     right: NDArray[np.bool_]
 
-    def take(self, rows: NDArray[np.int64], weight: Floats) -> FitExamples:
-        """Some of the questions, weighed anew."""
-        return FitExamples(self.kind[rows], weight, self.group[rows], self.features[rows],
-                     self.codes[rows], self.right[rows])  # fmt: skip
+    @classmethod
+    def of(cls, blocks: list[HoldOutBlock], rules: Rules) -> FitExamples:
+        """The queries of all blocks, one block after the other."""
+        right = [(b.candidates.codes == b.truth[:, None]) & (b.truth[:, None] >= 0) for b in blocks]
+        return cls(
+            kind=np.concatenate([np.full(len(b.ids), b.kind) for b in blocks]),
+            weight=query_weights(blocks, rules),
+            group=np.concatenate([b.groups for b in blocks]),
+            features=np.concatenate([b.candidates.features for b in blocks]),
+            codes=np.concatenate([b.candidates.codes for b in blocks]),
+            right=np.concatenate(right),
+        )
+
+    def take(self, rows: NDArray[np.int64], weight: Floats | None = None) -> FitExamples:
+        """Some of the queries, with new weights where they are given."""
+        weight = self.weight[rows] if weight is None else weight
+        return FitExamples(
+            self.kind[rows],
+            weight,
+            self.group[rows],
+            self.features[rows],
+            self.codes[rows],
+            self.right[rows],
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutScores:
-    """Held-out scores of questions, whether the best guess was right, weights and kinds: (Q,)."""
+    """Best candidate of each query, scored by a stacker that was fitted without it: (Q,) each.
+
+    Attributes:
+        scores: Score of the best candidate.
+        right: Is the best candidate the right landmark?
+        weight: How much the query counts.
+        kind: KNOWN, UNKNOWN or NON_LANDMARK.
+        group: Queries of one group are held out together.
+    """
 
     scores: Floats
     right: NDArray[np.bool_]
@@ -61,17 +100,41 @@ class HeldOutScores:
     kind: NDArray[np.int64]
     group: NDArray[np.int64]
 
+    @classmethod
+    def empty(cls) -> HeldOutScores:
+        """Of no queries."""
+        floats, codes = np.empty(0), np.empty(0, dtype=np.int64)
+        return cls(floats, np.empty(0, dtype=bool), floats, codes, codes)
+
+    @classmethod
+    def best_of(cls, examples: FitExamples, logits: Floats) -> HeldOutScores:
+        """The candidate of the highest log-odds of each query. logits: (Q, T)."""
+        best = logits.argmax(axis=1)[:, None]
+        right = np.take_along_axis(examples.right, best, axis=1)[:, 0]
+        scores = np.take_along_axis(logits, best, axis=1)[:, 0]
+        return cls(scores, right, examples.weight, examples.kind, examples.group)
+
+    def joined(self, other: HeldOutScores) -> HeldOutScores:
+        """These queries, then the other ones."""
+        return HeldOutScores(
+            *(
+                np.concatenate([getattr(self, name), getattr(other, name)])
+                for name in ("scores", "right", "weight", "kind", "group")
+            )
+        )
+
     def answered(self, rate: float) -> float:
-        """Share of known questions rightly answered where this share of non-landmarks is."""
-        threshold = calibration.threshold_for(rate, self.scores[self.kind == NON_LANDMARK])
+        """Share of known queries answered rightly where `rate` of the non-landmarks is answered."""
+        threshold = threshold_for(rate, self.scores[self.kind == NON_LANDMARK])
         known = self.kind == KNOWN
         answered = self.right & (self.scores >= threshold)
         return float(answered[known].mean()) if known.any() else 0.0
 
     def gap(self) -> float:
-        """GAP of the weighed questions: Σ w·P·rel / Σ w of the known ones, P by weight too.
+        """GAP of the weighted queries: Σ w·P·right / Σ w of the known ones, P weighted too.
 
-        With equal weights and distinct scores that is `metrics.gap`; equal scores share one P.
+        With equal weights and distinct scores it equals `metrics.ranking.gap`; queries of equal
+        score share one precision P.
         """
         order = np.argsort(-self.scores, kind="stable")
         _, group = np.unique(-self.scores[order], return_inverse=True)
@@ -83,7 +146,7 @@ class HeldOutScores:
         return float((weight * right * precision).sum() / known) if known else 0.0
 
     def top1(self) -> float:
-        """Share of the known questions whose best guess is right."""
+        """Share of the known queries whose best candidate is right."""
         known = self.kind == KNOWN
         return float(self.right[known].mean()) if known.any() else 0.0
 
@@ -91,161 +154,157 @@ class HeldOutScores:
 def fit(
     index: GalleryIndex,
     rules: Rules,
-    extra: Labelled | None = None,
+    extra: LabelledVectors | None = None,
     *,
-    geometry: SpatialVerifier | None = None,
+    verifier: SpatialVerifier | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Fit all that the rules need, on the gallery's own questions."""
-    return learn(index, rules, extra, geometry=geometry, seed=seed, progress=progress)[0]
+    """Fit all that the rules need on leave-one-out queries of the gallery.
+
+    Args:
+        index: The gallery.
+        rules: The rules to fit for.
+        extra: Training photos that the whitening is fitted on too.
+        verifier: Verifies undecided queries, where the rules verify; None = none is verified.
+        seed: Draws queries and folds.
+        progress: Called after each kind of queries.
+    """
+    return fit_and_score(index, rules, extra, verifier=verifier, seed=seed, progress=progress)[0]
 
 
-def learn(
+def fit_and_score(
     index: GalleryIndex,
     rules: Rules,
-    extra: Labelled | None = None,
+    extra: LabelledVectors | None = None,
     *,
-    geometry: SpatialVerifier | None = None,
+    verifier: SpatialVerifier | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Fitted, HeldOutScores]:
-    """`fit`, with the held-out outcome that the calibration was fitted on."""
+    """As `fit`, with the held-out scores that the calibration was fitted on."""
     whitening = fit_whitening(index, rules, extra)
     blocks = hold_out_queries(index, rules, extra, seed=seed, progress=progress)
     if not blocks:
-        plain = fit_stacker(FEATURES, np.empty((0, len(FEATURES))), *_nothing())
-        nobody = np.empty(0, dtype=np.int64)
-        level = Calibration(slope=0.0, offset=0.0)
-        return (Fitted(whitening, plain, None, level),
-                HeldOutScores(*_empty(), nobody, nobody))  # fmt: skip
-    made, outcome = held_out(blocks, rules, geometry)
-    curve = calibration.fit(outcome.scores, outcome.right, outcome.weight, groups=outcome.group)
-    negatives = outcome.scores[outcome.kind == NON_LANDMARK]
-    kept = tuple(sorted(map(float, negatives[np.isfinite(negatives)])))
-    return Fitted(whitening, *made, curve, kept), outcome
+        no_examples = np.empty((0, len(FEATURES))), np.empty(0, dtype=bool), np.empty(0)
+        stacker = fit_stacker(FEATURES, *no_examples)
+        constant = Calibration(slope=0.0, offset=0.0)
+        return Fitted(whitening, stacker, None, constant), HeldOutScores.empty()
+    stackers, held_out = fit_stackers(blocks, rules, verifier)
+    calibration = fit_calibration(
+        held_out.scores, held_out.right, held_out.weight, groups=held_out.group
+    )
+    negatives = held_out.scores[held_out.kind == NON_LANDMARK]
+    finite = tuple(sorted(map(float, negatives[np.isfinite(negatives)])))
+    return Fitted(whitening, *stackers, calibration, finite), held_out
 
 
-def held_out(
-    blocks: list[HoldOutBlock], rules: Rules, geometry: SpatialVerifier | None
+def fit_stackers(
+    blocks: list[HoldOutBlock], rules: Rules, verifier: SpatialVerifier | None
 ) -> tuple[tuple[Stacker | None, Stacker | None], HeldOutScores]:
-    """The stackers that the rules need, and the scores of questions that these have not seen."""
-    if rules.score == "learned":
-        return _stacked(blocks, rules, geometry if rules.verify else None)
-    return (None, None), _voted(blocks, rules, geometry)
+    """The stackers that the rules need, and held-out scores of the queries.
 
-
-def gathered(blocks: list[HoldOutBlock], rules: Rules) -> FitExamples:
-    """The questions of all blocks in a row."""
-    right = [(b.candidates.codes == b.truth[:, None]) & (b.truth[:, None] >= 0) for b in blocks]
-    return FitExamples(
-        kind=np.concatenate([np.full(len(b.ids), b.kind) for b in blocks]),
-        weight=shares(blocks, rules),
-        group=np.concatenate([b.groups for b in blocks]),
-        features=np.concatenate([b.candidates.features for b in blocks]),
-        codes=np.concatenate([b.candidates.codes for b in blocks]),
-        right=np.concatenate(right),
+    Returns:
+        (stacker, stacker with inlier features), each None where the rules do not use it; and the
+        scores of the queries by stackers fitted without them, or by the formula of the rules.
+    """
+    if rules.score != "learned":
+        return (None, None), _formula_scores(blocks, rules, verifier)
+    examples = FitExamples.of(blocks, rules)
+    stacker = _fit(FEATURES, examples)
+    logits = _held_out_logits(FEATURES, examples)
+    held_out = HeldOutScores.best_of(examples, logits)
+    if verifier is None or not rules.verify:
+        return (stacker, None), held_out
+    calibration = fit_calibration(
+        held_out.scores, held_out.right, held_out.weight, groups=held_out.group
     )
-
-
-def _stacked(
-    blocks: list[HoldOutBlock], rules: Rules, geometry: SpatialVerifier | None
-) -> tuple[tuple[Stacker, Stacker | None], HeldOutScores]:
-    asked = gathered(blocks, rules)
-    stacker = _fit(FEATURES, asked)
-    logits = _held_out(FEATURES, asked)
-    first = _outcome(asked, logits)
-    if geometry is None:
-        return (stacker, None), first
-    curve = calibration.fit(first.scores, first.right, first.weight, groups=first.group)
-    open_ones = np.array(undecided(curve.confidence(first.scores), rules), dtype=np.int64)
-    compared = _drawn(open_ones, asked.kind)
-    features = _compared_features(blocks, compared, rules, geometry)
-    there = np.isfinite(features).all(axis=(1, 2))
-    compared, features = compared[there], features[there]
-    weight = _weights_of_drawn(asked, open_ones, compared)
-    second = replace(asked.take(compared, weight), features=features)
-    if min(second.right.any(axis=1).sum(), (~second.right).any(axis=1).sum()) < LEAST:
-        return (stacker, None), first
+    open_rows = np.array(undecided(calibration.confidence(held_out.scores), rules), dtype=np.int64)
+    verified = _verified_examples(blocks, examples, open_rows, rules, verifier)
+    right = verified.right.any(axis=1)
+    if min(right.sum(), (~verified.right).any(axis=1).sum()) < MIN_EXAMPLES_PER_OUTCOME:
+        return (stacker, None), held_out
     names = FEATURES + GEOMETRY
-    closed = np.setdiff1d(np.arange(len(asked.kind)), open_ones)
-    outcome = _joined(
-        _outcome(asked.take(closed, asked.weight[closed]), logits[closed]),
-        _outcome(second, _held_out(names, second)),
-    )
-    return (stacker, _fit(names, second)), outcome
+    closed = np.setdiff1d(np.arange(len(examples.kind)), open_rows)
+    scores = HeldOutScores.best_of(examples.take(closed), logits[closed])
+    verified_scores = HeldOutScores.best_of(verified, _held_out_logits(names, verified))
+    return (stacker, _fit(names, verified)), scores.joined(verified_scores)
 
 
-def _voted(
-    blocks: list[HoldOutBlock], rules: Rules, geometry: SpatialVerifier | None
+def _formula_scores(
+    blocks: list[HoldOutBlock], rules: Rules, verifier: SpatialVerifier | None
 ) -> HeldOutScores:
-    asked = gathered(blocks, rules)
+    examples = FitExamples.of(blocks, rules)
     votes = []
     for block in blocks:
         inliers = None
-        if rules.score == "inlier_vote" and geometry is not None:
-            inliers = np.stack([_inliers(block, row, rules, geometry)
-                                for row in range(len(block.ids))])  # fmt: skip
-        votes.append(block.scorer.votes(block.found, inliers))
+        if rules.score == "inlier_vote" and verifier is not None:
+            rows = range(len(block.ids))
+            inliers = np.stack([_inliers(block, row, rules, verifier) for row in rows])
+        votes.append(block.retriever.votes(block.found, inliers))
     right = [(v.codes == b.truth) & (b.truth >= 0) for v, b in zip(votes, blocks, strict=True)]
-    scores = np.concatenate([v.scores for v in votes])
-    return HeldOutScores(scores, np.concatenate(right), asked.weight, asked.kind, asked.group)
+    return HeldOutScores(
+        scores=np.concatenate([v.scores for v in votes]),
+        right=np.concatenate(right),
+        weight=examples.weight,
+        kind=examples.kind,
+        group=examples.group,
+    )
 
 
-def _fit(names: tuple[str, ...], asked: FitExamples) -> Stacker:
-    there = asked.codes >= 0
-    weights = np.repeat(asked.weight[:, None], there.shape[1], axis=1)
-    return fit_stacker(names, asked.features[there], asked.right[there], weights[there])
+def _fit(names: tuple[str, ...], examples: FitExamples) -> Stacker:
+    """A stacker of all candidates; each counts as much as its query."""
+    present = examples.codes >= 0
+    weights = np.repeat(examples.weight[:, None], present.shape[1], axis=1)
+    return fit_stacker(names, examples.features[present], examples.right[present], weights[present])
 
 
-def _held_out(names: tuple[str, ...], asked: FitExamples) -> Floats:
-    """Log-odds of each candidate by a stacker that has not seen its landmark: (Q, T)."""
-    groups, places = np.unique(asked.group, return_inverse=True)
+def _held_out_logits(names: tuple[str, ...], examples: FitExamples) -> Floats:
+    """Log-odds of each candidate by a stacker fitted without the query's group: (Q, T)."""
+    groups, group_of = np.unique(examples.group, return_inverse=True)
     fold_of = np.random.default_rng(0).permutation(len(groups)) % FOLDS
-    logits = np.full(asked.codes.shape, -np.inf)
+    logits = np.full(examples.codes.shape, -np.inf)
     for fold in range(FOLDS):
-        held = np.flatnonzero(fold_of[places] == fold)
-        rest = np.flatnonzero(fold_of[places] != fold)
-        stacker = _fit(names, asked.take(rest, asked.weight[rest]))
-        logits[held] = stacker.logits(asked.features[held])
-    return np.where(asked.codes < 0, -np.inf, logits)
+        held = np.flatnonzero(fold_of[group_of] == fold)
+        rest = np.flatnonzero(fold_of[group_of] != fold)
+        stacker = _fit(names, examples.take(rest))
+        logits[held] = stacker.logits(examples.features[held])
+    return np.where(examples.codes < 0, -np.inf, logits)
 
 
-def _outcome(asked: FitExamples, logits: Floats) -> HeldOutScores:
-    best = logits.argmax(axis=1)[:, None]
-    right = np.take_along_axis(asked.right, best, axis=1)[:, 0]
-    scores = np.take_along_axis(logits, best, axis=1)[:, 0]
-    return HeldOutScores(scores, right, asked.weight, asked.kind, asked.group)
+def _verified_examples(
+    blocks: list[HoldOutBlock],
+    examples: FitExamples,
+    open_rows: NDArray[np.int64],
+    rules: Rules,
+    verifier: SpatialVerifier,
+) -> FitExamples:
+    """Undecided queries with inlier features, at most VERIFIED_PER_KIND of each kind.
 
-
-def _joined(one: HeldOutScores, two: HeldOutScores) -> HeldOutScores:
-    return HeldOutScores(*(np.concatenate([getattr(one, name), getattr(two, name)])
-                     for name in ("scores", "right", "weight", "kind", "group")))  # fmt: skip
-
-
-def _drawn(open_ones: NDArray[np.int64], kind: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At most COMPARED undecided questions of each kind."""
+    Each kind keeps its weight: those drawn count for all undecided queries of their kind.
+    """
     rng = np.random.default_rng(0)
-    of_kind = [open_ones[kind[open_ones] == k] for k in (KNOWN, UNKNOWN, NON_LANDMARK)]
-    return np.sort(np.concatenate([rng.permutation(rows)[:COMPARED] for rows in of_kind]))
+    kinds = (KNOWN, UNKNOWN, NON_LANDMARK)
+    of_kind = [open_rows[examples.kind[open_rows] == kind] for kind in kinds]
+    drawn = np.sort(np.concatenate([rng.permutation(r)[:VERIFIED_PER_KIND] for r in of_kind]))
+    features = _geometry_features(blocks, drawn, rules, verifier)
+    compared = np.isfinite(features).all(axis=(1, 2))
+    drawn, features = drawn[compared], features[compared]
+    weight = examples.weight[drawn].copy()
+    for kind, rows in zip(kinds, of_kind, strict=True):
+        same = examples.kind[drawn] == kind
+        if same.any():
+            weight[same] *= len(rows) / same.sum()
+    return replace(examples.take(drawn, weight), features=features)
 
 
-def _weights_of_drawn(
-    asked: FitExamples, open_ones: NDArray[np.int64], drawn: NDArray[np.int64]
+def _geometry_features(
+    blocks: list[HoldOutBlock], rows: NDArray[np.int64], rules: Rules, verifier: SpatialVerifier
 ) -> Floats:
-    """The drawn ones stand for all undecided ones of their kind."""
-    weight = asked.weight[drawn].copy()
-    for kind in (KNOWN, UNKNOWN, NON_LANDMARK):
-        of_kind = asked.kind[drawn] == kind
-        if of_kind.any():
-            weight[of_kind] *= (asked.kind[open_ones] == kind).sum() / of_kind.sum()
-    return weight
+    """Features with inliers of some queries: (n, T, F + 3), NaN where no photo could be compared.
 
-
-def _compared_features(
-    blocks: list[HoldOutBlock], rows: NDArray[np.int64], rules: Rules, geometry: SpatialVerifier
-) -> Floats:
-    """Features with geometry of some questions, counted over all blocks; NaN without keypoints."""
+    rows: ascending numbers of queries, counted over all blocks.
+    """
     starts = np.cumsum([0, *(len(block.ids) for block in blocks)])
     width = len(FEATURES) + len(GEOMETRY)
     parts = [np.empty((0, blocks[0].candidates.codes.shape[1], width))]
@@ -255,29 +314,21 @@ def _compared_features(
             continue
         inliers = np.full(block.found.codes.shape, -1, dtype=np.int64)
         for row in own:
-            inliers[row] = _inliers(block, int(row), rules, geometry)
-        wide = with_geometry(block.candidates, block.found, inliers)[own]
-        wide[(inliers[own] < 0).all(axis=1)] = np.nan
-        parts.append(wide)
+            inliers[row] = _inliers(block, int(row), rules, verifier)
+        features = add_geometry(block.candidates, block.found, inliers)[own]
+        features[(inliers[own] < 0).all(axis=1)] = np.nan
+        parts.append(features)
     return np.concatenate(parts)
 
 
 def _inliers(
-    block: HoldOutBlock, row: int, rules: Rules, geometry: SpatialVerifier
+    block: HoldOutBlock, row: int, rules: Rules, verifier: SpatialVerifier
 ) -> NDArray[np.int64]:
-    """(K,) inliers of one question with its nearest photos, −1 = not compared."""
-    index, width = block.scorer.index, block.found.codes.shape[1]
-    (query,) = geometry.of([block.ids[row]])
+    """(K,) inliers of one query with its nearest photos, −1 = not compared."""
+    index, width = block.retriever.index, block.found.codes.shape[1]
+    (query,) = verifier.keypoints([block.ids[row]])
     if query is None:
         return np.full(width, -1, dtype=np.int64)
-    places = ranks_to_compare(block.found, block.candidates, row, rules.verify)
-    ids = [index.ids[block.found.neighbours.rows[row, place]] for place in places]
-    return inlier_row(geometry.check(query, ids), places, width)
-
-
-def _nothing() -> tuple[NDArray[np.bool_], Floats]:
-    return np.empty(0, dtype=bool), np.empty(0)
-
-
-def _empty() -> tuple[Floats, NDArray[np.bool_], Floats]:
-    return np.empty(0), np.empty(0, dtype=bool), np.empty(0)
+    ranks = ranks_to_compare(block.found, block.candidates, row, rules.verify)
+    ids = [index.ids[block.found.neighbours.rows[row, rank]] for rank in ranks]
+    return inliers_by_rank(verifier.verify(query, ids), ranks, width)

@@ -1,192 +1,231 @@
-"""A gallery questions itself, to learn what its scores mean: three kinds of questions.
+"""Leave-one-out queries from the gallery, used to fit the calibration. Three kinds:
 
-- known: each landmark photo, itself hidden: the right answer is its landmark;
-- unknown: each landmark photo, all of its landmark hidden: every answer is wrong;
-- no landmark: each distractor, against a bank without its fold: every answer is wrong.
+- known: each landmark photo, with itself hidden: its landmark is the right answer;
+- unknown: each landmark photo, with all photos of its landmark hidden: every answer is wrong;
+- no landmark: each distractor, without the distractors of its fold: every answer is wrong.
 
-No question is asked of a whitening that was fitted on it: the photos (for unknown questions the
-landmarks, training photos included) fall into folds, and each fold is asked of a whitening fitted
-without it. No test photo is ever seen.
+No query is compared under a whitening that was fitted on it: photos (for unknown queries,
+landmarks, those of training photos included) are split into folds, and each fold is searched with a
+whitening fitted without it. Test photos are never used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.types import Vectors
+from ...core.types import Floats, Progress, Rows, Vectors
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
 from ..candidates import Candidates, make_candidates
-from ..retrieval import Hidden, Retrieved, Retriever
+from ..retrieval import HiddenRows, Retrieved, Retriever
 from ..rules import Rules
-from .whitening import Labelled, fit_whitening
+from .whitening import LabelledVectors, fit_whitening
 
-SAMPLE = 1000  # questions of each kind: a few hundred are enough for a dozen numbers
+QUERIES_PER_KIND = 1000  # a few hundred are enough to fit a dozen numbers
 
 FOLDS = 5
 
 KNOWN, UNKNOWN, NON_LANDMARK = 0, 1, 2
 
-Rows = NDArray[np.int64]
+# (kind, fold, whitening, dim, shrinkage) → the projection, None where none can be fitted.
+Whitenings = dict[tuple[object, ...], Projection | None]
 
-Progress = Callable[[int, int], None]
+
+@dataclass(frozen=True, eq=False)
+class HoldOutQueries:
+    """n leave-one-out queries of one kind.
+
+    Attributes:
+        kind: KNOWN, UNKNOWN or NON_LANDMARK.
+        ids: (n,) photo ids.
+        vectors: (n, D) as embedded.
+        groups: (n,) code of the landmark; each distractor has a code of its own, below 0.
+        truth: (n,) code of the right landmark in the retriever's index, −1 = every answer is wrong.
+        hidden: Rows that each query must not find; None = none.
+    """
+
+    kind: int
+    ids: NDArray[np.object_]
+    vectors: Vectors
+    groups: Rows
+    truth: Rows
+    hidden: HiddenRows | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class HoldOutBlock:
-    """Questions that were asked together, and what was found for them.
+    """Leave-one-out queries of one fold with the retriever that searched and its results.
 
-    kind: KNOWN, UNKNOWN or NOTHING; ids: (n,) of the photos asked about; groups: (n,) what they
-    show, as one number (each distractor its own, below 0); truth: (n,) the right landmark's code
-    in the scorer's index, −1 where every answer is wrong; scorer: what was asked.
+    Attributes:
+        kind, ids, groups, truth: As in `HoldOutQueries`.
+        retriever: The gallery as these queries searched it.
+        found: What the search found.
+        candidates: Made from what was found.
     """
 
     kind: int
     ids: NDArray[np.object_]
     groups: Rows
     truth: Rows
-    scorer: Retriever
+    retriever: Retriever
     found: Retrieved
     candidates: Candidates
 
 
-Whitenings = dict[tuple[object, ...], Projection | None]
-
-
 @dataclass(frozen=True, eq=False)
 class FoldWhitening:
-    """Fits the whitening of each fold, or finds it among those that were fitted before."""
+    """Fits the whitening of each fold, unless it is in `fitted` already."""
 
     rules: Rules
-    extra: Labelled | None
-    known: Whitenings
+    extra: LabelledVectors | None
+    fitted: Whitenings
 
     def __call__(
-        self, index: GalleryIndex, kind: int, fold: int, extra: Labelled | None
+        self, index: GalleryIndex, kind: int, fold: int, extra: LabelledVectors | None
     ) -> Projection | None:
         rules = self.rules
         key = (kind, fold, rules.whitening, rules.whitening_dim, rules.whitening_shrinkage)
-        if key not in self.known:
-            self.known[key] = fit_whitening(index, rules, extra)
-        return self.known[key]
+        if key not in self.fitted:
+            self.fitted[key] = fit_whitening(index, rules, extra)
+        return self.fitted[key]
 
 
 def hold_out_queries(
     index: GalleryIndex,
     rules: Rules,
-    extra: Labelled | None = None,
+    extra: LabelledVectors | None = None,
     *,
     seed: int = 0,
     whitenings: Whitenings | None = None,
     progress: Progress | None = None,
 ) -> list[HoldOutBlock]:
-    """Ask all three kinds of questions, at most SAMPLE of each kind.
+    """Search the gallery for leave-one-out queries, at most QUERIES_PER_KIND of each kind.
 
-    whitenings: those fitted before on the same gallery, training photos and seed, for other rules
-      of the same whitening; what is fitted now is added.
+    Args:
+        index: The gallery.
+        rules: The rules that the queries are searched under.
+        extra: Training photos that the whitenings are fitted on too.
+        seed: Draws queries and folds.
+        whitenings: Those fitted before on the same gallery, training photos and seed; new ones
+            are added.
+        progress: Called after each kind.
     """
     blocks: list[HoldOutBlock] = []
     whiten = FoldWhitening(rules, extra, {} if whitenings is None else whitenings)
-    for kind, fold in enumerate((_known, _unknown, _nothing)):
+    for kind, fold in enumerate((_known_queries, _unknown_queries, _non_landmark_queries)):
         blocks += fold(index, whiten, np.random.default_rng([seed, kind]))
         if progress:
             progress(kind + 1, 3)
     return blocks
 
 
-def shares(blocks: list[HoldOutBlock], rules: Rules) -> NDArray[np.float64]:
-    """How much each question counts: each kind its share of the mix that the rules state.
+def query_weights(blocks: list[HoldOutBlock], rules: Rules) -> Floats:
+    """Weight of each query, so that each kind has the share that the rules state.
 
-    A kind without questions leaves its share to the other one without a right answer.
+    A kind without queries leaves its share to the other kind without a right answer.
     """
-    kinds = np.concatenate([np.full(len(b.ids), b.kind) for b in blocks])
-    wanted = [rules.known_share, rules.unknown_share, 1 - rules.known_share - rules.unknown_share]
+    kinds = np.concatenate([np.full(len(block.ids), block.kind) for block in blocks])
+    stated = [rules.known_share, rules.unknown_share, 1 - rules.known_share - rules.unknown_share]
     counts = np.bincount(kinds, minlength=3)
-    wrong = [share if count else 0.0 for share, count in zip(wanted, counts, strict=True)][1:]
-    if not sum(wrong):  # the one that has questions was to have no share
+    wrong = [share if count else 0.0 for share, count in zip(stated, counts, strict=True)][1:]
+    if not sum(wrong):  # the rules give the only kind that has queries no share
         wrong = [1.0 if count else 0.0 for count in counts[1:]]
     scale = (1 - rules.known_share) / sum(wrong) if sum(wrong) else 0.0
-    weights = np.array([wanted[0], *(share * scale for share in wrong)])
+    weights = np.array([stated[0], *(share * scale for share in wrong)])
     return np.asarray((len(kinds) * weights / np.maximum(counts, 1))[kinds])
 
 
-def _known(
+def _known_queries(
     index: GalleryIndex, whiten: FoldWhitening, rng: np.random.Generator
 ) -> Iterator[HoldOutBlock]:
-    # Alone in its landmark, a photo has no right answer left when it is hidden.
-    askable = np.flatnonzero(np.bincount(index.codes, minlength=1)[index.codes] > 1)
+    # A landmark's only photo is no query, because without it there is no right answer.
+    usable = np.flatnonzero(np.bincount(index.codes, minlength=1)[index.codes] > 1)
+    drawn = rng.permutation(usable)[:QUERIES_PER_KIND]
     rules = whiten.rules
-    for number, fold in enumerate(_apart(rng.permutation(askable)[:SAMPLE], index.codes)):
+    for number, fold in enumerate(_folds_leaving_photos(drawn, index.codes)):
         whitening = whiten(index.without(fold), KNOWN, number, whiten.extra)
-        # Where photos are mixed, hiding one does not take it out of the others.
-        seen = index.without(fold) if rules.mixes_photos else index
-        hidden = None if rules.mixes_photos else list(fold[:, None])
-        queries = index.vectors[fold].astype(np.float32)
-        truth = _codes_in(seen, index.names[index.codes[fold]])
-        photos = KNOWN, index.ids[fold], index.codes[fold], truth
-        yield _block(photos, Retriever(seen, rules, whitening), queries, hidden)
+        # Where photos are averaged, hiding a photo does not remove it from the others' vectors.
+        searched = index.without(fold) if rules.mixes_photos else index
+        queries = HoldOutQueries(
+            kind=KNOWN,
+            ids=index.ids[fold],
+            vectors=index.vectors[fold].astype(np.float32),
+            groups=index.codes[fold],
+            truth=_codes_in(searched, index.names[index.codes[fold]]),
+            hidden=None if rules.mixes_photos else list(fold[:, None]),
+        )
+        yield _search(Retriever(searched, rules, whitening), queries)
 
 
-def _unknown(
+def _unknown_queries(
     index: GalleryIndex, whiten: FoldWhitening, rng: np.random.Generator
 ) -> Iterator[HoldOutBlock]:
     rules = whiten.rules
     if len(index.names) < 2:
         return
-    asked = rng.permutation(len(index.codes))[:SAMPLE]
-    for number, names in enumerate(_folds(rng.permutation(len(index.names)))):
-        fold = np.sort(asked[np.isin(index.codes[asked], names)])
+    drawn = rng.permutation(len(index.codes))[:QUERIES_PER_KIND]
+    for number, landmarks in enumerate(_folds(rng.permutation(len(index.names)))):
+        fold = np.sort(drawn[np.isin(index.codes[drawn], landmarks)])
         if not len(fold):
             continue
-        away = np.flatnonzero(np.isin(index.codes, names))
-        others = _without_landmarks(whiten.extra, index.names[names])
-        whitening = whiten(index.without(away), UNKNOWN, number, others)
-        queries = index.vectors[fold].astype(np.float32)
-        nobody = np.full(len(fold), -1, dtype=np.int64)
-        seen, hidden = index.without(away), None
-        if not rules.mixes_photos:
-            seen, hidden = index, [np.flatnonzero(index.codes == c) for c in index.codes[fold]]
-        photos = UNKNOWN, index.ids[fold], index.codes[fold], nobody
-        yield _block(photos, Retriever(seen, rules, whitening), queries, hidden)
+        rest = index.without(np.flatnonzero(np.isin(index.codes, landmarks)))
+        extra = _without_landmarks(whiten.extra, index.names[landmarks])
+        whitening = whiten(rest, UNKNOWN, number, extra)
+        own = [np.flatnonzero(index.codes == code) for code in index.codes[fold]]
+        queries = HoldOutQueries(
+            kind=UNKNOWN,
+            ids=index.ids[fold],
+            vectors=index.vectors[fold].astype(np.float32),
+            groups=index.codes[fold],
+            truth=np.full(len(fold), -1, dtype=np.int64),
+            hidden=None if rules.mixes_photos else own,
+        )
+        yield _search(Retriever(rest if rules.mixes_photos else index, rules, whitening), queries)
 
 
-def _nothing(
+def _non_landmark_queries(
     index: GalleryIndex, whiten: FoldWhitening, rng: np.random.Generator
 ) -> Iterator[HoldOutBlock]:
-    if len(index.bank) < FOLDS or not len(index.codes):
+    count = len(index.distractor_vectors)
+    if count < FOLDS or not len(index.codes):
         return
-    for number, fold in enumerate(_folds(rng.permutation(len(index.bank))[:SAMPLE])):
-        rest = np.setdiff1d(np.arange(len(index.bank)), fold)
-        smaller = replace(index, bank=index.bank[rest], bank_ids=index.bank_ids[rest],
-                          bank_paths=index.bank_paths[rest])  # fmt: skip
-        whitening = whiten(smaller, NON_LANDMARK, number, whiten.extra)
-        scorer = Retriever(smaller, whiten.rules, whitening)
-        queries = index.bank[fold].astype(np.float32)
-        nobody = np.full(len(fold), -1, dtype=np.int64)
-        photos = NON_LANDMARK, index.bank_ids[fold], -1 - fold, nobody
-        yield _block(photos, scorer, queries, None)
+    for number, fold in enumerate(_folds(rng.permutation(count)[:QUERIES_PER_KIND])):
+        rest = np.setdiff1d(np.arange(count), fold)
+        searched = replace(
+            index,
+            distractor_vectors=index.distractor_vectors[rest],
+            distractor_ids=index.distractor_ids[rest],
+            distractor_paths=index.distractor_paths[rest],
+        )
+        whitening = whiten(searched, NON_LANDMARK, number, whiten.extra)
+        queries = HoldOutQueries(
+            kind=NON_LANDMARK,
+            ids=index.distractor_ids[fold],
+            vectors=index.distractor_vectors[fold].astype(np.float32),
+            groups=-1 - fold,
+            truth=np.full(len(fold), -1, dtype=np.int64),
+        )
+        yield _search(Retriever(searched, whiten.rules, whitening), queries)
 
 
-def _block(
-    photos: tuple[int, NDArray[np.object_], Rows, Rows],
-    scorer: Retriever,
-    queries: Vectors,
-    hidden: Hidden | None,
-) -> HoldOutBlock:
-    found = scorer.find(queries, hidden=hidden)
-    return HoldOutBlock(*photos, scorer, found, make_candidates(scorer, found, hidden))
+def _search(retriever: Retriever, queries: HoldOutQueries) -> HoldOutBlock:
+    found = retriever.search(queries.vectors, hidden=queries.hidden)
+    candidates = make_candidates(retriever, found, queries.hidden)
+    return HoldOutBlock(
+        queries.kind, queries.ids, queries.groups, queries.truth, retriever, found, candidates
+    )
 
 
 def _folds(rows: Rows) -> list[Rows]:
     return [np.sort(fold) for fold in np.array_split(rows, FOLDS) if len(fold)]
 
 
-def _apart(rows: Rows, codes: Rows) -> list[Rows]:
-    """Folds that never hold all photos of a landmark: what is taken away leaves an answer."""
+def _folds_leaving_photos(rows: Rows, codes: Rows) -> list[Rows]:
+    """Folds that never hold all photos of a landmark, so that a right answer remains."""
     dealt = rows[np.argsort(codes[rows], kind="stable")]
     return [np.sort(dealt[fold::FOLDS]) for fold in range(FOLDS) if fold < len(dealt)]
 
@@ -197,8 +236,10 @@ def _codes_in(index: GalleryIndex, names: NDArray[np.object_]) -> Rows:
     return np.array([code_of.get(name, -1) for name in names], dtype=np.int64)
 
 
-def _without_landmarks(extra: Labelled | None, names: NDArray[np.object_]) -> Labelled | None:
+def _without_landmarks(
+    extra: LabelledVectors | None, names: NDArray[np.object_]
+) -> LabelledVectors | None:
     if extra is None:
         return None
     kept = ~np.isin(extra.landmarks.astype(str), names.astype(str))
-    return Labelled(extra.vectors[kept], extra.landmarks[kept])
+    return LabelledVectors(extra.vectors[kept], extra.landmarks[kept])

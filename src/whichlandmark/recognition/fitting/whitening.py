@@ -1,4 +1,4 @@
-"""PCA and learned whitening."""
+"""Fit a whitening: PCA whitening, or learned whitening from pairs of photos of one landmark."""
 
 from __future__ import annotations
 
@@ -10,10 +10,59 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ...core.errors import DataError, OptionError
-from ...core.types import Rows, Vectors
+from ...core.types import Floats, Rows, Vectors
 from ...gallery.index import GalleryIndex
-from ...gallery.index.projection import Projection, Wide
+from ...gallery.index.projection import Projection
 from ..rules import Rules
+
+MAX_FITTED_PHOTOS = 50_000  # drawn at random from more: 50,000 × 2,048 float64 = 0.8 GB
+
+MAX_PAIRS = 200_000  # matching pairs that learned whitening is fitted on
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledVectors:
+    """Training photos that the whitening is fitted on, besides the gallery's.
+
+    No query is ever compared with them.
+
+    Attributes:
+        vectors: (N, D) unit rows.
+        landmarks: (N,) names.
+    """
+
+    vectors: Vectors
+    landmarks: NDArray[np.object_]
+
+
+def fit_whitening(
+    index: GalleryIndex, rules: Rules, extra: LabelledVectors | None = None, *, seed: int = 0
+) -> Projection | None:
+    """Fit the whitening of the rules on gallery, distractors and training photos.
+
+    Distractors count in the total covariance, so that there are axes for what separates landmarks
+    from everything else. "learned" falls back to "pca" when no landmark has two photos that
+    differ.
+
+    Args:
+        index: The gallery.
+        rules: Kind, dimension and shrinkage of the whitening.
+        extra: Training photos.
+        seed: Draws photos and pairs where there are too many.
+
+    Returns:
+        The projection; None when the rules have no whitening, or no vectors differ.
+    """
+    if rules.whitening == "none":
+        return None
+    vectors, codes = _fitted_photos(index, extra, seed)
+    dim, shrinkage = rules.whitening_dim, rules.whitening_shrinkage
+    pairs = same_landmark_pairs(codes, most=MAX_PAIRS, seed=seed)
+    if rules.whitening == "learned" and _differ(vectors, pairs):
+        return learned_whitening(vectors, pairs, dim=dim, shrinkage=shrinkage)
+    if len(vectors) < 3 or np.ptp(vectors, axis=0).max() < 1e-6:
+        return None
+    return pca_whitening(vectors, dim=dim, shrinkage=shrinkage)
 
 
 def pca_whitening(vectors: NDArray[Any], *, dim: int, shrinkage: float = 0.0) -> Projection:
@@ -21,13 +70,14 @@ def pca_whitening(vectors: NDArray[Any], *, dim: int, shrinkage: float = 0.0) ->
 
     Jégou & Chum, "Negative evidences and co-occurences in image retrieval", ECCV 2012:
     Λ^(−½)Vᵀ(x − m). shrinkage: this share of the mean variance of an axis is added to every
-    axis' before dividing, or the thin axes of few photos, mostly noise, are blown up. Axes
-    along which nothing varies are left out. Raises DataError when nothing varies at all.
+    axis' before dividing, because otherwise axes of low variance, mostly noise when photos are
+    few, are amplified. Axes without variance are left out. Raises DataError when all vectors are
+    equal.
     """
     _check(dim, shrinkage)
     with threadpool_limits(1):
         rows, mean = _centred(vectors)
-        values, axes = _principal(rows.T @ rows / max(1, len(rows)), dim)
+        values, axes = _principal_axes(rows.T @ rows / max(1, len(rows)), dim)
         if not len(axes):
             raise DataError(f"whitening of {len(rows)} vectors that do not differ; give more")
         ridge = shrinkage * (rows**2).sum() / rows.size
@@ -37,14 +87,14 @@ def pca_whitening(vectors: NDArray[Any], *, dim: int, shrinkage: float = 0.0) ->
 def learned_whitening(
     vectors: NDArray[Any], pairs: Rows, *, dim: int, shrinkage: float = 0.0
 ) -> Projection:
-    """Whiten what differs between photos of one landmark, then principal axes. *Inductive.*
+    """Whiten the differences within landmarks, then take principal axes. *Inductive.*
 
     Mikolajczyk & Matas, "Improving descriptors for fast tree matching by optimal linear
     projection", ICCV 2007; Radenović, Tolias, Chum, TPAMI 2019 (L_w). C_S = mean of
     (x_i − x_j)(x_i − x_j)ᵀ over matching pairs = LLᵀ; the axes are those of the covariance of
-    L⁻¹(x − m), widest first, `dim` at most. vectors (N, D); pairs (P, 2) rows of the same
-    landmark. shrinkage: see `_shrunk`; a C_S of fewer pairs than dimensions needs it. Raises
-    DataError when no pair differs.
+    L⁻¹(x − m), by falling variance, `dim` at most. vectors (N, D); pairs (P, 2) rows of the same
+    landmark. shrinkage: see `_shrunk_covariance`; needed when C_S has fewer pairs than dimensions.
+    Raises DataError when no pair differs.
     """
     _check(dim, shrinkage)
     with threadpool_limits(1):
@@ -52,14 +102,14 @@ def learned_whitening(
         gaps = rows[pairs[:, 0]] - rows[pairs[:, 1]]
         within = gaps.T @ gaps / max(1, len(gaps))
         total = rows.T @ rows / max(1, len(rows))
-        return _projection(mean, _discriminant(within, total, dim, shrinkage))
+        return _projection(mean, _discriminant_axes(within, total, dim, shrinkage))
 
 
 def same_landmark_pairs(codes: Rows, *, most: int, seed: int) -> Rows:
     """(P, 2) rows i < j of equal code, for `learned_whitening`: all, or `most` drawn of them.
 
-    Codes below 0 pair with nobody. Every landmark of two photos gives one pair before any
-    gives more than its share, so that large landmarks do not rule.
+    Codes below 0 are in no pair. Pairs are taken from all landmarks in turn, so that large
+    landmarks do not dominate.
     """
     rng = np.random.default_rng(seed)
     pairs = [np.empty((0, 2), dtype=np.int64)]
@@ -74,16 +124,16 @@ def same_landmark_pairs(codes: Rows, *, most: int, seed: int) -> Rows:
     return np.concatenate(pairs)[drawn]
 
 
-def _discriminant(within: Wide, wide: Wide, dim: int, shrinkage: float) -> Wide:
-    """Rows that whiten `within` and are principal for `wide` after that: (d, D)."""
-    inverse = np.linalg.inv(np.linalg.cholesky(_shrunk(within, shrinkage)))
-    _, axes = _principal(inverse @ wide @ inverse.T, dim)
+def _discriminant_axes(within: Floats, total: Floats, dim: int, shrinkage: float) -> Floats:
+    """Axes that whiten the covariance `within`, then are principal for `total`: (d, D)."""
+    inverse = np.linalg.inv(np.linalg.cholesky(_shrunk_covariance(within, shrinkage)))
+    _, axes = _principal_axes(inverse @ total @ inverse.T, dim)
     if not len(axes):
         raise DataError("whitening of vectors that do not differ between landmarks; give more")
     return np.asarray(axes @ inverse)
 
 
-def _shrunk(within: Wide, shrinkage: float) -> Wide:
+def _shrunk_covariance(within: Floats, shrinkage: float) -> Floats:
     """(1 − shrinkage)·S + (shrinkage + 1e-6)·tr(S)/D·I: never singular."""
     share = np.trace(within) / len(within)
     if not share > 0:
@@ -94,23 +144,23 @@ def _shrunk(within: Wide, shrinkage: float) -> Wide:
     return np.asarray((1 - shrinkage) * within + (shrinkage + 1e-6) * share * np.eye(len(within)))
 
 
-def _principal(covariance: Wide, dim: int) -> tuple[Wide, Wide]:
-    """Largest eigenvalues (d,), axes (d, D): d = dim, or fewer where nothing varies."""
+def _principal_axes(covariance: Floats, dim: int) -> tuple[Floats, Floats]:
+    """Largest eigenvalues (d,) and their axes (d, D): d = dim, or fewer of no variance."""
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     values, axes = values[::-1][:dim], vectors.T[::-1][:dim]
-    some = values > 1e-10 * max(np.trace(covariance), 1e-12)
-    return values[some], axes[some]
+    varying = values > 1e-10 * max(np.trace(covariance), 1e-12)
+    return values[varying], axes[varying]
 
 
-def _centred(vectors: NDArray[Any]) -> tuple[Wide, Wide]:
+def _centred(vectors: NDArray[Any]) -> tuple[Floats, Floats]:
     """Rows (N, D) without their mean (D,)."""
     rows = np.asarray(vectors, dtype=np.float64)
     mean = rows.sum(axis=0) / max(1, len(rows))
     return rows - mean, mean
 
 
-def _projection(mean: Wide, axes: Wide) -> Projection:
-    """An axis and its negative are equally right: the largest entry is made positive."""
+def _projection(mean: Floats, axes: Floats) -> Projection:
+    """A projection whose axes have a fixed sign: the largest entry of each is positive."""
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     signed = np.ascontiguousarray(axes * np.sign(largest), dtype=np.float32)
     return Projection(mean.astype(np.float32), signed)
@@ -123,54 +173,17 @@ def _check(dim: int, shrinkage: float) -> None:
         raise OptionError(f"shrinkage {shrinkage} given; expected 0 to 1")
 
 
-SAMPLE = 50_000  # photos that whitening is fitted on: 50,000 × 2,048 float64 = 0.8 GB
-
-PAIRS = 200_000
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Training photos beside the gallery: vectors (N, D) unit rows, landmarks (N,) names.
-
-    They teach the whitening only; no query is ever compared with them.
-    """
-
-    vectors: Vectors
-    landmarks: NDArray[np.object_]
-
-
-def fit_whitening(
-    index: GalleryIndex, rules: Rules, extra: Labelled | None = None, *, seed: int = 0
-) -> Projection | None:
-    """A projection fitted on gallery, bank and training photos; None where there is none to fit.
-
-    The bank widens the total scatter that axes are chosen for, so that what tells landmarks
-    from everything else has axes too. Falls back from "learned" to "pca" when no landmark has
-    two photos that differ, and to none when nothing varies.
-    """
-    if rules.whitening == "none":
-        return None
-    vectors, codes = _photos(index, extra, seed)
-    dim, shrinkage = rules.whitening_dim, rules.whitening_shrinkage
-    pairs = same_landmark_pairs(codes, most=PAIRS, seed=seed)
-    if rules.whitening == "learned" and _differ(vectors, pairs):
-        return learned_whitening(vectors, pairs, dim=dim, shrinkage=shrinkage)
-    if len(vectors) < 3 or np.ptp(vectors, axis=0).max() < 1e-6:
-        return None
-    return pca_whitening(vectors, dim=dim, shrinkage=shrinkage)
-
-
-def _photos(
-    index: GalleryIndex, extra: Labelled | None, seed: int
+def _fitted_photos(
+    index: GalleryIndex, extra: LabelledVectors | None, seed: int
 ) -> tuple[Vectors, NDArray[np.int64]]:
-    """Vectors and landmark codes (−1 = none) of all, or of SAMPLE of them drawn at random."""
-    parts = [index.vectors, index.bank]
-    names = [index.names[index.codes], np.full(len(index.bank), "", dtype=object)]
+    """Vectors and landmark codes (−1 = none) of all photos, or of MAX_FITTED_PHOTOS of them."""
+    parts = [index.vectors, index.distractor_vectors]
+    names = [index.names[index.codes], np.full(len(index.distractor_vectors), "", dtype=object)]
     if extra is not None:
         parts.append(extra.vectors)
         names.append(extra.landmarks)
     starts = np.cumsum([0, *map(len, parts)])
-    drawn = np.sort(np.random.default_rng(seed).permutation(starts[-1])[:SAMPLE])
+    drawn = np.sort(np.random.default_rng(seed).permutation(starts[-1])[:MAX_FITTED_PHOTOS])
     chosen = [
         np.asarray(part[drawn[(drawn >= start) & (drawn < start + len(part))] - start], np.float32)
         for part, start in zip(parts, starts[:-1], strict=True)

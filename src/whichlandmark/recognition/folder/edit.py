@@ -1,4 +1,7 @@
-"""A recognizer's gallery, edited in place: nothing that is there is embedded again."""
+"""Edit a recognizer's gallery in place: add, remove, relabel and list photos.
+
+Only new photos are embedded.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,22 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import DataError, GalleryError, OptionError
-from ...core.types import SEPARATOR, Photos
+from ...core.types import SEPARATOR, Photos, Progress
 from ...features.embedders.load import load_embedder
-from ...features.pipeline import Failure, Progress
+from ...features.pipeline import Failure
 from ...gallery.address import gallery_in
 from ...gallery.protocol import Gallery
 from ...gallery.records import check_text, read_credits, read_landmarks
 from .fill import fill_gallery, photos_and_distractors
-from .load import refresh_segments
+from .load import refresh_index_files
 from .settings import read_settings
 
-DISTRACTORS = ""  # the landmark of photos without one
+DISTRACTORS = ""  # landmark of photos without a landmark
 
 
 @dataclass(frozen=True)
 class LandmarkTables:
-    """Files that come with photos: what is known of their landmarks, and who made them."""
+    """CSV files that come with photos: landmark records, and authors and licences of photos."""
 
     landmarks: Path | None = None
     credits: Path | None = None
@@ -34,14 +37,14 @@ class LandmarkTables:
 
 @dataclass(frozen=True)
 class EditResult:
-    """Numbers to print, and what failed: → why."""
+    """counts: numbers to print; failures: photo id → reason."""
 
     counts: dict[str, int | str]
     failures: dict[str, str] = field(default_factory=dict)
 
 
 def open_gallery(folder: Path) -> Gallery:
-    """The gallery of a recognizer folder. Raises DataError when there is no such folder."""
+    """Open the gallery of a recognizer folder. Raises DataError when there is no such folder."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
     return gallery_in(folder)
@@ -55,12 +58,18 @@ def add_photos(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> EditResult:
-    """Embed photos that are not there yet into the gallery of `folder`.
+    """Embed photos that the gallery of `folder` lacks; relabel those with another landmark.
 
-    photos: "" = distractor; None = only the tables are new. A photo that is there with another
-      landmark is relabelled.
-    Raises GalleryError when the folder's embedder did not make its gallery; DataError for tables
-    that cannot be read, before anything is changed.
+    Args:
+        folder: The recognizer folder.
+        photos: Landmark "" = distractor; None = add only the tables.
+        tables: Records of landmarks and credits of photos.
+        device: As `load_embedder` takes it.
+        progress: Counts stored photos.
+
+    Raises:
+        DataError: For tables that cannot be read, before anything is changed.
+        GalleryError: When another embedder than the folder's made the gallery.
     """
     tables = tables or LandmarkTables()
     records = read_landmarks(tables.landmarks) if tables.landmarks else []
@@ -71,7 +80,7 @@ def add_photos(
         if photos is not None:
             embedder = load_embedder(folder / "embedder", device=device)
             failures = fill_gallery(
-                embedder, photos, gallery, features=_keeps_features(folder), progress=progress
+                embedder, photos, gallery, features=_stores_features(folder), progress=progress
             )
         known = gallery.stamps()
         used = {landmark for _, _, landmark in known.values()}
@@ -81,7 +90,7 @@ def add_photos(
         credited = {one: credit for one, credit in credits.items() if one in known}
         if credited:
             gallery.credit(credited)
-        refresh_segments(folder, gallery)
+        refresh_index_files(folder, gallery)
         counts: dict[str, int | str] = {
             "added": len(known) - before, "failed": len(failures), "photos": len(known),
             "records": len(described), "records without a photo": len(records) - len(described),
@@ -91,58 +100,61 @@ def add_photos(
     return EditResult(counts, {failure.id: failure.reason for failure in failures})
 
 
-def _keeps_features(folder: Path) -> bool:
-    """Was it indexed so? Not where its rules compare nothing by geometry."""
+def _stores_features(folder: Path) -> bool:
+    """Does the gallery store local features? It does unless its rules verify no photos."""
     try:
         return read_settings(folder)[0].verify > 0
-    except GalleryError:  # damaged settings: whoever opens the recognizer is told
+    except GalleryError:  # damaged settings are reported when the recognizer is opened
         return True
 
 
 def photos_to_add(photos: Photos, *, landmark: str | None, distractors: bool) -> Photos:
-    """The table as it goes in: all of one landmark, all distractors, or as it is labelled.
+    """The table to add: all of one landmark, all distractors, or as it is labelled.
 
-    Raises OptionError when both are given, or a photo has no landmark and neither is given.
+    Raises:
+        OptionError: When both are given, or neither and a photo has no landmark.
     """
     if landmark is not None and distractors:
         raise OptionError("--landmark and --distractors given; expected one of them")
     if landmark is None and not distractors:
         return photos_and_distractors(photos, None)
-    label = DISTRACTORS if distractors else _label(landmark or "", "--landmark")
+    label = DISTRACTORS if distractors else _checked_label(landmark or "", "--landmark")
     column = np.full(len(photos), label, dtype=object)
     return Photos(photos.ids, photos.paths, column, photos.usages)
 
 
 def remove_photos(folder: Path, ids: Sequence[str], landmark: str | None) -> EditResult:
-    """Forget photos by id, or all of a landmark; their files on disk are not touched.
+    """Remove photos by id, or all photos of a landmark, from the gallery; their files stay.
 
-    Raises OptionError unless one of both is given, DataError for unknown ids and landmarks.
+    Raises:
+        OptionError: Unless either ids or a landmark is given.
+        DataError: For unknown ids and landmarks.
     """
     with open_gallery(folder) as gallery:
-        chosen = _chosen(gallery, ids, landmark)
-        if chosen:  # an empty batch would be a new generation too
+        chosen = _selected_ids(gallery, ids, landmark)
+        if chosen:  # an empty batch would still raise the generation
             gallery.remove(chosen)
-            refresh_segments(folder, gallery)
-        return EditResult(_after(gallery, "removed", len(chosen)))
+            refresh_index_files(folder, gallery)
+        return EditResult(_counts(gallery, "removed", len(chosen)))
 
 
 def relabel_photos(folder: Path, ids: Sequence[str], landmark: str | None, to: str) -> EditResult:
-    """Give photos, or all photos of a landmark, another one; "" makes them distractors.
+    """Give photos, or all photos of a landmark, another landmark; "" makes them distractors.
 
-    A landmark that loses its last photo passes its record on to `to`, if that has none.
+    The record of a landmark that loses its last photo goes to `to`, if that has none.
     Raises as `remove_photos`.
     """
-    label = _label(to, "--to") if to else DISTRACTORS
+    label = _checked_label(to, "--to") if to else DISTRACTORS
     with open_gallery(folder) as gallery:
-        chosen = _chosen(gallery, ids, landmark)
+        chosen = _selected_ids(gallery, ids, landmark)
         if chosen:
             gallery.relabel(dict.fromkeys(chosen, label))
-            refresh_segments(folder, gallery)
-        return EditResult(_after(gallery, "relabelled", len(chosen)))
+            refresh_index_files(folder, gallery)
+        return EditResult(_counts(gallery, "relabelled", len(chosen)))
 
 
 def list_landmarks(folder: Path) -> dict[str, Any]:
-    """The landmarks of a gallery with their photos counted and what is known of them."""
+    """The landmarks of a gallery with their number of photos and their records."""
     with open_gallery(folder) as gallery:
         counts: dict[str, int] = {}
         for _, _, landmark in gallery.stamps().values():
@@ -165,11 +177,11 @@ def list_landmarks(folder: Path) -> dict[str, Any]:
 def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
     """The photos of one landmark ("" = the distractors): id, path, author, licence.
 
-    Raises DataError for an unknown landmark, naming the nearest.
+    Raises DataError for an unknown landmark; the message suggests a similar one.
     """
     with open_gallery(folder) as gallery:
         stamps = gallery.stamps()
-        ids = _of_landmark(gallery, stamps, landmark)
+        ids = _ids_of_landmark(gallery, stamps, landmark)
         credits = gallery.credits(ids)
     return [
         {"id": one, "path": stamps[one][0], **credits[one]._asdict()}
@@ -178,18 +190,18 @@ def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
     ]
 
 
-def _chosen(gallery: Gallery, ids: Sequence[str], landmark: str | None) -> list[str]:
+def _selected_ids(gallery: Gallery, ids: Sequence[str], landmark: str | None) -> list[str]:
     if bool(ids) == (landmark is not None):
         raise OptionError("expected ids of photos, or --landmark NAME (one of both)")
     if landmark is None:
         return list(dict.fromkeys(ids))
-    return _of_landmark(gallery, gallery.stamps(), landmark)
+    return _ids_of_landmark(gallery, gallery.stamps(), landmark)
 
 
-def _of_landmark(
+def _ids_of_landmark(
     gallery: Gallery, stamps: dict[str, tuple[str, str, str]], landmark: str
 ) -> list[str]:
-    found = [one for one, entry in stamps.items() if entry[2] == landmark]
+    found = [photo_id for photo_id, entry in stamps.items() if entry[2] == landmark]
     if found or landmark == DISTRACTORS:
         return found
     names = sorted({entry[2] for entry in stamps.values()} - {DISTRACTORS})
@@ -198,16 +210,16 @@ def _of_landmark(
     raise DataError(f"{gallery.name}: no photo of landmark {landmark!r}; {hint}")
 
 
-def _label(name: str, option: str) -> str:
+def _checked_label(name: str, option: str) -> str:
     label = name.strip()
     if not label or SEPARATOR in label or not label.isprintable():
         raise OptionError(
             f"{option} {name!r} given; expected one landmark's name in printable characters, "
-            f"without {SEPARATOR!r}, which stands between several"
+            f"without {SEPARATOR!r}, which separates several"
         )
     check_text("landmark", label, option)
     return label
 
 
-def _after(gallery: Gallery, what: str, count: int) -> dict[str, int | str]:
+def _counts(gallery: Gallery, what: str, count: int) -> dict[str, int | str]:
     return {what: count, "photos": gallery.count(), "generation": gallery.generation}

@@ -1,4 +1,4 @@
-"""Fill a gallery with photos, resumable: what is embedded already stays."""
+"""Fill a gallery: embed the photos that it lacks. An interrupted run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ...core.errors import DataError, GalleryError, ImageError, OptionError
 from ...core.fingerprint import fingerprint, pack
 from ...core.images import jpeg, read_image
 from ...core.storage import stamps as stamps_of
-from ...core.types import Embedder, Image, Photos
+from ...core.types import Embedder, Image, Photos, Progress
 from ...features.embedders.load import load_embedder
-from ...features.pipeline import NOTHING, EmbeddedBatch, Failure, PerPhoto, Progress, embed
+from ...features.pipeline import COMPUTE_NOTHING, EmbeddedBatch, Failure, PerPhoto, embed
 from ...features.prefetch import BackgroundTask
 from ...gallery.address import open_or_create
 from ...gallery.protocol import Gallery
 from ...gallery.records import GalleryRow
-from ..spatial_verification import SIDE, local_features
+from ..spatial_verification import MATCHING_SIDE, local_features
 
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """What a gallery keeps of a photo beside its vector, each packed; b"" = not kept."""
+    """What a gallery stores of a photo besides its vector, each packed; b"" = not stored."""
 
     keypoints: bytes
-    look: bytes
+    fingerprint: bytes
     thumbnail: bytes
 
 
@@ -38,7 +38,7 @@ def features_of(image: Image) -> StoredFeatures:
     return StoredFeatures(local_features(image), pack(fingerprint(image)), jpeg(image))
 
 
-FEATURES = PerPhoto(features_of, SIDE)
+FEATURES = PerPhoto(features_of, MATCHING_SIDE)
 
 
 def fill_gallery(
@@ -50,44 +50,53 @@ def fill_gallery(
     short_side: int = 0,
     progress: Progress | None = None,
 ) -> list[Failure]:
-    """Put every photo that is not there yet into the gallery; returns what failed.
+    """Embed the photos that the gallery lacks and store them; returns those that failed.
 
-    A photo is there when its id, path, file size and file time are unchanged: an interrupted run
-    goes on where it stopped. A changed landmark is relabelled without embedding again. Each batch
-    is one transaction, written while the next is embedded; `progress` counts what is stored.
-    features: keep local features, fingerprints and thumbnails too, some 50 KB a photo; without them
-    nothing is compared by geometry. short_side: pixels that photos are decoded at, at least, where
-    neither the embedder nor `features` needs as many.
-    Raises GalleryError when the gallery was made by another embedder.
+    A photo is stored already when its id, path, file size and file time are unchanged. A changed
+    landmark is relabelled without embedding again. Each batch is one transaction, written while the
+    next one is embedded.
+
+    Args:
+        embedder: The embedder that made the gallery's vectors.
+        photos: Landmark photos and distractors (landmark "").
+        gallery: Where they are stored.
+        features: Store local features, fingerprints and thumbnails too, about 50 KB a photo;
+            without them spatial verification is not possible.
+        short_side: Pixels that the short side of a photo is decoded at, at least, where neither
+            the embedder nor `features` needs as many.
+        progress: Counts stored photos.
+
+    Raises:
+        GalleryError: When another embedder made the gallery.
     """
     gallery.require(embedder.id)
     stamps = stamps_of(photos.paths)
     known = gallery.stamps()
-    todo, renamed = [], {}
+    todo, relabelled = [], {}
     for row, photo_id in enumerate(photos.ids):
         stored = known.get(photo_id)
         if stored is None or stored[:2] != (photos.paths[row], stamps[row]):
             todo.append(row)
         elif stored[2] != photos.landmarks[row]:
-            renamed[photo_id] = photos.landmarks[row]
-    if renamed:
-        gallery.relabel(renamed)
+            relabelled[photo_id] = photos.landmarks[row]
+    if relabelled:
+        gallery.relabel(relabelled)
     failures: list[Failure] = []
-    part = photos.take(todo)
-    each = FEATURES if features else PerPhoto(NOTHING.make, short_side)
+    missing = photos.take(todo)
+    each = FEATURES if features else PerPhoto(COMPUTE_NOTHING.compute, short_side)
     done = 0
 
     def count(stored: int) -> None:
         nonlocal done
         done += stored
         if progress:
-            progress(done, len(part))
+            progress(done, len(missing))
 
     with BackgroundTask(count) as writing:
-        for batch in embed(embedder, part, each=each):
-            before = [stamps[todo[row]] for row in batch.rows]
-            rows = [gallery_row(part, batch, i, stamp) for i, stamp in enumerate(before)]
-            # An empty put would be a change of the gallery, with a new generation.
+        for batch in embed(embedder, missing, per_photo=each):
+            batch_stamps = [stamps[todo[row]] for row in batch.rows]
+            rows = [gallery_row(missing, batch, i, stamp) for i, stamp in enumerate(batch_stamps)]
+            # An empty put would still raise the generation of the gallery.
             write = partial(gallery.put, rows) if rows else _write_nothing
             writing.start(write, len(rows) + len(batch.failures))
             failures += batch.failures
@@ -99,19 +108,20 @@ def _write_nothing() -> None:
 
 
 def gallery_row(photos: Photos, batch: EmbeddedBatch, i: int, stamp: str) -> GalleryRow:
-    """The i-th photo of a batch as a gallery keeps it. stamp: of its file, before it was read."""
-    row, kept = batch.rows[i], batch.made[i] or StoredFeatures(b"", b"", b"")
+    """The i-th photo of a batch as a gallery row. stamp: of its file, from before it was read."""
+    row, stored = batch.rows[i], batch.computed[i] or StoredFeatures(b"", b"", b"")
     return GalleryRow(
         photos.ids[row], photos.paths[row], photos.landmarks[row], batch.hashes[i], stamp,
-        batch.vectors[i], keypoints=kept.keypoints, look=kept.look, thumbnail=kept.thumbnail,
+        batch.vectors[i], stored.keypoints, stored.fingerprint, stored.thumbnail,
     )  # fmt: skip
 
 
 def photos_and_distractors(photos: Photos, distractors: Photos | None) -> Photos:
-    """Landmark photos and distractors as one table; the distractors lose their landmarks.
+    """Landmark photos and distractors as one table; landmarks of the distractors are dropped.
 
-    Raises OptionError when a landmark photo has no landmark, DataError when one has several, or
-    when ids collide.
+    Raises:
+        OptionError: When a landmark photo has no landmark.
+        DataError: When a landmark photo has several landmarks, or an id occurs twice.
     """
     if unnamed := int((photos.landmarks == "").sum()):
         raise OptionError(
@@ -132,7 +142,7 @@ def photos_and_distractors(photos: Photos, distractors: Photos | None) -> Photos
 
 
 def require_photos(gallery: Gallery, failures: Sequence[Failure]) -> None:
-    """Raises DataError, with the first reasons, when a gallery came out empty."""
+    """Raises DataError, with the first reasons, when the gallery is empty."""
     if gallery.count() == 0:
         reasons = "; ".join(f.reason for f in failures[:3]) or "none were given"
         raise DataError(f"no photo could be indexed: {reasons}")
@@ -146,10 +156,18 @@ def open_embedder(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Embedder:
-    """The embedder that fills the gallery of a folder: as it is given, or opened by name.
+    """The embedder for the gallery of a recognizer folder, opened where a name is given.
 
-    embedder: an embedder folder, "timm:NAME", or "sift" (the one of the folder, else its vocabulary
-    is fitted on these photos). Raises GalleryError for "sift" when another embedder is there.
+    Args:
+        embedder: An embedder, an embedder folder, "timm:NAME", or "sift": the folder's, else one
+            whose vocabulary is fitted on `photos`.
+        photos: The photos to index.
+        folder: The recognizer folder.
+        device: As `load_embedder` takes it.
+        progress: Of fitting SIFT's vocabulary.
+
+    Raises:
+        GalleryError: For "sift" when the folder has another embedder.
     """
     if not isinstance(embedder, str | Path):
         return embedder
@@ -163,11 +181,11 @@ def open_embedder(
     from ...features.embedders.sift import SiftEmbedder, SiftOptions
 
     options = SiftOptions()
-    return SiftEmbedder.fit(_readable(photos, options.size, progress), options)
+    return SiftEmbedder.fit(_decoded(photos, options.size, progress), options)
 
 
-def _readable(photos: Photos, size: int, progress: Progress | None) -> Iterator[Image]:
-    """The photos that can be decoded, one at a time; `fill_gallery` lists the others."""
+def _decoded(photos: Photos, size: int, progress: Progress | None) -> Iterator[Image]:
+    """Decode one photo at a time; skip damaged ones, because `fill_gallery` lists them."""
     for row, path in enumerate(photos.paths):
         with suppress(ImageError):
             yield read_image(path, short_side=size)
@@ -176,11 +194,12 @@ def _readable(photos: Photos, size: int, progress: Progress | None) -> Iterator[
 
 
 def gallery_for(folder: Path, embedder: Embedder) -> Gallery:
-    """The gallery of a folder, opened or made, for this embedder: where `gallery.json` says, or in
-    a file.
+    """Open or create the gallery of a recognizer folder: a file, or where `gallery.json` says.
 
-    The embedder is saved first: a folder with a gallery always has what made it. Raises
-    GalleryError when there is one of another embedder.
+    The embedder is saved first, so that a folder with a gallery always has its embedder.
+
+    Raises:
+        GalleryError: When another embedder made the gallery.
     """
     if not (folder / "embedder" / "embedder.json").exists():
         embedder.save(folder / "embedder")

@@ -1,4 +1,4 @@
-"""Load, save, build; fallback when index files are damaged."""
+"""Build a recognizer in memory, load it from a folder, save it; refresh its index files."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ from pathlib import Path
 from ...core.errors import DataError, GalleryError, OptionError
 from ...core.types import Embedder, Photos
 from ...features.embedders.load import load_embedder
-from ...gallery.address import FILE, gallery_in, has_gallery
+from ...gallery.address import GALLERY_FILE, gallery_in, has_gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index import GalleryIndex, SearchRows
 from ...gallery.index.mapped import IndexFileError
-from ...gallery.index.open import SEGMENTS, open_index, searched_there, warn_of_segments
-from ...gallery.index.refresh import IndexNeeds, refresh, throw_away
-from ...gallery.index.remote import RemoteRows, sampled
+from ...gallery.index.open import (
+    INDEX_FOLDER,
+    open_index,
+    searched_on_server,
+    warn_index_files_unusable,
+)
+from ...gallery.index.refresh import IndexNeeds, delete_index_files, refresh
+from ...gallery.index.remote import RemoteRows, sample_index
 from ...gallery.protocol import Gallery
 from ...gallery.sqlite.store import SqliteGallery
 from ..decision import Decider, FallbackDecider, Fitted
-from ..fitting.whitening import Labelled
+from ..fitting.whitening import LabelledVectors
 from ..location import LandmarkLocations
 from ..recognizer import Recognizer
-from ..rules import Rules, require_plain
-from ..spatial_verification import SIDE, SpatialVerifier
+from ..rules import Rules, require_server_rules
+from ..spatial_verification import MATCHING_SIDE, SpatialVerifier
 from .fill import fill_gallery, photos_and_distractors, require_photos
-from .settings import kept_fit, read_settings, write_settings
+from .settings import read_settings, reusable_fit, write_settings
 
-PHOTOS_PROBED = 3  # photos that are asked whether the gallery keeps local features
+PHOTOS_PROBED = 3  # photos read to find out whether a gallery stores local features
 
 
 def build(
@@ -35,9 +40,16 @@ def build(
     distractors: Photos | None = None,
     rules: Rules | None = None,
 ) -> Recognizer:
-    """Index photos (and a bank of distractors) in memory. `Recognizer.save` keeps it.
+    """Index photos in memory; `Recognizer.save` writes the result to a folder.
 
-    Raises DataError naming the first reasons when not one photo could be read.
+    Args:
+        embedder: Turns photos into vectors.
+        photos: Landmark photos, one landmark each.
+        distractors: Photos without a landmark.
+        rules: How to answer; None = the defaults.
+
+    Raises:
+        DataError: When no photo could be read; it gives the first reasons.
     """
     gallery = SqliteGallery.create(None, embedder.id, embedder.dim)
     features = (rules or Rules()).verify > 0
@@ -57,10 +69,18 @@ def load(
 ) -> Recognizer:
     """Open a folder written by `Recognizer.save` or `whichlandmark index`.
 
-    rules: other rules than the stored ones; what they need is then fitted anew. embedder: one that
-    is open already; None = that of the folder, on `device`. Photos that were added or removed
-    since count at once; what was fitted stays until `tune` or `index` runs.
-    Raises GalleryError or DataError.
+    Photos that were added or removed since are used at once; what was fitted is replaced only when
+    `tune` or `index` runs.
+
+    Args:
+        folder: The recognizer folder.
+        rules: Rules to use instead of the stored ones; what they need is then fitted now.
+        device: Device of the folder's embedder: "auto", "cpu", "cuda" …
+        embedder: An open embedder; None = open the folder's.
+
+    Raises:
+        DataError: When there is no such folder.
+        GalleryError: When gallery or settings are damaged, or another embedder made the gallery.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -70,7 +90,7 @@ def load(
         embedder = embedder or load_embedder(folder / "embedder", device=device)
         stored, fitted, _ = read_settings(folder)
         if rules and rules != stored:
-            fitted = kept_fit(stored, rules, fitted)
+            fitted = reusable_fit(stored, rules, fitted)
         return assemble(embedder, gallery, rules or stored, fitted, folder=folder)
     except BaseException:
         gallery.close()
@@ -83,92 +103,104 @@ def assemble(
     rules: Rules | None = None,
     fitted: Fitted | None = None,
     *,
-    extra: Labelled | None = None,
+    extra: LabelledVectors | None = None,
     folder: Path | None = None,
 ) -> Recognizer:
     """A recognizer of an open gallery.
 
-    fitted: None = fitted on the gallery now, with the help of `extra` training photos when they
-    are given. folder: whose segment files are searched in place of the gallery where they are
-    whole and of its very state; None = the gallery itself is read.
-    Raises GalleryError when another embedder made the gallery.
+    Args:
+        embedder: The embedder that made the gallery's vectors.
+        gallery: The photos to compare with.
+        rules: None = the defaults.
+        fitted: None = fit on the gallery now.
+        extra: Training photos for that fit.
+        folder: Use the index files of this recognizer folder where they are undamaged and of the
+            gallery's current generation; None = read the gallery itself.
+
+    Raises:
+        GalleryError: When another embedder made the gallery.
     """
     gallery.require(embedder.id)
     rules = rules or Rules()
-    geometry, records = SpatialVerifier(gallery), gallery.landmarks()
+    verifier, records = SpatialVerifier(gallery), gallery.landmarks()
 
     def decider(index: GalleryIndex, prepared: SearchRows | None, fitted: Fitted | None) -> Decider:
-        fitted = fitted or _fit(index, rules, extra, geometry)
-        return Decider(
-            index, rules, fitted, geometry, prepared, LandmarkLocations.of(index, records)
-        )
+        fitted = fitted or _fit(index, rules, extra, verifier)
+        locations = LandmarkLocations.of(index, records)
+        return Decider(index, rules, fitted, verifier, prepared, locations)
 
     def over_gallery(fitted: Fitted | None) -> Decider:
         return decider(GalleryIndex.of(gallery.table()), None, fitted)
 
-    def over_segments(folder: Path) -> tuple[Decider, bool]:
-        index, prepared = open_index(folder, gallery)
-        return decider(index, prepared, fitted), prepared is not None
-
-    first, segments = None, False
+    first, index_files = None, None
     if folder is not None:
         try:
-            first, segments = over_segments(folder)
+            index, prepared = open_index(folder, gallery)
+            first = decider(index, prepared, fitted)
+            index_files = folder / INDEX_FOLDER if prepared is not None else None
         except IndexFileError as error:
-            warn_of_segments(error, folder)
+            warn_index_files_unusable(error, folder)
     first = first or over_gallery(fitted)
-    known = first.fitted  # a later fallback keeps it
-    few = [str(one) for one in first.index.ids[:PHOTOS_PROBED]]
-    features = any(stored is not None for stored in geometry.of(few))
+    used = first.fitted  # a later fallback must not fit again
+    probed = [str(photo_id) for photo_id in first.index.ids[:PHOTOS_PROBED]]
+    features = any(keypoints is not None for keypoints in verifier.keypoints(probed))
     return Recognizer(
-        embedder=embedder, gallery=gallery, rules=rules, fitted=known,
-        deciding=FallbackDecider(
-            first, lambda: over_gallery(known), folder / SEGMENTS if folder and segments else None
-        ),
-        geometry=geometry, records=records, features=features,
-        short_side=max(embedder.short_side, SIDE if features else 0),
-    )  # fmt: skip
+        embedder=embedder,
+        gallery=gallery,
+        rules=rules,
+        fitted=used,
+        fallback=FallbackDecider(first, lambda: over_gallery(used), index_files),
+        verifier=verifier,
+        records=records,
+        features=features,
+        short_side=max(embedder.short_side, MATCHING_SIDE if features else 0),
+    )
 
 
 def save(recognizer: Recognizer, folder: Path) -> None:
-    """Write everything into one folder. Raises OptionError when it holds a gallery already."""
+    """Write everything into one folder.
+
+    Raises:
+        OptionError: When the folder holds a gallery already.
+    """
     if has_gallery(folder):
         raise OptionError(f"{folder}: holds a gallery already; choose a new folder")
     gallery, embedder = recognizer.gallery, recognizer.embedder
     if isinstance(gallery, SqliteGallery):
-        gallery.copy_to(folder / FILE).close()
+        gallery.copy_to(folder / GALLERY_FILE).close()
     else:
-        with SqliteGallery.create(folder / FILE, embedder.id, embedder.dim) as copy:
+        with SqliteGallery.create(folder / GALLERY_FILE, embedder.id, embedder.dim) as copy:
             copy_gallery(gallery, copy)
     embedder.save(folder / "embedder")
     write_settings(folder, recognizer.rules, recognizer.fitted, gallery.generation)
-    with SqliteGallery.open(folder / FILE) as saved:
-        refresh_segments(folder, saved)
+    with SqliteGallery.open(folder / GALLERY_FILE) as saved:
+        refresh_index_files(folder, saved)
 
 
 def _fit(
-    index: GalleryIndex, rules: Rules, extra: Labelled | None, geometry: SpatialVerifier
+    index: GalleryIndex, rules: Rules, extra: LabelledVectors | None, verifier: SpatialVerifier
 ) -> Fitted:
+    """Fit the rules; of a gallery that its server searches, on a sample of its photos."""
     from ..fitting import fit
 
     if isinstance(index.vectors, RemoteRows):
-        require_plain(rules)
-        index = sampled(index)
-    return fit.fit(index, rules, extra, geometry=geometry)
+        require_server_rules(rules)
+        index = sample_index(index)
+    return fit.fit(index, rules, extra, verifier=verifier)
 
 
-def refresh_segments(folder: Path, gallery: Gallery, *, anew: bool = False) -> None:
-    """Bring the segment files up to date with the gallery and what was fitted.
+def refresh_index_files(folder: Path, gallery: Gallery, *, anew: bool = False) -> None:
+    """Bring the index files up to date with the gallery and with the stored whitening.
 
-    anew: trust none of those that are there.
+    anew: delete the existing ones first.
     """
     if anew:
-        throw_away(folder / SEGMENTS)
-    if searched_there(folder):
+        delete_index_files(folder / INDEX_FOLDER)
+    if searched_on_server(folder):
         return
     try:
         rules, fitted, _ = read_settings(folder)
-        wanted = IndexNeeds(fitted.projection if fitted else None, rules.recall)
-    except GalleryError:  # damaged settings: whoever opens the recognizer is told
-        wanted = IndexNeeds()
-    refresh(folder / SEGMENTS, gallery, wanted)
+        needs = IndexNeeds(fitted.projection if fitted else None, rules.recall)
+    except GalleryError:  # damaged settings are reported when the recognizer is opened
+        needs = IndexNeeds()
+    refresh(folder / INDEX_FOLDER, gallery, needs)

@@ -1,36 +1,40 @@
-"""Rules and what was fitted for them ⇄ `recognizer.json` and `whitening-….safetensors`."""
+"""Settings on disk: rules and fit in `recognizer.json`, whitening in `whitening-….safetensors`."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import GalleryError, ModelError, OptionError
-from ...core.files import read_json, whole_file, write_json
+from ...core.files import atomic_file, read_json, write_json
 from ...core.json_options import from_json, to_json
 from ...gallery.index.projection import Projection
 from ..calibration import Calibration, Stacker
 from ..decision import Fitted
 from ..rules import Rules
 
-FORMAT = 2
+FORMAT_VERSION = 2
+
+# Rules that change nothing that is fitted: thresholds, location prior, search effort.
+RULES_WITHOUT_FIT = {"answer_above", "doubt_above", "false_answers", "location_km", "recall"}
 
 
 def write_settings(folder: Path, rules: Rules, fitted: Fitted, generation: int) -> None:
-    """The whitening goes first, under the name of its content: a stop between the two leaves the
-    old pair whole.
+    """Write both files. generation: of the gallery that was fitted on.
+
+    The whitening is written first, under a name made from its content, so that an interruption
+    leaves the old pair usable.
     """
     whitening = _write_whitening(folder, fitted.projection)
     write_json(
         folder / "recognizer.json",
         {
-            "format": FORMAT,
+            "format": FORMAT_VERSION,
             "rules": to_json(rules),
             "calibration": to_json(fitted.calibration),
             "stacker": to_json(fitted.stacker) if fitted.stacker else None,
-            "geometric": to_json(fitted.geometric) if fitted.geometric else None,
+            "geometric": to_json(fitted.geometric_stacker) if fitted.geometric_stacker else None,
             "negatives": list(fitted.negatives),
             "whitening": whitening,
             "generation": generation,
@@ -42,25 +46,27 @@ def write_settings(folder: Path, rules: Rules, fitted: Fitted, generation: int) 
 
 
 def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:
-    """Stored rules, what was fitted, and the gallery generation it was fitted on.
+    """The stored rules, what was fitted, and the gallery generation it was fitted on.
 
-    Defaults when nothing is stored yet (an index run was interrupted). Raises GalleryError when
-    either file is damaged.
+    Default rules, None and −1 when nothing is stored yet, because an index run was interrupted.
+
+    Raises:
+        GalleryError: When either file is damaged.
     """
     path = folder / "recognizer.json"
     if not path.exists():
         return Rules(), None, -1
     record = read_json(path)
     try:
-        if record["format"] != FORMAT:
+        if record["format"] != FORMAT_VERSION:
             raise GalleryError(
-                f"{path}: of format {record['format']}, not {FORMAT}; run `whichlandmark index` on "
-                "the same photos again"
+                f"{path}: of format {record['format']}, not {FORMAT_VERSION}; run "
+                "`whichlandmark index` on the same photos again"
             )
         fitted = Fitted(
             projection=_read_whitening(folder, record["whitening"]),
             stacker=_optional(Stacker, record["stacker"]),
-            geometric=_optional(Stacker, record["geometric"]),
+            geometric_stacker=_optional(Stacker, record["geometric"]),
             calibration=from_json(Calibration, record["calibration"]),
             negatives=tuple(float(score) for score in record["negatives"]),
         )
@@ -72,11 +78,17 @@ def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:
 
 
 def stored_rules(folder: Path) -> Rules | None:
-    """The rules of an earlier run; None when there are none, or none that can be read."""
+    """The rules of an earlier run; None when there are none, or they are damaged."""
     try:
         return read_settings(folder)[0] if (folder / "recognizer.json").exists() else None
     except GalleryError:
         return None
+
+
+def reusable_fit(stored: Rules, rules: Rules, fitted: Fitted | None) -> Fitted | None:
+    """What was fitted for the stored rules, if the new rules need the same; else None."""
+    changed = {name for name in vars(rules) if getattr(rules, name) != getattr(stored, name)}
+    return fitted if changed <= RULES_WITHOUT_FIT else None
 
 
 def _optional(cls: type[Stacker], values: dict[str, Any] | None) -> Stacker | None:
@@ -90,7 +102,7 @@ def _write_whitening(folder: Path, projection: Projection | None) -> str | None:
 
     data = save(projection.to_arrays())
     name = f"whitening-{hashlib.sha256(data).hexdigest()[:12]}.safetensors"
-    with whole_file(folder / name) as temporary:
+    with atomic_file(folder / name) as temporary:
         Path(temporary).write_bytes(data)
     return name
 
@@ -110,20 +122,3 @@ def _read_whitening(folder: Path, name: str | None) -> Projection | None:
     if hashlib.sha256(data).hexdigest()[:12] != path.stem.removeprefix("whitening-"):
         raise GalleryError(f"{path}: damaged; run `whichlandmark tune {folder}` to fit it again")
     return Projection.from_arrays(load(data))
-
-
-def kept_fit(stored: Rules, rules: Rules, fitted: Fitted | None) -> Fitted | None:
-    """What was fitted, when the new rules change only how answers are spoken of."""
-    spoken = ("answer_above", "doubt_above", "false_answers", "location_km", "recall")
-    changed = {name for name in vars(rules) if getattr(rules, name) != getattr(stored, name)}
-    return fitted if changed <= set(spoken) else None
-
-
-def describe(fitted: Fitted) -> dict[str, Any]:
-    """What was fitted, in few words."""
-    kinds = {"stacker": fitted.stacker, "with geometry": fitted.geometric}
-    return {
-        "whitening": None if fitted.projection is None else list(fitted.projection.axes.shape),
-        **{name: dataclasses.asdict(made)["examples"] for name, made in kinds.items() if made},
-        "calibration": fitted.calibration.kind,
-    }

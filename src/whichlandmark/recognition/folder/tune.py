@@ -1,8 +1,8 @@
-"""Choose the rules of a recognizer on queries held out from its gallery, never on test photos."""
+"""Choose the rules of a recognizer on leave-one-out queries of its gallery, without test photos."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,25 @@ import numpy as np
 
 from ...core.errors import DataError
 from ...core.fingerprint import fingerprint
-from ...core.types import Embedder, Photos
+from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.load import load_embedder
-from ...features.pipeline import Failure, PerPhoto, Progress, embed
+from ...features.pipeline import Failure, PerPhoto, embed
 from ...gallery.index import GalleryIndex
 from ...gallery.leak_check import Leak, LeakCheck
 from ..calibration import threshold_for
 from ..fitting import fit
 from ..fitting.fit import HeldOutScores
 from ..fitting.leave_one_out import KNOWN, NON_LANDMARK, UNKNOWN, Whitenings, hold_out_queries
-from ..fitting.whitening import Labelled
+from ..fitting.whitening import LabelledVectors
 from ..rules import FORMULAS, Rules
 from ..spatial_verification import SpatialVerifier
 from .edit import open_gallery
-from .load import refresh_segments
+from .load import refresh_index_files
 from .settings import stored_rules, write_settings
 
-FINGERPRINT_SIDE = 96  # pixels that a fingerprint needs
+FINGERPRINT_SIDE = 96  # short side in pixels that a fingerprint needs
 
-FALSE_ANSWER_RATES = (0.01, 0.05)
+FALSE_ANSWER_RATES = (0.01, 0.05)  # of non-landmark photos, reported and compared
 
 WHITENINGS: tuple[dict[str, Any], ...] = (
     {"whitening": "none"},
@@ -40,28 +40,43 @@ WHITENINGS: tuple[dict[str, Any], ...] = (
     {"whitening": "learned", "whitening_dim": 256, "whitening_shrinkage": 0.5},
 )
 
-MIN_GAIN = 0.01  # GAP that mixing photos must gain: less is chance with some hundred queries
+MIN_GAIN = 0.01  # GAP that averaging photos must gain; less is noise with some hundred queries
 
-MIXED: tuple[dict[str, Any], ...] = (
+AVERAGINGS: tuple[dict[str, Any], ...] = (
     {"expansion": 3}, {"augmentation": 3}, {"superglobal": True},
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TunedRow:
-    """One set of rules and what queries held out from the gallery say of it."""
+    """One set of rules with its results on leave-one-out queries.
+
+    Attributes:
+        rules: The rules.
+        name: How the table names them.
+        gap: GAP, 0 to 1.
+        top1: Share of known queries whose best candidate is right.
+        answered: Share of known queries answered rightly where 1 % of non-landmarks is answered.
+    """
 
     rules: Rules
     name: str
     gap: float
     top1: float
-    answered: float  # share of known queries answered right at 1 % of non-landmarks answered
+    answered: float
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The table it was chosen from (best first), the chosen rules, the promises, and what was
-    left out of the training photos.
+    """Result of `tune`.
+
+    Attributes:
+        rows: All sets of rules, the best GAP first.
+        chosen: The chosen one.
+        promises: For each false-answer rate, a sentence on what would be answered.
+        photos: Number of training photos used.
+        failures: Training photos that could not be read.
+        leaks: Training photos left out because the gallery has them.
     """
 
     rows: list[TunedRow]
@@ -79,110 +94,124 @@ def tune(
     false_answers: float | None = None,
     device: str = "auto",
     embedder: Embedder | None = None,
-    progress: Callable[[str], Progress],
+    progress: ProgressFor,
 ) -> Tuned:
     """Choose rules for the recognizer in `folder`, fit them and store both.
 
-    photos: labelled training photos that the whitening is fitted on beside the gallery's own; those
-      whose id, content or look is in the gallery are left out, because the whitening must not know
-      a held-out query. false_answers: answer so that this share of non-landmark photos is answered;
-      None = by confidence. embedder: None = the one of the folder, on `device`. Raises DataError
-      when the gallery has too few photos to hold queries out.
+    Args:
+        folder: The recognizer folder.
+        photos: Labelled training photos that the whitening is fitted on too. Those that the gallery
+            has, by id, content or fingerprint, are left out, because the whitening must not be
+            fitted on a held-out query.
+        false_answers: Share of non-landmark photos to answer; None = decide by confidence.
+        device: Device of the folder's embedder.
+        embedder: None = open the folder's.
+        progress: Name of a step → its progress function.
+
+    Raises:
+        DataError: When the gallery has too few photos for leave-one-out queries.
     """
     with open_gallery(folder) as gallery:
         embedder = embedder or load_embedder(folder / "embedder", device=device)
         gallery.require(embedder.id)
         table = gallery.table()
         index = GalleryIndex.of(table)
-        extra: Labelled | None = None
+        extra: LabelledVectors | None = None
         failures: list[Failure] = []
         leaks: list[Leak] = []
         if photos is not None:
-            check = LeakCheck(table.ids, table.hashes, gallery.looks)
-            extra, failures, leaks = labelled(embedder, photos, check, progress("embedding"))
+            check = LeakCheck(table.ids, table.hashes, gallery.fingerprints)
+            extra, failures, leaks = embed_training_photos(
+                embedder, photos, check, progress("embedding")
+            )
         del table
-        geometry = SpatialVerifier(gallery)
-        kept = any(found is not None for found in geometry.of(index.ids[:20].tolist()))
+        verifier = SpatialVerifier(gallery)
+        probed = verifier.keypoints(index.ids[:20].tolist())
+        has_features = any(keypoints is not None for keypoints in probed)
         stored = stored_rules(folder) or Rules()
-        verify = (stored.verify or Rules().verify) if kept else 0
+        verify = (stored.verify or Rules().verify) if has_features else 0
         start = replace(stored, false_answers=false_answers, verify=verify)
-        rows = compare_rules(index, start, extra, geometry, progress("comparing rules"))
-        chosen = max(rows, key=_worth)
-        fitted, outcome = fit.learn(index, chosen.rules, extra, geometry=geometry)
+        rows = compare_rules(index, start, extra, verifier, progress("comparing rules"))
+        chosen = max(rows, key=_penalized_gap)
+        fitted, held_out = fit.fit_and_score(index, chosen.rules, extra, verifier=verifier)
         write_settings(folder, chosen.rules, fitted, gallery.generation)
-        refresh_segments(folder, gallery)
+        refresh_index_files(folder, gallery)
     count = 0 if extra is None else len(extra.landmarks)
-    return Tuned(rows, chosen, promises(outcome), count, failures, leaks)
+    return Tuned(rows, chosen, promises(held_out), count, failures, leaks)
 
 
 def compare_rules(
     index: GalleryIndex,
     start: Rules,
-    extra: Labelled | None,
-    geometry: SpatialVerifier,
+    extra: LabelledVectors | None,
+    verifier: SpatialVerifier,
     progress: Progress,
 ) -> list[TunedRow]:
-    """All sets of rules, the best GAP first."""
-    known: Whitenings = {}
+    """Results of all sets of rules, the best GAP first.
+
+    First every whitening with every score; then the best learned one with photos averaged, and
+    verified.
+    """
+    whitenings: Whitenings = {}
     rows: list[TunedRow] = []
 
-    def try_out(rules: Rules, name: str) -> None:
-        rows.append(_row(index, rules, name, extra, geometry, known))
+    def add_row(rules: Rules, name: str) -> None:
+        rows.append(_row(index, rules, name, extra, verifier, whitenings))
         progress(len(rows), total)
 
-    candidates = list(_first_round(start))
-    total = len(candidates) + len(MIXED) + 1
+    candidates = list(_whitenings_and_scores(start))
+    total = len(candidates) + len(AVERAGINGS) + 1
     for rules, name in candidates:
-        try_out(rules, name)
+        add_row(rules, name)
     learned = [row for row in rows if row.rules.score == "learned"]
     best = max(learned, key=lambda row: row.gap)
-    for change in MIXED:
-        (word,) = change
-        try_out(replace(best.rules, **change), f"{best.name}, {word}")
-    best = max((row for row in rows if row.rules.score == "learned"), key=_worth)
+    for change in AVERAGINGS:
+        (setting,) = change
+        add_row(replace(best.rules, **change), f"{best.name}, {setting}")
+    best = max((row for row in rows if row.rules.score == "learned"), key=_penalized_gap)
     if start.verify:
-        try_out(replace(best.rules, verify=start.verify), f"{best.name}, geometry")
+        add_row(replace(best.rules, verify=start.verify), f"{best.name}, geometry")
     if not any(np.isfinite(row.gap) and row.gap > 0 for row in rows):
         raise DataError("the gallery has no queries to hold out: it needs landmarks of two photos")
     return sorted(rows, key=lambda row: -row.gap)
 
 
-def _worth(row: TunedRow) -> float:
-    """The number that the best row is chosen by; of equal rows the earlier one is taken."""
+def _penalized_gap(row: TunedRow) -> float:
+    """The GAP by which the best row is chosen, less MIN_GAIN where photos are averaged."""
     rules = row.rules
-    mixed = rules.expansion or rules.augmentation or rules.superglobal
-    return row.gap - (MIN_GAIN if mixed else 0.0)
+    averaged = rules.expansion or rules.augmentation or rules.superglobal
+    return row.gap - (MIN_GAIN if averaged else 0.0)
 
 
-def promises(outcome: HeldOutScores) -> list[str]:
-    """What thresholds for stated false-answer rates would answer, in words."""
-    said = []
+def promises(held_out: HeldOutScores) -> list[str]:
+    """For each false-answer rate, a sentence on what its threshold would answer."""
+    sentences = []
     for rate in FALSE_ANSWER_RATES:
-        negatives = outcome.scores[outcome.kind == NON_LANDMARK]
+        negatives = held_out.scores[held_out.kind == NON_LANDMARK]
         if not np.isfinite(threshold_for(rate, negatives)):
-            said.append(f"at {rate:.0%} false answers on non-landmarks: too few distractors "
+            sentences.append(f"at {rate:.0%} false answers on non-landmarks: too few distractors "
                         f"({len(negatives)}) to promise it")  # fmt: skip
             continue
-        strangers = outcome.scores[outcome.kind == UNKNOWN]
-        wrong = (strangers >= threshold_for(rate, negatives)).mean() if len(strangers) else 0.0
-        said.append(
-            f"at {rate:.0%} false answers on non-landmarks, {outcome.answered(rate):.1%} of "
+        unknown = held_out.scores[held_out.kind == UNKNOWN]
+        wrong = (unknown >= threshold_for(rate, negatives)).mean() if len(unknown) else 0.0
+        sentences.append(
+            f"at {rate:.0%} false answers on non-landmarks, {held_out.answered(rate):.1%} of "
             f"landmarks are answered rightly, and {wrong:.1%} of unknown landmarks wrongly"
         )
-    return said
+    return sentences
 
 
-def labelled(
+def embed_training_photos(
     embedder: Embedder, photos: Photos, check: LeakCheck, progress: Progress | None = None
-) -> tuple[Labelled, list[Failure], list[Leak]]:
-    """Embed training photos, without those that the gallery holds by id, content or look."""
+) -> tuple[LabelledVectors, list[Failure], list[Leak]]:
+    """Embed training photos, without those that the gallery has by id, content or fingerprint."""
     photos.require_one_landmark("training")
     vectors, landmarks = [np.empty((0, embedder.dim), np.float32)], []
     failures: list[Failure] = []
     leaks: list[Leak] = []
-    each = PerPhoto(fingerprint, FINGERPRINT_SIDE)
-    for batch in embed(embedder, photos, each=each, progress=progress):
-        found = check(photos.ids[batch.rows].tolist(), batch.hashes, batch.made)
+    per_photo = PerPhoto(fingerprint, FINGERPRINT_SIDE)
+    for batch in embed(embedder, photos, per_photo=per_photo, progress=progress):
+        found = check(photos.ids[batch.rows].tolist(), batch.hashes, batch.computed)
         clean = np.array([leak is None for leak in found], dtype=bool)
         vectors.append(batch.vectors[clean])
         landmarks += photos.landmarks[batch.rows[clean]].tolist()
@@ -190,34 +219,34 @@ def labelled(
         failures += batch.failures
     names = np.empty(len(landmarks), dtype=object)
     names[:] = landmarks
-    return Labelled(np.concatenate(vectors), names), failures, leaks
+    return LabelledVectors(np.concatenate(vectors), names), failures, leaks
 
 
-def _first_round(start: Rules) -> Iterator[tuple[Rules, str]]:
+def _whitenings_and_scores(start: Rules) -> Iterator[tuple[Rules, str]]:
     plain = replace(start, verify=0, expansion=0, augmentation=0, superglobal=False)
     for whitening in WHITENINGS:
         rules = replace(plain, **whitening)
-        words = "none" if rules.whitening == "none" else (
+        name = "none" if rules.whitening == "none" else (
             f"{rules.whitening} {rules.whitening_dim}/{rules.whitening_shrinkage:g}"
         )  # fmt: skip
         for score in (*FORMULAS, "learned"):
-            yield replace(rules, score=score), f"{words}, {score}"
+            yield replace(rules, score=score), f"{name}, {score}"
 
 
 def _row(
     index: GalleryIndex,
     rules: Rules,
     name: str,
-    extra: Labelled | None,
-    geometry: SpatialVerifier,
-    known: Whitenings,
+    extra: LabelledVectors | None,
+    verifier: SpatialVerifier,
+    whitenings: Whitenings,
 ) -> TunedRow:
-    blocks = hold_out_queries(index, rules, extra, whitenings=known)
+    blocks = hold_out_queries(index, rules, extra, whitenings=whitenings)
     if not blocks:
         raise DataError("the gallery has no queries to hold out: it needs landmarks of two photos")
-    _, outcome = fit.held_out(blocks, rules, geometry)
+    _, held_out = fit.fit_stackers(blocks, rules, verifier)
     lowest = FALSE_ANSWER_RATES[0]
-    negatives = (outcome.kind == NON_LANDMARK).sum()
-    enough = (outcome.kind == KNOWN).any() and negatives >= 1 / lowest - 1
-    answered = outcome.answered(lowest) if enough else float("nan")
-    return TunedRow(rules, name, outcome.gap(), outcome.top1(), answered)
+    negatives = (held_out.kind == NON_LANDMARK).sum()
+    enough = (held_out.kind == KNOWN).any() and negatives >= 1 / lowest - 1
+    answered = held_out.answered(lowest) if enough else float("nan")
+    return TunedRow(rules, name, held_out.gap(), held_out.top1(), answered)

@@ -1,3 +1,1 @@
-"""An index run in shards: pieces of the table, each embedded into a file of its own on any machine,
-then loaded into a gallery in the table's order.
-"""
+"""Index photos into a recognizer folder: in one process, in shards, or on a Ray cluster."""

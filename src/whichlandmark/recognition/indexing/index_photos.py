@@ -1,10 +1,10 @@
-"""Photos → a recognizer folder: in this process, in shards or on a Ray cluster; resumable."""
+"""Index photos into a recognizer folder: in one process, in shards or on Ray. Resumable."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ...core.errors import GalleryError, ImageError, OptionError
 from ...core.storage import is_url, open_store
-from ...core.types import Embedder, Photos
-from ...features.embedders.load import PREFIX
-from ...features.pipeline import Failure, Progress
+from ...core.types import Embedder, Photos, Progress, ProgressFor
+from ...features.embedders.load import TIMM_PREFIX
+from ...features.pipeline import Failure
 from ...gallery.address import new_link, write_link
-from ...gallery.index.open import searched_there
+from ...gallery.index.open import searched_on_server
 from ...gallery.protocol import Gallery
 from ..decision import Fitted
 from ..folder.fill import (
@@ -26,17 +26,17 @@ from ..folder.fill import (
     photos_and_distractors,
     require_photos,
 )
-from ..folder.load import assemble, refresh_segments
+from ..folder.load import assemble, refresh_index_files
 from ..folder.settings import read_settings, stored_rules, write_settings
 from ..recognizer import Recognizer
-from ..rules import Rules, require_plain
-from .ray_engine import Opening, made_by_ray
-from .shard_folder import ShardFolder, arrow
-from .shards import Task, cut, fill_from_shards, make_shard
+from ..rules import Rules, require_server_rules
+from .ray_engine import EmbedderSource, make_shards_on_ray
+from .shard_folder import ShardFolder, import_pyarrow
+from .shards import ShardTask, cut_table, fill_from_shards, make_shard
 
 ENGINES = ("local", "ray", "none")
 
-SHARDS = "shards"  # the folder of shards within a recognizer folder
+SHARDS_FOLDER = "shards"  # within a recognizer folder
 
 log = logging.getLogger("whichlandmark")
 
@@ -45,16 +45,19 @@ log = logging.getLogger("whichlandmark")
 class IndexOptions:
     """How photos are indexed.
 
-    rules: None = those of an earlier run into the folder, else `Rules.for_gallery`. features: keep
-    local features, for geometry and evidence; False sets `verify` to 0. Where the rules compare
-    nothing by geometry (verify 0), no local features are kept. device: as `load_embedder` takes it.
-    gallery: address of a server that keeps the gallery; None = as the folder says, else a file in
-    it. search: of such a gallery, "here" = its vectors are kept in the folder too, "there" = the
-    server searches.
-    shards: cut the table into so many pieces, each of which is embedded into a file first; None =
-    no shards. shard: number of the only one to make; nothing is loaded then. shard_folder: folder
-    or URL of the shards; None = `shards` in the recognizer folder. engine: "local" makes the shards
-    in this process, "ray" on a Ray cluster, "none" only loads those that are there.
+    Attributes:
+        rules: None = those of an earlier run into the folder, else `Rules.for_gallery`.
+        features: Store local features, for spatial verification and evidence; False sets `verify`
+            to 0. With `verify` 0 none are stored.
+        device: As `load_embedder` takes it.
+        gallery: Address of a server for the gallery; None = as the folder says, else a file in it.
+        search: For such a gallery: "here" = its vectors are stored in the folder too, "there" = the
+            server searches.
+        shards: Number of shards of the table, each embedded into a file first; None = no shards.
+        shard: Number of the only shard to make; nothing is loaded then.
+        shard_folder: Folder or URL of the shards; None = `shards` in the recognizer folder.
+        engine: "local" makes the shards in this process, "ray" on a Ray cluster, "none" only loads
+            existing ones.
     """
 
     rules: Rules | None = None
@@ -75,10 +78,10 @@ class IndexOptions:
             raise OptionError(f"engine {self.engine!r} given; expected {', '.join(ENGINES)}")
         if self.search != "here" and self.gallery is None:
             raise OptionError(
-                f"search {self.search!r} without a gallery address; only a server can be told where"
+                f"search {self.search!r} without a gallery address; give a server's address"
             )
-        asked = (self.shard, self.shard_folder) != (None, None) or self.engine != "local"
-        if self.shards is None and asked:
+        needs_shards = (self.shard, self.shard_folder) != (None, None) or self.engine != "local"
+        if self.shards is None and needs_shards:
             raise OptionError("shard, shard_folder or engine given; expected shards with it")
         if self.shard is not None and not 0 <= self.shard < (self.shards or 0):
             last = (self.shards or 0) - 1
@@ -90,7 +93,7 @@ class IndexOptions:
 
 @dataclass(frozen=True)
 class Indexed:
-    """What an index run left: numbers to print, and the photos that failed."""
+    """Result of an index run: numbers to print, and the photos that failed."""
 
     counts: dict[str, int | str]
     failures: list[Failure]
@@ -103,22 +106,32 @@ def index_photos(
     embedder: Embedder | str | Path,
     options: IndexOptions | None = None,
     *,
-    progress: Callable[[str], Progress],
+    progress: ProgressFor,
 ) -> Indexed:
-    """Embed photos and distractors into `folder`; add to what is there.
+    """Embed photos and distractors into a recognizer folder; existing photos stay.
 
-    embedder: an embedder, its folder, "timm:NAME", or "sift" (its vocabulary is fitted on these
-    photos, unless the folder holds one already). With shards the recognizer is the same as without,
-    to the last bit; photos that failed in their shards are tried once more.
-    Raises OptionError for options that do not fit, and GalleryError when the folder was made by
-    another embedder, before anything is written; DataError when no photo could be read, or when a
-    shard is damaged.
+    With shards the recognizer is bit-identical to one without; photos that failed in their shards
+    are tried once more.
+
+    Args:
+        photos: Landmark photos.
+        distractors: Photos without a landmark.
+        folder: The recognizer folder, new or not.
+        embedder: An embedder, its folder, "timm:NAME", or "sift" (its vocabulary is fitted on these
+            photos, unless the folder has one already).
+        options: None = the defaults.
+        progress: Name of a step → its progress function.
+
+    Raises:
+        OptionError: For options that do not fit together, before anything is written.
+        GalleryError: When another embedder made the folder, before anything is written.
+        DataError: When no photo could be read, or a shard is damaged.
     """
     options = options or IndexOptions()
     table = photos_and_distractors(photos, distractors)
     rules = rules_for(folder, options)
     features = rules.verify > 0
-    tasks = _tasks(table, folder, options, features)
+    tasks = _shard_tasks(table, folder, options, features)
     if options.gallery is not None:
         write_link(folder, new_link(options.gallery, options.search))
     opened = open_embedder(
@@ -126,27 +139,29 @@ def index_photos(
     )
     if options.shard is not None:
         if embedder == "sift" and not (folder / "embedder" / "embedder.json").exists():
-            opened.save(folder / "embedder")  # the other shards need not learn it again
+            opened.save(folder / "embedder")  # so that the other shards use the same vocabulary
         return _make_one_shard(tasks[options.shard], opened, progress("embedding"))
     with gallery_for(folder, opened) as gallery:
-        rest = table
+        remaining = table
         if options.shards is not None:
-            opening = Opening(_source_for_ray(embedder, folder), options.device)
-            done = _made(tasks, opened, opening, options.engine, progress("embedding"))
+            source = EmbedderSource(_address_for_ray(embedder, folder), options.device)
+            done = _make_shards(tasks, opened, source, options.engine, progress("embedding"))
             missing = set(
                 fill_from_shards(tasks, done, gallery, progress=progress("loading shards"))
             )
-            rest = table.take([row for row, one in enumerate(table.ids) if one in missing])
+            remaining = table.take(
+                [row for row, photo_id in enumerate(table.ids) if photo_id in missing]
+            )
         failures = []
-        if len(rest):
+        if len(remaining):
             failures = fill_gallery(
-                opened, rest, gallery, features=features, progress=progress("indexing")
+                opened, remaining, gallery, features=features, progress=progress("indexing")
             )
         require_photos(gallery, failures)
-        index = settle(folder, opened, gallery, rules).index
+        index = finish_recognizer(folder, opened, gallery, rules).index
         counts: dict[str, int | str] = {
             "photos": len(index.ids), "landmarks": len(index.names),
-            "distractors": len(index.bank), "failed": len(failures),
+            "distractors": len(index.distractor_vectors), "failed": len(failures),
             "not in this table": gallery.count() - len(table) + len(failures),
             "embedder": opened.id, "score": rules.score,
         }  # fmt: skip
@@ -154,12 +169,12 @@ def index_photos(
 
 
 def rules_for(folder: Path, options: IndexOptions) -> Rules:
-    """The rules given, else those of an earlier run, else those that such a gallery starts with.
+    """The given rules, else those of an earlier run, else the defaults for such a gallery.
 
-    Raises OptionError when the gallery cannot be searched by them.
+    Raises OptionError when the gallery's server cannot search by them.
     """
     search = options.search
-    if options.gallery is None and searched_there(folder):
+    if options.gallery is None and searched_on_server(folder):
         search = "there"
     rules = options.rules or stored_rules(folder)
     if rules is None:
@@ -167,24 +182,28 @@ def rules_for(folder: Path, options: IndexOptions) -> Rules:
     elif not options.features:
         rules = replace(rules, verify=0)
     if search == "there":
-        require_plain(rules)
+        require_server_rules(rules)
     return rules
 
 
-def settle(folder: Path, embedder: Embedder, gallery: Gallery, rules: Rules) -> Recognizer:
-    """A filled gallery → a recognizer folder: what the rules need is fitted, unless nothing has
-    changed since it was; settings and segment files are written.
+def finish_recognizer(
+    folder: Path, embedder: Embedder, gallery: Gallery, rules: Rules
+) -> Recognizer:
+    """Turn a filled gallery into a recognizer folder: fit, write settings and index files.
+
+    An earlier fit is used where neither photos nor rules have changed.
     """
     gallery.optimize()
-    far = folder if searched_there(folder) else None
-    recognizer = assemble(embedder, gallery, rules, _still_fits(folder, rules, gallery), folder=far)
+    fitted = _earlier_fit(folder, rules, gallery)
+    server_folder = folder if searched_on_server(folder) else None
+    recognizer = assemble(embedder, gallery, rules, fitted, folder=server_folder)
     write_settings(folder, rules, recognizer.fitted, gallery.generation)
-    refresh_segments(folder, gallery)
+    refresh_index_files(folder, gallery)
     return recognizer
 
 
-def _still_fits(folder: Path, rules: Rules, gallery: Gallery) -> Fitted | None:
-    """What was fitted before (by `tune`, say), when neither photos nor rules have changed since."""
+def _earlier_fit(folder: Path, rules: Rules, gallery: Gallery) -> Fitted | None:
+    """What was fitted before, for example by `tune`; None when photos or rules have changed."""
     with suppress(GalleryError):
         stored, fitted, generation = read_settings(folder)
         if stored == rules and generation == gallery.generation:
@@ -192,46 +211,52 @@ def _still_fits(folder: Path, rules: Rules, gallery: Gallery) -> Fitted | None:
     return None
 
 
-def _tasks(table: Photos, folder: Path, options: IndexOptions, features: bool) -> list[Task]:
-    """The table cut into shards; none where no shards are asked for.
+def _shard_tasks(
+    table: Photos, folder: Path, options: IndexOptions, features: bool
+) -> list[ShardTask]:
+    """The shards of the table; none without the option `shards`.
 
-    Raises OptionError for a number or a URL that cannot be, and without pyarrow.
+    Raises OptionError for an invalid number or URL, and without pyarrow.
     """
     if options.shards is None:
         return []
-    arrow()  # is it installed?
-    place = (options.shard_folder or "").removeprefix("file://") or str(folder / SHARDS)
-    if is_url(place):
+    import_pyarrow()  # raises when it is not installed
+    location = (options.shard_folder or "").removeprefix("file://") or str(folder / SHARDS_FOLDER)
+    if is_url(location):
         try:
-            open_store(place)
+            open_store(location)
         except ImageError as error:
             raise OptionError(f"--shard-folder {error}") from None
     else:
-        place = os.path.abspath(place)  # other processes have another working folder
+        location = os.path.abspath(location)  # because other processes have other working folders
     return [
-        Task(shard, table.take(range(shard.first, shard.end)), place, features)
-        for shard in cut(len(table), options.shards)
+        ShardTask(shard, table.take(range(shard.first, shard.end)), location, features)
+        for shard in cut_table(len(table), options.shards)
     ]
 
 
-def _make_one_shard(task: Task, embedder: Embedder, progress: Progress) -> Indexed:
-    """Embed one shard into its file, and nothing else: several machines each do theirs."""
-    done = make_shard(task, embedder, progress=progress)
+def _make_one_shard(task: ShardTask, embedder: Embedder, progress: Progress) -> Indexed:
+    """Embed one shard into its file and load nothing, so that several machines can share a run."""
+    made = make_shard(task, embedder, progress=progress)
     shard = task.shard
     counts: dict[str, int | str] = {
-        "shard": f"{shard.number}/{shard.of}", "photos": done.marker.rows,
-        "failed": len(done.marker.failures), "done before": "no" if done.made else "yes",
-        "file": ShardFolder(task.place).address(shard, ".parquet"),
+        "shard": f"{shard.number}/{shard.of}", "photos": made.marker.rows,
+        "failed": len(made.marker.failures), "done before": "no" if made.newly_made else "yes",
+        "file": ShardFolder(task.location).address(shard, ".parquet"),
     }  # fmt: skip
-    return Indexed(counts, [Failure(*failure) for failure in done.marker.failures])
+    return Indexed(counts, [Failure(*failure) for failure in made.marker.failures])
 
 
-def _made(
-    tasks: list[Task], embedder: Embedder, opening: Opening, engine: str, progress: Progress
+def _make_shards(
+    tasks: list[ShardTask],
+    embedder: Embedder,
+    source: EmbedderSource,
+    engine: str,
+    progress: Progress,
 ) -> Iterator[int]:
-    """Numbers of tasks, as their shards get done. opening: what a cluster's machines open."""
+    """Yields the numbers of tasks as their shards get done. source: for a cluster's machines."""
     if engine == "ray":
-        yield from made_by_ray(tasks, opening, progress=progress)
+        yield from make_shards_on_ray(tasks, source, progress=progress)
         return
     total, before = sum(len(task.photos) for task in tasks), 0
 
@@ -245,15 +270,18 @@ def _made(
         yield number
 
 
-def _source_for_ray(embedder: Embedder | str | Path, folder: Path) -> str:
-    """Where other machines open the embedder: an object, and what sift has learned, is saved in the
-    recognizer folder by now.
+def _address_for_ray(embedder: Embedder | str | Path, folder: Path) -> str:
+    """Where other machines open the embedder.
+
+    An embedder object and a fitted SIFT are saved in the recognizer folder by now.
     """
     if not isinstance(embedder, str | Path) or embedder == "sift":
         return os.path.abspath(folder / "embedder")
-    return str(embedder) if str(embedder).startswith(PREFIX) else os.path.abspath(embedder)
+    return str(embedder) if str(embedder).startswith(TIMM_PREFIX) else os.path.abspath(embedder)
 
 
 @cache
 def _warn_of_old_engine_name() -> None:
-    log.warning('engine "here" is now called "local"; the next release knows the new name alone')
+    log.warning(
+        'engine "here" is now called "local"; the old name will stop working in the next release'
+    )

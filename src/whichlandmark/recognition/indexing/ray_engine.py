@@ -1,9 +1,8 @@
-"""Shards made by the machines of a Ray cluster: Ray schedules them, and repeats what was lost.
+"""Make shards on a Ray cluster, which schedules them and repeats those whose machine was lost.
 
-The driver sends each task its rows of the table and gets its number back: vectors go straight from
-the machine that made them into the shard's file. So the shard folder, the photos and the embedder
-must be found under the same names on all machines (a shared file system, or URLs), as must this
-package.
+The driver sends each task its rows of the table and gets the task's number back; each machine
+writes its vectors into the shard's file itself. So shard folder, photos and embedder must have the
+same names on all machines (a shared file system, or URLs), and this package must be installed.
 """
 
 from __future__ import annotations
@@ -20,113 +19,122 @@ from itertools import islice
 from typing import Any
 
 from ...core.errors import OptionError, WhichLandmarkError
-from ...core.types import Embedder
+from ...core.types import Embedder, Progress
 from ...features.embedders.load import load_embedder
-from ...features.pipeline import Progress
-from .shards import Task, make_shard
+from .shards import ShardTask, make_shard
 
-MAX_RETRIES = 5  # of a shard whose machine or process was lost
+MAX_RETRIES = 5  # for a shard whose machine or process was lost
 
-QUEUED_TASKS = 4  # handed to Ray for each that can run: no machine waits for the driver
+QUEUED_TASKS = 4  # submitted per task that can run, so that no machine waits for the driver
 
 CONNECT_SECONDS = 10.0
 
-OBJECT_STORE_BYTES = 200_000_000  # for rows of tables, where a cluster is started here
+OBJECT_STORE_BYTES = 200_000_000  # for rows of tables, where this process starts the cluster
 
 
 @dataclass(frozen=True)
-class Opening:
-    """source, device: as `load_embedder` takes them, on the machine that makes the shard."""
+class EmbedderSource:
+    """What each machine opens with `load_embedder`: folder or name, and device."""
 
-    source: str
+    address: str
     device: str
 
 
 @dataclass(frozen=True)
-class Share:
-    """What of a machine one task takes: a whole one's CPUs, or those beside one of its GPUs."""
+class TaskResources:
+    """What one task uses: all CPUs of a machine, or one GPU and its share of the CPUs."""
 
     cpus: int
     gpus: int
-    at_once: int  # tasks that can run at the same time
+    parallel: int  # tasks that can run at the same time
 
 
-def made_by_ray(
-    tasks: list[Task],
-    opening: Opening,
+def make_shards_on_ray(
+    tasks: list[ShardTask],
+    source: EmbedderSource,
     *,
     progress: Progress | None = None,
-    make: Callable[[Task, Opening, int], int] | None = None,
+    make: Callable[[ShardTask, EmbedderSource, int], int] | None = None,
 ) -> Iterator[int]:
-    """Make every shard; yields the numbers of tasks, each when its shard is done.
+    """Make all shards; yields the number of each task when its shard is done.
 
-    Joins the cluster of the environment variable RAY_ADDRESS, or one that this process belongs to
-    already; else starts one of this machine alone. make: what a task does (None = `make_here`).
-    When a shard cannot be made, the others are made first. Raises what its photos raised, or
-    WhichLandmarkError after its machine or process was lost six times.
+    Joins the cluster that this process belongs to already, or that of the environment variable
+    RAY_ADDRESS; otherwise starts one on this machine alone.
+
+    Args:
+        tasks: The shards.
+        source: The embedder to open on each machine.
+        progress: Counts finished tasks.
+        make: What a task does; None = `make_shard_on_worker`.
+
+    Raises:
+        WhichLandmarkError: After all other shards are made, when one could not be: the error of
+            its photos, or that its machine or process was lost six times.
     """
     with _cluster() as ray:
-        share = _share(ray.nodes(), opening.device)
-        # By default Ray ends a process that has used a GPU after one task: the network would be
-        # opened for each shard.
+        resources = _task_resources(ray.nodes(), source.device)
+        # max_calls=0 keeps the processes, because Ray ends one that has used a GPU after one task,
+        # and the embedder would be opened for each shard.
         remote = ray.remote(
-            num_cpus=share.cpus, num_gpus=share.gpus, max_calls=0, max_retries=MAX_RETRIES,
+            num_cpus=resources.cpus, num_gpus=resources.gpus, max_calls=0, max_retries=MAX_RETRIES,
             retry_exceptions=[OSError, MemoryError],
-        )(make or make_here)  # fmt: skip
+        )(make or make_shard_on_worker)  # fmt: skip
         lost: dict[int, Exception] = {}
-        calls = (lambda task=task: remote.remote(task, opening, share.cpus) for task in tasks)
-        results = _ended(ray, calls, QUEUED_TASKS * share.at_once)
-        for ended, (turn, error) in enumerate(results, 1):
+        calls = (lambda task=task: remote.remote(task, source, resources.cpus) for task in tasks)
+        results = _finished_calls(ray, calls, QUEUED_TASKS * resources.parallel)
+        for finished, (number, error) in enumerate(results, 1):
             if error is None:
-                yield turn
+                yield number
             else:
-                lost[turn] = error
+                lost[number] = error
             if progress:
-                progress(ended, len(tasks))
+                progress(finished, len(tasks))
         if lost:
             raise _lost_shards_error(lost, tasks)
 
 
-def _ended(
+def _finished_calls(
     ray: Any, calls: Iterable[Callable[[], Any]], most: int
 ) -> Iterator[tuple[int, Exception | None]]:
-    """Every call handed to Ray, `most` of them at a time: its number when it has ended, and what
-    it raised, or what Ray says of its end.
+    """Submit all calls, `most` at a time; yields the number of each finished call and its error.
+
+    The error is what the call raised, or Ray's when its process was lost; None = it succeeded.
     """
     waiting: dict[Any, int] = {}
-    turns = enumerate(calls)
+    numbered = enumerate(calls)
     while True:
-        for turn, call in islice(turns, most - len(waiting)):
-            waiting[call()] = turn
+        for number, call in islice(numbered, most - len(waiting)):
+            waiting[call()] = number
         if not waiting:
             return
         (reference,), _ = ray.wait(list(waiting), num_returns=1)
-        turn = waiting.pop(reference)
+        number = waiting.pop(reference)
         try:
             ray.get(reference)
         except Exception as error:
-            yield turn, error
+            yield number, error
         else:
-            yield turn, None
+            yield number, None
 
 
-def make_here(task: Task, opening: Opening, threads: int) -> int:
-    """What runs on a machine of the cluster: one shard. Returns its number."""
-    make_shard(task, _embedder(opening), threads=threads)
+def make_shard_on_worker(task: ShardTask, source: EmbedderSource, threads: int) -> int:
+    """Make one shard on a machine of the cluster; returns its number."""
+    make_shard(task, _embedder(source), threads=threads)
     return task.shard.number
 
 
-@lru_cache(maxsize=1)  # a process makes many shards
-def _embedder(opening: Opening) -> Embedder:
-    return load_embedder(opening.source, device=opening.device)
+@lru_cache(maxsize=1)  # because a process makes many shards
+def _embedder(source: EmbedderSource) -> Embedder:
+    return load_embedder(source.address, device=source.device)
 
 
 @contextmanager
 def _cluster() -> Iterator[Any]:
-    """Ray, joined or started; left as it was found. Raises OptionError when it is not installed, or
-    the cluster cannot be joined.
+    """Ray, connected to a cluster; shut down afterwards unless it was connected before.
+
+    Raises OptionError when Ray is not installed, or the cluster cannot be joined.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the cluster
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no statistics
     try:
         import ray
     except ImportError:
@@ -154,32 +162,35 @@ def _cluster() -> Iterator[Any]:
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself waits for minutes. Raises OptionError when nobody answers at HOST:PORT."""
+    """Raises OptionError at once when no server listens at HOST:PORT, because Ray waits minutes."""
     host, colon, port = address.rpartition(":")
     if not colon or "/" in host or not port.isdigit():
-        return  # "auto", "local", "ray://…": known to Ray alone
+        return  # "auto", "local", "ray://…" are resolved by Ray
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        raise OptionError(f"RAY_ADDRESS={address}: no cluster answers there ({error})") from None
+        raise OptionError(
+            f"RAY_ADDRESS={address}: no cluster answers at this address ({error})"
+        ) from None
 
 
-def _share(nodes: list[dict[str, Any]], device: str) -> Share:
-    """One task a GPU where there are GPUs, else one a machine, by the smallest of them: a network
-    and the threads that decode fill a machine, and two tasks on it would fight.
+def _task_resources(nodes: list[dict[str, Any]], device: str) -> TaskResources:
+    """One task per GPU where there are GPUs, otherwise one per machine, sized by the smallest.
+
+    Not more, because one task's network and decoding threads use a whole machine.
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     with_gpus = [found for found in alive if found.get("GPU", 0) >= 1]
     if with_gpus and device != "cpu":
         cpus = min(int(found.get("CPU", 0) // found["GPU"]) for found in with_gpus)
-        return Share(max(1, cpus), 1, sum(int(found["GPU"]) for found in with_gpus))
+        return TaskResources(max(1, cpus), 1, sum(int(found["GPU"]) for found in with_gpus))
     cpus = min((int(found["CPU"]) for found in alive if found.get("CPU", 0) >= 1), default=1)
-    at_once = sum(math.floor(found.get("CPU", 0) / cpus) for found in alive)
-    return Share(cpus, 0, max(1, at_once))
+    parallel = sum(math.floor(found.get("CPU", 0) / cpus) for found in alive)
+    return TaskResources(cpus, 0, max(1, parallel))
 
 
-def _lost_shards_error(lost: dict[int, Exception], tasks: list[Task]) -> Exception:
-    """The error of the first lost shard: as it was raised where it is one of this package."""
+def _lost_shards_error(lost: dict[int, Exception], tasks: list[ShardTask]) -> Exception:
+    """The error of the first lost shard, unchanged where it is one of this package."""
     number, error = min(lost.items())
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, WhichLandmarkError):

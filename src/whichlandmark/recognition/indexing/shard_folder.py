@@ -1,8 +1,8 @@
-"""Shards on disk or in an object store: a Parquet file each, and a marker that it is done.
+"""Shards on disk or in an object store: one Parquet file each, and a marker once it is done.
 
 The columns are those of `GalleryRow` without the landmark, which is taken from the table when a
-shard is loaded: a photo that is renamed need not be embedded again. Vectors are little-endian
-float16, as galleries keep them.
+shard is loaded, so that a relabelled photo need not be embedded again. Vectors are little-endian
+float16, as in galleries.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import DataError, ImageError, OptionError, WhichLandmarkError
-from ...core.files import whole_file, write_json
+from ...core.files import atomic_file, write_json
 from ...core.storage import is_url, open_store, read_bytes, url_stamp
 from ...gallery.records import GalleryRow, check
 
-MAX_MARKER_BYTES = 200_000_000  # a marker lists every photo that failed
+MAX_MARKER_BYTES = 200_000_000  # a marker lists all failed photos
 
-GROUP_ROWS = 1024  # of a row group, which is what memory holds: some 50 MB with features
+GROUP_ROWS = 1024  # of a row group, the part that is in memory: about 50 MB with features
 
 TEXT_COLUMNS = ("id", "path", "hash", "stamp")
 
-BLOB_COLUMNS = ("keypoints", "look", "thumbnail")
+BLOB_FIELDS = ("keypoints", "fingerprint", "thumbnail")  # of a GalleryRow
+
+BLOB_COLUMNS = ("keypoints", "look", "thumbnail")  # the same in a file
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Rows `first` up to `end` of a table, the shard `number` (from 0) of so many."""
+    """Rows `first` to `end` − 1 of a table: shard `number` (from 0) of `of`."""
 
     number: int
     of: int
@@ -43,17 +45,22 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What its files are called."""
+        """Name of its files, without the suffix."""
         return f"{self.number:05}-of-{self.of:05}"
 
 
 @dataclass(frozen=True)
 class Marker:
-    """What is said of a shard that is done.
+    """Describes a finished shard; the content of its .json file.
 
-    table: fingerprint of its photos; features: with local features, fingerprints and
-    thumbnails; bytes, checksum: of its file (BLAKE2b); failures: (id, reason) of photos that
-    could not be read.
+    Attributes:
+        number, of: Which shard of how many.
+        embedder, dim: Id and dimensions of the embedder.
+        features: With local features, fingerprints and thumbnails?
+        table: Fingerprint of its photos.
+        rows: Photos in its file.
+        bytes, checksum: Size and BLAKE2b of its file.
+        failures: (id, reason) of photos that could not be read.
     """
 
     number: int
@@ -68,20 +75,20 @@ class Marker:
     failures: tuple[tuple[str, str], ...] = ()
 
     @property
-    def made_of(self) -> tuple[int, int, str, int, bool, str]:
-        """What decides whether a shard has to be made again."""
+    def inputs(self) -> tuple[int, int, str, int, bool, str]:
+        """What the shard was made from; a shard of other inputs has to be made again."""
         return self.number, self.of, self.embedder, self.dim, self.features, self.table
 
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """place: a folder, or a URL. Files appear whole or not at all; the marker comes last."""
+    """Folder or URL of all shards. Files are written atomically, the marker last."""
 
-    place: str
+    location: str
 
     def address(self, shard: Shard, suffix: str) -> str:
         """Of the file (`.parquet`) or the marker (`.json`)."""
-        return f"{self.place.rstrip('/')}/{shard.name}{suffix}"
+        return f"{self.location.rstrip('/')}/{shard.name}{suffix}"
 
     def marker(self, shard: Shard) -> Marker | None:
         """None where there is none, or none that can be read."""
@@ -101,21 +108,22 @@ class ShardFolder:
         address = self.address(shard, ".parquet")
         try:
             if not is_url(address):
-                return measured(Path(address)) == (marker.bytes, marker.checksum)
+                return size_and_checksum(Path(address)) == (marker.bytes, marker.checksum)
             return url_stamp(address).split(":")[0] == str(marker.bytes)
         except OSError:
             return False
 
     @contextmanager
     def fetched(self, shard: Shard, marker: Marker) -> Iterator[Path]:
-        """The shard's file on this machine, compared with its marker.
+        """The shard's file on this machine, checked against its marker.
 
-        Raises DataError when it is another or missing; the marker is then gone, and the shard is
-        made again by the next run.
+        Raises:
+            DataError: When it is missing or differs; the marker is then removed, so that the next
+                run makes the shard again.
         """
         address = self.address(shard, ".parquet")
         if not is_url(address):
-            self._require(shard, marker, Path(address))
+            self._check_file(shard, marker, Path(address))
             yield Path(address)
             return
         store, path = open_store(address)
@@ -123,15 +131,15 @@ class ShardFolder:
             local = Path(folder) / "shard.parquet"
             with _store_errors(address, "fetched"):
                 store.get_file(path, str(local))
-            self._require(shard, marker, local)
+            self._check_file(shard, marker, local)
             yield local
 
     @contextmanager
     def writing(self, shard: Shard) -> Iterator[Path]:
-        """A path to write the shard's file to; it is put in its place when the block ends."""
+        """A path to write the shard's file to; it replaces the old file when the block ends."""
         address = self.address(shard, ".parquet")
         if not is_url(address):
-            with whole_file(address) as temporary:
+            with atomic_file(address) as temporary:
                 yield temporary
             return
         with tempfile.TemporaryDirectory(prefix="whichlandmark-") as folder:
@@ -142,7 +150,7 @@ class ShardFolder:
                 store.put_file(str(local), path)
 
     def mark(self, shard: Shard, marker: Marker) -> None:
-        """The shard is done."""
+        """Write the marker: the shard is done."""
         address = self.address(shard, ".json")
         if not is_url(address):
             write_json(address, asdict(marker))
@@ -152,7 +160,7 @@ class ShardFolder:
             store.pipe_file(path, json.dumps(asdict(marker), ensure_ascii=False).encode())
 
     def forget(self, shard: Shard) -> None:
-        """The shard is not done."""
+        """Remove the marker: the shard is not done."""
         address = self.address(shard, ".json")
         if not is_url(address):
             Path(address).unlink(missing_ok=True)
@@ -162,8 +170,8 @@ class ShardFolder:
             if store.exists(path):
                 store.rm_file(path)
 
-    def _require(self, shard: Shard, marker: Marker, file: Path) -> None:
-        if not file.exists() or measured(file) != (marker.bytes, marker.checksum):
+    def _check_file(self, shard: Shard, marker: Marker, file: Path) -> None:
+        if not file.exists() or size_and_checksum(file) != (marker.bytes, marker.checksum):
             self.forget(shard)
             raise DataError(
                 f"{self.address(shard, '.parquet')}: damaged, or not the file of its marker, which "
@@ -171,8 +179,8 @@ class ShardFolder:
             )
 
 
-def measured(file: Path) -> tuple[int, str]:
-    """(bytes, BLAKE2b) of a file."""
+def size_and_checksum(file: Path) -> tuple[int, str]:
+    """Size in bytes and BLAKE2b of a file."""
     with open(file, "rb") as opened_file:
         digest = hashlib.file_digest(opened_file, lambda: hashlib.blake2b(digest_size=16))
         return opened_file.tell(), digest.hexdigest()
@@ -180,24 +188,24 @@ def measured(file: Path) -> tuple[int, str]:
 
 @contextmanager
 def _store_errors(address: str, done: str) -> Iterator[None]:
-    """Every store's errors become DataError."""
+    """Turn the errors of any object store into DataError."""
     try:
         yield
     except WhichLandmarkError:
         raise
-    except Exception as error:  # every store's library raises its own kinds
+    except Exception as error:  # each store's library has its own classes of errors
         raise DataError(f"{address}: cannot be {done} ({error})") from None
 
 
 def write_rows(path: Path, rows: Iterable[GalleryRow], dim: int) -> int:
-    """Write a file; memory holds one group of rows. Returns their number.
+    """Write a shard's file, one group of rows in memory at a time; returns the number of rows.
 
-    Raises DataError for texts that no gallery could keep.
+    Raises DataError for texts that a gallery cannot store.
     """
-    pa, parquet = arrow()
+    pa, parquet = import_pyarrow()
     schema = _schema(pa, dim)
     count = 0
-    # Blobs are compressed already, and no text occurs often.
+    # No compression and no dictionary, because blobs are compressed and texts rarely repeat.
     with parquet.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
         for group in _groups(rows):
             writer.write_table(pa.table(_columns(group), schema=schema))
@@ -206,8 +214,11 @@ def write_rows(path: Path, rows: Iterable[GalleryRow], dim: int) -> int:
 
 
 def read_rows(path: Path, dim: int) -> Iterator[list[GalleryRow]]:
-    """Groups of at most `GROUP_ROWS` rows, landmarks "". Raises DataError for any other file."""
-    pa, parquet = arrow()
+    """Read a shard's file in groups of at most GROUP_ROWS rows, all with landmark "".
+
+    Raises DataError when the file is not a shard of `dim` dimensions.
+    """
+    pa, parquet = import_pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
             if file.schema_arrow != _schema(pa, dim):
@@ -219,7 +230,7 @@ def read_rows(path: Path, dim: int) -> Iterator[list[GalleryRow]]:
         raise DataError(f"{path}: not readable as a shard ({error})") from None
 
 
-def arrow() -> tuple[Any, Any]:
+def import_pyarrow() -> tuple[Any, Any]:
     """pyarrow and its Parquet. Raises OptionError when it is not installed."""
     try:
         import pyarrow
@@ -241,7 +252,10 @@ def _schema(pa: Any, dim: int) -> Any:
 
 def _columns(rows: Sequence[GalleryRow]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {
-        name: [getattr(row, name) for row in rows] for name in (*TEXT_COLUMNS, *BLOB_COLUMNS)
+        column: [getattr(row, field) for row in rows]
+        for column, field in zip(
+            (*TEXT_COLUMNS, *BLOB_COLUMNS), (*TEXT_COLUMNS, *BLOB_FIELDS), strict=True
+        )
     }
     columns["vector"] = [row.vector.astype("<f2").tobytes() for row in rows]
     return columns
@@ -249,9 +263,9 @@ def _columns(rows: Sequence[GalleryRow]) -> dict[str, list[Any]]:
 
 def _row(columns: dict[str, list[Any]], i: int) -> GalleryRow:
     photo_id, path, digest, stamp = (columns[name][i] for name in TEXT_COLUMNS)
-    keypoints, look, thumbnail = (columns[name][i] for name in BLOB_COLUMNS)
+    keypoints, fingerprint, thumbnail = (columns[name][i] for name in BLOB_COLUMNS)
     vector = np.frombuffer(columns["vector"][i], dtype="<f2").astype(np.float32)
-    return GalleryRow(photo_id, path, "", digest, stamp, vector, keypoints, look, thumbnail)
+    return GalleryRow(photo_id, path, "", digest, stamp, vector, keypoints, fingerprint, thumbnail)
 
 
 def _groups(rows: Iterable[GalleryRow]) -> Iterator[list[GalleryRow]]:

@@ -1,4 +1,8 @@
-"""Cut a table into shards, embed one shard into its file, load shards into a gallery; resumable."""
+"""Shards of an index run: cut a table, embed a shard into its file, load shards into a gallery.
+
+Each shard is embedded on any machine; the gallery is then filled in the table's order. All steps
+are resumable.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +13,31 @@ from functools import partial
 
 from ...core.errors import DataError, GalleryError, OptionError
 from ...core.storage import stamps as stamps_of
-from ...core.types import Embedder, Photos
-from ...features.pipeline import NOTHING, SECTION_ROWS, EmbeddedBatch, Failure, Progress, embed
+from ...core.types import Embedder, Photos, Progress
+from ...features.pipeline import COMPUTE_NOTHING, SECTION_ROWS, EmbeddedBatch, Failure, embed
 from ...features.prefetch import BackgroundTask
 from ...gallery.protocol import Gallery
 from ...gallery.records import GalleryRow
 from ..folder.fill import FEATURES, gallery_row
-from .shard_folder import Marker, Shard, ShardFolder, measured, read_rows, write_rows
+from .shard_folder import Marker, Shard, ShardFolder, read_rows, size_and_checksum, write_rows
 
 MAX_SHARDS = 100_000
 
 
-def cut(rows: int, shards: int, section: int | None = None) -> list[Shard]:
-    """A table of so many rows → its shards, of sizes as equal as whole sections allow.
+def cut_table(rows: int, shards: int, section: int | None = None) -> list[Shard]:
+    """Shards of a table, of sizes as equal as whole sections allow.
 
-    section: rows; None = that of `embed`, so that a photo's vector is the same, to the last bit, as
-      in a run without shards: a network's numbers may depend on the other photos of a pass, and
-      passes end with a section. Where there are fewer sections than shards, some shards are empty.
-    Raises OptionError unless 1 ≤ shards ≤ 100,000.
+    A section is never cut, because a network's output may depend on the other photos of its batch,
+    and batches end with a section: so every vector is bit-identical to that of a run without
+    shards. Where there are fewer sections than shards, some shards are empty.
+
+    Args:
+        rows: Rows of the table.
+        shards: Number of shards.
+        section: Rows of a section; None = that of `embed`.
+
+    Raises:
+        OptionError: Unless 1 ≤ shards ≤ 100,000.
     """
     if not 1 <= shards <= MAX_SHARDS:
         raise OptionError(f"--shards {shards} given; expected 1 to {MAX_SHARDS}")
@@ -37,58 +48,67 @@ def cut(rows: int, shards: int, section: int | None = None) -> list[Shard]:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """shard: which; photos: its rows of the table; place: the folder or URL of all shards.
+class ShardTask:
+    """A shard to be made.
 
-    features: keep local features, fingerprints and thumbnails too.
+    Attributes:
+        shard: Its number and rows.
+        photos: Its rows of the table.
+        location: Folder or URL of all shards.
+        features: Store local features, fingerprints and thumbnails too.
     """
 
     shard: Shard
     photos: Photos
-    place: str
+    location: str
     features: bool
 
 
 @dataclass(frozen=True)
 class MadeShard:
-    """marker: of the shard; made: was it made now, or was it there?"""
+    """A finished shard. newly_made: False = it existed already."""
 
     marker: Marker
-    made: bool
+    newly_made: bool
 
 
 def make_shard(
-    task: Task, embedder: Embedder, *, threads: int | None = None, progress: Progress | None = None
+    task: ShardTask,
+    embedder: Embedder,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> MadeShard:
-    """Embed the photos of a shard, unless its marker says that this was done: by the same embedder,
-    of the same photos, none of which has changed, and into the file that is there.
+    """Embed the photos of a shard into its file, unless it exists already.
 
-    Whatever ends it, there is a whole shard or none. Two processes at the same shard do the work
-    twice and leave it once. threads: see `embed`.
+    It exists when its marker names the same embedder and the same photos, none of them changed,
+    and fits the file. An interruption leaves a complete shard or none. Two processes that make the
+    same shard both do the work and write the same result. threads: see `embed`.
     """
     stamps = stamps_of(task.photos.paths)
-    folder, table = ShardFolder(task.place), fingerprint(task.photos, stamps)
+    folder, table = ShardFolder(task.location), table_fingerprint(task.photos, stamps)
     shard = task.shard
     marker = folder.marker(shard)
     expected = (shard.number, shard.of, embedder.id, embedder.dim, task.features, table)
-    if marker and marker.made_of == expected and folder.holds(shard, marker):
-        return MadeShard(marker, made=False)
-    each = FEATURES if task.features else NOTHING
-    batches = embed(embedder, task.photos, each=each, threads=threads, progress=progress)
+    if marker and marker.inputs == expected and folder.holds(shard, marker):
+        return MadeShard(marker, newly_made=False)
+    each = FEATURES if task.features else COMPUTE_NOTHING
+    batches = embed(embedder, task.photos, per_photo=each, threads=threads, progress=progress)
     failures: list[Failure] = []
     with folder.writing(shard) as path:
         rows = _gallery_rows(task.photos, batches, stamps, failures)
         count = write_rows(path, rows, embedder.dim)
-        size, checksum = measured(path)
+        size, checksum = size_and_checksum(path)
     failed = tuple((f.id, f.reason) for f in failures)
     marker = Marker(*expected, count, size, checksum, failed)
     folder.mark(shard, marker)
-    return MadeShard(marker, made=True)
+    return MadeShard(marker, newly_made=True)
 
 
-def fingerprint(photos: Photos, stamps: list[str]) -> str:
-    """BLAKE2b of ids, paths and stamps: photos that have changed give another. Landmarks do not
-    count, because they are taken from the table when a shard is loaded.
+def table_fingerprint(photos: Photos, stamps: list[str]) -> str:
+    """BLAKE2b of ids, paths and stamps, which differs when a photo has changed.
+
+    Without landmarks, because these are taken from the table when a shard is loaded.
     """
     digest = hashlib.blake2b(digest_size=16)
     for row in zip(photos.ids, photos.paths, stamps, strict=True):
@@ -99,7 +119,7 @@ def fingerprint(photos: Photos, stamps: list[str]) -> str:
 def _gallery_rows(
     photos: Photos, batches: Iterable[EmbeddedBatch], stamps: list[str], failures: list[Failure]
 ) -> Iterator[GalleryRow]:
-    """The photos that could be read, in the table's order; the others go to `failures`."""
+    """Rows of the photos that could be read, in the table's order; the others go to `failures`."""
     for batch in batches:
         for i, row in enumerate(batch.rows):
             yield gallery_row(photos, batch, i, stamps[row])
@@ -107,25 +127,35 @@ def _gallery_rows(
 
 
 def fill_from_shards(
-    tasks: list[Task],
+    tasks: list[ShardTask],
     done: Iterable[int],
     gallery: Gallery,
     *,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Put the shards into the gallery, each as soon as those before it are there; returns the ids
-    of photos that no shard holds, in the table's order: those that failed.
+    """Load shards into the gallery in order, each as soon as it and all before it are done.
 
-    done: numbers of tasks, in any order, as their shards get done. A shard is loaded in a thread
-      while the next ones are made. Photos that the gallery holds already, with the same path and
-      stamp, stay: an interrupted run goes on where it stopped, and row numbers are those of a run
-      without shards. progress: counts shards that are loaded.
-    Raises DataError when a shard is damaged, GalleryError when another embedder made it.
+    A shard is loaded in a thread while the next ones are made. Photos that the gallery has with
+    the same path and stamp stay, so an interrupted run continues where it stopped, and row numbers
+    are those of a run without shards.
+
+    Args:
+        tasks: All shards.
+        done: Numbers of tasks, in any order, as their shards get done.
+        gallery: Where the photos are stored.
+        progress: Counts loaded shards.
+
+    Returns:
+        Ids of photos that no shard holds, because they failed, in the table's order.
+
+    Raises:
+        DataError: When a shard is damaged.
+        GalleryError: When another embedder made it.
     """
     missing: list[str] = []
     loaded = 0
 
-    def load(task: Task) -> None:
+    def load(task: ShardTask) -> None:
         missing.extend(load_shard(task, gallery))
 
     def count(_: int) -> None:
@@ -140,14 +170,19 @@ def fill_from_shards(
     return missing
 
 
-def load_shard(task: Task, gallery: Gallery) -> list[str]:
-    """Put one shard's photos into a gallery, those that it has not yet; returns the ids of the
-    task's photos that the shard does not hold.
+def load_shard(task: ShardTask, gallery: Gallery) -> list[str]:
+    """Store the photos of one shard that the gallery lacks.
 
-    The landmark is the table's: a photo that is there under another one is relabelled.
-    Raises as `fill_from_shards`; also DataError when the shard is not done.
+    Landmarks are those of the table: a stored photo with another landmark is relabelled.
+
+    Returns:
+        Ids of the task's photos that the shard does not hold.
+
+    Raises:
+        DataError: When the shard is damaged or not done.
+        GalleryError: When another embedder made it.
     """
-    folder = ShardFolder(task.place)
+    folder = ShardFolder(task.location)
     marker = folder.marker(task.shard)
     if marker is None:
         raise DataError(
@@ -160,29 +195,29 @@ def load_shard(task: Task, gallery: Gallery) -> list[str]:
             f"{gallery.name} by {gallery.embedder_id!r}; use another --shard-folder for each "
             "embedder"
         )
-    places = {photo_id: row for row, photo_id in enumerate(task.photos.ids)}
+    row_of = {photo_id: row for row, photo_id in enumerate(task.photos.ids)}
     missing, read = dict.fromkeys(task.photos.ids.tolist()), 0
     with folder.fetched(task.shard, marker) as path:
         for rows in read_rows(path, marker.dim):
             read += len(rows)
             stored = gallery.stamps([row.id for row in rows])
-            new, renamed = [], {}
+            new, relabelled = [], {}
             for row in rows:
-                place = places.get(row.id)
-                if place is None:
+                table_row = row_of.get(row.id)
+                if table_row is None:
                     raise DataError(
                         f"photo {row.id!r} of a shard is not in the table; make the shard again"
                     )
-                if row.path != task.photos.paths[place]:
-                    continue  # the table has another file under this id now
+                if row.path != task.photos.paths[table_row]:
+                    continue  # the table now has another file under this id
                 missing.pop(row.id, None)
-                landmark = task.photos.landmarks[place]
+                landmark = task.photos.landmarks[table_row]
                 if row.id not in stored or stored[row.id][:2] != (row.path, row.stamp):
                     new.append(replace(row, landmark=landmark))
                 elif stored[row.id][2] != landmark:
-                    renamed[row.id] = landmark
-            if renamed:
-                gallery.relabel(renamed)
+                    relabelled[row.id] = landmark
+            if relabelled:
+                gallery.relabel(relabelled)
             if new:
                 gallery.put(new)
     if read != marker.rows:
@@ -190,13 +225,13 @@ def load_shard(task: Task, gallery: Gallery) -> list[str]:
     return list(missing)
 
 
-def _in_order(tasks: list[Task], done: Iterable[int]) -> Iterator[Task]:
-    """Tasks from the first to the last, each when it and all before it are done."""
-    early: set[int] = set()
-    turn = 0
+def _in_order(tasks: list[ShardTask], done: Iterable[int]) -> Iterator[ShardTask]:
+    """Tasks in order, each as soon as it and all before it are done."""
+    finished: set[int] = set()
+    next_number = 0
     for number in done:
-        early.add(number)
-        while turn in early:
-            early.remove(turn)
-            yield tasks[turn]
-            turn += 1
+        finished.add(number)
+        while next_number in finished:
+            finished.remove(next_number)
+            yield tasks[next_number]
+            next_number += 1
