@@ -1,11 +1,11 @@
-"""Training: photos a second of the network alone, of the loader alone, of the loop.
+"""Measure training speed: photos a second of the network, of the loader and of the whole loop.
 
     python benchmarks/training_speed.py [--batches 8] [--photos 512] [--device auto]
 
-Photos are made here (720 × 540 JPEGs). "network" trains on one batch held in memory; "loop" is
-the training loop itself with its loader, from the files and from a cache of prepared photos. The
-two alternate, and the ratio is the median over the rounds. On a GPU ResNet-50 and ResNet-101 in
-bf16 are measured as well.
+Photos are drawn here (720 × 540 JPEGs). "network" trains on one batch in memory; "loop" is the
+training loop with its loader, from the files and from a cache of re-encoded photos. Both alternate,
+and the ratio is the median over the rounds. On a GPU, ResNet-50 and ResNet-101 in bf16 are measured
+too.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ def synced(device: torch.device) -> float:
 
 
 def timed(run: Trainer, pixels: Iterator[torch.Tensor], batches: list, state: RunState) -> float:
-    """Photos a second at the median step, from the end of one to the end of the next: waiting for
-    the loader counts. The first step, in which the loader's processes start, does not.
+    """Photos a second at the median step, waiting for the loader included.
+
+    The first step, in which the loader's processes start, is not counted.
     """
     seconds, size, ended = [], 0, synced(run.device)
     for step, part in enumerate(pixels):
-        run.learn(part, batches[step], state, len(batches))
+        run.train_step(part, batches[step], state, len(batches))
         now, size = synced(run.device), len(part)
         seconds.append(now - ended)
         ended = now

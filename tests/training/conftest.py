@@ -9,5 +9,5 @@ from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 
 @pytest.fixture
 def not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing ONNX takes seconds; `test_training_improves_retrieval` checks it."""
+    """Skip the ONNX export, which takes seconds; `test_training_improves_retrieval` checks it."""
     monkeypatch.setattr(TorchEmbedder, "export", lambda self, folder: None)

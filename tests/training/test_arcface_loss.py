@@ -1,4 +1,4 @@
-"""ArcFace against angles by hand and another library: margins, sub-centers, weights."""
+"""ArcFace against a computation by angles and another library: margins, centres, weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def random_batch(seed: int, rows: int = 24, dim: int = 16) -> tuple[Tensor, Tens
 
 
 def with_rows_behind(loss: ArcFace, seed: int) -> tuple[Tensor, Tensor]:
-    """A batch with one row opposite to its landmark's first centre: θ beyond π − margin."""
+    """A batch with one row opposite to the first centre of its landmark: θ > π − margin."""
     embeddings, labels = random_batch(seed)
     behind = -loss.directions.detach()[int(labels[0]) * loss.centres]
     embeddings[0] = normalize(behind + 0.01 * torch.randn(16), dim=0)
@@ -82,13 +82,13 @@ def test_equals_pytorch_metric_learning(centres: int) -> None:
     own = torch.autograd.grad(ours, [loss.directions, embeddings])
     reference = torch.autograd.grad(other, [theirs.W, embeddings])
     assert torch.allclose(own[0], reference[0].T, atol=1e-4)
-    # Theirs normalises the rows again: compare what is left along the sphere.
+    # Theirs normalises the rows again, so compare the gradients tangential to the sphere.
     radial = (own[1] * embeddings).sum(1, keepdim=True) * embeddings
     assert torch.allclose(own[1] - radial, reference[1], atol=1e-4)
 
 
 def test_per_landmark_margins_equal_separate_losses_of_one_margin() -> None:
-    """Theirs knows one margin for all: ours is theirs, landmark by landmark."""
+    """Their loss has one margin for all landmarks, so it is computed landmark by landmark."""
     loss = ArcFace(16, 5, scale=20.0, margin=dynamic_margins(COUNTS))
     embeddings, labels = random_batch(5)
     total = 0.0
@@ -111,7 +111,7 @@ def test_equal_per_landmark_margins_equal_one_margin() -> None:
     assert float(one(*batch).detach()) == float(each(*batch).detach())
 
 
-def test_only_the_nearest_subcenter_gets_gradients() -> None:
+def test_only_the_nearest_sub_centre_gets_gradients() -> None:
     loss = ArcFace(4, 2, scale=5.0, margin=0.1, centres=2)
     loss.directions.data = torch.eye(4)  # landmark 0 has axes 0 and 1, landmark 1 has 2 and 3
     row = normalize(torch.tensor([[0.9, 0.2, 0.1, 0.4]]), dim=1)
@@ -124,18 +124,18 @@ def test_only_the_nearest_subcenter_gets_gradients() -> None:
 
 
 def test_the_loss_stays_monotone_beyond_pi() -> None:
-    """The true logit never rises with the angle, at the largest margin either."""
+    """The true logit never rises with the angle, not even with the largest margin."""
     loss = ArcFace(2, 2, scale=1.0, margin=1.5)
     loss.directions.data = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     angles = torch.linspace(0, math.pi, 500)
     rows = torch.stack([angles.cos(), -angles.sin()], dim=1)
     labels = torch.zeros(500, dtype=torch.int64)
-    logits = loss._turned(loss.cosines(rows), labels)[:, 0].detach()
+    logits = loss._with_margin(loss.cosines(rows), labels)[:, 0].detach()
     assert (logits.diff() < 1e-6).all()
 
 
 def test_gradients_are_finite_on_and_opposite_to_a_center() -> None:
-    """On a direction, and opposite to it, the sine has no slope."""
+    """The derivative of the sine term is infinite at a centre and opposite to it."""
     loss = ArcFace(8, 2, scale=30.0, margin=0.5)
     loss.directions.data = torch.eye(8)[:2]  # exact: the cosines are 1 and −1
     rows = (torch.eye(8)[[0, 0]] * torch.tensor([[1.0], [-1.0]])).requires_grad_()
@@ -163,7 +163,7 @@ def test_class_weights_match_a_hand_computation() -> None:
 
 
 def test_weights_count_within_a_batch_of_one_landmark() -> None:
-    """Planted: cross_entropy(weight=…) divides by the batch's weights, which then vanish here."""
+    """cross_entropy(weight=…) would divide by the batch's weights and cancel them here."""
     weights = class_weights(COUNTS)
     loss = ArcFace(16, 5, scale=8.0, margin=0.2, weights=weights)
     embeddings, labels = random_batch(7)

@@ -15,9 +15,9 @@ from whichlandmark.training.augment import crop_shape
         ([4 / 3] * 5, (192, 256)),
         ([3 / 4] * 5, (256, 192)),
         ([1.0, 1.05, 0.9], (224, 224)),
-        ([3.0] * 4, (192, 256)),  # a panorama: the nearest there is
+        ([3.0] * 4, (192, 256)),  # a panorama: the widest available shape
         ([4 / 3, 4 / 3, 4 / 3, 0.5, 0.5], (192, 256)),  # the median
-        ([16 / 9, 9 / 16], (224, 224)),  # one of each: neither
+        ([16 / 9, 9 / 16], (224, 224)),  # one of each: a square
     ],
 )
 def test_crop_shapes_at_224(aspects: list[float], shape: tuple[int, int]) -> None:
@@ -26,7 +26,7 @@ def test_crop_shapes_at_224(aspects: list[float], shape: tuple[int, int]) -> Non
 
 @pytest.mark.parametrize("side", [96, 128, 160, 224, 256, 288, 384, 512])
 def test_crop_shapes_keep_the_area_on_the_grid(side: int) -> None:
-    """By search over the whole grid: no other multiples have both errors smaller."""
+    """Exhaustive search: no other multiples have smaller errors of both area and ratio."""
     for ratio in (3 / 4, 1.0, 4 / 3):
         h, w = crop_shape(np.array([ratio]), side)
         assert h % 32 == w % 32 == 0
@@ -49,7 +49,7 @@ def test_portrait_and_landscape_are_treated_alike() -> None:
 
 def test_other_ratios_and_strides() -> None:
     assert crop_shape(np.array([2.0]), 256, ratios=(0.5, 2.0), multiple=16) == (176, 368)
-    assert crop_shape(np.array([1.0]), 20) == (32, 32)  # never nothing
+    assert crop_shape(np.array([1.0]), 20) == (32, 32)  # at least one multiple
 
 
 @pytest.mark.parametrize(

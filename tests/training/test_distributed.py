@@ -35,7 +35,7 @@ CONFIG = TrainConfig(
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """8 landmarks × 10 photos without a likeness."""
+    """8 landmarks × 10 photos of random noise."""
     rng = np.random.default_rng(0)
     for code in range(8):
         for i in range(10):
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 
 def in_float64() -> None:
-    """Train in double precision: hard mining makes much of float32's last digits in a few steps."""
+    """Train in float64, because hard mining amplifies rounding errors of float32 in a few steps."""
     torch.Tensor.float = lambda self: self  # type: ignore[method-assign, assignment]
     normalise, embedder, criterion = (
         Preprocessing.normalise, build.new_embedder, build.new_criterion,
@@ -66,44 +66,44 @@ def in_float64() -> None:
     Preprocessing.normalise = lambda *given: normalise(*given).astype(np.float64)
     build.new_embedder = new_embedder
     build.new_criterion = lambda *given: criterion(*given).double()
-    TorchEmbedder.load = lambda *given, **named: Mock()  # it would be opened in float32
+    TorchEmbedder.load = lambda *given, **named: Mock()  # it would load float32 weights
 
 
 def one_process(
-    place: tuple[int, int, int], world: Path, out: Path, config: TrainConfig, fault: str
+    process: tuple[int, int, int], world: Path, out: Path, config: TrainConfig, fault: str
 ) -> None:
-    """Train as `torchrun` would start it, and write down every loss. place: rank, of, port."""
-    rank, of, port = place
+    """Train as if started by `torchrun`, and save every loss. process: (rank, count, port)."""
+    rank, count, port = process
     torch.set_num_threads(1)
     in_float64()
     if fault == "own statistics":
         trainer.share_batch_norms = lambda net: net
     if fault == "gradients averaged":
         distributed._Gather.backward = staticmethod(
-            lambda ctx, gradient: gradient[place[0] * ctx.count :][: ctx.count]
+            lambda ctx, gradient: gradient[rank * ctx.count :][: ctx.count]
         )
-    if of > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(of),
-                       "LOCAL_WORLD_SIZE": str(of), "MASTER_ADDR": "127.0.0.1",
+    if count > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
+                       "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
                        "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}  # fmt: skip
     losses: list[float] = []
-    remembered = RunLog.step
+    log_step = RunLog.step
 
     def step(self: RunLog, loss: float, active: float, pixels: torch.Tensor) -> None:
         losses.append(loss)
-        remembered(self, loss, active, pixels)
+        log_step(self, loss, active, pixels)
 
     RunLog.step = step  # type: ignore[method-assign]
     train(read_folder(world), config, out=out)
     out.with_name(f"{out.name}.{rank}.json").write_text(json.dumps(losses))
-    if of > 1:
+    if count > 1:
         torch.distributed.destroy_process_group()
 
 
 def losses_of(
     world: Path, out: Path, config: TrainConfig, count: int, fault: str = ""
 ) -> list[list[float]]:
-    """The losses that each of so many processes saw."""
+    """The losses in each of `count` processes."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["whichlandmark.training.train"])
     port = free_port()
@@ -124,7 +124,7 @@ def losses_of(
 @pytest.mark.slow
 @pytest.mark.parametrize(("loss", "chunk"), [("triplet", 0), ("both", 0), ("both", 4)])
 def test_two_processes_equal_one(world: Path, tmp_path: Path, loss: str, chunk: int) -> None:
-    """The loss of each of 20 steps and more, with BatchNorm; chunk: by cached gradients."""
+    """The losses of at least 20 steps, with BatchNorm. chunk: with cached gradients."""
     config = replace(CONFIG, loss=loss, chunk=chunk, frozen_norms=bool(chunk))
     (alone,) = losses_of(world, tmp_path / "alone", config, 1)
     first, second = losses_of(world, tmp_path / "both", config, 2)
@@ -137,8 +137,8 @@ def test_two_processes_equal_one(world: Path, tmp_path: Path, loss: str, chunk: 
 def test_cached_gradients_equal_the_large_batch(world: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, frozen_norms=True)
     (whole,) = losses_of(world, tmp_path / "whole", config, 1)
-    (cut,) = losses_of(world, tmp_path / "cut", replace(config, chunk=3), 1)
-    np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-9)
+    (chunked,) = losses_of(world, tmp_path / "chunked", replace(config, chunk=3), 1)
+    np.testing.assert_allclose(chunked, whole, rtol=0, atol=1e-9)
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def pixels() -> Tensor:
 
 
 def real_net() -> EmbeddingNet:
-    """With statistics that are not those of a new network, for eval mode to mean something."""
+    """With BatchNorm statistics other than the initial ones, so that eval mode has an effect."""
     net = new_network(Architecture(backbone="test_resnet", dim=8), seed=1)
     net.train()
     with torch.no_grad():
@@ -69,7 +69,7 @@ def new_arcface() -> ArcFace:
 
 
 def gradients(*modules: nn.Module) -> dict[str, Tensor]:
-    """Of every parameter; they are cleared."""
+    """The gradients of every parameter, which are then cleared."""
     found = {}
     for number, module in enumerate(modules):
         for name, parameter in module.named_parameters():
@@ -103,7 +103,7 @@ def test_cached_gradients_equal_the_large_batch(make: Callable[[], nn.Module]) -
 
 
 def test_separate_small_batches_differ_from_the_large_batch() -> None:
-    """Planted: the mean over chunks misses the negatives of other chunks."""
+    """The mean over chunks misses the negatives of other chunks, which the comparison detects."""
     net, batch = group_norm_net(), pixels()
     triplet_loss(functional.normalize(net(batch), dim=1), LABELS).backward()
     large = gradients(net)
@@ -114,7 +114,7 @@ def test_separate_small_batches_differ_from_the_large_batch() -> None:
 
 
 def test_the_head_with_its_batchnorm_can_see_the_whole_batch() -> None:
-    """The head in train mode, as a part of the loss: still equal to the large batch."""
+    """With the head in train mode as a part of the loss, gradients equal the large batch."""
     net, arcface, batch = real_net(), new_arcface(), pixels()
     train_mode(net)
     train_mode(net.backbone, frozen_statistics=True)
@@ -122,7 +122,9 @@ def test_the_head_with_its_batchnorm_can_see_the_whole_batch() -> None:
     whole.backward()
     large = gradients(net, arcface)
     cached_backward(
-        Pooling(net), batch.split(SIZES), lambda pooled: both_losses(arcface)(net.embedded(pooled))
+        Pooling(net),
+        batch.split(SIZES),
+        lambda pooled: both_losses(arcface)(net.embed_pooled(pooled)),
     )
     assert_equal(gradients(net, arcface), large)
 
@@ -145,7 +147,7 @@ def test_one_chunk_in_memory_at_a_time() -> None:
 
 
 def chunkwise(net: nn.Module, loss: Loss) -> dict[str, Tensor]:
-    """The same chunks with all their graphs kept: what is in memory is all that differs."""
+    """Gradients of the same chunks without gradient caching, with all graphs in memory."""
     loss(torch.cat([net(chunk) for chunk in pixels().split(SIZES)])).backward()
     return gradients(net)
 
@@ -157,12 +159,12 @@ def test_dropout_is_the_same_in_both_passes() -> None:
     after = torch.rand(1)
     torch.manual_seed(9)
     cached_backward(net, pixels().split(SIZES), loss)
-    assert torch.equal(torch.rand(1), after)  # drawn once, however often it is used
+    assert torch.equal(torch.rand(1), after)  # random numbers are drawn only once
     assert_equal(gradients(net), expected)
 
 
 def test_batchnorm_in_train_mode() -> None:
-    """Statistics of each chunk, remembered once."""
+    """Each chunk uses its own statistics and updates the running ones once."""
     net, twin, loss = batch_norm_net(), batch_norm_net(), both_losses(new_arcface())
     cached_backward(net, pixels().split(SIZES), loss)
     assert_equal(gradients(net), chunkwise(twin, loss))
@@ -187,7 +189,7 @@ def test_an_error_restores_batchnorm() -> None:
 
 
 def test_cached_gradients_work_inside_autocast() -> None:
-    """Weights that autocast has cast without a graph must not be used again in the second pass."""
+    """Weights that autocast cached without graph must not be reused in the second pass."""
     net, loss = group_norm_net(), both_losses(new_arcface())
     with torch.autocast("cpu", torch.bfloat16):
         value = loss(net(pixels()))
@@ -214,12 +216,12 @@ def test_gradients_are_exchanged_with_the_last_chunk() -> None:
     events: list[str] = []
 
     @contextmanager
-    def quiet() -> Iterator[None]:
-        events.append("quiet")
+    def no_sync() -> Iterator[None]:
+        events.append("no sync")
         yield
         events.append("end")
 
     net = group_norm_net()
     net[4].weight.register_hook(lambda _: events.append("gradient"))
-    cached_backward(net, pixels().split(SIZES), both_losses(new_arcface()), no_sync=quiet)
-    assert events == ["quiet", "gradient", "end"] * 2 + ["gradient"]
+    cached_backward(net, pixels().split(SIZES), both_losses(new_arcface()), no_sync=no_sync)
+    assert events == ["no sync", "gradient", "end"] * 2 + ["gradient"]

@@ -1,4 +1,4 @@
-"""Freezing, parameter groups, the schedule and the moving average, each by hand."""
+"""Freezing, parameter groups, schedule and moving average against hand computations."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_parameters_a_backbone_excludes_get_no_weight_decay() -> None:
     assert net.backbone.pos_embed.ndim == 3
     assert rates["backbone.pos_embed"][1] == 0.0
     assert rates["backbone.blocks.0.attn.qkv.weight"][1] == 0.01
-    assert len(groups) == 2  # one rate: decayed or not
+    assert len(groups) == 2  # one learning rate, with and without weight decay
 
 
 def test_an_sgd_step_matches_a_hand_computation() -> None:
@@ -155,21 +155,21 @@ def test_frozen_batchnorms_keep_their_statistics() -> None:
     everything = moved(net)
     freeze(net.backbone, 3)
     train_mode(net)
-    still = moved(net)
-    assert {n for n in everything if "layer3" in n or "layer4" in n or "head" in n} == still
+    still_moving = moved(net)
+    assert {n for n in everything if "layer3" in n or "layer4" in n or "head" in n} == still_moving
     train_mode(net.backbone, frozen_statistics=True)
     assert moved(net) == {n for n in everything if n.startswith("head")}
     train_mode(net, frozen_statistics=True)
     assert moved(net) == set()
     assert net.training
-    assert all(p.requires_grad for p in net.head.parameters())  # they learn all the same
+    assert all(p.requires_grad for p in net.head.parameters())  # they are still trained
     freeze(net.backbone, 0)
     train_mode(net)
-    assert moved(net) == everything  # nothing sticks
+    assert moved(net) == everything  # train mode is fully restored
 
 
 def test_the_schedule_matches_a_hand_computation() -> None:
-    assert schedule(0.0, 0.1) == 0.01  # the first step counts
+    assert schedule(0.0, 0.1) == 0.01  # not 0 at the first step
     assert schedule(0.05, 0.1) == pytest.approx(0.5)
     assert schedule(0.1, 0.1) == pytest.approx(1.0)
     assert schedule(0.55, 0.1) == pytest.approx(0.5)  # half way down
@@ -181,8 +181,8 @@ def test_the_schedule_matches_a_hand_computation() -> None:
     assert down == sorted(down, reverse=True)
 
 
-def walk(net: nn.Module, seed: int) -> None:
-    """One step of anything: every weight and statistic moves."""
+def perturb(net: nn.Module, seed: int) -> None:
+    """A random change of every weight and statistic."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for tensor in net.state_dict().values():
@@ -193,12 +193,12 @@ def walk(net: nn.Module, seed: int) -> None:
 
 
 def test_the_moving_average_matches_a_hand_computation() -> None:
-    """The recursion in float64, with the rising decay; buffers are the network's."""
+    """Against the recursion in float64, with its rising decay; buffers are copied."""
     net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     average = new_average(net, 0.9)
     expected = None
     for t in range(120):
-        walk(net, t)
+        perturb(net, t)
         average.update_parameters(net)
         weight = net[0].weight.detach().double()
         decay = min(0.9, (1 + t) / (10 + t))
@@ -213,10 +213,10 @@ def test_the_moving_average_matches_a_hand_computation() -> None:
 
 def test_the_moving_average_resumes() -> None:
     net = net_of()
-    straight, first = new_average(net, 0.99), new_average(net, 0.99)
+    uninterrupted, first = new_average(net, 0.99), new_average(net, 0.99)
     for t in range(4):
-        walk(net, t)
-        straight.update_parameters(net)
+        perturb(net, t)
+        uninterrupted.update_parameters(net)
         first.update_parameters(net)
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
@@ -224,11 +224,13 @@ def test_the_moving_average_resumes() -> None:
     second = new_average(net_of(), 0.99)
     second.load_state_dict(torch.load(file, weights_only=True))
     for t in range(4, 8):
-        walk(net, t)
-        straight.update_parameters(net)
+        perturb(net, t)
+        uninterrupted.update_parameters(net)
         second.update_parameters(net)
     assert int(second.n_averaged) == 8
-    for own, other in zip(straight.module.parameters(), second.module.parameters(), strict=True):
+    for own, other in zip(
+        uninterrupted.module.parameters(), second.module.parameters(), strict=True
+    ):
         assert torch.equal(own, other)
     assert isinstance(second.module, EmbeddingNet)
 

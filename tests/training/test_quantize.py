@@ -1,4 +1,4 @@
-"""Int8: per channel, sensitive layers stay float, refused when it loses too much; doctor."""
+"""Int8 conversion: per channel, sensitive layers float, loss limited; the doctor command."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from whichlandmark.core import hardware
 from whichlandmark.core.errors import DataError, ModelError, OptionError
 from whichlandmark.core.images import read_image
 from whichlandmark.core.types import Photos, Vectors
-from whichlandmark.features.embedders import doctor, runtimes
-from whichlandmark.features.embedders import torch_embedder as net_embedder
+from whichlandmark.features.embedders import doctor, runtimes, torch_embedder
 from whichlandmark.features.embedders.doctor import RuntimeSpeed
 from whichlandmark.features.embedders.load import (
-    INT8,
+    INT8_FILE,
     PretrainedOptions,
     load_embedder,
-    load_exported,
-    load_net,
+    load_onnx,
+    load_torch,
     make_embedder,
     read_record,
 )
@@ -39,12 +38,12 @@ from whichlandmark.training.int8 import Quantizer
 from whichlandmark.training.quantize import QuantizeResult, quantize
 
 
-def quiet(name: str) -> object:
+def no_progress(name: str) -> object:
     return lambda *numbers: None
 
 
 @pytest.fixture(scope="module")
-def floating(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def float_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("float")
     net = new_network(Architecture(backbone="test_resnet", dim=None))
     TorchEmbedder(net, Preprocessing(size=64), device="cpu").save(folder)
@@ -63,15 +62,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 
 
 @pytest.fixture(scope="module")
-def rounded(
-    floating: Path, world: Photos, tmp_path_factory: pytest.TempPathFactory
+def int8(
+    float_folder: Path, world: Photos, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, QuantizeResult]:
     out = tmp_path_factory.mktemp("int8") / "e"
-    return out, quantize(floating, out, world, max_gap_loss=0.2, progress=quiet)
+    return out, quantize(float_folder, out, world, max_gap_loss=0.2, progress=no_progress)
 
 
 def gap_by_hand(vectors: Vectors, marks: Sequence[str]) -> float:
-    """Every photo asks all others; precision at each right answer, ranked by cosine."""
+    """Every photo is a query against all others; precision at each right answer, by cosine."""
     answers = []
     for i, row in enumerate(vectors):
         others = [(float(row @ other), marks[j]) for j, other in enumerate(vectors) if j != i]
@@ -87,51 +86,51 @@ def gap_by_hand(vectors: Vectors, marks: Sequence[str]) -> float:
 
 
 def test_reported_numbers_match_the_written_model(
-    floating: Path, world: Photos, rounded: tuple[Path, QuantizeResult]
+    float_folder: Path, world: Photos, int8: tuple[Path, QuantizeResult]
 ) -> None:
-    out, told = rounded
-    assert told.failures == []
+    out, result = int8
+    assert result.failures == []
     size = Preprocessing(size=64).short_side
     images = [read_image(Path(path), short_side=size) for path in world.paths]
-    exact = load_exported(floating)(images)
+    exact = load_onnx(float_folder)(images)
     for runtime in ("onnxruntime", "openvino"):
-        rows = load_exported(out, runtime=runtime)(images)
+        rows = load_onnx(out, runtime=runtime)(images)
         cosines = [float(a @ b) for a, b in zip(rows, exact, strict=True)]
         assert np.mean(cosines) > 0.98
-        assert told.counts["cosine to float, mean"][runtime] == pytest.approx(
+        assert result.counts["cosine to float, mean"][runtime] == pytest.approx(
             np.mean(cosines), abs=1e-4
         )
         expected = gap_by_hand(rows, world.landmarks.tolist())
-        assert told.counts["gap"][runtime] == pytest.approx(expected, abs=1e-6)
-    assert told.counts["gap"]["float"] == pytest.approx(
+        assert result.counts["gap"][runtime] == pytest.approx(expected, abs=1e-6)
+    assert result.counts["gap"]["float"] == pytest.approx(
         gap_by_hand(exact, world.landmarks.tolist()), abs=1e-6
     )
-    assert told.counts["photos"] == 23
+    assert result.counts["photos"] == 23
 
 
 def test_the_int8_folder_has_its_own_id_and_one_small_model(
-    floating: Path, rounded: tuple[Path, QuantizeResult]
+    float_folder: Path, int8: tuple[Path, QuantizeResult]
 ) -> None:
-    out, _ = rounded
-    assert sorted(path.name for path in out.iterdir()) == ["embedder.json", INT8]
+    out, _ = int8
+    assert sorted(path.name for path in out.iterdir()) == ["embedder.json", INT8_FILE]
     opened = load_embedder(out)
     assert isinstance(opened, OnnxEmbedder)
-    assert opened.id.startswith(load_exported(floating).id + "-int8-")
+    assert opened.id.startswith(load_onnx(float_folder).id + "-int8-")
     assert read_record(out)["precision"] == "int8"
-    smaller = (out / INT8).stat().st_size / (floating / "model.onnx").stat().st_size
+    smaller = (out / INT8_FILE).stat().st_size / (float_folder / "model.onnx").stat().st_size
     assert smaller < 0.4
     with pytest.raises(OptionError, match="an int8 embedder runs on the CPU"):
         load_embedder(out, device="cuda")
     with pytest.raises(ModelError, match="int8 already"):
-        quantize(out, out.parent / "again", Photos.of([]), progress=quiet)
+        quantize(out, out.parent / "again", Photos.of([]), progress=no_progress)
 
 
 def test_every_channel_has_its_own_scale(
-    floating: Path, rounded: tuple[Path, QuantizeResult]
+    float_folder: Path, int8: tuple[Path, QuantizeResult]
 ) -> None:
-    """The bytes of the first rounded convolution are its float weights, each channel scaled."""
-    graph = onnx.load(rounded[0] / INT8).graph
-    exact = onnx.load(floating / "model.onnx").graph
+    """The weights of the first int8 convolution are its float weights, scaled per channel."""
+    graph = onnx.load(int8[0] / INT8_FILE).graph
+    exact = onnx.load(float_folder / "model.onnx").graph
     stored = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     weights = {one.name: numpy_helper.to_array(one) for one in exact.initializer}
     made_by = {node.output[0]: node for node in graph.node}
@@ -145,7 +144,7 @@ def test_every_channel_has_its_own_scale(
     assert bytes_.dtype == np.int8
     assert scales.shape == (original.shape[0],)
     largest = np.abs(original).reshape(len(original), -1).max(axis=1)
-    bits = 127 if read_record(rounded[0])["bits_of_weights"] == 8 else 64
+    bits = 127 if read_record(int8[0])["bits_of_weights"] == 8 else 64
     assert scales == pytest.approx(largest / bits, rel=0.02)
     again = bytes_ * scales[:, None, None, None]
     assert np.abs(again - original).max() <= scales.max() * 0.51
@@ -154,17 +153,17 @@ def test_every_channel_has_its_own_scale(
 
 
 def test_int8_that_loses_too_much_is_refused(
-    floating: Path, world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    float_folder: Path, world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def noise(path: Path) -> dict[str, Network]:
         rng = np.random.default_rng(0)
         return {"onnxruntime": lambda pixels: _unit(rng.standard_normal((len(pixels), 96)))}
 
-    monkeypatch.setattr(Quantizer, "best", lambda self, error, progress: [])
-    monkeypatch.setattr(quantize_module, "_networks", noise)
+    monkeypatch.setattr(Quantizer, "sensitive_layers", lambda self, error, progress: [])
+    monkeypatch.setattr(quantize_module, "_open_runtimes", noise)
     out = tmp_path / "refused"
     with pytest.raises(ModelError, match=r"loses 0\.\d+ GAP .* more than 0\.01: nothing was"):
-        quantize(floating, out, world, progress=quiet)
+        quantize(float_folder, out, world, progress=no_progress)
     assert not out.exists()
 
 
@@ -173,10 +172,10 @@ def _unit(rows: np.ndarray) -> Vectors:
 
 
 @pytest.fixture
-def quantizer(floating: Path, tmp_path: Path) -> Quantizer:
+def quantizer(float_folder: Path, tmp_path: Path) -> Quantizer:
     rng = np.random.default_rng(0)
     batches = [rng.standard_normal((1, 3, 64, 64), dtype=np.float32) for _ in range(3)]
-    return Quantizer(floating / "model.onnx", tmp_path, batches)
+    return Quantizer(float_folder / "model.onnx", tmp_path, batches)
 
 
 def float_layers(path: Path, layers: Sequence[str]) -> set[str]:
@@ -189,33 +188,37 @@ def float_layers(path: Path, layers: Sequence[str]) -> set[str]:
 
 
 def test_sensitive_layers_stay_float(quantizer: Quantizer) -> None:
-    """Two planted layers spoil the result; each that is float takes its part away."""
+    """Two layers cause most of the error; leaving one in float removes its part."""
     harm = {quantizer.layers[2]: 0.3, quantizer.layers[-3]: 0.2, quantizer.layers[0]: 0.001}
 
     def error(path: Path) -> float:
-        spared = float_layers(path, quantizer.layers)
-        return sum(value for layer, value in harm.items() if layer not in spared)
+        float_names = float_layers(path, quantizer.layers)
+        return sum(value for layer, value in harm.items() if layer not in float_names)
 
-    assert quantizer.best(error) == [quantizer.layers[2], quantizer.layers[-3]]
+    assert quantizer.sensitive_layers(error) == [quantizer.layers[2], quantizer.layers[-3]]
 
 
 def test_float_layers_that_do_worse_together_are_not_combined(quantizer: Quantizer) -> None:
-    """A runtime may stumble over two float layers: then the better one alone is kept."""
+    """If two float layers are worse than one, only the better one stays float."""
 
     def error(path: Path) -> float:
-        spared = float_layers(path, quantizer.layers)
-        if len(spared) > 1:
+        float_names = float_layers(path, quantizer.layers)
+        if len(float_names) > 1:
             return 0.9
-        return 0.5 - 0.2 * (quantizer.layers[1] in spared) - 0.1 * (quantizer.layers[4] in spared)
+        return (
+            0.5
+            - 0.2 * (quantizer.layers[1] in float_names)
+            - 0.1 * (quantizer.layers[4] in float_names)
+        )
 
-    assert quantizer.best(error) == [quantizer.layers[1]]
+    assert quantizer.sensitive_layers(error) == [quantizer.layers[1]]
 
 
 def test_without_vnni_weights_use_seven_bits(
     quantizer: Quantizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Older processors add products of bytes in 16 bits, and saturate."""
-    monkeypatch.setattr(hardware, "features", lambda: ["avx2"])
+    """Older processors add products of bytes in 16 bits, which can saturate."""
+    monkeypatch.setattr(hardware, "cpu_features", lambda: ["avx2"])
     quantizer.write(tmp_path / "q.onnx")
     stored = [
         numpy_helper.to_array(one) for one in onnx.load(tmp_path / "q.onnx").graph.initializer
@@ -225,15 +228,15 @@ def test_without_vnni_weights_use_seven_bits(
 
 
 def test_a_saturating_processor_gives_a_warning(
-    rounded: tuple[Path, QuantizeResult], monkeypatch: pytest.MonkeyPatch,
+    int8: tuple[Path, QuantizeResult], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(hardware, "features", lambda: ["avx512_vnni"])
-    load_embedder(rounded[0])
+    monkeypatch.setattr(hardware, "cpu_features", lambda: ["avx512_vnni"])
+    load_embedder(int8[0])
     assert caplog.text == ""
-    monkeypatch.setattr(hardware, "features", lambda: ["avx2"])
-    load_embedder(rounded[0])
-    expected = read_record(rounded[0])["bits_of_weights"] == 8
+    monkeypatch.setattr(hardware, "cpu_features", lambda: ["avx2"])
+    load_embedder(int8[0])
+    expected = read_record(int8[0])["bits_of_weights"] == 8
     assert ("make the int8 embedder on this machine" in caplog.text) == expected
 
 
@@ -251,18 +254,18 @@ def test_an_empty_model_cannot_be_quantized(tmp_path: Path) -> None:
 
 
 def test_unusable_calibration_photos_and_options_are_refused(
-    floating: Path, world: Photos, tmp_path: Path
+    float_folder: Path, world: Photos, tmp_path: Path
 ) -> None:
     singles = world.take([0, 5, 10, 22])
     with pytest.raises(DataError, match="none with two photos"):
-        quantize(floating, tmp_path / "out", singles, progress=quiet)
+        quantize(float_folder, tmp_path / "out", singles, progress=no_progress)
     with pytest.raises(OptionError, match="expected 0 to 1"):
-        quantize(floating, tmp_path / "out", world, max_gap_loss=-0.1, progress=quiet)
+        quantize(float_folder, tmp_path / "out", world, max_gap_loss=-0.1, progress=no_progress)
     with pytest.raises(OptionError, match="choose another folder"):
-        quantize(floating, floating, world, progress=quiet)
+        quantize(float_folder, float_folder, world, progress=no_progress)
     broken = Photos.of_columns(["a", "b"], [str(tmp_path / "a"), str(tmp_path / "b")], ["x", "x"])
     with pytest.raises(DataError, match="none of the 2 photos could be read"):
-        quantize(floating, tmp_path / "out", broken, progress=quiet)
+        quantize(float_folder, tmp_path / "out", broken, progress=no_progress)
 
 
 def test_the_fastest_runtime_is_chosen_only_when_clearly_faster() -> None:
@@ -282,68 +285,71 @@ def test_the_fastest_runtime_is_chosen_only_when_clearly_faster() -> None:
 
 
 def test_doctor_measures_and_stores_the_choice(
-    floating: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    float_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     slow = {"onnxruntime": RuntimeSpeed(0.1, 10, 10), "openvino": RuntimeSpeed(0.3, 20, 20)}
     monkeypatch.setattr(doctor, "measure", lambda folder, rounds: slow)
-    told = json_of(capfd, "doctor", floating)
-    assert told["used from now on"] == "openvino"
-    assert told["runtimes"]["openvino"]["photos/s, one by one"] == 20
-    assert told["machine"]["cores"] >= 1
-    assert "ceilings" not in told
-    embedder = load_exported(floating)
-    assert runtimes.chosen(embedder.id) == "openvino"
-    code, out, _ = run(capfd, "doctor", floating)
+    report = json_of(capfd, "doctor", float_folder)
+    assert report["used from now on"] == "openvino"
+    assert report["runtimes"]["openvino"]["photos/s, one by one"] == 20
+    assert report["machine"]["cores"] >= 1
+    assert "ceilings" not in report
+    embedder = load_onnx(float_folder)
+    assert runtimes.chosen_runtime(embedder.id) == "openvino"
+    code, out, _ = run(capfd, "doctor", float_folder)
     assert (code, "openvino" in out, "GFLOP/s" in out) == (0, True, False)
     code, _, err = run(capfd, "doctor", tmp_path / "nowhere")
-    assert (code, "no embedder there" in err) == (4, True)
+    assert (code, "no embedder in this folder" in err) == (4, True)
 
 
-def test_every_installed_runtime_is_measured(floating: Path) -> None:
-    speeds = doctor.measure(floating, rounds=1)
+def test_every_installed_runtime_is_measured(float_folder: Path) -> None:
+    speeds = doctor.measure(float_folder, rounds=1)
     assert list(speeds) == ["onnxruntime", "openvino", "torch"]
-    assert all(min(s.opening, s.single, s.together) > 0 for s in speeds.values())
+    assert all(
+        min(s.seconds_to_open, s.photos_per_second, s.batched_photos_per_second) > 0
+        for s in speeds.values()
+    )
 
 
 def test_embedder_command_writes_int8(
-    floating: Path, colour_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    float_folder: Path, colour_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    told = json_of(capfd, "embedder", floating, "-o", tmp_path / "copy")
-    assert told["embedder"] == load_exported(tmp_path / "copy").id
+    summary = json_of(capfd, "embedder", float_folder, "-o", tmp_path / "copy")
+    assert summary["embedder"] == load_onnx(tmp_path / "copy").id
     (colour_world / "gallery" / "place 0" / "bad.jpg").write_bytes(b"no photo")
-    told = json_of(
-        capfd, "embedder", floating, "-o", tmp_path / "e8", "--int8", "--calibrate",
+    summary = json_of(
+        capfd, "embedder", float_folder, "-o", tmp_path / "e8", "--int8", "--calibrate",
         colour_world / "gallery", "--max-gap-loss", 0.5, code=3,
     )  # fmt: skip
-    assert told["photos"] == 24
-    assert load_exported(tmp_path / "e8").id == told["embedder"]
+    assert summary["photos"] == 24
+    assert load_onnx(tmp_path / "e8").id == summary["embedder"]
     for given, message in (
         (["--int8"], "expected both or neither"),
         (["--size", 96], "go with timm:NAME only"),
     ):
-        code, _, err = run(capfd, "embedder", floating, "-o", tmp_path / "no", *given)
+        code, _, err = run(capfd, "embedder", float_folder, "-o", tmp_path / "no", *given)
         assert (code, message in err) == (2, True)
     assert not (tmp_path / "no").exists()
     assert len(photos_of(colour_world / "gallery")) == 25
 
 
 def test_a_folder_without_onnx_is_exported_first(
-    floating: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    float_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load_net(floating, device="cpu").save(tmp_path / "old", export=False)
+    load_torch(float_folder, device="cpu").save(tmp_path / "old", export=False)
     record = json.loads((tmp_path / "old" / "embedder.json").read_text())
     for key in ("files", "sum", "precision"):
         del record[key]
     (tmp_path / "old" / "embedder.json").write_text(json.dumps(record))
-    seen: list[EmbeddingNet] = []
+    exported: list[EmbeddingNet] = []
 
     def export(net: EmbeddingNet, path: Path, *, size: tuple[int, int] | None) -> None:
-        seen.append(net)  # writing it takes seconds; tests/test_exported.py looks at it
-        shutil.copyfile(floating / "model.onnx", path)
+        exported.append(net)  # a real export takes seconds; test_onnx_embedder.py tests it
+        shutil.copyfile(float_folder / "model.onnx", path)
 
-    monkeypatch.setattr(net_embedder, "export_onnx", export)
-    told = make_embedder(str(tmp_path / "old"), PretrainedOptions(), tmp_path / "new")
-    assert (told["file"], len(seen)) == ("model.onnx", 1)
-    assert load_exported(tmp_path / "new").id == load_exported(floating).id
+    monkeypatch.setattr(torch_embedder, "export_onnx", export)
+    summary = make_embedder(str(tmp_path / "old"), PretrainedOptions(), tmp_path / "new")
+    assert (summary["file"], len(exported)) == ("model.onnx", 1)
+    assert load_onnx(tmp_path / "new").id == load_onnx(float_folder).id

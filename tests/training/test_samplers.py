@@ -1,4 +1,4 @@
-"""Subspaces and P×K batches; each known defect of earlier samplers has a test."""
+"""Subspaces and P×K batches, with a test for each known defect of other samplers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_kmeans_centers_move_away_from_a_bad_start() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_subspaces_are_a_fixed_point_of_kmeans(seed: int) -> None:
-    """Slow re-derivation: one more assignment changes nothing once k-means has converged."""
+    """One more assignment, computed by loops, changes nothing after k-means has converged."""
     rows, _ = blobs(5, 10, seed=seed)
     groups = subspaces(rows, 5, seed=seed, smallest=2)
     again = slow_kmeans_step(rows, groups)
@@ -120,14 +120,14 @@ def long_tail(landmarks: int, largest: int, seed: int = 0) -> list[int]:
 
 
 def times_seen(codes: np.ndarray, epochs: list[list[np.ndarray]]) -> np.ndarray:
-    """How often each photo is met: the check, apart from what it checks."""
+    """How often each photo occurs, counted independently of the sampler."""
     rows = np.concatenate([rows for batches in epochs for rows in batches])
     return np.bincount(rows, minlength=len(codes))
 
 
 @pytest.mark.parametrize("subspaces", [1, 20])
 def test_every_photo_is_seen_about_equally_often(subspaces: int) -> None:
-    """1,500 landmarks of 1 to 300 photos, P = 12, K = 8: 20 times in 20 epochs, give or take 4."""
+    """1,500 landmarks of 1 to 300 photos, P = 12, K = 8: 20 times in 20 epochs, within 4."""
     sizes = long_tail(1500, 300)
     codes = table(sizes)
     groups = np.random.default_rng(1).integers(0, subspaces, len(sizes))
@@ -135,7 +135,7 @@ def test_every_photo_is_seen_about_equally_often(subspaces: int) -> None:
         epoch_batches(codes, groups, landmarks=12, photos=8, seed=(0, epoch)) for epoch in range(20)
     ]
     seen = times_seen(codes, epochs)
-    few = np.array(sizes)[codes] < 8  # a chunk has them more than once: in steps of 8 / n
+    few = np.array(sizes)[codes] < 8  # repeated within a chunk, in steps of 8 / n
     assert few.mean() > 0.2
     assert seen[~few].min() >= 18
     assert seen[~few].max() <= 24
@@ -143,14 +143,14 @@ def test_every_photo_is_seen_about_equally_often(subspaces: int) -> None:
     assert seen.max() <= 26
     assert seen.mean() == pytest.approx(20, abs=0.5)
     assert np.bincount(epochs[3][0]).max() <= 8
-    for batches in epochs:  # and within each epoch: a photo left out comes with the next ones
+    for batches in epochs:  # also within each epoch
         once = times_seen(codes, [batches])[~few]
         assert once.max() <= 3
         assert (once == 1).mean() > 0.6
 
 
 def test_the_count_detects_an_uneven_sampler() -> None:
-    """Planted: landmarks drawn equally often, large or small, K photos of each by chance."""
+    """A sampler that draws small and large landmarks equally often fails the count."""
     sizes, rng = long_tail(300, 100), np.random.default_rng(0)
     codes = table(sizes)
     rows = [np.flatnonzero(codes == c) for c in range(300)]
@@ -166,7 +166,7 @@ def test_the_count_detects_an_uneven_sampler() -> None:
 
 
 def test_a_large_landmark_also_appears_in_batches_of_other_subspaces() -> None:
-    """20 times the photos of others: its own subspace has too few batches for all of them."""
+    """20 times as many photos as others: its own subspace has too few batches for them."""
     sizes = [80] + [4] * 239
     codes, groups = table(sizes), np.arange(240) // 12
     batches = epoch_batches(codes, groups, landmarks=12, photos=4, seed=(0, 0))
@@ -175,11 +175,11 @@ def test_a_large_landmark_also_appears_in_batches_of_other_subspaces() -> None:
     assert seen.sum() - len(codes) == 5 * 4  # 259 chunks in 22 batches of 12
     own = [max(np.bincount(groups[codes[rows]])) / len(rows) for rows in batches]
     assert len(batches) == 22
-    assert np.mean(own) > 0.8  # most of a batch still looks alike
+    assert np.mean(own) > 0.8  # most photos of a batch are of one subspace
 
 
 def test_a_landmark_with_most_of_all_photos_is_sampled() -> None:
-    """It cannot come more than once a batch; half of all places at most are company again."""
+    """It cannot be in a batch twice; at most half of all slots are filler chunks."""
     sizes = [2] * 20 + [100] * 4
     codes = table(sizes)
     draws = [
@@ -192,7 +192,7 @@ def test_a_landmark_with_most_of_all_photos_is_sampled() -> None:
 
 
 def test_small_landmarks_fill_a_chunk_in_proportion_to_their_photos() -> None:
-    """Two photos and K = 8: a chunk of four times each, in two epochs of eight."""
+    """Two photos and K = 8: a chunk repeats each four times, in two of eight epochs."""
     codes = table([2] * 30 + [40] * 30)
     chunks = np.zeros(60)
     for epoch in range(16):
@@ -207,25 +207,25 @@ def test_small_landmarks_fill_a_chunk_in_proportion_to_their_photos() -> None:
 
 
 def test_small_landmarks_do_not_come_all_at_once() -> None:
-    """One photo and K = 8: an eighth of them in each epoch, not all of them in every eighth."""
+    """One photo and K = 8: an eighth of the landmarks in each epoch, not all in every eighth."""
     codes = table([1] * 400)
     counts = [
         len(epoch_batches(codes, np.zeros(400, int), landmarks=5, photos=8, seed=(0, epoch)))
         for epoch in range(16)
     ]
     assert min(counts) >= 6
-    assert max(counts) <= 14  # 50 chunks in batches of 5, by chance a little more or less
+    assert max(counts) <= 14  # 50 chunks on average, in batches of 5
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_every_chunk_is_placed_in_a_batch(seed: int) -> None:
-    """Any sizes, any subspaces: what is seen less than once an epoch is what must be."""
+    """For random sizes and subspaces, no photo occurs less often than unavoidable."""
     rng = np.random.default_rng(seed)
     count, size, each = (int(rng.integers(low, high)) for low, high in ((4, 120), (2, 14), (1, 7)))
     sizes = rng.permutation(
         (80 / np.arange(1, count + 1) ** rng.uniform(0, 1.2)).astype(int) + each
     )
-    sizes -= sizes % each  # whole chunks: in every epoch each photo once
+    sizes -= sizes % each  # whole chunks, so each photo occurs once in every epoch
     codes, groups = table(sizes.tolist()), rng.integers(0, 6, count)
     batches = epoch_batches(codes, groups, landmarks=size, photos=each, seed=(seed, 1))
     per_landmark = np.bincount(codes, times_seen(codes, [batches])) / each
@@ -233,7 +233,7 @@ def test_every_chunk_is_placed_in_a_batch(seed: int) -> None:
 
 
 def test_the_next_epoch_starts_where_the_last_stopped() -> None:
-    """9 photos, K = 8: the one that was left out comes in the next epoch."""
+    """9 photos, K = 8: the photo that was left out is in the next epoch."""
     codes = table([9] * 12)
     draws = [
         epoch_batches(codes, np.zeros(12, int), landmarks=12, photos=8, seed=(0, epoch))
@@ -255,7 +255,7 @@ def test_the_smallest_tables_give_batches() -> None:
 
 
 def test_no_photo_repeats_within_a_batch_when_there_are_enough() -> None:
-    codes = table([9] * 24)  # 9 = 4 + 4 + 1: now 2 chunks, now 3
+    codes = table([9] * 24)  # 9 = 4 + 4 + 1: 2 or 3 chunks
     for rows in epoch_batches(codes, np.zeros(24, int), landmarks=8, photos=4, seed=(0, 0)):
         assert len(set(rows.tolist())) == len(rows)
 

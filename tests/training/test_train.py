@@ -1,4 +1,4 @@
-"""The training loop: it learns, resumes exactly after SIGKILL, stores rows in order."""
+"""The training loop: it improves retrieval, resumes exactly after SIGKILL, keeps row order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from whichlandmark.core.images import read_image
 from whichlandmark.core.json_options import from_json
 from whichlandmark.features import pipeline
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
-from whichlandmark.features.embedders.load import load_embedder, load_exported
+from whichlandmark.features.embedders.load import load_embedder, load_onnx
 from whichlandmark.training import train as train_module
 from whichlandmark.training.config import TrainConfig
 from whichlandmark.training.train import train
@@ -42,21 +43,21 @@ def world(tmp_path: Path) -> Path:
     return tmp_path / "world"
 
 
-def train_until(world: Path, out: Path, deadly_step: int | None) -> None:
+def train_until(world: Path, out: Path, kill_at: int | None) -> None:
     """Train in this process, with SIGKILL at the given batch of the whole run."""
     torch.set_num_threads(1)
 
     def report(done: int, total: int, text: str) -> None:
-        if done == deadly_step:
+        if done == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     train(photos_of(world), SMALL, out=out, report=report)
 
 
-def run(world: Path, out: Path, deadly_step: int | None) -> int:
+def run(world: Path, out: Path, kill_at: int | None) -> int:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["whichlandmark.training.train"])
-    process = context.Process(target=train_until, args=(world, out, deadly_step))
+    process = context.Process(target=train_until, args=(world, out, kill_at))
     process.start()
     process.join()
     return process.exitcode or 0
@@ -82,18 +83,21 @@ def test_a_run_killed_three_times_ends_the_same(world: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_training_improves_retrieval(world: Path, tmp_path: Path) -> None:
-    """Validation is asked before and after: colours alone tell these places apart."""
-    lines: list[str] = []
+    """The landmarks differ in colour, so validation scores become high."""
+    messages: list[str] = []
     embedder = train(
-        photos_of(world), SMALL, out=tmp_path / "run", report=lambda *seen: lines.append(seen[2])
+        photos_of(world),
+        SMALL,
+        out=tmp_path / "run",
+        report=lambda *given: messages.append(given[2]),
     )
     rows = log_rows(tmp_path / "run")
     assert float(rows[-1]["gap_nearest_photo"]) > 0.8
     assert float(rows[-1]["gap_class_centre"]) > 0.8
-    assert any("loss" in line for line in lines)
-    assert "embedding 96 of 96 photos" in lines
+    assert any("loss" in message for message in messages)
+    assert "embedding 96 of 96 photos" in messages
     assert embedder.dim == 16
-    without_torch = load_exported(tmp_path / "run")
+    without_torch = load_onnx(tmp_path / "run")
     assert without_torch.id == embedder.id
     images = [picture(code, 77) for code in range(3)]
     assert np.abs(without_torch(images) - embedder(images)).max() < 1e-4
@@ -105,17 +109,15 @@ def test_training_improves_retrieval(world: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("not_exported")
 def test_a_finished_run_is_not_trained_again(world: Path, tmp_path: Path) -> None:
     first = train(photos_of(world), SMALL, out=tmp_path / "run")
-    seen: list[int] = []
+    reported: list[int] = []
     again = train(
-        photos_of(world), SMALL, out=tmp_path / "run", report=lambda *s: seen.append(s[0])
+        photos_of(world), SMALL, out=tmp_path / "run", report=lambda *s: reported.append(s[0])
     )
-    assert (again.id, seen) == (first.id, [])
+    assert (again.id, reported) == (first.id, [])
 
 
 @pytest.mark.usefixtures("not_exported")
 def test_another_config_in_the_same_folder_is_refused(world: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     train(photos_of(world), replace(SMALL, epochs=1), out=tmp_path / "run")
     with pytest.raises(DataError, match=r"epochs: 1 → 2"):
         train(photos_of(world), replace(SMALL, epochs=2), out=tmp_path / "run")
@@ -123,8 +125,6 @@ def test_another_config_in_the_same_folder_is_refused(world: Path, tmp_path: Pat
 
 @pytest.mark.usefixtures("not_exported")
 def test_unreadable_photos_are_left_out_and_listed(world: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     (world / "place 0" / "0.jpg").write_bytes(b"not a photo")
     train(photos_of(world), replace(SMALL, epochs=1), out=tmp_path / "run")
     listed = json.loads((tmp_path / "run" / "training" / "unreadable.json").read_text())
@@ -147,7 +147,7 @@ def test_unknown_setting_suggests_the_known_one() -> None:
 def test_rows_are_stored_in_order_with_any_last_batch_size(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Defect: a smaller last batch written in the wrong place. 96 photos in batches of 7."""
+    """A known defect: a smaller last batch was written to wrong rows. 96 photos in sevens."""
 
     photos, embedder = photos_of(world), HistogramEmbedder()
     monkeypatch.setattr(pipeline, "BATCH_ROWS", 7)
@@ -159,6 +159,6 @@ def test_rows_are_stored_in_order_with_any_last_batch_size(
 
 
 def test_no_device_is_hard_coded() -> None:
-    """Defect: .cuda() everywhere. Only a chosen device may be used."""
+    """No calls of .cuda(): only the chosen device may be used."""
     for path in Path(train_module.__file__).parent.rglob("*.py"):
         assert ".cuda()" not in path.read_text(), path

@@ -1,4 +1,4 @@
-"""Every option of the training loop, and what can go wrong with a run."""
+"""Every option of the training loop, and failures of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from whichlandmark.training.build import new_embedder
 from whichlandmark.training.checkpoint import RunState, save_checkpoint
 from whichlandmark.training.config import RECIPES, TrainConfig, recipe
 from whichlandmark.training.loader import crop_side
-from whichlandmark.training.photo_cache import SHARD, build_photo_cache
+from whichlandmark.training.photo_cache import PHOTOS_PER_SHARD, build_photo_cache
 from whichlandmark.training.train import train
 from whichlandmark.training.trainer import Trainer
 
@@ -67,7 +67,7 @@ def rows_of(out: Path) -> list[dict[str, float]]:
 def test_every_option_trains_and_resumes(
     world: Path, tmp_path: Path, options: dict[str, object]
 ) -> None:
-    """Two epochs at once, and one epoch, a new process's worth of nothing kept, then another."""
+    """Two epochs without a break equal one epoch, an interruption, and a resumed second epoch."""
     config = replace(SMALL, **options)  # type: ignore[arg-type]
     whole = train(photos_of(world), config, out=tmp_path / "whole")
     rows = rows_of(tmp_path / "whole")
@@ -97,17 +97,17 @@ def test_frozen_stages_stay_and_the_moving_average_is_saved(world: Path, tmp_pat
     averaged = train(photos_of(world), replace(SMALL, epochs=1, ema=0.999), out=tmp_path / "c")
     rows = [rows_of(tmp_path / name)[0]["loss"] for name in "bc"]
     assert rows[0] == rows[1]  # the same steps
-    assert plain.id != averaged.id  # but other weights are kept
+    assert plain.id != averaged.id  # but other weights are saved
 
 
 def test_the_run_folder_documents_the_run(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     made = train(photos_of(world), SMALL, out=out)
-    told = json.loads((out / "training" / "run.json").read_text())
+    run_json = json.loads((out / "training" / "run.json").read_text())
     best = max(row["gap_nearest_photo"] for row in rows_of(out))
-    assert told["best"]["gap_nearest_photo"] == best
-    assert "torch" in told["versions"]
-    assert "6 landmarks" in told["photos"]
+    assert run_json["best"]["gap_nearest_photo"] == best
+    assert "torch" in run_json["versions"]
+    assert "6 landmarks" in run_json["photos"]
     card = (out / "README.md").read_text()
     assert f"{best:.4f}" in card
     assert "| `lr` | 0.01 |" in card
@@ -122,29 +122,27 @@ def test_validation_uses_separate_landmarks(world: Path, tmp_path: Path) -> None
     database, queries = photos.take(held).split(test=0.25, seed=0)
     out = tmp_path / "run"
     train(photos.take(~held), SMALL, out=out, validation=(database, queries))
-    told = json.loads((out / "training" / "run.json").read_text())
-    assert told["validation"].startswith("4 queries against 12 database photos of 2 landmarks")
-    assert "not trained on" in told["validation"]
-    with pytest.raises(DataError, match="other settings"):  # other validation, another run
+    run_json = json.loads((out / "training" / "run.json").read_text())
+    assert run_json["validation"].startswith("4 queries against 12 database photos of 2 landmarks")
+    assert "not trained on" in run_json["validation"]
+    with pytest.raises(DataError, match="other settings"):  # another validation set is another run
         train(photos.take(~held), SMALL, out=out, validation=(queries, database))
 
 
 def test_validation_counts_queries_unknown_to_the_database(world: Path, tmp_path: Path) -> None:
-    """Queries of unknown landmarks and of none lower the GAP by their ranks, not by its M."""
+    """Queries of unknown landmarks, or of none, lower GAP as wrong answers but are not in M."""
     photos = photos_of(world)
     held = np.isin(photos.landmarks, ["place 0", "place 1"])
     database, known = photos.take(held).split(test=0.25, seed=0)
-    strangers = photos.take(photos.landmarks == "place 2")
+    unknown = photos.take(photos.landmarks == "place 2")
     marks = [*known.landmarks, *["elsewhere"] * 4, *[""] * 4]
-    queries = Photos.of_columns(
-        [*known.ids, *strangers.ids], [*known.paths, *strangers.paths], marks
-    )
+    queries = Photos.of_columns([*known.ids, *unknown.ids], [*known.paths, *unknown.paths], marks)
     train(photos.take(~held), SMALL, out=tmp_path / "run", validation=(database, queries))
     row = rows_of(tmp_path / "run")[-1]
-    assert row["top1_nearest_photo"] == 1  # of the four that can be known
+    assert row["top1_nearest_photo"] == 1  # of the four known queries
     assert 4 / 12 < row["gap_nearest_photo"] <= 1
     with pytest.raises(DataError, match="GAP is undefined"):
-        train(photos.take(~held), SMALL, validation=(database, strangers))
+        train(photos.take(~held), SMALL, validation=(database, unknown))
 
 
 def test_early_stopping_keeps_the_best_weights(
@@ -169,7 +167,7 @@ def test_a_nan_loss_ends_the_run(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(TrainingError, match=r"loss is nan at batch .* lower lr"):
         train(photos_of(world), replace(SMALL, lr=1e30, warmup=0.0, epochs=3), out=out)
-    torch.load(out / "training" / "last.pt", weights_only=True)  # the last good one is whole
+    torch.load(out / "training" / "last.pt", weights_only=True)  # the last checkpoint is readable
 
 
 def test_crops_reach_full_size_at_half_of_the_run() -> None:
@@ -186,7 +184,7 @@ def test_cached_photos_equal_the_photos(world: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     again = build_photo_cache(photos, tmp_path / "cache", 32, progress=lambda *n: seen.append(n))
     assert seen == [(len(photos), len(photos))]
-    assert len(photos) < SHARD
+    assert len(photos) < PHOTOS_PER_SHARD
     for row in range(1, len(photos)):
         height, width = photo_size(photos.paths[row])
         image = again.read(row)
@@ -236,8 +234,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
         )
     finally:
         subprocess.run(["umount", disk], check=True)
-    told, files = ran.stdout.splitlines()
-    assert "last.pt: cannot be written" in told
+    message, files = ran.stdout.splitlines()
+    assert "last.pt: cannot be written" in message
     assert files == "['last.pt']"
 
 
@@ -271,7 +269,7 @@ def test_unknown_recipe_suggests_a_known_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"batches": "shuffled", "loss": "triplet"}, "few pairs"),
         ({"ema": 1.0}, "ema 1.0"),
@@ -280,8 +278,8 @@ def test_unknown_recipe_suggests_a_known_one() -> None:
         ({"frozen_stages": -2}, "frozen_stages -2"),
     ],
 )
-def test_impossible_settings_are_refused(wrong: dict[str, object], told: str) -> None:
-    with pytest.raises(OptionError, match=told):
+def test_impossible_settings_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         TrainConfig(**wrong)  # type: ignore[arg-type]
 
 
@@ -304,5 +302,5 @@ def test_photos_without_landmarks_are_not_trained_on(world: Path, tmp_path: Path
         ["" if i % 8 == 0 else mark for i, mark in enumerate(photos.landmarks)],
     )  # fmt: skip
     train(some, replace(SMALL, epochs=1), out=tmp_path / "run")
-    told = json.loads((tmp_path / "run" / "training" / "run.json").read_text())
-    assert told["photos"].startswith("36 of 6 landmarks")
+    run_json = json.loads((tmp_path / "run" / "training" / "run.json").read_text())
+    assert run_json["photos"].startswith("36 of 6 landmarks")

@@ -64,11 +64,13 @@ def test_losses_equal_a_slow_computation(seed: int, mining: str, margin: float |
     ours = triplet_loss(embeddings, labels, mining=mining, margin=margin)
     slow = slow_loss(embeddings, labels, mining, margin)
     assert float(ours.detach()) == pytest.approx(float(slow.detach()), abs=1e-5)
-    # Ours knows that rows have length 1 (2 − 2 a·b): compare what is left along the sphere.
-    assert torch.allclose(along(ours, embeddings), along(slow, embeddings), atol=1e-5)
+    # Ours assumes unit rows (2 − 2 a·b), so compare the gradients tangential to the sphere.
+    assert torch.allclose(
+        tangential_gradient(ours, embeddings), tangential_gradient(slow, embeddings), atol=1e-5
+    )
 
 
-def along(loss: Tensor, embeddings: Tensor) -> Tensor:
+def tangential_gradient(loss: Tensor, embeddings: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(loss, embeddings)
     return gradient - (gradient * embeddings).sum(1, keepdim=True) * embeddings.detach()
 
@@ -84,13 +86,15 @@ def test_batch_hard_equals_pytorch_metric_learning(seed: int, margin: float | No
     )(embeddings, labels, miners.BatchHardMiner()(embeddings, labels))
     ours = triplet_loss(embeddings, labels, mining="batch_hard", margin=margin)
     assert float(ours.detach()) == pytest.approx(float(theirs.detach()), abs=1e-5)
-    assert torch.allclose(along(ours, embeddings), along(theirs, embeddings), atol=1e-5)
+    assert torch.allclose(
+        tangential_gradient(ours, embeddings), tangential_gradient(theirs, embeddings), atol=1e-5
+    )
 
 
 def test_batch_hard_differs_from_the_default_mean_of_pytorch_metric_learning() -> None:
     """Their default averages over the terms that are not zero; the paper over the anchors."""
     embeddings, labels = random_batch(1)
-    embeddings[labels == 0] = normalize(torch.ones(1, 16), dim=1)  # these anchors cost nothing
+    embeddings[labels == 0] = normalize(torch.ones(1, 16), dim=1)  # zero loss for these anchors
     mined = miners.BatchHardMiner()(embeddings, labels)
     theirs = reference_losses.TripletMarginLoss(margin=0.1)(embeddings, labels, mined)
     costs = (hardest_gaps(embeddings, labels) + 0.1).clamp(min=0)
@@ -103,7 +107,7 @@ def test_batch_hard_differs_from_the_default_mean_of_pytorch_metric_learning() -
 @pytest.mark.parametrize("margin", MARGINS)
 @pytest.mark.parametrize("seed", range(3))
 def test_batch_all_equals_pytorch_metric_learning(seed: int, margin: float | None) -> None:
-    """With a hinge both average over what is not zero; so their miner of margin changes nothing."""
+    """With a hinge, both average over nonzero terms, so their margin miner changes nothing."""
     embeddings, labels = random_batch(seed)
     embeddings.requires_grad_()
     theirs = reference_losses.TripletMarginLoss(margin=margin or 0.0, smooth_loss=margin is None)(
@@ -111,7 +115,9 @@ def test_batch_all_equals_pytorch_metric_learning(seed: int, margin: float | Non
     )
     ours = triplet_loss(embeddings, labels, mining="batch_all", margin=margin)
     assert float(ours.detach()) == pytest.approx(float(theirs.detach()), abs=1e-5)
-    assert torch.allclose(along(ours, embeddings), along(theirs, embeddings), atol=1e-5)
+    assert torch.allclose(
+        tangential_gradient(ours, embeddings), tangential_gradient(theirs, embeddings), atol=1e-5
+    )
     if margin is not None:
         mined = miners.TripletMarginMiner(margin=margin, type_of_triplets="all")(embeddings, labels)
         again = reference_losses.TripletMarginLoss(margin=margin)(embeddings, labels, mined)
@@ -132,8 +138,9 @@ def test_semi_hard_equals_pytorch_metric_learning_when_unambiguous() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_semi_hard_takes_the_nearest_negative_beyond_the_positive(seed: int) -> None:
-    """Theirs takes every negative between positive and margin, ours the nearest of these; and
-    theirs leaves out a pair whose negatives are all nearer, which ours gives the farthest.
+    """Theirs uses every negative between positive and margin, ours the nearest of them.
+
+    Theirs skips a pair whose negatives are all nearer; ours uses the farthest negative.
     """
     embeddings, labels = random_batch(seed)
     margin = 0.15
@@ -177,7 +184,7 @@ def test_geometry_on_a_circle() -> None:
 @pytest.mark.parametrize("margin", MARGINS)
 @pytest.mark.parametrize("mining", MININGS)
 def test_equal_photos_have_a_finite_gradient(mining: str, margin: float | None) -> None:
-    """The square root's slope at a distance of zero is infinite: it must not reach the weights."""
+    """The infinite slope of the square root at distance 0 must not reach the weights."""
     row = normalize(torch.ones(1, 8), dim=1)
     embeddings = row.repeat(6, 1).requires_grad_()
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -190,7 +197,7 @@ def test_equal_photos_have_a_finite_gradient(mining: str, margin: float | None) 
 
 
 def test_large_gaps_do_not_overflow() -> None:
-    """log(1 + exp(x)) of a large gap: softplus keeps it x."""
+    """softplus(x) = log(1 + exp(x)) equals x for large x, without overflow."""
     rows = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]])
     labels = torch.tensor([0, 0, 1])
     gap = hardest_gaps(rows, labels)
@@ -231,14 +238,16 @@ def test_satisfied_triplets_have_zero_hinge_loss(mining: str) -> None:
 def test_large_batches_are_computed_in_parts(
     mining: str, margin: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Computed a few pairs at a time: same value, same gradient."""
+    """Computing a few pairs at a time gives the same value and gradient."""
     embeddings, labels = random_batch(5)
     embeddings.requires_grad_()
     whole = triplet_loss(embeddings, labels, mining=mining, margin=margin)
-    monkeypatch.setattr(losses, "GAPS_AT_ONCE", 7 * len(labels))
+    monkeypatch.setattr(losses, "MAX_GAPS_PER_PART", 7 * len(labels))
     parts = triplet_loss(embeddings, labels, mining=mining, margin=margin)
     assert float(parts.detach()) == pytest.approx(float(whole.detach()), abs=1e-6)
-    assert torch.allclose(along(parts, embeddings), along(whole, embeddings), atol=1e-7)
+    assert torch.allclose(
+        tangential_gradient(parts, embeddings), tangential_gradient(whole, embeddings), atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("margin", MARGINS)

@@ -1,4 +1,4 @@
-"""Random crop, flip, colour, crop shape."""
+"""Augment training photos: random crop, flip and colour; choose the crop shape of a batch."""
 
 from __future__ import annotations
 
@@ -16,53 +16,62 @@ from ..features.preprocessing import Preprocessing
 
 Shape = tuple[int, int]  # (height, width) of a crop
 
+CROP_RATIOS = (3 / 4, 1.0, 4 / 3)  # width / height: portrait, square, landscape
+
 
 class Augmentation:
-    """(H, W, 3) uint8 RGB + shape + seed → (3, *shape) float32, normalised.
+    """(H, W, 3) uint8 RGB image, crop shape and seed → (3, *shape) float32, normalised.
 
-    A piece of the crop's own aspect ratio is cut out, `least_area` to all of the photo (as far
-    as such a piece fits), and resized: nothing is squashed. Then horizontal flip (1 in 2),
-    brightness, contrast and saturation, each by up to `jitter` (no hue: in float arithmetic
-    it costs more than all the rest).
+    A random crop with the aspect ratio of `shape`, covering a share of the photo between
+    `least_area` and 1 (if it fits), is resized to `shape`. Then random horizontal flip, and random
+    brightness, contrast and saturation, each by up to `jitter`. Hue stays, because changing it in
+    float arithmetic would take longer than everything else together.
     """
 
     def __init__(self, preprocessing: Preprocessing, least_area: float, jitter: float) -> None:
         self.preprocessing = preprocessing
         self.least_area, self.jitter = least_area, jitter
-        self._made: dict[Shape, v2.Compose] = {}
+        self._transforms: dict[Shape, v2.Compose] = {}
 
     def __call__(self, image: Image, shape: Shape, seed: int) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            square = self._transform(shape)(torch.from_numpy(image.transpose(2, 0, 1).copy()))
-        pixels = np.ascontiguousarray(square.numpy().transpose(1, 2, 0))
+            crop = self._transform(shape)(torch.from_numpy(image.transpose(2, 0, 1).copy()))
+        pixels = np.ascontiguousarray(crop.numpy().transpose(1, 2, 0))
         return torch.from_numpy(self.preprocessing.normalise(pixels))
 
     def _transform(self, shape: Shape) -> v2.Compose:
-        if shape not in self._made:
+        if shape not in self._transforms:
             ratio = shape[1] / shape[0]
-            parts: list[torch.nn.Module] = [
+            steps: list[torch.nn.Module] = [
                 v2.RandomResizedCrop(shape, (self.least_area, 1.0), (ratio, ratio), antialias=True),
                 v2.RandomHorizontalFlip(),
             ]
             if self.jitter:
-                parts.append(v2.ColorJitter(self.jitter, self.jitter, 0.75 * self.jitter))
-            self._made[shape] = v2.Compose(parts)
-        return self._made[shape]
-
-
-RATIOS = (3 / 4, 1.0, 4 / 3)  # width / height: portrait, square, landscape
+                steps.append(v2.ColorJitter(self.jitter, self.jitter, 0.75 * self.jitter))
+            self._transforms[shape] = v2.Compose(steps)
+        return self._transforms[shape]
 
 
 def crop_shape(
-    aspects: NDArray[np.float64], side: int, *, ratios: Sequence[float] = RATIOS, multiple: int = 32
+    aspects: NDArray[np.float64],
+    side: int,
+    *,
+    ratios: Sequence[float] = CROP_RATIOS,
+    multiple: int = 32,
 ) -> tuple[int, int]:
-    """(height, width) of a batch's crops, both multiples of the network's stride.
+    """(height, width) of the crops of a batch, with the ratio nearest to that of its photos.
 
-    aspects: (B,) width / height of the batch's photos, above 0; their median decides.
-    side: of the square crop whose area all shapes have, as nearly as `multiple` allows.
-    Ratios are compared by their logarithms: 3:4 is as far from square as 4:3.
-    Raises OptionError without photos, or for an aspect, ratio or side that is not above 0.
+    Ratios are compared by their logarithms, so that 3:4 and 4:3 are equally far from a square.
+
+    Args:
+        aspects: (B,) width / height of the photos, above 0; their median counts.
+        side: Side of the square crop. All shapes have its area, as nearly as `multiple` allows.
+        ratios: The possible values of width / height.
+        multiple: The stride of the network; height and width are multiples of it.
+
+    Raises:
+        OptionError: Without photos, or for an aspect, ratio or side that is not above 0.
     """
     values = [*np.asarray(aspects, dtype=np.float64).tolist(), *ratios, side, multiple]
     if not len(aspects) or not len(ratios) or not all(0 < v < np.inf for v in values):
@@ -72,11 +81,11 @@ def crop_shape(
         )
     median = float(np.median(np.log(aspects)))
     ratio = min(ratios, key=lambda r: abs(float(np.log(r)) - median))
-    return _on_the_grid(side, ratio, multiple)
+    return _round_to_multiple(side, ratio, multiple)
 
 
-def _on_the_grid(side: int, ratio: float, multiple: int) -> tuple[int, int]:
-    """The nearest multiples, by the errors of area and ratio; the smaller of equals."""
+def _round_to_multiple(side: int, ratio: float, multiple: int) -> tuple[int, int]:
+    """The multiples with the least error of area and ratio; if equal, the smaller shape."""
     exact = side / ratio**0.5 / multiple, side * ratio**0.5 / multiple
     heights, widths = ({max(1, int(x)), int(x) + 1} for x in exact)
 

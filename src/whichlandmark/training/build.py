@@ -1,4 +1,4 @@
-"""TrainConfig → network, loss, optimizer, accelerator: what its settings stand for."""
+"""Create the network, loss, optimizer and accelerator that a TrainConfig describes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def new_accelerator(config: TrainConfig, device: torch.device) -> accelerate.Accelerator:
-    """Devices, processes and mixed precision, by Hugging Face Accelerate.
+    """An Accelerator for devices, processes and mixed precision.
 
-    Its settings are one global state; a second run in the same process brings its own.
+    Accelerate's global state is reset first, so that a second run in one process can have other
+    settings.
     """
     AcceleratorState._reset_state()
     return accelerate.Accelerator(
@@ -38,12 +39,12 @@ def new_accelerator(config: TrainConfig, device: torch.device) -> accelerate.Acc
 
 
 def new_embedder(config: TrainConfig) -> TorchEmbedder:
-    """The embedder that training starts from: what it gains is measured against this."""
+    """The embedder before training."""
     preprocessing = Preprocessing(size=config.size, mean=config.mean, std=config.std)
-    return TorchEmbedder(_network(config), preprocessing, device=config.device)
+    return TorchEmbedder(_new_network(config), preprocessing, device=config.device)
 
 
-def _network(config: TrainConfig) -> EmbeddingNet:
+def _new_network(config: TrainConfig) -> EmbeddingNet:
     architecture = Architecture(
         backbone=config.backbone, options=config.options, dim=config.dim, gem_p=config.gem_p
     )
@@ -54,9 +55,10 @@ def _network(config: TrainConfig) -> EmbeddingNet:
 
 
 class Criterion(nn.Module):
-    """(B, D) unit rows and (B,) codes → the loss that the config names; ArcFace's part is trained.
+    """The configured loss: (B, D) unit rows and (B,) landmark codes → scalar.
 
-    From random weights the hardest negatives teach little: ArcFace shows the way first.
+    Triplets, ArcFace, or their sum. ArcFace has trained parameters. The sum is useful because
+    hard-negative mining alone stalls from random weights.
     """
 
     def __init__(self, config: TrainConfig, arcface: ArcFace | None) -> None:
@@ -75,9 +77,9 @@ class Criterion(nn.Module):
 
 
 def new_criterion(config: TrainConfig, dim: int, codes: NDArray[np.int64]) -> Criterion:
-    """The loss; ArcFace's directions are random, the same for the same seed.
+    """The configured loss; ArcFace starts from random directions that depend only on the seed.
 
-    dim: of the embeddings; codes: (N,) landmark of each train photo.
+    dim: of the embeddings. codes: (N,) landmark of each training photo.
     """
     if config.loss == "triplet":
         return Criterion(config, None)
@@ -99,7 +101,7 @@ def new_criterion(config: TrainConfig, dim: int, codes: NDArray[np.int64]) -> Cr
 def optimizer_of(
     net: EmbeddingNet, criterion: Criterion, config: TrainConfig
 ) -> torch.optim.Optimizer:
-    """Over all that is trained, the backbone at its own rate."""
+    """The optimizer of all trained parameters, with a separate learning rate for the backbone."""
     groups = parameter_groups(
         nn.ModuleList([net, criterion]),
         net.backbone,

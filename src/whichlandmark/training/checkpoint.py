@@ -1,4 +1,4 @@
-"""Save and restore a run; its log."""
+"""Save and restore a training run; write its log."""
 
 from __future__ import annotations
 
@@ -16,83 +16,91 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from ..core.errors import DataError
-from ..core.files import whole_file, write_text
+from ..core.files import atomic_file, write_text
 
 
 @dataclass
 class RunState:
-    """Where a run stands. Everything random is drawn from (seed, epoch, step), so no
-    generator state is kept: equal states go on equally.
+    """The progress of a run, saved in its checkpoint.
+
+    It contains no state of random generators, because everything random is drawn from (seed,
+    epoch, step). A run that resumes from a state repeats the original run exactly.
     """
 
     epoch: int = 0  # epochs finished
     step: int = 0  # batches finished in the current epoch
     total: int = 0  # batches finished in all epochs
     groups: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    # ^ (C,) subspace of each landmark in this epoch
-    unreadable: list[str] = field(default_factory=list)  # ids left out of the run
+    # ^ (C,) group of look-alike landmarks that each landmark belongs to in this epoch
+    unreadable: list[str] = field(default_factory=list)  # ids of photos that could not be read
     losses: list[float] = field(default_factory=list)  # of the current epoch
-    active: list[float] = field(default_factory=list)  # share of anchors ranked wrong, likewise
+    active: list[float] = field(default_factory=list)  # share of anchors ranked wrong, by batch
     history: list[dict[str, float]] = field(default_factory=list)  # one row per finished epoch
 
     def next_epoch(self) -> None:
-        """Begin the next epoch at its first batch."""
+        """Go to the first batch of the next epoch."""
         self.epoch, self.step, self.losses, self.active = self.epoch + 1, 0, [], []
 
 
-Part = Any  # with state_dict() and load_state_dict(): a module, an optimizer, a gradient scaler
+Stateful = Any  # has state_dict() and load_state_dict(): a module, optimizer or gradient scaler
 
 
 def save_checkpoint(
-    path: Path, state: RunState, parts: Mapping[str, Part], made_for: Mapping[str, Any]
+    path: Path, state: RunState, parts: Mapping[str, Stateful], identity: Mapping[str, Any]
 ) -> None:
-    """Write everything that a resumed run needs. `made_for`: config and data hash.
+    """Write a checkpoint, atomically.
 
-    Raises DataError when the disk is full; the checkpoint that stands there stays whole.
+    identity: config and data hash, which must be the same on resuming. Raises DataError when the
+    disk is full; the previous checkpoint is kept then.
     """
     record = {
-        "made_for": dict(made_for),
+        "made_for": dict(identity),
         "state": {**vars(state), "groups": torch.from_numpy(state.groups)},
         "parts": {name: part.state_dict() for name, part in parts.items()},
     }
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         try:
             torch.save(record, temporary)
-        except RuntimeError as error:  # torch's own writer: it says no more than that it failed
+        except RuntimeError as error:  # torch's message does not name the reason
             raise DataError(
                 f"{path}: cannot be written (is the disk full? {str(error).splitlines()[0]}); the "
                 "last checkpoint is untouched: make room, then give the same command again"
             ) from None
 
 
-def load_checkpoint(path: Path, parts: Mapping[str, Part], made_for: Mapping[str, Any]) -> RunState:
-    """Put every part's state back; returns where the run stands.
+def load_checkpoint(
+    path: Path, parts: Mapping[str, Stateful], identity: Mapping[str, Any]
+) -> RunState:
+    """Restore the state of every part; returns the state of the run.
 
-    Raises DataError when the file is damaged or belongs to a run with another config or
-    other photos, naming what differs.
+    Raises DataError when the file is damaged, or belongs to a run with another config or other
+    photos; the message names the difference.
     """
-    record = _read(path, made_for)
+    record = _read(path, identity)
     for name, part in parts.items():
         part.load_state_dict(record["parts"][name])
     return RunState(**{**record["state"], "groups": record["state"]["groups"].numpy()})
 
 
-def read_unreadable(path: Path, made_for: Mapping[str, Any]) -> list[str]:
-    """Ids that the run left out: its tables, and so its parts, depend on them. Raises as above."""
-    unreadable: list[str] = _read(path, made_for)["state"]["unreadable"]
+def read_unreadable(path: Path, identity: Mapping[str, Any]) -> list[str]:
+    """Ids of unreadable photos, needed to build the parts before their state can be loaded.
+
+    Raises as `load_checkpoint` does.
+    """
+    unreadable: list[str] = _read(path, identity)["state"]["unreadable"]
     return unreadable
 
 
-def _read(path: Path, made_for: Mapping[str, Any]) -> dict[str, Any]:
+def _read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     try:
         record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         stored = record["made_for"]
-    except Exception as error:  # any damage ends here; torch raises many kinds
+    except Exception as error:  # torch raises many kinds of error on a damaged file
         raise DataError(
             f"{path}: damaged checkpoint ({error}); delete it to start the run again"
         ) from None
-    if differing := [key for key in made_for if stored.get(key) != made_for[key]]:
-        changes = "; ".join(f"{k}: {stored.get(k)!r} → {made_for[k]!r}" for k in differing[:4])
+    if differing := [key for key in identity if stored.get(key) != identity[key]]:
+        changes = "; ".join(f"{k}: {stored.get(k)!r} → {identity[k]!r}" for k in differing[:4])
         raise DataError(
             f"{path.parent}: holds a run with other settings ({changes}); train into a new "
             "folder, or delete this one to start again"
@@ -101,9 +109,11 @@ def _read(path: Path, made_for: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class RunLog:
-    """Logs of one run; `history` is shared with its checkpoint, so a resumed log is whole.
+    """TensorBoard and log.csv of one run.
 
-    quiet: keep the history, write nothing (all processes but the first).
+    history: one row per finished epoch, shared with the checkpoint so that a resumed run has the
+    whole log. steps: batches finished so far. quiet: update the history, but write nothing; for
+    all processes except the main one.
     """
 
     def __init__(
@@ -111,8 +121,8 @@ class RunLog:
     ) -> None:
         self.folder, self.history, self.steps = folder, history, steps
         self.status = ""
-        # Steps that a killed run had logged beyond its checkpoint are logged again.
-        self.board = (
+        # Purge steps that a killed run logged after its last checkpoint; they are repeated.
+        self.writer = (
             None if quiet else SummaryWriter(str(folder / "tensorboard"), purge_step=steps or None)
         )
 
@@ -120,41 +130,41 @@ class RunLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.board:
-            self.board.close()
+        if self.writer:
+            self.writer.close()
 
     def best(self, name: str) -> float:
-        """Highest value so far, −1 before the first epoch."""
+        """The highest value of a column so far; −1 before the first epoch ends."""
         return max((row[name] for row in self.history), default=-1.0)
 
     def step(self, loss: float, active: float, pixels: Tensor) -> None:
-        """Loss, and share of anchors ranked wrong, of one batch; now and then its pictures."""
-        if self.board:
-            self.board.add_scalar("train/loss", loss, self.steps)
-            self.board.add_scalar("train/anchors_ranked_wrong", active, self.steps)
+        """Log one batch: loss, share of anchors ranked wrong; every 500 steps its photos."""
+        if self.writer:
+            self.writer.add_scalar("train/loss", loss, self.steps)
+            self.writer.add_scalar("train/anchors_ranked_wrong", active, self.steps)
             if self.steps % 500 == 0:
-                self.board.add_image("train/batch", _grid(pixels[:24]), self.steps)
+                self.writer.add_image("train/batch", _grid(pixels[:24]), self.steps)
         self.steps += 1
-        past = f", GAP {self.history[-1]['gap_nearest_photo']:.3f}" if self.history else ""
-        self.status = f"epoch {len(self.history) + 1}, loss {loss:.3f}{past}"
+        gap = f", GAP {self.history[-1]['gap_nearest_photo']:.3f}" if self.history else ""
+        self.status = f"epoch {len(self.history) + 1}, loss {loss:.3f}{gap}"
 
     def epoch(self, row: dict[str, float]) -> None:
-        """Append one finished epoch to the history and write log.csv anew, whole."""
+        """Append a finished epoch to the history and rewrite log.csv."""
         self.history.append({"epoch": float(len(self.history) + 1), **row})
-        if self.board is None:
+        if self.writer is None:
             return
         for name, value in row.items():
-            self.board.add_scalar(f"epoch/{name}", value, len(self.history))
-        self.board.flush()
+            self.writer.add_scalar(f"epoch/{name}", value, len(self.history))
+        self.writer.flush()
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.history[0]))
-        writer.writeheader()
-        writer.writerows(self.history)
+        table = csv.DictWriter(text, list(self.history[0]))
+        table.writeheader()
+        table.writerows(self.history)
         write_text(self.folder / "log.csv", text.getvalue())
 
 
 def _grid(pixels: Tensor) -> Tensor:
-    """(n, 3, h, w) normalised → one (3, H, W) picture, stretched to 0–1."""
+    """Arrange (n, 3, h, w) normalised photos in one (3, H, W) image with values from 0 to 1."""
     from torchvision.utils import make_grid
 
     grid: Tensor = make_grid(pixels, nrow=8, normalize=True)

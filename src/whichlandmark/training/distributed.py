@@ -1,7 +1,7 @@
-"""Several training processes as one: rows gathered with their gradients, BatchNorm shared.
+"""Distributed training: gather embeddings with gradients; BatchNorm over all processes.
 
-With both, a batch that is spread over processes has the loss and the gradients of the same
-batch in one process. Everything here does nothing where there is one process.
+Together they give a batch that is split over processes the same loss and gradients as in one
+process. All functions do nothing when there is only one process.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def world_size() -> int:
-    """Processes that train together."""
+    """Number of training processes."""
     started = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if started else 1
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """(b, D) of each process → (W·b, D) of all, in the order of the processes.
+    """(b, D) rows of each of W processes → (W·b, D) rows of all, in the order of the processes.
 
-    The gradient of this process's rows comes back W times as large: DistributedDataParallel
-    then averages over W processes, and what is left is the gradient of the whole batch.
+    In backward, the gradient of this process's rows is multiplied by W, because
+    DistributedDataParallel averages gradients over W processes. The result is the gradient of the
+    whole batch.
     """
     return rows if world_size() == 1 else _Gather.apply(rows)
 
@@ -42,8 +43,8 @@ class _Gather(torch.autograd.Function):
         return gradient[start : start + ctx.count] * world_size()
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over processes; each process's gradient is the sum of all their gradients."""
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over processes; the gradient of each process is the sum over processes, too."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -61,9 +62,9 @@ class _Sum(torch.autograd.Function):
 class SharedBatchNorm(_BatchNorm):
     """BatchNorm over the batches of all processes, on any device.
 
-    torch's SyncBatchNorm does the same on GPUs alone. Ioffe & Szegedy, "Batch normalization",
-    ICML 2015; two passes (mean, then squares about it) keep float32 from cancelling.
-    `drop` and `act` are those of timm's fused layers.
+    torch's SyncBatchNorm does the same, but only on GPUs. Ioffe & Szegedy, "Batch normalization",
+    ICML 2015. The variance is computed around the mean in a second pass, to avoid cancellation in
+    float32. `drop` and `act` are those of timm's fused layers.
     """
 
     def __init__(self, replaced: _BatchNorm) -> None:
@@ -87,17 +88,19 @@ class SharedBatchNorm(_BatchNorm):
         count = input.numel() // input.shape[1] * world_size()
         half = input.dtype in (torch.float16, torch.bfloat16)
         values = input.float() if half else input
-        mean = _sum(values.sum(axes)) / count
+        mean = _all_reduce_sum(values.sum(axes)) / count
         centred = values - mean.view(shape)
-        variance = _sum(centred.square().sum(axes)) / count
+        variance = _all_reduce_sum(centred.square().sum(axes)) / count
         if self.track_running_stats:
-            self._remember(mean.detach(), variance.detach() * count / max(1, count - 1))
+            self._update_running_statistics(
+                mean.detach(), variance.detach() * count / max(1, count - 1)
+            )
         scaled = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
         return self.act(self.drop(scaled.to(input.dtype)))  # type: ignore[no-any-return]
 
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None:
             return
         assert self.num_batches_tracked is not None
@@ -108,7 +111,7 @@ class SharedBatchNorm(_BatchNorm):
 
 
 def share_batch_norms(net: nn.Module) -> nn.Module:
-    """Replace every BatchNorm inside `net` by one that all processes share; keys stay."""
+    """Replace every BatchNorm in `net` by a SharedBatchNorm; the state_dict keys stay the same."""
     if world_size() == 1:
         return net
     for name, child in net.named_children():
@@ -119,20 +122,20 @@ def share_batch_norms(net: nn.Module) -> nn.Module:
     return net
 
 
-def _sum(values: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(values)
+def _all_reduce_sum(values: Tensor) -> Tensor:
+    total: Tensor = _AllReduceSum.apply(values)
     return total
 
 
-def same_everywhere(values: Tensor) -> Tensor:
-    """The sum over processes, without gradients: how partly filled arrays become whole."""
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Sum over processes, in place, without gradients: merges partly filled arrays."""
     if world_size() > 1:
         distributed.all_reduce(values)
     return values
 
 
 def average_gradients(net: nn.Module) -> None:
-    """Every parameter's gradient becomes the mean of all processes': what DDP does by itself."""
+    """Average every parameter's gradient over processes, as DistributedDataParallel does."""
     if world_size() == 1:
         return
     for parameter in net.parameters():

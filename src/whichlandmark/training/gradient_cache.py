@@ -1,4 +1,4 @@
-"""Exact gradients of a batch that is larger than memory."""
+"""Gradient caching: exact gradients of a batch that does not fit into memory."""
 
 from __future__ import annotations
 
@@ -20,42 +20,45 @@ def cached_backward(
 ) -> tuple[Tensor, Tensor]:
     """Add the gradients of loss(net(all chunks)) to the parameters, one chunk in memory at a time.
 
-    Gao, Zhang, Han, Callan, "Scaling deep contrastive learning batch size under memory
-    limited setup", RepL4NLP 2021: forward without a graph gives all embeddings; the loss over
-    them gives the gradient at each; forward again, chunk by chunk with a graph, carries these
-    into the network. It costs one forward more than the large batch.
+    Gao, Zhang, Han, Callan, "Scaling deep contrastive learning batch size under memory limited
+    setup", RepL4NLP 2021. A first forward pass without graph gives all embeddings; the loss gives
+    the gradient at each embedding; a second forward pass, chunk by chunk with graph, propagates
+    these gradients into the network. This costs one additional forward pass.
 
-    chunks: pixels, in order, of any sizes; loss: all embeddings (B, D) → scalar; its own
-      parameters (ArcFace) get their gradients too.
-    no_sync: entered around every chunk but the last, for wrappers that exchange gradients
-      between processes at each backward.
-    Returns the loss and the embeddings (B, D), both detached.
+    The result is exact if the embedding of a photo does not depend on the other photos: with
+    GroupNorm or LayerNorm, and with BatchNorms in eval mode (`optimizer.train_mode(net,
+    frozen_statistics=True)`). In train mode, BatchNorms use the statistics of a chunk instead of
+    those of the batch. Layers that need the whole batch, such as a head with BatchNorm, can be part
+    of `loss`. Dropout uses the same random numbers in both passes; running statistics are updated
+    in the first pass only.
 
-    Exact where a row's embedding depends on nothing but its photo: with GroupNorm or
-    LayerNorm, and with BatchNorms in eval mode (`optimizer.train_mode(net,
-    frozen_statistics=True)`). In train mode a BatchNorm takes its statistics from a chunk
-    instead of from the large batch: a correct gradient, but of that. What must see the whole
-    batch, such as a head with its BatchNorm, can be part of `loss`, with `net` the rest.
-    Randomness (dropout) is drawn in the first pass and repeated in the second; running
-    statistics move in the first pass only.
+    Args:
+        net: The network; its parameters get gradients.
+        chunks: Pixels, in order; the sizes may differ.
+        loss: All embeddings (B, D) → scalar; its parameters (ArcFace) get gradients, too.
+        no_sync: Entered around every chunk but the last, for wrappers that exchange gradients
+            between processes at each backward.
+
+    Returns:
+        The loss and the embeddings (B, D), both detached.
     """
-    states, parts = [], []
+    states, chunk_embeddings = [], []
     with torch.no_grad():
         for chunk in chunks:
             states.append(_random_state(chunk.device))
-            parts.append(net(chunk))
-    embeddings = torch.cat(parts).detach().requires_grad_()
+            chunk_embeddings.append(net(chunk))
+    embeddings = torch.cat(chunk_embeddings).detach().requires_grad_()
     value = loss(embeddings)
     value.backward()  # type: ignore[no-untyped-call]
     gradient = embeddings.grad
-    if gradient is not None:  # None: the loss looked at no embedding
-        pieces = torch.split(gradient, [len(part) for part in parts])
-        with _statistics_kept(net):
-            for number, (chunk, state, piece) in enumerate(
-                zip(chunks, states, pieces, strict=True)
+    if gradient is not None:  # None: the loss does not depend on the embeddings
+        chunk_gradients = torch.split(gradient, [len(part) for part in chunk_embeddings])
+        with _running_statistics_frozen(net):
+            for number, (chunk, state, chunk_gradient) in enumerate(
+                zip(chunks, states, chunk_gradients, strict=True)
             ):
                 with no_sync() if number + 1 < len(chunks) else nullcontext():
-                    _backward(net, chunk, state, piece)
+                    _backward(net, chunk, state, chunk_gradient)
     return value.detach(), embeddings.detach()
 
 
@@ -65,13 +68,13 @@ def _backward(net: nn.Module, chunk: Tensor, state: list[Tensor], gradient: Tens
         torch.set_rng_state(state[0])
         if devices:
             torch.cuda.set_rng_state(state[1], chunk.device)
-        again = net(chunk)
-    if again.requires_grad:  # False: all of the network is frozen
-        again.backward(gradient)
+        embeddings = net(chunk)
+    if embeddings.requires_grad:  # False: the whole network is frozen
+        embeddings.backward(gradient)
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
-    """The CPU's generator, and the GPU's where the chunk lies on one."""
+    """State of the CPU's random generator, and of the GPU's if the chunk is on a GPU."""
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
@@ -79,13 +82,13 @@ def _random_state(device: torch.device) -> list[Tensor]:
 
 
 @contextmanager
-def _statistics_kept(net: nn.Module) -> Iterator[None]:
-    """Inside, BatchNorms in train mode use a chunk's statistics without remembering them."""
-    moving = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    for module in moving:
+def _running_statistics_frozen(net: nn.Module) -> Iterator[None]:
+    """BatchNorms in train mode use the statistics of a chunk without updating the running ones."""
+    batch_norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for module in batch_norms:
         module.track_running_stats = not module.training
     try:
         yield
     finally:
-        for module in moving:
+        for module in batch_norms:
             module.track_running_stats = True

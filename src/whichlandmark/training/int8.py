@@ -1,9 +1,9 @@
-"""A float ONNX file → an int8 one, calibrated with photos; layers that hurt stay float.
+"""Quantize a float ONNX file to int8, calibrated with photos; sensitive layers stay float.
 
-Weights are signed bytes, one scale for each output channel; activations are unsigned bytes, their
-range the mean over photos of each photo's smallest and largest value (Jacob et al., "Quantization
-and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018). QDQ:
-the file says what is rounded where, and each runtime fuses that in its own way.
+Weights are int8 with one scale per output channel. Activations are uint8; their range is the mean
+over photos of each photo's minimum and maximum (Jacob et al., "Quantization and training of neural
+networks for efficient integer-arithmetic-only inference", CVPR 2018). The file is in QDQ format:
+explicit quantize and dequantize nodes, which each runtime fuses in its own way.
 """
 
 from __future__ import annotations
@@ -18,25 +18,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ModelError, OptionError
-from ..core.hardware import adds_bytes_exactly
+from ..core.hardware import has_exact_int8
 from ..core.types import Progress
 
-Error = Callable[[Path], float]  # a candidate file → how far its rows are from the float rows
+MeasureError = Callable[
+    [Path], float
+]  # an int8 file → mean distance of its rows from the float rows
 
-ROUNDED = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "GlobalAveragePool")
+QUANTIZED_OPS = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "GlobalAveragePool")
 
-HURTS = 0.1  # a layer stays float when that alone takes away this share of the whole error
+MIN_ERROR_SHARE = 0.1  # a layer stays float if this alone reduces the error by this share
 
 
 class Quantizer:
-    """One float file with the ranges of its activations, ready to be rounded in several ways.
+    """Writes int8 versions of one float file, with different layers left in float.
 
-    work: a folder for files on the way. batches: (n, 3, h, w) float32, as the network sees
-    photos; each is one look for the ranges, so batches of one photo are best.
-    Raises ModelError when the network holds nothing to round, OptionError without `onnx`.
+    work_folder: for temporary files. batches: (n, 3, h, w) float32 network inputs for calibration;
+    the range of each batch is measured separately, so batches of one photo are best. Raises
+    ModelError when the network has nothing to quantize, OptionError without `onnx`.
     """
 
-    def __init__(self, model: Path, work: Path, batches: Iterable[NDArray[np.float32]]) -> None:
+    def __init__(
+        self, model: Path, work_folder: Path, batches: Iterable[NDArray[np.float32]]
+    ) -> None:
         try:
             import onnx
             from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -44,66 +48,69 @@ class Quantizer:
             raise OptionError(
                 f"int8 needs {error.name}; install it with: pip install 'whichlandmark[train]'"
             ) from None
-        self.work, self.batches = work, batches
-        self.prepared = work / "prepared.onnx"
+        self.work_folder, self.batches = work_folder, batches
+        self.prepared = work_folder / "prepared.onnx"
         with _quiet():
             quant_pre_process(str(model), str(self.prepared), skip_symbolic_shape=True)
         graph = onnx.load(self.prepared).graph
         self.layers = [node.name for node in graph.node if node.op_type in ("Conv", "Gemm")]
         if not self.layers:
-            raise ModelError(f"{model}: holds no convolution that could be rounded to int8")
+            raise ModelError(f"{model}: holds no convolution that could be converted to int8")
 
-    def write(self, path: Path, floats: Iterable[str] = ()) -> None:
-        """Write the int8 file; the layers named in `floats` stay float."""
+    def write(self, path: Path, float_layers: Iterable[str] = ()) -> None:
+        """Write an int8 file in which the named layers stay float."""
         from onnxruntime import quantization as q
 
         with _quiet():
             q.quantize_static(
                 str(self.prepared),
                 str(path),
-                _reader(self.batches),
+                _calibration_reader(self.batches),
                 quant_format=q.QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=q.QuantType.QUInt8,
                 weight_type=q.QuantType.QInt8,
-                reduce_range=not adds_bytes_exactly(),
-                op_types_to_quantize=list(ROUNDED),
-                nodes_to_exclude=sorted(floats),
+                reduce_range=not has_exact_int8(),
+                op_types_to_quantize=list(QUANTIZED_OPS),
+                nodes_to_exclude=sorted(float_layers),
                 extra_options={"CalibMovingAverage": True},
-                calibration_cache_path=self.work / "ranges.json",
+                calibration_cache_path=self.work_folder / "ranges.json",
             )
 
-    def best(self, error: Error, progress: Progress | None = None) -> list[str]:
-        """The layers that should stay float, found by leaving out each in turn.
+    def sensitive_layers(self, error: MeasureError, progress: Progress | None = None) -> list[str]:
+        """The layers that should stay float, found by leaving each one in float in turn.
 
-        A runtime's fusing can go wrong around a float layer: the choice as a whole is measured
-        too, and given up for none at all where it is no better.
+        The selected layers are also measured together, because a runtime's fusion can fail around
+        float layers. If together they are worse than the best single layer, only that one is
+        returned.
         """
-        trial = self.work / "trial.onnx"
+        trial = self.work_folder / "trial.onnx"
         self.write(trial)
-        whole = error(trial)
+        full_error = error(trial)
         gains = {}
         for done, layer in enumerate(self.layers, 1):
             self.write(trial, [layer])
-            gains[layer] = whole - error(trial)
+            gains[layer] = full_error - error(trial)
             if progress:
                 progress(done, len(self.layers))
-        floats = [layer for layer, gain in gains.items() if gain >= HURTS * whole]
-        if floats:
-            self.write(trial, floats)
-            if error(trial) > whole - max(gains.values()):  # worse than its best layer alone
-                floats = [max(floats, key=lambda layer: gains[layer])]
-        return floats
+        float_layers = [
+            layer for layer, gain in gains.items() if gain >= MIN_ERROR_SHARE * full_error
+        ]
+        if float_layers:
+            self.write(trial, float_layers)
+            if error(trial) > full_error - max(gains.values()):
+                float_layers = [max(float_layers, key=lambda layer: gains[layer])]
+        return float_layers
 
 
-def _reader(batches: Iterable[NDArray[np.float32]]) -> object:
+def _calibration_reader(batches: Iterable[NDArray[np.float32]]) -> object:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        left = iter(batches)
+        remaining = iter(batches)
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            batch = next(self.left, None)
+            batch = next(self.remaining, None)
             return None if batch is None else {"pixels": batch}
 
     return Reader()
@@ -111,7 +118,7 @@ def _reader(batches: Iterable[NDArray[np.float32]]) -> object:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser gives advice through the root logger; errors still come through."""
+    """Suppress the quantizer's prints and log lines below error."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

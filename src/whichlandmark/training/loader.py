@@ -1,4 +1,4 @@
-"""Tables and DataLoader of a run."""
+"""Photo tables and DataLoader of a training run."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ from .config import TrainConfig
 from .photo_cache import build_photo_cache
 from .samplers import epoch_batches
 
-Key = tuple[int, Shape, int]  # (row of the table, shape of the crop, seed of its augmentation)
+CropKey = tuple[int, Shape, int]  # (row of the table, crop shape, seed of its augmentation)
+
+Validation = tuple[Photos, Photos]  # (database, queries)
 
 
 class PhotoReader(Protocol):
-    """Where the pixels of a row come from."""
+    """Source of decoded photos: original files, or the cache of re-encoded ones."""
 
     def read(self, row: int) -> Image:
         """(H, W, 3) uint8 RGB. Raises ImageError."""
@@ -36,7 +38,7 @@ class PhotoReader(Protocol):
 
 
 class PhotoFiles:
-    """The photos as they lie on disk, decoded near `short_side` pixels."""
+    """Reads the original files, decoded near a short side of `short_side` pixels."""
 
     def __init__(self, photos: Photos, short_side: int) -> None:
         self.paths, self.short_side = photos.paths, short_side
@@ -47,43 +49,42 @@ class PhotoFiles:
 
 
 class AugmentedPhotos(Dataset[Tensor]):
-    """Looks up a key: the photo decoded, augmented, normalised."""
+    """CropKey → the photo decoded, augmented and normalised: (3, h, w) float32."""
 
     def __init__(self, reader: PhotoReader, augmentation: Augmentation) -> None:
         self.reader, self.augmentation = reader, augmentation
 
-    def __getitem__(self, key: Key) -> Tensor:
+    def __getitem__(self, key: CropKey) -> Tensor:
         row, shape, seed = key
         try:
             image = self.reader.read(row)
         except ImageError:
-            # Readable when the run began; a grey picture costs one photo, not the run.
+            # It was readable when the run began; a grey image in its place keeps the run going.
             image = np.full((*shape, 3), 128, dtype=np.uint8)
         return self.augmentation(image, shape, seed)
 
 
 def epoch_keys(
     batches: Sequence[NDArray[np.int64]], shapes: Sequence[Shape], seed: Sequence[int]
-) -> list[list[Key]]:
-    """Give every place in an epoch its augmentation seed, so that a resumed epoch repeats them.
+) -> list[list[CropKey]]:
+    """Assign an augmentation seed to every photo of an epoch, so that a resumed epoch repeats it.
 
-    shapes: the crop's (height, width) of each batch.
+    shapes: (height, width) of the crops of each batch.
     """
     rng = np.random.default_rng(list(seed))
     return [
         [
-            (int(row), shape, int(s))
-            for row, s in zip(rows, rng.integers(2**62, size=len(rows)), strict=True)
+            (int(row), shape, int(photo_seed))
+            for row, photo_seed in zip(rows, rng.integers(2**62, size=len(rows)), strict=True)
         ]
         for rows, shape in zip(batches, shapes, strict=True)
     ]
 
 
 def shuffled_batches(count: int, size: int, *, seed: Sequence[int]) -> list[NDArray[np.int64]]:
-    """Plain shuffling, for losses that need no pairs: (size,) rows of `count`, all full.
+    """Shuffled batches of `size` out of `count` rows, for losses that need no positive pairs.
 
-    Rows that would leave the last batch short wait for another epoch; with fewer photos than
-    one batch, some come twice.
+    An incomplete last batch is dropped; with fewer photos than one batch, some are repeated.
     """
     rows = np.random.default_rng(list(seed)).permutation(count)
     if count < size:
@@ -92,7 +93,7 @@ def shuffled_batches(count: int, size: int, *, seed: Sequence[int]) -> list[NDAr
 
 
 def batch_loader(
-    dataset: AugmentedPhotos, keys: Sequence[list[Key]], workers: int
+    dataset: AugmentedPhotos, keys: Sequence[list[CropKey]], workers: int
 ) -> DataLoader[Tensor]:
     """(B, 3, h, w) float32 for each list of keys, in order."""
     return DataLoader(
@@ -104,45 +105,45 @@ def batch_loader(
     )
 
 
-Validation = tuple[Photos, Photos]  # database, queries
-
-
 class TrainingData:
-    """train: the photos that are learned from, all readable; codes: (N,) their landmarks.
+    """The photo tables of a run.
 
-    database, queries: what validation asks. `asked` None = a share of each landmark's photos
-    are the queries, and the train photos the database.
+    train: training photos, all readable. codes: (N,) their landmarks, as numbers from 0 to
+    `landmarks` − 1. database, queries: of validation.
+
+    validation: (database, queries); None = the queries are a share of each landmark's photos, and
+    the training photos are the database.
     """
 
     def __init__(
         self,
         photos: Photos,
-        asked: Validation | None,
+        validation: Validation | None,
         unreadable: Sequence[str],
         config: TrainConfig,
     ) -> None:
         self.config = config
         usable = photos.take(~np.isin(photos.ids, list(unreadable)))
-        if asked:
+        if validation:
             self.train = usable
-            self.database, self.queries = asked
+            self.database, self.queries = validation
         else:
             self.train, self.queries = usable.split(test=config.validation, seed=config.seed)
             self.database = self.train
         names, codes = np.unique(self.train.landmarks, return_inverse=True)
         self.codes, self.landmarks = codes.astype(np.int64), len(names)
-        self.aspects = _aspects(self.train) if config.shapes else None
+        self.aspect_ratios = _aspect_ratios(self.train) if config.shapes else None
         self.reader: PhotoReader = PhotoFiles(self.train, config.crop)
 
     def prepare(self) -> None:
-        """Read photos from the cache of prepared ones, which is made where it is missing."""
+        """Build the photo cache if one is configured, and read photos from it."""
         if self.config.cache:
             self.reader = build_photo_cache(
                 self.train, Path(self.config.cache), self.config.crop * 5 // 4
             )
 
     def batches(self, state: RunState) -> list[Rows]:
-        """The batches of an epoch, the same in every process."""
+        """Rows of each batch of an epoch, the same in every process."""
         config = self.config
         seed = (config.seed, state.epoch)
         if config.batches == "shuffled":
@@ -161,24 +162,29 @@ class TrainingData:
         batches: list[Rows],
         state: RunState,
         preprocessing: Preprocessing,
-        share: Callable[[int], slice],
+        process_slice: Callable[[int], slice],
     ) -> Iterable[Tensor]:
-        """Augmented pixels of this process's share of the batches that are still to be seen."""
+        """Yields the augmented pixels of this process's share of each remaining batch.
+
+        process_slice: number of photos of a batch → the part that this process loads.
+        """
         config = self.config
         side = crop_side(config, state.epoch)
         shapes = [(side, side)] * len(batches)
-        if self.aspects is not None:
-            shapes = [crop_shape(self.aspects[rows], side) for rows in batches]
+        if self.aspect_ratios is not None:
+            shapes = [crop_shape(self.aspect_ratios[rows], side) for rows in batches]
         keys = epoch_keys(batches, shapes, seed=(config.seed, state.epoch))[state.step :]
         augmentation = Augmentation(preprocessing, config.least_area, config.jitter)
         dataset = AugmentedPhotos(self.reader, augmentation)
-        return batch_loader(dataset, [key[share(len(key))] for key in keys], config.workers)
+        return batch_loader(
+            dataset, [batch[process_slice(len(batch))] for batch in keys], config.workers
+        )
 
 
 def crop_side(config: TrainConfig, epoch: int) -> int:
-    """Side of this epoch's crops: it grows from `first_crop` to `crop` by half of the run.
+    """Side of the crops of an epoch: it grows from `first_crop` to `crop` in the first half.
 
-    Small crops first are quicker, and as good: Tan & Le, "EfficientNetV2", ICML 2021.
+    Small crops first are faster and do not reduce accuracy: Tan & Le, "EfficientNetV2", ICML 2021.
     """
     if not config.first_crop:
         return config.crop
@@ -188,7 +194,7 @@ def crop_side(config: TrainConfig, epoch: int) -> int:
 
 
 def labelled_photos(photos: Photos) -> Photos:
-    """The photos that can be learned from. Raises DataError when they are too few."""
+    """The photos with a landmark. Raises DataError when there are too few to train on."""
     labelled = photos.take(photos.landmarks != "")
     labelled.require_one_landmark("training")
     sizes = [len(rows) for rows in labelled.rows_by_landmark().values()]
@@ -202,7 +208,7 @@ def labelled_photos(photos: Photos) -> Photos:
 
 
 def table_hash(*tables: Photos) -> str:
-    """What the tables hold, as 16 hexadecimal digits: ids and landmarks."""
+    """Hash of the ids and landmarks of tables, as 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for photos in tables:
         for photo_id, landmark in zip(photos.ids, photos.landmarks, strict=True):
@@ -211,13 +217,13 @@ def table_hash(*tables: Photos) -> str:
     return digest.hexdigest()[:16]
 
 
-def _aspects(photos: Photos) -> NDArray[np.float64]:
-    """Width / height of every photo, from its header; 1 where it cannot be read."""
+def _aspect_ratios(photos: Photos) -> NDArray[np.float64]:
+    """Width / height of every photo, from its header; 1 if it cannot be read."""
     with ThreadPoolExecutor() as pool:
-        return np.array(list(pool.map(_aspect, photos.paths)), dtype=np.float64)
+        return np.array(list(pool.map(_aspect_ratio, photos.paths)), dtype=np.float64)
 
 
-def _aspect(path: str) -> float:
+def _aspect_ratio(path: str) -> float:
     try:
         height, width = photo_size(path)
     except ImageError:

@@ -1,6 +1,7 @@
-"""README.md and curves.svg of a trained embedder: what it is, what it was trained on, how well.
+"""Write the model card of a trained embedder: README.md, training curves, run.json.
 
-Every number stands with its protocol: without it no two numbers can be compared.
+The card states the protocol of every number, because numbers of different protocols cannot be
+compared.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def write_model_card(
 ) -> None:
     """Write README.md, training/run.json and training/curves.svg into an embedder's folder.
 
-    facts: what the run was made of (data hash, counts, versions, processes, protocol).
+    facts: data hash, counts, versions, processes and validation protocol of the run.
     """
     best = max(history, key=lambda row: row["gap_nearest_photo"])
     write_json(folder / "training" / "run.json", {**facts, "best": dict(best)})
@@ -44,27 +45,28 @@ def _card(
             "top1_class_centre",
         )
     )
-    made = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    dimensions = config.dim or "the backbone's number of"
+    run_facts = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     return f"""# {config.backbone}, an embedder of landmarks
 
-Photos → unit rows of {config.dim or "the backbone's"} numbers: photos of one landmark lie near
+Maps photos to unit vectors of {dimensions} dimensions, in which photos of one landmark are near
 each other. Made by `whichlandmark train`; used by `whichlandmark index --embedder`.
 
 ## Numbers
 
-Of epoch {best["epoch"]:.0f} of {len(history)}, the one that is kept; trained for {minutes:.1f}
-minutes.
+Of epoch {best["epoch"]:.0f} of {len(history)}, the best one, whose weights are saved; trained for
+{minutes:.1f} minutes.
 
 | validation | |
 |---|---|
 {numbers}
 
-Protocol: {facts.get("validation", "")}. Queries without a landmark of the database, where there
-are any, take a rank and are wrong; the ranking is by cosine alone. No test photo was seen.
+Protocol: {facts.get("validation", "")}. Queries whose landmark is not in the database count as
+wrong answers in the ranking, which is by cosine similarity alone. No test photo was used.
 
-## Made of
+## Data and software
 
-{made}
+{run_facts}
 
 ## Settings
 
@@ -74,14 +76,14 @@ are any, take a rank and are wrong; the ranking is by cosine alone. No test phot
 
 ## Limits
 
-It was measured on photos like those it was trained on. Landmarks, countries, seasons and cameras
-that are rare there are recognised less well. Weights that it started from keep their own licence
+The validation photos are similar to the training photos. Landmarks, countries, seasons and cameras
+that are rare in them are recognised less well. The licence of the initial weights still applies
 (`weights`: {config.weights}).
 """
 
 
 def curves(history: History) -> str:
-    """Loss and validation GAP over the epochs, as SVG text: the same bytes for the same history."""
+    """Loss and validation GAP by epoch, as SVG; equal histories give identical bytes."""
     epochs = [row["epoch"] for row in history]
     style = {"svg.hashsalt": "curves", "svg.fonttype": "none", "font.family": "DejaVu Sans"}
     with new_figure(7, 3, style) as figure:

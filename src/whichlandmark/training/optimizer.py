@@ -1,4 +1,4 @@
-"""Parameter groups, schedule, EMA."""
+"""Optimizer, parameter groups, frozen stages, learning rate schedule, average of the weights."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def new_average(net: nn.Module, decay: float) -> AveragedModel:
-    """A copy of a network that follows its weights: w̄ ← d·w̄ + (1 − d)·w at every update.
+    """An exponential moving average of a network's weights: w̄ ← d·w̄ + (1 − d)·w per update.
 
-    Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992; here with
-    exponential weights: about the last 1 / (1 − decay) updates count. d rises to `decay` as
-    (1 + t) / (10 + t) at the t-th update, so that short runs are not held back by the first
-    weights. Buffers (BatchNorm's statistics) are those of the network, not averaged.
+    Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992, with
+    exponential weights over about the last 1 / (1 − decay) updates. At update t, d is the minimum
+    of `decay` and (1 + t) / (10 + t), so that the initial weights do not dominate short runs.
+    Buffers (BatchNorm's statistics) are copied, not averaged.
 
     Call `.update_parameters(net)` after each step of the optimizer; `.module` is the averaged
-    network; `.state_dict()` and `.load_state_dict()` keep the number of updates too.
-    net: as it is, without wrappers for other processes. decay: 0 to below 1, usually 0.99 to
-    0.9999. Raises OptionError outside that range.
+    network; `.state_dict()` includes the number of updates.
+    net: without wrappers for distributed training. decay: 0 to below 1, usually 0.99 to 0.9999.
+    Raises OptionError outside this range.
     """
     if not 0 <= decay < 1:
         raise OptionError(f"EMA decay {decay} given; expected 0 to below 1, such as 0.999")
@@ -43,12 +43,12 @@ def new_average(net: nn.Module, decay: float) -> AveragedModel:
 
 
 def freeze(backbone: nn.Module, stages: int) -> None:
-    """Keep the weights of a timm backbone's first stages as they are.
+    """Freeze the weights of the first stages of a timm backbone.
 
-    stages: 0 = nothing is frozen, -1 = the whole backbone. Stages are timm's coarse groups in
-      the order of the forward pass, the stem being the first: 5 in a ResNet (stem, layer1 to
+    stages: number of stages; 0 = none, -1 = the whole backbone. Stages are timm's coarse groups in
+      the order of the forward pass, starting with the stem: 5 in a ResNet (stem, layer1 to
       layer4), the stem and each block in a ViT.
-    Call it before `parameter_groups`, and `train_mode` instead of `.train()`.
+    Call it before `parameter_groups`, and use `train_mode` instead of `.train()`.
     Raises OptionError when there are fewer stages.
     """
     backbone.requires_grad_(stages >= 0)
@@ -57,8 +57,8 @@ def freeze(backbone: nn.Module, stages: int) -> None:
     names = _stages(backbone)
     if not 0 < stages <= len(names):
         raise OptionError(
-            f"{stages} frozen stages given; this backbone has {len(names)} (the stem is the "
-            "first); expected 0 to that, or -1 for all"
+            f"{stages} frozen stages given; this backbone has {len(names)}, counting "
+            f"the stem; expected 0 to {len(names)}, or -1 for all"
         )
     frozen = {name for stage in names[:stages] for name in stage}
     for name, parameter in backbone.named_parameters():
@@ -72,12 +72,12 @@ def _stages(backbone: nn.Module) -> list[list[str]]:
 
 
 def train_mode(net: nn.Module, *, frozen_statistics: bool = False) -> None:
-    """Put a network in train mode, all but its frozen parts.
+    """Put a network in train mode, except its frozen parts.
 
-    A part whose weights are all frozen stays in eval mode: its BatchNorms keep their
-    statistics, and its dropout rests.
-    frozen_statistics: also every BatchNorm that trains its weights keeps its statistics; for
-      batches too small to estimate them, and for exact cached gradients.
+    A module whose weights are all frozen stays in eval mode, so its BatchNorms keep their
+    statistics and its dropout is off.
+    frozen_statistics: BatchNorms with trained weights keep their statistics, too; for batches too
+      small to estimate them, and for exact cached gradients.
     """
     net.train()
     for module in net.modules():
@@ -90,23 +90,23 @@ def train_mode(net: nn.Module, *, frozen_statistics: bool = False) -> None:
 def parameter_groups(
     trained: nn.Module, backbone: nn.Module, *, lr: float, backbone_lr: float, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Parameters that learn at the same rate with the same decay, for a torch optimizer.
+    """Group parameters by learning rate and weight decay, for a torch optimizer.
 
-    trained: all that learns: network, ArcFace; backbone: the part of it whose rate is
-      lr · backbone_lr (0 or more); head, pooling and ArcFace learn at lr.
-    weight_decay: for matrices and kernels. Biases, norms, GeM's exponent and what the
-      backbone itself excludes (position embeddings) have none: nothing there overfits, and
-      pulling a norm's gain or an exponent to 0 is no prior that anyone means.
-    Frozen parameters are in no group. Each group keeps its factor as `lr_scale` for `set_lr`.
+    trained: network and ArcFace. backbone: its part with learning rate lr · backbone_lr; head,
+      pooling and ArcFace have learning rate lr.
+    weight_decay: of matrices and kernels. Biases, norms, GeM's exponent and the parameters that the
+      backbone excludes (position embeddings) have none, because they do not overfit, and pulling a
+      norm's gain or an exponent towards 0 makes no sense.
+    Frozen parameters are in no group. Each group stores its factor as `lr_scale` for `set_lr`.
     """
-    of_backbone = {id(parameter) for parameter in backbone.parameters()}
-    spared = _undecayed(backbone)
+    backbone_ids = {id(parameter) for parameter in backbone.parameters()}
+    undecayed = _without_weight_decay(backbone)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in trained.parameters():
         if not parameter.requires_grad:
             continue
-        scale = backbone_lr if id(parameter) in of_backbone else 1.0
-        decay = 0.0 if parameter.ndim <= 1 or id(parameter) in spared else weight_decay
+        scale = backbone_lr if id(parameter) in backbone_ids else 1.0
+        decay = 0.0 if parameter.ndim <= 1 or id(parameter) in undecayed else weight_decay
         groups.setdefault((scale, decay), []).append(parameter)
     return [
         {"params": parameters, "lr": lr * scale, "lr_scale": scale, "weight_decay": decay}
@@ -114,7 +114,7 @@ def parameter_groups(
     ]
 
 
-def _undecayed(backbone: nn.Module) -> set[int]:
+def _without_weight_decay(backbone: nn.Module) -> set[int]:
     listed = getattr(backbone, "no_weight_decay", None)
     names = listed() if listed is not None else ()
     return {id(parameter) for name, parameter in backbone.named_parameters() if name in names}
@@ -123,7 +123,7 @@ def _undecayed(backbone: nn.Module) -> set[int]:
 def new_optimizer(
     groups: list[dict[str, Any]], kind: Literal["sgd", "adamw"], *, lr: float, momentum: float
 ) -> torch.optim.Optimizer:
-    """Over `parameter_groups`. momentum: of SGD alone. Raises OptionError for another kind."""
+    """An optimizer of `parameter_groups`. momentum: of SGD. Raises OptionError for another kind."""
     if kind == "adamw":
         return torch.optim.AdamW(groups, lr)
     if kind == "sgd":
@@ -132,16 +132,17 @@ def new_optimizer(
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group its share of a learning rate."""
+    """Set the learning rate of every group to `lr` times its `lr_scale`."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
 
 
 def schedule(done: float, warmup: float) -> float:
-    """Share of the full learning rate after a share `done` of the run: a rise, then a cosine.
+    """The factor of the learning rate after a share `done` of the run: linear warmup, then cosine.
 
-    Loshchilov, Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017,
-    without restarts. done, warmup: 0 to 1. Never 0 while it rises: the first step counts.
+    Loshchilov, Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017, without
+    restarts. done, warmup: 0 to 1. At least 0.01 during warmup, so that the first step has an
+    effect.
     """
     if done < warmup:
         return max(done / warmup, 0.01)

@@ -1,11 +1,12 @@
-"""Photos re-encoded near training size, in a few large files: decoding them is quick.
+"""Photo cache: photos re-encoded near training size in large files, for fast decoding.
 
-Folder: `prepared.json` (which photos, which size) and, for every 1,024 photos, `NNNNN.bin`
-(JPEGs one after another) with `NNNNN.npy` (where each begins). Interrupted work goes on.
+The folder has `prepared.json` (which photos, which size) and, per 1,024 photos, `NNNNN.bin`
+(concatenated JPEGs) and `NNNNN.npy` (offset of each). Building it can be interrupted and resumed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,32 +16,34 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..core.errors import DataError, ImageError
-from ..core.files import read_json, whole_file, write_json
+from ..core.files import atomic_file, read_json, write_json
 from ..core.hardware import cpu_count
 from ..core.images import read_image
 from ..core.types import Image, Photos, Progress
 
-SHARD = 1024  # photos in a file
+PHOTOS_PER_SHARD = 1024  # photos per file
 
-QUALITY = 92  # of the JPEGs, without chroma subsampling: little is lost
+JPEG_QUALITY = 92  # of the JPEGs, which are not chroma subsampled
 
-FORMAT = 1
+FORMAT_VERSION = 1
 
 
 class PhotoCache:
-    """`read(row)` → (H, W, 3) uint8 RGB; rows are those of the table it was prepared from."""
+    """Reads photos of a cache folder by row of the table it was built from."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.folder, self.count = folder, count
         self._starts: dict[int, NDArray[np.int64]] = {}
 
     def read(self, row: int) -> Image:
-        """Raises ImageError for a photo that could not be decoded when it was prepared."""
-        shard, place = divmod(row, SHARD)
+        """(H, W, 3) uint8 RGB. Raises ImageError for a photo that could not be cached."""
+        shard, index = divmod(row, PHOTOS_PER_SHARD)
         if shard not in self._starts:
-            self._starts[shard] = np.load(_name(self.folder, shard, "npy"), allow_pickle=False)
-        start, stop = self._starts[shard][place : place + 2]
-        with open(_name(self.folder, shard, "bin"), "rb") as file:
+            self._starts[shard] = np.load(
+                _shard_file(self.folder, shard, "npy"), allow_pickle=False
+            )
+        start, stop = self._starts[shard][index : index + 2]
+        with open(_shard_file(self.folder, shard, "bin"), "rb") as file:
             file.seek(int(start))
             data = file.read(int(stop - start))
         if not data:
@@ -55,32 +58,32 @@ def build_photo_cache(
     *,
     progress: Progress | None = None,
 ) -> PhotoCache:
-    """Re-encode every photo whose short side is longer than `short_side` pixels at that size.
+    """Re-encode all photos, with a short side of at most `short_side` pixels, into a folder.
 
-    What the folder holds already stays. Raises DataError when it was made from other photos
-    or for another size.
+    Files that the folder already has are kept. Raises DataError when they were made from other
+    photos or for another size.
     """
-    made_of = {"format": FORMAT, "short_side": short_side, "photos": _table_hash(photos)}
+    source = {"format": FORMAT_VERSION, "short_side": short_side, "photos": _table_hash(photos)}
     record = folder / "prepared.json"
-    if record.exists() and read_json(record) != made_of:
+    if record.exists() and read_json(record) != source:
         raise DataError(
             f"{folder}: holds other prepared photos, or the same at another size; give another "
             "folder, or delete this one"
         )
-    write_json(record, made_of)
+    write_json(record, source)
     with ThreadPoolExecutor(cpu_count()) as pool:
-        for start in range(0, len(photos), SHARD):
-            if not _name(folder, start // SHARD, "npy").exists():
-                paths = photos.paths[start : start + SHARD]
-                parts = list(pool.map(lambda path: _encoded(path, short_side), paths))
-                _write(folder, start // SHARD, parts)
+        for start in range(0, len(photos), PHOTOS_PER_SHARD):
+            if not _shard_file(folder, start // PHOTOS_PER_SHARD, "npy").exists():
+                paths = photos.paths[start : start + PHOTOS_PER_SHARD]
+                parts = list(pool.map(lambda path: _encode(path, short_side), paths))
+                _write(folder, start // PHOTOS_PER_SHARD, parts)
             if progress:
-                progress(min(start + SHARD, len(photos)), len(photos))
+                progress(min(start + PHOTOS_PER_SHARD, len(photos)), len(photos))
     return PhotoCache(folder, len(photos))
 
 
-def _encoded(path: str, short_side: int) -> bytes:
-    """The photo as a JPEG of that size; nothing when it cannot be decoded."""
+def _encode(path: str, short_side: int) -> bytes:
+    """The photo as a JPEG; empty if it cannot be decoded."""
     try:
         picture = Pillow.fromarray(read_image(path, short_side=short_side * 3 // 2))
     except ImageError:
@@ -90,25 +93,23 @@ def _encoded(path: str, short_side: int) -> bytes:
         width, height = (max(1, round(side * scale)) for side in picture.size)
         picture = picture.resize((width, height), Pillow.Resampling.BILINEAR, reducing_gap=3.0)
     data = io.BytesIO()
-    picture.save(data, "JPEG", quality=QUALITY, subsampling=0)
+    picture.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return data.getvalue()
 
 
 def _write(folder: Path, shard: int, parts: list[bytes]) -> None:
-    """The photos first: a shard whose `.npy` stands there is whole."""
-    with whole_file(_name(folder, shard, "bin")) as temporary:
+    """Write a shard; `.npy` comes last, so that a shard with this file is complete."""
+    with atomic_file(_shard_file(folder, shard, "bin")) as temporary:
         temporary.write_bytes(b"".join(parts))
-    with whole_file(_name(folder, shard, "npy")) as temporary, open(temporary, "wb") as file:
+    with atomic_file(_shard_file(folder, shard, "npy")) as temporary, open(temporary, "wb") as file:
         np.save(file, np.cumsum([0, *map(len, parts)], dtype=np.int64))
 
 
-def _name(folder: Path, shard: int, suffix: str) -> Path:
+def _shard_file(folder: Path, shard: int, suffix: str) -> Path:
     return folder / f"{shard:05d}.{suffix}"
 
 
 def _table_hash(photos: Photos) -> str:
-    import hashlib
-
     digest = hashlib.sha256()
     for photo_id, path in zip(photos.ids, photos.paths, strict=True):
         digest.update(f"{photo_id}\0{path}\n".encode())

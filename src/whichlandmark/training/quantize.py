@@ -1,4 +1,4 @@
-"""Float → int8, measured, refused when it loses too much."""
+"""Convert a float embedder to int8, measure the loss of accuracy, refuse it if too large."""
 
 from __future__ import annotations
 
@@ -11,30 +11,42 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DataError, ImageError, ModelError, OptionError
-from ..core.files import whole_file
-from ..core.hardware import adds_bytes_exactly
+from ..core.files import atomic_file
+from ..core.hardware import has_exact_int8
 from ..core.images import read_image
 from ..core.types import Image, Photos, Progress, ProgressFor, Vectors
 from ..features.embedders.load import (
-    INT8,
-    PREFIX,
+    INT8_FILE,
+    TIMM_PREFIX,
     PretrainedOptions,
-    _folder,
-    exported,
-    load_exported,
+    embedder_folder,
+    embedder_summary,
+    load_onnx,
     make_embedder,
+    onnx_file,
     read_record,
     sha256,
-    summary_of,
     write_record,
 )
 from ..features.embedders.onnx_embedder import OnnxEmbedder
-from ..features.embedders.runtimes import installed, open_onnx, open_openvino
+from ..features.embedders.runtimes import installed_runtimes, open_onnx, open_openvino
 from ..features.pipeline import Failure, embed
 from ..features.preprocessing import Network
 from ..gallery.index.exact import nearest
 from ..metrics.ranking import gap
 from .int8 import Quantizer
+
+CALIBRATION_PHOTOS = 96  # used to measure the ranges of activations
+
+TRIAL_PHOTOS = 24  # used to measure the effect of each layer
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """Measured numbers, for printing, and the photos that could not be read."""
+
+    counts: dict[str, Any]
+    failures: list[Failure]
 
 
 def make_int8(
@@ -46,28 +58,16 @@ def make_int8(
     max_gap_loss: float,
     progress: ProgressFor,
 ) -> QuantizeResult:
-    """Write the int8 embedder of `source` into `out`; photos: labelled. Raises as `quantize`."""
+    """`quantize` for any source: "timm:NAME", or an embedder folder with or without ONNX file."""
     with tempfile.TemporaryDirectory(prefix="whichlandmark-") as temporary:
-        folder = Path(temporary)
-        if not source.startswith(PREFIX) and exported(read_record(_folder(source, options))):
+        is_backbone = source.startswith(TIMM_PREFIX)
+        if not is_backbone and onnx_file(read_record(embedder_folder(source, options))):
             folder = Path(source)
         else:
+            folder = Path(temporary)
             make_embedder(source, options, folder)
-        made = quantize(folder, out, photos, max_gap_loss=max_gap_loss, progress=progress)
-    return QuantizeResult(summary_of(out) | made.counts, made.failures)
-
-
-CALIBRATION = 96  # photos that the ranges are taken from
-
-TRIAL = 24  # photos that each layer is tried on
-
-
-@dataclass(frozen=True)
-class QuantizeResult:
-    """What was measured, as numbers to print, and the photos that could not be read."""
-
-    counts: dict[str, Any]
-    failures: list[Failure]
+        result = quantize(folder, out, photos, max_gap_loss=max_gap_loss, progress=progress)
+    return QuantizeResult(embedder_summary(out) | result.counts, result.failures)
 
 
 def quantize(
@@ -79,83 +79,101 @@ def quantize(
     seed: int = 0,
     progress: ProgressFor,
 ) -> QuantizeResult:
-    """Write the int8 embedder of `source` into `out`.
+    """Write the int8 version of an embedder, if it is accurate enough.
 
-    photos: labelled; some calibrate, all are measured. max_gap_loss: 0 to 1.
-    Raises ModelError, and writes nothing, when int8 loses more GAP than that on any runtime;
-    DataError when no landmark has two photos; OptionError for a bound out of range, or when
-    source and out are the same.
+    The loss is measured as leave-one-out GAP on `photos`, with every installed runtime.
+
+    Args:
+        source: A float embedder folder with an ONNX file.
+        out: The folder to write.
+        photos: Labelled photos. A random sample calibrates, all are measured.
+        max_gap_loss: Maximum loss of GAP, 0 to 1.
+        seed: Of the calibration sample.
+        progress: Called with the name of a step; returns its progress function.
+
+    Raises:
+        ModelError: When int8 loses more GAP with any runtime (nothing is written then), or when the
+            source is int8.
+        DataError: When no landmark has two photos, or none can be read.
+        OptionError: When `max_gap_loss` is out of range, or source and out are the same.
     """
     if not 0 <= max_gap_loss <= 1:
         raise OptionError(f"max_gap_loss {max_gap_loss} given; expected 0 to 1")
     if source.resolve() == out.resolve():
         raise OptionError(f"{out}: holds the float embedder; choose another folder for int8")
-    embedder = load_exported(source, runtime="onnxruntime")
+    embedder = load_onnx(source, runtime="onnxruntime")
     if embedder.record.get("precision") != "float32":
         raise ModelError(f"{source}: is int8 already; give the float embedder it was made from")
-    asked = _landmark_queries(photos)
+    query_count = _count_queries(photos)
     with tempfile.TemporaryDirectory(prefix="whichlandmark-") as folder:
-        chosen = _sample(embedder, photos, seed)
-        rounded, floats = _rounded(embedder, chosen, Path(folder), progress("trying layers"))
-        runs = {"float": embedder.network, **_networks(rounded)}
-        rows, vectors, failures = _embedded(embedder, photos, runs, progress("measuring"))
-        seen = photos.take(rows)
-        counts = _measured(vectors, seen, _landmark_queries(seen) if failures else asked)
+        calibration = _calibration_images(embedder, photos, seed)
+        int8_file, float_layers = _quantize_network(
+            embedder, calibration, Path(folder), progress("trying layers")
+        )
+        networks = {"float": embedder.network, **_open_runtimes(int8_file)}
+        rows, vectors, failures = _embed_with_all(embedder, photos, networks, progress("measuring"))
+        readable = photos.take(rows)
+        counts = _compare(vectors, readable, _count_queries(readable) if failures else query_count)
         lost = counts["gap"]["float"] - min(counts["gap"].values())
         if lost > max_gap_loss:
             raise ModelError(
-                f"int8 loses {lost:.4f} GAP on these {len(seen)} photos (float "
+                f"int8 loses {lost:.4f} GAP on these {len(readable)} photos (float "
                 f"{counts['gap']['float']:.4f}), more than {max_gap_loss}: nothing was written; "
                 "keep the float embedder, or allow more with --max-gap-loss"
             )
-        counts |= {"photos": len(seen), "calibrated with": len(chosen), "float layers": floats}
-        _write(embedder, rounded, out, counts)
+        counts |= {
+            "photos": len(readable),
+            "calibrated with": len(calibration),
+            "float layers": float_layers,
+        }
+        _write_embedder(embedder, int8_file, out, counts)
     return QuantizeResult(counts, failures)
 
 
-def _sample(embedder: OnnxEmbedder, photos: Photos, seed: int) -> list[Image]:
-    """Readable photos drawn by chance, as the network's resizing leaves them."""
+def _calibration_images(embedder: OnnxEmbedder, photos: Photos, seed: int) -> list[Image]:
+    """A random sample of readable photos, decoded as for the embedder."""
     images: list[Image] = []
     for row in np.random.default_rng(seed).permutation(len(photos)):
-        if len(images) == CALIBRATION:
+        if len(images) == CALIBRATION_PHOTOS:
             break
         try:
             image = read_image(photos.paths[row], short_side=embedder.short_side)
         except ImageError:
-            continue  # listed when all photos are embedded
+            continue  # reported later, when all photos are embedded
         images.append(image)
     if not images:
-        raise DataError(f"none of the {len(photos)} photos could be read; none to calibrate with")
+        raise DataError(f"none of the {len(photos)} photos could be read for calibration")
     return images
 
 
-def _rounded(
-    embedder: OnnxEmbedder, images: Sequence[Image], work: Path, progress: Progress
+def _quantize_network(
+    embedder: OnnxEmbedder, images: Sequence[Image], work_folder: Path, progress: Progress
 ) -> tuple[Path, list[str]]:
-    """The int8 file, and the names of its layers that stay float."""
-    looking = embedder.looking
-    batches = [batch for image in images for batch in looking.batches([image])]
-    quantizer = Quantizer(embedder.path, work, batches)
-    trial = images[:TRIAL]
+    """The path of the int8 file, and the names of its layers that stay float."""
+    input_pipeline = embedder.input_pipeline
+    batches = [batch for image in images for batch in input_pipeline.batches([image])]
+    quantizer = Quantizer(embedder.path, work_folder, batches)
+    trial = images[:TRIAL_PHOTOS]
     expected = embedder(trial)
 
     def error(path: Path) -> float:
-        found = looking(trial, open_onnx(path), embedder.dim)
-        return float(1 - np.sum(found * expected, axis=1).mean())
+        rows = input_pipeline(trial, open_onnx(path), embedder.dim)
+        return float(1 - np.sum(rows * expected, axis=1).mean())
 
-    floats = quantizer.best(error, progress)
-    quantizer.write(work / INT8, floats)
-    return work / INT8, floats
+    float_layers = quantizer.sensitive_layers(error, progress)
+    quantizer.write(work_folder / INT8_FILE, float_layers)
+    return work_folder / INT8_FILE, float_layers
 
 
-def _networks(path: Path) -> dict[str, Network]:
+def _open_runtimes(path: Path) -> dict[str, Network]:
+    """Open an ONNX file with every installed runtime that can run it."""
     openers = {"onnxruntime": open_onnx, "openvino": open_openvino}
-    return {name: openers[name](path) for name in installed() if name in openers}
+    return {name: openers[name](path) for name in installed_runtimes() if name in openers}
 
 
 @dataclass(frozen=True)
-class _SideBySide:
-    """Several networks behind one look at the photos: their rows side by side."""
+class _SeveralNetworks:
+    """An embedder that concatenates the rows of several networks, to decode each photo once."""
 
     embedder: OnnxEmbedder
     networks: Sequence[Network]
@@ -171,72 +189,82 @@ class _SideBySide:
         return self.embedder.short_side
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
-        looking, dim = self.embedder.looking, self.embedder.dim
-        return np.hstack([looking(images, network, dim) for network in self.networks])
+        input_pipeline, dim = self.embedder.input_pipeline, self.embedder.dim
+        return np.hstack([input_pipeline(images, network, dim) for network in self.networks])
 
     def save(self, folder: Path, /) -> None:
-        raise NotImplementedError  # lives for one measurement
+        raise NotImplementedError  # used only for one measurement
 
 
-def _embedded(
-    embedder: OnnxEmbedder, photos: Photos, runs: dict[str, Network], progress: Progress
+def _embed_with_all(
+    embedder: OnnxEmbedder, photos: Photos, networks: dict[str, Network], progress: Progress
 ) -> tuple[list[int], dict[str, Vectors], list[Failure]]:
-    """Rows of the photos that could be read, their vectors by each network, and what failed."""
+    """Rows of the readable photos, their vectors from each network, and the failures."""
     rows: list[int] = []
     parts: list[Vectors] = []
     failures: list[Failure] = []
-    for batch in embed(_SideBySide(embedder, list(runs.values())), photos, progress=progress):
+    several = _SeveralNetworks(embedder, list(networks.values()))
+    for batch in embed(several, photos, progress=progress):
         rows += batch.rows.tolist()
         parts.append(batch.vectors)
         failures += batch.failures
-    columns = np.split(np.vstack(parts), len(runs), axis=1)
-    return rows, dict(zip(runs, map(np.ascontiguousarray, columns), strict=True)), failures
+    columns = np.split(np.vstack(parts), len(networks), axis=1)
+    return rows, dict(zip(networks, map(np.ascontiguousarray, columns), strict=True)), failures
 
 
-def _measured(vectors: dict[str, Vectors], photos: Photos, asked: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"cosine to float, mean": {}, "cosine to float, 1st percentile": {}}
+def _compare(vectors: dict[str, Vectors], photos: Photos, query_count: int) -> dict[str, Any]:
+    """Cosine to the float vectors, and GAP, of each runtime."""
+    report: dict[str, Any] = {"cosine to float, mean": {}, "cosine to float, 1st percentile": {}}
     for name, rows in vectors.items():
         if name == "float":
             continue
         cosines = np.sum(rows.astype(np.float64) * vectors["float"], axis=1)
-        found["cosine to float, mean"][name] = float(cosines.mean())
-        found["cosine to float, 1st percentile"][name] = float(np.percentile(cosines, 1))
-    found["gap"] = {name: _gap(rows, photos, asked) for name, rows in vectors.items()}
-    return found
+        report["cosine to float, mean"][name] = float(cosines.mean())
+        report["cosine to float, 1st percentile"][name] = float(np.percentile(cosines, 1))
+    report["gap"] = {
+        name: _leave_one_out_gap(rows, photos, query_count) for name, rows in vectors.items()
+    }
+    return report
 
 
-def _gap(vectors: Vectors, photos: Photos, asked: int) -> float:
-    """Each photo asks for its nearest among the others; M = photos whose landmark has another."""
+def _leave_one_out_gap(vectors: Vectors, photos: Photos, query_count: int) -> float:
+    """GAP of nearest neighbours, with each photo as a query against all others.
+
+    query_count: M of GAP, the photos whose landmark has another photo.
+    """
     found = nearest(vectors, vectors, 2)
-    own = found.rows[:, 0] == np.arange(len(vectors))
-    column = own.astype(np.int64)  # the second, where the first is the photo itself
-    every = np.arange(len(vectors))
-    answers = photos.landmarks[found.rows[every, column]]
+    queries = np.arange(len(vectors))
+    # The second neighbour if the first is the photo itself.
+    column = (found.rows[:, 0] == queries).astype(np.int64)
+    answers = photos.landmarks[found.rows[queries, column]]
     right = (answers == photos.landmarks) & (photos.landmarks != "")
-    score = found.similarity[every, column].astype(np.float64)
-    return gap(score, np.asarray(right, dtype=bool), asked, predicted=answers != "")
+    score = found.similarity[queries, column].astype(np.float64)
+    return gap(score, np.asarray(right, dtype=bool), query_count, predicted=answers != "")
 
 
-def _landmark_queries(photos: Photos) -> int:
+def _count_queries(photos: Photos) -> int:
+    """Number of photos whose landmark has another photo. Raises DataError when it is 0."""
     photos.require_one_landmark("measuring int8")
     names, counts = np.unique(photos.landmarks[photos.landmarks != ""], return_counts=True)
     if not len(names) or counts.max() < 2:
         raise DataError(
             f"{len(photos)} photos of {len(names)} landmarks given, none with two photos; int8 is "
-            "measured by asking each photo for another one of its landmark"
+            "measured by searching, for each photo, another one of its landmark"
         )
     return int(counts[counts > 1].sum())
 
 
-def _write(embedder: OnnxEmbedder, rounded: Path, out: Path, counts: dict[str, Any]) -> None:
-    with whole_file(out / INT8) as temporary:
-        temporary.write_bytes(rounded.read_bytes())
+def _write_embedder(
+    embedder: OnnxEmbedder, int8_file: Path, out: Path, counts: dict[str, Any]
+) -> None:
+    with atomic_file(out / INT8_FILE) as temporary:
+        temporary.write_bytes(int8_file.read_bytes())
     record = {key: value for key, value in embedder.record.items() if key not in ("files", "sum")}
     record |= {
-        "id": f"{embedder.id}-int8-{sha256(out / INT8)[:8]}",
+        "id": f"{embedder.id}-int8-{sha256(out / INT8_FILE)[:8]}",
         "precision": "int8",
         "float_id": embedder.id,
-        "bits_of_weights": 8 if adds_bytes_exactly() else 7,
+        "bits_of_weights": 8 if has_exact_int8() else 7,
         "measured": counts,
     }
-    write_record(out, record, [INT8])
+    write_record(out, record, [INT8_FILE])

@@ -1,11 +1,11 @@
-"""Train an embedder on labelled photos: one loop, read top to bottom.
+"""Train an embedder on labelled photos.
 
-Each epoch: embed all photos → class centres → subspaces of look-alike landmarks → P×K
-batches → loss → validate by GAP. The embedding that validates one epoch regroups the next, so
-the subspaces always come from the network being trained.
+Each epoch: embed all photos → class centres → subspaces of look-alike landmarks → P×K batches →
+loss → validation by GAP. The vectors computed for the validation of one epoch also give the
+subspaces of the next.
 
-The same loop runs in one process or in several (`accelerate launch`, `torchrun`): each takes its
-share of every batch, and the loss sees all of them.
+The same loop runs in one or several processes (`accelerate launch`, `torchrun`): each process loads
+its share of every batch, and the loss is computed over the whole batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .loader import Validation
 from .model_card import write_model_card
 from .trainer import Report, Trainer
 
-BEST_BY = "gap_nearest_photo"
+SELECTION_METRIC = "gap_nearest_photo"
 
 
 def train(
@@ -50,8 +50,8 @@ def train(
             The same call on the same folder resumes an interrupted run exactly. None = a temporary
             folder.
         validation: (database, queries), tables of landmarks that are not trained on; None = a share
-            of each landmark's photos (`config.validation`), asked of the rest.
-        report: Called as the run goes on; None = nothing is reported.
+            of each landmark's photos (`config.validation`) as queries against the rest.
+        report: Called with (batches done, batches in all, message) during the run.
 
     Returns:
         The embedder of the epoch with the best validation GAP.
@@ -62,24 +62,24 @@ def train(
         ModelError: When the backbone is unknown, or its weights do not fit.
         TrainingError: When the loss became NaN.
     """
-    require_matplotlib("training, which draws its curves,")  # now, not after the last epoch
+    require_matplotlib("training, which draws its curves,")  # fail now, not after the last epoch
     config = config or TrainConfig()
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _trained(Trainer(config, Path(folder), photos, validation, report))
+            return _run_training(Trainer(config, Path(folder), photos, validation, report))
     run = Trainer(config, Path(out), photos, validation, report)
-    made = _trained(run)
-    if run.leads:
-        made.export(run.out)
-    return made
+    embedder = _run_training(run)
+    if run.is_main:
+        embedder.export(run.out)
+    return embedder
 
 
-def _trained(run: Trainer) -> TorchEmbedder:
+def _run_training(run: Trainer) -> TorchEmbedder:
     state, config = run.resume(), run.config
-    with RunLog(run.folder, state.history, state.total, quiet=not run.leads) as log:
-        while state.epoch < config.epochs and not _enough(state, config.patience):
+    with RunLog(run.folder, state.history, state.total, quiet=not run.is_main) as log:
+        while state.epoch < config.epochs and not _should_stop(state, config.patience):
             _one_epoch(run, state, log)
-    if run.leads:
+    if run.is_main:
         write_model_card(run.out, config, run.facts(), state.history)
     run.wait()
     return TorchEmbedder.load(run.out, device=config.device)
@@ -90,12 +90,12 @@ def _one_epoch(run: Trainer, state: RunState, log: RunLog) -> None:
     epochs, every = run.config.epochs, run.config.checkpoint_every * run.config.accumulate
     batches = run.data.batches(state)
     for step, pixels in enumerate(run.load(batches, state), state.step):
-        loss, active = run.learn(pixels, batches[step], state, len(batches))
+        loss, active = run.train_step(pixels, batches[step], state, len(batches))
         if not np.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} at batch {step + 1} of epoch {state.epoch + 1}: training "
-                f"cannot go on; lower lr ({run.config.lr}), or use precision float32. The last "
-                f"good checkpoint stays in {run.folder}; delete it to begin with other settings"
+                f"cannot continue; lower lr ({run.config.lr}), or use precision float32. The last "
+                f"good checkpoint stays in {run.folder}; delete it to start with other settings"
             )
         state.losses.append(loss)
         state.active.append(active)
@@ -104,10 +104,10 @@ def _one_epoch(run: Trainer, state: RunState, log: RunLog) -> None:
         if state.step % every == 0:
             run.save(state)
         run.position = (state.epoch * len(batches) + state.step, epochs * len(batches))
-        run.tell(log.status)
+        run.report_progress(log.status)
     vectors, _ = run.embed(run.data.train)
     row = {**run.validate(vectors), **run.summary(state)}
-    if row[BEST_BY] > log.best(BEST_BY):
+    if row[SELECTION_METRIC] > log.best(SELECTION_METRIC):
         run.save_embedder()
     log.epoch({**row, "seconds": time.monotonic() - started})
     run.regroup(state, vectors)
@@ -115,7 +115,7 @@ def _one_epoch(run: Trainer, state: RunState, log: RunLog) -> None:
     run.save(state)
 
 
-def _enough(state: RunState, patience: int) -> bool:
-    """Early stop: `patience` epochs have passed without a better validation GAP."""
-    gaps = [row[BEST_BY] for row in state.history]
+def _should_stop(state: RunState, patience: int) -> bool:
+    """Early stopping: the last `patience` epochs did not improve the validation GAP."""
+    gaps = [row[SELECTION_METRIC] for row in state.history]
     return bool(patience and gaps and len(gaps) - 1 - int(np.argmax(gaps)) >= patience)
