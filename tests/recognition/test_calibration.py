@@ -21,23 +21,23 @@ def test_platt_recovers_a_known_curve() -> None:
     scores = rng.uniform(-3, 3, 20_000)
     truth = 1 / (1 + np.exp(-(2.0 * scores - 1.0)))
     right = rng.random(20_000) < truth
-    fitted = calibration.fit(scores, right, np.ones(20_000))
+    fitted = calibration.fit_calibration(scores, right, np.ones(20_000))
     assert (fitted.slope, fitted.offset) == pytest.approx((2.0, -1.0), abs=0.1)
     assert np.abs(fitted.confidence(scores) - truth).max() < 0.02
 
 
 def test_a_weight_of_two_equals_two_examples() -> None:
     scores, right = np.array([0.0, 1.0, 2.0, 3.0]), np.array([False, True, False, True])
-    weighted = calibration.fit(scores, right, np.array([1.0, 2.0, 3.0, 1.0]))
+    weighted = calibration.fit_calibration(scores, right, np.array([1.0, 2.0, 3.0, 1.0]))
     repeats = np.repeat(np.arange(4), [1, 2, 3, 1])
-    repeated = calibration.fit(scores[repeats], right[repeats], np.ones(7))
+    repeated = calibration.fit_calibration(scores[repeats], right[repeats], np.ones(7))
     at = np.linspace(-1, 4, 9)
     assert weighted.confidence(at) == pytest.approx(repeated.confidence(at), abs=1e-3)
 
 
 def test_perfect_separation_stays_finite_and_below_one() -> None:
     scores = np.array([-2.0, -1.0, 1.0, 2.0])
-    fitted = calibration.fit(scores, scores > 0, np.ones(4))
+    fitted = calibration.fit_calibration(scores, scores > 0, np.ones(4))
     confidence = fitted.confidence(np.array([-100.0, 0.0, 100.0]))
     assert np.isfinite(confidence).all()
     assert fitted.confidence(np.array([2.0]))[0] < 0.999
@@ -46,10 +46,10 @@ def test_perfect_separation_stays_finite_and_below_one() -> None:
 
 def test_scores_without_information_give_the_share_of_right_answers() -> None:
     scores = np.array([3.0, 2.0, 1.0, 0.0])  # higher is worse here
-    fitted = calibration.fit(scores, np.array([False, False, True, True]), np.ones(4))
+    fitted = calibration.fit_calibration(scores, np.array([False, False, True, True]), np.ones(4))
     assert fitted.slope == 0
     assert fitted.confidence(scores) == pytest.approx([0.5] * 4)
-    all_right = calibration.fit(scores, np.ones(4, dtype=bool), np.ones(4))
+    all_right = calibration.fit_calibration(scores, np.ones(4, dtype=bool), np.ones(4))
     assert all_right.confidence(scores) == pytest.approx([5 / 6] * 4)
 
 
@@ -76,7 +76,7 @@ def test_isotonic_is_chosen_where_platt_does_not_fit() -> None:
     rng = np.random.default_rng(0)
     scores, right, truth = stepped(rng, 4000)
     groups = rng.integers(0, 60, 4000)
-    fitted = calibration.fit(scores, right, np.ones(4000), groups=groups)
+    fitted = calibration.fit_calibration(scores, right, np.ones(4000), groups=groups)
     curve = calibration.fit_platt(scores, right, np.ones(4000))
     inside = np.abs(scores[:, None] - [2, 8]).min(axis=1) > 0.3
     assert fitted.kind == "isotonic"
@@ -88,9 +88,9 @@ def test_platt_is_chosen_where_it_fits_or_examples_are_few() -> None:
     rng = np.random.default_rng(1)
     scores = rng.uniform(-3, 3, 1000)
     right = rng.random(1000) < 1 / (1 + np.exp(-(2.0 * scores - 1.0)))
-    assert calibration.fit(scores, right, np.ones(1000)).kind == "platt"
+    assert calibration.fit_calibration(scores, right, np.ones(1000)).kind == "platt"
     scores, right, _ = stepped(rng, calibration.MIN_ISOTONIC_EXAMPLES - 1)
-    assert calibration.fit(scores, right, np.ones(len(scores))).kind == "platt"
+    assert calibration.fit_calibration(scores, right, np.ones(len(scores))).kind == "platt"
 
 
 def test_groups_are_held_out_together_when_choosing() -> None:
@@ -100,8 +100,8 @@ def test_groups_are_held_out_together_when_choosing() -> None:
     scores = rng.uniform(0, 6, 60)[groups] + rng.normal(0, 1e-3, 1200)
     chance = 1 / (1 + np.exp(-(scores - 3)))
     right = (rng.random(60)[groups] < chance) ^ (rng.random(1200) < 0.02)
-    alone = calibration.fit(scores, right, np.ones(1200))
-    together = calibration.fit(scores, right, np.ones(1200), groups=groups)
+    alone = calibration.fit_calibration(scores, right, np.ones(1200))
+    together = calibration.fit_calibration(scores, right, np.ones(1200), groups=groups)
     assert (alone.kind, together.kind) == ("isotonic", "platt")
 
 
@@ -139,8 +139,9 @@ def test_folds_do_not_depend_on_the_order_of_examples() -> None:
     scores, right, _ = stepped(rng, 600)
     groups = np.array([f"landmark {i % 40}" for i in range(600)])
     order = rng.permutation(600)
-    one = calibration.fit(scores, right, np.ones(600), groups=groups)
-    two = calibration.fit(scores[order], right[order], np.ones(600), groups=groups[order])
+    one = calibration.fit_calibration(scores, right, np.ones(600), groups=groups)
+    shuffled = scores[order], right[order], np.ones(600)
+    two = calibration.fit_calibration(*shuffled, groups=groups[order])
     at = np.linspace(-1, 11, 50)
     assert one.kind == two.kind
     assert one.confidence(at) == pytest.approx(two.confidence(at), abs=1e-4)
@@ -148,21 +149,22 @@ def test_folds_do_not_depend_on_the_order_of_examples() -> None:
 
 def test_infinite_scores_are_left_out_and_nan_is_refused() -> None:
     scores, right, _ = stepped(np.random.default_rng(5), 400)
-    plain = calibration.fit(scores, right, np.ones(400))
+    plain = calibration.fit_calibration(scores, right, np.ones(400))
     more = np.concatenate([scores, [-np.inf] * 5])
-    again = calibration.fit(more, np.concatenate([right, [False] * 5]), np.ones(405))
+    again = calibration.fit_calibration(more, np.concatenate([right, [False] * 5]), np.ones(405))
     assert again == plain
     for kind in (plain, calibration.Calibration(slope=0.0, offset=0.3)):
         assert np.isfinite(kind.confidence(np.array([-np.inf, np.inf]))).all()
+    one_nan = np.where(np.arange(405) == 7, np.nan, more)
     with pytest.raises(DataError, match="1 of 405 scores"):
-        calibration.fit(np.where(np.arange(405) == 7, np.nan, more), more > 5, np.ones(405))
-    nobody = calibration.fit(np.empty(0), np.empty(0, dtype=bool), np.empty(0))
-    assert nobody.confidence(np.array([1.0]))[0] == 0.5
+        calibration.fit_calibration(one_nan, more > 5, np.ones(405))
+    empty = calibration.fit_calibration(np.empty(0), np.empty(0, dtype=bool), np.empty(0))
+    assert empty.confidence(np.array([1.0]))[0] == 0.5
 
 
 def test_a_calibration_survives_json_and_older_files_load() -> None:
     scores, right, _ = stepped(np.random.default_rng(6), 2000)
-    fitted = calibration.fit(scores, right, np.ones(2000))
+    fitted = calibration.fit_calibration(scores, right, np.ones(2000))
     assert fitted.kind == "isotonic"
     for record in (to_json(fitted), dataclasses.asdict(fitted)):
         assert from_json(calibration.Calibration, json.loads(json.dumps(record))) == fitted
@@ -221,5 +223,5 @@ def test_invalid_rates_and_scores_are_refused() -> None:
     for rate in (-0.1, 1.5, float("nan")):
         with pytest.raises(OptionError, match="false-answer rate"):
             calibration.threshold_for(rate, np.arange(9))
-    with pytest.raises(DataError, match="2 of 3 scores are no number"):
+    with pytest.raises(DataError, match="2 of 3 scores are NaN"):
         calibration.threshold_for(0.5, np.array([np.nan, 1.0, np.nan]))

@@ -26,11 +26,11 @@ LEFT, MIDDLE, RIGHT = (20, 30, 120, 130), (140, 20, 260, 180), (280, 50, 390, 15
 CURVE = Calibration(slope=2.0, offset=-1.0)
 
 
-def places(box: tuple[int, int, int, int], count: int) -> VerifiedMatch:
+def match_in(box: tuple[int, int, int, int], count: int) -> VerifiedMatch:
     """A match with a number of inliers, spread evenly within a box of the query."""
     rng = np.random.default_rng(count)
-    here = rng.uniform(box[:2], box[2:], (count, 2)).astype(np.float32)
-    return VerifiedMatch(here, here, None)
+    points = rng.uniform(box[:2], box[2:], (count, 2)).astype(np.float32)
+    return VerifiedMatch(points, points, None)
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +44,20 @@ def answers(decider: Decider, verified: dict[int, VerifiedMatch], code: int = 0)
     """Neighbours a, b, c, d, then a, b again; log-odds 2, 1, 0, −1."""
     found = decider.retriever.search(unit(np.array([[4.0, 3.0, 2.0, 1.0]])))
     codes = np.array([[0, 1, 2, 3, 0, 1]])
-    made = Candidates(np.array([[0, 1, 2, 3]]), np.array([[0, 1, 2, 3]]), np.zeros((1, 4, 9)))
+    candidates = Candidates(np.array([[0, 1, 2, 3]]), np.array([[0, 1, 2, 3]]), np.zeros((1, 4, 9)))
     return Answers(
         decider, np.array([code]), np.array([1]), np.array([2.0]), np.array([0.9]),
-        replace(found, codes=codes), made, [verified], logits=np.array([[2.0, 1.0, 0.0, -1.0]]),
+        replace(found, codes=codes), candidates, [verified],
+        logits=np.array([[2.0, 1.0, 0.0, -1.0]]),
     )  # fmt: skip
 
 
-def sure(logit: float) -> float:
+def confidence_of(logit: float) -> float:
     return float(1 / (1 + np.exp(-(2 * logit - 1))))
 
 
 def test_an_answer_without_geometry_has_no_box(decider: Decider) -> None:
-    for verified, shape in (({}, FRAME), ({0: places(LEFT, 40)}, None)):
+    for verified, shape in (({}, FRAME), ({0: match_in(LEFT, 40)}, None)):
         (seen,) = detect_landmarks(decider, answers(decider, verified), 0, shape)
         assert (seen.landmark, seen.confidence, seen.box) == ("a", 0.9, None)
     never = replace(answers(decider, {}), verified=[])
@@ -64,7 +65,7 @@ def test_an_answer_without_geometry_has_no_box(decider: Decider) -> None:
 
 
 def test_boxes_are_shares_of_the_photo(decider: Decider) -> None:
-    verified = places(LEFT, 60)
+    verified = match_in(LEFT, 60)
     (seen,) = detect_landmarks(decider, answers(decider, {0: verified}), 0, FRAME)
     expected = []
     for axis, size in ((0, 400), (1, 200)):
@@ -78,11 +79,12 @@ def test_boxes_are_shares_of_the_photo(decider: Decider) -> None:
 
 
 def test_other_landmarks_are_sorted_by_inliers_with_their_own_confidence(decider: Decider) -> None:
-    verified = {0: places(LEFT, 20), 1: places(MIDDLE, 30), 2: places(RIGHT, 50)}
+    verified = {0: match_in(LEFT, 20), 1: match_in(MIDDLE, 30), 2: match_in(RIGHT, 50)}
     seen = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
-    assert [one.landmark for one in seen] == ["a", "c", "b"]
-    assert [one.confidence for one in seen] == pytest.approx([0.9, sure(0.0), sure(1.0)])
-    assert all(one.box is not None for one in seen)
+    assert [detection.landmark for detection in seen] == ["a", "c", "b"]
+    expected = [0.9, confidence_of(0.0), confidence_of(1.0)]
+    assert [detection.confidence for detection in seen] == pytest.approx(expected)
+    assert all(detection.box is not None for detection in seen)
 
 
 def test_another_landmark_needs_a_minimum_of_inliers(decider: Decider) -> None:
@@ -90,68 +92,68 @@ def test_another_landmark_needs_a_minimum_of_inliers(decider: Decider) -> None:
         (MIN_INLIERS_SECOND_LANDMARK - 1, ["a"]),
         (MIN_INLIERS_SECOND_LANDMARK, ["a", "b"]),
     ):
-        verified = {0: places(LEFT, 40), 1: places(RIGHT, count)}
+        verified = {0: match_in(LEFT, 40), 1: match_in(RIGHT, count)}
         seen = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
-        assert [one.landmark for one in seen] == names
+        assert [detection.landmark for detection in seen] == names
 
 
 def test_inliers_of_a_landmark_are_the_maximum_over_its_photos(decider: Decider) -> None:
     few = MIN_INLIERS_SECOND_LANDMARK - 2
-    verified = {0: places(LEFT, 40), 1: places(RIGHT, few), 5: places(RIGHT, few)}
+    verified = {0: match_in(LEFT, 40), 1: match_in(RIGHT, few), 5: match_in(RIGHT, few)}
     seen = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
-    assert [one.landmark for one in seen] == ["a"]
+    assert [detection.landmark for detection in seen] == ["a"]
 
 
 def test_the_box_uses_all_photos_of_the_landmark(decider: Decider) -> None:
-    one = detect_landmarks(decider, answers(decider, {0: places(LEFT, 40)}), 0, FRAME)
-    two = {0: places(LEFT, 40), 4: places(MIDDLE, 40)}
+    detection = detect_landmarks(decider, answers(decider, {0: match_in(LEFT, 40)}), 0, FRAME)
+    two = {0: match_in(LEFT, 40), 4: match_in(MIDDLE, 40)}
     both = detect_landmarks(decider, answers(decider, two), 0, FRAME)
-    assert both[0].box[2] > one[0].box[2] + 0.2  # type: ignore[index]
+    assert both[0].box[2] > detection[0].box[2] + 0.2  # type: ignore[index]
 
 
 def test_overlapping_landmarks_give_one_detection(decider: Decider) -> None:
-    verified = {0: places(LEFT, 20), 1: places(LEFT, 80), 2: places(RIGHT, 20)}
+    verified = {0: match_in(LEFT, 20), 1: match_in(LEFT, 80), 2: match_in(RIGHT, 20)}
     seen = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
-    assert [one.landmark for one in seen] == ["a", "c"]
+    assert [detection.landmark for detection in seen] == ["a", "c"]
 
 
 def test_the_answer_comes_first_even_with_no_inlier(decider: Decider) -> None:
     """Without a box of the answer, whether another landmark overlaps it is unknown."""
-    nothing = places(LEFT, 0)
-    verified = {0: nothing, 1: places(RIGHT, 90)}
+    nothing = match_in(LEFT, 0)
+    verified = {0: nothing, 1: match_in(RIGHT, 90)}
     (seen,) = detect_landmarks(decider, answers(decider, verified), 0, FRAME)
     assert (seen.landmark, seen.box) == ("a", None)
 
 
 def test_without_a_stacker_other_landmarks_have_no_confidence(decider: Decider) -> None:
-    verified = {0: places(LEFT, 40), 1: places(RIGHT, 40)}
+    verified = {0: match_in(LEFT, 40), 1: match_in(RIGHT, 40)}
     bare = replace(answers(decider, verified), candidates=None, logits=None)
     seen = detect_landmarks(decider, bare, 0, FRAME)
-    assert [(one.landmark, one.confidence) for one in seen] == [("a", 0.9), ("b", 0.0)]
+    assert [(found.landmark, found.confidence) for found in seen] == [("a", 0.9), ("b", 0.0)]
 
 
 def bare_recognizer(folder, rules: Rules) -> Recognizer:  # type: ignore[no-untyped-def]
     """A gallery without landmarks."""
-    nobody = photos_of(folder / "bank", landmarks=False)
+    distractors = photos_of(folder / "bank", landmarks=False)
     fitted = Fitted(None, None, None, CURVE)
-    made = build(HistogramEmbedder(3), photos_of(folder / "gallery"), distractors=nobody,
+    built = build(HistogramEmbedder(3), photos_of(folder / "gallery"), distractors=distractors,
                  rules=Rules(score="cosine", whitening="none", verify=0))  # fmt: skip
-    made.gallery.remove(made.index.ids.tolist())
-    return assemble(made.embedder, made.gallery, rules, fitted)
+    built.gallery.remove(built.index.ids.tolist())
+    return assemble(built.embedder, built.gallery, rules, fitted)
 
 
 def test_a_gallery_without_landmarks_gives_no_detection(colour_world) -> None:  # type: ignore[no-untyped-def]
     rules = Rules(score="cosine", whitening="none", verify=0)
-    made = bare_recognizer(colour_world, rules)
-    (said,) = made.predict(unit(np.ones((1, 27))))
-    assert (said.landmark, said.guess, said.decision, said.landmarks) == (
+    recognizer = bare_recognizer(colour_world, rules)
+    (answer,) = recognizer.predict(unit(np.ones((1, 27))))
+    assert (answer.landmark, answer.guess, answer.decision, answer.landmarks) == (
         None, None, "no_landmark", (),
     )  # fmt: skip
-    assert said.confidence == 0
-    json.dumps(said.landmarks)
+    assert answer.confidence == 0
+    json.dumps(answer.landmarks)
 
 
 def test_always_answering_with_an_empty_gallery_gives_no_detection(colour_world) -> None:  # type: ignore[no-untyped-def]
     rules = Rules(score="cosine", whitening="none", verify=0, answer_above=0.0, doubt_above=0.0)
-    (said,) = bare_recognizer(colour_world, rules).predict(unit(np.ones((1, 27))))
-    assert said.landmarks == ()
+    (answer,) = bare_recognizer(colour_world, rules).predict(unit(np.ones((1, 27))))
+    assert answer.landmarks == ()

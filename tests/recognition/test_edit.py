@@ -134,7 +134,7 @@ BAD_INPUT = [
     (["remove", "{f}", "--landmark", "plase 0"], 4, "did you mean 'place 0'?"),
     (["remove", "{f}"], 2, "expected ids of photos, or --landmark"),
     (["remove", "{f}", "x", "--landmark", "place 0"], 2, "one of both"),
-    (["relabel", "{f}", "gallery/place 0/0.jpg", "--to", "A|B"], 2, "stands between several"),
+    (["relabel", "{f}", "gallery/place 0/0.jpg", "--to", "A|B"], 2, "separates several"),
     (["relabel", "{f}", "gallery/place 0/0.jpg", "--to", "a\nb"], 2, "printable characters"),
     (["relabel", "{f}", "gallery/place 0/0.jpg", "--to", "x" * 1001], 4, "at most 1000"),
     (["relabel", "{f}", "nobody", "--to", "A"], 4, "no photo of id 'nobody'"),
@@ -153,11 +153,11 @@ BAD_INPUT = [
 
 def test_bad_input_is_one_clear_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = (folder / "gallery.sqlite").read_bytes()
-    for arguments, code, said in BAD_INPUT:
+    for arguments, code, message in BAD_INPUT:
         words = [word.replace("{f}", str(folder)) for word in arguments]
         ended, out, err = run(capfd, "gallery", *words)
         assert (ended, out) == (code, ""), arguments
-        assert said in err, arguments
+        assert message in err, arguments
         assert (folder / "gallery.sqlite").read_bytes() == before, arguments
 
 
@@ -223,7 +223,7 @@ def test_compact_shrinks_the_file_and_keeps_the_photos(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("landmark,titel\n", "unknown column: 'titel'; did you mean 'title'?"),
         ("landmark,name:fr,namefr\n", "unknown column: 'namefr'; did you mean 'name:fr'?"),
@@ -238,11 +238,11 @@ def test_compact_shrinks_the_file_and_keeps_the_photos(
         ('landmark\n""\n', "a record without a landmark's name"),
     ],
 )
-def test_invalid_landmark_tables_are_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_landmark_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "l.csv").write_text(text)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         read_landmarks(tmp_path / "l.csv")
-    assert said in str(told.value)
+    assert message in str(error.value)
 
 
 def test_tables_with_and_without_a_label_column(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ NOTHING = -np.inf
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    made = rng.normal(size=shape) + 0.3
-    return (made / np.linalg.norm(made, axis=-1, keepdims=True)).astype(np.float32)
+    rows_made = rng.normal(size=shape) + 0.3
+    return (rows_made / np.linalg.norm(rows_made, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def slow_expansion(q: np.ndarray, near: list[np.ndarray], cosines: list[float]) -> np.ndarray:
@@ -33,10 +33,10 @@ def test_query_expansion_and_database_augmentation_match_a_slow_loop() -> None:
     rows = np.argsort(-cosines, axis=1)[:, :25]
     near = np.take_along_axis(cosines, rows, axis=1)
     assert (near < 0).any()  # neighbours that must have weight 0
-    made = expansion.expanded(queries, gallery[rows], near)
+    rows_made = expansion.expanded(queries, gallery[rows], near)
     for i in range(9):
         expected = slow_expansion(queries[i], list(gallery[rows[i]]), near[i].tolist())
-        assert made[i] == pytest.approx(expected, abs=1e-6)
+        assert rows_made[i] == pytest.approx(expected, abs=1e-6)
     own = gallery @ gallery.T
     rows = np.argsort(-own, axis=1)[:, :6]  # the photo itself comes first
     near = np.take_along_axis(own, rows, axis=1)
@@ -57,8 +57,8 @@ def test_expansion_edge_cases() -> None:
     average = expansion.expanded(queries[:1], np.array([[[0, 1.0]]]), np.array([[1e-3]]), alpha=0)
     assert average[0] == pytest.approx([math.sqrt(0.5)] * 2)
     empty = np.empty((0, 4), dtype=np.float32)
-    nobody = np.empty((0, 2), dtype=np.int64)
-    assert expansion.augmented(empty, nobody, np.empty((0, 2))).shape == (0, 4)
+    no_rows = np.empty((0, 2), dtype=np.int64)
+    assert expansion.augmented(empty, no_rows, np.empty((0, 2))).shape == (0, 4)
     with pytest.raises(OptionError, match="alpha -1 given"):
         expansion.expanded(queries, np.empty((2, 0, 2)), np.empty((2, 0)), alpha=-1)
 

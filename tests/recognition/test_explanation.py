@@ -234,7 +234,7 @@ def test_few_inliers_are_called_chance(tmp_path: Path) -> None:
         found = dataclasses.replace(first, inliers=inliers)
         text = Tags(page(evidence(tmp_path, references=(found,)))).text
         assert ("by chance" in text) == chance
-        assert ("geometry not asked" in text) == (inliers is None)
+        assert ("not compared" in text) == (inliers is None)
 
 
 def test_many_lines_are_subsampled_evenly(tmp_path: Path) -> None:

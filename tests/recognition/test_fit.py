@@ -42,7 +42,7 @@ def index() -> GalleryIndex:
     return random_index([6] * 9, 60, spread=0.9, seed=11)
 
 
-def drawn(count: int, seed: int = 0, levels: int = 0) -> HeldOutScores:
+def random_scores(count: int, seed: int = 0, levels: int = 0) -> HeldOutScores:
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, 3, count)
     scores = rng.normal(size=count)
@@ -54,7 +54,7 @@ def drawn(count: int, seed: int = 0, levels: int = 0) -> HeldOutScores:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_gap_with_equal_weights_equals_the_metric(seed: int) -> None:
-    outcome = drawn(70, seed)
+    outcome = random_scores(70, seed)
     known = int((outcome.kind == KNOWN).sum())
     for weight in (1.0, 0.3):
         same = replace(outcome, weight=np.full(70, weight))
@@ -74,20 +74,20 @@ def slow_gap(outcome: HeldOutScores) -> float:
 
 @pytest.mark.parametrize("levels", [0, 2])
 def test_weighted_gap_matches_a_slow_computation(levels: int) -> None:
-    outcome = drawn(60, 3, levels)
+    outcome = random_scores(60, 3, levels)
     assert outcome.gap() == pytest.approx(slow_gap(outcome))
 
 
 def test_gap_does_not_depend_on_query_order() -> None:
-    outcome = drawn(60, 4, levels=2)
+    outcome = random_scores(60, 4, levels=2)
     order = np.random.default_rng(0).permutation(60)
-    mixed = HeldOutScores(*(getattr(outcome, name)[order]
+    shuffled_rows = HeldOutScores(*(getattr(outcome, name)[order]
                       for name in ("scores", "right", "weight", "kind", "group")))  # fmt: skip
-    assert mixed.gap() == pytest.approx(outcome.gap())
+    assert shuffled_rows.gap() == pytest.approx(outcome.gap())
 
 
 def test_a_repeated_query_counts_twice() -> None:
-    outcome = replace(drawn(40, 5), weight=np.ones(40))
+    outcome = replace(random_scores(40, 5), weight=np.ones(40))
     twice = np.concatenate([np.arange(40), np.arange(12)])
     repeated = HeldOutScores(outcome.scores[twice], outcome.right[twice], np.ones(52),
                        outcome.kind[twice], twice)  # fmt: skip
@@ -96,13 +96,13 @@ def test_a_repeated_query_counts_twice() -> None:
 
 
 def test_without_known_queries_gap_is_undefined() -> None:
-    outcome = drawn(20)
+    outcome = random_scores(20)
     none = replace(outcome, kind=np.full(20, NON_LANDMARK), right=np.zeros(20, dtype=bool))
     assert (none.gap(), none.top1(), none.answered(0.1)) == (0.0, 0.0, 0.0)
 
 
 def test_the_answered_share_matches_a_hand_computation() -> None:
-    outcome = drawn(400, 6)
+    outcome = random_scores(400, 6)
     for rate in (0.02, 0.1, 0.5):
         threshold = threshold_for(rate, outcome.scores[outcome.kind == NON_LANDMARK])
         known = outcome.kind == KNOWN
@@ -129,17 +129,17 @@ def test_scores_come_from_stackers_that_did_not_see_the_landmark(
 
     monkeypatch.setattr(fit_module, "_fit", spy)
     _, outcome = fit_stackers(hold_out_queries(index, PLAIN), PLAIN, None)
-    everyone = set(examples.group.tolist())
-    (whole,) = [stacker for groups, stacker in fits if groups == everyone]
-    folds = [(groups, stacker) for groups, stacker in fits if groups != everyone]
+    all_groups = set(examples.group.tolist())
+    (whole,) = [stacker for groups, stacker in fits if groups == all_groups]
+    folds = [(groups, stacker) for groups, stacker in fits if groups != all_groups]
     assert len(folds) == fit_module.FOLDS
     for row, group in enumerate(examples.group.tolist()):
         (stacker,) = [stacker for groups, stacker in folds if group not in groups]
         logits = np.where(examples.codes[row] < 0, -np.inf, stacker.logits(examples.features[row]))
         assert outcome.scores[row] == pytest.approx(logits.max())
         assert outcome.right[row] == examples.right[row, logits.argmax()]
-    lying = whole.logits(examples.features).max(axis=1)
-    assert not np.allclose(lying, outcome.scores)  # a planted fault: not held out
+    in_sample = whole.logits(examples.features).max(axis=1)
+    assert not np.allclose(in_sample, outcome.scores)  # a planted fault: not held out
 
 
 @pytest.mark.parametrize("score", ["learned", "cosine", "both_penalties"])
@@ -147,13 +147,13 @@ def test_calibration_is_fitted_on_held_out_scores(
     index: GalleryIndex, score: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[tuple[np.ndarray, ...]] = []
-    honest = calibration.fit
+    plain = calibration.fit_calibration
 
     def spy(scores, right, weights, **more):  # type: ignore[no-untyped-def]
         given.append((scores, right, weights, more["groups"]))
-        return honest(scores, right, weights, **more)
+        return plain(scores, right, weights, **more)
 
-    monkeypatch.setattr(calibration, "fit", spy)
+    monkeypatch.setattr(fit_module, "fit_calibration", spy)
     rules = replace(PLAIN, score=score)  # type: ignore[arg-type]
     fitted, outcome = fit_and_score(index, rules)
     ((scores, right, weights, groups),) = given
@@ -161,10 +161,10 @@ def test_calibration_is_fitted_on_held_out_scores(
     assert (right == outcome.right).all()
     assert (weights == outcome.weight).all()
     assert (groups == outcome.group).all()
-    assert fitted.calibration == honest(scores, right, weights, groups=groups)
+    assert fitted.calibration == plain(scores, right, weights, groups=groups)
     # Over the mix that the rules state, confidence is the share of right answers.
-    sure = fitted.calibration.confidence(outcome.scores)
-    assert np.average(sure, weights=weights) == pytest.approx(
+    confidence = fitted.calibration.confidence(outcome.scores)
+    assert np.average(confidence, weights=weights) == pytest.approx(
         np.average(right, weights=weights), abs=0.03
     )
     assert (fitted.stacker is not None) == (score == "learned")
@@ -209,10 +209,10 @@ def test_fitting_is_deterministic(index: GalleryIndex) -> None:
 
 def test_shuffled_labels_give_low_scores(index: GalleryIndex) -> None:
     codes = np.random.default_rng(0).permutation(index.codes)
-    _, honest = fit_and_score(index, PLAIN)
+    _, true_labels = fit_and_score(index, PLAIN)
     _, shuffled = fit_and_score(replace(index, codes=codes), PLAIN)
-    assert honest.top1() > 0.7
-    assert honest.gap() > 0.5
+    assert true_labels.top1() > 0.7
+    assert true_labels.gap() > 0.5
     assert shuffled.top1() < 0.35
     assert shuffled.gap() < 0.2
 
@@ -250,8 +250,8 @@ class Named(Keypoints):
 
 
 def verified(inliers: int) -> VerifiedMatch:
-    places = np.zeros((inliers, 2), np.float32)
-    return VerifiedMatch(places, places, None)
+    points = np.zeros((inliers, 2), np.float32)
+    return VerifiedMatch(points, points, None)
 
 
 def test_spatial_verification_features_are_fitted_and_no_photo_is_matched_with_itself(
@@ -299,9 +299,9 @@ def test_photos_without_keypoints_are_left_out_of_the_geometry_fit(
     assert geometric is not None
     assert not {photo for photo, _ in verifier.pairs} & bare
     assert np.isfinite(outcome.scores).all()
-    everyone = set(index.ids) | set(index.distractor_ids)
+    all_groups = set(index.ids) | set(index.distractor_ids)
     (_, none), whole = fit_stackers(
-        hold_out_queries(index, OPEN), OPEN, LandmarkVerifier(index, without=everyone)
+        hold_out_queries(index, OPEN), OPEN, LandmarkVerifier(index, without=all_groups)
     )
     assert none is None
     assert len(whole.scores) == 54 + 54 + 60

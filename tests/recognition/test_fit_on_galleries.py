@@ -63,11 +63,12 @@ def queries(index: GalleryIndex, count: int = 9) -> np.ndarray:
 
 
 def test_candidate_features_match_slow_loops(index: GalleryIndex) -> None:
-    asked = queries(index)
+    vectors = queries(index)
     retriever = Retriever(index, PLAIN)
-    candidates = make_candidates(retriever, retriever.search(asked))
-    gallery, bank = index.vectors.astype(np.float64), index.distractor_vectors.astype(np.float64)
-    for q, query in enumerate(asked.astype(np.float64)):
+    candidates = make_candidates(retriever, retriever.search(vectors))
+    gallery = index.vectors.astype(np.float64)
+    distractors = index.distractor_vectors.astype(np.float64)
+    for q, query in enumerate(vectors.astype(np.float64)):
         cos = gallery @ query
         best = {c: max(cos[index.codes == c]) for c in range(LANDMARKS)}
         named = sorted(best, key=lambda c: -best[c])[:4]
@@ -82,8 +83,8 @@ def test_candidate_features_match_slow_loops(index: GalleryIndex) -> None:
                 "similarity": best[c], "lead": best[c] - other, "company": np.mean(mine[:3]),
                 "centre": centre @ query / np.linalg.norm(centre),
                 "votes": sum(max(cos[j], 0) ** 3 for j in near[:5] if index.codes[j] == c),
-                "unwhitened": best[c], "bank": np.mean(sorted(bank @ query)[-5:]),
-                "photo_bank": np.mean(sorted(bank @ nearest)[-5:]), "photos": np.log1p(EACH),
+                "unwhitened": best[c], "bank": np.mean(sorted(distractors @ query)[-5:]),
+                "photo_bank": np.mean(sorted(distractors @ nearest)[-5:]), "photos": np.log1p(EACH),
             }  # fmt: skip
             assert set(expected) == set(FEATURES)
             for name, value in expected.items():
@@ -109,8 +110,8 @@ def test_hiding_a_photo_does_not_reveal_the_answer(index: GalleryIndex) -> None:
     """A hidden photo does not count in the centre, but counts in the landmark's size."""
     rows = np.arange(0, len(index.codes), 7)
     retriever = Retriever(index, PLAIN)
-    asked = index.vectors[rows].astype(np.float32)
-    found = retriever.search(asked, hidden=list(rows[:, None]))
+    vectors = index.vectors[rows].astype(np.float32)
+    found = retriever.search(vectors, hidden=list(rows[:, None]))
     candidates = make_candidates(retriever, found, list(rows[:, None]))
     assert np.allclose(candidates.features[..., FEATURES.index("photos")], np.log1p(EACH))
     for q, row in enumerate(rows):
@@ -120,7 +121,7 @@ def test_hiding_a_photo_does_not_reveal_the_answer(index: GalleryIndex) -> None:
             continue
         others = np.flatnonzero((index.codes == index.codes[row]) & (np.arange(48) != row))
         centre = index.vectors[others].astype(np.float64).sum(axis=0)
-        expected = centre @ asked[q] / np.linalg.norm(centre)
+        expected = centre @ vectors[q] / np.linalg.norm(centre)
         assert candidates.features[q, t, FEATURES.index("centre")] == pytest.approx(
             expected, abs=2e-3
         )
@@ -140,17 +141,17 @@ def test_no_query_uses_a_whitening_fitted_on_it(
     blocks = hold_out_queries(index, PLAIN, extra)
     assert len(blocks) == len(fitted_on) == 15
     landmark_of = dict(zip(index.ids, index.names[index.codes], strict=True))
-    for block, (ids, bank, names) in zip(blocks, fitted_on, strict=True):
-        assert not (set(block.ids) & (ids | bank))
+    for block, (ids, distractors, names) in zip(blocks, fitted_on, strict=True):
+        assert not (set(block.ids) & (ids | distractors))
         if block.kind == UNKNOWN:
             away = {landmark_of[i] for i in block.ids}
             assert not (away & {landmark_of[i] for i in ids})
             assert not (away & names)
         if block.kind == NON_LANDMARK:
             assert not set(block.ids) & set(block.retriever.index.distractor_ids)
-    asked = {k: sorted(i for b in blocks if b.kind == k for i in b.ids) for k in range(3)}
-    assert asked[KNOWN] == asked[UNKNOWN] == sorted(index.ids)
-    assert asked[NON_LANDMARK] == sorted(index.distractor_ids)
+    vectors = {k: sorted(i for b in blocks if b.kind == k for i in b.ids) for k in range(3)}
+    assert vectors[KNOWN] == vectors[UNKNOWN] == sorted(index.ids)
+    assert vectors[NON_LANDMARK] == sorted(index.distractor_ids)
 
 
 def test_query_kinds_are_weighted_as_the_rules_state(index: GalleryIndex) -> None:
@@ -229,10 +230,10 @@ class OneLandmarkVerifier(SpatialVerifier):
 
     def verify(self, query, ids):  # type: ignore[no-untyped-def]
         self.calls += 1
-        places = np.random.default_rng(0).random((40, 2)).astype(np.float32)
-        some = VerifiedMatch(places, places, np.eye(3))
-        none = VerifiedMatch(places[:0], places[:0], None)
-        return [some if photo_id in self.ids else none for photo_id in ids]
+        points = np.random.default_rng(0).random((40, 2)).astype(np.float32)
+        match = VerifiedMatch(points, points, np.eye(3))
+        no_match = VerifiedMatch(points[:0], points[:0], None)
+        return [match if photo_id in self.ids else no_match for photo_id in ids]
 
 
 def test_spatial_verification_only_for_open_answers_and_evidence_changes_no_score(
@@ -247,18 +248,18 @@ def test_spatial_verification_only_for_open_answers_and_evidence_changes_no_scor
     )  # fmt: skip
     second = set(index.ids[index.codes == 1])
     verifier = OneLandmarkVerifier(second)
-    asked = queries(index)
+    vectors = queries(index)
     rules = Rules(verify=6, sure_above=0.9, sure_below=0.1)
     decider = Decider(index, rules, replace(fitted, geometric_stacker=wide), verifier)
-    plain = Decider(index, Rules(verify=0), fitted).answer(Queries(asked))
+    plain = Decider(index, Rules(verify=0), fitted).answer(Queries(vectors))
     open_rows = (plain.confidence > 0.1) & (plain.confidence < 0.9)
-    answers = decider.answer(Queries(asked, keypoints_of=lambda row: verifier.keypoints([""])[0]))
+    answers = decider.answer(Queries(vectors, keypoints_of=lambda row: verifier.keypoints([""])[0]))
     assert verifier.calls == open_rows.sum()
     assert (answers.scores[~open_rows] == plain.scores[~open_rows]).all()
     every = decider.answer(
-        Queries(asked, keypoints_of=lambda row: verifier.keypoints([""])[0]), evidence=True
+        Queries(vectors, keypoints_of=lambda row: verifier.keypoints([""])[0]), evidence=True
     )
-    assert verifier.calls == open_rows.sum() + len(asked)
+    assert verifier.calls == open_rows.sum() + len(vectors)
     assert (every.scores == answers.scores).all()
     assert all(every.verified)
 

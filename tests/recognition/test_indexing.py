@@ -43,8 +43,8 @@ def both(
     """recognizer.json after `index` with the flags, and after `index_photos` with the options."""
     json_of(capfd, "index", world / "photos", "--distractors", world / "bank", "-o",
             tmp_path / "cli.wl", *flags[0])  # fmt: skip
-    photos, bank = read_folder(world / "photos"), read_folder(world / "bank", labelled=False)
-    index_photos(photos, bank, tmp_path / "python.wl", "sift", options[0], progress=quiet)
+    photos, distractors = read_folder(world / "photos"), read_folder(world / "bank", labelled=False)
+    index_photos(photos, distractors, tmp_path / "python.wl", "sift", options[0], progress=quiet)
     return [
         json.loads((tmp_path / name / "recognizer.json").read_text())
         for name in ("cli.wl", "python.wl")

@@ -99,9 +99,9 @@ def test_planted_leaks_are_detected(
     monkeypatch.undo()
     seen = watched(monkeypatch)
     monkeypatch.setattr(GalleryIndex, "without", lambda self, rows: self)
-    told = leaks(hold_out_queries(index, WAYS[0]), seen)
-    assert any(leak.startswith("whitening saw p") for leak in told)
-    assert any(leak.startswith("whitening saw l") for leak in told)
+    reported = leaks(hold_out_queries(index, WAYS[0]), seen)
+    assert any(leak.startswith("whitening saw p") for leak in reported)
+    assert any(leak.startswith("whitening saw l") for leak in reported)
 
 
 @pytest.mark.parametrize("rules", WAYS)
@@ -133,16 +133,17 @@ def test_a_distractor_query_is_not_among_the_distractors_searched(
 ) -> None:
     asked = []
     for block in (b for b in hold_out_queries(index, rules) if b.kind == NON_LANDMARK):
-        bank = block.retriever.index
-        assert not set(block.ids) & set(bank.distractor_ids)
-        assert len(bank.distractor_vectors) == len(bank.distractor_ids) == BANK - len(block.ids)
-        assert len(block.retriever.distractor_vectors) == len(bank.distractor_vectors)
+        searched = block.retriever.index
+        assert not set(block.ids) & set(searched.distractor_ids)
+        rest = BANK - len(block.ids)
+        assert len(searched.distractor_vectors) == len(searched.distractor_ids) == rest
+        assert len(block.retriever.distractor_vectors) == len(searched.distractor_vectors)
         # Otherwise its nearest distractor would be itself, at cosine 1.
         own = index.distractor_vectors[
             [int(np.flatnonzero(index.distractor_ids == i)[0]) for i in block.ids]
         ]
         queries = own.astype(np.float32)
-        cosines = queries @ bank.distractor_vectors.astype(np.float32).T
+        cosines = queries @ searched.distractor_vectors.astype(np.float32).T
         assert cosines.max() < 0.99
         if rules.whitening == "none" and not rules.expansion:
             count = rules.query_bank or (10 if rules.uses_gallery_penalty else 5)
@@ -200,7 +201,7 @@ def test_cached_whitenings_are_reused_only_for_the_same_folds(
     assert not seen
     for one, two in zip(first, again, strict=True):
         assert one.ids.tolist() == two.ids.tolist()
-        assert one.scorer.projection is two.scorer.projection
+        assert one.retriever.projection is two.retriever.projection
         assert (one.found.queries == two.found.queries).all()
     hold_out_queries(index, replace(WAYS[0], whitening_shrinkage=0.7), whitenings=known)
     assert len(seen) == len(first)
@@ -259,6 +260,6 @@ def test_small_galleries_give_the_queries_they_can() -> None:
 
 
 def test_progress_counts_the_kinds(index: GalleryIndex) -> None:
-    told: list[tuple[int, int]] = []
-    hold_out_queries(index, WAYS[2], progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    reported: list[tuple[int, int]] = []
+    hold_out_queries(index, WAYS[2], progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(1, 3), (2, 3), (3, 3)]

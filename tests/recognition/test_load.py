@@ -26,7 +26,7 @@ from whichlandmark.recognition.rules import Rules
 
 
 @pytest.fixture
-def made(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(colour_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A saved recognizer of 34 photos with index files and inverted files, although it is small."""
     monkeypatch.setattr(load_module, "IndexNeeds", functools.partial(IndexNeeds, min_photos=5))
     monkeypatch.setattr(parts, "MIN_ROWS_FOR_IVF", 8)
@@ -68,11 +68,11 @@ def assert_equal(one: list[Prediction], other: list[Prediction]) -> None:
     assert [p.matches[0].photo_id for p in one] == [p.matches[0].photo_id for p in other]
 
 
-def test_answers_with_index_files_equal_those_of_the_gallery(made: Path) -> None:
-    opened = load(made)
+def test_answers_with_index_files_equal_those_of_the_gallery(folder: Path) -> None:
+    opened = load(folder)
     assert opened.decider.retriever.candidate_source is not None
-    assert_equal(answers(opened), plain(made))
-    exact = load(made, rules=Rules(verify=0, recall=1.0))
+    assert_equal(answers(opened), plain(folder))
+    exact = load(folder, rules=Rules(verify=0, recall=1.0))
     assert exact.decider.retriever.candidate_source is None
     assert exact.fitted == opened.fitted or exact.fitted.calibration == opened.fitted.calibration
     opened.gallery.close()
@@ -81,11 +81,11 @@ def test_answers_with_index_files_equal_those_of_the_gallery(made: Path) -> None
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
 def test_damaged_index_files_are_logged_once_and_rebuilt_with_right_answers(
-    made: Path, damage: str, caplog: pytest.LogCaptureFixture
+    folder: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = plain(made)
+    expected = plain(folder)
     for kind in ("photos", "turned", "cells", "manifest"):
-        (path,) = (made / "segments").glob(f"{kind}*")  # healed files have other names
+        (path,) = (folder / "segments").glob(f"{kind}*")  # healed files have other names
         whole = path.read_bytes()
         if damage == "delete":
             path.unlink()
@@ -96,57 +96,57 @@ def test_damaged_index_files_are_logged_once_and_rebuilt_with_right_answers(
             path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with caplog.at_level(logging.WARNING, logger="whichlandmark"):
             caplog.clear()
-            opened = load(made)
+            opened = load(folder)
             assert_equal(answers(opened), expected)
             assert_equal(answers(opened), expected)
             opened.gallery.close()
-        told = [record.message for record in caplog.records]
-        warned = [text for text in verify_gallery(made).warnings if "segment" in text]
+        messages = [record.message for record in caplog.records]
+        warned = [text for text in verify_gallery(folder).warnings if "segment" in text]
         assert len(warned) == 1 or (damage, kind) == ("delete", "manifest")
         missing_manifest = damage == "delete" and path.name == "manifest.json"
-        assert len(told) == (0 if missing_manifest else 1), told
-        assert all("gallery rebuild" in text for text in told)
-        rebuild_gallery(made)
+        assert len(messages) == (0 if missing_manifest else 1), messages
+        assert all("gallery rebuild" in text for text in messages)
+        rebuild_gallery(folder)
         caplog.clear()
-        opened = load(made)
+        opened = load(folder)
         assert opened.decider.retriever.candidate_source is not None
         assert_equal(answers(opened), expected)
         opened.gallery.close()
         assert not caplog.records
-    assert_equal(plain(made), expected)
+    assert_equal(plain(folder), expected)
 
 
-def test_a_removed_landmark_is_gone_from_the_index_files(made: Path) -> None:
-    before = load(made)
+def test_a_removed_landmark_is_gone_from_the_index_files(folder: Path) -> None:
+    before = load(folder)
     name = before.index.names[0]
     before.gallery.close()
-    remove_photos(made, [], name)
-    opened = load(made)
+    remove_photos(folder, [], name)
+    opened = load(folder)
     assert name not in opened.index.names.tolist()
     assert opened.decider.retriever.candidate_source is not None
-    assert_equal(answers(opened), plain(made))
-    held = b"".join(path.read_bytes() for path in (made / "segments").iterdir())
+    assert_equal(answers(opened), plain(folder))
+    held = b"".join(path.read_bytes() for path in (folder / "segments").iterdir())
     assert name.encode() not in held
     opened.gallery.close()
 
 
 def test_damage_anywhere_in_the_photos_file_changes_no_answer(
-    made: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each array in turn: names and ids are read after the search, for the prediction."""
-    expected = plain(made)
-    before = load(made)
-    asked = queries(before)
+    expected = plain(folder)
+    before = load(folder)
+    vectors = queries(before)
     before.gallery.close()
-    (path,) = (made / "segments").glob("photos*")
+    (path,) = (folder / "segments").glob("photos*")
     whole = path.read_bytes()
     for block in range(1, len(whole) // 65_536):
         at = block * 65_536
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        opened = load(made)
-        assert_equal(opened.predict(asked), expected)
+        opened = load(folder)
+        assert_equal(opened.predict(vectors), expected)
         opened.check_index_files()  # finds damage that no answer reads
         assert opened.decider.retriever.candidate_source is None
-        assert_equal(opened.predict(asked), expected)
+        assert_equal(opened.predict(vectors), expected)
         opened.gallery.close()
     assert len(caplog.records) == len(whole) // 65_536 - 1  # one warning each

@@ -68,8 +68,8 @@ def test_damaged_exif_gives_none_or_a_valid_position() -> None:
     answers = set()
     for _ in range(400):
         damaged = bytearray(whole)
-        for place in rng.integers(at, at + 200, 3):
-            damaged[place] = rng.integers(256)
+        for point in rng.integers(at, at + 200, 3):
+            damaged[point] = rng.integers(256)
         found = location_of(bytes(damaged[: rng.integers(at, len(whole) + 1)]))
         answers.add(found is None)
         if found is not None:
@@ -82,7 +82,7 @@ def slow_km(a: tuple[float, float], b: tuple[float, float]) -> float:
     """By the angle between two vectors from the Earth's centre."""
     one, two = (
         np.array([math.cos(la) * math.cos(lo), math.cos(la) * math.sin(lo), math.sin(la)])
-        for la, lo in (map(math.radians, place) for place in (a, b))
+        for la, lo in (map(math.radians, point) for point in (a, b))
     )
     return 6371.0088 * math.atan2(np.linalg.norm(np.cross(one, two)), one @ two)
 
@@ -93,11 +93,11 @@ def test_great_circle_distances() -> None:
     assert distance_km((10, 179.9), (10, -179.9)) < 25  # across the date line
     assert distance_km((48.8583, 2.2945), (51.5007, -0.1246)) == pytest.approx(341, abs=1)
     rng = np.random.default_rng(0)
-    here = (float(rng.uniform(-90, 90)), float(rng.uniform(-180, 180)))
-    there = np.stack([rng.uniform(-90, 90, 50), rng.uniform(-180, 180, 50)], axis=1)
-    expected = [slow_km(here, tuple(place)) for place in there]
-    assert distance_km(here, there) == pytest.approx(expected, rel=1e-9)
-    unknown = distance_km(here, np.array([[np.nan, np.nan], here]))
+    one = (float(rng.uniform(-90, 90)), float(rng.uniform(-180, 180)))
+    others = np.stack([rng.uniform(-90, 90, 50), rng.uniform(-180, 180, 50)], axis=1)
+    expected = [slow_km(one, tuple(point)) for point in others]
+    assert distance_km(one, others) == pytest.approx(expected, rel=1e-9)
+    unknown = distance_km(one, np.array([[np.nan, np.nan], one]))
     assert np.isnan(unknown[0])
     assert unknown[1] == 0
     with pytest.raises(OptionError, match="latitude ±90°"):

@@ -46,9 +46,9 @@ def geotagged(latitude: float, longitude: float) -> bytes:
     return data.getvalue()
 
 
-def slow_km(here: tuple[float, float], there: tuple[float, float]) -> float:
+def slow_km(one: tuple[float, float], other: tuple[float, float]) -> float:
     """By the angle between two points on a sphere."""
-    (a, b), (c, d) = (tuple(map(math.radians, p)) for p in (here, there))
+    (a, b), (c, d) = (tuple(map(math.radians, p)) for p in (one, other))
     cosine = math.sin(a) * math.sin(c) + math.cos(a) * math.cos(c) * math.cos(b - d)
     return 6371.0088 * math.acos(min(1.0, cosine))
 
@@ -62,11 +62,11 @@ def test_each_landmark_code_has_its_location() -> None:
 
 @pytest.mark.parametrize("scale", [0.5, 5.0, 500.0])
 def test_prior_weights_match_a_slow_computation(scale: float) -> None:
-    here = (48.85, 2.35)
-    weigh = world().prior([here], scale)
+    one = (48.85, 2.35)
+    weigh = world().prior([one], scale)
     found = weigh(0, np.array([1, 0, 3, -1]))
-    for value, there in zip(found, (EIFFEL, BIG_BEN), strict=False):
-        near = 1 / (1 + (slow_km(here, there) / scale) ** 2)
+    for value, other in zip(found, (EIFFEL, BIG_BEN), strict=False):
+        near = 1 / (1 + (slow_km(one, other) / scale) ** 2)
         assert value == pytest.approx(math.log(0.01 + 0.99 * near), rel=1e-6)
     assert found[2:].tolist() == [0.0, 0.0]  # unknown location; no landmark
     assert found[1] < found[0] < 0
@@ -75,8 +75,8 @@ def test_prior_weights_match_a_slow_computation(scale: float) -> None:
 
 def test_an_unknown_code_does_not_use_the_last_landmark() -> None:
     """Code −1 must have weight 0, although row −1 of the array is the last landmark."""
-    places = LandmarkLocations(np.array([[0.0, 0.0], list(EIFFEL)]))
-    assert places.prior([BIG_BEN], 1.0)(0, np.array([-1, -1])).tolist() == [0.0, 0.0]
+    locations = LandmarkLocations(np.array([[0.0, 0.0], list(EIFFEL)]))
+    assert locations.prior([BIG_BEN], 1.0)(0, np.array([-1, -1])).tolist() == [0.0, 0.0]
 
 
 def test_each_query_uses_its_own_location() -> None:
@@ -90,12 +90,12 @@ def test_each_query_uses_its_own_location() -> None:
 
 
 def test_the_location_of_a_photo_is_read_from_bytes_and_from_a_file(tmp_path: Path) -> None:
-    for place in (EIFFEL, BIG_BEN, (-33.8568, 151.2153)):
-        data = geotagged(*place)
+    for point in (EIFFEL, BIG_BEN, (-33.8568, 151.2153)):
+        data = geotagged(*point)
         (tmp_path / "photo.jpg").write_bytes(data)
         for photo in (data, tmp_path / "photo.jpg", str(tmp_path / "photo.jpg")):
             read = read_query(photo, short_side=16, location=True)
-            assert read.location == pytest.approx(place, abs=1e-6)
+            assert read.location == pytest.approx(point, abs=1e-6)
             assert read_query(photo, short_side=16).location is None  # not read without `location`
 
 

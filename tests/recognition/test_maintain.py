@@ -54,7 +54,7 @@ def index(world: Path, folder: Path, rules: Rules | None = None) -> None:
     )  # fmt: skip
 
 
-def asked(folder: Path) -> list[Prediction]:
+def predictions(folder: Path) -> list[Prediction]:
     opened = load(folder)
     try:
         return [opened(path) for path in sorted((folder.parent / "queries").glob("*.jpg"))]
@@ -80,16 +80,16 @@ def test_copying_to_a_server_and_back_keeps_the_answers(world: Path) -> None:
     with gallery_in(world / "file.wl") as gallery:
         gallery.describe([LandmarkRecord("place 1", "The Place", {"fr": "La Place"}, "Q1")])
     address = postgres_address()
-    there = copy_to(str(world / "file.wl"), str(world / "server.wl"), link=Link(address=address))
-    assert there["copied"] == there["photos"] == 34
-    assert there["compared"] == 34
+    copied = copy_to(str(world / "file.wl"), str(world / "server.wl"), link=Link(address=address))
+    assert copied["copied"] == copied["photos"] == 34
+    assert copied["compared"] == 34
     back = copy_to(str(world / "server.wl"), str(world / "back.wl"))
     assert back["records"] == 1
     assert (
         contents(world / "file.wl") == contents(world / "server.wl") == contents(world / "back.wl")
     )
-    same(asked(world / "file.wl"), asked(world / "server.wl"))
-    same(asked(world / "file.wl"), asked(world / "back.wl"))
+    same(predictions(world / "file.wl"), predictions(world / "server.wl"))
+    same(predictions(world / "file.wl"), predictions(world / "back.wl"))
     again = copy_to(str(world / "server.wl"), str(world / "back.wl"))
     assert again["copied"] == 0
     assert maintain.verify_gallery(world / "server.wl").faults == []
@@ -102,11 +102,11 @@ def test_a_gallery_on_a_server_is_edited_and_searched_like_a_file(world: Path) -
     index(world, world / "s.wl")
     assert not (world / "s.wl" / "gallery.sqlite").exists()
     assert contents(world / "s.wl") == contents(world / "file.wl")
-    same(asked(world / "file.wl"), asked(world / "s.wl"))
+    same(predictions(world / "file.wl"), predictions(world / "s.wl"))
     for folder in (world / "file.wl", world / "s.wl"):
         edit.remove_photos(folder, [], "place 2")
         edit.relabel_photos(folder, [], "place 3", "place 9")
-    same(asked(world / "file.wl"), asked(world / "s.wl"))
+    same(predictions(world / "file.wl"), predictions(world / "s.wl"))
     listed = edit.list_landmarks(world / "s.wl")["landmarks"]
     assert [one["landmark"] for one in listed] == ["place 0", "place 1", "place 9"]
     with pytest.raises(OptionError, match="its server"):
@@ -120,7 +120,7 @@ def test_server_side_search_gives_the_local_answers(world: Path) -> None:
     index(world, world / "file.wl", plain)
     write_link(world / "s.wl", Link(address=postgres_address(), search="there"))
     index(world, world / "s.wl")
-    same(asked(world / "file.wl"), asked(world / "s.wl"))
+    same(predictions(world / "file.wl"), predictions(world / "s.wl"))
     with pytest.raises(OptionError, match="whitening"):
         index(world, world / "s.wl", Rules())
 
@@ -178,9 +178,9 @@ def test_gallery_links_are_written_read_and_checked(world: Path, tmp_path: Path)
         "postgresql://me:secret@host/photos?gallery=p",
         "postgresql://me@host/photos?password=secret&gallery=p",
     ):
-        with pytest.raises(OptionError) as told:
+        with pytest.raises(OptionError) as error:
             Link(address=bad)
-        assert "secret" not in str(told.value)
+        assert "secret" not in str(error.value)
     for wrong in ("postgresql://host/photos?gallery=Paris", "qdrant://host/a/b"):
         with pytest.raises(OptionError):
             new_link(wrong)

@@ -60,11 +60,11 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, counted)
 
-    def asked(path: Any) -> int:
+    def is_query(path: Any) -> int:
         return int(Path(path).parent.name == "queries")
 
     for home in (query, pipeline, images):
-        count(home, "read_bytes", "reads", asked)
+        count(home, "read_bytes", "reads", is_query)
     known = {path.read_bytes() for path in made().parent.rglob("*.jpg")}
     count(images, "_decode", "decodes", lambda data, *_: int(data not in known))
     count(DecodePool, "_submit", "decodes in a worker")
@@ -75,7 +75,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> list[Path]:
+def query_paths(tmp_path: Path) -> list[Path]:
     """Photos of the four fronts that are not in the gallery, with a location."""
     (tmp_path / "queries").mkdir()
     paths = [tmp_path / "queries" / f"{code}.jpg" for code in range(4)]
@@ -113,47 +113,48 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_command_line_explains_in_one_pass(
     folder: Path,
-    asked: list[Path],
+    query_paths: list[Path],
     counts: Counter[str],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "why.html"
-    code, told, _ = run(capfd, "recognize", asked[1], "-r", folder, "--explain", out, "--json")
-    assert (code, json.loads(told)["photo"]) == (0, str(asked[1]))
+    command = ("recognize", query_paths[1], "-r", folder, "--explain", out, "--json")
+    code, answered, _ = run(capfd, *command)
+    assert (code, json.loads(answered)["photo"]) == (0, str(query_paths[1]))
     assert out.stat().st_size > 1000
     once = ("reads", "decodes", "embeddings", "searches", "comparisons")
     assert counts == dict.fromkeys(once, 1)
 
 
 def test_the_server_explains_in_one_pass(
-    folder: Path, asked: list[Path], counts: Counter[str]
+    folder: Path, query_paths: list[Path], counts: Counter[str]
 ) -> None:
     engine = Engine(folder, ServeOptions(workers=1))
     with TestClient(create_app(engine), base_url="http://localhost") as client:
         counts.clear()
-        reply = client.post("/v1/explain", files={"photo": ("q.jpg", asked[1].read_bytes())})
+        reply = client.post("/v1/explain", files={"photo": ("q.jpg", query_paths[1].read_bytes())})
         assert reply.status_code == 200
     once = ("decodes in a worker", "embeddings", "searches", "comparisons")
     assert {step: n for step, n in counts.items() if n} == dict.fromkeys(once, 1)
 
 
 def test_an_evaluation_takes_each_photo_once(
-    folder: Path, asked: list[Path], counts: Counter[str]
+    folder: Path, query_paths: list[Path], counts: Counter[str]
 ) -> None:
     """All photos are embedded in one call and searched in one call."""
     opened = load(folder)
-    answers = opened.answer(opened.embed([opened.read(path) for path in asked]))
+    answers = opened.answer(opened.embed([opened.read(path) for path in query_paths]))
     compared = sum(map(bool, answers.verified))
     assert compared >= 2
     counts.clear()
-    photos = Photos.of(Photo(path.stem, path, f"place {path.stem}") for path in asked)
+    photos = Photos.of(Photo(path.stem, path, f"place {path.stem}") for path in query_paths)
     found = evaluate_in_detail(opened, photos).predictions
     assert len(found) == 4
     assert counts == {
         "reads": 4, "decodes": 4, "embeddings": 1, "searches": 1, "comparisons": compared,
     }  # fmt: skip
-    for path, score, guess in zip(asked, found.score, found.guess, strict=True):
+    for path, score, guess in zip(query_paths, found.score, found.guess, strict=True):
         alone = opened(path)
         assert (guess, score) == (alone.guess, pytest.approx(alone.score, abs=1e-4))
 
@@ -193,23 +194,23 @@ def test_served_evidence_is_that_of_the_served_answer(between: TestClient) -> No
     the answered one and add up to its score.
     """
     answers = []
-    for place in (ELSEWHERE, PARIS):
-        photo = ("q.jpg", taken_at(halves(), *place))
-        told = between.post("/v1/recognize", files=[("photos", photo)]).json()["results"][0]
+    for location in (ELSEWHERE, PARIS):
+        photo = ("q.jpg", taken_at(halves(), *location))
+        answered = between.post("/v1/recognize", files=[("photos", photo)]).json()["results"][0]
         why = between.post("/v1/explain", files={"photo": photo}).json()
-        assert why["answer"]["guess"] == told["guess"]
-        assert why["answer"]["score"] == pytest.approx(told["score"], abs=1e-4)
+        assert why["answer"]["guess"] == answered["guess"]
+        assert why["answer"]["score"] == pytest.approx(answered["score"], abs=1e-4)
         parts = {part["name"]: part for part in why["parts"]}
         added = [part["contribution"] for part in parts.values() if part["contribution"]]
         assert sum(added) == pytest.approx(why["answer"]["score"], abs=1e-4)
         assert parts["location"]["contribution"] == pytest.approx(0, abs=1e-4)  # it is near
-        answers.append(told["guess"])
+        answers.append(answered["guess"])
     assert answers == ["place 0", "place 1"]
 
 
-def test_an_explanation_reads_what_the_prediction_reads(folder: Path, asked: list[Path]) -> None:
+def test_an_explanation_agrees_with_the_prediction(folder: Path, query_paths: list[Path]) -> None:
     opened = load(folder)
-    photos = [opened.read(path) for path in asked]
+    photos = [opened.read(path) for path in query_paths]
     answers = opened.answer(opened.embed(photos), evidence=True)
     for row, photo in enumerate(photos):
         answer, why = prediction(answers, row), explain_answer(opened, answers, row, photo)
@@ -294,8 +295,8 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(folder: Path) -> Non
     """Batches are compared with distractors in float32, which changes no later answer."""
     opened: Recognizer = load(folder)
     fresh = assemble(opened.embedder, opened.gallery, opened.rules, opened.fitted)
-    asked = opened.embed([opened.read(jpeg(front(code, 9))) for code in range(4)] * 30)
-    opened.answer(Queries(asked.vectors))
-    one = Queries(asked.vectors[:1])
-    both = [json.dumps(made.answer(one).scores.tolist()) for made in (opened, fresh)]
+    batch = opened.embed([opened.read(jpeg(front(code, 9))) for code in range(4)] * 30)
+    opened.answer(Queries(batch.vectors))
+    one = Queries(batch.vectors[:1])
+    both = [json.dumps(recognizer.answer(one).scores.tolist()) for recognizer in (opened, fresh)]
     assert both[0] == both[1]

@@ -46,7 +46,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def held(out: Path) -> tuple[list[list[int]], bytes]:
+def rows_of(out: Path) -> tuple[list[list[int]], bytes]:
     with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         return [column.tolist() for column in gallery.sums()], gallery.table().vectors.tobytes()
 
@@ -77,15 +77,15 @@ def test_a_local_ray_cluster_gives_the_same_gallery(
     world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("ray")
-    asked = ("index", world, "--rules", rules)
-    counts = json_of(capfd, *asked, "-o", tmp_path / "a.wl", code=3)
+    command = ("index", world, "--rules", rules)
+    counts = json_of(capfd, *command, "-o", tmp_path / "a.wl", code=3)
     flags = ("--shards", 3, "--engine", "ray", "--json")
-    ran = in_a_process(tmp_path, *asked, "-o", "b.wl", *flags)  # Ray has processes of its own
+    ran = in_a_process(tmp_path, *command, "-o", "b.wl", *flags)  # Ray has processes of its own
     if "no cluster" in ran.stderr:
         pytest.skip(f"Ray does not start here: {ran.stderr[-300:]}")
     assert ran.returncode == 3, ran.stderr
     assert json.loads(ran.stdout) == counts
-    assert held(tmp_path / "b.wl") == held(tmp_path / "a.wl")
+    assert rows_of(tmp_path / "b.wl") == rows_of(tmp_path / "a.wl")
     markers = sorted((tmp_path / "b.wl" / "shards").glob("*.json"))
     assert [json.loads(path.read_text())["rows"] for path in markers] == [7, 8, 8]
 
@@ -94,21 +94,21 @@ def test_shards_on_the_command_line(
     world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The shell loop of the documents, then loading; then again, when all shards exist."""
-    asked = ("index", world, "--rules", rules, "-o", tmp_path / "b.wl")
-    told = json_of(capfd, *asked, "--shards", 2, "--shard", "0/2", code=3)
-    assert (told["photos"], told["failed"], told["done before"]) == (PHOTOS - 1, 1, "no")
-    assert json_of(capfd, *asked, "--shard", "0/2", code=3)["done before"] == "yes"
-    assert json_of(capfd, *asked, "--shard", "1/2")["photos"] == 0  # one section is one shard
+    command = ("index", world, "--rules", rules, "-o", tmp_path / "b.wl")
+    made = json_of(capfd, *command, "--shards", 2, "--shard", "0/2", code=3)
+    assert (made["photos"], made["failed"], made["done before"]) == (PHOTOS - 1, 1, "no")
+    assert json_of(capfd, *command, "--shard", "0/2", code=3)["done before"] == "yes"
+    assert json_of(capfd, *command, "--shard", "1/2")["photos"] == 0  # one section is one shard
     assert not (tmp_path / "b.wl" / "gallery.sqlite").exists()
-    counts = json_of(capfd, *asked, "--shards", 2, "--load", code=3)
+    counts = json_of(capfd, *command, "--shards", 2, "--load", code=3)
     assert (counts["photos"], counts["failed"]) == (PHOTOS - 1, 1)
-    assert json_of(capfd, *asked, "--shards", 2, code=3) == counts
-    assert json_of(capfd, *asked, code=3) == counts
+    assert json_of(capfd, *command, "--shards", 2, code=3) == counts
+    assert json_of(capfd, *command, code=3) == counts
     elsewhere = tmp_path / "elsewhere"
-    asked = ("index", world, "--rules", rules, "-o", tmp_path / "c.wl")
-    json_of(capfd, *asked, "--shards", 1, "--shard-folder", elsewhere, code=3)
+    command = ("index", world, "--rules", rules, "-o", tmp_path / "c.wl")
+    json_of(capfd, *command, "--shards", 1, "--shard-folder", elsewhere, code=3)
     assert (elsewhere / "00000-of-00001.parquet").exists()
-    assert held(tmp_path / "c.wl")[1] == held(tmp_path / "b.wl")[1]
+    assert rows_of(tmp_path / "c.wl")[1] == rows_of(tmp_path / "b.wl")[1]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_bad_options_are_one_clear_line(
 def test_loading_before_any_shard_is_made_is_refused(
     world: Path, rules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("index", world, "--rules", rules, "-o", tmp_path / "a.wl", "--shards", 2, "--load")
-    code, _, err = run(capfd, *asked)
+    command = ("index", world, "--rules", rules, "-o", tmp_path / "a.wl", "--shards", 2, "--load")
+    code, _, err = run(capfd, *command)
     assert (code, "make it with --shard 0/2" in err) == (4, True), err
 
 
@@ -180,20 +180,20 @@ def test_the_error_for_lost_shards() -> None:
         cause = ModelError("no weights")
 
     assert str(_lost_shards_error({1: OSError("disk"), 0: Wrapped()}, [])) == "no weights"
-    told = _lost_shards_error({3: OSError("disk\nmore"), 5: ValueError()}, [None] * 8)  # type: ignore[list-item]
-    assert type(told) is WhichLandmarkError
-    assert "2 of 8 shards" in str(told)
-    assert "of the first, 3: OSError: disk; the same command" in str(told)
+    error = _lost_shards_error({3: OSError("disk\nmore"), 5: ValueError()}, [None] * 8)  # type: ignore[list-item]
+    assert type(error) is WhichLandmarkError
+    assert "2 of 8 shards" in str(error)
+    assert "of the first, 3: OSError: disk; the same command" in str(error)
 
 
 def test_documented_flags_exist() -> None:
     """Also inside a longer script."""
     page = ROOT / "docs" / "jobs.md"
     lines = [line.strip() for line in page.read_text().splitlines()]
-    asked = [line for line in lines if "whichlandmark index photos.csv" in line]
-    assert len(asked) >= 9
-    command = typer.main.get_command(app).commands["index"]  # type: ignore[attr-defined]
-    flags = {flag for option in command.params for flag in option.opts}
-    for line in asked:
+    commands = [line for line in lines if "whichlandmark index photos.csv" in line]
+    assert len(commands) >= 9
+    commands = typer.main.get_command(app).commands["index"]  # type: ignore[attr-defined]
+    flags = {flag for option in commands.params for flag in option.opts}
+    for line in commands:
         words = line.split("#")[0].split()
         assert {word for word in words if word.startswith("-")} <= flags, line

@@ -27,8 +27,8 @@ from whichlandmark.recognition.spatial_verification import MATCHING_SIDE
 
 @pytest.fixture
 def recognizer(colour_world: Path) -> Recognizer:
-    bank = photos_of(colour_world / "bank", landmarks=False)
-    return build(HistogramEmbedder(), photos_of(colour_world / "gallery"), distractors=bank)
+    distractors = photos_of(colour_world / "bank", landmarks=False)
+    return build(HistogramEmbedder(), photos_of(colour_world / "gallery"), distractors=distractors)
 
 
 def test_answers_a_landmark_with_its_evidence(recognizer: Recognizer) -> None:
@@ -131,9 +131,9 @@ def test_bad_photos_are_listed_and_the_rest_is_indexed(colour_world: Path) -> No
 
 
 def test_photos_without_a_landmark_become_distractors(colour_world: Path) -> None:
-    bank = photos_of(colour_world / "bank", landmarks=False)
+    distractors = photos_of(colour_world / "bank", landmarks=False)
     with pytest.raises(OptionError, match="10 of the 10 photos"):
-        photos_and_distractors(bank, None)
+        photos_and_distractors(distractors, None)
     photos = photos_of(colour_world / "gallery")
     with pytest.raises(DataError, match="occurs twice"):
         photos_and_distractors(photos, photos)
@@ -194,11 +194,11 @@ def test_the_second_guess_is_another_landmark(recognizer: Recognizer) -> None:
 
 
 def test_evidence_adds_fields_and_changes_no_number(recognizer: Recognizer) -> None:
-    plain, told = recognizer(picture(2, 99)), recognizer(picture(2, 99), evidence=True)
+    plain, explained = recognizer(picture(2, 99)), recognizer(picture(2, 99), evidence=True)
     for name in ("landmark", "guess", "second", "score", "confidence", "decision"):
-        assert getattr(plain, name) == getattr(told, name), name
-    assert any(match.inliers is not None for match in told.matches)
-    assert plain.landmarks[0].landmark == told.landmarks[0].landmark == "place 2"
+        assert getattr(plain, name) == getattr(explained, name), name
+    assert any(match.inliers is not None for match in explained.matches)
+    assert plain.landmarks[0].landmark == explained.landmarks[0].landmark == "place 2"
 
 
 def test_vectors_alone_are_answered_without_spatial_verification(recognizer: Recognizer) -> None:
@@ -221,21 +221,23 @@ def test_the_location_counts_only_when_the_rules_use_it(recognizer: Recognizer) 
     recognizer.decider.locations.coordinates[:] = where
     far = [(-33.0, 151.0)]
     assert recognizer.predict(vectors, locations=far) == [first]
-    asked = assemble(recognizer.embedder, recognizer.gallery,
+    located = assemble(recognizer.embedder, recognizer.gallery,
                      replace(recognizer.rules, location_km=1.0), recognizer.fitted)  # fmt: skip
-    assert asked.decider.locations is not None
-    asked.decider.locations.coordinates[:] = where
-    assert asked.predict(vectors) == [first]
-    assert asked.predict(vectors, locations=[None]) == [first]
-    moved = asked.predict(vectors, locations=far)[0]
+    assert located.decider.locations is not None
+    located.decider.locations.coordinates[:] = where
+    assert located.predict(vectors) == [first]
+    assert located.predict(vectors, locations=[None]) == [first]
+    moved = located.predict(vectors, locations=far)[0]
     assert moved.score < first.score
 
 
 def test_queries_are_decoded_as_the_gallery_was(colour_world: Path) -> None:
-    gallery, bank = photos_of(colour_world / "gallery"), photos_of(colour_world / "bank", False)
+    gallery = photos_of(colour_world / "gallery")
+    distractors = photos_of(colour_world / "bank", False)
     for verify, side in ((6, MATCHING_SIDE), (0, HistogramEmbedder().short_side)):
-        made = build(HistogramEmbedder(), gallery, distractors=bank, rules=Rules(verify=verify))
-        assert made.short_side == side
+        rules = Rules(verify=verify)
+        built = build(HistogramEmbedder(), gallery, distractors=distractors, rules=rules)
+        assert built.short_side == side
 
 
 def test_answers_use_the_landmark_records_that_the_recognizer_has_read(

@@ -16,8 +16,8 @@ from whichlandmark.recognition.rules import FORMULAS, Rules
 
 
 def unit(rng: np.random.Generator, rows: int, dim: int = 6) -> np.ndarray:
-    made = rng.normal(size=(rows, dim)) + 0.4  # shifted, so that most cosines are positive
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    vectors = rng.normal(size=(rows, dim)) + 0.4  # shifted, so that most cosines are positive
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def column(values: list[str]) -> np.ndarray:
@@ -40,15 +40,16 @@ def index() -> GalleryIndex:
 
 
 def answered(index: GalleryIndex, rules: Rules, queries: np.ndarray):  # type: ignore[no-untyped-def]
-    scorer = Retriever(index, rules)
-    return scorer.votes(scorer.search(queries))
+    retriever = Retriever(index, rules)
+    return retriever.votes(retriever.search(queries))
 
 
 def slow_score(index: GalleryIndex, q: np.ndarray, score: str) -> tuple[str, float]:
     """The published formulas, one photo at a time."""
-    gallery, bank = index.vectors.astype(np.float64), index.distractor_vectors.astype(np.float64)
+    gallery = index.vectors.astype(np.float64)
+    distractors = index.distractor_vectors.astype(np.float64)
     cos = [float(v @ q) for v in gallery]
-    to_bank = sorted((float(n @ q) for n in bank), reverse=True)
+    to_distractors = sorted((float(n @ q) for n in distractors), reverse=True)
     penalty = 0.0
     if score == "class_centre":
         means = {}
@@ -65,18 +66,20 @@ def slow_score(index: GalleryIndex, q: np.ndarray, score: str) -> tuple[str, flo
         best_power = max(powers, key=lambda name: powers[name])
         return best_power, float(np.log(powers[best_power]))
     if score == "query_penalty":
-        penalty = sum(to_bank[:5]) / 5
+        penalty = sum(to_distractors[:5]) / 5
     if score == "both_penalties":
-        penalty = sum(to_bank[:10]) / 10
+        penalty = sum(to_distractors[:10]) / 10
     if score in ("cosine", "query_penalty"):
         best = max(range(len(cos)), key=lambda j: cos[j])
         return index.names[index.codes[best]], cos[best] - penalty
-    likeness = [sum(sorted((float(n @ v) for n in bank), reverse=True)[:5]) / 5 for v in gallery]
-    ranked = sorted(range(len(cos)), key=lambda j: likeness[j] - cos[j])[:3]
+    penalties = [
+        sum(sorted((float(n @ v) for n in distractors), reverse=True)[:5]) / 5 for v in gallery
+    ]
+    ranked = sorted(range(len(cos)), key=lambda j: penalties[j] - cos[j])[:3]
     sums: dict[str, float] = {}
     for j in ranked:
         name = index.names[index.codes[j]]
-        sums[name] = sums.get(name, 0.0) + max(cos[j], 0) - likeness[j]
+        sums[name] = sums.get(name, 0.0) + max(cos[j], 0) - penalties[j]
     best_name = max(sums, key=lambda name: sums[name])
     return best_name, sums[best_name] - penalty
 

@@ -14,6 +14,7 @@ from whichlandmark.recognition.decision import Decider, Fitted
 from whichlandmark.recognition.fitting.fit import fit
 from whichlandmark.recognition.folder import settings
 from whichlandmark.recognition.folder.settings import read_settings, write_settings
+from whichlandmark.recognition.query import Queries
 from whichlandmark.recognition.rules import Rules
 
 RULES = Rules(whitening_dim=5, verify=0, false_answers=0.05, location_km=2.5, query_bank=7)
@@ -48,8 +49,9 @@ def test_settings_read_back_to_the_last_bit(folder: Path, fitted: Fitted) -> Non
     assert opened.geometric is None
     assert opened.calibration == fitted.calibration
     assert opened.negatives == fitted.negatives
-    asked = queries_near(INDEX, 9)
-    one, two = Decider(INDEX, RULES, fitted)(asked), Decider(INDEX, rules, opened)(asked)
+    vectors = queries_near(INDEX, 9)
+    one = Decider(INDEX, RULES, fitted).answer(Queries(vectors))
+    two = Decider(INDEX, rules, opened).answer(Queries(vectors))
     assert (one.scores == two.scores).all()
     assert (one.confidence == two.confidence).all()
 
@@ -120,12 +122,13 @@ def test_a_damaged_whitening_file_is_reported(folder: Path, harm: str) -> None:
     (path,) = folder.glob("whitening-*")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
-    kept = path.read_bytes()
-    path.write_bytes({"flip": bytes(data), "cut": kept[:-1], "empty": b"", "other": b"x" * 9}[harm])
+    content = path.read_bytes()
+    damaged = {"flip": bytes(data), "cut": content[:-1], "empty": b"", "other": b"x" * 9}
+    path.write_bytes(damaged[harm])
     with pytest.raises(GalleryError, match=r"whitening-\w+\.safetensors: damaged; run `which") as e:
         read_settings(folder)
     assert f"whichlandmark tune {folder}" in str(e.value)
-    path.write_bytes(kept)
+    path.write_bytes(content)
     read_settings(folder)
 
 

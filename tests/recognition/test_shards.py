@@ -114,10 +114,10 @@ def in_shards(
 
 
 def tasks_of(
-    photos: Photos, place: Path | str, count: int = 4, *, features: bool = True
+    photos: Photos, location: Path | str, count: int = 4, *, features: bool = True
 ) -> list[ShardTask]:
     return [
-        ShardTask(shard, photos.take(range(shard.first, shard.end)), str(place), features)
+        ShardTask(shard, photos.take(range(shard.first, shard.end)), str(location), features)
         for shard in cut_table(len(photos), count)
     ]
 
@@ -153,12 +153,13 @@ def changed(world: Photos, tmp_path: Path) -> Photos:
 @pytest.mark.parametrize("rows", [0, 1, 8, 9, 70, 4096])
 @pytest.mark.parametrize("shards", [1, 2, 7, 12])
 def test_every_row_is_in_one_shard_and_shards_are_cut_at_sections(rows: int, shards: int) -> None:
-    pieces = cut_table(rows, shards)
-    assert [row for piece in pieces for row in range(piece.first, piece.end)] == list(range(rows))
-    assert all(piece.first % 8 == 0 or piece.first == rows for piece in pieces)
-    sections = [-(-(piece.end - piece.first) // 8) for piece in pieces]
+    all_shards = cut_table(rows, shards)
+    covered = [row for shard in all_shards for row in range(shard.first, shard.end)]
+    assert covered == list(range(rows))
+    assert all(shard.first % 8 == 0 or shard.first == rows for shard in all_shards)
+    sections = [-(-(shard.end - shard.first) // 8) for shard in all_shards]
     assert max(sections) - min(sections) <= 1
-    assert [piece.number for piece in pieces] == list(range(shards))
+    assert [shard.number for shard in all_shards] == list(range(shards))
 
 
 @pytest.mark.parametrize("shards", [1, 20])
@@ -174,10 +175,10 @@ def test_shards_give_the_same_gallery_as_an_unsharded_run(
 @pytest.mark.slow
 def test_shards_with_local_features_fit_the_same_settings(world: Photos, tmp_path: Path) -> None:
     """Keypoints, fingerprints and thumbnails go through the shards; so do distractors."""
-    of_places, bank = world.take(range(60)), world.take(range(60, PHOTOS))
+    landmark_photos, bank = world.take(range(60)), world.take(range(60, PHOTOS))
     plain, out = tmp_path / "a.wl", tmp_path / "b.wl"
-    index_photos(of_places, bank, plain, Company(), progress=quiet)
-    in_shards(of_places, out, bank=bank, rules=None)
+    index_photos(landmark_photos, bank, plain, Company(), progress=quiet)
+    in_shards(landmark_photos, out, bank=bank, rules=None)
     assert gallery_of(out) == gallery_of(plain)
     assert answers(out) == answers(plain)
     with SqliteGallery.open(out / "gallery.sqlite") as gallery:
@@ -204,8 +205,8 @@ def test_shards_made_separately_in_any_order_load(
 ) -> None:
     out = tmp_path / "b.wl"
     for number in (2, 0, 3, 1):
-        told = in_shards(world, out, shard=number)
-        assert told.counts["done before"] == "no"
+        indexed = in_shards(world, out, shard=number)
+        assert indexed.counts["done before"] == "no"
     assert not (out / "gallery.sqlite").exists()
     assert in_shards(world, out, shard=2).counts["done before"] == "yes"
     seen = Company.seen
@@ -295,8 +296,8 @@ def test_only_the_damaged_shard_is_made_again(
             marker.write_text(marker.read_text()[:-9])
         case _:
             marker.write_text("[1, 2]")
-    made = [in_shards(world, out, shard=i).counts["done before"] for i in range(4)]
-    assert made == ["yes", "no", "yes", "yes"]
+    results = [in_shards(world, out, shard=i).counts["done before"] for i in range(4)]
+    assert results == ["yes", "no", "yes", "yes"]
     in_shards(world, out, engine="none")
     assert gallery_of(out) == gallery_of(plain)
 
@@ -318,39 +319,39 @@ def test_a_damaged_shard_is_not_loaded_and_its_marker_is_removed(
 
 def test_a_changed_photo_replaces_its_old_row(world: Photos, tmp_path: Path) -> None:
     photos = changed(world, tmp_path)
-    here = tasks_of(photos, tmp_path / "shards", features=False)[1]
+    task = tasks_of(photos, tmp_path / "shards", features=False)[1]
     with SqliteGallery.create(None, "company-1", 3) as gallery:
-        make_shard(here, Company())
-        load_shard(here, gallery)
+        make_shard(task, Company())
+        load_shard(task, gallery)
         before = gallery.table()
-        write_photo(Path(here.photos.paths[4]), picture(2, 777, (60, 80)))
-        make_shard(here, Company())
-        load_shard(here, gallery)
+        write_photo(Path(task.photos.paths[4]), picture(2, 777, (60, 80)))
+        make_shard(task, Company())
+        load_shard(task, gallery)
         after = gallery.table()
         same = [a == b for a, b in zip(before.hashes, after.hashes, strict=True)]
         assert [i for i, equal in enumerate(same) if not equal] == [4]
         assert after.rows.tolist() == before.rows.tolist()
-        assert gallery.stamps()[here.photos.ids[4]][1] == stamp(here.photos.paths[4])
+        assert gallery.stamps()[task.photos.ids[4]][1] == stamp(task.photos.paths[4])
 
 
 def test_a_shard_is_done_only_for_the_same_input(world: Photos, tmp_path: Path) -> None:
     photos = changed(world, tmp_path)
-    here = tasks_of(photos, tmp_path / "shards")[1]
+    task = tasks_of(photos, tmp_path / "shards")[1]
     embedder = Company()
-    assert make_shard(here, embedder).newly_made
-    assert not make_shard(here, embedder).newly_made
+    assert make_shard(task, embedder).newly_made
+    assert not make_shard(task, embedder).newly_made
     named = Photos(photos.ids, photos.paths, np.full(len(photos), "other", dtype=object))
     assert not make_shard(tasks_of(named, tmp_path / "shards")[1], embedder).newly_made
     other = Company()
     other.id = "company-2"
-    assert make_shard(here, other).newly_made
-    assert make_shard(here, embedder).newly_made
-    assert make_shard(dataclasses.replace(here, features=False), embedder).newly_made
-    assert make_shard(here, embedder).newly_made
-    write_photo(Path(here.photos.paths[2]), picture(3, 12345, (60, 80)))
-    assert make_shard(here, embedder).newly_made
+    assert make_shard(task, other).newly_made
+    assert make_shard(task, embedder).newly_made
+    assert make_shard(dataclasses.replace(task, features=False), embedder).newly_made
+    assert make_shard(task, embedder).newly_made
+    write_photo(Path(task.photos.paths[2]), picture(3, 12345, (60, 80)))
+    assert make_shard(task, embedder).newly_made
     ids = photos.ids.copy()
-    ids[here.shard.first] = "another"
+    ids[task.shard.first] = "another"
     renamed = Photos(ids, photos.paths, photos.landmarks)
     assert make_shard(tasks_of(renamed, tmp_path / "shards")[1], embedder).newly_made
 
@@ -367,35 +368,35 @@ def test_photos_that_appear_or_fail_are_noticed_by_the_next_run(
 
 
 def test_shards_of_another_embedder_are_not_loaded(world: Photos, tmp_path: Path) -> None:
-    here = tasks_of(world, tmp_path / "shards")[0]
-    make_shard(here, Company())
+    task = tasks_of(world, tmp_path / "shards")[0]
+    make_shard(task, Company())
     with (
         SqliteGallery.create(None, "histogram-6", 216) as gallery,
         pytest.raises(GalleryError, match="made by embedder 'company-1'"),
     ):
-        load_shard(here, gallery)
+        load_shard(task, gallery)
 
 
 def test_shards_of_another_table_are_not_loaded(world: Photos, tmp_path: Path) -> None:
-    here = tasks_of(world, tmp_path / "shards")[0]
-    make_shard(here, Company())
+    task = tasks_of(world, tmp_path / "shards")[0]
+    make_shard(task, Company())
     others = Photos.of_columns(["x"], ["/x.jpg"], ["place"])
     with (
         SqliteGallery.create(None, "company-1", 3) as gallery,
         pytest.raises(DataError, match="not in the table"),
     ):
-        load_shard(dataclasses.replace(here, photos=others), gallery)
+        load_shard(dataclasses.replace(task, photos=others), gallery)
 
 
 def test_two_processes_at_the_same_shard_leave_one_result(world: Photos, tmp_path: Path) -> None:
-    here = tasks_of(world, tmp_path / "shards", 2)[0]
+    task = tasks_of(world, tmp_path / "shards", 2)[0]
     start = threading.Barrier(2)
-    made: list[bool] = []
+    results: list[bool] = []
 
     def work() -> None:
         embedder = Company()
         start.wait()
-        made.append(make_shard(here, embedder).newly_made)
+        results.append(make_shard(task, embedder).newly_made)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -405,12 +406,12 @@ def test_two_processes_at_the_same_shard_leave_one_result(world: Photos, tmp_pat
     assert sorted(p.name for p in (tmp_path / "shards").iterdir()) == [
         "00000-of-00002.json", "00000-of-00002.parquet"
     ]  # fmt: skip
-    assert len(made) == 2
-    assert not make_shard(here, Company()).newly_made
+    assert len(results) == 2
+    assert not make_shard(task, Company()).newly_made
     with SqliteGallery.create(None, "company-1", 3) as gallery:
-        load_shard(here, gallery)
-        load_shard(here, gallery)
-        assert gallery.count() == len(here.photos) - 1
+        load_shard(task, gallery)
+        load_shard(task, gallery)
+        assert gallery.count() == len(task.photos) - 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -456,16 +457,16 @@ def test_a_changed_label_is_updated(world: Photos, tmp_path: Path) -> None:
 def test_shards_can_be_kept_in_an_object_store(world: Photos, plain: Path, tmp_path: Path) -> None:
     import fsspec
 
-    place, out = "memory://job-of-tests/shards", tmp_path / "b.wl"
+    location, out = "memory://job-of-tests/shards", tmp_path / "b.wl"
     store = fsspec.filesystem("memory")
-    in_shards(world, out, shard_folder=place, shard=1)
-    assert in_shards(world, out, shard_folder=place, shard=1).counts["done before"] == "yes"
+    in_shards(world, out, shard_folder=location, shard=1)
+    assert in_shards(world, out, shard_folder=location, shard=1).counts["done before"] == "yes"
     data = bytearray(store.cat_file("/job-of-tests/shards/00001-of-00004.parquet"))
     data[99] ^= 1
     store.pipe_file("/job-of-tests/shards/00001-of-00004.parquet", bytes(data))
     with pytest.raises(DataError, match="same command makes the shard again"):
-        in_shards(world, out, shard_folder=place)
-    in_shards(world, out, shard_folder=place)
+        in_shards(world, out, shard_folder=location)
+    in_shards(world, out, shard_folder=location)
     assert gallery_of(out) == gallery_of(plain)
     assert len(store.ls("/job-of-tests/shards")) == 8
     assert not (out / "shards").exists()
@@ -549,7 +550,7 @@ def test_shard_options_resolve_to_a_plan(
     plan = shard_plan(2, None, "here", None, False)
     assert IndexOptions(shards=2, engine=plan.engine).engine == "local"
     assert [record.message for record in caplog.records] == [
-        'engine "here" is now called "local"; the next release knows the new name alone'
+        'engine "here" is now called "local"; the old name will stop working in the next release'
     ]
 
 
@@ -642,9 +643,9 @@ def test_what_loaded_shards_lack_is_embedded_here(world: Photos, tmp_path: Path)
 def test_the_machines_of_a_cluster_get_the_address_of_the_embedder(tmp_path: Path) -> None:
     """An embedder object and a fitted SIFT are saved in the recognizer folder."""
     saved = str(tmp_path / "r.wl" / "embedder")
-    assert index_photos_module._source_for_ray(Company(), tmp_path / "r.wl") == saved
-    assert index_photos_module._source_for_ray("sift", tmp_path / "r.wl") == saved
-    assert index_photos_module._source_for_ray("timm:test_resnet", tmp_path) == "timm:test_resnet"
-    assert index_photos_module._source_for_ray(Path("here"), tmp_path) == str(
+    assert index_photos_module._address_for_ray(Company(), tmp_path / "r.wl") == saved
+    assert index_photos_module._address_for_ray("sift", tmp_path / "r.wl") == saved
+    assert index_photos_module._address_for_ray("timm:test_resnet", tmp_path) == "timm:test_resnet"
+    assert index_photos_module._address_for_ray(Path("here"), tmp_path) == str(
         Path("here").absolute()
     )

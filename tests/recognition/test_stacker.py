@@ -52,15 +52,15 @@ def loss(
 def test_the_fitted_weights_are_optimal() -> None:
     """At the optimum, changing any coefficient raises the objective."""
     features, right, weights = examples()
-    made = fit_stacker(("a", "b", "c"), features, right, weights)
-    x = (features - made.means) / made.scales
+    stacker = fit_stacker(("a", "b", "c"), features, right, weights)
+    x = (features - stacker.means) / stacker.scales
     counted = weights * (len(weights) / weights.sum())
-    best = loss(np.array(made.weights), made.offset, x, right, counted)
-    for place in range(4):
+    best = loss(np.array(stacker.weights), stacker.offset, x, right, counted)
+    for column in range(4):
         for step in (-0.02, 0.02):
-            moved, offset = np.array(made.weights), made.offset
-            if place < 3:
-                moved[place] += step
+            moved, offset = np.array(stacker.weights), stacker.offset
+            if column < 3:
+                moved[column] += step
             else:
                 offset += step
             assert loss(moved, offset, x, right, counted) > best
@@ -68,14 +68,14 @@ def test_the_fitted_weights_are_optimal() -> None:
 
 def test_means_and_spreads_are_weighted() -> None:
     features, right, weights = examples()
-    made = fit_stacker(("a", "b", "c"), features, right, weights)
+    stacker = fit_stacker(("a", "b", "c"), features, right, weights)
     total = sum(weights)
-    for place in range(3):
-        mean = sum(w * f for w, f in zip(weights, features[:, place], strict=True)) / total
-        spread = sum(w * (f - mean) ** 2 for w, f in zip(weights, features[:, place], strict=True))
-        assert made.means[place] == pytest.approx(mean)
-        assert made.scales[place] == pytest.approx(math.sqrt(spread / total))
-    assert made.examples == len(features)
+    for column in range(3):
+        mean = sum(w * f for w, f in zip(weights, features[:, column], strict=True)) / total
+        spread = sum(w * (f - mean) ** 2 for w, f in zip(weights, features[:, column], strict=True))
+        assert stacker.means[column] == pytest.approx(mean)
+        assert stacker.scales[column] == pytest.approx(math.sqrt(spread / total))
+    assert stacker.examples == len(features)
 
 
 def test_scaling_a_feature_does_not_matter() -> None:
@@ -101,9 +101,9 @@ def test_a_weight_of_two_equals_two_examples() -> None:
 def test_a_constant_feature_has_no_effect() -> None:
     features, right, weights = examples()
     features[:, 2] = 4.0
-    made = fit_stacker(("a", "b", "c"), features, right, weights)
-    assert made.scales[2] == 1.0
-    assert made.parts(features)[:, 2] == pytest.approx(np.zeros(len(features)), abs=1e-9)
+    stacker = fit_stacker(("a", "b", "c"), features, right, weights)
+    assert stacker.scales[2] == 1.0
+    assert stacker.contributions(features)[:, 2] == pytest.approx(np.zeros(len(features)), abs=1e-9)
 
 
 @pytest.mark.parametrize("rare", [True, False])
@@ -112,10 +112,10 @@ def test_with_too_few_examples_only_the_first_feature_is_used(rare: bool) -> Non
     for count, learns in ((MIN_EXAMPLES_PER_OUTCOME - 1, False), (MIN_EXAMPLES_PER_OUTCOME, True)):
         right = np.full(len(features), not rare)
         right[:count] = rare
-        made = fit_stacker(("a", "b", "c"), features, right, weights)
-        assert (made.weights != (1.0, 0.0, 0.0)) == learns
+        stacker = fit_stacker(("a", "b", "c"), features, right, weights)
+        assert (stacker.weights != (1.0, 0.0, 0.0)) == learns
         if not learns:
-            assert (made.logits(features) == features[:, 0]).all()
+            assert (stacker.logits(features) == features[:, 0]).all()
 
 
 def test_fitting_is_deterministic() -> None:
@@ -123,10 +123,10 @@ def test_fitting_is_deterministic() -> None:
 
 
 def test_a_stacker_survives_json_to_the_last_bit() -> None:
-    made = fit_stacker(("a", "b", "c"), *examples())
-    opened = from_json(Stacker, json.loads(json.dumps(to_json(made))))
-    assert opened == made
-    assert (opened.logits(examples()[0]) == made.logits(examples()[0])).all()
+    stacker = fit_stacker(("a", "b", "c"), *examples())
+    opened = from_json(Stacker, json.loads(json.dumps(to_json(stacker))))
+    assert opened == stacker
+    assert (opened.logits(examples()[0]) == stacker.logits(examples()[0])).all()
 
 
 @pytest.mark.parametrize(

@@ -117,22 +117,22 @@ def test_vector_mixing_is_tried_on_the_best_learned_rules_only(
     index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted(monkeypatch, {"none, cosine": 0.9, "learned 256/0.5, learned": 0.6})
-    mixed = [r.rules for r in compared(index)
+    averaged = [r.rules for r in compared(index)
              if r.rules.expansion or r.rules.augmentation or r.rules.superglobal]  # fmt: skip
-    assert len(mixed) == len(AVERAGINGS)
-    assert {(r.score, r.whitening, r.whitening_shrinkage) for r in mixed} == {
+    assert len(averaged) == len(AVERAGINGS)
+    assert {(r.score, r.whitening, r.whitening_shrinkage) for r in averaged} == {
         ("learned", "learned", 0.5)
     }
 
 
 def test_progress_reaches_its_end(index: GalleryIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     planted(monkeypatch, {})
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     with SqliteGallery.create(None, "e", 14) as gallery:
         compare_rules(index, replace(START, verify=6), None, SpatialVerifier(gallery),
-                      lambda done, total: told.append((done, total)))  # fmt: skip
+                      lambda done, total: reported.append((done, total)))  # fmt: skip
     total = FIRST_ROUND + len(AVERAGINGS) + 1
-    assert told == [(done, total) for done in range(1, total + 1)]
+    assert reported == [(done, total) for done in range(1, total + 1)]
 
 
 def test_a_gallery_too_small_for_leave_one_out_is_refused() -> None:
@@ -148,10 +148,10 @@ def test_the_stated_error_rates_match_a_hand_computation() -> None:
     right = kind == KNOWN
     outcome = HeldOutScores(scores, right, np.ones(189), kind, kind)
     one, five = promises(outcome)
-    for said, rate, allowed in ((one, "1%", 1), (five, "5%", 5)):
+    for sentence, rate, allowed in ((one, "1%", 1), (five, "5%", 5)):
         limit = sorted(scores[kind == NON_LANDMARK], reverse=True)[allowed - 1]
         answered, wrong = ((scores[kind == k] > limit).mean() for k in (KNOWN, UNKNOWN))
-        assert said == (
+        assert sentence == (
             f"at {rate} false answers on non-landmarks, {answered:.1%} of landmarks are answered "
             f"rightly, and {wrong:.1%} of unknown landmarks wrongly"
         )
@@ -191,18 +191,18 @@ def test_training_photos_that_the_gallery_holds_are_left_out(
     assert sorted((leak.id, leak.kind) for leak in leaks) == [
         ("more/place 0/copy.jpg", "content"), ("more/place 9/scene.jpg", "content"),
     ]  # fmt: skip
-    kept = [i for i, path in enumerate(photos.paths) if "new" in path]
-    for vector, row in zip(made.vectors, kept, strict=True):
+    new_rows = [i for i, path in enumerate(photos.paths) if "new" in path]
+    for vector, row in zip(made.vectors, new_rows, strict=True):
         image = np.asarray(recognizer.read(photos.paths[row]).image)
         assert float(vector @ recognizer.embedder([image])[0]) > 0.99
-    photos.ids[kept[0]] = recognizer.index.ids[0]
+    photos.ids[new_rows[0]] = recognizer.index.ids[0]
     again, _, leaks = embed_training_photos(recognizer.embedder, photos, check_of(recognizer))
     assert len(again.landmarks) == 3
     assert [leak.id for leak in leaks if leak.kind == "id"] == [recognizer.index.ids[0]]
 
 
 def test_the_same_picture_in_another_file_is_left_out(tmp_path: Path) -> None:
-    """By fingerprint, where the gallery stores them; noise has none, so pictures of large shapes."""
+    """By fingerprint, where galleries store them; noise has none, so pictures of large shapes."""
     rng = np.random.default_rng(0)
     for i in range(4):
         blocks = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((40, 40, 1))).astype(np.uint8)
@@ -242,11 +242,11 @@ def test_tune_stores_the_chosen_rules(
 
     monkeypatch.setattr(SqliteGallery, "table", counted)
     given: list[LabelledVectors | None] = []
-    honest = fit.fit_and_score
+    plain = fit.fit_and_score
 
     def spy(index, rules, extra, **more):  # type: ignore[no-untyped-def]
         given.append(extra)
-        return honest(index, rules, extra, **more)
+        return plain(index, rules, extra, **more)
 
     monkeypatch.setattr(fit, "fit_and_score", spy)
     folder = tmp_path / "r.wl"

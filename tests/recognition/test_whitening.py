@@ -34,32 +34,32 @@ def nearest_right(vectors: np.ndarray, codes: np.ndarray) -> float:
 
 def test_pca_whitening_makes_the_covariance_the_identity(world: tuple) -> None:
     vectors, _ = world
-    made = pca_whitening(vectors, dim=5)
-    raw = (vectors.astype(float) - made.mean) @ made.axes.T.astype(float)
+    whitening = pca_whitening(vectors, dim=5)
+    raw = (vectors.astype(float) - whitening.mean) @ whitening.axes.T.astype(float)
     assert raw.mean(axis=0) == pytest.approx(np.zeros(5), abs=1e-5)
     assert raw.T @ raw / 60 == pytest.approx(np.eye(5), abs=1e-4)
-    assert made(vectors) == pytest.approx(raw / np.linalg.norm(raw, axis=1)[:, None], abs=1e-5)
+    assert whitening(vectors) == pytest.approx(raw / np.linalg.norm(raw, axis=1)[:, None], abs=1e-5)
     # Derived in another way: the singular vectors of the centred rows span the same axes.
     _, _, right = np.linalg.svd(vectors.astype(float) - vectors.astype(float).mean(axis=0))
-    unscaled = made.axes / np.linalg.norm(made.axes, axis=1)[:, None]
+    unscaled = whitening.axes / np.linalg.norm(whitening.axes, axis=1)[:, None]
     assert np.abs((unscaled * right[:5]).sum(axis=1)) == pytest.approx(np.ones(5), abs=1e-5)
 
 
 def test_shrinkage_is_a_share_of_the_mean_variance(world: tuple) -> None:
     vectors, _ = world
-    made = pca_whitening(vectors, dim=8, shrinkage=0.3)
+    whitening = pca_whitening(vectors, dim=8, shrinkage=0.3)
     covariance = np.cov(vectors.T.astype(float), bias=True)
     values = np.sort(np.linalg.eigvalsh(covariance))[::-1]
     expected = 1 / np.sqrt(values + 0.3 * np.trace(covariance) / 8)
-    assert np.linalg.norm(made.axes, axis=1) == pytest.approx(expected, rel=1e-4)
+    assert np.linalg.norm(whitening.axes, axis=1) == pytest.approx(expected, rel=1e-4)
 
 
 def test_axes_without_variance_are_dropped() -> None:
     flat = np.zeros((10, 6), dtype=np.float32)
     flat[:, :2] = np.random.default_rng(1).normal(size=(10, 2))
-    made = pca_whitening(flat, dim=6)
-    assert made.axes.shape == (2, 6)
-    assert np.isfinite(made.axes).all()
+    whitening = pca_whitening(flat, dim=6)
+    assert whitening.axes.shape == (2, 6)
+    assert np.isfinite(whitening.axes).all()
     few = pca_whitening(np.eye(4, 9, dtype=np.float32), dim=9)
     assert few.axes.shape == (3, 9)  # four photos span three axes
     for rows in (0, 1, 3):
@@ -70,15 +70,15 @@ def test_axes_without_variance_are_dropped() -> None:
 def test_learned_whitening_makes_differences_within_landmarks_white(world: tuple) -> None:
     vectors, codes = world
     pairs = same_landmark_pairs(codes, most=1000, seed=0)
-    made = learned_whitening(vectors, pairs, dim=8)
-    gaps = np.array([vectors[i].astype(float) - vectors[j] for i, j in pairs]) @ made.axes.T
+    whitening = learned_whitening(vectors, pairs, dim=8)
+    gaps = np.array([vectors[i].astype(float) - vectors[j] for i, j in pairs]) @ whitening.axes.T
     assert gaps.T @ gaps / len(gaps) == pytest.approx(np.eye(8), abs=1e-3)
-    raw = (vectors.astype(float) - made.mean) @ made.axes.T
+    raw = (vectors.astype(float) - whitening.mean) @ whitening.axes.T
     covariance = raw.T @ raw / 60
     assert covariance - np.diag(np.diag(covariance)) == pytest.approx(np.zeros((8, 8)), abs=1e-3)
     assert (np.diff(np.diag(covariance)) <= 1e-6).all()  # by falling variance
     short = learned_whitening(vectors, pairs, dim=3)
-    assert short.axes == pytest.approx(made.axes[:3])
+    assert short.axes == pytest.approx(whitening.axes[:3])
 
 
 def test_knowing_the_landmarks_helps_where_the_widest_axis_is_noise(world: tuple) -> None:
@@ -96,8 +96,8 @@ def test_few_photos_in_many_dimensions_need_shrinkage_only() -> None:
     pairs = same_landmark_pairs(codes, most=10, seed=0)
     shrunk = learned_whitening(vectors, pairs, dim=5, shrinkage=0.1)
     assert np.isfinite(shrunk.axes).all()
-    turned = shrunk(vectors)
-    assert np.linalg.norm(turned, axis=1) == pytest.approx(np.ones(8), abs=1e-6)
+    whitened = shrunk(vectors)
+    assert np.linalg.norm(whitened, axis=1) == pytest.approx(np.ones(8), abs=1e-6)
     assert np.isfinite(learned_whitening(vectors, pairs, dim=5).axes).all()
 
 
@@ -123,8 +123,8 @@ def test_pairs_share_a_landmark_and_large_landmarks_do_not_dominate() -> None:
     assert {tuple(pair) for pair in everything.tolist()} == expected
     assert len(everything) == len(expected)
     large_first = np.where(codes == 3, 3, 2 - codes)[codes >= 0]
-    drawn = same_landmark_pairs(large_first, most=3, seed=0)
-    assert set(large_first[drawn[:, 0]]) == {0, 1, 2}
+    pairs_drawn = same_landmark_pairs(large_first, most=3, seed=0)
+    assert set(large_first[pairs_drawn[:, 0]]) == {0, 1, 2}
     few = [same_landmark_pairs(codes, most=9, seed=seed) for seed in (0, 0, 1)]
     assert np.array_equal(few[0], few[1])
     assert not np.array_equal(few[0], few[2])
@@ -148,16 +148,16 @@ def test_zero_rows_stay_zero_and_a_projection_reads_back(world: tuple) -> None:
     from safetensors.numpy import load, save
 
     vectors, _ = world
-    made = pca_whitening(vectors, dim=4)
-    rows = np.concatenate([vectors[:2], np.zeros((1, 8), np.float32), made.mean[None]])
-    turned = made(rows)
-    assert not turned[2:].any()
-    again = Projection.from_arrays(load(save(made.to_arrays())))
-    assert np.array_equal(again(rows), turned)
-    assert made(np.empty((0, 8), dtype=np.float32)).shape == (0, 4)
+    whitening = pca_whitening(vectors, dim=4)
+    rows = np.concatenate([vectors[:2], np.zeros((1, 8), np.float32), whitening.mean[None]])
+    whitened = whitening(rows)
+    assert not whitened[2:].any()
+    again = Projection.from_arrays(load(save(whitening.to_arrays())))
+    assert np.array_equal(again(rows), whitened)
+    assert whitening(np.empty((0, 8), dtype=np.float32)).shape == (0, 4)
     with pytest.raises(ModelError, match=r"\['axes'\]; expected \['axes', 'mean'\]"):
-        Projection.from_arrays({"axes": made.axes})
+        Projection.from_arrays({"axes": whitening.axes})
     with pytest.raises(ModelError, match=r"mean \(8,\) and axes \(4, 7\)"):
-        Projection.from_arrays({"axes": made.axes[:, :7], "mean": made.mean})
+        Projection.from_arrays({"axes": whitening.axes[:, :7], "mean": whitening.mean})
     with pytest.raises(ModelError, match="no numbers"):
-        Projection.from_arrays({"axes": made.axes * np.nan, "mean": made.mean})
+        Projection.from_arrays({"axes": whitening.axes * np.nan, "mean": whitening.mean})

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from ...core.errors import GalleryError, ImageError, OptionError
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
@@ -110,28 +112,25 @@ def index_photos(
 ) -> Indexed:
     """Embed photos and distractors into a recognizer folder; existing photos stay.
 
-    With shards the recognizer is bit-identical to one without; photos that failed in their shards
-    are tried once more.
+    With shards the result is bit-identical; photos that failed in their shards are tried again.
 
     Args:
         photos: Landmark photos.
         distractors: Photos without a landmark.
         folder: The recognizer folder, new or not.
-        embedder: An embedder, its folder, "timm:NAME", or "sift" (its vocabulary is fitted on these
-            photos, unless the folder has one already).
+        embedder: An embedder, its folder, "timm:NAME", or "sift" (fitted on these photos if new).
         options: None = the defaults.
         progress: Name of a step → its progress function.
 
     Raises:
-        OptionError: For options that do not fit together, before anything is written.
-        GalleryError: When another embedder made the folder, before anything is written.
+        OptionError: For options that do not fit together; nothing is written then.
+        GalleryError: When another embedder made the folder; nothing is written then.
         DataError: When no photo could be read, or a shard is damaged.
     """
     options = options or IndexOptions()
     table = photos_and_distractors(photos, distractors)
     rules = rules_for(folder, options)
-    features = rules.verify > 0
-    tasks = _shard_tasks(table, folder, options, features)
+    tasks = _shard_tasks(table, folder, options, features=rules.verify > 0)
     if options.gallery is not None:
         write_link(folder, new_link(options.gallery, options.search))
     opened = open_embedder(
@@ -146,16 +145,12 @@ def index_photos(
         if options.shards is not None:
             source = EmbedderSource(_address_for_ray(embedder, folder), options.device)
             done = _make_shards(tasks, opened, source, options.engine, progress("embedding"))
-            missing = set(
-                fill_from_shards(tasks, done, gallery, progress=progress("loading shards"))
-            )
-            remaining = table.take(
-                [row for row, photo_id in enumerate(table.ids) if photo_id in missing]
-            )
+            failed = fill_from_shards(tasks, done, gallery, progress=progress("loading shards"))
+            remaining = table.take(np.isin(table.ids, np.array(failed, dtype=object)))
         failures = []
         if len(remaining):
             failures = fill_gallery(
-                opened, remaining, gallery, features=features, progress=progress("indexing")
+                opened, remaining, gallery, features=rules.verify > 0, progress=progress("indexing")
             )
         require_photos(gallery, failures)
         index = finish_recognizer(folder, opened, gallery, rules).index
