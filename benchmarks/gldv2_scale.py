@@ -1,16 +1,16 @@
-"""How long does an evaluation of full size take, and does it fit into memory?
+"""Measure seconds and memory of an evaluation as large as Google Landmarks v2.
 
-python benchmarks/gldv2_scale.py [--queries 117577] [--gallery 1580000] [--dim 512]
-    [--bank 100000] [--landmarks 81313] [--score both_penalties] [--recall 0.99] [--fit]
-    [--limit 8] [--sizes 10000,100000]
+    python benchmarks/gldv2_scale.py [--queries 117577] [--gallery 1580000] [--dim 512]
+        [--bank 100000] [--landmarks 81313] [--score both_penalties] [--recall 0.99] [--fit]
+        [--limit 8] [--sizes 10000,100000]
 
-Vectors of landmarks and of things that are none, alike as a trained embedder's are
-(random_vectors.py). Of the questions 1.7 % show a landmark (one in five of them none of the
-gallery), as in the test set of Google Landmarks v2. From vectors on, everything is what
-`evaluate` runs. --recall 1: all is compared, no cells. --fit: also fit what the rules need on the
-gallery itself, as a recognizer does. --sizes: smaller galleries before, each in a process of its
-own, to see how time grows. Prints seconds, peak resident memory and scores; exit code 1 when the
-peak is over the limit.
+Random vectors of landmarks and of distractors, distributed like a trained embedder's
+(random_vectors.py). 1.7 % of the queries show a landmark (one in five of those is not in the
+gallery), as in the test set of Google Landmarks v2. After the vectors, all code is that of
+`evaluate`. --recall 1: exact search, without an inverted file. --fit: also fit the rules on
+leave-one-out queries, as a recognizer does. --sizes: smaller galleries first, each in its own
+process, to show how time grows. Prints seconds, peak resident memory and scores; exit code 1 when
+the peak is above the limit.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def column(texts: list[str]) -> NDArray[np.object_]:
 def made_index(
     options: argparse.Namespace, landmarks: RandomVectors, things: RandomVectors
 ) -> GalleryIndex:
-    """A long tail of landmarks, and a bank of distractors."""
+    """A gallery index with a long tail of landmarks, and distractors."""
     codes = long_tail(options.gallery, options.landmarks)
     ids = column([f"g{row}" for row in range(len(codes))])
     kinds = np.random.default_rng(0).integers(0, THINGS, options.bank)
@@ -69,22 +69,24 @@ def made_index(
 
 
 def prepared(index: GalleryIndex, recall: float) -> SearchRows | None:
-    """Cells, as segment files have them."""
+    """The inverted files of the index, as index files have them."""
     if recall >= 1 or len(index.codes) < MIN_ROWS_FOR_IVF:
         return None
-    cells = build_ivf(index.vectors, index.codes, recall=recall)
-    bank = build_ivf(index.distractor_vectors, recall=recall) if len(index.distractor_vectors) >= MIN_ROWS_FOR_IVF else None
-    for name, made in (("gallery", cells), ("bank", bank)):
+    gallery = build_ivf(index.vectors, index.codes, recall=recall)
+    distractors = None
+    if len(index.distractor_vectors) >= MIN_ROWS_FOR_IVF:
+        distractors = build_ivf(index.distractor_vectors, recall=recall)
+    for name, made in (("gallery", gallery), ("distractors", distractors)):
         if made:
-            print(f"  {name}: {made.index.nlist:,} cells, {made.probes} looked into, "
+            print(f"  {name}: {made.index.nlist:,} clusters, {made.probes} searched, "
                   f"{made.refine} compared, recall {made.recall:.4f}")  # fmt: skip
-    return SearchRows("", index.vectors, index.distractor_vectors, cells, bank)
+    return SearchRows("", index.vectors, index.distractor_vectors, gallery, distractors)
 
 
-def asked(
+def answer_queries(
     options: argparse.Namespace, decider: Decider, landmarks: RandomVectors, things: RandomVectors
 ) -> QueryRun:
-    """All queries, asked in parts whose vectors are made on the way."""
+    """Answer all queries in parts, whose vectors are drawn when needed."""
     rng = np.random.default_rng(3)
     landmark = rng.random(options.queries) < LANDMARK_QUERIES
     landmark[0] = True  # GAP needs one
@@ -94,18 +96,18 @@ def asked(
     codes[unknown] = options.landmarks + rng.integers(0, UNKNOWN_LANDMARKS, int(unknown.sum()))
     truth = [f"{c:05}" if shows else "" for c, shows in zip(codes, landmark, strict=True)]
     ids = [f"q{row}" for row in range(options.queries)]
-    questions = QueryRun(answering(decider), Photos.of_columns(ids, ids, truth))
+    run = QueryRun(answering(decider), Photos.of_columns(ids, ids, truth))
     for start in range(0, options.queries, QUERIES_PER_SEARCH):
         rows = np.arange(start, min(start + QUERIES_PER_SEARCH, options.queries))
         vectors = things.around(np.where(landmark[rows], 0, codes[rows]), 10_000_000 + start)
         shown = landmark[rows]
         vectors[shown] = landmarks.around(codes[rows[shown]], 20_000_000 + start)
-        questions.answer(rows, Queries(vectors))
-    return questions
+        run.answer(rows, Queries(vectors))
+    return run
 
 
 def answering(decider: Decider) -> Responder:
-    """The decider of a recognizer, without photos: nothing is compared by geometry."""
+    """A recognizer's decision step without photos, so without spatial verification."""
     names = np.append(decider.index.names, "").astype(object)
 
     def answer(queries: Queries) -> BatchAnswers:
@@ -119,7 +121,7 @@ def answering(decider: Decider) -> Responder:
     return Responder(decider.index, answer)
 
 
-def told(what: str, started: float) -> float:
+def print_step(what: str, started: float) -> float:
     now = time.monotonic()
     print(f"{what:<34} {now - started:9.1f} s   peak so far {gigabytes():5.2f} GB", flush=True)
     return now
@@ -133,8 +135,12 @@ def main() -> None:
     parser.add_argument("--score", default="both_penalties")
     parser.add_argument("--recall", type=float, default=0.99)
     parser.add_argument("--fit", action="store_true")
-    parser.add_argument("--limit", type=float, default=8.0, help="GB of resident memory")
-    parser.add_argument("--sizes", default="", help="smaller galleries, to see how time grows")
+    parser.add_argument(
+        "--limit", type=float, default=8.0, help="largest accepted peak of resident memory, GB"
+    )
+    parser.add_argument(
+        "--sizes", default="", help="sizes of smaller galleries to measure first, comma-separated"
+    )
     options = parser.parse_args()
     for size in filter(None, options.sizes.split(",")):
         mine = [word for word in sys.argv[1:] if not word.startswith("--sizes")]
@@ -156,21 +162,21 @@ def measure(options: argparse.Namespace) -> None:
     landmarks = RandomVectors(options.landmarks + UNKNOWN_LANDMARKS, options.dim, seed=4)
     things = RandomVectors(THINGS, options.dim, seed=5)
     index = made_index(options, landmarks, things)
-    clock = told("gallery and bank made", clock)
+    clock = print_step("gallery and distractors made", clock)
     rules = Rules(score=options.score, whitening="learned" if options.fit else "none", verify=0,
                   recall=options.recall)  # fmt: skip
     fitted = Fitted(None, None, None, Calibration(slope=20.0, offset=-5.0))
     if options.fit:
         fitted = fit.fit(index, rules)
-        clock = told("fitted on the gallery", clock)
+        clock = print_step("fitted on the gallery", clock)
     ready = prepared(index, options.recall)
-    clock = told("cells built", clock)
+    clock = print_step("inverted files built", clock)
     decider = Decider(index, rules, fitted, prepared=ready)
-    clock = told("made ready to answer", clock)
-    questions = asked(options, decider, landmarks, things)
-    clock = told("queries answered", clock)
-    scores = compute_scores(questions, started=began)
-    told("scored", clock)
+    clock = print_step("ready to answer", clock)
+    answered = answer_queries(options, decider, landmarks, things)
+    clock = print_step("queries answered", clock)
+    scores = compute_scores(answered, started=began)
+    print_step("scored", clock)
     print(f"{scores.queries:,} queries: {scores.known:,} known, {scores.unknown:,} unknown, "
           f"{scores.no_landmark:,} without a landmark\n"
           f"GAP {scores.gap:.4f} ({scores.gap_interval[0]:.4f} to {scores.gap_interval[1]:.4f}), "

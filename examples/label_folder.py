@@ -1,12 +1,12 @@
-"""Label the photos of a folder: XMP sidecars beside them, or one csv. Photos are only read.
+"""Label the photos of a folder with XMP sidecars or in one csv. Photos are not changed.
 
     python examples/label_folder.py paris.wl holiday/ --xmp
     python examples/label_folder.py http://127.0.0.1:8000 holiday/ --csv labels.csv --key KEY
 
 The first argument is a recognizer folder, or the address of a server (`whichlandmark serve`). A
-sidecar, holiday/a.jpg.xmp, holds the landmark's title as a keyword (dc:subject) and its place; one
-that is there already is left alone. Only what is answered as a landmark gets a sidecar; the csv has
-a row for each photo.
+sidecar, holiday/a.jpg.xmp, has the landmark's title as a keyword (dc:subject) and its coordinates;
+an existing sidecar is not changed. Only photos with the decision "landmark" get a sidecar; the csv
+has a row for each photo.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from xml.sax.saxutils import escape
 import whichlandmark as wl
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"}
-TRIES = 8
+MAX_TRIES = 8  # of a request to a busy server
 SIDECAR = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -39,11 +39,11 @@ SIDECAR = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </x:xmpmeta>
 <?xpacket end="w"?>
 """
-Ask = Callable[[Path], dict[str, Any]]
+Recognize = Callable[[Path], dict[str, Any]]  # photo → answer, as `recognize --json` prints it
 
 
-def in_process(folder: str) -> Ask:
-    """Answers of a recognizer that is opened here."""
+def in_process(folder: str) -> Recognize:
+    """Recognize with a recognizer folder, in this process."""
     from whichlandmark.recognition.answer import GalleryFacts, answer_object
 
     recognizer = wl.load(folder)
@@ -51,33 +51,33 @@ def in_process(folder: str) -> Ask:
     return lambda photo: answer_object(photo.name, recognizer(photo), facts)
 
 
-def over_http(address: str, key: str) -> Ask:
-    """Answers of a server, which is asked again when it is busy."""
+def over_http(address: str, key: str) -> Recognize:
+    """Recognize with a server; retries while it is busy."""
 
-    def ask(photo: Path) -> dict[str, Any]:
+    def recognize(photo: Path) -> dict[str, Any]:
         data = base64.b64encode(photo.read_bytes()).decode()
         body = json.dumps({"photos": [{"name": photo.name, "data": data}]}).encode()
         headers = {"Content-Type": "application/json"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             request = urllib.request.Request(f"{address}/v1/recognize", body, headers)
             try:
                 with urllib.request.urlopen(request, timeout=120) as reply:
                     return dict(json.load(reply)["results"][0])
             except urllib.error.HTTPError as error:
                 with error:
-                    told = json.load(error)
+                    answer = dict(json.load(error))
                 if error.code not in (429, 503):
-                    return dict(told)
+                    return answer
                 time.sleep(int(error.headers.get("Retry-After", 5)))
-        return {"error": {"message": "the server stayed busy"}}
+        return {"error": {"message": f"the server was busy {MAX_TRIES} times"}}
 
-    return ask
+    return recognize
 
 
 def sidecar(answer: dict[str, Any]) -> str:
-    """An XMP packet: the landmark as a keyword, and where it stands."""
+    """An XMP packet: the landmark as a keyword, and its coordinates if known."""
     best = answer["candidates"][0]
     place = ""
     if best["latitude"] is not None:
@@ -89,13 +89,13 @@ def sidecar(answer: dict[str, Any]) -> str:
 
 
 def degrees(value: float, signs: str) -> str:
-    """48.8583 → "48,51.498000N": degrees and minutes, as XMP has them."""
+    """48.8583 → "48,51.498000N": degrees and minutes, XMP's format."""
     whole, rest = divmod(abs(value), 1)
     return f"{int(whole)},{60 * rest:.6f}{signs[value < 0]}"
 
 
 def write_sidecar(photo: Path, answer: dict[str, Any]) -> bool:
-    """Write photo.jpg.xmp unless there is one; was it written?"""
+    """Write photo.jpg.xmp, unless it exists. Returns whether it was written."""
     try:
         with open(f"{photo}.xmp", "x", encoding="utf-8") as file:
             file.write(sidecar(answer))
@@ -114,15 +114,16 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.csv or options.xmp):
         parser.error("give --csv FILE or --xmp")
-    web = options.recognizer.startswith(("http://", "https://"))
-    ask = over_http(options.recognizer.rstrip("/"), options.key) if web else in_process(
-        options.recognizer)  # fmt: skip
+    if options.recognizer.startswith(("http://", "https://")):
+        recognize = over_http(options.recognizer.rstrip("/"), options.key)
+    else:
+        recognize = in_process(options.recognizer)
     rows, written, failed = [], 0, 0
     for photo in sorted(options.folder.rglob("*")):
         if photo.suffix.lower() not in SUFFIXES:
             continue
         try:
-            answer = ask(photo)
+            answer = recognize(photo)
         except (wl.WhichLandmarkError, OSError) as error:
             answer = {"error": {"message": str(error)}}
         if "error" in answer:

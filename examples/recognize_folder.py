@@ -1,4 +1,4 @@
-"""Label a folder of photos: one csv row a photo, originals untouched.
+"""Recognize every photo of a folder and write one csv row per photo. Photos are not changed.
 
 python examples/recognize_folder.py paris.wl holiday/ labels.csv
 """

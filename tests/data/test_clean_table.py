@@ -1,4 +1,4 @@
-"""`clean` and `split` as commands: the files they write, the page, resuming, bad input."""
+"""The `clean` and `split` commands: written files, the page, resuming, bad input."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def collection(tmp_path: Path) -> Path:
-    """photos/ of two landmarks with a bit of everything, and test/ with one leak."""
+    """photos/ with photos for several drop reasons, and test/ with one of the same pictures."""
     files = {
         "A/1": scene(1), "A/2": scene(2), "A/3": scene(3), "A/copy": scene(3), "B/1": scene(5),
         "A/crop": cropped(scene(2), 0.02, 0.02, 0.02, 0.02), "B/2": scene(6), "B/3": scene(7),
@@ -48,8 +48,8 @@ def test_clean_refuses_to_overwrite_its_input(collection: Path, capfd: Capture) 
     table = collection / "all.csv"
     write_photos(table, photos_of(collection / "photos"))
     before = table.read_bytes()
-    code, _, told = run(capfd, "clean", table, "-o", collection / "photos" / ".." / "all.csv")
-    assert (code, "write another file" in told) == (2, True)
+    code, _, err = run(capfd, "clean", table, "-o", collection / "photos" / ".." / "all.csv")
+    assert (code, "write another file" in err) == (2, True)
     assert table.read_bytes() == before
 
 
@@ -65,16 +65,16 @@ def test_clean_writes_the_table_the_csv_of_drops_and_the_page(
     }  # fmt: skip
     assert len(read_photos(out)) == 6
     with open(at / "out" / "clean.cleaning.csv", newline="", encoding="utf-8") as file:
-        told = {row["id"]: (row["reason"], row["detail"]) for row in csv.DictReader(file)}
-    assert told["photos/B/leak.jpg"] == ("also in test", "test/B/x.jpg (B)")
+        drops = {row["id"]: (row["reason"], row["detail"]) for row in csv.DictReader(file)}
+    assert drops["photos/B/leak.jpg"] == ("also in test", "test/B/x.jpg (B)")
     page = (at / "out" / "clean.cleaning.html").read_text()
     assert len(re.findall(r"<h2 ", page)) == 5
-    assert page.count("data:image/jpeg;base64,") == 7  # three pairs and a lone one
+    assert page.count("data:image/jpeg;base64,") == 7  # three pairs and one photo without a partner
     assert "photos/<wbr>A/<wbr>&lt;b&gt;.jpg" in page
     assert "<b>.jpg" not in page
-    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)  # nothing is fetched
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)  # nothing is loaded from a URL
     code, _, err = run(capfd, *arguments)
-    assert (code, "12 photos were looked at before" in err) == (0, True)
+    assert (code, "12 photos were scanned by an earlier run" in err) == (0, True)
     assert (at / "out" / "clean.cleaning.html").read_text() == page
     assert len(photos_of(at / "photos")) == 11  # nothing is deleted
 
@@ -150,16 +150,16 @@ def test_split_writes_a_validation_set(tmp_path: Path, capfd: Capture) -> None:
         (["clean", "{at}/photos", "-o", "{at}/c.csv", "--places365", "{at}/photos"], 4,
          "resnet50_places365.pth.tar is missing"),
         (["clean", "{at}/photos", "-o", "{at}/c.csv", "--places365", "{at}/p", "--outdoor", "6"],
-         2, "6 of 5 scenes outdoors wanted"),
+         2, "outdoor 6 given with 5 scenes"),
         (["clean", "{at}/photos", "-o", "{at}/c.csv", "--against", "{at}/gone.csv"], 4,
          "no such file or folder"),
         (["clean", "{at}/photos", "-o", "{at}/c.csv", "--against", "{at}/photos"], 2,
-         "as the table and as what it must not share"),
+         "given as the table and with --against"),
         (["clean", "{at}/photos", "-o", "{at}/c.csv", "--graph", "{at}/photos"], 4,
-         "no embedder there"),
+         "no embedder in this folder"),
         (["clean", "{at}/photos", "-o", "{at}/c.csv", "--graph", "sift", "--supporters", "30"], 2,
          "no more supporters than neighbours"),
-        (["clean", "{at}/photos", "-o", "{at}/bad.csv"], 5, "delete it to look again"),
+        (["clean", "{at}/photos", "-o", "{at}/bad.csv"], 5, "delete it to scan the photos again"),
         (["split", "{at}/photos", "-o", "{at}/s", "--unknown", "2"], 2, "need --landmarks"),
         (["split", "{at}/photos", "-o", "{at}/s", "--landmarks", "2", "--test", "0.1"], 2,
          "expected one of them"),
@@ -178,20 +178,20 @@ def test_bad_input_is_one_clear_line(
 
 
 def test_the_page_is_capped_and_tolerates_missing_photos(tmp_path: Path) -> None:
-    """Photos of a reason are shown evenly over its list; a photo that is gone has its place."""
-    write_photo(tmp_path / "there.jpg", picture(1, 1))
-    there, gone = str(tmp_path / "there.jpg"), str(tmp_path / "gone.jpg")
-    drops = [Drop(f"n{i:02d}", there, "A", NEAR_DUPLICATE, "other", gone) for i in range(50)]
+    """Shown photos are sampled evenly from the drops; a missing photo gets a placeholder."""
+    write_photo(tmp_path / "present.jpg", picture(1, 1))
+    present, gone = str(tmp_path / "present.jpg"), str(tmp_path / "gone.jpg")
+    drops = [Drop(f"n{i:02d}", present, "A", NEAR_DUPLICATE, "other", gone) for i in range(50)]
     drops.append(Drop("bad", gone, "A", UNREADABLE, "the file is empty"))
-    leak = Drop("leak", gone, "", LEAK, "x (B)", there)
+    leak = Drop("leak", gone, "", LEAK, "x (B)", present)
     none = Photos.of([])
-    write_cleaning_page(tmp_path / "p.html", CleanResult(none, drops, [leak]), each=5)
+    write_cleaning_page(tmp_path / "p.html", CleanResult(none, drops, [leak]), photos_per_reason=5)
     page = (tmp_path / "p.html").read_text()
     shown = re.findall(r"<span>(n\d\d)</span>", page)
     assert shown == ["n00", "n12", "n24", "n37", "n49"]
     assert "5 of 50 are shown." in page
     assert page.count("photo not found") == 6
     assert page.count("<li>") == 1
-    assert 'class="photo stay"' in page
+    assert 'class="photo kept"' in page
     write_cleaning_page(tmp_path / "q.html", CleanResult(none, []))
-    assert "Nothing was dropped." in (tmp_path / "q.html").read_text()
+    assert "No photo was dropped." in (tmp_path / "q.html").read_text()

@@ -1,4 +1,4 @@
-"""Cleaning: each drop has its reason; near duplicates are one photograph, not one place."""
+"""Cleaning: the reason of each drop; near duplicates are one photograph, not one place."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 from PIL import Image as Pillow
 
 from whichlandmark.core.errors import OptionError
-from whichlandmark.core.fingerprint import Fingerprint, candidates, fingerprint, same_picture
+from whichlandmark.core.fingerprint import Fingerprint, candidate_pairs, fingerprint, same_picture
 from whichlandmark.core.types import Image, Photo, Photos
 from whichlandmark.data.cleaning import reasons as cleaning
-from whichlandmark.data.cleaning.drop import Cleaning, CleanResult, clean, write_cleaning
+from whichlandmark.data.cleaning.drop import CleaningRules, CleanResult, clean, write_cleaning
 from whichlandmark.data.cleaning.scan_cache import ScanCache
 
 
 def scene(seed: int, size: tuple[int, int] = (192, 256)) -> Image:
-    """A sky, a ground and a facade of windows and blots: a place, from one spot."""
+    """A drawn view of a place: sky, ground and a facade with random rectangles."""
     rng = np.random.default_rng(seed)
     height, width = size
     image = np.empty((height, width, 3), np.uint8)
@@ -41,7 +41,7 @@ def scene(seed: int, size: tuple[int, int] = (192, 256)) -> Image:
 
 
 def visitors(image: Image, seed: int) -> Image:
-    """The same place from the same spot a little later: other people in front, other clouds."""
+    """The same view at another time: different people and clouds."""
     rng = np.random.default_rng(seed)
     image = image.copy()
     height, width = image.shape[:2]
@@ -71,7 +71,7 @@ def cropped(image: Image, top: float, left: float, bottom: float, right: float) 
 
 
 def collection(tmp_path: Path, files: dict[str, bytes]) -> Photos:
-    """Photos by name: "landmark/name"; the landmark "none" is none."""
+    """Write photos named "landmark/name"; those named "none/…" have no landmark."""
     for name, data in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
@@ -86,7 +86,7 @@ def reasons(result: CleanResult) -> dict[str, tuple[str, str]]:
 
 
 class Brightness:
-    """Votes by the mean: a voter for tests that counts what it is shown."""
+    """A voter for tests: votes by the mean pixel, and records sides and batch sizes."""
 
     id = "brightness"
     short_side = 256
@@ -105,9 +105,9 @@ class Brightness:
 
 
 def near_pairs(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
-    """Pairs of the same photograph, as `clean` finds them: by hash, then by a closer look."""
+    """Pairs of the same photograph, as `clean` finds them: by hash, then by comparing pixels."""
     bits, coarse = np.stack([p.bits for p in prints]), np.stack([p.coarse for p in prints])
-    return [(a, b) for a, b in candidates(bits, coarse) if same_picture(prints[a], prints[b])]
+    return [(a, b) for a, b in candidate_pairs(bits, coarse) if same_picture(prints[a], prints[b])]
 
 
 SAME = {
@@ -122,7 +122,7 @@ SAME = {
 
 @pytest.mark.parametrize("change", SAME)
 def test_the_same_photograph_is_found(change: str) -> None:
-    """In both orders: aligning the larger to the smaller is as good as the other way."""
+    """In both orders: it does not matter which photo is aligned to the other."""
     for seed in range(8):
         image = scene(seed)
         a, b = fingerprint(image), fingerprint(decoded(encoded(SAME[change](image), 85)))
@@ -163,16 +163,16 @@ def test_uniform_pictures_are_compared_by_color() -> None:
 
 
 def test_the_perceptual_hash_matches_a_hand_computation() -> None:
-    """64 cosine frequencies, each a double sum; bits above the median of all but the first."""
+    """64 DCT coefficients, each a double sum; a bit is 1 above the median of all but the first."""
     image = scene(3)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     tiny = cv2.resize(
         cv2.resize(grey, (96, 96), interpolation=cv2.INTER_AREA), (32, 32),
         interpolation=cv2.INTER_AREA,
     ).astype(float)  # fmt: skip
-    at = (2 * np.arange(32) + 1) * np.pi / 64
+    angles = (2 * np.arange(32) + 1) * np.pi / 64
     low = np.array([
-        (tiny * np.cos(u * at)[:, None] * np.cos(v * at)).sum()
+        (tiny * np.cos(u * angles)[:, None] * np.cos(v * angles)).sum()
         * (0.5**0.5 if u == 0 else 1) * (0.5**0.5 if v == 0 else 1)
         for u in range(8) for v in range(8)
     ])  # fmt: skip
@@ -186,7 +186,7 @@ def test_drop_reasons_apply_in_their_order(tmp_path: Path) -> None:
         "A/6.jpg": encoded(cropped(scene(2), 0.02, 0.02, 0.02, 0.02), 70),
         "B/1.jpg": c, "C/1.jpg": c, "C/2.jpg": encoded(scene(4)), "none/1.jpg": encoded(scene(5)),
     })  # fmt: skip
-    result = clean(photos, Cleaning(min_photos=2))
+    result = clean(photos, CleaningRules(min_photos=2))
     assert result.kept.ids.tolist() == ["A/1.jpg", "A/2.jpg", "none/1.jpg"]
     found = reasons(result)
     assert list(found) == [i for i in photos.ids if i not in set(result.kept.ids)]
@@ -204,16 +204,16 @@ def test_drop_reasons_apply_in_their_order(tmp_path: Path) -> None:
 
 
 def test_photos_dropped_earlier_count_towards_too_few_photos(tmp_path: Path) -> None:
-    """Two photos, one of them twice: with at least two wanted they stay, with three they go."""
+    """Two photos and a copy of one: kept with min_photos 2, dropped with 3."""
     a, b = encoded(scene(1)), encoded(scene(2))
     photos = collection(tmp_path, {"A/1.jpg": a, "A/2.jpg": b, "A/3.jpg": a})
-    assert len(clean(photos, Cleaning(min_photos=2)).kept) == 2
-    assert len(clean(photos, Cleaning(min_photos=3)).kept) == 0
-    assert len(clean(photos).kept) == 0  # four, unless told otherwise
+    assert len(clean(photos, CleaningRules(min_photos=2)).kept) == 2
+    assert len(clean(photos, CleaningRules(min_photos=3)).kept) == 0
+    assert len(clean(photos).kept) == 0  # the default is 4
 
 
 def test_the_near_duplicate_with_most_pixels_is_kept(tmp_path: Path) -> None:
-    """Large and badly encoded beats small and well encoded; the first id decides a draw."""
+    """More pixels win over better quality; with equal pixels and bytes the first id is kept."""
     big = scene(1, (384, 512))
     small = np.asarray(Pillow.fromarray(big).reduce(2))
     photos = collection(tmp_path, {
@@ -221,19 +221,19 @@ def test_the_near_duplicate_with_most_pixels_is_kept(tmp_path: Path) -> None:
         "B/2.jpg": encoded(scene(2), 90), "B/1.jpg": encoded(scene(2), 90) + b" ",
     })  # fmt: skip
     assert (tmp_path / "A/1.jpg").stat().st_size > (tmp_path / "A/2.jpg").stat().st_size
-    result = clean(photos, Cleaning(min_photos=1))
+    result = clean(photos, CleaningRules(min_photos=1))
     assert result.kept.ids.tolist() == ["A/2.jpg", "B/1.jpg"]
     assert {detail for _, detail in reasons(result).values()} == {"A/2.jpg", "B/1.jpg"}
 
 
 def test_near_duplicates_of_near_duplicates_are_one_group(tmp_path: Path) -> None:
-    """A chain of crops: the ends differ too much to be a pair, the middle connects them."""
+    """A chain of crops: the ends are too different to be a pair, but both match the middle one."""
     image = scene(1, (384, 512))
     crops = [cropped(image, 0, share, share, 0) for share in (0, 0.04, 0.08)]
     ends = [fingerprint(crop) for crop in (crops[0], crops[2])]
     assert near_pairs(ends) == []
     photos = collection(tmp_path, {f"A/{i}.jpg": encoded(crop) for i, crop in enumerate(crops)})
-    assert clean(photos, Cleaning(min_photos=1)).kept.ids.tolist() == ["A/0.jpg"]
+    assert clean(photos, CleaningRules(min_photos=1)).kept.ids.tolist() == ["A/0.jpg"]
 
 
 def test_the_same_picture_under_two_landmarks_is_reported(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_the_same_picture_under_two_landmarks_is_reported(tmp_path: Path) -> Non
         "A/1.jpg": encoded(scene(1)), "B/1.jpg": encoded(scene(1), 60),
         "B/2.jpg": encoded(scene(2)), "none/1.jpg": encoded(scene(2), 60),
     })  # fmt: skip
-    result = clean(photos, Cleaning(min_photos=1))
+    result = clean(photos, CleaningRules(min_photos=1))
     assert result.dropped == []
     assert [(leak.id, leak.detail) for leak in result.leaks] == [
         ("A/1.jpg", "B/1.jpg (B)"), ("B/1.jpg", "A/1.jpg (A)"),
@@ -251,21 +251,21 @@ def test_the_same_picture_under_two_landmarks_is_reported(tmp_path: Path) -> Non
 
 
 def test_the_outdoor_vote_runs_after_duplicates_and_before_too_few_photos(tmp_path: Path) -> None:
-    """After duplicates, before too few; it sees enough pixels."""
+    """A duplicate stays a duplicate; the photo is decoded at least as large as the voter needs."""
     dark = encoded(np.asarray(Pillow.fromarray(scene(3)).point(lambda value: value // 4)))
     big = encoded(scene(1, (900, 1200)))
     photos = collection(tmp_path, {"A/1.jpg": big, "A/2.jpg": dark, "A/3.jpg": dark})
     bright = Brightness()
-    result = clean(photos, Cleaning(min_photos=1), voter=bright)
+    result = clean(photos, CleaningRules(min_photos=1), voter=bright)
     assert reasons(result) == {
         "A/2.jpg": (cleaning.NOT_OUTDOOR, "2 outdoors of: dark"),
         "A/3.jpg": (cleaning.DUPLICATE, "A/2.jpg"),
     }  # fmt: skip
     assert sorted(bright.sides) == [192, 192, sorted(bright.sides)[-1]]
     assert sorted(bright.sides)[-1] >= 256
-    assert len(clean(photos, Cleaning(min_photos=2), voter=bright).kept) == 0
-    # Two of five are enough where two are asked for.
-    assert len(clean(photos, Cleaning(min_photos=1, outdoor=2), voter=bright).kept) == 2
+    assert len(clean(photos, CleaningRules(min_photos=2), voter=bright).kept) == 0
+    # Two outdoor scenes are enough when the rules need two.
+    assert len(clean(photos, CleaningRules(min_photos=1, outdoor=2), voter=bright).kept) == 2
 
 
 def test_the_result_does_not_depend_on_the_order_of_the_table(tmp_path: Path) -> None:
@@ -273,10 +273,10 @@ def test_the_result_does_not_depend_on_the_order_of_the_table(tmp_path: Path) ->
     files = {f"A/{i}.jpg": encoded(image, 60 + 5 * i) for i in range(5)}
     files |= {f"B/{i}.jpg": encoded(scene(9)) for i in range(3)}
     photos = collection(tmp_path, files)
-    first = clean(photos, Cleaning(min_photos=1))
+    first = clean(photos, CleaningRules(min_photos=1))
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(photos))
-        other = clean(photos.take(order), Cleaning(min_photos=1))
+        other = clean(photos.take(order), CleaningRules(min_photos=1))
         assert set(other.kept.ids) == set(first.kept.ids) == {"A/4.jpg", "B/0.jpg"}
         assert reasons(other) == reasons(first)
 
@@ -286,7 +286,7 @@ def test_progress_and_the_list_of_drops_are_written(tmp_path: Path) -> None:
         "A/1.jpg": encoded(scene(1)), "A/2.jpg": b"", "B/1.jpg": encoded(scene(1), 60),
     })  # fmt: skip
     calls: list[tuple[int, int]] = []
-    result = clean(photos, Cleaning(min_photos=1), progress=lambda *call: calls.append(call))
+    result = clean(photos, CleaningRules(min_photos=1), progress=lambda *call: calls.append(call))
     assert calls[-1] == (3, 3)
     write_cleaning(tmp_path / "out" / "cleaning.csv", result)
     with open(tmp_path / "out" / "cleaning.csv", newline="", encoding="utf-8") as file:
@@ -304,7 +304,7 @@ def test_progress_and_the_list_of_drops_are_written(tmp_path: Path) -> None:
 def test_options_are_checked() -> None:
     for wrong in ({"min_photos": 0}, {"outdoor": -1}, {"near_bits": 33}, {"near_bits": -1}):
         with pytest.raises(OptionError, match="given; expected"):
-            Cleaning(**wrong)
+            CleaningRules(**wrong)
 
 
 def test_a_smaller_hash_distance_compares_fewer_photos(tmp_path: Path) -> None:
@@ -312,12 +312,12 @@ def test_a_smaller_hash_distance_compares_fewer_photos(tmp_path: Path) -> None:
     photos = collection(tmp_path, {
         "A/1.jpg": encoded(image), "A/2.jpg": encoded(cropped(image, 0, 0.06, 0.06, 0)),
     })  # fmt: skip
-    assert len(clean(photos, Cleaning(min_photos=1)).kept) == 1
-    assert len(clean(photos, Cleaning(min_photos=1, near_bits=0)).kept) == 2
+    assert len(clean(photos, CleaningRules(min_photos=1)).kept) == 1
+    assert len(clean(photos, CleaningRules(min_photos=1, near_bits=0)).kept) == 2
 
 
 def test_a_photo_that_is_in_the_other_table_is_dropped(tmp_path: Path) -> None:
-    """By bytes, by picture, by id, and by a chain of crops of which one end stands there."""
+    """By bytes, by picture, by id, and by a chain of crops with one end in the other table."""
     big = scene(5, (384, 512))
     photos = collection(tmp_path, {
         "A/bytes.jpg": encoded(scene(1)), "A/small.jpg": encoded(scene(2), 60),
@@ -334,9 +334,9 @@ def test_a_photo_that_is_in_the_other_table_is_dropped(tmp_path: Path) -> None:
     others = Photos.of(
         Photo(name, tmp_path / "t" / f"{number}.jpg", "B") for number, name in enumerate(test)
     )
-    alone = clean(photos, Cleaning(min_photos=1))
+    alone = clean(photos, CleaningRules(min_photos=1))
     assert set(reasons(alone)) == {"A/end.jpg"}
-    result = clean(photos, Cleaning(min_photos=1), against={"test.csv": others})
+    result = clean(photos, CleaningRules(min_photos=1), against={"test.csv": others})
     assert result.kept.ids.tolist() == ["A/own.jpg"]
     also = "also in test.csv"
     assert reasons(result) == {
@@ -345,11 +345,11 @@ def test_a_photo_that_is_in_the_other_table_is_dropped(tmp_path: Path) -> None:
         "A/end.jpg": (also, "whole (B)"),
     }  # fmt: skip
     assert result.counts() == {also: 5}
-    assert {Path(drop.beside).parent.name for drop in result.dropped} == {"t"}
+    assert {Path(drop.compared_path).parent.name for drop in result.dropped} == {"t"}
 
 
 def test_the_landmark_check_sees_only_photos_not_dropped_before(tmp_path: Path) -> None:
-    """Nothing unreadable, no copy, nothing without a landmark, no landmark that goes anyway."""
+    """No unreadable photo, no copy, none without a landmark, none of a landmark dropped anyway."""
     photos = collection(tmp_path, {
         "A/1.jpg": encoded(scene(1)), "A/2.jpg": encoded(scene(2)), "A/3.jpg": encoded(scene(2)),
         "A/4.jpg": encoded(scene(4)), "B/1.jpg": encoded(scene(5)), "none/1.jpg": b"",
@@ -357,20 +357,20 @@ def test_the_landmark_check_sees_only_photos_not_dropped_before(tmp_path: Path) 
     })  # fmt: skip
     seen: list[list[str]] = []
 
-    def odd(left: Photos, store: ScanCache) -> dict[int, tuple[str, str]]:
+    def odd(left: Photos, cache: ScanCache) -> dict[int, tuple[str, str]]:
         seen.append(left.ids.tolist())
         return {1: ("0 of 2 support it", left.paths[0])}
 
-    result = clean(photos, Cleaning(min_photos=2), unsupported=odd)
+    result = clean(photos, CleaningRules(min_photos=2), find_unsupported=odd)
     assert seen == [["A/1.jpg", "A/2.jpg", "A/4.jpg"]]
     assert result.kept.ids.tolist() == ["A/1.jpg", "A/4.jpg", "none/2.jpg"]
     assert reasons(result)["A/2.jpg"] == (cleaning.UNSUPPORTED, "0 of 2 support it")
     assert reasons(result)["B/1.jpg"] == (cleaning.TOO_FEW, "1 left, 2 wanted")
-    assert len(clean(photos, Cleaning(min_photos=3), unsupported=odd).kept) == 1
+    assert len(clean(photos, CleaningRules(min_photos=3), find_unsupported=odd).kept) == 1
 
 
 def test_duplicate_candidates_match_brute_force() -> None:
-    """Every pair of near hashes with coarse copies alike, or with nothing to compare."""
+    """All pairs of near hashes whose coarse copies are similar or all zero (uniform photos)."""
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2, (60, 64))
     for row in range(20, 40):  # near another one
@@ -386,5 +386,5 @@ def test_duplicate_candidates_match_brute_force() -> None:
         and (coarse[a] @ coarse[b] >= 0.85 or not coarse[a].any() or not coarse[b].any())
     ]  # fmt: skip
     packed = np.packbits(bits.astype(np.uint8), axis=1)
-    assert list(candidates(packed, coarse, 16)) == expected
+    assert list(candidate_pairs(packed, coarse, 16)) == expected
     assert 5 < len(expected) < 20

@@ -1,4 +1,4 @@
-"""Folders of photos: what is found, its ids and labels, what is skipped."""
+"""Reading folders of photos: which files are found, ids and landmarks, skipped files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whichlandmark.data.folders import read_folder, read_photos_or_folder
 
 
 def touch(root: Path, *names: str) -> Path:
-    """Empty files: reading a folder looks at names alone."""
+    """Make empty files: `read_folder` opens no photo."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -92,7 +92,7 @@ def test_loose_photos_are_left_out_with_a_warning(
     root = touch(tmp_path / "r", "a/1.jpg", "loose.jpg", "other.jpg")
     with caplog.at_level(logging.WARNING, "whichlandmark"):
         assert read_folder(root).ids.tolist() == ["r/a/1.jpg"]
-    assert "2 photos beside the landmark folders" in caplog.text
+    assert "2 photos outside the landmark folders" in caplog.text
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -101,14 +101,14 @@ def test_nothing_found_says_what_was_expected(tmp_path: Path, labelled: bool) ->
     layout = "<landmark>/*.jpg" if labelled else "*.jpg"
     with pytest.raises(DataError) as caught:
         read_folder(root, labelled=labelled)
-    assert f"no photos there; expected {root}/{layout}" in str(caught.value)
+    assert f"no photos found; expected {root}/{layout}" in str(caught.value)
     with pytest.raises(DataError, match="no such folder"):
         read_folder(tmp_path / "gone", labelled=labelled)
 
 
 def test_only_loose_photos_are_an_error(tmp_path: Path) -> None:
     root = touch(tmp_path / "r", "1.jpg", "2.jpg")
-    with pytest.raises(DataError, match="2 photos lie there without a landmark's folder"):
+    with pytest.raises(DataError, match="2 photos without a landmark folder"):
         read_folder(root)
     assert len(read_folder(root, labelled=False)) == 2
 

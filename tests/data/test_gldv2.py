@@ -1,4 +1,4 @@
-"""Google Landmarks v2 import from tars and from a tree: tables, counts, listed problems."""
+"""Import of Google Landmarks v2 from tars and from a tree: tables, counts, listed problems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whichlandmark.core.errors import DataError
 from whichlandmark.core.storage import read_bytes
 from whichlandmark.data import gldv2_tables
 from whichlandmark.data.gldv2 import Gldv2Options, import_gldv2
-from whichlandmark.data.gldv2_tables import LONGEST_CELL, name_of
+from whichlandmark.data.gldv2_tables import MAX_CELL_CHARACTERS, name_of
 from whichlandmark.data.table import read_photos
 
 NAMES = {"7": "Café de Paris", "12": "St. John's (Malta)", "203": "清水寺", "9": "100% Tower"}
@@ -102,7 +102,7 @@ def test_a_landmark_without_a_category_keeps_its_id(
     path = root / "train_label_to_category.csv"
     set_rows(path, [row for row in rows_of(path) if row[0] != "12"])
     code, out, err = run(capfd, "import", "gldv2", root, "-o", tmp_path / "out", "--json")
-    assert code == 0  # no photo is lost by it
+    assert code == 0  # no photo is left out
     assert json.loads(out)["train photos"] == 9
     assert "note: 12: not in the category file" in err
     assert ["12", "12", ""] in rows_of(tmp_path / "out" / "landmarks.csv")
@@ -130,7 +130,7 @@ def test_damaged_and_missing_tars_are_listed(
     assert {row[1] for row in table if row[0] == "tar"} == {
         "train/images_000.tar", "index/images_000.tar",
     }  # fmt: skip
-    # Unchecked, the tar with one wrong bit is read; mended, the list of problems goes.
+    # Without the MD5 check, the tar with one wrong bit is read.
     counts = json_of(capfd, "import", "gldv2", root, "-o", tmp_path / "out", "--no-md5", code=3)
     assert (counts["train photos"], counts["index missing"]) == (9, 3)
 
@@ -173,13 +173,13 @@ def test_repeated_rows_are_merged_and_conflicts_listed(root: Path, tmp_path: Pat
 def test_repeats_far_apart_are_found(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In another piece of the table: the same answer as in one piece."""
+    """Also in different chunks of the table: the same result as in one chunk."""
     rows = rows_of(root / "train.csv")
     set_rows(root / "train.csv", [*rows, *rows[1:]])
     whole = import_gldv2(root, tmp_path / "a", Gldv2Options(all_photos=True)).counts
     monkeypatch.setattr(gldv2_tables.read_columns, "__kwdefaults__", {"rows": 3})
-    pieces = import_gldv2(root, tmp_path / "b", Gldv2Options(all_photos=True)).counts
-    assert pieces == whole
+    in_chunks = import_gldv2(root, tmp_path / "b", Gldv2Options(all_photos=True)).counts
+    assert in_chunks == whole
     assert whole["train repeated"] == 12
     assert rows_of(tmp_path / "a" / "train.csv") == rows_of(tmp_path / "b" / "train.csv")
 
@@ -195,7 +195,7 @@ def test_test_photos_without_an_answer_are_left_out(root: Path, tmp_path: Path) 
     path.unlink()
     done = import_gldv2(root, tmp_path / "out")
     assert done.counts["test photos"] == 6
-    assert "nothing can be measured" in done.notes[0]
+    assert "cannot be used to evaluate" in done.notes[0]
     photos = read_photos(tmp_path / "out" / "test.csv")
     assert set(photos.landmarks) == set(photos.usages) == {""}
 
@@ -222,7 +222,7 @@ def test_a_landmark_with_very_many_photos_is_imported(root: Path, tmp_path: Path
     done = import_gldv2(root, tmp_path / "out")
     assert (done.counts["train photos"], done.counts["train missing"]) == (9, 9000)
     assert done.problems["photo"][-1] == "… 8,995 more of this kind (photo)"
-    assert csv.field_size_limit() == before != LONGEST_CELL
+    assert csv.field_size_limit() == before != MAX_CELL_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_wrong_rows_are_refused(
     ("spoil", "message"),
     [
         (lambda root: [p.unlink() for p in root.glob("*.csv")], "expected train.csv"),
-        (lambda root: [p.unlink() for p in root.rglob("*.tar")], "no photos there; expected a/b/c"),
+        (lambda root: [p.unlink() for p in root.rglob("*.tar")], "no photos found; expected a/b/c"),
         (lambda root: (root / "train_clean.csv").write_text("id,url\n"), "'landmark_id' once"),
         (lambda root: (root / "train_clean.csv").write_bytes(b"\xff\xfe"), "UTF-8"),
         (lambda root: (root / "train_clean.csv").write_text(""), "(none) given"),
@@ -281,7 +281,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path, capfd: pytest.CaptureFixtur
 def test_an_unpacked_tree_beside_its_tables_and_photos_found_twice(
     root: Path, tmp_path: Path
 ) -> None:
-    """A photo at ROOT/a/b/c is taken before the same one in a tar."""
+    """A photo at ROOT/a/b/c has priority over the same photo in a tar."""
     path = root / photo_path(hex_id("t0"))
     path.parent.mkdir(parents=True)
     path.write_bytes(data_of("t0"))
@@ -298,7 +298,7 @@ def test_the_official_tables_are_never_written_over(
     (tmp_path / "link").symlink_to(root)
     for out in (root, tmp_path / "link"):
         code, _, err = run(capfd, "import", "gldv2", root, "-o", out)
-        assert (code, "would be written over" in err) == (2, True)
+        assert (code, "would be overwritten" in err) == (2, True)
     assert {path.name: path.read_bytes() for path in root.glob("*.csv")} == before
 
 

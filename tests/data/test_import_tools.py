@@ -1,4 +1,4 @@
-"""`import csv`: column names, roots, missing photos, refused files."""
+"""The `import csv` command: column names, roots, missing photos, refused files."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def network(arch: str = "test_resnet", seed: int = 0) -> torch.nn.Module:
 
 
 def folder(tmp_path: Path, net: torch.nn.Module, **changes: Any) -> Path:
-    """The three files, as the authors' are: a DataParallel model, saved in 2017."""
+    """Write the three files as the authors' are: a DataParallel model, saved in 2017."""
     weights = {
         f"module.{key}": value for key, value in net.state_dict().items()
         if not key.endswith("num_batches_tracked")
@@ -43,7 +43,7 @@ def folder(tmp_path: Path, net: torch.nn.Module, **changes: Any) -> Path:
 
 
 def test_votes_match_a_hand_computation(tmp_path: Path) -> None:
-    """Each photo alone through the network, its five best scenes looked up one by one."""
+    """Run each photo alone through the network and look up its five likeliest scenes."""
     net = network()
     voter = Places365.load(folder(tmp_path, net), device="cpu")
     sizes = [(300, 400), (400, 300), (256, 256), (300, 400), (90, 400)]
@@ -119,9 +119,9 @@ def edit(name: str, old: str, new: str) -> Any:
         (lambda at: folder(at, network(), arch="resnet50"), ModelError,
          "not the weights of 'resnet50'"),
         (lambda at: folder(at, network("resnet18")), ModelError, "not the weights of .test_r"),
-        (lambda at: folder(at, network(), arch="resnet51"), ModelError, "that timm lacks"),
+        (lambda at: folder(at, network(), arch="resnet51"), ModelError, "which timm does not have"),
         (lambda at: folder(at, network(), state_dict={"module.x": 3}), ModelError, "not a tensor"),
-        (edit(SCENES, "/t/tower 9\n", ""), DataError, "'tower' stands in only one"),
+        (edit(SCENES, "/t/tower 9\n", ""), DataError, "'tower' is in only one"),
         (edit(SCENES, "/t/tower 9", "/t/tower 8"), DataError, "not numbered from 0 to 9"),
         (edit(SCENES, "/t/tower 9", "tower"), DataError, f"{SCENES}, line 10"),
         (edit(OUTDOORS, "/t/tower 2", "/t/tower 3"), DataError, "'tower' is 3; expected 1"),
@@ -135,10 +135,10 @@ def test_unfit_checkpoints_are_named_in_the_error(
 ) -> None:
     at = folder(tmp_path, network())
     fault(at)
-    with pytest.raises(error, match=message) as told:
+    with pytest.raises(error, match=message) as caught:
         Places365.load(at, device="cpu")
-    assert str(at) in str(told.value)
-    assert len(str(told.value)) < 600
+    assert str(at) in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 def test_a_scene_list_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_scene_list_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
     for name in (SCENES, OUTDOORS):
         lines = (at / name).read_text().splitlines()
         (at / name).write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(ModelError, match="tells 10 scenes apart, but categories"):
+    with pytest.raises(ModelError, match="has 10 classes, but categories"):
         Places365.load(at, device="cpu")
 
 

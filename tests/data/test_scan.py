@@ -1,4 +1,4 @@
-"""The scan of all photos: done once, also when interrupted, killed, or with another voter."""
+"""The photo scan: each photo once, also after an interruption, a kill, or with another voter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from whichlandmark.core.images import content_hash
 from whichlandmark.core.storage import read_bytes
 from whichlandmark.core.types import Image, Photos
 from whichlandmark.data.cleaning import scan, scan_cache
-from whichlandmark.data.cleaning.drop import Cleaning, clean
+from whichlandmark.data.cleaning.drop import CleaningRules, clean
 from whichlandmark.data.cleaning.scan import scan_photos, scans_of
 from whichlandmark.data.cleaning.scan_cache import PhotoScan, ScanCache, SceneVote
 
@@ -34,7 +34,7 @@ def photos(tmp_path: Path) -> Photos:
 
 
 class Counting:
-    """A voter that remembers how many photos it voted on."""
+    """A voter that counts the photos it voted on."""
 
     short_side = 64
 
@@ -51,7 +51,7 @@ class Counting:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Paths that were read, in any order."""
+    """Names of the photos that were read, in any order."""
     read: list[str] = []
     plain = read_bytes
 
@@ -66,66 +66,66 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_an_interrupted_scan_resumes(
     photos: Photos, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "BATCH", 4)
+    monkeypatch.setattr(scan, "PHOTOS_PER_BATCH", 4)
 
     def interrupt(done: int, total: int) -> None:
         if done == 12:
             raise KeyboardInterrupt
 
-    with ScanCache(tmp_path / "l.sqlite") as store, pytest.raises(KeyboardInterrupt):
-        scan_photos(photos.paths, store, progress=interrupt)
+    with ScanCache(tmp_path / "l.sqlite") as cache, pytest.raises(KeyboardInterrupt):
+        scan_photos(photos.paths, cache, progress=interrupt)
     decoded.clear()
     calls: list[tuple[int, int]] = []
-    with ScanCache(tmp_path / "l.sqlite") as store:
-        assert scan_photos(photos.paths, store, progress=lambda *c: calls.append(c)) == 12
+    with ScanCache(tmp_path / "l.sqlite") as cache:
+        assert scan_photos(photos.paths, cache, progress=lambda *c: calls.append(c)) == 12
         assert sorted(decoded) == [f"{i:02d}.jpg" for i in range(12, 20)]
         assert calls == [(16, 20), (20, 20)]
-        resumed = scans_of(photos.paths, store)
-    with ScanCache() as store:
-        scan_photos(photos.paths, store)
-        at_once = scans_of(photos.paths, store)
+        resumed = scans_of(photos.paths, cache)
+    with ScanCache() as cache:
+        scan_photos(photos.paths, cache)
+        at_once = scans_of(photos.paths, cache)
     for name in ("hashes", "pixels", "bytes", "errors", "bits", "coarse", "outdoor"):
         assert np.array_equal(getattr(resumed, name), getattr(at_once, name)), name
 
 
 def test_a_scan_killed_midway_resumes(photos: Photos, tmp_path: Path) -> None:
-    """SIGKILL: what is in the file is whole batches, and the next run needs only the others."""
+    """After SIGKILL the file has complete batches, and the next run scans only the other photos."""
     script = (
         "import sys, time; from whichlandmark.data.cleaning import scan; from pathlib import Path\n"
         "from whichlandmark.data.cleaning.scan_cache import ScanCache\n"
-        "scan.BATCH = 4\n"
+        "scan.PHOTOS_PER_BATCH = 4\n"
         "paths = sorted(str(p) for p in Path(sys.argv[1]).rglob('*.jpg'))\n"
         "scan.scan_photos(paths, ScanCache(Path(sys.argv[2])), None,"
         " lambda done, total: print(done, flush=True) or time.sleep(0.2))\n"
     )
-    store_path = tmp_path / "l.sqlite"
-    command = [sys.executable, "-c", script, str(tmp_path / "photos"), str(store_path)]
+    cache_path = tmp_path / "l.sqlite"
+    command = [sys.executable, "-c", script, str(tmp_path / "photos"), str(cache_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "4\n"
         assert process.stdout.readline() == "8\n"
         os.kill(process.pid, signal.SIGKILL)
-    with ScanCache(store_path) as store:
-        known = len(store.stamps())
+    with ScanCache(cache_path) as cache:
+        known = len(cache.stamps())
         assert known in (8, 12)
-        assert scan_photos(photos.paths, store) == known
-        assert len(store.stamps()) == 20
+        assert scan_photos(photos.paths, cache) == known
+        assert len(cache.stamps()) == 20
 
 
 def test_changed_photos_are_scanned_again(
     photos: Photos, tmp_path: Path, decoded: list[str]
 ) -> None:
     (tmp_path / "photos" / "A" / "03.jpg").rename(tmp_path / "03.jpg")
-    with ScanCache(tmp_path / "l.sqlite") as store:
-        assert scan_photos(photos.paths, store) == 0
-        assert "no such file" in scans_of(photos.paths, store).errors[3]
+    with ScanCache(tmp_path / "l.sqlite") as cache:
+        assert scan_photos(photos.paths, cache) == 0
+        assert "no such file" in scans_of(photos.paths, cache).errors[3]
         decoded.clear()
         (tmp_path / "03.jpg").rename(tmp_path / "photos" / "A" / "03.jpg")
         write_photo(tmp_path / "photos" / "A" / "07.jpg", picture(7, 7))
         path = write_photo(tmp_path / "photos" / "A" / "09.jpg", picture(99, 9, (30, 50)))
-        assert scan_photos(photos.paths, store) == 17
+        assert scan_photos(photos.paths, cache) == 17
         assert sorted(decoded) == ["03.jpg", "07.jpg", "09.jpg"]
-        seen = scans_of(photos.paths, store)
+        seen = scans_of(photos.paths, cache)
         assert not seen.errors.astype(bool).any()
         assert seen.hashes[9] == content_hash(path.read_bytes())
         assert (seen.pixels[9], seen.bytes[9]) == (30 * 50, path.stat().st_size)
@@ -133,17 +133,17 @@ def test_changed_photos_are_scanned_again(
 
 def test_votes_are_cached_per_voter(photos: Photos, tmp_path: Path, decoded: list[str]) -> None:
     first, second = Counting(), Counting("second")
-    with ScanCache(tmp_path / "l.sqlite") as store:
-        scan_photos(photos.paths, store)
-        assert scans_of(photos.paths, store).outdoor.tolist() == [-1] * 20
+    with ScanCache(tmp_path / "l.sqlite") as cache:
+        scan_photos(photos.paths, cache)
+        assert scans_of(photos.paths, cache).outdoor.tolist() == [-1] * 20
         decoded.clear()
-        scan_photos(photos.paths, store, first)  # again, for nobody has voted yet
+        scan_photos(photos.paths, cache, first)  # again, because there is no vote yet
         assert (first.voted, len(decoded)) == (19, 19)  # one is unreadable, and stays so
-        scan_photos(photos.paths, store, first)
+        scan_photos(photos.paths, cache, first)
         assert first.voted == 19
-        scan_photos(photos.paths, store, second)
+        scan_photos(photos.paths, cache, second)
         assert second.voted == 19
-        seen = scans_of(photos.paths, store, first)
+        seen = scans_of(photos.paths, cache, first)
     assert seen.outdoor[7] == -1
     assert set(seen.scenes) == {"first", ""}
     assert set(seen.outdoor) <= {-1, 0, 1, 2, 3, 4, 5}
@@ -151,50 +151,50 @@ def test_votes_are_cached_per_voter(photos: Photos, tmp_path: Path, decoded: lis
 
 def test_a_copy_reuses_the_vote_of_its_content(photos: Photos, tmp_path: Path) -> None:
     voter = Counting()
-    with ScanCache() as store:
-        scan_photos(photos.paths, store, voter)
+    with ScanCache() as cache:
+        scan_photos(photos.paths, cache, voter)
         copy = tmp_path / "copy.jpg"
         copy.write_bytes(Path(photos.paths[0]).read_bytes())
-        scan_photos([str(copy)], store)
-        assert scans_of([str(copy)], store, voter).scenes[0] == "first"
+        scan_photos([str(copy)], cache)
+        assert scans_of([str(copy)], cache, voter).scenes[0] == "first"
 
 
 def test_cleaning_reports_how_many_photos_were_cached(photos: Photos, tmp_path: Path) -> None:
-    with ScanCache(tmp_path / "l.sqlite") as store:
-        first = clean(photos.take(np.arange(10)), Cleaning(min_photos=1), store=store)
-        second = clean(photos, Cleaning(min_photos=1), store=store)
-    assert (first.seen_before, second.seen_before) == (0, 10)
-    assert clean(photos, Cleaning(min_photos=1)).kept.ids.tolist() == second.kept.ids.tolist()
+    with ScanCache(tmp_path / "l.sqlite") as cache:
+        first = clean(photos.take(np.arange(10)), CleaningRules(min_photos=1), cache=cache)
+        second = clean(photos, CleaningRules(min_photos=1), cache=cache)
+    assert (first.scanned_before, second.scanned_before) == (0, 10)
+    assert clean(photos, CleaningRules(min_photos=1)).kept.ids.tolist() == second.kept.ids.tolist()
 
 
 def test_a_batch_is_stored_completely_or_not_at_all(tmp_path: Path) -> None:
-    with ScanCache(tmp_path / "l.sqlite") as store:
-        store.put([PhotoScan("a.jpg", "1:1", error="bad")], "v", [SceneVote("h", 3, "alley")])
+    with ScanCache(tmp_path / "l.sqlite") as cache:
+        cache.put([PhotoScan("a.jpg", "1:1", error="bad")], "v", [SceneVote("h", 3, "alley")])
         bad = SceneVote("h2", None, "alley")  # type: ignore[arg-type]
         with pytest.raises(GalleryError, match="NOT NULL"):
-            store.put([PhotoScan("b.jpg", "1:1", error="bad")], "v", [bad])
-        assert len(store.stamps()) == 1
-        assert store.votes("v") == {"h": (3, "alley")}
+            cache.put([PhotoScan("b.jpg", "1:1", error="bad")], "v", [bad])
+        assert len(cache.stamps()) == 1
+        assert cache.votes("v") == {"h": (3, "alley")}
 
 
 def test_verified_pairs_are_cached_by_content(tmp_path: Path) -> None:
-    with ScanCache(tmp_path / "l.sqlite") as store:
-        store.put_pairs("how", {("a", "b"): 31, ("a", "c"): 0, ("b", "c"): 5})
-        assert store.pairs("how", ["a"]) == {("a", "b"): 31, ("a", "c"): 0}
-        assert store.pairs("how", ["a", "b", "c"])["b", "c"] == 5
-        assert store.pairs("another", ["a"]) == {}
+    with ScanCache(tmp_path / "l.sqlite") as cache:
+        cache.put_pairs("how", {("a", "b"): 31, ("a", "c"): 0, ("b", "c"): 5})
+        assert cache.pairs("how", ["a"]) == {("a", "b"): 31, ("a", "c"): 0}
+        assert cache.pairs("how", ["a", "b", "c"])["b", "c"] == 5
+        assert cache.pairs("another", ["a"]) == {}
 
 
 def test_a_damaged_or_foreign_cache_file_is_refused(tmp_path: Path, photos: Photos) -> None:
     path = tmp_path / "l.sqlite"
     path.write_bytes(b"nonsense" * 1000)
-    with pytest.raises(GalleryError, match="delete it to look again"):
+    with pytest.raises(GalleryError, match="delete it to scan the photos again"):
         ScanCache(path)
     path.unlink()
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE something (x)")
     other.close()
-    with pytest.raises(GalleryError, match="not a file of looks"):
+    with pytest.raises(GalleryError, match="not a scan cache"):
         ScanCache(path)
 
 

@@ -1,4 +1,4 @@
-"""Splits: which photos become queries of which; no id or content is in two tables."""
+"""Splits: which photos are in which table; no id or content is in two tables."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.support.photos import picture, write_photo
 from whichlandmark.core.errors import DataError, OptionError
 from whichlandmark.core.types import Photo, Photos
 from whichlandmark.data import splits
-from whichlandmark.data.cleaning.drop import Cleaning, clean
+from whichlandmark.data.cleaning.drop import CleaningRules, clean
 from whichlandmark.data.cleaning.scan_cache import ScanCache
 from whichlandmark.data.splits import (
     Split,
-    Splitting,
+    SplitOptions,
     check_disjoint,
     contents,
     known_contents,
@@ -26,12 +26,12 @@ from whichlandmark.data.splits import (
 from whichlandmark.data.table import write_photos
 
 
-def table(at: Path, counts: dict[str, int], prefix: str = "") -> Photos:
-    """So many different small pictures of each landmark ("" = none)."""
+def table(folder: Path, counts: dict[str, int], prefix: str = "") -> Photos:
+    """Write `counts` different small pictures of each landmark ("" = no landmark)."""
     rows = []
     for number, (landmark, count) in enumerate(counts.items()):
         for i in range(count):
-            path = at / f"{prefix}{landmark or 'none'}" / f"{i:02d}.jpg"
+            path = folder / f"{prefix}{landmark or 'none'}" / f"{i:02d}.jpg"
             write_photo(path, picture(number + 50 * len(prefix), i, (8, 10)))
             rows.append(Photo(f"{prefix}{landmark or 'none'}/{i:02d}", path, landmark or None))
     return Photos.of(rows)
@@ -45,7 +45,7 @@ def world(tmp_path: Path) -> tuple[Photos, Photos]:
 
 
 def overlap(split: Split) -> int:
-    """Ids and file contents that stand in two tables, by comparing all pairs."""
+    """Number of photos that two tables share by id or content, by comparing all pairs."""
     parts = list(split.tables.values())
     shared = 0
     for i, one in enumerate(parts):
@@ -60,21 +60,21 @@ def test_a_validation_split_gives_train_database_queries_and_distractors(
     world: tuple[Photos, Photos],
 ) -> None:
     photos, distractors = world
-    options = Splitting(landmarks=4, unknown=2, query_share=0.25, bank_share=0.75)
+    options = SplitOptions(landmarks=4, unknown=2, query_share=0.25, bank_share=0.75)
     split = split_validation(photos, options, distractors=distractors)
     train, database, queries, bank = (split.tables[name] for name in split.tables)
     assert list(split.tables) == ["train", "database", "queries", "bank"]
     assert split.left_out == []
     known, trained = set(database.landmarks), set(train.landmarks)
-    asked = set(queries.landmarks) - {""}
+    queried = set(queries.landmarks) - {""}
     assert len(known) == 4
-    assert len(asked - known) == 2
+    assert len(queried - known) == 2
     assert len(trained) == 4
-    assert not trained & (known | asked)
+    assert not trained & (known | queried)
     for landmark in known:
         total = int((photos.landmarks == landmark).sum())
         assert (queries.landmarks == landmark).sum() == min(total - 1, max(1, round(total / 4)))
-    for landmark in asked - known:
+    for landmark in queried - known:
         assert (queries.landmarks == landmark).sum() == (photos.landmarks == landmark).sum()
     assert len(bank) == 9
     assert set(bank.landmarks) == {""}
@@ -85,7 +85,7 @@ def test_a_validation_split_gives_train_database_queries_and_distractors(
 
 def test_the_split_depends_on_the_seed_not_on_row_order(world: tuple[Photos, Photos]) -> None:
     photos, distractors = world
-    options = Splitting(landmarks=3, unknown=1)
+    options = SplitOptions(landmarks=3, unknown=1)
 
     def ids(split: Split) -> dict[str, set[str]]:
         return {name: set(part.ids) for name, part in split.tables.items()}
@@ -94,14 +94,14 @@ def test_the_split_depends_on_the_seed_not_on_row_order(world: tuple[Photos, Pho
     order = np.random.default_rng(1).permutation(len(photos))
     assert ids(split_validation(photos.take(order), options, distractors=distractors)) == first
     others = [
-        ids(split_validation(photos, Splitting(landmarks=3, unknown=1, seed=seed)))["database"]
+        ids(split_validation(photos, SplitOptions(landmarks=3, unknown=1, seed=seed)))["database"]
         for seed in range(6)
     ]
     assert len({frozenset(other) for other in others}) > 3
 
 
 def test_copies_stay_in_one_table(world: tuple[Photos, Photos]) -> None:
-    """Each photo of the two largest landmarks three times: queries come in threes."""
+    """Each photo of the two largest landmarks has three copies: all three are in one table."""
     photos, _ = world
     big = photos.take(np.isin(photos.landmarks, ["L8", "L9"]))
     copies = [big] + [
@@ -112,7 +112,7 @@ def test_copies_stay_in_one_table(world: tuple[Photos, Photos]) -> None:
         photo for part in (photos.take(~np.isin(photos.ids, big.ids)), *copies) for photo in part
     ]
     for seed in range(4):
-        split = split_validation(Photos.of(rows), Splitting(landmarks=7, seed=seed))
+        split = split_validation(Photos.of(rows), SplitOptions(landmarks=7, seed=seed))
         assert overlap(split) == split.left_out.__len__() == 0
         for part in split.tables.values():
             large = part.take(np.isin(part.landmarks, ["L8", "L9"]))
@@ -120,7 +120,7 @@ def test_copies_stay_in_one_table(world: tuple[Photos, Photos]) -> None:
 
 
 def test_photos_shared_by_two_landmarks_stay_in_one_table(world: tuple[Photos, Photos]) -> None:
-    """The same file under every landmark and among the distractors: kept once, as a question."""
+    """The same file under every landmark and among the distractors is kept in one table only."""
     photos, distractors = world
     same = Path(photos.paths[0])
     for row in range(0, len(photos), 3):
@@ -128,7 +128,7 @@ def test_photos_shared_by_two_landmarks_stay_in_one_table(world: tuple[Photos, P
     Path(distractors.paths[0]).write_bytes(same.read_bytes())
     for seed in range(4):
         split = split_validation(
-            photos, Splitting(landmarks=4, unknown=1, seed=seed), distractors=distractors
+            photos, SplitOptions(landmarks=4, unknown=1, seed=seed), distractors=distractors
         )
         assert overlap(split) == 0
         assert split.left_out
@@ -138,16 +138,16 @@ def test_photos_shared_by_two_landmarks_stay_in_one_table(world: tuple[Photos, P
 
 def test_photos_without_a_landmark_are_distractors(tmp_path: Path) -> None:
     photos = table(tmp_path, {"A": 4, "B": 4, "C": 4, "": 6})
-    split = split_validation(photos, Splitting(landmarks=1))
+    split = split_validation(photos, SplitOptions(landmarks=1))
     assert len(split.tables["bank"]) == 3
     assert (split.tables["queries"].landmarks == "").sum() == 3
     assert "" not in {*split.tables["train"].landmarks, *split.tables["database"].landmarks}
     named = photos.take(photos.landmarks != "")
-    assert "bank" not in split_validation(named, Splitting(landmarks=1)).tables
+    assert "bank" not in split_validation(named, SplitOptions(landmarks=1)).tables
 
 
 def test_the_simple_split_equals_photos_split_but_for_copies(world: tuple[Photos, Photos]) -> None:
-    """As `Photos.split`, but for copies: they follow the ones that are trained on."""
+    """Test photos that are copies of training photos move to train."""
     photos, _ = world
     train, test = photos.split(test=0.25, seed=3)
     split = split_test(photos, test=0.25, seed=3)
@@ -179,7 +179,7 @@ def test_unreadable_photos_are_listed(world: tuple[Photos, Photos]) -> None:
     photos, _ = world
     Path(photos.paths[5]).unlink()
     Path(photos.paths[9]).unlink()
-    split = split_validation(photos, Splitting(landmarks=2))
+    split = split_validation(photos, SplitOptions(landmarks=2))
     assert set(split.unreadable) == {photos.ids[5], photos.ids[9]}
     assert "no such file" in split.unreadable[photos.ids[5]]
     assert sum(map(len, split.tables.values())) == len(photos)
@@ -190,8 +190,8 @@ def test_photos_hashed_by_cleaning_are_not_read_again(
     world: tuple[Photos, Photos], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos, _ = world
-    with ScanCache(tmp_path / "clean.looks.sqlite") as store:
-        kept = clean(photos, Cleaning(min_photos=1), store=store).kept
+    with ScanCache(tmp_path / "clean.looks.sqlite") as cache:
+        kept = clean(photos, CleaningRules(min_photos=1), cache=cache).kept
     write_photos(tmp_path / "clean.csv", kept)
     Path(kept.paths[0]).write_bytes(Path(kept.paths[-1]).read_bytes())
     os.utime(kept.paths[0], ns=(1, 1))
@@ -221,7 +221,7 @@ def test_impossible_splits_are_refused(
     world: tuple[Photos, Photos], wrong: dict[str, float], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
-        split_validation(world[0], Splitting(**wrong))
+        split_validation(world[0], SplitOptions(**wrong))
 
 
 def test_ids_in_both_tables_are_refused(world: tuple[Photos, Photos]) -> None:
@@ -230,4 +230,4 @@ def test_ids_in_both_tables_are_refused(world: tuple[Photos, Photos]) -> None:
         [photos.ids[4], *distractors.ids[1:]], list(distractors.paths), list(distractors.landmarks)
     )
     with pytest.raises(DataError, match=f"such as {photos.ids[4]!r}; ids must be unique"):
-        split_validation(photos, Splitting(landmarks=2), distractors=twice)
+        split_validation(photos, SplitOptions(landmarks=2), distractors=twice)

@@ -1,4 +1,4 @@
-"""Listing tars and trees of photos: complete, truncated, damaged, with every kind of header."""
+"""Listing tars and trees of photos: complete, truncated, damaged, with every header format."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def test_a_tar_is_used_only_when_its_md5_matches(tmp_path: Path) -> None:
     found, problem = listed(path, good)
     assert found == []
     assert f"expected {good}" in problem
-    assert len(listed(path)[0]) == 5  # unchecked, it looks whole
+    assert len(listed(path)[0]) == 5  # without the MD5 check, no damage is found
 
 
 def test_a_truncated_tar_lists_the_members_before_the_cut(tmp_path: Path) -> None:
-    """Cut everywhere: at a header, in it, in the data, before the end mark."""
+    """Cut at a header, inside one, in the data, and before the end mark."""
     path = tmp_path / "t.tar"
     write_tar(path, items(12))
     data, whole = path.read_bytes(), by_tarfile(path)
@@ -124,7 +124,7 @@ def hostile(size_field: bytes) -> bytes:
     "size", [b"-0000001000\0", b"77777777777\0", b"\xff" * 12, b"\x80" + b"\x7f" * 11, b"9" * 12]
 )
 def test_hostile_sizes_end_the_listing(tmp_path: Path, size: bytes) -> None:
-    """A negative size would read the same header for ever."""
+    """Else a negative size would make the reader read the same header forever."""
     (tmp_path / "t.tar").write_bytes(hostile(size))
     found, problem = listed(tmp_path / "t.tar")
     assert found == []
@@ -144,7 +144,7 @@ def test_a_tree_lists_only_files_at_their_official_paths(tmp_path: Path) -> None
 
 
 def test_each_photo_is_located_once(tmp_path: Path) -> None:
-    """In the first source that has it; the same for any number of processes."""
+    """In the first source that has it, for any number of processes."""
     write_tar(tmp_path / "train" / "images_000.tar", items(50))
     write_tar(tmp_path / "train" / "images_001.tar", items(60)[45:])
     loose = tmp_path / photo_path(hex_id("loose"))
@@ -152,18 +152,18 @@ def test_each_photo_is_located_once(tmp_path: Path) -> None:
     loose.write_bytes(b"loose")
     sources = find_sources([tmp_path, tmp_path / "train", tmp_path / "gone"], [])
     assert [s.is_tar for s in sources] == [False, True, True]
-    places = PhotoLocations.of(sources, list_sources(sources, workers=1))
+    locations = PhotoLocations.of(sources, list_sources(sources, workers=1))
     other = PhotoLocations.of(sources, list_sources(sources, workers=2))
-    assert (places.ids == other.ids).all()
-    assert (places.offsets == other.offsets).all()
-    assert len(places.ids) == 61
+    assert (locations.ids == other.ids).all()
+    assert (locations.offsets == other.offsets).all()
+    assert len(locations.ids) == 61
     wanted = [item.id for item in items(60)] + [hex_id("loose"), "no", "f" * 40, hex_id("loose")]
-    rows = places.find(wanted)
+    rows = locations.find(wanted)
     assert rows[-3:-1].tolist() == [-1, -1]
     assert (np.delete(rows, [-3, -2]) >= 0).all()
     kept = rows >= 0
     names = [name for name, keep in zip(wanted, kept, strict=True) if keep]
-    paths = list(places.paths(names, rows[kept], str(tmp_path)))
+    paths = list(locations.paths(names, rows[kept], str(tmp_path)))
     assert paths[0].startswith("train/images_000.tar#")
     assert paths[47].startswith("train/images_000.tar#")  # it is in both
     assert paths[55].startswith("train/images_001.tar#")
@@ -171,10 +171,10 @@ def test_each_photo_is_located_once(tmp_path: Path) -> None:
     assert [read_bytes(tmp_path / path) for path in paths[:60]] == [i.data for i in items(60)]
 
 
-def test_an_empty_set_of_places_finds_no_photo() -> None:
-    places = PhotoLocations.of([], [])
-    assert places.find(["abc"]).tolist() == [-1]
-    assert places.find([]).tolist() == []
+def test_without_sources_no_photo_is_found() -> None:
+    locations = PhotoLocations.of([], [])
+    assert locations.find(["abc"]).tolist() == [-1]
+    assert locations.find([]).tolist() == []
 
 
 def test_md5_files_are_found_beside_and_in_their_folder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""WebDataset tars as tables of addresses: what is found, what is listed as unusable."""
+"""Import of WebDataset tars: found samples, and samples listed as unusable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from whichlandmark.core.types import Photos
 from whichlandmark.data.synthetic.plan import DrawnWorld
 from whichlandmark.data.synthetic.world import draw_world
 from whichlandmark.data.table import read_photos
-from whichlandmark.data.webdataset import LabelPlace, label_of, read_webdataset, tars_of
+from whichlandmark.data.webdataset import LabelSource, expand_tars, label_source, read_webdataset
 
 Files = dict[str, bytes]
 
@@ -42,7 +42,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 
 
 def samples(photos: Photos, kind: str) -> Files:
-    """As WebDataset's writer lays them out: the files of a sample follow one another."""
+    """In the order of WebDataset's writer: the files of a sample are consecutive."""
     files: Files = {}
     for row in range(len(photos)):
         label = str(photos.landmarks[row])
@@ -61,7 +61,7 @@ def test_a_synthetic_world_in_tars_becomes_a_table(
     half = len(drawn) // 2
     for i, rows in enumerate((range(half), range(half, len(drawn)))):
         write_tar(tmp_path / f"w-00000{i}.tar", samples(drawn.take(rows), kind), form)
-    found, problems = read_webdataset([str(tmp_path / "w-{000000..000001}.tar")], LabelPlace(kind))
+    found, problems = read_webdataset([str(tmp_path / "w-{000000..000001}.tar")], LabelSource(kind))
     assert problems == {}
     assert found.landmarks.tolist() == drawn.landmarks.tolist()
     for row, path in enumerate(found.paths):
@@ -73,11 +73,11 @@ def test_a_synthetic_world_in_tars_becomes_a_table(
 def test_tars_behind_a_url_are_read(drawn: Photos, tmp_path: Path) -> None:
     data = write_tar(tmp_path / "w-0.tar", samples(drawn, "cls")).read_bytes()
     fsspec.filesystem("memory").pipe_file("/web/w-0.tar", data)
-    found, _ = read_webdataset(["memory://web/w-{0..0}.tar"], LabelPlace())
+    found, _ = read_webdataset(["memory://web/w-{0..0}.tar"], LabelSource())
     assert len(found) == len(drawn)
     assert all(path.startswith("memory://web/w-0.tar#") for path in found.paths)
     assert read_bytes(found.paths[3]) == Path(drawn.paths[3]).read_bytes()
-    gone, problems = read_webdataset(["memory://web/none.tar"], LabelPlace())
+    gone, problems = read_webdataset(["memory://web/none.tar"], LabelSource())
     assert len(gone) == 0
     assert "memory://web/none.tar" in problems
 
@@ -92,14 +92,14 @@ def test_samples_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
             "readme.md": b"!", "x/7.jpg": b"j", "x/7.cls": b"a\nb",
         },
     )  # fmt: skip
-    found, problems = read_webdataset([str(tar)], LabelPlace())
+    found, problems = read_webdataset([str(tar)], LabelSource())
     assert dict(zip(found.ids, found.landmarks, strict=True)) == {
         "a/x/1": "7", "a/y/1": "Tour – é"
     }  # fmt: skip
     assert sorted(problems) == ["a/x/2", "a/x/3", "a/x/4", "a/x/5", "a/x/6", "a/x/7"]
     assert "without a photo" in problems["a/x/2"]
     assert "no .cls" in problems["a/x/3"]
-    unlabelled, none = read_webdataset([str(tar)], LabelPlace(""))
+    unlabelled, none = read_webdataset([str(tar)], LabelSource(""))
     assert len(unlabelled) == 7
     assert set(unlabelled.landmarks) == {""}
     assert none == {}
@@ -111,7 +111,7 @@ def test_a_label_can_come_from_a_json_key(tmp_path: Path) -> None:
         "3.jpg": b"j", "3.json": b'["Rome"]', "4.jpg": b"j", "4.json": b"{", "5.jpg": b"j",
         "5.json": b'{"place": null}',
     })  # fmt: skip
-    found, problems = read_webdataset([str(tar)], LabelPlace("json", "place"))
+    found, problems = read_webdataset([str(tar)], LabelSource("json", "place"))
     assert found.landmarks.tolist() == ["Rome", "3"]
     assert sorted(problems) == ["a/3", "a/4", "a/5"]
 
@@ -121,11 +121,11 @@ def test_samples_before_the_cut_of_a_truncated_tar_are_read(
     drawn: Photos, tmp_path: Path, cut: float
 ) -> None:
     tar = write_tar(tmp_path / "a.tar", samples(drawn, "cls"))
-    whole, _ = read_webdataset([str(tar)], LabelPlace())
+    whole, _ = read_webdataset([str(tar)], LabelSource())
     data = tar.read_bytes()
     end = data.rindex(b"ustar") if cut > 0.9 else int(len(data) * cut)
     tar.write_bytes(data[:end])
-    part, problems = read_webdataset([str(tar)], LabelPlace())
+    part, problems = read_webdataset([str(tar)], LabelSource())
     assert problems[str(tar)].startswith(f"{tar}: damaged")
     assert 0 < len(part) < len(whole)
     assert part.paths.tolist() == whole.paths.tolist()[: len(part)]
@@ -137,25 +137,25 @@ def test_shard_patterns_expand_to_tars(tmp_path: Path) -> None:
     for name in ("p-08.tar", "p-09.tar", "p-10.tar"):
         write_tar(tmp_path / name, {})
     names = [str(tmp_path / f"p-{i}.tar") for i in ("08", "09", "10")]
-    assert tars_of([f"{tmp_path}/p-{{08..10}}.tar"]) == names
-    assert tars_of([f"{tmp_path}/p-*.tar"]) == names
-    assert tars_of(["s3://b/{0..1}-{00..01}.tar"]) == [
+    assert expand_tars([f"{tmp_path}/p-{{08..10}}.tar"]) == names
+    assert expand_tars([f"{tmp_path}/p-*.tar"]) == names
+    assert expand_tars(["s3://b/{0..1}-{00..01}.tar"]) == [
         f"s3://b/{a}-{b}.tar" for a in "01" for b in ("00", "01")
     ]
     for bad in ("p-{08..11}.tar", "none-*.tar", "p-{10..08}.tar"):
         with pytest.raises(DataError, match=r"no such tar|rising range"):
-            tars_of([f"{tmp_path}/{bad}"])
+            expand_tars([f"{tmp_path}/{bad}"])
     with pytest.raises(DataError, match="not compressed"):
-        tars_of(["s3://b/a.tar.gz"])
+        expand_tars(["s3://b/a.tar.gz"])
 
 
 def test_colliding_ids_are_refused(tmp_path: Path) -> None:
     for folder in "ab":
         write_tar(tmp_path / folder / "same.tar", {"1.jpg": b"j", "1.cls": b"x"})
     with pytest.raises(DataError, match="'same/1' occurs twice"):
-        read_webdataset([f"{tmp_path}/*/same.tar"], LabelPlace())
+        read_webdataset([f"{tmp_path}/*/same.tar"], LabelSource())
     with pytest.raises(OptionError, match="cls, txt, json or none"):
-        label_of("caption", "")
+        label_source("caption", "")
 
 
 def test_import_webdataset_command(
@@ -164,10 +164,10 @@ def test_import_webdataset_command(
     files = samples(drawn, "cls")
     tar = write_tar(tmp_path / "a.tar", files | {"99.jpg": b"j"})
     out = tmp_path / "photos.csv"
-    code, told, err = run(capfd, "import", "webdataset", tar, "-o", out)
+    code, printed, err = run(capfd, "import", "webdataset", tar, "-o", out)
     assert code == 3
     assert "a/99: no .cls" in err
-    assert str(out) in told
+    assert str(out) in printed
     assert np.array_equal(read_photos(out).landmarks, drawn.landmarks)
     code, _, err = run(capfd, "import", "webdataset", tar, "-o", out, "--label", "caption")
     assert code == 2

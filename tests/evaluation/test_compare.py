@@ -21,7 +21,7 @@ from whichlandmark.metrics.ranking import gap
 
 
 def other_run(p: Predictions, seed: int, better: float) -> Predictions:
-    """The same queries: some wrong guesses made right, a few right ones spoilt, scores shaken."""
+    """The same queries with some guesses corrected, a few spoilt, and noise added to the scores."""
     rng = np.random.default_rng(seed)
     guess = p.guess.copy()
     mend, spoil = rng.random(len(p)) < better, rng.random(len(p)) < 0.05
@@ -133,7 +133,9 @@ def test_different_known_landmarks_are_reported() -> None:
     known = a.known & (a.truth != "old_town_hall")
     found = compare(a, dataclasses.replace(a, known=known), samples=10)
     assert found.known_in_one == int((a.truth == "old_town_hall").sum())
-    assert found.guesses.broken == 0  # only landmarks that both know are held against each other
+    assert (
+        found.guesses.broken == 0
+    )  # guesses are compared only for landmarks that both galleries have
 
 
 def test_undefined_measures_are_left_out() -> None:

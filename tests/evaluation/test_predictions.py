@@ -23,7 +23,7 @@ NAMES = ["Tour Eiffel", "東京タワー", 'say "hi", twice', "two\nlines", "50%
 
 
 def predictions_in(folder: Path) -> Predictions:
-    """Seven queries with names and numbers that are easily spoilt on the way."""
+    """Seven queries with names and numbers that a careless csv writer would change."""
 
     def column(values: list[str]) -> np.ndarray:
         filled = np.empty(len(values), dtype=object)
@@ -87,16 +87,16 @@ def test_the_file_is_plain_csv(tmp_path: Path) -> None:
 
 
 def test_photo_paths_are_relative_to_the_file(tmp_path: Path) -> None:
-    (tmp_path / "here").mkdir()
-    write_predictions(tmp_path / "here" / "p.csv", predictions_in(tmp_path / "here"))
-    shutil.copytree(tmp_path / "here", tmp_path / "moved" / "there")
-    moved = read_predictions(tmp_path / "moved" / "there" / "p.csv")
-    assert moved.path[0] == str(tmp_path / "moved" / "there" / "photos" / "ü 0.jpg")
+    (tmp_path / "original").mkdir()
+    write_predictions(tmp_path / "original" / "p.csv", predictions_in(tmp_path / "original"))
+    shutil.copytree(tmp_path / "original", tmp_path / "moved" / "copy")
+    moved = read_predictions(tmp_path / "moved" / "copy" / "p.csv")
+    assert moved.path[0] == str(tmp_path / "moved" / "copy" / "photos" / "ü 0.jpg")
     assert moved.nearest_path[0] == str(tmp_path / "moved" / "gallery" / "0.jpg")
     assert moved.nearest_path[6] == ""
 
 
-def test_columns_may_stand_in_any_order_and_lines_be_blank(tmp_path: Path) -> None:
+def test_columns_in_any_order_and_blank_lines_are_accepted(tmp_path: Path) -> None:
     before = predictions_in(tmp_path)
     write_predictions(tmp_path / "p.csv", before)
     with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
@@ -117,7 +117,7 @@ def test_an_empty_table_round_trips(tmp_path: Path) -> None:
 def test_right_and_predicted_masks(tmp_path: Path) -> None:
     found = predictions_in(tmp_path)
     assert found.right.tolist() == [True, False, False, True, True, False, False]
-    assert found.predicted.tolist() == [True] * 6 + [False]  # the last is neither
+    assert found.predicted.tolist() == [True] * 6 + [False]  # the last query has no guess
 
 
 GOOD = "q,tower,0.5,0.9,landmark,tower,g,0.8,1,q.jpg,g.jpg,1"
@@ -145,7 +145,7 @@ GOOD = "q,tower,0.5,0.9,landmark,tower,g,0.8,1,q.jpg,g.jpg,1"
 def test_errors_name_the_column_or_the_line(
     tmp_path: Path, header: str | None, line: str, message: str
 ) -> None:
-    """Line 2 is good; line 3 or the header is not."""
+    """Line 2 is valid; line 3 or the header is not."""
     header = ",".join(COLUMNS) if header is None else header
     path = tmp_path / "p.csv"
     path.write_text(f"{header}\nfirst{GOOD[1:]}\n{line}\n")
@@ -155,7 +155,7 @@ def test_errors_name_the_column_or_the_line(
 
 
 def test_line_numbers_count_lines_of_the_file(tmp_path: Path) -> None:
-    """A name over two lines must not shift what the error points at."""
+    """A name with a line break must not shift the line number in the error."""
     first = "first" + GOOD[1:].replace("tower,0.5", '"to\nwer",0.5')
     (tmp_path / "p.csv").write_text(f"{','.join(COLUMNS)}\n{first}\n{GOOD.replace('0.5', 'x')}\n")
     with pytest.raises(DataError, match="line 4: score"):
@@ -194,7 +194,7 @@ def test_a_submission_has_two_tokens_per_row_and_names_survive(tmp_path: Path) -
         header, *rows = csv.reader(file)
     assert header == ["id", "landmarks"]
     assert [row[0] for row in rows] == found.ids.tolist()
-    assert rows[1][1] == "東京タワー 0.3333333333333333"  # left as it is
+    assert rows[1][1] == "東京タワー 0.3333333333333333"  # not encoded
     assert rows[0][1] == "Tour%20Eiffel 0.30000000000000004"
     assert rows[6][1] == ""
     for row, name, score in zip(rows[:6], NAMES, found.score, strict=False):

@@ -1,4 +1,4 @@
-"""The HTML report: self-contained, right numbers, complete when photos are missing."""
+"""The HTML report: self-contained, correct numbers, complete when photos are missing."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def world(folder: Path | None, count: int = 80, seed: int = 0) -> Predictions:
 
 
 class Page(HTMLParser):
-    """What a test asks of a page: its tags, its text, and its grids of captions."""
+    """A parsed page: its tags, its text, and the captions of its grids."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ def test_headline_numbers_are_those_of_the_predictions(tmp_path: Path) -> None:
         f"AUROC, an unknown one{auroc(p.score[p.known], p.score[p.truth == 'Elsewhere']):.3f}",
         f"Calibration error (the mean distance to the line): "
         f"{calibration_error(p.confidence, p.right):.3f}.",
-        f"Answered well{well:.1%}",
+        f"Answered correctly{well:.1%}",
         "gallery5 photos", "gap of cosine0.123", "queries left out3", "A <title> & more",
     ):  # fmt: skip
         assert words in page.text, words
@@ -190,7 +190,7 @@ def test_answers_are_counted_by_kind_and_decision(tmp_path: Path) -> None:
 
 def test_grids_show_top_and_bottom_of_the_ranking_without_repeats(tmp_path: Path) -> None:
     p = world(tmp_path, count=150)
-    page = report(p, tmp_path, each=6)
+    page = report(p, tmp_path, pairs_per_grid=6)
     assert list(page.captions) == GRIDS
     right, wrong = np.sort(p.score[p.right])[::-1], np.sort(p.score[~p.right])[::-1]
     assert page.numbers("Most confident, right") == right[:6].tolist()
@@ -220,12 +220,12 @@ def test_the_report_works_with_few_predictions(tmp_path: Path) -> None:
     page = report(p, tmp_path)
     shown = sum(len(captions) for captions in page.captions.values())
     assert shown == 6
-    assert "There are none." in page.text
+    assert "No such queries." in page.text
 
 
 def test_a_wrong_guess_says_what_kind_of_photo_it_was(tmp_path: Path) -> None:
     p = world(None, count=120)
-    page = report(p, tmp_path, each=60)
+    page = report(p, tmp_path, pairs_per_grid=60)
     captions = page.captions["Most confident, wrong"]
     count = {"another landmark of the gallery": p.known, "unknown: not in the gallery": p.unknown,
              "showsno landmark": p.truth == ""}  # fmt: skip
@@ -263,7 +263,7 @@ def test_missing_or_broken_photos_get_a_placeholder(tmp_path: Path) -> None:
 
 def test_names_are_escaped_and_kept(tmp_path: Path) -> None:
     page = report(world(None), tmp_path)
-    assert {"b"} & {tag for tag, _ in page.tags} == {"b"}  # the headline numbers'
+    assert {"b"} & {tag for tag, _ in page.tags} == {"b"}  # only the template's own
     assert "Tower <b>& Bridge</b>" in page.text
     assert "Tower &lt;b&gt;&amp; Bridge&lt;/b&gt;" in page.source
     assert "<b>& Bridge" not in page.source
@@ -309,7 +309,7 @@ def test_unusual_tables_still_make_a_page(tmp_path: Path, kind: str) -> None:
         p.score[:] = 1e17
     page = report(p, tmp_path)
     assert ("GAP" in page.text) == (kind in ("no guess", "one score"))
-    assert page.text.count("There are none.") == {"nothing": 5, "no guess": 5, "no landmarks": 3,
+    assert page.text.count("No such queries.") == {"nothing": 5, "no guess": 5, "no landmarks": 3,
                                                   "one score": 1}[kind]  # fmt: skip
 
 
@@ -331,7 +331,7 @@ def test_plots_are_valid_svg_in_the_colors_of_the_page() -> None:
 
 
 def test_the_area_under_the_plotted_curve_is_the_gap() -> None:
-    """The drawn line and the shade under it, measured in the picture, have the area of the GAP."""
+    """The areas under the drawn line and of the shading, measured in the SVG, equal the GAP."""
     p = world(None, count=12)
     p.score[:] = np.random.default_rng(3).permutation(12)  # no ties
     p.known[:], p.truth[:] = True, np.where(p.truth == "", "x", p.truth)
@@ -357,7 +357,7 @@ def test_the_area_under_the_plotted_curve_is_the_gap() -> None:
 
 
 def test_the_same_predictions_give_the_same_bytes(tmp_path: Path) -> None:
-    """In fresh processes with other hash seeds, so that no order of a set can show."""
+    """In new processes with different hash seeds, so that the order of sets differs."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; from tests.evaluation.test_report import world, write_report\n"
@@ -386,7 +386,7 @@ def test_answered_shares_are_shown_with_their_false_answer_rates(tmp_path: Path)
     page = report(p, tmp_path)
     none, known = np.sort(p.score[p.truth == ""])[::-1], p.score[p.known]
     for rate in (1, 5):
-        beaten = none[int(rate / 100 * len(none))]  # this one must not be answered any more
+        beaten = none[int(rate / 100 * len(none))]  # the first score that is no longer answered
         share = (known > beaten).mean()
         words = f"At {rate} % false answers on non-landmarks, {100 * share:.1f} % of known"
         assert words in page.text
@@ -411,7 +411,7 @@ def test_the_tier_table_appears_only_when_photos_have_tiers(tmp_path: Path) -> N
 
 
 def dots(svg: str, style: str) -> np.ndarray:
-    """(N, 2) middles of a plot's markers in the picture."""
+    """(N, 2) centres of a plot's markers, in SVG units."""
     paths = [e for e in ElementTree.fromstring(svg).iter() if style in e.get("style", "")]
     outlines = [
         np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", e.get("d", "")), float) for e in paths

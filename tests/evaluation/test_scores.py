@@ -10,14 +10,14 @@ import pytest
 
 from tests.evaluation.test_report import column, world
 from whichlandmark.evaluation.predictions import Predictions
-from whichlandmark.evaluation.scores import FALSE_RATES, Scores, aurocs, measured
+from whichlandmark.evaluation.scores import FALSE_ANSWER_RATES, Scores, aurocs, prediction_scores
 from whichlandmark.metrics.bootstrap import bootstrap_interval
 from whichlandmark.metrics.calibration_error import calibration_error
 from whichlandmark.metrics.ranking import gap
 
 
 def queries(count: int = 300) -> Predictions:
-    """A world with tiers and usages, every ninth query without a guess, and coarse scores."""
+    """Queries with tiers and usages; every ninth has no guess; rounded scores, so that some tie."""
     p = world(None, count=count)
     p.tier[:] = [("day", "night", "")[i // 2 % 3] for i in range(count)]
     p.usage[:] = [("Public", "Private")[i % 2] for i in range(count)]
@@ -38,7 +38,7 @@ def ranked_gap(rows: list[tuple[float, str, str, bool]], known: int) -> float:
 
 def test_every_score_equals_a_slow_loop() -> None:
     p = queries()
-    found = measured(p)
+    found = prediction_scores(p)
     rows = list(zip(p.score.tolist(), p.ids, p.guess, p.right.tolist(), strict=True))
     known = [i for i in range(len(p)) if p.known[i]]
     none = [i for i in range(len(p)) if p.truth[i] == ""]
@@ -72,8 +72,8 @@ def test_every_score_equals_a_slow_loop() -> None:
 
 def test_answered_at_keeps_the_false_answer_rate() -> None:
     p = queries(900)
-    found = measured(p)["answered_at"]
-    assert list(found) == [str(rate) for rate in FALSE_RATES] == ["0.01", "0.05"]
+    found = prediction_scores(p)["answered_at"]
+    assert list(found) == [str(rate) for rate in FALSE_ANSWER_RATES] == ["0.01", "0.05"]
     none = p.score[p.truth == ""]
     for rate, share in found.items():
         allowed = [t for t in np.unique(p.score[p.guess != ""])
@@ -83,12 +83,12 @@ def test_answered_at_keeps_the_false_answer_rate() -> None:
 
 
 def test_nothing_is_answered_without_a_guess() -> None:
-    """Even where the threshold is −∞: no non-landmark query was guessed at."""
+    """Also when the threshold is −∞ because no non-landmark query has a guess."""
     p = queries(90)
     none = p.truth == ""
     p.guess[none], p.score[none] = "", -np.inf
     known = p.known
-    assert measured(p)["answered_at"]["0.01"] == (p.guess[known] != "").mean() < 1
+    assert prediction_scores(p)["answered_at"]["0.01"] == (p.guess[known] != "").mean() < 1
 
 
 def test_the_interval_is_a_bootstrap_over_queries() -> None:
@@ -98,14 +98,14 @@ def test_the_interval_is_a_bootstrap_over_queries() -> None:
         return gap(p.score[rows], p.right[rows], int(p.known[rows].sum()),
                    predicted=p.predicted[rows])  # fmt: skip
 
-    low, high = measured(p)["gap_interval"]
+    low, high = prediction_scores(p)["gap_interval"]
     assert (low, high) == pytest.approx(bootstrap_interval(of, 120), abs=1e-9)
-    assert low < measured(p)["gap"] < high
+    assert low < prediction_scores(p)["gap"] < high
 
 
 def test_each_tier_is_ranked_with_all_queries_without_a_known_landmark() -> None:
     p = queries()
-    found = measured(p)["by_tier"]
+    found = prediction_scores(p)["by_tier"]
     assert list(found) == ["day", "night"]
     for tier, row in found.items():
         of = [i for i in range(len(p)) if p.tier[i] == tier]
@@ -117,26 +117,27 @@ def test_each_tier_is_ranked_with_all_queries_without_a_known_landmark() -> None
         assert row["gap"] == pytest.approx(gap(p.score[some], p.right[some], len(known)))
     p.tier[:] = np.where(p.known, "", "other")
     other = {"queries": int((~p.known).sum()), "known": 0, "top1": None, "gap": None}
-    assert measured(p)["by_tier"] == {"other": other}
+    assert prediction_scores(p)["by_tier"] == {"other": other}
 
 
-def test_what_is_undefined_is_none() -> None:
+def test_undefined_scores_are_none() -> None:
     p = queries(60)
     p.truth[:], p.known[:] = np.where(p.truth == "", "", "Elsewhere"), False
-    found = measured(p)
+    found = prediction_scores(p)
     assert (found["gap"], found["top1"], found["recall_at_5"], found["coverage"]) == (0, 0, 0, 0)
     for name in ("gap_interval", "gap_authors", "gap_landmark_queries", "auroc_unknown"):
         assert found[name] is None
     assert aurocs(p) == (None, None)
     assert found["answered_at"] == {}
     nothing = dataclasses.replace(p, guess=column([""] * 60), score=np.full(60, -np.inf))
-    assert (measured(nothing)["calibration_error"], measured(nothing)["risk_coverage_area"]) == (
-        None, None
-    )  # fmt: skip
+    found = prediction_scores(nothing)
+    assert (found["calibration_error"], found["risk_coverage_area"]) == (None, None)
 
 
 def test_scores_are_plain_json() -> None:
-    scores = Scores(**measured(queries()), map_at_100=0.5, unreadable=0, leaked=0, seconds=0.0)
+    scores = Scores(
+        **prediction_scores(queries()), map_at_100=0.5, unreadable=0, leaked=0, seconds=0.0
+    )
     values = json.loads(json.dumps(dataclasses.asdict(scores), allow_nan=False))
     assert values["gap_interval"] == list(scores.gap_interval or ())
     assert set(values) == {f.name for f in dataclasses.fields(Scores)}

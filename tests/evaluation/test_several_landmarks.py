@@ -1,4 +1,4 @@
-"""Queries with several true landmarks, and parts of a test set scored separately."""
+"""Queries with several true landmarks; parts of a test set (usages) scored separately."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from whichlandmark.recognition.recognizer import Recognizer
 
 
 def column(*values: str) -> np.ndarray:
-    made = np.empty(len(values), dtype=object)
-    made[:] = values
-    return made
+    filled = np.empty(len(values), dtype=object)
+    filled[:] = values
+    return filled
 
 
 def test_any_of_several_true_landmarks_counts_as_right() -> None:
@@ -53,24 +53,26 @@ def recognizer(colour_world: Path) -> Recognizer:
     return build(HistogramEmbedder(), photos_of(colour_world / "gallery"), distractors=bank)
 
 
-def questions(world: Path) -> Photos:
-    """The world's 18 questions; every third of usage Public, the others Private."""
-    asked = read_photos(world / "queries.csv")
-    usages = [("Public", "Private", "Private")[i % 3] for i in range(len(asked))]
-    return Photos.of_columns(asked.ids, asked.paths, asked.landmarks, usages)
+def queries_with_usage(world: Path) -> Photos:
+    """The world's 18 queries; every third has usage Public, the others Private."""
+    queries = read_photos(world / "queries.csv")
+    usages = [("Public", "Private", "Private")[i % 3] for i in range(len(queries))]
+    return Photos.of_columns(queries.ids, queries.paths, queries.landmarks, usages)
 
 
 def relabelled(photos: Photos, new: dict[str, str]) -> Photos:
-    marks = [new.get(i, mark) for i, mark in zip(photos.ids, photos.landmarks, strict=True)]
-    return Photos.of_columns(photos.ids, photos.paths, marks, photos.usages)
+    landmarks = [
+        new.get(i, landmark) for i, landmark in zip(photos.ids, photos.landmarks, strict=True)
+    ]
+    return Photos.of_columns(photos.ids, photos.paths, landmarks, photos.usages)
 
 
 def test_several_landmarks_in_an_evaluation(recognizer: Recognizer, colour_world: Path) -> None:
-    asked = questions(colour_world)
-    plain = evaluate_in_detail(recognizer, asked)
+    queries = queries_with_usage(colour_world)
+    plain = evaluate_in_detail(recognizer, queries)
     # A second landmark of the gallery, one outside it, and two outside it.
     several = relabelled(
-        asked, {"q00": "place 3|place 0", "q11": "nowhere|place 1", "n0": "nowhere|elsewhere"}
+        queries, {"q00": "place 3|place 0", "q11": "nowhere|place 1", "n0": "nowhere|elsewhere"}
     )
     found = evaluate_in_detail(recognizer, several)
     assert (found.scores.known, found.scores.unknown) == (12, 2)
@@ -78,8 +80,8 @@ def test_several_landmarks_in_an_evaluation(recognizer: Recognizer, colour_world
     assert found.scores.top1 == plain.scores.top1 == 1.0
     assert (found.predictions.rank == plain.predictions.rank).all()
     assert found.scores.recall_at_1 == 1.0
-    # The right one alone is taken away: the question becomes wrong.
-    wrong = evaluate_in_detail(recognizer, relabelled(asked, {"q00": "place 3|place 2"}))
+    # Without the right one among its true landmarks, the answer to q00 is wrong.
+    wrong = evaluate_in_detail(recognizer, relabelled(queries, {"q00": "place 3|place 2"}))
     assert wrong.scores.top1 == pytest.approx(11 / 12)
     assert wrong.scores.gap < plain.scores.gap
 
@@ -93,8 +95,10 @@ def slow_gap(rows: list[tuple[float, bool]], count: int) -> float:
 
 
 def test_public_and_private_are_ranked_apart(recognizer: Recognizer, colour_world: Path) -> None:
-    asked = relabelled(questions(colour_world), {"q01": "place 1", "q20": "place 2|place 3"})
-    found = evaluate_in_detail(recognizer, asked)
+    queries = relabelled(
+        queries_with_usage(colour_world), {"q01": "place 1", "q20": "place 2|place 3"}
+    )
+    found = evaluate_in_detail(recognizer, queries)
     p = found.predictions
     for usage in ("Public", "Private"):
         part = p.usage == usage
@@ -109,14 +113,14 @@ def test_public_and_private_are_ranked_apart(recognizer: Recognizer, colour_worl
 def test_usages_reach_the_report(
     recognizer: Recognizer, colour_world: Path, tmp_path: Path
 ) -> None:
-    asked = questions(colour_world)
-    write_photos(tmp_path / "asked.csv", asked)
-    assert (tmp_path / "asked.csv").read_text().startswith("id,path,landmark,usage\n")
-    again = read_photos(tmp_path / "asked.csv")
-    assert again.usages.tolist() == asked.usages.tolist()
-    assert [p.usage for p in Photos.of(list(again))] == asked.usages.tolist()
+    queries = queries_with_usage(colour_world)
+    write_photos(tmp_path / "queries.csv", queries)
+    assert (tmp_path / "queries.csv").read_text().startswith("id,path,landmark,usage\n")
+    again = read_photos(tmp_path / "queries.csv")
+    assert again.usages.tolist() == queries.usages.tolist()
+    assert [p.usage for p in Photos.of(list(again))] == queries.usages.tolist()
     for part in again.split(test=0.4):
-        usage_of = dict(zip(asked.ids, asked.usages, strict=True))
+        usage_of = dict(zip(queries.ids, queries.usages, strict=True))
         assert part.usages.tolist() == [usage_of[name] for name in part.ids]
     found = evaluate_in_detail(
         recognizer, relabelled(again, {"q00": "place 0|place 1"})
@@ -134,10 +138,10 @@ def test_usages_reach_the_report(
 def test_tables_without_usage_have_no_usage_column(
     recognizer: Recognizer, colour_world: Path, tmp_path: Path
 ) -> None:
-    asked = read_photos(colour_world / "queries.csv")
-    write_photos(tmp_path / "asked.csv", asked)
-    assert (tmp_path / "asked.csv").read_text().startswith("id,path,landmark\n")
-    found = evaluate_in_detail(recognizer, asked)
+    queries = read_photos(colour_world / "queries.csv")
+    write_photos(tmp_path / "queries.csv", queries)
+    assert (tmp_path / "queries.csv").read_text().startswith("id,path,landmark\n")
+    found = evaluate_in_detail(recognizer, queries)
     assert found.scores.gap_by_usage == found.scores.queries_by_usage == {}
     write_predictions(tmp_path / "p.csv", found.predictions)
     assert "usage" not in (tmp_path / "p.csv").read_text().splitlines()[0]
@@ -147,10 +151,10 @@ def test_tables_without_usage_have_no_usage_column(
 def test_a_usage_group_without_landmarks_has_no_gap(
     recognizer: Recognizer, colour_world: Path
 ) -> None:
-    asked = questions(colour_world)
-    usages = ["Public" if mark else "Private" for mark in asked.landmarks]
+    queries = queries_with_usage(colour_world)
+    usages = ["Public" if landmark else "Private" for landmark in queries.landmarks]
     found = evaluate_in_detail(
-        recognizer, Photos.of_columns(asked.ids, asked.paths, asked.landmarks, usages)
+        recognizer, Photos.of_columns(queries.ids, queries.paths, queries.landmarks, usages)
     ).scores
     assert set(found.gap_by_usage) == {"Public"}
     assert found.landmarks_by_usage == {"Private": 0, "Public": 14}
@@ -159,12 +163,12 @@ def test_a_usage_group_without_landmarks_has_no_gap(
 
 def test_a_gallery_needs_one_landmark_each(colour_world: Path) -> None:
     photos = photos_of(colour_world / "gallery")
-    marks = photos.landmarks.copy()
-    marks[3] = "place 0|place 1"
-    several = Photos.of_columns(photos.ids, photos.paths, marks)
+    landmarks = photos.landmarks.copy()
+    landmarks[3] = "place 0|place 1"
+    several = Photos.of_columns(photos.ids, photos.paths, landmarks)
     with pytest.raises(DataError, match=r"several landmarks \(place 0\|place 1\); indexing needs"):
         build(HistogramEmbedder(), several)
-    bank = Photos.of_columns(["b"], several.paths[3:4], marks[3:4])
+    bank = Photos.of_columns(["b"], several.paths[3:4], landmarks[3:4])
     assert (
         photos_and_distractors(photos, bank).landmarks[-1] == ""
     )  # a distractor loses its landmarks
@@ -175,9 +179,9 @@ def test_training_needs_one_landmark_each(colour_world: Path) -> None:
     from whichlandmark.training.train import train
 
     photos = photos_of(colour_world / "gallery")
-    marks = ["place 0|place 1", *photos.landmarks[1:]]
+    landmarks = ["place 0|place 1", *photos.landmarks[1:]]
     with pytest.raises(DataError, match=r"several landmarks .*; training needs one each"):
-        train(Photos.of_columns(photos.ids, photos.paths, marks), TrainConfig(
+        train(Photos.of_columns(photos.ids, photos.paths, landmarks), TrainConfig(
             backbone="test_resnet", size=64, crop=64, dim=16, landmarks_per_batch=4,
             photos_per_landmark=2, workers=0,
         ))  # fmt: skip
@@ -186,7 +190,7 @@ def test_training_needs_one_landmark_each(colour_world: Path) -> None:
 def test_folder_names_with_the_separator_are_refused(tmp_path: Path) -> None:
     write_photo(tmp_path / "root" / "A|B" / "1.jpg", picture(1, 1))
     write_photo(tmp_path / "root" / "C" / "1.jpg", picture(2, 1))
-    with pytest.raises(DataError, match=r"A\|B: '\|' stands between .* rename the folder"):
+    with pytest.raises(DataError, match=r"A\|B: '\|' separates several .* rename the folder"):
         read_folder(tmp_path / "root")
     assert len(read_folder(tmp_path / "root", labelled=False)) == 2
 

@@ -1,1 +1,1 @@
-"""Photos on disk → Photos."""
+"""Read, import, clean and split photo tables; draw synthetic test worlds."""

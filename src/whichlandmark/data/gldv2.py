@@ -1,7 +1,8 @@
-"""A Google Landmarks v2 folder → photo tables, with a photo's place in its tar or tree.
+"""Import a Google Landmarks v2 folder: write photo tables that point into its tars or photo tree.
 
-Weyand, Araujo, Cao, Sim, "Google Landmarks Dataset v2", CVPR 2020. Columns are numbers and
-bytes, and tables are written as they are read: 4.1 million photos need no Python object each.
+Weyand, Araujo, Cao, Sim, "Google Landmarks Dataset v2", CVPR 2020. The photo locations are NumPy
+arrays and the tables are streamed, because a Python object for each of 4.1 million photos would
+take gigabytes of memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError, OptionError
-from ..core.files import whole_file
+from ..core.files import atomic_file
 from ..core.types import Progress, true_landmarks
 from . import gldv2_tables
 from .gldv2_tables import TableRows
@@ -25,19 +26,22 @@ from .import_tools import Problems, listing_problems
 from .photo_locations import PhotoLocations, find_sources, list_sources, missing_tars
 from .table import write_rows
 
-PARTS = ("", "train", "index", "test")  # folders where photos are looked for
+PHOTO_FOLDERS = ("", "train", "index", "test")  # searched for tars and trees of photos
 
-TABLES = (*PARTS, "metadata")  # and csv files
+TABLE_FOLDERS = (*PHOTO_FOLDERS, "metadata")  # searched for csv files, in this order
 
-MD5 = ("md5sum", "md5")  # folders of md5 files
+MD5_FOLDERS = ("md5sum", "md5")
 
-SOLUTION = "recognition_solution"
+SOLUTION_PREFIX = "recognition_solution"  # of the file names of the test answers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gldv2Options:
-    """all_photos: train.csv's photos also where train_clean.csv chooses some of them.
-    md5: read every tar whole to check it. workers: processes, 0 = one per usable core.
+    """How to import.
+
+    all_photos: import all of train.csv, not the selection of train_clean.csv.
+    md5: compare the MD5 of every tar, which reads it completely.
+    workers: processes that list tars; 0 = one per usable core.
     """
 
     all_photos: bool = False
@@ -47,8 +51,11 @@ class Gldv2Options:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """Numbers to print; by kind, the first problems and how many more there are; the notes
-    are no failures.
+    """What an import did.
+
+    counts: name → number, ready to print.
+    problems: kind → the first problems of that kind, then how many more there are.
+    notes: remarks that are not failures.
     """
 
     counts: dict[str, int]
@@ -59,12 +66,21 @@ class ImportResult:
 def import_gldv2(
     root: Path, out: Path, options: Gldv2Options | None = None, *, progress: Progress | None = None
 ) -> ImportResult:
-    """Write train.csv, index.csv and test.csv (those that `root` has), landmarks.csv (landmark,
-    name, category) and, when something could not be used, problems.csv into `out`.
+    """Write the tables of a Google Landmarks v2 folder into `out`.
 
-    Landmarks are GLDv2's ids. A missing or damaged tar, a missing photo and a repeated row are
-    listed and left out. Raises DataError when `root` has no table or no place of photos, and for
-    a table that cannot be read; OptionError when a table would be written over one of GLDv2's.
+    Written: train.csv, index.csv and test.csv (those that `root` has), landmarks.csv (landmark,
+    name, category) and, when something could not be used, problems.csv. Landmarks are GLDv2's
+    ids. Missing or damaged tars, missing photos and repeated rows are listed and left out.
+
+    Args:
+        root: The data set's folder.
+        out: The folder to write.
+        options: None = the defaults.
+        progress: Called with (sources listed, all sources).
+
+    Raises:
+        DataError: When `root` has no table or no photos, or a table cannot be read.
+        OptionError: When a table of GLDv2 itself would be overwritten.
     """
     root, options = Path(os.path.abspath(root)), options or Gldv2Options()
     if not root.is_dir():
@@ -72,7 +88,7 @@ def import_gldv2(
     files = _tables(root)
     _check_out(out, files)
     with listing_problems(out / "problems.csv") as problems:
-        run = _Import(out, _places(root, options, problems, progress), problems)
+        run = _Import(out, _photo_locations(root, options, problems, progress), problems)
         if train := _train(files, options):
             run.write("train", train)
         if "index.csv" in files:
@@ -85,15 +101,15 @@ def import_gldv2(
 
 
 def _tables(root: Path) -> dict[str, Path]:
-    """File name → csv file, of the first folder that has it."""
+    """File name → csv file, from the first folder that has it."""
     found: dict[str, Path] = {}
-    for part in TABLES:
-        for path in sorted((root / part).glob("*.csv")):
+    for folder in TABLE_FOLDERS:
+        for path in sorted((root / folder).glob("*.csv")):
             found.setdefault(path.name, path)
     if not {"train.csv", "train_clean.csv", "index.csv", "test.csv"} & set(found):
         raise DataError(
-            f"{root}: no table of Google Landmarks v2 there; expected train.csv, train_clean.csv, "
-            f"index.csv or test.csv there, or in its folders {', '.join(TABLES[1:])}"
+            f"{root}: no table of Google Landmarks v2 found; expected train.csv, train_clean.csv, "
+            f"index.csv or test.csv in it or in its folders {', '.join(TABLE_FOLDERS[1:])}"
         )
     return found
 
@@ -103,21 +119,21 @@ def _check_out(out: Path, files: dict[str, Path]) -> None:
         target = out / name
         if target.exists() and any(target.samefile(path) for path in files.values()):
             raise OptionError(
-                f"{target} is a table of Google Landmarks v2 itself and would be written over; "
+                f"{target} is a table of Google Landmarks v2 itself and would be overwritten; "
                 "give another folder (-o)"
             )
 
 
-def _places(
+def _photo_locations(
     root: Path, options: Gldv2Options, problems: Problems, progress: Progress | None
 ) -> PhotoLocations:
-    folders = [root / part for part in PARTS]
-    md5_folders = [root / name for name in MD5]
+    folders = [root / name for name in PHOTO_FOLDERS]
+    md5_folders = [root / name for name in MD5_FOLDERS]
     sources = find_sources(folders, md5_folders, check=options.md5)
     if not sources:
         raise DataError(
-            f"{root}: no photos there; expected a/b/c/<id>.jpg or images_000.tar … there, or in "
-            f"its folders {', '.join(PARTS[1:])}"
+            f"{root}: no photos found; expected a/b/c/<id>.jpg or images_000.tar … in it or in its "
+            f"folders {', '.join(PHOTO_FOLDERS[1:])}"
         )
     for path in missing_tars(folders, md5_folders):
         problems.add("tar", os.path.relpath(path, root), "missing; download it")
@@ -135,63 +151,72 @@ def _train(files: dict[str, Path], options: Gldv2Options) -> Iterator[TableRows]
     if "train.csv" in files:
         return gldv2_tables.train_rows(files["train.csv"])
     if "train_clean.csv" in files:
-        raise DataError(f"{files['train_clean.csv']} alone; --all needs train.csv beside it")
+        raise DataError(f"{files['train_clean.csv']}: --all needs train.csv, which is missing")
     return None
 
 
 def _index_landmarks(files: dict[str, Path]) -> dict[str, str]:
     for name in ("index_image_to_landmark.csv", "index.csv"):
         if name in files and "landmark_id" in gldv2_tables.header_of(files[name]):
-            parts = gldv2_tables.train_rows(files[name])
-            return dict(chain.from_iterable(zip(p.ids, p.landmarks, strict=True) for p in parts))
+            chunks = gldv2_tables.train_rows(files[name])
+            return dict(chain.from_iterable(zip(c.ids, c.landmarks, strict=True) for c in chunks))
     return {}
 
 
 @dataclass(eq=False)
 class _Import:
-    """What one run knows: the places of the photos, and codes of the landmarks met so far."""
+    """State of one import. codes: landmark → number, in the order of first appearance."""
 
     out: Path
-    places: PhotoLocations
+    locations: PhotoLocations
     problems: Problems
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     codes: dict[str, int] = field(default_factory=dict)
 
-    def write(self, table: str, parts: Iterable[TableRows], *, usage: bool = False) -> None:
-        """One table: the photos that are there, each once."""
+    def write(self, table: str, chunks: Iterable[TableRows], *, usage: bool = False) -> None:
+        """Write one table: every photo that was found, once. usage: write that column too."""
         self.counts |= {f"{table} photos": 0, f"{table} missing": 0, f"{table} repeated": 0}
-        seen = np.full(len(self.places.ids) + 1, -1, dtype=np.int32)  # the last: no place
-        rows = chain.from_iterable(self._rows(table, part, seen, usage) for part in parts)
+        # The last element belongs to photos that were not found: their location is row −1.
+        seen = np.full(len(self.locations.ids) + 1, -1, dtype=np.int32)
+        rows = chain.from_iterable(self._rows(table, chunk, seen, usage) for chunk in chunks)
         self.counts[f"{table} photos"] = write_rows(self.out / f"{table}.csv", rows, usage=usage)
 
     def _rows(
-        self, table: str, part: TableRows, seen: NDArray[np.int32], usage: bool
+        self, table: str, chunk: TableRows, seen: NDArray[np.int32], usage: bool
     ) -> Iterator[tuple[str, ...]]:
-        """Rows of the table. seen: (P,) code of the landmark each place was written with, −1."""
-        found = self.places.find(part.ids)
+        """Rows to write: (id, path, landmark[, usage]).
+
+        seen: (P + 1,) code of the landmark that each located photo was written with, −1 = not
+        written yet; updated.
+        """
+        found = self.locations.find(chunk.ids)
         codes = np.array(
-            [self.codes.setdefault(name, len(self.codes)) for name in part.landmarks],
+            [self.codes.setdefault(name, len(self.codes)) for name in chunk.landmarks],
             dtype=np.int32,
         )
-        there, first = np.unique(found, return_index=True)
+        locations, first = np.unique(found, return_index=True)
         fresh = np.zeros(len(found), dtype=bool)
-        fresh[first] = (there >= 0) & (seen[there] < 0)
+        fresh[first] = (locations >= 0) & (seen[locations] < 0)
         seen[found[fresh]] = codes[fresh]
         for row in np.flatnonzero(~fresh):
-            self._left_out(table, part, int(row), bool(found[row] >= 0),
-                           same=found[row] >= 0 and seen[found[row]] == codes[row])  # fmt: skip
+            located = bool(found[row] >= 0)
+            same = located and seen[found[row]] == codes[row]
+            self._count_left_out(table, chunk, int(row), located, same=bool(same))
         kept = range(len(found)) if fresh.all() else np.flatnonzero(fresh).tolist()
-        ids = [part.ids[row] for row in kept]
-        columns = [ids, self.places.paths(ids, found[fresh], os.path.abspath(self.out)),
-                   [part.landmarks[row] for row in kept]]  # fmt: skip
+        ids = [chunk.ids[row] for row in kept]
+        paths = self.locations.paths(ids, found[fresh], os.path.abspath(self.out))
+        columns = [ids, paths, [chunk.landmarks[row] for row in kept]]
         if usage:
-            columns.append([part.usages[row] for row in kept])
+            columns.append([chunk.usages[row] for row in kept])
         yield from zip(*columns, strict=True)
 
-    def _left_out(self, table: str, part: TableRows, row: int, there: bool, *, same: bool) -> None:
-        name, landmark = part.ids[row], part.landmarks[row] or "no landmark"
-        if not there:
+    def _count_left_out(
+        self, table: str, chunk: TableRows, row: int, located: bool, *, same: bool
+    ) -> None:
+        """Count a row that is not written, and list it unless it only repeats (`same`) another."""
+        name, landmark = chunk.ids[row], chunk.landmarks[row] or "no landmark"
+        if not located:
             self.counts[f"{table} missing"] += 1
             self.problems.add("photo", name, f"of {table}: in no tar and no folder")
             return
@@ -202,42 +227,45 @@ class _Import:
             )
 
     def write_test(self, files: dict[str, Path]) -> None:
-        """test.csv, with the answers of the newest solution when there is one."""
+        """Write test.csv, with the answers of the newest solution file when there is one."""
         solutions = sorted(
-            (name for name in files if name.startswith(SOLUTION)), key=lambda name: Path(name).stem
+            (name for name in files if name.startswith(SOLUTION_PREFIX)),
+            key=lambda name: Path(name).stem,
         )
         if solutions:
             solution = gldv2_tables.TestSolution()
             self.write("test", solution.rows(files[solutions[-1]]), usage=True)
             self.counts["test ignored"] = solution.ignored
-            self._unanswered(files, solution.ids, solutions[-1])
+            self._list_unanswered(files, solution.ids, solutions[-1])
         elif "test.csv" in files:
             self.write("test", gldv2_tables.plain_rows(files["test.csv"], {}))
             self.notes.append(
-                f"test.csv: no {SOLUTION}_v2.1.csv, so no photo has a landmark: nothing can be "
-                "measured with it"
+                f"test.csv: {SOLUTION_PREFIX}_v2.1.csv is missing, so its photos have no landmarks "
+                "and cannot be used to evaluate"
             )
 
-    def _unanswered(self, files: dict[str, Path], answered: set[str], solution: str) -> None:
+    def _list_unanswered(self, files: dict[str, Path], answered: set[str], solution: str) -> None:
         if "test.csv" not in files:
             return
-        for part in gldv2_tables.plain_rows(files["test.csv"], {}):
-            for name in part.ids:
+        for chunk in gldv2_tables.plain_rows(files["test.csv"], {}):
+            for name in chunk.ids:
                 if name not in answered:
                     self.problems.add("row", name, f"of test: no answer in {solution}; left out")
 
     def write_landmarks(self, files: dict[str, Path]) -> None:
-        """landmarks.csv: the id, name and category of every landmark of the tables."""
+        """Write landmarks.csv: the id, name and category of every landmark of the tables."""
         known: dict[str, str] = {}
         for name in ("index_label_to_category.csv", "train_label_to_category.csv"):
             if name in files:
                 known |= gldv2_tables.categories(files[name])
-        used = sorted({one for name in self.codes for one in true_landmarks(name)})
+        used = sorted({landmark for cell in self.codes for landmark in true_landmarks(cell)})
         if not known:
-            self.notes.append("no train_label_to_category.csv: landmarks are named by their ids")
+            self.notes.append(
+                "train_label_to_category.csv is missing: landmarks are named by their ids"
+            )
         path = self.out / "landmarks.csv"
         with (
-            whole_file(path) as temporary,
+            atomic_file(path) as temporary,
             open(temporary, "w", newline="", encoding="utf-8", errors="replace") as file,
         ):
             writer = csv.writer(file, lineterminator="\n")
@@ -245,7 +273,8 @@ class _Import:
             for landmark in used:
                 category = known.get(landmark, "")
                 if known and not category:
-                    self.problems.add("landmark", landmark, "not in the category file; "
-                                      "its id stands as its name")  # fmt: skip
+                    self.problems.add(
+                        "landmark", landmark, "not in the category file; its id is used as its name"
+                    )
                 writer.writerow((landmark, gldv2_tables.name_of(category) or landmark, category))
         self.counts["landmarks"] = len(used)

@@ -1,4 +1,4 @@
-"""Columns by name; log of unusable rows."""
+"""Import any csv file by column names; collect rows and files that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import TextIO
 
 from ..core.errors import DataError
-from ..core.files import whole_file
+from ..core.files import atomic_file
 from ..core.storage import TarMember, absolute_path, is_url, parse
 from ..core.types import SEPARATOR, Photos, true_landmarks
 from .gldv2_tables import read_columns
 
+MAX_PRINTED_PER_KIND = 5  # problems; the csv has all of them
+
 
 @dataclass(frozen=True, kw_only=True)
 class CsvColumns:
-    """Names of the columns; None = there is none (id: the path as it stands is the id)."""
+    """Names of the csv file's columns; None = it has no such column.
+
+    id: None = the text of the path column is the id.
+    """
 
     path: str
     id: str | None = None
@@ -31,11 +36,19 @@ class CsvColumns:
 def read_csv(
     file: Path, columns: CsvColumns, *, root: Path | None = None
 ) -> tuple[Photos, dict[str, str]]:
-    """The photos of a csv file that are there, and id → reason of those that are not.
+    """Read the photos of a csv file whose files exist.
 
-    root: the folder that paths hang on; None = the csv's own. A blank landmark = none; several
-      true ones stand as "A|B". Other columns are left.
-    Raises DataError naming a column, an id that occurs twice, or a row without id or path.
+    Args:
+        file: The csv file. A blank landmark = none; several true ones are written "A|B". Columns
+            that are not in `columns` are ignored.
+        columns: Their names.
+        root: The folder that relative paths start at; None = the csv's own.
+
+    Returns:
+        The table, and id → reason of the photos whose file is missing.
+
+    Raises:
+        DataError: Naming a missing column, an id that occurs twice, or a row without id or path.
     """
     folder = os.path.abspath(root or file.parent)
     names = [columns.id or columns.path, columns.path, columns.landmark, columns.usage]
@@ -63,15 +76,13 @@ def read_csv(
 
 def _exists(path: str) -> bool:
     address = parse(path)
-    # A store is not asked for each of millions: what is missing there is listed when it is read.
+    # Remote files are not checked, because one request for each of millions of photos takes too
+    # long; a missing one is listed when it is read.
     return is_url(path) or os.path.isfile(address.tar if isinstance(address, TarMember) else path)
 
 
-SHOWN = 5  # of each kind
-
-
 class Problems:
-    """Counts problems by kind ("tar", "photo", "row", …) and writes each as a line, at once."""
+    """Counts problems by kind ("tar", "photo", "row", …) and writes each to a csv at once."""
 
     def __init__(self, file: TextIO) -> None:
         self._writer = csv.writer(file, lineterminator="\n")
@@ -80,15 +91,15 @@ class Problems:
         self.first: dict[str, list[str]] = {}
 
     def add(self, kind: str, name: str, detail: str) -> None:
-        """One problem: what it is about, and what is wrong."""
+        """Record a problem. name: of the tar, photo, …; detail: what is wrong with it."""
         self.counts[kind] += 1
         self._writer.writerow((kind, name, detail))
         shown = self.first.setdefault(kind, [])
-        if len(shown) < SHOWN:
+        if len(shown) < MAX_PRINTED_PER_KIND:
             shown.append(f"{name}: {detail}")
 
     def lines(self, kind: str) -> list[str]:
-        """The first ones of a kind, and how many more there are."""
+        """The first problems of a kind, then how many more there are, ready to print."""
         shown = self.first.get(kind, [])
         more = self.counts[kind] - len(shown)
         return [*shown, f"… {more:,} more of this kind ({kind})"] if more else shown
@@ -96,9 +107,14 @@ class Problems:
 
 @contextmanager
 def listing_problems(path: Path) -> Iterator[Problems]:
-    """Problems that go into a csv (kind, name, detail). No problem, no file."""
-    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8",
-                                             errors="replace") as file:  # fmt: skip
+    """Give a `Problems` that writes the csv `path` (kind, name, detail), atomically.
+
+    Without any problem there is no file afterwards.
+    """
+    with (
+        atomic_file(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="replace") as file,
+    ):
         problems = Problems(file)
         yield problems
     if not problems.counts:

@@ -1,6 +1,6 @@
-"""One table → disjoint tables: training, a database and its queries, a bank of distractors.
+"""Split a table into train and test, or into train, database, queries and distractors (bank).
 
-Disjoint by id and by content, and checked.
+The tables are disjoint by id and by content (SHA-256 of the file), which is checked.
 """
 
 from __future__ import annotations
@@ -20,21 +20,27 @@ from ..core.storage import read_bytes, stamp
 from ..core.types import Photos
 from .cleaning.scan_cache import ScanCache
 
-TABLES = ("train", "database", "queries", "bank")  # of a validation set
+VALIDATION_TABLES = ("train", "database", "queries", "bank")
+
+# When one content is in several tables, the first of these keeps it.
+TABLES_BY_PRIORITY = ("queries", "database", "bank", "train")
 
 Mask = NDArray[np.bool_]
 
-Hashes = Mapping[str, str]  # path → content, "" = unreadable
+Hashes = Mapping[str, str]  # path → content (SHA-256), "" = unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Splitting:
-    """A validation set, drawn by `seed`.
+class SplitOptions:
+    """How to draw a validation set.
 
-    landmarks: known ones: most of their photos are the database, the others ask about it.
-    unknown: landmarks whose photos are all queries, and that the database lacks.
-    query_share: of each known landmark's photos; at least one, and one stays in the database.
-    bank_share: of the distractors, for the recognizer; the others are queries.
+    landmarks: number of known landmarks: most of their photos are in the database, the others are
+      queries.
+    unknown: number of landmarks that only queries show.
+    query_share: share of each known landmark's photos that become queries, in (0, 1); at least one
+      photo is a query and at least one stays in the database.
+    bank_share: share of the distractors for the recognizer, in (0, 1); the others are queries.
+    seed: of the random draw.
     """
 
     landmarks: int
@@ -58,8 +64,10 @@ class Splitting:
 
 @dataclass(frozen=True)
 class Split:
-    """tables: name → photos, disjoint. left_out: ids of photos whose content stands in another
-    table already; unreadable: id → why its content could not be compared.
+    """Disjoint tables.
+
+    tables: name → photos. left_out: ids of photos whose content is in another table already.
+    unreadable: id → why the photo's content could not be compared.
     """
 
     tables: dict[str, Photos]
@@ -70,14 +78,21 @@ class Split:
 def split_test(
     photos: Photos, *, test: float = 0.1, seed: int = 0, known: Hashes | None = None
 ) -> Split:
-    """train and test, cut within each landmark as `Photos.split` does; test photos whose content
-    stands in train too go to train.
+    """Split into train and test within each landmark, as `Photos.split` does.
+
+    Test photos whose content is in train too are moved to train.
+
+    Args:
+        photos: The table.
+        test: Share of each landmark's photos, in (0, 1).
+        seed: Of the random draw.
+        known: Path → content of files that need not be read.
     """
-    train, asked = photos.split(test=test, seed=seed)
+    train, drawn = photos.split(test=test, seed=seed)
     hashes, unreadable = contents(photos.paths, known)
     trained = {hashes[path] for path in train.paths} - {""}
-    moved = {p for p, path in zip(asked.ids, asked.paths, strict=True) if hashes[path] in trained}
-    in_test = np.isin(photos.ids, [photo_id for photo_id in asked.ids if photo_id not in moved])
+    moved = {p for p, path in zip(drawn.ids, drawn.paths, strict=True) if hashes[path] in trained}
+    in_test = np.isin(photos.ids, [photo_id for photo_id in drawn.ids if photo_id not in moved])
     tables = {"train": photos.take(~in_test), "test": photos.take(in_test)}
     check_disjoint(tables, hashes)
     return Split(tables, [], _by_id(photos, unreadable))
@@ -85,17 +100,30 @@ def split_test(
 
 def split_validation(
     photos: Photos,
-    options: Splitting,
+    options: SplitOptions,
     *,
     distractors: Photos | None = None,
     known: Hashes | None = None,
 ) -> Split:
-    """train (all other landmarks), database, queries (of known landmarks, of unknown ones and of
-    none), and bank where there are distractors; photos without a landmark count as such.
+    """Draw a validation set of up to four tables.
 
-    Copies of one content go to one table; where their landmarks tear them apart, the first of
-    queries, database, bank and train keeps them. The draw does not depend on the order of rows.
-    Raises OptionError when there are too few landmarks, DataError when ids collide.
+    database: photos of the known landmarks. queries: photos of known landmarks, of unknown
+    landmarks and without a landmark. bank: distractors for the recognizer (only when there are
+    distractors). train: photos of all other landmarks. Photos without a landmark are distractors.
+
+    Copies of one content go to one table. When copies have landmarks in different tables, the
+    first of queries, database, bank and train keeps them. The draw does not depend on the order
+    of rows.
+
+    Args:
+        photos: The table.
+        options: Sizes and seed.
+        distractors: More photos without a landmark; landmarks that they have are ignored.
+        known: Path → content of files that need not be read.
+
+    Raises:
+        OptionError: When there are too few landmarks.
+        DataError: When both tables have a photo of the same id.
     """
     everything = _joined(photos, distractors)
     hashes, unreadable = contents(everything.paths, known)
@@ -103,39 +131,43 @@ def split_validation(
     rows_of = by_id.rows_by_landmark()
     loose = rows_of.pop("", np.empty(0, dtype=np.int64))
     rng = np.random.default_rng(options.seed)
-    fixed, unknown = _draw(rows_of, [hashes[path] for path in by_id.paths], options, rng)
+    in_database, unknown = _draw_landmarks(
+        rows_of, [hashes[path] for path in by_id.paths], options, rng
+    )
     part = np.full(len(by_id), "train", dtype=object)
     content = np.array(
         [hashes[p] or f"id {i}" for i, p in zip(by_id.ids, by_id.paths, strict=True)]
     )
     for landmark in unknown:
         part[rows_of[landmark]] = "queries"
-    for landmark in fixed:
+    for landmark in in_database:
         rows = rows_of[landmark]
         part[rows] = np.where(
             _share(content[rows], options.query_share, rng), "queries", "database"
         )
     if len(loose):
         part[loose] = np.where(_share(content[loose], options.bank_share, rng), "bank", "queries")
-    return _split(everything, by_id, part, hashes, unreadable)
+    return _remove_shared_contents(everything, by_id, part, hashes, unreadable)
 
 
 def known_contents(source: Path) -> dict[str, str]:
-    """Path → content of the photos that `clean` has looked at, when it wrote `source`, and whose
-    files have not changed since.
+    """Read path → content from the scan cache that `clean` left beside `source`.
+
+    Photos whose files have changed since are left out. Empty without such a cache.
     """
-    looks = source.with_name(f"{source.stem}.looks.sqlite")
-    if not looks.is_file():
+    cache_file = source.with_name(f"{source.stem}.looks.sqlite")
+    if not cache_file.is_file():
         return {}
-    with ScanCache(looks) as store:
-        stamps = {os.fsdecode(path): seen for path, seen in store.stamps().items()}
-        found = {os.fsdecode(row[0]): row[1] for row in store.rows() if row[1]}
+    with ScanCache(cache_file) as cache:
+        stamps = {os.fsdecode(path): stored for path, stored in cache.stamps().items()}
+        found = {os.fsdecode(row[0]): row[1] for row in cache.rows() if row[1]}
     return {path: content for path, content in found.items() if stamp(path) == stamps[path]}
 
 
 def contents(paths: Iterable[str], known: Hashes | None = None) -> tuple[Hashes, Hashes]:
-    """Path → SHA-256 of the file ("" = unreadable), and path → why it is unreadable.
+    """Hash files, in threads.
 
+    Returns path → SHA-256 ("" = unreadable), and path → why the file is unreadable.
     known: path → content of files that need not be read.
     """
     known = known or {}
@@ -154,7 +186,7 @@ def contents(paths: Iterable[str], known: Hashes | None = None) -> tuple[Hashes,
 
 
 def check_disjoint(tables: Mapping[str, Photos], hashes: Hashes) -> None:
-    """Raises DataError naming photos that stand in two tables, by id or by content.
+    """Raise DataError when two tables share a photo, by id or by content.
 
     hashes: path → content; photos without one are compared by id alone.
     """
@@ -162,26 +194,25 @@ def check_disjoint(tables: Mapping[str, Photos], hashes: Hashes) -> None:
     shared: list[str] = []
     for name, photos in tables.items():
         for photo_id, path in zip(photos.ids, photos.paths, strict=True):
-            marks = [("id", photo_id), ("content", hashes.get(path, ""))]
-            for mark in marks if marks[1][1] else marks[:1]:
-                other, first = owner.setdefault(mark, (name, photo_id))
+            keys = [("id", photo_id), ("content", hashes.get(path, ""))]
+            for key in keys if keys[1][1] else keys[:1]:
+                other, first = owner.setdefault(key, (name, photo_id))
                 if other != name:
-                    shared.append(f"{photo_id!r} of {name} and {first!r} of {other} ({mark[0]})")
+                    shared.append(f"{photo_id!r} of {name} and {first!r} of {other} ({key[0]})")
     if shared:
         raise DataError(
-            f"{len(shared)} photos stand in two tables: {'; '.join(shared[:3])}; "
+            f"{len(shared)} photos are in two tables: {'; '.join(shared[:3])}; "
             "clean one table against the other (`whichlandmark clean … --against`)"
         )
 
 
 def _joined(photos: Photos, distractors: Photos | None) -> Photos:
-    """Both tables in one; the distractors lose their landmarks."""
+    """Join both tables; the distractors lose their landmarks."""
     if distractors is None:
         return photos
     if both := sorted({*photos.ids} & {*distractors.ids}):
         raise DataError(
-            f"{len(both)} ids stand among the distractors too, such as {both[0]!r}; "
-            "ids must be unique"
+            f"{len(both)} ids are also ids of distractors, such as {both[0]!r}; ids must be unique"
         )
     return Photos.of_columns(
         [*photos.ids, *distractors.ids],
@@ -192,51 +223,54 @@ def _joined(photos: Photos, distractors: Photos | None) -> Photos:
     )
 
 
-def _draw(
+def _draw_landmarks(
     rows_of: Mapping[str, NDArray[np.int64]],
     content: Sequence[str],
-    options: Splitting,
+    options: SplitOptions,
     rng: np.random.Generator,
 ) -> tuple[list[str], list[str]]:
-    """Known and unknown landmarks; a known one needs two photos that differ."""
-    names = [list(rows_of)[place] for place in rng.permutation(len(rows_of))]
-    fit = [name for name in names if len({content[row] for row in rows_of[name]}) > 1]
-    known = fit[: options.landmarks]
+    """Draw known and unknown landmarks; a known one needs two photos of different content."""
+    names = [list(rows_of)[number] for number in rng.permutation(len(rows_of))]
+    eligible = [name for name in names if len({content[row] for row in rows_of[name]}) > 1]
+    known = eligible[: options.landmarks]
     unknown = [name for name in names if name not in {*known}][: options.unknown]
     wanted = options.landmarks + options.unknown
     if len(known) + len(unknown) < wanted or wanted >= len(names):
         raise OptionError(
             f"{options.landmarks} landmarks and {options.unknown} unknown ones given; the table "
-            f"has {len(names)} landmarks, {len(fit)} of them with two photos that differ, and "
-            "some have to be left for training"
+            f"has {len(names)} landmarks, {len(eligible)} of them with two photos that differ, and "
+            "at least one must be left for training"
         )
     return known, unknown
 
 
 def _share(content: NDArray[np.str_], share: float, rng: np.random.Generator) -> Mask:
-    """True for the photos of so large a share of the contents; one at least is on either side."""
-    units, unit_of = np.unique(content, return_inverse=True)
-    count = min(len(units) - 1, max(1, round(share * len(units))))
-    chosen = np.zeros(len(units), dtype=bool)
-    chosen[rng.permutation(len(units))[:count]] = True
-    return np.asarray(chosen[unit_of], dtype=bool)
+    """(N,) True for the photos of a random share of the contents: at least one, and not all."""
+    distinct, number_of = np.unique(content, return_inverse=True)
+    count = min(len(distinct) - 1, max(1, round(share * len(distinct))))
+    chosen = np.zeros(len(distinct), dtype=bool)
+    chosen[rng.permutation(len(distinct))[:count]] = True
+    return np.asarray(chosen[number_of], dtype=bool)
 
 
-def _split(
+def _remove_shared_contents(
     everything: Photos, by_id: Photos, part: NDArray[np.object_], hashes: Hashes, errors: Hashes
 ) -> Split:
-    """The tables, in the order of rows that was given, without contents that stand before."""
+    """Make the tables, in the order of `everything`; each content stays in one table only.
+
+    by_id: the same photos sorted by id; part: (N,) their tables.
+    """
     part_of = dict(zip(by_id.ids, part, strict=True))
     parts = np.array([part_of[photo_id] for photo_id in everything.ids], dtype=object)
-    taken: dict[str, str] = {}
-    for name in ("queries", "database", "bank", "train"):
+    table_of: dict[str, str] = {}  # content → table
+    for name in TABLES_BY_PRIORITY:
         for row in np.flatnonzero(parts == name):
             content = hashes[everything.paths[row]]
-            if content and taken.setdefault(content, name) != name:
+            if content and table_of.setdefault(content, name) != name:
                 parts[row] = ""
     tables = {
         name: everything.take(parts == name)
-        for name in TABLES
+        for name in VALIDATION_TABLES
         if name != "bank" or (part == name).any()
     }
     check_disjoint(tables, hashes)

@@ -1,4 +1,4 @@
-"""photos.csv (id, path, landmark, usage, tier): the one hand-over format between steps."""
+"""Read and write photo tables, photos.csv (id, path, landmark, usage, tier)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ..core.errors import DataError
-from ..core.files import open_csv, whole_file
-from ..core.json_options import unknown
+from ..core.files import atomic_file, open_csv
+from ..core.json_options import unknown_message
 from ..core.storage import absolute_path, relative_path
 from ..core.types import SEPARATOR, Photos, true_landmarks
 
@@ -19,9 +19,9 @@ COLUMNS = ("id", "path", "landmark", "usage", "tier")
 
 REQUIRED = ("id", "path")
 
-OPTIONAL = COLUMNS[3:]  # written only where a photo has one
+OPTIONAL = COLUMNS[3:]  # written only when a photo has one
 
-PART = 4096  # rows written at once
+ROWS_PER_WRITE = 4096
 
 
 def read_photos(path: str | Path) -> Photos:
@@ -30,13 +30,13 @@ def read_photos(path: str | Path) -> Photos:
     Args:
         path: A UTF-8 csv file with the columns `id` and `path`, and, where photos have them,
             `landmark`, `usage` and `tier`. A path is relative to the csv's folder, and may be a URL
-            or an address in a tar. A blank landmark = none; several true ones stand as "A|B".
+            or an address in a tar. A blank landmark = none; several true ones are written "A|B".
 
     Returns:
         The table, in the order of the lines.
 
     Raises:
-        DataError: When the file is missing or has another form; the message names the line.
+        DataError: When the file is missing or is no such table; the message names the line.
     """
     path = Path(path)
     ids: dict[str, None] = {}  # in the order of the lines
@@ -73,21 +73,22 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str, str, str, str]]:
                 raise DataError(f"{path}, line {line}: the {empty} is empty")
             if "\0" in name:
                 raise DataError(f"{path}, line {line}: a zero byte in the path")
-            # Equal names share memory.
+            # Interned, so that equal names share memory.
             landmark = sys.intern(cells[landmark_at].strip()) if landmark_at >= 0 else ""
             if SEPARATOR in landmark:
-                landmark = _several(landmark, f"{path}, line {line}")
+                landmark = _join_landmarks(landmark, f"{path}, line {line}")
             usage = sys.intern(cells[usage_at].strip()) if usage_at >= 0 else ""
             tier = sys.intern(cells[tier_at].strip()) if tier_at >= 0 else ""
             yield line, photo_id, absolute_path(name, folder), landmark, usage, tier
 
 
-def _several(cell: str, where: str) -> str:
+def _join_landmarks(cell: str, where: str) -> str:
+    """Remove spaces around the separators. Raises DataError for an empty name."""
     names = true_landmarks(cell)
     if not all(names):
         raise DataError(
-            f"{where}: landmark {cell!r} has an empty name; {SEPARATOR!r} stands between the names "
-            "of several true landmarks, and no name can hold it"
+            f"{where}: landmark {cell!r} has an empty name; {SEPARATOR!r} separates several true "
+            "landmarks, and no name may contain it"
         )
     return sys.intern(SEPARATOR.join(names))
 
@@ -97,7 +98,7 @@ def _check_header(header: list[str], path: Path) -> None:
         raise DataError(f"{path}: the file is empty; expected a header: {','.join(COLUMNS[:3])}")
     for name in header:
         if name not in COLUMNS:
-            raise DataError(f"{path}, line 1: {unknown(name, COLUMNS, 'column')}")
+            raise DataError(f"{path}, line 1: {unknown_message(name, COLUMNS, 'column')}")
     if len(set(header)) != len(header):
         raise DataError(f"{path}, line 1: columns {', '.join(header)} given; expected each once")
     for name in REQUIRED:
@@ -109,45 +110,46 @@ def _check_header(header: list[str], path: Path) -> None:
 
 
 def write_photos(path: str | Path, photos: Photos) -> None:
-    """Write a photo table: the whole file or none of it.
+    """Write a photo table, atomically.
 
     Paths are written relative to the table's folder, with forward slashes; the columns `usage` and
     `tier` only when a photo has one.
 
     Args:
-        path: Where the csv file goes; a file that is there is replaced.
+        path: The csv file; an existing one is replaced.
         photos: The table.
 
     Raises:
-        DataError: When a file name is not valid Unicode, because no csv can hold it.
+        DataError: When a file name is not valid Unicode, because a UTF-8 csv cannot contain it.
     """
     folder = os.path.abspath(Path(path).parent)
     usage, tier = (bool((column != "").any()) for column in (photos.usages, photos.tiers))
-    columns = [photos.ids, (relative_path(name, folder) for name in photos.paths),
-               photos.landmarks, *[photos.usages] * usage, *[photos.tiers] * tier]  # fmt: skip
+    paths = (relative_path(name, folder) for name in photos.paths)
+    optional = [*[photos.usages] * usage, *[photos.tiers] * tier]
+    columns = [photos.ids, paths, photos.landmarks, *optional]
     write_rows(path, zip(*columns, strict=True), usage=usage, tier=tier)
 
 
 def write_rows(
     path: str | Path, rows: Iterable[Sequence[str]], *, usage: bool = False, tier: bool = False
 ) -> int:
-    """Write a photo table row by row, atomically: memory does not grow with it.
+    """Write a photo table row by row, atomically, in constant memory.
 
-    rows: (id, path relative to the table's folder, landmark), and behind them the usage if
-    `usage`, the tier if `tier`. Returns their number. Raises DataError as `write_photos` does.
+    rows: (id, path relative to the table's folder, landmark), then the usage if `usage` and the
+    tier if `tier`. Returns the number of rows. Raises DataError as `write_photos` does.
     """
     header = [*COLUMNS[:3], *["usage"] * usage, *["tier"] * tier]
     count = 0
-    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(header)
         rows = iter(rows)
-        while part := list(islice(rows, PART)):
+        while part := list(islice(rows, ROWS_PER_WRITE)):
             text = "".join(chain.from_iterable(part))
             if not text.isascii():
                 _check_unicode(part, path)
-            if "\r" in text:  # the csv module leaves it bare, and then reads a new line
+            if "\r" in text:  # the csv module does not quote it, and would read it as a line end
                 for row in part:
                     (quoting if "\r" in "".join(row) else writer).writerow(row)
             else:
@@ -162,6 +164,6 @@ def _check_unicode(rows: Iterable[Sequence[str]], path: str | Path) -> None:
             "".join(row).encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"{path}: {row[1]!r} is not valid Unicode and cannot stand in a table; "
+                f"{path}: {row[1]!r} is not valid Unicode and cannot be written to a table; "
                 "rename the file"
             ) from None

@@ -1,7 +1,7 @@
-"""WebDataset tars → a photo table of addresses into them: nothing is unpacked.
+"""Import WebDataset tars as a photo table of addresses into them, without unpacking.
 
-A sample is files that follow one another in a tar under one name up to the first dot:
-`0001.jpg`, `0001.cls`, `0001.json`.
+A sample is a run of consecutive files whose names are equal up to the first dot: `0001.jpg`,
+`0001.cls`, `0001.json`.
 """
 
 from __future__ import annotations
@@ -20,37 +20,39 @@ from ..core.errors import DataError, ImageError, OptionError
 from ..core.images import SUFFIXES
 from ..core.storage import TarMember, is_url, open_store
 from ..core.types import SEPARATOR, Photos
-from .photo_locations import entries
+from .photo_locations import tar_members
 
-KINDS = ("cls", "txt", "json", "none")
+LABEL_KINDS = ("cls", "txt", "json", "none")
 
-LARGEST_LABEL = 1_000_000  # bytes of a file that holds a label
+MAX_LABEL_BYTES = 1_000_000  # larger files are not read as labels
 
-MOST_TARS = 1_000_000
+MAX_TARS_PER_RANGE = 1_000_000
 
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}", re.ASCII)
 
 
 @dataclass(frozen=True)
-class LabelPlace:
-    """Where a sample's landmark stands. kind: "cls", "txt" or "json", the suffix of the file that
-    holds it (text; of JSON the value of `key`); "" = no photo has one.
+class LabelSource:
+    """Which file of a sample contains its landmark.
+
+    kind: suffix of the file, "cls", "txt" (text) or "json" (the value of `key`); "" = photos have
+    no landmark.
     """
 
     kind: str = "cls"
     key: str = "landmark"
 
 
-def label_of(kind: str, key: str) -> LabelPlace:
-    """What --label and --key say. Raises OptionError for another kind."""
-    if kind not in KINDS:
-        raise OptionError(f"--label {kind!r} given; expected {', '.join(KINDS[:-1])} or none")
-    return LabelPlace("" if kind == "none" else kind, key)
+def label_source(kind: str, key: str) -> LabelSource:
+    """The source that --label and --key choose. Raises OptionError for another kind."""
+    if kind not in LABEL_KINDS:
+        raise OptionError(f"--label {kind!r} given; expected {', '.join(LABEL_KINDS[:-1])} or none")
+    return LabelSource("" if kind == "none" else kind, key)
 
 
 @dataclass
 class SampleColumns:
-    """Columns of what was read so far, and what could not be used: name → reason."""
+    """Columns of the samples read so far. problems: sample or tar → why it cannot be used."""
 
     ids: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -64,17 +66,25 @@ class _Sample:
     label: bytes | None = None
 
 
-def read_webdataset(sources: Sequence[str], label: LabelPlace) -> tuple[Photos, dict[str, str]]:
-    """The photos of WebDataset tars, in their order, and name → reason of samples that cannot be
-    used: without a photo, without a label where one is wanted, or of a tar that is damaged.
+def read_webdataset(sources: Sequence[str], label: LabelSource) -> tuple[Photos, dict[str, str]]:
+    """List the photos of WebDataset tars, in their order.
 
-    sources: paths, patterns (`photos-*.tar`), ranges (`photos-{000000..000012}.tar`), URLs.
-    id: "<name of the tar>/<name of the sample>".
-    Raises DataError when there is no tar, when two photos have one id, and for a compressed tar:
-    no address reaches into it.
+    A photo's id is "<name of the tar>/<name of the sample>".
+
+    Args:
+        sources: Paths, patterns (`photos-*.tar`), ranges (`photos-{000000..000012}.tar`), URLs.
+        label: Which file contains the landmark.
+
+    Returns:
+        The table, and sample or tar → reason of what cannot be used: a sample without a photo or
+        without the label, a damaged tar.
+
+    Raises:
+        DataError: When there is no tar, when two photos have the same id, or when a tar is
+            compressed, because no address can point into it.
     """
     found = SampleColumns()
-    for tar in tars_of(sources):
+    for tar in expand_tars(sources):
         try:
             _read_tar(tar, label, found)
         except (tarfile.TarError, OSError, ImageError) as error:
@@ -84,11 +94,11 @@ def read_webdataset(sources: Sequence[str], label: LabelPlace) -> tuple[Photos, 
     return photos, found.problems
 
 
-def tars_of(sources: Sequence[str]) -> list[str]:
-    """Every tar that is meant: absolute paths, or URLs. Raises DataError where there is none."""
+def expand_tars(sources: Sequence[str]) -> list[str]:
+    """Expand patterns and ranges to absolute paths or URLs. Raises DataError for a missing tar."""
     tars: list[str] = []
     for source in sources:
-        for name in _ranged(source):
+        for name in _expand_ranges(source):
             if is_url(name):
                 tars.append(name)
                 continue
@@ -102,49 +112,55 @@ def tars_of(sources: Sequence[str]) -> list[str]:
     return tars
 
 
-def _ranged(source: str) -> Iterator[str]:
-    """`a-{00..02}.tar` → a-00.tar, a-01.tar, a-02.tar: with the digits of the first number."""
+def _expand_ranges(source: str) -> Iterator[str]:
+    """`a-{00..02}.tar` → a-00.tar, a-01.tar, a-02.tar: as many digits as the first number."""
     found = _RANGE.search(source)
     if not found:
         yield source
         return
     first, last = int(found[1]), int(found[2])
-    if last < first or last - first >= MOST_TARS:
-        raise DataError(f"{source}: {found[0]} given; expected a rising range")
+    if last < first or last - first >= MAX_TARS_PER_RANGE:
+        raise DataError(
+            f"{source}: {found[0]} given; expected a rising range of at most "
+            f"{MAX_TARS_PER_RANGE:,} tars"
+        )
     for number in range(first, last + 1):
-        yield from _ranged(source.replace(found[0], f"{number:0{len(found[1])}}", 1))
+        yield from _expand_ranges(source.replace(found[0], f"{number:0{len(found[1])}}", 1))
 
 
-def _read_tar(path: str, label: LabelPlace, found: SampleColumns) -> None:
-    """Raises TarError where the tar is damaged; what stands before that place is found."""
+def _read_tar(path: str, label: LabelSource, found: SampleColumns) -> None:
+    """Add the samples of a tar to `found`.
+
+    Raises TarError where the tar is damaged; the samples before that position have been added.
+    """
     stem = os.path.basename(path)[: -len(".tar")]
-    last, sample = "", _Sample()
-    with _opened(path) as file:
+    sample_name, sample = "", _Sample()
+    with _open_tar(path) as file:
         end = file.seek(0, os.SEEK_END)
-        for name, start, size in entries(file):
+        for name, start, size in tar_members(file):
             if start + size > end:
                 raise tarfile.ReadError("cut short")
-            key, suffix = _split(name)
-            if key != last:
-                _take(f"{stem}/{last}", sample, label, found)
-                last, sample = key, _Sample()
+            next_name, suffix = _split_name(name)
+            if next_name != sample_name:
+                _add_sample(f"{stem}/{sample_name}", sample, label, found)
+                sample_name, sample = next_name, _Sample()
             if suffix in SUFFIXES:
                 sample.photo = TarMember(path, name, start, size)
-            elif suffix == f".{label.kind}" and size <= LARGEST_LABEL:
+            elif suffix == f".{label.kind}" and size <= MAX_LABEL_BYTES:
                 file.seek(start)
                 sample.label = file.read(size)
-        _take(f"{stem}/{last}", sample, label, found)
+        _add_sample(f"{stem}/{sample_name}", sample, label, found)
 
 
-def _take(photo_id: str, sample: _Sample, label: LabelPlace, found: SampleColumns) -> None:
-    """A whole sample: into the columns, or among the problems."""
+def _add_sample(photo_id: str, sample: _Sample, label: LabelSource, found: SampleColumns) -> None:
+    """Add a complete sample to the columns, or to the problems."""
     if sample == _Sample():
-        return  # before the first one; or files of which none is wanted
+        return  # before the first sample, or only files that are neither photo nor label
     if sample.photo is None:
         found.problems[photo_id] = f"{photo_id}: a label without a photo"
         return
     try:
-        landmark = _landmark(sample.label, label) if label.kind else ""
+        landmark = _read_label(sample.label, label) if label.kind else ""
     except ValueError as error:
         found.problems[photo_id] = f"{photo_id}: {error}"
         return
@@ -153,8 +169,8 @@ def _take(photo_id: str, sample: _Sample, label: LabelPlace, found: SampleColumn
     found.landmarks.append(landmark)
 
 
-def _landmark(data: bytes | None, label: LabelPlace) -> str:
-    """Raises ValueError where there is none."""
+def _read_label(data: bytes | None, label: LabelSource) -> str:
+    """The landmark in a label file's bytes. Raises ValueError when there is none."""
     if data is None:
         raise ValueError(f"no .{label.kind} with its landmark")
     value: Any = data.decode("utf-8")
@@ -169,7 +185,7 @@ def _landmark(data: bytes | None, label: LabelPlace) -> str:
     return landmark
 
 
-def _split(name: str) -> tuple[str, str]:
+def _split_name(name: str) -> tuple[str, str]:
     """ "a/0001.seg.jpg" → ("a/0001", ".seg.jpg"), as WebDataset does."""
     folder, slash, file = name.rpartition("/")
     stem, dot, suffix = file.partition(".")
@@ -177,7 +193,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _open_tar(path: str) -> Iterator[BinaryIO]:
     if not is_url(path):
         with open(path, "rb") as file:
             yield file

@@ -1,9 +1,9 @@
-"""Two runs on the same questions: which is better, how sure is that, and what changed?"""
+"""Compare two runs on the same queries: differences with confidence intervals, changed answers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,28 @@ from ..metrics.open_set import auroc_of_draws
 from ..metrics.ranking import gap_of_draws
 from .predictions import Predictions, read_predictions
 
-SHOWN = 10  # photos listed of each kind of change
+MAX_LISTED = 10  # photos of each kind of change, and ids in an error message
+
+# Measure → True when lower is better.
+LOWER_IS_BETTER = {
+    "gap": False,
+    "top1": False,
+    "accuracy": False,
+    "auroc_no_landmark": False,
+    "auroc_unknown": False,
+    "calibration_error": True,
+}
 
 Measure = Callable[[NDArray[np.int64]], float]  # rows drawn with replacement → value
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurePair:
-    """One number of both runs. difference: b − a, with its 95 % interval over paired draws of the
-    queries; b_better: share of draws in which b is better (lower, for the calibration error)."""
+    """One measure of both runs.
+
+    difference: b − a. interval: its 95 % confidence interval, by the paired bootstrap over queries.
+    b_better: share of bootstrap draws in which b is better.
+    """
 
     a: float
     b: float
@@ -37,7 +50,11 @@ class MeasurePair:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedQueries:
-    """Queries that were wrong in a and are right in b, and back; the first ones with paths."""
+    """Queries that changed between wrong and right.
+
+    fixed: number of queries that are wrong in a and right in b; broken: the reverse.
+    first_fixed, first_broken: the first of them: id, path, truth, answers of a and of b.
+    """
 
     fixed: int
     broken: int
@@ -47,13 +64,15 @@ class ChangedQueries:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What `compare` finds.
+    """The result of `compare`.
 
-    only_in_a, only_in_b: queries left out because the other file lacks them; known_in_one:
-    queries whose landmark only one of the two galleries has (each GAP has its own M).
-    measures: of the numbers that are defined on both, in the words of Scores.
-    guesses: known queries (of both) by their best guess; answers: all queries, by whether a
-    known landmark was named, or nothing where there was none to name.
+    queries: compared in both runs. only_in_a, only_in_b: queries left out because the other run
+      lacks them.
+    known_in_one: queries whose landmark only one of the two galleries has. Each GAP counts the
+      known queries of its own gallery.
+    measures: those that are defined for both runs; names as in `Scores`.
+    guesses: changes of the best guess, over the queries that are known in both runs.
+    answers: changes of `Predictions.answered_correctly`, over all queries.
     """
 
     queries: int
@@ -79,23 +98,31 @@ def compare(
     samples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Both on the same queries, which may stand in any order.
+    """Compare two runs query by query; the order of rows does not matter.
 
-    common: leave out (and count) queries that only one has; otherwise they are an error.
-    Raises DataError when a query is in one only, when none is in both, or when an id has
-    another truth in b.
+    Args:
+        a: Predictions of one run.
+        b: Predictions of the other.
+        names: Of the runs, for error messages.
+        common: Leave out (and count) queries that only one run has; else they are an error.
+        samples: Bootstrap draws.
+        seed: Of the draws.
+
+    Raises:
+        DataError: When only one run has a query, when no query is in both, or when a query has
+            different true landmarks in the two runs.
     """
-    only = _only(a, b), _only(b, a)
+    only = _ids_missing_in(b, a), _ids_missing_in(a, b)
     if not common and any(only):
-        raise DataError(_missing(only, names))
+        raise DataError(_missing_message(only, names))
     a, b = _aligned(a, b, names)
     rows = np.arange(len(a))
     both = a.known & b.known
-    one, other = _measures(a), _measures(b)
+    measures_a, measures_b = _measures(a), _measures(b)
     measures = {
-        name: _compared(one[name], other[name], rows, (samples, seed), lower=lower)
+        name: _measure_pair(measures_a[name], measures_b[name], rows, (samples, seed), lower=lower)
         for name, lower in LOWER_IS_BETTER.items()
-        if name in one and name in other
+        if name in measures_a and name in measures_b
     }
     return Comparison(
         queries=len(a),
@@ -104,22 +131,16 @@ def compare(
         known_in_one=int((a.known != b.known).sum()),
         measures=measures,
         guesses=_changed(a, b, a.right & both, b.right & both),
-        answers=_changed(a, b, a.well, b.well),
+        answers=_changed(a, b, a.answered_correctly, b.answered_correctly),
     )
 
 
-LOWER_IS_BETTER = {
-    "gap": False, "top1": False, "accuracy": False, "auroc_no_landmark": False,
-    "auroc_unknown": False, "calibration_error": True,
-}  # fmt: skip
-
-
 def _measures(p: Predictions) -> dict[str, Measure]:
-    """The numbers that are defined on these queries, each a function of drawn rows."""
-    found: dict[str, Measure] = {"accuracy": _share_of_draws(p.well, np.ones(len(p), dtype=bool))}
-    guessed = np.flatnonzero(p.predicted)
-    if len(guessed):
-        found["calibration_error"] = _of_guessed(p)
+    """The measures that are defined on these queries, each a function of drawn rows."""
+    every = np.ones(len(p), dtype=bool)
+    found: dict[str, Measure] = {"accuracy": _share_of_draws(p.answered_correctly, every)}
+    if p.predicted.any():
+        found["calibration_error"] = _calibration_error_of_draws(p)
     if p.known.any():
         found["gap"] = gap_of_draws(p.score, p.right, p.known, predicted=p.predicted)
         found["top1"] = _share_of_draws(p.right, p.known)
@@ -129,33 +150,36 @@ def _measures(p: Predictions) -> dict[str, Measure]:
     return found
 
 
-def _share_of_draws(right: NDArray[np.bool_], of: NDArray[np.bool_]) -> Measure:
-    """Share of the drawn queries of a kind that are right."""
+def _share_of_draws(right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> Measure:
+    """Share of right ones among the drawn queries that are `counted`."""
 
     def share(rows: NDArray[np.int64]) -> float:
-        drawn = rows[of[rows]]
+        drawn = rows[counted[rows]]
         if not len(drawn):
-            raise DataError("a share is undefined without a query")
+            raise DataError("the share is undefined, because no query of that kind was drawn")
         return float(right[drawn].mean())
 
     return share
 
 
-def _of_guessed(p: Predictions) -> Measure:
+def _calibration_error_of_draws(p: Predictions) -> Measure:
     """Calibration error of the drawn queries that have a guess."""
-    guessed, place = np.flatnonzero(p.predicted), np.cumsum(p.predicted) - 1
+    guessed = np.flatnonzero(p.predicted)
+    number_of = np.cumsum(p.predicted) - 1  # row → number among the guessed queries
     error = calibration_error_of_draws(p.confidence[guessed], p.right[guessed])
 
-    def of(rows: NDArray[np.int64]) -> float:
-        drawn = place[rows[p.predicted[rows]]]
+    def error_of(rows: NDArray[np.int64]) -> float:
+        drawn = number_of[rows[p.predicted[rows]]]
         if not len(drawn):
-            raise DataError("the calibration error is undefined without a guess")
+            raise DataError(
+                "the calibration error is undefined, because no query with a guess was drawn"
+            )
         return error(drawn)
 
-    return of
+    return error_of
 
 
-def _compared(
+def _measure_pair(
     a: Measure, b: Measure, rows: NDArray[np.int64], draws: tuple[int, int], *, lower: bool
 ) -> MeasurePair:
     samples, seed = draws
@@ -167,35 +191,32 @@ def _compared(
     )  # fmt: skip
 
 
-def _only(a: Predictions, b: Predictions) -> list[str]:
-    """Ids that only a has, in its order."""
-    others = set(b.ids)
-    return [photo_id for photo_id in a.ids if photo_id not in others]
+def _ids_missing_in(other: Predictions, p: Predictions) -> list[str]:
+    """Ids that `p` has and `other` lacks, in the order of `p`."""
+    ids = set(other.ids)
+    return [photo_id for photo_id in p.ids if photo_id not in ids]
 
 
-def _missing(only: tuple[list[str], list[str]], names: tuple[str, str]) -> str:
+def _missing_message(only: tuple[list[str], list[str]], names: tuple[str, str]) -> str:
     parts = [
-        f"{len(ids)} queries are only in {name}: {_listed(ids)}"
+        f"{len(ids)} queries are only in {name}: {', '.join(map(repr, ids[:MAX_LISTED]))}"
+        + (", …" if len(ids) > MAX_LISTED else "")
         for ids, name in zip(only, names, strict=True)
         if ids
     ]
     return f"{'; '.join(parts)}. Compare runs on the same queries, or leave these out: --common"
 
 
-def _listed(ids: Sequence[str]) -> str:
-    return ", ".join(map(repr, ids[:SHOWN])) + (", …" if len(ids) > SHOWN else "")
-
-
 def _aligned(
     a: Predictions, b: Predictions, names: tuple[str, str]
 ) -> tuple[Predictions, Predictions]:
-    """Both cut to the queries they share, in the order of a."""
+    """Both runs, with only the queries that both have, in the order of `a`."""
     row_of = {photo_id: row for row, photo_id in enumerate(b.ids)}
     rows = [row for row, photo_id in enumerate(a.ids) if photo_id in row_of]
     if not rows:
         raise DataError(f"{names[0]} and {names[1]} have no query in common")
-    a = _taken(a, np.array(rows))
-    b = _taken(b, np.array([row_of[photo_id] for photo_id in a.ids]))
+    a = _select(a, np.array(rows))
+    b = _select(b, np.array([row_of[photo_id] for photo_id in a.ids]))
     if len(different := np.flatnonzero(a.truth != b.truth)):
         row = different[0]
         raise DataError(
@@ -206,7 +227,7 @@ def _aligned(
     return a, b
 
 
-def _taken(p: Predictions, rows: NDArray[np.int64]) -> Predictions:
+def _select(p: Predictions, rows: NDArray[np.int64]) -> Predictions:
     columns: dict[str, Any] = {
         field.name: getattr(p, field.name)[rows] for field in dataclasses.fields(p)
     }
@@ -220,14 +241,23 @@ def _changed(
 
     def first(rows: NDArray[np.int64]) -> list[dict[str, str]]:
         return [
-            {"id": a.ids[row], "path": a.path[row], "truth": a.truth[row], "a": _said(a, row),
-             "b": _said(b, row)}
-            for row in rows[:SHOWN]
-        ]  # fmt: skip
+            {
+                "id": a.ids[row],
+                "path": a.path[row],
+                "truth": a.truth[row],
+                "a": _answer_text(a, row),
+                "b": _answer_text(b, row),
+            }
+            for row in rows[:MAX_LISTED]
+        ]
 
-    return ChangedQueries(fixed=len(fixed), broken=len(broken), first_fixed=first(fixed),
-                   first_broken=first(broken))  # fmt: skip
+    return ChangedQueries(
+        fixed=len(fixed),
+        broken=len(broken),
+        first_fixed=first(fixed),
+        first_broken=first(broken),
+    )
 
 
-def _said(p: Predictions, row: int) -> str:
+def _answer_text(p: Predictions, row: int) -> str:
     return f"{p.guess[row] or 'no guess'} ({p.decision[row]})"

@@ -1,4 +1,4 @@
-"""The report's four plots, as SVG text that takes the page's colours."""
+"""The report's four plots, as inline SVG in the colours of the page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.figures import as_svg, new_figure
+from ..core.types import Floats
 from ..metrics.calibration_error import calibration_bins, risk_coverage
 from ..metrics.ranking import gap, precision_recall
 from .predictions import Predictions
@@ -17,32 +17,39 @@ from .predictions import Predictions
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito, "Color universal design", 2008: told apart by colour-blind readers. In the page
-# each becomes a CSS variable, so that a dark page can choose lighter ones.
+# Okabe & Ito, "Color universal design", 2008: distinguishable with colour blindness. In the page
+# each becomes a CSS variable, so that the dark theme can use lighter ones.
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"
 
-VARIABLES = {"#000000": "currentColor", BLUE: f"var(--blue, {BLUE})", GREY: f"var(--grey, {GREY})",
-             ORANGE: f"var(--orange, {ORANGE})", GREEN: f"var(--green, {GREEN})"}  # fmt: skip
+CSS_VARIABLES = {
+    "#000000": "currentColor",
+    BLUE: f"var(--blue, {BLUE})",
+    GREY: f"var(--grey, {GREY})",
+    ORANGE: f"var(--orange, {ORANGE})",
+    GREEN: f"var(--green, {GREEN})",
+}
 
-BINS = 36  # of the histogram
+HISTOGRAM_BINS = 36
 
-CURVE_POINTS = 600  # more than a screen has pixels for
+MAX_CURVE_POINTS = 600  # more than a plot has pixels across
 
 
 def score_histogram(p: Predictions) -> str:
-    """Scores of known, unknown and non-landmark queries over each other, as inline SVG."""
-    kinds = [("known landmark", p.known, BLUE, "-"),
-             ("unknown landmark", p.unknown, ORANGE, "--"),
-             ("no landmark", p.truth == "", GREY, "-")]  # fmt: skip
+    """Histograms of the scores of known, unknown and non-landmark queries, as inline SVG."""
+    kinds = [
+        ("known landmark", p.known, BLUE, "-"),
+        ("unknown landmark", p.unknown, ORANGE, "--"),
+        ("no landmark", p.no_landmark, GREY, "-"),
+    ]
     shown = p.predicted & np.isfinite(p.score)
 
     def draw(axes: Axes) -> None:
         from matplotlib.ticker import MaxNLocator
 
-        edges = _edges(p.score[shown])
+        edges = _bin_edges(p.score[shown])
         highest = 1
-        for name, of, colour, line in kinds:
-            scores = p.score[np.asarray(of, dtype=bool) & shown]
+        for name, of_kind, colour, line in kinds:
+            scores = p.score[of_kind & shown]
             if not len(scores):
                 continue
             count, _ = np.histogram(scores, edges)
@@ -58,20 +65,20 @@ def score_histogram(p: Predictions) -> str:
             )
         if shown.any():
             axes.legend(frameon=False, loc="upper left", fontsize=9)
-        # Room above for the legend, so that it covers no bar.
+        # The axis ends above the highest bar, so that the legend covers no bar.
         axes.set(xlabel="score", ylabel="queries", ylim=(0, 1.42 * highest))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
     return _svg("scores", "Histogram of the scores of each kind of query", draw)
 
 
-def _edges(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Edges of BINS equal bins over the scores; around them when they are (nearly) all one."""
+def _bin_edges(scores: Floats) -> Floats:
+    """Edges of HISTOGRAM_BINS equal bins; of positive width also when all scores are equal."""
     low, high = (scores.min(), scores.max()) if len(scores) else (0.0, 1.0)
-    least = 1e-6 * max(1.0, abs(low), abs(high))
-    if high - low < least:
-        low, high = low - least, high + least
-    return np.linspace(low, high, BINS + 1)
+    min_width = 1e-6 * max(1.0, abs(low), abs(high))
+    if high - low < min_width:
+        low, high = low - min_width, high + min_width
+    return np.linspace(low, high, HISTOGRAM_BINS + 1)
 
 
 def precision_recall_plot(p: Predictions) -> str:
@@ -82,14 +89,14 @@ def precision_recall_plot(p: Predictions) -> str:
     known = int(p.known.sum())
     value = gap(p.score, p.right, known, predicted=p.predicted)
     precision, recall = precision_recall(p.score[p.predicted], p.right[p.predicted], known)
-    kept = np.unique(np.linspace(0, len(recall) - 1, CURVE_POINTS).round().astype(int))
+    shown_points = np.unique(np.linspace(0, len(recall) - 1, MAX_CURVE_POINTS).round().astype(int))
     if not len(recall):
-        kept = kept[:0]
-    across = np.concatenate([[0.0], recall[kept]])
-    up = np.concatenate([precision[:1], precision[kept]])
+        shown_points = shown_points[:0]
+    across = np.concatenate([[0.0], recall[shown_points]])
+    up = np.concatenate([precision[:1], precision[shown_points]])
 
     def draw(axes: Axes) -> None:
-        if len(up) == len(across):  # else nothing was predicted
+        if len(up) == len(across):  # else no query has a guess
             axes.fill_between(across, up, step="pre", color=BLUE, alpha=0.14, linewidth=0)
             axes.plot(across, up, drawstyle="steps-pre", color=BLUE, linewidth=1.8)
         axes.text(0.035, 0.06, f"area = GAP {value:.3f}", transform=axes.transAxes, fontsize=11)
@@ -101,10 +108,10 @@ def precision_recall_plot(p: Predictions) -> str:
 
 
 def reliability_plot(p: Predictions) -> str:
-    """Share of right guesses in bins of confidence that hold about as many queries each, as SVG.
+    """Share of right guesses at each confidence, in bins of about equally many queries, as SVG.
 
-    On the diagonal the confidence is honest. Queries without a guess have no place in it. The
-    bins are those of the calibration error; the bars are the gaps that it averages.
+    Calibrated confidences are on the diagonal. Queries without a guess are not plotted. The bins
+    are those of the calibration error; the vertical bars are the distances that it averages.
     """
     confidence, right = p.confidence[p.predicted], p.right[p.predicted]
     bins = calibration_bins(confidence, right) if len(right) else None
@@ -113,7 +120,7 @@ def reliability_plot(p: Predictions) -> str:
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
         if bins:
             axes.vlines(bins.confidence, bins.confidence, bins.right, color=ORANGE, linewidth=1.4)
-            area = 24 + 240 * bins.sizes / len(right)  # points², so that big bins look big
+            area = 24 + 240 * bins.sizes / len(right)  # points², in proportion to the bin's queries
             axes.scatter(
                 bins.confidence, bins.right, s=area, color=GREEN, alpha=0.85, linewidths=0, zorder=3
             )
@@ -129,17 +136,21 @@ def reliability_plot(p: Predictions) -> str:
 
 
 def risk_coverage_plot(p: Predictions) -> str:
-    """Share of wrong guesses among the most confident ones, as their share grows, as inline SVG.
+    """Share of wrong guesses (risk) over the share of guesses answered (coverage), as inline SVG.
 
     Raises DataError when no query has a guess.
     """
     curve = risk_coverage(p.confidence[p.predicted], p.right[p.predicted])
-    kept = np.unique(np.linspace(0, len(curve.risk) - 1, CURVE_POINTS).round().astype(int))
-    across, up = curve.coverage[kept], curve.risk[kept]
+    shown_points = np.unique(
+        np.linspace(0, len(curve.risk) - 1, MAX_CURVE_POINTS).round().astype(int)
+    )
+    across, up = curve.coverage[shown_points], curve.risk[shown_points]
     highest = max(0.05, float(up.max()))
 
     def draw(axes: Axes) -> None:
-        marker = "o" if len(up) == 1 else None  # one confidence for all: no line to see
+        marker = (
+            "o" if len(up) == 1 else None
+        )  # all confidences equal: a line of one point is invisible
         axes.fill_between(across, up, color=ORANGE, alpha=0.14, linewidth=0)
         axes.plot(across, up, color=ORANGE, linewidth=1.8, marker=marker)
         axes.text(0.035, 0.9, f"area = {curve.area:.3f}", transform=axes.transAxes, fontsize=11)
@@ -153,10 +164,11 @@ def risk_coverage_plot(p: Predictions) -> str:
     return _svg("risk", f"Share of wrong answers over coverage; area {curve.area:.3f}", draw)
 
 
-def _svg(name: str, tells: str, draw: Callable[[Axes], None]) -> str:
-    """What `draw` draws, as an <svg> element: the same bytes for the same predictions.
+def _svg(name: str, label: str, draw: Callable[[Axes], None]) -> str:
+    """Render what `draw` draws as an <svg> element: the same bytes for the same predictions.
 
-    `name` makes the element's ids unlike those of the page's other plots.
+    name: prefix of the element's ids, because ids must be unique in the page. label: for screen
+    readers.
     """
     style = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "DejaVu Sans",
              "font.size": 10.0, "axes.spines.top": False, "axes.spines.right": False,
@@ -165,9 +177,9 @@ def _svg(name: str, tells: str, draw: Callable[[Axes], None]) -> str:
         figure.set_facecolor("none")
         draw(figure.add_subplot(facecolor="none"))
         text = as_svg(figure)
-    text = text[text.index("<svg") :]  # the page has its own document header
-    for colour, variable in VARIABLES.items():
+    text = text[text.index("<svg") :]  # drops the XML header, because the SVG is part of the page
+    for colour, variable in CSS_VARIABLES.items():
         text = text.replace(colour, variable)
-    text = text.replace("<svg ", f'<svg role="img" aria-label="{escape(tells)}" ', 1)
+    text = text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
     text = text.replace(' id="', f' id="{name}-').replace("url(#", f"url(#{name}-")
     return text.replace('href="#', f'href="#{name}-')

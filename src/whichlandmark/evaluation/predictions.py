@@ -1,4 +1,4 @@
-"""predictions.csv: one row a query, what was answered beside what is true."""
+"""Read and write predictions.csv: one row per query, with its answer and its true landmark."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
-from ..core.files import open_csv, whole_file
-from ..core.json_options import unknown
+from ..core.files import atomic_file, open_csv
+from ..core.json_options import unknown_message
 from ..core.storage import absolute_path, relative_path
 from ..core.types import Decision, is_true
 from ..metrics.ranking import gap
 
-# column in the file → field, and how its text is read
+# Column in the file → field, and the type of its values.
 COLUMNS: dict[str, tuple[str, type]] = {
     "id": ("ids", str),
     "landmark": ("guess", str),
@@ -38,23 +38,27 @@ COLUMNS: dict[str, tuple[str, type]] = {
     "known": ("known", int),
 }
 
-# written only where a query has one
+# Written only when a query has one.
 OPTIONAL: dict[str, tuple[str, type]] = {"usage": ("usage", str), "tier": ("tier", str)}
 
-_ALL = COLUMNS | OPTIONAL
+_ALL_COLUMNS = COLUMNS | OPTIONAL
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Columns of Q queries, each (Q,). Raises DataError when they differ in length.
+    """Answers and truth of Q queries; each column is (Q,).
 
-    guess: the best landmark whatever the decision, so that GAP can rank it ("" = none);
-    decision: "landmark", "uncertain" or "no_landmark"; truth: "" = shows no landmark, "A|B" =
-    either is right; known: the truth (one of them) is a landmark of the gallery; usage: the
-    part of the test set that is scored apart ("" = none); tier: how hard the photo is, in the
-    table's words ("" = not said); nearest, similarity: id and cosine of the first neighbour;
-    rank: of the first neighbour that is right, 0 = none of those kept; path, nearest_path: of the
-    two photos, absolute ("" = not known).
+    guess: the best landmark whatever the decision, so that GAP can rank it; "" = none.
+    decision: "landmark", "uncertain" or "no_landmark".
+    truth: "" = shows no landmark; "A|B" = either is right.
+    known: the gallery has the true landmark (or one of them).
+    usage: part of the test set that is scored separately, "" = none.
+    tier: difficulty of the photo, as the query table names it, "" = not given.
+    nearest, similarity: id and cosine of the first neighbour.
+    rank: of the first right neighbour, 1 = first; 0 = none among those that were stored.
+    path, nearest_path: of the query and of its first neighbour, absolute; "" = unknown.
+
+    Raises DataError when columns differ in length.
     """
 
     ids: NDArray[np.object_]
@@ -85,12 +89,12 @@ class Predictions:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """(Q,) the guess is a true landmark, and one that the gallery knows."""
+        """(Q,) the guess is a true landmark of a known query."""
         return is_true(self.truth, self.guess) & self.known
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
-        """(Q,) the photo shows a landmark that the gallery does not know."""
+        """(Q,) the photo shows a landmark that the gallery does not have."""
         return np.asarray((self.truth != "") & ~self.known, dtype=bool)
 
     @property
@@ -99,32 +103,34 @@ class Predictions:
         return np.asarray(self.truth == "", dtype=bool)
 
     @property
-    def well(self) -> NDArray[np.bool_]:
-        """(Q,) answered rightly: a known landmark named, or nothing named otherwise."""
+    def answered_correctly(self) -> NDArray[np.bool_]:
+        """(Q,) a known landmark is named, or the query shows no known one and none is named."""
         named = np.asarray(self.decision == "landmark", dtype=bool)
         return np.where(self.known, named & self.right, ~named)
 
     @property
     def ranked_score(self) -> NDArray[np.float64]:
-        """(Q,) the score; −∞, below all others, where there is no guess."""
+        """(Q,) the score; −∞, so that they rank last, for queries without a guess."""
         return np.where(self.predicted, self.score, -np.inf)
 
     @property
     def predicted(self) -> NDArray[np.bool_]:
-        """(Q,) there is a guess."""
+        """(Q,) the query has a guess."""
         return np.asarray(self.guess != "", dtype=bool)
 
     def count_by_usage(self, rows: NDArray[np.bool_] | None = None) -> dict[str, int]:
-        """Usage → its queries, or those of the chosen rows; in sorted order, without blank."""
-        of_all = set(self.usage) - {""}
+        """Usage → number of its queries; sorted, without the blank usage.
+
+        rows: (Q,) the queries to count; None = all.
+        """
         counts = Counter(self.usage if rows is None else self.usage[rows])
-        return {usage: counts[usage] for usage in sorted(of_all)}
+        return {usage: counts[usage] for usage in sorted(set(self.usage) - {""})}
 
 
 def gap_by_usage(predictions: Predictions) -> dict[str, float]:
-    """Usage → GAP of its queries, ranked apart, M = those of them that show a landmark.
+    """Usage → GAP of its queries, ranked separately, with M = those that show a landmark.
 
-    That is how Kaggle scores Public and Private. A Usage without a landmark has no GAP.
+    Kaggle scores "Public" and "Private" like this. A usage without a landmark has no GAP.
     """
     p, landmarks = predictions, predictions.truth != ""
     return {
@@ -135,11 +141,11 @@ def gap_by_usage(predictions: Predictions) -> dict[str, float]:
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
-    """Write predictions.csv atomically; photo paths relative to its folder, numbers exact."""
+    """Write predictions.csv, atomically. Paths are relative to its folder; numbers are exact."""
     folder = os.path.abspath(Path(path).parent)
     names = [*COLUMNS, *(name for name in OPTIONAL if (getattr(predictions, name) != "").any())]
-    columns = [getattr(predictions, _ALL[name][0]) for name in names]
-    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    columns = [getattr(predictions, _ALL_COLUMNS[name][0]) for name in names]
+    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for cells in zip(*columns, strict=True):
@@ -147,21 +153,21 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
             for name in ("path", "nearest_path"):
                 row[name] = relative_path(row[name], folder) if row[name] else ""
             writer.writerow(
-                repr(float(value)) if _ALL[name][1] is float else
-                int(value) if _ALL[name][1] is int else value
+                repr(float(value)) if _ALL_COLUMNS[name][1] is float else
+                int(value) if _ALL_COLUMNS[name][1] is int else value
                 for name, value in row.items()
             )  # fmt: skip
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read predictions.csv: the columns of `COLUMNS` in any order (and `OPTIONAL`), paths absolute.
+    """Read predictions.csv: `COLUMNS` and `OPTIONAL` in any order. Paths become absolute.
 
     Raises DataError naming the column or the line that is wrong, and what was expected.
     """
     path = Path(path)
     rows = list(_rows(path))
     columns: dict[str, Any] = {}
-    for i, (attribute, kind) in enumerate(_ALL.values()):
+    for i, (attribute, kind) in enumerate(_ALL_COLUMNS.values()):
         column = np.empty(len(rows), dtype=object)
         column[:] = [row[i] for row in rows]
         columns[attribute] = column.astype({float: np.float64, int: np.int64}.get(kind, object))
@@ -170,7 +176,7 @@ def read_predictions(path: str | Path) -> Predictions:
 
 
 def _rows(path: Path) -> Iterator[list[Any]]:
-    """The values of each line in the order of COLUMNS."""
+    """The values of each line, in the order of `_ALL_COLUMNS`."""
     folder = os.path.abspath(path.parent)
     seen: set[str] = set()
     with open_csv(path) as (header, rows):
@@ -179,18 +185,20 @@ def _rows(path: Path) -> Iterator[list[Any]]:
             where = f"{path}, line {line}"
             row = dict(zip(header, cells, strict=True))
             if row["id"] in seen:
-                raise DataError(f"{where}: id {row['id']!r} occurs twice; one prediction a photo")
+                raise DataError(
+                    f"{where}: id {row['id']!r} occurs twice; expected one row per query"
+                )
             seen.add(row["id"])
             for name in ("path", "nearest_path"):
                 row[name] = absolute_path(row[name], folder) if row[name] else ""
             row = dict.fromkeys(OPTIONAL, "") | row
-            yield [_value(name, row[name], where) for name in _ALL]
+            yield [_value(name, row[name], where) for name in _ALL_COLUMNS]
 
 
 def _check_header(header: list[str], path: Path) -> None:
     for name in header:
-        if name not in _ALL:
-            raise DataError(f"{path}: {unknown(name, _ALL, 'column')}")
+        if name not in _ALL_COLUMNS:
+            raise DataError(f"{path}: {unknown_message(name, _ALL_COLUMNS, 'column')}")
         if header.count(name) > 1:
             raise DataError(f"{path}: column {name!r} occurs {header.count(name)} times")
     if missing := [name for name in COLUMNS if name not in header]:
@@ -201,10 +209,10 @@ def _check_header(header: list[str], path: Path) -> None:
 
 
 def _value(name: str, text: str, where: str) -> str | float | int:
-    """One cell as its column's type. NaN is refused: such a score or confidence has no order."""
-    kind = _ALL[name][1]
+    """Convert a cell to its column's type. NaN is refused, because it cannot be ranked."""
+    kind = _ALL_COLUMNS[name][1]
     if name == "decision" and text not in get_args(Decision):
-        raise DataError(f"{where}: {unknown(text, get_args(Decision), 'decision')}")
+        raise DataError(f"{where}: {unknown_message(text, get_args(Decision), 'decision')}")
     if kind is str:
         return text
     try:
@@ -219,12 +227,12 @@ def _value(name: str, text: str, where: str) -> str | float | int:
 
 
 def write_submission(path: str | Path, predictions: Predictions) -> None:
-    """Kaggle's form: `id,landmarks` with "<landmark> <score>", or empty without a guess.
+    """Write Kaggle's submission format: `id,landmarks` with "<landmark> <score>", "" = no guess.
 
-    The form separates the two by a space, so a name that has whitespace (or a "%", to leave
-    no doubt) is percent-encoded; `urllib.parse.unquote` gives every name back.
+    A name with whitespace or "%" is percent-encoded, because a space separates name and score;
+    `urllib.parse.unquote` decodes it.
     """
-    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "landmarks"))
         for photo_id, guess, score in zip(

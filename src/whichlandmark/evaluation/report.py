@@ -1,6 +1,6 @@
-"""predictions.csv → one self-contained HTML page: what was right, what was wrong, how sure it was.
+"""Write the evaluation report: one self-contained HTML page with scores, plots and example queries.
 
-No script, nothing fetched: style and pictures are inside the page.
+Style and pictures are inside the page; it has no script and loads no URL.
 """
 
 from __future__ import annotations
@@ -21,32 +21,41 @@ from ..core.images import thumbnail
 from ..core.types import true_landmarks
 from .plots import precision_recall_plot, reliability_plot, risk_coverage_plot, score_histogram
 from .predictions import Predictions, read_predictions
-from .scores import measured
+from .scores import prediction_scores
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What the page says beyond the predictions, and how much of them it shows."""
+    """Additional contents of the page, and sizes.
+
+    protocol: name → value, the settings of the evaluation. scores: name → value, other numbers to
+    show. pairs_per_grid: maximum. landmarks: maximum rows of the table of landmarks, which has the
+    worst ones. seed: of the two sampled grids.
+    """
 
     title: str = "Landmark recognition"
-    protocol: Mapping[str, Any] = field(default_factory=dict)  # what the numbers belong to
-    scores: Mapping[str, Any] = field(default_factory=dict)  # other numbers to show
-    each: int = 9  # pairs in a grid
-    landmarks: int = 300  # rows of the table of landmarks, the worst ones
-    seed: int = 0  # of the two sampled grids
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    pairs_per_grid: int = 9
+    landmarks: int = 300
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class PhotoPair:
-    """A query beside its nearest gallery photo, ready to print."""
+    """A query and its nearest gallery photo, ready to print.
+
+    query, nearest: data: URIs of the pictures, "" = the file cannot be read. shows: the true
+    landmarks. kind: whether they are in the gallery; printed when the guess is wrong.
+    """
 
     id: str
-    query: str  # data: URI, "" = the file is gone
+    query: str
     nearest: str
     nearest_id: str
     similarity: str
     shows: str
-    kind: str  # of what it shows, when the guess is wrong
+    kind: str
     guess: str
     score: str
     confidence: str
@@ -59,25 +68,28 @@ class PhotoGrid:
     """One of the five grids."""
 
     title: str
-    tells: str
+    explanation: str
     pairs: list[PhotoPair]
 
 
 @dataclass(frozen=True)
 class AnswerCounts:
-    """What was answered to the queries of one kind, as counts."""
+    """Numbers of answers to the queries of one kind.
+
+    right, wrong: a landmark was named correctly, or wrongly. uncertain, no_landmark: the decision.
+    """
 
     kind: str
     queries: int
-    right: int  # named, and rightly
-    wrong: int  # named, but wrongly
+    right: int
+    wrong: int
     uncertain: int
-    refused: int  # "no landmark"
+    no_landmark: int
 
 
 @dataclass(frozen=True)
 class LandmarkRow:
-    """One landmark's results; `confused` is its most frequent wrong guess."""
+    """One landmark's results. confidence: mean. confused: most frequent wrong guess, "" = none."""
 
     name: str
     queries: int
@@ -87,13 +99,13 @@ class LandmarkRow:
 
 
 def report_file(predictions: Path, out: Path, *, title: str) -> None:
-    """predictions.csv, and the .scores.json that `evaluate` writes beside it, → the page.
+    """Write the page of a predictions.csv, with the protocol from the .scores.json beside it.
 
-    Raises OptionError without matplotlib.
+    Raises DataError when the file is not readable, OptionError without matplotlib.
     """
     require_matplotlib("a report")
-    beside = predictions.with_suffix(".scores.json")
-    stored = read_json(beside) if beside.exists() else {}
+    scores_file = predictions.with_suffix(".scores.json")
+    stored = read_json(scores_file) if scores_file.exists() else {}
     gaps = {
         f"GAP by {name}": f"{value:.3f}" for name, value in stored.get("gap_by_score", {}).items()
     }
@@ -111,7 +123,7 @@ def write_report(
     """
     options = options or ReportOptions()
     table = _landmarks(predictions)
-    numbers = measured(predictions)
+    numbers = prediction_scores(predictions)
     page = render(
         "report.html",
         title=options.title,
@@ -133,7 +145,7 @@ def write_report(
 
 
 def _cards(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(name, value, what it is) of the headline numbers."""
+    """(name, value, meaning) of the headline numbers."""
     counts = (
         f"{numbers['known']:,} of known landmarks, {numbers['unknown']:,} of unknown landmarks, "
         f"{numbers['no_landmark']:,} of no landmark"
@@ -145,25 +157,33 @@ def _cards(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             (
                 "GAP",
                 f"{numbers['gap']:.3f}",
-                f"{low:.3f} to {high:.3f} (95 %). Global average "
-                "precision: is what is right ranked first?",
+                f"95 % interval {low:.3f} to {high:.3f}. Global average "
+                "precision: 1 = every known landmark is found and ranked above all mistakes.",
             ),
-            ("Top-1", f"{numbers['top1']:.1%}", "best guess right, of known landmarks"),
+            (
+                "Top-1",
+                f"{numbers['top1']:.1%}",
+                "share of known landmarks whose best guess is right",
+            ),
             (
                 "Recall@5",
                 f"{numbers['recall_at_5']:.1%}",
-                "a right photo among the five nearest, of known landmarks",
+                "share of known landmarks with a right photo among the five nearest",
             ),
         ]
     cards += [
-        (f"GAP, {usage}", f"{value:.3f}", f"of the {usage} queries alone, as Kaggle scores them")
+        (f"GAP, {usage}", f"{value:.3f}", f"over the {usage} queries alone, as Kaggle scores them")
         for usage, value in numbers["gap_by_usage"].items()
     ]
     if numbers["queries"]:
-        told = "named rightly, or not named where unknown or none"
-        cards.append(("Answered well", f"{numbers['accuracy']:.1%}", told))
+        meaning = "known landmark named correctly, or none named for other photos"
+        cards.append(("Answered correctly", f"{numbers['accuracy']:.1%}", meaning))
     return cards + [
-        (f"AUROC, {words}", f"{value:.3f}", f"how often a known landmark scores above {words}")
+        (
+            f"AUROC, {words}",
+            f"{value:.3f}",
+            f"probability that a known landmark scores above {words}",
+        )
         for words, value in (
             ("no landmark", numbers["auroc_no_landmark"]),
             ("an unknown one", numbers["auroc_unknown"]),
@@ -173,9 +193,12 @@ def _cards(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _answers(p: Predictions) -> list[AnswerCounts]:
-    """What was answered to each kind of query."""
-    kinds = [("a known landmark", p.known), ("an unknown landmark", p.unknown),
-             ("no landmark", p.truth == "")]  # fmt: skip
+    """Count the answers to each kind of query."""
+    kinds = [
+        ("a known landmark", p.known),
+        ("an unknown landmark", p.unknown),
+        ("no landmark", p.no_landmark),
+    ]
     named = p.decision == "landmark"
     answers = [
         named & p.right,
@@ -184,42 +207,45 @@ def _answers(p: Predictions) -> list[AnswerCounts]:
         p.decision == "no_landmark",
     ]
     return [
-        AnswerCounts(kind, int(of.sum()), *(int((of & answer).sum()) for answer in answers))
-        for kind, of in kinds
-        if of.any()
+        AnswerCounts(
+            kind, int(of_kind.sum()), *(int((of_kind & answer).sum()) for answer in answers)
+        )
+        for kind, of_kind in kinds
+        if of_kind.any()
     ]
 
 
 def _grids(p: Predictions, options: ReportOptions) -> list[PhotoGrid]:
-    """The five grids: by score, the right guesses from both ends, the wrong from the top.
+    """The five grids: right guesses of highest and lowest score, wrong guesses of highest score,
+    and samples of both.
 
-    No query stands in two grids: samples are drawn from what the first three do not show.
+    No query is in two grids, because samples are drawn from queries that the first three lack.
     """
     order = np.lexsort((p.ids.astype(str), -p.score))
     order = order[p.predicted[order]]
     right, wrong = order[p.right[order]], order[~p.right[order]]
-    n, rng = options.each, np.random.default_rng(options.seed)
+    n, rng = options.pairs_per_grid, np.random.default_rng(options.seed)
     last = max(n, len(right) - n)
     upper_half = wrong[n : max(2 * n, len(wrong) // 2)]
     grids = [
         ("Most confident, right", "The highest scores of all right guesses.", right[:n]),
-        ("Least confident, right", "Right guesses that the ranking puts last, the lowest first: "
-         "a threshold loses these.", right[last:][::-1]),
-        ("Most confident, wrong", "The mistakes that cost most: each pushes right guesses down "
-         "the ranking.", wrong[:n]),
-        ("More confident, wrong", "Mistakes drawn by chance from the next ones, down to the middle "
+        ("Least confident, right", "The lowest scores of all right guesses, the lowest first. A "
+         "threshold on the score loses these first.", right[last:][::-1]),
+        ("Most confident, wrong", "The highest scores of all wrong guesses. They harm the ranking "
+         "most, because they are above right guesses.", wrong[:n]),
+        ("More confident, wrong", "A random sample of the next mistakes, down to the median score "
          "of all mistakes.", _sample(upper_half, n, rng)),
-        ("More right", "Right guesses drawn by chance from between the first two grids.",
+        ("More right", "A random sample of the right guesses between the first two grids.",
          _sample(right[n:last], n, rng)),
     ]  # fmt: skip
     return [
-        PhotoGrid(title, tells, [_pair(p, int(row)) for row in rows])
-        for title, tells, rows in grids
+        PhotoGrid(title, explanation, [_pair(p, int(row)) for row in rows])
+        for title, explanation, rows in grids
     ]
 
 
 def _sample(rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Up to `count` of the rows by chance, in their order."""
+    """A random sample of up to `count` rows, in their order."""
     return rows[np.sort(rng.permutation(len(rows))[:count])]
 
 
@@ -247,7 +273,7 @@ def _number(value: float) -> str:
 
 
 def _landmarks(p: Predictions) -> list[LandmarkRow]:
-    """Results of each known landmark: the lowest share of right guesses first, then by name."""
+    """Results per known landmark; sorted by share of right guesses, queries (most first), name."""
     rows_of: dict[str, list[int]] = {}
     for row in np.flatnonzero(p.known):
         rows_of.setdefault(p.truth[row], []).append(int(row))

@@ -1,6 +1,6 @@
-"""Scores: every number of an evaluation; what predictions alone tell is measured here.
+"""Scores: all measures of an evaluation; and those that need only the predictions.
 
-The report and the comparison of two runs show the same numbers, from the same functions.
+The report and the comparison of two runs use the same functions, so that numbers agree.
 """
 
 from __future__ import annotations
@@ -17,38 +17,45 @@ from ..metrics.open_set import answered_share, auroc, threshold_at
 from ..metrics.ranking import gap, gap_authors, gap_of_draws, recall_at_k
 from .predictions import Predictions, gap_by_usage
 
-FALSE_RATES = (0.01, 0.05)
+FALSE_ANSWER_RATES = (0.01, 0.05)  # on non-landmark queries, for `answered_at`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """Results of one evaluation. A *known* query shows a landmark of the gallery.
 
-    Where a query has several true landmarks, any of them is right; it is known when one is.
-    None = undefined: no query of that kind was asked.
+    For a query with several true landmarks, any of them is right; it is known when one of them is.
+    None = undefined, because there is no query of that kind. All measures but intervals and counts
+    are in [0, 1].
 
-    gap: M = known queries; an unknown landmark counts as no landmark (any guess is wrong).
-    gap_interval: of it, 95 %, by 1,000 bootstrap draws of the queries.
-    gap_authors: the same GAP with equal scores ordered by id, as the data set's authors do.
-    gap_landmark_queries: the known queries ranked among themselves.
-    gap_all_landmarks: M = every query with a true landmark, as Google's test set counts:
-      landmarks outside the gallery cannot be found and cap it. coverage: that cap, the share
-      of landmark queries that are known.
-    top1: known queries whose best guess is right, whatever the decision.
-    accuracy: queries answered rightly: a known landmark named, or nothing named otherwise.
-    recall_at_k: known queries with a right photo among the k nearest.
-    map_at_100: of gallery photos by cosine, over the known queries.
-    auroc_no_landmark, auroc_unknown: does a known query score above one without a landmark,
-      above one of an unknown landmark? Queries without a guess score lowest.
+    gap: Global average precision, M = known queries; an unknown landmark counts as no landmark
+      (any guess is wrong).
+    gap_interval: its 95 % confidence interval, by 1,000 bootstrap draws of the queries.
+    gap_authors: the same GAP with ties ordered by id, as the data set's authors do.
+    gap_landmark_queries: GAP over the known queries alone.
+    gap_all_landmarks: GAP with M = all queries with a true landmark, as Google's test set counts.
+      Landmarks outside the gallery cannot be found, so it cannot exceed `coverage`.
+    coverage: share of the landmark queries that are known.
+    top1: share of known queries whose best guess is right, whatever the decision.
+    accuracy: share of queries answered correctly: a known landmark is named, or the query shows
+      none and none is named.
+    recall_at_k: share of known queries with a right photo among the k nearest.
+    map_at_100: mean average precision of gallery photos ranked by cosine, over the known queries.
+    auroc_no_landmark, auroc_unknown: probability that a known query scores above a query without
+      a landmark, or of an unknown landmark. Queries without a guess score lowest.
     calibration_error, risk_coverage_area: of the confidence, over the queries with a guess.
-    answered_at: share of known queries whose score reaches the threshold that lets this share
-      of THIS set's non-landmark queries through. A diagnosis of the scores: the threshold was
-      seen on the test set, so it is no promise.
-    by_tier: of each tier its queries, its known queries, their top1, and the GAP of those,
-      ranked together with every query that shows no known landmark.
-    gap_by_usage: gap_all_landmarks of each Usage ("Public", "Private") ranked apart, as Kaggle
-      does; queries_by_usage, landmarks_by_usage: their queries, and those with a landmark.
-    leaked_by: queries left out because the gallery has their id, content or look.
+    answered_at: rate → share of known queries whose score reaches the threshold that this share
+      of the non-landmark queries reaches. For diagnosis only, because the threshold is chosen on
+      the evaluated queries.
+    gap_by_score: name of another score → its GAP.
+    by_tier: per tier: queries, known queries, their top1, and their GAP, ranked together with all
+      queries that show no known landmark.
+    gap_by_usage: gap_all_landmarks per Usage ("Public", "Private"), each ranked separately, as
+      Kaggle does. queries_by_usage, landmarks_by_usage: their queries, and those with a landmark.
+    queries, known, unknown, no_landmark: numbers of scored queries. unreadable, leaked: numbers of
+      queries that could not be read, and that were left out because they are in the gallery.
+    leaked_by: the latter by what is equal: id, content, or look (perceptual hash).
+    seconds: duration of the evaluation. protocol: the settings that the numbers depend on.
     """
 
     gap: float
@@ -84,8 +91,8 @@ class Scores:
     protocol: dict[str, Any] = field(default_factory=dict)
 
 
-def measured(p: Predictions) -> dict[str, Any]:
-    """The fields of Scores that predictions alone tell."""
+def prediction_scores(p: Predictions) -> dict[str, Any]:
+    """The fields of Scores that need only the predictions."""
     known, landmark = int(p.known.sum()), p.truth != ""
     landmarks = int(landmark.sum())
     curve = risk_curve(p)
@@ -101,7 +108,7 @@ def measured(p: Predictions) -> dict[str, Any]:
         if landmarks else 0.0,
         "coverage": known / landmarks if landmarks else None,
         "top1": float(p.right[p.known].mean()) if known else 0.0,
-        "accuracy": float(p.well.mean()) if len(p) else 0.0,
+        "accuracy": float(p.answered_correctly.mean()) if len(p) else 0.0,
         "auroc_no_landmark": no_landmark,
         "auroc_unknown": unknown,
         "calibration_error": error_of_confidence(p),
@@ -119,16 +126,16 @@ def measured(p: Predictions) -> dict[str, Any]:
 
 
 def gap_of(p: Predictions) -> float | None:
-    """GAP with M = known queries; None when there is none."""
+    """GAP with M = known queries; None without a known query."""
     return _gap_of_rows(p, np.ones(len(p), dtype=bool))
 
 
 def gap_interval(p: Predictions) -> tuple[float, float] | None:
-    """95 % interval of `gap_of`, by the bootstrap over queries."""
+    """95 % confidence interval of `gap_of`, by the bootstrap over queries."""
     if not p.known.any():
         return None
-    of_draw = gap_of_draws(p.score, p.right, p.known, predicted=p.predicted)
-    return bootstrap_interval(of_draw, len(p))
+    gap_of_draw = gap_of_draws(p.score, p.right, p.known, predicted=p.predicted)
+    return bootstrap_interval(gap_of_draw, len(p))
 
 
 def _gap_of_rows(p: Predictions, rows: NDArray[np.bool_]) -> float | None:
@@ -141,55 +148,61 @@ def _gap_of_rows(p: Predictions, rows: NDArray[np.bool_]) -> float | None:
 def _gap_authors(p: Predictions) -> float | None:
     if not p.known.any():
         return None
-    ranks = p.predicted
-    return gap_authors(p.score[ranks], p.right[ranks], int(p.known.sum()),
-                       ids=p.ids[ranks].tolist(), classes=p.guess[ranks].tolist())  # fmt: skip
+    guessed = p.predicted
+    return gap_authors(
+        p.score[guessed],
+        p.right[guessed],
+        int(p.known.sum()),
+        ids=p.ids[guessed].tolist(),
+        classes=p.guess[guessed].tolist(),
+    )
 
 
 def aurocs(p: Predictions) -> tuple[float | None, float | None]:
-    """AUROC of known queries against those without a landmark, and against unknown ones."""
+    """AUROC of known queries against non-landmark queries, and against unknown landmarks."""
 
     def against(others: NDArray[np.bool_]) -> float | None:
-        both = p.known.any() and others.any()
-        return auroc(p.ranked_score[p.known], p.ranked_score[others]) if both else None
+        defined = p.known.any() and others.any()
+        return auroc(p.ranked_score[p.known], p.ranked_score[others]) if defined else None
 
     return against(p.no_landmark), against(p.unknown)
 
 
 def error_of_confidence(p: Predictions) -> float | None:
-    """Calibration error in bins of equal mass, over the queries with a guess."""
+    """Calibration error in bins of equally many queries, over the queries with a guess."""
     guessed = p.predicted
     return calibration_error(p.confidence[guessed], p.right[guessed]) if guessed.any() else None
 
 
 def risk_curve(p: Predictions) -> RiskCoverage | None:
-    """Share of wrong guesses as the confidence asked for falls, over the queries with a guess."""
+    """Share of wrong guesses as the required confidence falls, over the queries with a guess."""
     guessed = p.predicted
     return risk_coverage(p.confidence[guessed], p.right[guessed]) if guessed.any() else None
 
 
 def answered_at(p: Predictions) -> dict[str, float]:
-    """Rate → share of known queries above the threshold that so many non-landmarks reach."""
+    """Rate → share of known queries above the threshold that this share of others reaches."""
     if not (p.known.any() and p.no_landmark.any()):
         return {}
     known, none = p.ranked_score[p.known], p.ranked_score[p.no_landmark]
-    # Without a guess nothing is answered, whatever the threshold.
+    # A query without a guess is never answered, even when the threshold is −∞.
     guessed = known[known > -np.inf]
+    if not len(guessed):
+        return {str(rate): 0.0 for rate in FALSE_ANSWER_RATES}
     return {
         str(rate): answered_share(guessed, threshold_at(rate, none)) * len(guessed) / len(known)
-        if len(guessed) else 0.0
-        for rate in FALSE_RATES
-    }  # fmt: skip
+        for rate in FALSE_ANSWER_RATES
+    }
 
 
 def by_tier(p: Predictions) -> dict[str, dict[str, float | None]]:
-    """Tier → its queries, known ones, top1 and GAP; in sorted order, without blank."""
+    """Tier → its queries, known queries, top1 and GAP; sorted, without the blank tier."""
     found: dict[str, dict[str, float | None]] = {}
     for tier in sorted(set(p.tier) - {""}):
-        of = np.asarray(p.tier == tier, dtype=bool)
-        known = of & p.known
+        in_tier = np.asarray(p.tier == tier, dtype=bool)
+        known = in_tier & p.known
         found[tier] = {
-            "queries": int(of.sum()),
+            "queries": int(in_tier.sum()),
             "known": int(known.sum()),
             "top1": float(p.right[known].mean()) if known.any() else None,
             "gap": _gap_of_rows(p, known | ~p.known),

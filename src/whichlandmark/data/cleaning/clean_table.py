@@ -1,4 +1,4 @@
-"""Clean a table, resumable; page of what was dropped."""
+"""Clean a photo table (resumable), and write an HTML page of the photos that were dropped."""
 
 from __future__ import annotations
 
@@ -16,58 +16,68 @@ from ...core.types import Photos, ProgressFor
 from ...features.embedders.load import require_torch
 from ..folders import read_photos_or_folder
 from ..table import write_photos
-from . import reasons as why
-from .drop import Cleaning, CleanResult, Drop, Unsupported, clean, write_cleaning
-from .neighbour_support import GraphCleaning, unsupported
+from . import reasons
+from .drop import CleaningRules, CleanResult, Drop, FindUnsupported, clean, write_cleaning
+from .neighbour_support import SupportOptions, find_unsupported
 from .scan import SceneVoter
 from .scan_cache import ScanCache
 
-TELLS = {
-    why.UNREADABLE: "The decoder's words say why.",
-    why.ALSO_IN: "The picture stands in that table too, which no photo of this one may.",
-    why.CONFLICTING: "Nobody can tell which landmark is right: all of them go.",
-    why.DUPLICATE: "The same bytes; the other one stays.",
-    why.NEAR_DUPLICATE: "One photograph, re-encoded, resized or cropped; the larger one stays.",
-    why.NOT_OUTDOOR: "Too few of its likeliest scenes are outdoors.",
-    why.UNSUPPORTED: "Too few of its nearest photos show the same thing by geometry; "
-    "beside it, the nearest one of the landmark.",
-    why.TOO_FEW: "What the other reasons left is too little to learn the landmark from.",
-    why.LEAK: "Only a person can tell which landmark is right. These photos stay.",
+# Printed under each reason's heading on the page.
+EXPLANATIONS = {
+    reasons.UNREADABLE: "The photo could not be decoded; the decoder's message is shown.",
+    reasons.ALSO_IN: "The same picture is in the table that was given with --against.",
+    reasons.CONFLICTING: "Files with the same bytes are labelled with different landmarks. It "
+    "cannot be decided automatically which label is right, so all of them are dropped.",
+    reasons.DUPLICATE: "Files with the same bytes; one of them is kept.",
+    reasons.NEAR_DUPLICATE: "The same photograph, re-encoded, resized or cropped; the version with "
+    "the most pixels is kept.",
+    reasons.NOT_OUTDOOR: "Too few of the scene categories predicted for the photo are outdoors.",
+    reasons.UNSUPPORTED: "Too few of the nearest photos of the same landmark match the photo "
+    "geometrically. The nearest photo of the landmark is shown on the right.",
+    reasons.TOO_FEW: "After all other drops, the landmark has fewer photos than --min-photos.",
+    reasons.LEAK: "Versions of the same photograph are labelled with different landmarks. They are "
+    "kept, because only a person can decide which label is right.",
 }
 
-STAYS = (why.DUPLICATE, why.NEAR_DUPLICATE)  # their detail names the photo that stays
+# Their detail names the photo that is kept.
+REASONS_NAMING_THE_KEPT_PHOTO = (reasons.DUPLICATE, reasons.NEAR_DUPLICATE)
 
 
 @dataclass(frozen=True)
 class DroppedPhoto:
-    """One photo that was dropped, ready to print; pictures are data: URIs, "" = none to show."""
+    """One dropped photo, ready to print.
+
+    picture, compared_picture: data: URIs of this photo and of the photo that it was compared with,
+    "" = cannot be shown. compared: there is a photo that it was compared with.
+    """
 
     id: str
     landmark: str
     detail: str
     picture: str
-    beside: str
+    compared_picture: str
     compared: bool
 
 
 @dataclass(frozen=True)
 class ReasonSection:
-    """The photos of one reason; `cards` is a sample of `count`."""
+    """The photos dropped for one reason; `cards` is a sample of all `count`."""
 
     reason: str
-    tells: str
+    explanation: str
     count: int
     cards: list[DroppedPhoto]
 
 
 def write_cleaning_page(
-    path: str | Path, result: CleanResult, *, title: str = "Cleaning", each: int = 24
+    path: str | Path, result: CleanResult, *, title: str = "Cleaning", photos_per_reason: int = 24
 ) -> None:
-    """Write the page, atomically. each: most photos shown of a reason, evenly over its list.
+    """Write the page of dropped photos, atomically.
 
-    A photo that cannot be read gets a placeholder. The same result gives the same bytes.
+    photos_per_reason: maximum; they are sampled evenly from the list. A photo that cannot be read
+    gets a placeholder. The same result gives the same bytes.
     """
-    sections = [_section(reason, result, each) for reason in result.counts()]
+    sections = [_section(reason, result, photos_per_reason) for reason in result.counts()]
     page = render(
         "cleaning.html",
         title=title,
@@ -81,110 +91,124 @@ def write_cleaning_page(
     write_text(path, page)
 
 
-def _section(reason: str, result: CleanResult, each: int) -> ReasonSection:
+def _section(reason: str, result: CleanResult, count: int) -> ReasonSection:
     drops = [drop for drop in result.dropped + result.leaks if drop.reason == reason]
-    places = np.unique(np.linspace(0, len(drops) - 1, min(each, len(drops))).round().astype(int))
-    tells = TELLS[why.REASONS[why.place(reason)]]
-    return ReasonSection(reason, tells, len(drops), [_card(drops[place]) for place in places])
+    shown = np.unique(np.linspace(0, len(drops) - 1, min(count, len(drops))).round().astype(int))
+    explanation = EXPLANATIONS[reasons.REASONS[reasons.reason_order(reason)]]
+    return ReasonSection(reason, explanation, len(drops), [_card(drops[i]) for i in shown])
 
 
 def _card(drop: Drop) -> DroppedPhoto:
-    readable = drop.reason != why.UNREADABLE
+    readable = drop.reason != reasons.UNREADABLE
+    names_kept = drop.reason in REASONS_NAMING_THE_KEPT_PHOTO
     return DroppedPhoto(
         id=drop.id,
         landmark=drop.landmark or "no landmark",
-        detail=f"stays: {drop.detail}" if drop.reason in STAYS else drop.detail,
+        detail=f"kept: {drop.detail}" if names_kept else drop.detail,
         picture=thumbnail(drop.path) if readable else "",
-        beside=thumbnail(drop.beside),
-        compared=bool(drop.beside),
+        compared_picture=thumbnail(drop.compared_path),
+        compared=bool(drop.compared_path),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableCleaning:
-    """rules: what is dropped. against: tables that no photo may also be in.
-    places365: folder of the Places365 files, None = no vote; scenes: of a photo that vote.
-    graph: how photos are compared with others of their landmark, None = they are not.
-    device: that the Places365 network runs on.
+class CleanTableOptions:
+    """How to clean a table.
+
+    rules: what is dropped. against: other tables; a photo that is also in one of them is dropped.
+    places365: folder of the Places365 files, None = indoor photos are not dropped.
+    scenes: likeliest scenes of a photo that are counted as indoors or outdoors.
+    support: how photos are compared with others of their landmark, None = they are not.
+    device: runs the Places365 network.
     """
 
-    rules: Cleaning
+    rules: CleaningRules
     against: tuple[Path, ...] = ()
     places365: Path | None = None
     scenes: int = 5
-    graph: GraphCleaning | None = None
+    support: SupportOptions | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.places365 and self.rules.outdoor > self.scenes:
             raise OptionError(
-                f"{self.rules.outdoor} of {self.scenes} scenes outdoors wanted; expected at most "
+                f"outdoor {self.rules.outdoor} given with {self.scenes} scenes; expected at most "
                 f"{self.scenes}"
             )
 
 
 @dataclass(frozen=True)
 class CleanedTable:
-    """The result, and the files that were written: the table, the reasons, the page; looks: where
-    what was seen is kept.
-    """
+    """The result, and the files that were written: the csv of drops, the page, the scan cache."""
 
     result: CleanResult
-    reasons: Path
+    drops: Path
     page: Path
-    looks: Path
+    scan_cache: Path
 
 
 def clean_table(
-    source: Path, out: Path, options: TableCleaning, *, progress: ProgressFor
+    source: Path, out: Path, options: CleanTableOptions, *, progress: ProgressFor
 ) -> CleanedTable:
-    """Clean a table or folder into `out`; beside it, by its name: .cleaning.csv, .cleaning.html,
-    .looks.sqlite (what was seen) and, with `graph`, the folder .graph (vectors).
+    """Clean a table or a folder of photos, and write the cleaned table. No photo is deleted.
 
-    The same call goes on where an interrupted one stopped; photos, options and the other tables
-    may change between calls. Raises OptionError when `out` is the source itself.
+    For out = x.csv, these files are written into the same folder: x.cleaning.csv (every drop and
+    its reason), x.cleaning.html (the photos), x.looks.sqlite (scan cache) and, with
+    `options.support`, the folder x.graph (vectors). The same call resumes an interrupted one;
+    photos, options and the other tables may change between calls.
+
+    Args:
+        source: A photos.csv or a folder of photos.
+        out: The table to write.
+        options: What is dropped.
+        progress: Name of a step → its progress callback.
+
+    Raises:
+        OptionError: When `out` is the source itself.
     """
     if source.exists() and out.exists() and out.samefile(source):
         raise OptionError(
-            f"{out} given as the table and as the result; nothing is deleted here: write another "
-            "file"
+            f"{out} given as the table and as the result; the input is never overwritten: write "
+            "another file"
         )
     photos = read_photos_or_folder(source)
-    against = _tables(source, options.against)
+    against = _other_tables(source, options.against)
     voter = _voter(options)
-    beside = {
+    written = {
         name: out.with_name(f"{out.stem}.{name}")
         for name in ("cleaning.csv", "cleaning.html", "looks.sqlite", "graph")
     }
-    with ScanCache(beside["looks.sqlite"]) as store:
+    with ScanCache(written["looks.sqlite"]) as cache:
         result = clean(
-            photos, options.rules, against=against, voter=voter, store=store,
-            unsupported=_graph(options.graph, beside["graph"], progress),
+            photos,
+            options.rules,
+            against=against,
+            voter=voter,
+            find_unsupported=_support_check(options.support, written["graph"], progress),
+            cache=cache,
             progress=progress("cleaning"),
-        )  # fmt: skip
+        )
     write_photos(out, result.kept)
-    write_cleaning(beside["cleaning.csv"], result)
-    write_cleaning_page(beside["cleaning.html"], result, title=f"Cleaning of {source.name}")
+    write_cleaning(written["cleaning.csv"], result)
+    write_cleaning_page(written["cleaning.html"], result, title=f"Cleaning of {source.name}")
     return CleanedTable(
-        result, beside["cleaning.csv"], beside["cleaning.html"], beside["looks.sqlite"]
+        result, written["cleaning.csv"], written["cleaning.html"], written["looks.sqlite"]
     )
 
 
-def _tables(source: Path, against: tuple[Path, ...]) -> dict[str, Photos]:
-    """Name → table: the file's name, or its path where names are equal."""
+def _other_tables(source: Path, against: tuple[Path, ...]) -> dict[str, Photos]:
+    """Name → table; a table is named by its file name, or by its path when file names are equal."""
     names = Counter(path.name for path in against)
     tables = {}
     for path in dict.fromkeys(against):
         if path.exists() and source.exists() and path.samefile(source):
-            raise OptionError(
-                f"{path} given as the table and as what it must not share photos with"
-            )
+            raise OptionError(f"{path} given as the table and with --against; give another table")
         name = path.name if names[path.name] == 1 else str(path)
         tables[name] = read_photos_or_folder(path)
     return tables
 
 
-def _voter(options: TableCleaning) -> SceneVoter | None:
+def _voter(options: CleanTableOptions) -> SceneVoter | None:
     if options.places365 is None:
         return None
     require_torch()
@@ -193,13 +217,13 @@ def _voter(options: TableCleaning) -> SceneVoter | None:
     return Places365.load(options.places365, top=options.scenes, device=options.device)
 
 
-def _graph(
-    options: GraphCleaning | None, folder: Path, progress: ProgressFor
-) -> Unsupported | None:
+def _support_check(
+    options: SupportOptions | None, folder: Path, progress: ProgressFor
+) -> FindUnsupported | None:
     if options is None:
         return None
 
-    def find(photos: Photos, store: ScanCache) -> dict[int, tuple[str, str]]:
-        return unsupported(photos, store, folder, options, progress=progress)
+    def find(photos: Photos, cache: ScanCache) -> dict[int, tuple[str, str]]:
+        return find_unsupported(photos, cache, folder, options, progress=progress)
 
     return find

@@ -1,7 +1,4 @@
-"""What is dropped from a photo collection, and the counted reason of each drop.
-
-Nothing is deleted: a table goes in, a smaller table and a list of reasons come out.
-"""
+"""Decide which photos of a table to drop, and list the reason of each drop. No file is deleted."""
 
 from __future__ import annotations
 
@@ -13,30 +10,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import OptionError
-from ...core.files import whole_file
-from ...core.fingerprint import NEAR_BITS
+from ...core.files import atomic_file
+from ...core.fingerprint import MAX_HASH_DISTANCE
 from ...core.storage import relative_path
 from ...core.types import Photos, Progress
-from .duplicates import JoinedTables, conflicts_and_copies, near_duplicates, same_elsewhere
-from .reasons import NOT_OUTDOOR, TOO_FEW, UNREADABLE, UNSUPPORTED, DropReason, Reasons, place
-from .scan import UNVOTED, SceneVoter, scan_photos, scans_of
+from .duplicates import (
+    JoinedTables,
+    mark_conflicts_and_copies,
+    mark_near_duplicates,
+    mark_photos_of_other_tables,
+)
+from .reasons import (
+    NOT_OUTDOOR,
+    TOO_FEW,
+    UNREADABLE,
+    UNSUPPORTED,
+    DropReason,
+    Reasons,
+    reason_order,
+)
+from .scan import NO_VOTE, SceneVoter, scan_photos, scans_of
 from .scan_cache import ScanCache
 
-# The photos of landmarks → row → (detail, path of a photo to compare with) of those to drop.
-Unsupported = Callable[[Photos, ScanCache], Mapping[int, tuple[str, str]]]
+# Photos that all have a landmark → row → (detail, path of the photo to compare with) of the drops.
+FindUnsupported = Callable[[Photos, ScanCache], Mapping[int, tuple[str, str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cleaning:
-    """min_photos: fewest photos of a landmark that is kept.
-    outdoor: fewest of the scenes that a voter names which have to be outdoors; 0 = all stay.
-    near_bits: photos whose 64-bit hashes differ in at most so many bits are compared closely;
-      more finds stronger crops and takes longer.
+class CleaningRules:
+    """Thresholds of cleaning.
+
+    min_photos: a landmark with fewer photos is dropped.
+    outdoor: a photo with fewer outdoor scenes among those that a voter names is dropped; 0 = none.
+    near_bits: photos whose 64-bit perceptual hashes differ in at most this many bits (0 to 32) are
+      compared closely; a larger value finds stronger crops and takes longer.
     """
 
     min_photos: int = 4
     outdoor: int = 3
-    near_bits: int = NEAR_BITS
+    near_bits: int = MAX_HASH_DISTANCE
 
     def __post_init__(self) -> None:
         if self.min_photos < 1:
@@ -49,8 +61,10 @@ class Cleaning:
 
 @dataclass(frozen=True)
 class Drop:
-    """One photo left out. detail: the decoder's words, or the photo that stays instead;
-    beside: that photo's path, "" = there is none.
+    """One dropped photo.
+
+    detail: such as the decoder's message or the id of the photo that is kept instead.
+    compared_path: path of the photo that it was compared with, "" = none.
     """
 
     id: str
@@ -58,112 +72,130 @@ class Drop:
     landmark: str
     reason: str
     detail: str
-    beside: str = ""
+    compared_path: str = ""
 
 
 @dataclass(frozen=True)
 class CleanResult:
-    """kept: the photos that stay, in table order; dropped: the others, in table order;
-    leaks: photos that show the same picture as one of another landmark (detail names it).
-    Such a leak is no drop: nobody but a person can tell which landmark is right.
-    seen_before: photos, of other tables too, that an earlier run had looked at.
+    """What `clean` kept and dropped; all lists are in table order.
+
+    leaks: kept photos that show the same picture as a photo of another landmark (`detail` names
+      it). They are not dropped, because only a person can decide which label is right.
+    scanned_before: photos, of the other tables too, that were in the scan cache already.
     """
 
     kept: Photos
     dropped: list[Drop]
     leaks: list[Drop] = field(default_factory=list)
-    seen_before: int = 0
+    scanned_before: int = 0
 
     def counts(self) -> dict[str, int]:
-        """Reason → photos, in the order in which reasons are looked for; leaks come last."""
+        """Reason → number of photos, in the order in which reasons are checked; leaks come last."""
         found = Counter(row.reason for row in self.dropped + self.leaks)
-        order = sorted(found, key=lambda reason: (place(reason), reason))
+        order = sorted(found, key=lambda reason: (reason_order(reason), reason))
         return {reason: found[reason] for reason in order}
 
 
 def clean(
     photos: Photos,
-    options: Cleaning | None = None,
+    options: CleaningRules | None = None,
     *,
     against: Mapping[str, Photos] | None = None,
     voter: SceneVoter | None = None,
-    unsupported: Unsupported | None = None,
-    store: ScanCache | None = None,
+    find_unsupported: FindUnsupported | None = None,
+    cache: ScanCache | None = None,
     progress: Progress | None = None,
 ) -> CleanResult:
-    """Drop, in this order: unreadable; the same picture as one of another table; the same bytes
-    under two landmarks (all of them: nobody can tell which is right); duplicates (the first id
-    stays); near duplicates within a landmark (the one of most pixels stays, then of most bytes,
-    then the first id); photos whose scenes are not outdoors; photos that no others of their
-    landmark support; landmarks with too few photos left.
+    """Decide which photos of a table to drop.
 
-    against: name → table that no photo of this one may be in, such as the test photos.
-    voter: names the scenes of photos; None = no vote. unsupported: finds, among the photos of
-      landmarks that are left, those that do not belong; None = none.
-    store: where looks are kept; an interrupted run goes on with it. None = in memory.
-    progress: called with (photos seen, photos in all).
-    Photos without a landmark are never too few. About 1 KB of memory a photo with a store on
-    disk, 10 KB without.
+    Dropped, in this order:
+      1. unreadable photos;
+      2. photos that show the same picture as a photo of another table;
+      3. files of the same bytes under two landmarks: all, because either label may be wrong;
+      4. duplicates: the first id is kept;
+      5. near duplicates within a landmark: the one with the most pixels is kept, then the one
+         with the most bytes, then the first id;
+      6. photos with too few outdoor scenes;
+      7. photos that too few others of their landmark support;
+      8. landmarks with too few photos left. Photos without a landmark are never too few.
+
+    Takes about 1 KB of memory per photo with a cache on disk, 10 KB without.
+
+    Args:
+        photos: The table.
+        options: Thresholds; None = the defaults.
+        against: Name → table that must not share a picture with this one, such as the test photos.
+        voter: Names the scenes of photos; None = step 6 is left out.
+        find_unsupported: Step 7, called with the photos that have a landmark and are left; None =
+            left out.
+        cache: Stores the scan of every photo, so that an interrupted run can resume; None = in
+            memory.
+        progress: Called with (photos scanned, all photos).
     """
-    options = options or Cleaning()
-    store = store or ScanCache()
+    options = options or CleaningRules()
+    cache = cache or ScanCache()
     tables = JoinedTables.of(photos, against or {})
-    seen_before = scan_photos(tables.paths, store, voter, progress)
-    looks = scans_of(tables.paths, store, voter)
+    scanned_before = scan_photos(tables.paths, cache, voter, progress)
+    scans = scans_of(tables.paths, cache, voter)
     reasons: Reasons = {
         row: DropReason(UNREADABLE, error)
-        for row, error in enumerate(looks.errors[: len(photos)])
+        for row, error in enumerate(scans.errors[: len(photos)])
         if error
     }
-    same_elsewhere(tables, looks, reasons)
-    conflicts_and_copies(tables, looks, reasons)
-    leaks = near_duplicates(tables, looks, store, options.near_bits, reasons)
-    for row, outdoor in enumerate(looks.outdoor[: len(photos)]):
-        if UNVOTED < outdoor < options.outdoor and row not in reasons:
-            reasons[row] = DropReason(NOT_OUTDOOR, f"{outdoor} outdoors of: {looks.scenes[row]}")
-    _too_few(photos, options.min_photos, reasons)  # no landmark that goes anyway is verified
-    if unsupported:
-        _unsupported(photos, unsupported, store, reasons)
-        _too_few(photos, options.min_photos, reasons)
+    mark_photos_of_other_tables(tables, scans, reasons)
+    mark_conflicts_and_copies(tables, scans, reasons)
+    leaks = mark_near_duplicates(tables, scans, cache, options.near_bits, reasons)
+    for row, outdoor in enumerate(scans.outdoor[: len(photos)]):
+        if NO_VOTE < outdoor < options.outdoor and row not in reasons:
+            reasons[row] = DropReason(NOT_OUTDOOR, f"{outdoor} outdoors of: {scans.scenes[row]}")
+    # Also before the expensive step, because a landmark that is dropped need not be verified.
+    _mark_small_landmarks(photos, options.min_photos, reasons)
+    if find_unsupported:
+        _mark_unsupported(photos, find_unsupported, cache, reasons)
+        _mark_small_landmarks(photos, options.min_photos, reasons)
     return CleanResult(
         kept=photos.take([row for row in range(len(photos)) if row not in reasons]),
         dropped=[_drop(photos, row, reasons[row]) for row in sorted(reasons)],
         leaks=[_drop(photos, row, leaks[row]) for row in sorted(leaks)],
-        seen_before=seen_before,
+        scanned_before=scanned_before,
     )
 
 
-def _unsupported(
-    photos: Photos, unsupported: Unsupported, store: ScanCache, reasons: Reasons
+def _mark_unsupported(
+    photos: Photos, find_unsupported: FindUnsupported, cache: ScanCache, reasons: Reasons
 ) -> None:
-    left = [row for row, mark in enumerate(photos.landmarks) if mark and row not in reasons]
-    for row, (detail, beside) in unsupported(photos.take(left), store).items():
-        reasons[left[row]] = DropReason(UNSUPPORTED, detail, beside)
+    left = [row for row, name in enumerate(photos.landmarks) if name and row not in reasons]
+    for row, (detail, compared_path) in find_unsupported(photos.take(left), cache).items():
+        reasons[left[row]] = DropReason(UNSUPPORTED, detail, compared_path)
 
 
-def _too_few(photos: Photos, least: int, reasons: Reasons) -> None:
+def _mark_small_landmarks(photos: Photos, min_photos: int, reasons: Reasons) -> None:
     left = Counter(photos.landmarks[row] for row in range(len(photos)) if row not in reasons)
     for row, landmark in enumerate(photos.landmarks):
-        if row not in reasons and landmark and left[landmark] < least:
-            reasons[row] = DropReason(TOO_FEW, f"{left[landmark]} left, {least} wanted")
+        if row not in reasons and landmark and left[landmark] < min_photos:
+            reasons[row] = DropReason(TOO_FEW, f"{left[landmark]} left, {min_photos} wanted")
 
 
 def _drop(photos: Photos, row: int, why: DropReason) -> Drop:
     return Drop(
-        photos.ids[row], photos.paths[row], photos.landmarks[row], why.reason, why.detail,
-        why.beside,
-    )  # fmt: skip
+        id=photos.ids[row],
+        path=photos.paths[row],
+        landmark=photos.landmarks[row],
+        reason=why.reason,
+        detail=why.detail,
+        compared_path=why.compared_path,
+    )
 
 
 def write_cleaning(path: str | Path, result: CleanResult) -> None:
-    """Every drop, then every leak, as csv: id, path, landmark, reason, detail. Atomic.
+    """Write every drop, then every leak, as csv (id, path, landmark, reason, detail), atomically.
 
     Paths are relative to the csv's folder, as in photos.csv.
     """
     folder = os.path.abspath(Path(path).parent)
-    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "path", "landmark", "reason", "detail"))
         for row in result.dropped + result.leaks:
-            where = relative_path(row.path, folder)
-            writer.writerow((row.id, where, row.landmark, row.reason, row.detail))
+            photo_path = relative_path(row.path, folder)
+            writer.writerow((row.id, photo_path, row.landmark, row.reason, row.detail))

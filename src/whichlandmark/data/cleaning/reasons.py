@@ -1,4 +1,4 @@
-"""The words for why cleaning drops a photo."""
+"""The reasons for which cleaning drops a photo, as written into the csv of drops."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ TOO_FEW = "too few photos of the landmark"
 
 LEAK = "kept: same picture under two landmarks"
 
-# In the order in which they are looked for.
+# In the order in which they are checked.
 REASONS = (UNREADABLE, ALSO_IN, CONFLICTING, DUPLICATE, NEAR_DUPLICATE, NOT_OUTDOOR, UNSUPPORTED,
            TOO_FEW, LEAK)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DropReason:
-    """Why one photo goes: the reason that is counted, its detail, and the path of the photo that
-    it is compared with ("" = none).
+    """Why one photo is dropped.
+
+    reason: one of REASONS; ALSO_IN is followed by a table's name. detail: for a person to read.
+    compared_path: path of the photo that it was compared with, "" = none.
     """
 
     reason: str
     detail: str
-    beside: str = ""
+    compared_path: str = ""
 
 
-Reasons = dict[int, DropReason]  # by the row of the table
+Reasons = dict[int, DropReason]  # row of the table → reason
 
 
-def place(reason: str) -> int:
-    """Where a counted reason stands among REASONS, whatever table it names."""
+def reason_order(reason: str) -> int:
+    """Index of a reason in REASONS, for sorting; ALSO_IN may be followed by a table's name."""
     return REASONS.index(ALSO_IN if reason.startswith(ALSO_IN) else reason)

@@ -1,6 +1,7 @@
-"""One look at each photo: readable? what content, how large, alike to what, indoors or out?
+"""Scan each photo once: readable, SHA-256, size, perceptual hash, indoor/outdoor vote.
 
-Decoded in threads, voted on in batches, kept batch by batch: a look is taken only once.
+Photos are decoded in threads; each batch is stored in the scan cache in one transaction, so that an
+interrupted scan resumes.
 """
 
 from __future__ import annotations
@@ -16,45 +17,47 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ...core.errors import ImageError
-from ...core.fingerprint import SIDE, fingerprint
+from ...core.fingerprint import SMALL_COPY_SIDE, fingerprint
 from ...core.hardware import cpu_count
 from ...core.images import content_hash, read_image
 from ...core.storage import read_bytes, stamp
 from ...core.types import Image, Progress
-from .scan_cache import PhotoScan, ScanCache, SceneVote, key
+from .scan_cache import PhotoScan, ScanCache, SceneVote, path_key
 
-BATCH = 64  # photos decoded ahead, voted on together and kept in one transaction
+PHOTOS_PER_BATCH = 64  # decoded ahead, voted on together and stored in one transaction
 
-UNVOTED = -1
+NO_VOTE = -1  # in place of a number of outdoor scenes
 
 
 class SceneVoter(Protocol):
-    """Counts, for each photo of a batch, how many of its likeliest scenes are outdoors."""
+    """Counts how many of a photo's likeliest scene categories are outdoors."""
 
     @property
     def id(self) -> str:
-        """Changes whenever the votes may change."""
+        """Identifies the votes: it changes whenever they may change."""
         ...
 
     @property
     def short_side(self) -> int:
-        """Pixels of the short side that a photo is decoded with, at least."""
+        """Minimum short side of a decoded photo, in pixels."""
         ...
 
     def prepare(self, image: Image, /) -> Image:
-        """Make a photo small; called from several threads."""
+        """Resize a photo for voting; called from several threads."""
         ...
 
     def __call__(self, prepared: Sequence[Image], /) -> list[tuple[int, str]]:
-        """(scenes outdoors, the names of the scenes) of each."""
+        """(number of outdoor scenes, names of the scenes) of each photo."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoScans:
-    """One row per photo of a table, each column (N,): content hashes ("" = unreadable), pixels
-    and bytes, errors ("" = readable), bits (N, 8) uint8 and coarse (N, 64) float32 as in
-    `Fingerprint`, outdoor scenes (−1 = no vote) and their names.
+    """The scans of N photos.
+
+    hashes: (N,) SHA-256, "" = unreadable. pixels, bytes: (N,). errors: (N,) "" = readable.
+    bits, coarse: (N, 8) and (N, 64), as in `Fingerprint`. outdoor: (N,) number of outdoor scenes,
+    NO_VOTE without a vote. scenes: (N,) names of the scenes that were counted.
     """
 
     hashes: NDArray[np.object_]
@@ -69,89 +72,98 @@ class PhotoScans:
 
 def scan_photos(
     paths: Iterable[str],
-    store: ScanCache,
+    cache: ScanCache,
     voter: SceneVoter | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Look at every photo that the store does not know yet, or whose file has changed since, or
-    that has no vote yet. Returns how many the store knew.
+    """Scan every photo that is not in the cache, whose file has changed, or that has no vote yet.
+
+    voter: None = no votes. progress: called with (photos done, all photos). Returns how many
+    photos did not need a scan.
     """
     stamps = {path: stamp(path) for path in paths}
-    todo = _unknown(stamps, store, voter)
+    todo = _paths_to_scan(stamps, cache, voter)
     done = len(stamps) - len(todo)
     with ThreadPoolExecutor(cpu_count()) as pool:
 
         def submit(start: int) -> list[Future[tuple[PhotoScan, Image | None]]]:
-            batch = todo[start : start + BATCH]
-            return [pool.submit(_look, path, stamps[path], voter) for path in batch]
+            batch = todo[start : start + PHOTOS_PER_BATCH]
+            return [pool.submit(_scan_photo, path, stamps[path], voter) for path in batch]
 
         ahead = submit(0)
-        for start in range(0, len(todo), BATCH):
-            seen = [future.result() for future in ahead]
-            ahead = submit(start + BATCH)
-            store.put([look for look, _ in seen], voter.id if voter else "", _votes(seen, voter))
-            done += len(seen)
+        for start in range(0, len(todo), PHOTOS_PER_BATCH):
+            scanned = [future.result() for future in ahead]
+            ahead = submit(start + PHOTOS_PER_BATCH)
+            scans = [scan for scan, _ in scanned]
+            cache.put(scans, voter.id if voter else "", _votes(scanned, voter))
+            done += len(scanned)
             if progress:
                 progress(done, len(stamps))
     return len(stamps) - len(todo)
 
 
-def scans_of(paths: Iterable[str], store: ScanCache, voter: SceneVoter | None = None) -> PhotoScans:
-    """What the store knows of these photos, all of which `look_at` has seen."""
+def scans_of(paths: Iterable[str], cache: ScanCache, voter: SceneVoter | None = None) -> PhotoScans:
+    """Read the scans of photos from the cache, after `scan_photos`."""
     rows_of: dict[bytes, list[int]] = {}
     for row, path in enumerate(paths):
-        rows_of.setdefault(key(path), []).append(row)
+        rows_of.setdefault(path_key(path), []).append(row)
     count = sum(map(len, rows_of.values()))
-    looks = PhotoScans(
+    scans = PhotoScans(
         hashes=np.full(count, "", dtype=object), pixels=np.zeros(count, dtype=np.int64),
         bytes=np.zeros(count, dtype=np.int64), errors=np.full(count, "not seen", dtype=object),
         bits=np.zeros((count, 8), dtype=np.uint8), coarse=np.zeros((count, 64), dtype=np.float32),
-        outdoor=np.full(count, UNVOTED, dtype=np.int64), scenes=np.full(count, "", dtype=object),
+        outdoor=np.full(count, NO_VOTE, dtype=np.int64), scenes=np.full(count, "", dtype=object),
     )  # fmt: skip
-    for path_key, content, pixels, size, error, bits, coarse in store.rows():
-        for row in rows_of.get(path_key, ()):
-            looks.hashes[row], looks.errors[row] = content, error
-            looks.pixels[row], looks.bytes[row] = pixels, size
+    for key, content, pixels, size, error, bits, coarse in cache.rows():
+        for row in rows_of.get(key, ()):
+            scans.hashes[row], scans.errors[row] = content, error
+            scans.pixels[row], scans.bytes[row] = pixels, size
             if bits is not None and coarse is not None:
-                looks.bits[row] = np.frombuffer(bits, np.uint8)
-                looks.coarse[row] = np.frombuffer(coarse, "<f4")
+                scans.bits[row] = np.frombuffer(bits, np.uint8)
+                scans.coarse[row] = np.frombuffer(coarse, "<f4")
     if voter:
-        votes = store.votes(voter.id)
-        for row, content in enumerate(looks.hashes):
-            looks.outdoor[row], looks.scenes[row] = votes.get(content, (UNVOTED, ""))
-    return looks
+        votes = cache.votes(voter.id)
+        for row, content in enumerate(scans.hashes):
+            scans.outdoor[row], scans.scenes[row] = votes.get(content, (NO_VOTE, ""))
+    return scans
 
 
-def _unknown(stamps: dict[str, str], store: ScanCache, voter: SceneVoter | None) -> list[str]:
-    """Paths to look at, in the order of the table."""
-    known = store.stamps()
-    fresh = {path for path, seen in stamps.items() if not seen or known.get(key(path)) != seen}
+def _paths_to_scan(stamps: dict[str, str], cache: ScanCache, voter: SceneVoter | None) -> list[str]:
+    """Paths that need a scan, in table order. stamps: path → size and time, "" = missing."""
+    stored = cache.stamps()
+    fresh = {path for path, now in stamps.items() if not now or stored.get(path_key(path)) != now}
     if voter:
-        votes = store.votes(voter.id)
-        unvoted = {row[0] for row in store.rows() if row[1] and row[1] not in votes}
-        fresh |= {path for path in stamps if key(path) in unvoted}
+        votes = cache.votes(voter.id)
+        unvoted = {row[0] for row in cache.rows() if row[1] and row[1] not in votes}
+        fresh |= {path for path in stamps if path_key(path) in unvoted}
     return [path for path in stamps if path in fresh]
 
 
-def _look(path: str, seen: str, voter: SceneVoter | None) -> tuple[PhotoScan, Image | None]:
-    """The look, and the small photo that is voted on."""
-    short_side = max(SIDE, voter.short_side) if voter else SIDE
+def _scan_photo(
+    path: str, file_stamp: str, voter: SceneVoter | None
+) -> tuple[PhotoScan, Image | None]:
+    """The scan, and the resized photo for the voter (None = unreadable, or no voter)."""
+    short_side = max(SMALL_COPY_SIDE, voter.short_side) if voter else SMALL_COPY_SIDE
     try:
         data = read_bytes(path)
         image = read_image(data, short_side=short_side, name=path)
     except ImageError as error:
-        return PhotoScan(path, seen, error=str(error)), None
-    look = PhotoScan(
-        path, seen, hash=content_hash(data), pixels=_pixels(data), bytes=len(data),
-        print=fingerprint(image),
-    )  # fmt: skip
-    return look, voter.prepare(image) if voter else None
+        return PhotoScan(path, file_stamp, error=str(error)), None
+    scan = PhotoScan(
+        path,
+        file_stamp,
+        hash=content_hash(data),
+        pixels=_pixels(data),
+        bytes=len(data),
+        fingerprint=fingerprint(image),
+    )
+    return scan, voter.prepare(image) if voter else None
 
 
 def _votes(
-    seen: Sequence[tuple[PhotoScan, Image | None]], voter: SceneVoter | None
+    scanned: Sequence[tuple[PhotoScan, Image | None]], voter: SceneVoter | None
 ) -> list[SceneVote]:
-    small = [(look.hash, image) for look, image in seen if image is not None]
+    small = [(scan.hash, image) for scan, image in scanned if image is not None]
     if voter is None or not small:
         return []
     counted = voter([image for _, image in small])
@@ -159,6 +171,6 @@ def _votes(
 
 
 def _pixels(data: bytes) -> int:
-    """Pixels of the whole photo, from its header: `read_image` may decode it smaller."""
+    """Pixels of the full-size photo, from its header: `read_image` may decode it smaller."""
     with Pillow.open(io.BytesIO(data)) as header:
         return header.width * header.height

@@ -1,7 +1,8 @@
-"""What cleaning has seen, in a SQLite file: an interrupted run goes on where it stopped.
+"""Cache of the photo scans of cleaning, in a SQLite file, so that an interrupted run resumes.
 
-A look is known by the file's absolute path and its size and time; a vote and a pair by content,
-so that they hold for every copy of a photo. Delete the file to look at everything again.
+A scan is found by the absolute path of the photo, and is valid while the file's size and time are
+unchanged. Votes and verified pairs are found by content, so that they are valid for every copy of a
+photo. Delete the file to scan all photos again.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BusyError, GalleryError
-from ...core.fingerprint import SIDE, Fingerprint
+from ...core.fingerprint import SMALL_COPY_SIDE, Fingerprint
 from ...core.storage import absolute_path
 
 FORMAT = 1
 
-APPLICATION = 0x776C6C6B  # "wllk" in the file's header: told apart from any other SQLite file
+APPLICATION_ID = 0x776C6C6B  # "wllk" in the file's header: distinguishes it from other SQLite files
 
 BUSY_SECONDS = 10.0
 
-# `small` comes last: reading the columns before it does not touch its pages.
+# `small` is the last column, because SQLite then reads the others without its pages.
 _SCHEMA = f"""
-PRAGMA application_id = {APPLICATION};
+PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 CREATE TABLE looks (
   path BLOB PRIMARY KEY,
-  stamp TEXT NOT NULL,          -- size and time of the file, '' = it was not there
+  stamp TEXT NOT NULL,          -- size and time of the file, '' = it was missing
   hash TEXT NOT NULL,           -- SHA-256 of the file, '' = unreadable
   pixels INTEGER NOT NULL,
   bytes INTEGER NOT NULL,
@@ -51,7 +52,11 @@ CREATE TABLE pairs (
 
 @dataclass(frozen=True)
 class PhotoScan:
-    """One look at one file. pixels: of the whole photo; print: None when unreadable."""
+    """The scan of one file.
+
+    stamp: size and time of the file, "" = missing. hash: SHA-256, "" = unreadable. pixels: of the
+    full-size photo. bytes: of the file. error: "" = readable. fingerprint: None = unreadable.
+    """
 
     path: str
     stamp: str
@@ -59,12 +64,12 @@ class PhotoScan:
     pixels: int = 0
     bytes: int = 0
     error: str = ""
-    print: Fingerprint | None = None
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True)
 class SceneVote:
-    """How many of the scenes that a photo was taken for are outdoors, and their names."""
+    """The vote on one content. outdoor: number of outdoor scenes; scenes: names of all scenes."""
 
     hash: str
     outdoor: int
@@ -72,11 +77,11 @@ class SceneVote:
 
 
 class ScanCache:
-    """Open with a path, or None for one in memory; close with `close` or a with-statement."""
+    """A scan cache in a file, or in memory (path None). Close it with `close` or `with`."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Raises GalleryError when the file is damaged or something else."""
-        self.name = str(path) if path else "looks in memory"
+        """Open or create the file. Raises GalleryError when it is damaged or no scan cache."""
+        self.name = str(path) if path else "scan cache in memory"
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
         with self._errors():
@@ -88,42 +93,43 @@ class ScanCache:
                 with self._transaction():
                     for statement in _SCHEMA.split(";"):
                         self._sql.execute(statement)
-            header = [self._number("application_id"), self._number("user_version")]
-        if header != [APPLICATION, FORMAT]:
+            header = [self._pragma("application_id"), self._pragma("user_version")]
+        if header != [APPLICATION_ID, FORMAT]:
             self.close()
             raise GalleryError(
-                f"{self.name}: not a file of looks of format {FORMAT}; delete it to look again"
+                f"{self.name}: not a scan cache of format {FORMAT}; "
+                "delete it to scan the photos again"
             )
 
     def stamps(self) -> dict[bytes, str]:
-        """Path (as bytes) → stamp of every look."""
+        """`path_key` → stamp of every scan."""
         with self._errors():
             return dict(self._sql.execute("SELECT path, stamp FROM looks"))
 
     def rows(self) -> Iterator[tuple[bytes, str, int, int, str, bytes | None, bytes | None]]:
-        """path, hash, pixels, bytes, error, bits, coarse of every look."""
+        """(`path_key`, hash, pixels, bytes, error, bits, coarse) of every scan."""
         with self._errors():
             yield from self._sql.execute(
                 "SELECT path, hash, pixels, bytes, error, bits, coarse FROM looks"
             )
 
-    def print_of(self, path: str) -> Fingerprint:
-        """The fingerprint of a photo that was readable."""
+    def fingerprint_of(self, path: str) -> Fingerprint:
+        """The fingerprint of a readable photo. Raises GalleryError when it is missing."""
         with self._errors():
             row = self._sql.execute(
-                "SELECT bits, coarse, shape, small FROM looks WHERE path = ?", (key(path),)
+                "SELECT bits, coarse, shape, small FROM looks WHERE path = ?", (path_key(path),)
             ).fetchone()
-        if row is None or row[3] is None or len(row[3]) != SIDE * SIDE:
-            raise GalleryError(f"{self.name}: the look at {path} is missing; delete the file")
+        if row is None or row[3] is None or len(row[3]) != SMALL_COPY_SIDE * SMALL_COPY_SIDE:
+            raise GalleryError(f"{self.name}: the scan of {path} is missing; delete the cache file")
         return Fingerprint(
             bits=np.frombuffer(row[0], np.uint8),
-            small=np.frombuffer(row[3], np.uint8).reshape(SIDE, SIDE),
+            small=np.frombuffer(row[3], np.uint8).reshape(SMALL_COPY_SIDE, SMALL_COPY_SIDE),
             coarse=np.frombuffer(row[1], "<f4"),
             shape=row[2],
         )
 
     def votes(self, voter: str) -> dict[str, tuple[int, str]]:
-        """Content → (scenes outdoors, their names), of one voter."""
+        """Content → (number of outdoor scenes, scene names), of the voter with this id."""
         with self._errors():
             found = self._sql.execute(
                 "SELECT hash, outdoor, scenes FROM votes WHERE voter = ?", (voter,)
@@ -131,10 +137,10 @@ class ScanCache:
             return {row[0]: (row[1], row[2]) for row in found}
 
     def put(
-        self, looks: Iterable[PhotoScan], voter: str = "", votes: Iterable[SceneVote] = ()
+        self, scans: Iterable[PhotoScan], voter: str = "", votes: Iterable[SceneVote] = ()
     ) -> None:
-        """Keep a batch of looks, and the votes of one voter, in one transaction."""
-        rows = [_look_row(look) for look in looks]
+        """Store a batch of scans, and the votes of one voter, in one transaction."""
+        rows = [_scan_row(scan) for scan in scans]
         with self._transaction() as sql:
             sql.executemany("INSERT OR REPLACE INTO looks VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
             sql.executemany(
@@ -142,26 +148,29 @@ class ScanCache:
                 [(vote.hash, voter, vote.outdoor, vote.scenes) for vote in votes],
             )
 
-    def pairs(self, how: str, hashes: Sequence[str]) -> dict[tuple[str, str], int]:
-        """(content, content) → inliers of pairs verified in the way `how`, of these photos."""
+    def pairs(self, options_key: str, hashes: Sequence[str]) -> dict[tuple[str, str], int]:
+        """(content, content) → inliers of the verified pairs whose first content is in `hashes`.
+
+        options_key: names the matching options that the pairs were verified with.
+        """
         found: dict[tuple[str, str], int] = {}
         query = "SELECT one, two, inliers FROM pairs WHERE one = ? AND how = ?"
         with self._errors():
             for content in hashes:
-                for one, two, inliers in self._sql.execute(query, (content, how)):
+                for one, two, inliers in self._sql.execute(query, (content, options_key)):
                     found[one, two] = inliers
         return found
 
-    def put_pairs(self, how: str, inliers: dict[tuple[str, str], int]) -> None:
-        """Keep verified pairs, in one transaction."""
+    def put_pairs(self, options_key: str, inliers: dict[tuple[str, str], int]) -> None:
+        """Store verified pairs, in one transaction."""
         with self._transaction() as sql:
             sql.executemany(
                 "INSERT OR REPLACE INTO pairs VALUES (?,?,?,?)",
-                [(one, two, how, count) for (one, two), count in inliers.items()],
+                [(one, two, options_key, count) for (one, two), count in inliers.items()],
             )
 
     def close(self) -> None:
-        """Close the file; the object is of no use afterwards."""
+        """Close the file; the cache cannot be used afterwards."""
         self._sql.close()
 
     def __enter__(self) -> ScanCache:
@@ -170,8 +179,8 @@ class ScanCache:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _number(self, pragma: str) -> int:
-        return int(self._sql.execute(f"PRAGMA {pragma}").fetchone()[0])
+    def _pragma(self, name: str) -> int:
+        return int(self._sql.execute(f"PRAGMA {name}").fetchone()[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -194,18 +203,19 @@ class ScanCache:
                     f"{self.name}: another process is writing to it; wait for it, then try again"
                 ) from None
             raise GalleryError(
-                f"{self.name}: damaged or not a file of looks ({error}); delete it to look again"
+                f"{self.name}: damaged or not a scan cache ({error}); "
+                "delete it to scan the photos again"
             ) from None
 
 
-def key(path: str) -> bytes:
-    """A path as the store knows it; names that are not valid Unicode have one too."""
+def path_key(path: str) -> bytes:
+    """The key of a photo: its absolute path, as bytes because a path may not be Unicode."""
     return os.fsencode(absolute_path(path, os.getcwd()))
 
 
-def _look_row(look: PhotoScan) -> tuple[object, ...]:
-    seen = look.print
-    parts = (None, None, None, None) if seen is None else (
-        seen.bits.tobytes(), seen.coarse.astype("<f4").tobytes(), seen.shape, seen.small.tobytes()
-    )  # fmt: skip
-    return (key(look.path), look.stamp, look.hash, look.pixels, look.bytes, look.error, *parts)
+def _scan_row(scan: PhotoScan) -> tuple[object, ...]:
+    row = (path_key(scan.path), scan.stamp, scan.hash, scan.pixels, scan.bytes, scan.error)
+    if (f := scan.fingerprint) is None:
+        return (*row, None, None, None, None)
+    coarse = f.coarse.astype("<f4").tobytes()
+    return (*row, f.bits.tobytes(), coarse, f.shape, f.small.tobytes())
