@@ -1,8 +1,8 @@
-"""What this machine can do at most: float32 operations a second, bytes a second.
+"""Measure this machine's peak: float32 operations a second, bytes copied a second.
 
     python benchmarks/ceilings.py
 
-Other benchmarks quote these beside their own numbers.
+Other benchmarks print these values beside their own.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from whichlandmark.core.hardware import hardware_facts
 
 
 def matrix_product(seconds: float = 0.5, side: int = 1536) -> float:
-    """Measured: float32 operations a second of a matrix product, in 10⁹ (2·side³ each)."""
+    """Measured 10⁹ float32 operations a second of a matrix product (2·side³ each)."""
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((side, side), dtype=np.float32) for _ in range(2))
     return 2 * side**3 / _fastest(lambda: a @ b, seconds) / 1e9
 
 
 def bandwidth(seconds: float = 0.5, megabytes: int = 256) -> float:
-    """Measured: 10⁹ bytes a second that one thread copies, read and written both counted."""
+    """Measured 10⁹ bytes a second, read and written, while one thread copies memory."""
     source = np.ones(megabytes * 2**17)
     target = np.empty_like(source)
     return 2 * source.nbytes / _fastest(lambda: np.copyto(target, source), seconds) / 1e9
 
 
 def _fastest(work: Callable[[], object], seconds: float) -> float:
-    """Median of the faster half of runs: others on the machine only ever slow a run down."""
+    """Median of the faster half of the runs, because other processes can only slow a run down."""
     work()
     times: list[float] = []
     ends = time.perf_counter() + seconds

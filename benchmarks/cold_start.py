@@ -1,13 +1,12 @@
-"""How long does one photo take from a cold start, and how much memory?
+"""Measure seconds and memory of `whichlandmark recognize` for one photo in a new process.
 
-python benchmarks/cold_start.py FOLDER [--gallery 100000] [--runs 9] [--embedder DIR]
+    python benchmarks/cold_start.py FOLDER [--gallery 100000] [--runs 9] [--embedder DIR]
 
-Makes (once, in FOLDER) a recognizer of 100,000 drawn vectors and a bank of 10,000 around an
-embedder (MobileNetV2 at 224 px with random weights, or --embedder), fitted on its own questions,
-and a photo of 12 megapixels. Then runs `whichlandmark recognize` as a process of its own, in turn
-with the same without segment files, with a plain `whichlandmark --help`, and with what Python and
-numpy take by themselves. Medians of wall seconds, the peak resident memory of each process, and
-where the time goes.
+Creates in FOLDER, unless it is there, a recognizer of 100,000 random vectors and 10,000 distractors
+with an embedder (MobileNetV2 at 224 px with random weights, or --embedder), fitted on leave-one-out
+queries, and a photo of 12 megapixels. Then runs, in turns, `recognize` with index files, without
+index files, `whichlandmark --help`, Python alone and an import of numpy. Prints the median of the
+wall seconds and the peak resident memory of each process.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ BANK = 10_000
 
 
 def make(folder: Path, count: int, embedder: Path | None) -> Path:
-    """The recognizer folder, made once."""
+    """The recognizer folder, created unless it exists."""
     target = folder / f"cold-{count}-{embedder.name if embedder else 'mobilenetv2'}.wl"
     if (target / "recognizer.json").exists():
         return target
@@ -93,7 +92,7 @@ print(code, taken, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def run(command: list[str]) -> tuple[float, float]:
-    """Wall seconds, and peak resident megabytes of the process."""
+    """Wall seconds, and peak resident megabytes, of the process."""
     starter = [sys.executable, "-I", "-S", "-c", STARTER]
     told = subprocess.run([*starter, *command], capture_output=True, text=True, check=True)
     code, taken, megabytes = told.stdout.split()

@@ -1,4 +1,4 @@
-"""Many photos of a drawn world in one picture: a row per landmark."""
+"""Draw many photos of a synthetic world in one picture, one row per landmark."""
 
 from __future__ import annotations
 

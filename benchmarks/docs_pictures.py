@@ -1,9 +1,9 @@
-"""The pictures of the documents, from the files that `make demo` leaves.
+"""Make the pictures of the documentation from the files that `make demo` writes.
 
     python benchmarks/docs_pictures.py demo/ docs/
 
 Writes docs/world.jpg (a row of photos for each of ten landmarks) and docs/report.png (the top of
-report.html, by a headless Chromium, which must be installed).
+report.html, drawn by a headless Chromium, which must be installed).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Drawn photos in files of the size that cameras and phones make, for benchmarks of decoding."""
+"""Write drawn photos in the sizes of cameras and phones, for benchmarks of decoding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OF_ONE = 4  # files of one drawing: cropped a little, mirrored
 
 
 def write_photos(folder: Path, count: int, long: int = 1600, short: int = 1200) -> list[Path]:
-    """`count` JPEGs of long × short pixels, lying and upright; those that are there stay."""
+    """Write `count` JPEGs of long × short pixels, landscape and portrait; keep existing files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{i:04}.jpg" for i in range(count)]
     for first in range(0, count, OF_ONE):

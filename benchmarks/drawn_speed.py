@@ -1,6 +1,8 @@
-"""How many drawn photos a second, JPEG and file included? Median of three, 1 and 2 processes.
+"""Measure how many synthetic photos are drawn and written a second, with 1 and 2 processes.
 
-python benchmarks/drawn_speed.py [photos]
+    python benchmarks/drawn_speed.py [photos]
+
+Prints medians of three runs.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
-"""How fast do the runtimes embed on this machine's CPU, beside eager torch and the machine's peak?
+"""Compare the runtimes' embedding speed on this CPU with eager torch and the machine's peak.
 
     python benchmarks/embed_speed.py [--rounds 7] [--batches 1 16] [--checkpoint FILE]
 
-ResNet50 and MobileNetV2 at 224 × 224 px, random weights (--checkpoint: MobileNetV2's in timm's
-format), projected to 512. Each runtime of each network lives in a process of its own, with one
-thread for each core, and they are asked in turns; a round asks each for about a quarter of a
-second. Medians over the rounds; ratios are medians of each round's ratio to eager torch, and to
-torch with channels last, which is quicker. Share of peak: 2 operations for each multiplication and
-addition of the network, against the quicker of numpy's and ONNX Runtime's float32 matrix product
-(OpenBLAS may not know a processor); int8 may exceed it. Beside a target stands the share of peak
-that it asks for. Run it on a quiet machine: where cores are shared, torch's waiting threads lose
-far more than the others.
+ResNet50 and MobileNetV2 at 224 × 224 px with random weights (--checkpoint: MobileNetV2's in timm's
+format) and 512 dimensions. Each runtime of each network has its own process with one thread per
+core; they run in turns, about a quarter of a second each. Times are medians over the rounds.
+Ratios are medians of each round's ratio to eager torch, and to torch with channels last, which is
+faster. Share of peak: the network's operations (2 for each multiplication and addition) a second,
+divided by the faster of the float32 matrix products of numpy and ONNX Runtime (OpenBLAS may not
+support a new processor); int8 may exceed it. Beside each target is the share of peak that it needs.
+Run it on an idle machine: on shared cores, torch's busy-waiting threads lose much more than others.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ TARGETS = {
 
 
 def make(folder: Path, backbone: str, checkpoint: Path | None) -> float:
-    """Save the float and the int8 network; returns operations of one photo, in 10⁹."""
+    """Save the float and the int8 network; return the operations of one photo, in 10⁹."""
     options = {"pad_type": "same"} if checkpoint else {}
     architecture = Architecture(backbone=backbone, dim=512, options=options)
     net = (
@@ -71,7 +70,7 @@ def make(folder: Path, backbone: str, checkpoint: Path | None) -> float:
 
 
 def count_operations(net: EmbeddingNet) -> float:
-    """2 for each multiplication and addition of convolutions and linear layers, in 10⁹."""
+    """10⁹ operations of a photo: 2 per multiplication and addition of conv and linear layers."""
     total = 0
 
     def count(module: nn.Module, given: object, made: torch.Tensor) -> None:
@@ -102,7 +101,7 @@ def opened(folder: Path, run: str) -> Network:
 
 
 def plainly(net: EmbeddingNet) -> Network:
-    """torch as it comes: its own memory layout."""
+    """Run a network by torch with its default memory layout."""
     net = net.to(memory_format=torch.contiguous_format)
 
     def run(pixels: NDArray[np.float32]) -> Vectors:
@@ -114,7 +113,7 @@ def plainly(net: EmbeddingNet) -> Network:
 
 
 def serve(folder: Path, run: str, seconds: float) -> None:
-    """One runtime's process: a batch size on stdin → milliseconds a photo on stdout."""
+    """One runtime's process: reads batch sizes from stdin, prints milliseconds a photo."""
     network = opened(folder, run)
     for line in sys.stdin:
         batch = int(line)
@@ -144,7 +143,11 @@ def ask(process: subprocess.Popen[str], batch: int) -> float:
 
 
 def onnx_product(side: int = 1536) -> Callable[[float], float]:
-    """Seconds to measure for → 10⁹ operations a second of ONNX Runtime's float32 matrix product."""
+    """Prepare a measurement of ONNX Runtime's float32 matrix product.
+
+    Returns:
+        A function: seconds of measuring → 10⁹ operations a second.
+    """
     import onnxruntime
     from onnx import TensorProto, helper
 
@@ -177,8 +180,11 @@ def onnx_product(side: int = 1536) -> Callable[[float], float]:
 def compare(
     folder: Path, batches: list[int], rounds: int
 ) -> tuple[list[tuple[float, float]], dict[tuple[str, int], list[float]]]:
-    """Of each round: two matrix products (numpy's, ONNX Runtime's), and (run, batch) → milliseconds
-    a photo.
+    """Measure all runtimes in turns.
+
+    Returns:
+        For each round the two matrix products (numpy's, ONNX Runtime's); and (runtime, batch) →
+        milliseconds a photo in each round.
     """
     peaks: list[tuple[float, float]] = []
     other_product = onnx_product()
@@ -226,7 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--checkpoint", type=Path, help="MobileNetV2's weights")
+    parser.add_argument("--checkpoint", type=Path, help="MobileNetV2 weights in timm's format")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:

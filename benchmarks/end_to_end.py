@@ -1,19 +1,19 @@
-"""From JPEG files to stored embeddings: `index` beside its parts alone and a plain loop.
+"""Compare the speed of `index`, from JPEG files to vectors, with its parts and with a plain loop.
 
     python benchmarks/end_to_end.py [--photos 500] [--rounds 3] [--size 224] [--features 60]
         [--backbone mobilenetv2_100] [--embedder FOLDER] [--runtime openvino]
 
-Drawn JPEGs of 1600 × 1200, lying and upright; a backbone with random weights, exported, unless a
-folder is given (one in int8, say). In every round, one after the other:
+Drawn JPEGs of 1600 × 1200, landscape and portrait; an exported backbone with random weights, unless
+a folder is given (an int8 embedder, for example). Every round runs in turn:
 
-- decode alone: files → what the network sees, on all cores; (a)
-- network alone: those pixels → vectors, on all cores; (b)
-- index: files → a gallery on disk, each batch a transaction, without local features (`verify` 0)
-- the plain loop: Pillow's whole decode, resize, eager torch, 1 and 32 at once; (c)
+- decode alone: files → the network's input, on all cores (a)
+- network alone: that input → vectors, on all cores (b)
+- index: files → a gallery on disk, one transaction per batch, without local features (`verify` 0)
+- the plain loop: Pillow's full decoding, resizing, eager torch, in batches of 1 and of 32 (c)
 
-and, on fewer photos, index with local features, and what each part of them costs. (a) and (b) share
-the cores, so that together they cannot be faster than 1 / (1/a + 1/b); that is told too. Medians;
-milliseconds of processor time beside them, which others on the machine disturb less.
+Then, on fewer photos, `index` with local features, and the cost of each part of them. (a) and (b)
+use the same cores, so both together cannot be faster than 1 / (1/a + 1/b), which is printed too.
+Values are medians, with milliseconds of processor time, which other processes disturb less.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Took = dict[str, list[tuple[float, float]]]  # what → seconds, and seconds of 
 
 
 def made_embedder(folder: Path, backbone: str, size: int) -> TorchEmbedder:
-    """A backbone with random weights, in torch; its folder holds the exported one too."""
+    """A torch embedder with random weights; its folder has the exported network too."""
     torch.manual_seed(0)
     net = new_network(Architecture(backbone=backbone, dim=None, gem_p=1.0))
     embedder = TorchEmbedder(net, Preprocessing(size=size), device="cpu")
@@ -59,8 +59,8 @@ def made_embedder(folder: Path, backbone: str, size: int) -> TorchEmbedder:
     return embedder
 
 
-def decoded(embedder: Embedder, paths: Sequence[str]) -> list[Image]:
-    """What `index` does before the network, and nothing else."""
+def decode_all(embedder: Embedder, paths: Sequence[str]) -> list[Image]:
+    """Read, hash, decode and prepare photos as `index` does before the network."""
     spec = InputSpec.of(embedder)
 
     def one(path: str) -> Image:
@@ -93,7 +93,7 @@ def index(embedder: Embedder, photos: Photos, folder: Path, *, features: bool) -
 
 
 def plain_loop(net: torch.nn.Module, made: Preprocessing, paths: Sequence[str], batch: int) -> None:
-    """What one writes first: Pillow and torch, batches of one shape."""
+    """A simple script with Pillow and torch, in batches of equal shape."""
     mean, std = (np.array(v, dtype=np.float32) for v in (made.mean, made.std))
     waiting: dict[tuple[int, int], list[np.ndarray]] = {}
 
@@ -128,7 +128,7 @@ def timed(works: dict[str, tuple[Callable[[], object], int]], rounds: int) -> To
 
 
 def parts_of_features(paths: Sequence[str]) -> None:
-    """Milliseconds of each thing that `index` keeps for geometry, on one thread."""
+    """Print milliseconds of each additional thing that `index` stores, on one thread."""
     images = [read_image(path, short_side=MATCHING_SIDE) for path in paths]
     prints = [fingerprint(image) for image in images]
     for name, work, things in (
@@ -141,7 +141,7 @@ def parts_of_features(paths: Sequence[str]) -> None:
         print(f"  {name:16} {1e3 * (time.process_time() - busy) / len(things):6.2f} ms a photo")
 
 
-def told(took: Took) -> dict[str, float]:
+def print_rates(took: Took) -> dict[str, float]:
     """Prints photos a second; returns them."""
     rates = {name: 1 / statistics.median(w for w, _ in t) for name, t in took.items()}
     for name, spent in took.items():
@@ -171,26 +171,26 @@ def main() -> None:
     parser.add_argument("--backbone", default="mobilenetv2_100")
     parser.add_argument("--embedder", type=Path)
     parser.add_argument("--runtime")
-    parser.add_argument("--drawn", type=Path, help="where drawn photos are kept for the next run")
-    asked = parser.parse_args()
+    parser.add_argument("--drawn", type=Path, help="folder of drawn photos, reused by the next run")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        torch_one = made_embedder(folder / "embedder", asked.backbone, asked.size)
-        source = asked.embedder or folder / "embedder"
-        embedder = load_embedder(source, device="cpu", runtime=asked.runtime)
-        files = write_photos(asked.drawn or folder / "photos", asked.photos)
+        torch_one = made_embedder(folder / "embedder", options.backbone, options.size)
+        source = options.embedder or folder / "embedder"
+        embedder = load_embedder(source, device="cpu", runtime=options.runtime)
+        files = write_photos(options.drawn or folder / "photos", options.photos)
         paths = [str(path) for path in files]
         photos = Photos.of_columns([path.name for path in files], paths, ["x"] * len(paths))
-        few = photos.take(list(range(min(asked.features, len(photos)))))
+        few = photos.take(list(range(min(options.features, len(photos)))))
         slow = paths[:PLAIN_PHOTOS]
-        seen = decoded(embedder, paths)
-        embedder(seen[:2])
+        images = decode_all(embedder, paths)
+        embedder(images[:2])
         net = torch_one.net.eval()
-        print(f"{len(photos)} JPEGs of 1600 × 1200, {embedder.name} at {asked.size} px, "
+        print(f"{len(photos)} JPEGs of 1600 × 1200, {embedder.name} at {options.size} px, "
               f"{cpu_count()} cores", flush=True)  # fmt: skip
-        rates = told(timed({
-            "decode alone": (lambda: decoded(embedder, paths), len(paths)),
-            "network alone": (lambda: network(embedder, seen), len(paths)),
+        rates = print_rates(timed({
+            "decode alone": (lambda: decode_all(embedder, paths), len(paths)),
+            "network alone": (lambda: network(embedder, images), len(paths)),
             "index": (lambda: index(embedder, photos, folder, features=False), len(paths)),
             **{
                 f"plain loop, {batch} at once": (
@@ -200,7 +200,7 @@ def main() -> None:
             },
             f"index with features ({len(few)} photos)": (
                 lambda: index(embedder, few, folder, features=True), len(few)),
-        }, asked.rounds))  # fmt: skip
+        }, options.rounds))  # fmt: skip
         summary(rates)
         print("what index keeps beside vectors, on one thread:")
         parts_of_features(few.paths.tolist())

@@ -1,11 +1,11 @@
-"""What fine-tuning on the gallery's landmarks is worth: frozen backbone against fine-tuned one.
+"""Measure the gain of fine-tuning on the gallery's landmarks over a frozen backbone.
 
     python benchmarks/finetune_real.py FOLDER --checkpoint FILE [--out DIR] [--set KEY=VALUE …]
 
-FOLDER is laid out as for real_photos.py, and has train/<landmark>/ beside. Trained on train + index
-by `whichlandmark train --recipe finetune`; both embedders then answer the same queries against the
-same gallery (index) and bank (distractors) under each score. The difference has a paired
-bootstrap interval over queries. No query is seen before; leaks are checked by content.
+FOLDER has the layout of real_photos.py, and train/<landmark>/. Training uses train and index, with
+`whichlandmark train --recipe finetune`. Both embedders then answer the same queries with the same
+gallery (index) and distractors under each score. The difference has a paired bootstrap interval
+over queries. No query is in the training photos, which is checked by content.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def training_table(photos: Path) -> Photos:
 
 
 def answers(embedder: Path, photos: Path, at: Path) -> dict[str, Predictions]:
-    """Predictions under each score; the gallery is indexed once."""
+    """Predictions under each score; the gallery is indexed only once."""
     name = embedder.name
     command("index", photos / "index", "-o", at / f"{name}.wl", "--embedder", embedder,
             "--distractors", photos / "distractors")  # fmt: skip

@@ -1,12 +1,12 @@
-"""A gallery copied to PostgreSQL and back, killed on the way: are records and answers the same?
+"""Copy a gallery to PostgreSQL and back with kills on the way, and compare the result.
 
     python benchmarks/gallery_copy.py RECOGNIZER [--kills 2] [--queries 1000] [--seed 0]
 
-RECOGNIZER: a folder with a gallery in a file, such as `cold_start.py` makes (110,000 photos). A
-server of its own is started. Each copy is `whichlandmark gallery copy` as a process, killed without
-warning after some seconds, then run again to the end.
-At the end every photo's content of the first and the last gallery is compared, every record, and
-the answers to drawn queries on all three. Exit code 1 when anything differs.
+RECOGNIZER: a folder with a gallery file, such as `cold_start.py` creates (110,000 photos). Starts
+its own server. Each copy is a process of `whichlandmark gallery copy` that is killed after some
+seconds and then run again to the end. At the end, every photo and record of the first and the last
+gallery, and the answers of all three galleries to drawn queries, are compared. Exit code 1 when
+anything differs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BLOCK = 2_000
 
 
 def copy(source: Path, target: Path, address: str, waits: list[float]) -> float:
-    """Copy, killed after each wait; seconds of the last run."""
+    """Copy with a kill after each of these seconds, then to the end; seconds of the last run."""
     more = ["--gallery", address] if address else []
     command = [sys.executable, "-m", "whichlandmark.cli", "gallery", "copy", str(source),
                str(target), *more, "--json"]  # fmt: skip
@@ -68,7 +68,7 @@ def contents(gallery: Gallery) -> dict[str, int]:
 
 
 def answers(folder: Path, queries: int) -> list[tuple]:
-    """Of photos of the gallery with noise: decision, landmark, nearest photos, confidence."""
+    """Decision, landmark, nearest photos and confidence of gallery photos with added noise."""
     opened = load(folder)
     rng = np.random.default_rng(1)
     chosen = np.sort(rng.permutation(len(opened.index.ids))[:queries])

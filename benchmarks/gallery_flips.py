@@ -1,4 +1,4 @@
-"""Random bits of a closed gallery turned, one at a time: is each found, or without meaning?"""
+"""Flip random bits of a closed gallery file, one at a time: each must be detected or harmless."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whichlandmark.core.errors import WhichLandmarkError
 from whichlandmark.gallery.records import LandmarkRecord
 from whichlandmark.gallery.sqlite.integrity import faults
 from whichlandmark.gallery.sqlite.salvage import rebuild
-from whichlandmark.gallery.sqlite.schema import PAGE
+from whichlandmark.gallery.sqlite.schema import PAGE_BYTES
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 PROCESSES = multiprocessing.get_context("fork")
@@ -23,15 +23,15 @@ HEAD = 12  # pages where a fifth of the bits is turned: the tables' roots, the i
 
 
 def content(path: Path) -> tuple[Any, ...]:
-    """Everything that a gallery answers with, rebuilt by the public calls."""
+    """All content of a gallery, read through its public methods."""
     with SqliteGallery.open(path) as gallery:
         table = gallery.table()
         ids = table.ids.tolist()
         return (
             ids, table.paths.tolist(), table.landmarks.tolist(), table.hashes.tolist(),
             table.vectors.tobytes(), table.rows.tolist(), table.generation, gallery.stamps(),
-            gallery.keypoints(ids), gallery.looks(), gallery.thumbnails(ids), gallery.credits(ids),
-            gallery.landmarks(), gallery.embedder_id, gallery.dim,
+            gallery.keypoints(ids), gallery.fingerprints(), gallery.thumbnails(ids),
+            gallery.credits(ids), gallery.landmarks(), gallery.embedder_id, gallery.dim,
         )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def answered(call: Callable[[Path], Any], path: Path, right: Any) -> str:
 
 
 def flip_some(path: Path, bits: list[int], report: Path) -> None:
-    """Turn each bit alone; what verify, table() and everything else say goes into `report`."""
+    """Flip each bit alone; record what verify, table() and the other reads report."""
     data, right, table = path.read_bytes(), content(path), table_of(path)
     copy = report.with_suffix(".sqlite")
     with open(report, "w") as file:
@@ -90,7 +90,7 @@ def flips(folder: Path, count: int) -> None:
     chance = random.Random(0)
     bits = [chance.randrange(8 * size) for _ in range(count)]
     first = count // 5
-    bits[:first] = [chance.randrange(8 * PAGE * HEAD) for _ in range(first)]
+    bits[:first] = [chance.randrange(8 * PAGE_BYTES * HEAD) for _ in range(first)]
     outcomes, rebuilt, aborted = Counter[tuple[str, ...]](), Counter[str](), 0
     for at in range(0, count, 100):
         report = folder / "report"

@@ -1,4 +1,4 @@
-"""Synthetic photos whose every part follows from their number, so that a mixture shows."""
+"""Synthetic gallery rows whose parts follow from their number, so that mixed-up parts show."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ State = dict[str, str]  # id → landmark: what a gallery of such photos should 
 
 
 def photo(number: int, landmark: str, dim: int = DIM) -> GalleryRow:
-    """Photo p<number>, its vector a unit row."""
+    """The row of photo p<number>, with a vector of unit length."""
     rng = np.random.default_rng(number)
     vector = rng.normal(size=dim)
     return GalleryRow(
         f"p{number}", f"/photos/p{number}.jpg", landmark, f"{number:064x}", f"{number}:1",
         (vector / np.linalg.norm(vector)).astype(np.float32), keypoints=rng.bytes(3000),
-        look=rng.bytes(32), thumbnail=rng.bytes(5000) if number % 5 == 0 else b"",
+        fingerprint=rng.bytes(32), thumbnail=rng.bytes(5000) if number % 5 == 0 else b"",
     )  # fmt: skip

@@ -1,10 +1,10 @@
-"""Does a gallery lose anything, whatever happens to its process or its file?
+"""Check that a gallery file loses nothing when processes are killed or bits of it change.
 
     python benchmarks/gallery_safety.py [kills] [flips] [readers] [speed] [--seconds 120]
 
-kills: 300 SIGKILLs of a child that adds, removes, relabels and compacts. flips: 1,000 random
-bits of a closed gallery turned, one at a time. readers: 4 processes beside a writer. speed: one
-more photo in a gallery of 100,000 × 512. Without names: all four.
+kills: 300 SIGKILLs of a process that adds, removes, relabels and compacts. flips: 1,000 random bits
+of a closed gallery flipped, one at a time. readers: 4 processes that read while one writes. speed:
+adding one photo to a gallery of 100,000 × 512. Without a name, all four run.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ PROCESSES = multiprocessing.get_context("fork")
 
 
 def differences(path: Path, expected: State) -> list[str]:
-    """What of a gallery is not as the state says, photo by photo, blob by blob."""
+    """The parts of a gallery that differ from the expected state, photo by photo."""
     with SqliteGallery.open(path) as gallery:
         table = gallery.table()
         ids = table.ids.tolist()
-        keypoints, looks = gallery.keypoints(ids), gallery.looks()
+        keypoints, looks = gallery.keypoints(ids), gallery.fingerprints()
         thumbnails = gallery.thumbnails(ids)
     wrong = []
     if dict(zip(ids, table.landmarks, strict=True)) != expected:
@@ -47,7 +47,7 @@ def differences(path: Path, expected: State) -> list[str]:
         same = (
             table.vectors[place].tobytes() == want.vector.astype("<f2").tobytes()
             and keypoints.get(photo_id, b"") == want.keypoints
-            and looks.get(photo_id, b"") == want.look
+            and looks.get(photo_id, b"") == want.fingerprint
             and thumbnails.get(photo_id, b"") == want.thumbnail
         )
         if not same:
@@ -56,7 +56,7 @@ def differences(path: Path, expected: State) -> list[str]:
 
 
 def batches(state: State, chance: random.Random, start: int) -> Iterator[tuple[str, State]]:
-    """(what is done next, the state after it), without end."""
+    """Yield (the next change, the expected state after it), without end."""
     number, state = start, dict(state)
     while True:
         kind = chance.choice(["add", "add", "remove", "relabel", "compact", "compact"])
@@ -90,7 +90,7 @@ def apply(gallery: SqliteGallery, kind: str, before: State, after: State) -> Non
 
 
 def edit(path: Path, journal: Path, state: State, seed: int) -> None:
-    """Edit until killed; the journal gets a line before each batch and one after its commit."""
+    """Change the gallery until killed; log each batch before it begins and after its commit."""
     chance = random.Random(seed)
     start = 1 + max((int(one[1:]) for one in state), default=0) + 1_000_000 * seed
     gallery = SqliteGallery.open(path)
@@ -150,7 +150,7 @@ def kills(folder: Path, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", help="kills, flips, readers, speed; all without names")
+    parser.add_argument("parts", nargs="*", help="kills, flips, readers or speed; none = all four")
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=120)

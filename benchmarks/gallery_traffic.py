@@ -1,4 +1,4 @@
-"""Readers beside a writer, and how fast a large gallery takes one more photo."""
+"""Read a gallery in several processes while one writes; measure adding one photo to a large one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ FEWEST, CYCLE = 200, 7
 
 
 def of_one_generation(table: GalleryTable) -> bool:
-    """All photos of step s have the landmark g<s>; there are FEWEST + s % CYCLE of them.
+    """Does the table belong to one generation? All photos of step s must have the landmark g<s>.
 
-    At the end of a cycle all above FEWEST are removed in one batch.
+    There must be FEWEST + s % CYCLE of them. At the end of a cycle, all above FEWEST are removed in
+    one batch.
     """
     labels = set(table.landmarks)
     if len(labels) != 1:
@@ -36,16 +37,16 @@ def of_one_generation(table: GalleryTable) -> bool:
 
 
 def read(path: Path, seconds: float, results: Any) -> None:
-    """Open, ask some times, close, and again."""
+    """Open the gallery, read it a few times, close it; repeat."""
     answers, mixed, errors, seen = 0, 0, Counter[str](), set()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
             with SqliteGallery.open(path) as gallery:
                 for _ in range(5):
-                    table, looks = gallery.table(), gallery.looks()
+                    table, looks = gallery.table(), gallery.fingerprints()
                     mixed += not of_one_generation(table)
-                    mixed += looks["p7"] != photo(7, "").look or len(looks) < FEWEST
+                    mixed += looks["p7"] != photo(7, "").fingerprint or len(looks) < FEWEST
                     seen.add(table.generation)
                     answers += 1
         except WhichLandmarkError as error:
@@ -54,7 +55,11 @@ def read(path: Path, seconds: float, results: Any) -> None:
 
 
 def write(path: Path, seconds: float) -> tuple[int, int]:
-    """Replace every photo, add one, at the end of a cycle remove some: → (batches, removals)."""
+    """Replace every photo and add one; at the end of a cycle remove some.
+
+    Returns:
+        Numbers of batches and of removals.
+    """
     step = removals = 0
     end = time.monotonic() + seconds
     with SqliteGallery.open(path) as gallery:

@@ -1,11 +1,11 @@
-"""The road of Google Landmarks v2 at small scale, by the documented commands alone.
+"""Run the documented commands for Google Landmarks v2 on a small synthetic data set.
 
-python benchmarks/gldv2_small.py FOLDER [--epochs 6]
+    python benchmarks/gldv2_small.py FOLDER [--epochs 6]
 
-Draws a world, writes it out in GLDv2's exact layout (csv files, tars with md5 files, category URLs,
-a solution with Usage Public, Private and Ignored, blanks and a question of two landmarks), then:
-import → clean → split → train → index → evaluate → submission.csv. Prints the GAP of Public and
-Private, and checks both against the submission and the solution as Kaggle would.
+Draws a world and writes it in GLDv2's exact layout (CSV files, tars with MD5 files, category URLs,
+a solution with Usage Public, Private and Ignored, blanks and a query with two landmarks), then
+runs import, clean, split, train, index and evaluate, which writes submission.csv. Prints the GAP of
+Public and Private, and compares both with a GAP computed from the submission and the solution.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def gldv2_set(world: Path) -> Gldv2Set:
-    """The drawn photos under GLDv2's kinds of ids. Every twentieth good photo goes to index."""
+    """The drawn photos with ids like those of GLDv2. Every twentieth good photo goes to index."""
     photos, queries = rows_of(world / "photos.csv"), rows_of(world / "queries.csv")
     kind = {row["id"]: row["kind"] for row in rows_of(world / "truth.csv")}
     names = sorted({row["landmark"] for row in photos + queries} - {""})
@@ -65,7 +65,7 @@ def gldv2_set(world: Path) -> Gldv2Set:
 
 
 def command(*words: object) -> dict[str, object]:
-    """Run one command, as in the documents; 3 (some inputs were left out, and listed) is fine."""
+    """Run one command; exit code 3 (some inputs were skipped and listed) is accepted."""
     line = ["whichlandmark", *map(str, words)]
     started = time.perf_counter()
     ran = subprocess.run(
@@ -83,7 +83,7 @@ def command(*words: object) -> dict[str, object]:
 
 
 def kaggle_gap(submission: Path, solution: Path, usage: str) -> float:
-    """GAP from the two files alone: (1/M) Σ P(i)·rel(i), equal scores in the file's order."""
+    """GAP from the two files alone: (1/M) Σ P(i)·rel(i), with ties in the order of the file."""
     truth = {row["id"]: row["landmarks"].split() for row in rows_of(solution)
              if row["Usage"] == usage}  # fmt: skip
     answers = [(row["id"], *row["landmarks"].split()) for row in rows_of(submission)

@@ -1,11 +1,11 @@
-"""How long does `import gldv2` take at full size, and how much memory?
+"""Measure seconds and memory of `import gldv2` at full size.
 
-python benchmarks/import_scale.py FOLDER [rows] [--tree]
+    python benchmarks/import_scale.py FOLDER [rows] [--tree]
 
-Makes (once, in FOLDER) 4,132,914 rows of 203,094 landmarks with ids and URLs as in GLDv2, and the
-photos as members of 512 bytes in 500 tars with md5 files; or, with --tree, as empty files a/b/c/.
-Runs `whichlandmark import gldv2 --all`, prints seconds and the peak memory of all its processes
-together (resident pages, pages that several share counted in each), then reads the table back.
+Creates in FOLDER, unless they are there, 4,132,914 rows of 203,094 landmarks with ids and URLs as
+in GLDv2, and the photos as members of 512 bytes in 500 tars with MD5 files; with --tree, as empty
+files a/b/c/. Runs `whichlandmark import gldv2 --all`, prints seconds and the peak memory of all its
+processes together (resident pages; shared pages are counted in each), then reads the table back.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def random_ids(rows: int) -> list[str]:
 
 
 def write_csvs(root: Path, ids: list[str]) -> None:
-    """train.csv with a long tail of landmarks, and their categories."""
+    """Write train.csv with a long tail of landmarks, and the file of their categories."""
     rng = np.random.default_rng(1)
     landmarks = (LANDMARKS * rng.random(len(ids)) ** 2).astype(np.int64)
     with open(root / "train.csv", "w") as file:
@@ -49,7 +49,7 @@ def write_csvs(root: Path, ids: list[str]) -> None:
 
 
 def tar_bytes(ids: list[str]) -> bytes:
-    """A GNU tar of one member of 512 bytes for each id; all headers are made at once."""
+    """A GNU tar with one member of 512 bytes for each id; all headers are made at once."""
     header = np.zeros((len(ids), 1024), dtype=np.uint8)
     names = [f"{i[0]}/{i[1]}/{i[2]}/{i}.jpg".ljust(100, "\0").encode() for i in ids]
     header[:, :100] = np.frombuffer(b"".join(names), dtype=np.uint8).reshape(-1, 100)
@@ -84,7 +84,7 @@ def write_tree(root: Path, ids: list[str]) -> None:
 
 
 def resident(pid: int) -> int:
-    """Bytes of a process and all its children."""
+    """Resident bytes of a process and all its children."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -94,13 +94,13 @@ def resident(pid: int) -> int:
 
 
 def processor_seconds() -> float:
-    """Of all children that have ended, and theirs."""
+    """Processor seconds of all ended children and of their children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def measured(command: list[str]) -> str:
-    """Seconds, peak memory and exit code of a command; memory is looked at 20 times a second."""
+    """Seconds, peak memory and exit code of a command; memory is read 20 times a second."""
     before = processor_seconds()
     started, peak = time.perf_counter(), 0
     process = subprocess.Popen(command)

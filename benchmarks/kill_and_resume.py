@@ -1,10 +1,10 @@
-"""A training run killed at random steps and resumed each time: does it end as if nothing was?
+"""Kill a training run at random steps, resume it, and compare it with an undisturbed run.
 
     python benchmarks/kill_and_resume.py [--kills 20]
 
-SIGKILL without warning, after a random number of steps of each process; one thread, on the CPU.
-Prints the points, the last row of log.csv of both runs, and whether embedder ids and all logged
-numbers are equal.
+SIGKILL after a random number of steps of each process; one thread, on the CPU. Prints the steps of
+the kills, the last row of log.csv of both runs, and whether embedder ids and all logged numbers are
+equal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONFIG = TrainConfig(
 
 
 def run(table: Path, out: Path, steps: int | None) -> None:
-    """Train until the end, or until this process has made so many steps."""
+    """Train to the end, or until this process has made this number of steps."""
     torch.set_num_threads(1)
     made = 0
 

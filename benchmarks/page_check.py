@@ -1,9 +1,10 @@
-"""Does the page work with real photos, for everyone, and from its own server alone?
-
-Serves a copy of a recognizer folder, walks the page in Chromium at three widths, light and dark,
-writes screenshots, prints what axe-core finds, how long answers took, and every host asked.
+"""Check the web page in Chromium with real photos: accessibility, layout, contacted hosts.
 
     python benchmarks/page_check.py paris.wl photos/ --out shots/
+
+Serves a copy of a recognizer folder, uses the page at three widths, in the light and dark scheme,
+writes screenshots, and prints the findings of axe-core, seconds of answers, and every contacted
+host.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ NAME = "added by page_check"
 
 
 def some_photos(folder: Path, count: int) -> list[Path]:
-    """`count` photos, evenly spread over the folder's sorted photos."""
+    """`count` photos at equal distances in the folder's sorted photos."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS)
     if len(found) < count:
         sys.exit(f"{folder}: {len(found)} photos; expected at least {count}")
@@ -35,7 +36,7 @@ def some_photos(folder: Path, count: int) -> list[Path]:
 
 
 class Walk:
-    """One page at one width and scheme: what it asked, and what was found."""
+    """The page at one width and colour scheme: contacted hosts and findings."""
 
     def __init__(self, page: Any, out: Path, name: str) -> None:
         self.page, self.out, self.name = page, out, name
@@ -50,8 +51,8 @@ class Walk:
         if urlsplit(url).scheme not in ("blob", "data"):
             self.hosts[urlsplit(url).netloc] += 1
 
-    def look(self, step: str, *, whole: bool = False) -> None:
-        """A screenshot, axe-core, and whether anything is wider than the window."""
+    def inspect(self, step: str, *, whole: bool = False) -> None:
+        """Take a screenshot, run axe-core, and check that nothing is wider than the window."""
         self.steps += 1
         if whole:  # pictures that load when they come into view
             self.page.mouse.wheel(0, 20_000)
@@ -68,7 +69,7 @@ class Walk:
 
 
 def ask(walk: Walk, photos: list[Path]) -> float:
-    """Choose photos and wait for all answers: seconds."""
+    """Choose photos and wait for all answers; returns seconds."""
     began = time.monotonic()
     walk.page.set_input_files("#files", photos)
     settled = walk.page.locator('[data-state="answered"], [data-state="failed"]')
@@ -77,24 +78,24 @@ def ask(walk: Walk, photos: list[Path]) -> float:
 
 
 def recognize(walk: Walk, photos: list[Path]) -> float:
-    """The empty page, the answers, the why view."""
+    """The empty page, answers, and an explanation."""
     page = walk.page
     page.wait_for_selector("html[data-ready]")
-    walk.look("empty")
+    walk.inspect("empty")
     took = ask(walk, photos)
     for heading in page.locator(".answer h3").all_inner_texts():
         print(f"    {heading}")
-    walk.look("answers", whole=True)
+    walk.inspect("answers", whole=True)
     page.locator('[data-state="answered"]').first.get_by_role("button", name="Why?").click()
     page.locator("#why-body > section").first.wait_for()
-    walk.look("why")
+    walk.inspect("why")
     page.keyboard.press("Escape")
     page.click("#clear")
     return took
 
 
 def troubles(walk: Walk, photo: Path) -> None:
-    """An unreadable photo, a busy server, no connection."""
+    """An unreadable photo, a busy server, and a lost connection."""
     page = walk.page
     broken = {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xff no photo"}
     page.set_input_files("#files", [broken])
@@ -111,33 +112,33 @@ def troubles(walk: Walk, photo: Path) -> None:
     page.context.set_offline(True)
     page.set_input_files("#files", [photo])
     page.locator('[data-state="failed"]').nth(1).wait_for()
-    walk.look("troubles", whole=True)
+    walk.inspect("troubles", whole=True)
     page.context.set_offline(False)
     page.locator('[data-state="answered"]').first.wait_for()
     page.click("#clear")
 
 
 def gallery(walk: Walk, photos: list[Path]) -> None:
-    """Look through it, add a landmark, remove it again."""
+    """Browse the gallery, add a landmark, and remove it."""
     page = walk.page
     page.click("#to-gallery")
     page.wait_for_selector("#landmarks .card")
     before = page.inner_text("#gallery-count")
-    walk.look("gallery")
+    walk.inspect("gallery")
     page.locator("#landmarks .card").first.click()
     page.locator(".photos li").first.wait_for()
-    walk.look("landmark")
+    walk.inspect("landmark")
     page.keyboard.press("Escape")
     page.click("#landmark-new")
     page.fill("#new-name", NAME)
     page.set_input_files("#new-files", photos)
-    walk.look("new")
+    walk.inspect("new")
     page.click("#new-add")
     page.locator("#new").wait_for(state="hidden")
     page.fill("#query", NAME)
     page.locator("#landmarks .card", has_text="Added by page").click()
     page.get_by_role("button", name="Remove landmark").click()
-    walk.look("confirm")
+    walk.inspect("confirm")
     page.click("#confirm-yes")
     page.locator("#landmark").wait_for(state="hidden")
     page.fill("#query", "")
@@ -147,7 +148,7 @@ def gallery(walk: Walk, photos: list[Path]) -> None:
 def walked(
     browser: Any, address: str, photos: list[Path], out: Path, screen: tuple[int, str]
 ) -> Walk:
-    """The whole walk at one width and scheme."""
+    """Run all steps at one width and colour scheme."""
     width, scheme = screen
     phone = {"is_mobile": True, "has_touch": True} if width < 500 else {}
     context = with_axe(browser.new_context(
@@ -170,9 +171,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("recognizer", type=Path)
-    parser.add_argument("photos", type=Path, help="a folder of photos to ask about")
-    parser.add_argument("--out", type=Path, default=Path("shots"), help="where screenshots go")
-    parser.add_argument("--count", type=int, default=4, help="photos that are asked about")
+    parser.add_argument("photos", type=Path, help="folder of query photos")
+    parser.add_argument("--out", type=Path, default=Path("shots"), help="folder of the screenshots")
+    parser.add_argument("--count", type=int, default=4, help="number of query photos")
     parser.add_argument(
         "--chromium", default=shutil.which("chromium") or shutil.which("google-chrome")
     )

@@ -1,12 +1,12 @@
-"""PostgreSQL killed while photos are added: is every committed batch there, whole, and no other?
+"""Kill PostgreSQL while photos are added, and check that every committed batch is complete.
 
     python benchmarks/postgres_kills.py [--rounds 50] [--seed 0]
 
-Starts a server of its own (fsync on). In each round a thread adds batches of new
-photos with some old ones replaced, until SIGKILL takes the server and all its processes at a random
-moment. After the restart the gallery must hold exactly the batches that were acknowledged, or those
-and the one that was under way, whole; a local gallery that was given the same batches says what
-that is, to the last byte. `faults` must find nothing. Exit code 1 on a violation.
+Starts its own server (fsync on). In each round a thread adds batches of new photos, with some old
+ones replaced, until SIGKILL ends the server and all its processes at a random moment. After the
+restart the gallery must contain exactly the acknowledged batches, or those and the complete next
+one, byte for byte as a local gallery with the same batches. `faults` must find nothing. Exit code 1
+on a violation.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A gallery on PostgreSQL: photos written, read and searched a second.
+"""Measure photos written, read and searched a second in a gallery on PostgreSQL.
 
     python benchmarks/postgres_speed.py [--photos 100000] [--dim 512] [--batch 1000] [--address …]
 
-Starts a server of its own unless an address of a gallery that does not exist yet is given. Vectors
-as `random_vectors.py` makes them, a tenth of them distractors; fsync on. Searches are of 200 new
-photos, one by one and all at once: all compared, then through the graph, whose recall@10 is
-against all compared.
+Starts its own server (fsync on), unless the address of a new gallery is given. Vectors are from
+`random_vectors.py`, a tenth of them distractors. Searches 200 new photos, one by one and all at
+once, first exactly and then with the HNSW graph, whose recall@10 is measured against exact
+search.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ASKED = 200
 
 
 def timed(what: str, act: Callable[[], object], photos: int = 0) -> object:
-    """Do it; print how long it took."""
+    """Run a function and print its seconds."""
     start = time.perf_counter()
     result = act()
     took = time.perf_counter() - start
@@ -48,7 +48,7 @@ def load(gallery: PostgresGallery, codes: np.ndarray, made: RandomVectors, batch
 
 
 def ask(gallery: PostgresGallery, queries: Vectors) -> Neighbours:
-    """Times 50 questions one by one, then all at once."""
+    """Time 50 queries one by one, then all queries at once."""
     took = []
     for query in queries[:50]:
         start = time.perf_counter()

@@ -1,12 +1,12 @@
-"""What does Qdrant's engine give back, and find? Run on Qdrant Edge, in this process.
+"""Measure how exactly Qdrant's engine stores vectors and how well it finds them.
 
     python benchmarks/qdrant_engine.py --photos 20000 --dim 512
 
-Vectors as `random_vectors.py` draws them, a tenth of them distractors. Prints how many rows do not
-come back bit for bit under the inner product and under the cosine, how far the engine's scores are
-from the cosines of what it keeps; then, for each quantisation of the presets, with a graph: photos
-a second into the gallery, seconds to build, recall@10 against all compared, the same landmark
-first, and milliseconds a question.
+Runs on Qdrant Edge, the engine in this process. Vectors are from `random_vectors.py`, a tenth of
+them distractors. Prints how many rows are returned with other bits under the inner product and
+under the cosine, and the largest error of the engine's scores. Then for each quantisation of the
+presets, with a graph: photos added a second, seconds of building, recall@10 against exact search,
+the share of queries whose first photo shows the same landmark, and milliseconds a query.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PRESETS = {"none": 1_000_000, "scalar": 100_000_000, "binary": 1_000_000_000}
 
 
 def given_back(vectors: np.ndarray, distance: models.Distance) -> tuple[int, float]:
-    """Rows that differ in any bit; the largest error of a score."""
+    """The number of rows that differ in any bit, and the largest error of a score."""
     with EdgeClient() as client:
         client.create_collection("x", models.VectorParams(size=vectors.shape[1], distance=distance))
         client.upsert("x", [models.PointStruct(id=n, vector=row.astype(float).tolist(), payload={})
@@ -58,7 +58,7 @@ def given_back(vectors: np.ndarray, distance: models.Distance) -> tuple[int, flo
 
 
 def rows_of(vectors: Vectors, codes: np.ndarray, landmarks: int) -> list[GalleryRow]:
-    """Every tenth landmark is none: its photos are distractors."""
+    """Gallery rows; the photos of every tenth landmark are distractors."""
     return [
         GalleryRow(
             f"p{n}", f"/photos/{n}.jpg", f"l{code}" if code % 10 else "", f"h{n}", "1:2", row
@@ -68,7 +68,7 @@ def rows_of(vectors: Vectors, codes: np.ndarray, landmarks: int) -> list[Gallery
 
 
 def measured(name: str, rows: list[GalleryRow], queries: Vectors) -> str:
-    """One quantisation, as one line."""
+    """Measure one quantisation; returns a line of the table."""
     config = replace(QdrantConfig.for_size(PRESETS[name]), exact_below=0, indexing_threshold=1000,
                      replicas=1, write_consistency=1)  # fmt: skip
     with EdgeClient() as client:

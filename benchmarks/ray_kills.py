@@ -1,13 +1,13 @@
-"""An index of drawn photos on three Ray machines, one killed at a random time: is anything lost?
+"""Kill one of three Ray machines at a random time while indexing, and check that nothing is lost.
 
     python benchmarks/ray_kills.py [--photos 20000] [--shards 40] [--rounds 20] [--cache FOLDER]
 
-Three raylets of one CPU each beside a head without CPUs, all on this machine, the photos 96 px, the
-network tiny. Each round indexes into a new folder; at a random moment while shards are made, one
-raylet and all its processes get SIGKILL (a new raylet takes its place after the round). A round is
-right when every photo is in the gallery once, rows, words and vectors are those of a plain run
-without Ray, and at most one shard was begun twice for the kill: tasks write a line when they begin
-and when they end. Exits with 1 unless all rounds are right.
+Three raylets of one CPU each and a head without CPUs, all on this machine; drawn photos of 96 px
+and a tiny network. Each round indexes into a new folder; at a random moment one raylet and all its
+processes get SIGKILL (a new raylet replaces it after the round). A round succeeds when every photo
+is in the gallery once, rows, texts and vectors equal those of a run without Ray, and at most one
+shard was started twice because of the kill (tasks log their begin and end). Exit code 1 unless all
+rounds succeed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def quiet(name: str) -> Any:
 
 
 def noted(log: Path) -> Any:
-    """What a task does: `make_shard_on_worker`, with a line before and after it."""
+    """`make_shard_on_worker`, with a line in the log before and after it."""
 
     def make(task: ShardTask, source: EmbedderSource, threads: int) -> int:
         def note(word: str) -> None:
@@ -78,14 +78,14 @@ def noted(log: Path) -> Any:
 
 
 def held(out: Path) -> Held:
-    """Row numbers and sums of everything kept, ids, vectors."""
+    """Row numbers, checksums, ids and vectors of a gallery."""
     with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         table = gallery.table()
         return [c.tolist() for c in gallery.sums()], table.ids.tolist(), table.vectors.tobytes()
 
 
 def by_ray(photos: Photos, shards: int, source: Path, out: Path, log: Path) -> float:
-    """The job as `index --engine ray` runs it; returns its seconds."""
+    """Run the job as `index --engine ray` does; returns its seconds."""
     started = time.perf_counter()
     embedder = load_embedder(source)
     tasks = [
@@ -100,7 +100,7 @@ def by_ray(photos: Photos, shards: int, source: Path, out: Path, log: Path) -> f
 
 
 def processes_below(pid: int) -> list[int]:
-    """A process and everything that it started, by /proc."""
+    """A process and all its descendants, from /proc."""
     parents: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -115,7 +115,7 @@ def processes_below(pid: int) -> list[int]:
 
 
 def kill(node: Any, after: float) -> None:
-    """SIGKILL to the raylet first: it must not tell anybody."""
+    """Send SIGKILL to the raylet first, so that it cannot report the end of its processes."""
     time.sleep(after)
     (raylet,) = node.all_processes["raylet"]
     for pid in processes_below(raylet.process.pid):
@@ -124,20 +124,20 @@ def kill(node: Any, after: float) -> None:
 
 
 def begun_again(log: Path) -> int:
-    """Shards begun more than once."""
+    """Shards that were started more than once."""
     begun = [line.split()[1] for line in log.read_text().splitlines() if line.startswith("begun")]
     return len(begun) - len(set(begun))
 
 
 def making(log: Path, started: float) -> tuple[float, float]:
-    """Seconds from `started` to the first shard's begin, and to the last one's end."""
+    """Seconds from `started` to the begin of the first shard and to the end of the last."""
     times = [float(line.split()[3]) for line in log.read_text().splitlines()]
     return min(times) - started, max(times) - started
 
 
 @dataclass
 class Trial:
-    """Machines, and what is indexed on them. expected: the gallery of the plain run."""
+    """The machines and the photos to index. expected: the gallery of a run without Ray."""
 
     photos: Photos
     shards: int
@@ -148,7 +148,7 @@ class Trial:
     nodes: list[Any]
 
     def run(self, name: str) -> tuple[float, Held, Path]:
-        """One index: seconds, what it left, its log."""
+        """One indexing run: seconds, the resulting gallery, its log."""
         out, log = self.work / f"{name}.wl", self.work / f"{name}.log"
         seconds = by_ray(self.photos, self.shards, self.source, out, log)
         found = held(out)
@@ -156,7 +156,7 @@ class Trial:
         return seconds, found, log
 
     def killed(self, name: str, victim: int, after: float) -> tuple[float, int, bool]:
-        """One index with a kill: seconds, shards begun again, is everything right?"""
+        """One run with a kill: seconds, shards started again, and whether the result is right."""
         killer = threading.Thread(target=kill, args=(self.nodes[victim], after))
         killer.start()
         seconds, found, log = self.run(name)
@@ -172,7 +172,7 @@ class Trial:
         return seconds, again, once and same and again <= 1
 
     def rounds(self, count: int) -> bool:
-        """An index undisturbed, then so many with a kill."""
+        """One undisturbed run, then this number of runs with a kill."""
         self.run("first")  # processes start, and open the network
         started = time.time()
         seconds, found, log = self.run("undisturbed")

@@ -1,13 +1,13 @@
-"""Frozen and weightless embedders on real photos: top-1, GAP by score, seconds.
+"""Evaluate `sift` and a frozen network on real photos: top-1, GAP under each score, seconds.
 
     python benchmarks/real_photos.py FOLDER [--checkpoint FILE] [--only sift]
 
-FOLDER holds index/<landmark>/, query/<landmark>/, unknown/<landmark>/, distractors/ and
-nonlandmark/. Gallery = index, bank = distractors, queries = query + unknown + nonlandmark;
-unknown landmarks count as no landmark (M = photos of query/). The command line alone does the
-work, as a user would. "learned" is the score that `index` chooses; "sure": of the answers that it
-calls SURE or more, how many are right. --checkpoint: weights of timm's mobilenetv2_100
-(pad_type=same, mean = std = 0.5); without it only the sift row is measured.
+FOLDER has index/<landmark>/, query/<landmark>/, unknown/<landmark>/, distractors/ and nonlandmark/.
+The gallery is index, with the distractors; the queries are query, unknown and nonlandmark; unknown
+landmarks count as no landmark (M = photos of query/). Only the command line is used. "learned" is
+the score that `index` chooses; "sure" counts the right answers among those with a confidence of
+MIN_CONFIDENCE or more. --checkpoint: weights of timm's mobilenetv2_100 (pad_type=same, mean = std =
+0.5); without it only the row of sift is measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 NETWORK = ["embedder", "timm:mobilenetv2_100", "--option", "pad_type=same", "--mean", "0.5",
            "--std", "0.5"]  # fmt: skip
-SURE = 0.97
+MIN_CONFIDENCE = 0.97
 ROWS = {
     "mobilenetv2 224 squash": ["--size", "224", "--fit", "squash"],
     "mobilenetv2 384 keep": ["--size", "384"],
@@ -43,7 +43,7 @@ def command(*arguments: object) -> str:
 
 
 def write_queries(photos: Path, path: Path) -> None:
-    """All queries in one table; unknown landmarks keep their names, which no gallery has."""
+    """Write one table of all queries; unknown landmarks keep their names, which no gallery has."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "path", "landmark"])
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=lambda text: Path(text).resolve())
     parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--only", help="rows whose name contains this")
+    parser.add_argument("--only", help="only rows whose name contains this")
     options = parser.parse_args()
     head()
     for name, flags in ROWS.items():
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def head() -> None:
-    """The columns of `measure_embedder`."""
+    """Print the column titles of `measure_embedder`."""
     print(f"{'':28} {'top-1':>6} {'cosine':>7} {'seed':>7} {'B':>7} {'B + C':>7} "
           f"{'learned':>7} {'sure':>10} {'index s':>8} {'queries s':>9}")  # fmt: skip
 
@@ -84,7 +84,7 @@ def measure(
 
 
 def measure_embedder(name: str, source: str, photos: Path, at: Path) -> None:
-    """Index, evaluate, print one row. source: what `index --embedder` takes."""
+    """Index, evaluate and print one row. source: as for `index --embedder`."""
     write_queries(photos, at / "queries.csv")
     started = time.monotonic()
     command("index", photos / "index", "-o", at / "g.wl", "--embedder", source,
@@ -104,16 +104,16 @@ def measure_embedder(name: str, source: str, photos: Path, at: Path) -> None:
     print(
         f"{name:28} {found['top1']:6.3f} {gaps['cosine']:7.3f} {gaps['query_penalty']:7.3f} "
         f"{gaps['gallery_penalty']:7.3f} {gaps['both_penalties']:7.3f} "
-        f"{learned['gap']:7.3f} {sure(at / 'p.csv'):>10} "
+        f"{learned['gap']:7.3f} {confident_share(at / 'p.csv'):>10} "
         f"{indexed - started:8.1f} {answered - indexed:9.1f}",
         flush=True,
     )
 
 
-def sure(predictions: Path) -> str:
-    """Right answers of those that were called sure."""
+def confident_share(predictions: Path) -> str:
+    """Right answers among those with a confidence of MIN_CONFIDENCE or more, as "N of M"."""
     with open(predictions, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if float(row["confidence"]) >= SURE]
+        rows = [row for row in csv.DictReader(file) if float(row["confidence"]) >= MIN_CONFIDENCE]
     return f"{sum(row['landmark'] == row['truth'] for row in rows)} of {len(rows)}"
 
 

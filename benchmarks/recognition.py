@@ -1,12 +1,11 @@
-"""Whose answers are best on real photos: published formulas and ours, in one run.
+"""Compare published scoring formulas with those of this package on real photos, in one run.
 
     python benchmarks/recognition.py FOLDER --checkpoint FILE [--tuned EMBEDDER] [--only WORD]
 
-FOLDER as in benchmarks/real_photos.py, and train/<landmark>/ beside it. Gallery = index, bank =
-distractors; whitening, score and calibration are fitted on index and distractors, and on train
-where the row says so; queries = query + unknown + nonlandmark. --checkpoint: weights of timm's
-mobilenetv2_100 (pad_type=same, mean = std = 0.5); --tuned: an embedder that was fine-tuned on
-train.
+FOLDER as in real_photos.py, and train/<landmark>/. The gallery is index, with the distractors;
+whitening, score and calibration are fitted on index and distractors, and on train if the row says
+so. The queries are query, unknown and nonlandmark. --checkpoint: weights of timm's mobilenetv2_100
+(pad_type=same, mean = std = 0.5); --tuned: an embedder that was fine-tuned on train.
 """
 
 from __future__ import annotations
@@ -53,8 +52,10 @@ def main() -> None:
     parser.add_argument("photos", type=lambda text: Path(text).resolve())
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--tuned", type=Path)
-    parser.add_argument("--only", default="", help="rows whose embedder contains this")
-    parser.add_argument("--keep", type=Path, help="keep recognizers and predictions here")
+    parser.add_argument("--only", default="", help="only rows whose embedder contains this")
+    parser.add_argument(
+        "--keep", type=Path, help="folder in which recognizers and predictions are kept"
+    )
     options = parser.parse_args()
     print(
         f"{'':48} {'GAP':>5} {'95 % interval':>15} {'top-1':>6} {'unknown':>8} {'none':>6} "
@@ -126,7 +127,7 @@ def ours(name: str, folder: Path, queries: Photos, at: Path) -> None:
 
 
 def promises(recognizer: Recognizer, found: Evaluation) -> None:
-    """Do thresholds that were fixed on the gallery's own questions hold for the queries?"""
+    """Print whether thresholds fixed on leave-one-out queries hold for the real queries."""
     p = found.predictions
     for rate in RATES:
         threshold = threshold_for(rate, np.array(recognizer.fitted.negatives))
@@ -140,10 +141,10 @@ def promises(recognizer: Recognizer, found: Evaluation) -> None:
 
 
 def wilson_interval(hits: int, of: int) -> tuple[float, float]:
-    """95 %: (low, high) of a share: (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n).
+    """95 % interval (low, high) of a share: (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n).
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
-    Stays inside 0 to 1, and is of use for shares near 0 and 1.
+    It stays within 0 to 1 and is suitable for shares near 0 and 1.
     """
     z = 1.959964
     share = hits / of
@@ -154,7 +155,7 @@ def wilson_interval(hits: int, of: int) -> tuple[float, float]:
 
 
 def geometry_time(recognizer: Recognizer, queries: Photos) -> None:
-    """Milliseconds a query on top of search, and whether three runs count alike."""
+    """Print milliseconds a query that verification adds, and whether three runs agree."""
     milliseconds, counts, compared = [], [], 0
     for path in queries.paths[::3]:
         queries = recognizer.embed([recognizer.read(path)])
@@ -174,7 +175,7 @@ def geometry_time(recognizer: Recognizer, queries: Photos) -> None:
 
 
 def misses(found: Evaluation) -> None:
-    """The wrong answers that cost most, and the known landmarks that were missed."""
+    """Print the wrong answers that cost most GAP, and the known landmarks that were missed."""
     p = found.predictions
     wrong = np.flatnonzero(~p.right)[np.argsort(-p.score[~p.right])][:12]
     for i in wrong:

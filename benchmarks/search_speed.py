@@ -1,14 +1,15 @@
-"""Nearest neighbours of 100,000 × 512 (and of other sizes): queries a second, and what is found.
+"""Measure nearest-neighbour search in 100,000 × 512 and other sizes: queries a second, recall.
 
-python benchmarks/search_speed.py [--gallery 100000] [--dim 512] [--queries 2000] [--rounds 5]
-    [--crossover] [--unstructured] [--peers faiss,numpy,usearch,hnswlib]
+    python benchmarks/search_speed.py [--gallery 100000] [--dim 512] [--queries 2000] [--rounds 5]
+        [--crossover] [--unstructured] [--peers faiss,numpy,usearch,hnswlib]
 
-Vectors are alike as a trained embedder's are, of a long tail of landmarks (random_vectors.py);
---unstructured: all directions alike and no landmarks, the worst case. Every way is timed in turn,
-round after round; medians. Beside them: the machine's own ceilings in the same run (float32 matrix
-product, bytes read a second), and each way's share of what it is bound by. Recall is of the ten
-nearest of fresh photos, a photo's landmark drawn by photo and by landmark. --crossover: exact
-against cells from 1,000 rows to 200,000. usearch and hnswlib: pip install 'whichlandmark[bench]'.
+Vectors are distributed like a trained embedder's, with a long tail of landmarks
+(random_vectors.py); --unstructured: equal variance in all directions and no landmarks, the worst
+case. All methods are timed in turns; values are medians. Beside them are the machine's peaks in the
+same run (float32 matrix product, bytes read a second) and each method's share of the peak that
+limits it. Recall is of the ten nearest photos of new queries, whose landmark is drawn by photo or
+by landmark. --crossover: exact search against the inverted file from 1,000 to 200,000 rows. usearch
+and hnswlib: pip install 'whichlandmark[bench]'.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def seconds(work: Callable[..., object], *given: object) -> float:
 
 
 def ceilings() -> tuple[float, float]:
-    """GFLOP/s of a float32 matrix product; GB/s of reading memory, in one thread."""
+    """GFLOP/s of a float32 matrix product, and GB/s of reading memory, in one thread."""
     square = np.random.default_rng(0).standard_normal((2048, 2048), np.float32)
     long = np.ones(100_000_000, dtype=np.float32)
     product = min(seconds(lambda: square @ square) for _ in range(5))
@@ -54,8 +55,10 @@ def recall(truth: NDArray[np.int64], found: NDArray[np.int64]) -> float:
     return float((truth[:, :, None] == found[:, None, :]).any(axis=2).mean())
 
 
-def made(options: argparse.Namespace) -> tuple[Any, NDArray[np.int64] | None, list[Vectors]]:
-    """Gallery, landmark codes, and fresh queries: by photo, and by landmark."""
+def make_vectors(
+    options: argparse.Namespace,
+) -> tuple[Any, NDArray[np.int64] | None, list[Vectors]]:
+    """Gallery vectors, landmark numbers, and new queries: drawn by photo, and by landmark."""
     rng = np.random.default_rng(1)
     if options.unstructured:
         world = RandomVectors(options.gallery + options.queries, options.dim, free=None)
@@ -70,17 +73,17 @@ def made(options: argparse.Namespace) -> tuple[Any, NDArray[np.int64] | None, li
 
 
 def peers(names: list[str], gallery: Any) -> dict[str, Way]:
-    """Other libraries' ways, as their users call them, on float32 rows."""
+    """Search functions of other libraries on float32 rows, called as their users do."""
     ways: dict[str, Way] = {}
     rows = gallery.astype(np.float32)
     if "numpy" in names:
-        ways["numpy, float32, argpartition"] = lambda asked: _numpy(asked, rows)
+        ways["numpy, float32, argpartition"] = lambda queries: _numpy(queries, rows)
     if "faiss" in names:
         import faiss
 
         flat: Any = faiss.IndexFlatIP(rows.shape[1])
         flat.add(rows)
-        ways["FAISS flat, float32"] = lambda asked: flat.search(asked, K)[1]
+        ways["FAISS flat, float32"] = lambda queries: flat.search(queries, K)[1]
     if "hnswlib" in names:
         import hnswlib
 
@@ -88,7 +91,7 @@ def peers(names: list[str], gallery: Any) -> dict[str, Way]:
         graph.init_index(max_elements=len(rows), ef_construction=100, M=16, random_seed=0)
         taken = seconds(lambda: graph.add_items(rows, num_threads=len(os.sched_getaffinity(0))))
         graph.set_ef(200)
-        ways[f"hnswlib, built in {taken:.0f} s"] = lambda asked: graph.knn_query(asked, K)[
+        ways[f"hnswlib, built in {taken:.0f} s"] = lambda queries: graph.knn_query(queries, K)[
             0
         ].astype(np.int64)
     if "usearch" in names:
@@ -96,27 +99,29 @@ def peers(names: list[str], gallery: Any) -> dict[str, Way]:
 
         other = Index(ndim=rows.shape[1], metric="ip", dtype="f16", expansion_search=200)
         taken = seconds(lambda: other.add(np.arange(len(rows)), rows))
-        ways[f"usearch, built in {taken:.0f} s"] = lambda asked: np.atleast_2d(
-            other.search(asked, K).keys
+        ways[f"usearch, built in {taken:.0f} s"] = lambda queries: np.atleast_2d(
+            other.search(queries, K).keys
         ).astype(np.int64)
     return ways
 
 
-def _numpy(asked: Vectors, rows: Vectors) -> NDArray[np.int64]:
-    similarity = asked @ rows.T
+def _numpy(queries: Vectors, rows: Vectors) -> NDArray[np.int64]:
+    similarity = queries @ rows.T
     best = np.argpartition(-similarity, K, axis=1)[:, :K]
     order = np.argsort(-np.take_along_axis(similarity, best, axis=1), axis=1)
     return np.take_along_axis(best, order, axis=1)
 
 
 def compare(ways: dict[str, Way], queries: list[Vectors], rounds: int) -> dict[str, Any]:
-    """Medians of all ways, timed in turn: seconds of a batch and of one query, and what each
-    finds.
+    """Time all methods in turns.
+
+    Returns:
+        Medians: seconds of a batch and of one query; and what each method finds.
     """
     batch: dict[str, list[float]] = {name: [] for name in ways}
     single: dict[str, list[float]] = {name: [] for name in ways}
     size = {name: len(queries[0]) for name in ways}
-    for name, way in ways.items():  # slow ways are asked fewer: a round stays short
+    for name, way in ways.items():  # slow ways get fewer queries: a round stays short
         while size[name] > 64 and seconds(way, queries[0][:64]) * size[name] / 64 > 5:
             size[name] //= 2
     for turn in range(rounds):
@@ -131,21 +136,21 @@ def compare(ways: dict[str, Way], queries: list[Vectors], rounds: int) -> dict[s
 
 
 def crossover(options: argparse.Namespace) -> None:
-    """From how many rows on are cells faster, asked one by one and many at once?"""
-    print(f"{'rows':>8} {'exact/s':>10} {'cells/s':>10} {'ratio':>7} {'exact ms':>10} "
-          f"{'cells ms':>10} {'built s':>8}")  # fmt: skip
+    """Print from how many rows on the inverted file is faster, for single queries and batches."""
+    print(f"{'rows':>8} {'exact/s':>10} {'IVF/s':>10} {'ratio':>7} {'exact ms':>10} "
+          f"{'IVF ms':>10} {'built s':>8}")  # fmt: skip
     for rows in (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000):
         options.gallery = rows
-        gallery, codes, queries = made(options)
+        gallery, codes, queries = make_vectors(options)
         started = time.perf_counter()
-        cells = build_ivf(gallery, codes)
+        ivf = build_ivf(gallery, codes)
         taken = time.perf_counter() - started
         ways = {"exact": lambda a, g=gallery: nearest(a, g, K).rows,
-                "cells": lambda a, g=gallery, c=cells: nearest(a, g, K, source=c).rows}  # fmt: skip
-        told = compare(ways, queries, options.rounds)
-        (many, one), (many_cells, one_cells) = told["exact"], told["cells"]
-        print(f"{rows:>8,} {many:>10,.0f} {many_cells:>10,.0f} {many_cells / many:>7.2f} "
-              f"{one:>10.2f} {one_cells:>10.2f} {taken:>8.1f}", flush=True)  # fmt: skip
+                "ivf": lambda a, g=gallery, c=ivf: nearest(a, g, K, source=c).rows}  # fmt: skip
+        medians = compare(ways, queries, options.rounds)
+        (many, one), (many_ivf, one_ivf) = medians["exact"], medians["ivf"]
+        print(f"{rows:>8,} {many:>10,.0f} {many_ivf:>10,.0f} {many_ivf / many:>7.2f} "
+              f"{one:>10.2f} {one_ivf:>10.2f} {taken:>8.1f}", flush=True)  # fmt: skip
 
 
 def main() -> None:
@@ -162,28 +167,28 @@ def main() -> None:
     if options.crossover:
         crossover(options)
         return
-    gallery, codes, queries = made(options)
+    gallery, codes, queries = make_vectors(options)
     started = time.perf_counter()
-    cells = build_ivf(gallery, codes)
+    ivf = build_ivf(gallery, codes)
     taken = time.perf_counter() - started
     what = "unstructured" if codes is None else f"{codes.max() + 1:,} landmarks"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{options.gallery:,} × {options.dim}, {what}; cells built in {taken:.1f} s, peak "
-          f"{peak:.2f} GB: {cells.index.nlist:,}, {cells.probes} looked into, {cells.refine} "
-          f"compared, recall on its own rows {cells.recall:.4f}")  # fmt: skip
+    print(f"{options.gallery:,} × {options.dim}, {what}; inverted file built in {taken:.1f} s, "
+          f"peak {peak:.2f} GB: {ivf.index.nlist:,} clusters, {ivf.probes} searched, {ivf.refine} "
+          f"rows compared exactly, recall on its own rows {ivf.recall:.4f}")  # fmt: skip
     ways: dict[str, Way] = {
-        "ours, exact": lambda asked: nearest(asked, gallery, K).rows,
-        "ours, cells": lambda asked: nearest(asked, gallery, K, source=cells).rows,
+        "ours, exact": lambda queries: nearest(queries, gallery, K).rows,
+        "ours, IVF": lambda queries: nearest(queries, gallery, K, source=ivf).rows,
         **peers([name for name in options.peers.split(",") if name], gallery),
     }
-    told = compare(ways, queries, options.rounds)
+    medians = compare(ways, queries, options.rounds)
     bound = gflops * 1e9 / (2 * options.gallery * options.dim)
-    asked = [q[:300] for q in queries]
-    truth = [nearest(q, gallery, K).rows for q in asked]
+    queries = [q[:300] for q in queries]
+    truth = [nearest(q, gallery, K).rows for q in queries]
     print(f"{'':34} {'queries/s':>10} {'of product':>10} {'one, ms':>8} {'recall':>7} "
           f"{'by landmark':>11}")  # fmt: skip
-    for name, (many, one) in told.items():
-        found = [recall(t, ways[name](q)) for t, q in zip(truth, asked, strict=True)]
+    for name, (many, one) in medians.items():
+        found = [recall(t, ways[name](q)) for t, q in zip(truth, queries, strict=True)]
         print(f"{name:34} {many:>10,.0f} {many / bound:>9.0%}  {one:>8.2f} {found[0]:>7.4f} "
               f"{found[1]:>11.4f}", flush=True)  # fmt: skip
 

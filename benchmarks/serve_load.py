@@ -1,11 +1,11 @@
-"""Load on loopback: photos a second, waits, health beside it, overload, memory, idle latency.
+"""Measure a server under load on loopback: photos a second, latency, overload, memory.
 
     python benchmarks/serve_load.py RECOGNIZER [PHOTOS] [--clients 64] [--seconds 180]
 
-PHOTOS: a folder of real photos (or WHICHLANDMARK_REALPHOTOS); the server answers them over
-keep-alive connections, a new question as soon as the last is answered, a refused one after a short
-wait. Reference: the same photos answered in process, decoded in threads, embedded and searched in
-batches. The generator shares the machine with the server. Prints one row a phase.
+PHOTOS: a folder of real photos (or WHICHLANDMARK_REALPHOTOS). Clients send them over keep-alive
+connections, the next request after each reply, and repeat a refused one after a short wait. The
+reference answers the same photos in one process: decoded in threads, embedded and searched in
+batches. Clients and server share the machine. Prints one row for each phase.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from served import Served, children, memory, serving
 from whichlandmark.core.hardware import stop_busy_waiting
 
 BOUNDARY = "l0ad"
-WAIT = 0.25  # seconds that a refused client waits; less than Retry-After, to stay unpleasant
+WAIT = 0.25  # seconds that a refused client waits; less than Retry-After, as an impatient client
 BATCH = 16
 
 
@@ -43,7 +43,7 @@ def body(data: bytes, path: str = "/v1/recognize") -> bytes:
 
 
 @dataclass
-class Seen:
+class PhaseResults:
     """Of one phase: statuses, seconds of the answered, seconds of health probes."""
 
     statuses: Counter[str] = field(default_factory=Counter)
@@ -59,7 +59,9 @@ async def reply(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
     return int(head[9:12]), await reader.readexactly(length), "connection: close" not in head
 
 
-async def client(port: int, photos: list[bytes], offset: int, end: float, seen: Seen) -> None:
+async def client(
+    port: int, photos: list[bytes], offset: int, end: float, results: PhaseResults
+) -> None:
     opened = None
     at = offset
     while time.monotonic() < end:
@@ -70,24 +72,24 @@ async def client(port: int, photos: list[bytes], offset: int, end: float, seen: 
             await writer.drain()
             status, _, stays = await reply(reader)
         except (OSError, asyncio.IncompleteReadError):
-            seen.statuses["broken"] += 1
+            results.statuses["broken"] += 1
             opened = None
             await asyncio.sleep(WAIT)
             continue
         opened = (reader, writer) if stays else None
         if not stays:
             writer.close()
-        seen.statuses[str(status)] += 1
+        results.statuses[str(status)] += 1
         at += 1
         if status == 200:
-            seen.seconds.append(time.monotonic() - began)
+            results.seconds.append(time.monotonic() - began)
         else:
             await asyncio.sleep(WAIT)
     if opened:
         opened[1].close()
 
 
-async def probe(port: int, end: float, seen: Seen) -> None:
+async def probe(port: int, end: float, results: PhaseResults) -> None:
     """Ask for health every 50 ms, on a new connection each time."""
     while time.monotonic() < end:
         began = time.monotonic()
@@ -95,40 +97,40 @@ async def probe(port: int, end: float, seen: Seen) -> None:
         writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         status, _, _ = await reply(reader)
         writer.close()
-        seen.health.append(time.monotonic() - began)
-        seen.statuses["health " + str(status)] += 1
+        results.health.append(time.monotonic() - began)
+        results.statuses["health " + str(status)] += 1
         await asyncio.sleep(0.05)
 
 
-async def phase(port: int, photos: list[bytes], clients: int, seconds: float) -> Seen:
+async def phase(port: int, photos: list[bytes], clients: int, seconds: float) -> PhaseResults:
     began = time.monotonic()
-    seen, end = Seen(), began + seconds
+    results, end = PhaseResults(), began + seconds
     await asyncio.gather(
-        probe(port, end, seen),
-        *(client(port, photos, 7 * number, end, seen) for number in range(clients)),
+        probe(port, end, results),
+        *(client(port, photos, 7 * number, end, results) for number in range(clients)),
     )
-    seen.took = time.monotonic() - began
-    return seen
+    results.took = time.monotonic() - began
+    return results
 
 
-def row(name: str, seen: Seen, server: Served) -> float:
-    """Print a phase; returns its photos a second."""
-    pace = seen.statuses["200"] / seen.took
-    waits = sorted(seen.seconds) or [0.0]
-    probes = sorted(seen.health) or [0.0]
+def row(name: str, results: PhaseResults, server: Served) -> float:
+    """Print the row of a phase; returns its photos a second."""
+    photos_per_second = results.statuses["200"] / results.took
+    waits = sorted(results.seconds) or [0.0]
+    probes = sorted(results.health) or [0.0]
 
     def at(values: list[float], share: float) -> float:
         return 1000 * values[min(len(values) - 1, int(share * len(values)))]
 
     own = memory(server.pid)
     workers = [memory(pid) for pid in children(server.pid)]
-    counts = ", ".join(f"{status}: {count}" for status, count in sorted(seen.statuses.items()))
+    counts = ", ".join(f"{status}: {count}" for status, count in sorted(results.statuses.items()))
     print(
-        f"{name:<12} {pace:6.1f}/s  p50 {at(waits, 0.5):6.0f} ms  p99 {at(waits, 0.99):6.0f} ms  "
-        f"health p99 {at(probes, 0.99):5.0f} ms  server {own:5.0f} MB, "
-        f"workers {max(workers, default=0):4.0f} MB  {counts}", flush=True,
+        f"{name:<12} {photos_per_second:6.1f}/s  p50 {at(waits, 0.5):6.0f} ms  "
+        f"p99 {at(waits, 0.99):6.0f} ms  health p99 {at(probes, 0.99):5.0f} ms  "
+        f"server {own:5.0f} MB, workers {max(workers, default=0):4.0f} MB  {counts}", flush=True,
     )  # fmt: skip
-    return pace
+    return photos_per_second
 
 
 def in_process(recognizer: Path, photos: list[bytes], seconds: float) -> float:
@@ -153,7 +155,7 @@ def in_process(recognizer: Path, photos: list[bytes], seconds: float) -> float:
 
 
 def idle(port: int, photo: bytes, times: int = 21) -> float:
-    """Median milliseconds of one 12-megapixel photo, alone."""
+    """Median milliseconds of one 12-megapixel photo on an idle server."""
 
     async def ask() -> list[float]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -172,7 +174,7 @@ def idle(port: int, photo: bytes, times: int = 21) -> float:
 
 
 def large(data: bytes) -> bytes:
-    """A photo as a camera of 12 megapixels would give it."""
+    """A photo of 12 megapixels, as from a camera."""
     from PIL import Image as Pillow
 
     out = io.BytesIO()
@@ -189,7 +191,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.photos:
         raise SystemExit("give a folder of photos, or set WHICHLANDMARK_REALPHOTOS")
-    stop_busy_waiting()  # as the command line does: the reference has the same
+    stop_busy_waiting()  # as the command line does, so that the reference runs under the same conditions
     files = sorted(Path(options.photos).rglob("*.jpg"))[:400]
     plain = [file.read_bytes() for file in files]
     photos = [body(data) for data in plain]
@@ -205,15 +207,15 @@ def main() -> None:
         before = memory(server.pid)
         full = asyncio.run(phase(server.port, photos, options.clients, options.seconds))
         grown = memory(server.pid) - before
-        pace = row(f"{options.clients} clients", full, server)
+        photos_per_second = row(f"{options.clients} clients", full, server)
         over = asyncio.run(phase(server.port, photos, 4 * options.clients, part))
         crowded = row(f"{4 * options.clients} clients", over, server)
         mob = asyncio.run(phase(server.port, photos, 8 * options.clients, part))  # no room in line
         refusing = row(f"{8 * options.clients} clients", mob, server)
     print(
-        f"of in process {pace / reference:.0%}; "
-        f"overloaded {crowded / max(pace, 1e-9):.0%} of that, "
-        f"and {refusing / max(pace, 1e-9):.0%} where it refuses; "
+        f"of in process {photos_per_second / reference:.0%}; "
+        f"overloaded {crowded / max(photos_per_second, 1e-9):.0%} of that, "
+        f"and {refusing / max(photos_per_second, 1e-9):.0%} where it refuses; "
         f"server grew {grown:+.0f} MB in {full.statuses['200']} photos of {options.clients} clients"
     )
     after = in_process(options.recognizer, plain, part)

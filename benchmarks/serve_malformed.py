@@ -1,12 +1,11 @@
-"""Malformed photos to a server: every one must get a typed reason, soon, and cost nobody else.
+"""Send malformed photos to a server: each must quickly get a typed error and harm no other request.
 
     python benchmarks/serve_malformed.py RECOGNIZER [--photos 10000] [--clients 4] [--seed 0]
 
-Whole photos in all formats are cut, flipped, spliced and lied about (sizes in headers), beside
-bombs that are small as files and huge as pixels, and formats that are not accepted. Prints how many
-were answered and how, the slowest, the largest decode worker, and whether the server still answers
-a good photo. Exit 1 when a reply is not of the schema, is a 5xx but 503, or took the server over
---slow s.
+Valid photos in all formats are cut, changed, spliced and given wrong sizes in headers; added are
+decompression bombs and formats that are not accepted. Prints the numbers of replies by kind, the
+slowest reply, the largest decode worker, and whether the server still answers a valid photo. Exit
+code 1 when a reply does not fit the schema, is a 5xx other than 503, or took over --slow seconds.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def picture(rng: random.Random, height: int, width: int) -> Pillow.Image:
 
 
 def whole(rng: random.Random) -> Made:
-    """A photo that is right, in one of the formats and modes."""
+    """A valid photo in one of the formats and modes."""
     image = picture(rng, rng.randint(1, 500), rng.randint(1, 500))
     form = rng.choice(["JPEG", "JPEG", "PNG", "WEBP", "GIF", "AVIF"])
     mode = rng.choice(["RGB", "L", "CMYK"] if form == "JPEG" else ["RGB", "RGBA", "L", "P"])
@@ -86,7 +85,7 @@ def repeated(rng: random.Random) -> Made:
 
 
 def lying(rng: random.Random) -> Made:
-    """A PNG, GIF or JPEG whose header claims other sizes than its data has."""
+    """A PNG, GIF or JPEG whose header has other sizes than its data."""
     name, data = whole(rng)
     changed, side = bytearray(data), rng.choice([0, 1, 5_000, 20_000, 65_535, 2**31 - 1, 2**32 - 1])
     if name == "png":
@@ -100,7 +99,7 @@ def lying(rng: random.Random) -> Made:
 
 
 def bomb(rng: random.Random) -> Made:
-    """Few bytes, many pixels: within the limits of a header, or beyond."""
+    """A small file with very many pixels, within or beyond the decoder's limits."""
     form = rng.choice(["PNG", "JPEG", "GIF", "WEBP"])
     high, wide = rng.choice([(7_000, 7_000), (20_000, 2_499), (30_000, 30), (7_500, 7_500)])
     if form == "WEBP":
@@ -119,7 +118,7 @@ BOMBS: dict[tuple[str, int, int], bytes] = {}
 
 
 def chunks(rng: random.Random) -> Made:
-    """A PNG with endless text: 64 MB of zeroes in 64 KB, and many small chunks."""
+    """A PNG with too much text: 64 MB of zeroes in 64 KB, or many small chunks."""
     text = b"k\0\0" + zlib.compress(b"0" * 64_000_000, 9)
 
     def chunk(kind: bytes, body: bytes) -> bytes:
@@ -157,7 +156,7 @@ KINDS: list[tuple[Callable[[random.Random], Made], float]] = [
 
 
 def photos(count: int, seed: int) -> Iterator[Made]:
-    """That many, drawn."""
+    """Yield this number of random malformed photos."""
     rng = random.Random(seed)
     makers, weights = zip(*KINDS, strict=True)
     for _ in range(count):
@@ -165,7 +164,7 @@ def photos(count: int, seed: int) -> Iterator[Made]:
 
 
 class Run:
-    """Clients that send what `photos` gives, and what came back."""
+    """Clients that send what `photos` yields, and the replies."""
 
     def __init__(self, port: int, source: Iterator[Made], slow: float) -> None:
         self.port, self.source, self.slow = port, source, slow
@@ -206,7 +205,7 @@ def sent(connection: http.client.HTTPConnection, data: bytes) -> tuple[int, byte
 
 
 def judged(status: int, text: bytes, outcomes: Counter[str]) -> str:
-    """What is wrong with a reply; "" = nothing."""
+    """The fault of a reply; "" = none."""
     from whichlandmark.serving.schemas import RecognizeReply, model_of
 
     if status != 200:
@@ -226,7 +225,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--slow", type=float, default=1.0, help="seconds that no reply may take")
+    parser.add_argument("--slow", type=float, default=1.0, help="longest accepted reply, seconds")
     options = parser.parse_args()
     with serving(options.recognizer) as server:
         run = Run(server.port, photos(options.photos, options.seed), options.slow)

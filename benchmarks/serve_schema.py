@@ -1,10 +1,11 @@
-"""Schemathesis over the published schema: requests of all kinds, and what was wrong with answers.
+"""Run Schemathesis on the published OpenAPI schema, and print the faults of the replies.
 
     python benchmarks/serve_schema.py RECOGNIZER [--requests 5000] [--seed 1]
 
-Serves a copy of the recognizer folder, with the gallery open to changes, and runs Schemathesis
-until so many requests were sent. Answers must be of a documented status, type and schema, and no
-5xx but 503. Prints the statuses, the findings and the server's own exceptions; exit 1 with any.
+Serves a copy of the recognizer folder whose gallery may be changed, and runs Schemathesis until it
+has sent this number of requests. Replies must have a documented status, type and schema, and no 5xx
+other than 503. Prints the statuses, the faults and the server's exceptions; exit code 1 if there
+are any.
 """
 
 from __future__ import annotations

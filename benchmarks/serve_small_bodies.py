@@ -1,14 +1,13 @@
-"""Requests that cost a client little: do they stall the server, or take its memory?
+"""Send small but costly requests to a server, and measure whether it stalls or takes much memory.
 
     python benchmarks/serve_small_bodies.py [RECOGNIZER] [--repeat 3]
 
 Starts a server process on a tiny gallery (or on a copy of RECOGNIZER) and sends it bodies of a few
-megabytes that hold very many values, unknown keys, levels, digits, form fields or headers, beside
-the largest honest request. Meanwhile another connection asks /livez every 5 ms. Prints the status,
-the seconds to the reply, the size of the reply, the worst latency of /livez and the growth of the
-server's peak memory (RSS) for each. Times are of the best of --repeat runs, because other processes
-stall a server too; what the server does to itself is in every run. Exit 1 when /livez took longer
-than --slow ms.
+megabytes with very many values, unknown keys, levels, digits, form fields or headers, and the
+largest valid requests. Meanwhile another connection requests /livez every 5 ms. For each body it
+prints the status, the seconds to the reply, the size of the reply, the highest latency of /livez
+and the growth of the server's peak memory (RSS). Times are the best of --repeat runs, because
+other processes stall a server too. Exit code 1 when /livez took longer than --slow ms.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Body(NamedTuple):
 
 
 def photo(seed: int, side: int = 256) -> Pillow.Image:
-    """A photo of blocks that no other seed has."""
+    """A photo of random blocks, different for each seed."""
     blocks = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
     return Pillow.fromarray(blocks).resize((side, side), Pillow.Resampling.NEAREST)
 
@@ -96,7 +95,7 @@ def form_bodies() -> dict[str, Callable[[], Body]]:
 
 
 def json_bodies() -> dict[str, Callable[[], Body]]:
-    """JSON, of every route that takes it."""
+    """JSON bodies for every route that takes JSON."""
 
     def ask(text: str) -> Body:
         return Body("POST", "/v1/recognize", text.encode())
@@ -152,7 +151,7 @@ def json_bodies() -> dict[str, Callable[[], Body]]:
 
 
 def honest_bodies() -> dict[str, Callable[[], Body]]:
-    """The largest requests that have to be answered."""
+    """The largest valid requests, which must be answered."""
     rng = np.random.default_rng(0)
     data = base64.b64encode(b"\xff\xd8\xff" + rng.bytes(2_600_000)).decode()
 
@@ -169,7 +168,7 @@ def honest_bodies() -> dict[str, Callable[[], Body]]:
 
 @contextmanager
 def watching(port: int) -> Iterator[list[float]]:
-    """Ask /livez every 5 ms while the block runs; gives the milliseconds of each."""
+    """Request /livez every 5 ms while the block runs; yields the milliseconds of each."""
     took: list[float] = []
     ended = threading.Event()
 
@@ -192,7 +191,7 @@ def watching(port: int) -> Iterator[list[float]]:
 
 
 def sent(port: int, body: Body) -> tuple[str, int]:
-    """The status of the reply, with its code, and its bytes."""
+    """Send a request; returns the status with its code, and the bytes of the reply."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request(body.method, body.path, body.data, {"Content-Type": body.content_type})
@@ -206,7 +205,7 @@ def sent(port: int, body: Body) -> tuple[str, int]:
 
 
 def measure(name: str, body: Body | None, repeat: int, server: tuple[int, int]) -> float:
-    """Send a body (None: nothing, for as long), print a line; returns the worst /livez in ms."""
+    """Send a body (None: only wait), print a line; returns the highest latency of /livez in ms."""
     pid, port = server
     before = memory(pid)
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak is counted anew
@@ -232,9 +231,11 @@ def measure(name: str, body: Body | None, repeat: int, server: tuple[int, int]) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recognizer", type=Path, nargs="?")
-    parser.add_argument("--repeat", type=int, default=3, help="times that each body is sent")
-    parser.add_argument("--only", default="", help="bodies whose name holds this")
-    parser.add_argument("--slow", type=float, default=100.0, help="ms that /livez may take")
+    parser.add_argument("--repeat", type=int, default=3, help="how many times each body is sent")
+    parser.add_argument("--only", default="", help="only bodies whose name contains this")
+    parser.add_argument(
+        "--slow", type=float, default=100.0, help="longest accepted reply of /livez, milliseconds"
+    )
     options = parser.parse_args()
     made = {**json_bodies(), **form_bodies(), **honest_bodies()}
     worst = 0.0

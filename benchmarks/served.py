@@ -1,4 +1,4 @@
-"""A server process for the benchmarks of the server, and what the kernel says of it."""
+"""Start a server process for benchmarks, and read its memory from /proc."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from typing import NamedTuple
 
 
 class Served(NamedTuple):
-    """pid: of the server; port: on loopback; folder: the copy of the recognizer that it serves;
-    log: its lines.
+    """A running server.
+
+    Attributes:
+        pid: of the server process.
+        port: on loopback.
+        folder: the copy of the recognizer that it serves.
+        log: the lines of its log.
     """
 
     pid: int
@@ -27,7 +32,7 @@ class Served(NamedTuple):
 
 @contextmanager
 def serving(recognizer: Path, *options: str) -> Iterator[Served]:
-    """Serve a copy of a recognizer folder while the block runs; then it must end well."""
+    """Serve a copy of a recognizer folder while the block runs; the server must exit with 0."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(shutil.copytree(recognizer, Path(place) / "copy.wl"))
         command = [sys.executable, "-m", "whichlandmark.cli", "serve", str(folder), "--port", "0"]
@@ -51,7 +56,7 @@ def serving(recognizer: Path, *options: str) -> Iterator[Served]:
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process started, by any of its threads."""
+    """Child processes of a process, started by any of its threads."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
@@ -62,7 +67,7 @@ def children(pid: int) -> list[int]:
 
 
 def memory(pid: int, name: str = "VmRSS") -> float:
-    """MB of a process, now (VmRSS) or at most (VmHWM); 0 when it is gone."""
+    """Resident MB of a process, now (VmRSS) or at the peak (VmHWM); 0 when it has ended."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -1,13 +1,13 @@
-"""What do shards and Ray cost beside a plain index, on this machine?
+"""Measure what shards and Ray add to the time of a plain `index` on this machine.
 
     python benchmarks/shard_cost.py [--photos 5000] [--rounds 3] [--shards 8] [--size 320]
                                     [--backbone resnet18] [--cache FOLDER]
 
-The commands as they are typed, each in a process of its own, from its start to its end, features
-and everything that is fitted included: `index`, `index --shards 8`, `index --shards 8 --engine ray`
-(a cluster of this machine, started and stopped each time). One of each a round, in an order that
-turns from round to round. Medians, and medians of each round's ratio to the plain index; where
-others use the machine, processor seconds say more than the clock. The galleries must be the same.
+Times whole commands, with features and fitting, each in its own process: `index`,
+`index --shards 8`, and `index --shards 8 --engine ray` (a cluster on this machine, started and
+stopped each time). Each round runs all of them, in a rotating order. Prints medians, and medians of
+each round's ratio to the plain index. On a busy machine, processor seconds are more reliable than
+wall time. The galleries must be equal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ASKED = 1.10  # of the plain index
 
 
 def run(table: Path, source: Path, out: Path, flags: list[str]) -> tuple[float, float]:
-    """Seconds of one command by the clock, and of the processors (Ray's machines not counted)."""
+    """Wall seconds and processor seconds of one command (without Ray's machines)."""
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     command = [sys.executable, "-m", "whichlandmark.cli", "index", str(table), "-o", str(out),
                "--embedder", str(source), *flags]  # fmt: skip
@@ -42,7 +42,7 @@ def run(table: Path, source: Path, out: Path, flags: list[str]) -> tuple[float, 
 
 
 def processors() -> float:
-    """Processor seconds of all processes that this one started and that have ended."""
+    """Processor seconds of all ended descendants of this process."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

@@ -1,10 +1,10 @@
-"""Memory, disk, time and machines for galleries of 4 million to 1 billion photos.
+"""Compute memory, disk, time and machines for galleries of 4 million to 1 billion photos.
 
     python benchmarks/sizing.py > tables.md
 
-Arithmetic from what was measured at 100,000 to 1.58 million photos (MEASURED, each with the command
-that measured it) and from what the engines document (DOCUMENTED). Prints the tables of
-docs/scaling.md; a test compares them.
+Calculated from measurements at 100,000 to 1.58 million photos (MEASURED, each with the command that
+measured it) and from the engines' documentation (DOCUMENTED). Prints the tables of docs/scaling.md,
+which a test compares.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Measured:
-    """Bytes of one photo, and rates of 2 cores; dim = D."""
+    """Bytes of one photo, and rates on 2 cores; dim = D."""
 
     words: float = 278  # gallery.sqlite beside 2·D: words, sums, indexes (cold_start.py's gallery)
     features: float = 49_000  # local features, fingerprint, thumbnail (recognition.py's galleries)
@@ -46,7 +46,7 @@ USABLE = 0.75
 
 
 def vectors(dim: int, kind: str) -> float:
-    """Bytes of one vector as it is searched."""
+    """Bytes of one vector in the searched form."""
     return dim * DOCUMENTED[kind]
 
 
@@ -59,7 +59,7 @@ def table(header: tuple[str, ...], lines: list[str]) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes, in two or three digits."""
+    """Bytes as text with two or three digits."""
     for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
         if count >= unit:
             return f"{count / unit:.3g} {name}"
@@ -74,7 +74,7 @@ def time(seconds: float) -> str:
 
 
 def vectors_table() -> str:
-    """What vectors alone take."""
+    """Table of the memory that vectors alone take."""
     lines = [
         row(name, dim, *(size(count * vectors(dim, kind)) for kind in DOCUMENTED),
             f"{MEASURED.read / (count * vectors(dim, 'float16')):.2g}")
@@ -83,7 +83,7 @@ def vectors_table() -> str:
     return table(("photos", "dimensions", *DOCUMENTED, "exact queries/s"), lines)
 
 
-def here_table() -> str:
+def single_machine_table() -> str:
     """One machine: the file, segment files beside it, and the inverted file in memory."""
     m, lines = MEASURED, []
     for name, count in SIZES.items():
@@ -94,12 +94,15 @@ def here_table() -> str:
             lines.append(row(name, dim, size(file), size(count * m.features),
                              size(segments + inverted), size(inverted),
                              time(count * m.build * dim / 512)))  # fmt: skip
-    return table(("photos", "dimensions", "gallery.sqlite", "with local features, more",
-                  "segment files", "of these in memory", "inverted file built in"), lines)  # fmt: skip
+    titles = (
+        "photos", "dimensions", "gallery.sqlite", "with local features, more", "segment files",
+        "of these in memory", "inverted file built in",
+    )  # fmt: skip
+    return table(titles, lines)
 
 
 def engine_table() -> str:
-    """Qdrant with the preset of that size."""
+    """Table for Qdrant with the preset of each size."""
     lines = []
     for name, count in SIZES.items():
         config = QdrantConfig.for_size(count)
@@ -116,14 +119,15 @@ def engine_table() -> str:
                 * (vectors(dim, "float16") + quantised + LINKS + MEASURED.words)
             )
             nodes = max(config.replicas, -(-memory // (USABLE * SERVER)))
+            client = size(count * MEASURED.remote)
             lines.append(row(name, dim, config.quantization, config.replicas, size(memory),
-                             size(disk), f"{nodes:.0f}", size(count * MEASURED.remote)))  # fmt: skip
+                             size(disk), f"{nodes:.0f}", client))  # fmt: skip
     return table(("photos", "dimensions", "quantization", "replicas", "memory in all",
                   "disk in all", "servers of 64 GB", "memory of the client"), lines)  # fmt: skip
 
 
 def embedding_table() -> str:
-    """The embedding job, on machines of 2 cores."""
+    """Table of the embedding job, on machines of 2 cores."""
     lines = []
     plain, kept = 1 / MEASURED.embed, 1 / MEASURED.embed_features
     for name, count in SIZES.items():
@@ -133,7 +137,7 @@ def embedding_table() -> str:
                   "100, with local features"), lines)  # fmt: skip
 
 
-TABLES = {"vectors": vectors_table, "here": here_table, "engine": engine_table,
+TABLES = {"vectors": vectors_table, "here": single_machine_table, "engine": engine_table,
           "embedding": embedding_table}  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A drawn world and a small network in a cache folder, made once: for benchmarks of whole jobs."""
+"""Make a synthetic world and a small network, once in a cache folder, for other benchmarks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from whichlandmark.data.table import read_photos
 
 
 def drawn_photos(cache: Path, count: int, size: int) -> Photos:
-    """`count` training photos with landmarks, of `size` pixels; a world for every pair of both.
+    """`count` labelled training photos of `size` pixels; each pair of both has its own world.
 
-    Each is a picture of its own: copies of fewer would have equal vectors, and a photo that takes
-    another's place would not be seen.
+    All photos are different drawings, because copies would have equal vectors, and a test could not
+    detect two photos that were swapped.
     """
     landmarks = min(max(8, count // 40), 1000)
     world = DrawnWorld(landmarks=landmarks, unknown_landmarks=1, photos=count, queries=2, size=size,
@@ -27,7 +27,7 @@ def drawn_photos(cache: Path, count: int, size: int) -> Photos:
 
 
 def network(cache: Path, backbone: str, size: int, dim: int) -> Path:
-    """An embedder folder with an ONNX file; random weights, drawn by one seed."""
+    """An embedder folder with an ONNX file; its random weights depend on one seed."""
     folder = cache / f"{backbone}-{size}-{dim}"
     if not (folder / "embedder.json").exists():
         import torch

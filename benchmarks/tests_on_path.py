@@ -1,4 +1,4 @@
-"""Import this before `tests.support`: what tests and benchmarks share lies there."""
+"""Put the repository on `sys.path`, so that benchmarks can import `tests.support` after this."""
 
 from __future__ import annotations
 

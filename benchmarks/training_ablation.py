@@ -1,14 +1,14 @@
-"""What each part of the training is worth: the same drawn photos, the same epochs, three seeds.
+"""Measure what each part of the training adds: same photos, same epochs, three seeds.
 
     python benchmarks/training_ablation.py DIR [--seeds 3] [--epochs 8] [--only WORD]
 
-All rows begin with the same weights, made here by ArcFace on another drawn world, as a stand-in
-for ImageNet's: from random weights the triplets collapse (benchmarks/LOG.md). The first row is the
-system as it was published, with its defects, which exist nowhere else in this project: photos
-squashed to squares; "k-means" that assigns once to the first class centres, before training, by
-the network that training starts from; subspaces drawn equally often whatever their size, those
-with fewer landmarks than a batch skipped (it crashed); short batches for landmarks with few photos.
-Two runs go side by side, one thread each.
+All rows start from the same weights, trained here with ArcFace on another synthetic world, in place
+of ImageNet weights, because triplets collapse from random weights (benchmarks/LOG.md). The first
+row is the system as it was published, with its defects, which this package does not have: photos
+squashed to squares; "k-means" that assigns landmarks only once, to the first class centres, with
+the initial network; subspaces drawn with equal probability whatever their size, and skipped (it
+crashed) when they have fewer landmarks than a batch; short batches for landmarks with few photos.
+Two runs execute in parallel, with one thread each.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ PUBLISHED = "seed as published"
 def first_centres(
     centres: NDArray[np.float32], count: int, *, seed: int, smallest: int
 ) -> NDArray[np.int64]:
-    """The published grouping: nearest of the first `count` centres, which never move."""
+    """The published grouping: each landmark joins the nearest of the first `count` centres."""
     return (centres @ centres[:count].T).argmax(axis=1).astype(np.int64)
 
 
@@ -79,7 +79,7 @@ def published_batches(
     photos: int,
     seed: object,
 ) -> list[NDArray[np.int64]]:
-    """The published sampler: an epoch's number of batches, subspaces drawn equally often."""
+    """The published sampler: batches of one epoch, subspaces drawn with equal probability."""
     rng = np.random.default_rng(list(seed))  # type: ignore[call-overload]
     members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
     usable = [m for m in members if len(m) >= landmarks]
@@ -132,12 +132,14 @@ def one_run(at: Path, name: str, seed: int, epochs: int) -> None:
     embedder = train(photos, config)
     seconds = time.monotonic() - started
     recognizer = build(embedder, photos, distractors=bank, rules=Rules().with_score("cosine"))
-    scores = evaluate_in_detail(recognizer, queries, also=("cosine", "both_penalties")).scores
+    scores = evaluate_in_detail(
+        recognizer, queries, other_scores=("cosine", "both_penalties")
+    ).scores
     print(json.dumps({**scores.gap_by_score, "top1": scores.top1, "seconds": seconds}))
 
 
 def make_start(at: Path) -> None:
-    """Weights that know buildings, but none of the world's: ArcFace on another one."""
+    """Train the initial weights with ArcFace on another synthetic world."""
     draw_world(at / "start", START)
     config = replace(OURS, loss="arcface", batches="shuffled", epochs=10, workers=1, seed=7)
     net = train(read_photos(at / "start" / "photos.csv"), config).net

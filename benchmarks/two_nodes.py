@@ -1,14 +1,13 @@
-"""Training on two nodes, one of which is killed and started again: does it end as if nothing was?
+"""Kill and restart one of two training nodes, and compare the result with an undisturbed run.
 
     python benchmarks/two_nodes.py [--kills 3] [--seed 0]
 
-Two `torchrun` agents of one process each on this machine, which meet at a loopback port (gloo, on
-the CPU), as two machines with a shared folder would. Node 1 is killed without warning (SIGKILL to
-the agent and its worker) after a random time and started again by itself; the other goes on from
-the last checkpoint when it is back. The last kill is of node 0, where they meet: then both agents
-end, and are started again, as a job scheduler does. Prints what happened, the last row of log.csv
-of an undisturbed run and of the killed one, and whether all logged numbers and the embedder's id
-are equal; exit code 1 when they are not.
+Two `torchrun` agents on this machine with one process each, connected by a loopback port (gloo, on
+the CPU), stand for two machines with a shared folder. Node 1 is killed (SIGKILL to the agent and
+its worker) after a random time and restarted alone; the other node continues from the last
+checkpoint when node 1 is back. The last kill is of node 0, the rendezvous host: then both agents
+end and are restarted, as by a job scheduler. Prints the events, the last row of log.csv of both
+runs, and whether all logged numbers and the embedder's id are equal; exit code 1 if not.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def free_port() -> int:
 
 
 class Nodes:
-    """Two agents, and what is done to them."""
+    """The two agents: start, kill and restart."""
 
     def __init__(self, table: Path, config: Path, out: Path) -> None:
         self.out, self.port = out, free_port()
@@ -65,16 +64,17 @@ class Nodes:
                                 env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
 
     def kill(self, node: int) -> None:
-        """The agent and its workers, at once."""
+        """Kill the agent and its workers at once."""
         agent = self.agents[node]
         for pid in family(agent.pid):
             os.kill(pid, signal.SIGKILL)
         agent.wait()
 
     def run(self, waits: list[float]) -> int:
-        """Train to the end; kill a node after each wait, once the run has a checkpoint.
+        """Train to the end; kill a node after each wait, when the run has a checkpoint.
 
-        Returns how many times an agent was started.
+        Returns:
+            How many times an agent was started.
         """
         began = time.monotonic()
         self.agents = [self.start(0), self.start(1)]
@@ -103,7 +103,7 @@ class Nodes:
             time.sleep(0.2)
 
     def supervise(self, began: float, *, until_running: bool) -> None:
-        """Start again whatever ended badly; return when all ended well, or all run."""
+        """Restart agents that failed; return when all ended well, or when all run."""
         while time.monotonic() - began < MOST_SECONDS:
             ended = [agent.poll() for agent in self.agents]
             if all(code == 0 for code in ended):
@@ -118,7 +118,7 @@ class Nodes:
 
 
 def family(leader: int) -> list[int]:
-    """A process and all that it started; it goes first, so that it starts no other."""
+    """A process and all its descendants; the process itself first, to be killed first."""
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

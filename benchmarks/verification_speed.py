@@ -1,13 +1,13 @@
-"""Geometric verification on real photos: what it costs, what it keeps, what it tells apart.
+"""Measure spatial verification on real photos: time, stored bytes, and AUROC of the inliers.
 
     python benchmarks/verification_speed.py FOLDER [--neighbours 10] [--size 480]
 
-FOLDER holds index/<landmark>/ and query/<landmark>/. Each query is verified against photos of the
-gallery: of its own landmark, and as many of other landmarks, drawn from a seed. Prints
-milliseconds a query for looking for keypoints and for matching; bytes a photo; how counts of
-inliers change when a gallery keeps fewer keypoints, and packed against not; whether right pairs
-are told from wrong ones (AUROC of the inliers); and whether three runs and any number of threads
-give the same inliers. Two minutes on two idle cores.
+FOLDER has index/<landmark>/ and query/<landmark>/. Each query is verified against gallery photos,
+half of them of its own landmark, the rest drawn from other landmarks. Prints milliseconds a query
+for detecting keypoints and for matching; bytes a photo; how numbers of inliers change when a
+gallery stores fewer or packed keypoints; how well inliers separate right pairs from wrong ones
+(AUROC); and whether three runs with different numbers of threads give equal inliers. Two minutes
+on two idle cores.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ KEPT = (300, 500, 1000)
 THREADS = (1, 2, 8)
 
 
-def look(
+def detect_keypoints(
     paths: list[Path], options: MatchOptions
 ) -> tuple[list[Keypoints], list[float], list[float]]:
-    """Keypoints of photos; milliseconds of decoding and of looking, for each."""
-    found, decoding, looking = [], [], []
+    """Keypoints of photos; milliseconds of decoding, and of detection, of each photo."""
+    found, decoding, detecting = [], [], []
     for path in paths:
         started = time.perf_counter()
         image = read_image(path, short_side=options.size)
         decoded = time.perf_counter()
         found.append(keypoints(image, options))
         decoding.append(1e3 * (decoded - started))
-        looking.append(1e3 * (time.perf_counter() - decoded))
-    return found, decoding, looking
+        detecting.append(1e3 * (time.perf_counter() - decoded))
+    return found, decoding, detecting
 
 
 def pairs(queries: list[Path], gallery: list[Path], count: int) -> list[list[int]]:
@@ -67,7 +67,7 @@ def pairs(queries: list[Path], gallery: list[Path], count: int) -> list[list[int
 def counts(
     queries: list[Keypoints], gallery: list[Keypoints], rows: list[list[int]], options: MatchOptions
 ) -> tuple[np.ndarray, list[float]]:
-    """(Q, k) inliers, and milliseconds of each query."""
+    """Inliers (Q, k), and milliseconds of each query."""
     inliers, took = [], []
     for query, candidates in zip(queries, rows, strict=True):
         started = time.perf_counter()
@@ -77,7 +77,7 @@ def counts(
     return np.array(inliers), took
 
 
-def told(name: str, values: list[float]) -> None:
+def print_spread(name: str, values: list[float]) -> None:
     middle, late = np.percentile(values, [50, 90])
     print(f"{name:34} median {middle:6.1f} ms, 90 % below {late:6.1f} ms", flush=True)
 
@@ -89,12 +89,12 @@ def places(inliers: list[Keypoints]) -> bytes:
 def same_whatever_threads(
     paths: tuple[list[Path], list[Path]], rows: list[list[int]], options: MatchOptions
 ) -> bool:
-    """Three runs, each with other threads of OpenCV and of linear algebra, from the pixels on."""
+    """Compare three runs from the pixels on, with other thread counts of OpenCV and BLAS."""
     seen = set()
     for threads in THREADS:
         cv2.setNumThreads(threads)
         with threadpool_limits(threads):
-            queries, gallery = (look(part, options)[0] for part in paths)
+            queries, gallery = (detect_keypoints(part, options)[0] for part in paths)
             drawn = tuple(
                 one.query_points.tobytes() + one.gallery_points.tobytes()
                 for query, candidates in zip(queries, rows, strict=True)
@@ -109,30 +109,31 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--neighbours", type=int, default=10)
     parser.add_argument("--size", type=int, default=480)
-    asked = parser.parse_args()
-    options = MatchOptions(size=asked.size, tolerance=6 * asked.size / 640)
-    gallery, queries = (sorted((asked.photos / p).rglob("*.jpg")) for p in ("index", "query"))
-    rows = pairs(queries, gallery, asked.neighbours)
-    print(f"{len(queries)} queries, {asked.neighbours} of {len(gallery)} gallery photos each, "
-          f"long side {asked.size} px, {cv2.getNumThreads()} threads")  # fmt: skip
-    there = look(gallery, options)[0]
-    here, decoding, looking = look(queries, options)
-    told("decoding a query", decoding)
-    told("its keypoints", looking)
+    arguments = parser.parse_args()
+    options = MatchOptions(size=arguments.size, tolerance=6 * arguments.size / 640)
+    gallery, queries = (sorted((arguments.photos / p).rglob("*.jpg")) for p in ("index", "query"))
+    rows = pairs(queries, gallery, arguments.neighbours)
+    print(f"{len(queries)} queries, {arguments.neighbours} of {len(gallery)} gallery photos each, "
+          f"long side {arguments.size} px, {cv2.getNumThreads()} threads")  # fmt: skip
+    gallery_keypoints = detect_keypoints(gallery, options)[0]
+    query_keypoints, decoding, detecting = detect_keypoints(queries, options)
+    print_spread("decoding a query", decoding)
+    print_spread("its keypoints", detecting)
     right = np.array(
         [[gallery[r].parent.name == query.parent.name for r in own]
          for query, own in zip(queries, rows, strict=True)]
     )  # fmt: skip
-    full = counts(here, there, rows, options)[0]
+    full = counts(query_keypoints, gallery_keypoints, rows, options)[0]
     print("  kept  bytes a photo   AUROC  right > 7  wrong > 7  as unpacked  as all kept  "
           "ms a query  unpacking")  # fmt: skip
     for kept in KEPT:
-        packed = [pack(one, kept) for one in there]
+        packed = [pack(one, kept) for one in gallery_keypoints]
         started = time.perf_counter()
         read = [unpack(data) for data in packed]
-        unpacking = 1e3 * (time.perf_counter() - started) / len(read) * asked.neighbours
-        few, took = counts(here, read, rows, options)
-        direct = counts(here, [strongest(one, kept) for one in there], rows, options)[0]
+        unpacking = 1e3 * (time.perf_counter() - started) / len(read) * arguments.neighbours
+        few, took = counts(query_keypoints, read, rows, options)
+        unpacked = [strongest(one, kept) for one in gallery_keypoints]
+        direct = counts(query_keypoints, unpacked, rows, options)[0]
         print(
             f"{kept:6} {np.mean([len(data) for data in packed]):14,.0f} "
             f"{roc_auc_score(right.ravel(), few.ravel()):7.3f} {(few[right] > 7).mean():10.3f} "
