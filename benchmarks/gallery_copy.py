@@ -94,7 +94,7 @@ def main() -> None:
         first, there, back = (Path(folder) / f"{name}.wl" for name in ("first", "server", "back"))
         shutil.copytree(options.recognizer, first)
         with gallery_in(first) as gallery:  # cells of an older version may find others
-            refresh_index_files(first, gallery, anew=True)
+            refresh_index_files(first, gallery, rebuild=True)
         print("to PostgreSQL:", flush=True)
         out = copy(first, there, server.address("copied"), waits[0])
         print("and back:", flush=True)

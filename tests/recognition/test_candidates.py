@@ -13,7 +13,7 @@ from whichlandmark.recognition.candidates import (
     CANDIDATES,
     CHANCE_INLIERS,
     FEATURES,
-    GEOMETRY,
+    GEOMETRY_FEATURES,
     VOTING_NEIGHBOURS,
     add_geometry,
     make_candidates,
@@ -194,7 +194,7 @@ def test_inlier_features_match_plain_python(index: GalleryIndex) -> None:
     inliers = np.where(rng.random(found.codes.shape) < 0.4,
                        rng.integers(0, 40, found.codes.shape), -1)  # fmt: skip
     extended = add_geometry(candidates, found, inliers)
-    assert extended.shape[2] == len(FEATURES) + len(GEOMETRY)
+    assert extended.shape[2] == len(FEATURES) + len(GEOMETRY_FEATURES)
     assert (extended[..., : len(FEATURES)] == candidates.features).all()
     for q in range(10):
         for t, code in enumerate(candidates.codes[q].tolist()):

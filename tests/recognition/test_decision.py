@@ -12,7 +12,7 @@ from whichlandmark.features.local.keypoints import Keypoints
 from whichlandmark.features.local.matching import VerifiedMatch
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.recognition.calibration import Calibration, Stacker
-from whichlandmark.recognition.candidates import FEATURES, GEOMETRY, make_candidates
+from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES, make_candidates
 from whichlandmark.recognition.decision import (
     CANDIDATES_COMPARED,
     EVIDENCE_PHOTOS,
@@ -34,7 +34,7 @@ EMPTY = Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8), 1.
 
 def by(**weights: float) -> Stacker:
     """A stacker of given weights for some features, 0 for the others."""
-    names = FEATURES + (GEOMETRY if set(weights) & set(GEOMETRY) else ())
+    names = FEATURES + (GEOMETRY_FEATURES if set(weights) & set(GEOMETRY_FEATURES) else ())
     return Stacker(names=names, means=(0.0,) * len(names), scales=(1.0,) * len(names),
                    weights=tuple(weights.get(name, 0.0) for name in names))  # fmt: skip
 

@@ -140,7 +140,7 @@ BAD_INPUT = [
     (["relabel", "{f}", "nobody", "--to", "A"], 4, "no photo of id 'nobody'"),
     (["relabel", "{f}", "gallery/place 0/0.jpg"], 2, "--to"),
     (["add", "{f}"], 2, "nothing to add"),
-    (["add", "{f}", "{f}/../bank"], 4, "without a landmark's folder"),
+    (["add", "{f}", "{f}/../bank"], 4, "without a landmark folder"),
     (["add", "{f}", "{f}/../bank", "--landmark", "a", "--distractors"], 2, "one of them"),
     (["add", "{f}", "{f}/../none.csv"], 4, "no such file or folder"),
     (["list", "{f}/nowhere"], 4, "no such recognizer folder"),

@@ -15,7 +15,7 @@ from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.metrics.ranking import gap
 from whichlandmark.recognition import calibration
 from whichlandmark.recognition.calibration import Stacker, fit_stacker, threshold_for
-from whichlandmark.recognition.candidates import FEATURES, GEOMETRY
+from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES
 from whichlandmark.recognition.fitting import fit as fit_module
 from whichlandmark.recognition.fitting.fit import (
     FitExamples,
@@ -262,7 +262,7 @@ def test_spatial_verification_features_are_fitted_and_no_photo_is_matched_with_i
     _, plain = fit_stackers(hold_out_queries(index, PLAIN), PLAIN, None)
     assert stacker is not None
     assert geometric is not None
-    assert geometric.names == FEATURES + GEOMETRY
+    assert geometric.names == FEATURES + GEOMETRY_FEATURES
     assert sum(geometric.weights[-3:]) > 1
     assert outcome.gap() > plain.gap() + 0.05
     kinds = {KNOWN: 54, UNKNOWN: 54, NON_LANDMARK: 60}

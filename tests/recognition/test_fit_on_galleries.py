@@ -17,7 +17,12 @@ from whichlandmark.gallery.records import GalleryTable
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.metrics.ranking import gap
 from whichlandmark.recognition.calibration import fit_stacker
-from whichlandmark.recognition.candidates import FEATURES, GEOMETRY, add_geometry, make_candidates
+from whichlandmark.recognition.candidates import (
+    FEATURES,
+    GEOMETRY_FEATURES,
+    add_geometry,
+    make_candidates,
+)
 from whichlandmark.recognition.decision import Decider
 from whichlandmark.recognition.fitting import leave_one_out
 from whichlandmark.recognition.fitting.fit import HeldOutScores, fit_and_score
@@ -100,7 +105,7 @@ def test_inliers_beyond_chance_count(index: GalleryIndex) -> None:
     rank = int(np.flatnonzero(found.codes[0] == candidates.codes[0, 1])[0])
     inliers[0, rank], inliers[0, 0] = 26, 5  # 20 beyond chance; none beyond chance
     extra = add_geometry(candidates, found, inliers)[..., len(FEATURES) :]
-    assert len(GEOMETRY) == extra.shape[2]
+    assert len(GEOMETRY_FEATURES) == extra.shape[2]
     assert extra[0, 1] == pytest.approx([np.log(21), np.log(21), np.log(21)])
     assert extra[0, 0, 1] == pytest.approx(-np.log(21))
     assert not extra[1:].any()
@@ -243,7 +248,7 @@ def test_spatial_verification_only_for_open_answers_and_evidence_changes_no_scor
     stacker = fitted.stacker
     assert stacker is not None
     wide = replace(
-        stacker, names=FEATURES + GEOMETRY, means=(*stacker.means, 0.0, 0.0, 0.0),
+        stacker, names=FEATURES + GEOMETRY_FEATURES, means=(*stacker.means, 0.0, 0.0, 0.0),
         scales=(*stacker.scales, 1.0, 1.0, 1.0), weights=(*stacker.weights, 0.0, 3.0, 0.0),
     )  # fmt: skip
     second = set(index.ids[index.codes == 1])

@@ -29,7 +29,7 @@ from whichlandmark.gallery.index.mapped import IndexFileError
 from whichlandmark.gallery.records import LandmarkRecord
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition import query
-from whichlandmark.recognition.candidates import FEATURES, GEOMETRY
+from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES
 from whichlandmark.recognition.decision import Decider, FallbackDecider
 from whichlandmark.recognition.explanation.explain import explain_answer
 from whichlandmark.recognition.folder.load import assemble, load
@@ -96,7 +96,7 @@ def use_location(folder: Path) -> None:
     plain = fitted.stacker
     assert plain is not None
     geometric = replace(
-        plain, names=FEATURES + GEOMETRY, means=(*plain.means, 0.0, 0.0, 0.0),
+        plain, names=FEATURES + GEOMETRY_FEATURES, means=(*plain.means, 0.0, 0.0, 0.0),
         scales=(*plain.scales, 1.0, 1.0, 1.0), weights=(*plain.weights, 0.0, 0.5, 0.0),
     )  # fmt: skip
     fitted = replace(fitted, geometric_stacker=geometric)

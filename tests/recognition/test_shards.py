@@ -47,17 +47,17 @@ PHOTOS = 70
 CHEAP = Rules(verify=0, score="cosine", whitening="none")  # nothing is fitted, no features
 
 
-class Company:
+class BatchEmbedder:
     """An embedder whose vectors depend on the other photos of the batch."""
 
-    name, id, dim, short_side = "company", "company-1", 3, 96
-    seen = 0
+    name, id, dim, short_side = "batch-dependent", "batch-dependent-1", 3, 96
+    embedded = 0
 
     def __init__(self) -> None:
         self.input_pipeline = InputPipeline(Preprocessing(size=64, multiple=16), batch_size=4)
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
-        Company.seen += len(images)
+        BatchEmbedder.embedded += len(images)
         return self.input_pipeline(images, self._network, 3)
 
     def _network(self, pixels: np.ndarray) -> np.ndarray:
@@ -98,7 +98,7 @@ def plain(world: Photos, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plainly(world: Photos, out: Path, rules: Rules | None) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "SECTION_ROWS", 8)
-        index_photos(world, None, out, Company(), IndexOptions(rules=rules), progress=quiet)
+        index_photos(world, None, out, BatchEmbedder(), IndexOptions(rules=rules), progress=quiet)
     return out
 
 
@@ -110,7 +110,7 @@ def in_shards(
     photos: Photos, out: Path, shards: int = 4, *, bank: Photos | None = None, **more: Any
 ) -> Indexed:
     options = IndexOptions(**{"rules": CHEAP, "shards": shards, **more})
-    return index_photos(photos, bank, out, Company(), options, progress=quiet)
+    return index_photos(photos, bank, out, BatchEmbedder(), options, progress=quiet)
 
 
 def tasks_of(
@@ -134,7 +134,7 @@ def gallery_of(out: Path) -> tuple[list[list[int]], bytes, list[str], int]:
 def answers(out: Path) -> list[object]:
     rules, fitted, _ = read_settings(out)
     with SqliteGallery.open(out / "gallery.sqlite") as gallery:
-        recognizer = assemble(Company(), gallery, rules, fitted)
+        recognizer = assemble(BatchEmbedder(), gallery, rules, fitted)
         return [recognizer(picture(i % 7, 900 + i, SIZES[i % 4])) for i in range(8)]
 
 
@@ -177,7 +177,7 @@ def test_shards_with_local_features_fit_the_same_settings(world: Photos, tmp_pat
     """Keypoints, fingerprints and thumbnails go through the shards; so do distractors."""
     landmark_photos, bank = world.take(range(60)), world.take(range(60, PHOTOS))
     plain, out = tmp_path / "a.wl", tmp_path / "b.wl"
-    index_photos(landmark_photos, bank, plain, Company(), progress=quiet)
+    index_photos(landmark_photos, bank, plain, BatchEmbedder(), progress=quiet)
     in_shards(landmark_photos, out, bank=bank, rules=None)
     assert gallery_of(out) == gallery_of(plain)
     assert answers(out) == answers(plain)
@@ -209,9 +209,9 @@ def test_shards_made_separately_in_any_order_load(
         assert indexed.counts["done before"] == "no"
     assert not (out / "gallery.sqlite").exists()
     assert in_shards(world, out, shard=2).counts["done before"] == "yes"
-    seen = Company.seen
+    seen = BatchEmbedder.embedded
     in_shards(world, out, engine="none")
-    assert Company.seen == seen
+    assert BatchEmbedder.embedded == seen
     assert gallery_of(out) == gallery_of(plain)
 
 
@@ -320,12 +320,12 @@ def test_a_damaged_shard_is_not_loaded_and_its_marker_is_removed(
 def test_a_changed_photo_replaces_its_old_row(world: Photos, tmp_path: Path) -> None:
     photos = changed(world, tmp_path)
     task = tasks_of(photos, tmp_path / "shards", features=False)[1]
-    with SqliteGallery.create(None, "company-1", 3) as gallery:
-        make_shard(task, Company())
+    with SqliteGallery.create(None, "batch-dependent-1", 3) as gallery:
+        make_shard(task, BatchEmbedder())
         load_shard(task, gallery)
         before = gallery.table()
         write_photo(Path(task.photos.paths[4]), picture(2, 777, (60, 80)))
-        make_shard(task, Company())
+        make_shard(task, BatchEmbedder())
         load_shard(task, gallery)
         after = gallery.table()
         same = [a == b for a, b in zip(before.hashes, after.hashes, strict=True)]
@@ -337,13 +337,13 @@ def test_a_changed_photo_replaces_its_old_row(world: Photos, tmp_path: Path) -> 
 def test_a_shard_is_done_only_for_the_same_input(world: Photos, tmp_path: Path) -> None:
     photos = changed(world, tmp_path)
     task = tasks_of(photos, tmp_path / "shards")[1]
-    embedder = Company()
+    embedder = BatchEmbedder()
     assert make_shard(task, embedder).newly_made
     assert not make_shard(task, embedder).newly_made
     named = Photos(photos.ids, photos.paths, np.full(len(photos), "other", dtype=object))
     assert not make_shard(tasks_of(named, tmp_path / "shards")[1], embedder).newly_made
-    other = Company()
-    other.id = "company-2"
+    other = BatchEmbedder()
+    other.id = "batch-dependent-2"
     assert make_shard(task, other).newly_made
     assert make_shard(task, embedder).newly_made
     assert make_shard(dataclasses.replace(task, features=False), embedder).newly_made
@@ -369,20 +369,20 @@ def test_photos_that_appear_or_fail_are_noticed_by_the_next_run(
 
 def test_shards_of_another_embedder_are_not_loaded(world: Photos, tmp_path: Path) -> None:
     task = tasks_of(world, tmp_path / "shards")[0]
-    make_shard(task, Company())
+    make_shard(task, BatchEmbedder())
     with (
         SqliteGallery.create(None, "histogram-6", 216) as gallery,
-        pytest.raises(GalleryError, match="made by embedder 'company-1'"),
+        pytest.raises(GalleryError, match="made by embedder 'batch-dependent-1'"),
     ):
         load_shard(task, gallery)
 
 
 def test_shards_of_another_table_are_not_loaded(world: Photos, tmp_path: Path) -> None:
     task = tasks_of(world, tmp_path / "shards")[0]
-    make_shard(task, Company())
+    make_shard(task, BatchEmbedder())
     others = Photos.of_columns(["x"], ["/x.jpg"], ["place"])
     with (
-        SqliteGallery.create(None, "company-1", 3) as gallery,
+        SqliteGallery.create(None, "batch-dependent-1", 3) as gallery,
         pytest.raises(DataError, match="not in the table"),
     ):
         load_shard(dataclasses.replace(task, photos=others), gallery)
@@ -394,7 +394,7 @@ def test_two_processes_at_the_same_shard_leave_one_result(world: Photos, tmp_pat
     results: list[bool] = []
 
     def work() -> None:
-        embedder = Company()
+        embedder = BatchEmbedder()
         start.wait()
         results.append(make_shard(task, embedder).newly_made)
 
@@ -407,8 +407,8 @@ def test_two_processes_at_the_same_shard_leave_one_result(world: Photos, tmp_pat
         "00000-of-00002.json", "00000-of-00002.parquet"
     ]  # fmt: skip
     assert len(results) == 2
-    assert not make_shard(task, Company()).newly_made
-    with SqliteGallery.create(None, "company-1", 3) as gallery:
+    assert not make_shard(task, BatchEmbedder()).newly_made
+    with SqliteGallery.create(None, "batch-dependent-1", 3) as gallery:
         load_shard(task, gallery)
         load_shard(task, gallery)
         assert gallery.count() == len(task.photos) - 1
@@ -421,8 +421,8 @@ def test_loading_works_for_every_back_end_and_resumes(
     """Interrupted after a shard and within one; the checksums equal those of an unsharded run."""
     tasks = tasks_of(world, tmp_path / "shards", features=False)
     for each in tasks:
-        make_shard(each, Company())
-    with KINDS[kind](tmp_path) as back_end, back_end.create("company-1", 3) as gallery:
+        make_shard(each, BatchEmbedder())
+    with KINDS[kind](tmp_path) as back_end, back_end.create("batch-dependent-1", 3) as gallery:
         load_shard(tasks[0], gallery)
         load_shard(tasks[1], gallery)
         gallery.remove(gallery.table(after=20).ids.tolist())  # as if stopped after row 20
@@ -441,9 +441,9 @@ def test_a_changed_label_is_updated(world: Photos, tmp_path: Path) -> None:
     out = tmp_path / "b.wl"
     in_shards(world, out)
     names = np.array([name.replace("place 1", "Place One") for name in world.landmarks], object)
-    seen = Company.seen
+    seen = BatchEmbedder.embedded
     in_shards(Photos(world.ids, world.paths, names), out)
-    assert Company.seen == seen
+    assert BatchEmbedder.embedded == seen
     with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         assert set(gallery.table().landmarks) == {
             "place 0",
@@ -572,9 +572,9 @@ def test_one_run_opens_the_embedder_once_and_reads_each_photo_once(
     stamped: list[str] = []
     real_read, real_stamps = read_bytes, storage.stamps
 
-    def load(source: object, **_: object) -> Company:
+    def load(source: object, **_: object) -> BatchEmbedder:
         opened.append(source)
-        return Company()
+        return BatchEmbedder()
 
     def counted_read(address: str, *arguments: Any) -> bytes:
         read.append(address)
@@ -588,11 +588,11 @@ def test_one_run_opens_the_embedder_once_and_reads_each_photo_once(
     monkeypatch.setattr(pipeline, "read_bytes", counted_read)
     monkeypatch.setattr(shards, "stamps_of", counted_stamps)
     monkeypatch.setattr(fill, "stamps_of", counted_stamps)
-    before = Company.seen
+    before = BatchEmbedder.embedded
     options = IndexOptions(rules=CHEAP, shards=4)
-    done = index_photos(world, None, tmp_path / "b.wl", "company", options, progress=quiet)
-    assert opened == ["company"]
-    assert Company.seen - before == PHOTOS - 2
+    done = index_photos(world, None, tmp_path / "b.wl", "batch-dependent", options, progress=quiet)
+    assert opened == ["batch-dependent"]
+    assert BatchEmbedder.embedded - before == PHOTOS - 2
     failed = [world.paths[3], world.paths[40]]
     assert sorted(read) == sorted([*world.paths, *failed])
     assert sorted(stamped) == sorted([*world.paths, *failed])
@@ -631,9 +631,9 @@ def test_what_loaded_shards_lack_is_embedded_here(world: Photos, tmp_path: Path)
     (out / "gallery.sqlite").unlink()
     photos = Photos(world.ids, world.paths.copy(), world.landmarks)
     photos.paths[5] = photos.paths[6]
-    seen = Company.seen
+    seen = BatchEmbedder.embedded
     in_shards(photos, out, 1, engine="none")
-    assert Company.seen == seen + 3
+    assert BatchEmbedder.embedded == seen + 3
     with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         stamps = gallery.stamps()
     assert len(stamps) == PHOTOS - 2
@@ -643,7 +643,7 @@ def test_what_loaded_shards_lack_is_embedded_here(world: Photos, tmp_path: Path)
 def test_the_machines_of_a_cluster_get_the_address_of_the_embedder(tmp_path: Path) -> None:
     """An embedder object and a fitted SIFT are saved in the recognizer folder."""
     saved = str(tmp_path / "r.wl" / "embedder")
-    assert index_photos_module._address_for_ray(Company(), tmp_path / "r.wl") == saved
+    assert index_photos_module._address_for_ray(BatchEmbedder(), tmp_path / "r.wl") == saved
     assert index_photos_module._address_for_ray("sift", tmp_path / "r.wl") == saved
     assert index_photos_module._address_for_ray("timm:test_resnet", tmp_path) == "timm:test_resnet"
     assert index_photos_module._address_for_ray(Path("here"), tmp_path) == str(

@@ -24,7 +24,7 @@ MIN_ISOTONIC_EXAMPLES = 200
 
 PLATT_SHARE = 0.02  # share of Platt's curve in isotonic values, so that they rise on a step too
 
-MAX_SCORE = 1e100  # stands for infinite scores, because it stays finite times any slope
+MAX_SCORE = 1e100  # replaces infinite scores, because it stays finite times any slope
 
 MIN_EXAMPLES_PER_OUTCOME = 20  # right ones, and wrong ones, below which no stacker is fitted
 

@@ -28,7 +28,7 @@ FEATURES = (
 
 CHANCE_INLIERS = 6  # 99th percentile of the inliers between photos of different things
 
-GEOMETRY = (
+GEOMETRY_FEATURES = (
     "inliers",  # log(1 + most inliers above CHANCE_INLIERS with one photo of c)
     "inlier_lead",  # … less the same number of the best other landmark
     "inlier_company",  # log(1 + inliers above CHANCE_INLIERS with all compared photos of c)
@@ -87,7 +87,7 @@ def make_candidates(
 def add_geometry(
     candidates: Candidates, found: Retrieved, inliers: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The features followed by those of GEOMETRY: (Q, T, F + 3).
+    """The features followed by those of GEOMETRY_FEATURES: (Q, T, F + 3).
 
     inliers: (Q, K) inliers with each neighbour; below 0 = not compared.
     """

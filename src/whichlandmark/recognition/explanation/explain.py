@@ -11,7 +11,7 @@ from ...core.errors import ImageError
 from ...core.images import photo_size
 from ...core.types import Prediction
 from ..answer import answer_in_words
-from ..candidates import FEATURES, GEOMETRY, add_geometry
+from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry
 from ..decision import Answers
 from ..query import QueryPhoto
 from ..recognizer import Recognizer, prediction
@@ -86,7 +86,7 @@ def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, .
     stacker, features = fitted.stacker, candidates.features
     names: tuple[str, ...] = FEATURES
     if fitted.geometric_stacker and answers.geometry_used[row]:
-        stacker, names = fitted.geometric_stacker, (*FEATURES, *GEOMETRY)
+        stacker, names = fitted.geometric_stacker, (*FEATURES, *GEOMETRY_FEATURES)
         features = add_geometry(candidates, answers.found, answers.inliers)
     added = stacker.contributions(features[row : row + 1])[0, at]
     values = features[row, at]

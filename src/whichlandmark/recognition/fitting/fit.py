@@ -17,7 +17,7 @@ from ..calibration import (
     fit_stacker,
     threshold_for,
 )
-from ..candidates import FEATURES, GEOMETRY, add_geometry
+from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry
 from ..decision import Fitted, ranks_to_compare, undecided
 from ..rules import Rules
 from ..spatial_verification import SpatialVerifier, inliers_by_rank
@@ -224,7 +224,7 @@ def fit_stackers(
     right = verified.right.any(axis=1)
     if min(right.sum(), (~verified.right).any(axis=1).sum()) < MIN_EXAMPLES_PER_OUTCOME:
         return (stacker, None), held_out
-    names = FEATURES + GEOMETRY
+    names = FEATURES + GEOMETRY_FEATURES
     closed = np.setdiff1d(np.arange(len(examples.kind)), open_rows)
     scores = HeldOutScores.best_of(examples.take(closed), logits[closed])
     verified_scores = HeldOutScores.best_of(verified, _held_out_logits(names, verified))
@@ -306,7 +306,7 @@ def _geometry_features(
     rows: ascending numbers of queries, counted over all blocks.
     """
     starts = np.cumsum([0, *(len(block.ids) for block in blocks)])
-    width = len(FEATURES) + len(GEOMETRY)
+    width = len(FEATURES) + len(GEOMETRY_FEATURES)
     parts = [np.empty((0, blocks[0].candidates.codes.shape[1], width))]
     for block, start, stop in zip(blocks, starts[:-1], starts[1:], strict=True):
         own = rows[(rows >= start) & (rows < stop)] - start

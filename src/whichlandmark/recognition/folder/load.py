@@ -189,12 +189,12 @@ def _fit(
     return fit.fit(index, rules, extra, verifier=verifier)
 
 
-def refresh_index_files(folder: Path, gallery: Gallery, *, anew: bool = False) -> None:
+def refresh_index_files(folder: Path, gallery: Gallery, *, rebuild: bool = False) -> None:
     """Bring the index files up to date with the gallery and with the stored whitening.
 
-    anew: delete the existing ones first.
+    rebuild: delete the existing ones first.
     """
-    if anew:
+    if rebuild:
         delete_index_files(folder / INDEX_FOLDER)
     if searched_on_server(folder):
         return

@@ -104,7 +104,7 @@ def rebuild_gallery(folder: Path) -> EditResult:
     path = folder / GALLERY_FILE
     salvaged = salvage.rebuild(path, embedder_id, dim)
     with gallery_in(folder) as gallery:
-        refresh_index_files(folder, gallery, anew=True)
+        refresh_index_files(folder, gallery, rebuild=True)
     counts: Counts = {
         "photos": salvaged.photos, "landmark records": salvaged.landmarks,
         "lost": len(salvaged.lost), "bytes": path.stat().st_size,
@@ -120,7 +120,7 @@ def _rebuild_index_files(folder: Path) -> EditResult:
                 f"{gallery.name}: {len(faults)} faults ({faults[0]}); restore it from the server's "
                 "backup, or index again"
             )
-        refresh_index_files(folder, gallery, anew=True)
+        refresh_index_files(folder, gallery, rebuild=True)
         return EditResult({"photos": gallery.count(), "lost": 0})
 
 
@@ -184,7 +184,7 @@ def _copy_folder(
 ) -> Counts:
     with _open_source(str(source)) as mine:
         if not (source / "embedder").is_dir():
-            raise GalleryError(f"{source}: has no embedder/ to copy; the folder is not whole")
+            raise GalleryError(f"{source}: has no embedder/ to copy; the folder is incomplete")
         if link is not None:
             write_link(target, link)
         if not (target / "embedder").exists():

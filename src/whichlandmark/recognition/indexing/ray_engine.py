@@ -198,5 +198,5 @@ def _lost_shards_error(lost: dict[int, Exception], tasks: list[ShardTask]) -> Ex
     return WhichLandmarkError(
         f"{len(lost)} of {len(tasks)} shards could not be made; of the first, {number}: "
         f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}; "
-        "the same command goes on with what is missing"
+        "the same command makes those that are missing"
     )
