@@ -13,6 +13,17 @@ GOOGLE_STATUSES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMIS
 
 MAX_MESSAGE_CHARS = 300
 
+HINTS = {
+    "unreadable": "The file may be incomplete: open it in another program and save it again.",
+    "unsupported_format": "Send JPEG, PNG, WebP, GIF or AVIF.",
+    "too_large": "Save the photo smaller and send it again.",
+    "timeout": "Save the photo smaller, as JPEG, and send it again.",
+    "worker_lost": "Send the photo again.",
+    "internal": "Report the request id to the operator.",
+}
+
+CODES = tuple(HINTS)  # of photos; codes of whole requests are in the calls of ApiError
+
 
 def shortened(message: str) -> str:
     """Cut a message to `MAX_MESSAGE_CHARS`, because it may quote arbitrarily long input."""
@@ -61,18 +72,6 @@ class PhotoError(Exception):
         """The entry of this photo in the list of results."""
         error: Fault = {"code": self.code, "message": self.message, "hint": HINTS[self.code]}
         return {"photo": photo, "error": error}
-
-
-HINTS = {
-    "unreadable": "The file may be incomplete: open it in another program and save it again.",
-    "unsupported_format": "Send JPEG, PNG, WebP, GIF or AVIF.",
-    "too_large": "Save the photo smaller and send it again.",
-    "timeout": "Save the photo smaller, as JPEG, and send it again.",
-    "worker_lost": "Send the photo again.",
-    "internal": "Report the request id to the operator.",
-}
-
-CODES = tuple(HINTS)
 
 
 def too_large(max_bytes: int, hint: str = "Send fewer or smaller photos.") -> ApiError:

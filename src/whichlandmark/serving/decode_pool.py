@@ -30,7 +30,9 @@ from .api_errors import PhotoError
 
 log = logging.getLogger("whichlandmark.serving")
 
-JOIN_SECONDS = 5.0
+JOIN_SECONDS = 5.0  # for a worker to end after its last photo
+
+_AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"miaf")  # bytes 8 to 12
 
 # Environment of a worker. One thread, because it decodes one photo at a time. Freed memory is kept,
 # because returning pages to the kernel and faulting them in again took a third of the time.
@@ -282,9 +284,6 @@ class _Feeder(threading.Thread):
             self.pool.on_replaced(reason)
             if not self.pool._closing.is_set():
                 self._start_worker()
-
-
-_AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"miaf")
 
 
 def known_format(data: bytes) -> bool:

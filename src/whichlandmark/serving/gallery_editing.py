@@ -26,6 +26,14 @@ from .api_errors import ApiError, busy, invalid, not_found
 from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .schemas import LandmarksReply, ListedPhoto, PhotosReply, RelabelledReply, RemovedReply
 
+PHOTO_FOLDER = "photos"  # in the recognizer folder, for photos added through the server
+
+MAX_SIDE = 2048  # pixels of the long side of an added photo
+
+Result = TypeVar("Result")
+
+REVIEW_RETRY_SECONDS = 3600  # Retry-After while the review file is full
+
 
 def landmarks(opened: OpenRecognizer, query: str, offset: int, limit: int) -> LandmarksReply:
     """Landmarks whose label, title, Wikidata id or a name contains the query, sorted by label.
@@ -124,13 +132,6 @@ def _matches(opened: OpenRecognizer, name: str, wanted: str) -> bool:
     words = [name] if record is None else [name, record.title, record.wikidata,
                                            *record.names.values()]  # fmt: skip
     return any(wanted in word.casefold().replace("_", " ") for word in words)
-
-
-PHOTO_FOLDER = "photos"  # in the recognizer folder, for photos added through the server
-
-MAX_SIDE = 2048  # pixels of the long side of an added photo
-
-Result = TypeVar("Result")
 
 
 class Editor:
@@ -278,9 +279,6 @@ def _or_not_found(change: Callable[[], Result]) -> Result:
         return change()
     except DataError as error:
         raise not_found(str(error).split(": ", 1)[-1]) from None
-
-
-REVIEW_RETRY_SECONDS = 3600  # Retry-After while the review file is full
 
 
 class Feedback:

@@ -53,12 +53,12 @@ class LockedEmbedder:
         self.id, self.short_side = embedder.id, embedder.short_side
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
-        """As the embedder."""
+        """Call the embedder while holding the lock."""
         with self._lock:
             return self._embedder(images)
 
     def save(self, folder: Path, /) -> None:
-        """As the embedder."""
+        """Save the embedder."""
         self._embedder.save(folder)
 
 
@@ -82,9 +82,8 @@ class LiveRecognizer:
         self._lock = threading.Lock()  # guards _current and user counts
         self._opening = threading.Lock()  # one reload at a time
         try:
-            self._state = _folder_state(
-                folder, None
-            )  # read before loading, so that a change meanwhile is noticed
+            # Read before loading, so that a change meanwhile is noticed.
+            self._state = _folder_state(folder, None)
         except WhichLandmarkError:
             load(folder, device=device)  # raises a more specific error
             raise

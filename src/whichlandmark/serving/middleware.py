@@ -143,8 +143,12 @@ class _CountedBody:
             async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
                 message = await self._receive()
         except TimeoutError:
-            raise ApiError(408, "too_slow", "The request body did not arrive in time.",
-                           f"The limit is {self._options.body_seconds:g} s.") from None  # fmt: skip
+            raise ApiError(
+                408,
+                "too_slow",
+                "The request body did not arrive in time.",
+                f"The limit is {self._options.body_seconds:g} s.",
+            ) from None
         self.size += len(message.get("body", b""))
         self.ended = message["type"] != "http.request" or not message.get("more_body", False)
         if self.size > self._options.max_body:

@@ -144,8 +144,12 @@ def _parse_requests(body: bytes, max_images: int) -> list[dict[str, Any]]:
         ):
             raise TypeError
     except (ValueError, KeyError, TypeError):
-        raise ApiError(400, "invalid", 'Expected JSON: {"requests": [{"image": …, "features": …}]}',
-                       "Values, blanks and escapes are limited in number.") from None  # fmt: skip
+        raise ApiError(
+            400,
+            "invalid",
+            'Expected JSON: {"requests": [{"image": …, "features": …}]}',
+            "Values, blanks and escapes are limited in number.",
+        ) from None
     if not 0 < len(requests) <= max_images:
         raise ApiError(400, "invalid", f"{len(requests)} images; expected 1 to {max_images}.")
     return requests

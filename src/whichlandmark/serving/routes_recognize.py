@@ -34,6 +34,10 @@ Reader = Annotated[Caller, Depends(require_scope("read"))]
 
 Entry = Annotated[FeedbackEntry, Depends(json_body(FeedbackEntry))]
 
+STATIC = Path(__file__).parent / "static"  # of the page's files
+
+TITLE = "whichlandmark"  # of the page, without --title
+
 
 def router(max_photos: int) -> APIRouter:
     """The routes that answer photos. max_photos: per request."""
@@ -87,8 +91,13 @@ def router(max_photos: int) -> APIRouter:
                 engine.feedback.add, {**entry.model_dump(), "key": request.state.key}
             )
         except DataError:
-            raise ApiError(503, "storage", "The review queue cannot be written.",
-                           "Report this to the operator.", retry=60) from None  # fmt: skip
+            raise ApiError(
+                503,
+                "storage",
+                "The review queue cannot be written.",
+                "Report this to the operator.",
+                retry=60,
+            ) from None
         queued: QueuedReply = {"queued": True}
         return JSONResponse(queued)
 
@@ -99,11 +108,6 @@ def charge(request: Request, rates: RateLimits, caller: Caller, photos: int) -> 
     """Count photos against the caller's rate limit. Raises ApiError 429."""
     request.state.photos = photos
     rates.take(caller.name, photos, caller.rate)
-
-
-STATIC = Path(__file__).parent / "static"
-
-TITLE = "whichlandmark"
 
 
 def service_router() -> APIRouter:
