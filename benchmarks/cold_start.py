@@ -81,7 +81,7 @@ def photo(folder: Path) -> Path:
     return path
 
 
-# The kernel lets a new process begin with the peak of the one that started it: a small one does.
+# Linux starts a process with the peak memory of its parent, so a small process starts the command.
 STARTER = """
 import os, resource, subprocess, sys, time
 started = time.perf_counter()

@@ -39,7 +39,7 @@ from whichlandmark.features.preprocessing import Preprocessing
 
 Way = Callable[[bytes, Preprocessing], Image]
 MARGINS = (1.0, 1.25, 1.5, 2.0)
-MIN_REAL_SIDE = 600  # pixels: smaller photos are not decoded smaller
+MIN_REAL_SIDE = 600  # pixels of the long side; smaller photos are left out
 
 
 def plain(data: bytes, preprocessing: Preprocessing) -> Image:

@@ -13,19 +13,19 @@ from whichlandmark.data.synthetic.photo import landmark_photo
 from whichlandmark.data.synthetic.seeded_random import SeededRandom
 
 QUALITY = 88
-DRAWN = 1600  # pixels of the long side that is drawn; larger photos are enlarged, with grain
-OF_ONE = 4  # files of one drawing: cropped a little, mirrored
+DRAWN = 1600  # pixels of the long side of a drawing; larger photos are enlarged and get noise
+FILES_PER_DRAWING = 4  # slightly cropped or mirrored
 
 
 def write_photos(folder: Path, count: int, long: int = 1600, short: int = 1200) -> list[Path]:
     """Write `count` JPEGs of long × short pixels, landscape and portrait; keep existing files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{i:04}.jpg" for i in range(count)]
-    for first in range(0, count, OF_ONE):
-        part = paths[first : first + OF_ONE]
+    for first in range(0, count, FILES_PER_DRAWING):
+        part = paths[first : first + FILES_PER_DRAWING]
         if all(path.exists() for path in part):
             continue
-        number = first // OF_ONE
+        number = first // FILES_PER_DRAWING
         picture = Pillow.fromarray(
             landmark_photo(landmark(0, number % 48), SeededRandom(0, f"photo {number}"), DRAWN)
         )

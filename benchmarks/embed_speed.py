@@ -62,7 +62,7 @@ def make(folder: Path, backbone: str, checkpoint: Path | None) -> float:
     )  # fmt: skip
     operations = count_operations(net)
     TorchEmbedder(net, Preprocessing(size=SIDE, fit="squash"), device="cpu").save(folder)
-    rng = np.random.default_rng(0)  # speed does not depend on what is seen
+    rng = np.random.default_rng(0)  # the speed does not depend on the pixels
     batches = [rng.standard_normal((1, 3, SIDE, SIDE), dtype=np.float32) for _ in range(4)]
     with tempfile.TemporaryDirectory() as work:
         Quantizer(folder / FLOAT_FILE, Path(work), batches).write(folder / INT8_FILE)
@@ -93,7 +93,7 @@ def opened(folder: Path, run: str) -> Network:
     runtime, kind = run.split(", ")
     if runtime == "torch":
         torch.set_num_threads(cpu_count())
-        made = load_torch(folder, device="cpu")  # channels last: what `TorchEmbedder` uses
+        made = load_torch(folder, device="cpu")  # channels last, as in `TorchEmbedder`
         made.net.eval()
         return plainly(made.net) if kind == "eager" else made.run_network
     path = folder / (INT8_FILE if kind == "int8" else FLOAT_FILE)
@@ -118,7 +118,7 @@ def serve(folder: Path, run: str, seconds: float) -> None:
     for line in sys.stdin:
         batch = int(line)
         pixels = np.random.default_rng(0).standard_normal((batch, 3, SIDE, SIDE), dtype=np.float32)
-        network(pixels)  # warms caches that the others used meanwhile
+        network(pixels)  # fills the caches that other processes used
         times: list[float] = []
         ends = time.perf_counter() + seconds
         while len(times) < 2 or time.perf_counter() < ends:
@@ -191,7 +191,7 @@ def compare(
     processes = {run: start(folder, run, 0.25) for run in RUNS}
     try:
         for process in processes.values():
-            ask(process, 1)  # until it is open
+            ask(process, 1)  # returns when the network is open
         times: dict[tuple[str, int], list[float]] = {}
         for _ in range(rounds):
             peaks.append((matrix_product(seconds=0.25), other_product(0.25)))

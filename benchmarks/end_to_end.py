@@ -45,9 +45,9 @@ from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition.folder.fill import fill_gallery
 from whichlandmark.recognition.spatial_verification import MATCHING_SIDE, local_features
 
-PLAIN = (1, 32)  # photos at once
-PLAIN_PHOTOS = 100  # of them: it is slow
-Took = dict[str, list[tuple[float, float]]]  # what → seconds, and seconds of processor, a photo
+PLAIN = (1, 32)  # batch sizes of the plain loop
+PLAIN_PHOTOS = 100  # few, because the plain loop is slow
+Took = dict[str, list[tuple[float, float]]]  # name → wall seconds and processor seconds of a photo
 
 
 def made_embedder(folder: Path, backbone: str, size: int) -> TorchEmbedder:

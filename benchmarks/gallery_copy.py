@@ -93,7 +93,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, own_postgres() as server:
         first, there, back = (Path(folder) / f"{name}.wl" for name in ("first", "server", "back"))
         shutil.copytree(options.recognizer, first)
-        with gallery_in(first) as gallery:  # cells of an older version may find others
+        with gallery_in(
+            first
+        ) as gallery:  # an inverted file of an older version may find other photos
             refresh_index_files(first, gallery, rebuild=True)
         print("to PostgreSQL:", flush=True)
         out = copy(first, there, server.address("copied"), waits[0])

@@ -19,7 +19,7 @@ from whichlandmark.gallery.sqlite.schema import PAGE_BYTES
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 PROCESSES = multiprocessing.get_context("fork")
-HEAD = 12  # pages where a fifth of the bits is turned: the tables' roots, the ids, the words
+HEAD = 12  # first pages, with a fifth of the flipped bits: roots of the tables, ids, texts
 
 
 def content(path: Path) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 from whichlandmark.gallery.records import GalleryRow
 
 DIM = 64
-State = dict[str, str]  # id → landmark: what a gallery of such photos should hold
+State = dict[str, str]  # id → landmark: the expected content of a gallery
 
 
 def photo(number: int, landmark: str, dim: int = DIM) -> GalleryRow:

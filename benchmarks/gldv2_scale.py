@@ -38,7 +38,7 @@ from whichlandmark.recognition.query import Queries
 from whichlandmark.recognition.rules import Rules
 
 THINGS = 5_000  # kinds of non-landmarks
-LANDMARK_QUERIES, UNKNOWN = 0.017, 0.2  # shares of the queries, and of those
+LANDMARK_QUERIES, UNKNOWN = 0.017, 0.2  # share of the queries; share of those that is unknown
 UNKNOWN_LANDMARKS = 1_000
 
 
@@ -89,7 +89,7 @@ def answer_queries(
     """Answer all queries in parts, whose vectors are drawn when needed."""
     rng = np.random.default_rng(3)
     landmark = rng.random(options.queries) < LANDMARK_QUERIES
-    landmark[0] = True  # GAP needs one
+    landmark[0] = True  # because GAP is undefined without one
     unknown = landmark & (rng.random(options.queries) < UNKNOWN)
     codes = np.where(landmark, rng.integers(0, options.landmarks, options.queries),
                      rng.integers(0, THINGS, options.queries))  # fmt: skip

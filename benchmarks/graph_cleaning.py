@@ -26,7 +26,7 @@ WORLD = DrawnWorld(
     landmarks=24, photos=900, queries=60, unknown_landmarks=6, unknown_queries=10,
     nonlandmark_queries=30, distractors=60,
 )  # fmt: skip
-RULES = {  # trusted by how many of 5, supporters, inliers
+RULES = {  # trusted (of the 5 nearest), supporters, inliers
     "the rule of 2019": (0, 3, 30),
     "milder, 1 supporter of 12 inliers": (0, 1, 12),
     "ours": (2, 3, 30),

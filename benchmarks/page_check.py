@@ -23,7 +23,7 @@ from tests.support.page_checks import axe, served, with_axe
 
 SCREENS = [(w, scheme) for w in (360, 768, 1440) for scheme in ("light", "dark")]
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
-PATIENCE = 30_000  # ms
+TIMEOUT_MS = 30_000  # ms
 NAME = "added by page_check"
 
 
@@ -54,7 +54,7 @@ class Walk:
     def inspect(self, step: str, *, whole: bool = False) -> None:
         """Take a screenshot, run axe-core, and check that nothing is wider than the window."""
         self.steps += 1
-        if whole:  # pictures that load when they come into view
+        if whole:  # because pictures load only when they are scrolled into view
             self.page.mouse.wheel(0, 20_000)
         self.page.wait_for_timeout(300)
         self.page.screenshot(
@@ -154,7 +154,7 @@ def walked(
     context = with_axe(browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, **phone
     ))  # fmt: skip
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT_MS)
     walk = Walk(context.new_page(), out, f"{width}-{scheme}")
     print(f"{walk.name}")
     walk.page.goto(address)

@@ -173,7 +173,7 @@ class Trial:
 
     def rounds(self, count: int) -> bool:
         """One undisturbed run, then this number of runs with a kill."""
-        self.run("first")  # processes start, and open the network
+        self.run("first")  # starts the worker processes, which open the network
         started = time.time()
         seconds, found, log = self.run("undisturbed")
         first, last = making(log, started)
@@ -209,7 +209,7 @@ def main() -> None:
     shards = sum(shard.first < shard.end for shard in cut_table(len(photos), options.shards))
     print(f"{len(photos)} photos, {shards} shards with photos; plain index "
           f"{time.perf_counter() - started:.1f} s", flush=True)  # fmt: skip
-    # A machine counts as lost after 3 s of silence, not 15: that is waited for in every round.
+    # Ray reports a silent machine as lost after 3 s instead of 15, to shorten every round.
     quick = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3,
              "health_check_timeout_ms": 3000}  # fmt: skip
     cluster = Cluster(

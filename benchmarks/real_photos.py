@@ -37,7 +37,7 @@ def command(*arguments: object) -> str:
         [sys.executable, "-m", "whichlandmark.cli", *map(str, arguments)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    if done.returncode not in (0, 3):  # 3: some photos failed, and are listed
+    if done.returncode not in (0, 3):  # 3: some photos failed and are listed
         raise SystemExit(f"{' '.join(map(str, arguments))}\n{done.stderr}")
     return done.stdout
 
@@ -90,7 +90,7 @@ def measure_embedder(name: str, source: str, photos: Path, at: Path) -> None:
     command("index", photos / "index", "-o", at / "g.wl", "--embedder", source,
             "--distractors", photos / "distractors")  # fmt: skip
     indexed = time.monotonic()
-    # top-1 of the table this is held against is the nearest photo's: evaluate by cosine.
+    # The published table has the top-1 of the nearest photo, so evaluate with the cosine score.
     found = json.loads(
         command("evaluate", at / "queries.csv", "--recognizer", at / "g.wl", "-o", at / "p.csv",
                 "--score", "cosine", "--all-scores", "--json")

@@ -121,7 +121,7 @@ def compare(ways: dict[str, Way], queries: list[Vectors], rounds: int) -> dict[s
     batch: dict[str, list[float]] = {name: [] for name in ways}
     single: dict[str, list[float]] = {name: [] for name in ways}
     size = {name: len(queries[0]) for name in ways}
-    for name, way in ways.items():  # slow ways get fewer queries: a round stays short
+    for name, way in ways.items():  # slow methods get fewer queries, to keep rounds short
         while size[name] > 64 and seconds(way, queries[0][:64]) * size[name] / 64 > 5:
             size[name] //= 2
     for turn in range(rounds):

@@ -191,7 +191,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.photos:
         raise SystemExit("give a folder of photos, or set WHICHLANDMARK_REALPHOTOS")
-    stop_busy_waiting()  # as the command line does, so that the reference runs under the same conditions
+    stop_busy_waiting()  # for the reference, as the command line does
     files = sorted(Path(options.photos).rglob("*.jpg"))[:400]
     plain = [file.read_bytes() for file in files]
     photos = [body(data) for data in plain]
@@ -203,15 +203,17 @@ def main() -> None:
         print(f"idle, one photo of 12 megapixels: p50 {alone:.0f} ms")
         few = asyncio.run(phase(server.port, photos, 8, part))
         row("8 clients", few, server)
-        asyncio.run(phase(server.port, photos, options.clients, part))  # warm, as what is measured
+        asyncio.run(phase(server.port, photos, options.clients, part))  # warm-up
         before = memory(server.pid)
         full = asyncio.run(phase(server.port, photos, options.clients, options.seconds))
         grown = memory(server.pid) - before
         photos_per_second = row(f"{options.clients} clients", full, server)
         over = asyncio.run(phase(server.port, photos, 4 * options.clients, part))
         crowded = row(f"{4 * options.clients} clients", over, server)
-        mob = asyncio.run(phase(server.port, photos, 8 * options.clients, part))  # no room in line
-        refusing = row(f"{8 * options.clients} clients", mob, server)
+        overload = asyncio.run(
+            phase(server.port, photos, 8 * options.clients, part)
+        )  # the queue is full
+        refusing = row(f"{8 * options.clients} clients", overload, server)
     print(
         f"of in process {photos_per_second / reference:.0%}; "
         f"overloaded {crowded / max(photos_per_second, 1e-9):.0%} of that, "

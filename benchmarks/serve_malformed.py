@@ -231,7 +231,7 @@ def main() -> None:
         run = Run(server.port, photos(options.photos, options.seed), options.slow)
         good = whole(random.Random(3))
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        assert sent(connection, good[1])[0] == 200  # started and warm
+        assert sent(connection, good[1])[0] == 200  # the decode workers are running
         threads = [threading.Thread(target=run.client) for _ in range(options.clients)]
         began, largest, seen = time.perf_counter(), 0.0, set()
         for thread in threads:
@@ -242,7 +242,7 @@ def main() -> None:
                 seen.add(pid)
             time.sleep(0.05)
         took = time.perf_counter() - began
-        connection.close()  # kept open, it would have ended by itself meanwhile
+        connection.close()  # because the server closes idle connections
         alive = sent(connection, good[1])[0] == 200
         own = memory(server.pid)
     exceptions = [line for line in server.log if '"level": "error"' in line]

@@ -208,7 +208,7 @@ def measure(name: str, body: Body | None, repeat: int, server: tuple[int, int]) 
     """Send a body (None: only wait), print a line; returns the highest latency of /livez in ms."""
     pid, port = server
     before = memory(pid)
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak is counted anew
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak memory
     slowest, seconds = [], []
     for _ in range(repeat):
         with watching(port) as took:
@@ -244,7 +244,7 @@ def main() -> None:
         with serving(recognizer) as server:
             at = server.pid, server.port
             for make in (*honest_bodies().values(), json_bodies()["16 MB of blanks"]):
-                sent(server.port, make())  # so that libraries and buffers are there already
+                sent(server.port, make())  # warm-up: loads libraries, allocates buffers
             measure("nothing is sent", None, 4, at)
             for name, make in made.items():
                 if options.only in name:

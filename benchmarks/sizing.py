@@ -22,26 +22,30 @@ GB = 1e9
 class Measured:
     """Bytes of one photo, and rates on 2 cores; dim = D."""
 
-    words: float = 278  # gallery.sqlite beside 2·D: words, sums, indexes (cold_start.py's gallery)
+    words: float = 278  # gallery.sqlite without vectors: texts, checksums, indexes (cold_start.py)
     features: float = 49_000  # local features, fingerprint, thumbnail (recognition.py's galleries)
-    texts: float = 69  # a segment file beside 2·D: ids, paths, numbers, checksums (cold_start.py)
+    texts: float = (
+        69  # an index file without vectors: ids, paths, numbers, checksums (cold_start.py)
+    )
     photos_per_landmark: float = 19.4  # of the clean training photos of Google Landmarks v2
-    centre: float = 300  # a cluster's centre beside 4·D: its links and lists (cold_start.py)
-    code: float = 16  # a row of a cluster beside D/8: its number and two factors
-    remote: float = 16  # row number and landmark, where the server searches (index/remote.py)
+    centre: float = 300  # a cluster without its centre's 4·D: links and lists (cold_start.py)
+    code: float = 16  # a row of the inverted file without its D/8: number and two factors
+    remote: float = (
+        16  # row number and landmark on the client, when the server searches (index/remote.py)
+    )
     build: float = 88 / 1.58e6  # seconds a photo, inverted file of 512 dimensions (search_speed.py)
     embed: float = 278  # photos a second, 1600 × 1200 JPEGs, MobileNetV2 at 224 px (end_to_end.py)
-    embed_features: float = 43.5  # the same with local features kept (end_to_end.py)
+    embed_features: float = 43.5  # the same with local features (end_to_end.py)
     read: float = 19.6e9  # bytes of memory a second (search_speed.py)
 
 
 MEASURED = Measured()
 DOCUMENTED = {
-    "float16": 2.0, "int8": 1.0, "binary": 0.125,  # bytes a dimension, as searched
+    "float16": 2.0, "int8": 1.0, "binary": 0.125,  # bytes per dimension in the searched form
 }  # fmt: skip
 LINKS = 8 * 16 * 1.1  # bytes of an HNSW graph a photo, m = 16: 2·m links of 4 bytes, and its levels
 ID_INDEX = 100.0  # bytes a photo of the index on its id, in memory
-SERVER = 64 * GB  # memory of one server; three quarters of it are counted on
+SERVER = 64 * GB  # memory of one server, of which three quarters are used
 USABLE = 0.75
 
 

@@ -48,7 +48,7 @@ BASE = TrainConfig(
     size=160, crop=96, least_area=0.5, workers=0, landmarks_per_batch=12, photos_per_landmark=4,
     subspaces=3, device="cpu",
 )  # fmt: skip
-# As published; its learning rate is for ten times the steps, so that a larger one is tried too.
+# As published. Its learning rate is for ten times as many steps, so a larger one is tried too.
 SEED = replace(BASE, loss="triplet", optimizer="sgd", lr=1e-3, weight_decay=0.0, warmup=0.0,
                accumulate=15, jitter=0.0, regroup_every=0)  # fmt: skip
 OURS = replace(BASE, loss="both", lr=3e-3)
@@ -104,7 +104,7 @@ def squashed(photos: Photos, folder: Path) -> Photos:
             Pillow.open(path).convert("RGB").resize((160, 160)).save(out.with_suffix(".png"))
             paths.append(str(out.with_suffix(".png")))
         except OSError:
-            paths.append(path)  # unreadable on purpose
+            paths.append(path)  # one of the world's damaged files, which training skips
     return Photos.of_columns(list(photos.ids), paths, list(photos.landmarks))
 
 
