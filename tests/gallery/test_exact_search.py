@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from whichlandmark.gallery.index import exact as search
-from whichlandmark.gallery.index.exact import nearest, scanned
+from whichlandmark.gallery.index.exact import faiss_top, nearest
 
 
 def slow(
@@ -26,8 +26,8 @@ def slow(
 def test_exact_search_equals_a_full_sort(
     k: int, dtype: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "BLOCK", 7)
-    monkeypatch.setattr(search, "QUERIES", 4)
+    monkeypatch.setattr(search, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(search, "QUERY_BLOCK", 4)
     rng = np.random.default_rng(0)
     # Small integers: products are exact in float32, and ties are many.
     vectors = rng.integers(-2, 3, (40, 4)).astype(dtype)
@@ -47,8 +47,8 @@ def test_fewer_vectors_than_k_or_none_are_padded() -> None:
 @pytest.mark.parametrize("few", [0, 2, 512])  # never cut down, sometimes, always
 @pytest.mark.parametrize("k", [1, 4, 7, 11, 60])
 def test_offsets_and_ties_across_blocks(k: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "BLOCK", 7)
-    monkeypatch.setattr(search, "FEW", few)
+    monkeypatch.setattr(search, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(search, "MAX_CANDIDATES_PER_BLOCK", few)
     rng = np.random.default_rng(k)
     vectors = rng.integers(-1, 2, (60, 3)).astype(np.float16)
     queries = rng.integers(-1, 2, (12, 3)).astype(np.float32)
@@ -64,7 +64,7 @@ def test_offsets_and_ties_across_blocks(k: int, few: int, monkeypatch: pytest.Mo
 def test_a_later_row_equal_to_the_last_neighbour_does_not_replace_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(search, "BLOCK", 4)
+    monkeypatch.setattr(search, "BLOCK_ROWS", 4)
     same = np.ones((13, 2), np.float16)
     assert nearest(same[:2].astype(np.float32), same, 3).rows.tolist() == [[0, 1, 2]] * 2
     same[11] *= 2
@@ -74,19 +74,19 @@ def test_a_later_row_equal_to_the_last_neighbour_does_not_replace_it(
 def test_the_block_filter_keeps_only_better_rows() -> None:
     similarity = np.array([[0.5, 0.7, 0.5], [0.1, 0.2, 0.3]], np.float32)
     worst = np.array([[0.5], [0.15]], np.float32)
-    rows, kept = search._better(similarity, 10, worst)
+    rows, kept = search._block_candidates(similarity, 10, worst)
     # Of the first only what is above; of the second two, in the order of their rows.
     assert kept.tolist() == np.array([[0.7, -np.inf], [0.2, 0.3]], np.float32).tolist()
     assert rows[0, 0] == 11
     assert rows[1].tolist() == [11, 12]
-    everything, same = search._better(similarity, 10, worst[:, :0])
+    everything, same = search._block_candidates(similarity, 10, worst[:, :0])
     assert everything.tolist() == [[10, 11, 12]] * 2
     assert same is similarity
 
 
 def test_rows_with_offset_minus_infinity_appear_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Padding of a cut block is −inf too, and must not be taken for row 0."""
-    monkeypatch.setattr(search, "BLOCK", 5)
+    monkeypatch.setattr(search, "BLOCK_ROWS", 5)
     rng = np.random.default_rng(0)
     vectors, queries = rng.normal(size=(20, 4)), rng.normal(size=(6, 4)).astype(np.float32)
     offsets = np.where(np.arange(20) % 3 == 0, 0, -np.inf).astype(np.float32)
@@ -113,8 +113,8 @@ def test_float16_search_finds_the_float32_neighbours() -> None:
 
 def test_ties_beyond_the_prefilter_are_all_compared() -> None:
     rows = np.tile(np.eye(64, dtype=np.float16)[0], (2000, 1))
-    assert scanned(rows[0].astype(np.float32), rows, 5) is None
+    assert faiss_top(rows[0].astype(np.float32), rows, 5) is None
     assert nearest(rows[:1].astype(np.float32), rows, 5).rows.tolist() == [[0, 1, 2, 3, 4]]
-    few = scanned(rows[0].astype(np.float32), rows[:8], 5)  # all of them are looked at
+    few = faiss_top(rows[0].astype(np.float32), rows[:8], 5)  # all of them are looked at
     assert few is not None
     assert few[0].tolist() == [0, 1, 2, 3, 4]

@@ -9,7 +9,7 @@ from whichlandmark.core.errors import GalleryError
 from whichlandmark.gallery.index import GalleryIndex, parts
 from whichlandmark.gallery.index.exact import nearest
 from whichlandmark.gallery.index.mapped import (
-    BLOCK,
+    BLOCK_BYTES,
     BlockFile,
     IndexFileError,
     JoinedRows,
@@ -19,7 +19,7 @@ from whichlandmark.gallery.index.mapped import (
     text_arrays,
     write_arrays,
 )
-from whichlandmark.gallery.index.open import open_segments
+from whichlandmark.gallery.index.open import open_index_files
 from whichlandmark.gallery.index.parts import read_manifest
 from whichlandmark.gallery.index.projection import Projection
 from whichlandmark.gallery.index.refresh import IndexNeeds, refresh
@@ -28,8 +28,8 @@ from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 D = 16
 TURNING = Projection(np.zeros(D, np.float32), np.eye(D, dtype=np.float32)[::-1][:8].copy())
-PLAIN = IndexNeeds(small=10)
-TURNED = IndexNeeds(TURNING, small=10)
+PLAIN = IndexNeeds(min_photos=10)
+TURNED = IndexNeeds(TURNING, min_photos=10)
 
 
 def rows_of(numbers, seed=0):
@@ -53,16 +53,27 @@ def gallery(tmp_path):
 def assert_same(ready, gallery, projection=None):
     """The opened arrays are those that the gallery gives when it is read itself."""
     truth, index = GalleryIndex.of(gallery.table()), ready.index
-    for name in ("names", "codes", "ids", "paths", "vectors", "bank_ids", "bank", "bank_paths"):
+    for name in (
+        "names",
+        "codes",
+        "ids",
+        "paths",
+        "vectors",
+        "distractor_ids",
+        "distractor_vectors",
+        "distractor_paths",
+    ):
         assert np.array_equal(getattr(index, name)[:], getattr(truth, name)), name
     turn = projection or (lambda rows: rows.astype(np.float32))
-    assert np.allclose(ready.prepared.vectors[:], turn(truth.vectors), atol=1e-3)
-    assert np.allclose(ready.prepared.bank[:], turn(truth.bank), atol=1e-3)
+    assert np.allclose(ready.search_rows.vectors[:], turn(truth.vectors), atol=1e-3)
+    assert np.allclose(
+        ready.search_rows.distractor_vectors[:], turn(truth.distractor_vectors), atol=1e-3
+    )
 
 
 def refreshed(folder, gallery, wanted=PLAIN):
     refresh(folder, gallery, wanted)
-    ready = open_segments(folder, gallery.state())
+    ready = open_index_files(folder, gallery.state())
     assert ready is not None
     return ready
 
@@ -82,7 +93,7 @@ def test_index_files_follow_every_gallery_change(tmp_path, gallery, wanted, turn
     ]
     for change in changes:
         change()
-        assert open_segments(folder, gallery.state()) is None  # those of an older state
+        assert open_index_files(folder, gallery.state()) is None  # those of an older state
         assert_same(refreshed(folder, gallery, wanted), gallery, turning)
 
 
@@ -127,7 +138,7 @@ def test_removed_photos_leave_no_bytes_in_the_index_files(tmp_path, gallery, cha
 
 
 def test_inverted_files_of_several_parts_find_the_exact_neighbours(tmp_path, gallery, monkeypatch):
-    monkeypatch.setattr(parts, "WORTHWHILE", 30)
+    monkeypatch.setattr(parts, "MIN_ROWS_FOR_IVF", 30)
     folder = tmp_path / "segments"
     refresh(folder, gallery, TURNED)
     gallery.put(list(rows_of(range(200, 240))))  # has cells of its own
@@ -138,10 +149,10 @@ def test_inverted_files_of_several_parts_find_the_exact_neighbours(tmp_path, gal
     manifest = read_manifest(folder)
     assert [part.cells is not None for part in manifest.parts] == [True, True, False]
     queries = TURNING(np.stack([row.vector for row in rows_of(range(230, 300))]))
-    for vectors, cells in ((ready.prepared.vectors, ready.prepared.cells),
-                           (ready.prepared.bank, ready.prepared.bank_cells)):  # fmt: skip
+    for vectors, cells in ((ready.search_rows.vectors, ready.search_rows.candidate_source),
+                           (ready.search_rows.distractor_vectors, ready.search_rows.distractor_source)):  # fmt: skip
         truth = nearest(queries, np.asarray(vectors), 8)
-        found = nearest(queries, vectors, 8, cells=cells)
+        found = nearest(queries, vectors, 8, source=cells)
         hit = (truth.rows[:, :, None] == found.rows[:, None, :]).any(axis=2)
         assert hit.mean() > 0.95
         assert (np.sort(found.rows, axis=1)[:, 1:] != np.sort(found.rows, axis=1)[:, :-1]).all()
@@ -150,9 +161,9 @@ def test_inverted_files_of_several_parts_find_the_exact_neighbours(tmp_path, gal
 def test_a_small_gallery_has_no_index_files(tmp_path, gallery):
     folder = tmp_path / "segments"
     refresh(folder, gallery, PLAIN)
-    assert refresh(folder, gallery, IndexNeeds(small=1_000)) is None
+    assert refresh(folder, gallery, IndexNeeds(min_photos=1_000)) is None
     assert not folder.exists()
-    assert open_segments(folder, gallery.state()) is None
+    assert open_index_files(folder, gallery.state()) is None
 
 
 def test_another_projection_rewrites_the_vectors(tmp_path, gallery):
@@ -161,7 +172,7 @@ def test_another_projection_rewrites_the_vectors(tmp_path, gallery):
     turned = refresh(folder, gallery, TURNED)
     assert turned.parts[0].photos == plain.parts[0].photos  # what stays is not written again
     assert turned.key != plain.key
-    assert_same(open_segments(folder, gallery.state()), gallery, TURNING)
+    assert_same(open_index_files(folder, gallery.state()), gallery, TURNING)
 
 
 def every_file(folder):
@@ -170,7 +181,7 @@ def every_file(folder):
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete", "swap"])
 def test_damage_is_always_detected_and_refresh_repairs_it(tmp_path, gallery, monkeypatch, damage):
-    monkeypatch.setattr(parts, "WORTHWHILE", 30)
+    monkeypatch.setattr(parts, "MIN_ROWS_FOR_IVF", 30)
     folder = tmp_path / "segments"
     refresh(folder, gallery, TURNED)
     rng, told = np.random.default_rng(0), []
@@ -187,10 +198,10 @@ def test_damage_is_always_detected_and_refresh_repairs_it(tmp_path, gallery, mon
         if damage == "delete":
             (folder / name).unlink()
         try:
-            ready = open_segments(folder, gallery.state())
+            ready = open_index_files(folder, gallery.state())
             if ready is not None:  # what is read later is checked then
                 assert_same(ready, gallery, TURNING)
-                ready.prepared.cells.candidates(np.ones((1, 8), np.float32), 5)
+                ready.search_rows.candidate_source.candidates(np.ones((1, 8), np.float32), 5)
         except IndexFileError as error:
             told.append(str(error))
         assert_same(refreshed(folder, gallery, TURNED), gallery, TURNING)
@@ -218,7 +229,7 @@ def test_a_damaged_gallery_writes_no_index_files(tmp_path, gallery, column):
     gallery._connection.execute(f"UPDATE photos SET {column} WHERE id = 'id 700'")
     with pytest.raises(GalleryError, match="damaged"):
         refresh(folder, gallery, PLAIN)
-    assert open_segments(folder, gallery.state()) is None
+    assert open_index_files(folder, gallery.state()) is None
 
 
 def test_arrays_read_back_and_every_block_is_checked(tmp_path):
@@ -239,7 +250,7 @@ def test_arrays_read_back_and_every_block_is_checked(tmp_path):
     assert MappedTexts(blocks, "words")[:].tolist() == ["a", "", "été", "z" * 500]
     assert MappedTexts(blocks, "words", 1, 3)[1] == "été"
     data = bytearray((tmp_path / "a").read_bytes())
-    data[BLOCK + 3 * BLOCK + 5] ^= 1  # in the fourth block of `big`
+    data[BLOCK_BYTES + 3 * BLOCK_BYTES + 5] ^= 1  # in the fourth block of `big`
     (tmp_path / "b").write_bytes(data)
     flipped = MappedRows(BlockFile(tmp_path / "b", seal), "big")
     assert np.array_equal(flipped[:2_000], big[:2_000])  # blocks before it are whole

@@ -30,11 +30,11 @@ def shared(one, other):
 @pytest.mark.parametrize("landmarks", [3, 60, 2_000])
 def test_the_requested_recall_is_reached(landmarks, with_codes):
     vectors, codes = clustered(5_000, landmarks)
-    cells = build_ivf(vectors, codes if with_codes else None, recall=0.95)
+    ivf_index = build_ivf(vectors, codes if with_codes else None, recall=0.95)
     queries = clustered(5_300, landmarks)[0][5_000:].astype(np.float32)
     truth = nearest(queries, vectors, 10)
-    found = nearest(queries, vectors, 10, cells=cells)
-    assert cells.recall >= 0.95
+    found = nearest(queries, vectors, 10, source=ivf_index)
+    assert ivf_index.recall >= 0.95
     assert shared(truth.rows, found.rows) > 0.9
     same = truth.rows == found.rows
     assert np.allclose(truth.similarity[same], found.similarity[same], atol=1e-6)
@@ -43,9 +43,9 @@ def test_the_requested_recall_is_reached(landmarks, with_codes):
 
 def test_similarities_are_exact_and_offsets_count():
     vectors, codes = clustered(3_000, 100)
-    cells = build_ivf(vectors, codes)
+    ivf_index = build_ivf(vectors, codes)
     offsets = np.random.default_rng(1).random(3_000).astype(np.float32)
-    found = nearest(vectors[:20].astype(np.float32), vectors, 5, offsets=offsets, cells=cells)
+    found = nearest(vectors[:20].astype(np.float32), vectors, 5, offsets=offsets, source=ivf_index)
     for row in range(20):
         for place in range(5):
             other = found.rows[row, place]
@@ -55,39 +55,41 @@ def test_similarities_are_exact_and_offsets_count():
 
 def test_probing_more_clusters_finds_more():
     vectors, codes = clustered(4_000, 200, noise=2.0)
-    cells = build_ivf(vectors, codes)
+    ivf_index = build_ivf(vectors, codes)
     queries = vectors[:200].astype(np.float32)
     truth = nearest(queries, vectors, 10).rows
     reached = [
-        shared(truth, nearest(queries, vectors, 10, cells=cells.with_effort(probes, 2_000)).rows)
-        for probes in (1, 8, cells.index.nlist)
+        shared(
+            truth, nearest(queries, vectors, 10, source=ivf_index.with_effort(probes, 2_000)).rows
+        )
+        for probes in (1, 8, ivf_index.index.nlist)
     ]
     assert reached[0] < reached[1] < reached[2]
     assert reached[2] > 0.99
 
 
 def test_without_structure_the_lower_recall_is_reported(monkeypatch):
-    monkeypatch.setattr(ivf, "REFINE", (32,))
+    monkeypatch.setattr(ivf, "REFINE_STEPS", (32,))
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((6_000, 256)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    cells = build_ivf(vectors, rng.integers(0, 600, 6_000), recall=0.999)
-    assert 0.1 < cells.recall < 0.999
+    ivf_index = build_ivf(vectors, rng.integers(0, 600, 6_000), recall=0.999)
+    assert 0.1 < ivf_index.recall < 0.999
 
 
 def test_a_serialized_index_answers_the_same_without_removed_rows():
     vectors, codes = clustered(3_000, 100)
     numbers = np.arange(3_000) * 3 + 7
-    cells = build_ivf(vectors, codes, numbers=numbers)
-    again = IvfIndex.from_bytes(cells.to_bytes(), numbers, probes=cells.probes,
-                             refine=cells.refine, recall=cells.recall)  # fmt: skip
+    ivf_index = build_ivf(vectors, codes, numbers=numbers)
+    again = IvfIndex.from_bytes(ivf_index.to_bytes(), numbers, probes=ivf_index.probes,
+                             refine=ivf_index.refine, recall=ivf_index.recall)  # fmt: skip
     queries = vectors[:50].astype(np.float32)
-    one = nearest(queries, vectors, 10, cells=cells)
-    assert np.array_equal(one.rows, nearest(queries, vectors, 10, cells=again).rows)
+    one = nearest(queries, vectors, 10, source=ivf_index)
+    assert np.array_equal(one.rows, nearest(queries, vectors, 10, source=again).rows)
     assert (one.rows[:, 0] == np.arange(50)).all()  # each is nearest to itself
     kept = np.arange(25, 3_000)
     less = again.without(numbers[:25])
-    found = nearest(queries, vectors[kept], 10, cells=less)
+    found = nearest(queries, vectors[kept], 10, source=less)
     assert found.rows.max() < len(kept)
     assert (found.rows[25:, 0] == np.arange(25)).all()
     assert less.index.ntotal == len(kept)
@@ -95,13 +97,13 @@ def test_a_serialized_index_answers_the_same_without_removed_rows():
 
 def test_rows_outside_the_index_are_never_returned():
     vectors, codes = clustered(2_000, 50)
-    cells = build_ivf(vectors, codes, numbers=np.arange(2_000))
-    later = IvfIndex(cells.index, np.arange(500, 2_000), 1, cells.refine, cells.recall)
+    ivf_index = build_ivf(vectors, codes, numbers=np.arange(2_000))
+    later = IvfIndex(ivf_index.index, np.arange(500, 2_000), 1, ivf_index.refine, ivf_index.recall)
     found = later.candidates(vectors[:40].astype(np.float32), 10)
     assert (found < 1_500).all()
-    few = IvfIndex(cells.index, np.arange(1_990, 2_000), 1, cells.refine, cells.recall)
+    few = IvfIndex(ivf_index.index, np.arange(1_990, 2_000), 1, ivf_index.refine, ivf_index.recall)
     assert (few.candidates(vectors[:40].astype(np.float32), 10) >= 0).sum() < 200
-    whole = nearest(vectors[:40].astype(np.float32), vectors[1_990:], 5, cells=few)
+    whole = nearest(vectors[:40].astype(np.float32), vectors[1_990:], 5, source=few)
     truth = nearest(vectors[:40].astype(np.float32), vectors[1_990:], 5)
     assert np.array_equal(whole.rows, truth.rows)  # too few named: all are compared
 
@@ -109,7 +111,7 @@ def test_rows_outside_the_index_are_never_returned():
 def test_the_index_does_not_depend_on_the_number_of_threads(monkeypatch):
     import faiss
 
-    monkeypatch.setattr(ivf, "FEW_CENTRES", 10)  # the graph too
+    monkeypatch.setattr(ivf, "MAX_CENTRES_COMPARED", 10)  # the graph too
     vectors, codes = clustered(4_000, 300)
     made = []
     before = faiss.omp_get_max_threads()
@@ -125,31 +127,31 @@ def test_the_index_does_not_depend_on_the_number_of_threads(monkeypatch):
 def test_the_graph_over_centers_finds_what_comparing_all_centers_finds(monkeypatch):
     vectors, codes = clustered(6_000, 500)
     flat = build_ivf(vectors, codes, recall=0.98)
-    monkeypatch.setattr(ivf, "FEW_CENTRES", 10)
+    monkeypatch.setattr(ivf, "MAX_CENTRES_COMPARED", 10)
     graph = build_ivf(vectors, codes, recall=0.98)
     assert flat.recall >= 0.98
     assert graph.recall >= 0.98
     queries = vectors[:300].astype(np.float32)
-    one, other = (nearest(queries, vectors, 10, cells=c).rows for c in (flat, graph))
+    one, other = (nearest(queries, vectors, 10, source=c).rows for c in (flat, graph))
     assert shared(one, other) > 0.95
 
 
 def test_every_row_is_in_a_cluster_of_its_landmark():
     vectors, codes = clustered(8_000, 20)
-    pieces = clusters_of(vectors, codes)
-    assert len(pieces.piece) == 8_000
-    assert len(pieces.centres) == pieces.piece.max() + 1 > 20  # large landmarks are split
-    for cell in np.unique(pieces.piece):
-        assert len(np.unique(codes[pieces.piece == cell])) == 1
-    assert np.allclose(np.linalg.norm(pieces.centres, axis=1), 1, atol=1e-4)
+    clusters = clusters_of(vectors, codes)
+    assert len(clusters.cluster_of) == 8_000
+    assert len(clusters.centres) == clusters.cluster_of.max() + 1 > 20  # large landmarks are split
+    for cluster in np.unique(clusters.cluster_of):
+        assert len(np.unique(codes[clusters.cluster_of == cluster])) == 1
+    assert np.allclose(np.linalg.norm(clusters.centres, axis=1), 1, atol=1e-4)
 
 
 def test_landmarks_of_few_photos_share_clusters():
     vectors, codes = clustered(4_000, 3_900)
-    pieces = clusters_of(vectors, codes)
-    assert len(pieces.centres) < 1_000
+    clusters = clusters_of(vectors, codes)
+    assert len(clusters.centres) < 1_000
     for landmark in np.unique(codes)[:50]:
-        assert len(np.unique(pieces.piece[codes == landmark])) == 1
+        assert len(np.unique(clusters.cluster_of[codes == landmark])) == 1
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (70_000, 64), (200, 16, 64)])

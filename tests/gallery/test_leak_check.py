@@ -16,10 +16,10 @@ from whichlandmark.core.errors import GalleryError
 from whichlandmark.core.fingerprint import (
     Fingerprint,
     fingerprint,
-    fronts,
     pack,
     same_picture,
     unpack,
+    unpack_hashes,
 )
 from whichlandmark.core.images import read_image
 from whichlandmark.core.types import Image
@@ -113,11 +113,11 @@ def test_damaged_bytes_are_an_error(damage: object) -> None:
 
 def test_hashes_are_read_without_decompressing() -> None:
     prints = [fingerprint(scene(seed)) for seed in range(5)]
-    bits, coarse = fronts([pack(p) for p in prints])
+    bits, coarse = unpack_hashes([pack(p) for p in prints])
     assert (bits == np.stack([p.bits for p in prints])).all()
     assert np.abs(coarse.astype(float) - np.stack([p.coarse for p in prints])).max() < 1e-3
     with pytest.raises(GalleryError, match="of 3 bytes is damaged"):
-        fronts([b"abc"])
+        unpack_hashes([b"abc"])
 
 
 class Shelf:
@@ -148,7 +148,7 @@ def prints() -> dict[str, Fingerprint]:
 
 def test_leaks_by_id_content_and_appearance_are_found(prints: dict[str, Fingerprint]) -> None:
     check = LeakCheck(column(*prints), column(*(f"hash {i}" for i in prints)), Shelf(prints))
-    assert check.looks
+    assert check.compares_fingerprints
     asked = {
         "g3": scene(100),  # another picture under a gallery photo's id
         "copy": GALLERY["g7"],
@@ -171,7 +171,7 @@ def test_leaks_by_id_content_and_appearance_are_found(prints: dict[str, Fingerpr
 def test_fingerprints_are_read_in_parts_and_then_only_of_candidates(
     prints: dict[str, Fingerprint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leak_check, "BLOCK", 8)
+    monkeypatch.setattr(leak_check, "BLOCK_PHOTOS", 8)
     shelf = Shelf(prints)
     check = LeakCheck(column(*prints), column(*prints), shelf)
     assert [len(ids) for ids in shelf.read] == [8, 8, 8, 6]
@@ -207,10 +207,10 @@ def test_a_gallery_with_few_or_no_fingerprints(prints: dict[str, Fingerprint]) -
     found = check(["a", "b"], ["x", "y"], [prints["g1"], prints["g5"]])
     assert found == [Leak("a", "look", "g1"), None]
     without = LeakCheck(column(*prints), column(*prints))
-    assert not without.looks
+    assert not without.compares_fingerprints
     assert without(["a", "g1"], ["x", "g2"]) == [None, Leak("g1", "id", "g1")]
     empty = LeakCheck(column(), column(), Shelf({}))
-    assert not empty.looks
+    assert not empty.compares_fingerprints
     assert empty(["a"], ["x"], [prints["g1"]]) == [None]
 
 

@@ -16,10 +16,10 @@ from tests.support.own_postgres import programs
 
 psycopg = pytest.importorskip("psycopg")
 
-from tests.support.made_vectors import MadeVectors, long_tail  # noqa: E402
+from tests.support.random_vectors import RandomVectors, long_tail  # noqa: E402
 from whichlandmark.core.errors import BusyError, DataError, GalleryError, OptionError  # noqa: E402
 from whichlandmark.gallery.checksums import meta_sum  # noqa: E402
-from whichlandmark.gallery.postgres import queries as reading  # noqa: E402
+from whichlandmark.gallery.postgres import queries as sql_queries  # noqa: E402
 from whichlandmark.gallery.postgres import search, store  # noqa: E402
 from whichlandmark.gallery.postgres import vectors as vectors_module  # noqa: E402
 from whichlandmark.gallery.postgres.connection import address_of  # noqa: E402
@@ -160,9 +160,9 @@ def test_a_read_only_role_can_search_but_not_change(address: str) -> None:
                 assert gallery.faults() == []
                 assert gallery.nearest(np.eye(1, 4, dtype=np.float32), 1).rows.tolist() == [[1]]
                 for change in (lambda: gallery.put([row("y")]), lambda: gallery.remove(["x"])):
-                    with pytest.raises(GalleryError, match="this role may not do that here"):
+                    with pytest.raises(GalleryError, match="this role lacks the permission"):
                         change()
-            with pytest.raises(GalleryError, match="may not do that here"):
+            with pytest.raises(GalleryError, match="lacks the permission"):
                 PostgresGallery.create(postgres_address().replace("postgres@", "reader@"), "f", 4)
             assert owner.count() == 1
         finally:
@@ -282,7 +282,7 @@ def test_threads_share_one_gallery(gallery: PostgresGallery) -> None:
 
 
 def shown(gallery: PostgresGallery, setting: str) -> str:
-    with gallery._talking() as sql:
+    with gallery._connected() as sql:
         return str(sql.execute("SELECT current_setting(%s)", (setting,)).fetchall()[0][0])
 
 
@@ -290,7 +290,7 @@ def test_every_statement_has_a_timeout(address: str) -> None:
     PostgresGallery.create(address, "fake-1", 4).close()
 
     def sleep(gallery: PostgresGallery) -> None:
-        with gallery._talking() as sql:
+        with gallery._connected() as sql:
             sql.execute("SELECT pg_sleep(5)")
 
     with PostgresGallery.open(f"{address}&options=-c%20statement_timeout%3D300ms") as gallery:
@@ -381,7 +381,7 @@ def test_every_float16_reads_back_bit_for_bit(address: str) -> None:
 def test_tables_longer_than_a_block_read_back(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vectors_module, "BLOCK", 7)
+    monkeypatch.setattr(vectors_module, "BLOCK_ROWS", 7)
     vectors = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float16)
     with PostgresGallery.create(address, "fake-1", 3) as gallery:
         for count in (1, 7, 13, 29):  # 1, 8, 21, 50 rows in all
@@ -405,7 +405,7 @@ def test_ids_with_special_characters_are_safe(gallery: PostgresGallery) -> None:
 def test_an_unknown_id_suggests_the_nearest_in_a_large_gallery(
     gallery: PostgresGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "FEW", 10)
+    monkeypatch.setattr(store, "MAX_IDS_COMPARED", 10)
     gallery.put([row(f"paris/{i:03}.jpg") for i in range(300)])
     with pytest.raises(DataError, match=r"did you mean 'paris/123.jpg'"):
         gallery.remove(["123.jpg"])
@@ -438,9 +438,9 @@ def test_the_documented_backup_restores(address: str) -> None:
 def test_a_slow_suggestion_does_not_delay_the_error(
     gallery: PostgresGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "FEW", 10)
+    monkeypatch.setattr(store, "MAX_IDS_COMPARED", 10)
     monkeypatch.setattr(store, "HINT_TIMEOUT", "20ms")
-    monkeypatch.setattr(store, "NEXT_TO",
+    monkeypatch.setattr(store, "SIMILAR_IDS",
                         "SELECT pg_sleep(5)::text WHERE %(id)s <> ''")  # fmt: skip
     gallery.put([row(f"p{i}") for i in range(12)])
     with pytest.raises(DataError, match=r"no photo of id 'nobody'; nothing was changed"):
@@ -451,11 +451,11 @@ def test_a_slow_suggestion_does_not_delay_the_error(
 # --- the search graph ---
 
 
-def load(gallery: PostgresGallery, count: int, dim: int) -> MadeVectors:
+def load(gallery: PostgresGallery, count: int, dim: int) -> RandomVectors:
     codes = long_tail(count, count // 12)
-    vectors = MadeVectors(int(codes.max()) + 1, dim)
+    vectors = RandomVectors(int(codes.max()) + 1, dim)
     names = ["" if i % 3 == 0 else f"l{code}" for i, code in enumerate(codes)]
-    near = vectors.near(codes, 7)
+    near = vectors.around(codes, 7)
     gallery.put([GalleryRow(f"p{i}", "p", name, "", "", near[i]) for i, name in enumerate(names)])
     return vectors
 
@@ -464,11 +464,10 @@ def load(gallery: PostgresGallery, count: int, dim: int) -> MadeVectors:
 def test_hnsw_search_finds_the_exact_neighbours(
     address: str, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    monkeypatch.setattr(search, "FEW", 200)
-    monkeypatch.setattr(search, "FEW", 200)
+    monkeypatch.setattr(search, "MAX_PHOTOS_COMPARED", 200)
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
         vectors = load(gallery, 1500, 32)
-        queries = vectors.near(np.arange(100), 99)
+        queries = vectors.around(np.arange(100), 99)
         bank = which == "bank"
         names = sorted(gallery.labels().names)
         chosen = {"half": names[::2], "all but few": names[3:]}.get(which)
@@ -480,12 +479,12 @@ def test_hnsw_search_finds_the_exact_neighbours(
         assert np.mean([len(set(a) & set(b)) for a, b in pairs]) / 10 >= 0.99
         same = found.rows == exact.rows
         assert found.similarity[same] == pytest.approx(exact.similarity[same], abs=1e-6)
-        assert gallery.optimize(memory="64MB", workers=0)[0].endswith("the index is there")
+        assert gallery.optimize(memory="64MB", workers=0)[0].endswith("the index exists")
 
 
 def test_searches_use_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL's own plan names it, with and without a filter; no plan of `all compared` does."""
-    monkeypatch.setattr(search, "FEW", 200)
+    """PostgreSQL's own plan names it, with and without a filter; no plan of an exact search does."""
+    monkeypatch.setattr(search, "MAX_PHOTOS_COMPARED", 200)
     wanted = search.SearchScope("NOT v.bank")
     filtered = search.SearchScope("NOT v.bank", ["l1", "l2"])
     values = {"queries": ["[" + ",".join(["0.1"] * 32) + "]"], "most": 5, "names": ["l1", "l2"],
@@ -496,8 +495,8 @@ def test_searches_use_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPat
         with gallery._snapshot() as (sql, _):
             for one, graph in ((wanted, True), (filtered, True), (wanted, False)):
                 sql.execute(f"SET LOCAL enable_sort = {'off' if graph else 'on'}")
-                statement = (search._through_graph if graph
-                             else search._all_compared)(one)  # fmt: skip
+                statement = (search._graph_query if graph
+                             else search._exact_query)(one)  # fmt: skip
                 plan = "\n".join(line for (line,) in sql.execute("EXPLAIN " + statement, values))
                 assert ("Index Scan using vectors_hnsw on" in plan) == graph, plan
 
@@ -505,14 +504,13 @@ def test_searches_use_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPat
 def test_too_few_hnsw_results_fall_back_to_exact_search(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "FEW", 5)
-    monkeypatch.setattr(search, "FEW", 5)
-    through = search._through_graph
-    monkeypatch.setattr(search, "_through_graph",
-                        lambda wanted: through(wanted).replace("%(most)s", "3"))  # fmt: skip
+    monkeypatch.setattr(search, "MAX_PHOTOS_COMPARED", 5)
+    graph_query = search._graph_query
+    monkeypatch.setattr(search, "_graph_query",
+                        lambda scope: graph_query(scope).replace("%(most)s", "3"))  # fmt: skip
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
         vectors = load(gallery, 600, 32)
-        queries = vectors.near(np.arange(10), 99)
+        queries = vectors.around(np.arange(10), 99)
         names = [name for name in gallery.labels().names if name != "l0"][::5]
         exact = [gallery.nearest(queries, 30, landmarks=one) for one in (names, None)]
         gallery.optimize(memory="64MB", workers=0)
@@ -535,12 +533,11 @@ def test_candidates_are_ranked_by_their_cosines(gallery: PostgresGallery) -> Non
 
 
 def test_changes_reach_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "FEW", 5)
-    monkeypatch.setattr(search, "FEW", 5)
+    monkeypatch.setattr(search, "MAX_PHOTOS_COMPARED", 5)
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
         vectors = load(gallery, 300, 32)
         gallery.optimize(memory="64MB", workers=0)
-        one = vectors.near(np.array([3]), 55)
+        one = vectors.around(np.array([3]), 55)
         gallery.put([GalleryRow("new", "p", "l3", "", "", one[0])])
         assert gallery.nearest(one, 1).rows.tolist() == [[301]]
         gallery.relabel({"new": ""})
@@ -554,13 +551,13 @@ def test_changes_reach_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPa
 def test_vectors_too_long_for_hnsw_are_searched_exactly(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "FEW", 1)
+    monkeypatch.setattr(search, "MAX_PHOTOS_COMPARED", 1)
     vectors = np.random.default_rng(0).normal(size=(6, 4100))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with PostgresGallery.create(address, "fake-1", 4100) as gallery:
         gallery.put([GalleryRow(f"p{i}", "p", "a", "", "", vector.astype(np.float32))
                      for i, vector in enumerate(vectors)])  # fmt: skip
-        assert "at most 4,000 numbers, these have 4,100" in gallery.optimize()[0]
+        assert "at most 4,000 dimensions, these have 4,100" in gallery.optimize()[0]
         found = gallery.nearest(vectors[2:4].astype(np.float32), 1)
         assert found.rows.tolist() == [[3], [4]]
         assert gallery.faults() == []
@@ -571,7 +568,7 @@ def test_optimize_leaves_the_connection_as_it_was(gallery: PostgresGallery) -> N
     before = {name: shown(gallery, name) for name in names}
     assert before["statement_timeout"] == "1min"
     said = gallery.optimize(memory="77MB", workers=1)
-    assert said[0] == "0 photos with a landmark: all of them are compared; an index pays from " \
+    assert said[0] == "0 photos with a landmark: all of them are compared; an index saves time from " \
         "20,000 on"  # fmt: skip
     assert {name: shown(gallery, name) for name in before} == before
 
@@ -591,7 +588,7 @@ def test_with_little_shared_memory_the_index_is_built_by_one_process() -> None:
         def fetchall(self) -> list[tuple[str]]:
             return [("2",)]
 
-    search._create(Server(), "vectors_hnsw")  # type: ignore[arg-type]
+    search._create_index(Server(), "vectors_hnsw")  # type: ignore[arg-type]
     assert said[0] == said[-1]
     assert "hnsw (data halfvec_ip_ops)" in said[0][0]
     assert said[2][1] == ("max_parallel_maintenance_workers", "0")
@@ -600,7 +597,7 @@ def test_with_little_shared_memory_the_index_is_built_by_one_process() -> None:
 def test_a_writer_without_ownership_builds_no_index(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "FEW", 2)
+    monkeypatch.setattr(search, "MAX_PHOTOS_COMPARED", 2)
     with PostgresGallery.create(address, "fake-1", 4) as owner:
         owner.put([row(f"p{i}") for i in range(4)])
         schema, rights = address_of(address).schema, "SELECT, INSERT, UPDATE, DELETE"
@@ -620,22 +617,22 @@ def test_a_writer_without_ownership_builds_no_index(
 
 FAULTS = [
     ("UPDATE photos SET path = '/other' WHERE id = 'x'", "the entry of photo 'x', row 1"),
-    ("DELETE FROM photos WHERE id = 'z'", "2 photos found, 3 were put there"),
+    ("DELETE FROM photos WHERE id = 'z'", "2 photos found, expected 3"),
     ("DELETE FROM vectors WHERE number = 2", "vectors of photo 'y', row 2: missing"),
     ("UPDATE vectors SET data = '[1,0,0,0]' WHERE number = 2", "photo 'y', row 2: changed"),
-    ("UPDATE vectors SET bank = true WHERE number = 1", "row 1: on the wrong side of the bank"),
+    ("UPDATE vectors SET bank = true WHERE number = 1", "row 1: wrongly marked as a distractor"),
     ("INSERT INTO vectors VALUES (9, true, '[1,0,0,0]')", "vectors, row 9: without its photo"),
     (
         "UPDATE thumbnails SET data = 'x' WHERE number = 1",
         "thumbnails of photo 'x', row 1: changed",
     ),
     ("DELETE FROM looks WHERE number = 1", "looks of photo 'x', row 1: missing"),
-    ("INSERT INTO keypoints VALUES (2, 'x')", "keypoints of photo 'y', row 2: there, but not in"),
+    ("INSERT INTO keypoints VALUES (2, 'x')", "keypoints of photo 'y', row 2: stored, but not in"),
     ("INSERT INTO keypoints VALUES (8, 'x')", "keypoints, row 8: without its photo"),
     ("UPDATE landmarks SET record = '{}'", "the record of landmark 'a'"),
-    ("DELETE FROM landmarks", "0 landmark records found, 1 were put there"),
-    ("UPDATE meta SET next_row = 2", "the gallery's own numbers"),
-    ("DELETE FROM meta", "the gallery's own numbers"),
+    ("DELETE FROM landmarks", "0 landmark records found, expected 1"),
+    ("UPDATE meta SET next_row = 2", "the gallery's header"),
+    ("DELETE FROM meta", "the gallery's header"),
 ]
 
 
@@ -643,7 +640,7 @@ FAULTS = [
 def test_planted_faults_are_reported(
     address: str, gallery: PostgresGallery, damage: str, said: str
 ) -> None:
-    gallery.put([row("x", thumbnail=b"jpeg", look=b"look"), row("y"), row("z", "")])
+    gallery.put([row("x", thumbnail=b"jpeg", fingerprint=b"look"), row("y"), row("z", "")])
     gallery.describe([LandmarkRecord("a", "A")])
     assert gallery.faults() == []
     asked(address, damage)
@@ -657,7 +654,7 @@ def test_damage_in_the_middle_of_a_stream_leaves_the_connection_whole(
     address: str, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     """Megabytes are still to come when the fault is met."""
-    monkeypatch.setattr(vectors_module, "BLOCK", 16)
+    monkeypatch.setattr(vectors_module, "BLOCK_ROWS", 16)
     vector = np.full(512, 512**-0.5, np.float32)
     with PostgresGallery.create(address, "fake-1", 512) as gallery:
         gallery.put([GalleryRow(f"p{i}", "p" * 1000, "a", "", "", vector) for i in range(3000)])
@@ -668,8 +665,8 @@ def test_damage_in_the_middle_of_a_stream_leaves_the_connection_whole(
                 gallery.table()
         assert gallery.state().photos == 3000
         assert gallery._connection is before
-        with reading.snapshot(gallery._connection):
-            left = reading.entries(gallery._connection)
+        with sql_queries.snapshot(gallery._connection):
+            left = sql_queries.entries(gallery._connection)
             next(left)  # left in its middle: given up, connected anew
         assert gallery.state().photos == 3000
         assert gallery._connection is not before
@@ -683,7 +680,7 @@ def test_photos_replaced_by_an_older_state_are_reported(
     asked(address, "CREATE TABLE old AS SELECT * FROM photos")
     gallery.relabel({"x": "b"})
     asked(address, "DELETE FROM photos", "INSERT INTO photos SELECT * FROM old")
-    assert gallery.faults() == ["the photos are not those that were put there last"]
+    assert gallery.faults() == ["the photos do not match the digest of the last change"]
     with pytest.raises(GalleryError, match="damaged"):
         gallery.table()
 
@@ -694,7 +691,7 @@ def test_a_row_number_beyond_the_counter_is_reported(
     gallery.put([row("x")])
     state = gallery.state()._replace(next_row=1)
     asked(address, f"UPDATE meta SET next_row = 1, sum = {meta_sum(state)}")
-    assert gallery.faults() == ["row 1: a number that was not given yet"]
+    assert gallery.faults() == ["row 1: expected row numbers below 1"]
 
 
 def test_the_database_refuses_a_second_photo_of_one_id(

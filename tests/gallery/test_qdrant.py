@@ -29,13 +29,13 @@ from whichlandmark.gallery import address as address_module
 from whichlandmark.gallery.qdrant import integrity, points
 from whichlandmark.gallery.qdrant import queries as queries_module
 from whichlandmark.gallery.qdrant.client import (
-    KEY,
-    LARGEST_REQUEST,
+    API_KEY_VARIABLE,
+    MAX_REQUEST_BYTES,
     QdrantAddress,
     RetryingClient,
+    batches,
     connect,
     parse,
-    pieces,
 )
 from whichlandmark.gallery.qdrant.config import QdrantConfig, photo_collection, search_params
 from whichlandmark.gallery.qdrant.store import QdrantGallery
@@ -47,7 +47,7 @@ from tests.support.qdrant_stand_in import StandIn, messages, serving  # noqa: E4
 
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(KEY, raising=False)
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def gallery(client: Any) -> QdrantGallery:
     """Three photos with everything that a photo can have, a distractor, a record."""
     made = QdrantGallery.create_in(client, "paris", "fake-1", 4)
     made.put([
-        row("a", "Louvre", keypoints=b"ka", look=b"la", thumbnail=b"ta"),
-        row("b", "Louvre", [1.0, 0, 0, 0]), row("c", "Orsay", [0, 0.6, 0.8, 0], look=b"lc"),
+        row("a", "Louvre", keypoints=b"ka", fingerprint=b"la", thumbnail=b"ta"),
+        row("b", "Louvre", [1.0, 0, 0, 0]), row("c", "Orsay", [0, 0.6, 0.8, 0], fingerprint=b"lc"),
         row("d", "", [0, 0, 0, 1.0]),
     ])  # fmt: skip
     made.describe([LandmarkRecord("Louvre", "The Louvre")])
@@ -104,13 +104,13 @@ def test_invalid_addresses_are_refused(address: str, words: str) -> None:
 
 
 def test_an_api_key_in_an_address_is_refused_and_never_shown() -> None:
-    with pytest.raises(OptionError, match=KEY) as told:
+    with pytest.raises(OptionError, match=API_KEY_VARIABLE) as told:
         parse("qdrant://:sesame@db:6334/paris")
     assert "sesame" not in str(told.value)
 
 
 def test_an_api_key_is_sent_only_over_tls_or_to_localhost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KEY, "sesame")
+    monkeypatch.setenv(API_KEY_VARIABLE, "sesame")
     for host in ("db", "10.0.0.1", "localhost.example.org", "128.0.0.1"):
         with pytest.raises(OptionError, match=r"add \?tls=1") as told:
             connect(parse(f"qdrant://{host}/paris"))
@@ -126,11 +126,11 @@ def test_the_api_key_reaches_the_server_and_no_error_message(
     with serving(StandIn(key="sesame")) as port:
         address = f"qdrant://127.0.0.1:{port}/paris"
         for wrong in ("", "simsim"):
-            monkeypatch.setenv(KEY, wrong)
-            with pytest.raises(GalleryError, match=f"another key, in {KEY}") as told:
+            monkeypatch.setenv(API_KEY_VARIABLE, wrong)
+            with pytest.raises(GalleryError, match=f"another key, in {API_KEY_VARIABLE}") as told:
                 QdrantGallery.create(address, "fake-1", 4)
             assert "simsim" not in str(told.value)
-        monkeypatch.setenv(KEY, "sesame")
+        monkeypatch.setenv(API_KEY_VARIABLE, "sesame")
         with QdrantGallery.create(address, "fake-1", 4) as gallery:
             gallery.put([row("a")])
             assert gallery.count() == 1
@@ -148,7 +148,9 @@ def test_presets_reach_the_server() -> None:
             address = f"qdrant://127.0.0.1:{port}/paris?size={size}"
             QdrantGallery.create(address, "fake-1", 256).close()
             QdrantGallery.open(address.partition("?")[0]).close()
-        photos, about = (made for method, made in stand_in.asked if method == "collections_Create")
+        photos, about = (
+            made for method, made in stand_in.requests if method == "collections_Create"
+        )
         vectors = photos.vectors_config.params
         assert (vectors.size, vectors.distance, vectors.datatype) == (
             256, messages.Distance.Dot, messages.Datatype.Float16,
@@ -173,7 +175,7 @@ def test_presets_reach_the_server() -> None:
             assert made.binary.always_ram
         ids = next(
             asked
-            for method, asked in stand_in.asked
+            for method, asked in stand_in.requests
             if method == "points_CreateFieldIndex" and asked.field_name == "id"
         )
         keyword = ids.field_index_params.keyword_index_params
@@ -181,7 +183,7 @@ def test_presets_reach_the_server() -> None:
         assert not keyword.enable_hnsw
         indexed = {
             (asked.collection_name, asked.field_name)
-            for method, asked in stand_in.asked
+            for method, asked in stand_in.requests
             if method == "points_CreateFieldIndex"
         }
         assert indexed == {
@@ -205,7 +207,7 @@ def test_small_galleries_are_searched_exactly_and_large_ones_by_hnsw() -> None:
             gallery.put([row("c")])
             gallery.nearest(queries, 1)
     exact, graph = (
-        asked.query_points[0].params for method, asked in stand_in.asked
+        asked.query_points[0].params for method, asked in stand_in.requests
         if method == "points_QueryBatch"
     )  # fmt: skip
     assert exact.exact
@@ -327,9 +329,9 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a vector": (spoil_vector, "vectors of photo 'b', row 2: changed"),
     "no vector": (lambda c: c.delete_vectors("paris", [""], [2]), "'b', row 2: missing"),
     "a long vector": (long_vector, "length 2.000; expected 1"),
-    "a photo lost": (lambda c: c.delete("paris", [4]), "3 photos found, 4 were put there"),
+    "a photo lost": (lambda c: c.delete("paris", [4]), "3 photos found, expected 4"),
     "a photo twice": (second_entry, "photo 'b': two entries"),
-    "a number not given": (second_entry, "row 9: a number that was not given yet"),
+    "a number not given": (second_entry, "row 9: expected row numbers below"),
     "blobs lost": (
         lambda c: c.delete("paris_about", [about_point(c, "keypoints").id]),
         "keypoints of photo 'a', row 1: missing",
@@ -341,19 +343,19 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda c: c.set_payload("paris_about", {"keypoints": "AAAA"}, [
             next(one.id for one in c.scroll("paris_about", limit=99)[0]
                  if "looks" in one.payload and "keypoints" not in one.payload)]),
-        "keypoints of photo 'c', row 3: there, but not in its entry",
+        "keypoints of photo 'c', row 3: stored, but not in its entry",
     ),
     "blobs of nobody": (lambda c: stray_about(c, {"row": 4, "looks": "AA"}), "without their photo"),
     "blobs of no row": (lambda c: stray_about(c, {"looks": "AAAA"}), "without their photo"),
     "another kind": (lambda c: stray_about(c, {"kind": "x"}), "of unknown kind 'x'"),
-    "a second meta": (lambda c: stray_about(c, {"kind": "meta"}), "of kind 'meta', where none"),
-    "a journal": (lambda c: stray_about(c, {"kind": "journal"}), "journal of a change that is"),
+    "a second meta": (lambda c: stray_about(c, {"kind": "meta"}), "unexpected kind 'meta'"),
+    "a journal": (lambda c: stray_about(c, {"kind": "journal"}), "journal of a finished change"),
     "a record": (lambda c: set_about(c, "record", {"record": "{}"}), "record of landmark 'Louvre'"),
     "a record lost": (lambda c: c.delete("paris_about", [about_point(c, "record").id]),
-                      "0 landmark records found, 1 were put there"),
-    "the numbers": (lambda c: set_about(c, "photos", {"photos": 5}), "its own numbers"),
-    "a number gone": (lambda c: c.delete_payload("paris_about", ["sum"], [0]), "its own numbers"),
-    "the numbers lost": (lambda c: c.delete("paris_about", [0]), "its own numbers are missing"),
+                      "0 landmark records found, expected 1"),
+    "the numbers": (lambda c: set_about(c, "photos", {"photos": 5}), "its header"),
+    "a number gone": (lambda c: c.delete_payload("paris_about", ["sum"], [0]), "its header"),
+    "the numbers lost": (lambda c: c.delete("paris_about", [0]), "its header is missing"),
 }  # fmt: skip
 
 
@@ -402,7 +404,7 @@ def test_damage_is_never_returned(
 def test_putting_a_damaged_photo_again_repairs_it(gallery: QdrantGallery, client: Any) -> None:
     before = client.count("paris_about").count
     FAULTS["a blob changed"][0](client)
-    gallery.put([row("a", "Louvre", keypoints=b"ka", look=b"la", thumbnail=b"ta")])
+    gallery.put([row("a", "Louvre", keypoints=b"ka", fingerprint=b"la", thumbnail=b"ta")])
     assert gallery.faults() == []
     assert gallery.thumbnails(["a"]) == {"a": b"ta"}
     assert client.count("paris_about").count == before
@@ -415,7 +417,7 @@ def test_foreign_collections_are_refused(client: Any) -> None:
     vectors = models.VectorParams(size=4, distance=models.Distance.COSINE)
     client.create_collection("rome", vectors)
     client.create_collection("rome_about", {})
-    with pytest.raises(GalleryError, match="not float16 of 4 numbers, compared by Dot"):
+    with pytest.raises(GalleryError, match="not float16 of 4 dimensions, compared by Dot"):
         QdrantGallery.create_in(client, "rome", "fake-1", 4)
     client.upsert("rome", [models.PointStruct(id=1, vector=[1, 0, 0, 0], payload={})])
     with pytest.raises(GalleryError, match="there is something already"):
@@ -432,7 +434,7 @@ def test_an_interrupted_creation_is_completed(client: Any) -> None:
     with pytest.raises(GalleryError, match="no gallery there"):
         QdrantGallery.open_in(client, "paris")
     client.create_collection("paris_about", {})
-    with pytest.raises(GalleryError, match="its own numbers are missing"):
+    with pytest.raises(GalleryError, match="its header is missing"):
         QdrantGallery.open_in(client, "paris")
     QdrantGallery.create_in(client, "paris", "fake-1", 4).put([row("a")])
     assert QdrantGallery.open_in(client, "paris").faults() == []
@@ -456,10 +458,10 @@ def test_snapshots_are_consistent() -> None:
             def changed_meanwhile(request: Any) -> Any:
                 meta = stand_in.local.retrieve("paris_about", [0])[0].payload
                 from whichlandmark.gallery.checksums import Meta
-                from whichlandmark.gallery.qdrant.points import numbers
+                from whichlandmark.gallery.qdrant.points import meta_payload
 
                 meta = Meta(*(meta[key] for key in Meta._fields))
-                later = numbers(meta._replace(generation=meta.generation + 1))
+                later = meta_payload(meta._replace(generation=meta.generation + 1))
                 stand_in.local.set_payload("paris_about", later, [0])
                 return real(request)
 
@@ -528,13 +530,13 @@ def test_large_batches_are_split_to_the_request_limit() -> None:
             assert gallery.keypoints(["h5"]) == {"h5": heavy}
             sizes = [
                 asked.ByteSize()
-                for method, asked in stand_in.asked
+                for method, asked in stand_in.requests
                 if method == "points_Upsert" and asked.collection_name == "paris_about"
             ]
             assert max(sizes) < 20_000_000
             assert sum(sizes) > 60_000_000
             with pytest.raises(DataError, match="keep fewer keypoints"):
-                gallery.put([row("x", keypoints=heavy, look=heavy, thumbnail=heavy)])
+                gallery.put([row("x", keypoints=heavy, fingerprint=heavy, thumbnail=heavy)])
             assert gallery.count() == 6
 
 
@@ -543,11 +545,11 @@ def test_requests_are_split_by_count_and_size() -> None:
         def __init__(self, size: int) -> None:
             self.vector, self.payload = [0.0] * 4, {"text": "x" * size}
 
-    parts = list(pieces(Point(10) for _ in range(2500)))
+    parts = list(batches(Point(10) for _ in range(2500)))
     assert [len(part) for part in parts] == [1000, 1000, 500]
-    parts = list(pieces([Point(10), Point(LARGEST_REQUEST + 1), Point(10), Point(10)]))
+    parts = list(batches([Point(10), Point(MAX_REQUEST_BYTES + 1), Point(10), Point(10)]))
     assert [len(part) for part in parts] == [1, 1, 2]
-    assert list(pieces([])) == []
+    assert list(batches([])) == []
 
 
 def test_request_size_counts_utf8_bytes() -> None:
@@ -563,7 +565,7 @@ def test_request_size_counts_utf8_bytes() -> None:
 def test_all_scroll_pages_are_read(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     gallery = QdrantGallery.create_in(client, "paris", "fake-1", 4)
-    gallery.put([row(f"p{n:02}", f"l{n % 3}", look=b"l", thumbnail=b"t") for n in range(25)])
+    gallery.put([row(f"p{n:02}", f"l{n % 3}", fingerprint=b"l", thumbnail=b"t") for n in range(25)])
     gallery.remove([f"p{n:02}" for n in range(0, 25, 5)])
     for module in (queries_module, integrity):
         monkeypatch.setattr(module, "PAGE_VECTORS", 4)
@@ -593,7 +595,7 @@ def test_tls_with_a_private_certificate_authority(tmp_path: Path, monkeypatch: A
         "import sys; from whichlandmark.gallery.qdrant.store import QdrantGallery\n"
         "with QdrantGallery.create(sys.argv[1], 'fake-1', 4) as gallery: print(gallery.count())"
     )
-    monkeypatch.setenv(KEY, "sesame")
+    monkeypatch.setenv(API_KEY_VARIABLE, "sesame")
     with serving(StandIn(key="sesame"), grpc.ssl_server_credentials(pair)) as port:
         address = f"qdrant://localhost:{port}/paris?timeout=3&tls="
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.galleries import row
 from whichlandmark.core.errors import BusyError, DataError, GalleryError
-from whichlandmark.gallery.qdrant.commit import LEASE
+from whichlandmark.gallery.qdrant.commit import CLAIM_SECONDS
 from whichlandmark.gallery.qdrant.store import QdrantGallery
 from whichlandmark.gallery.records import Credit, LandmarkRecord
 
@@ -89,9 +89,9 @@ def filled(client: Any) -> QdrantGallery:
     """Three photos with everything, a distractor, two records."""
     gallery = QdrantGallery.create_in(client, "paris", "fake-1", 4)
     gallery.put([
-        row("a", "Louvre", keypoints=b"ka", look=b"la", thumbnail=b"ta"), row("b", "Louvre"),
+        row("a", "Louvre", keypoints=b"ka", fingerprint=b"la", thumbnail=b"ta"), row("b", "Louvre"),
         row("c", "Orsay", [1.0, 0, 0, 0], keypoints=b"kc"),
-        row("d", "", [0, 1.0, 0, 0], look=b"ld"),
+        row("d", "", [0, 1.0, 0, 0], fingerprint=b"ld"),
     ])  # fmt: skip
     gallery.describe([LandmarkRecord("Louvre", "The Louvre"), LandmarkRecord("Orsay", "Orsay")])
     return gallery
@@ -107,7 +107,7 @@ def put(gallery: QdrantGallery) -> None:
 
 
 CHANGES: dict[str, Callable[[QdrantGallery], Any]] = {
-    "add": lambda gallery: gallery.put([row("new", "Louvre", look=b"ln"), row("new2", "")]),
+    "add": lambda gallery: gallery.put([row("new", "Louvre", fingerprint=b"ln"), row("new2", "")]),
     "put": put,
     "remove": lambda gallery: gallery.remove(["a", "c"]),
     "relabel": lambda gallery: gallery.relabel({"c": "Musée d'Orsay", "a": ""}),
@@ -122,7 +122,7 @@ def all_of(gallery: QdrantGallery) -> dict[str, Any]:
     """Everything that can be read of it."""
     photos = {
         number: (*(getattr(photo, key) for key in (
-            "id", "path", "landmark", "hash", "stamp", "keypoints", "look", "thumbnail", "author",
+            "id", "path", "landmark", "hash", "stamp", "keypoints", "fingerprint", "thumbnail", "author",
             "licence")), tuple(photo.vector))
         for number, photo in gallery.rows_after(-1, 100)
     }  # fmt: skip
@@ -273,7 +273,7 @@ def test_a_failed_call_is_retried(client: Any) -> None:
     failing = Failing(client, 1, unavailable)
     left[0] = 0
     gallery = QdrantGallery.open_in(failing, "paris")
-    gallery._calls.sleep = pauses.append
+    gallery._client.sleep = pauses.append
     left[0] = 2
     assert gallery.count() == 4
     assert pauses == [0.1, 0.4]
@@ -292,7 +292,7 @@ def test_a_second_writer_gets_busy(client: Any) -> None:
         CHANGES["add"](first)
     now = [gallery.clock()]
     gallery.clock = lambda: now[0]
-    gallery._calls.sleep = lambda seconds: now.__setitem__(0, now[0] + seconds)
+    gallery._client.sleep = lambda seconds: now.__setitem__(0, now[0] + seconds)
     began = now[0]
     with pytest.raises(BusyError, match=r"process \d+, .* is writing to it; wait for it") as told:
         gallery.put([row("z")])
@@ -302,7 +302,7 @@ def test_a_second_writer_gets_busy(client: Any) -> None:
         gallery.faults()
     with pytest.raises(BusyError, match="is writing to it"):
         gallery.snapshot()
-    now[0] += LEASE
+    now[0] += CLAIM_SECONDS
     assert any("was not finished (staging)" in line for line in gallery.faults())
     gallery.put([row("z")])
     assert sorted(gallery.stamps()) == ["a", "b", "c", "d", "z"]
@@ -319,7 +319,7 @@ def test_a_writer_whose_lock_expired_stops(client: Any) -> None:
     def sleep_on_it() -> None:
         with sleeper._changing() as change:
             change.put([row("late", keypoints=b"late")])
-            now[0] += LEASE + 1
+            now[0] += CLAIM_SECONDS + 1
             gallery.put([row("other")])
 
     with pytest.raises(BusyError, match="another process took it over"):
@@ -336,17 +336,17 @@ def test_writers_of_several_threads_wait_for_each_other(client: Any) -> None:
     def write(at: int) -> None:
         try:
             for n in range(4):
-                galleries[at].put([row(f"t{at}-{n}", look=b"x")])
+                galleries[at].put([row(f"t{at}-{n}", fingerprint=b"x")])
         except Exception as error:
             failed.append(error)
 
     lock = threading.Lock()  # the imitation in memory is not made for threads
     for gallery in galleries:
-        real = gallery._calls.call
-        gallery._calls.call = (  # type: ignore[method-assign]
+        real = gallery._client.call
+        gallery._client.call = (  # type: ignore[method-assign]
             lambda method, real=real, **given: locked(lock, real, method, given)
         )
-        gallery._calls.sleep = lambda _: None
+        gallery._client.sleep = lambda _: None
     threads = [threading.Thread(target=write, args=(at,)) for at in range(3)]
     for thread in threads:
         thread.start()
@@ -383,9 +383,9 @@ def test_readers_do_not_see_staged_photos(client: Any) -> None:
     writer = QdrantGallery.open_in(stuck, "paris")
     for at in range(2, 40):  # each undoes first what the one before it left
         stuck.calls, stuck.at = 0, at
-        writer.clock = lambda at=at: at * 10.0 * LEASE
+        writer.clock = lambda at=at: at * 10.0 * CLAIM_SECONDS
         with pytest.raises(Killed):
-            writer.put([row("near", "Louvre", [0, 0, 1.0, 0], look=b"n"), row("near2", "")])
+            writer.put([row("near", "Louvre", [0, 0, 1.0, 0], fingerprint=b"n"), row("near2", "")])
         if reader.generation > before["meta"].generation:
             break
         assert all_of(reader) == before
@@ -402,14 +402,14 @@ def test_staged_photos_do_not_displace_committed_neighbours(client: Any) -> None
     gallery = filled(client)
     stuck = Failing(client, 10**9, killed)
     writer = QdrantGallery.open_in(stuck, "paris")
-    original = writer._calls.upsert
+    original = writer._client.upsert
 
     def upsert(collection: str, made: Any) -> None:
         original(collection, made)
         if collection == "paris":
             stuck.at = 0
 
-    writer._calls.upsert = upsert  # type: ignore[method-assign]
+    writer._client.upsert = upsert  # type: ignore[method-assign]
     with pytest.raises(Killed):
         writer.put([row(f"n{n}", "Louvre", [0, 0, 1.0, 0]) for n in range(40)])
     assert client.count("paris").count == 44

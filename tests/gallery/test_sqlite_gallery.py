@@ -195,7 +195,7 @@ def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     other.execute("CREATE TABLE t (x)")
     with pytest.raises(GalleryError, match="not a gallery of format"):
         SqliteGallery.open(tmp_path / "other.sqlite")
-    other.execute(f"PRAGMA application_id = {schema.APPLICATION}")
+    other.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     other.execute("PRAGMA user_version = 1")
     other.close()
     with pytest.raises(GalleryError, match=r"format 1; .* index the photos again"):

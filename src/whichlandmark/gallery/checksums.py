@@ -1,4 +1,4 @@
-"""Sums of rows and of the whole; checked reads."""
+"""Checksums of photos, landmark records and the whole gallery, and reads that verify them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from ..core.errors import GalleryError
 from .records import LandmarkRecord
 
-WORDS = slice(1, 8)  # of a row of `photos`: the fields that are text
+TEXT_FIELDS = slice(1, 8)  # of a row of `photos`
+
+PhotoRow = tuple[Any, ...]  # a row of `photos`: number, 7 texts, 4 blob checksums, own checksum
 
 
 class Meta(NamedTuple):
-    """The one row of `meta`. next_row: never given to a photo yet; digests: sums of the sums.
+    """The single row of table `meta`, which describes the whole gallery.
 
-    stale: 1 = something was removed whose bytes may still stand in unused parts of the file.
+    next_row: the row number of the next new photo; photo_digest, landmark_digest: sums of the
+    checksums, modulo 2^64; stale: 1 = the file may still hold bytes of deleted data.
     """
 
     embedder: str
@@ -33,52 +36,60 @@ class Meta(NamedTuple):
 
 
 def blob_sum(data: bytes) -> int:
-    """The checksum of some bytes: 64 bits of BLAKE2b (RFC 7693), as SQLite's signed integer."""
+    """64 bits of BLAKE2b (RFC 7693), as a signed integer because SQLite has no other."""
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)
 
 
 def photo_sum(fields: Sequence[object]) -> int:
-    """The checksum of a photo: row number, 7 texts, 4 sums of blobs (None = it has no such blob).
+    """The checksum of a photo.
 
-    Raises TypeError when a text is none. No text holds a zero byte (`records.check`), so that
-    two different rows never make the same bytes.
+    A zero byte separates the fields. No text holds one (`records.check`), so different rows never
+    give the same bytes.
+
+    Args:
+        fields: row number, 7 texts, 4 blob checksums (None = no such blob).
+
+    Raises:
+        TypeError: when a text field holds something else.
     """
     number, sums = fields[0], f"{fields[8]} {fields[9]} {fields[10]} {fields[11]}"
-    words: Sequence[str] = fields[WORDS]  # type: ignore[assignment]
-    return blob_sum("\0".join((f"photo {number}", *words, sums)).encode())
+    texts: Sequence[str] = fields[TEXT_FIELDS]  # type: ignore[assignment]
+    return blob_sum("\0".join((f"photo {number}", *texts, sums)).encode())
 
 
 def landmark_sum(name: str, record: str) -> int:
-    """The checksum of a landmark's record."""
+    """The checksum of a landmark record; record: its JSON text."""
     return blob_sum(f"landmark\0{name}\0{record}".encode())
 
 
 def meta_sum(meta: Meta) -> int:
-    """The checksum of the gallery's own numbers."""
+    """The checksum of the row of table `meta`."""
     return blob_sum("\0".join(("meta", *map(str, meta))).encode())
 
 
-def added(digest: int, change: int) -> int:
-    """digest + change, modulo 2^64, as SQLite's signed integer."""
+def add_checksum(digest: int, change: int) -> int:
+    """digest + change, modulo 2^64, as a signed integer."""
     return (digest + change + 2**63) % 2**64 - 2**63
 
 
 def damaged(name: str, what: str) -> GalleryError:
-    """The error of a gallery file whose content is not what was written."""
-    heals = (
+    """The error for stored data that differs from what was written.
+
+    Args:
+        name: file or address of the gallery.
+        what: the damaged item.
+    """
+    remedy = (
         "restore it from its server's backup" if "://" in name
-        else "`whichlandmark gallery rebuild` keeps everything that is whole"
+        else "`whichlandmark gallery rebuild` keeps everything that is intact"
     )  # fmt: skip
     return GalleryError(
-        f"{name}: damaged ({what}); `whichlandmark gallery verify` lists all of it, {heals}"
+        f"{name}: damaged ({what}); `whichlandmark gallery verify` lists all damage, {remedy}"
     )
 
 
-PhotoRow = tuple[Any, ...]  # in the order of COLUMNS
-
-
 def checked(row: PhotoRow, name: str) -> PhotoRow:
-    """The same row. Raises GalleryError unless its sum is right."""
+    """Return the row. Raises GalleryError unless it matches its checksum."""
     try:
         if photo_sum(row) == row[-1]:
             return row
@@ -88,12 +99,12 @@ def checked(row: PhotoRow, name: str) -> PhotoRow:
 
 
 def digest_of(sums: NDArray[np.int64]) -> int:
-    """What the checksums of photos add up to, as `Meta.photo_digest` has it."""
+    """The sum of (N,) photo checksums, modulo 2^64: `Meta.photo_digest`."""
     return int(sums.astype(np.uint64).sum(dtype=np.uint64).astype(np.int64))
 
 
 def checked_record(landmark: Any, text: Any, stored: Any, name: str) -> LandmarkRecord:
-    """The record in a row of `landmarks`. Raises GalleryError unless its sum is right."""
+    """The record in a row of `landmarks`. Raises GalleryError unless its checksum matches."""
     if not (isinstance(landmark, str) and isinstance(text, str)) or (
         landmark_sum(landmark, text) != stored
     ):

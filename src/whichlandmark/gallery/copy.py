@@ -1,28 +1,32 @@
-"""One gallery → another, wherever each is kept: resumable, and compared at the end."""
+"""Copy a gallery into another, of any kind; the copy can be resumed and is verified at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import GalleryError
+from ..core.types import Progress
 from .checksums import blob_sum
 from .protocol import Gallery, Labels
 from .records import GalleryRow
 
-BATCH = 500  # photos: one change of the target; 50 KB each with local features
+BATCH_PHOTOS = 500  # written in one change of the target; 50 KB each with local features
 
-SAMPLE = 1_000  # photos that are compared whole at the end
+SAMPLE_PHOTOS = 1_000  # compared in full at the end
 
-Progress = Callable[[int, int], None]
+ID_BLOCK = 100_000  # ids read at once
 
 
 @dataclass(frozen=True)
 class CopyResult:
-    """photos: in the source; copied: by this run; compared: whole, at the end."""
+    """Counts of a copy.
+
+    photos: in the source; copied: photos written by this run; records: landmark records; compared:
+    photos compared in full.
+    """
 
     photos: int
     copied: int
@@ -33,18 +37,26 @@ class CopyResult:
 def copy_gallery(
     source: Gallery, target: Gallery, *, progress: Progress | None = None, seed: int = 0
 ) -> CopyResult:
-    """Put every photo of `source` into `target`, in row order, with all that hangs on it.
+    """Copy all photos, with vectors and blobs, and all landmark records.
 
-    What an interrupted run has copied stays. At the end counts and every photo's landmark are
-    compared, the records, and a sample of photos whole.
-    Raises GalleryError when the target is of another embedder, holds other photos, or when the
-    source changed meanwhile.
+    Photos copied by an interrupted run are skipped. At the end the number of photos per landmark,
+    all records and a random sample of complete photos are compared.
+
+    Args:
+        source: read in row order.
+        target: another gallery of the same embedder, empty or from an interrupted copy.
+        progress: called with (photos done, photos in all).
+        seed: of the sample.
+
+    Raises:
+        GalleryError: when the target has another embedder or other photos, or when the source
+            changed during the copy.
     """
     target.require(source.embedder_id)
     generation, total = source.generation, source.count()
     copied = done = 0
     after = -(2**63)
-    while batch := source.rows_after(after, BATCH):
+    while batch := source.rows_after(after, BATCH_PHOTOS):
         after = batch[-1][0]
         known = target.stamps([row.id for _, row in batch])
         new = [row for _, row in batch
@@ -59,41 +71,41 @@ def copy_gallery(
         target.describe(records.values())
     if source.generation != generation:
         raise GalleryError(
-            f"{source.name}: changed while it was copied; run the command again: what is there "
-            "already is passed over"
+            f"{source.name}: changed while it was copied; run the command again: photos that are "
+            "copied already are skipped"
         )
-    return CopyResult(total, copied, len(records), _compared(source, target, seed))
+    return CopyResult(total, copied, len(records), _check_copy(source, target, seed))
 
 
 def content_sum(row: GalleryRow) -> int:
-    """A checksum of everything of a photo but its row number, which is each gallery's own."""
-    words = (row.id, row.path, row.landmark, row.hash, row.stamp, row.author, row.licence)
-    blobs = (row.vector.astype("<f2").tobytes(), row.keypoints, row.look, row.thumbnail)
+    """A checksum of a photo without its row number, which differs between galleries."""
+    texts = (row.id, row.path, row.landmark, row.hash, row.stamp, row.author, row.licence)
+    blobs = (row.vector.astype("<f2").tobytes(), row.keypoints, row.fingerprint, row.thumbnail)
     sums = " ".join(str(blob_sum(blob)) for blob in blobs)
-    return blob_sum("\0".join(("content", *words, sums)).encode())
+    return blob_sum("\0".join(("content", *texts, sums)).encode())
 
 
-def _compared(source: Gallery, target: Gallery, seed: int) -> int:
-    """Raises GalleryError unless both hold the same; returns how many were compared whole."""
-    mine, others = source.labels(), target.labels()
-    if len(mine.rows) != len(others.rows):
-        more = len(others.rows) - len(mine.rows)
+def _check_copy(source: Gallery, target: Gallery, seed: int) -> int:
+    """Raise GalleryError unless both are equal; return the number of photos compared in full."""
+    originals, copies = source.labels(), target.labels()
+    if len(originals.rows) != len(copies.rows):
+        more = len(copies.rows) - len(originals.rows)
         what = f"{more} photos that are not in {source.name}" if more > 0 else "too few photos"
-        raise GalleryError(f"{target.name}: holds {what}; copy into a gallery of its own")
-    if _per_landmark(mine) != _per_landmark(others):
+        raise GalleryError(f"{target.name}: holds {what}; copy into an empty gallery")
+    if _per_landmark(originals) != _per_landmark(copies):
         raise GalleryError(f"{target.name}: other landmarks than in {source.name}; copy again")
     if source.landmarks() != target.landmarks():
         raise GalleryError(f"{target.name}: other landmark records than in {source.name}")
     rng = np.random.default_rng(seed)
-    places = np.sort(rng.permutation(len(mine.rows))[:SAMPLE])
-    ids = source.ids_of(mine.rows[places])
-    row_of = _rows_of(target, others, ids)
-    for place, photo_id in zip(places, ids, strict=True):
-        one = _whole(source, int(mine.rows[place]))
-        other = _whole(target, row_of[photo_id]) if photo_id in row_of else None
-        if one is None or other is None or content_sum(one) != content_sum(other):
+    rows = originals.rows[np.sort(rng.permutation(len(originals.rows))[:SAMPLE_PHOTOS])]
+    ids = source.ids_of(rows)
+    row_of = _rows_of(target, copies, ids)
+    for row, photo_id in zip(rows, ids, strict=True):
+        original = _photo_at(source, int(row))
+        copy = _photo_at(target, row_of[photo_id]) if photo_id in row_of else None
+        if original is None or copy is None or content_sum(original) != content_sum(copy):
             raise GalleryError(f"{target.name}: photo {photo_id!r} is not as in {source.name}")
-    return len(places)
+    return len(rows)
 
 
 def _per_landmark(labels: Labels) -> dict[str, int]:
@@ -102,16 +114,16 @@ def _per_landmark(labels: Labels) -> dict[str, int]:
 
 
 def _rows_of(gallery: Gallery, labels: Labels, ids: NDArray[np.object_]) -> dict[str, int]:
-    """id → row number, of some ids; all are read, in blocks."""
+    """Id → row number of some ids. Reads all ids, because a gallery finds ids by row number."""
     wanted, found = set(ids.tolist()), {}
-    for start in range(0, len(labels.rows), 100_000):
-        rows = labels.rows[start : start + 100_000]
+    for start in range(0, len(labels.rows), ID_BLOCK):
+        rows = labels.rows[start : start + ID_BLOCK]
         for photo_id, row in zip(gallery.ids_of(rows).tolist(), rows.tolist(), strict=True):
             if photo_id in wanted:
                 found[photo_id] = row
     return found
 
 
-def _whole(gallery: Gallery, row: int) -> GalleryRow | None:
+def _photo_at(gallery: Gallery, row: int) -> GalleryRow | None:
     found = gallery.rows_after(row - 1, 1)
     return found[0][1] if found and found[0][0] == row else None

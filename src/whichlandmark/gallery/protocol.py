@@ -1,4 +1,4 @@
-"""What every gallery can do, wherever its photos are kept: in one file, or on a database server."""
+"""The `Gallery` protocol, implemented by the SQLite, PostgreSQL and Qdrant galleries."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from .records import Credit, GalleryRow, GalleryTable, LandmarkRecord
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Which landmark each photo shows: rows (N,) int64, rising; codes (N,) int32 into names,
-    −1 = distractor; names: sorted. All of one generation.
+    """The landmark of every photo, all of one generation.
+
+    rows: (N,) row numbers, ascending; codes: (N,) int32 indices into `names`, −1 = distractor;
+    names: sorted.
     """
 
     rows: NDArray[np.int64]
@@ -27,80 +29,99 @@ class Labels:
 
 
 class Gallery(Protocol):
-    """Photos with their vectors. A row number is given once, rising, and stays with its photo.
+    """Photos with their vectors, landmark records and checksums.
 
-    A photo with the landmark "" is a distractor. Every change is a whole batch or nothing, and
-    raises the generation by one. Vectors are kept as float16. `photo_sum` of a photo covers its row
-    number, words and blobs; `Meta.photo_digest` adds them up (`checks.py`).
+    Each new photo gets the next row number, which no other photo ever gets. A photo with the
+    landmark "" is a distractor. A change is atomic: the whole batch or nothing, and it increments
+    the generation. Vectors are stored as float16. The checksum of a photo (`photo_sum`) covers its
+    row number, texts and blobs; `Meta.photo_digest` is the sum of these checksums.
     """
 
     name: str
 
     @property
     def embedder_id(self) -> str:
-        """Id of the embedder that all vectors come from."""
+        """Id of the embedder that computed all vectors."""
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Dimensions of a vector."""
 
     @property
     def generation(self) -> int:
-        """Rises by one with every change."""
+        """Number of changes so far."""
 
     def count(self) -> int:
-        """Photos, distractors included."""
+        """Number of photos, distractors included."""
 
     def state(self) -> Meta:
-        """The gallery's own numbers, all of one generation."""
+        """Embedder, counts and digests, all of one generation."""
 
     def require(self, embedder_id: str) -> None:
-        """Raises GalleryError unless the gallery was made by this embedder."""
+        """Raise GalleryError unless this embedder computed the gallery's vectors."""
 
     def put(self, rows: Sequence[GalleryRow]) -> None:
-        """Add photos, replacing those with the same id, which keep their row number.
+        """Add photos; a photo with a known id is replaced and keeps its row number.
 
-        Raises GalleryError for a vector of another shape, DataError for words that cannot be kept.
+        Raises:
+            GalleryError: for a vector of another shape.
+            DataError: for a text that cannot be stored (`records.check`).
         """
 
     def remove(self, ids: Iterable[str]) -> int:
-        """Forget photos. Returns their number. Raises DataError for unknown ids."""
+        """Delete photos and return how many. Raises DataError for unknown ids."""
 
     def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """{id: landmark}, "" = distractor. A landmark that has lost its last photo leaves its
-        record to the new name, if that has none. Raises DataError for unknown ids.
+        """Change the landmark of photos.
+
+        The record of a landmark that loses its last photo moves to the new landmark, unless that
+        one has a record; otherwise it is deleted.
+
+        Args:
+            landmarks: id → landmark, "" = distractor.
+
+        Raises:
+            DataError: for unknown ids.
         """
 
     def describe(self, records: Iterable[LandmarkRecord]) -> None:
-        """Keep what is known of landmarks, in place of what was known of them."""
+        """Store landmark records, replacing those of the same landmarks."""
 
     def credit(self, credits: Mapping[str, Credit]) -> None:
-        """{id: Credit}. Raises DataError for unknown ids; nothing is changed then."""
+        """Set author and licence of photos by id. Raises DataError for unknown ids."""
 
     def stamps(self, ids: Collection[str] | None = None) -> dict[str, tuple[str, str, str]]:
-        """id → (path, stamp, landmark), of those ids that are there (None = of all)."""
+        """Id → (path, stamp, landmark); unknown ids are omitted. ids: None = all photos."""
 
     def sums(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row number and checksum of every photo, (N,) each, in row order."""
 
     def table(self, *, after: int | None = None, vectors: bool = True) -> GalleryTable:
-        """Everything that is searched, in row order. after: only higher row numbers than this;
-        vectors: False = they are not read, and the table has none, (0, D).
+        """Ids, paths, landmarks, hashes and vectors of all photos, in row order.
+
+        Args:
+            after: only photos with a higher row number; None = all.
+            vectors: False = do not read the vectors; the table's are then (0, D).
+
+        Raises:
+            GalleryError: when a photo is missing or does not match its checksum.
         """
 
     def labels(self) -> Labels:
-        """Row number and landmark of every photo: what fits in memory where vectors do not."""
+        """Row number and landmark of every photo, for galleries whose vectors exceed the memory."""
 
     def rows_after(self, row: int, limit: int) -> list[tuple[int, GalleryRow]]:
-        """The next `limit` photos above this row number, whole, with their numbers: to copy."""
+        """At most `limit` complete photos with their row numbers, from those above `row`."""
 
     def ids_of(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
-        """(n,) row numbers, in any order, repeated or not → (n,) ids. Raises GalleryError for a
-        number that no photo has.
+        """Ids of (n,) row numbers, which may be in any order and repeat.
+
+        Raises:
+            GalleryError: for a row number without a photo.
         """
 
     def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """(n,) row numbers → (n, D). Raises GalleryError as `ids_of` does."""
+        """Vectors (n, D) of (n,) row numbers. Raises GalleryError as `ids_of` does."""
 
     def nearest(
         self,
@@ -110,36 +131,43 @@ class Gallery(Protocol):
         distractors: bool = False,
         landmarks: Collection[str] | None = None,
     ) -> Neighbours:
-        """Photos of the highest cosine, among those with a landmark, or among the distractors.
+        """The k photos of highest cosine similarity for each query.
 
-        queries: (Q, D) float32 unit rows; landmarks: only photos of these. Returns row numbers and
-        similarity (Q, k), falling; −1 and −inf where there are fewer. What is found may be
-        approximate; the cosines are exact (of the vectors as kept).
+        The search may be approximate; the cosines are exact for the stored float16 vectors.
+
+        Args:
+            queries: (Q, D) float32 unit rows.
+            k: photos per query.
+            distractors: search the distractors instead of the photos with a landmark.
+            landmarks: search only photos of these landmarks; None = all.
+
+        Returns:
+            Row numbers and similarities, (Q, k), descending; −1 and −inf where fewer are found.
         """
 
     def keypoints(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """id → packed local features; photos without them, or not there, are left out."""
+        """Id → packed local features; unknown ids and photos without features are omitted."""
 
     def thumbnails(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """id → small JPEG; photos without one, or not there, are left out."""
+        """Id → small JPEG; unknown ids and photos without a thumbnail are omitted."""
 
-    def looks(self, ids: Iterable[str] | None = None) -> dict[str, bytes]:
-        """id → packed perceptual fingerprint, of those photos (None = all) that have one."""
+    def fingerprints(self, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+        """Id → packed perceptual fingerprint, of the photos that have one. ids: None = all."""
 
     def credits(self, ids: Iterable[str]) -> dict[str, Credit]:
-        """id → (author, licence), of those photos that are there."""
+        """Id → (author, licence); unknown ids are omitted."""
 
     def landmarks(self) -> dict[str, LandmarkRecord]:
-        """Landmark → what is known of it, of those that have a record."""
+        """Landmark → its record, for landmarks that have one."""
 
     def optimize(self) -> list[str]:
-        """Make what quick searching needs, after many changes. Returns what was made, in words."""
+        """Build the database's search indexes after many changes; returns one line for each."""
 
     def faults(self) -> list[str]:
-        """Everything that is not as it was put there, in words; empty = whole."""
+        """Verify all stored data; one line for each fault, empty = intact."""
 
     def close(self) -> None:
-        """The object is of no use afterwards."""
+        """Close the file or connection; the object cannot be used afterwards."""
 
     def __enter__(self) -> Self: ...
 

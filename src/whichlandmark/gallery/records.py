@@ -1,4 +1,4 @@
-"""Rows, landmarks, table, limits, checksums of a row."""
+"""What a gallery stores: photos and landmark records, their limits, and their csv tables."""
 
 from __future__ import annotations
 
@@ -16,22 +16,35 @@ from numpy.typing import NDArray
 
 from ..core.errors import DataError
 from ..core.files import open_csv
-from ..core.json_options import unknown
+from ..core.json_options import unknown_message
 
-LONGEST = {"id": 1000, "path": 8000, "landmark": 1000, "hash": 200, "stamp": 200,
-           "author": 4000, "licence": 4000}  # characters  # fmt: skip
+MAX_CHARACTERS = {"id": 1000, "path": 8000, "landmark": 1000, "hash": 200, "stamp": 200,
+                  "author": 4000, "licence": 4000}  # fmt: skip
 
-LARGEST = 16_000_000  # bytes of one blob
+MAX_BLOB_BYTES = 16_000_000
 
-TITLE, LANGUAGES = 1000, 400  # characters of a title; languages of a record
+MAX_TITLE_CHARACTERS = 1000
+
+MAX_LANGUAGES = 400  # of one record
+
+LANDMARK_COLUMNS = ("landmark", "name", "title", "category", "wikidata", "latitude", "longitude")
+
+CREDIT_COLUMNS = ("id", "author", "licence")
+
+_LANGUAGE = re.compile(r"name:([A-Za-z][A-Za-z0-9-]{1,34})")  # roughly BCP 47: name:fr
+
+MAX_IDS_COMPARED = 20_000  # in larger galleries unknown ids are compared with a few ids only
+
+MAX_IDS_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """One photo to store. `stamp` tells an unchanged file without reading it.
+    """One photo to store.
 
-    keypoints, look, thumbnail: packed local features, a perceptual fingerprint and a small JPEG,
-    opaque here; b"" = none.
+    hash: of the file; stamp: size and time of the file, which show that it is unchanged without
+    reading it; vector: (D,); keypoints, fingerprint, thumbnail: packed local features, packed
+    perceptual fingerprint and small JPEG as bytes, b"" = none.
     """
 
     id: str
@@ -41,7 +54,7 @@ class GalleryRow:
     stamp: str
     vector: NDArray[np.float32]
     keypoints: bytes = b""
-    look: bytes = b""
+    fingerprint: bytes = b""
     thumbnail: bytes = b""
     author: str = ""
     licence: str = ""
@@ -49,9 +62,9 @@ class GalleryRow:
 
 @dataclass(frozen=True)
 class GalleryTable:
-    """All photos as columns, in row order: each (N,), vectors (N, D) float16.
+    """Photos as columns in row order, all of one generation: each (N,), vectors (N, D) float16.
 
-    rows: (N,) stable numbers, never used again for another photo. All of one `generation`.
+    rows: the row numbers, which are never reused for another photo.
     """
 
     ids: NDArray[np.object_]
@@ -64,7 +77,7 @@ class GalleryTable:
 
 
 class Credit(NamedTuple):
-    """Who made a photo, and under which licence it may be shown; "" = not known."""
+    """Author and licence of a photo; "" = unknown."""
 
     author: str
     licence: str
@@ -72,11 +85,13 @@ class Credit(NamedTuple):
 
 @dataclass(frozen=True)
 class LandmarkRecord:
-    """What is known of a landmark besides its photos.
+    """Title, names, Wikidata id and location of a landmark.
 
-    name: the label of its photos; title: what people read; names: language → name, as
-    {"fr": "Tour Eiffel"}; wikidata: "Q243"; latitude, longitude: degrees (WGS 84).
-    Raises DataError for values that cannot be.
+    name: the landmark as labelled in the photos; title: the name to display; names: language →
+    name, e.g. {"fr": "Tour Eiffel"}; wikidata: e.g. "Q243"; latitude, longitude: degrees (WGS 84).
+
+    Raises:
+        DataError: for values out of range.
     """
 
     name: str
@@ -92,22 +107,24 @@ class LandmarkRecord:
         if not self.name:
             raise DataError(f"{where}: a record without a landmark's name")
         for text in (self.title, *self.names, *self.names.values()):
-            _check(text, TITLE, f"{where}: a title or name")
-        if len(self.names) > LANGUAGES:
-            raise DataError(f"{where}: names in {len(self.names)} languages; at most {LANGUAGES}")
+            _check_text(text, MAX_TITLE_CHARACTERS, f"{where}: a title or name")
+        if len(self.names) > MAX_LANGUAGES:
+            raise DataError(
+                f"{where}: names in {len(self.names)} languages; at most {MAX_LANGUAGES}"
+            )
         if self.wikidata and not re.fullmatch(r"Q[1-9][0-9]{0,15}", self.wikidata):
             raise DataError(f"{where}: Wikidata id {self.wikidata!r}; expected Q and a number")
-        for axis, value, most in (
+        for axis, value, limit in (
             ("latitude", self.latitude, 90),
             ("longitude", self.longitude, 180),
         ):
-            if value is not None and not -most <= value <= most:  # NaN fails too
-                raise DataError(f"{where}: {axis} {value}; expected −{most} to {most} degrees")
+            if value is not None and not -limit <= value <= limit:  # NaN fails too
+                raise DataError(f"{where}: {axis} {value}; expected −{limit} to {limit} degrees")
         if (self.latitude is None) != (self.longitude is None):
             raise DataError(f"{where}: one of latitude and longitude given; expected both, or none")
 
     def to_text(self) -> str:
-        """Everything but the label, as JSON."""
+        """Everything except `name`, as JSON."""
         values = {"title": self.title, "names": dict(self.names), "wikidata": self.wikidata,
                   "latitude": self.latitude, "longitude": self.longitude}  # fmt: skip
         return json.dumps(values, ensure_ascii=False, sort_keys=True)
@@ -120,27 +137,27 @@ class LandmarkRecord:
 
 
 def check(row: GalleryRow) -> None:
-    """Raises DataError when a photo's words or blobs could not be kept."""
+    """Raise DataError when a text or blob of a photo cannot be stored."""
     where = f"photo {row.id!r}"
     if not row.id or not row.path:
         raise DataError(f"{where}, path {row.path!r}: neither may be empty")
-    for name in LONGEST:
+    for name in MAX_CHARACTERS:
         check_text(name, getattr(row, name), where)
-    for name in ("keypoints", "look", "thumbnail"):
-        if len(getattr(row, name)) > LARGEST:
+    for name in ("keypoints", "fingerprint", "thumbnail"):
+        if len(getattr(row, name)) > MAX_BLOB_BYTES:
             raise DataError(
-                f"{where}: {name} of {len(getattr(row, name))} bytes; at most {LARGEST}"
+                f"{where}: {name} of {len(getattr(row, name))} bytes; at most {MAX_BLOB_BYTES}"
             )
 
 
 def check_text(name: str, text: str, where: str) -> None:
-    """Raises DataError when a text is too long, holds a zero byte, or is not valid Unicode."""
-    _check(text, LONGEST[name], f"{where}: {name}")
+    """Raise DataError when a text is too long, holds a zero byte, or is not valid Unicode."""
+    _check_text(text, MAX_CHARACTERS[name], f"{where}: {name}")
 
 
-def _check(text: str, longest: int, what: str) -> None:
-    if len(text) > longest:
-        raise DataError(f"{what} of {len(text)} characters; at most {longest}")
+def _check_text(text: str, max_characters: int, what: str) -> None:
+    if len(text) > max_characters:
+        raise DataError(f"{what} of {len(text)} characters; at most {max_characters}")
     if "\0" in text:
         raise DataError(f"{what} {text!r} holds a zero byte")
     if not text.isascii():
@@ -150,19 +167,15 @@ def _check(text: str, longest: int, what: str) -> None:
             raise DataError(f"{what} {text!r} is not valid Unicode; rename it") from None
 
 
-LANDMARK_COLUMNS = ("landmark", "name", "title", "category", "wikidata", "latitude", "longitude")
-
-CREDIT_COLUMNS = ("id", "author", "licence")
-
-_LANGUAGE = re.compile(r"name:([A-Za-z][A-Za-z0-9-]{1,34})")  # BCP 47, loosely: name:fr
-
-
 def read_landmarks(path: Path) -> list[LandmarkRecord]:
-    """A table of landmarks.
+    """Read landmark records from a csv table.
 
-    Columns: `landmark`, the label of the photos (without it `name` is the label); `title` or
-    `name`, what people read; `name:fr` and the like; `wikidata`, `latitude`, `longitude`. The
-    `category` of an imported landmarks.csv is passed over. Raises DataError, naming the line.
+    Columns: `landmark`, as labelled in the photos (without this column `name` is the label);
+    `title` or `name`, the name to display; `name:fr` etc., the name in a language; `wikidata`,
+    `latitude`, `longitude`. The column `category` of an imported landmarks.csv is ignored.
+
+    Raises:
+        DataError: naming the line.
     """
     found: dict[str, LandmarkRecord] = {}
     for where, cells in _rows(path, LANDMARK_COLUMNS, languages=True):
@@ -174,9 +187,13 @@ def read_landmarks(path: Path) -> list[LandmarkRecord]:
 
 
 def read_credits(path: Path) -> dict[str, Credit]:
-    """A table of photos: `id`, and `author`, `licence` or both.
+    """Read authors and licences of photos from a csv table: `id`, and `author`, `licence` or both.
 
-    Raises DataError, naming the line.
+    Returns:
+        Photo id → Credit.
+
+    Raises:
+        DataError: naming the line.
     """
     found: dict[str, Credit] = {}
     for where, cells in _rows(path, CREDIT_COLUMNS, languages=False):
@@ -218,7 +235,7 @@ def _number(cells: dict[str, str], column: str) -> float | None:
 def _rows(
     path: Path, columns: tuple[str, ...], *, languages: bool
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """(where it stands, column → cell) of each line."""
+    """Yield (file and line number for messages, column → cell) of each row of a csv table."""
     with open_csv(path) as (header, rows):
         _check_header(header, columns, path, languages=languages)
         for line, cells in rows:
@@ -234,28 +251,32 @@ def _check_header(
     for name in header:
         if name not in columns and not (languages and _LANGUAGE.fullmatch(name)):
             known = (*columns, "name:fr") if languages else columns
-            raise DataError(f"{path}, line 1: {unknown(name, known, 'column')}")
+            raise DataError(f"{path}, line 1: {unknown_message(name, known, 'column')}")
     if len(set(header)) != len(header):
         raise DataError(f"{path}, line 1: columns {', '.join(header)} given; expected each once")
 
 
-FEW = 20_000  # photos: up to here every id is compared
-
-SHOWN = 5
-
-
 def unknown_ids(sql: sqlite3.Connection, ids: Sequence[str], name: str) -> str:
-    """A message naming the unknown ids, each with the nearest id that is there."""
-    known = [row[0] for row in sql.execute("SELECT id FROM photos ORDER BY id LIMIT ?", (FEW + 1,))]
-    if len(known) > FEW:
-        known = sorted({near for one in ids[:SHOWN] for near in _near(sql, one)})
-    return unknown_message(ids, known, name)
+    """The error text for unknown ids in a SQLite gallery; see `unknown_ids_message`."""
+    known = [
+        row[0]
+        for row in sql.execute("SELECT id FROM photos ORDER BY id LIMIT ?", (MAX_IDS_COMPARED + 1,))
+    ]
+    if len(known) > MAX_IDS_COMPARED:
+        known = sorted({one for wrong in ids[:MAX_IDS_SHOWN] for one in _similar_ids(sql, wrong)})
+    return unknown_ids_message(ids, known, name)
 
 
-def unknown_message(ids: Sequence[str], known: Sequence[str], name: str) -> str:
-    """The same; known: ids that are there, all or those that are likely meant."""
-    shown = [repr(photo_id) + _hint(photo_id, known) for photo_id in ids[:SHOWN]]
-    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+def unknown_ids_message(ids: Sequence[str], known: Sequence[str], name: str) -> str:
+    """The error text for unknown ids, each with the most similar known id.
+
+    Args:
+        ids: the unknown ids.
+        known: ids of the gallery: all, or candidates.
+        name: the gallery's file or address.
+    """
+    shown = [repr(photo_id) + _hint(photo_id, known) for photo_id in ids[:MAX_IDS_SHOWN]]
+    more = f" and {len(ids) - MAX_IDS_SHOWN} more" if len(ids) > MAX_IDS_SHOWN else ""
     return (
         f"{name}: no photo of id {', '.join(shown)}{more}; nothing was changed "
         "(`whichlandmark gallery list` shows what is there)"
@@ -263,14 +284,14 @@ def unknown_message(ids: Sequence[str], known: Sequence[str], name: str) -> str:
 
 
 def _hint(photo_id: str, known: Sequence[str]) -> str:
-    if inside := [one for one in known if photo_id and photo_id in one]:
-        return f" (did you mean {min(inside, key=len)!r}?)"
-    near = difflib.get_close_matches(photo_id, known, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    if containing := [one for one in known if photo_id and photo_id in one]:
+        return f" (did you mean {min(containing, key=len)!r}?)"
+    similar = difflib.get_close_matches(photo_id, known, n=1, cutoff=0.5)
+    return f" (did you mean {similar[0]!r}?)" if similar else ""
 
 
-def _near(sql: sqlite3.Connection, photo_id: str) -> list[str]:
-    """Some ids of a large gallery: beside it in order, or holding it."""
+def _similar_ids(sql: sqlite3.Connection, photo_id: str) -> list[str]:
+    """Ids of a large gallery that sort next to an unknown id or contain it."""
     queries = (
         "SELECT id FROM photos WHERE id > ? ORDER BY id LIMIT 50",
         "SELECT id FROM photos WHERE id < ? ORDER BY id DESC LIMIT 50",

@@ -1,4 +1,4 @@
-"""GalleryIndex: the arrays that are searched, landmark photos apart from distractors."""
+"""`GalleryIndex`: the searchable arrays of a gallery, landmark photos and distractors apart."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from .exact import CandidateSource, nearest
 
 @dataclass(frozen=True, eq=False)
 class GalleryIndex:
-    """Landmark photos (G rows) and the distractor bank (M rows), in gallery order.
+    """G landmark photos and M distractors, each in the order of their row numbers.
 
-    names: (C,) landmark names, sorted; codes: (G,) int64 into names; ids, paths: (G,) texts;
-    vectors: (G, D) float16; bank_ids, bank_paths (M,), bank: (M, D) float16. Texts and vectors
-    are arrays, or stand on disk and are read where they are asked for.
+    Texts and vectors are arrays, or objects that read them on indexing (`RowArray`).
+
+    names: (C,) landmark names, sorted; codes: (G,) int64 indices into names; ids, paths: (G,)
+    texts; vectors: (G, D) float16; distractor_ids, distractor_paths: (M,) texts;
+    distractor_vectors: (M, D) float16.
     """
 
     names: NDArray[np.object_]
@@ -28,9 +30,9 @@ class GalleryIndex:
     ids: RowArray
     paths: RowArray
     vectors: RowArray
-    bank_ids: RowArray
-    bank: RowArray
-    bank_paths: RowArray = field(default_factory=lambda: np.empty(0, dtype=object))
+    distractor_ids: RowArray
+    distractor_vectors: RowArray
+    distractor_paths: RowArray = field(default_factory=lambda: np.empty(0, dtype=object))
 
     @classmethod
     def of(cls, table: GalleryTable) -> GalleryIndex:
@@ -44,7 +46,10 @@ class GalleryIndex:
         )  # fmt: skip
 
     def without(self, rows: NDArray[np.int64]) -> GalleryIndex:
-        """The index without these landmark photos; a landmark without photos goes too."""
+        """The index without these landmark photos, and without landmarks that lose all photos.
+
+        rows: indices into `codes`.
+        """
         kept = np.setdiff1d(np.arange(len(self.codes)), rows)
         present, codes = np.unique(self.codes[kept], return_inverse=True)
         return replace(
@@ -53,7 +58,7 @@ class GalleryIndex:
         )  # fmt: skip
 
     def nearest(self, queries: Vectors, k: int) -> Neighbours:
-        """The k landmark photos of highest cosine: (Q, D) → rows into this index."""
+        """The k landmark photos of highest cosine for each query (Q, D), as rows of this index."""
         return nearest(queries, self.vectors, k)
 
 
@@ -64,13 +69,10 @@ def nearest_rows(
     distractors: bool,
     landmarks: Collection[str] | None,
 ) -> Neighbours:
-    """`AnyGallery.nearest` over a whole table: row numbers, −1 and −inf where there are fewer."""
-    if landmarks is None:
-        wanted = (table.landmarks == "") == distractors
-    else:
-        wanted = np.isin(table.landmarks, list(landmarks)) & (
-            (table.landmarks == "") == distractors
-        )
+    """`protocol.Gallery.nearest` for a table in memory, by comparing all photos."""
+    wanted = (table.landmarks == "") == distractors
+    if landmarks is not None:
+        wanted &= np.isin(table.landmarks, list(landmarks))
     kept = np.flatnonzero(wanted)
     found = nearest(queries, table.vectors[kept], k)
     rows = np.full((len(queries), k), -1, dtype=np.int64)
@@ -82,13 +84,14 @@ def nearest_rows(
 
 @dataclass(frozen=True, eq=False)
 class SearchRows:
-    """Rows as they are searched: landmark photos (G, d), distractors (M, d), and their cells.
+    """Vectors after projection, and what proposes search candidates among them.
 
-    key: of the change of axes that made them (`projection_key`).
+    key: of the projection (`projection_key`), "" = none; vectors: (G, d) of landmark photos;
+    distractor_vectors: (M, d); candidate_source, distractor_source: None = compare all rows.
     """
 
     key: str
     vectors: Any
-    bank: Any
-    cells: CandidateSource | None = None
-    bank_cells: CandidateSource | None = None
+    distractor_vectors: Any
+    candidate_source: CandidateSource | None = None
+    distractor_source: CandidateSource | None = None

@@ -1,4 +1,11 @@
-"""Inverted file (IVF): cluster the rows by landmark, build, tune to a recall, search, refine."""
+"""Approximate search by an inverted file (IVF): vectors in clusters, of which few are searched.
+
+A landmark's photos are close together, so each landmark is a cluster where it has enough photos;
+then fewer clusters need to be searched than with clusters made from vectors alone. Vectors are
+stored as RaBitQ codes; their candidates are compared exactly (`exact.refined`). RaBitQ: Gao & Long,
+"RaBitQ: Quantizing high-dimensional vectors with a theoretical error bound for approximate nearest
+neighbor search", 2024.
+"""
 
 from __future__ import annotations
 
@@ -14,84 +21,116 @@ from numpy.typing import NDArray
 from ...core.types import Progress, RowArray, Vectors
 from .exact import nearest, refined, widen
 
-BLOCK = 65_536
+MIN_ROWS_FOR_IVF = 20_000  # with fewer, comparing all is faster; see benchmarks/search_speed.py
 
-SPREAD = 6.5  # cells where landmarks are none: the power of two nearest to this times √rows …
+BLOCK_ROWS = 65_536  # read at once
 
-MOST = 8_192  # … and no more
+CLUSTERS_PER_SQRT_ROW = 6.5  # number of clusters, as a multiple of √rows
 
-LANDMARK_ROWS = 4  # rows a landmark, on average, from which each is a cell of its own
+MAX_CLUSTERS = 8_192
 
-SPLIT = 256  # rows from which a landmark is several cells …
+MIN_ROWS_PER_LANDMARK = 4  # on average; with fewer, landmarks are joined into clusters
 
-A_PIECE = 64  # … of about so many
+MIN_ROWS_TO_SPLIT = 256  # of a landmark that becomes several clusters
 
-A_CENTRE = 40  # points that a centre is learned from, at most
+ROWS_PER_SPLIT_CLUSTER = 64  # of such a landmark, on average
 
-EXAMPLES = 400_000  # rows that centres are learned from, where there are no landmarks
+MAX_TRAINING_ROWS_PER_CENTRE = 40  # for k-means
+
+MAX_TRAINING_ROWS = 400_000  # for k-means
+
+RECALL_AT = 10  # recall is the share of this many nearest rows that is found
+
+RECALL_QUERIES = 400  # rows of the index that are used as queries to measure recall
+
+RECALL_MARGIN = 0.3  # of 1 − recall, added for rows with landmarks (see `build_ivf`)
+
+MAX_PROBES = 4_096
+
+REFINE_STEPS = (64, 128, 256)  # numbers of candidates to try
+
+MAX_CENTRES_COMPARED = 4_096  # more centres are searched through an HNSW graph
+
+HNSW_LINKS = 48  # HNSW's M
+
+HNSW_BUILD_EFFORT = 200  # HNSW's efConstruction
+
+MIN_HNSW_SEARCH_EFFORT = 224  # HNSW's efSearch, because no cluster is searched that it misses
+
+QUERY_BITS = 4  # of a query's numbers inside a cluster; 8 are slower and find no more
 
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """centres: (P, D) unit rows; piece: (N,) the cell of each row."""
+    """centres: (P, D) unit rows; cluster_of: (N,) the cluster of each row."""
 
     centres: Vectors
-    piece: NDArray[np.int64]
+    cluster_of: NDArray[np.int64]
 
 
 def clusters_of(vectors: RowArray, codes: NDArray[np.int64] | None, *, seed: int = 0) -> Clusters:
-    """Cells of (N, D) rows with landmark codes (N,), or None."""
+    """Assign rows to clusters.
+
+    Args:
+        vectors: (N, D) unit rows.
+        codes: (N,) landmark of each row; None = cluster by vectors alone.
+        seed: of k-means.
+    """
     if codes is None or not len(codes):
-        return _by_nearness(vectors, seed)
+        return _cluster_by_distance(vectors, seed)
     present, landmark = np.unique(codes, return_inverse=True)
-    means = _means(vectors, landmark, len(present))
-    if len(vectors) < LANDMARK_ROWS * len(present):  # as many centres as rows would be no help
-        centres = _learned(means, cell_count(len(vectors), len(means)), seed)
+    means = _landmark_directions(vectors, landmark, len(present))
+    if len(vectors) < MIN_ROWS_PER_LANDMARK * len(present):
+        # Join landmarks, because nearly as many clusters as rows would save no comparisons.
+        centres = _kmeans(means, cluster_count(len(vectors), len(means)), seed)
         return Clusters(centres, _nearest_centre(means, centres)[landmark])
-    return _split(vectors, Clusters(means, landmark), seed)
+    return _split_large_landmarks(vectors, Clusters(means, landmark), seed)
 
 
-def cell_count(rows: int, points: int) -> int:
-    """How many cells: a power of two near SPREAD × √rows, at most MOST and one in two points."""
-    wanted = min(SPREAD * rows**0.5, MOST, max(points / 2, 1))
+def cluster_count(rows: int, points: int) -> int:
+    """Number of clusters: a power of two, at most one for two points.
+
+    rows: of the index; points: that k-means learns from.
+    """
+    wanted = min(CLUSTERS_PER_SQRT_ROW * rows**0.5, MAX_CLUSTERS, max(points / 2, 1))
     return 1 << max(0, round(float(np.log2(wanted))))
 
 
-def _by_nearness(vectors: RowArray, seed: int) -> Clusters:
+def _cluster_by_distance(vectors: RowArray, seed: int) -> Clusters:
     drawn = np.random.default_rng(seed).permutation(len(vectors))
-    count = cell_count(len(vectors), len(vectors))
-    rows = np.sort(drawn[: min(count * A_CENTRE, EXAMPLES)])
-    centres = _learned(widen(vectors[rows]), count, seed)
+    count = cluster_count(len(vectors), len(vectors))
+    rows = np.sort(drawn[: min(count * MAX_TRAINING_ROWS_PER_CENTRE, MAX_TRAINING_ROWS)])
+    centres = _kmeans(widen(vectors[rows]), count, seed)
     found = [
-        _nearest_centre(widen(vectors[start : start + BLOCK]), centres)
-        for start in range(0, len(vectors), BLOCK)
+        _nearest_centre(widen(vectors[start : start + BLOCK_ROWS]), centres)
+        for start in range(0, len(vectors), BLOCK_ROWS)
     ]
     return Clusters(centres, np.concatenate(found))
 
 
-def _split(vectors: RowArray, found: Clusters, seed: int) -> Clusters:
-    """Landmarks of many rows as several cells each."""
-    centres, piece = [found.centres], found.piece.copy()
-    order = np.argsort(found.piece, kind="stable")
-    ends = np.cumsum([0, *np.bincount(found.piece)])
+def _split_large_landmarks(vectors: RowArray, found: Clusters, seed: int) -> Clusters:
+    """Split each landmark of many rows into several clusters."""
+    centres, cluster_of = [found.centres], found.cluster_of.copy()
+    order = np.argsort(found.cluster_of, kind="stable")
+    ends = np.cumsum([0, *np.bincount(found.cluster_of)])
     count = len(found.centres)
     for start, stop in pairwise(ends.tolist()):
-        if stop - start < SPLIT:
+        if stop - start < MIN_ROWS_TO_SPLIT:
             continue
         rows = order[start:stop]
-        own = widen(vectors[rows])
-        more = _learned(own, (stop - start) // A_PIECE, seed)
-        piece[rows] = count + _nearest_centre(own, more)
-        centres.append(more)
-        count += len(more)
-    used, renamed = np.unique(piece, return_inverse=True)
-    return Clusters(np.concatenate(centres)[used], renamed)
+        of_landmark = widen(vectors[rows])
+        new = _kmeans(of_landmark, (stop - start) // ROWS_PER_SPLIT_CLUSTER, seed)
+        cluster_of[rows] = count + _nearest_centre(of_landmark, new)
+        centres.append(new)
+        count += len(new)
+    used, renumbered = np.unique(cluster_of, return_inverse=True)
+    return Clusters(np.concatenate(centres)[used], renumbered)
 
 
-def _learned(points: Vectors, count: int, seed: int) -> Vectors:
+def _kmeans(points: Vectors, count: int, seed: int) -> Vectors:
     import faiss
 
-    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": A_CENTRE}
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": MAX_TRAINING_ROWS_PER_CENTRE}
     means: Any = faiss.Kmeans(
         points.shape[1], count, niter=10, spherical=True, seed=seed + 1, **limits
     )
@@ -109,33 +148,16 @@ def _nearest_centre(rows: Vectors, centres: Vectors) -> NDArray[np.int64]:
     )
 
 
-def _means(vectors: RowArray, landmark: NDArray[np.int64], count: int) -> Vectors:
-    """(N, D), (N,) of 0 … C − 1 → (C, D) unit rows: the direction of each landmark's sum."""
+def _landmark_directions(vectors: RowArray, landmark: NDArray[np.int64], count: int) -> Vectors:
+    """The normalised mean of each landmark's rows: (N, D), (N,) of 0 … C − 1 → (C, D)."""
     order = np.argsort(landmark, kind="stable")
     sums = np.zeros((count, vectors.shape[1]), dtype=np.float32)
-    for start in range(0, len(order), BLOCK):
-        rows = order[start : start + BLOCK]
+    for start in range(0, len(order), BLOCK_ROWS):
+        rows = order[start : start + BLOCK_ROWS]
         firsts = np.flatnonzero(np.diff(landmark[rows], prepend=-1))
         sums[landmark[rows[firsts]]] += np.add.reduceat(widen(vectors[rows]), firsts, axis=0)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     return np.asarray(sums / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
-WORTHWHILE = 20_000  # rows from which cells are faster than comparing all; see search_speed.py
-
-RECALL_AT = 10
-
-ASKED = 400  # rows that ask for their neighbours, to measure recall
-
-FEW_CENTRES = 4_096  # all compared with each query; more are found through a graph
-
-LINKS, CARE = 48, 200  # of that graph (M and efConstruction)
-
-MOST_PROBES = 4_096
-
-REFINE = (64, 128, 256)
-
-MARGIN = 0.3  # of what may be missed
 
 
 def build_ivf(
@@ -147,56 +169,62 @@ def build_ivf(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> IvfIndex:
-    """An index of (N, D) unit rows, float16 or float32.
+    """Build an index, and tune its search effort to a recall.
 
-    codes: (N,) landmark of each row: cells are then landmarks, or pieces of large ones. None =
-      rows without landmarks.
-    numbers: (N,) rising, by which the index is to know the rows; None = 0 … N − 1.
-    recall: of the 10 nearest, this share is to be found: a little more of rows with landmarks,
-      whose cells are made of their own photos, so that fresh photos find it too. The effort is
-      measured on rows of the index, each asking for its neighbours; what was reached is in
-      `Cells.recall`: less than asked where half of all cells do not reach it, as with vectors
-      without structure.
-    progress: called with (rows done, rows in all).
+    Args:
+        vectors: (N, D) unit rows, float16 or float32.
+        codes: (N,) landmark of each row, which is then its cluster, or None.
+        numbers: (N,) ascending ids of the rows in the index; None = 0 … N − 1.
+        recall: share of the 10 nearest rows to find, measured with rows of the index as queries.
+            With `codes` the target is RECALL_MARGIN · (1 − recall) higher, because clusters made of
+            these rows suit them better than new photos.
+        seed: of clustering and of the queries.
+        progress: called with (rows done, rows in all).
+
+    Returns:
+        The index; its `recall` is the measured one. It is below the target when searching half of
+        all clusters does not reach it, as with vectors without structure.
     """
     import faiss
 
-    pieces = clusters_of(vectors, codes, seed=seed)
-    quantizer = _quantizer(pieces.centres)
+    clusters = clusters_of(vectors, codes, seed=seed)
+    quantizer = _quantizer(clusters.centres)
     index: Any = faiss.IndexIVFRaBitQ(
-        quantizer, vectors.shape[1], len(pieces.centres), faiss.METRIC_INNER_PRODUCT
+        quantizer, vectors.shape[1], len(clusters.centres), faiss.METRIC_INNER_PRODUCT
     )
     index.own_fields = True
     quantizer.this.disown()
-    index.train(pieces.centres[:BLOCK])
-    known_by = np.arange(len(vectors)) if numbers is None else numbers
-    for start in range(0, len(vectors), BLOCK):
-        part = slice(start, start + BLOCK)
-        rows, names, cell = widen(vectors[part]), known_by[part], pieces.piece[part]
-        index.add_core(
-            len(rows), *map(faiss.swig_ptr, map(np.ascontiguousarray, (rows, names, cell)))
-        )
+    index.train(clusters.centres[:BLOCK_ROWS])
+    numbers_of_rows = np.arange(len(vectors)) if numbers is None else numbers
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        columns = widen(vectors[part]), numbers_of_rows[part], clusters.cluster_of[part]
+        index.add_core(len(columns[0]), *map(faiss.swig_ptr, map(np.ascontiguousarray, columns)))
         if progress:
-            progress(min(start + BLOCK, len(vectors)), len(vectors))
-    asking = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ASKED])
+            progress(min(start + BLOCK_ROWS, len(vectors)), len(vectors))
+    query_rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:RECALL_QUERIES])
     if codes is not None:
-        recall += MARGIN * (1 - recall)
-    return with_recall(IvfIndex(index, known_by, 1, REFINE[0], 0.0), vectors, recall, asking)
+        recall += RECALL_MARGIN * (1 - recall)
+    return tune_effort(
+        IvfIndex(index, numbers_of_rows, 1, REFINE_STEPS[0], 0.0), vectors, recall, query_rows
+    )
 
 
 def _quantizer(centres: Vectors) -> Any:
-    """What finds the cells near a query: all centres, or a graph of them (Malkov & Yashunin,
-    "Efficient and robust approximate nearest neighbor search using HNSW graphs", 2018).
+    """The FAISS index of the centres: all are compared, or, if many, found through an HNSW graph.
+
+    HNSW: Malkov & Yashunin, "Efficient and robust approximate nearest neighbor search using HNSW
+    graphs", 2018.
     """
     import faiss
 
-    if len(centres) <= FEW_CENTRES:
+    if len(centres) <= MAX_CENTRES_COMPARED:
         flat: Any = faiss.IndexFlatIP(centres.shape[1])
         flat.add(centres)
         return flat
-    graph: Any = faiss.IndexHNSWFlat(centres.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
-    graph.hnsw.efConstruction = CARE
-    with _one_thread():  # several would link in another order each time
+    graph: Any = faiss.IndexHNSWFlat(centres.shape[1], HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = HNSW_BUILD_EFFORT
+    with _one_thread():  # because several threads would build a different graph each time
         graph.add(centres)
     return graph
 
@@ -213,60 +241,57 @@ def _one_thread() -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def with_recall(
-    cells: IvfIndex, vectors: RowArray, recall: float, drawn: NDArray[np.int64]
+def tune_effort(
+    ivf: IvfIndex, vectors: RowArray, recall: float, query_rows: NDArray[np.int64]
 ) -> IvfIndex:
-    """The least effort that finds this share of the 10 nearest of some rows of the index.
+    """The index with the least effort that reaches a recall, else with the best recall.
 
-    A row that asks is itself one of the 10; it does not count.
+    Args:
+        ivf: the index of `vectors`.
+        vectors: (N, D).
+        recall: the target.
+        query_rows: rows used as queries; a query's own row does not count as found.
     """
-    asked = widen(vectors[drawn])
+    queries = widen(vectors[query_rows])
     k = min(RECALL_AT, len(vectors))
-    truth = _without_itself(nearest(asked, vectors, k).rows, drawn)
-    best = cells
-    for refine in REFINE:
-        for probes in _efforts(cells.index.nlist):
-            found = cells.with_effort(probes, refine)
-            rows = refined(asked, vectors, k, found).rows
-            reached = _shared(truth, _without_itself(rows, drawn))
+    truth = _without_query_row(nearest(queries, vectors, k).rows, query_rows)
+    best = ivf
+    for refine in REFINE_STEPS:
+        for probes in _probe_counts(ivf.index.nlist):
+            rows = refined(queries, vectors, k, ivf.with_effort(probes, refine)).rows
+            reached = _share_found(truth, _without_query_row(rows, query_rows))
             if reached > best.recall or best.recall == 0.0:
-                best = cells.with_effort(probes, refine, reached)
+                best = ivf.with_effort(probes, refine, reached)
             if reached >= recall:
                 return best
     return best
 
 
-def _efforts(cells: int) -> list[int]:
-    """Probe counts to try: each a fifth more than the one before, up to half of all cells."""
-    most = min(max(cells // 2, 1), MOST_PROBES)
+def _probe_counts(clusters: int) -> list[int]:
+    """Probe counts to try: growing by a fifth, up to half of all clusters."""
+    most = min(max(clusters // 2, 1), MAX_PROBES)
     steps = 1.2 ** np.arange(int(np.log(most) / np.log(1.2)) + 2)
     return sorted({min(int(step), most) for step in steps})
 
 
-def _shared(truth: NDArray[np.int64], found: NDArray[np.int64]) -> float:
+def _share_found(truth: NDArray[np.int64], found: NDArray[np.int64]) -> float:
     same = (truth[:, :, None] == found[:, None, :]).any(axis=2)
     return float(same.mean()) if same.size else 1.0
 
 
-def _without_itself(rows: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each line without the row that asks, or without its last where that is not there."""
+def _without_query_row(rows: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each line without the query's own row, or, where that is missing, without its last row."""
     last = np.argsort(rows == own[:, None], axis=1, kind="stable")[:, :-1]
     return np.take_along_axis(rows, last, axis=1)
 
 
-QUERY_BITS = 4  # bits of a query's own numbers inside a cell; 8 were slower and found no more
-
-AHEAD = 224  # centres that the graph follows, at least (efSearch): what it misses, no probe finds
-
-
 @dataclass(frozen=True, eq=False)
 class IvfIndex:
-    """An index of (N, D) rows.
+    """An inverted file over N rows; a `CandidateSource`.
 
-    numbers: (N,) rising: the number that the index knows each row by; rows that the index does
-    not know, and the other way round, are passed over. probes: cells that are looked into;
-    refine: candidates that go on to exact comparison; recall: the share of the true nearest that
-    was found with these, measured on the rows.
+    numbers: (N,) ascending ids of the rows in the FAISS index; ids found in only one of both are
+    ignored; probes: clusters searched for a query; refine: candidates to compare exactly; recall:
+    share of the nearest rows found with these, measured with rows as queries.
     """
 
     index: Any  # faiss.IndexIVFRaBitQ
@@ -276,34 +301,34 @@ class IvfIndex:
     recall: float
 
     def with_effort(self, probes: int, refine: int, recall: float = 0.0) -> IvfIndex:
-        """The same cells, searched with another effort."""
+        """The same index with another search effort."""
         return replace(self, probes=probes, refine=refine, recall=recall)
 
     def candidates(self, queries: Vectors, least: int) -> NDArray[np.int64]:
-        """(Q, D) → (Q, R) row numbers that are likely the nearest, −1 = no more; R ≥ least."""
+        """(Q, D) queries → (Q, R) rows that are likely the nearest, −1 = no more; R ≥ least."""
         import faiss
 
-        asked = np.ascontiguousarray(queries, dtype=np.float32)
+        contiguous = np.ascontiguousarray(queries, dtype=np.float32)
         effort = faiss.IVFRaBitQSearchParameters()
         effort.nprobe, effort.qb = self.probes, QUERY_BITS
         if isinstance(faiss.downcast_index(self.index.quantizer), faiss.IndexHNSWFlat):
-            ahead: Any = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
-            ahead.efSearch = max(2 * self.probes, AHEAD)
-            effort.quantizer_params = ahead
+            hnsw: Any = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
+            hnsw.efSearch = max(2 * self.probes, MIN_HNSW_SEARCH_EFFORT)
+            effort.quantizer_params = hnsw
         width = min(max(self.refine, least), self.index.ntotal)
-        found: NDArray[np.int64] = self.index.search(asked, width, params=effort)[1]
+        found: NDArray[np.int64] = self.index.search(contiguous, width, params=effort)[1]
         rows = np.minimum(np.searchsorted(self.numbers, found), len(self.numbers) - 1)
         return np.where(self.numbers[rows] == found, rows, -1)
 
     def without(self, numbers: NDArray[np.int64]) -> IvfIndex:
-        """The same cells, with the rows of these numbers taken out. Changes the index in place."""
+        """The index without the rows of these ids. Changes the FAISS index in place."""
         import faiss
 
         self.index.remove_ids(faiss.IDSelectorBatch(numbers))
         return replace(self, numbers=np.setdiff1d(self.numbers, numbers))
 
     def to_bytes(self) -> NDArray[np.uint8]:
-        """The index as FAISS writes it."""
+        """The FAISS index, serialised."""
         import faiss
 
         data: NDArray[np.uint8] = faiss.serialize_index(self.index)
@@ -319,7 +344,7 @@ class IvfIndex:
         refine: int,
         recall: float,
     ) -> IvfIndex:
-        """What `to_bytes` made. The bytes must be known to be whole: FAISS trusts them."""
+        """The inverse of `to_bytes`. Verify the bytes first, because FAISS does not."""
         import faiss
 
         return cls(faiss.deserialize_index(np.asarray(data)), numbers, probes, refine, recall)

@@ -1,4 +1,9 @@
-"""Memory-mapped columns with block checksums."""
+"""Index files: arrays that are memory-mapped and verified block by block when first read.
+
+Layout: MAGIC, length of the header, header (JSON: dtype, shape and offset of each array), the
+arrays in blocks of BLOCK_BYTES, a checksum for each block. The seal is a checksum of the header and
+the block checksums; the manifest holds it.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +19,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import GalleryError
-from ...core.files import whole_file
+from ...core.files import atomic_file
 
 MAGIC = b"WLSEG\x01\r\n"
 
-BLOCK = 65_536  # bytes
+BLOCK_BYTES = 65_536
 
-SUM = 8  # bytes of a block's checksum
+CHECKSUM_BYTES = 8  # of a block
 
-LONGEST_HEADER = 1 << 20
+MAX_HEADER_BYTES = 1 << 20
+
+MIN_TEXTS_READ_AT_ONCE = 256  # with fewer, each text is read on its own
 
 Header = dict[str, Any]
 
 
 class IndexFileError(GalleryError):
-    """A segment file is missing, cut or changed. The gallery is read instead."""
+    """An index file is missing, truncated or changed; the gallery is read instead."""
 
 
 @dataclass(frozen=True, eq=False)
 class StreamedArray:
-    """An array that is written part by part: its dtype, its shape, and its parts in order."""
+    """An array that is written in parts, because it may exceed the memory."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -41,17 +48,17 @@ class StreamedArray:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any] | StreamedArray]) -> str:
-    """Write arrays into a new file; returns its seal. Whole or not at all."""
+    """Atomically write arrays into a new file, and return its seal."""
     entries: Header = {}
     at = 0
     for name, array in arrays.items():
         dtype = np.dtype(array.dtype)
         size = dtype.itemsize * int(np.prod(array.shape))
         entries[name] = {"dtype": dtype.str, "shape": list(array.shape), "start": at}
-        at += -(-size // BLOCK) * BLOCK
-    header = json.dumps({"arrays": entries, "blocks": at // BLOCK}).encode()
+        at += -(-size // BLOCK_BYTES) * BLOCK_BYTES
+    header = json.dumps({"arrays": entries, "blocks": at // BLOCK_BYTES}).encode()
     sums = blake2b(header, digest_size=16)
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
         file.write(MAGIC + len(header).to_bytes(8, "little") + header)
         file.write(bytes(_data_start(len(header)) - file.tell()))
         table = b"".join(_write_array(file, array) for array in arrays.values())
@@ -61,31 +68,39 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any] | StreamedArray])
 
 
 def _data_start(header: int) -> int:
-    return -(-(len(MAGIC) + 8 + header) // BLOCK) * BLOCK
+    return -(-(len(MAGIC) + 8 + header) // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def _write_array(file: IO[bytes], array: NDArray[Any] | StreamedArray) -> bytes:
-    """Write one array in whole blocks; returns their checksums."""
+    """Write an array, padded to full blocks, and return the checksums of its blocks."""
     sums, rest = [], b""
     for part in array.parts if isinstance(array, StreamedArray) else [array]:
         data = memoryview(rest + np.ascontiguousarray(part).tobytes())
-        whole = len(data) // BLOCK * BLOCK
-        sums += [_sum(data[at : at + BLOCK]) for at in range(0, whole, BLOCK)]
+        whole = len(data) // BLOCK_BYTES * BLOCK_BYTES
+        sums += [_checksum(data[at : at + BLOCK_BYTES]) for at in range(0, whole, BLOCK_BYTES)]
         file.write(data[:whole])
         rest = bytes(data[whole:])
     if rest:
-        last = rest + bytes(BLOCK - len(rest))
-        sums.append(_sum(last))
+        last = rest + bytes(BLOCK_BYTES - len(rest))
+        sums.append(_checksum(last))
         file.write(last)
     return b"".join(sums)
 
 
-def _sum(data: bytes | memoryview) -> bytes:
-    return blake2b(data, digest_size=SUM).digest()
+def _checksum(data: bytes | memoryview) -> bytes:
+    return blake2b(data, digest_size=CHECKSUM_BYTES).digest()
 
 
 class BlockFile:
-    """An open segment file. Bytes are compared with their checksum when they are first read."""
+    """An open index file.
+
+    Args:
+        path: of the file.
+        seal: that `write_arrays` returned.
+
+    Raises:
+        IndexFileError: when the file is missing or does not match its seal.
+    """
 
     def __init__(self, path: Path, seal: str) -> None:
         self.path = path
@@ -96,66 +111,69 @@ class BlockFile:
             self.entries: Header = header["arrays"]
             self._sums = self._table(header, seal)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise IndexFileError(f"{path}: not a whole segment file ({error})") from None
-        self._seen = np.zeros(len(self._sums) // SUM, dtype=bool)
+            raise IndexFileError(f"{path}: not an intact index file ({error})") from None
+        self._checked = np.zeros(len(self._sums) // CHECKSUM_BYTES, dtype=bool)
 
     def _header(self) -> Header:
         if self._map[: len(MAGIC)] != MAGIC:
-            raise ValueError("it does not begin as one")
+            raise ValueError("wrong first bytes")
         length = int.from_bytes(self._map[len(MAGIC) : len(MAGIC) + 8], "little")
-        if length > LONGEST_HEADER:
+        if length > MAX_HEADER_BYTES:
             raise ValueError(f"a header of {length} bytes")
-        self._raw = self._map[len(MAGIC) + 8 : len(MAGIC) + 8 + length]
+        self._header_bytes = self._map[len(MAGIC) + 8 : len(MAGIC) + 8 + length]
         self._start = _data_start(length)
-        header: Header = json.loads(self._raw)
+        header: Header = json.loads(self._header_bytes)
         return header
 
     def _table(self, header: Header, seal: str) -> bytes:
-        """The checksums of the blocks, themselves compared with the seal."""
-        end = self._start + int(header["blocks"]) * BLOCK
-        table = self._map[end : end + int(header["blocks"]) * SUM]
-        if blake2b(self._raw + table, digest_size=16).hexdigest() != seal:
-            raise ValueError("changed, or cut short")
+        """The checksums of the blocks, verified by the seal."""
+        end = self._start + int(header["blocks"]) * BLOCK_BYTES
+        table = self._map[end : end + int(header["blocks"]) * CHECKSUM_BYTES]
+        if blake2b(self._header_bytes + table, digest_size=16).hexdigest() != seal:
+            raise ValueError("changed or truncated")
         return table
 
     def check(self, blocks: NDArray[np.int64]) -> None:
-        """Compare blocks that were not read before. Raises SegmentError when one is changed."""
-        for block in blocks[~self._seen[blocks]].tolist():
-            at = self._start + block * BLOCK
-            stored = self._sums[block * SUM : block * SUM + SUM]
-            if _sum(memoryview(self._map)[at : at + BLOCK]) != stored:
+        """Verify blocks that were not verified before. Raises IndexFileError if one is damaged."""
+        for block in blocks[~self._checked[blocks]].tolist():
+            at = self._start + block * BLOCK_BYTES
+            stored = self._sums[block * CHECKSUM_BYTES : block * CHECKSUM_BYTES + CHECKSUM_BYTES]
+            if _checksum(memoryview(self._map)[at : at + BLOCK_BYTES]) != stored:
                 raise IndexFileError(f"{self.path}: damaged (block {block})")
-            self._seen[block] = True
+            self._checked[block] = True
 
     def check_all(self) -> None:
-        """Compare every block."""
-        self.check(np.arange(len(self._seen)))
+        """Verify every block."""
+        self.check(np.arange(len(self._checked)))
 
     def whole(self, name: str) -> NDArray[Any]:
-        """An array, all of it checked; it stays mapped."""
+        """A memory-mapped array, all of it verified."""
         entry, view = self.entries[name], self.view(name)
-        first = entry["start"] // BLOCK
-        self.check(np.arange(first, first + -(-view.nbytes // BLOCK)))
+        first = entry["start"] // BLOCK_BYTES
+        self.check(np.arange(first, first + -(-view.nbytes // BLOCK_BYTES)))
         return view
 
     def view(self, name: str) -> NDArray[Any]:
-        """An array, mapped and not checked: `check` the blocks before they are used."""
+        """A memory-mapped array, not verified: `check` its blocks before using them."""
         try:
             entry = self.entries[name]
             dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
         except KeyError:
-            raise IndexFileError(f"{self.path}: holds no {name!r}") from None
+            raise IndexFileError(f"{self.path}: has no array {name!r}") from None
         count, at = int(np.prod(shape)), self._start + entry["start"]
         return np.frombuffer(self._map, dtype=dtype, count=count, offset=at).reshape(shape)
 
 
-MANY = 256  # texts from which the bytes of all are taken at once
-
-
 class MappedRows:
-    """(N, D) numbers in a segment file; indexing gives arrays, checked on their first reading.
+    """An (N, …) array in an index file; rows are verified when first indexed.
 
-    Takes what numpy takes for rows: a number, a slice, an array of row numbers of any shape.
+    Index with an integer, a slice, or an array of integers or booleans, as in NumPy.
+
+    Args:
+        blocks: the file.
+        name: of the array.
+        start: first row; only rows start … stop − 1 are visible.
+        stop: None = all from start on.
     """
 
     def __init__(
@@ -170,12 +188,12 @@ class MappedRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """As of a NumPy array."""
         return self._view.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """As of an array."""
+        """As of a NumPy array."""
         return self._view.dtype
 
     def __len__(self) -> int:
@@ -200,22 +218,22 @@ class MappedRows:
 
     def _check_range(self, start: int, stop: int) -> None:
         if stop > start:
-            first = (self._first + (self._from + start) * self._width) // BLOCK
-            last = (self._first + (self._from + stop) * self._width - 1) // BLOCK
+            first = (self._first + (self._from + start) * self._width) // BLOCK_BYTES
+            last = (self._first + (self._from + stop) * self._width - 1) // BLOCK_BYTES
             self._blocks.check(np.arange(first, last + 1))
 
     def _check_rows(self, rows: NDArray[np.int64]) -> None:
         if not len(rows):
             return
         starts = self._first + (self._from + rows) * self._width
-        wide = -(-self._width // BLOCK) + 1
-        blocks = (starts // BLOCK)[:, None] + np.arange(wide)
-        used = blocks * BLOCK < (starts + self._width)[:, None]
+        wide = -(-self._width // BLOCK_BYTES) + 1
+        blocks = (starts // BLOCK_BYTES)[:, None] + np.arange(wide)
+        used = blocks * BLOCK_BYTES < (starts + self._width)[:, None]
         self._blocks.check(np.unique(blocks[used]))
 
 
 class JoinedRows:
-    """Rows of several columns as one: row i is row `place[i]` of the columns in a row."""
+    """Several arrays as one in another order: row i is row `place[i]` of their concatenation."""
 
     def __init__(self, parts: Sequence[Any], place: NDArray[np.int64]) -> None:
         self._parts, self._place = parts, place
@@ -242,7 +260,7 @@ class JoinedRows:
 
 
 class MappedTexts:
-    """N texts in a segment file (or a run of them), decoded when they are asked for."""
+    """N texts in an index file, decoded when indexed; start, stop: as of `MappedRows`."""
 
     dtype = np.dtype(object)
 
@@ -251,7 +269,7 @@ class MappedTexts:
     ) -> None:
         ends = blocks.whole(f"{name}_ends")
         self._starts = np.concatenate([[0], ends])[start : None if stop is None else stop + 1]
-        blocks.whole(f"{name}_text")  # few bytes; what is found can then always be named
+        blocks.whole(f"{name}_text")  # verified now, so that reading an id cannot fail later
         self._bytes = MappedRows(blocks, f"{name}_text")
         self.shape = (len(self._starts) - 1,)
 
@@ -261,17 +279,17 @@ class MappedTexts:
     def __getitem__(self, key: Any) -> Any:
         starts, ends = np.asarray(self._starts[:-1][key]), np.asarray(self._starts[1:][key])
         runs = list(zip(starts.ravel().tolist(), ends.ravel().tolist(), strict=True))
-        if len(runs) > MANY:  # one reading for all of them
+        if len(runs) > MIN_TEXTS_READ_AT_ONCE:
             base = int(starts.min())
-            held = bytes(self._bytes[base : int(ends.max())])
-            data = [held[start - base : end - base] for start, end in runs]
+            span = bytes(self._bytes[base : int(ends.max())])
+            data = [span[start - base : end - base] for start, end in runs]
         else:
             data = [bytes(self._bytes[start:end]) for start, end in runs]
         found = np.empty(len(runs), dtype=object)
         try:
             found[:] = [one.decode() for one in data]
         except UnicodeDecodeError as error:
-            raise IndexFileError(f"a text that is none ({error})") from None
+            raise IndexFileError(f"a text is not valid UTF-8 ({error})") from None
         return found.reshape(starts.shape) if starts.ndim else found[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -280,7 +298,7 @@ class MappedTexts:
 
 
 def text_arrays(name: str, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """The two arrays that `Texts` reads."""
+    """The two arrays that `MappedTexts` reads: end offsets, and UTF-8 bytes."""
     data = [text.encode() for text in texts]
     ends = np.cumsum([len(one) for one in data], dtype=np.int64)
     return {f"{name}_ends": ends, f"{name}_text": np.frombuffer(b"".join(data), dtype=np.uint8)}

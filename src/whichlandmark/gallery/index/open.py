@@ -1,4 +1,4 @@
-"""Open the index of a gallery: from index files where they are whole, else from the gallery."""
+"""Open the index of a gallery: from its index files if these are intact, else from the gallery."""
 
 from __future__ import annotations
 
@@ -19,163 +19,212 @@ from ..protocol import Gallery
 from . import GalleryIndex, SearchRows
 from .exact import CandidateSource, nearest
 from .ivf import IvfIndex
-from .mapped import IndexFileError, JoinedRows, MappedTexts
+from .mapped import IndexFileError, JoinedRows, MappedRows, MappedTexts
 from .parts import Manifest, OpenPart, read_manifest
 from .projection import Projection
 from .remote import remote_index
 
-SEGMENTS = "segments"
-
-
-def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, SearchRows | None]:
-    """What is searched. Damaged or old segment files are told of, and passed over.
-
-    Raises GalleryError when the gallery itself is damaged.
-    """
-    if searched_there(folder):
-        return remote_index(gallery)
-    ready = None
-    for last in (False, True):  # a writer may have put other files in the place of those we began
-        try:
-            ready = open_segments(folder / SEGMENTS, gallery.state())
-            break
-        except IndexFileError as error:
-            if last:
-                warn_of_segments(error, folder)
-    if ready is not None:
-        return ready.index, ready.prepared
-    return GalleryIndex.of(gallery.table()), None
-
-
-def searched_there(folder: Path) -> bool:
-    """Is the gallery on a server that searches it?"""
-    link = read_link(folder)
-    return link is not None and link.search == "there"
-
+INDEX_FOLDER = "segments"  # in a recognizer folder, for the index files
 
 log = logging.getLogger("whichlandmark")
 
 
+def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, SearchRows | None]:
+    """The index of a recognizer folder's gallery.
+
+    Damaged index files cause a warning, outdated ones are ignored; the gallery is read then.
+
+    Returns:
+        The index, and its projected vectors; None = not prepared.
+
+    Raises:
+        GalleryError: when the gallery itself is damaged.
+    """
+    if searched_on_server(folder):
+        return remote_index(gallery)
+    opened = None
+    for last_try in (False, True):  # two, because a writer may replace files during the first
+        try:
+            opened = open_index_files(folder / INDEX_FOLDER, gallery.state())
+            break
+        except IndexFileError as error:
+            if last_try:
+                warn_index_files_unusable(error, folder)
+    if opened is not None:
+        return opened.index, opened.search_rows
+    return GalleryIndex.of(gallery.table()), None
+
+
+def searched_on_server(folder: Path) -> bool:
+    """Whether a database server searches the folder's gallery."""
+    link = read_link(folder)
+    return link is not None and link.search == "there"
+
+
 @dataclass(frozen=True, eq=False)
 class OpenIndex:
-    """A gallery from its segment files."""
+    """The index of a gallery from its index files. search_rows: its projected vectors."""
 
     index: GalleryIndex
-    prepared: SearchRows
+    search_rows: SearchRows
 
 
-def open_segments(folder: Path, gallery: Meta) -> OpenIndex | None:
-    """The arrays of exactly this state of the gallery; None when there are none, or older ones.
+def open_index_files(folder: Path, gallery: Meta) -> OpenIndex | None:
+    """Open the index files of a gallery; None when there are none, or of another generation.
 
-    Raises SegmentError when a file is missing, cut or changed. What is read later is checked
-    then, and may raise it too.
+    Most data is read and verified when it is indexed, which may raise IndexFileError too.
+
+    Args:
+        folder: of the index files.
+        gallery: the state that the files must have been made from.
+
+    Raises:
+        IndexFileError: when a file is missing, truncated or changed.
     """
     manifest = read_manifest(folder)
-    if manifest is None or not is_of(manifest, gallery) or not manifest.parts:
+    if manifest is None or not matches_gallery(manifest, gallery) or not manifest.parts:
         return None
     parts = [OpenPart.of(part, folder) for part in manifest.parts]
     sums = np.concatenate([part.sums for part in parts])
     if (len(sums), digest_of(sums)) != (gallery.photos, gallery.photo_digest):
         raise IndexFileError(f"{folder}: holds other photos than the gallery")
     names = sorted({name for part in parts for name in part.landmarks()[0]})
-    landmarks = _Side(parts, bank=False)
-    bank = _Side(parts, bank=True)
+    landmarks = _JoinedPhotos(parts, distractors=False)
+    distractors = _JoinedPhotos(parts, distractors=True)
     index = GalleryIndex(
-        names=_objects(names), codes=landmarks.codes(names),
-        ids=landmarks.texts("ids"), paths=landmarks.texts("paths"),
-        vectors=landmarks.raw(), bank_ids=bank.texts("ids"), bank=bank.raw(),
-        bank_paths=bank.texts("paths"),
-    )  # fmt: skip
-    prepared = SearchRows(manifest.key, landmarks.searched(), bank.searched(), landmarks.cells(),
-                        bank.cells())  # fmt: skip
-    return OpenIndex(index, prepared)
+        names=_objects(names),
+        codes=landmarks.codes(names),
+        ids=landmarks.texts("ids"),
+        paths=landmarks.texts("paths"),
+        vectors=landmarks.stored_vectors(),
+        distractor_ids=distractors.texts("ids"),
+        distractor_vectors=distractors.stored_vectors(),
+        distractor_paths=distractors.texts("paths"),
+    )
+    search_rows = SearchRows(
+        manifest.key,
+        landmarks.projected_vectors(),
+        distractors.projected_vectors(),
+        landmarks.candidate_source(),
+        distractors.candidate_source(),
+    )
+    return OpenIndex(index, search_rows)
 
 
-def warn_of_segments(error: IndexFileError, folder: Path) -> None:
-    """Say that the gallery of a recognizer folder is searched without its segment files."""
+def warn_index_files_unusable(error: IndexFileError, folder: Path) -> None:
+    """Log a warning that a gallery is searched without its index files."""
     log.warning(
-        "%s; answers come from the gallery itself, slower, until `whichlandmark gallery rebuild "
-        "%s` makes them again", error, folder,
-    )  # fmt: skip
+        "%s; the gallery is searched without index files, which is slower, until "
+        "`whichlandmark gallery rebuild %s` makes them again",
+        error,
+        folder,
+    )
 
 
-def is_of(manifest: Manifest, gallery: Meta) -> bool:
-    """Was it made of exactly this state of the gallery?"""
+def matches_gallery(manifest: Manifest, gallery: Meta) -> bool:
+    """Whether index files were made from exactly this state of the gallery."""
     return (manifest.embedder, manifest.dim, manifest.generation, manifest.count,
             manifest.digest) == (gallery.embedder, gallery.dim, gallery.generation,
                                  gallery.photos, gallery.photo_digest)  # fmt: skip
 
 
 def projection_key(projection: Projection | None) -> str:
-    """A name for a change of axes; "" = none."""
+    """A hash that identifies a projection; "" = none."""
     if projection is None:
         return ""
     data = projection.mean.tobytes() + projection.axes.tobytes()
     return blake2b(data, digest_size=16).hexdigest()
 
 
-class _Side:
-    """Landmark photos, or distractors, of all parts as one, by rising row number."""
+class _JoinedPhotos:
+    """The landmark photos, or the distractors, of all parts, by ascending row number."""
 
-    def __init__(self, parts: Sequence[OpenPart], *, bank: bool) -> None:
-        self.parts, self.bank = parts, bank
-        ends = [len(p) if bank else p.part.landmarks for p in parts]
-        self.ranges = [(p.part.landmarks if bank else 0, e) for p, e in zip(parts, ends)]  # noqa: B905
-        rows = [p.rows[a:b] for p, (a, b) in zip(parts, self.ranges, strict=True)]
+    def __init__(self, parts: Sequence[OpenPart], *, distractors: bool) -> None:
+        self.parts, self.distractors = parts, distractors
+        self.ranges = [
+            (part.part.landmarks, len(part)) if distractors else (0, part.part.landmarks)
+            for part in parts
+        ]
+        rows = [part.rows[start:stop] for part, start, stop in self.part_ranges()]
         self.starts = np.cumsum([0, *map(len, rows)])
-        self.place = np.argsort(np.concatenate(rows), kind="stable")  # row → place in the parts
+        # place: row of the index → position in the concatenated parts; row_at: its inverse.
+        self.place = np.argsort(np.concatenate(rows), kind="stable")
         self.row_at = np.empty_like(self.place)
         self.row_at[self.place] = np.arange(len(self.place))
 
-    def joined(self, columns: list[Any]) -> Any:
-        return columns[0] if len(columns) == 1 else JoinedRows(columns, self.place)
+    def part_ranges(self) -> list[tuple[OpenPart, int, int]]:
+        """Each part with the range of its photos that belong here."""
+        return [
+            (part, start, stop) for part, (start, stop) in zip(self.parts, self.ranges, strict=True)
+        ]
 
     def texts(self, name: str) -> Any:
-        return self.joined([MappedTexts(p.photos, name, a, b) for p, a, b in self._each()])
+        return self._joined(
+            [
+                MappedTexts(part.photos, name, start, stop)
+                for part, start, stop in self.part_ranges()
+            ]
+        )
 
-    def raw(self) -> Any:
-        from .mapped import MappedRows
+    def stored_vectors(self) -> Any:
+        """Vectors as the gallery stores them."""
+        return self._joined(
+            [
+                MappedRows(part.photos, "vectors", start, stop)
+                for part, start, stop in self.part_ranges()
+            ]
+        )
 
-        return self.joined([MappedRows(p.photos, "vectors", a, b) for p, a, b in self._each()])
-
-    def searched(self) -> Any:
-        return self.joined([p.searched(a, b) for p, a, b in self._each()])
+    def projected_vectors(self) -> Any:
+        """Vectors as they are searched."""
+        return self._joined(
+            [part.projected_vectors(start, stop) for part, start, stop in self.part_ranges()]
+        )
 
     def codes(self, names: list[str]) -> NDArray[np.int64]:
+        """Index of each photo's landmark in `names`."""
         code_of = {name: code for code, name in enumerate(names)}
         found = []
-        for part, start, stop in self._each():
-            own, codes = part.landmarks()
-            known = np.array([code_of[name] for name in own], dtype=np.int64)
-            found.append(known[codes[start:stop]] if len(own) else np.empty(0, dtype=np.int64))
+        for part, start, stop in self.part_ranges():
+            part_names, codes = part.landmarks()
+            new_codes = np.array([code_of[name] for name in part_names], dtype=np.int64)
+            found.append(
+                new_codes[codes[start:stop]] if part_names else np.empty(0, dtype=np.int64)
+            )
         return np.concatenate(found)[self.place]
 
-    def cells(self) -> CandidateSource | None:
-        """None where there is nothing that is quicker than comparing all."""
-        found = [part.cells_of(bank=self.bank) for part in self.parts]
+    def candidate_source(self) -> CandidateSource | None:
+        """The inverted files of the parts; None where there are none, because all are compared."""
+        found = [part.ivf_index(distractors=self.distractors) for part in self.parts]
         if not any(found):
             return None
-        return found[0] if len(found) == 1 else _JoinedCells(self, found)
+        return found[0] if len(found) == 1 else _JoinedSources(self, found)
 
-    def _each(self) -> list[tuple[OpenPart, int, int]]:
-        return [(p, *r) for p, r in zip(self.parts, self.ranges, strict=True)]
+    def _joined(self, columns: list[Any]) -> Any:
+        return columns[0] if len(columns) == 1 else JoinedRows(columns, self.place)
 
 
-class _JoinedCells:
-    """The cells of several parts; a part without cells is compared whole."""
+class _JoinedSources:
+    """A `CandidateSource` over several parts; parts without inverted file are compared exactly."""
 
-    def __init__(self, side: _Side, cells: Sequence[IvfIndex | None]) -> None:
-        self._cells = cells
-        self._row_at, self._starts = side.row_at, side.starts
-        self._vectors = [part.searched(a, b) for part, a, b in side._each()]
+    def __init__(self, photos: _JoinedPhotos, indexes: Sequence[IvfIndex | None]) -> None:
+        self._indexes = indexes
+        self._row_at, self._starts = photos.row_at, photos.starts
+        self._vectors = [
+            part.projected_vectors(start, stop) for part, start, stop in photos.part_ranges()
+        ]
 
     def candidates(self, queries: Vectors, least: int) -> NDArray[np.int64]:
-        """As `Cells.candidates`, of all parts."""
+        """As `CandidateSource.candidates`; rows are those of the whole index."""
         found = []
-        for cells, start, own in zip(self._cells, self._starts[:-1], self._vectors, strict=True):
-            if len(own):
-                rows = (cells.candidates(queries, least) if cells
-                        else nearest(queries, own, least).rows)  # fmt: skip
+        for ivf, start, vectors in zip(
+            self._indexes, self._starts[:-1], self._vectors, strict=True
+        ):
+            if len(vectors):
+                rows = (
+                    ivf.candidates(queries, least) if ivf
+                    else nearest(queries, vectors, least).rows
+                )  # fmt: skip
                 found.append(np.where(rows < 0, -1, self._row_at[rows + start]))
         return np.concatenate(found, axis=1)
 

@@ -1,9 +1,9 @@
-"""A gallery that has changed → segment files that hold it again, with as little work as will do.
+"""Update the index files of a gallery with as little work as possible.
 
-New photos become a small part of their own. Photos that were removed or relabelled are taken out
-of the files they are in: these are written anew, so that nothing of them is left. Where small
-parts add up, everything is put into one part again. The manifest goes last: whatever was
-interrupted is as if it had not been begun, and the next run clears it away.
+New photos become a small part. Files that hold removed or relabelled photos are written again
+without them, so that no data of removed photos is left. When small parts add up, all photos are
+written into one part. The manifest is written last, so an interrupted run changes nothing; the next
+run deletes its files.
 """
 
 from __future__ import annotations
@@ -21,62 +21,75 @@ from ..checksums import Meta, digest_of
 from ..protocol import Gallery
 from ..records import GalleryTable
 from .mapped import IndexFileError
-from .open import SEGMENTS, is_of, open_segments, projection_key
+from .open import INDEX_FOLDER, matches_gallery, open_index_files, projection_key
 from .parts import (
-    NAME,
+    MANIFEST_NAME,
     IndexPart,
     Manifest,
     OpenPart,
+    part_without_rows,
     read_manifest,
-    with_cells,
-    with_turned,
-    without,
+    with_ivf,
+    with_projected_rows,
     write_manifest,
     write_part,
 )
 from .projection import Projection
 
-FEWEST_ROWS = 5_000  # photos up to which the gallery itself is read in no time
+MIN_PHOTOS_FOR_INDEX_FILES = 5_000  # a smaller gallery is read quickly enough without
 
-MOST_PARTS = 8
+MAX_PARTS = 8  # with more, all photos are written into one part again
 
-TOO_MANY_NEW = 0.25  # share of all photos in later parts, from which all go into one part
+MAX_LATER_SHARE = 0.25  # of all photos outside the first part; with more, as above
 
-COLUMNS = ("ids", "paths", "landmarks", "hashes", "vectors", "rows")
+COLUMNS = ("ids", "paths", "landmarks", "hashes", "vectors", "rows")  # of a GalleryTable
 
 log = logging.getLogger("whichlandmark")
 
 
 @dataclass(frozen=True, eq=False)
 class IndexNeeds:
-    """projection: the change of axes that rows are searched after; recall: what cells are to find
-    of the 10 nearest, 1 = all: no cells; small: galleries of fewer photos have no segment files.
+    """What the index files must provide.
+
+    projection: applied to all vectors before search, None = none; recall: target of the inverted
+    files, 1 = none, search exactly; min_photos: a smaller gallery gets no index files.
     """
 
     projection: Projection | None = None
     recall: float = 0.99
-    small: int = FEWEST_ROWS
+    min_photos: int = MIN_PHOTOS_FOR_INDEX_FILES
 
 
 def refresh(folder: Path, gallery: Gallery, wanted: IndexNeeds | None = None) -> Manifest | None:
-    """Bring the segment files in `folder` up to date; None when the gallery is small.
+    """Bring the index files up to date with a gallery.
 
-    Raises GalleryError when the gallery itself is damaged, DataError when the disk is full.
+    Args:
+        folder: of the index files.
+        gallery: to index.
+        wanted: what the files must provide; None = the defaults.
+
+    Returns:
+        The new manifest; None when the gallery is too small for index files.
+
+    Raises:
+        GalleryError: when the gallery itself is damaged.
+        DataError: when the disk is full.
     """
-    with file_lock(folder.with_name(f".{folder.name}.lock")):  # two would clear each other's files
+    # Locked, because two processes would delete each other's files.
+    with file_lock(folder.with_name(f".{folder.name}.lock")):
         return _refresh(folder, gallery, wanted or IndexNeeds())
 
 
 def _refresh(folder: Path, gallery: Gallery, wanted: IndexNeeds) -> Manifest | None:
     state = gallery.state()
-    if state.photos < wanted.small:
-        throw_away(folder)
+    if state.photos < wanted.min_photos:
+        delete_index_files(folder)
         return None
     key = projection_key(wanted.projection)
     parts, old = _current_parts(folder, gallery, state)
     if old is None or (old.key, old.recall) != (key, wanted.recall):
-        parts = [with_turned(part, folder, wanted.projection) for part in parts]
-    parts = [_finished(part, folder, wanted) for part in parts]
+        parts = [with_projected_rows(part, folder, wanted.projection) for part in parts]
+    parts = [_with_missing_files(part, folder, wanted) for part in parts]
     manifest = Manifest(
         embedder=state.embedder, dim=state.dim, generation=state.generation, count=state.photos,
         digest=state.photo_digest, last_row=state.next_row - 1, key=key, recall=wanted.recall,
@@ -84,14 +97,14 @@ def _refresh(folder: Path, gallery: Gallery, wanted: IndexNeeds) -> Manifest | N
     )  # fmt: skip
     if manifest != old:
         write_manifest(folder, manifest)
-    _clear(folder, manifest)
+    _delete_unnamed_files(folder, manifest)
     return manifest
 
 
-def throw_away(folder: Path) -> None:
-    """Delete the segment files. Nothing is lost by it."""
+def delete_index_files(folder: Path) -> None:
+    """Delete the index files; they can be made again from the gallery."""
     if folder.is_dir():
-        _clear(folder, None)
+        _delete_unnamed_files(folder, None)
         if not any(folder.iterdir()):
             folder.rmdir()
 
@@ -99,18 +112,18 @@ def throw_away(folder: Path) -> None:
 def _current_parts(
     folder: Path, gallery: Gallery, state: Meta
 ) -> tuple[list[IndexPart], Manifest | None]:
-    """Parts that hold the gallery as it is; the old manifest where its key still counts."""
+    """Parts with all photos of the gallery, and the old manifest if its parts were reused."""
     try:
         old = read_manifest(folder)
         if old is not None and (old.embedder, old.dim) == (state.embedder, state.dim):
-            if is_of(old, state):
-                check_segments(folder)
+            if matches_gallery(old, state):
+                check_index_files(folder)
                 return list(old.parts), old
             parts = _changed_parts(folder, gallery, state, old)
             if parts is not None:
                 return parts, old
     except IndexFileError as error:
-        log.warning("%s; made again", error)
+        log.warning("%s; the index files are made again", error)
     table = gallery.table()
     rows, sums = gallery.sums()
     if not np.array_equal(rows, table.rows):
@@ -118,8 +131,8 @@ def _current_parts(
     return [write_part(folder, table, sums)], None
 
 
-def check_segments(folder: Path) -> None:
-    """Compare every block of every file with its checksum. Raises SegmentError."""
+def check_index_files(folder: Path) -> None:
+    """Verify every block of every index file. Raises IndexFileError."""
     manifest = read_manifest(folder)
     for part in manifest.parts if manifest else ():
         for file in part.files():
@@ -129,96 +142,103 @@ def check_segments(folder: Path) -> None:
 def _changed_parts(
     folder: Path, gallery: Gallery, state: Meta, old: Manifest
 ) -> list[IndexPart] | None:
-    """The old parts with what has changed since; None where all is better made anew."""
+    """The old parts updated to the gallery; None if writing one new part is better."""
     new = gallery.table(after=old.last_row)
     rows, sums = gallery.sums()
-    parts, gone = list(old.parts), np.empty(0, dtype=np.int64)
+    parts, stale = list(old.parts), np.empty(0, dtype=np.int64)
     if digest_of(np.append(sums[rows > old.last_row], old.digest)) != state.photo_digest:
-        gone = _gone(parts, folder, rows, sums)
-        parts = _without(parts, folder, gone)
-        new = _joined(new, _again(gallery, rows, gone, old.last_row))
-    held = sum(part.landmarks + part.distractors for part in parts)
-    first = parts[0].landmarks + parts[0].distractors if parts else 0
-    later = held - first + len(new.ids)
-    if not parts or len(parts) >= MOST_PARTS or later > TOO_MANY_NEW * state.photos:
+        stale = _stale_rows(parts, folder, rows, sums)
+        parts = _without_rows(parts, folder, stale)
+        new = _merged_tables(new, _changed_photos(gallery, rows, stale, old.last_row))
+    later = sum(part.landmarks + part.distractors for part in parts[1:]) + len(new.ids)
+    if not parts or len(parts) >= MAX_PARTS or later > MAX_LATER_SHARE * state.photos:
         return None
-    own = sums[np.searchsorted(rows, new.rows)]
-    return [*parts, write_part(folder, new, own)] if len(new.ids) else parts
+    if not len(new.ids):
+        return parts
+    return [*parts, write_part(folder, new, sums[np.searchsorted(rows, new.rows)])]
 
 
-def _gone(
+def _stale_rows(
     parts: list[IndexPart], folder: Path, rows: NDArray[np.int64], sums: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Row numbers that the gallery no longer has, or has with another checksum."""
-    gone = []
+    """Row numbers of photos that were removed from the gallery or changed in it."""
+    stale = []
     for part in parts:
         opened = OpenPart.of(part, folder)
         place = np.minimum(np.searchsorted(rows, opened.rows), max(len(rows) - 1, 0))
         same = (rows[place] == opened.rows) & (sums[place] == opened.sums)
-        gone.append(opened.rows[~same])
-    return np.sort(np.concatenate(gone))
+        stale.append(opened.rows[~same])
+    return np.sort(np.concatenate(stale))
 
 
-def _without(parts: list[IndexPart], folder: Path, gone: NDArray[np.int64]) -> list[IndexPart]:
-    left = []
+def _without_rows(
+    parts: list[IndexPart], folder: Path, stale: NDArray[np.int64]
+) -> list[IndexPart]:
+    """The parts without stale photos; a part with none left is dropped."""
+    kept = []
     for part in parts:
         opened = OpenPart.of(part, folder)
-        hit = np.isin(opened.rows, gone)
-        if not hit.any():
-            left.append(part)
-        elif not hit.all():
-            left.append(without(opened, folder, gone))
-    return left
+        is_stale = np.isin(opened.rows, stale)
+        if not is_stale.any():
+            kept.append(part)
+        elif not is_stale.all():
+            kept.append(part_without_rows(opened, folder, stale))
+    return kept
 
 
-def _again(
-    gallery: Gallery, rows: NDArray[np.int64], gone: NDArray[np.int64], last_row: int
+def _changed_photos(
+    gallery: Gallery, rows: NDArray[np.int64], stale: NDArray[np.int64], last_row: int
 ) -> GalleryTable:
-    """Photos that are still there but changed: under their old row numbers."""
-    changed = np.intersect1d(gone, rows)
+    """The stale photos that are still in the gallery, with the same row numbers as before."""
+    changed = np.intersect1d(stale, rows)
     if not len(changed):
-        return gallery.table(after=int(rows[-1]) if len(rows) else 0)  # none
+        return gallery.table(after=int(rows[-1]) if len(rows) else 0)  # an empty table
     table = gallery.table(after=int(changed[0]) - 1)
     kept = np.isin(table.rows, changed) & (table.rows <= last_row)
-    return _taken(table, np.flatnonzero(kept))
+    return _table_rows(table, np.flatnonzero(kept))
 
 
-def _taken(table: GalleryTable, kept: NDArray[np.int64]) -> GalleryTable:
-    taken: dict[str, Any] = {name: getattr(table, name)[kept] for name in COLUMNS}
-    return replace(table, **taken)
+def _table_rows(table: GalleryTable, indices: NDArray[np.int64]) -> GalleryTable:
+    columns: dict[str, Any] = {name: getattr(table, name)[indices] for name in COLUMNS}
+    return replace(table, **columns)
 
 
-def _joined(one: GalleryTable, other: GalleryTable) -> GalleryTable:
-    """Both tables, by rising row number."""
+def _merged_tables(one: GalleryTable, other: GalleryTable) -> GalleryTable:
+    """The photos of both tables, by ascending row number."""
     both: dict[str, Any] = {
         name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in COLUMNS
     }
-    return _taken(replace(one, **both), np.argsort(both["rows"], kind="stable"))
+    return _table_rows(replace(one, **both), np.argsort(both["rows"], kind="stable"))
 
 
-def _finished(part: IndexPart, folder: Path, wanted: IndexNeeds) -> IndexPart:
-    """With turned rows and cells, where they are not there yet."""
+def _with_missing_files(part: IndexPart, folder: Path, wanted: IndexNeeds) -> IndexPart:
+    """The part with projected vectors and inverted files, if they are wanted and missing."""
     if wanted.projection is not None and part.turned is None:
-        part = with_turned(part, folder, wanted.projection)
-    return part if part.cells else with_cells(part, folder, wanted.recall)
+        part = with_projected_rows(part, folder, wanted.projection)
+    return part if part.cells else with_ivf(part, folder, wanted.recall)
 
 
-def _clear(folder: Path, manifest: Manifest | None) -> None:
-    """Delete every segment file that the manifest does not name, and the manifest if None."""
+def _delete_unnamed_files(folder: Path, manifest: Manifest | None) -> None:
+    """Delete all index files that the manifest does not name; None = all, and the manifest."""
     named = {file.name for part in manifest.parts for file in part.files()} if manifest else set()
     for path in folder.glob("*.wlseg"):
         if path.name not in named:
             path.unlink(missing_ok=True)
     if manifest is None:
-        (folder / NAME).unlink(missing_ok=True)
+        (folder / MANIFEST_NAME).unlink(missing_ok=True)
 
 
-def segment_fault(folder: Path, gallery: Gallery) -> str | None:
-    """What is wrong with the segment files, every block of them read; None = nothing, or none."""
+def index_file_fault(folder: Path, gallery: Gallery) -> str | None:
+    """Verify all index files of a recognizer folder.
+
+    Returns:
+        One line about the first fault; None if they are intact or do not exist.
+    """
     try:
-        check_segments(folder / SEGMENTS)
+        check_index_files(folder / INDEX_FOLDER)
     except IndexFileError as error:
-        return f"{error}; `whichlandmark gallery rebuild` makes the segment files again"
-    if (folder / SEGMENTS).exists() and open_segments(folder / SEGMENTS, gallery.state()) is None:
-        return f"{folder / SEGMENTS}: of an older state of the gallery; not used"
+        return f"{error}; `whichlandmark gallery rebuild` makes the index files again"
+    index_folder = folder / INDEX_FOLDER
+    if index_folder.exists() and open_index_files(index_folder, gallery.state()) is None:
+        return f"{index_folder}: made from an older state of the gallery; not used"
     return None

@@ -1,7 +1,7 @@
-"""A gallery that its server searches: vectors stay there, row numbers and landmarks come here.
+"""Index whose vectors and ids stay in the database; row numbers and landmarks are loaded.
 
-16 bytes a photo are kept in memory; candidates are asked of the server, and their vectors fetched,
-so that every cosine is computed here as for any other gallery.
+It needs 16 bytes of memory per photo. The database proposes candidates; their vectors are fetched,
+so that cosines are computed as with a local index.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ...core.types import Vectors
 from ..protocol import Gallery
 from . import GalleryIndex, SearchRows
 
-SAMPLED = 20_000  # photos of whole landmarks that rules are fitted on, and half as many distractors
+MAX_SAMPLED_PHOTOS = 20_000  # with a landmark, to fit on; half as many distractors
 
 
 @dataclass(frozen=True, eq=False)
 class RemoteRows:
-    """(N, D) vectors on the server, by their row numbers (N,)."""
+    """(N, D) vectors in the database, fetched when indexed; rows: (N,) their row numbers."""
 
     gallery: Gallery
     rows: NDArray[np.int64]
@@ -30,7 +30,7 @@ class RemoteRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """As of a NumPy array."""
         return len(self.rows), self.dim
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class RemoteRows:
 
 @dataclass(frozen=True, eq=False)
 class RemoteTexts:
-    """(N,) ids, or paths, on the server."""
+    """(N,) ids (or paths) in the database, fetched when indexed; rows: (N,) their row numbers."""
 
     gallery: Gallery
     rows: NDArray[np.int64]
@@ -54,7 +54,7 @@ class RemoteTexts:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """As of a NumPy array."""
         return (len(self.rows),)
 
     def __len__(self) -> int:
@@ -72,56 +72,74 @@ class RemoteTexts:
 
 @dataclass(frozen=True, eq=False)
 class RemoteCandidates:
-    """What the server names as nearest, as places among `rows` (N,), rising."""
+    """The nearest photos that the database finds; a `CandidateSource`.
+
+    rows: (N,) row numbers of the index, ascending; distractors: search these instead of landmark
+    photos.
+    """
 
     gallery: Gallery
     rows: NDArray[np.int64]
     distractors: bool
 
     def candidates(self, queries: Vectors, least: int) -> NDArray[np.int64]:
-        """(Q, D) → (Q, R) places, −1 = no more."""
+        """(Q, D) queries → (Q, R) indices into `rows`, −1 = no more."""
         found = self.gallery.nearest(queries, least, distractors=self.distractors).rows
         if not len(self.rows):
             return np.full(found.shape, -1, dtype=np.int64)
         places = np.minimum(np.searchsorted(self.rows, found), len(self.rows) - 1)
-        return np.where(self.rows[places] == found, places, -1)  # others came after we looked
+        # Photos added after the index was loaded are ignored.
+        return np.where(self.rows[places] == found, places, -1)
 
 
 def remote_index(gallery: Gallery) -> tuple[GalleryIndex, SearchRows]:
-    """The arrays of such a gallery, as they are now."""
+    """The index of a gallery that its database searches, for its current generation."""
     labels = gallery.labels()
-    shown = labels.codes >= 0
-    rows, bank_rows = labels.rows[shown], labels.rows[~shown]
+    has_landmark = labels.codes >= 0
+    rows, distractor_rows = labels.rows[has_landmark], labels.rows[~has_landmark]
     names = np.empty(len(labels.names), dtype=object)
     names[:] = labels.names
-    vectors, bank = (
-        RemoteRows(gallery, rows, gallery.dim),
-        RemoteRows(gallery, bank_rows, gallery.dim),
-    )
     index = GalleryIndex(
-        names=names, codes=labels.codes[shown].astype(np.int64), ids=RemoteTexts(gallery, rows),
-        paths=RemoteTexts(gallery, rows, True), vectors=vectors,
-        bank_ids=RemoteTexts(gallery, bank_rows), bank=bank,
-        bank_paths=RemoteTexts(gallery, bank_rows, True),
-    )  # fmt: skip
-    return index, SearchRows("", vectors, bank, RemoteCandidates(gallery, rows, False),
-                           RemoteCandidates(gallery, bank_rows, True))  # fmt: skip
+        names=names,
+        codes=labels.codes[has_landmark].astype(np.int64),
+        ids=RemoteTexts(gallery, rows),
+        paths=RemoteTexts(gallery, rows, paths=True),
+        vectors=RemoteRows(gallery, rows, gallery.dim),
+        distractor_ids=RemoteTexts(gallery, distractor_rows),
+        distractor_vectors=RemoteRows(gallery, distractor_rows, gallery.dim),
+        distractor_paths=RemoteTexts(gallery, distractor_rows, paths=True),
+    )
+    search_rows = SearchRows(
+        "",
+        index.vectors,
+        index.distractor_vectors,
+        RemoteCandidates(gallery, rows, distractors=False),
+        RemoteCandidates(gallery, distractor_rows, distractors=True),
+    )
+    return index, search_rows
 
 
-def sampled(index: GalleryIndex, seed: int = 0) -> GalleryIndex:
-    """Photos of whole landmarks, drawn by landmark, and distractors, fetched: what is fitted on.
+def sample_index(index: GalleryIndex, seed: int = 0) -> GalleryIndex:
+    """Fetch a random sample of a remote index, to fit on.
 
-    Of a gallery of up to 20,000 photos that is all of it.
+    It has all photos of randomly chosen landmarks, at most MAX_SAMPLED_PHOTOS, and half as many
+    distractors.
     """
     rng = np.random.default_rng(seed)
     sizes = np.bincount(index.codes, minlength=len(index.names))
     order = rng.permutation(len(sizes))
-    chosen = order[np.cumsum(sizes[order]) <= SAMPLED]
+    chosen = order[np.cumsum(sizes[order]) <= MAX_SAMPLED_PHOTOS]
     kept = np.flatnonzero(np.isin(index.codes, chosen))
     present, codes = np.unique(index.codes[kept], return_inverse=True)
-    bank = np.sort(rng.permutation(len(index.bank))[: SAMPLED // 2])
+    drawn = rng.permutation(len(index.distractor_vectors))[: MAX_SAMPLED_PHOTOS // 2]
+    distractors = np.sort(drawn)
     return GalleryIndex(
-        names=index.names[present], codes=codes.astype(np.int64), ids=index.ids[kept],
-        paths=index.paths[kept], vectors=index.vectors[kept], bank_ids=index.bank_ids[bank],
-        bank=index.bank[bank], bank_paths=index.bank_paths[bank],
-    )  # fmt: skip
+        names=index.names[present],
+        codes=codes.astype(np.int64),
+        ids=index.ids[kept],
+        paths=index.paths[kept],
+        vectors=index.vectors[kept],
+        distractor_ids=index.distractor_ids[distractors],
+        distractor_vectors=index.distractor_vectors[distractors],
+        distractor_paths=index.distractor_paths[distractors],
+    )

@@ -1,1 +1,1 @@
-"""The gallery on PostgreSQL with pgvector."""
+"""The gallery in PostgreSQL with pgvector."""

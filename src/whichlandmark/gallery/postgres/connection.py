@@ -1,4 +1,4 @@
-"""Address, connection, retries, schema."""
+"""Address, connection, tables and errors of a gallery in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -27,20 +27,43 @@ Sql = psycopg.Connection[tuple[Any, ...]]
 
 EXPECTED = "expected postgresql://USER@HOST:PORT/DATABASE?gallery=NAME"
 
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")  # behind "whichlandmark_" within PostgreSQL's 63 bytes
+# With the prefix "whichlandmark_" a name stays within PostgreSQL's 63 bytes.
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
-SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+SECRET_PARAMETERS = (
+    "password",
+    "sslpassword",
+    "oauth_client_secret",
+    "scram_client_key",
+    "scram_server_key",
+)
 
 DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10",
             "keepalives_count": "3", "fallback_application_name": "whichlandmark"}  # fmt: skip
 
 TIMEOUTS = {"statement_timeout": "60s", "lock_timeout": "10s",
-            "idle_in_transaction_session_timeout": "5min"}  # where the server has none  # fmt: skip
+            "idle_in_transaction_session_timeout": "5min"}  # if the server sets none  # fmt: skip
+
+FORMAT = 1
+
+MIN_PGVECTOR = (0, 8)  # halfvec came with 0.7, iterative index scans with 0.8
+
+MAX_DIM = 16_000  # of a halfvec
+
+MAX_INDEXED_DIM = 4_000  # of a halfvec in an HNSW index
+
+LANDMARK_PREFIX = 200  # characters of a landmark in the index: at most 800 bytes
+
+# Tables of blobs, in the order of the checksums in `photos`; looks: perceptual fingerprints.
+BLOBS = ("vectors", "keypoints", "looks", "thumbnails")
 
 
 @dataclass(frozen=True)
 class Address:
-    """gallery: its name; parameters: libpq's own, secrets among them; shown: without them."""
+    """A parsed address.
+
+    gallery: its name; shown: the address without secrets; parameters: for libpq, with secrets.
+    """
 
     gallery: str
     shown: str
@@ -53,21 +76,22 @@ class Address:
 
 
 def address_of(text: str) -> Address:
-    """postgresql://…?gallery=NAME → its parts. All other parameters are libpq's.
+    """Parse postgresql://…?gallery=NAME; all other parameters are passed to libpq.
 
-    Raises OptionError, in words without the password.
+    Raises:
+        OptionError: for an invalid address; the text holds no password.
     """
     try:
         parts = urlsplit(text)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
         shown = _shown(parts.netloc, parts.path, pairs)
     except ValueError:
-        raise OptionError(f"an address that cannot be read given; {EXPECTED}") from None
+        raise OptionError(f"an invalid address given; {EXPECTED}") from None
     names = [value for key, value in pairs if key == "gallery"]
     if len(names) != 1 or not NAME.fullmatch(names[0]):
         raise OptionError(
             f"{shown}: gallery {' and '.join(map(repr, names)) or 'not named'}; {EXPECTED}, NAME "
-            "of at most 40 small letters, digits and underscores, a letter first"
+            "of at most 40 lower-case letters, digits and underscores, a letter first"
         )
     rest = urlencode([pair for pair in pairs if pair[0] != "gallery"], quote_via=quote)
     try:
@@ -79,34 +103,39 @@ def address_of(text: str) -> Address:
 
 def _shown(place: str, path: str, pairs: list[tuple[str, str]]) -> str:
     user, at, host = place.rpartition("@")
-    kept = [pair for pair in pairs if pair[0] not in SECRETS]
+    kept = [pair for pair in pairs if pair[0] not in SECRET_PARAMETERS]
     query = urlencode(kept, quote_via=quote)
     return f"postgresql://{user.partition(':')[0]}{at}{host}{path}{'?' if query else ''}{query}"
 
 
 def _without_secrets(error: Exception, address: str) -> str:
-    """libpq may repeat the address in its complaint: then nothing of it is said."""
+    """The text of an error of libpq, replaced if it repeats the address or a secret of it."""
     text = str(error).strip()
     user = urlsplit(address).netloc.rpartition("@")[0]
     values = [user.partition(":")[2]]
-    values += [value for key, value in parse_qsl(urlsplit(address).query) if key in SECRETS]
+    values += [
+        value for key, value in parse_qsl(urlsplit(address).query) if key in SECRET_PARAMETERS
+    ]
     secrets = {one for value in values if value for one in (value, unquote(value))}
     if address in text or any(secret in text for secret in secrets):
-        return "an address that cannot be read"
+        return "an invalid address"
     return text
 
 
 def connect(address: Address) -> Sql:
-    """A new connection, in which every statement and every wait has an end.
+    """Open a connection with time limits on statements and locks.
 
-    The server's or the role's own timeouts stay where there are any; a commit returns when it is
-    on the server's disk, whatever the server's default. Raises GalleryError.
+    Time limits set by the server or the role take precedence. A commit returns when it is on the
+    server's disk, whatever the server's default.
+
+    Raises:
+        GalleryError: when the server cannot be reached; BusyError when it takes no connections.
     """
     try:
         sql: Sql = psycopg.connect(**address.parameters, autocommit=True)
     except psycopg.OperationalError as error:
-        raise _refused(error, address.shown) from None
-    with translated(address.shown):
+        raise _connection_error(error, address.shown) from None
+    with gallery_errors(address.shown):
         try:
             for name, limit in TIMEOUTS.items():
                 sql.execute(
@@ -123,27 +152,27 @@ def connect(address: Address) -> Sql:
     return sql
 
 
-def _refused(error: psycopg.Error, name: str) -> GalleryError:
-    """libpq tells why a connection was refused in words alone."""
+def _connection_error(error: psycopg.Error, name: str) -> GalleryError:
+    """The error for a failed connection; libpq gives the reason only as text."""
     text = " ".join(str(error).split())
     if any(words in text for words in ("starting up", "shutting down", "too many", "slots")):
-        return BusyError(f"{name}: the server takes no connection now ({text}); wait for it")
+        return BusyError(f"{name}: the server takes no connection now ({text}); try again later")
     return GalleryError(
-        f"{name}: the server cannot be reached or refuses ({text}); look at the address, and "
+        f"{name}: the server cannot be reached or refuses ({text}); check the address, and "
         "whether the server runs"
     )
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
-    """psycopg's errors as ours."""
+def gallery_errors(name: str) -> Iterator[None]:
+    """Raise errors of psycopg as GalleryError."""
     try:
         yield
     except psycopg.Error as error:
-        raise in_our_words(error, name) from None
+        raise gallery_error(error, name) from None
 
 
-KNOWN: tuple[tuple[tuple[type[psycopg.Error], ...], type[GalleryError], str], ...] = (
+ERROR_TEXTS: tuple[tuple[tuple[type[psycopg.Error], ...], type[GalleryError], str], ...] = (
     ((errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure), BusyError,
      "another process is writing to it; wait for it, then try again"),
     ((errors.QueryCanceled,), GalleryError,
@@ -152,18 +181,18 @@ KNOWN: tuple[tuple[tuple[type[psycopg.Error], ...], type[GalleryError], str], ..
     ((errors.DiskFull,), GalleryError,
      "the server's disk is full; nothing of this batch was written"),
     ((errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction), GalleryError,
-     "this role may not do that here; ask the database's owner for the right"),
+     "this role lacks the permission; ask the database's owner for it"),
     ((errors.UndefinedTable, errors.InvalidSchemaName), GalleryError,
-     "no gallery there; make one with `whichlandmark index`, or look at the name"),
+     "no gallery there; make one with `whichlandmark index`, or check the name"),
 )  # fmt: skip
 
 
-def in_our_words(error: psycopg.Error, name: str) -> GalleryError:
-    """What went wrong, and what to do about it."""
+def gallery_error(error: psycopg.Error, name: str) -> GalleryError:
+    """The GalleryError for an error of psycopg, with advice."""
     text = " ".join(str(error).split())
-    for kinds, ours, words in KNOWN:
+    for kinds, error_class, advice in ERROR_TEXTS:
         if isinstance(error, kinds):
-            return ours(f"{name}: {words} ({text})")
+            return error_class(f"{name}: {advice} ({text})")
     if isinstance(error, (errors.DataCorrupted, errors.IndexCorrupted)):
         return damaged(name, text)
     if isinstance(error, psycopg.OperationalError):
@@ -174,19 +203,7 @@ def in_our_words(error: psycopg.Error, name: str) -> GalleryError:
     return GalleryError(f"{name}: PostgreSQL says: {text}")
 
 
-FORMAT = 1
-
-LEAST = (0, 8)  # pgvector: halfvec since 0.7, scans that go on until enough is found since 0.8
-
-WIDEST = 16_000  # numbers of a halfvec
-
-WIDEST_INDEXED = 4_000  # numbers of a halfvec that an HNSW index takes
-
-PREFIX = 200  # characters of a label in the index: 800 bytes at most
-
-BLOBS = ("vectors", "keypoints", "looks", "thumbnails")  # in the order of the sums in `photos`
-
-META = (
+META_COLUMNS = (
     "embedder, dim, generation, next_row, photos, photo_digest, landmarks, landmark_digest, stale"
 )
 
@@ -200,7 +217,7 @@ TABLES = (
     "landmark text NOT NULL, hash text NOT NULL, stamp text NOT NULL, author text NOT NULL, "
     "licence text NOT NULL, vectors bigint, keypoints bigint, looks bigint, thumbnails bigint, "
     "sum bigint NOT NULL, CONSTRAINT one_photo_an_id EXCLUDE USING hash (id WITH =))",
-    f"CREATE INDEX photos_by_landmark ON photos ((left(landmark, {PREFIX})), number)",
+    f"CREATE INDEX photos_by_landmark ON photos ((left(landmark, {LANDMARK_PREFIX})), number)",
     "CREATE TABLE landmarks (name text NOT NULL, record text NOT NULL, sum bigint NOT NULL, "
     "CONSTRAINT one_record_a_landmark EXCLUDE USING hash (name WITH =))",
     "CREATE TABLE vectors (number bigint PRIMARY KEY, bank boolean NOT NULL, "
@@ -212,19 +229,19 @@ TABLES = (
     ),
 )
 
-INDEXES = {  # of search; which photos each holds
+INDEXES = {  # name of a search index → condition on its rows of `vectors`; bank: distractors
     "vectors_hnsw": "NOT bank",
     "vectors_hnsw_bank": "bank",
 }
 
 
-def make(connection: Sql, address: Address, embedder_id: str, dim: int) -> None:
-    """A new, empty gallery. Raises GalleryError when there is one of this name."""
-    if not 1 <= dim <= WIDEST:
-        raise GalleryError(f"vectors of {dim} numbers; PostgreSQL keeps 1 to {WIDEST}")
+def create_schema(connection: Sql, address: Address, embedder_id: str, dim: int) -> None:
+    """Create an empty gallery. Raises GalleryError when there is one of this name."""
+    if not 1 <= dim <= MAX_DIM:
+        raise GalleryError(f"vectors of {dim} dimensions; pgvector stores 1 to {MAX_DIM}")
     meta = Meta(embedder_id, dim, 0, 1, 0, 0, 0, 0)
-    home = _pgvector(connection, address) or _add_pgvector(connection, address)
-    halfvec = sql.Identifier(home, "halfvec")
+    extension_schema = _pgvector_schema(connection, address) or _add_pgvector(connection, address)
+    halfvec = sql.Identifier(extension_schema, "halfvec")
     with connection.transaction():
         try:
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(address.schema)))
@@ -232,29 +249,32 @@ def make(connection: Sql, address: Address, embedder_id: str, dim: int) -> None:
             raise GalleryError(
                 f"{address.shown}: there is a gallery already; open it, or choose another name"
             ) from None
-        _look_into(connection, address, home, local=True)
+        _set_search_path(connection, address, extension_schema, local=True)
         for table in TABLES:
             connection.execute(sql.SQL(table).format(halfvec=halfvec, dim=sql.Literal(dim)))
         connection.execute(
-            f"INSERT INTO meta (one, format, {META}, sum) VALUES (1, %s{', %s' * (len(meta) + 1)})",
+            f"INSERT INTO meta (one, format, {META_COLUMNS}, sum) "
+            f"VALUES (1, %s{', %s' * (len(meta) + 1)})",
             (FORMAT, *meta, meta_sum(meta)),
         )
 
 
-def look_into(connection: Sql, address: Address) -> None:
-    """From here on this connection sees the gallery's tables. Raises GalleryError when there are
-    none, or those of another format.
+def use_schema(connection: Sql, address: Address) -> None:
+    """Set the connection's search path to the gallery's tables.
+
+    Raises:
+        GalleryError: when there is no gallery, or one of another format.
     """
-    home = _pgvector(connection, address)
+    extension_schema = _pgvector_schema(connection, address)
     known = connection.execute(
         "SELECT 1 FROM pg_namespace WHERE nspname = %s", (address.schema,)
     ).fetchone()
-    if home is None or known is None:
+    if extension_schema is None or known is None:
         raise GalleryError(
-            f"{address.shown}: no gallery there; make one with `whichlandmark index`, or look at "
+            f"{address.shown}: no gallery there; make one with `whichlandmark index`, or check "
             "the name"
         )
-    _look_into(connection, address, home, local=False)
+    _set_search_path(connection, address, extension_schema, local=False)
     found = connection.execute("SELECT format FROM meta").fetchall()
     if found != [(FORMAT,)]:
         given = found[0][0] if found else "unknown"
@@ -264,21 +284,25 @@ def look_into(connection: Sql, address: Address) -> None:
         )
 
 
-def _look_into(connection: Sql, address: Address, home: str, *, local: bool) -> None:
-    path = sql.SQL(", ").join(map(sql.Identifier, dict.fromkeys((address.schema, home))))
+def _set_search_path(
+    connection: Sql, address: Address, extension_schema: str, *, local: bool
+) -> None:
+    path = sql.SQL(", ").join(
+        map(sql.Identifier, dict.fromkeys((address.schema, extension_schema)))
+    )
     how = sql.SQL("LOCAL " if local else "")
     connection.execute(sql.SQL("SET {}search_path TO {}").format(how, path))
 
 
-def _pgvector(connection: Sql, address: Address) -> str | None:
-    """The schema that pgvector stands in, if it is there. Raises GalleryError when too old."""
+def _pgvector_schema(connection: Sql, address: Address) -> str | None:
+    """The PostgreSQL schema of pgvector, None if not installed. Raises GalleryError if too old."""
     found = connection.execute(
         "SELECT nspname, extversion FROM pg_extension "
         "JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'"
     ).fetchone()
     if found is None:
         return None
-    if tuple(map(int, found[1].split(".")[:2])) < LEAST:
+    if tuple(map(int, found[1].split(".")[:2])) < MIN_PGVECTOR:
         raise GalleryError(
             f"{address.shown}: pgvector {found[1]} found; 0.8 or later is needed: install it, then "
             "ALTER EXTENSION vector UPDATE"
@@ -295,4 +319,4 @@ def _add_pgvector(connection: Sql, address: Address) -> str:
             f"({' '.join(str(error).split())}); let its owner install pgvector and run "
             "CREATE EXTENSION vector"
         ) from None
-    return _pgvector(connection, address) or ""
+    return _pgvector_schema(connection, address) or ""

@@ -1,4 +1,4 @@
-"""PostgresGallery: open, transactions, writes."""
+"""PostgresGallery: create, open, change, optimize and close a gallery in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,43 +11,58 @@ import psycopg
 from psycopg import errors
 
 from ...core.errors import DataError, GalleryError
-from ..checksums import Meta, PhotoRow, added, blob_sum, landmark_sum, meta_sum, photo_sum
+from ..checksums import Meta, PhotoRow, add_checksum, blob_sum, landmark_sum, meta_sum, photo_sum
 from ..records import (
-    FEW,
-    SHOWN,
+    MAX_IDS_COMPARED,
+    MAX_IDS_SHOWN,
     Credit,
     GalleryRow,
     LandmarkRecord,
     check,
     check_text,
-    unknown_message,
+    unknown_ids_message,
 )
 from ..sqlite.store import AUTHOR, LANDMARK, to_bytes
-from . import connection as schema
-from . import queries as reading
-from .connection import BLOBS, META, PREFIX, Sql, address_of, connect, translated
-from .queries import COLUMNS, TYPES, can_be, photos_of
-from .reads import PostgresReads, opened
+from . import connection as connections
+from . import queries as sql_queries
+from .connection import (
+    BLOBS,
+    LANDMARK_PREFIX,
+    META_COLUMNS,
+    Sql,
+    address_of,
+    connect,
+    gallery_errors,
+)
+from .queries import COLUMNS, TYPES, is_valid_text, photos_of
+from .reads import PostgresReads, open_connection
 from .search import optimize
 from .vectors import write_vectors
 
 
 class PostgresGallery(PostgresReads):
-    """Open with `create` or `open`; close with `close` or a with-statement. Any thread may ask;
-    one is answered at a time. A lost connection is one GalleryError; the next call connects anew.
+    """A gallery in PostgreSQL; see `protocol.Gallery` for the methods.
+
+    Open with `create` or `open`; close with `close` or a with-statement. Threads may share it, but
+    their calls run one at a time. A call during which the connection is lost raises GalleryError;
+    the next call connects again.
     """
 
     @classmethod
     def create(cls, address: str, embedder_id: str, dim: int) -> PostgresGallery:
-        """A new, empty gallery. Raises GalleryError when there is one of this name already, when
-        pgvector is missing and may not be added, or the server cannot be reached.
+        """Create an empty gallery for vectors of one embedder.
+
+        Raises:
+            GalleryError: when there is one of this name, when pgvector is missing and cannot be
+                installed, or when the server cannot be reached.
+            OptionError: for an invalid address.
         """
         where = address_of(address)
         connection = connect(where)
         try:
-            with translated(where.shown):
-                schema.make(connection, where, embedder_id, dim)
-                schema.look_into(connection, where)
+            with gallery_errors(where.shown):
+                connections.create_schema(connection, where, embedder_id, dim)
+                connections.use_schema(connection, where)
         except BaseException:
             connection.close()
             raise
@@ -55,53 +70,76 @@ class PostgresGallery(PostgresReads):
 
     @classmethod
     def open(cls, address: str) -> PostgresGallery:
-        """Open an existing gallery. Raises GalleryError when there is none, or it cannot be
-        reached, OptionError for an address that cannot be read.
+        """Open an existing gallery.
+
+        Raises:
+            GalleryError: when it does not exist or the server cannot be reached.
+            OptionError: for an invalid address.
         """
         where = address_of(address)
-        return cls(where, opened(where))
+        return cls(where, open_connection(where))
 
     def put(self, rows: Sequence[GalleryRow]) -> None:
-        """Add photos, replacing those with the same id, in one transaction, by COPY.
+        """Add photos in one transaction; a photo with a known id is replaced and keeps its row.
 
-        Raises GalleryError for a vector of another shape, DataError for words that cannot be kept.
+        Raises:
+            GalleryError: for a vector of another shape.
+            DataError: for a text that cannot be stored (`records.check`).
         """
         with self._changing() as change:
             change.put(rows)
 
     def remove(self, ids: Iterable[str]) -> int:
-        """Forget photos. Returns their number. Their bytes leave the server's files when
-        PostgreSQL vacuums (`optimize` does). Raises DataError for unknown ids.
+        """Delete photos with all their data, and return how many.
+
+        Their bytes remain in the server's files until PostgreSQL vacuums, as `optimize` does.
+
+        Raises:
+            DataError: for unknown ids.
         """
         with self._changing() as change:
             return change.remove(ids)
 
     def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """{id: landmark}, "" = distractor. Raises DataError for unknown ids."""
+        """Change the landmark of photos: id → landmark, "" = distractor.
+
+        Raises:
+            DataError: for unknown ids; nothing is changed then.
+        """
         with self._changing() as change:
             change.relabel(landmarks)
 
     def describe(self, records: Iterable[LandmarkRecord]) -> None:
-        """Keep what is known of landmarks, in place of what was known of them."""
+        """Store landmark records, replacing those of the same landmarks."""
         with self._changing() as change:
             change.describe(records)
 
     def credit(self, credits: Mapping[str, Credit]) -> None:
-        """{id: Credit}. Raises DataError for unknown ids; nothing is changed then."""
+        """Set author and licence of photos by id.
+
+        Raises:
+            DataError: for unknown ids; nothing is changed then.
+        """
         with self._changing() as change:
             change.credit(credits)
 
     def optimize(self, *, memory: str = "1GB", workers: int = 2) -> list[str]:
-        """Build the search indexes that are missing and worth it, and give space back: after a
-        large load. Writers wait meanwhile, readers do not. Returns what was done, in words.
+        """Vacuum the tables and build missing search indexes that save time: after a large load.
 
-        memory: of the server, for the build; workers: its processes beside the first.
+        Writers wait during the build; readers do not.
+
+        Args:
+            memory: of the server, for the build.
+            workers: additional processes of the server for the build.
+
+        Returns:
+            One line for each search index.
         """
-        with self._talking() as sql:
+        with self._connected() as sql:
             return optimize(sql, self.dim, memory, workers)
 
     def close(self) -> None:
-        """The object is of no use afterwards."""
+        """Close the connection; the object cannot be used afterwards."""
         with self._lock:
             self._closed = True
             self._connection.close()
@@ -114,30 +152,32 @@ class PostgresGallery(PostgresReads):
 
     @contextmanager
     def _changing(self) -> Iterator[PostgresChange]:
-        """One write transaction: a whole batch and the next generation, or nothing."""
-        with self._talking() as sql:
+        """A write transaction that increments the generation; it is rolled back on any error."""
+        with self._connected() as sql:
             sql.execute("BEGIN")
             try:
                 change = PostgresChange(
-                    sql, reading.read_meta(sql, self.name, lock=True), self.name
+                    sql, sql_queries.read_meta(sql, self.name, lock=True), self.name
                 )
                 yield change
                 change.write_meta()
             except BaseException:
-                with suppress(psycopg.Error):  # the first error is the one to tell
-                    reading.roll_back(sql)
+                with suppress(psycopg.Error):  # because the first error is raised
+                    sql_queries.roll_back(sql)
                 raise
             self._commit(sql, change.meta.generation)
 
     def _commit(self, sql: Sql, generation: int) -> None:
-        """Raises GalleryError that leaves open what cannot be known: a connection lost here may
-        have been lost after the server kept the batch.
+        """Commit the transaction.
+
+        When the connection is lost meanwhile, the server may or may not have committed; the
+        GalleryError says how to find out.
         """
         try:
             sql.execute("COMMIT")
         except psycopg.OperationalError as error:
             if not sql.closed:
-                raise  # the server said no, as on a full disk
+                raise  # because the server refused, e.g. on a full disk
             raise GalleryError(
                 f"{self.name}: the connection was lost while a batch was committed "
                 f"({' '.join(str(error).split())}); it is in the gallery, whole, if its generation "
@@ -145,9 +185,9 @@ class PostgresGallery(PostgresReads):
             ) from None
 
 
-HINT_TIMEOUT = "3s"  # to look for the ids that may have been meant
+HINT_TIMEOUT = "3s"  # for finding ids similar to an unknown one
 
-NEXT_TO = (
+SIMILAR_IDS = (
     "(SELECT id FROM photos WHERE id > %(id)s ORDER BY id LIMIT 50) UNION "
     "(SELECT id FROM photos WHERE id < %(id)s ORDER BY id DESC LIMIT 50) UNION "
     "(SELECT id FROM photos WHERE strpos(id, %(id)s) > 0 LIMIT 50)"
@@ -156,29 +196,32 @@ NEXT_TO = (
 
 @dataclass(eq=False)
 class PostgresChange:
-    """One batch on its way to the server. `meta` is what `write_meta` writes at its end."""
+    """One batch of changes in an open transaction.
+
+    meta: the header as it will be; `write_meta` writes it at the end.
+    """
 
     sql: Sql
     meta: Meta
     name: str
 
     def put(self, rows: Sequence[GalleryRow]) -> None:
-        """Add photos; those with an id that is there keep their row number and are replaced."""
-        batch = {row.id: row for row in rows}  # of two with one id, the later
+        """Add photos; a photo with a known id is replaced and keeps its row number."""
+        batch = {row.id: row for row in rows}  # the last of photos with the same id
         for row in batch.values():
             check(row)
         blobs = [
-            (to_bytes(row.vector, self.meta.dim), row.keypoints, row.look, row.thumbnail)
+            (to_bytes(row.vector, self.meta.dim), row.keypoints, row.fingerprint, row.thumbnail)
             for row in batch.values()
         ]
         old = {row[1]: row for row in photos_of(self.sql, batch, self.name)}
         self._delete(list(old.values()))
         numbers = self._numbers(batch, old)
         self._write(numbers, list(batch.values()), blobs)
-        self._forget({row[LANDMARK] for row in old.values()}, {})
+        self._drop_unused_records({row[LANDMARK] for row in old.values()}, {})
 
     def _numbers(self, batch: Iterable[str], old: Mapping[str, PhotoRow]) -> list[int]:
-        """The row number of each photo: its own, or the next."""
+        """The row number of each photo: its old one, or the next free one."""
         numbers = []
         for photo_id in batch:
             if photo_id in old:
@@ -218,10 +261,10 @@ class PostgresChange:
                 copy.write_row(row)
 
     def remove(self, ids: Iterable[str]) -> int:
-        """Forget photos and everything that hangs on them. Raises DataError for unknown ids."""
+        """Delete photos with all their data. Raises DataError for unknown ids."""
         found = self._known(ids)
         self._delete(found)
-        self._forget({row[LANDMARK] for row in found}, {})
+        self._drop_unused_records({row[LANDMARK] for row in found}, {})
         return len(found)
 
     def _delete(self, rows: list[PhotoRow]) -> None:
@@ -234,9 +277,10 @@ class PostgresChange:
         self._count(-len(rows), -sum(row[-1] for row in rows))
 
     def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """Give photos another landmark. Raises DataError for unknown ids.
+        """Change the landmark of photos. Raises DataError for unknown ids.
 
-        A landmark that has lost its last photo leaves its record to the new name, if that has none.
+        The record of a landmark that loses its last photo moves to the new landmark, unless that
+        one has a record.
         """
         found = self._known(landmarks)
         new = [landmarks[row[1]] for row in found]
@@ -250,11 +294,11 @@ class PostgresChange:
             "AS n (number, bank) WHERE v.number = n.number AND v.bank <> n.bank",
             ([row[0] for row in found], [not landmark for landmark in new]),
         )
-        heirs = {row[LANDMARK]: landmark for row, landmark in zip(found, new, strict=True)}
-        self._forget(set(heirs), heirs)
+        successors = {row[LANDMARK]: landmark for row, landmark in zip(found, new, strict=True)}
+        self._drop_unused_records(set(successors), successors)
 
     def credit(self, credits: Mapping[str, Credit]) -> None:
-        """Say who made photos. Raises DataError for unknown ids."""
+        """Set author and licence of photos by id. Raises DataError for unknown ids."""
         found = self._known(credits)
         changed = []
         for row in found:
@@ -265,7 +309,7 @@ class PostgresChange:
         self._rewrite(found, changed)
 
     def _rewrite(self, found: list[PhotoRow], changed: list[PhotoRow]) -> None:
-        """Other words for photos that are there; changed: without their sums."""
+        """Update landmark, author and licence of photos; changed: rows without their checksum."""
         sums = [photo_sum(fields) for fields in changed]
         self.sql.execute(
             "UPDATE photos p SET landmark = n.landmark, author = n.author, licence = n.licence, "
@@ -278,60 +322,65 @@ class PostgresChange:
         self._count(0, sum(sums) - sum(row[-1] for row in found))
 
     def describe(self, records: Iterable[LandmarkRecord]) -> None:
-        """Keep what is known of landmarks, in place of what was known of them."""
+        """Store landmark records, replacing those of the same landmarks."""
         texts = {record.name: record.to_text() for record in records}
         self._drop_records(list(texts))
-        self._keep_records(texts)
+        self._insert_records(texts)
 
     def write_meta(self) -> None:
-        """The last statement of every batch."""
+        """Write the header with the next generation: the last statement of every batch."""
         self.meta = self.meta._replace(generation=self.meta.generation + 1)
-        query = f"UPDATE meta SET ({META}, sum) = ROW (%s{', %s' * (META.count(',') + 1)})"
-        self.sql.execute(query, (*self.meta, meta_sum(self.meta)))
+        values = (*self.meta, meta_sum(self.meta))
+        placeholders = ", ".join(["%s"] * len(values))
+        self.sql.execute(f"UPDATE meta SET ({META_COLUMNS}, sum) = ROW ({placeholders})", values)
 
     def _known(self, ids: Iterable[str]) -> list[PhotoRow]:
         wanted = list(dict.fromkeys(ids))
         found = photos_of(self.sql, wanted, self.name)
         if len(found) != len(wanted):
-            there = {row[1] for row in found}
-            missing = [photo_id for photo_id in wanted if photo_id not in there]
-            raise DataError(unknown_message(missing, self._near(missing), self.name))
+            known = {row[1] for row in found}
+            missing = [photo_id for photo_id in wanted if photo_id not in known]
+            raise DataError(unknown_ids_message(missing, self._similar_ids(missing), self.name))
         return found
 
-    def _near(self, missing: list[str]) -> list[str]:
-        """Ids to compare unknown ones with: all of a small gallery, else those beside them, unless
-        these take long to find.
+    def _similar_ids(self, missing: list[str]) -> list[str]:
+        """Ids to compare unknown ones with: all of a small gallery, else a few similar ones.
+
+        Empty when these take longer than HINT_TIMEOUT to find.
         """
-        known = self.sql.execute("SELECT id FROM photos LIMIT %s", (FEW + 1,)).fetchall()
-        if len(known) > FEW:
+        known = self.sql.execute(
+            "SELECT id FROM photos LIMIT %s", (MAX_IDS_COMPARED + 1,)
+        ).fetchall()
+        if len(known) > MAX_IDS_COMPARED:
             known = []
             with suppress(errors.QueryCanceled), self.sql.transaction():
                 self.sql.execute(
                     "SELECT set_config('statement_timeout', %s, true)", (HINT_TIMEOUT,)
                 )
-                for photo_id in filter(can_be, missing[:SHOWN]):
-                    known += self.sql.execute(NEXT_TO, {"id": photo_id}).fetchall()
+                for photo_id in filter(is_valid_text, missing[:MAX_IDS_SHOWN]):
+                    known += self.sql.execute(SIMILAR_IDS, {"id": photo_id}).fetchall()
         return sorted({row[0] for row in known})
 
     def _count(self, photos: int, change: int) -> None:
         self.meta = self.meta._replace(
-            photos=self.meta.photos + photos, photo_digest=added(self.meta.photo_digest, change)
+            photos=self.meta.photos + photos,
+            photo_digest=add_checksum(self.meta.photo_digest, change),
         )
 
-    def _forget(self, landmarks: set[str], heirs: Mapping[str, str]) -> None:
-        """Records of landmarks that have no photo any more go, or pass to the heir."""
+    def _drop_unused_records(self, landmarks: set[str], successors: Mapping[str, str]) -> None:
+        """Delete the records of landmarks without photos, or move them to the successor."""
         if not landmarks - {""}:
             return
         lost = self.sql.execute(
             "SELECT name FROM unnest(%s::text[]) AS n (name) WHERE NOT EXISTS (SELECT 1 "
-            f"FROM photos WHERE left(landmark, {PREFIX}) = left(name, {PREFIX}) "
+            f"FROM photos WHERE left(landmark, {LANDMARK_PREFIX}) = left(name, {LANDMARK_PREFIX}) "
             "AND landmark = name)", (sorted(landmarks - {""}),),
         ).fetchall()  # fmt: skip
         left = self._drop_records([row[0] for row in lost])
         for landmark in sorted(left):
-            heir = heirs.get(landmark, "")
-            if heir and not self._records([heir]):
-                self._keep_records({heir: left[landmark]})
+            successor = successors.get(landmark, "")
+            if successor and not self._records([successor]):
+                self._insert_records({successor: left[landmark]})
 
     def _records(self, names: list[str]) -> dict[str, tuple[str, int]]:
         query = (
@@ -341,7 +390,7 @@ class PostgresChange:
         return {row[0]: (row[1], row[2]) for row in self.sql.execute(query, (names,))}
 
     def _drop_records(self, names: list[str]) -> dict[str, str]:
-        """Landmark → the text of its record, which is gone."""
+        """Delete records; returns landmark → the text of its deleted record."""
         found = self._records(names) if names else {}
         if not found:
             return {}
@@ -349,7 +398,7 @@ class PostgresChange:
         self._count_records(-len(found), -sum(stored for _, stored in found.values()))
         return {name: text for name, (text, _) in found.items()}
 
-    def _keep_records(self, texts: Mapping[str, str]) -> None:
+    def _insert_records(self, texts: Mapping[str, str]) -> None:
         rows = [(name, text, landmark_sum(name, text)) for name, text in texts.items()]
         self._copy("landmarks", "name, record, sum", ("text", "text", "int8"), rows)
         self._count_records(len(rows), sum(row[-1] for row in rows))
@@ -357,5 +406,5 @@ class PostgresChange:
     def _count_records(self, records: int, change: int) -> None:
         self.meta = self.meta._replace(
             landmarks=self.meta.landmarks + records,
-            landmark_digest=added(self.meta.landmark_digest, change),
+            landmark_digest=add_checksum(self.meta.landmark_digest, change),
         )

@@ -1,8 +1,8 @@
-"""Vectors on their way to PostgreSQL and back: its binary COPY taken as one array, bit for bit.
+"""Transfer vectors to and from PostgreSQL as NumPy structured arrays, by its binary COPY.
 
-A row of that format is, for each field, its length and its bytes, numbers with the high byte first
-(PostgreSQL's manual, "COPY", binary format); a halfvec is its dimensions, two unused bytes, and
-its float16 (pgvector's `halfvec_send`). All rows being of one size, they are columns of an array.
+Each field of a row is its length and its bytes, numbers big-endian (PostgreSQL's manual, "COPY",
+binary format); a halfvec is its dimensions, two unused bytes and its float16 numbers (pgvector's
+`halfvec_send`). All rows have the same size, so a block of them is a structured array.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ from numpy.typing import NDArray
 from ..checksums import blob_sum, damaged
 from .connection import Sql
 
-HEADER, TRAILER = 19, 2  # bytes around a stream of COPY's binary format
+HEADER, TRAILER = 19, 2  # bytes before and after the rows of a binary COPY
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0".ljust(HEADER, b"\0")
 
 END = b"\xff\xff"
 
-BLOCK = 4096  # vectors parsed at once
+BLOCK_ROWS = 4096  # vectors written or parsed at once
 
 
 def write_vectors(
     sql: Sql, numbers: list[int], bank: list[bool], vectors: Sequence[bytes], dim: int
 ) -> None:
-    """Add vectors of new row numbers: little-endian float16, 2·D bytes each."""
+    """Insert vectors.
+
+    numbers: new row numbers; bank: True = distractor; vectors: little-endian float16, 2·dim bytes
+    each.
+    """
     record = np.dtype([("fields", ">i2"), ("size", ">i4"), ("number", ">i8"), ("one", ">i4"),
                        ("bank", "u1"), ("length", ">i4"), ("dim", ">i2"), ("unused", ">i2"),
                        ("data", ">f2", (dim,))])  # fmt: skip
@@ -39,8 +43,8 @@ def write_vectors(
     rows["data"] = np.frombuffer(b"".join(vectors), dtype="<f2").reshape(-1, dim)
     with sql.cursor().copy("COPY vectors (number, bank, data) FROM STDIN (FORMAT BINARY)") as copy:
         copy.write(SIGNATURE)
-        for start in range(0, len(rows), BLOCK):
-            copy.write(rows[start : start + BLOCK].tobytes())
+        for start in range(0, len(rows), BLOCK_ROWS):
+            copy.write(rows[start : start + BLOCK_ROWS].tobytes())
         copy.write(END)
 
 
@@ -52,7 +56,19 @@ def checked_vectors(
     photos: list[tuple[int, str, int]],
     name: str,
 ) -> NDArray[np.float16]:
-    """(N, D) of these photos (row number, id, sum of the vector), in row order, sums compared."""
+    """(N, D) vectors of photos, each compared with its checksum.
+
+    Args:
+        sql: the connection.
+        query: selects number and data, in row order.
+        value: the query's parameter.
+        dim: dimensions of a vector.
+        photos: (row number, id, checksum of the vector) of N photos, in row order.
+        name: the gallery's address.
+
+    Raises:
+        GalleryError: when a vector is missing, added or changed.
+    """
     vectors = np.empty((len(photos), dim), dtype="<f2")
     at = 0
     with closing(vector_blocks(sql, query, value, dim, name)) as blocks:
@@ -72,7 +88,7 @@ def _check(
     photos: list[tuple[int, str, int]],
     name: str,
 ) -> None:
-    """Raises GalleryError unless these are the vectors of these photos."""
+    """Raise GalleryError unless these are the vectors of these photos."""
     if len(block) > len(photos):
         raise damaged(name, "a vector without its photo")
     flat, width = block.tobytes(), 2 * block.shape[1]
@@ -84,25 +100,22 @@ def _check(
 def vector_blocks(
     sql: Sql, query: str, value: object, dim: int, name: str
 ) -> Generator[tuple[list[int], NDArray[np.float16]]]:
-    """Row numbers and (n, D) little-endian vectors of a query for number and data, in its order.
-
-    PostgreSQL's binary COPY, each number of 2 bytes, is taken as an array: bit for bit.
-    """
+    """Yield blocks of a query for number and data: row numbers, (n, D) little-endian vectors."""
     record = np.dtype([("fields", ">i2"), ("size", ">i4"), ("number", ">i8"), ("length", ">i4"),
                        ("dim", ">i2"), ("unused", ">i2"), ("data", ">f2", (dim,))])  # fmt: skip
-    sql.execute("SET LOCAL statement_timeout = 0")  # all of a gallery takes what it takes
+    sql.execute("SET LOCAL statement_timeout = 0")  # because reading all vectors may take long
     with sql.cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT BINARY)", (value,)) as copy:
-        kept = bytearray()
+        pending = bytearray()
         start = HEADER
         for chunk in copy:
-            kept += chunk
-            if len(kept) - start >= BLOCK * record.itemsize:
-                count = (len(kept) - start) // record.itemsize
-                yield _parsed(kept, start, count, record, name)
-                del kept[: start + count * record.itemsize]
+            pending += chunk
+            if len(pending) - start >= BLOCK_ROWS * record.itemsize:
+                count = (len(pending) - start) // record.itemsize
+                yield _parsed(pending, start, count, record, name)
+                del pending[: start + count * record.itemsize]
                 start = 0
-        if count := (len(kept) - start - TRAILER) // record.itemsize:
-            yield _parsed(kept, start, count, record, name)
+        if count := (len(pending) - start - TRAILER) // record.itemsize:
+            yield _parsed(pending, start, count, record, name)
 
 
 def _parsed(

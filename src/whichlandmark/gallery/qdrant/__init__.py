@@ -1,1 +1,1 @@
-"""The gallery on a Qdrant server."""
+"""The gallery in Qdrant."""

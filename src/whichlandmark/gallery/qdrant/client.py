@@ -1,4 +1,4 @@
-"""Address, client, retries, errors."""
+"""Address of a gallery in Qdrant, and a client with retries, batching and translated errors."""
 
 from __future__ import annotations
 
@@ -14,69 +14,84 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ...core.errors import BusyError, GalleryError, OptionError
-from ...core.json_options import from_json, unknown
+from ...core.json_options import from_json, unknown_message
 from .config import QdrantConfig
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-KEY = "WHICHLANDMARK_QDRANT_KEY"  # of the environment; an address is written into files and logs
+# The API key is no part of the address, because addresses are written into files and logs.
+API_KEY_VARIABLE = "WHICHLANDMARK_QDRANT_KEY"
 
 GRPC_PORT, HTTP_PORT = 6334, 6333
 
-TIMEOUT = 60  # seconds
+TIMEOUT_SECONDS = 60
 
-ABOUT = "_about"  # ends the name of the second collection
+ABOUT_SUFFIX = "_about"  # of the name of the second collection
 
 PARAMETERS = ("tls", "http_port", "timeout", "config", "size")
+
+MAX_REQUEST_BYTES = 16_000_000  # a server takes at most 32 MB (`max_request_size_mb`)
+
+MAX_POINTS_PER_REQUEST = 1_000
+
+RETRY_PAUSES = (0.1, 0.4, 1.6)  # seconds before each repetition of a failed call
+
+PointId = int | str
 
 
 @dataclass(frozen=True)
 class QdrantAddress:
-    """Where a gallery is. config: None = as it was made."""
+    """A parsed address. timeout: seconds; config: None = the stored one of the gallery."""
 
     host: str
     gallery: str
     port: int = GRPC_PORT
     http_port: int = HTTP_PORT
     tls: bool = False
-    timeout: int = TIMEOUT
+    timeout: int = TIMEOUT_SECONDS
     config: QdrantConfig | None = None
 
     @property
     def name(self) -> str:
-        """The address as it is shown: nothing secret, no parameters."""
+        """The address to show, without parameters."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"qdrant://{host}:{self.port}/{self.gallery}"
 
 
 def parse(address: str) -> QdrantAddress:
-    """Raises OptionError for an address that cannot be read, without showing a password in it."""
+    """Parse qdrant://HOST:PORT/NAME?….
+
+    Raises:
+        OptionError: for an invalid address, or one with a key; the text does not show the key.
+    """
     parts = urlsplit(address)
     shown = f"qdrant://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if "@" in parts.netloc:
         raise OptionError(
             f"{shown}: a user or key was given in the address; put the key into the environment "
-            f"variable {KEY}"
+            f"variable {API_KEY_VARIABLE}"
         )
     host, port = _host(parts, shown)
     gallery = unquote(parts.path.lstrip("/"))
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", gallery) or gallery.endswith(ABOUT):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", gallery) or gallery.endswith(
+        ABOUT_SUFFIX
+    ):
         raise OptionError(
             f"{shown}: gallery {gallery!r}; expected 1 to 100 letters, digits, _ or -, not ending "
-            f"in {ABOUT}: qdrant://HOST:{GRPC_PORT}/NAME"
+            f"in {ABOUT_SUFFIX}: qdrant://HOST:{GRPC_PORT}/NAME"
         )
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     for key in given:
         if key not in PARAMETERS:
-            raise OptionError(f"{shown}: {unknown(key, PARAMETERS, 'parameter')}")
+            raise OptionError(f"{shown}: {unknown_message(key, PARAMETERS, 'parameter')}")
     if given.get("tls", "0") not in ("0", "1"):
         raise OptionError(f"{shown}: tls={given['tls']}; expected 0 or 1")
     return QdrantAddress(
         host, gallery, port,
         http_port=_number(given, "http_port", HTTP_PORT, 65535, shown),
         tls=given.get("tls") == "1",
-        timeout=_number(given, "timeout", TIMEOUT, 86_400, shown),
+        timeout=_number(given, "timeout", TIMEOUT_SECONDS, 86_400, shown),
         config=_config(given, shown),
     )  # fmt: skip
 
@@ -116,16 +131,17 @@ def _config(given: dict[str, str], shown: str) -> QdrantConfig | None:
 
 
 def connect(address: QdrantAddress) -> QdrantClient:
-    """A client that speaks gRPC; nothing is sent yet.
+    """A gRPC client; nothing is sent yet.
 
-    Raises OptionError where the key would go over the network in the clear, GalleryError where the
-    client is not installed.
+    Raises:
+        OptionError: when the API key would be sent unencrypted over the network.
+        GalleryError: when the package qdrant-client is not installed.
     """
-    key = os.environ.get(KEY, "")
+    key = os.environ.get(API_KEY_VARIABLE, "")
     if key and not address.tls and not _is_loopback(address.host):
         raise OptionError(
-            f"{address.name}: {KEY} is set, and the key would be sent unencrypted; add ?tls=1, or "
-            "unset it where the server asks for none"
+            f"{address.name}: {API_KEY_VARIABLE} is set, and the key would be sent unencrypted; "
+            "add ?tls=1, or unset it if the server needs none"
         )
     try:
         from qdrant_client import QdrantClient
@@ -149,39 +165,31 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-LARGEST_REQUEST = 16_000_000  # bytes; a server takes 32 MB (`max_request_size_mb`) at most
-
-MOST_POINTS = 1_000  # of one request
-
-PAUSES = (0.1, 0.4, 1.6)  # seconds before a call that did not get through is tried again
-
-PointId = int | str
-
-
 @dataclass(eq=False)
 class RetryingClient:
-    """A client and the two collections of one gallery.
+    """A client for the two collections of one gallery; failed calls are repeated.
 
-    photos: a point for each photo, its id the row number; about: everything that is not searched.
+    photos: name of the collection with a point for each photo, whose id is the row number; about:
+    name of the collection of everything that is not searched.
     """
 
-    client: QdrantClient
+    qdrant: QdrantClient
     photos: str
-    name: str  # as the gallery is shown
-    in_memory: bool = False  # no server: all is compared, nothing indexed
+    name: str  # of the gallery, for messages
+    in_memory: bool = False  # without a server: all photos are compared, nothing is indexed
     sleep: Callable[[float], None] = time.sleep
 
     @property
     def about(self) -> str:
-        """The second collection."""
-        return self.photos + ABOUT
+        """Name of the second collection."""
+        return self.photos + ABOUT_SUFFIX
 
     def upsert(self, collection: str, points: list[Any]) -> None:
-        """Write points, which one request can carry."""
+        """Write points that fit into one request (`batches`)."""
         self._change("upsert", collection_name=collection, points=points)
 
     def overwrite(self, collection: str, points: Sequence[Any]) -> None:
-        """Give points, which one request can carry, another payload; their vectors stay."""
+        """Replace the payloads, not the vectors, of points that fit into one request."""
         from qdrant_client import models
 
         operations = [
@@ -195,23 +203,23 @@ class RetryingClient:
         )
 
     def delete(self, collection: str, ids: Sequence[PointId]) -> None:
-        """Delete at most MOST_POINTS points; those that are not there are no error."""
+        """Delete at most MAX_POINTS_PER_REQUEST points; unknown ids are ignored."""
         from qdrant_client import models
 
         some = models.PointIdsList(points=list(ids))
         self._change("delete", collection_name=collection, points_selector=some)
 
     def delete_where(self, collection: str, key: str, value: str) -> None:
-        """Delete the points whose payload has this value."""
+        """Delete the points whose payload has this value for `key`."""
         from qdrant_client import models
 
         some = models.FilterSelector(filter=where(key, [value]))
         self._change("delete", collection_name=collection, points_selector=some)
 
     def set_where(self, point: PointId, key: str, value: str, payload: dict[str, Any]) -> None:
-        """Compare and set: payload is written to the point if its `key` is `value`, at once.
+        """Compare and set: atomically write the payload to a point if its `key` is `value`.
 
-        Whether it was, only the point tells.
+        Qdrant does not report whether it was written; read the point afterwards.
         """
         from qdrant_client import models
 
@@ -225,18 +233,19 @@ class RetryingClient:
         ids: Iterable[PointId],
         payload: bool | list[str] = True,
         vectors: bool = False,
-        at_once: int = MOST_POINTS,
+        batch: int = MAX_POINTS_PER_REQUEST,
         agreed: bool = False,
     ) -> Iterator[Any]:
-        """The points of some ids, in any order; those that are not there are left out.
+        """The points with these ids, in any order; unknown ids are omitted.
 
-        agreed: what most copies say; one that was away may not know the last change yet.
+        agreed: read the majority of the replicas, because one that was offline may lack the last
+        change; batch: ids per request.
         """
-        more = _agreed() if agreed else {}
+        more = _majority() if agreed else {}
         wanted = list(ids)
-        for start in range(0, len(wanted), at_once):
+        for start in range(0, len(wanted), batch):
             yield from self.call(
-                "retrieve", collection_name=collection, ids=wanted[start : start + at_once],
+                "retrieve", collection_name=collection, ids=wanted[start : start + batch],
                 with_payload=payload, with_vectors=vectors, **more,
             )  # fmt: skip
 
@@ -247,12 +256,12 @@ class RetryingClient:
         filter: Any = None,
         payload: bool | list[str] = True,
         vectors: bool = False,
-        at_once: int = MOST_POINTS,
+        batch: int = MAX_POINTS_PER_REQUEST,
     ) -> Iterator[Any]:
-        """Points in the order of their ids, from `start` on, page by page."""
+        """Points in the order of their ids, from `start` on, in pages of `batch`."""
         while True:
             page, start = self.call(
-                "scroll", collection_name=collection, scroll_filter=filter, limit=at_once,
+                "scroll", collection_name=collection, scroll_filter=filter, limit=batch,
                 offset=start, with_payload=payload, with_vectors=vectors,
             )  # fmt: skip
             yield from page
@@ -260,20 +269,24 @@ class RetryingClient:
                 return
 
     def count(self, collection: str, filter: Any = None) -> int:
-        """Points, exactly."""
+        """Exact number of points."""
         found = self.call("count", collection_name=collection, count_filter=filter, exact=True)
         return int(found.count)
 
     def call(self, method: str, **given: Any) -> Any:
-        """One method of the client. What does not get through is tried again, a few times."""
-        for pause in (*PAUSES, None):
+        """Call a method of the client, and repeat it after temporary errors.
+
+        Raises:
+            GalleryError: when it fails; BusyError when the server is overloaded.
+        """
+        for pause in (*RETRY_PAUSES, None):
             try:
-                return getattr(self.client, method)(**given)
+                return getattr(self.qdrant, method)(**given)
             except Exception as error:
-                if pause is None or not _passing(error):
-                    known = translated(error, self.name)
+                if pause is None or not _is_temporary(error):
+                    known = gallery_error(error, self.name)
                     raise error if known is None else known from None
-                self.sleep(_asked_to_wait(error, pause))
+                self.sleep(_retry_pause(error, pause))
         raise AssertionError  # the last pause is None
 
     def _change(self, method: str, **given: Any) -> None:
@@ -289,7 +302,7 @@ class RetryingClient:
 
 
 def where(key: str, values: Sequence[str], *, other: bool = False) -> Any:
-    """A filter: the payload's key is one of these values (other: none of them)."""
+    """A filter: the payload's key has one of these values (other: none of them)."""
     from qdrant_client import models
 
     match: Any = (
@@ -300,13 +313,13 @@ def where(key: str, values: Sequence[str], *, other: bool = False) -> Any:
     return models.Filter(must_not=[condition]) if other else models.Filter(must=[condition])
 
 
-def pieces(points: Iterable[Any]) -> Iterator[list[Any]]:
-    """Points in lists that one request can carry. Raises nothing: one point always goes."""
+def batches(points: Iterable[Any]) -> Iterator[list[Any]]:
+    """Split points into lists that fit into one request each, of at least one point."""
     part: list[Any] = []
     size = 0
     for point in points:
         more = _bytes_of(point)
-        if part and (size + more > LARGEST_REQUEST or len(part) == MOST_POINTS):
+        if part and (size + more > MAX_REQUEST_BYTES or len(part) == MAX_POINTS_PER_REQUEST):
             yield part
             part, size = [], 0
         part.append(point)
@@ -316,37 +329,37 @@ def pieces(points: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def _bytes_of(point: Any) -> int:
-    """About as many as it takes in a request."""
+    """Approximate size of a point in a request."""
     texts = (len(value) if value.isascii() else 4 * len(value)
              for value in point.payload.values() if isinstance(value, str))  # fmt: skip
     return 4 * len(point.vector) + sum(texts) + 24 * len(point.payload) + 64
 
 
-def _agreed() -> dict[str, Any]:
+def _majority() -> dict[str, Any]:
     from qdrant_client import models
 
     return {"consistency": models.ReadConsistencyType.MAJORITY}
 
 
 def _code(error: Exception) -> str:
-    """gRPC's word for what went wrong; "" for other errors."""
+    """The gRPC status name of an error; "" for other errors."""
     code = getattr(error, "code", None)
     return str(getattr(code(), "name", "")) if callable(code) else ""
 
 
-def _passing(error: Exception) -> bool:
-    """May the same call get through a moment later? Every call of ours may be made twice."""
+def _is_temporary(error: Exception) -> bool:
+    """Whether a repetition may succeed. All calls of this client are safe to repeat."""
     from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
     return _code(error) == "UNAVAILABLE" or isinstance(error, ResourceExhaustedResponse)
 
 
-def _asked_to_wait(error: Exception, pause: float) -> float:
+def _retry_pause(error: Exception, pause: float) -> float:
     return min(float(getattr(error, "retry_after_s", pause)), 30.0)
 
 
-def translated(error: Exception, name: str) -> GalleryError | None:
-    """The client's error in our words; None = not one of the client's."""
+def gallery_error(error: Exception, name: str) -> GalleryError | None:
+    """The GalleryError for an error of the client; None if it is another error."""
     import grpc  # type: ignore[import-untyped]
     from qdrant_client.common.client_exceptions import QdrantException
     from qdrant_client.http.exceptions import ApiException
@@ -354,18 +367,18 @@ def translated(error: Exception, name: str) -> GalleryError | None:
     code = _code(error)
     text = str(getattr(error, "details", lambda: "")() or "") if code else str(error)
     text = " ".join(text.split())[:300]
-    words = {
+    advice = {
         "UNAVAILABLE": "no server answers there; is it running, is the address right (the port is "
         "that of gRPC), does it expect ?tls=1?",
         "DEADLINE_EXCEEDED": "no answer in time; ?timeout=SECONDS waits longer",
         "UNAUTHENTICATED": "the server wants another key, in WHICHLANDMARK_QDRANT_KEY",
         "PERMISSION_DENIED": "the key in WHICHLANDMARK_QDRANT_KEY does not allow this",
-        "NOT_FOUND": "it is not there (any more)",
+        "NOT_FOUND": "a collection or point was not found",
     }
-    if code in words:
-        return GalleryError(f"{name}: {words[code]} ({text or code})")
+    if code in advice:
+        return GalleryError(f"{name}: {advice[code]} ({text or code})")
     if code == "RESOURCE_EXHAUSTED" or isinstance(error, QdrantException):
-        return BusyError(f"{name}: the server has too much to do; try again later ({text})")
+        return BusyError(f"{name}: the server is overloaded; try again later ({text})")
     if isinstance(error, grpc.RpcError | ApiException | ValueError | KeyError | RuntimeError):
         return GalleryError(f"{name}: Qdrant says: {text or code or type(error).__name__}")
     return None

@@ -1,4 +1,4 @@
-"""Create and check a collection."""
+"""Create and check the collections of a Qdrant gallery, and make snapshots of them."""
 
 from __future__ import annotations
 
@@ -18,106 +18,113 @@ from .integrity import check_setting
 from .points import NO_WRITER, Head
 from .queries import read_head
 
-OLDEST = (1, 10)  # version of a server that keeps float16 and answers `query`
+MIN_SERVER_VERSION = (1, 10)  # the first with float16 vectors and the method `query`
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One file on the server's disk, in its folder for snapshots: COLLECTION/NAME."""
+    """A snapshot file on the server's disk: COLLECTION/NAME in its folder of snapshots."""
 
     collection: str
     name: str
     size: int  # bytes
-    made: str  # as the server says it
-    checksum: str  # SHA-256, "" = not known
+    made: str  # time, as the server writes it
+    checksum: str  # SHA-256, "" = unknown
 
     @property
     def place(self) -> str:
-        """As `recover` is told it on that server, where snapshots are kept as they are shipped."""
+        """The URL for `recover` on that server, if it stores snapshots in the default folder."""
         return f"file:///qdrant/snapshots/{self.collection}/{self.name}"
 
 
-def make(calls: RetryingClient, embedder_id: str, dim: int, config: QdrantConfig) -> None:
-    """Both collections and the gallery's own numbers, which come last: what a making that was cut
-    off left is made whole. Raises GalleryError when there is a gallery already.
+def make(client: RetryingClient, embedder_id: str, dim: int, config: QdrantConfig) -> None:
+    """Create both collections, then the header, so that an interrupted call can be repeated.
+
+    Raises:
+        GalleryError: when a collection of this name holds points already.
     """
     for collection, options in (
-        (calls.photos, photo_collection(config, dim)), (calls.about, about_collection(config)),
+        (client.photos, photo_collection(config, dim)), (client.about, about_collection(config)),
     ):  # fmt: skip
-        if not calls.call("collection_exists", collection_name=collection):
-            calls.call("create_collection", collection_name=collection, **options)
-        elif calls.count(collection):
+        if not client.call("collection_exists", collection_name=collection):
+            client.call("create_collection", collection_name=collection, **options)
+        elif client.count(collection):
             raise GalleryError(
-                f"{calls.name}: there is something already (collection {collection!r}); open it, "
+                f"{client.name}: there is something already (collection {collection!r}); open it, "
                 "or take another name"
             )
-    check_setting(calls, dim)
-    _index(calls, config)
+    check_setting(client, dim)
+    _index(client, config)
     meta = Meta(embedder_id, dim, 0, 1, 0, 0, 0, 0)
     head = Head(meta, json.dumps(to_json(config)))
-    calls.upsert(calls.about, [points.point(points.HEAD, head.payload())])
+    client.upsert(client.about, [points.point(points.HEAD, head.payload())])
 
 
-def _index(calls: RetryingClient, config: QdrantConfig) -> None:
-    """What is filtered by. In memory there are no indexes, and the client says so each time."""
+def _index(client: RetryingClient, config: QdrantConfig) -> None:
+    """Create the payload indexes for filters. In memory there are none, and the client warns."""
     from qdrant_client import models
 
     keyword = models.PayloadSchemaType.KEYWORD
     ids = models.KeywordIndexParams(
         type=models.KeywordIndexType.KEYWORD, on_disk=config.id_index_on_disk, enable_hnsw=False
     )
-    with _unindexed() if calls.in_memory else nullcontext():
+    with _no_index_warnings() if client.in_memory else nullcontext():
         for collection, key, kind in (
-            (calls.photos, "id", ids), (calls.photos, "landmark", keyword),
-            (calls.photos, "kind", keyword), (calls.about, "kind", keyword),
-            (calls.about, "owner", keyword),
+            (client.photos, "id", ids), (client.photos, "landmark", keyword),
+            (client.photos, "kind", keyword), (client.about, "kind", keyword),
+            (client.about, "owner", keyword),
         ):  # fmt: skip
-            calls.call("create_payload_index", collection_name=collection, field_name=key,
+            client.call("create_payload_index", collection_name=collection, field_name=key,
                        field_schema=kind, wait=True)  # fmt: skip
 
 
 @contextmanager
-def _unindexed() -> Iterator[None]:
+def _no_index_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Payload indexes have no effect", UserWarning)
         yield
 
 
-def check_server(calls: RetryingClient) -> None:
-    """Raises GalleryError when nobody answers, or a server that is too old."""
-    found = str(calls.call("info").version)
+def check_server(client: RetryingClient) -> None:
+    """Raise GalleryError when no server answers or its version is too old."""
+    found = str(client.call("info").version)
     numbers = tuple(int(part) for part in found.split("-")[0].split(".")[:2] if part.isdigit())
-    if len(numbers) == 2 and numbers < OLDEST:
+    if len(numbers) == 2 and numbers < MIN_SERVER_VERSION:
+        expected = ".".join(map(str, MIN_SERVER_VERSION))
         raise GalleryError(
-            f"{calls.name}: the server is Qdrant {found}; expected {OLDEST[0]}.{OLDEST[1]} or newer"
+            f"{client.name}: the server is Qdrant {found}; expected {expected} or newer"
         )
 
 
-def check_there(calls: RetryingClient) -> Head:
-    """The gallery's own numbers. Raises GalleryError when there is no gallery of that name."""
-    for collection in (calls.photos, calls.about):
-        if not calls.call("collection_exists", collection_name=collection):
+def check_exists(client: RetryingClient) -> Head:
+    """The gallery's header. Raises GalleryError when there is no gallery of that name."""
+    for collection in (client.photos, client.about):
+        if not client.call("collection_exists", collection_name=collection):
             raise GalleryError(
-                f"{calls.name}: no gallery there (no collection {collection!r}); make one with "
+                f"{client.name}: no gallery there (no collection {collection!r}); make one with "
                 "`whichlandmark index`"
             )
-    head = read_head(calls)
-    check_setting(calls, head.meta.dim)
+    head = read_head(client)
+    check_setting(client, head.meta.dim)
     return head
 
 
-def kept_config(head: Head) -> QdrantConfig:
-    """The options that the gallery was made with."""
+def stored_config(head: Head) -> QdrantConfig:
+    """The options that the gallery was created with."""
     return from_json(QdrantConfig, json.loads(head.config))
 
 
-def still_building(calls: RetryingClient) -> list[str]:
-    """What the server has not settled yet, in words; searches are slower until it has."""
-    found = calls.call("get_collection", collection_name=calls.photos)
+def still_building(client: RetryingClient) -> list[str]:
+    """A line if the server is still building its search graph; searches are slower meanwhile.
+
+    Raises GalleryError when the server cannot build it.
+    """
+    found = client.call("get_collection", collection_name=client.photos)
     status = str(getattr(found.status, "value", found.status))
     if status == "red":
         raise GalleryError(
-            f"{calls.name}: the server could not settle it ({found.optimizer_status}); see its log"
+            f"{client.name}: the server could not optimize it ({found.optimizer_status}); see its "
+            "log"
         )
     if status == "green":
         return []
@@ -125,31 +132,34 @@ def still_building(calls: RetryingClient) -> list[str]:
     return [f"the server is building its graph: {done} so far"]
 
 
-def make_snapshots(calls: RetryingClient) -> list[Snapshot]:
-    """One of each collection, both of one state. Raises BusyError when it was changed meanwhile.
+def make_snapshots(client: RetryingClient) -> list[Snapshot]:
+    """Make a snapshot of each collection, both of one generation.
 
-    On a cluster this is what the server that was asked holds; each server needs its own.
+    In a cluster these hold only the data of the server that is addressed; each needs its own.
+
+    Raises:
+        BusyError: when the gallery was changed meanwhile.
     """
-    before = _settled(calls)
+    before = _settled(client)
     made = []
-    for collection in (calls.photos, calls.about):
-        found = calls.call("create_snapshot", collection_name=collection, wait=True)
+    for collection in (client.photos, client.about):
+        found = client.call("create_snapshot", collection_name=collection, wait=True)
         if found is None:
-            raise GalleryError(f"{calls.name}: the server made no snapshot of {collection!r}")
+            raise GalleryError(f"{client.name}: the server made no snapshot of {collection!r}")
         made.append(_snapshot(collection, found))
-    if _settled(calls).meta != before.meta:
-        raise BusyError(f"{calls.name}: it was changed while snapshots were made; make them again")
+    if _settled(client).meta != before.meta:
+        raise BusyError(f"{client.name}: it was changed while snapshots were made; make them again")
     return made
 
 
-def list_snapshots(calls: RetryingClient) -> list[Snapshot]:
-    """Those of both collections that the server holds, by collection, oldest first."""
+def list_snapshots(client: RetryingClient) -> list[Snapshot]:
+    """The snapshots of both collections on the server, by collection, oldest first."""
     found = [
         _snapshot(collection, one)
-        for collection in (calls.photos, calls.about)
-        for one in calls.call("list_snapshots", collection_name=collection)
+        for collection in (client.photos, client.about)
+        for one in client.call("list_snapshots", collection_name=collection)
     ]
-    return sorted(found, key=lambda one: (one.collection != calls.photos, one.made, one.name))
+    return sorted(found, key=lambda one: (one.collection != client.photos, one.made, one.name))
 
 
 def _snapshot(collection: str, found: object) -> Snapshot:
@@ -160,8 +170,10 @@ def _snapshot(collection: str, found: object) -> Snapshot:
                     str(value["creation_time"] or ""), str(value["checksum"] or ""))  # fmt: skip
 
 
-def _settled(calls: RetryingClient) -> Head:
-    head = read_head(calls)
+def _settled(client: RetryingClient) -> Head:
+    head = read_head(client)
     if head.owner != NO_WRITER or head.phase:
-        raise BusyError(f"{calls.name}: {head.owner} is writing to it; wait for it, then try again")
+        raise BusyError(
+            f"{client.name}: {head.owner} is writing to it; wait for it, then try again"
+        )
     return head

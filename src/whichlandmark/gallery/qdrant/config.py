@@ -1,4 +1,4 @@
-"""How Qdrant is to keep a gallery: one flat set of options, with presets for three sizes."""
+"""Options of a Qdrant gallery: storage, replication, quantization and search, with presets."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ Quantization = Literal["none", "scalar", "binary"]
 
 @dataclass(frozen=True, kw_only=True)
 class QdrantConfig:
-    """As it stands: a gallery of up to a million photos on one server, all of it in memory.
+    """Options of a gallery; the defaults suit up to a million photos on one server, in memory.
 
-    What concerns collections is fixed when the gallery is made; what concerns searching
-    (`ef_search`, `rescore`, `oversampling`, `exact_below`) can be given anew whenever it is opened.
-    Raises OptionError for values that cannot be.
+    The search options (`ef_search`, `rescore`, `oversampling`, `exact_below`) can be changed
+    whenever a gallery is opened; all others are fixed when it is created.
+
+    Raises:
+        OptionError: for values out of range.
     """
 
-    shards: int = 1  # pieces, spread over the servers: a multiple of their number
-    replicas: int = 1  # servers that hold a copy of each piece
-    write_consistency: int = 1  # copies that must confirm a change
-    vectors_on_disk: bool = False  # float16 vectors are read from disk, cached as memory allows
-    payload_on_disk: bool = True  # words of photos; the index on landmark stays in memory
-    id_index_on_disk: bool = False  # about 100 bytes a photo
-    quantization: Quantization = "none"  # scalar: 1 byte, binary: 1 bit a dimension
-    quantile: float = 0.99  # scalar: this share of the values sets the range of a byte
-    always_ram: bool = True  # quantised vectors stay in memory
-    rescore: bool = True  # what quantised vectors find is compared again with the kept ones
-    oversampling: float = 2.0  # as many times more are found before they are compared again
+    shards: int = 1  # spread over the servers: a multiple of their number
+    replicas: int = 1  # servers that hold a copy of each shard
+    write_consistency: int = 1  # replicas that must confirm a change
+    vectors_on_disk: bool = False  # read float16 vectors from disk, cached as memory allows
+    payload_on_disk: bool = True  # texts of photos; the index of landmarks stays in memory
+    id_index_on_disk: bool = False  # about 100 bytes per photo
+    quantization: Quantization = "none"  # scalar: 1 byte per dimension, binary: 1 bit
+    quantile: float = 0.99  # scalar: share of the values that a byte's range covers
+    always_ram: bool = True  # keep quantised vectors in memory
+    rescore: bool = True  # compare candidates again with the float16 vectors
+    oversampling: float = 2.0  # candidates before rescoring, as a multiple of the result
     hnsw_m: int = 16  # links of a photo in the graph: 8·m bytes
-    hnsw_ef_construct: int = 128  # care in building it
+    hnsw_ef_construct: int = 128  # candidates when building the graph
     hnsw_on_disk: bool = False
-    ef_search: int = 128  # care in searching it
+    ef_search: int = 128  # candidates when searching the graph
     indexing_threshold: int = 20_000  # kB of vectors from which a segment gets a graph; 0 = never
-    exact_below: int = 20_000  # photos up to which all are compared
+    exact_below: int = 20_000  # up to this number of photos compare all
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -67,13 +69,13 @@ class QdrantConfig:
             return cls()
         if photos <= 10_000_000:  # one server
             return cls(shards=2, vectors_on_disk=True, quantization="scalar")
-        if photos <= 100_000_000:  # three servers, any one of which may be lost
+        if photos <= 100_000_000:  # three servers, one of which may fail
             return cls(
                 shards=6, replicas=2, write_consistency=2, vectors_on_disk=True,
                 quantization="scalar", ef_search=192, indexing_threshold=100_000,
                 id_index_on_disk=True,
             )  # fmt: skip
-        return cls(  # twelve servers: bits in memory, graph and vectors on fast disks
+        return cls(  # twelve servers: binary vectors in memory, graph and float16 on fast disks
             shards=24, replicas=2, write_consistency=2, vectors_on_disk=True,
             quantization="binary", oversampling=16.0, hnsw_on_disk=True, ef_search=320,
             indexing_threshold=200_000, id_index_on_disk=True,
@@ -81,11 +83,11 @@ class QdrantConfig:
 
 
 def photo_collection(config: QdrantConfig, dim: int) -> dict[str, Any]:
-    """What `create_collection` is given for the photos.
+    """Arguments of `create_collection` for the photos.
 
-    The distance is the inner product: under the cosine Qdrant stores what it has normalised, and a
-    row that is not of unit length would not come back. All versions understand `on_disk` and
-    `always_ram`; older servers ignore their successor `memory` without a word.
+    The distance is the inner product, because with cosine distance Qdrant stores normalised
+    vectors, so that a vector that is not of unit length would be changed. `on_disk` and
+    `always_ram` are used because older servers silently ignore their successor `memory`.
     """
     from qdrant_client import models
 
@@ -104,22 +106,22 @@ def photo_collection(config: QdrantConfig, dim: int) -> dict[str, Any]:
         ),
         "quantization_config": _quantization(config),
         "on_disk_payload": config.payload_on_disk,
-        **_copies(config),
+        **_replication(config),
     }
 
 
 def about_collection(config: QdrantConfig) -> dict[str, Any]:
-    """The same for what is not searched: no vectors, all on disk."""
+    """Arguments of `create_collection` for everything not searched: no vectors, all on disk."""
     return {
         "vectors_config": {},
         "shard_number": config.shards,
         "on_disk_payload": True,
-        **_copies(config),
+        **_replication(config),
     }
 
 
 def search_params(config: QdrantConfig, exact: bool) -> Any:
-    """What a query is given. exact: all photos are compared."""
+    """Search parameters of a query. exact: compare all photos."""
     from qdrant_client import models
 
     if exact:
@@ -135,7 +137,7 @@ def search_params(config: QdrantConfig, exact: bool) -> Any:
     )  # fmt: skip
 
 
-def _copies(config: QdrantConfig) -> dict[str, Any]:
+def _replication(config: QdrantConfig) -> dict[str, Any]:
     return {
         "replication_factor": config.replicas,
         "write_consistency_factor": config.write_consistency,

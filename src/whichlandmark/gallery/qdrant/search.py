@@ -1,7 +1,7 @@
-"""The nearest photos of a gallery on Qdrant: found by the server, compared exactly here.
+"""Search in Qdrant: the server finds candidates, this program computes their exact cosines.
 
-The server rounds the question to float16 too, and finds through a graph or quantised vectors; so a
-few more are asked for than wanted, and their cosines are taken from the vectors as they are kept.
+The server searches a graph or quantised vectors, and rounds queries to float16. So a few more
+candidates than needed are requested and compared by their stored vectors.
 """
 
 from __future__ import annotations
@@ -20,40 +20,51 @@ from .client import RetryingClient
 from .config import QdrantConfig, search_params
 from .points import Head
 
-MORE = 8  # photos asked for beyond those wanted, or a quarter of them
+MIN_EXTRA_CANDIDATES = 8  # beyond k, or k / 4 if that is more
 
-LARGEST_ANSWER = 16_000_000  # bytes
+MAX_ANSWER_BYTES = 16_000_000
 
-MOST_QUERIES = 100  # of one request
+MAX_QUERIES_PER_REQUEST = 100
 
 
 def nearest(
-    calls: RetryingClient, head: Head, config: QdrantConfig, queries: Vectors, k: int, only: Any
+    client: RetryingClient, head: Head, config: QdrantConfig, queries: Vectors, k: int, only: Any
 ) -> Neighbours:
-    """(Q, D) → row numbers and cosines (Q, k), falling; −1 and −inf where there are fewer.
+    """The k photos of highest cosine for each query.
 
-    only: the filter, None = nothing can be found.
+    Args:
+        client: of the gallery.
+        head: its header.
+        config: search options.
+        queries: (Q, D) unit rows.
+        k: photos per query.
+        only: from `photo_filter`; None = no photo matches.
+
+    Returns:
+        Row numbers and cosines, (Q, k), descending; −1 and −inf where fewer are found.
     """
     rows = np.full((len(queries), k), -1, dtype=np.int64)
     similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    asked = np.arange(len(queries)) if k and only is not None else np.empty(0, dtype=np.int64)
-    limit = k + max(MORE, k // 4)
-    params = None if calls.in_memory else search_params(
+    pending = np.arange(len(queries)) if k and only is not None else np.empty(0, dtype=np.int64)
+    limit = k + max(MIN_EXTRA_CANDIDATES, k // 4)
+    params = None if client.in_memory else search_params(
         config, head.meta.photos <= config.exact_below
     )  # fmt: skip
-    while len(asked):
+    while len(pending):
         short = []
-        for at, found in zip(asked, _ask(calls, queries[asked], limit, only, params), strict=True):
-            near = _compared(calls, head, queries[at : at + 1], k, found)
+        for at, found in zip(
+            pending, _server_candidates(client, queries[pending], limit, only, params), strict=True
+        ):
+            near = _exact_nearest(client, head, queries[at : at + 1], k, found)
             rows[at, : len(near[0])], similarity[at, : len(near[1])] = near
             if len(near[0]) < k and len(found) == limit:
-                short.append(at)  # photos that do not count yet stood before others
-        asked, limit = np.array(short, dtype=np.int64), 4 * limit
+                short.append(at)  # because photos of an uncommitted change took places
+        pending, limit = np.array(short, dtype=np.int64), 4 * limit
     return Neighbours(rows, similarity)
 
 
-def only_those(distractors: bool, landmarks: Collection[str] | None) -> Any:
-    """The filter of `AnyGallery.nearest`; None = it lets nothing through."""
+def photo_filter(distractors: bool, landmarks: Collection[str] | None) -> Any:
+    """The filter for `protocol.Gallery.nearest`; None = no photo matches."""
     from qdrant_client import models
 
     kind = models.MatchValue(value="distractor" if distractors else "landmark")
@@ -66,42 +77,44 @@ def only_those(distractors: bool, landmarks: Collection[str] | None) -> Any:
     return models.Filter(must=must)
 
 
-def _ask(
-    calls: RetryingClient, queries: Vectors, limit: int, only: Any, params: Any
+def _server_candidates(
+    client: RetryingClient, queries: Vectors, limit: int, only: Any, params: Any
 ) -> list[list[Any]]:
     """For each query the points that the server finds, with their vectors."""
     from qdrant_client import models
 
-    answer = limit * (4 * queries.shape[1] + 100)
-    question = 4 * queries.shape[1] + len(repr(only))  # each carries the filter
-    at_once = max(1, min(MOST_QUERIES, LARGEST_ANSWER // max(answer, question)))
+    answer_bytes = limit * (4 * queries.shape[1] + 100)
+    query_bytes = 4 * queries.shape[1] + len(repr(only))  # each query carries the filter
+    batch = max(1, min(MAX_QUERIES_PER_REQUEST, MAX_ANSWER_BYTES // max(answer_bytes, query_bytes)))
     found: list[list[Any]] = []
-    for start in range(0, len(queries), at_once):
+    for start in range(0, len(queries), batch):
         requests = [
             models.QueryRequest(
                 query=query.astype(np.float32).tolist(), filter=only, params=params, limit=limit,
                 with_vector=True, with_payload=["id", "vectors"],
             )
-            for query in queries[start : start + at_once]
+            for query in queries[start : start + batch]
         ]  # fmt: skip
-        answers = calls.call("query_batch_points", collection_name=calls.photos, requests=requests)
+        answers = client.call(
+            "query_batch_points", collection_name=client.photos, requests=requests
+        )
         found += [answer.points for answer in answers]
     return found
 
 
-def _compared(
-    calls: RetryingClient, head: Head, query: Vectors, k: int, found: list[Any]
+def _exact_nearest(
+    client: RetryingClient, head: Head, query: Vectors, k: int, found: list[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Row numbers and cosines of the k nearest of some points, of one query (1, D)."""
+    """Row numbers and cosines of the k nearest of `found` for one query (1, D)."""
     kept = sorted((one for one in found if one.id < head.meta.next_row), key=lambda one: one.id)
     if not kept:
         return np.empty(0, np.int64), np.empty(0, np.float32)
-    vectors = [points.halves(one.vector) for one in kept]
+    vectors = [points.to_float16(one.vector) for one in kept]
     for one, vector in zip(kept, vectors, strict=True):
         payload = one.payload or {}
         right = blob_sum(vector.astype("<f2").tobytes()) == payload.get("vectors")
         if not right or len(vector) != head.meta.dim:
-            raise damaged(calls.name, f"vector of photo {payload.get('id')!r}, row {one.id}")
+            raise damaged(client.name, f"vector of photo {payload.get('id')!r}, row {one.id}")
     near = nearest_of(query, np.array(vectors), min(k, len(kept)))
     numbers = np.array([one.id for one in kept], dtype=np.int64)
     return numbers[near.rows[0]], near.similarity[0]

@@ -1,4 +1,4 @@
-"""QdrantGallery: open, read, change and search a gallery on a Qdrant server."""
+"""QdrantGallery: create, open, read, change, search and close a gallery in Qdrant."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..checksums import Meta
 from ..protocol import Labels
 from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord
 from ..sqlite.queries import labels as labels_of
-from . import collection as making
+from . import collection as collection
 from . import points
-from . import queries as reading
+from . import queries as point_queries
 from .changes import QdrantChange
 from .client import QdrantAddress, RetryingClient, connect, parse
 from .collection import Snapshot
@@ -27,50 +27,50 @@ from .commit import BUSY_SECONDS, QdrantWriter
 from .config import QdrantConfig
 from .integrity import faults
 from .points import Head
-from .search import nearest, only_those
+from .search import nearest, photo_filter
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
 Answer = TypeVar("Answer")
 
-TRIES = 5  # of a reading that a change came in between
+MAX_READ_TRIES = 5  # of a read during which the gallery changes
 
 
 class QdrantReads:
-    """An open gallery, and everything that only reads it. `QdrantGallery` changes it too."""
+    """The reading half of `QdrantGallery`; see `protocol.Gallery` for the methods."""
 
-    def __init__(self, calls: RetryingClient, head: Head, config: QdrantConfig) -> None:
-        self._calls = calls
+    def __init__(self, client: RetryingClient, head: Head, config: QdrantConfig) -> None:
+        self._client = client
         self._embedder, self._dim = head.meta.embedder, head.meta.dim
         self._config = config
-        self.name = calls.name
+        self.name = client.name
 
     @property
     def embedder_id(self) -> str:
-        """Id of the embedder that all vectors come from."""
+        """Id of the embedder that computed all vectors."""
         return self._embedder
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Dimensions of a vector."""
         return self._dim
 
     @property
     def generation(self) -> int:
-        """Rises by one with every change."""
+        """Number of changes so far."""
         return self.state().generation
 
     def count(self) -> int:
-        """Photos, distractors included."""
+        """Number of photos, distractors included."""
         return self.state().photos
 
     def state(self) -> Meta:
-        """The gallery's own numbers, all of one generation."""
-        return reading.read_head(self._calls).meta
+        """Embedder, counts and digests, all of one generation."""
+        return point_queries.read_head(self._client).meta
 
     def require(self, embedder_id: str) -> None:
-        """Raises GalleryError unless the gallery was made by this embedder."""
+        """Raise GalleryError unless this embedder computed the gallery's vectors."""
         if self.embedder_id != embedder_id:
             raise GalleryError(
                 f"{self.name} was made by embedder {self.embedder_id!r}, not by {embedder_id!r}: "
@@ -78,41 +78,47 @@ class QdrantReads:
             )
 
     def stamps(self, ids: Collection[str] | None = None) -> dict[str, tuple[str, str, str]]:
-        """id → (path, stamp, landmark), of those ids that are there (None = of all)."""
+        """Id → (path, stamp, landmark); unknown ids are omitted. ids: None = all photos."""
         return {entry[1]: (entry[2], entry[5], entry[3]) for entry in self._entries(ids)}
 
     def sums(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row number and checksum of every photo, (N,) each, in row order."""
-        return self._steadily(lambda head: reading.read_sums(self._calls, head))
+        return self._read_consistently(lambda head: point_queries.read_sums(self._client, head))
 
     def table(self, *, after: int | None = None, vectors: bool = True) -> GalleryTable:
-        """Everything that is searched, in row order. after: only higher row numbers than this."""
-        return self._steadily(lambda head: reading.read_table(self._calls, head, after, vectors))
+        """The columns of all photos, or only of those with a row number above `after`."""
+        return self._read_consistently(
+            lambda head: point_queries.read_table(self._client, head, after, vectors)
+        )
 
     def labels(self) -> Labels:
-        """Row number and landmark of every photo: what fits in memory where vectors do not."""
-        return self._steadily(
-            lambda head: labels_of(reading.all_photos(self._calls, head), head.meta.generation)
+        """Row number and landmark of every photo, for galleries whose vectors exceed the memory."""
+        return self._read_consistently(
+            lambda head: labels_of(
+                point_queries.all_photos(self._client, head), head.meta.generation
+            )
         )
 
     def rows_after(self, row: int, limit: int) -> list[tuple[int, GalleryRow]]:
-        """The next `limit` photos above this row number, whole, with their numbers: to copy."""
-        return self._steadily(lambda head: reading.whole_rows(self._calls, head, row, limit))
+        """At most `limit` complete photos with their row numbers, from those above `row`."""
+        return self._read_consistently(
+            lambda head: point_queries.whole_rows(self._client, head, row, limit)
+        )
 
     def ids_of(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
-        """(n,) row numbers, in any order → (n,) ids. Raises GalleryError for unknown numbers."""
-        head = reading.read_head(self._calls)
+        """Ids of (n,) row numbers. Raises GalleryError for a row number without a photo."""
+        head = point_queries.read_head(self._client)
         ids = np.empty(len(rows), dtype=object)
-        found = reading.few_rows(self._calls, head, rows, vectors=False)
+        found = point_queries.photos_at(self._client, head, rows, vectors=False)
         ids[:] = [entry[1] for entry, _ in found]
         return ids
 
     def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """(n,) row numbers → (n, D). Raises GalleryError as `ids_of` does."""
-        head = reading.read_head(self._calls)
+        """Vectors (n, D) of (n,) row numbers. Raises GalleryError as `ids_of` does."""
+        head = point_queries.read_head(self._client)
         vectors = [
             points.vector_of(record, entry, self._dim, self.name)
-            for entry, record in reading.few_rows(self._calls, head, rows, vectors=True)
+            for entry, record in point_queries.photos_at(self._client, head, rows, vectors=True)
         ]
         return np.array(vectors, dtype=np.float16).reshape(-1, self._dim)
 
@@ -124,100 +130,114 @@ class QdrantReads:
         distractors: bool = False,
         landmarks: Collection[str] | None = None,
     ) -> Neighbours:
-        """Photos of the highest cosine: see `contract.AnyGallery.nearest`.
+        """The k photos of highest cosine; see `protocol.Gallery.nearest`.
 
-        All are compared up to `QdrantConfig.exact_below` photos; above, the server's graph finds.
+        Up to `QdrantConfig.exact_below` photos the server compares all; above, it uses its graph.
         """
-        only = only_those(distractors, landmarks)
-        return self._steadily(
-            lambda head: nearest(self._calls, head, self._config, queries, k, only)
+        only = photo_filter(distractors, landmarks)
+        return self._read_consistently(
+            lambda head: nearest(self._client, head, self._config, queries, k, only)
         )
 
     def keypoints(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """id → packed local features; photos without them, or not there, are left out."""
+        """Id → packed local features; unknown ids and photos without features are omitted."""
         return self._blobs("keypoints", list(ids))
 
     def thumbnails(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """id → small JPEG; photos without one, or not there, are left out."""
+        """Id → small JPEG; unknown ids and photos without a thumbnail are omitted."""
         return self._blobs("thumbnails", list(ids))
 
-    def looks(self, ids: Iterable[str] | None = None) -> dict[str, bytes]:
-        """id → packed perceptual fingerprint, of those photos (None = all) that have one."""
+    def fingerprints(self, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+        """Id → packed perceptual fingerprint, of the photos that have one. ids: None = all."""
         return self._blobs("looks", None if ids is None else list(ids))
 
     def credits(self, ids: Iterable[str]) -> dict[str, Credit]:
-        """id → (author, licence), of those photos that are there."""
+        """Id → (author, licence); unknown ids are omitted."""
         return {entry[1]: Credit(entry[6], entry[7]) for entry in self._entries(list(ids))}
 
     def landmarks(self) -> dict[str, LandmarkRecord]:
-        """Landmark → what is known of it, of those that have a record."""
-        return self._steadily(lambda head: reading.read_landmarks(self._calls, head))
+        """Landmark → its record, for landmarks that have one."""
+        return self._read_consistently(
+            lambda head: point_queries.read_landmarks(self._client, head)
+        )
 
     def _entries(self, ids: Collection[str] | None) -> list[Any]:
         def read(head: Head) -> list[Any]:
             if ids is None:
-                return reading.all_photos(self._calls, head)
-            return reading.photos_of(self._calls, ids, head.meta.next_row)
+                return point_queries.all_photos(self._client, head)
+            return point_queries.photos_of(self._client, ids, head.meta.next_row)
 
-        return self._steadily(read)
+        return self._read_consistently(read)
 
     def _blobs(self, kind: str, ids: Collection[str] | None) -> dict[str, bytes]:
         def read(head: Head) -> dict[str, bytes]:
-            found = (reading.all_photos(self._calls, head) if ids is None
-                     else reading.photos_of(self._calls, ids, head.meta.next_row))  # fmt: skip
-            return reading.named_blobs(self._calls, kind, found)
+            if ids is None:
+                found = point_queries.all_photos(self._client, head)
+            else:
+                found = point_queries.photos_of(self._client, ids, head.meta.next_row)
+            return point_queries.named_blobs(self._client, kind, found)
 
-        return self._steadily(read)
+        return self._read_consistently(read)
 
-    def _steadily(self, read: Callable[[Head], Answer]) -> Answer:
-        """What was read, of one generation: read again where a change came in between."""
-        for _ in range(TRIES):
-            head = reading.read_head(self._calls)
+    def _read_consistently(self, read: Callable[[Head], Answer]) -> Answer:
+        """Call `read`, and repeat it if it failed because the gallery changed meanwhile."""
+        for _ in range(MAX_READ_TRIES):
+            head = point_queries.read_head(self._client)
             try:
                 return read(head)
             except BusyError:
                 raise
             except GalleryError:
-                if reading.read_head(self._calls).meta == head.meta:
+                if point_queries.read_head(self._client).meta == head.meta:
                     raise
-                self._calls.sleep(0.1)
+                self._client.sleep(0.1)
         raise BusyError(f"{self.name}: it changes faster than it can be read; try again")
 
 
 class QdrantGallery(QdrantReads):
-    """Open with `create` or `open`; close with `close` or a with-statement.
+    """A gallery in Qdrant; see `protocol.Gallery` for the methods.
 
-    clock: seconds since 1970; patience: seconds that a writer waits for another.
+    Open with `create` or `open`; close with `close` or a with-statement.
+
+    clock: seconds since 1970; max_wait: seconds that a writer waits for another one.
     """
 
     def __init__(
-        self, calls: RetryingClient, config: QdrantConfig | None, *, owned: bool = True
+        self, client: RetryingClient, config: QdrantConfig | None, *, owned: bool = True
     ) -> None:
-        head = making.check_there(calls)
-        super().__init__(calls, head, config or making.kept_config(head))
-        self._owned = owned  # is the client closed with the gallery?
-        self._lock = threading.RLock()  # writers of one object wait for each other here
+        head = collection.check_exists(client)
+        super().__init__(client, head, config or collection.stored_config(head))
+        self._owned = owned  # whether `close` closes the client
+        self._lock = threading.RLock()  # so that threads that share the object write in turn
         self.clock: Callable[[], float] = time.time
-        self.patience = BUSY_SECONDS
+        self.max_wait = BUSY_SECONDS
 
     @classmethod
     def create(cls, address: str, embedder_id: str, dim: int) -> Self:
-        """A new gallery, made for one embedder. Raises GalleryError when there is one already."""
+        """Create an empty gallery for vectors of one embedder.
+
+        Raises:
+            GalleryError: when there is one of this name, or no server answers.
+            OptionError: for an invalid address.
+        """
         place = parse(address)
-        with _calls(place) as calls:
-            making.check_server(calls)
-            making.make(calls, embedder_id, dim, place.config or QdrantConfig())
-            return cls(calls, None)
+        with _open_client(place) as client:
+            collection.check_server(client)
+            collection.make(client, embedder_id, dim, place.config or QdrantConfig())
+            return cls(client, None)
 
     @classmethod
     def open(cls, address: str) -> Self:
-        """Open an existing gallery. Raises GalleryError when there is none, or no server answers;
-        OptionError for an address that cannot be read.
+        """Open an existing gallery.
+
+        Raises:
+            GalleryError: when it does not exist, or no server answers.
+            OptionError: for an invalid address.
         """
         place = parse(address)
-        with _calls(place) as calls:
-            making.check_server(calls)
-            return cls(calls, place.config)
+        with _open_client(place) as client:
+            collection.check_server(client)
+            return cls(client, place.config)
 
     @classmethod
     def create_in(
@@ -228,84 +248,91 @@ class QdrantGallery(QdrantReads):
         dim: int,
         config: QdrantConfig | None = None,
     ) -> Self:
-        """The same through a client that is there, as one of a Qdrant in memory."""
-        calls = _calls_of(client, name)
-        making.make(calls, embedder_id, dim, config or QdrantConfig())
-        return cls(calls, None, owned=False)
+        """As `create`, with an existing client, e.g. of a Qdrant in memory."""
+        retrying = _wrap(client, name)
+        collection.make(retrying, embedder_id, dim, config or QdrantConfig())
+        return cls(retrying, None, owned=False)
 
     @classmethod
     def open_in(cls, client: QdrantClient, name: str, config: QdrantConfig | None = None) -> Self:
-        """The same through a client that is there."""
-        return cls(_calls_of(client, name), config, owned=False)
+        """As `open`, with an existing client."""
+        return cls(_wrap(client, name), config, owned=False)
 
     def put(self, rows: Sequence[GalleryRow]) -> None:
-        """Add photos, replacing those with the same id: all of them, or none.
+        """Add photos; a photo with a known id is replaced and keeps its row number.
 
-        Raises GalleryError for a vector of another shape, DataError for words that cannot be kept.
+        Raises:
+            GalleryError: for a vector of another shape.
+            DataError: for a text that cannot be stored (`records.check`).
         """
         with self._changing() as change:
             change.put(rows)
 
     def remove(self, ids: Iterable[str]) -> int:
-        """Forget photos. Returns their number. Raises DataError for unknown ids.
+        """Delete photos with all their data, and return how many.
 
-        The server deletes their bytes when it next tidies the segment that held them.
+        The server erases their bytes when it next optimizes the segment that holds them.
+
+        Raises:
+            DataError: for unknown ids.
         """
         with self._changing() as change:
             return change.remove(ids)
 
     def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """Give photos another landmark: {id: landmark}, "" = distractor.
+        """Change the landmark of photos: id → landmark, "" = distractor.
 
-        Raises DataError for unknown ids; nothing is changed then.
+        Raises:
+            DataError: for unknown ids; nothing is changed then.
         """
         with self._changing() as change:
             change.relabel(landmarks)
 
     def describe(self, records: Iterable[LandmarkRecord]) -> None:
-        """Keep what is known of landmarks, in place of what was known of them."""
+        """Store landmark records, replacing those of the same landmarks."""
         with self._changing() as change:
             change.describe(records)
 
     def credit(self, credits: Mapping[str, Credit]) -> None:
-        """Say who made photos, and under which licence: {id: Credit}.
+        """Set author and licence of photos by id.
 
-        Raises DataError for unknown ids; nothing is changed then.
+        Raises:
+            DataError: for unknown ids; nothing is changed then.
         """
         with self._changing() as change:
             change.credit(credits)
 
     def repair(self) -> bool:
-        """Finish or undo what a writer left that died. Was there anything?
+        """Finish or undo the change of a crashed writer; False when there was none.
 
-        Every change does that first; this is for a gallery that nobody is about to change.
+        Every change does this first, so a call is only needed if no change follows.
         """
         with self._lock:
-            return QdrantWriter(self._calls, self.clock, self.patience).repair()
+            return QdrantWriter(self._client, self.clock, self.max_wait).repair()
 
     def optimize(self) -> list[str]:
-        """What the server is still building, in words: it does so by itself, in the background.
+        """A line if the server is still building its search graph, which it does by itself.
 
-        Raises GalleryError when it says that it cannot.
+        Raises GalleryError when the server cannot build it.
         """
-        return making.still_building(self._calls)
+        return collection.still_building(self._client)
 
     def faults(self) -> list[str]:
-        """Everything that is not as it was put there, in words; empty = whole."""
-        return faults(self._calls, self.clock())
+        """Verify all stored data; one line for each fault, empty = intact."""
+        return faults(self._client, self.clock())
 
     def snapshot(self) -> list[Snapshot]:
-        """Make snapshots of both collections, of one state, on the server's disk."""
-        return making.make_snapshots(self._calls)
+        """Make snapshots of both collections, of one generation, on the server's disk."""
+        return collection.make_snapshots(self._client)
 
     def snapshots(self) -> list[Snapshot]:
-        """Those that the server holds, oldest first."""
-        return making.list_snapshots(self._calls)
+        """The snapshots on the server, oldest first."""
+        return collection.list_snapshots(self._client)
 
     def close(self) -> None:
-        """Close the connection; the object is of no use afterwards."""
+        """Close the connection; the object cannot be used afterwards."""
         if self._owned:
-            self._calls.client.close()
+            self._client.qdrant.close()
 
     def __enter__(self) -> Self:
         return self
@@ -315,14 +342,14 @@ class QdrantGallery(QdrantReads):
 
     @contextmanager
     def _changing(self) -> Iterator[QdrantChange]:
-        """A whole batch and the next generation, or nothing."""
-        with self._lock, QdrantWriter(self._calls, self.clock, self.patience).changing() as change:
+        """Collect changes inside the with-block, and make all or none of them at its end."""
+        with self._lock, QdrantWriter(self._client, self.clock, self.max_wait).changing() as change:
             yield change
 
 
 @contextmanager
-def _calls(place: QdrantAddress) -> Iterator[RetryingClient]:
-    """A client that is closed again when opening the gallery fails."""
+def _open_client(place: QdrantAddress) -> Iterator[RetryingClient]:
+    """Connect; the client is closed again if the with-block fails."""
     client = connect(place)
     try:
         yield RetryingClient(client, place.gallery, place.name)
@@ -331,7 +358,7 @@ def _calls(place: QdrantAddress) -> Iterator[RetryingClient]:
         raise
 
 
-def _calls_of(client: QdrantClient, name: str) -> RetryingClient:
+def _wrap(client: QdrantClient, name: str) -> RetryingClient:
     memory = client.init_options.get("location") == ":memory:"
     shown = f"qdrant in memory: {name}" if memory else f"qdrant: {name}"
     return RetryingClient(client, name, shown, in_memory=memory)

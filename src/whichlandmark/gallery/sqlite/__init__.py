@@ -1,1 +1,1 @@
-"""The gallery in one SQLite file."""
+"""The gallery as one SQLite file."""

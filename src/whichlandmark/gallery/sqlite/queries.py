@@ -1,4 +1,4 @@
-"""Reads, by table and by row."""
+"""SQL reads of a SQLite gallery; every row and blob is compared with its checksum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...core.errors import GalleryError
 from ..checksums import (
     Meta,
     PhotoRow,
-    added,
+    add_checksum,
     blob_sum,
     checked,
     checked_record,
@@ -27,9 +27,14 @@ from ..protocol import Labels
 from ..records import GalleryRow, GalleryTable, LandmarkRecord
 from .schema import BLOBS
 
+COLUMNS = ("row, id, path, landmark, hash, stamp, author, licence, "
+           "vectors, keypoints, looks, thumbnails, sum")  # fmt: skip
+
+FIRST_BLOB = 8  # index of the first blob checksum in COLUMNS
+
 
 def labels(photos: Iterable[PhotoRow], generation: int) -> Labels:
-    """Of photos in row order."""
+    """The landmarks of photos, which are in row order."""
     code_of: dict[str, int] = {}
     rows, codes = [], []
     for row in photos:
@@ -41,32 +46,36 @@ def labels(photos: Iterable[PhotoRow], generation: int) -> Labels:
 def sorted_labels(
     rows: NDArray[np.int64], codes: NDArray[np.int64], names: list[str], generation: int
 ) -> Labels:
-    """rows (N,) rising; codes (N,) into names in any order, "" among them or not."""
-    order = sorted(name for name in names if name)
-    place = {name: at for at, name in enumerate(order)}
-    new = np.array([place.get(name, -1) for name in names], dtype=np.int32)
-    return Labels(rows, new[codes] if len(codes) else np.empty(0, np.int32), order, generation)
+    """Labels with sorted names.
+
+    rows: (N,) ascending; codes: (N,) indices into `names`, which may be in any order and hold "".
+    """
+    landmarks = sorted(name for name in names if name)
+    code_of = {name: code for code, name in enumerate(landmarks)}
+    new = np.array([code_of.get(name, -1) for name in names], dtype=np.int32)
+    return Labels(rows, new[codes] if len(codes) else np.empty(0, np.int32), landmarks, generation)
 
 
 def whole_rows(
     sql: sqlite3.Connection, after: int, limit: int, name: str
 ) -> list[tuple[int, GalleryRow]]:
-    """The next photos above a row number, with everything that hangs on them."""
+    """At most `limit` complete photos, with blobs, from those above row `after`."""
     found = list(islice(photos_after(sql, after, name), limit))
     kept = {kind: blobs(sql, kind, found, name) for kind in BLOBS}
     return [
         (row[0], GalleryRow(
             row[1], row[2], row[3], row[4], row[5],
             np.frombuffer(kept["vectors"][row[1]], "<f2").astype(np.float32),
-            keypoints=kept["keypoints"].get(row[1], b""), look=kept["looks"].get(row[1], b""),
+            keypoints=kept["keypoints"].get(row[1], b""),
+            fingerprint=kept["looks"].get(row[1], b""),
             thumbnail=kept["thumbnails"].get(row[1], b""), author=row[6], licence=row[7],
         )) for row in found
     ]  # fmt: skip
 
 
 def ids_of(sql: sqlite3.Connection, rows: NDArray[np.int64], name: str) -> NDArray[np.object_]:
-    """(n,) row numbers, in any order, repeated or not → (n,) ids."""
-    id_of = {row[0]: row[1] for row in _photos(sql, rows, name)}
+    """(n,) row numbers, in any order and possibly repeated → (n,) ids."""
+    id_of = {row[0]: row[1] for row in _photos_at(sql, rows, name)}
     ids = np.empty(len(rows), dtype=object)
     ids[:] = [id_of[row] for row in rows.tolist()]
     return ids
@@ -75,8 +84,8 @@ def ids_of(sql: sqlite3.Connection, rows: NDArray[np.int64], name: str) -> NDArr
 def vectors_of(
     sql: sqlite3.Connection, rows: NDArray[np.int64], dim: int, name: str
 ) -> NDArray[np.float16]:
-    """(n,) row numbers, in any order, repeated or not → (n, D)."""
-    found = _photos(sql, rows, name)
+    """(n,) row numbers, in any order and possibly repeated → (n, D) vectors."""
+    found = _photos_at(sql, rows, name)
     data = blobs(sql, "vectors", found, name)
     place = {row[0]: at for at, row in enumerate(found)}
     flat = b"".join(data[row[1]] for row in found)
@@ -84,7 +93,7 @@ def vectors_of(
     return vectors[[place[row] for row in rows.tolist()]].astype(np.float16, copy=False)
 
 
-def _photos(sql: sqlite3.Connection, rows: NDArray[np.int64], name: str) -> list[PhotoRow]:
+def _photos_at(sql: sqlite3.Connection, rows: NDArray[np.int64], name: str) -> list[PhotoRow]:
     wanted = sorted({int(row) for row in rows})
     query = f"SELECT {COLUMNS} FROM photos WHERE row IN (SELECT value FROM json_each(?))"
     found = [checked(row, name) for row in sql.execute(query, (json.dumps(wanted),))]
@@ -94,39 +103,33 @@ def _photos(sql: sqlite3.Connection, rows: NDArray[np.int64], name: str) -> list
     return found
 
 
-COLUMNS = ("row, id, path, landmark, hash, stamp, author, licence, "
-           "vectors, keypoints, looks, thumbnails, sum")  # fmt: skip
-
-FIRST_BLOB = 8  # in COLUMNS
-
-
 def read_meta(sql: sqlite3.Connection, name: str) -> Meta:
-    """The gallery's own numbers."""
+    """The gallery's header: the row of table `meta`. Raises GalleryError when it is damaged."""
     rows = sql.execute(f"SELECT {', '.join(Meta._fields)}, sum FROM meta").fetchall()
     if len(rows) == 1:
         meta = Meta(*rows[0][:-1])
         if meta_sum(meta) == rows[0][-1] and all(isinstance(value, int) for value in meta[1:]):
             return meta
-    raise damaged(name, "its own numbers")
+    raise damaged(name, "its header")
 
 
 def photos(sql: sqlite3.Connection, meta: Meta, name: str) -> Iterator[PhotoRow]:
-    """Every photo in row order; raises GalleryError when one is changed, missing or too many."""
+    """Every photo in row order. Raises GalleryError when one is changed, missing or added."""
     count = digest = 0
     for row in sql.execute(f"SELECT {COLUMNS} FROM photos NOT INDEXED ORDER BY row"):
         yield checked(row, name)
         count, digest = count + 1, digest + row[-1]
-    if (count, added(digest, 0)) != (meta.photos, meta.photo_digest):
-        raise damaged(name, f"{count} photos found, {meta.photos} were put there")
+    if (count, add_checksum(digest, 0)) != (meta.photos, meta.photo_digest):
+        raise damaged(name, f"{count} photos found, expected {meta.photos}")
 
 
 def read_table(
     sql: sqlite3.Connection, name: str, after: int | None = None, *, with_vectors: bool = True
 ) -> GalleryTable:
-    """Everything that is searched; after: only the photos of higher row numbers than this."""
+    """The columns of all photos, or only of those with a row number above `after`."""
     meta = read_meta(sql, name)
     columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
-    shared: dict[str, str] = {}  # equal landmarks share memory
+    shared: dict[str, str] = {}  # one string object for each landmark, to save memory
     found = photos(sql, meta, name) if after is None else photos_after(sql, after, name)
     for row in found:
         values = (
@@ -153,33 +156,36 @@ def read_table(
 
 
 def photos_after(sql: sqlite3.Connection, row: int, name: str) -> Iterator[PhotoRow]:
-    """The photos of higher row numbers; whether all are there, the caller must know."""
+    """The photos with a row number above `row`. Does not detect missing photos."""
     query = f"SELECT {COLUMNS} FROM photos WHERE row > ? ORDER BY row"
     return (checked(found, name) for found in sql.execute(query, (row,)))
 
 
 def read_sums(sql: sqlite3.Connection, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row number and checksum of every photo, in row order: what tells two states apart."""
+    """Row number and checksum of every photo, in row order, to find changed photos."""
     meta = read_meta(sql, name)
     pairs = sql.execute("SELECT row, sum FROM photos NOT INDEXED ORDER BY row").fetchall()
     table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     if (len(table), digest_of(table[:, 1])) != (meta.photos, meta.photo_digest):
-        raise damaged(name, f"{len(table)} photos found, {meta.photos} were put there")
+        raise damaged(name, f"{len(table)} photos found, expected {meta.photos}")
     return table[:, 0], table[:, 1]
 
 
 def _vectors(
     sql: sqlite3.Connection, dim: int, name: str, photos: tuple[list[Any], ...], after: int | None
 ) -> NDArray[np.float16]:
-    """(N, D), in row order; each compared with the sum that its photo has of it."""
+    """(N, D) vectors in row order, each compared with its checksum.
+
+    photos: the columns ids, row numbers and vector checksums.
+    """
     width = 2 * dim
     vectors = np.empty((len(photos[0]), dim), dtype="<f2")
     flat = vectors.data.cast("B") if vectors.size else memoryview(bytearray())
-    first = -(2**63) if after is None else after  # no row has that number
+    first = -(2**63) if after is None else after  # no photo has the row number −2^63
     found = sql.execute("SELECT row, data FROM vectors WHERE row > ? ORDER BY row", (first,))
     for at, (photo_id, row, expected) in enumerate(zip(*photos, strict=True)):
         stored = found.fetchone()
-        if stored is None or stored[0] != row or not _is(stored[1], expected, width):
+        if stored is None or stored[0] != row or not _matches(stored[1], expected, width):
             raise damaged(name, f"vector of photo {photo_id!r}, row {row}")
         flat[at * width : (at + 1) * width] = stored[1]
     if found.fetchone() is not None:
@@ -187,17 +193,17 @@ def _vectors(
     return vectors.astype(np.float16, copy=False)
 
 
-def _is(data: object, expected: object, width: int | None = None) -> bool:
-    """Is this the blob with that sum (and that many bytes)?"""
+def _matches(data: object, expected: object, width: int | None = None) -> bool:
+    """Whether `data` is a blob with this checksum (and of `width` bytes)."""
     if not isinstance(data, bytes) or (width is not None and len(data) != width):
         return False
     return blob_sum(data) == expected
 
 
 def photos_of(sql: sqlite3.Connection, ids: Iterable[str], name: str) -> list[PhotoRow]:
-    """The photos of some ids, in row order; unknown ids are left out.
+    """The photos with these ids, in row order; unknown ids are omitted.
 
-    An id that the index does not know is looked for without it: a damaged index hides nothing.
+    Ids missing from the index are searched in the table too, because the index may be damaged.
     """
     wanted = set(ids)
     found = _by_id(sql, wanted, "")
@@ -206,15 +212,15 @@ def photos_of(sql: sqlite3.Connection, ids: Iterable[str], name: str) -> list[Ph
     return sorted((checked(row, name) for row in found), key=lambda row: int(row[0]))
 
 
-def _by_id(sql: sqlite3.Connection, ids: set[str], how: str) -> list[PhotoRow]:
-    query = f"SELECT {COLUMNS} FROM photos {how} WHERE id IN (SELECT value FROM json_each(?))"
+def _by_id(sql: sqlite3.Connection, ids: set[str], hint: str) -> list[PhotoRow]:
+    query = f"SELECT {COLUMNS} FROM photos {hint} WHERE id IN (SELECT value FROM json_each(?))"
     return sql.execute(query, (json.dumps(sorted(ids)),)).fetchall()
 
 
 def blobs(
     sql: sqlite3.Connection, kind: str, rows: Iterable[PhotoRow], name: str
 ) -> dict[str, bytes]:
-    """id → blob of one kind, of those photos that have it."""
+    """Id → blob of one kind, of the photos that have one."""
     at = FIRST_BLOB + BLOBS.index(kind)
     query = f"SELECT data FROM {kind} WHERE row = ?"
     found: dict[str, bytes] = {}
@@ -222,22 +228,22 @@ def blobs(
         if row[at] is None:
             continue
         stored = sql.execute(query, (row[0],)).fetchone()
-        if stored is None or not _is(stored[0], row[at]):
+        if stored is None or not _matches(stored[0], row[at]):
             raise damaged(name, f"{kind} of photo {row[1]!r}")
         found[row[1]] = stored[0]
     return found
 
 
 def read_landmarks(sql: sqlite3.Connection, name: str) -> dict[str, LandmarkRecord]:
-    """Landmark → what is known of it, of those that have a record."""
+    """Landmark → its record, for landmarks that have one."""
     meta = read_meta(sql, name)
     found: dict[str, LandmarkRecord] = {}
     digest = 0
     for landmark, text, stored in sql.execute("SELECT name, record, sum FROM landmarks"):
         found[landmark] = checked_record(landmark, text, stored, name)
         digest += stored
-    if (len(found), added(digest, 0)) != (meta.landmarks, meta.landmark_digest):
-        raise damaged(name, f"{len(found)} landmark records found, {meta.landmarks} were put there")
+    if (len(found), add_checksum(digest, 0)) != (meta.landmarks, meta.landmark_digest):
+        raise damaged(name, f"{len(found)} landmark records found, expected {meta.landmarks}")
     return found
 
 

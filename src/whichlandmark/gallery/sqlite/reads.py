@@ -1,4 +1,4 @@
-"""What a gallery's file is asked: every answer is of one generation, every sum compared."""
+"""Reads of a SQLite gallery; each sees one generation and verifies checksums."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from ..checksums import Meta, PhotoRow
 from ..index import nearest_rows
 from ..protocol import Labels
 from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord
-from . import queries as queries_module
+from . import queries as sql_queries
 from . import schema
 from .queries import blobs, photos, photos_of, read_landmarks, read_meta, read_sums, read_table
 
 
 class SqliteReads:
-    """An open file, and everything that only reads it. `Gallery` changes it too."""
+    """The reading half of `SqliteGallery`; see `protocol.Gallery` for the methods."""
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
-        self._lock = threading.RLock()  # one transaction at a time; any thread may ask
+        self._lock = threading.RLock()  # because threads share one connection
         self.name = name
 
     @property
     def embedder_id(self) -> str:
-        """Id of the embedder that all vectors come from."""
+        """Id of the embedder that computed all vectors."""
         return self._meta().embedder
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Dimensions of a vector."""
         return self._meta().dim
 
     @property
     def generation(self) -> int:
-        """Rises by one with every change."""
+        """Number of changes so far."""
         return self._meta().generation
 
     def count(self) -> int:
-        """Photos, distractors included."""
+        """Number of photos, distractors included."""
         return self._meta().photos
 
     def require(self, embedder_id: str) -> None:
-        """Raises GalleryError unless the gallery was made by this embedder."""
+        """Raise GalleryError unless this embedder computed the gallery's vectors."""
         if self.embedder_id != embedder_id:
             raise GalleryError(
                 f"{self.name} was made by embedder {self.embedder_id!r}, not by "
@@ -58,8 +58,9 @@ class SqliteReads:
             )
 
     def stamps(self, ids: Collection[str] | None = None) -> dict[str, tuple[str, str, str]]:
-        """id → (path, stamp, landmark), of those ids that are there (None = of all): what need not
-        be embedded again.
+        """Id → (path, stamp, landmark), to find photos that need not be embedded again.
+
+        ids: None = all photos; unknown ids are omitted.
         """
         with self._snapshot() as (sql, meta):
             found = (self._photos(sql, meta) if ids is None
@@ -67,7 +68,7 @@ class SqliteReads:
             return {row[1]: (row[2], row[5], row[3]) for row in found}
 
     def state(self) -> Meta:
-        """The gallery's own numbers, all of one generation."""
+        """Embedder, counts and digests, all of one generation."""
         return self._meta()
 
     def sums(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -76,63 +77,67 @@ class SqliteReads:
             return read_sums(sql, self.name)
 
     def table(self, *, after: int | None = None, vectors: bool = True) -> GalleryTable:
-        """Everything that is searched, in row order, of one generation.
+        """Ids, paths, landmarks, hashes and vectors of all photos, in row order.
 
-        after: only photos of higher row numbers than this. vectors: False = they are not read.
-        Raises GalleryError when a row or a vector is not what was put there, or is missing.
+        Args:
+            after: only photos with a higher row number; None = all.
+            vectors: False = do not read the vectors.
+
+        Raises:
+            GalleryError: when a photo or vector is missing or does not match its checksum.
         """
         with self._snapshot() as (sql, _):
             return read_table(sql, self.name, after, with_vectors=vectors)
 
     def keypoints(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """id → packed local features; photos without them, or not there, are left out."""
+        """Id → packed local features; unknown ids and photos without features are omitted."""
         return self._blobs("keypoints", ids)
 
     def thumbnails(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """id → small JPEG; photos without one, or not there, are left out."""
+        """Id → small JPEG; unknown ids and photos without a thumbnail are omitted."""
         return self._blobs("thumbnails", ids)
 
-    def looks(self, ids: Iterable[str] | None = None) -> dict[str, bytes]:
-        """id → packed perceptual fingerprint, of those photos (None = all) that have one."""
+    def fingerprints(self, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+        """Id → packed perceptual fingerprint, of the photos that have one. ids: None = all."""
         if ids is not None:
             return self._blobs("looks", ids)
         with self._snapshot() as (sql, meta):
             return blobs(sql, "looks", self._photos(sql, meta), self.name)
 
     def credits(self, ids: Iterable[str]) -> dict[str, Credit]:
-        """id → (author, licence), of those photos that are there."""
+        """Id → (author, licence); unknown ids are omitted."""
         with self._snapshot() as (sql, _):
             rows = photos_of(sql, ids, self.name)
         return {row[1]: Credit(row[6], row[7]) for row in rows}
 
     def landmarks(self) -> dict[str, LandmarkRecord]:
-        """Landmark → what is known of it, of those that have a record."""
+        """Landmark → its record, for landmarks that have one."""
         with self._snapshot() as (sql, _):
             return read_landmarks(sql, self.name)
 
     def optimize(self) -> list[str]:
-        """Nothing: segment files are made beside the file (`segments/`)."""
+        """Do nothing, because a SQLite gallery is searched through index files."""
         return []
 
     def labels(self) -> Labels:
-        """Row number and landmark of every photo: what fits in memory where vectors do not."""
+        """Row number and landmark of every photo, for galleries whose vectors exceed the memory."""
         with self._snapshot() as (sql, meta):
-            return queries_module.labels(self._photos(sql, meta), meta.generation)
+            return sql_queries.labels(self._photos(sql, meta), meta.generation)
 
     def rows_after(self, row: int, limit: int) -> list[tuple[int, GalleryRow]]:
-        """The next `limit` photos above this row number, whole, with their numbers: to copy."""
+        """At most `limit` complete photos with their row numbers, from those above `row`."""
         with self._snapshot() as (sql, _):
-            return queries_module.whole_rows(sql, row, limit, self.name)
+            return sql_queries.whole_rows(sql, row, limit, self.name)
 
     def ids_of(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
-        """(n,) row numbers, in any order → (n,) ids. Raises GalleryError for unknown numbers."""
+        """Ids of (n,) row numbers. Raises GalleryError for a row number without a photo."""
         with self._snapshot() as (sql, _):
-            return queries_module.ids_of(sql, rows, self.name)
+            return sql_queries.ids_of(sql, rows, self.name)
 
     def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """(n,) row numbers → (n, D). Raises GalleryError as `ids_of` does."""
+        """Vectors (n, D) of (n,) row numbers. Raises GalleryError as `ids_of` does."""
         with self._snapshot() as (sql, meta):
-            return queries_module.vectors_of(sql, rows, meta.dim, self.name)
+            return sql_queries.vectors_of(sql, rows, meta.dim, self.name)
 
     def nearest(
         self,
@@ -142,8 +147,9 @@ class SqliteReads:
         distractors: bool = False,
         landmarks: Collection[str] | None = None,
     ) -> Neighbours:
-        """All photos compared, exactly: see `contract.AnyGallery.nearest`. Reads all vectors at
-        each call; what is asked often is searched in `GalleryIndex`.
+        """Compare all photos exactly; see `protocol.Gallery.nearest`.
+
+        Each call reads all vectors from the file; use a `GalleryIndex` for repeated searches.
         """
         return nearest_rows(self.table(), queries, k, distractors, landmarks)
 
@@ -161,12 +167,12 @@ class SqliteReads:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, errors(self.name):
+        with self._lock, gallery_errors(self.name):
             yield self._connection
 
     @contextmanager
     def _snapshot(self) -> Iterator[tuple[sqlite3.Connection, Meta]]:
-        """One read transaction: whatever is read in it is of one generation."""
+        """A read transaction, so that all its reads see one generation."""
         with self._reading() as sql:
             sql.execute("BEGIN")
             try:
@@ -176,15 +182,15 @@ class SqliteReads:
 
 
 def roll_back(sql: sqlite3.Connection) -> None:
-    """Give up the transaction, if there is one."""
+    """Roll back the open transaction, if there is one."""
     if sql.in_transaction:  # SQLite itself may have rolled back, as on a full disk
         sql.execute("ROLLBACK")
 
 
 @contextmanager
-def errors(name: str) -> Iterator[None]:
-    """SQLite's errors in our words."""
+def gallery_errors(name: str) -> Iterator[None]:
+    """Raise errors of SQLite as GalleryError."""
     try:
         yield
-    except schema.ERRORS as error:
-        raise schema.translated(error, name) from None
+    except schema.SQLITE_ERRORS as error:
+        raise schema.gallery_error(error, name) from None

@@ -1,4 +1,4 @@
-"""A damaged gallery → a new file of everything in it that is whole, and a list of what was not."""
+"""Rebuild a damaged gallery file from everything in it that is intact."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BusyError, GalleryError
-from ...core.files import whole_file
-from ..checksums import Meta, added, blob_sum, landmark_sum, meta_sum, photo_sum
+from ...core.files import atomic_file
+from ..checksums import Meta, add_checksum, blob_sum, landmark_sum, meta_sum, photo_sum
 from . import schema
 from .pages import rows_of
 from .queries import COLUMNS, FIRST_BLOB
 
-NEW_START = 2**32  # generation of a gallery whose own was lost: no other file has seen it
+GENERATION_IF_LOST = 2**32  # larger than that of any index file made from the damaged gallery
 
 
 @dataclass(eq=False)
 class Salvaged:
-    """photos: kept. lost: what is gone, or kept without a part of it, → why."""
+    """The result of a rebuild.
+
+    photos, landmarks: photos and landmark records that were kept; lost: photo id, or description →
+    what was lost and what to do about it.
+    """
 
     photos: int = 0
     landmarks: int = 0
@@ -29,10 +33,11 @@ class Salvaged:
 
 
 @dataclass(eq=False)
-class _Found:
-    """What is whole in the old file. photos: row → fields with their sum at the end.
+class _Readable:
+    """The intact rows of the damaged file.
 
-    broken: row → id, as far as it can be read, of photos whose entry is damaged.
+    photos: row number → fields, the checksum last; landmarks: name → (name, record, checksum);
+    broken: row number → id, as far as it can be read, of photos with a damaged entry.
     """
 
     meta: Meta | None = None
@@ -42,48 +47,57 @@ class _Found:
 
 
 def rebuild(path: Path, embedder_id: str | None, dim: int | None) -> Salvaged:
-    """Put a new file of everything whole in the place of `path`, at once.
+    """Atomically replace a gallery file by a new one with everything intact.
 
-    embedder_id, dim: of the folder's embedder, used where the file's own record is damaged.
-    Raises GalleryError when there is nothing to keep, BusyError when somebody has it open.
+    Args:
+        path: the gallery file.
+        embedder_id: of the folder's embedder, used when the file's header is damaged.
+        dim: dimensions of that embedder.
+
+    Raises:
+        GalleryError: when nothing is intact.
+        BusyError: when another process has the file open.
     """
     if not path.is_file():
         raise GalleryError(f"{path}: no gallery there; make one with `whichlandmark index`")
     _merge_journal(path)
-    found = _find(path)
+    found = _read_intact_rows(path)
     if found.meta is None and (embedder_id is None or dim is None):
         raise GalleryError(
-            f"{path}: which embedder made it is damaged, and there is none in the folder to ask; "
+            f"{path}: the name of its embedder is damaged, and the folder holds no embedder; "
             "index again into a new folder"
         )
     if not found.photos and (found.meta is None or found.meta.photos):
-        raise GalleryError(f"{path}: not one photo in it is whole; index again into a new folder")
-    old = found.meta or Meta(str(embedder_id), int(dim or 0), NEW_START, 1, 0, 0, 0, 0)
-    with whole_file(path) as temporary:
+        raise GalleryError(f"{path}: no photo in it is intact; index again into a new folder")
+    old = found.meta or Meta(str(embedder_id), int(dim or 0), GENERATION_IF_LOST, 1, 0, 0, 0, 0)
+    with atomic_file(path) as temporary:
         with closing(schema.connect(temporary)) as sql:
             salvaged = _write(sql, path, found, old)
-        for ending in ("-wal", "-shm"):  # the old file's journal must not meet the new file
+        for ending in ("-wal", "-shm"):  # because the old journal would damage the new file
             Path(f"{path}{ending}").unlink(missing_ok=True)
     return salvaged
 
 
 def _merge_journal(path: Path) -> None:
-    """Bring the last changes into the file, where it opens at all; nobody else may have it open."""
+    """Move changes from the journal into the file, if SQLite can open it.
+
+    Raises BusyError when another process has it open.
+    """
     try:
         with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as sql:
             sql.execute("PRAGMA locking_mode = EXCLUSIVE")
             sql.execute("BEGIN EXCLUSIVE")
             sql.execute("COMMIT")
             sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except schema.ERRORS as error:
-        if isinstance(schema.translated(error, str(path)), BusyError):
+    except schema.SQLITE_ERRORS as error:
+        if isinstance(schema.gallery_error(error, str(path)), BusyError):
             raise BusyError(
                 f"{path}: another process has it open; stop it, then try again"
             ) from None
 
 
-def _find(path: Path) -> _Found:
-    found = _Found()
+def _read_intact_rows(path: Path) -> _Readable:
+    found = _Readable()
     for row, values in rows_of(path):
         with suppress(TypeError, UnicodeEncodeError):
             if len(values) == COLUMNS.count(",") + 1:
@@ -101,16 +115,16 @@ def _find(path: Path) -> _Found:
     return found
 
 
-def _write(sql: sqlite3.Connection, path: Path, found: _Found, old: Meta) -> Salvaged:
+def _write(sql: sqlite3.Connection, path: Path, found: _Readable, old: Meta) -> Salvaged:
     salvaged = Salvaged()
     schema.make_tables(sql, old, meta_sum(old))
-    sql.execute("PRAGMA foreign_keys = OFF")  # blobs come before their photos here
+    sql.execute("PRAGMA foreign_keys = OFF")  # because blobs are written before their photos
     sql.execute("BEGIN IMMEDIATE")
     whole = _write_blobs(sql, path, found.photos)
     digest = 0
     for row, fields in sorted(found.photos.items()):
         if whole.get(row, 0) & 1:
-            digest = added(digest, _write_photo(sql, fields, whole[row], salvaged))
+            digest = add_checksum(digest, _write_photo(sql, fields, whole[row], salvaged))
             salvaged.photos += 1
         else:
             salvaged.lost[fields[1]] = "its vector is damaged: index it again"
@@ -130,7 +144,7 @@ def _write(sql: sqlite3.Connection, path: Path, found: _Found, old: Meta) -> Sal
 def _write_blobs(
     sql: sqlite3.Connection, path: Path, photos: dict[int, list[Any]]
 ) -> dict[int, int]:
-    """Row → which of its blobs are whole, as bits in the order of BLOBS."""
+    """Copy the intact blobs; row number → bit i is set when its blob BLOBS[i] is intact."""
     whole: dict[int, int] = {}
     for row, data in _blobs(path):
         if (fields := photos.get(row)) is None:
@@ -152,7 +166,7 @@ def _blobs(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _write_photo(sql: sqlite3.Connection, fields: list[Any], whole: int, salvaged: Salvaged) -> int:
-    """One photo, without those of its blobs that are damaged; returns its sum."""
+    """Write a photo without its damaged blobs, and return its checksum."""
     kept = list(fields)
     for place, kind in enumerate(schema.BLOBS):
         if fields[FIRST_BLOB + place] is not None and not whole & 1 << place:
@@ -163,10 +177,12 @@ def _write_photo(sql: sqlite3.Connection, fields: list[Any], whole: int, salvage
     return int(kept[-1])
 
 
-def _write_meta(sql: sqlite3.Connection, found: _Found, old: Meta, photos: tuple[int, int]) -> None:
+def _write_meta(
+    sql: sqlite3.Connection, found: _Readable, old: Meta, photos: tuple[int, int]
+) -> None:
     digest = 0
     for landmark in found.landmarks.values():
-        digest = added(digest, landmark[2])
+        digest = add_checksum(digest, landmark[2])
     meta = old._replace(
         generation=old.generation + 1,
         next_row=max(old.next_row, 1 + max(found.photos, default=0)),
@@ -178,8 +194,8 @@ def _write_meta(sql: sqlite3.Connection, found: _Found, old: Meta, photos: tuple
 
 
 def _count_lost(salvaged: Salvaged, meta: Meta, photos: int) -> None:
-    """What left no readable name behind."""
+    """Count lost photos and records of which not even the id could be read."""
     if (nameless := meta.photos - photos) > 0:
-        salvaged.lost[f"{nameless} photos"] = "their entries are damaged, ids unknown: index again"
+        salvaged.lost[f"{nameless} photos"] = "damaged, their ids are unknown: index again"
     if (nameless := meta.landmarks - salvaged.landmarks) > 0:
         salvaged.lost[f"{nameless} landmark records"] = "damaged: give landmarks.csv again"

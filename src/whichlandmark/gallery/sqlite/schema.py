@@ -1,7 +1,7 @@
-"""The gallery's SQLite file: its tables, how it is opened, and what SQLite's errors mean.
+"""Tables of the SQLite gallery, connections, and the meaning of SQLite's errors.
 
-Words and sums of a photo stand in `photos`; its vector and its other blobs in tables of their own,
-so that reading the one does not read the other. Distractors have the landmark ''.
+Texts and checksums of a photo are in table `photos`; its vector and its other blobs have their own
+tables, so that each can be read without the others. Distractors have the landmark ''.
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ from ..checksums import Meta, damaged
 
 FORMAT = 2
 
-APPLICATION = 0x776C6D6B  # "wlmk" in the file's header: told apart from any other SQLite file
+APPLICATION_ID = 0x776C6D6B  # "wlmk" in the file's header, unlike any other SQLite file
 
-PAGE = 8192  # bytes: seven 512-d vectors a page
+PAGE_BYTES = 8192  # holds seven 512-d vectors
 
 BUSY_SECONDS = 10.0
 
-ERRORS = (sqlite3.Error, UnicodeDecodeError, OverflowError)  # what reading a damaged file raises
+SQLITE_ERRORS = (
+    sqlite3.Error,
+    UnicodeDecodeError,
+    OverflowError,
+)  # what reading a damaged file raises
 
-BLOBS = ("vectors", "keypoints", "looks", "thumbnails")  # in the order of the sums in `photos`
+# Tables of blobs, in the order of the checksums in `photos`; looks: perceptual fingerprints.
+BLOBS = ("vectors", "keypoints", "looks", "thumbnails")
 
 TABLES = (
     "CREATE TABLE meta (one INTEGER PRIMARY KEY, embedder TEXT NOT NULL, dim INTEGER NOT NULL, "
@@ -45,9 +50,9 @@ TABLES = (
 
 
 def connect(path: Path | None, *, immutable: bool = False) -> sqlite3.Connection:
-    """A connection with every guard on. Transactions are ours; any thread may use it.
+    """Open a connection, with SQLite's checks on, without implicit transactions, for any thread.
 
-    immutable: for a folder that may not be written to; the file must not change meanwhile.
+    immutable: for a read-only folder; the file must not change while it is open.
     """
     target = f"{path.absolute().as_uri()}?immutable=1" if immutable and path else path or ":memory:"
     sql = sqlite3.connect(
@@ -64,11 +69,11 @@ def connect(path: Path | None, *, immutable: bool = False) -> sqlite3.Connection
 
 
 def make_tables(sql: sqlite3.Connection, meta: Meta, meta_sum: int) -> None:
-    """An empty gallery in an empty file."""
-    sql.execute(f"PRAGMA page_size = {PAGE}")
+    """Create the tables of an empty gallery in an empty file."""
+    sql.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     sql.execute("PRAGMA journal_mode = WAL")
     sql.execute("BEGIN IMMEDIATE")
-    sql.execute(f"PRAGMA application_id = {APPLICATION}")
+    sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     sql.execute(f"PRAGMA user_version = {FORMAT}")
     for statement in TABLES:
         sql.execute(statement)
@@ -77,14 +82,16 @@ def make_tables(sql: sqlite3.Connection, meta: Meta, meta_sum: int) -> None:
 
 
 def open_checked(path: Path) -> sqlite3.Connection:
-    """A connection to an existing gallery, for reading only where its folder is closed to us.
+    """Open an existing gallery, read-only if its folder may not be written to.
 
-    Raises GalleryError for a file that is none of ours, sqlite3.Error where SQLite cannot read.
+    Raises:
+        GalleryError: when the file is not a gallery of this format.
+        sqlite3.Error: when SQLite cannot read it.
     """
     try:
         return _connect_checked(path, immutable=False)
     except sqlite3.OperationalError as error:
-        if not _closed_to_us(error, path):
+        if not _journal_is_unwritable(error, path):
             raise
     return _connect_checked(path, immutable=True)
 
@@ -99,25 +106,28 @@ def _connect_checked(path: Path, *, immutable: bool) -> sqlite3.Connection:
     return sql
 
 
-def _closed_to_us(error: sqlite3.Error, path: Path) -> bool:
-    """Is the file whole, but in a folder where its journal cannot be opened?"""
+def _journal_is_unwritable(error: sqlite3.Error, path: Path) -> bool:
+    """Whether opening failed because the folder is read-only, and the file is complete.
+
+    Raises GalleryError when changes are left in the journal, because SQLite cannot read them then.
+    """
     text = str(error)
     if "unable to open" not in text and "readonly" not in text:
         return False
     journal = Path(f"{path}-wal")
     if journal.exists() and os.path.getsize(journal):
         raise GalleryError(
-            f"{path}: its last changes stand in {journal.name} and the folder may not be written "
-            "to; open it once where it may be"
+            f"{path}: its last changes are in {journal.name}, which can only be read in a folder "
+            "with write permission; open it there once"
         )
     return True
 
 
 def check_format(sql: sqlite3.Connection, name: str) -> None:
-    """Raises GalleryError unless this is a gallery of this format with exactly our tables."""
+    """Raise GalleryError unless this is a gallery of this format with exactly these tables."""
     application = sql.execute("PRAGMA application_id").fetchone()[0]
     version = sql.execute("PRAGMA user_version").fetchone()[0]
-    if application != APPLICATION:
+    if application != APPLICATION_ID:
         raise GalleryError(f"{name}: not a gallery of format {FORMAT} of this program")
     if version != FORMAT:
         raise GalleryError(
@@ -129,12 +139,12 @@ def check_format(sql: sqlite3.Connection, name: str) -> None:
 
 
 def tables_of(sql: sqlite3.Connection) -> set[str]:
-    """The statements that made the tables of this file."""
+    """The SQL statements that created the tables and indexes of this file."""
     return {row[0] for row in sql.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
 
 
-def translated(error: Exception, name: str) -> GalleryError:
-    """SQLite's error in our words."""
+def gallery_error(error: Exception, name: str) -> GalleryError:
+    """The GalleryError for an error of SQLite; BusyError when the file is locked."""
     text = str(error)
     if "locked" in text or "busy" in text:
         return BusyError(f"{name}: another process is writing to it; wait for it, then try again")

@@ -1,4 +1,4 @@
-"""SqliteGallery: open, transactions, writes."""
+"""SqliteGallery: create, open, change and close a gallery file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DataError, GalleryError
-from ...core.files import whole_file
-from ..checksums import Meta, PhotoRow, added, blob_sum, checked, landmark_sum, meta_sum, photo_sum
+from ...core.files import atomic_file
+from ..checksums import (
+    Meta,
+    PhotoRow,
+    add_checksum,
+    blob_sum,
+    checked,
+    landmark_sum,
+    meta_sum,
+    photo_sum,
+)
 from ..records import Credit, GalleryRow, LandmarkRecord, check, check_text, unknown_ids
 from . import integrity, queries, schema
-from .pages import scrub
+from .pages import erase_deleted
 from .queries import COLUMNS, photos_of
-from .reads import SqliteReads, errors, roll_back
+from .reads import SqliteReads, gallery_errors, roll_back
 from .schema import BLOBS
 
 
 class SqliteGallery(SqliteReads):
-    """Open with `create` or `open`; close with `close` or a with-statement."""
+    """A gallery in one SQLite file, or in memory; see `protocol.Gallery` for the methods.
+
+    Open with `create` or `open`; close with `close` or a with-statement.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         super().__init__(connection, str(path) if path else "gallery in memory")
@@ -34,9 +46,15 @@ class SqliteGallery(SqliteReads):
 
     @classmethod
     def create(cls, path: Path | None, embedder_id: str, dim: int) -> SqliteGallery:
-        """A new gallery at `path` (None = in memory), made for one embedder.
+        """Create an empty gallery for vectors of one embedder.
 
-        Raises GalleryError when there is a file already.
+        Args:
+            path: the new file; None = in memory.
+            embedder_id: of the embedder.
+            dim: dimensions of its vectors.
+
+        Raises:
+            GalleryError: when the file exists.
         """
         meta = Meta(embedder_id, dim, 0, 1, 0, 0, 0, 0)
         if path is None:
@@ -45,7 +63,7 @@ class SqliteGallery(SqliteReads):
             return gallery
         if path.exists():
             raise GalleryError(f"{path}: there is a file already; open it, or give a new folder")
-        with whole_file(path) as temporary, errors(str(path)):
+        with atomic_file(path) as temporary, gallery_errors(str(path)):
             sql = schema.connect(temporary)
             try:
                 schema.make_tables(sql, meta, meta_sum(meta))
@@ -55,67 +73,75 @@ class SqliteGallery(SqliteReads):
 
     @classmethod
     def open(cls, path: Path) -> SqliteGallery:
-        """Open an existing gallery. Raises GalleryError when missing, damaged or foreign.
+        """Open an existing gallery, read-only if its folder may not be written to.
 
-        In a folder that may not be written to it can be read only.
+        Raises:
+            GalleryError: when it is missing, damaged or not a gallery.
         """
         if not path.is_file():
             raise GalleryError(f"{path}: no gallery there; make one with `whichlandmark index`")
-        with errors(str(path)):
+        with gallery_errors(str(path)):
             sql = schema.open_checked(path)
         return cls(sql, path)
 
     def put(self, rows: Sequence[GalleryRow]) -> None:
-        """Add photos, replacing those with the same id, in one transaction.
+        """Add photos in one transaction; a photo with a known id is replaced and keeps its row.
 
-        Raises GalleryError for a vector of another shape, DataError for words that cannot be kept.
+        Raises:
+            GalleryError: for a vector of another shape.
+            DataError: for a text that cannot be stored (`records.check`).
         """
         with self._changing() as change:
             change.put(rows)
 
     def remove(self, ids: Iterable[str]) -> int:
-        """Forget photos: words, vector, features, look and thumbnail. Returns their number.
+        """Delete photos with all their data, and return how many.
 
-        Their bytes are overwritten; they leave the file with this call, or, while somebody reads
-        an older generation, with the next change or close. Raises DataError for unknown ids.
+        Their bytes in the file are overwritten by this call, or, while another connection reads an
+        older generation, by the next change or close.
+
+        Raises:
+            DataError: for unknown ids.
         """
         with self._changing() as change:
             count = change.remove(ids)
-        self.forget()
+        self.erase_deleted()
         return count
 
     def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """Give photos another landmark: {id: landmark}, "" = distractor.
+        """Change the landmark of photos: id → landmark, "" = distractor.
 
-        Raises DataError for unknown ids; nothing is changed then.
+        Raises:
+            DataError: for unknown ids; nothing is changed then.
         """
         with self._changing() as change:
             change.relabel(landmarks)
-        self.forget()
+        self.erase_deleted()
 
     def describe(self, records: Iterable[LandmarkRecord]) -> None:
-        """Keep what is known of landmarks, in place of what was known of them."""
+        """Store landmark records, replacing those of the same landmarks."""
         with self._changing() as change:
             change.describe(records)
 
     def credit(self, credits: Mapping[str, Credit]) -> None:
-        """Say who made photos, and under which licence: {id: Credit}.
+        """Set author and licence of photos by id.
 
-        Raises DataError for unknown ids; nothing is changed then.
+        Raises:
+            DataError: for unknown ids; nothing is changed then.
         """
         with self._changing() as change:
             change.credit(credits)
 
     def compact(self) -> None:
-        """Give the space of removed photos back. Needs as much free space as the gallery has."""
+        """Shrink the file after deletions. Needs free disk space of the size of the gallery."""
         with self._reading() as sql:
             sql.execute("VACUUM")
         self._written = True
-        self.forget()
+        self.erase_deleted()
 
     def copy_to(self, path: Path) -> SqliteGallery:
-        """A full copy in a new file, also of a gallery in memory."""
-        with whole_file(path) as temporary, self._reading() as sql:
+        """Copy the gallery, which may be in memory, into a new file, and open that."""
+        with atomic_file(path) as temporary, self._reading() as sql:
             target = schema.connect(temporary)
             try:
                 sql.backup(target)
@@ -125,31 +151,31 @@ class SqliteGallery(SqliteReads):
         return SqliteGallery.open(path)
 
     def faults(self) -> list[str]:
-        """Everything that is not as it was put there, in words; empty = whole."""
+        """Verify all stored data; one line for each fault, empty = intact."""
         if self._path is not None:
             return integrity.faults(self._path)
         with self._snapshot() as (sql, _):
             return integrity.faults_of(sql, self.name)
 
     def checkpoint(self) -> bool:
-        """Move what was written into the one file, unless somebody reads what was before it."""
+        """Move changes from the journal into the file; False while older generations are read."""
         with self._reading() as sql:
             sql.execute("PRAGMA busy_timeout = 0")
             busy = sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             sql.execute(f"PRAGMA busy_timeout = {int(schema.BUSY_SECONDS * 1000)}")
         return not busy
 
-    def forget(self) -> None:
-        """Overwrite every byte of what was removed or replaced; later, if somebody reads it now."""
+    def erase_deleted(self) -> None:
+        """Overwrite the bytes of deleted and replaced data, unless other readers still use them."""
         if self.checkpoint() and self._path and self._meta().stale:
             with self._reading():
-                scrub(self._path)
+                erase_deleted(self._path)
 
     def close(self) -> None:
-        """Close the file; the object is of no use afterwards."""
+        """Close the file; the object cannot be used afterwards."""
         try:
             if self._written:
-                self.forget()
+                self.erase_deleted()
         finally:
             self._connection.close()
 
@@ -161,7 +187,7 @@ class SqliteGallery(SqliteReads):
 
     @contextmanager
     def _changing(self) -> Iterator[SqliteChange]:
-        """One write transaction: a whole batch and the next generation, or nothing."""
+        """A write transaction that increments the generation; it is rolled back on any error."""
         with self._reading() as sql:
             sql.execute("BEGIN IMMEDIATE")
             try:
@@ -175,48 +201,56 @@ class SqliteGallery(SqliteReads):
                 raise
 
 
-_PUT = f"INSERT INTO photos ({COLUMNS}) VALUES (?{', ?' * COLUMNS.count(',')})"
+UPSERT_PHOTO = f"INSERT INTO photos ({COLUMNS}) VALUES (?{', ?' * COLUMNS.count(',')})"
 
-_PUT += " ON CONFLICT (row) DO UPDATE SET " + ", ".join(
+UPSERT_PHOTO += " ON CONFLICT (row) DO UPDATE SET " + ", ".join(
     f"{column} = excluded.{column}" for column in COLUMNS.split(", ")[2:]
 )
 
-LANDMARK, AUTHOR = 3, 6  # in COLUMNS; the licence comes next
+LANDMARK, AUTHOR = 3, 6  # indices in COLUMNS; the licence follows the author
 
 
 @dataclass(eq=False)
 class SqliteChange:
-    """One batch on its way into the file. `meta` is what `write_meta` writes at its end."""
+    """One batch of changes in an open transaction.
+
+    meta: the header as it will be; `write_meta` writes it at the end.
+    """
 
     sql: sqlite3.Connection
     meta: Meta
     name: str
 
     def put(self, rows: Sequence[GalleryRow]) -> None:
-        """Add photos; those with an id that is there keep their row number and are replaced."""
-        batch = {row.id: row for row in rows}  # of two with one id, the later
+        """Add photos; a photo with a known id is replaced and keeps its row number."""
+        batch = {row.id: row for row in rows}  # the last of photos with the same id
         for row in batch.values():
             check(row)
         old = {row[1]: row for row in self._stored(batch)}
         for row in batch.values():
             known = old.get(row.id)
             number = known[0] if known else self.meta.next_row
-            blobs = (to_bytes(row.vector, self.meta.dim), row.keypoints, row.look, row.thumbnail)
+            blobs = (
+                to_bytes(row.vector, self.meta.dim),
+                row.keypoints,
+                row.fingerprint,
+                row.thumbnail,
+            )
             self._write(number, row, blobs)
             if known:
                 self._count(0, -known[-1])
             else:
                 self.meta = self.meta._replace(next_row=number + 1)
                 self._count(1, 0)
-        self._forget({row[LANDMARK] for row in old.values()}, {})
-        self._leaves_bytes(bool(old))
+        self._drop_unused_records({row[LANDMARK] for row in old.values()}, {})
+        self._mark_stale(bool(old))
 
     def _write(self, number: int, row: GalleryRow, blobs: Sequence[bytes]) -> None:
         sums = tuple(blob_sum(data) if data else None for data in blobs)
         fields = (number, row.id, row.path, row.landmark, row.hash, row.stamp, row.author,
                   row.licence, *sums)  # fmt: skip
         stored = photo_sum(fields)
-        self.sql.execute(_PUT, (*fields, stored))
+        self.sql.execute(UPSERT_PHOTO, (*fields, stored))
         self._count(0, stored)
         for kind, data in zip(BLOBS, blobs, strict=True):
             if data:
@@ -225,21 +259,22 @@ class SqliteChange:
                 self.sql.execute(f"DELETE FROM {kind} WHERE row = ?", (number,))
 
     def remove(self, ids: Iterable[str]) -> int:
-        """Forget photos and everything that hangs on them. Raises DataError for unknown ids."""
+        """Delete photos with all their data. Raises DataError for unknown ids."""
         found = self._known(ids)
         for row in found:
             self.sql.execute("DELETE FROM photos WHERE row = ?", (row[0],))
             self._count(-1, -row[-1])
-        self._forget({row[LANDMARK] for row in found}, {})
-        self._leaves_bytes(bool(found))
+        self._drop_unused_records({row[LANDMARK] for row in found}, {})
+        self._mark_stale(bool(found))
         return len(found)
 
     def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """Give photos another landmark. Raises DataError for unknown ids.
+        """Change the landmark of photos. Raises DataError for unknown ids.
 
-        A landmark that has lost its last photo leaves its record to the new name, if that has none.
+        The record of a landmark that loses its last photo moves to the new landmark, unless that
+        one has a record.
         """
-        heirs: dict[str, str] = {}
+        successors: dict[str, str] = {}
         for row in self._known(landmarks):
             landmark = landmarks[row[1]]
             check_text("landmark", landmark, f"photo {row[1]!r}")
@@ -249,12 +284,12 @@ class SqliteChange:
                 "UPDATE photos SET landmark = ?, sum = ? WHERE row = ?", (landmark, stored, row[0])
             )
             self._count(0, stored - row[-1])
-            heirs[row[LANDMARK]] = landmark
-        self._forget(set(heirs), heirs)
-        self._leaves_bytes(bool(heirs))
+            successors[row[LANDMARK]] = landmark
+        self._drop_unused_records(set(successors), successors)
+        self._mark_stale(bool(successors))
 
     def credit(self, credits: Mapping[str, Credit]) -> None:
-        """Say who made photos. Raises DataError for unknown ids."""
+        """Set author and licence of photos by id. Raises DataError for unknown ids."""
         for row in self._known(credits):
             given = Credit(*credits[row[1]])
             for name, text in given._asdict().items():
@@ -265,22 +300,22 @@ class SqliteChange:
                 (*given, stored, row[0]),
             )
             self._count(0, stored - row[-1])
-        self._leaves_bytes(bool(credits))
+        self._mark_stale(bool(credits))
 
     def describe(self, records: Iterable[LandmarkRecord]) -> None:
-        """Keep what is known of landmarks, in place of what was known of them."""
+        """Store landmark records, replacing those of the same landmarks."""
         for record in records:
-            self._leaves_bytes(self._drop_record(record.name) is not None)
-            self._keep_record(record.name, record.to_text())
+            self._mark_stale(self._drop_record(record.name) is not None)
+            self._insert_record(record.name, record.to_text())
 
     def write_meta(self) -> None:
-        """The last statement of every batch."""
+        """Write the header with the next generation: the last statement of every batch."""
         meta = self.meta._replace(generation=self.meta.generation + 1)
         names = ", ".join(f"{field} = ?" for field in (*Meta._fields, "sum"))
         self.sql.execute(f"UPDATE meta SET {names}", (*meta, meta_sum(meta)))
 
     def _stored(self, ids: Iterable[str]) -> list[PhotoRow]:
-        """By the index alone: a batch of new photos does not read the whole table."""
+        """The photos with known ids, found by the index alone, so that adding photos stays fast."""
         query = f"SELECT {COLUMNS} FROM photos WHERE id IN (SELECT value FROM json_each(?))"
         return [
             checked(row, self.name) for row in self.sql.execute(query, (json.dumps(list(ids)),))
@@ -290,29 +325,30 @@ class SqliteChange:
         wanted = list(dict.fromkeys(ids))
         found = photos_of(self.sql, wanted, self.name)
         if len(found) != len(wanted):
-            there = {row[1] for row in found}
-            missing = [photo_id for photo_id in wanted if photo_id not in there]
+            known = {row[1] for row in found}
+            missing = [photo_id for photo_id in wanted if photo_id not in known]
             raise DataError(unknown_ids(self.sql, missing, self.name))
         return found
 
-    def _leaves_bytes(self, removed: bool) -> None:
+    def _mark_stale(self, removed: bool) -> None:
         if removed:
             self.meta = self.meta._replace(stale=1)
 
     def _count(self, photos: int, change: int) -> None:
         self.meta = self.meta._replace(
-            photos=self.meta.photos + photos, photo_digest=added(self.meta.photo_digest, change)
+            photos=self.meta.photos + photos,
+            photo_digest=add_checksum(self.meta.photo_digest, change),
         )
 
-    def _forget(self, landmarks: set[str], heirs: Mapping[str, str]) -> None:
-        """Records of landmarks that have no photo any more go, or pass to the heir."""
+    def _drop_unused_records(self, landmarks: set[str], successors: Mapping[str, str]) -> None:
+        """Delete the records of landmarks without photos, or move them to the successor."""
         for landmark in sorted(landmarks - {""}):
             query = "SELECT 1 FROM photos WHERE landmark = ? LIMIT 1"
             if self.sql.execute(query, (landmark,)).fetchone():
                 continue
-            text, heir = self._drop_record(landmark), heirs.get(landmark, "")
-            if text is not None and heir and self._record(heir) is None:
-                self._keep_record(heir, text)
+            text, successor = self._drop_record(landmark), successors.get(landmark, "")
+            if text is not None and successor and self._record(successor) is None:
+                self._insert_record(successor, text)
 
     def _record(self, landmark: str) -> tuple[Any, ...] | None:
         query = "SELECT record, sum FROM landmarks WHERE name = ?"
@@ -326,7 +362,7 @@ class SqliteChange:
         self._count_records(-1, -found[1])
         return str(found[0])
 
-    def _keep_record(self, landmark: str, text: str) -> None:
+    def _insert_record(self, landmark: str, text: str) -> None:
         stored = landmark_sum(landmark, text)
         self.sql.execute("INSERT INTO landmarks VALUES (?, ?, ?)", (landmark, text, stored))
         self._count_records(1, stored)
@@ -334,12 +370,12 @@ class SqliteChange:
     def _count_records(self, records: int, change: int) -> None:
         self.meta = self.meta._replace(
             landmarks=self.meta.landmarks + records,
-            landmark_digest=added(self.meta.landmark_digest, change),
+            landmark_digest=add_checksum(self.meta.landmark_digest, change),
         )
 
 
 def to_bytes(vector: NDArray[np.float32], dim: int) -> bytes:
-    """(D,) → float16, little-endian. Raises GalleryError for another shape, or no numbers."""
+    """(D,) → little-endian float16. Raises GalleryError for another shape, or NaN or infinity."""
     if vector.shape != (dim,):
         raise GalleryError(f"vector of shape {vector.shape} given; this gallery holds ({dim},)")
     if not (np.abs(vector) <= 65504).all():
