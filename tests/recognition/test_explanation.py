@@ -108,7 +108,7 @@ class Tags(HTMLParser):
 def test_the_answer_comes_first_and_every_part_is_shown(tmp_path: Path) -> None:
     text = Tags(page(evidence(tmp_path))).text
     told = ["This is Old Bridge.", "87%", "New Bridge", "similarity 0.830",
-            "like distractors 0.410", "23 matched points agree", "no matched points agree",
+            "similarity to distractors 0.410", "23 matched points agree", "no matched points agree",
             "similarity 0.800 How like.", "−0.400 Pulls.", "d1 similarity 0.550"]  # fmt: skip
     places = [text.find(words, text.find("or none?")) for words in told]
     assert min(places) > 0

@@ -54,7 +54,7 @@ def slow_km(one: tuple[float, float], other: tuple[float, float]) -> float:
 
 
 def test_each_landmark_code_has_its_location() -> None:
-    where = world().where
+    where = world().coordinates
     assert where[0].tolist() == list(BIG_BEN)
     assert where[1].tolist() == list(EIFFEL)
     assert np.isnan(where[2:]).all()
@@ -63,8 +63,8 @@ def test_each_landmark_code_has_its_location() -> None:
 @pytest.mark.parametrize("scale", [0.5, 5.0, 500.0])
 def test_prior_weights_match_a_slow_computation(scale: float) -> None:
     one = (48.85, 2.35)
-    weigh = world().prior([one], scale)
-    found = weigh(0, np.array([1, 0, 3, -1]))
+    prior = world().prior([one], scale)
+    found = prior(0, np.array([1, 0, 3, -1]))
     for value, other in zip(found, (EIFFEL, BIG_BEN), strict=False):
         near = 1 / (1 + (slow_km(one, other) / scale) ** 2)
         assert value == pytest.approx(math.log(0.01 + 0.99 * near), rel=1e-6)
@@ -80,13 +80,13 @@ def test_an_unknown_code_does_not_use_the_last_landmark() -> None:
 
 
 def test_each_query_uses_its_own_location() -> None:
-    weigh = world().prior([None, EIFFEL, BIG_BEN], 5.0)
+    prior = world().prior([None, EIFFEL, BIG_BEN], 5.0)
     codes = np.array([0, 1])
-    assert weigh(0, codes).tolist() == [0.0, 0.0]
-    assert weigh(1, codes)[1] == pytest.approx(0.0)
-    assert weigh(2, codes)[0] == pytest.approx(0.0)
-    assert weigh(1, codes)[0] < -4
-    assert weigh(2, codes)[1] < -4
+    assert prior(0, codes).tolist() == [0.0, 0.0]
+    assert prior(1, codes)[1] == pytest.approx(0.0)
+    assert prior(2, codes)[0] == pytest.approx(0.0)
+    assert prior(1, codes)[0] < -4
+    assert prior(2, codes)[1] < -4
 
 
 def test_the_location_of_a_photo_is_read_from_bytes_and_from_a_file(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def _pair(query: SmallPhoto | None, reference: Reference) -> PairView:
     side = side_by_side(query, other, reference)
     numbers = [f"similarity {format_number(reference.similarity)}"]
     if reference.penalty is not None:
-        numbers.append(f"like distractors {format_number(reference.penalty)}")
+        numbers.append(f"similarity to distractors {format_number(reference.penalty)}")
     drawn = len(side.lines)
     note = f", {drawn} of them drawn" if drawn and drawn < (reference.inliers or 0) else ""
     numbers.append(inlier_text(reference) + note)

@@ -22,7 +22,7 @@ from ...gallery.protocol import Gallery
 from ...gallery.records import check_text, read_credits, read_landmarks
 from .fill import fill_gallery, photos_and_distractors
 from .load import refresh_index_files
-from .settings import read_settings
+from .settings import read_settings, require_folder
 
 DISTRACTORS = ""  # landmark of photos without a landmark
 
@@ -45,8 +45,7 @@ class EditResult:
 
 def open_gallery(folder: Path) -> Gallery:
     """Open the gallery of a recognizer folder. Raises DataError when there is no such folder."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
+    require_folder(folder)
     return gallery_in(folder)
 
 
@@ -87,7 +86,7 @@ def add_photos(
         described = [record for record in records if record.name in used]
         if described:
             gallery.describe(described)
-        credited = {one: credit for one, credit in credits.items() if one in known}
+        credited = {photo_id: credit for photo_id, credit in credits.items() if photo_id in known}
         if credited:
             gallery.credit(credited)
         refresh_index_files(folder, gallery)
@@ -184,9 +183,9 @@ def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
         ids = _ids_of_landmark(gallery, stamps, landmark)
         credits = gallery.credits(ids)
     return [
-        {"id": one, "path": stamps[one][0], **credits[one]._asdict()}
-        for one in ids
-        if one in credits
+        {"id": photo_id, "path": stamps[photo_id][0], **credits[photo_id]._asdict()}
+        for photo_id in ids
+        if photo_id in credits
     ]
 
 

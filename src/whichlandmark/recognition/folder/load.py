@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...core.errors import DataError, GalleryError, OptionError
+from ...core.errors import GalleryError, OptionError
 from ...core.types import Embedder, Photos
 from ...features.embedders.load import load_embedder
 from ...gallery.address import GALLERY_FILE, gallery_in, has_gallery
@@ -28,7 +28,7 @@ from ..recognizer import Recognizer
 from ..rules import Rules, require_server_rules
 from ..spatial_verification import MATCHING_SIDE, SpatialVerifier
 from .fill import fill_gallery, photos_and_distractors, require_photos
-from .settings import read_settings, reusable_fit, write_settings
+from .settings import read_settings, require_folder, reusable_fit, write_settings
 
 PHOTOS_PROBED = 3  # photos read to find out whether a gallery stores local features
 
@@ -83,8 +83,7 @@ def load(
         GalleryError: When gallery or settings are damaged, or another embedder made the gallery.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
+    require_folder(folder)
     gallery = gallery_in(folder)
     try:
         embedder = embedder or load_embedder(folder / "embedder", device=device)

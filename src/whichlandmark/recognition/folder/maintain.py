@@ -6,7 +6,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ...core.errors import DataError, GalleryError, OptionError, WhichLandmarkError
+from ...core.errors import GalleryError, OptionError, WhichLandmarkError
 from ...core.storage import stamp
 from ...core.types import Progress
 from ...features.embedders.load import load_embedder
@@ -29,7 +29,7 @@ from ...gallery.sqlite import integrity, salvage
 from ...gallery.sqlite.store import SqliteGallery
 from .edit import EditResult, open_gallery
 from .load import refresh_index_files
-from .settings import read_settings, write_settings
+from .settings import read_settings, require_folder, write_settings
 
 Counts = dict[str, int | str]
 
@@ -52,8 +52,7 @@ class GalleryCheck:
 def verify_gallery(folder: Path) -> GalleryCheck:
     """Check everything: the gallery file, all checksums, the embedder and the photo files."""
     path = folder / GALLERY_FILE
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
+    require_folder(folder)
     link = read_link(folder)
     faults = integrity.faults(path) if link is None else []
     if faults:
@@ -91,8 +90,7 @@ def rebuild_gallery(folder: Path) -> EditResult:
         GalleryError: When no photo is undamaged.
         BusyError: When another process has the gallery open.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
+    require_folder(folder)
     if read_link(folder) is not None:
         return _rebuild_index_files(folder)
     embedder_id, dim = None, None
@@ -211,10 +209,7 @@ def _copy_rows(mine: Gallery, other: Gallery, progress: Progress | None) -> Coun
 def _open_source(address: str) -> Gallery:
     if is_server(address):
         return open_at(address)
-    if not Path(address).is_dir():
-        raise DataError(
-            f"{address}: no such recognizer folder; make one with `whichlandmark index`"
-        )
+    require_folder(Path(address))
     return gallery_in(Path(address))
 
 

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import GalleryError, ModelError, OptionError
+from ...core.errors import DataError, GalleryError, ModelError, OptionError
 from ...core.files import atomic_file, read_json, write_json
 from ...core.json_options import from_json, to_json
 from ...gallery.index.projection import Projection
@@ -18,6 +18,12 @@ FORMAT_VERSION = 2
 
 # Rules that change nothing that is fitted: thresholds, location prior, search effort.
 RULES_WITHOUT_FIT = {"answer_above", "doubt_above", "false_answers", "location_km", "recall"}
+
+
+def require_folder(folder: Path) -> None:
+    """Raises DataError when there is no such recognizer folder."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
 
 
 def write_settings(folder: Path, rules: Rules, fitted: Fitted, generation: int) -> None:

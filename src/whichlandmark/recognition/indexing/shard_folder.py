@@ -87,11 +87,11 @@ class ShardFolder:
     location: str
 
     def address(self, shard: Shard, suffix: str) -> str:
-        """Of the file (`.parquet`) or the marker (`.json`)."""
+        """Path or URL of a shard's file (suffix ".parquet") or marker (".json")."""
         return f"{self.location.rstrip('/')}/{shard.name}{suffix}"
 
     def marker(self, shard: Shard) -> Marker | None:
-        """None where there is none, or none that can be read."""
+        """The shard's marker; None when it is missing or damaged."""
         address = self.address(shard, ".json")
         try:
             data = read_bytes(address, MAX_MARKER_BYTES)
@@ -102,8 +102,10 @@ class ShardFolder:
             return None
 
     def holds(self, shard: Shard, marker: Marker) -> bool:
-        """Is the shard's file the one of its marker? Behind a URL only its size is compared: the
-        rest is, when it is fetched to be loaded.
+        """Does the shard's file fit its marker?
+
+        Behind a URL only the size is compared, because the checksum is compared when the file is
+        fetched.
         """
         address = self.address(shard, ".parquet")
         try:
