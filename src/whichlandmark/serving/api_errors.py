@@ -13,6 +13,7 @@ GOOGLE_STATUSES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMIS
 
 MAX_MESSAGE_CHARS = 300
 
+# Code of a PhotoError → hint.
 HINTS = {
     "unreadable": "The file may be incomplete: open it in another program and save it again.",
     "unsupported_format": "Send JPEG, PNG, WebP, GIF or AVIF.",
@@ -21,8 +22,6 @@ HINTS = {
     "worker_lost": "Send the photo again.",
     "internal": "Report the request id to the operator.",
 }
-
-CODES = tuple(HINTS)  # of photos; codes of whole requests are in the calls of ApiError
 
 
 def shortened(message: str) -> str:
@@ -62,7 +61,7 @@ class ApiError(Exception):
 
 
 class PhotoError(Exception):
-    """One photo of a request failed; the other photos are still answered. code: one of `CODES`."""
+    """One photo of a request failed; the other photos are still answered. code: a key of `HINTS`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

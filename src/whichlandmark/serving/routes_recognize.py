@@ -70,11 +70,11 @@ def router(max_photos: int) -> APIRouter:
         (photo,), _ = await read_files(request, "photo", 1, engine.options.max_bytes)
         charge(request, engine.rate_limits, caller, 1)
         try:
-            why = await engine.explain(photo)
+            explanation = await engine.explain(photo)
         except PhotoError as error:
             fault = error.to_json(photo.name)["error"]
             raise ApiError(422, **fault) from None
-        return JSONResponse({"request_id": request.state.request_id, **why})
+        return JSONResponse({"request_id": request.state.request_id, **explanation})
 
     @routes.post(
         "/v1/feedback",
@@ -91,13 +91,8 @@ def router(max_photos: int) -> APIRouter:
                 engine.feedback.add, {**entry.model_dump(), "key": request.state.key}
             )
         except DataError:
-            raise ApiError(
-                503,
-                "storage",
-                "The review queue cannot be written.",
-                "Report this to the operator.",
-                retry=60,
-            ) from None
+            message, hint = "The review queue cannot be written.", "Report this to the operator."
+            raise ApiError(503, "storage", message, hint, retry=60) from None
         queued: QueuedReply = {"queued": True}
         return JSONResponse(queued)
 
