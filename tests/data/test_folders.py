@@ -96,7 +96,7 @@ def test_loose_photos_are_left_out_with_a_warning(
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_nothing_found_says_what_was_expected(tmp_path: Path, labelled: bool) -> None:
+def test_an_empty_folder_error_names_the_expected_layout(tmp_path: Path, labelled: bool) -> None:
     root = touch(tmp_path / "r", "a/readme.txt")
     layout = "<landmark>/*.jpg" if labelled else "*.jpg"
     with pytest.raises(DataError) as caught:

@@ -163,7 +163,7 @@ def test_an_interrupted_run_keeps_whole_landmarks(
     assert decoded.count("B") == 6
 
 
-def test_nothing_is_fitted_and_vectors_are_kept(
+def test_no_recognizer_is_fitted_and_vectors_are_stored(
     world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resumed run embeds only the photos that the interrupted one did not."""

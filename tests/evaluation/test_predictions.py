@@ -52,7 +52,7 @@ def same(one: Predictions, other: Predictions) -> bool:
     return all(getattr(one, f).tolist() == getattr(other, f).tolist() for f in fields)
 
 
-def test_a_round_trip_loses_nothing(tmp_path: Path) -> None:
+def test_written_predictions_read_back_exactly(tmp_path: Path) -> None:
     before = predictions_in(tmp_path)
     write_predictions(tmp_path / "p.csv", before)
     after = read_predictions(tmp_path / "p.csv")

@@ -139,7 +139,7 @@ def test_the_page_loads_no_url_and_runs_no_script(tmp_path: Path) -> None:
     assert "http" not in left
 
 
-def test_ids_are_unique_and_links_lead_somewhere(tmp_path: Path) -> None:
+def test_ids_are_unique_and_every_link_has_a_target(tmp_path: Path) -> None:
     page = report(world(None), tmp_path)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids)) > 20
@@ -236,7 +236,7 @@ def test_a_wrong_guess_says_what_kind_of_photo_it_was(tmp_path: Path) -> None:
     assert all("✓ right" in caption for caption in page.captions["Most confident, right"])
 
 
-def test_thumbnails_are_small_jpegs_with_words(tmp_path: Path) -> None:
+def test_thumbnails_are_small_jpegs_with_alternative_text(tmp_path: Path) -> None:
     page = report(world(tmp_path), tmp_path)
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 2 * sum(len(c) for c in page.captions.values()) >= 60

@@ -96,8 +96,11 @@ def import_gldv2(
         run.write_test(files)
         run.write_landmarks(files)
     kinds = [kind for kind in problems.counts if kind != "landmark"]
-    return ImportResult(run.counts, {kind: problems.lines(kind) for kind in kinds},
-                    [*run.notes, *problems.lines("landmark")])  # fmt: skip
+    return ImportResult(
+        counts=run.counts,
+        problems={kind: problems.lines(kind) for kind in kinds},
+        notes=[*run.notes, *problems.lines("landmark")],
+    )
 
 
 def _tables(root: Path) -> dict[str, Path]:

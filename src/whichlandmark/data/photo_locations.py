@@ -231,11 +231,12 @@ class PhotoLocations:
         order = order[first]
         no_rows = np.empty(0, dtype=np.int64)
         return cls(
-            sources, ids[first],
+            sources,
+            ids[first],
             np.repeat(np.arange(len(sources), dtype=np.int32), counts)[order],
             np.concatenate([no_rows, *(listing.offsets for listing in listings)])[order],
             np.concatenate([no_rows, *(listing.sizes for listing in listings)])[order],
-        )  # fmt: skip
+        )
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """(N,) row of each id (ASCII), −1 = no such photo."""

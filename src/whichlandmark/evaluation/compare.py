@@ -186,9 +186,12 @@ def _measure_pair(
     paired: Paired = paired_bootstrap(b, a, len(rows), samples=samples, seed=seed)
     better = 1 - paired.higher - paired.equal if lower else paired.higher
     return MeasurePair(
-        a=a(rows), b=b(rows), difference=paired.difference,
-        interval=(paired.low, paired.high), b_better=max(0.0, better),
-    )  # fmt: skip
+        a=a(rows),
+        b=b(rows),
+        difference=paired.difference,
+        interval=(paired.low, paired.high),
+        b_better=max(0.0, better),
+    )
 
 
 def _ids_missing_in(other: Predictions, p: Predictions) -> list[str]:

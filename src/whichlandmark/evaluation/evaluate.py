@@ -30,6 +30,8 @@ from .scores import Scores, prediction_scores
 # The gallery is read once for so many queries; each takes 0.2 MB of memory.
 QUERIES_PER_SEARCH = 512
 
+RowsAndQueries = tuple[Rows, Queries]  # rows of the query table, and their queries
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -44,6 +46,18 @@ class Evaluation:
     leaked: list[str]
     leaks: list[Leak]
     scores: Scores
+
+
+@dataclass(frozen=True, eq=False)
+class QueryExtras:
+    """What is computed from a query's pixels besides its vector.
+
+    fingerprint: for the leak check; None = the gallery has none. grey: for local features; None =
+    the recognizer uses none.
+    """
+
+    fingerprint: Fingerprint | None
+    grey: GreyImage | None
 
 
 def evaluate_in_detail(
@@ -146,21 +160,6 @@ def compute_scores(
         seconds=round(time.monotonic() - started, 3),
         protocol=dict(protocol or {}),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class QueryExtras:
-    """What is computed from a query's pixels besides its vector.
-
-    fingerprint: for the leak check; None = the gallery has none. grey: for local features; None =
-    the recognizer uses none.
-    """
-
-    fingerprint: Fingerprint | None
-    grey: GreyImage | None
-
-
-RowsAndQueries = tuple[Rows, Queries]  # rows of the query table, and their queries
 
 
 def _leak_check(recognizer: Recognizer) -> LeakCheck:

@@ -170,9 +170,15 @@ def _svg(name: str, label: str, draw: Callable[[Axes], None]) -> str:
     name: prefix of the element's ids, because ids must be unique in the page. label: for screen
     readers.
     """
-    style = {"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "DejaVu Sans",
-             "font.size": 10.0, "axes.spines.top": False, "axes.spines.right": False,
-             "axes.axisbelow": True}  # fmt: skip
+    style = {
+        "svg.hashsalt": name,
+        "svg.fonttype": "none",
+        "font.family": "DejaVu Sans",
+        "font.size": 10.0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+    }
     with new_figure(4.6, 3.3, style) as figure:
         figure.set_facecolor("none")
         draw(figure.add_subplot(facecolor="none"))

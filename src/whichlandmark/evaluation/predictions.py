@@ -152,11 +152,15 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
             row = dict(zip(names, cells, strict=True))
             for name in ("path", "nearest_path"):
                 row[name] = relative_path(row[name], folder) if row[name] else ""
-            writer.writerow(
-                repr(float(value)) if _ALL_COLUMNS[name][1] is float else
-                int(value) if _ALL_COLUMNS[name][1] is int else value
-                for name, value in row.items()
-            )  # fmt: skip
+            writer.writerow(_cell(name, value) for name, value in row.items())
+
+
+def _cell(name: str, value: Any) -> Any:
+    """A value as it is written: `repr` of a float keeps all its digits."""
+    kind = _ALL_COLUMNS[name][1]
+    if kind is float:
+        return repr(float(value))
+    return int(value) if kind is int else value
 
 
 def read_predictions(path: str | Path) -> Predictions:

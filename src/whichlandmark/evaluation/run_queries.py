@@ -177,14 +177,21 @@ class QueryRun:
         """The answers in table order, without the queries that were left out."""
         scored = self.scored
         return Predictions(
-            ids=self.photos.ids[scored], guess=self.guess[scored], score=self.score[scored],
-            confidence=self.confidence[scored], decision=self.decision[scored],
-            truth=self.photos.landmarks[scored], nearest=self.nearest[scored],
-            similarity=self.similarity[scored], rank=self.rank[scored],
-            path=self.photos.paths[scored], nearest_path=self.nearest_path[scored],
-            known=self.known[scored], usage=self.photos.usages[scored],
+            ids=self.photos.ids[scored],
+            guess=self.guess[scored],
+            score=self.score[scored],
+            confidence=self.confidence[scored],
+            decision=self.decision[scored],
+            truth=self.photos.landmarks[scored],
+            nearest=self.nearest[scored],
+            similarity=self.similarity[scored],
+            rank=self.rank[scored],
+            path=self.photos.paths[scored],
+            nearest_path=self.nearest_path[scored],
+            known=self.known[scored],
+            usage=self.photos.usages[scored],
             tier=self.photos.tiers[scored],
-        )  # fmt: skip
+        )
 
     def map_at_100(self) -> float | None:
         """mAP@100 over the known queries; unreadable ones count 0. None without a known query."""

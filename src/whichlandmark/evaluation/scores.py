@@ -97,15 +97,16 @@ def prediction_scores(p: Predictions) -> dict[str, Any]:
     landmarks = int(landmark.sum())
     curve = risk_curve(p)
     no_landmark, unknown = aurocs(p)
-    recalls = {f"recall_at_{k}": recall_at_k(p.rank[p.known], k) if known else 0.0
-               for k in (1, 5, 10)}  # fmt: skip
+    ranks = p.rank[p.known]
+    recalls = {f"recall_at_{k}": recall_at_k(ranks, k) if known else 0.0 for k in (1, 5, 10)}
     return recalls | {
         "gap": gap_of(p) or 0.0,
         "gap_interval": gap_interval(p),
         "gap_authors": _gap_authors(p),
         "gap_landmark_queries": _gap_of_rows(p, p.known),
         "gap_all_landmarks": gap(p.score, p.right, landmarks, predicted=p.predicted)
-        if landmarks else 0.0,
+        if landmarks
+        else 0.0,
         "coverage": known / landmarks if landmarks else None,
         "top1": float(p.right[p.known].mean()) if known else 0.0,
         "accuracy": float(p.answered_correctly.mean()) if len(p) else 0.0,
@@ -122,7 +123,7 @@ def prediction_scores(p: Predictions) -> dict[str, Any]:
         "known": known,
         "unknown": landmarks - known,
         "no_landmark": len(p) - landmarks,
-    }  # fmt: skip
+    }
 
 
 def gap_of(p: Predictions) -> float | None:

@@ -109,14 +109,12 @@ def clean(
     """Decide which photos of a table to drop.
 
     Dropped, in this order:
-      1. unreadable photos;
-      2. photos that show the same picture as a photo of another table;
+      1. unreadable photos; 2. photos of the same picture as a photo of another table;
       3. files of the same bytes under two landmarks: all, because either label may be wrong;
       4. duplicates: the first id is kept;
       5. near duplicates within a landmark: the one with the most pixels is kept, then the one
          with the most bytes, then the first id;
-      6. photos with too few outdoor scenes;
-      7. photos that too few others of their landmark support;
+      6. photos with too few outdoor scenes; 7. photos that too few others support;
       8. landmarks with too few photos left. Photos without a landmark are never too few.
 
     Takes about 1 KB of memory per photo with a cache on disk, 10 KB without.
@@ -124,12 +122,10 @@ def clean(
     Args:
         photos: The table.
         options: Thresholds; None = the defaults.
-        against: Name → table that must not share a picture with this one, such as the test photos.
+        against: Name → other table, such as the test photos.
         voter: Names the scenes of photos; None = step 6 is left out.
-        find_unsupported: Step 7, called with the photos that have a landmark and are left; None =
-            left out.
-        cache: Stores the scan of every photo, so that an interrupted run can resume; None = in
-            memory.
+        find_unsupported: Step 7, for the labelled photos that are left; None = left out.
+        cache: Stores scans, so that an interrupted run can resume; None = in memory.
         progress: Called with (photos scanned, all photos).
     """
     options = options or CleaningRules()

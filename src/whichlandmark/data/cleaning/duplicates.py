@@ -144,7 +144,7 @@ def _near_pairs(
         for a, b in found
         if a < own  # rows of the cleaned table come first
         and same_picture(*(cache.fingerprint_of(tables.paths[rows[row]]) for row in (a, b)))
-    ]  # fmt: skip
+    ]
 
 
 def _groups(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:

@@ -147,9 +147,13 @@ def _embed_photos(
         # Decoded as large as for local features, although none are extracted: the scale at which a
         # JPEG is decoded changes vectors slightly, and stored ones were made at this scale.
         failures = fill_gallery(
-            embedder, photos, gallery, features=False, short_side=MATCHING_SIDE,
+            embedder,
+            photos,
+            gallery,
+            features=False,
+            short_side=MATCHING_SIDE,
             progress=progress("embedding"),
-        )  # fmt: skip
+        )
         require_photos(gallery, failures)
         return gallery.table()
 

@@ -23,8 +23,17 @@ TOO_FEW = "too few photos of the landmark"
 LEAK = "kept: same picture under two landmarks"
 
 # In the order in which they are checked.
-REASONS = (UNREADABLE, ALSO_IN, CONFLICTING, DUPLICATE, NEAR_DUPLICATE, NOT_OUTDOOR, UNSUPPORTED,
-           TOO_FEW, LEAK)  # fmt: skip
+REASONS = (
+    UNREADABLE,
+    ALSO_IN,
+    CONFLICTING,
+    DUPLICATE,
+    NEAR_DUPLICATE,
+    NOT_OUTDOOR,
+    UNSUPPORTED,
+    TOO_FEW,
+    LEAK,
+)
 
 
 @dataclass(frozen=True)

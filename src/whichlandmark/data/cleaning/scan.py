@@ -109,11 +109,15 @@ def scans_of(paths: Iterable[str], cache: ScanCache, voter: SceneVoter | None = 
         rows_of.setdefault(path_key(path), []).append(row)
     count = sum(map(len, rows_of.values()))
     scans = PhotoScans(
-        hashes=np.full(count, "", dtype=object), pixels=np.zeros(count, dtype=np.int64),
-        bytes=np.zeros(count, dtype=np.int64), errors=np.full(count, "not seen", dtype=object),
-        bits=np.zeros((count, 8), dtype=np.uint8), coarse=np.zeros((count, 64), dtype=np.float32),
-        outdoor=np.full(count, NO_VOTE, dtype=np.int64), scenes=np.full(count, "", dtype=object),
-    )  # fmt: skip
+        hashes=np.full(count, "", dtype=object),
+        pixels=np.zeros(count, dtype=np.int64),
+        bytes=np.zeros(count, dtype=np.int64),
+        errors=np.full(count, "not scanned", dtype=object),
+        bits=np.zeros((count, 8), dtype=np.uint8),
+        coarse=np.zeros((count, 64), dtype=np.float32),
+        outdoor=np.full(count, NO_VOTE, dtype=np.int64),
+        scenes=np.full(count, "", dtype=object),
+    )
     for key, content, pixels, size, error, bits, coarse in cache.rows():
         for row in rows_of.get(key, ()):
             scans.hashes[row], scans.errors[row] = content, error
