@@ -8,12 +8,12 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support import page_browser
 from tests.support.page_browser import (
     BROWSER,
-    give,
+    finished_photos,
     heading,
     opened,
     photo,
     ready,
-    settled,
+    submit_photos,
     transfer,
 )
 from tests.support.page_world import World
@@ -44,7 +44,7 @@ def test_a_dropped_photo_gets_a_text_answer_first(page: Page) -> None:
 
 
 def test_the_box_is_drawn_where_the_answer_says(page: Page) -> None:
-    give(page, "palace.jpg")
+    submit_photos(page, "palace.jpg")
     photo_box = page.locator(".frame img").bounding_box()
     box = page.locator(".boxes .line").bounding_box()
     assert photo_box
@@ -60,7 +60,7 @@ def test_a_pasted_photo_is_answered(page: Page) -> None:
 
 
 def test_several_photos_each_get_their_own_answer_in_order(page: Page) -> None:
-    give(page, "unsure.jpg", "nothing.jpg", "unreadable.jpg", "palace.jpg")
+    submit_photos(page, "unsure.jpg", "nothing.jpg", "unreadable.jpg", "palace.jpg")
     words = [h.inner_text() for h in page.locator(".answer h3").all()]
     assert words == [
         "Not sure: Cathedral of Velras or Tower of Fenven",
@@ -79,14 +79,14 @@ def test_several_photos_each_get_their_own_answer_in_order(page: Page) -> None:
 
 
 def test_warnings_of_an_answer_are_shown(page: Page) -> None:
-    give(page, "small.jpg")
+    submit_photos(page, "small.jpg")
     expect(page.locator(".warning")).to_have_text("This photo is small: 240 pixels")
 
 
 def test_the_map_is_drawn_from_this_server(browser: Browser, address: str) -> None:
     with opened(browser, address) as (page, _):
         ready(page)
-        give(page, "unsure.jpg")
+        submit_photos(page, "unsure.jpg")
         page.locator(".map").scroll_into_view_if_needed()
         expect(page.locator(".map .pin")).to_have_count(2)
         expect(page.locator(".map .pin").first).to_have_attribute("title", "Cathedral of Velras")
@@ -101,7 +101,7 @@ def test_map_tiles_load_only_from_the_configured_server(
     world.tiles = {"url": f"{address}/static/tile-{{z}}-{{x}}-{{y}}.png", "attribution": credit}
     with opened(browser, address) as (page, _):
         ready(page)
-        give(page, "palace.jpg")
+        submit_photos(page, "palace.jpg")
         page.locator(".map").scroll_into_view_if_needed()
         expect(page.locator(".leaflet-control-attribution")).to_have_text("© Maps")
         assert page.evaluate("window.hacked") is None
@@ -183,14 +183,14 @@ def test_an_unreachable_server_is_reported_and_can_be_retried(
         page.get_by_role("button", name="Try again").click()
         ready(page)
         expect(page.locator("#unreachable")).to_be_hidden()
-        give(page, "palace.jpg")
+        submit_photos(page, "palace.jpg")
 
 
 def test_files_that_are_no_photos_are_not_sent(page: Page, world: World) -> None:
     files = [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"words"},
              {"name": "empty.jpg", "mimeType": "image/jpeg", "buffer": b""}]  # fmt: skip
     page.set_input_files("#files", files)
-    settled(page).nth(1).wait_for()
+    finished_photos(page).nth(1).wait_for()
     expect(page.locator(".answer").first).to_contain_text("This is not a photo.")
     expect(page.locator(".answer").nth(1)).to_contain_text("This file is empty.")
     assert "POST /v1/recognize" not in world.requests

@@ -8,7 +8,15 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import BROWSER, give, open_gallery, open_why, opened, photo, ready
+from tests.support.page_browser import (
+    BROWSER,
+    open_explanation,
+    open_gallery,
+    opened,
+    photo,
+    ready,
+    submit_photos,
+)
 from tests.support.page_checks import axe
 from tests.support.page_world import World
 
@@ -101,7 +109,7 @@ def test_everything_works_with_the_keyboard_alone(page: Page, world: World) -> N
 
 
 def test_an_open_dialog_keeps_the_focus(page: Page) -> None:
-    open_why(page)
+    open_explanation(page)
     for _ in range(25):
         page.keyboard.press("Tab")
         inside = page.evaluate("() => document.activeElement.matches('body, #why, #why *')")
@@ -114,7 +122,7 @@ def test_an_open_dialog_keeps_the_focus(page: Page) -> None:
 def stages(page: Page, world: World) -> Any:
     """Bring the page into each of its states and yield the name of the state."""
     yield "empty"
-    give(page, "palace.jpg", "unsure.jpg", "nothing.jpg", "unreadable.jpg")
+    submit_photos(page, "palace.jpg", "unsure.jpg", "nothing.jpg", "unreadable.jpg")
     page.locator(".map").first.scroll_into_view_if_needed()
     page.locator(".pin").first.wait_for()
     page.locator(".answer").first.get_by_role("button", name="No, it is wrong").click()
@@ -178,7 +186,7 @@ def test_nothing_is_wider_than_a_narrow_screen(
     world.titles[next(iter(world.titles))] = long
     with opened(browser, address, viewport={"width": 320, "height": 640}) as (page, _):
         ready(page)
-        give(page, f"{long}.jpg")
+        submit_photos(page, f"{long}.jpg")
         for stage in stages(page, world):
             wide, window = page.evaluate(WIDE)
             assert wide <= window, stage

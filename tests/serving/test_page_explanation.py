@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import BROWSER, ENDS, give, open_why, opened, ready
+from tests.support.page_browser import BROWSER, ENDS, open_explanation, opened, ready, submit_photos
 from tests.support.page_world import World, explanation
 
 pytestmark = BROWSER
@@ -22,7 +22,7 @@ def test_lines_end_at_the_matched_points_on_screen(
 ) -> None:
     with opened(browser, address, viewport={"width": width, "height": 800}) as (page, _):
         ready(page)
-        open_why(page)
+        open_explanation(page)
         drawn = page.evaluate(ENDS)
         (_, first), (_, second) = [(i["x"], i["y"]) for i in drawn["images"]]
         assert (second > first + 20) is stacked
@@ -33,7 +33,7 @@ def test_lines_end_at_the_matched_points_on_screen(
 
 
 def test_the_slider_shows_the_strongest_matches(page: Page) -> None:
-    open_why(page)
+    open_explanation(page)
     slider = page.get_by_role("slider", name="Strongest matches")
     strokes = page.locator(".pair line:not(.halo, .dot)")
     expect(strokes).to_have_count(40)
@@ -48,7 +48,7 @@ def test_the_slider_shows_the_strongest_matches(page: Page) -> None:
 
 
 def test_the_explanation_is_also_given_as_text(page: Page, world: World) -> None:
-    open_why(page)
+    open_explanation(page)
     expect(page.locator(".pair-text")).to_contain_text("61 points of your photo match this photo")
     page.get_by_text("61 matched points as a table").click()
     row = page.locator("details tbody tr").first
@@ -62,14 +62,14 @@ def test_the_explanation_is_also_given_as_text(page: Page, world: World) -> None
 
 
 def test_the_query_photo_stays_in_the_browser(page: Page) -> None:
-    open_why(page)
+    open_explanation(page)
     sources = [image.get_attribute("src") or "" for image in page.locator(".pair img").all()]
     assert sources[0].startswith("blob:")
     assert "/v1/photos/" in sources[1]
 
 
 def test_feedback_right_and_wrong_reaches_the_server(page: Page, world: World) -> None:
-    give(page, "palace.jpg", "unsure.jpg", "nothing.jpg")
+    submit_photos(page, "palace.jpg", "unsure.jpg", "nothing.jpg")
     cards = page.locator(".answer")
     cards.nth(0).get_by_role("button", name="No, it is wrong").click()
     name = cards.nth(0).get_by_label("Correct landmark")

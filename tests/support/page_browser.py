@@ -60,7 +60,7 @@ def transfer(page: Page, *names: str) -> Any:
 
 
 @dataclass
-class Seen:
+class PageLog:
     """The hosts that a page contacted, its errors and its console messages."""
 
     hosts: set[str] = field(default_factory=set)
@@ -86,40 +86,40 @@ class Seen:
 @contextmanager
 def opened(
     browser: Browser, address: str, *, axe: bool = False, **options: Any
-) -> Iterator[tuple[Page, Seen]]:
+) -> Iterator[tuple[Page, PageLog]]:
     """A new page of the server. Errors and requests to other hosts fail the test."""
     context = browser.new_context(**{"viewport": {"width": 1000, "height": 800}} | options)
     if axe:
         with_axe(context)
     context.set_default_timeout(TIMEOUT)
-    page, seen = context.new_page(), Seen()
-    seen.watch(page)
+    page, log = context.new_page(), PageLog()
+    log.watch(page)
     page.on(
         "filechooser", lambda _: None
     )  # registered early, because later the first key press could be missed
     try:
         page.goto(address, wait_until="domcontentloaded")
-        yield page, seen
+        yield page, log
         text = page.inner_text("body")
         assert not any(word in text for word in ("null", "undefined", "NaN", "[object")), text
     finally:
         context.close()
-    assert seen.unexpected() == []
-    assert seen.hosts == {urlsplit(address).netloc}
+    assert log.unexpected() == []
+    assert log.hosts == {urlsplit(address).netloc}
 
 
 def ready(page: Page) -> None:
     page.wait_for_selector("html[data-ready]")
 
 
-def give(page: Page, *names: str) -> None:
+def submit_photos(page: Page, *names: str) -> None:
     """Choose photos, and wait until each is answered or refused."""
-    before = settled(page).count()
+    before = finished_photos(page).count()
     page.set_input_files("#files", [photo(name, i % 4) for i, name in enumerate(names)])
-    settled(page).nth(before + len(names) - 1).wait_for()
+    finished_photos(page).nth(before + len(names) - 1).wait_for()
 
 
-def settled(page: Page) -> Any:
+def finished_photos(page: Page) -> Any:
     return page.locator('[data-state="answered"], [data-state="failed"]')
 
 
@@ -127,8 +127,8 @@ def heading(page: Page, number: int = 0) -> Any:
     return page.locator(".answer h3").nth(number)
 
 
-def open_why(page: Page) -> None:
-    give(page, "palace.jpg")
+def open_explanation(page: Page) -> None:
+    submit_photos(page, "palace.jpg")
     page.get_by_role("button", name="Why?").click()
     page.wait_for_selector(".pair")
 
