@@ -61,7 +61,7 @@ class ApiError(Exception):
 
 
 class PhotoError(Exception):
-    """One photo of a request failed; the other photos are still answered. code: a key of `HINTS`."""
+    """One photo of a request failed; the others are still answered. code: a key of `HINTS`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
