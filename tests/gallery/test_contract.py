@@ -1,4 +1,4 @@
-"""One contract for every gallery back end: what the SQLite file does, the others do."""
+"""Tests that every gallery back end must pass: SQLite, PostgreSQL and Qdrant."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 @pytest.fixture(params=KINDS)
 def back_end(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackEnd]:
-    with KINDS[request.param](tmp_path) as made:
-        yield made
+    with KINDS[request.param](tmp_path) as gallery:
+        yield gallery
 
 
 @pytest.fixture
 def gallery(back_end: BackEnd) -> Iterator[Gallery]:
-    with back_end.create("fake-1", 4) as made:
-        yield made
+    with back_end.create("fake-1", 4) as gallery:
+        yield gallery
 
 
 def content(gallery: Gallery) -> dict[str, object]:
-    """Everything that a gallery answers with, for comparison; `stale` is each engine's own."""
+    """All data of a gallery, for comparison; without `stale`, which differs between engines."""
     table, labels = gallery.table(), gallery.labels()
     ids = table.ids.tolist()
     rows, sums = gallery.sums()
@@ -48,11 +48,12 @@ def content(gallery: Gallery) -> dict[str, object]:
 
 
 def full(name: str, landmark: str = "a", *, turn: int = 0) -> GalleryRow:
-    """A photo with everything that one may have."""
+    """A photo with all optional fields."""
     vector = np.roll(np.array([0.8, 0.6, 0.0, -0.0], np.float32), turn)
     return GalleryRow(
         name, f"/{name}.jpg", landmark, f"h{name}", "7:8", vector, keypoints=b"\x00k" + bytes(9),
-        fingerprint=b"l" + name.encode(), thumbnail=b"\xff\xd8" + bytes(5000), author="Ann", licence="CC0",
+        fingerprint=b"l" + name.encode(), thumbnail=b"\xff\xd8" + bytes(5000), author="Ann",
+        licence="CC0",
     )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def test_rows_read_back_bit_for_bit(gallery: Gallery) -> None:
 
 
 def test_row_checksums_equal_those_computed_from_the_content(gallery: Gallery) -> None:
-    """Derived again here from what was put in."""
+    """Compared with checksums computed from the stored photos."""
     gallery.put([full("x"), full("y", "b", turn=1), row("z", "")])
     gallery.remove(["y"])
     expected = []
@@ -134,7 +135,7 @@ def test_the_same_id_is_replaced_and_keeps_its_number(gallery: Gallery) -> None:
     assert (gallery.keypoints(["x"]), gallery.fingerprints(["x"]), gallery.thumbnails(["x"])) == (
         {}, {}, {}
     )  # fmt: skip
-    gallery.put([row("twice", value=0.25), row("twice", value=0.5)])  # the later one stays
+    gallery.put([row("twice", value=0.25), row("twice", value=0.5)])  # the last one is stored
     assert gallery.table(after=3).vectors.tolist() == [[0.5] * 4]
     assert gallery.faults() == []
 
@@ -178,7 +179,7 @@ def test_relabeling_the_last_photo_moves_the_landmark_record(gallery: Gallery) -
     assert gallery.landmarks() == {}
     gallery.put([row("v", "d")])
     gallery.describe([LandmarkRecord("d", "D")])
-    gallery.put([row("v", "e")])  # replaced: nobody inherits
+    gallery.put([row("v", "e")])  # replaced: the record is deleted, not moved
     assert gallery.landmarks() == {}
     assert gallery.faults() == []
 
@@ -226,16 +227,16 @@ BAD_ROWS: list[tuple[GalleryRow, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("bad", "error", "said"), BAD_ROWS, ids=range(len(BAD_ROWS)))
+@pytest.mark.parametrize(("bad", "error", "message"), BAD_ROWS, ids=range(len(BAD_ROWS)))
 def test_a_failed_batch_changes_nothing(
-    gallery: Gallery, bad: GalleryRow, error: type[Exception], said: str
+    gallery: Gallery, bad: GalleryRow, error: type[Exception], message: str
 ) -> None:
     gallery.put([full("x"), full("y")])
     before = content(gallery)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         gallery.put([row("good"), row("y", "other"), bad])
     assert content(gallery) == before
-    gallery.put([row("good")])  # and it goes on
+    gallery.put([row("good")])  # the gallery is still usable
     assert gallery.count() == 3
 
 
@@ -250,7 +251,7 @@ def test_bad_labels_and_credits_change_nothing(gallery: Gallery) -> None:
 
 
 def test_names_of_maximum_length_fit(gallery: Gallery) -> None:
-    """1,000 characters of 4 bytes each, unlike one another: too long for some engines' indexes."""
+    """1,000 different characters of 4 bytes each: too long for some engines' indexes."""
     rng = np.random.default_rng(0)
     words = ["".join(map(chr, rng.integers(0x1F300, 0x1F5FF, 1000))) for _ in range(3)]
     half = np.full(4, 0.5, np.float32)
@@ -341,8 +342,8 @@ def test_complete_rows_are_read_for_copying(gallery: Gallery, tmp_path: Path) ->
         )  # fmt: skip
         assert photo.vector.dtype == np.float32
         assert photo.vector.tolist() == original.vector.astype(np.float16).tolist()
-        for name in ("id", "path", "landmark", "hash", "stamp", "keypoints", "fingerprint", "thumbnail",
-                     "author", "licence"):  # fmt: skip
+        for name in ("id", "path", "landmark", "hash", "stamp", "keypoints", "fingerprint",
+                     "thumbnail", "author", "licence"):  # fmt: skip
             assert getattr(photo, name) == getattr(original, name)
     with SqliteGallery.create(tmp_path / "copy.sqlite", "fake-1", 4) as other:
         other.put([photo for _, photo in copied])
@@ -361,14 +362,14 @@ def test_damage_is_detected_and_never_returned(back_end: BackEnd) -> None:
             gallery.table()
         with pytest.raises(GalleryError, match=r"damaged.*'z'"):
             gallery.nearest(np.eye(1, 4, dtype=np.float32), 3)
-        gallery.put([row("z")])  # written anew
+        gallery.put([row("z")])  # stored again
         assert gallery.faults() == []
 
 
 def slow_nearest(
     gallery: Gallery, query: np.ndarray, k: int, wanted: Callable[[str], bool]
 ) -> list[tuple[int, float]]:
-    """(row number, cosine) of the k best, one photo at a time, in float64."""
+    """(row number, cosine) of the k best, computed one photo at a time in float64."""
     table = gallery.table()
     scores = [
         (-float(np.dot(vector.astype(np.float64), query.astype(np.float64))), int(number))
@@ -378,7 +379,7 @@ def slow_nearest(
     return [(number, -score) for score, number in sorted(scores)[:k]]
 
 
-def made(count: int, dim: int, *, seed: int = 0) -> tuple[list[GalleryRow], RandomVectors]:
+def random_photos(count: int, dim: int, *, seed: int = 0) -> tuple[list[GalleryRow], RandomVectors]:
     """Photos of landmarks l0, l1, …, a tenth of them distractors."""
     codes = long_tail(count, max(4, count // 12), seed)
     vectors = RandomVectors(int(codes.max()) + 1, dim, seed=seed)
@@ -389,17 +390,23 @@ def made(count: int, dim: int, *, seed: int = 0) -> tuple[list[GalleryRow], Rand
     ], vectors
 
 
-@pytest.mark.parametrize("where", ["landmarks", "distractors", "some", "one", "bank and some"])
+@pytest.mark.parametrize(
+    "where", ["landmarks", "distractors", "some", "one", "distractors and some"]
+)
 def test_nearest_equals_a_slow_search(back_end: BackEnd, where: str) -> None:
-    photos, vectors = made(150, 12)
+    photos, vectors = random_photos(150, 12)
     queries = vectors.around(np.arange(5), 99)
     with back_end.create("fake-1", 12) as gallery:
         gallery.put(photos)
         gallery.remove(["p5", "p40"])
         gallery.relabel({"p6": "", "p3": "l1"})
-        chosen = {"some": ["l1", "l2", "nowhere"], "one": ["l3"], "bank and some": ["", "l1"]}
+        chosen = {
+            "some": ["l1", "l2", "nowhere"],
+            "one": ["l3"],
+            "distractors and some": ["", "l1"],
+        }
         names = chosen.get(where)
-        distractors = where in ("distractors", "bank and some")
+        distractors = where in ("distractors", "distractors and some")
         found = gallery.nearest(queries, 9, distractors=distractors, landmarks=names)
         for at, query in enumerate(queries):
             expected = slow_nearest(
@@ -428,8 +435,8 @@ def test_fewer_neighbours_than_k_are_padded(gallery: Gallery) -> None:
 
 @pytest.mark.slow
 def test_a_thousand_queries_have_the_same_neighbours_in_every_back_end(back_end: BackEnd) -> None:
-    """Photos of 64 numbers: landmark of the nearest photo, and recall@10, against exact."""
-    photos, vectors = made(back_end.photos, 64)
+    """64-d vectors: landmark of the nearest photo, and recall@10, against exact search."""
+    photos, vectors = random_photos(back_end.photos, 64)
     rng = np.random.default_rng(5)
     queries = vectors.around(rng.integers(0, len(vectors.centres), 1000), 123)
     with back_end.create("fake-1", 64) as gallery:
@@ -449,9 +456,9 @@ def test_a_thousand_queries_have_the_same_neighbours_in_every_back_end(back_end:
 
 
 def test_optimizing_changes_no_answer(back_end: BackEnd) -> None:
-    photos, vectors = made(200, 12)
+    photos, vectors = random_photos(200, 12)
     with back_end.create("fake-1", 12) as gallery:
-        assert all(isinstance(line, str) for line in gallery.optimize())  # of an empty one
+        assert all(isinstance(line, str) for line in gallery.optimize())  # of an empty gallery
         gallery.put(photos)
         gallery.remove(["p5"])
         before = content(gallery)

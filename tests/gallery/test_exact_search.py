@@ -29,7 +29,7 @@ def test_exact_search_equals_a_full_sort(
     monkeypatch.setattr(search, "BLOCK_ROWS", 7)
     monkeypatch.setattr(search, "QUERY_BLOCK", 4)
     rng = np.random.default_rng(0)
-    # Small integers: products are exact in float32, and ties are many.
+    # Small integers: products are exact in float32, and many are equal.
     vectors = rng.integers(-2, 3, (40, 4)).astype(dtype)
     queries = rng.integers(-2, 3, (9, 4)).astype(np.float32)
     found = nearest(queries, vectors, k)
@@ -44,7 +44,7 @@ def test_fewer_vectors_than_k_or_none_are_padded() -> None:
     assert nearest(queries[:0], queries, 2).rows.shape == (0, 2)
 
 
-@pytest.mark.parametrize("few", [0, 2, 512])  # never cut down, sometimes, always
+@pytest.mark.parametrize("few", [0, 2, 512])  # candidates fit in no, in some, in all blocks
 @pytest.mark.parametrize("k", [1, 4, 7, 11, 60])
 def test_offsets_and_ties_across_blocks(k: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "BLOCK_ROWS", 7)
@@ -75,7 +75,7 @@ def test_the_block_filter_keeps_only_better_rows() -> None:
     similarity = np.array([[0.5, 0.7, 0.5], [0.1, 0.2, 0.3]], np.float32)
     worst = np.array([[0.5], [0.15]], np.float32)
     rows, kept = search._block_candidates(similarity, 10, worst)
-    # Of the first only what is above; of the second two, in the order of their rows.
+    # For the first query only rows above the worst; for the second two, in row order.
     assert kept.tolist() == np.array([[0.7, -np.inf], [0.2, 0.3]], np.float32).tolist()
     assert rows[0, 0] == 11
     assert rows[1].tolist() == [11, 12]
@@ -85,7 +85,7 @@ def test_the_block_filter_keeps_only_better_rows() -> None:
 
 
 def test_rows_with_offset_minus_infinity_appear_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Padding of a cut block is −inf too, and must not be taken for row 0."""
+    """Padding of a block's candidates is −inf too, and must not be taken for row 0."""
     monkeypatch.setattr(search, "BLOCK_ROWS", 5)
     rng = np.random.default_rng(0)
     vectors, queries = rng.normal(size=(20, 4)), rng.normal(size=(6, 4)).astype(np.float32)
@@ -100,7 +100,7 @@ def test_float16_search_finds_the_float32_neighbours() -> None:
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((3000, 64), dtype=np.float32)
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
-    rows[2500:2504] = rows[7]  # equal ones: the lower row comes first
+    rows[2500:2504] = rows[7]  # ties: the lower row comes first
     queries = np.stack([rows[7], rows[11], -rows[3]]).astype(np.float32)
     found = nearest(queries, rows, 9)
     products = queries @ rows.astype(np.float32).T
@@ -115,6 +115,8 @@ def test_ties_beyond_the_prefilter_are_all_compared() -> None:
     rows = np.tile(np.eye(64, dtype=np.float16)[0], (2000, 1))
     assert faiss_top(rows[0].astype(np.float32), rows, 5) is None
     assert nearest(rows[:1].astype(np.float32), rows, 5).rows.tolist() == [[0, 1, 2, 3, 4]]
-    few = faiss_top(rows[0].astype(np.float32), rows[:8], 5)  # all of them are looked at
+    few = faiss_top(
+        rows[0].astype(np.float32), rows[:8], 5
+    )  # too few rows for FAISS to leave any out
     assert few is not None
     assert few[0].tolist() == [0, 1, 2, 3, 4]

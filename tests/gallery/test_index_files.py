@@ -51,7 +51,7 @@ def gallery(tmp_path):
 
 
 def assert_same(ready, gallery, projection=None):
-    """The opened arrays are those that the gallery gives when it is read itself."""
+    """The opened arrays equal those read from the gallery."""
     truth, index = GalleryIndex.of(gallery.table()), ready.index
     for name in (
         "names",
@@ -86,14 +86,18 @@ def test_index_files_follow_every_gallery_change(tmp_path, gallery, wanted, turn
         lambda: gallery.put(list(rows_of(range(200, 210)))),
         lambda: gallery.remove(["id 3", "id 5", "id 205"]),
         lambda: gallery.relabel({"id 8": "", "id 10": "new", "id 201": "new"}),
-        lambda: gallery.put(list(rows_of([20, 21, 211], seed=9))),  # replaced photos, and one more
+        lambda: gallery.put(list(rows_of([20, 21, 211], seed=9))),  # replaced photos and a new one
         lambda: gallery.describe([LandmarkRecord("new", title="New")]),
-        lambda: gallery.put(list(rows_of(range(300, 500)))),  # so many: all into one part
+        lambda: gallery.put(
+            list(rows_of(range(300, 500)))
+        ),  # so many that all are written into one part
         lambda: gallery.remove([f"id {n}" for n in range(300, 480)]),
     ]
     for change in changes:
         change()
-        assert open_index_files(folder, gallery.state()) is None  # those of an older state
+        assert (
+            open_index_files(folder, gallery.state()) is None
+        )  # because the files are of an older state
         assert_same(refreshed(folder, gallery, wanted), gallery, turning)
 
 
@@ -141,18 +145,21 @@ def test_inverted_files_of_several_parts_find_the_exact_neighbours(tmp_path, gal
     monkeypatch.setattr(parts, "MIN_ROWS_FOR_IVF", 30)
     folder = tmp_path / "segments"
     refresh(folder, gallery, TURNED)
-    gallery.put(list(rows_of(range(200, 240))))  # has cells of its own
+    gallery.put(list(rows_of(range(200, 240))))  # a part with an inverted file
     refresh(folder, gallery, TURNED)
     gallery.remove([f"id {number}" for number in range(0, 200, 17)])
-    gallery.put(list(rows_of([240, 241, 242])))  # has none
+    gallery.put(list(rows_of([240, 241, 242])))  # a part without
     ready = refreshed(folder, gallery, TURNED)
     manifest = read_manifest(folder)
     assert [part.cells is not None for part in manifest.parts] == [True, True, False]
     queries = TURNING(np.stack([row.vector for row in rows_of(range(230, 300))]))
-    for vectors, cells in ((ready.search_rows.vectors, ready.search_rows.candidate_source),
-                           (ready.search_rows.distractor_vectors, ready.search_rows.distractor_source)):  # fmt: skip
+    searched = ready.search_rows
+    for vectors, source in (
+        (searched.vectors, searched.candidate_source),
+        (searched.distractor_vectors, searched.distractor_source),
+    ):
         truth = nearest(queries, np.asarray(vectors), 8)
-        found = nearest(queries, vectors, 8, source=cells)
+        found = nearest(queries, vectors, 8, source=source)
         hit = (truth.rows[:, :, None] == found.rows[:, None, :]).any(axis=2)
         assert hit.mean() > 0.95
         assert (np.sort(found.rows, axis=1)[:, 1:] != np.sort(found.rows, axis=1)[:, :-1]).all()
@@ -170,7 +177,7 @@ def test_another_projection_rewrites_the_vectors(tmp_path, gallery):
     folder = tmp_path / "segments"
     plain = refresh(folder, gallery, PLAIN)
     turned = refresh(folder, gallery, TURNED)
-    assert turned.parts[0].photos == plain.parts[0].photos  # what stays is not written again
+    assert turned.parts[0].photos == plain.parts[0].photos  # unchanged files are not written again
     assert turned.key != plain.key
     assert_same(open_index_files(folder, gallery.state()), gallery, TURNING)
 
@@ -184,7 +191,7 @@ def test_damage_is_always_detected_and_refresh_repairs_it(tmp_path, gallery, mon
     monkeypatch.setattr(parts, "MIN_ROWS_FOR_IVF", 30)
     folder = tmp_path / "segments"
     refresh(folder, gallery, TURNED)
-    rng, told = np.random.default_rng(0), []
+    rng, messages = np.random.default_rng(0), []
     for name in every_file(folder):
         whole = {path.name: path.read_bytes() for path in folder.iterdir()}
         data = bytearray(whole[name])
@@ -192,25 +199,25 @@ def test_damage_is_always_detected_and_refresh_repairs_it(tmp_path, gallery, mon
             data[rng.integers(len(data))] ^= 1 << rng.integers(8)
         elif damage == "cut":
             data = data[: rng.integers(len(data))]
-        elif damage == "swap":  # a whole file, but another one's
+        elif damage == "swap":  # an intact file, but of another part
             data = next(other for key, other in whole.items() if key != name)
         (folder / name).write_bytes(data)
         if damage == "delete":
             (folder / name).unlink()
         try:
             ready = open_index_files(folder, gallery.state())
-            if ready is not None:  # what is read later is checked then
+            if ready is not None:  # other data is verified when it is read
                 assert_same(ready, gallery, TURNING)
                 ready.search_rows.candidate_source.candidates(np.ones((1, 8), np.float32), 5)
         except IndexFileError as error:
-            told.append(str(error))
+            messages.append(str(error))
         assert_same(refreshed(folder, gallery, TURNED), gallery, TURNING)
         for path in folder.iterdir():
             path.unlink()
         for key, one in whole.items():
             (folder / key).write_bytes(one)
-    assert all(str(folder) in text for text in told)
-    assert len(told) >= 3  # a flip in the padding is none
+    assert all(str(folder) in text for text in messages)
+    assert len(messages) >= 3  # a flip in the padding is no damage
 
 
 def test_a_file_left_by_an_interrupted_run_is_cleared_away(tmp_path, gallery):
@@ -253,7 +260,7 @@ def test_arrays_read_back_and_every_block_is_checked(tmp_path):
     data[BLOCK_BYTES + 3 * BLOCK_BYTES + 5] ^= 1  # in the fourth block of `big`
     (tmp_path / "b").write_bytes(data)
     flipped = MappedRows(BlockFile(tmp_path / "b", seal), "big")
-    assert np.array_equal(flipped[:2_000], big[:2_000])  # blocks before it are whole
+    assert np.array_equal(flipped[:2_000], big[:2_000])  # earlier blocks are intact
     with pytest.raises(IndexFileError, match="block 3"):
         flipped[2_100]
 

@@ -13,7 +13,7 @@ D = 32
 
 
 def clustered(rows: int, landmarks: int, seed: int = 0, noise: float = 0.7):
-    """(vectors float16, codes): landmarks of unequal size, each around a direction of its own."""
+    """(vectors float16, codes): landmarks of unequal size, each around a random direction."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((landmarks, D))
     codes = (landmarks * rng.random(rows) ** 2).astype(np.int64)
@@ -105,7 +105,7 @@ def test_rows_outside_the_index_are_never_returned():
     assert (few.candidates(vectors[:40].astype(np.float32), 10) >= 0).sum() < 200
     whole = nearest(vectors[:40].astype(np.float32), vectors[1_990:], 5, source=few)
     truth = nearest(vectors[:40].astype(np.float32), vectors[1_990:], 5)
-    assert np.array_equal(whole.rows, truth.rows)  # too few named: all are compared
+    assert np.array_equal(whole.rows, truth.rows)  # too few candidates, so all rows are compared
 
 
 def test_the_index_does_not_depend_on_the_number_of_threads(monkeypatch):
@@ -113,15 +113,15 @@ def test_the_index_does_not_depend_on_the_number_of_threads(monkeypatch):
 
     monkeypatch.setattr(ivf, "MAX_CENTRES_COMPARED", 10)  # the graph too
     vectors, codes = clustered(4_000, 300)
-    made = []
+    serialised = []
     before = faiss.omp_get_max_threads()
     try:
         for threads in (1, 2, 8):
             faiss.omp_set_num_threads(threads)
-            made.append(build_ivf(vectors, codes).to_bytes().tobytes())
+            serialised.append(build_ivf(vectors, codes).to_bytes().tobytes())
     finally:
         faiss.omp_set_num_threads(before)
-    assert made[0] == made[1] == made[2]
+    assert serialised[0] == serialised[1] == serialised[2]
 
 
 def test_the_graph_over_centers_finds_what_comparing_all_centers_finds(monkeypatch):

@@ -36,7 +36,7 @@ def scene(seed: int, size: tuple[int, int] = (240, 320)) -> Image:
 
 
 def reencoded(image: Image, crop: float = 0.0, quality: int = 60, scale: float = 1.0) -> Image:
-    """The image through a JPEG file, after a crop on one side and a change of size."""
+    """The image cropped on one side, resized, and encoded as JPEG."""
     height, width = image.shape[:2]
     cut = Pillow.fromarray(image[int(crop * height) :, int(crop * width) :])
     cut = cut.resize((int(cut.width * scale), int(cut.height * scale)))
@@ -133,9 +133,9 @@ class Shelf:
 
 
 def column(*values: str) -> np.ndarray:
-    made = np.empty(len(values), dtype=object)
-    made[:] = values
-    return made
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 GALLERY = {f"g{seed}": scene(seed) for seed in range(30)}
@@ -149,8 +149,8 @@ def prints() -> dict[str, Fingerprint]:
 def test_leaks_by_id_content_and_appearance_are_found(prints: dict[str, Fingerprint]) -> None:
     check = LeakCheck(column(*prints), column(*(f"hash {i}" for i in prints)), Shelf(prints))
     assert check.compares_fingerprints
-    asked = {
-        "g3": scene(100),  # another picture under a gallery photo's id
+    queries = {
+        "g3": scene(100),  # another picture with the id of a gallery photo
         "copy": GALLERY["g7"],
         "smaller": reencoded(GALLERY["g11"], scale=0.5),
         "cropped": reencoded(GALLERY["g12"], crop=0.04),
@@ -158,7 +158,7 @@ def test_leaks_by_id_content_and_appearance_are_found(prints: dict[str, Fingerpr
         "same place": np.roll(GALLERY["g13"], 90, axis=1),
     }
     hashes = ["x0", "hash g7", *(f"x{i}" for i in range(1, 5))]
-    found = check(list(asked), hashes, [fingerprint(image) for image in asked.values()])
+    found = check(list(queries), hashes, [fingerprint(image) for image in queries.values()])
     assert found == [
         Leak("g3", "id", "g3"), Leak("copy", "content", "g7"), Leak("smaller", "look", "g11"),
         Leak("cropped", "look", "g12"), None, None,
@@ -177,7 +177,7 @@ def test_fingerprints_are_read_in_parts_and_then_only_of_candidates(
     assert [len(ids) for ids in shelf.read] == [8, 8, 8, 6]
     shelf.read.clear()
     check(["new"], ["x"], [fingerprint(scene(102))])
-    assert len(shelf.read) <= 2  # a hash may be near by chance
+    assert len(shelf.read) <= 2  # because a hash may be near by chance
     shelf.read.clear()
     (leak,) = check(["copy"], ["x"], [prints["g20"]])
     assert leak == Leak("copy", "look", "g20")
@@ -187,16 +187,16 @@ def test_fingerprints_are_read_in_parts_and_then_only_of_candidates(
 def test_leaks_equal_those_of_comparing_every_pair(prints: dict[str, Fingerprint]) -> None:
     check = LeakCheck(column(*prints), column(*prints), Shelf(prints))
     rng = np.random.default_rng(0)
-    asked = [
+    queries = [
         fingerprint(reencoded(GALLERY[f"g{i}"], crop=rng.uniform(0, 0.12), quality=50))
         for i in range(30)
     ]
-    found = check([f"q{i}" for i in range(30)], [f"x{i}" for i in range(30)], asked)
+    found = check([f"q{i}" for i in range(30)], [f"x{i}" for i in range(30)], queries)
 
     def same(a: Fingerprint, b: Fingerprint) -> bool:
         return int(np.unpackbits(a.bits ^ b.bits).sum()) <= 16 and same_picture(a, b)
 
-    slow = [next((n for n, p in prints.items() if same(q, p)), None) for q in asked]
+    slow = [next((n for n, p in prints.items() if same(q, p)), None) for q in queries]
     assert sum(name is not None for name in slow) > 10
     assert [leak.photo if leak else None for leak in found] == slow
 

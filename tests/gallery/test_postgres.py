@@ -40,8 +40,8 @@ def gallery(address: str) -> Iterator[PostgresGallery]:
         yield made
 
 
-def asked(address: str, *statements: str) -> list[Any]:
-    """What the server says to these statements, as its owner, in the gallery's schema."""
+def run_sql(address: str, *statements: str) -> list[Any]:
+    """Run statements as the server's owner, in the gallery's schema; returns the last rows."""
     plain, _, name = address.partition("?gallery=")
     with psycopg.connect(plain, autocommit=True) as sql:
         sql.execute(f"SET search_path TO whichlandmark_{name.partition('&')[0]}, public")
@@ -98,9 +98,9 @@ def test_addresses_are_shown_without_secrets() -> None:
     ],
 )
 def test_invalid_addresses_are_refused(bad: str) -> None:
-    with pytest.raises(OptionError, match="expected postgresql://USER@HOST:PORT") as told:
+    with pytest.raises(OptionError, match="expected postgresql://USER@HOST:PORT") as raised:
         PostgresGallery.open(bad)
-    assert "hush" not in str(told.value)
+    assert "hush" not in str(raised.value)
 
 
 def test_an_unreachable_server_gives_an_error(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_an_unreachable_server_gives_an_error(tmp_path: Path) -> None:
         where = f"postgresql://ann:hush@{place}/db?gallery=paris"
         with pytest.raises(
             GalleryError, match=r"cannot be reached.*whether the server runs"
-        ) as told:
+        ) as raised:
             PostgresGallery.open(where)
-        assert "hush" not in str(told.value)
-        assert told.value.exit_code == 5
+        assert "hush" not in str(raised.value)
+        assert raised.value.exit_code == 5
 
 
 def test_a_missing_gallery_gives_an_error(address: str) -> None:
@@ -120,11 +120,11 @@ def test_a_missing_gallery_gives_an_error(address: str) -> None:
     with pytest.raises(GalleryError, match=r'"nobodys" does not exist'):
         PostgresGallery.open(address.replace("/postgres?", "/nobodys?"))
     PostgresGallery.create(address, "fake-1", 4).close()
-    asked(address, "UPDATE meta SET format = 9")
+    run_sql(address, "UPDATE meta SET format = 9")
     with pytest.raises(GalleryError, match="a gallery of format 9; this program reads format 1"):
         PostgresGallery.open(address)
-    asked(address, "DROP TABLE vectors")
-    asked(address, "UPDATE meta SET format = 1")
+    run_sql(address, "DROP TABLE vectors")
+    run_sql(address, "UPDATE meta SET format = 1")
     with PostgresGallery.open(address) as gallery, pytest.raises(GalleryError, match="vectors"):
         gallery.table()
 
@@ -152,7 +152,7 @@ def test_a_read_only_role_can_search_but_not_change(address: str) -> None:
         with pytest.raises(GalleryError, match=r'role "reader" does not exist'):
             PostgresGallery.open(reader)
         schema = address_of(address).schema
-        asked(address, "CREATE ROLE reader LOGIN", f"GRANT USAGE ON SCHEMA {schema} TO reader",
+        run_sql(address, "CREATE ROLE reader LOGIN", f"GRANT USAGE ON SCHEMA {schema} TO reader",
               f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO reader")  # fmt: skip
         try:
             with PostgresGallery.open(reader) as gallery:
@@ -166,11 +166,11 @@ def test_a_read_only_role_can_search_but_not_change(address: str) -> None:
                 PostgresGallery.create(postgres_address().replace("postgres@", "reader@"), "f", 4)
             assert owner.count() == 1
         finally:
-            asked(address, "DROP OWNED BY reader", "DROP ROLE reader")
+            run_sql(address, "DROP OWNED BY reader", "DROP ROLE reader")
 
 
 def test_a_database_without_pgvector(address: str) -> None:
-    asked(address, "CREATE DATABASE bare", "CREATE ROLE guest LOGIN",
+    run_sql(address, "CREATE DATABASE bare", "CREATE ROLE guest LOGIN",
           "GRANT CREATE ON DATABASE bare TO guest")  # fmt: skip
     try:
         where = address.replace("/postgres?", "/bare?").replace("postgres@", "guest@")
@@ -178,29 +178,29 @@ def test_a_database_without_pgvector(address: str) -> None:
             PostgresGallery.create(where, "fake-1", 4)
         PostgresGallery.create(where.replace("guest@", "postgres@"), "fake-1", 4).close()  # may
     finally:
-        asked(address, "DROP DATABASE bare WITH (FORCE)", "DROP ROLE guest")
+        run_sql(address, "DROP DATABASE bare WITH (FORCE)", "DROP ROLE guest")
 
 
 def test_passwords_come_from_libpq(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the environment or the address; a wrong one is refused without being repeated."""
-    ((hba,),) = asked(address, "SHOW hba_file")
+    """From the environment or the address; the error for a wrong one does not show it."""
+    ((hba,),) = run_sql(address, "SHOW hba_file")
     rules = Path(hba).read_text()
     schema = address_of(address).schema
     locked = address.replace("postgres@", "locked@")
     with PostgresGallery.create(address, "fake-1", 4):
-        asked(address, "CREATE ROLE locked LOGIN PASSWORD 'right'",
+        run_sql(address, "CREATE ROLE locked LOGIN PASSWORD 'right'",
               f"GRANT USAGE ON SCHEMA {schema} TO locked",
               f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO locked")  # fmt: skip
         try:
             Path(hba).write_text("local all locked scram-sha-256\n" + rules)
-            asked(address, "SELECT pg_reload_conf()", "SELECT pg_sleep(0.2)")
+            run_sql(address, "SELECT pg_reload_conf()", "SELECT pg_sleep(0.2)")
             with pytest.raises(GalleryError, match="no password supplied"):
                 PostgresGallery.open(locked)
             for wrong in (locked.replace("@", ":wr%6Fng@"), f"{locked}&password=wrong"):
-                with pytest.raises(GalleryError, match="password authentication failed") as told:
+                with pytest.raises(GalleryError, match="password authentication failed") as raised:
                     PostgresGallery.open(wrong)
-                assert "wrong" not in str(told.value)
-                assert "wr%6Fng" not in str(told.value)
+                assert "wrong" not in str(raised.value)
+                assert "wr%6Fng" not in str(raised.value)
             with PostgresGallery.open(locked.replace("@", ":right@")) as gallery:
                 assert "right" not in gallery.name
             monkeypatch.setenv("PGPASSWORD", "right")
@@ -208,10 +208,10 @@ def test_passwords_come_from_libpq(address: str, monkeypatch: pytest.MonkeyPatch
                 assert gallery.count() == 0
         finally:
             Path(hba).write_text(rules)
-            asked(address, "SELECT pg_reload_conf()", "DROP OWNED BY locked", "DROP ROLE locked")
+            run_sql(address, "SELECT pg_reload_conf()", "DROP OWNED BY locked", "DROP ROLE locked")
 
 
-# --- several at once ---
+# --- concurrent access ---
 
 
 def test_a_second_writer_waits_and_then_gets_busy(address: str) -> None:
@@ -221,7 +221,7 @@ def test_a_second_writer_waits_and_then_gets_busy(address: str) -> None:
             change.put([row("x")])
             with pytest.raises(BusyError, match="another process is writing to it"):
                 two.put([row("y")])
-            assert two.count() == 0  # reading goes on, at the last generation
+            assert two.count() == 0  # readers see the last generation
         two.put([row("y")])
         assert one.table().ids.tolist() == ["x", "y"]
         assert one.faults() == []
@@ -312,7 +312,7 @@ def test_a_commit_is_synchronous_whatever_the_role_settings(address: str) -> Non
 
 
 def end_connections(address: str) -> None:
-    asked(address, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    run_sql(address, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
           "WHERE application_name = 'whichlandmark'")  # fmt: skip
 
 
@@ -321,7 +321,7 @@ def test_a_lost_connection_raises_a_gallery_error(address: str, gallery: Postgre
     end_connections(address)
     with pytest.raises(GalleryError, match="connection was lost"):
         gallery.put([row("y")])
-    assert gallery.table().ids.tolist() == ["x"]  # connected anew
+    assert gallery.table().ids.tolist() == ["x"]  # after connecting again
     gallery.put([row("y")])
     assert gallery.count() == 2
 
@@ -363,11 +363,11 @@ def test_a_connection_lost_at_commit_reports_an_unknown_outcome(
     assert (gallery.generation, gallery.count()) == (0, 0)
 
 
-# --- vectors and words ---
+# --- vectors and texts ---
 
 
 def test_every_float16_reads_back_bit_for_bit(address: str) -> None:
-    """All finite ones: denormals, both zeros, the largest."""
+    """All finite float16 values: denormals, both zeros, the largest."""
     values = np.arange(2**16, dtype=np.uint16).view(np.float16)
     finite = values[np.isfinite(values)].reshape(-1, 992)
     with PostgresGallery.create(address, "fake-1", 992) as gallery:
@@ -418,7 +418,7 @@ def test_the_documented_backup_restores(address: str) -> None:
     with PostgresGallery.create(address, "fake-1", 4) as gallery:
         gallery.put([row(f"p{i}", thumbnail=b"x" * 300) for i in range(20)])
         state, sums = gallery.state(), gallery.sums()[1].tolist()
-    asked(address, "CREATE DATABASE restored")
+    run_sql(address, "CREATE DATABASE restored")
     try:
         with psycopg.connect(other, autocommit=True) as sql:
             sql.execute("CREATE EXTENSION vector")
@@ -432,7 +432,7 @@ def test_the_documented_backup_restores(address: str) -> None:
             again.put([row("p3"), row("new")])
             assert again.table(after=20).ids.tolist() == ["new"]
     finally:
-        asked(address, "DROP DATABASE restored WITH (FORCE)")
+        run_sql(address, "DROP DATABASE restored WITH (FORCE)")
 
 
 def test_a_slow_suggestion_does_not_delay_the_error(
@@ -460,7 +460,7 @@ def load(gallery: PostgresGallery, count: int, dim: int) -> RandomVectors:
     return vectors
 
 
-@pytest.mark.parametrize("which", ["landmarks", "bank", "half", "all but few"])
+@pytest.mark.parametrize("which", ["landmarks", "distractors", "half", "all but few"])
 def test_hnsw_search_finds_the_exact_neighbours(
     address: str, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
@@ -468,13 +468,16 @@ def test_hnsw_search_finds_the_exact_neighbours(
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
         vectors = load(gallery, 1500, 32)
         queries = vectors.around(np.arange(100), 99)
-        bank = which == "bank"
+        distractors = which == "distractors"
         names = sorted(gallery.labels().names)
         chosen = {"half": names[::2], "all but few": names[3:]}.get(which)
-        exact = gallery.nearest(queries, 10, distractors=bank, landmarks=chosen)
-        said = gallery.optimize(memory="64MB", workers=0)
-        assert said == ["1,000 photos with a landmark: index built", "500 distractors: index built"]
-        found = gallery.nearest(queries, 10, distractors=bank, landmarks=chosen)
+        exact = gallery.nearest(queries, 10, distractors=distractors, landmarks=chosen)
+        lines = gallery.optimize(memory="64MB", workers=0)
+        assert lines == [
+            "1,000 photos with a landmark: index built",
+            "500 distractors: index built",
+        ]
+        found = gallery.nearest(queries, 10, distractors=distractors, landmarks=chosen)
         pairs = zip(found.rows.tolist(), exact.rows.tolist(), strict=True)
         assert np.mean([len(set(a) & set(b)) for a, b in pairs]) / 10 >= 0.99
         same = found.rows == exact.rows
@@ -483,7 +486,7 @@ def test_hnsw_search_finds_the_exact_neighbours(
 
 
 def test_searches_use_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL's own plan names it, with and without a filter; no plan of an exact search does."""
+    """By the query plans, with and without a filter; an exact search does not use it."""
     monkeypatch.setattr(search, "MAX_PHOTOS_COMPARED", 200)
     wanted = search.SearchScope("NOT v.bank")
     filtered = search.SearchScope("NOT v.bank", ["l1", "l2"])
@@ -521,7 +524,7 @@ def test_too_few_hnsw_results_fall_back_to_exact_search(
 
 
 def test_candidates_are_ranked_by_their_cosines(gallery: PostgresGallery) -> None:
-    """In whatever order the graph names them; equal ones by their row number."""
+    """In whatever order the graph returns them; ties by row number."""
     gallery.put([row("x", value=[0, 1, 0, 0]), row("y", value=[0.6, 0.8, 0, 0]),
                  row("z", value=[0, 1, 0, 0]), row("w", value=[1, 0, 0, 0])])  # fmt: skip
     with gallery._snapshot() as (sql, _):
@@ -567,21 +570,22 @@ def test_optimize_leaves_the_connection_as_it_was(gallery: PostgresGallery) -> N
     names = ("statement_timeout", "maintenance_work_mem", "max_parallel_maintenance_workers")
     before = {name: shown(gallery, name) for name in names}
     assert before["statement_timeout"] == "1min"
-    said = gallery.optimize(memory="77MB", workers=1)
-    assert said[0] == "0 photos with a landmark: all of them are compared; an index saves time from " \
-        "20,000 on"  # fmt: skip
+    lines = gallery.optimize(memory="77MB", workers=1)
+    assert lines[0] == (
+        "0 photos with a landmark: all of them are compared; an index saves time from 20,000 on"
+    )
     assert {name: shown(gallery, name) for name in before} == before
 
 
 def test_with_little_shared_memory_the_index_is_built_by_one_process() -> None:
-    said: list[tuple[str, object]] = []
+    statements: list[tuple[str, object]] = []
 
     class Server:
-        """Refuses the first index as PostgreSQL does without shared memory."""
+        """Fails to build the first index, as PostgreSQL does without shared memory."""
 
         def execute(self, statement: str, values: object = ()) -> Server:
-            said.append((statement, values))
-            if len(said) == 1:
+            statements.append((statement, values))
+            if len(statements) == 1:
                 raise psycopg.errors.DiskFull("could not resize shared memory segment")
             return self
 
@@ -589,9 +593,9 @@ def test_with_little_shared_memory_the_index_is_built_by_one_process() -> None:
             return [("2",)]
 
     search._create_index(Server(), "vectors_hnsw")  # type: ignore[arg-type]
-    assert said[0] == said[-1]
-    assert "hnsw (data halfvec_ip_ops)" in said[0][0]
-    assert said[2][1] == ("max_parallel_maintenance_workers", "0")
+    assert statements[0] == statements[-1]
+    assert "hnsw (data halfvec_ip_ops)" in statements[0][0]
+    assert statements[2][1] == ("max_parallel_maintenance_workers", "0")
 
 
 def test_a_writer_without_ownership_builds_no_index(
@@ -601,7 +605,7 @@ def test_a_writer_without_ownership_builds_no_index(
     with PostgresGallery.create(address, "fake-1", 4) as owner:
         owner.put([row(f"p{i}") for i in range(4)])
         schema, rights = address_of(address).schema, "SELECT, INSERT, UPDATE, DELETE"
-        asked(address, "CREATE ROLE writer LOGIN", f"GRANT USAGE ON SCHEMA {schema} TO writer",
+        run_sql(address, "CREATE ROLE writer LOGIN", f"GRANT USAGE ON SCHEMA {schema} TO writer",
               f"GRANT {rights} ON ALL TABLES IN SCHEMA {schema} TO writer")  # fmt: skip
         try:
             with PostgresGallery.open(address.replace("postgres@", "writer@")) as gallery:
@@ -610,7 +614,7 @@ def test_a_writer_without_ownership_builds_no_index(
                 assert "only the owner" in gallery.optimize()[0]
                 assert gallery.faults() == []
         finally:
-            asked(address, "DROP OWNED BY writer", "DROP ROLE writer")
+            run_sql(address, "DROP OWNED BY writer", "DROP ROLE writer")
 
 
 # --- damage, planted by SQL ---
@@ -636,15 +640,15 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "said"), FAULTS, ids=range(len(FAULTS)))
+@pytest.mark.parametrize(("damage", "fault"), FAULTS, ids=range(len(FAULTS)))
 def test_planted_faults_are_reported(
-    address: str, gallery: PostgresGallery, damage: str, said: str
+    address: str, gallery: PostgresGallery, damage: str, fault: str
 ) -> None:
     gallery.put([row("x", thumbnail=b"jpeg", fingerprint=b"look"), row("y"), row("z", "")])
     gallery.describe([LandmarkRecord("a", "A")])
     assert gallery.faults() == []
-    asked(address, damage)
-    assert any(said in line for line in gallery.faults()), gallery.faults()
+    run_sql(address, damage)
+    assert any(fault in line for line in gallery.faults()), gallery.faults()
 
 
 @pytest.mark.parametrize(
@@ -653,12 +657,12 @@ def test_planted_faults_are_reported(
 def test_damage_in_the_middle_of_a_stream_leaves_the_connection_whole(
     address: str, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    """Megabytes are still to come when the fault is met."""
+    """The damage is found while megabytes of the result are unread."""
     monkeypatch.setattr(vectors_module, "BLOCK_ROWS", 16)
     vector = np.full(512, 512**-0.5, np.float32)
     with PostgresGallery.create(address, "fake-1", 512) as gallery:
         gallery.put([GalleryRow(f"p{i}", "p" * 1000, "a", "", "", vector) for i in range(3000)])
-        asked(address, damage.format("WHERE number = 9"))
+        run_sql(address, damage.format("WHERE number = 9"))
         before = gallery._connection
         for _ in range(2):
             with pytest.raises(GalleryError, match=r"damaged .*row 9"):
@@ -667,7 +671,7 @@ def test_damage_in_the_middle_of_a_stream_leaves_the_connection_whole(
         assert gallery._connection is before
         with sql_queries.snapshot(gallery._connection):
             left = sql_queries.entries(gallery._connection)
-            next(left)  # left in its middle: given up, connected anew
+            next(left)  # not read to its end, so the connection is closed
         assert gallery.state().photos == 3000
         assert gallery._connection is not before
 
@@ -675,11 +679,11 @@ def test_damage_in_the_middle_of_a_stream_leaves_the_connection_whole(
 def test_photos_replaced_by_an_older_state_are_reported(
     address: str, gallery: PostgresGallery
 ) -> None:
-    """Every sum is right, but not what was put there last."""
+    """All checksums match, but an old version of the photos was restored."""
     gallery.put([row("x", "a")])
-    asked(address, "CREATE TABLE old AS SELECT * FROM photos")
+    run_sql(address, "CREATE TABLE old AS SELECT * FROM photos")
     gallery.relabel({"x": "b"})
-    asked(address, "DELETE FROM photos", "INSERT INTO photos SELECT * FROM old")
+    run_sql(address, "DELETE FROM photos", "INSERT INTO photos SELECT * FROM old")
     assert gallery.faults() == ["the photos do not match the digest of the last change"]
     with pytest.raises(GalleryError, match="damaged"):
         gallery.table()
@@ -690,7 +694,7 @@ def test_a_row_number_beyond_the_counter_is_reported(
 ) -> None:
     gallery.put([row("x")])
     state = gallery.state()._replace(next_row=1)
-    asked(address, f"UPDATE meta SET next_row = 1, sum = {meta_sum(state)}")
+    run_sql(address, f"UPDATE meta SET next_row = 1, sum = {meta_sum(state)}")
     assert gallery.faults() == ["row 1: expected row numbers below 1"]
 
 
@@ -699,6 +703,6 @@ def test_the_database_refuses_a_second_photo_of_one_id(
 ) -> None:
     gallery.put([row("x")])
     with pytest.raises(psycopg.errors.ExclusionViolation):
-        asked(address, "INSERT INTO photos SELECT 5, id, path, landmark, hash, stamp, author, "
+        run_sql(address, "INSERT INTO photos SELECT 5, id, path, landmark, hash, stamp, author, "
               "licence, vectors, keypoints, looks, thumbnails, sum FROM photos")  # fmt: skip
     assert gallery.faults() == []

@@ -28,11 +28,11 @@ def test_three_server_kills_lose_no_committed_batch() -> None:
                 assert wrong == [], line
             assert kills.stored > 0
             with PostgresGallery.open(kills.address) as gallery:
-                gallery.put(batch(kills.stored))  # it goes on
+                gallery.put(batch(kills.stored))  # the gallery is still usable
                 assert gallery.count() >= kills.reference.count()
                 gallery.remove([f"b{kills.stored}-0"])
                 kills.acknowledged = kills.stored
-                assert kills._compare(gallery) != []  # what is not as it should be is found
+                assert kills._compare(gallery) != []  # the comparison detects differences
     except own_postgres.NoServerError as error:
         pytest.skip(str(error))
 
@@ -50,8 +50,8 @@ with own_postgres() as server:
 def test_the_server_dies_with_the_process_that_started_it() -> None:
     process = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
-    with process.stdout as said:
-        if not (line := said.readline()):
+    with process.stdout as output:
+        if not (line := output.readline()):
             process.wait()
             pytest.skip("no server can be started here")
         process.kill()

@@ -59,7 +59,7 @@ def client() -> Iterator[Any]:
 
 @pytest.fixture
 def gallery(client: Any) -> QdrantGallery:
-    """Three photos with everything that a photo can have, a distractor, a record."""
+    """Three photos with all optional fields, a distractor, a record."""
     made = QdrantGallery.create_in(client, "paris", "fake-1", 4)
     made.put([
         row("a", "Louvre", keypoints=b"ka", fingerprint=b"la", thumbnail=b"ta"),
@@ -98,23 +98,23 @@ def test_addresses_are_parsed() -> None:
     ],
 )
 def test_invalid_addresses_are_refused(address: str, words: str) -> None:
-    with pytest.raises(OptionError) as told:
+    with pytest.raises(OptionError) as raised:
         address_module.open_at(address)
-    assert words in str(told.value)
+    assert words in str(raised.value)
 
 
 def test_an_api_key_in_an_address_is_refused_and_never_shown() -> None:
-    with pytest.raises(OptionError, match=API_KEY_VARIABLE) as told:
+    with pytest.raises(OptionError, match=API_KEY_VARIABLE) as raised:
         parse("qdrant://:sesame@db:6334/paris")
-    assert "sesame" not in str(told.value)
+    assert "sesame" not in str(raised.value)
 
 
 def test_an_api_key_is_sent_only_over_tls_or_to_localhost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(API_KEY_VARIABLE, "sesame")
     for host in ("db", "10.0.0.1", "localhost.example.org", "128.0.0.1"):
-        with pytest.raises(OptionError, match=r"add \?tls=1") as told:
+        with pytest.raises(OptionError, match=r"add \?tls=1") as raised:
             connect(parse(f"qdrant://{host}/paris"))
-        assert "sesame" not in str(told.value)
+        assert "sesame" not in str(raised.value)
     for address in ("qdrant://db/paris?tls=1", "qdrant://localhost/paris", "qdrant://[::1]/paris",
                     "qdrant://127.8.0.1/paris"):  # fmt: skip
         connect(parse(address)).close()
@@ -127,9 +127,9 @@ def test_the_api_key_reaches_the_server_and_no_error_message(
         address = f"qdrant://127.0.0.1:{port}/paris"
         for wrong in ("", "simsim"):
             monkeypatch.setenv(API_KEY_VARIABLE, wrong)
-            with pytest.raises(GalleryError, match=f"another key, in {API_KEY_VARIABLE}") as told:
+            with pytest.raises(GalleryError, match=f"another key, in {API_KEY_VARIABLE}") as raised:
                 QdrantGallery.create(address, "fake-1", 4)
-            assert "simsim" not in str(told.value)
+            assert "simsim" not in str(raised.value)
         monkeypatch.setenv(API_KEY_VARIABLE, "sesame")
         with QdrantGallery.create(address, "fake-1", 4) as gallery:
             gallery.put([row("a")])
@@ -138,7 +138,7 @@ def test_the_api_key_reaches_the_server_and_no_error_message(
 
 
 def test_presets_reach_the_server() -> None:
-    """Looked at in the message that the server gets."""
+    """Checked in the message that the server receives."""
     for size, shards, copies, quantised in (
         (1_000_000, 1, 1, None), (10_000_000, 2, 1, "scalar"), (100_000_000, 6, 2, "scalar"),
         (1_000_000_000, 24, 2, "binary"),
@@ -246,13 +246,13 @@ def test_a_config_file_is_read_and_kept_with_the_collection(tmp_path: Path, clie
     ],
 )
 def test_invalid_configs_are_refused(values: dict[str, Any], words: str) -> None:
-    with pytest.raises(OptionError) as told:
+    with pytest.raises(OptionError) as raised:
         from_json(QdrantConfig, values)
-    assert words in str(told.value)
+    assert words in str(raised.value)
 
 
 def test_vectors_are_stored_without_normalizing(client: Any) -> None:
-    """Bit for bit; under Cosine, even this imitation gives other numbers back."""
+    """Bit for bit; with cosine distance even the client in memory returns other numbers."""
     assert photo_collection(QdrantConfig(), 4)["vectors_config"].distance.value == "Dot"
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(200, 32))
@@ -288,7 +288,7 @@ def spoil_vector(client: Any) -> None:
 
 
 def long_vector(client: Any) -> None:
-    """Changed, with its sums: only its length tells."""
+    """A changed vector with matching checksums is detected by its length."""
     from whichlandmark.gallery.checksums import blob_sum, photo_sum
 
     vector = np.array([2.0, 0, 0, 0], dtype="<f2")
@@ -481,9 +481,9 @@ def test_an_unreachable_server_gives_an_error() -> None:
         free.bind(("127.0.0.1", 0))
         address = f"qdrant://127.0.0.1:{free.getsockname()[1]}/paris?timeout=2"
         began = time.monotonic()
-        with pytest.raises(GalleryError, match="no server answers there; is it running") as told:
+        with pytest.raises(GalleryError, match="no server answers there; is it running") as raised:
             address_module.open_at(address)
-        assert told.value.exit_code == 5
+        assert raised.value.exit_code == 5
         assert time.monotonic() - began < 8
 
 
@@ -521,7 +521,7 @@ def test_an_unconfirmed_write_is_an_error(status: str) -> None:
 
 
 def test_large_batches_are_split_to_the_request_limit() -> None:
-    """60 MB of features, at most 32 MB a request; and 2,500 photos, 1,000 a request."""
+    """60 MB of features at 32 MB a request; 2,500 photos at 1,000 a request."""
     with serving(stand_in := StandIn()) as port:
         address = f"qdrant://127.0.0.1:{port}/paris"
         with QdrantGallery.create(address, "fake-1", 4) as gallery:
@@ -580,7 +580,7 @@ def test_all_scroll_pages_are_read(client: Any, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 def test_tls_with_a_private_certificate_authority(tmp_path: Path, monkeypatch: Any) -> None:
-    """In a process of its own, for gRPC reads the trusted roots once."""
+    """In its own process, because gRPC reads the trusted certificates only once."""
     if not (openssl := shutil.which("openssl")):
         pytest.skip("no openssl to make a certificate with")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"

@@ -24,11 +24,11 @@ qdrant_client = pytest.importorskip("qdrant_client")
 
 
 class Killed(BaseException):
-    """The writer's process ends here."""
+    """Stands for the death of the writer's process."""
 
 
 class Lost(grpc.RpcError):  # type: ignore[misc]
-    """What the client raises when no answer comes."""
+    """The error of the client when no reply arrives."""
 
     def __init__(self, code: grpc.StatusCode) -> None:
         self._code = code
@@ -78,7 +78,7 @@ def in_memory() -> Any:
 
 
 def on_engine() -> Any:
-    """What a server keeps its points with."""
+    """Qdrant Edge: the server's storage engine as a library."""
     pytest.importorskip("qdrant_edge")
     from tests.support.edge_qdrant import EdgeClient
 
@@ -86,7 +86,7 @@ def on_engine() -> Any:
 
 
 def filled(client: Any) -> QdrantGallery:
-    """Three photos with everything, a distractor, two records."""
+    """Three photos with all optional fields, a distractor, two records."""
     gallery = QdrantGallery.create_in(client, "paris", "fake-1", 4)
     gallery.put([
         row("a", "Louvre", keypoints=b"ka", fingerprint=b"la", thumbnail=b"ta"), row("b", "Louvre"),
@@ -98,7 +98,7 @@ def filled(client: Any) -> QdrantGallery:
 
 
 def put(gallery: QdrantGallery) -> None:
-    """Two new photos, two replaced: one with other blobs, one with none any more."""
+    """Two new photos, two replaced: one with other blobs, one without blobs."""
     gallery.put([
         row("new", "Louvre", [0, 0, 1.0, 0], keypoints=b"kn", thumbnail=b"tn"),
         row("a", "Orsay", [0, 0, 0, 1.0], keypoints=b"other"), row("c", "Dome", [0, 1.0, 0, 0]),
@@ -119,11 +119,11 @@ CHANGES: dict[str, Callable[[QdrantGallery], Any]] = {
 
 
 def all_of(gallery: QdrantGallery) -> dict[str, Any]:
-    """Everything that can be read of it."""
+    """All data of a gallery."""
     photos = {
         number: (*(getattr(photo, key) for key in (
-            "id", "path", "landmark", "hash", "stamp", "keypoints", "fingerprint", "thumbnail", "author",
-            "licence")), tuple(photo.vector))
+            "id", "path", "landmark", "hash", "stamp", "keypoints", "fingerprint", "thumbnail",
+            "author", "licence")), tuple(photo.vector))
         for number, photo in gallery.rows_after(-1, 100)
     }  # fmt: skip
     table = gallery.table()
@@ -133,7 +133,7 @@ def all_of(gallery: QdrantGallery) -> dict[str, Any]:
 
 
 def both_states(change: str) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Before and after an undisturbed change, and the calls that it takes."""
+    """State before and after an undisturbed change, and its number of calls."""
     client = qdrant_client.QdrantClient(":memory:")
     counting = Failing(client, 10**9, killed)
     before = all_of(filled(client))
@@ -175,7 +175,7 @@ def test_a_writer_killed_at_any_call_leaves_a_complete_batch_or_none(
             CHANGES[change](writer)
         reader = QdrantGallery.open_in(client, "paris")
         old_or_new(all_of_photos(reader), before, after)
-        reader.clock = lambda reader=reader: 10**10  # the claim has ended
+        reader.clock = lambda reader=reader: 10**10  # the claim has expired
         reader.repair()
         found = all_of(reader)
         assert found in (before, after), at
@@ -183,14 +183,14 @@ def test_a_writer_killed_at_any_call_leaves_a_complete_batch_or_none(
         seen.add(found["meta"].generation)
         points = client.count("paris_about").count
         put_again = QdrantGallery.open_in(client, "paris")
-        if found == before:  # the same change goes through now, and leaves no more than it should
+        if found == before:  # undone: the same change now succeeds and leaves no unused points
             CHANGES[change](put_again)
             assert all_of(put_again) == after
             assert put_again.faults() == []
         else:
             assert points == expected_points(after)
         client.close()
-    assert seen == {before["meta"].generation, after["meta"].generation}  # both came up
+    assert seen == {before["meta"].generation, after["meta"].generation}  # both outcomes occurred
 
 
 def all_of_photos(gallery: QdrantGallery) -> dict[int, Any]:
@@ -201,7 +201,7 @@ def all_of_photos(gallery: QdrantGallery) -> dict[int, Any]:
 
 
 def old_or_new(found: dict[int, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Before it is repaired, each photo is whole, as it was or as it becomes."""
+    """Before the repair each photo is intact, in its old or its new version."""
     states = [
         {number: (p[0], p[2], p[8], p[5], p[10]) for number, p in state["photos"].items()}
         for state in (before, after)
@@ -213,14 +213,14 @@ def old_or_new(found: dict[int, Any], before: dict[str, Any], after: dict[str, A
 
 
 def expected_points(state: dict[str, Any]) -> int:
-    """In the second collection: the gallery's own numbers, records, blobs of some photos."""
+    """In the second collection: the header, records, blobs of some photos."""
     blobs = sum(any(photo[5:8]) for photo in state["photos"].values())
     return 1 + len(state["landmarks"]) + blobs
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_lost_reply_leaves_a_complete_batch_or_none(change: str) -> None:
-    """The server did it, or did not, and the client cannot know: no repair is needed afterwards."""
+    """Whether or not the server executed the lost call, no repair is needed afterwards."""
     before, after, calls = both_states(change)
     for at in range(1, calls + 1):
         for answered in (False, True):
@@ -294,9 +294,9 @@ def test_a_second_writer_gets_busy(client: Any) -> None:
     gallery.clock = lambda: now[0]
     gallery._client.sleep = lambda seconds: now.__setitem__(0, now[0] + seconds)
     began = now[0]
-    with pytest.raises(BusyError, match=r"process \d+, .* is writing to it; wait for it") as told:
+    with pytest.raises(BusyError, match=r"process \d+, .* is writing to it; wait for it") as raised:
         gallery.put([row("z")])
-    assert told.value.exit_code == 6
+    assert raised.value.exit_code == 6
     assert 10 <= now[0] - began < 11  # it waited first
     with pytest.raises(BusyError, match="is writing to it"):
         gallery.faults()
@@ -310,7 +310,7 @@ def test_a_second_writer_gets_busy(client: Any) -> None:
 
 
 def test_a_writer_whose_lock_expired_stops(client: Any) -> None:
-    """Its claim has ended and another one has changed the gallery: it may not commit."""
+    """A writer whose claim has expired, after another writer's change, may not commit."""
     gallery = filled(client)
     now = [1e9]
     sleeper = QdrantGallery.open_in(client, "paris")
@@ -340,7 +340,7 @@ def test_writers_of_several_threads_wait_for_each_other(client: Any) -> None:
         except Exception as error:
             failed.append(error)
 
-    lock = threading.Lock()  # the imitation in memory is not made for threads
+    lock = threading.Lock()  # because the client in memory is not thread-safe
     for gallery in galleries:
         real = gallery._client.call
         gallery._client.call = (  # type: ignore[method-assign]
@@ -371,8 +371,8 @@ def test_an_error_in_a_batch_releases_the_writer_lock(client: Any) -> None:
     with pytest.raises(GalleryError, match=r"shape \(3,\)"):
         gallery.put([row("x"), replace(row("y"), vector=np.ones(3, np.float32))])
     assert all_of(gallery) == before
-    QdrantGallery.open_in(client, "paris").put([row("x")])  # at once
-    assert not gallery.repair()  # nothing is left to do
+    QdrantGallery.open_in(client, "paris").put([row("x")])  # without waiting
+    assert not gallery.repair()  # nothing to repair
 
 
 def test_readers_do_not_see_staged_photos(client: Any) -> None:
@@ -381,7 +381,7 @@ def test_readers_do_not_see_staged_photos(client: Any) -> None:
     before = all_of(reader)
     stuck = Failing(client, 10**9, killed)
     writer = QdrantGallery.open_in(stuck, "paris")
-    for at in range(2, 40):  # each undoes first what the one before it left
+    for at in range(2, 40):  # each writer first undoes what the crashed one before it left
         stuck.calls, stuck.at = 0, at
         writer.clock = lambda at=at: at * 10.0 * CLAIM_SECONDS
         with pytest.raises(Killed):
@@ -398,7 +398,7 @@ def test_readers_do_not_see_staged_photos(client: Any) -> None:
 
 
 def test_staged_photos_do_not_displace_committed_neighbours(client: Any) -> None:
-    """More than are asked for stand nearer to the question, and must all be passed over."""
+    """More uncommitted photos than requested are nearer to the query; all are ignored."""
     gallery = filled(client)
     stuck = Failing(client, 10**9, killed)
     writer = QdrantGallery.open_in(stuck, "paris")

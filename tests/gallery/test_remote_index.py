@@ -1,4 +1,4 @@
-"""A gallery searched on its server: the same answers as with the arrays in memory."""
+"""Remote index: the same results as with an index in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def unit(rng: np.random.Generator, centres: Vectors, spread: float) -> Vectors:
 
 @pytest.fixture
 def gallery() -> SqliteGallery:
-    """40 landmarks of 6 photos and 60 distractors, mixed; some rows are gone."""
+    """40 landmarks of 6 photos and 60 distractors, mixed; some rows are removed."""
     rng = np.random.default_rng(0)
     centres = unit(rng, rng.standard_normal((40, 16)).astype(np.float32), 0.0)
     labels = [*np.repeat(np.arange(40), 6).tolist(), *[-1] * 60]
@@ -95,7 +95,7 @@ def test_rows_added_after_loading_are_ignored(gallery: SqliteGallery) -> None:
     assert prepared.candidate_source is not None
     found = prepared.candidate_source.candidates(near, 5)
     assert found[0].max() < len(index.codes)
-    assert (found == -1).sum() == 1  # the new one, which the arrays do not have
+    assert (found == -1).sum() == 1  # the photo added later, which the index ignores
 
 
 def test_small_galleries_are_fitted_on_all_photos_and_large_ones_on_a_sample_of_landmarks(
@@ -110,7 +110,7 @@ def test_small_galleries_are_fitted_on_all_photos_and_large_ones_on_a_sample_of_
     part = sample_index(index)
     assert 30 < len(part.codes) <= 50
     assert len(part.distractor_vectors) == 25
-    for name in part.names:  # each with all of its photos
+    for name in part.names:  # each landmark with all of its photos
         mine = part.ids[part.names[part.codes] == name].tolist()
         assert mine == index.ids[:][index.names[index.codes] == name].tolist()
 

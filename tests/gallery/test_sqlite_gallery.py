@@ -1,4 +1,4 @@
-"""The gallery file: round trips, complete transactions, clear refusals."""
+"""The SQLite gallery: round trips, atomic changes, clear errors."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_failed_batch_leaves_nothing_behind(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         (row(""), "neither may be empty"),
         (row("x\0y"), "zero byte"),
@@ -154,9 +154,9 @@ def test_a_failed_batch_leaves_nothing_behind(path: Path) -> None:
         (row("x", thumbnail=bytes(16_000_001)), "thumbnail of 16000001 bytes"),
     ],
 )
-def test_texts_that_cannot_be_stored_are_refused(path: Path, bad: GalleryRow, said: str) -> None:
+def test_texts_that_cannot_be_stored_are_refused(path: Path, bad: GalleryRow, message: str) -> None:
     with SqliteGallery.create(path, "fake-1", 4) as gallery:
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             gallery.put([row("good"), bad])
         assert gallery.count() == 0
         with pytest.raises(GalleryError, match="not finite"):
@@ -164,7 +164,7 @@ def test_texts_that_cannot_be_stored_are_refused(path: Path, bad: GalleryRow, sa
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"wikidata": "243"}, "expected Q and a number"),
         ({"latitude": 91.0, "longitude": 0.0}, "latitude 91.0; expected −90 to 90"),
@@ -173,8 +173,8 @@ def test_texts_that_cannot_be_stored_are_refused(path: Path, bad: GalleryRow, sa
         ({"title": "t" * 1001}, "at most 1000"),
     ],
 )
-def test_invalid_landmark_records_are_refused(values: dict[str, float | str], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_invalid_landmark_records_are_refused(values: dict[str, float | str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         LandmarkRecord("a", **values)
 
 
@@ -229,7 +229,7 @@ def test_a_gallery_in_memory_can_be_copied_to_a_file(path: Path) -> None:
 
 
 def test_a_reader_keeps_its_generation_while_a_writer_goes_on(path: Path) -> None:
-    """The table is read in one transaction: a change in its middle does not show."""
+    """The table is read in one transaction, so a change during the read is not visible."""
     with SqliteGallery.create(path, "fake-1", 4) as writer, SqliteGallery.open(path) as reader:
         writer.put([row(f"p{i}", "old") for i in range(300)])
         seen = iter(reader._photos(reader._connection, reader._meta()))
@@ -271,7 +271,7 @@ def test_many_threads_read_one_gallery_while_another_process_could_write(path: P
 
 
 def test_removed_bytes_are_gone_from_the_file(path: Path) -> None:
-    """Random sizes make SQLite move rows between pages, where it leaves copies behind."""
+    """Random sizes make SQLite move rows between pages, and leave copies in unused space."""
     rng = np.random.default_rng(0)
     alive: dict[str, str] = {}
     with SqliteGallery.create(path, "fake-1", 4) as gallery:
@@ -279,7 +279,8 @@ def test_removed_bytes_are_gone_from_the_file(path: Path) -> None:
             names = [f"{value:016x}" for value in rng.integers(2**60, size=60)]
             labels = [f"<label-{rng.integers(99)}-{'z' * rng.integers(60)}>" for _ in names]
             gallery.put([
-                row(f"<{name}>", label, fingerprint=f"<look {name}>".encode() * 3, author=f"<by {name}>",
+                row(f"<{name}>", label, fingerprint=f"<look {name}>".encode() * 3,
+                    author=f"<by {name}>",
                     keypoints=f"<{name}>".encode() * int(rng.integers(400)))
                 for name, label in zip(names, labels, strict=True)
             ])  # fmt: skip
@@ -340,7 +341,7 @@ with SqliteGallery.open(Path(sys.argv[1])) as gallery:
 
 
 def test_a_gallery_in_a_read_only_folder_can_be_read() -> None:
-    """As another user, when the tests run as root, who may write everywhere."""
+    """Run as another user if the tests run as root, because root may write everywhere."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with SqliteGallery.create(folder / "gallery.sqlite", "fake-1", 4) as gallery:

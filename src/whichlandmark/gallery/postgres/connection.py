@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from psycopg import errors, sql
-
 from ...core.errors import BusyError, GalleryError, OptionError
 from ..checksums import Meta, damaged, meta_sum
 
 try:
     import psycopg
-    from psycopg import conninfo, errors
+    from psycopg import conninfo, errors, sql
 except ImportError:
     raise OptionError(
         "a gallery on PostgreSQL needs psycopg; install it with: "
@@ -56,6 +54,37 @@ LANDMARK_PREFIX = 200  # characters of a landmark in the index: at most 800 byte
 
 # Tables of blobs, in the order of the checksums in `photos`; looks: perceptual fingerprints.
 BLOBS = ("vectors", "keypoints", "looks", "thumbnails")
+
+META_COLUMNS = (
+    "embedder, dim, generation, next_row, photos, photo_digest, landmarks, landmark_digest, stale"
+)
+
+TABLES = (
+    "CREATE TABLE meta (one integer PRIMARY KEY CHECK (one = 1), format integer NOT NULL, "
+    "embedder text NOT NULL, dim bigint NOT NULL, generation bigint NOT NULL, "
+    "next_row bigint NOT NULL, photos bigint NOT NULL, photo_digest bigint NOT NULL, "
+    "landmarks bigint NOT NULL, landmark_digest bigint NOT NULL, stale bigint NOT NULL, "
+    "sum bigint NOT NULL)",
+    "CREATE TABLE photos (number bigint PRIMARY KEY, id text NOT NULL, path text NOT NULL, "
+    "landmark text NOT NULL, hash text NOT NULL, stamp text NOT NULL, author text NOT NULL, "
+    "licence text NOT NULL, vectors bigint, keypoints bigint, looks bigint, thumbnails bigint, "
+    "sum bigint NOT NULL, CONSTRAINT one_photo_an_id EXCLUDE USING hash (id WITH =))",
+    f"CREATE INDEX photos_by_landmark ON photos ((left(landmark, {LANDMARK_PREFIX})), number)",
+    "CREATE TABLE landmarks (name text NOT NULL, record text NOT NULL, sum bigint NOT NULL, "
+    "CONSTRAINT one_record_a_landmark EXCLUDE USING hash (name WITH =))",
+    "CREATE TABLE vectors (number bigint PRIMARY KEY, bank boolean NOT NULL, "
+    "data {halfvec}({dim}) NOT NULL)",
+    "CREATE INDEX vectors_of_the_bank ON vectors (number) WHERE bank",
+    *(
+        f"CREATE TABLE {kind} (number bigint PRIMARY KEY, data bytea STORAGE EXTERNAL NOT NULL)"
+        for kind in BLOBS[1:]
+    ),
+)
+
+INDEXES = {  # name of a search index → condition on its rows of `vectors`; bank: distractors
+    "vectors_hnsw": "NOT bank",
+    "vectors_hnsw_bank": "bank",
+}
 
 
 @dataclass(frozen=True)
@@ -201,38 +230,6 @@ def gallery_error(error: psycopg.Error, name: str) -> GalleryError:
             "gallery; try again when the server runs"
         )
     return GalleryError(f"{name}: PostgreSQL says: {text}")
-
-
-META_COLUMNS = (
-    "embedder, dim, generation, next_row, photos, photo_digest, landmarks, landmark_digest, stale"
-)
-
-TABLES = (
-    "CREATE TABLE meta (one integer PRIMARY KEY CHECK (one = 1), format integer NOT NULL, "
-    "embedder text NOT NULL, dim bigint NOT NULL, generation bigint NOT NULL, "
-    "next_row bigint NOT NULL, photos bigint NOT NULL, photo_digest bigint NOT NULL, "
-    "landmarks bigint NOT NULL, landmark_digest bigint NOT NULL, stale bigint NOT NULL, "
-    "sum bigint NOT NULL)",
-    "CREATE TABLE photos (number bigint PRIMARY KEY, id text NOT NULL, path text NOT NULL, "
-    "landmark text NOT NULL, hash text NOT NULL, stamp text NOT NULL, author text NOT NULL, "
-    "licence text NOT NULL, vectors bigint, keypoints bigint, looks bigint, thumbnails bigint, "
-    "sum bigint NOT NULL, CONSTRAINT one_photo_an_id EXCLUDE USING hash (id WITH =))",
-    f"CREATE INDEX photos_by_landmark ON photos ((left(landmark, {LANDMARK_PREFIX})), number)",
-    "CREATE TABLE landmarks (name text NOT NULL, record text NOT NULL, sum bigint NOT NULL, "
-    "CONSTRAINT one_record_a_landmark EXCLUDE USING hash (name WITH =))",
-    "CREATE TABLE vectors (number bigint PRIMARY KEY, bank boolean NOT NULL, "
-    "data {halfvec}({dim}) NOT NULL)",
-    "CREATE INDEX vectors_of_the_bank ON vectors (number) WHERE bank",
-    *(
-        f"CREATE TABLE {kind} (number bigint PRIMARY KEY, data bytea STORAGE EXTERNAL NOT NULL)"
-        for kind in BLOBS[1:]
-    ),
-)
-
-INDEXES = {  # name of a search index → condition on its rows of `vectors`; bank: distractors
-    "vectors_hnsw": "NOT bank",
-    "vectors_hnsw_bank": "bank",
-}
 
 
 def create_schema(connection: Sql, address: Address, embedder_id: str, dim: int) -> None:

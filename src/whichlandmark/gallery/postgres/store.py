@@ -39,6 +39,14 @@ from .reads import PostgresReads, open_connection
 from .search import optimize
 from .vectors import write_vectors
 
+HINT_TIMEOUT = "3s"  # for finding ids similar to an unknown one
+
+SIMILAR_IDS = (
+    "(SELECT id FROM photos WHERE id > %(id)s ORDER BY id LIMIT 50) UNION "
+    "(SELECT id FROM photos WHERE id < %(id)s ORDER BY id DESC LIMIT 50) UNION "
+    "(SELECT id FROM photos WHERE strpos(id, %(id)s) > 0 LIMIT 50)"
+)
+
 
 class PostgresGallery(PostgresReads):
     """A gallery in PostgreSQL; see `protocol.Gallery` for the methods.
@@ -93,19 +101,13 @@ class PostgresGallery(PostgresReads):
         """Delete photos with all their data, and return how many.
 
         Their bytes remain in the server's files until PostgreSQL vacuums, as `optimize` does.
-
-        Raises:
-            DataError: for unknown ids.
+        Raises DataError for unknown ids.
         """
         with self._changing() as change:
             return change.remove(ids)
 
     def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """Change the landmark of photos: id → landmark, "" = distractor.
-
-        Raises:
-            DataError: for unknown ids; nothing is changed then.
-        """
+        """Change the landmark of photos: id → landmark. Raises DataError for unknown ids."""
         with self._changing() as change:
             change.relabel(landmarks)
 
@@ -115,11 +117,7 @@ class PostgresGallery(PostgresReads):
             change.describe(records)
 
     def credit(self, credits: Mapping[str, Credit]) -> None:
-        """Set author and licence of photos by id.
-
-        Raises:
-            DataError: for unknown ids; nothing is changed then.
-        """
+        """Set author and licence of photos by id. Raises DataError for unknown ids."""
         with self._changing() as change:
             change.credit(credits)
 
@@ -183,15 +181,6 @@ class PostgresGallery(PostgresReads):
                 f"({' '.join(str(error).split())}); it is in the gallery, whole, if its generation "
                 f"has reached {generation}; doing it again does no harm"
             ) from None
-
-
-HINT_TIMEOUT = "3s"  # for finding ids similar to an unknown one
-
-SIMILAR_IDS = (
-    "(SELECT id FROM photos WHERE id > %(id)s ORDER BY id LIMIT 50) UNION "
-    "(SELECT id FROM photos WHERE id < %(id)s ORDER BY id DESC LIMIT 50) UNION "
-    "(SELECT id FROM photos WHERE strpos(id, %(id)s) > 0 LIMIT 50)"
-)
 
 
 @dataclass(eq=False)

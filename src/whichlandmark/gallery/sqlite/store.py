@@ -32,6 +32,14 @@ from .queries import COLUMNS, photos_of
 from .reads import SqliteReads, gallery_errors, roll_back
 from .schema import BLOBS
 
+UPSERT_PHOTO = f"INSERT INTO photos ({COLUMNS}) VALUES (?{', ?' * COLUMNS.count(',')})"
+
+UPSERT_PHOTO += " ON CONFLICT (row) DO UPDATE SET " + ", ".join(
+    f"{column} = excluded.{column}" for column in COLUMNS.split(", ")[2:]
+)
+
+LANDMARK, AUTHOR = 3, 6  # indices in COLUMNS; the licence follows the author
+
 
 class SqliteGallery(SqliteReads):
     """A gallery in one SQLite file, or in memory; see `protocol.Gallery` for the methods.
@@ -199,15 +207,6 @@ class SqliteGallery(SqliteReads):
             except BaseException:
                 roll_back(sql)
                 raise
-
-
-UPSERT_PHOTO = f"INSERT INTO photos ({COLUMNS}) VALUES (?{', ?' * COLUMNS.count(',')})"
-
-UPSERT_PHOTO += " ON CONFLICT (row) DO UPDATE SET " + ", ".join(
-    f"{column} = excluded.{column}" for column in COLUMNS.split(", ")[2:]
-)
-
-LANDMARK, AUTHOR = 3, 6  # indices in COLUMNS; the licence follows the author
 
 
 @dataclass(eq=False)
