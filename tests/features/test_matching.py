@@ -218,9 +218,8 @@ def test_descriptors_are_quantized_root_sift() -> None:
         assert row.tolist() == wanted
     found = keypoints(building(1)).descriptors
     assert found.max() <= 15
-    norms = np.linalg.norm(
-        found / ROOT_SIFT_STEPS, axis=1
-    )  # unit rows, apart from rounding and clipping
+    # Unit rows, apart from rounding and clipping.
+    norms = np.linalg.norm(found / ROOT_SIFT_STEPS, axis=1)
     assert np.median(norms) == pytest.approx(1, abs=0.05)
 
 

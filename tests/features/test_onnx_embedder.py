@@ -351,7 +351,9 @@ def test_the_core_needs_no_torch(saved: Path, colour_world: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["photos"] == 24
-    ran = without_torch("recognize", colour_world / "queries" / "0-0.jpg", "-r", recognizer, "--json")
+    ran = without_torch(
+        "recognize", colour_world / "queries" / "0-0.jpg", "-r", recognizer, "--json"
+    )
     assert ran.returncode == 0, ran.stderr
     ran = without_torch("train", colour_world / "gallery", "-o", colour_world / "t")
     assert (ran.returncode, "pip install 'whichlandmark[train]'" in ran.stderr) == (2, True)

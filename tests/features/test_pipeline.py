@@ -163,9 +163,8 @@ def test_huge_photos_stay_within_the_byte_budget(
     assert budgets[1].used == 0
     if threads == 8:
         assert budgets[0].peak < 24 * one  # the default budget is not nearly used up
-    monkeypatch.setattr(
-        pipeline, "MAX_DECODING_BYTES", one // 2
-    )  # each photo is larger than the budget
+    # Each photo is larger than the budget.
+    monkeypatch.setattr(pipeline, "MAX_DECODING_BYTES", one // 2)
     assert all_of(kind(), photos, threads=threads)[0] == list(range(24))
 
 

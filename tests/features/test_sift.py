@@ -198,10 +198,10 @@ def test_vectors_depend_neither_on_the_batch_nor_on_threads(
 
 FIT = """
 import hashlib, numpy as np
-from whichlandmark.features.embedders.sift import vocabulary, whitening
+from whichlandmark.features.embedders.sift import fit_vocabulary, fit_whitening
 rng = np.random.default_rng(0)
-arrays = vocabulary(rng.random((120_000, 128), dtype=np.float32), 64, 64, 0)
-arrays |= whitening(rng.normal(size=(600, 1024)).astype(np.float32), 256)
+arrays = fit_vocabulary(rng.random((120_000, 128), dtype=np.float32), 64, 64, 0)
+arrays |= fit_whitening(rng.normal(size=(600, 1024)).astype(np.float32), 256)
 print({name: hashlib.sha256(array).hexdigest() for name, array in arrays.items()})
 """
 

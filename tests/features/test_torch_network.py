@@ -216,9 +216,8 @@ def test_an_embedder_with_views_loads_unchanged(embedder: TorchEmbedder, tmp_pat
     with pytest.raises(ModelError, match="damaged embedder folder") as refused:
         load_embedder(tmp_path)
     assert "scales" in str(refused.value)
-    embedder.save(
-        tmp_path / "plain", export=False
-    )  # an embedder without views does not record them
+    # An embedder without views does not record them.
+    embedder.save(tmp_path / "plain", export=False)
     assert "views" not in json.loads((tmp_path / "plain" / "embedder.json").read_text())
 
 

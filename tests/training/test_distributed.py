@@ -20,7 +20,7 @@ from whichlandmark.core.errors import OptionError
 from whichlandmark.data.folders import read_folder
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.preprocessing import Preprocessing
-from whichlandmark.training import build, distributed, trainer
+from whichlandmark.training import distributed, trainer
 from whichlandmark.training.checkpoint import RunLog
 from whichlandmark.training.config import TrainConfig
 from whichlandmark.training.distributed import SharedBatchNorm
@@ -55,7 +55,7 @@ def in_float64() -> None:
     """Train in float64, because hard mining amplifies rounding errors of float32 in a few steps."""
     torch.Tensor.float = lambda self: self  # type: ignore[method-assign, assignment]
     normalise, embedder, criterion = (
-        Preprocessing.normalise, build.new_embedder, build.new_criterion,
+        Preprocessing.normalise, trainer.new_embedder, trainer.new_criterion,
     )  # fmt: skip
 
     def new_embedder(config: TrainConfig) -> TorchEmbedder:
@@ -64,8 +64,8 @@ def in_float64() -> None:
         return made
 
     Preprocessing.normalise = lambda *given: normalise(*given).astype(np.float64)
-    build.new_embedder = new_embedder
-    build.new_criterion = lambda *given: criterion(*given).double()
+    trainer.new_embedder = new_embedder
+    trainer.new_criterion = lambda *given: criterion(*given).double()
     TorchEmbedder.load = lambda *given, **named: Mock()  # it would load float32 weights
 
 

@@ -153,9 +153,8 @@ class Trainer:
         Returns the loss and the share of anchors that are ranked wrong within the batch.
         """
         config = self.config
-        torch.manual_seed(
-            _combined_seed(config.seed, state.epoch, state.step)
-        )  # for dropout, if any
+        # The seed of dropout, if there is any.
+        torch.manual_seed(_combined_seed(config.seed, state.epoch, state.step))
         labels = torch.from_numpy(self.data.codes[rows]).to(self.device)
         pixels = pixels.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         last = (state.step + 1) % config.accumulate == 0 or state.step + 1 == steps

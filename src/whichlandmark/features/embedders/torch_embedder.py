@@ -122,12 +122,8 @@ class TorchEmbedder:
             **self.input_pipeline.settings(),
             "versions": {"torch": str(torch.__version__), "timm": timm.__version__},
         }
-        write_record(
-            folder, record, [WEIGHTS_FILE]
-        )  # from here on the folder is complete for torch
-        (folder / FLOAT_FILE).unlink(
-            missing_ok=True
-        )  # of other weights that were saved here before
+        write_record(folder, record, [WEIGHTS_FILE])  # from now on torch can load the folder
+        (folder / FLOAT_FILE).unlink(missing_ok=True)  # of the previous weights
         if export:
             self.export(folder)
 
