@@ -36,7 +36,7 @@ from whichlandmark.data.table import read_photos, write_photos
 from whichlandmark.evaluation.evaluate import evaluate_in_detail
 from whichlandmark.recognition.folder.load import build
 from whichlandmark.recognition.rules import Rules
-from whichlandmark.training import samplers
+from whichlandmark.training import loader, trainer
 from whichlandmark.training.config import TrainConfig
 from whichlandmark.training.train import train
 
@@ -125,8 +125,8 @@ def one_run(at: Path, name: str, seed: int, epochs: int) -> None:
     published = name.startswith(PUBLISHED)
     photos, bank, queries = tables(at, square=published)
     if published:
-        samplers.subspaces = first_centres
-        samplers.epoch_batches = published_batches  # type: ignore[assignment]
+        trainer.subspaces = first_centres
+        loader.epoch_batches = published_batches  # type: ignore[assignment]
     config = replace(ROWS[name], seed=seed, epochs=epochs, weights=str(at / "start.safetensors"))
     started = time.monotonic()
     embedder = train(photos, config)
