@@ -91,7 +91,7 @@ def test_the_learned_score_is_the_best_candidate_of_the_stacker(index: GalleryIn
         assert answers.confidence[row] == pytest.approx(expected)
 
 
-def test_uncertain_lies_strictly_between_the_thresholds() -> None:
+def test_undecided_is_strictly_between_the_thresholds() -> None:
     rules = Rules(sure_below=0.25, sure_above=0.75)
     confidence = np.array([0.0, 0.25, 0.2500001, 0.5, 0.7499999, 0.75, 1.0])
     assert undecided(confidence, rules) == [2, 3, 4]

@@ -159,7 +159,7 @@ def test_an_evaluation_takes_each_photo_once(
         assert (guess, score) == (alone.guess, pytest.approx(alone.score, abs=1e-4))
 
 
-def test_what_is_evaluated_is_what_the_recognizer_answers(folder: Path, tmp_path: Path) -> None:
+def test_an_evaluation_gives_the_answers_of_the_recognizer(folder: Path, tmp_path: Path) -> None:
     """Also for a photo so large that the size it is decoded at makes a difference."""
     large = closer(2).resize((1800, 1368), Pillow.Resampling.BICUBIC)
     path = tmp_path / "large.jpg"
@@ -250,7 +250,7 @@ class Damaged(Decider):
         raise IndexFileError("photos-1.wlseg: damaged (block 3)")
 
 
-def test_threads_that_meet_damage_change_over_once(
+def test_threads_that_find_damage_fall_back_once(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     opened = load(folder)
@@ -291,7 +291,7 @@ def test_a_gallerys_table_without_vectors(folder: Path) -> None:
             assert getattr(bare, column).tolist() == getattr(whole, column).tolist()
 
 
-def test_an_answer_does_not_depend_on_what_was_asked_before(folder: Path) -> None:
+def test_an_answer_does_not_depend_on_earlier_queries(folder: Path) -> None:
     """Batches are compared with distractors in float32, which changes no later answer."""
     opened: Recognizer = load(folder)
     fresh = assemble(opened.embedder, opened.gallery, opened.rules, opened.fitted)

@@ -190,10 +190,10 @@ def test_documented_flags_exist() -> None:
     """Also inside a longer script."""
     page = ROOT / "docs" / "jobs.md"
     lines = [line.strip() for line in page.read_text().splitlines()]
-    commands = [line for line in lines if "whichlandmark index photos.csv" in line]
-    assert len(commands) >= 9
-    commands = typer.main.get_command(app).commands["index"]  # type: ignore[attr-defined]
-    flags = {flag for option in commands.params for flag in option.opts}
-    for line in commands:
+    examples = [line for line in lines if "whichlandmark index photos.csv" in line]
+    assert len(examples) >= 9
+    command = typer.main.get_command(app).commands["index"]  # type: ignore[attr-defined]
+    flags = {flag for option in command.params for flag in option.opts}
+    for line in examples:
         words = line.split("#")[0].split()
         assert {word for word in words if word.startswith("-")} <= flags, line

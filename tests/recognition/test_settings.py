@@ -46,7 +46,7 @@ def test_settings_read_back_to_the_last_bit(folder: Path, fitted: Fitted) -> Non
     assert (opened.projection.axes == fitted.projection.axes).all()
     assert (opened.projection.mean == fitted.projection.mean).all()
     assert opened.stacker == fitted.stacker
-    assert opened.geometric is None
+    assert opened.geometric_stacker is None
     assert opened.calibration == fitted.calibration
     assert opened.negatives == fitted.negatives
     vectors = queries_near(INDEX, 9)
@@ -74,7 +74,7 @@ def test_both_stackers_and_isotonic_steps_survive(tmp_path: Path, fitted: Fitted
     write_settings(tmp_path, RULES, both, 3)
     opened = read_settings(tmp_path)[1]
     assert opened is not None
-    assert opened.geometric == fitted.stacker
+    assert opened.geometric_stacker == fitted.stacker
     assert opened.calibration == steps
     assert opened.negatives == (-1.5, 0.1 + 0.2)
 

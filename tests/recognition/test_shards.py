@@ -520,7 +520,7 @@ def test_no_shards_at_all_cannot_be_cut() -> None:
         cut_table(10, 0)
 
 
-def test_what_options_mean() -> None:
+def test_rules_by_search_and_features() -> None:
     assert shard_plan(None, None, None, None, False) == ShardPlan()
     assert shard_plan(8, None, None, "x", False) == ShardPlan(8, None, "local")
     assert shard_plan(None, "3/8", None, None, False) == ShardPlan(8, 3, "local")
@@ -624,7 +624,9 @@ def test_a_photo_that_failed_once_is_tried_again_in_the_same_run(
     assert len(asked) == 2  # the gallery has the photo, although its shard does not
 
 
-def test_what_loaded_shards_lack_is_embedded_here(world: Photos, tmp_path: Path) -> None:
+def test_photos_missing_in_loaded_shards_are_embedded(
+    world: Photos, tmp_path: Path
+) -> None:
     """A table that has grown within its last section, or has another file under an id."""
     out = tmp_path / "b.wl"
     in_shards(world.take(range(68)), out, 1)
