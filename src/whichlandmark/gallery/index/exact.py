@@ -265,16 +265,16 @@ def run_in_threads(work: Callable[[slice], None], count: int, step: int, threads
             done.result()
 
 
-def _convert(halves: NDArray[Any], wide: NDArray[np.float32]) -> None:
+def _convert(half_rows: NDArray[Any], wide: NDArray[np.float32]) -> None:
     """Convert (n, D) float16 into the array `wide`, both contiguous, in this thread."""
     import faiss
 
-    quantizer: Any = faiss.ScalarQuantizer(halves.shape[1], faiss.ScalarQuantizer.QT_fp16)
+    quantizer: Any = faiss.ScalarQuantizer(half_rows.shape[1], faiss.ScalarQuantizer.QT_fp16)
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)  # for calls from this thread
     try:
-        codes = halves.view(np.uint8)
-        quantizer.decode_c(faiss.swig_ptr(codes), faiss.swig_ptr(wide), len(halves))
+        codes = half_rows.view(np.uint8)
+        quantizer.decode_c(faiss.swig_ptr(codes), faiss.swig_ptr(wide), len(half_rows))
     finally:
         faiss.omp_set_num_threads(before)
 

@@ -15,8 +15,6 @@ Floats = NDArray[np.float32]
 
 Scores = NDArray[np.float64]
 
-Wide = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Projection:
