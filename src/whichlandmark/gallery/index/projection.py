@@ -11,25 +11,21 @@ from numpy.typing import NDArray
 
 from ...core.errors import ModelError
 
-Floats = NDArray[np.float32]
-
-Scores = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Projection:
     """y = axes · (x − mean), L2-normalised; mean: (D,), axes: (d, D), float32."""
 
-    mean: Floats
-    axes: Floats
+    mean: NDArray[np.float32]
+    axes: NDArray[np.float32]
 
-    def __call__(self, vectors: NDArray[Any]) -> Floats:
+    def __call__(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
         """(N, D) → (N, d) unit rows; a row of zeros, or equal to the mean, becomes zeros."""
         rows = np.asarray(vectors, dtype=np.float32)
         projected = (rows - self.mean) @ self.axes.T
         return unit_rows(np.where(rows.any(axis=1, keepdims=True), projected, 0))
 
-    def to_arrays(self) -> dict[str, Floats]:
+    def to_arrays(self) -> dict[str, NDArray[np.float32]]:
         """`mean` and `axes`, for a safetensors file."""
         return {"mean": self.mean, "axes": self.axes}
 
@@ -48,7 +44,7 @@ class Projection:
         return cls(mean.astype(np.float32), axes.astype(np.float32))
 
 
-def unit_rows(rows: NDArray[Any]) -> Floats:
+def unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
     """Scale (…, D) rows to unit length, as float32; a row shorter than 1e-9 becomes zeros."""
     wide = np.asarray(rows, dtype=np.float64)
     lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
