@@ -54,7 +54,7 @@ def make(folder: Path, count: int, embedder: Path | None) -> Path:
     started = time.perf_counter()
     with SqliteGallery.open(target / "gallery.sqlite") as gallery:
         finish_recognizer(target, opened, gallery, Rules(verify=0))
-    print(f"fitted, segment files made in {time.perf_counter() - started:.1f} s", file=sys.stderr)
+    print(f"fitted, index files made in {time.perf_counter() - started:.1f} s", file=sys.stderr)
     return target
 
 
@@ -120,7 +120,7 @@ def main() -> None:
         "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
         "whichlandmark --help": [program, "--help"],
         "recognize": [*ask, str(target)],
-        "recognize, without segment files": [*ask, str(plain)],
+        "recognize, without index files": [*ask, str(plain)],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     memory: dict[str, list[float]] = {name: [] for name in commands}

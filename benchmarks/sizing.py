@@ -88,7 +88,7 @@ def vectors_table() -> str:
 
 
 def single_machine_table() -> str:
-    """One machine: the file, segment files beside it, and the inverted file in memory."""
+    """One machine: the file, index files beside it, and the inverted file in memory."""
     m, lines = MEASURED, []
     for name, count in SIZES.items():
         for dim in DIMS:
@@ -99,7 +99,7 @@ def single_machine_table() -> str:
                              size(segments + inverted), size(inverted),
                              time(count * m.build * dim / 512)))  # fmt: skip
     titles = (
-        "photos", "dimensions", "gallery.sqlite", "with local features, more", "segment files",
+        "photos", "dimensions", "gallery.sqlite", "with local features, more", "index files",
         "of these in memory", "inverted file built in",
     )  # fmt: skip
     return table(titles, lines)
