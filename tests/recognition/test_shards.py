@@ -624,9 +624,7 @@ def test_a_photo_that_failed_once_is_tried_again_in_the_same_run(
     assert len(asked) == 2  # the gallery has the photo, although its shard does not
 
 
-def test_photos_missing_in_loaded_shards_are_embedded(
-    world: Photos, tmp_path: Path
-) -> None:
+def test_photos_missing_in_loaded_shards_are_embedded(world: Photos, tmp_path: Path) -> None:
     """A table that has grown within its last section, or has another file under an id."""
     out = tmp_path / "b.wl"
     in_shards(world.take(range(68)), out, 1)
