@@ -83,3 +83,12 @@ def test_a_missing_extra_skips_and_any_other_error_fails(tmp_path: Path) -> None
                "-c", "/dev/null", tmp_path]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "2 failed, 4 skipped, 1 error" in done.stdout, done.stdout
+
+
+def test_skipping_what_is_missing_works_beside_the_fixtures() -> None:
+    """As `make test-minimum` starts it: with this project's settings and `tests/conftest.py`."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.support.skip_missing",
+               "-p", "no:cacheprovider", "--collect-only", "tests/metrics"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_ranking.py::" in done.stdout
