@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CHECK_SCHEMA = $(BIN)/check-jsonschema --no-cache
-SDIST_TESTS := 'test_images or test_table or test_packaging or (test_docs and not example_runs)'
+SDIST_TESTS := tests/core/test_images.py tests/data/test_table.py \
+  tests/project/test_packaging.py tests/project/test_docs.py
 RESTED := OMP_WAIT_POLICY=PASSIVE OPENBLAS_THREAD_TIMEOUT=4  # as the command line sets them
 
 .PHONY: setup demo test test-minimum wheel-test sdist-test check check-workflows api-docs bench docs clean
@@ -49,7 +50,7 @@ sdist-test: $(READY)
 	rm -rf build/sdist
 	$(BIN)/python -m build --sdist --outdir build/sdist
 	cd build/sdist && tar -xzf whichlandmark-*.tar.gz && cd whichlandmark-*/ && \
-	  PYTHONPATH=src $(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider -k $(SDIST_TESTS)
+	  PYTHONPATH=src $(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider $(SDIST_TESTS) -k 'not example_runs'
 
 check: $(READY) check-workflows
 	$(BIN)/ruff check src tests benchmarks examples
@@ -66,7 +67,8 @@ check-workflows: $(READY)
 
 # The reference of the Python interface, from its docstrings: build/api/whichlandmark.html
 api-docs: $(READY)
-	$(BIN)/python -m pdoc --docformat google --output-directory build/api whichlandmark
+	$(BIN)/python -m pdoc --docformat google --template-directory docs/api \
+	  --output-directory build/api whichlandmark
 
 # One file per question; benchmarks/LOG.md keeps what they printed and when.
 # PHOTOS=folder (see benchmarks/real_photos.py) adds the measurement on real photos.
