@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -134,6 +135,50 @@ def test_every_public_name_is_described_with_its_signature() -> None:
         assert f"`{name}`" in answer, name
     planted = parameters_on_page("### fly\n\n`fly(far, *, wings=2)` → a bird\n")
     assert planted == {"fly": ["far", "wings=2"]}
+
+
+def not_in_section(call: Any, section: str, names: list[str]) -> list[str]:
+    """Names that a docstring's section (Args, Attributes) leaves out; those that it invents."""
+    doc = inspect.getdoc(call) or ""
+    _, _, text = doc.partition(f"{section}:\n")
+    described = re.findall(r"^    (\w+): ", re.split(r"^\S", text, maxsplit=1, flags=re.M)[0], re.M)
+    return sorted(set(names) ^ set(described))
+
+
+def test_docstrings_describe_every_argument_and_field() -> None:
+    """`make api-docs` and help() have nothing else to show."""
+    public = [getattr(whichlandmark, name) for name in whichlandmark.__all__]
+    calls = [thing for thing in public if inspect.isfunction(thing)]
+    methods = vars(whichlandmark.Recognizer) | vars(whichlandmark.Rules)
+    calls += [
+        call
+        for name, method in methods.items()
+        if name == "__call__" or not name.startswith("_")
+        for call in [getattr(method, "__func__", method)]
+        if inspect.isfunction(call)
+    ]
+    assert len(calls) > 15
+    for call in calls:
+        names = [name for name in inspect.signature(call).parameters if name not in ("self", "cls")]
+        assert not_in_section(call, "Args", names) == [], call.__qualname__
+    classes = [thing for thing in public if dataclasses.is_dataclass(thing)]
+    assert len(classes) == 6
+    for kind in classes:
+        names = [field.name for field in dataclasses.fields(kind)]
+        assert not_in_section(kind, "Attributes", names) == [], kind.__name__
+
+    def fly(far: int, wings: int) -> None:
+        """Fly.
+
+        Args:
+            far: Meters.
+            high: Meters.
+
+        Raises:
+            OSError: Without wings.
+        """
+
+    assert not_in_section(fly, "Args", ["far", "wings"]) == ["high", "wings"]
 
 
 def test_the_examples_of_the_python_page_run(

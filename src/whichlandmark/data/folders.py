@@ -18,7 +18,7 @@ log = logging.getLogger("whichlandmark")
 def read_folder(root: str | Path, *, labelled: bool = True) -> Photos:
     """Read every photo below a folder as a table, in sorted order.
 
-    No photo is opened. A photo's id is "<root's name>/<path below root>", so that photos of two
+    No photo is opened. A photo's id is `<root's name>/<path below root>`, so that photos of two
     folders have different ids. Hidden files and folders are skipped; symbolic links to folders are
     not followed.
 

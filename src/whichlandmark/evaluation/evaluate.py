@@ -113,15 +113,18 @@ def evaluate_in_detail(
 def evaluate(recognizer: Recognizer, photos: Photos) -> Scores:
     """Evaluate a recognizer on labelled photos.
 
-    A query that is in the gallery itself is left out.
+    A query that is in the gallery or among its distractors (the same id, file or picture) is left
+    out, because it would retrieve itself. An unreadable query has no guess, and counts as missed
+    when it shows a landmark.
 
     Args:
-        recognizer: What to evaluate.
+        recognizer: What to evaluate, under its own rules.
         photos: The queries: photos of known landmarks (those of the gallery), of unknown landmarks,
-            and of none.
+            and of none (landmark ""); several true landmarks are written "A|B".
 
     Returns:
-        GAP, top-1, open-set and calibration measures; see `Scores`.
+        GAP, top-1, open-set and calibration measures, the counts of queries, and the protocol that
+        they belong to; see `Scores`.
 
     Raises:
         DataError: When no query is left, or none shows a landmark.

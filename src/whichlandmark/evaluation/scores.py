@@ -25,37 +25,53 @@ class Scores:
     """Results of one evaluation. A *known* query shows a landmark of the gallery.
 
     For a query with several true landmarks, any of them is right; it is known when one of them is.
-    None = undefined, because there is no query of that kind. All measures but intervals and counts
-    are in [0, 1].
+    All measures but intervals and counts are in [0, 1]; None = undefined, because there is no query
+    of that kind. Formulas and papers are in `whichlandmark.metrics`.
 
-    gap: Global average precision, M = known queries; an unknown landmark counts as no landmark
-      (any guess is wrong).
-    gap_interval: its 95 % confidence interval, by 1,000 bootstrap draws of the queries.
-    gap_authors: the same GAP with ties ordered by id, as the data set's authors do.
-    gap_landmark_queries: GAP over the known queries alone.
-    gap_all_landmarks: GAP with M = all queries with a true landmark, as Google's test set counts.
-      Landmarks outside the gallery cannot be found, so it cannot exceed `coverage`.
-    coverage: share of the landmark queries that are known.
-    top1: share of known queries whose best guess is right, whatever the decision.
-    accuracy: share of queries answered correctly: a known landmark is named, or the query shows
-      none and none is named.
-    recall_at_k: share of known queries with a right photo among the k nearest.
-    map_at_100: mean average precision of gallery photos ranked by cosine, over the known queries.
-    auroc_no_landmark, auroc_unknown: probability that a known query scores above a query without
-      a landmark, or of an unknown landmark. Queries without a guess score lowest.
-    calibration_error, risk_coverage_area: of the confidence, over the queries with a guess.
-    answered_at: rate → share of known queries whose score reaches the threshold that this share
-      of the non-landmark queries reaches. For diagnosis only, because the threshold is chosen on
-      the evaluated queries.
-    gap_by_score: name of another score → its GAP.
-    by_tier: per tier: queries, known queries, their top1, and their GAP, ranked together with all
-      queries that show no known landmark.
-    gap_by_usage: gap_all_landmarks per Usage ("Public", "Private"), each ranked separately, as
-      Kaggle does. queries_by_usage, landmarks_by_usage: their queries, and those with a landmark.
-    queries, known, unknown, no_landmark: numbers of scored queries. unreadable, leaked: numbers of
-      queries that could not be read, and that were left out because they are in the gallery.
-    leaked_by: the latter by what is equal: id, content, or look (perceptual hash).
-    seconds: duration of the evaluation. protocol: the settings that the numbers depend on.
+    Attributes:
+        gap: Global average precision (Perronnin et al., CVPR 2009), M = known queries; an unknown
+            landmark counts as no landmark (any guess is wrong).
+        gap_interval: Its 95 % confidence interval, (low, high), by 1,000 bootstrap draws of the
+            queries.
+        gap_authors: The same GAP with ties ordered by id, as the data set's authors do.
+        gap_landmark_queries: GAP over the known queries alone.
+        gap_all_landmarks: GAP with M = all queries with a true landmark, as Google's test set
+            counts. Landmarks outside the gallery cannot be found, so it cannot exceed `coverage`.
+        coverage: Share of the landmark queries that are known.
+        top1: Share of known queries whose best guess is right, whatever the decision.
+        accuracy: Share of queries answered correctly: a known landmark is named, or the query
+            shows none and none is named.
+        recall_at_1: Share of known queries whose nearest photo is a right one …
+        recall_at_5: … with a right photo among the 5 nearest …
+        recall_at_10: … and among the 10 nearest.
+        map_at_100: Mean average precision of the 100 gallery photos with the highest cosine, over
+            the known queries (Weyand et al., CVPR 2020).
+        auroc_no_landmark: Probability that a known query scores above a query without a landmark;
+            queries without a guess score lowest …
+        auroc_unknown: … and above a query of an unknown landmark.
+        calibration_error: Expected calibration error of the confidence in 15 bins of equally many
+            queries, over the queries with a guess (Naeini et al., AAAI 2015); 0 is best.
+        risk_coverage_area: Area under the risk–coverage curve of the confidence, over the same
+            queries (Geifman et al., ICLR 2019); 0 is best.
+        answered_at: Rate, "0.01" or "0.05" → share of known queries whose score reaches the
+            threshold that this share of the non-landmark queries reaches. For diagnosis only,
+            because the threshold is chosen on the evaluated queries.
+        gap_by_score: Name of another score → its GAP.
+        by_tier: Tier → "queries", "known", their "top1", and their "gap", ranked together with all
+            queries that show no known landmark.
+        gap_by_usage: Usage ("Public", "Private") → gap_all_landmarks, each ranked separately, as
+            Kaggle does …
+        queries_by_usage: … → number of its queries …
+        landmarks_by_usage: … → and of those with a landmark.
+        queries: Number of scored queries, the sum of the next three …
+        known: … that show a landmark of the gallery …
+        unknown: … another landmark …
+        no_landmark: … or none.
+        unreadable: Number of queries that could not be read; they are scored without a guess.
+        leaked: Number of queries left out because they are in the gallery.
+        leaked_by: What is equal ("id", "content", "look" = perceptual hash) → number of these.
+        seconds: Duration of the evaluation.
+        protocol: The settings that the numbers depend on: embedder, score, gallery, distractors ….
     """
 
     gap: float

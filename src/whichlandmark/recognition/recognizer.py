@@ -29,14 +29,16 @@ MATCHES = 5  # nearest photos in a prediction
 class Recognizer:
     """Names the landmark in a photo, or says that it shows none.
 
-    Call it with a photo, or work in steps: `read` photos, `embed` them, `answer` once, then read
-    predictions and explanations from the `Answers`. Immutable; threads may share it.
+    Made by `build` or `load`. Call it with a photo, or work in steps: `read` photos, `embed` them,
+    `answer` once, then read predictions and explanations from the `Answers`. Immutable; threads may
+    share it.
 
     Attributes:
-        embedder: Turns photos into vectors.
-        gallery: The photos it compares with.
+        embedder: Turns photos into vectors, (N, D) unit rows.
+        gallery: The photos it compares with: vectors, landmarks, local features, distractors.
         rules: How it answers.
-        fitted: What was fitted for these rules.
+        fitted: What was fitted for these rules, on the gallery alone: whitening, score,
+            calibration.
         fallback: Answers from index files, or from the gallery where these are damaged.
         verifier: Compares local features.
         records: Label → what the gallery knows of the landmark.
@@ -59,10 +61,14 @@ class Recognizer:
         """Answer one photo.
 
         Args:
-            photo: A path, a file's bytes, or an (H, W, 3) uint8 RGB array.
+            photo: A path, URL or address in a tar, a file's bytes, or an upright (H, W, 3) uint8
+                RGB array.
             evidence: Verify local features even where the answer is certain without. The
                 prediction then says where in the photo the landmark is and which others are in it;
                 its score and confidence do not change.
+
+        Returns:
+            The answer, with the calibrated confidence (0 to 1) and the nearest gallery photos.
 
         Raises:
             ImageError: When the photo cannot be decoded.
@@ -72,6 +78,13 @@ class Recognizer:
     def read(self, photo: str | Path | bytes | Image) -> QueryPhoto:
         """Decode a photo as the gallery's were, with its location where the rules use it.
 
+        Args:
+            photo: As in a call.
+
+        Returns:
+            The upright (H, W, 3) uint8 pixels, the short side `short_side` pixels or more where the
+            photo has as many; and latitude and longitude in degrees, None where unknown or unused.
+
         Raises:
             ImageError: When the photo cannot be decoded.
         """
@@ -79,13 +92,25 @@ class Recognizer:
         return read_query(photo, short_side=self.short_side, location=with_location)
 
     def embed(self, photos: Sequence[QueryPhoto]) -> Queries:
-        """Embed photos in one batch."""
+        """Embed photos in one batch.
+
+        Args:
+            photos: Q photos, as `read` returns them.
+
+        Returns:
+            Their vectors, (Q, D) unit rows, with the pixels for spatial verification.
+        """
         return Queries.of(self.embedder([photo.image for photo in photos]), photos)
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
         """Search, make candidates and decide; verify where the decision is open.
 
-        evidence: As in `__call__`.
+        Args:
+            queries: Q embedded photos.
+            evidence: As in a call.
+
+        Returns:
+            All results for the Q queries, from which `predictions` and explanations are read.
         """
         return self.fallback.answer(queries, evidence=evidence)
 
@@ -101,12 +126,16 @@ class Recognizer:
         """Answer vectors that are embedded already.
 
         Args:
-            vectors: (Q, D) unit rows.
-            images: The queries' pixels; without them no query is verified.
-            locations: Latitude and longitude where each was taken; used only when the rules have
-                `location_km`.
-            matches: Nearest photos to list in each prediction.
-            evidence: As in `__call__`.
+            vectors: (Q, D) unit rows, made by the gallery's embedder.
+            images: The pixels of the Q queries, each (H, W, 3) uint8 RGB; without them no query is
+                verified.
+            locations: Latitude and longitude in degrees where each was taken, None = unknown; used
+                only when the rules have `location_km`.
+            matches: Nearest photos to list in each prediction, 0 or more.
+            evidence: As in a call.
+
+        Returns:
+            One prediction for each row of `vectors`, in their order.
         """
         if images is None:
             queries = Queries(vectors, locations=locations)
@@ -138,13 +167,27 @@ class Recognizer:
         return {name: record.title for name, record in self.records.items() if record.title}
 
     def with_rules(self, rules: Rules) -> Recognizer:
-        """A recognizer of the same gallery under other rules, with a new fit."""
+        """A recognizer of the same gallery under other rules, with a new fit.
+
+        Args:
+            rules: How the new one answers.
+
+        Returns:
+            A new recognizer; this one stays as it is, and both use the same gallery.
+
+        Raises:
+            OptionError: When a server searches the gallery and cannot do so by these rules.
+        """
         from .folder.load import assemble
 
         return assemble(self.embedder, self.gallery, rules)
 
     def save(self, folder: str | Path) -> None:
-        """Write everything into one folder.
+        """Write everything into one folder, which `load` opens.
+
+        Args:
+            folder: Created if missing: the gallery as a file, the embedder, the rules with what was
+                fitted for them, and index files.
 
         Raises:
             OptionError: When the folder holds a gallery already.

@@ -26,42 +26,70 @@ class Rules:
     B is the mean cosine of a gallery photo to its nearest distractors, C that of a query, s₁ the
     cosine of a query to its nearest gallery photo. No score uses other queries.
 
-    score:
-        "learned": logistic regression of similarity, votes, distractors and inliers, fitted on
-            leave-one-out queries of the gallery.
-        "cosine": s₁.
-        "query_penalty": s₁ − C.
-        "gallery_penalty": cos − B, summed over a vote.
-        "both_penalties": cos − B, summed over a vote, less C (psinger).
-        "power_vote": Σ cos⁹ (haqishen).
-        "class_centre": cosine to the mean of a landmark's photos.
-        "inlier_vote": cos + inliers / 70 (DELG).
-    whitening: "learned" from differences within landmarks, "pca", or "none"; fitted on gallery,
-        distractors and training photos.
+    Attributes:
+        score: What ranks the landmarks of a query; the papers are named in `reranking/`.
+            "learned": logistic regression of similarity, votes, distractors and inliers, fitted on
+            leave-one-out queries of the gallery. "cosine": s₁. "query_penalty": s₁ − C.
+            "gallery_penalty": cos − B, summed over a vote. "both_penalties": the same less C
+            (psinger, arXiv:2010.01650). "power_vote": log Σ cos⁹ (haqishen, Google Landmark
+            Recognition 2020). "class_centre": cosine to the mean of a landmark's photos (Mensink et
+            al., TPAMI 2013). "inlier_vote": cos + min(inliers, 70) / 70, summed over a vote (DELG,
+            ECCV 2020).
+        whitening: Projection of the vectors, fitted on gallery, distractors and training photos:
+            "learned" from differences within landmarks (Radenović et al., TPAMI 2019), "pca" (Jégou
+            & Chum, ECCV 2012), or "none".
+        whitening_dim: Most axes that the whitening keeps, 1 or more.
+        whitening_shrinkage: Of the covariance towards equal variances, 0 to 1; more for fewer
+            photos.
+        expansion: Neighbours averaged into a query (αQE, Radenović et al., TPAMI 2019); 0 = off.
+        augmentation: Neighbours averaged into each gallery photo (Turcot & Lowe, ICCV workshops
+            2009); 0 = off.
+        superglobal: Re-rank the 400 nearest photos by SuperGlobal (Shao et al., ICCV 2023)?
+        gallery_bank: Distractors averaged for B, 1 or more.
+        query_bank: Distractors averaged for C, 1 or more; None = 5, and 10 when the score uses B.
+        votes: Nearest photos that vote when the score uses B, 1 or more.
+        recall: Share of the 10 nearest photos that the index of a large gallery must find, 0.5 to
+            1; 1 = compare with all.
+        verify: Nearest photos that are verified by local features; 0 = none.
+        sure_above: A query is verified only below this confidence, 0 to 1 …
+        sure_below: … and above this one.
+        location_km: Scale of the location prior in km, above 0 to 20,000; None = locations of
+            photos are not read.
+        known_share: Share of queries that show a landmark of the gallery, above 0 and below 1; the
+            confidence is calibrated for this mix …
+        unknown_share: … and share of those that show another landmark; the rest shows none. The
+            default makes that a fifth of all landmark queries, as in the test set of Google
+            Landmarks v2 against its clean gallery.
+        false_answers: Share of the photos without a landmark that may be answered, above 0 and
+            below 1: a threshold on the score replaces `answer_above` (see
+            `calibration.threshold_for`). None = off.
+        answer_above: Least confidence of the decision "landmark", 0 to 1.
+        doubt_above: Least confidence of "uncertain", at most `answer_above`.
+
+    Raises:
+        OptionError: For a value out of its range, or values that do not fit together.
     """
 
     score: Score = "learned"
     whitening: Whitening = "learned"
-    whitening_dim: int = 256  # most axes of the whitening
-    whitening_shrinkage: float = 0.2  # towards equal variances, 0 to 1: more for fewer photos
-    expansion: int = 0  # neighbours averaged into a query (αQE)
-    augmentation: int = 0  # neighbours averaged into each gallery photo
-    superglobal: bool = False  # re-rank the neighbours by SuperGlobal
-    gallery_bank: int = 5  # distractors averaged for B
-    query_bank: int | None = None  # distractors averaged for C; None = 5, and 10 with B
-    votes: int = 3  # nearest photos that vote when B is used
-    recall: float = 0.99  # share of the 10 nearest that a large gallery finds; 1 = exact search
-    verify: int = 6  # nearest photos verified by local features; 0 = none
-    sure_above: float = 0.97  # not verified from this confidence …
-    sure_below: float = 0.03  # … or up to this one
-    location_km: float | None = None  # scale of the location prior; None = not used
-    known_share: float = 0.5  # calibration: share of queries that show a gallery landmark
-    # … and of queries that show another landmark: a fifth of all landmark queries, as in the test
-    # set of Google Landmarks v2 against its clean gallery.
+    whitening_dim: int = 256
+    whitening_shrinkage: float = 0.2
+    expansion: int = 0
+    augmentation: int = 0
+    superglobal: bool = False
+    gallery_bank: int = 5
+    query_bank: int | None = None
+    votes: int = 3
+    recall: float = 0.99
+    verify: int = 6
+    sure_above: float = 0.97
+    sure_below: float = 0.03
+    location_km: float | None = None
+    known_share: float = 0.5
     unknown_share: float = 0.125
-    false_answers: float | None = None  # answered share of non-landmark photos to aim at
-    answer_above: float = 0.5  # without false_answers: least confidence of an answer
-    doubt_above: float = 0.25  # least confidence of "uncertain"
+    false_answers: float | None = None
+    answer_above: float = 0.5
+    doubt_above: float = 0.25
 
     def __post_init__(self) -> None:
         self._check_shares()
@@ -111,12 +139,23 @@ class Rules:
             search: "here", or "there" = its server searches; no whitening then, because the server
                 stores the vectors as embedded.
             features: False = no local features are stored, so nothing can be verified.
+
+        Returns:
+            Rules that such a gallery can answer by.
         """
         defaults = cls(whitening="none") if search == "there" else cls()
         return defaults if features else replace(defaults, verify=0)
 
     def with_score(self, score: Score) -> Rules:
-        """The rules with another score; a formula is used as published, on vectors as embedded."""
+        """The rules with another score; a formula is used as published, on vectors as embedded.
+
+        Args:
+            score: "learned" replaces only the score. A formula also turns off whitening, expansion,
+                augmentation and SuperGlobal, and verification unless it counts inliers.
+
+        Returns:
+            New rules; thresholds and shares stay as they are.
+        """
         if score == "learned":
             return replace(self, score=score)
         verify = (self.verify or 5) if score == "inlier_vote" else 0

@@ -15,61 +15,126 @@ RECIPES = ("seed", "strong", "finetune")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Settings of a run, saved as JSON. The defaults train from random weights on a laptop."""
+    """Settings of a run, saved as JSON. The defaults train from random weights on a laptop.
+
+    Attributes:
+        backbone: Any name of a timm model.
+        options: Keyword arguments for timm.create_model.
+        weights: Initial weights: "random", "hub" (downloads timm's), or a file in timm's format.
+        dim: Length of an embedding; None = the pooled features, without a linear layer.
+        gem_p: Initial exponent of GeM pooling (Radenović et al., TPAMI 2019), trained with the
+            weights; 1 = average pooling, not trained.
+        mean: Of the red, green and blue of pixels, 0 to 1; the default is ImageNet's …
+        std: … and their standard deviation.
+        size: Long side in pixels of a photo when it is embedded.
+        crop: Side of the training crops in pixels.
+        first_crop: Side in the first epoch in pixels, which grows to `crop` by half of the run
+            (EfficientNetV2, ICML 2021); 0 = `crop` from the start.
+        shapes: Do the crops of a batch get the aspect ratio of its photos, at the same area?
+        least_area: Smallest crop, as a share of the photo's area, above 0 to 1.
+        jitter: Largest relative change of brightness and contrast; three quarters of it for
+            saturation. 0 = none.
+        epochs: Passes over the photos, 1 or more.
+        landmarks_per_batch: P, 2 or more; a batch has P × K photos.
+        photos_per_landmark: K, 1 or more.
+        batches: "subspaces" = P × K from one group of look-alike landmarks (Wang et al., ICCVW
+            2017); "mixed" = P × K from all landmarks; "shuffled" = photos in random order, for the
+            loss "arcface" only.
+        subspaces: Groups of look-alike landmarks, 1 or more.
+        regroup_every: Epochs between two groupings; 0 = group once, before the first epoch.
+        loss: "triplet", "arcface", or "both" = their sum.
+        mining: Which triplets count: "batch_hard", "batch_all" (Hermans et al., 2017) or
+            "semi_hard" (FaceNet, CVPR 2015).
+        margin: Of the triplets, as a distance of unit vectors, 0 to 2; None = soft margin.
+        arcface_scale: Factor of the cosines, above 0 (ArcFace, CVPR 2019).
+        arcface_margin: Radians, 0 to below π/2.
+        arcface_centres: Directions of each landmark, 1 or more (sub-centre ArcFace, ECCV 2020).
+        dynamic_margin: Margins of 0.05 to 0.5 radians, larger for rare landmarks, in place of
+            `arcface_margin` (Ha et al., arXiv:2010.05350)?
+        class_weights: Do rare landmarks get a higher weight in ArcFace, 1 / log(1 + photos)?
+        optimizer: "sgd" or "adamw".
+        lr: Highest learning rate, above 0.
+        backbone_lr: Learning rate of the backbone, as a share of `lr`.
+        momentum: Of SGD, 0 to below 1.
+        weight_decay: Of matrices and kernels, 0 or more; biases, norms and GeM have none.
+        warmup: Share of all steps with rising learning rate, 0 to 1; then a cosine to zero.
+        accumulate: Batches per step of the optimizer, 1 or more.
+        chunk: Photos in memory at once, with cached gradients (Gao et al., RepL4NLP 2021); 0 = the
+            whole batch.
+        frozen_stages: First stages of the backbone that are not trained; −1 = all of it.
+        frozen_norms: Do the BatchNorms of the backbone keep their statistics?
+        ema: Decay of the moving average of the weights, which is then what is saved, 0 to below 1;
+            0 = off.
+        precision: "float32", "bf16" or "fp16" (mixed precision).
+        compile: Use torch.compile? Needs a C++ compiler on CPUs.
+        validation: Share of each landmark's photos that is held out for validation, above 0 and
+            below 1.
+        patience: Stop after this many epochs without a better validation GAP; 0 = never.
+        checkpoint_every: Steps of the optimizer between two checkpoints, 1 or more.
+        seed: Of weights, crops and batches; the same seed trains the same embedder on the same
+            machine.
+        device: "auto" = a GPU if there is one, else the CPU; "cpu"; "cuda", "cuda:1" ….
+        workers: Processes that decode and augment photos; 0 = none besides the training process.
+        cache: Folder of photos re-encoded at a short side of 1.25 × `crop`, created if missing;
+            "" = none.
+
+    Raises:
+        OptionError: For a value out of its range, or values that do not fit together.
+    """
 
     # The network
-    backbone: str = "resnet10t"  # any timm name
-    options: dict[str, Any] = field(default_factory=dict)  # for timm.create_model
-    weights: str = "random"  # "random", "hub" (downloads), or a checkpoint file
-    dim: int | None = 256  # length of an embedding; None = pooled features, no linear layer
-    gem_p: float = 3.0  # initial exponent of GeM; 1 = average pooling, not trained
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of the pixels, 0 to 1
+    backbone: str = "resnet10t"
+    options: dict[str, Any] = field(default_factory=dict)
+    weights: str = "random"
+    dim: int | None = 256
+    gem_p: float = 3.0
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     # Photos
-    size: int = 256  # long side of a photo when it is embedded
-    crop: int = 224  # side of the training crops
-    first_crop: int = 0  # side in the first epoch, growing to `crop` by half of the run; 0 = `crop`
-    shapes: bool = False  # crops of each batch get the aspect ratio of its photos, at the same area
-    least_area: float = 0.3  # smallest crop, as a share of the photo's area
-    jitter: float = 0.4  # of brightness, contrast and saturation
+    size: int = 256
+    crop: int = 224
+    first_crop: int = 0
+    shapes: bool = False
+    least_area: float = 0.3
+    jitter: float = 0.4
     # Batches
     epochs: int = 4
-    landmarks_per_batch: int = 12  # P
-    photos_per_landmark: int = 8  # K
-    batches: Literal["subspaces", "mixed", "shuffled"] = "subspaces"  # "shuffled": not P × K
-    subspaces: int = 20  # groups of look-alike landmarks
-    regroup_every: int = 1  # epochs between two groupings; 0 = group once, before the first epoch
+    landmarks_per_batch: int = 12
+    photos_per_landmark: int = 8
+    batches: Literal["subspaces", "mixed", "shuffled"] = "subspaces"
+    subspaces: int = 20
+    regroup_every: int = 1
     # Loss
-    loss: Literal["triplet", "arcface", "both"] = "both"  # "both" = their sum
+    loss: Literal["triplet", "arcface", "both"] = "both"
     mining: Literal["batch_hard", "batch_all", "semi_hard"] = "batch_hard"
-    margin: float | None = None  # of the triplets; None = soft margin
+    margin: float | None = None
     arcface_scale: float = 16.0
-    arcface_margin: float = 0.1  # radians
-    arcface_centres: int = 1  # sub-centres of a landmark
-    dynamic_margin: bool = False  # 0.05 to 0.5, larger for rare landmarks; replaces arcface_margin
-    class_weights: bool = False  # rare landmarks get a higher weight in ArcFace
+    arcface_margin: float = 0.1
+    arcface_centres: int = 1
+    dynamic_margin: bool = False
+    class_weights: bool = False
     # Optimizer
     optimizer: Literal["sgd", "adamw"] = "adamw"
     lr: float = 1e-3
-    backbone_lr: float = 1.0  # of the backbone, as a share of lr
-    momentum: float = 0.9  # of SGD
+    backbone_lr: float = 1.0
+    momentum: float = 0.9
     weight_decay: float = 2e-2
-    warmup: float = 0.05  # share of all steps with rising lr; then a cosine to zero
-    accumulate: int = 1  # batches per step of the optimizer
-    chunk: int = 0  # photos in memory at once, with cached gradients; 0 = the whole batch
-    frozen_stages: int = 0  # first stages of the backbone that are not trained
-    frozen_norms: bool = False  # the backbone's BatchNorms keep their statistics
-    ema: float = 0.0  # decay of the moving average of the weights, which is then saved; 0 = off
+    warmup: float = 0.05
+    accumulate: int = 1
+    chunk: int = 0
+    frozen_stages: int = 0
+    frozen_norms: bool = False
+    ema: float = 0.0
     precision: Literal["float32", "bf16", "fp16"] = "float32"
-    compile: bool = False  # torch.compile; needs a C++ compiler on CPUs
+    compile: bool = False
     # The run
-    validation: float = 0.1  # share of each landmark's photos kept for validation
-    patience: int = 0  # stop after this many epochs without a better GAP; 0 = never
-    checkpoint_every: int = 100  # steps of the optimizer between checkpoints
+    validation: float = 0.1
+    patience: int = 0
+    checkpoint_every: int = 100
     seed: int = 0
     device: str = "auto"
-    workers: int = 2  # processes that decode and augment
-    cache: str = ""  # folder of re-encoded photos, created if missing; "" = none
+    workers: int = 2
+    cache: str = ""
 
     def __post_init__(self) -> None:
         minimum = {"epochs": 1, "landmarks_per_batch": 2, "photos_per_landmark": 1, "subspaces": 1,

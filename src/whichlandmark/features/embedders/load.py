@@ -62,18 +62,24 @@ def load_embedder(
     """Load an embedder from a folder, or from the model hub.
 
     Args:
-        source: An embedder folder, or "timm:NAME" for a pretrained backbone from the model hub.
+        source: An embedder folder, or "timm:NAME" for a pretrained backbone, whose weights are
+            downloaded from the model hub.
         device: "auto" = a GPU if there is one and torch is installed, else the CPU; "cpu"; "cuda",
             "cuda:1" ….
         runtime: Runs an exported network on the CPU: "onnxruntime", "openvino" or "torch"; None =
             the fastest one measured by `whichlandmark doctor`, else ONNX Runtime.
-        callers: Number of threads that call an exported network at the same time; they share the
-            cores.
+        callers: Number of threads that call an exported network at the same time, 1 or more; they
+            share the cores.
+
+    Returns:
+        An embedder: (H, W, 3) uint8 RGB images of any sizes → (N, dim) float32 unit rows.
 
     Raises:
-        DataError: When the folder does not exist.
-        ModelError: When it is damaged.
-        OptionError: When it needs torch and torch is not installed.
+        DataError: When there is no embedder in the folder.
+        ModelError: When it is damaged or of an unknown kind, the name is unknown, or the hub cannot
+            be reached.
+        OptionError: When it needs torch or OpenVINO, which is not installed; for an unknown device
+            or runtime; or for an int8 embedder on a GPU.
     """
     if runtime:
         parse_runtime(runtime)

@@ -43,13 +43,19 @@ def build(
     """Index photos in memory; `Recognizer.save` writes the result to a folder.
 
     Args:
-        embedder: Turns photos into vectors.
-        photos: Landmark photos, one landmark each.
-        distractors: Photos without a landmark.
-        rules: How to answer; None = the defaults.
+        embedder: Turns photos into vectors, (N, D) unit rows.
+        photos: Landmark photos, one landmark each. Unreadable ones are left out.
+        distractors: Photos without a landmark, whose landmarks are ignored; they show how similar
+            unrelated photos are. None = no distractors.
+        rules: How to answer; None = the defaults. With `verify` 0 no local features are stored.
+
+    Returns:
+        A recognizer with a gallery in memory, fitted on that gallery alone.
 
     Raises:
-        DataError: When no photo could be read; it gives the first reasons.
+        OptionError: When a photo of `photos` has no landmark.
+        DataError: When no photo could be read (it gives the first reasons), a photo has several
+            landmarks, or an id occurs twice.
     """
     gallery = SqliteGallery.create(None, embedder.id, embedder.dim)
     features = (rules or Rules()).verify > 0
@@ -74,13 +80,21 @@ def load(
 
     Args:
         folder: The recognizer folder.
-        rules: Rules to use instead of the stored ones; what they need is then fitted now.
-        device: Device of the folder's embedder: "auto", "cpu", "cuda" …
+        rules: Rules to use instead of the stored ones; what they need is then fitted now, and
+            nothing is written. None = the stored ones.
+        device: Device of the folder's embedder: "auto", "cpu", "cuda", "cuda:1" ….
         embedder: An open embedder; None = open the folder's.
 
+    Returns:
+        A recognizer over the folder's gallery, which stays open.
+
     Raises:
-        DataError: When there is no such folder.
-        GalleryError: When gallery or settings are damaged, or another embedder made the gallery.
+        DataError: When there is no such folder, or it has no embedder.
+        GalleryError: When gallery or settings are damaged, another embedder made the gallery, or
+            its server cannot be reached.
+        ModelError: When the folder's embedder is damaged.
+        OptionError: When that embedder needs torch and torch is not installed, or a server searches
+            the gallery and cannot do so by the rules.
     """
     folder = Path(folder)
     require_folder(folder)
