@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..core.types import Match, Prediction
 from ..gallery.records import Credit
-from ..recognition.answer import MatchObject, answer_object, match_object, thumbnail_address
-from ..recognition.explanation.drawing import Explanation, NearDistractor, Reference, ScorePart
+from ..recognition.answer import answer_object, match_object, thumbnail_address
+from ..recognition.explanation.drawing import Explanation, Reference, ScorePart
 from .live_recognizer import OpenRecognizer
 
 MAX_LINES = 200  # matched points of one pair
@@ -29,7 +29,10 @@ def explanation_object(
         "query": {"width": wide, "height": high},
         "pairs": [_pair(r, (high, wide), credits, opened) for r in explanation.references],
         "parts": [_part(part) for part in explanation.parts],
-        "distractors": [_distractor(near, credits, opened) for near in explanation.distractors],
+        "distractors": [
+            match_object(Match(near.photo_id, None, near.similarity), credits, facts)
+            for near in explanation.distractors
+        ],
     }
 
 
@@ -82,10 +85,3 @@ def _part(part: ScorePart) -> dict[str, Any]:
         "contribution": contribution,
         "text": part.description,
     }
-
-
-def _distractor(
-    near: NearDistractor, credits: dict[str, Credit], opened: OpenRecognizer
-) -> MatchObject:
-    match = Match(near.photo_id, None, near.similarity)
-    return match_object(match, credits, opened.facts)

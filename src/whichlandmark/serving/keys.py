@@ -66,7 +66,7 @@ def find_key(keys: Sequence[Key], given: str) -> Key | None:
 
 def read_keys(path: Path) -> list[Key]:
     """The keys of a file. Raises DataError when it is missing, empty or damaged."""
-    keys = _read(path)
+    keys = list_keys(path)
     if not keys:
         raise DataError(f"{path}: no keys; create one with `whichlandmark keys add {path} NAME`")
     return keys
@@ -88,7 +88,7 @@ def add_key(path: Path, name: str, scope: str, rate: int | None = None) -> str:
         raise OptionError(f"name {name!r} given; expected up to 64 letters, digits, '.', '_', '-'")
     if rate is not None and rate < 1:
         raise OptionError(f"rate {rate} given; expected 1 photo per minute or more")
-    keys = _read(path) if path.exists() else []
+    keys = list_keys(path) if path.exists() else []
     if name in [key.name for key in keys]:
         raise OptionError(
             f"{path}: has a key {name!r} already; remove it first, or choose another name"
@@ -101,7 +101,7 @@ def add_key(path: Path, name: str, scope: str, rate: int | None = None) -> str:
 
 def remove_key(path: Path, name: str) -> None:
     """Remove a key. Raises DataError when there is none of that name."""
-    keys = _read(path)
+    keys = list_keys(path)
     if name not in [key.name for key in keys]:
         raise DataError(f"{path}: no key {name!r}; it has {', '.join(k.name for k in keys) or '-'}")
     _write(path, [key for key in keys if key.name != name])
@@ -109,10 +109,6 @@ def remove_key(path: Path, name: str) -> None:
 
 def list_keys(path: Path) -> list[Key]:
     """The keys of a file, possibly none. Raises DataError when it is missing or damaged."""
-    return _read(path)
-
-
-def _read(path: Path) -> list[Key]:
     entries: Any = read_json(path).get("keys")
     try:
         keys = [Key(**entry) for entry in entries]

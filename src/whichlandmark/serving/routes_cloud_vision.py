@@ -92,7 +92,11 @@ def _response(request: dict[str, Any], result: PhotoResult) -> dict[str, Any]:
     if result.error:
         bad = result.error.code not in ("internal", "worker_lost", "timeout")
         return {"error": {"code": INVALID if bad else INTERNAL, "message": result.error.message}}
-    annotations = result.answer[: _max_results(request)]
+    wanted = next(
+        f.get("maxResults") for f in request["features"] if f.get("type") in LANDMARK_FEATURES
+    )
+    limited = isinstance(wanted, int) and wanted > 0  # 0 or absent = no limit
+    annotations = result.answer[: wanted if limited else 100]
     answer: dict[str, Any] = {"landmarkAnnotations": annotations} if annotations else {}
     if others := _other_features(request):
         answer["error"] = {
@@ -184,11 +188,3 @@ def _wants_landmarks(request: dict[str, Any]) -> bool:
 def _other_features(request: dict[str, Any]) -> str:
     kinds = [feature.get("type", "TYPE_UNSPECIFIED") for feature in request["features"]]
     return ", ".join(str(kind)[:40] for kind in kinds if kind not in LANDMARK_FEATURES)
-
-
-def _max_results(request: dict[str, Any]) -> int:
-    """maxResults of a request; 0 or absent = no limit."""
-    given = next(
-        f.get("maxResults") for f in request["features"] if f.get("type") in LANDMARK_FEATURES
-    )
-    return given if isinstance(given, int) and given > 0 else 100

@@ -13,7 +13,6 @@ from ..core.errors import DataError
 from ..core.images import FORMATS
 from .api_errors import ApiError, PhotoError
 from .auth import Caller, engine_of, require_scope
-from .engine import Engine
 from .limits import RateLimits
 from .schemas import (
     ConfigReply,
@@ -145,7 +144,8 @@ def service_router() -> APIRouter:
     async def config(request: Request) -> JSONResponse:
         """Configuration of the page."""
         engine = engine_of(request)
-        options, access = engine.options, access_mode(engine)
+        options = engine.options
+        access: Literal["open", "key"] = "key" if engine.keys else "open"
         tiles: Tiles = {"url": options.tiles, "attribution": options.tiles_attribution}
         reply: ConfigReply = {
             "title": options.title or TITLE, "read": access, "write": access,
@@ -160,11 +160,6 @@ def service_router() -> APIRouter:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
     return routes
-
-
-def access_mode(engine: Engine) -> Literal["open", "key"]:
-    """Whether requests need a key."""
-    return "key" if engine.keys else "open"
 
 
 def health(request: Request) -> Health:

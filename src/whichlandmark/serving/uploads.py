@@ -85,7 +85,10 @@ async def read_recognize_request(
         body = await read_body(request)
         return await anyio.to_thread.run_sync(_parse_recognize_request, body, max_photos, max_bytes)
     photos, fields = await read_files(request, "photos", max_photos, max_bytes)
-    return RecognizeRequest(photos, _parse_matches(fields.get("matches", str(DEFAULT_MATCHES))))
+    matches = fields.get("matches", str(DEFAULT_MATCHES))
+    if not (matches.isascii() and matches.isdigit() and int(matches[:4]) <= 10):
+        raise invalid("matches: expected a whole number from 0 to 10")
+    return RecognizeRequest(photos, int(matches[:4]))
 
 
 async def read_files(
@@ -144,12 +147,6 @@ async def _form(request: Request, max_photos: int) -> FormData:
         if parser is not None:
             parser.discard()
         raise
-
-
-def _parse_matches(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text[:4]) <= 10):
-        raise invalid("matches: expected a whole number from 0 to 10")
-    return int(text[:4])
 
 
 def decode_base64(text: str) -> bytes | PhotoError:
