@@ -259,7 +259,9 @@ def tune_effort(
     for refine in REFINE_STEPS:
         for probes in _probe_counts(ivf.index.nlist):
             rows = refined(queries, vectors, k, ivf.with_effort(probes, refine)).rows
-            reached = _share_found(truth, _without_query_row(rows, query_rows))
+            found = _without_query_row(rows, query_rows)
+            same = (truth[:, :, None] == found[:, None, :]).any(axis=2)
+            reached = float(same.mean()) if same.size else 1.0
             if reached > best.recall or best.recall == 0.0:
                 best = ivf.with_effort(probes, refine, reached)
             if reached >= recall:
@@ -272,11 +274,6 @@ def _probe_counts(clusters: int) -> list[int]:
     most = min(max(clusters // 2, 1), MAX_PROBES)
     steps = 1.2 ** np.arange(int(np.log(most) / np.log(1.2)) + 2)
     return sorted({min(int(step), most) for step in steps})
-
-
-def _share_found(truth: NDArray[np.int64], found: NDArray[np.int64]) -> float:
-    same = (truth[:, :, None] == found[:, None, :]).any(axis=2)
-    return float(same.mean()) if same.size else 1.0
 
 
 def _without_query_row(rows: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:

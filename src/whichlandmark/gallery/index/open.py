@@ -92,7 +92,7 @@ def open_index_files(folder: Path, gallery: Meta) -> OpenIndex | None:
     landmarks = _JoinedPhotos(parts, distractors=False)
     distractors = _JoinedPhotos(parts, distractors=True)
     index = GalleryIndex(
-        names=_objects(names),
+        names=np.array(names, dtype=object),
         codes=landmarks.codes(names),
         ids=landmarks.texts("ids"),
         paths=landmarks.texts("paths"),
@@ -227,9 +227,3 @@ class _JoinedSources:
                 )  # fmt: skip
                 found.append(np.where(rows < 0, -1, self._row_at[rows + start]))
         return np.concatenate(found, axis=1)
-
-
-def _objects(texts: list[str]) -> NDArray[np.object_]:
-    column = np.empty(len(texts), dtype=object)
-    column[:] = texts
-    return column

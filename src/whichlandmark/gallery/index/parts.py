@@ -254,9 +254,11 @@ def with_projected_rows(part: IndexPart, folder: Path, projection: Projection | 
     if projection is None:
         return plain
     raw = MappedRows(part.photos.open(folder), "vectors")
-    rows = StreamedArray(
-        "<f2", (len(raw), len(projection.axes)), _projected_blocks(raw, projection)
+    blocks = (
+        projection(raw[start : start + BLOCK_ROWS]).astype("<f2")
+        for start in range(0, len(raw), BLOCK_ROWS)
     )
+    rows = StreamedArray("<f2", (len(raw), len(projection.axes)), blocks)
     return replace(plain, turned=_write_file(folder, "turned", {"vectors": rows}))
 
 
@@ -312,8 +314,3 @@ def _write_file(
 def _blocks_of_rows(vectors: Any, rows: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
     for start in range(0, len(rows), BLOCK_ROWS):
         yield vectors[rows[start : start + BLOCK_ROWS]]
-
-
-def _projected_blocks(vectors: Any, projection: Projection) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(vectors), BLOCK_ROWS):
-        yield projection(vectors[start : start + BLOCK_ROWS]).astype("<f2")

@@ -85,11 +85,16 @@ def _refresh(folder: Path, gallery: Gallery, wanted: IndexNeeds) -> Manifest | N
     if state.photos < wanted.min_photos:
         delete_index_files(folder)
         return None
-    key = projection_key(wanted.projection)
+    projection = wanted.projection
+    key = projection_key(projection)
     parts, old = _current_parts(folder, gallery, state)
     if old is None or (old.key, old.recall) != (key, wanted.recall):
-        parts = [with_projected_rows(part, folder, wanted.projection) for part in parts]
-    parts = [_with_missing_files(part, folder, wanted) for part in parts]
+        parts = [with_projected_rows(part, folder, projection) for part in parts]
+    if projection is not None:
+        parts = [
+            part if part.turned else with_projected_rows(part, folder, projection) for part in parts
+        ]
+    parts = [part if part.cells else with_ivf(part, folder, wanted.recall) for part in parts]
     manifest = Manifest(
         embedder=state.embedder, dim=state.dim, generation=state.generation, count=state.photos,
         digest=state.photo_digest, last_row=state.next_row - 1, key=key, recall=wanted.recall,
@@ -149,7 +154,11 @@ def _changed_parts(
     if digest_of(np.append(sums[rows > old.last_row], old.digest)) != state.photo_digest:
         stale = _stale_rows(parts, folder, rows, sums)
         parts = _without_rows(parts, folder, stale)
-        new = _merged_tables(new, _changed_photos(gallery, rows, stale, old.last_row))
+        changed = _changed_photos(gallery, rows, stale, old.last_row)
+        both: dict[str, Any] = {
+            name: np.concatenate([getattr(new, name), getattr(changed, name)]) for name in COLUMNS
+        }
+        new = _table_rows(replace(new, **both), np.argsort(both["rows"], kind="stable"))
     later = sum(part.landmarks + part.distractors for part in parts[1:]) + len(new.ids)
     if not parts or len(parts) >= MAX_PARTS or later > MAX_LATER_SHARE * state.photos:
         return None
@@ -201,21 +210,6 @@ def _changed_photos(
 def _table_rows(table: GalleryTable, indices: NDArray[np.int64]) -> GalleryTable:
     columns: dict[str, Any] = {name: getattr(table, name)[indices] for name in COLUMNS}
     return replace(table, **columns)
-
-
-def _merged_tables(one: GalleryTable, other: GalleryTable) -> GalleryTable:
-    """The photos of both tables, by ascending row number."""
-    both: dict[str, Any] = {
-        name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in COLUMNS
-    }
-    return _table_rows(replace(one, **both), np.argsort(both["rows"], kind="stable"))
-
-
-def _with_missing_files(part: IndexPart, folder: Path, wanted: IndexNeeds) -> IndexPart:
-    """The part with projected vectors and inverted files, if they are wanted and missing."""
-    if wanted.projection is not None and part.turned is None:
-        part = with_projected_rows(part, folder, wanted.projection)
-    return part if part.cells else with_ivf(part, folder, wanted.recall)
 
 
 def _delete_unnamed_files(folder: Path, manifest: Manifest | None) -> None:

@@ -86,7 +86,12 @@ def _vectors(sql: Sql, name: str) -> Iterator[str]:
     }  # fmt: skip
     marked = dict(copy_rows(sql, "SELECT number, bank FROM vectors", (), ("int8", "bool")))
     query = "SELECT number, data FROM vectors WHERE number > %s ORDER BY number"
-    dim = _vector_length(sql)
+    # The dimensions are those of the table's type, because the header may be damaged.
+    of_type = sql.execute(
+        "SELECT atttypmod FROM pg_attribute WHERE attrelid = 'vectors'::regclass "
+        "AND attname = 'data'"
+    ).fetchone()
+    dim = int(of_type[0]) if of_type else 0
     for numbers, block in vector_blocks(sql, query, -(2**63), dim, name):
         lengths = np.linalg.norm(block.astype(np.float64), axis=1)
         for number, vector, length in zip(numbers, block, lengths, strict=True):
@@ -103,14 +108,6 @@ def _vectors(sql: Sql, name: str) -> Iterator[str]:
                 yield f"{what}: wrongly marked as a distractor, or not marked"
     for number, (photo_id, _, _) in expected.items():
         yield f"vectors of photo {photo_id!r}, row {number}: missing"
-
-
-def _vector_length(sql: Sql) -> int:
-    """Dimensions of the vectors from the table's type, because the header may be damaged."""
-    query = ("SELECT atttypmod FROM pg_attribute WHERE attrelid = 'vectors'::regclass "
-             "AND attname = 'data'")  # fmt: skip
-    found = sql.execute(query).fetchone()
-    return int(found[0]) if found else 0
 
 
 def _blobs(sql: Sql, name: str) -> Iterator[str]:

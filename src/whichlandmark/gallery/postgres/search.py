@@ -84,9 +84,9 @@ def nearest(
         part = slice(start, start + QUERIES_PER_STATEMENT)
         found = _candidates(sql, queries[part], k, scope, use_graph)
         if use_graph and (short := np.flatnonzero(_counts(found) < k)).size:
-            found = _replace_rows(
-                found, short, _candidates(sql, queries[part][short], k, scope, False)
-            )
+            exact = _candidates(sql, queries[part][short], k, scope, False)
+            found[short] = -1
+            found[short, : exact.shape[1]] = exact[:, : found.shape[1]]
         rows[part], similarity[part] = _ranked(sql, queries[part], found, k, dim, name)
     return Neighbours(rows, similarity)
 
@@ -178,15 +178,6 @@ def _exact_query(scope: SearchScope) -> str:
 
 def _counts(found: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray((found >= 0).sum(axis=1), dtype=np.int64)
-
-
-def _replace_rows(
-    found: NDArray[np.int64], rows: NDArray[np.int64], other: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """`found` with those rows replaced; `other` may be narrower."""
-    found[rows] = -1
-    found[rows, : other.shape[1]] = other[:, : found.shape[1]]
-    return found
 
 
 def _ranked(

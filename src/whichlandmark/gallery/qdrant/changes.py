@@ -15,6 +15,7 @@ from typing import Any
 from ...core.errors import DataError
 from ..checksums import Meta, PhotoRow, add_checksum, blob_sum, landmark_sum, photo_sum
 from ..records import Credit, GalleryRow, LandmarkRecord, check, check_text
+from ..sqlite.store import to_bytes
 from . import points
 from .client import RetryingClient, where
 from .queries import photos_of, unknown_ids
@@ -110,7 +111,7 @@ class QdrantChange:
 
     def _put(self, row: GalleryRow, known: PhotoRow | None) -> None:
         number = known[0] if known else self.meta.next_row
-        vector = points.vector_bytes(row, self.meta.dim)
+        vector = to_bytes(row.vector, self.meta.dim)
         others = (row.keypoints, row.fingerprint, row.thumbnail)
         sums = tuple(blob_sum(data) if data else None for data in others)
         fields = (number, row.id, row.path, row.landmark, row.hash, row.stamp, row.author,

@@ -241,12 +241,14 @@ class RetryingClient:
         agreed: read the majority of the replicas, because one that was offline may lack the last
         change; batch: ids per request.
         """
-        more = _majority() if agreed else {}
+        from qdrant_client import models
+
+        majority = {"consistency": models.ReadConsistencyType.MAJORITY} if agreed else {}
         wanted = list(ids)
         for start in range(0, len(wanted), batch):
             yield from self.call(
                 "retrieve", collection_name=collection, ids=wanted[start : start + batch],
-                with_payload=payload, with_vectors=vectors, **more,
+                with_payload=payload, with_vectors=vectors, **majority,
             )  # fmt: skip
 
     def scroll(
@@ -286,7 +288,7 @@ class RetryingClient:
                 if pause is None or not _is_temporary(error):
                     known = gallery_error(error, self.name)
                     raise error if known is None else known from None
-                self.sleep(_retry_pause(error, pause))
+                self.sleep(min(float(getattr(error, "retry_after_s", pause)), 30.0))
         raise AssertionError  # the last pause is None
 
     def _change(self, method: str, **given: Any) -> None:
@@ -335,12 +337,6 @@ def _bytes_of(point: Any) -> int:
     return 4 * len(point.vector) + sum(texts) + 24 * len(point.payload) + 64
 
 
-def _majority() -> dict[str, Any]:
-    from qdrant_client import models
-
-    return {"consistency": models.ReadConsistencyType.MAJORITY}
-
-
 def _code(error: Exception) -> str:
     """The gRPC status name of an error; "" for other errors."""
     code = getattr(error, "code", None)
@@ -352,10 +348,6 @@ def _is_temporary(error: Exception) -> bool:
     from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
     return _code(error) == "UNAVAILABLE" or isinstance(error, ResourceExhaustedResponse)
-
-
-def _retry_pause(error: Exception, pause: float) -> float:
-    return min(float(getattr(error, "retry_after_s", pause)), 30.0)
 
 
 def gallery_error(error: Exception, name: str) -> GalleryError | None:

@@ -163,17 +163,14 @@ class QdrantWriter:
         gone = [points.landmark_id(name) for name in journal.records if name not in kept]
         self._delete(client.about, [*gone, *journal.dropped])
 
-    def _undo(self, journal: Journal) -> None:
-        """Delete the staged points."""
-        self._delete(self.client.photos, range(journal.first, journal.next))
-        self._delete(self.client.about, journal.staged)
-
     def _finish_or_undo(self, head: Head) -> None:
         """Finish or undo the change in the journal, of this or another writer."""
         if head.phase == "applying":
             self._apply(self._journal(head))
         elif head.phase == "staging":
-            self._undo(self._journal(head))
+            journal = self._journal(head)
+            self._delete(self.client.photos, range(journal.first, journal.next))
+            self._delete(self.client.about, journal.staged)
         self._tidy()
 
     def _journal(self, head: Head) -> Journal:

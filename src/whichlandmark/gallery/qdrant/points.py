@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from ...core.errors import DataError, GalleryError
 from ..checksums import Meta, PhotoRow, blob_sum, checked, damaged, landmark_sum, meta_sum
-from ..records import GalleryRow, LandmarkRecord
+from ..records import LandmarkRecord
 from ..sqlite.schema import BLOBS
-from ..sqlite.store import to_bytes
 
 FORMAT = 1
 
@@ -130,11 +129,6 @@ def point(point_id: int | str, payload: dict[str, Any], vector: list[float] | No
     from qdrant_client import models
 
     return models.PointStruct(id=point_id, vector={} if vector is None else vector, payload=payload)
-
-
-def vector_bytes(row: GalleryRow, dim: int) -> bytes:
-    """Little-endian float16. Raises GalleryError for another shape, or NaN or infinity."""
-    return to_bytes(row.vector, dim)
 
 
 def floats(data: bytes) -> list[float]:

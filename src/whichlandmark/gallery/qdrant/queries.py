@@ -149,12 +149,6 @@ def _checked(payload: dict[str, Any], kind: str, entry: PhotoRow, at: int, name:
     return data
 
 
-def named_blobs(client: RetryingClient, kind: str, entries: Sequence[PhotoRow]) -> dict[str, bytes]:
-    """Id → blob of one kind, of the photos that have one."""
-    found = blobs(client, [kind], entries)
-    return {entry[1]: data for entry, (data,) in zip(entries, found, strict=True) if data}
-
-
 def whole_rows(
     client: RetryingClient, head: Head, after: int, limit: int
 ) -> list[tuple[int, GalleryRow]]:

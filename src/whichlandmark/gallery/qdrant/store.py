@@ -175,7 +175,8 @@ class QdrantReads:
                 found = point_queries.all_photos(self._client, head)
             else:
                 found = point_queries.photos_of(self._client, ids, head.meta.next_row)
-            return point_queries.named_blobs(self._client, kind, found)
+            blobs = point_queries.blobs(self._client, [kind], found)
+            return {entry[1]: data for entry, (data,) in zip(found, blobs, strict=True) if data}
 
         return self._read_consistently(read)
 

@@ -141,16 +141,11 @@ def _blobs(sql: sqlite3.Connection, name: str) -> Iterator[str]:
                     yield f"{what}: stored, but not in its entry" if data else f"{what}: missing"
             elif not isinstance(data, bytes) or blob_sum(data) != stored:
                 yield f"{what}: {'missing' if data is None else 'changed'}"
-            elif (
-                kind == "vectors"
-                and (length := _length(data))
-                and abs(length - 1) > MAX_LENGTH_ERROR
-            ):
-                yield f"{what}: length {length:.3f}; expected 1"
-
-
-def _length(data: bytes) -> float:
-    return float(np.linalg.norm(np.frombuffer(data[: len(data) // 2 * 2], "<f2").astype(float)))
+            elif kind == "vectors":
+                vector = np.frombuffer(data[: len(data) // 2 * 2], "<f2").astype(float)
+                length = float(np.linalg.norm(vector))
+                if length and abs(length - 1) > MAX_LENGTH_ERROR:
+                    yield f"{what}: length {length:.3f}; expected 1"
 
 
 def _landmarks(sql: sqlite3.Connection, name: str) -> Iterator[str]:

@@ -137,7 +137,12 @@ def _write(sql: sqlite3.Connection, path: Path, found: _Readable, old: Meta) -> 
     for photo_id in found.broken.values():
         salvaged.lost[photo_id] = "its entry is damaged: index it again"
     if found.meta:
-        _count_lost(salvaged, found.meta, len(found.photos) + len(found.broken))
+        # Count also lost photos and records of which not even the id could be read.
+        photos = len(found.photos) + len(found.broken)
+        if (nameless := found.meta.photos - photos) > 0:
+            salvaged.lost[f"{nameless} photos"] = "damaged, their ids are unknown: index again"
+        if (nameless := found.meta.landmarks - salvaged.landmarks) > 0:
+            salvaged.lost[f"{nameless} landmark records"] = "damaged: give landmarks.csv again"
     return salvaged
 
 
@@ -191,11 +196,3 @@ def _write_meta(
     )  # fmt: skip
     names = ", ".join(f"{name} = ?" for name in (*Meta._fields, "sum"))
     sql.execute(f"UPDATE meta SET {names}", (*meta, meta_sum(meta)))
-
-
-def _count_lost(salvaged: Salvaged, meta: Meta, photos: int) -> None:
-    """Count lost photos and records of which not even the id could be read."""
-    if (nameless := meta.photos - photos) > 0:
-        salvaged.lost[f"{nameless} photos"] = "damaged, their ids are unknown: index again"
-    if (nameless := meta.landmarks - salvaged.landmarks) > 0:
-        salvaged.lost[f"{nameless} landmark records"] = "damaged: give landmarks.csv again"

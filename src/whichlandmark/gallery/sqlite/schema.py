@@ -134,13 +134,9 @@ def check_format(sql: sqlite3.Connection, name: str) -> None:
             f"{name}: a gallery of format {version}; this program reads format {FORMAT}: index the "
             "photos again into a new folder (`whichlandmark index`)"
         )
-    if tables_of(sql) != set(TABLES):
+    tables = {row[0] for row in sql.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
+    if tables != set(TABLES):
         raise damaged(name, "its tables are not those of a gallery")
-
-
-def tables_of(sql: sqlite3.Connection) -> set[str]:
-    """The SQL statements that created the tables and indexes of this file."""
-    return {row[0] for row in sql.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
 
 
 def gallery_error(error: Exception, name: str) -> GalleryError:

@@ -225,7 +225,10 @@ class SqliteChange:
         batch = {row.id: row for row in rows}  # the last of photos with the same id
         for row in batch.values():
             check(row)
-        old = {row[1]: row for row in self._stored(batch)}
+        # Found by the index alone, so that adding photos to a large gallery stays fast.
+        query = f"SELECT {COLUMNS} FROM photos WHERE id IN (SELECT value FROM json_each(?))"
+        stored = self.sql.execute(query, (json.dumps(list(batch)),))
+        old = {row[1]: checked(row, self.name) for row in stored}
         for row in batch.values():
             known = old.get(row.id)
             number = known[0] if known else self.meta.next_row
@@ -312,13 +315,6 @@ class SqliteChange:
         meta = self.meta._replace(generation=self.meta.generation + 1)
         names = ", ".join(f"{field} = ?" for field in (*Meta._fields, "sum"))
         self.sql.execute(f"UPDATE meta SET {names}", (*meta, meta_sum(meta)))
-
-    def _stored(self, ids: Iterable[str]) -> list[PhotoRow]:
-        """The photos with known ids, found by the index alone, so that adding photos stays fast."""
-        query = f"SELECT {COLUMNS} FROM photos WHERE id IN (SELECT value FROM json_each(?))"
-        return [
-            checked(row, self.name) for row in self.sql.execute(query, (json.dumps(list(ids)),))
-        ]
 
     def _known(self, ids: Iterable[str]) -> list[PhotoRow]:
         wanted = list(dict.fromkeys(ids))
