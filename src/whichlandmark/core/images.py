@@ -133,7 +133,10 @@ def _decode(data: bytes, sides: tuple[int, int], reserve: Callable[[int], object
             )
             reserve(opened.width * opened.height * bytes_per_pixel)
         opened.load()
-        return _array(_upright(opened))
+        with suppress(*_DECODE_ERRORS):  # a photo with broken metadata is still usable
+            # In place, because a copy of a large photo takes much memory.
+            ImageOps.exif_transpose(opened, in_place=True)
+        return _array(opened)
 
 
 def _draft(opened: Pillow.Image, sides: tuple[int, int]) -> None:
@@ -150,13 +153,6 @@ def _check_header(size: tuple[int, int]) -> None:
         raise ImageError(f"{width} × {height} px; at most {MAX_SIDE} px a side")
     if width * height > MAX_PIXELS:
         raise ImageError(f"{width} × {height} px; at most {MAX_PIXELS // 10**6} megapixels")
-
-
-def _upright(picture: Pillow.Image) -> Pillow.Image:
-    """Apply the EXIF orientation in place, because a copy of a large photo takes much memory."""
-    with suppress(*_DECODE_ERRORS):  # a photo with broken metadata is still usable
-        ImageOps.exif_transpose(picture, in_place=True)
-    return picture
 
 
 def _array(picture: Pillow.Image) -> Image:

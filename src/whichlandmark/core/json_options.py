@@ -27,10 +27,12 @@ def from_json(cls: type[Options], values: Mapping[str, Any]) -> Options:
     for key, value in values.items():
         if key not in hints:
             raise OptionError(unknown_message(key, hints, f"option of {cls.__name__}"))
-        if not _fits(value, hints[key]):
-            raise OptionError(
-                f"option {key!r} of {cls.__name__} is {value!r}; expected {_describe(hints[key])}"
-            )
+        hint = hints[key]
+        if not _fits(value, hint):
+            expected = getattr(hint, "__name__", hint)
+            if typing.get_origin(hint) is typing.Literal:
+                expected = "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
+            raise OptionError(f"option {key!r} of {cls.__name__} is {value!r}; expected {expected}")
     return cls(**{key: _convert(value, hints[key]) for key, value in values.items()})
 
 
@@ -76,9 +78,3 @@ def _convert(value: Any, hint: Any) -> Any:
     if isinstance(value, list) and any(typing.get_origin(part) is tuple for part in parts):
         return tuple(value)
     return float(value) if hint is float else value
-
-
-def _describe(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
-    return str(getattr(hint, "__name__", hint))

@@ -63,7 +63,11 @@ def read_csv(
             if not photo_id or not name or "\0" in name:
                 raise DataError(f"{file}, near line {line}: a row without an id or a path")
             path = absolute_path(name, folder)
-            if not _exists(path):
+            address = parse(path)
+            in_file = address.tar if isinstance(address, TarMember) else path
+            # Remote files are not checked, because one request for each of millions of photos
+            # takes too long; a missing one is listed when it is read.
+            if not is_url(path) and not os.path.isfile(in_file):
                 missing[photo_id] = f"{path}: no such file"
                 continue
             several = SEPARATOR.join(filter(None, true_landmarks(landmark)))
@@ -72,13 +76,6 @@ def read_csv(
     photos = Photos.of_columns(*rows)
     photos.check_ids()
     return photos, missing
-
-
-def _exists(path: str) -> bool:
-    address = parse(path)
-    # Remote files are not checked, because one request for each of millions of photos takes too
-    # long; a missing one is listed when it is read.
-    return is_url(path) or os.path.isfile(address.tar if isinstance(address, TarMember) else path)
 
 
 class Problems:

@@ -77,7 +77,13 @@ def write_cleaning_page(
     photos_per_reason: maximum; they are sampled evenly from the list. A photo that cannot be read
     gets a placeholder. The same result gives the same bytes.
     """
-    sections = [_section(reason, result, photos_per_reason) for reason in result.counts()]
+    sections = []
+    for reason in result.counts():
+        drops = [drop for drop in result.dropped + result.leaks if drop.reason == reason]
+        shown = np.linspace(0, len(drops) - 1, min(photos_per_reason, len(drops)))
+        cards = [_card(drops[i]) for i in np.unique(shown.round().astype(int))]
+        explanation = EXPLANATIONS[reasons.REASONS[reasons.reason_order(reason)]]
+        sections.append(ReasonSection(reason, explanation, len(drops), cards))
     page = render(
         "cleaning.html",
         title=title,
@@ -89,13 +95,6 @@ def write_cleaning_page(
         sections=sections,
     )
     write_text(path, page)
-
-
-def _section(reason: str, result: CleanResult, count: int) -> ReasonSection:
-    drops = [drop for drop in result.dropped + result.leaks if drop.reason == reason]
-    shown = np.unique(np.linspace(0, len(drops) - 1, min(count, len(drops))).round().astype(int))
-    explanation = EXPLANATIONS[reasons.REASONS[reasons.reason_order(reason)]]
-    return ReasonSection(reason, explanation, len(drops), [_card(drops[i]) for i in shown])
 
 
 def _card(drop: Drop) -> DroppedPhoto:

@@ -161,8 +161,9 @@ def read_checkpoint(path: Path, classes: int) -> tuple[str, nn.Module]:
             f"{path}: names the network {arch!r}, which timm does not have ({error})"
         ) from None
     expected = net.state_dict()
-    last = _classifier(net)
-    if (found := weights.get(last)) is not None and len(found) != classes:
+    named: Any = net.default_cfg.get("classifier", "fc")  # type: ignore[operator,union-attr]
+    classifier = named if isinstance(named, str) else named[0]
+    if (found := weights.get(f"{classifier}.weight")) is not None and len(found) != classes:
         raise ModelError(
             f"{path}: has {len(found)} classes, but {SCENES} lists {classes} scenes; "
             "give the list that belongs to the checkpoint"
@@ -192,12 +193,6 @@ def _arch_and_weights(path: Path, stored: Any) -> tuple[str, dict[str, Tensor]]:
     if odd := [key for key, value in weights.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"{path}: {odd[0]!r} in 'state_dict' is not a tensor")
     return arch, {str(key).removeprefix("module."): value for key, value in weights.items()}
-
-
-def _classifier(net: nn.Module) -> str:
-    """Name of the last layer's weights."""
-    named: Any = net.default_cfg.get("classifier", "fc")  # type: ignore[operator,union-attr]
-    return f"{named if isinstance(named, str) else named[0]}.weight"
 
 
 def _checkpoint(folder: Path) -> Path:

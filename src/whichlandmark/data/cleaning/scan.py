@@ -153,11 +153,13 @@ def _scan_photo(
         image = read_image(data, short_side=short_side, name=path)
     except ImageError as error:
         return PhotoScan(path, file_stamp, error=str(error)), None
+    with Pillow.open(io.BytesIO(data)) as header:  # because `read_image` may decode it smaller
+        pixels = header.width * header.height
     scan = PhotoScan(
         path,
         file_stamp,
         hash=content_hash(data),
-        pixels=_pixels(data),
+        pixels=pixels,
         bytes=len(data),
         fingerprint=fingerprint(image),
     )
@@ -172,9 +174,3 @@ def _votes(
         return []
     counted = voter([image for _, image in small])
     return [SceneVote(content, *vote) for (content, _), vote in zip(small, counted, strict=True)]
-
-
-def _pixels(data: bytes) -> int:
-    """Pixels of the full-size photo, from its header: `read_image` may decode it smaller."""
-    with Pillow.open(io.BytesIO(data)) as header:
-        return header.width * header.height

@@ -75,7 +75,11 @@ def _write_tables(root: Path, world: DrawnWorld, parts: dict[str, list[Shot]]) -
     for name, part in parts.items():
         rows = [(shot.id, shot.path, shot.label) for shot in part]
         _write_table(root / f"{name}.csv", ("id", "path", "landmark"), rows)
-    truth = [(s.id, s.kind, _true_landmark(world, s), s.original) for s in parts["photos"]]
+    truth = []
+    for shot in parts["photos"]:
+        shown = shot.number >= 0 and shot.damage is None
+        true_landmark = landmark_name(world.seed, shot.number) if shown else ""
+        truth.append((shot.id, shot.kind, true_landmark, shot.original))
     _write_table(root / "truth.csv", ("id", "kind", "true_landmark", "original"), truth)
 
 
@@ -157,11 +161,6 @@ def _draw_chunk(root: Path, world: DrawnWorld, shots: Sequence[Shot]) -> int:
         with atomic_file(root / shot.path) as temporary:
             temporary.write_bytes(photo_bytes(world, shot))
     return len(shots)
-
-
-def _true_landmark(world: DrawnWorld, shot: Shot) -> str:
-    shown = shot.number >= 0 and shot.damage is None
-    return landmark_name(world.seed, shot.number) if shown else ""
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
