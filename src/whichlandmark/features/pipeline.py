@@ -13,7 +13,7 @@ from ..core.hardware import cpu_count
 from ..core.images import MAX_PIXELS, LatLon, content_hash, location_of, read_image
 from ..core.storage import read_bytes
 from ..core.types import Embedder, Image, Photos, Progress, Rows, Vectors
-from .batching import Batch, Decoded, ForwardThread, Reorderer, ShapeBatcher
+from .batching import Decoded, ForwardThread, Reorderer, ShapeBatcher
 from .prefetch import ByteBudget, Reservation, read_ahead
 from .preprocessing import InputPipeline
 
@@ -163,7 +163,9 @@ def embed(
     )
     with ForwardThread(embedder) as forward, reading as reads:
         for batch in reorderer.batches(reads, batcher, forward):
-            yield _embedded_batch(photos, batch)
+            failures = [Failure(photos.ids[row], reason) for row, reason in batch.failed.items()]
+            hashes, locations, computed = ([item[i] for item in batch.computed] for i in range(3))
+            yield EmbeddedBatch(batch.rows, batch.vectors, hashes, computed, failures, locations)
             if progress:
                 progress(reorderer.rows_done, len(photos))
 
@@ -188,9 +190,3 @@ def _photo_reader(spec: InputSpec, per_photo: PerPhoto) -> Callable[[str, Reserv
         return Decoded(image, shape, (content_hash(data), location, computed))
 
     return read
-
-
-def _embedded_batch(photos: Photos, batch: Batch) -> EmbeddedBatch:
-    failures = [Failure(photos.ids[row], reason) for row, reason in batch.failed.items()]
-    hashes, locations, computed = ([item[i] for item in batch.computed] for i in range(3))
-    return EmbeddedBatch(batch.rows, batch.vectors, hashes, computed, failures, locations)

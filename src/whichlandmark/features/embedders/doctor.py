@@ -72,10 +72,15 @@ def measure_runtimes(
         DataError: When the folder holds no embedder.
         ModelError: When the embedder has no ONNX file, or runs no network.
     """
+    versions = {name: package_version(name) or "not installed" for name in PACKAGES}
+    extras = {}
+    for extra, packages in EXTRAS.items():
+        missing = [name for name in packages if package_version(name) is None]
+        extras[extra] = f"not installed ({', '.join(missing)} missing)" if missing else "installed"
     report: dict[str, Any] = {
         "machine": hardware_facts(),
-        "versions": {"python": platform.python_version(), **_versions()},
-        "extras": {name: _extra_status(packages) for name, packages in EXTRAS.items()},
+        "versions": {"python": platform.python_version(), **versions},
+        "extras": extras,
         "gpu": _gpu_status(),
     }
     with tempfile.TemporaryDirectory(prefix="whichlandmark-") as temporary:
@@ -110,7 +115,10 @@ def measure(folder: Path, *, rounds: int = TIMING_ROUNDS) -> dict[Runtime, Runti
     seconds_to_open: dict[Runtime, float] = {}
     shape = (1, 3, *_input_shape(embedder))
     single = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    for name in _measurable_runtimes(folder):
+    has_weights = (folder / WEIGHTS_FILE).is_file()  # folders of int8 networks have none
+    for name in installed_runtimes():
+        if name == "torch" and not (has_weights and has_torch()):
+            continue
         started = time.perf_counter()
         networks[name] = _open_network(folder, name)
         networks[name](single)
@@ -162,12 +170,6 @@ def _open_embedder(folder: Path) -> OnnxEmbedder:
     return load_onnx(folder, runtime=DEFAULT_RUNTIME)
 
 
-def _measurable_runtimes(folder: Path) -> list[Runtime]:
-    """The installed runtimes; torch only if the folder has its weights (int8 folders have none)."""
-    torch_too = (folder / WEIGHTS_FILE).is_file() and has_torch()
-    return [name for name in installed_runtimes() if name != "torch" or torch_too]
-
-
 def _open_network(folder: Path, name: Runtime) -> Network:
     if name != "torch":
         return load_onnx(folder, runtime=name).network
@@ -193,15 +195,6 @@ def _speed_report(speed: RuntimeSpeed) -> dict[str, float]:
         "photos/s, one by one": round(speed.photos_per_second, 1),
         f"photos/s, {BATCH_SIZE} together": round(speed.batched_photos_per_second, 1),
     }
-
-
-def _versions() -> dict[str, str]:
-    return {name: package_version(name) or "not installed" for name in PACKAGES}
-
-
-def _extra_status(packages: tuple[str, ...]) -> str:
-    missing = [name for name in packages if package_version(name) is None]
-    return f"not installed ({', '.join(missing)} missing)" if missing else "installed"
 
 
 def _gpu_status() -> str:

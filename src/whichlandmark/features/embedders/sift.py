@@ -105,7 +105,11 @@ class SiftEmbedder:
         """
         options = options or SiftOptions()
         descriptors = _describe_sample(images, options)
-        sample = _sample_descriptors(descriptors, options)
+        # At most `most_sampled` random descriptors, equally many of each photo.
+        rng = np.random.default_rng(options.seed)
+        count = max(1, options.most_sampled // max(1, len(descriptors)))
+        parts = [rows[np.sort(rng.permutation(len(rows))[:count])] for rows in descriptors]
+        sample = _root_sift(np.concatenate([*parts, np.empty((0, SIFT_DIM), dtype=np.uint8)]))
         min_keypoints = 4 * options.words
         if len(descriptors) < MIN_FIT_PHOTOS or len(sample) < min_keypoints:
             raise DataError(
@@ -229,14 +233,6 @@ def _describe_sample(images: Iterable[Image], options: SiftOptions) -> list[Byte
         elif (slot := int(rng.integers(count + 1))) < options.most_photos:
             sample[slot] = describe(image, options)
     return sample
-
-
-def _sample_descriptors(descriptors: list[Bytes], options: SiftOptions) -> Floats:
-    """RootSIFT (n, 128) of at most `most_sampled` random descriptors, equally many per photo."""
-    rng = np.random.default_rng(options.seed)
-    count = max(1, options.most_sampled // max(1, len(descriptors)))
-    parts = [rows[np.sort(rng.permutation(len(rows))[:count])] for rows in descriptors]
-    return _root_sift(np.concatenate([*parts, np.empty((0, SIFT_DIM), dtype=np.uint8)]))
 
 
 def fit_vocabulary(sample: Floats, words: int, dim: int, seed: int) -> dict[str, Floats]:

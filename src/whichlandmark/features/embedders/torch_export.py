@@ -104,7 +104,8 @@ def export_onnx(net: EmbeddingNet, path: Path, *, size: tuple[int, int] | None =
     del onnx, onnxruntime, onnxscript
     with atomic_file(path) as temporary:
         try:
-            expected = [_torch_rows(network, shape) for shape in shapes]
+            with torch.inference_mode():
+                expected = [network(_random_pixels(shape)).numpy() for shape in shapes]
             _run_exporter(network, temporary, shapes[-1], fixed=size is not None)
         except Exception as error:  # exporter and backbones raise many kinds of error
             reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
@@ -153,11 +154,6 @@ def _compare(
             f"{final_path}: the exported network differs from torch by {difference:.1e}; expected "
             f"at most {MAX_DIFFERENCE:.0e}; nothing was written"
         )
-
-
-def _torch_rows(net: EmbeddingNet, shape: Sequence[int]) -> Any:
-    with torch.inference_mode():
-        return net(_random_pixels(shape)).numpy()
 
 
 def _random_pixels(shape: Sequence[int]) -> Tensor:

@@ -112,7 +112,9 @@ def keypoints(image: Image | GreyImage, options: MatchOptions | None = None) -> 
     sift = cv2.SIFT.create(nfeatures=options.features, contrastThreshold=CONTRAST_THRESHOLD)
     by_pixel: dict[tuple[int, int], Any] = {}  # SIFT repeats points with two sizes or orientations
     for point in sorted(sift.detect(grey, None), key=_strength_order):
-        by_pixel.setdefault(_pixel_of(point), point)
+        # The pixel of the point's position, rounded as it is stored.
+        x, y = (round(value * STEPS_PER_PIXEL) + STEPS_PER_PIXEL // 2 for value in point.pt)
+        by_pixel.setdefault((x // STEPS_PER_PIXEL, y // STEPS_PER_PIXEL), point)
     for point in by_pixel.values() if options.upright else ():
         point.angle = 0
     if not by_pixel:
@@ -141,12 +143,6 @@ def quantized_root_sift(descriptors: NDArray[Any]) -> NDArray[np.uint8]:
     normalised = raw / np.maximum(raw.sum(axis=1, keepdims=True), 1)
     steps = np.rint(np.sqrt(normalised) * ROOT_SIFT_STEPS)
     return np.asarray(np.minimum(steps, MAX_DESCRIPTOR_VALUE), dtype=np.uint8)
-
-
-def _pixel_of(point: Any) -> tuple[int, int]:
-    """The (x, y) pixel of an OpenCV keypoint, after rounding its position as it is stored."""
-    x, y = (round(value * STEPS_PER_PIXEL) + STEPS_PER_PIXEL // 2 for value in point.pt)
-    return x // STEPS_PER_PIXEL, y // STEPS_PER_PIXEL
 
 
 def _strength_order(point: Any) -> tuple[float, ...]:
