@@ -143,7 +143,11 @@ class RunLog:
             self.writer.add_scalar("train/loss", loss, self.steps)
             self.writer.add_scalar("train/anchors_ranked_wrong", active, self.steps)
             if self.steps % 500 == 0:
-                self.writer.add_image("train/batch", _grid(pixels[:24]), self.steps)
+                from torchvision.utils import make_grid
+
+                grid: Tensor = make_grid(pixels[:24], nrow=8, normalize=True)  # values 0 to 1
+                half = torch.nn.functional.interpolate(grid[None], scale_factor=0.5)[0]
+                self.writer.add_image("train/batch", half, self.steps)
         self.steps += 1
         gap = f", GAP {self.history[-1]['gap_nearest_photo']:.3f}" if self.history else ""
         self.status = f"epoch {len(self.history) + 1}, loss {loss:.3f}{gap}"
@@ -161,11 +165,3 @@ class RunLog:
         table.writeheader()
         table.writerows(self.history)
         write_text(self.folder / "log.csv", text.getvalue())
-
-
-def _grid(pixels: Tensor) -> Tensor:
-    """Arrange (n, 3, h, w) normalised photos in one (3, H, W) image with values from 0 to 1."""
-    from torchvision.utils import make_grid
-
-    grid: Tensor = make_grid(pixels, nrow=8, normalize=True)
-    return torch.nn.functional.interpolate(grid[None], scale_factor=0.5)[0]

@@ -45,7 +45,10 @@ def cached_backward(
     states, chunk_embeddings = [], []
     with torch.no_grad():
         for chunk in chunks:
-            states.append(_random_state(chunk.device))
+            state = [torch.get_rng_state()]
+            if chunk.device.type == "cuda":
+                state.append(torch.cuda.get_rng_state(chunk.device))
+            states.append(state)
             chunk_embeddings.append(net(chunk))
     embeddings = torch.cat(chunk_embeddings).detach().requires_grad_()
     value = loss(embeddings)
@@ -71,14 +74,6 @@ def _backward(net: nn.Module, chunk: Tensor, state: list[Tensor], gradient: Tens
         embeddings = net(chunk)
     if embeddings.requires_grad:  # False: the whole network is frozen
         embeddings.backward(gradient)
-
-
-def _random_state(device: torch.device) -> list[Tensor]:
-    """State of the CPU's random generator, and of the GPU's if the chunk is on a GPU."""
-    states = [torch.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    return states
 
 
 @contextmanager

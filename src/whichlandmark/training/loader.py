@@ -81,17 +81,6 @@ def epoch_keys(
     ]
 
 
-def shuffled_batches(count: int, size: int, *, seed: Sequence[int]) -> list[NDArray[np.int64]]:
-    """Shuffled batches of `size` out of `count` rows, for losses that need no positive pairs.
-
-    An incomplete last batch is dropped; with fewer photos than one batch, some are repeated.
-    """
-    rows = np.random.default_rng(list(seed)).permutation(count)
-    if count < size:
-        rows = np.resize(rows, size)
-    return list(rows[: len(rows) // size * size].reshape(-1, size))
-
-
 def batch_loader(
     dataset: AugmentedPhotos, keys: Sequence[list[CropKey]], workers: int
 ) -> DataLoader[Tensor]:
@@ -132,7 +121,11 @@ class TrainingData:
             self.database = self.train
         names, codes = np.unique(self.train.landmarks, return_inverse=True)
         self.codes, self.landmarks = codes.astype(np.int64), len(names)
-        self.aspect_ratios = _aspect_ratios(self.train) if config.shapes else None
+        self.aspect_ratios: NDArray[np.float64] | None = None
+        if config.shapes:
+            with ThreadPoolExecutor() as pool:
+                ratios = list(pool.map(_aspect_ratio, self.train.paths))
+            self.aspect_ratios = np.array(ratios, dtype=np.float64)
         self.reader: PhotoReader = PhotoFiles(self.train, config.crop)
 
     def prepare(self) -> None:
@@ -147,8 +140,13 @@ class TrainingData:
         config = self.config
         seed = (config.seed, state.epoch)
         if config.batches == "shuffled":
+            # For losses that need no positive pairs. An incomplete last batch is dropped; with
+            # fewer photos than one batch, some are repeated.
             size = config.landmarks_per_batch * config.photos_per_landmark
-            return shuffled_batches(len(self.train), size, seed=seed)
+            rows = np.random.default_rng(seed).permutation(len(self.train))
+            if len(rows) < size:
+                rows = np.resize(rows, size)
+            return list(rows[: len(rows) // size * size].reshape(-1, size))
         return epoch_batches(
             self.codes,
             state.groups,
@@ -217,13 +215,8 @@ def table_hash(*tables: Photos) -> str:
     return digest.hexdigest()[:16]
 
 
-def _aspect_ratios(photos: Photos) -> NDArray[np.float64]:
-    """Width / height of every photo, from its header; 1 if it cannot be read."""
-    with ThreadPoolExecutor() as pool:
-        return np.array(list(pool.map(_aspect_ratio, photos.paths)), dtype=np.float64)
-
-
 def _aspect_ratio(path: str) -> float:
+    """Width / height of a photo, from its header; 1 if it cannot be read."""
     try:
         height, width = photo_size(path)
     except ImageError:

@@ -195,7 +195,11 @@ def triplet_loss(
     if mining == "batch_all":
         return _batch_all(embeddings, labels, margin)
     if mining == "semi_hard":
-        return _mean_cost(semi_hard_gaps(embeddings, labels), margin, embeddings)
+        gaps = semi_hard_gaps(embeddings, labels)
+        if not len(gaps):
+            return embeddings.sum() * 0
+        cost = _cost(gaps, margin)
+        return cost.mean() if margin is None else cost.sum() / (cost > 0).sum().clamp(min=1)
     raise OptionError(
         f"mining {mining!r} given; expected one of batch_hard, batch_all and semi_hard"
     )
@@ -290,13 +294,6 @@ def _summed_cost(
     valid = negative[anchors]
     cost = torch.where(valid, _cost(gaps, margin), 0.0)
     return cost.sum(), (valid if margin is None else cost > 0).sum()
-
-
-def _mean_cost(gaps: Tensor, margin: float | None, embeddings: Tensor) -> Tensor:
-    if not len(gaps):
-        return embeddings.sum() * 0
-    cost = _cost(gaps, margin)
-    return cost.mean() if margin is None else cost.sum() / (cost > 0).sum().clamp(min=1)
 
 
 def _cost(gaps: Tensor, margin: float | None) -> Tensor:

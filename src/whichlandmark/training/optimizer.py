@@ -54,21 +54,17 @@ def freeze(backbone: nn.Module, stages: int) -> None:
     backbone.requires_grad_(stages >= 0)
     if stages in (0, -1):
         return
-    names = _stages(backbone)
-    if not 0 < stages <= len(names):
+    matcher = backbone.group_matcher(coarse=True)  # type: ignore[operator]
+    names_by_stage: dict[int, list[str]] = group_parameters(backbone, matcher)
+    count = len(names_by_stage)
+    if not 0 < stages <= count:
         raise OptionError(
-            f"{stages} frozen stages given; this backbone has {len(names)}, counting "
-            f"the stem; expected 0 to {len(names)}, or -1 for all"
+            f"{stages} frozen stages given; this backbone has {count}, counting "
+            f"the stem; expected 0 to {count}, or -1 for all"
         )
-    frozen = {name for stage in names[:stages] for name in stage}
+    frozen = {name for stage in sorted(names_by_stage)[:stages] for name in names_by_stage[stage]}
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name not in frozen)
-
-
-def _stages(backbone: nn.Module) -> list[list[str]]:
-    matcher = backbone.group_matcher(coarse=True)  # type: ignore[operator]
-    groups: dict[int, list[str]] = group_parameters(backbone, matcher)
-    return [groups[number] for number in sorted(groups)]
 
 
 def train_mode(net: nn.Module, *, frozen_statistics: bool = False) -> None:
@@ -100,7 +96,9 @@ def parameter_groups(
     Frozen parameters are in no group. Each group stores its factor as `lr_scale` for `set_lr`.
     """
     backbone_ids = {id(parameter) for parameter in backbone.parameters()}
-    undecayed = _without_weight_decay(backbone)
+    listed = getattr(backbone, "no_weight_decay", None)
+    names = listed() if listed is not None else ()
+    undecayed = {id(p) for name, p in backbone.named_parameters() if name in names}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in trained.parameters():
         if not parameter.requires_grad:
@@ -112,12 +110,6 @@ def parameter_groups(
         {"params": parameters, "lr": lr * scale, "lr_scale": scale, "weight_decay": decay}
         for (scale, decay), parameters in groups.items()
     ]
-
-
-def _without_weight_decay(backbone: nn.Module) -> set[int]:
-    listed = getattr(backbone, "no_weight_decay", None)
-    names = listed() if listed is not None else ()
-    return {id(parameter) for name, parameter in backbone.named_parameters() if name in names}
 
 
 def new_optimizer(

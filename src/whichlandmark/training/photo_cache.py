@@ -63,7 +63,11 @@ def build_photo_cache(
     Files that the folder already has are kept. Raises DataError when they were made from other
     photos or for another size.
     """
-    source = {"format": FORMAT_VERSION, "short_side": short_side, "photos": _table_hash(photos)}
+    digest = hashlib.sha256()
+    for photo_id, path in zip(photos.ids, photos.paths, strict=True):
+        digest.update(f"{photo_id}\0{path}\n".encode())
+    table_hash = digest.hexdigest()[:16]
+    source = {"format": FORMAT_VERSION, "short_side": short_side, "photos": table_hash}
     record = folder / "prepared.json"
     if record.exists() and read_json(record) != source:
         raise DataError(
@@ -107,10 +111,3 @@ def _write(folder: Path, shard: int, parts: list[bytes]) -> None:
 
 def _shard_file(folder: Path, shard: int, suffix: str) -> Path:
     return folder / f"{shard:05d}.{suffix}"
-
-
-def _table_hash(photos: Photos) -> str:
-    digest = hashlib.sha256()
-    for photo_id, path in zip(photos.ids, photos.paths, strict=True):
-        digest.update(f"{photo_id}\0{path}\n".encode())
-    return digest.hexdigest()[:16]

@@ -153,8 +153,9 @@ class Trainer:
         Returns the loss and the share of anchors that are ranked wrong within the batch.
         """
         config = self.config
-        # The seed of dropout, if there is any.
-        torch.manual_seed(_combined_seed(config.seed, state.epoch, state.step))
+        # The seed of dropout, if there is any: one 63-bit number made of all three.
+        seeds = np.random.SeedSequence((config.seed, state.epoch, state.step))
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
         labels = torch.from_numpy(self.data.codes[rows]).to(self.device)
         pixels = pixels.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         last = (state.step + 1) % config.accumulate == 0 or state.step + 1 == steps
@@ -295,11 +296,6 @@ class Trainer:
     def wait(self) -> None:
         """Wait for all processes, so that files of the main process can be read."""
         self.accelerator.wait_for_everyone()
-
-
-def _combined_seed(*numbers: int) -> int:
-    """One 63-bit seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def validate(data: TrainingData, train_vectors: Vectors, embed: Embed) -> dict[str, float]:
