@@ -13,8 +13,8 @@ import pytest
 from tests.evaluation.test_report import column, world
 from whichlandmark.cli import app, output
 from whichlandmark.core.errors import DataError
-from whichlandmark.evaluation.compare import compare, compare_files
-from whichlandmark.evaluation.predictions import Predictions, write_predictions
+from whichlandmark.evaluation.compare import compare
+from whichlandmark.evaluation.predictions import Predictions, read_predictions, write_predictions
 from whichlandmark.metrics.calibration_error import calibration_error
 from whichlandmark.metrics.open_set import auroc
 from whichlandmark.metrics.ranking import gap
@@ -180,7 +180,7 @@ def run(capfd: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, st
 def test_the_command_prints_a_table_or_json(
     files: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found = compare_files(*files)
+    found = compare(*map(read_predictions, files))
     code, out, err = run(capfd, *files)
     assert (code, err) == (0, "")
     lines = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}

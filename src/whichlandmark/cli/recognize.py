@@ -30,9 +30,11 @@ def compare(
     """Compare two runs on the same queries: differences with intervals, and changed answers."""
     import dataclasses
 
-    from ..evaluation.compare import compare_files
+    from ..evaluation.compare import compare as compare_runs
+    from ..evaluation.predictions import read_predictions
 
-    found = compare_files(a, b, common=common)
+    runs = read_predictions(a), read_predictions(b)
+    found = compare_runs(*runs, names=(str(a), str(b)), common=common)
     if as_json:
         output.result(dataclasses.asdict(found), True, title="")
         return

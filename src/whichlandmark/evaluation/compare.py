@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..metrics.bootstrap import Paired, paired_bootstrap
 from ..metrics.calibration_error import calibration_error_of_draws
 from ..metrics.open_set import auroc_of_draws
 from ..metrics.ranking import gap_of_draws
-from .predictions import Predictions, read_predictions
+from .predictions import Predictions
 
 MAX_LISTED = 10  # photos of each kind of change, and ids in an error message
 
@@ -82,11 +81,6 @@ class Comparison:
     measures: dict[str, MeasurePair]
     guesses: ChangedQueries
     answers: ChangedQueries
-
-
-def compare_files(a: Path, b: Path, *, common: bool = False) -> Comparison:
-    """Compare two predictions.csv. Raises DataError as `compare` and `read_predictions` do."""
-    return compare(read_predictions(a), read_predictions(b), names=(str(a), str(b)), common=common)
 
 
 def compare(

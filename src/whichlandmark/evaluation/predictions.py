@@ -148,19 +148,17 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
-        for cells in zip(*columns, strict=True):
-            row = dict(zip(names, cells, strict=True))
-            for name in ("path", "nearest_path"):
-                row[name] = relative_path(row[name], folder) if row[name] else ""
-            writer.writerow(_cell(name, value) for name, value in row.items())
-
-
-def _cell(name: str, value: Any) -> Any:
-    """A value as it is written: `repr` of a float keeps all its digits."""
-    kind = _ALL_COLUMNS[name][1]
-    if kind is float:
-        return repr(float(value))
-    return int(value) if kind is int else value
+        for values in zip(*columns, strict=True):
+            row = dict(zip(names, values, strict=True))
+            for name, value in row.items():
+                kind = _ALL_COLUMNS[name][1]
+                if kind is float:
+                    row[name] = repr(float(value))  # all digits
+                elif kind is int:
+                    row[name] = int(value)
+                elif name in ("path", "nearest_path"):
+                    row[name] = relative_path(value, folder) if value else ""
+            writer.writerow(row.values())
 
 
 def read_predictions(path: str | Path) -> Predictions:
