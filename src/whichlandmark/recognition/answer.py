@@ -205,15 +205,10 @@ def answer_in_words(answer: Prediction, titles: Mapping[str, str] | None = None)
         return (titles or {}).get(label, label.replace("_", " "))
 
     if answer.decision == "landmark":
-        return f"{named(answer.guess)}, {_confidence_word(answer.confidence)}"
+        words = (word for least, word in CONFIDENCE_WORDS if answer.confidence >= least)
+        return f"{named(answer.guess)}, {next(words, CONFIDENCE_WORDS[-1][1])}"
     if answer.decision == "no_landmark":
         return "no landmark that I know"
     if answer.second is None:
         return f"not sure: perhaps {named(answer.guess)}"
     return f"not sure: {named(answer.guess)} or {named(answer.second)}"
-
-
-def _confidence_word(confidence: float) -> str:
-    return next(
-        (word for least, word in CONFIDENCE_WORDS if confidence >= least), CONFIDENCE_WORDS[-1][1]
-    )

@@ -63,7 +63,11 @@ def make_candidates(
         similarity = np.full((len(codes), 1), -1.0)
     best = np.take_along_axis(similarity, ranks, axis=1)
     same = _same_landmark(codes, found.codes)
-    nearest_photos = _rows_at(found.neighbours.rows, ranks, codes)
+    # Gallery row of the nearest photo of each candidate, −1 where there is none: (Q, T).
+    nearest_photos = np.full(codes.shape, -1, dtype=np.int64)
+    if found.neighbours.rows.shape[1]:
+        rows = np.take_along_axis(found.neighbours.rows, ranks, axis=1)
+        nearest_photos = np.where(codes < 0, -1, rows)
     # Count hidden photos too: otherwise the true landmark of a leave-one-out query could be
     # recognised by its missing photo.
     sizes = np.append(retriever.landmark_sizes, 0)[codes]
@@ -118,15 +122,6 @@ def _same_landmark(
     """Does the neighbour show the candidate? (Q, T), (Q, K) → (Q, T, K)."""
     same = codes[:, :, None] == neighbour_codes[:, None, :]
     return np.asarray(same & (codes[:, :, None] >= 0))
-
-
-def _rows_at(
-    rows: NDArray[np.int64], ranks: NDArray[np.int64], codes: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Gallery row of the nearest photo of each candidate, −1 where there is none: (Q, T)."""
-    if not rows.shape[1]:
-        return np.full(codes.shape, -1, dtype=np.int64)
-    return np.where(codes < 0, -1, np.take_along_axis(rows, ranks, axis=1))
 
 
 def _best_other(

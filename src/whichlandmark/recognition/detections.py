@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ..core.types import Detection
-from ..features.local.matching import Box, VerifiedMatch, box_around, separate_boxes
+from ..features.local.matching import Box, box_around, separate_boxes
 from .decision import Answers, Decider
 
 MIN_INLIERS_SECOND_LANDMARK = 15  # inliers from which another landmark is reported too
@@ -34,7 +32,10 @@ def detect_landmarks(
     strong.sort(key=lambda code: (-most_inliers(code), code))
     frame = (int(shape[0]), int(shape[1]))
     named = [answered, *strong]
-    boxes = [_box(verified, codes, code, frame) for code in named]
+    boxes = [
+        box_around([m.query_points for rank, m in verified.items() if codes[rank] == code], frame)
+        for code in named
+    ]
     # The answer is kept whatever its inliers; the boxes of the others must not overlap it.
     priorities = [float("inf"), *map(float, map(most_inliers, strong))]
     kept = [i for i in separate_boxes(boxes, priorities) if i == 0 or boxes[i] is not None]
@@ -46,14 +47,6 @@ def detect_landmarks(
         )
         for i in kept
     )
-
-
-def _box(
-    verified: Mapping[int, VerifiedMatch], codes: np.ndarray, code: int, frame: tuple[int, int]
-) -> Box | None:
-    """The box in pixels around the query's points that match photos of one landmark."""
-    points = [match.query_points for rank, match in verified.items() if codes[rank] == code]
-    return box_around(points, frame)
 
 
 def _relative(box: Box | None, frame: tuple[int, int]) -> Box | None:

@@ -117,7 +117,9 @@ class Retriever:
         compared = self.projection(queries) if self.projection else queries
         depth = max(depth, self.rules.votes, SUPERGLOBAL_DEPTH if self.rules.superglobal else 0)
         if self.rules.expansion and len(self.vectors):
-            compared = self._expanded(compared, hidden)
+            rows, _ = self._ranked(compared, self.rules.expansion, hidden)
+            near = self.vectors[rows].astype(np.float32)
+            compared = expanded(compared, near, self.cosines(compared, rows))
         rows, ranking = self._ranked(compared, depth, hidden)
         if self.rules.superglobal:
             ranking = superglobal_scores(compared, self.vectors[:], rows).astype(np.float32)
@@ -218,11 +220,6 @@ class Retriever:
         if hidden is None:
             return found.rows, found.similarity
         return _drop_hidden(found, hidden, k)
-
-    def _expanded(self, queries: Vectors, hidden: HiddenRows | None) -> Vectors:
-        rows, _ = self._ranked(queries, self.rules.expansion, hidden)
-        near = self.vectors[rows].astype(np.float32)
-        return expanded(queries, near, self.cosines(queries, rows))
 
     def _augmented(self) -> NDArray[np.float16]:
         queries = np.asarray(self.vectors[:], dtype=np.float32)

@@ -146,16 +146,21 @@ def _known_queries(
     usable = np.flatnonzero(np.bincount(index.codes, minlength=1)[index.codes] > 1)
     drawn = rng.permutation(usable)[:QUERIES_PER_KIND]
     rules = whiten.rules
-    for number, fold in enumerate(_folds_leaving_photos(drawn, index.codes)):
+    # Folds that never hold all photos of a landmark, so that a right answer remains.
+    dealt = drawn[np.argsort(index.codes[drawn], kind="stable")]
+    folds = [np.sort(dealt[start::FOLDS]) for start in range(FOLDS) if start < len(dealt)]
+    for number, fold in enumerate(folds):
         whitening = whiten(index.without(fold), KNOWN, number, whiten.extra)
         # Where photos are averaged, hiding a photo does not remove it from the others' vectors.
         searched = index.without(fold) if rules.mixes_photos else index
+        names = index.names[index.codes[fold]]
+        code_of = {name: code for code, name in enumerate(searched.names)}
         queries = HoldOutQueries(
             kind=KNOWN,
             ids=index.ids[fold],
             vectors=index.vectors[fold].astype(np.float32),
             groups=index.codes[fold],
-            truth=_codes_in(searched, index.names[index.codes[fold]]),
+            truth=np.array([code_of.get(name, -1) for name in names], dtype=np.int64),
             hidden=None if rules.mixes_photos else list(fold[:, None]),
         )
         yield _search(Retriever(searched, rules, whitening), queries)
@@ -222,18 +227,6 @@ def _search(retriever: Retriever, queries: HoldOutQueries) -> HoldOutBlock:
 
 def _folds(rows: Rows) -> list[Rows]:
     return [np.sort(fold) for fold in np.array_split(rows, FOLDS) if len(fold)]
-
-
-def _folds_leaving_photos(rows: Rows, codes: Rows) -> list[Rows]:
-    """Folds that never hold all photos of a landmark, so that a right answer remains."""
-    dealt = rows[np.argsort(codes[rows], kind="stable")]
-    return [np.sort(dealt[fold::FOLDS]) for fold in range(FOLDS) if fold < len(dealt)]
-
-
-def _codes_in(index: GalleryIndex, names: NDArray[np.object_]) -> Rows:
-    """Codes of landmarks in another index, −1 for those that it lacks."""
-    code_of = {name: code for code, name in enumerate(index.names)}
-    return np.array([code_of.get(name, -1) for name in names], dtype=np.int64)
 
 
 def _without_landmarks(

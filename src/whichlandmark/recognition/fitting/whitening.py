@@ -58,8 +58,10 @@ def fit_whitening(
     vectors, codes = _fitted_photos(index, extra, seed)
     dim, shrinkage = rules.whitening_dim, rules.whitening_shrinkage
     pairs = same_landmark_pairs(codes, most=MAX_PAIRS, seed=seed)
-    if rules.whitening == "learned" and _differ(vectors, pairs):
-        return learned_whitening(vectors, pairs, dim=dim, shrinkage=shrinkage)
+    if rules.whitening == "learned" and len(pairs):
+        differences = vectors[pairs[:, 0]] - vectors[pairs[:, 1]]
+        if np.abs(differences).max() > 1e-6:
+            return learned_whitening(vectors, pairs, dim=dim, shrinkage=shrinkage)
     if len(vectors) < 3 or np.ptp(vectors, axis=0).max() < 1e-6:
         return None
     return pca_whitening(vectors, dim=dim, shrinkage=shrinkage)
@@ -191,9 +193,3 @@ def _fitted_photos(
     landmarks = np.concatenate(names)[drawn]
     found, codes = np.unique(landmarks, return_inverse=True)
     return np.concatenate(chosen), np.where(found[codes] == "", -1, codes).astype(np.int64)
-
-
-def _differ(vectors: Vectors, pairs: NDArray[np.int64]) -> bool:
-    return bool(len(pairs)) and bool(
-        np.abs(vectors[pairs[:, 0]] - vectors[pairs[:, 1]]).max() > 1e-6
-    )

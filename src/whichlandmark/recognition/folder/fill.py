@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -97,14 +97,10 @@ def fill_gallery(
             batch_stamps = [stamps[todo[row]] for row in batch.rows]
             rows = [gallery_row(missing, batch, i, stamp) for i, stamp in enumerate(batch_stamps)]
             # An empty put would still raise the generation of the gallery.
-            write = partial(gallery.put, rows) if rows else _write_nothing
+            write: Callable[[], None] = partial(gallery.put, rows) if rows else lambda: None
             writing.start(write, len(rows) + len(batch.failures))
             failures += batch.failures
     return failures
-
-
-def _write_nothing() -> None:
-    """Every photo of the batch failed, so there is nothing to store."""
 
 
 def gallery_row(photos: Photos, batch: EmbeddedBatch, i: int, stamp: str) -> GalleryRow:

@@ -74,15 +74,11 @@ def superglobal_scores(
         known = rows[i] >= 0
         if known.any():
             candidates = np.asarray(gallery[rows[i, known]], dtype=np.float32)
-            scores[i, known] = _one_query(query, candidates, near, beta)
+            refined = _refined(candidates, near, beta)
+            plain = refined @ query.astype(np.float64)
+            best = np.argsort(-plain, kind="stable")[: near + 1]
+            scores[i, known] = (plain + refined @ refined[best].max(axis=0)) / 2
     return scores
-
-
-def _one_query(query: Vectors, candidates: Vectors, near: int, beta: float) -> Floats:
-    refined = _refined(candidates, near, beta)
-    plain = refined @ query.astype(np.float64)
-    best = np.argsort(-plain, kind="stable")[: near + 1]
-    return np.asarray((plain + refined @ refined[best].max(axis=0)) / 2)
 
 
 def _refined(candidates: Vectors, near: int, beta: float) -> Floats:
