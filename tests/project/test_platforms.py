@@ -48,10 +48,15 @@ def importing(name, globals=None, locals=None, fromlist=(), level=0):
 
 builtins.__import__ = importing
 import whichlandmark
-found = [m.name for m in pkgutil.walk_packages(whichlandmark.__path__, "whichlandmark.")]
-for name in found:
-    if not name.endswith("__main__"):
-        importlib.import_module(name)
+found = []
+for module in pkgutil.walk_packages(whichlandmark.__path__, "whichlandmark."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+            found.append(module.name)
+        except ModuleNotFoundError as error:  # of an extra that is not installed
+            if error.name in NO_MODULES or error.name.startswith("whichlandmark"):
+                raise
 from whichlandmark.core.hardware import cpu_count, hardware_facts
 assert cpu_count() == os.cpu_count(), cpu_count()
 assert hardware_facts()["memory (GB)"] == "not known"
