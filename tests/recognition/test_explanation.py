@@ -17,10 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image as Pillow
 
+import whichlandmark
 from tests.support.photos import picture, write_photo
 from whichlandmark.core.errors import OptionError
+from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES
 from whichlandmark.recognition.explanation.drawing import (
     MAX_LINES,
+    PART_TITLES,
     Explanation,
     NearDistractor,
     Reference,
@@ -326,3 +329,13 @@ def test_invalid_explanations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="2 points of the query and 1 of the gallery photo"):
         Reference("g", "L", "", 0.5, None, 2, HERE, THERE[:1])
     assert not re.search(r"why", " ".join(p.name for p in tmp_path.iterdir()))
+
+
+def test_page_and_served_page_name_the_parts_of_a_score_alike() -> None:
+    """And every feature with a name that is no plain word has a title."""
+    script = Path(whichlandmark.__file__).parent / "serving" / "static" / "explanation.js"
+    block = script.read_text(encoding="utf-8").split("const PART_TITLES = {")[1].split("};")[0]
+    served = dict(re.findall(r'^  "?([a-z ]+)"?: "(.+)",$', block, flags=re.MULTILINE))
+    assert {name: title.lower() for name, title in served.items()} == PART_TITLES
+    features = {name.replace("_", " ") for name in (*FEATURES, *GEOMETRY_FEATURES)}
+    assert features - {"similarity"} == set(PART_TITLES) - {"usual"}

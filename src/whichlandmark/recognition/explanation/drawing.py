@@ -26,6 +26,22 @@ CHANCE_INLIERS = 7  # 99 % of pairs of photos of different things have no more i
 
 MAX_LINES = 60  # more would hide the photos
 
+# What people read in place of the names of features; `serving/static/explanation.js` has the same.
+PART_TITLES = {
+    "lead": "lead over other landmarks",
+    "company": "three most similar photos",
+    "centre": "average of its photos",
+    "votes": "five most similar photos",
+    "unwhitened": "similarity before whitening",
+    "bank": "similarity to distractors",
+    "photo bank": "its photo's similarity to distractors",
+    "photos": "number of photos",
+    "inliers": "matched points",
+    "inlier lead": "lead in matched points",
+    "inlier company": "matched points of all its photos",
+    "usual": "starting value",
+}
+
 
 @dataclass(frozen=True)
 class ScorePart:
@@ -34,6 +50,11 @@ class ScorePart:
     name: str
     value: float
     description: str
+
+    @property
+    def title(self) -> str:
+        """The name in words for people; names without a title are shown as they are."""
+        return PART_TITLES.get(self.name, self.name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,7 +126,7 @@ def _draw_answer(
 def _draw_parts(axes: Axes, parts: Sequence[ScorePart], rows: float) -> None:
     """A bar for each part of the score, to the right where it adds. rows: bars that fit."""
     values = [part.value for part in parts]
-    names = [textwrap.shorten(_plain(part.name), 30, placeholder="…") for part in parts]
+    names = [textwrap.shorten(_plain(part.title), 40, placeholder="…") for part in parts]
     bars = axes.barh(
         range(len(parts)),
         values,
@@ -137,7 +137,7 @@ def _draw_parts(axes: Axes, parts: Sequence[ScorePart], rows: float) -> None:
     axes.plot([0, 0], [-0.5, len(parts) - 0.5], color=CAPTION_COLOUR, linewidth=1)
     axes.set_yticks(range(len(parts)), names)
     most = max(map(abs, values)) or 1.0
-    axes.set(xlim=(-1.5 * most, 1.5 * most), ylim=(rows - 0.5, -0.5))  # room for the numbers
+    axes.set(xlim=(-2.2 * most, 1.8 * most), ylim=(rows - 0.5, -0.5))  # room for the numbers
     axes.tick_params(length=0, labelsize=10)
     axes.xaxis.set_visible(False)
     axes.spines[:].set_visible(False)
