@@ -31,7 +31,8 @@ from torch import nn
 from ceilings import bandwidth, matrix_product
 from whichlandmark.core.hardware import cpu_count, hardware_facts
 from whichlandmark.core.types import Vectors
-from whichlandmark.features.embedders.load import FLOAT_FILE, INT8_FILE, load_torch
+from whichlandmark.features.embedders.load import load_torch
+from whichlandmark.features.embedders.record import FLOAT_FILE, INT8_FILE
 from whichlandmark.features.embedders.runtimes import open_onnx, open_openvino
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.embedders.torch_network import (

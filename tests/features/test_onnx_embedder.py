@@ -21,14 +21,9 @@ from whichlandmark.core.errors import DataError, ModelError, OptionError
 from whichlandmark.core.files import write_json
 from whichlandmark.core.types import Embedder
 from whichlandmark.features.embedders import load, runtimes, torch_export
-from whichlandmark.features.embedders.load import (
-    FLOAT_FILE,
-    load_embedder,
-    load_onnx,
-    read_record,
-    write_record,
-)
+from whichlandmark.features.embedders.load import load_embedder, load_onnx
 from whichlandmark.features.embedders.onnx_embedder import OnnxEmbedder, SessionOpener
+from whichlandmark.features.embedders.record import FLOAT_FILE, read_record, write_record
 from whichlandmark.features.embedders.runtimes import open_onnx, open_openvino
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.embedders.torch_network import Architecture, EmbeddingNet, new_network

@@ -21,15 +21,14 @@ from whichlandmark.core.types import Photos, Vectors
 from whichlandmark.features.embedders import doctor, runtimes, torch_embedder
 from whichlandmark.features.embedders.doctor import RuntimeSpeed
 from whichlandmark.features.embedders.load import (
-    INT8_FILE,
     PretrainedOptions,
     load_embedder,
     load_onnx,
     load_torch,
     make_embedder,
-    read_record,
 )
 from whichlandmark.features.embedders.onnx_embedder import OnnxEmbedder
+from whichlandmark.features.embedders.record import INT8_FILE, read_record
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.embedders.torch_network import Architecture, EmbeddingNet, new_network
 from whichlandmark.features.preprocessing import Network, Preprocessing

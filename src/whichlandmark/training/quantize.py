@@ -16,19 +16,15 @@ from ..core.hardware import has_exact_int8
 from ..core.images import read_image
 from ..core.types import Image, Photos, Progress, ProgressFor, Vectors
 from ..features.embedders.load import (
-    INT8_FILE,
     TIMM_PREFIX,
     PretrainedOptions,
     embedder_folder,
     embedder_summary,
     load_onnx,
     make_embedder,
-    onnx_file,
-    read_record,
-    sha256,
-    write_record,
 )
 from ..features.embedders.onnx_embedder import OnnxEmbedder
+from ..features.embedders.record import INT8_FILE, onnx_file, read_record, sha256, write_record
 from ..features.embedders.runtimes import installed_runtimes, open_onnx, open_openvino
 from ..features.pipeline import Failure, embed
 from ..features.preprocessing import Network

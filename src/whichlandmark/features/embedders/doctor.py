@@ -16,17 +16,9 @@ from numpy.typing import NDArray
 from ...core.errors import DataError, ModelError
 from ...core.hardware import gpu_device_exists, hardware_facts
 from ..preprocessing import Network
-from .load import (
-    RECORD_FILE,
-    WEIGHTS_FILE,
-    gpu_names,
-    has_torch,
-    load_onnx,
-    load_torch,
-    onnx_file,
-    read_record,
-)
+from .load import gpu_names, has_torch, load_onnx, load_torch
 from .onnx_embedder import BATCH_SIZE, OnnxEmbedder
+from .record import RECORD_FILE, WEIGHTS_FILE, onnx_file, read_record
 from .runtimes import (
     DEFAULT_RUNTIME,
     Runtime,

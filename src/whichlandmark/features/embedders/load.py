@@ -1,27 +1,19 @@
-"""Load or write embedder folders, and make embedders of pretrained timm backbones.
-
-An embedder folder holds embedder.json (kind, id, preprocessing, hashes of the other files) and the
-weights: model.onnx or model.int8.onnx, and model.safetensors for torch. torch is imported only when
-it is needed.
-"""
+"""Open an embedder folder, or a pretrained backbone by name; make an embedder folder of one."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import DataError, ModelError, OptionError
-from ...core.files import atomic_file, read_json, write_json
 from ...core.hardware import gpu_device_exists, has_exact_int8
 from ...core.types import Embedder
 from ..preprocessing import Preprocessing, Views
+from .record import RECORD_FILE, WEIGHTS_FILE, onnx_file, read_record
 from .runtimes import chosen_runtime, parse_runtime
 
 if TYPE_CHECKING:
@@ -29,14 +21,6 @@ if TYPE_CHECKING:
     from .torch_embedder import TorchEmbedder
 
 log = logging.getLogger("whichlandmark")
-
-RECORD_FILE = "embedder.json"
-
-FLOAT_FILE = "model.onnx"
-
-INT8_FILE = "model.int8.onnx"
-
-WEIGHTS_FILE = "model.safetensors"
 
 TIMM_PREFIX = "timm:"
 
@@ -241,68 +225,6 @@ def embedder_summary(folder: Path) -> dict[str, Any]:
         "file": name or f"{WEIGHTS_FILE}, for torch only",
         "megabytes": round((folder / (name or WEIGHTS_FILE)).stat().st_size / 1e6, 1),
     }
-
-
-def write_record(folder: Path, record: dict[str, Any], files: Iterable[str] = ()) -> None:
-    """Write embedder.json, with the hashes of `files`, which must be in the folder already."""
-    sealed = {**record, "files": {name: sha256(folder / name) for name in files}}
-    write_json(folder / RECORD_FILE, sealed | {"sum": _record_checksum(sealed)})
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The content of embedder.json. Raises DataError when it is missing or not JSON."""
-    return read_json(folder / RECORD_FILE)
-
-
-def onnx_file(record: dict[str, Any]) -> str | None:
-    """The name of the ONNX file of an embedder; None = it has none (an older folder)."""
-    name = INT8_FILE if record.get("precision") == "int8" else FLOAT_FILE
-    files = record.get("files")
-    return name if isinstance(files, dict) and name in files else None
-
-
-def verified_path(folder: Path, record: dict[str, Any], name: str) -> Path:
-    """The path of a recorded file. Raises ModelError when it or embedder.json has changed."""
-    if record.get("sum") != _record_checksum(record):
-        raise ModelError(
-            f"{folder / RECORD_FILE}: was changed since it was written: preprocessing or weights "
-            "may not be those of its id; make the folder again"
-        )
-    path = folder / name
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file, but {RECORD_FILE} names it; make the folder again")
-    if (digest := sha256(path)) != record["files"][name]:
-        raise ModelError(
-            f"{path}: damaged, or of another embedder: its hash is {digest[:12]}…, but "
-            f"{RECORD_FILE} says {record['files'][name][:12]}…; make the folder again"
-        )
-    return path
-
-
-def copy_folder(source: Path, target: Path, record: dict[str, Any]) -> None:
-    """Copy the recorded files, then embedder.json. Raises ModelError when a file is damaged."""
-    if source.resolve() == target.resolve():
-        return
-    for name in record["files"]:
-        verified_path(source, record, name)
-    for name in record["files"]:
-        with atomic_file(target / name) as temporary:
-            shutil.copyfile(source / name, temporary)
-    write_json(target / RECORD_FILE, record)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file, read in blocks. Raises ModelError when it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _record_checksum(record: dict[str, Any]) -> str:
-    content = {key: value for key, value in record.items() if key != "sum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def gpu_names() -> list[str]:

@@ -15,7 +15,7 @@ from ...core.errors import ModelError
 from ...core.json_options import from_json
 from ...core.types import Image, Vectors
 from ..preprocessing import InputPipeline, Network, Preprocessing, Views
-from .load import copy_folder, onnx_file, verified_path
+from .record import copy_folder, onnx_file, verified_path
 
 BATCH_SIZE = 8  # photos in a pass; larger passes need more memory and are not faster on a CPU
 

@@ -25,7 +25,7 @@ from ...core.files import atomic_file
 from ...core.json_options import from_json, to_json
 from ...core.types import Image, Vectors
 from ..preprocessing import InputPipeline, Preprocessing, Views
-from .load import FLOAT_FILE, WEIGHTS_FILE, onnx_file, read_record, write_record
+from .record import FLOAT_FILE, WEIGHTS_FILE, onnx_file, read_record, write_record
 from .torch_export import export_onnx
 from .torch_network import Architecture, EmbeddingNet, new_network
 
