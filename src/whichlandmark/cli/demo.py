@@ -179,7 +179,7 @@ def _write_results(folder: Path, trained: Evaluation, scores: dict[str, float]) 
         trained.predictions,
         folder / "report.html",
         ReportOptions(
-            title="Landmarks of a drawn world",
+            title="Landmarks of a synthetic data set",
             protocol=trained.scores.protocol,
             scores={f"GAP by {k}": f"{v:.3f}" for k, v in trained.scores.gap_by_score.items()},
         ),
