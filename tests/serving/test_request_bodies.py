@@ -52,7 +52,10 @@ def test_an_empty_name_is_refused_by_every_route(client: TestClient, blank: str)
     for method, path, request in requests:
         reply = client.request(method, path, **request)
         assert reply.status_code in (404, 422), (method, path, reply.text)
-        assert reply.json()["error"]["code"] in ("not_found", "invalid")
+        error = reply.json()["error"]
+        assert error["code"] in ("not_found", "invalid")
+        if error["code"] == "invalid":
+            assert "empty or blank; expected a name" in error["message"]
     assert counts(client) == before
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .schemas import ErrorReply, Fault, PhotoFailure
 
-GOOGLE_STATUSES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED",
-          408: "DEADLINE_EXCEEDED", 413: "INVALID_ARGUMENT", 422: "INVALID_ARGUMENT",
-          429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}  # fmt: skip
+GOOGLE_STATUSES = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED",
+    408: "DEADLINE_EXCEEDED", 413: "INVALID_ARGUMENT", 422: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE",
+}  # fmt: skip
 
 MAX_MESSAGE_CHARS = 300
 
@@ -99,3 +102,11 @@ def wrong_host(host: str) -> ApiError:
 def invalid(message: str, hint: str = "The schema is at /openapi.json.") -> ApiError:
     """422: the request does not follow the schema."""
     return ApiError(422, "invalid", message, hint)
+
+
+def invalid_value(fault: Mapping[str, Any]) -> ApiError:
+    """422 for one fault in the form of pydantic: where it is, and what was expected there."""
+    place = ".".join(str(part) for part in fault["loc"])
+    blank = fault["type"] in ("string_too_short", "string_pattern_mismatch")
+    text = "empty or blank; expected a name" if blank else str(fault["msg"])
+    return invalid(f"{place}: {text}" if place else text)

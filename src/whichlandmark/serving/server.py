@@ -26,7 +26,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..core.errors import OptionError
 from . import routes_cloud_vision, routes_gallery, routes_recognize
-from .api_errors import ApiError, invalid
+from .api_errors import ApiError, invalid_value
 from .engine import Engine
 from .middleware import RequestMiddleware, respond
 from .monitoring import start_logging
@@ -97,9 +97,7 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return respond(invalid(f"{place}: {first['msg']}"), request.state.request_id)
+    return respond(invalid_value(error.errors()[0]), request.state.request_id)
 
 
 def with_header_timeout(seconds: float) -> type[H11Protocol]:

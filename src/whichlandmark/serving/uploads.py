@@ -15,7 +15,7 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from .api_errors import ApiError, PhotoError, invalid, too_large
+from .api_errors import ApiError, PhotoError, invalid, invalid_value, too_large
 
 MAX_NAME_CHARS = 300  # longer names of photos are cut
 
@@ -237,9 +237,7 @@ def _validated(model: type[Model], value: Any) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise invalid(f"{place}: {first['msg']}" if place else str(first["msg"])) from None
+        raise invalid_value(error.errors(include_url=False, include_input=False)[0]) from None
 
 
 def _check_keys(model: type[BaseModel], value: Any, place: str) -> None:
