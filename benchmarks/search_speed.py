@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 import tests_on_path  # noqa: F401
 from tests.support.random_vectors import RandomVectors, long_tail
+from whichlandmark.core.hardware import cpu_count
 from whichlandmark.core.types import Vectors
 from whichlandmark.gallery.index.exact import nearest
 from whichlandmark.gallery.index.ivf import build_ivf
@@ -89,7 +90,7 @@ def peers(names: list[str], gallery: Any) -> dict[str, Way]:
 
         graph = hnswlib.Index(space="ip", dim=rows.shape[1])
         graph.init_index(max_elements=len(rows), ef_construction=100, M=16, random_seed=0)
-        taken = seconds(lambda: graph.add_items(rows, num_threads=len(os.sched_getaffinity(0))))
+        taken = seconds(lambda: graph.add_items(rows, num_threads=cpu_count()))
         graph.set_ef(200)
         ways[f"hnswlib, built in {taken:.0f} s"] = lambda queries: graph.knn_query(queries, K)[
             0
@@ -162,7 +163,7 @@ def main() -> None:
     parser.add_argument("--unstructured", action="store_true")
     options = parser.parse_args()
     gflops, gigabytes = ceilings()
-    print(f"{len(os.sched_getaffinity(0))} cores; matrix product {gflops:.0f} GFLOP/s, memory read "
+    print(f"{cpu_count()} cores; matrix product {gflops:.0f} GFLOP/s, memory read "
           f"{gigabytes:.1f} GB/s, load {os.getloadavg()[0]:.1f}")  # fmt: skip
     if options.crossover:
         crossover(options)

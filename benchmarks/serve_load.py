@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from served import Served, children, memory, serving
-from whichlandmark.core.hardware import stop_busy_waiting
+from whichlandmark.core.hardware import cpu_count, stop_busy_waiting
 
 BOUNDARY = "l0ad"
 WAIT = 0.25  # seconds that a refused client waits; less than Retry-After, as an impatient client
@@ -139,7 +139,7 @@ def in_process(recognizer: Path, photos: list[bytes], seconds: float) -> float:
 
     opened = load(recognizer)
     done, began = 0, time.monotonic()
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
 
         def batch(start: int) -> list:
             chosen = [photos[(start + i) % len(photos)] for i in range(BATCH)]

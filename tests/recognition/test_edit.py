@@ -210,11 +210,26 @@ def test_damage_is_reported_and_rebuilt(folder: Path, capfd: pytest.CaptureFixtu
     assert run(capfd, "gallery", "rebuild", folder)[0] == 0  # an undamaged gallery loses nothing
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\u00a0"])
+def test_a_blank_landmark_selects_no_photos(
+    folder: Path, capfd: pytest.CaptureFixture[str], blank: str
+) -> None:
+    """An unset variable in a script must not remove or relabel every distractor."""
+    before = json_of(capfd, "gallery", "list", folder)
+    for arguments in (("remove",), ("relabel", "--to", "place 1")):
+        code, _, err = run(capfd, "gallery", arguments[0], folder, *arguments[1:],
+                           "--landmark", blank)  # fmt: skip
+        assert (code, "expected the name of a landmark" in err) == (2, True)
+    assert json_of(capfd, "gallery", "list", folder) == before
+    code, _, err = run(capfd, "gallery", "remove", folder, "a.jpg", "--distractors")
+    assert (code, "(one of both); `remove` also takes" in err) == (2, True)
+
+
 def test_compact_shrinks_the_file_and_keeps_the_photos(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    emptied = json_of(capfd, "gallery", "remove", folder, "--landmark", "")
-    again = json_of(capfd, "gallery", "remove", folder, "--landmark", "")
+    emptied = json_of(capfd, "gallery", "remove", folder, "--distractors")
+    again = json_of(capfd, "gallery", "remove", folder, "--distractors")
     assert (emptied["removed"], again["removed"]) == (10, 0)
     assert again["generation"] == emptied["generation"]  # nothing changed
     counts = json_of(capfd, "gallery", "compact", folder)

@@ -78,12 +78,19 @@ def add(
 
 @gallery_app.command()
 def remove(
-    folder: RecognizerArgument, ids: Ids = None, landmark: Landmark = None, as_json: Json = False
+    folder: RecognizerArgument,
+    ids: Ids = None,
+    landmark: Landmark = None,
+    distractors: Annotated[
+        bool,
+        typer.Option("--distractors", help="All photos without a landmark, instead of ids."),
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Remove photos from the gallery, with vectors and local features. Photo files stay."""
     from ..recognition.folder.edit import remove_photos
 
-    done = remove_photos(folder, ids or [], landmark)
+    done = remove_photos(folder, ids or [], landmark, distractors=distractors)
     output.result(done.counts, as_json, title=str(folder))
 
 

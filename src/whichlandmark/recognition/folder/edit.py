@@ -122,15 +122,23 @@ def photos_to_add(photos: Photos, *, landmark: str | None, distractors: bool) ->
     return Photos(photos.ids, photos.paths, column, photos.usages)
 
 
-def remove_photos(folder: Path, ids: Sequence[str], landmark: str | None) -> EditResult:
-    """Remove photos by id, or all photos of a landmark, from the gallery; their files stay.
+def remove_photos(
+    folder: Path, ids: Sequence[str], landmark: str | None, *, distractors: bool = False
+) -> EditResult:
+    """Remove photos from the gallery; their files stay.
+
+    Args:
+        folder: The recognizer folder.
+        ids: Ids of the photos; or none, with one of the others.
+        landmark: All photos of this landmark.
+        distractors: All photos without a landmark.
 
     Raises:
-        OptionError: Unless either ids or a landmark is given.
+        OptionError: Unless one of them is given, or for a blank landmark.
         DataError: For unknown ids and landmarks.
     """
     with open_gallery(folder) as gallery:
-        chosen = _selected_ids(gallery, ids, landmark)
+        chosen = _selected_ids(gallery, ids, landmark, distractors=distractors)
         if chosen:  # an empty batch would still raise the generation
             gallery.remove(chosen)
             refresh_index_files(folder, gallery)
@@ -189,11 +197,28 @@ def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
     ]
 
 
-def _selected_ids(gallery: Gallery, ids: Sequence[str], landmark: str | None) -> list[str]:
-    if bool(ids) == (landmark is not None):
-        raise OptionError("expected ids of photos, or --landmark NAME (one of both)")
+def _selected_ids(
+    gallery: Gallery, ids: Sequence[str], landmark: str | None, *, distractors: bool = False
+) -> list[str]:
+    """The ids given, or those of a landmark, or those of all distractors.
+
+    A blank name is refused, because it is mostly an unset variable of a script, and would select
+    every distractor.
+    """
+    if bool(ids) + (landmark is not None) + distractors != 1:
+        raise OptionError(
+            "expected ids of photos, or --landmark NAME (one of both); `remove` also takes "
+            "--distractors"
+        )
+    if distractors:
+        return _ids_of_landmark(gallery, gallery.stamps(), DISTRACTORS)
     if landmark is None:
         return list(dict.fromkeys(ids))
+    if not landmark.strip():
+        raise OptionError(
+            f"--landmark {landmark!r} given; expected the name of a landmark. Photos without one "
+            "are removed with `gallery remove --distractors`, or chosen by their ids"
+        )
     return _ids_of_landmark(gallery, gallery.stamps(), landmark)
 
 
