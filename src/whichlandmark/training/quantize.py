@@ -189,7 +189,7 @@ class _SeveralNetworks:
         return np.hstack([input_pipeline(images, network, dim) for network in self.networks])
 
     def save(self, folder: Path, /) -> None:
-        raise NotImplementedError  # used only for one measurement
+        raise ModelError(f"{folder}: networks that are measured side by side cannot be saved")
 
 
 def _embed_with_all(
