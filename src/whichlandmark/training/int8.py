@@ -53,6 +53,8 @@ class Quantizer:
         with _quiet():
             quant_pre_process(str(model), str(self.prepared), skip_symbolic_shape=True)
         graph = onnx.load(self.prepared).graph
+        stored = {tensor.name for tensor in graph.initializer}  # old files list these as inputs too
+        self.input = next(one.name for one in graph.input if one.name not in stored)
         self.layers = [node.name for node in graph.node if node.op_type in ("Conv", "Gemm")]
         if not self.layers:
             raise ModelError(f"{model}: holds no convolution that could be converted to int8")
@@ -65,7 +67,7 @@ class Quantizer:
             q.quantize_static(
                 str(self.prepared),
                 str(path),
-                _calibration_reader(self.batches),
+                _calibration_reader(self.input, self.batches),
                 quant_format=q.QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=q.QuantType.QUInt8,
@@ -103,7 +105,7 @@ class Quantizer:
         return float_layers
 
 
-def _calibration_reader(batches: Iterable[NDArray[np.float32]]) -> object:
+def _calibration_reader(name: str, batches: Iterable[NDArray[np.float32]]) -> object:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -111,7 +113,7 @@ def _calibration_reader(batches: Iterable[NDArray[np.float32]]) -> object:
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             batch = next(self.remaining, None)
-            return None if batch is None else {"pixels": batch}
+            return None if batch is None else {name: batch}
 
     return Reader()
 
