@@ -112,9 +112,7 @@ def short_reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
     line = (telling or lines or [type(error).__name__])[0]
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .+ failed:)?", "", line)[
-        :300
-    ]
+    return _RUNTIME_PREFIX.sub("", line)[:300]
 
 
 def installed_runtimes() -> list[Runtime]:
