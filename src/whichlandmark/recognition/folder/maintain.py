@@ -10,7 +10,8 @@ from pathlib import Path
 from ...core.errors import GalleryError, OptionError, WhichLandmarkError
 from ...core.storage import stamp
 from ...core.types import Progress
-from ...features.embedders.load import load_embedder, recorded_object
+from ...features.embedders.load import load_embedder
+from ...features.embedders.own import recorded_object
 from ...gallery.address import (
     GALLERY_FILE,
     Link,
