@@ -178,7 +178,10 @@ def _open_runtimes(embedder: OnnxEmbedder, path: Path) -> dict[str, Network]:
 
 @dataclass(frozen=True)
 class _SeveralNetworks:
-    """An embedder that concatenates the rows of several networks, to decode each photo once."""
+    """An embedder that concatenates the rows of several networks, to decode each photo once.
+
+    Divided by the root of their number, so that these rows have unit length too.
+    """
 
     embedder: OnnxEmbedder
     networks: Sequence[Network]
@@ -195,7 +198,8 @@ class _SeveralNetworks:
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         input_pipeline, dim = self.embedder.input_pipeline, self.embedder.dim
-        return np.hstack([input_pipeline(images, network, dim) for network in self.networks])
+        rows = np.hstack([input_pipeline(images, network, dim) for network in self.networks])
+        return np.asarray(rows / np.sqrt(len(self.networks)), dtype=np.float32)
 
     def save(self, folder: Path, /) -> None:
         raise ModelError(f"{folder}: networks that are measured side by side cannot be saved")
@@ -213,8 +217,9 @@ def _embed_with_all(
         rows += batch.rows.tolist()
         parts.append(batch.vectors)
         failures += batch.failures
-    columns = np.split(np.vstack(parts), len(networks), axis=1)
-    return rows, dict(zip(networks, map(np.ascontiguousarray, columns), strict=True)), failures
+    together = np.vstack(parts) * np.float32(np.sqrt(len(networks)))
+    columns = map(np.ascontiguousarray, np.split(together, len(networks), axis=1))
+    return rows, dict(zip(networks, columns, strict=True)), failures
 
 
 def _compare(vectors: dict[str, Vectors], photos: Photos, query_count: int) -> dict[str, Any]:
