@@ -421,7 +421,7 @@ def test_it_converts_to_int8(tmp_path: Path, colour_world: Path) -> None:
     model.graph.initializer.append(numpy_helper.from_array(kernel, "kernel"))
     model.graph.node[0].input[0] = model.graph.node[1].input[0] = "felt"
     model.graph.node.insert(0, helper.make_node("Conv", ["pixels", "kernel"], ["felt"]))
-    onnx.save(model, path)
+    onnx.save(model, path, save_as_external_data=True, location="mine.data", size_threshold=0)
     photos = photos_of(colour_world / "gallery")
     result = make_int8(
         f"onnx:{path}", PretrainedOptions(), tmp_path / "int8", photos, max_gap_loss=0.5,

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from ..core.errors import ModelError, OptionError
 from ..core.hardware import has_exact_int8
 from ..core.types import Progress
+from ..features.embedders.external_data import external_files
+from ..features.embedders.runtimes import short_reason
 
 MeasureError = Callable[
     [Path], float
@@ -51,7 +53,14 @@ class Quantizer:
         self.work_folder, self.batches = work_folder, batches
         self.prepared = work_folder / "prepared.onnx"
         with _quiet():
-            quant_pre_process(str(model), str(self.prepared), skip_symbolic_shape=True)
+            try:
+                if external_files(model):  # ONNX Runtime would look for these beside its own copy
+                    onnx.save(onnx.load(model), work_folder / "whole.onnx")
+                    model = work_folder / "whole.onnx"
+                quant_pre_process(str(model), str(self.prepared), skip_symbolic_shape=True)
+            except Exception as error:  # of many kinds, for networks made elsewhere
+                reason = short_reason(error)
+                raise ModelError(f"{model}: cannot be converted to int8 ({reason})") from None
         graph = onnx.load(self.prepared).graph
         stored = {tensor.name for tensor in graph.initializer}  # old files list these as inputs too
         self.input = next(one.name for one in graph.input if one.name not in stored)

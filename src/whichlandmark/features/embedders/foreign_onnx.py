@@ -203,7 +203,7 @@ def _preprocessing(path: Path, image: _Input, options: Any) -> Preprocessing:
     plain = Preprocessing(mean=options.mean or IMAGENET.mean, std=options.std or IMAGENET.std)
     if not height:
         multiple, size = options.multiple or DEFAULT_MULTIPLE, options.size or DEFAULT_SIZE
-        return replace(plain, size=size, fit=options.fit, multiple=multiple)
+        return replace(plain, size=size, fit=options.fit or "keep", multiple=multiple)
     wrong = {
         f"--size {options.size}": options.size not in (None, max(height, width)),
         f"--multiple {options.multiple}": options.multiple is not None,
@@ -257,7 +257,7 @@ def _fitting(
 
 def _candidates(wanted: Preprocessing) -> Iterator[Preprocessing]:
     yield wanted
-    if wanted.fit == "squash":
+    if wanted.fit != "keep":
         return
     for multiple in OTHER_MULTIPLES:
         if multiple <= wanted.size and multiple != wanted.multiple:
