@@ -154,6 +154,11 @@ class OnnxEmbedder:
         """What ImageNet's classifier says of its vectors; None when the folder has none."""
         return PlaceEvidence.load(self.folder, self.record)
 
+    @property
+    def default_fit(self) -> dict[str, Any] | None:
+        """Coefficients for galleries that are too small to fit their own; None = none."""
+        return self.record.get("default_fit")
+
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, unit rows."""
         return self.input_pipeline(images, self.network, self.dim)

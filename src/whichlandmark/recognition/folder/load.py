@@ -149,13 +149,13 @@ def assemble(
         return Decider(index, rules, fitted, verifier, prepared, locations)
 
     def over_gallery(fitted: Fitted | None) -> Decider:
-        return decider(GalleryIndex.of(gallery.table()), None, fitted)
+        return decider(GalleryIndex.of(gallery.table()).made_by(embedder), None, fitted)
 
     first, index_files = None, None
     if folder is not None:
         try:
             index, prepared = open_index(folder, gallery)
-            first = decider(index, prepared, fitted)
+            first = decider(index.made_by(embedder), prepared, fitted)
             index_files = folder / INDEX_FOLDER if prepared is not None else None
         except IndexFileError as error:
             warn_index_files_unusable(error, folder)

@@ -116,7 +116,7 @@ def tune(
             embedder = load_embedder(folder / "embedder", device=device)
         gallery.require(embedder.id)
         table = gallery.table()
-        index = GalleryIndex.of(table)
+        index = GalleryIndex.of(table).made_by(embedder)
         extra: LabelledVectors | None = None
         failures: list[Failure] = []
         leaks: list[Leak] = []
