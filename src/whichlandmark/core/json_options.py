@@ -13,6 +13,10 @@ from .errors import OptionError
 
 Options = TypeVar("Options")
 
+# Metadata of a field that JSON leaves out at its default, because an embedder's id is a hash of
+# that JSON: those made before there was such a field keep their ids.
+LATER = {"later": True}
+
 
 def from_json(cls: type[Options], values: Mapping[str, Any]) -> Options:
     """Build the dataclass `cls` from a JSON object.
@@ -37,8 +41,11 @@ def from_json(cls: type[Options], values: Mapping[str, Any]) -> Options:
 
 
 def to_json(options: Any) -> dict[str, Any]:
-    """The dataclass as a JSON object; tuples become lists."""
+    """The dataclass as a JSON object; tuples become lists, fields of `LATER` may be left out."""
     values = dataclasses.asdict(options)
+    for one in dataclasses.fields(options):
+        if one.metadata.get("later") and values[one.name] == one.default:
+            del values[one.name]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
