@@ -136,6 +136,9 @@ def _run_exporter(net: EmbeddingNet, path: Path, shape: Sequence[int], *, fixed:
     dynamic_axes = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
     exported = ExportableNet(net)
     _use_onnx_same_padding(exported)
+    for module in exported.modules():  # torch cannot always convert its fused attention
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # type: ignore[assignment]
     with _quiet():
         program = torch.onnx.export(
             exported,

@@ -13,6 +13,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,11 @@ def _resolve(
 def _check_name(name: str) -> None:
     """Raises ModelError, with the nearest names, unless timm knows the name and its tag."""
     base, dot, _ = name.partition(".")
+    if "/" in name:
+        raise ModelError(
+            f"backbone {name!r} given; expected hf-hub:{name} for a model of the hub, or "
+            f"local-dir:{name} for a folder"
+        )
     if not timm.is_model(name):
         kind, known, given = "timm backbone", timm.list_models(), base
     elif dot and not _knows_tag(name):
@@ -198,9 +204,10 @@ def _model_hub(name: str) -> Iterator[None]:
             reason = "HF_HUB_OFFLINE is set"
         elif reached:
             reason = _line(error)
+        local = "timm:local-dir:PATH" if ":" in name else "a local file with --checkpoint"
         raise ModelError(
             f"weights of {name!r} could not be fetched from the model hub ({reason}); "
-            "connect, or give a local file with --checkpoint"
+            f"connect, or give {local}"
         ) from None
     finally:
         constants.HF_HUB_OFFLINE = was_offline
@@ -282,9 +289,12 @@ def _layouts(module: nn.Module, weights: dict[str, Any]) -> Iterator[dict[str, A
         parameters = inspect.signature(convert).parameters
         extra = {"adapt_layer_scale": True} if "adapt_layer_scale" in parameters else {}
         takes_model = [module] if "model" in parameters else []
-        # The function fails on a file of another backbone.
-        with contextlib.suppress(Exception):
-            yield convert(dict(weights), *takes_model, **extra)
+        converted = None
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # timm's resampling warns about itself
+            converted = convert(dict(weights), *takes_model, **extra)
+        if converted is not None:  # None: it failed, as on a file of another backbone
+            yield converted
         break
     yield weights
 
