@@ -35,30 +35,32 @@ from whichlandmark.cli import app, output
 from whichlandmark.features.embedders.load import load_onnx, load_torch
 from whichlandmark.features.embedders.record import onnx_file, read_record
 
-NAMES = [
-    "resnet50",
-    "regnety_002",
-    "mobilenetv3_small_050",
-    "efficientnet_b0",
-    "convnext_tiny",
-    "swin_tiny_patch4_window7_224",
-    "beit_base_patch16_224",
-    "vit_small_patch14_dinov2",
-    "vit_small_patch16_dinov3",
-    "vit_base_patch16_siglip_224",
-    "vit_pe_core_tiny_patch16_384",
-    "vit_base_patch32_clip_224",
-    "deit3_small_patch16_224",
-    "xcit_nano_12_p16_224",
-    "maxvit_rmlp_pico_rw_256",
-]
+SHORT = {"depth": 4}  # blocks in the place of 12, because --int8 tries each layer
+
+NAMES: dict[str, dict[str, Any]] = {
+    "resnet50": {},
+    "regnety_002": {},
+    "mobilenetv3_small_050": {},
+    "efficientnet_b0": {},
+    "convnext_tiny": {"depths": [1, 1, 3, 1]},
+    "swin_tiny_patch4_window7_224": {"depths": [1, 1, 2, 1]},
+    "beit_base_patch16_224": SHORT,
+    "vit_small_patch14_dinov2": SHORT,
+    "vit_small_patch16_dinov3": SHORT,
+    "vit_base_patch16_siglip_224": SHORT,
+    "vit_pe_core_tiny_patch16_384": SHORT,
+    "vit_base_patch32_clip_224": SHORT,
+    "deit3_small_patch16_224": SHORT,
+    "xcit_nano_12_p16_224": SHORT,
+    "maxvit_rmlp_pico_rw_256": {},
+}
 
 SHAPES = {"640 x 480": (480, 640), "3000 x 600": (600, 3000)}
 
 COLUMNS = (
     "embedder",
     "pool",
-    "input",
+    "fit",
     "cosine",
     *SHAPES,
     "index",
@@ -94,14 +96,18 @@ def own_vectors(name: str, checkpoint: Path, options: dict[str, Any], batches: l
 
 
 def measure(name: str, folder: Path, size: int, *, int8: bool) -> dict[str, Any]:
+    """The columns of one backbone, and what the last command that failed said."""
+    options = NAMES.get(name, {})
     started = time.perf_counter()
     checkpoint, made, gallery = folder / f"{name}.safetensors", folder / "e", folder / "g.wl"
     for old in (made, gallery, folder / "e8"):
         shutil.rmtree(old, ignore_errors=True)
     if not checkpoint.exists():
         torch.manual_seed(0)
-        safetensors.torch.save_file(timm.create_model(name).state_dict(), checkpoint)
-    source = ("embedder", f"timm:{name}", "--checkpoint", checkpoint, "-o", made)
+        safetensors.torch.save_file(timm.create_model(name, **options).state_dict(), checkpoint)
+    source: list[object] = ["embedder", f"timm:{name}", "--checkpoint", checkpoint, "-o", made]
+    for key, value in options.items():
+        source += ["--option", f"{key}={json.dumps(value)}"]
     code, said = command(*source, "--size", size)
     if code and "pixels only" in said:
         code, said = command(*source)
@@ -116,12 +122,12 @@ def measure(name: str, folder: Path, size: int, *, int8: bool) -> dict[str, Any]
     row |= {
         key: "x".join(map(str, batch.shape[2:])) for key, batch in zip(SHAPES, batches, strict=True)
     }
-    row["input"] = record["preprocessing"]["fit"]
-    options = dict(record["architecture"]["options"])
+    row["fit"] = record["preprocessing"]["fit"]
+    own_options = dict(record["architecture"]["options"])
     if pool == "cls":
-        options["global_pool"] = "token"
+        own_options["global_pool"] = "token"
     rows = embedder(photos)
-    own = own_vectors(name, checkpoint, options, batches)
+    own = own_vectors(name, checkpoint, own_options, batches)
     row["cosine"] = f"{(rows * own).sum(axis=1).min():.6f}"
     row["index"], row["said"] = command(
         "index", folder / "photos", "-o", gallery, "--embedder", made
@@ -160,11 +166,11 @@ def main() -> None:
             write_photo(path, picture(landmark, i, (120, 160)))
     for i, shape in enumerate(SHAPES.values()):
         write_photo(folder / f"{i}.jpg", picture(i, 1, shape))
-    print(f"{'':<30}" + "".join(f"{column:>13}" for column in COLUMNS))
+    print(f"{'':<29}" + "".join(f"{column:>11}" for column in COLUMNS))
     for name in given.names.split(","):
         row = measure(name, folder, given.size, int8=given.int8)
         row["s"] = f"{row['s']:.0f}"
-        print(f"{name:<30}" + "".join(f"{row.get(c, '-')!s:>13}" for c in COLUMNS), flush=True)
+        print(f"{name:<29}" + "".join(f"{row.get(c, '-')!s:>11}" for c in COLUMNS), flush=True)
         if row.get("index", row["embedder"]) or row.get("recognize") or "unexpected" in str(row):
             print(f"    {row['said']}", flush=True)
 

@@ -19,6 +19,7 @@ from torch import nn
 
 from tests.support.photos import picture
 from whichlandmark.core.errors import ModelError, OptionError
+from whichlandmark.core.json_options import from_json
 from whichlandmark.features.embedders.load import (
     PretrainedOptions,
     load_embedder,
@@ -145,6 +146,11 @@ def test_pooling_that_does_not_suit_is_refused(tmp_path: Path) -> None:
         opened("test_resnet", files["test_resnet"], pool="cls")
     with pytest.raises(OptionError, match="expected one of them"):
         opened("test_resnet", files["test_resnet"], pool="mean", gem_p=3.0)
+
+
+def test_choices_are_listed_when_none_of_them_is_given() -> None:
+    with pytest.raises(OptionError, match="expected one of 'model', 'cls', 'mean', 'gem'"):
+        from_json(PretrainedOptions, {"pool": "average"})
 
 
 def test_a_fixed_size_is_squashed_to_with_a_notice(

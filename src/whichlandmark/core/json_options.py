@@ -34,8 +34,9 @@ def from_json(cls: type[Options], values: Mapping[str, Any]) -> Options:
         hint = hints[key]
         if not _fits(value, hint):
             expected = getattr(hint, "__name__", hint)
-            if typing.get_origin(hint) is typing.Literal:
-                expected = "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
+            parts = (hint, *typing.get_args(hint))
+            for choice in (part for part in parts if typing.get_origin(part) is typing.Literal):
+                expected = "one of " + ", ".join(repr(v) for v in typing.get_args(choice))
             raise OptionError(f"option {key!r} of {cls.__name__} is {value!r}; expected {expected}")
     return cls(**{key: _convert(value, hints[key]) for key, value in values.items()})
 

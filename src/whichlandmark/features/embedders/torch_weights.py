@@ -178,7 +178,8 @@ def _create(name: str, options: dict[str, Any], settings: dict[str, Any]) -> nn.
     except ModelError:
         raise
     except Exception as error:  # constructors raise many kinds of error on options
-        given = {key: value for key, value in options.items() if key != "num_classes"}
+        ours = ("num_classes", "dynamic_img_size")  # not given by the user
+        given = {key: value for key, value in options.items() if key not in ours}
         raise ModelError(
             f"backbone {name!r} with options {given} cannot be built: {_line(error)}"
         ) from None
@@ -236,10 +237,10 @@ def _weights_file(folder: Path) -> Path:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such checkpoint file")
     try:
         weights = load_state_dict(str(path), weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such checkpoint file") from None
     except Exception as error:  # safetensors and torch raise many kinds of error on a damaged file
         raise ModelError(f"{path}: not readable as weights ({_line(error)})") from None
     if not isinstance(weights, dict) or not any(isinstance(v, Tensor) for v in weights.values()):
