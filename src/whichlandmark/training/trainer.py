@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,9 @@ from ..features.embedders.torch_network import EmbeddingNet, Pooling
 from ..features.pipeline import embed
 from ..gallery.index.exact import nearest
 from ..metrics.ranking import gap
-from .build import new_accelerator, new_criterion, new_embedder, optimizer_of
+from .build import new_accelerator, new_criterion, new_embedder, optimizer_of, start_of
 from .checkpoint import RunState, load_checkpoint, read_unreadable, save_checkpoint
-from .config import FIELDS_WITHOUT_EFFECT, TrainConfig
+from .config import FIELDS_WITHOUT_EFFECT, TrainConfig, settled, start_folder
 from .distributed import (
     average_gradients,
     gather_rows,
@@ -57,7 +58,7 @@ class Trainer:
         validation: Validation | None,
         report: Report | None = None,
     ) -> None:
-        self.config, self.out, self.folder = config, out, out / "training"
+        self.config, self.out, self.folder = settled(config), out, out / "training"
         self.photos, self.validation = labelled_photos(photos), validation
         self.device = pick_device(config.device)
         self.accelerator = new_accelerator(config, self.device)
@@ -67,16 +68,26 @@ class Trainer:
         self.is_main = self.accelerator.is_main_process
         self.report = report if self.is_main else None
         self.position = (0, 1)  # (batches done, batches in all)
-        self._check_processes()
-        embedder = new_embedder(config)
-        self.preprocessing = embedder.preprocessing
+        self._check_options()
+        embedder = new_embedder(self.config)
+        self.preprocessing, self.views = embedder.preprocessing, embedder.views
+        self.config = replace(self.config, mean=self.preprocessing.mean, std=self.preprocessing.std)
         self.net = embedder.net.to(self.device)
         freeze(self.net.backbone, config.frozen_stages)
         self.ema = new_average(self.net, config.ema) if config.ema else None
-        results = {k: v for k, v in to_json(config).items() if k not in FIELDS_WITHOUT_EFFECT}
+        self.start = start_of(self.config)
+        results = {k: v for k, v in to_json(self.config).items() if k not in FIELDS_WITHOUT_EFFECT}
+        if start_folder(config.weights):  # wherever the folder is when the run is resumed
+            results["weights"] = self.start
         self.identity = {**results, "photos": table_hash(self.photos, *(validation or ()))}
 
-    def _check_processes(self) -> None:
+    def _check_options(self) -> None:
+        folder = start_folder(self.config.weights)
+        if folder and folder.resolve() == self.out.resolve():
+            raise OptionError(
+                f"{self.out}: given as weights and as the output; give another output folder, or, "
+                "to train a run for longer, its own settings with more --epochs"
+            )
         batch = self.config.landmarks_per_batch * self.config.photos_per_landmark
         if batch % self.processes:
             raise OptionError(
@@ -122,7 +133,10 @@ class Trainer:
         path = self.folder / "last.pt"
         if path.exists():
             self._prepare_data(read_unreadable(path, self.identity))
-            return load_checkpoint(path, self.parts, self.identity)
+            state = load_checkpoint(path, self.parts, self.identity)
+            if self.is_main:  # the number of epochs may have grown
+                write_json(self.folder / "config.json", to_json(self.config))
+            return state
         vectors, failures = self.embed(self.photos)
         if self.is_main:
             write_json(self.folder / "config.json", to_json(self.config))
@@ -239,7 +253,7 @@ class Trainer:
         """
         net = self.net if self.ema is None else self.ema.module
         assert isinstance(net, EmbeddingNet)
-        return TorchEmbedder(net, self.preprocessing, device=str(self.device))
+        return TorchEmbedder(net, self.preprocessing, device=str(self.device), views=self.views)
 
     def regroup(self, state: RunState, vectors: Vectors) -> None:
         """Group landmarks into subspaces for the next epoch; vectors: of the training photos."""
@@ -279,6 +293,7 @@ class Trainer:
             f"{self.identity['photos']})",
             "validation": f"{len(data.queries)} queries against {len(data.database)} database "
             f"photos of {len(set(data.database.landmarks))} landmarks that are {relation}",
+            "start": self.start,
             "device": f"{self.device}, {self.processes} process(es)",
             "versions": ", ".join(f"{name} {version(name)}" for name in packages),
         }
