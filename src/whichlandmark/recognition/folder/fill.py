@@ -15,7 +15,7 @@ from ...core.fingerprint import fingerprint, pack
 from ...core.images import jpeg, read_image
 from ...core.storage import stamps as stamps_of
 from ...core.types import Embedder, Image, Photos, Progress
-from ...features.embedders.load import load_embedder
+from ...features.embedders.load import default_embedder, load_embedder
 from ...features.pipeline import COMPUTE_NOTHING, EmbeddedBatch, Failure, PerPhoto, embed
 from ...features.prefetch import BackgroundTask
 from ...gallery.address import open_or_create
@@ -145,7 +145,7 @@ def require_photos(gallery: Gallery, failures: Sequence[Failure]) -> None:
 
 
 def open_embedder(
-    embedder: Embedder | str | Path,
+    embedder: Embedder | str | Path | None,
     photos: Photos,
     folder: Path,
     *,
@@ -155,8 +155,8 @@ def open_embedder(
     """The embedder for the gallery of a recognizer folder, opened where a name is given.
 
     Args:
-        embedder: An embedder, an embedder folder, "timm:NAME", or "sift": the folder's, else one
-            whose vocabulary is fitted on `photos`.
+        embedder: An embedder; an embedder folder; "lite0"; "timm:NAME"; "sift": the folder's, else
+            one whose vocabulary is fitted on `photos`; None = the folder's, else the default.
         photos: The photos to index.
         folder: The recognizer folder.
         device: As `load_embedder` takes it.
@@ -165,11 +165,14 @@ def open_embedder(
     Raises:
         GalleryError: For "sift" when the folder has another embedder.
     """
+    has_embedder = (folder / "embedder" / "embedder.json").exists()
+    if embedder is None:
+        embedder = folder / "embedder" if has_embedder else default_embedder()
     if not isinstance(embedder, str | Path):
         return embedder
     if embedder != "sift":
         return load_embedder(embedder, device=device)
-    if (folder / "embedder" / "embedder.json").exists():
+    if has_embedder:
         stored = load_embedder(folder / "embedder")
         if stored.name != "sift":
             raise GalleryError(f"{folder}: made by embedder {stored.name!r}, not by sift")

@@ -105,7 +105,7 @@ def index_photos(
     photos: Photos,
     distractors: Photos | None,
     folder: Path,
-    embedder: Embedder | str | Path,
+    embedder: Embedder | str | Path | None = None,
     options: IndexOptions | None = None,
     *,
     progress: ProgressFor,
@@ -118,7 +118,8 @@ def index_photos(
         photos: Landmark photos.
         distractors: Photos without a landmark.
         folder: The recognizer folder, new or not.
-        embedder: An embedder, its folder, "timm:NAME", or "sift" (fitted on these photos if new).
+        embedder: An embedder, its folder, "lite0", "timm:NAME", or "sift" (fitted on these photos
+            if new); None = the folder's, else "lite0".
         options: None = the defaults.
         progress: Name of a step → its progress function.
 
@@ -137,7 +138,7 @@ def index_photos(
         embedder, table, folder, device=options.device, progress=progress("fitting")
     )
     if options.shard is not None:
-        if embedder == "sift" and not (folder / "embedder" / "embedder.json").exists():
+        if opened.name == "sift" and not (folder / "embedder" / "embedder.json").exists():
             opened.save(folder / "embedder")  # so that the other shards use the same vocabulary
         return _make_one_shard(tasks[options.shard], opened, progress("embedding"))
     with gallery_for(folder, opened) as gallery:
@@ -265,14 +266,15 @@ def _make_shards(
         yield number
 
 
-def _address_for_ray(embedder: Embedder | str | Path, folder: Path) -> str:
+def _address_for_ray(embedder: Embedder | str | Path | None, folder: Path) -> str:
     """Where other machines open the embedder.
 
     An embedder object and a fitted SIFT are saved in the recognizer folder by now.
     """
     if not isinstance(embedder, str | Path) or embedder == "sift":
         return os.path.abspath(folder / "embedder")
-    return str(embedder) if str(embedder).startswith(TIMM_PREFIX) else os.path.abspath(embedder)
+    named = str(embedder).startswith(TIMM_PREFIX) or embedder == "lite0"
+    return str(embedder) if named else os.path.abspath(embedder)
 
 
 @cache
