@@ -18,7 +18,7 @@ from tests.support.photos import photos_of, picture, write_photo
 from whichlandmark.cli.app import app
 from whichlandmark.core.errors import DataError, ModelError, OptionError
 from whichlandmark.features.embedders.lite0 import read_tensors
-from whichlandmark.features.embedders.load import load_embedder
+from whichlandmark.features.embedders.load import PretrainedOptions, load_embedder, write_lite0
 from whichlandmark.features.embedders.record import read_record, write_record
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.embedders.torch_network import Architecture, new_network
@@ -133,7 +133,11 @@ def test_a_folder_of_a_pretrained_backbone_keeps_its_settings(tmp_path: Path) ->
     larger = settled(TrainConfig(weights=str(tmp_path / "e"), size=128))
     assert (larger.size, larger.dim) == (128, None)
     recipe = chosen_config({"weights": str(tmp_path / "e")}, recipe_name="finetune")
-    assert (recipe.backbone, recipe.dim, recipe.gem_p) == ("test_resnet", None, 1)
+    assert (recipe.backbone, recipe.dim, recipe.gem_p) == ("test_resnet", 128, 1)
+    with_head = new_embedder(replace(recipe, device="cpu"))  # the recipe's head, put on top
+    old, new = made.net.state_dict(), with_head.net.state_dict()
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    assert with_head.dim == 128
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,14 @@ def test_settings_that_contradict_the_folder_are_refused(
         chosen_config({"weights": str(tmp_path / "e"), **setting}, recipe_name="finetune")
 
 
+def test_a_lite0_folder_is_trained_on_from_the_package(tmp_path: Path) -> None:
+    write_lite0(tmp_path / "e", PretrainedOptions(size=96, scales=(1.0, 1.5)))
+    start = new_embedder(TrainConfig(weights=str(tmp_path / "e"), device="cpu"))
+    assert (start.preprocessing.size, start.views.scales) == (96, (1.0, 1.5))
+    images = [picture(code, 1, (80, 120)) for code in range(2)]
+    assert np.abs(start(images) - load_embedder(tmp_path / "e")(images)).max() < 1e-4
+
+
 def test_folders_that_cannot_be_trained_are_refused(world: Path, tmp_path: Path) -> None:
     def refused(message: str, error: type[Exception] = ModelError) -> None:
         with pytest.raises(error, match=message):
@@ -167,8 +179,8 @@ def test_folders_that_cannot_be_trained_are_refused(world: Path, tmp_path: Path)
     refused("int8 embedder cannot be trained")
     write_record(tmp_path / "e", {**record, "kind": "onnx"})
     refused("kind 'onnx' cannot be trained")
+    write_record(tmp_path / "e", record, ["model.safetensors"])
     with pytest.raises(OptionError, match="another output folder"):
-        write_record(tmp_path / "e", record, ["model.safetensors"])
         train(photos_of(world), TrainConfig(weights=str(tmp_path / "e")), out=tmp_path / "e")
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..core.json_options import from_json
-from ..features.embedders.lite0 import PACKAGE, WEIGHTS_SHA256, read_tensors
+from ..features.embedders import lite0
 from ..features.embedders.record import read_record
 from ..features.embedders.torch_embedder import TorchEmbedder
 from ..features.embedders.torch_network import (
@@ -56,8 +56,7 @@ def new_embedder(config: TrainConfig) -> TorchEmbedder:
         record = read_record(folder)
         views = from_json(Views, record.get("views", {}))
         preprocessing = from_json(Preprocessing, {**record["preprocessing"], "size": config.size})
-        is_lite0 = record.get("name") == "lite0"  # it has no weights beside its graph
-        net = _lite0(config) if is_lite0 else TorchEmbedder.load(folder, device="cpu").net
+        net = _network_of_folder(folder, config)
     else:
         net = _new_network(config)
         if config.weights != "random":
@@ -74,12 +73,24 @@ def new_embedder(config: TrainConfig) -> TorchEmbedder:
 
 
 def _new_network(config: TrainConfig) -> EmbeddingNet:
-    if config.weights == "lite0":
+    if config.weights == lite0.NAME:
         return _lite0(config)
     if config.weights == "random":
         return new_network(_architecture(config), seed=config.seed)
     checkpoint = None if config.weights == "hub" else Path(config.weights)
     return pretrained_network(_architecture(config), checkpoint=checkpoint, seed=config.seed)
+
+
+def _network_of_folder(folder: Path, config: TrainConfig) -> EmbeddingNet:
+    """The network of an embedder folder, with a random head on top if the config has a new one."""
+    if read_record(folder).get("name") == lite0.NAME:  # it has no weights beside its graph
+        return _lite0(config)
+    old = TorchEmbedder.load(folder, device="cpu").net
+    if old.architecture.dim == config.dim:
+        return old
+    net = new_network(replace(old.architecture, dim=config.dim), seed=config.seed)
+    net.load_state_dict(old.state_dict(), strict=False)
+    return net
 
 
 def _architecture(config: TrainConfig) -> Architecture:
@@ -92,17 +103,28 @@ def _architecture(config: TrainConfig) -> Architecture:
 def _lite0(config: TrainConfig) -> EmbeddingNet:
     """EfficientNet-Lite0 with the ImageNet weights of the package; its head, if any, is random."""
     net = new_network(_architecture(config), seed=config.seed)
-    weights = {name: torch.from_numpy(values.copy()) for name, values in read_tensors().items()}
+    weights = {
+        name: torch.from_numpy(values.copy()) for name, values in lite0.read_tensors().items()
+    }
     kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
     missing = net.backbone.load_state_dict(kept, strict=False).missing_keys
     assert all(name.endswith("num_batches_tracked") for name in missing), missing
     return net
 
 
+def has_new_head(config: TrainConfig) -> bool:
+    """Whether a settled config has a linear layer that its weights do not bring."""
+    folder = start_folder(config.weights)
+    old = read_record(folder).get("architecture", {}).get("dim") if folder else None
+    return config.dim is not None and old is None
+
+
 def start_of(config: TrainConfig) -> str:
     """What a settled config starts from, in words, for the model card and a checkpoint."""
-    if config.weights == "lite0":
-        return f"EfficientNet-Lite0 of ImageNet ({PACKAGE}, sha256 {WEIGHTS_SHA256[:12]}…)"
+    if config.weights == lite0.NAME:
+        return (
+            f"EfficientNet-Lite0 of ImageNet ({lite0.PACKAGE}, sha256 {lite0.WEIGHTS_SHA256[:12]}…)"
+        )
     if folder := start_folder(config.weights):
         return f"embedder {read_record(folder).get('id')}"
     return config.weights

@@ -11,13 +11,12 @@ from typing import Any, Literal
 
 from ..core.errors import DataError, ModelError, OptionError
 from ..core.json_options import from_json, to_json, unknown_message
+from ..features.embedders import lite0
 from ..features.embedders.record import RECORD_FILE, read_record
 
 RECIPES = ("seed", "strong", "finetune")
 
-WEIGHTS = ("random", "lite0", "hub")  # any other weights are a file or a folder
-
-LITE0_BACKBONE = "tf_efficientnet_lite0"  # timm's name of the network of `weights: lite0`
+WEIGHTS = ("random", lite0.NAME, "hub")  # any other weights are a file or a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +31,8 @@ class TrainConfig:
         dim: Length of an embedding; None = the pooled features, without a linear layer.
         gem_p: Initial exponent of GeM pooling (Radenović et al., TPAMI 2019), trained with the
             weights; 1 = average pooling, not trained.
+        head: How the linear layer starts: "random"; or "whitened" = by the learned whitening of the
+            training photos' pooled features, for trained weights.
         mean: Of the red, green and blue of pixels, 0 to 1 …
         std: … and their standard deviation; None = those that the weights were trained with, or
             ImageNet's for random ones.
@@ -98,6 +99,7 @@ class TrainConfig:
     weights: str = "random"
     dim: int | None = 256
     gem_p: float = 3.0
+    head: Literal["random", "whitened"] = "random"
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     # Photos
@@ -173,9 +175,6 @@ class TrainConfig:
 # Fields that do not change the result, so they may differ when an interrupted run is resumed.
 FIELDS_WITHOUT_EFFECT = ("device", "workers", "cache", "compile")
 
-# Fields that an embedder folder given as `weights` decides.
-FIELDS_OF_AN_EMBEDDER = ("backbone", "options", "dim", "gem_p", "mean", "std")
-
 
 def recipe(name: str) -> dict[str, Any]:
     """The settings of a recipe: "seed", "strong" or "finetune" (recipes/NAME.json).
@@ -198,9 +197,8 @@ def chosen_config(given: Mapping[str, Any], *, recipe_name: str | None = None) -
     """
     settings = recipe(recipe_name) if recipe_name else {}
     weights = given.get("weights", settings.get("weights"))
-    if isinstance(weights, str) and (of_weights := settings_of_weights(weights, given)):
-        settings = {k: v for k, v in settings.items() if k not in FIELDS_OF_AN_EMBEDDER}
-        settings = {**of_weights, **settings}
+    if isinstance(weights, str) and (folder := start_folder(weights)):
+        settings = {**_defaults_of_folder(folder), **settings, **_decided_by_folder(folder, given)}
     return from_json(TrainConfig, {**settings, **given})
 
 
@@ -211,13 +209,16 @@ def settled(config: TrainConfig) -> TrainConfig:
     """
     default = to_json(TrainConfig())
     given = {k: v for k, v in to_json(config).items() if v != default[k]}
-    of_weights = settings_of_weights(config.weights, given)
-    backbone = LITE0_BACKBONE if config.weights == "lite0" else "resnet10t"
-    made = from_json(TrainConfig, {"backbone": backbone, "size": 256, **of_weights, **given})
-    if made.weights == "lite0" and made.backbone != LITE0_BACKBONE:
+    settings: dict[str, Any] = {"backbone": "resnet10t", "size": 256}
+    if config.weights == lite0.NAME:
+        settings["backbone"] = lite0.BACKBONE
+    if folder := start_folder(config.weights):
+        settings |= {**_defaults_of_folder(folder), **_decided_by_folder(folder, given)}
+    made = from_json(TrainConfig, {**settings, **given})
+    if made.weights == lite0.NAME and made.backbone != lite0.BACKBONE:
         raise OptionError(
             f"weights 'lite0' with backbone {made.backbone!r} given: they are the weights of "
-            f"{LITE0_BACKBONE}; leave backbone out, or take its weights from 'hub' or a file"
+            f"{lite0.BACKBONE}; leave backbone out, or take its weights from 'hub' or a file"
         )
     return made
 
@@ -227,41 +228,48 @@ def start_folder(weights: str) -> Path | None:
     return None if weights in WEIGHTS or not Path(weights).is_dir() else Path(weights)
 
 
-def settings_of_weights(weights: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that an embedder folder given as `weights` decides; {} for other weights."""
-    folder = start_folder(weights)
-    if folder is None:
-        return {}
+def _defaults_of_folder(folder: Path) -> dict[str, Any]:
+    """Settings that an embedder folder has, but a run may change: a head can be put on top."""
+    return {"size": _settings_of_folder(folder)["size"], "dim": None}
+
+
+def _decided_by_folder(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that its weights fit. Raises OptionError when a given one differs."""
+    found = _settings_of_folder(folder)
+    names = [name for name in ("backbone", "options", "dim", "gem_p", "mean", "std")
+             if name != "dim" or found["dim"] is not None]  # fmt: skip
+    decided = {name: found[name] for name in names}
+    comparable = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+    if differing := [k for k in decided if k in given and comparable[k] != decided[k]]:
+        changes = "; ".join(f"{k}: {given[k]!r} given, {decided[k]!r} there" for k in differing)
+        raise OptionError(
+            f"{folder}: this embedder was made with other settings ({changes}); leave them out, "
+            "because its weights fit its own"
+        )
+    return decided
+
+
+def _settings_of_folder(folder: Path) -> dict[str, Any]:
+    """Architecture and preprocessing of a folder whose network can be trained."""
     if not (folder / RECORD_FILE).is_file():
         raise DataError(
             f"{folder}: no embedder in this folder ({RECORD_FILE} is missing); weights can be "
             "random, lite0, hub, a file in timm's format, or a folder of `train` or `embedder`"
         )
     record = read_record(folder)
-    if record.get("name") == "lite0":  # its weights are those of the package
+    if record.get("name") == lite0.NAME:  # its weights are those of the package
         network: dict[str, Any] = {
-            "backbone": LITE0_BACKBONE, "options": {}, "dim": None, "gem_p": 1.0,
+            "backbone": lite0.BACKBONE, "options": {}, "dim": None, "gem_p": 1.0,
         }  # fmt: skip
-    elif record.get("kind") != "timm":
+        return {**network, **record["preprocessing"]}
+    if record.get("kind") != "timm":
         raise ModelError(
             f"{folder}: an embedder of kind {record.get('kind')!r} cannot be trained; expected a "
             "folder of `train` or of `embedder timm:NAME`"
         )
-    elif record.get("precision") == "int8":
+    if record.get("precision") == "int8":
         raise ModelError(
             f"{folder}: an int8 embedder cannot be trained; give the float embedder that it was "
             "made from"
         )
-    else:
-        network = record["architecture"]
-    found = {**network, **record["preprocessing"]}
-    decided = {name: found[name] for name in FIELDS_OF_AN_EMBEDDER}
-    comparable = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
-    differing = [k for k in decided if k in given and comparable[k] != decided[k]]
-    if differing:
-        changes = "; ".join(f"{k}: {given[k]!r} given, {decided[k]!r} there" for k in differing)
-        raise OptionError(
-            f"{folder}: this embedder was made with other settings ({changes}); leave them out, "
-            "because its weights fit its own"
-        )
-    return {**decided, "size": found["size"]}
+    return {**record["architecture"], **record["preprocessing"]}

@@ -26,7 +26,14 @@ from ..features.embedders.torch_network import EmbeddingNet, Pooling
 from ..features.pipeline import embed
 from ..gallery.index.exact import nearest
 from ..metrics.ranking import gap
-from .build import new_accelerator, new_criterion, new_embedder, optimizer_of, start_of
+from .build import (
+    has_new_head,
+    new_accelerator,
+    new_criterion,
+    new_embedder,
+    optimizer_of,
+    start_of,
+)
 from .checkpoint import RunState, load_checkpoint, read_unreadable, save_checkpoint
 from .config import FIELDS_WITHOUT_EFFECT, TrainConfig, settled, start_folder
 from .distributed import (
@@ -37,6 +44,7 @@ from .distributed import (
     world_size,
 )
 from .gradient_cache import cached_backward
+from .head import PooledNet, centre_arcface, whiten_head
 from .loader import TrainingData, Validation, crop_side, labelled_photos, table_hash
 from .losses import hardest_gaps
 from .optimizer import freeze, new_average, schedule, set_lr, train_mode
@@ -76,6 +84,7 @@ class Trainer:
         freeze(self.net.backbone, config.frozen_stages)
         self.ema = new_average(self.net, config.ema) if config.ema else None
         self.start = start_of(self.config)
+        self.whitens = config.head == "whitened" and has_new_head(self.config)
         results = {k: v for k, v in to_json(self.config).items() if k not in FIELDS_WITHOUT_EFFECT}
         if start_folder(config.weights):  # wherever the folder is when the run is resumed
             results["weights"] = self.start
@@ -137,13 +146,20 @@ class Trainer:
             if self.is_main:  # the number of epochs may have grown
                 write_json(self.folder / "config.json", to_json(self.config))
             return state
-        vectors, failures = self.embed(self.photos)
+        vectors, failures = self.embed(self.photos, pooled=self.whitens)
         if self.is_main:
             write_json(self.folder / "config.json", to_json(self.config))
             write_json(self.folder / "unreadable.json", failures)
         state = RunState(unreadable=list(failures))
         self._prepare_data(state.unreadable)
-        self.regroup(state, vectors[np.isin(self.photos.ids, self.data.train.ids)])
+        vectors = vectors[np.isin(self.photos.ids, self.data.train.ids)]
+        if self.whitens:
+            vectors = whiten_head(self.net, vectors, self.data.codes)
+            if self.ema is not None:
+                self.ema.module.load_state_dict(self.net.state_dict())
+            if self.criterion.arcface is not None:
+                centre_arcface(self.criterion.arcface, vectors, self.data.codes)
+        self.regroup(state, vectors)
         self.save(state)
         return state
 
@@ -151,6 +167,7 @@ class Trainer:
         """Set train mode; yields the pixels of this process's share of each remaining batch."""
         train_mode(self.net)
         train_mode(self.net.backbone, frozen_statistics=self.config.frozen_norms)
+        train_mode(self.net.head, frozen_statistics=self.whitens)
         return self.data.load(batches, state, self.preprocessing, self._process_slice)
 
     def _process_slice(self, count: int) -> slice:
@@ -217,17 +234,19 @@ class Trainer:
         if self.ema is not None:
             self.ema.update_parameters(self.net)
 
-    def embed(self, photos: Photos) -> tuple[Vectors, dict[str, str]]:
+    def embed(self, photos: Photos, *, pooled: bool = False) -> tuple[Vectors, dict[str, str]]:
         """Vectors (N, dim) from the network that would be saved, and id → reason of failures.
 
         Each process embeds its share. The row of an unreadable photo is zero.
+        pooled: the features before the head instead, as they are.
         """
-        vectors = np.zeros((len(photos), self.net.dim), dtype=np.float32)
+        embedder = self._current_embedder()
+        if pooled:
+            embedder.net = PooledNet.of(embedder.net)
+        vectors = np.zeros((len(photos), embedder.dim), dtype=np.float32)
         failures: dict[str, str] = {}
         rows = np.arange(self.rank, len(photos), self.processes)
-        for batch in embed(
-            self._current_embedder(), photos.take(rows), progress=self._report_embedding
-        ):
+        for batch in embed(embedder, photos.take(rows), progress=self._report_embedding):
             vectors[rows[batch.rows]] = batch.vectors
             failures |= {failure.id: failure.reason for failure in batch.failures}
         if self.processes == 1:
