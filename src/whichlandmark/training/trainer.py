@@ -274,14 +274,22 @@ class Trainer:
         assert isinstance(net, EmbeddingNet)
         return TorchEmbedder(net, self.preprocessing, device=str(self.device), views=self.views)
 
-    def regroup(self, state: RunState, vectors: Vectors) -> None:
+    def needs_train_vectors(self, state: RunState) -> bool:
+        """Whether the training photos are the database, or are grouped for the next epoch."""
+        return self.data.database is self.data.train or self._groups_next(state)
+
+    def _groups_next(self, state: RunState) -> bool:
+        every = self.config.regroup_every
+        return self.config.batches == "subspaces" and (
+            not len(state.groups) or bool(every and (state.epoch + 1) % every == 0)
+        )
+
+    def regroup(self, state: RunState, vectors: Vectors | None) -> None:
         """Group landmarks into subspaces for the next epoch; vectors: of the training photos."""
         config = self.config
         if config.batches != "subspaces":
             state.groups = np.zeros(self.data.landmarks, dtype=np.int64)
-        elif not len(state.groups) or (
-            config.regroup_every and (state.epoch + 1) % config.regroup_every == 0
-        ):
+        elif vectors is not None and self._groups_next(state):
             state.groups = subspaces(
                 class_centres(vectors, self.data.codes, self.data.landmarks),
                 config.subspaces,
@@ -289,7 +297,7 @@ class Trainer:
                 smallest=config.landmarks_per_batch,
             )
 
-    def validate(self, train_vectors: Vectors) -> dict[str, float]:
+    def validate(self, train_vectors: Vectors | None) -> dict[str, float]:
         """GAP and top-1 of the validation queries; train_vectors: of the training photos."""
         return validate(self.data, train_vectors, self.embed)
 
@@ -332,16 +340,16 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
 
-def validate(data: TrainingData, train_vectors: Vectors, embed: Embed) -> dict[str, float]:
+def validate(data: TrainingData, train_vectors: Vectors | None, embed: Embed) -> dict[str, float]:
     """gap_… and top1_… of the validation queries against their database, 0 to 1.
 
     Unreadable photos are ignored. M = number of queries whose landmark is in the database; other
     queries count as wrong answers in the ranking, as in `evaluation`.
-    train_vectors: of the training photos, used if they are the database, to avoid embedding them
-    again. Raises DataError when no query has a landmark of the database.
+    train_vectors: of the training photos, needed if they are the database, which is then not
+    embedded again. Raises DataError when no query has a landmark of the database.
     """
     vectors, database = train_vectors, data.database
-    if database is not data.train:
+    if vectors is None or database is not data.train:
         vectors, database = _readable(database, embed)
     query_vectors, queries = _readable(data.queries, embed)
     names, codes = np.unique(database.landmarks, return_inverse=True)
