@@ -10,7 +10,6 @@ import pytest
 
 from whichlandmark.cli import demo
 
-
 SMALL_WORLD = {"landmarks": 8, "unknown_landmarks": 3, "photos": 140, "queries": 24, "size": 96,
                "unknown_queries": 8, "nonlandmark_queries": 12, "distractors": 20}  # fmt: skip
 

@@ -60,9 +60,8 @@ def fit_whitening(
     vectors, codes = _fitted_photos(index, extra, seed)
     dim, shrinkage = rules.whitening_dim, rules.whitening_shrinkage
     pairs = same_landmark_pairs(codes, most=MAX_PAIRS, seed=seed)
-    if rules.whitening == "learned" and len(pairs):
-        if _any_pair_differs(vectors, pairs):
-            return learned_whitening(vectors, pairs, dim=dim, shrinkage=shrinkage)
+    if rules.whitening == "learned" and len(pairs) and _any_pair_differs(vectors, pairs):
+        return learned_whitening(vectors, pairs, dim=dim, shrinkage=shrinkage)
     if len(vectors) < 3 or np.ptp(vectors, axis=0).max() < 1e-6:
         return None
     return pca_whitening(vectors, dim=dim, shrinkage=shrinkage)
