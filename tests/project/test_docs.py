@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
@@ -13,6 +15,7 @@ import whichlandmark
 from tests.support.photos import picture, write_photo
 from whichlandmark.cli import app
 from whichlandmark.core.json_options import from_json
+from whichlandmark.features.embedders.load import PretrainedOptions, load_onnx, make_embedder
 from whichlandmark.training.config import TrainConfig
 
 ROOT = Path(whichlandmark.__file__).parent.parent.parent
@@ -48,6 +51,47 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     again, first = opened("holiday.jpg"), found["prediction"]  # by ONNX Runtime and by torch
     assert (again.decision, again.guess) == (first.decision, first.guess)
     assert again.score == pytest.approx(first.score, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_the_example_of_an_own_embedder_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word for word; what it has built answers."""
+    for code in range(4):
+        for i in range(4):
+            write_photo(tmp_path / "paris" / f"place {code}" / f"{i}.jpg", picture(code, i))
+    monkeypatch.chdir(tmp_path)
+    (example,) = [b for b in blocks(ROOT / "docs" / "python.md", "python") if "class Mine" in b]
+    found: dict[str, Any] = {}
+    exec(compile(example, "python.md", "exec"), found)
+    assert found["opened"](picture(2, 99)).guess == "place 2"
+
+
+@pytest.mark.slow
+def test_the_recipe_for_torch_modules_makes_a_usable_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Word for word, with a small random network in the place of MegaLoc."""
+    import torch
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 7, stride=2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(), torch.nn.Linear(8, 16),
+    )  # fmt: skip
+    monkeypatch.setattr(torch.hub, "load", lambda *name: net)
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = blocks(ROOT / "docs" / "embedders.md", "python")
+    exec(compile(recipe, "embedders.md", "exec"), {"torch": torch})
+    summary = make_embedder("onnx:mine.onnx", PretrainedOptions(), tmp_path / "e")
+    assert (summary["dimensions"], summary["fit"]) == (16, "keep")
+    opened = load_onnx(tmp_path / "e")
+    pixels = opened.preprocessing(picture(1, 0))
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(pixels)[None]).numpy()
+    expected /= np.linalg.norm(expected)
+    assert np.abs(opened([picture(1, 0)]) - expected).max() < 1e-5
 
 
 def test_every_command_in_the_documents_parses() -> None:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg, made, taken_at, with_gps
+from whichlandmark.features.embedders.record import licence_of
 from whichlandmark.recognition.answer import (
     SCHEMA,
     AnswerObject,
@@ -33,7 +34,13 @@ from whichlandmark.recognition.recognizer import prediction
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.live_recognizer import LockedEmbedder
 from whichlandmark.serving.options import ServeOptions
-from whichlandmark.serving.schemas import ErrorReply, ExplainReply, RecognizeReply, model_of
+from whichlandmark.serving.schemas import (
+    ConfigReply,
+    ErrorReply,
+    ExplainReply,
+    RecognizeReply,
+    model_of,
+)
 from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server
@@ -306,6 +313,13 @@ def test_an_error_of_one_photo_in_a_batch_does_not_affect_others(
     assert reply_body[0]["landmark"] == "place 0"
     assert reply_body[1]["error"]["code"] == "internal"
     assert "planted" not in json.dumps(reply_body)
+
+
+def test_the_configuration_tells_the_licence_of_the_weights(client: TestClient) -> None:
+    reply = client.get("/v1/config")
+    model_of(ConfigReply).model_validate_json(reply.text)
+    assert reply.json()["licence"] == licence_of(made() / "embedder")
+    assert reply.json()["licence"] == "none needed (no trained weights)"  # of sift
 
 
 def test_the_published_schema_covers_every_route(client: TestClient) -> None:

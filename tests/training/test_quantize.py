@@ -154,7 +154,7 @@ def test_every_channel_has_its_own_scale(
 def test_int8_that_loses_too_much_is_refused(
     float_folder: Path, world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def noise(path: Path) -> dict[str, Network]:
+    def noise(embedder: OnnxEmbedder, path: Path) -> dict[str, Network]:
         rng = np.random.default_rng(0)
         return {"onnxruntime": lambda pixels: _unit(rng.standard_normal((len(pixels), 96)))}
 
@@ -326,7 +326,7 @@ def test_embedder_command_writes_int8(
     assert load_onnx(tmp_path / "e8").id == summary["embedder"]
     for given, message in (
         (["--int8"], "expected both or neither"),
-        (["--size", 96], "go with timm:NAME only"),
+        (["--size", 96], "go with timm:NAME or onnx:FILE only"),
     ):
         code, _, err = run(capfd, "embedder", float_folder, "-o", tmp_path / "no", *given)
         assert (code, message in err) == (2, True)

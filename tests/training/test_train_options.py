@@ -20,6 +20,7 @@ from whichlandmark.core.images import photo_size
 from whichlandmark.core.json_options import from_json
 from whichlandmark.core.types import Photos
 from whichlandmark.features.embedders.load import load_embedder
+from whichlandmark.features.embedders.record import licence_of
 from whichlandmark.training.build import new_embedder
 from whichlandmark.training.checkpoint import RunState, save_checkpoint
 from whichlandmark.training.config import RECIPES, TrainConfig, recipe
@@ -108,9 +109,13 @@ def test_the_run_folder_documents_the_run(world: Path, tmp_path: Path) -> None:
     assert run_json["best"]["gap_nearest_photo"] == best
     assert "torch" in run_json["versions"]
     assert "6 landmarks" in run_json["photos"]
+    own = "own (trained from random weights)"
+    assert run_json["licence of the initial weights"] == made.licence == own
+    assert licence_of(out) == own
     card = (out / "README.md").read_text()
     assert f"{best:.4f}" in card
     assert "| `lr` | 0.01 |" in card
+    assert f"(`weights`: random): {own}.\n" in card
     assert "Protocol: " in card
     assert (out / "training" / "curves.svg").read_text().count("<svg") == 1
     assert load_embedder(out).id == made.id

@@ -68,6 +68,38 @@ Scales = Annotated[
     typer.Option(help="Embed each photo at these multiples of --size and average: 0.71,1,1.42."),
 ]
 
+NetworkSource = Annotated[
+    str,
+    typer.Argument(
+        help="timm:NAME, such as timm:resnet50, onnx:FILE for a network made elsewhere, or an "
+        "embedder folder."
+    ),
+]
+
+LongSide = Annotated[int | None, typer.Option(help="Pixels of a photo's long side.")]
+
+Fit = Annotated[str, typer.Option(help="keep the aspect ratio, or squash photos to squares.")]
+
+Flip = Annotated[bool, typer.Option("--flip", help="Embed each photo mirrored too, and average.")]
+
+PatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--multiple",
+        help="Of an ONNX file: both sides become multiples of it; tried out if not given.",
+    ),
+]
+
+OutputName = Annotated[
+    str | None,
+    typer.Option("--output", help="Of an ONNX file: the output with one vector for each photo."),
+]
+
+Licence = Annotated[
+    str | None,
+    typer.Option(help="Licence of the weights, where neither timm nor the ONNX file says it."),
+]
+
 Int8 = Annotated[
     bool, typer.Option("--int8", help="Convert the network to int8; needs --calibrate.")
 ]
@@ -84,29 +116,26 @@ MaxGapLoss = Annotated[
 
 @app.command()
 def embedder(
-    source: Annotated[
-        str, typer.Argument(help="timm:NAME, such as timm:resnet50, or an embedder folder.")
-    ],
+    source: NetworkSource,
     out: OutEmbedder,
     checkpoint: Checkpoint = None,
     option: BackboneOptions = None,
     mean: Mean = None,
     std: Std = None,
-    size: Annotated[int | None, typer.Option(help="Pixels of a photo's long side.")] = None,
-    fit: Annotated[
-        str, typer.Option(help="keep the aspect ratio, or squash photos to squares.")
-    ] = "keep",
+    size: LongSide = None,
+    fit: Fit = "keep",
     gem_p: GemExponent = 1.0,
     scales: Scales = "1",
-    flip: Annotated[
-        bool, typer.Option("--flip", help="Embed each photo mirrored too, and average.")
-    ] = False,
+    flip: Flip = False,
+    multiple: PatchSize = None,
+    output_name: OutputName = None,
+    licence: Licence = None,
     int8: Int8 = False,
     calibrate: CalibrationPhotos = None,
     max_gap_loss: MaxGapLoss = 0.01,
     as_json: Json = False,
 ) -> None:
-    """Make an embedder from a pretrained backbone; or export one to ONNX, or convert it to int8."""
+    """Make an embedder from a pretrained backbone or an ONNX file; or convert one to int8."""
     from ..core.errors import OptionError
     from ..core.json_options import from_json
     from ..data.folders import read_photos_or_folder
@@ -123,6 +152,9 @@ def embedder(
         "options": parse_options(option or []),
         "scales": output.numbers(scales, "--scales"),
         "flip": flip,
+        "multiple": multiple,
+        "output": output_name,
+        "licence": licence,
     }
     options = from_json(PretrainedOptions, given)
     if int8 != (calibrate is not None):

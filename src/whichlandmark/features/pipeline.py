@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from ..core.hardware import cpu_count
@@ -14,6 +15,7 @@ from ..core.images import MAX_PIXELS, LatLon, content_hash, location_of, read_im
 from ..core.storage import read_bytes
 from ..core.types import Embedder, Image, Photos, Progress, Rows, Vectors
 from .batching import Decoded, ForwardThread, Reorderer, ShapeBatcher
+from .embedders.own import checked_rows
 from .prefetch import ByteBudget, Reservation, read_ahead
 from .preprocessing import InputPipeline
 
@@ -161,7 +163,8 @@ def embed(
         threads=threads or cpu_count(),
         max_ahead=PHOTOS_AHEAD,
     )
-    with ForwardThread(embedder) as forward, reading as reads:
+    forward_thread = ForwardThread(partial(checked_rows, embedder))
+    with forward_thread as forward, reading as reads:
         for batch in reorderer.batches(reads, batcher, forward):
             failures = [Failure(photos.ids[row], reason) for row, reason in batch.failed.items()]
             hashes, locations, computed = ([item[i] for item in batch.computed] for i in range(3))

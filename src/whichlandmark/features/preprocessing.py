@@ -25,6 +25,7 @@ class Preprocessing:
     fit: "keep" preserves the aspect ratio, with both sides rounded to a multiple of `multiple`;
       "squash" resizes to a square, for networks that were trained that way.
     mean, std: per channel, of pixel values scaled to 0–1.
+    sides: (height, width) to squash to in the place of a square, for networks that take no other.
     """
 
     size: int = 256
@@ -32,6 +33,7 @@ class Preprocessing:
     multiple: int = 32
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    sides: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 4096:
@@ -68,7 +70,7 @@ class Preprocessing:
         Idempotent: an already resized photo keeps its size.
         """
         if self.fit == "squash":
-            return self.size, self.size
+            return self.sides or (self.size, self.size)
         longest = max(height, width)  # so that the long side is `size` before rounding
         return self._rounded(height * self.size / longest), self._rounded(
             width * self.size / longest
@@ -142,7 +144,10 @@ class InputPipeline:
 
     def settings(self) -> dict[str, Any]:
         """All settings that change the network's input, as JSON; part of an embedder's id."""
-        settings: dict[str, Any] = {"preprocessing": to_json(self.preprocessing)}
+        preprocessing = to_json(self.preprocessing)
+        if self.preprocessing.sides is None:  # left out, as ids from before there were sides do
+            del preprocessing["sides"]
+        settings: dict[str, Any] = {"preprocessing": preprocessing}
         if self.views != Views():  # left out, so that ids from before there were views stay valid
             settings["views"] = to_json(self.views)
         return settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ FEATURES = (
     "bank",  # C: mean cosine of q to its 5 nearest distractors
     "photo_bank",  # B: mean cosine of j* to its 5 nearest distractors
     "photos",  # log(1 + number of photos of c)
+    "place",  # log-odds that q shows a building less those of j*, where below 0 (`PlaceEvidence`)
 )
 
 CHANCE_INLIERS = 6  # 99th percentile of the inliers between photos of different things
@@ -71,6 +73,7 @@ def make_candidates(
     # Count hidden photos too: otherwise the true landmark of a leave-one-out query could be
     # recognised by its missing photo.
     sizes = np.append(retriever.landmark_sizes, 0)[codes]
+    raw_cosines, place_gaps = retriever.compare_raw(found, nearest_photos)
     features = np.stack(
         [
             best,
@@ -78,14 +81,24 @@ def make_candidates(
             _mean_of_nearest(same, similarity, best),
             _centre_cosines(retriever, found, codes, hidden),
             _votes(same, similarity),
-            retriever.raw_cosines(found, nearest_photos),
+            raw_cosines,
             np.repeat(found.penalty[:, None], codes.shape[1], axis=1),
             _photo_penalties(retriever, nearest_photos),
             np.log1p(sizes),
+            place_gaps,
         ],
         axis=2,
     )
     return Candidates(codes, ranks, np.where(codes[..., None] < 0, 0.0, features))
+
+
+def columns(features: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+    """The features of these names; a stacker that was fitted before some existed lacks them.
+
+    features: (…, F) in the order of FEATURES, or of FEATURES and GEOMETRY_FEATURES.
+    """
+    order = (*FEATURES, *GEOMETRY_FEATURES)
+    return features[..., [order.index(name) for name in names]]
 
 
 def add_geometry(

@@ -18,7 +18,7 @@ from ..gallery.index.open import warn_index_files_unusable
 from ..gallery.index.projection import Projection
 from ..gallery.index.refresh import check_index_files
 from .calibration import Calibration, Stacker, threshold_for
-from .candidates import Candidates, add_geometry, make_candidates
+from .candidates import Candidates, add_geometry, columns, make_candidates
 from .location import LandmarkLocations
 from .query import KeypointsOf, Queries, Shape
 from .reranking.votes import Votes
@@ -164,7 +164,8 @@ class Decider:
         stacker, geometric = self.fitted.stacker, self.fitted.geometric_stacker
         if stacker is None:
             raise ValueError("the learned score needs a stacker; fit one first")
-        logits = _mask_missing(stacker.logits(candidates.features), candidates)
+        known = columns(candidates.features, stacker.names)
+        logits = _mask_missing(stacker.logits(known), candidates)
         open_rows: list[int] = []
         if geometric:
             confidence = self.fitted.calibration.confidence(logits.max(axis=1))
@@ -174,7 +175,7 @@ class Decider:
         geometry_used = np.zeros(len(logits), dtype=bool)
         geometry_used[[row for row in open_rows if verified[row]]] = True
         if geometric and geometry_used.any():
-            features = add_geometry(candidates, found, inliers)
+            features = columns(add_geometry(candidates, found, inliers), geometric.names)
             with_inliers = _mask_missing(geometric.logits(features), candidates)
             logits[geometry_used] = with_inliers[geometry_used]
         weights = self._location_weights(queries, candidates)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.images import LatLon
 from ..core.types import Detection, Embedder, Image, Match, Prediction, Vectors
+from ..features.embedders.own import checked_rows
 from ..gallery.index import GalleryIndex
 from ..gallery.protocol import Gallery
 from ..gallery.records import LandmarkRecord
@@ -100,7 +101,8 @@ class Recognizer:
         Returns:
             Their vectors, (Q, D) unit rows, with the pixels for spatial verification.
         """
-        return Queries.of(self.embedder([photo.image for photo in photos]), photos)
+        rows = checked_rows(self.embedder, [photo.image for photo in photos])
+        return Queries.of(rows, photos)
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
         """Search, make candidates and decide; verify where the decision is open.

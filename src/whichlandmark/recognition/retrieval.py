@@ -176,9 +176,30 @@ class Retriever:
         """Cosines of each query to its own rows, as compared: (Q, d), (Q, K) → (Q, K)."""
         return _row_products(queries, self.vectors, rows)
 
-    def raw_cosines(self, found: Retrieved, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The same cosines of the vectors as embedded, before whitening and expansion."""
-        return _row_products(found.raw_queries, self.index.vectors, rows)
+    def compare_raw(
+        self, found: Retrieved, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Each query with gallery photos, by the vectors as embedded: (Q, K) rows, −1 = none.
+
+        Returns:
+            Cosines before whitening and expansion; and how much less a query looks like a place
+            than the photo does, as log-odds of at most 0, where the embedder says so.
+        """
+        evidence, gaps = self.index.place_evidence, np.zeros(rows.shape)
+        if evidence is None or not (rows >= 0).any():
+            return _row_products(found.raw_queries, self.index.vectors, rows), gaps
+        cosines = np.full(rows.shape, -1, dtype=np.float32)
+        for start in range(0, len(rows), QUERIES_PER_BLOCK):
+            block = slice(start, start + QUERIES_PER_BLOCK)
+            queries, own = found.raw_queries[block], rows[block]
+            photos, position = np.unique(np.maximum(own, 0), return_inverse=True)
+            near = np.asarray(self.index.vectors[photos], dtype=np.float32)
+            position = position.reshape(own.shape)
+            products = np.einsum("qd,qkd->qk", queries, near[position])
+            cosines[block] = np.where(own < 0, -1, products)
+            lead = evidence(queries)[:, None] - evidence(near)[position]
+            gaps[block] = np.where(own < 0, 0.0, np.minimum(lead, 0.0))
+        return cosines, gaps
 
     def landmark_sums(self, codes: NDArray[np.int64]) -> NDArray[np.float32]:
         """Sums of each landmark's rows, whose direction is its centre: (…,) codes → (…, d).

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.types import Prediction
+from ..features.embedders.record import licence_of
 from ..recognition.answer import CANDIDATE_MATCHES, SCHEMA, AnswerObject, answer_object
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
@@ -64,6 +65,7 @@ class Engine:
         self.keys: list[Key] = read_keys(options.keys) if options.keys else []
         self.counters = Counters()
         self.live = LiveRecognizer(folder, device=options.device)
+        self.licence = licence_of(folder / "embedder")
         self.pool = DecodePool(
             DecodeLimits(
                 processes=options.processes,

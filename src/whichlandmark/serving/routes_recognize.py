@@ -148,7 +148,8 @@ def service_router() -> APIRouter:
         access: Literal["open", "key"] = "key" if engine.keys else "open"
         tiles: Tiles = {"url": options.tiles, "attribution": options.tiles_attribution}
         reply: ConfigReply = {
-            "title": options.title or TITLE, "read": access, "write": access,
+            "title": options.title or TITLE, "licence": engine.licence,
+            "read": access, "write": access,
             "tiles": tiles if options.tiles else None, "max_photos": options.max_photos,
             "max_bytes": options.max_bytes, "formats": list(FORMATS),
         }  # fmt: skip

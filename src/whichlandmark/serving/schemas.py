@@ -267,9 +267,10 @@ class Tiles(TypedDict):
 
 
 class ConfigReply(TypedDict):
-    """Configuration of the page."""
+    """Configuration of the page; licence: of the embedder's weights, "unknown" if nobody said."""
 
     title: str
+    licence: str
     read: Literal["open", "key"]
     write: Literal["open", "key"]
     tiles: Tiles | None

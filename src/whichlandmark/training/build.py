@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from ..core.json_options import from_json
 from ..features.embedders import lite0
-from ..features.embedders.record import read_record
+from ..features.embedders.record import (
+    OWN_WEIGHTS,
+    UNKNOWN,
+    UNSTATED,
+    licence_of,
+    read_record,
+)
 from ..features.embedders.torch_embedder import TorchEmbedder
 from ..features.embedders.torch_network import (
     Architecture,
@@ -186,3 +192,16 @@ def optimizer_of(
         weight_decay=config.weight_decay,
     )
     return new_optimizer(groups, config.optimizer, lr=config.lr, momentum=config.momentum)
+
+
+def licence_of_start(config: TrainConfig, net: EmbeddingNet) -> str:
+    """The licence of the weights that a run starts from, which holds for what it trains too."""
+    if config.weights == "random":
+        return OWN_WEIGHTS
+    if config.weights == "hub":
+        described: Any = net.backbone.pretrained_cfg
+        return str(described.get("license") or UNKNOWN)
+    if config.weights == lite0.NAME:
+        return "apache-2.0"
+    folder = start_folder(config.weights)
+    return licence_of(folder) if folder else UNSTATED

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from ..core.errors import ModelError, OptionError
 from ..core.hardware import has_exact_int8
 from ..core.types import Progress
+from ..features.embedders.external_data import external_files
+from ..features.embedders.runtimes import short_reason
 
 MeasureError = Callable[
     [Path], float
@@ -51,8 +53,17 @@ class Quantizer:
         self.work_folder, self.batches = work_folder, batches
         self.prepared = work_folder / "prepared.onnx"
         with _quiet():
-            quant_pre_process(str(model), str(self.prepared), skip_symbolic_shape=True)
+            try:
+                if external_files(model):  # ONNX Runtime would look for these beside its own copy
+                    onnx.save(onnx.load(model), work_folder / "whole.onnx")
+                    model = work_folder / "whole.onnx"
+                quant_pre_process(str(model), str(self.prepared), skip_symbolic_shape=True)
+            except Exception as error:  # of many kinds, for networks made elsewhere
+                reason = short_reason(error)
+                raise ModelError(f"{model}: cannot be converted to int8 ({reason})") from None
         graph = onnx.load(self.prepared).graph
+        stored = {tensor.name for tensor in graph.initializer}  # old files list these as inputs too
+        self.input = next(one.name for one in graph.input if one.name not in stored)
         self.layers = [node.name for node in graph.node if node.op_type in ("Conv", "Gemm")]
         if not self.layers:
             raise ModelError(f"{model}: holds no convolution that could be converted to int8")
@@ -65,7 +76,7 @@ class Quantizer:
             q.quantize_static(
                 str(self.prepared),
                 str(path),
-                _calibration_reader(self.batches),
+                _calibration_reader(self.input, self.batches),
                 quant_format=q.QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=q.QuantType.QUInt8,
@@ -103,7 +114,7 @@ class Quantizer:
         return float_layers
 
 
-def _calibration_reader(batches: Iterable[NDArray[np.float32]]) -> object:
+def _calibration_reader(name: str, batches: Iterable[NDArray[np.float32]]) -> object:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -111,7 +122,7 @@ def _calibration_reader(batches: Iterable[NDArray[np.float32]]) -> object:
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             batch = next(self.remaining, None)
-            return None if batch is None else {"pixels": batch}
+            return None if batch is None else {name: batch}
 
     return Reader()
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..core.figures import as_svg, new_figure
 from ..core.files import write_json, write_text
 from ..core.json_options import to_json
+from ..features.embedders.record import UNKNOWN, is_non_commercial
 from .config import TrainConfig
 
 History = Sequence[Mapping[str, float]]
@@ -46,6 +47,8 @@ def _card(
         )
     )
     dimensions = config.dim or "the backbone's number of"
+    licence = str(facts.get("licence of the initial weights", UNKNOWN))
+    warning = " It forbids commercial use." if is_non_commercial(licence) else ""
     run_facts = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     return f"""# {config.backbone}, an embedder of landmarks
 
@@ -78,7 +81,7 @@ wrong answers in the ranking, which is by cosine similarity alone. No test photo
 
 The validation photos are similar to the training photos. Landmarks, countries, seasons and cameras
 that are rare in them are recognised less well. The licence of the initial weights still applies
-(`weights`: {config.weights}).
+(`weights`: {config.weights}): {licence}.{warning}
 """
 
 

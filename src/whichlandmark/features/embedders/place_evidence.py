@@ -37,11 +37,19 @@ class PlaceEvidence:
 
     weight (1000, D), bias (1000,): of the classifier. length: of typical pooled features, because
     a unit row has lost its own; AUROC hardly changes with it (benchmarks/lite0_choices.py).
+    square_roots: Are the rows square roots of the features?
     """
 
     FILE: ClassVar[str] = "classifier.safetensors"
 
-    def __init__(self, weight: NDArray[Any], bias: NDArray[Any], length: float) -> None:
+    def __init__(
+        self,
+        weight: NDArray[Any],
+        bias: NDArray[Any],
+        length: float,
+        *,
+        square_roots: bool = False,
+    ) -> None:
         if weight.ndim != 2 or len(weight) != CLASSES or bias.shape != (CLASSES,):
             raise ModelError(
                 f"a classifier of shapes {weight.shape} and {bias.shape} given; expected "
@@ -49,13 +57,17 @@ class PlaceEvidence:
             )
         # float16 halves the file; rounding here makes a saved one equal to the new one.
         self.weight, self.bias = weight.astype(np.float16), bias.astype(np.float32)
-        self.length = length
+        self.length, self.square_roots = length, square_roots
         self._scaled = self.weight.astype(np.float32).T * np.float32(length)
         self._is_structure = np.isin(np.arange(CLASSES), list(STRUCTURES))
 
     def __call__(self, vectors: Vectors, /) -> Floats:
         """log Σ p(structure classes) / Σ p(all other classes), p by softmax."""
-        logits = vectors.astype(np.float32) @ self._scaled + self.bias
+        features = vectors.astype(np.float32)
+        if self.square_roots:
+            features = features**2
+            features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        logits = features @ self._scaled + self.bias
         odds = [_log_sum(logits[:, own]) for own in (self._is_structure, ~self._is_structure)]
         return np.asarray(odds[0] - odds[1])
 
@@ -65,7 +77,11 @@ class PlaceEvidence:
 
         with atomic_file(folder / self.FILE) as temporary:
             temporary.write_bytes(save({"weight": self.weight, "bias": self.bias}))
-        return {"classifier": {"labels": "ImageNet", "length": self.length}}
+        return {
+            "classifier": {
+                "labels": "ImageNet", "length": self.length, "square_roots": self.square_roots
+            }
+        }  # fmt: skip
 
     @classmethod
     def load(cls, folder: Path, record: dict[str, Any]) -> PlaceEvidence | None:
@@ -77,8 +93,11 @@ class PlaceEvidence:
 
         path = verified_path(folder, record, cls.FILE)
         try:
-            arrays = load(path.read_bytes())
-            return cls(arrays["weight"], arrays["bias"], float(record["classifier"]["length"]))
+            arrays, described = load(path.read_bytes()), record["classifier"]
+            return cls(
+                arrays["weight"], arrays["bias"], float(described["length"]),
+                square_roots=bool(described["square_roots"]),
+            )  # fmt: skip
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path}: not a classifier ({error}); make the folder again") from None
 

@@ -8,18 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import ModelError
+from ...core.errors import DataError, ModelError
 from ...core.files import atomic_file, read_json, write_json
 
 RECORD_FILE = "embedder.json"
 FLOAT_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
 WEIGHTS_FILE = "model.safetensors"
+
+# Kinds of embedders with a network: written by torch, made elsewhere, brought by pip.
+NETWORK_KINDS = ("timm", "onnx", "lite0")
+
+KINDS = (*NETWORK_KINDS, "sift")  # that a folder holds; others are Python objects
+
+UNKNOWN = "unknown"
+
+UNSTATED = "unknown (the file does not say)"  # licence of weights from a local file
+
+OWN_WEIGHTS = "own (trained from random weights)"
+
+# Parts of the names of licences that forbid commercial use. Apple's sample-code licence
+# (apple-ascl) allows it; its model licence (apple-amlr) is for research only.
+_NON_COMMERCIAL = ("noncommercial", "cc-by-nc", "apple-amlr", "research-only")
+
+log = logging.getLogger("whichlandmark")
 
 
 def write_record(folder: Path, record: dict[str, Any], files: Iterable[str] = ()) -> None:
@@ -48,6 +66,11 @@ def verified_path(folder: Path, record: dict[str, Any], name: str) -> Path:
             "may not be those of its id; make the folder again"
         )
     path = folder / name
+    if name not in record["files"]:
+        raise ModelError(f"{path}: belongs to the network, but {RECORD_FILE} does not name it; "
+                         "make the folder again")  # fmt: skip
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ModelError(f"{folder / RECORD_FILE}: names a file outside the folder, {name!r}")
     if not path.is_file():
         raise ModelError(f"{path}: no such file, but {RECORD_FILE} names it; make the folder again")
     if (digest := sha256(path)) != record["files"][name]:
@@ -68,6 +91,34 @@ def copy_folder(source: Path, target: Path, record: dict[str, Any]) -> None:
         with atomic_file(target / name) as temporary:
             shutil.copyfile(source / name, temporary)
     write_json(target / RECORD_FILE, record)
+
+
+def recorded_licence(record: dict[str, Any]) -> str:
+    """The licence of an embedder's weights, "unknown" where nobody said it."""
+    if record.get("kind") == "sift":
+        return "none needed (no trained weights)"
+    return str(record.get("licence") or UNKNOWN)
+
+
+def licence_of(folder: Path) -> str:
+    """`recorded_licence` of an embedder folder; "unknown" where it has no record."""
+    try:
+        return recorded_licence(read_record(folder))
+    except DataError:
+        return UNKNOWN
+
+
+def is_non_commercial(licence: str) -> bool:
+    """Whether a licence, such as cc-by-nc-4.0 or fair-noncommercial, forbids commercial use."""
+    name = licence.lower().replace("_", "-").replace(" ", "-")
+    return any(part in name for part in _NON_COMMERCIAL) or "noncommercial" in name.replace("-", "")
+
+
+def warn_of_licence(folder: Path) -> None:
+    """Log a warning when the weights of an embedder folder may not be used commercially."""
+    licence = licence_of(folder)
+    if is_non_commercial(licence):
+        log.warning("%s: the licence of its weights, %s, forbids commercial use", folder, licence)
 
 
 def sha256(path: Path) -> str:

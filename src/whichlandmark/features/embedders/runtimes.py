@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,13 @@ RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
 DEFAULT_RUNTIME: Runtime = "onnxruntime"
 
+_RUNTIME_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .+ failed:)?")
 
-def open_onnx(path: Path, *, callers: int = 1) -> Network:
-    """Open an ONNX file for the CPU: (n, 3, h, w) float32 → (n, dim) unit rows.
 
-    callers: number of threads that call it at the same time; each gets its share of the cores of
-    this process. Raises ModelError for a file that is not a network.
+def onnx_session(path: Path, *, callers: int = 1) -> Any:
+    """An ONNX Runtime session for the CPU, without libraries of custom operators.
+
+    callers: as in `open_onnx`. Raises ModelError for a file that is not a network.
     """
     import onnxruntime
 
@@ -41,27 +43,40 @@ def open_onnx(path: Path, *, callers: int = 1) -> Network:
     # Spinning threads would take cores from the threads that decode the next photos.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(
+        return onnxruntime.InferenceSession(
             os.fspath(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # the runtime's exceptions have no common base class
-        raise ModelError(f"{path}: cannot be opened by ONNX Runtime ({error})") from None
+        reason = short_reason(error)
+        if "not a registered function/op" in reason:
+            reason += "; libraries of custom operators are never loaded"
+        raise ModelError(f"{path}: cannot be opened by ONNX Runtime ({reason})") from None
+
+
+def open_onnx(path: Path, *, callers: int = 1, output: str | None = None) -> Network:
+    """Open an ONNX file for the CPU: (n, 3, h, w) float32 → (n, dim) unit rows.
+
+    callers: number of threads that call it at the same time; each gets its share of the cores of
+    this process. output: name of the output to compute; None = the first one. Raises ModelError for
+    a file that is not a network.
+    """
+    session = onnx_session(path, callers=callers)
     name = session.get_inputs()[0].name
+    wanted = [output or session.get_outputs()[0].name]
 
     def run(pixels: NDArray[np.float32]) -> Vectors:
-        rows: Vectors = session.run(None, {name: pixels})[0]
+        rows: Vectors = session.run(wanted, {name: pixels})[0]
         return rows
 
     return run
 
 
-def open_openvino(path: Path, *, callers: int = 1) -> Network:
+def open_openvino(path: Path, *, callers: int = 1, output: str | None = None) -> Network:
     """Open an ONNX file for the CPU: (n, 3, h, w) float32 → (n, dim) unit rows.
 
-    callers: number of threads that call it at the same time; each gets its share of the cores of
-    this process. Precision is set to float32, because by default OpenVINO uses bfloat16 on every
-    CPU that supports it, even one that only emulates it. Raises ModelError for a file that is not
-    a network, OptionError without OpenVINO.
+    callers, output: as in `open_onnx`. Precision is set to float32, because by default OpenVINO
+    uses bfloat16 on every CPU that supports it, even one that only emulates it. Raises ModelError
+    for a file that is not a network, OptionError without OpenVINO.
     """
     try:
         import openvino
@@ -79,15 +94,25 @@ def open_openvino(path: Path, *, callers: int = 1) -> Network:
     }
     try:
         compiled = openvino.Core().compile_model(os.fspath(path), "CPU", settings)
+        wanted = compiled.output(output or 0)
     except Exception as error:  # OpenVINO raises RuntimeError and its own exceptions
-        raise ModelError(f"{path}: cannot be opened by OpenVINO ({error})") from None
+        reason = short_reason(error)
+        raise ModelError(f"{path}: cannot be opened by OpenVINO ({reason})") from None
 
     def run(pixels: NDArray[np.float32]) -> Vectors:
         # One request per call, so that concurrent calls do not wait for each other.
         outputs = compiled.create_infer_request().infer({0: pixels}, share_inputs=True)
-        return np.array(outputs[0], dtype=np.float32)
+        return np.array(outputs[wanted], dtype=np.float32)
 
     return run
+
+
+def short_reason(error: Exception) -> str:
+    """One line of what a runtime raised, without its places in its own source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    line = (telling or lines or [type(error).__name__])[0]
+    return _RUNTIME_PREFIX.sub("", line)[:300]
 
 
 def installed_runtimes() -> list[Runtime]:

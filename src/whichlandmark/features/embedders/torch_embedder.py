@@ -37,7 +37,7 @@ class TorchEmbedder:
 
     device: "cpu", "cuda", "cuda:1" … or "auto" (a GPU if there is one).
     batch_size: maximum number of images in a pass, all of equal resized shape.
-    views: multi-scale and flip augmentation; None = one view.
+    views: multi-scale and flip augmentation; None = one view. licence: of the weights, or "".
     """
 
     kind = "timm"
@@ -50,11 +50,13 @@ class TorchEmbedder:
         device: str = "auto",
         batch_size: int = 32,
         views: Views | None = None,
+        licence: str = "",
     ) -> None:
         # Convolutions are up to 1.5 times as fast in this memory layout, on CPUs and GPUs.
         self.net = net.to(memory_format=torch.channels_last)
         self.input_pipeline = InputPipeline(preprocessing, views or Views(), batch_size)
         self.device = pick_device(device)
+        self.licence = licence
         self._id: str | None = None
 
     @property
@@ -120,6 +122,7 @@ class TorchEmbedder:
             "precision": "float32",
             "architecture": to_json(self.net.architecture),
             **self.input_pipeline.settings(),
+            "licence": self.licence,
             "versions": {"torch": str(torch.__version__), "timm": timm.__version__},
         }
         write_record(folder, record, [WEIGHTS_FILE])  # from now on torch can load the folder
@@ -163,7 +166,8 @@ class TorchEmbedder:
             raise
         except Exception as error:  # the libraries raise many kinds of error on damaged files
             raise ModelError(f"{folder}: damaged embedder folder ({error})") from None
-        embedder = cls(net, preprocessing, device=device, views=views)
+        licence = str(record.get("licence", ""))
+        embedder = cls(net, preprocessing, device=device, views=views, licence=licence)
         if embedder.id != record.get("id"):
             raise ModelError(
                 f"{folder}: weights or preprocessing are not those of embedder.json "

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.types import Neighbours, RowArray, Vectors
+from ...core.types import Embedder, Floats, Neighbours, RowArray, Vectors
 from ..records import GalleryTable
 from .exact import CandidateSource, nearest
 
@@ -22,7 +22,9 @@ class GalleryIndex:
 
     names: (C,) landmark names, sorted; codes: (G,) int64 indices into names; ids, paths: (G,)
     texts; vectors: (G, D) float16; distractor_ids, distractor_paths: (M,) texts;
-    distractor_vectors: (M, D) float16.
+    distractor_vectors: (M, D) float16. place_evidence: what the embedder says of its vectors,
+    (n, D) → (n,) log-odds that the photo shows a place; None = nothing. default_fit: coefficients
+    that come with the embedder, for galleries too small to fit their own; None = none.
     """
 
     names: NDArray[np.object_]
@@ -33,6 +35,8 @@ class GalleryIndex:
     distractor_ids: RowArray
     distractor_vectors: RowArray
     distractor_paths: RowArray = field(default_factory=lambda: np.empty(0, dtype=object))
+    place_evidence: Callable[[Vectors], Floats] | None = None
+    default_fit: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, table: GalleryTable) -> GalleryIndex:
@@ -44,6 +48,14 @@ class GalleryIndex:
             table.ids[landmark], table.paths[landmark], table.vectors[landmark],
             table.ids[~landmark], table.vectors[~landmark], table.paths[~landmark],
         )  # fmt: skip
+
+    def made_by(self, embedder: Embedder) -> GalleryIndex:
+        """The index with what the embedder of its vectors offers beside them."""
+        return replace(
+            self,
+            place_evidence=getattr(embedder, "place_evidence", None),
+            default_fit=getattr(embedder, "default_fit", None),
+        )
 
     def without(self, rows: NDArray[np.int64]) -> GalleryIndex:
         """The index without these landmark photos, and without landmarks that lose all photos.

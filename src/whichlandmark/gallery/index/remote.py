@@ -6,7 +6,7 @@ so that cosines are computed as with a local index.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -133,7 +133,8 @@ def sample_index(index: GalleryIndex, seed: int = 0) -> GalleryIndex:
     present, codes = np.unique(index.codes[kept], return_inverse=True)
     drawn = rng.permutation(len(index.distractor_vectors))[: MAX_SAMPLED_PHOTOS // 2]
     distractors = np.sort(drawn)
-    return GalleryIndex(
+    return replace(
+        index,
         names=index.names[present],
         codes=codes.astype(np.int64),
         ids=index.ids[kept],

@@ -36,6 +36,7 @@ PART_TITLES = {
     "bank": "similarity to distractors",
     "photo bank": "its photo's similarity to distractors",
     "photos": "number of photos",
+    "place": "like a place",
     "inliers": "matched points",
     "inlier lead": "lead in matched points",
     "inlier company": "matched points of all its photos",

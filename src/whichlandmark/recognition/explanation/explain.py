@@ -11,7 +11,7 @@ from ...core.errors import ImageError
 from ...core.images import photo_size
 from ...core.types import Prediction
 from ..answer import answer_in_words
-from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry
+from ..candidates import add_geometry, columns
 from ..decision import Answers
 from ..query import QueryPhoto
 from ..recognizer import Recognizer, prediction
@@ -29,6 +29,7 @@ FEATURE_SENTENCES = {
     "bank": "Similarity of the query to photos without a landmark ({:.2f}); lowers the score.",
     "photo_bank": "Similarity of its nearest photo to photos without a landmark ({:.2f}).",
     "photos": "Number of its photos in the gallery (log {:.1f}).",
+    "place": "Less like a building or another place than its nearest photo, by ({:.1f}).",
     "inliers": "Matched points that agree, beyond chance, with one of its photos (log {:.1f}).",
     "inlier_lead": "Lead of these over any other landmark (log {:+.1f}).",
     "inlier_company": "Matched points that agree, beyond chance, with all its photos (log {:.1f}).",
@@ -84,15 +85,15 @@ def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, .
     code = answers.codes[row]
     at = int(np.flatnonzero(candidates.codes[row] == code)[0]) if code >= 0 else 0
     stacker, features = fitted.stacker, candidates.features
-    names: tuple[str, ...] = FEATURES
     if fitted.geometric_stacker and answers.geometry_used[row]:
-        stacker, names = fitted.geometric_stacker, (*FEATURES, *GEOMETRY_FEATURES)
+        stacker = fitted.geometric_stacker
         features = add_geometry(candidates, answers.found, answers.inliers)
+    features = columns(features, stacker.names)
     added = stacker.contributions(features[row : row + 1])[0, at]
     values = features[row, at]
     parts = [
         ScorePart(name.replace("_", " "), float(part), FEATURE_SENTENCES[name].format(float(value)))
-        for name, part, value in zip(names, added, values, strict=True)
+        for name, part, value in zip(stacker.names, added, values, strict=True)
     ]
     parts.append(
         ScorePart("usual", stacker.offset, "Log-odds of a candidate with average features.")

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import DataError, GalleryError, OptionError
-from ...core.types import SEPARATOR, Photos, Progress
+from ...core.types import SEPARATOR, Embedder, Photos, Progress
 from ...features.embedders.load import load_embedder
+from ...features.embedders.own import require_same
 from ...features.pipeline import Failure
 from ...gallery.address import gallery_in
 from ...gallery.protocol import Gallery
@@ -55,6 +56,7 @@ def add_photos(
     *,
     tables: LandmarkTables | None = None,
     device: str = "auto",
+    embedder: Embedder | None = None,
     progress: Progress | None = None,
 ) -> EditResult:
     """Embed photos that the gallery of `folder` lacks; relabel those with another landmark.
@@ -64,6 +66,7 @@ def add_photos(
         photos: Landmark "" = distractor; None = add only the tables.
         tables: Records of landmarks and credits of photos.
         device: As `load_embedder` takes it.
+        embedder: The embedder that made the gallery; None = open the folder's.
         progress: Counts stored photos.
 
     Raises:
@@ -77,7 +80,10 @@ def add_photos(
         failures: list[Failure] = []
         before = gallery.count()
         if photos is not None:
-            embedder = load_embedder(folder / "embedder", device=device)
+            if embedder is None:
+                embedder = load_embedder(folder / "embedder", device=device)
+            else:
+                require_same(embedder, gallery.embedder_id, gallery.dim, folder)
             failures = fill_gallery(
                 embedder, photos, gallery, features=_stores_features(folder), progress=progress
             )

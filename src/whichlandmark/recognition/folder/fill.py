@@ -16,6 +16,8 @@ from ...core.images import jpeg, read_image
 from ...core.storage import stamps as stamps_of
 from ...core.types import Embedder, Image, Photos, Progress
 from ...features.embedders.load import default_embedder, load_embedder
+from ...features.embedders.own import require_embedder, save_embedder
+from ...features.embedders.record import warn_of_licence
 from ...features.pipeline import COMPUTE_NOTHING, EmbeddedBatch, Failure, PerPhoto, embed
 from ...features.prefetch import BackgroundTask
 from ...gallery.address import open_or_create
@@ -169,6 +171,7 @@ def open_embedder(
     if embedder is None:
         embedder = folder / "embedder" if has_embedder else default_embedder()
     if not isinstance(embedder, str | Path):
+        require_embedder(embedder)
         return embedder
     if embedder != "sift":
         return load_embedder(embedder, device=device)
@@ -201,7 +204,8 @@ def gallery_for(folder: Path, embedder: Embedder) -> Gallery:
         GalleryError: When another embedder made the gallery.
     """
     if not (folder / "embedder" / "embedder.json").exists():
-        embedder.save(folder / "embedder")
+        save_embedder(embedder, folder / "embedder")
+    warn_of_licence(folder / "embedder")
     gallery = open_or_create(folder, embedder.id, embedder.dim)
     try:
         gallery.require(embedder.id)

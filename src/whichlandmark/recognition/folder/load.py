@@ -7,6 +7,7 @@ from pathlib import Path
 from ...core.errors import GalleryError, OptionError
 from ...core.types import Embedder, Photos
 from ...features.embedders.load import load_embedder
+from ...features.embedders.own import require_embedder, require_same, save_embedder
 from ...gallery.address import GALLERY_FILE, gallery_in, has_gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index import GalleryIndex, SearchRows
@@ -43,7 +44,7 @@ def build(
     """Index photos in memory; `Recognizer.save` writes the result to a folder.
 
     Args:
-        embedder: Turns photos into vectors, (N, D) unit rows.
+        embedder: Turns photos into vectors, (N, D) unit rows; any object that does so.
         photos: Landmark photos, one landmark each. Unreadable ones are left out.
         distractors: Photos without a landmark, whose landmarks are ignored; they show how similar
             unrelated photos are. None = no distractors.
@@ -53,10 +54,11 @@ def build(
         A recognizer with a gallery in memory, fitted on that gallery alone.
 
     Raises:
-        OptionError: When a photo of `photos` has no landmark.
+        OptionError: When a photo of `photos` has no landmark, or the object is no embedder.
         DataError: When no photo could be read (it gives the first reasons), a photo has several
             landmarks, or an id occurs twice.
     """
+    require_embedder(embedder)
     gallery = SqliteGallery.create(None, embedder.id, embedder.dim)
     features = (rules or Rules()).verify > 0
     failures = fill_gallery(
@@ -83,7 +85,8 @@ def load(
         rules: Rules to use instead of the stored ones; what they need is then fitted now, and
             nothing is written. None = the stored ones.
         device: Device of the folder's embedder: "auto", "cpu", "cuda", "cuda:1" ….
-        embedder: An open embedder; None = open the folder's.
+        embedder: The embedder that made the folder, compared by its id, as one that is open already
+            or an object that no folder can hold; None = open the folder's.
 
     Returns:
         A recognizer over the folder's gallery, which stays open.
@@ -92,7 +95,7 @@ def load(
         DataError: When there is no such folder, or it has no embedder.
         GalleryError: When gallery or settings are damaged, another embedder made the gallery, or
             its server cannot be reached.
-        ModelError: When the folder's embedder is damaged.
+        ModelError: When the folder's embedder is damaged, or is a Python object and none is given.
         OptionError: When that embedder needs torch and torch is not installed, or a server searches
             the gallery and cannot do so by the rules.
     """
@@ -100,7 +103,10 @@ def load(
     require_folder(folder)
     gallery = gallery_in(folder)
     try:
-        embedder = embedder or load_embedder(folder / "embedder", device=device)
+        if embedder is None:
+            embedder = load_embedder(folder / "embedder", device=device)
+        else:
+            require_same(embedder, gallery.embedder_id, gallery.dim, folder)
         stored, fitted, _ = read_settings(folder)
         if rules and rules != stored:
             fitted = reusable_fit(stored, rules, fitted)
@@ -143,13 +149,13 @@ def assemble(
         return Decider(index, rules, fitted, verifier, prepared, locations)
 
     def over_gallery(fitted: Fitted | None) -> Decider:
-        return decider(GalleryIndex.of(gallery.table()), None, fitted)
+        return decider(GalleryIndex.of(gallery.table()).made_by(embedder), None, fitted)
 
     first, index_files = None, None
     if folder is not None:
         try:
             index, prepared = open_index(folder, gallery)
-            first = decider(index, prepared, fitted)
+            first = decider(index.made_by(embedder), prepared, fitted)
             index_files = folder / INDEX_FOLDER if prepared is not None else None
         except IndexFileError as error:
             warn_index_files_unusable(error, folder)
@@ -184,7 +190,7 @@ def save(recognizer: Recognizer, folder: Path) -> None:
     else:
         with SqliteGallery.create(folder / GALLERY_FILE, embedder.id, embedder.dim) as copy:
             copy_gallery(gallery, copy)
-    embedder.save(folder / "embedder")
+    save_embedder(embedder, folder / "embedder")
     write_settings(folder, recognizer.rules, recognizer.fitted, gallery.generation)
     with SqliteGallery.open(folder / GALLERY_FILE) as saved:
         refresh_index_files(folder, saved)

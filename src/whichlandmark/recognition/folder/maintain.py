@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ...core.errors import GalleryError, OptionError, WhichLandmarkError
 from ...core.storage import stamp
 from ...core.types import Progress
 from ...features.embedders.load import load_embedder
+from ...features.embedders.own import recorded_object
 from ...gallery.address import (
     GALLERY_FILE,
     Link,
@@ -70,7 +72,7 @@ def verify_gallery(folder: Path) -> GalleryCheck:
         fault = index_file_fault(folder, gallery)
     warnings = [fault] if fault else []
     try:
-        own = load_embedder(folder / "embedder", device="cpu").id
+        own, _ = _embedder_of(folder)
         if own != made_by:
             faults.append(f"the folder's embedder is {own!r}; the gallery was made by {made_by!r}")
     except WhichLandmarkError as error:
@@ -81,6 +83,17 @@ def verify_gallery(folder: Path) -> GalleryCheck:
             what = "changed since" if now else "gone"
             warnings.append(f"photo {photo_id!r}: its file is {what} ({name})")
     return GalleryCheck(counts, faults, warnings)
+
+
+def _embedder_of(folder: Path) -> tuple[str, int]:
+    """Id and dimensions of the folder's embedder, which is opened; of a Python object as recorded.
+
+    Raises WhichLandmarkError when it cannot be opened.
+    """
+    if recorded := recorded_object(folder / "embedder"):
+        return recorded
+    embedder = load_embedder(folder / "embedder", device="cpu")
+    return embedder.id, embedder.dim
 
 
 def rebuild_gallery(folder: Path) -> EditResult:
@@ -94,11 +107,8 @@ def rebuild_gallery(folder: Path) -> EditResult:
     if read_link(folder) is not None:
         return _rebuild_index_files(folder)
     embedder_id, dim = None, None
-    try:
-        embedder = load_embedder(folder / "embedder", device="cpu")
-        embedder_id, dim = embedder.id, embedder.dim
-    except WhichLandmarkError:
-        pass  # the gallery's record of the embedder may be readable
+    with suppress(WhichLandmarkError):  # the gallery's record of the embedder may be readable
+        embedder_id, dim = _embedder_of(folder)
     path = folder / GALLERY_FILE
     salvaged = salvage.rebuild(path, embedder_id, dim)
     with gallery_in(folder) as gallery:

@@ -112,10 +112,11 @@ def tune(
         DataError: When the gallery has too few photos for leave-one-out queries.
     """
     with open_gallery(folder) as gallery:
-        embedder = embedder or load_embedder(folder / "embedder", device=device)
+        if embedder is None:
+            embedder = load_embedder(folder / "embedder", device=device)
         gallery.require(embedder.id)
         table = gallery.table()
-        index = GalleryIndex.of(table)
+        index = GalleryIndex.of(table).made_by(embedder)
         extra: LabelledVectors | None = None
         failures: list[Failure] = []
         leaks: list[Leak] = []

@@ -16,6 +16,7 @@ from ...core.errors import GalleryError, ImageError, OptionError
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.load import TIMM_PREFIX
+from ...features.embedders.own import recorded_object
 from ...features.pipeline import Failure
 from ...gallery.address import new_link, write_link
 from ...gallery.index.open import searched_on_server
@@ -252,6 +253,11 @@ def _make_shards(
 ) -> Iterator[int]:
     """Yields the numbers of tasks as their shards get done. source: for a cluster's machines."""
     if engine == "ray":
+        if recorded_object(Path(source.address)):
+            raise OptionError(
+                f"embedder {embedder.name!r} is a Python object, which the machines of a cluster "
+                "cannot open from a folder; leave out engine ray"
+            )
         yield from make_shards_on_ray(tasks, source, progress=progress)
         return
     total, before = sum(len(task.photos) for task in tasks), 0

@@ -15,6 +15,7 @@ const PART_TITLES = {
   bank: "Similarity to distractors",
   "photo bank": "Its photo's similarity to distractors",
   photos: "Number of photos",
+  place: "Like a place",
   inliers: "Matched points",
   "inlier lead": "Lead in matched points",
   "inlier company": "Matched points of all its photos",
