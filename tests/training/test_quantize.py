@@ -248,8 +248,51 @@ def test_an_empty_model_cannot_be_quantized(tmp_path: Path) -> None:
         graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
     )
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="holds no convolution"):
+    with pytest.raises(ModelError, match="holds no layer"):
         Quantizer(tmp_path / "m.onnx", tmp_path, [])
+
+
+def test_a_transformer_is_quantized_by_its_linear_layers(tmp_path: Path) -> None:
+    """Products of two activations, sums and softmax stay float."""
+    net = new_network(
+        Architecture(
+            backbone="test_vit", options={"dynamic_img_size": True}, dim=None, pool="model"
+        )
+    )
+    preprocessing = Preprocessing(size=96, multiple=16, fit="pad", strict=True)
+    TorchEmbedder(net, preprocessing, device="cpu").save(tmp_path / "e")
+    made = load_onnx(tmp_path / "e", runtime="onnxruntime")
+    images = [picture(code, 1, (48, 64)) for code in range(6)]
+    batches = [batch for image in images for batch in made.input_pipeline.batches([image])]
+    quantizer = Quantizer(made.path, tmp_path, batches)
+    # The convolution of the patches, and four layers in each of its six blocks.
+    assert len(quantizer.layers) == 1 + 4 * 6
+    assert len(quantizer.always_float) == 2 * 6
+    quantizer.write(tmp_path / INT8_FILE)
+    nodes = onnx.load(tmp_path / INT8_FILE).graph.node
+    of_weights = [node for node in nodes if node.op_type in ("MatMul", "Gemm", "Conv")]
+    quantized = [node for node in of_weights if "DequantizeLinear" in node.input[1]]
+    assert len(quantized) == len(quantizer.layers)
+    network = runtimes.open_onnx(tmp_path / INT8_FILE)
+    rows = made.input_pipeline(images, network, made.dim)
+    assert np.sum(rows * made(images), axis=1).mean() >= 0.98
+
+
+def test_a_network_without_onnx_file_cannot_become_int8(
+    world: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = new_network(Architecture(backbone="test_resnet", dim=None))
+    TorchEmbedder(net, Preprocessing(size=64), device="cpu").save(tmp_path / "e", export=False)
+
+    def export(net: EmbeddingNet, path: Path, **_: object) -> None:
+        raise ModelError("cannot be written as ONNX")
+
+    monkeypatch.setattr(torch_embedder, "export_onnx", export)
+    with pytest.raises(ModelError, match="keep the float embedder, which runs with torch"):
+        quantize_module.make_int8(
+            str(tmp_path / "e"), PretrainedOptions(), tmp_path / "e8", world, max_gap_loss=1,
+            progress=no_progress,
+        )  # fmt: skip
 
 
 def test_unusable_calibration_photos_and_options_are_refused(
@@ -344,7 +387,7 @@ def test_a_folder_without_onnx_is_exported_first(
     (tmp_path / "old" / "embedder.json").write_text(json.dumps(record))
     exported: list[EmbeddingNet] = []
 
-    def export(net: EmbeddingNet, path: Path, *, size: tuple[int, int] | None) -> None:
+    def export(net: EmbeddingNet, path: Path, **_: object) -> None:
         exported.append(net)  # a real export takes seconds; test_onnx_embedder.py tests it
         shutil.copyfile(float_folder / "model.onnx", path)
 

@@ -156,6 +156,16 @@ def test_settings_that_contradict_the_folder_are_refused(
         chosen_config({"weights": str(tmp_path / "e"), **setting}, recipe_name="finetune")
 
 
+def test_a_folder_keeps_its_pooling_and_its_sizes(tmp_path: Path) -> None:
+    net = new_network(Architecture(backbone="test_vit", dim=None, pool="model"))
+    preprocessing = Preprocessing(size=160, multiple=16, fit="pad", interpolation="bicubic")
+    made = TorchEmbedder(net, preprocessing, device="cpu")
+    made.save(tmp_path / "e", export=False)
+    assert new_embedder(TrainConfig(weights=str(tmp_path / "e"), device="cpu")).id == made.id
+    with pytest.raises(OptionError, match="pool: 'cls' given, 'model' there"):
+        settled(TrainConfig(weights=str(tmp_path / "e"), pool="cls"))
+
+
 def test_a_lite0_folder_is_trained_on_from_the_package(tmp_path: Path) -> None:
     write_lite0(tmp_path / "e", PretrainedOptions(size=96, scales=(1.0, 1.5)))
     start = new_embedder(TrainConfig(weights=str(tmp_path / "e"), device="cpu"))

@@ -109,6 +109,8 @@ def recognize(
         require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     facts = GalleryFacts.of(opened)
+    for note in facts.notes:
+        output.warn(note)
     failures: dict[str, str] = {}
     for path in photos:
         try:

@@ -59,8 +59,27 @@ Std = Annotated[
     typer.Option(help="Standard deviation of the pixels: one number, or three with commas."),
 ]
 
+Pool = Annotated[
+    str | None,
+    typer.Option(
+        help="Pooling: model (its own head), cls, mean or gem; without it, what its makers use."
+    ),
+]
+
 GemExponent = Annotated[
-    float, typer.Option(help="Exponent of GeM pooling; 1 is average pooling, 3 is usual.")
+    float | None, typer.Option(help="Exponent of GeM pooling; 1 is average pooling, 3 is usual.")
+]
+
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        help="keep or pad the aspect ratio, or squash or crop photos to squares; without it, what "
+        "suits the backbone."
+    ),
+]
+
+Interpolation = Annotated[
+    str | None, typer.Option(help="bilinear or bicubic; without it, what suits the backbone.")
 ]
 
 Scales = Annotated[
@@ -77,8 +96,6 @@ NetworkSource = Annotated[
 ]
 
 LongSide = Annotated[int | None, typer.Option(help="Pixels of a photo's long side.")]
-
-Fit = Annotated[str, typer.Option(help="keep the aspect ratio, or squash photos to squares.")]
 
 Flip = Annotated[bool, typer.Option("--flip", help="Embed each photo mirrored too, and average.")]
 
@@ -123,8 +140,10 @@ def embedder(
     mean: Mean = None,
     std: Std = None,
     size: LongSide = None,
-    fit: Fit = "keep",
-    gem_p: GemExponent = 1.0,
+    fit: Fit = None,
+    interpolation: Interpolation = None,
+    pool: Pool = None,
+    gem_p: GemExponent = None,
     scales: Scales = "1",
     flip: Flip = False,
     multiple: PatchSize = None,
@@ -146,6 +165,8 @@ def embedder(
         "checkpoint": str(checkpoint) if checkpoint else None,
         "size": size,
         "fit": fit,
+        "interpolation": interpolation,
+        "pool": pool,
         "mean": output.three_numbers(mean, "--mean"),
         "std": output.three_numbers(std, "--std"),
         "gem_p": gem_p,

@@ -13,6 +13,10 @@ from .errors import OptionError
 
 Options = TypeVar("Options")
 
+# Metadata of a field that JSON leaves out at its default, because an embedder's id is a hash of
+# that JSON: those made before there was such a field keep their ids.
+LATER = {"later": True}
+
 
 def from_json(cls: type[Options], values: Mapping[str, Any]) -> Options:
     """Build the dataclass `cls` from a JSON object.
@@ -30,15 +34,19 @@ def from_json(cls: type[Options], values: Mapping[str, Any]) -> Options:
         hint = hints[key]
         if not _fits(value, hint):
             expected = getattr(hint, "__name__", hint)
-            if typing.get_origin(hint) is typing.Literal:
-                expected = "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
+            parts = (hint, *typing.get_args(hint))
+            for choice in (part for part in parts if typing.get_origin(part) is typing.Literal):
+                expected = "one of " + ", ".join(repr(v) for v in typing.get_args(choice))
             raise OptionError(f"option {key!r} of {cls.__name__} is {value!r}; expected {expected}")
     return cls(**{key: _convert(value, hints[key]) for key, value in values.items()})
 
 
 def to_json(options: Any) -> dict[str, Any]:
-    """The dataclass as a JSON object; tuples become lists."""
+    """The dataclass as a JSON object; tuples become lists, fields of `LATER` may be left out."""
     values = dataclasses.asdict(options)
+    for one in dataclasses.fields(options):
+        if one.metadata.get("later") and values[one.name] == one.default:
+            del values[one.name]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 

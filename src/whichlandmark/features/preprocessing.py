@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..core.errors import OptionError
-from ..core.json_options import to_json
+from ..core.json_options import LATER, to_json
 from ..core.types import Image, Vectors
+
+Fit = Literal["keep", "pad", "squash", "crop"]
+
+Interpolation = Literal["bilinear", "bicubic"]
 
 Network = Callable[[NDArray[np.float32]], Vectors]  # (n, 3, h, w) normalised → (n, dim) unit rows
 
@@ -21,19 +25,27 @@ Network = Callable[[NDArray[np.float32]], Vectors]  # (n, 3, h, w) normalised �
 class Preprocessing:
     """How photos are resized and normalised; saved in embedder.json.
 
-    size: pixels of the long side ("keep") or of both sides ("squash").
+    size: pixels of the long side ("keep", "pad") or of both sides ("squash", "crop").
     fit: "keep" preserves the aspect ratio, with both sides rounded to a multiple of `multiple`;
-      "squash" resizes to a square, for networks that were trained that way.
+      "pad" preserves it exactly, and fills the short side up to a multiple with the mean color, as
+      the ILIAS benchmark does; "squash" resizes to a square, for networks that were trained that
+      way; "crop" takes the central square of the photo, as ImageNet's evaluation does.
     mean, std: per channel, of pixel values scaled to 0–1.
+    interpolation: of the resize, always with antialiasing.
+    crop: share of the short side that the square of "crop" has.
+    strict: the network takes multiples of `multiple` only, so the sides of squares are rounded too.
     sides: (height, width) to squash to in the place of a square, for networks that take no other.
     """
 
     size: int = 256
-    fit: Literal["keep", "squash"] = "keep"
+    fit: Fit = "keep"
     multiple: int = 32
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    sides: tuple[int, int] | None = None
+    interpolation: Interpolation = field(default="bilinear", metadata=LATER)
+    crop: float = field(default=1.0, metadata=LATER)
+    strict: bool = field(default=False, metadata=LATER)
+    sides: tuple[int, int] | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 4096:
@@ -42,6 +54,8 @@ class Preprocessing:
             raise OptionError(f"multiple {self.multiple} given; expected 1 to size {self.size}")
         if min(self.std) <= 0:
             raise OptionError(f"std {self.std} given; expected numbers above 0")
+        if not 0.1 <= self.crop <= 1:
+            raise OptionError(f"crop {self.crop} given; expected 0.1 to 1")
 
     @property
     def short_side(self) -> int:
@@ -62,15 +76,21 @@ class Preprocessing:
         """
         if self.fit == "squash":
             return self.short_side, 0
+        if self.fit == "crop":
+            return round(self.short_side / self.crop), 0
         return self.multiple * 3 // 2, self.short_side
 
     def target_shape(self, height: int, width: int) -> tuple[int, int]:
-        """The (height, width) to which a photo of this size is resized.
+        """The (height, width) of the network's input for a photo of this size.
 
         Idempotent: an already resized photo keeps its size.
         """
-        if self.fit == "squash":
-            return self.sides or (self.size, self.size)
+        if self.fit in ("squash", "crop"):
+            side = self._rounded(self.size) if self.strict else self.size
+            return self.sides or (side, side)
+        if self.fit == "pad":
+            rows, columns = self._padded_content(height, width)
+            return self._filled(rows), self._filled(columns)
         longest = max(height, width)  # so that the long side is `size` before rounding
         return self._rounded(height * self.size / longest), self._rounded(
             width * self.size / longest
@@ -79,13 +99,39 @@ class Preprocessing:
     def _rounded(self, side: float) -> int:
         return max(self.multiple, round(side / self.multiple) * self.multiple)
 
+    def _padded_content(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the resized photo itself with "pad"; its long side is a multiple."""
+        scale = self._rounded(self.size) / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _filled(self, side: int) -> int:
+        return -(-side // self.multiple) * self.multiple
+
     def resize(self, image: Image) -> Image:
-        """(H, W, 3) uint8 → (h, w, 3) uint8, bilinear with antialiasing."""
+        """(H, W, 3) uint8 → (h, w, 3) uint8 of the target shape: resized, padded or cropped."""
         height, width = self.target_shape(*image.shape[:2])
         if image.shape[:2] == (height, width):
             return image
-        picture = Pillow.fromarray(image)
-        return np.asarray(picture.resize((width, height), Pillow.Resampling.BILINEAR))
+        if self.fit == "pad":
+            rows, columns = self._padded_content(*image.shape[:2])
+            color = np.rint(np.asarray(self.mean) * 255).clip(0, 255).astype(np.uint8)
+            padded = np.empty((height, width, 3), np.uint8)
+            padded[:] = color
+            padded[:rows, :columns] = self._resized(image, rows, columns)
+            return padded
+        if self.fit == "crop":
+            scale = height / self.crop / min(image.shape[:2])
+            rows, columns = (max(height, round(side * scale)) for side in image.shape[:2])
+            top, left = (rows - height) // 2, (columns - width) // 2
+            resized = self._resized(image, rows, columns)
+            return np.ascontiguousarray(resized[top : top + height, left : left + width])
+        return self._resized(image, height, width)
+
+    def _resized(self, image: Image, height: int, width: int) -> Image:
+        how = Pillow.Resampling.BILINEAR
+        if self.interpolation == "bicubic":
+            how = Pillow.Resampling.BICUBIC
+        return np.asarray(Pillow.fromarray(image).resize((width, height), how))
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
         """(H, W, 3) uint8 RGB → (3, h, w) float32, resized and normalised."""
@@ -144,10 +190,7 @@ class InputPipeline:
 
     def settings(self) -> dict[str, Any]:
         """All settings that change the network's input, as JSON; part of an embedder's id."""
-        preprocessing = to_json(self.preprocessing)
-        if self.preprocessing.sides is None:  # left out, as ids from before there were sides do
-            del preprocessing["sides"]
-        settings: dict[str, Any] = {"preprocessing": preprocessing}
+        settings: dict[str, Any] = {"preprocessing": to_json(self.preprocessing)}
         if self.views != Views():  # left out, so that ids from before there were views stay valid
             settings["views"] = to_json(self.views)
         return settings

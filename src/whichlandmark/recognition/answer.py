@@ -88,13 +88,14 @@ class AnswerObject(TypedDict):
 class GalleryFacts:
     """What answers show of a gallery besides its vectors, as of one generation.
 
-    thumbnails: Does it store thumbnails of its photos?
+    thumbnails: Does it store thumbnails of its photos? notes: what every answer has to say.
     """
 
     gallery: Gallery
     records: Mapping[str, LandmarkRecord]
     generation: int
     thumbnails: bool
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, recognizer: Recognizer) -> GalleryFacts:
@@ -102,7 +103,9 @@ class GalleryFacts:
         gallery, ids = recognizer.gallery, recognizer.index.ids
         probed = [str(ids[row]) for row in range(min(THUMBNAILS_PROBED, len(ids)))]
         stored = bool(gallery.thumbnails(probed)) if probed else True
-        return cls(gallery, recognizer.records, gallery.generation, stored)
+        note = recognizer.fitted.note
+        notes = (note,) if note else ()
+        return cls(gallery, recognizer.records, gallery.generation, stored, notes)
 
     @property
     def titles(self) -> dict[str, str]:
@@ -148,7 +151,7 @@ def answer_object(
              "box": list(found.box) if found.box else None}
             for found in answer.landmarks
         ],
-        "warnings": list(warnings),
+        "warnings": [*facts.notes, *warnings],
     }  # fmt: skip
 
 

@@ -31,6 +31,10 @@ MIN_EXAMPLES_PER_OUTCOME = 20  # right ones, and wrong ones, below which no stac
 # Inverse of the ridge penalty on standardised weights; with 1, hundreds of queries overfit.
 INVERSE_RIDGE = 0.03
 
+# Of the weights' distance from those of a default stacker: a prior that is worth some dozens of
+# examples, so that it fades as the gallery's own queries grow.
+DEFAULT_RIDGE = 33.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -83,6 +87,7 @@ def fit_calibration(
     weights: Floats,
     *,
     groups: NDArray[Any] | None = None,
+    log_odds: bool = False,
     seed: int = 0,
 ) -> Calibration:
     """The better of Platt's curve and isotonic regression, by cross-validated log loss.
@@ -96,6 +101,8 @@ def fit_calibration(
         weights: (N,) how much each example counts.
         groups: (N,) examples of one group, such as a landmark, are held out together; None = each
             example is its own group.
+        log_odds: The scores are log-odds of a stacker with a default: Platt's curve then starts
+            from the scores themselves, and few examples hardly change it.
         seed: Assigns groups to folds.
 
     Raises:
@@ -107,6 +114,8 @@ def fit_calibration(
     scores, right, weights = scores[finite], right[finite], weights[finite]
     groups = groups[finite]
     curve = fit_platt(scores, right, weights)
+    if log_odds and min(right.sum(), (~right).sum()) < MIN_ISOTONIC_EXAMPLES / 4:
+        return _near_identity(scores, right, weights)
     if len(scores) < MIN_ISOTONIC_EXAMPLES or curve.slope == 0:
         return curve
     folds = _folds(groups, seed)
@@ -135,6 +144,15 @@ def fit_platt(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> Cali
     if slope <= 0:
         return constant
     return Calibration(slope=slope, offset=offset, examples=len(scores))
+
+
+def _near_identity(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> Calibration:
+    """Platt's curve near slope 1 and offset 0, from which examples of both outcomes move it."""
+    if not (right.any() and (~right).any()):
+        return Calibration(slope=1.0, offset=0.0, examples=len(scores))
+    rows = np.stack([scores, np.ones(len(scores))], axis=1)
+    slope, offset = ridge_logistic(rows, right, weights, np.array([1.0, 0.0]), DEFAULT_RIDGE)
+    return Calibration(slope=max(slope, 0.1), offset=offset, examples=len(scores))
 
 
 def fit_isotonic(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> Calibration:
@@ -280,14 +298,22 @@ class Stacker:
 
 
 def fit_stacker(
-    names: tuple[str, ...], features: NDArray[Any], right: NDArray[np.bool_], weights: Floats
+    names: tuple[str, ...],
+    features: NDArray[Any],
+    right: NDArray[np.bool_],
+    weights: Floats,
+    *,
+    default: Stacker | None = None,
 ) -> Stacker:
     """Fit a stacker to (N, F) features, (N,) outcomes and (N,) weights of examples.
 
-    With fewer than MIN_EXAMPLES_PER_OUTCOME right or wrong examples the log-odds are the first
-    feature, unchanged.
+    default: a stacker that was fitted on other galleries, from which the examples move this one;
+      the fewer they are, the less. Without it, with fewer than MIN_EXAMPLES_PER_OUTCOME right or
+      wrong examples, the log-odds are the first feature, unchanged.
     """
     count = len(features)
+    if default is not None:
+        return _fit_from(default, names, features, right, weights)
     if min(int(right.sum()), int((~right).sum())) < MIN_EXAMPLES_PER_OUTCOME:
         zeros = (0.0,) * (len(names) - 1)
         return Stacker(
@@ -313,3 +339,72 @@ def fit_stacker(
         offset=float(model.intercept_[0]),
         examples=count,
     )
+
+
+def _fit_from(
+    default: Stacker,
+    names: tuple[str, ...],
+    features: NDArray[Any],
+    right: NDArray[np.bool_],
+    weights: Floats,
+) -> Stacker:
+    """Logistic regression with a ridge penalty on the distance from the default's weights.
+
+    Features are standardized as the default's, so that the penalty means the same in every
+    gallery. Without wrong examples the default is returned, because nothing would hold it back.
+    """
+    at = {name: i for i, name in enumerate(default.names)}
+
+    def of_default(values: tuple[float, ...], missing: float) -> Floats:
+        return np.array([values[at[name]] if name in at else missing for name in names])
+
+    means, scales = of_default(default.means, 0.0), of_default(default.scales, 1.0)
+    known = of_default(default.weights, 0.0)
+    coefficients = np.append(known, default.offset)
+    if (~right).any():
+        examples = np.asarray(features, dtype=np.float64)
+        new = np.array([name not in at for name in names])
+        means[new] = np.average(examples[:, new], axis=0, weights=weights)
+        spread = examples[:, new].std(axis=0)
+        scales[new] = np.where(spread > 1e-9, spread, 1.0)
+        rows = np.append((examples - means) / scales, np.ones((len(examples), 1)), axis=1)
+        coefficients = ridge_logistic(rows, right, weights, coefficients, DEFAULT_RIDGE)
+    return Stacker(
+        names=names,
+        means=tuple(map(float, means)),
+        scales=tuple(map(float, scales)),
+        weights=tuple(map(float, coefficients[:-1])),
+        offset=float(coefficients[-1]),
+        examples=len(features),
+    )
+
+
+def ridge_logistic(
+    rows: Floats, right: NDArray[np.bool_], weights: Floats, start: Floats, ridge: float
+) -> Floats:
+    """Coefficients c (F,) that minimize Σ w·log-loss(σ(rows·c), right) + ridge/2·|c − start|².
+
+    Newton's method with halved steps; the minimum is unique. rows: (N, F), with a column of ones
+    for an offset.
+    """
+
+    def loss(c: Floats) -> float:
+        z = rows @ c
+        return float(
+            (weights * (np.logaddexp(0, z) - right * z)).sum()
+            + ridge / 2 * ((c - start) ** 2).sum()
+        )
+
+    c = start.astype(np.float64)
+    for _ in range(100):
+        p = 0.5 * (1 + np.tanh(0.5 * (rows @ c)))
+        gradient = rows.T @ (weights * (p - right)) + ridge * (c - start)
+        curvature = (rows * (weights * p * (1 - p))[:, None]).T @ rows
+        step = np.linalg.solve(curvature + ridge * np.eye(len(c)), gradient)
+        size, before = 1.0, loss(c)
+        while loss(c - size * step) > before and size > 1e-6:
+            size /= 2
+        c = c - size * step
+        if np.abs(size * step).max() < 1e-9:
+            break
+    return c

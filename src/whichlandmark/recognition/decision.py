@@ -26,6 +26,8 @@ from .retrieval import Retrieved, Retriever
 from .rules import Rules
 from .spatial_verification import SpatialVerifier, inliers_by_rank
 
+MIN_OWN_QUERIES = 20  # of each outcome; with fewer an answer says that a default calibrates it
+
 EVIDENCE_PHOTOS = 6  # photos compared for evidence where the rules verify none
 
 CANDIDATES_COMPARED = 3  # candidate landmarks whose nearest photo is always compared
@@ -43,6 +45,8 @@ class Fitted:
         geometric_stacker: The same with inlier features, for queries that were verified.
         calibration: Score → confidence.
         negatives: Ascending scores of the queries without a landmark, for thresholds.
+        own_queries: Leave-one-out queries of the rarer outcome, right or wrong, where a default
+            that comes with the embedder took part in the fit; None = it did not.
     """
 
     projection: Projection | None
@@ -50,6 +54,18 @@ class Fitted:
     geometric_stacker: Stacker | None
     calibration: Calibration
     negatives: tuple[float, ...] = ()
+    own_queries: int | None = None
+
+    @property
+    def note(self) -> str | None:
+        """What a reader of a confidence has to know of where it comes from; None = nothing."""
+        if self.own_queries is None or self.own_queries >= MIN_OWN_QUERIES:
+            return None
+        return (
+            "the confidence comes from a default calibration, fitted on other galleries, because "
+            "this gallery has too few photos to question itself; it fades as photos are added "
+            "and `tune` runs"
+        )
 
 
 @dataclass(frozen=True, eq=False)

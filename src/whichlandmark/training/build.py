@@ -102,7 +102,11 @@ def _network_of_folder(folder: Path, config: TrainConfig) -> EmbeddingNet:
 def _architecture(config: TrainConfig) -> Architecture:
     assert config.backbone  # of a settled config
     return Architecture(
-        backbone=config.backbone, options=config.options, dim=config.dim, gem_p=config.gem_p
+        backbone=config.backbone,
+        options=config.options,
+        dim=config.dim,
+        gem_p=config.gem_p,
+        pool=config.pool,
     )
 
 

@@ -31,6 +31,7 @@ class TrainConfig:
         dim: Length of an embedding; None = the pooled features, without a linear layer.
         gem_p: Initial exponent of GeM pooling (Radenović et al., TPAMI 2019), trained with the
             weights; 1 = average pooling, not trained.
+        pool: "gem"; "cls" = the class token; "model" = the backbone's own pooling.
         head: How the linear layer starts: "random"; or "whitened" = by the learned whitening of the
             training photos' pooled features, for trained weights.
         mean: Of the red, green and blue of pixels, 0 to 1 …
@@ -99,6 +100,7 @@ class TrainConfig:
     weights: str = "random"
     dim: int | None = 256
     gem_p: float = 3.0
+    pool: Literal["gem", "cls", "model"] = "gem"
     head: Literal["random", "whitened"] = "random"
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -236,7 +238,7 @@ def _defaults_of_folder(folder: Path) -> dict[str, Any]:
 def _decided_by_folder(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that its weights fit. Raises OptionError when a given one differs."""
     found = _settings_of_folder(folder)
-    names = [name for name in ("backbone", "options", "dim", "gem_p", "mean", "std")
+    names = [name for name in ("backbone", "options", "dim", "gem_p", "pool", "mean", "std")
              if name != "dim" or found["dim"] is not None]  # fmt: skip
     decided = {name: found[name] for name in names}
     comparable = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
@@ -261,7 +263,7 @@ def _settings_of_folder(folder: Path) -> dict[str, Any]:
         network: dict[str, Any] = {
             "backbone": lite0.BACKBONE, "options": {}, "dim": None, "gem_p": 1.0,
         }  # fmt: skip
-        return {**network, **record["preprocessing"]}
+        return {"pool": "gem", **network, **record["preprocessing"]}
     if record.get("kind") != "timm":
         raise ModelError(
             f"{folder}: an embedder of kind {record.get('kind')!r} cannot be trained; expected a "
@@ -272,4 +274,4 @@ def _settings_of_folder(folder: Path) -> dict[str, Any]:
             f"{folder}: an int8 embedder cannot be trained; give the float embedder that it was "
             "made from"
         )
-    return {**record["architecture"], **record["preprocessing"]}
+    return {"pool": "gem", **record["architecture"], **record["preprocessing"]}

@@ -27,8 +27,9 @@ class PooledNet(Pooling):
 
     def __init__(self, net: EmbeddingNet) -> None:
         super().__init__(net)
-        self.architecture = net.architecture
-        self.dim = int(net.backbone.num_features)  # type: ignore[arg-type]
+        assert isinstance(net.head, nn.Sequential)
+        assert isinstance(net.head[0], nn.Linear)
+        self.architecture, self.dim = net.architecture, net.head[0].in_features
 
     @classmethod
     def of(cls, net: EmbeddingNet) -> EmbeddingNet:

@@ -29,6 +29,10 @@ MeasureError = Callable[
 
 QUANTIZED_OPS = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "GlobalAveragePool")
 
+# In a transformer the sums and activations between the layers stay float: a few of their numbers
+# are hundreds of times as large as the others, which 8 bits cannot hold together.
+TRANSFORMER_OPS = ("Conv", "Gemm", "MatMul")
+
 MIN_ERROR_SHARE = 0.1  # a layer stays float if this alone reduces the error by this share
 
 
@@ -64,9 +68,20 @@ class Quantizer:
         graph = onnx.load(self.prepared).graph
         stored = {tensor.name for tensor in graph.initializer}  # old files list these as inputs too
         self.input = next(one.name for one in graph.input if one.name not in stored)
-        self.layers = [node.name for node in graph.node if node.op_type in ("Conv", "Gemm")]
+        products = [node for node in graph.node if node.op_type == "MatMul"]
+        linear = {node.name for node in products if stored.intersection(node.input)}
+        self.layers = [
+            node.name
+            for node in graph.node
+            if node.op_type in ("Conv", "Gemm") or node.name in linear
+        ]
         if not self.layers:
-            raise ModelError(f"{model}: holds no convolution that could be converted to int8")
+            raise ModelError(f"{model}: holds no layer that could be converted to int8")
+        self.ops: tuple[str, ...] = QUANTIZED_OPS
+        # Products of two activations, as in attention, stay float.
+        self.always_float = [node.name for node in products if node.name not in linear]
+        if any(node.op_type == "Softmax" for node in graph.node):
+            self.ops = TRANSFORMER_OPS
 
     def write(self, path: Path, float_layers: Iterable[str] = ()) -> None:
         """Write an int8 file in which the named layers stay float."""
@@ -82,8 +97,8 @@ class Quantizer:
                 activation_type=q.QuantType.QUInt8,
                 weight_type=q.QuantType.QInt8,
                 reduce_range=not has_exact_int8(),
-                op_types_to_quantize=list(QUANTIZED_OPS),
-                nodes_to_exclude=sorted(float_layers),
+                op_types_to_quantize=list(self.ops),
+                nodes_to_exclude=sorted({*float_layers, *self.always_float}),
                 extra_options={"CalibMovingAverage": True},
                 calibration_cache_path=self.work_folder / "ranges.json",
             )

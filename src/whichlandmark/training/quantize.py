@@ -63,6 +63,11 @@ def make_int8(
         else:
             folder = Path(temporary)
             make_embedder(source, options, folder)
+            if onnx_file(read_record(folder)) is None:
+                raise ModelError(
+                    f"{source}: its network cannot be written as ONNX, from which int8 is made; "
+                    "keep the float embedder, which runs with torch"
+                )
         result = quantize(folder, out, photos, max_gap_loss=max_gap_loss, progress=progress)
     return QuantizeResult(embedder_summary(out) | result.counts, result.failures)
 

@@ -129,7 +129,10 @@ def make_foreign(source: str, options: Any, out: Path) -> dict[str, str]:
 
 def _require_fitting(options: Any) -> None:
     """Raises OptionError when options of a timm backbone were given."""
-    ours = {"size", "fit", "mean", "std", "scales", "flip", "multiple", "output", "licence"}
+    ours = {
+        "size", "fit", "interpolation", "mean", "std", "scales", "flip", "multiple", "output",
+        "licence",
+    }  # fmt: skip
     default = type(options)()
     for one in dataclasses.fields(options):
         if one.name not in ours and getattr(options, one.name) != getattr(default, one.name):
@@ -200,7 +203,11 @@ def _image_input(path: Path, session: Any) -> _Input:
 def _preprocessing(path: Path, image: _Input, options: Any) -> Preprocessing:
     """As the options and the network's own input say, before it was tried."""
     height, width = image.sides
-    plain = Preprocessing(mean=options.mean or IMAGENET.mean, std=options.std or IMAGENET.std)
+    plain = Preprocessing(
+        mean=options.mean or IMAGENET.mean,
+        std=options.std or IMAGENET.std,
+        interpolation=options.interpolation or "bilinear",
+    )
     if not height:
         multiple, size = options.multiple or DEFAULT_MULTIPLE, options.size or DEFAULT_SIZE
         return replace(plain, size=size, fit=options.fit or "keep", multiple=multiple)

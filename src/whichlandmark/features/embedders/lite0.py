@@ -93,6 +93,7 @@ def write_lite0(folder: Path, preprocessing: Preprocessing, views: Views | None 
         "dim": len(tensors["conv_head.weight"]),
         "precision": "float32",
         "licence": "Apache-2.0",
+        "default_fit": _data("lite0_fit.json"),
         **settings,
         **evidence.save(folder),
     }
@@ -103,7 +104,7 @@ def read_tensors() -> Tensors:
     """All tensors of the network, by their names in timm. Raises as `weights_file`."""
     data = weights_file().read_bytes()
     tensors = {}
-    for name, (start, shape, strides) in _table()["tensors"].items():
+    for name, (start, shape, strides) in _data("lite0.json")["tensors"].items():
         numbers = np.frombuffer(data, "<f4", count=int(np.prod(shape)), offset=start)
         bytes_apart = [4 * step for step in strides]
         tensors[name] = np.lib.stride_tricks.as_strided(numbers, shape, bytes_apart)
@@ -117,7 +118,7 @@ def onnx_model(tensors: Tensors) -> bytes:
     type is the merged message (Protocol Buffers encoding), so the weights are simply appended.
     """
     initializers = []
-    for layer in _table()["convolutions"]:
+    for layer in _data("lite0.json")["convolutions"]:
         conv, norm = layer["conv"], layer["norm"]
         spread = np.sqrt(tensors[f"{norm}.running_var"].astype(np.float64) + NORM_EPSILON)
         factor = tensors[f"{norm}.weight"] / spread
@@ -148,7 +149,8 @@ def _varint(value: int) -> bytes:
     return bytes([*digits, value])
 
 
-def _table() -> dict[str, Any]:
-    text = resources.files(__package__).joinpath("lite0.json").read_text(encoding="utf-8")
-    table: dict[str, Any] = json.loads(text)
-    return table
+def _data(name: str) -> dict[str, Any]:
+    """A JSON file of this package."""
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content

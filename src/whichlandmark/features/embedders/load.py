@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...core.errors import DataError, ModelError, OptionError
 from ...core.hardware import gpu_device_exists, has_exact_int8
 from ...core.types import Embedder
-from ..preprocessing import Preprocessing, Views
+from ..preprocessing import Fit, Interpolation, Preprocessing, Views
 from . import lite0
 from .foreign_onnx import ONNX_PREFIX, make_foreign
 from .own import cannot_open
@@ -24,7 +24,6 @@ from .record import (
     KINDS,
     NETWORK_KINDS,
     RECORD_FILE,
-    UNSTATED,
     WEIGHTS_FILE,
     onnx_file,
     read_record,
@@ -46,15 +45,18 @@ TIMM_PREFIX = "timm:"
 class PretrainedOptions:
     """Options of an embedder from a pretrained backbone or an ONNX file; None = as it was made."""
 
-    checkpoint: str | None = None  # local weights in timm's format; None = from the model hub
+    checkpoint: str | None = None  # local weights; None = those of the name
     options: dict[str, Any] = field(default_factory=dict)  # for timm.create_model
     size: int | None = None  # pixels of the long side
-    fit: Literal["keep", "squash"] = "keep"  # keep the aspect ratio, or resize to squares
+    fit: Fit | None = None  # "keep" or "pad" the aspect ratio, "squash" or "crop" to squares
+    interpolation: Interpolation | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     scales: tuple[float, ...] = (1.0,)  # multi-scale: multiples of `size`
     flip: bool = False  # also embed the mirror image
-    gem_p: float = 1.0  # average pooling, because ImageNet classifiers are trained on it
+    # "model": the backbone's own head; "cls": its class token; "mean": average pooling
+    pool: Literal["model", "cls", "mean", "gem"] | None = None
+    gem_p: float | None = None  # exponent of GeM pooling; 1 = average pooling
     licence: str | None = None  # of the weights; None = as timm or the ONNX file says
     multiple: int | None = None  # of an ONNX file: both sides are multiples of it; None = tried out
     output: str | None = None  # of an ONNX file: the output with one row for each photo
@@ -165,7 +167,7 @@ def write_lite0(folder: Path, options: PretrainedOptions) -> None:
             "are fixed"
         )
     preprocessing = Preprocessing(
-        size=options.size or lite0.SIZE, fit=options.fit, mean=lite0.PIXEL_MEAN,
+        size=options.size or lite0.SIZE, fit=options.fit or "keep", mean=lite0.PIXEL_MEAN,
         std=lite0.PIXEL_STD,
     )  # fmt: skip
     lite0.write_lite0(folder, preprocessing, Views(scales=options.scales, flip=options.flip))
@@ -219,35 +221,18 @@ def pretrained_embedder(
 ) -> TorchEmbedder:
     """An embedder of the pooled, normalised features of a pretrained backbone.
 
-    source: "timm:NAME". Raises ModelError for an unknown name, weights that do not fit, or an
-    unreachable hub.
+    source: "timm:NAME", "timm:hf-hub:OWNER/NAME" or "timm:local-dir:PATH". Raises ModelError for an
+    unknown name, weights that do not fit, an unreachable hub, or a backbone that cannot embed a
+    photo; OptionError for options that do not suit the backbone.
     """
     if not source.startswith(TIMM_PREFIX):
         raise OptionError(f"{source!r} given; expected timm:NAME, such as timm:resnet50")
     if options.multiple or options.output:
         raise OptionError(f"--multiple or --output given with {source}; they go with onnx:FILE")
     require_torch()
-    from .torch_embedder import TorchEmbedder
-    from .torch_network import Architecture, pretrained_network
+    from .torch_pretrained import embedder_of_backbone
 
-    architecture = Architecture(
-        backbone=source.removeprefix(TIMM_PREFIX),
-        options=options.options,
-        dim=None,
-        gem_p=options.gem_p,
-    )
-    checkpoint = Path(options.checkpoint) if options.checkpoint else None
-    net = pretrained_network(architecture, checkpoint=checkpoint)
-    trained_with: Any = net.backbone.pretrained_cfg
-    preprocessing = Preprocessing(
-        size=options.size or max(trained_with["input_size"][1:]),
-        fit=options.fit,
-        mean=options.mean or tuple(trained_with["mean"]),
-        std=options.std or tuple(trained_with["std"]),
-    )
-    views = Views(scales=options.scales, flip=options.flip)
-    licence = options.licence or (UNSTATED if checkpoint else trained_with.get("license") or "")
-    return TorchEmbedder(net, preprocessing, device=device, views=views, licence=licence)
+    return embedder_of_backbone(source.removeprefix(TIMM_PREFIX), options, device=device)
 
 
 def make_embedder(source: str, options: PretrainedOptions, out: Path) -> dict[str, Any]:
@@ -316,10 +301,19 @@ def embedder_summary(folder: Path) -> dict[str, Any]:
         "dimensions": record["dim"],
         **record["preprocessing"],
         **record.get("views", {}),
+        **_pooling(record.get("architecture")),
         "licence": recorded_licence(record),
         "file": name or f"{WEIGHTS_FILE}, for torch only",
         "megabytes": round(sum((folder / one).stat().st_size for one in parts) / 1e6, 1),
     }
+
+
+def _pooling(architecture: dict[str, Any] | None) -> dict[str, Any]:
+    """How a timm backbone is pooled, as `--pool` and `--gem-p` name it."""
+    if architecture is None:
+        return {}
+    pool, p = architecture.get("pool", "gem"), architecture.get("gem_p", 3.0)
+    return {"pool": pool if pool != "gem" else "mean" if p == 1 else f"gem, started at {p:g}"}
 
 
 def gpu_names() -> list[str]:

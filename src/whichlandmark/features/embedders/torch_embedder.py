@@ -133,19 +133,18 @@ class TorchEmbedder:
     def export(self, folder: Path) -> None:
         """Add model.onnx to the folder of this embedder, unless the folder has one.
 
-        The file takes any height and width if the network does, else the one size that photos are
-        squashed to. If both fail, a warning is logged and the folder needs torch.
+        The file takes any height and width that the network takes, else the one size of squares
+        that photos are resized to. If both fail, a warning is logged and the folder needs torch.
         """
         record = read_record(folder)
         if onnx_file(record):
             return
-        sizes = {
-            view.size for view in self.views.expand(self.preprocessing) if view.fit == "squash"
-        }
-        input_sizes = [None, *((side, side) for side in sizes if len(sizes) == 1)]
-        for size in input_sizes:
+        views = self.views.expand(self.preprocessing)
+        sizes = {view.target_shape(1, 1) for view in views if view.fit in ("squash", "crop")}
+        multiple = self.preprocessing.multiple if self.preprocessing.strict else None
+        for size in [None, *(sizes if len(sizes) == 1 else ())]:
             try:
-                export_onnx(self.net, folder / FLOAT_FILE, size=size)
+                export_onnx(self.net, folder / FLOAT_FILE, size=size, multiple=multiple)
             except (ModelError, OptionError) as error:
                 reason = error
             else:

@@ -1,7 +1,7 @@
 """Export the network to one ONNX file: normalised pixels in, unit rows out.
 
-Batch size, height and width are dynamic. The file includes GeM pooling, projection, BatchNorm and
-L2 normalisation; BatchNorms of the backbone are folded into their convolutions. Opset 18.
+Batch size, height and width are dynamic. The file includes pooling, projection, BatchNorm and L2
+normalisation; BatchNorms of the backbone are folded into their convolutions. Opset 18.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ MAX_DIFFERENCE = 1e-4  # between the unit rows of torch and of the file, per num
 
 # (photos, height, width) that are compared: portrait, landscape, and not multiples of 32.
 TEST_SHAPES = ((1, 64, 96), (3, 97, 131), (2, 128, 64))
+
+TEST_PATCHES = ((1, 4, 6), (3, 7, 5), (2, 5, 3))  # the same, in patches, for networks with patches
 
 
 class SamePadding(nn.Module):
@@ -72,6 +74,8 @@ class ExportableNet(nn.Module):
         self.p = float(net.pool.p.detach())
 
     def forward(self, pixels: Tensor) -> Tensor:
+        if self.net.architecture.pool != "gem":
+            return functional.normalize(self.net.head(self.net.pool_features(pixels)), dim=1)
         features = self.net.feature_map(pixels)
         positions = tuple(range(2, features.ndim))
         if self.net.pool.averages:
@@ -82,16 +86,27 @@ class ExportableNet(nn.Module):
         return functional.normalize(self.net.head(pooled), dim=1)
 
 
-def export_onnx(net: EmbeddingNet, path: Path, *, size: tuple[int, int] | None = None) -> None:
+def export_onnx(
+    net: EmbeddingNet,
+    path: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    multiple: int | None = None,
+) -> None:
     """Write `net` as an ONNX file, atomically, after comparing it with torch at several shapes.
 
     Input "pixels" (N, 3, H, W) float32, normalised; output "embedding" (N, dim), unit rows.
     size: (height, width) of a network with a fixed input size; None = any size.
+    multiple: of which the sides must be multiples, as of a patch; None = any.
     Raises ModelError when the network cannot be exported, or when any number differs from torch's
     by more than 1e-4; OptionError when a package for the export is missing.
     """
     network = copy.deepcopy(net).cpu().float().to(memory_format=torch.contiguous_format).eval()
-    shapes = TEST_SHAPES if size is None else tuple((n, *size) for n in (1, 3))
+    shapes: Sequence[tuple[int, int, int]] = TEST_SHAPES
+    if size is not None:
+        shapes = [(n, *size) for n in (1, 3)]
+    elif multiple is not None:
+        shapes = [(n, rows * multiple, columns * multiple) for n, rows, columns in TEST_PATCHES]
     try:
         import onnx
         import onnxruntime
@@ -121,6 +136,9 @@ def _run_exporter(net: EmbeddingNet, path: Path, shape: Sequence[int], *, fixed:
     dynamic_axes = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
     exported = ExportableNet(net)
     _use_onnx_same_padding(exported)
+    for module in exported.modules():  # torch cannot always convert its fused attention
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # type: ignore[assignment]
     with _quiet():
         program = torch.onnx.export(
             exported,

@@ -1,18 +1,17 @@
-"""The embedding network: timm backbone → GeM pooling → linear → BatchNorm → unit rows."""
+"""The embedding network: timm backbone → pooling → linear → BatchNorm → unit rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...core.errors import ModelError
-from ...core.json_options import unknown_message
+from ...core.json_options import LATER
+from .torch_weights import create_backbone, open_backbone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +22,9 @@ class Architecture:
     options: dict[str, Any] = field(default_factory=dict)  # passed to timm.create_model
     dim: int | None = 512  # None = pooled features, without linear layer and BatchNorm
     gem_p: float = 3.0  # start of the exponent, which is trained; 1 = average pooling, fixed
+    # "gem": GeM of all positions; "cls": the class token; "model": the backbone's own head up to
+    # its classifier (class token, attention pooling, last norm, layer behind the pooling).
+    pool: Literal["gem", "cls", "model"] = field(default="gem", metadata=LATER)
 
 
 class GeM(nn.Module):
@@ -57,6 +59,8 @@ class EmbeddingNet(nn.Module):
     def __init__(self, architecture: Architecture, backbone: nn.Module) -> None:
         super().__init__()
         width = int(backbone.num_features)  # type: ignore[arg-type]
+        if architecture.pool == "model":  # a layer behind the pooling may have another width
+            width = int(getattr(backbone, "head_hidden_size", width))
         self.architecture = architecture
         self.dim = architecture.dim or width
         self.backbone = backbone
@@ -76,8 +80,16 @@ class EmbeddingNet(nn.Module):
 
         With the backbone's BatchNorms in eval mode, photos do not influence each other.
         """
-        pooled: Tensor = self.pool(self.feature_map(pixels))
-        return pooled
+        pooled: Tensor
+        if self.architecture.pool == "gem":
+            pooled = self.pool(self.feature_map(pixels))
+            return pooled
+        features = self.backbone.forward_features(pixels)  # type: ignore[operator]
+        if self.architecture.pool == "cls":
+            pooled = features[:, 0]
+        else:
+            pooled = self.backbone.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        return pooled.flatten(1).float()
 
     def embed_pooled(self, pooled: Tensor) -> Tensor:
         """(N, C) → (N, dim) unit rows; in training the head's BatchNorm uses the whole batch."""
@@ -85,7 +97,10 @@ class EmbeddingNet(nn.Module):
 
     def feature_map(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) → (N, C, *positions), for every layout that timm backbones return."""
-        features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]
+        return self.positions(self.backbone.forward_features(pixels))  # type: ignore[operator]
+
+    def positions(self, features: Tensor) -> Tensor:
+        """What the backbone's `forward_features` returns → (N, C, *positions)."""
         if features.ndim == 3:  # transformer tokens (N, L, C), class tokens first
             prefix = int(getattr(self.backbone, "num_prefix_tokens", 0))
             return features[:, prefix:].transpose(1, 2)
@@ -110,75 +125,31 @@ def new_network(architecture: Architecture, *, seed: int = 0) -> EmbeddingNet:
     """A network with random weights, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return EmbeddingNet(architecture, _create(architecture, pretrained=False))
+        return EmbeddingNet(
+            architecture, create_backbone(architecture.backbone, architecture.options)
+        )
 
 
 def pretrained_network(
-    architecture: Architecture, *, checkpoint: Path | None = None, seed: int = 0
+    architecture: Architecture,
+    *,
+    checkpoint: Path | None = None,
+    seed: int = 0,
+    any_size: bool = False,
 ) -> EmbeddingNet:
     """A network whose backbone has pretrained weights; its head, if any, is random.
 
-    checkpoint: a local file in timm's format (.safetensors, .pth, .bin); None = download the
-      weights of the backbone from the model hub.
+    architecture: its backbone may also be "hf-hub:OWNER/NAME" or "local-dir:PATH"; that of the
+      network has timm's name and options instead, from which it is rebuilt without the hub.
+    checkpoint: a local file of weights (.safetensors, .pth, .bin); None = those of the name.
+    any_size: lets a transformer take photos of any size, where timm can do that.
     Raises ModelError for an unknown backbone, a checkpoint that is missing or does not fit, and
     when the hub cannot be reached.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = _create(architecture, pretrained=checkpoint is None)
-        if checkpoint is not None:
-            _load_backbone(backbone, checkpoint, architecture.backbone)
-        return EmbeddingNet(architecture, backbone)
-
-
-def _create(architecture: Architecture, *, pretrained: bool) -> nn.Module:
-    name = architecture.backbone
-    if not timm.is_model(name):
-        raise ModelError(unknown_message(name, timm.list_models(), "timm backbone"))
-    try:
-        model: nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=0, **architecture.options
+        opened = open_backbone(
+            architecture.backbone, architecture.options, checkpoint, any_size=any_size
         )
-    except OSError as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"weights of {name!r} could not be fetched from the model hub ({reason}); "
-            "connect, or give a local file with --checkpoint"
-        ) from None
-    except (TypeError, RuntimeError, ValueError) as error:
-        raise ModelError(
-            f"backbone {name!r} with options {architecture.options} cannot be built: {error}"
-        ) from None
-    return model
-
-
-def _load_backbone(backbone: nn.Module, checkpoint: Path, name: str) -> None:
-    from timm.models import load_state_dict
-
-    try:
-        weights = load_state_dict(str(checkpoint), weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{checkpoint}: no such checkpoint file") from None
-    except Exception as error:  # safetensors and torch raise many kinds of error on a damaged file
-        raise ModelError(f"{checkpoint}: not readable as weights ({error})") from None
-    fitting = {key: value for key, value in weights.items() if _fits(backbone, key, value)}
-    missing = backbone.load_state_dict(fitting, strict=False).missing_keys
-    unused = [key for key in weights if key not in fitting and not _is_classifier(backbone, key)]
-    if missing or unused:
-        raise ModelError(
-            f"{checkpoint}: these are not the weights of {name!r}: {len(missing)} layers "
-            f"missing, {len(unused)} that do not fit (first: {', '.join((missing + unused)[:3])}); "
-            "name the backbone, and the options, that the file was made for"
-        )
-
-
-def _is_classifier(backbone: nn.Module, key: str) -> bool:
-    """Whether a weight belongs to the classifier, which the network does not use."""
-    classifier: Any = backbone.default_cfg.get("classifier", "classifier")  # type: ignore[operator,union-attr]
-    layers = [classifier] if isinstance(classifier, str) else list(classifier or [])
-    return key.startswith(tuple(f"{layer}." for layer in layers))
-
-
-def _fits(backbone: nn.Module, key: str, value: Tensor) -> bool:
-    own = backbone.state_dict().get(key)
-    return own is not None and own.shape == value.shape
+        own = replace(architecture, backbone=opened.name, options=opened.options)
+        return EmbeddingNet(own, opened.module)

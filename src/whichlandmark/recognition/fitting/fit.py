@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.json_options import from_json
 from ...core.types import Floats, Progress
 from ...gallery.index import GalleryIndex
+from ...gallery.index.projection import Projection
 from ..calibration import (
     MIN_EXAMPLES_PER_OUTCOME,
     Calibration,
@@ -184,23 +186,64 @@ def fit_and_score(
 ) -> tuple[Fitted, HeldOutScores]:
     """As `fit`, with the held-out scores that the calibration was fitted on."""
     whitening = fit_whitening(index, rules, extra)
+    defaults = DefaultStackers.of(index, rules, whitening)
     blocks = hold_out_queries(index, rules, extra, seed=seed, progress=progress)
+    if not blocks and defaults.plain is not None:
+        empty = (np.empty((0, len(FEATURES))), np.empty(0, dtype=bool), np.empty(0))
+        as_scored = Calibration(slope=1.0, offset=0.0)
+        return (
+            Fitted(whitening, fit_stacker(FEATURES, *empty, default=defaults.plain),
+                   defaults.verified if verifier and rules.verify else None, as_scored,
+                   own_queries=0),
+            HeldOutScores.empty(),
+        )  # fmt: skip
     if not blocks:
         no_examples = np.empty((0, len(FEATURES))), np.empty(0, dtype=bool), np.empty(0)
         stacker = fit_stacker(FEATURES, *no_examples)
         constant = Calibration(slope=0.0, offset=0.0)
         return Fitted(whitening, stacker, None, constant), HeldOutScores.empty()
-    stackers, held_out = fit_stackers(blocks, rules, verifier)
+    stackers, held_out = fit_stackers(blocks, rules, verifier, defaults)
     calibration = fit_calibration(
-        held_out.scores, held_out.right, held_out.weight, groups=held_out.group
-    )
+        held_out.scores, held_out.right, held_out.weight, groups=held_out.group,
+        log_odds=defaults.plain is not None,
+    )  # fmt: skip
     negatives = held_out.scores[held_out.kind == NON_LANDMARK]
     finite = tuple(sorted(map(float, negatives[np.isfinite(negatives)])))
-    return Fitted(whitening, *stackers, calibration, finite), held_out
+    right = int(held_out.right.sum())
+    own = min(right, len(held_out.right) - right) if defaults.plain is not None else None
+    return Fitted(whitening, *stackers, calibration, finite, own), held_out
+
+
+@dataclass(frozen=True, eq=False)
+class DefaultStackers:
+    """Stackers that come with the embedder, fitted on other galleries; None = it has none.
+
+    plain: of FEATURES. verified: with GEOMETRY_FEATURES.
+    """
+
+    plain: Stacker | None = None
+    verified: Stacker | None = None
+
+    @classmethod
+    def of(cls, index: GalleryIndex, rules: Rules, whitening: Projection | None) -> DefaultStackers:
+        """Those for such a gallery: whitened, as embedded, or of one landmark."""
+        if not index.default_fit or rules.score != "learned" or rules.mixes_photos:
+            return cls()
+        case = "one_landmark" if len(index.names) == 1 else (
+            "as_embedded" if whitening is None else "whitened"
+        )  # fmt: skip
+        found = index.default_fit[case]
+        return cls(from_json(Stacker, found["plain"]), from_json(Stacker, found["verified"]))
+
+
+NO_DEFAULTS = DefaultStackers()
 
 
 def fit_stackers(
-    blocks: list[HoldOutBlock], rules: Rules, verifier: SpatialVerifier | None
+    blocks: list[HoldOutBlock],
+    rules: Rules,
+    verifier: SpatialVerifier | None,
+    defaults: DefaultStackers = NO_DEFAULTS,
 ) -> tuple[tuple[Stacker | None, Stacker | None], HeldOutScores]:
     """The stackers that the rules need, and held-out scores of the queries.
 
@@ -211,24 +254,27 @@ def fit_stackers(
     if rules.score != "learned":
         return (None, None), _formula_scores(blocks, rules, verifier)
     examples = FitExamples.of(blocks, rules)
-    stacker = _fit(FEATURES, examples)
-    logits = _held_out_logits(FEATURES, examples)
+    stacker = _fit(FEATURES, examples, defaults.plain)
+    logits = _held_out_logits(FEATURES, examples, defaults.plain)
     held_out = HeldOutScores.best_of(examples, logits)
     if verifier is None or not rules.verify:
         return (stacker, None), held_out
     calibration = fit_calibration(
-        held_out.scores, held_out.right, held_out.weight, groups=held_out.group
-    )
+        held_out.scores, held_out.right, held_out.weight, groups=held_out.group,
+        log_odds=defaults.plain is not None,
+    )  # fmt: skip
     open_rows = np.array(undecided(calibration.confidence(held_out.scores), rules), dtype=np.int64)
     verified = _verified_examples(blocks, examples, open_rows, rules, verifier)
     right = verified.right.any(axis=1)
-    if min(right.sum(), (~verified.right).any(axis=1).sum()) < MIN_EXAMPLES_PER_OUTCOME:
+    few = min(right.sum(), (~verified.right).any(axis=1).sum()) < MIN_EXAMPLES_PER_OUTCOME
+    if few and defaults.verified is None:
         return (stacker, None), held_out
     names = FEATURES + GEOMETRY_FEATURES
     closed = np.setdiff1d(np.arange(len(examples.kind)), open_rows)
     scores = HeldOutScores.best_of(examples.take(closed), logits[closed])
-    verified_scores = HeldOutScores.best_of(verified, _held_out_logits(names, verified))
-    return (stacker, _fit(names, verified)), scores.joined(verified_scores)
+    logits = _held_out_logits(names, verified, defaults.verified)
+    geometric = _fit(names, verified, defaults.verified)
+    return (stacker, geometric), scores.joined(HeldOutScores.best_of(verified, logits))
 
 
 def _formula_scores(
@@ -252,14 +298,19 @@ def _formula_scores(
     )
 
 
-def _fit(names: tuple[str, ...], examples: FitExamples) -> Stacker:
+def _fit(names: tuple[str, ...], examples: FitExamples, default: Stacker | None) -> Stacker:
     """A stacker of all candidates; each counts as much as its query."""
     present = examples.codes >= 0
     weights = np.repeat(examples.weight[:, None], present.shape[1], axis=1)
-    return fit_stacker(names, examples.features[present], examples.right[present], weights[present])
+    return fit_stacker(
+        names, examples.features[present], examples.right[present], weights[present],
+        default=default,
+    )  # fmt: skip
 
 
-def _held_out_logits(names: tuple[str, ...], examples: FitExamples) -> Floats:
+def _held_out_logits(
+    names: tuple[str, ...], examples: FitExamples, default: Stacker | None
+) -> Floats:
     """Log-odds of each candidate by a stacker fitted without the query's group: (Q, T)."""
     groups, group_of = np.unique(examples.group, return_inverse=True)
     fold_of = np.random.default_rng(0).permutation(len(groups)) % FOLDS
@@ -267,7 +318,7 @@ def _held_out_logits(names: tuple[str, ...], examples: FitExamples) -> Floats:
     for fold in range(FOLDS):
         held = np.flatnonzero(fold_of[group_of] == fold)
         rest = np.flatnonzero(fold_of[group_of] != fold)
-        stacker = _fit(names, examples.take(rest))
+        stacker = _fit(names, examples.take(rest), default)
         logits[held] = stacker.logits(examples.features[held])
     return np.where(examples.codes < 0, -np.inf, logits)
 

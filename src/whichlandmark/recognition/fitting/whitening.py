@@ -21,6 +21,8 @@ MAX_PAIRS = 200_000  # matching pairs that learned whitening is fitted on
 
 PAIRS_AT_ONCE = 1024  # pairs whose differences are in memory at once
 
+MIN_PHOTOS = 20  # with a default fit: fewer photos are compared as embedded
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledVectors:
@@ -53,11 +55,15 @@ def fit_whitening(
         seed: Draws photos and pairs where there are too many.
 
     Returns:
-        The projection; None when the rules have no whitening, or no vectors differ.
+        The projection; None when the rules have no whitening, no vectors differ, or the embedder
+        has a default fit and there are fewer than MIN_PHOTOS photos or two landmarks, because
+        axes of so few photos separate nothing.
     """
     if rules.whitening == "none":
         return None
     vectors, codes = _fitted_photos(index, extra, seed)
+    if index.default_fit and (len(index.names) < 2 or len(vectors) < MIN_PHOTOS):
+        return None
     dim, shrinkage = rules.whitening_dim, rules.whitening_shrinkage
     pairs = same_landmark_pairs(codes, most=MAX_PAIRS, seed=seed)
     if rules.whitening == "learned" and len(pairs) and _any_pair_differs(vectors, pairs):

@@ -42,6 +42,7 @@ def write_settings(folder: Path, rules: Rules, fitted: Fitted, generation: int) 
             "stacker": to_json(fitted.stacker) if fitted.stacker else None,
             "geometric": to_json(fitted.geometric_stacker) if fitted.geometric_stacker else None,
             "negatives": list(fitted.negatives),
+            "own_queries": fitted.own_queries,
             "whitening": whitening,
             "generation": generation,
         },
@@ -75,6 +76,7 @@ def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:
             geometric_stacker=_optional(Stacker, record["geometric"]),
             calibration=from_json(Calibration, record["calibration"]),
             negatives=tuple(float(score) for score in record["negatives"]),
+            own_queries=record.get("own_queries"),
         )
         return from_json(Rules, record["rules"]), fitted, int(record["generation"])
     except (KeyError, TypeError, ValueError, OptionError, ModelError) as error:

