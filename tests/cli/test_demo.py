@@ -10,45 +10,66 @@ import pytest
 
 from whichlandmark.cli import demo
 
+SMALL_WORLD = {"landmarks": 8, "unknown_landmarks": 3, "photos": 140, "queries": 24, "size": 96,
+               "unknown_queries": 8, "nonlandmark_queries": 12, "distractors": 20}  # fmt: skip
 
-@pytest.mark.slow
-def test_the_demo_writes_every_promised_file_with_matching_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = {"landmarks": 8, "unknown_landmarks": 3, "photos": 140, "queries": 24, "size": 96,
-             "unknown_queries": 8, "nonlandmark_queries": 12, "distractors": 20}  # fmt: skip
-    monkeypatch.setattr(demo, "WORLD_SETTINGS", small)
-    settings = {"backbone": "test_resnet", "options": {}, "epochs": 2, "size": 96, "crop": 64,
-                "dim": 32, "landmarks_per_batch": 6, "workers": 0}  # fmt: skip
-    monkeypatch.setattr(demo, "TRAIN_SETTINGS", {**demo.TRAIN_SETTINGS, **settings})
+SMALL = {"size": 96, "crop": 64, "dim": 32, "landmarks_per_batch": 6, "workers": 0, "epochs": 1}
+
+KEYS = {"gap_random", "gap_histogram", "gap_sift", "gap_frozen", "gap_finetuned",
+        "gap_seed_penalty", "gap_both_penalties", "top1_frozen", "top1_finetuned",
+        "seconds"}  # fmt: skip
+
+
+@pytest.fixture
+def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small world, and settings that train on it in seconds."""
+    monkeypatch.setattr(demo, "WORLD_SETTINGS", SMALL_WORLD)
+    monkeypatch.setattr(demo, "FROZEN_SIZE", 96)
+    monkeypatch.setattr(demo, "FINETUNE_SETTINGS", {**demo.FINETUNE_SETTINGS, **SMALL})
+    scratch = {"backbone": "test_resnet", "options": {}, **SMALL}
+    monkeypatch.setattr(demo, "SCRATCH_SETTINGS", {**demo.SCRATCH_SETTINGS, **scratch})
+
+
+def run_demo(at: Path, *, from_scratch: bool = False) -> str:
     said: list[str] = []
     demo.run_demo(
-        tmp_path / "demo", seed=0, say=said.append, progress=lambda name: lambda *numbers: None
+        at,
+        seed=0,
+        from_scratch=from_scratch,
+        say=said.append,
+        progress=lambda name: lambda *numbers: None,
     )
+    return "\n".join(said)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_demo", "one_thread")
+def test_the_demo_writes_every_promised_file_with_matching_numbers(tmp_path: Path) -> None:
     at = tmp_path / "demo"
-    for name in ("clean.csv", "clean.cleaning.csv", "embedder/embedder.json", "report.html",
+    text = run_demo(at)
+    for name in ("clean.csv", "clean.cleaning.csv", "lite0/embedder.json", "report.html",
+                 "embedder/embedder.json", "frozen.wl/gallery.sqlite", "frozen.csv",
                  "recognizer.wl/gallery.sqlite", "predictions.csv", "submission.csv"):  # fmt: skip
         assert (at / name).stat().st_size > 0, name
     scores = json.loads((at / "scores.json").read_text())
-    assert set(scores) == {
-        "gap_random", "gap_histogram", "gap_trained", "gap_seed_penalty", "gap_both_penalties",
-        "gap_learned", "top1_trained", "seconds",
-    }  # fmt: skip
+    assert set(scores) == KEYS
     assert all(0 <= value <= 1 for name, value in scores.items() if name != "seconds")
-    with open(at / "predictions.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 24 + 8 + 12
-    text = "\n".join(said)
-    for word in (
-        "draw ",
-        "clean ",
-        "baseline",
-        "train ",
-        "index ",
-        "evaluate",
-        "recognize",
-        "gap_",
-    ):
+    for name in ("predictions.csv", "frozen.csv"):
+        with open(at / name, newline="") as file:
+            assert len(list(csv.DictReader(file))) == 24 + 8 + 12
+    for word in ("draw ", "clean ", "baseline", "train ", "index ", "evaluate", "recognize",
+                 "gap_", "training added"):  # fmt: skip
         assert word in text
     before = (at / "embedder" / "model.safetensors").read_bytes()
-    demo.run_demo(at, seed=0, say=said.append, progress=lambda name: lambda *numbers: None)
+    run_demo(at)
     assert (at / "embedder" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_demo", "one_thread")
+def test_the_demo_can_train_from_random_weights(tmp_path: Path) -> None:
+    text = run_demo(tmp_path / "demo", from_scratch=True)
+    assert "train    test_resnet from random weights, 1 epochs" in text
+    scores = json.loads((tmp_path / "demo" / "scores.json").read_text())
+    renamed = {"gap_finetuned": "gap_trained", "top1_finetuned": "top1_trained"}
+    assert set(scores) == {renamed.get(name, name) for name in KEYS}

@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from whichlandmark.core.errors import DataError, ModelError, OptionError
 from whichlandmark.gallery.index.projection import Projection
+from whichlandmark.recognition.fitting import whitening
 from whichlandmark.recognition.fitting.whitening import (
     learned_whitening,
     pca_whitening,
@@ -52,6 +53,18 @@ def test_shrinkage_is_a_share_of_the_mean_variance(world: tuple) -> None:
     values = np.sort(np.linalg.eigvalsh(covariance))[::-1]
     expected = 1 / np.sqrt(values + 0.3 * np.trace(covariance) / 8)
     assert np.linalg.norm(whitening.axes, axis=1) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_scatter_of_pairs_is_the_mean_of_their_outer_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also when some photos are in no pair, and pairs do not fill the last block."""
+    rng = np.random.default_rng(3)
+    rows, pairs = rng.normal(size=(20, 5)), rng.integers(0, 18, size=(41, 2))
+    gaps = rows[pairs[:, 0]] - rows[pairs[:, 1]]
+    monkeypatch.setattr(whitening, "PAIRS_AT_ONCE", 16)
+    found = whitening._scatter_of_pairs(rows, pairs)
+    assert found == pytest.approx(gaps.T @ gaps / 41, abs=1e-12)
 
 
 def test_axes_without_variance_are_dropped() -> None:

@@ -16,21 +16,32 @@ from .app import app
 if TYPE_CHECKING:
     from ..core.types import NotedProgress, Photos
     from ..evaluation.evaluate import Evaluation
-    from ..recognition.recognizer import Recognizer
     from ..training.config import TrainConfig
 
     StartBar = Callable[[str], NotedProgress]
 
 
-# Small enough for two cores and a few minutes; docs/training.md has the settings for real photos.
-# Photos are embedded larger than they were trained on: random crops show things enlarged (Touvron
-# et al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
-TRAIN_SETTINGS = {
+# Fine-tuning of lite0: small crops and its last stages only, so that it takes a minute or two on
+# two cores; docs/training.md has the settings for real photos.
+FINETUNE_SETTINGS = {
+    "weights": "lite0", "dim": 128, "gem_p": 1.0, "head": "whitened",
+    "size": 256, "crop": 128, "least_area": 0.5, "epochs": 2, "workers": 1,
+    "landmarks_per_batch": 12, "photos_per_landmark": 4, "batches": "mixed",
+    "loss": "both", "arcface_scale": 16.0, "optimizer": "adamw", "lr": 3e-4, "backbone_lr": 0.3,
+    "frozen_stages": 4, "frozen_norms": True,
+}  # fmt: skip
+
+# A small network from random weights. Photos are embedded larger than they were trained on: random
+# crops show things enlarged (Touvron et al., "Fixing the train-test resolution discrepancy",
+# NeurIPS 2019).
+SCRATCH_SETTINGS = {
     "backbone": "resnet10t", "options": {"channels": [32, 64, 128, 256], "stem_width": 16},
     "dim": 128, "size": 160, "crop": 96, "least_area": 0.5, "epochs": 22, "workers": 1,
     "landmarks_per_batch": 12, "photos_per_landmark": 4, "subspaces": 4,
     "loss": "both", "optimizer": "adamw", "lr": 3e-3, "weight_decay": 2e-2,
 }  # fmt: skip
+
+FROZEN_SIZE = 256  # pixels of the long side for lite0 as it is: little more than the photos have
 
 # Most queries show no landmark, as in real collections: distractors are for these queries.
 WORLD_SETTINGS = {"nonlandmark_queries": 1000, "distractors": 600}
@@ -42,13 +53,19 @@ def demo(
         "demo"
     ),
     seed: Annotated[int, typer.Option(help="Another seed draws another data set.")] = 0,
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch", help="Train a small network from random weights, not from lite0's."
+        ),
+    ] = False,
 ) -> None:
-    """Draw a synthetic data set; clean it, train, index, recognize, evaluate, report.
+    """Draw a synthetic data set; clean it, index, evaluate; fine-tune, index, evaluate, report.
 
     It takes about five minutes on two cores. Needs the extras train and report.
     """
     with output.progress() as progress:
-        run_demo(folder, seed=seed, say=output.say, progress=progress)
+        run_demo(folder, seed=seed, from_scratch=from_scratch, say=output.say, progress=progress)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,50 +77,56 @@ class CleanWorld:
     queries: Photos
 
 
-def run_demo(folder: Path, *, seed: int, say: Callable[[str], None], progress: StartBar) -> None:
+def run_demo(
+    folder: Path,
+    *,
+    seed: int,
+    from_scratch: bool = False,
+    say: Callable[[str], None],
+    progress: StartBar,
+) -> None:
     """Run every stage in `folder`, which ends with scores.json and report.html.
 
     say: receives the lines of results. progress: name → callback (done, total). Raises OptionError
-    at once when torch or matplotlib is missing.
+    at once when torch, matplotlib or the weights of lite0 are missing.
     """
     from ..core.figures import require_matplotlib
-    from ..evaluation.evaluate import evaluate, evaluate_in_detail
-    from ..features.embedders.load import require_torch
-    from ..recognition.rules import Rules
+    from ..features.embedders.lite0 import weights_file
+    from ..features.embedders.load import PretrainedOptions, require_torch, write_lite0
 
-    require_torch()  # checked first, because both are needed only after minutes of work
+    require_torch()  # checked first, because all are needed only after minutes of work
     require_matplotlib("the demo's report")
+    weights_file()
     from ..training.config import TrainConfig
     from ..training.train import train
 
     started = time.monotonic()
     world = _draw_and_clean(folder, seed, say, progress)
-    config = TrainConfig(**TRAIN_SETTINGS, seed=seed)  # type: ignore[arg-type]
-    random_gap, histogram_gap = _baselines(world, config, say)
+    scratch = TrainConfig(**SCRATCH_SETTINGS, seed=seed)  # type: ignore[arg-type]
+    scores = _baselines(folder, world, scratch, say)
 
-    say(f"train    {config.backbone} from random weights, {config.epochs} epochs")
+    write_lite0(folder / "lite0", PretrainedOptions(size=FROZEN_SIZE))
+    frozen = _index_and_evaluate(folder, "lite0", "frozen.wl", world, say, progress)
+    config = scratch
+    if not from_scratch:
+        config = TrainConfig(**FINETUNE_SETTINGS, seed=seed)  # type: ignore[arg-type]
+    start = f"{config.backbone} from random weights" if from_scratch else "from lite0's weights"
+    say(f"train    {start}, {config.epochs} epochs")
     train(world.train, config, out=folder / "embedder", report=progress("training"))
-    recognizer = _index(folder, world, say, progress)
-    trained = evaluate_in_detail(
-        recognizer,
-        world.queries,
-        other_scores=("cosine", "query_penalty", "both_penalties"),
-        progress=progress("evaluating"),
-    )
-    gaps = trained.scores.gap_by_score
-    top1 = evaluate(recognizer.with_rules(Rules().with_score("cosine")), world.queries).top1
-    scores = {
-        "gap_random": random_gap,
-        "gap_histogram": histogram_gap,
-        "gap_trained": gaps["cosine"],
+    tuned = _index_and_evaluate(folder, "embedder", "recognizer.wl", world, say, progress)
+
+    gaps, name = tuned.scores.gap_by_score, "trained" if from_scratch else "finetuned"
+    scores |= {
+        "gap_frozen": frozen.scores.gap,
+        f"gap_{name}": tuned.scores.gap,
         "gap_seed_penalty": gaps["query_penalty"],
         "gap_both_penalties": gaps["both_penalties"],
-        "gap_learned": trained.scores.gap,
-        "top1_trained": top1,
+        "top1_frozen": frozen.scores.top1,
+        f"top1_{name}": tuned.scores.top1,
         "seconds": round(time.monotonic() - started, 1),
     }
-    _write_results(folder, trained, scores)
-    _say_results(folder, world, scores, trained, say)
+    _write_results(folder, frozen, tuned, scores)
+    _say_results(folder, world, scores, (frozen, tuned), say)
 
 
 def _draw_and_clean(
@@ -130,58 +153,87 @@ def _draw_and_clean(
 
 
 def _baselines(
-    world: CleanWorld, config: TrainConfig, say: Callable[[str], None]
-) -> tuple[float, float]:
-    """GAP by cosine of the untrained network, and of colour histograms."""
+    folder: Path, world: CleanWorld, config: TrainConfig, say: Callable[[str], None]
+) -> dict[str, float]:
+    """GAP of an untrained network and of colour histograms, by cosine, and of sift.
+
+    None uses spatial verification, because it compares details, not embeddings.
+    """
     from ..evaluation.evaluate import evaluate
     from ..features.embedders.histogram import HistogramEmbedder
+    from ..recognition.folder.fill import open_embedder
     from ..recognition.folder.load import build
     from ..recognition.rules import Rules
     from ..training.build import new_embedder
 
-    untrained = new_embedder(config)
-    gaps = []
-    for name, embedder in (("random weights", untrained), ("histograms", HistogramEmbedder())):
-        recognizer = build(
-            embedder, world.train, distractors=world.distractors, rules=Rules().with_score("cosine")
-        )
-        gaps.append(evaluate(recognizer, world.queries).gap)
-        say(f"baseline GAP {gaps[-1]:.3f} with {name}")
-    return gaps[0], gaps[1]
+    cosine = Rules().with_score("cosine")
+    learned = dataclasses.replace(Rules(), verify=0)
+    baselines = (
+        ("random", "random weights", new_embedder(config), cosine),
+        ("histogram", "histograms", HistogramEmbedder(), cosine),
+        ("sift", "sift", open_embedder("sift", world.train, folder / "sift.wl"), learned),
+    )
+    gaps = {}
+    for name, words, embedder, rules in baselines:
+        recognizer = build(embedder, world.train, distractors=world.distractors, rules=rules)
+        gaps[f"gap_{name}"] = evaluate(recognizer, world.queries).gap
+        say(f"baseline GAP {gaps[f'gap_{name}']:.3f} with {words}")
+    return gaps
 
 
-def _index(
-    folder: Path, world: CleanWorld, say: Callable[[str], None], progress: StartBar
-) -> Recognizer:
+def _index_and_evaluate(
+    folder: Path,
+    embedder: str,
+    name: str,
+    world: CleanWorld,
+    say: Callable[[str], None],
+    progress: StartBar,
+) -> Evaluation:
+    """Index with an embedder folder into the recognizer folder `name`, and answer the queries."""
+    from ..evaluation.evaluate import evaluate_in_detail
     from ..recognition.folder.load import load
     from ..recognition.indexing.index_photos import IndexOptions, index_photos
     from ..recognition.rules import Rules
 
-    target = folder / "recognizer.wl"
     index_photos(
-        world.train, world.distractors, target, folder / "embedder", IndexOptions(rules=Rules()),
-        progress=progress,
+        world.train, world.distractors, folder / name, folder / embedder,
+        IndexOptions(rules=Rules()), progress=progress,
     )  # fmt: skip
-    opened = load(target)
+    opened = load(folder / name)
     distractors = len(opened.index.distractor_vectors)
-    say(f"index    {len(opened.index.ids)} photos, {distractors} distractors → {target}")
-    return opened
+    say(f"index    {len(opened.index.ids)} photos, {distractors} distractors → {folder / name}")
+    found = evaluate_in_detail(
+        opened,
+        world.queries,
+        other_scores=("cosine", "query_penalty", "both_penalties"),
+        progress=progress("evaluating"),
+    )
+    measured = found.scores
+    say(
+        f"evaluate {measured.queries} queries: {measured.known} of known landmarks, "
+        f"{measured.unknown} of unknown ones, {measured.no_landmark} of none; GAP "
+        f"{measured.gap:.3f}, {measured.accuracy:.1%} answered correctly"
+    )
+    return found
 
 
-def _write_results(folder: Path, trained: Evaluation, scores: dict[str, float]) -> None:
+def _write_results(
+    folder: Path, frozen: Evaluation, tuned: Evaluation, scores: dict[str, float]
+) -> None:
     from ..core.files import write_json
     from ..evaluation.predictions import write_predictions, write_submission
     from ..evaluation.report import ReportOptions, write_report
 
-    write_predictions(folder / "predictions.csv", trained.predictions)
-    write_submission(folder / "submission.csv", trained.predictions)
+    write_predictions(folder / "frozen.csv", frozen.predictions)
+    write_predictions(folder / "predictions.csv", tuned.predictions)
+    write_submission(folder / "submission.csv", tuned.predictions)
     write_report(
-        trained.predictions,
+        tuned.predictions,
         folder / "report.html",
         ReportOptions(
             title="Landmarks of a synthetic data set",
-            protocol=trained.scores.protocol,
-            scores={f"GAP by {k}": f"{v:.3f}" for k, v in trained.scores.gap_by_score.items()},
+            protocol=tuned.scores.protocol,
+            scores={f"GAP by {k}": f"{v:.3f}" for k, v in tuned.scores.gap_by_score.items()},
         ),
     )
     write_json(folder / "scores.json", scores)
@@ -200,19 +252,17 @@ def _say_results(
     folder: Path,
     world: CleanWorld,
     scores: dict[str, float],
-    trained: Evaluation,
+    runs: tuple[Evaluation, Evaluation],
     say: Callable[[str], None],
 ) -> None:
+    from ..evaluation.compare import compare
     from ..recognition.folder.load import load
 
-    measured = trained.scores
-    say(
-        f"evaluate {measured.queries} queries: {measured.known} of known landmarks, "
-        f"{measured.unknown} of unknown ones, {measured.no_landmark} of none; "
-        f"{measured.accuracy:.1%} answered correctly"
-    )
     for name, value in scores.items():
         say(f"  {name:<22} {value:.3f}" if name != "seconds" else f"  {name:<22} {value:.0f}")
+    gained = compare(*(run.predictions for run in runs)).measures["gap"]
+    low, high = gained.interval
+    say(f"training added {gained.difference:+.3f} GAP (95 % between {low:+.3f} and {high:+.3f})")
     recognizer = load(folder / "recognizer.wl")
     for kind, row in _one_of_each(world.queries, set(recognizer.index.names)).items():
         photo = world.queries[row]

@@ -240,21 +240,21 @@ def train(
     queries: Queries = None,
     as_json: Json = False,
 ) -> None:
-    """Train an embedder on labelled photos. The same command resumes an interrupted run."""
+    """Train an embedder on labelled photos.
+
+    The same command resumes an interrupted run; with more --epochs, a finished one goes on.
+    """
     from ..core.errors import OptionError
     from ..core.files import read_json
-    from ..core.json_options import from_json
     from ..data.folders import read_photos_or_folder
     from ..features.embedders.load import parse_options, require_torch
-    from ..training.config import TrainConfig
-    from ..training.config import recipe as recipe_settings
+    from ..training.config import chosen_config
 
-    settings: dict[str, Any] = recipe_settings(recipe) if recipe else {}
-    settings |= read_json(config) if config else {}
-    settings |= parse_options(setting or [])
+    given: dict[str, Any] = read_json(config) if config else {}
+    given |= parse_options(setting or [])
     flags = {"epochs": epochs, "device": device}
-    settings |= {name: value for name, value in flags.items() if value is not None}
-    chosen = from_json(TrainConfig, settings)
+    given |= {name: value for name, value in flags.items() if value is not None}
+    chosen = chosen_config(given, recipe_name=recipe)
     if (database is None) != (queries is None):
         raise OptionError("one of --database and --queries given; expected both or neither")
     validation = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..core.json_options import from_json
+from ..features.embedders import lite0
 from ..features.embedders.record import (
     OWN_WEIGHTS,
-    RECORD_FILE,
     UNKNOWN,
     UNSTATED,
     licence_of,
+    read_record,
 )
 from ..features.embedders.torch_embedder import TorchEmbedder
 from ..features.embedders.torch_network import (
@@ -26,8 +29,8 @@ from ..features.embedders.torch_network import (
     new_network,
     pretrained_network,
 )
-from ..features.preprocessing import Preprocessing
-from .config import TrainConfig
+from ..features.preprocessing import Preprocessing, Views
+from .config import TrainConfig, settled, start_folder
 from .losses import ArcFace, class_weights, dynamic_margins, triplet_loss
 from .optimizer import new_optimizer, parameter_groups
 
@@ -47,19 +50,94 @@ def new_accelerator(config: TrainConfig, device: torch.device) -> accelerate.Acc
 
 
 def new_embedder(config: TrainConfig) -> TorchEmbedder:
-    """The embedder before training."""
-    preprocessing = Preprocessing(size=config.size, mean=config.mean, std=config.std)
-    return TorchEmbedder(_new_network(config), preprocessing, device=config.device)
+    """The embedder before training.
+
+    Mean and standard deviation of the pixels are those of the weights, unless the config has them.
+    An embedder folder also gives its fit and its views.
+    """
+    config = settled(config)
+    assert config.size
+    preprocessing, views = Preprocessing(size=config.size), Views()
+    if folder := start_folder(config.weights):
+        record = read_record(folder)
+        views = from_json(Views, record.get("views", {}))
+        preprocessing = from_json(Preprocessing, {**record["preprocessing"], "size": config.size})
+        net = _network_of_folder(folder, config)
+    else:
+        net = _new_network(config)
+        if config.weights != "random":
+            trained_with: Any = net.backbone.pretrained_cfg
+            preprocessing = replace(
+                preprocessing, mean=tuple(trained_with["mean"]), std=tuple(trained_with["std"])
+            )
+    preprocessing = replace(
+        preprocessing,
+        mean=config.mean or preprocessing.mean,
+        std=config.std or preprocessing.std,
+    )
+    return TorchEmbedder(net, preprocessing, device=config.device, views=views)
 
 
 def _new_network(config: TrainConfig) -> EmbeddingNet:
-    architecture = Architecture(
-        backbone=config.backbone, options=config.options, dim=config.dim, gem_p=config.gem_p
-    )
+    if config.weights == lite0.NAME:
+        return _lite0(config)
     if config.weights == "random":
-        return new_network(architecture, seed=config.seed)
+        return new_network(_architecture(config), seed=config.seed)
     checkpoint = None if config.weights == "hub" else Path(config.weights)
-    return pretrained_network(architecture, checkpoint=checkpoint, seed=config.seed)
+    return pretrained_network(_architecture(config), checkpoint=checkpoint, seed=config.seed)
+
+
+def _network_of_folder(folder: Path, config: TrainConfig) -> EmbeddingNet:
+    """The network of an embedder folder, with a random head on top if the config has a new one."""
+    if read_record(folder).get("name") == lite0.NAME:  # it has no weights beside its graph
+        return _lite0(config)
+    old = TorchEmbedder.load(folder, device="cpu").net
+    if old.architecture.dim == config.dim:
+        return old
+    net = new_network(replace(old.architecture, dim=config.dim), seed=config.seed)
+    net.load_state_dict(old.state_dict(), strict=False)
+    return net
+
+
+def _architecture(config: TrainConfig) -> Architecture:
+    assert config.backbone  # of a settled config
+    return Architecture(
+        backbone=config.backbone,
+        options=config.options,
+        dim=config.dim,
+        gem_p=config.gem_p,
+        pool=config.pool,
+    )
+
+
+def _lite0(config: TrainConfig) -> EmbeddingNet:
+    """EfficientNet-Lite0 with the ImageNet weights of the package; its head, if any, is random."""
+    net = new_network(_architecture(config), seed=config.seed)
+    weights = {
+        name: torch.from_numpy(values.copy()) for name, values in lite0.read_tensors().items()
+    }
+    kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
+    missing = net.backbone.load_state_dict(kept, strict=False).missing_keys
+    assert all(name.endswith("num_batches_tracked") for name in missing), missing
+    return net
+
+
+def has_new_head(config: TrainConfig) -> bool:
+    """Whether a settled config has a linear layer that its weights do not bring."""
+    folder = start_folder(config.weights)
+    old = read_record(folder).get("architecture", {}).get("dim") if folder else None
+    return config.dim is not None and old is None
+
+
+def start_of(config: TrainConfig) -> str:
+    """What a settled config starts from, in words, for the model card and a checkpoint."""
+    if config.weights == lite0.NAME:
+        return (
+            f"EfficientNet-Lite0 of ImageNet ({lite0.PACKAGE}, sha256 {lite0.WEIGHTS_SHA256[:12]}…)"
+        )
+    if folder := start_folder(config.weights):
+        return f"embedder {read_record(folder).get('id')}"
+    return config.weights
 
 
 class Criterion(nn.Module):
@@ -127,7 +205,7 @@ def licence_of_start(config: TrainConfig, net: EmbeddingNet) -> str:
     if config.weights == "hub":
         described: Any = net.backbone.pretrained_cfg
         return str(described.get("license") or UNKNOWN)
-    if config.weights == "lite0":
+    if config.weights == lite0.NAME:
         return "apache-2.0"
-    folder = Path(config.weights)
-    return licence_of(folder) if (folder / RECORD_FILE).is_file() else UNSTATED
+    folder = start_folder(config.weights)
+    return licence_of(folder) if folder else UNSTATED

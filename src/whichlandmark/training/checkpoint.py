@@ -17,6 +17,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..core.errors import DataError
 from ..core.files import atomic_file, write_text
+from ..core.json_options import to_json
+from .config import TrainConfig
 
 
 @dataclass
@@ -74,7 +76,8 @@ def load_checkpoint(
     """Restore the state of every part; returns the state of the run.
 
     Raises DataError when the file is damaged, or belongs to a run with another config or other
-    photos; the message names the difference.
+    photos; the message names the difference. The number of epochs may differ, down to those that
+    are finished.
     """
     record = _read(path, identity)
     for name, part in parts.items():
@@ -99,6 +102,14 @@ def _read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(
             f"{path}: damaged checkpoint ({error}); delete it to start the run again"
         ) from None
+    done, wanted = len(record["state"]["history"]), identity.get("epochs")
+    if wanted is not None and wanted < done:
+        raise DataError(
+            f"{path.parent}: this run has finished {done} epochs, more than the {wanted} given; "
+            f"give {done} or more, or train into a new folder"
+        )
+    # A setting that a later version added had its default before.
+    stored = {**to_json(TrainConfig()), **stored, "epochs": wanted}
     if differing := [key for key in identity if stored.get(key) != identity[key]]:
         changes = "; ".join(f"{k}: {stored.get(k)!r} → {identity[k]!r}" for k in differing[:4])
         raise DataError(

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
-from ..core.errors import OptionError
-from ..core.json_options import unknown_message
+from ..core.errors import DataError, ModelError, OptionError
+from ..core.json_options import from_json, to_json, unknown_message
+from ..features.embedders import lite0
+from ..features.embedders.record import RECORD_FILE, read_record
 
 RECIPES = ("seed", "strong", "finetune")
+
+WEIGHTS = ("random", lite0.NAME, "hub")  # any other weights are a file or a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,15 +24,21 @@ class TrainConfig:
     """Settings of a run, saved as JSON. The defaults train from random weights on a laptop.
 
     Attributes:
-        backbone: Any name of a timm model.
+        backbone: Any name of a timm model; None = that of the weights, or resnet10t.
         options: Keyword arguments for timm.create_model.
-        weights: Initial weights: "random", "hub" (downloads timm's), or a file in timm's format.
+        weights: Initial weights: "random"; "lite0" (ImageNet's, of a package that pip brings);
+            "hub" (downloads timm's); a file in timm's format; or an embedder folder, to train on.
         dim: Length of an embedding; None = the pooled features, without a linear layer.
         gem_p: Initial exponent of GeM pooling (Radenović et al., TPAMI 2019), trained with the
             weights; 1 = average pooling, not trained.
-        mean: Of the red, green and blue of pixels, 0 to 1; the default is ImageNet's …
-        std: … and their standard deviation.
-        size: Long side in pixels of a photo when it is embedded.
+        pool: "gem"; "cls" = the class token; "model" = the backbone's own pooling.
+        head: How the linear layer starts: "random"; or "whitened" = by the learned whitening of the
+            training photos' pooled features, for trained weights.
+        mean: Of the red, green and blue of pixels, 0 to 1 …
+        std: … and their standard deviation; None = those that the weights were trained with, or
+            ImageNet's for random ones.
+        size: Long side in pixels of a photo when it is embedded; None = that of an embedder folder
+            given as `weights`, else 256.
         crop: Side of the training crops in pixels.
         first_crop: Side in the first epoch in pixels, which grows to `crop` by half of the run
             (EfficientNetV2, ICML 2021); 0 = `crop` from the start.
@@ -83,15 +95,17 @@ class TrainConfig:
     """
 
     # The network
-    backbone: str = "resnet10t"
+    backbone: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     weights: str = "random"
     dim: int | None = 256
     gem_p: float = 3.0
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    pool: Literal["gem", "cls", "model"] = "gem"
+    head: Literal["random", "whitened"] = "random"
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     # Photos
-    size: int = 256
+    size: int | None = None
     crop: int = 224
     first_crop: int = 0
     shapes: bool = False
@@ -174,3 +188,90 @@ def recipe(name: str) -> dict[str, Any]:
     text = resources.files(__package__).joinpath(f"recipes/{name}.json").read_text(encoding="utf-8")
     settings: dict[str, Any] = json.loads(text)
     return settings
+
+
+def chosen_config(given: Mapping[str, Any], *, recipe_name: str | None = None) -> TrainConfig:
+    """The settings of a recipe, overridden by the given ones.
+
+    When the given weights are an embedder folder, they take the place of the recipe's network.
+    Raises OptionError for unknown settings and for contradictions, DataError or ModelError for a
+    folder that cannot be trained on.
+    """
+    settings = recipe(recipe_name) if recipe_name else {}
+    weights = given.get("weights", settings.get("weights"))
+    if isinstance(weights, str) and (folder := start_folder(weights)):
+        settings = {**_defaults_of_folder(folder), **settings, **_decided_by_folder(folder, given)}
+    return from_json(TrainConfig, {**settings, **given})
+
+
+def settled(config: TrainConfig) -> TrainConfig:
+    """The config with the settings that follow from its weights: network and preprocessing.
+
+    A setting at its default counts as not given. Raises as `chosen_config` does.
+    """
+    default = to_json(TrainConfig())
+    given = {k: v for k, v in to_json(config).items() if v != default[k]}
+    settings: dict[str, Any] = {"backbone": "resnet10t", "size": 256}
+    if config.weights == lite0.NAME:
+        settings["backbone"] = lite0.BACKBONE
+    if folder := start_folder(config.weights):
+        settings |= {**_defaults_of_folder(folder), **_decided_by_folder(folder, given)}
+    made = from_json(TrainConfig, {**settings, **given})
+    if made.weights == lite0.NAME and made.backbone != lite0.BACKBONE:
+        raise OptionError(
+            f"weights 'lite0' with backbone {made.backbone!r} given: they are the weights of "
+            f"{lite0.BACKBONE}; leave backbone out, or take its weights from 'hub' or a file"
+        )
+    return made
+
+
+def start_folder(weights: str) -> Path | None:
+    """The embedder folder that `weights` names, if it names one."""
+    return None if weights in WEIGHTS or not Path(weights).is_dir() else Path(weights)
+
+
+def _defaults_of_folder(folder: Path) -> dict[str, Any]:
+    """Settings that an embedder folder has, but a run may change: a head can be put on top."""
+    return {"size": _settings_of_folder(folder)["size"], "dim": None}
+
+
+def _decided_by_folder(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that its weights fit. Raises OptionError when a given one differs."""
+    found = _settings_of_folder(folder)
+    names = [name for name in ("backbone", "options", "dim", "gem_p", "pool", "mean", "std")
+             if name != "dim" or found["dim"] is not None]  # fmt: skip
+    decided = {name: found[name] for name in names}
+    comparable = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+    if differing := [k for k in decided if k in given and comparable[k] != decided[k]]:
+        changes = "; ".join(f"{k}: {given[k]!r} given, {decided[k]!r} there" for k in differing)
+        raise OptionError(
+            f"{folder}: this embedder was made with other settings ({changes}); leave them out, "
+            "because its weights fit its own"
+        )
+    return decided
+
+
+def _settings_of_folder(folder: Path) -> dict[str, Any]:
+    """Architecture and preprocessing of a folder whose network can be trained."""
+    if not (folder / RECORD_FILE).is_file():
+        raise DataError(
+            f"{folder}: no embedder in this folder ({RECORD_FILE} is missing); weights can be "
+            "random, lite0, hub, a file in timm's format, or a folder of `train` or `embedder`"
+        )
+    record = read_record(folder)
+    if record.get("name") == lite0.NAME:  # its weights are those of the package
+        network: dict[str, Any] = {
+            "backbone": lite0.BACKBONE, "options": {}, "dim": None, "gem_p": 1.0,
+        }  # fmt: skip
+        return {"pool": "gem", **network, **record["preprocessing"]}
+    if record.get("kind") != "timm":
+        raise ModelError(
+            f"{folder}: an embedder of kind {record.get('kind')!r} cannot be trained; expected a "
+            "folder of `train` or of `embedder timm:NAME`"
+        )
+    if record.get("precision") == "int8":
+        raise ModelError(
+            f"{folder}: an int8 embedder cannot be trained; give the float embedder that it was "
+            "made from"
+        )
+    return {"pool": "gem", **record["architecture"], **record["preprocessing"]}

@@ -105,7 +105,7 @@ def _one_epoch(run: Trainer, state: RunState, log: RunLog) -> None:
             run.save(state)
         run.position = (state.epoch * len(batches) + state.step, epochs * len(batches))
         run.report_progress(log.status)
-    vectors, _ = run.embed(run.data.train)
+    vectors = run.embed(run.data.train)[0] if run.needs_train_vectors(state) else None
     row = {**run.validate(vectors), **run.summary(state)}
     if row[SELECTION_METRIC] > log.best(SELECTION_METRIC):
         run.save_embedder()

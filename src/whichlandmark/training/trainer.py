@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,16 @@ from ..features.pipeline import embed
 from ..gallery.index.exact import nearest
 from ..metrics.ranking import gap
 from .build import (
+    has_new_head,
     licence_of_start,
     new_accelerator,
     new_criterion,
     new_embedder,
     optimizer_of,
+    start_of,
 )
 from .checkpoint import RunState, load_checkpoint, read_unreadable, save_checkpoint
-from .config import FIELDS_WITHOUT_EFFECT, TrainConfig
+from .config import FIELDS_WITHOUT_EFFECT, TrainConfig, settled, start_folder
 from .distributed import (
     average_gradients,
     gather_rows,
@@ -42,6 +45,7 @@ from .distributed import (
     world_size,
 )
 from .gradient_cache import cached_backward
+from .head import PooledNet, centre_arcface, whiten_head
 from .loader import TrainingData, Validation, crop_side, labelled_photos, table_hash
 from .losses import hardest_gaps
 from .optimizer import freeze, new_average, schedule, set_lr, train_mode
@@ -63,7 +67,7 @@ class Trainer:
         validation: Validation | None,
         report: Report | None = None,
     ) -> None:
-        self.config, self.out, self.folder = config, out, out / "training"
+        self.config, self.out, self.folder = settled(config), out, out / "training"
         self.photos, self.validation = labelled_photos(photos), validation
         self.device = pick_device(config.device)
         self.accelerator = new_accelerator(config, self.device)
@@ -73,16 +77,27 @@ class Trainer:
         self.is_main = self.accelerator.is_main_process
         self.report = report if self.is_main else None
         self.position = (0, 1)  # (batches done, batches in all)
-        self._check_processes()
-        embedder = new_embedder(config)
-        self.preprocessing = embedder.preprocessing
+        self._check_options()
+        embedder = new_embedder(self.config)
+        self.preprocessing, self.views = embedder.preprocessing, embedder.views
+        self.config = replace(self.config, mean=self.preprocessing.mean, std=self.preprocessing.std)
         self.net = embedder.net.to(self.device)
         freeze(self.net.backbone, config.frozen_stages)
         self.ema = new_average(self.net, config.ema) if config.ema else None
-        results = {k: v for k, v in to_json(config).items() if k not in FIELDS_WITHOUT_EFFECT}
+        self.start = start_of(self.config)
+        self.whitens = config.head == "whitened" and has_new_head(self.config)
+        results = {k: v for k, v in to_json(self.config).items() if k not in FIELDS_WITHOUT_EFFECT}
+        if start_folder(config.weights):  # wherever the folder is when the run is resumed
+            results["weights"] = self.start
         self.identity = {**results, "photos": table_hash(self.photos, *(validation or ()))}
 
-    def _check_processes(self) -> None:
+    def _check_options(self) -> None:
+        folder = start_folder(self.config.weights)
+        if folder and folder.resolve() == self.out.resolve():
+            raise OptionError(
+                f"{self.out}: given as weights and as the output; give another output folder, or, "
+                "to train a run for longer, its own settings with more --epochs"
+            )
         batch = self.config.landmarks_per_batch * self.config.photos_per_landmark
         if batch % self.processes:
             raise OptionError(
@@ -128,14 +143,24 @@ class Trainer:
         path = self.folder / "last.pt"
         if path.exists():
             self._prepare_data(read_unreadable(path, self.identity))
-            return load_checkpoint(path, self.parts, self.identity)
-        vectors, failures = self.embed(self.photos)
+            state = load_checkpoint(path, self.parts, self.identity)
+            if self.is_main:  # the number of epochs may have grown
+                write_json(self.folder / "config.json", to_json(self.config))
+            return state
+        vectors, failures = self.embed(self.photos, pooled=self.whitens)
         if self.is_main:
             write_json(self.folder / "config.json", to_json(self.config))
             write_json(self.folder / "unreadable.json", failures)
         state = RunState(unreadable=list(failures))
         self._prepare_data(state.unreadable)
-        self.regroup(state, vectors[np.isin(self.photos.ids, self.data.train.ids)])
+        vectors = vectors[np.isin(self.photos.ids, self.data.train.ids)]
+        if self.whitens:
+            vectors = whiten_head(self.net, vectors, self.data.codes)
+            if self.ema is not None:
+                self.ema.module.load_state_dict(self.net.state_dict())
+            if self.criterion.arcface is not None:
+                centre_arcface(self.criterion.arcface, vectors, self.data.codes)
+        self.regroup(state, vectors)
         self.save(state)
         return state
 
@@ -143,6 +168,7 @@ class Trainer:
         """Set train mode; yields the pixels of this process's share of each remaining batch."""
         train_mode(self.net)
         train_mode(self.net.backbone, frozen_statistics=self.config.frozen_norms)
+        train_mode(self.net.head, frozen_statistics=self.whitens)
         return self.data.load(batches, state, self.preprocessing, self._process_slice)
 
     def _process_slice(self, count: int) -> slice:
@@ -209,17 +235,19 @@ class Trainer:
         if self.ema is not None:
             self.ema.update_parameters(self.net)
 
-    def embed(self, photos: Photos) -> tuple[Vectors, dict[str, str]]:
+    def embed(self, photos: Photos, *, pooled: bool = False) -> tuple[Vectors, dict[str, str]]:
         """Vectors (N, dim) from the network that would be saved, and id → reason of failures.
 
         Each process embeds its share. The row of an unreadable photo is zero.
+        pooled: the features before the head instead, as they are.
         """
-        vectors = np.zeros((len(photos), self.net.dim), dtype=np.float32)
+        embedder = self._current_embedder()
+        if pooled:
+            embedder.net = PooledNet.of(embedder.net)
+        vectors = np.zeros((len(photos), embedder.dim), dtype=np.float32)
         failures: dict[str, str] = {}
         rows = np.arange(self.rank, len(photos), self.processes)
-        for batch in embed(
-            self._current_embedder(), photos.take(rows), progress=self._report_embedding
-        ):
+        for batch in embed(embedder, photos.take(rows), progress=self._report_embedding):
             vectors[rows[batch.rows]] = batch.vectors
             failures |= {failure.id: failure.reason for failure in batch.failures}
         if self.processes == 1:
@@ -245,17 +273,30 @@ class Trainer:
         """
         net = self.net if self.ema is None else self.ema.module
         assert isinstance(net, EmbeddingNet)
-        licence = licence_of_start(self.config, net)
-        return TorchEmbedder(net, self.preprocessing, device=str(self.device), licence=licence)
+        return TorchEmbedder(
+            net,
+            self.preprocessing,
+            device=str(self.device),
+            views=self.views,
+            licence=licence_of_start(self.config, net),
+        )
 
-    def regroup(self, state: RunState, vectors: Vectors) -> None:
+    def needs_train_vectors(self, state: RunState) -> bool:
+        """Whether the training photos are the database, or are grouped for the next epoch."""
+        return self.data.database is self.data.train or self._groups_next(state)
+
+    def _groups_next(self, state: RunState) -> bool:
+        every = self.config.regroup_every
+        return self.config.batches == "subspaces" and (
+            not len(state.groups) or bool(every and (state.epoch + 1) % every == 0)
+        )
+
+    def regroup(self, state: RunState, vectors: Vectors | None) -> None:
         """Group landmarks into subspaces for the next epoch; vectors: of the training photos."""
         config = self.config
         if config.batches != "subspaces":
             state.groups = np.zeros(self.data.landmarks, dtype=np.int64)
-        elif not len(state.groups) or (
-            config.regroup_every and (state.epoch + 1) % config.regroup_every == 0
-        ):
+        elif vectors is not None and self._groups_next(state):
             state.groups = subspaces(
                 class_centres(vectors, self.data.codes, self.data.landmarks),
                 config.subspaces,
@@ -263,7 +304,7 @@ class Trainer:
                 smallest=config.landmarks_per_batch,
             )
 
-    def validate(self, train_vectors: Vectors) -> dict[str, float]:
+    def validate(self, train_vectors: Vectors | None) -> dict[str, float]:
         """GAP and top-1 of the validation queries; train_vectors: of the training photos."""
         return validate(self.data, train_vectors, self.embed)
 
@@ -286,6 +327,7 @@ class Trainer:
             f"{self.identity['photos']})",
             "validation": f"{len(data.queries)} queries against {len(data.database)} database "
             f"photos of {len(set(data.database.landmarks))} landmarks that are {relation}",
+            "start": self.start,
             "device": f"{self.device}, {self.processes} process(es)",
             "versions": ", ".join(f"{name} {version(name)}" for name in packages),
             "licence of the initial weights": licence_of_start(self.config, self.net),
@@ -306,16 +348,16 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
 
-def validate(data: TrainingData, train_vectors: Vectors, embed: Embed) -> dict[str, float]:
+def validate(data: TrainingData, train_vectors: Vectors | None, embed: Embed) -> dict[str, float]:
     """gap_… and top1_… of the validation queries against their database, 0 to 1.
 
     Unreadable photos are ignored. M = number of queries whose landmark is in the database; other
     queries count as wrong answers in the ranking, as in `evaluation`.
-    train_vectors: of the training photos, used if they are the database, to avoid embedding them
-    again. Raises DataError when no query has a landmark of the database.
+    train_vectors: of the training photos, needed if they are the database, which is then not
+    embedded again. Raises DataError when no query has a landmark of the database.
     """
     vectors, database = train_vectors, data.database
-    if database is not data.train:
+    if vectors is None or database is not data.train:
         vectors, database = _readable(database, embed)
     query_vectors, queries = _readable(data.queries, embed)
     names, codes = np.unique(database.landmarks, return_inverse=True)

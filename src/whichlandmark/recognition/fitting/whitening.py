@@ -19,6 +19,8 @@ MAX_FITTED_PHOTOS = 50_000  # drawn at random from more: 50,000 × 2,048 float64
 
 MAX_PAIRS = 200_000  # matching pairs that learned whitening is fitted on
 
+PAIRS_AT_ONCE = 1024  # pairs whose differences are in memory at once
+
 MIN_PHOTOS = 20  # with a default fit: fewer photos are compared as embedded
 
 
@@ -64,10 +66,8 @@ def fit_whitening(
         return None
     dim, shrinkage = rules.whitening_dim, rules.whitening_shrinkage
     pairs = same_landmark_pairs(codes, most=MAX_PAIRS, seed=seed)
-    if rules.whitening == "learned" and len(pairs):
-        differences = vectors[pairs[:, 0]] - vectors[pairs[:, 1]]
-        if np.abs(differences).max() > 1e-6:
-            return learned_whitening(vectors, pairs, dim=dim, shrinkage=shrinkage)
+    if rules.whitening == "learned" and len(pairs) and _any_pair_differs(vectors, pairs):
+        return learned_whitening(vectors, pairs, dim=dim, shrinkage=shrinkage)
     if len(vectors) < 3 or np.ptp(vectors, axis=0).max() < 1e-6:
         return None
     return pca_whitening(vectors, dim=dim, shrinkage=shrinkage)
@@ -107,10 +107,35 @@ def learned_whitening(
     _check(dim, shrinkage)
     with threadpool_limits(1):
         rows, mean = _centred(vectors)
-        gaps = rows[pairs[:, 0]] - rows[pairs[:, 1]]
-        within = gaps.T @ gaps / max(1, len(gaps))
+        within = _scatter_of_pairs(rows, pairs)
         total = rows.T @ rows / max(1, len(rows))
         return _projection(mean, _discriminant_axes(within, total, dim, shrinkage))
+
+
+def _scatter_of_pairs(rows: Floats, pairs: Rows) -> Floats:
+    """The mean of (x_i − x_j)(x_i − x_j)ᵀ over pairs (i, j): (D, D).
+
+    Computed as XᵀLX with the Laplacian L of the pairs' graph, because pairs are many more than
+    photos: one product of (D, N) and (N, D) in the place of (D, P) and (P, D).
+    """
+    spread = np.zeros_like(rows)  # LX
+    for start in range(0, len(pairs), PAIRS_AT_ONCE):
+        left, right = pairs[start : start + PAIRS_AT_ONCE].T
+        gaps = rows[left] - rows[right]
+        np.add.at(spread, left, gaps)
+        np.subtract.at(spread, right, gaps)
+    scatter = rows.T @ spread / max(1, len(pairs))
+    return np.asarray((scatter + scatter.T) / 2)
+
+
+def _any_pair_differs(vectors: Vectors, pairs: Rows) -> bool:
+    """Whether the vectors of any pair are apart by more than rounding."""
+    return any(
+        bool(np.abs(vectors[left] - vectors[right]).max() > 1e-6)
+        for left, right in (
+            pairs[start : start + PAIRS_AT_ONCE].T for start in range(0, len(pairs), PAIRS_AT_ONCE)
+        )
+    )
 
 
 def same_landmark_pairs(codes: Rows, *, most: int, seed: int) -> Rows:
