@@ -119,8 +119,7 @@ def index_photos(
         photos: Landmark photos.
         distractors: Photos without a landmark.
         folder: The recognizer folder, new or not.
-        embedder: An embedder, its folder, "lite0", "timm:NAME", or "sift" (fitted on these photos
-            if new); None = the folder's, else "lite0".
+        embedder: As `open_embedder` takes it; None = the folder's, else "lite0".
         options: None = the defaults.
         progress: Name of a step → its progress function.
 
