@@ -6,9 +6,9 @@ FOLDER has index/<landmark>/ and distractors/. Only these photos and a drawn wor
 queries that recognizers are measured on (query, unknown, nonlandmark) are not read. Many small
 galleries are drawn from them: 1 to 30 landmarks of 1 to 5 photos, with and without distractors;
 other photos are their queries, known landmarks, unknown ones and none. A stacker is fitted for each
-of four cases: whitening learned from pairs, whitening by PCA (one photo of each landmark), vectors
-as embedded (very small galleries), one landmark alone. --write replaces lite0_fit.json; without it
-the numbers are only printed.
+of six cases: whitening learned from pairs, whitening by PCA (one photo of each landmark), each with
+and without distractors; vectors as embedded (very small galleries); one landmark. --write replaces
+lite0_fit.json; without it the numbers are only printed.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ from whichlandmark.recognition.spatial_verification import SpatialVerifier, inli
 from whichlandmark.recognition.stacker import Stacker, fit_stacker
 
 TARGET = Path(lite0.__file__).with_name("lite0_fit.json")
+
+CASES = ("learned", "learned_alone", "pca", "pca_alone", "as_embedded", "one_landmark")
 
 # Features that mean the same in every gallery; the others get weight 0 in the default.
 USED = ("similarity", "lead", "company", "votes", "unwhitened", "photos", "place")
@@ -161,14 +163,14 @@ def sources(folder: Path, work: Path) -> Iterator[tuple[Source, int]]:
     parts = ["index/", "distractors/"]
     ids = [part + name for part, table in zip(parts, tables, strict=True) for name in table[0]]
     paths, landmarks = ([x for table in tables for x in table[i]] for i in (1, 2))
-    yield open_source(Photos.of_columns(ids, paths, landmarks), work / "real"), 200
+    yield open_source(Photos.of_columns(ids, paths, landmarks), work / "real"), 240
     if not (work / "world" / "photos.csv").exists():
         draw_world(work / "world", WORLD)
     drawn = [read_photos(work / "world" / f"{name}.csv") for name in ("photos", "distractors")]
     columns = [
         [x for p in drawn for x in getattr(p, name)] for name in ("ids", "paths", "landmarks")
     ]
-    yield open_source(Photos.of_columns(*columns), work / "drawn"), 40
+    yield open_source(Photos.of_columns(*columns), work / "drawn"), 15
 
 
 def main() -> None:
@@ -185,7 +187,7 @@ def main() -> None:
             if done % 40 == 39:
                 print(f"{done + 1} of {galleries} galleries", flush=True)
     fitted = {}
-    for case in ("learned", "pca", "as_embedded", "one_landmark"):
+    for case in CASES:
         own = [e for e in examples if e.case == case]
         fitted[case] = {}
         for kind in ("plain", "verified"):

@@ -174,12 +174,14 @@ def test_place_evidence_survives_a_folder_and_damage_is_found(folder):
     rows = opened([np.full((64, 64, 3), 90, np.uint8)])
     fresh = load_embedder("lite0").place_evidence
     assert np.array_equal(opened.place_evidence(rows), fresh(rows))
-    path = folder / PlaceEvidence.FILE
+    damaged = folder.parent / "damaged"
+    opened.save(damaged)
+    path = damaged / PlaceEvidence.FILE
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ModelError, match="damaged"):
-        load_embedder(folder).place_evidence  # noqa: B018
+        load_embedder(damaged).place_evidence  # noqa: B018
 
 
 def test_torch_gives_the_same_rows_under_the_same_id(folder, tmp_path):

@@ -70,6 +70,7 @@ def slow_features(
             "bank": mean(of_query[:5]),
             "photo_bank": mean(of_photo[:5]),
             "photos": math.log(1 + codes.count(code)),
+            "place": 0.0,  # nothing says what these vectors show
         }
     return found
 

@@ -14,6 +14,12 @@ from whichlandmark.recognition.calibration import fit_calibration
 from whichlandmark.recognition.candidates import FEATURES, make_candidates
 from whichlandmark.recognition.decision import MIN_OWN_QUERIES, Decider
 from whichlandmark.recognition.fitting.fit import DefaultStackers, fit
+from whichlandmark.recognition.fitting.leave_one_out import (
+    KNOWN,
+    UNKNOWN,
+    hold_out_queries,
+    query_weights,
+)
 from whichlandmark.recognition.fitting.whitening import MIN_PHOTOS, fit_whitening
 from whichlandmark.recognition.query import Queries
 from whichlandmark.recognition.retrieval import Retriever
@@ -25,7 +31,7 @@ RULES = Rules(verify=0)
 DEFAULT = Stacker(names=("similarity", "lead"), means=(0.5, 0.1), scales=(0.2, 0.1),
                   weights=(2.0, 1.0), offset=-1.0)  # fmt: skip
 
-CASES = ("learned", "pca", "as_embedded", "one_landmark")
+CASES = ("learned", "learned_alone", "pca", "pca_alone", "as_embedded", "one_landmark")
 
 DEFAULT_FIT = {case: {"plain": to_json(DEFAULT), "verified": to_json(DEFAULT)} for case in CASES}
 
@@ -96,8 +102,10 @@ def test_a_curve_of_few_log_odds_stays_near_them() -> None:
 
 def test_the_case_of_a_gallery() -> None:
     cases = {
-        "learned": random_index([3] * 10, 0),
-        "pca": random_index([1] * 30, 0),
+        "learned": random_index([3] * 10, 30),
+        "learned_alone": random_index([3] * 10, 0),
+        "pca": random_index([1] * 30, 30),
+        "pca_alone": random_index([1] * 30, 0),
         "as_embedded": random_index([1] * 4, 0),
         "one_landmark": random_index([8], 60),
     }
@@ -138,6 +146,19 @@ def test_the_note_goes_when_the_gallery_questions_itself() -> None:
     assert fitted.own_queries is not None
     assert fitted.own_queries >= MIN_OWN_QUERIES
     assert fitted.note is None
+
+
+def test_unknown_landmarks_stand_in_for_missing_distractors() -> None:
+    blocks = hold_out_queries(random_index([4] * 5, 0), RULES)
+    kinds = np.concatenate([np.full(len(b.ids), b.kind) for b in blocks])
+    for stand_in, share in ((1.0, 0.5), (0.75, 0.125 + 0.75 * 0.375), (0.0, 0.125)):
+        weights = query_weights(blocks, RULES, stand_in=stand_in)
+        unknown, known = weights[kinds == UNKNOWN].sum(), weights[kinds == KNOWN].sum()
+        assert unknown / known == pytest.approx(share / 0.5)
+    with_bank = hold_out_queries(random_index([4] * 5, 20), RULES)
+    assert np.array_equal(
+        query_weights(with_bank, RULES, stand_in=0.5), query_weights(with_bank, RULES)
+    )
 
 
 def test_formula_scores_have_no_default() -> None:

@@ -90,6 +90,7 @@ def test_candidate_features_match_slow_loops(index: GalleryIndex) -> None:
                 "votes": sum(max(cos[j], 0) ** 3 for j in near[:5] if index.codes[j] == c),
                 "unwhitened": best[c], "bank": np.mean(sorted(distractors @ query)[-5:]),
                 "photo_bank": np.mean(sorted(distractors @ nearest)[-5:]), "photos": np.log1p(EACH),
+                "place": 0.0,
             }  # fmt: skip
             assert set(expected) == set(FEATURES)
             for name, value in expected.items():

@@ -44,7 +44,7 @@ def both(
     json_of(capfd, "index", world / "photos", "--distractors", world / "bank", "-o",
             tmp_path / "cli.wl", *flags[0])  # fmt: skip
     photos, distractors = read_folder(world / "photos"), read_folder(world / "bank", labelled=False)
-    index_photos(photos, distractors, tmp_path / "python.wl", "sift", options[0], progress=quiet)
+    index_photos(photos, distractors, tmp_path / "python.wl", None, options[0], progress=quiet)
     return [
         json.loads((tmp_path / name / "recognizer.json").read_text())
         for name in ("cli.wl", "python.wl")

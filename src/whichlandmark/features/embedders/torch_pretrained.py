@@ -79,7 +79,7 @@ def embedder_of_backbone(
         device=device,
         views=Views(scales=options.scales, flip=options.flip),
         licence=licence,
-        place_evidence=_place_evidence(net.architecture, checkpoint),
+        place_evidence=_place_evidence(replace(net.architecture, backbone=name), checkpoint),
     )
     _check(embedder, traits)
     if not traits.any_size and options.fit is None:

@@ -20,6 +20,7 @@ from ..stacker import MIN_EXAMPLES_PER_OUTCOME, Stacker, fit_stacker
 from .leave_one_out import (
     KNOWN,
     NON_LANDMARK,
+    STAND_IN,
     UNKNOWN,
     HoldOutBlock,
     hold_out_queries,
@@ -53,12 +54,12 @@ class FitExamples:
     right: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, blocks: list[HoldOutBlock], rules: Rules) -> FitExamples:
-        """The queries of all blocks, one block after the other."""
+    def of(cls, blocks: list[HoldOutBlock], rules: Rules, *, stand_in: float = 1.0) -> FitExamples:
+        """The queries of all blocks, one block after the other. stand_in: see `query_weights`."""
         right = [(b.candidates.codes == b.truth[:, None]) & (b.truth[:, None] >= 0) for b in blocks]
         return cls(
             kind=np.concatenate([np.full(len(b.ids), b.kind) for b in blocks]),
-            weight=query_weights(blocks, rules),
+            weight=query_weights(blocks, rules, stand_in=stand_in),
             group=np.concatenate([b.groups for b in blocks]),
             features=np.concatenate([b.candidates.features for b in blocks]),
             codes=np.concatenate([b.candidates.codes for b in blocks]),
@@ -230,14 +231,15 @@ class DefaultStackers:
     def case(index: GalleryIndex, whitening: Projection | None) -> str:
         """What kind of gallery it is, because features are distributed differently in each.
 
-        Whitening learned from pairs of photos; by PCA, with one photo of each landmark; none,
-        with too few photos to whiten; one landmark alone.
+        Whitening learned from pairs of photos; by PCA, with one photo of each landmark; both
+        "alone" without distractors; none, with too few photos to whiten; one landmark.
         """
         if len(index.names) == 1:
             return "one_landmark"
         if whitening is None:
             return "as_embedded"
-        return "learned" if len(index.codes) > len(index.names) else "pca"
+        kind = "learned" if len(index.codes) > len(index.names) else "pca"
+        return kind if len(index.distractor_ids) else f"{kind}_alone"
 
 
 NO_DEFAULTS = DefaultStackers()
@@ -257,7 +259,8 @@ def fit_stackers(
     """
     if rules.score != "learned":
         return (None, None), _formula_scores(blocks, rules, verifier)
-    examples = FitExamples.of(blocks, rules)
+    stand_in = STAND_IN if defaults.plain is not None else 1.0
+    examples = FitExamples.of(blocks, rules, stand_in=stand_in)
     stacker = _fit(FEATURES, examples, defaults.plain)
     logits = _held_out_logits(FEATURES, examples, defaults.plain)
     held_out = HeldOutScores.best_of(examples, logits)
