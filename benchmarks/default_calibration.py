@@ -2,13 +2,13 @@
 
     python benchmarks/default_calibration.py FOLDER --work CACHE [--write]
 
-FOLDER has index/<landmark>/, train/<landmark>/ and distractors/. Photos of index, train and
-distractors only, and a drawn world, are used; the queries that recognizers are measured on
-(query, unknown, nonlandmark) are not read. Many small galleries are drawn from them: 1 to 30
-landmarks of 1 to 9 photos, with and without distractors; other photos are their queries, known
-landmarks, unknown ones and none. A stacker is fitted on all of them for each of three cases:
-whitened vectors, vectors as embedded (very small galleries), one landmark alone. --write replaces
-lite0_fit.json; without it the numbers are only printed.
+FOLDER has index/<landmark>/ and distractors/. Only these photos and a drawn world are used; the
+queries that recognizers are measured on (query, unknown, nonlandmark) are not read. Many small
+galleries are drawn from them: 1 to 30 landmarks of 1 to 5 photos, with and without distractors;
+other photos are their queries, known landmarks, unknown ones and none. A stacker is fitted for each
+of four cases: whitening learned from pairs, whitening by PCA (one photo of each landmark), vectors
+as embedded (very small galleries), one landmark alone. --write replaces lite0_fit.json; without it
+the numbers are only printed.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from whichlandmark.recognition.candidates import (
     make_candidates,
 )
 from whichlandmark.recognition.decision import ranks_to_compare
+from whichlandmark.recognition.fitting.fit import CASES, DefaultStackers
 from whichlandmark.recognition.fitting.whitening import fit_whitening
 from whichlandmark.recognition.folder.fill import fill_gallery
 from whichlandmark.recognition.retrieval import Retriever
@@ -52,8 +53,8 @@ USED = ("similarity", "lead", "company", "votes", "unwhitened", "photos", "place
 
 SHARES = (0.5, 0.125, 0.375)  # of queries: known landmark, unknown landmark, none, as in `Rules`
 
-LANDMARKS = (1, 1, 1, 2, 4, 8, 16, 24, 30)  # of a drawn gallery
-PHOTOS = (1, 1, 1, 2, 3, 5, 9)  # of each of its landmarks
+LANDMARKS = (1, 1, 2, 4, 8, 16, 20, 24, 30)  # of a drawn gallery
+PHOTOS = (1, 1, 1, 1, 2, 3, 5)  # of each of its landmarks
 DISTRACTORS = (0, 0, 40, 100)
 QUERIES = 30  # of each kind
 
@@ -87,7 +88,7 @@ def open_source(photos: Photos, at: Path) -> Source:
     gallery = open_or_create(at, embedder.id, embedder.dim)
     failed = fill_gallery(embedder, photos, gallery)
     print(f"{at}: {gallery.count()} photos, {len(failed)} failed", flush=True)
-    empty = {"whitened": None}  # any default fit, so that whitening is as it will be
+    empty = {"learned": None}  # any default fit, so that whitening is as it will be
     index = dataclasses.replace(
         GalleryIndex.of(gallery.table()).made_by(embedder), default_fit=empty
     )
@@ -137,7 +138,7 @@ def draw_examples(source: Source, rng: np.random.Generator) -> Examples:
     weights = np.concatenate(
         [np.full(n, 100 * share / max(n, 1)) for n, share in zip(sizes, SHARES, strict=True)]
     )
-    case = "one_landmark" if len(names) == 1 else "as_embedded" if whitening is None else "whitened"
+    case = DefaultStackers.case(gallery, whitening)
     return Examples(
         case, candidates.features[present], add_geometry(candidates, found, inliers)[present],
         right[present], np.repeat(weights[:, None], present.shape[1], axis=1)[present],
@@ -154,13 +155,13 @@ def fit_case(examples: list[Examples], *, verified: bool) -> Stacker:
 
 def sources(folder: Path, work: Path) -> Iterator[tuple[Source, int]]:
     """Each source with the number of galleries that are drawn from it."""
-    photos = [read_folder(folder / part) for part in ("index", "train")]
+    photos = [read_folder(folder / "index")]
     bank = read_folder(folder / "distractors", labelled=False)
     tables = [(p.ids, p.paths, p.landmarks) for p in (*photos, bank)]
-    parts = ["index/", "train/", "distractors/"]
+    parts = ["index/", "distractors/"]
     ids = [part + name for part, table in zip(parts, tables, strict=True) for name in table[0]]
     paths, landmarks = ([x for table in tables for x in table[i]] for i in (1, 2))
-    yield open_source(Photos.of_columns(ids, paths, landmarks), work / "real"), 150
+    yield open_source(Photos.of_columns(ids, paths, landmarks), work / "real"), 200
     if not (work / "world" / "photos.csv").exists():
         draw_world(work / "world", WORLD)
     drawn = [read_photos(work / "world" / f"{name}.csv") for name in ("photos", "distractors")]
@@ -184,7 +185,7 @@ def main() -> None:
             if done % 40 == 39:
                 print(f"{done + 1} of {galleries} galleries", flush=True)
     fitted = {}
-    for case in ("whitened", "as_embedded", "one_landmark"):
+    for case in CASES:
         own = [e for e in examples if e.case == case]
         fitted[case] = {}
         for kind in ("plain", "verified"):

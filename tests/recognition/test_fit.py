@@ -120,7 +120,8 @@ def test_scores_come_from_stackers_that_did_not_see_the_landmark(
     examples = FitExamples.of(hold_out_queries(index, PLAIN), PLAIN)
     fits: list[tuple[set[int], Stacker]] = []
 
-    def spy(names: tuple[str, ...], part: FitExamples) -> Stacker:
+    def spy(names: tuple[str, ...], part: FitExamples, default: Stacker | None) -> Stacker:
+        assert default is None  # the embedder of these vectors has none
         present = part.codes >= 0
         weights = np.repeat(part.weight[:, None], present.shape[1], axis=1)
         stacker = fit_stacker(names, part.features[present], part.right[present], weights[present])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from . import output
 from .app import Device, Distractors, Json, OutTable, OutTables, Source, app
@@ -171,10 +173,25 @@ Outdoor = Annotated[
 Graph = Annotated[
     str | None,
     typer.Option(
-        help="Drop photos that no other photo of their landmark supports: sift, or an embedder "
-        "folder, to find the nearest photos with."
+        metavar="[EMBEDDER]",
+        help="Drop photos that no other photo of their landmark supports. The nearest photos are "
+        "found by lite0 unless another embedder is named: sift, timm:NAME or a folder.",
     ),
 ]
+
+
+class CleanCommand(TyperCommand):
+    """The verb clean, whose option --graph may stand without a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As the library's, with the default embedder after a bare --graph."""
+        named: list[str] = []
+        for here, following in itertools.zip_longest(args, args[1:], fillvalue="-"):
+            named.append(here)
+            if here == "--graph" and following.startswith("-"):
+                named.append("default")
+        return super().parse_args(ctx, named)
+
 
 Trusted = Annotated[
     int,
@@ -199,7 +216,7 @@ Inliers = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=CleanCommand)
 def clean(
     source: Source,
     out: OutTable,
@@ -228,7 +245,7 @@ def clean(
     from ..data.cleaning.neighbour_support import SupportOptions
 
     graph_rules = SupportOptions(
-        embedder=graph or "sift", trusted=trusted, neighbours=neighbours,
+        embedder=None if graph == "default" else graph, trusted=trusted, neighbours=neighbours,
         supporters=supporters, inliers=inliers, device=device,
     )  # fmt: skip
     options = CleanTableOptions(

@@ -351,7 +351,8 @@ def _fit_from(
     """Logistic regression with a ridge penalty on the distance from the default's weights.
 
     Features are standardized as the default's, so that the penalty means the same in every
-    gallery. Without wrong examples the default is returned, because nothing would hold it back.
+    gallery. Examples of one outcome alone leave the default as it is, because nothing would hold
+    it back.
     """
     at = {name: i for i, name in enumerate(default.names)}
 
@@ -361,7 +362,7 @@ def _fit_from(
     means, scales = of_default(default.means, 0.0), of_default(default.scales, 1.0)
     known = of_default(default.weights, 0.0)
     coefficients = np.append(known, default.offset)
-    if (~right).any():
+    if right.any() and (~right).any():
         examples = np.asarray(features, dtype=np.float64)
         new = np.array([name not in at for name in names])
         means[new] = np.average(examples[:, new], axis=0, weights=weights)

@@ -36,7 +36,7 @@ TRUST_NEIGHBOURS = 5  # nearest photos of the whole table that decide whether a 
 class SupportOptions:
     """How photos are compared with others of their landmark.
 
-    embedder: finds the nearest photos: an embedder folder, timm:NAME, or sift.
+    embedder: finds the nearest photos: an embedder folder, timm:NAME, lite0 or sift; None = lite0.
     trusted: a photo is kept without verification when at least this many of the 5 nearest photos
       of the whole table are of its landmark; 0 = every photo is verified, as in the 2019 rule.
     neighbours: number of nearest photos of the landmark that are verified, the nearest first.
@@ -46,7 +46,7 @@ class SupportOptions:
     device: runs the embedder.
     """
 
-    embedder: str = "sift"
+    embedder: str | None = None
     trusted: int = 2
     neighbours: int = 20
     supporters: int = 3

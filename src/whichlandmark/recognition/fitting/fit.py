@@ -37,6 +37,10 @@ VERIFIED_PER_KIND = 200  # undecided queries of each kind that are verified
 
 FOLDS = 5
 
+# Of galleries with a default stacker: whitening learned from pairs of photos; by PCA, with one
+# photo of each landmark; none, with too few photos to whiten; one landmark alone.
+CASES = ("learned", "pca", "as_embedded", "one_landmark")
+
 
 @dataclass(frozen=True, eq=False)
 class FitExamples:
@@ -226,14 +230,20 @@ class DefaultStackers:
 
     @classmethod
     def of(cls, index: GalleryIndex, rules: Rules, whitening: Projection | None) -> DefaultStackers:
-        """Those for such a gallery: whitened, as embedded, or of one landmark."""
+        """Those for such a gallery; none where the rules need no stacker, or average photos."""
         if not index.default_fit or rules.score != "learned" or rules.mixes_photos:
             return cls()
-        case = "one_landmark" if len(index.names) == 1 else (
-            "as_embedded" if whitening is None else "whitened"
-        )  # fmt: skip
-        found = index.default_fit[case]
+        found = index.default_fit[cls.case(index, whitening)]
         return cls(from_json(Stacker, found["plain"]), from_json(Stacker, found["verified"]))
+
+    @staticmethod
+    def case(index: GalleryIndex, whitening: Projection | None) -> str:
+        """Which of CASES a gallery is, because features are distributed differently in each."""
+        if len(index.names) == 1:
+            return "one_landmark"
+        if whitening is None:
+            return "as_embedded"
+        return "learned" if len(index.codes) > len(index.names) else "pca"
 
 
 NO_DEFAULTS = DefaultStackers()

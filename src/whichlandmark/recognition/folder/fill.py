@@ -149,7 +149,7 @@ def require_photos(gallery: Gallery, failures: Sequence[Failure]) -> None:
 def open_embedder(
     embedder: Embedder | str | Path | None,
     photos: Photos,
-    folder: Path,
+    folder: Path | None,
     *,
     device: str = "auto",
     progress: Progress | None = None,
@@ -160,23 +160,25 @@ def open_embedder(
         embedder: An embedder; an embedder folder; "lite0"; "timm:NAME"; "sift": the folder's, else
             one whose vocabulary is fitted on `photos`; None = the folder's, else the default.
         photos: The photos to index.
-        folder: The recognizer folder.
+        folder: The recognizer folder; None = there is none.
         device: As `load_embedder` takes it.
         progress: Of fitting SIFT's vocabulary.
 
     Raises:
         GalleryError: For "sift" when the folder has another embedder.
     """
-    has_embedder = (folder / "embedder" / "embedder.json").exists()
+    own = folder / "embedder" if folder is not None else None
+    if own is not None and not (own / "embedder.json").exists():
+        own = None
     if embedder is None:
-        embedder = folder / "embedder" if has_embedder else default_embedder()
+        embedder = own or default_embedder()
     if not isinstance(embedder, str | Path):
         require_embedder(embedder)
         return embedder
     if embedder != "sift":
         return load_embedder(embedder, device=device)
-    if has_embedder:
-        stored = load_embedder(folder / "embedder")
+    if own is not None:
+        stored = load_embedder(own)
         if stored.name != "sift":
             raise GalleryError(f"{folder}: made by embedder {stored.name!r}, not by sift")
         return stored

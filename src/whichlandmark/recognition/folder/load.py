@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...core.errors import GalleryError, OptionError
 from ...core.types import Embedder, Photos
-from ...features.embedders.load import load_embedder
+from ...features.embedders.load import default_embedder, load_embedder
 from ...features.embedders.own import require_embedder, require_same, save_embedder
 from ...gallery.address import GALLERY_FILE, gallery_in, has_gallery
 from ...gallery.copy import copy_gallery
@@ -28,15 +28,15 @@ from ..location import LandmarkLocations
 from ..recognizer import Recognizer
 from ..rules import Rules, require_server_rules
 from ..spatial_verification import MATCHING_SIDE, SpatialVerifier
-from .fill import fill_gallery, photos_and_distractors, require_photos
+from .fill import fill_gallery, open_embedder, photos_and_distractors, require_photos
 from .settings import read_settings, require_folder, reusable_fit, write_settings
 
 PHOTOS_PROBED = 3  # photos read to find out whether a gallery stores local features
 
 
 def build(
-    embedder: Embedder,
-    photos: Photos,
+    embedder: Embedder | str | Path | Photos,
+    photos: Photos | None = None,
     *,
     distractors: Photos | None = None,
     rules: Rules | None = None,
@@ -44,7 +44,8 @@ def build(
     """Index photos in memory; `Recognizer.save` writes the result to a folder.
 
     Args:
-        embedder: Turns photos into vectors, (N, D) unit rows; any object that does so.
+        embedder: Turns photos into vectors, (N, D) unit rows; any object that does so, or a name
+            or folder as `load_embedder` takes it. Left out, as in `build(photos)`: "lite0".
         photos: Landmark photos, one landmark each. Unreadable ones are left out.
         distractors: Photos without a landmark, whose landmarks are ignored; they show how similar
             unrelated photos are. None = no distractors.
@@ -54,10 +55,19 @@ def build(
         A recognizer with a gallery in memory, fitted on that gallery alone.
 
     Raises:
-        OptionError: When a photo of `photos` has no landmark, or the object is no embedder.
+        OptionError: When no photos are given, one of them has no landmark, or the object is no
+            embedder.
         DataError: When no photo could be read (it gives the first reasons), a photo has several
             landmarks, or an id occurs twice.
     """
+    if isinstance(embedder, Photos):
+        if photos is not None:
+            raise OptionError("two tables of photos given; expected build(embedder, photos)")
+        photos, embedder = embedder, default_embedder()
+    if photos is None:
+        raise OptionError("no photos given; expected build(photos) or build(embedder, photos)")
+    if isinstance(embedder, str | Path):
+        embedder = open_embedder(embedder, photos, None)
     require_embedder(embedder)
     gallery = SqliteGallery.create(None, embedder.id, embedder.dim)
     features = (rules or Rules()).verify > 0
