@@ -31,7 +31,6 @@ from whichlandmark.data.table import read_photos
 from whichlandmark.features.embedders.load import load_embedder
 from whichlandmark.gallery.address import open_or_create
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.recognition.calibration import Stacker, fit_stacker
 from whichlandmark.recognition.candidates import (
     FEATURES,
     GEOMETRY_FEATURES,
@@ -39,12 +38,13 @@ from whichlandmark.recognition.candidates import (
     make_candidates,
 )
 from whichlandmark.recognition.decision import ranks_to_compare
-from whichlandmark.recognition.fitting.fit import CASES, DefaultStackers
+from whichlandmark.recognition.fitting.fit import DefaultStackers
 from whichlandmark.recognition.fitting.whitening import fit_whitening
 from whichlandmark.recognition.folder.fill import fill_gallery
 from whichlandmark.recognition.retrieval import Retriever
 from whichlandmark.recognition.rules import Rules
 from whichlandmark.recognition.spatial_verification import SpatialVerifier, inliers_by_rank
+from whichlandmark.recognition.stacker import Stacker, fit_stacker
 
 TARGET = Path(lite0.__file__).with_name("lite0_fit.json")
 
@@ -185,7 +185,7 @@ def main() -> None:
             if done % 40 == 39:
                 print(f"{done + 1} of {galleries} galleries", flush=True)
     fitted = {}
-    for case in CASES:
+    for case in ("learned", "pca", "as_embedded", "one_landmark"):
         own = [e for e in examples if e.case == case]
         fitted[case] = {}
         for kind in ("plain", "verified"):

@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, help="folder of the data set")
     parser.add_argument("out", type=Path, help="output folder")
-    parser.add_argument("--embedder", default="sift", help="a folder, timm:NAME, or sift")
+    parser.add_argument("--embedder", default="lite0", help="lite0, a folder, timm:NAME, or sift")
     parser.add_argument("--distractors", type=Path, help="photos without a landmark")
     parser.add_argument("--no-md5", action="store_true", help="do not check the MD5 of the tars")
     options = parser.parse_args()

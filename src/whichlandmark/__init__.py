@@ -4,14 +4,13 @@
 
     photos = wl.read_folder("paris/")                        # paris/<landmark>/*.jpg
     train, test = photos.split(test=0.25, seed=0)
-    embedder = wl.train(train, wl.TrainConfig(epochs=4))
-    recognizer = wl.build(embedder, train, distractors=wl.read_folder("streets/", labelled=False))
+    recognizer = wl.build(train, distractors=wl.read_folder("streets/", labelled=False))
     prediction = recognizer("holiday.jpg")
 
-`read_folder` and `read_photos` make a table of photos; `train` and `load_embedder` give an
-embedder, which turns photos into vectors; `build` makes a recognizer from an embedder and a table,
-`load` opens one from its folder; `evaluate` measures it. `Rules` and `TrainConfig` hold their
-settings. Every error raised on purpose is a `WhichLandmarkError`.
+`read_folder` and `read_photos` make a table of photos; `build` makes a recognizer of one, with the
+embedder `lite0` or one that `train` or `load_embedder` give; `load` opens a recognizer from its
+folder; `evaluate` measures it. `Rules` and `TrainConfig` hold their settings. Every error
+raised on purpose is a `WhichLandmarkError`.
 
 Names are loaded when they are first used, because `import whichlandmark` should load neither torch
 nor OpenCV nor FAISS.

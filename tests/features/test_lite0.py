@@ -180,3 +180,19 @@ def test_place_evidence_survives_a_folder_and_damage_is_found(folder):
     path.write_bytes(data)
     with pytest.raises(ModelError, match="damaged"):
         load_embedder(folder).place_evidence  # noqa: B018
+
+
+def test_torch_gives_the_same_rows_under_the_same_id(folder, tmp_path):
+    pytest.importorskip("torch")
+    images = [np.random.default_rng(2).integers(0, 255, (100, 70, 3), dtype=np.uint8)]
+    onnx, torch = (
+        load_embedder(folder, runtime="onnxruntime"),
+        load_embedder(folder, runtime="torch"),
+    )
+    assert (torch.id, torch.name, torch.dim) == (onnx.id, onnx.name, onnx.dim)
+    rows = torch(images)
+    assert np.abs(rows - onnx(images)).max() < 1e-5
+    assert np.array_equal(torch.place_evidence(rows), onnx.place_evidence(rows))
+    assert torch.default_fit == onnx.default_fit
+    torch.save(tmp_path / "copy")
+    assert load_embedder(tmp_path / "copy").id == onnx.id

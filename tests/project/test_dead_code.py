@@ -27,6 +27,8 @@ KEPT = {
     "gallery/qdrant/store.py: repair": "for operators of the server, from Python",
     "gallery/qdrant/store.py: snapshots": "for operators of the server, from Python",
     "recognition/recognizer.py: predict": "public: docs/python.md describes it",
+    "recognition/recognizer.py: with_rules": "public: docs/python.md describes it",
+    "cli/data.py: parse_args": "overrides Typer's command",
     "metrics/ranking.py: map_at_k": "the published metric of the retrieval track, for users",
     "training/distributed.py: _check_input_dim": "called by torch's BatchNorm",
     "serving/server.py: get_response": "overrides Starlette's StaticFiles",

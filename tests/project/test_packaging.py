@@ -17,8 +17,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 
 def lower_bounds(requirements: list[str]) -> dict[str, str]:
-    """Name → the version after ">="."""
-    found = [re.match(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)", line) for line in requirements]
+    """Name → the version after ">=", or after "==", which pins one."""
+    found = [re.match(r"([\w.-]+)(?:\[[\w,]+\])?[>=]=([\w.]+)", line) for line in requirements]
     assert all(found), f"each of {requirements} needs a lower bound"
     return {match[1].lower(): match[2] for match in found if match}
 

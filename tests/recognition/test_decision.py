@@ -11,7 +11,7 @@ from tests.support.random_galleries import queries_near, random_index, unit
 from whichlandmark.features.local.keypoints import Keypoints
 from whichlandmark.features.local.matching import VerifiedMatch
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.recognition.calibration import Calibration, Stacker
+from whichlandmark.recognition.calibration import Calibration
 from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES, make_candidates
 from whichlandmark.recognition.decision import (
     CANDIDATES_COMPARED,
@@ -27,6 +27,7 @@ from whichlandmark.recognition.query import Queries
 from whichlandmark.recognition.retrieval import Retriever
 from whichlandmark.recognition.rules import FORMULAS, Rules
 from whichlandmark.recognition.spatial_verification import SpatialVerifier, inliers_by_rank
+from whichlandmark.recognition.stacker import Stacker
 
 PLAIN = Rules(whitening="none", verify=0)
 EMPTY = Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8), 1.0)

@@ -10,24 +10,22 @@ import pytest
 from tests.support.random_galleries import queries_near, random_index
 from whichlandmark.core.json_options import to_json
 from whichlandmark.gallery.index import GalleryIndex
-from whichlandmark.recognition.calibration import (
-    Stacker,
-    fit_calibration,
-    fit_stacker,
-    ridge_logistic,
-)
+from whichlandmark.recognition.calibration import fit_calibration
 from whichlandmark.recognition.candidates import FEATURES, make_candidates
 from whichlandmark.recognition.decision import MIN_OWN_QUERIES, Decider
-from whichlandmark.recognition.fitting.fit import CASES, DefaultStackers, fit
+from whichlandmark.recognition.fitting.fit import DefaultStackers, fit
 from whichlandmark.recognition.fitting.whitening import MIN_PHOTOS, fit_whitening
 from whichlandmark.recognition.query import Queries
 from whichlandmark.recognition.retrieval import Retriever
 from whichlandmark.recognition.rules import Rules
+from whichlandmark.recognition.stacker import Stacker, fit_stacker, ridge_logistic
 
 RULES = Rules(verify=0)
 
 DEFAULT = Stacker(names=("similarity", "lead"), means=(0.5, 0.1), scales=(0.2, 0.1),
                   weights=(2.0, 1.0), offset=-1.0)  # fmt: skip
+
+CASES = ("learned", "pca", "as_embedded", "one_landmark")
 
 DEFAULT_FIT = {case: {"plain": to_json(DEFAULT), "verified": to_json(DEFAULT)} for case in CASES}
 

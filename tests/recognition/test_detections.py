@@ -12,13 +12,14 @@ from tests.support.photos import photos_of
 from tests.support.random_galleries import index_of, unit
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.features.local.matching import VerifiedMatch
-from whichlandmark.recognition.calibration import Calibration, fit_stacker
+from whichlandmark.recognition.calibration import Calibration
 from whichlandmark.recognition.candidates import FEATURES, Candidates
 from whichlandmark.recognition.decision import Answers, Decider, Fitted
 from whichlandmark.recognition.detections import MIN_INLIERS_SECOND_LANDMARK, detect_landmarks
 from whichlandmark.recognition.folder.load import assemble, build
 from whichlandmark.recognition.recognizer import Recognizer
 from whichlandmark.recognition.rules import Rules
+from whichlandmark.recognition.stacker import fit_stacker
 
 NAMES = ["a", "b", "c", "d"]
 FRAME = (200, 400)  # height, width

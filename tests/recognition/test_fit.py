@@ -14,7 +14,7 @@ from whichlandmark.features.local.matching import VerifiedMatch
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.metrics.ranking import gap
 from whichlandmark.recognition import calibration
-from whichlandmark.recognition.calibration import Stacker, fit_stacker, threshold_for
+from whichlandmark.recognition.calibration import threshold_for
 from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES
 from whichlandmark.recognition.fitting import fit as fit_module
 from whichlandmark.recognition.fitting.fit import (
@@ -32,6 +32,7 @@ from whichlandmark.recognition.fitting.leave_one_out import (
 )
 from whichlandmark.recognition.rules import FORMULAS, Rules
 from whichlandmark.recognition.spatial_verification import SpatialVerifier
+from whichlandmark.recognition.stacker import Stacker, fit_stacker
 
 PLAIN = Rules(whitening="none", verify=0)
 OPEN = Rules(whitening="none", verify=4, sure_below=0.0, sure_above=1.0)

@@ -16,7 +16,6 @@ from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.records import GalleryTable
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.metrics.ranking import gap
-from whichlandmark.recognition.calibration import fit_stacker
 from whichlandmark.recognition.candidates import (
     FEATURES,
     GEOMETRY_FEATURES,
@@ -41,6 +40,7 @@ from whichlandmark.recognition.query import Queries
 from whichlandmark.recognition.retrieval import Retriever
 from whichlandmark.recognition.rules import Rules
 from whichlandmark.recognition.spatial_verification import SpatialVerifier
+from whichlandmark.recognition.stacker import fit_stacker
 
 LANDMARKS, EACH, BANK, DIM = 8, 6, 120, 16
 PLAIN = Rules(whitening="none", verify=0)

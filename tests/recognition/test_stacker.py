@@ -10,7 +10,7 @@ import pytest
 
 from whichlandmark.core.errors import OptionError
 from whichlandmark.core.json_options import from_json, to_json
-from whichlandmark.recognition.calibration import (
+from whichlandmark.recognition.stacker import (
     INVERSE_RIDGE,
     MIN_EXAMPLES_PER_OUTCOME,
     Stacker,

@@ -183,15 +183,11 @@ def embedder(
     if calibrate is None:
         output.result(make_embedder(source, options, out), as_json, title=f"{out}: embedder")
         return
+    photos = read_photos_or_folder(calibrate)
     with output.progress() as progress:
         made = make_int8(
-            source,
-            options,
-            out,
-            read_photos_or_folder(calibrate),
-            max_gap_loss=max_gap_loss,
-            progress=progress,
-        )
+            source, options, out, photos, max_gap_loss=max_gap_loss, progress=progress
+        )  # fmt: skip
     output.result(made.counts, as_json, title=f"{out}: int8 embedder")
     output.finish_with_failures({failure.id: failure.reason for failure in made.failures})
 

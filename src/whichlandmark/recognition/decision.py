@@ -17,7 +17,7 @@ from ..gallery.index.mapped import IndexFileError
 from ..gallery.index.open import warn_index_files_unusable
 from ..gallery.index.projection import Projection
 from ..gallery.index.refresh import check_index_files
-from .calibration import Calibration, Stacker, threshold_for
+from .calibration import Calibration, threshold_for
 from .candidates import Candidates, add_geometry, columns, make_candidates
 from .location import LandmarkLocations
 from .query import KeypointsOf, Queries, Shape
@@ -25,6 +25,7 @@ from .reranking.votes import Votes
 from .retrieval import Retrieved, Retriever
 from .rules import Rules
 from .spatial_verification import SpatialVerifier, inliers_by_rank
+from .stacker import Stacker
 
 MIN_OWN_QUERIES = 20  # of each outcome; with fewer an answer says that a default calibrates it
 

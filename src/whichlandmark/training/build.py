@@ -26,6 +26,7 @@ from ..features.embedders.torch_embedder import TorchEmbedder
 from ..features.embedders.torch_network import (
     Architecture,
     EmbeddingNet,
+    lite0_network,
     new_network,
     pretrained_network,
 )
@@ -80,7 +81,7 @@ def new_embedder(config: TrainConfig) -> TorchEmbedder:
 
 def _new_network(config: TrainConfig) -> EmbeddingNet:
     if config.weights == lite0.NAME:
-        return _lite0(config)
+        return lite0_network(_architecture(config), seed=config.seed)
     if config.weights == "random":
         return new_network(_architecture(config), seed=config.seed)
     checkpoint = None if config.weights == "hub" else Path(config.weights)
@@ -90,7 +91,7 @@ def _new_network(config: TrainConfig) -> EmbeddingNet:
 def _network_of_folder(folder: Path, config: TrainConfig) -> EmbeddingNet:
     """The network of an embedder folder, with a random head on top if the config has a new one."""
     if read_record(folder).get("name") == lite0.NAME:  # it has no weights beside its graph
-        return _lite0(config)
+        return lite0_network(_architecture(config), seed=config.seed)
     old = TorchEmbedder.load(folder, device="cpu").net
     if old.architecture.dim == config.dim:
         return old
@@ -108,18 +109,6 @@ def _architecture(config: TrainConfig) -> Architecture:
         gem_p=config.gem_p,
         pool=config.pool,
     )
-
-
-def _lite0(config: TrainConfig) -> EmbeddingNet:
-    """EfficientNet-Lite0 with the ImageNet weights of the package; its head, if any, is random."""
-    net = new_network(_architecture(config), seed=config.seed)
-    weights = {
-        name: torch.from_numpy(values.copy()) for name, values in lite0.read_tensors().items()
-    }
-    kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
-    missing = net.backbone.load_state_dict(kept, strict=False).missing_keys
-    assert all(name.endswith("num_batches_tracked") for name in missing), missing
-    return net
 
 
 def has_new_head(config: TrainConfig) -> bool:

@@ -25,7 +25,15 @@ from ..features.embedders.load import (
     make_embedder,
 )
 from ..features.embedders.onnx_embedder import OnnxEmbedder, SessionOpener
-from ..features.embedders.record import INT8_FILE, onnx_file, read_record, sha256, write_record
+from ..features.embedders.place_evidence import PlaceEvidence
+from ..features.embedders.record import (
+    INT8_FILE,
+    onnx_file,
+    read_record,
+    sha256,
+    verified_path,
+    write_record,
+)
 from ..features.embedders.runtimes import installed_runtimes, open_onnx, open_openvino
 from ..features.pipeline import Failure, embed
 from ..features.preprocessing import Network
@@ -282,4 +290,10 @@ def _write_embedder(
         "bits_of_weights": 8 if has_exact_int8() else 7,
         "measured": counts,
     }
-    write_record(out, record, [INT8_FILE])
+    files = [INT8_FILE]
+    if PlaceEvidence.FILE in embedder.record["files"]:
+        source = verified_path(embedder.folder, embedder.record, PlaceEvidence.FILE)
+        with atomic_file(out / PlaceEvidence.FILE) as temporary:
+            temporary.write_bytes(source.read_bytes())
+        files.append(PlaceEvidence.FILE)
+    write_record(out, record, files)

@@ -102,6 +102,22 @@ class PlaceEvidence:
             raise ModelError(f"{path}: not a classifier ({error}); make the folder again") from None
 
 
+def typical_length(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> float:
+    """A length for pooled features whose photos are not at hand, from the classifier alone.
+
+    1.5 times the shortest at which features along a class's own weights are of that class with a
+    mean probability of 0.99; of `lite0` that is 8.5, where photos of landmarks have 8.3.
+    """
+    own = weight / np.maximum(np.linalg.norm(weight, axis=1, keepdims=True), 1e-12)
+    products = own @ weight.T
+    for length in 2.0 ** np.arange(0, 8, 0.125):
+        logits = length * products + bias
+        sure = np.exp(np.diag(logits) - _log_sum(logits)).mean()
+        if sure >= 0.99:
+            return float(1.5 * length)
+    return 256.0
+
+
 def _log_sum(logits: NDArray[np.float32]) -> Floats:
     """log Σ exp of each row."""
     highest = logits.max(axis=1, keepdims=True)

@@ -25,9 +25,11 @@ from ...core.files import atomic_file
 from ...core.json_options import from_json, to_json
 from ...core.types import Image, Vectors
 from ..preprocessing import InputPipeline, Preprocessing, Views
-from .record import FLOAT_FILE, WEIGHTS_FILE, onnx_file, read_record, write_record
+from . import lite0
+from .place_evidence import PlaceEvidence
+from .record import FLOAT_FILE, WEIGHTS_FILE, copy_folder, onnx_file, read_record, write_record
 from .torch_export import export_onnx
-from .torch_network import Architecture, EmbeddingNet, new_network
+from .torch_network import Architecture, EmbeddingNet, lite0_network, new_network
 
 log = logging.getLogger("whichlandmark")
 
@@ -38,6 +40,7 @@ class TorchEmbedder:
     device: "cpu", "cuda", "cuda:1" … or "auto" (a GPU if there is one).
     batch_size: maximum number of images in a pass, all of equal resized shape.
     views: multi-scale and flip augmentation; None = one view. licence: of the weights, or "".
+    place_evidence: what ImageNet's classifier says of its vectors; None = nothing.
     """
 
     kind = "timm"
@@ -51,13 +54,15 @@ class TorchEmbedder:
         batch_size: int = 32,
         views: Views | None = None,
         licence: str = "",
+        place_evidence: PlaceEvidence | None = None,
     ) -> None:
         # Convolutions are up to 1.5 times as fast in this memory layout, on CPUs and GPUs.
         self.net = net.to(memory_format=torch.channels_last)
         self.input_pipeline = InputPipeline(preprocessing, views or Views(), batch_size)
         self.device = pick_device(device)
-        self.licence = licence
+        self.licence, self.place_evidence = licence, place_evidence
         self._id: str | None = None
+        self._folder: tuple[Path, dict[str, Any]] | None = None  # of lite0: where it came from
 
     @property
     def dim(self) -> int:
@@ -67,7 +72,12 @@ class TorchEmbedder:
     @property
     def name(self) -> str:
         """The backbone's name."""
-        return self.net.architecture.backbone
+        return str(self._folder[1]["name"]) if self._folder else self.net.architecture.backbone
+
+    @property
+    def default_fit(self) -> dict[str, Any] | None:
+        """Coefficients for galleries that are too small to fit their own; None = none."""
+        return self._folder[1].get("default_fit") if self._folder else None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -112,6 +122,8 @@ class TorchEmbedder:
         needs torch.
         """
         folder = Path(folder)
+        if self._folder:
+            return copy_folder(self._folder[0], folder, self._folder[1])
         with atomic_file(folder / WEIGHTS_FILE) as temporary:
             safetensors.torch.save_file(_weights(self.net), temporary)
         record = {
@@ -125,7 +137,11 @@ class TorchEmbedder:
             "licence": self.licence,
             "versions": {"torch": str(torch.__version__), "timm": timm.__version__},
         }
-        write_record(folder, record, [WEIGHTS_FILE])  # from now on torch can load the folder
+        files = [WEIGHTS_FILE]
+        if self.place_evidence:
+            record |= self.place_evidence.save(folder)
+            files.append(PlaceEvidence.FILE)
+        write_record(folder, record, files)  # from now on torch can load the folder
         (folder / FLOAT_FILE).unlink(missing_ok=True)  # of the previous weights
         if export:
             self.export(folder)
@@ -148,13 +164,15 @@ class TorchEmbedder:
             except (ModelError, OptionError) as error:
                 reason = error
             else:
-                return write_record(folder, record, [WEIGHTS_FILE, FLOAT_FILE])
+                return write_record(folder, record, [*record["files"], FLOAT_FILE])
         log.warning("%s; this embedder needs torch wherever it is used", reason)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> TorchEmbedder:
         """Open a folder written by `save`. Raises ModelError when it is damaged."""
         record = read_record(Path(folder))
+        if record.get("kind") == lite0.NAME:
+            return cls._load_lite0(Path(folder), record, device)
         try:
             architecture = from_json(Architecture, record["architecture"])
             preprocessing = from_json(Preprocessing, record["preprocessing"])
@@ -166,13 +184,31 @@ class TorchEmbedder:
         except Exception as error:  # the libraries raise many kinds of error on damaged files
             raise ModelError(f"{folder}: damaged embedder folder ({error})") from None
         licence = str(record.get("licence", ""))
-        embedder = cls(net, preprocessing, device=device, views=views, licence=licence)
+        evidence = PlaceEvidence.load(Path(folder), record)
+        embedder = cls(
+            net, preprocessing, device=device, views=views, licence=licence, place_evidence=evidence
+        )
         if embedder.id != record.get("id"):
             raise ModelError(
                 f"{folder}: weights or preprocessing are not those of embedder.json "
                 f"(recorded id {record.get('id')!r}, actual id {embedder.id!r}); make the folder "
                 "again"
             )
+        return embedder
+
+    @classmethod
+    def _load_lite0(cls, folder: Path, record: dict[str, Any], device: str) -> TorchEmbedder:
+        """`lite0` with the weights of its package, because its folder has none for torch."""
+        architecture = Architecture(backbone=lite0.BACKBONE, dim=None, gem_p=1.0, square_roots=True)
+        embedder = cls(
+            lite0_network(architecture),
+            from_json(Preprocessing, record["preprocessing"]),
+            device=device,
+            views=from_json(Views, record.get("views", {})),
+            licence=str(record.get("licence", "")),
+            place_evidence=PlaceEvidence.load(folder, record),
+        )
+        embedder._id, embedder._folder = str(record["id"]), (folder, record)
         return embedder
 
 

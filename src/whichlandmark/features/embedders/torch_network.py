@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...core.json_options import LATER
+from . import lite0
 from .torch_weights import create_backbone, open_backbone
 
 
@@ -25,6 +26,9 @@ class Architecture:
     # "gem": GeM of all positions; "cls": the class token; "model": the backbone's own head up to
     # its classifier (class token, attention pooling, last norm, layer behind the pooling).
     pool: Literal["gem", "cls", "model"] = field(default="gem", metadata=LATER)
+    # Square roots of the pooled features (Arandjelović & Zisserman, CVPR 2012), as `lite0` has
+    # them; for features that are never negative.
+    square_roots: bool = field(default=False, metadata=LATER)
 
 
 class GeM(nn.Module):
@@ -65,9 +69,10 @@ class EmbeddingNet(nn.Module):
         self.dim = architecture.dim or width
         self.backbone = backbone
         self.pool = GeM(architecture.gem_p)
-        self.head: nn.Module = nn.Identity()
+        self.head: nn.Module = SquareRoots() if architecture.square_roots else nn.Identity()
         if architecture.dim is not None:
             self.head = nn.Sequential(
+                *([self.head] if architecture.square_roots else []),
                 nn.Linear(width, architecture.dim, bias=False),  # BatchNorm has the bias
                 nn.BatchNorm1d(architecture.dim),
             )
@@ -110,6 +115,13 @@ class EmbeddingNet(nn.Module):
         return features
 
 
+class SquareRoots(nn.Module):
+    """Square roots of features, which must not be negative."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.float().clamp(min=1e-12).sqrt()  # at 0 the gradient would be infinite
+
+
 class Pooling(nn.Module):
     """`EmbeddingNet.pool_features` as a module, for gradient caching."""
 
@@ -128,6 +140,21 @@ def new_network(architecture: Architecture, *, seed: int = 0) -> EmbeddingNet:
         return EmbeddingNet(
             architecture, create_backbone(architecture.backbone, architecture.options)
         )
+
+
+def lite0_network(architecture: Architecture, *, seed: int = 0) -> EmbeddingNet:
+    """EfficientNet-Lite0 with the ImageNet weights of its package; its head, if any, is random.
+
+    Raises as `lite0.weights_file`.
+    """
+    net = new_network(architecture, seed=seed)
+    weights = {
+        name: torch.from_numpy(values.copy()) for name, values in lite0.read_tensors().items()
+    }
+    kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
+    missing = net.backbone.load_state_dict(kept, strict=False).missing_keys
+    assert all(name.endswith("num_batches_tracked") for name in missing), missing
+    return net
 
 
 def pretrained_network(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ...core.errors import ModelError, OptionError
 from ..preprocessing import Fit, Interpolation, Preprocessing, Views
+from .place_evidence import PlaceEvidence, typical_length
 from .record import UNSTATED
 from .torch_embedder import TorchEmbedder
 from .torch_network import Architecture, EmbeddingNet, GeM, pretrained_network
@@ -78,6 +79,7 @@ def embedder_of_backbone(
         device=device,
         views=Views(scales=options.scales, flip=options.flip),
         licence=licence,
+        place_evidence=_place_evidence(net.architecture, checkpoint),
     )
     _check(embedder, traits)
     if not traits.any_size and options.fit is None:
@@ -177,6 +179,15 @@ def preprocessing_of(
         crop=float(config.get("crop_pct") or 1) if fit == "crop" else 1.0,
         strict=squares and traits.any_size,
     )
+
+
+def _place_evidence(architecture: Architecture, checkpoint: Path | None) -> PlaceEvidence | None:
+    """What the backbone's ImageNet classifier says of its vectors; None = it has none."""
+    found = imagenet_classifier(architecture, checkpoint=checkpoint)
+    if found is None:
+        return None
+    weight, bias = (part.detach().float().numpy() for part in found)
+    return PlaceEvidence(weight, bias, typical_length(weight, bias))
 
 
 def imagenet_classifier(

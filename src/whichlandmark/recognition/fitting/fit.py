@@ -11,18 +11,12 @@ from ...core.json_options import from_json
 from ...core.types import Floats, Progress
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
-from ..calibration import (
-    MIN_EXAMPLES_PER_OUTCOME,
-    Calibration,
-    Stacker,
-    fit_calibration,
-    fit_stacker,
-    threshold_for,
-)
+from ..calibration import Calibration, fit_calibration, threshold_for
 from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry
 from ..decision import Fitted, ranks_to_compare, undecided
 from ..rules import Rules
 from ..spatial_verification import SpatialVerifier, inliers_by_rank
+from ..stacker import MIN_EXAMPLES_PER_OUTCOME, Stacker, fit_stacker
 from .leave_one_out import (
     KNOWN,
     NON_LANDMARK,
@@ -36,10 +30,6 @@ from .whitening import LabelledVectors, fit_whitening
 VERIFIED_PER_KIND = 200  # undecided queries of each kind that are verified
 
 FOLDS = 5
-
-# Of galleries with a default stacker: whitening learned from pairs of photos; by PCA, with one
-# photo of each landmark; none, with too few photos to whiten; one landmark alone.
-CASES = ("learned", "pca", "as_embedded", "one_landmark")
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,7 +228,11 @@ class DefaultStackers:
 
     @staticmethod
     def case(index: GalleryIndex, whitening: Projection | None) -> str:
-        """Which of CASES a gallery is, because features are distributed differently in each."""
+        """What kind of gallery it is, because features are distributed differently in each.
+
+        Whitening learned from pairs of photos; by PCA, with one photo of each landmark; none,
+        with too few photos to whiten; one landmark alone.
+        """
         if len(index.names) == 1:
             return "one_landmark"
         if whitening is None:

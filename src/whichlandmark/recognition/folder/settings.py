@@ -10,9 +10,10 @@ from ...core.errors import DataError, GalleryError, ModelError, OptionError
 from ...core.files import atomic_file, read_json, write_json
 from ...core.json_options import from_json, to_json
 from ...gallery.index.projection import Projection
-from ..calibration import Calibration, Stacker
+from ..calibration import Calibration
 from ..decision import Fitted
 from ..rules import Rules
+from ..stacker import Stacker
 
 FORMAT_VERSION = 2
 

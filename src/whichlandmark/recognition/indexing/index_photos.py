@@ -119,8 +119,7 @@ def index_photos(
         photos: Landmark photos.
         distractors: Photos without a landmark.
         folder: The recognizer folder, new or not.
-        embedder: An embedder, its folder, "lite0", "timm:NAME", or "sift" (fitted on these photos
-            if new); None = the folder's, else "lite0".
+        embedder: As `open_embedder` takes it; None = the folder's, else "lite0".
         options: None = the defaults.
         progress: Name of a step → its progress function.
 
@@ -149,20 +148,18 @@ def index_photos(
             done = _make_shards(tasks, opened, source, options.engine, progress("embedding"))
             failed = fill_from_shards(tasks, done, gallery, progress=progress("loading shards"))
             remaining = table.take(np.isin(table.ids, np.array(failed, dtype=object)))
-        failures = []
-        if len(remaining):
-            failures = fill_gallery(
-                opened, remaining, gallery, features=rules.verify > 0, progress=progress("indexing")
-            )
+        failures = fill_gallery(
+            opened, remaining, gallery, features=rules.verify > 0, progress=progress("indexing")
+        )
         require_photos(gallery, failures)
         recognizer = finish_recognizer(folder, opened, gallery, rules)
-        index, note = recognizer.index, recognizer.fitted.note
+        index, by_default = recognizer.index, recognizer.fitted.note
         counts: dict[str, int | str] = {
             "photos": len(index.ids), "landmarks": len(index.names),
             "distractors": len(index.distractor_vectors), "failed": len(failures),
             "not in this table": gallery.count() - len(table) + len(failures),
             "embedder": opened.id, "score": rules.score,
-            "calibration": "default, for want of photos" if note else "fitted on these photos",
+            "calibration": "default: too few photos" if by_default else "fitted on these photos",
         }  # fmt: skip
     return Indexed(counts, failures)
 
