@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 # two cores; docs/training.md has the settings for real photos.
 FINETUNE_SETTINGS = {
     "weights": "lite0", "dim": 128, "gem_p": 1.0, "head": "whitened",
-    "size": 256, "crop": 128, "least_area": 0.5, "epochs": 2, "workers": 1,
+    "size": 256, "crop": 128, "least_area": 0.5, "epochs": 4, "workers": 1,
     "landmarks_per_batch": 12, "photos_per_landmark": 4, "batches": "mixed",
-    "loss": "both", "arcface_scale": 16.0, "optimizer": "adamw", "lr": 3e-4, "backbone_lr": 0.3,
-    "frozen_stages": 4, "frozen_norms": True,
+    "loss": "both", "arcface_margin": 0.2, "optimizer": "adamw", "lr": 1e-3, "backbone_lr": 0.5,
+    "frozen_stages": 3, "frozen_norms": True,
 }  # fmt: skip
 
 # A small network from random weights. Photos are embedded larger than they were trained on: random
@@ -90,6 +90,8 @@ def run_demo(
     say: receives the lines of results. progress: name → callback (done, total). Raises OptionError
     at once when torch, matplotlib or the weights of lite0 are missing.
     """
+    import numpy as np
+
     from ..core.figures import require_matplotlib
     from ..features.embedders.lite0 import weights_file
     from ..features.embedders.load import PretrainedOptions, require_torch, write_lite0
@@ -112,7 +114,12 @@ def run_demo(
         config = TrainConfig(**FINETUNE_SETTINGS, seed=seed)  # type: ignore[arg-type]
     start = f"{config.backbone} from random weights" if from_scratch else "from lite0's weights"
     say(f"train    {start}, {config.epochs} epochs")
-    train(world.train, config, out=folder / "embedder", report=progress("training"))
+    known, asked = world.train.split(test=config.validation, seed=seed)
+    some = known.take(np.arange(0, len(known), 5))  # embedded after every epoch, so a fifth
+    train(
+        known, config, out=folder / "embedder", validation=(some, asked),
+        report=progress("training"),
+    )  # fmt: skip
     tuned = _index_and_evaluate(folder, "embedder", "recognizer.wl", world, say, progress)
 
     gaps, name = tuned.scores.gap_by_score, "trained" if from_scratch else "finetuned"

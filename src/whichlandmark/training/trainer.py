@@ -321,7 +321,8 @@ class Trainer:
     def facts(self) -> dict[str, Any]:
         """Data, device and versions of the run, for the model card."""
         data, packages = self.data, ("whichlandmark", "torch", "torchvision", "timm", "accelerate")
-        relation = "not trained on" if self.validation else "also trained on, in other photos"
+        separate = self.validation and not set(data.database.landmarks) & set(data.train.landmarks)
+        relation = "not trained on" if separate else "also trained on, in other photos"
         return {
             "photos": f"{len(data.train)} of {data.landmarks} landmarks (table hash "
             f"{self.identity['photos']})",
