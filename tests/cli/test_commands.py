@@ -181,7 +181,7 @@ def test_one_corrupt_photo_among_many(
         (["evaluate", "{at}/queries.csv", "-r", "{r}", "--rules", "{at}/bad.json"], 2,
          "unknown option of Rules"),
         (["evaluate", "{at}/queries.csv", "-r", "{r}", "--score", "cosin"], 2, "'cosine'"),
-        (["embedder", "resnet18", "-o", "{at}/e"], 2, "expected timm:NAME"),
+        (["embedder", "resnet18", "-o", "{at}/e"], 2, "expected lite0, timm:NAME"),
         (["report", "{at}/queries.csv", "-o", "{at}/r.html"], 4, "is missing"),
         (["recognise"], 2, "recognize"),
         (["evaluate", "--colour"], 2, "--colour"),
