@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import DataError
+from ..core.errors import DataError, GalleryError
 from ..core.files import open_csv
 from ..core.json_options import unknown_message
 
@@ -298,3 +298,17 @@ def _similar_ids(sql: sqlite3.Connection, photo_id: str) -> list[str]:
         "SELECT id FROM photos WHERE instr(id, ?) LIMIT 50",
     )
     return sorted({row[0] for query in queries for row in sql.execute(query, (photo_id,))})
+
+
+def other_embedder(gallery: str, own: str, given: str) -> GalleryError:
+    """The error of a gallery whose vectors are of another embedder. own, given: ids."""
+    why = ""
+    if own.rpartition("-")[0] == given.rpartition("-")[0]:
+        why = (
+            ", because weights, pooling, size or another setting differ (new embedders of timm "
+            "pool as their makers do; --pool mean makes the vectors of before)"
+        )
+    return GalleryError(
+        f"{gallery} was made by embedder {own!r}, not by {given!r}: their vectors cannot be "
+        f"compared{why}; use that embedder, or index into a new folder or gallery"
+    )

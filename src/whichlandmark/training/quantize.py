@@ -15,6 +15,7 @@ from ..core.files import atomic_file
 from ..core.hardware import has_exact_int8
 from ..core.images import read_image
 from ..core.types import Image, Photos, Progress, ProgressFor, Vectors
+from ..features.embedders import lite0
 from ..features.embedders.foreign_onnx import ONNX_PREFIX
 from ..features.embedders.load import (
     TIMM_PREFIX,
@@ -63,9 +64,9 @@ def make_int8(
     max_gap_loss: float,
     progress: ProgressFor,
 ) -> QuantizeResult:
-    """`quantize` for any source: "timm:NAME", "onnx:FILE", or an embedder folder."""
+    """`quantize` for any source: "lite0", "timm:NAME", "onnx:FILE", or an embedder folder."""
     with tempfile.TemporaryDirectory(prefix="whichlandmark-") as temporary:
-        is_new = source.startswith((TIMM_PREFIX, ONNX_PREFIX))
+        is_new = source == lite0.NAME or source.startswith((TIMM_PREFIX, ONNX_PREFIX))
         if not is_new and onnx_file(read_record(embedder_folder(source, options))):
             folder = Path(source)
         else:

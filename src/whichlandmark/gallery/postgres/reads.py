@@ -13,7 +13,7 @@ from ...core.errors import GalleryError
 from ...core.types import Neighbours, Vectors
 from ..checksums import Meta
 from ..protocol import Labels
-from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord
+from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord, other_embedder
 from . import connection as connections
 from . import queries as sql_queries
 from .connection import Address, Sql, connect, gallery_errors
@@ -57,11 +57,7 @@ class PostgresReads:
     def require(self, embedder_id: str) -> None:
         """Raise GalleryError unless this embedder computed the gallery's vectors."""
         if self.embedder_id != embedder_id:
-            raise GalleryError(
-                f"{self.name} was made by embedder {self.embedder_id!r}, not by "
-                f"{embedder_id!r}: their vectors cannot be compared; use that embedder, or "
-                "index under another name"
-            )
+            raise other_embedder(self.name, self.embedder_id, embedder_id)
 
     def stamps(self, ids: Collection[str] | None = None) -> dict[str, tuple[str, str, str]]:
         """Id → (path, stamp, landmark); unknown ids are omitted. ids: None = all photos."""

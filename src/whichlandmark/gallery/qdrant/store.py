@@ -15,7 +15,7 @@ from ...core.errors import BusyError, GalleryError
 from ...core.types import Neighbours, Vectors
 from ..checksums import Meta
 from ..protocol import Labels
-from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord
+from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord, other_embedder
 from ..sqlite.queries import labels as labels_of
 from . import collection as collection
 from . import points
@@ -72,10 +72,7 @@ class QdrantReads:
     def require(self, embedder_id: str) -> None:
         """Raise GalleryError unless this embedder computed the gallery's vectors."""
         if self.embedder_id != embedder_id:
-            raise GalleryError(
-                f"{self.name} was made by embedder {self.embedder_id!r}, not by {embedder_id!r}: "
-                "their vectors cannot be compared; use that embedder, or index into a new gallery"
-            )
+            raise other_embedder(self.name, self.embedder_id, embedder_id)
 
     def stamps(self, ids: Collection[str] | None = None) -> dict[str, tuple[str, str, str]]:
         """Id → (path, stamp, landmark); unknown ids are omitted. ids: None = all photos."""

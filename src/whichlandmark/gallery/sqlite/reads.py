@@ -10,12 +10,11 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import GalleryError
 from ...core.types import Neighbours, Vectors
 from ..checksums import Meta, PhotoRow
 from ..index import nearest_rows
 from ..protocol import Labels
-from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord
+from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord, other_embedder
 from . import queries as sql_queries
 from . import schema
 from .queries import blobs, photos, photos_of, read_landmarks, read_meta, read_sums, read_table
@@ -51,11 +50,7 @@ class SqliteReads:
     def require(self, embedder_id: str) -> None:
         """Raise GalleryError unless this embedder computed the gallery's vectors."""
         if self.embedder_id != embedder_id:
-            raise GalleryError(
-                f"{self.name} was made by embedder {self.embedder_id!r}, not by "
-                f"{embedder_id!r}: their vectors cannot be compared; use that embedder, or "
-                "index into a new folder"
-            )
+            raise other_embedder(self.name, self.embedder_id, embedder_id)
 
     def stamps(self, ids: Collection[str] | None = None) -> dict[str, tuple[str, str, str]]:
         """Id → (path, stamp, landmark), to find photos that need not be embedded again.
