@@ -1,4 +1,4 @@
-"""Size, views and square roots of `lite0`, chosen by questions that photos ask of their own gallery.
+"""Size, views and square roots of `lite0`, chosen by questions of a gallery to itself.
 
     python benchmarks/lite0_choices.py FOLDER [--sizes 320 384 448 512 544] [--three]
 
