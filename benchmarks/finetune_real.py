@@ -6,13 +6,12 @@ FOLDER has the layout of real_photos.py, and train/<landmark>/. Training uses tr
 `whichlandmark train --recipe finetune`, from `lite0`, or from the MobileNetV2 of a checkpoint of
 real_photos.py. Both embedders then answer the same queries with the same gallery (index) and
 distractors under each score; "learned" is the one that `index` chooses. The difference has a paired
-bootstrap interval over queries. No query is in the training photos, which is checked by content.
+bootstrap interval over queries. Queries that show the same picture as a gallery photo are left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import time
@@ -47,9 +46,8 @@ def answers(embedder: Path, photos: Path, at: Path) -> dict[str, Predictions]:
     for score in SCORES:
         out = at / f"{name}-{score}.csv"
         chosen = () if score == "learned" else ("--score", score)
-        told = command("evaluate", at / "queries.csv", "--recognizer", at / f"{name}.wl",
-                       "-o", out, "--json", *chosen)  # fmt: skip
-        assert json.loads(told)["leaked"] == 0
+        command("evaluate", at / "queries.csv", "--recognizer", at / f"{name}.wl",
+                "-o", out, *chosen)  # fmt: skip
         found[score] = read_predictions(out)
     return found
 
