@@ -2,8 +2,8 @@
 
     python benchmarks/embed_speed.py [--rounds 7] [--batches 1 16] [--checkpoint FILE]
 
-ResNet50 and MobileNetV2 at 224 × 224 px with random weights (--checkpoint: MobileNetV2's in timm's
-format) and 512 dimensions. Each runtime of each network has its own process with one thread per
+ResNet50, MobileNetV2 and the network of lite0 at 224 × 224 px, random weights (--checkpoint: timm's
+MobileNetV2) and 512 dimensions. Each runtime of each network has its own process with one thread per
 core; they run in turns, about a quarter of a second each. Times are medians over the rounds.
 Ratios are medians of each round's ratio to eager torch, and to torch with channels last, which is
 faster. Share of peak: the network's operations (2 for each multiplication and addition) a second,
@@ -241,7 +241,7 @@ def main() -> None:
         return serve(Path(folder), run, float(seconds))
     print(", ".join(f"{name}: {value}" for name, value in hardware_facts().items()))
     print(f"memory: {bandwidth():.1f} GB/s, one thread copying")
-    for backbone in ("resnet50", "mobilenetv2_100"):
+    for backbone in ("resnet50", "mobilenetv2_100", "tf_efficientnet_lite0"):
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             checkpoint = given.checkpoint if backbone == "mobilenetv2_100" else None

@@ -20,7 +20,7 @@ from ..calibration import threshold_for
 from ..fitting import fit
 from ..fitting.fit import HeldOutScores
 from ..fitting.leave_one_out import KNOWN, NON_LANDMARK, UNKNOWN, Whitenings, hold_out_queries
-from ..fitting.whitening import LabelledVectors
+from ..fitting.whitening import LabelledVectors, fit_whitening
 from ..rules import FORMULAS, Rules
 from ..spatial_verification import SpatialVerifier
 from .edit import open_gallery
@@ -245,7 +245,10 @@ def _row(
     blocks = hold_out_queries(index, rules, extra, whitenings=whitenings)
     if not blocks:
         raise DataError("the gallery has no queries to hold out: it needs landmarks of two photos")
-    _, held_out = fit.fit_stackers(blocks, rules, verifier)
+    defaults = fit.NO_DEFAULTS
+    if index.default_fit and rules.score == "learned":
+        defaults = fit.DefaultStackers.of(index, rules, fit_whitening(index, rules, extra))
+    _, held_out = fit.fit_stackers(blocks, rules, verifier, defaults)
     lowest = FALSE_ANSWER_RATES[0]
     negatives = (held_out.kind == NON_LANDMARK).sum()
     enough = (held_out.kind == KNOWN).any() and negatives >= 1 / lowest - 1
