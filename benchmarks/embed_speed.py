@@ -3,8 +3,8 @@
     python benchmarks/embed_speed.py [--rounds 7] [--batches 1 16] [--checkpoint FILE]
 
 ResNet50, MobileNetV2 and the network of lite0 at 224 × 224 px, random weights (--checkpoint: timm's
-MobileNetV2) and 512 dimensions. Each runtime of each network has its own process with one thread per
-core; they run in turns, about a quarter of a second each. Times are medians over the rounds.
+MobileNetV2) and 512 dimensions. Each runtime of each network has its own process with one thread
+per core; they run in turns, about a quarter of a second each. Times are medians over the rounds.
 Ratios are medians of each round's ratio to eager torch, and to torch with channels last, which is
 faster. Share of peak: the network's operations (2 for each multiplication and addition) a second,
 divided by the faster of the float32 matrix products of numpy and ONNX Runtime (OpenBLAS may not
