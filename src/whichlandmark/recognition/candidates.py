@@ -98,7 +98,8 @@ def columns(features: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.f
     features: (…, F) in the order of FEATURES, or of FEATURES and GEOMETRY_FEATURES.
     """
     order = (*FEATURES, *GEOMETRY_FEATURES)
-    return features[..., [order.index(name) for name in names]]
+    # Contiguous, because sums of another memory layout differ in their last bit.
+    return np.ascontiguousarray(features[..., [order.index(name) for name in names]])
 
 
 def add_geometry(
