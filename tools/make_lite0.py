@@ -38,7 +38,8 @@ class Graph:
     def add(self, op: str, inputs: list[str], **attributes: Any) -> str:
         """Append a node; returns the name of its output."""
         output = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
+        name = f"{op} {len(self.nodes)}"  # int8 chooses layers by name
+        self.nodes.append(helper.make_node(op, inputs, [output], name, **attributes))
         return output
 
     def convolution(self, x: str, names: tuple[str, str], conv: nn.Conv2d, *, act: bool) -> str:
@@ -77,7 +78,7 @@ def network(model: Any) -> Graph:
     x = graph.add("Sqrt", [x])  # of numbers of 0 to 6; Arandjelović & Zisserman, CVPR 2012
     length = graph.add("ReduceL2", [x, "one"], keepdims=1)
     length = graph.add("Clip", [length, "tiny"])
-    graph.nodes.append(helper.make_node("Div", [x, length], ["embedding"]))
+    graph.nodes.append(helper.make_node("Div", [x, length], ["embedding"], "unit length"))
     return graph
 
 

@@ -198,3 +198,12 @@ def test_torch_gives_the_same_rows_under_the_same_id(folder, tmp_path):
     assert torch.default_fit == onnx.default_fit
     torch.save(tmp_path / "copy")
     assert load_embedder(tmp_path / "copy").id == onnx.id
+
+
+def test_every_node_has_its_own_name_by_which_int8_chooses_layers():
+    onnx = pytest.importorskip("onnx")
+    names = [
+        node.name for node in onnx.load(Path(lite0.__file__).with_name("lite0.onnx")).graph.node
+    ]
+    assert all(names)
+    assert len(set(names)) == len(names)
