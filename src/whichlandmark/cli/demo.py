@@ -44,7 +44,7 @@ SCRATCH_SETTINGS = {
 FROZEN_SIZE = 256  # pixels of the long side for lite0 as it is: little more than the photos have
 
 # As many queries show no landmark as show one: distractors are for these queries.
-WORLD_SETTINGS = {"nonlandmark_queries": 400, "distractors": 400}
+WORLD_SETTINGS = {"photos": 1600, "nonlandmark_queries": 400, "distractors": 400}
 
 
 @app.command()

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core.errors import TrainingError
 from ..core.figures import require_matplotlib
+from ..core.hardware import keep_freed_memory
 from ..core.types import Photos
 from ..features.embedders.torch_embedder import TorchEmbedder
 from .checkpoint import RunLog, RunState
@@ -75,6 +76,7 @@ def train(
 
 
 def _run_training(run: Trainer) -> TorchEmbedder:
+    keep_freed_memory()
     state, config = run.resume(), run.config
     with RunLog(run.folder, state.history, state.total, quiet=not run.is_main) as log:
         while state.epoch < config.epochs and not _should_stop(state, config.patience):
