@@ -53,8 +53,8 @@ sdist-test: $(READY)
 	  PYTHONPATH=src $(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider $(SDIST_TESTS) -k 'not example_runs'
 
 check: $(READY) check-workflows
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples tools
+	$(BIN)/ruff format --check src tests benchmarks examples tools
 	$(BIN)/mypy
 
 check-workflows: $(READY)
