@@ -123,7 +123,7 @@ def load_embedder(
 
 
 def default_embedder() -> str:
-    """ "lite0", or "sift" where the weights of lite0 are not installed, which is said once."""
+    """The embedder of new galleries: lite0; sift where its weights are missing, said once."""
     if lite0.is_installed():
         return lite0.NAME
     _warn_without_lite0()
