@@ -73,7 +73,9 @@ def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, .
     confidence = ScorePart(
         "confidence",
         answer.confidence,
-        "The score as a probability, calibrated on leave-one-out queries from the gallery.",
+        "The score as a probability, by a default calibration fitted on other galleries."
+        if fitted.note
+        else "The score as a probability, calibrated on leave-one-out queries from the gallery.",
     )
     if candidates is None or fitted.stacker is None:
         penalty = float(answers.found.penalty[row])
