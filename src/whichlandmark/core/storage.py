@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from .errors import ImageError, OptionError
+from .files import local_path, text_of_bytes, valid_text
 
 MAX_BYTES = 20_000_000  # of a photo file
 
@@ -39,8 +39,6 @@ RETRY_SECONDS = 0.5  # wait before the second try; twice as long before the thir
 STAMP_REQUESTS = 16  # sent to a store at once
 
 _URL = re.compile(r"([a-z][a-z0-9]{0,9})://.", re.ASCII | re.DOTALL)
-
-_FILE_URL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.ASCII | re.IGNORECASE)
 
 _URL_AS_PATH = re.compile(rf"({'|'.join(SCHEMES)}):/(?=[^/])", re.ASCII)
 
@@ -101,29 +99,6 @@ def parse(address: str | Path) -> Address:
     return Url(text) if is_url(text) else File(text)
 
 
-def local_path(text: str) -> str:
-    """The path in a `file:` URL of this machine (RFC 8089); any other text is returned unchanged.
-
-    The URL is the form in which a table holds a path whose name is not UTF-8.
-    """
-    found = _FILE_URL.match(text)
-    if not found:
-        return text
-    path = os.fsdecode(unquote_to_bytes(text[found.end() :]))
-    return path[1:] if re.match(r"/[A-Za-z]:", path) and os.name == "nt" else path
-
-
-def valid_text(path: str) -> str:
-    """The path as text that UTF-8 can hold: a `file:` URL when it is not; the inverse of
-    `local_path`.
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(path)), safe="/~")
-    return path
-
-
 def as_text(path: str | Path) -> str:
     """A path or URL as text; restores the slash that `Path("s3://a/b")` has lost."""
     text = os.fspath(path)
@@ -137,17 +112,6 @@ def is_url(path: str | Path) -> bool:
     """Is this a URL, of any scheme? Everything else is a path on this machine."""
     text = as_text(path)
     return "://" in text and _URL.match(text) is not None
-
-
-def text_of_bytes(name: str) -> str:
-    """A name as valid text: its bytes that are not UTF-8 as %XX; other names unchanged."""
-    if name.isascii():
-        return name
-    return "".join(
-        f"%{ord(letter) - 0xDC00:02X}" if "\udc80" <= letter <= "\udcff"
-        else "\ufffd" if "\ud800" <= letter <= "\udfff" else letter
-        for letter in name
-    )  # fmt: skip
 
 
 def read_bytes(address: str | Path, limit: int = MAX_BYTES) -> bytes:

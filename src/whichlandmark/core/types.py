@@ -139,7 +139,8 @@ class Photos:
         tiers: Sequence[str] = (),
     ) -> Photos:
         """Columns from sequences of equal length; usages and tiers may be left out."""
-        return cls(*map(_column, (ids, paths, landmarks, usages, tiers)))
+        names = (_column(ids), _column(paths), _column(landmarks))
+        return cls(*names, _column(usages), _column(tiers))
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""

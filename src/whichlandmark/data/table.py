@@ -154,7 +154,8 @@ def write_photos(path: str | Path, photos: Photos) -> None:
         photos: The table.
 
     Raises:
-        DataError: When a file name is not valid Unicode, because a UTF-8 csv cannot contain it.
+        DataError: When an id or a landmark is not valid Unicode, because a UTF-8 csv cannot contain
+            it. A path that is not valid Unicode is written as a `file:` URL.
     """
     folder = os.path.abspath(Path(path).parent)
     usage, tier = (bool((column != "").any()) for column in (photos.usages, photos.tiers))
@@ -198,6 +199,5 @@ def _check_unicode(rows: Iterable[Sequence[str]], path: str | Path) -> None:
             "".join(row).encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"{path}: {row[1]!r} is not valid Unicode and cannot be written to a table; "
-                "rename the file"
+                f"{path}: {row!r} is not valid Unicode and cannot be written to a table"
             ) from None
