@@ -41,7 +41,7 @@ _UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?", re.ASCII)  # as pandas name
 # typographic mark, as the letters of other code pages are.
 _NOT_WESTERN = re.compile(
     rb"[\x80-\xff]{3}|[\xc3-\xc5][\x80-\xbf]"
-    rb"|[\x81\x83\x86-\x90\x98\x9a-\x9f\xa2-\xa6\xa8\xac-\xaf\xb1-\xb3\xb5-\xb6\xb8-\xb9\xbc-\xbe\xd7\xf7]"
+    rb"|[\x81\x83\x86-\x90\x98\x9a-\x9f\xa2-\xa6\xa8\xac-\xaf\xb1-\xb3\xb5-\xb6\xb8-\xb9\xbc-\xbe\xd7\xf7\xff]"
 )
 
 CsvRows = Iterator[tuple[int, list[str]]]  # (line number, cells), as many cells as the header has
@@ -317,8 +317,13 @@ def valid_text(path: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(path)), safe="/~")
+        return file_url(path)
     return path
+
+
+def file_url(path: str) -> str:
+    """The percent-encoded `file:` URL of a path."""
+    return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(path)), safe="/~")
 
 
 def text_of_bytes(name: str) -> str:

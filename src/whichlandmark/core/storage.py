@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ImageError, OptionError
-from .files import local_path, text_of_bytes, valid_text
+from .files import file_url, local_path, text_of_bytes, valid_text
 
 MAX_BYTES = 20_000_000  # of a photo file
 
@@ -378,6 +378,6 @@ def relative_path(name: str, folder: str) -> str:
         relative = os.path.relpath(name, folder).replace(os.sep, "/")
     except ValueError:  # on another drive of Windows, so no relative path exists
         relative = name.replace(os.sep, "/")
-    if not relative.isascii() and (url := valid_text(name)) != name:
-        relative = url
+    if (not relative.isascii() and valid_text(name) != name) or relative != relative.strip():
+        relative = file_url(name)  # because a table's cells are UTF-8, without outer blanks
     return relative + member
