@@ -202,7 +202,7 @@ def open_csv(
                         if not any(map(str.strip, cells)):
                             continue
                         _check_width(cells, width, len(names), separator, f"{path}, line {line}")
-                    elif not any(cells):
+                    elif not cells[0].strip() and not any(map(str.strip, cells)):
                         continue
                     yield line, cells if len(named) == len(cells) else [cells[at] for at in named]
 

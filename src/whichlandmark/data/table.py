@@ -131,7 +131,7 @@ class TableText:
 
         Raises DataError for a Windows path with a drive, which this machine cannot have.
         """
-        name = name if name.isprintable() and name == name.strip() else name.strip(" \t\r\n\ufeff")
+        name = name.strip(" \t\r\n\ufeff")
         if "\\" in name and os.sep == "/" and not os.path.lexists(os.path.join(folder, name)):
             if WINDOWS_PATH.match(name):
                 raise DataError(
@@ -267,6 +267,8 @@ def similar_names(names: Iterable[str]) -> list[list[str]]:
     """
     groups: dict[str, list[str]] = {}
     for name in names:
+        if name.isascii() and name.isdigit():
+            continue
         plain = unicodedata.normalize("NFKD", name.translate(_LOOK_ALIKES)).casefold()
         key = "".join(letter for letter in plain if letter.isalnum())
         groups.setdefault(key or name, []).append(name)
