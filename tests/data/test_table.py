@@ -151,7 +151,7 @@ def test_a_table_can_be_moved_together_with_its_photos(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     """A file name that is not valid Unicode is named in the error; the old table is unchanged."""
-    path = write(tmp_path / "t.csv", "id,path\n1,1.jpg\n")
+    path = write(tmp_path / "t.csv", "id,path,landmark\n1,1.jpg,\n")
     bad = os.fsdecode(b"/photos/caf\xe9.jpg")
     with pytest.raises(DataError, match=r"caf.* is not valid Unicode"):
         write_photos(path, Photos.of([Photo("2", Path(bad), None)]))
