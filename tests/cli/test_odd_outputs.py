@@ -178,6 +178,7 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
         "submission": b"id,landmarks\n",
         "file of scores": b'{\n  "gap": 0.9\n}',
         "list of landmarks": b"landmark,name,category\n",
+        "list of files left out": b"path,reason\n",
         "list of problems": b"kind,name,detail\n",
         "page": b'<!doctype html>\n<meta name="generator" content="whichlandmark">',
         "picture": b"\x89PNG\r\n\x1a\n....tEXtSoftware\0whichlandmark",

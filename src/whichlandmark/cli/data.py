@@ -28,16 +28,30 @@ def import_folder(
     unlabelled: Annotated[
         bool, typer.Option(help="The photos show no landmark; sub-folders are not landmarks.")
     ] = False,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            help="Which folder below ROOT names the landmark: 1 = the first, 2 = the second. By "
+            "default the first that is not a part (train) or a date (2019)."
+        ),
+    ] = None,
 ) -> None:
-    """Make a photos.csv from a folder with one sub-folder of photos for each landmark."""
+    """Make a photos.csv from a folder with one sub-folder of photos for each landmark.
+
+    Files that are not used are counted by reason, and all listed beside it in X.left_out.csv.
+    """
     from ..core.files import check_results
     from ..data.folders import read_folder
     from ..data.table import write_photos
 
-    check_results([(out, "photo table")], [root])
-    photos = read_folder(root, labelled=not unlabelled)
+    check_results(
+        [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [root]
+    )
+    photos = read_folder(root, labelled=not unlabelled, level=level)
     write_photos(out, photos)
     output.say(f"{out}: {photos!r}")
+    if output.name_left_out(photos.left_out, out):
+        raise output.PartlyFailedError
 
 
 @import_app.command("csv")

@@ -1,4 +1,4 @@
-"""Write files atomically, lock them between processes, read JSON and CSV."""
+"""Write files atomically, lock them between processes, read JSON and CSV, paths as valid text."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from .errors import DataError, OptionError
 
@@ -26,6 +27,7 @@ RESULTS = {
     "submission": rb"\Aid,landmarks\r?\n",
     "file of scores": rb'\A\{\s[^{}]*"gap":',
     "list of landmarks": rb"\Alandmark,name,category\r?\n",
+    "list of files left out": rb"\Apath,reason\r?\n",
     "list of problems": rb"\Akind,name,detail\r?\n",
     "page": rb'<meta name="generator" content="whichlandmark">',
     "picture": rb"\A\x89PNG.*Software\0whichlandmark",
@@ -34,6 +36,8 @@ RESULTS = {
 FOLDER = "folder"  # the kind of a result that is a folder
 
 MAX_CELL_LENGTH = 1 << 17  # characters, the csv module's own limit
+
+_FILE_URL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.ASCII | re.IGNORECASE)
 
 CsvRows = Iterator[tuple[int, list[str]]]  # (line number, cells), as many cells as the header has
 
@@ -258,3 +262,37 @@ def open_csv(
         ) from None
     finally:
         csv.field_size_limit(old_limit)
+
+
+def local_path(text: str) -> str:
+    """The path in a `file:` URL of this machine (RFC 8089); any other text is returned unchanged.
+
+    The URL is the form in which a table holds a path whose name is not UTF-8.
+    """
+    found = _FILE_URL.match(text)
+    if not found:
+        return text
+    path = os.fsdecode(unquote_to_bytes(text[found.end() :]))
+    return path[1:] if re.match(r"/[A-Za-z]:", path) and os.name == "nt" else path
+
+
+def valid_text(path: str) -> str:
+    """The path as text that UTF-8 can hold: a `file:` URL when it is not; the inverse of
+    `local_path`.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(path)), safe="/~")
+    return path
+
+
+def text_of_bytes(name: str) -> str:
+    """A name as valid text: its bytes that are not UTF-8 as %XX; other names unchanged."""
+    if name.isascii():
+        return name
+    return "".join(
+        f"%{ord(letter) - 0xDC00:02X}" if "\udc80" <= letter <= "\udcff"
+        else "\ufffd" if "\ud800" <= letter <= "\udfff" else letter
+        for letter in name
+    )  # fmt: skip
