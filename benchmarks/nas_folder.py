@@ -48,8 +48,12 @@ def scene(landmark: int, seed: int, size: tuple[int, int] = (320, 240)) -> Pillo
         y, x = shapes.integers(0, 360), shapes.integers(0, 460)
         height, width = shapes.integers(12, 90, 2)
         canvas[y : y + height, x : x + width] = shapes.integers(0, 256, 3)
-    top, left = rng.integers(0, 60), rng.integers(0, 60)
-    view = canvas[top : top + 330, left : left + 430] * rng.uniform(0.7, 1.2)
+    for _ in range(10):  # what stands before it: people, trees, cars
+        y, x, height, width = rng.integers(0, (330, 430, 70, 70))
+        canvas[y : y + height, x : x + width] = rng.integers(0, 256, 3)
+    high = int(rng.integers(180, 380))
+    top, left = rng.integers(0, 400 - high), rng.integers(0, 500 - high)
+    view = canvas[top : top + high, left : left + int(1.3 * high)] * rng.uniform(0.7, 1.2)
     view += rng.normal(0, 4, view.shape)
     return Pillow.fromarray(view.clip(0, 255).astype(np.uint8)).resize(size)
 
