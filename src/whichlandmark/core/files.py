@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import stat
 import sys
 import tempfile
 import time
@@ -190,6 +191,13 @@ def file_lock(path: str | Path) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)  # closing the file releases the lock
             yield
+
+
+def special_kind(mode: int) -> str:
+    """What a file is that must not be opened, by its `st_mode`; "" for files and folders."""
+    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"),
+             (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))  # fmt: skip
+    return next((kind for is_kind, kind in kinds if is_kind(mode)), "")
 
 
 def read_at(descriptor: int, length: int, offset: int) -> bytes:
