@@ -256,7 +256,7 @@ def test_wrong_rows_are_refused(
         (lambda root: [p.unlink() for p in root.glob("*.csv")], "expected train.csv"),
         (lambda root: [p.unlink() for p in root.rglob("*.tar")], "no photos found; expected a/b/c"),
         (lambda root: (root / "train_clean.csv").write_text("id,url\n"), "'landmark_id' once"),
-        (lambda root: (root / "train_clean.csv").write_bytes(b"\xff\xfe"), "UTF-8"),
+        (lambda root: (root / "train_clean.csv").write_bytes(b"\xff\xff"), "UTF-8"),
         (lambda root: (root / "train_clean.csv").write_text(""), "(none) given"),
         (lambda root: [write_md5(p) or p.write_bytes(b"") for p in root.rglob("*.tar")],
          "could be read"),
