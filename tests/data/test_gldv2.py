@@ -298,7 +298,7 @@ def test_the_official_tables_are_never_written_over(
     (tmp_path / "link").symlink_to(root)
     for out in (root, tmp_path / "link"):
         code, _, err = run(capfd, "import", "gldv2", root, "-o", out)
-        assert (code, "would be overwritten" in err) == (2, True)
+        assert (code, "is not a photo table that whichlandmark wrote" in err) == (2, True)
     assert {path.name: path.read_bytes() for path in root.glob("*.csv")} == before
 
 

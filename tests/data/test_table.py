@@ -160,7 +160,7 @@ def test_a_path_that_is_not_utf8_is_written_as_a_file_url(tmp_path: Path) -> Non
 
 def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     """An id that is not valid Unicode is named in the error; the old table is unchanged."""
-    path = write(tmp_path / "t.csv", "id,path\n1,1.jpg\n")
+    path = write(tmp_path / "t.csv", "id,path,landmark\n1,1.jpg,\n")
     with pytest.raises(DataError, match=r"caf.* is not valid Unicode"):
         write_photos(path, Photos.of([Photo(os.fsdecode(b"caf\xe9"), Path("/2.jpg"), None)]))
     assert columns(read_photos(path)) == [("1", str(tmp_path / "1.jpg"), "")]

@@ -132,6 +132,11 @@ def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False
         raise PartlyFailedError
 
 
+def left_out_list(table: Path) -> Path:
+    """The list beside a table X.csv of the files that are not in it: X.left_out.csv."""
+    return table.with_name(f"{table.stem}.left_out.csv")
+
+
 def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
     """Count the files that were not used on stderr, by reason; True = photos are among them.
 
@@ -139,7 +144,7 @@ def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
     """
     from ..data.file_kinds import counted, lost_photos, write_left_out
 
-    full = table.with_name(f"{table.stem}.left_out.csv") if table else None
+    full = left_out_list(table) if table else None
     if full:
         write_left_out(full, left_out)
     if left_out:

@@ -13,7 +13,7 @@ import re
 import stat
 from pathlib import Path
 
-from ..core.files import atomic_file, text_of_bytes
+from ..core.files import atomic_file, require_own_result, text_of_bytes
 from ..core.images import SUFFIXES
 
 HEAD_BYTES = 512  # read of each file
@@ -236,9 +236,13 @@ def write_left_out(path: Path, left_out: dict[str, str]) -> None:
     the csv of an earlier run.
     """
     if not left_out:
+        require_own_result(path, "list of files left out")
         path.unlink(missing_ok=True)
         return
-    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path, "list of files left out") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "reason"))
         writer.writerows(left_out.items())

@@ -307,7 +307,10 @@ def write_rows(
     """
     header = [*COLUMNS[:3], *["usage"] * usage, *["tier"] * tier]
     count = 0
-    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path, "photo table") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(header)

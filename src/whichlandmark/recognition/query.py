@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.images import LatLon, location_of, read_image
+from ..core.images import read_image
+from ..core.photo_files import LatLon, location_of
 from ..core.storage import read_bytes
 from ..core.types import Image, Vectors
 from ..features.local.keypoints import Keypoints

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.images import LatLon
+from ..core.photo_files import LatLon
 from ..core.types import Detection, Embedder, Image, Match, Prediction, Vectors
 from ..features.embedders.own import checked_rows
 from ..gallery.index import GalleryIndex
