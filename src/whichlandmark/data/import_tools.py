@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TextIO
 from urllib.parse import unquote
 
+from ..core.csv_files import open_csv
 from ..core.errors import DataError
-from ..core.files import atomic_file, open_csv, valid_text
+from ..core.files import atomic_file, valid_text
 from ..core.images import SUFFIXES
 from ..core.storage import SCHEMES, TarMember, is_url, parse
 from ..core.types import Photos

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
+from ..core.csv_files import open_csv
 from ..core.errors import DataError
-from ..core.files import atomic_file, open_csv
+from ..core.files import atomic_file
 from ..core.json_options import unknown_message
 from ..core.storage import absolute_path, relative_path
 from ..core.types import SEPARATOR, Photos, true_landmarks
