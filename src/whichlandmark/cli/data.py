@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from . import output
 from .app import Device, Distractors, Json, OutTable, OutTables, Source, app
+
+if TYPE_CHECKING:
+    from ..core.types import Photos
 
 import_app = typer.Typer(
     help="Make a photo table (photos.csv) from photos that you have.", no_args_is_help=True
@@ -42,15 +45,30 @@ def import_folder(
     """
     from ..core.files import check_results
     from ..data.folders import read_folder
-    from ..data.table import write_photos
 
     check_results(
         [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [root]
     )
     photos = read_folder(root, labelled=not unlabelled, level=level)
-    write_photos(out, photos)
-    output.say(f"{out}: {photos!r}")
-    if output.name_left_out(photos.left_out, out):
+    _write_imported(out, photos, {})
+
+
+def _write_imported(out: Path, photos: Photos, problems: dict[str, str]) -> None:
+    """Write the table, count what is not in it, and end with exit code 3 or 4 where photos are not.
+
+    problems: row, sample or file → why it is not in the table.
+    """
+    from ..core.errors import DataError
+    from ..data.table import write_photos
+
+    if len(photos):
+        write_photos(out, photos)
+        output.say(f"{out}: {photos!r}")
+    left_out = problems | photos.left_out
+    lost = output.name_left_out(left_out, out if len(photos) else None)
+    if not len(photos):
+        raise DataError(f"none of the {len(left_out)} photos could be read; {out} is not written")
+    if problems or lost:
         raise output.PartlyFailedError
 
 
@@ -82,15 +100,13 @@ def import_csv(
     """Make a photos.csv from a csv file whose columns have other names."""
     from ..core.files import check_results
     from ..data.import_tools import CsvColumns, read_csv
-    from ..data.table import write_photos
 
-    check_results([(out, "photo table")], [file, root])
+    check_results(
+        [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [file, root]
+    )
     columns = CsvColumns(path=path, id=photo_id, landmark=landmark, usage=usage)
     photos, missing = read_csv(file, columns, root=root)
-    if len(photos):
-        write_photos(out, photos)
-        output.say(f"{out}: {photos!r}")
-    output.finish_with_failures(missing, nothing_done=not len(photos))
+    _write_imported(out, photos, missing)
 
 
 @import_app.command("webdataset")
@@ -115,15 +131,13 @@ def import_webdataset(
 ) -> None:
     """Make a photos.csv of photos inside WebDataset tars, which are not unpacked."""
     from ..core.files import check_results
-    from ..data.table import write_photos
     from ..data.webdataset import label_source, read_webdataset
 
-    check_results([(out, "photo table")], tars)
+    check_results(
+        [(out, "photo table"), (output.left_out_list(out), "list of files left out")], tars
+    )
     photos, problems = read_webdataset(tars, label_source(label, key))
-    if len(photos):
-        write_photos(out, photos)
-        output.say(f"{out}: {photos!r}")
-    output.finish_with_failures(problems, nothing_done=not len(photos))
+    _write_imported(out, photos, problems)
 
 
 @import_app.command("gldv2")

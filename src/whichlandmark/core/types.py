@@ -137,10 +137,11 @@ class Photos:
         landmarks: Sequence[str],
         usages: Sequence[str] = (),
         tiers: Sequence[str] = (),
+        left_out: dict[str, str] | None = None,
     ) -> Photos:
         """Columns from sequences of equal length; usages and tiers may be left out."""
         names = (_column(ids), _column(paths), _column(landmarks))
-        return cls(*names, _column(usages), _column(tiers))
+        return cls(*names, _column(usages), _column(tiers), left_out or {})
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""

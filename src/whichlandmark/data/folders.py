@@ -9,7 +9,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import DataError, OptionError
@@ -185,8 +185,8 @@ def read_folder(root: str | Path, *, labelled: bool = True, level: int | None = 
         log.warning("%d photos outside the landmark folders of %s are left out",
                     loose, valid_text(top))  # fmt: skip
     ids = _unique(f"{text_of_bytes(os.path.basename(top))}/{_below(path, top)}" for path in used)
-    photos = Photos.of_columns(ids, used, [landmarks[path] for path in used])
-    return replace(photos, left_out=found.left_out)
+    names = [landmarks[path] for path in used]
+    return Photos.of_columns(ids, used, names, left_out=found.left_out)
 
 
 def _below(path: str, top: str) -> str:
