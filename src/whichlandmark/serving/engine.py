@@ -28,8 +28,6 @@ from .monitoring import Counters
 from .options import ServeOptions
 from .uploads import RecognizeRequest, Upload
 
-MIN_RELIABLE_SIDE = 100  # pixels; a shorter side adds a warning to the answer
-
 FEEDBACK_FILE = "feedback.jsonl"
 
 MakeAnswer = Callable[[str, Decoded, OpenRecognizer, Prediction], Any]
@@ -114,7 +112,7 @@ class Engine:
             name: str, decoded: Decoded, opened: OpenRecognizer, answer: Prediction
         ) -> AnswerObject:
             return answer_object(
-                name, answer, opened.facts, matches=request.matches, warnings=_warnings(decoded)
+                name, answer, opened.facts, matches=request.matches, warnings=size_warnings(decoded.height, decoded.width),
             )
 
         results = await self.results(request.photos, make_result)
@@ -230,12 +228,3 @@ def timings(results: Sequence[PhotoResult], began: float) -> dict[str, float]:
 def _query(decoded: Decoded) -> QueryPhoto:
     assert decoded.image is not None
     return QueryPhoto(decoded.image, decoded.location)
-
-
-def _warnings(decoded: Decoded) -> list[str]:
-    if min(decoded.height, decoded.width) < MIN_RELIABLE_SIDE:
-        return [
-            f"the photo is very small ({decoded.width} × {decoded.height} px), "
-            "so the answer is less reliable"
-        ]
-    return []
