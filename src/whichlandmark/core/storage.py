@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from .errors import ImageError, OptionError
 
@@ -38,6 +39,8 @@ RETRY_SECONDS = 0.5  # wait before the second try; twice as long before the thir
 STAMP_REQUESTS = 16  # sent to a store at once
 
 _URL = re.compile(r"([a-z][a-z0-9]{0,9})://.", re.ASCII | re.DOTALL)
+
+_FILE_URL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.ASCII | re.IGNORECASE)
 
 _URL_AS_PATH = re.compile(rf"({'|'.join(SCHEMES)}):/(?=[^/])", re.ASCII)
 
@@ -89,12 +92,36 @@ Address = File | Url | TarMember
 def parse(address: str | Path) -> Address:
     """Parse an address; text that is neither a URL nor a tar member's address is a path.
 
-    Opens nothing.
+    Opens nothing. A `file:` URL is a path on this machine.
     """
     text = as_text(address)
     if ".tar#" in text and (parts := _MEMBER.fullmatch(text)):
-        return TarMember(parts[1], parts[2], int(parts[3]), int(parts[4]))
+        return TarMember(local_path(parts[1]), parts[2], int(parts[3]), int(parts[4]))
+    text = local_path(text)
     return Url(text) if is_url(text) else File(text)
+
+
+def local_path(text: str) -> str:
+    """The path in a `file:` URL of this machine (RFC 8089); any other text is returned unchanged.
+
+    The URL is the form in which a table holds a path whose name is not UTF-8.
+    """
+    found = _FILE_URL.match(text)
+    if not found:
+        return text
+    path = os.fsdecode(unquote_to_bytes(text[found.end() :]))
+    return path[1:] if re.match(r"/[A-Za-z]:", path) and os.name == "nt" else path
+
+
+def valid_text(path: str) -> str:
+    """The path as text that UTF-8 can hold: a `file:` URL when it is not; the inverse of
+    `local_path`.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(path)), safe="/~")
+    return path
 
 
 def as_text(path: str | Path) -> str:
@@ -110,6 +137,17 @@ def is_url(path: str | Path) -> bool:
     """Is this a URL, of any scheme? Everything else is a path on this machine."""
     text = as_text(path)
     return "://" in text and _URL.match(text) is not None
+
+
+def text_of_bytes(name: str) -> str:
+    """A name as valid text: its bytes that are not UTF-8 as %XX; other names unchanged."""
+    if name.isascii():
+        return name
+    return "".join(
+        f"%{ord(letter) - 0xDC00:02X}" if "\udc80" <= letter <= "\udcff"
+        else "\ufffd" if "\ud800" <= letter <= "\udfff" else letter
+        for letter in name
+    )  # fmt: skip
 
 
 def read_bytes(address: str | Path, limit: int = MAX_BYTES) -> bytes:
@@ -201,7 +239,9 @@ def _is_header_of(member: TarMember, block: bytes) -> bool:
     except tarfile.HeaderError:
         return False
     name = os.path.basename(header.name)
-    same_name = name == os.path.basename(member.name) or len(os.fsencode(header.name)) >= 100
+    # An address has the bytes of a name that are not UTF-8 as %XX.
+    known = {name, os.path.basename(text_of_bytes(header.name))}
+    same_name = os.path.basename(member.name) in known or len(os.fsencode(header.name)) >= 100
     return header.isreg() and header.size == member.size and same_name
 
 
@@ -331,14 +371,15 @@ def _file_stamp(path: str) -> str:
 
 
 def absolute_path(name: str, folder: str) -> str:
-    """Make a path or tar address absolute and normalised; a URL is returned unchanged.
+    """Make a path or tar address absolute and normalised; a URL is returned unchanged, except that
+    a `file:` URL becomes the path in it where that is valid Unicode.
 
     Args:
         name: as a photo table has it.
         folder: of that table; relative names start from it.
     """
-    if is_url(name):
-        return name
+    if is_url(name) or name.startswith("file:/"):
+        return _without_file_scheme(name)
     if ".tar#" in name and (parts := _MEMBER.fullmatch(name)):  # only the part before # is a path
         return _joined(parts[1], folder) + name[parts.end(1) :]
     parent, slash, last = name.rpartition("/")
@@ -346,6 +387,13 @@ def absolute_path(name: str, folder: str) -> str:
         return os.path.normpath(os.path.join(folder, name))
     parent = _joined(parent + slash, folder)
     return parent + last if parent.endswith(os.sep) else parent + os.sep + last
+
+
+def _without_file_scheme(url: str) -> str:
+    parts = _MEMBER.fullmatch(url) if ".tar#" in url else None
+    file, member = (parts[1], url[parts.end(1) :]) if parts else (url, "")
+    path = local_path(file)
+    return (file if path == file else valid_text(path)) + member
 
 
 @lru_cache(maxsize=16_384)  # because millions of photos share a few thousand folders or tars
@@ -357,17 +405,15 @@ def relative_path(name: str, folder: str) -> str:
     """Make a path or tar address relative to `folder`, with forward slashes; the inverse of
     `absolute_path`. Both arguments are absolute; a URL is returned unchanged.
     """
-    match parse(name):
-        case Url():
-            return name
-        case TarMember(tar):
-            if is_url(tar):
-                return name
-            path = tar
-        case File(path):
-            pass
+    if is_url(name):
+        return name
+    member = ""
+    if ".tar#" in name and (parts := _MEMBER.fullmatch(name)):
+        name, member = parts[1], name[parts.end(1) :]
     try:
-        relative = os.path.relpath(path, folder).replace(os.sep, "/")
+        relative = os.path.relpath(name, folder).replace(os.sep, "/")
     except ValueError:  # on another drive of Windows, so no relative path exists
-        relative = path.replace(os.sep, "/")
-    return relative + name[len(path) :]
+        relative = name.replace(os.sep, "/")
+    if not relative.isascii() and (url := valid_text(name)) != name:
+        relative = url
+    return relative + member

@@ -106,6 +106,8 @@ class Photos:
             "" = none.
         tiers: (N,) str: the photo's group of difficulty, named by the table ("low light"); "" =
             not given.
+        left_out: Path → reason of every file of the folder that is not in the table; of a table
+            that was not read from a folder, and of a selection, empty.
     """
 
     ids: NDArray[np.object_]
@@ -113,6 +115,7 @@ class Photos:
     landmarks: NDArray[np.object_]
     usages: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
     tiers: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("usages", "tiers"):
