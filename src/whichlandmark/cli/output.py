@@ -9,10 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +124,7 @@ def fitted(text: str, width: int, *, keep_end: bool = False) -> str:
             break
         kept = character + kept if keep_end else kept + character
         used += cells(character)
-    dots = "…" if _has_character("…") else "~"
+    dots = "…" if has_character("…") else "~"
     return (dots + kept if keep_end else kept + dots) + " " * (width - used)
 
 
@@ -141,7 +140,7 @@ def cells(text: str) -> int:
     )  # fmt: skip
 
 
-def _has_character(character: str) -> bool:
+def has_character(character: str) -> bool:
     try:
         character.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -194,60 +193,6 @@ def _guess_in_words(answer: Prediction, titles: Mapping[str, str]) -> str:
     return f" (nearest: {named(answer.guess, titles)}, confidence {answer.confidence:.2f})"
 
 
-class AnswerTable:
-    """The answers to many photos as a table on stdout, one line each, printed as they come.
-
-    A terminal gets lines of its width, where names are cut; a file or pipe gets whole names.
-    """
-
-    def __init__(self, names: Sequence[str], titles: Mapping[str, str]) -> None:
-        """names: of all photos that will be added. titles: label → title, of every landmark."""
-        self.titles = titles
-        self.width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        longest = max((cells(visible(name)) for name in names), default=5)
-        title = max((cells(named(label, titles)) for label in titles), default=8)
-        self.sizes = [max(5, min(longest, 60)), max(8, min(title, 40))]
-        rest = self.width - 26  # the other columns and the spaces between all of them
-        if self.width and sum(self.sizes) > rest:
-            photo = max(rest // 2, rest - self.sizes[1])
-            self.sizes = [photo, rest - photo]
-        self.none = "–" if _has_character("–") else "-"
-        if not 0 < self.width < 50:
-            self._line("photo", "landmark", "answer", "confidence")
-
-    def add(self, name: str, answer: Prediction) -> None:
-        """Print the line of one photo."""
-        from ..recognition.answer import confidence_in_words
-
-        names = [named(label, self.titles) for label in (answer.guess, answer.second) if label]
-        confidence = f"{answer.confidence:.2f}"
-        if answer.decision == "landmark":
-            self._line(name, names[0], confidence_in_words(answer), confidence)
-        elif answer.decision == "uncertain":
-            self._line(name, " or ".join(names), "not sure", confidence)
-        else:
-            words = "not readable" if answer.decision == "failed" else "no landmark"
-            self._line(name, self.none, words, self.none)
-
-    def _line(self, *columns: str) -> None:
-        name, landmark, answer, confidence = columns
-        if 0 < self.width < 50:  # a narrow terminal gets two lines a photo
-            say(fitted(name, self.width, keep_end=True).rstrip())
-            say(fitted(f"  {landmark}, {answer} {confidence}", self.width).rstrip())
-            return
-        if self.width:
-            name = fitted(name, self.sizes[0], keep_end=True)
-            landmark = fitted(landmark, self.sizes[1])
-        else:
-            name, landmark = (
-                visible(text) + " " * (size - cells(visible(text)))
-                for text, size in zip((name, landmark), self.sizes, strict=True)
-            )
-        if self.width and confidence == "confidence":
-            confidence = "sure"
-        say(f"{name}  {landmark}  {answer:<16}  {confidence}".rstrip())
-
-
 def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
     """Print the table that rules were chosen from, the chosen ones and their false-answer rates."""
     rows = [
@@ -283,6 +228,20 @@ def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False
         raise DataError(f"none of the {len(failures)} photos could be read")
     if failures:
         raise PartlyFailedError
+
+
+def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
+    """Count the files that were not used on stderr, by reason; True = photos are among them.
+
+    table: X.csv, the list of all of them is written beside it as X.left_out.csv.
+    """
+    from ..data.file_kinds import counted, lost_photos
+
+    if left_out:
+        warn(f"{len(left_out)} files were not used:")
+        for line in counted(left_out, named=5):
+            warn(f"  {line}")
+    return bool(lost_photos(left_out))
 
 
 def progress() -> AbstractContextManager[StartPhase]:

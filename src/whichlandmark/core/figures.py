@@ -9,7 +9,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import util
+from importlib import import_module, util
 from typing import TYPE_CHECKING, Any
 
 from .errors import OptionError

@@ -233,19 +233,22 @@ def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
         return np.asarray(array)
     if not np.issubdtype(array.dtype, np.floating):
-        use = {"uint16": "(array / 65535.0)", "bool": "array.astype(float)"}
+        how = {"uint16": "array / 65535.0", "bool": "array.astype(float)"}.get(
+            str(array.dtype), "array.astype(np.uint8) if its values are 0 to 255"
+        )
         raise OptionError(
             f"an array of type {array.dtype} given; expected uint8 (0 to 255) or float (0 to 1): "
-            f"use {use.get(str(array.dtype), 'array.astype(np.uint8) if its values are 0 to 255')}"
+            f"use {how}"
         )
     low, high = float(array.min()), float(array.max())
-    if not (-1e-6 <= low and high <= 1 + 1e-6):
-        use = "array.astype(np.uint8)" if 0 <= low and high <= 255 else "other pixels"
+    if not (low >= -1e-6 and high <= 1 + 1e-6):
+        use = "array.astype(np.uint8)" if low >= 0 and high <= 255 else "other pixels"
         raise OptionError(
             f"a float array from {low:.4g} to {high:.4g} given; floats are 0 (black) to 1 (white), "
             f"without NaN: use {use}"
         )
-    return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    pixels: Image = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    return pixels
 
 
 def thumbnail(path: str, side: int = THUMBNAIL_SIDE) -> str:

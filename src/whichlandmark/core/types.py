@@ -147,7 +147,8 @@ class Photos:
         tiers: Sequence[str] = (),
     ) -> Photos:
         """Columns from sequences of equal length; usages and tiers may be left out."""
-        return cls(*map(_column, (ids, paths, landmarks, usages, tiers)))
+        columns = [_column(values) for values in (ids, paths, landmarks, usages, tiers)]
+        return cls(columns[0], columns[1], columns[2], columns[3], columns[4])
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""
@@ -182,7 +183,8 @@ class Photos:
             if not len(found):
                 near = difflib.get_close_matches(row, self.ids.tolist(), 1)
                 raise OptionError(
-                    f"no photo has the id {row!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+                    f"no photo has the id {row!r}"
+                    + (f"; did you mean {near[0]!r}?" if near else "")
                 )
             row = int(found[0])
         if isinstance(row, int | np.integer):
@@ -196,8 +198,10 @@ class Photos:
         if not isinstance(other, Photos):
             return NotImplemented
         names = ("ids", "paths", "landmarks", "usages", "tiers")
-        columns = (np.concatenate([getattr(self, n), getattr(other, n)]) for n in names)
-        table = Photos(*columns)
+        table = Photos(
+            **{n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in names},
+            left_out=self.left_out | other.left_out,
+        )
         table.check_ids()
         return table
 
@@ -236,11 +240,10 @@ class Photos:
                 f"a mask of {len(index)} values given for {len(self)} photos; expected as many"
             )
         if index.dtype != bool:
-            if index.dtype == object or not np.can_cast(index.dtype, np.int64, "same_kind"):
-                if len(index):
-                    raise OptionError(
-                        f"rows of type {index.dtype} given; expected row numbers or a boolean mask"
-                    )
+            if len(index) and not np.issubdtype(index.dtype, np.integer):
+                raise OptionError(
+                    f"rows of type {index.dtype} given; expected row numbers or a boolean mask"
+                )
             index = index.astype(np.int64)
         return Photos(self.ids[index], self.paths[index], self.landmarks[index],
                       self.usages[index], self.tiers[index])  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 from urllib.parse import quote
 
+from ..core.storage import text_of_bytes, valid_text
 from ..core.types import Decision, Match, Prediction
 from ..gallery.protocol import Gallery
 from ..gallery.records import Credit, LandmarkRecord
@@ -21,7 +22,7 @@ MAX_CANDIDATES = 5  # landmarks listed in an answer
 
 CANDIDATE_MATCHES = 10  # nearest photos that candidates are taken from
 
-MIN_RELIABLE_SIDE = 100  # pixels; a shorter side adds a warning to the answer
+UNREADABLE_HINT = "The file may be incomplete: open it in another program and save it again."
 
 THUMBNAILS_PROBED = 3  # photos read to find out whether a gallery stores thumbnails
 
@@ -86,12 +87,19 @@ class AnswerObject(TypedDict):
     warnings: list[str]
 
 
-class FailedObject(TypedDict):
-    """In the place of the answer to a photo that could not be read."""
+class Fault(TypedDict):
+    """What went wrong (code, message) and what the client can do (hint)."""
 
-    schema: Schema
+    code: str
+    message: str
+    hint: str
+
+
+class PhotoFailure(TypedDict):
+    """One photo failed: this stands in the place of its answer."""
+
     photo: str
-    error: str
+    error: Fault
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +155,7 @@ def answer_object(
     shown = [match_object(match, credits, facts) for match in answer.matches]
     return {
         "schema": SCHEMA,
-        "photo": photo,
+        "photo": valid_text(photo),
         "decision": answer.decision,
         "landmark": answer.landmark,
         "guess": answer.guess,
@@ -166,18 +174,11 @@ def answer_object(
     }  # fmt: skip
 
 
-def failed_object(photo: str, error: str) -> FailedObject:
-    """A photo that could not be read, as a JSON object."""
-    return {"schema": SCHEMA, "photo": valid_text(photo), "error": valid_text(error)}
-
-
-def size_warnings(height: int, width: int) -> tuple[str, ...]:
-    """The warning about a very small photo; none for others."""
-    if min(height, width) >= MIN_RELIABLE_SIDE:
-        return ()
-    return (
-        f"the photo is very small ({width} × {height} px), so the answer is less reliable",
-    )  # fmt: skip
+def failed_object(photo: str, error: str) -> PhotoFailure:
+    """A photo that could not be read, as a JSON object of the form that the server gives."""
+    message = text_of_bytes(error)
+    fault: Fault = {"code": "unreadable", "message": message, "hint": UNREADABLE_HINT}
+    return {"photo": valid_text(photo), "error": fault}
 
 
 CSV_COLUMNS = (
@@ -205,7 +206,7 @@ def csv_row(answer: Prediction, titles: Mapping[str, str]) -> list[str]:
         spreadsheet_text(answer.second or ""),
         spreadsheet_text(nearest.photo_id if nearest else ""),
         f"{nearest.similarity:.6g}" if nearest else "",
-        spreadsheet_text(valid_text(answer.error or "")),
+        spreadsheet_text(text_of_bytes(answer.error or "")),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -19,6 +19,8 @@ from ..features.local.keypoints import Keypoints
 from .spatial_verification import query_keypoints
 
 KeypointsOf = Callable[[int], Keypoints | None]  # row of a query → its keypoints
+
+MIN_RELIABLE_SIDE = 100  # pixels; a shorter side adds a warning to the answer
 
 Shape = tuple[int, int]  # height and width
 
@@ -102,6 +104,25 @@ def name_of(photo: PhotoSource) -> str:
     return name if isinstance(name, str) else ""
 
 
+def is_many(photo: object) -> bool:
+    """Is it a list, tuple, generator or other iterable of photos, and not a photo?"""
+    one = (str, bytes, bytearray, memoryview, Mapping, np.ndarray, os.PathLike, Pillow.Image)
+    return (
+        isinstance(photo, Iterable)
+        and not isinstance(photo, one)
+        and not any(hasattr(photo, name) for name in ("read", "__array__", "detach"))
+    )
+
+
+def size_warnings(height: int, width: int) -> tuple[str, ...]:
+    """The warning about a very small photo; none for others."""
+    if min(height, width) >= MIN_RELIABLE_SIDE:
+        return ()
+    return (
+        f"the photo is very small ({width} × {height} px), so the answer is less reliable",
+    )  # fmt: skip
+
+
 def _bytes_of(photo: Any, name: str) -> bytes:
     """The bytes of the file. Raises ImageError, or OptionError for what is no photo."""
     if isinstance(photo, bytes | bytearray | memoryview):
@@ -109,7 +130,7 @@ def _bytes_of(photo: Any, name: str) -> bytes:
     if isinstance(photo, Photo):
         return read_bytes(photo.path)
     if isinstance(photo, str | os.PathLike):
-        return read_bytes(_checked_path(name))
+        return read_bytes(checked_path(name))
     if callable(read := getattr(photo, "read", None)):
         try:
             data = read()
@@ -130,7 +151,7 @@ def _bytes_of(photo: Any, name: str) -> bytes:
     raise OptionError(_no_photo(photo))
 
 
-def _checked_path(name: str) -> str:
+def checked_path(name: str) -> str:
     """The path, with ~ expanded. Raises OptionError for a folder or an empty path."""
     if not name:
         raise OptionError("an empty path given; expected the path of a photo")

@@ -14,7 +14,7 @@ from ..features.embedders.record import licence_of
 from ..recognition.answer import CANDIDATE_MATCHES, SCHEMA, AnswerObject, answer_object
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
-from ..recognition.query import QueryPhoto
+from ..recognition.query import QueryPhoto, size_warnings
 from ..recognition.recognizer import prediction
 from .api_errors import PhotoError
 from .decode_pool import Decoded, DecodeLimits, DecodePool
@@ -112,8 +112,9 @@ class Engine:
             name: str, decoded: Decoded, opened: OpenRecognizer, answer: Prediction
         ) -> AnswerObject:
             return answer_object(
-                name, answer, opened.facts, matches=request.matches, warnings=size_warnings(decoded.height, decoded.width),
-            )
+                name, answer, opened.facts, matches=request.matches,
+                warnings=size_warnings(decoded.height, decoded.width),
+            )  # fmt: skip
 
         results = await self.results(request.photos, make_result)
         return {
