@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ...core.errors import GalleryError, OptionError
 from ...core.types import Embedder, Photos
@@ -186,14 +188,24 @@ def assemble(
     )
 
 
-def save(recognizer: Recognizer, folder: Path) -> None:
+def save(recognizer: Recognizer, folder: Path, *, overwrite: bool = False) -> None:
     """Write everything into one folder.
 
+    overwrite: replace the recognizer that it holds. The new one is written beside it first.
+
     Raises:
-        OptionError: When the folder holds a gallery already.
+        OptionError: When the folder holds a recognizer already, or other files.
     """
     if has_gallery(folder):
-        raise OptionError(f"{folder}: holds a gallery already; choose a new folder")
+        if not overwrite:
+            raise OptionError(
+                f"{folder}: holds a gallery already; choose a new folder, or replace it with "
+                "overwrite=True"
+            )
+        _replace(recognizer, folder)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OptionError(f"{folder}: exists and is no recognizer folder; choose a new folder")
     gallery, embedder = recognizer.gallery, recognizer.embedder
     if isinstance(gallery, SqliteGallery):
         gallery.copy_to(folder / GALLERY_FILE).close()
@@ -204,6 +216,15 @@ def save(recognizer: Recognizer, folder: Path) -> None:
     write_settings(folder, recognizer.rules, recognizer.fitted, gallery.generation)
     with SqliteGallery.open(folder / GALLERY_FILE) as saved:
         refresh_index_files(folder, saved)
+
+
+def _replace(recognizer: Recognizer, folder: Path) -> None:
+    """Write the recognizer beside the folder, then put it in its place."""
+    parent = folder.resolve().parent
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as beside:
+        save(recognizer, Path(beside, "new"))
+        os.replace(folder.resolve(), Path(beside, "old"))
+        os.replace(Path(beside, "new"), folder.resolve())
 
 
 def _fit(
