@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,13 @@ def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
                 say(f"  {name + ' · ' + key:<32} {_shown(inner)}")
         else:
             say(f"  {name:<32} {_shown(value)}")
+
+
+def with_notes(counts: Mapping[str, Any], notes: Sequence[str], as_json: bool) -> dict[str, Any]:
+    """Print notes on stderr; returns the counts, for JSON with the notes as `warnings`."""
+    for note in notes:
+        warn(note)
+    return {**counts, "warnings": list(notes)} if as_json else dict(counts)
 
 
 def prediction(

@@ -109,7 +109,7 @@ def recognize(
         require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     facts = GalleryFacts.of(opened)
-    for note in facts.notes:
+    for note in facts.notes[len(opened.warnings) :]:  # those of the folder are on stderr already
         output.warn(note)
     failures: dict[str, str] = {}
     for path in photos:

@@ -46,6 +46,8 @@ class Recognizer:
         short_side: Pixels that the short side of a photo is decoded at, at least, as the
             gallery's photos were.
         features: Does the gallery store local features, which spatial verification needs?
+        warnings: What its folder says of it, such as that an index run has not finished.
+        unfinished: The same as numbers: photos in the gallery, and of how many; None = finished.
     """
 
     embedder: Embedder
@@ -57,6 +59,8 @@ class Recognizer:
     records: Mapping[str, LandmarkRecord]
     short_side: int
     features: bool
+    warnings: tuple[str, ...] = ()
+    unfinished: Mapping[str, int] | None = None
 
     def __call__(self, photo: str | Path | bytes | Image, *, evidence: bool = False) -> Prediction:
         """Answer one photo.
@@ -151,6 +155,11 @@ class Recognizer:
     def decider(self) -> Decider:
         """The decider in use; another one after an index file proved damaged."""
         return self.fallback.current
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its answers has to know: warnings, and what the gallery lacks."""
+        return (*self.warnings, *self.decider.notes)
 
     @property
     def index(self) -> GalleryIndex:
