@@ -148,7 +148,7 @@ def recognize_photos(
         results.append((explain, "picture" if explain.suffix.lower() == ".png" else "page"))
     check_results(results, photos.paths)
     facts = GalleryFacts.of(opened)
-    for text in facts.notes:
+    for text in facts.notes[len(opened.warnings) :]:  # those of the folder are on stderr already
         output.note(text)
     titles = dict.fromkeys(opened.index.names, "") | facts.titles
     as_table = len(photos) > 1 and not (as_json or evidence)

@@ -109,6 +109,20 @@ Distractors = Annotated[
     ),
 ]
 
+Relabel = Annotated[
+    bool,
+    typer.Option(
+        "--relabel",
+        help="Take the landmarks of these photos also where the gallery has the same photo under "
+        "another landmark, or its landmark was changed by hand.",
+    ),
+]
+
+Restore = Annotated[
+    bool,
+    typer.Option("--restore", help="Add photos again that `gallery remove` has removed."),
+]
+
 RecognizerArgument = Annotated[
     Path, typer.Argument(help="A recognizer folder, made by `whichlandmark index`.")
 ]

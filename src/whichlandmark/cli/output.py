@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,6 +160,13 @@ def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
                 say(f"  {name + ' · ' + key:<32} {_shown(inner)}")
         else:
             say(f"  {name:<32} {_shown(value)}")
+
+
+def with_notes(counts: Mapping[str, Any], notes: Sequence[str], as_json: bool) -> dict[str, Any]:
+    """Print notes on stderr; returns the counts, for JSON with the notes as `warnings`."""
+    for note in notes:
+        warn(note)
+    return {**counts, "warnings": list(notes)} if as_json else dict(counts)
 
 
 def prediction(name: str, answer: Prediction, titles: Mapping[str, str]) -> None:

@@ -69,6 +69,13 @@ class DetectionObject(TypedDict):
     box: Annotated[list[float] | None, {"min_length": 4, "max_length": 4}]
 
 
+class UnfinishedObject(TypedDict):
+    """An index run has not finished: photos in the gallery so far, and of how many."""
+
+    photos: int
+    of: int
+
+
 class AnswerObject(TypedDict):
     """The answer to one photo. landmark: null unless the decision is "landmark"."""
 
@@ -85,6 +92,7 @@ class AnswerObject(TypedDict):
     matches: list[MatchObject]
     landmarks: list[DetectionObject]
     warnings: list[str]
+    unfinished: UnfinishedObject | None
 
 
 class Fault(TypedDict):
@@ -107,6 +115,7 @@ class GalleryFacts:
     """What answers show of a gallery besides its vectors, as of one generation.
 
     thumbnails: Does it store thumbnails of its photos? notes: what every answer has to say.
+    unfinished: photos in the gallery and of how many, where an index run has not finished.
     """
 
     gallery: Gallery
@@ -114,6 +123,7 @@ class GalleryFacts:
     generation: int
     thumbnails: bool
     notes: tuple[str, ...] = ()
+    unfinished: Mapping[str, int] | None = None
 
     @classmethod
     def of(cls, recognizer: Recognizer) -> GalleryFacts:
@@ -121,9 +131,10 @@ class GalleryFacts:
         gallery, ids = recognizer.gallery, recognizer.index.ids
         probed = [str(ids[row]) for row in range(min(THUMBNAILS_PROBED, len(ids)))]
         stored = bool(gallery.thumbnails(probed)) if probed else True
-        note = recognizer.fitted.note
-        notes = (note,) if note else ()
-        return cls(gallery, recognizer.records, gallery.generation, stored, notes)
+        return cls(
+            gallery, recognizer.records, gallery.generation, stored, recognizer.notes,
+            recognizer.unfinished,
+        )  # fmt: skip
 
     @property
     def titles(self) -> dict[str, str]:
@@ -171,6 +182,7 @@ def answer_object(
             for found in answer.landmarks
         ],
         "warnings": [*facts.notes, *answer.warnings, *warnings],
+        "unfinished": unfinished_object(facts.unfinished),
     }  # fmt: skip
 
 
@@ -213,6 +225,11 @@ def csv_row(answer: Prediction, titles: Mapping[str, str]) -> list[str]:
 def spreadsheet_text(text: str) -> str:
     """The text, after an apostrophe where a spreadsheet would take it for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def unfinished_object(found: Mapping[str, int] | None) -> UnfinishedObject | None:
+    """The field `unfinished` of answers and of the server's configuration."""
+    return None if found is None else {"photos": found["photos"], "of": found["of"]}
 
 
 def match_object(match: Match, credits: Mapping[str, Credit], facts: GalleryFacts) -> MatchObject:
