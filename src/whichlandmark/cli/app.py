@@ -19,12 +19,27 @@ VERBS = (  # in the order in which they are used, because --help lists them so
 )  # fmt: skip
 
 
+# Options that may stand anywhere on the line, because they mean the same for every verb.
+ANYWHERE = ("--debug", "--quiet", "-q")
+
+RESUMING_VERBS = ("demo", "clean", "train", "index", "gallery")  # after Ctrl-C, by the same command
+
+
 class VerbsInOrder(TyperGroup):
-    """A group of commands in the order of VERBS."""
+    """A group of commands in the order of VERBS, with the options of ANYWHERE."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = {verb: self.commands[verb] for verb in VERBS}
+
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        """Parse a command line; the options of ANYWHERE before "--" count as before the verb."""
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        moved = [text for text in arguments[:end] if text in ANYWHERE]
+        rest = [text for text in arguments[:end] if text not in ANYWHERE]
+        if not rest and moved:
+            rest = ["--help"]
+        return super().parse_args(context, [*moved, *rest, *arguments[end:]])
 
 
 app = typer.Typer(
@@ -32,7 +47,7 @@ app = typer.Typer(
     cls=VerbsInOrder,
     help="Recognize which landmark a photo shows, or that it shows none.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -94,6 +109,20 @@ Distractors = Annotated[
     ),
 ]
 
+Relabel = Annotated[
+    bool,
+    typer.Option(
+        "--relabel",
+        help="Take the landmarks of these photos also where the gallery has the same photo under "
+        "another landmark, or its landmark was changed by hand.",
+    ),
+]
+
+Restore = Annotated[
+    bool,
+    typer.Option("--restore", help="Add photos again that `gallery remove` has removed."),
+]
+
 RecognizerArgument = Annotated[
     Path, typer.Argument(help="A recognizer folder, made by `whichlandmark index`.")
 ]
@@ -137,8 +166,17 @@ def _options(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="No progress and no notes on stderr; also after the verb."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; also after the verb.")
+    ] = False,
 ) -> None:
-    output.settings.debug = debug
+    output.settings.debug, output.settings.quiet = debug, quiet
+    output.settings.resumes = context.invoked_subcommand in RESUMING_VERBS
     if context.invoked_subcommand not in BUSY_WAITING_VERBS:
         stop_busy_waiting()  # now, because numpy and FAISS read the setting when they are loaded

@@ -43,7 +43,7 @@ def import_folder(
 
     Files that are not used are counted by reason, and all listed beside it in X.left_out.csv.
     """
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.folders import read_folder
 
     check_results(
@@ -98,7 +98,7 @@ def import_csv(
     ] = None,
 ) -> None:
     """Make a photos.csv from a csv file whose columns have other names."""
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.import_tools import CsvColumns, read_csv
 
     check_results(
@@ -130,7 +130,7 @@ def import_webdataset(
     ] = "landmark",
 ) -> None:
     """Make a photos.csv of photos inside WebDataset tars, which are not unpacked."""
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.webdataset import label_source, read_webdataset
 
     check_results(
@@ -163,7 +163,7 @@ def import_gldv2(
 
     Its photos may be unpacked or in their tars.
     """
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.gldv2 import Gldv2Options
     from ..data.gldv2 import import_gldv2 as run
 
@@ -359,7 +359,7 @@ def split(
     the gallery); train.csv has the other landmarks.
     """
     from ..core.errors import OptionError
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.folders import read_photos_or_folder
     from ..data.splits import SplitOptions, known_contents, split_test, split_validation
     from ..data.table import write_photos

@@ -14,6 +14,8 @@ from .app import (
     GalleryAddress,
     Json,
     RecognizerArgument,
+    Relabel,
+    Restore,
     SearchWhere,
     app,
     require_gallery,
@@ -52,13 +54,19 @@ def add(
     credits: Annotated[
         Path | None, typer.Option(help="credits.csv: id, author and licence of photos.")
     ] = None,
+    relabel: Relabel = False,
+    restore: Restore = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Embed more photos into the gallery. The same command resumes an interrupted run."""
+    """Embed more photos into the gallery. The same command resumes an interrupted run.
+
+    A photo that the gallery has already, by its bytes, is not added again.
+    """
     from ..core.errors import OptionError
     from ..data.folders import read_photos_or_folder
     from ..recognition.folder.edit import LandmarkTables, add_photos, photos_to_add
+    from ..recognition.folder.update import UpdateOptions
 
     photos = None
     if source:
@@ -66,13 +74,16 @@ def add(
         photos = photos_to_add(found, landmark=landmark, distractors=distractors)
     elif not (landmarks or credits):
         raise OptionError("nothing to add: give photos, --landmarks or --credits")
+    options = UpdateOptions(
+        relabel=relabel, restore=restore, corrects=False, explicit=landmark is not None
+    )
     with output.progress() as progress:
         done = add_photos(
             folder, photos, tables=LandmarkTables(landmarks, credits), device=device,
-            progress=progress("adding"),
+            options=options, progress=progress("adding"),
         )  # fmt: skip
-    output.result(done.counts, as_json, title=str(folder))
-    nothing = photos is not None and len(done.failures) == len(photos)
+    output.result(output.with_notes(done.counts, done.notes, as_json), as_json, title=str(folder))
+    nothing = photos is not None and done.counts["failed"] == len(photos)
     output.finish_with_failures(done.failures, nothing_done=nothing)
 
 
@@ -91,7 +102,7 @@ def remove(
     from ..recognition.folder.edit import remove_photos
 
     done = remove_photos(folder, ids or [], landmark, distractors=distractors)
-    output.result(done.counts, as_json, title=str(folder))
+    output.result(output.with_notes(done.counts, done.notes, as_json), as_json, title=str(folder))
 
 
 @gallery_app.command()
@@ -100,12 +111,15 @@ def relabel(
     to: Annotated[str, typer.Option(help='The new landmark; "" makes the photos distractors.')],
     ids: Ids = None,
     landmark: Landmark = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Put --landmark into a landmark that exists.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give photos another landmark."""
+    """Give photos another landmark. Neither `index` nor `gallery add` undoes it."""
     from ..recognition.folder.edit import relabel_photos
 
-    done = relabel_photos(folder, ids or [], landmark, to)
+    done = relabel_photos(folder, ids or [], landmark, to, merge=merge)
     output.result(done.counts, as_json, title=str(folder))
 
 
@@ -141,6 +155,12 @@ def list_(
         f"{found['photos']} photos of {len(found['landmarks'])} landmarks, "
         f"{found['distractors']} distractors; generation {found['generation']}"
     )
+    for line in found["warnings"]:
+        output.warn(line)
+    if failed := found["failed"]:
+        output.warn(f"{len(failed)} photos could not be read when they were indexed last:")
+        for photo_id, reason in failed.items():
+            output.warn(f"  {photo_id}: {reason}")
 
 
 @gallery_app.command()

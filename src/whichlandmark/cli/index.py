@@ -17,6 +17,8 @@ from .app import (
     GalleryAddress,
     Json,
     RecognizerArgument,
+    Relabel,
+    Restore,
     RulesFile,
     ScoreName,
     SearchWhere,
@@ -89,12 +91,15 @@ def index(
     load: Load = False,
     gallery: GalleryAddress = None,
     search: SearchWhere = "here",
+    relabel: Relabel = False,
+    restore: Restore = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Embed photos into a recognizer folder, and fit its score and calibration.
 
-    The same command resumes an interrupted run, and adds photos later.
+    The same command resumes an interrupted run, and adds photos later. What was changed by hand
+    with `gallery` stays.
     """
     from ..data.folders import read_photos_or_folder
     from ..recognition.indexing.index_photos import IndexOptions, index_photos
@@ -104,13 +109,13 @@ def index(
     options = IndexOptions(
         rules=output.rules_given(rules, score), features=features, device=device, gallery=gallery,
         search=search, shards=plan.shards, shard=plan.shard, shard_folder=shard_folder,
-        engine=plan.engine,
+        engine=plan.engine, relabel=relabel, restore=restore,
     )  # fmt: skip
     photos = read_photos_or_folder(source)
     extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
     with output.progress() as progress:
         result = index_photos(photos, extra, out, embedder, options, progress=progress)
-    output.result(result.counts, as_json, title=str(out))
+    output.result(output.with_notes(result.counts, result.notes, as_json), as_json, title=str(out))
     output.finish_with_failures({f.id: f.reason for f in result.failures})
 
 

@@ -156,8 +156,8 @@ def embedder(
 ) -> None:
     """Make an embedder from a pretrained backbone or an ONNX file; or convert one to int8."""
     from ..core.errors import OptionError
-    from ..core.files import FOLDER, check_results
     from ..core.json_options import from_json
+    from ..core.results import FOLDER, check_results
     from ..data.folders import read_photos_or_folder
     from ..features.embedders.load import PretrainedOptions, make_embedder, parse_options
     from ..training.quantize import make_int8
@@ -243,7 +243,8 @@ def train(
     The same command resumes an interrupted run; with more --epochs, a finished one goes on.
     """
     from ..core.errors import OptionError
-    from ..core.files import FOLDER, check_results, read_json
+    from ..core.files import read_json
+    from ..core.results import FOLDER, check_results
     from ..data.folders import read_photos_or_folder
     from ..features.embedders.load import parse_options, require_torch
     from ..training.config import chosen_config

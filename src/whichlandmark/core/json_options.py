@@ -86,3 +86,15 @@ def _convert(value: Any, hint: Any) -> Any:
     if isinstance(value, list) and any(typing.get_origin(part) is tuple for part in parts):
         return tuple(value)
     return float(value) if hint is float else value
+
+
+def short_repr(options: Any) -> str:
+    """A dataclass of options on one line: only the fields that differ from their defaults."""
+    changed = []
+    for one in dataclasses.fields(options):
+        value, default = getattr(options, one.name), one.default
+        if one.default_factory is not dataclasses.MISSING:
+            default = one.default_factory()
+        if value != default:
+            changed.append(f"{one.name}={value!r}")
+    return f"{type(options).__name__}({', '.join(changed)})"

@@ -355,8 +355,10 @@ def _file_stamp(path: str) -> str:
 
 
 def absolute_path(name: str, folder: str) -> str:
-    """Make a path or tar address absolute and normalised; a URL is returned unchanged, but a
-    `file:` URL as the path in it where that is valid Unicode. folder: where relative names start.
+    """Make a path or tar address absolute and normalised; a URL is returned unchanged.
+
+    A `file:` URL becomes the path in it where that is valid Unicode. folder: where relative names
+    start.
     """
     if is_url(name) or name.startswith("file:/"):
         return _without_file_scheme(name)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ...core.errors import GalleryError, OptionError
 from ...core.types import Embedder, Photos
@@ -28,8 +32,18 @@ from ..location import LandmarkLocations
 from ..recognizer import Recognizer
 from ..rules import Rules, require_server_rules
 from ..spatial_verification import MATCHING_SIDE, SpatialVerifier
-from .fill import fill_gallery, open_embedder, photos_and_distractors, require_photos
-from .settings import read_settings, require_folder, reusable_fit, write_settings
+from .fill import open_embedder, photos_and_distractors, require_photos
+from .settings import (
+    read_settings,
+    read_state,
+    require_folder,
+    require_place,
+    reusable_fit,
+    write_settings,
+)
+from .update import GalleryUpdate, UpdateOptions, fill_gallery
+
+log = logging.getLogger("whichlandmark")
 
 PHOTOS_PROBED = 3  # photos read to find out whether a gallery stores local features
 
@@ -70,11 +84,17 @@ def build(
         embedder = open_embedder(embedder, photos, None)
     require_embedder(embedder)
     gallery = SqliteGallery.create(None, embedder.id, embedder.dim)
-    features = (rules or Rules()).verify > 0
-    failures = fill_gallery(
-        embedder, photos_and_distractors(photos, distractors), gallery, features=features
-    )
-    require_photos(gallery, failures)
+    options = UpdateOptions(features=(rules or Rules()).verify > 0)
+    update = GalleryUpdate(photos_and_distractors(photos, distractors), gallery, options=options)
+    fill_gallery(embedder, update.prepare(), update)
+    changes = update.changes
+    require_photos(gallery, changes.problems)
+    for line in changes.notes():
+        log.warning("%s", line)
+    unread = {failure.id for failure in changes.failures}
+    for photo_id, reason in changes.problems.items():
+        if photo_id not in unread:
+            log.warning("%s: %s", photo_id, reason)
     return assemble(embedder, gallery, rules)
 
 
@@ -120,7 +140,12 @@ def load(
         stored, fitted, _ = read_settings(folder)
         if rules and rules != stored:
             fitted = reusable_fit(stored, rules, fitted)
-        return assemble(embedder, gallery, rules or stored, fitted, folder=folder)
+        recognizer = assemble(embedder, gallery, rules or stored, fitted, folder=folder)
+        state, photos = read_state(folder), gallery.count()
+        warnings = tuple(f"{folder}: {text}" for text in state.warnings(photos))
+        for text in warnings:
+            log.warning("%s", text)
+        return replace(recognizer, warnings=warnings, unfinished=state.unfinished_field(photos))
     except BaseException:
         gallery.close()
         raise
@@ -186,14 +211,23 @@ def assemble(
     )
 
 
-def save(recognizer: Recognizer, folder: Path) -> None:
+def save(recognizer: Recognizer, folder: Path, *, overwrite: bool = False) -> None:
     """Write everything into one folder.
 
+    overwrite: replace the recognizer that it holds. The new one is written beside it first.
+
     Raises:
-        OptionError: When the folder holds a gallery already.
+        OptionError: When the folder holds a recognizer already, or other files.
     """
     if has_gallery(folder):
-        raise OptionError(f"{folder}: holds a gallery already; choose a new folder")
+        if not overwrite:
+            raise OptionError(
+                f"{folder}: holds a gallery already; choose a new folder, or replace it with "
+                "overwrite=True"
+            )
+        _replace(recognizer, folder)
+        return
+    require_place(folder)
     gallery, embedder = recognizer.gallery, recognizer.embedder
     if isinstance(gallery, SqliteGallery):
         gallery.copy_to(folder / GALLERY_FILE).close()
@@ -204,6 +238,15 @@ def save(recognizer: Recognizer, folder: Path) -> None:
     write_settings(folder, recognizer.rules, recognizer.fitted, gallery.generation)
     with SqliteGallery.open(folder / GALLERY_FILE) as saved:
         refresh_index_files(folder, saved)
+
+
+def _replace(recognizer: Recognizer, folder: Path) -> None:
+    """Write the recognizer beside the folder, then put it in its place."""
+    parent = folder.resolve().parent
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as beside:
+        save(recognizer, Path(beside, "new"))
+        os.replace(folder.resolve(), Path(beside, "old"))
+        os.replace(Path(beside, "new"), folder.resolve())
 
 
 def _fit(
