@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from ..core.errors import DataError
 from . import output
 from .app import Device, Distractors, Json, OutTable, OutTables, Source, app
 
@@ -58,7 +59,6 @@ def _write_imported(out: Path, photos: Photos, problems: dict[str, str]) -> None
 
     problems: row, sample or file → why it is not in the table.
     """
-    from ..core.errors import DataError
     from ..data.table import write_photos
 
     if len(photos):
@@ -298,9 +298,17 @@ def clean(
             f"{result.scanned_before} photos were scanned by an earlier run ({cleaned.scan_cache})"
         )
     counts = {"photos": photos, "kept": len(result.kept), **result.counts()}
+    if cleaned.left_out:
+        counts["files not used"] = len(cleaned.left_out)
     output.result(
         counts, as_json, title=f"{out} (dropped photos: {cleaned.drops}, shown on {cleaned.page})"
     )
+    lost = output.name_left_out(cleaned.left_out, out)
+    if not len(result.kept):
+        first = "; ".join(f"{drop.id}: {drop.detail}" for drop in result.dropped[:3])
+        raise DataError(f"no photo of {photos} is left ({first or 'the table is empty'})")
+    if lost:
+        raise output.PartlyFailedError
 
 
 TestShare = Annotated[
