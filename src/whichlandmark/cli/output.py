@@ -6,19 +6,20 @@ Results go to stdout; messages, and progress on a terminal, go to stderr.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError, OptionError, WhichLandmarkError
+from ..core.json_options import strict_json
 
 if TYPE_CHECKING:
     import typer
 
+    from ..core.json_options import Span
     from ..core.types import NotedProgress, Prediction
     from ..recognition.folder.tune import Tuned
     from ..recognition.rules import Rules
@@ -56,7 +57,7 @@ def warn(text: str) -> None:
 def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
     """Print a result: as a JSON object, or as a title and a list of names and values."""
     if as_json:
-        say(json.dumps(values, ensure_ascii=False))
+        say(strict_json(values))
         return
     say(title)
     for name, value in values.items():
@@ -79,7 +80,7 @@ def prediction(
     landmarks that have one.
     """
     if as_object is not None:
-        say(json.dumps(as_object, ensure_ascii=False))
+        say(strict_json(as_object))
         return
     from ..recognition.answer import answer_in_words  # loads numpy
 
@@ -103,7 +104,7 @@ def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
     ]
     if as_json:
         chosen = dataclasses.asdict(found.chosen.rules)
-        say(json.dumps({"table": rows, "chosen": chosen, "promises": found.promises}))
+        say(strict_json({"table": rows, "chosen": chosen, "promises": found.promises}))
         return
     say(f"{folder!s:<52} {'GAP':>6} {'top-1':>6} {'at 1 %':>6}")
     for row in found.rows:
@@ -166,25 +167,28 @@ def progress() -> Iterator[Callable[[str], NotedProgress]]:
         yield start
 
 
-def three_numbers(text: str | None, option: str) -> list[float] | None:
+def three_numbers(text: str | None, option: str, span: Span) -> list[float] | None:
     """Parse one or three numbers, "0.5" or "0.485,0.456,0.406", into three.
 
     Raises OptionError for anything else.
     """
-    if text is None:
-        return None
-    given = numbers(text, option)
-    if len(given) not in (1, 3):
-        raise OptionError(f"{option} {text!r} given; expected one number, or three with commas")
-    return given * 3 if len(given) == 1 else given
+    given = numbers(text, option, span, lengths=(1, 3)) if text is not None else None
+    return given * 3 if given and len(given) == 1 else given
 
 
-def numbers(text: str, option: str) -> list[float]:
+def numbers(
+    text: str, option: str, span: Span, *, lengths: Collection[int] = range(1, 10)
+) -> list[float]:
     """Parse numbers with commas between them, "0.71,1". Raises OptionError for anything else."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise OptionError(f"{option} {text!r} given; expected numbers with commas") from None
+    found = [span.parse(part) for part in text.split(",")]
+    if None in found or len(found) not in lengths:
+        how_many = (
+            "one, or three with commas"
+            if 3 in lengths and 2 not in lengths
+            else ("several with commas between them")
+        )
+        raise OptionError(f"{option} {text} given; expected {span}; {how_many}")
+    return [number for number in found if number is not None]
 
 
 def rules_given(
@@ -212,8 +216,11 @@ def exit_with(app: typer.Typer) -> None:
     """Run the app; end with a documented exit code, and one line on stderr for an error."""
     import typer
 
+    from .option_types import refuse_blanks
+
     try:
-        code = typer.main.get_command(app)(standalone_mode=False)
+        refuse_blanks(sys.argv[1:])
+        code = typer.main.get_command(app)(standalone_mode=False, prog_name="whichlandmark")
     except PartlyFailedError:
         code = PARTLY_FAILED
     except (KeyboardInterrupt, typer.Abort):
@@ -229,14 +236,22 @@ def exit_with(app: typer.Typer) -> None:
 
 
 def _report_error(error: Exception) -> int:
-    if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage errors of the parser
-        error.show()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # errors of the parser
+        from .option_types import usage_error
+
+        warn(f"error: {usage_error(error, sys.argv[1:])}")
         return int(error.exit_code)
     if settings.debug:
         raise error
     if isinstance(error, WhichLandmarkError):
         warn(f"error: {error}")
         return error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        warn(f"error: {os.fspath(error.filename)!s}: {error.strerror or error}")
+        return DataError.exit_code
     warn(
         f"unexpected {type(error).__name__}: {error}; `whichlandmark --debug …` shows the traceback"
     )

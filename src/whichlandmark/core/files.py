@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DataError
+from .json_options import strict_json
 
 MAX_CELL_LENGTH = 1 << 17  # characters, the csv module's own limit
 
@@ -69,8 +70,8 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON, atomically; null for a number that is not finite."""
+    write_text(path, strict_json(value, indent=2) + "\n")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,12 +16,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from .errors import OptionError
+
 REPORTED_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16",
            "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
 
 INT8_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 GPU_DEVICE_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # CUDA, CUDA in WSL, ROCm
+
+GPU_NAMES = ("gpu", "gpu:0", "nvidia", "0", "cuda0")  # what people write in the place of "cuda"
 
 PASSIVE_WAITING = {
     "OMP_WAIT_POLICY": "PASSIVE",  # OpenMP: sleep at once
@@ -62,6 +67,13 @@ def memory_bytes() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def check_device(device: str) -> None:
+    """Raises OptionError unless a text names a device: "auto", "cpu", "cuda", "cuda:1" …."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII):
+        gpu = "; a GPU is called cuda" if device.lower() in GPU_NAMES else ""
+        raise OptionError(f"device {device!r} given; expected auto, cpu or cuda{gpu}")
 
 
 def gpu_device_exists() -> bool:

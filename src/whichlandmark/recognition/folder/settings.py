@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:
             stacker=_optional(Stacker, record["stacker"]),
             geometric_stacker=_optional(Stacker, record["geometric"]),
             calibration=from_json(Calibration, record["calibration"]),
-            negatives=tuple(float(score) for score in record["negatives"]),
+            negatives=tuple(
+                -math.inf if score is None else float(score) for score in record["negatives"]
+            ),
             own_queries=record.get("own_queries"),
         )
         return from_json(Rules, record["rules"]), fitted, int(record["generation"])
