@@ -97,6 +97,7 @@ def recognize(
     """Name the landmark in each photo, or say that there is none."""
     from ..core.errors import ImageError, OptionError
     from ..core.figures import require_matplotlib
+    from ..core.files import check_results
     from ..recognition.answer import GalleryFacts, answer_object
     from ..recognition.explanation.explain import explain_answer
     from ..recognition.explanation.page import write_explanation
@@ -105,8 +106,11 @@ def recognize(
 
     if explain and len(photos) > 1:
         raise OptionError(f"--explain given with {len(photos)} photos; expected one photo")
-    if explain and explain.suffix.lower() == ".png":
-        require_matplotlib("--explain with a .png")
+    if explain:
+        picture = explain.suffix.lower() == ".png"
+        check_results([(explain, "picture" if picture else "page")], [*photos, rules])
+        if picture:
+            require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     facts = GalleryFacts.of(opened)
     for note in facts.notes:
@@ -151,13 +155,17 @@ def evaluate(
     """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
     import dataclasses
 
-    from ..core.files import write_json
+    from ..core.files import check_results, write_json
     from ..data.folders import read_photos_or_folder
     from ..evaluation.evaluate import evaluate_in_detail
     from ..evaluation.predictions import write_predictions, write_submission
     from ..recognition.folder.load import load
     from ..recognition.rules import FORMULAS
 
+    scores_file = out.with_suffix(".scores.json")
+    results = [(out, "table of predictions"), (scores_file, "file of scores")]
+    results += [(submission, "submission")] if submission else []
+    check_results(results, [source, rules])
     photos = read_photos_or_folder(source)
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     with output.progress() as progress:
@@ -168,7 +176,7 @@ def evaluate(
             progress=progress("evaluating"),
         )
     write_predictions(out, evaluation.predictions)
-    write_json(out.with_suffix(".scores.json"), dataclasses.asdict(evaluation.scores))
+    write_json(scores_file, dataclasses.asdict(evaluation.scores), "file of scores")
     if submission:
         write_submission(submission, evaluation.predictions)
     failures = {f.id: f.reason for f in evaluation.failures}
@@ -184,7 +192,9 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
     """Write one self-contained HTML page: scores, plots, and right and wrong answers."""
+    from ..core.files import check_results
     from ..evaluation.report import report_file
 
+    check_results([(out, "page")], [predictions])
     report_file(predictions, out, title=title)
     output.say(str(out))

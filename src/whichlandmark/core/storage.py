@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ImageError, OptionError, TooLargeError
-from .files import special_kind
+from .files import local_path, special_kind, text_of_bytes, valid_text
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes
 
 TAR_BLOCK = 512  # bytes: a tar's headers and data begin at multiples of this
@@ -89,11 +89,12 @@ Address = File | Url | TarMember
 def parse(address: str | Path) -> Address:
     """Parse an address; text that is neither a URL nor a tar member's address is a path.
 
-    Opens nothing.
+    Opens nothing. A `file:` URL is a path on this machine.
     """
     text = as_text(address)
     if ".tar#" in text and (parts := _MEMBER.fullmatch(text)):
-        return TarMember(parts[1], parts[2], int(parts[3]), int(parts[4]))
+        return TarMember(local_path(parts[1]), parts[2], int(parts[3]), int(parts[4]))
+    text = local_path(text)
     return Url(text) if is_url(text) else File(text)
 
 
@@ -223,7 +224,9 @@ def _is_header_of(member: TarMember, block: bytes) -> bool:
     except tarfile.HeaderError:
         return False
     name = os.path.basename(header.name)
-    same_name = name == os.path.basename(member.name) or len(os.fsencode(header.name)) >= 100
+    # An address has the bytes of a name that are not UTF-8 as %XX.
+    known = {name, os.path.basename(text_of_bytes(header.name))}
+    same_name = os.path.basename(member.name) in known or len(os.fsencode(header.name)) >= 100
     return header.isreg() and header.size == member.size and same_name
 
 
@@ -353,14 +356,15 @@ def _file_stamp(path: str) -> str:
 
 
 def absolute_path(name: str, folder: str) -> str:
-    """Make a path or tar address absolute and normalised; a URL is returned unchanged.
+    """Make a path or tar address absolute and normalised; a URL is returned unchanged, except that
+    a `file:` URL becomes the path in it where that is valid Unicode.
 
     Args:
         name: as a photo table has it.
         folder: of that table; relative names start from it.
     """
-    if is_url(name):
-        return name
+    if is_url(name) or name.startswith("file:/"):
+        return _without_file_scheme(name)
     if ".tar#" in name and (parts := _MEMBER.fullmatch(name)):  # only the part before # is a path
         return _joined(parts[1], folder) + name[parts.end(1) :]
     parent, slash, last = name.rpartition("/")
@@ -368,6 +372,13 @@ def absolute_path(name: str, folder: str) -> str:
         return os.path.normpath(os.path.join(folder, name))
     parent = _joined(parent + slash, folder)
     return parent + last if parent.endswith(os.sep) else parent + os.sep + last
+
+
+def _without_file_scheme(url: str) -> str:
+    parts = _MEMBER.fullmatch(url) if ".tar#" in url else None
+    file, member = (parts[1], url[parts.end(1) :]) if parts else (url, "")
+    path = local_path(file)
+    return (file if path == file else valid_text(path)) + member
 
 
 @lru_cache(maxsize=16_384)  # because millions of photos share a few thousand folders or tars
@@ -379,17 +390,15 @@ def relative_path(name: str, folder: str) -> str:
     """Make a path or tar address relative to `folder`, with forward slashes; the inverse of
     `absolute_path`. Both arguments are absolute; a URL is returned unchanged.
     """
-    match parse(name):
-        case Url():
-            return name
-        case TarMember(tar):
-            if is_url(tar):
-                return name
-            path = tar
-        case File(path):
-            pass
+    if is_url(name):
+        return name
+    member = ""
+    if ".tar#" in name and (parts := _MEMBER.fullmatch(name)):
+        name, member = parts[1], name[parts.end(1) :]
     try:
-        relative = os.path.relpath(path, folder).replace(os.sep, "/")
+        relative = os.path.relpath(name, folder).replace(os.sep, "/")
     except ValueError:  # on another drive of Windows, so no relative path exists
-        relative = path.replace(os.sep, "/")
-    return relative + name[len(path) :]
+        relative = name.replace(os.sep, "/")
+    if not relative.isascii() and (url := valid_text(name)) != name:
+        relative = url
+    return relative + member

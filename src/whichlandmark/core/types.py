@@ -98,6 +98,8 @@ class Photos:
             "" = none.
         tiers: (N,) str: the photo's group of difficulty, named by the table ("low light"); "" =
             not given.
+        left_out: Path → reason of every file of the folder that is not in the table; of a table
+            that was not read from a folder, and of a selection, empty.
     """
 
     ids: NDArray[np.object_]
@@ -105,6 +107,7 @@ class Photos:
     landmarks: NDArray[np.object_]
     usages: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
     tiers: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("usages", "tiers"):
@@ -136,7 +139,8 @@ class Photos:
         tiers: Sequence[str] = (),
     ) -> Photos:
         """Columns from sequences of equal length; usages and tiers may be left out."""
-        return cls(*map(_column, (ids, paths, landmarks, usages, tiers)))
+        names = (_column(ids), _column(paths), _column(landmarks))
+        return cls(*names, _column(usages), _column(tiers))
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -22,6 +24,16 @@ REQUIRED = ("id", "path")
 OPTIONAL = COLUMNS[3:]  # written only when a photo has one
 
 ROWS_PER_WRITE = 4096
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+# Zero-width and direction marks; not the joiner that Persian and Indian scripts need inside words.
+_INVISIBLE = re.compile(r"[\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+# Cyrillic and Greek letters that look like Latin ones.
+_LOOK_ALIKES = str.maketrans(
+    "АВЕЗКМНОРСТУХЅІЈаеорсухѕіјΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABE3KMHOPCTYXSIJaeopcyxsijABEZHIKMNOPTYXo"
+)
 
 
 def read_photos(path: str | Path) -> Photos:
@@ -109,6 +121,28 @@ def _check_header(header: list[str], path: Path) -> None:
             )
 
 
+def clean_name(text: str) -> str:
+    """A landmark's name as it is stored: Unicode NFC, without control characters, invisible
+    characters and outer blanks; inner blanks are single ones.
+    """
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip()
+    text = unicodedata.normalize("NFC", text)
+    return " ".join(_INVISIBLE.sub("", _CONTROL.sub(" ", text)).split())
+
+
+def similar_names(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that look alike: they differ only in case, accents, blanks, punctuation or
+    letters of another script.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKD", name.translate(_LOOK_ALIKES)).casefold()
+        key = "".join(letter for letter in plain if letter.isalnum())
+        groups.setdefault(key or name, []).append(name)
+    return [sorted(group) for group in groups.values() if len(group) > 1]
+
+
 def write_photos(path: str | Path, photos: Photos) -> None:
     """Write a photo table, atomically.
 
@@ -120,7 +154,8 @@ def write_photos(path: str | Path, photos: Photos) -> None:
         photos: The table.
 
     Raises:
-        DataError: When a file name is not valid Unicode, because a UTF-8 csv cannot contain it.
+        DataError: When an id or a landmark is not valid Unicode, because a UTF-8 csv cannot contain
+            it. A path that is not valid Unicode is written as a `file:` URL.
     """
     folder = os.path.abspath(Path(path).parent)
     usage, tier = (bool((column != "").any()) for column in (photos.usages, photos.tiers))
@@ -140,7 +175,10 @@ def write_rows(
     """
     header = [*COLUMNS[:3], *["usage"] * usage, *["tier"] * tier]
     count = 0
-    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path, "photo table") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(header)
@@ -164,6 +202,5 @@ def _check_unicode(rows: Iterable[Sequence[str]], path: str | Path) -> None:
             "".join(row).encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"{path}: {row[1]!r} is not valid Unicode and cannot be written to a table; "
-                "rename the file"
+                f"{path}: {row!r} is not valid Unicode and cannot be written to a table"
             ) from None
