@@ -125,6 +125,7 @@ class Preprocessing:
             padded[:rows, :columns] = self._resized(image, rows, columns)
             return padded
         if self.fit == "crop":
+            image = _middle(image)
             scale = height / self.crop / min(image.shape[:2])
             rows, columns = (max(height, round(side * scale)) for side in image.shape[:2])
             top, left = (rows - height) // 2, (columns - width) // 2
@@ -148,6 +149,13 @@ class Preprocessing:
         shift = np.asarray(self.mean, dtype=np.float32) / std
         scaled = image.astype(np.float32) * (1 / (255 * std)) - shift
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def _middle(image: Image) -> Image:
+    """Without the ends of a strip, which a crop leaves out: resized whole, it would be enormous."""
+    most = 16 * min(image.shape[:2])
+    top, left = (max(0, side - most) // 2 for side in image.shape[:2])
+    return image[top : top + most, left : left + most]
 
 
 @dataclass(frozen=True, kw_only=True)
