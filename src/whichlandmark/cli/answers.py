@@ -148,11 +148,10 @@ def recognize_photos(
     facts = GalleryFacts.of(opened)
     for text in facts.notes:
         output.note(text)
-    titles = dict.fromkeys(opened.index.names, "") | facts.titles
     as_table = len(photos) > 1 and not (as_json or evidence)
-    printer = Printer(
-        facts, as_json, AnswerTable(photos.ids.tolist(), titles) if as_table else None
-    )
+    labels = [name for name in opened.index.names if name]
+    table = AnswerTable(photos.ids.tolist(), labels, facts.titles) if as_table else None
+    printer = Printer(facts, as_json, table)
     for photo, answer in _answers(opened, photos, evidence, explain):
         printer.add(photo.id, answer)
     printer.add_lost(photos.left_out)
@@ -209,12 +208,16 @@ class AnswerTable:
     A terminal gets lines of its width, where names are cut; a file or pipe gets whole names.
     """
 
-    def __init__(self, names: Sequence[str], titles: Mapping[str, str]) -> None:
-        """names: of all photos that will be added. titles: label → title, of every landmark."""
+    def __init__(
+        self, names: Sequence[str], labels: Sequence[str], titles: Mapping[str, str]
+    ) -> None:
+        """names: of all photos that will be added. labels: of all landmarks. titles: label → title,
+        of the landmarks that have one.
+        """
         self.titles = titles
         self.width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
         longest = max((output.cells(output.visible(name)) for name in names), default=5)
-        title = max((output.cells(output.named(label, titles)) for label in titles), default=8)
+        title = max((output.cells(output.named(label, titles)) for label in labels), default=8)
         self.sizes = [max(5, min(longest, 60)), max(8, min(title, 40))]
         rest = self.width - 26  # the other columns and the spaces between all of them
         if self.width and sum(self.sizes) > rest:
