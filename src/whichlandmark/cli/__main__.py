@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..__main__ import main
+from . import main
 
 main()
