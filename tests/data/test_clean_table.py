@@ -49,7 +49,7 @@ def test_clean_refuses_to_overwrite_its_input(collection: Path, capfd: Capture) 
     write_photos(table, photos_of(collection / "photos"))
     before = table.read_bytes()
     code, _, err = run(capfd, "clean", table, "-o", collection / "photos" / ".." / "all.csv")
-    assert (code, "write another file" in err) == (2, True)
+    assert (code, "no input is ever overwritten" in err) == (2, True)
     assert table.read_bytes() == before
 
 

@@ -256,7 +256,7 @@ def test_wrong_rows_are_refused(
         (lambda root: [p.unlink() for p in root.glob("*.csv")], "expected train.csv"),
         (lambda root: [p.unlink() for p in root.rglob("*.tar")], "no photos found; expected a/b/c"),
         (lambda root: (root / "train_clean.csv").write_text("id,url\n"), "'landmark_id' once"),
-        (lambda root: (root / "train_clean.csv").write_bytes(b"\xff\xfe"), "UTF-8"),
+        (lambda root: (root / "train_clean.csv").write_bytes(b"\xff\xff"), "UTF-8"),
         (lambda root: (root / "train_clean.csv").write_text(""), "(none) given"),
         (lambda root: [write_md5(p) or p.write_bytes(b"") for p in root.rglob("*.tar")],
          "could be read"),
@@ -298,7 +298,7 @@ def test_the_official_tables_are_never_written_over(
     (tmp_path / "link").symlink_to(root)
     for out in (root, tmp_path / "link"):
         code, _, err = run(capfd, "import", "gldv2", root, "-o", out)
-        assert (code, "would be overwritten" in err) == (2, True)
+        assert (code, "is not a photo table that whichlandmark wrote" in err) == (2, True)
     assert {path.name: path.read_bytes() for path in root.glob("*.csv")} == before
 
 

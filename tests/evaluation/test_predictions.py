@@ -166,7 +166,7 @@ def test_files_that_are_no_predictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_predictions(tmp_path / "absent.csv")
     (tmp_path / "photo.csv").write_bytes(b"\xff\xd8\xff\xe0 not text")
-    with pytest.raises(DataError, match="not readable as a UTF-8 csv file"):
+    with pytest.raises(DataError, match="a photo, not a csv file"):
         read_predictions(tmp_path / "photo.csv")
 
 

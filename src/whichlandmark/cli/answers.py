@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core.errors import DataError, ImageError, OptionError
-from ..core.files import atomic_file
-from ..core.storage import local_path
+from ..core.files import atomic_file, local_path
 from ..core.types import Photo, Photos, Prediction
 from ..data.file_kinds import lost_photos
 from ..data.folders import find_photos
@@ -138,13 +137,11 @@ def recognize_photos(
     """Answer all photos and print the answers; end with the exit code of the documentation.
 
     Raises:
-        OptionError: When there are several photos to explain, or the csv file is one of them.
+        OptionError: When there are several photos to explain.
         DataError: When there is no photo, or none can be read.
     """
     if explain and len(photos) > 1:
         raise OptionError(f"--explain given with {len(photos)} photos; expected one photo")
-    if csv_file and os.path.realpath(csv_file) in map(os.path.realpath, photos.paths):
-        raise OptionError(f"--csv {csv_file} given, which is one of the photos; choose a new name")
     facts = GalleryFacts.of(opened)
     for text in facts.notes:
         output.note(text)

@@ -28,14 +28,30 @@ def import_folder(
     unlabelled: Annotated[
         bool, typer.Option(help="The photos show no landmark; sub-folders are not landmarks.")
     ] = False,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            help="Which folder below ROOT names the landmark: 1 = the first, 2 = the second. By "
+            "default the first that is not a part (train) or a date (2019)."
+        ),
+    ] = None,
 ) -> None:
-    """Make a photos.csv from a folder with one sub-folder of photos for each landmark."""
+    """Make a photos.csv from a folder with one sub-folder of photos for each landmark.
+
+    Files that are not used are counted by reason, and all listed beside it in X.left_out.csv.
+    """
+    from ..core.files import check_results
     from ..data.folders import read_folder
     from ..data.table import write_photos
 
-    photos = read_folder(root, labelled=not unlabelled)
+    check_results(
+        [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [root]
+    )
+    photos = read_folder(root, labelled=not unlabelled, level=level)
     write_photos(out, photos)
     output.say(f"{out}: {photos!r}")
+    if output.name_left_out(photos.left_out, out):
+        raise output.PartlyFailedError
 
 
 @import_app.command("csv")
@@ -64,9 +80,11 @@ def import_csv(
     ] = None,
 ) -> None:
     """Make a photos.csv from a csv file whose columns have other names."""
+    from ..core.files import check_results
     from ..data.import_tools import CsvColumns, read_csv
     from ..data.table import write_photos
 
+    check_results([(out, "photo table")], [file, root])
     columns = CsvColumns(path=path, id=photo_id, landmark=landmark, usage=usage)
     photos, missing = read_csv(file, columns, root=root)
     if len(photos):
@@ -96,9 +114,11 @@ def import_webdataset(
     ] = "landmark",
 ) -> None:
     """Make a photos.csv of photos inside WebDataset tars, which are not unpacked."""
+    from ..core.files import check_results
     from ..data.table import write_photos
     from ..data.webdataset import label_source, read_webdataset
 
+    check_results([(out, "photo table")], tars)
     photos, problems = read_webdataset(tars, label_source(label, key))
     if len(photos):
         write_photos(out, photos)
@@ -129,9 +149,13 @@ def import_gldv2(
 
     Its photos may be unpacked or in their tars.
     """
+    from ..core.files import check_results
     from ..data.gldv2 import Gldv2Options
     from ..data.gldv2 import import_gldv2 as run
 
+    tables = [(out / f"{name}.csv", "photo table") for name in ("train", "index", "test")]
+    lists = [(out / f"{name}.csv", f"list of {name}") for name in ("landmarks", "problems")]
+    check_results(tables + lists, [root])
     options = Gldv2Options(all_photos=all_photos, md5=not no_md5)
     with output.progress() as progress:
         done = run(root, out, options, progress=progress("reading tars and folders"))
@@ -321,6 +345,7 @@ def split(
     the gallery); train.csv has the other landmarks.
     """
     from ..core.errors import OptionError
+    from ..core.files import check_results
     from ..data.folders import read_photos_or_folder
     from ..data.splits import SplitOptions, known_contents, split_test, split_validation
     from ..data.table import write_photos
@@ -331,6 +356,8 @@ def split(
         )
     if landmarks is not None and test is not None:
         raise OptionError("--test and --landmarks given; expected one of them")
+    names = ("train", "test") if landmarks is None else ("train", "database", "queries", "bank")
+    check_results([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
     photos = read_photos_or_folder(source)
     known = known_contents(source)
     if landmarks is None:

@@ -248,15 +248,24 @@ def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False
         raise PartlyFailedError
 
 
+def left_out_list(table: Path) -> Path:
+    """The list beside a table X.csv of the files that are not in it: X.left_out.csv."""
+    return table.with_name(f"{table.stem}.left_out.csv")
+
+
 def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
     """Count the files that were not used on stderr, by reason; True = photos are among them.
 
     table: X.csv, the list of all of them is written beside it as X.left_out.csv.
     """
-    from ..data.file_kinds import counted, lost_photos
+    from ..data.file_kinds import counted, lost_photos, write_left_out
 
+    full = left_out_list(table) if table else None
+    if full:
+        write_left_out(full, left_out)
     if left_out:
-        warn(f"{len(left_out)} files were not used:")
+        where = f" (all of them: {full})" if full else ""
+        warn(f"{len(left_out)} files are not used{where}:")
         for line in counted(left_out, named=5):
             warn(f"  {line}")
     return bool(lost_photos(left_out))

@@ -108,12 +108,16 @@ def recognize(
     One photo gets a sentence and its nearest photos, several get a table.
     """
     from ..core.figures import require_matplotlib
+    from ..core.files import check_results
     from ..recognition.folder.load import load
     from .answers import photos_of_arguments, recognize_photos
 
-    if explain and explain.suffix.lower() == ".png":
-        require_matplotlib("--explain with a .png")
     given = photos_of_arguments(photos)
+    picture = explain is not None and explain.suffix.lower() == ".png"
+    results = [(explain, "picture" if picture else "page"), (csv_file, "table of answers")]
+    check_results([(path, kind) for path, kind in results if path], [*given.paths, rules])
+    if picture:
+        require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     recognize_photos(
         opened, given, evidence=evidence, explain=explain, csv_file=csv_file, as_json=as_json
@@ -142,13 +146,17 @@ def evaluate(
     """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
     import dataclasses
 
-    from ..core.files import write_json
+    from ..core.files import check_results, write_json
     from ..data.folders import read_photos_or_folder
     from ..evaluation.evaluate import evaluate_in_detail
     from ..evaluation.predictions import write_predictions, write_submission
     from ..recognition.folder.load import load
     from ..recognition.rules import FORMULAS
 
+    scores_file = out.with_suffix(".scores.json")
+    results = [(out, "table of predictions"), (scores_file, "file of scores")]
+    results += [(submission, "submission")] if submission else []
+    check_results(results, [source, rules])
     photos = read_photos_or_folder(source)
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     with output.progress() as progress:
@@ -159,7 +167,7 @@ def evaluate(
             progress=progress("evaluating"),
         )
     write_predictions(out, evaluation.predictions)
-    write_json(out.with_suffix(".scores.json"), dataclasses.asdict(evaluation.scores))
+    write_json(scores_file, dataclasses.asdict(evaluation.scores), "file of scores")
     if submission:
         write_submission(submission, evaluation.predictions)
     failures = {f.id: f.reason for f in evaluation.failures}
@@ -175,7 +183,9 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
     """Write one self-contained HTML page: scores, plots, and right and wrong answers."""
+    from ..core.files import check_results
     from ..evaluation.report import report_file
 
+    check_results([(out, "page")], [predictions])
     report_file(predictions, out, title=title)
     output.say(str(out))

@@ -156,6 +156,7 @@ def embedder(
 ) -> None:
     """Make an embedder from a pretrained backbone or an ONNX file; or convert one to int8."""
     from ..core.errors import OptionError
+    from ..core.files import FOLDER, check_results
     from ..core.json_options import from_json
     from ..data.folders import read_photos_or_folder
     from ..features.embedders.load import PretrainedOptions, make_embedder, parse_options
@@ -178,6 +179,7 @@ def embedder(
         "licence": licence,
     }
     options = from_json(PretrainedOptions, given)
+    check_results([(out, FOLDER)], [source, checkpoint, calibrate])
     if int8 != (calibrate is not None):
         raise OptionError("one of --int8 and --calibrate given; expected both or neither")
     if calibrate is None:
@@ -241,11 +243,12 @@ def train(
     The same command resumes an interrupted run; with more --epochs, a finished one goes on.
     """
     from ..core.errors import OptionError
-    from ..core.files import read_json
+    from ..core.files import FOLDER, check_results, read_json
     from ..data.folders import read_photos_or_folder
     from ..features.embedders.load import parse_options, require_torch
     from ..training.config import chosen_config
 
+    check_results([(out, FOLDER)], [source, config, database, queries])
     given: dict[str, Any] = read_json(config) if config else {}
     given |= parse_options(setting or [])
     flags = {"epochs": epochs, "device": device}

@@ -4,6 +4,7 @@
     ├── OptionError               an option or a config key that is not valid    exit 2
     ├── DataError                 a table, folder or file cannot be used         exit 4
     │   └── ImageError            one photo cannot be decoded                    exit 4
+    │       └── TooLargeError     it is larger than the limits                   exit 4
     ├── ModelError                an embedder cannot be opened or built          exit 4
     ├── TrainingError             a training run cannot go on                    exit 1
     └── GalleryError              a gallery is damaged or does not fit           exit 5
@@ -36,6 +37,10 @@ class DataError(WhichLandmarkError):
 
 class ImageError(DataError):
     """One photo cannot be decoded; the message names it and the reason."""
+
+
+class TooLargeError(ImageError):
+    """One photo is larger than the limits; the message says which option raises them."""
 
 
 class ModelError(WhichLandmarkError):

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from .errors import ImageError, OptionError
-
-MAX_BYTES = 20_000_000  # of a photo file
+from .errors import ImageError, OptionError, TooLargeError
+from .files import local_path, special_kind, text_of_bytes, valid_text
+from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes
 
 TAR_BLOCK = 512  # bytes: a tar's headers and data begin at multiples of this
 
@@ -39,8 +38,6 @@ RETRY_SECONDS = 0.5  # wait before the second try; twice as long before the thir
 STAMP_REQUESTS = 16  # sent to a store at once
 
 _URL = re.compile(r"([a-z][a-z0-9]{0,9})://.", re.ASCII | re.DOTALL)
-
-_FILE_URL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.ASCII | re.IGNORECASE)
 
 _URL_AS_PATH = re.compile(rf"({'|'.join(SCHEMES)}):/(?=[^/])", re.ASCII)
 
@@ -101,29 +98,6 @@ def parse(address: str | Path) -> Address:
     return Url(text) if is_url(text) else File(text)
 
 
-def local_path(text: str) -> str:
-    """The path in a `file:` URL of this machine (RFC 8089); any other text is returned unchanged.
-
-    The URL is the form in which a table holds a path whose name is not UTF-8.
-    """
-    found = _FILE_URL.match(text)
-    if not found:
-        return text
-    path = os.fsdecode(unquote_to_bytes(text[found.end() :]))
-    return path[1:] if re.match(r"/[A-Za-z]:", path) and os.name == "nt" else path
-
-
-def valid_text(path: str) -> str:
-    """The path as text that UTF-8 can hold: a `file:` URL when it is not; the inverse of
-    `local_path`.
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(path)), safe="/~")
-    return path
-
-
 def as_text(path: str | Path) -> str:
     """A path or URL as text; restores the slash that `Path("s3://a/b")` has lost."""
     text = os.fspath(path)
@@ -139,23 +113,14 @@ def is_url(path: str | Path) -> bool:
     return "://" in text and _URL.match(text) is not None
 
 
-def text_of_bytes(name: str) -> str:
-    """A name as valid text: its bytes that are not UTF-8 as %XX; other names unchanged."""
-    if name.isascii():
-        return name
-    return "".join(
-        f"%{ord(letter) - 0xDC00:02X}" if "\udc80" <= letter <= "\udcff"
-        else "\ufffd" if "\ud800" <= letter <= "\udfff" else letter
-        for letter in name
-    )  # fmt: skip
-
-
-def read_bytes(address: str | Path, limit: int = MAX_BYTES) -> bytes:
+def read_bytes(address: str | Path, limit: int | None = None) -> bytes:
     """The bytes of a file, of a file at a URL, or of a photo inside a tar.
+
+    Pipes, sockets and devices are never opened, because reading them may wait forever.
 
     Args:
         address: a path, URL or address inside a tar.
-        limit: the largest size that is read, in bytes.
+        limit: the largest size that is read, in bytes; None = that of a photo.
 
     Raises:
         ImageError: when the file is missing, cannot be reached or is larger than `limit`; for a
@@ -163,6 +128,8 @@ def read_bytes(address: str | Path, limit: int = MAX_BYTES) -> bytes:
             (because it was replaced).
         OptionError: when a URL needs a library that is not installed.
     """
+    if limit is None:
+        limit = max_file_bytes()
     match parse(address):
         case File(path):
             data = _read_file(path, limit + 1)
@@ -171,24 +138,40 @@ def read_bytes(address: str | Path, limit: int = MAX_BYTES) -> bytes:
         case TarMember() as member:
             return _read_member(member, limit)
     if len(data) > limit:
-        raise ImageError(f"{as_text(address)}: larger than {limit // 10**6} MB")
+        raise _too_large(as_text(address), limit)
     return data
+
+
+def _too_large(name: str, limit: int) -> TooLargeError:
+    option = f"; {MEGAPIXELS_VARIABLE} raises the limit" if limit == max_file_bytes() else ""
+    return TooLargeError(f"{name}: larger than {limit // 10**6} MB{option}")
 
 
 def _read_file(path: str, size: int) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(size)
+        if kind := special_kind(os.stat(path).st_mode):  # before it is opened
+            raise ImageError(f"{path}: is {kind}, not a file; it is not opened")
+        with open(path, "rb", opener=_open_without_blocking) as file:
+            before = os.fstat(file.fileno())
+            if kind := special_kind(before.st_mode):  # it was replaced since
+                raise ImageError(f"{path}: is {kind}, not a file")
+            data = file.read(size)
+            after = os.fstat(file.fileno())
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:  # a path with a zero byte
+        raise ImageError(f"{path!r}: not a path ({error})") from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ImageError(f"{path}: changed while it was read; is it still being copied?")
+    return data
 
 
 def _read_member(member: TarMember, limit: int) -> bytes:
     """Read header and data together, so that a tar at a URL takes one request."""
     if member.size > limit:
-        raise ImageError(f"{member}: larger than {limit // 10**6} MB")
+        raise _too_large(str(member), limit)
     if is_url(member.tar):
         _check_offset(member)
         data = read_range(member.tar, member.offset - TAR_BLOCK, member.offset + member.size)
@@ -201,6 +184,8 @@ def _read_member(member: TarMember, limit: int) -> bytes:
 
 def _read_from_local_tar(member: TarMember) -> bytes:
     try:
+        if kind := special_kind(os.stat(member.tar).st_mode):
+            raise ImageError(f"{member}: {member.tar} is {kind}, not a plain file")
         with open(member.tar, "rb", opener=_open_without_blocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -365,7 +350,7 @@ def url_stamp(url: str) -> str:
 def _file_stamp(path: str) -> str:
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     return f"{status.st_size}:{status.st_mtime_ns}"
 

@@ -147,8 +147,8 @@ class Photos:
         tiers: Sequence[str] = (),
     ) -> Photos:
         """Columns from sequences of equal length; usages and tiers may be left out."""
-        columns = [_column(values) for values in (ids, paths, landmarks, usages, tiers)]
-        return cls(columns[0], columns[1], columns[2], columns[3], columns[4])
+        names = (_column(ids), _column(paths), _column(landmarks))
+        return cls(*names, _column(usages), _column(tiers))
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""

@@ -6,13 +6,15 @@ called .jfif, .HEIC or nothing at all, and web pages that are called .jpg.
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import re
 import stat
+from pathlib import Path
 
+from ..core.files import atomic_file, require_own_result, text_of_bytes
 from ..core.images import SUFFIXES
-from ..core.storage import text_of_bytes
 
 HEAD_BYTES = 512  # read of each file
 
@@ -81,8 +83,8 @@ def why_not_used(path: str, status: os.stat_result | None = None) -> str:
     """Why this file is not a photo that can be decoded, in a few words; "" = it is one.
 
     Only plain files are opened, because opening a pipe waits for its other end. A file with a
-    photo's ending whose bytes are of no known kind counts as a photo: a damaged one, which the
-    decoder names.
+    photo's ending whose bytes are text or of no known kind counts as a photo: a damaged one, which
+    the decoder names.
     """
     try:
         status = status or os.stat(path)
@@ -108,8 +110,10 @@ def why_not_a_photo(head: bytes, name: str) -> str:
     if head.startswith(_PHOTO_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return ""
     kind = _kind(head, suffix)
+    if kind in (None, "text") and suffix in SUFFIXES:
+        return ""
     if kind is None:
-        return "" if suffix in SUFFIXES else "no photo (a file of unknown kind)"
+        return "no photo (a file of unknown kind)"
     if kind and suffix in SUFFIXES:
         return f"{kind}, though its name ends in {suffix}"
     return kind
@@ -225,6 +229,23 @@ def counted(left_out: dict[str, str], *, named: int = 0) -> list[str]:
 
 def _without_places(reason: str) -> str:
     return re.sub(r" \(directly in .*\)$", "", reason, flags=re.DOTALL)
+
+
+def write_left_out(path: Path, left_out: dict[str, str]) -> None:
+    """Write every file that was left out and its reason as a csv, atomically; without any, remove
+    the csv of an earlier run.
+    """
+    if not left_out:
+        require_own_result(path, "list of files left out")
+        path.unlink(missing_ok=True)
+        return
+    with (
+        atomic_file(path, "list of files left out") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("path", "reason"))
+        writer.writerows(left_out.items())
 
 
 def lost_photos(left_out: dict[str, str]) -> dict[str, str]:

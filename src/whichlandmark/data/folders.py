@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core.errors import DataError, OptionError
-from ..core.storage import local_path, text_of_bytes, valid_text
+from ..core.files import local_path, text_of_bytes, valid_text
 from ..core.types import SEPARATOR, Photos
 from . import file_kinds
 from .table import clean_name, read_photos, similar_names

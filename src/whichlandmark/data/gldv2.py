@@ -268,7 +268,7 @@ class _Import:
             )
         path = self.out / "landmarks.csv"
         with (
-            atomic_file(path) as temporary,
+            atomic_file(path, "list of landmarks") as temporary,
             open(temporary, "w", newline="", encoding="utf-8", errors="replace") as file,
         ):
             writer = csv.writer(file, lineterminator="\n")

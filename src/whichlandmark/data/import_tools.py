@@ -109,7 +109,7 @@ def listing_problems(path: Path) -> Iterator[Problems]:
     Without any problem there is no file afterwards.
     """
     with (
-        atomic_file(path) as temporary,
+        atomic_file(path, "list of problems") as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="replace") as file,
     ):
         problems = Problems(file)

@@ -154,7 +154,8 @@ def write_photos(path: str | Path, photos: Photos) -> None:
         photos: The table.
 
     Raises:
-        DataError: When a file name is not valid Unicode, because a UTF-8 csv cannot contain it.
+        DataError: When an id or a landmark is not valid Unicode, because a UTF-8 csv cannot contain
+            it. A path that is not valid Unicode is written as a `file:` URL.
     """
     folder = os.path.abspath(Path(path).parent)
     usage, tier = (bool((column != "").any()) for column in (photos.usages, photos.tiers))
@@ -174,7 +175,10 @@ def write_rows(
     """
     header = [*COLUMNS[:3], *["usage"] * usage, *["tier"] * tier]
     count = 0
-    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path, "photo table") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(header)
@@ -198,6 +202,5 @@ def _check_unicode(rows: Iterable[Sequence[str]], path: str | Path) -> None:
             "".join(row).encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"{path}: {row[1]!r} is not valid Unicode and cannot be written to a table; "
-                "rename the file"
+                f"{path}: {row!r} is not valid Unicode and cannot be written to a table"
             ) from None

@@ -145,7 +145,10 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     folder = os.path.abspath(Path(path).parent)
     names = [*COLUMNS, *(name for name in OPTIONAL if (getattr(predictions, name) != "").any())]
     columns = [getattr(predictions, _ALL_COLUMNS[name][0]) for name in names]
-    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path, "table of predictions") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for values in zip(*columns, strict=True):
@@ -234,7 +237,10 @@ def write_submission(path: str | Path, predictions: Predictions) -> None:
     A name with whitespace or "%" is percent-encoded, because a space separates name and score;
     `urllib.parse.unquote` decodes it.
     """
-    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path, "submission") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "landmarks"))
         for photo_id, guess, score in zip(

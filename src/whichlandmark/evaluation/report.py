@@ -141,7 +141,7 @@ def write_report(
         landmarks=table[: options.landmarks],
         landmarks_in_all=len(table),
     )
-    write_text(path, page)
+    write_text(path, page, "page")
 
 
 def _cards(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 from urllib.parse import quote
 
-from ..core.storage import text_of_bytes, valid_text
+from ..core.files import text_of_bytes, valid_text
 from ..core.types import Decision, Match, Prediction
 from ..gallery.protocol import Gallery
 from ..gallery.records import Credit, LandmarkRecord

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..core.errors import ImageError, OptionError
-from ..core.images import LatLon, image_of_array, image_of_pillow, location_of, read_image
+from ..core.images import image_of_array, image_of_pillow, read_image
+from ..core.photo_files import LatLon, location_of
 from ..core.storage import read_bytes
 from ..core.types import Image, Photo, Vectors
 from ..features.local.keypoints import Keypoints

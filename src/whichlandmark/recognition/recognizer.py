@@ -16,7 +16,7 @@ from typing import Any, cast, overload
 import numpy as np
 
 from ..core.errors import ImageError
-from ..core.images import LatLon
+from ..core.photo_files import LatLon
 from ..core.types import (
     Detection,
     Embedder,

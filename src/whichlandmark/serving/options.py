@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from ..core.errors import OptionError
 from ..core.hardware import cpu_count
-from ..core.storage import MAX_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class ServeOptions:
     line_seconds: float = 2.0  # longest such wait
     batch: int = 24  # maximum photos of a batch
     max_photos: int = 16  # per request
-    max_bytes: int = MAX_BYTES  # per photo
+    max_bytes: int = 60_000_000  # per photo; 200-megapixel phones write as many
     max_body: int = 64_000_000  # bytes per request
     body_bytes: int = 512_000_000  # of all request bodies that are being read
     head_seconds: float = 10.0  # for a client to send the headers of a request

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import OptionError
-from ...core.files import write_text
+from ...core.files import check_results, write_text
 from ...core.html import render
 from ...core.images import thumbnail
 from ...core.types import Photos, ProgressFor
@@ -94,7 +94,7 @@ def write_cleaning_page(
         leaks=len(result.leaks),
         sections=sections,
     )
-    write_text(path, page)
+    write_text(path, page, "page")
 
 
 def _card(drop: Drop) -> DroppedPhoto:
@@ -163,20 +163,20 @@ def clean_table(
         progress: Name of a step → its progress callback.
 
     Raises:
-        OptionError: When `out` is the source itself.
+        OptionError: When a file to write is an input, or was not written by an earlier call.
     """
-    if source.exists() and out.exists() and out.samefile(source):
-        raise OptionError(
-            f"{out} given as the table and as the result; the input is never overwritten: write "
-            "another file"
-        )
-    photos = read_photos_or_folder(source)
-    against = _other_tables(source, options.against)
-    voter = _voter(options)
     written = {
         name: out.with_name(f"{out.stem}.{name}")
         for name in ("cleaning.csv", "cleaning.html", "looks.sqlite", "graph")
     }
+    check_results(
+        [(out, "photo table"), (written["cleaning.csv"], "list of dropped photos"),
+         (written["cleaning.html"], "page")],
+        [source, *options.against],
+    )  # fmt: skip
+    photos = read_photos_or_folder(source)
+    against = _other_tables(source, options.against)
+    voter = _voter(options)
     with ScanCache(written["looks.sqlite"]) as cache:
         result = clean(
             photos,

@@ -189,7 +189,10 @@ def write_cleaning(path: str | Path, result: CleanResult) -> None:
     Paths are relative to the csv's folder, as in photos.csv.
     """
     folder = os.path.abspath(Path(path).parent)
-    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path, "list of dropped photos") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "path", "landmark", "reason", "detail"))
         for row in result.dropped + result.leaks:
