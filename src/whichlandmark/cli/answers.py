@@ -221,7 +221,7 @@ class AnswerTable:
             photo = max(rest // 2, rest - self.sizes[1])
             self.sizes = [photo, rest - photo]
         self.none = "–" if output.has_character("–") else "-"
-        if not 0 < self.width < 50:
+        if not 0 < self.width < MIN_TABLE_WIDTH:
             self._line("photo", "landmark", "answer", "confidence")
 
     def add(self, name: str, answer: Prediction) -> None:
@@ -240,7 +240,7 @@ class AnswerTable:
 
     def _line(self, *columns: str) -> None:
         name, landmark, answer, confidence = columns
-        if 0 < self.width < 50:  # a narrow terminal gets two lines a photo
+        if 0 < self.width < MIN_TABLE_WIDTH:  # a narrow terminal gets two lines a photo
             output.say(output.fitted(name, self.width, keep_end=True).rstrip())
             output.say(output.fitted(f"  {landmark}, {answer} {confidence}", self.width).rstrip())
             return

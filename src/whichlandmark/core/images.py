@@ -291,7 +291,9 @@ def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
         )
     low, high = float(array.min()), float(array.max())
     if not (low >= -1e-6 and high <= 1 + 1e-6):
-        use = "array.astype(np.uint8)" if low >= 0 and high <= 255 else "other pixels"
+        use = "np.nan_to_num(array)" if np.isnan(low) else "np.clip(array, 0, 1)"
+        if low >= 0 and 1 < high <= 255:
+            use = "array.astype(np.uint8)"
         raise OptionError(
             f"a float array from {low:.4g} to {high:.4g} given; floats are 0 (black) to 1 (white), "
             f"without NaN: use {use}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..core.errors import DataError, ModelError, OptionError
-from ..core.json_options import from_json, to_json, unknown_message
+from ..core.json_options import from_json, short_repr, to_json, unknown_message
 from ..features.embedders import lite0
 from ..features.embedders.record import RECORD_FILE, read_record
 
@@ -149,6 +149,9 @@ class TrainConfig:
     device: str = "auto"
     workers: int = 2
     cache: str = ""
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def __post_init__(self) -> None:
         minimum = {"epochs": 1, "landmarks_per_batch": 2, "photos_per_landmark": 1, "subspaces": 1,
