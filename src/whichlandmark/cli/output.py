@@ -32,6 +32,10 @@ PARTLY_FAILED = 3
 INTERRUPTED = 130
 
 
+class ClosedPipeError(Exception):
+    """The reader of stdout has closed it, as `| head` does; nobody waits for the rest."""
+
+
 class PartlyFailedError(Exception):
     """The command finished, but some inputs failed; they are on stderr already."""
 
@@ -54,8 +58,7 @@ settings = Settings()
 
 def say(text: str) -> None:
     """Print lines of the result on stdout; under torchrun, only process 0 prints."""
-    if os.environ.get("RANK", "0") == "0":
-        print(visible(text, keep="\n\t"), flush=True)
+    _print(visible(text, keep="\n\t"))
 
 
 def say_json(value: Any) -> None:
@@ -65,8 +68,18 @@ def say_json(value: Any) -> None:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         text = strict_json(value, ensure_ascii=True)
-    if os.environ.get("RANK", "0") == "0":
+    _print(text)
+
+
+def _print(text: str) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return
+    try:
         print(text, flush=True)
+    except BrokenPipeError:
+        raise ClosedPipeError from None
+    except OSError as error:  # as on a full disk
+        raise DataError(f"standard output cannot be written ({error.strerror})") from None
 
 
 def warn(text: str) -> None:
@@ -88,11 +101,16 @@ def visible(text: str, *, keep: str = "") -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        character.encode("unicode_escape", "surrogatepass").decode()
-        if character not in keep and _controls(character)
-        else character
+        _escaped(character) if character not in keep and _controls(character) else character
         for character in text
     )
+
+
+def _escaped(character: str) -> str:
+    """As Python writes it; a byte of a file name that is not UTF-8 as \\xe9."""
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def _controls(character: str) -> bool:
@@ -195,10 +213,10 @@ def prediction(name: str, answer: Prediction, titles: Mapping[str, str]) -> None
 
 
 def _guess_in_words(answer: Prediction, titles: Mapping[str, str]) -> str:
-    """What the nearest landmark would be, because a bare confidence reads as that of the "no"."""
+    """The best guess all the same, because a bare confidence reads as that of the "no"."""
     if not answer.guess:
         return ""
-    return f" (nearest: {named(answer.guess, titles)}, confidence {answer.confidence:.2f})"
+    return f" (best guess: {named(answer.guess, titles)}, confidence {answer.confidence:.2f})"
 
 
 def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
@@ -331,7 +349,7 @@ def exit_with(app: typer.Typer) -> None:
         code = PARTLY_FAILED
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has closed it, as `| head` does
+    except (ClosedPipeError, BrokenPipeError, SystemExit):  # Typer ends so on a closed pipe
         with suppress(OSError, ValueError):  # Python would fail to flush stdout when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

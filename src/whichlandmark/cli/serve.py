@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -86,11 +89,37 @@ def serve(
     from ..serving.options import ServeOptions
     from ..serving.server import serve as run
 
-    run(recognizer, ServeOptions(
+    def announce(port: int) -> None:
+        if sys.stderr.isatty():
+            for line in where_to_click(host, port, name or [], with_keys=key_file is not None):
+                output.note(line)
+
+    options = ServeOptions(
         host=host, port=port, keys=key_file, insecure=insecure, names=tuple(name or ()),
         title=title, tiles=tiles, tiles_attribution=tiles_by, workers=workers, queue=queue,
         rate=rate, device=device,
-    ))  # fmt: skip
+    )  # fmt: skip
+    if run(recognizer, options, announce):
+        raise KeyboardInterrupt
+
+
+def where_to_click(host: str, port: int, names: Sequence[str], *, with_keys: bool) -> list[str]:
+    """What a person at the terminal reads when the server is ready.
+
+    names: other host names of the server.
+    """
+    bound = host.strip("[]")
+    if bound in ("0.0.0.0", "::", ""):
+        others = ", ".join(f"http://{one}:{port}/" for one in (*names, socket.gethostname()))
+        lines = [f"Open http://localhost:{port}/ in a browser; on other machines {others}"]
+    elif bound in ("127.0.0.1", "localhost", "::1"):
+        lines = [f"Open http://localhost:{port}/ in a browser (this machine only; see --host)."]
+    else:
+        shown = names[0] if names else f"[{bound}]" if ":" in bound else bound
+        lines = [f"Open http://{shown}:{port}/ in a browser."]
+    if with_keys:
+        lines.append("The page asks for a key of --keys; `whichlandmark keys add` makes one.")
+    return [*lines, "Ctrl-C stops the server."]
 
 
 @keys.command("add")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
 from ..core.errors import OptionError
-from ..core.json_options import SHARE, Span, check_fields, count
+from ..core.json_options import SHARE, Span, check_fields, count, short_repr
 
 Score = Literal[
     "learned", "cosine", "query_penalty", "gallery_penalty", "both_penalties", "power_vote",
@@ -143,6 +143,9 @@ class Rules:
         """
         defaults = cls(whitening="none") if search == "there" else cls()
         return defaults if features else replace(defaults, verify=0)
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def with_score(self, score: Score) -> Rules:
         """The rules with another score; a formula is used as published, on vectors as embedded.

@@ -19,6 +19,7 @@ from ..core.json_options import (
     check_fields,
     count,
     from_json,
+    short_repr,
     to_json,
     unknown_message,
 )
@@ -47,7 +48,8 @@ SPANS = {  # setting → the numbers that it takes
     "photos_per_landmark": count(1, MAX_BATCH), "subspaces": count(), "regroup_every": count(0),
     "margin": Span(0, 2), "arcface_scale": Span(0, 1000, above=True),
     "arcface_margin": Span(0, math.pi / 2, below=True, note="radians"),
-    "arcface_centres": count(1, 100), "lr": Span(0, math.inf, above=True, below=True), "backbone_lr": Span(0, 100),
+    "arcface_centres": count(1, 100), "lr": Span(0, math.inf, above=True, below=True),
+    "backbone_lr": Span(0, 100),
     "momentum": Span(0, 1, below=True), "weight_decay": Span(0, 10), "warmup": SHARE,
     "accumulate": count(1, 10_000), "chunk": count(0), "frozen_stages": count(-1, 100),
     "ema": Span(0, 1, below=True), "validation": Span(0, 1, above=True, below=True),
@@ -188,6 +190,9 @@ class TrainConfig:
     device: str = "auto"
     workers: int = 2
     cache: str = ""
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def __post_init__(self) -> None:
         check_fields(self)

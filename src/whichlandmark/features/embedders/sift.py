@@ -143,6 +143,9 @@ class SiftEmbedder:
             row[0] = 1
         return unit_rows(row)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, {self.dim} dimensions)"
+
     def save(self, folder: Path, /) -> None:
         """Write model.safetensors and embedder.json, each atomically."""
         folder = Path(folder)

@@ -115,6 +115,9 @@ class TorchEmbedder:
             vectors: Vectors = self.net(pixels).cpu().numpy()
         return vectors
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, {self.dim} dimensions)"
+
     def save(self, folder: Path, /, *, export: bool = True) -> None:
         """Write model.safetensors, model.onnx and embedder.json, each atomically.
 
