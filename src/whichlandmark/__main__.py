@@ -1,7 +1,19 @@
-"""`python -m whichlandmark`: the command line where the script is not on the PATH."""
+"""The command line: the script `whichlandmark` and `python -m whichlandmark`."""
 
 from __future__ import annotations
 
-from .cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is still being loaded ends it in one line too."""
+    try:
+        from .cli import main as run
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

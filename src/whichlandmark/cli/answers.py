@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ..core.errors import DataError, ImageError, OptionError
 from ..core.files import atomic_file, local_path
-from ..core.results import check_results
 from ..core.types import Photo, Photos, Prediction
 from ..data.file_kinds import lost_photos
 from ..data.folders import find_photos
@@ -138,23 +137,18 @@ def recognize_photos(
     """Answer all photos and print the answers; end with the exit code of the documentation.
 
     Raises:
-        OptionError: When there are several photos to explain, or the csv file is one of them.
+        OptionError: When there are several photos to explain.
         DataError: When there is no photo, or none can be read.
     """
     if explain and len(photos) > 1:
         raise OptionError(f"--explain given with {len(photos)} photos; expected one photo")
-    results = [(csv_file, "table of answers")] if csv_file else []
-    if explain:
-        results.append((explain, "picture" if explain.suffix.lower() == ".png" else "page"))
-    check_results(results, photos.paths)
     facts = GalleryFacts.of(opened)
     for text in facts.notes[len(opened.warnings) :]:  # those of the folder are on stderr already
         output.note(text)
-    titles = dict.fromkeys(opened.index.names, "") | facts.titles
     as_table = len(photos) > 1 and not (as_json or evidence)
-    printer = Printer(
-        facts, as_json, AnswerTable(photos.ids.tolist(), titles) if as_table else None
-    )
+    labels = [name for name in opened.index.names if name]
+    table = AnswerTable(photos.ids.tolist(), labels, facts.titles) if as_table else None
+    printer = Printer(facts, as_json, table)
     for photo, answer in _answers(opened, photos, evidence, explain):
         printer.add(photo.id, answer)
     printer.add_lost(photos.left_out)
@@ -211,19 +205,23 @@ class AnswerTable:
     A terminal gets lines of its width, where names are cut; a file or pipe gets whole names.
     """
 
-    def __init__(self, names: Sequence[str], titles: Mapping[str, str]) -> None:
-        """names: of all photos that will be added. titles: label → title, of every landmark."""
+    def __init__(
+        self, names: Sequence[str], labels: Sequence[str], titles: Mapping[str, str]
+    ) -> None:
+        """names: of all photos that will be added. labels: of all landmarks. titles: label → title,
+        of the landmarks that have one.
+        """
         self.titles = titles
         self.width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
         longest = max((output.cells(output.visible(name)) for name in names), default=5)
-        title = max((output.cells(output.named(label, titles)) for label in titles), default=8)
+        title = max((output.cells(output.named(label, titles)) for label in labels), default=8)
         self.sizes = [max(5, min(longest, 60)), max(8, min(title, 40))]
         rest = self.width - 26  # the other columns and the spaces between all of them
         if self.width and sum(self.sizes) > rest:
             photo = max(rest // 2, rest - self.sizes[1])
             self.sizes = [photo, rest - photo]
         self.none = "–" if output.has_character("–") else "-"
-        if not 0 < self.width < 50:
+        if not 0 < self.width < MIN_TABLE_WIDTH:
             self._line("photo", "landmark", "answer", "confidence")
 
     def add(self, name: str, answer: Prediction) -> None:
@@ -242,7 +240,7 @@ class AnswerTable:
 
     def _line(self, *columns: str) -> None:
         name, landmark, answer, confidence = columns
-        if 0 < self.width < 50:  # a narrow terminal gets two lines a photo
+        if 0 < self.width < MIN_TABLE_WIDTH:  # a narrow terminal gets two lines a photo
             output.say(output.fitted(name, self.width, keep_end=True).rstrip())
             output.say(output.fitted(f"  {landmark}, {answer} {confidence}", self.width).rstrip())
             return

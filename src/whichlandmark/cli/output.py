@@ -7,20 +7,21 @@ it contains, changes the terminal or stops the printing.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError, OptionError, WhichLandmarkError
+from ..core.json_options import strict_json
 
 if TYPE_CHECKING:
     import typer
 
+    from ..core.json_options import Span
     from ..core.progress import StartPhase
     from ..core.types import Prediction
     from ..recognition.folder.tune import Tuned
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 PARTLY_FAILED = 3
 
 INTERRUPTED = 130
+
+
+class ClosedPipeError(Exception):
+    """The reader of stdout has closed it, as `| head` does; nobody waits for the rest."""
 
 
 class PartlyFailedError(Exception):
@@ -53,19 +58,28 @@ settings = Settings()
 
 def say(text: str) -> None:
     """Print lines of the result on stdout; under torchrun, only process 0 prints."""
-    if os.environ.get("RANK", "0") == "0":
-        print(visible(text, keep="\n\t"), flush=True)
+    _print(visible(text, keep="\n\t"))
 
 
 def say_json(value: Any) -> None:
     """Print a JSON value on one line of stdout, with escapes where stdout has no such character."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = strict_json(value)
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        text = json.dumps(value)
-    if os.environ.get("RANK", "0") == "0":
+        text = strict_json(value, ensure_ascii=True)
+    _print(text)
+
+
+def _print(text: str) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return
+    try:
         print(text, flush=True)
+    except BrokenPipeError:
+        raise ClosedPipeError from None
+    except OSError as error:  # as on a full disk
+        raise DataError(f"standard output cannot be written ({error.strerror})") from None
 
 
 def warn(text: str) -> None:
@@ -87,11 +101,16 @@ def visible(text: str, *, keep: str = "") -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        character.encode("unicode_escape", "surrogatepass").decode()
-        if character not in keep and _controls(character)
-        else character
+        _escaped(character) if character not in keep and _controls(character) else character
         for character in text
     )
+
+
+def _escaped(character: str) -> str:
+    """As Python writes it; a byte of a file name that is not UTF-8 as \\xe9."""
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def _controls(character: str) -> bool:
@@ -194,10 +213,10 @@ def prediction(name: str, answer: Prediction, titles: Mapping[str, str]) -> None
 
 
 def _guess_in_words(answer: Prediction, titles: Mapping[str, str]) -> str:
-    """What the nearest landmark would be, because a bare confidence reads as that of the "no"."""
+    """The best guess all the same, because a bare confidence reads as that of the "no"."""
     if not answer.guess:
         return ""
-    return f" (nearest: {named(answer.guess, titles)}, confidence {answer.confidence:.2f})"
+    return f" (best guess: {named(answer.guess, titles)}, confidence {answer.confidence:.2f})"
 
 
 def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
@@ -267,25 +286,28 @@ def progress() -> AbstractContextManager[StartPhase]:
     return shown_progress(quiet=settings.quiet)
 
 
-def three_numbers(text: str | None, option: str) -> list[float] | None:
+def three_numbers(text: str | None, option: str, span: Span) -> list[float] | None:
     """Parse one or three numbers, "0.5" or "0.485,0.456,0.406", into three.
 
     Raises OptionError for anything else.
     """
-    if text is None:
-        return None
-    given = numbers(text, option)
-    if len(given) not in (1, 3):
-        raise OptionError(f"{option} {text!r} given; expected one number, or three with commas")
-    return given * 3 if len(given) == 1 else given
+    given = numbers(text, option, span, lengths=(1, 3)) if text is not None else None
+    return given * 3 if given and len(given) == 1 else given
 
 
-def numbers(text: str, option: str) -> list[float]:
+def numbers(
+    text: str, option: str, span: Span, *, lengths: Collection[int] = range(1, 10)
+) -> list[float]:
     """Parse numbers with commas between them, "0.71,1". Raises OptionError for anything else."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise OptionError(f"{option} {text!r} given; expected numbers with commas") from None
+    found = [span.parse(part) for part in text.split(",")]
+    if None in found or len(found) not in lengths:
+        how_many = (
+            "one, or three with commas"
+            if 3 in lengths and 2 not in lengths
+            else ("several with commas between them")
+        )
+        raise OptionError(f"{option} {text} given; expected {span}; {how_many}")
+    return [number for number in found if number is not None]
 
 
 def rules_given(
@@ -313,18 +335,21 @@ def exit_with(app: typer.Typer) -> None:
     """Run the app; end with a documented exit code, and one line on stderr for an error."""
     import typer
 
+    from .option_types import refuse_blanks
+
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # of another type, or closed
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     settings.debug = settings.quiet = settings.resumes = False
     try:
-        code = typer.main.get_command(app)(standalone_mode=False)
+        refuse_blanks(sys.argv[1:])
+        code = typer.main.get_command(app)(standalone_mode=False, prog_name="whichlandmark")
         sys.stdout.flush()
     except PartlyFailedError:
         code = PARTLY_FAILED
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has closed it, as `| head` does
+    except (ClosedPipeError, BrokenPipeError, SystemExit):  # Typer ends so on a closed pipe
         with suppress(OSError, ValueError):  # Python would fail to flush stdout when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -337,14 +362,22 @@ def exit_with(app: typer.Typer) -> None:
 
 
 def _report_error(error: Exception) -> int:
-    if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage errors of the parser
-        error.show()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # errors of the parser
+        from .option_types import usage_error
+
+        warn(f"error: {usage_error(error, sys.argv[1:])}")
         return int(error.exit_code)
     if settings.debug:
         raise error
     if isinstance(error, WhichLandmarkError):
         warn(f"error: {error}")
         return error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        warn(f"error: {os.fspath(error.filename)!s}: {error.strerror or error}")
+        return DataError.exit_code
     warn(
         f"unexpected {type(error).__name__}: {error}; `whichlandmark --debug …` shows the traceback"
     )

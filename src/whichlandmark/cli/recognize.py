@@ -108,12 +108,16 @@ def recognize(
     One photo gets a sentence and its nearest photos, several get a table.
     """
     from ..core.figures import require_matplotlib
+    from ..core.results import check_results
     from ..recognition.folder.load import load
     from .answers import photos_of_arguments, recognize_photos
 
-    if explain and explain.suffix.lower() == ".png":
-        require_matplotlib("--explain with a .png")
     given = photos_of_arguments(photos)
+    picture = explain is not None and explain.suffix.lower() == ".png"
+    results = [(explain, "picture" if picture else "page"), (csv_file, "table of answers")]
+    check_results([(path, kind) for path, kind in results if path], [*given.paths, rules])
+    if picture:
+        require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     recognize_photos(
         opened, given, evidence=evidence, explain=explain, csv_file=csv_file, as_json=as_json

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from .errors import DataError
+from .json_options import strict_json
 from .results import require_own_result
 
 _FILE_URL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.ASCII | re.IGNORECASE)
@@ -77,8 +78,11 @@ def write_text(path: str | Path, text: str, kind: str | None = None) -> None:
 
 
 def write_json(path: str | Path, value: Any, kind: str | None = None) -> None:
-    """Write `value` as indented JSON, atomically. kind: as in `atomic_file`."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", kind)
+    """Write `value` as indented JSON, atomically; null for a number that is not finite.
+
+    kind: as in `atomic_file`.
+    """
+    write_text(path, strict_json(value, indent=2) + "\n", kind)
 
 
 @contextmanager

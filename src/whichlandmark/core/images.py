@@ -26,7 +26,7 @@ from .photo_files import DECODE_ERRORS, FORMATS, METADATA_ERRORS, exif_of, open_
 from .storage import read_bytes
 from .types import Image
 
-MAX_SIDE = 65_535  # the most that a JPEG has, so long panoramas are read
+MAX_SIDE = 65_500  # the most that libjpeg reads and writes; panoramas are long
 
 BYTES_PER_PIXEL = 8  # of the limit: memory that one photo may take is this times `max_megapixels`
 
@@ -226,16 +226,21 @@ def image_of_pillow(picture: Pillow.Image) -> Image:
     Raises:
         ImageError: When its file turns out to be damaged, or it is too large.
     """
-    width, height = picture.size
-    if width * height > max_megapixels() * 1e6:
+    pixels, limit = picture.width * picture.height, max_megapixels()
+    if pixels > limit * 1e6:
         raise TooLargeError(
-            f"the Pillow image: {width} × {height} px; at most {max_megapixels():g} megapixels are "
-            f"decoded; make it smaller, or set {MEGAPIXELS_VARIABLE}"
+            f"the Pillow image has {pixels / 1e6:.0f} megapixels; at most {limit:g} are used; make "
+            f"it smaller, or set {MEGAPIXELS_VARIABLE}"
         )
     try:
         upright = picture
         with suppress(*METADATA_ERRORS):
             upright = ImageOps.exif_transpose(picture)
+        if upright.mode in ("I", "F"):  # a range that no file has said
+            values = np.asarray(upright).astype(np.float64)
+            scale = 255.0 if upright.mode == "F" and values.max() <= 1 else 1.0
+            scale = 1 / 257 if values.max() > 255 else scale
+            upright = Pillow.fromarray((values * scale + 0.5).clip(0, 255).astype(np.uint8))
         return _array(upright)
     except DECODE_ERRORS as error:
         raise ImageError(f"the Pillow image cannot be decoded ({error})") from None
@@ -286,7 +291,9 @@ def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
         )
     low, high = float(array.min()), float(array.max())
     if not (low >= -1e-6 and high <= 1 + 1e-6):
-        use = "array.astype(np.uint8)" if low >= 0 and high <= 255 else "other pixels"
+        use = "np.nan_to_num(array)" if np.isnan(low) else "np.clip(array, 0, 1)"
+        if low >= 0 and 1 < high <= 255:
+            use = "array.astype(np.uint8)"
         raise OptionError(
             f"a float array from {low:.4g} to {high:.4g} given; floats are 0 (black) to 1 (white), "
             f"without NaN: use {use}"

@@ -74,7 +74,12 @@ def _bars() -> Iterator[StartPhase]:
         TextColumn("left {task.fields[note]}", markup=False),
     )
     console = None if "ipykernel" in sys.modules else Console(stderr=True)
-    with ProgressBars(*columns, console=console, transient=True) as bars:
+    # Lines printed meanwhile stay above the bars, but not where stdout is a file or a pipe: they
+    # would go to stderr with the bars.
+    bars = ProgressBars(
+        *columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()
+    )
+    with bars:
 
         def start(name: str) -> NotedProgress:
             task = bars.add_task(name, total=None, note="")

@@ -90,6 +90,9 @@ class Photo:
     usage: str = ""
     tier: str = ""
 
+    def __repr__(self) -> str:
+        return f"Photo({self.id!r}, {self.landmark!r})"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Photos:
@@ -128,8 +131,14 @@ class Photos:
 
         Raises:
             DataError: When an id occurs twice.
+        OptionError: When a row is no `Photo`.
         """
         rows = list(photos)
+        if wrong := [row for row in rows if not isinstance(row, Photo)]:
+            raise OptionError(
+                f"{type(wrong[0]).__name__} given; Photos.of expects single photos, of "
+                "`for photo in table`; for a folder use read_folder"
+            )
         table = cls.of_columns(
             [p.id for p in rows], [str(p.path) for p in rows], [p.landmark or "" for p in rows],
             [p.usage for p in rows], [p.tier for p in rows],
@@ -290,10 +299,10 @@ class Neighbours:
     similarity: NDArray[np.float32]
 
 
-def require_table(photos: object, given_to: str) -> None:
-    """Raises OptionError, which says how to make one, unless `photos` is a photo table."""
+def require_table(photos: object, given_to: str) -> Photos:
+    """The photo table. Raises OptionError, which says how to make one, for anything else."""
     if isinstance(photos, Photos):
-        return
+        return photos
     if isinstance(photos, str | Path):
         make = f"read it first: read_folder({str(photos)!r}) or read_photos(…)"
     elif isinstance(photos, list | tuple) and photos and isinstance(photos[0], Photo):

@@ -17,7 +17,7 @@ from ..core.errors import DataError
 from ..core.files import atomic_file
 from ..core.json_options import unknown_message
 from ..core.storage import absolute_path, relative_path
-from ..core.types import SEPARATOR, Photos, true_landmarks
+from ..core.types import SEPARATOR, Photos, require_table, true_landmarks
 
 log = logging.getLogger("whichlandmark")
 
@@ -170,7 +170,9 @@ def read_photos(path: str | Path) -> Photos:
     Raises:
         DataError: When the file is missing or is no such table; the message names the line.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, not a photo table; use read_folder({str(path)!r})")
     text = TableText(path)
     ids: dict[str, int] = {}  # id → row, in the order of the lines
     columns: tuple[list[str], ...] = ([], [], [], [])
@@ -290,6 +292,7 @@ def write_photos(path: str | Path, photos: Photos) -> None:
         DataError: When an id or a landmark is not valid Unicode, because a UTF-8 csv cannot contain
             it. A path that is not valid Unicode is written as a `file:` URL.
     """
+    require_table(photos, "write_photos(path, photos)")
     folder = os.path.abspath(Path(path).parent)
     usage, tier = (bool((column != "").any()) for column in (photos.usages, photos.tiers))
     paths = (relative_path(name, folder) for name in photos.paths)

@@ -22,7 +22,12 @@ MAX_CANDIDATES = 5  # landmarks listed in an answer
 
 CANDIDATE_MATCHES = 10  # nearest photos that candidates are taken from
 
-UNREADABLE_HINT = "The file may be incomplete: open it in another program and save it again."
+# Code of a fault → what to do about it. The server has more of them.
+FAULT_HINTS = {
+    "unreadable": "The file may be incomplete: open it in another program and save it again.",
+    "unsupported_format": "Send JPEG, PNG, WebP, GIF or AVIF.",
+    "not_found": "Check the path.",
+}
 
 THUMBNAILS_PROBED = 3  # photos read to find out whether a gallery stores thumbnails
 
@@ -188,8 +193,12 @@ def answer_object(
 
 def failed_object(photo: str, error: str) -> PhotoFailure:
     """A photo that could not be read, as a JSON object of the form that the server gives."""
-    message = text_of_bytes(error)
-    fault: Fault = {"code": "unreadable", "message": message, "hint": UNREADABLE_HINT}
+    code = "unreadable"
+    if "no such file" in error:
+        code = "not_found"
+    elif "not a photo in one of" in error or "cannot be decoded: convert" in error:
+        code = "unsupported_format"
+    fault: Fault = {"code": code, "message": text_of_bytes(error), "hint": FAULT_HINTS[code]}
     return {"photo": valid_text(photo), "error": fault}
 
 
@@ -217,7 +226,7 @@ def csv_row(answer: Prediction, titles: Mapping[str, str]) -> list[str]:
         spreadsheet_text(answer.guess or ""),
         spreadsheet_text(answer.second or ""),
         spreadsheet_text(nearest.photo_id if nearest else ""),
-        f"{nearest.similarity:.6g}" if nearest else "",
+        f"{nearest.similarity:.4f}" if nearest else "",
         spreadsheet_text(text_of_bytes(answer.error or "")),
     ]
 

@@ -171,10 +171,10 @@ def _no_photo(photo: object) -> str:
     given = f"{kind.__module__}.{kind.__name__}".removeprefix("builtins.")
     if hasattr(photo, "detach"):
         use = ".permute(1, 2, 0)" if getattr(photo, "ndim", 0) == 3 else ""
-        return f"a {given} given; use the array photo{use}.cpu().numpy(), uint8 or 0 to 1"
+        return f"{given} given; use the array photo{use}.cpu().numpy(), uint8 or 0 to 1"
     if hasattr(photo, "__array__"):
-        return f"a {given} given; use numpy.asarray(photo)"
+        return f"{given} given; use numpy.asarray(photo)"
     return (
-        f"a {given} given; expected a photo: a path, the bytes of a file, a binary file object, a "
+        f"{given} given; expected a photo: a path, the bytes of a file, a binary file object, a "
         "Pillow image, an array of pixels, or a list of them"
     )

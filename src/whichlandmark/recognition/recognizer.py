@@ -206,6 +206,9 @@ class Recognizer:
     def to_dict(self, prediction: Prediction) -> dict[str, Any]:
         """A prediction as the JSON object that every interface gives: the answer, with the
         landmarks' records and the gallery photos' credits, or the error.
+
+        Args:
+            prediction: One that this recognizer has given.
         """
         from .answer import GalleryFacts, answer_object, failed_object
 

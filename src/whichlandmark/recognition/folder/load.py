@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...core.errors import GalleryError, OptionError
-from ...core.types import Embedder, Photos
+from ...core.progress import progress_for
+from ...core.types import Embedder, Photos, Progress, require_table
 from ...features.embedders.load import default_embedder, load_embedder
 from ...features.embedders.own import require_embedder, require_same, save_embedder
 from ...gallery.address import GALLERY_FILE, gallery_in, has_gallery
@@ -54,6 +55,7 @@ def build(
     *,
     distractors: Photos | None = None,
     rules: Rules | None = None,
+    progress: bool | Progress | None = None,
 ) -> Recognizer:
     """Index photos in memory; `Recognizer.save` writes the result to a folder.
 
@@ -64,12 +66,13 @@ def build(
         distractors: Photos without a landmark, whose landmarks are ignored; they show how similar
             unrelated photos are. None = no distractors.
         rules: How to answer; None = the defaults. With `verify` 0 no local features are stored.
+        progress: True = show it; a function = call it with (photos done, all photos).
 
     Returns:
         A recognizer with a gallery in memory, fitted on that gallery alone.
 
     Raises:
-        OptionError: When no photos are given, one of them has no landmark, or the object is no
+        OptionError: When no photo table is given, a photo has no landmark, or the object is no
             embedder.
         DataError: When no photo could be read (it gives the first reasons), a photo has several
             landmarks, or an id occurs twice.
@@ -79,14 +82,18 @@ def build(
             raise OptionError("two tables of photos given; expected build(embedder, photos)")
         photos, embedder = embedder, default_embedder()
     if photos is None:
-        raise OptionError("no photos given; expected build(photos) or build(embedder, photos)")
+        require_table(embedder, "build(photos)")
+    photos = require_table(photos, "build(embedder, photos)")
+    if distractors is not None:
+        require_table(distractors, "distractors")
     if isinstance(embedder, str | Path):
         embedder = open_embedder(embedder, photos, None)
     require_embedder(embedder)
     gallery = SqliteGallery.create(None, embedder.id, embedder.dim)
     options = UpdateOptions(features=(rules or Rules()).verify > 0)
     update = GalleryUpdate(photos_and_distractors(photos, distractors), gallery, options=options)
-    fill_gallery(embedder, update.prepare(), update)
+    with progress_for(progress, "indexing") as move:
+        fill_gallery(embedder, update.prepare(), update, progress=move)
     changes = update.changes
     require_photos(gallery, changes.problems)
     for line in changes.notes():
@@ -129,7 +136,7 @@ def load(
         OptionError: When that embedder needs torch and torch is not installed, or a server searches
             the gallery and cannot do so by the rules.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     require_folder(folder)
     gallery = gallery_in(folder)
     try:

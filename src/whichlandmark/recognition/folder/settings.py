@@ -6,6 +6,7 @@ Also `state.json`: what was changed by hand, what failed, and which runs have no
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -205,7 +206,9 @@ def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:
             stacker=_optional(Stacker, record["stacker"]),
             geometric_stacker=_optional(Stacker, record["geometric"]),
             calibration=from_json(Calibration, record["calibration"]),
-            negatives=tuple(float(score) for score in record["negatives"]),
+            negatives=tuple(
+                -math.inf if score is None else float(score) for score in record["negatives"]
+            ),
             own_queries=record.get("own_queries"),
         )
         return from_json(Rules, record["rules"]), fitted, int(record["generation"])
