@@ -129,6 +129,9 @@ def test_split_writes_a_validation_set(tmp_path: Path, capfd: Capture) -> None:
         capfd, "split", tmp_path / "photos", "-o", tmp_path / "s", "--landmarks", 2, "--unknown",
         1, "--query-share", 0.4, "--distractors", tmp_path / "streets", "--bank-share", 0.25,
     )  # fmt: skip
+    assert parts.pop("kinds of queries") == {
+        "known landmark": 4, "unknown landmark": 5, "no landmark": 6, "share of known": 0.4,
+    }  # fmt: skip
     assert parts == {"train": 15, "database": 6, "queries": 4 + 5 + 6, "bank": 2}
     assert {path.name for path in (tmp_path / "s").iterdir()} == {f"{name}.csv" for name in parts}
     assert len(read_photos(tmp_path / "s" / "queries.csv")) == 15
@@ -141,8 +144,10 @@ def test_split_writes_a_validation_set(tmp_path: Path, capfd: Capture) -> None:
     write_photos(tmp_path / "all.csv", table)
     code, out, err = run(capfd, "split", tmp_path / "all.csv", "-o", tmp_path / "s2", "--json")
     assert code == 3
-    assert sum(json.loads(out).values()) == 30
-    assert re.fullmatch(r"gone: .*2\.jpg: no such file\n", err)
+    counts = json.loads(out)
+    assert counts.pop("kinds of queries")["no landmark"] == 0
+    assert sum(counts.values()) == 30
+    assert re.search(r"gone: .*2\.jpg: no such file\n", err)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,8 @@ def test_split_writes_a_validation_set(tmp_path: Path, capfd: Capture) -> None:
         (["clean", "{at}/photos", "-o", "{at}/c.csv", "--graph", "sift", "--supporters", "30"], 2,
          "no more supporters than neighbours"),
         (["clean", "{at}/photos", "-o", "{at}/bad.csv"], 5, "delete it to scan the photos again"),
-        (["split", "{at}/photos", "-o", "{at}/s", "--unknown", "2"], 2, "need --landmarks"),
+        (["split", "{at}/photos", "-o", "{at}/s", "--unknown", "9"], 2,
+         "9 unknown landmarks given; the table has"),
         (["split", "{at}/photos", "-o", "{at}/s", "--landmarks", "2", "--test", "0.1"], 2,
          "expected one of them"),
         (["split", "{at}/photos", "-o", "{at}/s", "--landmarks", "9"], 2, "the table has 3"),

@@ -351,7 +351,7 @@ UnknownLandmarks = Annotated[
     int,
     typer.Option(
         callback=within(count(0)),
-        help="With --landmarks: number of landmarks that only queries show, as unknown ones.",
+        help="Number of landmarks that only test.csv or queries.csv shows, as unknown ones.",
     ),
 ]
 
@@ -389,39 +389,54 @@ def split(
 ) -> None:
     """Cut a table into train.csv and test.csv; with --landmarks, into training and validation.
 
-    The validation set is database.csv (gallery photos), queries.csv and bank.csv (distractors of
-    the gallery); train.csv has the other landmarks.
+    With --unknown and --distractors, the queries also show what the gallery does not know; bank.csv
+    has the distractors of the gallery. The validation set is database.csv (gallery photos),
+    queries.csv and bank.csv; train.csv has the other landmarks.
     """
     from ..core.errors import OptionError
     from ..core.results import check_results
     from ..data.folders import read_photos_or_folder
-    from ..data.splits import SplitOptions, known_contents, split_test, split_validation
+    from ..data.splits import (
+        VALIDATION_TABLES,
+        HoldOutOptions,
+        SplitOptions,
+        known_contents,
+        missing_kinds,
+        query_kinds,
+        split_test,
+        split_validation,
+    )
     from ..data.table import write_photos
 
-    if landmarks is None and (unknown or distractors):
-        raise OptionError(
-            "--unknown and --distractors need --landmarks, because they are for a validation set"
-        )
     if landmarks is not None and test is not None:
         raise OptionError("--test and --landmarks given; expected one of them")
-    names = ("train", "test") if landmarks is None else ("train", "database", "queries", "bank")
+    names = ("train", "test", "bank") if landmarks is None else VALIDATION_TABLES
     check_results([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
     photos = read_photos_or_folder(source)
     known = known_contents(source)
+    extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
     if landmarks is None:
-        made = split_test(photos, test=0.1 if test is None else test, seed=seed, known=known)
+        hold_out = HoldOutOptions(
+            test=0.1 if test is None else test, unknown=unknown, bank_share=bank_share, seed=seed
+        )
+        made = split_test(photos, hold_out, distractors=extra, known=known)
     else:
         options = SplitOptions(
             landmarks=landmarks, unknown=unknown, query_share=query_share, bank_share=bank_share,
             seed=seed,
         )  # fmt: skip
-        extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
         made = split_validation(photos, options, distractors=extra, known=known)
     for name, part in made.tables.items():
         write_photos(out / f"{name}.csv", part)
-    counts = {name: len(part) for name, part in made.tables.items()}
+    counts: dict[str, Any] = {name: len(part) for name, part in made.tables.items()}
+    counts["kinds of queries"] = query_kinds(made)
     if made.left_out:
         counts["left out: same content in another table"] = len(made.left_out)
     title = ", ".join(f"{out}/{name}.csv" for name in made.tables)
     output.result(counts, as_json, title=title)
+    for note in missing_kinds(made, 0.1 if landmarks is None and test is None else test):
+        output.warn(f"note: {note}")
+    lost = output.name_left_out(photos.left_out | (extra.left_out if extra else {}))
     output.finish_with_failures(made.unreadable)
+    if lost:
+        raise output.PartlyFailedError
