@@ -360,7 +360,9 @@ def _no_landmark_folder(top: str, below: dict[str, tuple[str, ...]]) -> str:
 
 
 def read_photos_or_folder(source: str | Path, *, labelled: bool = True) -> Photos:
-    """Read a photos.csv or a folder of photos. Raises DataError when `source` is neither.
+    """Read a photos.csv, a folder of photos or, where it needs no landmark, one photo.
+
+    Raises DataError when `source` is none of these.
 
     labelled: as in `read_folder`; a photos.csv always keeps its landmarks.
     """
@@ -368,4 +370,13 @@ def read_photos_or_folder(source: str | Path, *, labelled: bool = True) -> Photo
         return read_folder(source, labelled=labelled)
     if not Path(source).exists():
         raise DataError(f"{source}: no such file or folder")
+    path = os.path.abspath(source)
+    name = text_of_bytes("/".join(Path(path).parts[-2:]))
+    if not file_kinds.why_not_used(path) and Path(path).suffix.lower() not in (".csv", ".txt"):
+        if labelled:
+            raise DataError(
+                f"{valid_text(path)}: a photo; expected a photos.csv or a folder with one "
+                "sub-folder of photos for each landmark"
+            )
+        return Photos.of_columns([name], [valid_text(path)], [""])
     return read_photos(source)
