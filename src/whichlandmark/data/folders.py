@@ -9,7 +9,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import DataError, OptionError
@@ -187,8 +187,8 @@ def read_folder(root: str | Path, *, labelled: bool = True, level: int | None = 
         log.warning("%d photos outside the landmark folders of %s are left out",
                     loose, valid_text(top))  # fmt: skip
     ids = _unique(f"{text_of_bytes(os.path.basename(top))}/{_below(path, top)}" for path in used)
-    photos = Photos.of_columns(ids, used, [landmarks[path] for path in used])
-    return replace(photos, left_out=found.left_out)
+    names = [landmarks[path] for path in used]
+    return Photos.of_columns(ids, used, names, left_out=found.left_out)
 
 
 def _below(path: str, top: str) -> str:
@@ -360,7 +360,9 @@ def _no_landmark_folder(top: str, below: dict[str, tuple[str, ...]]) -> str:
 
 
 def read_photos_or_folder(source: str | Path, *, labelled: bool = True) -> Photos:
-    """Read a photos.csv or a folder of photos. Raises DataError when `source` is neither.
+    """Read a photos.csv, a folder of photos or, where it needs no landmark, one photo.
+
+    Raises DataError when `source` is none of these.
 
     labelled: as in `read_folder`; a photos.csv always keeps its landmarks.
     """
@@ -368,4 +370,13 @@ def read_photos_or_folder(source: str | Path, *, labelled: bool = True) -> Photo
         return read_folder(source, labelled=labelled)
     if not Path(source).exists():
         raise DataError(f"{source}: no such file or folder")
+    path = os.path.abspath(source)
+    name = text_of_bytes("/".join(Path(path).parts[-2:]))
+    if not file_kinds.why_not_used(path) and Path(path).suffix.lower() not in (".csv", ".txt"):
+        if labelled:
+            raise DataError(
+                f"{valid_text(path)}: a photo; expected a photos.csv or a folder with one "
+                "sub-folder of photos for each landmark"
+            )
+        return Photos.of_columns([name], [valid_text(path)], [""])
     return read_photos(source)

@@ -32,7 +32,7 @@ ROWS_PER_WRITE = 4096
 MAX_NAME = 500  # characters of a landmark's name
 
 # What programs write for a cell without a value.
-_BLANK = frozenset({
+BLANK_NAMES = frozenset({
     "nan", "NaN", "NAN", "-nan", "NULL", "Null", "null", "None", "none", "NA", "N/A", "n/a", "#N/A",
     "#N/A N/A", "<NA>", "NaT", "nil", r"\N",
 })  # fmt: skip
@@ -89,7 +89,7 @@ class TableText:
         name = clean_name(text)
         if name != text and unicodedata.normalize("NFC", text) != name:
             self.note("landmarks: control or invisible characters removed", text)
-        if name in _BLANK:
+        if name in BLANK_NAMES:
             self.note("landmarks are read as no landmark", name)
             return ""
         where = f"{self.table}, line {line}"
