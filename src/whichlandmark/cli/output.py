@@ -260,6 +260,12 @@ def _report_error(error: Exception) -> int:
     if isinstance(error, WhichLandmarkError):
         warn(f"error: {error}")
         return error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        from ..core.disks import read_error
+        from ..core.errors import DataError
+
+        warn(f"error: {read_error(error.filename, error)}")
+        return DataError.exit_code
     warn(
         f"unexpected {type(error).__name__}: {error}; `whichlandmark --debug …` shows the traceback"
     )

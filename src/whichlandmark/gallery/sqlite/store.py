@@ -63,6 +63,7 @@ class SqliteGallery(SqliteReads):
 
         Raises:
             GalleryError: when the file exists.
+            DataError: when it cannot be written.
         """
         meta = Meta(embedder_id, dim, 0, 1, 0, 0, 0, 0)
         if path is None:
@@ -71,7 +72,8 @@ class SqliteGallery(SqliteReads):
             return gallery
         if path.exists():
             raise GalleryError(f"{path}: there is a file already; open it, or give a new folder")
-        with atomic_file(path) as temporary, gallery_errors(str(path)):
+        # New only, because of two first runs the second would replace the file of the first.
+        with atomic_file(path, new=True) as temporary, gallery_errors(str(path)):
             sql = schema.connect(temporary)
             try:
                 schema.make_tables(sql, meta, meta_sum(meta))

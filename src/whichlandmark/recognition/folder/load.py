@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...core.disks import require_writable
 from ...core.errors import GalleryError, OptionError
 from ...core.types import Embedder, Photos
 from ...features.embedders.load import default_embedder, load_embedder
@@ -194,6 +195,7 @@ def save(recognizer: Recognizer, folder: Path) -> None:
     """
     if has_gallery(folder):
         raise OptionError(f"{folder}: holds a gallery already; choose a new folder")
+    require_writable(folder, folder=True)
     gallery, embedder = recognizer.gallery, recognizer.embedder
     if isinstance(gallery, SqliteGallery):
         gallery.copy_to(folder / GALLERY_FILE).close()
