@@ -69,10 +69,13 @@ def publish(temporary: Path, target: Path) -> None:
         os.unlink(temporary)
 
 
-def write_error(target: Path, error: OSError) -> DataError:
-    """The error for a file that could not be written: which folder, why, and what to do."""
-    folder, reason = target.parent, error.strerror or str(error)
-    kept = "; the old file is unchanged" if _is_there(target) else ""
+def write_error(target: Path, error: OSError, folder: Path | None = None) -> DataError:
+    """The error for a file that could not be written: which folder, why, and what to do.
+
+    folder: that was written to; None = that of `target`.
+    """
+    folder, reason = folder or target.parent, error.strerror or str(error)
+    kept = "; the old file is unchanged" if _is_there(target) and not target.is_dir() else ""
     if error.errno in _FULL:
         advice = f"the disk of {folder} is full; free some space, or choose another disk"
     elif error.errno in _NO_FOLDER and (file := _file_above(target)):
@@ -131,7 +134,7 @@ def require_writable(path: str | Path, *, folder: bool = False) -> None:
                     f"({usage.free // 1000} kB are free); free some space, or choose another disk"
                 )
     except OSError as error:
-        raise write_error(target / "x" if folder else target, error) from None
+        raise write_error(target, error, place) from None
 
 
 @contextmanager
@@ -266,7 +269,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _file_above(target: Path) -> Path | None:
-    """The nearest folder above `target` that is a file."""
+    """The nearest of `target` and the folders above it that is a file."""
     with suppress(OSError):
-        return next((p for p in target.parents if p.exists() and not p.is_dir()), None)
+        return next((p for p in (target, *target.parents) if p.exists() and not p.is_dir()), None)
     return None
