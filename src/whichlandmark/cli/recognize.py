@@ -72,10 +72,19 @@ def _print_changed(what: str, changed: ChangedQueries) -> None:
 
 @app.command()
 def recognize(
-    photos: Annotated[list[Path], typer.Argument(help="One photo or several.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(
+            help="Photos, folders, patterns such as 'trip/**/*.jpg', photo tables (.csv), URLs."
+        ),
+    ],
     recognizer: RecognizerFolder,
     rules: RulesFile = None,
     score: ScoreName = None,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Also write the answers into this csv file, one row a photo."),
+    ] = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -94,43 +103,25 @@ def recognize(
         bool, typer.Option("--json", help="Print one JSON object per line, one for each photo.")
     ] = False,
 ) -> None:
-    """Name the landmark in each photo, or say that there is none."""
-    from ..core.errors import ImageError, OptionError
-    from ..core.figures import require_matplotlib
-    from ..core.files import check_results
-    from ..recognition.answer import GalleryFacts, answer_object
-    from ..recognition.explanation.explain import explain_answer
-    from ..recognition.explanation.page import write_explanation
-    from ..recognition.folder.load import load
-    from ..recognition.recognizer import prediction
+    """Name the landmark in each photo, or say that there is none.
 
-    if explain and len(photos) > 1:
-        raise OptionError(f"--explain given with {len(photos)} photos; expected one photo")
-    if explain:
-        picture = explain.suffix.lower() == ".png"
-        check_results([(explain, "picture" if picture else "page")], [*photos, rules])
-        if picture:
-            require_matplotlib("--explain with a .png")
+    One photo gets a sentence and its nearest photos, several get a table.
+    """
+    from ..core.figures import require_matplotlib
+    from ..core.results import check_results
+    from ..recognition.folder.load import load
+    from .answers import photos_of_arguments, recognize_photos
+
+    given = photos_of_arguments(photos)
+    picture = explain is not None and explain.suffix.lower() == ".png"
+    results = [(explain, "picture" if picture else "page"), (csv_file, "table of answers")]
+    check_results([(path, kind) for path, kind in results if path], [*given.paths, rules])
+    if picture:
+        require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
-    facts = GalleryFacts.of(opened)
-    for note in facts.notes:
-        output.warn(note)
-    failures: dict[str, str] = {}
-    for path in photos:
-        try:
-            photo = opened.read(path)
-            wanted = evidence or explain is not None
-            answers = opened.answer(opened.embed([photo]), evidence=wanted)
-            answer = prediction(answers, 0)
-            as_object = answer_object(str(path), answer, facts) if as_json else None
-            output.prediction(path, answer, as_object, facts.titles)
-            if explain:
-                write_explanation(
-                    explain_answer(opened, answers, 0, photo, name=path.name), explain
-                )
-        except ImageError as error:
-            failures[str(path)] = str(error)
-    output.finish_with_failures(failures, nothing_done=len(failures) == len(photos))
+    recognize_photos(
+        opened, given, evidence=evidence, explain=explain, csv_file=csv_file, as_json=as_json
+    )
 
 
 @app.command()
@@ -155,7 +146,8 @@ def evaluate(
     """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
     import dataclasses
 
-    from ..core.files import check_results, write_json
+    from ..core.files import write_json
+    from ..core.results import check_results
     from ..data.folders import read_photos_or_folder
     from ..evaluation.evaluate import evaluate_in_detail
     from ..evaluation.predictions import write_predictions, write_submission
@@ -192,7 +184,7 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
     """Write one self-contained HTML page: scores, plots, and right and wrong answers."""
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..evaluation.report import report_file
 
     check_results([(out, "page")], [predictions])

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageFile, ImageOps, UnidentifiedImageError
 
-from .errors import ImageError, TooLargeError
+from .errors import ImageError, OptionError, TooLargeError
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes, max_megapixels
 from .photo_files import DECODE_ERRORS, FORMATS, METADATA_ERRORS, exif_of, open_photo
 from .storage import read_bytes
@@ -215,6 +216,90 @@ def _rgb(picture: Pillow.Image) -> Pillow.Image:
         white = Pillow.new("RGBA", picture.size, "white")
         return Pillow.alpha_composite(white, picture).convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def image_of_pillow(picture: Pillow.Image) -> Image:
+    """A Pillow image of any mode → (H, W, 3) uint8 RGB, as `read_image` would give its file.
+
+    The EXIF orientation is applied and transparent parts become white; `picture` stays as it is.
+
+    Raises:
+        ImageError: When its file turns out to be damaged, or it is too large.
+    """
+    pixels, limit = picture.width * picture.height, max_megapixels()
+    if pixels > limit * 1e6:
+        raise TooLargeError(
+            f"the Pillow image has {pixels / 1e6:.0f} megapixels; at most {limit:g} are used; make "
+            f"it smaller, or set {MEGAPIXELS_VARIABLE}"
+        )
+    try:
+        upright = picture
+        with suppress(*METADATA_ERRORS):
+            upright = ImageOps.exif_transpose(picture)
+        if upright.mode in ("I", "F"):  # a range that no file has said
+            values = np.asarray(upright).astype(np.float64)
+            scale = 255.0 if upright.mode == "F" and values.max() <= 1 else 1.0
+            scale = 1 / 257 if values.max() > 255 else scale
+            upright = Pillow.fromarray((values * scale + 0.5).clip(0, 255).astype(np.uint8))
+        return _array(upright)
+    except DECODE_ERRORS as error:
+        raise ImageError(f"the Pillow image cannot be decoded ({error})") from None
+
+
+def image_of_array(array: NDArray[Any]) -> Image:
+    """An array of pixels, of one of the forms below → (H, W, 3) uint8 RGB.
+
+    (H, W) or (H, W, 1) is gray, (H, W, 3) RGB, (H, W, 4) RGBA, whose transparent parts become
+    white. uint8 is 0 to 255, float is 0 to 1.
+
+    Raises:
+        OptionError: For any other shape, type or range; it says how to convert the array.
+    """
+    shape = " × ".join(map(str, array.shape))
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        raise OptionError(
+            f"an array of {shape} given, with the channels first; use array.transpose(1, 2, 0)"
+        )
+    if array.ndim == 4:
+        raise OptionError(f"an array of {shape} given; expected one photo: use list(array)")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise OptionError(
+            f"an array of {shape or 'no dimension'} given; expected height × width, and 1, 3 or 4 "
+            "channels last"
+        )
+    if 0 in array.shape:
+        raise OptionError(f"an array of {shape} given; it has no pixels")
+    pixels = _bytes_of(array)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, np.newaxis]
+    if pixels.shape[2] == 4:
+        return _array(Pillow.fromarray(np.ascontiguousarray(pixels), "RGBA"))
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """The pixels as 0 to 255. Raises OptionError for a type or range that is not plain."""
+    if array.dtype == np.uint8:
+        return np.asarray(array)
+    if not np.issubdtype(array.dtype, np.floating):
+        how = {"uint16": "array / 65535.0", "bool": "array.astype(float)"}.get(
+            str(array.dtype), "array.astype(np.uint8) if its values are 0 to 255"
+        )
+        raise OptionError(
+            f"an array of type {array.dtype} given; expected uint8 (0 to 255) or float (0 to 1): "
+            f"use {how}"
+        )
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -1e-6 and high <= 1 + 1e-6):
+        use = "np.nan_to_num(array)" if np.isnan(low) else "np.clip(array, 0, 1)"
+        if low >= 0 and 1 < high <= 255:
+            use = "array.astype(np.uint8)"
+        raise OptionError(
+            f"a float array from {low:.4g} to {high:.4g} given; floats are 0 (black) to 1 (white), "
+            f"without NaN: use {use}"
+        )
+    pixels: Image = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    return pixels
 
 
 def thumbnail(path: str, side: int = THUMBNAIL_SIDE) -> str:

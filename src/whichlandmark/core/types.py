@@ -7,15 +7,22 @@ A query may have several true landmarks, written "Louvre|Louvre Pyramid".
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError, OptionError
+from .figures import require_pandas
+from .html import photos_html
+from .prediction import Decision as Decision
+from .prediction import Detection as Detection
+from .prediction import Match as Match
+from .prediction import Prediction as Prediction
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
 
@@ -24,8 +31,6 @@ Vectors = NDArray[np.float32]  # (N, D), rows of unit length
 Rows = NDArray[np.int64]  # row numbers, or landmarks as numbers
 
 Floats = NDArray[np.float64]
-
-Decision = Literal["landmark", "uncertain", "no_landmark"]
 
 Progress = Callable[[int, int], None]  # called with (done, total)
 
@@ -85,10 +90,16 @@ class Photo:
     usage: str = ""
     tier: str = ""
 
+    def __repr__(self) -> str:
+        return f"Photo({self.id!r}, {self.landmark!r})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Photos:
     """A photo table as columns; iterating over it gives one `Photo` per row.
+
+    `photos[3]` and `photos["an id"]` are one `Photo`; a slice, a list of row numbers or a boolean
+    mask gives a smaller table; `a + b` joins two.
 
     Attributes:
         ids: (N,) str, unique.
@@ -120,8 +131,14 @@ class Photos:
 
         Raises:
             DataError: When an id occurs twice.
+        OptionError: When a row is no `Photo`.
         """
         rows = list(photos)
+        if wrong := [row for row in rows if not isinstance(row, Photo)]:
+            raise OptionError(
+                f"{type(wrong[0]).__name__} given; Photos.of expects single photos, of "
+                "`for photo in table`; for a folder use read_folder"
+            )
         table = cls.of_columns(
             [p.id for p in rows], [str(p.path) for p in rows], [p.landmark or "" for p in rows],
             [p.usage for p in rows], [p.tier for p in rows],
@@ -162,9 +179,40 @@ class Photos:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, row: int) -> Photo:
-        return Photo(self.ids[row], Path(self.paths[row]), self.landmarks[row] or None,
-                     self.usages[row], self.tiers[row])  # fmt: skip
+    @overload
+    def __getitem__(self, row: int | str) -> Photo: ...
+    @overload
+    def __getitem__(self, row: slice | Sequence[int] | NDArray[Any]) -> Photos: ...
+
+    def __getitem__(self, row: int | str | slice | Sequence[int] | NDArray[Any]) -> Photo | Photos:
+        if isinstance(row, slice):
+            return self.take(np.arange(len(self))[row])
+        if isinstance(row, str):
+            found = np.flatnonzero(self.ids == row)
+            if not len(found):
+                near = difflib.get_close_matches(row, self.ids.tolist(), 1)
+                raise OptionError(
+                    f"no photo has the id {row!r}"
+                    + (f"; did you mean {near[0]!r}?" if near else "")
+                )
+            row = int(found[0])
+        if isinstance(row, int | np.integer):
+            if not -len(self) <= row < len(self):
+                raise IndexError(f"row {row} of a table of {len(self)} photos")
+            return Photo(self.ids[row], Path(self.paths[row]), self.landmarks[row] or None,
+                         self.usages[row], self.tiers[row])  # fmt: skip
+        return self.take(row)
+
+    def __add__(self, other: Photos) -> Photos:
+        if not isinstance(other, Photos):
+            return NotImplemented
+        names = ("ids", "paths", "landmarks", "usages", "tiers")
+        table = Photos(
+            **{n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in names},
+            left_out=self.left_out | other.left_out,
+        )
+        table.check_ids()
+        return table
 
     def __iter__(self) -> Iterator[Photo]:
         return (self[row] for row in range(len(self)))
@@ -176,10 +224,35 @@ class Photos:
             f"{len(self) - len(named)} without a landmark)"
         )
 
+    def _repr_html_(self) -> str:
+        return photos_html(self)
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """Column name → its values, as in a photos.csv."""
+        names = {"id": "ids", "path": "paths", "landmark": "landmarks", "usage": "usages",
+                 "tier": "tiers"}  # fmt: skip
+        return {name: getattr(self, column).tolist() for name, column in names.items()}
+
+    def to_pandas(self) -> Any:
+        """The table as a pandas DataFrame, one row per photo.
+
+        Raises:
+            OptionError: When pandas is not installed.
+        """
+        return require_pandas().DataFrame(self.to_dict())
+
     def take(self, rows: NDArray[Any] | Sequence[int]) -> Photos:
         """The given rows (indices or a boolean mask), in that order."""
         index = np.asarray(rows)
+        if index.dtype == bool and len(index) != len(self):
+            raise OptionError(
+                f"a mask of {len(index)} values given for {len(self)} photos; expected as many"
+            )
         if index.dtype != bool:
+            if len(index) and not np.issubdtype(index.dtype, np.integer):
+                raise OptionError(
+                    f"rows of type {index.dtype} given; expected row numbers or a boolean mask"
+                )
             index = index.astype(np.int64)
         return Photos(self.ids[index], self.paths[index], self.landmarks[index],
                       self.usages[index], self.tiers[index])  # fmt: skip
@@ -225,65 +298,19 @@ class Neighbours:
     similarity: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Match:
-    """One gallery photo that is similar to the query.
-
-    Attributes:
-        photo_id: its id in the gallery.
-        landmark: None for a distractor.
-        similarity: cosine of the two vectors, −1 to 1.
-        inliers: local features that fit one transformation; None when not compared.
-    """
-
-    photo_id: str
-    landmark: str | None
-    similarity: float
-    inliers: int | None = None
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One landmark recognised in a photo.
-
-    Attributes:
-        landmark: its name.
-        confidence: the calibrated probability that it is in the photo, 0 to 1.
-        box: the part of the photo in which spatial verification matched it, as (left, top, right,
-            bottom) in shares of the photo's width and height, 0 to 1; None = not verified, or
-            boxes were not requested.
-    """
-
-    landmark: str
-    confidence: float
-    box: tuple[float, float, float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one photo.
-
-    Attributes:
-        landmark: The recognised landmark; None unless the decision is "landmark".
-        decision: "landmark", "uncertain" or "no_landmark".
-        confidence: The calibrated probability that the guess is right, 0 to 1.
-        score: Any real number that ranks the predictions of one recognizer, the most confident
-            highest.
-        guess: The most likely landmark, for every decision; None when the gallery has none.
-        matches: The nearest gallery photos, the best first.
-        second: The second most likely landmark; an "uncertain" answer names both.
-        landmarks: All recognised landmarks, the guess first; more than one when spatial
-            verification matched others in other parts of the photo.
-    """
-
-    landmark: str | None
-    decision: Decision
-    confidence: float
-    score: float
-    guess: str | None
-    matches: tuple[Match, ...]
-    second: str | None = None
-    landmarks: tuple[Detection, ...] = ()
+def require_table(photos: object, given_to: str) -> Photos:
+    """The photo table. Raises OptionError, which says how to make one, for anything else."""
+    if isinstance(photos, Photos):
+        return photos
+    if isinstance(photos, str | Path):
+        make = f"read it first: read_folder({str(photos)!r}) or read_photos(…)"
+    elif isinstance(photos, list | tuple) and photos and isinstance(photos[0], Photo):
+        make = "make one of it: Photos.of(…)"
+    else:
+        make = "make one with read_folder, read_photos or Photos.of"
+    raise OptionError(
+        f"{given_to} expects a table of photos (Photos), got {type(photos).__name__}; {make}"
+    )
 
 
 def true_landmarks(cell: str) -> list[str]:

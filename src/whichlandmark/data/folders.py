@@ -166,7 +166,9 @@ def read_folder(root: str | Path, *, labelled: bool = True, level: int | None = 
         raise OptionError(
             f"level {level} given; expected 1 or more, and only for photos with landmarks"
         )
-    top = os.path.abspath(root)
+    top = os.path.abspath(os.path.expanduser(root))
+    if top.lower().endswith((".csv", ".tsv")) and os.path.isfile(top):
+        raise DataError(f"{valid_text(top)}: a table, not a folder; use read_photos({top!r})")
     found = find_photos(top)
     if not found.photos:
         raise DataError(_no_photos(top, labelled, found.left_out))

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DataError
+from ..core.errors import DataError, OptionError
 from ..core.fingerprint import SMALL_COPY_SIDE, Fingerprint, fingerprint
-from ..core.types import Image, Photos, Progress, Rows
+from ..core.progress import progress_for
+from ..core.types import Image, Photos, Progress, Rows, require_table
 from ..features.local.keypoints import GreyImage
 from ..features.pipeline import EmbeddedBatch, Failure, PerPhoto, embed
 from ..gallery.leak_check import Leak, LeakCheck, by_kind
@@ -110,7 +111,9 @@ def evaluate_in_detail(
     return Evaluation(run.predictions(), failures, [leak.id for leak in leaks], leaks, scores)
 
 
-def evaluate(recognizer: Recognizer, photos: Photos) -> Scores:
+def evaluate(
+    recognizer: Recognizer, photos: Photos, *, progress: bool | Progress | None = None
+) -> Scores:
     """Evaluate a recognizer on labelled photos.
 
     A query that is in the gallery or among its distractors (the same id, file or picture) is left
@@ -121,6 +124,7 @@ def evaluate(recognizer: Recognizer, photos: Photos) -> Scores:
         recognizer: What to evaluate, under its own rules.
         photos: The queries: photos of known landmarks (those of the gallery), of unknown landmarks,
             and of none (landmark ""); several true landmarks are written "A|B".
+        progress: True = show it; a function = call it with (photos done, all photos).
 
     Returns:
         GAP, top-1, open-set and calibration measures, the counts of queries, and the protocol that
@@ -128,8 +132,16 @@ def evaluate(recognizer: Recognizer, photos: Photos) -> Scores:
 
     Raises:
         DataError: When no query is left, or none shows a landmark.
+        OptionError: When `photos` is no photo table, or `recognizer` no recognizer.
     """
-    return evaluate_in_detail(recognizer, photos).scores
+    require_table(photos, "evaluate(recognizer, photos)")
+    if not isinstance(recognizer, Recognizer):
+        raise OptionError(
+            f"a {type(recognizer).__name__} given; expected evaluate(recognizer, photos), with a "
+            "recognizer of load or build"
+        )
+    with progress_for(progress, "evaluating") as move:
+        return evaluate_in_detail(recognizer, photos, progress=move).scores
 
 
 def compute_scores(

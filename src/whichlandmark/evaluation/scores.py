@@ -5,12 +5,14 @@ The report and the comparison of two runs use the same functions, so that number
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.figures import require_pandas
+from ..core.html import html_table
 from ..metrics.bootstrap import bootstrap_interval
 from ..metrics.calibration_error import RiskCoverage, calibration_error, risk_coverage
 from ..metrics.open_set import answered_share, auroc, threshold_at
@@ -105,6 +107,39 @@ class Scores:
     leaked_by: dict[str, int] = field(default_factory=dict)
     seconds: float
     protocol: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every number by its name, as `whichlandmark evaluate --json` prints them."""
+        return asdict(self)
+
+    def to_pandas(self) -> Any:
+        """The numbers that are single as a pandas Series.
+
+        Raises:
+            OptionError: When pandas is not installed.
+        """
+        return require_pandas().Series(self._single())
+
+    def _single(self) -> dict[str, float | int | None]:
+        values = self.to_dict()
+        return {
+            name: value for name, value in values.items() if not isinstance(value, dict | tuple)
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"Scores({_shown(self.gap)} GAP, {_shown(self.top1)} top-1; {self.queries} queries: "
+            f"{self.known} known, {self.unknown} unknown, {self.no_landmark} without a landmark)"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table([(name, _shown(value)) for name, value in self._single().items()])
+
+
+def _shown(value: float | int | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def prediction_scores(p: Predictions) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from ..recognition.answer import PhotoFailure
 from . import gallery_editing
 from .api_errors import PhotoError, busy
 from .auth import Caller, engine_of, require_scope
@@ -19,7 +20,6 @@ from .schemas import (
     NOT_BLANK,
     AddedReply,
     LandmarksReply,
-    PhotoFailure,
     PhotosReply,
     Relabel,
     RelabelledReply,
