@@ -35,7 +35,8 @@ def atomic_file(
         path: The file to write.
         kind: The key of `RESULTS` that an existing file has to be; None = replace any file.
         private: Readable by its owner only; a warning says where the file system cannot do that.
-        new: Never replace a file, not even one that another process has just made.
+        new: Never replace a file, not even one that another process has just made: a
+            FileExistsError is raised then.
 
     Raises:
         DataError: When the disk is full, or the folder may not be written to.
@@ -67,6 +68,8 @@ def atomic_file(
             )
     except OSError as error:
         _remove(temporary)
+        if new and isinstance(error, FileExistsError):
+            raise
         if error.filename not in (None, str(temporary), str(target)):  # what was to be copied
             raise DataError(read_error(error.filename, error)) from None
         raise write_error(target, error) from None

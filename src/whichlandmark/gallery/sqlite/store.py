@@ -70,15 +70,20 @@ class SqliteGallery(SqliteReads):
             gallery = cls(schema.connect(None), None)
             schema.make_tables(gallery._connection, meta, meta_sum(meta))
             return gallery
-        if path.exists():
-            raise GalleryError(f"{path}: there is a file already; open it, or give a new folder")
-        # New only, because of two first runs the second would replace the file of the first.
-        with atomic_file(path, new=True) as temporary, gallery_errors(str(path)):
-            sql = schema.connect(temporary)
-            try:
-                schema.make_tables(sql, meta, meta_sum(meta))
-            finally:
-                sql.close()
+        try:
+            if path.exists():
+                raise FileExistsError
+            # New only, because of two first runs the second would replace the file of the first.
+            with atomic_file(path, new=True) as temporary, gallery_errors(str(path)):
+                sql = schema.connect(temporary)
+                try:
+                    schema.make_tables(sql, meta, meta_sum(meta))
+                finally:
+                    sql.close()
+        except FileExistsError:
+            raise GalleryError(
+                f"{path}: there is a file already; open it, or give a new folder"
+            ) from None
         return cls.open(path)
 
     @classmethod
