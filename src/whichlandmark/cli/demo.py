@@ -96,10 +96,12 @@ def run_demo(
     """
     import numpy as np
 
+    from ..core.disks import require_writable
     from ..core.figures import require_matplotlib
     from ..features.embedders.lite0 import weights_file
     from ..features.embedders.load import PretrainedOptions, require_torch, write_lite0
 
+    require_writable(folder, folder=True)
     require_torch()  # checked first, because all are needed only after minutes of work
     require_matplotlib("the demo's report")
     weights_file()

@@ -376,7 +376,9 @@ def _report_error(error: Exception) -> int:
         warn(f"error: {error}")
         return error.exit_code
     if isinstance(error, OSError) and error.filename is not None:
-        warn(f"error: {os.fspath(error.filename)!s}: {error.strerror or error}")
+        from ..core.disks import read_error
+
+        warn(f"error: {read_error(error.filename, error)}")
         return DataError.exit_code
     warn(
         f"unexpected {type(error).__name__}: {error}; `whichlandmark --debug …` shows the traceback"

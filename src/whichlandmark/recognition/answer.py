@@ -298,7 +298,8 @@ def answer_in_words(answer: Prediction, titles: Mapping[str, str] | None = None)
     if answer.decision == "failed":
         return f"not readable: {answer.error}"
     if answer.decision == "no_landmark":
-        return "no landmark that I know"
+        reasons = (text for text in answer.warnings if text.startswith("no landmark, because"))
+        return next(reasons, "no landmark that I know")
     if answer.second is None:
         return f"not sure: perhaps {named(answer.guess)}"
     return f"not sure: {named(answer.guess)} or {named(answer.second)}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast, overload
@@ -29,7 +28,7 @@ from ..core.types import (
     Vectors,
 )
 from ..features.embedders.own import checked_rows
-from ..features.local.keypoints import GreyImage, Keypoints
+from ..features.local.keypoints import GreyImage
 from ..features.pipeline import PerPhoto, embed
 from ..gallery.index import GalleryIndex
 from ..gallery.protocol import Gallery
@@ -48,7 +47,7 @@ from .query import (
     size_warnings,
 )
 from .rules import Rules
-from .spatial_verification import SpatialVerifier, query_grey, query_keypoints
+from .spatial_verification import SpatialVerifier, query_grey
 
 MATCHES = 5  # nearest photos in a prediction
 
@@ -130,7 +129,7 @@ class Recognizer:
         photo = cast(PhotoSource, photo)
         read = self.read(photo)
         (answer,) = predictions(self.answer(self.embed([read]), evidence=evidence))
-        warnings = size_warnings(*read.image.shape[:2])
+        warnings = answer.warnings or size_warnings(*read.image.shape[:2])
         return replace(answer, photo=name_of(photo), warnings=warnings, writer=self)
 
     def _answer_many(self, photos: Iterable[PhotoSource], evidence: bool) -> list[Prediction]:
@@ -154,7 +153,7 @@ class Recognizer:
             if read:
                 found = predictions(self.answer(self.embed([*read.values()]), evidence=evidence))
                 for row, answer in zip(read, found, strict=True):
-                    warnings = size_warnings(*read[row].image.shape[:2])
+                    warnings = answer.warnings or size_warnings(*read[row].image.shape[:2])
                     done[row] = replace(
                         answer, photo=done[row].photo, warnings=warnings, writer=self
                     )
@@ -175,9 +174,8 @@ class Recognizer:
             Each photo with its answer, in table order; as in a call with a list.
         """
 
-        def keep(image: Image) -> tuple[GreyImage | None, Shape]:
-            grey = query_grey(image) if self.features else None
-            return grey, (image.shape[0], image.shape[1])
+        def keep(image: Image) -> tuple[GreyImage, Shape]:
+            return query_grey(image), (image.shape[0], image.shape[1])
 
         # Decoded at the recognizer's own scale, because the scale changes vectors slightly.
         each = PerPhoto(keep, self.short_side, location=self.rules.location_km is not None)
@@ -185,11 +183,8 @@ class Recognizer:
         for batch in embed(self.embedder, photos, per_photo=each, progress=progress):
             greys, shapes = ([kept[i] for kept in batch.computed] for i in range(2))
             reasons = {failure.id: failure.reason for failure in batch.failures}
-            queries = Queries(
-                batch.vectors,
-                keypoints_of=partial(_keypoints_of, greys),
-                shapes=shapes,
-                locations=batch.locations,
+            queries = Queries.of_greys(
+                batch.vectors, greys, batch.locations, shapes=shapes, verify=self.features
             )
             found = predictions(self.answer(queries, evidence=evidence)) if len(batch.rows) else []
             by_row = dict(zip(batch.rows.tolist(), zip(found, shapes, strict=True), strict=True))
@@ -197,7 +192,7 @@ class Recognizer:
                 photo = photos[row]
                 if row in by_row:
                     answer, shape = by_row[row]
-                    answer = replace(answer, warnings=size_warnings(*shape))
+                    answer = replace(answer, warnings=answer.warnings or size_warnings(*shape))
                 else:
                     answer = Prediction.of_failed("", reasons[photo.id])
                 yield photo, replace(answer, photo=photos.paths[row], writer=self)
@@ -378,6 +373,7 @@ def prediction(answers: Answers, row: int, *, matches: int = MATCHES) -> Predict
         matches=_matches(answers, row, matches),
         second=names[second] if second >= 0 else None,
         landmarks=landmarks,
+        warnings=(answers.nothing[row],) if row in answers.nothing else (),
     )
 
 
@@ -394,8 +390,3 @@ def _matches(answers: Answers, row: int, most: int) -> tuple[Match, ...]:
         )
         for i in ranks
     )
-
-
-def _keypoints_of(greys: Sequence[GreyImage | None], row: int) -> Keypoints | None:
-    grey = greys[row]
-    return None if grey is None else query_keypoints(grey)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.disks import require_writable
 from ...core.errors import DataError
 from ...core.fingerprint import fingerprint
 from ...core.types import Embedder, Photos, Progress, ProgressFor
@@ -111,6 +112,7 @@ def tune(
     Raises:
         DataError: When the gallery has too few photos for leave-one-out queries.
     """
+    require_writable(folder, folder=True)
     with open_gallery(folder) as gallery:
         if embedder is None:
             embedder = load_embedder(folder / "embedder", device=device)

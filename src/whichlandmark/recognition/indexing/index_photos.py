@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.disks import require_writable
 from ...core.errors import GalleryError, ImageError, OptionError
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
@@ -134,10 +135,11 @@ def index_photos(
     Raises:
         OptionError: For options that do not fit together; nothing is written then.
         GalleryError: When another embedder made the folder; nothing is written then.
-        DataError: When no photo could be read, or a shard is damaged.
+        DataError: When the folder cannot be written, no photo could be read, or a shard is damaged.
     """
     options = options or IndexOptions()
     require_place(folder)
+    require_writable(folder, folder=True)
     table = photos_and_distractors(photos, distractors)
     rules = rules_for(folder, options)
     tasks = _shard_tasks(table, folder, options, features=rules.verify > 0)
