@@ -49,7 +49,6 @@ class UpdateOptions:
 class _Target:
     """Where a photo of the table goes: its id in the gallery and its landmark there."""
 
-    table_id: str
     id: str
     landmark: str
 
@@ -109,12 +108,13 @@ class GalleryUpdate:
                 unplaced.append(row)
                 continue
             if stored in self._in_table:  # the table has this file twice
-                self._same_photo(row, stored)
+                wanted = self._current_name(photos.landmarks[row])
+                self._same_bytes(photo_id, stored, wanted)
                 continue
             self._in_table.add(stored)
             landmark = self._landmark_of(stored, row, relabelled)
             if known[stored][1] != found[path]:
-                self._targets[photo_id] = _Target(photo_id, stored, landmark)
+                self._targets[photo_id] = _Target(stored, landmark)
                 todo.append(row)
         if relabelled:
             self.gallery.relabel(relabelled)
@@ -128,9 +128,13 @@ class GalleryUpdate:
 
     def settle(self, folder: Path) -> None:
         """Forget what was changed by hand where the table has now overruled it."""
-        if not (self.taught or self.restored):
+        names = set(self.photos.landmarks) & self.state.renamed.keys()
+        overruled = names if self.options.relabel or self.options.explicit else set()
+        if not (self.taught or self.restored or overruled):
             return
         with changing_state(folder) as state:
+            for name in overruled:
+                state.renamed.pop(name, None)
             for photo_id in self.taught:
                 state.relabelled.pop(photo_id, None)
             state.removed = {
@@ -276,7 +280,7 @@ class GalleryUpdate:
                     taken.add(new_id)
                 if landmark != photos.landmarks[row]:
                     self.changes.followed[photos.landmarks[row]] += 1
-                self._targets[photo_id] = _Target(photo_id, new_id, landmark)
+                self._targets[photo_id] = _Target(new_id, landmark)
                 todo.append(row)
         self._write_paths(moved)
         return todo
@@ -298,10 +302,6 @@ class GalleryUpdate:
                 batch = []
         if batch:
             self.gallery.put(batch)
-
-    def _same_photo(self, row: int, stored: str) -> None:
-        landmark = self._current_name(self.photos.landmarks[row])
-        self._same_bytes(self.photos.ids[row], stored, landmark)
 
     def _same_bytes(
         self, photo_id: str, stored: str, landmark: str, *, moved: bool = False
@@ -361,9 +361,8 @@ def updating(
     Yields:
         The update, and the photos to embed.
     """
-    with changing_state(folder):  # raises here, before anything is changed, where it is damaged
-        pass
-    update = GalleryUpdate(photos, gallery, read_state(folder), options)
+    with changing_state(folder) as state:  # raises where it is damaged, before anything is changed
+        update = GalleryUpdate(photos, gallery, state, options)
     todo = update.prepare()
     run = update.unfinished(verb, len(todo))
     with changing_state(folder) as state:
