@@ -21,7 +21,7 @@ from ...gallery.protocol import Gallery
 from ...gallery.records import GalleryRow
 from ..spatial_verification import DistractorCheck
 from .fill import FEATURES, Changes, embed_rows, free_id
-from .settings import FolderState, UnfinishedRun, changing_state, id_digest, read_state
+from .settings import FolderState, UnfinishedRun, changing_state, id_digest
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class GalleryUpdate:
         self._by_hash: dict[str, str] = {}
         self._hash_of: dict[str, str] = {}
         self._in_table: set[str] = set()  # gallery ids of photos that the table has
-        self._pending: dict[str, str] = {}  # gallery id → landmark, of photos being stored
+        self._pending: dict[str, str] = {}  # gallery id → landmark, while they are stored
         self._check: DistractorCheck | None = None
 
     def prepare(self) -> Photos:
@@ -172,8 +172,8 @@ class GalleryUpdate:
             self._put([pair for pair, why in zip(bank, reasons, strict=True) if not why])
 
     def _put(self, pairs: Sequence[tuple[GalleryRow, _Target]]) -> None:
-        if not pairs:  # an empty batch would still raise the generation
-            return
+        if not pairs:
+            return  # an empty batch would still raise the generation
         credits = self.gallery.credits([to.id for _, to in pairs if to.id in self._known])
         new = [
             replace(
@@ -383,10 +383,9 @@ def _covers(run: UnfinishedRun, other: UnfinishedRun) -> bool:
 
 
 def _hash_of_file(path: str) -> str | None:
-    try:
+    with suppress(ImageError):
         return content_hash(read_bytes(path))
-    except ImageError:
-        return None
+    return None
 
 
 def _places(photos: Photos) -> list[str]:
