@@ -173,7 +173,11 @@ def evaluate(
         write_submission(submission, evaluation.predictions)
     failures = {f.id: f.reason for f in evaluation.failures}
     leaks = {leak.id: leak.reason for leak in evaluation.leaks}
-    output.result(dataclasses.asdict(evaluation.scores), as_json, title=str(out))
+    scores = dataclasses.asdict(evaluation.scores)
+    scores = output.with_notes(scores, opened.notes, as_json)
+    if as_json:
+        scores["unfinished"] = opened.unfinished
+    output.result(scores, as_json, title=str(out))
     output.finish_with_failures(failures | leaks)
 
 

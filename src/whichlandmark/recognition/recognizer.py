@@ -299,7 +299,7 @@ class Recognizer:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of its answers has to know: warnings, and what the gallery lacks."""
-        return (*self.warnings, *self.decider.notes)
+        return (*self.warnings, *notes_of(self.decider))
 
     @property
     def index(self) -> GalleryIndex:
@@ -347,6 +347,25 @@ class Recognizer:
         from .folder.load import save
 
         save(self, Path(folder).expanduser(), overwrite=overwrite)
+
+
+def notes_of(decider: Decider) -> tuple[str, ...]:
+    """What a reader of a confidence has to know of the gallery that it was fitted on."""
+    index, fitted = decider.index, decider.fitted
+    notes = [fitted.note] if fitted.note else []
+    if not len(index.codes):
+        notes.append("the gallery has no photo of a landmark, so nothing can be named")
+    elif not len(index.distractor_ids):
+        notes.append(
+            "the gallery has no distractors (photos without a landmark), so nothing taught it what "
+            f"shows none: no confidence is above {decider.ceiling:.2f}; add some with --distractors"
+        )
+    if len(index.names) == 1:
+        notes.append(
+            f"{str(index.names[0])!r} is the only landmark of the gallery, so nothing taught it to "
+            "tell landmarks apart"
+        )
+    return tuple(notes)
 
 
 def predictions(answers: Answers, *, matches: int = MATCHES) -> list[Prediction]:

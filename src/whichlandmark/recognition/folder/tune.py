@@ -19,8 +19,14 @@ from ...gallery.index import GalleryIndex
 from ...gallery.leak_check import Leak, LeakCheck
 from ..calibration import threshold_for
 from ..fitting import fit
-from ..fitting.fit import HeldOutScores
-from ..fitting.leave_one_out import KNOWN, NON_LANDMARK, UNKNOWN, Whitenings, hold_out_queries
+from ..fitting.leave_one_out import (
+    KNOWN,
+    NON_LANDMARK,
+    UNKNOWN,
+    HeldOutScores,
+    Whitenings,
+    hold_out_queries,
+)
 from ..fitting.whitening import LabelledVectors, fit_whitening
 from ..rules import FORMULAS, Rules
 from ..spatial_verification import SpatialVerifier
