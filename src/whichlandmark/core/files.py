@@ -121,7 +121,7 @@ def read_at(descriptor: int, length: int, offset: int) -> bytes:
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object. Raises DataError when the file is missing, damaged or no object."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError, OptionError
+from .json_options import SEED
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
 
@@ -196,8 +197,10 @@ class Photos:
         Raises:
             OptionError: Unless 0 < test < 1.
         """
-        if not 0 < test < 1:
-            raise OptionError(f"test share {test} given; expected a number between 0 and 1")
+        if isinstance(test, bool) or not isinstance(test, int | float) or not 0 < test < 1:
+            raise OptionError(f"test share {test!r} given; expected a number between 0 and 1")
+        if seed not in SEED:
+            raise OptionError(f"seed {seed!r} given; expected {SEED}")
         chosen = np.zeros(len(self), dtype=bool)
         rng = np.random.default_rng(seed)
         for rows in self.rows_by_landmark().values():
