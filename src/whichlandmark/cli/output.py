@@ -6,6 +6,7 @@ Results go to stdout; messages, and progress on a terminal, go to stderr.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 
     from ..core.json_options import Span
     from ..core.types import NotedProgress, Prediction
+    from ..evaluation.scores import Scores
     from ..recognition.folder.tune import Tuned
     from ..recognition.rules import Rules
 
 PARTLY_FAILED = 3
 
 INTERRUPTED = 130
+
+MAX_LISTED = 5  # photos that are named one by one
 
 
 class PartlyFailedError(Exception):
@@ -54,8 +58,11 @@ def warn(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
-    """Print a result: as a JSON object, or as a title and a list of names and values."""
+def result(values: dict[str, Any], as_json: bool, *, title: str, missing: str = "none") -> None:
+    """Print a result: as a JSON object, or as a title and a list of names and values.
+
+    missing: what None is printed as.
+    """
     if as_json:
         say(strict_json(values))
         return
@@ -63,9 +70,9 @@ def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
     for name, value in values.items():
         if isinstance(value, dict):
             for key, inner in value.items():
-                say(f"  {name + ' · ' + key:<32} {_shown(inner)}")
+                say(f"  {name + ' · ' + key:<32} {_shown(inner, missing)}")
         else:
-            say(f"  {name:<32} {_shown(value)}")
+            say(f"  {name:<32} {_shown(value, missing)}")
 
 
 def prediction(
@@ -82,9 +89,9 @@ def prediction(
     if as_object is not None:
         say(strict_json(as_object))
         return
-    from ..recognition.answer import answer_in_words  # loads numpy
+    from ..recognition.answer import answer_and_confidence  # loads numpy
 
-    say(f"{path}: {answer_in_words(answer, titles)} (confidence {answer.confidence:.2f})")
+    say(f"{path}: {answer_and_confidence(answer, titles)}")
     for detection in answer.landmarks:
         if detection.box or detection is not answer.landmarks[0]:
             sides = " ".join(f"{side:.2f}" for side in detection.box or ())
@@ -94,6 +101,25 @@ def prediction(
     for match in answer.matches[:3]:
         inliers = "" if match.inliers is None else f"  {match.inliers} inliers"
         say(f"    {match.similarity:.3f}  {match.landmark}  {match.photo_id}{inliers}")
+
+
+def evaluation(scores: Scores, out: Path, titles: Mapping[str, str], wrong: list[str]) -> None:
+    """Print the Scores: a sentence, what it does not say, wrong answers, and every number.
+
+    titles: label → title, for landmarks that have one. wrong: a line for each wrong name.
+    """
+    say(scores.summary)
+    for note in scores.notes:
+        for label in sorted(titles, key=len, reverse=True):
+            note = note.replace(repr(label), f"{label!r} ({titles[label]})")
+        say(f"note: {note}")
+    for line in wrong[:MAX_LISTED]:
+        say(f"  wrong: {line}")
+    if len(wrong) > MAX_LISTED:
+        say(f"  and {len(wrong) - MAX_LISTED} more named wrongly; all answers are in {out}")
+    values = dataclasses.asdict(scores)
+    del values["summary"], values["notes"]
+    result(values, False, title=f"\n{out}", missing="not measured")
 
 
 def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
@@ -108,12 +134,15 @@ def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
         return
     say(f"{folder!s:<52} {'GAP':>6} {'top-1':>6} {'at 1 %':>6}")
     for row in found.rows:
-        say(f"  {row.name:<50} {row.gap:6.3f} {row.top1:6.3f} {row.answered:6.3f}")
+        at = f"{'–':>6}" if row.answered is None else f"{row.answered:6.3f}"
+        say(f"  {row.name:<50} {row.gap:6.3f} {row.top1:6.3f} {at}")
+    unmeasured = any(row.answered is None for row in found.rows)
     say(
         "measured on leave-one-out queries of the gallery; the whitening was fitted with "
         f"{found.photos} more training photos\n"
         "at 1 %: share of known queries answered correctly where 1 % of the photos without a "
         "landmark are answered"
+        + (" (–: not measured: it takes 99 distractors)" if unmeasured else "")
     )
     say(f"chosen: {found.chosen.name}")
     for promise in found.promises:
@@ -258,5 +287,13 @@ def _report_error(error: Exception) -> int:
     return 1
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, missing: str) -> str:
+    """A value as it is printed: 4 digits of a number, the ends of an interval."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return missing
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        between = " to " if isinstance(value, tuple) and len(value) == 2 else ", "
+        return between.join(_shown(part, missing) for part in value) or "none"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -154,7 +154,8 @@ def evaluate(
     from ..core.files import write_json
     from ..data.folders import read_photos_or_folder
     from ..evaluation.evaluate import evaluate_in_detail
-    from ..evaluation.predictions import write_predictions, write_submission
+    from ..evaluation.predictions import write_predictions, write_submission, wrong_names
+    from ..evaluation.scores import scores_file
     from ..recognition.folder.load import load
     from ..recognition.rules import FORMULAS
 
@@ -167,13 +168,21 @@ def evaluate(
             other_scores=FORMULAS if all_scores else (),
             progress=progress("evaluating"),
         )
-    write_predictions(out, evaluation.predictions)
-    write_json(out.with_suffix(".scores.json"), dataclasses.asdict(evaluation.scores))
+    found, scores = evaluation.predictions, evaluation.scores
+    write_predictions(out, found)
+    titles = opened.titles()
+    facts = scores_file(
+        scores, found.titled(titles), questions=str(source), recognizer=str(recognizer)
+    )
+    write_json(out.with_suffix(".scores.json"), facts)
     if submission:
-        write_submission(submission, evaluation.predictions)
+        write_submission(submission, found)
     failures = {f.id: f.reason for f in evaluation.failures}
     leaks = {leak.id: leak.reason for leak in evaluation.leaks}
-    output.result(dataclasses.asdict(evaluation.scores), as_json, title=str(out))
+    if as_json:
+        output.result(dataclasses.asdict(scores), True, title="")
+    else:
+        output.evaluation(scores, out, titles, wrong_names(found, titles))
     output.finish_with_failures(failures | leaks)
 
 

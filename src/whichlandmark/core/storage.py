@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .errors import ImageError, OptionError
+from .errors import ImageError, OptionError, install_command
 
 MAX_BYTES = 20_000_000  # of a photo file
 
@@ -242,7 +242,7 @@ def _file_system(scheme: str) -> Any:
     except ImportError:
         raise OptionError(
             f"{scheme}:// needs fsspec, which is not installed; "
-            "install it with: pip install 'whichlandmark[cluster]'"
+            f"install it with: {install_command('cluster')}"
         ) from None
     try:  # no cached listings, because files may change while this process runs
         return fsspec.filesystem(scheme, use_listings_cache=False)

@@ -15,7 +15,7 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ...core.errors import DataError, ModelError, OptionError
+from ...core.errors import DataError, ModelError, OptionError, install_command
 from ...core.hardware import check_device, gpu_device_exists, has_exact_int8
 from ...core.json_options import Span, check_fields, count
 from ...core.types import Embedder
@@ -354,7 +354,7 @@ def require_torch() -> None:
         import torch
     except ImportError as error:
         raise OptionError(
-            f"this embedder needs {error.name}; install it with: pip install 'whichlandmark[train]'"
+            f"this embedder needs {error.name}; install it with: {install_command('train')}"
         ) from None
     del timm, torch
 
