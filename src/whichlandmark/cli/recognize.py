@@ -151,6 +151,8 @@ def evaluate(
     """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
     import dataclasses
 
+    import numpy as np
+
     from ..core.files import write_json
     from ..data.folders import read_photos_or_folder
     from ..evaluation.evaluate import evaluate_in_detail
@@ -171,9 +173,12 @@ def evaluate(
     found, scores = evaluation.predictions, evaluation.scores
     write_predictions(out, found)
     titles = opened.titles()
+    index = opened.index
     facts = scores_file(
-        scores, found.titled(titles), questions=str(source), recognizer=str(recognizer)
-    )
+        scores, found, titles=titles,
+        gallery_photos=dict(zip(index.names, np.bincount(index.codes).tolist(), strict=True)),
+        made={"questions": str(source), "recognizer": str(recognizer)},
+    )  # fmt: skip
     write_json(out.with_suffix(".scores.json"), facts)
     if submission:
         write_submission(submission, found)
@@ -183,7 +188,7 @@ def evaluate(
         output.result(dataclasses.asdict(scores), True, title="")
     else:
         output.evaluation(scores, out, titles, wrong_names(found, titles))
-    output.finish_with_failures(failures | leaks)
+    output.finish_with_failures(failures | leaks, nothing_done=len(failures) == len(photos))
 
 
 @app.command()

@@ -123,12 +123,6 @@ class Predictions:
         """(Q,) the query has a guess."""
         return np.asarray(self.guess != "", dtype=bool)
 
-    def titled(self, titles: Mapping[str, str]) -> dict[str, str]:
-        """Those titles (label → title) whose landmarks are among the guesses and the truth."""
-        cells = {*self.guess, *self.truth}
-        names = {name for cell in cells for name in true_landmarks(cell)}
-        return {name: titles[name] for name in sorted(names) if name in titles}
-
     def count_by_usage(self, rows: NDArray[np.bool_] | None = None) -> dict[str, int]:
         """Usage → number of its queries; sorted, without the blank usage.
 

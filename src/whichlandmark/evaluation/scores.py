@@ -158,19 +158,33 @@ def prediction_scores(p: Predictions) -> dict[str, Any]:
 
 
 def scores_file(
-    scores: Scores, titles: Mapping[str, str], *, questions: str, recognizer: str
+    scores: Scores,
+    p: Predictions,
+    *,
+    titles: Mapping[str, str],
+    gallery_photos: Mapping[str, int],
+    made: Mapping[str, str],
 ) -> dict[str, Any]:
     """The content of the .scores.json beside the predictions, which a report reads.
 
-    titles: label → title, for landmarks that have one. questions, recognizer: what was evaluated.
+    Args:
+        scores: The Scores.
+        p: The predictions.
+        titles: Label → title, of the landmarks of the gallery that have one.
+        gallery_photos: Label → number of its photos in the gallery.
+        made: What was evaluated: "questions", "recognizer" ….
     """
     import whichlandmark
 
-    made = {
-        "date": time.strftime("%Y-%m-%d %H:%M"), "version": whichlandmark.__version__,
-        "questions": questions, "recognizer": recognizer,
-    }  # fmt: skip
-    return {**dataclasses.asdict(scores), "made": made, "titles": dict(titles)}
+    when = {"date": time.strftime("%Y-%m-%d %H:%M"), "whichlandmark": whichlandmark.__version__}
+    cells = {*p.guess, *p.truth}
+    names = sorted({name for cell in cells for name in true_landmarks(cell)})
+    return {
+        **dataclasses.asdict(scores),
+        "made": {**made, **when},
+        "titles": {name: titles[name] for name in names if name in titles},
+        "gallery_photos": {n: gallery_photos[n] for n in names if n in gallery_photos},
+    }
 
 
 def answers_in_words(p: Predictions) -> str:
@@ -237,7 +251,7 @@ def _likely_typos(p: Predictions, names: Sequence[str]) -> list[str]:
         return [f"are these names spelled as in the gallery? {listed}{more}"]
     if missing and not p.known.any():
         first, have = (", ".join(map(repr, some[:MAX_HINTS])) for some in (sorted(missing), names))
-        return [f"the queries name {first}; the gallery has {have}"]
+        return [f"the queries name {first}; the gallery has {have or 'no landmark'}"]
     return []
 
 
