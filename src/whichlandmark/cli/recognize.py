@@ -32,9 +32,11 @@ def compare(
 
     from ..evaluation.compare import compare as compare_runs
     from ..evaluation.predictions import read_predictions
+    from ..evaluation.scores import stored_titles
 
     runs = read_predictions(a), read_predictions(b)
-    found = compare_runs(*runs, names=(str(a), str(b)), common=common)
+    titles = None if as_json else stored_titles(b) | stored_titles(a)
+    found = compare_runs(*runs, names=(str(a), str(b)), common=common, titles=titles)
     if as_json:
         output.result(dataclasses.asdict(found), True, title="")
         return
@@ -52,9 +54,10 @@ def _print(found: Comparison, a: Path, b: Path) -> None:
     output.say(f"\n{'':<20}{'a':>8}{'b':>8}{'b − a':>9}   95 % interval        b better in")
     for name, m in found.measures.items():
         low, high = m.interval
+        better = f"{m.b_better:.1%} of resamples" if m.difference or low != high else "equal"
         output.say(
             f"{name:<20}{m.a:>8.4f}{m.b:>8.4f}{m.difference:>+9.4f}   "
-            f"{low:+.4f} to {high:+.4f}   {m.b_better:.1%} of resamples"
+            f"{low:+.4f} to {high:+.4f}   {better}"
         )
     _print_changed("best guess, known landmarks", found.guesses)
     _print_changed("answer, all queries", found.answers)

@@ -12,11 +12,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.files import read_json
 from ..core.types import true_landmarks
 from ..metrics.bootstrap import bootstrap_interval
 from ..metrics.calibration_error import RiskCoverage, calibration_error, risk_coverage
@@ -185,6 +187,13 @@ def scores_file(
         "titles": {name: titles[name] for name in names if name in titles},
         "gallery_photos": {n: gallery_photos[n] for n in names if n in gallery_photos},
     }
+
+
+def stored_titles(predictions: Path) -> dict[str, str]:
+    """Label → title, as `evaluate` noted them beside a predictions.csv; {} = nothing is there."""
+    path = predictions.with_suffix(".scores.json")
+    titles = read_json(path).get("titles", {}) if path.exists() else {}
+    return {str(label): str(title) for label, title in dict(titles).items()}
 
 
 def answers_in_words(p: Predictions) -> str:
