@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from ...core.disks import require_writable
 from ...core.errors import GalleryError, ImageError, OptionError
+from ...core.hardware import check_device
+from ...core.json_options import Span, check_fields, count
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.load import TIMM_PREFIX
@@ -74,7 +77,11 @@ class IndexOptions:
     relabel: bool = False
     restore: bool = False
 
+    spans: ClassVar[Mapping[str, Span]] = {"shards": count(1, 100_000), "shard": count(0, 99_999)}
+
     def __post_init__(self) -> None:
+        check_fields(self)
+        check_device(self.device)
         if self.engine == "here":
             _warn_of_old_engine_name()
             object.__setattr__(self, "engine", "local")
