@@ -12,7 +12,7 @@ import pytest
 from tests.cli.test_commands import run
 from tests.support.photos import picture, write_photo
 from whichlandmark.core.errors import OptionError
-from whichlandmark.core.files import FOLDER, RESULTS, check_results, require_own_result
+from whichlandmark.core.results import FOLDER, RESULTS, check_results, require_own_result
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +175,7 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
         "photo table": b"id,path,landmark,usage\n",
         "list of dropped photos": b"id,path,landmark,reason,detail\n",
         "table of predictions": b"id,landmark,score,confidence,decision,truth\n",
+        "table of answers": b"\xef\xbb\xbfpath,landmark,title,decision,confidence\r\n",
         "submission": b"id,landmarks\n",
         "file of scores": b'{\n  "gap": 0.9\n}',
         "list of landmarks": b"landmark,name,category\n",

@@ -79,10 +79,10 @@ def test_options_survive_a_json_round_trip() -> None:
     [
         ({"cuont": 1}, "did you mean 'count'"),
         ({"zzz": 1}, "expected one of: count, name, share, sides"),
-        ({"count": 1.5}, "expected int"),
-        ({"count": True}, "expected int"),
-        ({"share": "half"}, "expected float"),
-        ({"sides": [1, 2, 3]}, "'sides'"),
+        ({"count": 1.5}, "count 1.5 given; expected a whole number"),
+        ({"count": True}, "expected a whole number"),
+        ({"share": "half"}, "share 'half' given; expected a number"),
+        ({"sides": [1, 2, 3]}, r"sides \[1, 2, 3\] given; expected a list of 2"),
     ],
 )
 def test_option_errors_say_what_was_expected(values: dict[str, object], message: str) -> None:

@@ -79,8 +79,10 @@ def test_a_missing_photo_is_listed(
     [
         ("no,file\n1,photos/0.jpg\n", "expected 'place' once"),
         ("file,place,place\nphotos/0.jpg,a,b\n", "expected 'place' once"),
-        ("file,place\nphotos/0.jpg,a\nphotos/0.jpg,b\n", "'photos/0.jpg' occurs twice"),
-        ("file,place\n ,a\n", "a row without an id or a path"),
+        (
+            "file,place\nphotos/0.jpg,a\nphotos/0.jpg,b\n",
+            "line 3: id 'photos/0.jpg' occurs twice, in line 2 with other landmarks ('a', 'b')",
+        ),
         ("file,place\nphotos/0.jpg\n", "line 2: 1 cells; the header has 2"),
         ("", "(none) given"),
     ],

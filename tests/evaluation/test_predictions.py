@@ -130,7 +130,7 @@ GOOD = "q,tower,0.5,0.9,landmark,tower,g,0.8,1,q.jpg,g.jpg,1"
          r"unknown column: 'scroe'; did you mean 'score'"),
         (",".join(COLUMNS).replace(",known", ""), GOOD, "column 'known' is missing"),
         (",".join(COLUMNS) + ",id", GOOD, "column 'id' occurs 2 times"),
-        ("", "", "column 'id' is missing; expected a table written by `evaluate`"),
+        ("", "", "unknown column: 'first'"),
         (None, GOOD.replace("0.5", "high"), "line 3: score is 'high'; expected a number"),
         (None, GOOD.replace("0.9", "nan"), "line 3: confidence is 'nan'; expected a number"),
         (None, GOOD.replace(",1,q", ",1.5,q"), "line 3: rank is '1.5'; expected a whole number"),

@@ -205,7 +205,7 @@ def test_damage_is_reported_and_rebuilt(folder: Path, capfd: pytest.CaptureFixtu
     assert (ended, json.loads(out)["photos"], json.loads(out)["lost"]) == (3, 32, 1)
     assert "gallery/place 3/2.jpg: its vector is damaged: index it again" in err
     assert run(capfd, "gallery", "verify", folder)[0] == 0
-    again = json_of(capfd, "gallery", "add", folder, folder.parent / "gallery")
+    again = json_of(capfd, "gallery", "add", folder, folder.parent / "gallery", "--restore")
     assert (again["added"], again["photos"]) == (2, 34)
     assert run(capfd, "gallery", "rebuild", folder)[0] == 0  # an undamaged gallery loses nothing
 

@@ -135,8 +135,8 @@ def test_photos_without_a_landmark_become_distractors(colour_world: Path) -> Non
     with pytest.raises(OptionError, match="10 of the 10 photos"):
         photos_and_distractors(distractors, None)
     photos = photos_of(colour_world / "gallery")
-    with pytest.raises(DataError, match="occurs twice"):
-        photos_and_distractors(photos, photos)
+    both = photos_and_distractors(photos, photos)  # of equal ids, so the second get longer ones
+    assert len(set(both.ids)) == len(both) == 48
 
 
 def test_no_gallery_photo_is_its_own_answer_when_fitting(recognizer: Recognizer) -> None:

@@ -630,14 +630,14 @@ def test_photos_missing_in_loaded_shards_are_embedded(world: Photos, tmp_path: P
     in_shards(world.take(range(68)), out, 1)
     (out / "gallery.sqlite").unlink()
     photos = Photos(world.ids, world.paths.copy(), world.landmarks)
-    photos.paths[5] = photos.paths[6]
+    photos.paths[5] = str(write_photo(tmp_path / "another.jpg", picture(0, 999)))
     seen = BatchEmbedder.embedded
     in_shards(photos, out, 1, engine="none")
     assert BatchEmbedder.embedded == seen + 3
     with SqliteGallery.open(out / "gallery.sqlite") as gallery:
         stamps = gallery.stamps()
     assert len(stamps) == PHOTOS - 2
-    assert stamps["photo 5"][0] == photos.paths[6]
+    assert stamps["photo 5"][0] == photos.paths[5]
 
 
 def test_the_machines_of_a_cluster_get_the_address_of_the_embedder(tmp_path: Path) -> None:

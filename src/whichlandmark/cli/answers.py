@@ -143,7 +143,7 @@ def recognize_photos(
     if explain and len(photos) > 1:
         raise OptionError(f"--explain given with {len(photos)} photos; expected one photo")
     facts = GalleryFacts.of(opened)
-    for text in facts.notes:
+    for text in facts.notes[len(opened.warnings) :]:  # those of the folder are on stderr already
         output.note(text)
     as_table = len(photos) > 1 and not (as_json or evidence)
     labels = [name for name in opened.index.names if name]
@@ -193,7 +193,7 @@ def _explain(opened: Recognizer, photo: Photo, target: Path) -> Prediction:
 def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
     """Write rows as a csv file that spreadsheets open in UTF-8, whole or not at all."""
     with (
-        atomic_file(path) as temporary,
+        atomic_file(path, "table of answers") as temporary,
         open(temporary, "w", newline="", encoding="utf-8-sig") as file,
     ):
         csv.writer(file).writerows(rows)

@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 from ..core.errors import OptionError
 from ..core.hardware import stop_busy_waiting
 from ..recognition.rules import SCORES
-from . import output
+from . import option_types, output
+from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
     "demo", "import", "clean", "split", "train", "embedder", "doctor", "index", "tune", "gallery",
@@ -58,7 +59,11 @@ BUSY_WAITING_VERBS = ("train", "demo")
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 Device = Annotated[
-    str, typer.Option(help="auto (a GPU if there is one, else the CPU), cpu or cuda.")
+    str,
+    typer.Option(
+        callback=option_types.device,
+        help="auto (a GPU if there is one, else the CPU), cpu or cuda.",
+    ),
 ]
 
 OutTable = Annotated[Path, typer.Option("-o", "--out", help="The photo table (csv) to write.")]
@@ -80,6 +85,7 @@ SearchWhere = Annotated[
     str,
     typer.Option(
         "--search",
+        callback=one_of("here", "there"),
         help="Where a gallery on a database server is searched: here (on this machine; the "
         "vectors are also kept in the folder) or there (on the server).",
     ),
@@ -109,6 +115,20 @@ Distractors = Annotated[
     ),
 ]
 
+Relabel = Annotated[
+    bool,
+    typer.Option(
+        "--relabel",
+        help="Take the landmarks of these photos also where the gallery has the same photo under "
+        "another landmark, or its landmark was changed by hand.",
+    ),
+]
+
+Restore = Annotated[
+    bool,
+    typer.Option("--restore", help="Add photos again that `gallery remove` has removed."),
+]
+
 RecognizerArgument = Annotated[
     Path, typer.Argument(help="A recognizer folder, made by `whichlandmark index`.")
 ]
@@ -129,8 +149,9 @@ RulesFile = Annotated[
 ScoreName = Annotated[
     str | None,
     typer.Option(
+        callback=one_of(*SCORES),
         help=f"Score to rank by: {', '.join(SCORES)}. Default: the recognizer's own; learned in a "
-        "new one."
+        "new one.",
     ),
 ]
 

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from ..core.json_options import SEED, count
 from . import output
 from .app import Device, Distractors, Json, OutTable, OutTables, Source, app
+from .option_types import BETWEEN, one_of, within
 
 import_app = typer.Typer(
     help="Make a photo table (photos.csv) from photos that you have.", no_args_is_help=True
@@ -40,7 +42,7 @@ def import_folder(
 
     Files that are not used are counted by reason, and all listed beside it in X.left_out.csv.
     """
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.folders import read_folder
     from ..data.table import write_photos
 
@@ -80,7 +82,7 @@ def import_csv(
     ] = None,
 ) -> None:
     """Make a photos.csv from a csv file whose columns have other names."""
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.import_tools import CsvColumns, read_csv
     from ..data.table import write_photos
 
@@ -105,8 +107,9 @@ def import_webdataset(
     label: Annotated[
         str,
         typer.Option(
+            callback=one_of("cls", "txt", "json", "none"),
             help="The file of a sample that holds its landmark: cls, txt or json; or none, for "
-            "photos without a landmark."
+            "photos without a landmark.",
         ),
     ] = "cls",
     key: Annotated[
@@ -114,7 +117,7 @@ def import_webdataset(
     ] = "landmark",
 ) -> None:
     """Make a photos.csv of photos inside WebDataset tars, which are not unpacked."""
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.table import write_photos
     from ..data.webdataset import label_source, read_webdataset
 
@@ -149,7 +152,7 @@ def import_gldv2(
 
     Its photos may be unpacked or in their tars.
     """
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.gldv2 import Gldv2Options
     from ..data.gldv2 import import_gldv2 as run
 
@@ -184,14 +187,18 @@ Places365 = Annotated[
 Scenes = Annotated[
     int,
     typer.Option(
+        callback=within(count(1, 365)),
         help="With --places365: number of most likely scenes of a photo that vote on indoors "
-        "or outdoors."
+        "or outdoors.",
     ),
 ]
 
 Outdoor = Annotated[
     int,
-    typer.Option(help="With --places365: minimum number of them that are outdoor scenes."),
+    typer.Option(
+        callback=within(count(0, 365)),
+        help="With --places365: minimum number of them that are outdoor scenes.",
+    ),
 ]
 
 Graph = Annotated[
@@ -220,22 +227,30 @@ class CleanCommand(TyperCommand):
 Trusted = Annotated[
     int,
     typer.Option(
+        callback=within(count(0, 5)),
         help="With --graph: skip the geometric check if at least this many of the 5 nearest "
-        "photos show the same landmark (0: check all)."
+        "photos show the same landmark (0: check all).",
     ),
 ]
 
-Neighbours = Annotated[int, typer.Option(help="With --graph: neighbours considered per photo.")]
+Neighbours = Annotated[
+    int,
+    typer.Option(callback=within(count()), help="With --graph: neighbours considered per photo."),
+]
 
 Supporters = Annotated[
-    int, typer.Option(help="With --graph: minimum number of supporting neighbours.")
+    int,
+    typer.Option(
+        callback=within(count()), help="With --graph: minimum number of supporting neighbours."
+    ),
 ]
 
 Inliers = Annotated[
     int,
     typer.Option(
+        callback=within(count()),
         help="With --graph: minimum number of geometric matches (inliers) with a supporting "
-        "neighbour."
+        "neighbour.",
     ),
 ]
 
@@ -245,7 +260,11 @@ def clean(
     source: Source,
     out: OutTable,
     min_photos: Annotated[
-        int, typer.Option(help="Drop landmarks that are left with fewer photos than this.")
+        int,
+        typer.Option(
+            callback=within(count()),
+            help="Drop landmarks that are left with fewer photos than this.",
+        ),
     ] = 4,
     against: Against = None,
     places365: Places365 = None,
@@ -292,36 +311,41 @@ def clean(
 TestShare = Annotated[
     float | None,
     typer.Option(
+        callback=within(BETWEEN),
         help="Share of each landmark's photos that goes into test.csv; 0.1 if neither this nor "
-        "--landmarks is given."
+        "--landmarks is given.",
     ),
 ]
 
 ValidationLandmarks = Annotated[
     int | None,
     typer.Option(
-        help="Number of landmarks of a validation set, instead of a share of each landmark."
+        callback=within(count()),
+        help="Number of landmarks of a validation set, instead of a share of each landmark.",
     ),
 ]
 
 UnknownLandmarks = Annotated[
     int,
     typer.Option(
-        help="With --landmarks: number of landmarks that only queries show, as unknown ones."
+        callback=within(count(0)),
+        help="With --landmarks: number of landmarks that only queries show, as unknown ones.",
     ),
 ]
 
 QueryShare = Annotated[
     float,
     typer.Option(
-        help="With --landmarks: share of each validation landmark's photos that become queries."
+        callback=within(BETWEEN),
+        help="With --landmarks: share of each validation landmark's photos that become queries.",
     ),
 ]
 
 BankShare = Annotated[
     float,
     typer.Option(
-        help="Share of the distractors that goes into the gallery; the rest become test queries."
+        callback=within(BETWEEN),
+        help="Share of the distractors that goes into the gallery; the rest become test queries.",
     ),
 ]
 
@@ -336,7 +360,9 @@ def split(
     query_share: QueryShare = 0.1,
     distractors: Distractors = None,
     bank_share: BankShare = 0.5,
-    seed: Annotated[int, typer.Option(help="Another seed draws another split.")] = 0,
+    seed: Annotated[
+        int, typer.Option(callback=within(SEED), help="Another seed draws another split.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Cut a table into train.csv and test.csv; with --landmarks, into training and validation.
@@ -345,7 +371,7 @@ def split(
     the gallery); train.csv has the other landmarks.
     """
     from ..core.errors import OptionError
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..data.folders import read_photos_or_folder
     from ..data.splits import SplitOptions, known_contents, split_test, split_validation
     from ..data.table import write_photos

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..core.json_options import SEED
 from . import output
 from .app import app
+from .option_types import within
 
 if TYPE_CHECKING:
     from ..core.types import NotedProgress, Photos
@@ -52,7 +54,9 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Folder that everything is written into.")] = Path(
         "demo"
     ),
-    seed: Annotated[int, typer.Option(help="Another seed draws another data set.")] = 0,
+    seed: Annotated[
+        int, typer.Option(callback=within(SEED), help="Another seed draws another data set.")
+    ] = 0,
     from_scratch: Annotated[
         bool,
         typer.Option(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..core.json_options import strict_json
 from . import output
 from .app import (
     Device,
     GalleryAddress,
     Json,
     RecognizerArgument,
+    Relabel,
+    Restore,
     SearchWhere,
     app,
     require_gallery,
@@ -52,13 +54,19 @@ def add(
     credits: Annotated[
         Path | None, typer.Option(help="credits.csv: id, author and licence of photos.")
     ] = None,
+    relabel: Relabel = False,
+    restore: Restore = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Embed more photos into the gallery. The same command resumes an interrupted run."""
+    """Embed more photos into the gallery. The same command resumes an interrupted run.
+
+    A photo that the gallery has already, by its bytes, is not added again.
+    """
     from ..core.errors import OptionError
     from ..data.folders import read_photos_or_folder
     from ..recognition.folder.edit import LandmarkTables, add_photos, photos_to_add
+    from ..recognition.folder.update import UpdateOptions
 
     photos = None
     if source:
@@ -66,13 +74,16 @@ def add(
         photos = photos_to_add(found, landmark=landmark, distractors=distractors)
     elif not (landmarks or credits):
         raise OptionError("nothing to add: give photos, --landmarks or --credits")
+    options = UpdateOptions(
+        relabel=relabel, restore=restore, corrects=False, explicit=landmark is not None
+    )
     with output.progress() as progress:
         done = add_photos(
             folder, photos, tables=LandmarkTables(landmarks, credits), device=device,
-            progress=progress("adding"),
+            options=options, progress=progress("adding"),
         )  # fmt: skip
-    output.result(done.counts, as_json, title=str(folder))
-    nothing = photos is not None and len(done.failures) == len(photos)
+    output.result(output.with_notes(done.counts, done.notes, as_json), as_json, title=str(folder))
+    nothing = photos is not None and done.counts["failed"] == len(photos)
     output.finish_with_failures(done.failures, nothing_done=nothing)
 
 
@@ -91,7 +102,7 @@ def remove(
     from ..recognition.folder.edit import remove_photos
 
     done = remove_photos(folder, ids or [], landmark, distractors=distractors)
-    output.result(done.counts, as_json, title=str(folder))
+    output.result(output.with_notes(done.counts, done.notes, as_json), as_json, title=str(folder))
 
 
 @gallery_app.command()
@@ -100,12 +111,15 @@ def relabel(
     to: Annotated[str, typer.Option(help='The new landmark; "" makes the photos distractors.')],
     ids: Ids = None,
     landmark: Landmark = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Put --landmark into a landmark that exists.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give photos another landmark."""
+    """Give photos another landmark. Neither `index` nor `gallery add` undoes it."""
     from ..recognition.folder.edit import relabel_photos
 
-    done = relabel_photos(folder, ids or [], landmark, to)
+    done = relabel_photos(folder, ids or [], landmark, to, merge=merge)
     output.result(done.counts, as_json, title=str(folder))
 
 
@@ -123,14 +137,14 @@ def list_(
     if landmark is not None:
         photos = list_photos(folder, landmark)
         if as_json:
-            output.say(json.dumps({"landmark": landmark, "photos": photos}, ensure_ascii=False))
+            output.say(strict_json({"landmark": landmark, "photos": photos}))
         for photo in [] if as_json else photos:
             credit = " · ".join(text for text in (photo["author"], photo["licence"]) if text)
             output.say(f"{photo['id']}  {photo['path']}" + (f"  ({credit})" if credit else ""))
         return
     found = list_landmarks(folder)
     if as_json:
-        output.say(json.dumps(found, ensure_ascii=False))
+        output.say(strict_json(found))
         return
     for record in found["landmarks"]:
         title = record.get("title", "")
@@ -141,6 +155,12 @@ def list_(
         f"{found['photos']} photos of {len(found['landmarks'])} landmarks, "
         f"{found['distractors']} distractors; generation {found['generation']}"
     )
+    for line in found["warnings"]:
+        output.warn(line)
+    if failed := found["failed"]:
+        output.warn(f"{len(failed)} photos could not be read when they were indexed last:")
+        for photo_id, reason in failed.items():
+            output.warn(f"  {photo_id}: {reason}")
 
 
 @gallery_app.command()
@@ -152,7 +172,7 @@ def verify(folder: RecognizerArgument, as_json: Json = False) -> None:
     done = verify_gallery(folder)
     if as_json:
         lists = {"fault list": done.faults, "warnings": done.warnings}
-        output.say(json.dumps(done.counts | lists, ensure_ascii=False))
+        output.say(strict_json(done.counts | lists))
     else:
         output.result(done.counts, False, title=str(folder))
         for line in done.warnings:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import OptionError
+from ..core.json_options import count
 from . import output
 from .app import (
     Device,
@@ -17,6 +18,8 @@ from .app import (
     GalleryAddress,
     Json,
     RecognizerArgument,
+    Relabel,
+    Restore,
     RulesFile,
     ScoreName,
     SearchWhere,
@@ -24,11 +27,14 @@ from .app import (
     app,
     require_gallery,
 )
+from .option_types import BETWEEN, one_of, within
 
 Shards = Annotated[
     int | None,
     typer.Option(
-        "--shards", help="Cut the table into this many shards; each is embedded into a file first."
+        "--shards",
+        callback=within(count(1, 100_000)),
+        help="Cut the table into this many shards; each is embedded into a file first.",
     ),
 ]
 
@@ -43,6 +49,7 @@ Engine = Annotated[
     str | None,
     typer.Option(
         "--engine",
+        callback=one_of("local", "ray", old="here"),
         help="Embed the shards in this process (local, the default) or on a cluster (ray).",
     ),
 ]
@@ -53,8 +60,6 @@ ShardPlace = Annotated[
 ]
 
 Load = Annotated[bool, typer.Option("--load", help="Embed nothing; load the shards that exist.")]
-
-ENGINES = ("local", "ray", "here")  # "here" is the old name of "local"
 
 _SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 
@@ -89,12 +94,15 @@ def index(
     load: Load = False,
     gallery: GalleryAddress = None,
     search: SearchWhere = "here",
+    relabel: Relabel = False,
+    restore: Restore = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Embed photos into a recognizer folder, and fit its score and calibration.
 
-    The same command resumes an interrupted run, and adds photos later.
+    The same command resumes an interrupted run, and adds photos later. What was changed by hand
+    with `gallery` stays.
     """
     from ..data.folders import read_photos_or_folder
     from ..recognition.indexing.index_photos import IndexOptions, index_photos
@@ -104,13 +112,13 @@ def index(
     options = IndexOptions(
         rules=output.rules_given(rules, score), features=features, device=device, gallery=gallery,
         search=search, shards=plan.shards, shard=plan.shard, shard_folder=shard_folder,
-        engine=plan.engine,
+        engine=plan.engine, relabel=relabel, restore=restore,
     )  # fmt: skip
     photos = read_photos_or_folder(source)
     extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
     with output.progress() as progress:
         result = index_photos(photos, extra, out, embedder, options, progress=progress)
-    output.result(result.counts, as_json, title=str(out))
+    output.result(output.with_notes(result.counts, result.notes, as_json), as_json, title=str(out))
     output.finish_with_failures({f.id: f.reason for f in result.failures})
 
 
@@ -127,8 +135,9 @@ def tune(
     false_answers: Annotated[
         float | None,
         typer.Option(
+            callback=within(BETWEEN),
             help="Choose the threshold so that at most this share of photos without a landmark is "
-            "answered, such as 0.01."
+            "answered, such as 0.01.",
         ),
     ] = None,
     device: Device = "auto",
@@ -185,8 +194,6 @@ def shard_plan(
                     f"{option} given; expected --shards N with it, the number of shards"
                 )
         return ShardPlan()
-    if engine not in (None, *ENGINES):
-        raise OptionError(f"--engine {engine!r} given; expected local or ray")
     if number is not None and (load or engine == "ray"):
         raise OptionError(
             f"--shard {shard} and {'--load' if load else '--engine ray'} given; "

@@ -7,20 +7,21 @@ it contains, changes the terminal or stops the printing.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError, OptionError, WhichLandmarkError
+from ..core.json_options import strict_json
 
 if TYPE_CHECKING:
     import typer
 
+    from ..core.json_options import Span
     from ..core.progress import StartPhase
     from ..core.types import Prediction
     from ..recognition.folder.tune import Tuned
@@ -62,11 +63,11 @@ def say(text: str) -> None:
 
 def say_json(value: Any) -> None:
     """Print a JSON value on one line of stdout, with escapes where stdout has no such character."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = strict_json(value)
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        text = json.dumps(value)
+        text = strict_json(value, ensure_ascii=True)
     _print(text)
 
 
@@ -180,6 +181,13 @@ def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
             say(f"  {name:<32} {_shown(value)}")
 
 
+def with_notes(counts: Mapping[str, Any], notes: Sequence[str], as_json: bool) -> dict[str, Any]:
+    """Print notes on stderr; returns the counts, for JSON with the notes as `warnings`."""
+    for note in notes:
+        warn(note)
+    return {**counts, "warnings": list(notes)} if as_json else dict(counts)
+
+
 def prediction(name: str, answer: Prediction, titles: Mapping[str, str]) -> None:
     """Print an answer: a sentence with boxes and the three nearest photos.
 
@@ -265,7 +273,7 @@ def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
         write_left_out(full, left_out)
     if left_out:
         where = f" (all of them: {full})" if full else ""
-        warn(f"{len(left_out)} files are not used{where}:")
+        warn(f"{len(left_out)} files were not used{where}:")
         for line in counted(left_out, named=5):
             warn(f"  {line}")
     return bool(lost_photos(left_out))
@@ -278,25 +286,28 @@ def progress() -> AbstractContextManager[StartPhase]:
     return shown_progress(quiet=settings.quiet)
 
 
-def three_numbers(text: str | None, option: str) -> list[float] | None:
+def three_numbers(text: str | None, option: str, span: Span) -> list[float] | None:
     """Parse one or three numbers, "0.5" or "0.485,0.456,0.406", into three.
 
     Raises OptionError for anything else.
     """
-    if text is None:
-        return None
-    given = numbers(text, option)
-    if len(given) not in (1, 3):
-        raise OptionError(f"{option} {text!r} given; expected one number, or three with commas")
-    return given * 3 if len(given) == 1 else given
+    given = numbers(text, option, span, lengths=(1, 3)) if text is not None else None
+    return given * 3 if given and len(given) == 1 else given
 
 
-def numbers(text: str, option: str) -> list[float]:
+def numbers(
+    text: str, option: str, span: Span, *, lengths: Collection[int] = range(1, 10)
+) -> list[float]:
     """Parse numbers with commas between them, "0.71,1". Raises OptionError for anything else."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise OptionError(f"{option} {text!r} given; expected numbers with commas") from None
+    found = [span.parse(part) for part in text.split(",")]
+    if None in found or len(found) not in lengths:
+        how_many = (
+            "one, or three with commas"
+            if 3 in lengths and 2 not in lengths
+            else ("several with commas between them")
+        )
+        raise OptionError(f"{option} {text} given; expected {span}; {how_many}")
+    return [number for number in found if number is not None]
 
 
 def rules_given(
@@ -324,12 +335,15 @@ def exit_with(app: typer.Typer) -> None:
     """Run the app; end with a documented exit code, and one line on stderr for an error."""
     import typer
 
+    from .option_types import refuse_blanks
+
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):  # of another type, or closed
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     settings.debug = settings.quiet = settings.resumes = False
     try:
-        code = typer.main.get_command(app)(standalone_mode=False)
+        refuse_blanks(sys.argv[1:])
+        code = typer.main.get_command(app)(standalone_mode=False, prog_name="whichlandmark")
         sys.stdout.flush()
     except PartlyFailedError:
         code = PARTLY_FAILED
@@ -350,14 +364,22 @@ def exit_with(app: typer.Typer) -> None:
 
 
 def _report_error(error: Exception) -> int:
-    if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage errors of the parser
-        error.show()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # errors of the parser
+        from .option_types import usage_error
+
+        warn(f"error: {usage_error(error, sys.argv[1:])}")
         return int(error.exit_code)
     if settings.debug:
         raise error
     if isinstance(error, WhichLandmarkError):
         warn(f"error: {error}")
         return error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        warn(f"error: {os.fspath(error.filename)!s}: {error.strerror or error}")
+        return DataError.exit_code
     warn(
         f"unexpected {type(error).__name__}: {error}; `whichlandmark --debug …` shows the traceback"
     )

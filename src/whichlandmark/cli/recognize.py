@@ -108,7 +108,7 @@ def recognize(
     One photo gets a sentence and its nearest photos, several get a table.
     """
     from ..core.figures import require_matplotlib
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..recognition.folder.load import load
     from .answers import photos_of_arguments, recognize_photos
 
@@ -146,7 +146,8 @@ def evaluate(
     """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
     import dataclasses
 
-    from ..core.files import check_results, write_json
+    from ..core.files import write_json
+    from ..core.results import check_results
     from ..data.folders import read_photos_or_folder
     from ..evaluation.evaluate import evaluate_in_detail
     from ..evaluation.predictions import write_predictions, write_submission
@@ -183,7 +184,7 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
     """Write one self-contained HTML page: scores, plots, and right and wrong answers."""
-    from ..core.files import check_results
+    from ..core.results import check_results
     from ..evaluation.report import report_file
 
     check_results([(out, "page")], [predictions])

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from ..core.json_options import count
 from . import output
 from .app import Device, Json, RecognizerArgument, app
+from .option_types import one_of, within
 
 keys = typer.Typer(
     help="Manage the API keys of a server; the key file holds only their hashes.",
@@ -29,7 +31,12 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 127.0.0.1: this machine only.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one, which is logged.")] = 8000,
+    port: Annotated[
+        int,
+        typer.Option(
+            callback=within(count(0, 65_535)), help="Port; 0 takes a free one, which is logged."
+        ),
+    ] = 8000,
     key_file: Annotated[
         Path | None, typer.Option("--keys", help="Require an API key of this key file.")
     ] = None,
@@ -52,14 +59,24 @@ def serve(
     tiles_by: Annotated[
         str, typer.Option(help="Attribution of the map tiles, shown on the map.")
     ] = "",
-    workers: Annotated[int, typer.Option(help="Decoding processes; 0: one for each core.")] = 0,
+    workers: Annotated[
+        int,
+        typer.Option(
+            callback=within(count(0, 256)), help="Decoding processes; 0: one for each core."
+        ),
+    ] = 0,
     queue: Annotated[
-        int, typer.Option(help="Maximum number of photos that are accepted but not yet answered.")
+        int,
+        typer.Option(
+            callback=within(count(16, 100_000)),
+            help="Maximum number of photos that are accepted but not yet answered.",
+        ),
     ] = 64,
     rate: Annotated[
         int,
         typer.Option(
-            help="Photos a minute for each key, or for each address without keys; 0: no limit."
+            callback=within(count(0)),
+            help="Photos a minute for each key, or for each address without keys; 0: no limit.",
         ),
     ] = 0,
     device: Device = "auto",
@@ -110,11 +127,17 @@ def add(
     file: KeyFile,
     name: Annotated[str, typer.Argument(help="Name of the key's owner, as the logs show it.")],
     scope: Annotated[
-        str, typer.Option(help="read, or write: may change the gallery too.")
+        str,
+        typer.Option(
+            callback=one_of("read", "write"), help="read, or write: may change the gallery too."
+        ),
     ] = "read",
     rate: Annotated[
         int | None,
-        typer.Option(help="Photos a minute for this key; the --rate of serve if not given."),
+        typer.Option(
+            callback=within(count()),
+            help="Photos a minute for this key; the --rate of serve if not given.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

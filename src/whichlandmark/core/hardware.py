@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ REPORTED_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "a
 INT8_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 GPU_DEVICE_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # CUDA, CUDA in WSL, ROCm
+
+GPU_NAMES = ("gpu", "gpu:0", "nvidia", "0", "cuda0")  # what people write in the place of "cuda"
 
 PASSIVE_WAITING = {
     "OMP_WAIT_POLICY": "PASSIVE",  # OpenMP: sleep at once
@@ -95,6 +98,13 @@ def max_megapixels() -> float:
 def max_file_bytes() -> int:
     """Bytes that a photo file may have: 100 MB, more when more megapixels are allowed."""
     return int(max(MAX_MEGAPIXELS, max_megapixels()) * 1e6) * BYTES_PER_PIXEL_OF_FILE
+
+
+def check_device(device: str) -> None:
+    """Raises OptionError unless a text names a device: "auto", "cpu", "cuda", "cuda:1" …."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII):
+        gpu = "; a GPU is called cuda" if device.lower() in GPU_NAMES else ""
+        raise OptionError(f"device {device!r} given; expected auto, cpu or cuda{gpu}")
 
 
 def gpu_device_exists() -> bool:

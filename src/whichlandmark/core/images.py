@@ -26,7 +26,7 @@ from .photo_files import DECODE_ERRORS, FORMATS, METADATA_ERRORS, exif_of, open_
 from .storage import read_bytes
 from .types import Image
 
-MAX_SIDE = 65_535  # the most that a JPEG has, so long panoramas are read
+MAX_SIDE = 65_500  # the most that libjpeg reads and writes; panoramas are long
 
 BYTES_PER_PIXEL = 8  # of the limit: memory that one photo may take is this times `max_megapixels`
 

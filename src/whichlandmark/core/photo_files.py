@@ -27,7 +27,7 @@ from PIL import (
 )
 from PIL import Image as Pillow
 
-from .errors import ImageError
+from .errors import ImageError, TooLargeError
 from .hardware import max_file_bytes
 
 LatLon = tuple[float, float]  # latitude, longitude in degrees
@@ -123,7 +123,10 @@ def open_photo(data: bytes) -> ImageFile.ImageFile:
     if form == "JPEG" and data.count(b"\xff\xda\0") > _MAX_SCANS:
         raise ImageError(f"damaged: a JPEG of more than {_MAX_SCANS} scans")
     if form:
-        return _PLUGINS[form](io.BytesIO(data), "")
+        try:
+            return _PLUGINS[form](io.BytesIO(data), "")
+        except Pillow.DecompressionBombError as error:  # only the plugin of WebP checks this
+            raise TooLargeError(f"its header is that of an enormous photo ({error})") from None
     if what := foreign_kind(data):
         raise ImageError(f"this is {what}")
     raise UnidentifiedImageError

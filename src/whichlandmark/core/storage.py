@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ImageError, OptionError, TooLargeError
-from .files import local_path, special_kind, text_of_bytes, valid_text
+from .files import file_url, local_path, special_kind, text_of_bytes, valid_text
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes
 
 TAR_BLOCK = 512  # bytes: a tar's headers and data begin at multiples of this
@@ -224,9 +224,8 @@ def _is_header_of(member: TarMember, block: bytes) -> bool:
     except tarfile.HeaderError:
         return False
     name = os.path.basename(header.name)
-    # An address has the bytes of a name that are not UTF-8 as %XX.
-    known = {name, os.path.basename(text_of_bytes(header.name))}
-    same_name = os.path.basename(member.name) in known or len(os.fsencode(header.name)) >= 100
+    names = (name, text_of_bytes(name))  # an address has bytes that are not UTF-8 as %XX
+    same_name = os.path.basename(member.name) in names or len(os.fsencode(header.name)) >= 100
     return header.isreg() and header.size == member.size and same_name
 
 
@@ -356,12 +355,10 @@ def _file_stamp(path: str) -> str:
 
 
 def absolute_path(name: str, folder: str) -> str:
-    """Make a path or tar address absolute and normalised; a URL is returned unchanged, except that
-    a `file:` URL becomes the path in it where that is valid Unicode.
+    """Make a path or tar address absolute and normalised; a URL is returned unchanged.
 
-    Args:
-        name: as a photo table has it.
-        folder: of that table; relative names start from it.
+    A `file:` URL becomes the path in it where that is valid Unicode. folder: where relative names
+    start.
     """
     if is_url(name) or name.startswith("file:/"):
         return _without_file_scheme(name)
@@ -377,8 +374,7 @@ def absolute_path(name: str, folder: str) -> str:
 def _without_file_scheme(url: str) -> str:
     parts = _MEMBER.fullmatch(url) if ".tar#" in url else None
     file, member = (parts[1], url[parts.end(1) :]) if parts else (url, "")
-    path = local_path(file)
-    return (file if path == file else valid_text(path)) + member
+    return (valid_text(path) if (path := local_path(file)) != file else file) + member
 
 
 @lru_cache(maxsize=16_384)  # because millions of photos share a few thousand folders or tars
@@ -392,13 +388,12 @@ def relative_path(name: str, folder: str) -> str:
     """
     if is_url(name):
         return name
-    member = ""
-    if ".tar#" in name and (parts := _MEMBER.fullmatch(name)):
-        name, member = parts[1], name[parts.end(1) :]
+    parts = _MEMBER.fullmatch(name) if ".tar#" in name else None
+    name, member = (parts[1], name[parts.end(1) :]) if parts else (name, "")
     try:
         relative = os.path.relpath(name, folder).replace(os.sep, "/")
     except ValueError:  # on another drive of Windows, so no relative path exists
         relative = name.replace(os.sep, "/")
-    if not relative.isascii() and (url := valid_text(name)) != name:
-        relative = url
+    if (not relative.isascii() and valid_text(name) != name) or relative != relative.strip():
+        relative = file_url(name)  # because a table's cells are UTF-8, without outer blanks
     return relative + member

@@ -13,8 +13,9 @@ import re
 import stat
 from pathlib import Path
 
-from ..core.files import atomic_file, require_own_result, text_of_bytes
+from ..core.files import atomic_file, text_of_bytes
 from ..core.images import SUFFIXES
+from ..core.results import require_own_result
 
 HEAD_BYTES = 512  # read of each file
 

@@ -15,8 +15,9 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.csv_files import open_csv
 from ..core.errors import DataError
-from ..core.files import atomic_file, open_csv
+from ..core.files import atomic_file
 from ..core.json_options import unknown_message
 from ..core.storage import absolute_path, relative_path
 from ..core.types import Decision, is_true

@@ -53,6 +53,7 @@ def copy_gallery(
             changed during the copy.
     """
     target.require(source.embedder_id)
+    _require_copy(source, target)
     generation, total = source.generation, source.count()
     copied = done = 0
     after = -(2**63)
@@ -75,6 +76,22 @@ def copy_gallery(
             "copied already are skipped"
         )
     return CopyResult(total, copied, len(records), _check_copy(source, target, seed))
+
+
+def _require_copy(source: Gallery, target: Gallery) -> None:
+    """Raise GalleryError where the target holds other photos, before one is replaced."""
+    theirs = target.stamps()
+    if not theirs:
+        return
+    mine = source.stamps(list(theirs))
+    others = [
+        one for one, (path, _, _) in theirs.items() if one not in mine or mine[one][0] != path
+    ]
+    if others:
+        raise GalleryError(
+            f"{target.name}: holds {len(others)} photos that are not in {source.name}, such as "
+            f"{others[0]!r}; copy into an empty gallery, or add photos with `gallery add`"
+        )
 
 
 def content_sum(row: GalleryRow) -> int:

@@ -74,6 +74,13 @@ class DetectionObject(TypedDict):
     box: Annotated[list[float] | None, {"min_length": 4, "max_length": 4}]
 
 
+class UnfinishedObject(TypedDict):
+    """An index run has not finished: photos in the gallery so far, and of how many."""
+
+    photos: int
+    of: int
+
+
 class AnswerObject(TypedDict):
     """The answer to one photo. landmark: null unless the decision is "landmark"."""
 
@@ -90,6 +97,7 @@ class AnswerObject(TypedDict):
     matches: list[MatchObject]
     landmarks: list[DetectionObject]
     warnings: list[str]
+    unfinished: UnfinishedObject | None
 
 
 class Fault(TypedDict):
@@ -112,6 +120,7 @@ class GalleryFacts:
     """What answers show of a gallery besides its vectors, as of one generation.
 
     thumbnails: Does it store thumbnails of its photos? notes: what every answer has to say.
+    unfinished: photos in the gallery and of how many, where an index run has not finished.
     """
 
     gallery: Gallery
@@ -119,6 +128,7 @@ class GalleryFacts:
     generation: int
     thumbnails: bool
     notes: tuple[str, ...] = ()
+    unfinished: Mapping[str, int] | None = None
 
     @classmethod
     def of(cls, recognizer: Recognizer) -> GalleryFacts:
@@ -126,9 +136,10 @@ class GalleryFacts:
         gallery, ids = recognizer.gallery, recognizer.index.ids
         probed = [str(ids[row]) for row in range(min(THUMBNAILS_PROBED, len(ids)))]
         stored = bool(gallery.thumbnails(probed)) if probed else True
-        note = recognizer.fitted.note
-        notes = (note,) if note else ()
-        return cls(gallery, recognizer.records, gallery.generation, stored, notes)
+        return cls(
+            gallery, recognizer.records, gallery.generation, stored, recognizer.notes,
+            recognizer.unfinished,
+        )  # fmt: skip
 
     @property
     def titles(self) -> dict[str, str]:
@@ -176,6 +187,7 @@ def answer_object(
             for found in answer.landmarks
         ],
         "warnings": [*facts.notes, *answer.warnings, *warnings],
+        "unfinished": unfinished_object(facts.unfinished),
     }  # fmt: skip
 
 
@@ -222,6 +234,11 @@ def csv_row(answer: Prediction, titles: Mapping[str, str]) -> list[str]:
 def spreadsheet_text(text: str) -> str:
     """The text, after an apostrophe where a spreadsheet would take it for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def unfinished_object(found: Mapping[str, int] | None) -> UnfinishedObject | None:
+    """The field `unfinished` of answers and of the server's configuration."""
+    return None if found is None else {"photos": found["photos"], "of": found["of"]}
 
 
 def match_object(match: Match, credits: Mapping[str, Credit], facts: GalleryFacts) -> MatchObject:

@@ -145,6 +145,11 @@ class Decider:
         if rules.false_answers:
             self.threshold = threshold_for(rules.false_answers, np.array(fitted.negatives))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of a confidence has to know of the gallery."""
+        return (self.fitted.note,) if self.fitted.note else ()
+
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
         """Search, make candidates, decide; verify where the decision is open.
 

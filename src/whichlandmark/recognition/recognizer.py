@@ -75,6 +75,8 @@ class Recognizer:
         short_side: Pixels that the short side of a photo is decoded at, at least, as the
             gallery's photos were.
         features: Does the gallery store local features, which spatial verification needs?
+        warnings: What its folder says of it, such as that an index run has not finished.
+        unfinished: The same as numbers: photos in the gallery, and of how many; None = finished.
     """
 
     embedder: Embedder
@@ -86,6 +88,8 @@ class Recognizer:
     records: Mapping[str, LandmarkRecord]
     short_side: int
     features: bool
+    warnings: tuple[str, ...] = ()
+    unfinished: Mapping[str, int] | None = None
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -296,6 +300,11 @@ class Recognizer:
     def decider(self) -> Decider:
         """The decider in use; another one after an index file proved damaged."""
         return self.fallback.current
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its answers has to know: warnings, and what the gallery lacks."""
+        return (*self.warnings, *self.decider.notes)
 
     @property
     def index(self) -> GalleryIndex:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import OptionError
-from ...core.files import check_results, write_text
+from ...core.files import write_text
 from ...core.html import render
 from ...core.images import thumbnail
+from ...core.results import check_results
 from ...core.types import Photos, ProgressFor
 from ...features.embedders.load import require_torch
 from ..folders import read_photos_or_folder

@@ -154,7 +154,7 @@ def _embed_photos(
             short_side=MATCHING_SIDE,
             progress=progress("embedding"),
         )
-        require_photos(gallery, failures)
+        require_photos(gallery, {failure.id: failure.reason for failure in failures})
         return gallery.table()
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import DataError, ModelError, OptionError
 from ...core.files import atomic_file
+from ...core.hardware import check_device
 from ...core.json_options import from_json, to_json
 from ...core.types import Image, Vectors
 from ..preprocessing import InputPipeline, Preprocessing, Views
@@ -220,14 +221,17 @@ def pick_device(wanted: str) -> torch.device:
 
     Raises OptionError for an unknown device, or a GPU that torch cannot use.
     """
+    check_device(wanted)
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        raise OptionError(f"device {wanted!r} given; expected auto, cpu or cuda") from None
+    device = torch.device(wanted)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise OptionError(f"device {wanted!r} given, but torch sees no GPU; use auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OptionError(
+            f"device {wanted!r} given, but torch sees {torch.cuda.device_count()} GPU(s); the "
+            "first is cuda:0"
+        )
     return device
 
 

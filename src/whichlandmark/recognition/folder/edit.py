@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from ...core.errors import DataError, GalleryError, OptionError
 from ...core.types import SEPARATOR, Embedder, Photos, Progress
 from ...features.embedders.load import load_embedder
 from ...features.embedders.own import require_same
-from ...features.pipeline import Failure
 from ...gallery.address import gallery_in
 from ...gallery.protocol import Gallery
 from ...gallery.records import check_text, read_credits, read_landmarks
-from .fill import fill_gallery, photos_and_distractors
+from .fill import photos_and_distractors
 from .load import refresh_index_files
-from .settings import read_settings, require_folder
+from .settings import changing_state, id_digest, read_settings, read_state, require_folder
+from .update import Changes, UpdateOptions, fill_gallery, updating
 
 DISTRACTORS = ""  # landmark of photos without a landmark
 
@@ -38,10 +38,11 @@ class LandmarkTables:
 
 @dataclass(frozen=True)
 class EditResult:
-    """counts: numbers to print; failures: photo id → reason."""
+    """counts: numbers to print; failures: photo id → why it was not used; notes: lines to say."""
 
     counts: dict[str, int | str]
     failures: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def open_gallery(folder: Path) -> Gallery:
@@ -57,9 +58,13 @@ def add_photos(
     tables: LandmarkTables | None = None,
     device: str = "auto",
     embedder: Embedder | None = None,
+    options: UpdateOptions | None = None,
     progress: Progress | None = None,
 ) -> EditResult:
-    """Embed photos that the gallery of `folder` lacks; relabel those with another landmark.
+    """Embed photos that the gallery of `folder` lacks.
+
+    A photo is known by its path and by its bytes. One that the gallery has under another landmark
+    is reported and stays, and one that was removed by hand is left out, unless `options` say so.
 
     Args:
         folder: The recognizer folder.
@@ -67,6 +72,7 @@ def add_photos(
         tables: Records of landmarks and credits of photos.
         device: As `load_embedder` takes it.
         embedder: The embedder that made the gallery; None = open the folder's.
+        options: How photos that are there already are dealt with; None = nothing is moved.
         progress: Counts stored photos.
 
     Raises:
@@ -76,17 +82,20 @@ def add_photos(
     tables = tables or LandmarkTables()
     records = read_landmarks(tables.landmarks) if tables.landmarks else []
     credits = read_credits(tables.credits) if tables.credits else {}
+    options = options or UpdateOptions(corrects=False)
+    changes = Changes()
     with open_gallery(folder) as gallery:
-        failures: list[Failure] = []
-        before = gallery.count()
         if photos is not None:
             if embedder is None:
                 embedder = load_embedder(folder / "embedder", device=device)
             else:
                 require_same(embedder, gallery.embedder_id, gallery.dim, folder)
-            failures = fill_gallery(
-                embedder, photos, gallery, features=_stores_features(folder), progress=progress
-            )
+            gallery.require(embedder.id)
+            how = replace(options, features=_stores_features(folder))
+            with updating(folder, photos, gallery, "gallery add", how) as (update, todo):
+                fill_gallery(embedder, todo, update, progress=progress)
+                refresh_index_files(folder, gallery)
+            changes = update.changes
         known = gallery.stamps()
         used = {landmark for _, _, landmark in known.values()}
         described = [record for record in records if record.name in used]
@@ -97,12 +106,12 @@ def add_photos(
             gallery.credit(credited)
         refresh_index_files(folder, gallery)
         counts: dict[str, int | str] = {
-            "added": len(known) - before, "failed": len(failures), "photos": len(known),
+            **changes.counts, "photos": len(known),
             "records": len(described), "records without a photo": len(records) - len(described),
             "credits": len(credited), "credits without a photo": len(credits) - len(credited),
             "generation": gallery.generation,
         }  # fmt: skip
-    return EditResult(counts, {failure.id: failure.reason for failure in failures})
+    return EditResult(counts, changes.problems, tuple(changes.notes()))
 
 
 def _stores_features(folder: Path) -> bool:
@@ -145,25 +154,93 @@ def remove_photos(
     """
     with open_gallery(folder) as gallery:
         chosen = _selected_ids(gallery, ids, landmark, distractors=distractors)
+        notes: tuple[str, ...] = ()
         if chosen:  # an empty batch would still raise the generation
+            _remember_removed(folder, gallery, chosen)
             gallery.remove(chosen)
             refresh_index_files(folder, gallery)
-        return EditResult(_counts(gallery, "removed", len(chosen)))
+            notes = (
+                "`index` and `gallery add` will not add them again, unless --restore is given",
+            )
+        if not gallery.count():
+            notes += ("the gallery is empty now: nothing can be named until photos are added",)
+        return EditResult(_counts(gallery, "removed", len(chosen)), notes=notes)
 
 
-def relabel_photos(folder: Path, ids: Sequence[str], landmark: str | None, to: str) -> EditResult:
+def _remember_removed(folder: Path, gallery: Gallery, ids: Sequence[str]) -> None:
+    """Write down which photos are removed by hand, so that the next `index` leaves them out."""
+    table = gallery.table(vectors=False)
+    hash_of = dict(zip(table.ids.tolist(), table.hashes.tolist(), strict=True))
+    with changing_state(folder) as state:
+        for photo_id in ids:
+            if photo_id in hash_of:
+                state.removed[id_digest(photo_id)] = hash_of[photo_id]
+            state.relabelled.pop(photo_id, None)
+
+
+def relabel_photos(
+    folder: Path, ids: Sequence[str], landmark: str | None, to: str, *, merge: bool = False
+) -> EditResult:
     """Give photos, or all photos of a landmark, another landmark; "" makes them distractors.
 
-    The record of a landmark that loses its last photo goes to `to`, if that has none.
-    Raises as `remove_photos`.
+    It is remembered, so that neither `index` nor `gallery add` undoes it. The record of a landmark
+    that loses its last photo goes to `to`, if that has none.
+
+    Args:
+        folder: The recognizer folder.
+        ids: Ids of the photos; or none, with `landmark`.
+        landmark: All photos of this landmark.
+        to: The new landmark.
+        merge: A whole landmark may become part of one that exists.
+
+    Raises:
+        ExistsError: Where a landmark is renamed to one that exists, without `merge`.
+        OptionError: As `remove_photos`.
+        DataError: As `remove_photos`.
     """
     label = _checked_label(to, "--to") if to else DISTRACTORS
     with open_gallery(folder) as gallery:
         chosen = _selected_ids(gallery, ids, landmark)
-        if chosen:
-            gallery.relabel(dict.fromkeys(chosen, label))
+        stamps = gallery.stamps()
+        others = sum(entry[2] == label for entry in stamps.values())
+        if landmark is not None and label and label != landmark and others and not merge:
+            raise ExistsError(
+                f"{gallery.name}: there is a landmark {label!r} already, with {others} photos; "
+                f"--merge puts the {len(chosen)} photos of {landmark!r} there, which cannot be "
+                "undone at once"
+            )
+        changed = [one for one in chosen if one not in stamps or stamps[one][2] != label]
+        if changed:
+            _remember_relabelled(folder, stamps, changed, landmark, label)
+            gallery.relabel(dict.fromkeys(changed, label))
             refresh_index_files(folder, gallery)
-        return EditResult(_counts(gallery, "relabelled", len(chosen)))
+        return EditResult(_counts(gallery, "relabelled", len(changed)))
+
+
+class ExistsError(OptionError):
+    """A landmark would be renamed to one that exists."""
+
+
+def _remember_relabelled(
+    folder: Path,
+    stamps: dict[str, tuple[str, str, str]],
+    ids: Sequence[str],
+    renamed: str | None,
+    label: str,
+) -> None:
+    """Write down which landmarks are changed by hand. renamed: the whole landmark, if it is."""
+    with changing_state(folder) as state:
+        for photo_id in ids:
+            if photo_id in stamps:
+                state.relabelled.setdefault(photo_id, stamps[photo_id][2])
+                if state.relabelled[photo_id] == label:  # back to what the table said
+                    del state.relabelled[photo_id]
+        state.renamed.pop(label, None)  # photos of this name are wanted again
+        if renamed is not None:
+            for old, new in state.renamed.items():
+                if new == renamed:
+                    state.renamed[old] = label
+            state.renamed[renamed] = label
 
 
 def list_landmarks(folder: Path) -> dict[str, Any]:
@@ -174,6 +251,7 @@ def list_landmarks(folder: Path) -> dict[str, Any]:
             counts[landmark] = counts.get(landmark, 0) + 1
         records, generation = gallery.landmarks(), gallery.generation
         embedder = gallery.embedder_id
+    state = read_state(folder)
     distractors = counts.pop(DISTRACTORS, 0)
     landmarks = []
     for name in sorted(counts):
@@ -183,8 +261,11 @@ def list_landmarks(folder: Path) -> dict[str, Any]:
                       "wikidata": record.wikidata, "latitude": record.latitude,
                       "longitude": record.longitude}  # fmt: skip
         landmarks.append(entry)
-    return {"landmarks": landmarks, "photos": sum(counts.values()), "distractors": distractors,
-            "embedder": embedder, "generation": generation}  # fmt: skip
+    total = sum(counts.values())
+    return {"landmarks": landmarks, "photos": total, "distractors": distractors,
+            "embedder": embedder, "generation": generation, "failed": state.failed,
+            "unfinished": state.unfinished_field(total + distractors),
+            "warnings": state.warnings(total + distractors)}  # fmt: skip
 
 
 def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import os
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -83,23 +85,49 @@ def fill_gallery(
             relabelled[photo_id] = photos.landmarks[row]
     if relabelled:
         gallery.relabel(relabelled)
-    failures: list[Failure] = []
-    missing = photos.take(todo)
     each = FEATURES if features else PerPhoto(COMPUTE_NOTHING.compute, short_side)
+    todo_stamps = [stamps[row] for row in todo]
+    return embed_rows(
+        embedder, photos.take(todo), gallery.put, stamps=todo_stamps, each=each, progress=progress
+    )
+
+
+def embed_rows(
+    embedder: Embedder,
+    photos: Photos,
+    store: Callable[[list[GalleryRow]], None],
+    *,
+    stamps: Sequence[str] | None = None,
+    each: PerPhoto = FEATURES,
+    progress: Progress | None = None,
+) -> list[Failure]:
+    """Embed photos and store them batch by batch, in order; returns those that failed.
+
+    A batch is stored in a thread while the next one is embedded.
+
+    Args:
+        embedder: The embedder that made the gallery's vectors.
+        photos: The photos, all of which are embedded.
+        store: Called with the rows of each batch that has any, because an empty one would still
+            raise the generation of the gallery.
+        stamps: Of their files, where they are known; None = find them now.
+        each: What is computed of every photo besides its vector.
+        progress: Counts stored photos.
+    """
+    stamps = stamps_of(photos.paths) if stamps is None else stamps
+    failures: list[Failure] = []
     done = 0
 
     def count(stored: int) -> None:
         nonlocal done
         done += stored
         if progress:
-            progress(done, len(missing))
+            progress(done, len(photos))
 
     with BackgroundTask(count) as writing:
-        for batch in embed(embedder, missing, per_photo=each):
-            batch_stamps = [stamps[todo[row]] for row in batch.rows]
-            rows = [gallery_row(missing, batch, i, stamp) for i, stamp in enumerate(batch_stamps)]
-            # An empty put would still raise the generation of the gallery.
-            write: Callable[[], None] = partial(gallery.put, rows) if rows else lambda: None
+        for batch in embed(embedder, photos, per_photo=each):
+            rows = [gallery_row(photos, batch, i, stamps[row]) for i, row in enumerate(batch.rows)]
+            write: Callable[[], None] = partial(store, rows) if rows else lambda: None
             writing.start(write, len(rows) + len(batch.failures))
             failures += batch.failures
     return failures
@@ -117,6 +145,8 @@ def gallery_row(photos: Photos, batch: EmbeddedBatch, i: int, stamp: str) -> Gal
 def photos_and_distractors(photos: Photos, distractors: Photos | None) -> Photos:
     """Landmark photos and distractors as one table; landmarks of the distractors are dropped.
 
+    A distractor of another folder whose id is that of a landmark photo gets a longer id.
+
     Raises:
         OptionError: When a landmark photo has no landmark.
         DataError: When a landmark photo has several landmarks, or an id occurs twice.
@@ -129,21 +159,47 @@ def photos_and_distractors(photos: Photos, distractors: Photos | None) -> Photos
     photos.require_one_landmark("indexing")
     if distractors is None or not len(distractors):
         return photos
-    table = Photos(
-        np.concatenate([photos.ids, distractors.ids]),
+    photos.check_ids()
+    distractors.check_ids()
+    own, taken = set(photos.ids), {*photos.ids, *distractors.ids}
+    ids = distractors.ids.copy()
+    for row, photo_id in enumerate(distractors.ids):
+        if photo_id in own:
+            ids[row] = free_id(photo_id, distractors.paths[row], taken)
+            taken.add(ids[row])
+    return Photos(
+        np.concatenate([photos.ids, ids]),
         np.concatenate([photos.paths, distractors.paths]),
         np.concatenate([photos.landmarks, np.full(len(distractors), "", dtype=object)]),
         np.concatenate([photos.usages, distractors.usages]),
     )
-    table.check_ids()
-    return table
 
 
-def require_photos(gallery: Gallery, failures: Sequence[Failure]) -> None:
-    """Raises DataError, with the first reasons, when the gallery is empty."""
+def free_id(photo_id: str, path: str, taken: Container[str]) -> str:
+    """An id that is not taken, for a photo whose id another photo has: with more of its path.
+
+    The same path always gets the same id, as long as the same other ids are taken.
+    """
+    parts = path.replace(os.sep, "/").split("/")
+    for count in range(1, len(parts) + 1):
+        longer = "/".join(part for part in parts[-count:] if part)
+        if len(longer) > len(photo_id) and longer not in taken:
+            return longer
+    return f"{photo_id}~{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+
+
+def require_photos(
+    gallery: Gallery, problems: Mapping[str, str], removed: Sequence[str] = ()
+) -> None:
+    """Raises DataError, with the first reasons, when the gallery is empty.
+
+    problems: photo → why it was not used. removed: photos left out as removed by hand.
+    """
     if gallery.count() == 0:
-        reasons = "; ".join(f.reason for f in failures[:3]) or "none were given"
-        raise DataError(f"no photo could be indexed: {reasons}")
+        reasons = [*problems.values()][:3]
+        if removed:
+            reasons.append(f"{len(removed)} were removed by hand (--restore adds them again)")
+        raise DataError(f"no photo could be indexed: {'; '.join(reasons) or 'none were given'}")
 
 
 def open_embedder(

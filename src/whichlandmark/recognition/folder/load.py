@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,8 +33,18 @@ from ..location import LandmarkLocations
 from ..recognizer import Recognizer
 from ..rules import Rules, require_server_rules
 from ..spatial_verification import MATCHING_SIDE, SpatialVerifier
-from .fill import fill_gallery, open_embedder, photos_and_distractors, require_photos
-from .settings import read_settings, require_folder, reusable_fit, write_settings
+from .fill import open_embedder, photos_and_distractors, require_photos
+from .settings import (
+    read_settings,
+    read_state,
+    require_folder,
+    require_place,
+    reusable_fit,
+    write_settings,
+)
+from .update import GalleryUpdate, UpdateOptions, fill_gallery
+
+log = logging.getLogger("whichlandmark")
 
 PHOTOS_PROBED = 3  # photos read to find out whether a gallery stores local features
 
@@ -78,11 +90,18 @@ def build(
         embedder = open_embedder(embedder, photos, None)
     require_embedder(embedder)
     gallery = SqliteGallery.create(None, embedder.id, embedder.dim)
-    features = (rules or Rules()).verify > 0
-    table = photos_and_distractors(photos, distractors)
+    options = UpdateOptions(features=(rules or Rules()).verify > 0)
+    update = GalleryUpdate(photos_and_distractors(photos, distractors), gallery, options=options)
     with progress_for(progress, "indexing") as move:
-        failures = fill_gallery(embedder, table, gallery, features=features, progress=move)
-    require_photos(gallery, failures)
+        fill_gallery(embedder, update.prepare(), update, progress=move)
+    changes = update.changes
+    require_photos(gallery, changes.problems)
+    for line in changes.notes():
+        log.warning("%s", line)
+    unread = {failure.id for failure in changes.failures}
+    for photo_id, reason in changes.problems.items():
+        if photo_id not in unread:
+            log.warning("%s: %s", photo_id, reason)
     return assemble(embedder, gallery, rules)
 
 
@@ -128,7 +147,12 @@ def load(
         stored, fitted, _ = read_settings(folder)
         if rules and rules != stored:
             fitted = reusable_fit(stored, rules, fitted)
-        return assemble(embedder, gallery, rules or stored, fitted, folder=folder)
+        recognizer = assemble(embedder, gallery, rules or stored, fitted, folder=folder)
+        state, photos = read_state(folder), gallery.count()
+        warnings = tuple(f"{folder}: {text}" for text in state.warnings(photos))
+        for text in warnings:
+            log.warning("%s", text)
+        return replace(recognizer, warnings=warnings, unfinished=state.unfinished_field(photos))
     except BaseException:
         gallery.close()
         raise
@@ -210,8 +234,7 @@ def save(recognizer: Recognizer, folder: Path, *, overwrite: bool = False) -> No
             )
         _replace(recognizer, folder)
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OptionError(f"{folder}: exists and is no recognizer folder; choose a new folder")
+    require_place(folder)
     gallery, embedder = recognizer.gallery, recognizer.embedder
     if isinstance(gallery, SqliteGallery):
         gallery.copy_to(folder / GALLERY_FILE).close()

@@ -31,7 +31,13 @@ from ...gallery.sqlite import integrity, salvage
 from ...gallery.sqlite.store import SqliteGallery
 from .edit import EditResult, open_gallery
 from .load import refresh_index_files
-from .settings import read_settings, require_folder, write_settings
+from .settings import (
+    STATE_FILE,
+    read_settings,
+    require_folder,
+    require_place,
+    write_settings,
+)
 
 Counts = dict[str, int | str]
 
@@ -190,6 +196,7 @@ def copy_to(
 def _copy_folder(
     source: Path, target: Path, link: Link | None, progress: Progress | None
 ) -> Counts:
+    require_place(target)
     with _open_source(str(source)) as mine:
         if not (source / "embedder").is_dir():
             raise GalleryError(f"{source}: has no embedder/ to copy; the folder is incomplete")
@@ -205,6 +212,8 @@ def _copy_folder(
                     generation == mine.generation
                 )  # otherwise the fit is outdated in the copy too
                 write_settings(target, rules, fitted, other.generation if current else generation)
+            if (source / STATE_FILE).exists():
+                shutil.copyfile(source / STATE_FILE, target / STATE_FILE)
             if not searched_on_server(target):
                 refresh_index_files(target, other)
     return counts

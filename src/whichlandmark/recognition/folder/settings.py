@@ -1,14 +1,22 @@
-"""Settings on disk: rules and fit in `recognizer.json`, whitening in `whitening-….safetensors`."""
+"""Settings on disk: rules and fit in `recognizer.json`, whitening in `whitening-….safetensors`.
+
+Also `state.json`: what was changed by hand, what failed, and which runs have not finished.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import DataError, GalleryError, ModelError, OptionError
-from ...core.files import atomic_file, read_json, write_json
+from ...core.files import atomic_file, file_lock, read_json, write_json
 from ...core.json_options import from_json, to_json
+from ...gallery.address import has_gallery
 from ...gallery.index.projection import Projection
 from ..calibration import Calibration
 from ..decision import Fitted
@@ -16,6 +24,11 @@ from ..rules import Rules
 from ..stacker import Stacker
 
 FORMAT_VERSION = 2
+
+STATE_FILE = "state.json"
+
+# What a first run may have left in a folder before it made a gallery; each name is enough.
+OWN_FILES = (STATE_FILE, "recognizer.json", "embedder/embedder.json", "shards")
 
 # Rules that change nothing that is fitted: thresholds, location prior, search effort.
 RULES_WITHOUT_FIT = {"answer_above", "doubt_above", "false_answers", "location_km", "recall"}
@@ -25,6 +38,123 @@ def require_folder(folder: Path) -> None:
     """Raises DataError when there is no such recognizer folder."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such recognizer folder; make one with `whichlandmark index`")
+
+
+def require_place(folder: Path) -> None:
+    """Raises OptionError unless `folder` is new, empty or a recognizer folder.
+
+    The files of a recognizer among photos or documents would be read as theirs later.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder}: is a file; expected a new folder, or a recognizer folder")
+    if not folder.is_dir() or has_gallery(folder):
+        return
+    if any((folder / name).exists() for name in OWN_FILES):
+        return
+    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if others:
+        shown = ", ".join(others[:3]) + (" …" if len(others) > 3 else "")
+        raise OptionError(
+            f"{folder}: holds other things ({shown}) and is no recognizer folder; give a new "
+            f"folder, such as {folder / 'recognizer'}"
+        )
+
+
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run that has begun to store photos and has not ended.
+
+    verb: "index" or "gallery add"; table: digest of its table; places: the folders of its
+    photos; photos: how many the gallery has when it has finished.
+    """
+
+    verb: str
+    table: str
+    places: list[str]
+    photos: int
+
+
+@dataclass
+class FolderState:
+    """What a recognizer folder remembers of the runs and edits so far, in `state.json`.
+
+    Attributes:
+        unfinished: Runs that were interrupted, or still run.
+        failed: Photo id → why the last run that had it could not read it.
+        relabelled: Id → the landmark before it was changed by hand.
+        renamed: Landmark → its new name, for new photos under the old one; "" = distractors.
+        removed: Digest of the id → content hash, of photos that were removed by hand. No name is
+            kept of a removed photo.
+        damaged: Why the file could not be read; "" = it could. Not written.
+    """
+
+    unfinished: list[UnfinishedRun] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    relabelled: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    removed: dict[str, str] = field(default_factory=dict)
+    damaged: str = ""
+
+    def warnings(self, photos: int) -> list[str]:
+        """What everything that reads the gallery has to say. photos: in the gallery now."""
+        found = [
+            f"the gallery is unfinished: {photos} of {run.photos} photos are in it, because "
+            f"`{run.verb}` was interrupted or still runs; the same command finishes it"
+            for run in self.unfinished
+        ]
+        return found + ([self.damaged] if self.damaged else [])
+
+    def unfinished_field(self, photos: int) -> dict[str, int] | None:
+        """The same as numbers, for JSON; None = all runs have finished."""
+        if not self.unfinished:
+            return None
+        return {"photos": photos, "of": max(run.photos for run in self.unfinished)}
+
+
+def id_digest(photo_id: str) -> str:
+    """A name of a removed photo that does not tell the photo's name."""
+    return hashlib.sha256(photo_id.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def read_state(folder: Path) -> FolderState:
+    """The state of a folder, empty where there is none; of a damaged file only that it is so."""
+    path = folder / STATE_FILE
+    try:
+        if not path.exists():
+            return FolderState()
+        record = read_json(path)
+        record["unfinished"] = [UnfinishedRun(**run) for run in record["unfinished"]]
+        if record.pop("format") != 1:
+            raise ValueError("of another format")
+        state = FolderState(**record)
+        tables = (state.failed, state.relabelled, state.renamed, state.removed)
+        if not all(isinstance(table, dict) for table in tables):
+            raise TypeError("not a table")
+        return state
+    except (DataError, OSError, KeyError, TypeError, ValueError) as error:
+        return FolderState(
+            damaged=f"{path}: damaged ({error}), so it is not known whether every run has "
+            "finished, and what was changed by hand; delete it and run `index` again"
+        )
+
+
+@contextmanager
+def changing_state(folder: Path) -> Iterator[FolderState]:
+    """The state to change; it is written at the end, where it has changed.
+
+    Raises GalleryError when it is damaged, because it would be overwritten.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with file_lock(folder / f".{STATE_FILE}.lock"):
+        state = read_state(folder)
+        if state.damaged:
+            raise GalleryError(state.damaged)
+        before = to_json(state)
+        yield state
+        after = to_json(state)
+        if after != before:
+            after.pop("damaged")
+            write_json(folder / STATE_FILE, {"format": 1, **after})
 
 
 def write_settings(folder: Path, rules: Rules, fitted: Fitted, generation: int) -> None:
@@ -76,7 +206,9 @@ def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:
             stacker=_optional(Stacker, record["stacker"]),
             geometric_stacker=_optional(Stacker, record["geometric"]),
             calibration=from_json(Calibration, record["calibration"]),
-            negatives=tuple(float(score) for score in record["negatives"]),
+            negatives=tuple(
+                -math.inf if score is None else float(score) for score in record["negatives"]
+            ),
             own_queries=record.get("own_queries"),
         )
         return from_json(Rules, record["rules"]), fitted, int(record["generation"])

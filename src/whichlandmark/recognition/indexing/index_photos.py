@@ -22,15 +22,10 @@ from ...gallery.address import new_link, write_link
 from ...gallery.index.open import searched_on_server
 from ...gallery.protocol import Gallery
 from ..decision import Fitted
-from ..folder.fill import (
-    fill_gallery,
-    gallery_for,
-    open_embedder,
-    photos_and_distractors,
-    require_photos,
-)
+from ..folder.fill import gallery_for, open_embedder, photos_and_distractors, require_photos
 from ..folder.load import assemble, refresh_index_files
-from ..folder.settings import read_settings, stored_rules, write_settings
+from ..folder.settings import read_settings, require_place, stored_rules, write_settings
+from ..folder.update import UpdateOptions, fill_gallery, updating
 from ..recognizer import Recognizer
 from ..rules import Rules, require_server_rules
 from .ray_engine import EmbedderSource, make_shards_on_ray
@@ -61,6 +56,9 @@ class IndexOptions:
         shard_folder: Folder or URL of the shards; None = `shards` in the recognizer folder.
         engine: "local" makes the shards in this process, "ray" on a Ray cluster, "none" only loads
             existing ones.
+        relabel: The table's landmarks count also where landmarks were changed by hand, and where
+            the gallery has the same bytes under another landmark.
+        restore: Add photos again that were removed by hand.
     """
 
     rules: Rules | None = None
@@ -72,6 +70,8 @@ class IndexOptions:
     shard: int | None = None
     shard_folder: str | None = None
     engine: str = "local"
+    relabel: bool = False
+    restore: bool = False
 
     def __post_init__(self) -> None:
         if self.engine == "here":
@@ -96,10 +96,18 @@ class IndexOptions:
 
 @dataclass(frozen=True)
 class Indexed:
-    """Result of an index run: numbers to print, and the photos that failed."""
+    """Result of an index run.
+
+    Attributes:
+        counts: Numbers to print.
+        failures: The photos that were not used, with the reasons: unreadable ones, those that the
+            gallery has under another landmark, and distractors that show a landmark.
+        notes: What a user may not expect, one line each.
+    """
 
     counts: dict[str, int | str]
     failures: list[Failure]
+    notes: tuple[str, ...] = ()
 
 
 def index_photos(
@@ -129,6 +137,7 @@ def index_photos(
         DataError: When no photo could be read, or a shard is damaged.
     """
     options = options or IndexOptions()
+    require_place(folder)
     table = photos_and_distractors(photos, distractors)
     rules = rules_for(folder, options)
     tasks = _shard_tasks(table, folder, options, features=rules.verify > 0)
@@ -142,26 +151,31 @@ def index_photos(
             opened.save(folder / "embedder")  # so that the other shards use the same vocabulary
         return _make_one_shard(tasks[options.shard], opened, progress("embedding"))
     with gallery_for(folder, opened) as gallery:
-        remaining = table
-        if options.shards is not None:
-            source = EmbedderSource(_address_for_ray(embedder, folder), options.device)
-            done = _make_shards(tasks, opened, source, options.engine, progress("embedding"))
-            failed = fill_from_shards(tasks, done, gallery, progress=progress("loading shards"))
-            remaining = table.take(np.isin(table.ids, np.array(failed, dtype=object)))
-        failures = fill_gallery(
-            opened, remaining, gallery, features=rules.verify > 0, progress=progress("indexing")
+        how = UpdateOptions(
+            features=rules.verify > 0, relabel=options.relabel, restore=options.restore
         )
-        require_photos(gallery, failures)
-        recognizer = finish_recognizer(folder, opened, gallery, rules)
-        index, by_default = recognizer.index, recognizer.fitted.note
+        with updating(folder, table, gallery, "index", how) as (update, todo):
+            if options.shards is not None:
+                source = EmbedderSource(_address_for_ray(embedder, folder), options.device)
+                done = _make_shards(tasks, opened, source, options.engine, progress("embedding"))
+                failed = fill_from_shards(
+                    tasks, done, gallery, update=update, progress=progress("loading shards")
+                )
+                todo = todo.take(np.isin(todo.ids, np.array(failed, dtype=object)))
+            fill_gallery(opened, todo, update, progress=progress("indexing"))
+            require_photos(gallery, update.changes.problems, update.changes.removed)
+            recognizer = finish_recognizer(folder, opened, gallery, rules)
+        changes, index, by_default = update.changes, recognizer.index, recognizer.fitted.note
+        changed = changes.counts
         counts: dict[str, int | str] = {
             "photos": len(index.ids), "landmarks": len(index.names),
-            "distractors": len(index.distractor_vectors), "failed": len(failures),
-            "not in this table": gallery.count() - len(table) + len(failures),
+            "distractors": len(index.distractor_vectors), "failed": changed.pop("failed"),
+            "not in this table": gallery.count() - update.in_table, **changed,
             "embedder": opened.id, "score": rules.score,
             "calibration": "default: too few photos" if by_default else "fitted on these photos",
         }  # fmt: skip
-    return Indexed(counts, failures)
+    unused = [Failure(*problem) for problem in changes.problems.items()]
+    return Indexed(counts, unused, (*changes.notes(), *recognizer.notes))
 
 
 def rules_for(folder: Path, options: IndexOptions) -> Rules:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from ...core.errors import DataError, GalleryError, OptionError
@@ -19,6 +19,7 @@ from ...features.prefetch import BackgroundTask
 from ...gallery.protocol import Gallery
 from ...gallery.records import GalleryRow
 from ..folder.fill import FEATURES, gallery_row
+from ..folder.update import GalleryUpdate
 from .shard_folder import Marker, Shard, ShardFolder, read_rows, size_and_checksum, write_rows
 
 MAX_SHARDS = 100_000
@@ -131,18 +132,20 @@ def fill_from_shards(
     done: Iterable[int],
     gallery: Gallery,
     *,
+    update: GalleryUpdate | None = None,
     progress: Progress | None = None,
 ) -> list[str]:
     """Load shards into the gallery in order, each as soon as it and all before it are done.
 
-    A shard is loaded in a thread while the next ones are made. Photos that the gallery has with
-    the same path and stamp stay, so an interrupted run continues where it stopped, and row numbers
-    are those of a run without shards.
+    A shard is loaded in a thread while the next ones are made. Photos that the gallery has stay, so
+    an interrupted run continues where it stopped, and row numbers are those of a run without
+    shards.
 
     Args:
         tasks: All shards.
         done: Numbers of tasks, in any order, as their shards get done.
         gallery: Where the photos are stored.
+        update: Stores what the gallery lacks; None = one of the shards' photos alone.
         progress: Counts loaded shards.
 
     Returns:
@@ -156,7 +159,7 @@ def fill_from_shards(
     loaded = 0
 
     def load(task: ShardTask) -> None:
-        missing.extend(load_shard(task, gallery))
+        missing.extend(load_shard(task, gallery, update))
 
     def count(_: int) -> None:
         nonlocal loaded
@@ -170,10 +173,10 @@ def fill_from_shards(
     return missing
 
 
-def load_shard(task: ShardTask, gallery: Gallery) -> list[str]:
-    """Store the photos of one shard that the gallery lacks.
+def load_shard(task: ShardTask, gallery: Gallery, update: GalleryUpdate | None = None) -> list[str]:
+    """Store the photos of one shard that the gallery lacks, under the landmarks of the table.
 
-    Landmarks are those of the table: a stored photo with another landmark is relabelled.
+    update: of the whole table, prepared; None = of this shard's photos.
 
     Returns:
         Ids of the task's photos that the shard does not hold.
@@ -195,13 +198,15 @@ def load_shard(task: ShardTask, gallery: Gallery) -> list[str]:
             f"{gallery.name} by {gallery.embedder_id!r}; use another --shard-folder for each "
             "embedder"
         )
+    if update is None:
+        update = GalleryUpdate(task.photos, gallery)
+        update.prepare()
     row_of = {photo_id: row for row, photo_id in enumerate(task.photos.ids)}
     missing, read = dict.fromkeys(task.photos.ids.tolist()), 0
     with folder.fetched(task.shard, marker) as path:
         for rows in read_rows(path, marker.dim):
             read += len(rows)
-            stored = gallery.stamps([row.id for row in rows])
-            new, relabelled = [], {}
+            new = []
             for row in rows:
                 table_row = row_of.get(row.id)
                 if table_row is None:
@@ -211,15 +216,8 @@ def load_shard(task: ShardTask, gallery: Gallery) -> list[str]:
                 if row.path != task.photos.paths[table_row]:
                     continue  # the table now has another file under this id
                 missing.pop(row.id, None)
-                landmark = task.photos.landmarks[table_row]
-                if row.id not in stored or stored[row.id][:2] != (row.path, row.stamp):
-                    new.append(replace(row, landmark=landmark))
-                elif stored[row.id][2] != landmark:
-                    relabelled[row.id] = landmark
-            if relabelled:
-                gallery.relabel(relabelled)
-            if new:
-                gallery.put(new)
+                new.append(row)
+            update.store(new)
     if read != marker.rows:
         raise DataError(f"{path}: {read} rows; its marker says {marker.rows}")
     return list(missing)

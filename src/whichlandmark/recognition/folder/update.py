@@ -1,0 +1,487 @@
+"""Bring a gallery up to date with a table, so that nothing is replaced, moved or undone in silence.
+
+A photo is known by its path and by its bytes, not by its id alone. What was changed by hand stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...core.errors import ImageError
+from ...core.images import content_hash
+from ...core.storage import File, parse, read_bytes, stamp, stamps
+from ...core.types import Embedder, Photos, Progress
+from ...features.pipeline import COMPUTE_NOTHING, Failure, PerPhoto
+from ...gallery.protocol import Gallery
+from ...gallery.records import GalleryRow
+from ..spatial_verification import DistractorCheck
+from .fill import FEATURES, embed_rows, free_id
+from .settings import FolderState, UnfinishedRun, changing_state, id_digest, read_state
+
+MAX_NAMES = 5  # in a note
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """How a gallery follows a table.
+
+    Attributes:
+        features: Store local features, fingerprints and thumbnails.
+        relabel: The table's landmarks count, also for photos whose landmark was changed by hand
+            or whose bytes the gallery has under another landmark.
+        restore: Add photos again that were removed by hand.
+        corrects: A photo that the gallery has at the same path takes the table's landmark, because
+            the table is the list of what is in the gallery; False = report it.
+        explicit: The landmark was given for these photos, so no renaming by hand applies.
+    """
+
+    features: bool = True
+    relabel: bool = False
+    restore: bool = False
+    corrects: bool = True
+    explicit: bool = False
+
+
+@dataclass
+class Changes:
+    """What an update did; photos are named by their id in the table.
+
+    Attributes:
+        added: Gallery ids of new photos.
+        replaced: Gallery ids of photos whose file has other bytes now.
+        there: Ids of photos whose bytes the gallery has already → gallery id.
+        new_paths: Photos whose file was moved: known by their bytes.
+        relabelled: Photos that got the table's landmark.
+        kept: Photos that kept the landmark that was changed by hand.
+        removed: Photos left out because they were removed by hand.
+        renamed_ids: Id in the table → longer id in the gallery, where another photo has the id.
+        followed: Old landmark → number of new photos that got its new name.
+        elsewhere: Id → reason: the gallery has the same bytes under another landmark.
+        distractors: Id → reason: a distractor that is a gallery photo or shows a landmark.
+        failures: Photos that could not be read.
+    """
+
+    added: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    there: dict[str, str] = field(default_factory=dict)
+    new_paths: list[str] = field(default_factory=list)
+    relabelled: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    renamed_ids: dict[str, str] = field(default_factory=dict)
+    followed: Counter[str] = field(default_factory=Counter)
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    distractors: dict[str, str] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Id → reason of every photo of the table that was not used."""
+        failed = {failure.id: failure.reason for failure in self.failures}
+        return failed | self.elsewhere | self.distractors
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers to print: those that every run has, then those that are not 0."""
+        always = {"added": len(self.added), "failed": len(self.failures)}
+        rest = {
+            "replaced": len(self.replaced), "already there": len(self.there),
+            "new paths": len(self.new_paths), "relabelled": len(self.relabelled),
+            "kept by hand": len(self.kept), "removed by hand": len(self.removed),
+            "new ids": len(self.renamed_ids), "under another landmark": len(self.elsewhere),
+            "distractors left out": len(self.distractors),
+        }  # fmt: skip
+        return always | {name: count for name, count in rest.items() if count}
+
+    def notes(self) -> list[str]:
+        """What happened that a user may not expect, one line each, for stderr and JSON."""
+        found = []
+        if self.replaced:
+            found.append(f"replaced {_named(self.replaced)}: the file has changed")
+        if self.there:
+            pairs = [new if new == old else f"{new} = {old}" for new, old in self.there.items()]
+            found.append(f"already there {_named(pairs)}: the gallery has the same bytes")
+        if self.new_paths:
+            found.append(f"new path of {_named(self.new_paths)}: the same bytes as before")
+        if self.renamed_ids:
+            pairs = [f"{old} → {new}" for old, new in self.renamed_ids.items()]
+            found.append(f"longer id of {_named(pairs)}: another photo has the id")
+        if self.relabelled:
+            found.append(f"relabelled {_named(self.relabelled)}: the table's landmark has changed")
+        if self.kept:
+            found.append(
+                f"kept {len(self.kept)} landmarks changed by hand ({_few(self.kept)}); --relabel "
+                "takes the table's"
+            )
+        if self.removed:
+            found.append(
+                f"left out {_named(self.removed)}: removed by hand; --restore adds them again"
+            )
+        for old, count in self.followed.items():
+            found.append(f"{count} new photos of {old!r} are under its new name, given by hand")
+        return found
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where a photo of the table goes: its id in the gallery and its landmark there."""
+
+    table_id: str
+    id: str
+    landmark: str
+
+
+class GalleryUpdate:
+    """One run that brings a gallery up to date: `prepare`, then `store` embedded rows.
+
+    Args:
+        photos: The table: landmark photos, then distractors (landmark "").
+        gallery: Where the photos are stored.
+        state: What was changed by hand; None = nothing.
+        options: None = the defaults.
+        also: Id in the table → another content hash of the photo, as of the file it was made from.
+    """
+
+    def __init__(
+        self,
+        photos: Photos,
+        gallery: Gallery,
+        state: FolderState | None = None,
+        options: UpdateOptions | None = None,
+        *,
+        also: Mapping[str, str] | None = None,
+    ) -> None:
+        self._also = also or {}
+        self.gallery, self.photos = gallery, photos
+        self.state, self.options = state or FolderState(), options or UpdateOptions()
+        self.changes = Changes()
+        self.taught: set[str] = set()  # gallery ids whose landmark the table gave again
+        self.restored: set[str] = set()  # content hashes of photos that were added again
+        self._known = gallery.stamps()
+        self._targets: dict[str, _Target] = {}  # table id → target, of photos to store
+        self._by_hash: dict[str, str] = {}
+        self._hash_of: dict[str, str] = {}
+        self._in_table: set[str] = set()  # gallery ids of photos that the table has
+        self._pending: dict[str, str] = {}  # gallery id → landmark, of photos being stored
+        self._check: DistractorCheck | None = None
+
+    def prepare(self) -> Photos:
+        """Compare the table with the gallery, change landmarks and paths; what is to be embedded.
+
+        Only photos at known paths are asked for their stamps, because a URL costs a request.
+        """
+        photos, known = self.photos, self._known
+        by_path = {path: photo_id for photo_id, (path, _, _) in known.items()}
+        for photo_id, path in zip(photos.ids, photos.paths, strict=True):
+            if photo_id in known and known[photo_id][0] == path:
+                by_path[path] = photo_id
+        placed = [path for path in photos.paths if path in by_path]
+        found = dict(zip(placed, stamps(placed), strict=True))
+        todo, unplaced = [], []
+        relabelled: dict[str, str] = {}
+        for row, (photo_id, path) in enumerate(zip(photos.ids, photos.paths, strict=True)):
+            stored = by_path.get(path)
+            if stored is None:
+                unplaced.append(row)
+                continue
+            if stored in self._in_table:  # the table has this file twice
+                self._same_photo(row, stored)
+                continue
+            self._in_table.add(stored)
+            landmark = self._landmark_of(stored, row, relabelled)
+            if known[stored][1] != found[path]:
+                self._targets[photo_id] = _Target(photo_id, stored, landmark)
+                todo.append(row)
+        if relabelled:
+            self.gallery.relabel(relabelled)
+            self._known = known | {
+                key: (*known[key][:2], landmark) for key, landmark in relabelled.items()
+            }
+        if todo or unplaced:
+            self._read_hashes()
+        todo += self._place(unplaced)
+        return photos.take(sorted(todo))
+
+    @property
+    def in_table(self) -> int:
+        """Number of photos of the gallery that the table has."""
+        return len(self._in_table & self._known.keys())
+
+    def unfinished(self, verb: str, to_store: int) -> UnfinishedRun:
+        """The entry of `state.json` for the time of this run."""
+        digest = hashlib.sha256()
+        for one in zip(self.photos.ids, self.photos.paths, strict=True):
+            digest.update("\0".join((*one, "")).encode("utf-8", "surrogateescape"))
+        new = to_store - sum(target.id in self._known for target in self._targets.values())
+        return UnfinishedRun(
+            verb, digest.hexdigest()[:32], _places(self.photos), len(self._known) + new
+        )
+
+    def store(self, rows: Sequence[GalleryRow]) -> None:
+        """Store embedded photos of the table, unless the gallery has their bytes already.
+
+        Distractors come after the landmark photos, because they are compared with these.
+        """
+        known = [(row, self._targets[row.id]) for row in rows if row.id in self._targets]
+        self._put([pair for pair in known if pair[1].landmark and self._accepts(*pair)])
+        bank = [pair for pair in known if not pair[1].landmark and self._accepts(*pair)]
+        if bank:
+            self._check = self._check or DistractorCheck(self.gallery)
+            reasons = self._check([row for row, _ in bank])
+            found = zip(bank, reasons, strict=True)
+            self.changes.distractors |= {row.id: why for (row, _), why in found if why}
+            self._put([pair for pair, why in zip(bank, reasons, strict=True) if not why])
+
+    def _put(self, pairs: Sequence[tuple[GalleryRow, _Target]]) -> None:
+        if not pairs:  # an empty batch would still raise the generation
+            return
+        credits = self.gallery.credits([to.id for _, to in pairs if to.id in self._known])
+        new = [
+            replace(
+                row, id=to.id, landmark=to.landmark,
+                **(credits[to.id]._asdict() if to.id in credits else {}),
+            )
+            for row, to in pairs
+        ]  # fmt: skip
+        self.gallery.put(new)
+        for row, (given, _) in zip(new, pairs, strict=True):
+            if row.id not in self._known:
+                self.changes.added.append(row.id)
+                if row.id != given.id:
+                    self.changes.renamed_ids[given.id] = row.id
+                if self.options.restore:
+                    self.restored.add(row.hash)
+            elif self._hash_of.get(row.id) != row.hash:
+                self.changes.replaced.append(row.id)
+            self._known[row.id] = (row.path, row.stamp, row.landmark)
+            self._hash_of[row.id] = row.hash
+
+    def _accepts(self, row: GalleryRow, target: _Target) -> bool:
+        """Is it to be stored? Not where another photo has the same bytes, or it was removed."""
+        stored = self._by_hash.get(row.hash)
+        if stored is None and not self.options.restore and self._was_removed(row.hash):
+            self.changes.removed.append(row.id)
+            return False
+        if stored is not None and stored != target.id:
+            self._same_bytes(row.id, stored, target.landmark)
+            return target.id in self._known  # its own old bytes are gone
+        self._by_hash[row.hash] = target.id
+        self._pending[target.id] = target.landmark
+        self._in_table.add(target.id)
+        return True
+
+    def _read_hashes(self) -> None:
+        table = self.gallery.table(vectors=False)
+        self._hash_of = dict(zip(table.ids.tolist(), table.hashes.tolist(), strict=True))
+        for photo_id, digest in self._hash_of.items():
+            self._by_hash.setdefault(digest, photo_id)
+
+    def _landmark_of(self, stored: str, row: int, relabelled: dict[str, str]) -> str:
+        """The landmark of a photo that the gallery has at the same path."""
+        known, photo_id = self._known[stored][2], self.photos.ids[row]
+        wanted = self._current_name(self.photos.landmarks[row])
+        by_hand = stored in self.state.relabelled
+        if wanted == known:
+            if by_hand and self.photos.landmarks[row] != known:
+                self.changes.kept.append(photo_id)
+            return known
+        if wanted == "" and not by_hand:
+            self.changes.distractors[photo_id] = (
+                f"it is gallery photo {stored}, which shows {known!r}: left out; `gallery relabel` "
+                "can make it a distractor"
+            )
+            return known
+        if self.options.relabel or (self.options.corrects and not by_hand):
+            relabelled[stored] = wanted
+            self.taught.add(stored)
+            self.changes.relabelled.append(photo_id)
+            return wanted
+        if by_hand:
+            self.changes.kept.append(photo_id)
+        else:
+            self._report(photo_id, stored, known, wanted)
+        return known
+
+    def _current_name(self, landmark: str) -> str:
+        if self.options.explicit or self.options.relabel:
+            return landmark
+        return self.state.renamed.get(landmark, landmark)
+
+    def _place(self, rows: Sequence[int]) -> list[int]:
+        """Decide on photos at paths that the gallery does not have; returns those to embed."""
+        photos, todo = self.photos, []
+        sizes = {found.partition(":")[0] for _, found, _ in self._known.values()} - {""}
+        taken = {*self._known, *photos.ids}
+        moved: dict[str, str] = {}
+        for row in rows:
+            photo_id, path = photos.ids[row], photos.paths[row]
+            landmark = self._current_name(photos.landmarks[row])
+            removed = self.state.removed.get(id_digest(photo_id))
+            digest = None
+            local = bool(sizes) and isinstance(parse(path), File)
+            same_size = local and stamp(path).partition(":")[0] in sizes
+            if photo_id in self._known or removed or same_size:
+                digest = _hash_of_file(path)
+            stored = self._by_hash.get(digest) if digest else None
+            stored = stored or self._by_hash.get(self._also.get(photo_id, ""))
+            if photo_id in self._known and digest == self._hash_of[photo_id]:
+                stored = photo_id
+            if stored is not None and stored not in moved and not stamp(self._known[stored][0]):
+                moved[stored] = path
+                self._in_table.add(stored)
+                self._same_bytes(photo_id, stored, landmark, moved=True)
+            elif stored is not None:
+                self._same_bytes(photo_id, stored, landmark)
+            elif digest and not self.options.restore and self._was_removed(digest):
+                self.changes.removed.append(photo_id)
+            else:
+                new_id = photo_id
+                if photo_id in self._known:
+                    new_id = free_id(photo_id, path, taken)
+                    taken.add(new_id)
+                if landmark != photos.landmarks[row]:
+                    self.changes.followed[photos.landmarks[row]] += 1
+                self._targets[photo_id] = _Target(photo_id, new_id, landmark)
+                todo.append(row)
+        self._write_paths(moved)
+        return todo
+
+    def _write_paths(self, moved: dict[str, str]) -> None:
+        """Give photos the path and stamp of their moved file, without embedding them again."""
+        if not moved:
+            return
+        table = self.gallery.table(vectors=False)
+        row_of = dict(zip(table.ids.tolist(), table.rows.tolist(), strict=True))
+        batch: list[GalleryRow] = []
+        for photo_id, path in moved.items():
+            file_stamp = stamp(path)
+            ((_, row),) = self.gallery.rows_after(row_of[photo_id] - 1, 1)
+            batch.append(replace(row, path=path, stamp=file_stamp))
+            self._known[photo_id] = (path, file_stamp, row.landmark)
+            if len(batch) == 256:
+                self.gallery.put(batch)
+                batch = []
+        if batch:
+            self.gallery.put(batch)
+
+    def _same_photo(self, row: int, stored: str) -> None:
+        landmark = self._current_name(self.photos.landmarks[row])
+        self._same_bytes(self.photos.ids[row], stored, landmark)
+
+    def _same_bytes(
+        self, photo_id: str, stored: str, landmark: str, *, moved: bool = False
+    ) -> None:
+        """Say what becomes of a photo whose bytes the gallery has as photo `stored`."""
+        known = self._pending[stored] if stored in self._pending else self._known[stored][2]
+        if landmark == known and moved:
+            self.changes.new_paths.append(photo_id)
+        elif landmark == known:
+            self.changes.there[photo_id] = stored
+        elif landmark == "":
+            self.changes.distractors[photo_id] = (
+                f"its file is that of gallery photo {stored}, which shows {known!r}: left out"
+            )
+        elif self.options.relabel and (moved or stored not in self._in_table):
+            self.gallery.relabel({stored: landmark})
+            self._known[stored] = (*self._known[stored][:2], landmark)
+            self.taught.add(stored)
+            self.changes.relabelled.append(photo_id)
+        elif stored in self.state.relabelled:
+            self.changes.kept.append(photo_id)
+        else:
+            self._report(photo_id, stored, known, landmark)
+
+    def _report(self, photo_id: str, stored: str, known: str, wanted: str) -> None:
+        there = f"landmark {known!r}" if known else "the distractors"
+        self.changes.elsewhere[photo_id] = (
+            f"the gallery has this photo as {stored} under {there}, not {wanted!r}: left there; "
+            "--relabel moves it"
+        )
+
+    def _was_removed(self, digest: str) -> bool:
+        return digest in self.state.removed.values()
+
+
+def fill_gallery(
+    embedder: Embedder,
+    photos: Photos,
+    update: GalleryUpdate,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Embed and store what `GalleryUpdate.prepare` returned. progress: counts stored photos."""
+    each = FEATURES if update.options.features else PerPhoto(COMPUTE_NOTHING.compute, 0)
+    update.changes.failures += embed_rows(
+        embedder, photos, update.store, each=each, progress=progress
+    )
+
+
+@contextmanager
+def updating(
+    folder: Path, photos: Photos, gallery: Gallery, verb: str, options: UpdateOptions
+) -> Iterator[tuple[GalleryUpdate, Photos]]:
+    """Bring the gallery of a recognizer folder up to date with a table, inside the block.
+
+    From before the first photo until the end of the block the folder says that it is unfinished;
+    at the end it remembers which photos failed.
+
+    Yields:
+        The update, and the photos to embed.
+    """
+    with changing_state(folder):  # raises here, before anything is changed, where it is damaged
+        pass
+    update = GalleryUpdate(photos, gallery, read_state(folder), options)
+    todo = update.prepare()
+    run = update.unfinished(verb, len(todo))
+    with changing_state(folder) as state:
+        state.unfinished = [one for one in state.unfinished if not _covers(run, one)] + [run]
+    yield update, todo
+    with changing_state(folder) as state:
+        state.unfinished = [one for one in state.unfinished if not _covers(run, one)]
+        for photo_id in photos.ids:
+            state.failed.pop(photo_id, None)
+        state.failed |= {failure.id: failure.reason for failure in update.changes.failures}
+        for photo_id in update.taught:
+            state.relabelled.pop(photo_id, None)
+        restored = update.restored
+        state.removed = {key: one for key, one in state.removed.items() if one not in restored}
+
+
+def _covers(run: UnfinishedRun, other: UnfinishedRun) -> bool:
+    """Does the end of `run` also end `other`? Where both are of the same table or places."""
+    same = run.table == other.table or (bool(other.places) and set(other.places) <= set(run.places))
+    return same and run.verb in (other.verb, "index")
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"{len(names)} ({_few(names)})"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
+
+
+def _hash_of_file(path: str) -> str | None:
+    try:
+        return content_hash(read_bytes(path))
+    except ImageError:
+        return None
+
+
+def _places(photos: Photos) -> list[str]:
+    """The folders above those of the landmark photos, and above those of the distractors."""
+    places = []
+    for named in (True, False):
+        paths = photos.paths[(photos.landmarks != "") == named].tolist()
+        with suppress(ValueError):  # of different drives
+            if paths:
+                parents = {os.path.dirname(os.path.dirname(path)) for path in paths}
+                places.append(os.path.commonpath(parents))
+    return places
