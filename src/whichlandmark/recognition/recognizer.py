@@ -138,12 +138,11 @@ class Recognizer:
         given = list(photos) if isinstance(photos, list | tuple) else photos
         if isinstance(given, list) and all(isinstance(one, str | os.PathLike) for one in given):
             paths = [checked_path(name_of(one)) for one in given]
-            ids = [str(row) for row in range(len(paths))]
-            table = Photos.of_columns(ids, paths, [""] * len(paths))
+            table = Photos.of_columns([*map(str, range(len(paths)))], paths, [""] * len(paths))
             return [answer for _, answer in self.answer_table(table, evidence=evidence)]
         answers: list[Prediction] = []
-        waiting = iter(given)
-        while chunk := list(islice(waiting, PHOTOS_AT_ONCE)):
+        given = iter(given)
+        while chunk := list(islice(given, PHOTOS_AT_ONCE)):
             read: dict[int, QueryPhoto] = {}
             done = [Prediction.of_failed(name_of(one), "") for one in chunk]
             for row, one in enumerate(chunk):
@@ -154,10 +153,8 @@ class Recognizer:
             if read:
                 found = predictions(self.answer(self.embed([*read.values()]), evidence=evidence))
                 for row, answer in zip(read, found, strict=True):
-                    warnings = size_warnings(*read[row].image.shape[:2])
-                    done[row] = replace(
-                        answer, photo=done[row].photo, warnings=warnings, writer=self
-                    )
+                    small = size_warnings(*read[row].image.shape[:2])
+                    done[row] = replace(answer, photo=done[row].photo, warnings=small, writer=self)
             answers += done
         return answers
 
