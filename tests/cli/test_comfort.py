@@ -156,3 +156,14 @@ def test_terminal_cells() -> None:
     assert output.fitted("abcdef", 4, keep_end=True) == "…def"
     assert output.fitted("寺院寺", 4) == "寺… "
     assert output.visible("a\x9b\u2028\udcff") == "a\\x9b\\u2028\\xff"
+
+
+@pytest.mark.parametrize(("by_ctrl_c", "code"), [(True, 130), (False, 0)])
+def test_ctrl_c_in_serve(
+    by_ctrl_c: bool, code: int, monkeypatch: pytest.MonkeyPatch, capfd: Capture, tmp_path: Path
+) -> None:
+    from whichlandmark.serving import server
+
+    monkeypatch.setattr(server, "serve", lambda *given: by_ctrl_c)
+    ended, _, err = run(capfd, "serve", tmp_path)
+    assert (ended, err) == (code, "interrupted\n" if by_ctrl_c else "")

@@ -288,3 +288,26 @@ def test_a_closed_pipe_ends_quietly(arguments: list[str], at: Path) -> None:
     command = [sys.executable, "-c", code, *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_no_landmark_names_the_best_guess(at: Path, capfd: Capture) -> None:
+    _, out, _ = run(capfd, "recognize", "trip/street.jpg", "-r", "r.wl")
+    first, *nearest = out.splitlines()
+    assert first.startswith("trip/street.jpg: no landmark that I know (best guess: ")
+    assert "(confidence" not in first
+    assert len(nearest) == 3
+
+
+def test_rules_and_quiet_with_many(at: Path, capfd: Capture) -> None:
+    Path("strict.json").write_text('{"answer_above": 0.999999}')
+    code, out, err = run(
+        capfd, "recognize", "trip", "-r", "r.wl", "--rules", "strict.json", "--quiet"
+    )
+    assert (code, err) == (0, "")
+    assert out.count("not sure") + out.count("no landmark") == 4
+
+
+def test_evidence_prints_sentences(at: Path, capfd: Capture) -> None:
+    _, out, _ = run(capfd, "recognize", "trip", "-r", "r.wl", "--evidence")
+    assert out.count("(confidence 0.") == 3
+    assert "photo  " not in out
