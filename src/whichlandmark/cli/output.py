@@ -356,7 +356,7 @@ def exit_with(app: typer.Typer) -> None:
     from .option_types import refuse_blanks
 
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):  # of another type, or closed
+        with suppress(AttributeError, ValueError, OSError):  # of another type, or closed
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     settings.debug = settings.quiet = settings.resumes = False
     try:
@@ -367,9 +367,11 @@ def exit_with(app: typer.Typer) -> None:
         code = PARTLY_FAILED
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except (ClosedPipeError, BrokenPipeError, SystemExit):  # Typer ends so on a closed pipe
-        with suppress(OSError, ValueError):  # Python would fail to flush stdout when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ClosedPipeError, BrokenPipeError, SystemExit) as ended:
+        # Typer raises SystemExit(1) on a closed pipe, and SystemExit(0) after --show-completion.
+        if not isinstance(ended, SystemExit) or ended.code:
+            with suppress(OSError, ValueError):  # Python would fail to flush stdout when it ends
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
         code = _report_error(error)

@@ -137,12 +137,11 @@ class Recognizer:
         given = list(photos) if isinstance(photos, list | tuple) else photos
         if isinstance(given, list) and all(isinstance(one, str | os.PathLike) for one in given):
             paths = [checked_path(name_of(one)) for one in given]
-            ids = [str(row) for row in range(len(paths))]
-            table = Photos.of_columns(ids, paths, [""] * len(paths))
+            table = Photos.of_columns([*map(str, range(len(paths)))], paths, [""] * len(paths))
             return [answer for _, answer in self.answer_table(table, evidence=evidence)]
         answers: list[Prediction] = []
-        waiting = iter(given)
-        while chunk := list(islice(waiting, PHOTOS_AT_ONCE)):
+        given = iter(given)
+        while chunk := list(islice(given, PHOTOS_AT_ONCE)):
             read: dict[int, QueryPhoto] = {}
             done = [Prediction.of_failed(name_of(one), "") for one in chunk]
             for row, one in enumerate(chunk):
