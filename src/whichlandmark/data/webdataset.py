@@ -24,7 +24,7 @@ from ..core.storage import TarMember, is_url, open_store
 from ..core.types import SEPARATOR, Photos
 from .file_kinds import HEAD_BYTES, is_photo_like, system_reason, why_not_a_photo
 from .photo_locations import tar_members
-from .table import BLANK_NAMES, MAX_NAME, clean_name
+from .table import TableText
 
 log = logging.getLogger("whichlandmark")
 
@@ -63,9 +63,11 @@ def label_source(kind: str, key: str) -> LabelSource:
 class SampleColumns:
     """Columns of the samples read so far.
 
-    problems: sample or tar → why it cannot be used. left_out: member of a tar → why it is no photo.
+    text: reads the labels. problems: sample or tar → why it cannot be used. left_out: member of a
+      tar → why it is no photo.
     """
 
+    text: TableText
     ids: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     landmarks: list[str] = field(default_factory=list)
@@ -99,15 +101,16 @@ def read_webdataset(sources: Sequence[str], label: LabelSource) -> tuple[Photos,
         DataError: When there is no tar, when two photos have the same id, or when a tar is
             compressed, because no address can point into it.
     """
-    found = SampleColumns()
+    found = SampleColumns(TableText("labels of the tars"))
     for tar, name in _tar_names(expand_tars(sources)).items():
         try:
             _read_tar(tar, name, label, found)
         except (tarfile.TarError, OSError, ImageError, ValueError) as error:
             found.problems[valid_text(tar)] = f"damaged, or cannot be read ({error})"
-    photos = Photos.of_columns(found.ids, found.paths, found.landmarks, left_out=found.left_out)
+    landmarks = found.text.whole_numbers(found.landmarks, "landmarks")
+    photos = Photos.of_columns(found.ids, found.paths, landmarks, left_out=found.left_out)
     photos.check_ids()
-    return photos, found.problems
+    return found.text.report(photos), found.problems
 
 
 def _tar_names(tars: Sequence[str]) -> dict[str, str]:
@@ -227,8 +230,8 @@ def _add_sample(photo_id: str, sample: _Sample, label: LabelSource, found: Sampl
         found.problems[photo_id] = "a label without a photo"
         return
     try:
-        landmark = _read_label(sample.label, label) if label.kind else ""
-    except ValueError as error:
+        landmark = _read_label(sample.label, label, found.text, photo_id) if label.kind else ""
+    except (ValueError, DataError) as error:
         found.problems[photo_id] = str(error)
         return
     found.ids.append(photo_id)
@@ -236,7 +239,7 @@ def _add_sample(photo_id: str, sample: _Sample, label: LabelSource, found: Sampl
     found.landmarks.append(landmark)
 
 
-def _read_label(data: bytes | None, label: LabelSource) -> str:
+def _read_label(data: bytes | None, label: LabelSource, text: TableText, photo_id: str) -> str:
     """The landmark in a label file's bytes. Raises ValueError when there is none."""
     if data is None:
         raise ValueError(f"no .{label.kind} with its landmark")
@@ -252,13 +255,10 @@ def _read_label(data: bytes | None, label: LabelSource) -> str:
             value = int(value)
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise ValueError(f"no text under {label.key!r} in its .json")
-    text = str(value).strip()
-    landmark = clean_name(text)
-    if not landmark or SEPARATOR in landmark or len(text.splitlines()) != 1:
-        raise ValueError(f"landmark {text[:80]!r}; expected one line without {SEPARATOR!r}")
-    if landmark in BLANK_NAMES or len(landmark) > MAX_NAME:
-        raise ValueError(f"landmark {text[:80]!r}; expected a name of at most {MAX_NAME} letters")
-    return landmark
+    name = str(value).strip()
+    if not name or SEPARATOR in name or len(name.splitlines()) != 1:
+        raise ValueError(f"landmark {name[:80]!r}; expected one line without {SEPARATOR!r}")
+    return text.landmark(name, photo_id)
 
 
 def _split_name(name: str) -> tuple[str, str]:
