@@ -485,7 +485,8 @@ def test_without_distractors_nothing_is_almost_certain(root: Path) -> None:
     recognizer = load.build(HistogramEmbedder(), photos_of(world(root / "photos", photos=8)))
     assert "nothing taught it what shows none" in recognizer.notes[-1]
     ((name, confidence),) = answers(recognizer, picture(0, 99))
-    assert (name, confidence) == ("place 0", 0.74)
+    assert name == "place 0"
+    assert 0.7 < confidence < 0.74
     said = answer_object("q", recognizer(picture(0, 99)), GalleryFacts.of(recognizer))
     assert said["words"] == "place 0, probably"
     assert said["warnings"] == list(recognizer.notes)
@@ -525,10 +526,10 @@ def test_one_photo_of_each_landmark_can_be_named(root: Path, distractors: int) -
 def test_one_photo_alone_says_what_it_can_name(root: Path) -> None:
     table = photos_of(world(root / "photos", 1, 1))
     recognizer = load.build(HistogramEmbedder(), table)
-    assert "only matching points name a landmark" in recognizer.notes[0]
+    assert "only matching points name a landmark" in recognizer.notes[1]
     assert recognizer(picture(0, 99)).decision == "no_landmark"
     blind = load.build(HistogramEmbedder(), table, rules=Rules(verify=0))
-    assert "nothing is ever named" in blind.notes[0]
+    assert "so none is named" in blind.notes[1]
     front(0, 0).save(root / "photos/place 0/IMG_0.jpg")
     seen = load.build(HistogramEmbedder(), photos_of(root / "photos"))
     assert seen(np.asarray(front(0, 5))).landmark == "place 0"  # by matching points

@@ -72,14 +72,9 @@ class Fitted:
         if self.own_queries is None or self.own_queries >= MIN_OWN_QUERIES:
             return None
         if self.own_queries == RULE_OF_THUMB:
-            named = ""
-            if self.stacker and not any(self.stacker.weights):
-                named = "; only matching points name a landmark" if self.geometric_stacker else (
-                    "; nothing is ever named"
-                )  # fmt: skip
             return (
                 "the confidence is a rule of thumb, because this gallery has too few photos to "
-                f"question itself{named}: add 2 or more photos of each of 2 or more landmarks, and "
+                "question itself: add 2 or more photos of each of 2 or more landmarks, and "
                 "distractors"
             )
         return (
@@ -175,6 +170,13 @@ class Decider:
         if len(self.index.distractor_ids):
             return 1.0
         return MOST_WITHOUT_DISTRACTORS if self.index.default_fit else MOST_UNTAUGHT
+
+    def confidence(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(Q,) scores → (Q,) probabilities; those above a knee squeezed below the ceiling."""
+        found = self.fitted.calibration.confidence(scores)
+        knee = max(0.5, 2 * self.ceiling - 1)  # no default decision is above it
+        slope = (self.ceiling - knee) / (1 - knee) if knee < 1 else 1.0
+        return np.minimum(found, knee + (found - knee) * slope)
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
         """Search, make candidates, decide; verify where the decision is open.
@@ -320,7 +322,7 @@ class Decider:
         verified: list[Mapping[int, VerifiedMatch]],
         inliers: NDArray[np.int64],
     ) -> Answers:
-        confidence = np.minimum(self.fitted.calibration.confidence(votes.scores), self.ceiling)
+        confidence = self.confidence(votes.scores)
         return Answers(
             decider=self,
             codes=votes.codes,

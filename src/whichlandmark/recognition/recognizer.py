@@ -33,7 +33,7 @@ from ..features.pipeline import PerPhoto, embed
 from ..gallery.index import GalleryIndex
 from ..gallery.protocol import Gallery
 from ..gallery.records import LandmarkRecord
-from .decision import Answers, Decider, FallbackDecider, Fitted
+from .decision import RULE_OF_THUMB, Answers, Decider, FallbackDecider, Fitted
 from .detections import detect_landmarks
 from .query import (
     PhotoSource,
@@ -352,6 +352,9 @@ def notes_of(decider: Decider) -> tuple[str, ...]:
     """What a reader of a confidence has to know of the gallery that it was fitted on."""
     index, fitted = decider.index, decider.fitted
     notes = [fitted.note] if fitted.note else []
+    if fitted.own_queries == RULE_OF_THUMB and fitted.stacker and not any(fitted.stacker.weights):
+        by = "only matching points name a landmark" if fitted.geometric_stacker else "none is named"
+        notes.append(f"nothing tells how similar two photos of one landmark are, so {by}")
     if not len(index.codes):
         notes.append("the gallery has no photo of a landmark, so nothing can be named")
     elif not len(index.distractor_ids):
