@@ -237,10 +237,10 @@ def test_photos_hashed_by_cleaning_are_not_read_again(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"landmarks": 0}, "expected 1 or more"),
-        ({"landmarks": 1, "unknown": -1}, "0 or more"),
-        ({"landmarks": 1, "query_share": 1.0}, "query_share 1.0 given"),
-        ({"landmarks": 1, "bank_share": 0.0}, "bank_share 0.0 given"),
+        ({"landmarks": 0}, "landmarks 0 given; expected a whole number, 1 to"),
+        ({"landmarks": 1, "unknown": -1}, "unknown -1 given; expected a whole number, 0 to"),
+        ({"landmarks": 1, "query_share": 1.0}, "query_share 1 given"),
+        ({"landmarks": 1, "bank_share": 0.0}, "bank_share 0 given"),
         ({"landmarks": 9}, "10 landmarks, 8 of them with two photos that differ"),
         ({"landmarks": 8, "unknown": 2}, "left for training"),
     ],

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .errors import DataError, OptionError
 from .figures import require_pandas
 from .html import photos_html
+from .json_options import SEED
 from .prediction import Decision as Decision
 from .prediction import Detection as Detection
 from .prediction import Match as Match
@@ -276,8 +277,10 @@ class Photos:
         Raises:
             OptionError: Unless 0 < test < 1.
         """
-        if not 0 < test < 1:
-            raise OptionError(f"test share {test} given; expected a number between 0 and 1")
+        if isinstance(test, bool) or not isinstance(test, int | float) or not 0 < test < 1:
+            raise OptionError(f"test share {test!r} given; expected a number between 0 and 1")
+        if seed not in SEED:
+            raise OptionError(f"seed {seed!r} given; expected {SEED}")
         chosen = np.zeros(len(self), dtype=bool)
         groups = [rows for rows in self.rows_by_landmark().values() if len(rows) > 1]
         counts = _shares([len(rows) for rows in groups], test, np.random.default_rng([seed, 1]))

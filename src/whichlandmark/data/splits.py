@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError, ImageError, OptionError
 from ..core.images import content_hash
+from ..core.json_options import SEED, Span, check_fields, count
 from ..core.storage import read_bytes, stamp
 from ..core.types import Photos
 from .cleaning.scan_cache import ScanCache
@@ -43,6 +45,12 @@ class SplitOptions:
     seed: of the random draw.
     """
 
+    spans: ClassVar[Mapping[str, Span]] = {
+        "landmarks": count(), "unknown": count(0), "seed": SEED,
+        "query_share": Span(0, 1, above=True, below=True),
+        "bank_share": Span(0, 1, above=True, below=True),
+    }  # fmt: skip
+
     landmarks: int
     unknown: int = 0
     query_share: float = 0.1
@@ -50,16 +58,7 @@ class SplitOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.landmarks < 1 or self.unknown < 0:
-            raise OptionError(
-                f"{self.landmarks} landmarks and {self.unknown} unknown ones given; expected 1 "
-                "or more, and 0 or more"
-            )
-        for name in ("query_share", "bank_share"):
-            if not 0 < getattr(self, name) < 1:
-                raise OptionError(
-                    f"{name} {getattr(self, name)} given; expected a number between 0 and 1"
-                )
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from ...core.errors import DataError, OptionError
 from ...core.files import write_text
+from ...core.hardware import check_device
 from ...core.html import render
 from ...core.images import thumbnail
+from ...core.json_options import Span, check_fields, count
 from ...core.results import check_results
 from ...core.types import Photos, ProgressFor
 from ...features.embedders.load import require_torch
@@ -129,7 +133,11 @@ class CleanTableOptions:
     support: SupportOptions | None = None
     device: str = "auto"
 
+    spans: ClassVar[Mapping[str, Span]] = {"scenes": count(1, 365)}
+
     def __post_init__(self) -> None:
+        check_fields(self)
+        check_device(self.device)
         if self.places365 and self.rules.outdoor > self.scenes:
             raise OptionError(
                 f"outdoor {self.rules.outdoor} given with {self.scenes} scenes; expected at most "
