@@ -49,12 +49,14 @@ class Settings:
     """Options of every verb.
 
     debug: raise unexpected errors instead of printing one line. quiet: print no progress and no
-    notes. resumes: does the verb go on where an interrupted run of it stopped?
+    notes. resumes: does the verb go on where an interrupted run of it stopped? photos_left_out: a
+    folder has photos that cannot be used, so that the exit code is 3.
     """
 
     debug: bool = False
     quiet: bool = False
     resumes: bool = False
+    photos_left_out: bool = False
 
 
 settings = Settings()
@@ -358,11 +360,12 @@ def exit_with(app: typer.Typer) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):  # of another type, or closed
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    settings.debug = settings.quiet = settings.resumes = False
+    settings.debug = settings.quiet = settings.resumes = settings.photos_left_out = False
     try:
         refuse_blanks(sys.argv[1:])
         code = typer.main.get_command(app)(standalone_mode=False, prog_name="whichlandmark")
         sys.stdout.flush()
+        code = code or PARTLY_FAILED * settings.photos_left_out
     except PartlyFailedError:
         code = PARTLY_FAILED
     except (KeyboardInterrupt, typer.Abort):

@@ -8,7 +8,7 @@ import typer
 
 from ..core.json_options import SEED, count
 from . import output
-from .app import Distractors, Json, OutTables, Source, app
+from .app import Distractors, Json, OutTables, Source, app, read_source
 from .option_types import BETWEEN, within
 
 TestShare = Annotated[
@@ -76,7 +76,6 @@ def split(
     """
     from ..core.errors import OptionError
     from ..core.results import check_results
-    from ..data.folders import read_photos_or_folder
     from ..data.splits import (
         VALIDATION_TABLES,
         HoldOutOptions,
@@ -93,9 +92,9 @@ def split(
         raise OptionError("--test and --landmarks given; expected one of them")
     names = ("train", "test", "bank") if landmarks is None else VALIDATION_TABLES
     check_results([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
-    photos = read_photos_or_folder(source)
+    photos = read_source(source)
     known = known_contents(source)
-    extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
+    extra = read_source(distractors, labelled=False) if distractors else None
     if landmarks is None:
         hold_out = HoldOutOptions(
             test=0.1 if test is None else test, unknown=unknown, bank_share=bank_share, seed=seed
@@ -117,7 +116,4 @@ def split(
     output.result(counts, as_json, title=title)
     for note in missing_kinds(made, 0.1 if landmarks is None and test is None else test):
         output.warn(f"note: {note}")
-    lost = output.name_left_out(photos.left_out | (extra.left_out if extra else {}))
     output.finish_with_failures(made.unreadable)
-    if lost:
-        raise output.PartlyFailedError
