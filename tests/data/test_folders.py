@@ -131,3 +131,7 @@ def test_a_table_or_a_folder_can_be_given(tmp_path: Path) -> None:
     assert read_photos_or_folder(tmp_path / "p.csv").paths.tolist() == [str(root / "a/1.jpg")]
     with pytest.raises(DataError, match="no such file or folder"):
         read_photos_or_folder(tmp_path / "gone")
+    photo = root / "a" / "1.jpg"
+    assert read_photos_or_folder(photo, labelled=False).ids.tolist() == ["a/1.jpg"]
+    with pytest.raises(DataError, match=r"a photo; expected a photos\.csv or a folder"):
+        read_photos_or_folder(photo)

@@ -76,44 +76,38 @@ def split(
     """
     from ..core.errors import OptionError
     from ..core.results import check_results
-    from ..data.splits import (
-        VALIDATION_TABLES,
-        HoldOutOptions,
-        SplitOptions,
-        known_contents,
-        missing_kinds,
-        query_kinds,
-        split_test,
-        split_validation,
-    )
+    from ..data import splits
     from ..data.table import write_photos
 
     if landmarks is not None and test is not None:
         raise OptionError("--test and --landmarks given; expected one of them")
-    names = ("train", "test", "bank") if landmarks is None else VALIDATION_TABLES
-    check_results([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
-    photos = read_source(source)
-    known = known_contents(source)
-    extra = read_source(distractors, labelled=False) if distractors else None
+    options: splits.HoldOutOptions | splits.SplitOptions
     if landmarks is None:
-        hold_out = HoldOutOptions(
-            test=0.1 if test is None else test, unknown=unknown, bank_share=bank_share, seed=seed
-        )
-        made = split_test(photos, hold_out, distractors=extra, known=known)
+        names, test = splits.TEST_TABLES, 0.1 if test is None else test
+        options = splits.HoldOutOptions(
+            test=test, unknown=unknown, bank_share=bank_share, seed=seed
+        )  # fmt: skip
     else:
-        options = SplitOptions(
+        names = splits.VALIDATION_TABLES
+        options = splits.SplitOptions(
             landmarks=landmarks, unknown=unknown, query_share=query_share, bank_share=bank_share,
             seed=seed,
         )  # fmt: skip
-        made = split_validation(photos, options, distractors=extra, known=known)
+    check_results([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
+    photos = read_source(source)
+    extra = read_source(distractors, labelled=False) if distractors else None
+    known = splits.known_contents(source)
+    if isinstance(options, splits.HoldOutOptions):
+        made = splits.split_test(photos, options, distractors=extra, known=known)
+    else:
+        made = splits.split_validation(photos, options, distractors=extra, known=known)
     for name, part in made.tables.items():
         write_photos(out / f"{name}.csv", part)
     counts: dict[str, Any] = {name: len(part) for name, part in made.tables.items()}
-    counts["kinds of queries"] = query_kinds(made)
+    counts["kinds of queries"] = splits.query_kinds(made)
     if made.left_out:
         counts["left out: same content in another table"] = len(made.left_out)
-    title = ", ".join(f"{out}/{name}.csv" for name in made.tables)
-    output.result(counts, as_json, title=title)
-    for note in missing_kinds(made, 0.1 if landmarks is None and test is None else test):
+    output.result(counts, as_json, title=", ".join(f"{out}/{name}.csv" for name in made.tables))
+    for note in splits.missing_kinds(made, test):
         output.warn(f"note: {note}")
     output.finish_with_failures(made.unreadable)

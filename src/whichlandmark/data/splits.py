@@ -22,7 +22,9 @@ from ..core.storage import read_bytes, stamp
 from ..core.types import Photos
 from .cleaning.scan_cache import ScanCache
 
-VALIDATION_TABLES = ("train", "database", "queries", "bank")
+TEST_TABLES: tuple[str, ...] = ("train", "test", "bank")
+
+VALIDATION_TABLES: tuple[str, ...] = ("train", "database", "queries", "bank")
 
 # When one content is in several tables, the first of these keeps it.
 TABLES_BY_PRIORITY = ("queries", "database", "bank", "train")
@@ -146,7 +148,7 @@ def split_test(
         part[row] = part[row] if first == part[row] else first if fits else ""
     tables = {
         name: everything.take(part == name)
-        for name in ("train", "test", "bank")
+        for name in TEST_TABLES
         if name != "bank" or distractors is not None
     }
     check_disjoint(tables, hashes)
