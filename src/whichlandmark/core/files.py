@@ -119,7 +119,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object. Raises DataError when the file is missing, damaged or no object."""
     refuse_special(path)
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(read_error(path, error)) from None
     except ValueError as error:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .disks import read_error, special_kind
-from .errors import ImageError, OptionError, TooLargeError
+from .errors import ImageError, OptionError, TooLargeError, install_command
 from .files import file_url, local_path, text_of_bytes, valid_text
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes
 
@@ -263,7 +263,7 @@ def _file_system(scheme: str) -> Any:
     except ImportError:
         raise OptionError(
             f"{scheme}:// needs fsspec, which is not installed; "
-            "install it with: pip install 'whichlandmark[cluster]'"
+            f"install it with: {install_command('cluster')}"
         ) from None
     try:  # no cached listings, because files may change while this process runs
         return fsspec.filesystem(scheme, use_listings_cache=False)

@@ -26,7 +26,7 @@ from ..recognition.rules import Score
 from ..recognition.spatial_verification import query_grey
 from .predictions import Predictions
 from .run_queries import QueryRun, responder_of
-from .scores import Scores, prediction_scores
+from .scores import Scores, prediction_scores, what_is_not_measured
 
 # The gallery is read once for so many queries; each takes 0.2 MB of memory.
 QUERIES_PER_SEARCH = 512
@@ -168,6 +168,7 @@ def compute_scores(
         )
     return Scores(
         **prediction_scores(predictions),
+        notes=what_is_not_measured(predictions, run.responder.index.names.tolist()),
         map_at_100=run.map_at_100(),
         gap_by_score=run.gap_by_score(),
         unreadable=unreadable,

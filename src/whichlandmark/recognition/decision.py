@@ -27,6 +27,14 @@ from .rules import Rules
 from .spatial_verification import SpatialVerifier, inliers_by_rank
 from .stacker import Stacker
 
+# Most confidence where no distractors have taught the gallery what shows no landmark, with an
+# embedder that knows places from other things, and with any other; "almost certainly" is from 0.95.
+MOST_WITHOUT_DISTRACTORS = 0.94
+
+MOST_UNTAUGHT = 0.74  # also where the calibration is a rule of thumb
+
+RULE_OF_THUMB = -1  # value of Fitted.own_queries
+
 MIN_OWN_QUERIES = 20  # of each outcome; with fewer an answer says that a default calibrates it
 
 EVIDENCE_PHOTOS = 6  # photos compared for evidence where the rules verify none
@@ -47,7 +55,8 @@ class Fitted:
         calibration: Score → confidence.
         negatives: Ascending scores of the queries without a landmark, for thresholds.
         own_queries: Leave-one-out queries of the rarer outcome, right or wrong, where a default
-            that comes with the embedder took part in the fit; None = it did not.
+            that comes with the embedder took part in the fit; None = it did not; RULE_OF_THUMB =
+            all queries had one outcome, and no such default is there.
     """
 
     projection: Projection | None
@@ -62,6 +71,12 @@ class Fitted:
         """What a reader of a confidence has to know of where it comes from; None = nothing."""
         if self.own_queries is None or self.own_queries >= MIN_OWN_QUERIES:
             return None
+        if self.own_queries == RULE_OF_THUMB:
+            return (
+                "the confidence is a rule of thumb, because this gallery has too few photos to "
+                "question itself: add 2 or more photos of each of 2 or more landmarks, and "
+                "distractors"
+            )
         return (
             "the confidence comes from a default calibration, fitted on other galleries, because "
             "this gallery has too few photos to question itself; it fades as photos are added "
@@ -148,9 +163,20 @@ class Decider:
             self.threshold = threshold_for(rules.false_answers, np.array(fitted.negatives))
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of a confidence has to know of the gallery."""
-        return (self.fitted.note,) if self.fitted.note else ()
+    def ceiling(self) -> float:
+        """The most that a confidence can be in such a gallery."""
+        if self.fitted.own_queries == RULE_OF_THUMB:
+            return MOST_UNTAUGHT
+        if len(self.index.distractor_ids):
+            return 1.0
+        return MOST_WITHOUT_DISTRACTORS if self.index.default_fit else MOST_UNTAUGHT
+
+    def confidence(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(Q,) scores → (Q,) probabilities; those above a knee squeezed below the ceiling."""
+        found = self.fitted.calibration.confidence(scores)
+        knee = max(0.5, 2 * self.ceiling - 1)  # no default decision is above it
+        slope = (self.ceiling - knee) / (1 - knee) if knee < 1 else 1.0
+        return np.minimum(found, knee + (found - knee) * slope)
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
         """Search, make candidates, decide; verify where the decision is open.
@@ -296,7 +322,7 @@ class Decider:
         verified: list[Mapping[int, VerifiedMatch]],
         inliers: NDArray[np.int64],
     ) -> Answers:
-        confidence = self.fitted.calibration.confidence(votes.scores)
+        confidence = self.confidence(votes.scores)
         return Answers(
             decider=self,
             codes=votes.codes,

@@ -33,7 +33,7 @@ from ..features.pipeline import PerPhoto, embed
 from ..gallery.index import GalleryIndex
 from ..gallery.protocol import Gallery
 from ..gallery.records import LandmarkRecord
-from .decision import Answers, Decider, FallbackDecider, Fitted
+from .decision import RULE_OF_THUMB, Answers, Decider, FallbackDecider, Fitted
 from .detections import detect_landmarks
 from .query import (
     PhotoSource,
@@ -137,12 +137,11 @@ class Recognizer:
         given = list(photos) if isinstance(photos, list | tuple) else photos
         if isinstance(given, list) and all(isinstance(one, str | os.PathLike) for one in given):
             paths = [checked_path(name_of(one)) for one in given]
-            ids = [str(row) for row in range(len(paths))]
-            table = Photos.of_columns(ids, paths, [""] * len(paths))
+            table = Photos.of_columns([*map(str, range(len(paths)))], paths, [""] * len(paths))
             return [answer for _, answer in self.answer_table(table, evidence=evidence)]
         answers: list[Prediction] = []
-        waiting = iter(given)
-        while chunk := list(islice(waiting, PHOTOS_AT_ONCE)):
+        given = iter(given)
+        while chunk := list(islice(given, PHOTOS_AT_ONCE)):
             read: dict[int, QueryPhoto] = {}
             done = [Prediction.of_failed(name_of(one), "") for one in chunk]
             for row, one in enumerate(chunk):
@@ -299,7 +298,7 @@ class Recognizer:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of its answers has to know: warnings, and what the gallery lacks."""
-        return (*self.warnings, *self.decider.notes)
+        return (*self.warnings, *notes_of(self.decider))
 
     @property
     def index(self) -> GalleryIndex:
@@ -347,6 +346,28 @@ class Recognizer:
         from .folder.load import save
 
         save(self, Path(folder).expanduser(), overwrite=overwrite)
+
+
+def notes_of(decider: Decider) -> tuple[str, ...]:
+    """What a reader of a confidence has to know of the gallery that it was fitted on."""
+    index, fitted = decider.index, decider.fitted
+    notes = [fitted.note] if fitted.note else []
+    if fitted.own_queries == RULE_OF_THUMB and fitted.stacker and not any(fitted.stacker.weights):
+        by = "only matching points name a landmark" if fitted.geometric_stacker else "none is named"
+        notes.append(f"nothing tells how similar two photos of one landmark are, so {by}")
+    if not len(index.codes):
+        notes.append("the gallery has no photo of a landmark, so nothing can be named")
+    elif not len(index.distractor_ids):
+        notes.append(
+            "the gallery has no distractors (photos without a landmark), so nothing taught it what "
+            f"shows none: no confidence is above {decider.ceiling:.2f}; add some with --distractors"
+        )
+    if len(index.names) == 1:
+        notes.append(
+            f"{str(index.names[0])!r} is the only landmark of the gallery, so nothing taught it to "
+            "tell landmarks apart"
+        )
+    return tuple(notes)
 
 
 def predictions(answers: Answers, *, matches: int = MATCHES) -> list[Prediction]:

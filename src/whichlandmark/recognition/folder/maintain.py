@@ -37,6 +37,7 @@ from .load import refresh_index_files
 from .settings import (
     STATE_FILE,
     read_settings,
+    read_state,
     require_folder,
     require_place,
     write_settings,
@@ -87,6 +88,7 @@ def verify_gallery(folder: Path) -> GalleryCheck:
     except WhichLandmarkError as error:
         faults.append(f"the folder's embedder cannot be opened: {error}")
     counts["faults"] = len(faults)
+    warnings += read_state(folder).warnings(len(stamps))
     for photo_id, (name, then, _) in stamps.items():
         if (now := stamp(name)) != then:
             what = "changed since" if now else "gone"
