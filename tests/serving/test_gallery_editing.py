@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image as Pillow
@@ -16,6 +17,7 @@ from tests.support.served_world import copied, front, jpeg, with_gps
 from whichlandmark.core.errors import GalleryError
 from whichlandmark.recognition.folder.edit import relabel_photos, remove_photos
 from whichlandmark.serving.engine import Engine
+from whichlandmark.serving.gallery_editing import Editor
 from whichlandmark.serving.options import ServeOptions
 from whichlandmark.serving.schemas import AddedReply, RelabelledReply, RemovedReply, model_of
 from whichlandmark.serving.server import create_app
@@ -63,6 +65,24 @@ def test_a_landmark_is_added_recognized_and_removed(client: TestClient) -> None:
     assert answer(client, 7) is None
     assert list((engine.folder / "photos").iterdir()) == []
     assert client.delete("/v1/landmarks/Seventh%2FPlace").status_code == 404
+
+
+def test_removed_photos_of_a_moved_folder_leave_no_file_behind(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gallery still has the paths of before; by these the files would not be found."""
+    engine: Engine = client.app.state.engine
+    client.post("/v1/landmarks/Moved/photos", files=photos_of((6, 0), (6, 1)))
+    (engine.folder / "photos" / "mine.jpg").touch()
+    real = Editor._paths
+
+    def moved(editor: Editor, *arguments: Any) -> list[Path]:
+        return [Path("/before/photos") / path.name for path in real(editor, *arguments)]
+
+    monkeypatch.setattr(Editor, "_paths", moved)
+    assert client.delete("/v1/landmarks/Moved").json()["removed"] == 2
+    assert [path.name for path in (engine.folder / "photos").iterdir()] == ["mine.jpg"]
+    (engine.folder / "photos" / "mine.jpg").unlink()
 
 
 def test_photos_are_relabelled_and_removed_one_by_one(client: TestClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -44,6 +45,8 @@ from .schemas import (
 )
 
 PHOTO_FOLDER = "photos"  # in the recognizer folder, for photos added through the server
+
+_OWN_PHOTO = re.compile(r"[0-9a-f]{40}\.jpg", re.ASCII)  # the name of such a photo
 
 MAX_SIDE = 2048  # pixels of the long side of an added photo
 
@@ -236,9 +239,10 @@ class Editor:
             edited = _or_not_found(lambda: remove_photos(self.live.folder, list(ids), landmark))
             self.live.refresh()
             for path in paths:
-                if path.parent == self.live.folder.resolve() / PHOTO_FOLDER:
+                # By its name, because the folder may have been moved since the photo was added.
+                if path.parent.name == PHOTO_FOLDER and _OWN_PHOTO.fullmatch(path.name):
                     with suppress(OSError):
-                        path.unlink()
+                        (self.live.folder / PHOTO_FOLDER / path.name).unlink()
         return {"removed": int(edited.counts["removed"]), "generation": self.live.generation}
 
     def relabel(
