@@ -174,9 +174,10 @@ def evaluate(
     failures = {f.id: f.reason for f in evaluation.failures}
     leaks = {leak.id: leak.reason for leak in evaluation.leaks}
     scores = dataclasses.asdict(evaluation.scores)
-    scores = output.with_notes(scores, opened.notes, as_json)
+    for note in opened.notes[len(opened.warnings) :]:  # the others are on stderr already
+        output.warn(note)
     if as_json:
-        scores["unfinished"] = opened.unfinished
+        scores |= {"warnings": list(opened.notes), "unfinished": opened.unfinished}
     output.result(scores, as_json, title=str(out))
     output.finish_with_failures(failures | leaks)
 
