@@ -1,31 +1,32 @@
-"""Recognize every photo of a folder and write one csv row per photo. Photos are not changed.
+"""Recognize every photo of a folder and count the photos of each landmark; photos are not changed.
 
-python examples/recognize_folder.py paris.wl holiday/ labels.csv
+    python examples/recognize_folder.py paris.wl holiday/
+
+`whichlandmark recognize holiday/ -r paris.wl --csv labels.csv` writes one row for each photo.
 """
 
 from __future__ import annotations
 
-import csv
 import sys
-from pathlib import Path
+from collections import Counter
 
 import whichlandmark as wl
 
 
-def main(recognizer: str, folder: str, out: str) -> None:
+def main(recognizer: str, folder: str) -> None:
     opened = wl.load(recognizer)
-    with open(out, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["photo", "landmark", "decision", "confidence"])
-        for photo in wl.read_folder(folder, labelled=False):
-            try:
-                answer = opened(photo.path)
-            except wl.WhichLandmarkError as error:
-                print(error, file=sys.stderr)
-                continue
-            row = [photo.id, answer.landmark or "", answer.decision, f"{answer.confidence:.3f}"]
-            writer.writerow(row)
+    photos = wl.read_folder(folder, labelled=False)
+    titles = opened.titles()
+    counts: Counter[str] = Counter()
+    for answer in opened(photos):  # embedded several at a time; a damaged photo is a "failed" one
+        if answer.error:
+            print(answer.error, file=sys.stderr)
+        counts[titles.get(answer.landmark or "", answer.landmark) or answer.decision] += 1
+    for name, count in counts.most_common():
+        print(f"{count:6} {name}")
+    for path, reason in photos.left_out.items():
+        print(f"{path}: {reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main(*map(str, map(Path, sys.argv[1:4])))
+    main(*sys.argv[1:3])

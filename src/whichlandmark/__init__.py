@@ -69,9 +69,19 @@ def __getattr__(name: str) -> Any:
     elif name in _HOMES:
         value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     else:
-        raise AttributeError(f"module 'whichlandmark' has no attribute {name!r}")
+        raise AttributeError(f"module 'whichlandmark' has no attribute {name!r}{_hint(name)}")
     globals()[name] = value  # also over a module of the same name
     return value
+
+
+def _hint(name: str) -> str:
+    """What a name may have meant; nothing for names that Python and notebooks look for."""
+    if name.startswith("_"):
+        return ""
+    if name in ("recognize", "recognise", "predict", "classify"):
+        return "; a recognizer is called: whichlandmark.load(FOLDER)(photo)"
+    near = import_module("difflib").get_close_matches(name, __all__, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def __dir__() -> list[str]:

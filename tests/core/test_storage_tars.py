@@ -74,7 +74,7 @@ def test_only_complete_member_addresses_are_parsed_as_such() -> None:
         (lambda m: ("a/1.jpg", m.offset, m.size), "no such photo there"),
         (lambda m: (m.name, m.offset, 10**6), "ends at byte"),
         (lambda m: (m.name, 10**12 // 512 * 512, m.size), "ends at byte"),
-        (lambda m: (m.name, m.offset, 10**12), "larger than 20 MB"),
+        (lambda m: (m.name, m.offset, 10**12), "larger than 100 MB"),
     ],
 )
 def test_nothing_but_one_whole_member_can_be_read(tar: Path, change, message: str) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from whichlandmark.core.errors import DataError
+from whichlandmark.data.file_kinds import lost_photos
 from whichlandmark.data.folders import read_folder, read_photos_or_folder
 
 
 def touch(root: Path, *names: str) -> Path:
-    """Make empty files: `read_folder` opens no photo."""
+    """Make files that begin as a JPEG does: `read_folder` reads no more of a photo."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
+        (root / name).write_bytes(b"\xff\xd8\xff\xe0")
     return root
 
 
@@ -44,12 +45,19 @@ def test_photos_of_equal_file_names_get_different_ids(tmp_path: Path) -> None:
     assert len(set(read_folder(root).ids)) == 3
 
 
-def test_hidden_and_other_files_are_skipped(tmp_path: Path) -> None:
-    root = touch(
-        tmp_path / "r", "a/1.jpg", "a/.2.jpg", ".cache/3.jpg", "a/.thumbs/4.jpg", "a/notes.txt",
-        "a/jpg", "b/5.tiff",
-    )  # fmt: skip
-    assert read_folder(root).ids.tolist() == ["r/a/1.jpg"]
+def test_hidden_and_other_files_are_left_out_by_name_and_reason(tmp_path: Path) -> None:
+    root = touch(tmp_path / "r", "a/1.jpg", "a/.2.jpg", ".cache/3.jpg", "a/.thumbs/4.jpg", "a/jpg")
+    (root / "a" / "notes.txt").write_text("of the trip")
+    (root / "b").mkdir()
+    (root / "b" / "5.tiff").write_bytes(b"II*\0" + bytes(60))
+    photos = read_folder(root)
+    assert photos.ids.tolist() == ["r/a/1.jpg", "r/a/jpg"]
+    assert {os.path.relpath(path, root): why for path, why in photos.left_out.items()} == {
+        "a/.2.jpg": "hidden file or folder", ".cache/3.jpg": "hidden file or folder",
+        "a/.thumbs/4.jpg": "hidden file or folder", "a/notes.txt": "text",
+        "b/5.tiff": "TIFF, which cannot be decoded: convert it to JPEG",
+    }  # fmt: skip
+    assert [*lost_photos(photos.left_out)] == [str(root / "b/5.tiff")]
 
 
 def test_photos_are_ordered_by_name_not_by_disk_order(
@@ -97,7 +105,9 @@ def test_loose_photos_are_left_out_with_a_warning(
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_an_empty_folder_error_names_the_expected_layout(tmp_path: Path, labelled: bool) -> None:
-    root = touch(tmp_path / "r", "a/readme.txt")
+    root = tmp_path / "r"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "readme.txt").write_text("nothing here")
     layout = "<landmark>/*.jpg" if labelled else "*.jpg"
     with pytest.raises(DataError) as caught:
         read_folder(root, labelled=labelled)

@@ -65,7 +65,7 @@ def test_a_missing_photo_is_listed(
     arguments = ("import", "csv", listing, "-o", tmp_path / "p.csv", "--path", "file")
     code, _, err = run(capfd, *arguments)
     assert code == 3
-    assert err.strip() == f"{tmp_path}/photos/1.jpg: no such file"
+    assert f"1 × no such file: {tmp_path}/photos/1.jpg" in err
     assert len(read_photos(tmp_path / "p.csv")) == 2
     for i in (0, 2):
         (tmp_path / "photos" / f"{i}.jpg").unlink()
@@ -79,8 +79,10 @@ def test_a_missing_photo_is_listed(
     [
         ("no,file\n1,photos/0.jpg\n", "expected 'place' once"),
         ("file,place,place\nphotos/0.jpg,a,b\n", "expected 'place' once"),
-        ("file,place\nphotos/0.jpg,a\nphotos/0.jpg,b\n", "'photos/0.jpg' occurs twice"),
-        ("file,place\n ,a\n", "a row without an id or a path"),
+        (
+            "file,place\nphotos/0.jpg,a\nphotos/0.jpg,b\n",
+            "line 3: id 'photos/0.jpg' occurs twice, in line 2 with other landmarks ('a', 'b')",
+        ),
         ("file,place\nphotos/0.jpg\n", "line 2: 1 cells; the header has 2"),
         ("", "(none) given"),
     ],

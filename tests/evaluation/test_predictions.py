@@ -130,7 +130,7 @@ GOOD = "q,tower,0.5,0.9,landmark,tower,g,0.8,1,q.jpg,g.jpg,1"
          r"unknown column: 'scroe'; did you mean 'score'"),
         (",".join(COLUMNS).replace(",known", ""), GOOD, "column 'known' is missing"),
         (",".join(COLUMNS) + ",id", GOOD, "column 'id' occurs 2 times"),
-        ("", "", "column 'id' is missing; expected a table written by `evaluate`"),
+        ("", "", "unknown column: 'first'"),
         (None, GOOD.replace("0.5", "high"), "line 3: score is 'high'; expected a number"),
         (None, GOOD.replace("0.9", "nan"), "line 3: confidence is 'nan'; expected a number"),
         (None, GOOD.replace(",1,q", ",1.5,q"), "line 3: rank is '1.5'; expected a whole number"),
@@ -166,7 +166,7 @@ def test_files_that_are_no_predictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_predictions(tmp_path / "absent.csv")
     (tmp_path / "photo.csv").write_bytes(b"\xff\xd8\xff\xe0 not text")
-    with pytest.raises(DataError, match="not readable as a UTF-8 csv file"):
+    with pytest.raises(DataError, match="a photo, not a csv file"):
         read_predictions(tmp_path / "photo.csv")
 
 

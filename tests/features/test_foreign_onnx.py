@@ -204,7 +204,7 @@ def test_several_outputs_need_a_choice(tmp_path: Path) -> None:
         ({"scale": 0.0}, "has NaN or infinite numbers|is the same for every photo"),
         ({"scale": 0.0, "unit": False}, "is the same for every photo"),
         ({"scale": np.nan}, "has NaN or infinite numbers"),
-        ({"shape": ("n", 3, 8, 8)}, "size 8 given; expected 16 to 4096 pixels"),
+        ({"shape": ("n", 3, 8, 8)}, "size 8 given; expected a whole number, 16 to 4,096"),
     ],
     ids=str,
 )
@@ -403,7 +403,7 @@ def test_photos_that_break_the_network_are_one_clear_error(tmp_path: Path) -> No
     model.graph.output.append(helper.make_tensor_value_info("root", FLOAT, ["n", 8]))
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.abs(WEIGHTS), "weights"))
     onnx.save(model, path)
-    made(path, tmp_path / "e", mean=(-1.0, -1.0, -1.0))
+    made(path, tmp_path / "e", mean=(0.0, 0.0, 0.0))
     record = read_record(tmp_path / "e")
     record["preprocessing"]["mean"] = [1.0, 1.0, 1.0]
     write_record(tmp_path / "e", record, ["model.onnx"])

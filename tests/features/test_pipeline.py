@@ -154,7 +154,7 @@ def test_huge_photos_stay_within_the_byte_budget(
 
     monkeypatch.setattr(pipeline, "ByteBudget", Watched)
     expected = all_of(kind(), photos, threads=1)[1]
-    monkeypatch.setattr(pipeline, "MAX_DECODING_BYTES", one)
+    monkeypatch.setattr(pipeline, "max_decoding_bytes", lambda: one)
     monkeypatch.setattr(pipeline, "MAX_WAITING_BYTES", one)
     rows, vectors, _ = all_of(kind(), photos, threads=threads)
     assert rows == list(range(24))
@@ -164,7 +164,7 @@ def test_huge_photos_stay_within_the_byte_budget(
     if threads == 8:
         assert budgets[0].peak < 24 * one  # the default budget is not nearly used up
     # Each photo is larger than the budget.
-    monkeypatch.setattr(pipeline, "MAX_DECODING_BYTES", one // 2)
+    monkeypatch.setattr(pipeline, "max_decoding_bytes", lambda: one // 2)
     assert all_of(kind(), photos, threads=threads)[0] == list(range(24))
 
 
@@ -181,7 +181,7 @@ def test_enlarged_photos_count_with_their_enlarged_size(
             budgets.append(self)
 
     monkeypatch.setattr(pipeline, "ByteBudget", Watched)
-    monkeypatch.setattr(pipeline, "MAX_DECODING_BYTES", 5 * 64 * 64 * 3)
+    monkeypatch.setattr(pipeline, "max_decoding_bytes", lambda: 5 * 64 * 64 * 3)
     monkeypatch.setattr(pipeline, "MAX_WAITING_BYTES", 5 * 64 * 64 * 3)
     rows, _, _ = all_of(Shapes(batch_size=32), photos_of(tmp_path / "photos"))
     assert rows == list(range(40))

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from PIL.TiffImagePlugin import IFDRational
 
 from whichlandmark.core.errors import OptionError
-from whichlandmark.core.images import location_of
+from whichlandmark.core.photo_files import location_of
 from whichlandmark.recognition.location import distance_km, location_prior
 
 EIFFEL = {1: "N", 2: (48, 51, 29.99), 3: "E", 4: (2, 17, 40.2)}

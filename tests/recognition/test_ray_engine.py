@@ -114,7 +114,7 @@ def test_shards_on_the_command_line(
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (["--shards", "0"], "--shards 0 given; expected 1 to"),
+        (["--shards", "0"], "--shards 0 given; expected a whole number, 1 to"),
         (["--shard", "2/2"], "of 2 shards the first is 0, the last 1"),
         (["--shard", "two"], "expected i/N"),
         (["--shards", "3", "--shard", "0/2"], "expected the same number"),

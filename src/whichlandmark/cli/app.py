@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 from ..core.errors import OptionError
 from ..core.hardware import stop_busy_waiting
 from ..recognition.rules import SCORES
-from . import output
+from . import option_types, output
+from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
     "demo", "import", "clean", "split", "train", "embedder", "doctor", "index", "tune", "gallery",
@@ -19,12 +20,27 @@ VERBS = (  # in the order in which they are used, because --help lists them so
 )  # fmt: skip
 
 
+# Options that may stand anywhere on the line, because they mean the same for every verb.
+ANYWHERE = ("--debug", "--quiet", "-q")
+
+RESUMING_VERBS = ("demo", "clean", "train", "index", "gallery")  # after Ctrl-C, by the same command
+
+
 class VerbsInOrder(TyperGroup):
-    """A group of commands in the order of VERBS."""
+    """A group of commands in the order of VERBS, with the options of ANYWHERE."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = {verb: self.commands[verb] for verb in VERBS}
+
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        """Parse a command line; the options of ANYWHERE before "--" count as before the verb."""
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        moved = [text for text in arguments[:end] if text in ANYWHERE]
+        rest = [text for text in arguments[:end] if text not in ANYWHERE]
+        if not rest and moved:
+            rest = ["--help"]
+        return super().parse_args(context, [*moved, *rest, *arguments[end:]])
 
 
 app = typer.Typer(
@@ -32,7 +48,7 @@ app = typer.Typer(
     cls=VerbsInOrder,
     help="Recognize which landmark a photo shows, or that it shows none.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -43,7 +59,11 @@ BUSY_WAITING_VERBS = ("train", "demo")
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 Device = Annotated[
-    str, typer.Option(help="auto (a GPU if there is one, else the CPU), cpu or cuda.")
+    str,
+    typer.Option(
+        callback=option_types.device,
+        help="auto (a GPU if there is one, else the CPU), cpu or cuda.",
+    ),
 ]
 
 OutTable = Annotated[Path, typer.Option("-o", "--out", help="The photo table (csv) to write.")]
@@ -65,6 +85,7 @@ SearchWhere = Annotated[
     str,
     typer.Option(
         "--search",
+        callback=one_of("here", "there"),
         help="Where a gallery on a database server is searched: here (on this machine; the "
         "vectors are also kept in the folder) or there (on the server).",
     ),
@@ -128,8 +149,9 @@ RulesFile = Annotated[
 ScoreName = Annotated[
     str | None,
     typer.Option(
+        callback=one_of(*SCORES),
         help=f"Score to rank by: {', '.join(SCORES)}. Default: the recognizer's own; learned in a "
-        "new one."
+        "new one.",
     ),
 ]
 
@@ -151,8 +173,17 @@ def _options(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="No progress and no notes on stderr; also after the verb."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; also after the verb.")
+    ] = False,
 ) -> None:
-    output.settings.debug = debug
+    output.settings.debug, output.settings.quiet = debug, quiet
+    output.settings.resumes = context.invoked_subcommand in RESUMING_VERBS
     if context.invoked_subcommand not in BUSY_WAITING_VERBS:
         stop_busy_waiting()  # now, because numpy and FAISS read the setting when they are loaded

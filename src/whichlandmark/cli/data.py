@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from ..core.errors import DataError
+from ..core.json_options import SEED, count
 from . import output
 from .app import Device, Distractors, Json, OutTable, OutTables, Source, app
+from .option_types import BETWEEN, one_of, within
+
+if TYPE_CHECKING:
+    from ..core.types import Photos
 
 import_app = typer.Typer(
     help="Make a photo table (photos.csv) from photos that you have.", no_args_is_help=True
@@ -28,14 +34,44 @@ def import_folder(
     unlabelled: Annotated[
         bool, typer.Option(help="The photos show no landmark; sub-folders are not landmarks.")
     ] = False,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            help="Which folder below ROOT names the landmark: 1 = the first, 2 = the second. By "
+            "default the first that is not a part (train) or a date (2019)."
+        ),
+    ] = None,
 ) -> None:
-    """Make a photos.csv from a folder with one sub-folder of photos for each landmark."""
+    """Make a photos.csv from a folder with one sub-folder of photos for each landmark.
+
+    Files that are not used are counted by reason, and all listed beside it in X.left_out.csv.
+    """
+    from ..core.results import check_results
     from ..data.folders import read_folder
+
+    check_results(
+        [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [root]
+    )
+    photos = read_folder(root, labelled=not unlabelled, level=level)
+    _write_imported(out, photos, {})
+
+
+def _write_imported(out: Path, photos: Photos, problems: dict[str, str]) -> None:
+    """Write the table, count what is not in it, and end with exit code 3 or 4 where photos are not.
+
+    problems: row, sample or file → why it is not in the table.
+    """
     from ..data.table import write_photos
 
-    photos = read_folder(root, labelled=not unlabelled)
-    write_photos(out, photos)
-    output.say(f"{out}: {photos!r}")
+    if len(photos):
+        write_photos(out, photos)
+        output.say(f"{out}: {photos!r}")
+    left_out = problems | photos.left_out
+    lost = output.name_left_out(left_out, out if len(photos) else None)
+    if not len(photos):
+        raise DataError(f"none of the {len(left_out)} photos could be read; {out} is not written")
+    if problems or lost:
+        raise output.PartlyFailedError
 
 
 @import_app.command("csv")
@@ -64,15 +100,15 @@ def import_csv(
     ] = None,
 ) -> None:
     """Make a photos.csv from a csv file whose columns have other names."""
+    from ..core.results import check_results
     from ..data.import_tools import CsvColumns, read_csv
-    from ..data.table import write_photos
 
+    check_results(
+        [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [file, root]
+    )
     columns = CsvColumns(path=path, id=photo_id, landmark=landmark, usage=usage)
     photos, missing = read_csv(file, columns, root=root)
-    if len(photos):
-        write_photos(out, photos)
-        output.say(f"{out}: {photos!r}")
-    output.finish_with_failures(missing, nothing_done=not len(photos))
+    _write_imported(out, photos, missing)
 
 
 @import_app.command("webdataset")
@@ -87,8 +123,9 @@ def import_webdataset(
     label: Annotated[
         str,
         typer.Option(
+            callback=one_of("cls", "txt", "json", "none"),
             help="The file of a sample that holds its landmark: cls, txt or json; or none, for "
-            "photos without a landmark."
+            "photos without a landmark.",
         ),
     ] = "cls",
     key: Annotated[
@@ -96,14 +133,14 @@ def import_webdataset(
     ] = "landmark",
 ) -> None:
     """Make a photos.csv of photos inside WebDataset tars, which are not unpacked."""
-    from ..data.table import write_photos
+    from ..core.results import check_results
     from ..data.webdataset import label_source, read_webdataset
 
+    check_results(
+        [(out, "photo table"), (output.left_out_list(out), "list of files left out")], tars
+    )
     photos, problems = read_webdataset(tars, label_source(label, key))
-    if len(photos):
-        write_photos(out, photos)
-        output.say(f"{out}: {photos!r}")
-    output.finish_with_failures(problems, nothing_done=not len(photos))
+    _write_imported(out, photos, problems)
 
 
 @import_app.command("gldv2")
@@ -129,9 +166,13 @@ def import_gldv2(
 
     Its photos may be unpacked or in their tars.
     """
+    from ..core.results import check_results
     from ..data.gldv2 import Gldv2Options
     from ..data.gldv2 import import_gldv2 as run
 
+    tables = [(out / f"{name}.csv", "photo table") for name in ("train", "index", "test")]
+    lists = [(out / f"{name}.csv", f"list of {name}") for name in ("landmarks", "problems")]
+    check_results(tables + lists, [root])
     options = Gldv2Options(all_photos=all_photos, md5=not no_md5)
     with output.progress() as progress:
         done = run(root, out, options, progress=progress("reading tars and folders"))
@@ -160,14 +201,18 @@ Places365 = Annotated[
 Scenes = Annotated[
     int,
     typer.Option(
+        callback=within(count(1, 365)),
         help="With --places365: number of most likely scenes of a photo that vote on indoors "
-        "or outdoors."
+        "or outdoors.",
     ),
 ]
 
 Outdoor = Annotated[
     int,
-    typer.Option(help="With --places365: minimum number of them that are outdoor scenes."),
+    typer.Option(
+        callback=within(count(0, 365)),
+        help="With --places365: minimum number of them that are outdoor scenes.",
+    ),
 ]
 
 Graph = Annotated[
@@ -196,22 +241,30 @@ class CleanCommand(TyperCommand):
 Trusted = Annotated[
     int,
     typer.Option(
+        callback=within(count(0, 5)),
         help="With --graph: skip the geometric check if at least this many of the 5 nearest "
-        "photos show the same landmark (0: check all)."
+        "photos show the same landmark (0: check all).",
     ),
 ]
 
-Neighbours = Annotated[int, typer.Option(help="With --graph: neighbours considered per photo.")]
+Neighbours = Annotated[
+    int,
+    typer.Option(callback=within(count()), help="With --graph: neighbours considered per photo."),
+]
 
 Supporters = Annotated[
-    int, typer.Option(help="With --graph: minimum number of supporting neighbours.")
+    int,
+    typer.Option(
+        callback=within(count()), help="With --graph: minimum number of supporting neighbours."
+    ),
 ]
 
 Inliers = Annotated[
     int,
     typer.Option(
+        callback=within(count()),
         help="With --graph: minimum number of geometric matches (inliers) with a supporting "
-        "neighbour."
+        "neighbour.",
     ),
 ]
 
@@ -221,7 +274,11 @@ def clean(
     source: Source,
     out: OutTable,
     min_photos: Annotated[
-        int, typer.Option(help="Drop landmarks that are left with fewer photos than this.")
+        int,
+        typer.Option(
+            callback=within(count()),
+            help="Drop landmarks that are left with fewer photos than this.",
+        ),
     ] = 4,
     against: Against = None,
     places365: Places365 = None,
@@ -260,44 +317,57 @@ def clean(
             f"{result.scanned_before} photos were scanned by an earlier run ({cleaned.scan_cache})"
         )
     counts = {"photos": photos, "kept": len(result.kept), **result.counts()}
+    if cleaned.left_out:
+        counts["files not used"] = len(cleaned.left_out)
     output.result(
         counts, as_json, title=f"{out} (dropped photos: {cleaned.drops}, shown on {cleaned.page})"
     )
+    lost = output.name_left_out(cleaned.left_out, out)
+    if not len(result.kept):
+        first = "; ".join(f"{drop.id}: {drop.detail}" for drop in result.dropped[:3])
+        raise DataError(f"no photo of {photos} is left ({first or 'the table is empty'})")
+    if lost:
+        raise output.PartlyFailedError
 
 
 TestShare = Annotated[
     float | None,
     typer.Option(
+        callback=within(BETWEEN),
         help="Share of each landmark's photos that goes into test.csv; 0.1 if neither this nor "
-        "--landmarks is given."
+        "--landmarks is given.",
     ),
 ]
 
 ValidationLandmarks = Annotated[
     int | None,
     typer.Option(
-        help="Number of landmarks of a validation set, instead of a share of each landmark."
+        callback=within(count()),
+        help="Number of landmarks of a validation set, instead of a share of each landmark.",
     ),
 ]
 
 UnknownLandmarks = Annotated[
     int,
     typer.Option(
-        help="With --landmarks: number of landmarks that only queries show, as unknown ones."
+        callback=within(count(0)),
+        help="Number of landmarks that only test.csv or queries.csv shows, as unknown ones.",
     ),
 ]
 
 QueryShare = Annotated[
     float,
     typer.Option(
-        help="With --landmarks: share of each validation landmark's photos that become queries."
+        callback=within(BETWEEN),
+        help="With --landmarks: share of each validation landmark's photos that become queries.",
     ),
 ]
 
 BankShare = Annotated[
     float,
     typer.Option(
-        help="Share of the distractors that goes into the gallery; the rest become test queries."
+        callback=within(BETWEEN),
+        help="Share of the distractors that goes into the gallery; the rest become test queries.",
     ),
 ]
 
@@ -312,41 +382,61 @@ def split(
     query_share: QueryShare = 0.1,
     distractors: Distractors = None,
     bank_share: BankShare = 0.5,
-    seed: Annotated[int, typer.Option(help="Another seed draws another split.")] = 0,
+    seed: Annotated[
+        int, typer.Option(callback=within(SEED), help="Another seed draws another split.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Cut a table into train.csv and test.csv; with --landmarks, into training and validation.
 
-    The validation set is database.csv (gallery photos), queries.csv and bank.csv (distractors of
-    the gallery); train.csv has the other landmarks.
+    With --unknown and --distractors, the queries also show what the gallery does not know; bank.csv
+    has the distractors of the gallery. The validation set is database.csv (gallery photos),
+    queries.csv and bank.csv; train.csv has the other landmarks.
     """
     from ..core.errors import OptionError
+    from ..core.results import check_results
     from ..data.folders import read_photos_or_folder
-    from ..data.splits import SplitOptions, known_contents, split_test, split_validation
+    from ..data.splits import (
+        VALIDATION_TABLES,
+        HoldOutOptions,
+        SplitOptions,
+        known_contents,
+        missing_kinds,
+        query_kinds,
+        split_test,
+        split_validation,
+    )
     from ..data.table import write_photos
 
-    if landmarks is None and (unknown or distractors):
-        raise OptionError(
-            "--unknown and --distractors need --landmarks, because they are for a validation set"
-        )
     if landmarks is not None and test is not None:
         raise OptionError("--test and --landmarks given; expected one of them")
+    names = ("train", "test", "bank") if landmarks is None else VALIDATION_TABLES
+    check_results([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
     photos = read_photos_or_folder(source)
     known = known_contents(source)
+    extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
     if landmarks is None:
-        made = split_test(photos, test=0.1 if test is None else test, seed=seed, known=known)
+        hold_out = HoldOutOptions(
+            test=0.1 if test is None else test, unknown=unknown, bank_share=bank_share, seed=seed
+        )
+        made = split_test(photos, hold_out, distractors=extra, known=known)
     else:
         options = SplitOptions(
             landmarks=landmarks, unknown=unknown, query_share=query_share, bank_share=bank_share,
             seed=seed,
         )  # fmt: skip
-        extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
         made = split_validation(photos, options, distractors=extra, known=known)
     for name, part in made.tables.items():
         write_photos(out / f"{name}.csv", part)
-    counts = {name: len(part) for name, part in made.tables.items()}
+    counts: dict[str, Any] = {name: len(part) for name, part in made.tables.items()}
+    counts["kinds of queries"] = query_kinds(made)
     if made.left_out:
         counts["left out: same content in another table"] = len(made.left_out)
     title = ", ".join(f"{out}/{name}.csv" for name in made.tables)
     output.result(counts, as_json, title=title)
+    for note in missing_kinds(made, 0.1 if landmarks is None and test is None else test):
+        output.warn(f"note: {note}")
+    lost = output.name_left_out(photos.left_out | (extra.left_out if extra else {}))
     output.finish_with_failures(made.unreadable)
+    if lost:
+        raise output.PartlyFailedError

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..core.json_options import strict_json
 from . import output
 from .app import (
     Device,
@@ -137,14 +137,14 @@ def list_(
     if landmark is not None:
         photos = list_photos(folder, landmark)
         if as_json:
-            output.say(json.dumps({"landmark": landmark, "photos": photos}, ensure_ascii=False))
+            output.say(strict_json({"landmark": landmark, "photos": photos}))
         for photo in [] if as_json else photos:
             credit = " · ".join(text for text in (photo["author"], photo["licence"]) if text)
             output.say(f"{photo['id']}  {photo['path']}" + (f"  ({credit})" if credit else ""))
         return
     found = list_landmarks(folder)
     if as_json:
-        output.say(json.dumps(found, ensure_ascii=False))
+        output.say(strict_json(found))
         return
     for record in found["landmarks"]:
         title = record.get("title", "")
@@ -172,7 +172,7 @@ def verify(folder: RecognizerArgument, as_json: Json = False) -> None:
     done = verify_gallery(folder)
     if as_json:
         lists = {"fault list": done.faults, "warnings": done.warnings}
-        output.say(json.dumps(done.counts | lists, ensure_ascii=False))
+        output.say(strict_json(done.counts | lists))
     else:
         output.result(done.counts, False, title=str(folder))
         for line in done.warnings:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import OptionError
+from ..core.json_options import count
 from . import output
 from .app import (
     Device,
@@ -26,11 +27,14 @@ from .app import (
     app,
     require_gallery,
 )
+from .option_types import BETWEEN, one_of, within
 
 Shards = Annotated[
     int | None,
     typer.Option(
-        "--shards", help="Cut the table into this many shards; each is embedded into a file first."
+        "--shards",
+        callback=within(count(1, 100_000)),
+        help="Cut the table into this many shards; each is embedded into a file first.",
     ),
 ]
 
@@ -45,6 +49,7 @@ Engine = Annotated[
     str | None,
     typer.Option(
         "--engine",
+        callback=one_of("local", "ray", old="here"),
         help="Embed the shards in this process (local, the default) or on a cluster (ray).",
     ),
 ]
@@ -55,8 +60,6 @@ ShardPlace = Annotated[
 ]
 
 Load = Annotated[bool, typer.Option("--load", help="Embed nothing; load the shards that exist.")]
-
-ENGINES = ("local", "ray", "here")  # "here" is the old name of "local"
 
 _SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 
@@ -132,8 +135,9 @@ def tune(
     false_answers: Annotated[
         float | None,
         typer.Option(
+            callback=within(BETWEEN),
             help="Choose the threshold so that at most this share of photos without a landmark is "
-            "answered, such as 0.01."
+            "answered, such as 0.01.",
         ),
     ] = None,
     device: Device = "auto",
@@ -190,8 +194,6 @@ def shard_plan(
                     f"{option} given; expected --shards N with it, the number of shards"
                 )
         return ShardPlan()
-    if engine not in (None, *ENGINES):
-        raise OptionError(f"--engine {engine!r} given; expected local or ray")
     if number is not None and (load or engine == "ray"):
         raise OptionError(
             f"--shard {shard} and {'--load' if load else '--engine ray'} given; "

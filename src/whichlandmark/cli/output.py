@@ -1,31 +1,43 @@
-"""Printing, progress bars and exit codes of the command line.
+"""Printing, progress and exit codes of the command line.
 
-Results go to stdout; messages, and progress on a terminal, go to stderr.
+Results go to stdout; messages and progress go to stderr. No name of a file or a landmark, whatever
+it contains, changes the terminal or stops the printing.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError, OptionError, WhichLandmarkError
+from ..core.json_options import strict_json
 
 if TYPE_CHECKING:
     import typer
 
-    from ..core.types import NotedProgress, Prediction
+    from ..core.json_options import Span
+    from ..core.progress import StartPhase
+    from ..core.types import Prediction
+    from ..evaluation.scores import Scores
     from ..recognition.folder.tune import Tuned
     from ..recognition.rules import Rules
 
 PARTLY_FAILED = 3
 
 INTERRUPTED = 130
+
+MAX_LISTED = 5  # photos that are named one by one
+
+
+class ClosedPipeError(Exception):
+    """The reader of stdout has closed it, as `| head` does; nobody waits for the rest."""
 
 
 class PartlyFailedError(Exception):
@@ -34,37 +46,146 @@ class PartlyFailedError(Exception):
 
 @dataclasses.dataclass
 class Settings:
-    """Options of every verb. debug: raise unexpected errors instead of printing one line."""
+    """Options of every verb.
+
+    debug: raise unexpected errors instead of printing one line. quiet: print no progress and no
+    notes. resumes: does the verb go on where an interrupted run of it stopped?
+    """
 
     debug: bool = False
+    quiet: bool = False
+    resumes: bool = False
 
 
 settings = Settings()
 
 
 def say(text: str) -> None:
-    """Print a line of the result on stdout; under torchrun, only process 0 prints."""
-    if os.environ.get("RANK", "0") == "0":
+    """Print lines of the result on stdout; under torchrun, only process 0 prints."""
+    _print(visible(text, keep="\n\t"))
+
+
+def say_json(value: Any) -> None:
+    """Print a JSON value on one line of stdout, with escapes where stdout has no such character."""
+    text = strict_json(value)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = strict_json(value, ensure_ascii=True)
+    _print(text)
+
+
+def _print(text: str) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return
+    try:
         print(text, flush=True)
+    except BrokenPipeError:
+        raise ClosedPipeError from None
+    except OSError as error:  # as on a full disk
+        raise DataError(f"standard output cannot be written ({error.strerror})") from None
 
 
 def warn(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print lines on stderr."""
+    print(visible(text, keep="\n\t"), file=sys.stderr, flush=True)
 
 
-def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
-    """Print a result: as a JSON object, or as a title and a list of names and values."""
+def note(text: str) -> None:
+    """Print lines on stderr that --quiet leaves out: neither an error nor a failed input."""
+    if not settings.quiet:
+        warn(text)
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    """The text with escapes for characters that control a terminal or that no encoding has.
+
+    keep: control characters that stay as they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        _escaped(character) if character not in keep and _controls(character) else character
+        for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    """As Python writes it; a byte of a file name that is not UTF-8 as \\xe9."""
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def _controls(character: str) -> bool:
+    """Is it a control character, a separator of lines, a surrogate, or a change of direction?"""
+    bidirectional = unicodedata.bidirectional(character)
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or bidirectional in (
+        "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI",
+    )  # fmt: skip
+
+
+def named(label: str | None, titles: Mapping[str, str]) -> str:
+    """A landmark as people read it: its title, else its label without underscores.
+
+    titles: label → title, for landmarks that have one.
+    """
+    return visible(titles.get(label or "", (label or "").replace("_", " ")))
+
+
+def fitted(text: str, width: int, *, keep_end: bool = False) -> str:
+    """The text in exactly `width` terminal cells: padded, or cut with an ellipsis.
+
+    keep_end: cut at the beginning, as for the path of a file.
+    """
+    text = visible(text)
+    if cells(text) <= width:
+        return text + " " * (width - cells(text))
+    kept, used = "", 1
+    for character in reversed(text) if keep_end else text:
+        if used + cells(character) > width:
+            break
+        kept = character + kept if keep_end else kept + character
+        used += cells(character)
+    dots = "…" if has_character("…") else "~"
+    return (dots + kept if keep_end else kept + dots) + " " * (width - used)
+
+
+def cells(text: str) -> int:
+    """Columns that text takes on a terminal: two for wide characters, none for combining ones."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.category(character) in ("Mn", "Me", "Cf")
+        else 2 if unicodedata.east_asian_width(character) in "WF"
+        else 1
+        for character in text
+    )  # fmt: skip
+
+
+def has_character(character: str) -> bool:
+    try:
+        character.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def result(values: dict[str, Any], as_json: bool, *, title: str, missing: str = "none") -> None:
+    """Print a result: as a JSON object, or as a title and a list of names and values.
+
+    missing: what None is printed as.
+    """
     if as_json:
-        say(json.dumps(values, ensure_ascii=False))
+        say_json(values)
         return
     say(title)
     for name, value in values.items():
         if isinstance(value, dict):
             for key, inner in value.items():
-                say(f"  {name + ' · ' + key:<32} {_shown(inner)}")
+                say(f"  {name + ' · ' + key:<32} {_shown(inner, missing)}")
         else:
-            say(f"  {name:<32} {_shown(value)}")
+            say(f"  {name:<32} {_shown(value, missing)}")
 
 
 def with_notes(counts: Mapping[str, Any], notes: Sequence[str], as_json: bool) -> dict[str, Any]:
@@ -74,32 +195,43 @@ def with_notes(counts: Mapping[str, Any], notes: Sequence[str], as_json: bool) -
     return {**counts, "warnings": list(notes)} if as_json else dict(counts)
 
 
-def prediction(
-    path: Path,
-    answer: Prediction,
-    as_object: Mapping[str, object] | None,
-    titles: Mapping[str, str],
-) -> None:
-    """Print an answer: a JSON line, or a sentence with boxes and the three nearest photos.
+def prediction(name: str, answer: Prediction, titles: Mapping[str, str]) -> None:
+    """Print an answer: a sentence with boxes and the three nearest photos.
 
-    as_object: the answer as a JSON object, None = print the sentence. titles: label → title, for
-    landmarks that have one.
+    titles: label → title, for landmarks that have one.
     """
-    if as_object is not None:
-        say(json.dumps(as_object, ensure_ascii=False))
-        return
-    from ..recognition.answer import answer_in_words  # loads numpy
+    from ..recognition.answer import answer_and_confidence  # loads numpy
 
-    say(f"{path}: {answer_in_words(answer, titles)} (confidence {answer.confidence:.2f})")
+    say(f"{visible(name)}: {visible(answer_and_confidence(answer, titles))}")
     for detection in answer.landmarks:
         if detection.box or detection is not answer.landmarks[0]:
             sides = " ".join(f"{side:.2f}" for side in detection.box or ())
-            name = titles.get(detection.landmark, detection.landmark)
             box = f" at {sides}" if sides else ""
-            say(f"    in the photo: {name} ({detection.confidence:.2f}){box}")
+            found = named(detection.landmark, titles)
+            say(f"    in the photo: {found} ({detection.confidence:.2f}){box}")
     for match in answer.matches[:3]:
         inliers = "" if match.inliers is None else f"  {match.inliers} inliers"
-        say(f"    {match.similarity:.3f}  {match.landmark}  {match.photo_id}{inliers}")
+        nearest = named(match.landmark, titles) if match.landmark else "distractor"
+        say(f"    {match.similarity:.3f}  {nearest}  {visible(match.photo_id)}{inliers}")
+
+
+def evaluation(scores: Scores, out: Path, titles: Mapping[str, str], wrong: list[str]) -> None:
+    """Print the Scores: a sentence, what it does not say, wrong answers, and every number.
+
+    titles: label → title, for landmarks that have one. wrong: a line for each wrong name.
+    """
+    say(scores.summary)
+    for note in scores.notes:
+        for label in sorted(titles, key=len, reverse=True):
+            note = note.replace(repr(label), f"{label!r} ({titles[label]})")
+        say(f"note: {note}")
+    for line in wrong[:MAX_LISTED]:
+        say(f"  wrong: {line}")
+    if len(wrong) > MAX_LISTED:
+        say(f"  and {len(wrong) - MAX_LISTED} more named wrongly; all answers are in {out}")
+    values = dataclasses.asdict(scores)
+    del values["summary"], values["notes"]
+    result(values, False, title=f"\n{out}", missing="not measured")
 
 
 def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
@@ -110,16 +242,19 @@ def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
     ]
     if as_json:
         chosen = dataclasses.asdict(found.chosen.rules)
-        say(json.dumps({"table": rows, "chosen": chosen, "promises": found.promises}))
+        say_json({"table": rows, "chosen": chosen, "promises": found.promises})
         return
     say(f"{folder!s:<52} {'GAP':>6} {'top-1':>6} {'at 1 %':>6}")
     for row in found.rows:
-        say(f"  {row.name:<50} {row.gap:6.3f} {row.top1:6.3f} {row.answered:6.3f}")
+        at = f"{'–':>6}" if row.answered is None else f"{row.answered:6.3f}"
+        say(f"  {row.name:<50} {row.gap:6.3f} {row.top1:6.3f} {at}")
+    unmeasured = any(row.answered is None for row in found.rows)
     say(
         "measured on leave-one-out queries of the gallery; the whitening was fitted with "
         f"{found.photos} more training photos\n"
         "at 1 %: share of known queries answered correctly where 1 % of the photos without a "
         "landmark are answered"
+        + (" (–: not measured: it takes 99 distractors)" if unmeasured else "")
     )
     say(f"chosen: {found.chosen.name}")
     for promise in found.promises:
@@ -139,59 +274,58 @@ def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False
         raise PartlyFailedError
 
 
-@contextmanager
-def progress() -> Iterator[Callable[[str], NotedProgress]]:
-    """Yield a function that starts a progress bar on stderr, by its name.
+def left_out_list(table: Path) -> Path:
+    """The list beside a table X.csv of the files that are not in it: X.left_out.csv."""
+    return table.with_name(f"{table.stem}.left_out.csv")
 
-    It returns a callback (done, total[, note]) that moves the bar. Nothing is shown where stderr is
-    not a terminal.
+
+def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
+    """Count the files that were not used on stderr, by reason; True = photos are among them.
+
+    table: X.csv, the list of all of them is written beside it as X.left_out.csv.
     """
-    if not sys.stderr.isatty():
-        yield lambda name: lambda *numbers: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as ProgressBars
+    from ..data.file_kinds import counted, lost_photos, write_left_out
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with ProgressBars(*columns, console=Console(stderr=True), transient=True) as bars:
-
-        def start(name: str) -> NotedProgress:
-            task = bars.add_task(name, total=None, note="")
-
-            def move(done: int, total: int, note: str = "") -> None:
-                bars.update(task, completed=done, total=total, note=note, visible=done < total)
-
-            return move
-
-        yield start
+    full = left_out_list(table) if table else None
+    if full:
+        write_left_out(full, left_out)
+    if left_out:
+        where = f" (all of them: {full})" if full else ""
+        warn(f"{len(left_out)} files were not used{where}:")
+        for line in counted(left_out, named=5):
+            warn(f"  {line}")
+    return bool(lost_photos(left_out))
 
 
-def three_numbers(text: str | None, option: str) -> list[float] | None:
+def progress() -> AbstractContextManager[StartPhase]:
+    """Start progress on stderr, as `shown_progress` does; with --quiet nothing is shown."""
+    from ..core.progress import shown_progress  # loads numpy
+
+    return shown_progress(quiet=settings.quiet)
+
+
+def three_numbers(text: str | None, option: str, span: Span) -> list[float] | None:
     """Parse one or three numbers, "0.5" or "0.485,0.456,0.406", into three.
 
     Raises OptionError for anything else.
     """
-    if text is None:
-        return None
-    given = numbers(text, option)
-    if len(given) not in (1, 3):
-        raise OptionError(f"{option} {text!r} given; expected one number, or three with commas")
-    return given * 3 if len(given) == 1 else given
+    given = numbers(text, option, span, lengths=(1, 3)) if text is not None else None
+    return given * 3 if given and len(given) == 1 else given
 
 
-def numbers(text: str, option: str) -> list[float]:
+def numbers(
+    text: str, option: str, span: Span, *, lengths: Collection[int] = range(1, 10)
+) -> list[float]:
     """Parse numbers with commas between them, "0.71,1". Raises OptionError for anything else."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise OptionError(f"{option} {text!r} given; expected numbers with commas") from None
+    found = [span.parse(part) for part in text.split(",")]
+    if None in found or len(found) not in lengths:
+        how_many = (
+            "one, or three with commas"
+            if 3 in lengths and 2 not in lengths
+            else ("several with commas between them")
+        )
+        raise OptionError(f"{option} {text} given; expected {span}; {how_many}")
+    return [number for number in found if number is not None]
 
 
 def rules_given(
@@ -219,36 +353,66 @@ def exit_with(app: typer.Typer) -> None:
     """Run the app; end with a documented exit code, and one line on stderr for an error."""
     import typer
 
+    from .option_types import refuse_blanks
+
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):  # of another type, or closed
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    settings.debug = settings.quiet = settings.resumes = False
     try:
-        code = typer.main.get_command(app)(standalone_mode=False)
+        refuse_blanks(sys.argv[1:])
+        code = typer.main.get_command(app)(standalone_mode=False, prog_name="whichlandmark")
+        sys.stdout.flush()
     except PartlyFailedError:
         code = PARTLY_FAILED
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has closed it, as `| head` does
-        sys.stderr.close()
+    except (ClosedPipeError, BrokenPipeError, SystemExit) as ended:
+        # Typer raises SystemExit(1) on a closed pipe, and SystemExit(0) after --show-completion.
+        if not isinstance(ended, SystemExit) or ended.code:
+            with suppress(OSError, ValueError):  # Python would fail to flush stdout when it ends
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
         code = _report_error(error)
     if code == INTERRUPTED:
-        warn("interrupted; finished work is saved, and the same command resumes from there")
+        saved = "; finished work is saved, and the same command resumes from there"
+        warn("interrupted" + (saved if settings.resumes else ""))
     sys.exit(code or 0)
 
 
 def _report_error(error: Exception) -> int:
-    if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage errors of the parser
-        error.show()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # errors of the parser
+        from .option_types import usage_error
+
+        warn(f"error: {usage_error(error, sys.argv[1:])}")
         return int(error.exit_code)
     if settings.debug:
         raise error
     if isinstance(error, WhichLandmarkError):
         warn(f"error: {error}")
         return error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        from ..core.disks import read_error
+
+        warn(f"error: {read_error(error.filename, error)}")
+        return DataError.exit_code
     warn(
         f"unexpected {type(error).__name__}: {error}; `whichlandmark --debug …` shows the traceback"
     )
     return 1
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, missing: str) -> str:
+    """A value as it is printed: 4 digits of a number, the ends of an interval."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return missing
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        between = " to " if isinstance(value, tuple) and len(value) == 2 else ", "
+        return between.join(_shown(part, missing) for part in value) or "none"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

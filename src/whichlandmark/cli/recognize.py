@@ -32,9 +32,11 @@ def compare(
 
     from ..evaluation.compare import compare as compare_runs
     from ..evaluation.predictions import read_predictions
+    from ..evaluation.scores import stored_titles
 
     runs = read_predictions(a), read_predictions(b)
-    found = compare_runs(*runs, names=(str(a), str(b)), common=common)
+    titles = None if as_json else stored_titles(b) | stored_titles(a)
+    found = compare_runs(*runs, names=(str(a), str(b)), common=common, titles=titles)
     if as_json:
         output.result(dataclasses.asdict(found), True, title="")
         return
@@ -52,9 +54,10 @@ def _print(found: Comparison, a: Path, b: Path) -> None:
     output.say(f"\n{'':<20}{'a':>8}{'b':>8}{'b − a':>9}   95 % interval        b better in")
     for name, m in found.measures.items():
         low, high = m.interval
+        better = f"{m.b_better:.1%} of resamples" if m.difference or low != high else "equal"
         output.say(
             f"{name:<20}{m.a:>8.4f}{m.b:>8.4f}{m.difference:>+9.4f}   "
-            f"{low:+.4f} to {high:+.4f}   {m.b_better:.1%} of resamples"
+            f"{low:+.4f} to {high:+.4f}   {better}"
         )
     _print_changed("best guess, known landmarks", found.guesses)
     _print_changed("answer, all queries", found.answers)
@@ -72,10 +75,19 @@ def _print_changed(what: str, changed: ChangedQueries) -> None:
 
 @app.command()
 def recognize(
-    photos: Annotated[list[Path], typer.Argument(help="One photo or several.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(
+            help="Photos, folders, patterns such as 'trip/**/*.jpg', photo tables (.csv), URLs."
+        ),
+    ],
     recognizer: RecognizerFolder,
     rules: RulesFile = None,
     score: ScoreName = None,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Also write the answers into this csv file, one row a photo."),
+    ] = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -94,39 +106,25 @@ def recognize(
         bool, typer.Option("--json", help="Print one JSON object per line, one for each photo.")
     ] = False,
 ) -> None:
-    """Name the landmark in each photo, or say that there is none."""
-    from ..core.errors import ImageError, OptionError
-    from ..core.figures import require_matplotlib
-    from ..recognition.answer import GalleryFacts, answer_object
-    from ..recognition.explanation.explain import explain_answer
-    from ..recognition.explanation.page import write_explanation
-    from ..recognition.folder.load import load
-    from ..recognition.recognizer import prediction
+    """Name the landmark in each photo, or say that there is none.
 
-    if explain and len(photos) > 1:
-        raise OptionError(f"--explain given with {len(photos)} photos; expected one photo")
-    if explain and explain.suffix.lower() == ".png":
+    One photo gets a sentence and its nearest photos, several get a table.
+    """
+    from ..core.figures import require_matplotlib
+    from ..core.results import check_results
+    from ..recognition.folder.load import load
+    from .answers import photos_of_arguments, recognize_photos
+
+    given = photos_of_arguments(photos)
+    picture = explain is not None and explain.suffix.lower() == ".png"
+    results = [(explain, "picture" if picture else "page"), (csv_file, "table of answers")]
+    check_results([(path, kind) for path, kind in results if path], [*given.paths, rules])
+    if picture:
         require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
-    facts = GalleryFacts.of(opened)
-    for note in facts.notes[len(opened.warnings) :]:  # those of the folder are on stderr already
-        output.warn(note)
-    failures: dict[str, str] = {}
-    for path in photos:
-        try:
-            photo = opened.read(path)
-            wanted = evidence or explain is not None
-            answers = opened.answer(opened.embed([photo]), evidence=wanted)
-            answer = prediction(answers, 0)
-            as_object = answer_object(str(path), answer, facts) if as_json else None
-            output.prediction(path, answer, as_object, facts.titles)
-            if explain:
-                write_explanation(
-                    explain_answer(opened, answers, 0, photo, name=path.name), explain
-                )
-        except ImageError as error:
-            failures[str(path)] = str(error)
-    output.finish_with_failures(failures, nothing_done=len(failures) == len(photos))
+    recognize_photos(
+        opened, given, evidence=evidence, explain=explain, csv_file=csv_file, as_json=as_json
+    )
 
 
 @app.command()
@@ -151,13 +149,21 @@ def evaluate(
     """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
     import dataclasses
 
+    import numpy as np
+
     from ..core.files import write_json
+    from ..core.results import check_results
     from ..data.folders import read_photos_or_folder
     from ..evaluation.evaluate import evaluate_in_detail
-    from ..evaluation.predictions import write_predictions, write_submission
+    from ..evaluation.predictions import write_predictions, write_submission, wrong_names
+    from ..evaluation.scores import scores_file
     from ..recognition.folder.load import load
     from ..recognition.rules import FORMULAS
 
+    scores_path = out.with_suffix(".scores.json")
+    results = [(out, "table of predictions"), (scores_path, "file of scores")]
+    results += [(submission, "submission")] if submission else []
+    check_results(results, [source, rules])
     photos = read_photos_or_folder(source)
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     with output.progress() as progress:
@@ -167,19 +173,28 @@ def evaluate(
             other_scores=FORMULAS if all_scores else (),
             progress=progress("evaluating"),
         )
-    write_predictions(out, evaluation.predictions)
-    write_json(out.with_suffix(".scores.json"), dataclasses.asdict(evaluation.scores))
+    found, scores = evaluation.predictions, evaluation.scores
+    write_predictions(out, found)
+    titles = opened.titles()
+    index = opened.index
+    facts = scores_file(
+        scores, found, titles=titles,
+        gallery_photos=dict(zip(index.names, np.bincount(index.codes).tolist(), strict=True)),
+        made={"questions": str(source), "recognizer": str(recognizer)},
+    )  # fmt: skip
+    write_json(scores_path, facts, "file of scores")
     if submission:
-        write_submission(submission, evaluation.predictions)
+        write_submission(submission, found)
     failures = {f.id: f.reason for f in evaluation.failures}
     leaks = {leak.id: leak.reason for leak in evaluation.leaks}
-    scores = dataclasses.asdict(evaluation.scores)
     for note in opened.notes[len(opened.warnings) :]:  # the others are on stderr already
         output.warn(note)
     if as_json:
-        scores |= {"warnings": list(opened.notes), "unfinished": opened.unfinished}
-    output.result(scores, as_json, title=str(out))
-    output.finish_with_failures(failures | leaks)
+        more = {"warnings": list(opened.notes), "unfinished": opened.unfinished}
+        output.result(dataclasses.asdict(scores) | more, True, title="")
+    else:
+        output.evaluation(scores, out, titles, wrong_names(found, titles))
+    output.finish_with_failures(failures | leaks, nothing_done=len(failures) == len(photos))
 
 
 @app.command()
@@ -189,7 +204,9 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
     """Write one self-contained HTML page: scores, plots, and right and wrong answers."""
+    from ..core.results import check_results
     from ..evaluation.report import report_file
 
+    check_results([(out, "page")], [predictions])
     report_file(predictions, out, title=title)
     output.say(str(out))

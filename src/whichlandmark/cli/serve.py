@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..core.json_options import count
 from . import output
 from .app import Device, Json, RecognizerArgument, app
+from .option_types import one_of, within
 
 keys = typer.Typer(
     help="Manage the API keys of a server; the key file holds only their hashes.",
@@ -26,7 +31,12 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 127.0.0.1: this machine only.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one, which is logged.")] = 8000,
+    port: Annotated[
+        int,
+        typer.Option(
+            callback=within(count(0, 65_535)), help="Port; 0 takes a free one, which is logged."
+        ),
+    ] = 8000,
     key_file: Annotated[
         Path | None, typer.Option("--keys", help="Require an API key of this key file.")
     ] = None,
@@ -49,14 +59,24 @@ def serve(
     tiles_by: Annotated[
         str, typer.Option(help="Attribution of the map tiles, shown on the map.")
     ] = "",
-    workers: Annotated[int, typer.Option(help="Decoding processes; 0: one for each core.")] = 0,
+    workers: Annotated[
+        int,
+        typer.Option(
+            callback=within(count(0, 256)), help="Decoding processes; 0: one for each core."
+        ),
+    ] = 0,
     queue: Annotated[
-        int, typer.Option(help="Maximum number of photos that are accepted but not yet answered.")
+        int,
+        typer.Option(
+            callback=within(count(16, 100_000)),
+            help="Maximum number of photos that are accepted but not yet answered.",
+        ),
     ] = 64,
     rate: Annotated[
         int,
         typer.Option(
-            help="Photos a minute for each key, or for each address without keys; 0: no limit."
+            callback=within(count(0)),
+            help="Photos a minute for each key, or for each address without keys; 0: no limit.",
         ),
     ] = 0,
     device: Device = "auto",
@@ -69,11 +89,37 @@ def serve(
     from ..serving.options import ServeOptions
     from ..serving.server import serve as run
 
-    run(recognizer, ServeOptions(
+    def announce(port: int) -> None:
+        if sys.stderr.isatty():
+            for line in where_to_click(host, port, name or [], with_keys=key_file is not None):
+                output.note(line)
+
+    options = ServeOptions(
         host=host, port=port, keys=key_file, insecure=insecure, names=tuple(name or ()),
         title=title, tiles=tiles, tiles_attribution=tiles_by, workers=workers, queue=queue,
         rate=rate, device=device,
-    ))  # fmt: skip
+    )  # fmt: skip
+    if run(recognizer, options, announce):
+        raise KeyboardInterrupt
+
+
+def where_to_click(host: str, port: int, names: Sequence[str], *, with_keys: bool) -> list[str]:
+    """What a person at the terminal reads when the server is ready.
+
+    names: other host names of the server.
+    """
+    bound = host.strip("[]")
+    if bound in ("0.0.0.0", "::", ""):
+        others = ", ".join(f"http://{one}:{port}/" for one in (*names, socket.gethostname()))
+        lines = [f"Open http://localhost:{port}/ in a browser; on other machines {others}"]
+    elif bound in ("127.0.0.1", "localhost", "::1"):
+        lines = [f"Open http://localhost:{port}/ in a browser (this machine only; see --host)."]
+    else:
+        shown = names[0] if names else f"[{bound}]" if ":" in bound else bound
+        lines = [f"Open http://{shown}:{port}/ in a browser."]
+    if with_keys:
+        lines.append("The page asks for a key of --keys; `whichlandmark keys add` makes one.")
+    return [*lines, "Ctrl-C stops the server."]
 
 
 @keys.command("add")
@@ -81,11 +127,17 @@ def add(
     file: KeyFile,
     name: Annotated[str, typer.Argument(help="Name of the key's owner, as the logs show it.")],
     scope: Annotated[
-        str, typer.Option(help="read, or write: may change the gallery too.")
+        str,
+        typer.Option(
+            callback=one_of("read", "write"), help="read, or write: may change the gallery too."
+        ),
     ] = "read",
     rate: Annotated[
         int | None,
-        typer.Option(help="Photos a minute for this key; the --rate of serve if not given."),
+        typer.Option(
+            callback=within(count()),
+            help="Photos a minute for this key; the --rate of serve if not given.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -118,7 +170,7 @@ def listing(file: KeyFile, as_json: Json = False) -> None:
 
 def _require_server_libraries() -> None:
     """Raises OptionError with the install command when a library of the server is missing."""
-    from ..core.errors import OptionError
+    from ..core.errors import OptionError, install_command
 
     try:
         import fastapi
@@ -127,6 +179,6 @@ def _require_server_libraries() -> None:
         import uvicorn
     except ImportError as error:
         raise OptionError(
-            f"serve needs {error.name}; install it with: pip install 'whichlandmark[serve]'"
+            f"serve needs {error.name}; install it with: {install_command('serve')}"
         ) from None
     del fastapi, prometheus_client, python_multipart, uvicorn

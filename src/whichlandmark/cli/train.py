@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from . import output
+from ..core.json_options import SHARE, Span, count, strict_json
+from . import option_types, output
 from .app import Json, OutEmbedder, Source, app
+from .option_types import one_of, within
 
 
 @app.command()
@@ -27,7 +28,7 @@ def doctor(
 
     found = measure_runtimes(embedder)
     if as_json:
-        output.say(json.dumps(found, ensure_ascii=False))
+        output.say(strict_json(found))
         return
     for name, value in found.items():
         if not isinstance(value, dict):
@@ -62,24 +63,34 @@ Std = Annotated[
 Pool = Annotated[
     str | None,
     typer.Option(
-        help="Pooling: model (its own head), cls, mean or gem; without it, what its makers use."
+        callback=one_of("model", "cls", "mean", "gem"),
+        help="Pooling: model (its own head), cls, mean or gem; without it, what its makers use.",
     ),
 ]
 
 GemExponent = Annotated[
-    float | None, typer.Option(help="Exponent of GeM pooling; 1 is average pooling, 3 is usual.")
+    float | None,
+    typer.Option(
+        callback=within(Span(0.1, 20)),
+        help="Exponent of GeM pooling; 1 is average pooling, 3 is usual.",
+    ),
 ]
 
 Fit = Annotated[
     str | None,
     typer.Option(
+        callback=one_of("keep", "pad", "squash", "crop"),
         help="keep or pad the aspect ratio, or squash or crop photos to squares; without it, what "
-        "suits the backbone."
+        "suits the backbone.",
     ),
 ]
 
 Interpolation = Annotated[
-    str | None, typer.Option(help="bilinear or bicubic; without it, what suits the backbone.")
+    str | None,
+    typer.Option(
+        callback=one_of("bilinear", "bicubic"),
+        help="bilinear or bicubic; without it, what suits the backbone.",
+    ),
 ]
 
 Scales = Annotated[
@@ -95,7 +106,10 @@ NetworkSource = Annotated[
     ),
 ]
 
-LongSide = Annotated[int | None, typer.Option(help="Pixels of a photo's long side.")]
+LongSide = Annotated[
+    int | None,
+    typer.Option(callback=within(count(16, 4096)), help="Pixels of a photo's long side."),
+]
 
 Flip = Annotated[bool, typer.Option("--flip", help="Embed each photo mirrored too, and average.")]
 
@@ -103,6 +117,7 @@ PatchSize = Annotated[
     int | None,
     typer.Option(
         "--multiple",
+        callback=within(count(1, 4096)),
         help="Of an ONNX file: both sides become multiples of it; tried out if not given.",
     ),
 ]
@@ -127,7 +142,11 @@ CalibrationPhotos = Annotated[
 ]
 
 MaxGapLoss = Annotated[
-    float, typer.Option(help="Refuse an int8 network that loses more GAP than this, 0 to 1.")
+    float,
+    typer.Option(
+        callback=within(SHARE),
+        help="Refuse an int8 network that loses more GAP than this, 0 to 1.",
+    ),
 ]
 
 
@@ -157,8 +176,10 @@ def embedder(
     """Make an embedder from a pretrained backbone or an ONNX file; or convert one to int8."""
     from ..core.errors import OptionError
     from ..core.json_options import from_json
+    from ..core.results import FOLDER, check_results
     from ..data.folders import read_photos_or_folder
     from ..features.embedders.load import PretrainedOptions, make_embedder, parse_options
+    from ..features.preprocessing import SPANS
     from ..training.quantize import make_int8
 
     given = {
@@ -167,17 +188,18 @@ def embedder(
         "fit": fit,
         "interpolation": interpolation,
         "pool": pool,
-        "mean": output.three_numbers(mean, "--mean"),
-        "std": output.three_numbers(std, "--std"),
+        "mean": output.three_numbers(mean, "--mean", SPANS["mean"]),
+        "std": output.three_numbers(std, "--std", SPANS["std"]),
         "gem_p": gem_p,
         "options": parse_options(option or []),
-        "scales": output.numbers(scales, "--scales"),
+        "scales": output.numbers(scales, "--scales", SPANS["scales"]),
         "flip": flip,
         "multiple": multiple,
         "output": output_name,
         "licence": licence,
     }
     options = from_json(PretrainedOptions, given)
+    check_results([(out, FOLDER)], [source, checkpoint, calibrate])
     if int8 != (calibrate is not None):
         raise OptionError("one of --int8 and --calibrate given; expected both or neither")
     if calibrate is None:
@@ -193,7 +215,11 @@ def embedder(
 
 
 Recipe = Annotated[
-    str | None, typer.Option(help="Settings to start from: seed, strong or finetune.")
+    str | None,
+    typer.Option(
+        callback=one_of("seed", "strong", "finetune"),
+        help="Settings to start from: seed, strong or finetune.",
+    ),
 ]
 
 ConfigFile = Annotated[
@@ -211,7 +237,10 @@ Settings = Annotated[
 
 TrainDevice = Annotated[
     str | None,
-    typer.Option(help="auto (a GPU if there is one, else the CPU), cpu or cuda."),
+    typer.Option(
+        callback=option_types.device,
+        help="auto (a GPU if there is one, else the CPU), cpu or cuda.",
+    ),
 ]
 
 Database = Annotated[
@@ -230,7 +259,10 @@ def train(
     recipe: Recipe = None,
     config: ConfigFile = None,
     setting: Settings = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the photos.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(callback=within(count(1, 100_000)), help="Passes over the photos."),
+    ] = None,
     device: TrainDevice = None,
     database: Database = None,
     queries: Queries = None,
@@ -242,10 +274,12 @@ def train(
     """
     from ..core.errors import OptionError
     from ..core.files import read_json
+    from ..core.results import FOLDER, check_results
     from ..data.folders import read_photos_or_folder
     from ..features.embedders.load import parse_options, require_torch
     from ..training.config import chosen_config
 
+    check_results([(out, FOLDER)], [source, config, database, queries])
     given: dict[str, Any] = read_json(config) if config else {}
     given |= parse_options(setting or [])
     flags = {"epochs": epochs, "device": device}

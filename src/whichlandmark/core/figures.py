@@ -9,10 +9,10 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import util
+from importlib import import_module, util
 from typing import TYPE_CHECKING, Any
 
-from .errors import OptionError
+from .errors import OptionError, install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def require_matplotlib(purpose: str) -> None:
     if util.find_spec("matplotlib") is None:
         raise OptionError(
             f"{purpose} needs matplotlib, which is not installed; install it with: "
-            "pip install 'whichlandmark[report]'"
+            f"{install_command('report')}"
         )
 
 
@@ -80,3 +80,14 @@ def as_svg(figure: Figure) -> str:
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(data, format="svg", metadata=no_metadata)
     return data.getvalue()
+
+
+def require_pandas() -> Any:
+    """The module pandas. Raises OptionError with the install command where there is none."""
+    try:
+        return import_module("pandas")
+    except ImportError:
+        raise OptionError(
+            "to_pandas needs pandas, which is not installed: pip install pandas; to_dict works "
+            "without it"
+        ) from None

@@ -1,59 +1,86 @@
-"""Write files atomically, lock them between processes, read JSON and CSV."""
+"""Write files atomically, lock them between processes, read JSON; paths as valid text."""
 
 from __future__ import annotations
 
-import csv
 import json
+import logging
 import os
-import sys
+import re
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from .disks import flush, publish, read_error, refuse_special, set_mode, write_error
 from .errors import DataError
+from .json_options import strict_json
+from .results import require_own_result
 
-MAX_CELL_LENGTH = 1 << 17  # characters, the csv module's own limit
+log = logging.getLogger("whichlandmark")
 
-CsvRows = Iterator[tuple[int, list[str]]]  # (line number, cells), as many cells as the header has
+_FILE_URL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.ASCII | re.IGNORECASE)
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[Path]:
+def atomic_file(
+    path: str | Path, kind: str | None = None, *, private: bool = False, new: bool = False
+) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` atomically.
 
     When the block raises, `path` is left as it was and the temporary file is removed.
 
+    Args:
+        path: The file to write.
+        kind: The key of `RESULTS` that an existing file has to be; None = replace any file.
+        private: Readable by its owner only; a warning says where the file system cannot do that.
+        new: Never replace a file, not even one that another process has just made: a
+            FileExistsError is raised then.
+
     Raises:
-        DataError: when the disk is full, or the folder may not be written to.
+        DataError: When the disk is full, or the folder may not be written to.
+        OptionError: When `path` exists and is not a result of this kind.
     """
     target = Path(path)
+    if kind is not None:
+        require_own_result(target, kind)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        # A part of the name, because a name of 255 bytes has no room for more.
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", dir=target.parent)
     except OSError as error:
-        raise _write_error(target, error) from None
+        raise write_error(target, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files private
-        os.replace(temporary, target)
+            flush(file.fileno())
+        # mkstemp makes files private, where the file system can
+        kept = set_mode(temporary, 0o600 if private else 0o666 & ~_umask())
+        (publish if new else os.replace)(temporary, target)
+        if private and not kept:
+            log.warning(
+                "%s: could not be made private, because its file system has no permissions; "
+                "everyone who reaches the folder can read it: keep it on a local disk",
+                target,
+            )
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _write_error(target, error) from None
+        _remove(temporary)
+        if new and isinstance(error, FileExistsError):
+            raise
+        if error.filename not in (None, str(temporary), str(target)):  # what was to be copied
+            raise DataError(read_error(error.filename, error)) from None
+        raise write_error(target, error) from None
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
 
 
-def _write_error(target: Path, error: OSError) -> DataError:
-    reason = error.strerror or str(error)
-    return DataError(f"{target}: cannot be written ({reason}); the old file is unchanged")
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):  # the error that led here says more
+        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -62,47 +89,18 @@ def _umask() -> int:
     return current
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
-    with atomic_file(path) as temporary:
+def write_text(path: str | Path, text: str, kind: str | None = None) -> None:
+    """Write `text` as UTF-8, atomically. kind: as in `atomic_file`."""
+    with atomic_file(path, kind) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: str | Path, value: Any, kind: str | None = None) -> None:
+    """Write `value` as indented JSON, atomically; null for a number that is not finite.
 
-
-@contextmanager
-def file_lock(path: str | Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, against all other processes of this machine.
-
-    Waits until the lock is free. Creates the file when it is missing and never deletes it. The
-    operating system releases the locks of a process that ends, even when it is killed.
+    kind: as in `atomic_file`.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target, "a+b") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            while True:
-                try:
-                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                    break
-                except OSError:  # another process holds the lock
-                    time.sleep(0.05)
-            try:
-                yield
-            finally:
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)  # closing the file releases the lock
-            yield
+    write_text(path, strict_json(value, indent=2) + "\n", kind)
 
 
 def read_at(descriptor: int, length: int, offset: int) -> bytes:
@@ -119,59 +117,52 @@ def read_at(descriptor: int, length: int, offset: int) -> bytes:
 
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object. Raises DataError when the file is missing, damaged or no object."""
+    refuse_special(path)
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+        value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(read_error(path, error)) from None
+    except ValueError as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
 
 
-@contextmanager
-def open_csv(
-    path: Path, *, max_cell_length: int = MAX_CELL_LENGTH
-) -> Iterator[tuple[list[str], CsvRows]]:
-    """Open a UTF-8 CSV file; a byte-order mark is skipped.
+def local_path(text: str) -> str:
+    """The path in a `file:` URL of this machine (RFC 8089); any other text is returned unchanged.
 
-    Args:
-        path: the file.
-        max_cell_length: characters that one cell may have.
-
-    Yields:
-        The column names of line 1, stripped ([] for an empty file), and an iterator over the
-        rows after it. Blank lines are skipped.
-
-    Raises:
-        DataError: when the file is missing, is not CSV or UTF-8, or a row has more or fewer cells
-            than the header; the message names the line.
+    The URL is the form in which a table holds a path whose name is not UTF-8.
     """
-    old_limit = csv.field_size_limit(max_cell_length)
-    line = 1
+    found = _FILE_URL.match(text)
+    if not found:
+        return text
+    path = os.fsdecode(unquote_to_bytes(text[found.end() :]))
+    return path[1:] if re.match(r"/[A-Za-z]:", path) and os.name == "nt" else path
+
+
+def valid_text(path: str) -> str:
+    """The path as text that UTF-8 can hold: a `file:` URL when it is not; the inverse of
+    `local_path`.
+    """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
+        path.encode()
+    except UnicodeEncodeError:
+        return file_url(path)
+    return path
 
-            def rows() -> CsvRows:
-                nonlocal line
-                for cells in reader:
-                    line = reader.line_num
-                    if len(cells) == len(header):
-                        yield line, cells
-                    elif cells:
-                        raise DataError(
-                            f"{path}, line {line}: {len(cells)} cells; the header has {len(header)}"
-                        )
 
-            yield header, rows()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"{path}, about line {line + 1}: not readable as a UTF-8 csv file ({error})"
-        ) from None
-    finally:
-        csv.field_size_limit(old_limit)
+def file_url(path: str) -> str:
+    """The percent-encoded `file:` URL of a path."""
+    return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(path)), safe="/~")
+
+
+def text_of_bytes(name: str) -> str:
+    """A name as valid text: its bytes that are not UTF-8 as %XX; other names unchanged."""
+    if name.isascii():
+        return name
+    return "".join(
+        f"%{ord(letter) - 0xDC00:02X}" if "\udc80" <= letter <= "\udcff"
+        else "\ufffd" if "\ud800" <= letter <= "\udfff" else letter
+        for letter in name
+    )  # fmt: skip

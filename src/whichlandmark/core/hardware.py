@@ -1,4 +1,4 @@
-"""Facts about this machine (cores, processor, GPU, memory) and limits on BLAS and OpenMP threads.
+"""Facts about this machine (cores, processor, GPU, memory); limits on threads and on large photos.
 
 Loads neither numpy nor torch, because `stop_busy_waiting` must run before numpy is imported.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from .errors import OptionError
+
 REPORTED_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16",
            "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
 
@@ -22,10 +25,19 @@ INT8_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 GPU_DEVICE_FILES = ("/dev/nvidia[0-9]*", "/dev/dxg", "/dev/kfd")  # CUDA, CUDA in WSL, ROCm
 
+GPU_NAMES = ("gpu", "gpu:0", "nvidia", "0", "cuda0")  # what people write in the place of "cuda"
+
 PASSIVE_WAITING = {
     "OMP_WAIT_POLICY": "PASSIVE",  # OpenMP: sleep at once
     "OPENBLAS_THREAD_TIMEOUT": "4",  # OpenBLAS: poll 2^4 times before sleeping, not 2^26
 }
+
+
+MAX_MEGAPIXELS = 50  # that are decoded of one photo; an environment variable raises it
+
+MEGAPIXELS_VARIABLE = "WHICHLANDMARK_MAX_MEGAPIXELS"
+
+BYTES_PER_PIXEL_OF_FILE = 2  # a photo file may have at most so many bytes for each such pixel
 
 
 def cpu_count() -> int:
@@ -62,6 +74,37 @@ def memory_bytes() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def max_megapixels() -> float:
+    """Megapixels that are decoded of one photo: 50, or what WHICHLANDMARK_MAX_MEGAPIXELS says.
+
+    Raises:
+        OptionError: when the variable is not a number from 1 to 2000.
+    """
+    text = os.environ.get(MEGAPIXELS_VARIABLE, "").strip()
+    try:
+        value = float(text or MAX_MEGAPIXELS)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 2000:
+        raise OptionError(
+            f"{MEGAPIXELS_VARIABLE}={text} given; expected a number of megapixels from 1 to 2000, "
+            f"such as {MEGAPIXELS_VARIABLE}=200"
+        )
+    return value
+
+
+def max_file_bytes() -> int:
+    """Bytes that a photo file may have: 100 MB, more when more megapixels are allowed."""
+    return int(max(MAX_MEGAPIXELS, max_megapixels()) * 1e6) * BYTES_PER_PIXEL_OF_FILE
+
+
+def check_device(device: str) -> None:
+    """Raises OptionError unless a text names a device: "auto", "cpu", "cuda", "cuda:1" …."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII):
+        gpu = "; a GPU is called cuda" if device.lower() in GPU_NAMES else ""
+        raise OptionError(f"device {device!r} given; expected auto, cpu or cuda{gpu}")
 
 
 def gpu_device_exists() -> bool:

@@ -1,9 +1,16 @@
-"""Render the pages that the package writes: one Jinja environment, everything escaped."""
+"""Render the pages that the package writes, and tables for notebooks; everything is escaped."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .types import Photos, Prediction
+
+ROWS_SHOWN = 10  # of a photo table in a notebook
 
 
 def render(template: str, **values: Any) -> str:
@@ -26,3 +33,41 @@ def render(template: str, **values: Any) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     return environment.from_string(source.read_text(encoding="utf-8")).render(values)
+
+
+def photos_html(photos: Photos) -> str:
+    """The first rows of a photo table."""
+    shown = [(photo.id, photo.landmark or "", str(photo.path)) for photo in photos[:ROWS_SHOWN]]
+    caption = repr(photos)
+    if len(photos) > len(shown):
+        caption += f"; the first {len(shown)} rows"
+    return html_table(shown, ("id", "landmark", "path"), caption)
+
+
+def prediction_html(answer: Prediction) -> str:
+    """An answer with its nearest photos."""
+    titles = answer.writer.titles() if answer.writer else {}
+    rows = [("photo", answer.photo), ("decision", answer.decision.replace("_", " "))]
+    if answer.error:
+        rows.append(("error", answer.error))
+    else:
+        for name, label in (("guess", answer.guess), ("second", answer.second)):
+            rows += [(name, titles.get(label, label))] if label else []
+        rows.append(("confidence", f"{answer.confidence:.2f}"))
+        for match in answer.matches[:3]:
+            nearest = f"{match.similarity:.3f} {match.landmark or 'distractor'}, {match.photo_id}"
+            rows.append(("nearest photo", nearest))
+    return html_table([row for row in rows if row[1]])
+
+
+def html_table(
+    rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = (), caption: str = ""
+) -> str:
+    """A small HTML table for notebooks, everything escaped."""
+
+    def line(values: tuple[str, ...], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(v)}</{tag}>" for v in values) + "</tr>"
+
+    parts = [f"<caption>{escape(caption)}</caption>"] if caption else []
+    parts += [line(header, "th")] if header else []
+    return "<table>" + "".join([*parts, *(line(row, "td") for row in rows)]) + "</table>"

@@ -21,9 +21,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .errors import ImageError, OptionError
-
-MAX_BYTES = 20_000_000  # of a photo file
+from .disks import read_error, special_kind
+from .errors import ImageError, OptionError, TooLargeError, install_command
+from .files import file_url, local_path, text_of_bytes, valid_text
+from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes
 
 TAR_BLOCK = 512  # bytes: a tar's headers and data begin at multiples of this
 
@@ -89,11 +90,12 @@ Address = File | Url | TarMember
 def parse(address: str | Path) -> Address:
     """Parse an address; text that is neither a URL nor a tar member's address is a path.
 
-    Opens nothing.
+    Opens nothing. A `file:` URL is a path on this machine.
     """
     text = as_text(address)
     if ".tar#" in text and (parts := _MEMBER.fullmatch(text)):
-        return TarMember(parts[1], parts[2], int(parts[3]), int(parts[4]))
+        return TarMember(local_path(parts[1]), parts[2], int(parts[3]), int(parts[4]))
+    text = local_path(text)
     return Url(text) if is_url(text) else File(text)
 
 
@@ -112,12 +114,14 @@ def is_url(path: str | Path) -> bool:
     return "://" in text and _URL.match(text) is not None
 
 
-def read_bytes(address: str | Path, limit: int = MAX_BYTES) -> bytes:
+def read_bytes(address: str | Path, limit: int | None = None) -> bytes:
     """The bytes of a file, of a file at a URL, or of a photo inside a tar.
+
+    Pipes, sockets and devices are never opened, because reading them may wait forever.
 
     Args:
         address: a path, URL or address inside a tar.
-        limit: the largest size that is read, in bytes.
+        limit: the largest size that is read, in bytes; None = that of a photo.
 
     Raises:
         ImageError: when the file is missing, cannot be reached or is larger than `limit`; for a
@@ -125,6 +129,8 @@ def read_bytes(address: str | Path, limit: int = MAX_BYTES) -> bytes:
             (because it was replaced).
         OptionError: when a URL needs a library that is not installed.
     """
+    if limit is None:
+        limit = max_file_bytes()
     match parse(address):
         case File(path):
             data = _read_file(path, limit + 1)
@@ -133,24 +139,38 @@ def read_bytes(address: str | Path, limit: int = MAX_BYTES) -> bytes:
         case TarMember() as member:
             return _read_member(member, limit)
     if len(data) > limit:
-        raise ImageError(f"{as_text(address)}: larger than {limit // 10**6} MB")
+        raise _too_large(as_text(address), limit)
     return data
+
+
+def _too_large(name: str, limit: int) -> TooLargeError:
+    option = f"; {MEGAPIXELS_VARIABLE} raises the limit" if limit == max_file_bytes() else ""
+    return TooLargeError(f"{name}: larger than {limit // 10**6} MB{option}")
 
 
 def _read_file(path: str, size: int) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
+        if kind := special_kind(os.stat(path).st_mode):  # before it is opened
+            raise ImageError(f"{path}: is {kind}, not a file; it is not opened")
+        with open(path, "rb", opener=_open_without_blocking) as file:
+            before = os.fstat(file.fileno())
+            if kind := special_kind(before.st_mode):  # it was replaced since
+                raise ImageError(f"{path}: is {kind}, not a file")
+            data = file.read(size)
+            after = os.fstat(file.fileno())
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ImageError(read_error(path, error)) from None
+    except ValueError as error:  # a path with a zero byte
+        raise ImageError(f"{path!r}: not a path ({error})") from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ImageError(f"{path}: changed while it was read; is it still being copied?")
+    return data
 
 
 def _read_member(member: TarMember, limit: int) -> bytes:
     """Read header and data together, so that a tar at a URL takes one request."""
     if member.size > limit:
-        raise ImageError(f"{member}: larger than {limit // 10**6} MB")
+        raise _too_large(str(member), limit)
     if is_url(member.tar):
         _check_offset(member)
         data = read_range(member.tar, member.offset - TAR_BLOCK, member.offset + member.size)
@@ -163,6 +183,8 @@ def _read_member(member: TarMember, limit: int) -> bytes:
 
 def _read_from_local_tar(member: TarMember) -> bytes:
     try:
+        if kind := special_kind(os.stat(member.tar).st_mode):
+            raise ImageError(f"{member}: {member.tar} is {kind}, not a plain file")
         with open(member.tar, "rb", opener=_open_without_blocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -172,10 +194,8 @@ def _read_from_local_tar(member: TarMember) -> bytes:
             _check_offset(member)
             file.seek(member.offset - TAR_BLOCK)
             return file.read(TAR_BLOCK + member.size)
-    except FileNotFoundError:
-        raise ImageError(f"{member}: no such file") from None
     except OSError as error:
-        raise ImageError(f"{member}: cannot be read ({error.strerror})") from None
+        raise ImageError(read_error(str(member), error)) from None
 
 
 def _open_without_blocking(path: str, flags: int) -> int:
@@ -201,7 +221,8 @@ def _is_header_of(member: TarMember, block: bytes) -> bool:
     except tarfile.HeaderError:
         return False
     name = os.path.basename(header.name)
-    same_name = name == os.path.basename(member.name) or len(os.fsencode(header.name)) >= 100
+    names = (name, text_of_bytes(name))  # an address has bytes that are not UTF-8 as %XX
+    same_name = os.path.basename(member.name) in names or len(os.fsencode(header.name)) >= 100
     return header.isreg() and header.size == member.size and same_name
 
 
@@ -242,7 +263,7 @@ def _file_system(scheme: str) -> Any:
     except ImportError:
         raise OptionError(
             f"{scheme}:// needs fsspec, which is not installed; "
-            "install it with: pip install 'whichlandmark[cluster]'"
+            f"install it with: {install_command('cluster')}"
         ) from None
     try:  # no cached listings, because files may change while this process runs
         return fsspec.filesystem(scheme, use_listings_cache=False)
@@ -325,7 +346,7 @@ def url_stamp(url: str) -> str:
 def _file_stamp(path: str) -> str:
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     return f"{status.st_size}:{status.st_mtime_ns}"
 
@@ -333,12 +354,11 @@ def _file_stamp(path: str) -> str:
 def absolute_path(name: str, folder: str) -> str:
     """Make a path or tar address absolute and normalised; a URL is returned unchanged.
 
-    Args:
-        name: as a photo table has it.
-        folder: of that table; relative names start from it.
+    A `file:` URL becomes the path in it where that is valid Unicode. folder: where relative names
+    start.
     """
-    if is_url(name):
-        return name
+    if is_url(name) or name.startswith("file:/"):
+        return _without_file_scheme(name)
     if ".tar#" in name and (parts := _MEMBER.fullmatch(name)):  # only the part before # is a path
         return _joined(parts[1], folder) + name[parts.end(1) :]
     parent, slash, last = name.rpartition("/")
@@ -346,6 +366,12 @@ def absolute_path(name: str, folder: str) -> str:
         return os.path.normpath(os.path.join(folder, name))
     parent = _joined(parent + slash, folder)
     return parent + last if parent.endswith(os.sep) else parent + os.sep + last
+
+
+def _without_file_scheme(url: str) -> str:
+    parts = _MEMBER.fullmatch(url) if ".tar#" in url else None
+    file, member = (parts[1], url[parts.end(1) :]) if parts else (url, "")
+    return (valid_text(path) if (path := local_path(file)) != file else file) + member
 
 
 @lru_cache(maxsize=16_384)  # because millions of photos share a few thousand folders or tars
@@ -357,17 +383,14 @@ def relative_path(name: str, folder: str) -> str:
     """Make a path or tar address relative to `folder`, with forward slashes; the inverse of
     `absolute_path`. Both arguments are absolute; a URL is returned unchanged.
     """
-    match parse(name):
-        case Url():
-            return name
-        case TarMember(tar):
-            if is_url(tar):
-                return name
-            path = tar
-        case File(path):
-            pass
+    if is_url(name):
+        return name
+    parts = _MEMBER.fullmatch(name) if ".tar#" in name else None
+    name, member = (parts[1], name[parts.end(1) :]) if parts else (name, "")
     try:
-        relative = os.path.relpath(path, folder).replace(os.sep, "/")
+        relative = os.path.relpath(name, folder).replace(os.sep, "/")
     except ValueError:  # on another drive of Windows, so no relative path exists
-        relative = path.replace(os.sep, "/")
-    return relative + name[len(path) :]
+        relative = name.replace(os.sep, "/")
+    if (not relative.isascii() and valid_text(name) != name) or relative != relative.strip():
+        relative = file_url(name)  # because a table's cells are UTF-8, without outer blanks
+    return relative + member

@@ -7,15 +7,23 @@ A query may have several true landmarks, written "Louvre|Louvre Pyramid".
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError, OptionError
+from .figures import require_pandas
+from .html import photos_html
+from .json_options import SEED
+from .prediction import Decision as Decision
+from .prediction import Detection as Detection
+from .prediction import Match as Match
+from .prediction import Prediction as Prediction
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
 
@@ -24,8 +32,6 @@ Vectors = NDArray[np.float32]  # (N, D), rows of unit length
 Rows = NDArray[np.int64]  # row numbers, or landmarks as numbers
 
 Floats = NDArray[np.float64]
-
-Decision = Literal["landmark", "uncertain", "no_landmark"]
 
 Progress = Callable[[int, int], None]  # called with (done, total)
 
@@ -85,10 +91,16 @@ class Photo:
     usage: str = ""
     tier: str = ""
 
+    def __repr__(self) -> str:
+        return f"Photo({self.id!r}, {self.landmark!r})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Photos:
     """A photo table as columns; iterating over it gives one `Photo` per row.
+
+    `photos[3]` and `photos["an id"]` are one `Photo`; a slice, a list of row numbers or a boolean
+    mask gives a smaller table; `a + b` joins two.
 
     Attributes:
         ids: (N,) str, unique.
@@ -98,6 +110,8 @@ class Photos:
             "" = none.
         tiers: (N,) str: the photo's group of difficulty, named by the table ("low light"); "" =
             not given.
+        left_out: Path → reason of every file of the folder that is not in the table; of a table
+            that was not read from a folder, and of a selection, empty.
     """
 
     ids: NDArray[np.object_]
@@ -105,6 +119,7 @@ class Photos:
     landmarks: NDArray[np.object_]
     usages: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
     tiers: NDArray[np.object_] = field(default_factory=lambda: np.empty(0, dtype=object))
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("usages", "tiers"):
@@ -117,8 +132,14 @@ class Photos:
 
         Raises:
             DataError: When an id occurs twice.
+        OptionError: When a row is no `Photo`.
         """
         rows = list(photos)
+        if wrong := [row for row in rows if not isinstance(row, Photo)]:
+            raise OptionError(
+                f"{type(wrong[0]).__name__} given; Photos.of expects single photos, of "
+                "`for photo in table`; for a folder use read_folder"
+            )
         table = cls.of_columns(
             [p.id for p in rows], [str(p.path) for p in rows], [p.landmark or "" for p in rows],
             [p.usage for p in rows], [p.tier for p in rows],
@@ -134,9 +155,11 @@ class Photos:
         landmarks: Sequence[str],
         usages: Sequence[str] = (),
         tiers: Sequence[str] = (),
+        left_out: dict[str, str] | None = None,
     ) -> Photos:
         """Columns from sequences of equal length; usages and tiers may be left out."""
-        return cls(*map(_column, (ids, paths, landmarks, usages, tiers)))
+        names = (_column(ids), _column(paths), _column(landmarks))
+        return cls(*names, _column(usages), _column(tiers), left_out or {})
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""
@@ -158,9 +181,40 @@ class Photos:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, row: int) -> Photo:
-        return Photo(self.ids[row], Path(self.paths[row]), self.landmarks[row] or None,
-                     self.usages[row], self.tiers[row])  # fmt: skip
+    @overload
+    def __getitem__(self, row: int | str) -> Photo: ...
+    @overload
+    def __getitem__(self, row: slice | Sequence[int] | NDArray[Any]) -> Photos: ...
+
+    def __getitem__(self, row: int | str | slice | Sequence[int] | NDArray[Any]) -> Photo | Photos:
+        if isinstance(row, slice):
+            return self.take(np.arange(len(self))[row])
+        if isinstance(row, str):
+            found = np.flatnonzero(self.ids == row)
+            if not len(found):
+                near = difflib.get_close_matches(row, self.ids.tolist(), 1)
+                raise OptionError(
+                    f"no photo has the id {row!r}"
+                    + (f"; did you mean {near[0]!r}?" if near else "")
+                )
+            row = int(found[0])
+        if isinstance(row, int | np.integer):
+            if not -len(self) <= row < len(self):
+                raise IndexError(f"row {row} of a table of {len(self)} photos")
+            return Photo(self.ids[row], Path(self.paths[row]), self.landmarks[row] or None,
+                         self.usages[row], self.tiers[row])  # fmt: skip
+        return self.take(row)
+
+    def __add__(self, other: Photos) -> Photos:
+        if not isinstance(other, Photos):
+            return NotImplemented
+        names = ("ids", "paths", "landmarks", "usages", "tiers")
+        table = Photos(
+            **{n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in names},
+            left_out=self.left_out | other.left_out,
+        )
+        table.check_ids()
+        return table
 
     def __iter__(self) -> Iterator[Photo]:
         return (self[row] for row in range(len(self)))
@@ -172,10 +226,35 @@ class Photos:
             f"{len(self) - len(named)} without a landmark)"
         )
 
+    def _repr_html_(self) -> str:
+        return photos_html(self)
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """Column name → its values, as in a photos.csv."""
+        names = {"id": "ids", "path": "paths", "landmark": "landmarks", "usage": "usages",
+                 "tier": "tiers"}  # fmt: skip
+        return {name: getattr(self, column).tolist() for name, column in names.items()}
+
+    def to_pandas(self) -> Any:
+        """The table as a pandas DataFrame, one row per photo.
+
+        Raises:
+            OptionError: When pandas is not installed.
+        """
+        return require_pandas().DataFrame(self.to_dict())
+
     def take(self, rows: NDArray[Any] | Sequence[int]) -> Photos:
         """The given rows (indices or a boolean mask), in that order."""
         index = np.asarray(rows)
+        if index.dtype == bool and len(index) != len(self):
+            raise OptionError(
+                f"a mask of {len(index)} values given for {len(self)} photos; expected as many"
+            )
         if index.dtype != bool:
+            if len(index) and not np.issubdtype(index.dtype, np.integer):
+                raise OptionError(
+                    f"rows of type {index.dtype} given; expected row numbers or a boolean mask"
+                )
             index = index.astype(np.int64)
         return Photos(self.ids[index], self.paths[index], self.landmarks[index],
                       self.usages[index], self.tiers[index])  # fmt: skip
@@ -183,8 +262,10 @@ class Photos:
     def split(self, *, test: float = 0.25, seed: int = 0) -> tuple[Photos, Photos]:
         """Split into two disjoint tables, drawn within each landmark.
 
-        Every landmark keeps at least one photo in train; a landmark with one photo has none in
-        test. Photos without a landmark are split by the same share.
+        The test table's size is the share of all photos that can be in it, also where landmarks are
+        small: of many landmarks with 3 photos each, a share of 0.1 takes one photo of every third
+        or fourth. Every landmark keeps at least one photo in train; a landmark with one photo has
+        none in test. Photos without a landmark are split by the same share.
 
         Args:
             test: The share of each landmark's photos that goes into test, between 0 and 1.
@@ -196,12 +277,15 @@ class Photos:
         Raises:
             OptionError: Unless 0 < test < 1.
         """
-        if not 0 < test < 1:
-            raise OptionError(f"test share {test} given; expected a number between 0 and 1")
+        if isinstance(test, bool) or not isinstance(test, int | float) or not 0 < test < 1:
+            raise OptionError(f"test share {test!r} given; expected a number between 0 and 1")
+        if seed not in SEED:
+            raise OptionError(f"seed {seed!r} given; expected {SEED}")
         chosen = np.zeros(len(self), dtype=bool)
+        groups = [rows for rows in self.rows_by_landmark().values() if len(rows) > 1]
+        counts = _shares([len(rows) for rows in groups], test, np.random.default_rng([seed, 1]))
         rng = np.random.default_rng(seed)
-        for rows in self.rows_by_landmark().values():
-            count = min(len(rows) - 1, max(1, round(test * len(rows))))
+        for rows, count in zip(groups, counts, strict=True):
             chosen[rng.permutation(rows)[:count]] = True
         return self.take(~chosen), self.take(chosen)
 
@@ -221,65 +305,19 @@ class Neighbours:
     similarity: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Match:
-    """One gallery photo that is similar to the query.
-
-    Attributes:
-        photo_id: its id in the gallery.
-        landmark: None for a distractor.
-        similarity: cosine of the two vectors, −1 to 1.
-        inliers: local features that fit one transformation; None when not compared.
-    """
-
-    photo_id: str
-    landmark: str | None
-    similarity: float
-    inliers: int | None = None
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One landmark recognised in a photo.
-
-    Attributes:
-        landmark: its name.
-        confidence: the calibrated probability that it is in the photo, 0 to 1.
-        box: the part of the photo in which spatial verification matched it, as (left, top, right,
-            bottom) in shares of the photo's width and height, 0 to 1; None = not verified, or
-            boxes were not requested.
-    """
-
-    landmark: str
-    confidence: float
-    box: tuple[float, float, float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one photo.
-
-    Attributes:
-        landmark: The recognised landmark; None unless the decision is "landmark".
-        decision: "landmark", "uncertain" or "no_landmark".
-        confidence: The calibrated probability that the guess is right, 0 to 1.
-        score: Any real number that ranks the predictions of one recognizer, the most confident
-            highest.
-        guess: The most likely landmark, for every decision; None when the gallery has none.
-        matches: The nearest gallery photos, the best first.
-        second: The second most likely landmark; an "uncertain" answer names both.
-        landmarks: All recognised landmarks, the guess first; more than one when spatial
-            verification matched others in other parts of the photo.
-    """
-
-    landmark: str | None
-    decision: Decision
-    confidence: float
-    score: float
-    guess: str | None
-    matches: tuple[Match, ...]
-    second: str | None = None
-    landmarks: tuple[Detection, ...] = ()
+def require_table(photos: object, given_to: str) -> Photos:
+    """The photo table. Raises OptionError, which says how to make one, for anything else."""
+    if isinstance(photos, Photos):
+        return photos
+    if isinstance(photos, str | Path):
+        make = f"read it first: read_folder({str(photos)!r}) or read_photos(…)"
+    elif isinstance(photos, list | tuple) and photos and isinstance(photos[0], Photo):
+        make = "make one of it: Photos.of(…)"
+    else:
+        make = "make one with read_folder, read_photos or Photos.of"
+    raise OptionError(
+        f"{given_to} expects a table of photos (Photos), got {type(photos).__name__}; {make}"
+    )
 
 
 def true_landmarks(cell: str) -> list[str]:
@@ -308,3 +346,19 @@ def _column(values: Sequence[str]) -> NDArray[np.object_]:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
+
+
+def _shares(sizes: Sequence[int], share: float, rng: np.random.Generator) -> list[int]:
+    """How many of each group are drawn: its share rounded up or down at random, such that the sum
+    is the share of all, and at least 1; never a whole group.
+    """
+    if not len(sizes):
+        return []
+    order = rng.permutation(len(sizes))
+    total = np.concatenate([[0.0], np.cumsum(share * np.array(sizes)[order])])
+    # Rounded first, so that 10 × 0.1 is 1 in spite of the errors of the sum.
+    ends = np.floor(np.round(total + 0.5, 9)).astype(np.int64)
+    ends[-1] = max(ends[-1], 1)
+    counts = np.empty(len(sizes), dtype=np.int64)
+    counts[order] = np.diff(ends)
+    return [int(count) for count in np.minimum(counts, np.array(sizes) - 1)]

@@ -17,8 +17,8 @@ from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import unquote
 
+from ..core.csv_files import open_csv
 from ..core.errors import DataError
-from ..core.files import open_csv
 from ..core.types import SEPARATOR
 
 ROWS_PER_CHUNK = 16_384  # with more, garbage collection takes a third of the time

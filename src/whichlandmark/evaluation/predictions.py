@@ -6,7 +6,7 @@ import csv
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -15,11 +15,12 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.csv_files import open_csv
 from ..core.errors import DataError
-from ..core.files import atomic_file, open_csv
+from ..core.files import atomic_file
 from ..core.json_options import unknown_message
 from ..core.storage import absolute_path, relative_path
-from ..core.types import Decision, is_true
+from ..core.types import Decision, is_true, true_landmarks
 from ..metrics.ranking import gap
 
 # Column in the file → field, and the type of its values.
@@ -103,6 +104,11 @@ class Predictions:
         return np.asarray(self.truth == "", dtype=bool)
 
     @property
+    def unreadable(self) -> NDArray[np.bool_]:
+        """(Q,) the photo could not be read: a readable one has a nearest gallery photo."""
+        return np.asarray(self.nearest == "", dtype=bool)
+
+    @property
     def answered_correctly(self) -> NDArray[np.bool_]:
         """(Q,) a known landmark is named, or the query shows no known one and none is named."""
         named = np.asarray(self.decision == "landmark", dtype=bool)
@@ -127,6 +133,24 @@ class Predictions:
         return {usage: counts[usage] for usage in sorted(set(self.usage) - {""})}
 
 
+def wrong_names(p: Predictions, titles: Mapping[str, str]) -> list[str]:
+    """A line for each query that got a wrong name, the most confident first.
+
+    titles: label → title, for landmarks that have one.
+    """
+    wrong = np.flatnonzero((p.decision == "landmark") & ~p.right)
+    rows = wrong[np.argsort(-p.confidence[wrong], kind="stable")]
+    lines = []
+    for row in rows:
+        shows = " or ".join(titles.get(name, name) for name in true_landmarks(p.truth[row]))
+        guess = titles.get(p.guess[row], p.guess[row])
+        where = p.path[row] or p.ids[row]
+        lines.append(
+            f"{where} shows {shows or 'no landmark'}, named {guess} ({p.confidence[row]:.2f})"
+        )
+    return lines
+
+
 def gap_by_usage(predictions: Predictions) -> dict[str, float]:
     """Usage → GAP of its queries, ranked separately, with M = those that show a landmark.
 
@@ -145,7 +169,10 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     folder = os.path.abspath(Path(path).parent)
     names = [*COLUMNS, *(name for name in OPTIONAL if (getattr(predictions, name) != "").any())]
     columns = [getattr(predictions, _ALL_COLUMNS[name][0]) for name in names]
-    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path, "table of predictions") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for values in zip(*columns, strict=True):
@@ -234,7 +261,10 @@ def write_submission(path: str | Path, predictions: Predictions) -> None:
     A name with whitespace or "%" is percent-encoded, because a space separates name and score;
     `urllib.parse.unquote` decodes it.
     """
-    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_file(path, "submission") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "landmarks"))
         for photo_id, guess, score in zip(

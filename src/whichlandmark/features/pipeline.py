@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from ..core.hardware import cpu_count
-from ..core.images import MAX_PIXELS, LatLon, content_hash, location_of, read_image
+from ..core.hardware import cpu_count, max_megapixels
+from ..core.images import BYTES_PER_PIXEL, content_hash, read_image
+from ..core.photo_files import LatLon, location_of
 from ..core.storage import read_bytes
 from ..core.types import Embedder, Image, Photos, Progress, Rows, Vectors
 from .batching import Decoded, ForwardThread, Reorderer, ShapeBatcher
@@ -24,8 +25,6 @@ BATCH_ROWS = 64  # table rows of a batch; a gallery writes one batch in one tran
 PHOTOS_AHEAD = 64  # photos that are read before they are needed
 
 MAX_WAIT_PASSES = 8  # a photo waits for others of its shape for at most this many passes of rows
-
-MAX_DECODING_BYTES = 8 * MAX_PIXELS  # 400 MB: the largest allowed photo takes all of it
 
 MAX_WAITING_BYTES = 64_000_000  # of photos that wait for others of their shape
 
@@ -152,7 +151,7 @@ def embed(
         return
     spec = InputSpec.of(embedder)
     # The sum of both limits, so that one more photo fits while others wait for their shape.
-    budget = ByteBudget(MAX_DECODING_BYTES + MAX_WAITING_BYTES)
+    budget = ByteBudget(max_decoding_bytes() + MAX_WAITING_BYTES)
     max_wait_rows = max(BATCH_ROWS, MAX_WAIT_PASSES * spec.batch_size)
     batcher = ShapeBatcher(spec.batch_size, max_wait_rows, MAX_WAITING_BYTES, SECTION_ROWS)
     reorderer = Reorderer(len(photos), BATCH_ROWS, embedder.dim)
@@ -173,6 +172,11 @@ def embed(
                 progress(reorderer.rows_done, len(photos))
 
 
+def max_decoding_bytes() -> int:
+    """Bytes that photos may take while they are decoded: the largest allowed one takes all."""
+    return int(BYTES_PER_PIXEL * max_megapixels() * 1e6)
+
+
 def _photo_reader(spec: InputSpec, per_photo: PerPhoto) -> Callable[[str, Reservation], Decoded]:
     """The function that the decoding threads run on each path."""
     short_side = max(spec.short_side, per_photo.short_side)
@@ -181,7 +185,7 @@ def _photo_reader(spec: InputSpec, per_photo: PerPhoto) -> Callable[[str, Reserv
         data = read_bytes(path)
 
         def reserve(size: int) -> None:
-            reservation.take(min(max(size, spec.max_prepared_bytes), MAX_DECODING_BYTES))
+            reservation.take(min(max(size, spec.max_prepared_bytes), max_decoding_bytes()))
 
         image = read_image(
             data, name=path, short_side=short_side, long_side=spec.long_side, reserve=reserve

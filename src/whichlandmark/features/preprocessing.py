@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..core.errors import OptionError
-from ..core.json_options import LATER, to_json
+from ..core.json_options import LATER, Span, check_fields, count, to_json
 from ..core.types import Image, Vectors
 
 Fit = Literal["keep", "pad", "squash", "crop"]
@@ -19,6 +19,14 @@ Fit = Literal["keep", "pad", "squash", "crop"]
 Interpolation = Literal["bilinear", "bicubic"]
 
 Network = Callable[[NDArray[np.float32]], Vectors]  # (n, 3, h, w) normalised → (n, dim) unit rows
+
+
+SPANS = {  # option → the numbers that it takes
+    "size": Span(16, 4096, whole=True, note="pixels"), "multiple": count(1, 4096),
+    "mean": Span(0, 1, note="of pixels from 0 to 1: divide by 255"),
+    "std": Span(0, 1, above=True, note="of pixels from 0 to 1: divide by 255"),
+    "crop": Span(0.1, 1), "sides": count(1, 4096), "scales": Span(0.1, 4),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,8 @@ class Preprocessing:
     sides: (height, width) to squash to in the place of a square, for networks that take no other.
     """
 
+    spans: ClassVar[Mapping[str, Span]] = SPANS
+
     size: int = 256
     fit: Fit = "keep"
     multiple: int = 32
@@ -48,14 +58,9 @@ class Preprocessing:
     sides: tuple[int, int] | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
-        if not 16 <= self.size <= 4096:
-            raise OptionError(f"size {self.size} given; expected 16 to 4096 pixels")
-        if not 1 <= self.multiple <= self.size:
+        check_fields(self)
+        if self.multiple > self.size:
             raise OptionError(f"multiple {self.multiple} given; expected 1 to size {self.size}")
-        if min(self.std) <= 0:
-            raise OptionError(f"std {self.std} given; expected numbers above 0")
-        if not 0.1 <= self.crop <= 1:
-            raise OptionError(f"crop {self.crop} given; expected 0.1 to 1")
 
     @property
     def short_side(self) -> int:
@@ -120,6 +125,7 @@ class Preprocessing:
             padded[:rows, :columns] = self._resized(image, rows, columns)
             return padded
         if self.fit == "crop":
+            image = _middle(image)
             scale = height / self.crop / min(image.shape[:2])
             rows, columns = (max(height, round(side * scale)) for side in image.shape[:2])
             top, left = (rows - height) // 2, (columns - width) // 2
@@ -145,6 +151,13 @@ class Preprocessing:
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
+def _middle(image: Image) -> Image:
+    """Without the ends of a strip, which a crop leaves out: resized whole, it would be enormous."""
+    most = 16 * min(image.shape[:2])
+    top, left = (max(0, side - most) // 2 for side in image.shape[:2])
+    return image[top : top + most, left : left + most]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Views:
     """Test-time augmentation: the sizes at which a photo is embedded, and whether mirrored too.
@@ -154,12 +167,15 @@ class Views:
     three for the global descriptor.
     """
 
+    spans: ClassVar[Mapping[str, Span]] = SPANS
+
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.scales) <= 9 or not all(0.1 <= scale <= 4 for scale in self.scales):
-            raise OptionError(f"scales {self.scales} given; expected 1 to 9 numbers of 0.1 to 4")
+        check_fields(self)
+        if not 1 <= len(self.scales) <= 9:
+            raise OptionError(f"scales {list(self.scales)} given; expected 1 to 9 numbers")
 
     def expand(self, preprocessing: Preprocessing) -> list[Preprocessing]:
         """One preprocessing per scale."""

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.csv_files import open_csv
 from ..core.errors import DataError, GalleryError
-from ..core.files import open_csv
 from ..core.json_options import unknown_message
 
 MAX_CHARACTERS = {"id": 1000, "path": 8000, "landmark": 1000, "hash": 200, "stamp": 200,

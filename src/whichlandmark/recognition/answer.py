@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 from urllib.parse import quote
 
+from ..core.files import text_of_bytes, valid_text
 from ..core.types import Decision, Match, Prediction
 from ..gallery.protocol import Gallery
 from ..gallery.records import Credit, LandmarkRecord
@@ -20,6 +21,13 @@ SCHEMA: Schema = "whichlandmark.answer/1"  # an incompatible change increments t
 MAX_CANDIDATES = 5  # landmarks listed in an answer
 
 CANDIDATE_MATCHES = 10  # nearest photos that candidates are taken from
+
+# Code of a fault → what to do about it. The server has more of them.
+FAULT_HINTS = {
+    "unreadable": "The file may be incomplete: open it in another program and save it again.",
+    "unsupported_format": "Send JPEG, PNG, WebP, GIF or AVIF.",
+    "not_found": "Check the path.",
+}
 
 THUMBNAILS_PROBED = 3  # photos read to find out whether a gallery stores thumbnails
 
@@ -92,6 +100,21 @@ class AnswerObject(TypedDict):
     unfinished: UnfinishedObject | None
 
 
+class Fault(TypedDict):
+    """What went wrong (code, message) and what the client can do (hint)."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class PhotoFailure(TypedDict):
+    """One photo failed: this stands in the place of its answer."""
+
+    photo: str
+    error: Fault
+
+
 @dataclass(frozen=True, eq=False)
 class GalleryFacts:
     """What answers show of a gallery besides its vectors, as of one generation.
@@ -132,7 +155,7 @@ def answer_object(
     matches: int = 5,
     warnings: Sequence[str] = (),
 ) -> AnswerObject:
-    """A prediction as a JSON object.
+    """The prediction of a photo that could be read, as a JSON object.
 
     A score of −∞, where there is no candidate, becomes null, because JSON has no infinity.
 
@@ -143,11 +166,12 @@ def answer_object(
         matches: Nearest photos to list.
         warnings: Texts to add.
     """
+    assert answer.decision != "failed"
     credits = facts.gallery.credits([match.photo_id for match in answer.matches])
     shown = [match_object(match, credits, facts) for match in answer.matches]
     return {
         "schema": SCHEMA,
-        "photo": photo,
+        "photo": valid_text(photo),
         "decision": answer.decision,
         "landmark": answer.landmark,
         "guess": answer.guess,
@@ -162,9 +186,54 @@ def answer_object(
              "box": list(found.box) if found.box else None}
             for found in answer.landmarks
         ],
-        "warnings": [*facts.notes, *warnings],
+        "warnings": [*facts.notes, *answer.warnings, *warnings],
         "unfinished": unfinished_object(facts.unfinished),
     }  # fmt: skip
+
+
+def failed_object(photo: str, error: str) -> PhotoFailure:
+    """A photo that could not be read, as a JSON object of the form that the server gives."""
+    code = "unreadable"
+    if "no such file" in error:
+        code = "not_found"
+    elif "not a photo in one of" in error or "cannot be decoded: convert" in error:
+        code = "unsupported_format"
+    fault: Fault = {"code": code, "message": text_of_bytes(error), "hint": FAULT_HINTS[code]}
+    return {"photo": valid_text(photo), "error": fault}
+
+
+CSV_COLUMNS = (
+    "path", "landmark", "title", "decision", "confidence", "score", "guess", "second", "nearest",
+    "similarity", "error",
+)  # fmt: skip
+
+
+def csv_row(answer: Prediction, titles: Mapping[str, str]) -> list[str]:
+    """The cells of CSV_COLUMNS for one photo; what was not measured is an empty cell.
+
+    Text that a spreadsheet would run as a formula begins with an apostrophe.
+    """
+    nearest = answer.matches[0] if answer.matches else None
+    known = answer.decision != "failed" and answer.guess is not None
+    shown = titles.get(answer.landmark or "", (answer.landmark or "").replace("_", " "))
+    return [
+        spreadsheet_text(valid_text(answer.photo)),
+        spreadsheet_text(answer.landmark or ""),
+        spreadsheet_text(shown),
+        answer.decision,
+        f"{answer.confidence:.6g}" if known else "",
+        f"{answer.score:.6g}" if known and math.isfinite(answer.score) else "",
+        spreadsheet_text(answer.guess or ""),
+        spreadsheet_text(answer.second or ""),
+        spreadsheet_text(nearest.photo_id if nearest else ""),
+        f"{nearest.similarity:.4f}" if nearest else "",
+        spreadsheet_text(text_of_bytes(answer.error or "")),
+    ]
+
+
+def spreadsheet_text(text: str) -> str:
+    """The text, after an apostrophe where a spreadsheet would take it for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def unfinished_object(found: Mapping[str, int] | None) -> UnfinishedObject | None:
@@ -225,10 +294,34 @@ def answer_in_words(answer: Prediction, titles: Mapping[str, str] | None = None)
         return (titles or {}).get(label, label.replace("_", " "))
 
     if answer.decision == "landmark":
-        words = (word for least, word in CONFIDENCE_WORDS if answer.confidence >= least)
-        return f"{named(answer.guess)}, {next(words, CONFIDENCE_WORDS[-1][1])}"
+        return f"{named(answer.guess)}, {confidence_in_words(answer)}"
+    if answer.decision == "failed":
+        return f"not readable: {answer.error}"
     if answer.decision == "no_landmark":
-        return "no landmark that I know"
+        reasons = (text for text in answer.warnings if text.startswith("no landmark, because"))
+        return next(reasons, "no landmark that I know")
     if answer.second is None:
         return f"not sure: perhaps {named(answer.guess)}"
     return f"not sure: {named(answer.guess)} or {named(answer.second)}"
+
+
+def confidence_in_words(answer: Prediction) -> str:
+    """How sure the answer is, as "very likely"."""
+    words = (word for least, word in CONFIDENCE_WORDS if answer.confidence >= least)
+    return next(words, CONFIDENCE_WORDS[-1][1])
+
+
+def answer_and_confidence(answer: Prediction, titles: Mapping[str, str] | None = None) -> str:
+    """The answer as a sentence, with the confidence and what it is of.
+
+    The confidence is the probability that the best guess is right, also where nothing is named, so
+    there the guess is named with it.
+    """
+    words = answer_in_words(answer, titles)
+    sure = f"{answer.confidence:.2f}" if answer.confidence >= 0.005 else "below 0.01"
+    if answer.decision != "no_landmark":
+        return f"{words} (confidence {sure})"
+    if answer.guess is None:
+        return words
+    guess = (titles or {}).get(answer.guess, answer.guess.replace("_", " "))
+    return f"{words} (the likeliest is {guess}, with confidence {sure})"

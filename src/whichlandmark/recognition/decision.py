@@ -103,6 +103,7 @@ class Answers:
         location_weights: (Q, T) what the location prior adds to the logits; None = not used.
         photo_penalties: (Q, K) B of the reference photos, NaN elsewhere; None without evidence.
         shapes: Height and width of the queries' pixels.
+        nothing: Row → why that photo is not answered: there is nothing in it to compare.
     """
 
     decider: Decider
@@ -119,6 +120,7 @@ class Answers:
     location_weights: NDArray[np.float64] | None = None
     photo_penalties: NDArray[np.float32] | None = None
     shapes: Sequence[Shape] | None = None
+    nothing: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def index(self) -> GalleryIndex:
@@ -190,7 +192,28 @@ class Decider:
             answers = self._decide_by_formula(queries, found, evidence)
         if evidence:
             answers = replace(answers, photo_penalties=self._reference_penalties(answers))
-        return replace(answers, shapes=queries.shapes)
+        return self._without_nothing(replace(answers, shapes=queries.shapes), queries)
+
+    def _without_nothing(self, answers: Answers, queries: Queries) -> Answers:
+        """Without an answer for photos in which there is nothing to compare."""
+        nothing: dict[int, str] = {}
+        if queries.nothing_in is None:
+            return answers
+        for row, code in enumerate(answers.codes):
+            decision = self.decide(float(answers.confidence[row]), float(answers.scores[row]))
+            if code >= 0 and decision != "no_landmark" and (why := queries.nothing_in(row)):
+                nothing[row] = why
+        if not nothing:
+            return answers
+        gone = np.isin(np.arange(len(answers.codes)), list(nothing))
+        return replace(
+            answers,
+            codes=np.where(gone, -1, answers.codes),
+            second_codes=np.where(gone, -1, answers.second_codes),
+            scores=np.where(gone, -np.inf, answers.scores),
+            confidence=np.where(gone, 0.0, answers.confidence),
+            nothing=nothing,
+        )
 
     def decide(self, confidence: float, score: float) -> Decision:
         """The decision at a confidence (0 to 1) and a score.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import OptionError
-from ..core.images import LatLon
+from ..core.photo_files import LatLon
 from ..gallery.index import GalleryIndex
 from ..gallery.records import LandmarkRecord
 

@@ -5,28 +5,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any, cast, overload
 
 import numpy as np
 
-from ..core.images import LatLon
-from ..core.types import Detection, Embedder, Image, Match, Prediction, Vectors
+from ..core.errors import ImageError
+from ..core.photo_files import LatLon
+from ..core.types import (
+    Detection,
+    Embedder,
+    Image,
+    Match,
+    Photo,
+    Photos,
+    Prediction,
+    Progress,
+    Vectors,
+)
 from ..features.embedders.own import checked_rows
+from ..features.local.keypoints import GreyImage
+from ..features.pipeline import PerPhoto, embed
 from ..gallery.index import GalleryIndex
 from ..gallery.protocol import Gallery
 from ..gallery.records import LandmarkRecord
 from .decision import RULE_OF_THUMB, Answers, Decider, FallbackDecider, Fitted
 from .detections import detect_landmarks
-from .query import Queries, QueryPhoto, read_query
+from .query import (
+    PhotoSource,
+    Queries,
+    QueryPhoto,
+    Shape,
+    checked_path,
+    is_many,
+    name_of,
+    read_query,
+    size_warnings,
+)
 from .rules import Rules
-from .spatial_verification import SpatialVerifier
+from .spatial_verification import SpatialVerifier, query_grey
 
 MATCHES = 5  # nearest photos in a prediction
 
+PHOTOS_AT_ONCE = 16  # of a list, that are decoded and embedded together
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Recognizer:
     """Names the landmark in a photo, or says that it shows none.
 
@@ -62,29 +90,139 @@ class Recognizer:
     warnings: tuple[str, ...] = ()
     unfinished: Mapping[str, int] | None = None
 
-    def __call__(self, photo: str | Path | bytes | Image, *, evidence: bool = False) -> Prediction:
-        """Answer one photo.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, photo: PhotoSource, *, evidence: bool = False
+    ) -> Prediction: ...
+    @overload
+    def __call__(
+        self, photo: Photos | Iterable[PhotoSource], *, evidence: bool = False
+    ) -> list[Prediction]: ...
+
+    def __call__(
+        self, photo: PhotoSource | Photos | Iterable[PhotoSource], *, evidence: bool = False
+    ) -> Prediction | list[Prediction]:
+        """Answer one photo, or each of many.
 
         Args:
-            photo: A path, URL or address in a tar, a file's bytes, or an upright (H, W, 3) uint8
-                RGB array.
+            photo: A path (`~` is expanded), URL or address in a tar; the bytes of a file; a binary
+                file object; a Pillow image of any mode; an array of pixels, (H, W), (H, W, 1),
+                (H, W, 3) or (H, W, 4), uint8 0 to 255 or float 0 to 1. Or a list, tuple or
+                generator of these, or a photo table: it gives a list, embedded several at a time.
             evidence: Verify local features even where the answer is certain without. The
                 prediction then says where in the photo the landmark is and which others are in it;
                 its score and confidence do not change.
 
         Returns:
-            The answer, with the calibrated confidence (0 to 1) and the nearest gallery photos.
+            The answer, with the calibrated confidence (0 to 1) and the nearest gallery photos. In
+            a list, a photo that cannot be read has its place too, with the decision "failed" and
+            the reason in `error`.
 
         Raises:
-            ImageError: When the photo cannot be decoded.
+            ImageError: When the photo, given alone, cannot be decoded.
+            OptionError: When an object is no photo, in a list too; the message says what to give.
         """
-        return predictions(self.answer(self.embed([self.read(photo)]), evidence=evidence))[0]
+        if isinstance(photo, Photos):
+            return [answer for _, answer in self.answer_table(photo, evidence=evidence)]
+        if is_many(photo):
+            return self._answer_many(cast(Iterable[PhotoSource], photo), evidence)
+        photo = cast(PhotoSource, photo)
+        read = self.read(photo)
+        (answer,) = predictions(self.answer(self.embed([read]), evidence=evidence))
+        warnings = answer.warnings or size_warnings(*read.image.shape[:2])
+        return replace(answer, photo=name_of(photo), warnings=warnings, writer=self)
 
-    def read(self, photo: str | Path | bytes | Image) -> QueryPhoto:
+    def _answer_many(self, photos: Iterable[PhotoSource], evidence: bool) -> list[Prediction]:
+        """The answer to each photo; paths are read ahead, others embedded a few at a time."""
+        given = list(photos) if isinstance(photos, list | tuple) else photos
+        if isinstance(given, list) and all(isinstance(one, str | os.PathLike) for one in given):
+            paths = [checked_path(name_of(one)) for one in given]
+            table = Photos.of_columns([*map(str, range(len(paths)))], paths, [""] * len(paths))
+            return [answer for _, answer in self.answer_table(table, evidence=evidence)]
+        answers: list[Prediction] = []
+        given = iter(given)
+        while chunk := list(islice(given, PHOTOS_AT_ONCE)):
+            read: dict[int, QueryPhoto] = {}
+            done = [Prediction.of_failed(name_of(one), "") for one in chunk]
+            for row, one in enumerate(chunk):
+                try:
+                    read[row] = self.read(one)
+                except ImageError as error:
+                    done[row] = replace(done[row], error=str(error), writer=self)
+            if read:
+                found = predictions(self.answer(self.embed([*read.values()]), evidence=evidence))
+                for row, answer in zip(read, found, strict=True):
+                    warnings = answer.warnings or size_warnings(*read[row].image.shape[:2])
+                    done[row] = replace(
+                        answer, photo=done[row].photo, warnings=warnings, writer=self
+                    )
+            answers += done
+        return answers
+
+    def answer_table(
+        self, photos: Photos, *, evidence: bool = False, progress: Progress | None = None
+    ) -> Iterator[tuple[Photo, Prediction]]:
+        """Answer every photo of a table, read ahead and embedded in batches, in bounded memory.
+
+        Args:
+            photos: Their landmarks are not looked at.
+            evidence: As in a call.
+            progress: Called with (photos done, all photos).
+
+        Yields:
+            Each photo with its answer, in table order; as in a call with a list.
+        """
+
+        def keep(image: Image) -> tuple[GreyImage, Shape]:
+            return query_grey(image), (image.shape[0], image.shape[1])
+
+        # Decoded at the recognizer's own scale, because the scale changes vectors slightly.
+        each = PerPhoto(keep, self.short_side, location=self.rules.location_km is not None)
+        first = 0
+        for batch in embed(self.embedder, photos, per_photo=each, progress=progress):
+            greys, shapes = ([kept[i] for kept in batch.computed] for i in range(2))
+            reasons = {failure.id: failure.reason for failure in batch.failures}
+            queries = Queries.of_greys(
+                batch.vectors, greys, batch.locations, shapes=shapes, verify=self.features
+            )
+            found = predictions(self.answer(queries, evidence=evidence)) if len(batch.rows) else []
+            by_row = dict(zip(batch.rows.tolist(), zip(found, shapes, strict=True), strict=True))
+            for row in range(first, first + len(batch.rows) + len(reasons)):
+                photo = photos[row]
+                if row in by_row:
+                    answer, shape = by_row[row]
+                    answer = replace(answer, warnings=answer.warnings or size_warnings(*shape))
+                else:
+                    answer = Prediction.of_failed("", reasons[photo.id])
+                yield photo, replace(answer, photo=photos.paths[row], writer=self)
+            first += len(batch.rows) + len(reasons)
+
+    def to_dict(self, prediction: Prediction) -> dict[str, Any]:
+        """A prediction as the JSON object that every interface gives: the answer, with the
+        landmarks' records and the gallery photos' credits, or the error.
+
+        Args:
+            prediction: One that this recognizer has given.
+        """
+        from .answer import GalleryFacts, answer_object, failed_object
+
+        if prediction.decision == "failed":
+            return {**failed_object(prediction.photo, prediction.error or "")}
+        return {**answer_object(prediction.photo, prediction, GalleryFacts.of(self))}
+
+    def __repr__(self) -> str:
+        index = self.index
+        return (
+            f"Recognizer({len(index.ids)} photos of {len(index.names)} landmarks, "
+            f"{len(index.distractor_vectors)} distractors; embedder {self.embedder.name}, "
+            f"score {self.rules.score})"
+        )
+
+    def read(self, photo: PhotoSource) -> QueryPhoto:
         """Decode a photo as the gallery's were, with its location where the rules use it.
 
         Args:
-            photo: As in a call.
+            photo: One photo, as in a call.
 
         Returns:
             The upright (H, W, 3) uint8 pixels, the short side `short_side` pixels or more where the
@@ -92,6 +230,7 @@ class Recognizer:
 
         Raises:
             ImageError: When the photo cannot be decoded.
+            OptionError: When the object is no photo.
         """
         with_location = self.rules.location_km is not None
         return read_query(photo, short_side=self.short_side, location=with_location)
@@ -193,19 +332,20 @@ class Recognizer:
 
         return assemble(self.embedder, self.gallery, rules)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write everything into one folder, which `load` opens.
 
         Args:
             folder: Created if missing: the gallery as a file, the embedder, the rules with what was
                 fitted for them, and index files.
+            overwrite: Replace the recognizer that the folder holds.
 
         Raises:
-            OptionError: When the folder holds a gallery already.
+            OptionError: When the folder holds a recognizer already, or anything else.
         """
         from .folder.load import save
 
-        save(self, Path(folder))
+        save(self, Path(folder).expanduser(), overwrite=overwrite)
 
 
 def notes_of(decider: Decider) -> tuple[str, ...]:
@@ -254,6 +394,7 @@ def prediction(answers: Answers, row: int, *, matches: int = MATCHES) -> Predict
         matches=_matches(answers, row, matches),
         second=names[second] if second >= 0 else None,
         landmarks=landmarks,
+        warnings=(answers.nothing[row],) if row in answers.nothing else (),
     )
 
 

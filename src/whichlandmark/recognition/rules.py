@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from ..core.errors import OptionError
+from ..core.json_options import SHARE, Span, check_fields, count, short_repr
 
 Score = Literal[
     "learned", "cosine", "query_penalty", "gallery_penalty", "both_penalties", "power_vote",
@@ -17,6 +19,20 @@ SCORES: tuple[Score, ...] = get_args(Score)
 FORMULAS = tuple(score for score in SCORES if score not in ("learned", "inlier_vote"))
 
 Whitening = Literal["none", "pca", "learned"]
+
+
+_INSIDE = Span(0, 1, above=True, below=True)
+
+SPANS = {  # rule → the numbers that it takes
+    "whitening_dim": count(1, 65_536), "whitening_shrinkage": SHARE, "expansion": count(0, 10_000),
+    "augmentation": count(0, 10_000), "gallery_bank": count(1, 10_000),
+    "query_bank": count(1, 10_000), "votes": count(1, 10_000),
+    "recall": Span(0.5, 1, note="1 compares with all"), "verify": count(0, 10_000),
+    "sure_above": SHARE, "sure_below": SHARE, "location_km": Span(0, 20_000, above=True),
+    "known_share": _INSIDE, "unknown_share": SHARE,
+    "false_answers": Span(0, 1, above=True, below=True, note="a share, such as 0.01"),
+    "answer_above": SHARE, "doubt_above": SHARE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +86,8 @@ class Rules:
         OptionError: For a value out of its range, or values that do not fit together.
     """
 
+    spans: ClassVar[Mapping[str, Span]] = SPANS
+
     score: Score = "learned"
     whitening: Whitening = "learned"
     whitening_dim: int = 256
@@ -92,44 +110,24 @@ class Rules:
     doubt_above: float = 0.25
 
     def __post_init__(self) -> None:
-        self._check_shares()
-        if min(self.gallery_bank, self.votes, self.query_bank or 1, self.whitening_dim) < 1:
-            raise OptionError(
-                "gallery_bank, query_bank, votes and whitening_dim must be at least 1"
-            )
-        if min(self.verify, self.expansion, self.augmentation) < 0:
-            raise OptionError("verify, expansion and augmentation must be 0 (off) or more")
-        if self.score == "inlier_vote" and not self.verify:
-            raise OptionError("the score inlier_vote counts inliers: verify must be at least 1")
-        if self.location_km is not None and not 0 < self.location_km <= 20_000:
-            raise OptionError(f"location_km {self.location_km} given; expected 0 to 20000")
-
-    def _check_shares(self) -> None:
-        if not 0 <= self.doubt_above <= self.answer_above <= 1:
+        check_fields(self)
+        if self.doubt_above > self.answer_above:
             raise OptionError(
                 f"doubt_above {self.doubt_above}, answer_above {self.answer_above} given; "
-                "expected 0 ≤ doubt_above ≤ answer_above ≤ 1"
+                "expected doubt_above at most answer_above"
             )
-        if not 0 <= self.sure_below < self.sure_above <= 1:
+        if self.sure_below >= self.sure_above:
             raise OptionError(
                 f"sure_below {self.sure_below}, sure_above {self.sure_above} given; "
-                "expected 0 ≤ sure_below < sure_above ≤ 1"
+                "expected sure_below less than sure_above"
             )
-        if not 0 < self.known_share < 1:
-            raise OptionError(f"known_share {self.known_share} given; expected between 0 and 1")
-        if not 0 <= self.unknown_share <= 1 - self.known_share:
+        if self.unknown_share > 1 - self.known_share:
             raise OptionError(
                 f"unknown_share {self.unknown_share} given beside known_share "
-                f"{self.known_share}; expected 0 or more, and both together at most 1"
+                f"{self.known_share}; expected both together at most 1"
             )
-        if not 0.5 <= self.recall <= 1:
-            raise OptionError(f"recall {self.recall} given; expected 0.5 to 1 (compare all)")
-        if not 0 <= self.whitening_shrinkage <= 1:
-            raise OptionError(f"whitening_shrinkage {self.whitening_shrinkage} given; "
-                              "expected 0 to 1")  # fmt: skip
-        if self.false_answers is not None and not 0 < self.false_answers < 1:
-            raise OptionError(f"false_answers {self.false_answers} given; expected a share between "
-                              "0 and 1, such as 0.01")  # fmt: skip
+        if self.score == "inlier_vote" and not self.verify:
+            raise OptionError("the score inlier_vote counts inliers: verify must be at least 1")
 
     @classmethod
     def for_gallery(cls, *, search: str = "here", features: bool = True) -> Rules:
@@ -145,6 +143,9 @@ class Rules:
         """
         defaults = cls(whitening="none") if search == "there" else cls()
         return defaults if features else replace(defaults, verify=0)
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def with_score(self, score: Score) -> Rules:
         """The rules with another score; a formula is used as published, on vectors as embedded.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..recognition.answer import FAULT_HINTS, Fault, PhotoFailure
+
 if TYPE_CHECKING:
-    from .schemas import ErrorReply, Fault, PhotoFailure
+    from .schemas import ErrorReply
 
 GOOGLE_STATUSES = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED",
@@ -18,8 +20,7 @@ MAX_MESSAGE_CHARS = 300
 
 # Code of a PhotoError → hint.
 HINTS = {
-    "unreadable": "The file may be incomplete: open it in another program and save it again.",
-    "unsupported_format": "Send JPEG, PNG, WebP, GIF or AVIF.",
+    **FAULT_HINTS,
     "too_large": "Save the photo smaller and send it again.",
     "timeout": "Save the photo smaller, as JPEG, and send it again.",
     "worker_lost": "Send the photo again.",

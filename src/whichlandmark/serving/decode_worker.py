@@ -29,8 +29,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image as Pillow
 
-from ..core.errors import ImageError
-from ..core.images import FORMATS, MAX_PIXELS, MAX_SIDE, location_of, read_image
+from ..core.errors import ImageError, TooLargeError
+from ..core.images import header_size, read_image
+from ..core.photo_files import location_of
 from ..core.types import Image
 
 REQUEST_HEADER = struct.Struct("<BIQ")
@@ -46,10 +47,6 @@ NO_LOCATION = math.nan, math.nan
 JPEG_QUALITY = 92
 
 LIBRARIES_MB = 60  # memory of shared libraries, which RLIMIT_DATA does not count
-
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
-
-_ORIENTATION = 0x0112  # EXIF tag
 
 _SIGNAL_ON_PARENT_EXIT = 1  # PR_SET_PDEATHSIG
 
@@ -97,12 +94,9 @@ def reduce_to_side(image: Image, side: int) -> Image:
 def upright_size(data: bytes) -> tuple[int, int]:
     """(height, width) of the upright photo, from its header; (0, 0) when it cannot be read."""
     try:
-        with Pillow.open(io.BytesIO(data), formats=FORMATS) as opened:
-            width, height = opened.size
-            sideways = opened.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+        return header_size(data, full=True)
     except Exception:  # decoding reports a better error
         return (0, 0)
-    return (width, height) if sideways else (height, width)
 
 
 def reply_to(data: bytes, mode: int, side: int) -> tuple[bytes, bytes | memoryview]:
@@ -111,7 +105,8 @@ def reply_to(data: bytes, mode: int, side: int) -> tuple[bytes, bytes | memoryvi
     try:
         photo = decode_photo(data, mode, side)
     except ImageError as error:
-        return _failed(_code(error, height, width), str(error).removeprefix("photo: "))
+        code = "too_large" if isinstance(error, TooLargeError) else "unreadable"
+        return _failed(code, str(error).removeprefix("photo: "))
     except MemoryError:
         return _failed("too_large", "decoding needs more memory than the limit for one photo")
     except Exception as error:  # a bug in a decoder fails this photo only
@@ -126,14 +121,6 @@ def reply_to(data: bytes, mode: int, side: int) -> tuple[bytes, bytes | memoryvi
 def _failed(code: str, message: str) -> tuple[bytes, bytes]:
     body = json.dumps({"code": code, "message": message[:500]}).encode()
     return REPLY_HEADER.pack(FAILED, 0, 0, 0, 0, 0, *NO_LOCATION, len(body)), body
-
-
-def _code(error: ImageError, height: int, width: int) -> str:
-    too_large = height * width > MAX_PIXELS or max(height, width) > MAX_SIDE
-    reported = "megapixels" in str(error) or "larger than" in str(error)
-    if too_large or reported or isinstance(error.__context__, MemoryError):
-        return "too_large"
-    return "unreadable"
 
 
 def limit_process(megabytes: int) -> None:

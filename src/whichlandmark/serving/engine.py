@@ -14,7 +14,7 @@ from ..features.embedders.record import licence_of
 from ..recognition.answer import CANDIDATE_MATCHES, SCHEMA, AnswerObject, answer_object
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
-from ..recognition.query import QueryPhoto
+from ..recognition.query import QueryPhoto, size_warnings
 from ..recognition.recognizer import prediction
 from .api_errors import PhotoError
 from .decode_pool import Decoded, DecodeLimits, DecodePool
@@ -27,8 +27,6 @@ from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .monitoring import Counters
 from .options import ServeOptions
 from .uploads import RecognizeRequest, Upload
-
-MIN_RELIABLE_SIDE = 100  # pixels; a shorter side adds a warning to the answer
 
 FEEDBACK_FILE = "feedback.jsonl"
 
@@ -114,8 +112,9 @@ class Engine:
             name: str, decoded: Decoded, opened: OpenRecognizer, answer: Prediction
         ) -> AnswerObject:
             return answer_object(
-                name, answer, opened.facts, matches=request.matches, warnings=_warnings(decoded)
-            )
+                name, answer, opened.facts, matches=request.matches,
+                warnings=size_warnings(decoded.height, decoded.width),
+            )  # fmt: skip
 
         results = await self.results(request.photos, make_result)
         return {
@@ -230,12 +229,3 @@ def timings(results: Sequence[PhotoResult], began: float) -> dict[str, float]:
 def _query(decoded: Decoded) -> QueryPhoto:
     assert decoded.image is not None
     return QueryPhoto(decoded.image, decoded.location)
-
-
-def _warnings(decoded: Decoded) -> list[str]:
-    if min(decoded.height, decoded.width) < MIN_RELIABLE_SIDE:
-        return [
-            f"the photo is very small ({decoded.width} × {decoded.height} px), "
-            "so the answer is less reliable"
-        ]
-    return []

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..core.disks import flush
 from ..core.errors import BusyError, DataError, OptionError
 from ..core.files import atomic_file
 from ..core.images import content_hash
@@ -386,6 +387,6 @@ class Feedback:
             if os.write(file, line) != len(line):  # full disk: remove the partial line
                 os.ftruncate(file, size)
                 raise OSError("the disk is full")
-            os.fsync(file)
+            flush(file)
         finally:
             os.close(file)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ..core.images import content_hash
+from ..recognition.answer import PhotoFailure
 from . import gallery_editing
 from .api_errors import PhotoError, busy
 from .auth import Caller, engine_of, require_scope
@@ -21,7 +22,6 @@ from .schemas import (
     NOT_BLANK,
     AddedReply,
     LandmarksReply,
-    PhotoFailure,
     PhotosReply,
     Relabel,
     RelabelledReply,

@@ -21,6 +21,7 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..recognition import answer as answer_module
+from ..recognition.answer import Fault, PhotoFailure
 from .uploads import JsonRecognizeRequest
 
 STATUS_DESCRIPTIONS = {
@@ -79,26 +80,11 @@ NOT_BLANK = (
 )
 
 
-class Fault(TypedDict):
-    """What went wrong (code, message) and what the client can do (hint)."""
-
-    code: str
-    message: str
-    hint: str
-
-
 class ErrorReply(TypedDict):
     """The whole request was refused."""
 
     error: Fault
     request_id: str
-
-
-class PhotoFailure(TypedDict):
-    """One photo of the request failed."""
-
-    photo: str
-    error: Fault
 
 
 class ModelInfo(TypedDict):

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -144,8 +144,15 @@ def with_header_timeout(seconds: float) -> type[H11Protocol]:
     return HeaderTimeoutProtocol
 
 
-def serve(folder: Path, options: ServeOptions) -> None:
+def serve(
+    folder: Path, options: ServeOptions, announce: Callable[[int], None] | None = None
+) -> bool:
     """Serve a recognizer folder until SIGTERM or SIGINT, then answer accepted requests and return.
+
+    announce: called with the port, once the server listens.
+
+    Returns:
+        Whether SIGINT (Ctrl-C) ended it.
 
     Raises:
         OptionError: on Windows, or when the address is not available.
@@ -176,9 +183,10 @@ def serve(folder: Path, options: ServeOptions) -> None:
             ws="none",
             http=with_header_timeout(options.head_seconds),
         )
+        ended_by: set[int] = set()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # uvicorn handles the signal and raises it again after shutdown: ignored then
-            signal.signal(number, lambda number, frame: None)
+            # uvicorn handles the signal and raises it again after shutdown: only noted then
+            signal.signal(number, lambda number, frame: ended_by.add(number))
         listening.listen(BACKLOG)  # before the log line, so that a client that reads it can connect
         host, port = listening.getsockname()[:2]
         shown_host = f"[{host}]" if ":" in host else host
@@ -186,11 +194,14 @@ def serve(folder: Path, options: ServeOptions) -> None:
         log.info(
             "serving http://%s:%s", shown_host, port, extra={"generation": engine.live.generation}
         )
+        if announce:
+            announce(int(port))
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             engine.close()
         log.info("stopped")
+        return signal.SIGINT in ended_by
 
 
 def bind_socket(host: str, port: int) -> socket.socket:

@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ..core.errors import DataError, ModelError, OptionError
-from ..core.json_options import from_json, to_json, unknown_message
+from ..core.hardware import check_device
+from ..core.json_options import (
+    SEED,
+    SHARE,
+    Span,
+    check_fields,
+    count,
+    from_json,
+    short_repr,
+    to_json,
+    unknown_message,
+)
 from ..features.embedders import lite0
 from ..features.embedders.record import RECORD_FILE, read_record
 
 RECIPES = ("seed", "strong", "finetune")
 
 WEIGHTS = ("random", lite0.NAME, "hub")  # any other weights are a file or a folder
+
+
+MAX_BATCH = 65_536  # photos
+
+BLANK_MEANS = {
+    "weights": "expected random, lite0, hub, a file in timm's format, or an embedder folder",
+    "backbone": "expected the name of a timm model, such as resnet10t",
+}
+
+_PIXELS = Span(16, 4096, whole=True, note="pixels")
+
+SPANS = {  # setting → the numbers that it takes
+    "dim": count(1, 65_536), "gem_p": Span(0.1, 20, note="1 is average pooling, 3 is usual"),
+    "mean": SHARE, "std": Span(0, 1, above=True), "size": _PIXELS, "crop": _PIXELS,
+    "first_crop": count(0, 4096), "least_area": Span(0.01, 1), "jitter": SHARE,
+    "epochs": count(1, 100_000), "landmarks_per_batch": count(2, MAX_BATCH),
+    "photos_per_landmark": count(1, MAX_BATCH), "subspaces": count(), "regroup_every": count(0),
+    "margin": Span(0, 2), "arcface_scale": Span(0, 1000, above=True),
+    "arcface_margin": Span(0, math.pi / 2, below=True, note="radians"),
+    "arcface_centres": count(1, 100),
+    "lr": Span(0, math.inf, above=True, below=True), "backbone_lr": Span(0, 100),
+    "momentum": Span(0, 1, below=True), "weight_decay": Span(0, 10), "warmup": SHARE,
+    "accumulate": count(1, 10_000), "chunk": count(0), "frozen_stages": count(-1, 100),
+    "ema": Span(0, 1, below=True), "validation": Span(0, 1, above=True, below=True),
+    "patience": count(0), "checkpoint_every": count(1, 1_000_000_000), "seed": SEED,
+    "workers": count(0, 256),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +133,8 @@ class TrainConfig:
         OptionError: For a value out of its range, or values that do not fit together.
     """
 
+    spans: ClassVar[Mapping[str, Span]] = SPANS
+
     # The network
     backbone: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
@@ -150,22 +191,26 @@ class TrainConfig:
     workers: int = 2
     cache: str = ""
 
+    def __repr__(self) -> str:
+        return short_repr(self)
+
     def __post_init__(self) -> None:
-        minimum = {"epochs": 1, "landmarks_per_batch": 2, "photos_per_landmark": 1, "subspaces": 1,
-                 "accumulate": 1, "checkpoint_every": 1, "arcface_centres": 1, "regroup_every": 0,
-                 "chunk": 0, "frozen_stages": -1, "patience": 0, "workers": 0,
-                 "first_crop": 0}  # fmt: skip
-        for name, value in minimum.items():
-            if getattr(self, name) < value:
-                raise OptionError(f"{name} {getattr(self, name)} given; expected {value} or more")
-        if not 0 < self.validation < 1:
-            raise OptionError(f"validation {self.validation} given; expected between 0 and 1")
-        if not 0 <= self.ema < 1:
-            raise OptionError(f"ema {self.ema} given; expected 0 to below 1")
-        if self.lr <= 0 or not 0 < self.least_area <= 1:
+        check_fields(self)
+        check_device(self.device)
+        batch = self.landmarks_per_batch * self.photos_per_landmark
+        if batch > MAX_BATCH:
             raise OptionError(
-                f"lr {self.lr}, least_area {self.least_area} given; expected lr above 0 and "
-                "least_area above 0, at most 1"
+                f"landmarks_per_batch {self.landmarks_per_batch} × photos_per_landmark "
+                f"{self.photos_per_landmark} given: {batch:,} photos in a batch; expected at most "
+                f"{MAX_BATCH:,}"
+            )
+        for name in ("weights", "backbone"):
+            if getattr(self, name) == "":
+                raise OptionError(f"{name} '' given; {BLANK_MEANS[name]}")
+        if self.first_crop and not 32 <= self.first_crop <= self.crop:
+            raise OptionError(
+                f"first_crop {self.first_crop} given with crop {self.crop}; expected 0 (off), or "
+                f"a number of pixels from 32 to crop"
             )
         if self.loss != "arcface" and self.batches == "shuffled":
             raise OptionError(
@@ -227,7 +272,8 @@ def settled(config: TrainConfig) -> TrainConfig:
 
 def start_folder(weights: str) -> Path | None:
     """The embedder folder that `weights` names, if it names one."""
-    return None if weights in WEIGHTS or not Path(weights).is_dir() else Path(weights)
+    is_folder = bool(weights.strip()) and weights not in WEIGHTS and Path(weights).is_dir()
+    return Path(weights) if is_folder else None
 
 
 def _defaults_of_folder(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 from ..core.errors import TrainingError
 from ..core.figures import require_matplotlib
 from ..core.hardware import keep_freed_memory
-from ..core.types import Photos
+from ..core.types import Photos, require_table
 from ..features.embedders.torch_embedder import TorchEmbedder
 from .checkpoint import RunLog, RunState
 from .config import TrainConfig
@@ -63,6 +63,7 @@ def train(
         ModelError: When the backbone is unknown, or its weights do not fit.
         TrainingError: When the loss became NaN.
     """
+    require_table(photos, "train(photos)")
     require_matplotlib("training, which draws its curves,")  # fail now, not after the last epoch
     config = config or TrainConfig()
     if out is None:

@@ -6,7 +6,6 @@ interrupted scan resumes.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from ...core.errors import ImageError
 from ...core.fingerprint import SMALL_COPY_SIDE, fingerprint
 from ...core.hardware import cpu_count
-from ...core.images import content_hash, read_image
+from ...core.images import content_hash, header_size, read_image
 from ...core.storage import read_bytes, stamp
 from ...core.types import Image, Progress
 from .scan_cache import PhotoScan, ScanCache, SceneVote, path_key
@@ -153,13 +151,12 @@ def _scan_photo(
         image = read_image(data, short_side=short_side, name=path)
     except ImageError as error:
         return PhotoScan(path, file_stamp, error=str(error)), None
-    with Pillow.open(io.BytesIO(data)) as header:  # because `read_image` may decode it smaller
-        pixels = header.width * header.height
+    height, width = header_size(data, full=True)  # because `read_image` may decode it smaller
     scan = PhotoScan(
         path,
         file_stamp,
         hash=content_hash(data),
-        pixels=pixels,
+        pixels=height * width,
         bytes=len(data),
         fingerprint=fingerprint(image),
     )

@@ -36,6 +36,9 @@ class HistogramEmbedder:
             rows[row] = np.sqrt(counts / counts.sum())
         return rows
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, {self.dim} dimensions)"
+
     def save(self, folder: Path, /) -> None:
         """Write embedder.json; there are no weights."""
         write_json(

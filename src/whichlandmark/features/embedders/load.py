@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ...core.errors import DataError, ModelError, OptionError
-from ...core.hardware import gpu_device_exists, has_exact_int8
+from ...core.errors import DataError, ModelError, OptionError, install_command
+from ...core.hardware import check_device, gpu_device_exists, has_exact_int8
+from ...core.json_options import Span, check_fields, count
 from ...core.types import Embedder
-from ..preprocessing import Fit, Interpolation, Preprocessing, Views
+from ..preprocessing import SPANS, Fit, Interpolation, Preprocessing, Views
 from . import lite0
 from .foreign_onnx import ONNX_PREFIX, make_foreign
 from .own import cannot_open
@@ -40,10 +43,19 @@ log = logging.getLogger("whichlandmark")
 
 TIMM_PREFIX = "timm:"
 
+PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
+
+
+OPTION_SPANS = {  # option → the numbers that it takes
+    **SPANS, "gem_p": Span(0.1, 20, note="1 is average pooling, 3 is usual"),
+}  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedOptions:
     """Options of an embedder from a pretrained backbone or an ONNX file; None = as it was made."""
+
+    spans: ClassVar[Mapping[str, Span]] = OPTION_SPANS
 
     checkpoint: str | None = None  # local weights; None = those of the name
     options: dict[str, Any] = field(default_factory=dict)  # for timm.create_model
@@ -60,6 +72,10 @@ class PretrainedOptions:
     licence: str | None = None  # of the weights; None = as timm or the ONNX file says
     multiple: int | None = None  # of an ONNX file: both sides are multiples of it; None = tried out
     output: str | None = None  # of an ONNX file: the output with one row for each photo
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        Views(scales=self.scales)  # checks their number
 
 
 def load_embedder(
@@ -87,6 +103,9 @@ def load_embedder(
         OptionError: When it needs torch or OpenVINO, which is not installed; for an unknown device
             or runtime; or for an int8 embedder on a GPU.
     """
+    check_device(device)
+    if callers not in count(1, 4096):
+        raise OptionError(f"callers {callers!r} given; expected {count(1, 4096)}")
     if runtime:
         parse_runtime(runtime)
     if str(source).startswith(TIMM_PREFIX):
@@ -183,8 +202,6 @@ def _needs_torch(folder: Path, record: dict[str, Any], device: str, runtime: str
         )
     if device.startswith("cuda"):
         return True
-    if device not in ("auto", "cpu"):
-        raise OptionError(f"device {device!r} given; expected auto, cpu or cuda")
     if device == "auto" and not int8 and gpu_names():
         return True
     wanted = runtime or chosen_runtime(str(record.get("id")))
@@ -337,7 +354,7 @@ def require_torch() -> None:
         import torch
     except ImportError as error:
         raise OptionError(
-            f"this embedder needs {error.name}; install it with: pip install 'whichlandmark[train]'"
+            f"this embedder needs {error.name}; install it with: {install_command('train')}"
         ) from None
     del timm, torch
 
@@ -345,15 +362,25 @@ def require_torch() -> None:
 def parse_options(pairs: list[str]) -> dict[str, Any]:
     """["pad_type=same", "drop_rate=0.1"] → {"pad_type": "same", "drop_rate": 0.1}.
 
-    A value that is not JSON is taken as a string. Raises OptionError without "=".
+    A value may be written as in JSON or as in Python (True, None, .5); any other is taken as a
+    string. Raises OptionError without "=".
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not (key and equals):
+        if not (key.strip() and equals):
             raise OptionError(f"option {pair!r} given; expected KEY=VALUE")
-        try:
-            parsed[key] = json.loads(value)
-        except ValueError:
-            parsed[key] = value
+        parsed[key.strip()] = _value(value.strip())
     return parsed
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(PYTHON_WORDS.get(text, text))
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text

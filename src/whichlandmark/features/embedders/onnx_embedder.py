@@ -178,6 +178,9 @@ class OnnxEmbedder:
         network = opener(path, callers=self.callers, output=self.interface.output)
         return self.interface.adapt(network, self.name)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, {self.dim} dimensions)"
+
     def save(self, folder: Path, /) -> None:
         """Copy the folder, with torch weights if it has any. Raises ModelError on damage."""
         copy_folder(self.folder, Path(folder), self.record)

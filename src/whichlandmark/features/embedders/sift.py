@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import faiss
@@ -28,9 +28,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from ...core.disks import unreadable
 from ...core.errors import DataError, ModelError, OptionError
 from ...core.files import atomic_file, read_json, write_json
-from ...core.json_options import from_json, to_json
+from ...core.json_options import SEED, Span, check_fields, count, from_json, to_json
 from ...core.types import Image, Vectors
 
 log = logging.getLogger("whichlandmark")
@@ -51,9 +52,18 @@ CONTRAST_THRESHOLD = 0.02  # half of OpenCV's default, because hazy photos have 
 WHITENING_SHRINKAGE = 1.0
 
 
+SPANS = {  # option → the numbers that it takes
+    "size": Span(16, 4096, whole=True, note="pixels"), "features": count(1, 100_000),
+    "words": count(1, 65_536), "descriptor_dim": count(1, SIFT_DIM), "dim": count(1, 65_536),
+    "most_photos": count(MIN_FIT_PHOTOS), "most_sampled": count(1, 100_000_000), "seed": SEED,
+}  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class SiftOptions:
     """Options of fitting and describing; saved with the embedder."""
+
+    spans: ClassVar[Mapping[str, Span]] = SPANS
 
     size: int = 480  # long side in pixels at which keypoints are detected
     features: int = 1500  # maximum number of keypoints of a photo, the strongest
@@ -65,15 +75,7 @@ class SiftOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("size", "features", "words", "descriptor_dim", "dim", "most_sampled"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} {getattr(self, name)} given; expected 1 or more")
-        if self.descriptor_dim > SIFT_DIM:
-            raise OptionError(f"descriptor_dim {self.descriptor_dim} given; SIFT has {SIFT_DIM}")
-        if self.most_photos < MIN_FIT_PHOTOS:
-            raise OptionError(
-                f"most_photos {self.most_photos} given; expected {MIN_FIT_PHOTOS} or more"
-            )
+        check_fields(self)
 
 
 class SiftEmbedder:
@@ -142,6 +144,9 @@ class SiftEmbedder:
             row[0] = 1
         return unit_rows(row)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, {self.dim} dimensions)"
+
     def save(self, folder: Path, /) -> None:
         """Write model.safetensors and embedder.json, each atomically."""
         folder = Path(folder)
@@ -163,10 +168,12 @@ class SiftEmbedder:
     def load(cls, folder: Path) -> SiftEmbedder:
         """Open a folder written by `save`. Raises ModelError when it is missing or damaged."""
         folder = Path(folder)
+        if fault := unreadable(folder / "model.safetensors"):
+            raise ModelError(fault)
         try:
             record = read_json(folder / "embedder.json")
             options = from_json(SiftOptions, record["options"])
-            arrays = safetensors.numpy.load_file(folder / "model.safetensors")
+            arrays = safetensors.numpy.load((folder / "model.safetensors").read_bytes())
         except (
             DataError,
             OptionError,
@@ -227,10 +234,10 @@ def _describe_sample(images: Iterable[Image], options: SiftOptions) -> list[Byte
     """
     rng = np.random.default_rng(options.seed)
     sample: list[Bytes] = []
-    for count, image in enumerate(images):
-        if count < options.most_photos:
+    for seen, image in enumerate(images):
+        if seen < options.most_photos:
             sample.append(describe(image, options))
-        elif (slot := int(rng.integers(count + 1))) < options.most_photos:
+        elif (slot := int(rng.integers(seen + 1))) < options.most_photos:
             sample[slot] = describe(image, options)
     return sample
 

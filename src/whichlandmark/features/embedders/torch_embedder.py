@@ -20,8 +20,10 @@ import timm
 import torch
 from numpy.typing import NDArray
 
+from ...core.disks import unreadable
 from ...core.errors import DataError, ModelError, OptionError
 from ...core.files import atomic_file
+from ...core.hardware import check_device
 from ...core.json_options import from_json, to_json
 from ...core.types import Image, Vectors
 from ..preprocessing import InputPipeline, Preprocessing, Views
@@ -114,6 +116,9 @@ class TorchEmbedder:
             vectors: Vectors = self.net(pixels).cpu().numpy()
         return vectors
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, {self.dim} dimensions)"
+
     def save(self, folder: Path, /, *, export: bool = True) -> None:
         """Write model.safetensors, model.onnx and embedder.json, each atomically.
 
@@ -173,12 +178,15 @@ class TorchEmbedder:
         record = read_record(Path(folder))
         if record.get("kind") == lite0.NAME:
             return cls._load_lite0(Path(folder), record, device)
+        if fault := unreadable(Path(folder) / WEIGHTS_FILE):
+            raise ModelError(fault)
         try:
             architecture = from_json(Architecture, record["architecture"])
             preprocessing = from_json(Preprocessing, record["preprocessing"])
             views = from_json(Views, record.get("views", {}))
             net = new_network(architecture)
-            net.load_state_dict(safetensors.torch.load_file(Path(folder) / WEIGHTS_FILE))
+            data = (Path(folder) / WEIGHTS_FILE).read_bytes()  # some disks map no files
+            net.load_state_dict(safetensors.torch.load(data))
         except (DataError, ModelError):
             raise
         except Exception as error:  # the libraries raise many kinds of error on damaged files
@@ -217,14 +225,17 @@ def pick_device(wanted: str) -> torch.device:
 
     Raises OptionError for an unknown device, or a GPU that torch cannot use.
     """
+    check_device(wanted)
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        raise OptionError(f"device {wanted!r} given; expected auto, cpu or cuda") from None
+    device = torch.device(wanted)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise OptionError(f"device {wanted!r} given, but torch sees no GPU; use auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OptionError(
+            f"device {wanted!r} given, but torch sees {torch.cuda.device_count()} GPU(s); the "
+            "first is cuda:0"
+        )
     return device
 
 

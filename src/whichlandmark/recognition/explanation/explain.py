@@ -49,6 +49,7 @@ def explain_answer(
         name: Name of the photo.
     """
     answer = prediction(answers, row)
+    assert answer.decision != "failed"
     height, width = photo.image.shape[:2]
     box = answer.landmarks[0].box if answer.landmarks else None
     return Explanation(

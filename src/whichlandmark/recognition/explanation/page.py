@@ -62,7 +62,7 @@ def write_explanation(explanation: Explanation, path: str | Path) -> None:
     """
     suffix = Path(path).suffix.lower()
     if suffix in (".html", ".htm"):
-        write_text(path, page(explanation))
+        write_text(path, page(explanation), "page")
     elif suffix == ".png":
         write_picture(explanation, path)
     else:

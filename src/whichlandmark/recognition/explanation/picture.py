@@ -75,7 +75,7 @@ def write_picture(explanation: Explanation, path: str | Path) -> None:
         _draw_answer(rows[1, 0], explanation, query, facts)
         for row, (reference, other) in zip(rows[2:, 0], pairs, strict=True):
             _draw_pair(row.subplots(), query, other, reference)
-        with atomic_file(path) as temporary:
+        with atomic_file(path, "picture") as temporary:
             figure.savefig(
                 temporary,
                 format="png",
@@ -83,7 +83,7 @@ def write_picture(explanation: Explanation, path: str | Path) -> None:
                 facecolor="white",
                 bbox_inches="tight",
                 pad_inches=0.3,
-                metadata={"Software": None},
+                metadata={"Software": "whichlandmark"},
             )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from ...core.disks import require_writable
 from ...core.errors import GalleryError, OptionError
-from ...core.types import Embedder, Photos
+from ...core.progress import progress_for
+from ...core.types import Embedder, Photos, Progress, require_table
 from ...features.embedders.load import default_embedder, load_embedder
 from ...features.embedders.own import require_embedder, require_same, save_embedder
 from ...gallery.address import GALLERY_FILE, gallery_in, has_gallery
@@ -52,6 +56,7 @@ def build(
     *,
     distractors: Photos | None = None,
     rules: Rules | None = None,
+    progress: bool | Progress | None = None,
 ) -> Recognizer:
     """Index photos in memory; `Recognizer.save` writes the result to a folder.
 
@@ -62,12 +67,13 @@ def build(
         distractors: Photos without a landmark, whose landmarks are ignored; they show how similar
             unrelated photos are. None = no distractors.
         rules: How to answer; None = the defaults. With `verify` 0 no local features are stored.
+        progress: True = show it; a function = call it with (photos done, all photos).
 
     Returns:
         A recognizer with a gallery in memory, fitted on that gallery alone.
 
     Raises:
-        OptionError: When no photos are given, one of them has no landmark, or the object is no
+        OptionError: When no photo table is given, a photo has no landmark, or the object is no
             embedder.
         DataError: When no photo could be read (it gives the first reasons), a photo has several
             landmarks, or an id occurs twice.
@@ -77,14 +83,18 @@ def build(
             raise OptionError("two tables of photos given; expected build(embedder, photos)")
         photos, embedder = embedder, default_embedder()
     if photos is None:
-        raise OptionError("no photos given; expected build(photos) or build(embedder, photos)")
+        require_table(embedder, "build(photos)")
+    photos = require_table(photos, "build(embedder, photos)")
+    if distractors is not None:
+        require_table(distractors, "distractors")
     if isinstance(embedder, str | Path):
         embedder = open_embedder(embedder, photos, None)
     require_embedder(embedder)
     gallery = SqliteGallery.create(None, embedder.id, embedder.dim)
     options = UpdateOptions(features=(rules or Rules()).verify > 0)
     update = GalleryUpdate(photos_and_distractors(photos, distractors), gallery, options=options)
-    fill_gallery(embedder, update.prepare(), update)
+    with progress_for(progress, "indexing") as move:
+        fill_gallery(embedder, update.prepare(), update, progress=move)
     changes = update.changes
     require_photos(gallery, changes.problems)
     for line in changes.notes():
@@ -127,7 +137,7 @@ def load(
         OptionError: When that embedder needs torch and torch is not installed, or a server searches
             the gallery and cannot do so by the rules.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     require_folder(folder)
     gallery = gallery_in(folder)
     try:
@@ -210,15 +220,24 @@ def assemble(
     )
 
 
-def save(recognizer: Recognizer, folder: Path) -> None:
+def save(recognizer: Recognizer, folder: Path, *, overwrite: bool = False) -> None:
     """Write everything into one folder.
 
+    overwrite: replace the recognizer that it holds. The new one is written beside it first.
+
     Raises:
-        OptionError: When the folder holds a gallery already.
+        OptionError: When the folder holds a recognizer already, or other files.
     """
     if has_gallery(folder):
-        raise OptionError(f"{folder}: holds a gallery already; choose a new folder")
+        if not overwrite:
+            raise OptionError(
+                f"{folder}: holds a gallery already; choose a new folder, or replace it with "
+                "overwrite=True"
+            )
+        _replace(recognizer, folder)
+        return
     require_place(folder)
+    require_writable(folder, folder=True)
     gallery, embedder = recognizer.gallery, recognizer.embedder
     if isinstance(gallery, SqliteGallery):
         gallery.copy_to(folder / GALLERY_FILE).close()
@@ -229,6 +248,15 @@ def save(recognizer: Recognizer, folder: Path) -> None:
     write_settings(folder, recognizer.rules, recognizer.fitted, gallery.generation)
     with SqliteGallery.open(folder / GALLERY_FILE) as saved:
         refresh_index_files(folder, saved)
+
+
+def _replace(recognizer: Recognizer, folder: Path) -> None:
+    """Write the recognizer beside the folder, then put it in its place."""
+    parent = folder.resolve().parent
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as beside:
+        save(recognizer, Path(beside, "new"))
+        os.replace(folder.resolve(), Path(beside, "old"))
+        os.replace(Path(beside, "new"), folder.resolve())
 
 
 def _fit(

@@ -6,14 +6,16 @@ Also `state.json`: what was changed by hand, what failed, and which runs have no
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.disks import file_lock, read_error
 from ...core.errors import DataError, GalleryError, ModelError, OptionError
-from ...core.files import atomic_file, file_lock, read_json, write_json
+from ...core.files import atomic_file, read_json, write_json
 from ...core.json_options import from_json, to_json
 from ...gallery.address import has_gallery
 from ...gallery.index.projection import Projection
@@ -211,7 +213,9 @@ def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:
             stacker=_optional(Stacker, record["stacker"]),
             geometric_stacker=_optional(Stacker, record["geometric"]),
             calibration=from_json(Calibration, record["calibration"]),
-            negatives=tuple(float(score) for score in record["negatives"]),
+            negatives=tuple(
+                -math.inf if score is None else float(score) for score in record["negatives"]
+            ),
             own_queries=record.get("own_queries"),
         )
         return from_json(Rules, record["rules"]), fitted, int(record["generation"])
@@ -259,6 +263,8 @@ def _read_whitening(folder: Path, name: str | None) -> Projection | None:
     path = folder / Path(name).name
     try:
         data = path.read_bytes()
+    except PermissionError as error:
+        raise GalleryError(read_error(path, error)) from None
     except OSError as error:
         raise GalleryError(
             f"{path}: missing ({error}); run `whichlandmark tune {folder}` to fit it again"

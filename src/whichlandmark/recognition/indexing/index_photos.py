@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from ...core.disks import require_writable
 from ...core.errors import GalleryError, ImageError, OptionError
+from ...core.hardware import check_device
+from ...core.json_options import Span, check_fields, count
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.load import TIMM_PREFIX
@@ -73,7 +77,11 @@ class IndexOptions:
     relabel: bool = False
     restore: bool = False
 
+    spans: ClassVar[Mapping[str, Span]] = {"shards": count(1, 100_000), "shard": count(0, 99_999)}
+
     def __post_init__(self) -> None:
+        check_fields(self)
+        check_device(self.device)
         if self.engine == "here":
             _warn_of_old_engine_name()
             object.__setattr__(self, "engine", "local")
@@ -134,10 +142,11 @@ def index_photos(
     Raises:
         OptionError: For options that do not fit together; nothing is written then.
         GalleryError: When another embedder made the folder; nothing is written then.
-        DataError: When no photo could be read, or a shard is damaged.
+        DataError: When the folder cannot be written, no photo could be read, or a shard is damaged.
     """
     options = options or IndexOptions()
     require_place(folder)
+    require_writable(folder, folder=True)
     table = photos_and_distractors(photos, distractors)
     rules = rules_for(folder, options)
     tasks = _shard_tasks(table, folder, options, features=rules.verify > 0)

@@ -1,0 +1,257 @@
+"""What `recognize` does with many photos: find them, answer in batches, print a table or JSON."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..core.errors import DataError, ImageError, OptionError
+from ..core.files import atomic_file, local_path
+from ..core.types import Photo, Photos, Prediction
+from ..data.file_kinds import lost_photos
+from ..data.folders import find_photos
+from ..data.table import read_photos
+from ..recognition.answer import (
+    CSV_COLUMNS,
+    GalleryFacts,
+    answer_object,
+    confidence_in_words,
+    csv_row,
+    failed_object,
+)
+from ..recognition.explanation.explain import explain_answer
+from ..recognition.explanation.page import write_explanation
+from ..recognition.recognizer import Recognizer, prediction
+from . import output
+
+PHOTOS_WITHOUT_PROGRESS = 16  # so few are answered before a progress bar would be of use
+
+MIN_TABLE_WIDTH = 50  # columns of a terminal; a narrower one gets two lines for each photo
+
+
+def photos_of_arguments(given: Sequence[str]) -> Photos:
+    """The photos that the arguments of a command name, each once, in their order.
+
+    An argument is a photo, a folder (every photo below it), a pattern with `*`, `?`, `[…]` or `**`
+    that the shell has not expanded, a photo table (.csv), or a URL. `~` is the home folder. A
+    photo's id is its name as the arguments give it. An argument that is nowhere stays in the
+    table, so that it fails as a photo that cannot be read.
+    """
+    found: dict[str, str] = {}  # path → name
+    left_out: dict[str, str] = {}
+    waiting = list(reversed(given))
+    while waiting:
+        argument = waiting.pop()
+        path = argument
+        if path.startswith("~") and not os.path.exists(path):
+            path = os.path.expanduser(path)
+        if os.path.isdir(path):
+            below = find_photos(path)
+            left_out |= below.left_out
+            for photo in below.photos:
+                found.setdefault(photo, _name_below(photo, argument, path))
+        elif os.path.exists(path):
+            if path.lower().endswith(".csv"):
+                table = read_photos(path)
+                found |= {photo: photo for photo in table.paths if photo not in found}
+            else:
+                found.setdefault(path, argument)
+        elif glob.has_magic(path) and (matches := sorted(glob.glob(path, recursive=True))):
+            waiting += reversed(matches)
+        else:
+            found.setdefault(path, argument)
+    names: dict[str, None] = {}
+    for name in found.values():
+        while name in names:
+            name += " "
+        names[name] = None
+    table = Photos.of_columns(list(names), list(found), [""] * len(found))
+    return replace(table, left_out=left_out)
+
+
+def _name_below(photo: str, argument: str, folder: str) -> str:
+    """The name of a photo of a folder, beginning as the argument does."""
+    below = local_path(photo)[len(os.path.abspath(folder).rstrip(os.sep)) :].lstrip(os.sep)
+    return os.path.join(argument, below)
+
+
+@dataclass(eq=False)
+class Printer:
+    """Prints answers as they come, and counts them. rows: of the csv file."""
+
+    facts: GalleryFacts
+    as_json: bool
+    table: AnswerTable | None
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, str] = field(default_factory=dict)
+    rows: list[list[str]] = field(default_factory=lambda: [list(CSV_COLUMNS)])
+
+    def add(self, name: str, answer: Prediction) -> None:
+        """Print one answer."""
+        self.counts[answer.decision] += 1
+        self.rows.append(csv_row(replace(answer, photo=name), self.facts.titles))
+        if answer.error is not None:
+            self.failures[name] = answer.error
+        if self.as_json:
+            failed = failed_object(name, answer.error) if answer.error is not None else None
+            output.say_json(failed or answer_object(name, answer, self.facts))
+        elif self.table:
+            self.table.add(name, answer)
+        elif answer.error is None:
+            output.prediction(name, answer, self.facts.titles)
+            for text in answer.warnings:
+                output.note(f"{name}: {text}")
+
+    def add_lost(self, left_out: dict[str, str]) -> None:
+        """Add the photos of folders that could not be used to the JSON lines and the csv."""
+        for path, reason in lost_photos(left_out).items():
+            self.rows.append(csv_row(Prediction.of_failed(path, reason), {}))
+            if self.as_json:
+                output.say_json(failed_object(path, reason))
+
+    def summary(self) -> str:
+        """How many photos got which answer."""
+        words = {"landmark": "named", "uncertain": "not sure", "no_landmark": "no landmark",
+                 "failed": "not readable"}  # fmt: skip
+        parts = [f"{self.counts[key]} {text}" for key, text in words.items() if self.counts[key]]
+        return f"{self.counts.total()} photos: {', '.join(parts)}"
+
+
+def recognize_photos(
+    opened: Recognizer,
+    photos: Photos,
+    *,
+    evidence: bool = False,
+    explain: Path | None = None,
+    csv_file: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Answer all photos and print the answers; end with the exit code of the documentation.
+
+    Raises:
+        OptionError: When there are several photos to explain.
+        DataError: When there is no photo, or none can be read.
+    """
+    if explain and len(photos) > 1:
+        raise OptionError(f"--explain given with {len(photos)} photos; expected one photo")
+    facts = GalleryFacts.of(opened)
+    for text in facts.notes[len(opened.warnings) :]:  # those of the folder are on stderr already
+        output.note(text)
+    as_table = len(photos) > 1 and not (as_json or evidence)
+    labels = [name for name in opened.index.names if name]
+    table = AnswerTable(photos.ids.tolist(), labels, facts.titles) if as_table else None
+    printer = Printer(facts, as_json, table)
+    for photo, answer in _answers(opened, photos, evidence, explain):
+        printer.add(photo.id, answer)
+    printer.add_lost(photos.left_out)
+    if csv_file:
+        write_csv(csv_file, printer.rows)
+    if as_table:
+        output.note(printer.summary())
+    lost = output.name_left_out(photos.left_out)
+    if not len(photos):
+        raise DataError("no photo there that can be read")
+    failures = printer.failures
+    output.finish_with_failures(failures, nothing_done=len(failures) == len(photos))
+    if lost:
+        raise output.PartlyFailedError
+
+
+def _answers(
+    opened: Recognizer, photos: Photos, evidence: bool, explain: Path | None
+) -> Iterator[tuple[Photo, Prediction]]:
+    if explain:
+        for photo in photos:
+            yield photo, _explain(opened, photo, explain)
+        return
+    many = len(photos) > PHOTOS_WITHOUT_PROGRESS
+    with output.progress() if many else nullcontext() as start:
+        move = start("recognizing") if start else None
+        yield from opened.answer_table(photos, evidence=evidence, progress=move)
+
+
+def _explain(opened: Recognizer, photo: Photo, target: Path) -> Prediction:
+    """Answer one photo and write a page about it."""
+    try:
+        read = opened.read(photo)
+    except ImageError as error:
+        return Prediction.of_failed(photo.id, str(error))
+    answers = opened.answer(opened.embed([read]), evidence=True)
+    shown = explain_answer(opened, answers, 0, read, name=Path(photo.id).name)
+    write_explanation(shown, target)
+    return prediction(answers, 0)
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write rows as a csv file that spreadsheets open in UTF-8, whole or not at all."""
+    with (
+        atomic_file(path, "table of answers") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8-sig") as file,
+    ):
+        csv.writer(file).writerows(rows)
+
+
+class AnswerTable:
+    """The answers to many photos as a table on stdout, one line each, printed as they come.
+
+    A terminal gets lines of its width, where names are cut; a file or pipe gets whole names.
+    """
+
+    def __init__(
+        self, names: Sequence[str], labels: Sequence[str], titles: Mapping[str, str]
+    ) -> None:
+        """names: of all photos that will be added. labels: of all landmarks. titles: label → title,
+        of the landmarks that have one.
+        """
+        self.titles = titles
+        self.width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        longest = max((output.cells(output.visible(name)) for name in names), default=5)
+        title = max((output.cells(output.named(label, titles)) for label in labels), default=8)
+        self.sizes = [max(5, min(longest, 60)), max(8, min(title, 40))]
+        rest = self.width - 26  # the other columns and the spaces between all of them
+        if self.width and sum(self.sizes) > rest:
+            photo = max(rest // 2, rest - self.sizes[1])
+            self.sizes = [photo, rest - photo]
+        self.none = "–" if output.has_character("–") else "-"
+        if not 0 < self.width < MIN_TABLE_WIDTH:
+            self._line("photo", "landmark", "answer", "confidence")
+
+    def add(self, name: str, answer: Prediction) -> None:
+        """Print the line of one photo."""
+        names = [
+            output.named(label, self.titles) for label in (answer.guess, answer.second) if label
+        ]
+        confidence = f"{answer.confidence:.2f}"
+        if answer.decision == "landmark":
+            self._line(name, names[0], confidence_in_words(answer), confidence)
+        elif answer.decision == "uncertain":
+            self._line(name, " or ".join(names), "not sure", confidence)
+        else:
+            words = "not readable" if answer.decision == "failed" else "no landmark"
+            self._line(name, self.none, words, self.none)
+
+    def _line(self, *columns: str) -> None:
+        name, landmark, answer, confidence = columns
+        if 0 < self.width < MIN_TABLE_WIDTH:  # a narrow terminal gets two lines a photo
+            output.say(output.fitted(name, self.width, keep_end=True).rstrip())
+            output.say(output.fitted(f"  {landmark}, {answer} {confidence}", self.width).rstrip())
+            return
+        if self.width:
+            name = output.fitted(name, self.sizes[0], keep_end=True)
+            landmark = output.fitted(landmark, self.sizes[1])
+        else:
+            name, landmark = (
+                output.visible(text) + " " * (size - output.cells(output.visible(text)))
+                for text, size in zip((name, landmark), self.sizes, strict=True)
+            )
+        if self.width and confidence == "confidence":
+            confidence = "sure"
+        output.say(f"{name}  {landmark}  {answer:<16}  {confidence}".rstrip())

@@ -1,0 +1,103 @@
+"""Checks of the options of all verbs: numbers in a span, words of a list, devices, blank values.
+
+They refuse a value when the command line is read, before any file is, with one line that says what
+was given and what is expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+from ..core.errors import OptionError
+from ..core.hardware import check_device
+from ..core.json_options import Span
+
+BETWEEN = Span(0, 1, above=True, below=True)  # a share, without its ends
+
+# Options that may be blank; another blank value comes from a shell variable that is not set.
+MAY_BE_BLANK = ("--to", "--landmark", "--title", "--tiles", "--tiles-by")
+
+
+def within(span: Span) -> Callable[..., Any]:
+    """A callback for an option: raises OptionError for a number outside the span."""
+
+    def check(param: typer.CallbackParam, value: Any) -> Any:
+        if value is not None and value not in span:
+            raise OptionError(f"{_name(param)} {value:g} given; expected {span}")
+        return value
+
+    check.span = span  # type: ignore[attr-defined]  # for the test of all options
+    return check
+
+
+def one_of(*words: str, old: str = "") -> Callable[..., Any]:
+    """A callback for an option: raises OptionError for a word that is none of these.
+
+    old: a word of earlier versions, which is still taken.
+    """
+
+    def check(param: typer.CallbackParam, value: Any) -> Any:
+        if value is not None and value not in words and (not old or value != old):
+            near = difflib.get_close_matches(str(value).lower(), words, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            listed = f"{', '.join(words[:-1])} or {words[-1]}"
+            shown = value if value and value.strip() == value else repr(value)
+            raise OptionError(f"{_name(param)} {shown} given; expected {listed}{hint}")
+        return value
+
+    check.words = words  # type: ignore[attr-defined]
+    return check
+
+
+def device(value: str | None) -> str | None:
+    """A callback for --device: raises OptionError for a word that names no device."""
+    if value is not None:
+        check_device(value)
+    return value
+
+
+def _name(param: typer.CallbackParam) -> str:
+    return max(param.opts, key=len)
+
+
+def usage_error(error: Any, arguments: Sequence[str]) -> str:
+    """One line about an error of the parser of the command line."""
+    param: Any = getattr(error, "param", None)
+    if span := getattr(getattr(param, "callback", None), "span", None):
+        given = _value_of(param.opts, arguments)
+        return f"{_name(param)} {given!r} given; expected {span}"
+    said = " ".join(error.format_message().split()).rstrip(".?")
+    context = getattr(error, "ctx", None)
+    name = context.command_path if context else "whichlandmark"
+    return f"{said}; `{name} --help` says what it takes"
+
+
+def _value_of(names: Sequence[str], arguments: Sequence[str]) -> str:
+    """The value that a command line gives to an option of these names; "" when it gives none."""
+    for here, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        option, equals, value = here.partition("=")
+        if option in names:
+            return value if equals else following
+    return ""
+
+
+def refuse_blanks(arguments: Sequence[str]) -> None:
+    """Raises OptionError when an argument, or the value of an option, is blank.
+
+    A blank path would be the current folder.
+    """
+    for before, here in zip(("", *arguments), arguments, strict=False):
+        option, equals, value = here.partition("=")
+        if here.startswith("--") and equals:
+            before, here = option, value
+        if here.strip() or before in MAY_BE_BLANK:
+            continue
+        what = before if before.startswith("-") else "an argument"
+        raise OptionError(
+            f"{what} {here!r} given; expected a value that is not blank (is a variable of the "
+            "shell not set?)"
+        )

@@ -1,0 +1,330 @@
+"""Open a photo file without decoding it: its format by content, its metadata, its position.
+
+Pillow's plugins are called directly, because the limits of `PIL.Image.open` are the same for all
+formats and for the whole process. Files of other kinds are named.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from PIL import (
+    AvifImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+from PIL import Image as Pillow
+
+from .errors import ImageError, TooLargeError
+from .hardware import max_file_bytes
+
+LatLon = tuple[float, float]  # latitude, longitude in degrees
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+
+_GPS = 0x8825  # the EXIF directory of positions; its tags:
+
+_NORTH_SOUTH, _EAST_WEST = (("n", "north"), ("s", "south")), (("e", "east"), ("w", "west"))
+
+_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _STATUS = 1, 2, 3, 4, 9
+
+_MAX_SCANS = 100  # of a JPEG: each takes time for every pixel; cameras write 1, encoders about 10
+
+# Chunks that Pillow decompresses, or refuses a photo for, though nothing here reads most of them.
+_PNG_TEXTS = (b"iCCP", b"tEXt", b"zTXt", b"iTXt")
+
+_PNG_READ_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")  # may have the orientation
+
+_MAX_TEXT_BYTES = 500_000  # of one such text, decompressed
+
+_PLUGINS: dict[str, Callable[..., ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.jpeg_factory,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+}
+
+_CONVERT = "; convert it to JPEG"
+
+# First bytes of files that are no photo that can be decoded → what they are, and what to do.
+_FOREIGN = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the photo; run `git lfs pull`"),
+    (b"\xff\x0a", "a JPEG XL photo" + _CONVERT),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL photo" + _CONVERT),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 photo" + _CONVERT),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 photo" + _CONVERT),
+    (b"II*\0", "a TIFF or a raw photo of a camera" + _CONVERT),
+    (b"MM\0*", "a TIFF or a raw photo of a camera" + _CONVERT),
+    (b"II+\0", "a TIFF" + _CONVERT),
+    (b"MM\0+", "a TIFF" + _CONVERT),
+    (b"IIU\0", "a raw photo of a camera" + _CONVERT),
+    (b"IIRO", "a raw photo of a camera" + _CONVERT),
+    (b"IIRS", "a raw photo of a camera" + _CONVERT),
+    (b"FUJIFILM", "a raw photo of a camera" + _CONVERT),
+    (b"BM", "a BMP picture" + _CONVERT),
+    (b"8BPS", "a Photoshop file" + _CONVERT),
+    (b"\0\0\x01\0", "an icon"),
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
+    (b"PK\x03\x04", "a zip archive or an office document"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"bplist00", "a placeholder of iCloud, not the photo; download the photo first"),
+    (b"\0\x05\x16\x07", "what macOS stores beside a file (`._` name), not the photo"),
+    (b"\x1aE\xdf\xa3", "a video"),
+    (b"\0\0\x01\xba", "a video"),
+    (b"\0\0\x01\xb3", "a video"),
+)
+
+_FTYP_BRANDS = {b"heic": "a HEIC photo" + _CONVERT, b"heix": "a HEIC photo" + _CONVERT,
+                b"hevc": "a HEIC photo" + _CONVERT, b"hevx": "a HEIC photo" + _CONVERT,
+                b"heim": "a HEIC photo" + _CONVERT, b"heis": "a HEIC photo" + _CONVERT,
+                b"mif1": "a HEIF photo" + _CONVERT, b"msf1": "a HEIF photo" + _CONVERT,
+                b"crx ": "a raw photo of a camera" + _CONVERT,
+                b"avif": "an AVIF photo that this Pillow cannot decode" + _CONVERT}  # fmt: skip
+
+# Pillow raises these on files that are cut short, corrupt or hostile.
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError,
+                  IndexError, KeyError, TypeError, ZeroDivisionError, RuntimeError)  # fmt: skip
+
+METADATA_ERRORS = (*DECODE_ERRORS, AttributeError, OverflowError)
+
+
+def open_photo(data: bytes) -> ImageFile.ImageFile:
+    """The photo's header and metadata; no pixel is decoded.
+
+    As Pillow's `open` without its limit on pixels, which is the same for all formats and for the
+    whole process. PNG texts are left out, because Pillow refuses photos with megabytes of them.
+
+    Raises:
+        ImageError: when the file is empty or of a kind that is known but not decoded.
+        UnidentifiedImageError, or what decoders raise: for all other files.
+    """
+    if not data:
+        raise ImageError("the file is empty; if a cloud drive keeps it, download it first")
+    form = _format(data)
+    if form == "PNG":
+        data = _without_texts(data)
+    if form == "JPEG" and data.count(b"\xff\xda\0") > _MAX_SCANS:
+        raise ImageError(f"damaged: a JPEG of more than {_MAX_SCANS} scans")
+    if form:
+        try:
+            return _PLUGINS[form](io.BytesIO(data), "")
+        except Pillow.DecompressionBombError as error:  # only the plugin of WebP checks this
+            raise TooLargeError(f"its header is that of an enormous photo ({error})") from None
+    if what := foreign_kind(data):
+        raise ImageError(f"this is {what}")
+    raise UnidentifiedImageError
+
+
+def _format(data: bytes) -> str:
+    """The one of FORMATS whose first bytes these are, or ""."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"mif1", b"msf1"):
+        brands = data[8 : min(int.from_bytes(data[:4], "big"), 200)]
+        return "AVIF" if AvifImagePlugin.SUPPORTED and b"avi" in brands else ""
+    return ""
+
+
+def foreign_kind(data: bytes) -> str:
+    """What a file is that is no photo of FORMATS, and what to do, by its content; "" = unknown.
+
+    Args:
+        data: the file, or its first 1,000 bytes.
+    """
+    if data[4:8] == b"ftyp":
+        return _FTYP_BRANDS.get(data[8:12], "a video")
+    if data[:4] == b"RIFF" and data[8:12] in (b"AVI ", b"WAVE"):
+        return "a video" if data[8:12] == b"AVI " else "a sound"
+    for start, what in _FOREIGN:
+        if data.startswith(start):
+            return what
+    head = data[:1000]
+    if not head.strip(b"\0"):
+        return "only zero bytes: a placeholder or an unfinished download; get the file again"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")) or b"<html" in text:
+        return "a web page, not a photo; download the photo again"
+    if text.startswith(b"<svg") or b"<svg" in text:
+        return "an SVG drawing" + _CONVERT
+    if text.startswith(b"<?xml"):
+        return "an XML document (perhaps the error message of a server), not a photo"
+    if all(byte >= 32 or byte in b"\t\r\n\f\x1b" for byte in head):
+        return "a text file, not a photo"
+    return ""
+
+
+def _without_texts(data: bytes) -> bytes:
+    """A PNG without its color profile and texts, except short ones that may have metadata.
+
+    EXIF data that follow the pixels are moved before them, where they are found without decoding.
+    """
+    parts: list[bytes] = []  # that precede the pixels …
+    after: list[bytes] = []  # … and the rest
+    start, at, kept = 0, 8, parts
+    while at + 12 <= len(data):
+        kind, length = data[at + 4 : at + 8], int.from_bytes(data[at : at + 4], "big")
+        end = at + 12 + length
+        if kind == b"IDAT" and kept is parts:
+            parts.append(data[start:at])
+            start, kept = at, after
+        moved = kind == b"eXIf" and kept is after and end <= len(data)
+        if moved or (kind in _PNG_TEXTS and not _is_read(data[at + 8 : end - 4])):
+            kept.append(data[start:at])
+            start = end
+            if moved:
+                parts.append(data[at:end])
+        if kind == b"IEND":
+            break
+        at = end
+    return b"".join((*parts, *after, data[start:])) if len(parts) + len(after) > 1 else data
+
+
+def _is_read(text: bytes) -> bool:
+    """Is this the content of a PNG text that is read, and short?"""
+    name, _, rest = text.partition(b"\0")
+    if name not in _PNG_READ_TEXTS or len(rest) > _MAX_TEXT_BYTES:
+        return False
+    try:  # wherever the compressed part begins: after one byte (zTXt) or some (iTXt)
+        start = rest.find(b"\x78", 0, 200)
+        inflated = zlib.decompressobj().decompress(rest[max(0, start) :], _MAX_TEXT_BYTES + 1)
+    except zlib.error:  # it is not compressed
+        return True
+    return len(inflated) <= _MAX_TEXT_BYTES
+
+
+def location_of(data: bytes) -> LatLon | None:
+    """Read the position from a photo's metadata, EXIF or else XMP, without decoding the photo.
+
+    Call it only when the user has turned the use of positions on, because positions are private.
+
+    Args:
+        data: the photo file's bytes.
+
+    Returns:
+        (latitude, longitude) in degrees, north and east positive; None when the position is
+        missing, damaged, ambiguous, impossible, marked as void by the receiver, or exactly 0° 0'.
+    """
+    if len(data) > max_file_bytes():
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_photo(data) as opened:
+                tags = exif_of(opened).get_ifd(_GPS)
+                if not tags:
+                    tags = _xmp_position(opened.info)
+        if _plain_text(tags.get(_STATUS, "A")).upper() == "V":
+            return None
+        latitude = _degrees(tags[_LATITUDE], tags.get(_LATITUDE_REF, ""), _NORTH_SOUTH, 90)
+        longitude = _degrees(tags[_LONGITUDE], tags.get(_LONGITUDE_REF, ""), _EAST_WEST, 180)
+    except (ImageError, *METADATA_ERRORS):
+        return None
+    if latitude is None or longitude is None or latitude == longitude == 0:
+        return None
+    return latitude, longitude
+
+
+def exif_of(opened: ImageFile.ImageFile) -> Pillow.Exif:
+    """The EXIF data in front of the pixels. A PNG's own `getexif` would decode the whole photo."""
+    return Pillow.Image.getexif(opened)
+
+
+def _xmp_position(info: dict[Any, Any]) -> dict[int, object]:
+    """The position that XMP metadata have, as EXIF tags; texts such as "48,51.5N"."""
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
+    text = xmp if isinstance(xmp, str) else bytes(xmp).decode("utf-8", "replace")
+    names = {_LATITUDE: "GPSLatitude", _LONGITUDE: "GPSLongitude", _STATUS: "GPSStatus"}
+    found: dict[int, object] = {}
+    for tag, name in names.items():
+        values = set(re.findall(rf'exif:{name}(?:\s*=\s*["\']|>)\s*([^"\'<]{{1,40}})', text))
+        if len(values) == 1:
+            found[tag] = values.pop()
+    return found
+
+
+def _plain_text(value: object) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    return str(value).strip("\0 ")
+
+
+def _degrees(
+    parts: object, direction: object, names: tuple[tuple[str, str], tuple[str, str]], limit: int
+) -> float | None:
+    """EXIF degrees, minutes and seconds → signed degrees; None when impossible or ambiguous.
+
+    Cameras write degrees alone, degrees and minutes with seconds of 0/0, one number, or a text.
+
+    Args:
+        direction: "" where it is missing; a negative number has its own.
+        names: letter and word of the positive and of the negative direction.
+        limit: the largest possible number of degrees.
+    """
+    named = _plain_text(direction).lower()
+    if isinstance(parts, (str, bytes)):
+        text = _plain_text(parts)
+        letter = text[-1:].lower() if text[-1:].isalpha() else ""
+        if ("," in text and not letter) or (letter and named[:1] not in ("", letter)):
+            return None  # "48,85" may be a decimal or minutes; or two directions
+        named = named or letter
+        if re.search(r"[^\d\s.,:;/°º'\"′″+-]", re.sub(r"deg|min|sec|[a-zA-Z]$", "", text)):
+            return None
+        parts = [Fraction(each) for each in re.findall(r"[-+]?\d+(?:\.\d+|/\d+)?", text)]
+    elif not isinstance(parts, (tuple, list)):
+        parts = (parts,)
+    values = [_number(part) for part in parts]
+    if len(values) == 2 and isinstance(parts, tuple) and not (values[1] or 0) % 1:
+        return None  # the seconds were lost
+    if not 1 <= len(values) <= 3 or values[0] is None or not all(map(_is_known, values)):
+        return None
+    degrees, minutes, seconds = values[0], *([*values[1:], None, None][:2])
+    if minutes is None and (seconds or degrees == int(degrees)):
+        return None  # whole degrees and nothing else are too coarse to be a position
+    negative = degrees < 0 or (minutes or 0) < 0 or (seconds or 0) < 0
+    degrees, minutes, seconds = abs(degrees), abs(minutes or 0), abs(seconds or 0)
+    if (degrees % 1 and (minutes or seconds)) or (minutes % 1 and seconds):
+        return None  # the fraction repeats the smaller parts, or it does not
+    if named not in (*names[0], *names[1], "") or not (named or negative):
+        return None
+    if negative and named in names[0]:
+        return None
+    value = degrees + minutes / 60 + seconds / 3600
+    if not (minutes < 60.001 and seconds < 60.001 and value <= limit):
+        return None
+    return -value if negative or named in names[1] else value
+
+
+def _number(part: object) -> float | None:
+    """A part of a position; None for 0/0, which says that there is none, and NaN for others / 0."""
+    if getattr(part, "denominator", 1) == 0:
+        return math.nan if getattr(part, "numerator", 1) else None
+    if isinstance(part, (str, bytes)):
+        return float(Fraction(_plain_text(part)))
+    return float(part)  # type: ignore[arg-type]
+
+
+def _is_known(value: float | None) -> bool:
+    return value is None or math.isfinite(value)
