@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -263,13 +264,23 @@ def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
         say(promise)
 
 
-def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False) -> None:
+def finish_with_failures(
+    failures: dict[str, str], *, nothing_done: bool = False, listed: Path | None = None
+) -> None:
     """List failures (name → reason) on stderr and end with exit code 3; without any, do nothing.
 
-    nothing_done: not one input could be used: exit code 4.
+    nothing_done: not one input could be used: exit code 4. listed: a file that holds all of them,
+    so that only the first of each kind are printed.
     """
+    kinds: Counter[str] = Counter()
     for name, reason in failures.items():
-        warn(reason if name in reason else f"{name}: {reason}")
+        kind = reason.rpartition(": ")[2]
+        kinds[kind] += 1
+        if listed is None or kinds[kind] <= MAX_LISTED:
+            warn(reason if name in reason else f"{name}: {reason}")
+    if listed is not None and failures:
+        counts = "; ".join(f"{count} {kind}" for kind, count in kinds.most_common(MAX_LISTED))
+        warn(f"{len(failures)} photos left out ({counts}); all are in {listed}")
     if failures and nothing_done:
         raise DataError(f"none of the {len(failures)} photos could be read")
     if failures:

@@ -124,6 +124,13 @@ class Scores:
     seconds: float
     protocol: dict[str, Any] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """The sentence, GAP and top-1; `to_dict` has every number."""
+        parts = [self.summary or f"{self.queries} queries"]
+        for words, value in (("GAP", self.gap), ("top-1", self.top1)):
+            parts += [] if value is None else [f"{words} {value:.3f}"]
+        return "; ".join(parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Every number by its name, as `whichlandmark evaluate --json` prints them."""
         return asdict(self)
