@@ -22,7 +22,7 @@ from whichlandmark.evaluation.report import report_file
 from whichlandmark.training.train import train
 
 SOURCE = Path(whichlandmark.__file__).parent
-INSTALL_COMMAND = r"pip install 'whichlandmark\[report\]'"
+INSTALL_COMMAND = r"pip install '[^']*\[report\]'"
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_report_without_matplotlib_is_refused_before_its_file_is_read(
     with pytest.raises(OptionError, match=f"a report needs matplotlib.*{INSTALL_COMMAND}"):
         report_file(tmp_path / "missing.csv", tmp_path / "out.html", title="x")
     code, _, err = run(capfd, "report", tmp_path / "missing.csv", "-o", tmp_path / "out.html")
-    assert (code, "whichlandmark[report]" in err) == (OptionError("").exit_code, True)
+    assert (code, "[report]'" in err) == (OptionError("").exit_code, True)
 
 
 @pytest.mark.usefixtures("without_matplotlib")
@@ -83,7 +83,7 @@ def test_an_explanation_as_png_is_refused_before_the_recognizer_is_opened(
 ) -> None:
     command = ("recognize", tmp_path / "a.jpg", "-r", tmp_path / "missing.wl", "--explain")
     code, _, err = run(capfd, *command, tmp_path / "why.png")
-    assert (code, "whichlandmark[report]" in err) == (OptionError("").exit_code, True)
+    assert (code, "[report]'" in err) == (OptionError("").exit_code, True)
     _, _, err = run(capfd, *command, tmp_path / "why.html")
     assert "matplotlib" not in err  # it fails for the missing recognizer
 

@@ -59,10 +59,12 @@ def set_rows(path: Path, rows: list[list[str]]) -> None:
 def test_all_tables_are_imported_with_their_counts(tmp_path: Path, unpacked: bool) -> None:
     write_gldv2(tmp_path / "gldv2", small_set(), unpacked=unpacked)
     done = import_gldv2(tmp_path / "gldv2", tmp_path / "out")
-    assert (done.problems, done.notes) == ({}, [])
+    assert done.problems == {}
+    assert [note.partition(",")[0] for note in done.notes] == ["4 photos are in no table"]
     assert not (tmp_path / "out" / "problems.csv").exists()
     assert {k: v for k, v in done.counts.items() if v} == {
         "train photos": 9, "index photos": 3, "test photos": 5, "test ignored": 1, "landmarks": 4,
+        "photos in no table": 4,
     }  # fmt: skip
     wanted = small_set()
     for name, items in (
@@ -310,3 +312,26 @@ def test_interrupted_or_refused_imports_keep_the_old_tables(root: Path, tmp_path
         import_gldv2(root, tmp_path / "out")
     after = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert after == before
+
+
+def test_kaggles_layout_with_an_unlabelled_test_set_loses_no_photo(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """train.csv without URLs, no test.csv: the sample submission lists the test photos."""
+    at = tmp_path / "kaggle"
+    ids = [f"{number:x}" * 3 + "abc0123456789" for number in range(6)]
+    for number, name in enumerate(ids):
+        part = "train" if number < 3 else "test"
+        path = at / part / name[0] / name[1] / name[2] / f"{name}.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"\xff\xd8\xff")
+    set_rows(at / "train.csv", [["id", "landmark_id"], *([name, "7"] for name in ids[:3])])
+    set_rows(at / "sample_submission.csv",
+             [["id", "landmarks"], *([name, "17660 0.51"] for name in ids[3:5])])  # fmt: skip
+    code, out, err = run(capfd, "import", "gldv2", at, "-o", tmp_path / "out", "--json")
+    assert code == 0
+    assert json.loads(out)["test photos"] == 2
+    assert json.loads(out)["photos in no table"] == 1
+    assert [row[2] for row in rows_of(tmp_path / "out" / "test.csv")[1:]] == ["", ""]
+    assert "its photos (of sample_submission.csv) have no landmarks" in err
+    assert f"1 photos are in no table, such as {ids[5]}" in err

@@ -65,7 +65,7 @@ def test_a_missing_photo_is_listed(
     arguments = ("import", "csv", listing, "-o", tmp_path / "p.csv", "--path", "file")
     code, _, err = run(capfd, *arguments)
     assert code == 3
-    assert err.strip() == f"{tmp_path}/photos/1.jpg: no such file"
+    assert f"1 × no such file: {tmp_path}/photos/1.jpg" in err
     assert len(read_photos(tmp_path / "p.csv")) == 2
     for i in (0, 2):
         (tmp_path / "photos" / f"{i}.jpg").unlink()

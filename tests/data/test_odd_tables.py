@@ -197,10 +197,10 @@ def test_rows_without_a_path_and_web_addresses_are_named_not_fatal(
     )
     assert code == 3
     assert "1 photos" in out
-    assert "line 3: the row has no path" in err
+    assert f"1 × the row has no path; it is left out: {table}, line 3" in err
     assert "https:// is not read; download the photos first" in err
-    assert "paris: is a folder; expected a photo" in err
-    assert "paris/9.jpg: no such file" in err
+    assert f"is a folder; expected a photo: d ({photos}/paris)" in err
+    assert f"1 × no such file: e ({photos}/paris/9.jpg)" in err
 
 
 def test_a_name_that_is_not_utf8_is_found_by_a_table(photos: Path) -> None:

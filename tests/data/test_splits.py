@@ -15,11 +15,14 @@ from whichlandmark.data import splits
 from whichlandmark.data.cleaning.drop import CleaningRules, clean
 from whichlandmark.data.cleaning.scan_cache import ScanCache
 from whichlandmark.data.splits import (
+    HoldOutOptions,
     Split,
     SplitOptions,
     check_disjoint,
     contents,
     known_contents,
+    missing_kinds,
+    query_kinds,
     split_test,
     split_validation,
 )
@@ -150,15 +153,40 @@ def test_the_simple_split_equals_photos_split_but_for_copies(world: tuple[Photos
     """Test photos that are copies of training photos move to train."""
     photos, _ = world
     train, test = photos.split(test=0.25, seed=3)
-    split = split_test(photos, test=0.25, seed=3)
+    split = split_test(photos, HoldOutOptions(test=0.25, seed=3))
     assert list(split.tables) == ["train", "test"]
     assert split.tables["train"].ids.tolist() == train.ids.tolist()
     assert split.tables["test"].ids.tolist() == test.ids.tolist()
     Path(test.paths[2]).write_bytes(Path(train.paths[0]).read_bytes())
-    split = split_test(photos, test=0.25, seed=3)
+    split = split_test(photos, HoldOutOptions(test=0.25, seed=3))
     assert set(test.ids) - set(split.tables["test"].ids) == {test.ids[2]}
     assert len(split.tables["train"]) == len(train) + 1
     assert overlap(split) == 0
+
+
+def test_the_simple_split_asks_all_three_kinds(tmp_path: Path) -> None:
+    photos = table(tmp_path, {f"L{i}": 3 for i in range(20)} | {"": 10})
+    extra = table(tmp_path, {"": 12}, prefix="d")
+    options = HoldOutOptions(test=0.1, unknown=4, bank_share=0.25)
+    split = split_test(photos, options, distractors=extra)
+    assert {name: len(part) for name, part in split.tables.items()} == {
+        "train": 60 + 10 - 12 - 5 - 1, "test": 12 + 5 + 1 + 9, "bank": 3,
+    }  # fmt: skip
+    assert query_kinds(split) == {
+        "known landmark": 5, "unknown landmark": 12, "no landmark": 10, "share of known": 0.1042,
+    }  # fmt: skip
+    assert missing_kinds(split, 0.1) == []
+    assert overlap(split) == 0
+    with pytest.raises(OptionError, match="20 unknown landmarks given; the table has 20"):
+        split_test(photos, HoldOutOptions(unknown=20))
+
+
+def test_the_simple_split_says_which_kinds_and_shares_are_missing(tmp_path: Path) -> None:
+    photos = table(tmp_path, {f"L{i}": 1 for i in range(20)} | {"A": 4})
+    notes = " ".join(missing_kinds(split_test(photos, HoldOutOptions(test=0.5)), 0.5))
+    assert "8.3% of the landmarks' photos are in test.csv, not 50.0%" in notes
+    assert "no queries of unknown landmarks" in notes
+    assert "--distractors PHOTOS adds some" in notes
 
 
 def test_a_planted_leak_is_reported(world: tuple[Photos, Photos]) -> None:
@@ -209,10 +237,10 @@ def test_photos_hashed_by_cleaning_are_not_read_again(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"landmarks": 0}, "expected 1 or more"),
-        ({"landmarks": 1, "unknown": -1}, "0 or more"),
-        ({"landmarks": 1, "query_share": 1.0}, "query_share 1.0 given"),
-        ({"landmarks": 1, "bank_share": 0.0}, "bank_share 0.0 given"),
+        ({"landmarks": 0}, "landmarks 0 given; expected a whole number, 1 to"),
+        ({"landmarks": 1, "unknown": -1}, "unknown -1 given; expected a whole number, 0 to"),
+        ({"landmarks": 1, "query_share": 1.0}, "query_share 1 given"),
+        ({"landmarks": 1, "bank_share": 0.0}, "bank_share 0 given"),
         ({"landmarks": 9}, "10 landmarks, 8 of them with two photos that differ"),
         ({"landmarks": 8, "unknown": 2}, "left for training"),
     ],

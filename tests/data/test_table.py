@@ -122,7 +122,7 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         read_photos(tmp_path / "gone.csv")
     with pytest.raises(DataError, match="not readable as a UTF-8 csv"):
         read_photos(write(tmp_path / "p.csv", "id,path,landmark\n1,1.jpg,清水寺\n", "gb18030"))
-    with pytest.raises(DataError, match="not readable"):
+    with pytest.raises(DataError, match="a folder, not a photo table"):
         read_photos(tmp_path)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import whichlandmark
-from whichlandmark.core import files, hardware
+from whichlandmark.core import disks, files, hardware
 
 SOURCE = Path(whichlandmark.__file__).parent
 
@@ -66,7 +66,8 @@ print(len(found))
 # Where a name that some systems lack may stand, because it is guarded or never reached there.
 ALLOWED = {
     "core/hardware.py": {"sched_getaffinity", "sysconf"},
-    "core/files.py": {"fcntl", "pread"},
+    "core/disks.py": {"fcntl"},
+    "core/files.py": {"pread"},
     "gallery/sqlite/pages.py": {"pread", "pwrite"},
     "serving/decode_worker.py": {"resource", "setitimer", "SIGKILL", "ITIMER_PROF"},
     "serving/decode_pool.py": {"SIGPROF"},
@@ -142,7 +143,7 @@ def test_bytes_at_a_place_with_and_without_pread(
 
 HOLDS = """
 import sys, time
-from whichlandmark.core.files import file_lock
+from whichlandmark.core.disks import file_lock
 with file_lock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -158,7 +159,7 @@ def test_a_lock_is_waited_for_and_a_killed_process_gives_it_up(tmp_path: Path) -
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         held = time.monotonic()
-        with files.file_lock(path):
+        with disks.file_lock(path):
             assert time.monotonic() - held > 0.9
     assert started < held
     with subprocess.Popen(
@@ -167,7 +168,7 @@ def test_a_lock_is_waited_for_and_a_killed_process_gives_it_up(tmp_path: Path) -
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         other.kill()
-        with files.file_lock(path):
+        with disks.file_lock(path):
             pass
 
 
@@ -188,11 +189,11 @@ def test_the_lock_of_windows_waits_too(tmp_path: Path, monkeypatch: pytest.Monke
     order: list[str] = []
 
     def second() -> None:
-        with files.file_lock(tmp_path / "lock"):
+        with disks.file_lock(tmp_path / "lock"):
             order.append("second")
 
     def first() -> None:
-        with files.file_lock(tmp_path / "lock"):
+        with disks.file_lock(tmp_path / "lock"):
             thread.start()
             time.sleep(0.2)
             order.append("first")

@@ -154,7 +154,7 @@ def test_html_in_landmark_names_is_served_as_json_only(client: TestClient) -> No
     """The content type and nosniff keep browsers from rendering names as HTML."""
     for name in ('<img src=x onerror="alert(1)">', "'\"><script>alert(1)</script>", "{{7*7}}"):
         added = client.post(f"/v1/landmarks/{name.replace('/', '%2F')}/photos",
-                            files=photos_of((9, 0)))  # fmt: skip
+                            params={"move": True}, files=photos_of((9, 0)))  # fmt: skip
         assert added.status_code == 200, added.text
         listed = client.get("/v1/landmarks", params={"query": name})
         assert listed.headers["content-type"] == "application/json"

@@ -65,7 +65,9 @@ def made() -> Path:
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     for code in range(LANDMARKS):
         for seed in range(PHOTOS):
-            _write(root / "photos" / f"place {code}" / f"{seed}.jpg", front(code, seed))
+            # Of different quality, because two of a place may be of the same crop.
+            path = root / "photos" / f"place {code}" / f"{seed}.jpg"
+            _write(path, front(code, seed), quality=92 - seed)
     for code in range(BANK):
         _write(root / "bank" / f"{code}.jpg", front(50 + code, 0))
     index_photos(
@@ -86,6 +88,6 @@ def copied(folder: Path) -> Path:
     return Path(shutil.copytree(made(), folder / "r.wl"))
 
 
-def _write(path: Path, picture: Pillow.Image) -> None:
+def _write(path: Path, picture: Pillow.Image, quality: int = 92) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, quality=92)
+    picture.save(path, quality=quality)

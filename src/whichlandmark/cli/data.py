@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from ..core.errors import DataError
 from ..core.json_options import SEED, count
 from . import output
 from .app import Device, Distractors, Json, OutTable, OutTables, Source, app
 from .option_types import BETWEEN, one_of, within
+
+if TYPE_CHECKING:
+    from ..core.types import Photos
 
 import_app = typer.Typer(
     help="Make a photo table (photos.csv) from photos that you have.", no_args_is_help=True
@@ -44,15 +48,29 @@ def import_folder(
     """
     from ..core.results import check_results
     from ..data.folders import read_folder
-    from ..data.table import write_photos
 
     check_results(
         [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [root]
     )
     photos = read_folder(root, labelled=not unlabelled, level=level)
-    write_photos(out, photos)
-    output.say(f"{out}: {photos!r}")
-    if output.name_left_out(photos.left_out, out):
+    _write_imported(out, photos, {})
+
+
+def _write_imported(out: Path, photos: Photos, problems: dict[str, str]) -> None:
+    """Write the table, count what is not in it, and end with exit code 3 or 4 where photos are not.
+
+    problems: row, sample or file → why it is not in the table.
+    """
+    from ..data.table import write_photos
+
+    if len(photos):
+        write_photos(out, photos)
+        output.say(f"{out}: {photos!r}")
+    left_out = problems | photos.left_out
+    lost = output.name_left_out(left_out, out if len(photos) else None)
+    if not len(photos):
+        raise DataError(f"none of the {len(left_out)} photos could be read; {out} is not written")
+    if problems or lost:
         raise output.PartlyFailedError
 
 
@@ -84,15 +102,13 @@ def import_csv(
     """Make a photos.csv from a csv file whose columns have other names."""
     from ..core.results import check_results
     from ..data.import_tools import CsvColumns, read_csv
-    from ..data.table import write_photos
 
-    check_results([(out, "photo table")], [file, root])
+    check_results(
+        [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [file, root]
+    )
     columns = CsvColumns(path=path, id=photo_id, landmark=landmark, usage=usage)
     photos, missing = read_csv(file, columns, root=root)
-    if len(photos):
-        write_photos(out, photos)
-        output.say(f"{out}: {photos!r}")
-    output.finish_with_failures(missing, nothing_done=not len(photos))
+    _write_imported(out, photos, missing)
 
 
 @import_app.command("webdataset")
@@ -118,15 +134,13 @@ def import_webdataset(
 ) -> None:
     """Make a photos.csv of photos inside WebDataset tars, which are not unpacked."""
     from ..core.results import check_results
-    from ..data.table import write_photos
     from ..data.webdataset import label_source, read_webdataset
 
-    check_results([(out, "photo table")], tars)
+    check_results(
+        [(out, "photo table"), (output.left_out_list(out), "list of files left out")], tars
+    )
     photos, problems = read_webdataset(tars, label_source(label, key))
-    if len(photos):
-        write_photos(out, photos)
-        output.say(f"{out}: {photos!r}")
-    output.finish_with_failures(problems, nothing_done=not len(photos))
+    _write_imported(out, photos, problems)
 
 
 @import_app.command("gldv2")
@@ -303,9 +317,17 @@ def clean(
             f"{result.scanned_before} photos were scanned by an earlier run ({cleaned.scan_cache})"
         )
     counts = {"photos": photos, "kept": len(result.kept), **result.counts()}
+    if cleaned.left_out:
+        counts["files not used"] = len(cleaned.left_out)
     output.result(
         counts, as_json, title=f"{out} (dropped photos: {cleaned.drops}, shown on {cleaned.page})"
     )
+    lost = output.name_left_out(cleaned.left_out, out)
+    if not len(result.kept):
+        first = "; ".join(f"{drop.id}: {drop.detail}" for drop in result.dropped[:3])
+        raise DataError(f"no photo of {photos} is left ({first or 'the table is empty'})")
+    if lost:
+        raise output.PartlyFailedError
 
 
 TestShare = Annotated[
@@ -329,7 +351,7 @@ UnknownLandmarks = Annotated[
     int,
     typer.Option(
         callback=within(count(0)),
-        help="With --landmarks: number of landmarks that only queries show, as unknown ones.",
+        help="Number of landmarks that only test.csv or queries.csv shows, as unknown ones.",
     ),
 ]
 
@@ -367,39 +389,54 @@ def split(
 ) -> None:
     """Cut a table into train.csv and test.csv; with --landmarks, into training and validation.
 
-    The validation set is database.csv (gallery photos), queries.csv and bank.csv (distractors of
-    the gallery); train.csv has the other landmarks.
+    With --unknown and --distractors, the queries also show what the gallery does not know; bank.csv
+    has the distractors of the gallery. The validation set is database.csv (gallery photos),
+    queries.csv and bank.csv; train.csv has the other landmarks.
     """
     from ..core.errors import OptionError
     from ..core.results import check_results
     from ..data.folders import read_photos_or_folder
-    from ..data.splits import SplitOptions, known_contents, split_test, split_validation
+    from ..data.splits import (
+        VALIDATION_TABLES,
+        HoldOutOptions,
+        SplitOptions,
+        known_contents,
+        missing_kinds,
+        query_kinds,
+        split_test,
+        split_validation,
+    )
     from ..data.table import write_photos
 
-    if landmarks is None and (unknown or distractors):
-        raise OptionError(
-            "--unknown and --distractors need --landmarks, because they are for a validation set"
-        )
     if landmarks is not None and test is not None:
         raise OptionError("--test and --landmarks given; expected one of them")
-    names = ("train", "test") if landmarks is None else ("train", "database", "queries", "bank")
+    names = ("train", "test", "bank") if landmarks is None else VALIDATION_TABLES
     check_results([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
     photos = read_photos_or_folder(source)
     known = known_contents(source)
+    extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
     if landmarks is None:
-        made = split_test(photos, test=0.1 if test is None else test, seed=seed, known=known)
+        hold_out = HoldOutOptions(
+            test=0.1 if test is None else test, unknown=unknown, bank_share=bank_share, seed=seed
+        )
+        made = split_test(photos, hold_out, distractors=extra, known=known)
     else:
         options = SplitOptions(
             landmarks=landmarks, unknown=unknown, query_share=query_share, bank_share=bank_share,
             seed=seed,
         )  # fmt: skip
-        extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
         made = split_validation(photos, options, distractors=extra, known=known)
     for name, part in made.tables.items():
         write_photos(out / f"{name}.csv", part)
-    counts = {name: len(part) for name, part in made.tables.items()}
+    counts: dict[str, Any] = {name: len(part) for name, part in made.tables.items()}
+    counts["kinds of queries"] = query_kinds(made)
     if made.left_out:
         counts["left out: same content in another table"] = len(made.left_out)
     title = ", ".join(f"{out}/{name}.csv" for name in made.tables)
     output.result(counts, as_json, title=title)
+    for note in missing_kinds(made, 0.1 if landmarks is None and test is None else test):
+        output.warn(f"note: {note}")
+    lost = output.name_left_out(photos.left_out | (extra.left_out if extra else {}))
     output.finish_with_failures(made.unreadable)
+    if lost:
+        raise output.PartlyFailedError

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -96,10 +96,12 @@ def run_demo(
     """
     import numpy as np
 
+    from ..core.disks import require_writable
     from ..core.figures import require_matplotlib
     from ..features.embedders.lite0 import weights_file
     from ..features.embedders.load import PretrainedOptions, require_torch, write_lite0
 
+    require_writable(folder, folder=True)
     require_torch()  # checked first, because all are needed only after minutes of work
     require_matplotlib("the demo's report")
     weights_file()
@@ -165,7 +167,7 @@ def _draw_and_clean(
 
 def _baselines(
     world: CleanWorld, config: TrainConfig, say: Callable[[str], None]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """GAP of an untrained network and of colour histograms, by cosine, and of sift.
 
     None uses spatial verification, because it compares details, not embeddings.
@@ -233,7 +235,7 @@ def _index_and_evaluate(
 
 
 def _write_results(
-    folder: Path, frozen: Evaluation, tuned: Evaluation, scores: dict[str, float]
+    folder: Path, frozen: Evaluation, tuned: Evaluation, scores: dict[str, Any]
 ) -> None:
     from ..core.files import write_json
     from ..evaluation.predictions import write_predictions, write_submission
@@ -266,11 +268,12 @@ def _one_of_each(queries: Photos, known: set[str]) -> dict[str, int]:
 def _say_results(
     folder: Path,
     world: CleanWorld,
-    scores: dict[str, float],
+    scores: dict[str, Any],
     runs: tuple[Evaluation, Evaluation],
     say: Callable[[str], None],
 ) -> None:
     from ..evaluation.compare import compare
+    from ..recognition.answer import answer_and_confidence
     from ..recognition.folder.load import load
 
     for name, value in scores.items():
@@ -284,6 +287,6 @@ def _say_results(
         answer = recognizer(photo.path)
         say(
             f"recognize {photo.path.name} ({kind}: {photo.landmark or 'none'}) → "
-            f"{answer.landmark or answer.decision}, confidence {answer.confidence:.2f}"
+            f"{answer_and_confidence(answer)}"
         )
     say(f"report   {folder / 'report.html'}")

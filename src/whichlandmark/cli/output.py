@@ -7,6 +7,7 @@ it contains, changes the terminal or stops the printing.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import sys
 import unicodedata
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from ..core.json_options import Span
     from ..core.progress import StartPhase
     from ..core.types import Prediction
+    from ..evaluation.scores import Scores
     from ..recognition.folder.tune import Tuned
     from ..recognition.rules import Rules
 
 PARTLY_FAILED = 3
 
 INTERRUPTED = 130
+
+MAX_LISTED = 5  # photos that are named one by one
 
 
 class ClosedPipeError(Exception):
@@ -167,8 +171,11 @@ def has_character(character: str) -> bool:
     return True
 
 
-def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
-    """Print a result: as a JSON object, or as a title and a list of names and values."""
+def result(values: dict[str, Any], as_json: bool, *, title: str, missing: str = "none") -> None:
+    """Print a result: as a JSON object, or as a title and a list of names and values.
+
+    missing: what None is printed as.
+    """
     if as_json:
         say_json(values)
         return
@@ -176,9 +183,9 @@ def result(values: dict[str, Any], as_json: bool, *, title: str) -> None:
     for name, value in values.items():
         if isinstance(value, dict):
             for key, inner in value.items():
-                say(f"  {name + ' · ' + key:<32} {_shown(inner)}")
+                say(f"  {name + ' · ' + key:<32} {_shown(inner, missing)}")
         else:
-            say(f"  {name:<32} {_shown(value)}")
+            say(f"  {name:<32} {_shown(value, missing)}")
 
 
 def with_notes(counts: Mapping[str, Any], notes: Sequence[str], as_json: bool) -> dict[str, Any]:
@@ -193,13 +200,9 @@ def prediction(name: str, answer: Prediction, titles: Mapping[str, str]) -> None
 
     titles: label → title, for landmarks that have one.
     """
-    from ..recognition.answer import answer_in_words  # loads numpy
+    from ..recognition.answer import answer_and_confidence  # loads numpy
 
-    name = visible(name)
-    if answer.decision == "no_landmark":
-        say(f"{name}: {answer_in_words(answer, titles)}{_guess_in_words(answer, titles)}")
-    else:
-        say(f"{name}: {answer_in_words(answer, titles)} (confidence {answer.confidence:.2f})")
+    say(f"{visible(name)}: {visible(answer_and_confidence(answer, titles))}")
     for detection in answer.landmarks:
         if detection.box or detection is not answer.landmarks[0]:
             sides = " ".join(f"{side:.2f}" for side in detection.box or ())
@@ -212,11 +215,23 @@ def prediction(name: str, answer: Prediction, titles: Mapping[str, str]) -> None
         say(f"    {match.similarity:.3f}  {nearest}  {visible(match.photo_id)}{inliers}")
 
 
-def _guess_in_words(answer: Prediction, titles: Mapping[str, str]) -> str:
-    """The best guess all the same, because a bare confidence reads as that of the "no"."""
-    if not answer.guess:
-        return ""
-    return f" (best guess: {named(answer.guess, titles)}, confidence {answer.confidence:.2f})"
+def evaluation(scores: Scores, out: Path, titles: Mapping[str, str], wrong: list[str]) -> None:
+    """Print the Scores: a sentence, what it does not say, wrong answers, and every number.
+
+    titles: label → title, for landmarks that have one. wrong: a line for each wrong name.
+    """
+    say(scores.summary)
+    for note in scores.notes:
+        for label in sorted(titles, key=len, reverse=True):
+            note = note.replace(repr(label), f"{label!r} ({titles[label]})")
+        say(f"note: {note}")
+    for line in wrong[:MAX_LISTED]:
+        say(f"  wrong: {line}")
+    if len(wrong) > MAX_LISTED:
+        say(f"  and {len(wrong) - MAX_LISTED} more named wrongly; all answers are in {out}")
+    values = dataclasses.asdict(scores)
+    del values["summary"], values["notes"]
+    result(values, False, title=f"\n{out}", missing="not measured")
 
 
 def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
@@ -231,12 +246,15 @@ def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
         return
     say(f"{folder!s:<52} {'GAP':>6} {'top-1':>6} {'at 1 %':>6}")
     for row in found.rows:
-        say(f"  {row.name:<50} {row.gap:6.3f} {row.top1:6.3f} {row.answered:6.3f}")
+        at = f"{'–':>6}" if row.answered is None else f"{row.answered:6.3f}"
+        say(f"  {row.name:<50} {row.gap:6.3f} {row.top1:6.3f} {at}")
+    unmeasured = any(row.answered is None for row in found.rows)
     say(
         "measured on leave-one-out queries of the gallery; the whitening was fitted with "
         f"{found.photos} more training photos\n"
         "at 1 %: share of known queries answered correctly where 1 % of the photos without a "
         "landmark are answered"
+        + (" (–: not measured: it takes 99 distractors)" if unmeasured else "")
     )
     say(f"chosen: {found.chosen.name}")
     for promise in found.promises:
@@ -378,7 +396,9 @@ def _report_error(error: Exception) -> int:
         warn(f"error: {error}")
         return error.exit_code
     if isinstance(error, OSError) and error.filename is not None:
-        warn(f"error: {os.fspath(error.filename)!s}: {error.strerror or error}")
+        from ..core.disks import read_error
+
+        warn(f"error: {read_error(error.filename, error)}")
         return DataError.exit_code
     warn(
         f"unexpected {type(error).__name__}: {error}; `whichlandmark --debug …` shows the traceback"
@@ -386,5 +406,13 @@ def _report_error(error: Exception) -> int:
     return 1
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, missing: str) -> str:
+    """A value as it is printed: 4 digits of a number, the ends of an interval."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return missing
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        between = " to " if isinstance(value, tuple) and len(value) == 2 else ", "
+        return between.join(_shown(part, missing) for part in value) or "none"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

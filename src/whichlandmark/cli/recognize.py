@@ -32,9 +32,11 @@ def compare(
 
     from ..evaluation.compare import compare as compare_runs
     from ..evaluation.predictions import read_predictions
+    from ..evaluation.scores import stored_titles
 
     runs = read_predictions(a), read_predictions(b)
-    found = compare_runs(*runs, names=(str(a), str(b)), common=common)
+    titles = None if as_json else stored_titles(b) | stored_titles(a)
+    found = compare_runs(*runs, names=(str(a), str(b)), common=common, titles=titles)
     if as_json:
         output.result(dataclasses.asdict(found), True, title="")
         return
@@ -52,9 +54,10 @@ def _print(found: Comparison, a: Path, b: Path) -> None:
     output.say(f"\n{'':<20}{'a':>8}{'b':>8}{'b − a':>9}   95 % interval        b better in")
     for name, m in found.measures.items():
         low, high = m.interval
+        better = f"{m.b_better:.1%} of resamples" if m.difference or low != high else "equal"
         output.say(
             f"{name:<20}{m.a:>8.4f}{m.b:>8.4f}{m.difference:>+9.4f}   "
-            f"{low:+.4f} to {high:+.4f}   {m.b_better:.1%} of resamples"
+            f"{low:+.4f} to {high:+.4f}   {better}"
         )
     _print_changed("best guess, known landmarks", found.guesses)
     _print_changed("answer, all queries", found.answers)
@@ -146,16 +149,19 @@ def evaluate(
     """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
     import dataclasses
 
+    import numpy as np
+
     from ..core.files import write_json
     from ..core.results import check_results
     from ..data.folders import read_photos_or_folder
     from ..evaluation.evaluate import evaluate_in_detail
-    from ..evaluation.predictions import write_predictions, write_submission
+    from ..evaluation.predictions import write_predictions, write_submission, wrong_names
+    from ..evaluation.scores import scores_file
     from ..recognition.folder.load import load
     from ..recognition.rules import FORMULAS
 
-    scores_file = out.with_suffix(".scores.json")
-    results = [(out, "table of predictions"), (scores_file, "file of scores")]
+    scores_path = out.with_suffix(".scores.json")
+    results = [(out, "table of predictions"), (scores_path, "file of scores")]
     results += [(submission, "submission")] if submission else []
     check_results(results, [source, rules])
     photos = read_photos_or_folder(source)
@@ -167,14 +173,27 @@ def evaluate(
             other_scores=FORMULAS if all_scores else (),
             progress=progress("evaluating"),
         )
-    write_predictions(out, evaluation.predictions)
-    write_json(scores_file, dataclasses.asdict(evaluation.scores), "file of scores")
+    found, scores = evaluation.predictions, evaluation.scores
+    write_predictions(out, found)
+    titles = opened.titles()
+    index = opened.index
+    facts = scores_file(
+        scores, found, titles=titles,
+        gallery_photos=dict(zip(index.names, np.bincount(index.codes).tolist(), strict=True)),
+        made={"questions": str(source), "recognizer": str(recognizer)},
+    )  # fmt: skip
+    write_json(scores_path, facts, "file of scores")
     if submission:
-        write_submission(submission, evaluation.predictions)
+        write_submission(submission, found)
     failures = {f.id: f.reason for f in evaluation.failures}
     leaks = {leak.id: leak.reason for leak in evaluation.leaks}
-    output.result(dataclasses.asdict(evaluation.scores), as_json, title=str(out))
-    output.finish_with_failures(failures | leaks)
+    if as_json:
+        values = output.with_notes(dataclasses.asdict(scores), opened.notes, True)
+        output.result(values | {"unfinished": opened.unfinished}, True, title="")
+    else:
+        output.with_notes({}, opened.notes, False)
+        output.evaluation(scores, out, titles, wrong_names(found, titles))
+    output.finish_with_failures(failures | leaks, nothing_done=len(failures) == len(photos))
 
 
 @app.command()

@@ -170,7 +170,7 @@ def listing(file: KeyFile, as_json: Json = False) -> None:
 
 def _require_server_libraries() -> None:
     """Raises OptionError with the install command when a library of the server is missing."""
-    from ..core.errors import OptionError
+    from ..core.errors import OptionError, install_command
 
     try:
         import fastapi
@@ -179,6 +179,6 @@ def _require_server_libraries() -> None:
         import uvicorn
     except ImportError as error:
         raise OptionError(
-            f"serve needs {error.name}; install it with: pip install 'whichlandmark[serve]'"
+            f"serve needs {error.name}; install it with: {install_command('serve')}"
         ) from None
     del fastapi, prometheus_client, python_multipart, uvicorn

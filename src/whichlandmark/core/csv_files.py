@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TextIO
 
+from .disks import read_error, refuse_special
 from .errors import DataError
 
 log = logging.getLogger("whichlandmark")
@@ -89,9 +90,9 @@ def open_csv(
                     yield line, cells if len(named) == len(cells) else [cells[at] for at in named]
 
             yield [names[at] for at in named], rows()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeError, csv.Error) as error:
+    except OSError as error:
+        raise DataError(read_error(path, error)) from None
+    except (UnicodeError, csv.Error) as error:
         raise DataError(
             f"{path}, about line {line + 1}: not readable as a UTF-8 csv file ({error})"
         ) from None
@@ -121,6 +122,7 @@ def _header_line(file: Iterable[str]) -> tuple[str, int]:
 @contextmanager
 def _csv_text(path: Path) -> Iterator[TextIO]:
     """Open the file as text, in the encoding that its bytes show."""
+    refuse_special(path)
     with open(path, "rb") as opened:
         # A pipe can be read only once.
         file = opened if opened.seekable() else io.BytesIO(opened.read())

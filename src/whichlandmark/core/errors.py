@@ -63,3 +63,30 @@ class BusyError(GalleryError):
     """Another process is writing to the same gallery."""
 
     exit_code = 6
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra: from the clone that this package was installed from.
+
+    No package index has whichlandmark, so the command names the clone, or, where pip did not note
+    it, says that it runs in one.
+    """
+    import json
+    from importlib import metadata
+    from pathlib import Path
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    try:
+        noted = json.loads(
+            metadata.distribution("whichlandmark").read_text("direct_url.json") or "{}"
+        )
+    except (metadata.PackageNotFoundError, OSError, ValueError):
+        noted = {}
+    address = str(noted.get("url", ""))
+    if "vcs_info" in noted:
+        return f"pip install 'whichlandmark[{extra}] @ {noted['vcs_info'].get('vcs')}+{address}'"
+    clone = Path(url2pathname(urlsplit(address).path)) if address.startswith("file:") else None
+    if clone and (clone / "pyproject.toml").is_file():
+        return f"pip install '{clone}[{extra}]'"
+    return f"pip install '.[{extra}]' (in a clone of whichlandmark)"

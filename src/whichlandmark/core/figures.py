@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module, util
 from typing import TYPE_CHECKING, Any
 
-from .errors import OptionError
+from .errors import OptionError, install_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def require_matplotlib(purpose: str) -> None:
     if util.find_spec("matplotlib") is None:
         raise OptionError(
             f"{purpose} needs matplotlib, which is not installed; install it with: "
-            "pip install 'whichlandmark[report]'"
+            f"{install_command('report')}"
         )
 
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
-import stat
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from .disks import flush, publish, read_error, refuse_special, set_mode, write_error
 from .errors import DataError
 from .json_options import strict_json
 from .results import require_own_result
+
+log = logging.getLogger("whichlandmark")
 
 _FILE_URL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.ASCII | re.IGNORECASE)
 
 
 @contextmanager
-def atomic_file(path: str | Path, kind: str | None = None) -> Iterator[Path]:
+def atomic_file(
+    path: str | Path, kind: str | None = None, *, private: bool = False, new: bool = False
+) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` atomically.
 
     When the block raises, `path` is left as it was and the temporary file is removed.
@@ -31,6 +34,9 @@ def atomic_file(path: str | Path, kind: str | None = None) -> Iterator[Path]:
     Args:
         path: The file to write.
         kind: The key of `RESULTS` that an existing file has to be; None = replace any file.
+        private: Readable by its owner only; a warning says where the file system cannot do that.
+        new: Never replace a file, not even one that another process has just made: a
+            FileExistsError is raised then.
 
     Raises:
         DataError: When the disk is full, or the folder may not be written to.
@@ -41,28 +47,40 @@ def atomic_file(path: str | Path, kind: str | None = None) -> Iterator[Path]:
         require_own_result(target, kind)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        # A part of the name, because a name of 255 bytes has no room for more.
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", dir=target.parent)
     except OSError as error:
-        raise _write_error(target, error) from None
+        raise write_error(target, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files private
-        os.replace(temporary, target)
+            flush(file.fileno())
+        # mkstemp makes files private, where the file system can
+        kept = set_mode(temporary, 0o600 if private else 0o666 & ~_umask())
+        (publish if new else os.replace)(temporary, target)
+        if private and not kept:
+            log.warning(
+                "%s: could not be made private, because its file system has no permissions; "
+                "everyone who reaches the folder can read it: keep it on a local disk",
+                target,
+            )
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _write_error(target, error) from None
+        _remove(temporary)
+        if new and isinstance(error, FileExistsError):
+            raise
+        if error.filename not in (None, str(temporary), str(target)):  # what was to be copied
+            raise DataError(read_error(error.filename, error)) from None
+        raise write_error(target, error) from None
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
 
 
-def _write_error(target: Path, error: OSError) -> DataError:
-    reason = error.strerror or str(error)
-    return DataError(f"{target}: cannot be written ({reason}); the old file is unchanged")
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):  # the error that led here says more
+        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -85,45 +103,6 @@ def write_json(path: str | Path, value: Any, kind: str | None = None) -> None:
     write_text(path, strict_json(value, indent=2) + "\n", kind)
 
 
-@contextmanager
-def file_lock(path: str | Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, against all other processes of this machine.
-
-    Waits until the lock is free. Creates the file when it is missing and never deletes it. The
-    operating system releases the locks of a process that ends, even when it is killed.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target, "a+b") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            while True:
-                try:
-                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                    break
-                except OSError:  # another process holds the lock
-                    time.sleep(0.05)
-            try:
-                yield
-            finally:
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)  # closing the file releases the lock
-            yield
-
-
-def special_kind(mode: int) -> str:
-    """What a file is that must not be opened, by its `st_mode`; "" for files and folders."""
-    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"),
-             (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))  # fmt: skip
-    return next((kind for is_kind, kind in kinds if is_kind(mode)), "")
-
-
 def read_at(descriptor: int, length: int, offset: int) -> bytes:
     """Read up to `length` bytes of an open file from `offset` on.
 
@@ -138,11 +117,12 @@ def read_at(descriptor: int, length: int, offset: int) -> bytes:
 
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object. Raises DataError when the file is missing, damaged or no object."""
+    refuse_special(path)
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+        value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(read_error(path, error)) from None
+    except ValueError as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}")

@@ -150,7 +150,10 @@ def to_json(options: Any) -> dict[str, Any]:
 def unknown_message(given: str, known: typing.Iterable[str], kind: str) -> str:
     """An error message "unknown KIND: …" that suggests the nearest known name, or lists all."""
     names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=1)
+    by_case = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(given, names, n=1) or [
+        by_case[match] for match in difflib.get_close_matches(given.lower(), by_case, n=1)
+    ]
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(names)}"
     return f"unknown {kind}: {given!r}; {hint}"
 
@@ -172,7 +175,8 @@ def _not_fitting(name: str, value: Any, hint: Any, span: Span | None = None) -> 
         texts = [choice for choice in choices if isinstance(choice, str)]
         close = difflib.get_close_matches(value.lower(), texts, n=1)
         near = f"; did you mean {close[0]!r}?" if close else ""
-    return OptionError(f"{name} {value!r} given; expected {words}{near}")
+    shown = f"{value:g}" if isinstance(value, float) else repr(value)
+    return OptionError(f"{name} {shown} given; expected {words}{near}")
 
 
 def _words(hint: Any, span: Span | None) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from .disks import require_writable
 from .errors import OptionError
 
 # Kind of result → a pattern in the first 4,096 bytes of each such file. A file without it was
@@ -43,6 +44,7 @@ def check_results(
 
     Raises:
         OptionError: Naming the path, and what is there.
+        DataError: When a path cannot be written: no permission, a full disk, a file as a folder.
     """
     written: list[str] = []
     given = [os.path.realpath(path) for path in inputs if path is not None]
@@ -61,6 +63,7 @@ def check_results(
                 raise OptionError(f"{path}: a file; expected a folder, existing or new")
         else:
             require_own_result(path, kind)
+        require_writable(path, folder=kind == FOLDER)
 
 
 def _same_file(a: str, b: str) -> bool:

@@ -21,8 +21,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .errors import ImageError, OptionError, TooLargeError
-from .files import file_url, local_path, special_kind, text_of_bytes, valid_text
+from .disks import read_error, special_kind
+from .errors import ImageError, OptionError, TooLargeError, install_command
+from .files import file_url, local_path, text_of_bytes, valid_text
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes
 
 TAR_BLOCK = 512  # bytes: a tar's headers and data begin at multiples of this
@@ -157,10 +158,8 @@ def _read_file(path: str, size: int) -> bytes:
                 raise ImageError(f"{path}: is {kind}, not a file")
             data = file.read(size)
             after = os.fstat(file.fileno())
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise ImageError(read_error(path, error)) from None
     except ValueError as error:  # a path with a zero byte
         raise ImageError(f"{path!r}: not a path ({error})") from None
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -195,10 +194,8 @@ def _read_from_local_tar(member: TarMember) -> bytes:
             _check_offset(member)
             file.seek(member.offset - TAR_BLOCK)
             return file.read(TAR_BLOCK + member.size)
-    except FileNotFoundError:
-        raise ImageError(f"{member}: no such file") from None
     except OSError as error:
-        raise ImageError(f"{member}: cannot be read ({error.strerror})") from None
+        raise ImageError(read_error(str(member), error)) from None
 
 
 def _open_without_blocking(path: str, flags: int) -> int:
@@ -266,7 +263,7 @@ def _file_system(scheme: str) -> Any:
     except ImportError:
         raise OptionError(
             f"{scheme}:// needs fsspec, which is not installed; "
-            "install it with: pip install 'whichlandmark[cluster]'"
+            f"install it with: {install_command('cluster')}"
         ) from None
     try:  # no cached listings, because files may change while this process runs
         return fsspec.filesystem(scheme, use_listings_cache=False)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .errors import DataError, OptionError
 from .figures import require_pandas
 from .html import photos_html
+from .json_options import SEED
 from .prediction import Decision as Decision
 from .prediction import Detection as Detection
 from .prediction import Match as Match
@@ -154,10 +155,11 @@ class Photos:
         landmarks: Sequence[str],
         usages: Sequence[str] = (),
         tiers: Sequence[str] = (),
+        left_out: dict[str, str] | None = None,
     ) -> Photos:
         """Columns from sequences of equal length; usages and tiers may be left out."""
         names = (_column(ids), _column(paths), _column(landmarks))
-        return cls(*names, _column(usages), _column(tiers))
+        return cls(*names, _column(usages), _column(tiers), left_out or {})
 
     def check_ids(self) -> None:
         """Raises DataError naming the first id that occurs twice."""
@@ -260,8 +262,10 @@ class Photos:
     def split(self, *, test: float = 0.25, seed: int = 0) -> tuple[Photos, Photos]:
         """Split into two disjoint tables, drawn within each landmark.
 
-        Every landmark keeps at least one photo in train; a landmark with one photo has none in
-        test. Photos without a landmark are split by the same share.
+        The test table's size is the share of all photos that can be in it, also where landmarks are
+        small: of many landmarks with 3 photos each, a share of 0.1 takes one photo of every third
+        or fourth. Every landmark keeps at least one photo in train; a landmark with one photo has
+        none in test. Photos without a landmark are split by the same share.
 
         Args:
             test: The share of each landmark's photos that goes into test, between 0 and 1.
@@ -273,12 +277,15 @@ class Photos:
         Raises:
             OptionError: Unless 0 < test < 1.
         """
-        if not 0 < test < 1:
-            raise OptionError(f"test share {test} given; expected a number between 0 and 1")
+        if isinstance(test, bool) or not isinstance(test, int | float) or not 0 < test < 1:
+            raise OptionError(f"test share {test!r} given; expected a number between 0 and 1")
+        if seed not in SEED:
+            raise OptionError(f"seed {seed!r} given; expected {SEED}")
         chosen = np.zeros(len(self), dtype=bool)
+        groups = [rows for rows in self.rows_by_landmark().values() if len(rows) > 1]
+        counts = _shares([len(rows) for rows in groups], test, np.random.default_rng([seed, 1]))
         rng = np.random.default_rng(seed)
-        for rows in self.rows_by_landmark().values():
-            count = min(len(rows) - 1, max(1, round(test * len(rows))))
+        for rows, count in zip(groups, counts, strict=True):
             chosen[rng.permutation(rows)[:count]] = True
         return self.take(~chosen), self.take(chosen)
 
@@ -339,3 +346,19 @@ def _column(values: Sequence[str]) -> NDArray[np.object_]:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
+
+
+def _shares(sizes: Sequence[int], share: float, rng: np.random.Generator) -> list[int]:
+    """How many of each group are drawn: its share rounded up or down at random, such that the sum
+    is the share of all, and at least 1; never a whole group.
+    """
+    if not len(sizes):
+        return []
+    order = rng.permutation(len(sizes))
+    total = np.concatenate([[0.0], np.cumsum(share * np.array(sizes)[order])])
+    # Rounded first, so that 10 × 0.1 is 1 in spite of the errors of the sum.
+    ends = np.floor(np.round(total + 0.5, 9)).astype(np.int64)
+    ends[-1] = max(ends[-1], 1)
+    counts = np.empty(len(sizes), dtype=np.int64)
+    counts[order] = np.diff(ends)
+    return [int(count) for count in np.minimum(counts, np.array(sizes) - 1)]

@@ -19,6 +19,8 @@ from ..core.results import require_own_result
 
 HEAD_BYTES = 512  # read of each file
 
+MAX_REASONS = 20  # printed
+
 CONVERT = "which cannot be decoded: convert it to JPEG"
 
 # Folders and files that operating systems, cameras, NAS boxes and photo programs make for
@@ -201,7 +203,8 @@ def system_reason(name: str) -> str:
         return "in an Apple photo library: export the photos first"
     if SYSTEM_NAMES.fullmatch(name):
         return f"system file or folder ({printable(name)})"
-    return "hidden file or folder" if name.startswith(".") else ""
+    hidden = name.startswith(".") and name not in (".", "..")
+    return "hidden file or folder" if hidden else ""
 
 
 def printable(name: str) -> str:
@@ -225,6 +228,8 @@ def counted(left_out: dict[str, str], *, named: int = 0) -> list[str]:
         names = ", ".join(printable(path) for path in paths[:named])
         more = f" and {len(paths) - named} more" if named and len(paths) > named else ""
         lines.append(f"{len(paths)} × {reason}" + (f": {names}{more}" if names else ""))
+    if len(lines) > MAX_REASONS:
+        lines[MAX_REASONS:] = [f"… and {len(lines) - MAX_REASONS} more reasons"]
     return lines
 
 
@@ -254,14 +259,16 @@ def lost_photos(left_out: dict[str, str]) -> dict[str, str]:
 
     The others are plainly no photos: text, video, what systems and programs made for themselves.
     """
-    return {path: reason for path, reason in left_out.items() if _is_lost_photo(path, reason)}
+    return {path: reason for path, reason in left_out.items() if is_photo_like(path, reason)}
 
 
-def _is_lost_photo(path: str, reason: str) -> bool:
+def is_photo_like(name: str, reason: str) -> bool:
+    """Is a file of this name, left out for this reason, one that its owner calls a photo?"""
     if reason.startswith(("system file", "hidden file")) or "folder that is read" in reason:
         return False
-    suffix = os.path.splitext(path)[1].lower()
+    suffix = os.path.splitext(name.partition(".tar#")[2].rpartition("@")[0] or name)[1].lower()
     return (
         CONVERT in reason or "only in iCloud" in reason or "landmark folder" in reason
+        or ("photo" in reason and "no photo" not in reason)
         or reason.startswith("folder") or suffix in SUFFIXES or suffix in OTHER_PHOTO_SUFFIXES
     )  # fmt: skip

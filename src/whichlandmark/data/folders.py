@@ -9,14 +9,14 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import DataError, OptionError
 from ..core.files import local_path, text_of_bytes, valid_text
 from ..core.types import SEPARATOR, Photos
 from . import file_kinds
-from .table import clean_name, read_photos, similar_names
+from .table import TableText, read_photos, similar_names
 
 log = logging.getLogger("whichlandmark")
 
@@ -173,22 +173,22 @@ def read_folder(root: str | Path, *, labelled: bool = True, level: int | None = 
     if not found.photos:
         raise DataError(_no_photos(top, labelled, found.left_out))
     below = {path: _folders_below(path, top) for path in found.photos}
-    landmarks = dict.fromkeys(found.photos, "")
+    landmarks: dict[str, str | None] = dict.fromkeys(found.photos, "")
     if labelled:
         landmarks = _landmarks(below, top, level)
         for path, landmark in landmarks.items():
-            if not landmark:
+            if landmark is None:
                 inside = "/".join(below[path]) or os.path.basename(top)
                 found.left_out[path] = f"photo in no landmark folder (directly in {inside})"
-    used = [path for path in found.photos if landmarks[path] or not labelled]
+    used = [path for path in found.photos if landmarks[path] is not None]
     if not used:
         raise DataError(_no_landmark_folder(top, below))
     if loose := len(found.photos) - len(used):
         log.warning("%d photos outside the landmark folders of %s are left out",
                     loose, valid_text(top))  # fmt: skip
     ids = _unique(f"{text_of_bytes(os.path.basename(top))}/{_below(path, top)}" for path in used)
-    photos = Photos.of_columns(ids, used, [landmarks[path] for path in used])
-    return replace(photos, left_out=found.left_out)
+    names = [landmarks[path] or "" for path in used]
+    return Photos.of_columns(ids, used, names, left_out=found.left_out)
 
 
 def _below(path: str, top: str) -> str:
@@ -209,8 +209,10 @@ def _unique(ids: Iterator[str]) -> list[str]:
     return list(seen)
 
 
-def _landmarks(below: dict[str, tuple[str, ...]], top: str, level: int | None) -> dict[str, str]:
-    """Path → landmark, "" = it lies in no landmark folder."""
+def _landmarks(
+    below: dict[str, tuple[str, ...]], top: str, level: int | None
+) -> dict[str, str | None]:
+    """Path → landmark, "" = none, None = it lies in no landmark folder."""
     skipped = _Layout(set(below.values())).skipped if level is None else {}
     depths = {
         folders: (level - 1 if level else _leading(folders, skipped)) for folders in below.values()
@@ -219,20 +221,28 @@ def _landmarks(below: dict[str, tuple[str, ...]], top: str, level: int | None) -
         _report_skipped(skipped, top)
         _check_depth({folders: depth for folders, depth in depths.items() if depth < len(folders)},
                      top)  # fmt: skip
-    landmarks: dict[str, str] = {}
+    landmarks: dict[str, str | None] = {}
     spellings: dict[str, set[str]] = {}
+    text = TableText(valid_text(top))
     for path, folders in below.items():
         depth = depths[folders]
-        raw = folders[depth] if depth < len(folders) else ""
+        if depth >= len(folders):
+            landmarks[path] = None
+            continue
+        raw = folders[depth]
         if SEPARATOR in raw:
             raise DataError(
                 f"{top}/{'/'.join(folders[: depth + 1])}: {SEPARATOR!r} separates several "
                 "landmarks of one photo, so no landmark name may contain it; rename the folder"
             )
-        landmarks[path] = clean_name(raw)
-        spellings.setdefault(landmarks[path], set()).add(raw)
-    _report_names(landmarks, spellings, top)
-    return landmarks
+        name = text.landmark(raw, f"{top}/{'/'.join(folders[: depth + 1])}")
+        landmarks[path] = name
+        spellings.setdefault(name, set()).add(raw)
+    _report_names(Counter(filter(None, landmarks.values())), spellings, top)
+    whole = text.whole_numbers(list(filter(None, landmarks.values())), "landmarks")
+    numbers = dict(zip(filter(None, landmarks.values()), whole, strict=True))
+    text.log_notes()
+    return {path: numbers.get(name, name) if name else name for path, name in landmarks.items()}
 
 
 class _Layout:
@@ -322,14 +332,13 @@ def _check_depth(depths: dict[tuple[str, ...], int], top: str) -> None:
     )
 
 
-def _report_names(landmarks: dict[str, str], spellings: dict[str, set[str]], top: str) -> None:
+def _report_names(counts: Counter[str], spellings: dict[str, set[str]], top: str) -> None:
     joined = [name for name, raw in spellings.items() if name and len(raw) > 1]
     if joined:
         log.warning(
             "%s: %s: folders whose names differ only in invisible ways (Unicode form, blanks) are "
             "one landmark", valid_text(top), _some(joined),
         )  # fmt: skip
-    counts = Counter(name for name in landmarks.values() if name)
     for names in similar_names(counts):
         log.warning(
             "%s: look alike, and are kept as different landmarks: %s; rename the folders if they "
@@ -360,7 +369,9 @@ def _no_landmark_folder(top: str, below: dict[str, tuple[str, ...]]) -> str:
 
 
 def read_photos_or_folder(source: str | Path, *, labelled: bool = True) -> Photos:
-    """Read a photos.csv or a folder of photos. Raises DataError when `source` is neither.
+    """Read a photos.csv, a folder of photos or, where it needs no landmark, one photo.
+
+    Raises DataError when `source` is none of these.
 
     labelled: as in `read_folder`; a photos.csv always keeps its landmarks.
     """
@@ -368,4 +379,13 @@ def read_photos_or_folder(source: str | Path, *, labelled: bool = True) -> Photo
         return read_folder(source, labelled=labelled)
     if not Path(source).exists():
         raise DataError(f"{source}: no such file or folder")
+    path = os.path.abspath(source)
+    name = text_of_bytes("/".join(Path(path).parts[-2:]))
+    if not file_kinds.why_not_used(path) and Path(path).suffix.lower() not in (".csv", ".txt"):
+        if labelled:
+            raise DataError(
+                f"{valid_text(path)}: a photo; expected a photos.csv or a folder with one "
+                "sub-folder of photos for each landmark"
+            )
+        return Photos.of_columns([name], [valid_text(path)], [""])
     return read_photos(source)

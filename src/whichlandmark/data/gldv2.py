@@ -34,6 +34,9 @@ MD5_FOLDERS = ("md5sum", "md5")
 
 SOLUTION_PREFIX = "recognition_solution"  # of the file names of the test answers
 
+# Kaggle's lists of the test photos of a competition; their landmarks are samples, not answers.
+SAMPLES = ("sample_submission.csv", "recognition_sample_submission.csv")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gldv2Options:
@@ -95,6 +98,7 @@ def import_gldv2(
             run.write("index", gldv2_tables.plain_rows(files["index.csv"], _index_landmarks(files)))
         run.write_test(files)
         run.write_landmarks(files)
+        run.count_unused(all_photos=options.all_photos or "train_clean.csv" not in files)
     kinds = [kind for kind in problems.counts if kind != "landmark"]
     return ImportResult(
         counts=run.counts,
@@ -177,6 +181,9 @@ class _Import:
     notes: list[str] = field(default_factory=list)
     codes: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.used = np.zeros(len(self.locations.ids), dtype=bool)  # (P,) in a table
+
     def write(self, table: str, chunks: Iterable[TableRows], *, usage: bool = False) -> None:
         """Write one table: every photo that was found, once. usage: write that column too."""
         self.counts |= {f"{table} photos": 0, f"{table} missing": 0, f"{table} repeated": 0}
@@ -194,6 +201,7 @@ class _Import:
         written yet; updated.
         """
         found = self.locations.find(chunk.ids)
+        self.used[found[found >= 0]] = True
         codes = np.array(
             [self.codes.setdefault(name, len(self.codes)) for name in chunk.landmarks],
             dtype=np.int32,
@@ -240,11 +248,11 @@ class _Import:
             self.write("test", solution.rows(files[solutions[-1]]), usage=True)
             self.counts["test ignored"] = solution.ignored
             self._list_unanswered(files, solution.ids, solutions[-1])
-        elif "test.csv" in files:
-            self.write("test", gldv2_tables.plain_rows(files["test.csv"], {}))
+        elif listed := next((name for name in ("test.csv", *SAMPLES) if name in files), ""):
+            self.write("test", gldv2_tables.plain_rows(files[listed], {}))
             self.notes.append(
-                f"test.csv: {SOLUTION_PREFIX}_v2.1.csv is missing, so its photos have no landmarks "
-                "and cannot be used to evaluate"
+                f"test.csv: {SOLUTION_PREFIX}_v2.1.csv is missing, so its photos (of {listed}) "
+                "have no landmarks and cannot be used to evaluate"
             )
 
     def _list_unanswered(self, files: dict[str, Path], answered: set[str], solution: str) -> None:
@@ -254,6 +262,19 @@ class _Import:
             for name in chunk.ids:
                 if name not in answered:
                     self.problems.add("row", name, f"of test: no answer in {solution}; left out")
+
+    def count_unused(self, *, all_photos: bool) -> None:
+        """Count and note the photos of the tars and folders that are in no table."""
+        unused = np.flatnonzero(~self.used)
+        if not len(unused):
+            return
+        self.counts["photos in no table"] = len(unused)
+        names = ", ".join(name.decode() for name in self.locations.ids[unused[:3]])
+        hint = "" if all_photos else "; --all takes all of train.csv, not only train_clean.csv"
+        self.notes.append(
+            f"{len(unused):,} photos are in no table, such as {names}: no csv file lists them, or "
+            f"their usage is Ignored{hint}"
+        )
 
     def write_landmarks(self, files: dict[str, Path]) -> None:
         """Write landmarks.csv: the id, name and category of every landmark of the tables."""

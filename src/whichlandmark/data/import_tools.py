@@ -70,7 +70,7 @@ def read_csv(
                 continue
             path, problem = files.find(name, line)
             if problem:
-                missing[photo_id] = f"{path}: {problem}"
+                missing[path if photo_id == name else f"{photo_id} ({path})"] = problem
                 continue
             cells = (path, text.landmark(landmark, line), usage)
             if photo_id in rows:

@@ -1,4 +1,4 @@
-"""Split a table into train and test, or into train, database, queries and distractors (bank).
+"""Split a table into train, test and bank (distractors), or train, database, queries and bank.
 
 The tables are disjoint by id and by content (SHA-256 of the file), which is checked.
 """
@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError, ImageError, OptionError
 from ..core.images import content_hash
+from ..core.json_options import SEED, Span, check_fields, count
 from ..core.storage import read_bytes, stamp
 from ..core.types import Photos
 from .cleaning.scan_cache import ScanCache
@@ -43,6 +45,12 @@ class SplitOptions:
     seed: of the random draw.
     """
 
+    spans: ClassVar[Mapping[str, Span]] = {
+        "landmarks": count(), "unknown": count(0), "seed": SEED,
+        "query_share": Span(0, 1, above=True, below=True),
+        "bank_share": Span(0, 1, above=True, below=True),
+    }  # fmt: skip
+
     landmarks: int
     unknown: int = 0
     query_share: float = 0.1
@@ -50,16 +58,7 @@ class SplitOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.landmarks < 1 or self.unknown < 0:
-            raise OptionError(
-                f"{self.landmarks} landmarks and {self.unknown} unknown ones given; expected 1 "
-                "or more, and 0 or more"
-            )
-        for name in ("query_share", "bank_share"):
-            if not 0 < getattr(self, name) < 1:
-                raise OptionError(
-                    f"{name} {getattr(self, name)} given; expected a number between 0 and 1"
-                )
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -75,27 +74,83 @@ class Split:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def split_test(
-    photos: Photos, *, test: float = 0.1, seed: int = 0, known: Hashes | None = None
-) -> Split:
-    """Split into train and test within each landmark, as `Photos.split` does.
+@dataclass(frozen=True, kw_only=True)
+class HoldOutOptions:
+    """How to draw a test set.
 
-    Test photos whose content is in train too are moved to train.
+    test: share of each landmark's photos, in (0, 1).
+    unknown: number of landmarks that only the test set shows.
+    bank_share: share of the distractors for the recognizer, in (0, 1); the others are test photos.
+    seed: of the random draw.
+    """
+
+    test: float = 0.1
+    unknown: int = 0
+    bank_share: float = 0.5
+    seed: int = 0
+
+
+def split_test(
+    photos: Photos,
+    options: HoldOutOptions | None = None,
+    *,
+    distractors: Photos | None = None,
+    known: Hashes | None = None,
+) -> Split:
+    """Split into train and test within each landmark, as `Photos.split` does; with distractors,
+    also bank.
+
+    The test set has photos of known landmarks, all photos of the unknown ones, and photos without a
+    landmark: those of the table by the same share, and the distractors that are not in bank. Test
+    photos whose content is in train too are moved to train, or left out where their landmark is
+    unknown.
 
     Args:
         photos: The table.
-        test: Share of each landmark's photos, in (0, 1).
-        seed: Of the random draw.
+        options: Sizes and seed; None = the defaults.
+        distractors: More photos without a landmark; landmarks that they have are ignored.
         known: Path → content of files that need not be read.
+
+    Raises:
+        OptionError: When there are too few landmarks.
+        DataError: When both tables have a photo of the same id.
     """
-    train, drawn = photos.split(test=test, seed=seed)
-    hashes, unreadable = contents(photos.paths, known)
-    trained = {hashes[path] for path in train.paths} - {""}
-    moved = {p for p, path in zip(drawn.ids, drawn.paths, strict=True) if hashes[path] in trained}
-    in_test = np.isin(photos.ids, [photo_id for photo_id in drawn.ids if photo_id not in moved])
-    tables = {"train": photos.take(~in_test), "test": photos.take(in_test)}
+    options = options or HoldOutOptions()
+    rng = np.random.default_rng([options.seed, 2])
+    names = sorted({*photos.landmarks} - {""})
+    if options.unknown and options.unknown >= len(names):
+        raise OptionError(
+            f"{options.unknown} unknown landmarks given; the table has {len(names)} landmarks, and "
+            "at least one must be left for training"
+        )
+    unknown = {names[number] for number in rng.permutation(len(names))[: options.unknown]}
+    everything = _joined(photos, distractors)
+    hashes, unreadable = contents(everything.paths, known)
+    content = np.array(
+        [hashes[p] or f"id {i}" for i, p in zip(everything.ids, everything.paths, strict=True)]
+    )
+    part = np.full(len(everything), "train", dtype=object)
+    held = np.array([name in unknown for name in everything.landmarks], dtype=bool)
+    _, drawn = photos.take(~held[: len(photos)]).split(test=options.test, seed=options.seed)
+    part[held | np.isin(everything.ids.astype(str), drawn.ids.astype(str))] = "test"
+    if len(everything) > len(photos):
+        extra = np.arange(len(photos), len(everything))
+        part[extra] = np.where(_share(content[extra], options.bank_share, rng), "bank", "test")
+    owner = {
+        content[row]: name for name in ("bank", "train") for row in np.flatnonzero(part == name)
+    }
+    for row in np.flatnonzero(part != "train"):
+        first = owner.get(content[row], part[row])
+        # A copy of a training photo that shows something else would be in two tables.
+        fits = not held[row] and (first == "train") == (row < len(photos))
+        part[row] = part[row] if first == part[row] else first if fits else ""
+    tables = {
+        name: everything.take(part == name)
+        for name in ("train", "test", "bank")
+        if name != "bank" or distractors is not None
+    }
     check_disjoint(tables, hashes)
-    return Split(tables, [], _by_id(photos, unreadable))
+    return Split(tables, everything.ids[part == ""].tolist(), _by_id(everything, unreadable))
 
 
 def split_validation(
@@ -148,6 +203,56 @@ def split_validation(
     if len(loose):
         part[loose] = np.where(_share(content[loose], options.bank_share, rng), "bank", "queries")
     return _remove_shared_contents(everything, by_id, part, hashes, unreadable)
+
+
+def query_kinds(split: Split) -> dict[str, int | float]:
+    """How many queries show a landmark of the gallery, another landmark, and none; and their share.
+
+    The share is of the photos of the landmarks that the gallery has.
+    """
+    queries, gallery = _queries_and_gallery(split)
+    known = {*gallery.landmarks} - {""}
+    named = [name for name in queries.landmarks if name]
+    asked = sum(name in known for name in named)
+    of_gallery = int((gallery.landmarks != "").sum())
+    share = asked / (asked + of_gallery) if asked else 0.0
+    return {
+        "known landmark": asked,
+        "unknown landmark": len(named) - asked,
+        "no landmark": len(queries) - len(named),
+        "share of known": round(share, 4),
+    }
+
+
+def missing_kinds(split: Split, test: float | None) -> list[str]:
+    """What a user should know about the queries: a kind that is missing, a share that is not near
+    the one asked for. test: the share asked for, None = a validation set.
+    """
+    kinds = query_kinds(split)
+    notes = []
+    share, asked = kinds["share of known"], kinds["known landmark"]
+    singles = sum(len(rows) == 1 for rows in split.tables["train"].rows_by_landmark().values())
+    wanted = (test or 0) * asked / share if share else 0
+    if test is not None and abs(asked - wanted) > 1 + 0.1 * wanted:
+        notes.append(
+            f"{share:.1%} of the landmarks' photos are in test.csv, not {test:.1%}: a landmark "
+            f"keeps one photo in train.csv, and {singles} have only that one"
+        )
+    for kind, of, option in (
+        ("unknown landmark", "of unknown landmarks", "--unknown N sets N landmarks aside"),
+        ("no landmark", "without a landmark", "--distractors PHOTOS adds some"),
+    ):
+        if not kinds[kind]:
+            notes.append(
+                f"no queries {of}: wrong answers to such photos are not measured; {option}"
+            )
+    return notes
+
+
+def _queries_and_gallery(split: Split) -> tuple[Photos, Photos]:
+    if "test" in split.tables:
+        return split.tables["test"], split.tables["train"]
+    return split.tables["queries"], split.tables["database"]
 
 
 def known_contents(source: Path) -> dict[str, str]:

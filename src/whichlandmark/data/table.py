@@ -32,7 +32,7 @@ ROWS_PER_WRITE = 4096
 MAX_NAME = 500  # characters of a landmark's name
 
 # What programs write for a cell without a value.
-_BLANK = frozenset({
+BLANK_NAMES = frozenset({
     "nan", "NaN", "NAN", "-nan", "NULL", "Null", "null", "None", "none", "NA", "N/A", "n/a", "#N/A",
     "#N/A N/A", "<NA>", "NaT", "nil", r"\N",
 })  # fmt: skip
@@ -79,8 +79,12 @@ class TableText:
         count, first = self.notes.get(what, (0, example))
         self.notes[what] = (count + 1, first)
 
-    def landmark(self, cell: str, line: int) -> str:
-        """A landmark cell as it is stored; "" = none. Raises DataError when its text is lost."""
+    def landmark(self, cell: str, line: int | str) -> str:
+        """A landmark cell as it is stored; "" = none. Raises DataError when its text is lost.
+
+        line: of the table, or the file or folder that the name is of. All names go through here, so
+        that a table that is written reads back the same.
+        """
         if cell in self._plain:
             return self._plain[cell]
         text = cell.strip()
@@ -89,10 +93,10 @@ class TableText:
         name = clean_name(text)
         if name != text and unicodedata.normalize("NFC", text) != name:
             self.note("landmarks: control or invisible characters removed", text)
-        if name in _BLANK:
+        if name in BLANK_NAMES:
             self.note("landmarks are read as no landmark", name)
             return ""
-        where = f"{self.table}, line {line}"
+        where = line if isinstance(line, str) else f"{self.table}, line {line}"
         if _LOST.fullmatch(name):
             raise DataError(
                 f"{where}: landmark {name!r} is what a spreadsheet made of another text, which is "
@@ -146,10 +150,14 @@ class TableText:
             name = os.path.expanduser(name)
         return absolute_path(name, folder)
 
-    def report(self, photos: Photos) -> Photos:
-        """Log what was changed and which landmarks look alike; return the table."""
+    def log_notes(self) -> None:
+        """Log one line for each kind of change."""
         for what, (count, example) in self.notes.items():
             log.warning("%s: %d %s, such as %r", self.table, count, what, example)
+
+    def report(self, photos: Photos) -> Photos:
+        """Log what was changed and which landmarks look alike; return the table."""
+        self.log_notes()
         for names in similar_names({*photos.landmarks}):
             shown = ", ".join(map(repr, names))
             log.warning("%s: look alike, and are different landmarks: %s", self.table, shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from ..core.types import true_landmarks
 from ..metrics.bootstrap import Paired, paired_bootstrap
 from ..metrics.calibration_error import calibration_error_of_draws
 from ..metrics.open_set import auroc_of_draws
@@ -91,6 +92,7 @@ def compare(
     common: bool = False,
     samples: int = 1000,
     seed: int = 0,
+    titles: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare two runs query by query; the order of rows does not matter.
 
@@ -101,6 +103,7 @@ def compare(
         common: Leave out (and count) queries that only one run has; else they are an error.
         samples: Bootstrap draws.
         seed: Of the draws.
+        titles: Label → title, to put changed answers into words; None = labels and decisions.
 
     Raises:
         DataError: When only one run has a query, when no query is in both, or when a query has
@@ -124,8 +127,8 @@ def compare(
         only_in_b=len(only[1]),
         known_in_one=int((a.known != b.known).sum()),
         measures=measures,
-        guesses=_changed(a, b, a.right & both, b.right & both),
-        answers=_changed(a, b, a.answered_correctly, b.answered_correctly),
+        guesses=_changed(a, b, (a.right & both, b.right & both), titles),
+        answers=_changed(a, b, (a.answered_correctly, b.answered_correctly), titles),
     )
 
 
@@ -232,8 +235,12 @@ def _select(p: Predictions, rows: NDArray[np.int64]) -> Predictions:
 
 
 def _changed(
-    a: Predictions, b: Predictions, before: NDArray[np.bool_], after: NDArray[np.bool_]
+    a: Predictions,
+    b: Predictions,
+    right: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    titles: Mapping[str, str] | None,
 ) -> ChangedQueries:
+    before, after = right
     fixed, broken = np.flatnonzero(after & ~before), np.flatnonzero(before & ~after)
 
     def first(rows: NDArray[np.int64]) -> list[dict[str, str]]:
@@ -241,9 +248,9 @@ def _changed(
             {
                 "id": a.ids[row],
                 "path": a.path[row],
-                "truth": a.truth[row],
-                "a": _answer_text(a, row),
-                "b": _answer_text(b, row),
+                "truth": _truth_text(a, row, titles),
+                "a": _answer_text(a, row, titles),
+                "b": _answer_text(b, row, titles),
             }
             for row in rows[:MAX_LISTED]
         ]
@@ -256,5 +263,15 @@ def _changed(
     )
 
 
-def _answer_text(p: Predictions, row: int) -> str:
-    return f"{p.guess[row] or 'no guess'} ({p.decision[row]})"
+def _truth_text(p: Predictions, row: int, titles: Mapping[str, str] | None) -> str:
+    names = [titles.get(name, name) for name in true_landmarks(p.truth[row])] if titles else []
+    return " or ".join(names) or str(p.truth[row])
+
+
+def _answer_text(p: Predictions, row: int, titles: Mapping[str, str] | None) -> str:
+    """The best guess, and what was decided; in words where there are titles."""
+    if titles is None:
+        return f"{p.guess[row] or 'no guess'} ({p.decision[row]})"
+    guess = titles.get(p.guess[row], p.guess[row]) or "no guess"
+    decided = {"landmark": "named", "uncertain": "not sure, so not named"}
+    return f"{guess} ({decided.get(p.decision[row], 'taken for no landmark')})"

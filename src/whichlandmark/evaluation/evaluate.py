@@ -23,10 +23,10 @@ from ..gallery.leak_check import Leak, LeakCheck, by_kind
 from ..recognition.query import Queries
 from ..recognition.recognizer import Recognizer
 from ..recognition.rules import Score
-from ..recognition.spatial_verification import query_grey, query_keypoints
+from ..recognition.spatial_verification import query_grey
 from .predictions import Predictions
 from .run_queries import QueryRun, responder_of
-from .scores import Scores, prediction_scores
+from .scores import Scores, prediction_scores, what_is_not_measured
 
 # The gallery is read once for so many queries; each takes 0.2 MB of memory.
 QUERIES_PER_SEARCH = 512
@@ -58,7 +58,7 @@ class QueryExtras:
     """
 
     fingerprint: Fingerprint | None
-    grey: GreyImage | None
+    grey: GreyImage
 
 
 def evaluate_in_detail(
@@ -93,14 +93,15 @@ def evaluate_in_detail(
     def keep(image: Image) -> QueryExtras:
         return QueryExtras(
             fingerprint(image) if check.compares_fingerprints else None,
-            query_grey(image) if recognizer.features else None,
+            query_grey(image),
         )
 
     # Decoded at the recognizer's own scale, because the scale changes vectors slightly.
     side = max(recognizer.short_side, SMALL_COPY_SIDE if check.compares_fingerprints else 0)
     each = PerPhoto(keep, side, location=recognizer.rules.location_km is not None)
     batches = embed(recognizer.embedder, photos, per_photo=each, progress=progress)
-    for rows, queries in _group_batches(_without_leaks(batches, photos, check, leaks), failures):
+    asked = _without_leaks(batches, photos, check, leaks)
+    for rows, queries in _group_batches(asked, failures, recognizer.features):
         run.answer(rows, queries)
     row_of = {photo_id: row for row, photo_id in enumerate(photos.ids)}
     run.leave_out(np.array([row_of[leak.id] for leak in leaks], dtype=np.int64))
@@ -167,6 +168,7 @@ def compute_scores(
         )
     return Scores(
         **prediction_scores(predictions),
+        notes=what_is_not_measured(predictions, run.responder.index.names.tolist()),
         map_at_100=run.map_at_100(),
         gap_by_score=run.gap_by_score(),
         unreadable=unreadable,
@@ -201,7 +203,7 @@ def _without_leaks(
 
 
 def _group_batches(
-    batches: Iterator[EmbeddedBatch], failures: list[Failure]
+    batches: Iterator[EmbeddedBatch], failures: list[Failure], verify: bool
 ) -> Iterator[RowsAndQueries]:
     """Join batches to QUERIES_PER_SEARCH queries or more; adds their failures to `failures`."""
     waiting: list[EmbeddedBatch] = []
@@ -209,18 +211,19 @@ def _group_batches(
         failures += batch.failures
         waiting.append(batch)
         if sum(len(joined.rows) for joined in waiting) >= QUERIES_PER_SEARCH:
-            yield _join_batches(waiting)
+            yield _join_batches(waiting, verify)
             waiting = []
     if waiting:
-        yield _join_batches(waiting)
+        yield _join_batches(waiting, verify)
 
 
-def _join_batches(batches: Sequence[EmbeddedBatch]) -> RowsAndQueries:
+def _join_batches(batches: Sequence[EmbeddedBatch], verify: bool) -> RowsAndQueries:
     greys = [extras.grey for batch in batches for extras in batch.computed]
-    queries = Queries(
+    queries = Queries.of_greys(
         np.concatenate([batch.vectors for batch in batches]),
-        keypoints_of=lambda row: query_keypoints(grey) if (grey := greys[row]) else None,
-        locations=[location for batch in batches for location in batch.locations],
+        greys,
+        [location for batch in batches for location in batch.locations],
+        verify=verify,
     )
     return np.concatenate([batch.rows for batch in batches]), queries
 

@@ -6,7 +6,7 @@ import csv
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +20,7 @@ from ..core.errors import DataError
 from ..core.files import atomic_file
 from ..core.json_options import unknown_message
 from ..core.storage import absolute_path, relative_path
-from ..core.types import Decision, is_true
+from ..core.types import Decision, is_true, true_landmarks
 from ..metrics.ranking import gap
 
 # Column in the file → field, and the type of its values.
@@ -104,6 +104,11 @@ class Predictions:
         return np.asarray(self.truth == "", dtype=bool)
 
     @property
+    def unreadable(self) -> NDArray[np.bool_]:
+        """(Q,) the photo could not be read: a readable one has a nearest gallery photo."""
+        return np.asarray(self.nearest == "", dtype=bool)
+
+    @property
     def answered_correctly(self) -> NDArray[np.bool_]:
         """(Q,) a known landmark is named, or the query shows no known one and none is named."""
         named = np.asarray(self.decision == "landmark", dtype=bool)
@@ -126,6 +131,24 @@ class Predictions:
         """
         counts = Counter(self.usage if rows is None else self.usage[rows])
         return {usage: counts[usage] for usage in sorted(set(self.usage) - {""})}
+
+
+def wrong_names(p: Predictions, titles: Mapping[str, str]) -> list[str]:
+    """A line for each query that got a wrong name, the most confident first.
+
+    titles: label → title, for landmarks that have one.
+    """
+    wrong = np.flatnonzero((p.decision == "landmark") & ~p.right)
+    rows = wrong[np.argsort(-p.confidence[wrong], kind="stable")]
+    lines = []
+    for row in rows:
+        shows = " or ".join(titles.get(name, name) for name in true_landmarks(p.truth[row]))
+        guess = titles.get(p.guess[row], p.guess[row])
+        where = p.path[row] or p.ids[row]
+        lines.append(
+            f"{where} shows {shows or 'no landmark'}, named {guess} ({p.confidence[row]:.2f})"
+        )
+    return lines
 
 
 def gap_by_usage(predictions: Predictions) -> dict[str, float]:

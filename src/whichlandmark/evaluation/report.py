@@ -6,13 +6,12 @@ Style and pictures are inside the page; it has no script and loads no URL.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.figures import require_matplotlib
 from ..core.files import read_json, write_text
@@ -23,44 +22,60 @@ from .plots import precision_recall_plot, reliability_plot, risk_coverage_plot, 
 from .predictions import Predictions, read_predictions
 from .scores import prediction_scores
 
+FEW_PHOTOS = 5  # with fewer photos in the gallery, a landmark is often refused
+
+MAX_NAMES = 6  # landmarks listed in a sentence
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
     """Additional contents of the page, and sizes.
 
     protocol: name → value, the settings of the evaluation. scores: name → value, other numbers to
-    show. pairs_per_grid: maximum. landmarks: maximum rows of the table of landmarks, which has the
-    worst ones. seed: of the two sampled grids.
+    show. made: name → value, of when and on what the evaluation ran. notes: what the numbers do not
+    say. titles: label → title of a landmark. gallery_photos: label → its photos in the gallery.
+    pairs_per_grid: maximum. landmarks: maximum rows of the table of landmarks, which has the worst
+    ones.
     """
 
     title: str = "Landmark recognition"
     protocol: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+    gallery_photos: Mapping[str, int] = field(default_factory=dict)
     pairs_per_grid: int = 9
     landmarks: int = 300
-    seed: int = 0
+
+    def name(self, cell: str) -> str:
+        """The title of a landmark, or of several with "or" between them; "" stays ""."""
+        return " or ".join(self.titles.get(one, one) for one in true_landmarks(cell))
 
 
 @dataclass(frozen=True)
 class PhotoPair:
     """A query and its nearest gallery photo, ready to print.
 
-    query, nearest: data: URIs of the pictures, "" = the file cannot be read. shows: the true
-    landmarks. kind: whether they are in the gallery; printed when the guess is wrong.
+    query, nearest: data: URIs of the pictures, "" = the file cannot be read. file: name of the
+    query's file with its folder, or its id. verdict, kind: what became of the query, in words, and
+    as the color: "right", "wrong" or "refused". answer: what was named, "" = nothing; guess: the
+    likeliest landmark of a query for which nothing was named. shows: the true landmarks.
     """
 
     id: str
+    file: str
     query: str
     nearest: str
     nearest_id: str
     similarity: str
-    shows: str
+    verdict: str
     kind: str
+    answer: str
     guess: str
+    shows: str
     score: str
     confidence: str
-    decision: str
-    right: bool
 
 
 @dataclass(frozen=True)
@@ -107,9 +122,15 @@ def report_file(predictions: Path, out: Path, *, title: str) -> None:
     scores_file = predictions.with_suffix(".scores.json")
     stored = read_json(scores_file) if scores_file.exists() else {}
     gaps = {
-        f"GAP by {name}": f"{value:.3f}" for name, value in stored.get("gap_by_score", {}).items()
+        f"GAP by {name}": "not measured" if value is None else f"{value:.3f}"
+        for name, value in stored.get("gap_by_score", {}).items()
     }
-    options = ReportOptions(title=title, protocol=stored.get("protocol", {}), scores=gaps)
+    made = {"predictions": str(predictions), **stored.get("made", {})}
+    options = ReportOptions(
+        title=title, protocol=stored.get("protocol", {}), scores=gaps, made=made,
+        notes=stored.get("notes", ()), titles=stored.get("titles", {}),
+        gallery_photos=stored.get("gallery_photos", {}),
+    )  # fmt: skip
     write_report(read_predictions(predictions), out, options)
 
 
@@ -122,11 +143,14 @@ def write_report(
     score is NaN, OptionError without matplotlib.
     """
     options = options or ReportOptions()
-    table = _landmarks(predictions)
+    table = _landmarks(predictions, options)
     numbers = prediction_scores(predictions)
     page = render(
         "report.html",
         title=options.title,
+        summary=numbers["summary"],
+        made=options.made,
+        advice=[*options.notes, *_advice(predictions, options)],
         cards=_cards(numbers),
         facts=[*options.protocol.items(), *options.scores.items()],
         answers=_answers(predictions),
@@ -216,63 +240,129 @@ def _answers(p: Predictions) -> list[AnswerCounts]:
 
 
 def _grids(p: Predictions, options: ReportOptions) -> list[PhotoGrid]:
-    """The five grids: right guesses of highest and lowest score, wrong guesses of highest score,
-    and samples of both.
+    """The grids, by what was decided: named wrongly, refused, named rightly, rightly not named.
 
-    No query is in two grids, because samples are drawn from queries that the first three lack.
+    No query is in two grids; one that could not be read is in none.
     """
-    order = np.lexsort((p.ids.astype(str), -p.score))
-    order = order[p.predicted[order]]
-    right, wrong = order[p.right[order]], order[~p.right[order]]
-    n, rng = options.pairs_per_grid, np.random.default_rng(options.seed)
+    order = np.lexsort((p.ids.astype(str), -p.score, -p.confidence))
+    order = order[~p.unreadable[order]]
+    named, n = np.asarray(p.decision == "landmark", dtype=bool), options.pairs_per_grid
+    right = order[(named & p.right)[order]]
     last = max(n, len(right) - n)
-    upper_half = wrong[n : max(2 * n, len(wrong) // 2)]
     grids = [
-        ("Most confident, right", "The highest scores of all right guesses.", right[:n]),
-        ("Least confident, right", "The lowest scores of all right guesses, the lowest first. A "
-         "threshold on the score loses these first.", right[last:][::-1]),
-        ("Most confident, wrong", "The highest scores of all wrong guesses. They harm the ranking "
-         "most, because they are above right guesses.", wrong[:n]),
-        ("More confident, wrong", "A random sample of the next mistakes, down to the median score "
-         "of all mistakes.", _sample(upper_half, n, rng)),
-        ("More right", "A random sample of the right guesses between the first two grids.",
-         _sample(right[n:last], n, rng)),
+        ("Named wrongly", "Another landmark was named, or one though the photo shows none of the "
+         "gallery; the most confident first.", order[(named & ~p.right)[order]][:n]),
+        ("Refused, though the gallery has the landmark", "No name was given to these photos of "
+         "landmarks of the gallery; those closest to being named first.",
+         order[(~named & p.known)[order]][:n]),
+        ("Named rightly, the least sure", "The lowest confidences of all right names. A higher "
+         "threshold loses these first.", right[last:][::-1] if len(right) > n else right[:0]),
+        ("Named rightly, the surest", "The highest confidences of all right names.", right[:n]),
+        ("Rightly not named", "Photos of nothing that the gallery has, and nothing was named; "
+         "those closest to being named first.", order[(~named & ~p.known)[order]][:n]),
     ]  # fmt: skip
     return [
-        PhotoGrid(title, explanation, [_pair(p, int(row)) for row in rows])
+        PhotoGrid(title, explanation, [_pair(p, int(row), options) for row in rows])
         for title, explanation, rows in grids
     ]
 
 
-def _sample(rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A random sample of up to `count` rows, in their order."""
-    return rows[np.sort(rng.permutation(len(rows))[:count])]
-
-
-def _pair(p: Predictions, row: int) -> PhotoPair:
-    truth, known = p.truth[row], bool(p.known[row])
-    kind = "another landmark of the gallery" if known else "unknown: not in the gallery"
+def _pair(p: Predictions, row: int, options: ReportOptions) -> PhotoPair:
+    known, named = bool(p.known[row]), p.decision[row] == "landmark"
+    if named and p.right[row]:
+        verdict, kind = "✓ named rightly", "right"
+    elif named:
+        verdict = "✕ named wrongly" if known else "✕ named, though the gallery lacks what it shows"
+        kind = "wrong"
+    elif not known:
+        verdict, kind = "✓ rightly not named", "right"
+    else:
+        guess = "right" if p.right[row] else "wrong"
+        why = "not sure" if p.decision[row] == "uncertain" else "taken for no landmark"
+        verdict, kind = f"– refused: {why}; the likeliest is {guess}", "refused"
+    shows, guess = options.name(p.truth[row]), options.name(p.guess[row])
+    if shows and not known:
+        shows += " (not in the gallery)"
     return PhotoPair(
         id=p.ids[row],
+        file="/".join(PurePath(p.path[row]).parts[-2:]) or p.ids[row],
         query=thumbnail(p.path[row]),
         nearest=thumbnail(p.nearest_path[row]),
         nearest_id=p.nearest[row],
         similarity=_number(p.similarity[row]),
-        shows=" or ".join(true_landmarks(truth)) or "no landmark",
-        kind=kind if truth else "",
-        guess=p.guess[row],
+        verdict=verdict,
+        kind=kind,
+        answer=guess if named else "",
+        guess="" if named else guess,
+        shows=shows or "no landmark",
         score=_number(p.score[row]),
         confidence=f"{p.confidence[row]:.2f}",
-        decision=p.decision[row].replace("_", " "),
-        right=bool(p.right[row]),
     )
+
+
+def _advice(p: Predictions, options: ReportOptions) -> list[str]:
+    """What to do about what the page shows, each as a sentence."""
+    named = np.asarray(p.decision == "landmark", dtype=bool)
+    refused = p.known & ~named & ~p.unreadable
+    advice = []
+    if lost := int(p.unreadable.sum()):
+        advice.append(f"{_photos(lost)} could not be read: mend or remove what `evaluate` lists")
+    by_landmark = Counter(options.name(cell) for cell in p.truth[refused])
+    have = {options.name(label): count for label, count in options.gallery_photos.items()}
+    few = {name: n for name, n in by_landmark.items() if have.get(name, FEW_PHOTOS) < FEW_PHOTOS}
+    if few:
+        listed = _listed([f"{name} ({have[name]})" for name in sorted(few, key=have.__getitem__)])
+        advice.append(
+            f"{sum(few.values())} refused {'photo is' if sum(few.values()) == 1 else 'photos are'} "
+            f"of {_landmarks_in_words(len(few))} with fewer than {FEW_PHOTOS} photos in the "
+            f"gallery: add photos of {listed}"
+        )
+    if rest := by_landmark - Counter(few):
+        listed = _listed([f"{name} ({count})" for name, count in rest.most_common()])
+        advice.append(
+            f"{_photos(sum(rest.values()))} of {_landmarks_in_words(len(rest))} "
+            f"{'was' if sum(rest.values()) == 1 else 'were'} refused: {listed}; photos taken from "
+            "the same sides, at other times of day, help most"
+        )
+    mixed = Counter(
+        (options.name(truth), options.name(guess))
+        for truth, guess in zip(
+            p.truth[p.known & named & ~p.right], p.guess[p.known & named & ~p.right], strict=True
+        )
+    )
+    if mixed:
+        listed = _listed([f"{a} as {b} ({count})" for (a, b), count in mixed.most_common()])
+        advice.append(
+            f"{_photos(sum(mixed.values()))} got a wrong name: {listed}; look whether their labels "
+            "are right, then add photos of both"
+        )
+    if wrong := int((named & ~p.known).sum()):
+        advice.append(
+            f"{wrong} of {int((~p.known).sum())} other photos {'was' if wrong == 1 else 'were'} "
+            "named: add photos like them to the gallery as distractors"
+        )
+    return advice
+
+
+def _photos(count: int) -> str:
+    return f"{count} photo{'' if count == 1 else 's'}"
+
+
+def _landmarks_in_words(count: int) -> str:
+    return f"{count} landmark{'' if count == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and the number of the others."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def _number(value: float) -> str:
     return f"{value:.3f}".replace("-", "−")
 
 
-def _landmarks(p: Predictions) -> list[LandmarkRow]:
+def _landmarks(p: Predictions, options: ReportOptions) -> list[LandmarkRow]:
     """Results per known landmark; sorted by share of right guesses, queries (most first), name."""
     rows_of: dict[str, list[int]] = {}
     for row in np.flatnonzero(p.known):
@@ -282,6 +372,7 @@ def _landmarks(p: Predictions) -> list[LandmarkRow]:
         wrong = Counter(p.guess[[row for row in rows if p.predicted[row] and not all_right[row]]])
         confused = min(wrong, key=lambda guess: (-wrong[guess], guess)) if wrong else ""
         right, confidence = int(all_right[rows].sum()), float(p.confidence[rows].mean())
-        name = " or ".join(true_landmarks(name))
-        table.append(LandmarkRow(name, len(rows), right, confidence, confused))
+        table.append(
+            LandmarkRow(options.name(name), len(rows), right, confidence, options.name(confused))
+        )
     return sorted(table, key=lambda row: (row.right / row.queries, -row.queries, row.name))

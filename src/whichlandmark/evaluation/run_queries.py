@@ -198,14 +198,14 @@ class QueryRun:
         known = self.known & self.scored
         return float(self.average_precision[known].mean()) if known.any() else None
 
-    def gap_by_score(self) -> dict[str, float]:
+    def gap_by_score(self) -> dict[str, float | None]:
         """Name of each other score → its GAP, with M = known queries."""
         scored, known = self.scored, self.known[self.scored]
         count, truth = int(known.sum()), self.photos.landmarks[self.scored]
-        found = {}
+        found: dict[str, float | None] = {}
         for name, guesses in self.other_guesses.items():
             guess = guesses[scored]
             hits = is_true(truth, guess) & known
             score = self.other_scores[name][scored]
-            found[name] = gap(score, hits, count, predicted=guess != "") if count else 0.0
+            found[name] = gap(score, hits, count, predicted=guess != "") if count else None
         return found

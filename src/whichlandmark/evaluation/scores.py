@@ -5,19 +5,30 @@ The report and the comparison of two runs use the same functions, so that number
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.figures import require_pandas
+from ..core.files import read_json
 from ..core.html import html_table
+from ..core.types import true_landmarks
 from ..metrics.bootstrap import bootstrap_interval
 from ..metrics.calibration_error import RiskCoverage, calibration_error, risk_coverage
 from ..metrics.open_set import answered_share, auroc, threshold_at
 from ..metrics.ranking import gap, gap_authors, gap_of_draws, recall_at_k
 from .predictions import Predictions, gap_by_usage
+
+MAX_HINTS = 5  # names listed in a note
 
 FALSE_ANSWER_RATES = (0.01, 0.05)  # on non-landmark queries, for `answered_at`
 
@@ -27,10 +38,13 @@ class Scores:
     """Results of one evaluation. A *known* query shows a landmark of the gallery.
 
     For a query with several true landmarks, any of them is right; it is known when one of them is.
-    All measures but intervals and counts are in [0, 1]; None = undefined, because there is no query
-    of that kind. Formulas and papers are in `whichlandmark.metrics`.
+    All measures but intervals and counts are in [0, 1]; None = not measured, because there is no
+    query of that kind; `notes` says why. Formulas and papers are in `whichlandmark.metrics`.
 
     Attributes:
+        summary: The answers as a sentence: "22 of 30 named rightly, 8 refused, 0 named wrongly; of
+            40 others 1 was named".
+        notes: What the numbers do not say, and why some are missing.
         gap: Global average precision (Perronnin et al., CVPR 2009), M = known queries; an unknown
             landmark counts as no landmark (any guess is wrong).
         gap_interval: Its 95 % confidence interval, (low, high), by 1,000 bootstrap draws of the
@@ -76,24 +90,26 @@ class Scores:
         protocol: The settings that the numbers depend on: embedder, score, gallery, distractors ….
     """
 
-    gap: float
+    summary: str = ""
+    notes: list[str] = field(default_factory=list)
+    gap: float | None = None
     gap_interval: tuple[float, float] | None = None
     gap_authors: float | None = None
     gap_landmark_queries: float | None = None
-    gap_all_landmarks: float
+    gap_all_landmarks: float | None = None
     coverage: float | None = None
-    top1: float
-    accuracy: float
-    recall_at_1: float
-    recall_at_5: float
-    recall_at_10: float
+    top1: float | None = None
+    accuracy: float | None = None
+    recall_at_1: float | None = None
+    recall_at_5: float | None = None
+    recall_at_10: float | None = None
     map_at_100: float | None = None
     auroc_no_landmark: float | None = None
     auroc_unknown: float | None = None
     calibration_error: float | None = None
     risk_coverage_area: float | None = None
     answered_at: dict[str, float] = field(default_factory=dict)
-    gap_by_score: dict[str, float] = field(default_factory=dict)
+    gap_by_score: dict[str, float | None] = field(default_factory=dict)
     by_tier: dict[str, dict[str, float | None]] = field(default_factory=dict)
     gap_by_usage: dict[str, float] = field(default_factory=dict)
     queries_by_usage: dict[str, int] = field(default_factory=dict)
@@ -149,18 +165,19 @@ def prediction_scores(p: Predictions) -> dict[str, Any]:
     curve = risk_curve(p)
     no_landmark, unknown = aurocs(p)
     ranks = p.rank[p.known]
-    recalls = {f"recall_at_{k}": recall_at_k(ranks, k) if known else 0.0 for k in (1, 5, 10)}
+    recalls = {f"recall_at_{k}": recall_at_k(ranks, k) if known else None for k in (1, 5, 10)}
     return recalls | {
-        "gap": gap_of(p) or 0.0,
+        "summary": answers_in_words(p),
+        "gap": gap_of(p),
         "gap_interval": gap_interval(p),
         "gap_authors": _gap_authors(p),
         "gap_landmark_queries": _gap_of_rows(p, p.known),
         "gap_all_landmarks": gap(p.score, p.right, landmarks, predicted=p.predicted)
-        if landmarks
-        else 0.0,
+        if known
+        else None,
         "coverage": known / landmarks if landmarks else None,
-        "top1": float(p.right[p.known].mean()) if known else 0.0,
-        "accuracy": float(p.answered_correctly.mean()) if len(p) else 0.0,
+        "top1": float(p.right[p.known].mean()) if known else None,
+        "accuracy": float(p.answered_correctly.mean()) if len(p) else None,
         "auroc_no_landmark": no_landmark,
         "auroc_unknown": unknown,
         "calibration_error": error_of_confidence(p),
@@ -175,6 +192,117 @@ def prediction_scores(p: Predictions) -> dict[str, Any]:
         "unknown": landmarks - known,
         "no_landmark": len(p) - landmarks,
     }
+
+
+def scores_file(
+    scores: Scores,
+    p: Predictions,
+    *,
+    titles: Mapping[str, str],
+    gallery_photos: Mapping[str, int],
+    made: Mapping[str, str],
+) -> dict[str, Any]:
+    """The content of the .scores.json beside the predictions, which a report reads.
+
+    Args:
+        scores: The Scores.
+        p: The predictions.
+        titles: Label → title, of the landmarks of the gallery that have one.
+        gallery_photos: Label → number of its photos in the gallery.
+        made: What was evaluated: "questions", "recognizer" ….
+    """
+    import whichlandmark
+
+    when = {"date": time.strftime("%Y-%m-%d %H:%M"), "whichlandmark": whichlandmark.__version__}
+    cells = {*p.guess, *p.truth}
+    names = sorted({name for cell in cells for name in true_landmarks(cell)})
+    return {
+        **dataclasses.asdict(scores),
+        "made": {**made, **when},
+        "titles": {name: titles[name] for name in names if name in titles},
+        "gallery_photos": {n: gallery_photos[n] for n in names if n in gallery_photos},
+    }
+
+
+def stored_titles(predictions: Path) -> dict[str, str]:
+    """Label → title, as `evaluate` noted them beside a predictions.csv; {} = nothing is there."""
+    path = predictions.with_suffix(".scores.json")
+    titles = read_json(path).get("titles", {}) if path.exists() else {}
+    return {str(label): str(title) for label, title in dict(titles).items()}
+
+
+def answers_in_words(p: Predictions) -> str:
+    """How the queries were answered, as a sentence of counts."""
+    named, unread = p.decision == "landmark", p.unreadable
+    known, right = int(p.known.sum()), int((named & p.right).sum())
+    wrong, lost = int((named & p.known & ~p.right).sum()), int((unread & p.known).sum())
+    others, named_others = len(p) - known, int((named & ~p.known).sum())
+    lost_others = int((unread & ~p.known).sum())
+    were = f"{named_others or 'none'} {'was' if named_others == 1 else 'were'} named"
+    if not known:
+        first = f"none of {len(p)} shows a landmark of the gallery; of these {were}"
+        return first + (f", {lost_others} not readable" if lost_others else "")
+    first = f"{right} of {known} named rightly, {known - right - wrong - lost} refused"
+    first += f", {wrong} named wrongly" + (f", {lost} not readable" if lost else "")
+    if not others:
+        return f"{first}; there were no others"
+    last = f", {lost_others} not readable" if lost_others else ""
+    return f"{first}; of {others} others {were}{last}"
+
+
+def what_is_not_measured(p: Predictions, names: Sequence[str]) -> list[str]:
+    """What the scores of these queries cannot say, each as a sentence.
+
+    names: the landmarks of the gallery.
+    """
+    known, notes = int(p.known.sum()), []
+    shown = sorted({one for cell in p.truth[p.known] for one in true_landmarks(cell)})
+    if not known:
+        notes.append(
+            f"0 of {len(p)} queries show a landmark of this gallery, so GAP, top-1 and recall are "
+            "not measured"
+        )
+    elif len(names) == 1:
+        notes.append(
+            "the gallery has one landmark: GAP and top-1 cannot tell whether it is confused with "
+            "another" + ("" if known < len(p) else "; ask photos of other things too")
+        )
+    elif len(set(shown)) == 1:
+        notes.append(
+            f"all known queries show one landmark ({shown[0]}): the numbers say nothing of the "
+            f"other {len(names) - 1}"
+        )
+    if known == len(p):
+        notes.append(
+            "every query shows a landmark of the gallery: how often other photos are named is not "
+            "measured; add photos of other things (landmark empty) to the queries"
+        )
+    return notes + _likely_typos(p, names)
+
+
+def _likely_typos(p: Predictions, names: Sequence[str]) -> list[str]:
+    """Names of the queries that the gallery lacks, though it has one nearly the same."""
+    missing = Counter(one for cell in p.truth[p.unknown] for one in true_landmarks(cell))
+    plain = {_plain_name(name): name for name in names}
+    hints = []
+    for name, queries in missing.most_common():
+        near = difflib.get_close_matches(_plain_name(name), plain, n=1, cutoff=0.75)
+        if near:
+            hints.append(f"{name!r} ({queries}): the gallery has {plain[near[0]]!r}")
+    if hints:
+        more = f"; and {len(hints) - MAX_HINTS} more" if len(hints) > MAX_HINTS else ""
+        listed = "; ".join(hints[:MAX_HINTS])
+        return [f"are these names spelled as in the gallery? {listed}{more}"]
+    if missing and not p.known.any():
+        first, have = (", ".join(map(repr, some[:MAX_HINTS])) for some in (sorted(missing), names))
+        return [f"the queries name {first}; the gallery has {have or 'no landmark'}"]
+    return []
+
+
+def _plain_name(name: str) -> str:
+    """A name as it is compared: without case, accents, and what separates words."""
+    letters = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(letter for letter in letters if letter.isalnum())
 
 
 def gap_of(p: Predictions) -> float | None:
@@ -223,13 +351,21 @@ def aurocs(p: Predictions) -> tuple[float | None, float | None]:
 def error_of_confidence(p: Predictions) -> float | None:
     """Calibration error in bins of equally many queries, over the queries with a guess."""
     guessed = p.predicted
-    return calibration_error(p.confidence[guessed], p.right[guessed]) if guessed.any() else None
+    return (
+        calibration_error(p.confidence[guessed], p.right[guessed])
+        if guessed.any() and p.known.any()
+        else None
+    )
 
 
 def risk_curve(p: Predictions) -> RiskCoverage | None:
     """Share of wrong guesses as the required confidence falls, over the queries with a guess."""
     guessed = p.predicted
-    return risk_coverage(p.confidence[guessed], p.right[guessed]) if guessed.any() else None
+    return (
+        risk_coverage(p.confidence[guessed], p.right[guessed])
+        if guessed.any() and p.known.any()
+        else None
+    )
 
 
 def answered_at(p: Predictions) -> dict[str, float]:

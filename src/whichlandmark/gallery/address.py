@@ -184,7 +184,11 @@ def open_or_create(folder: Path, embedder_id: str, dim: int) -> Gallery:
     """Open the gallery of a folder, or create an empty one. Raises GalleryError."""
     link = read_link(folder)
     if link is None and not (folder / GALLERY_FILE).exists():
-        return SqliteGallery.create(folder / GALLERY_FILE, embedder_id, dim)
+        try:
+            return SqliteGallery.create(folder / GALLERY_FILE, embedder_id, dim)
+        except GalleryError:
+            if not (folder / GALLERY_FILE).exists():
+                raise  # else another process has made it since
     if link is None or (folder / GALLERY_FILE).exists():
         return gallery_in(folder)
     return open_or_create_at(link.address, embedder_id, dim)

@@ -84,9 +84,7 @@ def _require_copy(source: Gallery, target: Gallery) -> None:
     if not theirs:
         return
     mine = source.stamps(list(theirs))
-    others = [
-        one for one, (path, _, _) in theirs.items() if one not in mine or mine[one][0] != path
-    ]
+    others = [one for one in theirs if one not in mine or mine[one][0] != theirs[one][0]]
     if others:
         raise GalleryError(
             f"{target.name}: holds {len(others)} photos that are not in {source.name}, such as "

@@ -298,7 +298,8 @@ def answer_in_words(answer: Prediction, titles: Mapping[str, str] | None = None)
     if answer.decision == "failed":
         return f"not readable: {answer.error}"
     if answer.decision == "no_landmark":
-        return "no landmark that I know"
+        reasons = (text for text in answer.warnings if text.startswith("no landmark, because"))
+        return next(reasons, "no landmark that I know")
     if answer.second is None:
         return f"not sure: perhaps {named(answer.guess)}"
     return f"not sure: {named(answer.guess)} or {named(answer.second)}"
@@ -308,3 +309,19 @@ def confidence_in_words(answer: Prediction) -> str:
     """How sure the answer is, as "very likely"."""
     words = (word for least, word in CONFIDENCE_WORDS if answer.confidence >= least)
     return next(words, CONFIDENCE_WORDS[-1][1])
+
+
+def answer_and_confidence(answer: Prediction, titles: Mapping[str, str] | None = None) -> str:
+    """The answer as a sentence, with the confidence and what it is of.
+
+    The confidence is the probability that the best guess is right, also where nothing is named, so
+    there the guess is named with it.
+    """
+    words = answer_in_words(answer, titles)
+    sure = f"{answer.confidence:.2f}" if answer.confidence >= 0.005 else "below 0.01"
+    if answer.decision != "no_landmark":
+        return f"{words} (confidence {sure})"
+    if answer.guess is None:
+        return words
+    guess = (titles or {}).get(answer.guess, answer.guess.replace("_", " "))
+    return f"{words} (the likeliest is {guess}, with confidence {sure})"

@@ -22,6 +22,10 @@ MIN_ISOTONIC_EXAMPLES = 200
 
 PLATT_SHARE = 0.02  # share of Platt's curve in isotonic values, so that they rise on a step too
 
+# Log-odds of a rule of thumb: of a score as high as right answers mostly have, and of any score
+# where none is known.
+SURE_LOG_ODDS, UNKNOWN_LOG_ODDS = 3.0, -2.0
+
 MAX_SCORE = 1e100  # replaces infinite scores, because it stays finite times any slope
 
 
@@ -113,6 +117,32 @@ def fit_calibration(
         for method in (fit_platt, fit_isotonic)
     ]
     return fit_isotonic(scores, right, weights) if losses[1] < losses[0] else curve
+
+
+def rule_of_thumb(scores: Floats, *, right: bool, cosines: bool) -> Calibration:
+    """A logistic curve from scores of one outcome, where no score of the other one is known.
+
+    Right answers alone: about as high as they mostly are is likely, two steps lower is even, where
+    a step is from their median to their 10th percentile. Wrong ones alone: it is even one step
+    above the highest. Without scores nothing is likely.
+
+    Args:
+        scores: (N,) of queries; infinite ones are left out.
+        right: The outcome of all of them.
+        cosines: The scores are at most 1.
+    """
+    finite = scores[np.isfinite(scores)]
+    if not len(finite):
+        return Calibration(slope=0.0, offset=UNKNOWN_LOG_ODDS)
+    typical, highest = float(np.median(finite)), float(finite.max())
+    least = 0.05 * max(abs(typical), 0.2)
+    if right:
+        middle = typical - 2 * max(typical - float(np.quantile(finite, 0.1)), least)
+    else:
+        middle = highest + max(float(np.quantile(finite, 0.9)) - typical, least)
+        middle = min(middle, (highest + 1) / 2) if cosines else middle
+    slope = SURE_LOG_ODDS / max(abs(typical - middle), 1e-3)
+    return Calibration(slope=slope, offset=-slope * middle, examples=len(finite))
 
 
 def fit_platt(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> Calibration:

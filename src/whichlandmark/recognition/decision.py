@@ -27,6 +27,14 @@ from .rules import Rules
 from .spatial_verification import SpatialVerifier, inliers_by_rank
 from .stacker import Stacker
 
+# Most confidence where no distractors have taught the gallery what shows no landmark, with an
+# embedder that knows places from other things, and with any other; "almost certainly" is from 0.95.
+MOST_WITHOUT_DISTRACTORS = 0.94
+
+MOST_UNTAUGHT = 0.74  # also where the calibration is a rule of thumb
+
+RULE_OF_THUMB = -1  # value of Fitted.own_queries
+
 MIN_OWN_QUERIES = 20  # of each outcome; with fewer an answer says that a default calibrates it
 
 EVIDENCE_PHOTOS = 6  # photos compared for evidence where the rules verify none
@@ -47,7 +55,8 @@ class Fitted:
         calibration: Score → confidence.
         negatives: Ascending scores of the queries without a landmark, for thresholds.
         own_queries: Leave-one-out queries of the rarer outcome, right or wrong, where a default
-            that comes with the embedder took part in the fit; None = it did not.
+            that comes with the embedder took part in the fit; None = it did not; RULE_OF_THUMB =
+            all queries had one outcome, and no such default is there.
     """
 
     projection: Projection | None
@@ -62,6 +71,12 @@ class Fitted:
         """What a reader of a confidence has to know of where it comes from; None = nothing."""
         if self.own_queries is None or self.own_queries >= MIN_OWN_QUERIES:
             return None
+        if self.own_queries == RULE_OF_THUMB:
+            return (
+                "the confidence is a rule of thumb, because this gallery has too few photos to "
+                "question itself: add 2 or more photos of each of 2 or more landmarks, and "
+                "distractors"
+            )
         return (
             "the confidence comes from a default calibration, fitted on other galleries, because "
             "this gallery has too few photos to question itself; it fades as photos are added "
@@ -88,6 +103,7 @@ class Answers:
         location_weights: (Q, T) what the location prior adds to the logits; None = not used.
         photo_penalties: (Q, K) B of the reference photos, NaN elsewhere; None without evidence.
         shapes: Height and width of the queries' pixels.
+        nothing: Row → why that photo is not answered: there is nothing in it to compare.
     """
 
     decider: Decider
@@ -104,6 +120,7 @@ class Answers:
     location_weights: NDArray[np.float64] | None = None
     photo_penalties: NDArray[np.float32] | None = None
     shapes: Sequence[Shape] | None = None
+    nothing: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def index(self) -> GalleryIndex:
@@ -146,9 +163,20 @@ class Decider:
             self.threshold = threshold_for(rules.false_answers, np.array(fitted.negatives))
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of a confidence has to know of the gallery."""
-        return (self.fitted.note,) if self.fitted.note else ()
+    def ceiling(self) -> float:
+        """The most that a confidence can be in such a gallery."""
+        if self.fitted.own_queries == RULE_OF_THUMB:
+            return MOST_UNTAUGHT
+        if len(self.index.distractor_ids):
+            return 1.0
+        return MOST_WITHOUT_DISTRACTORS if self.index.default_fit else MOST_UNTAUGHT
+
+    def confidence(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(Q,) scores → (Q,) probabilities; those above a knee squeezed below the ceiling."""
+        found = self.fitted.calibration.confidence(scores)
+        knee = max(0.5, 2 * self.ceiling - 1)  # no default decision is above it
+        slope = (self.ceiling - knee) / (1 - knee) if knee < 1 else 1.0
+        return np.minimum(found, knee + (found - knee) * slope)
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
         """Search, make candidates, decide; verify where the decision is open.
@@ -164,7 +192,28 @@ class Decider:
             answers = self._decide_by_formula(queries, found, evidence)
         if evidence:
             answers = replace(answers, photo_penalties=self._reference_penalties(answers))
-        return replace(answers, shapes=queries.shapes)
+        return self._without_nothing(replace(answers, shapes=queries.shapes), queries)
+
+    def _without_nothing(self, answers: Answers, queries: Queries) -> Answers:
+        """Without an answer for photos in which there is nothing to compare."""
+        nothing: dict[int, str] = {}
+        if queries.nothing_in is None:
+            return answers
+        for row, code in enumerate(answers.codes):
+            decision = self.decide(float(answers.confidence[row]), float(answers.scores[row]))
+            if code >= 0 and decision != "no_landmark" and (why := queries.nothing_in(row)):
+                nothing[row] = why
+        if not nothing:
+            return answers
+        gone = np.isin(np.arange(len(answers.codes)), list(nothing))
+        return replace(
+            answers,
+            codes=np.where(gone, -1, answers.codes),
+            second_codes=np.where(gone, -1, answers.second_codes),
+            scores=np.where(gone, -np.inf, answers.scores),
+            confidence=np.where(gone, 0.0, answers.confidence),
+            nothing=nothing,
+        )
 
     def decide(self, confidence: float, score: float) -> Decision:
         """The decision at a confidence (0 to 1) and a score.
@@ -273,7 +322,7 @@ class Decider:
         verified: list[Mapping[int, VerifiedMatch]],
         inliers: NDArray[np.int64],
     ) -> Answers:
-        confidence = self.fitted.calibration.confidence(votes.scores)
+        confidence = self.confidence(votes.scores)
         return Answers(
             decider=self,
             codes=votes.codes,

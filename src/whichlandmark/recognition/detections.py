@@ -64,4 +64,4 @@ def _own_confidence(decider: Decider, answers: Answers, row: int, code: int) -> 
     if candidates is None or answers.logits is None or code not in candidates.codes[row]:
         return 0.0
     at = int(np.flatnonzero(candidates.codes[row] == code)[0])
-    return float(decider.fitted.calibration.confidence(answers.logits[row, at : at + 1])[0])
+    return float(decider.confidence(answers.logits[row, at : at + 1])[0])

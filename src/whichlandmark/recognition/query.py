@@ -16,8 +16,8 @@ from ..core.images import image_of_array, image_of_pillow, read_image
 from ..core.photo_files import LatLon, location_of
 from ..core.storage import read_bytes
 from ..core.types import Image, Photo, Vectors
-from ..features.local.keypoints import Keypoints
-from .spatial_verification import query_keypoints
+from ..features.local.keypoints import GreyImage, Keypoints
+from .spatial_verification import nothing_to_compare, query_keypoints
 
 KeypointsOf = Callable[[int], Keypoints | None]  # row of a query → its keypoints
 
@@ -55,12 +55,15 @@ class Queries:
         shapes: Height and width of the pixels that these keypoints refer to.
         locations: Latitude and longitude where each was taken; used only when the rules have
             `location_km`.
+        nothing_in: Row → why that photo cannot show a landmark (`nothing_to_compare`), called only
+            for rows that would be answered; None = it is not known.
     """
 
     vectors: Vectors
     keypoints_of: KeypointsOf | None = None
     shapes: Sequence[Shape] | None = None
     locations: Sequence[LatLon | None] | None = None
+    nothing_in: Callable[[int], str] | None = None
 
     @classmethod
     def of(cls, vectors: Vectors, photos: Sequence[QueryPhoto]) -> Queries:
@@ -70,6 +73,26 @@ class Queries:
             keypoints_of=lambda row: query_keypoints(photos[row].image),
             shapes=[(photo.image.shape[0], photo.image.shape[1]) for photo in photos],
             locations=[photo.location for photo in photos],
+            nothing_in=lambda row: nothing_to_compare(photos[row].image),
+        )
+
+    @classmethod
+    def of_greys(
+        cls,
+        vectors: Vectors,
+        greys: Sequence[GreyImage],
+        locations: Sequence[LatLon | None],
+        *,
+        shapes: Sequence[Shape] | None = None,
+        verify: bool = True,
+    ) -> Queries:
+        """Queries from vectors (Q, D) and what is kept of many photos. verify: use keypoints?"""
+        return cls(
+            vectors,
+            keypoints_of=(lambda row: query_keypoints(greys[row])) if verify else None,
+            shapes=shapes,
+            locations=locations,
+            nothing_in=lambda row: nothing_to_compare(greys[row]),
         )
 
 

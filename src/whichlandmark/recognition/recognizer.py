@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast, overload
@@ -29,12 +28,12 @@ from ..core.types import (
     Vectors,
 )
 from ..features.embedders.own import checked_rows
-from ..features.local.keypoints import GreyImage, Keypoints
+from ..features.local.keypoints import GreyImage
 from ..features.pipeline import PerPhoto, embed
 from ..gallery.index import GalleryIndex
 from ..gallery.protocol import Gallery
 from ..gallery.records import LandmarkRecord
-from .decision import Answers, Decider, FallbackDecider, Fitted
+from .decision import RULE_OF_THUMB, Answers, Decider, FallbackDecider, Fitted
 from .detections import detect_landmarks
 from .query import (
     PhotoSource,
@@ -48,7 +47,7 @@ from .query import (
     size_warnings,
 )
 from .rules import Rules
-from .spatial_verification import SpatialVerifier, query_grey, query_keypoints
+from .spatial_verification import SpatialVerifier, query_grey
 
 MATCHES = 5  # nearest photos in a prediction
 
@@ -130,7 +129,7 @@ class Recognizer:
         photo = cast(PhotoSource, photo)
         read = self.read(photo)
         (answer,) = predictions(self.answer(self.embed([read]), evidence=evidence))
-        warnings = size_warnings(*read.image.shape[:2])
+        warnings = answer.warnings or size_warnings(*read.image.shape[:2])
         return replace(answer, photo=name_of(photo), warnings=warnings, writer=self)
 
     def _answer_many(self, photos: Iterable[PhotoSource], evidence: bool) -> list[Prediction]:
@@ -153,8 +152,10 @@ class Recognizer:
             if read:
                 found = predictions(self.answer(self.embed([*read.values()]), evidence=evidence))
                 for row, answer in zip(read, found, strict=True):
-                    small = size_warnings(*read[row].image.shape[:2])
-                    done[row] = replace(answer, photo=done[row].photo, warnings=small, writer=self)
+                    warnings = answer.warnings or size_warnings(*read[row].image.shape[:2])
+                    done[row] = replace(
+                        answer, photo=done[row].photo, warnings=warnings, writer=self
+                    )
             answers += done
         return answers
 
@@ -172,9 +173,8 @@ class Recognizer:
             Each photo with its answer, in table order; as in a call with a list.
         """
 
-        def keep(image: Image) -> tuple[GreyImage | None, Shape]:
-            grey = query_grey(image) if self.features else None
-            return grey, (image.shape[0], image.shape[1])
+        def keep(image: Image) -> tuple[GreyImage, Shape]:
+            return query_grey(image), (image.shape[0], image.shape[1])
 
         # Decoded at the recognizer's own scale, because the scale changes vectors slightly.
         each = PerPhoto(keep, self.short_side, location=self.rules.location_km is not None)
@@ -182,11 +182,8 @@ class Recognizer:
         for batch in embed(self.embedder, photos, per_photo=each, progress=progress):
             greys, shapes = ([kept[i] for kept in batch.computed] for i in range(2))
             reasons = {failure.id: failure.reason for failure in batch.failures}
-            queries = Queries(
-                batch.vectors,
-                keypoints_of=partial(_keypoints_of, greys),
-                shapes=shapes,
-                locations=batch.locations,
+            queries = Queries.of_greys(
+                batch.vectors, greys, batch.locations, shapes=shapes, verify=self.features
             )
             found = predictions(self.answer(queries, evidence=evidence)) if len(batch.rows) else []
             by_row = dict(zip(batch.rows.tolist(), zip(found, shapes, strict=True), strict=True))
@@ -194,7 +191,7 @@ class Recognizer:
                 photo = photos[row]
                 if row in by_row:
                     answer, shape = by_row[row]
-                    answer = replace(answer, warnings=size_warnings(*shape))
+                    answer = replace(answer, warnings=answer.warnings or size_warnings(*shape))
                 else:
                     answer = Prediction.of_failed("", reasons[photo.id])
                 yield photo, replace(answer, photo=photos.paths[row], writer=self)
@@ -301,7 +298,7 @@ class Recognizer:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of its answers has to know: warnings, and what the gallery lacks."""
-        return (*self.warnings, *self.decider.notes)
+        return (*self.warnings, *notes_of(self.decider))
 
     @property
     def index(self) -> GalleryIndex:
@@ -351,6 +348,28 @@ class Recognizer:
         save(self, Path(folder).expanduser(), overwrite=overwrite)
 
 
+def notes_of(decider: Decider) -> tuple[str, ...]:
+    """What a reader of a confidence has to know of the gallery that it was fitted on."""
+    index, fitted = decider.index, decider.fitted
+    notes = [fitted.note] if fitted.note else []
+    if fitted.own_queries == RULE_OF_THUMB and fitted.stacker and not any(fitted.stacker.weights):
+        by = "only matching points name a landmark" if fitted.geometric_stacker else "none is named"
+        notes.append(f"nothing tells how similar two photos of one landmark are, so {by}")
+    if not len(index.codes):
+        notes.append("the gallery has no photo of a landmark, so nothing can be named")
+    elif not len(index.distractor_ids):
+        notes.append(
+            "the gallery has no distractors (photos without a landmark), so nothing taught it what "
+            f"shows none: no confidence is above {decider.ceiling:.2f}; add some with --distractors"
+        )
+    if len(index.names) == 1:
+        notes.append(
+            f"{str(index.names[0])!r} is the only landmark of the gallery, so nothing taught it to "
+            "tell landmarks apart"
+        )
+    return tuple(notes)
+
+
 def predictions(answers: Answers, *, matches: int = MATCHES) -> list[Prediction]:
     """The prediction of each query. matches: nearest photos to list in each."""
     return [prediction(answers, row, matches=matches) for row in range(len(answers.codes))]
@@ -375,6 +394,7 @@ def prediction(answers: Answers, row: int, *, matches: int = MATCHES) -> Predict
         matches=_matches(answers, row, matches),
         second=names[second] if second >= 0 else None,
         landmarks=landmarks,
+        warnings=(answers.nothing[row],) if row in answers.nothing else (),
     )
 
 
@@ -391,8 +411,3 @@ def _matches(answers: Answers, row: int, most: int) -> tuple[Match, ...]:
         )
         for i in ranks
     )
-
-
-def _keypoints_of(greys: Sequence[GreyImage | None], row: int) -> Keypoints | None:
-    grey = greys[row]
-    return None if grey is None else query_keypoints(grey)

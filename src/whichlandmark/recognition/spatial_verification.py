@@ -16,6 +16,7 @@ from ..features.local.keypoints import (
     GreyImage,
     Keypoints,
     MatchOptions,
+    has_corners,
     keypoints,
     pack,
     strongest,
@@ -40,6 +41,10 @@ SAME_PLACE_INLIERS = 25
 
 MAX_PHOTOS_COMPARED = 200_000  # of landmarks; in larger galleries distractors are not compared
 
+MIN_SIDE = 16  # pixels of the short side of a photo that may show a landmark
+
+EVEN_GREY_LEVELS = 8  # JPEG compression of one color changes fewer
+
 MATCHING_SIDE = MATCHING.size  # short side in pixels that a photo must be decoded at
 
 
@@ -59,6 +64,23 @@ def query_keypoints(image: Image | GreyImage) -> Keypoints:
     As many as a gallery photo stores, so that inlier counts are comparable.
     """
     return strongest(keypoints(image, MATCHING), MAX_STORED_KEYPOINTS)
+
+
+def nothing_to_compare(image: Image | GreyImage) -> str:
+    """Why a photo cannot show a landmark, whatever is similar to it; "" = it may.
+
+    It is a few pixels large, of one even color, or has no keypoint: no place at which it could be
+    compared. Plainly textured photos are told without a search for keypoints.
+    """
+    grey = image if isinstance(image, GreyImage) else query_grey(image)
+    side = round(min(grey.pixels.shape) / grey.scale)
+    if side < MIN_SIDE:
+        return f"no landmark, because its short side has only {side} px; {MIN_SIDE} are needed"
+    if int(grey.pixels.max()) - int(grey.pixels.min()) <= EVEN_GREY_LEVELS:
+        return "no landmark, because it shows one even color"
+    if has_corners(grey) or len(keypoints(grey, MATCHING).points):
+        return ""
+    return "no landmark, because it shows even areas or stripes, without a point to compare"
 
 
 class SpatialVerifier:

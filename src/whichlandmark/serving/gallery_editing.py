@@ -7,30 +7,56 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..core.disks import flush
 from ..core.errors import BusyError, DataError, OptionError
 from ..core.files import atomic_file
 from ..core.images import content_hash
 from ..core.types import Photos
 from ..gallery.records import Credit
 from ..recognition.answer import landmark_object, thumbnail_address
-from ..recognition.folder.edit import open_gallery, photos_to_add, relabel_photos, remove_photos
-from ..recognition.folder.fill import fill_gallery
+from ..recognition.folder.edit import (
+    ExistsError,
+    open_gallery,
+    photos_to_add,
+    relabel_photos,
+    remove_photos,
+)
+from ..recognition.folder.fill import Changes
 from ..recognition.folder.load import refresh_index_files
+from ..recognition.folder.settings import read_state
+from ..recognition.folder.update import GalleryUpdate, UpdateOptions, fill_gallery
 from .api_errors import ApiError, busy, invalid, not_found
 from .live_recognizer import LiveRecognizer, OpenRecognizer
-from .schemas import LandmarksReply, ListedPhoto, PhotosReply, RelabelledReply, RemovedReply
+from .schemas import (
+    AddedReply,
+    LandmarksReply,
+    ListedPhoto,
+    PhotosReply,
+    RelabelledReply,
+    RemovedReply,
+)
 
 PHOTO_FOLDER = "photos"  # in the recognizer folder, for photos added through the server
 
 MAX_SIDE = 2048  # pixels of the long side of an added photo
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class SentPhoto:
+    """A photo to add. jpeg: as it is stored; sent_hash: content hash of the file as sent."""
+
+    jpeg: bytes
+    sent_hash: str = ""
+
 
 REVIEW_RETRY_SECONDS = 3600  # Retry-After while the review file is full
 
@@ -146,31 +172,49 @@ class Editor:
         self._lock = threading.Lock()
         self._waiting = threading.Semaphore(max_waiting)
 
-    def add(self, landmark: str, jpegs: Sequence[bytes]) -> tuple[list[str], int]:
-        """Store JPEGs as files and index them. Adding the same photo again changes nothing.
+    def add(self, landmark: str, photos: Sequence[SentPhoto], *, move: bool = False) -> AddedReply:
+        """Store photos as files and index them. Adding the same photo again changes nothing.
+
+        Args:
+            landmark: Of all these photos.
+            photos: None = only the name is checked.
+            move: Photos that the gallery has under another landmark get this one.
 
         Returns:
-            Ids of the photos that are now in the gallery, and the gallery's generation.
+            What became of each photo; `failed` is empty.
 
         Raises:
             ApiError: 422 for an invalid landmark name, 503 when too many changes are waiting.
         """
         _check_name("landmark", landmark)
+        if not photos:
+            return {"added": [], "already_there": [], "other_landmark": [], "moved": [],
+                    "failed": [], "generation": self.live.generation}  # fmt: skip
         folder = self.live.folder.resolve() / PHOTO_FOLDER
-        named = {f"{content_hash(jpeg)[:40]}.jpg": jpeg for jpeg in jpegs}
-        ids, paths = (
-            [f"{PHOTO_FOLDER}/{name}" for name in named],
-            [str(folder / name) for name in named],
-        )
+        named = {f"{content_hash(photo.jpeg)[:40]}.jpg": photo for photo in photos}
+        ids = {f"{PHOTO_FOLDER}/{name}": folder / name for name in named}
         with self._exclusive():
-            table = _photo_table(ids, paths, landmark)
-            for name, jpeg in named.items():
+            table = _photo_table(list(ids), [str(path) for path in ids.values()], landmark)
+            written = []
+            for name, photo in named.items():
                 if not (folder / name).exists():
                     with atomic_file(folder / name) as temporary:
-                        temporary.write_bytes(jpeg)
-            failed = self._index(table)
+                        temporary.write_bytes(photo.jpeg)
+                    written.append(folder / name)
+            sent = {one: named[path.name].sent_hash for one, path in ids.items()}
+            changes, landmarks = self._index(table, sent, move=move)
+            for path in written:  # the gallery has these photos as other files
+                if f"{PHOTO_FOLDER}/{path.name}" not in changes.added:
+                    path.unlink(missing_ok=True)
             self.live.refresh()
-        return [one for one in ids if one not in failed], self.live.generation
+        told = {*changes.added, *changes.problems, *changes.there, *changes.relabelled}
+        there = [*changes.there.values(), *(one for one in ids if one not in told)]
+        return {
+            "added": changes.added, "already_there": there,
+            "other_landmark": [{"id": one, "landmark": landmarks.get(one, "")}
+                               for one in changes.elsewhere_ids],
+            "moved": changes.relabelled, "failed": [], "generation": self.live.generation,
+        }  # fmt: skip
 
     def remove(self, ids: Sequence[str], landmark: str | None = None) -> RemovedReply:
         """Remove photos, or a landmark with all its photos, and the files stored by the server.
@@ -197,30 +241,52 @@ class Editor:
                         path.unlink()
         return {"removed": int(edited.counts["removed"]), "generation": self.live.generation}
 
-    def relabel(self, ids: Sequence[str], landmark: str | None, to: str) -> RelabelledReply:
+    def relabel(
+        self, ids: Sequence[str], landmark: str | None, to: str, *, merge: bool = False
+    ) -> RelabelledReply:
         """Move photos, or all photos of a landmark, to another landmark.
 
         Args:
             to: the other landmark; "" makes single photos distractors.
+            merge: a whole landmark may become part of one that exists.
 
         Raises:
-            ApiError: 422 for an empty name, 404 for an unknown one.
+            ApiError: 422 for an empty name, 404 for an unknown one, 409 where a landmark is renamed
+                to one that exists, without `merge`.
         """
         _check_names(ids, landmark)
         if landmark is not None or to:
             _check_name("new landmark", to)
         with self._exclusive():
-            edited = _or_not_found(
-                lambda: relabel_photos(self.live.folder, list(ids), landmark, to)
-            )
+            try:
+                edited = _or_not_found(
+                    lambda: relabel_photos(self.live.folder, list(ids), landmark, to, merge=merge)
+                )
+            except ExistsError:
+                raise ApiError(
+                    409,
+                    "landmark_exists",
+                    f"There is a landmark {to!r} already.",
+                    f'To put all photos of {landmark!r} there, send "merge": true too.',
+                ) from None
             self.live.refresh()
         return {"relabelled": int(edited.counts["relabelled"]), "generation": self.live.generation}
 
-    def _index(self, table: Photos) -> set[str]:
+    def _index(
+        self, table: Photos, sent: dict[str, str], *, move: bool
+    ) -> tuple[Changes, dict[str, str]]:
+        """Index photos; what changed, and the landmarks of those that are under another one.
+
+        sent: id → content hash of the file as it was sent.
+        """
+        options = UpdateOptions(relabel=move, restore=True, corrects=False, explicit=True)
         with open_gallery(self.live.folder) as gallery:
-            failures = fill_gallery(self.live.embedder, table, gallery)
+            update = GalleryUpdate(table, gallery, read_state(self.live.folder), options, also=sent)
+            fill_gallery(self.live.embedder, update.prepare(), update)
             refresh_index_files(self.live.folder, gallery)
-        return {failure.id for failure in failures}
+            others = gallery.stamps(update.changes.elsewhere_ids)
+        update.settle(self.live.folder)
+        return update.changes, {one: found[2] for one, found in others.items()}
 
     def _paths(self, ids: Sequence[str], landmark: str | None) -> list[Path]:
         """Files of the photos. Raises ApiError 404 for an unknown photo."""
@@ -321,6 +387,6 @@ class Feedback:
             if os.write(file, line) != len(line):  # full disk: remove the partial line
                 os.ftruncate(file, size)
                 raise OSError("the disk is full")
-            os.fsync(file)
+            flush(file)
         finally:
             os.close(file)

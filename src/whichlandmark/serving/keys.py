@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
+import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..core.errors import DataError, OptionError
-from ..core.files import read_json, write_json
+from ..core.files import atomic_file, read_json
 
 Scope = Literal["read", "write"]
 
@@ -119,5 +119,6 @@ def list_keys(path: Path) -> list[Key]:
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
-    write_json(path, {"format": FORMAT, "keys": [vars(key) for key in keys]})
-    os.chmod(path, 0o600)  # readable by the owner only
+    text = json.dumps({"format": FORMAT, "keys": [vars(key) for key in keys]}, indent=2)
+    with atomic_file(path, private=True) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from ..core.errors import OptionError
-from ..core.hardware import cpu_count
+from ..core.hardware import check_device, cpu_count
+from ..core.json_options import Span, check_fields, count
+
+_BYTES, _SECONDS = count(1, 10**15), Span(0, 86_400, above=True)
+
+SPANS = {  # option → the numbers that it takes
+    "port": count(0, 65_535), "workers": count(0, 256), "worker_mb": count(), "queue": count(),
+    "decode_seconds": _SECONDS, "decode_cpu_seconds": _SECONDS, "recycle": count(),
+    "line": count(0), "line_seconds": Span(0, 86_400), "batch": count(), "max_photos": count(),
+    "max_bytes": _BYTES, "max_body": _BYTES, "body_bytes": _BYTES, "head_seconds": _SECONDS,
+    "body_seconds": _SECONDS, "rate": count(0), "write_queue": count(),
+    "feedback_bytes": count(0, 10**15), "stop_seconds": count(0, 86_400),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
     """Options and limits of one server process. keys: file created by `whichlandmark keys add`."""
+
+    spans: ClassVar[Mapping[str, Span]] = SPANS
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -45,26 +61,13 @@ class ServeOptions:
     stop_seconds: int = 20  # to answer accepted requests when the server is stopped
 
     def __post_init__(self) -> None:
-        counts = (
-            "worker_mb",
-            "recycle",
-            "queue",
-            "batch",
-            "max_photos",
-            "max_bytes",
-            "max_body",
-            "write_queue",
-        )
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} {getattr(self, name)} given; expected 1 or more")
+        check_fields(self)
+        check_device(self.device)
         if self.max_photos > self.queue:
             raise OptionError(
                 f"max_photos {self.max_photos} with a queue of {self.queue}; a request of so many "
                 "photos could never be accepted"
             )
-        if not 0 <= self.port < 65_536:
-            raise OptionError(f"port {self.port} given; expected 0 to 65535")
         if self.tiles:
             tile_origin(self.tiles)
         if not (self.keys or self.insecure or is_loopback(self.host)):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from ..core.images import content_hash
 from ..recognition.answer import PhotoFailure
 from . import gallery_editing
 from .api_errors import PhotoError, busy
 from .auth import Caller, engine_of, require_scope
 from .engine import Engine
-from .gallery_editing import MAX_SIDE
+from .gallery_editing import MAX_SIDE, SentPhoto
 from .routes_recognize import charge
 from .schemas import (
     NOT_BLANK,
@@ -98,7 +100,7 @@ def _readers(routes: APIRouter) -> None:
 
 
 def _writers(routes: APIRouter, max_photos: int) -> None:
-    changes, renames = refusals(404, 409, 422, 429, 503), refusals(404, 415, 422, 503)
+    changes, renames = refusals(404, 409, 422, 429, 503), refusals(404, 409, 415, 422, 503)
 
     @routes.post(
         "/v1/landmarks/{name:path}/photos",
@@ -106,19 +108,21 @@ def _writers(routes: APIRouter, max_photos: int) -> None:
         responses=refusals(415, 422, 429, 503),
         openapi_extra=files("photos", max_photos),
     )
-    async def add(request: Request, caller: Writer, name: Name) -> JSONResponse:
-        """Add photos to a new or existing landmark. They are stored without metadata."""
+    async def add(request: Request, caller: Writer, name: Name, move: bool = False) -> JSONResponse:
+        """Add photos to a new or existing landmark. They are stored without metadata.
+
+        A photo whose bytes the gallery has is not added again; from another landmark it is moved
+        only with `move`.
+        """
         engine = engine_of(request)
         if engine.full:  # before the body is read
             raise busy(engine.queue.retry)
         given, _ = await read_files(request, "photos", max_photos, engine.options.max_bytes)
         charge(request, engine.rate_limits, caller, len(given))
-        jpegs, failed = await _encoded(engine, given)
-        done: AddedReply = {"added": [], "generation": engine.live.generation, "failed": failed}
-        if jpegs:
-            added, generation = await anyio.to_thread.run_sync(engine.editor.add, name, jpegs)
-            done = {"added": added, "generation": generation, "failed": failed}
-        return JSONResponse(done)
+        photos, failed = await _encoded(engine, given)
+        add_them = partial(engine.editor.add, name, photos, move=move)
+        done = await anyio.to_thread.run_sync(add_them)
+        return JSONResponse({**done, "failed": failed})
 
     @routes.delete(
         "/v1/landmarks/{name:path}", response_model=model_of(RemovedReply), responses=changes
@@ -134,8 +138,9 @@ def _writers(routes: APIRouter, max_photos: int) -> None:
         openapi_extra=json_of(Rename),
     )
     def rename(request: Request, _: Writer, name: Name, to: NewName) -> JSONResponse:
-        """Rename a landmark, or merge it into another one."""
-        return JSONResponse(engine_of(request).editor.relabel([], name, to.landmark))
+        """Rename a landmark, or with `merge` put its photos into one that exists."""
+        editor = engine_of(request).editor
+        return JSONResponse(editor.relabel([], name, to.landmark, merge=to.merge))
 
     @routes.delete(
         "/v1/photos/{photo_id:path}", response_model=model_of(RemovedReply), responses=changes
@@ -155,13 +160,15 @@ def _writers(routes: APIRouter, max_photos: int) -> None:
         return JSONResponse(engine_of(request).editor.relabel([photo_id], None, to.landmark))
 
 
-async def _encoded(engine: Engine, photos: list[Upload]) -> tuple[list[bytes], list[PhotoFailure]]:
+async def _encoded(
+    engine: Engine, photos: list[Upload]
+) -> tuple[list[SentPhoto], list[PhotoFailure]]:
     """Photos re-encoded as JPEG, and those that cannot be decoded."""
     async with engine.queue.hold(len(photos)):
         encoded = await asyncio.gather(
             *(engine.encode(photo, MAX_SIDE) for photo in photos), return_exceptions=True
         )
-    jpegs: list[bytes] = []
+    jpegs: list[SentPhoto] = []
     failed: list[PhotoFailure] = []
     for photo, one in zip(photos, encoded, strict=True):
         if isinstance(one, PhotoError):
@@ -169,5 +176,6 @@ async def _encoded(engine: Engine, photos: list[Upload]) -> tuple[list[bytes], l
         elif isinstance(one, BaseException):
             raise one
         else:
-            jpegs.append(one)
+            sent = content_hash(photo.data) if isinstance(photo.data, bytes) else ""
+            jpegs.append(SentPhoto(one, sent))
     return jpegs, failed

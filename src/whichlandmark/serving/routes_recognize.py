@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from ..core.errors import DataError
 from ..core.photo_files import FORMATS
+from ..recognition.answer import unfinished_object
 from .api_errors import ApiError, PhotoError
 from .auth import Caller, engine_of, require_scope
 from .limits import RateLimits
@@ -146,12 +147,15 @@ def service_router() -> APIRouter:
         engine = engine_of(request)
         options = engine.options
         access: Literal["open", "key"] = "key" if engine.keys else "open"
+        with engine.live.use() as opened:
+            facts = opened.facts
         tiles: Tiles = {"url": options.tiles, "attribution": options.tiles_attribution}
         reply: ConfigReply = {
             "title": options.title or TITLE, "licence": engine.licence,
             "read": access, "write": access,
             "tiles": tiles if options.tiles else None, "max_photos": options.max_photos,
             "max_bytes": options.max_bytes, "formats": list(FORMATS),
+            "warnings": list(facts.notes), "unfinished": unfinished_object(facts.unfinished),
         }  # fmt: skip
         return JSONResponse(reply)
 

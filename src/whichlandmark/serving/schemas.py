@@ -27,7 +27,8 @@ from .uploads import JsonRecognizeRequest
 STATUS_DESCRIPTIONS = {
     400: "Malformed request", 401: "No valid API key", 403: "Not allowed for this key or site",
     404: "Unknown landmark or photo", 405: "Method not allowed", 408: "Body sent too slowly",
-    409: "The gallery would become empty", 413: "Too large, or too many photos",
+    409: "The landmark exists, or the gallery would become empty",
+    413: "Too large, or too many photos",
     415: "Unsupported media type", 421: "Host header not allowed", 422: "Not valid by the schema",
     429: "Too many photos per minute", 500: "Internal error", 503: "Busy, retry later",
 }  # fmt: skip
@@ -191,10 +192,22 @@ class PhotosReply(TypedDict):
     photos: list[ListedPhoto]
 
 
+class OtherLandmark(TypedDict):
+    """A sent photo that the gallery has, by its bytes, under another landmark; "" = distractor."""
+
+    id: str
+    landmark: str
+
+
 class AddedReply(TypedDict):
-    """Ids of the photos that are now in the gallery, and the photos that failed."""
+    """Ids of new photos, and of photos whose bytes the gallery had: under this landmark, under
+    another one, where they stay, and moved from there, which the query parameter `move` asks for.
+    """
 
     added: list[str]
+    already_there: list[str]
+    other_landmark: list[OtherLandmark]
+    moved: list[str]
     failed: list[PhotoFailure]
     generation: int
 
@@ -214,10 +227,11 @@ class RelabelledReply(TypedDict):
 
 
 class Rename(BaseModel):
-    """The new name of a landmark."""
+    """The new name of a landmark. merge: put its photos into a landmark that exists."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     landmark: str = Field(min_length=1, max_length=1000, pattern=NOT_BLANK)
+    merge: bool = False
 
 
 class Relabel(BaseModel):
@@ -253,7 +267,11 @@ class Tiles(TypedDict):
 
 
 class ConfigReply(TypedDict):
-    """Configuration of the page; licence: of the embedder's weights, "unknown" if nobody said."""
+    """Configuration of the page; licence: of the embedder's weights, "unknown" if nobody said.
+
+    warnings: what every answer has to say of the gallery. unfinished: an index run has not
+    finished; null = all have.
+    """
 
     title: str
     licence: str
@@ -263,6 +281,8 @@ class ConfigReply(TypedDict):
     max_photos: int
     max_bytes: int
     formats: list[str]
+    warnings: list[str]
+    unfinished: answer_module.UnfinishedObject | None
 
 
 class Health(TypedDict):

@@ -165,7 +165,7 @@ class RunLog:
 
     def epoch(self, row: dict[str, float]) -> None:
         """Append a finished epoch to the history and rewrite log.csv."""
-        self.history.append({"epoch": float(len(self.history) + 1), **row})
+        self.history.append({"epoch": len(self.history) + 1, **row})
         if self.writer is None:
             return
         for name, value in row.items():

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import ModelError, OptionError
+from ..core.errors import ModelError, OptionError, install_command
 from ..core.hardware import has_exact_int8
 from ..core.types import Progress
 from ..features.embedders.external_data import external_files
@@ -52,7 +52,7 @@ class Quantizer:
             from onnxruntime.quantization.shape_inference import quant_pre_process
         except ImportError as error:
             raise OptionError(
-                f"int8 needs {error.name}; install it with: pip install 'whichlandmark[train]'"
+                f"int8 needs {error.name}; install it with: {install_command('train')}"
             ) from None
         self.work_folder, self.batches = work_folder, batches
         self.prepared = work_folder / "prepared.onnx"

@@ -87,6 +87,8 @@ that are rare in them are recognised less well. The licence of the initial weigh
 
 def curves(history: History) -> str:
     """Loss and validation GAP by epoch, as SVG; equal histories give identical bytes."""
+    from matplotlib.ticker import MaxNLocator
+
     epochs = [row["epoch"] for row in history]
     style = {"svg.hashsalt": "curves", "svg.fonttype": "none", "font.family": "DejaVu Sans"}
     with new_figure(7, 3, style) as figure:
@@ -98,4 +100,7 @@ def curves(history: History) -> str:
             right.plot(epochs, values, marker="o", color=colour, label=name.replace("_", " "))
         right.set(xlabel="epoch", ylabel="validation GAP", ylim=(0, 1.02))
         right.legend(frameon=False)
+        for axes in (left, right):  # there is no epoch 1.2
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axes.set_xlim(min(epochs) - 0.3, max(epochs) + 0.3)
         return as_svg(figure)

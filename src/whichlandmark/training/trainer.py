@@ -313,8 +313,8 @@ class Trainer:
         return {
             "loss": float(np.mean(state.losses)),
             "active": float(np.mean(state.active)),
-            "subspaces": float(len(np.unique(state.groups))),
-            "crop": float(crop_side(self.config, state.epoch)),
+            "subspaces": len(np.unique(state.groups)),
+            "crop": crop_side(self.config, state.epoch),
             "gem_p": float(self.net.pool.p.detach()),
         }
 

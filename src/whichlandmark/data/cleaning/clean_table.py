@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from ...core.errors import OptionError
+from ...core.errors import DataError, OptionError
 from ...core.files import write_text
+from ...core.hardware import check_device
 from ...core.html import render
 from ...core.images import thumbnail
+from ...core.json_options import Span, check_fields, count
 from ...core.results import check_results
 from ...core.types import Photos, ProgressFor
 from ...features.embedders.load import require_torch
@@ -129,7 +133,11 @@ class CleanTableOptions:
     support: SupportOptions | None = None
     device: str = "auto"
 
+    spans: ClassVar[Mapping[str, Span]] = {"scenes": count(1, 365)}
+
     def __post_init__(self) -> None:
+        check_fields(self)
+        check_device(self.device)
         if self.places365 and self.rules.outdoor > self.scenes:
             raise OptionError(
                 f"outdoor {self.rules.outdoor} given with {self.scenes} scenes; expected at most "
@@ -139,12 +147,16 @@ class CleanTableOptions:
 
 @dataclass(frozen=True)
 class CleanedTable:
-    """The result, and the files that were written: the csv of drops, the page, the scan cache."""
+    """The result, and the files that were written: the csv of drops, the page, the scan cache.
+
+    left_out: path → reason of the files of a source folder that are not in the table.
+    """
 
     result: CleanResult
     drops: Path
     page: Path
     scan_cache: Path
+    left_out: dict[str, str]
 
 
 def clean_table(
@@ -192,8 +204,9 @@ def clean_table(
     write_cleaning(written["cleaning.csv"], result)
     write_cleaning_page(written["cleaning.html"], result, title=f"Cleaning of {source.name}")
     return CleanedTable(
-        result, written["cleaning.csv"], written["cleaning.html"], written["looks.sqlite"]
-    )
+        result, written["cleaning.csv"], written["cleaning.html"], written["looks.sqlite"],
+        photos.left_out,
+    )  # fmt: skip
 
 
 def _other_tables(source: Path, against: tuple[Path, ...]) -> dict[str, Photos]:
@@ -204,7 +217,10 @@ def _other_tables(source: Path, against: tuple[Path, ...]) -> dict[str, Photos]:
         if path.exists() and source.exists() and path.samefile(source):
             raise OptionError(f"{path} given as the table and with --against; give another table")
         name = path.name if names[path.name] == 1 else str(path)
-        tables[name] = read_photos_or_folder(path)
+        try:
+            tables[name] = read_photos_or_folder(path)
+        except DataError:  # such as a folder of queries without landmarks
+            tables[name] = read_photos_or_folder(path, labelled=False)
     return tables
 
 

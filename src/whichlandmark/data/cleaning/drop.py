@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from ...core.errors import OptionError
 from ...core.files import atomic_file
 from ...core.fingerprint import MAX_HASH_DISTANCE
+from ...core.json_options import Span, check_fields, count
 from ...core.storage import relative_path
 from ...core.types import Photos, Progress
 from .duplicates import (
@@ -46,17 +47,16 @@ class CleaningRules:
       compared closely; a larger value finds stronger crops and takes longer.
     """
 
+    spans: ClassVar[Mapping[str, Span]] = {
+        "min_photos": count(), "outdoor": count(0, 365), "near_bits": count(0, 32),
+    }  # fmt: skip
+
     min_photos: int = 4
     outdoor: int = 3
     near_bits: int = MAX_HASH_DISTANCE
 
     def __post_init__(self) -> None:
-        if self.min_photos < 1:
-            raise OptionError(f"min_photos {self.min_photos} given; expected 1 or more")
-        if self.outdoor < 0:
-            raise OptionError(f"outdoor {self.outdoor} given; expected 0 or more scenes")
-        if not 0 <= self.near_bits <= 32:
-            raise OptionError(f"near_bits {self.near_bits} given; expected 0 to 32 of 64")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,19 @@ most of the good photos of a landmark that has tens of photos, not hundreds (num
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import OptionError
-from ...core.hardware import cpu_count
+from ...core.hardware import check_device, cpu_count
 from ...core.images import read_image
+from ...core.json_options import Span, check_fields, count
 from ...core.types import Photos, ProgressFor, Rows, Vectors
 from ...features.local.keypoints import Keypoints, MatchOptions, keypoints
 from ...features.local.matching import verify
@@ -46,6 +49,11 @@ class SupportOptions:
     device: runs the embedder.
     """
 
+    spans: ClassVar[Mapping[str, Span]] = {
+        "trusted": count(0, TRUST_NEIGHBOURS), "neighbours": count(), "supporters": count(),
+        "inliers": count(),
+    }  # fmt: skip
+
     embedder: str | None = None
     trusted: int = 2
     neighbours: int = 20
@@ -54,13 +62,8 @@ class SupportOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("neighbours", "supporters", "inliers"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} {getattr(self, name)} given; expected 1 or more")
-        if not 0 <= self.trusted <= TRUST_NEIGHBOURS:
-            raise OptionError(
-                f"trusted {self.trusted} given; expected 0 to {TRUST_NEIGHBOURS} photos"
-            )
+        check_fields(self)
+        check_device(self.device)
         if self.supporters > self.neighbours:
             raise OptionError(
                 f"{self.supporters} supporters of {self.neighbours} neighbours given; expected "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import DataError, ModelError
+from ...core.errors import DataError, ModelError, install_command
 from ...core.hardware import gpu_device_exists, hardware_facts
 from ...core.types import Vectors
 from ..preprocessing import Network
@@ -216,7 +216,7 @@ def _gpu_status() -> str:
         return ", ".join(names)
     if not gpu_device_exists():
         return "none"
-    why = "cannot use it" if has_torch() else "is not installed: pip install 'whichlandmark[train]'"
+    why = "cannot use it" if has_torch() else f"is not installed: {install_command('train')}"
     return f"a GPU device file exists, but torch {why}"
 
 

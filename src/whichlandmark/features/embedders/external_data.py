@@ -7,10 +7,10 @@ the network: they are copied and hashed with it. Runtimes check the path too, bu
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from ...core.disks import mapped
 from ...core.errors import ModelError
 
 MAX_MODEL_BYTES = 2**31  # of one ONNX file; its format, protobuf, allows no more
@@ -47,8 +47,7 @@ def external_files(path: Path) -> list[str]:
                     f"{path}: has {size / 1e9:.1f} GB, but an ONNX file has at most 2.1 GB; larger "
                     "networks keep their weights in a second file (external data)"
                 )
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                names = _external_files(memoryview(mapped), path)
+            names = _external_files(memoryview(mapped(file)), path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     for name in names:

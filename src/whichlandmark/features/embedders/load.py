@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import tempfile
 import weakref
@@ -14,7 +15,7 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ...core.errors import DataError, ModelError, OptionError
+from ...core.errors import DataError, ModelError, OptionError, install_command
 from ...core.hardware import check_device, gpu_device_exists, has_exact_int8
 from ...core.json_options import Span, check_fields, count
 from ...core.types import Embedder
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("whichlandmark")
 
 TIMM_PREFIX = "timm:"
+
+PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 
 
 OPTION_SPANS = {  # option → the numbers that it takes
@@ -351,7 +354,7 @@ def require_torch() -> None:
         import torch
     except ImportError as error:
         raise OptionError(
-            f"this embedder needs {error.name}; install it with: pip install 'whichlandmark[train]'"
+            f"this embedder needs {error.name}; install it with: {install_command('train')}"
         ) from None
     del timm, torch
 
@@ -359,15 +362,25 @@ def require_torch() -> None:
 def parse_options(pairs: list[str]) -> dict[str, Any]:
     """["pad_type=same", "drop_rate=0.1"] → {"pad_type": "same", "drop_rate": 0.1}.
 
-    A value that is not JSON is taken as a string. Raises OptionError without "=".
+    A value may be written as in JSON or as in Python (True, None, .5); any other is taken as a
+    string. Raises OptionError without "=".
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not (key and equals):
+        if not (key.strip() and equals):
             raise OptionError(f"option {pair!r} given; expected KEY=VALUE")
-        try:
-            parsed[key] = json.loads(value)
-        except ValueError:
-            parsed[key] = value
+        parsed[key.strip()] = _value(value.strip())
     return parsed
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(PYTHON_WORDS.get(text, text))
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text

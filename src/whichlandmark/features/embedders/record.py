@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ...core.disks import unreadable
 from ...core.errors import DataError, ModelError
 from ...core.files import atomic_file, read_json, write_json
 
@@ -123,6 +124,8 @@ def warn_of_licence(folder: Path) -> None:
 
 def sha256(path: Path) -> str:
     """Hex digest of a file, read in blocks. Raises ModelError when it cannot be read."""
+    if fault := unreadable(path):
+        raise ModelError(fault)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

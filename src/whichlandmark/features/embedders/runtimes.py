@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import DataError, ModelError, OptionError
+from ...core.errors import DataError, ModelError, OptionError, install_command
 from ...core.files import read_json, write_json
 from ...core.hardware import cpu_count, processor_name
 from ...core.types import Vectors
@@ -83,7 +83,7 @@ def open_openvino(path: Path, *, callers: int = 1, output: str | None = None) ->
         from openvino import properties
     except ImportError:
         raise OptionError(
-            "this runtime needs openvino; install it with: pip install 'whichlandmark[fast]'"
+            f"this runtime needs openvino; install it with: {install_command('fast')}"
         ) from None
     settings = {
         properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,

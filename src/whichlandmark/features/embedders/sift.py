@@ -28,6 +28,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from ...core.disks import unreadable
 from ...core.errors import DataError, ModelError, OptionError
 from ...core.files import atomic_file, read_json, write_json
 from ...core.json_options import SEED, Span, check_fields, count, from_json, to_json
@@ -167,10 +168,12 @@ class SiftEmbedder:
     def load(cls, folder: Path) -> SiftEmbedder:
         """Open a folder written by `save`. Raises ModelError when it is missing or damaged."""
         folder = Path(folder)
+        if fault := unreadable(folder / "model.safetensors"):
+            raise ModelError(fault)
         try:
             record = read_json(folder / "embedder.json")
             options = from_json(SiftOptions, record["options"])
-            arrays = safetensors.numpy.load_file(folder / "model.safetensors")
+            arrays = safetensors.numpy.load((folder / "model.safetensors").read_bytes())
         except (
             DataError,
             OptionError,

@@ -20,6 +20,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 
+from ...core.disks import unreadable
 from ...core.errors import DataError, ModelError, OptionError
 from ...core.files import atomic_file
 from ...core.hardware import check_device
@@ -177,12 +178,15 @@ class TorchEmbedder:
         record = read_record(Path(folder))
         if record.get("kind") == lite0.NAME:
             return cls._load_lite0(Path(folder), record, device)
+        if fault := unreadable(Path(folder) / WEIGHTS_FILE):
+            raise ModelError(fault)
         try:
             architecture = from_json(Architecture, record["architecture"])
             preprocessing = from_json(Preprocessing, record["preprocessing"])
             views = from_json(Views, record.get("views", {}))
             net = new_network(architecture)
-            net.load_state_dict(safetensors.torch.load_file(Path(folder) / WEIGHTS_FILE))
+            data = (Path(folder) / WEIGHTS_FILE).read_bytes()  # some disks map no files
+            net.load_state_dict(safetensors.torch.load(data))
         except (DataError, ModelError):
             raise
         except Exception as error:  # the libraries raise many kinds of error on damaged files

@@ -21,7 +21,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...core.errors import ModelError, OptionError
+from ...core.errors import ModelError, OptionError, install_command
 from ...core.files import atomic_file
 from .torch_network import EmbeddingNet
 
@@ -113,8 +113,7 @@ def export_onnx(
         import onnxscript
     except ImportError as error:
         raise OptionError(
-            f"exporting an embedder needs {error.name}; install it with: "
-            "pip install 'whichlandmark[train]'"
+            f"exporting an embedder needs {error.name}; install it with: {install_command('train')}"
         ) from None
     del onnx, onnxruntime, onnxscript
     with atomic_file(path) as temporary:

@@ -8,7 +8,6 @@ the block checksums; the manifest holds it.
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.disks import mapped, read_error
 from ...core.errors import GalleryError
 from ...core.files import atomic_file
 
@@ -106,10 +106,12 @@ class BlockFile:
         self.path = path
         try:
             with open(path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._map = mapped(file)
             header = self._header()
             self.entries: Header = header["arrays"]
             self._sums = self._table(header, seal)
+        except PermissionError as error:
+            raise IndexFileError(read_error(path, error)) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise IndexFileError(f"{path}: not an intact index file ({error})") from None
         self._checked = np.zeros(len(self._sums) // CHECKSUM_BYTES, dtype=bool)

@@ -114,10 +114,11 @@ def open_index_files(folder: Path, gallery: Meta) -> OpenIndex | None:
 def warn_index_files_unusable(error: IndexFileError, folder: Path) -> None:
     """Log a warning that a gallery is searched without its index files."""
     log.warning(
-        "%s; the gallery is searched without index files, which is slower, until "
-        "`whichlandmark gallery rebuild %s` makes them again",
+        "%s; the gallery is searched without index files, which is slower, until %s",
         error,
-        folder,
+        "they can be read"
+        if "may not be read" in str(error)
+        else f"`whichlandmark gallery rebuild {folder}` makes them again",
     )
 
 

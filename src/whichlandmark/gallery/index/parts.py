@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.disks import unreadable
 from ...core.errors import DataError, OptionError
 from ...core.files import read_json, write_json
 from ...core.json_options import from_json, to_json
@@ -114,6 +115,8 @@ def read_manifest(folder: Path) -> Manifest | None:
     """Read manifest.json; None when there is none. Raises IndexFileError when it is damaged."""
     if not (folder / MANIFEST_NAME).exists():
         return None
+    if fault := unreadable(folder / MANIFEST_NAME):
+        raise IndexFileError(fault)
     try:
         values = read_json(folder / MANIFEST_NAME)
         if values.pop("format") != FORMAT or values.pop("sum") != _checksum(values):

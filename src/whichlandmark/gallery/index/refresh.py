@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.files import file_lock
+from ...core.disks import file_lock
 from ..checksums import Meta, digest_of
 from ..protocol import Gallery
 from ..records import GalleryTable

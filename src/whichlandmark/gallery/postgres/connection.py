@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from ...core.errors import BusyError, GalleryError, OptionError
+from ...core.errors import BusyError, GalleryError, OptionError, install_command
 from ..checksums import Meta, damaged, meta_sum
 
 try:
@@ -17,8 +17,7 @@ try:
     from psycopg import conninfo, errors, sql
 except ImportError:
     raise OptionError(
-        "a gallery on PostgreSQL needs psycopg; install it with: "
-        "pip install 'whichlandmark[cluster]'"
+        f"a gallery on PostgreSQL needs psycopg; install it with: {install_command('cluster')}"
     ) from None
 
 Sql = psycopg.Connection[tuple[Any, ...]]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from ...core.errors import BusyError, GalleryError, OptionError
+from ...core.errors import BusyError, GalleryError, OptionError, install_command
 from ...core.json_options import from_json, unknown_message
 from .config import QdrantConfig
 
@@ -147,7 +147,7 @@ def connect(address: QdrantAddress) -> QdrantClient:
         from qdrant_client import QdrantClient
     except ImportError:
         raise GalleryError(
-            f"{address.name}: qdrant-client is not installed; pip install 'whichlandmark[cluster]'"
+            f"{address.name}: qdrant-client is not installed; {install_command('cluster')}"
         ) from None
     host = f"[{address.host}]" if ":" in address.host else address.host
     return QdrantClient(

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from ...core.disks import flush
 from ...core.files import read_at
 from ..checksums import meta_sum
 from . import schema
@@ -183,7 +184,7 @@ def erase_deleted(path: Path) -> None:
                 descriptor, [1, *(row[0] for row in sql.execute(query))]
             ):
                 os.pwrite(descriptor, bytes(length), offset)
-            os.fsync(descriptor)
+            flush(descriptor)
             # This commit also makes every other connection drop its page cache.
             meta = meta._replace(stale=0)
             sql.execute("UPDATE meta SET stale = 0, sum = ?", (meta_sum(meta),))

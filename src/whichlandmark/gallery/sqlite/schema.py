@@ -6,12 +6,17 @@ tables, so that each can be read without the others. Distractors have the landma
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+from functools import cache
 from pathlib import Path
 
+from ...core.disks import can_flush, can_lock, no_locks, unreadable
 from ...core.errors import BusyError, GalleryError
 from ..checksums import Meta, damaged
+
+log = logging.getLogger("whichlandmark")
 
 FORMAT = 2
 
@@ -58,14 +63,26 @@ def connect(path: Path | None, *, immutable: bool = False) -> sqlite3.Connection
     sql = sqlite3.connect(
         target, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=immutable
     )
+    flushed = path is None or immutable or _flushes(path.absolute().parent)
     try:
-        for pragma in ("synchronous = FULL", "secure_delete = ON", "foreign_keys = ON",
-                       "cell_size_check = ON", "trusted_schema = OFF"):  # fmt: skip
+        for pragma in (f"synchronous = {'FULL' if flushed else 'OFF'}", "secure_delete = ON",
+                       "foreign_keys = ON", "cell_size_check = ON",
+                       "trusted_schema = OFF"):  # fmt: skip
             sql.execute(f"PRAGMA {pragma}")
     except BaseException:
         sql.close()
         raise
     return sql
+
+
+@cache  # so that the warning comes once
+def _flushes(folder: Path) -> bool:
+    if can_flush(folder):
+        return True
+    log.warning(
+        "%s: its file system cannot flush files, so a power cut may lose the last changes", folder
+    )
+    return False
 
 
 def make_tables(sql: sqlite3.Connection, meta: Meta, meta_sum: int) -> None:
@@ -88,6 +105,8 @@ def open_checked(path: Path) -> sqlite3.Connection:
         GalleryError: when the file is not a gallery of this format.
         sqlite3.Error: when SQLite cannot read it.
     """
+    if fault := unreadable(path):  # SQLite does not say why it cannot open a file
+        raise GalleryError(fault)
     try:
         return _connect_checked(path, immutable=False)
     except sqlite3.OperationalError as error:
@@ -112,15 +131,32 @@ def _journal_is_unwritable(error: sqlite3.Error, path: Path) -> bool:
     Raises GalleryError when changes are left in the journal, because SQLite cannot read them then.
     """
     text = str(error)
-    if "unable to open" not in text and "readonly" not in text:
+    unlocked = lacks_locks(error, path)
+    if "unable to open" not in text and "readonly" not in text and not unlocked:
         return False
     journal = Path(f"{path}-wal")
     if journal.exists() and os.path.getsize(journal):
         raise GalleryError(
             f"{path}: its last changes are in {journal.name}, which can only be read in a folder "
-            "with write permission; open it there once"
+            "with write permission and file locks; open it there once"
         )
+    if unlocked:
+        log.warning(
+            "%s: opened for reading only, because its file system has no locks (%s); let no other "
+            "process change it meanwhile", path, error
+        )  # fmt: skip
     return True
+
+
+def lacks_locks(error: Exception, path: Path) -> bool:
+    """Whether the file system lacks locks or shared memory, which SQLite needs."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name == "SQLITE_BUSY":  # also where the file system answers that it has no locks
+        return not can_lock(path.absolute().parent)
+    kinds = ("LOCK", "SHM")  # as in SQLITE_IOERR_RDLOCK, SQLITE_IOERR_SHMMAP
+    return name == "SQLITE_PROTOCOL" or (
+        name.startswith("SQLITE_IOERR") and any(kind in name for kind in kinds)
+    )
 
 
 def check_format(sql: sqlite3.Connection, name: str) -> None:
@@ -142,12 +178,22 @@ def check_format(sql: sqlite3.Connection, name: str) -> None:
 def gallery_error(error: Exception, name: str) -> GalleryError:
     """The GalleryError for an error of SQLite; BusyError when the file is locked."""
     text = str(error)
+    reason = f"{text}, {getattr(error, 'sqlite_errorname', type(error).__name__)}"
+    if lacks_locks(error, Path(name)):
+        return GalleryError(no_locks(Path(name).absolute().parent, reason))
     if "locked" in text or "busy" in text:
         return BusyError(f"{name}: another process is writing to it; wait for it, then try again")
     if "readonly" in text:
         return GalleryError(f"{name}: the file or its folder may not be written to ({text})")
     if "disk is full" in text:
         return GalleryError(f"{name}: the disk is full; nothing of this batch was written")
+    if "unable to open" in text:
+        return GalleryError(f"{name}: cannot be opened ({text}); may its folder be written to?")
+    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR"):
+        return GalleryError(
+            f"{name}: the disk or network share failed ({reason}); check it, then try again: "
+            "nothing says that the gallery is damaged"
+        )
     if "not a database" in text:
         return GalleryError(f"{name}: damaged or not a gallery ({text})")
     return damaged(name, f"or not a gallery: {text}")

@@ -63,20 +63,27 @@ class SqliteGallery(SqliteReads):
 
         Raises:
             GalleryError: when the file exists.
+            DataError: when it cannot be written.
         """
         meta = Meta(embedder_id, dim, 0, 1, 0, 0, 0, 0)
         if path is None:
             gallery = cls(schema.connect(None), None)
             schema.make_tables(gallery._connection, meta, meta_sum(meta))
             return gallery
-        if path.exists():
-            raise GalleryError(f"{path}: there is a file already; open it, or give a new folder")
-        with atomic_file(path) as temporary, gallery_errors(str(path)):
-            sql = schema.connect(temporary)
-            try:
-                schema.make_tables(sql, meta, meta_sum(meta))
-            finally:
-                sql.close()
+        try:
+            if path.exists():
+                raise FileExistsError
+            # New only, because of two first runs the second would replace the file of the first.
+            with atomic_file(path, new=True) as temporary, gallery_errors(str(path)):
+                sql = schema.connect(temporary)
+                try:
+                    schema.make_tables(sql, meta, meta_sum(meta))
+                finally:
+                    sql.close()
+        except FileExistsError:
+            raise GalleryError(
+                f"{path}: there is a file already; open it, or give a new folder"
+            ) from None
         return cls.open(path)
 
     @classmethod

@@ -11,9 +11,9 @@ from ...core.json_options import from_json
 from ...core.types import Floats, Progress
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
-from ..calibration import Calibration, fit_calibration, threshold_for
+from ..calibration import Calibration, fit_calibration, rule_of_thumb
 from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry
-from ..decision import Fitted, ranks_to_compare, undecided
+from ..decision import RULE_OF_THUMB, Fitted, ranks_to_compare, undecided
 from ..rules import Rules
 from ..spatial_verification import SpatialVerifier, inliers_by_rank
 from ..stacker import MIN_EXAMPLES_PER_OUTCOME, Stacker, fit_stacker
@@ -22,9 +22,10 @@ from .leave_one_out import (
     NON_LANDMARK,
     STAND_IN,
     UNKNOWN,
+    FitExamples,
+    HeldOutScores,
     HoldOutBlock,
     hold_out_queries,
-    query_weights,
 )
 from .whitening import LabelledVectors, fit_whitening
 
@@ -32,120 +33,8 @@ VERIFIED_PER_KIND = 200  # undecided queries of each kind that are verified
 
 FOLDS = 5
 
-
-@dataclass(frozen=True, eq=False)
-class FitExamples:
-    """The queries of all blocks as examples for a stacker: Q queries, T candidates each.
-
-    Attributes:
-        kind: (Q,) KNOWN, UNKNOWN or NON_LANDMARK.
-        weight: (Q,) how much each query counts.
-        group: (Q,) queries of one group are held out together.
-        features: (Q, T, F) features of the candidates.
-        codes: (Q, T) codes of the candidates, −1 = none.
-        right: (Q, T) is the candidate the right landmark?
-    """
-
-    kind: NDArray[np.int64]
-    weight: Floats
-    group: NDArray[np.int64]
-    features: Floats
-    codes: NDArray[np.int64]
-    right: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, blocks: list[HoldOutBlock], rules: Rules, *, stand_in: float = 1.0) -> FitExamples:
-        """The queries of all blocks, one block after the other. stand_in: see `query_weights`."""
-        right = [(b.candidates.codes == b.truth[:, None]) & (b.truth[:, None] >= 0) for b in blocks]
-        return cls(
-            kind=np.concatenate([np.full(len(b.ids), b.kind) for b in blocks]),
-            weight=query_weights(blocks, rules, stand_in=stand_in),
-            group=np.concatenate([b.groups for b in blocks]),
-            features=np.concatenate([b.candidates.features for b in blocks]),
-            codes=np.concatenate([b.candidates.codes for b in blocks]),
-            right=np.concatenate(right),
-        )
-
-    def take(self, rows: NDArray[np.int64], weight: Floats | None = None) -> FitExamples:
-        """Some of the queries, with new weights where they are given."""
-        weight = self.weight[rows] if weight is None else weight
-        return FitExamples(
-            self.kind[rows],
-            weight,
-            self.group[rows],
-            self.features[rows],
-            self.codes[rows],
-            self.right[rows],
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOutScores:
-    """Best candidate of each query, scored by a stacker that was fitted without it: (Q,) each.
-
-    Attributes:
-        scores: Score of the best candidate.
-        right: Is the best candidate the right landmark?
-        weight: How much the query counts.
-        kind: KNOWN, UNKNOWN or NON_LANDMARK.
-        group: Queries of one group are held out together.
-    """
-
-    scores: Floats
-    right: NDArray[np.bool_]
-    weight: Floats
-    kind: NDArray[np.int64]
-    group: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls) -> HeldOutScores:
-        """Of no queries."""
-        floats, codes = np.empty(0), np.empty(0, dtype=np.int64)
-        return cls(floats, np.empty(0, dtype=bool), floats, codes, codes)
-
-    @classmethod
-    def best_of(cls, examples: FitExamples, logits: Floats) -> HeldOutScores:
-        """The candidate of the highest log-odds of each query. logits: (Q, T)."""
-        best = logits.argmax(axis=1)[:, None]
-        right = np.take_along_axis(examples.right, best, axis=1)[:, 0]
-        scores = np.take_along_axis(logits, best, axis=1)[:, 0]
-        return cls(scores, right, examples.weight, examples.kind, examples.group)
-
-    def joined(self, other: HeldOutScores) -> HeldOutScores:
-        """These queries, then the other ones."""
-        return HeldOutScores(
-            *(
-                np.concatenate([getattr(self, name), getattr(other, name)])
-                for name in ("scores", "right", "weight", "kind", "group")
-            )
-        )
-
-    def answered(self, rate: float) -> float:
-        """Share of known queries answered rightly where `rate` of the non-landmarks is answered."""
-        threshold = threshold_for(rate, self.scores[self.kind == NON_LANDMARK])
-        known = self.kind == KNOWN
-        answered = self.right & (self.scores >= threshold)
-        return float(answered[known].mean()) if known.any() else 0.0
-
-    def gap(self) -> float:
-        """GAP of the weighted queries: Σ w·P·right / Σ w of the known ones, P weighted too.
-
-        With equal weights and distinct scores it equals `metrics.ranking.gap`; queries of equal
-        score share one precision P.
-        """
-        order = np.argsort(-self.scores, kind="stable")
-        _, group = np.unique(-self.scores[order], return_inverse=True)
-        weight, right = self.weight[order], self.right[order]
-        above = np.cumsum(np.bincount(group, weights=weight))
-        good = np.cumsum(np.bincount(group, weights=weight * right))
-        known = self.weight[self.kind == KNOWN].sum()
-        precision = (good / np.maximum(above, 1e-12))[group]
-        return float((weight * right * precision).sum() / known) if known else 0.0
-
-    def top1(self) -> float:
-        """Share of the known queries whose best candidate is right."""
-        known = self.kind == KNOWN
-        return float(self.right[known].mean()) if known.any() else 0.0
+# Of a rule of thumb, for a unit of the feature "inliers": 15 inliers, 2.3 units, name a landmark.
+INLIER_LOG_ODDS = 2.0
 
 
 def fit(
@@ -193,10 +82,10 @@ def fit_and_score(
             HeldOutScores.empty(),
         )  # fmt: skip
     if not blocks:
-        no_examples = np.empty((0, len(FEATURES))), np.empty(0, dtype=bool), np.empty(0)
-        stacker = fit_stacker(FEATURES, *no_examples)
-        constant = Calibration(slope=0.0, offset=0.0)
-        return Fitted(whitening, stacker, None, constant), HeldOutScores.empty()
+        return _by_rule_of_thumb(whitening, blocks, rules, verifier)
+    outcomes = np.concatenate([block.right.any(axis=1) for block in blocks])
+    if outcomes.all() == outcomes.any() and defaults.plain is None:
+        return _by_rule_of_thumb(whitening, blocks, rules, verifier)
     stackers, held_out = fit_stackers(blocks, rules, verifier, defaults)
     calibration = fit_calibration(
         held_out.scores, held_out.right, held_out.weight, groups=held_out.group,
@@ -207,6 +96,41 @@ def fit_and_score(
     right = int(held_out.right.sum())
     own = min(right, len(held_out.right) - right) if defaults.plain is not None else None
     return Fitted(whitening, *stackers, calibration, finite, own), held_out
+
+
+def _by_rule_of_thumb(
+    whitening: Projection | None,
+    blocks: list[HoldOutBlock],
+    rules: Rules,
+    verifier: SpatialVerifier | None,
+) -> tuple[Fitted, HeldOutScores]:
+    """A fit where all queries have one outcome, or there are none, and no default is there.
+
+    The score is the similarity. Where only right answers are known, it has to be about as high as
+    theirs; where only wrong ones are, clearly higher than theirs; where neither is, it alone names
+    nothing. Matching points name a landmark in each case, because they do not depend on the
+    embedder.
+    """
+    learned = rules.score == "learned"
+    found = _formula_scores(blocks, rules, None) if blocks else HeldOutScores.empty()
+    if blocks and learned:
+        scores = np.concatenate([block.candidates.features[:, 0, 0] for block in blocks])
+        found = replace(found, scores=scores)
+    curve = rule_of_thumb(found.scores, right=bool(found.right.any()), cosines=learned)
+    if not learned:
+        return Fitted(whitening, None, None, curve, own_queries=RULE_OF_THUMB), found
+    slope, offset = curve.slope, curve.offset
+    plain = Stacker(
+        names=("similarity",), means=(0.0,), scales=(1.0,), weights=(slope,), offset=offset
+    )
+    verified = Stacker(
+        names=("similarity", "inliers"), means=(0.0, 0.0), scales=(1.0, 1.0),
+        weights=(slope, INLIER_LOG_ODDS), offset=offset,
+    )  # fmt: skip
+    geometric = verified if verifier is not None and rules.verify else None
+    as_scored = Calibration(slope=1.0, offset=0.0)
+    fitted = Fitted(whitening, plain, geometric, as_scored, own_queries=RULE_OF_THUMB)
+    return fitted, replace(found, scores=slope * found.scores + offset)
 
 
 @dataclass(frozen=True, eq=False)

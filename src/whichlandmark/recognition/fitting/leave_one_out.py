@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...core.types import Floats, Progress, Rows, Vectors
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
+from ..calibration import threshold_for
 from ..candidates import Candidates, make_candidates
 from ..retrieval import HiddenRows, Retrieved, Retriever
 from ..rules import Rules
@@ -81,6 +82,12 @@ class HoldOutBlock:
     found: Retrieved
     candidates: Candidates
 
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(Q, T) is the candidate the right landmark?"""
+        truth = self.truth[:, None]
+        return np.asarray((self.candidates.codes == truth) & (truth >= 0))
+
 
 @dataclass(frozen=True, eq=False)
 class FoldWhitening:
@@ -98,6 +105,121 @@ class FoldWhitening:
         if key not in self.fitted:
             self.fitted[key] = fit_whitening(index, rules, extra)
         return self.fitted[key]
+
+
+@dataclass(frozen=True, eq=False)
+class FitExamples:
+    """The queries of all blocks as examples for a stacker: Q queries, T candidates each.
+
+    Attributes:
+        kind: (Q,) KNOWN, UNKNOWN or NON_LANDMARK.
+        weight: (Q,) how much each query counts.
+        group: (Q,) queries of one group are held out together.
+        features: (Q, T, F) features of the candidates.
+        codes: (Q, T) codes of the candidates, −1 = none.
+        right: (Q, T) is the candidate the right landmark?
+    """
+
+    kind: NDArray[np.int64]
+    weight: Floats
+    group: NDArray[np.int64]
+    features: Floats
+    codes: NDArray[np.int64]
+    right: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, blocks: list[HoldOutBlock], rules: Rules, *, stand_in: float = 1.0) -> FitExamples:
+        """The queries of all blocks, one block after the other. stand_in: see `query_weights`."""
+        right = [block.right for block in blocks]
+        return cls(
+            kind=np.concatenate([np.full(len(b.ids), b.kind) for b in blocks]),
+            weight=query_weights(blocks, rules, stand_in=stand_in),
+            group=np.concatenate([b.groups for b in blocks]),
+            features=np.concatenate([b.candidates.features for b in blocks]),
+            codes=np.concatenate([b.candidates.codes for b in blocks]),
+            right=np.concatenate(right),
+        )
+
+    def take(self, rows: NDArray[np.int64], weight: Floats | None = None) -> FitExamples:
+        """Some of the queries, with new weights where they are given."""
+        weight = self.weight[rows] if weight is None else weight
+        return FitExamples(
+            self.kind[rows],
+            weight,
+            self.group[rows],
+            self.features[rows],
+            self.codes[rows],
+            self.right[rows],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutScores:
+    """Best candidate of each query, scored by a stacker that was fitted without it: (Q,) each.
+
+    Attributes:
+        scores: Score of the best candidate.
+        right: Is the best candidate the right landmark?
+        weight: How much the query counts.
+        kind: KNOWN, UNKNOWN or NON_LANDMARK.
+        group: Queries of one group are held out together.
+    """
+
+    scores: Floats
+    right: NDArray[np.bool_]
+    weight: Floats
+    kind: NDArray[np.int64]
+    group: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls) -> HeldOutScores:
+        """Of no queries."""
+        floats, codes = np.empty(0), np.empty(0, dtype=np.int64)
+        return cls(floats, np.empty(0, dtype=bool), floats, codes, codes)
+
+    @classmethod
+    def best_of(cls, examples: FitExamples, logits: Floats) -> HeldOutScores:
+        """The candidate of the highest log-odds of each query. logits: (Q, T)."""
+        best = logits.argmax(axis=1)[:, None]
+        right = np.take_along_axis(examples.right, best, axis=1)[:, 0]
+        scores = np.take_along_axis(logits, best, axis=1)[:, 0]
+        return cls(scores, right, examples.weight, examples.kind, examples.group)
+
+    def joined(self, other: HeldOutScores) -> HeldOutScores:
+        """These queries, then the other ones."""
+        return HeldOutScores(
+            *(
+                np.concatenate([getattr(self, name), getattr(other, name)])
+                for name in ("scores", "right", "weight", "kind", "group")
+            )
+        )
+
+    def answered(self, rate: float) -> float:
+        """Share of known queries answered rightly where `rate` of the non-landmarks is answered."""
+        threshold = threshold_for(rate, self.scores[self.kind == NON_LANDMARK])
+        known = self.kind == KNOWN
+        answered = self.right & (self.scores >= threshold)
+        return float(answered[known].mean()) if known.any() else 0.0
+
+    def gap(self) -> float:
+        """GAP of the weighted queries: Σ w·P·right / Σ w of the known ones, P weighted too.
+
+        With equal weights and distinct scores it equals `metrics.ranking.gap`; queries of equal
+        score share one precision P.
+        """
+        order = np.argsort(-self.scores, kind="stable")
+        _, group = np.unique(-self.scores[order], return_inverse=True)
+        weight, right = self.weight[order], self.right[order]
+        above = np.cumsum(np.bincount(group, weights=weight))
+        good = np.cumsum(np.bincount(group, weights=weight * right))
+        known = self.weight[self.kind == KNOWN].sum()
+        precision = (good / np.maximum(above, 1e-12))[group]
+        return float((weight * right * precision).sum() / known) if known else 0.0
+
+    def top1(self) -> float:
+        """Share of the known queries whose best candidate is right."""
+        known = self.kind == KNOWN
+        return float(self.right[known].mean()) if known.any() else 0.0
 
 
 def hold_out_queries(

@@ -55,16 +55,19 @@ def fit_whitening(
         seed: Draws photos and pairs where there are too many.
 
     Returns:
-        The projection; None when the rules have no whitening, no vectors differ, or the embedder
-        has a default fit and there are fewer than MIN_PHOTOS photos or two landmarks, because
-        axes of so few photos separate nothing.
+        The projection; None when the rules have no whitening, no vectors differ, there is one
+        landmark, or there are fewer than MIN_PHOTOS photos and the embedder has a default fit or
+        no landmark has two photos, because axes of so few photos separate nothing.
     """
     if rules.whitening == "none":
         return None
     vectors, codes = _fitted_photos(index, extra, seed)
-    if index.default_fit and (len(index.names) < 2 or len(vectors) < MIN_PHOTOS):
+    if index.default_fit and len(vectors) < MIN_PHOTOS:
         return None
     dim, shrinkage = rules.whitening_dim, rules.whitening_shrinkage
+    one_each = len(index.names) == len(index.codes)
+    if len(index.names) < 2 or (one_each and len(vectors) < MIN_PHOTOS):
+        return None
     pairs = same_landmark_pairs(codes, most=MAX_PAIRS, seed=seed)
     if rules.whitening == "learned" and len(pairs) and _any_pair_differs(vectors, pairs):
         return learned_whitening(vectors, pairs, dim=dim, shrinkage=shrinkage)

@@ -20,10 +20,10 @@ from ...features.embedders.own import require_same
 from ...gallery.address import gallery_in
 from ...gallery.protocol import Gallery
 from ...gallery.records import check_text, read_credits, read_landmarks
-from .fill import photos_and_distractors
+from .fill import Changes, photos_and_distractors
 from .load import refresh_index_files
 from .settings import changing_state, id_digest, read_settings, read_state, require_folder
-from .update import Changes, UpdateOptions, fill_gallery, updating
+from .update import UpdateOptions, fill_gallery, updating
 
 DISTRACTORS = ""  # landmark of photos without a landmark
 
@@ -159,9 +159,7 @@ def remove_photos(
             _remember_removed(folder, gallery, chosen)
             gallery.remove(chosen)
             refresh_index_files(folder, gallery)
-            notes = (
-                "`index` and `gallery add` will not add them again, unless --restore is given",
-            )
+            notes = ("`index` and `gallery add` leave them out from now on, unless with --restore",)
         if not gallery.count():
             notes += ("the gallery is empty now: nothing can be named until photos are added",)
         return EditResult(_counts(gallery, "removed", len(chosen)), notes=notes)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def features_of(image: Image) -> StoredFeatures:
 
 
 FEATURES = PerPhoto(features_of, MATCHING_SIDE)
+
+MAX_NAMES = 5  # in a note
 
 
 def fill_gallery(
@@ -140,6 +143,97 @@ def gallery_row(photos: Photos, batch: EmbeddedBatch, i: int, stamp: str) -> Gal
         photos.ids[row], photos.paths[row], photos.landmarks[row], batch.hashes[i], stamp,
         batch.vectors[i], stored.keypoints, stored.fingerprint, stored.thumbnail,
     )  # fmt: skip
+
+
+@dataclass
+class Changes:
+    """What an update did; photos are named by their id in the table.
+
+    Attributes:
+        added: Gallery ids of new photos.
+        replaced: Gallery ids of photos whose file has other bytes now.
+        there: Ids of photos whose bytes the gallery has already → gallery id.
+        new_paths: Photos whose file was moved: known by their bytes.
+        relabelled: Photos that got the table's landmark.
+        kept: Photos that kept the landmark that was changed by hand.
+        removed: Photos left out because they were removed by hand.
+        renamed_ids: Id in the table → longer id in the gallery, where another photo has the id.
+        followed: Old landmark → number of new photos that got its new name.
+        elsewhere: Id → reason: the gallery has the same bytes under another landmark.
+        elsewhere_ids: The ids in the gallery of these photos.
+        distractors: Id → reason: a distractor that is a gallery photo or shows a landmark.
+        failures: Photos that could not be read.
+    """
+
+    added: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    there: dict[str, str] = field(default_factory=dict)
+    new_paths: list[str] = field(default_factory=list)
+    relabelled: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    renamed_ids: dict[str, str] = field(default_factory=dict)
+    followed: Counter[str] = field(default_factory=Counter)
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    elsewhere_ids: list[str] = field(default_factory=list)
+    distractors: dict[str, str] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Id → reason of every photo of the table that was not used."""
+        failed = {failure.id: failure.reason for failure in self.failures}
+        return failed | self.elsewhere | self.distractors
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers to print: those that every run has, then those that are not 0."""
+        always = {"added": len(self.added), "failed": len(self.failures)}
+        rest = {
+            "replaced": len(self.replaced), "already there": len(self.there),
+            "new paths": len(self.new_paths), "relabelled": len(self.relabelled),
+            "kept by hand": len(self.kept), "removed by hand": len(self.removed),
+            "new ids": len(self.renamed_ids), "under another landmark": len(self.elsewhere),
+            "distractors left out": len(self.distractors),
+        }  # fmt: skip
+        return always | {name: count for name, count in rest.items() if count}
+
+    def notes(self) -> list[str]:
+        """What happened that a user may not expect, one line each, for stderr and JSON."""
+        found = []
+        if self.replaced:
+            found.append(f"replaced {_named(self.replaced)}: the file has changed")
+        if self.there:
+            pairs = [new if new == old else f"{new} = {old}" for new, old in self.there.items()]
+            found.append(f"already there {_named(pairs)}: the gallery has the same bytes")
+        if self.new_paths:
+            found.append(f"new path of {_named(self.new_paths)}: the same bytes as before")
+        if self.renamed_ids:
+            pairs = [f"{old} → {new}" for old, new in self.renamed_ids.items()]
+            found.append(f"longer id of {_named(pairs)}: another photo has the id")
+        if self.relabelled:
+            found.append(f"relabelled {_named(self.relabelled)}: the table's landmark has changed")
+        if self.kept:
+            found.append(
+                f"kept {len(self.kept)} landmarks changed by hand ({_few(self.kept)}); --relabel "
+                "takes the table's"
+            )
+        if self.removed:
+            found.append(
+                f"left out {_named(self.removed)}: removed by hand; --restore adds them again"
+            )
+        for old, count in self.followed.items():
+            found.append(f"{count} new photos of {old!r} are under its new name, given by hand")
+        return found
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"{len(names)} ({_few(names)})"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def photos_and_distractors(photos: Photos, distractors: Photos | None) -> Photos:

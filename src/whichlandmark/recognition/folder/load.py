@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ...core.disks import require_writable
 from ...core.errors import GalleryError, OptionError
 from ...core.progress import progress_for
 from ...core.types import Embedder, Photos, Progress, require_table
@@ -235,6 +236,7 @@ def save(recognizer: Recognizer, folder: Path, *, overwrite: bool = False) -> No
         _replace(recognizer, folder)
         return
     require_place(folder)
+    require_writable(folder, folder=True)
     gallery, embedder = recognizer.gallery, recognizer.embedder
     if isinstance(gallery, SqliteGallery):
         gallery.copy_to(folder / GALLERY_FILE).close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ...core.disks import require_writable, write_error
 from ...core.errors import GalleryError, OptionError, WhichLandmarkError
+from ...core.files import atomic_file
 from ...core.storage import stamp
 from ...core.types import Progress
 from ...features.embedders.load import load_embedder
@@ -34,6 +37,7 @@ from .load import refresh_index_files
 from .settings import (
     STATE_FILE,
     read_settings,
+    read_state,
     require_folder,
     require_place,
     write_settings,
@@ -84,6 +88,7 @@ def verify_gallery(folder: Path) -> GalleryCheck:
     except WhichLandmarkError as error:
         faults.append(f"the folder's embedder cannot be opened: {error}")
     counts["faults"] = len(faults)
+    warnings += read_state(folder).warnings(len(stamps))
     for photo_id, (name, then, _) in stamps.items():
         if (now := stamp(name)) != then:
             what = "changed since" if now else "gone"
@@ -197,6 +202,7 @@ def _copy_folder(
     source: Path, target: Path, link: Link | None, progress: Progress | None
 ) -> Counts:
     require_place(target)
+    require_writable(target, folder=True)
     with _open_source(str(source)) as mine:
         if not (source / "embedder").is_dir():
             raise GalleryError(f"{source}: has no embedder/ to copy; the folder is incomplete")
@@ -234,8 +240,15 @@ def _open_source(address: str) -> Gallery:
 
 def _copy_folder_atomically(source: Path, target: Path) -> None:
     """Copy a folder under a temporary name first, so that an interrupted copy is not used."""
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, part)
-    part.rename(target)
+    for file in sorted(source.rglob("*")):
+        if file.is_file():  # content only, because some disks refuse modes and times
+            with atomic_file(part / file.relative_to(source)) as temporary:
+                shutil.copyfile(file, temporary)
+    try:
+        part.rename(target)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if not target.is_dir():  # else another process was first
+            raise write_error(target, error) from None

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.disks import file_lock, read_error
 from ...core.errors import DataError, GalleryError, ModelError, OptionError
-from ...core.files import atomic_file, file_lock, read_json, write_json
+from ...core.files import atomic_file, read_json, write_json
 from ...core.json_options import from_json, to_json
 from ...gallery.address import has_gallery
 from ...gallery.index.projection import Projection
@@ -256,6 +257,8 @@ def _read_whitening(folder: Path, name: str | None) -> Projection | None:
     path = folder / Path(name).name
     try:
         data = path.read_bytes()
+    except PermissionError as error:
+        raise GalleryError(read_error(path, error)) from None
     except OSError as error:
         raise GalleryError(
             f"{path}: missing ({error}); run `whichlandmark tune {folder}` to fit it again"

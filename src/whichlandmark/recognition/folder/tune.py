@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.disks import require_writable
 from ...core.errors import DataError
 from ...core.fingerprint import fingerprint
 from ...core.types import Embedder, Photos, Progress, ProgressFor
@@ -18,8 +19,14 @@ from ...gallery.index import GalleryIndex
 from ...gallery.leak_check import Leak, LeakCheck
 from ..calibration import threshold_for
 from ..fitting import fit
-from ..fitting.fit import HeldOutScores
-from ..fitting.leave_one_out import KNOWN, NON_LANDMARK, UNKNOWN, Whitenings, hold_out_queries
+from ..fitting.leave_one_out import (
+    KNOWN,
+    NON_LANDMARK,
+    UNKNOWN,
+    HeldOutScores,
+    Whitenings,
+    hold_out_queries,
+)
 from ..fitting.whitening import LabelledVectors, fit_whitening
 from ..rules import FORMULAS, Rules
 from ..spatial_verification import SpatialVerifier
@@ -56,14 +63,15 @@ class TunedRow:
         name: How the table names them.
         gap: GAP, 0 to 1.
         top1: Share of known queries whose best candidate is right.
-        answered: Share of known queries answered rightly where 1 % of non-landmarks is answered.
+        answered: Share of known queries answered rightly where 1 % of non-landmarks is answered;
+            None = not measured, with fewer than 99 distractors.
     """
 
     rules: Rules
     name: str
     gap: float
     top1: float
-    answered: float
+    answered: float | None
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ def tune(
     Raises:
         DataError: When the gallery has too few photos for leave-one-out queries.
     """
+    require_writable(folder, folder=True)
     with open_gallery(folder) as gallery:
         if embedder is None:
             embedder = load_embedder(folder / "embedder", device=device)
@@ -194,11 +203,14 @@ def promises(held_out: HeldOutScores) -> list[str]:
                         f"({len(negatives)}) to promise it")  # fmt: skip
             continue
         unknown = held_out.scores[held_out.kind == UNKNOWN]
-        wrong = (unknown >= threshold_for(rate, negatives)).mean() if len(unknown) else 0.0
-        sentences.append(
+        sentence = (
             f"at {rate:.0%} false answers on non-landmarks, {held_out.answered(rate):.1%} of "
-            f"landmarks are answered rightly, and {wrong:.1%} of unknown landmarks wrongly"
+            "landmarks are answered rightly"
         )
+        if len(unknown):
+            wrong = (unknown >= threshold_for(rate, negatives)).mean()
+            sentence += f", and {wrong:.1%} of unknown landmarks wrongly"
+        sentences.append(sentence)
     return sentences
 
 
@@ -252,5 +264,5 @@ def _row(
     lowest = FALSE_ANSWER_RATES[0]
     negatives = (held_out.kind == NON_LANDMARK).sum()
     enough = (held_out.kind == KNOWN).any() and negatives >= 1 / lowest - 1
-    answered = held_out.answered(lowest) if enough else float("nan")
+    answered = held_out.answered(lowest) if enough else None
     return TunedRow(rules, name, held_out.gap(), held_out.top1(), answered)

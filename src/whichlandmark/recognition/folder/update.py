@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core.errors import ImageError
 from ...core.images import content_hash
 from ...core.storage import File, parse, read_bytes, stamp, stamps
 from ...core.types import Embedder, Photos, Progress
-from ...features.pipeline import COMPUTE_NOTHING, Failure, PerPhoto
+from ...features.pipeline import COMPUTE_NOTHING, PerPhoto
 from ...gallery.protocol import Gallery
 from ...gallery.records import GalleryRow
 from ..spatial_verification import DistractorCheck
-from .fill import FEATURES, embed_rows, free_id
-from .settings import FolderState, UnfinishedRun, changing_state, id_digest, read_state
-
-MAX_NAMES = 5  # in a note
+from .fill import FEATURES, Changes, embed_rows, free_id
+from .settings import FolderState, UnfinishedRun, changing_state, id_digest
 
 
 @dataclass(frozen=True)
@@ -48,91 +45,10 @@ class UpdateOptions:
     explicit: bool = False
 
 
-@dataclass
-class Changes:
-    """What an update did; photos are named by their id in the table.
-
-    Attributes:
-        added: Gallery ids of new photos.
-        replaced: Gallery ids of photos whose file has other bytes now.
-        there: Ids of photos whose bytes the gallery has already → gallery id.
-        new_paths: Photos whose file was moved: known by their bytes.
-        relabelled: Photos that got the table's landmark.
-        kept: Photos that kept the landmark that was changed by hand.
-        removed: Photos left out because they were removed by hand.
-        renamed_ids: Id in the table → longer id in the gallery, where another photo has the id.
-        followed: Old landmark → number of new photos that got its new name.
-        elsewhere: Id → reason: the gallery has the same bytes under another landmark.
-        distractors: Id → reason: a distractor that is a gallery photo or shows a landmark.
-        failures: Photos that could not be read.
-    """
-
-    added: list[str] = field(default_factory=list)
-    replaced: list[str] = field(default_factory=list)
-    there: dict[str, str] = field(default_factory=dict)
-    new_paths: list[str] = field(default_factory=list)
-    relabelled: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    renamed_ids: dict[str, str] = field(default_factory=dict)
-    followed: Counter[str] = field(default_factory=Counter)
-    elsewhere: dict[str, str] = field(default_factory=dict)
-    distractors: dict[str, str] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-
-    @property
-    def problems(self) -> dict[str, str]:
-        """Id → reason of every photo of the table that was not used."""
-        failed = {failure.id: failure.reason for failure in self.failures}
-        return failed | self.elsewhere | self.distractors
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Numbers to print: those that every run has, then those that are not 0."""
-        always = {"added": len(self.added), "failed": len(self.failures)}
-        rest = {
-            "replaced": len(self.replaced), "already there": len(self.there),
-            "new paths": len(self.new_paths), "relabelled": len(self.relabelled),
-            "kept by hand": len(self.kept), "removed by hand": len(self.removed),
-            "new ids": len(self.renamed_ids), "under another landmark": len(self.elsewhere),
-            "distractors left out": len(self.distractors),
-        }  # fmt: skip
-        return always | {name: count for name, count in rest.items() if count}
-
-    def notes(self) -> list[str]:
-        """What happened that a user may not expect, one line each, for stderr and JSON."""
-        found = []
-        if self.replaced:
-            found.append(f"replaced {_named(self.replaced)}: the file has changed")
-        if self.there:
-            pairs = [new if new == old else f"{new} = {old}" for new, old in self.there.items()]
-            found.append(f"already there {_named(pairs)}: the gallery has the same bytes")
-        if self.new_paths:
-            found.append(f"new path of {_named(self.new_paths)}: the same bytes as before")
-        if self.renamed_ids:
-            pairs = [f"{old} → {new}" for old, new in self.renamed_ids.items()]
-            found.append(f"longer id of {_named(pairs)}: another photo has the id")
-        if self.relabelled:
-            found.append(f"relabelled {_named(self.relabelled)}: the table's landmark has changed")
-        if self.kept:
-            found.append(
-                f"kept {len(self.kept)} landmarks changed by hand ({_few(self.kept)}); --relabel "
-                "takes the table's"
-            )
-        if self.removed:
-            found.append(
-                f"left out {_named(self.removed)}: removed by hand; --restore adds them again"
-            )
-        for old, count in self.followed.items():
-            found.append(f"{count} new photos of {old!r} are under its new name, given by hand")
-        return found
-
-
 @dataclass(frozen=True)
 class _Target:
     """Where a photo of the table goes: its id in the gallery and its landmark there."""
 
-    table_id: str
     id: str
     landmark: str
 
@@ -160,6 +76,7 @@ class GalleryUpdate:
         self._also = also or {}
         self.gallery, self.photos = gallery, photos
         self.state, self.options = state or FolderState(), options or UpdateOptions()
+        self._removed = set() if self.options.restore else {*self.state.removed.values()}
         self.changes = Changes()
         self.taught: set[str] = set()  # gallery ids whose landmark the table gave again
         self.restored: set[str] = set()  # content hashes of photos that were added again
@@ -168,7 +85,7 @@ class GalleryUpdate:
         self._by_hash: dict[str, str] = {}
         self._hash_of: dict[str, str] = {}
         self._in_table: set[str] = set()  # gallery ids of photos that the table has
-        self._pending: dict[str, str] = {}  # gallery id → landmark, of photos being stored
+        self._pending: dict[str, str] = {}  # gallery id → landmark, while they are stored
         self._check: DistractorCheck | None = None
 
     def prepare(self) -> Photos:
@@ -191,12 +108,13 @@ class GalleryUpdate:
                 unplaced.append(row)
                 continue
             if stored in self._in_table:  # the table has this file twice
-                self._same_photo(row, stored)
+                wanted = self._current_name(photos.landmarks[row])
+                self._same_bytes(photo_id, stored, wanted)
                 continue
             self._in_table.add(stored)
             landmark = self._landmark_of(stored, row, relabelled)
             if known[stored][1] != found[path]:
-                self._targets[photo_id] = _Target(photo_id, stored, landmark)
+                self._targets[photo_id] = _Target(stored, landmark)
                 todo.append(row)
         if relabelled:
             self.gallery.relabel(relabelled)
@@ -207,6 +125,21 @@ class GalleryUpdate:
             self._read_hashes()
         todo += self._place(unplaced)
         return photos.take(sorted(todo))
+
+    def settle(self, folder: Path) -> None:
+        """Forget what was changed by hand where the table has now overruled it."""
+        names = set(self.photos.landmarks) & self.state.renamed.keys()
+        overruled = names if self.options.relabel or self.options.explicit else set()
+        if not (self.taught or self.restored or overruled):
+            return
+        with changing_state(folder) as state:
+            for name in overruled:
+                state.renamed.pop(name, None)
+            for photo_id in self.taught:
+                state.relabelled.pop(photo_id, None)
+            state.removed = {
+                key: digest for key, digest in state.removed.items() if digest not in self.restored
+            }
 
     @property
     def in_table(self) -> int:
@@ -239,8 +172,8 @@ class GalleryUpdate:
             self._put([pair for pair, why in zip(bank, reasons, strict=True) if not why])
 
     def _put(self, pairs: Sequence[tuple[GalleryRow, _Target]]) -> None:
-        if not pairs:  # an empty batch would still raise the generation
-            return
+        if not pairs:
+            return  # an empty batch would still raise the generation
         credits = self.gallery.credits([to.id for _, to in pairs if to.id in self._known])
         new = [
             replace(
@@ -265,7 +198,7 @@ class GalleryUpdate:
     def _accepts(self, row: GalleryRow, target: _Target) -> bool:
         """Is it to be stored? Not where another photo has the same bytes, or it was removed."""
         stored = self._by_hash.get(row.hash)
-        if stored is None and not self.options.restore and self._was_removed(row.hash):
+        if stored is None and row.hash in self._removed:
             self.changes.removed.append(row.id)
             return False
         if stored is not None and stored != target.id:
@@ -302,7 +235,7 @@ class GalleryUpdate:
             self.taught.add(stored)
             self.changes.relabelled.append(photo_id)
             return wanted
-        if by_hand:
+        if by_hand and not self.options.explicit:
             self.changes.kept.append(photo_id)
         else:
             self._report(photo_id, stored, known, wanted)
@@ -338,7 +271,7 @@ class GalleryUpdate:
                 self._same_bytes(photo_id, stored, landmark, moved=True)
             elif stored is not None:
                 self._same_bytes(photo_id, stored, landmark)
-            elif digest and not self.options.restore and self._was_removed(digest):
+            elif digest in self._removed:
                 self.changes.removed.append(photo_id)
             else:
                 new_id = photo_id
@@ -347,13 +280,13 @@ class GalleryUpdate:
                     taken.add(new_id)
                 if landmark != photos.landmarks[row]:
                     self.changes.followed[photos.landmarks[row]] += 1
-                self._targets[photo_id] = _Target(photo_id, new_id, landmark)
+                self._targets[photo_id] = _Target(new_id, landmark)
                 todo.append(row)
         self._write_paths(moved)
         return todo
 
     def _write_paths(self, moved: dict[str, str]) -> None:
-        """Give photos the path and stamp of their moved file, without embedding them again."""
+        """Give photos the path of their moved file, without embedding them again."""
         if not moved:
             return
         table = self.gallery.table(vectors=False)
@@ -369,10 +302,6 @@ class GalleryUpdate:
                 batch = []
         if batch:
             self.gallery.put(batch)
-
-    def _same_photo(self, row: int, stored: str) -> None:
-        landmark = self._current_name(self.photos.landmarks[row])
-        self._same_bytes(self.photos.ids[row], stored, landmark)
 
     def _same_bytes(
         self, photo_id: str, stored: str, landmark: str, *, moved: bool = False
@@ -392,20 +321,18 @@ class GalleryUpdate:
             self._known[stored] = (*self._known[stored][:2], landmark)
             self.taught.add(stored)
             self.changes.relabelled.append(photo_id)
-        elif stored in self.state.relabelled:
+        elif stored in self.state.relabelled and not self.options.explicit:
             self.changes.kept.append(photo_id)
         else:
             self._report(photo_id, stored, known, landmark)
 
     def _report(self, photo_id: str, stored: str, known: str, wanted: str) -> None:
         there = f"landmark {known!r}" if known else "the distractors"
+        self.changes.elsewhere_ids.append(stored)
         self.changes.elsewhere[photo_id] = (
             f"the gallery has this photo as {stored} under {there}, not {wanted!r}: left there; "
             "--relabel moves it"
         )
-
-    def _was_removed(self, digest: str) -> bool:
-        return digest in self.state.removed.values()
 
 
 def fill_gallery(
@@ -434,9 +361,8 @@ def updating(
     Yields:
         The update, and the photos to embed.
     """
-    with changing_state(folder):  # raises here, before anything is changed, where it is damaged
-        pass
-    update = GalleryUpdate(photos, gallery, read_state(folder), options)
+    with changing_state(folder) as state:  # raises where it is damaged, before anything is changed
+        update = GalleryUpdate(photos, gallery, state, options)
     todo = update.prepare()
     run = update.unfinished(verb, len(todo))
     with changing_state(folder) as state:
@@ -447,10 +373,7 @@ def updating(
         for photo_id in photos.ids:
             state.failed.pop(photo_id, None)
         state.failed |= {failure.id: failure.reason for failure in update.changes.failures}
-        for photo_id in update.taught:
-            state.relabelled.pop(photo_id, None)
-        restored = update.restored
-        state.removed = {key: one for key, one in state.removed.items() if one not in restored}
+    update.settle(folder)
 
 
 def _covers(run: UnfinishedRun, other: UnfinishedRun) -> bool:
@@ -459,20 +382,10 @@ def _covers(run: UnfinishedRun, other: UnfinishedRun) -> bool:
     return same and run.verb in (other.verb, "index")
 
 
-def _named(names: Sequence[str]) -> str:
-    return f"{len(names)} ({_few(names)})"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = ", …" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
-
-
 def _hash_of_file(path: str) -> str | None:
-    try:
+    with suppress(ImageError):
         return content_hash(read_bytes(path))
-    except ImageError:
-        return None
+    return None
 
 
 def _places(photos: Photos) -> list[str]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from ...core.disks import require_writable
 from ...core.errors import GalleryError, ImageError, OptionError
+from ...core.hardware import check_device
+from ...core.json_options import Span, check_fields, count
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.load import TIMM_PREFIX
@@ -25,7 +29,7 @@ from ..decision import Fitted
 from ..folder.fill import gallery_for, open_embedder, photos_and_distractors, require_photos
 from ..folder.load import assemble, refresh_index_files
 from ..folder.settings import read_settings, require_place, stored_rules, write_settings
-from ..folder.update import UpdateOptions, fill_gallery, updating
+from ..folder.update import GalleryUpdate, UpdateOptions, fill_gallery, updating
 from ..recognizer import Recognizer
 from ..rules import Rules, require_server_rules
 from .ray_engine import EmbedderSource, make_shards_on_ray
@@ -73,7 +77,11 @@ class IndexOptions:
     relabel: bool = False
     restore: bool = False
 
+    spans: ClassVar[Mapping[str, Span]] = {"shards": count(1, 100_000), "shard": count(0, 99_999)}
+
     def __post_init__(self) -> None:
+        check_fields(self)
+        check_device(self.device)
         if self.engine == "here":
             _warn_of_old_engine_name()
             object.__setattr__(self, "engine", "local")
@@ -134,10 +142,11 @@ def index_photos(
     Raises:
         OptionError: For options that do not fit together; nothing is written then.
         GalleryError: When another embedder made the folder; nothing is written then.
-        DataError: When no photo could be read, or a shard is damaged.
+        DataError: When the folder cannot be written, no photo could be read, or a shard is damaged.
     """
     options = options or IndexOptions()
     require_place(folder)
+    require_writable(folder, folder=True)
     table = photos_and_distractors(photos, distractors)
     rules = rules_for(folder, options)
     tasks = _shard_tasks(table, folder, options, features=rules.verify > 0)
@@ -165,17 +174,22 @@ def index_photos(
             fill_gallery(opened, todo, update, progress=progress("indexing"))
             require_photos(gallery, update.changes.problems, update.changes.removed)
             recognizer = finish_recognizer(folder, opened, gallery, rules)
-        changes, index, by_default = update.changes, recognizer.index, recognizer.fitted.note
-        changed = changes.counts
-        counts: dict[str, int | str] = {
-            "photos": len(index.ids), "landmarks": len(index.names),
-            "distractors": len(index.distractor_vectors), "failed": changed.pop("failed"),
-            "not in this table": gallery.count() - update.in_table, **changed,
-            "embedder": opened.id, "score": rules.score,
-            "calibration": "default: too few photos" if by_default else "fitted on these photos",
-        }  # fmt: skip
-    unused = [Failure(*problem) for problem in changes.problems.items()]
-    return Indexed(counts, unused, (*changes.notes(), *recognizer.notes))
+        counts = _counts(update, recognizer)
+    unused = [Failure(*problem) for problem in update.changes.problems.items()]
+    return Indexed(counts, unused, (*update.changes.notes(), *recognizer.notes))
+
+
+def _counts(update: GalleryUpdate, recognizer: Recognizer) -> dict[str, int | str]:
+    """The numbers of a run, to print."""
+    index, changed = recognizer.index, update.changes.counts
+    by_default = recognizer.fitted.note
+    return {
+        "photos": len(index.ids), "landmarks": len(index.names),
+        "distractors": len(index.distractor_vectors), "failed": changed.pop("failed"),
+        "not in this table": recognizer.gallery.count() - update.in_table, **changed,
+        "embedder": recognizer.embedder.id, "score": recognizer.rules.score,
+        "calibration": "default: too few photos" if by_default else "fitted on these photos",
+    }  # fmt: skip
 
 
 def rules_for(folder: Path, options: IndexOptions) -> Rules:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from ...core.errors import OptionError, WhichLandmarkError
+from ...core.errors import OptionError, WhichLandmarkError, install_command
 from ...core.types import Embedder, Progress
 from ...features.embedders.load import load_embedder
 from .shards import ShardTask, make_shard
@@ -139,8 +139,7 @@ def _cluster() -> Iterator[Any]:
         import ray
     except ImportError:
         raise OptionError(
-            "--engine ray: Ray is not installed; "
-            "install it with: pip install 'whichlandmark[cluster]'"
+            f"--engine ray: Ray is not installed; install it with: {install_command('cluster')}"
         ) from None
     if ray.is_initialized():
         yield ray

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import DataError, ImageError, OptionError, WhichLandmarkError
+from ...core.errors import DataError, ImageError, OptionError, WhichLandmarkError, install_command
 from ...core.files import atomic_file, write_json
 from ...core.storage import is_url, open_store, read_bytes, url_stamp
 from ...gallery.records import GalleryRow, check
@@ -240,7 +240,7 @@ def import_pyarrow() -> tuple[Any, Any]:
     except ImportError:
         raise OptionError(
             "shards are Parquet files, and pyarrow is not installed; "
-            "install it with: pip install 'whichlandmark[cluster]'"
+            f"install it with: {install_command('cluster')}"
         ) from None
     return pyarrow, pyarrow.parquet
 

@@ -8,12 +8,12 @@ import { counted, sentence } from "./format.js";
 
 const MAX_TRIES = 8; // per photo, while the server is busy
 
-/** Add files to a landmark, with progress and result in `host`. Returns {added, failed: [{name, message}]}. */
+/** Add files to a landmark, with progress and result in `host`. Returns {added, there, failed: [{name, message}]}. */
 export async function addPhotos(landmark, files, config, host) {
   const bar = el("progress", { max: files.length, value: 0, "aria-label": "Photos added" });
   const words = el("p", { class: "small" });
   put(host, el("div", { class: "adding" }, words, bar));
-  const done = { added: 0, failed: [] };
+  const done = { added: 0, there: 0, failed: [] };
   for (const [i, file] of files.entries()) {
     words.textContent = `Adding photo ${i + 1} of ${files.length}…`;
     try {
@@ -36,6 +36,11 @@ async function addOne(landmark, file, config, words, done) {
   const post = () => fetchJson(path, { method: "POST", body: form("photos", [file]) });
   const reply = await withRetries(() => withKey(post), words);
   done.added += reply.added.length;
+  done.there += reply.already_there.length;
+  for (const { landmark: other } of reply.other_landmark) {
+    const where = other ? `under “${other}”` : "as a photo without a landmark";
+    done.failed.push({ name: file.name, message: `The gallery has this photo ${where} already.` });
+  }
   for (const { photo, error } of reply.failed ?? [])
     done.failed.push({ name: photo || file.name, message: error.message });
 }
@@ -52,9 +57,10 @@ async function withRetries(action, words) {
   }
 }
 
-function summary({ added, failed }, all) {
-  const rest = all - added - failed.length;
+function summary({ added, there, failed }, all) {
+  const rest = all - added - there - failed.length;
   const parts = [`${counted(added, "photo")} added`];
+  if (there) parts.push(`${there} already there`);
   if (failed.length) parts.push(`${failed.length} could not be used`);
   if (rest > 0) parts.push(`${rest} not sent`);
   return `${parts.join(", ")}.`;

@@ -166,7 +166,7 @@ function renaming(view) {
     event.preventDefault();
     const landmark = name.value.trim();
     if (!landmark || landmark === view.item.landmark) return put(view.progress);
-    await change(view, landmarkPath(view), { method: "PATCH", body: { landmark } }, () => {
+    await rename(view, { landmark }, () => {
       view.item = { ...view.item, landmark, title: "" };
       byId("landmark-title").textContent = titled(view.item);
       byId("landmark-title").focus();
@@ -191,6 +191,26 @@ function renaming(view) {
     ),
   );
   name.select();
+}
+
+/** Rename the landmark; where there is one of that name, ask whether its photos go there. */
+async function rename(view, body, after) {
+  const send = (more) =>
+    withKey(() => fetchJson(landmarkPath(view), { method: "PATCH", body: { ...body, ...more } }));
+  const question = `All photos of “${titled(view.item)}” are put there. This cannot be undone at once.`;
+  try {
+    try {
+      await send({});
+    } catch (error) {
+      if (error.code !== "landmark_exists") throw error;
+      if (!(await confirmAction(`Merge with “${body.landmark}”?`, question, "Merge"))) return;
+      await send({ merge: true });
+    }
+    changed = true;
+    after();
+  } catch (error) {
+    failed(view, error);
+  }
 }
 
 const landmarkPath = (view) => `v1/landmarks/${encodeURIComponent(view.item.landmark)}`;
