@@ -126,7 +126,7 @@ class Recognizer:
 
     def _answer_many(self, photos: Iterable[PhotoSource], evidence: bool) -> list[Prediction]:
         """The answer to each photo; paths are read ahead, others embedded a few at a time."""
-        given = list(photos) if isinstance(photos, list | tuple) else photos
+        given = photos if isinstance(photos, Iterator) else list(photos)
         if isinstance(given, list) and all(isinstance(one, str | os.PathLike) for one in given):
             paths = [checked_path(name_of(one)) for one in given]
             table = Photos.of_columns([*map(str, range(len(paths)))], paths, [""] * len(paths))
