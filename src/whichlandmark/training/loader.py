@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import DataError, ImageError
+from ..core.hardware import children_without_interrupts
 from ..core.images import photo_size, read_image
 from ..core.types import Image, Photos, Rows
 from ..features.preprocessing import Preprocessing
@@ -81,11 +82,19 @@ def epoch_keys(
     ]
 
 
+class _Loader(DataLoader[Tensor]):
+    """Starts its processes so that Ctrl-C reaches this one alone."""
+
+    def __iter__(self) -> Any:
+        with children_without_interrupts():
+            return super().__iter__()
+
+
 def batch_loader(
     dataset: AugmentedPhotos, keys: Sequence[list[CropKey]], workers: int
 ) -> DataLoader[Tensor]:
     """(B, 3, h, w) float32 for each list of keys, in order."""
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=keys,
         num_workers=workers,
