@@ -36,8 +36,8 @@ from whichlandmark.recognition.candidates import (
     GEOMETRY_FEATURES,
     add_geometry,
     make_candidates,
+    ranks_to_compare,
 )
-from whichlandmark.recognition.decision import ranks_to_compare
 from whichlandmark.recognition.fitting.fit import DefaultStackers
 from whichlandmark.recognition.fitting.whitening import fit_whitening
 from whichlandmark.recognition.folder.fill import fill_gallery

@@ -25,6 +25,7 @@ from whichlandmark.core.errors import DataError, GalleryError
 from whichlandmark.core.files import atomic_file, read_json, write_json, write_text
 from whichlandmark.core.results import FOLDER, check_results
 from whichlandmark.core.storage import read_bytes
+from whichlandmark.data.cleaning.scan_cache import PhotoScan, ScanCache
 from whichlandmark.gallery.index.mapped import BlockFile, IndexFileError, write_arrays
 from whichlandmark.gallery.index.parts import read_manifest
 from whichlandmark.gallery.records import GalleryRow
@@ -326,6 +327,22 @@ def test_a_file_where_a_folder_is_expected(tmp_path: Path) -> None:
 def test_what_is_copied_and_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="source: no such file"), atomic_file(tmp_path / "x"):
         (tmp_path / "source").read_bytes()
+
+
+def test_a_full_disk_is_told_where_a_library_hides_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x: cannot be written \(No space left .* is full"), \
+            atomic_file(tmp_path / "x"):  # fmt: skip
+        raise RuntimeError("Error while serializing: No space left on device (os error 28)")
+
+
+def test_a_scan_cache_on_a_full_disk_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScanCache(tmp_path / "c.sqlite") as cache:
+        cache._sql.execute("PRAGMA max_page_count = 5")
+        scans = [PhotoScan(str(i), "s", error="e" * 3000) for i in range(50)]
+        with pytest.raises(GalleryError, match="the disk is full"):
+            cache.put(scans)
 
 
 def test_keys_are_private_or_a_warning_says_that_they_are_not(

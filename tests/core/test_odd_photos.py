@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import socket
@@ -276,3 +277,17 @@ def test_twelve_bits_and_gray_with_alpha() -> None:
     clear = Pillow.new("LA", (4, 4), (0, 0))
     for form in ("PNG", "WEBP"):
         assert read_image(encoded(clear, form, lossless=True)).min() == 255
+
+
+def test_three_hundred_mutated_photos_give_pixels_or_an_image_error() -> None:
+    """A few of those of benchmarks/fuzz_photos.py, which mutates 20,000."""
+    path = Path(__file__).parents[2] / "benchmarks" / "fuzz_photos.py"
+    found = importlib.util.spec_from_file_location("fuzz_photos", path)
+    assert found is not None
+    assert found.loader is not None
+    fuzz = importlib.util.module_from_spec(found)
+    found.loader.exec_module(fuzz)
+    report = fuzz.run(300, seed=1)
+    assert report["faults"] == []
+    assert report["pixels"] > 60
+    assert report["error"] > 60

@@ -12,14 +12,18 @@ from whichlandmark.features.local.keypoints import Keypoints
 from whichlandmark.features.local.matching import VerifiedMatch
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.recognition.calibration import Calibration
-from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES, make_candidates
-from whichlandmark.recognition.decision import (
+from whichlandmark.recognition.candidates import (
     CANDIDATES_COMPARED,
+    FEATURES,
+    GEOMETRY_FEATURES,
+    make_candidates,
+    ranks_to_compare,
+)
+from whichlandmark.recognition.decision import (
     EVIDENCE_PHOTOS,
     Answers,
     Decider,
     Fitted,
-    ranks_to_compare,
     undecided,
 )
 from whichlandmark.recognition.location import LandmarkLocations, Prior

@@ -186,11 +186,12 @@ def evaluate(
         write_submission(submission, found)
     failures = {f.id: f.reason for f in evaluation.failures}
     leaks = {leak.id: leak.reason for leak in evaluation.leaks}
+    for note in opened.notes[len(opened.warnings) :]:  # the others are on stderr already
+        output.warn(note)
     if as_json:
-        values = output.with_notes(dataclasses.asdict(scores), opened.notes, True)
-        output.result(values | {"unfinished": opened.unfinished}, True, title="")
+        more = {"warnings": list(opened.notes), "unfinished": opened.unfinished}
+        output.result(dataclasses.asdict(scores) | more, True, title="")
     else:
-        output.with_notes({}, opened.notes, False)
         output.evaluation(scores, out, titles, wrong_names(found, titles))
     output.finish_with_failures(failures | leaks, nothing_done=len(failures) == len(photos))
 

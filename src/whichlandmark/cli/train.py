@@ -295,4 +295,8 @@ def train(
             photos, chosen, out=out, validation=validation, report=progress("training")
         )
     best = read_json(out / "training" / "run.json")["best"]
+    listed = out / "training" / "unreadable.json"
+    failures = read_json(listed) if listed.exists() else {}
+    best |= {"epoch": int(best["epoch"]), "unreadable": len(failures)}
     output.result(best, as_json, title=f"{out}: {made.id}; best epoch")
+    output.finish_with_failures(failures, listed=listed)

@@ -73,8 +73,11 @@ def atomic_file(
         if error.filename not in (None, str(temporary), str(target)):  # what was to be copied
             raise DataError(read_error(error.filename, error)) from None
         raise write_error(target, error) from None
-    except BaseException:
+    except BaseException as error:
         _remove(temporary)
+        if code := re.search(r"\(os error (\d+)\)", str(error)):  # as libraries in Rust say it
+            number = int(code[1])
+            raise write_error(target, OSError(number, os.strerror(number))) from None
         raise
 
 

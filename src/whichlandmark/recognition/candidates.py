@@ -12,6 +12,8 @@ from .retrieval import HiddenRows, Retrieved, Retriever
 
 CANDIDATES = 4  # candidate landmarks of a query
 
+CANDIDATES_COMPARED = 3  # candidate landmarks whose nearest photo is always compared
+
 VOTING_NEIGHBOURS = 5  # nearest photos that the feature "votes" counts
 
 # Features of a candidate landmark c of a query q; j* is the nearest photo of c.
@@ -116,6 +118,21 @@ def add_geometry(
     other = np.where(same, 0, above).max(axis=2, initial=0)
     extra = np.stack([most, most - np.log1p(other), np.log1p(own.sum(axis=2))], axis=2)
     return np.concatenate([candidates.features, extra], axis=2)
+
+
+def ranks_to_compare(
+    found: Retrieved, candidates: Candidates | None, row: int, most: int
+) -> list[int]:
+    """Ranks of at most `most` neighbours to verify.
+
+    First the nearest photo of each of the best candidates, then the nearest photos.
+    """
+    first: list[int] = []
+    if candidates is not None:
+        known = candidates.ranks[row][candidates.codes[row] >= 0]
+        first = [int(rank) for rank in known][:CANDIDATES_COMPARED]
+    rest = [int(rank) for rank in np.flatnonzero(found.codes[row] >= 0) if rank not in first]
+    return (first + rest)[:most]
 
 
 def _nearest_landmarks(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

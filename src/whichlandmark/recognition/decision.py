@@ -18,7 +18,7 @@ from ..gallery.index.open import warn_index_files_unusable
 from ..gallery.index.projection import Projection
 from ..gallery.index.refresh import check_index_files
 from .calibration import Calibration, threshold_for
-from .candidates import Candidates, add_geometry, columns, make_candidates
+from .candidates import Candidates, add_geometry, columns, make_candidates, ranks_to_compare
 from .location import LandmarkLocations
 from .query import KeypointsOf, Queries, Shape
 from .reranking.votes import Votes
@@ -38,8 +38,6 @@ RULE_OF_THUMB = -1  # value of Fitted.own_queries
 MIN_OWN_QUERIES = 20  # of each outcome; with fewer an answer says that a default calibrates it
 
 EVIDENCE_PHOTOS = 6  # photos compared for evidence where the rules verify none
-
-CANDIDATES_COMPARED = 3  # candidate landmarks whose nearest photo is always compared
 
 REFERENCES = 5  # gallery photos that are shown as evidence
 
@@ -196,15 +194,12 @@ class Decider:
 
     def _without_nothing(self, answers: Answers, queries: Queries) -> Answers:
         """Without an answer for photos in which there is nothing to compare."""
-        nothing: dict[int, str] = {}
-        if queries.nothing_in is None:
-            return answers
-        for row, code in enumerate(answers.codes):
-            decision = self.decide(float(answers.confidence[row]), float(answers.scores[row]))
-            if code >= 0 and decision != "no_landmark" and (why := queries.nothing_in(row)):
-                nothing[row] = why
-        if not nothing:
-            return answers
+        decide, why = self.decide, queries.nothing_in or (lambda row: "")
+        open_rows = [
+            row for row in np.flatnonzero(answers.codes >= 0).tolist()
+            if decide(answers.confidence[row], answers.scores[row]) != "no_landmark"
+        ]  # fmt: skip
+        nothing = {row: reason for row in open_rows if (reason := why(row))}
         gone = np.isin(np.arange(len(answers.codes)), list(nothing))
         return replace(
             answers,
@@ -390,21 +385,6 @@ def undecided(confidence: NDArray[np.float64], rules: Rules) -> list[int]:
     """Rows whose decision spatial verification may still change."""
     between = (confidence > rules.sure_below) & (confidence < rules.sure_above)
     return [int(row) for row in np.flatnonzero(between)]
-
-
-def ranks_to_compare(
-    found: Retrieved, candidates: Candidates | None, row: int, most: int
-) -> list[int]:
-    """Ranks of at most `most` neighbours to verify.
-
-    First the nearest photo of each of the best candidates, then the nearest photos.
-    """
-    first: list[int] = []
-    if candidates is not None:
-        known = candidates.ranks[row][candidates.codes[row] >= 0]
-        first = [int(rank) for rank in known][:CANDIDATES_COMPARED]
-    rest = [int(rank) for rank in np.flatnonzero(found.codes[row] >= 0) if rank not in first]
-    return (first + rest)[:most]
 
 
 def _mask_missing(logits: NDArray[np.float64], candidates: Candidates) -> NDArray[np.float64]:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import BusyError, GalleryError
+from ...core.errors import GalleryError
 from ...core.fingerprint import SMALL_COPY_SIDE, Fingerprint
 from ...core.storage import absolute_path
+from ...gallery.sqlite.schema import DISK_ERRORS, gallery_error
 
 FORMAT = 1
 
@@ -190,7 +191,8 @@ class ScanCache:
                 yield self._sql
                 self._sql.execute("COMMIT")
             except BaseException:
-                self._sql.execute("ROLLBACK")
+                if self._sql.in_transaction:  # a full disk has ended it already
+                    self._sql.execute("ROLLBACK")
                 raise
 
     @contextmanager
@@ -198,10 +200,8 @@ class ScanCache:
         try:
             yield
         except sqlite3.Error as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise BusyError(
-                    f"{self.name}: another process is writing to it; wait for it, then try again"
-                ) from None
+            if getattr(error, "sqlite_errorname", "").startswith(DISK_ERRORS):
+                raise gallery_error(error, self.name) from None
             raise GalleryError(
                 f"{self.name}: damaged or not a scan cache ({error}); "
                 "delete it to scan the photos again"

@@ -32,6 +32,10 @@ SQLITE_ERRORS = (
     OverflowError,
 )  # what reading a damaged file raises
 
+# Names of SQLite's errors that the disk or another process causes; none of them is damage.
+DISK_ERRORS = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED",
+               "SQLITE_PROTOCOL", "SQLITE_READONLY")  # fmt: skip
+
 # Tables of blobs, in the order of the checksums in `photos`; looks: perceptual fingerprints.
 BLOBS = ("vectors", "keypoints", "looks", "thumbnails")
 
@@ -192,7 +196,7 @@ def gallery_error(error: Exception, name: str) -> GalleryError:
     if getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR"):
         return GalleryError(
             f"{name}: the disk or network share failed ({reason}); check it, then try again: "
-            "nothing says that the gallery is damaged"
+            "nothing says that it is damaged"
         )
     if "not a database" in text:
         return GalleryError(f"{name}: damaged or not a gallery ({text})")

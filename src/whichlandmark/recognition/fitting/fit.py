@@ -12,8 +12,8 @@ from ...core.types import Floats, Progress
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
 from ..calibration import Calibration, fit_calibration, rule_of_thumb
-from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry
-from ..decision import RULE_OF_THUMB, Fitted, ranks_to_compare, undecided
+from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry, ranks_to_compare
+from ..decision import RULE_OF_THUMB, Fitted, undecided
 from ..rules import Rules
 from ..spatial_verification import SpatialVerifier, inliers_by_rank
 from ..stacker import MIN_EXAMPLES_PER_OUTCOME, Stacker, fit_stacker
@@ -33,8 +33,8 @@ VERIFIED_PER_KIND = 200  # undecided queries of each kind that are verified
 
 FOLDS = 5
 
-# Of a rule of thumb, for a unit of the feature "inliers": 15 inliers, 2.3 units, name a landmark.
-INLIER_LOG_ODDS = 2.0
+# Of a rule of thumb, for a unit of the feature "inliers": 11 inliers, 1.8 units, name a landmark.
+INLIER_LOG_ODDS = 1.5
 
 
 def fit(
