@@ -69,7 +69,8 @@ def find_photos(root: str | Path) -> FoundPhotos:
     """
     top = os.path.abspath(root)
     if not os.path.isdir(top):
-        raise DataError(f"{valid_text(top)}: no such folder")
+        what = "no folder, but a file" if os.path.exists(top) else "no such folder"
+        raise DataError(f"{valid_text(top)}: {what}")
     found = FoundPhotos()
     files = list(_files(top, found.left_out))
     with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="kind") as pool:
@@ -362,10 +363,12 @@ def _no_photos(top: str, labelled: bool, left_out: dict[str, str]) -> str:
 def _no_landmark_folder(top: str, below: dict[str, tuple[str, ...]]) -> str:
     inside = sorted({"/".join(folders) for folders in below.values()})
     where = f" (they lie in {_some(inside)})" if inside != [""] else ""
+    hint = "; if those folders are landmarks, --level 1" if where else ""
     return (
         f"{valid_text(top)}: {len(below)} photos without a landmark folder{where}; expected "
         f"{valid_text(top)}/<landmark>/*.jpg, or read it as photos without landmarks "
-        "(labelled=False, --unlabelled); if those folders are landmarks, --level 1"
+        "(labelled=False, --unlabelled)"
+        + ("; if those folders are landmarks, --level 1" * bool(where))
     )
 
 
