@@ -367,8 +367,7 @@ def _no_landmark_folder(top: str, below: dict[str, tuple[str, ...]]) -> str:
     return (
         f"{valid_text(top)}: {len(below)} photos without a landmark folder{where}; expected "
         f"{valid_text(top)}/<landmark>/*.jpg, or read it as photos without landmarks "
-        "(labelled=False, --unlabelled)"
-        + ("; if those folders are landmarks, --level 1" * bool(where))
+        f"(labelled=False, --unlabelled){hint}"
     )
 
 
