@@ -223,7 +223,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slow", type=float, default=2.0, help="seconds that no call may take")
     parser.add_argument("--keep", type=Path, help="folder for files that were read wrongly")
     options = parser.parse_args(arguments)
-    logging.getLogger("whichlandmark").setLevel(logging.ERROR)
+    logger = logging.getLogger("whichlandmark")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # because each table would be noted
     tars = options.count // 5 if options.tars is None else options.tars
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
@@ -234,6 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
             "csv": run(folder, options.count, random.Random(options.seed), table, read_table),
             "tar": run(folder, tars, random.Random(options.seed + 1), tar, read_tar),
         }
+    logger.setLevel(level)
     print(json.dumps(found, indent=2, ensure_ascii=False))
     return int(any(part["wrong"] or part["slowest_s"] > options.slow for part in found.values()))
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.cli.test_commands import run
-from whichlandmark.cli import app, output, serve
+from whichlandmark.cli import answers, app, output, serve
 from whichlandmark.cli.app import VERBS
 from whichlandmark.core import progress
 
@@ -151,10 +151,10 @@ def test_serve_says_where_to_click(host: str, names: list[str], expected: str) -
 
 
 def test_terminal_cells() -> None:
-    assert output.cells("寺a\u0301") == 3
-    assert output.fitted("abcdef", 4) == "abc…"
-    assert output.fitted("abcdef", 4, keep_end=True) == "…def"
-    assert output.fitted("寺院寺", 4) == "寺… "
+    assert answers.cells("寺a\u0301") == 3
+    assert answers.fitted("abcdef", 4) == "abc…"
+    assert answers.fitted("abcdef", 4, keep_end=True) == "…def"
+    assert answers.fitted("寺院寺", 4) == "寺… "
     assert output.visible("a\x9b\u2028\udcff") == "a\\x9b\\u2028\\xff"
 
 

@@ -254,7 +254,7 @@ def test_lines_fit_a_terminal(
     for answer in (wl.Prediction.of_failed("x", "broken"), sure):
         table.add(name, answer)
     lines = capfd.readouterr().out.splitlines()
-    assert max(map(output.cells, lines)) <= columns
+    assert max(map(answers.cells, lines)) <= columns
     assert "…" in lines[-1] or columns == 200
 
 
@@ -293,7 +293,7 @@ def test_a_closed_pipe_ends_quietly(arguments: list[str], at: Path) -> None:
 def test_no_landmark_names_the_best_guess(at: Path, capfd: Capture) -> None:
     _, out, _ = run(capfd, "recognize", "trip/street.jpg", "-r", "r.wl")
     first, *nearest = out.splitlines()
-    assert first.startswith("trip/street.jpg: no landmark that I know (best guess: ")
+    assert first.startswith("trip/street.jpg: no landmark that I know (the likeliest is ")
     assert "(confidence" not in first
     assert len(nearest) == 3
 

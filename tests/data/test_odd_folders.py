@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import unicodedata
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_commands import run
+from tests.support.photos import picture, write_photo
 from whichlandmark.core.errors import DataError, OptionError
 from whichlandmark.data.file_kinds import lost_photos
 from whichlandmark.data.folders import find_photos, read_folder
@@ -278,3 +280,63 @@ def test_photos_of_every_depth_are_found_for_recognizing(tmp_path: Path) -> None
     assert list(found.left_out) == [str(root / "@eaDir/4.jpg")]
     with pytest.raises(DataError, match="no such folder"):
         find_photos(tmp_path / "gone")
+
+
+def test_every_verb_names_the_photos_of_a_folder_that_it_does_not_use(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "r"
+    for number in range(4):
+        write_photo(root / "AB"[number % 2] / f"{number}.jpg", picture(number % 2, number))
+    fill(root, "A/x.HEIC", content=box(b"heic"))
+    fill(root, "A/Thumbs.db", "@eaDir/1.jpg")
+    recognizer = tmp_path / "r.wl"
+    for arguments in (
+        ("index", root, "-o", recognizer, "--embedder", "sift"),
+        ("gallery", "add", recognizer, root),
+        ("clean", root, "-o", tmp_path / "c.csv", "--min-photos", 1),
+        ("split", root, "-o", tmp_path / "s"),
+        ("recognize", "-r", recognizer, root),
+    ):
+        code, _, err = run(capfd, *arguments)
+        assert code == 3, (arguments, err)
+        assert f"HEIC, {CONVERT}" in err, arguments
+    (root / "A" / "x.HEIC").unlink()
+    assert run(capfd, "gallery", "add", recognizer, root)[0] == 0
+
+
+@pytest.mark.parametrize("content", [JPEG, b"broken"])
+def test_clean_with_nothing_readable_ends_with_4(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    root = fill(tmp_path / "r", "A/1.jpg", "A/2.jpg", content=content)
+    code, out, err = run(capfd, "clean", root, "-o", tmp_path / "c.csv", "--json")
+    assert code == 4
+    assert json.loads(out) == {"photos": 2, "kept": 0, "unreadable": 2}
+    assert "no photo of 2 is left (r/A/1.jpg: " in err
+
+
+def test_a_name_that_is_not_utf8_goes_through_all_verbs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / os.fsdecode(b"r\xe9")
+    for number in range(6):
+        name = os.fsdecode(b"AB"[number % 2 :][:1] + b"\xfc/%d\xe9.jpg" % number)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_photo(tmp_path / "t.jpg", picture(number % 2, number))
+        (tmp_path / "t.jpg").rename(root / name)
+    table, recognizer = tmp_path / "p.csv", tmp_path / "r.wl"
+    for arguments in (
+        ("import", "folder", root, "-o", table),
+        ("clean", table, "-o", tmp_path / "c.csv", "--min-photos", 1),
+        ("split", tmp_path / "c.csv", "-o", tmp_path / "s", "--test", "0.4"),
+        ("index", tmp_path / "s" / "train.csv", "-o", recognizer, "--embedder", "sift"),
+        ("evaluate", tmp_path / "s" / "test.csv", "-r", recognizer, "-o", tmp_path / "q.csv"),
+        ("gallery", "add", recognizer, table),
+        ("gallery", "list", recognizer),
+        ("recognize", "-r", recognizer, root, "--json"),
+    ):
+        code, out, err = run(capfd, *arguments)
+        assert code == 0, (arguments, out, err)
+    assert f"file://{tmp_path}/r%E9/A%FC/0%E9.jpg" in out
+    assert '"A%FC"' in out

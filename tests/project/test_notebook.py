@@ -1,14 +1,16 @@
-"""The notebook in examples/ is stored without outputs, and its code runs from top to bottom."""
+"""The notebook and the short example in examples/ run; the notebook is stored without outputs."""
 
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import whichlandmark as wl
+from tests.support.photos import picture, write_photo
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.recognition.folder import load
 
@@ -51,3 +53,20 @@ def test_its_cells_run(embedder: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert (failed.decision, failed.error) == ("failed", "nowhere.jpg: no such file")
     assert names["scores"].top1 == 1
     assert "4 landmarks" in repr(wl.load("paris.wl"))
+
+
+def test_the_example_that_counts_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(load, "load_embedder", lambda *a, **k: HistogramEmbedder())
+    for code in range(3):
+        for i in range(4):
+            write_photo(tmp_path / "paris" / f"place {code}" / f"{i}.jpg", picture(code, i))
+    wl.build(HistogramEmbedder(), wl.read_folder(tmp_path / "paris")).save(tmp_path / "r.wl")
+    (tmp_path / "paris" / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+    example = runpy.run_path(str(NOTEBOOK.with_name("recognize_folder.py")))
+    example["main"](str(tmp_path / "r.wl"), str(tmp_path / "paris"))
+    out, err = capsys.readouterr()
+    assert "     1 failed" in out.splitlines()
+    assert sum(int(line.split()[0]) for line in out.splitlines()) == 13
+    assert "torn.jpg" in err

@@ -256,6 +256,15 @@ def test_photos_removed_by_hand_stay_away_until_they_are_restored(
     assert (done["photos"], "removed by hand" in done) == (12, False)
 
 
+def test_a_new_gallery_in_an_old_folder_knows_nothing_of_the_old_one(
+    root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    index(capfd, world(root / "photos"))
+    json_of(capfd, "gallery", "remove", "R", "photos/place 0/IMG_1.jpg")
+    (root / "R/gallery.sqlite").unlink()
+    assert index(capfd, "photos")["photos"] == 12
+
+
 def test_a_landmark_is_merged_only_when_told(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     index(capfd, world(root / "photos"))
     words = ["gallery", "relabel", "R", "--landmark", "place 0", "--to", "place 1"]

@@ -94,6 +94,15 @@ def test_home_is_expanded(
     assert len(wl.read_folder("~/gallery")) == 15
 
 
+class SimpleColumn(list[str]):
+    """What a recognizer sees of a column of pandas."""
+
+    ndim, iloc = 1, None
+
+    def __array__(self) -> Any:
+        return np.array([*self], dtype=object)
+
+
 GRAY = PIXELS[:, :, 0]
 
 
@@ -203,6 +212,9 @@ def test_lists_tuples_generators_and_tables(at: Path, recognizer: wl.Recognizer)
     assert [answer.guess for answer in recognizer(path for _ in range(40))] == ["place 1"] * 40
     assert [a.guess for a in recognizer(table)] == list(table.landmarks)
     assert [a.photo for a in recognizer(table)] == list(table.paths)
+    assert len(recognizer(table.paths[:3])) == len(recognizer(np.array([path] * 3))) == 3
+    column = SimpleColumn([path, path])
+    assert [answer.guess for answer in recognizer(column)] == ["place 1"] * 2
     mixed = recognizer([path, PIXELS, Path(path), io.BytesIO(b"no photo"), "gone.jpg"])
     assert [a.decision for a in mixed] == [mixed[0].decision] * 3 + ["failed"] * 2
 

@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg, with_gps
 from whichlandmark.core.errors import GalleryError
-from whichlandmark.recognition.folder.edit import relabel_photos, remove_photos
+from whichlandmark.recognition.folder.edit import open_gallery, relabel_photos, remove_photos
+from whichlandmark.recognition.folder.settings import UnfinishedRun, changing_state
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.gallery_editing import Editor
 from whichlandmark.serving.options import ServeOptions
@@ -101,6 +102,53 @@ def test_photos_are_relabelled_and_removed_one_by_one(client: TestClient) -> Non
         assert client.patch(address, json=wrong).status_code == 422, wrong
     name = "a%7Cb"
     assert client.post(f"/v1/landmarks/{name}/photos", files=photos_of((8, 0))).status_code == 422
+
+
+def test_a_landmark_is_merged_only_when_told(client: TestClient) -> None:
+    address = "/v1/landmarks/place 0"
+    reply = client.patch(address, json={"landmark": "place 1"})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (409, "landmark_exists")
+    assert "place 1" in error["message"]
+    assert '"merge": true' in error["hint"]
+    assert client.get("/v1/landmarks").json()["total"] == 4
+    merged = client.patch(address, json={"landmark": "place 1", "merge": True})
+    assert merged.json()["relabelled"] == 4
+    assert client.get("/v1/landmarks").json()["total"] == 3
+
+
+def test_a_photo_that_is_there_is_not_added_again(client: TestClient) -> None:
+    """Known by the bytes as sent, although the server stores photos encoded again."""
+    engine: Engine = client.app.state.engine
+    with open_gallery(engine.folder) as gallery:
+        photo_id, (path, _, _) = next(iter(gallery.stamps().items()))
+    sent = [("photos", ("x.jpg", Path(path).read_bytes()))]
+    same = client.post("/v1/landmarks/place 0/photos", files=sent).json()
+    assert (same["added"], same["already_there"]) == ([], [photo_id])
+    other = client.post("/v1/landmarks/place 9/photos", files=sent).json()
+    assert (other["added"], other["moved"]) == ([], [])
+    assert other["other_landmark"] == [{"id": photo_id, "landmark": "place 0"}]
+    assert not list((engine.folder / "photos").iterdir())  # nothing is left of what was sent
+    moved = client.post("/v1/landmarks/place 9/photos?move=true", files=sent).json()
+    assert moved["moved"] == [photo_id]
+    assert client.get("/v1/landmarks/place 9/photos").json()["photos"][0]["id"] == photo_id
+
+
+def test_a_photo_removed_here_can_be_added_again(client: TestClient) -> None:
+    added = client.post("/v1/landmarks/place 7/photos", files=photos_of((7, 0))).json()["added"]
+    assert client.delete(f"/v1/photos/{added[0].replace('/', '%2F')}").status_code == 200
+    again = client.post("/v1/landmarks/place 7/photos", files=photos_of((7, 0))).json()
+    assert again["added"] == added
+
+
+def test_the_configuration_says_what_the_gallery_lacks(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    with changing_state(folder) as state:
+        state.unfinished = [UnfinishedRun("index", "x", [], 220)]
+    with TestClient(create_app(Engine(folder, ServeOptions(workers=1)))) as client:
+        found = client.get("http://localhost/v1/config").json()
+    assert found["unfinished"] == {"photos": 20, "of": 220}
+    assert "20 of 220 photos are in it" in found["warnings"][0]
 
 
 def test_the_last_landmark_cannot_be_removed(client: TestClient) -> None:

@@ -5,7 +5,7 @@ Heavy libraries are imported inside the verbs, so that --help is quick.
 
 from __future__ import annotations
 
-from . import data, demo, gallery, index, output, recognize, serve, train
+from . import data, demo, gallery, index, output, recognize, serve, split, train
 from .app import app
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "output",
     "recognize",
     "serve",
+    "split",
     "train",
 ]
 

@@ -7,6 +7,7 @@ import glob
 import os
 import shutil
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ from ..data.table import read_photos
 from ..recognition.answer import (
     CSV_COLUMNS,
     GalleryFacts,
+    answer_and_confidence,
     answer_object,
     confidence_in_words,
     csv_row,
@@ -106,7 +108,7 @@ class Printer:
         elif self.table:
             self.table.add(name, answer)
         elif answer.error is None:
-            output.prediction(name, answer, self.facts.titles)
+            print_prediction(name, answer, self.facts.titles)
             for text in answer.warnings:
                 output.note(f"{name}: {text}")
 
@@ -213,14 +215,14 @@ class AnswerTable:
         """
         self.titles = titles
         self.width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        longest = max((output.cells(output.visible(name)) for name in names), default=5)
-        title = max((output.cells(output.named(label, titles)) for label in labels), default=8)
+        longest = max((cells(output.visible(name)) for name in names), default=5)
+        title = max((cells(output.named(label, titles)) for label in labels), default=8)
         self.sizes = [max(5, min(longest, 60)), max(8, min(title, 40))]
         rest = self.width - 26  # the other columns and the spaces between all of them
         if self.width and sum(self.sizes) > rest:
             photo = max(rest // 2, rest - self.sizes[1])
             self.sizes = [photo, rest - photo]
-        self.none = "–" if output.has_character("–") else "-"
+        self.none = "–" if has_character("–") else "-"
         if not 0 < self.width < MIN_TABLE_WIDTH:
             self._line("photo", "landmark", "answer", "confidence")
 
@@ -241,17 +243,75 @@ class AnswerTable:
     def _line(self, *columns: str) -> None:
         name, landmark, answer, confidence = columns
         if 0 < self.width < MIN_TABLE_WIDTH:  # a narrow terminal gets two lines a photo
-            output.say(output.fitted(name, self.width, keep_end=True).rstrip())
-            output.say(output.fitted(f"  {landmark}, {answer} {confidence}", self.width).rstrip())
+            output.say(fitted(name, self.width, keep_end=True).rstrip())
+            output.say(fitted(f"  {landmark}, {answer} {confidence}", self.width).rstrip())
             return
         if self.width:
-            name = output.fitted(name, self.sizes[0], keep_end=True)
-            landmark = output.fitted(landmark, self.sizes[1])
+            name = fitted(name, self.sizes[0], keep_end=True)
+            landmark = fitted(landmark, self.sizes[1])
         else:
             name, landmark = (
-                output.visible(text) + " " * (size - output.cells(output.visible(text)))
+                output.visible(text) + " " * (size - cells(output.visible(text)))
                 for text, size in zip((name, landmark), self.sizes, strict=True)
             )
         if self.width and confidence == "confidence":
             confidence = "sure"
         output.say(f"{name}  {landmark}  {answer:<16}  {confidence}".rstrip())
+
+
+def print_prediction(name: str, answer: Prediction, titles: Mapping[str, str]) -> None:
+    """Print an answer: a sentence with boxes and the three nearest photos.
+
+    titles: label → title, for landmarks that have one.
+    """
+    output.say(f"{output.visible(name)}: {output.visible(answer_and_confidence(answer, titles))}")
+    for detection in answer.landmarks:
+        if detection.box or detection is not answer.landmarks[0]:
+            sides = " ".join(f"{side:.2f}" for side in detection.box or ())
+            box = f" at {sides}" if sides else ""
+            found = output.named(detection.landmark, titles)
+            output.say(f"    in the photo: {found} ({detection.confidence:.2f}){box}")
+    for match in answer.matches[:3]:
+        inliers = "" if match.inliers is None else f"  {match.inliers} inliers"
+        nearest = output.named(match.landmark, titles) if match.landmark else "distractor"
+        output.say(
+            f"    {match.similarity:.3f}  {nearest}  {output.visible(match.photo_id)}{inliers}"
+        )
+
+
+def fitted(text: str, width: int, *, keep_end: bool = False) -> str:
+    """The text in exactly `width` terminal cells: padded, or cut with an ellipsis.
+
+    keep_end: cut at the beginning, as for the path of a file.
+    """
+    text = output.visible(text)
+    if cells(text) <= width:
+        return text + " " * (width - cells(text))
+    kept, used = "", 1
+    for character in reversed(text) if keep_end else text:
+        if used + cells(character) > width:
+            break
+        kept = character + kept if keep_end else kept + character
+        used += cells(character)
+    dots = "…" if has_character("…") else "~"
+    return (dots + kept if keep_end else kept + dots) + " " * (width - used)
+
+
+def cells(text: str) -> int:
+    """Columns that text takes on a terminal: two for wide characters, none for combining ones."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.category(character) in ("Mn", "Me", "Cf")
+        else 2 if unicodedata.east_asian_width(character) in "WF"
+        else 1
+        for character in text
+    )  # fmt: skip
+
+
+def has_character(character: str) -> bool:
+    try:
+        character.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -42,6 +42,9 @@ class VerbsInOrder(TyperGroup):
             rest = ["--help"]
         return super().parse_args(context, [*moved, *rest, *arguments[end:]])
 
+
+if TYPE_CHECKING:
+    from ..core.types import Photos
 
 app = typer.Typer(
     name="whichlandmark",
@@ -90,6 +93,18 @@ SearchWhere = Annotated[
         "vectors are also kept in the folder) or there (on the server).",
     ),
 ]
+
+
+def read_source(source: Path, *, labelled: bool = True) -> Photos:
+    """Read a photo table or a folder of photos, and name the files of the folder that are not used.
+
+    When photos are among them, the command ends with exit code 3. labelled: as in `read_folder`.
+    """
+    from ..data.folders import read_photos_or_folder
+
+    photos = read_photos_or_folder(source, labelled=labelled)
+    output.settings.photos_left_out |= output.name_left_out(photos.left_out)
+    return photos
 
 
 def require_gallery(gallery: str | None, search: str) -> None:

@@ -1,4 +1,4 @@
-"""Verbs that make photo tables: import, clean, split."""
+"""Verbs that make photo tables: import, clean."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 from typer.core import TyperCommand
 
 from ..core.errors import DataError
-from ..core.json_options import SEED, count
+from ..core.json_options import count
 from . import output
-from .app import Device, Distractors, Json, OutTable, OutTables, Source, app
-from .option_types import BETWEEN, one_of, within
+from .app import Device, Json, OutTable, OutTables, Source, app
+from .option_types import one_of, within
 
 if TYPE_CHECKING:
     from ..core.types import Photos
@@ -326,117 +326,5 @@ def clean(
     if not len(result.kept):
         first = "; ".join(f"{drop.id}: {drop.detail}" for drop in result.dropped[:3])
         raise DataError(f"no photo of {photos} is left ({first or 'the table is empty'})")
-    if lost:
-        raise output.PartlyFailedError
-
-
-TestShare = Annotated[
-    float | None,
-    typer.Option(
-        callback=within(BETWEEN),
-        help="Share of each landmark's photos that goes into test.csv; 0.1 if neither this nor "
-        "--landmarks is given.",
-    ),
-]
-
-ValidationLandmarks = Annotated[
-    int | None,
-    typer.Option(
-        callback=within(count()),
-        help="Number of landmarks of a validation set, instead of a share of each landmark.",
-    ),
-]
-
-UnknownLandmarks = Annotated[
-    int,
-    typer.Option(
-        callback=within(count(0)),
-        help="Number of landmarks that only test.csv or queries.csv shows, as unknown ones.",
-    ),
-]
-
-QueryShare = Annotated[
-    float,
-    typer.Option(
-        callback=within(BETWEEN),
-        help="With --landmarks: share of each validation landmark's photos that become queries.",
-    ),
-]
-
-BankShare = Annotated[
-    float,
-    typer.Option(
-        callback=within(BETWEEN),
-        help="Share of the distractors that goes into the gallery; the rest become test queries.",
-    ),
-]
-
-
-@app.command()
-def split(
-    source: Source,
-    out: OutTables,
-    test: TestShare = None,
-    landmarks: ValidationLandmarks = None,
-    unknown: UnknownLandmarks = 0,
-    query_share: QueryShare = 0.1,
-    distractors: Distractors = None,
-    bank_share: BankShare = 0.5,
-    seed: Annotated[
-        int, typer.Option(callback=within(SEED), help="Another seed draws another split.")
-    ] = 0,
-    as_json: Json = False,
-) -> None:
-    """Cut a table into train.csv and test.csv; with --landmarks, into training and validation.
-
-    With --unknown and --distractors, the queries also show what the gallery does not know; bank.csv
-    has the distractors of the gallery. The validation set is database.csv (gallery photos),
-    queries.csv and bank.csv; train.csv has the other landmarks.
-    """
-    from ..core.errors import OptionError
-    from ..core.results import check_results
-    from ..data.folders import read_photos_or_folder
-    from ..data.splits import (
-        VALIDATION_TABLES,
-        HoldOutOptions,
-        SplitOptions,
-        known_contents,
-        missing_kinds,
-        query_kinds,
-        split_test,
-        split_validation,
-    )
-    from ..data.table import write_photos
-
-    if landmarks is not None and test is not None:
-        raise OptionError("--test and --landmarks given; expected one of them")
-    names = ("train", "test", "bank") if landmarks is None else VALIDATION_TABLES
-    check_results([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
-    photos = read_photos_or_folder(source)
-    known = known_contents(source)
-    extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
-    if landmarks is None:
-        hold_out = HoldOutOptions(
-            test=0.1 if test is None else test, unknown=unknown, bank_share=bank_share, seed=seed
-        )
-        made = split_test(photos, hold_out, distractors=extra, known=known)
-    else:
-        options = SplitOptions(
-            landmarks=landmarks, unknown=unknown, query_share=query_share, bank_share=bank_share,
-            seed=seed,
-        )  # fmt: skip
-        made = split_validation(photos, options, distractors=extra, known=known)
-    for name, part in made.tables.items():
-        write_photos(out / f"{name}.csv", part)
-    counts: dict[str, Any] = {name: len(part) for name, part in made.tables.items()}
-    counts["kinds of queries"] = query_kinds(made)
-    if made.left_out:
-        counts["left out: same content in another table"] = len(made.left_out)
-    title = ", ".join(f"{out}/{name}.csv" for name in made.tables)
-    output.result(counts, as_json, title=title)
-    for note in missing_kinds(made, 0.1 if landmarks is None and test is None else test):
-        output.warn(f"note: {note}")
-    lost = output.name_left_out(photos.left_out | (extra.left_out if extra else {}))
-    output.finish_with_failures(made.unreadable)
     if lost:
         raise output.PartlyFailedError

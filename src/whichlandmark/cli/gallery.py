@@ -18,6 +18,7 @@ from .app import (
     Restore,
     SearchWhere,
     app,
+    read_source,
     require_gallery,
 )
 
@@ -64,13 +65,12 @@ def add(
     A photo that the gallery has already, by its bytes, is not added again.
     """
     from ..core.errors import OptionError
-    from ..data.folders import read_photos_or_folder
     from ..recognition.folder.edit import LandmarkTables, add_photos, photos_to_add
     from ..recognition.folder.update import UpdateOptions
 
     photos = None
     if source:
-        found = read_photos_or_folder(source, labelled=landmark is None and not distractors)
+        found = read_source(source, labelled=landmark is None and not distractors)
         photos = photos_to_add(found, landmark=landmark, distractors=distractors)
     elif not (landmarks or credits):
         raise OptionError("nothing to add: give photos, --landmarks or --credits")

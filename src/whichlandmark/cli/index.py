@@ -25,6 +25,7 @@ from .app import (
     SearchWhere,
     Source,
     app,
+    read_source,
     require_gallery,
 )
 from .option_types import BETWEEN, one_of, within
@@ -104,7 +105,6 @@ def index(
     The same command resumes an interrupted run, and adds photos later. What was changed by hand
     with `gallery` stays.
     """
-    from ..data.folders import read_photos_or_folder
     from ..recognition.indexing.index_photos import IndexOptions, index_photos
 
     plan = shard_plan(shards, shard, engine, shard_folder, load)
@@ -114,8 +114,8 @@ def index(
         search=search, shards=plan.shards, shard=plan.shard, shard_folder=shard_folder,
         engine=plan.engine, relabel=relabel, restore=restore,
     )  # fmt: skip
-    photos = read_photos_or_folder(source)
-    extra = read_photos_or_folder(distractors, labelled=False) if distractors else None
+    photos = read_source(source)
+    extra = read_source(distractors, labelled=False) if distractors else None
     with output.progress() as progress:
         result = index_photos(photos, extra, out, embedder, options, progress=progress)
     output.result(output.with_notes(result.counts, result.notes, as_json), as_json, title=str(out))
@@ -147,10 +147,9 @@ def tune(
 
     The table of all that was tried is printed.
     """
-    from ..data.folders import read_photos_or_folder
     from ..recognition.folder.tune import tune as tune_folder
 
-    extra = read_photos_or_folder(photos) if photos else None
+    extra = read_source(photos) if photos else None
     with output.progress() as progress:
         tuned = tune_folder(
             recognizer, extra, false_answers=false_answers, device=device, progress=progress

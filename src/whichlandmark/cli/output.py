@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from ..core.json_options import Span
     from ..core.progress import StartPhase
-    from ..core.types import Prediction
     from ..evaluation.scores import Scores
     from ..recognition.folder.tune import Tuned
     from ..recognition.rules import Rules
@@ -49,12 +49,14 @@ class Settings:
     """Options of every verb.
 
     debug: raise unexpected errors instead of printing one line. quiet: print no progress and no
-    notes. resumes: does the verb go on where an interrupted run of it stopped?
+    notes. resumes: does the verb go on where an interrupted run of it stopped? photos_left_out: a
+    folder has photos that cannot be used, so that the exit code is 3.
     """
 
     debug: bool = False
     quiet: bool = False
     resumes: bool = False
+    photos_left_out: bool = False
 
 
 settings = Settings()
@@ -133,44 +135,6 @@ def named(label: str | None, titles: Mapping[str, str]) -> str:
     return visible(titles.get(label or "", (label or "").replace("_", " ")))
 
 
-def fitted(text: str, width: int, *, keep_end: bool = False) -> str:
-    """The text in exactly `width` terminal cells: padded, or cut with an ellipsis.
-
-    keep_end: cut at the beginning, as for the path of a file.
-    """
-    text = visible(text)
-    if cells(text) <= width:
-        return text + " " * (width - cells(text))
-    kept, used = "", 1
-    for character in reversed(text) if keep_end else text:
-        if used + cells(character) > width:
-            break
-        kept = character + kept if keep_end else kept + character
-        used += cells(character)
-    dots = "…" if has_character("…") else "~"
-    return (dots + kept if keep_end else kept + dots) + " " * (width - used)
-
-
-def cells(text: str) -> int:
-    """Columns that text takes on a terminal: two for wide characters, none for combining ones."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.category(character) in ("Mn", "Me", "Cf")
-        else 2 if unicodedata.east_asian_width(character) in "WF"
-        else 1
-        for character in text
-    )  # fmt: skip
-
-
-def has_character(character: str) -> bool:
-    try:
-        character.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def result(values: dict[str, Any], as_json: bool, *, title: str, missing: str = "none") -> None:
     """Print a result: as a JSON object, or as a title and a list of names and values.
 
@@ -193,26 +157,6 @@ def with_notes(counts: Mapping[str, Any], notes: Sequence[str], as_json: bool) -
     for note in notes:
         warn(note)
     return {**counts, "warnings": list(notes)} if as_json else dict(counts)
-
-
-def prediction(name: str, answer: Prediction, titles: Mapping[str, str]) -> None:
-    """Print an answer: a sentence with boxes and the three nearest photos.
-
-    titles: label → title, for landmarks that have one.
-    """
-    from ..recognition.answer import answer_and_confidence  # loads numpy
-
-    say(f"{visible(name)}: {visible(answer_and_confidence(answer, titles))}")
-    for detection in answer.landmarks:
-        if detection.box or detection is not answer.landmarks[0]:
-            sides = " ".join(f"{side:.2f}" for side in detection.box or ())
-            box = f" at {sides}" if sides else ""
-            found = named(detection.landmark, titles)
-            say(f"    in the photo: {found} ({detection.confidence:.2f}){box}")
-    for match in answer.matches[:3]:
-        inliers = "" if match.inliers is None else f"  {match.inliers} inliers"
-        nearest = named(match.landmark, titles) if match.landmark else "distractor"
-        say(f"    {match.similarity:.3f}  {nearest}  {visible(match.photo_id)}{inliers}")
 
 
 def evaluation(scores: Scores, out: Path, titles: Mapping[str, str], wrong: list[str]) -> None:
@@ -261,13 +205,23 @@ def tuned(folder: Path, found: Tuned, as_json: bool) -> None:
         say(promise)
 
 
-def finish_with_failures(failures: dict[str, str], *, nothing_done: bool = False) -> None:
+def finish_with_failures(
+    failures: dict[str, str], *, nothing_done: bool = False, listed: Path | None = None
+) -> None:
     """List failures (name → reason) on stderr and end with exit code 3; without any, do nothing.
 
-    nothing_done: not one input could be used: exit code 4.
+    nothing_done: not one input could be used: exit code 4. listed: a file that holds all of them,
+    so that only the first of each kind are printed.
     """
+    kinds: Counter[str] = Counter()
     for name, reason in failures.items():
-        warn(reason if name in reason else f"{name}: {reason}")
+        kind = reason.rpartition(": ")[2]
+        kinds[kind] += 1
+        if listed is None or kinds[kind] <= MAX_LISTED:
+            warn(reason if name in reason else f"{name}: {reason}")
+    if listed is not None and failures:
+        counts = "; ".join(f"{count} {kind}" for kind, count in kinds.most_common(MAX_LISTED))
+        warn(f"{len(failures)} photos left out ({counts}); all are in {listed}")
     if failures and nothing_done:
         raise DataError(f"none of the {len(failures)} photos could be read")
     if failures:
@@ -358,11 +312,12 @@ def exit_with(app: typer.Typer) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):  # of another type, or closed
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    settings.debug = settings.quiet = settings.resumes = False
+    settings.debug = settings.quiet = settings.resumes = settings.photos_left_out = False
     try:
         refuse_blanks(sys.argv[1:])
         code = typer.main.get_command(app)(standalone_mode=False, prog_name="whichlandmark")
         sys.stdout.flush()
+        code = code or PARTLY_FAILED * settings.photos_left_out
     except PartlyFailedError:
         code = PARTLY_FAILED
     except (KeyboardInterrupt, typer.Abort):

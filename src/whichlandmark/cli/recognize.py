@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import output
-from .app import Device, Json, RecognizerFolder, RulesFile, ScoreName, Source, app
+from .app import Device, Json, RecognizerFolder, RulesFile, ScoreName, Source, app, read_source
 
 if TYPE_CHECKING:
     from ..evaluation.compare import ChangedQueries, Comparison
@@ -153,7 +153,6 @@ def evaluate(
 
     from ..core.files import write_json
     from ..core.results import check_results
-    from ..data.folders import read_photos_or_folder
     from ..evaluation.evaluate import evaluate_in_detail
     from ..evaluation.predictions import write_predictions, write_submission, wrong_names
     from ..evaluation.scores import scores_file
@@ -164,7 +163,7 @@ def evaluate(
     results = [(out, "table of predictions"), (scores_path, "file of scores")]
     results += [(submission, "submission")] if submission else []
     check_results(results, [source, rules])
-    photos = read_photos_or_folder(source)
+    photos = read_source(source)
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     with output.progress() as progress:
         evaluation = evaluate_in_detail(
@@ -187,11 +186,12 @@ def evaluate(
         write_submission(submission, found)
     failures = {f.id: f.reason for f in evaluation.failures}
     leaks = {leak.id: leak.reason for leak in evaluation.leaks}
+    for note in opened.notes[len(opened.warnings) :]:  # the others are on stderr already
+        output.warn(note)
     if as_json:
-        values = output.with_notes(dataclasses.asdict(scores), opened.notes, True)
-        output.result(values | {"unfinished": opened.unfinished}, True, title="")
+        more = {"warnings": list(opened.notes), "unfinished": opened.unfinished}
+        output.result(dataclasses.asdict(scores) | more, True, title="")
     else:
-        output.with_notes({}, opened.notes, False)
         output.evaluation(scores, out, titles, wrong_names(found, titles))
     output.finish_with_failures(failures | leaks, nothing_done=len(failures) == len(photos))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -89,11 +90,7 @@ def serve(
     from ..serving.options import ServeOptions
     from ..serving.server import serve as run
 
-    def announce(port: int) -> None:
-        if sys.stderr.isatty():
-            for line in where_to_click(host, port, name or [], with_keys=key_file is not None):
-                output.note(line)
-
+    announce = partial(_announce, host, name or [], key_file is not None)
     options = ServeOptions(
         host=host, port=port, keys=key_file, insecure=insecure, names=tuple(name or ()),
         title=title, tiles=tiles, tiles_attribution=tiles_by, workers=workers, queue=queue,
@@ -101,6 +98,12 @@ def serve(
     )  # fmt: skip
     if run(recognizer, options, announce):
         raise KeyboardInterrupt
+
+
+def _announce(host: str, names: Sequence[str], with_keys: bool, port: int) -> None:
+    if sys.stderr.isatty():
+        for line in where_to_click(host, port, names, with_keys=with_keys):
+            output.note(line)
 
 
 def where_to_click(host: str, port: int, names: Sequence[str], *, with_keys: bool) -> list[str]:

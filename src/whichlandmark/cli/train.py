@@ -9,7 +9,7 @@ import typer
 
 from ..core.json_options import SHARE, Span, count, strict_json
 from . import option_types, output
-from .app import Json, OutEmbedder, Source, app
+from .app import Json, OutEmbedder, Source, app, read_source
 from .option_types import one_of, within
 
 
@@ -177,7 +177,6 @@ def embedder(
     from ..core.errors import OptionError
     from ..core.json_options import from_json
     from ..core.results import FOLDER, check_results
-    from ..data.folders import read_photos_or_folder
     from ..features.embedders.load import PretrainedOptions, make_embedder, parse_options
     from ..features.preprocessing import SPANS
     from ..training.quantize import make_int8
@@ -205,7 +204,7 @@ def embedder(
     if calibrate is None:
         output.result(make_embedder(source, options, out), as_json, title=f"{out}: embedder")
         return
-    photos = read_photos_or_folder(calibrate)
+    photos = read_source(calibrate)
     with output.progress() as progress:
         made = make_int8(
             source, options, out, photos, max_gap_loss=max_gap_loss, progress=progress
@@ -275,7 +274,6 @@ def train(
     from ..core.errors import OptionError
     from ..core.files import read_json
     from ..core.results import FOLDER, check_results
-    from ..data.folders import read_photos_or_folder
     from ..features.embedders.load import parse_options, require_torch
     from ..training.config import chosen_config
 
@@ -287,12 +285,8 @@ def train(
     chosen = chosen_config(given, recipe_name=recipe)
     if (database is None) != (queries is None):
         raise OptionError("one of --database and --queries given; expected both or neither")
-    validation = (
-        (read_photos_or_folder(database), read_photos_or_folder(queries))
-        if database and queries
-        else None
-    )
-    photos = read_photos_or_folder(source)
+    validation = (read_source(database), read_source(queries)) if database and queries else None
+    photos = read_source(source)
     require_torch()
     from ..training.train import train as train_embedder
 
@@ -301,4 +295,8 @@ def train(
             photos, chosen, out=out, validation=validation, report=progress("training")
         )
     best = read_json(out / "training" / "run.json")["best"]
+    listed = out / "training" / "unreadable.json"
+    failures = read_json(listed) if listed.exists() else {}
+    best |= {"epoch": int(best["epoch"]), "unreadable": len(failures)}
     output.result(best, as_json, title=f"{out}: {made.id}; best epoch")
+    output.finish_with_failures(failures, listed=listed)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import platform
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, current_thread, main_thread
 from typing import Any
 
 from .errors import OptionError
@@ -194,3 +195,19 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, 2**31 - 1)
+
+
+@contextmanager
+def children_without_interrupts() -> Iterator[None]:
+    """Processes that are started inside ignore Ctrl-C, which a terminal sends to all of them.
+
+    Their parent alone answers it and ends them; otherwise each would print a traceback.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)

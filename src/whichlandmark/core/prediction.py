@@ -90,10 +90,10 @@ class Prediction:
     writer: AnswerWriter | None = field(default=None, compare=False)
 
     @classmethod
-    def of_failed(cls, photo: str, error: str) -> Prediction:
+    def of_failed(cls, photo: str, error: str, writer: AnswerWriter | None = None) -> Prediction:
         """The place of a photo that could not be read, in the answers to a list."""
         nan = float("nan")
-        return cls(None, "failed", nan, nan, None, (), photo=photo, error=error)
+        return cls(None, "failed", nan, nan, None, (), photo=photo, error=error, writer=writer)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as the JSON object that every interface gives; docs/serving.md describes it.

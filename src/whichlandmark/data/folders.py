@@ -218,7 +218,8 @@ def _landmarks(
         folders: (level - 1 if level else _leading(folders, skipped)) for folders in below.values()
     }
     if level is None:
-        _report_skipped(skipped, top)
+        if any(depth < len(folders) for folders, depth in depths.items()):
+            _report_skipped(skipped, top)
         _check_depth({folders: depth for folders, depth in depths.items() if depth < len(folders)},
                      top)  # fmt: skip
     landmarks: dict[str, str | None] = {}
@@ -300,8 +301,8 @@ def _report_skipped(skipped: dict[tuple[str, ...], str], top: str) -> None:
     for kind in dict.fromkeys(skipped.values()):
         names = sorted({folders[-1] for folders, other in skipped.items() if other == kind})
         log.warning(
-            "%s: %s %s: the folders below name the landmarks (--level 1 takes the first folders)",
-            valid_text(top), _some(names), f"is a {kind}" if len(names) == 1 else f"are {kind}s",
+            "%s: %s (%s): the folders below name the landmarks; --level 1 takes the first folders",
+            valid_text(top), _some(names), kind,
         )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.disks import unreadable
-from ..core.hardware import cpu_count
+from ..core.hardware import children_without_interrupts, cpu_count
 from ..core.storage import TAR_BLOCK, relative_path
 from ..core.types import Progress
 
@@ -343,4 +343,10 @@ def _listings(sources: Sequence[PhotoSource], workers: int) -> Iterator[TarListi
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-        yield from pool.map(PhotoSource.list, sources)
+        with children_without_interrupts():
+            listings = pool.map(PhotoSource.list, sources)
+        try:
+            yield from listings
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

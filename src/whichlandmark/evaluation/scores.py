@@ -124,6 +124,13 @@ class Scores:
     seconds: float
     protocol: dict[str, Any] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """The sentence, GAP and top-1; `to_dict` has every number."""
+        parts = [self.summary or f"{self.queries} queries"]
+        for words, value in (("GAP", self.gap), ("top-1", self.top1)):
+            parts += [] if value is None else [f"{words} {value:.3f}"]
+        return "; ".join(parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Every number by its name, as `whichlandmark evaluate --json` prints them."""
         return asdict(self)
@@ -137,10 +144,8 @@ class Scores:
         return require_pandas().Series(self._single())
 
     def _single(self) -> dict[str, float | int | None]:
-        values = self.to_dict()
-        return {
-            name: value for name, value in values.items() if not isinstance(value, dict | tuple)
-        }
+        single = (int, float, type(None))
+        return {name: value for name, value in self.to_dict().items() if isinstance(value, single)}
 
     def __repr__(self) -> str:
         return (

@@ -24,7 +24,11 @@ PLATT_SHARE = 0.02  # share of Platt's curve in isotonic values, so that they ri
 
 # Log-odds of a rule of thumb: of a score as high as right answers mostly have, and of any score
 # where none is known.
-SURE_LOG_ODDS, UNKNOWN_LOG_ODDS = 3.0, -2.0
+SURE_LOG_ODDS, UNKNOWN_LOG_ODDS = 3.0, -2.5
+
+# Cosines tell nothing where the even one is below this, by right answers, or the highest is above
+# this, by wrong ones.
+LEAST_MIDDLE, MOST_HIGHEST = 0.4, 0.8
 
 MAX_SCORE = 1e100  # replaces infinite scores, because it stays finite times any slope
 
@@ -124,7 +128,8 @@ def rule_of_thumb(scores: Floats, *, right: bool, cosines: bool) -> Calibration:
 
     Right answers alone: about as high as they mostly are is likely, two steps lower is even, where
     a step is from their median to their 10th percentile. Wrong ones alone: it is even one step
-    above the highest. Without scores nothing is likely.
+    above the highest. Without scores nothing is likely, nor where cosines are so far apart that
+    they tell nothing, as those of few dimensions are.
 
     Args:
         scores: (N,) of queries; infinite ones are left out.
@@ -141,6 +146,8 @@ def rule_of_thumb(scores: Floats, *, right: bool, cosines: bool) -> Calibration:
     else:
         middle = highest + max(float(np.quantile(finite, 0.9)) - typical, least)
         middle = min(middle, (highest + 1) / 2) if cosines else middle
+    if cosines and (middle < LEAST_MIDDLE if right else highest > MOST_HIGHEST):
+        return Calibration(slope=0.0, offset=UNKNOWN_LOG_ODDS)
     slope = SURE_LOG_ODDS / max(abs(typical - middle), 1e-3)
     return Calibration(slope=slope, offset=-slope * middle, examples=len(finite))
 

@@ -129,8 +129,12 @@ def name_of(photo: PhotoSource) -> str:
 
 
 def is_many(photo: object) -> bool:
-    """Is it a list, tuple, generator or other iterable of photos, and not a photo?"""
-    one = (str, bytes, bytearray, memoryview, Mapping, np.ndarray, os.PathLike, Pillow.Image)
+    """Is it a list, tuple, generator, column of paths or other iterable of photos, not a photo?"""
+    if isinstance(photo, np.ndarray):
+        return photo.ndim == 1 and photo.dtype.kind in "OU"
+    if getattr(photo, "ndim", 0) == 1 and hasattr(photo, "iloc"):  # a column of pandas
+        return True
+    one = (str, bytes, bytearray, memoryview, Mapping, os.PathLike, Pillow.Image)
     return (
         isinstance(photo, Iterable)
         and not isinstance(photo, one)

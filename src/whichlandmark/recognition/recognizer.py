@@ -16,17 +16,8 @@ import numpy as np
 
 from ..core.errors import ImageError
 from ..core.photo_files import LatLon
-from ..core.types import (
-    Detection,
-    Embedder,
-    Image,
-    Match,
-    Photo,
-    Photos,
-    Prediction,
-    Progress,
-    Vectors,
-)
+from ..core.prediction import Detection, Match, Prediction
+from ..core.types import Embedder, Image, Photo, Photos, Progress, Vectors
 from ..features.embedders.own import checked_rows
 from ..features.local.keypoints import GreyImage
 from ..features.pipeline import PerPhoto, embed
@@ -114,9 +105,7 @@ class Recognizer:
                 its score and confidence do not change.
 
         Returns:
-            The answer, with the calibrated confidence (0 to 1) and the nearest gallery photos. In
-            a list, a photo that cannot be read has its place too, with the decision "failed" and
-            the reason in `error`.
+            The answer. In a list, one that cannot be read has the decision "failed", and `error`.
 
         Raises:
             ImageError: When the photo, given alone, cannot be decoded.
@@ -126,15 +115,18 @@ class Recognizer:
             return [answer for _, answer in self.answer_table(photo, evidence=evidence)]
         if is_many(photo):
             return self._answer_many(cast(Iterable[PhotoSource], photo), evidence)
-        photo = cast(PhotoSource, photo)
-        read = self.read(photo)
+        read = self.read(one := cast(PhotoSource, photo))
         (answer,) = predictions(self.answer(self.embed([read]), evidence=evidence))
-        warnings = answer.warnings or size_warnings(*read.image.shape[:2])
-        return replace(answer, photo=name_of(photo), warnings=warnings, writer=self)
+        return self._described(answer, name_of(one), read.image.shape)
+
+    def _described(self, answer: Prediction, name: str, shape: tuple[int, ...]) -> Prediction:
+        """The answer with its photo's name, warnings by its photo's shape, and its writer."""
+        warnings = answer.warnings or size_warnings(*shape[:2])
+        return replace(answer, photo=name, warnings=warnings, writer=self)
 
     def _answer_many(self, photos: Iterable[PhotoSource], evidence: bool) -> list[Prediction]:
         """The answer to each photo; paths are read ahead, others embedded a few at a time."""
-        given = list(photos) if isinstance(photos, list | tuple) else photos
+        given = photos if isinstance(photos, Iterator) else list(photos)
         if isinstance(given, list) and all(isinstance(one, str | os.PathLike) for one in given):
             paths = [checked_path(name_of(one)) for one in given]
             table = Photos.of_columns([*map(str, range(len(paths)))], paths, [""] * len(paths))
@@ -143,19 +135,16 @@ class Recognizer:
         given = iter(given)
         while chunk := list(islice(given, PHOTOS_AT_ONCE)):
             read: dict[int, QueryPhoto] = {}
-            done = [Prediction.of_failed(name_of(one), "") for one in chunk]
+            done = [Prediction.of_failed(name_of(one), "", self) for one in chunk]
             for row, one in enumerate(chunk):
                 try:
                     read[row] = self.read(one)
                 except ImageError as error:
-                    done[row] = replace(done[row], error=str(error), writer=self)
+                    done[row] = replace(done[row], error=str(error))
             if read:
                 found = predictions(self.answer(self.embed([*read.values()]), evidence=evidence))
                 for row, answer in zip(read, found, strict=True):
-                    warnings = answer.warnings or size_warnings(*read[row].image.shape[:2])
-                    done[row] = replace(
-                        answer, photo=done[row].photo, warnings=warnings, writer=self
-                    )
+                    done[row] = self._described(answer, done[row].photo, read[row].image.shape)
             answers += done
         return answers
 
@@ -188,13 +177,11 @@ class Recognizer:
             found = predictions(self.answer(queries, evidence=evidence)) if len(batch.rows) else []
             by_row = dict(zip(batch.rows.tolist(), zip(found, shapes, strict=True), strict=True))
             for row in range(first, first + len(batch.rows) + len(reasons)):
-                photo = photos[row]
+                photo, name = photos[row], str(photos.paths[row])
                 if row in by_row:
-                    answer, shape = by_row[row]
-                    answer = replace(answer, warnings=answer.warnings or size_warnings(*shape))
+                    yield photo, self._described(by_row[row][0], name, by_row[row][1])
                 else:
-                    answer = Prediction.of_failed("", reasons[photo.id])
-                yield photo, replace(answer, photo=photos.paths[row], writer=self)
+                    yield photo, Prediction.of_failed(name, reasons[photo.id], self)
             first += len(batch.rows) + len(reasons)
 
     def to_dict(self, prediction: Prediction) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from ..recognition.folder.edit import (
     relabel_photos,
     remove_photos,
 )
-from ..recognition.folder.fill import Changes
 from ..recognition.folder.load import refresh_index_files
 from ..recognition.folder.settings import read_state
 from ..recognition.folder.update import GalleryUpdate, UpdateOptions, fill_gallery
@@ -205,9 +204,10 @@ class Editor:
                         temporary.write_bytes(photo.jpeg)
                     written.append(folder / name)
             sent = {one: named[path.name].sent_hash for one, path in ids.items()}
-            changes, landmarks = self._index(table, sent, move=move)
-            for path in written:  # the gallery has these photos as other files
-                if f"{PHOTO_FOLDER}/{path.name}" not in changes.added:
+            update, landmarks = self._index(table, sent, move=move)
+            changes = update.changes
+            for path in written:
+                if f"{PHOTO_FOLDER}/{path.name}" not in landmarks:  # there as another file
                     path.unlink(missing_ok=True)
             self.live.refresh()
         told = {*changes.added, *changes.problems, *changes.there, *changes.relabelled}
@@ -216,7 +216,7 @@ class Editor:
             "added": changes.added, "already_there": there,
             "other_landmark": [{"id": one, "landmark": landmarks.get(one, "")}
                                for one in changes.elsewhere_ids],
-            "moved": changes.relabelled, "failed": [], "generation": self.live.generation,
+            "moved": sorted(update.taught), "failed": [], "generation": self.live.generation,
         }  # fmt: skip
 
     def remove(self, ids: Sequence[str], landmark: str | None = None) -> RemovedReply:
@@ -278,8 +278,8 @@ class Editor:
 
     def _index(
         self, table: Photos, sent: dict[str, str], *, move: bool
-    ) -> tuple[Changes, dict[str, str]]:
-        """Index photos; what changed, and the landmarks of those that are under another one.
+    ) -> tuple[GalleryUpdate, dict[str, str]]:
+        """Index photos; what changed, and the landmarks of those that the gallery has by now.
 
         sent: id → content hash of the file as it was sent.
         """
@@ -288,9 +288,9 @@ class Editor:
             update = GalleryUpdate(table, gallery, read_state(self.live.folder), options, also=sent)
             fill_gallery(self.live.embedder, update.prepare(), update)
             refresh_index_files(self.live.folder, gallery)
-            others = gallery.stamps(update.changes.elsewhere_ids)
+            there = gallery.stamps([*table.ids, *update.changes.elsewhere_ids])
         update.settle(self.live.folder)
-        return update.changes, {one: found[2] for one, found in others.items()}
+        return update, {one: found[2] for one, found in there.items()}
 
     def _paths(self, ids: Sequence[str], landmark: str | None) -> list[Path]:
         """Files of the photos. Raises ApiError 404 for an unknown photo."""

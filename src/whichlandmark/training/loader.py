@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..core.errors import DataError, ImageError
+from ..core.hardware import children_without_interrupts
 from ..core.images import photo_size, read_image
 from ..core.types import Image, Photos, Rows
 from ..features.preprocessing import Preprocessing
@@ -81,11 +82,19 @@ def epoch_keys(
     ]
 
 
+class _Loader(DataLoader[Tensor]):
+    """Starts its processes so that Ctrl-C reaches this one alone."""
+
+    def __iter__(self) -> Any:
+        with children_without_interrupts():
+            return super().__iter__()
+
+
 def batch_loader(
     dataset: AugmentedPhotos, keys: Sequence[list[CropKey]], workers: int
 ) -> DataLoader[Tensor]:
     """(B, 3, h, w) float32 for each list of keys, in order."""
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=keys,
         num_workers=workers,
@@ -113,6 +122,7 @@ class TrainingData:
     ) -> None:
         self.config = config
         usable = photos.take(~np.isin(photos.ids, list(unreadable)))
+        require_two_landmarks(usable, unreadable=len(unreadable))
         if validation:
             self.train = usable
             self.database, self.queries = validation
@@ -195,14 +205,45 @@ def labelled_photos(photos: Photos) -> Photos:
     """The photos with a landmark. Raises DataError when there are too few to train on."""
     labelled = photos.take(photos.landmarks != "")
     labelled.require_one_landmark("training")
-    sizes = [len(rows) for rows in labelled.rows_by_landmark().values()]
-    enough = sum(size > 1 for size in sizes)
-    if enough < 2:
-        raise DataError(
-            f"{len(sizes)} landmarks given, {enough} of them with two photos or more; "
-            "training needs at least two such landmarks"
-        )
+    require_two_landmarks(labelled)
     return labelled
+
+
+def require_two_landmarks(photos: Photos, *, unreadable: int = 0) -> None:
+    """Raises DataError unless two landmarks have two photos or more: one cannot be told from none.
+
+    unreadable: number of photos that were left out already.
+    """
+    sizes = [len(rows) for rows in photos.rows_by_landmark().values()]
+    enough = sum(size > 1 for size in sizes)
+    if enough >= 2:
+        return
+    left = "given"
+    if unreadable:
+        left = f"left, because {unreadable} photos could not be read"
+    raise DataError(
+        f"{len(photos)} photos of {len(sizes)} landmark{'' if len(sizes) == 1 else 's'} {left}; "
+        f"{enough} of them with two photos or more: training needs at least two such landmarks, "
+        "because it learns to tell one from another"
+    )
+
+
+def require_validation(validation: Validation) -> None:
+    """Raises DataError when a database and queries cannot measure anything."""
+    database, queries = validation
+    names = sorted(set(database.landmarks) - {""})
+    if len(names) < 2:
+        raise DataError(
+            f"--database has {len(names)} landmark{'' if len(names) == 1 else 's'}; expected two "
+            "or more: with one, every answer would be right"
+        )
+    asked = sorted(set(queries.landmarks) - {""})
+    if not set(asked) & set(names):
+        have, want = (", ".join(map(repr, some[:5])) for some in (names, asked))
+        raise DataError(
+            f"none of the {len(queries)} queries of --queries shows a landmark of --database, so "
+            f"nothing could be measured; the queries name {want or 'none'}, the database {have}"
+        )
 
 
 def table_hash(*tables: Photos) -> str:

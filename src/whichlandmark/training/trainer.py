@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import OptionError
+from ..core.errors import DataError, OptionError
 from ..core.files import write_json
 from ..core.json_options import to_json
 from ..core.types import Photos, Rows, Vectors
@@ -46,7 +46,14 @@ from .distributed import (
 )
 from .gradient_cache import cached_backward
 from .head import PooledNet, centre_arcface, whiten_head
-from .loader import TrainingData, Validation, crop_side, labelled_photos, table_hash
+from .loader import (
+    TrainingData,
+    Validation,
+    crop_side,
+    labelled_photos,
+    require_validation,
+    table_hash,
+)
 from .losses import hardest_gaps
 from .optimizer import freeze, new_average, schedule, set_lr, train_mode
 from .samplers import class_centres, subspaces
@@ -69,6 +76,8 @@ class Trainer:
     ) -> None:
         self.config, self.out, self.folder = settled(config), out, out / "training"
         self.photos, self.validation = labelled_photos(photos), validation
+        if validation:
+            require_validation(validation)
         self.device = pick_device(config.device)
         self.accelerator = new_accelerator(config, self.device)
         self.processes, self.rank = world_size(), self.accelerator.process_index
@@ -152,7 +161,16 @@ class Trainer:
             write_json(self.folder / "config.json", to_json(self.config))
             write_json(self.folder / "unreadable.json", failures)
         state = RunState(unreadable=list(failures))
-        self._prepare_data(state.unreadable)
+        try:
+            self._prepare_data(state.unreadable)
+        except DataError as error:
+            if not failures:
+                raise
+            name, reason = next(iter(failures.items()))
+            raise DataError(
+                f"{error}; the first of the {len(failures)} is {name} "
+                f"({reason}), all are in {self.folder / 'unreadable.json'}"
+            ) from None
         vectors = vectors[np.isin(self.photos.ids, self.data.train.ids)]
         if self.whitens:
             vectors = whiten_head(self.net, vectors, self.data.codes)

@@ -149,7 +149,7 @@ class CleanTableOptions:
 class CleanedTable:
     """The result, and the files that were written: the csv of drops, the page, the scan cache.
 
-    left_out: path → reason of the files of a source folder that are not in the table.
+    left_out: path → reason of the files of the folders that are not in the tables.
     """
 
     result: CleanResult
@@ -203,9 +203,12 @@ def clean_table(
     write_photos(out, result.kept)
     write_cleaning(written["cleaning.csv"], result)
     write_cleaning_page(written["cleaning.html"], result, title=f"Cleaning of {source.name}")
+    left_out = dict(photos.left_out)
+    for table in against.values():
+        left_out |= table.left_out
     return CleanedTable(
         result, written["cleaning.csv"], written["cleaning.html"], written["looks.sqlite"],
-        photos.left_out,
+        left_out,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from ...core.errors import DataError, OptionError
 from ...core.files import atomic_file, read_json, write_json, write_text
-from ...core.hardware import cpu_count
+from ...core.hardware import children_without_interrupts, cpu_count
 from ...core.json_options import to_json
 from ...core.types import Image, Progress
 from .distractors import scene_photo
@@ -152,8 +152,13 @@ def _draw_chunks(
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-        futures = [pool.submit(_draw_chunk, root, world, chunk) for chunk in chunks]
-        yield from (future.result() for future in futures)
+        with children_without_interrupts():
+            futures = [pool.submit(_draw_chunk, root, world, chunk) for chunk in chunks]
+        try:
+            yield from (future.result() for future in futures)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _draw_chunk(root: Path, world: DrawnWorld, shots: Sequence[Shot]) -> int:

@@ -25,6 +25,9 @@ from torch import Tensor, nn
 
 from ...core.errors import ModelError
 
+# How a file of weights is given to the two verbs that take one.
+LOCAL_FILE = "a local file: --checkpoint FILE of `embedder`, --set weights=FILE of `train`"
+
 NEAREST_NAMES = 5  # that the message about an unknown name lists
 
 HUB_TIMEOUT = 5.0  # seconds to wait for the hub's first answer; its own client retries for 50
@@ -73,9 +76,7 @@ def open_backbone(
     source, timm_name, config, options = _resolve(name, options)
     from_timm = source is None and checkpoint is None  # timm loads the weights that it names
     if from_timm and not timm.get_pretrained_cfg(timm_name).has_weights:
-        raise ModelError(
-            f"timm knows no published weights of {name!r}; give a local file with --checkpoint"
-        )
+        raise ModelError(f"timm knows no published weights of {name!r}; give {LOCAL_FILE}")
     settings: dict[str, Any] = {"pretrained": from_timm}
     if config is not None:
         settings["pretrained_cfg"] = config
@@ -205,7 +206,7 @@ def _model_hub(name: str) -> Iterator[None]:
             reason = "HF_HUB_OFFLINE is set"
         elif reached:
             reason = _line(error)
-        local = "timm:local-dir:PATH" if ":" in name else "a local file with --checkpoint"
+        local = "timm:local-dir:PATH" if ":" in name else LOCAL_FILE
         raise ModelError(
             f"weights of {name!r} could not be fetched from the model hub ({reason}); "
             f"connect, or give {local}"

@@ -33,8 +33,8 @@ VERIFIED_PER_KIND = 200  # undecided queries of each kind that are verified
 
 FOLDS = 5
 
-# Of a rule of thumb, for a unit of the feature "inliers": 15 inliers, 2.3 units, name a landmark.
-INLIER_LOG_ODDS = 2.0
+# Of a rule of thumb, for a unit of the feature "inliers": 11 inliers, 1.8 units, name a landmark.
+INLIER_LOG_ODDS = 1.5
 
 
 def fit(

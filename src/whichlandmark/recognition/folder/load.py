@@ -149,7 +149,8 @@ def load(
         if rules and rules != stored:
             fitted = reusable_fit(stored, rules, fitted)
         recognizer = assemble(embedder, gallery, rules or stored, fitted, folder=folder)
-        state, photos = read_state(folder), gallery.count()
+        state = read_state(folder)
+        photos = gallery.count() if state.unfinished else 0
         warnings = tuple(f"{folder}: {text}" for text in state.warnings(photos))
         for text in warnings:
             log.warning("%s", text)

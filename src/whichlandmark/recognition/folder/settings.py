@@ -96,6 +96,12 @@ class FolderState:
     removed: dict[str, str] = field(default_factory=dict)
     damaged: str = ""
 
+    def forget_unless(self, generation: int) -> None:
+        """Forget the edits of an old gallery, where a new one is in its folder (generation 0)."""
+        for table in (self.failed, self.relabelled, self.renamed, self.removed):
+            if not generation:
+                table.clear()
+
     def warnings(self, photos: int) -> list[str]:
         """What everything that reads the gallery has to say. photos: in the gallery now."""
         found = [

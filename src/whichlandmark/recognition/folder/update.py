@@ -81,7 +81,7 @@ class GalleryUpdate:
         self.taught: set[str] = set()  # gallery ids whose landmark the table gave again
         self.restored: set[str] = set()  # content hashes of photos that were added again
         self._known = gallery.stamps()
-        self._targets: dict[str, _Target] = {}  # table id → target, of photos to store
+        self._targets: dict[str, _Target] = {}  # of photos to store, by table id
         self._by_hash: dict[str, str] = {}
         self._hash_of: dict[str, str] = {}
         self._in_table: set[str] = set()  # gallery ids of photos that the table has
@@ -212,8 +212,7 @@ class GalleryUpdate:
     def _read_hashes(self) -> None:
         table = self.gallery.table(vectors=False)
         self._hash_of = dict(zip(table.ids.tolist(), table.hashes.tolist(), strict=True))
-        for photo_id, digest in self._hash_of.items():
-            self._by_hash.setdefault(digest, photo_id)
+        self._by_hash = {digest: one for one, digest in reversed(self._hash_of.items())}
 
     def _landmark_of(self, stored: str, row: int, relabelled: dict[str, str]) -> str:
         """The landmark of a photo that the gallery has at the same path."""
@@ -362,6 +361,7 @@ def updating(
         The update, and the photos to embed.
     """
     with changing_state(folder) as state:  # raises where it is damaged, before anything is changed
+        state.forget_unless(gallery.generation)
         update = GalleryUpdate(photos, gallery, state, options)
     todo = update.prepare()
     run = update.unfinished(verb, len(todo))

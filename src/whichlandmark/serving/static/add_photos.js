@@ -36,8 +36,8 @@ async function addOne(landmark, file, config, words, done) {
   const post = () => fetchJson(path, { method: "POST", body: form("photos", [file]) });
   const reply = await withRetries(() => withKey(post), words);
   done.added += reply.added.length;
-  done.there += reply.already_there.length;
-  for (const { landmark: other } of reply.other_landmark) {
+  done.there += (reply.already_there ?? []).length;
+  for (const { landmark: other } of reply.other_landmark ?? []) {
     const where = other ? `under “${other}”` : "as a photo without a landmark";
     done.failed.push({ name: file.name, message: `The gallery has this photo ${where} already.` });
   }
