@@ -26,6 +26,7 @@ from whichlandmark.core.files import atomic_file, read_json, write_json, write_t
 from whichlandmark.core.results import FOLDER, check_results
 from whichlandmark.core.storage import read_bytes
 from whichlandmark.data.cleaning.scan_cache import PhotoScan, ScanCache
+from whichlandmark.data.photo_locations import list_tar
 from whichlandmark.gallery.index.mapped import BlockFile, IndexFileError, write_arrays
 from whichlandmark.gallery.index.parts import read_manifest
 from whichlandmark.gallery.records import GalleryRow
@@ -357,3 +358,10 @@ def test_keys_are_private_or_a_warning_says_that_they_are_not(
     assert "keys.json: could not be made private" in caplog.text
     assert [key.name for key in read_keys(tmp_path / "keys.json")] == ["me", "you"]
     assert json.loads((tmp_path / "keys.json").read_text())["format"] == 1
+
+
+def test_a_pipe_called_tar_is_a_tar_that_cannot_be_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "images_000.tar")
+    listed = list_tar(str(tmp_path / "images_000.tar"), "")
+    assert "is a named pipe, not a file" in listed.problem
+    assert not len(listed.ids)

@@ -20,6 +20,7 @@ from whichlandmark.core.errors import ImageError, OptionError, TooLargeError
 from whichlandmark.core.images import photo_size, read_image
 from whichlandmark.core.photo_files import foreign_kind, location_of
 from whichlandmark.core.storage import read_bytes, stamp
+from whichlandmark.features.preprocessing import Preprocessing
 
 
 def encoded(picture: Pillow.Image, form: str, **options: object) -> bytes:
@@ -291,3 +292,10 @@ def test_three_hundred_mutated_photos_give_pixels_or_an_image_error() -> None:
     assert report["faults"] == []
     assert report["pixels"] > 60
     assert report["error"] > 60
+
+
+def test_a_strip_is_cropped_before_it_is_resized() -> None:
+    """Resized whole to a height of 224, a strip of 65,500 × 1 would take 10 GB."""
+    crop = Preprocessing(size=224, fit="crop")
+    for shape in ((1, 65_500, 3), (65_500, 1, 3), (40, 65_000, 3)):
+        assert crop.resize(np.full(shape, 7, np.uint8)).shape == (224, 224, 3)

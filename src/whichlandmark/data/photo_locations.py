@@ -20,6 +20,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.disks import unreadable
 from ..core.hardware import children_without_interrupts, cpu_count
 from ..core.storage import TAR_BLOCK, relative_path
 from ..core.types import Progress
@@ -66,6 +67,8 @@ def list_tar(path: str, md5: str) -> TarListing:
     cut short or damaged in the middle, the photos before that position are listed. Never raises:
     errors are in `problem`.
     """
+    if fault := unreadable(path):
+        return TarListing.of([], [], fault)
     try:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "md5").hexdigest() if md5 else ""

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from ..core.disks import refuse_special
 from ..core.errors import DataError, ImageError, OptionError
 from ..core.files import text_of_bytes, valid_text
 from ..core.storage import TarMember, is_url, open_store
@@ -271,6 +272,7 @@ def _split_name(name: str) -> tuple[str, str]:
 @contextmanager
 def _open_tar(path: str) -> Iterator[BinaryIO]:
     if not is_url(path):
+        refuse_special(path)
         with open(path, "rb") as file:
             yield file
         return

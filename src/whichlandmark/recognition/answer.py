@@ -196,11 +196,14 @@ def failed_object(photo: str, error: str) -> PhotoFailure:
     code = "unreadable"
     if "no such file" in error:
         code = "not_found"
-    elif "not a photo in one of" in error or "cannot be decoded: convert" in error:
+    elif any(part in error for part in UNSUPPORTED):
         code = "unsupported_format"
     fault: Fault = {"code": code, "message": text_of_bytes(error), "hint": FAULT_HINTS[code]}
     return {"photo": valid_text(photo), "error": fault}
 
+
+# Parts of the messages about photos of a format that is not decoded.
+UNSUPPORTED = ("not a photo in one of", "cannot be decoded: convert", ": this is ")
 
 CSV_COLUMNS = (
     "path", "landmark", "title", "decision", "confidence", "score", "guess", "second", "nearest",

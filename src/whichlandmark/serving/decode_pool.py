@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..core.photo_files import foreign_kind
 from ..core.types import Image
 from . import decode_worker
 from .api_errors import PhotoError
@@ -151,7 +152,9 @@ class DecodePool:
     def _submit(self, data: bytes, mode: int, side: int) -> Future[Decoded]:
         job = _Job(data, mode, side)
         if not known_format(data):
-            message = "not a photo in an accepted format" if data else "the file is empty"
+            kind = foreign_kind(data[:1000])
+            message = f"this is {kind}" if kind else "not a photo in an accepted format"
+            message = message if data else "the file is empty"
             job.future.set_exception(
                 PhotoError("unsupported_format" if data else "unreadable", message)
             )
