@@ -250,7 +250,7 @@ def test_compact_shrinks_the_file_and_keeps_the_photos(
         ("landmark,latitude,longitude\na,north,2\n", "line 2: latitude 'north'"),
         ("landmark,latitude,longitude\na,95,2\n", "line 2: landmark 'a': latitude 95.0"),
         ("landmark,wikidata\na,7\n", "expected Q and a number"),
-        ('landmark\n""\n', "a record without a landmark's name"),
+        ("landmark,title\n,b\n", "a record without a landmark's name"),
     ],
 )
 def test_invalid_landmark_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:

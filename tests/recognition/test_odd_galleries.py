@@ -498,7 +498,7 @@ def test_without_distractors_nothing_is_almost_certain(root: Path) -> None:
     assert 0.7 < confidence < 0.74
     said = answer_object("q", recognizer(picture(0, 99)), GalleryFacts.of(recognizer))
     assert said["words"] == "place 0, probably"
-    assert said["warnings"] == list(recognizer.notes)
+    assert said["warnings"][: len(recognizer.notes)] == list(recognizer.notes)
     whole = load.build(
         HistogramEmbedder(), photos_of(root / "photos"),
         distractors=photos_of(bank(root / "bank", 30), False),
