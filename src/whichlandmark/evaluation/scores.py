@@ -144,10 +144,8 @@ class Scores:
         return require_pandas().Series(self._single())
 
     def _single(self) -> dict[str, float | int | None]:
-        values = self.to_dict()
-        return {
-            name: value for name, value in values.items() if not isinstance(value, dict | tuple)
-        }
+        single = (int, float, type(None))
+        return {name: value for name, value in self.to_dict().items() if isinstance(value, single)}
 
     def __repr__(self) -> str:
         return (
