@@ -311,5 +311,5 @@ def test_without_torch_the_error_says_what_to_install(monkeypatch: pytest.Monkey
     import sys
 
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(OptionError, match=r"pip install 'whichlandmark\[train\]'"):
+    with pytest.raises(OptionError, match=r"pip install '[^']*\[train\]'"):
         load.require_torch()

@@ -37,8 +37,9 @@ def import_folder(
     level: Annotated[
         int | None,
         typer.Option(
+            callback=within(count(1, 100)),
             help="Which folder below ROOT names the landmark: 1 = the first, 2 = the second. By "
-            "default the first that is not a part (train) or a date (2019)."
+            "default the first that is not a part (train) or a date (2019).",
         ),
     ] = None,
 ) -> None:

@@ -215,7 +215,7 @@ def finish_with_failures(
     """
     kinds: Counter[str] = Counter()
     for name, reason in failures.items():
-        kind = reason.rpartition(": ")[2]
+        kind = reason.partition(": ")[2].partition(" (")[0] or reason
         kinds[kind] += 1
         if listed is None or kinds[kind] <= MAX_LISTED:
             warn(reason if name in reason else f"{name}: {reason}")

@@ -149,8 +149,6 @@ def evaluate(
     """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
     import dataclasses
 
-    import numpy as np
-
     from ..core.files import write_json
     from ..core.results import check_results
     from ..evaluation.evaluate import evaluate_in_detail
@@ -174,13 +172,9 @@ def evaluate(
         )
     found, scores = evaluation.predictions, evaluation.scores
     write_predictions(out, found)
-    titles = opened.titles()
-    index = opened.index
-    facts = scores_file(
-        scores, found, titles=titles,
-        gallery_photos=dict(zip(index.names, np.bincount(index.codes).tolist(), strict=True)),
-        made={"questions": str(source), "recognizer": str(recognizer)},
-    )  # fmt: skip
+    titles, made = opened.titles(), {"questions": str(source), "recognizer": str(recognizer)}
+    photos_of = opened.index.photos_of()
+    facts = scores_file(scores, found, titles=titles, gallery_photos=photos_of, made=made)
     write_json(scores_path, facts, "file of scores")
     if submission:
         write_submission(submission, found)

@@ -26,18 +26,42 @@ app.add_typer(keys, name="keys")
 KeyFile = Annotated[Path, typer.Argument(help="The key file.")]
 
 
+Port = Annotated[
+    int,
+    typer.Option(
+        callback=within(count(0, 65_535)), help="Port; 0 takes a free one, which is logged."
+    ),
+]
+
+Workers = Annotated[
+    int,
+    typer.Option(callback=within(count(0, 256)), help="Decoding processes; 0: one for each core."),
+]
+
+QueueLength = Annotated[
+    int,
+    typer.Option(
+        callback=within(count(16, 100_000)),
+        help="Maximum number of photos that are accepted but not yet answered.",
+    ),
+]
+
+Rate = Annotated[
+    int,
+    typer.Option(
+        callback=within(count(0)),
+        help="Photos a minute for each key, or for each address without keys; 0: no limit.",
+    ),
+]
+
+
 @app.command()
 def serve(
     recognizer: RecognizerArgument,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 127.0.0.1: this machine only.")
     ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(
-            callback=within(count(0, 65_535)), help="Port; 0 takes a free one, which is logged."
-        ),
-    ] = 8000,
+    port: Port = 8000,
     key_file: Annotated[
         Path | None, typer.Option("--keys", help="Require an API key of this key file.")
     ] = None,
@@ -60,26 +84,9 @@ def serve(
     tiles_by: Annotated[
         str, typer.Option(help="Attribution of the map tiles, shown on the map.")
     ] = "",
-    workers: Annotated[
-        int,
-        typer.Option(
-            callback=within(count(0, 256)), help="Decoding processes; 0: one for each core."
-        ),
-    ] = 0,
-    queue: Annotated[
-        int,
-        typer.Option(
-            callback=within(count(16, 100_000)),
-            help="Maximum number of photos that are accepted but not yet answered.",
-        ),
-    ] = 64,
-    rate: Annotated[
-        int,
-        typer.Option(
-            callback=within(count(0)),
-            help="Photos a minute for each key, or for each address without keys; 0: no limit.",
-        ),
-    ] = 0,
+    workers: Workers = 0,
+    queue: QueueLength = 64,
+    rate: Rate = 0,
     device: Device = "auto",
 ) -> None:
     """Serve an HTTP API and a web page.

@@ -53,6 +53,9 @@ BankShare = Annotated[
 ]
 
 
+Seed = Annotated[int, typer.Option(callback=within(SEED), help="Another seed draws another split.")]
+
+
 @app.command()
 def split(
     source: Source,
@@ -63,9 +66,7 @@ def split(
     query_share: QueryShare = 0.1,
     distractors: Distractors = None,
     bank_share: BankShare = 0.5,
-    seed: Annotated[
-        int, typer.Option(callback=within(SEED), help="Another seed draws another split.")
-    ] = 0,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Cut a table into train.csv and test.csv; with --landmarks, into training and validation.

@@ -209,12 +209,8 @@ def scores_file(
 ) -> dict[str, Any]:
     """The content of the .scores.json beside the predictions, which a report reads.
 
-    Args:
-        scores: The Scores.
-        p: The predictions.
-        titles: Label → title, of the landmarks of the gallery that have one.
-        gallery_photos: Label → number of its photos in the gallery.
-        made: What was evaluated: "questions", "recognizer" ….
+    titles, gallery_photos: label → title, and number of photos in the gallery, of its landmarks.
+    made: what was evaluated: "questions", "recognizer".
     """
     import whichlandmark
 

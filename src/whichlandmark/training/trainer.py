@@ -164,13 +164,9 @@ class Trainer:
         try:
             self._prepare_data(state.unreadable)
         except DataError as error:
-            if not failures:
-                raise
-            name, reason = next(iter(failures.items()))
-            raise DataError(
-                f"{error}; the first of the {len(failures)} is {name} "
-                f"({reason}), all are in {self.folder / 'unreadable.json'}"
-            ) from None
+            first = "".join(list(failures.values())[:1]) or "none was unreadable"
+            listed = self.folder / "unreadable.json"
+            raise DataError(f"{error}; the first: {first}; all are in {listed}") from None
         vectors = vectors[np.isin(self.photos.ids, self.data.train.ids)]
         if self.whitens:
             vectors = whiten_head(self.net, vectors, self.data.codes)

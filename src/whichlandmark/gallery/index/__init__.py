@@ -57,6 +57,10 @@ class GalleryIndex:
             default_fit=getattr(embedder, "default_fit", None),
         )
 
+    def photos_of(self) -> dict[str, int]:
+        """Landmark → number of its photos."""
+        return dict(zip(self.names, np.bincount(self.codes).tolist(), strict=True))
+
     def without(self, rows: NDArray[np.int64]) -> GalleryIndex:
         """The index without these landmark photos, and without landmarks that lose all photos.
 
