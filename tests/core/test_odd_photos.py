@@ -21,6 +21,7 @@ from whichlandmark.core.images import photo_size, read_image
 from whichlandmark.core.photo_files import foreign_kind, location_of
 from whichlandmark.core.storage import read_bytes, stamp
 from whichlandmark.features.preprocessing import Preprocessing
+from whichlandmark.serving.options import ServeOptions
 
 
 def encoded(picture: Pillow.Image, form: str, **options: object) -> bytes:
@@ -299,3 +300,9 @@ def test_a_strip_is_cropped_before_it_is_resized() -> None:
     crop = Preprocessing(size=224, fit="crop")
     for shape in ((1, 65_500, 3), (65_500, 1, 3), (40, 65_000, 3)):
         assert crop.resize(np.full(shape, 7, np.uint8)).shape == (224, 224, 3)
+
+
+def test_a_server_does_not_start_with_a_wrong_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHICHLANDMARK_MAX_MEGAPIXELS", "all")
+    with pytest.raises(OptionError, match="expected a number of megapixels"):
+        ServeOptions()

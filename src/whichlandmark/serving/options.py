@@ -10,7 +10,7 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from ..core.errors import OptionError
-from ..core.hardware import check_device, cpu_count
+from ..core.hardware import check_device, cpu_count, max_megapixels
 from ..core.json_options import Span, check_fields, count
 
 _BYTES, _SECONDS = count(1, 10**15), Span(0, 86_400, above=True)
@@ -61,6 +61,7 @@ class ServeOptions:
     stop_seconds: int = 20  # to answer accepted requests when the server is stopped
 
     def __post_init__(self) -> None:
+        max_megapixels()  # a wrong variable is told now, not for every photo
         check_fields(self)
         check_device(self.device)
         if self.max_photos > self.queue:
