@@ -272,6 +272,21 @@ def test_the_glossary_is_sorted_and_defines_each_word_once() -> None:
     assert words == sorted(set(words), key=str.lower)
 
 
+def test_every_row_of_the_odd_inputs_is_a_test() -> None:
+    """A row ends with the test that pins it: tests/…/test_x.py::test_name, or …[case]."""
+    page = (DOCS / "odd-inputs.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "| input |" not in line]
+    named = [re.search(r"\| `(tests/[\w/]+\.py)::(\w+)(\[.*\])?` \|$", row) for row in rows]
+    assert [row for row, test in zip(rows, named, strict=True) if test is None] == []
+    tests = {(test[1], test[2]) for test in named if test}
+    missing = [
+        f"{file}::{name}" for file, name in sorted(tests)
+        if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text()
+    ]  # fmt: skip
+    assert missing == []
+    assert len(rows) > 300
+
+
 def test_decisions_are_numbered_without_gaps() -> None:
     pages = sorted((DOCS / "decisions").glob("*.md"))
     assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
