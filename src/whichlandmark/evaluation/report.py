@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
+from unicodedata import bidirectional
 
 import numpy as np
 
@@ -307,8 +308,8 @@ def _advice(p: Predictions, options: ReportOptions) -> list[str]:
     advice = []
     if lost := int(p.unreadable.sum()):
         advice.append(f"{_photos(lost)} could not be read: mend or remove what `evaluate` lists")
-    by_landmark = Counter(options.name(cell) for cell in p.truth[refused])
-    have = {options.name(label): count for label, count in options.gallery_photos.items()}
+    by_landmark = Counter(_name(options, cell) for cell in p.truth[refused])
+    have = {_name(options, label): count for label, count in options.gallery_photos.items()}
     few = {name: n for name, n in by_landmark.items() if have.get(name, FEW_PHOTOS) < FEW_PHOTOS}
     if few:
         listed = _listed([f"{name} ({have[name]})" for name in sorted(few, key=have.__getitem__)])
@@ -325,7 +326,7 @@ def _advice(p: Predictions, options: ReportOptions) -> list[str]:
             "the same sides, at other times of day, help most"
         )
     mixed = Counter(
-        (options.name(truth), options.name(guess))
+        (_name(options, truth), _name(options, guess))
         for truth, guess in zip(
             p.truth[p.known & named & ~p.right], p.guess[p.known & named & ~p.right], strict=True
         )
@@ -342,6 +343,13 @@ def _advice(p: Predictions, options: ReportOptions) -> list[str]:
             "named: add photos like them to the gallery as distractors"
         )
     return advice
+
+
+def _name(options: ReportOptions, cell: str) -> str:
+    """A name within a sentence; one written from right to left is isolated from what follows."""
+    name = options.name(cell)
+    from_right = any(bidirectional(letter) in ("R", "AL") for letter in name)
+    return f"\u2068{name}\u2069" if from_right else name
 
 
 def _photos(count: int) -> str:
