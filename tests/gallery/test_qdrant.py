@@ -242,7 +242,7 @@ def test_a_config_file_is_read_and_kept_with_the_collection(tmp_path: Path, clie
         ({"oversampling": float("nan")}, "oversampling = nan"),
         ({"replicas": 2, "write_consistency": 3}, "write_consistency 3 of 2 replicas"),
         ({"quantization": "product"}, "expected one of 'none', 'scalar', 'binary'"),
-        ({"hnsw_m": True}, "expected int"),
+        ({"hnsw_m": True}, "expected a whole number"),
     ],
 )
 def test_invalid_configs_are_refused(values: dict[str, Any], words: str) -> None:

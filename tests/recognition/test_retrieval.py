@@ -171,5 +171,5 @@ def test_rules_survive_json_and_invalid_ones_are_refused() -> None:
         from_json(Rules, {"vote": 3})
     with pytest.raises(OptionError, match="doubt_above"):
         Rules(doubt_above=0.9, answer_above=0.5)
-    with pytest.raises(OptionError, match="expected int"):
+    with pytest.raises(OptionError, match="expected a whole number, 1 to 10,000"):
         from_json(Rules, {"votes": "3"})

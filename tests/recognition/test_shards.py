@@ -504,7 +504,6 @@ def test_invalid_shard_files_are_refused(text: str) -> None:
         ((None, None, "ray", None, False), "--engine ray given; expected --shards N"),
         ((None, None, None, None, True), "--load given; expected --shards N"),
         ((None, None, None, "x", False), "--shard-folder x given; expected --shards N"),
-        ((2, None, "spark", None, False), "local or ray"),
         ((None, "0/2", "ray", None, False), "one shard in this process"),
         ((None, "0/2", None, None, True), "one shard in this process"),
         ((2, None, "ray", None, True), "makes no shards"),

@@ -207,7 +207,7 @@ def test_more_epochs_continue_a_finished_run(world: Path, tmp_path: Path) -> Non
     longer = replace(config, epochs=4)
     made = train(photos_of(world), longer, out=tmp_path / "whole")
     rows = log_rows(tmp_path / "whole")
-    assert [row["epoch"] for row in rows] == ["1.0", "2.0", "3.0", "4.0"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert rows[:2] == before
     saved = json.loads((tmp_path / "whole" / "training" / "config.json").read_text())
     assert saved["epochs"] == 4

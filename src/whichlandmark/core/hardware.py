@@ -103,7 +103,7 @@ def max_file_bytes() -> int:
 
 def check_device(device: str) -> None:
     """Raises OptionError unless a text names a device: "auto", "cpu", "cuda", "cuda:1" …."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII):
+    if not re.fullmatch(r"auto|(cpu|cuda)(:\d{1,3})?", device, re.ASCII):
         gpu = "; a GPU is called cuda" if device.lower() in GPU_NAMES else ""
         raise OptionError(f"device {device!r} given; expected auto, cpu or cuda{gpu}")
 
