@@ -137,10 +137,13 @@ def test_errors_name_the_damaged_or_foreign_file(tmp_path: Path) -> None:
     cases = {
         "cut.jpg": (whole[: len(whole) // 2], "damaged or cut short"),
         "cut.png": (encoded(gradient(), "PNG")[:90], "damaged or cut short"),
-        "text.jpg": (b"hello, I am a text", "a text file, not a photo"),
+        "text.jpg": (b"hello, I am a text", "its content: text"),
         "empty.jpg": (b"", "empty"),
-        "scan.tif": (encoded(gradient(), "TIFF"), "this is a TIFF .* convert it to JPEG"),
-        "page.bmp": (encoded(gradient(), "BMP"), "this is a BMP picture"),
+        "scan.tif": (
+            encoded(gradient(), "TIFF"),
+            "TIFF, which cannot be decoded: convert",
+        ),
+        "page.bmp": (encoded(gradient(), "BMP"), "BMP, which cannot be decoded"),
     }
     for name, (data, reason) in cases.items():
         (tmp_path / name).write_bytes(data)

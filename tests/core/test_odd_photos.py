@@ -17,8 +17,9 @@ from PIL import ImageFile, PngImagePlugin
 
 from whichlandmark.core import storage
 from whichlandmark.core.errors import ImageError, OptionError, TooLargeError
+from whichlandmark.core.file_kinds import kind_of
 from whichlandmark.core.images import photo_size, read_image
-from whichlandmark.core.photo_files import foreign_kind, location_of
+from whichlandmark.core.photo_files import location_of
 from whichlandmark.core.storage import read_bytes, stamp
 from whichlandmark.features.preprocessing import Preprocessing
 from whichlandmark.serving.options import ServeOptions
@@ -85,25 +86,31 @@ def test_a_file_that_grows_while_it_is_read(
 
 
 FOREIGN = {
-    "page.jpg": (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><body>404</body>", "a web page"),
-    "fragment.jpg": (b"<p>gone</p><HTML>", "a web page"),
-    "denied.jpg": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML"),
+    "page.jpg": (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><body>404</body>", "its content: web page"),
+    "fragment.jpg": (b"<p>gone</p><HTML>", "its content: web page"),
+    "denied.jpg": (
+        b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
+        "error message of a server",
+    ),
     "lfs.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
-    "icloud.jpg": (b"bplist00\xd4", "placeholder of iCloud"),
+    "icloud.jpg": (b"bplist00\xd4", "placeholder of iCloud: download it first"),
     "zeros.jpg": (b"\0" * 5000, "only zero bytes"),
     "empty.jpg": (b"", "cloud drive"),
-    "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photo; convert it to JPEG"),
-    "new.jpg": (b"\xff\x0a" + b"\x7f" * 50, "a JPEG XL photo; convert"),
-    "box.jpg": (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL photo; convert"),
-    "old.jpg": (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 photo"),
-    "camera.jpg": (b"II*\0\x10\0\0\0CR\2\0", "raw photo of a camera"),
-    "canon.jpg": (b"\0\0\0\x18ftypcrx \0\0\0\1", "raw photo of a camera"),
-    "film.jpg": (b"\0\0\0\x18ftypisom\0\0\2\0", "a video"),
-    "apple.jpg": (b"\0\5\x16\7\0\2\0\0Mac OS X", "macOS stores beside a file"),
-    "drawing.jpg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
-    "manual.jpg": (b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
-    "pack.jpg": (b"PK\3\4\x14\0", "a zip archive"),
-    "json.jpg": (b'{"error": "not found"}', "a text file, not a photo"),
+    "phone.jpg": (
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        "HEIC, which cannot be decoded: convert",
+    ),
+    "new.jpg": (b"\xff\x0a" + b"\x7f" * 50, "JPEG XL, which cannot be decoded: convert"),
+    "box.jpg": (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL, which cannot be decoded: convert"),
+    "old.jpg": (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    "camera.jpg": (b"II*\0\x10\0\0\0CR\2\0", "TIFF, which cannot"),
+    "canon.jpg": (b"\0\0\0\x18ftypcrx \0\0\0\1", "Canon RAW"),
+    "film.jpg": (b"\0\0\0\x18ftypisom\0\0\2\0", "video"),
+    "apple.jpg": (b"\0\5\x16\7\0\2\0\0Mac OS X", "AppleDouble"),
+    "drawing.jpg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG drawing"),
+    "manual.jpg": (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
+    "pack.jpg": (b"PK\3\4\x14\0", "zip archive"),
+    "json.jpg": (b'{"error": "not found"}', "its content: text"),
 }
 
 
@@ -119,7 +126,7 @@ def test_a_file_of_another_kind_is_named(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_bytes_have_no_name() -> None:
-    assert foreign_kind(b"\x01\x02\xff\xfe") == ""
+    assert kind_of(b"\x01\x02\xff\xfe") is None
     with pytest.raises(ImageError, match="not a photo in one of JPEG, PNG"):
         read_image(b"\x01\x02\xff\xfe")
 

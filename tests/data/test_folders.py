@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from whichlandmark.core.errors import DataError
-from whichlandmark.data.file_kinds import lost_photos
 from whichlandmark.data.folders import read_folder, read_photos_or_folder
+from whichlandmark.data.left_out import lost_photos
 
 
 def touch(root: Path, *names: str) -> Path:

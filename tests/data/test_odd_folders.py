@@ -13,8 +13,8 @@ import pytest
 from tests.cli.test_commands import run
 from tests.support.photos import picture, write_photo
 from whichlandmark.core.errors import DataError, OptionError
-from whichlandmark.data.file_kinds import lost_photos
 from whichlandmark.data.folders import find_photos, read_folder
+from whichlandmark.data.left_out import lost_photos
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(20)
 
@@ -106,7 +106,7 @@ def test_each_other_file_is_named_with_its_kind(
 
 
 def test_a_damaged_photo_stays_a_photo_for_the_decoder_to_name(tmp_path: Path) -> None:
-    root = fill(tmp_path / "r", "A/1.jpg", content=bytes(100))
+    root = fill(tmp_path / "r", "A/1.jpg", content=b"\x01\x02\xff" * 40)
     fill(root, "A/2.jpg", content=b"broken")
     assert labels(root) == {"A/1.jpg": "A", "A/2.jpg": "A"}
 
@@ -125,7 +125,7 @@ def test_pipes_sockets_devices_and_links_are_named_and_never_opened(tmp_path: Pa
     photos = read_folder(root)
     assert len(photos) == 1
     assert {os.path.basename(path): why for path, why in photos.left_out.items()} == {
-        "pipe.jpg": "FIFO, no file", "s.jpg": "socket, no file", "null.jpg": "device, no file",
+        "pipe.jpg": "a named pipe", "s.jpg": "a socket", "null.jpg": "a device",
         "gone.jpg": "broken link: what it points to is not there", "loop.jpg": "link loop",
     }  # fmt: skip
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from ..core.errors import DataError, ImageError, OptionError
 from ..core.files import atomic_file, local_path
 from ..core.types import Photo, Photos, Prediction
-from ..data.file_kinds import lost_photos
 from ..data.folders import find_photos
+from ..data.left_out import lost_photos
 from ..data.table import read_photos
 from ..recognition.answer import (
     CSV_COLUMNS,

@@ -238,7 +238,7 @@ def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
 
     table: X.csv, the list of all of them is written beside it as X.left_out.csv.
     """
-    from ..data.file_kinds import counted, lost_photos, write_left_out
+    from ..data.left_out import counted, lost_photos, write_left_out
 
     full = left_out_list(table) if table else None
     if full:

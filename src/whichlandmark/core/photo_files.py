@@ -28,6 +28,7 @@ from PIL import (
 from PIL import Image as Pillow
 
 from .errors import ImageError, TooLargeError
+from .file_kinds import HEAD_BYTES, kind_of, photo_format
 from .hardware import max_file_bytes
 
 LatLon = tuple[float, float]  # latitude, longitude in degrees
@@ -57,47 +58,6 @@ _PLUGINS: dict[str, Callable[..., ImageFile.ImageFile]] = {
     "AVIF": AvifImagePlugin.AvifImageFile,
 }
 
-_CONVERT = "; convert it to JPEG"
-
-# First bytes of files that are no photo that can be decoded → what they are, and what to do.
-_FOREIGN = (
-    (b"version https://git-lfs", "a pointer of Git LFS, not the photo; run `git lfs pull`"),
-    (b"\xff\x0a", "a JPEG XL photo" + _CONVERT),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL photo" + _CONVERT),
-    (b"\0\0\0\x0cjP  ", "a JPEG 2000 photo" + _CONVERT),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 photo" + _CONVERT),
-    (b"II*\0", "a TIFF or a raw photo of a camera" + _CONVERT),
-    (b"MM\0*", "a TIFF or a raw photo of a camera" + _CONVERT),
-    (b"II+\0", "a TIFF" + _CONVERT),
-    (b"MM\0+", "a TIFF" + _CONVERT),
-    (b"IIU\0", "a raw photo of a camera" + _CONVERT),
-    (b"IIRO", "a raw photo of a camera" + _CONVERT),
-    (b"IIRS", "a raw photo of a camera" + _CONVERT),
-    (b"FUJIFILM", "a raw photo of a camera" + _CONVERT),
-    (b"BM", "a BMP picture" + _CONVERT),
-    (b"8BPS", "a Photoshop file" + _CONVERT),
-    (b"\0\0\x01\0", "an icon"),
-    (b"%PDF", "a PDF document"),
-    (b"%!PS", "a PostScript document"),
-    (b"PK\x03\x04", "a zip archive or an office document"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"7z\xbc\xaf", "a 7-Zip archive"),
-    (b"SQLite format 3", "an SQLite database"),
-    (b"bplist00", "a placeholder of iCloud, not the photo; download the photo first"),
-    (b"\0\x05\x16\x07", "what macOS stores beside a file (`._` name), not the photo"),
-    (b"\x1aE\xdf\xa3", "a video"),
-    (b"\0\0\x01\xba", "a video"),
-    (b"\0\0\x01\xb3", "a video"),
-)
-
-_FTYP_BRANDS = {b"heic": "a HEIC photo" + _CONVERT, b"heix": "a HEIC photo" + _CONVERT,
-                b"hevc": "a HEIC photo" + _CONVERT, b"hevx": "a HEIC photo" + _CONVERT,
-                b"heim": "a HEIC photo" + _CONVERT, b"heis": "a HEIC photo" + _CONVERT,
-                b"mif1": "a HEIF photo" + _CONVERT, b"msf1": "a HEIF photo" + _CONVERT,
-                b"crx ": "a raw photo of a camera" + _CONVERT,
-                b"avif": "an AVIF photo that this Pillow cannot decode" + _CONVERT}  # fmt: skip
-
 # Pillow raises these on files that are cut short, corrupt or hostile.
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError,
                   IndexError, KeyError, TypeError, ZeroDivisionError, RuntimeError)  # fmt: skip
@@ -117,7 +77,7 @@ def open_photo(data: bytes) -> ImageFile.ImageFile:
     """
     if not data:
         raise ImageError("the file is empty; if a cloud drive keeps it, download it first")
-    form = _format(data)
+    form = photo_format(data)
     if form == "PNG":
         data = _without_texts(data)
     if form == "JPEG" and data.count(b"\xff\xda\0") > _MAX_SCANS:
@@ -127,53 +87,9 @@ def open_photo(data: bytes) -> ImageFile.ImageFile:
             return _PLUGINS[form](io.BytesIO(data), "")
         except Pillow.DecompressionBombError as error:  # only the plugin of WebP checks this
             raise TooLargeError(f"its header is that of an enormous photo ({error})") from None
-    if what := foreign_kind(data):
-        raise ImageError(f"this is {what}")
+    if what := kind_of(data[:HEAD_BYTES]):
+        raise ImageError(f"its content: {what}")
     raise UnidentifiedImageError
-
-
-def _format(data: bytes) -> str:
-    """The one of FORMATS whose first bytes these are, or ""."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"mif1", b"msf1"):
-        brands = data[8 : min(int.from_bytes(data[:4], "big"), 200)]
-        return "AVIF" if AvifImagePlugin.SUPPORTED and b"avi" in brands else ""
-    return ""
-
-
-def foreign_kind(data: bytes) -> str:
-    """What a file is that is no photo of FORMATS, and what to do, by its content; "" = unknown.
-
-    Args:
-        data: the file, or its first 1,000 bytes.
-    """
-    if data[4:8] == b"ftyp":
-        return _FTYP_BRANDS.get(data[8:12], "a video")
-    if data[:4] == b"RIFF" and data[8:12] in (b"AVI ", b"WAVE"):
-        return "a video" if data[8:12] == b"AVI " else "a sound"
-    for start, what in _FOREIGN:
-        if data.startswith(start):
-            return what
-    head = data[:1000]
-    if not head.strip(b"\0"):
-        return "only zero bytes: a placeholder or an unfinished download; get the file again"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<script")) or b"<html" in text:
-        return "a web page, not a photo; download the photo again"
-    if text.startswith(b"<svg") or b"<svg" in text:
-        return "an SVG drawing" + _CONVERT
-    if text.startswith(b"<?xml"):
-        return "an XML document (perhaps the error message of a server), not a photo"
-    if all(byte >= 32 or byte in b"\t\r\n\f\x1b" for byte in head):
-        return "a text file, not a photo"
-    return ""
 
 
 def _without_texts(data: bytes) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..core.errors import DataError, OptionError
 from ..core.files import local_path, text_of_bytes, valid_text
 from ..core.types import SEPARATOR, Photos
-from . import file_kinds
+from . import left_out as unused
 from .table import TableText, read_photos, similar_names
 
 log = logging.getLogger("whichlandmark")
@@ -74,7 +74,7 @@ def find_photos(root: str | Path) -> FoundPhotos:
     found = FoundPhotos()
     files = list(_files(top, found.left_out))
     with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="kind") as pool:
-        reasons = pool.map(file_kinds.why_not_used, files)
+        reasons = pool.map(unused.why_not_used, files)
         for path, reason in zip(files, reasons, strict=True):
             if reason:
                 found.left_out[valid_text(path)] = reason
@@ -118,7 +118,7 @@ def _files_below(
             continue
         folders = []
         for entry in listed:
-            why = reason or file_kinds.system_reason(entry.name)
+            why = reason or unused.system_reason(entry.name)
             if entry.is_dir(follow_symlinks=False):
                 seen.add(_identity(entry.path))
                 folders.append((entry.path, why))
@@ -356,7 +356,7 @@ def _some(names: Sequence[str], most: int = 3) -> str:
 def _no_photos(top: str, labelled: bool, left_out: dict[str, str]) -> str:
     layout = "<landmark>/*.jpg" if labelled else "*.jpg"
     expected = f"expected {valid_text(top)}/{layout} (also .png, .webp, .gif, .avif)"
-    seen = "; ".join(file_kinds.counted(left_out))
+    seen = "; ".join(unused.counted(left_out))
     return f"{valid_text(top)}: no photos found; {expected}" + (f"; there: {seen}" if seen else "")
 
 
@@ -384,7 +384,7 @@ def read_photos_or_folder(source: str | Path, *, labelled: bool = True) -> Photo
         raise DataError(f"{source}: no such file or folder")
     path = os.path.abspath(source)
     name = text_of_bytes("/".join(Path(path).parts[-2:]))
-    if not file_kinds.why_not_used(path) and Path(path).suffix.lower() not in (".csv", ".txt"):
+    if not unused.why_not_used(path) and Path(path).suffix.lower() not in (".csv", ".txt"):
         if labelled:
             raise DataError(
                 f"{valid_text(path)}: a photo; expected a photos.csv or a folder with one "

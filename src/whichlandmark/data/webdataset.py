@@ -20,10 +20,11 @@ from typing import Any, BinaryIO
 
 from ..core.disks import refuse_special
 from ..core.errors import DataError, ImageError, OptionError
+from ..core.file_kinds import HEAD_BYTES
 from ..core.files import text_of_bytes, valid_text
 from ..core.storage import TarMember, is_url, open_store
 from ..core.types import SEPARATOR, Photos
-from .file_kinds import HEAD_BYTES, is_photo_like, system_reason, why_not_a_photo
+from .left_out import is_photo_like, system_reason, why_not_a_photo
 from .photo_locations import tar_members
 from .table import TableText
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core.photo_files import foreign_kind
+from ..core.file_kinds import HEAD_BYTES, kind_of
 from ..core.types import Image
 from . import decode_worker
 from .api_errors import PhotoError
@@ -152,8 +152,8 @@ class DecodePool:
     def _submit(self, data: bytes, mode: int, side: int) -> Future[Decoded]:
         job = _Job(data, mode, side)
         if not known_format(data):
-            kind = foreign_kind(data[:1000])
-            message = f"this is {kind}" if kind else "not a photo in an accepted format"
+            kind = kind_of(data[:HEAD_BYTES])
+            message = f"its content: {kind}" if kind else "not a photo in an accepted format"
             message = message if data else "the file is empty"
             job.future.set_exception(
                 PhotoError("unsupported_format" if data else "unreadable", message)
