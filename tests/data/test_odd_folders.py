@@ -340,3 +340,22 @@ def test_a_name_that_is_not_utf8_goes_through_all_verbs(
         assert code == 0, (arguments, out, err)
     assert f"file://{tmp_path}/r%E9/A%FC/0%E9.jpg" in out
     assert '"A%FC"' in out
+
+
+def test_the_result_of_index_counts_the_files_that_were_not_used(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "r"
+    for name, hue in (("A", 1), ("B", 2)):
+        for i in range(3):
+            write_photo(root / name / f"{i}.jpg", picture(hue, i))
+    write_photo(root / "B" / "copy.jpg", picture(2, 0))
+    fill(root, "A/phone.heic", content=b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    fill(root, "A/notes.txt", "Thumbs.db", content=b"words")
+    out = tmp_path / "r.wl"
+    code, text, _ = run(capfd, "index", root, "-o", out, "--embedder", "sift", "--json")
+    counts = json.loads(text)
+    assert code == 3
+    assert counts["files not used"] == 3
+    assert (counts["photos"], counts["failed"], counts["already there"]) == (6, 0, 1)
+    assert len(read_folder(root)) == 7

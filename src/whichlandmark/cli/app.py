@@ -103,6 +103,7 @@ def read_source(source: Path, *, labelled: bool = True) -> Photos:
     from ..data.folders import read_photos_or_folder
 
     photos = read_photos_or_folder(source, labelled=labelled)
+    output.settings.files_left_out += len(photos.left_out)
     output.settings.photos_left_out |= output.name_left_out(photos.left_out)
     return photos
 

@@ -49,13 +49,15 @@ class Settings:
     """Options of every verb.
 
     debug: raise unexpected errors instead of printing one line. quiet: print no progress and no
-    notes. resumes: does the verb go on where an interrupted run of it stopped? photos_left_out: a
-    folder has photos that cannot be used, so that the exit code is 3.
+    notes. resumes: does the verb go on where an interrupted run of it stopped? files_left_out:
+    number of files of the given folders that were not used; photos_left_out: photos are among
+    them, so that the exit code is 3.
     """
 
     debug: bool = False
     quiet: bool = False
     resumes: bool = False
+    files_left_out: int = 0
     photos_left_out: bool = False
 
 
@@ -138,8 +140,11 @@ def named(label: str | None, titles: Mapping[str, str]) -> str:
 def result(values: dict[str, Any], as_json: bool, *, title: str, missing: str = "none") -> None:
     """Print a result: as a JSON object, or as a title and a list of names and values.
 
-    missing: what None is printed as.
+    Files of the given folders that were not used are counted in it. missing: what None is printed
+    as.
     """
+    if settings.files_left_out:
+        values = {**values, "files not used": settings.files_left_out}
     if as_json:
         say_json(values)
         return
@@ -312,7 +317,7 @@ def exit_with(app: typer.Typer) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):  # of another type, or closed
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    settings.debug = settings.quiet = settings.resumes = settings.photos_left_out = False
+    vars(settings).update(vars(Settings()))
     try:
         refuse_blanks(sys.argv[1:])
         code = typer.main.get_command(app)(standalone_mode=False, prog_name="whichlandmark")
