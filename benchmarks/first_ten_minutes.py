@@ -25,7 +25,7 @@ SHOWN = 14  # lines of output in a transcript, from the start and the end
 # (command, expected exit code); `paris`, `holiday`, `streets` are folders of photos.
 OWNER = (
     ("pip install --quiet ./whichlandmark", 0),
-    ("whichlandmark", 0),
+    ("whichlandmark", 2),
     ("whichlandmark recognise holiday", 2),
     ("whichlandmark recognize holiday", 2),
     ("whichlandmark index paris -o paris.wl", 0),

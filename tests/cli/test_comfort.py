@@ -167,3 +167,13 @@ def test_ctrl_c_in_serve(
     monkeypatch.setattr(server, "serve", lambda *given: by_ctrl_c)
     ended, _, err = run(capfd, "serve", tmp_path)
     assert (ended, err) == (code, "interrupted\n" if by_ctrl_c else "")
+
+
+@pytest.mark.parametrize("words", ["recognize x.jpg", "gallery list", "tune", "serve"])
+def test_who_has_no_recognizer_is_told_how_to_make_one(
+    words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capfd, *words.split())
+    assert code == 2
+    assert "Missing" in err
+    assert "`whichlandmark index PHOTOS -o FOLDER` makes one" in err

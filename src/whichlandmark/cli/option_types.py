@@ -71,6 +71,8 @@ def usage_error(error: Any, arguments: Sequence[str]) -> str:
         given = _value_of(param.opts, arguments)
         return f"{_name(param)} {given!r} given; expected {span}"
     said = " ".join(error.format_message().split()).rstrip(".?")
+    if said.startswith("Missing") and getattr(param, "name", None) in ("recognizer", "folder"):
+        said += ": a recognizer folder, as `whichlandmark index PHOTOS -o FOLDER` makes one"
     context = getattr(error, "ctx", None)
     name = context.command_path if context else "whichlandmark"
     return f"{said}; `{name} --help` says what it takes"
