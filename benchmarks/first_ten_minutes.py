@@ -57,7 +57,7 @@ ENGINEER = (
     ("whichlandmark train splits/train.csv -o e --recipe finetune --epochs 1", 0),
     ("python -c \"import whichlandmark as wl; r = wl.load('r.wl'); print(repr(r)); "
      "print(r('holiday/query-3.jpg')); print(wl.read_photos('splits/test.csv')[:3])\"", 0),
-    ("whichlandmark serve r.wl --port 8765 & sleep 8; curl -s -F photo=@holiday/query-3.jpg "
+    ("whichlandmark serve r.wl --port 8765 & sleep 8; curl -s -F photos=@holiday/query-3.jpg "
      "http://127.0.0.1:8765/v1/recognize | head -c 400; kill $!", 0),
 )  # fmt: skip
 
