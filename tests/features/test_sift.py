@@ -331,3 +331,10 @@ def test_damaged_folders_are_refused(
     with pytest.raises(ModelError, match=message) as caught:
         SiftEmbedder.load(tmp_path)
     assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_sift_without_photos_is_told_where_it_comes_from() -> None:
+    from whichlandmark.features.embedders.load import load_embedder
+
+    with pytest.raises(OptionError, match="index PHOTOS --embedder sift"):
+        load_embedder("sift")
