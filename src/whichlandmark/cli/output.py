@@ -250,7 +250,8 @@ def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
         write_left_out(full, left_out)
     if left_out:
         where = f" (all of them: {full})" if full else ""
-        warn(f"{len(left_out)} files were not used{where}:")
+        files = "1 file was" if len(left_out) == 1 else f"{len(left_out)} files were"
+        warn(f"{files} not used{where}:")
         for line in counted(left_out, named=5):
             warn(f"  {line}")
     return bool(lost_photos(left_out))
