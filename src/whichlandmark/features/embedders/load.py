@@ -118,15 +118,11 @@ def load_embedder(
     if source == lite0.NAME:
         return _temporary_lite0(device=device, runtime=runtime, callers=callers)
     folder = Path(source)
-    if source == "sift" and not folder.exists():
-        raise OptionError(
-            "sift given without photos, but its vocabulary is fitted on photos: `whichlandmark "
-            "index PHOTOS --embedder sift`, or build('sift', photos) in Python"
-        )
     if not (folder / RECORD_FILE).is_file():
         raise DataError(
             f"{folder}: no embedder in this folder (embedder.json is missing); give a folder made "
-            "by `whichlandmark train` or `embedder`, or lite0, timm:NAME or sift"
+            "by `whichlandmark train` or `embedder`, or lite0 or timm:NAME; sift is fitted on "
+            "photos, by `whichlandmark index PHOTOS --embedder sift` or build('sift', photos)"
         )
     record = read_record(folder)
     kind = record.get("kind")
