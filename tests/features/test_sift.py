@@ -336,5 +336,5 @@ def test_damaged_folders_are_refused(
 def test_sift_without_photos_is_told_where_it_comes_from() -> None:
     from whichlandmark.features.embedders.load import load_embedder
 
-    with pytest.raises(DataError, match="sift is fitted on photos, by `whichlandmark index PHOTOS"):
+    with pytest.raises(DataError, match="sift is fitted by `index --embedder sift`"):
         load_embedder("sift")

@@ -120,9 +120,8 @@ def load_embedder(
     folder = Path(source)
     if not (folder / RECORD_FILE).is_file():
         raise DataError(
-            f"{folder}: no embedder in this folder (embedder.json is missing); give a folder made "
-            "by `whichlandmark train` or `embedder`, or lite0 or timm:NAME; sift is fitted on "
-            "photos, by `whichlandmark index PHOTOS --embedder sift` or build('sift', photos)"
+            f"{folder}: no embedder in this folder (embedder.json is missing); expected one made by "
+            "`train` or `embedder`, lite0 or timm:NAME; sift is fitted by `index --embedder sift`"
         )
     record = read_record(folder)
     kind = record.get("kind")
