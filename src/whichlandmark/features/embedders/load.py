@@ -120,7 +120,7 @@ def load_embedder(
     folder = Path(source)
     if not (folder / RECORD_FILE).is_file():
         raise DataError(
-            f"{folder}: no embedder in this folder (embedder.json is missing); expected one made by "
+            f"{folder}: no embedder in this folder (embedder.json is missing); expected one of "
             "`train` or `embedder`, lite0 or timm:NAME; sift is fitted by `index --embedder sift`"
         )
     record = read_record(folder)
