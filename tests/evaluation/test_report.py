@@ -251,12 +251,17 @@ def test_the_page_says_what_to_do(tmp_path: Path) -> None:
                   made={"date": "2026-01-02 03:04", "whichlandmark": "1.2.3"})  # fmt: skip
     refused = p.known & (p.decision != "landmark")
     few = int((refused & np.isin(p.truth, ["Sacré-Cœur", "Tower <b>& Bridge</b>"])).sum())
-    named_others = int((~p.known & (p.decision == "landmark")).sum())
+    named = p.decision == "landmark"
+    unknown, none = int((p.unknown & named).sum()), int((p.no_landmark & named).sum())
+    assert unknown > 1
+    assert none > 1
     for words in (
         f"{few} refused photos are of 2 landmarks with fewer than 5 photos in the gallery: "
         "add photos of Basilica (2), Tower <b>& Bridge</b> (4).",
         "got a wrong name: ",  "the first note.",
-        f"{named_others} of 40 other photos were named: add photos like them",
+        f"{unknown} of 20 photos of landmarks that the gallery lacks were named: add these "
+        "landmarks.",
+        f"{none} of 20 photos without a landmark were named: add photos like them to the gallery",
         "1 photo could not be read", "date2026-01-02 03:04", "whichlandmark1.2.3",
         "Old Town Hall",
     ):  # fmt: skip

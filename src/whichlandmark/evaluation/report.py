@@ -337,11 +337,14 @@ def _advice(p: Predictions, options: ReportOptions) -> list[str]:
             f"{_photos(sum(mixed.values()))} got a wrong name: {listed}; look whether their labels "
             "are right, then add photos of both"
         )
-    if wrong := int((named & ~p.known).sum()):
-        advice.append(
-            f"{wrong} of {int((~p.known).sum())} other photos {'was' if wrong == 1 else 'were'} "
-            "named: add photos like them to the gallery as distractors"
-        )
+    kinds = (
+        (p.unknown, "of landmarks that the gallery lacks", "add these landmarks"),
+        (p.no_landmark, "without a landmark", "add photos like them to the gallery as distractors"),
+    )
+    for kind, what, todo in kinds:
+        if wrong := int((named & kind).sum()):
+            were = "was" if wrong == 1 else "were"
+            advice.append(f"{wrong} of {_photos(int(kind.sum()))} {what} {were} named: {todo}")
     return advice
 
 
