@@ -104,7 +104,9 @@ def test_a_pipe_among_the_photos_hangs_no_command(
     )
     assert run(monkeypatch, "import", "folder", folder, "-o", tmp_path / "f.csv") in (0, 3)
     assert run(monkeypatch, "clean", tmp_path / "t.csv", "-o", tmp_path / "c.csv") in (0, 3, 4)
-    assert run(monkeypatch, "evaluate", tmp_path / "t.csv", "-r", recognizer) in (3, 4)
+    assert run(
+        monkeypatch, "evaluate", tmp_path / "t.csv", "-r", recognizer, "-o", tmp_path / "p.csv"
+    ) in (3, 4)
     assert run(monkeypatch, "recognize", folder / "a" / "x.jpg", "-r", recognizer) == 4
     told = capsys.readouterr()
     assert "is a named pipe, not a file" in told.out + told.err
