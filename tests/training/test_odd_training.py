@@ -13,7 +13,12 @@ from tests.support.photos import photos_of, picture, write_photo
 from whichlandmark.core.errors import DataError
 from whichlandmark.core.types import Photos
 from whichlandmark.training.config import TrainConfig
-from whichlandmark.training.loader import TrainingData, require_validation
+from whichlandmark.training.loader import (
+    AugmentedPhotos,
+    PhotoFiles,
+    TrainingData,
+    require_validation,
+)
 from whichlandmark.training.model_card import curves
 from whichlandmark.training.train import train
 
@@ -139,3 +144,17 @@ def test_the_hint_about_weights_names_the_option_of_both_verbs() -> None:
 
     with pytest.raises(ModelError, match="--checkpoint FILE of `embedder`, --set weights=FILE of"):
         open_backbone("coatnet_0_224", {}, None)
+
+
+def test_a_photo_that_is_lost_during_training_is_said_once(
+    gallery: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = photos_of(gallery)
+    read = AugmentedPhotos(PhotoFiles(photos, 64), lambda image, shape, seed: image)  # type: ignore[arg-type]
+    assert not (read[(0, (64, 64), 1)] == 128).all()
+    Path(photos.paths[0]).unlink()
+    for seed in range(3):
+        assert (read[(0, (64, 64), seed)] == 128).all()
+    lost = [line for line in caplog.messages if "trained as an empty gray photo" in line]
+    assert len(lost) == 1
+    assert str(photos.paths[0]) in lost[0]

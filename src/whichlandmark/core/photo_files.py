@@ -214,7 +214,7 @@ def _degrees(
     values = [_number(part) for part in parts]
     if len(values) == 2 and isinstance(parts, tuple) and not (values[1] or 0) % 1:
         return None  # the seconds were lost
-    if not 1 <= len(values) <= 3 or values[0] is None or not all(map(_is_known, values)):
+    if not 1 <= len(values) <= 3 or values[0] is None or not all(map(_is_absent_or_finite, values)):
         return None
     degrees, minutes, seconds = values[0], *([*values[1:], None, None][:2])
     if minutes is None and (seconds or degrees == int(degrees)):
@@ -242,5 +242,5 @@ def _number(part: object) -> float | None:
     return float(part)  # type: ignore[arg-type]
 
 
-def _is_known(value: float | None) -> bool:
+def _is_absent_or_finite(value: float | None) -> bool:
     return value is None or math.isfinite(value)

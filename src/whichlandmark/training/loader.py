@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,8 @@ from .checkpoint import RunState
 from .config import TrainConfig
 from .photo_cache import build_photo_cache
 from .samplers import epoch_batches
+
+log = logging.getLogger("whichlandmark")
 
 CropKey = tuple[int, Shape, int]  # (row of the table, crop shape, seed of its augmentation)
 
@@ -54,13 +57,17 @@ class AugmentedPhotos(Dataset[Tensor]):
 
     def __init__(self, reader: PhotoReader, augmentation: Augmentation) -> None:
         self.reader, self.augmentation = reader, augmentation
+        self._lost: set[int] = set()  # rows of photos that became unreadable during the run
 
     def __getitem__(self, key: CropKey) -> Tensor:
         row, shape, seed = key
         try:
             image = self.reader.read(row)
-        except ImageError:
-            # It was readable when the run began; a grey image in its place keeps the run going.
+        except ImageError as error:
+            # It was readable when the run began; a gray image in its place keeps the run going.
+            if row not in self._lost:  # each process of the DataLoader says it once
+                self._lost.add(row)
+                log.warning("%s; it was readable before: trained as an empty gray photo", error)
             image = np.full((*shape, 3), 128, dtype=np.uint8)
         return self.augmentation(image, shape, seed)
 
