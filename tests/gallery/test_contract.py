@@ -1,4 +1,4 @@
-"""Tests that every gallery back end must pass: SQLite, PostgreSQL and Qdrant."""
+"""Tests that every gallery back end must pass: SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
