@@ -26,7 +26,7 @@ from pathlib import Path
 from gallery_flips import flips
 from gallery_photos import DIM, State, photo
 from gallery_traffic import readers, speed
-from whichlandmark.gallery.sqlite.integrity import faults
+from whichlandmark.gallery.sqlite.store import faults
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 PROCESSES = multiprocessing.get_context("fork")

@@ -1,4 +1,4 @@
-"""Tests that every gallery back end must pass: SQLite, PostgreSQL and Qdrant."""
+"""Tests that every gallery back end must pass: SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from tests.support.galleries import KINDS, BackEnd, row
 from tests.support.random_vectors import RandomVectors, long_tail
 from whichlandmark.core.errors import DataError, GalleryError
+from whichlandmark.gallery.base import Gallery
 from whichlandmark.gallery.checksums import add_checksum, blob_sum, photo_sum
-from whichlandmark.gallery.protocol import Gallery
 from whichlandmark.gallery.records import Credit, GalleryRow, LandmarkRecord
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 

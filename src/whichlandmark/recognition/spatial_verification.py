@@ -25,7 +25,7 @@ from ..features.local.keypoints import (
 )
 from ..features.local.matching import VerifiedMatch, verify_many
 from ..gallery.index.exact import nearest
-from ..gallery.protocol import Gallery
+from ..gallery.base import Gallery
 from ..gallery.records import GalleryRow
 
 # 480 px separates true from false pairs as well as 640 px, in half the time.

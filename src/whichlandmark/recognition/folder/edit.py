@@ -18,7 +18,7 @@ from ...core.types import SEPARATOR, Embedder, Photos, Progress
 from ...features.embedders.load import load_embedder
 from ...features.embedders.own import require_same
 from ...gallery.address import gallery_in
-from ...gallery.protocol import Gallery
+from ...gallery.base import Gallery
 from ...gallery.records import check_text, read_credits, read_landmarks
 from .fill import Changes, photos_and_distractors
 from .load import refresh_index_files

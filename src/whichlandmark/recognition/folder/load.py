@@ -26,7 +26,7 @@ from ...gallery.index.open import (
 )
 from ...gallery.index.refresh import IndexNeeds, delete_index_files, refresh
 from ...gallery.index.remote import RemoteRows, sample_index
-from ...gallery.protocol import Gallery
+from ...gallery.base import Gallery
 from ...gallery.sqlite.store import SqliteGallery
 from ..decision import Decider, FallbackDecider, Fitted
 from ..fitting.whitening import LabelledVectors

@@ -29,9 +29,9 @@ from ...gallery.address import (
 from ...gallery.copy import copy_gallery
 from ...gallery.index.open import searched_on_server
 from ...gallery.index.refresh import index_file_fault
-from ...gallery.protocol import Gallery
-from ...gallery.sqlite import integrity, salvage
-from ...gallery.sqlite.store import SqliteGallery
+from ...gallery.base import Gallery
+from ...gallery.sqlite import salvage
+from ...gallery.sqlite.store import SqliteGallery, faults as file_faults
 from .edit import EditResult, open_gallery
 from .load import refresh_index_files
 from .settings import (
@@ -66,7 +66,7 @@ def verify_gallery(folder: Path) -> GalleryCheck:
     path = folder / GALLERY_FILE
     require_folder(folder)
     link = read_link(folder)
-    faults = integrity.faults(path) if link is None else []
+    faults = file_faults(path) if link is None else []
     if faults:
         return GalleryCheck({"faults": len(faults)}, faults, [])
     with gallery_in(folder) as gallery:

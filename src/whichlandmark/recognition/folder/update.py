@@ -17,7 +17,7 @@ from ...core.images import content_hash
 from ...core.storage import File, parse, read_bytes, stamp, stamps
 from ...core.types import Embedder, Photos, Progress
 from ...features.pipeline import COMPUTE_NOTHING, PerPhoto
-from ...gallery.protocol import Gallery
+from ...gallery.base import Gallery
 from ...gallery.records import GalleryRow
 from ..spatial_verification import DistractorCheck
 from .fill import FEATURES, Changes, embed_rows, free_id
