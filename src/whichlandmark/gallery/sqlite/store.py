@@ -42,47 +42,39 @@ OF_LIST = "IN (SELECT value FROM json_each(?))"
 
 @dataclass(frozen=True)
 class SqliteTables:
-    """The tables of a gallery file; see `tables.Tables`. name: of the gallery, for messages."""
+    """The tables of a gallery file; see `tables.Tables` for the methods. name: for messages."""
 
     sql: sqlite3.Connection
     name: str
 
     def header(self) -> list[tuple[Any, ...]]:
-        """The rows of `meta`."""
         return self.sql.execute(f"SELECT {', '.join(Meta._fields)}, sum FROM meta").fetchall()
 
     def write_header(self, values: Sequence[object]) -> None:
-        """Replace the row of `meta`."""
         self.sql.execute(WRITE_HEADER, values)
 
     def entries(self, after: int | None, limit: int | None = None) -> Generator[PhotoRow]:
-        """The entries of photos in row order."""
         query = f"{SELECT_PHOTO} NOT INDEXED WHERE row > ? ORDER BY row LIMIT ?"
         yield from self.sql.execute(query, (_first(after), -1 if limit is None else limit))
 
     def entries_at(self, numbers: list[int]) -> list[PhotoRow]:
-        """The entries of these row numbers, in row order."""
         query = f"{SELECT_PHOTO} WHERE row {OF_LIST} ORDER BY row"
         return self.sql.execute(query, (json.dumps(numbers),)).fetchall()
 
     def entries_with(self, column: Literal["id", "hash"], values: list[str]) -> list[PhotoRow]:
-        """The entries with one of these values, in row order."""
         query = f"{SELECT_PHOTO} WHERE {column} {OF_LIST}"
         return sorted(self.sql.execute(query, (json.dumps(values),)), key=lambda row: int(row[0]))
 
     def is_unindexed(self, ids: list[str]) -> bool:
-        """Whether one of these ids is in the table, although its index does not have it."""
         query = f"SELECT 1 FROM photos NOT INDEXED WHERE id {OF_LIST} LIMIT 1"
         return self.sql.execute(query, (json.dumps(ids),)).fetchone() is not None
 
     def sums(self) -> list[tuple[int, int]]:
-        """Row number and checksum of every photo, in row order."""
         return self.sql.execute("SELECT row, sum FROM photos NOT INDEXED ORDER BY row").fetchall()
 
     def blobs(
         self, kind: str, after: int | None = None, numbers: list[int] | None = None
     ) -> Generator[tuple[int, bytes]]:
-        """Row number and data of one kind, in row order."""
         query = f"SELECT row, data FROM {kind} WHERE row"
         if numbers is None:
             yield from self.sql.execute(f"{query} > ? ORDER BY row", (_first(after),))
@@ -90,14 +82,12 @@ class SqliteTables:
             yield from self.sql.execute(f"{query} {OF_LIST} ORDER BY row", (json.dumps(numbers),))
 
     def records(self, names: list[str] | None = None) -> list[tuple[str, str, int]]:
-        """Name, JSON and checksum of landmark records."""
         query = "SELECT name, record, sum FROM landmarks"
         if names is None:
             return self.sql.execute(query).fetchall()
         return self.sql.execute(f"{query} WHERE name {OF_LIST}", (json.dumps(names),)).fetchall()
 
     def with_photos(self, landmarks: list[str]) -> set[str]:
-        """Those of the landmarks that have photos."""
         query = (
             "SELECT value FROM json_each(?) WHERE EXISTS "
             "(SELECT 1 FROM photos WHERE landmark = value)"
@@ -105,7 +95,6 @@ class SqliteTables:
         return {row[0] for row in self.sql.execute(query, (json.dumps(landmarks),))}
 
     def similar_ids(self, ids: Sequence[str]) -> list[str]:
-        """Ids to suggest for unknown ones."""
         query = "SELECT id FROM photos ORDER BY id LIMIT ?"
         known = {row[0] for row in self.sql.execute(query, (MAX_IDS_COMPARED + 1,))}
         if len(known) > MAX_IDS_COMPARED:
@@ -119,7 +108,6 @@ class SqliteTables:
         return sorted(known)
 
     def write_photos(self, entries: list[PhotoRow], blobs: list[tuple[bytes, ...]]) -> None:
-        """Insert photos, or replace those of the same row numbers."""
         self.sql.executemany(WRITE_PHOTO, entries)
         for at, kind in enumerate(BLOBS):
             rows = [(row[0], data[at]) for row, data in zip(entries, blobs, strict=True)]
@@ -131,7 +119,6 @@ class SqliteTables:
             )
 
     def update_entries(self, entries: list[PhotoRow]) -> None:
-        """Replace landmark, author, licence, source and checksum of photos."""
         self.sql.executemany(
             "UPDATE photos SET landmark = ?, author = ?, licence = ?, source = ?, sum = ? "
             "WHERE row = ?",
@@ -139,20 +126,16 @@ class SqliteTables:
         )
 
     def delete_photos(self, numbers: list[int]) -> None:
-        """Delete photos with all their data; the blobs follow by their foreign key."""
         self.sql.executemany("DELETE FROM photos WHERE row = ?", ((one,) for one in numbers))
 
     def write_records(self, rows: list[tuple[str, str, int]]) -> None:
-        """Insert landmark records."""
         self.sql.executemany("INSERT INTO landmarks VALUES (?, ?, ?)", rows)
 
     def delete_records(self, names: list[str]) -> None:
-        """Delete landmark records."""
         self.sql.executemany("DELETE FROM landmarks WHERE name = ?", ((one,) for one in names))
 
     @contextmanager
     def checking(self) -> Iterator[None]:
-        """A part of a check: what SQLite cannot read becomes a GalleryError that names it."""
         try:
             yield
         except schema.SQLITE_ERRORS as error:
@@ -162,7 +145,6 @@ class SqliteTables:
             ) from None  # fmt: skip
 
     def structure_faults(self) -> Iterator[str]:
-        """Faults of SQLite's file: its header, its B-trees, its indexes, blobs without a photo."""
         for pragma, expected in (("page_size", schema.PAGE_BYTES), ("journal_mode", "wal")):
             found = self.sql.execute(f"PRAGMA {pragma}").fetchone()[0]
             if found not in (expected, "memory"):
