@@ -9,8 +9,6 @@ neighbor search", 2024.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.types import Progress, RowArray, Vectors
-from .exact import nearest, refined, widen
+from .exact import nearest, one_faiss_thread, refined, widen
 
 MIN_ROWS_FOR_IVF = 20_000  # with fewer, comparing all is faster; see benchmarks/search_speed.py
 
@@ -186,20 +184,19 @@ def build_ivf(
         all clusters does not reach it, as with vectors without structure.
     """
     import faiss
+    from faiss.contrib.ivf_tools import add_preassigned
 
     clusters = clusters_of(vectors, codes, seed=seed)
-    quantizer = _quantizer(clusters.centres)
     index: Any = faiss.IndexIVFRaBitQ(
-        quantizer, vectors.shape[1], len(clusters.centres), faiss.METRIC_INNER_PRODUCT
-    )
-    index.own_fields = True
-    quantizer.this.disown()
+        _quantizer(clusters.centres), vectors.shape[1], len(clusters.centres),
+        faiss.METRIC_INNER_PRODUCT,
+    )  # fmt: skip
     index.train(clusters.centres[:BLOCK_ROWS])
     numbers_of_rows = np.arange(len(vectors)) if numbers is None else numbers
     for start in range(0, len(vectors), BLOCK_ROWS):
         part = slice(start, start + BLOCK_ROWS)
-        columns = widen(vectors[part]), numbers_of_rows[part], clusters.cluster_of[part]
-        index.add_core(len(columns[0]), *map(faiss.swig_ptr, map(np.ascontiguousarray, columns)))
+        columns = widen(vectors[part]), clusters.cluster_of[part], numbers_of_rows[part]
+        add_preassigned(index, *map(np.ascontiguousarray, columns))
         if progress:
             progress(min(start + BLOCK_ROWS, len(vectors)), len(vectors))
     query_rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:RECALL_QUERIES])
@@ -224,21 +221,9 @@ def _quantizer(centres: Vectors) -> Any:
         return flat
     graph: Any = faiss.IndexHNSWFlat(centres.shape[1], HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = HNSW_BUILD_EFFORT
-    with _one_thread():  # because several threads would build a different graph each time
+    with one_faiss_thread():  # because several threads would build a different graph each time
         graph.add(centres)
     return graph
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def tune_effort(
