@@ -34,6 +34,8 @@ MIN_NUMBERS_FOR_FAISS = 65_536  # with fewer, a call of FAISS costs more than it
 
 MIN_NUMBERS_FOR_THREADS = 4_194_304  # with fewer, one thread is faster
 
+STRIPE_ROWS = 512  # converted at once for few queries, for the same reason as STRIPE_BYTES
+
 STRIPE_BYTES = 1 << 20  # given to FAISS at once, so that they stay in the processor's cache
 
 MAX_COPIED_BYTES = 256_000_000  # of `HalfRows`; more are compared in stripes, half as fast
@@ -172,7 +174,12 @@ def _nearest_block(
     best_rows = np.empty((len(queries), 0), dtype=np.int64)
     best = np.empty((len(queries), 0), dtype=np.float32)
     for start in range(0, len(vectors) if k else 0, BLOCK_ROWS):
-        similarity = queries @ widen(vectors[start : start + BLOCK_ROWS]).T
+        block = vectors[start : start + BLOCK_ROWS]
+        if len(queries) <= MAX_FEW_QUERIES:
+            stripes = (block[at : at + STRIPE_ROWS] for at in range(0, len(block), STRIPE_ROWS))
+            similarity = np.concatenate([queries @ widen(stripe).T for stripe in stripes], axis=1)
+        else:
+            similarity = queries @ widen(block).T
         if offsets is not None:
             similarity += offsets[start : start + BLOCK_ROWS]
         rows, similarity = _block_candidates(similarity, start, best[:, k - 1 : k])
