@@ -146,7 +146,8 @@ def crossover(options: argparse.Namespace) -> None:
         started = time.perf_counter()
         ivf = build_ivf(gallery, codes)
         taken = time.perf_counter() - started
-        ways = {"exact": lambda a, g=HalfRows(gallery): nearest(a, g, K).rows,
+        held = HalfRows(gallery)
+        ways = {"exact": lambda a, g=held: nearest(a, g, K).rows,
                 "ivf": lambda a, g=gallery, c=ivf: nearest(a, g, K, source=c).rows}  # fmt: skip
         medians = compare(ways, queries, options.rounds)
         (many, one), (many_ivf, one_ivf) = medians["exact"], medians["ivf"]
