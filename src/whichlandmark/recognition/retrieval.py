@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from ..core.types import Neighbours, RowArray, Vectors
 from ..gallery.index import GalleryIndex, SearchRows
 from ..gallery.index.exact import CandidateSource, HalfRows, nearest, widen
-from ..gallery.index.open import projection_key
-from ..gallery.index.projection import Projection
+from ..gallery.index.projection import Projection, projection_key
 from .reranking.class_centres import centre_votes, class_centres, distractor_penalty
 from .reranking.expansion import augmented, expanded, superglobal_scores
 from .reranking.votes import Votes, inlier_vote, power_vote, vote

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,8 @@ from ..checksums import Meta, digest_of
 from ..protocol import Gallery
 from . import GalleryIndex, SearchRows
 from .exact import CandidateSource, nearest
-from .ivf import IvfIndex
-from .mapped import IndexFileError, JoinedRows, MappedRows, MappedTexts
+from .mapped import IndexFileError, JoinedRows
 from .parts import Manifest, OpenPart, read_manifest
-from .projection import Projection
 from .remote import remote_index
 
 INDEX_FOLDER = "segments"  # in a recognizer folder, for the index files
@@ -50,9 +46,7 @@ def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, SearchRows
         except IndexFileError as error:
             if last_try:
                 warn_index_files_unusable(error, folder)
-    if opened is not None:
-        return opened.index, opened.search_rows
-    return GalleryIndex.of(gallery.table()), None
+    return opened or (GalleryIndex.of(gallery.table()), None)
 
 
 def searched_on_server(folder: Path) -> bool:
@@ -61,18 +55,10 @@ def searched_on_server(folder: Path) -> bool:
     return link is not None and link.search == "there"
 
 
-@dataclass(frozen=True, eq=False)
-class OpenIndex:
-    """The index of a gallery from its index files. search_rows: its projected vectors."""
-
-    index: GalleryIndex
-    search_rows: SearchRows
-
-
-def open_index_files(folder: Path, gallery: Meta) -> OpenIndex | None:
+def open_index_files(folder: Path, gallery: Meta) -> tuple[GalleryIndex, SearchRows] | None:
     """Open the index files of a gallery; None when there are none, or of another generation.
 
-    Most data is read and verified when it is indexed, which may raise IndexFileError too.
+    Vectors are read and verified when they are indexed, which may raise IndexFileError too.
 
     Args:
         folder: of the index files.
@@ -84,31 +70,30 @@ def open_index_files(folder: Path, gallery: Meta) -> OpenIndex | None:
     manifest = read_manifest(folder)
     if manifest is None or not matches_gallery(manifest, gallery) or not manifest.parts:
         return None
-    parts = [OpenPart.of(part, folder) for part in manifest.parts]
+    parts = [OpenPart(part, folder) for part in manifest.parts]
     sums = np.concatenate([part.sums for part in parts])
     if (len(sums), digest_of(sums)) != (gallery.photos, gallery.photo_digest):
         raise IndexFileError(f"{folder}: holds other photos than the gallery")
-    names = sorted({name for part in parts for name in part.landmarks()[0]})
+    names = sorted({name for part in parts for name in part.names})
     landmarks = _JoinedPhotos(parts, distractors=False)
     distractors = _JoinedPhotos(parts, distractors=True)
     index = GalleryIndex(
         names=np.array(names, dtype=object),
         codes=landmarks.codes(names),
-        ids=landmarks.texts("ids"),
-        paths=landmarks.texts("paths"),
-        vectors=landmarks.stored_vectors(),
-        distractor_ids=distractors.texts("ids"),
-        distractor_vectors=distractors.stored_vectors(),
-        distractor_paths=distractors.texts("paths"),
+        ids=landmarks.column("ids"),
+        paths=landmarks.column("paths"),
+        vectors=landmarks.column("vectors"),
+        distractor_ids=distractors.column("ids"),
+        distractor_vectors=distractors.column("vectors"),
+        distractor_paths=distractors.column("paths"),
     )
-    search_rows = SearchRows(
+    return index, SearchRows(
         manifest.key,
-        landmarks.projected_vectors(),
-        distractors.projected_vectors(),
+        landmarks.column("projected"),
+        distractors.column("projected"),
         landmarks.candidate_source(),
         distractors.candidate_source(),
     )
-    return OpenIndex(index, search_rows)
 
 
 def warn_index_files_unusable(error: IndexFileError, folder: Path) -> None:
@@ -129,102 +114,51 @@ def matches_gallery(manifest: Manifest, gallery: Meta) -> bool:
                                  gallery.photos, gallery.photo_digest)  # fmt: skip
 
 
-def projection_key(projection: Projection | None) -> str:
-    """A hash that identifies a projection; "" = none."""
-    if projection is None:
-        return ""
-    data = projection.mean.tobytes() + projection.axes.tobytes()
-    return blake2b(data, digest_size=16).hexdigest()
-
-
 class _JoinedPhotos:
-    """The landmark photos, or the distractors, of all parts, by ascending row number."""
+    """The landmark photos, or the distractors, of all parts, by ascending row number.
+
+    A `CandidateSource`; parts without inverted file are compared exactly.
+    """
 
     def __init__(self, parts: Sequence[OpenPart], *, distractors: bool) -> None:
-        self.parts, self.distractors = parts, distractors
-        self.ranges = [
-            (part.part.landmarks, len(part)) if distractors else (0, part.part.landmarks)
-            for part in parts
-        ]
-        rows = [part.rows[start:stop] for part, start, stop in self.part_ranges()]
-        self.starts = np.cumsum([0, *map(len, rows)])
+        self._parts = [(part, *part.range(distractors)) for part in parts]
+        self._indexes = [part.ivf(distractors) for part in parts]
+        rows = [part.rows[start:stop] for part, start, stop in self._parts]
+        self._starts = np.cumsum([0, *map(len, rows)])
         # place: row of the index → position in the concatenated parts; row_at: its inverse.
-        self.place = np.argsort(np.concatenate(rows), kind="stable")
-        self.row_at = np.empty_like(self.place)
-        self.row_at[self.place] = np.arange(len(self.place))
+        self._place = np.argsort(np.concatenate(rows), kind="stable")
+        self._row_at = np.argsort(self._place, kind="stable")
 
-    def part_ranges(self) -> list[tuple[OpenPart, int, int]]:
-        """Each part with the range of its photos that belong here."""
-        return [
-            (part, start, stop) for part, (start, stop) in zip(self.parts, self.ranges, strict=True)
-        ]
-
-    def texts(self, name: str) -> Any:
-        return self._joined(
-            [
-                MappedTexts(part.photos, name, start, stop)
-                for part, start, stop in self.part_ranges()
-            ]
-        )
-
-    def stored_vectors(self) -> Any:
-        """Vectors as the gallery stores them."""
-        return self._joined(
-            [
-                MappedRows(part.photos, "vectors", start, stop)
-                for part, start, stop in self.part_ranges()
-            ]
-        )
-
-    def projected_vectors(self) -> Any:
-        """Vectors as they are searched."""
-        return self._joined(
-            [part.projected_vectors(start, stop) for part, start, stop in self.part_ranges()]
-        )
+    def column(self, name: str) -> Any:
+        """A column of `OpenPart`."""
+        columns = [getattr(part, name).between(start, stop) for part, start, stop in self._parts]
+        return columns[0] if len(columns) == 1 else JoinedRows(columns, self._place)
 
     def codes(self, names: list[str]) -> NDArray[np.int64]:
         """Index of each photo's landmark in `names`."""
         code_of = {name: code for code, name in enumerate(names)}
-        found = []
-        for part, start, stop in self.part_ranges():
-            part_names, codes = part.landmarks()
-            new_codes = np.array([code_of[name] for name in part_names], dtype=np.int64)
-            found.append(
-                new_codes[codes[start:stop]] if part_names else np.empty(0, dtype=np.int64)
-            )
-        return np.concatenate(found)[self.place]
+        found = [
+            np.array([*(code_of[name] for name in part.names), -1])[part.codes[start:stop]]
+            for part, start, stop in self._parts
+        ]
+        return np.concatenate(found)[self._place]
 
     def candidate_source(self) -> CandidateSource | None:
-        """The inverted files of the parts; None where there are none, because all are compared."""
-        found = [part.ivf_index(distractors=self.distractors) for part in self.parts]
-        if not any(found):
+        """What proposes search candidates; None without inverted files."""
+        if not any(self._indexes):
             return None
-        return found[0] if len(found) == 1 else _JoinedSources(self, found)
-
-    def _joined(self, columns: list[Any]) -> Any:
-        return columns[0] if len(columns) == 1 else JoinedRows(columns, self.place)
-
-
-class _JoinedSources:
-    """A `CandidateSource` over several parts; parts without inverted file are compared exactly."""
-
-    def __init__(self, photos: _JoinedPhotos, indexes: Sequence[IvfIndex | None]) -> None:
-        self._indexes = indexes
-        self._row_at, self._starts = photos.row_at, photos.starts
-        self._vectors = [
-            part.projected_vectors(start, stop) for part, start, stop in photos.part_ranges()
-        ]
+        return self._indexes[0] if len(self._indexes) == 1 else self
 
     def candidates(self, queries: Vectors, least: int) -> NDArray[np.int64]:
         """As `CandidateSource.candidates`; rows are those of the whole index."""
         found = []
-        for ivf, start, vectors in zip(
-            self._indexes, self._starts[:-1], self._vectors, strict=True
+        for ivf, begin, (part, start, stop) in zip(
+            self._indexes, self._starts[:-1], self._parts, strict=True
         ):
-            if len(vectors):
+            if start < stop:
                 rows = (
                     ivf.candidates(queries, least) if ivf
-                    else nearest(queries, vectors, least).rows
+                    else nearest(queries, part.projected.between(start, stop), least).rows
                 )  # fmt: skip
-                found.append(np.where(rows < 0, -1, self._row_at[rows + start]))
+                found.append(np.where(rows < 0, -1, self._row_at[rows + begin]))
         return np.concatenate(found, axis=1)

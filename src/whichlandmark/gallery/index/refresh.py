@@ -1,48 +1,44 @@
 """Update the index files of a gallery with as little work as possible.
 
-New photos become a small part. Files that hold removed or relabelled photos are written again
-without them, so that no data of removed photos is left. When small parts add up, all photos are
-written into one part. The manifest is written last, so an interrupted run changes nothing; the next
-run deletes its files.
+Nearly all photos are in the base, later ones in one small delta, which is written again each time.
+Files that hold removed or relabelled photos are written again without them, so that no data of
+removed photos is left. When the delta grows, all photos are written into a new base. The manifest
+is written last, so an interrupted run changes nothing; the next run deletes its files.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.disks import file_lock
-from ..checksums import Meta, digest_of
+from ..checksums import Meta
 from ..protocol import Gallery
 from ..records import GalleryTable
-from .mapped import IndexFileError
-from .open import INDEX_FOLDER, matches_gallery, open_index_files, projection_key
+from .mapped import IndexFileError, MappedRows
+from .open import INDEX_FOLDER, matches_gallery, open_index_files
 from .parts import (
     MANIFEST_NAME,
-    IndexPart,
     Manifest,
     OpenPart,
-    part_without_rows,
+    Part,
+    delete_other_files,
+    part_without,
     read_manifest,
     with_ivf,
-    with_projected_rows,
+    with_projection,
     write_manifest,
     write_part,
 )
-from .projection import Projection
+from .projection import Projection, projection_key
 
 MIN_PHOTOS_FOR_INDEX_FILES = 5_000  # a smaller gallery is read quickly enough without
 
-MAX_PARTS = 8  # with more, all photos are written into one part again
-
-MAX_LATER_SHARE = 0.25  # of all photos outside the first part; with more, as above
-
-COLUMNS = ("ids", "paths", "landmarks", "hashes", "vectors", "rows")  # of a GalleryTable
+MAX_DELTA_SHARE = 0.25  # of all photos; with more in the delta, all are written into a new base
 
 log = logging.getLogger("whichlandmark")
 
@@ -72,7 +68,7 @@ def refresh(folder: Path, gallery: Gallery, wanted: IndexNeeds | None = None) ->
         The new manifest; None when the gallery is too small for index files.
 
     Raises:
-        GalleryError: when the gallery itself is damaged.
+        GalleryError: when the gallery itself is damaged, or changed while it was read.
         DataError: when the disk is full.
     """
     # Locked, because two processes would delete each other's files.
@@ -85,141 +81,93 @@ def _refresh(folder: Path, gallery: Gallery, wanted: IndexNeeds) -> Manifest | N
     if state.photos < wanted.min_photos:
         delete_index_files(folder)
         return None
-    projection = wanted.projection
-    key = projection_key(projection)
+    projection, key = wanted.projection, projection_key(wanted.projection)
     parts, old = _current_parts(folder, gallery, state)
-    if old is None or (old.key, old.recall) != (key, wanted.recall):
-        parts = [with_projected_rows(part, folder, projection) for part in parts]
-    if projection is not None:
-        parts = [
-            part if part.turned else with_projected_rows(part, folder, projection) for part in parts
-        ]
-    parts = [part if part.cells else with_ivf(part, folder, wanted.recall) for part in parts]
+    for at, part in enumerate(parts):
+        if old is None or (old.key, old.recall) != (key, wanted.recall) or (
+            ("projected" in part.columns) != (projection is not None)
+        ):  # fmt: skip
+            part = with_projection(part, folder, projection)
+        parts[at] = part if part.effort else with_ivf(part, folder, wanted.recall)
     manifest = Manifest(
         embedder=state.embedder, dim=state.dim, generation=state.generation, count=state.photos,
-        digest=state.photo_digest, last_row=state.next_row - 1, key=key, recall=wanted.recall,
-        parts=tuple(parts),
+        digest=state.photo_digest, key=key, recall=wanted.recall, parts=tuple(parts),
     )  # fmt: skip
     if manifest != old:
         write_manifest(folder, manifest)
-    _delete_unnamed_files(folder, manifest)
+    delete_other_files(folder)
     return manifest
 
 
 def delete_index_files(folder: Path) -> None:
     """Delete the index files; they can be made again from the gallery."""
     if folder.is_dir():
-        _delete_unnamed_files(folder, None)
+        (folder / MANIFEST_NAME).unlink(missing_ok=True)
+        delete_other_files(folder)
         if not any(folder.iterdir()):
             folder.rmdir()
 
 
 def _current_parts(
     folder: Path, gallery: Gallery, state: Meta
-) -> tuple[list[IndexPart], Manifest | None]:
+) -> tuple[list[Part], Manifest | None]:
     """Parts with all photos of the gallery, and the old manifest if its parts were reused."""
+    # Read before the photos: one that is changed meanwhile then differs from its checksum here.
+    rows, sums = gallery.sums()
     try:
         old = read_manifest(folder)
         if old is not None and (old.embedder, old.dim) == (state.embedder, state.dim):
             if matches_gallery(old, state):
                 check_index_files(folder)
                 return list(old.parts), old
-            parts = _changed_parts(folder, gallery, state, old)
+            parts = _changed_parts(folder, gallery, old, rows, sums)
             if parts is not None:
                 return parts, old
     except IndexFileError as error:
         log.warning("%s; the index files are made again", error)
     table = gallery.table()
-    rows, sums = gallery.sums()
     if not np.array_equal(rows, table.rows):
         raise IndexFileError(f"{gallery.name}: changed while it was read; run the command again")
     return [write_part(folder, table, sums)], None
 
 
+def _changed_parts(
+    folder: Path, gallery: Gallery, old: Manifest, rows: NDArray[np.int64], sums: NDArray[np.int64]
+) -> list[Part] | None:
+    """The old parts updated to the gallery; None if writing a new base is better.
+
+    rows, sums: of the gallery's photos.
+    """
+    opened = [OpenPart(part, folder) for part in old.parts]
+    stale = []  # of each part, which photos were removed from the gallery or changed in it
+    for part in opened:
+        place = np.minimum(np.searchsorted(rows, part.rows), max(len(rows) - 1, 0))
+        stale.append((rows[place] != part.rows) | (sums[place] != part.sums))
+    later = np.setdiff1d(rows, opened[0].rows[~stale[0]]) if opened else rows
+    if len(later) > MAX_DELTA_SHARE * len(rows):
+        return None
+    base = part_without(opened[0], folder, stale[0]) if stale[0].any() else old.parts[0]
+    if not len(later):
+        return [base]
+    if len(opened) > 1 and not stale[1].any() and len(later) == len(opened[1]):
+        return [base, old.parts[1]]
+    return [base, write_part(folder, _photos(gallery, later), sums[np.searchsorted(rows, later)])]
+
+
+def _photos(gallery: Gallery, rows: NDArray[np.int64]) -> GalleryTable:
+    """The photos with these row numbers, without hashes."""
+    ids = gallery.ids_of(rows)
+    stamps = gallery.stamps(set(ids.tolist()))
+    paths, landmarks = np.empty(len(ids), dtype=object), np.empty(len(ids), dtype=object)
+    paths[:], landmarks[:] = [stamps[one][0] for one in ids], [stamps[one][2] for one in ids]
+    return GalleryTable(ids, paths, landmarks, ids[:0], gallery.vectors_of(rows), rows)
+
+
 def check_index_files(folder: Path) -> None:
     """Verify every block of every index file. Raises IndexFileError."""
     manifest = read_manifest(folder)
-    for part in manifest.parts if manifest else ():
-        for file in part.files():
-            file.open(folder).check_all()
-
-
-def _changed_parts(
-    folder: Path, gallery: Gallery, state: Meta, old: Manifest
-) -> list[IndexPart] | None:
-    """The old parts updated to the gallery; None if writing one new part is better."""
-    new = gallery.table(after=old.last_row)
-    rows, sums = gallery.sums()
-    parts, stale = list(old.parts), np.empty(0, dtype=np.int64)
-    if digest_of(np.append(sums[rows > old.last_row], old.digest)) != state.photo_digest:
-        stale = _stale_rows(parts, folder, rows, sums)
-        parts = _without_rows(parts, folder, stale)
-        changed = _changed_photos(gallery, rows, stale, old.last_row)
-        both: dict[str, Any] = {
-            name: np.concatenate([getattr(new, name), getattr(changed, name)]) for name in COLUMNS
-        }
-        new = _table_rows(replace(new, **both), np.argsort(both["rows"], kind="stable"))
-    later = sum(part.landmarks + part.distractors for part in parts[1:]) + len(new.ids)
-    if not parts or len(parts) >= MAX_PARTS or later > MAX_LATER_SHARE * state.photos:
-        return None
-    if not len(new.ids):
-        return parts
-    return [*parts, write_part(folder, new, sums[np.searchsorted(rows, new.rows)])]
-
-
-def _stale_rows(
-    parts: list[IndexPart], folder: Path, rows: NDArray[np.int64], sums: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Row numbers of photos that were removed from the gallery or changed in it."""
-    stale = []
-    for part in parts:
-        opened = OpenPart.of(part, folder)
-        place = np.minimum(np.searchsorted(rows, opened.rows), max(len(rows) - 1, 0))
-        same = (rows[place] == opened.rows) & (sums[place] == opened.sums)
-        stale.append(opened.rows[~same])
-    return np.sort(np.concatenate(stale))
-
-
-def _without_rows(
-    parts: list[IndexPart], folder: Path, stale: NDArray[np.int64]
-) -> list[IndexPart]:
-    """The parts without stale photos; a part with none left is dropped."""
-    kept = []
-    for part in parts:
-        opened = OpenPart.of(part, folder)
-        is_stale = np.isin(opened.rows, stale)
-        if not is_stale.any():
-            kept.append(part)
-        elif not is_stale.all():
-            kept.append(part_without_rows(opened, folder, stale))
-    return kept
-
-
-def _changed_photos(
-    gallery: Gallery, rows: NDArray[np.int64], stale: NDArray[np.int64], last_row: int
-) -> GalleryTable:
-    """The stale photos that are still in the gallery, with the same row numbers as before."""
-    changed = np.intersect1d(stale, rows)
-    if not len(changed):
-        return gallery.table(after=int(rows[-1]) if len(rows) else 0)  # an empty table
-    table = gallery.table(after=int(changed[0]) - 1)
-    kept = np.isin(table.rows, changed) & (table.rows <= last_row)
-    return _table_rows(table, np.flatnonzero(kept))
-
-
-def _table_rows(table: GalleryTable, indices: NDArray[np.int64]) -> GalleryTable:
-    columns: dict[str, Any] = {name: getattr(table, name)[indices] for name in COLUMNS}
-    return replace(table, **columns)
-
-
-def _delete_unnamed_files(folder: Path, manifest: Manifest | None) -> None:
-    """Delete all index files that the manifest does not name; None = all, and the manifest."""
-    named = {file.name for part in manifest.parts for file in part.files()} if manifest else set()
-    for path in folder.glob("*.wlseg"):
-        if path.name not in named:
-            path.unlink(missing_ok=True)
-    if manifest is None:
-        (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    for column in manifest.columns() if manifest else ():
+        MappedRows(folder, column).check()
 
 
 def index_file_fault(folder: Path, gallery: Gallery) -> str | None:
