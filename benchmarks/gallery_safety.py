@@ -1,10 +1,11 @@
 """Check that a gallery file loses nothing when processes are killed or bits of it change.
 
-    python benchmarks/gallery_safety.py [kills] [flips] [readers] [speed] [--seconds 120]
+    python benchmarks/gallery_safety.py [kills] [flips] [index] [readers] [speed] [--seconds 120]
 
 kills: 300 SIGKILLs of a process that adds, removes, relabels and compacts. flips: 1,000 random bits
-of a closed gallery flipped, one at a time. readers: 4 processes that read while one writes. speed:
-adding one photo to a gallery of 100,000 × 512. Without a name, all four run.
+of a closed gallery flipped, one at a time. index: as many of index files. readers: 4 processes that
+read while one writes. speed: adding one photo to a gallery of 100,000 × 512. Without a name, all
+run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gallery_flips import flips
+from gallery_flips import flips, index_flips
 from gallery_photos import DIM, State, photo
 from gallery_traffic import readers, speed
 from whichlandmark.gallery.sqlite.integrity import faults
@@ -150,7 +151,9 @@ def kills(folder: Path, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", help="kills, flips, readers or speed; none = all four")
+    parser.add_argument(
+        "parts", nargs="*", help="kills, flips, index, readers or speed; none = all"
+    )
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=120)
@@ -159,6 +162,7 @@ def main() -> None:
     runs: dict[str, Callable[[Path], None]] = {
         "kills": lambda at: kills(at, options.kills),
         "flips": lambda at: flips(at, options.flips),
+        "index": lambda at: index_flips(at, options.flips),
         "readers": lambda at: readers(at, options.seconds),
         "speed": lambda at: speed(at, options.photos),
     }
