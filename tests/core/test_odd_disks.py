@@ -259,7 +259,7 @@ def test_no_permission_to_read_is_told_as_such(tmp_path: Path, forbidden: Path) 
         "a.json": lambda: read_json(folder / "a.json"),
         "a.jpg": lambda: read_bytes(folder / "a.jpg"),
         "a.npy": lambda: MappedRows(
-            folder, Column(file="a.npy", dtype="<i8", shape=(1,), start=0, sums=b"")
+            folder, Column(file="a.npy", dtype="<i8", shape=[1], start=0, sums="")
         ),
         "a.csv": lambda: open_csv(folder / "a.csv").__enter__(),
     }

@@ -81,8 +81,7 @@ def test_a_serialized_index_answers_the_same_without_removed_rows():
     vectors, codes = clustered(3_000, 100)
     numbers = np.arange(3_000) * 3 + 7
     ivf_index = build_ivf(vectors, codes, numbers=numbers)
-    again = IvfIndex.from_bytes(ivf_index.to_bytes(), numbers, probes=ivf_index.probes,
-                             refine=ivf_index.refine, recall=ivf_index.recall)  # fmt: skip
+    again = IvfIndex.from_bytes(ivf_index.to_bytes(), numbers, ivf_index.effort())
     queries = vectors[:50].astype(np.float32)
     one = nearest(queries, vectors, 10, source=ivf_index)
     assert np.array_equal(one.rows, nearest(queries, vectors, 10, source=again).rows)

@@ -87,7 +87,7 @@ def test_damaged_index_files_are_logged_once_and_rebuilt_with_right_answers(
     before = load(folder)
     asked = queries(before)
     before.gallery.close()
-    for kind in ("numbers", "vectors", "projected", "ivf", "sums", "manifest"):
+    for kind in ("numbers", "vectors", "projected", "ivf", "manifest"):
         (path,) = (folder / "segments").glob(f"{kind}*")  # healed files have other names
         whole = path.read_bytes()
         if damage == "delete":

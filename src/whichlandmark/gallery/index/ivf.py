@@ -9,6 +9,7 @@ neighbor search", 2024.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.types import Progress, RowArray, Vectors
+from ...core.types import RowArray, Vectors
 from .exact import nearest, one_faiss_thread, refined, widen
 
 MIN_ROWS_FOR_IVF = 20_000  # with fewer, comparing all is faster; see benchmarks/search_speed.py
@@ -165,7 +166,6 @@ def build_ivf(
     numbers: NDArray[np.int64] | None = None,
     recall: float = 0.99,
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> IvfIndex:
     """Build an index, and tune its search effort to a recall.
 
@@ -177,7 +177,6 @@ def build_ivf(
             With `codes` the target is RECALL_MARGIN · (1 − recall) higher, because clusters made of
             these rows suit them better than new photos.
         seed: of clustering and of the queries.
-        progress: called with (rows done, rows in all).
 
     Returns:
         The index; its `recall` is the measured one. It is below the target when searching half of
@@ -197,8 +196,6 @@ def build_ivf(
         part = slice(start, start + BLOCK_ROWS)
         columns = widen(vectors[part]), clusters.cluster_of[part], numbers_of_rows[part]
         add_preassigned(index, *map(np.ascontiguousarray, columns))
-        if progress:
-            progress(min(start + BLOCK_ROWS, len(vectors)), len(vectors))
     query_rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:RECALL_QUERIES])
     if codes is not None:
         recall += RECALL_MARGIN * (1 - recall)
@@ -318,15 +315,16 @@ class IvfIndex:
 
     @classmethod
     def from_bytes(
-        cls,
-        data: NDArray[np.uint8],
-        numbers: NDArray[np.int64],
-        *,
-        probes: int,
-        refine: int,
-        recall: float,
+        cls, data: NDArray[np.uint8], numbers: NDArray[np.int64], effort: Mapping[str, Any]
     ) -> IvfIndex:
-        """The inverse of `to_bytes`. Verify the bytes first, because FAISS does not."""
+        """The inverse of `to_bytes`. Verify the bytes first, because FAISS does not.
+
+        effort: probes, refine and recall.
+        """
         import faiss
 
-        return cls(faiss.deserialize_index(np.asarray(data)), numbers, probes, refine, recall)
+        return cls(faiss.deserialize_index(np.asarray(data)), numbers, **effort)
+
+    def effort(self) -> dict[str, Any]:
+        """What `from_bytes` takes."""
+        return {"probes": self.probes, "refine": self.refine, "recall": self.recall}

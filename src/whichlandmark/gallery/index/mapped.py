@@ -20,7 +20,7 @@ from ...core.files import atomic_file
 
 BLOCK_BYTES = 65_536
 
-CHECKSUM_BYTES = 8  # of a block
+CHECKSUM_DIGITS = 16  # of a block, hexadecimal
 
 MIN_TEXTS_READ_AT_ONCE = 256  # with fewer, each text is read on its own
 
@@ -34,20 +34,14 @@ class Column:
     """An array in a `.npy` file.
 
     file: its name; dtype, shape: of the array; start: the file's byte at which the array begins,
-    so that its header need not be believed; sums: the checksums of the file's blocks.
+    so that its header need not be believed; sums: CHECKSUM_DIGITS of each block of the file.
     """
 
     file: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: list[int]
     start: int
-    sums: bytes
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks of the file."""
-        return -(-(self.start + np.dtype(self.dtype).itemsize * int(np.prod(self.shape)))
-                 // BLOCK_BYTES)  # fmt: skip
+    sums: str
 
 
 def write_column(
@@ -65,10 +59,10 @@ def write_column(
     """
     rest = iter(blocks)
     first = next(rest)
-    shape = (len(first) if rows is None else rows, *first.shape[1:])
+    shape = [len(first) if rows is None else rows, *first.shape[1:]]
     dtype = first.dtype.newbyteorder("<").str
     file = f"{name}-{secrets.token_hex(8)}.npy"
-    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    header = {"descr": dtype, "fortran_order": False, "shape": tuple(shape)}
     with atomic_file(folder / file) as temporary, open(temporary, "wb+") as out:
         np.lib.format.write_array_header_1_0(out, header)
         start = out.tell()
@@ -76,12 +70,12 @@ def write_column(
         for block in rest:
             out.write(np.ascontiguousarray(block, dtype).data)
         out.seek(0)
-        sums = b"".join(map(_checksum, iter(partial(out.read, BLOCK_BYTES), b"")))
+        sums = "".join(map(_checksum, iter(partial(out.read, BLOCK_BYTES), b"")))
     return Column(file=file, dtype=dtype, shape=shape, start=start, sums=sums)
 
 
-def _checksum(data: bytes | memoryview) -> bytes:
-    return blake2b(data, digest_size=CHECKSUM_BYTES).digest()
+def _checksum(data: bytes | memoryview) -> str:
+    return blake2b(data, digest_size=CHECKSUM_DIGITS // 2).hexdigest()
 
 
 class MappedRows:
@@ -109,7 +103,7 @@ class MappedRows:
             raise IndexFileError(f"{self.path}: not an intact index file ({error})") from None
         self._view, self._start = array.reshape(column.shape), column.start
         self._width = array.itemsize * int(np.prod(column.shape[1:]))
-        self._sums, self._checked = column.sums, np.zeros(column.blocks, dtype=bool)
+        self._sums, self._checked = column.sums, np.zeros(len(column.sums) // CHECKSUM_DIGITS, dtype=bool)
 
     def between(self, start: int, stop: int) -> MappedRows:
         """Rows start … stop − 1."""
@@ -156,7 +150,8 @@ class MappedRows:
         wanted = np.arange(len(self._checked)) if blocks is None else blocks
         for block in wanted[~self._checked[wanted]].tolist():
             data = self._bytes[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
-            if _checksum(data) != self._sums[block * CHECKSUM_BYTES : (block + 1) * CHECKSUM_BYTES]:
+            digits = slice(block * CHECKSUM_DIGITS, (block + 1) * CHECKSUM_DIGITS)
+            if _checksum(data) != self._sums[digits]:
                 raise IndexFileError(f"{self.path}: damaged (block {block})")
             self._checked[block] = True
 

@@ -18,7 +18,6 @@ from ...core.files import read_json, write_json
 from ..records import GalleryTable
 from .ivf import MIN_ROWS_FOR_IVF, IvfIndex, build_ivf
 from .mapped import (
-    CHECKSUM_BYTES,
     Column,
     IndexFileError,
     JoinedRows,
@@ -60,7 +59,7 @@ class Manifest:
     """The content of manifest.json.
 
     embedder, dim, generation, count, digest: of the gallery that the parts hold; key: of the
-    projection, "" = none; recall: the target of the inverted files.
+    projection, "" = none; recall: the target of the inverted files; parts: the base, the delta.
     """
 
     embedder: str
@@ -70,7 +69,7 @@ class Manifest:
     digest: int
     key: str
     recall: float
-    parts: tuple[Part, ...] = ()
+    parts: list[Part]
 
     def columns(self) -> list[Column]:
         """The columns of all parts."""
@@ -78,47 +77,13 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json, with a checksum of its content, and the checksums of all columns."""
+    """Write manifest.json, with a checksum of its content."""
     values = asdict(manifest)
-    sums = b"".join(column.sums for column in manifest.columns())
-    for part in values["parts"]:
-        for column in part["columns"].values():
-            del column["sums"]
-    own = write_column(folder, "sums", [np.frombuffer(sums, dtype=np.uint8)])
-    values["sums"] = {**asdict(own), "sums": own.sums.hex()}
     write_json(folder / MANIFEST_NAME, {"format": FORMAT, "sum": _checksum(values), **values})
 
 
 def read_manifest(folder: Path) -> Manifest | None:
     """Read manifest.json; None when there is none. Raises IndexFileError when it is damaged."""
-    values = _read_values(folder)
-    if values is None:
-        return None
-    own = values.pop("sums")
-    sums = MappedRows(folder, Column(**{**own, "sums": bytes.fromhex(own["sums"])}))[:].tobytes()
-    parts, at = [], 0
-    for part in values.pop("parts"):
-        for name, one in part["columns"].items():
-            column = Column(**{**one, "shape": tuple(one["shape"]), "sums": b""})
-            size = column.blocks * CHECKSUM_BYTES
-            part["columns"][name] = replace(column, sums=sums[at : at + size])
-            at += size
-        parts.append(Part(**part))
-    return Manifest(**values, parts=tuple(parts))
-
-
-def delete_other_files(folder: Path) -> None:
-    """Delete all index files that the manifest does not name, those of earlier versions too."""
-    values = _read_values(folder) or {"sums": {"file": ""}, "parts": []}
-    named = {values["sums"]["file"]}
-    for part in values["parts"]:
-        named |= {column["file"] for column in part["columns"].values()}
-    for path in folder.iterdir():
-        if path.suffix in (".npy", ".wlseg") and path.name not in named:
-            path.unlink(missing_ok=True)
-
-
-def _read_values(folder: Path) -> dict[str, Any] | None:
     path = folder / MANIFEST_NAME
     if not path.exists():
         return None
@@ -130,7 +95,9 @@ def _read_values(folder: Path) -> dict[str, Any] | None:
             raise IndexFileError(f"{path}: written by another version of whichlandmark")
         if values.pop("sum") != _checksum(values):
             raise ValueError("changed")
-        return values
+        for part in values["parts"]:
+            part["columns"] = {name: Column(**one) for name, one in part["columns"].items()}
+        return Manifest(**{**values, "parts": [Part(**part) for part in values["parts"]]})
     except (DataError, KeyError, TypeError, ValueError) as error:
         raise IndexFileError(f"{path}: damaged ({error})") from None
 
@@ -174,7 +141,7 @@ class OpenPart:
         if name not in self.columns:
             return None
         rows = self.rows[slice(*self.range(distractors))]
-        return IvfIndex.from_bytes(self.columns[name][:], rows, **self.part.effort[name])
+        return IvfIndex.from_bytes(self.columns[name][:], rows, self.part.effort[name])
 
     def table(self, kept: NDArray[np.int64]) -> GalleryTable:
         """The photos at these places, without hashes; their vectors are read when indexed."""
@@ -259,7 +226,7 @@ def with_ivf(part: Part, folder: Path, recall: float) -> Part:
 def _add_ivf(part: Part, folder: Path, distractors: bool, ivf: IvfIndex) -> None:
     name = IVF_COLUMNS[distractors]
     part.columns[name] = write_column(folder, name, [ivf.to_bytes()])
-    part.effort[name] = {"probes": ivf.probes, "refine": ivf.refine, "recall": ivf.recall}
+    part.effort[name] = ivf.effort()
 
 
 def _write_rows(folder: Path, name: str, rows: Any, projection: Projection | None = None) -> Column:

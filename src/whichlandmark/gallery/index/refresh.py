@@ -26,7 +26,6 @@ from .parts import (
     Manifest,
     OpenPart,
     Part,
-    delete_other_files,
     part_without,
     read_manifest,
     with_ivf,
@@ -91,11 +90,11 @@ def _refresh(folder: Path, gallery: Gallery, wanted: IndexNeeds) -> Manifest | N
         parts[at] = part if part.effort else with_ivf(part, folder, wanted.recall)
     manifest = Manifest(
         embedder=state.embedder, dim=state.dim, generation=state.generation, count=state.photos,
-        digest=state.photo_digest, key=key, recall=wanted.recall, parts=tuple(parts),
+        digest=state.photo_digest, key=key, recall=wanted.recall, parts=parts,
     )  # fmt: skip
     if manifest != old:
         write_manifest(folder, manifest)
-    delete_other_files(folder)
+    _delete_other_files(folder, manifest)
     return manifest
 
 
@@ -103,9 +102,17 @@ def delete_index_files(folder: Path) -> None:
     """Delete the index files; they can be made again from the gallery."""
     if folder.is_dir():
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
-        delete_other_files(folder)
+        _delete_other_files(folder, None)
         if not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _delete_other_files(folder: Path, manifest: Manifest | None) -> None:
+    """Delete all index files that the manifest does not name, those of earlier versions too."""
+    named = {column.file for column in manifest.columns()} if manifest else set()
+    for path in folder.iterdir():
+        if path.suffix in (".npy", ".wlseg") and path.name not in named:
+            path.unlink(missing_ok=True)
 
 
 def _current_parts(
@@ -119,7 +126,7 @@ def _current_parts(
         if old is not None and (old.embedder, old.dim) == (state.embedder, state.dim):
             if matches_gallery(old, state):
                 check_index_files(folder)
-                return list(old.parts), old
+                return old.parts[:], old
             parts = _changed_parts(folder, gallery, old, rows, sums)
             if parts is not None:
                 return parts, old
