@@ -19,9 +19,13 @@ from gallery_photos import DIM, photo
 from whichlandmark.core.errors import WhichLandmarkError
 from whichlandmark.gallery.index import parts
 from whichlandmark.gallery.index.mapped import IndexFileError
-from whichlandmark.gallery.index.open import open_index_files
+from whichlandmark.gallery.index.open import (
+    IndexNeeds,
+    check_index_files,
+    open_index_files,
+    refresh,
+)
 from whichlandmark.gallery.index.projection import Projection
-from whichlandmark.gallery.index.refresh import IndexNeeds, check_index_files, refresh
 from whichlandmark.gallery.records import LandmarkRecord
 from whichlandmark.gallery.sqlite.integrity import faults
 from whichlandmark.gallery.sqlite.salvage import rebuild

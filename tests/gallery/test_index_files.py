@@ -16,10 +16,9 @@ from whichlandmark.gallery.index.mapped import (
     MappedTexts,
     write_column,
 )
-from whichlandmark.gallery.index.open import open_index_files
+from whichlandmark.gallery.index.open import IndexNeeds, open_index_files, refresh
 from whichlandmark.gallery.index.parts import read_manifest
 from whichlandmark.gallery.index.projection import Projection
-from whichlandmark.gallery.index.refresh import IndexNeeds, refresh
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 
@@ -273,7 +272,9 @@ def test_a_file_left_by_an_interrupted_run_is_cleared_away(tmp_path, gallery):
     folder = tmp_path / "segments"
     refresh(folder, gallery, PLAIN)
     before = every_file(folder)
-    (folder / "vectors-0123456789abcdef.npy").write_bytes(b"half")
+    (folder / "vectors-0123456789abcdef.npy").write_bytes(b"whole")
+    (folder / ".vectors-0123456789abcdef.npy.x1y2").write_bytes(b"half")
+    (folder / ".manifest.json.x1y2").write_bytes(b"half")
     refresh(folder, gallery, PLAIN)
     assert every_file(folder) == before
 

@@ -13,7 +13,7 @@ from tests.support.photos import photos_of
 from whichlandmark.core.types import Prediction, Vectors
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.index import parts
-from whichlandmark.gallery.index.refresh import IndexNeeds
+from whichlandmark.gallery.index.open import IndexNeeds
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition.folder import edit, maintain
 from whichlandmark.recognition.folder import load as load_module

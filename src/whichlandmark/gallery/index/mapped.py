@@ -103,7 +103,10 @@ class MappedRows:
             raise IndexFileError(f"{self.path}: not an intact index file ({error})") from None
         self._view, self._start = array.reshape(column.shape), column.start
         self._width = array.itemsize * int(np.prod(column.shape[1:]))
-        self._sums, self._checked = column.sums, np.zeros(len(column.sums) // CHECKSUM_DIGITS, dtype=bool)
+        self._sums, self._checked = (
+            column.sums,
+            np.zeros(len(column.sums) // CHECKSUM_DIGITS, dtype=bool),
+        )
 
     def between(self, start: int, stop: int) -> MappedRows:
         """Rows start … stop − 1."""

@@ -27,8 +27,7 @@ from ...gallery.address import (
     write_link,
 )
 from ...gallery.copy import copy_gallery
-from ...gallery.index.open import searched_on_server
-from ...gallery.index.refresh import index_file_fault
+from ...gallery.index.open import index_file_fault, searched_on_server
 from ...gallery.protocol import Gallery
 from ...gallery.sqlite import integrity, salvage
 from ...gallery.sqlite.store import SqliteGallery
