@@ -94,6 +94,22 @@ def test_a_serialized_index_answers_the_same_without_removed_rows():
     assert less.index.ntotal == len(kept)
 
 
+@pytest.mark.parametrize("most", [4_096, 10])  # all centres are compared, or a graph finds them
+def test_the_center_of_a_removed_landmark_leaves_the_index_with_it(monkeypatch, most):
+    monkeypatch.setattr(ivf, "MAX_CENTRES_COMPARED", most)
+    vectors, codes = clustered(3_000, 100)
+    vectors[7], codes[7] = np.eye(D, dtype=np.float16)[3], 500  # the only photo of its landmark
+    ivf_index = build_ivf(vectors, codes)
+    vector = np.eye(D, dtype=np.float32)[3].tobytes()
+    assert vector in ivf_index.to_bytes().tobytes()
+    less = ivf_index.without(np.array([7]))
+    assert vector not in less.to_bytes().tobytes()
+    kept = np.delete(vectors, 7, axis=0)
+    queries = kept[:200].astype(np.float32)
+    truth = nearest(queries, kept, 10).rows
+    assert shared(truth, nearest(queries, kept, 10, source=less).rows) > 0.95
+
+
 def test_rows_outside_the_index_are_never_returned():
     vectors, codes = clustered(2_000, 50)
     ivf_index = build_ivf(vectors, codes, numbers=np.arange(2_000))

@@ -304,6 +304,14 @@ class IvfIndex:
         import faiss
 
         self.index.remove_ids(faiss.IDSelectorBatch(numbers))
+        lists, quantizer = self.index.invlists, faiss.downcast_index(self.index.quantizer)
+        empty = [at for at in range(self.index.nlist) if not lists.list_size(at)]
+        if empty:  # their centres become zeros, because each may be a removed vector itself
+            stored = faiss.downcast_index(getattr(quantizer, "storage", quantizer))
+            centres = stored.reconstruct_n(0, self.index.nlist)
+            centres[empty] = 0
+            stored.reset()
+            stored.add(centres)
         return replace(self, numbers=np.setdiff1d(self.numbers, numbers))
 
     def to_bytes(self) -> NDArray[np.uint8]:
