@@ -15,18 +15,20 @@ from ...core.types import Embedder, Photos, Progress, require_table
 from ...features.embedders.load import default_embedder, load_embedder
 from ...features.embedders.own import require_embedder, require_same, save_embedder
 from ...gallery.address import GALLERY_FILE, gallery_in, has_gallery
+from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index import GalleryIndex, SearchRows
 from ...gallery.index.mapped import IndexFileError
 from ...gallery.index.open import (
     INDEX_FOLDER,
+    IndexNeeds,
+    delete_index_files,
     open_index,
+    refresh,
     searched_on_server,
     warn_index_files_unusable,
 )
-from ...gallery.index.refresh import IndexNeeds, delete_index_files, refresh
 from ...gallery.index.remote import RemoteRows, sample_index
-from ...gallery.base import Gallery
 from ...gallery.sqlite.store import SqliteGallery
 from ..decision import Decider, FallbackDecider, Fitted
 from ..fitting.whitening import LabelledVectors

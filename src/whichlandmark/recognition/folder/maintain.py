@@ -26,12 +26,12 @@ from ...gallery.address import (
     read_link,
     write_link,
 )
-from ...gallery.copy import copy_gallery
-from ...gallery.index.open import searched_on_server
-from ...gallery.index.refresh import index_file_fault
 from ...gallery.base import Gallery
+from ...gallery.copy import copy_gallery
+from ...gallery.index.open import index_file_fault, searched_on_server
 from ...gallery.sqlite import salvage
-from ...gallery.sqlite.store import SqliteGallery, faults as file_faults
+from ...gallery.sqlite.store import SqliteGallery
+from ...gallery.sqlite.store import faults as file_faults
 from .edit import EditResult, open_gallery
 from .load import refresh_index_files
 from .settings import (
