@@ -21,6 +21,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -240,7 +241,7 @@ def race_command(sources: list[Path], out: Path, number: int, tally: Tally) -> N
 
 
 def race_outputs(sources: list[Path], out: Path, number: int, tally: Tally) -> None:
-    """Two commands of one kind into one place; what both report must be there and whole."""
+    """Two commands of one kind into one place; what what is there must be of one of them."""
     kind = ("import", "split", "clean", "train")[number % 4]
     lines = {
         "import": [("import", "folder", source, "-o", out) for source in sources[:2]],
@@ -253,12 +254,16 @@ def race_outputs(sources: list[Path], out: Path, number: int, tally: Tally) -> N
     for run in runs:
         said = "".join(run.communicate(timeout=600))
         found.append((set(), "" if run.returncode in (0, 3) else f"{kind}: {said.strip()}"))
-    if all(not error for _, error in found):
-        wrong.append(f"{kind}: both reported success, one result is left")
+    years = {part for table in [*out.glob("*.csv"), *out.parent.glob("*.csv"), out]
+             if table.is_file() for part in re.findall(r"202\d", table.read_text())}  # fmt: skip
+    if len(years) > 1 or all(error for _, error in found):
+        wrong.append(f"{kind}: photos of {sorted(years)}")
     tally.add(found, wrong)
 
 
-SMALL = ("--backbone", "resnet10t", "--size", 64, "--set", "crop=32", "--set", "workers=0")
+SMALL = [word for one in ("backbone=resnet10t", "dim=16", "size=48", "crop=32", "workers=0",
+                          "landmarks_per_batch=2", "photos_per_landmark=2")
+         for word in ("--set", one)]  # fmt: skip
 
 
 def main() -> None:
