@@ -13,10 +13,9 @@ from typing import Any
 from gallery_photos import DIM, photo
 from whichlandmark.core.errors import WhichLandmarkError
 from whichlandmark.gallery.records import LandmarkRecord
-from whichlandmark.gallery.sqlite.integrity import faults
 from whichlandmark.gallery.sqlite.salvage import rebuild
 from whichlandmark.gallery.sqlite.schema import PAGE_BYTES
-from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.gallery.sqlite.store import SqliteGallery, faults
 
 PROCESSES = multiprocessing.get_context("fork")
 HEAD = 12  # first pages, with a fifth of the flipped bits: roots of the tables, ids, texts

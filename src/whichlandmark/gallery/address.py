@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ..core.errors import DataError, GalleryError, OptionError
 from ..core.files import read_json, write_json
 from ..core.json_options import from_json, to_json
-from .protocol import Gallery
+from .base import Gallery
 from .sqlite.store import SqliteGallery
 
 SERVER_SCHEMES = ("qdrant://", "postgresql://")

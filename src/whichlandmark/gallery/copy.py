@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ..core.errors import GalleryError
 from ..core.types import Progress
+from .base import Gallery
 from .checksums import blob_sum
-from .protocol import Gallery, Labels
-from .records import GalleryRow
+from .records import GalleryRow, Labels
 
 BATCH_PHOTOS = 500  # written in one change of the target; 50 KB each with local features
 
@@ -94,7 +94,8 @@ def _require_copy(source: Gallery, target: Gallery) -> None:
 
 def content_sum(row: GalleryRow) -> int:
     """A checksum of a photo without its row number, which differs between galleries."""
-    texts = (row.id, row.path, row.landmark, row.hash, row.stamp, row.author, row.licence)
+    texts = (row.id, row.path, row.landmark, row.hash, row.stamp, row.author, row.licence,
+             row.source)  # fmt: skip
     blobs = (row.vector.astype("<f2").tobytes(), row.keypoints, row.fingerprint, row.thumbnail)
     sums = " ".join(str(blob_sum(blob)) for blob in blobs)
     return blob_sum("\0".join(("content", *texts, sums)).encode())

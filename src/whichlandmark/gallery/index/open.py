@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ...core.types import Vectors
 from ..address import read_link
+from ..base import Gallery
 from ..checksums import Meta, digest_of
-from ..protocol import Gallery
 from . import GalleryIndex, SearchRows
 from .exact import CandidateSource, nearest
 from .ivf import IvfIndex

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.disks import file_lock
+from ..base import Gallery
 from ..checksums import Meta, digest_of
-from ..protocol import Gallery
 from ..records import GalleryTable
 from .mapped import IndexFileError
 from .open import INDEX_FOLDER, matches_gallery, open_index_files, projection_key

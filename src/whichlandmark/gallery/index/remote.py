@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.types import Vectors
-from ..protocol import Gallery
+from ..base import Gallery
 from . import GalleryIndex, SearchRows
 
 MAX_SAMPLED_PHOTOS = 20_000  # with a landmark, to fit on; half as many distractors

@@ -22,8 +22,7 @@ from ..checksums import (
     digest_of,
     meta_sum,
 )
-from ..protocol import Labels
-from ..records import GalleryRow, GalleryTable, LandmarkRecord
+from ..records import GalleryRow, GalleryTable, Labels, LandmarkRecord
 from ..sqlite.queries import FIRST_BLOB, sorted_labels
 from .connection import BLOBS, META_COLUMNS, Sql
 from .vectors import checked_vectors

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from ...core.errors import GalleryError
 from ...core.types import Neighbours, Vectors
 from ..checksums import Meta
-from ..protocol import Labels
-from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord, other_embedder
+from ..records import Credit, GalleryRow, GalleryTable, Labels, LandmarkRecord, other_embedder
 from . import connection as connections
 from . import queries as sql_queries
 from .connection import Address, Sql, connect, gallery_errors
@@ -22,7 +21,7 @@ from .search import nearest, search_scope
 
 
 class PostgresReads:
-    """The reading half of `PostgresGallery`; see `protocol.Gallery` for the methods."""
+    """The reading half of `PostgresGallery`; see `base.Gallery` for the methods."""
 
     def __init__(self, address: Address, connection: Sql) -> None:
         self._address, self._connection = address, connection
@@ -107,7 +106,7 @@ class PostgresReads:
         distractors: bool = False,
         landmarks: Collection[str] | None = None,
     ) -> Neighbours:
-        """The k photos of highest cosine: see `protocol.Gallery.nearest` and `search.nearest`."""
+        """The k photos of highest cosine: see `base.Gallery.nearest` and `search.nearest`."""
         with self._snapshot() as (sql, meta):
             wanted = search_scope(sql, distractors, landmarks)
             if wanted is None:

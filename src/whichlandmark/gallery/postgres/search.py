@@ -94,7 +94,7 @@ def nearest(
 def search_scope(
     sql: Sql, distractors: bool, landmarks: Collection[str] | None
 ) -> SearchScope | None:
-    """The scope of a search; None = no photo can match. See `protocol.Gallery.nearest`."""
+    """The scope of a search; None = no photo can match. See `base.Gallery.nearest`."""
     kind = "v.bank" if distractors else "NOT v.bank"
     if landmarks is None:
         return SearchScope(kind)

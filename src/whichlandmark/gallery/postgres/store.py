@@ -49,7 +49,7 @@ SIMILAR_IDS = (
 
 
 class PostgresGallery(PostgresReads):
-    """A gallery in PostgreSQL; see `protocol.Gallery` for the methods.
+    """A gallery in PostgreSQL; see `base.Gallery` for the methods.
 
     Open with `create` or `open`; close with `close` or a with-statement. Threads may share it, but
     their calls run one at a time. A call during which the connection is lost raises GalleryError;

@@ -64,7 +64,7 @@ def nearest(
 
 
 def photo_filter(distractors: bool, landmarks: Collection[str] | None) -> Any:
-    """The filter for `protocol.Gallery.nearest`; None = no photo matches."""
+    """The filter for `base.Gallery.nearest`; None = no photo matches."""
     from qdrant_client import models
 
     kind = models.MatchValue(value="distractor" if distractors else "landmark")

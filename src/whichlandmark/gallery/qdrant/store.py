@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from ...core.errors import BusyError, GalleryError
 from ...core.types import Neighbours, Vectors
 from ..checksums import Meta
-from ..protocol import Labels
-from ..records import Credit, GalleryRow, GalleryTable, LandmarkRecord, other_embedder
+from ..records import Credit, GalleryRow, GalleryTable, Labels, LandmarkRecord, other_embedder
 from ..sqlite.queries import labels as labels_of
 from . import collection as collection
 from . import points
@@ -38,7 +37,7 @@ MAX_READ_TRIES = 5  # of a read during which the gallery changes
 
 
 class QdrantReads:
-    """The reading half of `QdrantGallery`; see `protocol.Gallery` for the methods."""
+    """The reading half of `QdrantGallery`; see `base.Gallery` for the methods."""
 
     def __init__(self, client: RetryingClient, head: Head, config: QdrantConfig) -> None:
         self._client = client
@@ -127,7 +126,7 @@ class QdrantReads:
         distractors: bool = False,
         landmarks: Collection[str] | None = None,
     ) -> Neighbours:
-        """The k photos of highest cosine; see `protocol.Gallery.nearest`.
+        """The k photos of highest cosine; see `base.Gallery.nearest`.
 
         Up to `QdrantConfig.exact_below` photos the server compares all; above, it uses its graph.
         """
@@ -193,7 +192,7 @@ class QdrantReads:
 
 
 class QdrantGallery(QdrantReads):
-    """A gallery in Qdrant; see `protocol.Gallery` for the methods.
+    """A gallery in Qdrant; see `base.Gallery` for the methods.
 
     Open with `create` or `open`; close with `close` or a with-statement.
 

@@ -25,7 +25,7 @@ from ...features.embedders.record import warn_of_licence
 from ...features.pipeline import COMPUTE_NOTHING, EmbeddedBatch, Failure, PerPhoto, embed
 from ...features.prefetch import BackgroundTask
 from ...gallery.address import has_gallery, open_or_create
-from ...gallery.protocol import Gallery
+from ...gallery.base import Gallery
 from ...gallery.records import GalleryRow
 from ..spatial_verification import MATCHING_SIDE, local_features
 from .settings import LOCK_FILE

@@ -26,12 +26,13 @@ from ...gallery.address import (
     read_link,
     write_link,
 )
+from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index.open import searched_on_server
 from ...gallery.index.refresh import index_file_fault
-from ...gallery.protocol import Gallery
-from ...gallery.sqlite import integrity, salvage
+from ...gallery.sqlite import salvage
 from ...gallery.sqlite.store import SqliteGallery
+from ...gallery.sqlite.store import faults as file_faults
 from .edit import EditResult, open_gallery
 from .load import refresh_index_files
 from .settings import (
@@ -66,7 +67,7 @@ def verify_gallery(folder: Path) -> GalleryCheck:
     path = folder / GALLERY_FILE
     require_folder(folder)
     link = read_link(folder)
-    faults = integrity.faults(path) if link is None else []
+    faults = file_faults(path) if link is None else []
     if faults:
         return GalleryCheck({"faults": len(faults)}, faults, [])
     with gallery_in(folder) as gallery:
@@ -157,8 +158,10 @@ def compact_gallery(folder: Path) -> EditResult:
         gallery.table()  # raises when the file is damaged
         gallery.checkpoint()
         before = path.stat().st_size
-        gallery.compact()
-    return EditResult({"bytes before": before, "bytes": path.stat().st_size})
+        notes = () if gallery.compact() else (
+            "another process reads the gallery: its old pages stay until that ends; run it again",
+        )  # fmt: skip
+    return EditResult({"bytes before": before, "bytes": path.stat().st_size}, notes=notes)
 
 
 def copy_to(

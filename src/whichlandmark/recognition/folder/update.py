@@ -16,7 +16,7 @@ from ...core.images import content_hash
 from ...core.storage import File, parse, read_bytes, stamp, stamps
 from ...core.types import Embedder, Photos, Progress
 from ...features.pipeline import COMPUTE_NOTHING, PerPhoto
-from ...gallery.protocol import Gallery
+from ...gallery.base import Gallery
 from ...gallery.records import GalleryRow
 from ..spatial_verification import DistractorCheck
 from .fill import FEATURES, Changes, embed_rows, free_id, longer_ids
@@ -235,7 +235,7 @@ class GalleryUpdate:
     def _look_up(self, hashes: Iterable[str | None]) -> None:
         """Find out which photos of the gallery have these bytes."""
         new = {digest for digest in hashes if digest} - self._with_bytes.keys()
-        found = _with_hashes(self.gallery, new) if new else {}
+        found = self.gallery.with_hashes(new) if new else {}
         self._with_bytes |= {digest: found.get(digest, []) for digest in new}
         self._known |= self.gallery.stamps(
             [one for ids in found.values() for one in ids if one not in self._known]
@@ -315,21 +315,13 @@ class GalleryUpdate:
 
     def _write_paths(self, moved: dict[str, str]) -> None:
         """Give photos the path of their moved file, without embedding them again."""
-        if not moved:
-            return
-        table = self.gallery.table(vectors=False)
-        row_of = dict(zip(table.ids.tolist(), table.rows.tolist(), strict=True))
-        batch: list[GalleryRow] = []
-        for photo_id, path in moved.items():
-            file_stamp = stamp(path)
-            ((_, row),) = self.gallery.rows_after(row_of[photo_id] - 1, 1)
-            batch.append(replace(row, path=path, stamp=file_stamp))
-            self._known[photo_id] = (path, file_stamp, row.landmark)
-            if len(batch) == 256:
-                self.gallery.put(batch)
-                batch = []
-        if batch:
+        ids = list(moved)
+        for start in range(0, len(ids), 256):
+            found = self.gallery.rows_after(-1, 256, ids[start : start + 256])
+            batch = [replace(row, path=moved[row.id], stamp=stamp(moved[row.id]))
+                     for _, row in found]  # fmt: skip
             self.gallery.put(batch)
+            self._known |= {row.id: (row.path, row.stamp, row.landmark) for row in batch}
 
     def _same_bytes(
         self, photo_id: str, stored: str, landmark: str, *, moved: bool = False
@@ -403,15 +395,6 @@ def updating(
             state.failed.pop(photo_id, None)
         state.failed |= {failure.id: failure.reason for failure in update.changes.failures}
     update.settle(folder)
-
-
-def _with_hashes(gallery: Gallery, hashes: set[str]) -> dict[str, list[str]]:
-    table = gallery.table(vectors=False)
-    found: dict[str, list[str]] = {}
-    for one, digest in zip(table.ids.tolist(), table.hashes.tolist(), strict=True):
-        if digest in hashes:
-            found.setdefault(digest, []).append(one)
-    return found
 
 
 def _hash_of_file(path: str) -> str | None:
