@@ -186,11 +186,8 @@ class Gallery(ABC):
             if vectors:
                 photos = list(zip(rows, ids, sums, strict=True))
                 stored = self._vectors(tables, meta.dim, photos, after=after)
-        return GalleryTable(
-            ids=_texts(ids), paths=_texts(paths), landmarks=_texts(landmarks),
-            hashes=_texts(hashes), vectors=stored, rows=np.array(rows, dtype=np.int64),
-            generation=meta.generation,
-        )  # fmt: skip
+        texts = (np.array(column, dtype=object) for column in (ids, paths, landmarks, hashes))
+        return GalleryTable(*texts, stored, np.array(rows, dtype=np.int64), meta.generation)
 
     def labels(self) -> Labels:
         """Row number and landmark of every photo, for galleries whose vectors exceed the memory."""
@@ -207,11 +204,18 @@ class Gallery(ABC):
         codes = new[table[:, 1]] if len(table) else np.empty(0, dtype=np.int32)
         return Labels(table[:, 0], codes, names, meta.generation)
 
-    def rows_after(self, row: int, limit: int) -> list[tuple[int, GalleryRow]]:
-        """At most `limit` complete photos with their row numbers, from those above `row`."""
-        with self._snapshot() as (tables, meta):
-            with closing(tables.entries(row, limit)) as entries:
+    def rows_after(
+        self, row: int, limit: int, ids: Iterable[str] | None = None
+    ) -> list[tuple[int, GalleryRow]]:
+        """At most `limit` complete photos with their row numbers, from those above `row`.
+
+        ids: only photos with these ids; None = all.
+        """
+        with self._snapshot() as (tables, meta), closing(tables.entries(row, limit)) as entries:
+            if ids is None:
                 found = [checked(entry, self.name) for entry in entries]
+            else:
+                found = [one for one in self._with_ids(tables, ids) if one[0] > row][:limit]
             photos = [(entry[0], entry[ID], entry[FIRST_BLOB]) for entry in found]
             numbers = [entry[0] for entry in found]
             vectors = self._vectors(tables, meta.dim, photos, numbers=numbers).astype(np.float32)
@@ -225,6 +229,11 @@ class Gallery(ABC):
             )) for entry, vector in zip(found, vectors, strict=True)
         ]  # fmt: skip
 
+    def hashes(self, ids: Iterable[str]) -> dict[str, str]:
+        """Id → content hash; unknown ids are omitted."""
+        with self._snapshot() as (tables, _):
+            return {row[ID]: row[4] for row in self._with_ids(tables, ids)}
+
     def ids_of(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
         """Ids of (n,) row numbers, which may be in any order and repeat.
 
@@ -233,7 +242,7 @@ class Gallery(ABC):
         """
         with self._snapshot() as (tables, _):
             id_of = {row[0]: row[ID] for row in self._at(tables, rows)}
-        return _texts([id_of[row] for row in rows.tolist()])
+        return np.array([id_of[row] for row in rows.tolist()], dtype=object)
 
     def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """Vectors (n, D) of (n,) row numbers. Raises GalleryError as `ids_of` does."""
@@ -394,9 +403,3 @@ class Gallery(ABC):
 
 def _matches(data: object, expected: object) -> bool:
     return isinstance(data, bytes) and blob_sum(data) == expected
-
-
-def _texts(values: Sequence[str]) -> NDArray[np.object_]:
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column

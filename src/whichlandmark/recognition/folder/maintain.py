@@ -157,8 +157,10 @@ def compact_gallery(folder: Path) -> EditResult:
         gallery.table()  # raises when the file is damaged
         gallery.checkpoint()
         before = path.stat().st_size
-        gallery.compact()
-    return EditResult({"bytes before": before, "bytes": path.stat().st_size})
+        notes = () if gallery.compact() else (
+            "another process reads the gallery: its old pages stay until that ends; run it again",
+        )  # fmt: skip
+    return EditResult({"bytes before": before, "bytes": path.stat().st_size}, notes=notes)
 
 
 def copy_to(
