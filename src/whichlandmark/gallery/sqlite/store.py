@@ -107,7 +107,7 @@ class SqliteTables:
                      for row in self.sql.execute(query, (one,))}  # fmt: skip
         return sorted(known)
 
-    def write_photos(self, entries: list[PhotoRow], blobs: list[tuple[bytes, ...]]) -> None:
+    def write_photos(self, entries: list[PhotoRow], blobs: Sequence[tuple[bytes, ...]]) -> None:
         self.sql.executemany(WRITE_PHOTO, entries)
         for at, kind in enumerate(BLOBS):
             rows = [(row[0], data[at]) for row, data in zip(entries, blobs, strict=True)]

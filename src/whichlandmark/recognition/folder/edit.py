@@ -21,7 +21,7 @@ from ...gallery.address import gallery_in
 from ...gallery.base import Gallery
 from ...gallery.records import check_text, read_credits, read_landmarks
 from .fill import Changes, photos_and_distractors
-from .load import refresh_index_files
+from .load import refresh_index_files, search_index_state
 from .settings import changing_state, id_digest, read_settings, read_state, require_folder
 from .update import UpdateOptions, fill_gallery, updating
 
@@ -247,6 +247,7 @@ def list_landmarks(folder: Path) -> dict[str, Any]:
             counts[landmark] = counts.get(landmark, 0) + 1
         records, generation = gallery.landmarks(), gallery.generation
         embedder = gallery.embedder_id
+        search_index = search_index_state(folder, gallery)
     state = read_state(folder)
     distractors = counts.pop(DISTRACTORS, 0)
     landmarks = []
@@ -260,6 +261,7 @@ def list_landmarks(folder: Path) -> dict[str, Any]:
     total = sum(counts.values())
     return {"landmarks": landmarks, "photos": total, "distractors": distractors,
             "embedder": embedder, "generation": generation, "failed": state.failed,
+            "search_index": search_index or None,
             "unfinished": state.unfinished_field(total + distractors),
             "warnings": state.warnings(total + distractors)}  # fmt: skip
 
