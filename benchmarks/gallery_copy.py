@@ -25,8 +25,8 @@ import numpy as np
 import tests_on_path  # noqa: F401
 from tests.support.own_postgres import own_postgres
 from whichlandmark.gallery.address import gallery_in
+from whichlandmark.gallery.base import Gallery
 from whichlandmark.gallery.copy import content_sum
-from whichlandmark.gallery.protocol import Gallery
 from whichlandmark.recognition.folder.load import load, refresh_index_files
 
 BLOCK = 2_000

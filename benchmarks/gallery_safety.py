@@ -1,10 +1,12 @@
 """Check that a gallery file loses nothing when processes are killed or bits of it change.
 
-    python benchmarks/gallery_safety.py [kills] [flips] [readers] [speed] [--seconds 120]
+    python benchmarks/gallery_safety.py [kills] [flips] [index] [removed] [readers] [speed]
 
 kills: 300 SIGKILLs of a process that adds, removes, relabels and compacts. flips: 1,000 random bits
-of a closed gallery flipped, one at a time. readers: 4 processes that read while one writes. speed:
-adding one photo to a gallery of 100,000 × 512. Without a name, all four run.
+of a closed gallery flipped, one at a time. index: as many of index files. removed: every part of
+removed photos is searched for in the bytes of a small file after `remove`, and of a large one after
+`compact`. readers: 4 processes that read while one writes. speed: adding one photo to a gallery of
+100,000 × 512. Without a name, all run.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gallery_flips import flips
+from gallery_flips import flips, index_flips
 from gallery_photos import DIM, State, photo
 from gallery_traffic import readers, speed
-from whichlandmark.gallery.sqlite.integrity import faults
-from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.gallery.records import GalleryRow
+from whichlandmark.gallery.sqlite.store import MAX_SCRUBBED_BYTES, SqliteGallery, faults
 
 PROCESSES = multiprocessing.get_context("fork")
 
@@ -148,9 +150,51 @@ def kills(folder: Path, count: int) -> None:
           f"{len(state)}")  # fmt: skip
 
 
+def parts_in(data: bytes, row: GalleryRow) -> list[str]:
+    """The parts of a photo that the file holds: a text, or any of some 24 bytes of a blob."""
+    blobs = {"vector": row.vector.astype("<f2").tobytes(), "keypoints": row.keypoints,
+             "fingerprint": row.fingerprint, "thumbnail": row.thumbnail}  # fmt: skip
+    found = [name for name in ("path", "hash") if getattr(row, name).encode() in data]
+    return found + [
+        name for name, part in blobs.items()
+        if any(part[at : at + 24] in data for at in range(0, len(part) - 23, 200))
+    ]  # fmt: skip
+
+
+def removed(folder: Path) -> None:
+    """Search the file for every part of removed photos."""
+    chance = random.Random(0)
+    for name, photos, dim, rounds in (("small", 400, DIM, 12), ("large", 20_000, 4096, 1)):
+        path = folder / f"{name}.sqlite"
+        found, gone = Counter[str](), 0
+        with SqliteGallery.create(path, "fake-1", dim) as gallery:
+            for start in range(0, photos, 100):
+                gallery.put([photo(n, f"l{n % 20}", dim) for n in range(start, start + 100)])
+            for turn in range(rounds):
+                known = sorted(gallery.stamps())
+                chosen = chance.sample(known, 20)
+                gallery.put([photo(10**6 + 100 * turn + n, "new", dim) for n in range(30)])
+                gallery.remove(chosen)
+                data, gone = path.read_bytes(), gone + len(chosen)
+                for one in chosen:
+                    found.update(parts_in(data, photo(int(one[1:]), "", dim)))
+            size = path.stat().st_size
+            print(f"removed: {name} file of {size:,} bytes (at most {MAX_SCRUBBED_BYTES:,} are "
+                  f"rewritten at once): {gone} photos removed, in the file after `remove`: "
+                  f"{dict(found) or 'nothing'}; stale {gallery.state().stale}")  # fmt: skip
+            gallery.compact()
+            data, found = path.read_bytes(), Counter()
+            for one in chosen:
+                found.update(parts_in(data, photo(int(one[1:]), "", dim)))
+            print(f"  after `compact`: {dict(found) or 'nothing'}; stale {gallery.state().stale}")
+            kept = sum(bool(parts_in(data, photo(int(one[1:]), "", dim)))
+                       for one in sorted(gallery.stamps())[:20])  # fmt: skip
+            print(f"  of 20 photos that stay, the same search finds {kept}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", help="kills, flips, readers or speed; none = all four")
+    parser.add_argument("parts", nargs="*", help="some of the parts; none = all")
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=120)
@@ -159,6 +203,8 @@ def main() -> None:
     runs: dict[str, Callable[[Path], None]] = {
         "kills": lambda at: kills(at, options.kills),
         "flips": lambda at: flips(at, options.flips),
+        "removed": removed,
+        "index": lambda at: index_flips(at, options.flips),
         "readers": lambda at: readers(at, options.seconds),
         "speed": lambda at: speed(at, options.photos),
     }

@@ -14,8 +14,7 @@ import numpy as np
 from gallery_photos import DIM, photo
 from whichlandmark.core.errors import WhichLandmarkError
 from whichlandmark.gallery.records import GalleryRow, GalleryTable
-from whichlandmark.gallery.sqlite.integrity import faults
-from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.gallery.sqlite.store import SqliteGallery, faults
 
 PROCESSES = multiprocessing.get_context("fork")
 FEWEST, CYCLE = 200, 7

@@ -4,11 +4,12 @@
     python benchmarks/search_places.py --photos 20000 --dim 256 --engines edge
 
 A gallery in a file and one on PostgreSQL (a server that this starts), each searched by itself and
-by an index in Qdrant: in memory, behind real gRPC messages, and on Qdrant's own engine (Edge), which
-searches its graph. The first two are slow, because they read every payload for each query. Vectors are from `random_vectors.py`, a tenth of the landmarks are distractors;
-half of the questions are of landmarks in the gallery. Prints the share of questions with the answer
-of an exact search, recall@10 and milliseconds a question; then that an index that is not in step is
-not searched, and that the answers stay the same.
+by an index in Qdrant: in memory, behind real gRPC messages, and on Qdrant's own engine (Edge),
+which searches its graph. The first two are slow, because they read every payload for each query.
+Vectors are from `random_vectors.py`, a tenth of the landmarks are distractors; half of the
+questions are of landmarks in the gallery. Prints the share of questions with the answer of an exact
+search, recall@10 and milliseconds a question; then that an index that is not in step is not
+searched, and that the answers stay the same.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from tests.support.qdrant_stand_in import StandIn, index_over, qdrant_client, se
 from tests.support.random_vectors import RandomVectors, long_tail
 from whichlandmark.core.types import Vectors
 from whichlandmark.gallery.address import create_at
+from whichlandmark.gallery.base import Gallery
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.index.exact import nearest
 from whichlandmark.gallery.index.remote import NotSearchedError, remote_index
-from whichlandmark.gallery.protocol import Gallery
 from whichlandmark.gallery.qdrant.collection import QdrantConfig
 from whichlandmark.gallery.qdrant.search import QdrantIndex
 from whichlandmark.gallery.records import GalleryRow

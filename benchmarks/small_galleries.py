@@ -21,7 +21,7 @@ from whichlandmark.data.folders import read_folder
 from whichlandmark.features.embedders.load import load_embedder
 from whichlandmark.features.local.keypoints import unpack
 from whichlandmark.gallery.address import open_or_create
-from whichlandmark.gallery.protocol import Gallery
+from whichlandmark.gallery.base import Gallery
 from whichlandmark.gallery.records import GalleryRow
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.metrics.open_set import auroc

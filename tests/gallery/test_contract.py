@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from tests.support.galleries import KINDS, BackEnd, row
 from tests.support.random_vectors import RandomVectors, long_tail
 from whichlandmark.core.errors import DataError, GalleryError
+from whichlandmark.gallery.base import Gallery
 from whichlandmark.gallery.checksums import add_checksum, blob_sum, photo_sum
-from whichlandmark.gallery.protocol import Gallery
 from whichlandmark.gallery.records import Credit, GalleryRow, LandmarkRecord
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 
@@ -116,13 +117,35 @@ def test_row_checksums_equal_those_computed_from_the_content(gallery: Gallery) -
         blobs = (one.vector.astype("<f2").tobytes(), one.keypoints, one.fingerprint, one.thumbnail)
         expected.append(photo_sum((
             number, one.id, one.path, one.landmark, one.hash, one.stamp, one.author, one.licence,
-            *(blob_sum(blob) if blob else None for blob in blobs),
+            one.source, *(blob_sum(blob) if blob else None for blob in blobs),
         )))  # fmt: skip
     rows, sums = gallery.sums()
     assert (rows.tolist(), sums.tolist()) == ([1, 3], expected)
     state = gallery.state()
     assert state.photo_digest == add_checksum(sum(expected), 0)
     assert (state.photos, state.next_row, state.generation) == (2, 4, gallery.generation)
+
+
+def test_photos_are_found_by_the_hash_of_their_bytes(gallery: Gallery) -> None:
+    gallery.put([full("x"), replace(full("y", "b"), hash="hx"), full("z")])
+    assert gallery.with_hashes(["hx", "nothing", "hz", "\ud800", ""]) == {
+        "hx": ["x", "y"], "hz": ["z"]
+    }  # fmt: skip
+    gallery.remove(["x"])
+    assert gallery.with_hashes(["hx"]) == {"hx": ["y"]}
+    assert gallery.with_hashes([]) == {}
+
+
+def test_credits_have_a_source(gallery: Gallery) -> None:
+    gallery.put([replace(full("x"), source="https://example.org/x"), full("y")])
+    assert gallery.credits(["x"]) == {"x": Credit("Ann", "CC0", "https://example.org/x")}
+    gallery.credit({"y": Credit("", "", "http://example.org/y")})
+    assert gallery.rows_after(1, 1)[0][1].source == "http://example.org/y"
+    with pytest.raises(DataError, match="expected a web address"):
+        gallery.credit({"y": Credit("", "", "javascript:alert(1)")})
+    gallery.describe([LandmarkRecord("a", "A", source="https://example.org/a")])
+    assert gallery.landmarks()["a"].source == "https://example.org/a"
+    assert gallery.faults() == []
 
 
 def test_the_same_id_is_replaced_and_keeps_its_number(gallery: Gallery) -> None:

@@ -12,10 +12,8 @@ import pytest
 
 from whichlandmark.core.errors import BusyError, GalleryError, WhichLandmarkError
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
-from whichlandmark.gallery.sqlite.integrity import faults
-from whichlandmark.gallery.sqlite.pages import rows_of
-from whichlandmark.gallery.sqlite.salvage import rebuild
-from whichlandmark.gallery.sqlite.store import SqliteGallery
+from whichlandmark.gallery.sqlite.salvage import rebuild, rows_of
+from whichlandmark.gallery.sqlite.store import SqliteGallery, faults
 
 DIM = 16
 COUNT = 150  # photos, on several pages; two of them are removed

@@ -232,13 +232,12 @@ def test_a_reader_keeps_its_generation_while_a_writer_goes_on(path: Path) -> Non
     """The table is read in one transaction, so a change during the read is not visible."""
     with SqliteGallery.create(path, "fake-1", 4) as writer, SqliteGallery.open(path) as reader:
         writer.put([row(f"p{i}", "old") for i in range(300)])
-        seen = iter(reader._photos(reader._connection, reader._meta()))
-        reader._connection.execute("BEGIN")
-        first = [next(seen) for _ in range(5)]
-        writer.relabel({f"p{i}": "new" for i in range(300)})
-        writer.remove(["p299"])
-        rest = list(seen)
-        reader._connection.execute("ROLLBACK")
+        with reader._snapshot() as (tables, meta):
+            seen = reader._photos(tables, meta)
+            first = [next(seen) for _ in range(5)]
+            writer.relabel({f"p{i}": "new" for i in range(300)})
+            writer.remove(["p299"])
+            rest = list(seen)
         assert {entry[3] for entry in first + rest} == {"old"}
         assert len(first + rest) == 300
         table = reader.table()
@@ -313,10 +312,62 @@ def test_removal_beside_a_reader_is_finished_later(path: Path) -> None:
     assert b"secret-name" not in path.read_bytes()
 
 
+def test_a_large_file_says_that_compact_is_needed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whichlandmark.gallery.sqlite.store.MAX_SCRUBBED_BYTES", 0)
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row("secret-name", thumbnail=b"secret" * 900), row("y")])
+        assert gallery.state().stale == 0
+        gallery.remove(["secret-name"])
+        assert gallery.state().stale == 1
+        generation = gallery.generation
+        assert gallery.compact()
+        assert (gallery.state().stale, gallery.generation) == (0, generation)
+    assert b"secret" not in path.read_bytes()
+
+
+def test_photos_are_removed_although_the_file_cannot_be_rewritten(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row("x"), row("y")])
+
+        def full(self: SqliteGallery) -> bool:
+            raise GalleryError(f"{path}: the disk is full; nothing of this batch was written")
+
+        monkeypatch.setattr(SqliteGallery, "compact", full)
+        assert gallery.remove(["x"]) == 1
+        assert (gallery.count(), gallery.state().stale) == (1, 1)
+    assert "disk is full" in caplog.text
+    assert "the photos are removed, but" in caplog.text
+
+
+def test_a_gallery_of_the_format_before_is_brought_to_the_new_one(path: Path) -> None:
+    """Photos then had no source, and were not indexed by their hash; nothing else changes."""
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row("x"), row("y", "b")])
+        before = gallery.sums()
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute("DROP INDEX photos_by_hash")
+    old.execute("ALTER TABLE photos DROP COLUMN source")
+    old.execute("PRAGMA user_version = 2")
+    old.close()
+    os.chmod(path, 0o444)
+    with SqliteGallery.open(path) as gallery:
+        assert [one.tolist() for one in gallery.sums()] == [one.tolist() for one in before]
+        assert gallery.credits(["x"]) == {"x": Credit("", "", "")}
+        assert gallery.with_hashes(["hash-y"]) == {"hash-y": ["y"]}
+        gallery.credit({"x": Credit("Ann", "CC0", "https://example.org/x")})
+        assert gallery.credits(["x"])["x"].source == "https://example.org/x"
+        assert gallery.faults() == []
+
+
 def test_compact_gives_space_back(path: Path) -> None:
     with SqliteGallery.create(path, "fake-1", 4) as gallery:
         gallery.put([row(f"p{i}", thumbnail=bytes(20_000)) for i in range(50)])
-        gallery.remove([f"p{i}" for i in range(45)])
+        gallery.put([row(f"p{i}") for i in range(45)])
+        gallery.checkpoint()
         before, table = path.stat().st_size, gallery.table()
         gallery.compact()
         assert path.stat().st_size < before / 4

@@ -118,7 +118,7 @@ def test_the_package_stays_small() -> None:
 @pytest.mark.parametrize(
     ("place", "line", "fault"),
     [
-        ("core/images.py", "from ..gallery.protocol import Gallery", "core → gallery: upward"),
+        ("core/images.py", "from ..gallery.base import Gallery", "core → gallery: upward"),
         ("metrics/ranking.py", "from ..features import local", "metrics → features: sideways"),
         (
             "training/losses.py",

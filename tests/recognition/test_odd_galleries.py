@@ -153,7 +153,7 @@ def test_the_same_photo_twice_in_one_table(root: Path, capfd: pytest.CaptureFixt
     shutil.copy("photos/place 0/IMG_0.jpg", "photos/place 1/copy.jpg")
     for _ in range(2):
         done = index(capfd, "photos", code=3)
-        assert (done["photos"], done["under another landmark"]) == (12, 1)
+        assert (done["photos"], done["other landmark"]) == (12, 1)
     done = index(capfd, "photos", "--relabel", code=3)  # it cannot be of two landmarks
     assert landmarks(capfd) == {f"place {code}": 4 for code in range(3)}
 
@@ -178,14 +178,14 @@ def test_the_same_bytes_under_another_landmark_are_reported_and_moved_when_told(
     assert "photos/place 0/IMG_1.jpg under landmark 'place 0', not 'place 9'" in err
     assert landmarks(capfd)["place 0"] == 4
     done = json_of(capfd, "gallery", "add", "R", "x", "--relabel")
-    assert done["relabelled"] == 1
+    assert done["moved"] == 1
     assert landmarks(capfd) == {"place 0": 3, "place 1": 4, "place 2": 4, "place 9": 1}
 
 
 @pytest.mark.parametrize(
     ("option", "count"),
     [
-        (["--landmark", "Mine"], "under another landmark"),
+        (["--landmark", "Mine"], "other landmark"),
         (["--distractors"], "distractors left out"),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_landmark_changed_in_the_table_is_followed_and_said(
     index(capfd, "t.csv")
     Path("t.csv").write_text("id,path,landmark\n" + "".join(rows).replace("place 1\n", "Tower\n"))
     done = index(capfd, "t.csv")
-    assert done["relabelled"] == 3
+    assert done["moved"] == 3
     assert landmarks(capfd) == {"Tower": 3, "place 0": 3}
 
 
@@ -422,10 +422,10 @@ def test_python_reports_and_moves_as_the_command_does(
     table = photos_of(root / "photos")
     table.landmarks[:] = "Mine"
     done = add_photos(Path("R"), table)
-    assert (done.counts["added"], done.counts["under another landmark"]) == (0, 12)
+    assert (done.counts["added"], done.counts["other landmark"]) == (0, 12)
     assert len(done.failures) == 12
     done = add_photos(Path("R"), table, options=UpdateOptions(relabel=True, corrects=False))
-    assert done.counts["relabelled"] == 12
+    assert done.counts["moved"] == 12
 
 
 def test_distractors_that_are_gallery_photos_are_left_out_by_name(

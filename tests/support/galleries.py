@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.own_postgres import NoServerError, OwnPostgres, own_postgres
-from whichlandmark.gallery.protocol import Gallery
+from whichlandmark.gallery.base import Gallery
 from whichlandmark.gallery.records import GalleryRow
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 

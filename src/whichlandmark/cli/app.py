@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -189,6 +190,7 @@ def _options(
     ] = False,
 ) -> None:
     output.settings.debug, output.settings.quiet = debug, quiet
+    output.settings.until_end = context.with_resource(ExitStack())
     output.settings.resumes = context.invoked_subcommand in RESUMING_VERBS
     if context.invoked_subcommand not in BUSY_WAITING_VERBS:
         stop_busy_waiting()  # now, because numpy and FAISS read the setting when they are loaded

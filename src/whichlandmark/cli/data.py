@@ -47,10 +47,9 @@ def import_folder(
 
     Files that are not used are counted by reason, and all listed beside it in X.left_out.csv.
     """
-    from ..core.results import check_results
     from ..data.folders import read_folder
 
-    check_results(
+    output.claim(
         [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [root]
     )
     photos = read_folder(root, labelled=not unlabelled, level=level)
@@ -101,10 +100,9 @@ def import_csv(
     ] = None,
 ) -> None:
     """Make a photos.csv from a csv file whose columns have other names."""
-    from ..core.results import check_results
     from ..data.import_tools import CsvColumns, read_csv
 
-    check_results(
+    output.claim(
         [(out, "photo table"), (output.left_out_list(out), "list of files left out")], [file, root]
     )
     columns = CsvColumns(path=path, id=photo_id, landmark=landmark, usage=usage)
@@ -134,10 +132,9 @@ def import_webdataset(
     ] = "landmark",
 ) -> None:
     """Make a photos.csv of photos inside WebDataset tars, which are not unpacked."""
-    from ..core.results import check_results
     from ..data.webdataset import label_source, read_webdataset
 
-    check_results(
+    output.claim(
         [(out, "photo table"), (output.left_out_list(out), "list of files left out")], tars
     )
     photos, problems = read_webdataset(tars, label_source(label, key))
@@ -167,13 +164,12 @@ def import_gldv2(
 
     Its photos may be unpacked or in their tars.
     """
-    from ..core.results import check_results
     from ..data.gldv2 import Gldv2Options
     from ..data.gldv2 import import_gldv2 as run
 
     tables = [(out / f"{name}.csv", "photo table") for name in ("train", "index", "test")]
     lists = [(out / f"{name}.csv", f"list of {name}") for name in ("landmarks", "problems")]
-    check_results(tables + lists, [root])
+    output.claim(tables + lists, [root])
     options = Gldv2Options(all_photos=all_photos, md5=not no_md5)
     with output.progress() as progress:
         done = run(root, out, options, progress=progress("reading tars and folders"))
@@ -310,6 +306,7 @@ def clean(
         rules=CleaningRules(min_photos=min_photos, outdoor=outdoor), against=tuple(against or ()),
         places365=places365, scenes=scenes, support=graph_rules if graph else None, device=device,
     )  # fmt: skip
+    output.claim([(out, "photo table")], [source])
     with output.progress() as progress:
         cleaned = clean_table(source, out, options, progress=progress)
     result, photos = cleaned.result, len(cleaned.result.kept) + len(cleaned.result.dropped)

@@ -13,7 +13,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Settings:
     debug: raise unexpected errors instead of printing one line. quiet: print no progress and no
     notes. resumes: does the verb go on where an interrupted run of it stopped? files_left_out:
     number of files of the given folders that were not used; photos_left_out: photos are among
-    them, so that the exit code is 3.
+    them, so that the exit code is 3. until_end: what is held until the command ends.
     """
 
     debug: bool = False
@@ -59,9 +59,24 @@ class Settings:
     resumes: bool = False
     files_left_out: int = 0
     photos_left_out: bool = False
+    until_end: ExitStack = dataclasses.field(default_factory=ExitStack)
 
 
 settings = Settings()
+
+
+def claim(results: Sequence[tuple[Path, str]], inputs: Sequence[str | Path | None] = ()) -> None:
+    """`check_results`, and no other command writes these results until this one ends.
+
+    Raises BusyError, before the work, while another process is writing one of them.
+    """
+    from ..core.disks import only_writer
+    from ..core.results import check_results
+
+    check_results(results, inputs)
+    if os.environ.get("RANK", "0") == "0":  # the processes of torchrun have one result together
+        for path, _ in results:
+            settings.until_end.enter_context(only_writer(path))
 
 
 def say(text: str) -> None:

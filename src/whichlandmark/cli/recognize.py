@@ -111,14 +111,13 @@ def recognize(
     One photo gets a sentence and its nearest photos, several get a table.
     """
     from ..core.figures import require_matplotlib
-    from ..core.results import check_results
     from ..recognition.folder.load import load
     from .answers import photos_of_arguments, recognize_photos
 
     given = photos_of_arguments(photos)
     picture = explain is not None and explain.suffix.lower() == ".png"
     results = [(explain, "picture" if picture else "page"), (csv_file, "table of answers")]
-    check_results([(path, kind) for path, kind in results if path], [*given.paths, rules])
+    output.claim([(path, kind) for path, kind in results if path], [*given.paths, rules])
     if picture:
         require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
@@ -150,7 +149,6 @@ def evaluate(
     import dataclasses
 
     from ..core.files import write_json
-    from ..core.results import check_results
     from ..evaluation.evaluate import evaluate_in_detail
     from ..evaluation.predictions import write_predictions, write_submission, wrong_names
     from ..evaluation.scores import scores_file
@@ -160,7 +158,7 @@ def evaluate(
     scores_path = out.with_suffix(".scores.json")
     results = [(out, "table of predictions"), (scores_path, "file of scores")]
     results += [(submission, "submission")] if submission else []
-    check_results(results, [source, rules])
+    output.claim(results, [source, rules])
     photos = read_source(source)
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     with output.progress() as progress:
@@ -197,9 +195,8 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
     """Write one self-contained HTML page: scores, plots, and right and wrong answers."""
-    from ..core.results import check_results
     from ..evaluation.report import report_file
 
-    check_results([(out, "page")], [predictions])
+    output.claim([(out, "page")], [predictions])
     report_file(predictions, out, title=title)
     output.say(str(out))

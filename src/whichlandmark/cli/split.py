@@ -76,7 +76,6 @@ def split(
     queries.csv and bank.csv; train.csv has the other landmarks.
     """
     from ..core.errors import OptionError
-    from ..core.results import check_results
     from ..data import splits
     from ..data.table import write_photos
 
@@ -94,7 +93,7 @@ def split(
             landmarks=landmarks, unknown=unknown, query_share=query_share, bank_share=bank_share,
             seed=seed,
         )  # fmt: skip
-    check_results([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
+    output.claim([(out / f"{name}.csv", "photo table") for name in names], [source, distractors])
     photos = read_source(source)
     extra = read_source(distractors, labelled=False) if distractors else None
     known = splits.known_contents(source)

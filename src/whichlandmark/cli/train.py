@@ -176,7 +176,7 @@ def embedder(
     """Make an embedder from a pretrained backbone or an ONNX file; or convert one to int8."""
     from ..core.errors import OptionError
     from ..core.json_options import from_json
-    from ..core.results import FOLDER, check_results
+    from ..core.results import FOLDER
     from ..features.embedders.load import PretrainedOptions, make_embedder, parse_options
     from ..features.preprocessing import SPANS
     from ..training.quantize import make_int8
@@ -198,7 +198,7 @@ def embedder(
         "licence": licence,
     }
     options = from_json(PretrainedOptions, given)
-    check_results([(out, FOLDER)], [source, checkpoint, calibrate])
+    output.claim([(out, FOLDER)], [source, checkpoint, calibrate])
     if int8 != (calibrate is not None):
         raise OptionError("one of --int8 and --calibrate given; expected both or neither")
     if calibrate is None:
@@ -273,11 +273,11 @@ def train(
     """
     from ..core.errors import OptionError
     from ..core.files import read_json
-    from ..core.results import FOLDER, check_results
+    from ..core.results import FOLDER
     from ..features.embedders.load import parse_options, require_torch
     from ..training.config import chosen_config
 
-    check_results([(out, FOLDER)], [source, config, database, queries])
+    output.claim([(out, FOLDER)], [source, config, database, queries])
     given: dict[str, Any] = read_json(config) if config else {}
     given |= parse_options(setting or [])
     flags = {"epochs": epochs, "device": device}

@@ -7,6 +7,7 @@ not know it. What is needed (writing, replacing, locking) gives an error that na
 from __future__ import annotations
 
 import errno
+import hashlib
 import mmap
 import os
 import shutil
@@ -15,11 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from .errors import DataError
+from .errors import BusyError, DataError
 
 MIN_FREE_BYTES = 1_000_000  # with less, a disk counts as full
 
@@ -138,11 +139,15 @@ def require_writable(path: str | Path, *, folder: bool = False) -> None:
 
 
 @contextmanager
-def file_lock(path: str | Path) -> Iterator[None]:
+def file_lock(path: str | Path, *, wait: bool = True) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, against all other processes of this machine.
 
-    Waits until the lock is free. Creates the file when it is missing and never deletes it. The
-    operating system releases the locks of a process that ends, even when it is killed.
+    Creates the file when it is missing and never deletes it. The operating system releases the
+    locks of a process that ends, even when it is killed.
+
+    Args:
+        path: The file.
+        wait: Wait until the lock is free; False = raise BlockingIOError where it is not.
 
     Raises:
         DataError: when the folder may not be written to, or its file system has no locks.
@@ -163,6 +168,8 @@ def file_lock(path: str | Path) -> Iterator[None]:
                     msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
                     break
                 except OSError:  # another process holds the lock
+                    if not wait:
+                        raise BlockingIOError(f"{target}: locked") from None
                     time.sleep(0.05)
             try:
                 yield
@@ -172,11 +179,40 @@ def file_lock(path: str | Path) -> Iterator[None]:
         else:
             import fcntl
 
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)  # closing the file releases the lock
+            try:  # closing the file releases the lock
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
             except OSError as error:
                 raise DataError(no_locks(target.parent, error.strerror or str(error))) from None
             yield
+
+
+@contextmanager
+def only_writer(path: str | Path) -> Iterator[None]:
+    """Keep other processes of this machine from writing the result `path` inside the block.
+
+    The lock is an empty file among the temporary files, because the result's own folder may not
+    exist yet, or have no locks.
+
+    Raises:
+        BusyError: when another process is writing it.
+    """
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
+    lock = Path(tempfile.gettempdir(), f"whichlandmark-{digest}.lock")
+    with ExitStack() as held:
+        try:
+            with suppress(DataError):  # of another user, or in a read-only folder
+                held.enter_context(file_lock(lock, wait=False))
+                if not lock.exists():  # its holder has just deleted it
+                    raise BlockingIOError
+                held.callback(lock.unlink, missing_ok=True)
+        except BlockingIOError:
+            raise BusyError(
+                f"{path}: another process is writing it now; wait until it ends, or choose another "
+                "name"
+            ) from None
+        yield
 
 
 def can_lock(folder: Path) -> bool:

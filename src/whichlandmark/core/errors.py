@@ -8,7 +8,7 @@
     ├── ModelError                an embedder cannot be opened or built          exit 4
     ├── TrainingError             a training run cannot go on                    exit 1
     └── GalleryError              a gallery is damaged or does not fit           exit 5
-        └── BusyError             another process is writing to it               exit 6
+        └── BusyError             another process is writing to it, or a result  exit 6
 
 A message says what was given, what was expected and what to do. `exit_code` is what the
 command line returns when the error ends a command.
@@ -60,7 +60,7 @@ class GalleryError(WhichLandmarkError):
 
 
 class BusyError(GalleryError):
-    """Another process is writing to the same gallery."""
+    """Another process is writing to the same gallery, or the same result."""
 
     exit_code = 6
 

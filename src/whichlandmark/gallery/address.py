@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 from ..core.errors import DataError, GalleryError, OptionError
 from ..core.files import read_json, write_json
 from ..core.json_options import from_json, to_json
+from .base import Gallery
 from .index.remote import SearchIndex
-from .protocol import Gallery
 from .sqlite.store import SqliteGallery
 
 # Scheme of an address → folder and class. A new back end is a folder and a line.

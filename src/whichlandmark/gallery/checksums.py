@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 from ..core.errors import GalleryError
 from .records import LandmarkRecord
 
-TEXT_FIELDS = slice(1, 8)  # of a row of `photos`
+# A row of `photos`: number, texts (id, path, landmark, hash, stamp, author, licence, source),
+# checksums of the blobs in the order of BLOBS (None = no such blob), and its own checksum.
+PhotoRow = tuple[Any, ...]
 
-PhotoRow = tuple[Any, ...]  # a row of `photos`: number, 7 texts, 4 blob checksums, own checksum
+ID, LANDMARK, AUTHOR, SOURCE, FIRST_BLOB = 1, 3, 6, 8, 9  # indices of a PhotoRow
+
+BLOBS = ("vectors", "keypoints", "looks", "thumbnails")  # looks: perceptual fingerprints
 
 
 class Meta(NamedTuple):
     """The single row of table `meta`, which describes the whole gallery.
 
     next_row: the row number of the next new photo; photo_digest, landmark_digest: sums of the
-    checksums, modulo 2^64; stale: 1 = the file may still hold bytes of deleted data.
+    checksums, modulo 2^64; stale: 1 = the file may still hold bytes of removed data.
     """
 
     embedder: str
@@ -44,17 +48,18 @@ def photo_sum(fields: Sequence[object]) -> int:
     """The checksum of a photo.
 
     A zero byte separates the fields. No text holds one (`records.check`), so different rows never
-    give the same bytes.
+    give the same bytes. An empty source is left out, as in the galleries that had none.
 
     Args:
-        fields: row number, 7 texts, 4 blob checksums (None = no such blob).
+        fields: a PhotoRow, its last field is not used.
 
     Raises:
         TypeError: when a text field holds something else.
     """
-    number, sums = fields[0], f"{fields[8]} {fields[9]} {fields[10]} {fields[11]}"
-    texts: Sequence[str] = fields[TEXT_FIELDS]  # type: ignore[assignment]
-    return blob_sum("\0".join((f"photo {number}", *texts, sums)).encode())
+    number, sums = fields[0], f"{fields[9]} {fields[10]} {fields[11]} {fields[12]}"
+    texts: Sequence[str] = fields[1:8]  # type: ignore[assignment]
+    source: Sequence[str] = () if fields[8] == "" else (fields[8],)  # type: ignore[assignment]
+    return blob_sum("\0".join((f"photo {number}", *texts, sums, *source)).encode())
 
 
 def landmark_sum(name: str, record: str) -> int:

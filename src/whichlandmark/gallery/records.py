@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..core.errors import DataError, GalleryError
 from ..core.json_options import unknown_message
 
 MAX_CHARACTERS = {"id": 1000, "path": 8000, "landmark": 1000, "hash": 200, "stamp": 200,
-                  "author": 4000, "licence": 4000}  # fmt: skip
+                  "author": 4000, "licence": 4000, "source": 4000}  # fmt: skip
 
 MAX_BLOB_BYTES = 16_000_000
 
@@ -27,9 +26,10 @@ MAX_TITLE_CHARACTERS = 1000
 
 MAX_LANGUAGES = 400  # of one record
 
-LANDMARK_COLUMNS = ("landmark", "name", "title", "category", "wikidata", "latitude", "longitude")
+LANDMARK_COLUMNS = ("landmark", "name", "title", "category", "wikidata", "latitude", "longitude",
+                    "source")  # fmt: skip
 
-CREDIT_COLUMNS = ("id", "author", "licence")
+CREDIT_COLUMNS = ("id", "author", "licence", "source")
 
 _LANGUAGE = re.compile(r"name:([A-Za-z][A-Za-z0-9-]{1,34})")  # roughly BCP 47: name:fr
 
@@ -58,6 +58,7 @@ class GalleryRow:
     thumbnail: bytes = b""
     author: str = ""
     licence: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,26 @@ class GalleryTable:
     generation: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The landmark of every photo, all of one generation.
+
+    rows: (N,) row numbers, ascending; codes: (N,) int32 indices into `names`, −1 = distractor;
+    names: sorted.
+    """
+
+    rows: NDArray[np.int64]
+    codes: NDArray[np.int32]
+    names: list[str]
+    generation: int
+
+
 class Credit(NamedTuple):
-    """Author and licence of a photo; "" = unknown."""
+    """Author, licence and source (a web address) of a photo; "" = unknown."""
 
     author: str
     licence: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,8 @@ class LandmarkRecord:
     """Title, names, Wikidata id and location of a landmark.
 
     name: the landmark as labelled in the photos; title: the name to display; names: language →
-    name, e.g. {"fr": "Tour Eiffel"}; wikidata: e.g. "Q243"; latitude, longitude: degrees (WGS 84).
+    name, e.g. {"fr": "Tour Eiffel"}; wikidata: e.g. "Q243"; latitude, longitude: degrees (WGS 84);
+    source: web address of the page where this was found.
 
     Raises:
         DataError: for values out of range.
@@ -100,6 +117,7 @@ class LandmarkRecord:
     wikidata: str = ""
     latitude: float | None = None
     longitude: float | None = None
+    source: str = ""
 
     def __post_init__(self) -> None:
         where = f"landmark {self.name!r}"
@@ -112,6 +130,7 @@ class LandmarkRecord:
             raise DataError(
                 f"{where}: names in {len(self.names)} languages; at most {MAX_LANGUAGES}"
             )
+        check_text("source", self.source, where)
         if self.wikidata and not re.fullmatch(r"Q[1-9][0-9]{0,15}", self.wikidata):
             raise DataError(f"{where}: Wikidata id {self.wikidata!r}; expected Q and a number")
         for axis, value, limit in (
@@ -127,6 +146,8 @@ class LandmarkRecord:
         """Everything except `name`, as JSON."""
         values = {"title": self.title, "names": dict(self.names), "wikidata": self.wikidata,
                   "latitude": self.latitude, "longitude": self.longitude}  # fmt: skip
+        if self.source:  # a record without one has the text, and so the checksum, of before
+            values["source"] = self.source
         return json.dumps(values, ensure_ascii=False, sort_keys=True)
 
     @classmethod
@@ -153,6 +174,8 @@ def check(row: GalleryRow) -> None:
 def check_text(name: str, text: str, where: str) -> None:
     """Raise DataError when a text is too long, holds a zero byte, or is not valid Unicode."""
     _check_text(text, MAX_CHARACTERS[name], f"{where}: {name}")
+    if name == "source" and text and not text.startswith(("https://", "http://")):
+        raise DataError(f"{where}: source {text!r}; expected a web address, https://…")
 
 
 def _check_text(text: str, max_characters: int, what: str) -> None:
@@ -172,7 +195,7 @@ def read_landmarks(path: Path) -> list[LandmarkRecord]:
 
     Columns: `landmark`, as labelled in the photos (without this column `name` is the label);
     `title` or `name`, the name to display; `name:fr` etc., the name in a language; `wikidata`,
-    `latitude`, `longitude`. The column `category` of an imported landmarks.csv is ignored.
+    `latitude`, `longitude`, `source`. The column `category` of an imported table is ignored.
 
     Raises:
         DataError: naming the line.
@@ -187,7 +210,7 @@ def read_landmarks(path: Path) -> list[LandmarkRecord]:
 
 
 def read_credits(path: Path) -> dict[str, Credit]:
-    """Read authors and licences of photos from a csv table: `id`, and `author`, `licence` or both.
+    """Read credits of photos from a csv table: `id`, and any of `author`, `licence`, `source`.
 
     Returns:
         Photo id → Credit.
@@ -201,7 +224,7 @@ def read_credits(path: Path) -> dict[str, Credit]:
             raise DataError(f"{where}: no column 'id'; expected {', '.join(CREDIT_COLUMNS)}")
         if cells["id"] in found:
             raise DataError(f"{where}: id {cells['id']!r} again; expected each once")
-        credit = Credit(cells.get("author", ""), cells.get("licence", ""))
+        credit = Credit(*(cells.get(name, "") for name in Credit._fields))
         for name, text in credit._asdict().items():
             check_text(name, text, where)
         found[cells["id"]] = credit
@@ -219,6 +242,7 @@ def _record(cells: dict[str, str], where: str) -> LandmarkRecord:
             names={name[5:]: text for name, text in cells.items() if ":" in name and text},
             wikidata=cells.get("wikidata", ""),
             latitude=_number(cells, "latitude"), longitude=_number(cells, "longitude"),
+            source=cells.get("source", ""),
         )  # fmt: skip
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
@@ -256,17 +280,6 @@ def _check_header(
         raise DataError(f"{path}, line 1: columns {', '.join(header)} given; expected each once")
 
 
-def unknown_ids(sql: sqlite3.Connection, ids: Sequence[str], name: str) -> str:
-    """The error text for unknown ids in a SQLite gallery; see `unknown_ids_message`."""
-    known = [
-        row[0]
-        for row in sql.execute("SELECT id FROM photos ORDER BY id LIMIT ?", (MAX_IDS_COMPARED + 1,))
-    ]
-    if len(known) > MAX_IDS_COMPARED:
-        known = sorted({one for wrong in ids[:MAX_IDS_SHOWN] for one in _similar_ids(sql, wrong)})
-    return unknown_ids_message(ids, known, name)
-
-
 def unknown_ids_message(ids: Sequence[str], known: Sequence[str], name: str) -> str:
     """The error text for unknown ids, each with the most similar known id.
 
@@ -288,16 +301,6 @@ def _hint(photo_id: str, known: Sequence[str]) -> str:
         return f" (did you mean {min(containing, key=len)!r}?)"
     similar = difflib.get_close_matches(photo_id, known, n=1, cutoff=0.5)
     return f" (did you mean {similar[0]!r}?)" if similar else ""
-
-
-def _similar_ids(sql: sqlite3.Connection, photo_id: str) -> list[str]:
-    """Ids of a large gallery that sort next to an unknown id or contain it."""
-    queries = (
-        "SELECT id FROM photos WHERE id > ? ORDER BY id LIMIT 50",
-        "SELECT id FROM photos WHERE id < ? ORDER BY id DESC LIMIT 50",
-        "SELECT id FROM photos WHERE instr(id, ?) LIMIT 50",
-    )
-    return sorted({row[0] for query in queries for row in sql.execute(query, (photo_id,))})
 
 
 def other_embedder(gallery: str, own: str, given: str) -> GalleryError:

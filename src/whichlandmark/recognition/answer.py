@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ..core.files import text_of_bytes, valid_text
 from ..core.types import Decision, Match, Prediction
-from ..gallery.protocol import Gallery
+from ..gallery.base import Gallery
 from ..gallery.records import Credit, LandmarkRecord
 from .recognizer import Recognizer
 

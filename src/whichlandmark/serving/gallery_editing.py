@@ -210,12 +210,12 @@ class Editor:
                 if f"{PHOTO_FOLDER}/{path.name}" not in landmarks:  # there as another file
                     path.unlink(missing_ok=True)
             self.live.refresh()
-        told = {*changes.added, *changes.problems, *changes.there, *changes.relabelled}
+        told = {*changes.added, *changes.problems, *changes.there, *changes.moved}
         there = [*changes.there.values(), *(one for one in ids if one not in told)]
         return {
             "added": changes.added, "already_there": there,
             "other_landmark": [{"id": one, "landmark": landmarks.get(one, "")}
-                               for one in changes.elsewhere_ids],
+                               for one in changes.other_landmark_ids],
             "moved": sorted(update.taught), "failed": [], "generation": self.live.generation,
         }  # fmt: skip
 
@@ -285,10 +285,17 @@ class Editor:
         """
         options = UpdateOptions(relabel=move, restore=True, corrects=False, explicit=True)
         with open_gallery(self.live.folder) as gallery:
-            update = GalleryUpdate(table, gallery, read_state(self.live.folder), options, also=sent)
+            update = GalleryUpdate(
+                table,
+                gallery,
+                read_state(self.live.folder),
+                options,
+                also=sent,
+                folder=self.live.folder,
+            )
             fill_gallery(self.live.embedder, update.prepare(), update)
             refresh_index_files(self.live.folder, gallery)
-            there = gallery.stamps([*table.ids, *update.changes.elsewhere_ids])
+            there = gallery.stamps([*table.ids, *update.changes.other_landmark_ids])
         update.settle(self.live.folder)
         return update, {one: found[2] for one, found in there.items()}
 

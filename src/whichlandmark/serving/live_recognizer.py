@@ -18,7 +18,7 @@ from ..core.types import Embedder, Image, Vectors
 from ..features.embedders.load import load_embedder
 from ..features.embedders.onnx_embedder import OnnxEmbedder
 from ..gallery.address import GALLERY_FILE, LINK_FILE, gallery_in
-from ..gallery.protocol import Gallery
+from ..gallery.base import Gallery
 from ..recognition.answer import GalleryFacts
 from ..recognition.folder.load import load
 from ..recognition.recognizer import Recognizer

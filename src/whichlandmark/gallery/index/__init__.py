@@ -85,7 +85,7 @@ def nearest_rows(
     distractors: bool,
     landmarks: Collection[str] | None,
 ) -> Neighbours:
-    """`protocol.Gallery.nearest` for a table in memory, by comparing all photos."""
+    """`base.Gallery.nearest` for a table in memory, by comparing all photos."""
     wanted = (table.landmarks == "") == distractors
     if landmarks is not None:
         wanted &= np.isin(table.landmarks, list(landmarks))

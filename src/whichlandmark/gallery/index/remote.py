@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ...core.errors import GalleryError
 from ...core.types import Progress, Vectors
+from ..base import Gallery
 from ..checksums import Meta
-from ..protocol import Gallery
 from . import GalleryIndex, SearchRows
 
 RETRY_SECONDS = 10.0  # after which a search index that could not be searched is asked again

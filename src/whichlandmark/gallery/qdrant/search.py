@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ...core.errors import GalleryError
 from ...core.types import Progress, Vectors
+from ..base import Gallery
 from ..checksums import Meta
 from ..index.remote import IndexState, Synced
-from ..protocol import Gallery
 from .client import RetryingClient, parse
 from .collection import read_marker
 from .sync import Sync

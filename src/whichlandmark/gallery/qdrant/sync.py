@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ...core.errors import BusyError, GalleryError
 from ...core.types import Progress
+from ..base import Gallery
 from ..checksums import Meta, digest_of
 from ..index.remote import Synced
-from ..protocol import Gallery
 from .client import RetryingClient
 from .collection import MARKER_ID, Marker, QdrantConfig, make, read_marker, set_marker
 

@@ -1,8 +1,14 @@
-"""Rebuild a damaged gallery file from everything in it that is intact."""
+"""Rebuild a damaged gallery file from everything in it that is intact.
+
+The pages are read without SQLite, because it does not reach what is below a damaged page. The file
+format: https://www.sqlite.org/fileformat2.html
+"""
 
 from __future__ import annotations
 
+import io
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -11,10 +17,29 @@ from typing import Any
 
 from ...core.errors import BusyError, GalleryError
 from ...core.files import atomic_file
-from ..checksums import Meta, add_checksum, blob_sum, landmark_sum, meta_sum, photo_sum
+from ..checksums import (
+    BLOBS,
+    FIRST_BLOB,
+    ID,
+    Meta,
+    PhotoRow,
+    add_checksum,
+    blob_sum,
+    landmark_sum,
+    meta_sum,
+    photo_sum,
+)
 from . import schema
-from .pages import rows_of
-from .queries import COLUMNS, FIRST_BLOB
+from .schema import PAGE_BYTES
+from .store import WRITE_PHOTO, SqliteTables
+
+FILE_HEADER_BYTES = 100  # before the B-tree of page 1
+
+LEAF_PAGE = 13  # page type of table rows
+
+MAX_ROW_BYTES = 64_000_000
+
+_INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}  # serial type → bytes
 
 GENERATION_IF_LOST = 2**32  # larger than that of any index file made from the damaged gallery
 
@@ -41,7 +66,7 @@ class _Readable:
     """
 
     meta: Meta | None = None
-    photos: dict[int, list[Any]] = field(default_factory=dict)
+    photos: dict[int, PhotoRow] = field(default_factory=dict)
     landmarks: dict[str, tuple[str, str, int]] = field(default_factory=dict)
     broken: dict[int, str] = field(default_factory=dict)
 
@@ -100,11 +125,12 @@ def _read_intact_rows(path: Path) -> _Readable:
     found = _Readable()
     for row, values in rows_of(path):
         with suppress(TypeError, UnicodeEncodeError):
-            if len(values) == COLUMNS.count(",") + 1:
-                fields = [row, *values[1:]]
+            if len(values) in (13, 14):  # written before there was a source, or with one
+                source = values[13] if len(values) == 14 else ""
+                entry = (row, *values[1:8], source, *values[8:13])
                 found.broken[row] = str(values[1])
-                if photo_sum(fields) == fields[-1]:
-                    found.photos.setdefault(row, fields)
+                if photo_sum(entry) == entry[-1]:
+                    found.photos.setdefault(row, entry)
             elif len(values) == len(Meta._fields) + 2:
                 meta = Meta(*values[1:-1])
                 found.meta = meta if meta_sum(meta) == values[-1] else found.meta
@@ -116,23 +142,30 @@ def _read_intact_rows(path: Path) -> _Readable:
 
 
 def _write(sql: sqlite3.Connection, path: Path, found: _Readable, old: Meta) -> Salvaged:
-    salvaged = Salvaged()
+    salvaged = Salvaged(landmarks=len(found.landmarks))
+    tables = SqliteTables(sql, str(path))
     schema.make_tables(sql, old, meta_sum(old))
     sql.execute("PRAGMA foreign_keys = OFF")  # because blobs are written before their photos
     sql.execute("BEGIN IMMEDIATE")
     whole = _write_blobs(sql, path, found.photos)
     digest = 0
-    for row, fields in sorted(found.photos.items()):
+    for row, entry in sorted(found.photos.items()):
         if whole.get(row, 0) & 1:
-            digest = add_checksum(digest, _write_photo(sql, fields, whole[row], salvaged))
-            salvaged.photos += 1
+            kept = _without_damaged(entry, whole[row], salvaged)
+            sql.execute(WRITE_PHOTO, kept)
+            digest, salvaged.photos = add_checksum(digest, kept[-1]), salvaged.photos + 1
         else:
-            salvaged.lost[fields[1]] = "its vector is damaged: index it again"
-            for kind in schema.BLOBS:
+            salvaged.lost[entry[ID]] = "its vector is damaged: index it again"
+            for kind in BLOBS:
                 sql.execute(f"DELETE FROM {kind} WHERE row = ?", (row,))
-    sql.executemany("INSERT INTO landmarks VALUES (?, ?, ?)", found.landmarks.values())
-    salvaged.landmarks = len(found.landmarks)
-    _write_meta(sql, found, old, (salvaged.photos, digest))
+    tables.write_records(list(found.landmarks.values()))
+    meta = old._replace(
+        generation=old.generation + 1,
+        next_row=max(old.next_row, 1 + max(found.photos, default=0)),
+        photos=salvaged.photos, photo_digest=digest, landmarks=salvaged.landmarks,
+        landmark_digest=add_checksum(sum(one[2] for one in found.landmarks.values()), 0), stale=0,
+    )  # fmt: skip
+    tables.write_header((*meta, meta_sum(meta)))
     sql.execute("COMMIT")
     for photo_id in found.broken.values():
         salvaged.lost[photo_id] = "its entry is damaged: index it again"
@@ -147,52 +180,139 @@ def _write(sql: sqlite3.Connection, path: Path, found: _Readable, old: Meta) -> 
 
 
 def _write_blobs(
-    sql: sqlite3.Connection, path: Path, photos: dict[int, list[Any]]
+    sql: sqlite3.Connection, path: Path, photos: dict[int, PhotoRow]
 ) -> dict[int, int]:
     """Copy the intact blobs; row number → bit i is set when its blob BLOBS[i] is intact."""
     whole: dict[int, int] = {}
-    for row, data in _blobs(path):
-        if (fields := photos.get(row)) is None:
+    for row, values in rows_of(path):
+        if len(values) != 2 or not isinstance(values[1], bytes) or row not in photos:
             continue
-        stored = blob_sum(data)
-        for place, kind in enumerate(schema.BLOBS):
-            if fields[FIRST_BLOB + place] == stored and not whole.get(row, 0) & 1 << place:
-                sql.execute(f"INSERT INTO {kind} VALUES (?, ?)", (row, data))
+        stored = blob_sum(values[1])
+        for place, kind in enumerate(BLOBS):
+            if photos[row][FIRST_BLOB + place] == stored and not whole.get(row, 0) & 1 << place:
+                sql.execute(f"INSERT INTO {kind} VALUES (?, ?)", (row, values[1]))
                 whole[row] = whole.get(row, 0) | 1 << place
                 break
     return whole
 
 
-def _blobs(path: Path) -> Iterator[tuple[int, bytes]]:
-    return (
-        (row, values[1]) for row, values in rows_of(path)
-        if len(values) == 2 and isinstance(values[1], bytes)
-    )  # fmt: skip
-
-
-def _write_photo(sql: sqlite3.Connection, fields: list[Any], whole: int, salvaged: Salvaged) -> int:
-    """Write a photo without its damaged blobs, and return its checksum."""
-    kept = list(fields)
-    for place, kind in enumerate(schema.BLOBS):
-        if fields[FIRST_BLOB + place] is not None and not whole & 1 << place:
+def _without_damaged(entry: PhotoRow, whole: int, salvaged: Salvaged) -> PhotoRow:
+    """The entry of a photo without its damaged blobs."""
+    kept = list(entry)
+    for place, kind in enumerate(BLOBS):
+        if kept[FIRST_BLOB + place] is not None and not whole & 1 << place:
             kept[FIRST_BLOB + place] = None
-            salvaged.lost[fields[1]] = f"kept, but its {kind} are damaged: index it again"
-    kept[-1] = photo_sum(kept)
-    sql.execute(f"INSERT INTO photos VALUES (?{', ?' * (len(kept) - 1)})", kept)
-    return int(kept[-1])
+            salvaged.lost[entry[ID]] = f"kept, but its {kind} are damaged: index it again"
+    return (*kept[:-1], photo_sum(kept))
 
 
-def _write_meta(
-    sql: sqlite3.Connection, found: _Readable, old: Meta, photos: tuple[int, int]
-) -> None:
-    digest = 0
-    for landmark in found.landmarks.values():
-        digest = add_checksum(digest, landmark[2])
-    meta = old._replace(
-        generation=old.generation + 1,
-        next_row=max(old.next_row, 1 + max(found.photos, default=0)),
-        photos=photos[0], photo_digest=photos[1],
-        landmarks=len(found.landmarks), landmark_digest=digest, stale=0,
-    )  # fmt: skip
-    names = ", ".join(f"{name} = ?" for name in (*Meta._fields, "sum"))
-    sql.execute(f"UPDATE meta SET {names}", (*meta, meta_sum(meta)))
+def rows_of(path: Path) -> Iterator[tuple[int, list[Any]]]:
+    """Yield (row number, values) of every readable row of every table, without SQLite.
+
+    Values are int, float, str, bytes or None. A column that is the row number itself is None,
+    because SQLite stores it so.
+    """
+    with path.open("rb", buffering=0) as file:
+        number = 1
+        while page := _page(file, number):
+            for cell in _leaf_cells(page, FILE_HEADER_BYTES if number == 1 else 0):
+                try:
+                    yield _row(file, page, cell)
+                except (IndexError, ValueError, struct.error):
+                    continue
+            number += 1
+
+
+def _page(file: io.FileIO, number: int) -> bytes:
+    if not number:
+        return b""
+    file.seek((number - 1) * PAGE_BYTES)
+    return file.read(PAGE_BYTES)
+
+
+def _leaf_cells(page: bytes, start: int) -> list[int]:
+    """Offsets of the rows of a leaf page; empty for other pages."""
+    if len(page) != PAGE_BYTES or page[start] != LEAF_PAGE:
+        return []
+    count = struct.unpack_from(">H", page, start + 3)[0]
+    first = start + 8
+    count = min(count, (PAGE_BYTES - first) // 2)
+    return list(dict.fromkeys(struct.unpack_from(f">{count}H", page, first)))
+
+
+def _row(file: io.FileIO, page: bytes, at: int) -> tuple[int, list[Any]]:
+    size, at = _varint(page, at)
+    row, at = _varint(page, at)
+    if not 0 < size <= MAX_ROW_BYTES:
+        raise ValueError(f"a row of {size} bytes")
+    max_local = PAGE_BYTES - 35  # bytes of a row that are stored on the page itself
+    if size <= max_local:
+        payload = page[at : at + size]
+    else:
+        min_local = (PAGE_BYTES - 12) * 32 // 255 - 23
+        local = min_local + (size - min_local) % (PAGE_BYTES - 4)
+        local = local if local <= max_local else min_local
+        payload = page[at : at + local] + _overflow(file, page, at + local, size - local)
+    if len(payload) != size:
+        raise ValueError("a truncated row")
+    return row, _values(payload)
+
+
+def _overflow(file: io.FileIO, page: bytes, at: int, size: int) -> bytes:
+    """The rest of a long row: a chain of overflow pages that begin with the next page's number."""
+    parts: list[bytes] = []
+    while size > 0:
+        (number,) = struct.unpack_from(">I", page, at)
+        page, at = _page(file, number), 0
+        if len(page) != PAGE_BYTES:
+            raise ValueError("a broken chain of overflow pages")
+        parts.append(page[4 : 4 + size])
+        size -= PAGE_BYTES - 4
+    return b"".join(parts)
+
+
+def _values(payload: bytes) -> list[Any]:
+    end, at = _varint(payload, 0)
+    kinds = []
+    while at < end:
+        kind, at = _varint(payload, at)
+        kinds.append(kind)
+    values: list[Any] = []
+    for kind in kinds:
+        value, at = _value(payload, at, kind)
+        values.append(value)
+    if at != len(payload):
+        raise ValueError("a row longer than its values")
+    return values
+
+
+def _value(payload: bytes, at: int, kind: int) -> tuple[Any, int]:
+    if kind == 0:
+        return None, at
+    if kind in (8, 9):
+        return kind - 8, at
+    if kind == 7:
+        return struct.unpack_from(">d", payload, at)[0], at + 8
+    if kind in (10, 11):
+        raise ValueError(f"serial type {kind}, which is reserved")
+    size = _INTEGER_BYTES[kind] if kind < 7 else (kind - 12) // 2
+    data = payload[at : at + size]
+    if len(data) != size:
+        raise ValueError("a truncated value")
+    if kind < 7:
+        return int.from_bytes(data, "big", signed=True), at + size
+    return (data.decode() if kind % 2 else data), at + size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Decode a variable-length integer of 1 to 9 bytes → (number, offset after it).
+
+    The highest bit of each of the first 8 bytes is set when another byte follows.
+    """
+    value = 0
+    for place in range(at, at + 8):
+        value = value << 7 | data[place] & 0x7F
+        if data[place] < 0x80:
+            return value, place + 1
+    value = value << 8 | data[at + 8]
+    return value - 2**64 if value >= 2**63 else value, at + 9

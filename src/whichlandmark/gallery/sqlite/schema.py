@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from ...core.disks import can_flush, can_lock, no_locks, unreadable
 from ...core.errors import BusyError, GalleryError
-from ..checksums import Meta, damaged
+from ..checksums import BLOBS, Meta, damaged
 
 log = logging.getLogger("whichlandmark")
 
-FORMAT = 2
+FORMAT = 3
 
 APPLICATION_ID = 0x776C6D6B  # "wlmk" in the file's header, unlike any other SQLite file
 
@@ -36,9 +38,6 @@ SQLITE_ERRORS = (
 DISK_ERRORS = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED",
                "SQLITE_PROTOCOL", "SQLITE_READONLY")  # fmt: skip
 
-# Tables of blobs, in the order of the checksums in `photos`; looks: perceptual fingerprints.
-BLOBS = ("vectors", "keypoints", "looks", "thumbnails")
-
 TABLES = (
     "CREATE TABLE meta (one INTEGER PRIMARY KEY, embedder TEXT NOT NULL, dim INTEGER NOT NULL, "
     "generation INTEGER NOT NULL, next_row INTEGER NOT NULL, photos INTEGER NOT NULL, "
@@ -47,14 +46,20 @@ TABLES = (
     "CREATE TABLE photos (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path TEXT NOT NULL, "
     "landmark TEXT NOT NULL, hash TEXT NOT NULL, stamp TEXT NOT NULL, author TEXT NOT NULL, "
     "licence TEXT NOT NULL, vectors INTEGER, keypoints INTEGER, looks INTEGER, "
-    "thumbnails INTEGER, sum INTEGER NOT NULL)",
+    "thumbnails INTEGER, sum INTEGER NOT NULL, source TEXT NOT NULL DEFAULT '')",
     "CREATE INDEX photos_by_landmark ON photos (landmark)",
+    "CREATE INDEX photos_by_hash ON photos (hash)",
     "CREATE TABLE landmarks (name TEXT PRIMARY KEY, record TEXT NOT NULL, sum INTEGER NOT NULL)",
     *(
         f"CREATE TABLE {kind} (row INTEGER PRIMARY KEY REFERENCES photos (row) ON DELETE CASCADE, "
         "data BLOB NOT NULL)"
         for kind in BLOBS
     ),
+)
+
+FORMAT_2 = (  # to FORMAT
+    "ALTER TABLE photos ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX photos_by_hash ON photos (hash)",
 )
 
 
@@ -122,11 +127,39 @@ def open_checked(path: Path) -> sqlite3.Connection:
 def _connect_checked(path: Path, *, immutable: bool) -> sqlite3.Connection:
     sql = connect(path, immutable=immutable)
     try:
-        check_format(sql, str(path))
+        if _format_of(sql, str(path)) == 2 and not immutable:
+            _bring_to_format(sql)
+        if (version := _format_of(sql, str(path))) != FORMAT:
+            how = "open it once where it may be written to" if version == 2 else (
+                "index the photos again into a new folder (`whichlandmark index`)"
+            )  # fmt: skip
+            raise GalleryError(
+                f"{path}: a gallery of format {version}; this program reads format {FORMAT}: {how}"
+            )
+        tables = {row[0] for row in sql.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
+        if tables != set(TABLES):
+            raise damaged(str(path), "its tables are not those of a gallery")
     except BaseException:
         sql.close()
         raise
     return sql
+
+
+def _format_of(sql: sqlite3.Connection, name: str) -> int:
+    """The format of a gallery. Raises GalleryError for another file."""
+    if sql.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise GalleryError(f"{name}: not a gallery of format {FORMAT} of this program")
+    return int(sql.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _bring_to_format(sql: sqlite3.Connection) -> None:
+    """Bring a gallery of format 2 to FORMAT, in one transaction."""
+    with sql:  # commits, or rolls back
+        sql.execute("BEGIN IMMEDIATE")
+        if sql.execute("PRAGMA user_version").fetchone()[0] == 2:  # no other process was first
+            for statement in FORMAT_2:
+                sql.execute(statement)
+            sql.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def _journal_is_unwritable(error: sqlite3.Error, path: Path) -> bool:
@@ -163,20 +196,13 @@ def lacks_locks(error: Exception, path: Path) -> bool:
     )
 
 
-def check_format(sql: sqlite3.Connection, name: str) -> None:
-    """Raise GalleryError unless this is a gallery of this format with exactly these tables."""
-    application = sql.execute("PRAGMA application_id").fetchone()[0]
-    version = sql.execute("PRAGMA user_version").fetchone()[0]
-    if application != APPLICATION_ID:
-        raise GalleryError(f"{name}: not a gallery of format {FORMAT} of this program")
-    if version != FORMAT:
-        raise GalleryError(
-            f"{name}: a gallery of format {version}; this program reads format {FORMAT}: index the "
-            "photos again into a new folder (`whichlandmark index`)"
-        )
-    tables = {row[0] for row in sql.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
-    if tables != set(TABLES):
-        raise damaged(name, "its tables are not those of a gallery")
+@contextmanager
+def gallery_errors(name: str) -> Iterator[None]:
+    """Raise errors of SQLite as GalleryError."""
+    try:
+        yield
+    except SQLITE_ERRORS as error:
+        raise gallery_error(error, name) from None
 
 
 def gallery_error(error: Exception, name: str) -> GalleryError:

@@ -1,56 +1,170 @@
-"""SqliteGallery: create, open, change and close a gallery file."""
+"""SqliteGallery: a gallery in one SQLite file, or in memory."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...core.errors import DataError, GalleryError
+from ...core.errors import BusyError, GalleryError
 from ...core.files import atomic_file
-from ..checksums import (
-    Meta,
-    PhotoRow,
-    add_checksum,
-    blob_sum,
-    checked,
-    landmark_sum,
-    meta_sum,
-    photo_sum,
-)
-from ..records import Credit, GalleryRow, LandmarkRecord, check, check_text, unknown_ids
-from . import integrity, queries, schema
-from .pages import erase_deleted
-from .queries import COLUMNS, photos_of
-from .reads import SqliteReads, gallery_errors, roll_back
-from .schema import BLOBS
+from ..base import Gallery
+from ..checksums import AUTHOR, BLOBS, LANDMARK, Meta, PhotoRow, meta_sum
+from ..integrity import MAX_FAULTS_SHOWN
+from ..records import MAX_IDS_COMPARED, MAX_IDS_SHOWN
+from ..tables import Mode, read_meta
+from . import schema
 
-UPSERT_PHOTO = f"INSERT INTO photos ({COLUMNS}) VALUES (?{', ?' * COLUMNS.count(',')})"
+log = logging.getLogger("whichlandmark")
 
-UPSERT_PHOTO += " ON CONFLICT (row) DO UPDATE SET " + ", ".join(
-    f"{column} = excluded.{column}" for column in COLUMNS.split(", ")[2:]
+MAX_SCRUBBED_BYTES = 256_000_000  # of a file that `remove` itself rewrites without unused space
+
+COLUMNS = ("row", "id", "path", "landmark", "hash", "stamp", "author", "licence", "source", *BLOBS,
+           "sum")  # of a PhotoRow  # fmt: skip
+
+SELECT_PHOTO = f"SELECT {', '.join(COLUMNS)} FROM photos"
+
+WRITE_PHOTO = (
+    f"INSERT INTO photos ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
+    f"ON CONFLICT (row) DO UPDATE SET {', '.join(f'{one} = excluded.{one}' for one in COLUMNS[2:])}"
 )
 
-LANDMARK, AUTHOR = 3, 6  # indices in COLUMNS; the licence follows the author
+WRITE_HEADER = f"UPDATE meta SET {', '.join(f'{one} = ?' for one in (*Meta._fields, 'sum'))}"
+
+OF_LIST = "IN (SELECT value FROM json_each(?))"
 
 
-class SqliteGallery(SqliteReads):
-    """A gallery in one SQLite file, or in memory; see `protocol.Gallery` for the methods.
+@dataclass(frozen=True)
+class SqliteTables:
+    """The tables of a gallery file; see `tables.Tables` for the methods. name: for messages."""
+
+    sql: sqlite3.Connection
+    name: str
+
+    def header(self) -> list[tuple[Any, ...]]:
+        return self.sql.execute(f"SELECT {', '.join(Meta._fields)}, sum FROM meta").fetchall()
+
+    def write_header(self, values: Sequence[object]) -> None:
+        self.sql.execute(WRITE_HEADER, values)
+
+    def entries(self, after: int | None, limit: int | None = None) -> Generator[PhotoRow]:
+        query = f"{SELECT_PHOTO} NOT INDEXED WHERE row > ? ORDER BY row LIMIT ?"
+        yield from self.sql.execute(query, (_first(after), -1 if limit is None else limit))
+
+    def entries_at(self, numbers: list[int]) -> list[PhotoRow]:
+        query = f"{SELECT_PHOTO} WHERE row {OF_LIST} ORDER BY row"
+        return self.sql.execute(query, (json.dumps(numbers),)).fetchall()
+
+    def entries_with(self, column: Literal["id", "hash"], values: list[str]) -> list[PhotoRow]:
+        query = f"{SELECT_PHOTO} WHERE {column} {OF_LIST}"
+        return sorted(self.sql.execute(query, (json.dumps(values),)), key=lambda row: int(row[0]))
+
+    def is_unindexed(self, ids: list[str]) -> bool:
+        query = f"SELECT 1 FROM photos NOT INDEXED WHERE id {OF_LIST} LIMIT 1"
+        return self.sql.execute(query, (json.dumps(ids),)).fetchone() is not None
+
+    def sums(self) -> list[tuple[int, int]]:
+        return self.sql.execute("SELECT row, sum FROM photos NOT INDEXED ORDER BY row").fetchall()
+
+    def blobs(
+        self, kind: str, after: int | None = None, numbers: list[int] | None = None
+    ) -> Generator[tuple[int, bytes]]:
+        query = f"SELECT row, data FROM {kind} WHERE row"
+        if numbers is None:
+            yield from self.sql.execute(f"{query} > ? ORDER BY row", (_first(after),))
+        else:
+            yield from self.sql.execute(f"{query} {OF_LIST} ORDER BY row", (json.dumps(numbers),))
+
+    def records(self, names: list[str] | None = None) -> list[tuple[str, str, int]]:
+        query = "SELECT name, record, sum FROM landmarks"
+        if names is None:
+            return self.sql.execute(query).fetchall()
+        return self.sql.execute(f"{query} WHERE name {OF_LIST}", (json.dumps(names),)).fetchall()
+
+    def with_photos(self, landmarks: list[str]) -> set[str]:
+        query = (
+            "SELECT value FROM json_each(?) WHERE EXISTS "
+            "(SELECT 1 FROM photos WHERE landmark = value)"
+        )
+        return {row[0] for row in self.sql.execute(query, (json.dumps(landmarks),))}
+
+    def similar_ids(self, ids: Sequence[str]) -> list[str]:
+        query = "SELECT id FROM photos ORDER BY id LIMIT ?"
+        known = {row[0] for row in self.sql.execute(query, (MAX_IDS_COMPARED + 1,))}
+        if len(known) > MAX_IDS_COMPARED:
+            queries = (
+                "SELECT id FROM photos WHERE id > ? ORDER BY id LIMIT 50",
+                "SELECT id FROM photos WHERE id < ? ORDER BY id DESC LIMIT 50",
+                "SELECT id FROM photos WHERE instr(id, ?) LIMIT 50",
+            )
+            known = {row[0] for one in ids[:MAX_IDS_SHOWN] for query in queries
+                     for row in self.sql.execute(query, (one,))}  # fmt: skip
+        return sorted(known)
+
+    def write_photos(self, entries: list[PhotoRow], blobs: Sequence[tuple[bytes, ...]]) -> None:
+        self.sql.executemany(WRITE_PHOTO, entries)
+        for at, kind in enumerate(BLOBS):
+            rows = [(row[0], data[at]) for row, data in zip(entries, blobs, strict=True)]
+            self.sql.executemany(
+                f"INSERT OR REPLACE INTO {kind} VALUES (?, ?)", (row for row in rows if row[1])
+            )
+            self.sql.executemany(
+                f"DELETE FROM {kind} WHERE row = ?", (row[:1] for row in rows if not row[1])
+            )
+
+    def update_entries(self, entries: list[PhotoRow]) -> None:
+        self.sql.executemany(
+            "UPDATE photos SET landmark = ?, author = ?, licence = ?, source = ?, sum = ? "
+            "WHERE row = ?",
+            ((row[LANDMARK], *row[AUTHOR : AUTHOR + 3], row[-1], row[0]) for row in entries),
+        )
+
+    def delete_photos(self, numbers: list[int]) -> None:
+        self.sql.executemany("DELETE FROM photos WHERE row = ?", ((one,) for one in numbers))
+
+    def write_records(self, rows: list[tuple[str, str, int]]) -> None:
+        self.sql.executemany("INSERT INTO landmarks VALUES (?, ?, ?)", rows)
+
+    def delete_records(self, names: list[str]) -> None:
+        self.sql.executemany("DELETE FROM landmarks WHERE name = ?", ((one,) for one in names))
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        try:
+            yield
+        except schema.SQLITE_ERRORS as error:
+            known = schema.gallery_error(error, self.name)
+            raise known if isinstance(known, BusyError) else GalleryError(
+                f"SQLite: {error}"
+            ) from None  # fmt: skip
+
+    def structure_faults(self) -> Iterator[str]:
+        for pragma, expected in (("page_size", schema.PAGE_BYTES), ("journal_mode", "wal")):
+            found = self.sql.execute(f"PRAGMA {pragma}").fetchone()[0]
+            if found not in (expected, "memory"):
+                yield f"the file's header: {pragma} {found}; expected {expected}"
+        for (line,) in self.sql.execute(f"PRAGMA integrity_check({MAX_FAULTS_SHOWN})"):
+            if line != "ok":
+                yield f"SQLite's structure: {line}"
+
+
+class SqliteGallery(Gallery):
+    """A gallery in one SQLite file, or in memory; see `base.Gallery` for the methods.
 
     Open with `create` or `open`; close with `close` or a with-statement.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
-        super().__init__(connection, str(path) if path else "gallery in memory")
-        self._path = path
-        self._written = False
+        self.name = str(path) if path else "gallery in memory"
+        self._connection, self._path = connection, path
+        self._lock = threading.RLock()  # because threads share one connection
+        self._scrub_at_close = False
 
     @classmethod
     def create(cls, path: Path | None, embedder_id: str, dim: int) -> SqliteGallery:
@@ -74,12 +188,12 @@ class SqliteGallery(SqliteReads):
             if path.exists():
                 raise FileExistsError
             # New only, because of two first runs the second would replace the file of the first.
-            with atomic_file(path, new=True) as temporary, gallery_errors(str(path)):
-                sql = schema.connect(temporary)
-                try:
-                    schema.make_tables(sql, meta, meta_sum(meta))
-                finally:
-                    sql.close()
+            with (
+                atomic_file(path, new=True) as temporary,
+                schema.gallery_errors(str(path)),
+                closing(schema.connect(temporary)) as sql,
+            ):
+                schema.make_tables(sql, meta, meta_sum(meta))
         except FileExistsError:
             raise GalleryError(
                 f"{path}: there is a file already; open it, or give a new folder"
@@ -95,291 +209,103 @@ class SqliteGallery(SqliteReads):
         """
         if not path.is_file():
             raise GalleryError(f"{path}: no gallery there; make one with `whichlandmark index`")
-        with gallery_errors(str(path)):
-            sql = schema.open_checked(path)
-        return cls(sql, path)
-
-    def put(self, rows: Sequence[GalleryRow]) -> None:
-        """Add photos in one transaction; a photo with a known id is replaced and keeps its row.
-
-        Raises:
-            GalleryError: for a vector of another shape.
-            DataError: for a text that cannot be stored (`records.check`).
-        """
-        with self._changing() as change:
-            change.put(rows)
+        with schema.gallery_errors(str(path)):
+            return cls(schema.open_checked(path), path)
 
     def remove(self, ids: Iterable[str]) -> int:
         """Delete photos with all their data, and return how many.
 
-        Their bytes in the file are overwritten by this call, or, while another connection reads an
-        older generation, by the next change or close.
+        SQLite overwrites what it deletes (`secure_delete`), but copies of rows that it moved
+        earlier may be left in unused parts of the file. A file of up to MAX_SCRUBBED_BYTES is
+        therefore rewritten at once, or at `close` where another connection still reads an older
+        generation; a larger one by `compact`. Until then `state().stale` is 1.
 
         Raises:
             DataError: for unknown ids.
         """
-        with self._changing() as change:
-            count = change.remove(ids)
-        self.erase_deleted()
+        count = super().remove(ids)
+        if self._path is not None and self._path.stat().st_size <= MAX_SCRUBBED_BYTES:
+            try:
+                self._scrub_at_close = not self.compact()
+            except GalleryError as error:  # the photos are removed, whatever becomes of this
+                log.warning("%s; the photos are removed, but the file was not rewritten", error)
         return count
 
-    def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """Change the landmark of photos: id → landmark, "" = distractor.
+    def compact(self) -> bool:
+        """Rewrite the file without unused space, so that no byte of removed data is left in it.
 
-        Raises:
-            DataError: for unknown ids; nothing is changed then.
+        Needs free disk space of the size of the gallery.
+
+        Returns:
+            False while another connection reads an older generation, which keeps the old pages.
         """
-        with self._changing() as change:
-            change.relabel(landmarks)
-        self.erase_deleted()
-
-    def describe(self, records: Iterable[LandmarkRecord]) -> None:
-        """Store landmark records, replacing those of the same landmarks."""
-        with self._changing() as change:
-            change.describe(records)
-
-    def credit(self, credits: Mapping[str, Credit]) -> None:
-        """Set author and licence of photos by id.
-
-        Raises:
-            DataError: for unknown ids; nothing is changed then.
-        """
-        with self._changing() as change:
-            change.credit(credits)
-
-    def compact(self) -> None:
-        """Shrink the file after deletions. Needs free disk space of the size of the gallery."""
-        with self._reading() as sql:
+        with self._lock, schema.gallery_errors(self.name):
+            sql = self._connection
+            generation = self.generation
             sql.execute("VACUUM")
-        self._written = True
-        self.erase_deleted()
-
-    def copy_to(self, path: Path) -> SqliteGallery:
-        """Copy the gallery, which may be in memory, into a new file, and open that."""
-        with atomic_file(path) as temporary, self._reading() as sql:
-            target = schema.connect(temporary)
-            try:
-                sql.backup(target)
-                target.execute("PRAGMA journal_mode = WAL")
-            finally:
-                target.close()
-        return SqliteGallery.open(path)
-
-    def faults(self) -> list[str]:
-        """Verify all stored data; one line for each fault, empty = intact."""
-        if self._path is not None:
-            return integrity.faults(self._path)
-        with self._snapshot() as (sql, _):
-            return integrity.faults_of(sql, self.name)
+            if not self.checkpoint():
+                return False
+            with self._tables("change") as tables:
+                meta = read_meta(tables, self.name)
+                if meta.stale and meta.generation == generation:
+                    meta = meta._replace(stale=0)
+                    tables.write_header((*meta, meta_sum(meta)))
+            return self.checkpoint()
 
     def checkpoint(self) -> bool:
         """Move changes from the journal into the file; False while older generations are read."""
-        with self._reading() as sql:
+        with self._lock, schema.gallery_errors(self.name):
+            sql = self._connection
             sql.execute("PRAGMA busy_timeout = 0")
             busy = sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             sql.execute(f"PRAGMA busy_timeout = {int(schema.BUSY_SECONDS * 1000)}")
         return not busy
 
-    def erase_deleted(self) -> None:
-        """Overwrite the bytes of deleted and replaced data, unless other readers still use them."""
-        if self.checkpoint() and self._path and self._meta().stale:
-            with self._reading():
-                erase_deleted(self._path)
+    def copy_to(self, path: Path) -> SqliteGallery:
+        """Copy the gallery, which may be in memory, into a new file, and open that."""
+        with atomic_file(path) as temporary, self._lock, schema.gallery_errors(self.name):
+            self._connection.execute("VACUUM INTO ?", (str(temporary),))
+            with closing(schema.connect(temporary)) as target:
+                target.execute("PRAGMA journal_mode = WAL")
+        return SqliteGallery.open(path)
+
+    def faults(self) -> list[str]:
+        """Verify all stored data; one line for each fault, empty = intact."""
+        return super().faults() if self._path is None else faults(self._path)
 
     def close(self) -> None:
         """Close the file; the object cannot be used afterwards."""
         try:
-            if self._written:
-                self.erase_deleted()
+            if self._scrub_at_close:
+                self.compact()
         finally:
             self._connection.close()
 
-    def __enter__(self) -> SqliteGallery:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     @contextmanager
-    def _changing(self) -> Iterator[SqliteChange]:
-        """A write transaction that increments the generation; it is rolled back on any error."""
-        with self._reading() as sql:
-            sql.execute("BEGIN IMMEDIATE")
-            try:
-                change = SqliteChange(sql, queries.read_meta(sql, self.name), self.name)
-                yield change
-                change.write_meta()
-                sql.execute("COMMIT")
-                self._written = True
-            except BaseException:
-                roll_back(sql)
-                raise
+    def _tables(self, mode: Mode) -> Iterator[SqliteTables]:
+        with self._lock, schema.gallery_errors(self.name), self._connection as sql:
+            if mode != "statement":  # the connection commits at the end, or rolls back
+                sql.execute("BEGIN IMMEDIATE" if mode == "change" else "BEGIN")
+            yield SqliteTables(sql, self.name)
 
 
-@dataclass(eq=False)
-class SqliteChange:
-    """One batch of changes in an open transaction.
+def faults(path: Path) -> list[str]:
+    """Verify a gallery file, through a connection of its own; empty = intact.
 
-    meta: the header as it will be; `write_meta` writes it at the end.
+    Raises:
+        GalleryError: when there is no file.
+        BusyError: when another process is writing.
     """
-
-    sql: sqlite3.Connection
-    meta: Meta
-    name: str
-
-    def put(self, rows: Sequence[GalleryRow]) -> None:
-        """Add photos; a photo with a known id is replaced and keeps its row number."""
-        batch = {row.id: row for row in rows}  # the last of photos with the same id
-        for row in batch.values():
-            check(row)
-        # Found by the index alone, so that adding photos to a large gallery stays fast.
-        query = f"SELECT {COLUMNS} FROM photos WHERE id IN (SELECT value FROM json_each(?))"
-        stored = self.sql.execute(query, (json.dumps(list(batch)),))
-        old = {row[1]: checked(row, self.name) for row in stored}
-        for row in batch.values():
-            known = old.get(row.id)
-            number = known[0] if known else self.meta.next_row
-            blobs = (
-                to_bytes(row.vector, self.meta.dim),
-                row.keypoints,
-                row.fingerprint,
-                row.thumbnail,
-            )
-            self._write(number, row, blobs)
-            if known:
-                self._count(0, -known[-1])
-            else:
-                self.meta = self.meta._replace(next_row=number + 1)
-                self._count(1, 0)
-        self._drop_unused_records({row[LANDMARK] for row in old.values()}, {})
-        self._mark_stale(bool(old))
-
-    def _write(self, number: int, row: GalleryRow, blobs: Sequence[bytes]) -> None:
-        sums = tuple(blob_sum(data) if data else None for data in blobs)
-        fields = (number, row.id, row.path, row.landmark, row.hash, row.stamp, row.author,
-                  row.licence, *sums)  # fmt: skip
-        stored = photo_sum(fields)
-        self.sql.execute(UPSERT_PHOTO, (*fields, stored))
-        self._count(0, stored)
-        for kind, data in zip(BLOBS, blobs, strict=True):
-            if data:
-                self.sql.execute(f"INSERT OR REPLACE INTO {kind} VALUES (?, ?)", (number, data))
-            else:
-                self.sql.execute(f"DELETE FROM {kind} WHERE row = ?", (number,))
-
-    def remove(self, ids: Iterable[str]) -> int:
-        """Delete photos with all their data. Raises DataError for unknown ids."""
-        found = self._known(ids)
-        for row in found:
-            self.sql.execute("DELETE FROM photos WHERE row = ?", (row[0],))
-            self._count(-1, -row[-1])
-        self._drop_unused_records({row[LANDMARK] for row in found}, {})
-        self._mark_stale(bool(found))
-        return len(found)
-
-    def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """Change the landmark of photos. Raises DataError for unknown ids.
-
-        The record of a landmark that loses its last photo moves to the new landmark, unless that
-        one has a record.
-        """
-        successors: dict[str, str] = {}
-        for row in self._known(landmarks):
-            landmark = landmarks[row[1]]
-            check_text("landmark", landmark, f"photo {row[1]!r}")
-            fields = (*row[:LANDMARK], landmark, *row[LANDMARK + 1 : -1])
-            stored = photo_sum(fields)
-            self.sql.execute(
-                "UPDATE photos SET landmark = ?, sum = ? WHERE row = ?", (landmark, stored, row[0])
-            )
-            self._count(0, stored - row[-1])
-            successors[row[LANDMARK]] = landmark
-        self._drop_unused_records(set(successors), successors)
-        self._mark_stale(bool(successors))
-
-    def credit(self, credits: Mapping[str, Credit]) -> None:
-        """Set author and licence of photos by id. Raises DataError for unknown ids."""
-        for row in self._known(credits):
-            given = Credit(*credits[row[1]])
-            for name, text in given._asdict().items():
-                check_text(name, text, f"photo {row[1]!r}")
-            stored = photo_sum((*row[:AUTHOR], *given, *row[AUTHOR + 2 : -1]))
-            self.sql.execute(
-                "UPDATE photos SET author = ?, licence = ?, sum = ? WHERE row = ?",
-                (*given, stored, row[0]),
-            )
-            self._count(0, stored - row[-1])
-        self._mark_stale(bool(credits))
-
-    def describe(self, records: Iterable[LandmarkRecord]) -> None:
-        """Store landmark records, replacing those of the same landmarks."""
-        for record in records:
-            self._mark_stale(self._drop_record(record.name) is not None)
-            self._insert_record(record.name, record.to_text())
-
-    def write_meta(self) -> None:
-        """Write the header with the next generation: the last statement of every batch."""
-        meta = self.meta._replace(generation=self.meta.generation + 1)
-        names = ", ".join(f"{field} = ?" for field in (*Meta._fields, "sum"))
-        self.sql.execute(f"UPDATE meta SET {names}", (*meta, meta_sum(meta)))
-
-    def _known(self, ids: Iterable[str]) -> list[PhotoRow]:
-        wanted = list(dict.fromkeys(ids))
-        found = photos_of(self.sql, wanted, self.name)
-        if len(found) != len(wanted):
-            known = {row[1] for row in found}
-            missing = [photo_id for photo_id in wanted if photo_id not in known]
-            raise DataError(unknown_ids(self.sql, missing, self.name))
-        return found
-
-    def _mark_stale(self, removed: bool) -> None:
-        if removed:
-            self.meta = self.meta._replace(stale=1)
-
-    def _count(self, photos: int, change: int) -> None:
-        self.meta = self.meta._replace(
-            photos=self.meta.photos + photos,
-            photo_digest=add_checksum(self.meta.photo_digest, change),
-        )
-
-    def _drop_unused_records(self, landmarks: set[str], successors: Mapping[str, str]) -> None:
-        """Delete the records of landmarks without photos, or move them to the successor."""
-        for landmark in sorted(landmarks - {""}):
-            query = "SELECT 1 FROM photos WHERE landmark = ? LIMIT 1"
-            if self.sql.execute(query, (landmark,)).fetchone():
-                continue
-            text, successor = self._drop_record(landmark), successors.get(landmark, "")
-            if text is not None and successor and self._record(successor) is None:
-                self._insert_record(successor, text)
-
-    def _record(self, landmark: str) -> tuple[Any, ...] | None:
-        query = "SELECT record, sum FROM landmarks WHERE name = ?"
-        found: tuple[Any, ...] | None = self.sql.execute(query, (landmark,)).fetchone()
-        return found
-
-    def _drop_record(self, landmark: str) -> str | None:
-        if (found := self._record(landmark)) is None:
-            return None
-        self.sql.execute("DELETE FROM landmarks WHERE name = ?", (landmark,))
-        self._count_records(-1, -found[1])
-        return str(found[0])
-
-    def _insert_record(self, landmark: str, text: str) -> None:
-        stored = landmark_sum(landmark, text)
-        self.sql.execute("INSERT INTO landmarks VALUES (?, ?, ?)", (landmark, text, stored))
-        self._count_records(1, stored)
-
-    def _count_records(self, records: int, change: int) -> None:
-        self.meta = self.meta._replace(
-            landmarks=self.meta.landmarks + records,
-            landmark_digest=add_checksum(self.meta.landmark_digest, change),
-        )
+    if not path.is_file():
+        raise GalleryError(f"{path}: no gallery there; make one with `whichlandmark index`")
+    try:
+        with SqliteGallery.open(path) as gallery:
+            return Gallery.faults(gallery)
+    except BusyError:
+        raise
+    except GalleryError as error:
+        return [str(error)]
 
 
-def to_bytes(vector: NDArray[np.float32], dim: int) -> bytes:
-    """(D,) → little-endian float16. Raises GalleryError for another shape, or NaN or infinity."""
-    if vector.shape != (dim,):
-        raise GalleryError(f"vector of shape {vector.shape} given; this gallery holds ({dim},)")
-    if not (np.abs(vector) <= 65504).all():
-        raise GalleryError("vector that is not finite given; expected a unit row of an embedder")
-    return vector.astype("<f2").tobytes()
+def _first(after: int | None) -> int:
+    return -(2**63) if after is None else after  # no photo has the row number −2^63

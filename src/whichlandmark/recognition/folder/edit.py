@@ -18,7 +18,7 @@ from ...core.types import SEPARATOR, Embedder, Photos, Progress
 from ...features.embedders.load import load_embedder
 from ...features.embedders.own import require_same
 from ...gallery.address import gallery_in
-from ...gallery.protocol import Gallery
+from ...gallery.base import Gallery
 from ...gallery.records import check_text, read_credits, read_landmarks
 from .fill import Changes, photos_and_distractors
 from .load import refresh_index_files, search_index_state
@@ -167,12 +167,10 @@ def remove_photos(
 
 def _remember_removed(folder: Path, gallery: Gallery, ids: Sequence[str]) -> None:
     """Write down which photos are removed by hand, so that the next `index` leaves them out."""
-    table = gallery.table(vectors=False)
-    hash_of = dict(zip(table.ids.tolist(), table.hashes.tolist(), strict=True))
+    hashes = gallery.hashes(ids)
     with changing_state(folder) as state:
-        for photo_id in ids:
-            if photo_id in hash_of:
-                state.removed[id_digest(photo_id)] = hash_of[photo_id]
+        for photo_id, digest in hashes.items():
+            state.removed[id_digest(photo_id)] = digest
             state.relabelled.pop(photo_id, None)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.disks import file_lock
 from ...core.errors import DataError, GalleryError, ImageError, OptionError
 from ...core.fingerprint import fingerprint, pack
 from ...core.images import jpeg, read_image
@@ -23,10 +24,11 @@ from ...features.embedders.own import require_embedder, save_embedder
 from ...features.embedders.record import warn_of_licence
 from ...features.pipeline import COMPUTE_NOTHING, EmbeddedBatch, Failure, PerPhoto, embed
 from ...features.prefetch import BackgroundTask
-from ...gallery.address import open_or_create
-from ...gallery.protocol import Gallery
+from ...gallery.address import has_gallery, open_or_create
+from ...gallery.base import Gallery
 from ...gallery.records import GalleryRow
 from ..spatial_verification import MATCHING_SIDE, local_features
+from .settings import LOCK_FILE
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,13 @@ class Changes:
         replaced: Gallery ids of photos whose file has other bytes now.
         there: Ids of photos whose bytes the gallery has already → gallery id.
         new_paths: Photos whose file was moved: known by their bytes.
-        relabelled: Photos that got the table's landmark.
+        moved: Photos that were moved to the table's landmark.
         kept: Photos that kept the landmark that was changed by hand.
         removed: Photos left out because they were removed by hand.
         renamed_ids: Id in the table → longer id in the gallery, where another photo has the id.
         followed: Old landmark → number of new photos that got its new name.
-        elsewhere: Id → reason: the gallery has the same bytes under another landmark.
-        elsewhere_ids: The ids in the gallery of these photos.
+        other_landmark: Id → reason: the gallery has the same bytes under another landmark.
+        other_landmark_ids: The ids in the gallery of these photos.
         distractors: Id → reason: a distractor that is a gallery photo or shows a landmark.
         failures: Photos that could not be read.
     """
@@ -169,13 +171,13 @@ class Changes:
     replaced: list[str] = field(default_factory=list)
     there: dict[str, str] = field(default_factory=dict)
     new_paths: list[str] = field(default_factory=list)
-    relabelled: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     renamed_ids: dict[str, str] = field(default_factory=dict)
     followed: Counter[str] = field(default_factory=Counter)
-    elsewhere: dict[str, str] = field(default_factory=dict)
-    elsewhere_ids: list[str] = field(default_factory=list)
+    other_landmark: dict[str, str] = field(default_factory=dict)
+    other_landmark_ids: list[str] = field(default_factory=list)
     distractors: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -183,7 +185,7 @@ class Changes:
     def problems(self) -> dict[str, str]:
         """Id → reason of every photo of the table that was not used."""
         failed = {failure.id: failure.reason for failure in self.failures}
-        return failed | self.elsewhere | self.distractors
+        return failed | self.other_landmark | self.distractors
 
     @property
     def counts(self) -> dict[str, int]:
@@ -191,9 +193,9 @@ class Changes:
         always = {"added": len(self.added), "failed": len(self.failures)}
         rest = {
             "replaced": len(self.replaced), "already there": len(self.there),
-            "new paths": len(self.new_paths), "relabelled": len(self.relabelled),
+            "new paths": len(self.new_paths), "moved": len(self.moved),
             "kept by hand": len(self.kept), "removed by hand": len(self.removed),
-            "new ids": len(self.renamed_ids), "under another landmark": len(self.elsewhere),
+            "new ids": len(self.renamed_ids), "other landmark": len(self.other_landmark),
             "distractors left out": len(self.distractors),
         }  # fmt: skip
         return always | {name: count for name, count in rest.items() if count}
@@ -211,8 +213,8 @@ class Changes:
         if self.renamed_ids:
             pairs = [f"{old} → {new}" for old, new in self.renamed_ids.items()]
             found.append(f"longer id of {_named(pairs)}: another photo has the id")
-        if self.relabelled:
-            found.append(f"relabelled {_named(self.relabelled)}: the table's landmark has changed")
+        if self.moved:
+            found.append(f"moved {_named(self.moved)}: to the landmark of the table")
         if self.kept:
             found.append(
                 f"kept {len(self.kept)} landmarks changed by hand ({_few(self.kept)}); --relabel "
@@ -269,17 +271,21 @@ def photos_and_distractors(photos: Photos, distractors: Photos | None) -> Photos
     )
 
 
+def longer_ids(photo_id: str, path: str) -> list[str]:
+    """The ids that a photo gets where others are taken, the first first: with more of its path."""
+    parts = [part for part in path.replace(os.sep, "/").split("/") if part]
+    longer = ["/".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return [*(one for one in longer if len(one) > len(photo_id)), f"{photo_id}~{digest}"]
+
+
 def free_id(photo_id: str, path: str, taken: Container[str]) -> str:
-    """An id that is not taken, for a photo whose id another photo has: with more of its path.
+    """An id that is not taken, for a photo whose id another photo has.
 
     The same path always gets the same id, as long as the same other ids are taken.
     """
-    parts = path.replace(os.sep, "/").split("/")
-    for count in range(1, len(parts) + 1):
-        longer = "/".join(part for part in parts[-count:] if part)
-        if len(longer) > len(photo_id) and longer not in taken:
-            return longer
-    return f"{photo_id}~{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+    longer = longer_ids(photo_id, path)
+    return next((one for one in longer if one not in taken), longer[-1])
 
 
 def require_photos(
@@ -350,15 +356,17 @@ def _decoded(photos: Photos, size: int, progress: Progress | None) -> Iterator[I
 def gallery_for(folder: Path, embedder: Embedder) -> Gallery:
     """Open or create the gallery of a recognizer folder: a file, or where `gallery.json` says.
 
-    The embedder is saved first, so that a folder with a gallery always has its embedder.
+    The embedder is saved first, so that a folder with a gallery always has its embedder. Of two
+    processes that do so, the second opens what the first has made.
 
     Raises:
         GalleryError: When another embedder made the gallery.
     """
-    if not (folder / "embedder" / "embedder.json").exists():
-        save_embedder(embedder, folder / "embedder")
+    with file_lock(folder / LOCK_FILE):
+        if not ((folder / "embedder" / "embedder.json").exists() and has_gallery(folder)):
+            save_embedder(embedder, folder / "embedder")
+        gallery = open_or_create(folder, embedder.id, embedder.dim)
     warn_of_licence(folder / "embedder")
-    gallery = open_or_create(folder, embedder.id, embedder.dim)
     try:
         gallery.require(embedder.id)
     except GalleryError:

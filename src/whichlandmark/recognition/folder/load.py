@@ -25,17 +25,19 @@ from ...gallery.address import (
     open_search_index,
     read_link,
 )
+from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index import GalleryIndex, SearchRows
 from ...gallery.index.mapped import IndexFileError
 from ...gallery.index.open import (
     INDEX_FOLDER,
+    IndexNeeds,
+    delete_index_files,
     open_index,
+    refresh,
     warn_index_files_unusable,
 )
-from ...gallery.index.refresh import IndexNeeds, delete_index_files, refresh
 from ...gallery.index.remote import RemoteRows, Synced, sample_index
-from ...gallery.protocol import Gallery
 from ...gallery.sqlite.store import SqliteGallery
 from ..decision import Decider, FallbackDecider, Fitted
 from ..fitting.whitening import LabelledVectors

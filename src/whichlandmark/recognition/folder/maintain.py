@@ -27,11 +27,12 @@ from ...gallery.address import (
     server_address,
     write_link,
 )
+from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
-from ...gallery.index.refresh import index_file_fault
-from ...gallery.protocol import Gallery
-from ...gallery.sqlite import integrity, salvage
+from ...gallery.index.open import index_file_fault
+from ...gallery.sqlite import salvage
 from ...gallery.sqlite.store import SqliteGallery
+from ...gallery.sqlite.store import faults as file_faults
 from ..rules import require_server_rules
 from .edit import EditResult, open_gallery
 from .load import refresh_index_files
@@ -67,7 +68,7 @@ def verify_gallery(folder: Path) -> GalleryCheck:
     path = folder / GALLERY_FILE
     require_folder(folder)
     server = server_address(folder)
-    faults = integrity.faults(path) if server is None else []
+    faults = file_faults(path) if server is None else []
     if faults:
         return GalleryCheck({"faults": len(faults)}, faults, [])
     with gallery_in(folder) as gallery:
@@ -158,8 +159,10 @@ def compact_gallery(folder: Path) -> EditResult:
         gallery.table()  # raises when the file is damaged
         gallery.checkpoint()
         before = path.stat().st_size
-        gallery.compact()
-    return EditResult({"bytes before": before, "bytes": path.stat().st_size})
+        notes = () if gallery.compact() else (
+            "another process reads the gallery: its old pages stay until that ends; run it again",
+        )  # fmt: skip
+    return EditResult({"bytes before": before, "bytes": path.stat().st_size}, notes=notes)
 
 
 def copy_to(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ...core.disks import file_lock, read_error
 from ...core.errors import DataError, GalleryError, ModelError, OptionError
 from ...core.files import atomic_file, read_json, write_json
 from ...core.json_options import from_json, to_json
+from ...core.types import Photos
 from ...gallery.address import has_gallery
 from ...gallery.index.projection import Projection
 from ..calibration import Calibration
@@ -28,8 +30,10 @@ FORMAT_VERSION = 2
 
 STATE_FILE = "state.json"
 
+LOCK_FILE = ".gallery.lock"  # held while several files of the folder are written together
+
 # What a first run may have left in a folder before it made a gallery; each name is enough.
-OWN_FILES = (STATE_FILE, "recognizer.json", "embedder/embedder.json", "shards")
+OWN_FILES = (STATE_FILE, LOCK_FILE, "recognizer.json", "embedder/embedder.json", "shards")
 
 # Rules that change nothing that is fitted: thresholds, location prior, search effort.
 RULES_WITHOUT_FIT = {"answer_above", "doubt_above", "false_answers", "location_km", "recall"}
@@ -74,6 +78,28 @@ class UnfinishedRun:
     places: list[str]
     photos: int
 
+    @classmethod
+    def of(cls, verb: str, table: Photos, photos: int) -> UnfinishedRun:
+        """The run of a table, after which the gallery has this number of photos."""
+        digest = hashlib.sha256()
+        for one in zip(table.ids, table.paths, strict=True):
+            digest.update("\0".join((*one, "")).encode("utf-8", "surrogateescape"))
+        places = []  # above the folders of the landmark photos, above those of the distractors
+        for named in (True, False):
+            paths = table.paths[(table.landmarks != "") == named].tolist()
+            with suppress(ValueError):  # of different drives
+                if paths:
+                    parents = {os.path.dirname(os.path.dirname(path)) for path in paths}
+                    places.append(os.path.commonpath(parents))
+        return cls(verb, digest.hexdigest()[:32], places, photos)
+
+    def covers(self, other: UnfinishedRun) -> bool:
+        """Does the end of this run also end `other`? Where both are of the same table or places."""
+        same = self.table == other.table or (
+            bool(other.places) and set(other.places) <= set(self.places)
+        )
+        return same and self.verb in (other.verb, "index")
+
 
 @dataclass
 class FolderState:
@@ -105,8 +131,13 @@ class FolderState:
     def warnings(self, photos: int) -> list[str]:
         """What everything that reads the gallery has to say. photos: in the gallery now."""
         found = [
-            f"the gallery is unfinished: {photos} of {run.photos} photos are in it, because "
-            f"`{run.verb}` was interrupted or still runs; the same command finishes it"
+            "the gallery is unfinished: "
+            + (
+                f"{photos} of {run.photos} photos are in it, because "
+                if photos < run.photos
+                else ""
+            )
+            + f"`{run.verb}` was interrupted or still runs; the same command finishes it"
             for run in self.unfinished
         ]
         return found + ([self.damaged] if self.damaged else [])
@@ -115,7 +146,7 @@ class FolderState:
         """The same as numbers, for JSON; None = all runs have finished."""
         if not self.unfinished:
             return None
-        return {"photos": photos, "of": max(run.photos for run in self.unfinished)}
+        return {"photos": photos, "of": max(photos, *(run.photos for run in self.unfinished))}
 
 
 def id_digest(photo_id: str) -> str:
@@ -170,24 +201,23 @@ def write_settings(folder: Path, rules: Rules, fitted: Fitted, generation: int) 
     The whitening is written first, under a name made from its content, so that an interruption
     leaves the old pair usable.
     """
-    whitening = _write_whitening(folder, fitted.projection)
-    write_json(
-        folder / "recognizer.json",
-        {
-            "format": FORMAT_VERSION,
-            "rules": to_json(rules),
-            "calibration": to_json(fitted.calibration),
-            "stacker": to_json(fitted.stacker) if fitted.stacker else None,
-            "geometric": to_json(fitted.geometric_stacker) if fitted.geometric_stacker else None,
-            "negatives": list(fitted.negatives),
-            "own_queries": fitted.own_queries,
-            "whitening": whitening,
-            "generation": generation,
-        },
-    )
-    for old in folder.glob("whitening-*.safetensors"):
-        if old.name != whitening:
-            old.unlink(missing_ok=True)
+    geometric = fitted.geometric_stacker
+    record = {
+        "format": FORMAT_VERSION,
+        "rules": to_json(rules),
+        "calibration": to_json(fitted.calibration),
+        "stacker": to_json(fitted.stacker) if fitted.stacker else None,
+        "geometric": to_json(geometric) if geometric else None,
+        "negatives": list(fitted.negatives),
+        "own_queries": fitted.own_queries,
+    }
+    with file_lock(folder / LOCK_FILE):  # of two processes one would delete the other's whitening
+        whitening = _write_whitening(folder, fitted.projection)
+        record |= {"whitening": whitening, "generation": generation}
+        write_json(folder / "recognizer.json", record)
+        for old in folder.glob("whitening-*.safetensors"):
+            if old.name != whitening:
+                old.unlink(missing_ok=True)
 
 
 def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:

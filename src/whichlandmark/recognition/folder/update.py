@@ -5,23 +5,24 @@ A photo is known by its path and by its bytes, not by its id alone. What was cha
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...core.disks import file_lock
 from ...core.errors import ImageError
 from ...core.images import content_hash
 from ...core.storage import File, parse, read_bytes, stamp, stamps
 from ...core.types import Embedder, Photos, Progress
 from ...features.pipeline import COMPUTE_NOTHING, PerPhoto
-from ...gallery.protocol import Gallery
+from ...gallery.base import Gallery
 from ...gallery.records import GalleryRow
 from ..spatial_verification import DistractorCheck
-from .fill import FEATURES, Changes, embed_rows, free_id
-from .settings import FolderState, UnfinishedRun, changing_state, id_digest
+from .fill import FEATURES, Changes, embed_rows, free_id, longer_ids
+from .settings import LOCK_FILE, FolderState, UnfinishedRun, changing_state, id_digest
+
+FEW = 50  # a table this many times smaller than the gallery is looked up photo by photo
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class GalleryUpdate:
         state: What was changed by hand; None = nothing.
         options: None = the defaults.
         also: Id in the table → another content hash of the photo, as of the file it was made from.
+        folder: The recognizer folder, where updates of several processes take turns to store; None
+            = no other process has the gallery.
     """
 
     def __init__(
@@ -72,18 +75,24 @@ class GalleryUpdate:
         options: UpdateOptions | None = None,
         *,
         also: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self._also = also or {}
+        self._also, self._folder = also or {}, folder
         self.gallery, self.photos = gallery, photos
         self.state, self.options = state or FolderState(), options or UpdateOptions()
         self._removed = set() if self.options.restore else {*self.state.removed.values()}
         self.changes = Changes()
         self.taught: set[str] = set()  # gallery ids whose landmark the table gave again
         self.restored: set[str] = set()  # content hashes of photos that were added again
-        self._known = gallery.stamps()
+        self._generation = gallery.generation  # as of which this knows the gallery
+        self._few = len(photos) * FEW < gallery.count()
+        ids = zip(photos.ids, photos.paths, strict=True) if self._few else ()
+        self._known = gallery.stamps(
+            [one for photo in ids for one in (photo[0], *longer_ids(*photo))] if self._few else None
+        )
         self._targets: dict[str, _Target] = {}  # of photos to store, by table id
-        self._by_hash: dict[str, str] = {}
-        self._hash_of: dict[str, str] = {}
+        self._with_bytes: dict[str, list[str]] = {}  # content hash → gallery ids, as looked up
+        self._replaced: set[str] = set()  # gallery ids of photos whose file has other bytes now
         self._in_table: set[str] = set()  # gallery ids of photos that the table has
         self._pending: dict[str, str] = {}  # gallery id → landmark, while they are stored
         self._check: DistractorCheck | None = None
@@ -121,8 +130,6 @@ class GalleryUpdate:
             self._known = known | {
                 key: (*known[key][:2], landmark) for key, landmark in relabelled.items()
             }
-        if todo or unplaced:
-            self._read_hashes()
         todo += self._place(unplaced)
         return photos.take(sorted(todo))
 
@@ -146,30 +153,45 @@ class GalleryUpdate:
         """Number of photos of the gallery that the table has."""
         return len(self._in_table & self._known.keys())
 
-    def unfinished(self, verb: str, to_store: int) -> UnfinishedRun:
-        """The entry of `state.json` for the time of this run."""
-        digest = hashlib.sha256()
-        for one in zip(self.photos.ids, self.photos.paths, strict=True):
-            digest.update("\0".join((*one, "")).encode("utf-8", "surrogateescape"))
-        new = to_store - sum(target.id in self._known for target in self._targets.values())
-        return UnfinishedRun(
-            verb, digest.hexdigest()[:32], _places(self.photos), len(self._known) + new
-        )
+    def photos_after(self, to_store: int) -> int:
+        """Number of photos in the gallery when those that are to be stored are in it."""
+        known = sum(target.id in self._known for target in self._targets.values())
+        return self.gallery.count() + to_store - known
 
     def store(self, rows: Sequence[GalleryRow]) -> None:
         """Store embedded photos of the table, unless the gallery has their bytes already.
 
         Distractors come after the landmark photos, because they are compared with these.
         """
-        known = [(row, self._targets[row.id]) for row in rows if row.id in self._targets]
-        self._put([pair for pair in known if pair[1].landmark and self._accepts(*pair)])
-        bank = [pair for pair in known if not pair[1].landmark and self._accepts(*pair)]
-        if bank:
-            self._check = self._check or DistractorCheck(self.gallery)
-            reasons = self._check([row for row, _ in bank])
-            found = zip(bank, reasons, strict=True)
-            self.changes.distractors |= {row.id: why for (row, _), why in found if why}
-            self._put([pair for pair, why in zip(bank, reasons, strict=True) if not why])
+        with file_lock(self._folder / LOCK_FILE) if self._folder else nullcontext():
+            self._see_others(rows)
+            self._look_up(row.hash for row in rows)
+            known = [(row, self._targets[row.id]) for row in rows if row.id in self._targets]
+            self._put([pair for pair in known if pair[1].landmark and self._accepts(*pair)])
+            bank = [pair for pair in known if not pair[1].landmark and self._accepts(*pair)]
+            if bank:
+                self._check = self._check or DistractorCheck(self.gallery)
+                reasons = self._check([row for row, _ in bank])
+                found = list(zip(bank, reasons, strict=True))
+                self.changes.distractors |= {row.id: why for (row, _), why in found if why}
+                self._put([pair for pair, why in found if not why])
+            self._generation = self.gallery.generation
+
+    def _see_others(self, rows: Sequence[GalleryRow]) -> None:
+        """Give photos another id where another process has stored one under theirs by now."""
+        if self.gallery.generation == self._generation:
+            return
+        self._with_bytes.clear()
+        new = [row for row in rows if row.id in self._targets
+               and self._targets[row.id].id not in self._known]  # fmt: skip
+        ids = [one for row in new for one in (row.id, *longer_ids(row.id, row.path))]
+        theirs = self.gallery.stamps([*ids, *(self._targets[row.id].id for row in new)])
+        self._known |= theirs
+        taken = {*theirs, *self.photos.ids, *(one.id for one in self._targets.values())}
+        for row in new:
+            if (target := self._targets[row.id]).id in theirs:
+                self._targets[row.id] = replace(target, id=free_id(row.id, row.path, taken))
+                taken.add(self._targets[row.id].id)
 
     def _put(self, pairs: Sequence[tuple[GalleryRow, _Target]]) -> None:
         if not pairs:
@@ -190,29 +212,34 @@ class GalleryUpdate:
                     self.changes.renamed_ids[given.id] = row.id
                 if self.options.restore:
                     self.restored.add(row.hash)
-            elif self._hash_of.get(row.id) != row.hash:
+            elif row.id in self._replaced:
                 self.changes.replaced.append(row.id)
             self._known[row.id] = (row.path, row.stamp, row.landmark)
-            self._hash_of[row.id] = row.hash
 
     def _accepts(self, row: GalleryRow, target: _Target) -> bool:
         """Is it to be stored? Not where another photo has the same bytes, or it was removed."""
-        stored = self._by_hash.get(row.hash)
-        if stored is None and row.hash in self._removed:
+        same = self._with_bytes[row.hash]
+        if not same and row.hash in self._removed:
             self.changes.removed.append(row.id)
             return False
-        if stored is not None and stored != target.id:
-            self._same_bytes(row.id, stored, target.landmark)
+        if same and target.id not in same:
+            self._same_bytes(row.id, same[0], target.landmark)
             return target.id in self._known  # its own old bytes are gone
-        self._by_hash[row.hash] = target.id
+        if target.id not in same:
+            same.append(target.id)
+            self._replaced.add(target.id)
         self._pending[target.id] = target.landmark
         self._in_table.add(target.id)
         return True
 
-    def _read_hashes(self) -> None:
-        table = self.gallery.table(vectors=False)
-        self._hash_of = dict(zip(table.ids.tolist(), table.hashes.tolist(), strict=True))
-        self._by_hash = {digest: one for one, digest in reversed(self._hash_of.items())}
+    def _look_up(self, hashes: Iterable[str | None]) -> None:
+        """Find out which photos of the gallery have these bytes."""
+        new = {digest for digest in hashes if digest} - self._with_bytes.keys()
+        found = self.gallery.with_hashes(new) if new else {}
+        self._with_bytes |= {digest: found.get(digest, []) for digest in new}
+        self._known |= self.gallery.stamps(
+            [one for ids in found.values() for one in ids if one not in self._known]
+        )
 
     def _landmark_of(self, stored: str, row: int, relabelled: dict[str, str]) -> str:
         """The landmark of a photo that the gallery has at the same path."""
@@ -232,7 +259,7 @@ class GalleryUpdate:
         if self.options.relabel or (self.options.corrects and not by_hand):
             relabelled[stored] = wanted
             self.taught.add(stored)
-            self.changes.relabelled.append(photo_id)
+            self.changes.moved.append(photo_id)
             return wanted
         if by_hand and not self.options.explicit:
             self.changes.kept.append(photo_id)
@@ -249,21 +276,23 @@ class GalleryUpdate:
         """Decide on photos at paths that the gallery does not have; returns those to embed."""
         photos, todo = self.photos, []
         sizes = {found.partition(":")[0] for _, found, _ in self._known.values()} - {""}
+        digests: dict[int, str | None] = {}
+        for row in rows:  # a file whose size no photo has need not be read now
+            photo_id, path = photos.ids[row], photos.paths[row]
+            local = (self._few or bool(sizes)) and isinstance(parse(path), File)
+            same_size = local and (self._few or stamp(path).partition(":")[0] in sizes)
+            if photo_id in self._known or same_size or id_digest(photo_id) in self.state.removed:
+                digests[row] = _hash_of_file(path)
+        self._look_up([*digests.values(), *(self._also.get(photos.ids[row]) for row in rows)])
         taken = {*self._known, *photos.ids}
         moved: dict[str, str] = {}
         for row in rows:
-            photo_id, path = photos.ids[row], photos.paths[row]
+            photo_id, path, digest = photos.ids[row], photos.paths[row], digests.get(row)
             landmark = self._current_name(photos.landmarks[row])
-            removed = self.state.removed.get(id_digest(photo_id))
-            digest = None
-            local = bool(sizes) and isinstance(parse(path), File)
-            same_size = local and stamp(path).partition(":")[0] in sizes
-            if photo_id in self._known or removed or same_size:
-                digest = _hash_of_file(path)
-            stored = self._by_hash.get(digest) if digest else None
-            stored = stored or self._by_hash.get(self._also.get(photo_id, ""))
-            if photo_id in self._known and digest == self._hash_of[photo_id]:
-                stored = photo_id
+            same = self._with_bytes.get(digest or "") or self._with_bytes.get(
+                self._also.get(photo_id, ""), []
+            )
+            stored = photo_id if photo_id in same else next(iter(same), None)
             if stored is not None and stored not in moved and not stamp(self._known[stored][0]):
                 moved[stored] = path
                 self._in_table.add(stored)
@@ -286,21 +315,13 @@ class GalleryUpdate:
 
     def _write_paths(self, moved: dict[str, str]) -> None:
         """Give photos the path of their moved file, without embedding them again."""
-        if not moved:
-            return
-        table = self.gallery.table(vectors=False)
-        row_of = dict(zip(table.ids.tolist(), table.rows.tolist(), strict=True))
-        batch: list[GalleryRow] = []
-        for photo_id, path in moved.items():
-            file_stamp = stamp(path)
-            ((_, row),) = self.gallery.rows_after(row_of[photo_id] - 1, 1)
-            batch.append(replace(row, path=path, stamp=file_stamp))
-            self._known[photo_id] = (path, file_stamp, row.landmark)
-            if len(batch) == 256:
-                self.gallery.put(batch)
-                batch = []
-        if batch:
+        ids = list(moved)
+        for start in range(0, len(ids), 256):
+            found = self.gallery.rows_after(-1, 256, ids[start : start + 256])
+            batch = [replace(row, path=moved[row.id], stamp=stamp(moved[row.id]))
+                     for _, row in found]  # fmt: skip
             self.gallery.put(batch)
+            self._known |= {row.id: (row.path, row.stamp, row.landmark) for row in batch}
 
     def _same_bytes(
         self, photo_id: str, stored: str, landmark: str, *, moved: bool = False
@@ -319,7 +340,7 @@ class GalleryUpdate:
             self.gallery.relabel({stored: landmark})
             self._known[stored] = (*self._known[stored][:2], landmark)
             self.taught.add(stored)
-            self.changes.relabelled.append(photo_id)
+            self.changes.moved.append(photo_id)
         elif stored in self.state.relabelled and not self.options.explicit:
             self.changes.kept.append(photo_id)
         else:
@@ -327,8 +348,8 @@ class GalleryUpdate:
 
     def _report(self, photo_id: str, stored: str, known: str, wanted: str) -> None:
         there = f"landmark {known!r}" if known else "the distractors"
-        self.changes.elsewhere_ids.append(stored)
-        self.changes.elsewhere[photo_id] = (
+        self.changes.other_landmark_ids.append(stored)
+        self.changes.other_landmark[photo_id] = (
             f"the gallery has this photo as {stored} under {there}, not {wanted!r}: left there; "
             "--relabel moves it"
         )
@@ -362,39 +383,21 @@ def updating(
     """
     with changing_state(folder) as state:  # raises where it is damaged, before anything is changed
         state.forget_unless(gallery.generation)
-        update = GalleryUpdate(photos, gallery, state, options)
+        update = GalleryUpdate(photos, gallery, state, options, folder=folder)
     todo = update.prepare()
-    run = update.unfinished(verb, len(todo))
+    run = UnfinishedRun.of(verb, photos, update.photos_after(len(todo)))
     with changing_state(folder) as state:
-        state.unfinished = [one for one in state.unfinished if not _covers(run, one)] + [run]
+        state.unfinished = [one for one in state.unfinished if not run.covers(one)] + [run]
     yield update, todo
     with changing_state(folder) as state:
-        state.unfinished = [one for one in state.unfinished if not _covers(run, one)]
+        state.unfinished = [one for one in state.unfinished if not run.covers(one)]
         for photo_id in photos.ids:
             state.failed.pop(photo_id, None)
         state.failed |= {failure.id: failure.reason for failure in update.changes.failures}
     update.settle(folder)
 
 
-def _covers(run: UnfinishedRun, other: UnfinishedRun) -> bool:
-    """Does the end of `run` also end `other`? Where both are of the same table or places."""
-    same = run.table == other.table or (bool(other.places) and set(other.places) <= set(run.places))
-    return same and run.verb in (other.verb, "index")
-
-
 def _hash_of_file(path: str) -> str | None:
     with suppress(ImageError):
         return content_hash(read_bytes(path))
     return None
-
-
-def _places(photos: Photos) -> list[str]:
-    """The folders above those of the landmark photos, and above those of the distractors."""
-    places = []
-    for named in (True, False):
-        paths = photos.paths[(photos.landmarks != "") == named].tolist()
-        with suppress(ValueError):  # of different drives
-            if paths:
-                parents = {os.path.dirname(os.path.dirname(path)) for path in paths}
-                places.append(os.path.commonpath(parents))
-    return places

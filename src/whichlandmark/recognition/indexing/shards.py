@@ -16,7 +16,7 @@ from ...core.storage import stamps as stamps_of
 from ...core.types import Embedder, Photos, Progress
 from ...features.pipeline import COMPUTE_NOTHING, SECTION_ROWS, EmbeddedBatch, Failure, embed
 from ...features.prefetch import BackgroundTask
-from ...gallery.protocol import Gallery
+from ...gallery.base import Gallery
 from ...gallery.records import GalleryRow
 from ..folder.fill import FEATURES, gallery_row
 from ..folder.update import GalleryUpdate
