@@ -186,8 +186,8 @@ class Gallery(ABC):
             if vectors:
                 photos = list(zip(rows, ids, sums, strict=True))
                 stored = self._vectors(tables, meta.dim, photos, after=after)
-        texts = (np.array(column, dtype=object) for column in (ids, paths, landmarks, hashes))
-        return GalleryTable(*texts, stored, np.array(rows, dtype=np.int64), meta.generation)
+        a, b, c, d = (np.array(column, dtype=object) for column in (ids, paths, landmarks, hashes))
+        return GalleryTable(a, b, c, d, stored, np.array(rows, dtype=np.int64), meta.generation)
 
     def labels(self) -> Labels:
         """Row number and landmark of every photo, for galleries whose vectors exceed the memory."""

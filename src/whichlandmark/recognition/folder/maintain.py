@@ -1,12 +1,14 @@
-"""Maintain a recognizer's gallery: verify, rebuild, compact, copy."""
+"""Maintain a recognizer's gallery: list, verify, rebuild, compact, copy, export."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ...core.disks import require_writable, write_error
 from ...core.errors import GalleryError, OptionError, WhichLandmarkError
@@ -30,13 +32,17 @@ from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index.open import searched_on_server
 from ...gallery.index.refresh import index_file_fault
+from ...gallery.records import write_credits, write_landmarks
 from ...gallery.sqlite import salvage
 from ...gallery.sqlite.store import SqliteGallery
 from ...gallery.sqlite.store import faults as file_faults
-from .edit import EditResult, open_gallery
+from ..answer import landmark_object
+from .edit import DISTRACTORS, EditResult, LandmarkTables, ids_of_landmark, open_gallery
+from .fill import paths_of_own_photos, write_paths
 from .load import refresh_index_files
 from .settings import (
     STATE_FILE,
+    own_photo,
     read_settings,
     read_state,
     require_folder,
@@ -91,7 +97,7 @@ def verify_gallery(folder: Path) -> GalleryCheck:
     counts["faults"] = len(faults)
     warnings += read_state(folder).warnings(len(stamps))
     for photo_id, (name, then, _) in stamps.items():
-        if (now := stamp(name)) != then:
+        if not own_photo(folder, photo_id) and (now := stamp(name)) != then:
             what = "changed since" if now else "gone"
             warnings.append(f"photo {photo_id!r}: its file is {what} ({name})")
     return GalleryCheck(counts, faults, warnings)
@@ -255,3 +261,60 @@ def _copy_folder_atomically(source: Path, target: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
         if not target.is_dir():  # else another process was first
             raise write_error(target, error) from None
+
+
+def follow_moved_folder(folder: Path) -> None:
+    """Give the photos that a server stored in the folder their paths, where it has been moved."""
+    with open_gallery(folder) as gallery:
+        if moved := paths_of_own_photos(folder, gallery):
+            write_paths(gallery, moved)
+            refresh_index_files(folder, gallery)
+
+
+def list_landmarks(folder: Path) -> dict[str, Any]:
+    """The landmarks of a gallery with their number of photos and their records."""
+    with open_gallery(folder) as gallery:
+        counts = Counter(landmark for _, _, landmark in gallery.stamps().values())
+        records, generation = gallery.landmarks(), gallery.generation
+        embedder = gallery.embedder_id
+    state = read_state(folder)
+    distractors = counts.pop(DISTRACTORS, 0)
+    landmarks = [{**landmark_object(name, records), "photos": counts[name]}
+                 for name in sorted(counts)]  # fmt: skip
+    total = counts.total()
+    return {"landmarks": landmarks, "photos": total, "distractors": distractors,
+            "embedder": embedder, "generation": generation, "failed": state.failed,
+            "unfinished": state.unfinished_field(total + distractors),
+            "warnings": state.warnings(total + distractors)}  # fmt: skip
+
+
+def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
+    """The photos of one landmark ("" = the distractors): id, path, author, licence, source.
+
+    Raises DataError for an unknown landmark; the message suggests a similar one.
+    """
+    with open_gallery(folder) as gallery:
+        stamps = gallery.stamps()
+        ids = ids_of_landmark(gallery, stamps, landmark)
+        credits = gallery.credits(ids)
+    return [
+        {"id": one, "path": str(own_photo(folder, one) or stamps[one][0]), **credits[one]._asdict()}
+        for one in ids
+        if one in credits
+    ]
+
+
+def export_tables(folder: Path, tables: LandmarkTables) -> EditResult:
+    """Write the landmark records and the credits of a gallery as `add_photos` reads them."""
+    counts: dict[str, int | str] = {}
+    with open_gallery(folder) as gallery:
+        if tables.landmarks:
+            records = sorted(gallery.landmarks().values(), key=lambda record: record.name)
+            write_landmarks(tables.landmarks, records)
+            counts["records"] = len(records)
+        if tables.credits:
+            credits = gallery.credits(gallery.stamps())
+            credits = {one: credit for one, credit in credits.items() if any(credit)}
+            write_credits(tables.credits, credits)
+            counts["credits"] = len(credits)
+    return EditResult(counts)
