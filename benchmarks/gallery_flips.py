@@ -1,4 +1,7 @@
-"""Flip random bits of a closed gallery file, one at a time: each must be detected or harmless."""
+"""Flip random bits of a closed gallery file and of index files, one at a time.
+
+Each must be detected or harmless.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gallery_photos import DIM, photo
 from whichlandmark.core.errors import WhichLandmarkError
+from whichlandmark.gallery.index import parts
+from whichlandmark.gallery.index.mapped import IndexFileError
+from whichlandmark.gallery.index.open import (
+    IndexNeeds,
+    check_index_files,
+    open_index_files,
+    refresh,
+)
+from whichlandmark.gallery.index.projection import Projection
 from whichlandmark.gallery.records import LandmarkRecord
 from whichlandmark.gallery.sqlite.salvage import rebuild
 from whichlandmark.gallery.sqlite.schema import PAGE_BYTES
@@ -109,3 +123,66 @@ def flips(folder: Path, count: int) -> None:
     for row, times in sorted(outcomes.items()):
         print("  {:5} × verify: {}; table(): {}; everything: {}".format(times, *row))
     print(f"  rebuilt after each that was found: {dict(sorted(rebuilt.items()))}")
+
+
+def read_index(folder: Path, gallery: SqliteGallery) -> tuple[Any, ...] | None:
+    """All that index files hold, and what their inverted files find; None = not used."""
+    opened = open_index_files(folder, gallery.state())
+    if opened is None:
+        return None
+    index, rows = opened
+    texts = (index.names, index.ids[:], index.paths[:], index.distractor_ids[:])
+    numbers = (
+        index.codes, index.vectors[:], index.distractor_vectors[:], rows.vectors[:],
+        rows.distractor_vectors[:],
+    )  # fmt: skip
+    assert rows.candidate_source
+    queries = np.asarray(rows.vectors[:20], dtype=np.float32)
+    found = rows.candidate_source.candidates(queries, 10)
+    return (*(one.tolist() for one in texts), *(one.tobytes() for one in numbers), found.tolist())
+
+
+def index_flips(folder: Path, count: int) -> None:
+    """Flip bits of the index files of 1,200 photos, half of them in the first 200 bytes of a file.
+
+    Those are the headers of `.npy` files, and the manifest's beginning.
+    """
+    parts.MIN_ROWS_FOR_IVF = 100
+    turning = Projection(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32)[::-1].copy())
+    wanted, index = IndexNeeds(turning, min_photos=10), folder / "segments"
+    outcomes = Counter[str]()
+    with SqliteGallery.create(folder / "indexed.sqlite", "fake-1", DIM) as gallery:
+        for start, stop in ((0, 1_000), (1_000, 1_200)):
+            gallery.put([photo(n, f"l{n % 20}" if n % 4 else "") for n in range(start, stop)])
+            refresh(index, gallery, wanted)
+        right = read_index(index, gallery)
+        assert right is not None
+        files = sorted(index.iterdir())
+        sizes = np.array([path.stat().st_size for path in files])
+        rng = np.random.default_rng(0)
+        for turn in range(count):
+            at = rng.choice(len(files), p=None if turn % 2 else sizes / sizes.sum())
+            byte, bit = (
+                rng.integers(min(sizes[at], 200) if turn % 2 else sizes[at]),
+                rng.integers(8),
+            )
+            whole = files[at].read_bytes()
+            changed = bytearray(whole)
+            changed[byte] ^= 1 << bit
+            files[at].write_bytes(changed)
+            try:
+                check_index_files(index)
+                verified = "clean"
+            except IndexFileError:
+                verified = "found"
+            try:
+                read = read_index(index, gallery)
+                answer = "right" if read == right else "not used" if read is None else "WRONG"
+            except IndexFileError:
+                answer = "refused"
+            outcomes[f"verify: {verified}; everything read: {answer}"] += 1
+            files[at].write_bytes(whole)
+        assert read_index(index, gallery) == right
+    print(f"flips in {len(files)} index files of {sizes.sum()} bytes: {count}")
+    for row, times in sorted(outcomes.items()):
+        print(f"  {times:5} × {row}")

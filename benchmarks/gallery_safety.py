@@ -1,12 +1,12 @@
 """Check that a gallery file loses nothing when processes are killed or bits of it change.
 
-    python benchmarks/gallery_safety.py [kills] [flips] [removed] [readers] [speed] [--seconds 120]
+    python benchmarks/gallery_safety.py [kills] [flips] [index] [removed] [readers] [speed]
 
 kills: 300 SIGKILLs of a process that adds, removes, relabels and compacts. flips: 1,000 random bits
-of a closed gallery flipped, one at a time. removed: every part of removed photos is searched for in
-the bytes of a small file after `remove`, and of a large one after `compact`. readers: 4 processes
-that read while one writes. speed: adding one photo to a gallery of 100,000 × 512. Without a name,
-all run.
+of a closed gallery flipped, one at a time. index: as many of index files. removed: every part of
+removed photos is searched for in the bytes of a small file after `remove`, and of a large one after
+`compact`. readers: 4 processes that read while one writes. speed: adding one photo to a gallery of
+100,000 × 512. Without a name, all run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gallery_flips import flips
+from gallery_flips import flips, index_flips
 from gallery_photos import DIM, State, photo
 from gallery_traffic import readers, speed
 from whichlandmark.gallery.records import GalleryRow
@@ -204,6 +204,7 @@ def main() -> None:
         "kills": lambda at: kills(at, options.kills),
         "flips": lambda at: flips(at, options.flips),
         "removed": removed,
+        "index": lambda at: index_flips(at, options.flips),
         "readers": lambda at: readers(at, options.seconds),
         "speed": lambda at: speed(at, options.photos),
     }

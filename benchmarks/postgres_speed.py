@@ -99,8 +99,8 @@ def main() -> None:
         found = ask(gallery, queries)
         pairs = zip(found.rows.tolist(), exact.rows.tolist(), strict=True)
         print(f"  recall@10 {np.mean([len(set(a) & set(b)) for a, b in pairs]) / 10:.4f}")
-        with gallery._talking() as sql:
-            for name, size in sql.execute(
+        with gallery._tables("statement") as tables:
+            for name, size in tables.sql.execute(
                 "SELECT relname, pg_size_pretty(pg_relation_size(oid)) FROM pg_class WHERE "
                 "relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'i') "
                 "ORDER BY pg_relation_size(oid) DESC LIMIT 6"

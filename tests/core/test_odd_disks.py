@@ -27,7 +27,7 @@ from whichlandmark.core.results import FOLDER, check_results
 from whichlandmark.core.storage import read_bytes
 from whichlandmark.data.cleaning.scan_cache import PhotoScan, ScanCache
 from whichlandmark.data.photo_locations import list_tar
-from whichlandmark.gallery.index.mapped import BlockFile, IndexFileError, write_arrays
+from whichlandmark.gallery.index.mapped import Column, IndexFileError, MappedRows, write_column
 from whichlandmark.gallery.index.parts import read_manifest
 from whichlandmark.gallery.records import GalleryRow
 from whichlandmark.gallery.sqlite import schema
@@ -220,9 +220,9 @@ def test_a_gallery_is_read_where_nothing_can_be_locked(
 def test_an_index_file_on_a_disk_that_maps_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seal = write_arrays(tmp_path / "a.index", {"x": np.arange(100)})
+    column = write_column(tmp_path, "x", [np.arange(100)])
     monkeypatch.setattr(mmap, "mmap", refusing(errno.ENODEV))
-    assert BlockFile(tmp_path / "a.index", seal).whole("x").tolist() == list(range(100))
+    assert MappedRows(tmp_path, column)[:].tolist() == list(range(100))
 
 
 @pytest.fixture
@@ -251,14 +251,16 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_permission_to_read_is_told_as_such(tmp_path: Path, forbidden: Path) -> None:
     folder = tmp_path / forbidden
     folder.mkdir()
-    for name in ("gallery.sqlite", "manifest.json", "a.json", "a.csv", "a.jpg", "a.index"):
+    for name in ("gallery.sqlite", "manifest.json", "a.json", "a.csv", "a.jpg", "a.npy"):
         (folder / name).touch()
     reads: dict[str, Callable[[], object]] = {
         "gallery.sqlite": lambda: SqliteGallery.open(folder / "gallery.sqlite"),
         "manifest.json": lambda: read_manifest(folder),
         "a.json": lambda: read_json(folder / "a.json"),
         "a.jpg": lambda: read_bytes(folder / "a.jpg"),
-        "a.index": lambda: BlockFile(folder / "a.index", ""),
+        "a.npy": lambda: MappedRows(
+            folder, Column(file="a.npy", dtype="<i8", shape=[1], start=0, sums="")
+        ),
         "a.csv": lambda: open_csv(folder / "a.csv").__enter__(),
     }
     for name, read in reads.items():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from whichlandmark.gallery.index import exact as search
-from whichlandmark.gallery.index.exact import faiss_top, nearest
+from whichlandmark.gallery.index.exact import HalfRows, nearest, scan
 
 
 def slow(
@@ -111,12 +111,40 @@ def test_float16_search_finds_the_float32_neighbours() -> None:
     assert found.rows[0, :5].tolist() == [7, 2500, 2501, 2502, 2503]
 
 
-def test_ties_beyond_the_prefilter_are_all_compared() -> None:
+@pytest.mark.parametrize("copied", [True, False])
+def test_ties_beyond_the_prefilter_are_all_compared(copied: bool) -> None:
     rows = np.tile(np.eye(64, dtype=np.float16)[0], (2000, 1))
-    assert faiss_top(rows[0].astype(np.float32), rows, 5) is None
-    assert nearest(rows[:1].astype(np.float32), rows, 5).rows.tolist() == [[0, 1, 2, 3, 4]]
-    few = faiss_top(
-        rows[0].astype(np.float32), rows[:8], 5
-    )  # too few rows for FAISS to leave any out
-    assert few is not None
-    assert few[0].tolist() == [0, 1, 2, 3, 4]
+    query = rows[:1].astype(np.float32)
+    vectors = HalfRows(rows) if copied else rows
+    assert scan(query, vectors, 5) is None
+    assert nearest(query, vectors, 5).rows.tolist() == [[0, 1, 2, 3, 4]]
+    rows[7:, 0] = 0.5  # too few are left to leave any of the ties out
+    found = scan(query, HalfRows(rows) if copied else rows, 7)
+    assert found is not None
+    assert found[0].tolist() == [[0, 1, 2, 3, 4, 5, 6]]
+
+
+@pytest.mark.parametrize("queries", [1, 4, 5])
+@pytest.mark.parametrize("limit", [256_000_000, 0])  # a copy within FAISS, or stripes
+def test_rows_that_faiss_copies_are_found_as_the_rows_themselves(
+    limit: int, queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_COPIED_BYTES", limit)
+    monkeypatch.setattr(search, "STRIPE_BYTES", 2 * 32 * 700)
+    monkeypatch.setattr(search, "MIN_NUMBERS_FOR_THREADS", 1)  # stripes in several threads
+    rng = np.random.default_rng(5)
+    rows = rng.integers(-3, 4, (3000, 32)).astype(np.float16)  # exact products, many ties
+    rows[2000] = rows[1] * 2
+    asked = np.concatenate([rows[:1], rng.standard_normal((4, 32))]).astype(np.float32)[:queries]
+    found = nearest(asked, HalfRows(rows), 20)
+    products = asked @ rows.astype(np.float32).T
+    assert found.rows[0].tolist() == np.lexsort((np.arange(3000), -products[0]))[:20].tolist()
+    wanted = nearest(asked, rows.astype(np.float32), 20)
+    assert np.array_equal(found.rows, wanted.rows)
+    assert np.allclose(found.similarity, wanted.similarity, atol=1e-5)
+
+
+def test_a_value_that_is_not_finite_is_not_left_to_faiss() -> None:
+    rows = np.ones((2000, 64), np.float16)
+    rows[3, 0] = np.inf
+    assert scan(np.ones((1, 64), np.float32), rows, 2) is None

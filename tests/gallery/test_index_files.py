@@ -10,19 +10,15 @@ from whichlandmark.gallery.index import GalleryIndex, parts
 from whichlandmark.gallery.index.exact import nearest
 from whichlandmark.gallery.index.mapped import (
     BLOCK_BYTES,
-    BlockFile,
     IndexFileError,
     JoinedRows,
     MappedRows,
     MappedTexts,
-    StreamedArray,
-    text_arrays,
-    write_arrays,
+    write_column,
 )
-from whichlandmark.gallery.index.open import open_index_files
+from whichlandmark.gallery.index.open import IndexNeeds, open_index_files, refresh
 from whichlandmark.gallery.index.parts import read_manifest
 from whichlandmark.gallery.index.projection import Projection
-from whichlandmark.gallery.index.refresh import IndexNeeds, refresh
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 
@@ -52,7 +48,7 @@ def gallery(tmp_path):
 
 def assert_same(ready, gallery, projection=None):
     """The opened arrays equal those read from the gallery."""
-    truth, index = GalleryIndex.of(gallery.table()), ready.index
+    truth, (index, search_rows) = GalleryIndex.of(gallery.table()), ready
     for name in (
         "names",
         "codes",
@@ -65,10 +61,8 @@ def assert_same(ready, gallery, projection=None):
     ):
         assert np.array_equal(getattr(index, name)[:], getattr(truth, name)), name
     turn = projection or (lambda rows: rows.astype(np.float32))
-    assert np.allclose(ready.search_rows.vectors[:], turn(truth.vectors), atol=1e-3)
-    assert np.allclose(
-        ready.search_rows.distractor_vectors[:], turn(truth.distractor_vectors), atol=1e-3
-    )
+    assert np.allclose(search_rows.vectors[:], turn(truth.vectors), atol=1e-3)
+    assert np.allclose(search_rows.distractor_vectors[:], turn(truth.distractor_vectors), atol=1e-3)
 
 
 def refreshed(folder, gallery, wanted=PLAIN):
@@ -101,20 +95,71 @@ def test_index_files_follow_every_gallery_change(tmp_path, gallery, wanted, turn
         assert_same(refreshed(folder, gallery, wanted), gallery, turning)
 
 
-def test_new_photos_go_into_a_small_part_and_parts_are_merged(tmp_path, gallery):
+def size(part):
+    return part.landmarks + part.distractors
+
+
+def test_new_photos_go_into_the_delta_and_many_of_them_into_a_new_base(tmp_path, gallery):
     folder = tmp_path / "segments"
     first = refresh(folder, gallery, PLAIN).parts[0]
-    for number in range(1_000, 1_006):
+    sizes = []
+    for number in range(1_000, 1_070):
         gallery.put(list(rows_of([number])))
         manifest = refresh(folder, gallery, PLAIN)
-    assert manifest.parts[0] == first  # its files were not touched
-    assert [p.landmarks + p.distractors for p in manifest.parts] == [200, 1, 1, 1, 1, 1, 1]
-    for number in range(1_006, 1_020):
-        gallery.put(list(rows_of([number])))
-        manifest = refresh(folder, gallery, PLAIN)
-        assert len(manifest.parts) <= 8
-    named = {file.name for part in manifest.parts for file in part.files()}
-    assert {path.name for path in folder.iterdir()} == named | {"manifest.json"}
+        sizes.append(tuple(map(size, manifest.parts)))
+        named = {column.file for column in manifest.columns()}
+        assert {path.name for path in folder.iterdir()} == named | {"manifest.json"}
+        if len(sizes) == 60:
+            assert manifest.parts[0] == first  # its files were not touched
+    assert sizes[:66] == [(200, count) for count in range(1, 67)]
+    assert sizes[66:] == [(267,), (267, 1), (267, 2), (267, 3)]  # a quarter of 267 is 66.75
+
+
+def test_only_files_that_hold_removed_or_relabelled_photos_are_written_again(tmp_path, gallery):
+    folder = tmp_path / "segments"
+    refresh(folder, gallery, TURNED)
+    gallery.put(list(rows_of(range(200, 210))))
+    base, _ = refresh(folder, gallery, TURNED).parts
+    gallery.remove(["id 201"])
+    base_1, delta_1 = refresh(folder, gallery, TURNED).parts
+    assert base_1 == base
+    assert size(delta_1) == 9
+    gallery.remove(["id 4"])
+    base_2, delta_2 = refresh(folder, gallery, TURNED).parts
+    assert delta_2 == delta_1
+    assert size(base_2) == 199
+    gallery.relabel({"id 7": "new"})  # leaves the base for the delta, with its row number
+    base_3, delta_3 = refresh(folder, gallery, TURNED).parts
+    assert (size(base_3), size(delta_3)) == (198, 10)
+    gallery.remove([f"id {number}" for number in range(200, 210) if number != 201] + ["id 7"])
+    assert refresh(folder, gallery, TURNED).parts == [base_3]
+    assert_same(open_index_files(folder, gallery.state()), gallery, TURNING)
+
+
+def test_columns_are_npy_files_that_numpy_reads(tmp_path, gallery):
+    folder = tmp_path / "segments"
+    (part,) = refresh(folder, gallery, TURNED).parts
+    read = {name: np.load(folder / column.file) for name, column in part.columns.items()}
+    table = gallery.table()
+    order = np.lexsort((table.rows, table.landmarks == ""))
+    assert read["numbers"][0].tolist() == table.rows[order].tolist()
+    assert np.array_equal(read["vectors"], table.vectors[order])
+    assert read["projected"].shape == (200, 8)
+    texts = read["texts"].tobytes().decode()
+    assert texts.startswith("landmark é 0")
+    assert texts.endswith(f"/photos/{table.ids[order][-1].split()[1]}.jpg")
+
+
+def test_files_of_earlier_versions_are_replaced(tmp_path, gallery, caplog):
+    folder = tmp_path / "segments"
+    folder.mkdir()
+    (folder / "photos-0123456789abcdef.wlseg").write_bytes(b"rows")
+    (folder / "manifest.json").write_text('{"format": 1, "sum": "", "parts": []}')
+    with pytest.raises(IndexFileError, match="written by another version"):
+        open_index_files(folder, gallery.state())
+    assert_same(refreshed(folder, gallery), gallery)
+    assert not list(folder.glob("*.wlseg"))
+    assert "are made again" in caplog.text
 
 
 @pytest.mark.parametrize("change", ["remove", "relabel", "replace"])
@@ -141,19 +186,21 @@ def test_removed_photos_leave_no_bytes_in_the_index_files(tmp_path, gallery, cha
     assert (b"/secret path.jpg" in held) == (change == "relabel")
 
 
-def test_inverted_files_of_several_parts_find_the_exact_neighbours(tmp_path, gallery, monkeypatch):
+@pytest.mark.parametrize("added", [45, 3])  # a delta with an inverted file, and one without
+def test_inverted_files_of_base_and_delta_find_the_exact_neighbours(
+    tmp_path, gallery, monkeypatch, added
+):
     monkeypatch.setattr(parts, "MIN_ROWS_FOR_IVF", 30)
     folder = tmp_path / "segments"
     refresh(folder, gallery, TURNED)
-    gallery.put(list(rows_of(range(200, 240))))  # a part with an inverted file
+    gallery.put(list(rows_of(range(200, 200 + added))))
     refresh(folder, gallery, TURNED)
     gallery.remove([f"id {number}" for number in range(0, 200, 17)])
-    gallery.put(list(rows_of([240, 241, 242])))  # a part without
     ready = refreshed(folder, gallery, TURNED)
     manifest = read_manifest(folder)
-    assert [part.cells is not None for part in manifest.parts] == [True, True, False]
+    assert [bool(part.effort) for part in manifest.parts] == [True, added == 45]
     queries = TURNING(np.stack([row.vector for row in rows_of(range(230, 300))]))
-    searched = ready.search_rows
+    searched = ready[1]
     for vectors, source in (
         (searched.vectors, searched.candidate_source),
         (searched.distractor_vectors, searched.distractor_source),
@@ -177,7 +224,8 @@ def test_another_projection_rewrites_the_vectors(tmp_path, gallery):
     folder = tmp_path / "segments"
     plain = refresh(folder, gallery, PLAIN)
     turned = refresh(folder, gallery, TURNED)
-    assert turned.parts[0].photos == plain.parts[0].photos  # unchanged files are not written again
+    # unchanged files are not written again
+    assert turned.parts[0].columns["vectors"] == plain.parts[0].columns["vectors"]
     assert turned.key != plain.key
     assert_same(open_index_files(folder, gallery.state()), gallery, TURNING)
 
@@ -208,7 +256,7 @@ def test_damage_is_always_detected_and_refresh_repairs_it(tmp_path, gallery, mon
             ready = open_index_files(folder, gallery.state())
             if ready is not None:  # other data is verified when it is read
                 assert_same(ready, gallery, TURNING)
-                ready.search_rows.candidate_source.candidates(np.ones((1, 8), np.float32), 5)
+                ready[1].candidate_source.candidates(np.ones((1, 8), np.float32), 5)
         except IndexFileError as error:
             messages.append(str(error))
         assert_same(refreshed(folder, gallery, TURNED), gallery, TURNING)
@@ -223,9 +271,12 @@ def test_damage_is_always_detected_and_refresh_repairs_it(tmp_path, gallery, mon
 def test_a_file_left_by_an_interrupted_run_is_cleared_away(tmp_path, gallery):
     folder = tmp_path / "segments"
     refresh(folder, gallery, PLAIN)
-    (folder / "photos-0123456789abcdef.wlseg").write_bytes(b"half")
+    before = every_file(folder)
+    (folder / "vectors-0123456789abcdef.npy").write_bytes(b"whole")
+    (folder / ".vectors-0123456789abcdef.npy.x1y2").write_bytes(b"half")
+    (folder / ".manifest.json.x1y2").write_bytes(b"half")
     refresh(folder, gallery, PLAIN)
-    assert len(every_file(folder)) == 2
+    assert every_file(folder) == before
 
 
 @pytest.mark.parametrize("column", ["sum = 1", "landmark = 'x'"])
@@ -239,30 +290,40 @@ def test_a_damaged_gallery_writes_no_index_files(tmp_path, gallery, column):
     assert open_index_files(folder, gallery.state()) is None
 
 
-def test_arrays_read_back_and_every_block_is_checked(tmp_path):
+def test_columns_read_back_and_every_block_is_checked(tmp_path):
     big = np.random.default_rng(0).standard_normal((5_000, 24)).astype("<f4")  # 480,000 bytes
-    seal = write_arrays(tmp_path / "a", {
-        "big": StreamedArray("<f4", big.shape, (big[i : i + 777] for i in range(0, 5_000, 777))),
-        "none": np.empty((0, 3), np.int64), **text_arrays("words", ["a", "", "été", "z" * 500]),
-    })  # fmt: skip
-    blocks = BlockFile(tmp_path / "a", seal)
-    rows = MappedRows(blocks, "big", 100, 4_000)
+    column = write_column(tmp_path, "big", (big[i : i + 777] for i in range(0, 5_000, 777)), 5_000)
+    rows = MappedRows(tmp_path, column).between(100, 4_000)
     mine = big[100:4_000]
-    for key in (7, -1, slice(5, 2_000), slice(None, None, -3), [3, 3_899, 3], np.eye(4) > 0,
-                np.array([[1, -2], [3, 4]])):  # fmt: skip
-        if isinstance(key, np.ndarray) and key.dtype == bool:
-            key = np.arange(3_900) % 11 == 0
+    for key in (7, -1, slice(5, 2_000), slice(None, None, -3), [3, 3_899, 3],
+                np.arange(3_900) % 11 == 0, np.array([[1, -2], [3, 4]])):  # fmt: skip
         assert np.array_equal(rows[key], mine[key])
-    assert blocks.whole("none").shape == (0, 3)
-    assert MappedTexts(blocks, "words")[:].tolist() == ["a", "", "été", "z" * 500]
-    assert MappedTexts(blocks, "words", 1, 3)[1] == "été"
-    data = bytearray((tmp_path / "a").read_bytes())
-    data[BLOCK_BYTES + 3 * BLOCK_BYTES + 5] ^= 1  # in the fourth block of `big`
-    (tmp_path / "b").write_bytes(data)
-    flipped = MappedRows(BlockFile(tmp_path / "b", seal), "big")
+    assert np.array_equal(np.load(tmp_path / column.file), big)
+    none = write_column(tmp_path, "none", [np.empty((0, 3), np.int64)])
+    assert MappedRows(tmp_path, none)[:].shape == (0, 3)
+    path = tmp_path / column.file
+    data = bytearray(path.read_bytes())
+    data[3 * BLOCK_BYTES + 5] ^= 1
+    path.write_bytes(data)
+    flipped = MappedRows(tmp_path, column)
     assert np.array_equal(flipped[:2_000], big[:2_000])  # earlier blocks are intact
     with pytest.raises(IndexFileError, match="block 3"):
         flipped[2_100]
+    data[3 * BLOCK_BYTES + 5] ^= 1
+    data[20] ^= 1  # in the header, which is not believed
+    path.write_bytes(data)
+    assert np.array_equal(MappedRows(tmp_path, column)[3_000:], big[3_000:])
+    with pytest.raises(IndexFileError, match="block 0"):
+        MappedRows(tmp_path, column)[0]
+
+
+def test_texts_read_back():
+    words = ["a", "", "été", "z" * 500]
+    texts = MappedTexts(*MappedTexts.arrays(words))
+    assert texts[:].tolist() == words
+    assert texts.between(1, 3)[1] == "été"
+    many = MappedTexts(*MappedTexts.arrays(words * 100))
+    assert many[:].tolist() == words * 100
 
 
 def test_joined_columns_read_as_one_array():

@@ -81,8 +81,7 @@ def test_a_serialized_index_answers_the_same_without_removed_rows():
     vectors, codes = clustered(3_000, 100)
     numbers = np.arange(3_000) * 3 + 7
     ivf_index = build_ivf(vectors, codes, numbers=numbers)
-    again = IvfIndex.from_bytes(ivf_index.to_bytes(), numbers, probes=ivf_index.probes,
-                             refine=ivf_index.refine, recall=ivf_index.recall)  # fmt: skip
+    again = IvfIndex.from_bytes(ivf_index.to_bytes(), numbers, ivf_index.effort())
     queries = vectors[:50].astype(np.float32)
     one = nearest(queries, vectors, 10, source=ivf_index)
     assert np.array_equal(one.rows, nearest(queries, vectors, 10, source=again).rows)
@@ -93,6 +92,22 @@ def test_a_serialized_index_answers_the_same_without_removed_rows():
     assert found.rows.max() < len(kept)
     assert (found.rows[25:, 0] == np.arange(25)).all()
     assert less.index.ntotal == len(kept)
+
+
+@pytest.mark.parametrize("most", [4_096, 10])  # all centres are compared, or a graph finds them
+def test_the_center_of_a_removed_landmark_leaves_the_index_with_it(monkeypatch, most):
+    monkeypatch.setattr(ivf, "MAX_CENTRES_COMPARED", most)
+    vectors, codes = clustered(3_000, 100)
+    vectors[7], codes[7] = np.eye(D, dtype=np.float16)[3], 500  # the only photo of its landmark
+    ivf_index = build_ivf(vectors, codes)
+    vector = np.eye(D, dtype=np.float32)[3].tobytes()
+    assert vector in ivf_index.to_bytes().tobytes()
+    less = ivf_index.without(np.array([7]))
+    assert vector not in less.to_bytes().tobytes()
+    kept = np.delete(vectors, 7, axis=0)
+    queries = kept[:200].astype(np.float32)
+    truth = nearest(queries, kept, 10).rows
+    assert shared(truth, nearest(queries, kept, 10, source=less).rows) > 0.95
 
 
 def test_rows_outside_the_index_are_never_returned():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,11 @@ psycopg = pytest.importorskip("psycopg")
 from tests.support.random_vectors import RandomVectors, long_tail  # noqa: E402
 from whichlandmark.core.errors import BusyError, DataError, GalleryError, OptionError  # noqa: E402
 from whichlandmark.gallery.checksums import meta_sum  # noqa: E402
-from whichlandmark.gallery.postgres import queries as sql_queries  # noqa: E402
 from whichlandmark.gallery.postgres import search, store  # noqa: E402
 from whichlandmark.gallery.postgres import vectors as vectors_module  # noqa: E402
 from whichlandmark.gallery.postgres.connection import address_of  # noqa: E402
 from whichlandmark.gallery.postgres.store import PostgresGallery  # noqa: E402
-from whichlandmark.gallery.records import GalleryRow, LandmarkRecord  # noqa: E402
+from whichlandmark.gallery.records import Credit, GalleryRow, LandmarkRecord  # noqa: E402
 
 pytestmark = pytest.mark.server
 
@@ -121,12 +122,76 @@ def test_a_missing_gallery_gives_an_error(address: str) -> None:
         PostgresGallery.open(address.replace("/postgres?", "/nobodys?"))
     PostgresGallery.create(address, "fake-1", 4).close()
     run_sql(address, "UPDATE meta SET format = 9")
-    with pytest.raises(GalleryError, match="a gallery of format 9; this program reads format 1"):
+    with pytest.raises(GalleryError, match="a gallery of format 9; this program reads format 2"):
         PostgresGallery.open(address)
     run_sql(address, "DROP TABLE vectors")
-    run_sql(address, "UPDATE meta SET format = 1")
+    run_sql(address, "UPDATE meta SET format = 2")
     with PostgresGallery.open(address) as gallery, pytest.raises(GalleryError, match="vectors"):
         gallery.table()
+
+
+FORMAT_1 = ("DROP INDEX photos_by_hash", "ALTER TABLE photos DROP COLUMN source",
+            "UPDATE meta SET format = 1")  # a gallery as it was made before  # fmt: skip
+
+
+def test_a_gallery_of_format_1_is_brought_to_this_one_when_its_owner_opens_it(address: str) -> None:
+    with PostgresGallery.create(address, "fake-1", 4) as gallery:
+        gallery.put([row("x", author="Ann"), row("y", thumbnail=b"jpeg")])
+        state, sums = gallery.state(), gallery.sums()[1].tolist()
+    run_sql(address, *FORMAT_1)
+    with PostgresGallery.open(address) as gallery:
+        assert (gallery.state(), gallery.sums()[1].tolist(), gallery.faults()) == (state, sums, [])
+        assert gallery.with_hashes(["hash-y", "other"]) == {"hash-y": ["y"]}
+        gallery.credit({"y": Credit("Bea", "CC0", "https://example.org/y")})
+        assert gallery.credits(["x", "y"]) == {
+            "x": Credit("Ann", ""), "y": Credit("Bea", "CC0", "https://example.org/y")
+        }  # fmt: skip
+    with PostgresGallery.open(address) as gallery:
+        assert gallery.faults() == []
+    assert run_sql(address, "SELECT format FROM meta") == [(2,)]
+
+
+def test_several_programs_bring_a_gallery_to_this_format_at_once(address: str) -> None:
+    PostgresGallery.create(address, "fake-1", 4).close()
+    run_sql(address, *FORMAT_1)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: PostgresGallery.open(address), range(4)))
+    for number, gallery in enumerate(opened):
+        with gallery:
+            gallery.put([row(f"p{number}")])
+    with PostgresGallery.open(address) as gallery:
+        assert (gallery.count(), gallery.faults()) == (4, [])
+
+
+def test_a_role_that_may_not_change_tables_is_told_who_must_open_the_gallery(address: str) -> None:
+    PostgresGallery.create(address, "fake-1", 4).close()
+    schema, rights = address_of(address).schema, "SELECT, INSERT, UPDATE, DELETE"
+    run_sql(address, *FORMAT_1, "CREATE ROLE reader LOGIN", "CREATE ROLE writer LOGIN",
+            f"GRANT USAGE ON SCHEMA {schema} TO reader, writer",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO reader",
+            f"GRANT {rights} ON ALL TABLES IN SCHEMA {schema} TO writer")  # fmt: skip
+    try:
+        for role in ("reader", "writer"):
+            with pytest.raises(GalleryError, match="owner of its tables open it once"):
+                PostgresGallery.open(address.replace("postgres@", f"{role}@"))
+        assert run_sql(address, "SELECT format FROM meta") == [(1,)]
+        PostgresGallery.open(address).close()
+        with PostgresGallery.open(address.replace("postgres@", "writer@")) as gallery:
+            gallery.put([row("x")])
+            assert gallery.with_hashes(["hash-x"]) == {"hash-x": ["x"]}
+    finally:
+        run_sql(address, "DROP OWNED BY reader, writer", "DROP ROLE reader, writer")
+
+
+def test_photos_are_found_by_their_content(gallery: PostgresGallery) -> None:
+    gallery.put([replace(row(f"p{i}"), hash=f"{'0' * 40}{i % 3}") for i in range(6)])
+    ask = [f"{'0' * 40}1", "0" * 40, f"{'0' * 40}2", "x\0y", "\udcff"]
+    assert gallery.with_hashes(ask) == {ask[0]: ["p1", "p4"], ask[2]: ["p2", "p5"]}
+    with gallery._snapshot() as (tables, _):
+        tables.sql.execute("SET LOCAL enable_seqscan = off")
+        query = f"EXPLAIN SELECT 1 FROM photos WHERE {store.BY_VALUE['hash']}"
+        plan = str(tables.sql.execute(query.replace("wanted", "'x'")).fetchall())
+    assert "photos_by_hash" in plan
 
 
 def test_using_a_closed_gallery_gives_an_error(gallery: PostgresGallery) -> None:
@@ -253,10 +318,10 @@ def test_concurrent_writers_all_succeed(address: str) -> None:
 def test_a_reader_keeps_its_generation_while_a_writer_goes_on(address: str) -> None:
     with PostgresGallery.create(address, "fake-1", 4) as writer:
         writer.put([row(f"p{i}", "old") for i in range(50)])
-        with PostgresGallery.open(address) as reader, reader._snapshot() as (sql, _):
+        with PostgresGallery.open(address) as reader, reader._snapshot() as (tables, _):
             writer.relabel({f"p{i}": "new" for i in range(50)})
             writer.remove(["p49"])
-            found = sql.execute("SELECT landmark FROM photos").fetchall()
+            found = tables.sql.execute("SELECT landmark FROM photos").fetchall()
             assert found == [("old",)] * 50
         assert set(writer.table().landmarks) == {"new"}
 
@@ -282,16 +347,16 @@ def test_threads_share_one_gallery(gallery: PostgresGallery) -> None:
 
 
 def shown(gallery: PostgresGallery, setting: str) -> str:
-    with gallery._connected() as sql:
-        return str(sql.execute("SELECT current_setting(%s)", (setting,)).fetchall()[0][0])
+    with gallery._tables("statement") as tables:
+        return str(tables.sql.execute("SELECT current_setting(%s)", (setting,)).fetchall()[0][0])
 
 
 def test_every_statement_has_a_timeout(address: str) -> None:
     PostgresGallery.create(address, "fake-1", 4).close()
 
     def sleep(gallery: PostgresGallery) -> None:
-        with gallery._connected() as sql:
-            sql.execute("SELECT pg_sleep(5)")
+        with gallery._tables("statement") as tables:
+            tables.sql.execute("SELECT pg_sleep(5)")
 
     with PostgresGallery.open(f"{address}&options=-c%20statement_timeout%3D300ms") as gallery:
         with pytest.raises(GalleryError, match="took longer than statement_timeout"):
@@ -488,19 +553,20 @@ def test_hnsw_search_finds_the_exact_neighbours(
 def test_searches_use_the_hnsw_index(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the query plans, with and without a filter; an exact search does not use it."""
     monkeypatch.setattr(search, "MAX_PHOTOS_COMPARED", 200)
-    wanted = search.SearchScope("NOT v.bank")
-    filtered = search.SearchScope("NOT v.bank", ["l1", "l2"])
+    wanted = search.SearchScope("NOT bank")
+    filtered = search.SearchScope("NOT bank", ["l1", "l2"])
     values = {"queries": ["[" + ",".join(["0.1"] * 32) + "]"], "most": 5, "names": ["l1", "l2"],
               "prefixes": ["l1", "l2"]}  # fmt: skip
     with PostgresGallery.create(address, "fake-1", 32) as gallery:
         load(gallery, 1500, 32)
         gallery.optimize(memory="64MB", workers=0)
-        with gallery._snapshot() as (sql, _):
+        with gallery._tables("snapshot") as tables:
             for one, graph in ((wanted, True), (filtered, True), (wanted, False)):
-                sql.execute(f"SET LOCAL enable_sort = {'off' if graph else 'on'}")
+                tables.sql.execute(f"SET LOCAL enable_sort = {'off' if graph else 'on'}")
                 statement = (search._graph_query if graph
                              else search._exact_query)(one)  # fmt: skip
-                plan = "\n".join(line for (line,) in sql.execute("EXPLAIN " + statement, values))
+                lines = tables.sql.execute("EXPLAIN " + statement, values)
+                plan = "\n".join(line for (line,) in lines)
                 assert ("Index Scan using vectors_hnsw on" in plan) == graph, plan
 
 
@@ -527,10 +593,9 @@ def test_candidates_are_ranked_by_their_cosines(gallery: PostgresGallery) -> Non
     """In whatever order the graph returns them; ties by row number."""
     gallery.put([row("x", value=[0, 1, 0, 0]), row("y", value=[0.6, 0.8, 0, 0]),
                  row("z", value=[0, 1, 0, 0]), row("w", value=[1, 0, 0, 0])])  # fmt: skip
-    with gallery._snapshot() as (sql, _):
-        rows, similarity = search._ranked(
-            sql, np.array([[0, 1, 0, 0]], np.float32), np.array([[4, 3, -1, 2, 1]]), 3, 4, "x"
-        )
+    rows, similarity = search._ranked(
+        gallery.vectors_of, np.array([[0, 1, 0, 0]], np.float32), np.array([[4, 3, -1, 2, 1]]), 3
+    )
     assert rows.tolist() == [[1, 3, 2]]
     assert similarity[0] == pytest.approx([1, 1, 0.8], abs=1e-3)
 
@@ -592,7 +657,7 @@ def test_with_little_shared_memory_the_index_is_built_by_one_process() -> None:
         def fetchall(self) -> list[tuple[str]]:
             return [("2",)]
 
-    search._create_index(Server(), "vectors_hnsw")  # type: ignore[arg-type]
+    search._create_index(Server(), "NOT bank")  # type: ignore[arg-type]
     assert statements[0] == statements[-1]
     assert "hnsw (data halfvec_ip_ops)" in statements[0][0]
     assert statements[2][1] == ("max_parallel_maintenance_workers", "0")
@@ -669,8 +734,8 @@ def test_damage_in_the_middle_of_a_stream_leaves_the_connection_whole(
                 gallery.table()
         assert gallery.state().photos == 3000
         assert gallery._connection is before
-        with sql_queries.snapshot(gallery._connection):
-            left = sql_queries.entries(gallery._connection)
+        with gallery._tables("snapshot") as tables:
+            left = tables.entries(None)
             next(left)  # not read to its end, so the connection is closed
         assert gallery.state().photos == 3000
         assert gallery._connection is not before

@@ -44,7 +44,7 @@ def slow_features(
     retriever: Retriever, raw: np.ndarray, query: np.ndarray, gone: set[int]
 ) -> dict[int, dict[str, float]]:
     """Each feature by its definition; landmarks in the order of their nearest photos."""
-    photos, distractors = retriever.vectors.tolist(), retriever.distractor_vectors.tolist()
+    photos, distractors = retriever.vectors[:].tolist(), retriever.distractor_vectors[:].tolist()
     codes, vectors = retriever.index.codes.tolist(), query.tolist()
     cos = {j: dot(photos[j], vectors) for j in range(len(photos)) if j not in gone}
     near = sorted(cos, key=lambda j: -cos[j])[:SEARCH_DEPTH]

@@ -247,7 +247,7 @@ class Damaged(Decider):
     """Finds a damaged block in every answer."""
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Any:
-        raise IndexFileError("photos-1.wlseg: damaged (block 3)")
+        raise IndexFileError("vectors-1.npy: damaged (block 3)")
 
 
 def test_threads_that_find_damage_fall_back_once(

@@ -139,7 +139,7 @@ def test_an_empty_gallery_has_no_guess() -> None:
 
 def test_augmented_vectors_include_their_neighbours(index: GalleryIndex) -> None:
     rules = Rules(score="cosine", whitening="none", augmentation=2)
-    mixed = Retriever(index, rules).vectors.astype(np.float64)
+    mixed = Retriever(index, rules).vectors[:].astype(np.float64)
     vectors = index.vectors.astype(np.float64)
     for i in range(len(vectors)):
         cosines = vectors @ vectors[i]

@@ -9,8 +9,8 @@ import numpy as np
 
 from tests.support.own_postgres import OwnPostgres
 from whichlandmark.core.errors import GalleryError
-from whichlandmark.gallery.postgres.store import PostgresGallery
 from whichlandmark.gallery.base import Gallery
+from whichlandmark.gallery.postgres.store import PostgresGallery
 from whichlandmark.gallery.records import GalleryRow
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 

@@ -1,7 +1,8 @@
 """Find test photos that are also in the gallery, distractors included.
 
-Photos are compared by id, by content (SHA-256 of the file) and by perceptual fingerprint, which
-finds the same picture re-encoded, resized or slightly cropped. No array has a size of test photos ×
+Photos are compared by content (SHA-256 of the file) and by perceptual fingerprint, which finds the
+same picture re-encoded, resized or slightly cropped; by id only where the gallery has no
+fingerprints, because photos of two folders may have equal names. No array has a size of test photos ×
 gallery photos.
 """
 

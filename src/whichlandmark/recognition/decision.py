@@ -14,9 +14,8 @@ from ..core.types import Decision
 from ..features.local.matching import VerifiedMatch
 from ..gallery.index import GalleryIndex, SearchRows
 from ..gallery.index.mapped import IndexFileError
-from ..gallery.index.open import warn_index_files_unusable
+from ..gallery.index.open import check_index_files, warn_index_files_unusable
 from ..gallery.index.projection import Projection
-from ..gallery.index.refresh import check_index_files
 from .calibration import Calibration, threshold_for
 from .candidates import Candidates, add_geometry, columns, make_candidates, ranks_to_compare
 from .location import LandmarkLocations

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from ..core.types import Neighbours, RowArray, Vectors
 from ..gallery.index import GalleryIndex, SearchRows
-from ..gallery.index.exact import CandidateSource, nearest, widen
-from ..gallery.index.open import projection_key
-from ..gallery.index.projection import Projection
+from ..gallery.index.exact import CandidateSource, HalfRows, nearest, widen
+from ..gallery.index.projection import Projection, projection_key
 from .reranking.class_centres import centre_votes, class_centres, distractor_penalty
 from .reranking.expansion import augmented, expanded, superglobal_scores
 from .reranking.votes import Votes, inlier_vote, power_vote, vote
@@ -94,6 +93,10 @@ class Retriever:
             self.distractor_vectors = self._projected(index.distractor_vectors)
         if rules.augmentation:
             self.vectors = self._augmented()
+        if self.candidate_source is None:
+            self.vectors = HalfRows(self.vectors)
+        if self.distractor_source is None:
+            self.distractor_vectors = HalfRows(self.distractor_vectors)
         # B of each gallery photo; NaN = not computed yet.
         self._penalty_cache = np.full(len(self.vectors), np.nan, dtype=np.float32)
         self.penalties: NDArray[np.float32] | None = None

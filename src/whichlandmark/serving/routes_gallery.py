@@ -66,6 +66,7 @@ def router(max_photos: int) -> APIRouter:
     routes = APIRouter(tags=["gallery"])
     _readers(routes)
     _writers(routes, max_photos)
+    _records(routes)
     return routes
 
 
@@ -105,26 +106,6 @@ def _readers(routes: APIRouter) -> None:
         return Response(
             data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"}
         )
-
-    @routes.get(
-        "/v1/gallery/landmarks/{name:path}",
-        response_model=model_of(RecordReply),
-        responses=refusals(404, 422),
-    )
-    def record(request: Request, _: Reader, name: Name) -> JSONResponse:
-        """Title, names, Wikidata id and place of a landmark."""
-        with engine_of(request).live.use() as opened:
-            return JSONResponse(gallery_editing.record(opened, name))
-
-    @routes.get(
-        "/v1/gallery/photos/{photo_id:path}",
-        response_model=model_of(CreditReply),
-        responses=refusals(404, 422),
-    )
-    def credit(request: Request, _: Reader, photo_id: PhotoId) -> JSONResponse:
-        """Landmark, author, licence and source of a photo."""
-        with engine_of(request).live.use() as opened:
-            return JSONResponse(gallery_editing.credit(opened, photo_id))
 
 
 def _writers(routes: APIRouter, max_photos: int) -> None:
@@ -187,10 +168,32 @@ def _writers(routes: APIRouter, max_photos: int) -> None:
         """Move a photo to another landmark, or make it a distractor."""
         return JSONResponse(engine_of(request).editor.relabel([photo_id], None, to.landmark))
 
+
+def _records(routes: APIRouter) -> None:
+    @routes.get(
+        "/v1/gallery/landmarks/{name:path}",
+        response_model=model_of(RecordReply),
+        responses=refusals(404, 422),
+    )
+    def record(request: Request, _: Reader, name: Name) -> JSONResponse:
+        """Title, names, Wikidata id and place of a landmark."""
+        with engine_of(request).live.use() as opened:
+            return JSONResponse(gallery_editing.record(opened, name))
+
+    @routes.get(
+        "/v1/gallery/photos/{photo_id:path}",
+        response_model=model_of(CreditReply),
+        responses=refusals(404, 422),
+    )
+    def credit(request: Request, _: Reader, photo_id: PhotoId) -> JSONResponse:
+        """Landmark, author, licence and source of a photo."""
+        with engine_of(request).live.use() as opened:
+            return JSONResponse(gallery_editing.credit(opened, photo_id))
+
     @routes.patch(
         "/v1/gallery/landmarks/{name:path}",
         response_model=model_of(RecordReply),
-        responses=renames,
+        responses=refusals(404, 415, 422, 503),
         openapi_extra=json_of(RecordPatch),
     )
     def describe(request: Request, _: Writer, name: Name, to: NewRecord) -> JSONResponse:
@@ -201,10 +204,12 @@ def _writers(routes: APIRouter, max_photos: int) -> None:
     @routes.patch(
         "/v1/gallery/photos/{photo_id:path}",
         response_model=model_of(CreditReply),
-        responses=renames,
+        responses=refusals(404, 415, 422, 503),
         openapi_extra=json_of(CreditPatch),
     )
-    def credit(request: Request, _: Writer, photo_id: PhotoId, to: NewCredit) -> JSONResponse:
+    def change_credit(
+        request: Request, _: Writer, photo_id: PhotoId, to: NewCredit
+    ) -> JSONResponse:
         """Change author, licence or source of a photo."""
         changes = to.model_dump(exclude_unset=True)
         return JSONResponse(engine_of(request).editor.credit(photo_id, changes))

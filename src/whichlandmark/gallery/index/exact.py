@@ -1,13 +1,15 @@
 """Exact nearest-neighbour search by inner product, over float16 or float32 vectors.
 
-With few queries the float16 vectors are scanned by FAISS, or converted in stripes that fit the
-processor's cache; with many queries blocks are converted to float32 and multiplied.
+Few queries are compared with float16 vectors by FAISS, in one scan of a copy that FAISS keeps
+(`HalfRows`), or stripe by stripe. For many queries blocks are converted to float32 and multiplied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,9 +22,7 @@ BLOCK_ROWS = 16_384  # vectors compared at once: 16,384 × 512 float32 = 32 MB
 
 QUERY_BLOCK = 1_024  # queries compared at once
 
-MAX_FEW_QUERIES = 4  # up to here a block is not converted to float32 as a whole
-
-BLOCKS_FOR_FEW_QUERIES = 8  # compared at once with few queries
+MAX_FEW_QUERIES = 4  # up to here FAISS compares float16 vectors, which are not converted
 
 MAX_CANDIDATES_PER_BLOCK = 512  # of one query; with more, the whole block is sorted
 
@@ -34,7 +34,11 @@ MIN_NUMBERS_FOR_FAISS = 65_536  # with fewer, a call of FAISS costs more than it
 
 MIN_NUMBERS_FOR_THREADS = 4_194_304  # with fewer, one thread is faster
 
-STRIPE_ROWS = 512  # converted at once for few queries, so that they stay in the processor's cache
+STRIPE_ROWS = 512  # converted at once for few queries, for the same reason as STRIPE_BYTES
+
+STRIPE_BYTES = 1 << 20  # given to FAISS at once, so that they stay in the processor's cache
+
+MAX_COPIED_BYTES = 256_000_000  # of `HalfRows`; more are compared in stripes, half as fast
 
 EXTRA_FOR_TIES = 16  # beyond the k best, to see whether others are equal to the last of them
 
@@ -44,6 +48,32 @@ class CandidateSource(Protocol):
 
     def candidates(self, queries: Vectors, least: int) -> NDArray[np.int64]:
         """(Q, D) queries → (Q, R) row numbers, −1 = no more; R ≥ least if there are enough rows."""
+
+
+class HalfRows:
+    """(N, D) float16 rows that few queries are often compared with.
+
+    The first such search copies the rows into a FAISS index, if they are few enough. Index them as
+    the rows themselves.
+    """
+
+    def __init__(self, rows: RowArray) -> None:
+        self._rows, self.shape, self.dtype = rows, rows.shape, rows.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._rows[key]
+
+    @cached_property
+    def copy(self) -> Any:
+        """The FAISS index of all rows; None = they are too many."""
+        if 2 * len(self) * self.shape[1] > MAX_COPIED_BYTES:
+            return None
+        index = _half_index(self.shape[1])
+        index.add_sa_codes(_bytes_of(self[:]))
+        return index
 
 
 def nearest(
@@ -139,19 +169,20 @@ def _nearest_block(
     k: int,
     offsets: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    if len(queries) <= MAX_FEW_QUERIES and offsets is None and (found := scan(queries, vectors, k)):
+        return found
     best_rows = np.empty((len(queries), 0), dtype=np.int64)
     best = np.empty((len(queries), 0), dtype=np.float32)
-    few = len(queries) <= MAX_FEW_QUERIES
-    step = BLOCK_ROWS * BLOCKS_FOR_FEW_QUERIES if few else BLOCK_ROWS
-    for start in range(0, len(vectors) if k else 0, step):
-        block = vectors[start : start + step]
-        found = _faiss_block(queries, block, start, k) if few and offsets is None else None
-        if found is None:
-            similarity = few_query_products(queries, block) if few else queries @ widen(block).T
-            if offsets is not None:
-                similarity += offsets[start : start + step]
-            found = _block_candidates(similarity, start, best[:, k - 1 : k])
-        rows, similarity = found
+    for start in range(0, len(vectors) if k else 0, BLOCK_ROWS):
+        block = vectors[start : start + BLOCK_ROWS]
+        if len(queries) <= MAX_FEW_QUERIES:
+            stripes = (block[at : at + STRIPE_ROWS] for at in range(0, len(block), STRIPE_ROWS))
+            similarity = np.concatenate([queries @ widen(stripe).T for stripe in stripes], axis=1)
+        else:
+            similarity = queries @ widen(block).T
+        if offsets is not None:
+            similarity += offsets[start : start + BLOCK_ROWS]
+        rows, similarity = _block_candidates(similarity, start, best[:, k - 1 : k])
         best_rows, best = _top(
             np.concatenate([best_rows, rows], axis=1),
             np.concatenate([best, similarity], axis=1),
@@ -160,20 +191,48 @@ def _nearest_block(
     return best_rows, best
 
 
-def _faiss_block(
-    queries: NDArray[np.float32], block: NDArray[Any], start: int, k: int
+def scan(
+    queries: NDArray[np.float32], vectors: RowArray, k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
-    """The k best of a float16 block for each query by `faiss_top`; None where that cannot be used.
+    """The k largest inner products of few queries (Q, D) with float16 vectors, by FAISS.
 
-    start: the row number of the block's first row.
+    Returns:
+        Row numbers and values, (Q, k) each; None if FAISS cannot be used, if too many rows tie
+        with the k-th to find the lowest ones, or if a product is NaN or infinite.
     """
-    if block.dtype != np.float16 or block.size < MIN_NUMBERS_FOR_FAISS:
+    if not k or vectors.dtype != np.float16 or np.prod(vectors.shape) < MIN_NUMBERS_FOR_FAISS:
         return None
-    found = [faiss_top(query, block, min(k, len(block))) for query in queries]
-    known = [one for one in found if one is not None]
-    if len(known) < len(queries):
+    wanted = min(k + EXTRA_FOR_TIES, len(vectors))
+    contiguous = np.ascontiguousarray(queries, dtype=np.float32)
+    copy = vectors.copy if isinstance(vectors, HalfRows) else None
+    found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+
+    def compare(part: slice) -> None:
+        index = _half_index(vectors.shape[1])
+        for start in range(part.start, part.stop, step):
+            stripe = vectors[start : min(start + step, part.stop)]
+            index.reset()
+            index.add_sa_codes(_bytes_of(stripe))
+            search(index, start)
+
+    def search(index: Any, start: int) -> None:
+        with one_faiss_thread():
+            values, rows = index.search(contiguous, min(wanted, index.ntotal))
+        found.append((rows + start, values))
+
+    if copy is not None:
+        search(copy, 0)
+    else:
+        step = max(STRIPE_BYTES // (2 * vectors.shape[1]), 1)
+        threads = cpu_count() if np.prod(vectors.shape) >= MIN_NUMBERS_FOR_THREADS else 1
+        run_in_threads(compare, len(vectors), -(-len(vectors) // threads), threads)
+    rows, values = (np.concatenate(both, axis=1) for both in zip(*found, strict=True))
+    rows, values = _top(rows, values, wanted)
+    if not np.isfinite(values).all():  # −inf marks a place without a row
         return None
-    return np.stack([rows for rows, _ in known]) + start, np.stack([best for _, best in known])
+    if wanted < len(vectors) and not (values[:, k - 1] > values[:, -1]).all():
+        return None
+    return rows[:, :k], values[:, :k]
 
 
 def _block_candidates(
@@ -222,35 +281,42 @@ def widen(vectors: NDArray[Any]) -> NDArray[np.float32]:
         return np.asarray(vectors, dtype=np.float32)
     whole = np.ascontiguousarray(vectors).reshape(-1, vectors.shape[-1])
     wide = np.empty(whole.shape, dtype=np.float32)
+    codec = _half_index(whole.shape[1])
 
     def convert(part: slice) -> None:
-        _convert(whole[part], wide[part])
+        with one_faiss_thread():
+            codec.sa_decode(_bytes_of(whole[part]), wide[part])
 
     threads = cpu_count() if whole.size >= MIN_NUMBERS_FOR_THREADS else 1
     run_in_threads(convert, len(whole), -(-len(whole) // threads), threads)
     return wide.reshape(vectors.shape)
 
 
-def few_query_products(queries: NDArray[np.float32], vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """Inner products (Q, N) of few queries (Q, D) with all vectors (N, D).
+def _half_index(dim: int) -> Any:
+    """An empty FAISS index of float16 rows, which compares all of them."""
+    import faiss
 
-    The vectors are converted to float32 in stripes, so that only the processor's cache holds them.
-    """
-    if vectors.dtype != np.float16 or vectors.size < MIN_NUMBERS_FOR_FAISS:
-        return queries @ widen(vectors).T
-    products = np.empty((len(queries), len(vectors)), dtype=np.float32)
-    rows = np.ascontiguousarray(vectors)
+    return faiss.IndexScalarQuantizer(
+        dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
 
-    def multiply(part: slice) -> None:
-        wide = np.empty((STRIPE_ROWS, rows.shape[1]), dtype=np.float32)
-        for start in range(part.start, part.stop, STRIPE_ROWS):
-            stripe = rows[start : min(start + STRIPE_ROWS, part.stop)]
-            _convert(stripe, wide[: len(stripe)])
-            products[:, start : start + len(stripe)] = queries @ wide[: len(stripe)].T
 
-    threads = cpu_count() if rows.size >= MIN_NUMBERS_FOR_THREADS else 1
-    run_in_threads(multiply, len(rows), -(-len(rows) // threads), threads)
-    return products
+def _bytes_of(rows: NDArray[np.float16]) -> NDArray[np.uint8]:
+    """(n, D) float16 rows as FAISS takes them."""
+    return np.ascontiguousarray(rows).view(np.uint8)
+
+
+@contextmanager
+def one_faiss_thread() -> Iterator[None]:
+    """Let FAISS compute in the calling thread alone within the block."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # for calls from this thread
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def run_in_threads(work: Callable[[slice], None], count: int, step: int, threads: int) -> None:
@@ -263,68 +329,3 @@ def run_in_threads(work: Callable[[slice], None], count: int, step: int, threads
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(work, part) for part in parts]:
             done.result()
-
-
-def _convert(half_rows: NDArray[Any], wide: NDArray[np.float32]) -> None:
-    """Convert (n, D) float16 into the array `wide`, both contiguous, in this thread."""
-    import faiss
-
-    quantizer: Any = faiss.ScalarQuantizer(half_rows.shape[1], faiss.ScalarQuantizer.QT_fp16)
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # for calls from this thread
-    try:
-        codes = half_rows.view(np.uint8)
-        quantizer.decode_c(faiss.swig_ptr(codes), faiss.swig_ptr(wide), len(half_rows))
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
-def faiss_top(
-    query: NDArray[np.float32], rows: NDArray[np.float16], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
-    """The k largest inner products of a query (D,) with float16 rows (N, D), ties by lower row.
-
-    Returns:
-        Row indices and values, (k,) each; None if too many rows tie with the k-th to find the
-        lowest ones, or if a product is NaN or infinite.
-    """
-    wanted = k + EXTRA_FOR_TIES
-    threads = cpu_count() if rows.size >= MIN_NUMBERS_FOR_THREADS else 1
-    parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
-
-    def scan(part: slice) -> None:
-        parts.append(
-            _faiss_scan(query, rows[part], min(wanted, part.stop - part.start), part.start)
-        )
-
-    run_in_threads(scan, len(rows), -(-len(rows) // threads), threads)
-    indices = np.concatenate([index for index, _ in parts])
-    values = np.concatenate([value for _, value in parts])
-    order = np.lexsort((indices, -values))[:wanted]
-    indices, values = indices[order], values[order]
-    if len(values) == wanted and not values[k - 1] > values[-1]:
-        return None
-    if not np.isfinite(values).all():  # −inf marks a place without a row
-        return None
-    return indices[:k], values[:k]
-
-
-def _faiss_scan(
-    query: NDArray[np.float32], rows: NDArray[np.float16], k: int, first: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Indices and values of the k best rows, in this thread; `first` is added to the indices."""
-    import faiss
-
-    quantizer: Any = faiss.ScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_fp16)
-    scanner: Any = quantizer.select_InvertedListScanner(
-        faiss.METRIC_INNER_PRODUCT, None, True, None, False
-    )  # True: return row indices
-    contiguous = np.ascontiguousarray(query, dtype=np.float32)
-    codes = np.ascontiguousarray(rows).view(np.uint8)
-    values = np.full(k, -np.inf, dtype=np.float32)
-    indices = np.full(k, -1, dtype=np.int64)
-    scanner.set_query(faiss.swig_ptr(contiguous))
-    scanner.set_list(0, 0.0)
-    pointers = faiss.swig_ptr(codes), None, faiss.swig_ptr(values), faiss.swig_ptr(indices)
-    scanner.scan_codes(len(rows), *pointers, k)
-    return indices + first, values

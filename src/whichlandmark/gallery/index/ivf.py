@@ -9,8 +9,7 @@ neighbor search", 2024.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.types import Progress, RowArray, Vectors
-from .exact import nearest, refined, widen
+from ...core.types import RowArray, Vectors
+from .exact import nearest, one_faiss_thread, refined, widen
 
 MIN_ROWS_FOR_IVF = 20_000  # with fewer, comparing all is faster; see benchmarks/search_speed.py
 
@@ -167,7 +166,6 @@ def build_ivf(
     numbers: NDArray[np.int64] | None = None,
     recall: float = 0.99,
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> IvfIndex:
     """Build an index, and tune its search effort to a recall.
 
@@ -179,29 +177,25 @@ def build_ivf(
             With `codes` the target is RECALL_MARGIN · (1 − recall) higher, because clusters made of
             these rows suit them better than new photos.
         seed: of clustering and of the queries.
-        progress: called with (rows done, rows in all).
 
     Returns:
         The index; its `recall` is the measured one. It is below the target when searching half of
         all clusters does not reach it, as with vectors without structure.
     """
     import faiss
+    from faiss.contrib.ivf_tools import add_preassigned
 
     clusters = clusters_of(vectors, codes, seed=seed)
-    quantizer = _quantizer(clusters.centres)
     index: Any = faiss.IndexIVFRaBitQ(
-        quantizer, vectors.shape[1], len(clusters.centres), faiss.METRIC_INNER_PRODUCT
-    )
-    index.own_fields = True
-    quantizer.this.disown()
+        _quantizer(clusters.centres), vectors.shape[1], len(clusters.centres),
+        faiss.METRIC_INNER_PRODUCT,
+    )  # fmt: skip
     index.train(clusters.centres[:BLOCK_ROWS])
     numbers_of_rows = np.arange(len(vectors)) if numbers is None else numbers
     for start in range(0, len(vectors), BLOCK_ROWS):
         part = slice(start, start + BLOCK_ROWS)
-        columns = widen(vectors[part]), numbers_of_rows[part], clusters.cluster_of[part]
-        index.add_core(len(columns[0]), *map(faiss.swig_ptr, map(np.ascontiguousarray, columns)))
-        if progress:
-            progress(min(start + BLOCK_ROWS, len(vectors)), len(vectors))
+        columns = widen(vectors[part]), clusters.cluster_of[part], numbers_of_rows[part]
+        add_preassigned(index, *map(np.ascontiguousarray, columns))
     query_rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:RECALL_QUERIES])
     if codes is not None:
         recall += RECALL_MARGIN * (1 - recall)
@@ -224,21 +218,9 @@ def _quantizer(centres: Vectors) -> Any:
         return flat
     graph: Any = faiss.IndexHNSWFlat(centres.shape[1], HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = HNSW_BUILD_EFFORT
-    with _one_thread():  # because several threads would build a different graph each time
+    with one_faiss_thread():  # because several threads would build a different graph each time
         graph.add(centres)
     return graph
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def tune_effort(
@@ -322,6 +304,14 @@ class IvfIndex:
         import faiss
 
         self.index.remove_ids(faiss.IDSelectorBatch(numbers))
+        lists, quantizer = self.index.invlists, faiss.downcast_index(self.index.quantizer)
+        empty = [at for at in range(self.index.nlist) if not lists.list_size(at)]
+        if empty:  # their centres become zeros, because each may be a removed vector itself
+            stored = faiss.downcast_index(getattr(quantizer, "storage", quantizer))
+            centres = stored.reconstruct_n(0, self.index.nlist)
+            centres[empty] = 0
+            stored.reset()
+            stored.add(centres)
         return replace(self, numbers=np.setdiff1d(self.numbers, numbers))
 
     def to_bytes(self) -> NDArray[np.uint8]:
@@ -333,15 +323,16 @@ class IvfIndex:
 
     @classmethod
     def from_bytes(
-        cls,
-        data: NDArray[np.uint8],
-        numbers: NDArray[np.int64],
-        *,
-        probes: int,
-        refine: int,
-        recall: float,
+        cls, data: NDArray[np.uint8], numbers: NDArray[np.int64], effort: Mapping[str, Any]
     ) -> IvfIndex:
-        """The inverse of `to_bytes`. Verify the bytes first, because FAISS does not."""
+        """The inverse of `to_bytes`. Verify the bytes first, because FAISS does not.
+
+        effort: probes, refine and recall.
+        """
         import faiss
 
-        return cls(faiss.deserialize_index(np.asarray(data)), numbers, probes, refine, recall)
+        return cls(faiss.deserialize_index(np.asarray(data)), numbers, **effort)
+
+    def effort(self) -> dict[str, Any]:
+        """What `from_bytes` takes."""
+        return {"probes": self.probes, "refine": self.refine, "recall": self.recall}

@@ -1,15 +1,10 @@
-"""Index parts, each with its files, and the manifest that lists them.
-
-A part holds some photos of a gallery: one file with rows, texts and stored vectors, one with
-projected vectors, one with inverted files.
-"""
+"""Index parts (a base and at most one delta), each of several columns, and their manifest."""
 
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,80 +13,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.disks import unreadable
-from ...core.errors import DataError, OptionError
+from ...core.errors import DataError
 from ...core.files import read_json, write_json
-from ...core.json_options import from_json, to_json
 from ..records import GalleryTable
 from .ivf import MIN_ROWS_FOR_IVF, IvfIndex, build_ivf
 from .mapped import (
-    BlockFile,
+    Column,
     IndexFileError,
+    JoinedRows,
     MappedRows,
     MappedTexts,
-    StreamedArray,
-    text_arrays,
-    write_arrays,
+    write_column,
 )
 from .projection import Projection
 
-FORMAT = 1
+FORMAT = 2
 
 MANIFEST_NAME = "manifest.json"
 
 BLOCK_ROWS = 16_384  # vectors copied or projected at once
 
-
-@dataclass(frozen=True, kw_only=True)
-class PartFile:
-    """An index file: its name in the folder, and its seal (`mapped.write_arrays`)."""
-
-    name: str
-    seal: str
-
-    def open(self, folder: Path) -> BlockFile:
-        """Open the file. Raises IndexFileError when it is missing or does not match the seal."""
-        return BlockFile(folder / Path(self.name).name, self.seal)
+IVF_COLUMNS = {False: "ivf", True: "distractor_ivf"}  # of landmark photos, of distractors
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchEffort:
-    """Search effort of an inverted file, and its measured recall; see `ivf.IvfIndex`."""
-
-    probes: int
-    refine: int
-    recall: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexPart:
+class Part:
     """Some photos of a gallery, those with a landmark before the distractors.
 
-    landmarks, distractors: numbers of photos; photos: file of row numbers, checksums, texts and
-    stored vectors; turned: file of projected vectors, None = no projection; cells: file of the
-    inverted files of landmark photos and distractors, None = too few photos; effort, bank_effort:
-    their search effort.
+    names, landmarks, distractors: numbers of landmarks, of their photos and of distractors.
+    columns: "numbers", (3, n) row numbers, checksums and landmark codes (−1 = distractor);
+    "starts", "texts": the names, then all ids, then all paths (`MappedTexts`); "vectors" as stored;
+    "projected", if there is a projection; "ivf", "distractor_ivf", where there are enough photos,
+    with their search effort in `effort`.
     """
 
+    names: int
     landmarks: int
     distractors: int
-    photos: PartFile
-    turned: PartFile | None = None
-    cells: PartFile | None = None
-    effort: SearchEffort | None = None
-    bank_effort: SearchEffort | None = None
-
-    def files(self) -> Iterator[PartFile]:
-        """The existing files of the part."""
-        yield from (one for one in (self.photos, self.turned, self.cells) if one)
+    columns: dict[str, Column]
+    effort: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The content of manifest.json.
 
-    embedder, dim, generation, count, digest: of the gallery that the parts hold; last_row: its
-    highest row number given so far; key: of the projection, "" = none; recall: the target of the
-    inverted files.
+    embedder, dim, generation, count, digest: of the gallery that the parts hold; key: of the
+    projection, "" = none; recall: the target of the inverted files; parts: the base, the delta.
     """
 
     embedder: str
@@ -99,221 +67,174 @@ class Manifest:
     generation: int
     count: int
     digest: int
-    last_row: int
     key: str
     recall: float
-    parts: tuple[IndexPart, ...] = ()
+    parts: list[Part]
+
+    def columns(self) -> list[Column]:
+        """The columns of all parts."""
+        return [column for part in self.parts for column in part.columns.values()]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json, with a checksum of its content."""
-    values = to_json(manifest)
+    values = asdict(manifest)
     write_json(folder / MANIFEST_NAME, {"format": FORMAT, "sum": _checksum(values), **values})
 
 
 def read_manifest(folder: Path) -> Manifest | None:
     """Read manifest.json; None when there is none. Raises IndexFileError when it is damaged."""
-    if not (folder / MANIFEST_NAME).exists():
+    path = folder / MANIFEST_NAME
+    if not path.exists():
         return None
-    if fault := unreadable(folder / MANIFEST_NAME):
+    if fault := unreadable(path):
         raise IndexFileError(fault)
     try:
-        values = read_json(folder / MANIFEST_NAME)
-        if values.pop("format") != FORMAT or values.pop("sum") != _checksum(values):
-            raise ValueError("of another format, or changed")
-        parts = tuple(_part(part) for part in values.pop("parts"))
-        return replace(from_json(Manifest, values), parts=parts)
-    except (DataError, OptionError, KeyError, TypeError, ValueError) as error:
-        raise IndexFileError(f"{folder / MANIFEST_NAME}: damaged ({error})") from None
-
-
-def _part(values: dict[str, Any]) -> IndexPart:
-    kinds = {
-        "photos": PartFile,
-        "turned": PartFile,
-        "cells": PartFile,
-        "effort": SearchEffort,
-        "bank_effort": SearchEffort,
-    }
-    fields = {
-        name: from_json(kinds[name], value) if name in kinds and value is not None else value
-        for name, value in values.items()
-    }
-    return IndexPart(**fields)
+        values = read_json(path)
+        if values.pop("format") != FORMAT:
+            raise IndexFileError(f"{path}: written by another version of whichlandmark")
+        if values.pop("sum") != _checksum(values):
+            raise ValueError("changed")
+        for part in values["parts"]:
+            part["columns"] = {name: Column(**one) for name, one in part["columns"].items()}
+        return Manifest(**{**values, "parts": [Part(**part) for part in values["parts"]]})
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        raise IndexFileError(f"{path}: damaged ({error})") from None
 
 
 def _checksum(values: dict[str, Any]) -> str:
     return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
 class OpenPart:
-    """The open files of a part, whose landmark photos come before its distractors."""
+    """A part whose files are open. All but vectors is verified at once.
 
-    part: IndexPart
-    photos: BlockFile
-    turned: BlockFile | None
-    cells: BlockFile | None
+    rows, sums, codes: (n,) row numbers, ascending among landmark photos and among distractors, the
+    checksums of the photos, and the indices of their landmarks in `names`; ids, paths, vectors,
+    projected: one for each photo.
 
-    @classmethod
-    def of(cls, part: IndexPart, folder: Path) -> OpenPart:
-        """Open the files. Raises IndexFileError when one is missing or does not match its seal."""
-        return cls(
-            part, part.photos.open(folder),
-            part.turned.open(folder) if part.turned else None,
-            part.cells.open(folder) if part.cells else None,
-        )  # fmt: skip
+    Raises:
+        IndexFileError: when a file is missing or damaged.
+    """
+
+    def __init__(self, part: Part, folder: Path) -> None:
+        self.part = part
+        self.columns = {name: MappedRows(folder, one) for name, one in part.columns.items()}
+        self.rows, self.sums, self.codes = self.columns["numbers"][:]
+        texts = MappedTexts(self.columns["starts"][:], self.columns["texts"][:])
+        ids, paths = part.names, part.names + len(self)
+        self.names: list[str] = texts[:ids].tolist()
+        self.ids, self.paths = texts.between(ids, paths), texts.between(paths, len(texts))
+        self.vectors = self.columns["vectors"]
+        self.projected = self.columns.get("projected", self.vectors)
 
     def __len__(self) -> int:
-        return self.part.landmarks + self.part.distractors
+        return len(self.rows)
 
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """(n,) row numbers, ascending among landmark photos and among distractors."""
-        return self.photos.whole("rows")
+    def range(self, distractors: bool) -> tuple[int, int]:
+        """Where the landmark photos, or the distractors, begin and end."""
+        return (self.part.landmarks, len(self)) if distractors else (0, self.part.landmarks)
 
-    @property
-    def sums(self) -> NDArray[np.int64]:
-        """(n,) checksums of the photos, as in the gallery."""
-        return self.photos.whole("sums")
-
-    def landmarks(self) -> tuple[list[str], NDArray[np.int32]]:
-        """Landmark names, and (n,) indices into them, −1 = distractor."""
-        names: list[str] = MappedTexts(self.photos, "names")[:].tolist()
-        return names, self.photos.whole("codes")
-
-    def projected_vectors(self, start: int, stop: int) -> MappedRows:
-        """The vectors of rows start … stop − 1 as they are searched."""
-        return MappedRows(self.turned or self.photos, "vectors", start, stop)
-
-    def ivf_index(self, *, distractors: bool) -> IvfIndex | None:
+    def ivf(self, distractors: bool) -> IvfIndex | None:
         """The inverted file of the landmark photos, or of the distractors, if there is one."""
-        effort = self.part.bank_effort if distractors else self.part.effort
-        if self.cells is None or effort is None:
+        name = IVF_COLUMNS[distractors]
+        if name not in self.columns:
             return None
-        landmarks = self.part.landmarks
-        rows = self.rows[landmarks:] if distractors else self.rows[:landmarks]
-        data = self.cells.whole("bank" if distractors else "landmarks")
-        return IvfIndex.from_bytes(
-            data, rows, probes=effort.probes, refine=effort.refine, recall=effort.recall
-        )
+        rows = self.rows[slice(*self.range(distractors))]
+        return IvfIndex.from_bytes(self.columns[name][:], rows, self.part.effort[name])
+
+    def table(self, kept: NDArray[np.int64]) -> GalleryTable:
+        """The photos at these places, without hashes; their vectors are read when indexed."""
+        names = np.array([*self.names, ""], dtype=object)
+        return GalleryTable(
+            ids=self.ids[kept], paths=self.paths[kept], landmarks=names[self.codes[kept]],
+            hashes=np.empty(0, dtype=object), rows=self.rows[kept],
+            vectors=JoinedRows([self.vectors], kept),  # type: ignore[arg-type]
+        )  # fmt: skip
 
 
-def write_part(folder: Path, table: GalleryTable, sums: NDArray[np.int64]) -> IndexPart:
+def write_part(folder: Path, table: GalleryTable, sums: NDArray[np.int64]) -> Part:
     """Write photos as a part without projected vectors and inverted files.
 
     Args:
         folder: of the index files.
-        table: N photos.
+        table: N photos; its vectors may be any `RowArray`.
         sums: (N,) their checksums.
     """
-    distractor = table.landmarks == ""
-    order = np.argsort(distractor, kind="stable")
-    names, codes = np.unique(table.landmarks[~distractor], return_inverse=True)
-    all_codes = np.full(len(order), -1, dtype=np.int32)
-    all_codes[: len(codes)] = codes
-    count = len(order)
-    vectors = StreamedArray("<f2", (count, table.vectors.shape[1]),
-                       _blocks_of_rows(table.vectors, order))  # fmt: skip
-    file = _write_file(folder, "photos", {
-        "rows": table.rows[order], "sums": sums[order], "codes": all_codes,
-        **text_arrays("names", names.tolist()), **text_arrays("ids", table.ids[order].tolist()),
-        **text_arrays("paths", table.paths[order].tolist()), "vectors": vectors,
-    })  # fmt: skip
-    return IndexPart(landmarks=len(codes), distractors=count - len(codes), photos=file)
-
-
-def part_without_rows(opened: OpenPart, folder: Path, removed: NDArray[np.int64]) -> IndexPart:
-    """Write the part again, in new files, without the photos with these row numbers."""
-    rows = opened.rows
-    kept = np.flatnonzero(~np.isin(rows, removed))
-    names, codes = opened.landmarks()
-    photos, count = opened.photos, int((kept < opened.part.landmarks).sum())
-    present, new_codes = np.unique(codes[kept[:count]], return_inverse=True)
-    all_codes = np.full(len(kept), -1, dtype=np.int32)
-    all_codes[:count] = new_codes
-    raw = MappedRows(photos, "vectors")
-    file = _write_file(folder, "photos", {
-        "rows": rows[kept], "sums": opened.sums[kept], "codes": all_codes,
-        **text_arrays("names", [names[code] for code in present]),
-        **text_arrays("ids", MappedTexts(photos, "ids")[kept].tolist()),
-        **text_arrays("paths", MappedTexts(photos, "paths")[kept].tolist()),
-        "vectors": StreamedArray("<f2", (len(kept), raw.shape[1]), _blocks_of_rows(raw, kept)),
-    })  # fmt: skip
-    turned = None
-    if opened.turned:
-        old = MappedRows(opened.turned, "vectors")
-        new = StreamedArray("<f2", (len(kept), old.shape[1]), _blocks_of_rows(old, kept))
-        turned = _write_file(folder, "turned", {"vectors": new})
-    part = replace(opened.part, landmarks=count, distractors=len(kept) - count, photos=file,
-                   turned=turned, cells=None)  # fmt: skip
-    indexes = {name: ivf.without(removed) for name, ivf in _open_ivf(opened).items()}
-    return replace(part, cells=_write_ivf(folder, indexes) if indexes else None)
-
-
-def with_projected_rows(part: IndexPart, folder: Path, projection: Projection | None) -> IndexPart:
-    """The part with vectors of another projection, and so without inverted files."""
-    plain = replace(part, turned=None, cells=None, effort=None, bank_effort=None)
-    if projection is None:
-        return plain
-    raw = MappedRows(part.photos.open(folder), "vectors")
-    blocks = (
-        projection(raw[start : start + BLOCK_ROWS]).astype("<f2")
-        for start in range(0, len(raw), BLOCK_ROWS)
+    is_distractor = table.landmarks == ""
+    order = np.lexsort((table.rows, is_distractor))
+    landmarks = len(order) - int(is_distractor.sum())
+    names = sorted(set(table.landmarks) - {""})
+    code_of = {name: code for code, name in enumerate(names)} | {"": -1}
+    codes = np.array([code_of[name] for name in table.landmarks[order]], dtype=np.int64)
+    starts, texts = MappedTexts.arrays(
+        [*names, *table.ids[order].tolist(), *table.paths[order].tolist()]
     )
-    rows = StreamedArray("<f2", (len(raw), len(projection.axes)), blocks)
-    return replace(plain, turned=_write_file(folder, "turned", {"vectors": rows}))
+    columns = {
+        "numbers": np.stack([table.rows[order], sums[order], codes]),
+        "starts": starts,
+        "texts": texts,
+    }
+    written = {name: write_column(folder, name, [one]) for name, one in columns.items()}
+    written["vectors"] = _write_rows(folder, "vectors", JoinedRows([table.vectors], order))
+    return Part(
+        names=len(names), landmarks=landmarks, distractors=len(order) - landmarks,
+        columns=written, effort={},
+    )  # fmt: skip
 
 
-def with_ivf(part: IndexPart, folder: Path, recall: float) -> IndexPart:
+def part_without(opened: OpenPart, folder: Path, stale: NDArray[np.bool_]) -> Part:
+    """Write the part again, in new files, without its photos where the mask is true."""
+    kept = np.flatnonzero(~stale)
+    part = write_part(folder, opened.table(kept), opened.sums[kept])
+    if "projected" in opened.columns:
+        rows = JoinedRows([opened.projected], kept)
+        part.columns["projected"] = _write_rows(folder, "projected", rows)
+    for distractors in IVF_COLUMNS:
+        if ivf := opened.ivf(distractors):
+            _add_ivf(part, folder, distractors, ivf.without(opened.rows[stale]))
+    return part
+
+
+def with_projection(part: Part, folder: Path, projection: Projection | None) -> Part:
+    """The part with vectors of another projection, and so without inverted files."""
+    derived = ("projected", *IVF_COLUMNS.values())
+    columns = {name: one for name, one in part.columns.items() if name not in derived}
+    if projection is not None:
+        rows = MappedRows(folder, columns["vectors"])
+        columns["projected"] = _write_rows(folder, "projected", rows, projection)
+    return replace(part, columns=columns, effort={})
+
+
+def with_ivf(part: Part, folder: Path, recall: float) -> Part:
     """The part with inverted files of its landmark photos and distractors, if there are enough."""
-    opened = OpenPart.of(replace(part, cells=None), folder)
-    codes = opened.landmarks()[1][: part.landmarks].astype(np.int64)
-    indexes: dict[str, IvfIndex] = {}
-    for name, start, stop in (("landmarks", 0, part.landmarks),
-                              ("bank", part.landmarks, len(opened))):  # fmt: skip
+    part = replace(part, columns=dict(part.columns), effort={})
+    opened = OpenPart(part, folder)
+    for distractors in IVF_COLUMNS:
+        start, stop = opened.range(distractors)
         if stop - start >= MIN_ROWS_FOR_IVF and recall < 1:
-            indexes[name] = build_ivf(
-                opened.projected_vectors(start, stop),
-                codes if name == "landmarks" else None,
+            ivf = build_ivf(
+                opened.projected.between(start, stop),
+                None if distractors else opened.codes[start:stop],
                 numbers=opened.rows[start:stop],
                 recall=recall,
             )
-    if not indexes:
-        return part
-    efforts = {
-        name: SearchEffort(probes=ivf.probes, refine=ivf.refine, recall=ivf.recall)
-        for name, ivf in indexes.items()
-    }
-    return replace(
-        part,
-        cells=_write_ivf(folder, indexes),
-        effort=efforts.get("landmarks"),
-        bank_effort=efforts.get("bank"),
-    )
+            _add_ivf(part, folder, distractors, ivf)
+    return part
 
 
-def _open_ivf(opened: OpenPart) -> dict[str, IvfIndex]:
-    """The existing inverted files of a part, by their names in the file."""
-    both = {
-        "landmarks": opened.ivf_index(distractors=False),
-        "bank": opened.ivf_index(distractors=True),
-    }
-    return {name: ivf for name, ivf in both.items() if ivf is not None}
+def _add_ivf(part: Part, folder: Path, distractors: bool, ivf: IvfIndex) -> None:
+    name = IVF_COLUMNS[distractors]
+    part.columns[name] = write_column(folder, name, [ivf.to_bytes()])
+    part.effort[name] = ivf.effort()
 
 
-def _write_ivf(folder: Path, indexes: dict[str, IvfIndex]) -> PartFile:
-    return _write_file(folder, "cells", {name: ivf.to_bytes() for name, ivf in indexes.items()})
+def _write_rows(folder: Path, name: str, rows: Any, projection: Projection | None = None) -> Column:
+    """Write (N, D) rows as float16, block by block, because they may exceed the memory."""
 
+    def blocks() -> Iterator[NDArray[Any]]:
+        for start in range(0, max(len(rows), 1), BLOCK_ROWS):
+            block = rows[start : start + BLOCK_ROWS]
+            yield (projection(block) if projection else block).astype(np.float16)
 
-def _write_file(
-    folder: Path, kind: str, arrays: dict[str, NDArray[Any] | StreamedArray]
-) -> PartFile:
-    """Write an index file under a new name, because readers may have the old files open."""
-    name = f"{kind}-{secrets.token_hex(8)}.wlseg"
-    return PartFile(name=name, seal=write_arrays(folder / name, arrays))
-
-
-def _blocks_of_rows(vectors: Any, rows: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(rows), BLOCK_ROWS):
-        yield vectors[rows[start : start + BLOCK_ROWS]]
+    return write_column(folder, name, blocks(), len(rows))

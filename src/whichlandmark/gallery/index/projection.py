@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,14 @@ class Projection:
         if not (np.isfinite(mean).all() and np.isfinite(axes).all()):
             raise ModelError("a projection with NaN or infinite entries; fit it again")
         return cls(mean.astype(np.float32), axes.astype(np.float32))
+
+
+def projection_key(projection: Projection | None) -> str:
+    """A hash that identifies a projection; "" = none."""
+    if projection is None:
+        return ""
+    data = projection.mean.tobytes() + projection.axes.tobytes()
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 def unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:

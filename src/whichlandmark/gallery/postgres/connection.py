@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from ...core.errors import BusyError, GalleryError, OptionError, install_command
-from ..checksums import Meta, damaged, meta_sum
+from ..checksums import BLOBS, Meta, damaged, meta_sum
 
 try:
     import psycopg
@@ -27,35 +27,38 @@ EXPECTED = "expected postgresql://USER@HOST:PORT/DATABASE?gallery=NAME"
 # With the prefix "whichlandmark_" a name stays within PostgreSQL's 63 bytes.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
-SECRET_PARAMETERS = (
-    "password",
-    "sslpassword",
-    "oauth_client_secret",
-    "scram_client_key",
-    "scram_server_key",
-)
+SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key",
+                     "scram_server_key")  # fmt: skip
 
 DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10",
             "keepalives_count": "3", "fallback_application_name": "whichlandmark"}  # fmt: skip
 
-TIMEOUTS = {"statement_timeout": "60s", "lock_timeout": "10s",
-            "idle_in_transaction_session_timeout": "5min"}  # if the server sets none  # fmt: skip
+# Settings whose value is the second become the third. A server or role may set other time limits,
+# but a commit returns when it is on the server's disk.
+SETTINGS = (("statement_timeout", "0", "60s"), ("lock_timeout", "0", "10s"),
+            ("idle_in_transaction_session_timeout", "0", "5min"),
+            ("synchronous_commit", "off", "on"))  # fmt: skip
 
-FORMAT = 1
+# For the statements of one transaction, because reading all photos may take long.
+LIFT_TIMEOUT = "SET LOCAL statement_timeout = 0"
+
+FORMAT = 2
 
 MIN_PGVECTOR = (0, 8)  # halfvec came with 0.7, iterative index scans with 0.8
 
 MAX_DIM = 16_000  # of a halfvec
 
-MAX_INDEXED_DIM = 4_000  # of a halfvec in an HNSW index
+LANDMARK_PREFIX, HASH_PREFIX = 200, 16  # characters in the indexes: at most 800 bytes
 
-LANDMARK_PREFIX = 200  # characters of a landmark in the index: at most 800 bytes
+META_COLUMNS = ", ".join((*Meta._fields, "sum"))
 
-# Tables of blobs, in the order of the checksums in `photos`; looks: perceptual fingerprints.
-BLOBS = ("vectors", "keypoints", "looks", "thumbnails")
+INDEX_OF_HASHES = (
+    f"CREATE INDEX IF NOT EXISTS photos_by_hash ON photos ((left(hash, {HASH_PREFIX})))"
+)
 
-META_COLUMNS = (
-    "embedder, dim, generation, next_row, photos, photo_digest, landmarks, landmark_digest, stale"
+FORMAT_1 = (  # to FORMAT; the index first, because readers wait after ALTER TABLE
+    INDEX_OF_HASHES,
+    "ALTER TABLE photos ADD COLUMN IF NOT EXISTS source text NOT NULL DEFAULT ''",
 )
 
 TABLES = (
@@ -67,7 +70,9 @@ TABLES = (
     "CREATE TABLE photos (number bigint PRIMARY KEY, id text NOT NULL, path text NOT NULL, "
     "landmark text NOT NULL, hash text NOT NULL, stamp text NOT NULL, author text NOT NULL, "
     "licence text NOT NULL, vectors bigint, keypoints bigint, looks bigint, thumbnails bigint, "
-    "sum bigint NOT NULL, CONSTRAINT one_photo_an_id EXCLUDE USING hash (id WITH =))",
+    "sum bigint NOT NULL, source text NOT NULL DEFAULT '', "
+    "CONSTRAINT one_photo_an_id EXCLUDE USING hash (id WITH =))",
+    INDEX_OF_HASHES,
     f"CREATE INDEX photos_by_landmark ON photos ((left(landmark, {LANDMARK_PREFIX})), number)",
     "CREATE TABLE landmarks (name text NOT NULL, record text NOT NULL, sum bigint NOT NULL, "
     "CONSTRAINT one_record_a_landmark EXCLUDE USING hash (name WITH =))",
@@ -79,11 +84,6 @@ TABLES = (
         for kind in BLOBS[1:]
     ),
 )
-
-INDEXES = {  # name of a search index → condition on its rows of `vectors`; bank: distractors
-    "vectors_hnsw": "NOT bank",
-    "vectors_hnsw_bank": "bank",
-}
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ def address_of(text: str) -> Address:
     try:
         given = conninfo.conninfo_to_dict(urlunsplit(parts._replace(query=rest, fragment="")))
     except psycopg.ProgrammingError as error:
-        raise OptionError(f"{shown}: {_without_secrets(error, text)}; {EXPECTED}") from None
+        secret = parts.password or any(key in SECRET_PARAMETERS for key, _ in pairs)
+        why = "an invalid address" if secret else one_line(error)  # because it may be repeated
+        raise OptionError(f"{shown}: {why}; {EXPECTED}") from None
     return Address(names[0], shown, {**DEFAULTS, **given})
 
 
@@ -136,53 +138,43 @@ def _shown(place: str, path: str, pairs: list[tuple[str, str]]) -> str:
     return f"postgresql://{user.partition(':')[0]}{at}{host}{path}{'?' if query else ''}{query}"
 
 
-def _without_secrets(error: Exception, address: str) -> str:
-    """The text of an error of libpq, replaced if it repeats the address or a secret of it."""
-    text = str(error).strip()
-    user = urlsplit(address).netloc.rpartition("@")[0]
-    values = [user.partition(":")[2]]
-    values += [
-        value for key, value in parse_qsl(urlsplit(address).query) if key in SECRET_PARAMETERS
-    ]
-    secrets = {one for value in values if value for one in (value, unquote(value))}
-    if address in text or any(secret in text for secret in secrets):
-        return "an invalid address"
-    return text
+def connect(address: Address, new: tuple[str, int] | None = None) -> Sql:
+    """A connection to the tables of a gallery, with time limits on statements and locks.
 
-
-def connect(address: Address) -> Sql:
-    """Open a connection with time limits on statements and locks.
-
-    Time limits set by the server or the role take precedence. A commit returns when it is on the
-    server's disk, whatever the server's default.
+    new: create the gallery, for vectors of this embedder and these dimensions.
 
     Raises:
-        GalleryError: when the server cannot be reached; BusyError when it takes no connections.
+        GalleryError: when the server cannot be reached, or has no such gallery, or, with `new`,
+            has it already; BusyError when it takes no connections.
     """
     try:
-        sql: Sql = psycopg.connect(**address.parameters, autocommit=True)
+        connection: Sql = psycopg.connect(**address.parameters, autocommit=True)
     except psycopg.OperationalError as error:
         raise _connection_error(error, address.shown) from None
-    with gallery_errors(address.shown):
-        try:
-            for name, limit in TIMEOUTS.items():
-                sql.execute(
-                    "SELECT set_config(name, %s, false) FROM pg_settings "
-                    "WHERE name = %s AND setting = '0'", (limit, name),
-                )  # fmt: skip
-            sql.execute(
-                "SELECT set_config(name, 'on', false) FROM pg_settings "
-                "WHERE name = 'synchronous_commit' AND setting = 'off'"
+    try:
+        with gallery_errors(address.shown):
+            connection.execute(
+                "SELECT set_config(name, value, false) FROM pg_settings JOIN unnest(%s::text[], "
+                "%s::text[], %s::text[]) AS n (name, setting, value) USING (name, setting)",
+                [list(column) for column in zip(*SETTINGS, strict=True)],
             )
-        except BaseException:
-            sql.close()
-            raise
-    return sql
+            if new:
+                _create_schema(connection, address, *new)
+            _use_schema(connection, address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def one_line(error: Exception) -> str:
+    """The text of an error of psycopg without the statement, which is of this program."""
+    return " ".join(str(error).partition("\nLINE ")[0].split())
 
 
 def _connection_error(error: psycopg.Error, name: str) -> GalleryError:
     """The error for a failed connection; libpq gives the reason only as text."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if any(words in text for words in ("starting up", "shutting down", "too many", "slots")):
         return BusyError(f"{name}: the server takes no connection now ({text}); try again later")
     return GalleryError(
@@ -217,7 +209,7 @@ ERROR_TEXTS: tuple[tuple[tuple[type[psycopg.Error], ...], type[GalleryError], st
 
 def gallery_error(error: psycopg.Error, name: str) -> GalleryError:
     """The GalleryError for an error of psycopg, with advice."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     for kinds, error_class, advice in ERROR_TEXTS:
         if isinstance(error, kinds):
             return error_class(f"{name}: {advice} ({text})")
@@ -231,13 +223,28 @@ def gallery_error(error: psycopg.Error, name: str) -> GalleryError:
     return GalleryError(f"{name}: PostgreSQL says: {text}")
 
 
-def create_schema(connection: Sql, address: Address, embedder_id: str, dim: int) -> None:
+def is_valid_text(text: str) -> bool:
+    """Whether PostgreSQL can represent this text; it takes no zero bytes and no lone surrogates."""
+    try:
+        return "\0" not in text and text.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def _create_schema(connection: Sql, address: Address, embedder_id: str, dim: int) -> None:
     """Create an empty gallery. Raises GalleryError when there is one of this name."""
     if not 1 <= dim <= MAX_DIM:
         raise GalleryError(f"vectors of {dim} dimensions; pgvector stores 1 to {MAX_DIM}")
+    if _pgvector_schema(connection, address) is None:
+        try:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except errors.Error as error:
+            raise GalleryError(
+                f"{address.shown}: pgvector is not in this database and could not be added "
+                f"({one_line(error)}); let its owner install pgvector and run "
+                "CREATE EXTENSION vector"
+            ) from None
     meta = Meta(embedder_id, dim, 0, 1, 0, 0, 0, 0)
-    extension_schema = _pgvector_schema(connection, address) or _add_pgvector(connection, address)
-    halfvec = sql.Identifier(extension_schema, "halfvec")
     with connection.transaction():
         try:
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(address.schema)))
@@ -245,49 +252,49 @@ def create_schema(connection: Sql, address: Address, embedder_id: str, dim: int)
             raise GalleryError(
                 f"{address.shown}: there is a gallery already; open it, or choose another name"
             ) from None
-        _set_search_path(connection, address, extension_schema, local=True)
+        halfvec = sql.Identifier(_set_search_path(connection, address), "halfvec")
         for table in TABLES:
             connection.execute(sql.SQL(table).format(halfvec=halfvec, dim=sql.Literal(dim)))
         connection.execute(
-            f"INSERT INTO meta (one, format, {META_COLUMNS}, sum) "
+            f"INSERT INTO meta (one, format, {META_COLUMNS}) "
             f"VALUES (1, %s{', %s' * (len(meta) + 1)})",
             (FORMAT, *meta, meta_sum(meta)),
         )
 
 
-def use_schema(connection: Sql, address: Address) -> None:
-    """Set the connection's search path to the gallery's tables.
-
-    Raises:
-        GalleryError: when there is no gallery, or one of another format.
-    """
-    extension_schema = _pgvector_schema(connection, address)
-    known = connection.execute(
-        "SELECT 1 FROM pg_namespace WHERE nspname = %s", (address.schema,)
-    ).fetchone()
-    if extension_schema is None or known is None:
+def _use_schema(connection: Sql, address: Address) -> None:
+    """Set the search path to the gallery's tables, and bring these to FORMAT."""
+    _set_search_path(connection, address)
+    header = sql.Identifier(address.schema, "meta")  # no table `meta` of another schema
+    found = connection.execute(sql.SQL("SELECT format FROM {}").format(header)).fetchall()
+    if found == [(FORMAT,)]:
+        return
+    given = found[0][0] if found else "unknown"
+    text = f"{address.shown}: a gallery of format {given}; this program reads format {FORMAT}"
+    if given != 1:
+        raise GalleryError(f"{text}: index the photos again under another name")
+    try:
+        with connection.transaction():
+            connection.execute(LIFT_TIMEOUT)
+            connection.execute("SELECT format FROM meta FOR UPDATE")  # no writer meanwhile
+            for statement in FORMAT_1:
+                connection.execute(statement)
+            connection.execute("UPDATE meta SET format = %s", (FORMAT,))
+    except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
         raise GalleryError(
-            f"{address.shown}: no gallery there; make one with `whichlandmark index`, or check "
-            "the name"
-        )
-    _set_search_path(connection, address, extension_schema, local=False)
-    found = connection.execute("SELECT format FROM meta").fetchall()
-    if found != [(FORMAT,)]:
-        given = found[0][0] if found else "unknown"
-        raise GalleryError(
-            f"{address.shown}: a gallery of format {given}; this program reads format {FORMAT}: "
-            "index the photos again under another name"
-        )
+            f"{text}: let the owner of its tables open it once with this program, e.g. by "
+            f"`whichlandmark gallery list` ({one_line(error)})"
+        ) from None
 
 
-def _set_search_path(
-    connection: Sql, address: Address, extension_schema: str, *, local: bool
-) -> None:
+def _set_search_path(connection: Sql, address: Address) -> str:
+    """Find tables of the gallery, and pgvector, by their names; returns pgvector's schema."""
+    extension_schema = _pgvector_schema(connection, address) or "public"
     path = sql.SQL(", ").join(
         map(sql.Identifier, dict.fromkeys((address.schema, extension_schema)))
     )
-    how = sql.SQL("LOCAL " if local else "")
-    connection.execute(sql.SQL("SET {}search_path TO {}").format(how, path))
+    connection.execute(sql.SQL("SET search_path TO {}").format(path))
+    return extension_schema
 
 
 def _pgvector_schema(connection: Sql, address: Address) -> str | None:
@@ -304,15 +311,3 @@ def _pgvector_schema(connection: Sql, address: Address) -> str | None:
             "ALTER EXTENSION vector UPDATE"
         )
     return str(found[0])
-
-
-def _add_pgvector(connection: Sql, address: Address) -> str:
-    try:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    except errors.Error as error:
-        raise GalleryError(
-            f"{address.shown}: pgvector is not in this database and could not be added "
-            f"({' '.join(str(error).split())}); let its owner install pgvector and run "
-            "CREATE EXTENSION vector"
-        ) from None
-    return _pgvector_schema(connection, address) or ""

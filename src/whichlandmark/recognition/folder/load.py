@@ -21,11 +21,13 @@ from ...gallery.index import GalleryIndex, SearchRows
 from ...gallery.index.mapped import IndexFileError
 from ...gallery.index.open import (
     INDEX_FOLDER,
+    IndexNeeds,
+    delete_index_files,
     open_index,
+    refresh,
     searched_on_server,
     warn_index_files_unusable,
 )
-from ...gallery.index.refresh import IndexNeeds, delete_index_files, refresh
 from ...gallery.index.remote import RemoteRows, sample_index
 from ...gallery.sqlite.store import SqliteGallery
 from ..decision import Decider, FallbackDecider, Fitted

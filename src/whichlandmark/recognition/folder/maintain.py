@@ -30,8 +30,7 @@ from ...gallery.address import (
 )
 from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
-from ...gallery.index.open import searched_on_server
-from ...gallery.index.refresh import index_file_fault
+from ...gallery.index.open import index_file_fault, searched_on_server
 from ...gallery.records import write_credits, write_landmarks
 from ...gallery.sqlite import salvage
 from ...gallery.sqlite.store import SqliteGallery

@@ -245,9 +245,8 @@ class GalleryUpdate:
         new = {digest for digest in hashes if digest} - self._with_bytes.keys()
         found = self.gallery.with_hashes(new) if new else {}
         self._with_bytes |= {digest: found.get(digest, []) for digest in new}
-        self._known |= self.gallery.stamps(
-            [one for ids in found.values() for one in ids if one not in self._known]
-        )
+        others = {one for ids in found.values() for one in ids} - self._known.keys()
+        self._known |= self.gallery.stamps(others)
 
     def _landmark_of(self, stored: str, row: int, relabelled: dict[str, str]) -> str:
         """The landmark of a photo that the gallery has at the same path."""
