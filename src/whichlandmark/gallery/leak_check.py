@@ -94,8 +94,10 @@ class LeakCheck:
             prints: n fingerprints; empty = compare ids and hashes only.
         """
         found: list[Leak | None] = []
+        pictures = self.compares_fingerprints and len(prints) > 0
         for photo_id, digest in zip(ids, hashes, strict=True):
-            if photo_id in self._ids:
+            same_bytes = self._by_hash.get(digest) == photo_id
+            if same_bytes or (photo_id in self._ids and not pictures):
                 found.append(Leak(photo_id, "id", photo_id))
             elif digest in self._by_hash:
                 found.append(Leak(photo_id, "content", self._by_hash[digest]))
