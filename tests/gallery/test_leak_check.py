@@ -146,7 +146,9 @@ def prints() -> dict[str, Fingerprint]:
     return {name: fingerprint(image) for name, image in GALLERY.items()}
 
 
-def test_leaks_by_content_and_appearance_are_found_but_not_by_id_alone(prints: dict[str, Fingerprint]) -> None:
+def test_leaks_by_content_and_appearance_are_found_not_by_id_alone(
+    prints: dict[str, Fingerprint],
+) -> None:
     check = LeakCheck(column(*prints), column(*(f"hash {i}" for i in prints)), Shelf(prints))
     assert check.compares_fingerprints
     queries = {

@@ -2,8 +2,8 @@
 
 Photos are compared by content (SHA-256 of the file) and by perceptual fingerprint, which finds the
 same picture re-encoded, resized or slightly cropped; by id only where the gallery has no
-fingerprints, because photos of two folders may have equal names. No array has a size of test photos ×
-gallery photos.
+fingerprints, because photos of two folders may have equal names. No array has a size of test photos
+× gallery photos.
 """
 
 from __future__ import annotations

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..core.disks import require_writable
 from ..core.errors import BusyError, DataError, OptionError
 from ..core.files import atomic_file
 from ..core.images import content_hash
@@ -40,6 +43,8 @@ from .schemas import (
     RelabelledReply,
     RemovedReply,
 )
+
+log = logging.getLogger("whichlandmark")
 
 MAX_SIDE = 2048  # pixels of the long side of an added photo
 
@@ -331,11 +336,15 @@ class Editor:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Run one change at a time. Raises ApiError 503 when too many are waiting."""
+        """Run one change at a time.
+
+        Raises ApiError 503 when too many are waiting, or the folder cannot be written.
+        """
         if not self._waiting.acquire(blocking=False):
             raise busy(5)
         try:
             with self._lock:
+                _require_writable(self.live.folder)
                 yield
         except BusyError:
             raise busy(5) from None
@@ -343,6 +352,15 @@ class Editor:
             raise invalid(str(error), "Choose another name.") from None
         finally:
             self._waiting.release()
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        require_writable(folder, folder=True)
+    except DataError as error:
+        log.warning("%s", error)
+        message, hint = "The gallery cannot be written.", "Report this to the operator."
+        raise ApiError(503, "storage", message, hint, retry=60) from None
 
 
 def _check_names(ids: Sequence[str], landmark: str | None) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.disks import require_writable
 from ...core.errors import DataError, GalleryError, OptionError
 from ...core.types import SEPARATOR, Embedder, Photos, Progress
 from ...features.embedders.load import load_embedder
@@ -57,9 +58,14 @@ class EditResult:
     notes: tuple[str, ...] = ()
 
 
-def open_gallery(folder: Path) -> Gallery:
-    """Open the gallery of a recognizer folder. Raises DataError when there is no such folder."""
+def open_gallery(folder: Path, *, to_change: bool = False) -> Gallery:
+    """Open the gallery of a recognizer folder.
+
+    Raises DataError when there is no such folder, or, `to_change`, when it cannot be written.
+    """
     require_folder(folder)
+    if to_change:
+        require_writable(folder, folder=True)
     return gallery_in(folder)
 
 
@@ -96,7 +102,7 @@ def add_photos(
     credits = read_credits(tables.credits) if tables.credits else {}
     options = options or UpdateOptions(corrects=False)
     changes = Changes()
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=True) as gallery:
         if photos is not None:
             if embedder is None:
                 embedder = load_embedder(folder / "embedder", device=device)
@@ -164,7 +170,7 @@ def remove_photos(
         OptionError: Unless one of them is given, or for a blank landmark.
         DataError: For unknown ids and landmarks.
     """
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=True) as gallery:
         chosen = _selected_ids(gallery, ids, landmark, distractors=distractors)
         notes: tuple[str, ...] = ()
         if chosen:  # an empty batch would still raise the generation
@@ -209,7 +215,7 @@ def relabel_photos(
         DataError: As `remove_photos`.
     """
     label = _checked_label(to, "--to") if to else DISTRACTORS
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=True) as gallery:
         chosen = _selected_ids(gallery, ids, landmark)
         stamps = gallery.stamps()
         others = sum(entry[2] == label for entry in stamps.values())
@@ -270,7 +276,7 @@ def describe_landmark(
     Raises:
         DataError: For an unknown landmark, or a value that no record may have, which is named.
     """
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=bool(changes)) as gallery:
         if landmark not in (known := gallery.labels().names):
             raise _no_landmark(gallery, landmark, known)
         old = gallery.landmarks().get(landmark) or LandmarkRecord(landmark)
@@ -310,7 +316,7 @@ def credit_photos(
         OptionError: As `remove_photos`.
         DataError: For unknown ids, or a text that no credit may have.
     """
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=bool(changes)) as gallery:
         chosen = _selected_ids(gallery, ids, landmark)
         old = gallery.credits(chosen)
         given = {field: value or "" for field, value in (changes or {}).items()}

@@ -157,7 +157,7 @@ def compact_gallery(folder: Path) -> EditResult:
         OptionError: When it is on a server, which frees the space itself.
     """
     path = folder / GALLERY_FILE
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=True) as gallery:
         if not isinstance(gallery, SqliteGallery):
             raise OptionError(f"{gallery.name}: its server frees space by itself")
         gallery.table()  # raises when the file is damaged
