@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from tests.cli.test_commands import json_of, run
 from tests.support.photos import photos_of, picture, write_photo
 from tests.support.served_world import front
+from whichlandmark.core.disks import file_lock
 from whichlandmark.core.errors import DataError, GalleryError, OptionError
 from whichlandmark.core.images import content_hash
 from whichlandmark.core.types import Photos
@@ -27,7 +28,12 @@ from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition.answer import GalleryFacts, answer_object
 from whichlandmark.recognition.folder import edit, fill, load, maintain, update
 from whichlandmark.recognition.folder.edit import ExistsError, add_photos, relabel_photos
-from whichlandmark.recognition.folder.settings import read_settings, read_state, write_settings
+from whichlandmark.recognition.folder.settings import (
+    LOCK_FILE,
+    read_settings,
+    read_state,
+    write_settings,
+)
 from whichlandmark.recognition.folder.update import GalleryUpdate, UpdateOptions
 from whichlandmark.recognition.folder.update import fill_gallery as update_gallery
 from whichlandmark.recognition.indexing.index_photos import IndexOptions, index_photos
@@ -656,3 +662,12 @@ def test_a_race_for_the_settings_leaves_a_whitening(root: Path) -> None:
         for _ in range(20):
             list(pool.map(lambda one: write_settings(root / "R", rules, one, generation), turned))
             assert read_settings(root / "R")[1] is not None
+
+
+def test_a_folder_that_another_first_run_has_begun_is_its_own(root: Path) -> None:
+    """Its embedder is being written, and nothing else is there yet."""
+    with file_lock(root / "R" / LOCK_FILE):
+        (root / "R" / "embedder").mkdir()
+    index_photos(photos_of(years(root)[0]), None, root / "R", HistogramEmbedder(),
+                 progress=lambda _: lambda *_: None)  # fmt: skip
+    assert len(stored(root / "R")) == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import time
@@ -15,6 +16,7 @@ from PIL import Image as Pillow
 from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg, with_gps
+from whichlandmark.core import disks
 from whichlandmark.core.errors import GalleryError
 from whichlandmark.recognition.folder.edit import open_gallery, relabel_photos, remove_photos
 from whichlandmark.recognition.folder.maintain import list_photos, verify_gallery
@@ -156,6 +158,24 @@ def test_the_credit_of_a_photo_is_read_and_changed(client: TestClient) -> None:
     for path in ("landmarks/nowhere", "photos/no%2F1.jpg"):
         assert client.get(f"/v1/gallery/{path}").status_code == 404
         assert client.patch(f"/v1/gallery/{path}", json={}).status_code == 404
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(disks.tempfile, "TemporaryFile", refuse)
+    photos = photos_of((7, 0))
+    for reply in (
+        client.post("/v1/landmarks/place 1/photos", files=photos),
+        client.patch("/v1/landmarks/place 1", json={"landmark": "new"}),
+        client.patch("/v1/gallery/landmarks/place 1", json={"title": "new"}),
+        client.delete("/v1/landmarks/place 1"),
+    ):
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "storage")
+    assert client.get("/v1/gallery/landmarks/place 1").status_code == 200
 
 
 def test_one_photo_sent_twice_is_stored_once(client: TestClient) -> None:
