@@ -20,7 +20,6 @@ from .app import (
     SearchWhere,
     app,
     read_source,
-    require_gallery,
 )
 from .option_types import each_of
 
@@ -257,6 +256,8 @@ def list_(
         f"{found['photos']} photos of {len(found['landmarks'])} landmarks, "
         f"{found['distractors']} distractors; generation {found['generation']}"
     )
+    if found["search_index"]:
+        output.say(found["search_index"]["text"])
     for line in found["warnings"]:
         output.warn(line)
     if failed := found["failed"]:
@@ -305,18 +306,17 @@ def copy(
     ],
     target: Annotated[str, typer.Argument(help="A new folder, or the address of a new gallery.")],
     gallery: GalleryAddress = None,
-    search: SearchWhere = "here",
+    search: SearchWhere = None,
     as_json: Json = False,
 ) -> None:
     """Copy a gallery to a file or a database server, or back.
 
     The same command resumes an interrupted copy.
     """
-    from ..gallery.address import new_link
+    from ..gallery.address import Link
     from ..recognition.folder.maintain import copy_to
 
-    require_gallery(gallery, search)
-    link = new_link(gallery, search) if gallery else None
+    link = Link(address=gallery, search=search or "here") if gallery or search else None
     with output.progress() as progress:
         done = copy_to(source, target, link=link, progress=progress("copying"))
     output.result(done, as_json, title=target)
@@ -329,3 +329,24 @@ def compact(folder: RecognizerArgument, as_json: Json = False) -> None:
 
     done = compact_gallery(folder)
     output.result(output.with_notes(done.counts, done.notes, as_json), as_json, title=str(folder))
+
+
+@gallery_app.command()
+def sync(
+    folder: RecognizerArgument,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Throw the search index away and make it again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the search index of `index --search qdrant://…` in step with the gallery.
+
+    The same command resumes an interrupted run.
+    """
+    from ..recognition.folder.load import sync_search_index
+
+    with output.progress() as progress:
+        done = sync_search_index(folder, rebuild=rebuild, progress=progress("syncing"))
+    counts = {"photos": done.photos, "written": done.written, "deleted": done.deleted,
+              "generation": done.generation}  # fmt: skip
+    output.result(counts, as_json, title=str(folder))

@@ -142,7 +142,7 @@ class PostgresTables:
                     known += self.sql.execute(SIMILAR_IDS, {"id": photo_id}).fetchall()
         return sorted({row[0] for row in known})
 
-    def write_photos(self, entries: list[PhotoRow], blobs: list[tuple[bytes, ...]]) -> None:
+    def write_photos(self, entries: list[PhotoRow], blobs: Sequence[tuple[bytes, ...]]) -> None:
         numbers = [row[0] for row in entries]
         replaced = "DELETE FROM photos WHERE number = ANY(%s) RETURNING number"
         self._delete_blobs([row[0] for row in self.sql.execute(replaced, (numbers,))])

@@ -107,7 +107,7 @@ class SqliteTables:
                      for row in self.sql.execute(query, (one,))}  # fmt: skip
         return sorted(known)
 
-    def write_photos(self, entries: list[PhotoRow], blobs: list[tuple[bytes, ...]]) -> None:
+    def write_photos(self, entries: list[PhotoRow], blobs: Sequence[tuple[bytes, ...]]) -> None:
         self.sql.executemany(WRITE_PHOTO, entries)
         for at, kind in enumerate(BLOBS):
             rows = [(row[0], data[at]) for row, data in zip(entries, blobs, strict=True)]
@@ -286,17 +286,10 @@ class SqliteGallery(Gallery):
 
     @contextmanager
     def _tables(self, mode: Mode) -> Iterator[SqliteTables]:
-        with self._lock, schema.gallery_errors(self.name):
-            sql = self._connection
-            if mode != "statement":
+        with self._lock, schema.gallery_errors(self.name), self._connection as sql:
+            if mode != "statement":  # the connection commits at the end, or rolls back
                 sql.execute("BEGIN IMMEDIATE" if mode == "change" else "BEGIN")
-            try:
-                yield SqliteTables(sql, self.name)
-                if mode == "change":
-                    sql.execute("COMMIT")
-            finally:
-                if sql.in_transaction:  # SQLite itself may have rolled back, as on a full disk
-                    sql.execute("ROLLBACK")
+            yield SqliteTables(sql, self.name)
 
 
 def faults(path: Path) -> list[str]:
