@@ -151,15 +151,13 @@ def kills(folder: Path, count: int) -> None:
 
 
 def parts_in(data: bytes, row: GalleryRow) -> list[str]:
-    """The parts of a photo of which the file holds any 24 bytes that are checked."""
-    parts = {
-        "path": row.path.encode(), "hash": row.hash.encode(),
-        "vector": row.vector.astype("<f2").tobytes(), "keypoints": row.keypoints,
-        "fingerprint": row.fingerprint, "thumbnail": row.thumbnail,
-    }  # fmt: skip
-    return [
-        name for name, part in parts.items()
-        if any(part[at : at + 24] in data for at in range(0, max(1, len(part) - 23), 200) if part)
+    """The parts of a photo that the file holds: a text, or any of some 24 bytes of a blob."""
+    blobs = {"vector": row.vector.astype("<f2").tobytes(), "keypoints": row.keypoints,
+             "fingerprint": row.fingerprint, "thumbnail": row.thumbnail}  # fmt: skip
+    found = [name for name in ("path", "hash") if getattr(row, name).encode() in data]
+    return found + [
+        name for name, part in blobs.items()
+        if any(part[at : at + 24] in data for at in range(0, len(part) - 23, 200))
     ]  # fmt: skip
 
 

@@ -327,6 +327,22 @@ def test_a_large_file_says_that_compact_is_needed(
     assert b"secret" not in path.read_bytes()
 
 
+def test_photos_are_removed_although_the_file_cannot_be_rewritten(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row("x"), row("y")])
+
+        def full(self: SqliteGallery) -> bool:
+            raise GalleryError(f"{path}: the disk is full; nothing of this batch was written")
+
+        monkeypatch.setattr(SqliteGallery, "compact", full)
+        assert gallery.remove(["x"]) == 1
+        assert (gallery.count(), gallery.state().stale) == (1, 1)
+    assert "disk is full" in caplog.text
+    assert "the photos are removed, but" in caplog.text
+
+
 def test_a_gallery_of_the_format_before_is_brought_to_the_new_one(path: Path) -> None:
     """Photos then had no source, and were not indexed by their hash; nothing else changes."""
     with SqliteGallery.create(path, "fake-1", 4) as gallery:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import whichlandmark
-from whichlandmark.core import disks, files, hardware
+from whichlandmark.core import disks, hardware
 
 SOURCE = Path(whichlandmark.__file__).parent
 
@@ -125,20 +125,6 @@ def test_processors_of_apple_are_told_without_proc(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert hardware.has_exact_int8()
-
-
-def test_bytes_at_a_place_with_and_without_pread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "f").write_bytes(b"0123456789")
-    descriptor = os.open(tmp_path / "f", os.O_RDONLY)
-    try:
-        assert files.read_at(descriptor, 3, 4) == b"456"
-        monkeypatch.delattr(os, "pread")
-        assert files.read_at(descriptor, 3, 4) == b"456"
-        assert files.read_at(descriptor, 30, 8) == b"89"
-    finally:
-        os.close(descriptor)
 
 
 HOLDS = """

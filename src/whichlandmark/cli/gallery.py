@@ -222,8 +222,8 @@ def copy(
 
 @gallery_app.command()
 def compact(folder: RecognizerArgument, as_json: Json = False) -> None:
-    """Free the disk space of removed photos; a database server does that by itself."""
+    """Free the disk space of removed photos, and erase what is left of them in the file."""
     from ..recognition.folder.maintain import compact_gallery
 
     done = compact_gallery(folder)
-    output.result(done.counts, as_json, title=str(folder))
+    output.result(output.with_notes(done.counts, done.notes, as_json), as_json, title=str(folder))

@@ -106,18 +106,6 @@ def write_json(path: str | Path, value: Any, kind: str | None = None) -> None:
     write_text(path, strict_json(value, indent=2) + "\n", kind)
 
 
-def read_at(descriptor: int, length: int, offset: int) -> bytes:
-    """Read up to `length` bytes of an open file from `offset` on.
-
-    On Windows, which has no `pread`, this moves the descriptor's position; then only one thread
-    may read at a time.
-    """
-    if hasattr(os, "pread"):
-        return os.pread(descriptor, length, offset)
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    return os.read(descriptor, length)
-
-
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object. Raises DataError when the file is missing, damaged or no object."""
     refuse_special(path)

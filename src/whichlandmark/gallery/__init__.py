@@ -1,4 +1,4 @@
-"""Galleries: photos with their vectors in SQLite, PostgreSQL or Qdrant, and the search index.
+"""Galleries: photos with their vectors in SQLite or PostgreSQL, and the indexes that search them.
 
-The database holds every photo; the index files are derived from it and can be deleted.
+The gallery holds every photo; indexes are derived from it and can be deleted.
 """

@@ -21,8 +21,8 @@ from ..core.types import Embedder, Image, Photo, Photos, Progress, Vectors
 from ..features.embedders.own import checked_rows
 from ..features.local.keypoints import GreyImage
 from ..features.pipeline import PerPhoto, embed
-from ..gallery.index import GalleryIndex
 from ..gallery.base import Gallery
+from ..gallery.index import GalleryIndex
 from ..gallery.records import LandmarkRecord
 from .decision import RULE_OF_THUMB, Answers, Decider, FallbackDecider, Fitted
 from .detections import detect_landmarks

@@ -24,8 +24,8 @@ from ..features.local.keypoints import (
     unpack,
 )
 from ..features.local.matching import VerifiedMatch, verify_many
-from ..gallery.index.exact import nearest
 from ..gallery.base import Gallery
+from ..gallery.index.exact import nearest
 from ..gallery.records import GalleryRow
 
 # 480 px separates true from false pairs as well as 640 px, in half the time.

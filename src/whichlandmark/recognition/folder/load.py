@@ -15,6 +15,7 @@ from ...core.types import Embedder, Photos, Progress, require_table
 from ...features.embedders.load import default_embedder, load_embedder
 from ...features.embedders.own import require_embedder, require_same, save_embedder
 from ...gallery.address import GALLERY_FILE, gallery_in, has_gallery
+from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index import GalleryIndex, SearchRows
 from ...gallery.index.mapped import IndexFileError
@@ -26,7 +27,6 @@ from ...gallery.index.open import (
 )
 from ...gallery.index.refresh import IndexNeeds, delete_index_files, refresh
 from ...gallery.index.remote import RemoteRows, sample_index
-from ...gallery.base import Gallery
 from ...gallery.sqlite.store import SqliteGallery
 from ..decision import Decider, FallbackDecider, Fitted
 from ..fitting.whitening import LabelledVectors

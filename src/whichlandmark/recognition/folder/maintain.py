@@ -26,12 +26,13 @@ from ...gallery.address import (
     read_link,
     write_link,
 )
+from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index.open import searched_on_server
 from ...gallery.index.refresh import index_file_fault
-from ...gallery.base import Gallery
 from ...gallery.sqlite import salvage
-from ...gallery.sqlite.store import SqliteGallery, faults as file_faults
+from ...gallery.sqlite.store import SqliteGallery
+from ...gallery.sqlite.store import faults as file_faults
 from .edit import EditResult, open_gallery
 from .load import refresh_index_files
 from .settings import (
@@ -157,8 +158,10 @@ def compact_gallery(folder: Path) -> EditResult:
         gallery.table()  # raises when the file is damaged
         gallery.checkpoint()
         before = path.stat().st_size
-        gallery.compact()
-    return EditResult({"bytes before": before, "bytes": path.stat().st_size})
+        notes = () if gallery.compact() else (
+            "another process reads the gallery: its old pages stay until that ends; run it again",
+        )  # fmt: skip
+    return EditResult({"bytes before": before, "bytes": path.stat().st_size}, notes=notes)
 
 
 def copy_to(

@@ -23,8 +23,8 @@ from ...features.embedders.load import TIMM_PREFIX
 from ...features.embedders.own import recorded_object
 from ...features.pipeline import Failure
 from ...gallery.address import new_link, write_link
-from ...gallery.index.open import searched_on_server
 from ...gallery.base import Gallery
+from ...gallery.index.open import searched_on_server
 from ..decision import Fitted
 from ..folder.fill import gallery_for, open_embedder, photos_and_distractors, require_photos
 from ..folder.load import assemble, refresh_index_files
