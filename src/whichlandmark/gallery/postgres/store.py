@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from ...core.types import Neighbours, Vectors
 from ..base import Gallery
 from ..checksums import AUTHOR, BLOBS, LANDMARK, Meta, PhotoRow
 from ..records import MAX_IDS_COMPARED, MAX_IDS_SHOWN
-from ..tables import Mode
+from ..tables import Mode, read_meta
 from . import search
 from .connection import (
     HASH_PREFIX,
@@ -270,8 +270,8 @@ class PostgresGallery(Gallery):
         landmarks: Collection[str] | None = None,
     ) -> Neighbours:
         """The k photos of highest cosine: see `base.Gallery.nearest` and `search.nearest`."""
-        with self._snapshot() as (tables, meta):
-            assert isinstance(tables, PostgresTables)
+        with self._tables("snapshot") as tables:
+            meta = read_meta(tables, self.name)
             scope = search.search_scope(tables.sql, distractors, landmarks)
             return search.nearest(
                 tables.sql, queries, k, scope, lambda rows: self._vectors_at(tables, meta, rows)
@@ -280,12 +280,14 @@ class PostgresGallery(Gallery):
     def optimize(self, *, memory: str = "1GB", workers: int = 2) -> list[str]:
         """Vacuum the tables and build missing search indexes that save time: after a large load.
 
-        Writers wait during the build; readers do not. Returns a line for each index.
+        Writers wait during the build; readers do not, other threads of this program neither.
+        Returns a line for each index.
 
         memory: of the server, for the build; workers: its additional processes for the build.
         """
-        with self._tables("statement") as tables:
-            return search.optimize(tables.sql, self.dim, memory, workers)
+        dim = self.dim
+        with closing(connect(self._address)) as sql, gallery_errors(self.name):
+            return search.optimize(sql, dim, memory, workers)
 
     def close(self) -> None:
         """Close the connection; the object cannot be used afterwards."""
