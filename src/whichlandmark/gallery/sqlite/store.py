@@ -30,10 +30,7 @@ COLUMNS = ("row", "id", "path", "landmark", "hash", "stamp", "author", "licence"
 
 SELECT_PHOTO = f"SELECT {', '.join(COLUMNS)} FROM photos"
 
-WRITE_PHOTO = (
-    f"INSERT INTO photos ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
-    f"ON CONFLICT (row) DO UPDATE SET {', '.join(f'{one} = excluded.{one}' for one in COLUMNS[2:])}"
-)
+WRITE_PHOTO = f"INSERT INTO photos ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 
 WRITE_HEADER = f"UPDATE meta SET {', '.join(f'{one} = ?' for one in (*Meta._fields, 'sum'))}"
 
@@ -110,12 +107,9 @@ class SqliteTables:
     def write_photos(self, entries: list[PhotoRow], blobs: Sequence[tuple[bytes, ...]]) -> None:
         self.sql.executemany(WRITE_PHOTO, entries)
         for at, kind in enumerate(BLOBS):
-            rows = [(row[0], data[at]) for row, data in zip(entries, blobs, strict=True)]
+            rows = ((row[0], data[at]) for row, data in zip(entries, blobs, strict=True))
             self.sql.executemany(
-                f"INSERT OR REPLACE INTO {kind} VALUES (?, ?)", (row for row in rows if row[1])
-            )
-            self.sql.executemany(
-                f"DELETE FROM {kind} WHERE row = ?", (row[:1] for row in rows if not row[1])
+                f"INSERT INTO {kind} VALUES (?, ?)", (row for row in rows if row[1])
             )
 
     def update_entries(self, entries: list[PhotoRow]) -> None:
