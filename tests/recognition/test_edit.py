@@ -77,6 +77,19 @@ def test_added_photos_are_found_and_removed_ones_forgotten(
     assert len(list((new / "place 9").iterdir())) == 4  # the photos themselves are not touched
 
 
+def test_a_large_file_is_compacted_by_a_command_that_remove_names(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
+        photo_id = str(gallery.table().ids[0])
+    assert "notes" not in json_of(capfd, "gallery", "compact", folder)
+    monkeypatch.setattr("whichlandmark.gallery.sqlite.store.MAX_SCRUBBED_BYTES", 0)
+    removed = json_of(capfd, "gallery", "remove", folder, photo_id)
+    assert any(f"`whichlandmark gallery compact {folder}`" in note for note in removed["notes"])
+    json_of(capfd, "gallery", "compact", folder)
+    assert photo_id.encode() not in (folder / "gallery.sqlite").read_bytes()
+
+
 def test_added_photos_take_one_label_or_none(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

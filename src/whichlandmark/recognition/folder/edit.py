@@ -27,6 +27,7 @@ from ...gallery.records import (
     read_credits,
     read_landmarks,
 )
+from ...gallery.sqlite.store import SqliteGallery
 from .fill import Changes, photos_and_distractors
 from .load import refresh_index_files
 from .settings import (
@@ -180,6 +181,9 @@ def remove_photos(
             for file in filter(None, (own_photo(folder, one) for one in chosen)):
                 file.unlink(missing_ok=True)
             notes = ("`index` and `gallery add` leave them out from now on, unless with --restore",)
+            if isinstance(gallery, SqliteGallery) and gallery.state().stale:
+                notes += (f"unused parts of the file may still hold bytes of them: `whichlandmark "
+                          f"gallery compact {folder}` erases these",)  # fmt: skip
         if not gallery.count():
             notes += ("the gallery is empty now: nothing can be named until photos are added",)
         return EditResult(_counts(gallery, "removed", len(chosen)), notes=notes)
