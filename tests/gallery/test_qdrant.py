@@ -508,7 +508,8 @@ def test_presets_reach_the_server() -> None:
             assert how.binary.always_ram
         indexed = [asked.field_name for method, asked in stand_in.requests
                    if method == "points_CreateFieldIndex"]  # fmt: skip
-        assert indexed == ["kind", "run"]
+        assert indexed == ["kind"]
+        assert not made.strict_mode_config.enabled
 
 
 def test_small_galleries_are_searched_exactly_and_large_ones_by_hnsw() -> None:

@@ -31,7 +31,6 @@ class QdrantIndex:
 
     def __init__(self, client: RetryingClient) -> None:
         self._client, self.name = client, client.name
-        self._run = ""  # the marker's token when it was compared last
 
     @classmethod
     def open(cls, address: str) -> Self:
@@ -55,7 +54,7 @@ class QdrantIndex:
     ) -> NDArray[np.int64]:
         """About k nearest photos of each query, of a collection that holds exactly `state`.
 
-        The marker is compared after the search too: its token shows whether a sync has begun.
+        The marker is compared before and after: its token shows whether a sync began meanwhile.
 
         Returns:
             Row numbers (Q, k), −1 where fewer are found.
@@ -64,10 +63,9 @@ class QdrantIndex:
             GalleryError: when it holds anything else, or the server does not answer.
         """
         while True:
-            run, self._run = self._run or self._matching(state), ""
+            run = self._matching(state)
             rows = self._found(state, queries, k, distractors)
-            self._run = self._matching(state)
-            if self._run == run:
+            if self._matching(state) == run:
                 return rows
 
     def _matching(self, state: Meta) -> str:

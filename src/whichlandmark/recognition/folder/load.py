@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -179,7 +180,7 @@ def assemble(
     extra: LabelledVectors | None = None,
     folder: Path | None = None,
 ) -> Recognizer:
-    """A recognizer of an open gallery.
+    """A recognizer of an open gallery. Raises GalleryError when another embedder made it.
 
     Args:
         embedder: The embedder that made the gallery's vectors.
@@ -187,11 +188,8 @@ def assemble(
         rules: None = the defaults.
         fitted: None = fit on the gallery now.
         extra: Training photos for that fit.
-        folder: Use the index files of this recognizer folder where they are undamaged and of the
-            gallery's current generation; None = read the gallery itself.
-
-    Raises:
-        GalleryError: When another embedder made the gallery.
+        folder: Use the search index or index files of this recognizer folder where they are
+            undamaged and of the gallery's current generation; None = read the gallery itself.
     """
     gallery.require(embedder.id)
     rules = rules or Rules()
@@ -206,28 +204,27 @@ def assemble(
         return decider(GalleryIndex.of(gallery.table()).made_by(embedder), None, fitted)
 
     def opened(fitted: Fitted | None, *, search_index: bool = True) -> FallbackDecider:
-        first, index_files = None, None
+        first, prepared = None, None
         if folder is not None:
             try:
                 index, prepared = open_index(folder, gallery, search_index=search_index)
                 first = decider(index.made_by(embedder), prepared, fitted)
-                index_files = folder / INDEX_FOLDER if prepared is not None else None
             except IndexFileError as error:
                 warn_index_files_unusable(error, folder)
+        index_files = folder / INDEX_FOLDER if first and prepared and folder else None
         first = first or over_gallery(fitted)
         used = first.fitted  # a later fallback must not fit again
-        return FallbackDecider(first, lambda: over_gallery(used), index_files,
-                               lambda: opened(used, search_index=False))  # fmt: skip
+        unindexed = partial(opened, used, search_index=False)
+        return FallbackDecider(first, lambda: over_gallery(used), index_files, unindexed)
 
     fallback = opened(fitted)
-    first = fallback.current
-    probed = [str(photo_id) for photo_id in first.index.ids[:PHOTOS_PROBED]]
+    probed = [str(photo_id) for photo_id in fallback.current.index.ids[:PHOTOS_PROBED]]
     features = any(keypoints is not None for keypoints in verifier.keypoints(probed))
     return Recognizer(
         embedder=embedder,
         gallery=gallery,
         rules=rules,
-        fitted=first.fitted,
+        fitted=fallback.current.fitted,
         fallback=fallback,
         verifier=verifier,
         records=records,

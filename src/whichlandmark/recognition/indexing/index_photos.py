@@ -22,7 +22,14 @@ from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.load import TIMM_PREFIX
 from ...features.embedders.own import recorded_object
 from ...features.pipeline import Failure
-from ...gallery.address import changed_link, is_search_index, open_search_index, write_link
+from ...gallery.address import (
+    Link,
+    changed_link,
+    is_search_index,
+    open_search_index,
+    read_link,
+    write_link,
+)
 from ...gallery.base import Gallery
 from ...gallery.index.open import searched_on_server
 from ..decision import Fitted
@@ -147,8 +154,7 @@ def index_photos(
     table = photos_and_distractors(photos, distractors)
     rules = rules_for(folder, options)
     tasks = _shard_tasks(table, folder, options, features=rules.verify > 0)
-    link = changed_link(folder, options.gallery, options.search)
-    write_link(folder, link)
+    link = _write_link(folder, options)
     opened = open_embedder(
         embedder, table, folder, device=options.device, progress=progress("fitting")
     )
@@ -156,8 +162,6 @@ def index_photos(
         if opened.name == "sift" and not (folder / "embedder" / "embedder.json").exists():
             opened.save(folder / "embedder")  # so that the other shards use the same vocabulary
         return _make_one_shard(tasks[options.shard], opened, progress("embedding"))
-    if is_search_index(link.search):
-        open_search_index(link.search).state()  # raises now rather than after hours
     with gallery_for(folder, opened) as gallery:
         how = UpdateOptions(
             features=rules.verify > 0, relabel=options.relabel, restore=options.restore
@@ -172,12 +176,24 @@ def index_photos(
                 todo = todo.take(np.isin(todo.ids, np.array(failed, dtype=object)))
             fill_gallery(opened, todo, update, progress=progress("indexing"))
             require_photos(gallery, update.changes.problems, update.changes.removed)
-            recognizer = finish_recognizer(
-                folder, opened, gallery, rules, progress=progress("syncing the search index")
-            )
+            syncing = progress("syncing") if is_search_index(link.search) else None
+            recognizer = finish_recognizer(folder, opened, gallery, rules, progress=syncing)
         counts = _counts(update, recognizer)
     unused = [Failure(*problem) for problem in update.changes.problems.items()]
     return Indexed(counts, unused, (*update.changes.notes(), *recognizer.notes))
+
+
+def _write_link(folder: Path, options: IndexOptions) -> Link:
+    """Write where the gallery is and is searched.
+
+    Raises GalleryError where the server of a new search index does not answer, or holds something
+    else, because that would be found out hours later.
+    """
+    link = changed_link(folder, options.gallery, options.search)
+    if is_search_index(link.search) and link != read_link(folder) and options.shard is None:
+        open_search_index(link.search).state()
+    write_link(folder, link)
+    return link
 
 
 def _counts(update: GalleryUpdate, recognizer: Recognizer) -> dict[str, int | str]:
