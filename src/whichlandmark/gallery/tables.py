@@ -55,7 +55,7 @@ class Tables(Protocol):
         """Ids to suggest for unknown ones: all of a small gallery, else some similar ones."""
 
     def write_photos(self, entries: list[PhotoRow], blobs: Sequence[tuple[bytes, ...]]) -> None:
-        """Insert photos, or replace those of the same row numbers with their blobs (b"" = none)."""
+        """Insert photos with their blobs, in the order of BLOBS (b"" = none)."""
 
     def update_entries(self, entries: list[PhotoRow]) -> None:
         """Replace landmark, author, licence, source and checksum of photos."""

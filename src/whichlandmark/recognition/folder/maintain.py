@@ -1,12 +1,14 @@
-"""Maintain a recognizer's gallery: verify, rebuild, compact, copy."""
+"""Maintain a recognizer's gallery: list, verify, rebuild, compact, copy, export."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ...core.disks import require_writable, write_error
 from ...core.errors import GalleryError, OptionError, WhichLandmarkError
@@ -30,14 +32,18 @@ from ...gallery.address import (
 from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index.open import index_file_fault
+from ...gallery.records import write_credits, write_landmarks
 from ...gallery.sqlite import salvage
 from ...gallery.sqlite.store import SqliteGallery
 from ...gallery.sqlite.store import faults as file_faults
+from ..answer import landmark_object
 from ..rules import require_server_rules
-from .edit import EditResult, open_gallery
-from .load import refresh_index_files
+from .edit import DISTRACTORS, EditResult, LandmarkTables, ids_of_landmark, open_gallery
+from .fill import paths_of_own_photos, write_paths
+from .load import refresh_index_files, search_index_state
 from .settings import (
     STATE_FILE,
+    own_photo,
     read_settings,
     read_state,
     require_folder,
@@ -92,7 +98,7 @@ def verify_gallery(folder: Path) -> GalleryCheck:
     counts["faults"] = len(faults)
     warnings += read_state(folder).warnings(len(stamps))
     for photo_id, (name, then, _) in stamps.items():
-        if (now := stamp(name)) != then:
+        if not own_photo(folder, photo_id) and (now := stamp(name)) != then:
             what = "changed since" if now else "gone"
             warnings.append(f"photo {photo_id!r}: its file is {what} ({name})")
     return GalleryCheck(counts, faults, warnings)
@@ -153,7 +159,7 @@ def compact_gallery(folder: Path) -> EditResult:
         OptionError: When it is on a server, which frees the space itself.
     """
     path = folder / GALLERY_FILE
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=True) as gallery:
         if not isinstance(gallery, SqliteGallery):
             raise OptionError(f"{gallery.name}: its server frees space by itself")
         gallery.table()  # raises when the file is damaged
@@ -261,3 +267,61 @@ def _copy_folder_atomically(source: Path, target: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
         if not target.is_dir():  # else another process was first
             raise write_error(target, error) from None
+
+
+def follow_moved_folder(folder: Path) -> None:
+    """Give the photos that a server stored in the folder their paths, where it has been moved."""
+    with open_gallery(folder) as gallery:
+        if moved := paths_of_own_photos(folder, gallery):
+            write_paths(gallery, moved)
+            refresh_index_files(folder, gallery)
+
+
+def list_landmarks(folder: Path) -> dict[str, Any]:
+    """The landmarks of a gallery with their number of photos and their records."""
+    with open_gallery(folder) as gallery:
+        counts = Counter(landmark for _, _, landmark in gallery.stamps().values())
+        records, generation = gallery.landmarks(), gallery.generation
+        embedder, search_index = gallery.embedder_id, search_index_state(folder, gallery)
+    state = read_state(folder)
+    distractors = counts.pop(DISTRACTORS, 0)
+    landmarks = [{**landmark_object(name, records), "photos": counts[name]}
+                 for name in sorted(counts)]  # fmt: skip
+    total = counts.total()
+    return {"landmarks": landmarks, "photos": total, "distractors": distractors,
+            "embedder": embedder, "generation": generation, "failed": state.failed,
+            "search_index": search_index or None,
+            "unfinished": state.unfinished_field(total + distractors),
+            "warnings": state.warnings(total + distractors)}  # fmt: skip
+
+
+def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
+    """The photos of one landmark ("" = the distractors): id, path, author, licence, source.
+
+    Raises DataError for an unknown landmark; the message suggests a similar one.
+    """
+    with open_gallery(folder) as gallery:
+        stamps = gallery.stamps()
+        ids = ids_of_landmark(gallery, stamps, landmark)
+        credits = gallery.credits(ids)
+    return [
+        {"id": one, "path": str(own_photo(folder, one) or stamps[one][0]), **credits[one]._asdict()}
+        for one in ids
+        if one in credits
+    ]
+
+
+def export_tables(folder: Path, tables: LandmarkTables) -> EditResult:
+    """Write the landmark records and the credits of a gallery as `add_photos` reads them."""
+    counts: dict[str, int | str] = {}
+    with open_gallery(folder) as gallery:
+        if tables.landmarks:
+            records = sorted(gallery.landmarks().values(), key=lambda record: record.name)
+            write_landmarks(tables.landmarks, records)
+            counts["records"] = len(records)
+        if tables.credits:
+            credits = gallery.credits(gallery.stamps())
+            credits = {one: credit for one, credit in credits.items() if any(credit)}
+            write_credits(tables.credits, credits)
+            counts["credits"] = len(credits)
+    return EditResult(counts)
