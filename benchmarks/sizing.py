@@ -116,17 +116,19 @@ def engine_table() -> str:
             graph = 0 if config.hnsw_on_disk else LINKS
             kept = 0 if config.vectors_on_disk else vectors(dim, "float16")
             memory = count * (quantised + graph + kept) * config.replicas
-            disk = (
-                count
-                * config.replicas
-                * (vectors(dim, "float16") + quantised + LINKS + PAYLOAD)
-            )
+            disk = count * config.replicas * (vectors(dim, "float16") + quantised + LINKS + PAYLOAD)
             nodes = max(config.replicas, -(-memory // (USABLE * SERVER)))
-            client, gallery = size(count * MEASURED.remote), size(count * (2 * dim + MEASURED.words))
+            client, gallery = (
+                size(count * MEASURED.remote),
+                size(count * (2 * dim + MEASURED.words)),
+            )
             lines.append(row(name, dim, config.quantization, config.replicas, size(memory),
                              size(disk), f"{nodes:.0f}", gallery, client))  # fmt: skip
-    return table(("photos", "dimensions", "quantization", "replicas", "memory in all", "disk in all",
-                  "servers of 64 GB", "gallery on disk", "memory of the client"), lines)  # fmt: skip
+    titles = (
+        "photos", "dimensions", "quantization", "replicas", "memory in all", "disk in all",
+        "servers of 64 GB", "gallery on disk", "memory of the client",
+    )  # fmt: skip
+    return table(titles, lines)
 
 
 def embedding_table() -> str:
