@@ -271,10 +271,10 @@ class PostgresGallery(Gallery):
     ) -> Neighbours:
         """The k photos of highest cosine: see `base.Gallery.nearest` and `search.nearest`."""
         with self._tables("snapshot") as tables:
-            meta = read_meta(tables, self.name)
+            dim = read_meta(tables, self.name).dim
             scope = search.search_scope(tables.sql, distractors, landmarks)
             return search.nearest(
-                tables.sql, queries, k, scope, lambda rows: self._vectors_at(tables, meta, rows)
+                tables.sql, queries, k, scope, lambda rows: self._vectors_at(tables, dim, rows)
             )
 
     def optimize(self, *, memory: str = "1GB", workers: int = 2) -> list[str]:
