@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whichlandmark.gallery.qdrant.config import QdrantConfig
+from whichlandmark.gallery.qdrant.collection import QdrantConfig
 
 SIZES = {"4 million": 4_000_000, "100 million": 100_000_000, "1 billion": 1_000_000_000}
 DIMS = (256, 512)
@@ -44,7 +44,7 @@ DOCUMENTED = {
     "float16": 2.0, "int8": 1.0, "binary": 0.125,  # bytes per dimension in the searched form
 }  # fmt: skip
 LINKS = 8 * 16 * 1.1  # bytes of an HNSW graph a photo, m = 16: 2·m links of 4 bytes, and its levels
-ID_INDEX = 100.0  # bytes a photo of the index on its id, in memory
+PAYLOAD = 40.0  # bytes a photo: its checksum and whether it is a distractor, with their names
 SERVER = 64 * GB  # memory of one server, of which three quarters are used
 USABLE = 0.75
 
@@ -106,7 +106,7 @@ def single_machine_table() -> str:
 
 
 def engine_table() -> str:
-    """Table for Qdrant with the preset of each size."""
+    """Table for a search index in Qdrant with the preset of each size, and its gallery."""
     lines = []
     for name, count in SIZES.items():
         config = QdrantConfig.for_size(count)
@@ -115,19 +115,20 @@ def engine_table() -> str:
                          "binary": vectors(dim, "binary")}[config.quantization]  # fmt: skip
             graph = 0 if config.hnsw_on_disk else LINKS
             kept = 0 if config.vectors_on_disk else vectors(dim, "float16")
-            ids = 0 if config.id_index_on_disk else ID_INDEX
-            memory = count * (quantised + graph + kept + ids) * config.replicas
-            disk = (
-                count
-                * config.replicas
-                * (vectors(dim, "float16") + quantised + LINKS + MEASURED.words)
-            )
+            memory = count * (quantised + graph + kept) * config.replicas
+            disk = count * config.replicas * (vectors(dim, "float16") + quantised + LINKS + PAYLOAD)
             nodes = max(config.replicas, -(-memory // (USABLE * SERVER)))
-            client = size(count * MEASURED.remote)
+            client, gallery = (
+                size(count * MEASURED.remote),
+                size(count * (2 * dim + MEASURED.words)),
+            )
             lines.append(row(name, dim, config.quantization, config.replicas, size(memory),
-                             size(disk), f"{nodes:.0f}", client))  # fmt: skip
-    return table(("photos", "dimensions", "quantization", "replicas", "memory in all",
-                  "disk in all", "servers of 64 GB", "memory of the client"), lines)  # fmt: skip
+                             size(disk), f"{nodes:.0f}", gallery, client))  # fmt: skip
+    titles = (
+        "photos", "dimensions", "quantization", "replicas", "memory in all", "disk in all",
+        "servers of 64 GB", "gallery on disk", "memory of the client",
+    )  # fmt: skip
+    return table(titles, lines)
 
 
 def embedding_table() -> str:

@@ -115,7 +115,7 @@ def test_every_choice_of_the_command_line_names_its_words(
     monkeypatch.chdir(tmp_path)
     chosen = [(w, p) for w, p, _ in options() if getattr(p.callback, "words", None)]
     assert {max(p.opts, key=len) for _, p in chosen} >= {
-        "--score", "--fit", "--pool", "--interpolation", "--recipe", "--search", "--engine",
+        "--score", "--fit", "--pool", "--interpolation", "--recipe", "--engine",
         "--scope", "--label",
     }  # fmt: skip
     for words, param in chosen:

@@ -106,7 +106,7 @@ def test_a_gallery_on_a_server_is_edited_and_searched_like_a_file(world: Path) -
         edit.remove_photos(folder, [], "place 2")
         edit.relabel_photos(folder, [], "place 3", "place 9")
     same(predictions(world / "file.wl"), predictions(world / "s.wl"))
-    listed = edit.list_landmarks(world / "s.wl")["landmarks"]
+    listed = maintain.list_landmarks(world / "s.wl")["landmarks"]
     assert [one["landmark"] for one in listed] == ["place 0", "place 1", "place 9"]
     with pytest.raises(OptionError, match="its server"):
         maintain.compact_gallery(world / "s.wl")

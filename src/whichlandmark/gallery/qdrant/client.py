@@ -92,9 +92,7 @@ def parse(address: str) -> QdrantAddress:
         if "size" in given:
             raise OptionError(f"{shown}: both config= and size= given; expected one of them")
         config = from_json(QdrantConfig, read_json(Path(given["config"])))
-    return QdrantAddress(
-        host, name, port, given.get("tls") == "1", numbers.get("timeout"), config
-    )  # fmt: skip
+    return QdrantAddress(host, name, port, given.get("tls") == "1", numbers.get("timeout"), config)
 
 
 class RetryingClient:
@@ -127,9 +125,8 @@ class RetryingClient:
                 return getattr(qdrant, method)(self.address.collection, **given)
             except Exception as error:
                 known = gallery_error(error, self.name)
-                if pause is None or (
-                    _code(error) != "UNAVAILABLE" and not isinstance(known, BusyError)
-                ):
+                temporary = _code(error) == "UNAVAILABLE" or isinstance(known, BusyError)
+                if pause is None or not temporary:
                     raise error if known is None else known from None
                 time.sleep(min(float(getattr(error, "retry_after_s", pause)), 30.0))
         raise AssertionError  # the last pause is None

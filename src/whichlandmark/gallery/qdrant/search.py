@@ -52,15 +52,9 @@ class QdrantIndex:
     def nearest(
         self, state: Meta, queries: Vectors, k: int, *, distractors: bool
     ) -> NDArray[np.int64]:
-        """About k nearest photos of each query, of a collection that holds exactly `state`.
+        """About k nearest photos of each query; see `SearchIndex.nearest`.
 
         The marker is compared before and after: its token shows whether a sync began meanwhile.
-
-        Returns:
-            Row numbers (Q, k), −1 where fewer are found.
-
-        Raises:
-            GalleryError: when it holds anything else, or the server does not answer.
         """
         while True:
             run = self._matching(state)

@@ -41,10 +41,7 @@ Sums = tuple[NDArray[np.int64], NDArray[np.int64]]  # row numbers and checksums 
 class Sync:
     """One sync of a gallery into the collection of a client.
 
-    Args:
-        client: of the collection.
-        gallery: it is only read.
-        progress: called with (photos in step, photos in all).
+    progress: called with (photos in step, photos in all).
     """
 
     def __init__(
@@ -57,10 +54,8 @@ class Sync:
     def __call__(self, config: QdrantConfig, *, rebuild: bool = False) -> Synced:
         """Bring the collection in step; config: how it is made, if there is none or to `rebuild`.
 
-        Raises:
-            BusyError: when another sync works on it, or the gallery changes all the time.
-            GalleryError: when it belongs to another embedder or is no search index, or server or
-                gallery cannot be used.
+        Raises GalleryError when it is of another embedder or no search index, or a server cannot be
+        used; BusyError when another sync works on it, or the gallery changes all the time.
         """
         state, marker = self.gallery.state(), read_marker(self.client)
         if marker is not None and marker.holds(state) and not rebuild:
@@ -187,10 +182,10 @@ class Sync:
             )
         self._step(complete=True, generation=state.generation, digest=state.photo_digest,
                    count=state.photos, last_row=state.next_row - 1)  # fmt: skip
-        if self.gallery.generation != state.generation:
-            self._step(complete=False)
-            return False
-        return True
+        if self.gallery.generation == state.generation:
+            return True
+        self._step(complete=False)
+        return False
 
     def _step(self, **changed: Any) -> None:
         """Show in the marker that this sync works. Raises BusyError if another took over."""
