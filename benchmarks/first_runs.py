@@ -87,16 +87,16 @@ def adds(source: Path, out: Path) -> set[str]:
     return set(table.paths) - {table.paths[list(table.ids).index(one)] for one in done.failures}
 
 
-def runner(task: Any, start: Any, delay: float, answers: Any, number: int) -> None:
-    """One process of a race: (number, paths reported, error)."""
+def runner(task: Any, start: Any, delay: float, answer: Any) -> None:
+    """One process of a race; sends (paths reported, error)."""
     start.wait()
     time.sleep(delay)
     try:
-        answers.put((number, task(), ""))
+        answer.send((task(), ""))
     except WhichLandmarkError as error:
-        answers.put((number, set(), f"{type(error).__name__}: {error}"))
+        answer.send((set(), f"{type(error).__name__}: {error}"))
     except BaseException:
-        answers.put((number, set(), traceback.format_exc()))
+        answer.send((set(), traceback.format_exc()))
 
 
 def race(tasks: list[Any], *, kill: float | None = None) -> list[tuple[set[str], str]]:
@@ -104,22 +104,24 @@ def race(tasks: list[Any], *, kill: float | None = None) -> list[tuple[set[str],
 
     kill: seconds after which the first is killed.
     """
-    start, answers = fork.Barrier(len(tasks)), fork.Queue()
-    processes = []
-    for number, task in enumerate(tasks):
+    start, processes = fork.Barrier(len(tasks) + 1), []
+    for task in tasks:
+        mine, theirs = fork.Pipe(duplex=False)
         delay = random.choice((0, 0, random.uniform(0, 0.05)))
-        arguments = (task, start, delay, answers, number)
-        processes.append(fork.Process(target=runner, args=arguments))
-        processes[-1].start()
+        process = fork.Process(target=runner, args=(task, start, delay, theirs))
+        process.start()
+        theirs.close()
+        processes.append((process, mine))
+    start.wait()
     if kill is not None:
         time.sleep(kill)
-        if processes[0].pid and processes[0].is_alive():
-            os.kill(processes[0].pid, signal.SIGKILL)
-    found: list[tuple[set[str], str]] = [(set(), "killed")] * len(tasks)
-    for _ in range(len(tasks) - (kill is not None)):
-        number, paths, error = answers.get(timeout=120)
-        found[number] = (paths, error)
-    for process in processes:
+        os.kill(processes[0][0].pid or 0, signal.SIGKILL)
+    found = []
+    for process, mine in processes:
+        try:
+            found.append(mine.recv())
+        except EOFError:
+            found.append((set(), "killed"))
         process.join()
     return found
 

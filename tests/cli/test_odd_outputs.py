@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_commands import run
 from tests.support.photos import picture, write_photo
+from whichlandmark.core.disks import only_writer
 from whichlandmark.core.errors import OptionError
 from whichlandmark.core.results import FOLDER, RESULTS, check_results, require_own_result
 
@@ -181,6 +184,8 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
         "list of landmarks": b"landmark,name,category\n",
         "list of files left out": b"path,reason\n",
         "list of problems": b"kind,name,detail\n",
+        "table of landmark records": b"landmark,title,wikidata,latitude,longitude,source,name:fr\n",
+        "table of credits": b"id,author,licence,source\n",
         "page": b'<!doctype html>\n<meta name="generator" content="whichlandmark">',
         "picture": b"\x89PNG\r\n\x1a\n....tEXtSoftware\0whichlandmark",
     }
@@ -188,3 +193,34 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
     for kind, start in starts.items():
         matched = [name for name in RESULTS if re.search(RESULTS[name], start, re.DOTALL)]
         assert matched == [kind]
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (("split", "gallery", "-o", "halves"), "halves/train.csv"),
+        (("import", "folder", "gallery", "-o", "new.csv"), "new.csv"),
+        (("clean", "gallery", "-o", "cleaned.csv"), "cleaned.csv"),
+        (("train", "gallery", "-o", "embedder"), "embedder"),
+        (("report", "splits/train.csv", "-o", "page.html"), "page.html"),
+    ],
+)
+def test_a_result_that_another_process_is_writing_is_not_written(
+    world: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...], written: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(world)
+    script = "import sys; from whichlandmark.core.disks import only_writer\n"
+    script += f"with only_writer({written!r}): print(1, flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"1\n"
+        code, _, said = run(capfd, *words)
+        other.communicate(b"")
+    assert code == 6
+    assert f"{written}: another process is writing it now; wait until it ends" in said
+    assert not Path(written).exists()
+    with only_writer(written):
+        pass  # free again

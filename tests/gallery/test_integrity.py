@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from whichlandmark.core.errors import BusyError, GalleryError, WhichLandmarkError
+from whichlandmark.gallery.base import Gallery
 from whichlandmark.gallery.records import GalleryRow, LandmarkRecord
+from whichlandmark.gallery.sqlite import schema
 from whichlandmark.gallery.sqlite.salvage import rebuild, rows_of
 from whichlandmark.gallery.sqlite.store import SqliteGallery, faults
 
@@ -247,3 +249,12 @@ def test_an_older_row_put_back_is_detected(path: Path) -> None:
     assert faults(path) == ["the photos do not match the digest of the last change"]
     with SqliteGallery.open(path) as gallery, pytest.raises(GalleryError, match="damaged"):
         gallery.table()
+
+
+def test_a_gallery_that_is_opened_read_only_is_undamaged(path: Path) -> None:
+    with SqliteGallery(schema.connect(path, immutable=True), path) as gallery:
+        assert Gallery.faults(gallery) == []
+    data = bytearray(path.read_bytes())
+    data[18] = 1
+    path.write_bytes(data)
+    assert any("journal modes 0102" in line for line in faults(path))

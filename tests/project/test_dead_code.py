@@ -22,10 +22,6 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 # (verbs, routes), need no line here.
 KEPT = {
     "training/int8.py: get_next": "called by ONNX Runtime's quantizer",
-    "gallery/qdrant/store.py: create_in": "takes an open client, as a Qdrant in memory needs",
-    "gallery/qdrant/store.py: open_in": "the same",
-    "gallery/qdrant/store.py: repair": "for operators of the server, from Python",
-    "gallery/qdrant/store.py: snapshots": "for operators of the server, from Python",
     "recognition/recognizer.py: with_rules": "public: docs/python.md describes it",
     "core/prediction.py: _repr_html_": "called by notebooks",
     "core/types.py: _repr_html_": "called by notebooks",

@@ -77,6 +77,19 @@ def test_added_photos_are_found_and_removed_ones_forgotten(
     assert len(list((new / "place 9").iterdir())) == 4  # the photos themselves are not touched
 
 
+def test_a_large_file_is_compacted_by_a_command_that_remove_names(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
+        photo_id = str(gallery.table().ids[0])
+    assert json_of(capfd, "gallery", "compact", folder)["warnings"] == []
+    monkeypatch.setattr("whichlandmark.gallery.sqlite.store.MAX_SCRUBBED_BYTES", 0)
+    removed = json_of(capfd, "gallery", "remove", folder, photo_id)
+    assert any(f"`whichlandmark gallery compact {folder}`" in note for note in removed["warnings"])
+    json_of(capfd, "gallery", "compact", folder)
+    assert photo_id.encode() not in (folder / "gallery.sqlite").read_bytes()
+
+
 def test_added_photos_take_one_label_or_none(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,7 +98,8 @@ def test_added_photos_take_one_label_or_none(
     json_of(capfd, "gallery", "add", folder, folder.parent / "more", "--landmark", " Tower ")
     json_of(capfd, "gallery", "add", folder, folder.parent / "streets", "--distractors")
     listed = json_of(capfd, "gallery", "list", folder)
-    assert listed["landmarks"][0] == {"landmark": "Tower", "photos": 1}
+    tower = listed["landmarks"][0]
+    assert (tower["landmark"], tower["photos"], tower["names"]) == ("Tower", 1, {})
     assert (listed["photos"], listed["distractors"]) == (25, 11)
     photos = json_of(capfd, "gallery", "list", folder, "--landmark", "Tower")["photos"]
     assert [one["id"] for one in photos] == ["more/deep/1.jpg"]
@@ -111,7 +125,7 @@ def test_relabel_moves_photos_and_the_landmark_record(
     assert listed["distractors"] == 12
     assert listed["landmarks"][0] == {
         "landmark": "First", "photos": 4, "title": "The First", "names": {"fr": "Le Premier"},
-        "wikidata": "Q7", "latitude": 48.5, "longitude": 2.25,
+        "wikidata": "Q7", "latitude": 48.5, "longitude": 2.25, "source": "",
     }  # fmt: skip
     shown = run(capfd, "gallery", "list", folder)[1]
     assert "     4  First  (The First)\n" in shown
@@ -293,3 +307,100 @@ def test_a_real_embedder_folder_is_opened(
     assert ended == 5
     assert "the folder's embedder cannot be opened" in err
     assert run(capfd, "gallery", "rebuild", out)[0] == 0  # from its own record of the embedder
+
+
+def test_a_record_is_shown_and_changed_by_command(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    describe = ("gallery", "describe", folder, "place 1")
+    empty = {"landmark": "place 1", "title": "", "names": {}, "wikidata": "", "latitude": None,
+             "longitude": None, "source": "", "generation": 1}  # fmt: skip
+    assert json_of(capfd, *describe) == empty
+    changed = json_of(
+        capfd, *describe, "--title", "First", "--name", "fr=Premier", "--name", "de= Erster",
+        "--wikidata", "Q243", "--place", "48.858,2.294", "--source", "https://a.org/x",
+    )  # fmt: skip
+    assert changed == {
+        "landmark": "place 1", "title": "First", "names": {"fr": "Premier", "de": "Erster"},
+        "wikidata": "Q243", "latitude": 48.858, "longitude": 2.294, "source": "https://a.org/x",
+        "generation": 2,
+    }  # fmt: skip
+    assert json_of(capfd, *describe) == changed
+    cleared = json_of(capfd, *describe, "--clear", "name:fr", "--clear", "place", "--title", "I")
+    assert (cleared["names"], cleared["latitude"], cleared["title"]) == (
+        {"de": "Erster"},
+        None,
+        "I",
+    )
+    assert "title                            I\n" in run(capfd, *describe)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("place 11",), 4, "no photo of landmark 'place 11'; did you mean 'place 1'?"),
+        (("place 1", "--wikidata", "243"), 4, "Wikidata id '243'; expected Q and a number"),
+        (("place 1", "--place", "91,0"), 4, "latitude 91.0; expected −90 to 90 degrees"),
+        (("place 1", "--place", "91"), 2, "--place 91 given"),
+        (("place 1", "--name", "Louvre"), 2, "expected LANGUAGE=NAME, such as fr=Louvre"),
+        (("place 1", "--name", "x y=Louvre"), 4, "name in language 'x y'; expected such as fr"),
+        (("place 1", "--clear", "titel"), 2, "did you mean title?"),
+        (("place 1", "--source", "a.org"), 4, "expected a web address"),
+    ],
+)
+def test_a_record_that_is_not_valid_is_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, message: str
+) -> None:
+    got = run(capfd, "gallery", "describe", folder, *words)
+    assert got[0] == code
+    assert message in got[2]
+
+
+def test_the_credit_of_photos_is_shown_and_changed_by_command(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, second = "gallery/place 0/0.jpg", "gallery/place 0/1.jpg"
+    words = ("gallery", "credit", folder, first, second)
+    done = json_of(capfd, *words, "--author", "Ann", "--source", "https://a.org/1")
+    ann = {"author": "Ann", "licence": "", "source": "https://a.org/1"}
+    assert done == {"photos": [{"id": first, **ann}, {"id": second, **ann}], "generation": 2}
+    json_of(capfd, *words[:4], "--licence", "CC0", "--clear", "author")
+    shown = run(capfd, *words)[1]
+    assert f"{first}  (CC0 · https://a.org/1)\n{second}  (Ann · https://a.org/1)\n" in shown
+    listed = run(capfd, "gallery", "list", folder, "--landmark", "place 0")[1]
+    assert "(CC0 · https://a.org/1)" in listed
+    assert (
+        "place 0/2.jpg  (no credit)"
+        in run(capfd, "gallery", "credit", folder, "--landmark", "place 0")[1]
+    )
+    wrong = run(capfd, "gallery", "credit", folder, "gallery/place 0/9.jpg", "--author", "Ann")
+    assert wrong[0] == 4
+    assert "no photo of id 'gallery/place 0/9.jpg' (did you mean" in wrong[2]
+
+
+def test_records_and_credits_are_exported_as_they_are_read(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tables = {
+        "--landmarks": "landmark,title,wikidata,latitude,longitude,source,name:de,name:zh-Hant\n"
+        'place 1,"The ""First"", it is",Q7,48.5,-2.25,https://a.org/x,Erster,\n'
+        "place 2,,,,,,,第二\n",
+        "--credits": "id,author,licence,source\n"
+        "gallery/place 0/0.jpg,Ann,CC BY 4.0,https://a.org/1\n"
+        "gallery/place 0/1.jpg,,CC0,\n",
+    }
+    given = {name: folder.parent / f"given{name}.csv" for name in tables}
+    for name, text in tables.items():
+        given[name].write_text(text, encoding="utf-8")
+    json_of(capfd, "gallery", "add", folder, *(word for pair in given.items() for word in pair))
+    written = {"--records": folder.parent / "out" / "l.csv", "--credits": folder.parent / "c.csv"}
+    words = [word for pair in written.items() for word in pair]
+    assert json_of(capfd, "gallery", "list", folder, *words) == {"records": 2, "credits": 2}
+    found = [path.read_text(encoding="utf-8") for path in written.values()]
+    assert found == list(tables.values())
+    assert read_landmarks(written["--records"]) == read_landmarks(given["--landmarks"])
+    mine = folder.parent / "mine.csv"
+    mine.write_text("a,b\n1,2\n")
+    code, _, said = run(capfd, "gallery", "list", folder, "--records", mine)
+    assert (code, mine.read_text()) == (2, "a,b\n1,2\n")
+    assert "is not a table of landmark records that whichlandmark wrote" in said

@@ -90,7 +90,7 @@ def test_rules_that_a_server_cannot_search_by_leave_nothing_behind(
     address = "postgresql://127.0.0.1:9/photos?gallery=paris"
     options = IndexOptions(gallery=address, search="there", rules=Rules())
     with pytest.raises(
-        OptionError, match="whitening: not supported when the gallery's server searches"
+        OptionError, match="whitening: not supported when a server searches the gallery"
     ):
         index_photos(photos_of(colour_world / "gallery"), None, tmp_path / "r.wl",
                      HistogramEmbedder(), options, progress=quiet)  # fmt: skip

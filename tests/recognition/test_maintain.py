@@ -19,7 +19,6 @@ from whichlandmark.gallery.address import (
     LINK_FILE,
     Link,
     gallery_in,
-    new_link,
     read_link,
     write_link,
 )
@@ -169,23 +168,34 @@ def test_gallery_links_are_written_read_and_checked(world: Path, tmp_path: Path)
     write_link(tmp_path / "l.wl", link)
     assert read_link(tmp_path / "l.wl") == link
     with pytest.raises(GalleryError, match="has a gallery already"):
-        write_link(tmp_path / "l.wl", Link(address="qdrant://host/paris"))
-    with pytest.raises(GalleryError, match="it is here"):
-        write_link(tmp_path / "l.wl", Link(address=link.address, search="there"))
+        write_link(tmp_path / "l.wl", Link(address="postgresql://host/photos?gallery=other"))
+    for search in ("there", "qdrant://host/paris?size=10000000", "here"):
+        write_link(tmp_path / "l.wl", Link(address=link.address, search=search))
+        assert read_link(tmp_path / "l.wl") == Link(address=link.address, search=search)
     for bad in (
         "sqlite://x",
         "paris.wl",
         "postgresql://me:secret@host/photos?gallery=p",
         "postgresql://me@host/photos?password=secret&gallery=p",
+        "postgresql://host/photos?gallery=Paris",
     ):
         with pytest.raises(OptionError) as error:
             Link(address=bad)
         assert "secret" not in str(error.value)
-    for wrong in ("postgresql://host/photos?gallery=Paris", "qdrant://host/a/b"):
-        with pytest.raises(OptionError):
-            new_link(wrong)
-    with pytest.raises(OptionError, match="here or there"):
-        Link(address=link.address, search="somewhere")
+    for search, words in (
+        ("somewhere", "expected here, there or qdrant://HOST:6334/NAME"),
+        ("qdrant://h/a/b", "'a/b'"),
+        ("qdrant://:secret@h/a", "a password in the address"), ("there", "without --gallery"),
+        ("qdrant://h/a?api_key=secret", "a password in the address"),
+    ):  # fmt: skip
+        with pytest.raises(OptionError) as error:
+            Link(search=search)
+        assert words in str(error.value)
+        assert "secret" not in str(error.value)
+    with pytest.raises(
+        OptionError, match=r"no gallery; .* give --search qdrant://host/paris, with"
+    ):
+        Link(address="qdrant://host/paris?size=9")
     (tmp_path / "l.wl" / LINK_FILE).write_text(json.dumps({"adress": "x"}))
     with pytest.raises(GalleryError, match="damaged"):
         gallery_in(tmp_path / "l.wl")
@@ -196,16 +206,22 @@ def test_impossible_copies_are_refused(world: Path) -> None:
     file = str(world / "file.wl")
     with pytest.raises(OptionError, match="given twice"):
         copy_to(file, f"{file}/")
+    server = "postgresql://localhost/photos?gallery=a"
     with pytest.raises(OptionError, match="no embedder"):
-        copy_to("qdrant://localhost/paris", str(world / "new.wl"))
-    with pytest.raises(OptionError, match="one of both"):
-        copy_to(file, "qdrant://localhost/a", link=Link(address="qdrant://localhost/b"))
+        copy_to(server, str(world / "new.wl"))
+    with pytest.raises(OptionError, match="expected a folder with them"):
+        copy_to(file, server, link=Link(search="qdrant://localhost/b"))
+    for pair in ((file, "qdrant://localhost/a"), ("qdrant://localhost/a", file)):
+        with pytest.raises(OptionError, match="a search index of a gallery, no gallery"):
+            copy_to(*pair)
+    with pytest.raises(OptionError, match="whitening: not supported when a server searches"):
+        copy_to(file, str(world / "new.wl"), link=Link(search="qdrant://localhost/b"))
     with pytest.raises(DataError, match="no such recognizer"):
         copy_to(str(world / "nowhere.wl"), str(world / "new.wl"))
     with pytest.raises(GalleryError, match=r"127\.0\.0\.1"):
         copy_to(file, "postgresql://127.0.0.1:9/photos?gallery=paris&connect_timeout=2")
     shutil.copytree(world / "file.wl", world / "both.wl")
-    (world / "both.wl" / LINK_FILE).write_text(json.dumps({"address": "qdrant://localhost/a"}))
+    (world / "both.wl" / LINK_FILE).write_text(json.dumps({"address": server}))
     with pytest.raises(GalleryError, match="two galleries"):
         load(world / "both.wl")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,26 @@ from PIL import Image as Pillow
 from tests.cli.test_commands import json_of, run
 from tests.support.photos import photos_of, picture, write_photo
 from tests.support.served_world import front
+from whichlandmark.core.disks import file_lock
 from whichlandmark.core.errors import DataError, GalleryError, OptionError
+from whichlandmark.core.images import content_hash
+from whichlandmark.core.types import Photos
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery.base import Gallery
+from whichlandmark.gallery.index.projection import Projection
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition.answer import GalleryFacts, answer_object
-from whichlandmark.recognition.folder import edit, fill, load, maintain
+from whichlandmark.recognition.folder import edit, fill, load, maintain, update
 from whichlandmark.recognition.folder.edit import ExistsError, add_photos, relabel_photos
-from whichlandmark.recognition.folder.settings import read_state
-from whichlandmark.recognition.folder.update import UpdateOptions
+from whichlandmark.recognition.folder.settings import (
+    LOCK_FILE,
+    read_settings,
+    read_state,
+    write_settings,
+)
+from whichlandmark.recognition.folder.update import GalleryUpdate, UpdateOptions
+from whichlandmark.recognition.folder.update import fill_gallery as update_gallery
+from whichlandmark.recognition.indexing.index_photos import IndexOptions, index_photos
 from whichlandmark.recognition.rules import Rules
 
 
@@ -556,3 +570,104 @@ def test_a_gallery_of_distractors_alone_says_so(
     assert "no photo of a landmark, so nothing can be named" in err
     with pytest.raises(DataError, match="no photo could be indexed"):
         load.build(HistogramEmbedder(), photos_of(root / "bank").take([]))
+
+
+def years(root: Path) -> list[Path]:
+    """Two folders whose photos have equal names and other bytes."""
+    return [world(root / year / "photos", hue=hue) for year, hue in (("2023", 0), ("2024", 20))]
+
+
+def stored(folder: Path) -> set[str]:
+    with edit.open_gallery(folder) as gallery:
+        return set(gallery.table(vectors=False).hashes.tolist())
+
+
+def bytes_of(*folders: Path) -> set[str]:
+    return {content_hash(path.read_bytes()) for one in folders for path in one.rglob("*.jpg")}
+
+
+@pytest.mark.parametrize("how", ["at once", "index, index", "index, add", "shards", "build"])
+def test_photos_of_two_folders_with_equal_names_are_both_kept(root: Path, how: str) -> None:
+    first, second = (photos_of(folder) for folder in years(root))
+    embedder, out = HistogramEmbedder(), root / "R"
+
+    def indexed(table: Photos, shards: int | None = None) -> None:
+        options = IndexOptions(shards=shards)
+        index_photos(table, None, out, embedder, options, progress=lambda _: lambda *_: None)
+
+    if how in ("at once", "build"):
+        table = Photos(
+            np.concatenate([first.ids, [f"2024/{one}" for one in second.ids]]),
+            *(np.concatenate([getattr(one, name) for one in (first, second)])
+              for name in ("paths", "landmarks", "usages")),
+        )  # fmt: skip
+        if how == "build":
+            load.build(embedder, table).save(out)
+        else:
+            indexed(table)
+    else:
+        indexed(first, 2 if how == "shards" else None)
+        if how == "index, add":
+            add_photos(out, second, embedder=embedder)
+        else:
+            indexed(second, 3 if how == "shards" else None)
+    assert stored(out) == bytes_of(*years(root))
+    assert len(stored(out)) == 24
+
+
+def test_two_updates_at_the_same_moment_keep_photos_whose_names_agree(root: Path) -> None:
+    """Both are prepared before one of them stores: the second gives its photos longer ids."""
+    tables = [photos_of(folder) for folder in years(root)]
+    tables.append(photos_of(root / "2023" / "photos"))
+    folder, embedder = root / "R", HistogramEmbedder()
+    with fill.gallery_for(folder, embedder) as gallery:
+        updates = [GalleryUpdate(table, gallery, folder=folder) for table in tables]
+        todo = [update.prepare() for update in updates]
+        for update, photos in zip(updates, todo, strict=True):
+            update_gallery(embedder, photos, update)
+    assert stored(folder) == bytes_of(root)
+    assert [len(update.changes.added) for update in updates] == [12, 12, 0]
+    assert len(updates[1].changes.renamed_ids) == 12
+    assert len(updates[2].changes.there) == 12
+
+
+def test_one_photo_is_added_to_a_large_gallery_without_reading_all(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = HistogramEmbedder()
+    first, second = (photos_of(folder) for folder in years(root))
+    index_photos(first, None, root / "R", embedder, progress=lambda _: lambda *_: None)
+    monkeypatch.setattr(update, "FEW", 1)
+    monkeypatch.setattr(Gallery, "_photos", lambda *_: pytest.fail("all photos were read"))
+    (root / "copies" / "place 0").mkdir(parents=True)
+    shutil.copy(first.paths[3], root / "copies" / "place 0")
+    copy = photos_of(root / "copies")
+    done = add_photos(root / "R", second.take([0]) + copy, embedder=embedder)
+    assert (done.counts["added"], done.counts["already there"]) == (1, 1)
+    assert done.counts["new ids"] == 1
+
+
+def test_a_race_for_the_settings_leaves_a_whitening(root: Path) -> None:
+    """Two runs write their settings at the same time; each deletes the other's whitening."""
+    index_photos(photos_of(years(root)[0]), None, root / "R", HistogramEmbedder(),
+                 progress=lambda _: lambda *_: None)  # fmt: skip
+    rules, fitted, generation = read_settings(root / "R")
+    assert fitted is not None
+    rng = np.random.default_rng(0)
+    turned = [
+        replace(fitted, projection=Projection(rng.random(216, np.float32), axes))
+        for axes in rng.random((2, 4, 216), np.float32)
+    ]
+    with ThreadPoolExecutor() as pool:
+        for _ in range(20):
+            list(pool.map(lambda one: write_settings(root / "R", rules, one, generation), turned))
+            assert read_settings(root / "R")[1] is not None
+
+
+def test_a_folder_that_another_first_run_has_begun_is_its_own(root: Path) -> None:
+    """Its embedder is being written, and nothing else is there yet."""
+    with file_lock(root / "R" / LOCK_FILE):
+        (root / "R" / "embedder").mkdir()
+    index_photos(photos_of(years(root)[0]), None, root / "R", HistogramEmbedder(),
+                 progress=lambda _: lambda *_: None)  # fmt: skip
+    assert len(stored(root / "R")) == 12

@@ -533,7 +533,7 @@ def test_rules_by_search_and_features() -> None:
     [
         {"engine": "spark"}, {"engine": "ray"}, {"shard": 0}, {"shard_folder": "x"},
         {"shards": 2, "shard": 2}, {"shards": 2, "shard": -1},
-        {"shards": 2, "shard": 0, "engine": "ray"}, {"search": "there"},
+        {"shards": 2, "shard": 0, "engine": "ray"},
     ],
 )  # fmt: skip
 def test_options_of_python_callers_are_checked_too(wrong: dict[str, Any]) -> None:

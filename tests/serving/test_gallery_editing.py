@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,21 @@ from PIL import Image as Pillow
 from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg, with_gps
+from whichlandmark.core import disks
 from whichlandmark.core.errors import GalleryError
 from whichlandmark.recognition.folder.edit import open_gallery, relabel_photos, remove_photos
+from whichlandmark.recognition.folder.maintain import list_photos, verify_gallery
 from whichlandmark.recognition.folder.settings import UnfinishedRun, changing_state
 from whichlandmark.serving.engine import Engine
-from whichlandmark.serving.gallery_editing import Editor
 from whichlandmark.serving.options import ServeOptions
-from whichlandmark.serving.schemas import AddedReply, RelabelledReply, RemovedReply, model_of
+from whichlandmark.serving.schemas import (
+    AddedReply,
+    CreditReply,
+    RecordReply,
+    RelabelledReply,
+    RemovedReply,
+    model_of,
+)
 from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server
@@ -68,22 +78,118 @@ def test_a_landmark_is_added_recognized_and_removed(client: TestClient) -> None:
     assert client.delete("/v1/landmarks/Seventh%2FPlace").status_code == 404
 
 
-def test_removed_photos_of_a_moved_folder_leave_no_file_behind(
+def test_a_moved_folder_finds_and_removes_the_photos_that_the_server_stored(
+    tmp_path: Path,
+) -> None:
+    """By their ids, because the paths that the gallery stores are those of the old place."""
+    old, options = copied(tmp_path), ServeOptions(workers=1)
+    with TestClient(create_app(Engine(old, options)), base_url="http://localhost") as client:
+        added = client.post("/v1/landmarks/Moved/photos", files=photos_of((6, 0), (6, 1))).json()
+    (old / "photos" / "mine.jpg").touch()
+    new = old.rename(tmp_path / "new place.wl")
+    verified = verify_gallery(new)
+    assert [line for line in verified.warnings if "photos/" in line] == []
+    listed = list_photos(new, "Moved")
+    assert all(Path(photo["path"]).exists() for photo in listed)
+    with TestClient(create_app(Engine(new, options)), base_url="http://localhost") as client:
+        with open_gallery(new) as gallery:
+            paths = [path for path, _, _ in gallery.stamps(added["added"]).values()]
+        assert sorted(paths) == sorted(str(new.resolve() / one) for one in added["added"])
+        one = added["added"][0].replace("/", "%2F")
+        assert client.delete(f"/v1/photos/{one}").json()["removed"] == 1
+    remove_photos(new, added["added"][1:], None)
+    assert [path.name for path in (new / "photos").iterdir()] == ["mine.jpg"]
+
+
+def test_a_record_is_read_and_changed_field_by_field(client: TestClient) -> None:
+    address = "/v1/gallery/landmarks/place 1"
+    before = client.get(address).json()
+    assert model_of(RecordReply).model_validate(before).title == before["title"]
+    given = {"title": "First", "names": {"fr": "Premier", "de": "Erster"}, "wikidata": "Q243",
+             "latitude": 48, "longitude": 2.294, "source": "https://a.org/x"}  # fmt: skip
+    changed = client.patch(address, json=given).json()
+    assert changed == {**before, **given, "generation": before["generation"] + 1}
+    assert client.get(address).json() == changed
+    shown = client.get("/v1/landmarks", params={"query": "premier"}).json()["landmarks"][0]
+    assert (shown["title"], shown["source"]) == ("First", "https://a.org/x")
+    fewer = client.patch(address, json={"names": {"de": None}, "wikidata": None}).json()
+    assert (fewer["names"], fewer["wikidata"]) == ({"fr": "Premier"}, "")
+    assert fewer["title"] == "First"
+    assert client.patch(address, json={}).json() == fewer  # nothing to do, no new generation
+    cleared = client.patch(address, json={"names": None, "latitude": None, "longitude": None})
+    assert (cleared.json()["names"], cleared.json()["latitude"]) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"wikidata": "243"}, "wikidata"), ({"latitude": 91, "longitude": 0}, "latitude"),
+        ({"latitude": None}, "longitude"), ({"names": {"x y": "a"}}, "language"),
+        ({"title": "a" * 1001}, "title"), ({"title": 3}, "title"), ({"titel": "a"}, "titel"),
+        ({"source": "javascript:alert(1)"}, "source"), ({"title": "a\x00"}, "title"),
+    ],
+)  # fmt: skip
+def test_a_record_that_is_not_valid_names_the_field(
+    client: TestClient, given: dict[str, Any], field: str
+) -> None:
+    address = "/v1/gallery/landmarks/place 1"
+    before = client.get(address).json()
+    reply = client.patch(address, json=given)
+    assert reply.status_code == 422
+    assert field in reply.json()["error"]["message"]
+    assert client.get(address).json() == before
+
+
+def test_the_credit_of_a_photo_is_read_and_changed(client: TestClient) -> None:
+    listed = client.get("/v1/landmarks/place 2/photos").json()["photos"][0]
+    address = f"/v1/gallery/photos/{listed['id'].replace('/', '%2F')}"
+    before = client.get(address).json()
+    assert (before["landmark"], before["author"], before["source"]) == ("place 2", "A. Author", "")
+    given = {"author": "Ann", "source": "https://a.org/1.jpg"}
+    changed = client.patch(address, json=given).json()
+    model_of(CreditReply).model_validate(changed)
+    assert changed == {**before, **given, "generation": before["generation"] + 1}
+    client.patch(address, json={"author": None, "licence": "CC0"})
+    shown = client.get("/v1/landmarks/place 2/photos").json()["photos"][0]
+    assert (shown["author"], shown["licence"]) == ("", "CC0")
+    assert shown["source"] == "https://a.org/1.jpg"
+    refused = client.patch(address, json={"source": "ftp://a"})
+    assert (refused.status_code, "source" in refused.json()["error"]["message"]) == (422, True)
+    for path in ("landmarks/nowhere", "photos/no%2F1.jpg"):
+        assert client.get(f"/v1/gallery/{path}").status_code == 404
+        assert client.patch(f"/v1/gallery/{path}", json={}).status_code == 404
+
+
+def test_a_folder_that_cannot_be_written_is_told(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gallery still has the paths of before; by these the files would not be found."""
-    engine: Engine = client.app.state.engine
-    client.post("/v1/landmarks/Moved/photos", files=photos_of((6, 0), (6, 1)))
-    (engine.folder / "photos" / "mine.jpg").touch()
-    real = Editor._paths
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
 
-    def moved(editor: Editor, *arguments: Any) -> list[Path]:
-        return [Path("/before/photos") / path.name for path in real(editor, *arguments)]
+    monkeypatch.setattr(disks.tempfile, "TemporaryFile", refuse)
+    photos = photos_of((7, 0))
+    for reply in (
+        client.post("/v1/landmarks/place 1/photos", files=photos),
+        client.patch("/v1/landmarks/place 1", json={"landmark": "new"}),
+        client.patch("/v1/gallery/landmarks/place 1", json={"title": "new"}),
+        client.delete("/v1/landmarks/place 1"),
+    ):
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "storage")
+    assert client.get("/v1/gallery/landmarks/place 1").status_code == 200
 
-    monkeypatch.setattr(Editor, "_paths", moved)
-    assert client.delete("/v1/landmarks/Moved").json()["removed"] == 2
-    assert [path.name for path in (engine.folder / "photos").iterdir()] == ["mine.jpg"]
-    (engine.folder / "photos" / "mine.jpg").unlink()
+
+def test_one_photo_sent_twice_is_stored_once(client: TestClient) -> None:
+    """In one request, and in two at the same moment."""
+    twice = client.post("/v1/landmarks/Ninth/photos", files=[*photos_of((9, 0)) * 2]).json()
+    assert len(twice["added"]) == 1
+    with ThreadPoolExecutor() as pool:
+        replies = list(pool.map(
+            lambda _: client.post("/v1/landmarks/Tenth/photos", files=photos_of((10, 0))).json(),
+            range(2),
+        ))  # fmt: skip
+    assert sorted(len(reply["added"]) for reply in replies) == [0, 1]
+    assert sorted(len(reply["already_there"]) for reply in replies) == [0, 1]
+    assert client.get("/v1/landmarks/Tenth/photos").json()["total"] == 1
 
 
 def test_photos_are_relabelled_and_removed_one_by_one(client: TestClient) -> None:

@@ -327,7 +327,8 @@ def test_the_published_schema_covers_every_route(client: TestClient) -> None:
     assert set(paths) == {
         "/v1/recognize", "/v1/explain", "/v1/feedback", "/v1/landmarks",
         "/v1/landmarks/{name}/photos", "/v1/landmarks/{name}", "/v1/photos/{photo_id}/thumbnail",
-        "/v1/photos/{photo_id}", "/v1/images:annotate", "/v1/config", "/livez", "/readyz",
+        "/v1/photos/{photo_id}", "/v1/gallery/landmarks/{name}", "/v1/gallery/photos/{photo_id}",
+        "/v1/images:annotate", "/v1/config", "/livez", "/readyz",
         "/metrics",
     }  # fmt: skip
     route = paths["/v1/recognize"]["post"]

@@ -7,6 +7,7 @@ gRPC, shards and replicas. It tests what a server stores and finds on machines w
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,17 +21,23 @@ DISTANCES = {"Dot": edge.Distance.Dot, "Cosine": edge.Distance.Cosine}
 
 
 class EdgeClient:
-    """A client on a temporary folder, which `close` deletes."""
+    """A client on a folder, which survives the process; None = a temporary one."""
 
-    def __init__(self) -> None:
-        self.init_options = {"location": None}
+    def __init__(self, folder: Path | None = None) -> None:
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # faster than a disk
-        self._folder = tempfile.TemporaryDirectory(dir=memory)
-        self._shards: dict[str, Any] = {}
-        self._vectors_configs: dict[str, Any] = {}
+        self._temporary = None if folder else tempfile.TemporaryDirectory(dir=memory)
+        self._folder = Path(folder or self._temporary.name)  # type: ignore[union-attr]
+        self._shards: dict[str, Any] = {
+            path.name: edge.EdgeShard.load(str(path)) for path in self._folder.iterdir()
+        }
 
     def collection_exists(self, collection_name: str) -> bool:
         return collection_name in self._shards
+
+    def delete_collection(self, collection_name: str) -> bool:
+        self._shards.pop(collection_name).close()
+        shutil.rmtree(self._folder / collection_name)
+        return True
 
     def create_collection(
         self,
@@ -42,12 +49,10 @@ class EdgeClient:
         **_: Any,
     ) -> bool:
         """Create a collection; options of shards and replicas are ignored."""
-        vectors = {"unused": edge.EdgeVectorParams(size=1, distance=edge.Distance.Dot)}
-        if vectors_config:
-            vectors = {"": edge.EdgeVectorParams(
-                size=vectors_config.size, distance=DISTANCES[vectors_config.distance.value],
-                on_disk=vectors_config.on_disk, datatype=edge.VectorStorageDatatype.Float16,
-            )}  # fmt: skip
+        vectors = {"": edge.EdgeVectorParams(
+            size=vectors_config.size, distance=DISTANCES[vectors_config.distance.value],
+            on_disk=vectors_config.on_disk, datatype=edge.VectorStorageDatatype.Float16,
+        )}  # fmt: skip
         config = edge.EdgeConfig(
             vectors=vectors,
             on_disk_payload=True,
@@ -59,18 +64,10 @@ class EdgeClient:
                 indexing_threshold=optimizers_config.indexing_threshold
             ),
         )  # fmt: skip
-        path = Path(self._folder.name) / collection_name
+        path = self._folder / collection_name
+        path.mkdir()
         self._shards[collection_name] = edge.EdgeShard.create(str(path), config)
-        self._vectors_configs[collection_name] = vectors_config
         return True
-
-    def get_collection(self, collection_name: str) -> Any:
-        info = self._shards[collection_name].info()
-        params = SimpleNamespace(vectors=self._vectors_configs[collection_name])
-        return SimpleNamespace(
-            config=SimpleNamespace(params=params), status="green",
-            points_count=info.points_count, indexed_vectors_count=info.indexed_vectors_count,
-        )  # fmt: skip
 
     def optimize(self, collection_name: str) -> None:
         """Build the search graphs, which a server does in the background."""
@@ -85,29 +82,13 @@ class EdgeClient:
         converted = [edge.Point(point.id, point.vector, point.payload) for point in points]
         return self._update(collection_name, edge.UpdateOperation.upsert_points(converted))
 
-    def update_vectors(self, collection_name: str, points: list[Any], **_: Any) -> Any:
-        converted = [edge.PointVectors(point.id, point.vector) for point in points]
-        return self._update(collection_name, edge.UpdateOperation.update_vectors(converted))
-
     def delete(self, collection_name: str, points_selector: Any, **_: Any) -> Any:
-        if isinstance(points_selector, models.FilterSelector):
-            change = edge.UpdateOperation.delete_points_by_filter(_filter(points_selector.filter))
-        else:
-            change = edge.UpdateOperation.delete_points(points_selector.points)
+        change = edge.UpdateOperation.delete_points(points_selector.points)
         return self._update(collection_name, change)
 
     def set_payload(self, collection_name: str, payload: Any, points: Any, **_: Any) -> Any:
         change = edge.UpdateOperation.set_payload_by_filter(_filter(points), payload)
         return self._update(collection_name, change)
-
-    def batch_update_points(
-        self, collection_name: str, update_operations: list[Any], **_: Any
-    ) -> list[Any]:
-        for operation in update_operations:
-            new = operation.overwrite_payload
-            change = edge.UpdateOperation.overwrite_payload(new.points, new.payload)
-            self._update(collection_name, change)
-        return [DONE] * len(update_operations)
 
     def retrieve(
         self, collection_name: str, ids: list[Any], with_payload: Any, with_vectors: Any, **_: Any
@@ -136,7 +117,7 @@ class EdgeClient:
         request = edge.CountRequest(exact=exact, filter=_filter(count_filter))
         return SimpleNamespace(count=self._shards[collection_name].count(request))
 
-    def query_batch_points(self, collection_name: str, requests: list[Any]) -> list[Any]:
+    def query_batch_points(self, collection_name: str, requests: list[Any], **_: Any) -> list[Any]:
         answers = []
         for request in requests:
             query = edge.QueryRequest(
@@ -154,7 +135,8 @@ class EdgeClient:
     def close(self) -> None:
         for shard in self._shards.values():
             shard.close()
-        self._folder.cleanup()
+        if self._temporary:
+            self._temporary.cleanup()
 
     def __enter__(self) -> Self:
         return self

@@ -5,13 +5,11 @@ from __future__ import annotations
 import atexit
 import functools
 import itertools
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -141,98 +139,4 @@ def _corrupt_postgres(address: str, photo_id: str) -> None:
         )
 
 
-@contextmanager
-def qdrant_memory(folder: Path) -> Iterator[BackEnd]:
-    """A gallery in the in-memory mode of Qdrant's client, which searches without indexes."""
-    models = pytest.importorskip("qdrant_client")
-    client = models.QdrantClient(":memory:")
-    from whichlandmark.gallery.qdrant.store import QdrantGallery
-
-    yield BackEnd(
-        "qdrant-memory",
-        lambda embedder, dim: QdrantGallery.create_in(client, "paris", embedder, dim),
-        lambda: QdrantGallery.open_in(client, "paris"),
-        lambda _, photo_id: _corrupt_qdrant(client, "paris", photo_id),
-        photos=300,  # because this mode reads every payload for each query
-    )
-    client.close()
-
-
-@contextmanager
-def qdrant_grpc(folder: Path) -> Iterator[BackEnd]:
-    """The same through gRPC, so that every message is sent and received as with a server."""
-    pytest.importorskip("qdrant_client")
-    from tests.support.qdrant_stand_in import StandIn, serving
-    from whichlandmark.gallery.qdrant.store import QdrantGallery
-
-    with serving(stand_in := StandIn()) as port:
-        address = f"qdrant://127.0.0.1:{port}/paris?timeout=20"
-        yield BackEnd(
-            "qdrant-grpc",
-            lambda embedder, dim: QdrantGallery.create(address, embedder, dim),
-            lambda: QdrantGallery.open(address),
-            lambda _, photo_id: _corrupt_qdrant(stand_in.local, "paris", photo_id),
-            photos=200,
-        )
-
-
-@contextmanager
-def qdrant_edge(folder: Path) -> Iterator[BackEnd]:
-    """A gallery on Qdrant's engine in this process, without gRPC."""
-    pytest.importorskip("qdrant_edge")
-    from tests.support.edge_qdrant import EdgeClient
-    from whichlandmark.gallery.qdrant.store import QdrantGallery
-
-    with EdgeClient() as client:
-        yield BackEnd(
-            "qdrant-edge",
-            lambda embedder, dim: QdrantGallery.create_in(client, "paris", embedder, dim),
-            lambda: QdrantGallery.open_in(client, "paris"),
-            lambda _, photo_id: _corrupt_qdrant(client, "paris", photo_id),
-        )
-
-
-@contextmanager
-def qdrant_server(folder: Path) -> Iterator[BackEnd]:
-    """A gallery on the server of WHICHLANDMARK_QDRANT_URL, as qdrant://HOST:6334?tls=1."""
-    url = os.environ.get("WHICHLANDMARK_QDRANT_URL", "")
-    if not url:
-        pytest.skip("WHICHLANDMARK_QDRANT_URL is not set")
-    from whichlandmark.gallery.qdrant.client import connect, parse
-    from whichlandmark.gallery.qdrant.store import QdrantGallery
-
-    server, _, parameters = url.partition("?")
-    name = f"whichlandmark_test_{os.getpid()}_{next(_names)}"
-    address = f"{server.rstrip('/')}/{name}?{parameters}"
-    client = connect(parse(address))
-    try:
-        yield BackEnd(
-            "qdrant-server",
-            lambda embedder, dim: QdrantGallery.create(address, embedder, dim),
-            lambda: QdrantGallery.open(address),
-            lambda _, photo_id: _corrupt_qdrant(client, name, photo_id),
-        )
-    finally:
-        for collection in (name, f"{name}_about"):
-            client.delete_collection(collection)
-        client.close()
-
-
-def _corrupt_qdrant(client: Any, name: str, photo_id: str) -> None:
-    from qdrant_client import models
-
-    only = models.FieldCondition(key="id", match=models.MatchValue(value=photo_id))
-    found, _ = client.scroll(name, models.Filter(must=[only]), with_vectors=True)
-    changed = models.PointVectors(id=found[0].id, vector=found[0].vector[::-1])
-    client.update_vectors(name, [changed], wait=True)
-
-
-KINDS: dict[str, Opener] = {
-    "file": file,
-    "memory": memory,
-    "postgres": postgres,
-    "qdrant-memory": qdrant_memory,
-    "qdrant-grpc": qdrant_grpc,
-    "qdrant-edge": qdrant_edge,
-    "qdrant-server": qdrant_server,
-}
+KINDS: dict[str, Opener] = {"file": file, "memory": memory, "postgres": postgres}

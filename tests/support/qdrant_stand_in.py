@@ -15,18 +15,26 @@ import grpc
 import numpy as np
 import pytest
 
+from whichlandmark.gallery.qdrant.client import QdrantAddress, RetryingClient
+from whichlandmark.gallery.qdrant.collection import QdrantConfig
+from whichlandmark.gallery.qdrant.search import QdrantIndex
+
 qdrant_client = pytest.importorskip("qdrant_client")
 from qdrant_client import grpc as messages  # noqa: E402
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc  # noqa: E402
 from qdrant_client.grpc import (  # noqa: E402
     collections_service_pb2_grpc,
     points_service_pb2_grpc,
-    qdrant_pb2_grpc,
-    snapshots_service_pb2_grpc,
 )
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # a server's `max_request_size_mb`
 Message = Any
+
+
+def index_over(client: Any, name: str = "paris", config: QdrantConfig | None = None) -> QdrantIndex:
+    """A search index by a client that is open, and stays so."""
+    address = QdrantAddress("localhost", name, config=config or QdrantConfig())
+    return QdrantIndex(RetryingClient(address, client))
 
 
 def payload_of(selector: Message) -> Any:
@@ -49,15 +57,11 @@ class StandIn:
         status: the status in replies to changes.
     """
 
-    def __init__(self, key: str = "", version: str = "1.20.0") -> None:
+    def __init__(self, key: str = "") -> None:
         self.local = qdrant_client.QdrantClient(":memory:")
-        self.key, self.version = key, version
+        self.key = key
         self.requests: list[tuple[str, Message]] = []
         self.status = messages.UpdateStatus.Completed
-        self.snapshots: dict[str, list[Message]] = {}
-
-    def qdrant_HealthCheck(self, request: Message) -> Message:  # noqa: N802
-        return messages.HealthCheckReply(title="stand-in", version=self.version)
 
     def collections_CollectionExists(self, request: Message) -> Message:  # noqa: N802
         exists = self.local.collection_exists(request.collection_name)
@@ -75,25 +79,6 @@ class StandIn:
         deleted = self.local.delete_collection(request.collection_name)
         return messages.CollectionOperationResponse(result=deleted)
 
-    def collections_Get(self, request: Message) -> Message:  # noqa: N802
-        info = self.local.get_collection(request.collection_name)
-        info.config.params.shard_number = 1
-        return messages.GetCollectionInfoResponse(
-            result=messages.CollectionInfo(
-                status=messages.CollectionStatus.Green,
-                optimizer_status=messages.OptimizerStatus(ok=True),
-                config=messages.CollectionConfig(
-                    params=RestToGrpc.convert_collection_params(info.config.params),
-                    hnsw_config=messages.HnswConfigDiff(m=16, ef_construct=100,
-                                                        full_scan_threshold=10_000),
-                    optimizer_config=messages.OptimizersConfigDiff(
-                        deleted_threshold=0.2, vacuum_min_vector_number=1000,
-                        default_segment_number=0, flush_interval_sec=5),
-                    wal_config=messages.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0),
-                ),
-            )
-        )  # fmt: skip
-
     def points_CreateFieldIndex(self, request: Message) -> Message:  # noqa: N802
         return self._done()
 
@@ -103,11 +88,6 @@ class StandIn:
             if isinstance(point.vector, list):
                 point.vector = rounded(point.vector)
         self.local.upsert(request.collection_name, points)
-        return self._done()
-
-    def points_UpdateVectors(self, request: Message) -> Message:  # noqa: N802
-        points = [GrpcToRest.convert_point_vectors(point) for point in request.points]
-        self.local.update_vectors(request.collection_name, points)
         return self._done()
 
     def points_Delete(self, request: Message) -> Message:  # noqa: N802
@@ -120,12 +100,6 @@ class StandIn:
         payload = GrpcToRest.convert_payload(request.payload)
         self.local.set_payload(request.collection_name, payload, points)
         return self._done()
-
-    def points_UpdateBatch(self, request: Message) -> Message:  # noqa: N802
-        operations = [GrpcToRest.convert_points_update_operation(one) for one in request.operations]
-        self.local.batch_update_points(request.collection_name, operations)
-        result = messages.UpdateResult(operation_id=0, status=self.status)
-        return messages.UpdateBatchResponse(result=[result] * len(operations))
 
     def points_Get(self, request: Message) -> Message:  # noqa: N802
         found = self.local.retrieve(
@@ -163,19 +137,6 @@ class StandIn:
             answers.append(messages.BatchResult(result=scored))
         return messages.QueryBatchResponse(result=answers)
 
-    def snapshots_Create(self, request: Message) -> Message:  # noqa: N802
-        snapshots = self.snapshots.setdefault(request.collection_name, [])
-        new = messages.SnapshotDescription(
-            name=f"{request.collection_name}-{len(snapshots)}.snapshot", size=100, checksum="c0ffee"
-        )
-        new.creation_time.FromSeconds(1_700_000_000 + len(snapshots))
-        snapshots.append(new)
-        return messages.CreateSnapshotResponse(snapshot_description=new)
-
-    def snapshots_List(self, request: Message) -> Message:  # noqa: N802
-        snapshots = self.snapshots.get(request.collection_name, [])
-        return messages.ListSnapshotsResponse(snapshot_descriptions=snapshots)
-
     def _done(self) -> Message:
         result = messages.UpdateResult(operation_id=0, status=self.status)
         return messages.PointsOperationResponse(result=result)
@@ -209,10 +170,8 @@ def serving(stand_in: StandIn, credentials: Any = None) -> Iterator[int]:
     options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
     server = grpc.server(ThreadPoolExecutor(1), options=options)
     for prefix, module, name in (
-        ("qdrant", qdrant_pb2_grpc, "Qdrant"),
         ("collections", collections_service_pb2_grpc, "Collections"),
         ("points", points_service_pb2_grpc, "Points"),
-        ("snapshots", snapshots_service_pb2_grpc, "Snapshots"),
     ):
         servicer = _servicer(getattr(module, f"{name}Servicer"), prefix, stand_in)
         getattr(module, f"add_{name}Servicer_to_server")(servicer, server)

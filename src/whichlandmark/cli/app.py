@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ..core.errors import OptionError
 from ..core.hardware import stop_busy_waiting
 from ..recognition.rules import SCORES
 from . import option_types, output
@@ -80,18 +79,17 @@ GalleryAddress = Annotated[
     str | None,
     typer.Option(
         "--gallery",
-        help="Keep the gallery on a database server: postgresql://HOST/DATABASE?gallery=NAME or "
-        "qdrant://HOST:6334/NAME. Without it: in one file in the recognizer folder.",
+        help="Keep the gallery on a database server: postgresql://HOST/DATABASE?gallery=NAME. "
+        "Without it: in one file in the recognizer folder.",
     ),
 ]
 
 SearchWhere = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--search",
-        callback=one_of("here", "there"),
-        help="Where a gallery on a database server is searched: here (on this machine; the "
-        "vectors are also kept in the folder) or there (on the server).",
+        help="Where the gallery is searched: here (index files in the folder; the default of a new "
+        "one), there (on the gallery's server), or qdrant://HOST:6334/NAME, a search index there.",
     ),
 ]
 
@@ -107,15 +105,6 @@ def read_source(source: Path, *, labelled: bool = True) -> Photos:
     output.settings.files_left_out += len(photos.left_out)
     output.settings.photos_left_out |= output.name_left_out(photos.left_out)
     return photos
-
-
-def require_gallery(gallery: str | None, search: str) -> None:
-    """Raises OptionError when --search is given for a gallery that is not on a server."""
-    if gallery is None and search != "here":
-        raise OptionError(
-            f"--search {search} given without --gallery; expected the address of a gallery on a "
-            "database server with it"
-        )
 
 
 Source = Annotated[

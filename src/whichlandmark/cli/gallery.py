@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ..core.json_options import strict_json
+from ..core.errors import OptionError
+from ..core.json_options import Span, strict_json
 from . import output
 from .app import (
     Device,
@@ -19,8 +20,8 @@ from .app import (
     SearchWhere,
     app,
     read_source,
-    require_gallery,
 )
+from .option_types import each_of
 
 gallery_app = typer.Typer(
     help="List, edit, check, repair and copy the gallery of a recognizer.",
@@ -53,7 +54,7 @@ def add(
         Path | None, typer.Option(help="landmarks.csv: titles, names and coordinates of landmarks.")
     ] = None,
     credits: Annotated[
-        Path | None, typer.Option(help="credits.csv: id, author and licence of photos.")
+        Path | None, typer.Option(help="credits.csv: id, author, licence and source of photos.")
     ] = None,
     relabel: Relabel = False,
     restore: Restore = False,
@@ -64,7 +65,6 @@ def add(
 
     A photo that the gallery has already, by its bytes, is not added again.
     """
-    from ..core.errors import OptionError
     from ..recognition.folder.edit import LandmarkTables, add_photos, photos_to_add
     from ..recognition.folder.update import UpdateOptions
 
@@ -123,31 +123,132 @@ def relabel(
     output.result(done.counts, as_json, title=str(folder))
 
 
+@gallery_app.command()
+def describe(
+    folder: RecognizerArgument,
+    landmark: Annotated[str, typer.Argument(help="A landmark, as `gallery list` prints it.")],
+    title: Annotated[str | None, typer.Option(help="The name to show to people.")] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="LANGUAGE=NAME: its name in a language, fr=…; may be repeated."),
+    ] = None,
+    wikidata: Annotated[str | None, typer.Option(help="Its Wikidata id, such as Q243.")] = None,
+    place: Annotated[
+        str | None, typer.Option(help="LATITUDE,LONGITUDE in degrees, such as 48.858,2.294.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Web address of the page where this was found.")
+    ] = None,
+    clear: Annotated[
+        list[str] | None,
+        typer.Option(
+            callback=each_of("title", "names", "wikidata", "place", "source", also="name:"),
+            help="Remove title, names, name:fr, wikidata, place or source; may be repeated.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the gallery says of a landmark, or change it: title, names, place …"""
+    from ..recognition.answer import landmark_object
+    from ..recognition.folder.edit import describe_landmark
+
+    changes: dict[str, Any] = {}
+    for field in clear or []:
+        if field.startswith("name:"):
+            changes.setdefault("names", {})[field[5:]] = None
+        else:
+            changes |= dict.fromkeys(("latitude", "longitude") if field == "place" else (field,))
+    given = {"title": title, "wikidata": wikidata, "source": source}
+    changes |= {field: value for field, value in given.items() if value is not None}
+    for pair in name or []:
+        language, equals, text = pair.partition("=")
+        if not (language and equals and text.strip()):
+            raise OptionError(f"--name {pair} given; expected LANGUAGE=NAME, such as fr=Louvre")
+        changes["names"] = {**(changes.get("names") or {}), language: text.strip()}
+    if place is not None:
+        degrees = output.numbers(place, "--place", Span(-180, 180), lengths=(2,))
+        changes |= dict(zip(("latitude", "longitude"), degrees, strict=True))
+    record, generation = describe_landmark(folder, landmark, changes)
+    shown = {**landmark_object(landmark, {landmark: record}), "generation": generation}
+    output.result(shown, as_json, title=str(folder))
+
+
+@gallery_app.command()
+def credit(
+    folder: RecognizerArgument,
+    ids: Ids = None,
+    landmark: Landmark = None,
+    author: Annotated[str | None, typer.Option(help="Who took the photos.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The licence that they are under.")] = None,
+    source: Annotated[str | None, typer.Option(help="Web address that they come from.")] = None,
+    clear: Annotated[
+        list[str] | None,
+        typer.Option(
+            callback=each_of("author", "licence", "source"),
+            help="Remove author, licence or source; may be repeated.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show author, licence and source of photos, or change them."""
+    from ..recognition.folder.edit import credit_photos
+
+    given = {"author": author, "licence": licence, "source": source}
+    changes: dict[str, str | None] = dict.fromkeys(clear or [])
+    changes |= {field: value.strip() for field, value in given.items() if value is not None}
+    credits, generation = credit_photos(folder, ids or [], landmark, changes)
+    if as_json:
+        photos = [{"id": one, **found._asdict()} for one, found in credits.items()]
+        output.say_json({"photos": photos, "generation": generation})
+        return
+    for one, found in credits.items():
+        output.say(f"{one}  ({' · '.join(text for text in found if text) or 'no credit'})")
+
+
 @gallery_app.command("list")
 def list_(
     folder: RecognizerArgument,
     landmark: Annotated[
         str | None, typer.Option(help='List the photos of this landmark; "" lists the distractors.')
     ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="Write titles, names and coordinates of landmarks as a landmarks.csv."),
+    ] = None,
+    credits: Annotated[
+        Path | None,
+        typer.Option(help="Write authors, licences and sources of photos as a credits.csv."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the landmarks of the gallery, or the photos of one landmark."""
-    from ..recognition.folder.edit import list_landmarks, list_photos
+    """List the landmarks of the gallery, or the photos of one landmark.
 
+    The tables of --records and --credits are what `gallery add` reads.
+    """
+    from ..recognition.folder.edit import LandmarkTables
+    from ..recognition.folder.maintain import export_tables, list_landmarks, list_photos
+
+    if records or credits:
+        tables = ((records, "table of landmark records"), (credits, "table of credits"))
+        output.claim([(path, kind) for path, kind in tables if path])
+        written = export_tables(folder, LandmarkTables(records, credits))
+        output.result(written.counts, as_json, title=str(folder))
+        return
     if landmark is not None:
         photos = list_photos(folder, landmark)
         if as_json:
             output.say(strict_json({"landmark": landmark, "photos": photos}))
         for photo in [] if as_json else photos:
-            credit = " · ".join(text for text in (photo["author"], photo["licence"]) if text)
-            output.say(f"{photo['id']}  {photo['path']}" + (f"  ({credit})" if credit else ""))
+            parts = (photo[name] for name in ("author", "licence", "source"))
+            shown = " · ".join(text for text in parts if text)
+            output.say(f"{photo['id']}  {photo['path']}" + (f"  ({shown})" if shown else ""))
         return
     found = list_landmarks(folder)
     if as_json:
         output.say(strict_json(found))
         return
     for record in found["landmarks"]:
-        title = record.get("title", "")
+        title = record["title"]
         output.say(
             f"{record['photos']:6}  {record['landmark']}" + (f"  ({title})" if title else "")
         )
@@ -155,6 +256,8 @@ def list_(
         f"{found['photos']} photos of {len(found['landmarks'])} landmarks, "
         f"{found['distractors']} distractors; generation {found['generation']}"
     )
+    if found["search_index"]:
+        output.say(found["search_index"]["text"])
     for line in found["warnings"]:
         output.warn(line)
     if failed := found["failed"]:
@@ -203,18 +306,17 @@ def copy(
     ],
     target: Annotated[str, typer.Argument(help="A new folder, or the address of a new gallery.")],
     gallery: GalleryAddress = None,
-    search: SearchWhere = "here",
+    search: SearchWhere = None,
     as_json: Json = False,
 ) -> None:
     """Copy a gallery to a file or a database server, or back.
 
     The same command resumes an interrupted copy.
     """
-    from ..gallery.address import new_link
+    from ..gallery.address import Link
     from ..recognition.folder.maintain import copy_to
 
-    require_gallery(gallery, search)
-    link = new_link(gallery, search) if gallery else None
+    link = Link(address=gallery, search=search or "here") if gallery or search else None
     with output.progress() as progress:
         done = copy_to(source, target, link=link, progress=progress("copying"))
     output.result(done, as_json, title=target)
@@ -227,3 +329,24 @@ def compact(folder: RecognizerArgument, as_json: Json = False) -> None:
 
     done = compact_gallery(folder)
     output.result(output.with_notes(done.counts, done.notes, as_json), as_json, title=str(folder))
+
+
+@gallery_app.command()
+def sync(
+    folder: RecognizerArgument,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Throw the search index away and make it again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the search index of `index --search qdrant://…` in step with the gallery.
+
+    The same command resumes an interrupted run.
+    """
+    from ..recognition.folder.load import sync_search_index
+
+    with output.progress() as progress:
+        done = sync_search_index(folder, rebuild=rebuild, progress=progress("syncing"))
+    counts = {"photos": done.photos, "written": done.written, "deleted": done.deleted,
+              "generation": done.generation}  # fmt: skip
+    output.result(counts, as_json, title=str(folder))

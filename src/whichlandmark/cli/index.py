@@ -26,7 +26,6 @@ from .app import (
     Source,
     app,
     read_source,
-    require_gallery,
 )
 from .option_types import BETWEEN, one_of, within
 
@@ -94,7 +93,7 @@ def index(
     shard_folder: ShardPlace = None,
     load: Load = False,
     gallery: GalleryAddress = None,
-    search: SearchWhere = "here",
+    search: SearchWhere = None,
     relabel: Relabel = False,
     restore: Restore = False,
     device: Device = "auto",
@@ -108,7 +107,6 @@ def index(
     from ..recognition.indexing.index_photos import IndexOptions, index_photos
 
     plan = shard_plan(shards, shard, engine, shard_folder, load)
-    require_gallery(gallery, search)
     options = IndexOptions(
         rules=output.rules_given(rules, score), features=features, device=device, gallery=gallery,
         search=search, shards=plan.shards, shard=plan.shard, shard_folder=shard_folder,

@@ -53,6 +53,20 @@ def one_of(*words: str, old: str = "") -> Callable[..., Any]:
     return check
 
 
+def each_of(*words: str, also: str = "") -> Callable[..., Any]:
+    """As `one_of`, for an option that may be repeated. also: a beginning of other words."""
+    check_one = one_of(*words)
+
+    def check(param: typer.CallbackParam, value: Any) -> Any:
+        for one in value or []:
+            if not (also and one.startswith(also) and len(one) > len(also)):
+                check_one(param, one)
+        return value
+
+    check.words = words  # type: ignore[attr-defined]
+    return check
+
+
 def device(value: str | None) -> str | None:
     """A callback for --device: raises OptionError for a word that names no device."""
     if value is not None:

@@ -7,7 +7,7 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import IO, TextIO
 
 from .disks import read_error, refuse_special
 from .errors import DataError
+from .files import atomic_file
 
 log = logging.getLogger("whichlandmark")
 
@@ -180,3 +181,12 @@ def _eight_bit(file: IO[bytes], path: Path) -> str:
         f"{path}, line {wrong}: not readable as a UTF-8 csv file (seen: {example!r}); save the "
         "table as CSV UTF-8"
     )
+
+
+def write_csv(path: Path, kind: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file, whole or not at all. kind: as in `atomic_file`."""
+    with (
+        atomic_file(path, kind) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])

@@ -36,6 +36,8 @@ from .integrity import faults_of
 from .records import Credit, GalleryRow, GalleryTable, Labels, LandmarkRecord, other_embedder
 from .tables import Mode, Tables, read_meta, read_records
 
+NOTHING: tuple[tuple[Any, ...], ...] = ((),) * 6
+
 
 class Gallery(ABC):
     """Photos with their vectors, landmark records and checksums.
@@ -177,17 +179,15 @@ class Gallery(ABC):
                  row[FIRST_BLOB])
                 for row in self._photos(tables, meta, after)
             ]  # fmt: skip
-            rows, ids, paths, landmarks, hashes, sums = (
-                zip(*kept, strict=True) if kept else [()] * 6
-            )
+            rows, ids, paths, landmarks, hashes, sums = zip(*kept, strict=True) if kept else NOTHING
             if len(set(ids)) != len(ids):
                 raise damaged(self.name, "two photos of one id")
             stored = np.empty((0, meta.dim), dtype=np.float16)
             if vectors:
                 photos = list(zip(rows, ids, sums, strict=True))
                 stored = self._vectors(tables, meta.dim, photos, after=after)
-        texts = (np.array(column, dtype=object) for column in (ids, paths, landmarks, hashes))
-        return GalleryTable(*texts, stored, np.array(rows, dtype=np.int64), meta.generation)
+        a, b, c, d = (np.array(column, dtype=object) for column in (ids, paths, landmarks, hashes))
+        return GalleryTable(a, b, c, d, stored, np.array(rows, dtype=np.int64), meta.generation)
 
     def labels(self) -> Labels:
         """Row number and landmark of every photo, for galleries whose vectors exceed the memory."""
@@ -235,11 +235,7 @@ class Gallery(ABC):
             return {row[ID]: row[4] for row in self._with_ids(tables, ids)}
 
     def ids_of(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
-        """Ids of (n,) row numbers, which may be in any order and repeat.
-
-        Raises:
-            GalleryError: for a row number without a photo.
-        """
+        """Ids of (n,) row numbers, in any order. Raises GalleryError for one without a photo."""
         with self._snapshot() as (tables, _):
             id_of = {row[0]: row[ID] for row in self._at(tables, rows)}
         return np.array([id_of[row] for row in rows.tolist()], dtype=object)
@@ -342,11 +338,8 @@ class Gallery(ABC):
         """The photos with these row numbers, each once, in row order."""
         wanted = np.unique(rows).tolist()
         found = [checked(row, self.name) for row in tables.entries_at(wanted)]
-        if len(found) != len(wanted):
-            missing = sorted(set(wanted) - {row[0] for row in found})
-            raise GalleryError(
-                f"{self.name}: no photo of row number {missing[0]}; it was removed since"
-            )
+        if missing := sorted({*wanted} - {row[0] for row in found}):
+            raise GalleryError(f"{self.name}: no photo of row number {missing[0]}: removed since")
         return found
 
     def _vectors_at(

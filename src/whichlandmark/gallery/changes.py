@@ -64,6 +64,8 @@ class Change:
                 number, row.id, row.path, row.landmark, row.hash, row.stamp, row.author,
                 row.licence, row.source, *sums,
             )))  # fmt: skip
+        if old:
+            self.tables.delete_photos([row[0] for row in old.values()])
         self.tables.write_photos(entries, blobs)
         self._count(list(old.values()), entries)
         self._drop_unused_records({row[LANDMARK] for row in old.values()}, {})

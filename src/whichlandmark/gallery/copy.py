@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.errors import GalleryError
 from ..core.types import Progress
@@ -16,8 +15,6 @@ from .records import GalleryRow, Labels
 BATCH_PHOTOS = 500  # written in one change of the target; 50 KB each with local features
 
 SAMPLE_PHOTOS = 1_000  # compared in full at the end
-
-ID_BLOCK = 100_000  # ids read at once
 
 
 @dataclass(frozen=True)
@@ -114,13 +111,12 @@ def _check_copy(source: Gallery, target: Gallery, seed: int) -> int:
         raise GalleryError(f"{target.name}: other landmark records than in {source.name}")
     rng = np.random.default_rng(seed)
     rows = originals.rows[np.sort(rng.permutation(len(originals.rows))[:SAMPLE_PHOTOS])]
-    ids = source.ids_of(rows)
-    row_of = _rows_of(target, copies, ids)
-    for row, photo_id in zip(rows, ids, strict=True):
-        original = _photo_at(source, int(row))
-        copy = _photo_at(target, row_of[photo_id]) if photo_id in row_of else None
-        if original is None or copy is None or content_sum(original) != content_sum(copy):
-            raise GalleryError(f"{target.name}: photo {photo_id!r} is not as in {source.name}")
+    ids = source.ids_of(rows).tolist()
+    for start in range(0, len(ids), BATCH_PHOTOS):
+        part = ids[start : start + BATCH_PHOTOS]
+        mine, theirs = _content(source, part), _content(target, part)
+        if different := [one for one in part if mine.get(one) != theirs.get(one, "missing")]:
+            raise GalleryError(f"{target.name}: photo {different[0]!r} is not as in {source.name}")
     return len(rows)
 
 
@@ -129,17 +125,5 @@ def _per_landmark(labels: Labels) -> dict[str, int]:
     return dict(zip(["", *labels.names], counts, strict=True))
 
 
-def _rows_of(gallery: Gallery, labels: Labels, ids: NDArray[np.object_]) -> dict[str, int]:
-    """Id → row number of some ids. Reads all ids, because a gallery finds ids by row number."""
-    wanted, found = set(ids.tolist()), {}
-    for start in range(0, len(labels.rows), ID_BLOCK):
-        rows = labels.rows[start : start + ID_BLOCK]
-        for photo_id, row in zip(gallery.ids_of(rows).tolist(), rows.tolist(), strict=True):
-            if photo_id in wanted:
-                found[photo_id] = row
-    return found
-
-
-def _photo_at(gallery: Gallery, row: int) -> GalleryRow | None:
-    found = gallery.rows_after(row - 1, 1)
-    return found[0][1] if found and found[0][0] == row else None
+def _content(gallery: Gallery, ids: list[str]) -> dict[str, object]:
+    return {row.id: content_sum(row) for _, row in gallery.rows_after(-(2**63), len(ids), ids)}

@@ -30,7 +30,7 @@ def faults_of(tables: Tables, name: str) -> list[str]:
     checks: list[Callable[[], Iterator[str]]] = [
         tables.structure_faults,
         lambda: _entries(tables, name, photos),
-        *(lambda kind=kind: _blobs(tables, kind, photos) for kind in BLOBS),  # type: ignore[misc]
+        *(lambda kind=kind: _blobs(tables, kind, photos) for kind in BLOBS),
         lambda: _records(tables, name),
     ]
     return list(dict.fromkeys(line for check in checks for line in _first(check, tables)))

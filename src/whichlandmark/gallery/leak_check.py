@@ -1,8 +1,9 @@
 """Find test photos that are also in the gallery, distractors included.
 
-Photos are compared by id, by content (SHA-256 of the file) and by perceptual fingerprint, which
-finds the same picture re-encoded, resized or slightly cropped. No array has a size of test photos ×
-gallery photos.
+Photos are compared by content (SHA-256 of the file) and by perceptual fingerprint, which finds the
+same picture re-encoded, resized or slightly cropped; by id only where the gallery has no
+fingerprints, because photos of two folders may have equal names. No array has a size of test photos
+× gallery photos.
 """
 
 from __future__ import annotations
@@ -93,8 +94,10 @@ class LeakCheck:
             prints: n fingerprints; empty = compare ids and hashes only.
         """
         found: list[Leak | None] = []
+        pictures = self.compares_fingerprints and len(prints) > 0
         for photo_id, digest in zip(ids, hashes, strict=True):
-            if photo_id in self._ids:
+            same_bytes = self._by_hash.get(digest) == photo_id
+            if same_bytes or (photo_id in self._ids and not pictures):
                 found.append(Leak(photo_id, "id", photo_id))
             elif digest in self._by_hash:
                 found.append(Leak(photo_id, "content", self._by_hash[digest]))

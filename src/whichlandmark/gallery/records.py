@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.csv_files import open_csv
+from ..core.csv_files import open_csv, write_csv
 from ..core.errors import DataError, GalleryError
 from ..core.json_options import unknown_message
 
@@ -126,6 +126,9 @@ class LandmarkRecord:
             raise DataError(f"{where}: a record without a landmark's name")
         for text in (self.title, *self.names, *self.names.values()):
             _check_text(text, MAX_TITLE_CHARACTERS, f"{where}: a title or name")
+        for language in self.names:
+            if not _LANGUAGE.fullmatch(f"name:{language}"):
+                raise DataError(f"{where}: name in language {language!r}; expected such as fr")
         if len(self.names) > MAX_LANGUAGES:
             raise DataError(
                 f"{where}: names in {len(self.names)} languages; at most {MAX_LANGUAGES}"
@@ -229,6 +232,26 @@ def read_credits(path: Path) -> dict[str, Credit]:
             check_text(name, text, where)
         found[cells["id"]] = credit
     return found
+
+
+def write_landmarks(path: Path, records: Sequence[LandmarkRecord]) -> None:
+    """Write landmark records so that `read_landmarks` reads the same."""
+    languages = sorted({language for record in records for language in record.names})
+    fixed = ("title", "wikidata", "latitude", "longitude", "source")
+    rows = [
+        [record.name, *("" if (value := getattr(record, name)) is None else str(value)
+                        for name in fixed),
+         *(record.names.get(language, "") for language in languages)]
+        for record in records
+    ]  # fmt: skip
+    header = ["landmark", *fixed, *(f"name:{language}" for language in languages)]
+    write_csv(path, "table of landmark records", header, rows)
+
+
+def write_credits(path: Path, credits: Mapping[str, Credit]) -> None:
+    """Write credits of photos so that `read_credits` reads the same."""
+    rows = [[photo_id, *credit] for photo_id, credit in credits.items()]
+    write_csv(path, "table of credits", CREDIT_COLUMNS, rows)
 
 
 def _record(cells: dict[str, str], where: str) -> LandmarkRecord:

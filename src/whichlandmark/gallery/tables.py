@@ -54,8 +54,8 @@ class Tables(Protocol):
     def similar_ids(self, ids: Sequence[str]) -> list[str]:
         """Ids to suggest for unknown ones: all of a small gallery, else some similar ones."""
 
-    def write_photos(self, entries: list[PhotoRow], blobs: list[tuple[bytes, ...]]) -> None:
-        """Insert photos, or replace those of the same row numbers with their blobs (b"" = none)."""
+    def write_photos(self, entries: list[PhotoRow], blobs: Sequence[tuple[bytes, ...]]) -> None:
+        """Insert photos with their blobs, in the order of BLOBS (b"" = none)."""
 
     def update_entries(self, entries: list[PhotoRow]) -> None:
         """Replace landmark, author, licence, source and checksum of photos."""

@@ -38,7 +38,7 @@ CONFIDENCE_WORDS = (
 
 
 class MatchObject(TypedDict):
-    """One gallery photo. similarity: cosine, −1 to 1; inliers: null = not compared."""
+    """One gallery photo. similarity: cosine, −1 to 1; inliers: null = not compared; source: URL."""
 
     id: str
     landmark: str | None
@@ -47,10 +47,11 @@ class MatchObject(TypedDict):
     thumbnail: str | None
     author: str
     licence: str
+    source: str
 
 
 class LandmarkObject(TypedDict):
-    """A landmark as the gallery describes it. names: by language."""
+    """A landmark as the gallery describes it. names: by language; source: URL of these."""
 
     landmark: str
     title: str
@@ -58,6 +59,7 @@ class LandmarkObject(TypedDict):
     wikidata: str
     latitude: float | None
     longitude: float | None
+    source: str
 
 
 class Candidate(LandmarkObject):
@@ -255,12 +257,13 @@ def match_object(match: Match, credits: Mapping[str, Credit], facts: GalleryFact
         "thumbnail": thumbnail_address(match.photo_id) if facts.thumbnails else None,
         "author": credit.author,
         "licence": credit.licence,
+        "source": credit.source,
     }
 
 
-def landmark_object(landmark: str, facts: GalleryFacts) -> LandmarkObject:
+def landmark_object(landmark: str, records: Mapping[str, LandmarkRecord]) -> LandmarkObject:
     """A landmark's record as a JSON object; without a record, its label and empty fields."""
-    record = facts.records.get(landmark) or LandmarkRecord(landmark)
+    record = records.get(landmark) or LandmarkRecord(landmark)
     return {
         "landmark": landmark,
         "title": record.title,
@@ -268,6 +271,7 @@ def landmark_object(landmark: str, facts: GalleryFacts) -> LandmarkObject:
         "wikidata": record.wikidata,
         "latitude": record.latitude,
         "longitude": record.longitude,
+        "source": record.source,
     }
 
 
@@ -283,7 +287,7 @@ def _candidates(
     nearest = [match["landmark"] for match in shown]
     names = [name for name in (answer.guess, answer.second, *nearest) if name]
     return [
-        {**landmark_object(name, facts),
+        {**landmark_object(name, facts.records),
          "photos": [match for match in shown if match["landmark"] == name]}
         for name in list(dict.fromkeys(names))[:MAX_CANDIDATES]
     ]  # fmt: skip

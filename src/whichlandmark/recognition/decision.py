@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..gallery.index import GalleryIndex, SearchRows
 from ..gallery.index.mapped import IndexFileError
 from ..gallery.index.open import check_index_files, warn_index_files_unusable
 from ..gallery.index.projection import Projection
+from ..gallery.index.remote import NotSearchedError
 from .calibration import Calibration, threshold_for
 from .candidates import Candidates, add_geometry, columns, make_candidates, ranks_to_compare
 from .location import LandmarkLocations
@@ -247,13 +249,8 @@ class Decider:
         if weights is not None:
             logits += weights
         answers = self._answers(_best_two(candidates.codes, logits), found, verified, inliers)
-        return replace(
-            answers,
-            candidates=candidates,
-            logits=logits,
-            geometry_used=geometry_used,
-            location_weights=weights,
-        )
+        return replace(answers, candidates=candidates, logits=logits, geometry_used=geometry_used,
+                       location_weights=weights)  # fmt: skip
 
     def _decide_by_formula(self, queries: Queries, found: Retrieved, evidence: bool) -> Answers:
         """The landmark with the best vote by the formula of the rules' score."""
@@ -318,36 +315,33 @@ class Decider:
     ) -> Answers:
         confidence = self.confidence(votes.scores)
         return Answers(
-            decider=self,
-            codes=votes.codes,
-            second_codes=votes.second_codes,
-            scores=votes.scores,
-            confidence=np.where(votes.codes < 0, 0.0, confidence),
-            found=found,
-            verified=verified,
+            decider=self, codes=votes.codes, second_codes=votes.second_codes, scores=votes.scores,
+            confidence=np.where(votes.codes < 0, 0.0, confidence), found=found, verified=verified,
             inliers=inliers,
-        )
+        )  # fmt: skip
 
 
 class FallbackDecider:
     """Answers from index files until one proves damaged, then from the gallery itself.
 
     A block of an index file is compared with its checksum when it is first read, so damage may
-    be found in the middle of an answer: that answer is then computed again. Thread-safe.
+    be found in the middle of an answer: that answer is then computed again; so is one whose search
+    index on a server cannot be used. Thread-safe.
     """
 
     def __init__(
-        self, first: Decider, over_gallery: Callable[[], Decider], index_files: Path | None
+        self,
+        first: Decider,
+        over_gallery: Callable[[], Decider],
+        index_files: Path | None,
+        unindexed: Callable[[], FallbackDecider] | None = None,
     ) -> None:
-        """Start with `first`.
+        """Start with `first`, which reads index files in the folder `index_files`, None = none.
 
-        Args:
-            first: Answers until damage is found.
-            over_gallery: Makes a decider that reads no index file.
-            index_files: The folder of the files that `first` reads; None = it reads none.
+        over_gallery: makes a decider that reads none; unindexed: that needs no search index.
         """
         self._current, self._over_gallery, self._index_files = first, over_gallery, index_files
-        self._lock = threading.Lock()
+        self._unindexed, self._lock = cache(unindexed or (lambda: self)), threading.Lock()
 
     @property
     def current(self) -> Decider:
@@ -360,7 +354,11 @@ class FallbackDecider:
         try:
             return decider.answer(queries, evidence=evidence)
         except IndexFileError as error:
-            return self._fall_back(decider, error).answer(queries, evidence=evidence)
+            other: Decider | FallbackDecider = self._fall_back(decider, error)
+        except NotSearchedError:
+            with self._lock:
+                other = self._unindexed()
+        return other.answer(queries, evidence=evidence)
 
     def check(self) -> None:
         """Read every block of the index files now, and fall back where one is damaged."""

@@ -134,14 +134,14 @@ class Rules:
         """The default rules of a new gallery.
 
         Args:
-            search: "here", or "there" = its server searches; no whitening then, because the server
+            search: "here", or where else it is searched; no whitening then, because a server
                 stores the vectors as embedded.
             features: False = no local features are stored, so nothing can be verified.
 
         Returns:
             Rules that such a gallery can answer by.
         """
-        defaults = cls(whitening="none") if search == "there" else cls()
+        defaults = cls() if search == "here" else cls(whitening="none")
         return defaults if features else replace(defaults, verify=0)
 
     def __repr__(self) -> str:
@@ -180,7 +180,7 @@ class Rules:
 
 
 def require_server_rules(rules: Rules) -> None:
-    """Raises OptionError for rules that a gallery's server cannot search by.
+    """Raises OptionError for rules that no server can search by.
 
     Such rules need other vectors than those that it stores, or all of them.
     """
@@ -191,7 +191,7 @@ def require_server_rules(rules: Rules) -> None:
     }  # fmt: skip
     if named := [name for name, used in unsupported.items() if used]:
         raise OptionError(
-            f"{', '.join(named)}: not supported when the gallery's server searches; give rules "
+            f"{', '.join(named)}: not supported when a server searches the gallery; give rules "
             'without (whitening "none", score learned, cosine, query_penalty, power_vote or '
             "inlier_vote), or --search here"
         )

@@ -5,26 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import WhichLandmarkError
 from ..core.types import Prediction
 from ..features.embedders.record import licence_of
 from ..recognition.answer import CANDIDATE_MATCHES, SCHEMA, AnswerObject, answer_object
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
+from ..recognition.folder.maintain import follow_moved_folder
 from ..recognition.query import QueryPhoto, size_warnings
 from ..recognition.recognizer import prediction
 from .api_errors import PhotoError
 from .decode_pool import Decoded, DecodeLimits, DecodePool
 from .explanation_json import explanation_object
-from .gallery_editing import Editor, Feedback
+from .gallery_editing import Editor
 from .inference_queue import BatchTimes, InferenceQueue
 from .keys import Key, read_keys
 from .limits import BodyBudget, RateLimits, RequestQueue
 from .live_recognizer import LiveRecognizer, OpenRecognizer
-from .monitoring import Counters
+from .monitoring import Counters, Feedback
 from .options import ServeOptions
 from .uploads import RecognizeRequest, Upload
 
@@ -62,6 +65,8 @@ class Engine:
         self.folder, self.options = folder, options
         self.keys: list[Key] = read_keys(options.keys) if options.keys else []
         self.counters = Counters()
+        with suppress(WhichLandmarkError):  # in a read-only folder; what is damaged is said below
+            follow_moved_folder(folder)
         self.live = LiveRecognizer(folder, device=options.device)
         self.licence = licence_of(folder / "embedder")
         self.pool = DecodePool(

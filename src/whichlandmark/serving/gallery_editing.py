@@ -1,21 +1,18 @@
-"""Browse and edit the gallery of the running server; append user feedback to a review file."""
+"""Browse and edit the gallery of the running server."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..core.disks import flush
+from ..core.disks import require_writable
 from ..core.errors import BusyError, DataError, OptionError
 from ..core.files import atomic_file
 from ..core.images import content_hash
@@ -24,28 +21,30 @@ from ..gallery.records import Credit
 from ..recognition.answer import landmark_object, thumbnail_address
 from ..recognition.folder.edit import (
     ExistsError,
+    credit_photos,
+    describe_landmark,
     open_gallery,
     photos_to_add,
     relabel_photos,
     remove_photos,
 )
 from ..recognition.folder.load import refresh_index_files
-from ..recognition.folder.settings import read_state
+from ..recognition.folder.settings import PHOTO_FOLDER, read_state
 from ..recognition.folder.update import GalleryUpdate, UpdateOptions, fill_gallery
 from .api_errors import ApiError, busy, invalid, not_found
 from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .schemas import (
     AddedReply,
+    CreditReply,
     LandmarksReply,
     ListedPhoto,
     PhotosReply,
+    RecordReply,
     RelabelledReply,
     RemovedReply,
 )
 
-PHOTO_FOLDER = "photos"  # in the recognizer folder, for photos added through the server
-
-_OWN_PHOTO = re.compile(r"[0-9a-f]{40}\.jpg", re.ASCII)  # the name of such a photo
+log = logging.getLogger("whichlandmark")
 
 MAX_SIDE = 2048  # pixels of the long side of an added photo
 
@@ -58,9 +57,6 @@ class SentPhoto:
 
     jpeg: bytes
     sent_hash: str = ""
-
-
-REVIEW_RETRY_SECONDS = 3600  # Retry-After while the review file is full
 
 
 def landmarks(opened: OpenRecognizer, query: str, offset: int, limit: int) -> LandmarksReply:
@@ -80,7 +76,7 @@ def landmarks(opened: OpenRecognizer, query: str, offset: int, limit: int) -> La
         "distractors": len(index.distractor_ids),
         "generation": opened.generation,
         "landmarks": [
-            {**landmark_object(names[code], facts), "photos": int(counts[code]),
+            {**landmark_object(names[code], facts.records), "photos": int(counts[code]),
              "thumbnail": _first_thumbnail(opened, code)}
             for code in page
         ],
@@ -103,7 +99,24 @@ def photos(opened: OpenRecognizer, landmark: str, offset: int, limit: int) -> Ph
 
 def _photo(photo_id: str, credit: Credit, shown: bool) -> ListedPhoto:
     return {"id": photo_id, "author": credit.author, "licence": credit.licence,
+            "source": credit.source,
             "thumbnail": thumbnail_address(photo_id) if shown else None}  # fmt: skip
+
+
+def record(opened: OpenRecognizer, landmark: str) -> RecordReply:
+    """What the gallery says of a landmark. Raises ApiError 404."""
+    photo_ids(opened, landmark)
+    return {**landmark_object(landmark, opened.facts.records), "generation": opened.generation}
+
+
+def credit(opened: OpenRecognizer, photo_id: str) -> CreditReply:
+    """Landmark and credit of a photo. Raises ApiError 404."""
+    gallery = opened.facts.gallery
+    found = gallery.stamps([photo_id]).get(photo_id)
+    if found is None:
+        raise not_found("No such photo.")
+    shown = _photo(photo_id, gallery.credits([photo_id])[photo_id], opened.facts.thumbnails)
+    return {**shown, "landmark": found[2], "generation": opened.generation}
 
 
 def photo_ids(opened: OpenRecognizer, landmark: str) -> list[str]:
@@ -227,9 +240,13 @@ class Editor:
         """
         _check_names(ids, landmark)
         with self._exclusive():
-            paths = self._paths(ids, landmark)
             with self.live.use() as opened:
-                if len(paths) >= len(opened.recognizer.index.codes):
+                found = opened.facts.gallery.stamps(ids)
+                if any(one not in found for one in ids):
+                    raise not_found("No such photo.")
+                named = [one for one in found if found[one][2]]
+                named += photo_ids(opened, landmark) if landmark is not None else []
+                if len(named) >= len(opened.recognizer.index.codes):
                     raise ApiError(
                         409,
                         "last_photo",
@@ -238,11 +255,6 @@ class Editor:
                     )
             edited = _or_not_found(lambda: remove_photos(self.live.folder, list(ids), landmark))
             self.live.refresh()
-            for path in paths:
-                # By its name, because the folder may have been moved since the photo was added.
-                if path.parent.name == PHOTO_FOLDER and _OWN_PHOTO.fullmatch(path.name):
-                    with suppress(OSError):
-                        (self.live.folder / PHOTO_FOLDER / path.name).unlink()
         return {"removed": int(edited.counts["removed"]), "generation": self.live.generation}
 
     def relabel(
@@ -276,6 +288,29 @@ class Editor:
             self.live.refresh()
         return {"relabelled": int(edited.counts["relabelled"]), "generation": self.live.generation}
 
+    def describe(self, landmark: str, changes: dict[str, Any]) -> RecordReply:
+        """Change fields of a landmark's record; None = remove.
+
+        Raises:
+            ApiError: 404 for an unknown landmark, 422 for a value that no record may have.
+        """
+        with self._exclusive():
+            _or_not_found(lambda: describe_landmark(self.live.folder, landmark))
+            _or_invalid(lambda: describe_landmark(self.live.folder, landmark, changes))
+            self.live.refresh()
+        with self.live.use() as opened:
+            return record(opened, landmark)
+
+    def credit(self, photo_id: str, changes: dict[str, str | None]) -> CreditReply:
+        """Change the credit of a photo; None = remove. Raises ApiError as `describe` does."""
+        with self._exclusive():
+            with self.live.use() as opened:
+                credit(opened, photo_id)
+            _or_invalid(lambda: credit_photos(self.live.folder, [photo_id], None, changes))
+            self.live.refresh()
+        with self.live.use() as opened:
+            return credit(opened, photo_id)
+
     def _index(
         self, table: Photos, sent: dict[str, str], *, move: bool
     ) -> tuple[GalleryUpdate, dict[str, str]]:
@@ -299,24 +334,17 @@ class Editor:
         update.settle(self.live.folder)
         return update, {one: found[2] for one, found in there.items()}
 
-    def _paths(self, ids: Sequence[str], landmark: str | None) -> list[Path]:
-        """Files of the photos. Raises ApiError 404 for an unknown photo."""
-        with open_gallery(self.live.folder) as gallery:
-            stamps = gallery.stamps()
-        for one in ids:
-            if one not in stamps:
-                raise not_found("No such photo.")
-        if landmark is None:
-            return [Path(stamps[one][0]) for one in ids]
-        return [Path(path) for path, _, label in stamps.values() if label == landmark]
-
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Run one change at a time. Raises ApiError 503 when too many are waiting."""
+        """Run one change at a time.
+
+        Raises ApiError 503 when too many are waiting, or the folder cannot be written.
+        """
         if not self._waiting.acquire(blocking=False):
             raise busy(5)
         try:
             with self._lock:
+                _require_writable(self.live.folder)
                 yield
         except BusyError:
             raise busy(5) from None
@@ -324,6 +352,15 @@ class Editor:
             raise invalid(str(error), "Choose another name.") from None
         finally:
             self._waiting.release()
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        require_writable(folder, folder=True)
+    except DataError as error:
+        log.warning("%s", error)
+        message, hint = "The gallery cannot be written.", "Report this to the operator."
+        raise ApiError(503, "storage", message, hint, retry=60) from None
 
 
 def _check_names(ids: Sequence[str], landmark: str | None) -> None:
@@ -344,10 +381,15 @@ def _check_name(what: str, name: str) -> None:
 
 def _photo_table(ids: list[str], paths: list[str], landmark: str) -> Photos:
     table = Photos.of_columns(ids, paths, [""] * len(ids))
+    return _or_invalid(lambda: photos_to_add(table, landmark=landmark, distractors=False))
+
+
+def _or_invalid(change: Callable[[], Result]) -> Result:
+    """Run an edit. Its DataError (a value that is not allowed) becomes ApiError 422."""
     try:
-        return photos_to_add(table, landmark=landmark, distractors=False)
+        return change()
     except DataError as error:
-        raise invalid(str(error), "Choose another name.") from None
+        raise invalid(str(error)) from None
 
 
 def _or_not_found(change: Callable[[], Result]) -> Result:
@@ -356,48 +398,3 @@ def _or_not_found(change: Callable[[], Result]) -> Result:
         return change()
     except DataError as error:
         raise not_found(str(error).split(": ", 1)[-1]) from None
-
-
-class Feedback:
-    """Review queue: a JSON Lines file of user feedback, append-only, up to `max_bytes`."""
-
-    def __init__(self, path: Path, max_bytes: int) -> None:
-        self.path, self.max_bytes = path, max_bytes
-        self._lock = threading.Lock()
-
-    def add(self, entry: dict[str, Any]) -> None:
-        """Append one entry with its time.
-
-        A single `write` in append mode, so that lines of several processes do not mix.
-
-        Raises:
-            ApiError: 503 when the file has reached its limit.
-            DataError: the file cannot be written.
-        """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        line = (json.dumps({"time": now, **entry}, ensure_ascii=True) + "\n").encode()
-        with self._lock:
-            try:
-                self._append(line)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise DataError(f"{self.path}: cannot be written ({reason})") from None
-
-    def _append(self, line: bytes) -> None:
-        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            size = os.fstat(file).st_size
-            if size + len(line) > self.max_bytes:
-                raise ApiError(
-                    503,
-                    "queue_full",
-                    "The review queue is full.",
-                    "The operator must review its entries first.",
-                    retry=REVIEW_RETRY_SECONDS,
-                )
-            if os.write(file, line) != len(line):  # full disk: remove the partial line
-                os.ftruncate(file, size)
-                raise OSError("the disk is full")
-            flush(file)
-        finally:
-            os.close(file)

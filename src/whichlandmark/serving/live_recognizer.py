@@ -35,11 +35,11 @@ RETRY_SECONDS = 5.0  # after a generation that could not be opened
 class FolderState(NamedTuple):
     """Changes whenever the recognizer must be reopened.
 
-    file: inode of the gallery or its link; generation: of the gallery; settings: mtime in ns of
+    files: inodes of the gallery and its link; generation: of the gallery; settings: mtime in ns of
     recognizer.json.
     """
 
-    file: int
+    files: tuple[int, ...]
     generation: int
     settings: int
 
@@ -192,8 +192,8 @@ class LiveRecognizer:
 def _folder_state(folder: Path, gallery: Gallery | None) -> FolderState:
     """The state of a folder. gallery: an open one, from which the generation is read if given."""
     try:
-        path = folder / (LINK_FILE if (folder / LINK_FILE).exists() else GALLERY_FILE)
-        file = path.stat().st_ino
+        there = [path for name in (LINK_FILE, GALLERY_FILE) if (path := folder / name).exists()]
+        files = tuple(path.stat().st_ino for path in there)
         if gallery is None:
             with gallery_in(folder) as opened:
                 generation = opened.generation
@@ -202,4 +202,4 @@ def _folder_state(folder: Path, gallery: Gallery | None) -> FolderState:
         settings = (folder / "recognizer.json").stat().st_mtime_ns
     except FileNotFoundError as error:
         raise GalleryError(f"{folder}: {error.filename} is gone") from None
-    return FolderState(file, generation, settings)
+    return FolderState(files, generation, settings)

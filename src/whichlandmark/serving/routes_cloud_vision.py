@@ -123,7 +123,7 @@ def _annotation(
     decoded: Decoded,
     opened: OpenRecognizer,
 ) -> dict[str, Any]:
-    known = landmark_object(landmark, opened.facts)
+    known = landmark_object(landmark, opened.facts.records)
     annotation: dict[str, Any] = {
         "mid": known["wikidata"] or landmark,
         "description": known["title"] or landmark,

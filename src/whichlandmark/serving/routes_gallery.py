@@ -21,8 +21,12 @@ from .routes_recognize import charge
 from .schemas import (
     NOT_BLANK,
     AddedReply,
+    CreditPatch,
+    CreditReply,
     LandmarksReply,
     PhotosReply,
+    RecordPatch,
+    RecordReply,
     Relabel,
     RelabelledReply,
     RemovedReply,
@@ -52,12 +56,17 @@ NewName = Annotated[Rename, Depends(json_body(Rename))]
 
 NewLandmark = Annotated[Relabel, Depends(json_body(Relabel))]
 
+NewRecord = Annotated[RecordPatch, Depends(json_body(RecordPatch))]
+
+NewCredit = Annotated[CreditPatch, Depends(json_body(CreditPatch))]
+
 
 def router(max_photos: int) -> APIRouter:
     """The routes. max_photos: per request."""
     routes = APIRouter(tags=["gallery"])
     _readers(routes)
     _writers(routes, max_photos)
+    _records(routes)
     return routes
 
 
@@ -158,6 +167,52 @@ def _writers(routes: APIRouter, max_photos: int) -> None:
     def relabel(request: Request, _: Writer, photo_id: PhotoId, to: NewLandmark) -> JSONResponse:
         """Move a photo to another landmark, or make it a distractor."""
         return JSONResponse(engine_of(request).editor.relabel([photo_id], None, to.landmark))
+
+
+def _records(routes: APIRouter) -> None:
+    @routes.get(
+        "/v1/gallery/landmarks/{name:path}",
+        response_model=model_of(RecordReply),
+        responses=refusals(404, 422),
+    )
+    def record(request: Request, _: Reader, name: Name) -> JSONResponse:
+        """Title, names, Wikidata id and place of a landmark."""
+        with engine_of(request).live.use() as opened:
+            return JSONResponse(gallery_editing.record(opened, name))
+
+    @routes.get(
+        "/v1/gallery/photos/{photo_id:path}",
+        response_model=model_of(CreditReply),
+        responses=refusals(404, 422),
+    )
+    def credit(request: Request, _: Reader, photo_id: PhotoId) -> JSONResponse:
+        """Landmark, author, licence and source of a photo."""
+        with engine_of(request).live.use() as opened:
+            return JSONResponse(gallery_editing.credit(opened, photo_id))
+
+    @routes.patch(
+        "/v1/gallery/landmarks/{name:path}",
+        response_model=model_of(RecordReply),
+        responses=refusals(404, 415, 422, 503),
+        openapi_extra=json_of(RecordPatch),
+    )
+    def describe(request: Request, _: Writer, name: Name, to: NewRecord) -> JSONResponse:
+        """Change title, names, Wikidata id or place of a landmark."""
+        changes = to.model_dump(exclude_unset=True)
+        return JSONResponse(engine_of(request).editor.describe(name, changes))
+
+    @routes.patch(
+        "/v1/gallery/photos/{photo_id:path}",
+        response_model=model_of(CreditReply),
+        responses=refusals(404, 415, 422, 503),
+        openapi_extra=json_of(CreditPatch),
+    )
+    def change_credit(
+        request: Request, _: Writer, photo_id: PhotoId, to: NewCredit
+    ) -> JSONResponse:
+        """Change author, licence or source of a photo."""
+        changes = to.model_dump(exclude_unset=True)
+        return JSONResponse(engine_of(request).editor.credit(photo_id, changes))
 
 
 async def _encoded(

@@ -181,7 +181,21 @@ class ListedPhoto(TypedDict):
     id: str
     author: str
     licence: str
+    source: str
     thumbnail: str | None
+
+
+class CreditReply(ListedPhoto):
+    """A photo with its landmark; "" = distractor."""
+
+    landmark: str
+    generation: int
+
+
+class RecordReply(answer_module.LandmarkObject):
+    """What the gallery says of a landmark."""
+
+    generation: int
 
 
 class PhotosReply(TypedDict):
@@ -239,6 +253,27 @@ class Relabel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     landmark: str = Field(max_length=1000, pattern=rf"^$|{NOT_BLANK}")
+
+
+class RecordPatch(BaseModel):
+    """Fields of a landmark to change, names by language; null removes, the others stay."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    title: str | None = Field(default=None, max_length=1000)
+    names: dict[str, str | None] | None = Field(default=None, max_length=400)
+    wikidata: str | None = Field(default=None, pattern=r"^(Q[1-9][0-9]{0,15})?$")
+    latitude: float | None = Field(default=None, ge=-90, le=90)
+    longitude: float | None = Field(default=None, ge=-180, le=180)
+    source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
+
+
+class CreditPatch(BaseModel):
+    """Parts of the credit of a photo to change; null removes, the others stay."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    author: str | None = Field(default=None, max_length=4000)
+    licence: str | None = Field(default=None, max_length=4000)
+    source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
 
 
 class FeedbackEntry(BaseModel):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...core.disks import file_lock
 from ...core.types import Vectors
-from ..address import read_link
+from ..address import Link, is_search_index, open_search_index, read_link
 from ..base import Gallery
 from ..checksums import Meta, digest_of
 from ..records import GalleryTable
@@ -51,8 +51,10 @@ MAX_DELTA_SHARE = 0.25  # of all photos; with more in the delta, all are written
 log = logging.getLogger("whichlandmark")
 
 
-def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, SearchRows | None]:
-    """The index of a recognizer folder's gallery.
+def open_index(
+    folder: Path, gallery: Gallery, *, search_index: bool = True
+) -> tuple[GalleryIndex, SearchRows | None]:
+    """The index of a recognizer folder's gallery. search_index: use that of the folder, if any.
 
     Damaged index files cause a warning, outdated ones are ignored; the gallery is read then.
 
@@ -62,7 +64,10 @@ def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, SearchRows
     Raises:
         GalleryError: when the gallery itself is damaged.
     """
-    if searched_on_server(folder):
+    link = read_link(folder) or Link()
+    if search_index and is_search_index(link.search):
+        return remote_index(gallery, open_search_index(link.search))
+    if link.search != "here" and link.address is not None:
         return remote_index(gallery)
     opened = None
     for last_try in (False, True):  # two, because a writer may replace files during the first
@@ -76,9 +81,8 @@ def open_index(folder: Path, gallery: Gallery) -> tuple[GalleryIndex, SearchRows
 
 
 def searched_on_server(folder: Path) -> bool:
-    """Whether a database server searches the folder's gallery."""
-    link = read_link(folder)
-    return link is not None and link.search == "there"
+    """Whether the gallery's server or a search index searches the folder's gallery."""
+    return (read_link(folder) or Link()).search != "here"
 
 
 def open_index_files(folder: Path, gallery: Meta) -> tuple[GalleryIndex, SearchRows] | None:

@@ -1,27 +1,122 @@
-"""Index whose vectors and ids stay in the database; row numbers and landmarks are loaded.
+"""Index whose vectors and ids stay in the gallery; row numbers and landmarks are loaded.
 
-It needs 16 bytes of memory per photo. The database proposes candidates; their vectors are fetched,
-so that cosines are computed as with a local index.
+It needs 16 bytes of memory per photo. The gallery's server, or a search index beside the gallery,
+proposes candidates; their vectors are fetched, so that cosines are computed as with a local index.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.types import Vectors
+from ...core.errors import GalleryError
+from ...core.types import Progress, Vectors
 from ..base import Gallery
+from ..checksums import Meta
 from . import GalleryIndex, SearchRows
+
+RETRY_SECONDS = 10.0  # after which a search index that could not be searched is asked again
 
 MAX_SAMPLED_PHOTOS = 20_000  # with a landmark, to fit on; half as many distractors
 
 
+log = logging.getLogger("whichlandmark")
+
+
+class SearchIndex(Protocol):
+    """An index of a gallery on another server. It is derived, and can be made again at any time.
+
+    All methods raise GalleryError when the server cannot be used or the index is not ours.
+    """
+
+    name: str
+
+    def sync(
+        self, gallery: Gallery, *, rebuild: bool = False, progress: Progress | None = None
+    ) -> Synced:
+        """Bring it in step with the gallery. rebuild: throw it away first.
+
+        Raises BusyError when another sync works on it.
+        """
+
+    def state(self) -> IndexState | None:
+        """What it holds; None = there is none yet."""
+
+    def nearest(
+        self, state: Meta, queries: Vectors, k: int, *, distractors: bool
+    ) -> NDArray[np.int64]:
+        """About k nearest photos of each query, as row numbers (Q, k), −1 where fewer are found.
+
+        Raises GalleryError unless it holds exactly this state of the gallery.
+        """
+
+
+class IndexState(NamedTuple):
+    """The state of a gallery that a search index holds. complete: has its last sync ended?"""
+
+    complete: bool
+    generation: int
+    photos: int
+    digest: int
+
+
+@dataclass(frozen=True)
+class Synced:
+    """Result of a sync: photos in the index, photos written and deleted by it."""
+
+    photos: int
+    written: int
+    deleted: int
+    generation: int
+
+
+class NotSearchedError(GalleryError):
+    """A search index does not hold what the gallery held when it was opened, or is out of reach."""
+
+
+@dataclass(eq=False)
+class GuardedSearch:
+    """Searches an index that holds exactly the gallery's state; else says so, once.
+
+    Called with queries, k and whether distractors are searched; returns row numbers (Q, k).
+    """
+
+    gallery: Gallery
+    index: SearchIndex
+    state: Meta
+    _trouble: str = field(default="", init=False)
+    _again: float = field(default=0.0, init=False)
+
+    def __call__(self, queries: Vectors, k: int, distractors: bool) -> NDArray[np.int64]:
+        """Raises NotSearchedError when the index cannot be searched."""
+        if time.monotonic() < self._again:
+            raise NotSearchedError(self._trouble)
+        if self.gallery.generation != self.state.generation:  # this index is of an old one
+            raise NotSearchedError(f"{self.gallery.name}: changed since it was opened")
+        try:
+            found = self.index.nearest(self.state, queries, k, distractors=distractors)
+        except GalleryError as error:
+            if str(error) != self._trouble:
+                log.warning(
+                    "%s; it is not searched, the gallery itself answers. `whichlandmark gallery "
+                    "sync FOLDER` brings it in step",
+                    error,
+                )
+            self._trouble, self._again = str(error), time.monotonic() + RETRY_SECONDS
+            raise NotSearchedError(self._trouble) from None
+        self._trouble = ""
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class RemoteRows:
-    """(N, D) vectors in the database, fetched when indexed; rows: (N,) their row numbers."""
+    """(N, D) vectors in the gallery, fetched when indexed; rows: (N,) their row numbers."""
 
     gallery: Gallery
     rows: NDArray[np.int64]
@@ -45,7 +140,7 @@ class RemoteRows:
 
 @dataclass(frozen=True, eq=False)
 class RemoteTexts:
-    """(N,) ids (or paths) in the database, fetched when indexed; rows: (N,) their row numbers."""
+    """(N,) ids (or paths) in the gallery, fetched when indexed; rows: (N,) their row numbers."""
 
     gallery: Gallery
     rows: NDArray[np.int64]
@@ -72,19 +167,19 @@ class RemoteTexts:
 
 @dataclass(frozen=True, eq=False)
 class RemoteCandidates:
-    """The nearest photos that the database finds; a `CandidateSource`.
+    """The nearest photos that a server finds; a `CandidateSource`.
 
-    rows: (N,) row numbers of the index, ascending; distractors: search these instead of landmark
-    photos.
+    search: (queries, k, distractors) → row numbers (Q, k); rows: (N,) row numbers of the index,
+    ascending; distractors: search these instead of landmark photos.
     """
 
-    gallery: Gallery
+    search: Callable[[Vectors, int, bool], NDArray[np.int64]]
     rows: NDArray[np.int64]
     distractors: bool
 
     def candidates(self, queries: Vectors, least: int) -> NDArray[np.int64]:
         """(Q, D) queries → (Q, R) indices into `rows`, −1 = no more."""
-        found = self.gallery.nearest(queries, least, distractors=self.distractors).rows
+        found = self.search(queries, least, self.distractors)
         if not len(self.rows):
             return np.full(found.shape, -1, dtype=np.int64)
         places = np.minimum(np.searchsorted(self.rows, found), len(self.rows) - 1)
@@ -92,9 +187,18 @@ class RemoteCandidates:
         return np.where(self.rows[places] == found, places, -1)
 
 
-def remote_index(gallery: Gallery) -> tuple[GalleryIndex, SearchRows]:
-    """The index of a gallery that its database searches, for its current generation."""
-    labels = gallery.labels()
+def remote_index(
+    gallery: Gallery, search_index: SearchIndex | None = None
+) -> tuple[GalleryIndex, SearchRows]:
+    """The index of a gallery's current generation, searched by its own server or a search index."""
+
+    def own(queries: Vectors, k: int, distractors: bool) -> NDArray[np.int64]:
+        return gallery.nearest(queries, k, distractors=distractors).rows
+
+    labels, state = gallery.labels(), gallery.state()
+    while labels.generation != state.generation:  # changed between both reads
+        labels, state = gallery.labels(), gallery.state()
+    search = GuardedSearch(gallery, search_index, state) if search_index else own
     has_landmark = labels.codes >= 0
     rows, distractor_rows = labels.rows[has_landmark], labels.rows[~has_landmark]
     names = np.empty(len(labels.names), dtype=object)
@@ -113,8 +217,8 @@ def remote_index(gallery: Gallery) -> tuple[GalleryIndex, SearchRows]:
         "",
         index.vectors,
         index.distractor_vectors,
-        RemoteCandidates(gallery, rows, distractors=False),
-        RemoteCandidates(gallery, distractor_rows, distractors=True),
+        RemoteCandidates(search, rows, distractors=False),
+        RemoteCandidates(search, distractor_rows, distractors=True),
     )
     return index, search_rows
 

@@ -184,29 +184,18 @@ def _ranked(
 
 
 def optimize(sql: Sql, dim: int, memory: str, workers: int) -> list[str]:
-    """Vacuum the tables and build missing search indexes; see `PostgresGallery.optimize`.
+    """Vacuum the tables and build missing search indexes, with a connection for this alone.
 
     Building a graph at once takes minutes where adding photo by photo takes hours. It is several
     times faster when the graph fits in `memory`: about (2·dim + 350) bytes per photo.
     """
     settings = {"statement_timeout": "0", "maintenance_work_mem": memory,
                 "max_parallel_maintenance_workers": str(workers)}  # fmt: skip
-    before = {name: _change_setting(sql, name, value) for name, value in settings.items()}
-    try:
-        for table in ("photos", "landmarks", "meta", *BLOBS):
-            sql.execute(f"VACUUM (ANALYZE) {table}")
-        return [_build_index(sql, kind, dim) for kind in INDEXES]
-    finally:
-        if not sql.closed:
-            for name, value in before.items():
-                _change_setting(sql, name, value)
-
-
-def _change_setting(sql: Sql, name: str, value: str) -> str:
-    """Change a setting of this connection, and return its old value."""
-    before = sql.execute("SELECT current_setting(%s)", (name,)).fetchall()[0][0]
-    sql.execute("SELECT set_config(%s, %s, false)", (name, value))
-    return str(before)
+    for name, value in settings.items():
+        sql.execute("SELECT set_config(%s, %s, false)", (name, value))
+    for table in ("photos", "landmarks", "meta", *BLOBS):
+        sql.execute(f"VACUUM (ANALYZE) {table}")
+    return [_build_index(sql, kind, dim) for kind in INDEXES]
 
 
 def _build_index(sql: Sql, kind: str, dim: int) -> str:
@@ -240,5 +229,5 @@ def _create_index(sql: Sql, kind: str) -> None:
     try:
         sql.execute(statement)
     except errors.DiskFull:
-        _change_setting(sql, "max_parallel_maintenance_workers", "0")
+        sql.execute("SET max_parallel_maintenance_workers = 0")
         sql.execute(statement)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from ...core.types import Neighbours, Vectors
 from ..base import Gallery
 from ..checksums import AUTHOR, BLOBS, LANDMARK, Meta, PhotoRow
 from ..records import MAX_IDS_COMPARED, MAX_IDS_SHOWN
-from ..tables import Mode
+from ..tables import Mode, read_meta
 from . import search
 from .connection import (
     HASH_PREFIX,
@@ -41,8 +42,11 @@ COLUMNS = ", ".join(("number", "id", "path", "landmark", "hash", "stamp", "autho
 
 TYPES = ("int8", *("text",) * 8, *("int8",) * 5)
 
-# Conditions on `photos` that an index answers. One look-up for each value `wanted`, because
-# PostgreSQL may scan a table that was just filled.
+# Values as rows; as JSON, because psycopg takes long to write an array.
+WANTED = "json_array_elements_text(%s::json) AS w (wanted)"
+
+# Conditions on `photos` that an index answers, for each value apart, because PostgreSQL may scan a
+# table that was just filled.
 BY_VALUE = {
     "id": "id = wanted",
     "hash": f"left(hash, {HASH_PREFIX}) = left(wanted, {HASH_PREFIX}) AND hash = wanted",
@@ -89,10 +93,10 @@ class PostgresTables:
 
     def entries_with(self, column: Literal["id", "hash"], values: list[str]) -> list[PhotoRow]:
         query = (
-            f"SELECT {COLUMNS} FROM unnest(%s::text[]) AS w (wanted) CROSS JOIN LATERAL "
+            f"SELECT {COLUMNS} FROM {WANTED} CROSS JOIN LATERAL "
             f"(SELECT {COLUMNS} FROM photos WHERE {BY_VALUE[column]} OFFSET 0) p ORDER BY number"
         )
-        wanted = list(filter(is_valid_text, values))
+        wanted = json.dumps(list(filter(is_valid_text, values)))
         return self.sql.execute(query, (wanted,), binary=True).fetchall()
 
     def is_unindexed(self, ids: list[str]) -> bool:
@@ -117,16 +121,16 @@ class PostgresTables:
         if names is None:
             return self.sql.execute(query).fetchall()
         return self.sql.execute(
-            "SELECT name, record, sum FROM unnest(%s::text[]) AS w (wanted) CROSS JOIN LATERAL "
-            f"({query} WHERE name = wanted OFFSET 0) r", (names,),
+            f"SELECT name, record, sum FROM {WANTED} CROSS JOIN LATERAL "
+            f"({query} WHERE name = wanted OFFSET 0) r", (json.dumps(names),),
         ).fetchall()  # fmt: skip
 
     def with_photos(self, landmarks: list[str]) -> set[str]:
         query = (
-            "SELECT wanted FROM unnest(%s::text[]) AS w (wanted) WHERE EXISTS "
+            f"SELECT wanted FROM {WANTED} WHERE EXISTS "
             f"(SELECT 1 FROM photos WHERE {BY_VALUE['landmark']})"
         )
-        return {row[0] for row in self.sql.execute(query, (landmarks,))}
+        return {row[0] for row in self.sql.execute(query, (json.dumps(landmarks),))}
 
     def similar_ids(self, ids: Sequence[str]) -> list[str]:
         """Ids to suggest for unknown ones; none when they take longer than HINT_TIMEOUT."""
@@ -142,10 +146,8 @@ class PostgresTables:
                     known += self.sql.execute(SIMILAR_IDS, {"id": photo_id}).fetchall()
         return sorted({row[0] for row in known})
 
-    def write_photos(self, entries: list[PhotoRow], blobs: list[tuple[bytes, ...]]) -> None:
+    def write_photos(self, entries: list[PhotoRow], blobs: Sequence[tuple[bytes, ...]]) -> None:
         numbers = [row[0] for row in entries]
-        replaced = "DELETE FROM photos WHERE number = ANY(%s) RETURNING number"
-        self._delete_blobs([row[0] for row in self.sql.execute(replaced, (numbers,))])
         self._copy("photos", COLUMNS, TYPES, entries)
         for at, kind in enumerate(BLOBS[1:], 1):
             rows = [(number, data[at]) for number, data in zip(numbers, blobs, strict=True)
@@ -156,23 +158,24 @@ class PostgresTables:
             write_vectors(self.sql, numbers, bank, [data[0] for data in blobs])
 
     def update_entries(self, entries: list[PhotoRow]) -> None:
+        names = ("number", "landmark", "author", "licence", "source", "sum")
+        at = (0, LANDMARK, AUTHOR, AUTHOR + 1, AUTHOR + 2, -1)
+        rows = json.dumps([{n: row[i] for n, i in zip(names, at, strict=True)} for row in entries])
         self.sql.execute(
             "UPDATE photos p SET landmark = n.landmark, author = n.author, licence = n.licence, "
-            "source = n.source, sum = n.sum FROM unnest(%s::bigint[], %s::text[], %s::text[], "
-            "%s::text[], %s::text[], %s::bigint[]) AS n (number, landmark, author, licence, "
-            "source, sum) WHERE p.number = n.number",
-            [[row[at] for row in entries]
-             for at in (0, LANDMARK, AUTHOR, AUTHOR + 1, AUTHOR + 2, -1)],
+            "source = n.source, sum = n.sum FROM json_to_recordset(%s::json) AS n (number bigint, "
+            "landmark text, author text, licence text, source text, sum bigint) "
+            "WHERE p.number = n.number", (rows,),
         )  # fmt: skip
         self.sql.execute(
-            "UPDATE vectors v SET bank = n.bank FROM unnest(%s::bigint[], %s::boolean[]) "
-            "AS n (number, bank) WHERE v.number = n.number AND v.bank <> n.bank",
-            ([row[0] for row in entries], [not row[LANDMARK] for row in entries]),
-        )
+            "UPDATE vectors v SET bank = (n.landmark = '') FROM json_to_recordset(%s::json) "
+            "AS n (number bigint, landmark text) "
+            "WHERE v.number = n.number AND v.bank <> (n.landmark = '')", (rows,),
+        )  # fmt: skip
 
     def delete_photos(self, numbers: list[int]) -> None:
-        self.sql.execute("DELETE FROM photos WHERE number = ANY(%s)", (numbers,))
-        self._delete_blobs(numbers)
+        for table in ("photos", *BLOBS):
+            self.sql.execute(f"DELETE FROM {table} WHERE number = ANY(%s)", (numbers,))
 
     def write_records(self, rows: list[tuple[str, str, int]]) -> None:
         self._copy("landmarks", "name, record, sum", ("text", "text", "int8"), rows)
@@ -207,7 +210,7 @@ class PostgresTables:
     ) -> Generator[tuple[Any, ...]]:
         """The rows of a query, while they arrive; few: at once, which is one round trip less."""
         if few:
-            yield from self.sql.execute(query, values, binary=True)
+            yield from self.sql.execute(query, values, binary=True).fetchall()
             return
         self.sql.execute(LIFT_TIMEOUT)
         with self.sql.cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT BINARY)", values) as copy:
@@ -224,10 +227,6 @@ class PostgresTables:
             copy.set_types(tuple(types))
             for row in rows:
                 copy.write_row(row)
-
-    def _delete_blobs(self, numbers: list[int]) -> None:
-        for kind in BLOBS if numbers else ():
-            self.sql.execute(f"DELETE FROM {kind} WHERE number = ANY(%s)", (numbers,))
 
 
 class PostgresGallery(Gallery):
@@ -271,8 +270,8 @@ class PostgresGallery(Gallery):
         landmarks: Collection[str] | None = None,
     ) -> Neighbours:
         """The k photos of highest cosine: see `base.Gallery.nearest` and `search.nearest`."""
-        with self._snapshot() as (tables, meta):
-            assert isinstance(tables, PostgresTables)
+        with self._tables("snapshot") as tables:
+            meta = read_meta(tables, self.name)
             scope = search.search_scope(tables.sql, distractors, landmarks)
             return search.nearest(
                 tables.sql, queries, k, scope, lambda rows: self._vectors_at(tables, meta, rows)
@@ -281,12 +280,14 @@ class PostgresGallery(Gallery):
     def optimize(self, *, memory: str = "1GB", workers: int = 2) -> list[str]:
         """Vacuum the tables and build missing search indexes that save time: after a large load.
 
-        Writers wait during the build; readers do not. Returns a line for each index.
+        Writers wait during the build; readers do not, other threads of this program neither.
+        Returns a line for each index.
 
         memory: of the server, for the build; workers: its additional processes for the build.
         """
-        with self._tables("statement") as tables:
-            return search.optimize(tables.sql, self.dim, memory, workers)
+        dim = self.dim
+        with closing(connect(self._address)) as sql, gallery_errors(self.name):
+            return search.optimize(sql, dim, memory, workers)
 
     def close(self) -> None:
         """Close the connection; the object cannot be used afterwards."""

@@ -1,1 +1,1 @@
-"""The gallery in Qdrant."""
+"""Qdrant as a search index of a gallery in SQLite or PostgreSQL."""

@@ -1,179 +1,194 @@
-"""Create and check the collections of a Qdrant gallery, and make snapshots of them."""
+"""The collection of a search index: its options with presets, and its marker.
+
+A photo's point has the photo's row number as its id. Point 0 is the marker: it says which state of
+which gallery the collection holds, and whether all of it is there.
+"""
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ...core.errors import BusyError, GalleryError
-from ...core.json_options import from_json, to_json
+from ...core.errors import GalleryError
 from ..checksums import Meta
-from . import points
-from .client import RetryingClient
-from .config import QdrantConfig, about_collection, photo_collection
-from .integrity import check_setting
-from .points import NO_WRITER, Head
-from .queries import read_head
 
-MIN_SERVER_VERSION = (1, 10)  # the first with float16 vectors and the method `query`
+if TYPE_CHECKING:
+    from .client import RetryingClient
+
+MARKER_ID = 0  # no photo has this row number
+
+FORMAT = "whichlandmark search index 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QdrantConfig:
+    """How a collection is made and searched; the defaults suit up to a million photos in memory.
+
+    The search options (`ef_search`, `oversampling`, `exact_below`) count whenever the index is
+    opened, all others when the collection is made. The server says which values it takes.
+    """
+
+    shards: int = 1  # spread over the servers: a multiple of their number
+    replicas: int = 1  # servers that hold a copy of each shard
+    write_consistency: int = 1  # replicas that must confirm a change
+    vectors_on_disk: bool = False  # read float16 vectors from disk, cached as memory allows
+    quantization: Literal["none", "scalar", "binary"] = "none"  # in memory: 1 byte a dimension, bit
+    oversampling: float = 2.0  # quantised candidates, as a multiple of the result
+    hnsw_m: int = 16  # links of a photo in the graph: 8·m bytes
+    hnsw_ef_construct: int = 128  # candidates when building the graph
+    hnsw_on_disk: bool = False
+    ef_search: int = 128  # candidates when searching the graph
+    indexing_threshold: int = 20_000  # kB of vectors from which a segment gets a graph; 0 = never
+    exact_below: int = 20_000  # up to this number of photos compare all
+
+    @classmethod
+    def for_size(cls, photos: int) -> Self:
+        """The preset for a gallery of about this many photos, vectors of 256 to 512 dimensions.
+
+        Up to 1 million the defaults; then those for 10 million, for 100 million, for 1 billion.
+        """
+        if photos <= 1_000_000:
+            return cls()
+        if photos <= 10_000_000:  # one server
+            return cls(shards=2, vectors_on_disk=True, quantization="scalar")
+        if photos <= 100_000_000:  # three servers, one of which may fail
+            return cls(
+                shards=6, replicas=2, write_consistency=2, vectors_on_disk=True,
+                quantization="scalar", ef_search=192, indexing_threshold=100_000,
+            )  # fmt: skip
+        return cls(  # twelve servers: binary vectors in memory, graph and float16 on fast disks
+            shards=24, replicas=2, write_consistency=2, vectors_on_disk=True,
+            quantization="binary", oversampling=16.0, hnsw_on_disk=True, ef_search=320,
+            indexing_threshold=200_000,
+        )  # fmt: skip
+
+    def creation(self, dim: int) -> dict[str, Any]:
+        """Arguments of `create_collection`.
+
+        The distance is the inner product, because with cosine distance Qdrant changes vectors that
+        are not of unit length. `on_disk` and `always_ram` are used because older servers silently
+        ignore their successor `memory`.
+        """
+        from qdrant_client import models as m
+
+        quantization = {
+            "none": None,
+            "scalar": m.ScalarQuantization(scalar=m.ScalarQuantizationConfig(
+                type=m.ScalarType.INT8, quantile=0.99, always_ram=True
+            )),
+            "binary": m.BinaryQuantization(binary=m.BinaryQuantizationConfig(always_ram=True)),
+        }[self.quantization]  # fmt: skip
+        return {
+            "vectors_config": m.VectorParams(
+                size=dim, distance=m.Distance.DOT, datatype=m.Datatype.FLOAT16,
+                on_disk=self.vectors_on_disk,
+            ),
+            "shard_number": self.shards,
+            "replication_factor": self.replicas,
+            "write_consistency_factor": self.write_consistency,
+            "hnsw_config": m.HnswConfigDiff(
+                m=self.hnsw_m, ef_construct=self.hnsw_ef_construct, on_disk=self.hnsw_on_disk
+            ),
+            "optimizers_config": m.OptimizersConfigDiff(indexing_threshold=self.indexing_threshold),
+            "quantization_config": quantization,
+            "on_disk_payload": True,
+            "strict_mode_config": m.StrictModeConfig(enabled=False),  # `run` is filtered unindexed
+        }  # fmt: skip
+
+    def search_params(self, photos: int) -> Any:
+        """Search parameters of a query in a collection of so many photos."""
+        from qdrant_client import models as m
+
+        if photos <= self.exact_below:
+            return m.SearchParams(exact=True, quantization=m.QuantizationSearchParams(ignore=True))
+        quantised = m.QuantizationSearchParams(rescore=True, oversampling=self.oversampling)
+        return m.SearchParams(
+            hnsw_ef=self.ef_search, quantization=None if self.quantization == "none" else quantised
+        )
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A snapshot file on the server's disk: COLLECTION/NAME in its folder of snapshots."""
+class Marker:
+    """What a collection says of itself.
 
-    collection: str
-    name: str
-    size: int  # bytes
-    made: str  # time, as the server writes it
-    checksum: str  # SHA-256, "" = unknown
+    generation … last_row: of the gallery's state that it holds, if it is complete; run: the token
+    of the sync that wrote to it last; done: counts up while that sync works.
+    """
 
-    @property
-    def place(self) -> str:
-        """The URL for `recover` on that server, if it stores snapshots in the default folder."""
-        return f"file:///qdrant/snapshots/{self.collection}/{self.name}"
+    embedder: str
+    dim: int
+    generation: int = 0
+    digest: int = 0
+    count: int = 0
+    last_row: int = 0
+    complete: bool = False
+    run: str = ""
+    done: int = 0
+
+    def holds(self, state: Meta) -> bool:
+        """Whether the collection holds exactly this state of a gallery."""
+        theirs = (self.embedder, self.dim, self.generation, self.digest, self.count)
+        return self.complete and theirs == (
+            state.embedder, state.dim, state.generation, state.photo_digest, state.photos
+        )  # fmt: skip
 
 
-def make(client: RetryingClient, embedder_id: str, dim: int, config: QdrantConfig) -> None:
-    """Create both collections, then the header, so that an interrupted call can be repeated.
+def read_marker(client: RetryingClient, *, search: bool = False) -> Marker | None:
+    """The marker; None when there is no collection, or an empty one.
+
+    The majority of the replicas is asked, because one that was offline may lack the last change.
+    search: as `RetryingClient.call` takes it; there must be a collection then.
 
     Raises:
-        GalleryError: when a collection of this name holds points already.
+        GalleryError: when the collection is no search index of this package.
     """
-    for collection, options in (
-        (client.photos, photo_collection(config, dim)), (client.about, about_collection(config)),
-    ):  # fmt: skip
-        if not client.call("collection_exists", collection_name=collection):
-            client.call("create_collection", collection_name=collection, **options)
-        elif client.count(collection):
-            raise GalleryError(
-                f"{client.name}: there is something already (collection {collection!r}); open it, "
-                "or take another name"
-            )
-    check_setting(client, dim)
-    _index(client, config)
-    meta = Meta(embedder_id, dim, 0, 1, 0, 0, 0, 0)
-    head = Head(meta, json.dumps(to_json(config)))
-    client.upsert(client.about, [points.point(points.HEAD, head.payload())])
-
-
-def _index(client: RetryingClient, config: QdrantConfig) -> None:
-    """Create the payload indexes for filters. In memory there are none, and the client warns."""
+    client.connect()  # raises where the package below is missing
     from qdrant_client import models
 
-    keyword = models.PayloadSchemaType.KEYWORD
-    ids = models.KeywordIndexParams(
-        type=models.KeywordIndexType.KEYWORD, on_disk=config.id_index_on_disk, enable_hnsw=False
+    if not search and not client.call("collection_exists"):
+        return None
+    found = client.call(
+        "retrieve", search=search, ids=[MARKER_ID], with_payload=True, with_vectors=False,
+        consistency=models.ReadConsistencyType.MAJORITY,
+    )  # fmt: skip
+    payload = (found[0].payload or {}) if found else {}
+    names = [field.name for field in fields(Marker)]
+    if payload.get("format") == FORMAT and payload.keys() >= set(names):
+        return Marker(**{name: payload[name] for name in names})
+    if not found and not client.call("count", exact=True).count:
+        return None
+    raise GalleryError(
+        f"{client.name}: there is a collection of this name that is no search index of "
+        "whichlandmark; take another name, or delete it on the server"
     )
-    with _no_index_warnings() if client.in_memory else nullcontext():
-        for collection, key, kind in (
-            (client.photos, "id", ids), (client.photos, "landmark", keyword),
-            (client.photos, "kind", keyword), (client.about, "kind", keyword),
-            (client.about, "owner", keyword),
-        ):  # fmt: skip
-            client.call("create_payload_index", collection_name=collection, field_name=key,
-                       field_schema=kind, wait=True)  # fmt: skip
 
 
-@contextmanager
-def _no_index_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Payload indexes have no effect", UserWarning)
-        yield
+def set_marker(client: RetryingClient, owner: str, **changed: Any) -> bool:
+    """Change the marker if its `run` is `owner`; returns whether it was changed.
 
-
-def check_server(client: RetryingClient) -> None:
-    """Raise GalleryError when no server answers or its version is too old."""
-    found = str(client.call("info").version)
-    numbers = tuple(int(part) for part in found.split("-")[0].split(".")[:2] if part.isdigit())
-    if len(numbers) == 2 and numbers < MIN_SERVER_VERSION:
-        expected = ".".join(map(str, MIN_SERVER_VERSION))
-        raise GalleryError(
-            f"{client.name}: the server is Qdrant {found}; expected {expected} or newer"
-        )
-
-
-def check_exists(client: RetryingClient) -> Head:
-    """The gallery's header. Raises GalleryError when there is no gallery of that name."""
-    for collection in (client.photos, client.about):
-        if not client.call("collection_exists", collection_name=collection):
-            raise GalleryError(
-                f"{client.name}: no gallery there (no collection {collection!r}); make one with "
-                "`whichlandmark index`"
-            )
-    head = read_head(client)
-    check_setting(client, head.meta.dim)
-    return head
-
-
-def stored_config(head: Head) -> QdrantConfig:
-    """The options that the gallery was created with."""
-    return from_json(QdrantConfig, json.loads(head.config))
-
-
-def still_building(client: RetryingClient) -> list[str]:
-    """A line if the server is still building its search graph; searches are slower meanwhile.
-
-    Raises GalleryError when the server cannot build it.
+    Qdrant does not say whether the condition was met, so the marker is read afterwards.
     """
-    found = client.call("get_collection", collection_name=client.photos)
-    status = str(getattr(found.status, "value", found.status))
-    if status == "red":
-        raise GalleryError(
-            f"{client.name}: the server could not optimize it ({found.optimizer_status}); see its "
-            "log"
-        )
-    if status == "green":
-        return []
-    done = f"{found.indexed_vectors_count or 0} of {found.points_count or 0} photos"
-    return [f"the server is building its graph: {done} so far"]
+    from qdrant_client import models as m
+
+    same = m.FieldCondition(key="run", match=m.MatchValue(value=owner))
+    only = m.Filter(must=[m.HasIdCondition(has_id=[MARKER_ID]), same])
+    client.change("set_payload", payload=changed, points=only)
+    marker = read_marker(client)
+    return marker is not None and marker.run == changed.get("run", owner)
 
 
-def make_snapshots(client: RetryingClient) -> list[Snapshot]:
-    """Make a snapshot of each collection, both of one generation.
+def make(client: RetryingClient, config: QdrantConfig, embedder: str, dim: int) -> Marker:
+    """Make the collection with its marker; one that is there is thrown away."""
+    from qdrant_client import models
 
-    In a cluster these hold only the data of the server that is addressed; each needs its own.
-
-    Raises:
-        BusyError: when the gallery was changed meanwhile.
-    """
-    before = _settled(client)
-    made = []
-    for collection in (client.photos, client.about):
-        found = client.call("create_snapshot", collection_name=collection, wait=True)
-        if found is None:
-            raise GalleryError(f"{client.name}: the server made no snapshot of {collection!r}")
-        made.append(_snapshot(collection, found))
-    if _settled(client).meta != before.meta:
-        raise BusyError(f"{client.name}: it was changed while snapshots were made; make them again")
-    return made
-
-
-def list_snapshots(client: RetryingClient) -> list[Snapshot]:
-    """The snapshots of both collections on the server, by collection, oldest first."""
-    found = [
-        _snapshot(collection, one)
-        for collection in (client.photos, client.about)
-        for one in client.call("list_snapshots", collection_name=collection)
-    ]
-    return sorted(found, key=lambda one: (one.collection != client.photos, one.made, one.name))
-
-
-def _snapshot(collection: str, found: object) -> Snapshot:
-    value = {
-        key: getattr(found, key, None) for key in ("name", "size", "creation_time", "checksum")
-    }
-    return Snapshot(collection, str(value["name"]), int(value["size"] or 0),
-                    str(value["creation_time"] or ""), str(value["checksum"] or ""))  # fmt: skip
-
-
-def _settled(client: RetryingClient) -> Head:
-    head = read_head(client)
-    if head.owner != NO_WRITER or head.phase:
-        raise BusyError(
-            f"{client.name}: {head.owner} is writing to it; wait for it, then try again"
-        )
-    return head
+    if client.call("collection_exists"):
+        client.call("delete_collection")
+    client.call("create_collection", **config.creation(dim))
+    # `run` has no index, because one was seen to lag behind its point after a crash of the engine.
+    keyword = models.PayloadSchemaType.KEYWORD
+    client.call("create_payload_index", field_name="kind", field_schema=keyword, wait=True)
+    marker = Marker(embedder, dim)
+    payload = {"format": FORMAT, **asdict(marker)}
+    point = models.PointStruct(id=MARKER_ID, vector=[0.0] * dim, payload=payload)
+    client.change("upsert", points=[point])
+    return marker

@@ -154,16 +154,12 @@ def _format_of(sql: sqlite3.Connection, name: str) -> int:
 
 def _bring_to_format(sql: sqlite3.Connection) -> None:
     """Bring a gallery of format 2 to FORMAT, in one transaction."""
-    sql.execute("BEGIN IMMEDIATE")
-    try:
+    with sql:  # commits, or rolls back
+        sql.execute("BEGIN IMMEDIATE")
         if sql.execute("PRAGMA user_version").fetchone()[0] == 2:  # no other process was first
             for statement in FORMAT_2:
                 sql.execute(statement)
             sql.execute(f"PRAGMA user_version = {FORMAT}")
-        sql.execute("COMMIT")
-    finally:
-        if sql.in_transaction:
-            sql.execute("ROLLBACK")
 
 
 def _journal_is_unwritable(error: sqlite3.Error, path: Path) -> bool:

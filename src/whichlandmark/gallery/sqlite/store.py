@@ -30,10 +30,7 @@ COLUMNS = ("row", "id", "path", "landmark", "hash", "stamp", "author", "licence"
 
 SELECT_PHOTO = f"SELECT {', '.join(COLUMNS)} FROM photos"
 
-WRITE_PHOTO = (
-    f"INSERT INTO photos ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
-    f"ON CONFLICT (row) DO UPDATE SET {', '.join(f'{one} = excluded.{one}' for one in COLUMNS[2:])}"
-)
+WRITE_PHOTO = f"INSERT INTO photos ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 
 WRITE_HEADER = f"UPDATE meta SET {', '.join(f'{one} = ?' for one in (*Meta._fields, 'sum'))}"
 
@@ -107,15 +104,12 @@ class SqliteTables:
                      for row in self.sql.execute(query, (one,))}  # fmt: skip
         return sorted(known)
 
-    def write_photos(self, entries: list[PhotoRow], blobs: list[tuple[bytes, ...]]) -> None:
+    def write_photos(self, entries: list[PhotoRow], blobs: Sequence[tuple[bytes, ...]]) -> None:
         self.sql.executemany(WRITE_PHOTO, entries)
         for at, kind in enumerate(BLOBS):
-            rows = [(row[0], data[at]) for row, data in zip(entries, blobs, strict=True)]
+            rows = ((row[0], data[at]) for row, data in zip(entries, blobs, strict=True))
             self.sql.executemany(
-                f"INSERT OR REPLACE INTO {kind} VALUES (?, ?)", (row for row in rows if row[1])
-            )
-            self.sql.executemany(
-                f"DELETE FROM {kind} WHERE row = ?", (row[:1] for row in rows if not row[1])
+                f"INSERT INTO {kind} VALUES (?, ?)", (row for row in rows if row[1])
             )
 
     def update_entries(self, entries: list[PhotoRow]) -> None:
@@ -145,10 +139,13 @@ class SqliteTables:
             ) from None  # fmt: skip
 
     def structure_faults(self) -> Iterator[str]:
-        for pragma, expected in (("page_size", schema.PAGE_BYTES), ("journal_mode", "wal")):
-            found = self.sql.execute(f"PRAGMA {pragma}").fetchone()[0]
-            if found not in (expected, "memory"):
-                yield f"the file's header: {pragma} {found}; expected {expected}"
+        found = self.sql.execute("PRAGMA page_size").fetchone()[0]
+        if found != schema.PAGE_BYTES:
+            yield f"the file's header: page_size {found}; expected {schema.PAGE_BYTES}"
+        if Path(self.name).is_file():  # opened read-only, SQLite would name another mode
+            with open(self.name, "rb") as file:
+                if (modes := file.read(20)[18:]) != b"\2\2":
+                    yield f"the file's header: journal modes {modes.hex()}; expected 0202, WAL"
         for (line,) in self.sql.execute(f"PRAGMA integrity_check({MAX_FAULTS_SHOWN})"):
             if line != "ok":
                 yield f"SQLite's structure: {line}"
@@ -283,17 +280,10 @@ class SqliteGallery(Gallery):
 
     @contextmanager
     def _tables(self, mode: Mode) -> Iterator[SqliteTables]:
-        with self._lock, schema.gallery_errors(self.name):
-            sql = self._connection
-            if mode != "statement":
+        with self._lock, schema.gallery_errors(self.name), self._connection as sql:
+            if mode != "statement":  # the connection commits at the end, or rolls back
                 sql.execute("BEGIN IMMEDIATE" if mode == "change" else "BEGIN")
-            try:
-                yield SqliteTables(sql, self.name)
-                if mode == "change":
-                    sql.execute("COMMIT")
-            finally:
-                if sql.in_transaction:  # SQLite itself may have rolled back, as on a full disk
-                    sql.execute("ROLLBACK")
+            yield SqliteTables(sql, self.name)
 
 
 def faults(path: Path) -> list[str]:

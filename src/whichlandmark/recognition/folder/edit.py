@@ -1,4 +1,4 @@
-"""Edit a recognizer's gallery in place: add, remove, relabel and list photos.
+"""Edit a recognizer's gallery in place: add, remove, relabel, describe and credit photos.
 
 Only new photos are embedded.
 """
@@ -6,23 +6,37 @@ Only new photos are embedded.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...core.disks import require_writable
 from ...core.errors import DataError, GalleryError, OptionError
 from ...core.types import SEPARATOR, Embedder, Photos, Progress
 from ...features.embedders.load import load_embedder
 from ...features.embedders.own import require_same
 from ...gallery.address import gallery_in
 from ...gallery.base import Gallery
-from ...gallery.records import check_text, read_credits, read_landmarks
+from ...gallery.records import (
+    Credit,
+    LandmarkRecord,
+    check_text,
+    read_credits,
+    read_landmarks,
+)
+from ...gallery.sqlite.store import SqliteGallery
 from .fill import Changes, photos_and_distractors
 from .load import refresh_index_files
-from .settings import changing_state, id_digest, read_settings, read_state, require_folder
+from .settings import (
+    changing_state,
+    id_digest,
+    own_photo,
+    read_settings,
+    require_folder,
+)
 from .update import UpdateOptions, fill_gallery, updating
 
 DISTRACTORS = ""  # landmark of photos without a landmark
@@ -30,7 +44,7 @@ DISTRACTORS = ""  # landmark of photos without a landmark
 
 @dataclass(frozen=True)
 class LandmarkTables:
-    """CSV files that come with photos: landmark records, and authors and licences of photos."""
+    """CSV files that go with photos: landmark records, and credits of photos."""
 
     landmarks: Path | None = None
     credits: Path | None = None
@@ -45,9 +59,14 @@ class EditResult:
     notes: tuple[str, ...] = ()
 
 
-def open_gallery(folder: Path) -> Gallery:
-    """Open the gallery of a recognizer folder. Raises DataError when there is no such folder."""
+def open_gallery(folder: Path, *, to_change: bool = False) -> Gallery:
+    """Open the gallery of a recognizer folder.
+
+    Raises DataError when there is no such folder, or, `to_change`, when it cannot be written.
+    """
     require_folder(folder)
+    if to_change:
+        require_writable(folder, folder=True)
     return gallery_in(folder)
 
 
@@ -84,7 +103,7 @@ def add_photos(
     credits = read_credits(tables.credits) if tables.credits else {}
     options = options or UpdateOptions(corrects=False)
     changes = Changes()
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=True) as gallery:
         if photos is not None:
             if embedder is None:
                 embedder = load_embedder(folder / "embedder", device=device)
@@ -96,17 +115,17 @@ def add_photos(
                 fill_gallery(embedder, todo, update, progress=progress)
                 refresh_index_files(folder, gallery)
             changes = update.changes
-        known = gallery.stamps()
-        used = {landmark for _, _, landmark in known.values()}
+        used = {*gallery.labels().names} if records else set()
         described = [record for record in records if record.name in used]
         if described:
             gallery.describe(described)
+        known = gallery.stamps(list(credits))
         credited = {photo_id: credit for photo_id, credit in credits.items() if photo_id in known}
         if credited:
             gallery.credit(credited)
         refresh_index_files(folder, gallery)
         counts: dict[str, int | str] = {
-            **changes.counts, "photos": len(known),
+            **changes.counts, "photos": gallery.count(),
             "records": len(described), "records without a photo": len(records) - len(described),
             "credits": len(credited), "credits without a photo": len(credits) - len(credited),
             "generation": gallery.generation,
@@ -140,7 +159,7 @@ def photos_to_add(photos: Photos, *, landmark: str | None, distractors: bool) ->
 def remove_photos(
     folder: Path, ids: Sequence[str], landmark: str | None, *, distractors: bool = False
 ) -> EditResult:
-    """Remove photos from the gallery; their files stay.
+    """Remove photos from the gallery; their files stay, but those that a server stored there.
 
     Args:
         folder: The recognizer folder.
@@ -152,14 +171,19 @@ def remove_photos(
         OptionError: Unless one of them is given, or for a blank landmark.
         DataError: For unknown ids and landmarks.
     """
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=True) as gallery:
         chosen = _selected_ids(gallery, ids, landmark, distractors=distractors)
         notes: tuple[str, ...] = ()
         if chosen:  # an empty batch would still raise the generation
             _remember_removed(folder, gallery, chosen)
             gallery.remove(chosen)
             refresh_index_files(folder, gallery)
+            for file in filter(None, (own_photo(folder, one) for one in chosen)):
+                file.unlink(missing_ok=True)
             notes = ("`index` and `gallery add` leave them out from now on, unless with --restore",)
+            if isinstance(gallery, SqliteGallery) and gallery.state().stale:
+                notes += (f"unused parts of the file may still hold bytes of them: `whichlandmark "
+                          f"gallery compact {folder}` erases these",)  # fmt: skip
         if not gallery.count():
             notes += ("the gallery is empty now: nothing can be named until photos are added",)
         return EditResult(_counts(gallery, "removed", len(chosen)), notes=notes)
@@ -195,7 +219,7 @@ def relabel_photos(
         DataError: As `remove_photos`.
     """
     label = _checked_label(to, "--to") if to else DISTRACTORS
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=True) as gallery:
         chosen = _selected_ids(gallery, ids, landmark)
         stamps = gallery.stamps()
         others = sum(entry[2] == label for entry in stamps.values())
@@ -239,45 +263,72 @@ def _remember_relabelled(
             state.renamed[renamed] = label
 
 
-def list_landmarks(folder: Path) -> dict[str, Any]:
-    """The landmarks of a gallery with their number of photos and their records."""
-    with open_gallery(folder) as gallery:
-        counts: dict[str, int] = {}
-        for _, _, landmark in gallery.stamps().values():
-            counts[landmark] = counts.get(landmark, 0) + 1
-        records, generation = gallery.landmarks(), gallery.generation
-        embedder = gallery.embedder_id
-    state = read_state(folder)
-    distractors = counts.pop(DISTRACTORS, 0)
-    landmarks = []
-    for name in sorted(counts):
-        entry: dict[str, Any] = {"landmark": name, "photos": counts[name]}
-        if record := records.get(name):
-            entry |= {"title": record.title, "names": dict(record.names),
-                      "wikidata": record.wikidata, "latitude": record.latitude,
-                      "longitude": record.longitude}  # fmt: skip
-        landmarks.append(entry)
-    total = sum(counts.values())
-    return {"landmarks": landmarks, "photos": total, "distractors": distractors,
-            "embedder": embedder, "generation": generation, "failed": state.failed,
-            "unfinished": state.unfinished_field(total + distractors),
-            "warnings": state.warnings(total + distractors)}  # fmt: skip
+def describe_landmark(
+    folder: Path, landmark: str, changes: Mapping[str, Any] | None = None
+) -> tuple[LandmarkRecord, int]:
+    """Change fields of a landmark's record, or only read it.
 
+    Args:
+        folder: The recognizer folder.
+        landmark: A landmark that has photos.
+        changes: Field of `LandmarkRecord` → its new value, None = none; `names` is merged by
+            language. The other fields stay.
 
-def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
-    """The photos of one landmark ("" = the distractors): id, path, author, licence.
+    Returns:
+        The record, empty where there is none, and the generation of the gallery.
 
-    Raises DataError for an unknown landmark; the message suggests a similar one.
+    Raises:
+        DataError: For an unknown landmark, or a value that no record may have, which is named.
     """
-    with open_gallery(folder) as gallery:
-        stamps = gallery.stamps()
-        ids = _ids_of_landmark(gallery, stamps, landmark)
-        credits = gallery.credits(ids)
-    return [
-        {"id": photo_id, "path": stamps[photo_id][0], **credits[photo_id]._asdict()}
-        for photo_id in ids
-        if photo_id in credits
-    ]
+    with open_gallery(folder, to_change=bool(changes)) as gallery:
+        if landmark not in (known := gallery.labels().names):
+            raise _no_landmark(gallery, landmark, known)
+        old = gallery.landmarks().get(landmark) or LandmarkRecord(landmark)
+        given = dict(changes or {})
+        if "names" in given:
+            names = {} if given["names"] is None else {**old.names, **given["names"]}
+            given["names"] = {language: name for language, name in names.items() if name}
+        empty = LandmarkRecord(landmark)
+        record = replace(old, **{
+            name: getattr(empty, name) if value in (None, "") else value
+            for name, value in given.items()
+        })  # fmt: skip
+        if record != old:
+            gallery.describe([record])
+            refresh_index_files(folder, gallery)
+        return record, gallery.generation
+
+
+def credit_photos(
+    folder: Path,
+    ids: Sequence[str],
+    landmark: str | None = None,
+    changes: Mapping[str, str | None] | None = None,
+) -> tuple[dict[str, Credit], int]:
+    """Change author, licence or source of photos, or only read them.
+
+    Args:
+        folder: The recognizer folder.
+        ids: Ids of the photos; or none, with `landmark`.
+        landmark: All photos of this landmark.
+        changes: Field of `Credit` → its new value, None or "" = unknown. The others stay.
+
+    Returns:
+        Id → credit, and the generation of the gallery.
+
+    Raises:
+        OptionError: As `remove_photos`.
+        DataError: For unknown ids, or a text that no credit may have.
+    """
+    with open_gallery(folder, to_change=bool(changes)) as gallery:
+        chosen = _selected_ids(gallery, ids, landmark)
+        old = gallery.credits(chosen)
+        given = {field: value or "" for field, value in (changes or {}).items()}
+        new = {one: old.get(one, Credit("", ""))._replace(**given) for one in chosen}
+        if new != old:  # an unknown id is an error of `credit` that suggests a known one
+            gallery.credit(new)
+            refresh_index_files(folder, gallery)
+        return new, gallery.generation
 
 
 def _selected_ids(
@@ -294,7 +345,7 @@ def _selected_ids(
             "--distractors"
         )
     if distractors:
-        return _ids_of_landmark(gallery, gallery.stamps(), DISTRACTORS)
+        return ids_of_landmark(gallery, gallery.stamps(), DISTRACTORS)
     if landmark is None:
         return list(dict.fromkeys(ids))
     if not landmark.strip():
@@ -302,19 +353,24 @@ def _selected_ids(
             f"--landmark {landmark!r} given; expected the name of a landmark. Photos without one "
             "are removed with `gallery remove --distractors`, or chosen by their ids"
         )
-    return _ids_of_landmark(gallery, gallery.stamps(), landmark)
+    return ids_of_landmark(gallery, gallery.stamps(), landmark)
 
 
-def _ids_of_landmark(
+def ids_of_landmark(
     gallery: Gallery, stamps: dict[str, tuple[str, str, str]], landmark: str
 ) -> list[str]:
+    """Ids of a landmark's photos, "" = the distractors; DataError, with a hint, for no photos."""
     found = [photo_id for photo_id, entry in stamps.items() if entry[2] == landmark]
-    if found or landmark == DISTRACTORS:
-        return found
-    names = sorted({entry[2] for entry in stamps.values()} - {DISTRACTORS})
+    if not found and landmark != DISTRACTORS:
+        raise _no_landmark(gallery, landmark, {entry[2] for entry in stamps.values()})
+    return found
+
+
+def _no_landmark(gallery: Gallery, landmark: str, known: Iterable[str]) -> DataError:
+    names = sorted({*known} - {DISTRACTORS})
     near = difflib.get_close_matches(landmark, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "`whichlandmark gallery list` shows all"
-    raise DataError(f"{gallery.name}: no photo of landmark {landmark!r}; {hint}")
+    return DataError(f"{gallery.name}: no photo of landmark {landmark!r}; {hint}")
 
 
 def _checked_label(name: str, option: str) -> str:

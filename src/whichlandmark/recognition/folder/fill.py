@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from ...gallery.address import has_gallery, open_or_create
 from ...gallery.base import Gallery
 from ...gallery.records import GalleryRow
 from ..spatial_verification import MATCHING_SIDE, local_features
-from .settings import LOCK_FILE
+from .settings import LOCK_FILE, PHOTO_FOLDER, own_photo
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ def features_of(image: Image) -> StoredFeatures:
 FEATURES = PerPhoto(features_of, MATCHING_SIDE)
 
 MAX_NAMES = 5  # in a note
+
+MOVED_AT_ONCE = 256  # photos written in one batch, 50 KB each
 
 
 def fill_gallery(
@@ -145,6 +147,27 @@ def gallery_row(photos: Photos, batch: EmbeddedBatch, i: int, stamp: str) -> Gal
         photos.ids[row], photos.paths[row], photos.landmarks[row], batch.hashes[i], stamp,
         batch.vectors[i], stored.keypoints, stored.fingerprint, stored.thumbnail,
     )  # fmt: skip
+
+
+def write_paths(gallery: Gallery, moved: Mapping[str, str]) -> dict[str, tuple[str, str, str]]:
+    """Give photos a new path, id → path, without embedding them again; their new `stamps`."""
+    ids, written = list(moved), dict[str, tuple[str, str, str]]()
+    for start in range(0, len(ids), MOVED_AT_ONCE):
+        found = gallery.rows_after(-1, MOVED_AT_ONCE, ids[start : start + MOVED_AT_ONCE])
+        stamps = stamps_of([moved[row.id] for _, row in found])
+        batch = [replace(found[i][1], path=moved[found[i][1].id], stamp=stamp)
+                 for i, stamp in enumerate(stamps)]  # fmt: skip
+        gallery.put(batch)
+        written |= {row.id: (row.path, row.stamp, row.landmark) for row in batch}
+    return written
+
+
+def paths_of_own_photos(folder: Path, gallery: Gallery) -> dict[str, str]:
+    """Photos that a server stored in a folder which was moved or copied since: id → path now."""
+    files = (folder / PHOTO_FOLDER).glob("*.jpg")
+    found = gallery.stamps([f"{PHOTO_FOLDER}/{file.name}" for file in files])
+    now = {one: str(own_photo(folder, one)) for one in found if own_photo(folder, one)}
+    return {one: path for one, path in now.items() if path != found[one][0]}
 
 
 @dataclass

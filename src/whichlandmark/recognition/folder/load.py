@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ...core.disks import require_writable
 from ...core.errors import GalleryError, OptionError
@@ -14,7 +16,15 @@ from ...core.progress import progress_for
 from ...core.types import Embedder, Photos, Progress, require_table
 from ...features.embedders.load import default_embedder, load_embedder
 from ...features.embedders.own import require_embedder, require_same, save_embedder
-from ...gallery.address import GALLERY_FILE, gallery_in, has_gallery
+from ...gallery.address import (
+    GALLERY_FILE,
+    Link,
+    gallery_in,
+    has_gallery,
+    is_search_index,
+    open_search_index,
+    read_link,
+)
 from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
 from ...gallery.index import GalleryIndex, SearchRows
@@ -25,10 +35,9 @@ from ...gallery.index.open import (
     delete_index_files,
     open_index,
     refresh,
-    searched_on_server,
     warn_index_files_unusable,
 )
-from ...gallery.index.remote import RemoteRows, sample_index
+from ...gallery.index.remote import RemoteRows, Synced, sample_index
 from ...gallery.sqlite.store import SqliteGallery
 from ..decision import Decider, FallbackDecider, Fitted
 from ..fitting.whitening import LabelledVectors
@@ -171,7 +180,7 @@ def assemble(
     extra: LabelledVectors | None = None,
     folder: Path | None = None,
 ) -> Recognizer:
-    """A recognizer of an open gallery.
+    """A recognizer of an open gallery. Raises GalleryError when another embedder made it.
 
     Args:
         embedder: The embedder that made the gallery's vectors.
@@ -179,11 +188,8 @@ def assemble(
         rules: None = the defaults.
         fitted: None = fit on the gallery now.
         extra: Training photos for that fit.
-        folder: Use the index files of this recognizer folder where they are undamaged and of the
-            gallery's current generation; None = read the gallery itself.
-
-    Raises:
-        GalleryError: When another embedder made the gallery.
+        folder: Use the search index or index files of this recognizer folder where they are
+            undamaged and of the gallery's current generation; None = read the gallery itself.
     """
     gallery.require(embedder.id)
     rules = rules or Rules()
@@ -197,24 +203,29 @@ def assemble(
     def over_gallery(fitted: Fitted | None) -> Decider:
         return decider(GalleryIndex.of(gallery.table()).made_by(embedder), None, fitted)
 
-    first, index_files = None, None
-    if folder is not None:
-        try:
-            index, prepared = open_index(folder, gallery)
-            first = decider(index.made_by(embedder), prepared, fitted)
-            index_files = folder / INDEX_FOLDER if prepared is not None else None
-        except IndexFileError as error:
-            warn_index_files_unusable(error, folder)
-    first = first or over_gallery(fitted)
-    used = first.fitted  # a later fallback must not fit again
-    probed = [str(photo_id) for photo_id in first.index.ids[:PHOTOS_PROBED]]
+    def opened(fitted: Fitted | None, *, search_index: bool = True) -> FallbackDecider:
+        first, prepared = None, None
+        if folder is not None:
+            try:
+                index, prepared = open_index(folder, gallery, search_index=search_index)
+                first = decider(index.made_by(embedder), prepared, fitted)
+            except IndexFileError as error:
+                warn_index_files_unusable(error, folder)
+        index_files = folder / INDEX_FOLDER if first and prepared and folder else None
+        first = first or over_gallery(fitted)
+        used = first.fitted  # a later fallback must not fit again
+        unindexed = partial(opened, used, search_index=False)
+        return FallbackDecider(first, lambda: over_gallery(used), index_files, unindexed)
+
+    fallback = opened(fitted)
+    probed = [str(photo_id) for photo_id in fallback.current.index.ids[:PHOTOS_PROBED]]
     features = any(keypoints is not None for keypoints in verifier.keypoints(probed))
     return Recognizer(
         embedder=embedder,
         gallery=gallery,
         rules=rules,
-        fitted=used,
-        fallback=FallbackDecider(first, lambda: over_gallery(used), index_files),
+        fitted=fallback.current.fitted,
+        fallback=fallback,
         verifier=verifier,
         records=records,
         features=features,
@@ -273,18 +284,96 @@ def _fit(
     return fit.fit(index, rules, extra, verifier=verifier)
 
 
-def refresh_index_files(folder: Path, gallery: Gallery, *, rebuild: bool = False) -> None:
-    """Bring the index files up to date with the gallery and with the stored whitening.
+def refresh_index_files(
+    folder: Path,
+    gallery: Gallery,
+    *,
+    rebuild: bool = False,
+    begin: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Bring index files and search index up to date with the gallery and the stored whitening.
 
-    rebuild: delete the existing ones first.
+    A search index that cannot be synced is warned of, because the gallery answers without it.
+
+    Args:
+        folder: The recognizer folder.
+        gallery: Its gallery.
+        rebuild: Delete the existing index files first.
+        begin: Sync a search index also where no sync has ended yet.
+        progress: Of that sync.
     """
     if rebuild:
         delete_index_files(folder / INDEX_FOLDER)
-    if searched_on_server(folder):
+    link = read_link(folder) or Link()
+    if link.search == "here" or link.address is None:
+        try:
+            rules, fitted, _ = read_settings(folder)
+            needs = IndexNeeds(fitted.projection if fitted else None, rules.recall)
+        except GalleryError:  # damaged settings are reported when the recognizer is opened
+            needs = IndexNeeds()
+        refresh(folder / INDEX_FOLDER, gallery, needs)
+    if not is_search_index(link.search):
         return
     try:
-        rules, fitted, _ = read_settings(folder)
-        needs = IndexNeeds(fitted.projection if fitted else None, rules.recall)
-    except GalleryError:  # damaged settings are reported when the recognizer is opened
-        needs = IndexNeeds()
-    refresh(folder / INDEX_FOLDER, gallery, needs)
+        search_index = open_search_index(link.search)
+        state = None if begin else search_index.state()
+        if begin or (state is not None and state.complete):
+            search_index.sync(gallery, progress=progress)
+        else:
+            log.warning("%s", search_index_state(folder, gallery)["text"])
+    except (GalleryError, OptionError) as error:
+        log.warning(
+            "%s. The gallery is up to date, and answers without its search index until "
+            "`whichlandmark gallery sync %s` has run", error, folder,
+        )  # fmt: skip
+
+
+def search_index_state(folder: Path, gallery: Gallery) -> dict[str, Any]:
+    """What the search index of a folder holds, as JSON fields and as a line `text`; {} = none."""
+    link = read_link(folder) or Link()
+    if not is_search_index(link.search):
+        return {}
+    index, now = open_search_index(link.search), gallery.state()
+    try:
+        held = index.state()
+        trouble = "" if held else "there is none yet"
+    except GalleryError as error:
+        held, trouble = None, str(error).removeprefix(f"{index.name}: ")
+    if held and not held.complete:
+        trouble = "a sync has not ended"
+    elif held and held.generation != now.generation:
+        trouble = f"holds generation {held.generation}, the gallery is at {now.generation}"
+    elif held and held.digest != now.photo_digest:
+        trouble = "holds another gallery"
+    remedy = f"{trouble}: not searched until `whichlandmark gallery sync {folder}`"
+    good = f"up to date, generation {now.generation}, {now.photos:,} photos"
+    return {
+        "address": index.name, "up_to_date": not trouble,
+        "generation": held and held.generation, "photos": held and held.photos,
+        "text": f"search index {index.name}: {remedy if trouble else good}",
+    }  # fmt: skip
+
+
+def sync_search_index(
+    folder: Path, *, rebuild: bool = False, progress: Progress | None = None
+) -> Synced:
+    """Bring the search index of a recognizer folder in step with its gallery.
+
+    rebuild: throw the index away and make it again.
+
+    Raises:
+        OptionError: When the folder has no search index.
+        GalleryError: When its server or the gallery cannot be used; BusyError when another sync
+            works on it.
+    """
+    require_folder(folder)
+    link = read_link(folder) or Link()
+    if not is_search_index(link.search):
+        raise OptionError(
+            f"{folder}: has no search index; `whichlandmark index PHOTOS -o {folder} --search "
+            "qdrant://HOST:6334/NAME` gives it one"
+        )
+    with gallery_in(folder) as gallery:
+        index = open_search_index(link.search)
+        return index.sync(gallery, rebuild=rebuild, progress=progress)

@@ -1,12 +1,14 @@
-"""Maintain a recognizer's gallery: verify, rebuild, compact, copy."""
+"""Maintain a recognizer's gallery: list, verify, rebuild, compact, copy, export."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ...core.disks import require_writable, write_error
 from ...core.errors import GalleryError, OptionError, WhichLandmarkError
@@ -23,19 +25,25 @@ from ...gallery.address import (
     open_at,
     open_or_create,
     open_or_create_at,
-    read_link,
+    require_gallery_address,
+    server_address,
     write_link,
 )
 from ...gallery.base import Gallery
 from ...gallery.copy import copy_gallery
-from ...gallery.index.open import index_file_fault, searched_on_server
+from ...gallery.index.open import index_file_fault
+from ...gallery.records import write_credits, write_landmarks
 from ...gallery.sqlite import salvage
 from ...gallery.sqlite.store import SqliteGallery
 from ...gallery.sqlite.store import faults as file_faults
-from .edit import EditResult, open_gallery
-from .load import refresh_index_files
+from ..answer import landmark_object
+from ..rules import require_server_rules
+from .edit import DISTRACTORS, EditResult, LandmarkTables, ids_of_landmark, open_gallery
+from .fill import paths_of_own_photos, write_paths
+from .load import refresh_index_files, search_index_state
 from .settings import (
     STATE_FILE,
+    own_photo,
     read_settings,
     read_state,
     require_folder,
@@ -65,18 +73,18 @@ def verify_gallery(folder: Path) -> GalleryCheck:
     """Check everything: the gallery file, all checksums, the embedder and the photo files."""
     path = folder / GALLERY_FILE
     require_folder(folder)
-    link = read_link(folder)
-    faults = file_faults(path) if link is None else []
+    server = server_address(folder)
+    faults = file_faults(path) if server is None else []
     if faults:
         return GalleryCheck({"faults": len(faults)}, faults, [])
     with gallery_in(folder) as gallery:
-        faults = [] if link is None else gallery.faults()
+        faults = [] if server is None else gallery.faults()
         if faults:
             return GalleryCheck({"faults": len(faults)}, faults, [])
         stamps, made_by = gallery.stamps(), gallery.embedder_id
         counts: Counts = {
             "faults": 0, "photos": len(stamps), "landmark records": len(gallery.landmarks()),
-            **({"bytes": path.stat().st_size} if link is None else {"gallery": gallery.name}),
+            **({"bytes": path.stat().st_size} if server is None else {"gallery": gallery.name}),
             "generation": gallery.generation, "embedder": made_by,
         }  # fmt: skip
         fault = index_file_fault(folder, gallery)
@@ -90,7 +98,7 @@ def verify_gallery(folder: Path) -> GalleryCheck:
     counts["faults"] = len(faults)
     warnings += read_state(folder).warnings(len(stamps))
     for photo_id, (name, then, _) in stamps.items():
-        if (now := stamp(name)) != then:
+        if not own_photo(folder, photo_id) and (now := stamp(name)) != then:
             what = "changed since" if now else "gone"
             warnings.append(f"photo {photo_id!r}: its file is {what} ({name})")
     return GalleryCheck(counts, faults, warnings)
@@ -115,7 +123,7 @@ def rebuild_gallery(folder: Path) -> EditResult:
         BusyError: When another process has the gallery open.
     """
     require_folder(folder)
-    if read_link(folder) is not None:
+    if server_address(folder) is not None:
         return _rebuild_index_files(folder)
     embedder_id, dim = None, None
     with suppress(WhichLandmarkError):  # the gallery's record of the embedder may be readable
@@ -151,7 +159,7 @@ def compact_gallery(folder: Path) -> EditResult:
         OptionError: When it is on a server, which frees the space itself.
     """
     path = folder / GALLERY_FILE
-    with open_gallery(folder) as gallery:
+    with open_gallery(folder, to_change=True) as gallery:
         if not isinstance(gallery, SqliteGallery):
             raise OptionError(f"{gallery.name}: its server frees space by itself")
         gallery.table()  # raises when the file is damaged
@@ -175,18 +183,22 @@ def copy_to(
     Args:
         source: A recognizer folder, or the address of a gallery on a server.
         target: The same. A folder gets the embedder and the settings too, so that it answers alike.
-        link: Address for the gallery of the new folder; None = a file in it.
+        link: Where the gallery of the new folder is, and its search; None = in the folder.
         progress: Counts copied photos.
 
     Raises:
         OptionError: When source and target do not fit together.
         GalleryError: When the target holds something else.
     """
+    for address in (source, target):
+        require_gallery_address(address)
     if source.rstrip("/") == target.rstrip("/"):
         raise OptionError(f"{source} given twice; expected another place to copy to")
     if is_server(target):
         if link is not None:
-            raise OptionError(f"{target} and --gallery {link.address} given; expected one of both")
+            raise OptionError(
+                f"{target} given with --gallery or --search; expected a folder with them"
+            )
         with (
             _open_source(source) as mine,
             open_or_create_at(target, mine.embedder_id, mine.dim) as other,
@@ -209,6 +221,8 @@ def _copy_folder(
         if not (source / "embedder").is_dir():
             raise GalleryError(f"{source}: has no embedder/ to copy; the folder is incomplete")
         if link is not None:
+            if link.search != "here":
+                require_server_rules(read_settings(source)[0])
             write_link(target, link)
         if not (target / "embedder").exists():
             _copy_folder_atomically(source / "embedder", target / "embedder")
@@ -222,8 +236,7 @@ def _copy_folder(
                 write_settings(target, rules, fitted, other.generation if current else generation)
             if (source / STATE_FILE).exists():
                 shutil.copyfile(source / STATE_FILE, target / STATE_FILE)
-            if not searched_on_server(target):
-                refresh_index_files(target, other)
+            refresh_index_files(target, other, begin=True)
     return counts
 
 
@@ -254,3 +267,61 @@ def _copy_folder_atomically(source: Path, target: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
         if not target.is_dir():  # else another process was first
             raise write_error(target, error) from None
+
+
+def follow_moved_folder(folder: Path) -> None:
+    """Give the photos that a server stored in the folder their paths, where it has been moved."""
+    with open_gallery(folder) as gallery:
+        if moved := paths_of_own_photos(folder, gallery):
+            write_paths(gallery, moved)
+            refresh_index_files(folder, gallery)
+
+
+def list_landmarks(folder: Path) -> dict[str, Any]:
+    """The landmarks of a gallery with their number of photos and their records."""
+    with open_gallery(folder) as gallery:
+        counts = Counter(landmark for _, _, landmark in gallery.stamps().values())
+        records, generation = gallery.landmarks(), gallery.generation
+        embedder, search_index = gallery.embedder_id, search_index_state(folder, gallery)
+    state = read_state(folder)
+    distractors = counts.pop(DISTRACTORS, 0)
+    landmarks = [{**landmark_object(name, records), "photos": counts[name]}
+                 for name in sorted(counts)]  # fmt: skip
+    total = counts.total()
+    return {"landmarks": landmarks, "photos": total, "distractors": distractors,
+            "embedder": embedder, "generation": generation, "failed": state.failed,
+            "search_index": search_index or None,
+            "unfinished": state.unfinished_field(total + distractors),
+            "warnings": state.warnings(total + distractors)}  # fmt: skip
+
+
+def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
+    """The photos of one landmark ("" = the distractors): id, path, author, licence, source.
+
+    Raises DataError for an unknown landmark; the message suggests a similar one.
+    """
+    with open_gallery(folder) as gallery:
+        stamps = gallery.stamps()
+        ids = ids_of_landmark(gallery, stamps, landmark)
+        credits = gallery.credits(ids)
+    return [
+        {"id": one, "path": str(own_photo(folder, one) or stamps[one][0]), **credits[one]._asdict()}
+        for one in ids
+        if one in credits
+    ]
+
+
+def export_tables(folder: Path, tables: LandmarkTables) -> EditResult:
+    """Write the landmark records and the credits of a gallery as `add_photos` reads them."""
+    counts: dict[str, int | str] = {}
+    with open_gallery(folder) as gallery:
+        if tables.landmarks:
+            records = sorted(gallery.landmarks().values(), key=lambda record: record.name)
+            write_landmarks(tables.landmarks, records)
+            counts["records"] = len(records)
+        if tables.credits:
+            credits = gallery.credits(gallery.stamps())
+            credits = {one: credit for one, credit in credits.items() if any(credit)}
+            write_credits(tables.credits, credits)
+            counts["credits"] = len(credits)
+    return EditResult(counts)

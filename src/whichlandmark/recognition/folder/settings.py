@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ LOCK_FILE = ".gallery.lock"  # held while several files of the folder are writte
 
 # What a first run may have left in a folder before it made a gallery; each name is enough.
 OWN_FILES = (STATE_FILE, LOCK_FILE, "recognizer.json", "embedder/embedder.json", "shards")
+
+PHOTO_FOLDER = "photos"  # in the recognizer folder, for photos added through a server
+
+_OWN_PHOTO = re.compile(rf"{PHOTO_FOLDER}/[0-9a-f]{{40}}\.jpg", re.ASCII)  # the id of such a photo
 
 # Rules that change nothing that is fitted: thresholds, location prior, search effort.
 RULES_WITHOUT_FIT = {"answer_above", "doubt_above", "false_answers", "location_km", "recall"}
@@ -63,6 +68,12 @@ def require_place(folder: Path) -> None:
             f"{folder}: holds other things ({shown}) and is no recognizer folder; give a new "
             f"folder, such as {folder / 'recognizer'}"
         )
+
+
+def own_photo(folder: Path, photo_id: str) -> Path | None:
+    """The file of a photo that a server stored in the folder, wherever that is now; else None."""
+    file = folder.resolve() / photo_id if _OWN_PHOTO.fullmatch(photo_id) else None
+    return file if file and file.exists() else None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,15 @@ from ...features.pipeline import COMPUTE_NOTHING, PerPhoto
 from ...gallery.base import Gallery
 from ...gallery.records import GalleryRow
 from ..spatial_verification import DistractorCheck
-from .fill import FEATURES, Changes, embed_rows, free_id, longer_ids
+from .fill import (
+    FEATURES,
+    Changes,
+    embed_rows,
+    free_id,
+    longer_ids,
+    paths_of_own_photos,
+    write_paths,
+)
 from .settings import LOCK_FILE, FolderState, UnfinishedRun, changing_state, id_digest
 
 FEW = 50  # a table this many times smaller than the gallery is looked up photo by photo
@@ -233,13 +241,12 @@ class GalleryUpdate:
         return True
 
     def _look_up(self, hashes: Iterable[str | None]) -> None:
-        """Find out which photos of the gallery have these bytes."""
+        """Which photos of the gallery have these bytes?"""
         new = {digest for digest in hashes if digest} - self._with_bytes.keys()
         found = self.gallery.with_hashes(new) if new else {}
         self._with_bytes |= {digest: found.get(digest, []) for digest in new}
-        self._known |= self.gallery.stamps(
-            [one for ids in found.values() for one in ids if one not in self._known]
-        )
+        others = {one for ids in found.values() for one in ids} - self._known.keys()
+        self._known |= self.gallery.stamps(others)
 
     def _landmark_of(self, stored: str, row: int, relabelled: dict[str, str]) -> str:
         """The landmark of a photo that the gallery has at the same path."""
@@ -289,9 +296,8 @@ class GalleryUpdate:
         for row in rows:
             photo_id, path, digest = photos.ids[row], photos.paths[row], digests.get(row)
             landmark = self._current_name(photos.landmarks[row])
-            same = self._with_bytes.get(digest or "") or self._with_bytes.get(
-                self._also.get(photo_id, ""), []
-            )
+            same = self._with_bytes.get(digest or "")
+            same = same or self._with_bytes.get(self._also.get(photo_id, ""), [])
             stored = photo_id if photo_id in same else next(iter(same), None)
             if stored is not None and stored not in moved and not stamp(self._known[stored][0]):
                 moved[stored] = path
@@ -310,18 +316,8 @@ class GalleryUpdate:
                     self.changes.followed[photos.landmarks[row]] += 1
                 self._targets[photo_id] = _Target(new_id, landmark)
                 todo.append(row)
-        self._write_paths(moved)
+        self._known |= write_paths(self.gallery, moved)
         return todo
-
-    def _write_paths(self, moved: dict[str, str]) -> None:
-        """Give photos the path of their moved file, without embedding them again."""
-        ids = list(moved)
-        for start in range(0, len(ids), 256):
-            found = self.gallery.rows_after(-1, 256, ids[start : start + 256])
-            batch = [replace(row, path=moved[row.id], stamp=stamp(moved[row.id]))
-                     for _, row in found]  # fmt: skip
-            self.gallery.put(batch)
-            self._known |= {row.id: (row.path, row.stamp, row.landmark) for row in batch}
 
     def _same_bytes(
         self, photo_id: str, stored: str, landmark: str, *, moved: bool = False
@@ -381,6 +377,7 @@ def updating(
     Yields:
         The update, and the photos to embed.
     """
+    write_paths(gallery, paths_of_own_photos(folder, gallery))
     with changing_state(folder) as state:  # raises where it is damaged, before anything is changed
         state.forget_unless(gallery.generation)
         update = GalleryUpdate(photos, gallery, state, options, folder=folder)

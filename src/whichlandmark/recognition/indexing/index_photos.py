@@ -22,7 +22,14 @@ from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.load import TIMM_PREFIX
 from ...features.embedders.own import recorded_object
 from ...features.pipeline import Failure
-from ...gallery.address import new_link, write_link
+from ...gallery.address import (
+    Link,
+    changed_link,
+    is_search_index,
+    open_search_index,
+    read_link,
+    write_link,
+)
 from ...gallery.base import Gallery
 from ...gallery.index.open import searched_on_server
 from ..decision import Fitted
@@ -53,8 +60,9 @@ class IndexOptions:
             to 0. With `verify` 0 none are stored.
         device: As `load_embedder` takes it.
         gallery: Address of a server for the gallery; None = as the folder says, else a file in it.
-        search: For such a gallery: "here" = its vectors are stored in the folder too, "there" = the
-            server searches.
+        search: "here" = index files in the folder, "there" = the gallery's server searches, or the
+            address of a search index, as qdrant://HOST:6334/NAME; None = as the folder says, else
+            "here".
         shards: Number of shards of the table, each embedded into a file first; None = no shards.
         shard: Number of the only shard to make; nothing is loaded then.
         shard_folder: Folder or URL of the shards; None = `shards` in the recognizer folder.
@@ -69,7 +77,7 @@ class IndexOptions:
     features: bool = True
     device: str = "auto"
     gallery: str | None = None
-    search: str = "here"
+    search: str | None = None
     shards: int | None = None
     shard: int | None = None
     shard_folder: str | None = None
@@ -87,10 +95,6 @@ class IndexOptions:
             object.__setattr__(self, "engine", "local")
         if self.engine not in ENGINES:
             raise OptionError(f"engine {self.engine!r} given; expected {', '.join(ENGINES)}")
-        if self.search != "here" and self.gallery is None:
-            raise OptionError(
-                f"search {self.search!r} without a gallery address; give a server's address"
-            )
         needs_shards = (self.shard, self.shard_folder) != (None, None) or self.engine != "local"
         if self.shards is None and needs_shards:
             raise OptionError("shard, shard_folder or engine given; expected shards with it")
@@ -150,8 +154,7 @@ def index_photos(
     table = photos_and_distractors(photos, distractors)
     rules = rules_for(folder, options)
     tasks = _shard_tasks(table, folder, options, features=rules.verify > 0)
-    if options.gallery is not None:
-        write_link(folder, new_link(options.gallery, options.search))
+    link = _write_link(folder, options)
     opened = open_embedder(
         embedder, table, folder, device=options.device, progress=progress("fitting")
     )
@@ -173,10 +176,24 @@ def index_photos(
                 todo = todo.take(np.isin(todo.ids, np.array(failed, dtype=object)))
             fill_gallery(opened, todo, update, progress=progress("indexing"))
             require_photos(gallery, update.changes.problems, update.changes.removed)
-            recognizer = finish_recognizer(folder, opened, gallery, rules)
+            syncing = progress("syncing") if is_search_index(link.search) else None
+            recognizer = finish_recognizer(folder, opened, gallery, rules, progress=syncing)
         counts = _counts(update, recognizer)
     unused = [Failure(*problem) for problem in update.changes.problems.items()]
     return Indexed(counts, unused, (*update.changes.notes(), *recognizer.notes))
+
+
+def _write_link(folder: Path, options: IndexOptions) -> Link:
+    """Write where the gallery is and is searched.
+
+    Raises GalleryError where the server of a new search index does not answer, or holds something
+    else, because that would be found out hours later.
+    """
+    link = changed_link(folder, options.gallery, options.search)
+    if is_search_index(link.search) and link != read_link(folder) and options.shard is None:
+        open_search_index(link.search).state()
+    write_link(folder, link)
+    return link
 
 
 def _counts(update: GalleryUpdate, recognizer: Recognizer) -> dict[str, int | str]:
@@ -197,32 +214,39 @@ def rules_for(folder: Path, options: IndexOptions) -> Rules:
 
     Raises OptionError when the gallery's server cannot search by them.
     """
-    search = options.search
-    if options.gallery is None and searched_on_server(folder):
-        search = "there"
+    search = changed_link(folder, options.gallery, options.search).search
     rules = options.rules or stored_rules(folder)
     if rules is None:
         rules = Rules.for_gallery(search=search, features=options.features)
     elif not options.features:
         rules = replace(rules, verify=0)
-    if search == "there":
+    if search != "here" and options.rules is None and rules.whitening != "none":
+        log.warning("%s: whitening is left out, because a server searches the gallery", folder)
+        rules = replace(rules, whitening="none")
+    if search != "here":
         require_server_rules(rules)
     return rules
 
 
 def finish_recognizer(
-    folder: Path, embedder: Embedder, gallery: Gallery, rules: Rules
+    folder: Path,
+    embedder: Embedder,
+    gallery: Gallery,
+    rules: Rules,
+    *,
+    progress: Progress | None = None,
 ) -> Recognizer:
     """Turn a filled gallery into a recognizer folder: fit, write settings and index files.
 
-    An earlier fit is used where neither photos nor rules have changed.
+    An earlier fit is used where neither photos nor rules have changed. progress: of the sync of a
+    search index.
     """
     gallery.optimize()
     fitted = _earlier_fit(folder, rules, gallery)
     server_folder = folder if searched_on_server(folder) else None
     recognizer = assemble(embedder, gallery, rules, fitted, folder=server_folder)
     write_settings(folder, rules, recognizer.fitted, gallery.generation)
-    refresh_index_files(folder, gallery)
+    refresh_index_files(folder, gallery, begin=True, progress=progress)
     return recognizer
 
 
