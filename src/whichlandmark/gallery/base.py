@@ -243,7 +243,7 @@ class Gallery(ABC):
     def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """Vectors (n, D) of (n,) row numbers. Raises GalleryError as `ids_of` does."""
         with self._snapshot() as (tables, meta):
-            return self._vectors_at(tables, meta, rows)
+            return self._vectors_at(tables, meta.dim, rows)
 
     def nearest(
         self,
@@ -342,13 +342,11 @@ class Gallery(ABC):
             raise GalleryError(f"{self.name}: no photo of row number {missing[0]}: removed since")
         return found
 
-    def _vectors_at(
-        self, tables: Tables, meta: Meta, rows: NDArray[np.int64]
-    ) -> NDArray[np.float16]:
+    def _vectors_at(self, tables: Tables, dim: int, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """(n, D) vectors of (n,) row numbers."""
         photos = [(row[0], row[ID], row[FIRST_BLOB]) for row in self._at(tables, rows)]
         numbers = [photo[0] for photo in photos]
-        vectors = self._vectors(tables, meta.dim, photos, numbers=numbers)
+        vectors = self._vectors(tables, dim, photos, numbers=numbers)
         return vectors[np.searchsorted(np.array(numbers, dtype=np.int64), rows)]
 
     def _vectors(

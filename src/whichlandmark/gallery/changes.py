@@ -50,7 +50,7 @@ class Change:
         batch = {row.id: row for row in rows}  # the last of photos with the same id
         for row in batch.values():
             check(row)
-        blobs = [
+        blobs: list[tuple[bytes, ...]] = [
             (_to_bytes(row.vector, self.meta.dim), row.keypoints, row.fingerprint, row.thumbnail)
             for row in batch.values()
         ]

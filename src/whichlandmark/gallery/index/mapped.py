@@ -22,8 +22,6 @@ BLOCK_BYTES = 65_536
 
 CHECKSUM_DIGITS = 16  # of a block, hexadecimal
 
-MIN_TEXTS_READ_AT_ONCE = 256  # with fewer, each text is read on its own
-
 
 class IndexFileError(GalleryError):
     """An index file is missing, truncated or changed; the gallery is read instead."""
@@ -78,7 +76,21 @@ def _checksum(data: bytes | memoryview) -> str:
     return blake2b(data, digest_size=CHECKSUM_DIGITS // 2).hexdigest()
 
 
-class MappedRows:
+class _ReadWhenIndexed:
+    """What columns have in common with a NumPy array; `[:]` reads all of one."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        whole: Any = self
+        return np.array(whole[:], dtype=dtype)
+
+
+class MappedRows(_ReadWhenIndexed):
     """The (N, …) array of a column; rows are verified when first indexed.
 
     Index with an integer, a slice, or an array of integers or booleans, as in NumPy.
@@ -101,7 +113,8 @@ class MappedRows:
             raise IndexFileError(read_error(self.path, error)) from None
         except (OSError, ValueError) as error:
             raise IndexFileError(f"{self.path}: not an intact index file ({error})") from None
-        self._view, self._start = array.reshape(column.shape), column.start
+        self.dtype, self.shape = array.dtype, tuple(column.shape)
+        self._view, self._start = array.reshape(self.shape), column.start
         self._width = array.itemsize * int(np.prod(column.shape[1:]))
         self._sums, self._checked = (
             column.sums,
@@ -112,20 +125,8 @@ class MappedRows:
         """Rows start … stop − 1."""
         part = copy(self)
         part._view, part._start = self._view[start:stop], self._start + start * self._width
+        part.shape = part._view.shape
         return part
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of a NumPy array."""
-        return self._view.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """As of a NumPy array."""
-        return self._view.dtype
-
-    def __len__(self) -> int:
-        return len(self._view)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         if isinstance(key, slice):
@@ -145,9 +146,6 @@ class MappedRows:
         self.check(np.unique(blocks[blocks * BLOCK_BYTES < (starts + self._width)[:, None]]))
         return np.asarray(self._view[rows])
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self[:], dtype=dtype)
-
     def check(self, blocks: NDArray[np.int64] | None = None) -> None:
         """Verify blocks of the file, None = all, that were not verified before."""
         wanted = np.arange(len(self._checked)) if blocks is None else blocks
@@ -159,7 +157,7 @@ class MappedRows:
             self._checked[block] = True
 
 
-class JoinedRows:
+class JoinedRows(_ReadWhenIndexed):
     """Several arrays as one in another order: row i is row `place[i]` of their concatenation."""
 
     def __init__(self, parts: Sequence[Any], place: NDArray[np.int64]) -> None:
@@ -167,9 +165,6 @@ class JoinedRows:
         self._starts = np.cumsum([0, *map(len, parts)])
         self.shape = (len(place), *parts[0].shape[1:])
         self.dtype = parts[0].dtype
-
-    def __len__(self) -> int:
-        return len(self._place)
 
     def __getitem__(self, key: Any) -> Any:
         places = self._place[key]
@@ -182,11 +177,8 @@ class JoinedRows:
         shaped = found.reshape(*places.shape, *self.shape[1:])
         return shaped if places.ndim or len(self.shape) > 1 else shaped[()]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self[:], dtype=dtype)
 
-
-class MappedTexts:
+class MappedTexts(_ReadWhenIndexed):
     """N texts, decoded when indexed.
 
     Args:
@@ -211,22 +203,12 @@ class MappedTexts:
         """Texts start … stop − 1."""
         return MappedTexts(self._starts[start : stop + 1], self._data)
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, key: Any) -> Any:
         starts, ends = np.asarray(self._starts[:-1][key]), np.asarray(self._starts[1:][key])
-        runs = list(zip(starts.ravel().tolist(), ends.ravel().tolist(), strict=True))
-        if len(runs) > MIN_TEXTS_READ_AT_ONCE:
-            base = int(starts.min())
-            span = self._data[base : int(ends.max())].tobytes()
-            data = [span[start - base : end - base] for start, end in runs]
-        else:
-            data = [self._data[start:end].tobytes() for start, end in runs]
-        found = np.empty(len(runs), dtype=object)
-        found[:] = [one.decode() for one in data]
+        data = self._data.data
+        found = np.empty(starts.size, dtype=object)
+        found[:] = [
+            str(data[start:end], "utf-8")
+            for start, end in zip(starts.ravel().tolist(), ends.ravel().tolist(), strict=True)
+        ]
         return found.reshape(starts.shape) if starts.ndim else found[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole: NDArray[Any] = self[:]
-        return whole

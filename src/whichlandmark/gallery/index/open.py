@@ -31,6 +31,7 @@ from .parts import (
     Manifest,
     OpenPart,
     Part,
+    gallery_state,
     part_without,
     read_manifest,
     with_ivf,
@@ -97,7 +98,7 @@ def open_index_files(folder: Path, gallery: Meta) -> tuple[GalleryIndex, SearchR
         IndexFileError: when a file is missing, truncated or changed.
     """
     manifest = read_manifest(folder)
-    if manifest is None or not matches_gallery(manifest, gallery) or not manifest.parts:
+    if manifest is None or manifest.gallery != gallery_state(gallery) or not manifest.parts:
         return None
     parts = [OpenPart(part, folder) for part in manifest.parts]
     sums = np.concatenate([part.sums for part in parts])
@@ -136,13 +137,6 @@ def warn_index_files_unusable(error: IndexFileError, folder: Path) -> None:
     )
 
 
-def matches_gallery(manifest: Manifest, gallery: Meta) -> bool:
-    """Whether index files were made from exactly this state of the gallery."""
-    return (manifest.embedder, manifest.dim, manifest.generation, manifest.count,
-            manifest.digest) == (gallery.embedder, gallery.dim, gallery.generation,
-                                 gallery.photos, gallery.photo_digest)  # fmt: skip
-
-
 class _JoinedPhotos:
     """The landmark photos, or the distractors, of all parts, by ascending row number.
 
@@ -159,7 +153,8 @@ class _JoinedPhotos:
         self._starts = np.cumsum([0, *map(len, rows)])
         # place: row of the index → position in the concatenated parts; row_at: its inverse.
         self._place = np.argsort(np.concatenate(rows), kind="stable")
-        self._row_at = np.argsort(self._place, kind="stable")
+        self._row_at = np.empty_like(self._place)
+        self._row_at[self._place] = np.arange(len(self._place))
 
     def column(self, name: str) -> Any:
         """A column of `OpenPart`."""
@@ -236,9 +231,8 @@ def refresh(folder: Path, gallery: Gallery, wanted: IndexNeeds | None = None) ->
                 part = with_projection(part, folder, projection)
             parts[at] = part if part.effort else with_ivf(part, folder, wanted.recall)
         manifest = Manifest(
-            embedder=state.embedder, dim=state.dim, generation=state.generation, count=state.photos,
-            digest=state.photo_digest, key=key, recall=wanted.recall, parts=parts,
-        )  # fmt: skip
+            gallery=gallery_state(state), key=key, recall=wanted.recall, parts=parts
+        )
         if manifest != old:
             write_manifest(folder, manifest)
         _delete_other_files(folder, manifest)
@@ -271,10 +265,10 @@ def _current_parts(
     rows, sums = gallery.sums()
     try:
         old = read_manifest(folder)
-        if old is not None and (old.embedder, old.dim) == (state.embedder, state.dim):
-            if matches_gallery(old, state):
-                check_index_files(folder)
-                return old.parts[:], old
+        if old is not None and old.gallery == gallery_state(state):
+            check_index_files(folder)
+            return old.parts[:], old
+        if old is not None and old.gallery["embedder"] == state.embedder:  # and so `dim`
             parts = _changed_parts(folder, gallery, old, rows, sums)
             if parts is not None:
                 return parts, old
@@ -304,7 +298,7 @@ def _changed_parts(
     base = part_without(opened[0], folder, stale[0]) if stale[0].any() else old.parts[0]
     if not len(later):
         return [base]
-    if len(opened) > 1 and not stale[1].any() and len(later) == len(opened[1]):
+    if len(opened) > 1 and not stale[1].any() and len(later) == len(opened[1].rows):
         return [base, old.parts[1]]
     return [base, write_part(folder, _photos(gallery, later), sums[np.searchsorted(rows, later)])]
 

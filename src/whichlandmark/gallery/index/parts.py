@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ...core.disks import unreadable
 from ...core.errors import DataError
 from ...core.files import read_json, write_json
+from ..checksums import Meta
 from ..records import GalleryTable
 from .ivf import MIN_ROWS_FOR_IVF, IvfIndex, build_ivf
 from .mapped import (
@@ -40,16 +41,12 @@ IVF_COLUMNS = {False: "ivf", True: "distractor_ivf"}  # of landmark photos, of d
 class Part:
     """Some photos of a gallery, those with a landmark before the distractors.
 
-    names, landmarks, distractors: numbers of landmarks, of their photos and of distractors.
     columns: "numbers", (3, n) row numbers, checksums and landmark codes (−1 = distractor);
-    "starts", "texts": the names, then all ids, then all paths (`MappedTexts`); "vectors" as stored;
-    "projected", if there is a projection; "ivf", "distractor_ivf", where there are enough photos,
-    with their search effort in `effort`.
+    "starts", "texts": the names of landmarks, then all ids, then all paths (`MappedTexts`);
+    "vectors" as stored; "projected", if there is a projection; "ivf", "distractor_ivf", where there
+    are enough photos, with their search effort in `effort`.
     """
 
-    names: int
-    landmarks: int
-    distractors: int
     columns: dict[str, Column]
     effort: dict[str, dict[str, Any]]
 
@@ -58,15 +55,11 @@ class Part:
 class Manifest:
     """The content of manifest.json.
 
-    embedder, dim, generation, count, digest: of the gallery that the parts hold; key: of the
-    projection, "" = none; recall: the target of the inverted files; parts: the base, the delta.
+    gallery: the state that the parts hold (`gallery_state`); key: of the projection, "" = none;
+    recall: the target of the inverted files; parts: the base, the delta.
     """
 
-    embedder: str
-    dim: int
-    generation: int
-    count: int
-    digest: int
+    gallery: dict[str, Any]
     key: str
     recall: float
     parts: list[Part]
@@ -74,6 +67,12 @@ class Manifest:
     def columns(self) -> list[Column]:
         """The columns of all parts."""
         return [column for part in self.parts for column in part.columns.values()]
+
+
+def gallery_state(meta: Meta) -> dict[str, Any]:
+    """The part of a gallery's state that index files are made from."""
+    names = ("embedder", "dim", "generation", "photos", "photo_digest")
+    return {name: getattr(meta, name) for name in names}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -110,8 +109,8 @@ class OpenPart:
     """A part whose files are open. All but vectors is verified at once.
 
     rows, sums, codes: (n,) row numbers, ascending among landmark photos and among distractors, the
-    checksums of the photos, and the indices of their landmarks in `names`; ids, paths, vectors,
-    projected: one for each photo.
+    checksums of the photos, and the indices of their landmarks in `names`; landmarks: number of
+    photos with one; ids, paths, vectors, projected: one for each photo.
 
     Raises:
         IndexFileError: when a file is missing or damaged.
@@ -121,19 +120,18 @@ class OpenPart:
         self.part = part
         self.columns = {name: MappedRows(folder, one) for name, one in part.columns.items()}
         self.rows, self.sums, self.codes = self.columns["numbers"][:]
+        self.landmarks = int(np.count_nonzero(self.codes >= 0))
         texts = MappedTexts(self.columns["starts"][:], self.columns["texts"][:])
-        ids, paths = part.names, part.names + len(self)
+        paths = len(texts) - len(self.rows)
+        ids = paths - len(self.rows)
         self.names: list[str] = texts[:ids].tolist()
         self.ids, self.paths = texts.between(ids, paths), texts.between(paths, len(texts))
         self.vectors = self.columns["vectors"]
         self.projected = self.columns.get("projected", self.vectors)
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def range(self, distractors: bool) -> tuple[int, int]:
         """Where the landmark photos, or the distractors, begin and end."""
-        return (self.part.landmarks, len(self)) if distractors else (0, self.part.landmarks)
+        return (self.landmarks, len(self.rows)) if distractors else (0, self.landmarks)
 
     def ivf(self, distractors: bool) -> IvfIndex | None:
         """The inverted file of the landmark photos, or of the distractors, if there is one."""
@@ -161,9 +159,7 @@ def write_part(folder: Path, table: GalleryTable, sums: NDArray[np.int64]) -> Pa
         table: N photos; its vectors may be any `RowArray`.
         sums: (N,) their checksums.
     """
-    is_distractor = table.landmarks == ""
-    order = np.lexsort((table.rows, is_distractor))
-    landmarks = len(order) - int(is_distractor.sum())
+    order = np.lexsort((table.rows, table.landmarks == ""))
     names = sorted(set(table.landmarks) - {""})
     code_of = {name: code for code, name in enumerate(names)} | {"": -1}
     codes = np.array([code_of[name] for name in table.landmarks[order]], dtype=np.int64)
@@ -177,10 +173,7 @@ def write_part(folder: Path, table: GalleryTable, sums: NDArray[np.int64]) -> Pa
     }
     written = {name: write_column(folder, name, [one]) for name, one in columns.items()}
     written["vectors"] = _write_rows(folder, "vectors", JoinedRows([table.vectors], order))
-    return Part(
-        names=len(names), landmarks=landmarks, distractors=len(order) - landmarks,
-        columns=written, effort={},
-    )  # fmt: skip
+    return Part(columns=written, effort={})
 
 
 def part_without(opened: OpenPart, folder: Path, stale: NDArray[np.bool_]) -> Part:

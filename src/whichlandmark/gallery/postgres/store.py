@@ -160,18 +160,16 @@ class PostgresTables:
     def update_entries(self, entries: list[PhotoRow]) -> None:
         names = ("number", "landmark", "author", "licence", "source", "sum")
         at = (0, LANDMARK, AUTHOR, AUTHOR + 1, AUTHOR + 2, -1)
-        rows = json.dumps([{n: row[i] for n, i in zip(names, at, strict=True)} for row in entries])
+        rows = [{name: row[i] for name, i in zip(names, at, strict=True)} for row in entries]
         self.sql.execute(
+            "WITH n AS MATERIALIZED (SELECT * FROM json_to_recordset(%s::json) AS r (number bigint,"
+            " landmark text, author text, licence text, source text, sum bigint)), "
+            "marked AS (UPDATE vectors v SET bank = NOT bank FROM n "
+            "WHERE v.number = n.number AND bank <> (landmark = '')) "
             "UPDATE photos p SET landmark = n.landmark, author = n.author, licence = n.licence, "
-            "source = n.source, sum = n.sum FROM json_to_recordset(%s::json) AS n (number bigint, "
-            "landmark text, author text, licence text, source text, sum bigint) "
-            "WHERE p.number = n.number", (rows,),
-        )  # fmt: skip
-        self.sql.execute(
-            "UPDATE vectors v SET bank = (n.landmark = '') FROM json_to_recordset(%s::json) "
-            "AS n (number bigint, landmark text) "
-            "WHERE v.number = n.number AND v.bank <> (n.landmark = '')", (rows,),
-        )  # fmt: skip
+            "source = n.source, sum = n.sum FROM n WHERE p.number = n.number",
+            (json.dumps(rows),),
+        )
 
     def delete_photos(self, numbers: list[int]) -> None:
         for table in ("photos", *BLOBS):
@@ -271,10 +269,10 @@ class PostgresGallery(Gallery):
     ) -> Neighbours:
         """The k photos of highest cosine: see `base.Gallery.nearest` and `search.nearest`."""
         with self._tables("snapshot") as tables:
-            meta = read_meta(tables, self.name)
+            dim = read_meta(tables, self.name).dim
             scope = search.search_scope(tables.sql, distractors, landmarks)
             return search.nearest(
-                tables.sql, queries, k, scope, lambda rows: self._vectors_at(tables, meta, rows)
+                tables.sql, queries, k, scope, lambda rows: self._vectors_at(tables, dim, rows)
             )
 
     def optimize(self, *, memory: str = "1GB", workers: int = 2) -> list[str]:
