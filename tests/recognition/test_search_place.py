@@ -216,6 +216,20 @@ def test_copies_have_an_index_of_their_own(world: Path, server: tuple[StandIn, s
     assert read_link(world / "back.wl") is None
 
 
+def test_a_key_that_would_be_sent_unencrypted_stops_the_search_and_not_the_folder(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_photos(photos_of(world / "gallery"), None, world / "q.wl", HistogramEmbedder(),
+                 IndexOptions(rules=Rules(whitening="none")), progress=quiet)  # fmt: skip
+    (world / "q.wl" / LINK_FILE).write_text(json.dumps({"search": "qdrant://db.example/paris"}))
+    monkeypatch.setenv("WHICHLANDMARK_QDRANT_KEY", "sesame")
+    with gallery_in(world / "q.wl") as gallery:
+        assert gallery.count()
+    for use in (lambda: predictions(world / "q.wl"), lambda: sync_search_index(world / "q.wl")):
+        with pytest.raises(OptionError, match="the key would be sent unencrypted; add"):
+            use()
+
+
 def test_folders_of_a_gallery_on_qdrant_are_refused(world: Path) -> None:
     index(world, world / "q.wl")
     old = {"address": "qdrant://db:6334/paris", "search": "there"}

@@ -73,8 +73,7 @@ def parse(address: str) -> QdrantAddress:
     name = unquote(parts.path.lstrip("/"))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
         raise OptionError(
-            f"{shown}: collection {name!r}; expected 1 to 100 letters, digits, _ or -: "
-            "qdrant://HOST:6334/NAME"
+            f"{shown}: collection {name!r}; expected 1 to 100 letters, digits, _ or -"
         )
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     numbers = {}
@@ -98,18 +97,11 @@ def parse(address: str) -> QdrantAddress:
 class RetryingClient:
     """Calls of one collection, all safe to repeat, which it does after temporary errors.
 
-    qdrant: an existing client; None = connects to the address when needed. Raises OptionError when
-    the API key would be sent unencrypted over the network.
+    qdrant: an existing client; None = connects to the address when needed.
     """
 
     def __init__(self, address: QdrantAddress, qdrant: QdrantClient | None = None) -> None:
         self.address, self.name, self._qdrant = address, address.name, qdrant
-        self._key = os.environ.get(API_KEY_VARIABLE, "")
-        if self._key and not address.tls and not _is_loopback(address.host):
-            raise OptionError(
-                f"{self.name}: {API_KEY_VARIABLE} is set, and the key would be sent unencrypted; "
-                "add ?tls=1, or unset it if the server needs none"
-            )
 
     def call(self, method: str, *, search: bool = False, **given: Any) -> Any:
         """Call a method of Qdrant's client. search: give up early, because others can answer.
@@ -143,19 +135,27 @@ class RetryingClient:
             )
 
     def connect(self) -> QdrantClient:
-        """The client, made when it is first needed; it is closed with this object."""
+        """The client, made when it is first needed; it is closed with this object.
+
+        Raises OptionError when the API key would be sent unencrypted over the network.
+        """
         if self._qdrant is None:
+            place, key = self.address, os.environ.get(API_KEY_VARIABLE, "")
+            if key and not place.tls and not _is_loopback(place.host):
+                raise OptionError(
+                    f"{self.name}: {API_KEY_VARIABLE} is set, and the key would be sent "
+                    "unencrypted; add ?tls=1, or unset it if the server needs none"
+                )
             try:
                 from qdrant_client import QdrantClient
             except ImportError:
                 raise GalleryError(
                     f"{self.name}: qdrant-client is not installed; {install_command('cluster')}"
                 ) from None
-            place = self.address
             self._qdrant = QdrantClient(
                 host=f"[{place.host}]" if ":" in place.host else place.host, grpc_port=place.port,
                 prefer_grpc=True, https=place.tls, timeout=place.timeout or TIMEOUT_SECONDS,
-                headers={"api-key": self._key} if self._key else None,  # as `api_key` it warns
+                headers={"api-key": key} if key else None,  # as `api_key` it warns
                 check_compatibility=False,  # it asks from a thread of its own
             )  # fmt: skip
             weakref.finalize(self, self._qdrant.close)

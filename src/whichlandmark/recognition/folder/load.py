@@ -211,7 +211,8 @@ def assemble(
                 first = decider(index.made_by(embedder), prepared, fitted)
             except IndexFileError as error:
                 warn_index_files_unusable(error, folder)
-        index_files = folder / INDEX_FOLDER if first and prepared and folder else None
+        read = first is not None and prepared and not isinstance(first.index.vectors, RemoteRows)
+        index_files = folder / INDEX_FOLDER if folder and read else None
         first = first or over_gallery(fitted)
         used = first.fitted  # a later fallback must not fit again
         unindexed = partial(opened, used, search_index=False)
