@@ -24,6 +24,7 @@ from whichlandmark.gallery.qdrant import sync as sync_module
 from whichlandmark.recognition.folder import edit, maintain
 from whichlandmark.recognition.folder import load as load_module
 from whichlandmark.recognition.folder.load import load, search_index_state, sync_search_index
+from whichlandmark.recognition.folder.tune import tune
 from whichlandmark.recognition.indexing.index_photos import IndexOptions, index_photos
 from whichlandmark.recognition.rules import Rules
 from whichlandmark.serving import live_recognizer
@@ -228,6 +229,18 @@ def test_a_key_that_would_be_sent_unencrypted_stops_the_search_and_not_the_folde
     for use in (lambda: predictions(world / "q.wl"), lambda: sync_search_index(world / "q.wl")):
         with pytest.raises(OptionError, match="the key would be sent unencrypted; add"):
             use()
+
+
+def test_tune_chooses_rules_that_the_index_can_search_by(
+    world: Path, server: tuple[StandIn, str]
+) -> None:
+    stand_in, address = server
+    index(world, world / "q.wl", search=address)
+    done = tune(world / "q.wl", None, embedder=HistogramEmbedder(), progress=quiet)
+    assert done.rows
+    assert {row.rules.whitening for row in done.rows} == {"none"}
+    predictions(world / "q.wl")
+    assert searches(stand_in) > 0
 
 
 def test_folders_of_a_gallery_on_qdrant_are_refused(world: Path) -> None:

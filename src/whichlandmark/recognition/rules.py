@@ -179,17 +179,19 @@ class Rules:
         return self.augmentation > 0 or self.score == "class_centre"
 
 
-def require_server_rules(rules: Rules) -> None:
-    """Raises OptionError for rules that no server can search by.
-
-    Such rules need other vectors than those that it stores, or all of them.
-    """
+def unsupported_on_servers(rules: Rules) -> list[str]:
+    """What of the rules no server can search by: it needs other vectors than stored, or all."""
     unsupported = {
         "whitening": rules.whitening != "none", "augmentation": rules.augmentation > 0,
         "superglobal": rules.superglobal, f"score {rules.score}":
         rules.uses_gallery_penalty or rules.score == "class_centre",
     }  # fmt: skip
-    if named := [name for name, used in unsupported.items() if used]:
+    return [name for name, used in unsupported.items() if used]
+
+
+def require_server_rules(rules: Rules) -> None:
+    """Raises OptionError for rules that no server can search by."""
+    if named := unsupported_on_servers(rules):
         raise OptionError(
             f"{', '.join(named)}: not supported when a server searches the gallery; give rules "
             'without (whitening "none", score learned, cosine, query_penalty, power_vote or '

@@ -16,6 +16,7 @@ from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.load import load_embedder
 from ...features.pipeline import Failure, PerPhoto, embed
 from ...gallery.index import GalleryIndex
+from ...gallery.index.open import searched_on_server
 from ...gallery.leak_check import Leak, LeakCheck
 from ..calibration import threshold_for
 from ..fitting import fit
@@ -28,7 +29,7 @@ from ..fitting.leave_one_out import (
     hold_out_queries,
 )
 from ..fitting.whitening import LabelledVectors, fit_whitening
-from ..rules import FORMULAS, Rules
+from ..rules import FORMULAS, Rules, unsupported_on_servers
 from ..spatial_verification import SpatialVerifier
 from .edit import open_gallery
 from .load import refresh_index_files
@@ -142,6 +143,8 @@ def tune(
         verify = (stored.verify or Rules().verify) if has_features else 0
         start = replace(stored, false_answers=false_answers, verify=verify)
         rows = compare_rules(index, start, extra, verifier, progress("comparing rules"))
+        if searched_on_server(folder):
+            rows = [row for row in rows if not unsupported_on_servers(row.rules)]
         chosen = max(rows, key=_penalized_gap)
         fitted, held_out = fit.fit_and_score(index, chosen.rules, extra, verifier=verifier)
         write_settings(folder, chosen.rules, fitted, gallery.generation)
