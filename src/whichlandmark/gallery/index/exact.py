@@ -38,7 +38,7 @@ STRIPE_ROWS = 512  # converted at once for few queries, for the same reason as S
 
 STRIPE_BYTES = 1 << 20  # given to FAISS at once, so that they stay in the processor's cache
 
-MAX_COPIED_BYTES = 256_000_000  # of `HalfRows`; more are compared in stripes, half as fast
+MAX_COPIED_BYTES = 256_000_000  # of `HalfRows`; more are compared in stripes, which is slower
 
 EXTRA_FOR_TIES = 16  # beyond the k best, to see whether others are equal to the last of them
 
