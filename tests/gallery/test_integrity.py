@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +257,23 @@ def test_a_gallery_that_is_opened_read_only_is_undamaged(path: Path) -> None:
     with SqliteGallery(schema.connect(path, immutable=True), path) as gallery:
         assert Gallery.faults(gallery) == []
     data = bytearray(path.read_bytes())
-    data[18] = 1
+    data[19] = 1
     path.write_bytes(data)
-    assert any("journal modes 0102" in line for line in faults(path))
+    assert any("journal_mode delete; expected wal" in line for line in faults(path))
+
+
+def test_verifying_keeps_the_locks_of_this_process(path: Path) -> None:
+    """Closing any descriptor of a file ends a process's locks on it, so none may be opened."""
+    code = (
+        "import sqlite3, sys\n"
+        "sql = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)\n"
+        "sql.execute('PRAGMA locking_mode = EXCLUSIVE')\n"
+        "try:\n    sql.execute('BEGIN EXCLUSIVE')\n"
+        "except sqlite3.OperationalError as error:\n    print(error)\n"
+    )
+    with SqliteGallery.open(path) as gallery:
+        assert gallery.faults() == []
+        assert Gallery.faults(gallery) == []
+        command = [sys.executable, "-c", code, str(path)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "database is locked"

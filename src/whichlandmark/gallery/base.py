@@ -172,21 +172,22 @@ class Gallery(ABC):
         Raises:
             GalleryError: when a photo is missing or does not match its checksum.
         """
+        columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
         shared: dict[str, str] = {}  # one string object for each landmark, to save memory
         with self._snapshot() as (tables, meta):
-            kept = [
-                (row[0], row[ID], row[2], shared.setdefault(row[LANDMARK], row[LANDMARK]), row[4],
-                 row[FIRST_BLOB])
-                for row in self._photos(tables, meta, after)
-            ]  # fmt: skip
-            rows, ids, paths, landmarks, hashes, sums = zip(*kept, strict=True) if kept else NOTHING
+            for row in self._photos(tables, meta, after):
+                landmark = shared.setdefault(row[LANDMARK], row[LANDMARK])
+                values = (row[0], row[ID], row[2], landmark, row[4], row[FIRST_BLOB])
+                for column, value in zip(columns, values, strict=True):
+                    column.append(value)
+            rows, ids, *texts, sums = columns
             if len(set(ids)) != len(ids):
                 raise damaged(self.name, "two photos of one id")
             stored = np.empty((0, meta.dim), dtype=np.float16)
             if vectors:
-                photos = list(zip(rows, ids, sums, strict=True))
-                stored = self._vectors(tables, meta.dim, photos, after=after)
-        a, b, c, d = (np.array(column, dtype=object) for column in (ids, paths, landmarks, hashes))
+                photos = zip(rows, ids, sums, strict=True)
+                stored = self._vectors(tables, (len(ids), meta.dim), photos, after=after)
+        a, b, c, d = (np.array(column, dtype=object) for column in (ids, *texts))
         return GalleryTable(a, b, c, d, stored, np.array(rows, dtype=np.int64), meta.generation)
 
     def labels(self) -> Labels:
@@ -216,9 +217,7 @@ class Gallery(ABC):
                 found = [checked(entry, self.name) for entry in entries]
             else:
                 found = [one for one in self._with_ids(tables, ids) if one[0] > row][:limit]
-            photos = [(entry[0], entry[ID], entry[FIRST_BLOB]) for entry in found]
-            numbers = [entry[0] for entry in found]
-            vectors = self._vectors(tables, meta.dim, photos, numbers=numbers).astype(np.float32)
+            vectors = self._vectors_of(tables, meta.dim, found).astype(np.float32)
             keypoints, looks, thumbnails = (self._blobs(tables, kind, found) for kind in BLOBS[1:])
         return [
             (entry[0], GalleryRow(
@@ -344,17 +343,22 @@ class Gallery(ABC):
 
     def _vectors_at(self, tables: Tables, dim: int, rows: NDArray[np.int64]) -> NDArray[np.float16]:
         """(n, D) vectors of (n,) row numbers."""
-        photos = [(row[0], row[ID], row[FIRST_BLOB]) for row in self._at(tables, rows)]
-        numbers = [photo[0] for photo in photos]
-        vectors = self._vectors(tables, dim, photos, numbers=numbers)
-        return vectors[np.searchsorted(np.array(numbers, dtype=np.int64), rows)]
+        found = self._at(tables, rows)
+        numbers = np.array([row[0] for row in found], dtype=np.int64)
+        return self._vectors_of(tables, dim, found)[np.searchsorted(numbers, rows)]
+
+    def _vectors_of(self, tables: Tables, dim: int, found: list[PhotoRow]) -> NDArray[np.float16]:
+        photos = ((row[0], row[ID], row[FIRST_BLOB]) for row in found)
+        numbers = [row[0] for row in found]
+        return self._vectors(tables, (len(found), dim), photos, numbers=numbers)
 
     def _vectors(
-        self, tables: Tables, dim: int, photos: list[tuple[int, str, int]], **which: Any
-    ) -> NDArray[np.float16]:
+        self, tables: Tables, shape: tuple[int, int], photos: Iterable[tuple[int, str, int]],
+        **which: Any,
+    ) -> NDArray[np.float16]:  # fmt: skip
         """(N, D) vectors of photos, given by row number, id and checksum, in row order."""
-        width = 2 * dim
-        vectors = np.empty((len(photos), dim), dtype="<f2")
+        width = 2 * shape[1]
+        vectors = np.empty(shape, dtype="<f2")
         flat = vectors.data.cast("B") if vectors.size else memoryview(bytearray())
         with closing(tables.blobs("vectors", **which)) as stored:
             for at, (number, photo_id, expected) in enumerate(photos):

@@ -75,8 +75,8 @@ def connect(path: Path | None, *, immutable: bool = False) -> sqlite3.Connection
     flushed = path is None or immutable or _flushes(path.absolute().parent)
     try:
         for pragma in (f"synchronous = {'FULL' if flushed else 'OFF'}", "secure_delete = ON",
-                       "foreign_keys = ON", "cell_size_check = ON",
-                       "trusted_schema = OFF"):  # fmt: skip
+                       "foreign_keys = ON", "cell_size_check = ON", "trusted_schema = OFF",
+                       f"query_only = {'ON' if immutable else 'OFF'}"):  # fmt: skip
             sql.execute(f"PRAGMA {pragma}")
     except BaseException:
         sql.close()

@@ -139,13 +139,12 @@ class SqliteTables:
             ) from None  # fmt: skip
 
     def structure_faults(self) -> Iterator[str]:
-        found = self.sql.execute("PRAGMA page_size").fetchone()[0]
-        if found != schema.PAGE_BYTES:
-            yield f"the file's header: page_size {found}; expected {schema.PAGE_BYTES}"
-        if Path(self.name).is_file():  # opened read-only, SQLite would name another mode
-            with open(self.name, "rb") as file:
-                if (modes := file.read(20)[18:]) != b"\2\2":
-                    yield f"the file's header: journal modes {modes.hex()}; expected 0202, WAL"
+        # Not read here, because closing the file would end the locks of this process on it (POSIX).
+        for pragma, expected in (("page_size", schema.PAGE_BYTES), ("journal_mode", "wal")):
+            found = self.sql.execute(f"PRAGMA {pragma}").fetchone()[0]
+            immutable = self.sql.execute("PRAGMA query_only").fetchone()[0]  # has no journal
+            if found not in (expected, "memory") and not (immutable and pragma == "journal_mode"):
+                yield f"the file's header: {pragma} {found}; expected {expected}"
         for (line,) in self.sql.execute(f"PRAGMA integrity_check({MAX_FAULTS_SHOWN})"):
             if line != "ok":
                 yield f"SQLite's structure: {line}"
