@@ -321,6 +321,7 @@ def test_a_large_file_says_that_compact_is_needed(
         assert gallery.state().stale == 0
         gallery.remove(["secret-name"])
         assert gallery.state().stale == 1
+        assert b"secretsecret" not in path.read_bytes()  # secure_delete, in the file by now
         generation = gallery.generation
         assert gallery.compact()
         assert (gallery.state().stale, gallery.generation) == (0, generation)

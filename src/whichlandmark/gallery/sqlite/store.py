@@ -220,9 +220,11 @@ class SqliteGallery(Gallery):
             DataError: for unknown ids.
         """
         count = super().remove(ids)
-        if self._path is not None and self._path.stat().st_size <= MAX_SCRUBBED_BYTES:
+        if self._path is not None:
             try:
-                self._scrub_at_close = not self.compact()
+                self.checkpoint()  # until then the file has the old pages
+                if self._path.stat().st_size <= MAX_SCRUBBED_BYTES:
+                    self._scrub_at_close = not self.compact()
             except GalleryError as error:  # the photos are removed, whatever becomes of this
                 log.warning("%s; the photos are removed, but the file was not rewritten", error)
         return count
