@@ -118,7 +118,7 @@ FILES: dict[str, tuple[str, Callable[[Pillow.Image], bytes]]] = {
 }  # fmt: skip
 
 # Where a row of the table may end up, as `index --json` counts it.
-INDEX_COUNTS = ("photos", "failed", "already there", "under another landmark")
+INDEX_COUNTS = ("photos", "failed", "already there", "other landmark")
 
 COMMON = ("jpeg", "jpeg, upper case", "progressive", "png called jpg", "webp")
 

@@ -67,7 +67,7 @@ def test_added_photos_are_found_and_removed_ones_forgotten(
     np.testing.assert_array_equal(after.vectors[:34], before.vectors)
 
     again = json_of(capfd, "gallery", "add", folder, new, code=3)
-    assert (again["added"], again["photos"]) == (0, 37)
+    assert (again["added"], again["already there"], again["photos"]) == (0, 3, 37)
     counts = json_of(capfd, "gallery", "remove", folder, "new/place 9/0.jpg")
     assert (counts["removed"], counts["photos"]) == (1, 36)
     counts = json_of(capfd, "gallery", "remove", folder, "--landmark", "place 9")

@@ -177,7 +177,8 @@ class Changes:
     Attributes:
         added: Gallery ids of new photos.
         replaced: Gallery ids of photos whose file has other bytes now.
-        there: Ids of photos whose bytes the gallery has already → gallery id.
+        unchanged: Number of photos that the gallery has at the same path, as they are.
+        there: Ids of photos whose bytes the gallery has at another path → gallery id.
         new_paths: Photos whose file was moved: known by their bytes.
         moved: Photos that were moved to the table's landmark.
         kept: Photos that kept the landmark that was changed by hand.
@@ -192,6 +193,7 @@ class Changes:
 
     added: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
+    unchanged: int = 0
     there: dict[str, str] = field(default_factory=dict)
     new_paths: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
@@ -215,7 +217,7 @@ class Changes:
         """Numbers to print: those that every run has, then those that are not 0."""
         always = {"added": len(self.added), "failed": len(self.failures)}
         rest = {
-            "replaced": len(self.replaced), "already there": len(self.there),
+            "replaced": len(self.replaced), "already there": len(self.there) + self.unchanged,
             "new paths": len(self.new_paths), "moved": len(self.moved),
             "kept by hand": len(self.kept), "removed by hand": len(self.removed),
             "new ids": len(self.renamed_ids), "other landmark": len(self.other_landmark),

@@ -133,11 +133,11 @@ class GalleryUpdate:
             if known[stored][1] != found[path]:
                 self._targets[photo_id] = _Target(stored, landmark)
                 todo.append(row)
+            elif photos.landmarks[row] == known[stored][2]:
+                self.changes.unchanged += 1
         if relabelled:
             self.gallery.relabel(relabelled)
-            self._known = known | {
-                key: (*known[key][:2], landmark) for key, landmark in relabelled.items()
-            }
+            self._known = known | {key: (*known[key][:2], to) for key, to in relabelled.items()}
         todo += self._place(unplaced)
         return photos.take(sorted(todo))
 
