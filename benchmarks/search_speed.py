@@ -1,11 +1,12 @@
 """Measure nearest-neighbour search in 100,000 × 512 and other sizes: queries a second, recall.
 
     python benchmarks/search_speed.py [--gallery 100000] [--dim 512] [--queries 2000] [--rounds 5]
-        [--crossover] [--unstructured] [--peers faiss,numpy,usearch,hnswlib]
+        [--crossover] [--unstructured] [--alone] [--peers faiss,numpy,usearch,hnswlib]
 
 Vectors are distributed like a trained embedder's, with a long tail of landmarks
 (random_vectors.py); --unstructured: equal variance in all directions and no landmarks, the worst
-case. All methods are timed in turns; values are medians. Beside them are the machine's peaks in the
+case. All methods are timed in turns, with --alone one after the other, which leaves each the
+processor's cache; values are medians. Beside them are the machine's peaks in the
 same run (float32 matrix product, bytes read a second) and each method's share of the peak that
 limits it. Recall is of the ten nearest photos of new queries, whose landmark is drawn by photo or
 by landmark. --crossover: exact search against the inverted file from 1,000 to 200,000 rows. usearch
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("--peers", default="numpy,faiss,hnswlib,usearch")
     parser.add_argument("--crossover", action="store_true")
     parser.add_argument("--unstructured", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     options = parser.parse_args()
     gflops, gigabytes = ceilings()
     print(f"{cpu_count()} cores; matrix product {gflops:.0f} GFLOP/s, memory read "
@@ -184,7 +186,11 @@ def main() -> None:
         "ours, IVF": lambda queries: nearest(queries, gallery, K, source=ivf).rows,
         **peers([name for name in options.peers.split(",") if name], gallery),
     }
-    medians = compare(ways, queries, options.rounds)
+    if options.alone:
+        medians = {name: compare({name: ways[name]}, queries, options.rounds)[name]
+                   for name in ways}  # fmt: skip
+    else:
+        medians = compare(ways, queries, options.rounds)
     bound = gflops * 1e9 / (2 * options.gallery * options.dim)
     queries = [q[:300] for q in queries]
     truth = [nearest(q, gallery, K).rows for q in queries]

@@ -36,8 +36,6 @@ from .integrity import faults_of
 from .records import Credit, GalleryRow, GalleryTable, Labels, LandmarkRecord, other_embedder
 from .tables import Mode, Tables, read_meta, read_records
 
-NOTHING: tuple[tuple[Any, ...], ...] = ((),) * 6
-
 
 class Gallery(ABC):
     """Photos with their vectors, landmark records and checksums.
