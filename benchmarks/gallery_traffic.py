@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 
 from gallery_photos import DIM, photo
 from whichlandmark.core.errors import WhichLandmarkError
+from whichlandmark.core.types import Photo, Photos
 from whichlandmark.gallery.records import GalleryRow, GalleryTable
 from whichlandmark.gallery.sqlite.store import SqliteGallery, faults
+from whichlandmark.recognition.folder.update import GalleryUpdate
 
 PROCESSES = multiprocessing.get_context("fork")
 FEWEST, CYCLE = 200, 7
@@ -123,6 +126,17 @@ def speed(folder: Path, count: int = 100_000, dim: int = 512) -> None:
     with SqliteGallery.open(path) as gallery:
         more = [plain(count + i, vectors[i]) for i in range(100)]
         print("  one more photo:", median_ms(lambda i: gallery.put([more[i]]), 50))
+
+        def add_by_content(i: int) -> None:
+            """As `gallery add` does it: is the photo there, by its path, id or bytes?"""
+            file = folder / f"{i}.jpg"
+            file.write_bytes(b"bytes of a photo that the gallery lacks")
+            update = GalleryUpdate(Photos.of([Photo(f"new/{i}.jpg", file, "x")]), gallery)
+            new = [replace(more[i], id=one.id, path=str(one.path), hash=f"other {i}")
+                   for one in update.prepare()]  # fmt: skip
+            update.store(new)
+
+        print("  one added as `gallery add` does:", median_ms(add_by_content, 3))
         print("  one relabelled:", median_ms(lambda i: gallery.relabel({more[i].id: "new"}), 20))
         print(
             "  one removed and overwritten:", median_ms(lambda i: gallery.remove([more[i].id]), 20)
