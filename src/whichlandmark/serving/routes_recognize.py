@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from ..core.errors import DataError
 from ..core.photo_files import FORMATS
 from ..recognition.answer import unfinished_object
 from .api_errors import ApiError, PhotoError
 from .auth import Caller, engine_of, require_scope
+from .engine import Engine
 from .limits import RateLimits
+from .page_files import page_html, page_script, page_style
 from .schemas import (
     ConfigReply,
     ExplainReply,
@@ -34,7 +35,7 @@ Reader = Annotated[Caller, Depends(require_scope("read"))]
 
 Entry = Annotated[FeedbackEntry, Depends(json_body(FeedbackEntry))]
 
-STATIC = Path(__file__).parent / "static"  # of the page's files
+REVALIDATED = {"Cache-Control": "no-cache"}  # browsers ask on each request whether it changed
 
 TITLE = "whichlandmark"  # of the page, without --title
 
@@ -144,27 +145,47 @@ def service_router() -> APIRouter:
     @routes.get("/v1/config", response_model=model_of(ConfigReply), responses=refusals())
     async def config(request: Request) -> JSONResponse:
         """Configuration of the page."""
-        engine = engine_of(request)
-        options = engine.options
-        access: Literal["open", "key"] = "key" if engine.keys else "open"
-        with engine.live.use() as opened:
-            facts = opened.facts
-        tiles: Tiles = {"url": options.tiles, "attribution": options.tiles_attribution}
-        reply: ConfigReply = {
-            "title": options.title or TITLE, "licence": engine.licence,
-            "read": access, "write": access,
-            "tiles": tiles if options.tiles else None, "max_photos": options.max_photos,
-            "max_bytes": options.max_bytes, "formats": list(FORMATS),
-            "warnings": list(facts.notes), "unfinished": unfinished_object(facts.unfinished),
-        }  # fmt: skip
-        return JSONResponse(reply)
+        return JSONResponse(configuration(engine_of(request)))
 
     @routes.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        """The web page."""
-        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+    async def page(request: Request) -> Response:
+        """The web page, with its configuration in it."""
+        html = page_html(configuration(engine_of(request)))
+        return Response(html, media_type="text/html", headers=REVALIDATED)
 
     return routes
+
+
+def page_router() -> APIRouter:
+    """The script and the style sheet of the page, joined when the server starts."""
+    routes = APIRouter()
+    script, style = page_script(), page_style()
+
+    @routes.get("/static/page.js", include_in_schema=False)
+    async def joined_script() -> Response:
+        return Response(script, media_type="text/javascript", headers=REVALIDATED)
+
+    @routes.get("/static/page.css", include_in_schema=False)
+    async def joined_style() -> Response:
+        return Response(style, media_type="text/css", headers=REVALIDATED)
+
+    return routes
+
+
+def configuration(engine: Engine) -> ConfigReply:
+    """The body of /v1/config, which the page has in it too."""
+    options = engine.options
+    access: Literal["open", "key"] = "key" if engine.keys else "open"
+    with engine.live.use() as opened:
+        facts = opened.facts
+    tiles: Tiles = {"url": options.tiles, "attribution": options.tiles_attribution}
+    return {
+        "title": options.title or TITLE, "licence": engine.licence,
+        "read": access, "write": access,
+        "tiles": tiles if options.tiles else None, "max_photos": options.max_photos,
+        "max_bytes": options.max_bytes, "formats": list(FORMATS),
+        "warnings": list(facts.notes), "unfinished": unfinished_object(facts.unfinished),
+    }  # fmt: skip
 
 
 def health(request: Request) -> Health:
