@@ -17,8 +17,8 @@ from ..recognition.answer import CANDIDATE_MATCHES, SCHEMA, AnswerObject, answer
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
 from ..recognition.folder.maintain import follow_moved_folder
+from ..recognition.predictions import prediction
 from ..recognition.query import QueryPhoto, size_warnings
-from ..recognition.recognizer import prediction
 from .api_errors import PhotoError
 from .decode_pool import Decoded, DecodeLimits, DecodePool
 from .explanation_json import explanation_object
