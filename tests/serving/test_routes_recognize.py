@@ -30,7 +30,7 @@ from whichlandmark.recognition.answer import (
 )
 from whichlandmark.recognition.folder.load import load
 from whichlandmark.recognition.folder.settings import read_settings, write_settings
-from whichlandmark.recognition.recognizer import prediction
+from whichlandmark.recognition.predictions import prediction
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.live_recognizer import LockedEmbedder
 from whichlandmark.serving.options import ServeOptions

@@ -15,13 +15,11 @@ import traceback
 from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import whichlandmark
 from tests.support.page_world import JSON, World, answer, drawn, explanation
+from whichlandmark.serving.page_files import STATIC, page_html, page_script, page_style
 
-STATIC = Path(whichlandmark.__file__).parent / "serving" / "static"
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -72,12 +70,27 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def page(self, path: str) -> tuple[str, bytes] | None:
-        if path != "/" and not path.startswith("/static/"):
+        if path == "/":
+            return KINDS[".html"], page_html(self.config()).encode()
+        if not path.startswith("/static/"):
             return None
-        file = STATIC / ("index.html" if path == "/" else path.removeprefix("/static/"))
+        if path == "/static/page.js":
+            return KINDS[".js"], page_script().encode()
+        if path == "/static/page.css":
+            return KINDS[".css"], page_style().encode()
+        file = STATIC / path.removeprefix("/static/")
         if not file.is_file():
             raise RefusedError(404, "not_found", f"no file {path}")
         return KINDS.get(file.suffix, "text/plain"), file.read_bytes()
+
+    def config(self) -> JSON:
+        world = self.world
+        return {
+            "write": "key" if world.write_key else "open",
+            "read": "key" if world.read_key else "open",
+            "tiles": world.tiles, "max_photos": 16, "max_bytes": 20_000_000,
+            "formats": ["jpeg", "png", "webp"], "title": "Drawn world",
+        }  # fmt: skip
 
     def allow(self, wanted: str | None) -> None:
         if wanted and self.headers.get("Authorization") != f"Bearer {wanted}":
@@ -88,13 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         if world.down:
             raise RefusedError(503, "busy", "the queue is full", "ask again later")
         if path == "/v1/config":
-            config: JSON = {
-                "write": "key" if world.write_key else "open",
-                "read": "key" if world.read_key else "open",
-                "tiles": world.tiles, "max_photos": 16, "max_bytes": 20_000_000,
-                "formats": ["jpeg", "png", "webp"], "title": "Drawn world",
-            }  # fmt: skip
-            return KINDS[".json"], json.dumps(config).encode()
+            return KINDS[".json"], json.dumps(self.config()).encode()
         self.allow(
             world.read_key if self.command == "GET" or "landmarks" not in path else world.write_key
         )

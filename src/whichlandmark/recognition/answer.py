@@ -63,8 +63,12 @@ class LandmarkObject(TypedDict):
 
 
 class Candidate(LandmarkObject):
-    """A landmark that the photo may show, with the nearest photos of it."""
+    """A landmark that the photo may show, with the nearest photos of it.
 
+    confidence: calibrated probability that it is right; null where it was not computed.
+    """
+
+    confidence: Annotated[float | None, {"ge": 0, "le": 1}]
     photos: list[MatchObject]
 
 
@@ -319,8 +323,9 @@ def _candidates(
     """The landmarks that the photo may show, the likeliest first, with their nearest photos."""
     nearest = [match["landmark"] for match in shown]
     names = [name for name in (answer.guess, answer.second, *nearest) if name]
+    confidences = dict(answer.candidates)
     return [
-        {**landmark_object(name, facts.records, language),
+        {**landmark_object(name, facts.records, language), "confidence": confidences.get(name),
          "photos": [match for match in shown if match["landmark"] == name]}
         for name in list(dict.fromkeys(names))[:MAX_CANDIDATES]
     ]  # fmt: skip

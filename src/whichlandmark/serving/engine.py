@@ -21,12 +21,13 @@ from ..recognition.answer import (
     AnswerObject,
     answer_object,
     match_object,
+    shown_name,
 )
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
 from ..recognition.folder.maintain import follow_moved_folder
+from ..recognition.predictions import prediction
 from ..recognition.query import Queries, QueryPhoto, size_warnings
-from ..recognition.recognizer import prediction
 from .api_errors import PhotoError
 from .decode_pool import Decoded, DecodeLimits, DecodePool
 from .explanation_json import explanation_object
@@ -37,7 +38,7 @@ from .limits import BodyBudget, RateLimits, RequestQueue
 from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .monitoring import Counters, Feedback
 from .options import ServeOptions
-from .schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA
+from .schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
 from .uploads import PhotoLimits, RecognizeRequest, Upload
 
 VECTOR_DIGITS = 7  # decimals of an embedding's numbers, which float32 has about as many of
@@ -153,16 +154,23 @@ class Engine:
         results = await self._embedded("vector", photos, make_result)
         return self._reply(EMBEDDING_SCHEMA, photos, results, began)
 
-    async def similar(self, photos: Sequence[Upload], limit: int) -> dict[str, Any]:
+    async def similar(
+        self, photos: Sequence[Upload], limit: int, language: str = ""
+    ) -> dict[str, Any]:
         """The gallery photos nearest to photos. Raises ApiError 503 when the queue is full."""
         began = time.monotonic()
 
-        def make_result(opened: OpenRecognizer, queries: Queries, row: int) -> list[Any]:
+        def make_result(opened: OpenRecognizer, queries: Queries, row: int) -> list[SimilarMatch]:
             found = opened.recognizer.fallback.using(
                 lambda decider: decider.retriever.similar(queries.vectors[row], limit)
             )
             credits = opened.facts.gallery.credits([match.photo_id for match in found])
-            return [match_object(match, credits, opened.facts) for match in found]
+            records = opened.facts.records
+            return [
+                {**match_object(match, credits, opened.facts),
+                 "title": shown_name(match.landmark, records, language) if match.landmark else ""}
+                for match in found
+            ]  # fmt: skip
 
         results = await self._embedded("matches", photos, make_result)
         return self._reply(SIMILAR_SCHEMA, photos, results, began)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from ..core.errors import DataError
 from ..core.photo_files import FORMATS
@@ -18,6 +17,7 @@ from .api_errors import ApiError, PhotoError
 from .auth import Caller, engine_of, require_scope
 from .engine import Engine
 from .limits import RateLimits
+from .page_files import page_html, page_script, page_style
 from .schemas import (
     ConfigReply,
     EmbedReply,
@@ -55,7 +55,7 @@ SimilarLimit = Annotated[int, Query(ge=1, le=100, description="Gallery photos fo
 
 Entry = Annotated[FeedbackEntry, Depends(json_body(FeedbackEntry))]
 
-STATIC = Path(__file__).parent / "static"  # of the page's files
+REVALIDATED = {"Cache-Control": "no-cache"}  # browsers ask on each request whether it changed
 
 # A photo of up to this aspect that is shrunk to this multiple of the decoded short side keeps the
 # pixels that are looked at; least pixels of the long side, because other rules may want more.
@@ -170,7 +170,11 @@ def _vector_routes(routes: APIRouter, max_photos: int) -> None:
         openapi_extra=bodies,
     )
     async def similar(
-        request: Request, caller: Reader, limit: SimilarLimit = 20, name: PhotoName = ""
+        request: Request,
+        caller: Reader,
+        limit: SimilarLimit = 20,
+        lang: Language = "",
+        name: PhotoName = "",
     ) -> JSONResponse:
         """The gallery photos that look most like each photo, without a decision.
 
@@ -179,7 +183,7 @@ def _vector_routes(routes: APIRouter, max_photos: int) -> None:
         engine = engine_of(request)
         photos, _ = await read_photos(request, "photos", engine.photo_limits, name=name)
         charge(request, engine.rate_limits, caller, len(photos))
-        found = await engine.similar(photos, limit)
+        found = await engine.similar(photos, limit, lang)
         return JSONResponse({"request_id": request.state.request_id, **found})
 
 
@@ -228,18 +232,35 @@ def service_router() -> APIRouter:
     @routes.get("/v1/config", response_model=model_of(ConfigReply), responses=refusals())
     async def config(request: Request) -> JSONResponse:
         """What a client can rely on: access, limits, formats, and what the gallery holds."""
-        return JSONResponse(config_object(engine_of(request)))
+        return JSONResponse(configuration(engine_of(request)))
 
     @routes.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        """The web page."""
-        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+    async def page(request: Request) -> Response:
+        """The web page, with its configuration in it."""
+        html = page_html(configuration(engine_of(request)))
+        return Response(html, media_type="text/html", headers=REVALIDATED)
 
     return routes
 
 
-def config_object(engine: Engine) -> ConfigReply:
-    """The body of /v1/config."""
+def page_router() -> APIRouter:
+    """The script and the style sheet of the page, joined when the server starts."""
+    routes = APIRouter()
+    script, style = page_script(), page_style()
+
+    @routes.get("/static/page.js", include_in_schema=False)
+    async def joined_script() -> Response:
+        return Response(script, media_type="text/javascript", headers=REVALIDATED)
+
+    @routes.get("/static/page.css", include_in_schema=False)
+    async def joined_style() -> Response:
+        return Response(style, media_type="text/css", headers=REVALIDATED)
+
+    return routes
+
+
+def configuration(engine: Engine) -> ConfigReply:
+    """The body of /v1/config, which the page has in it too."""
     options = engine.options
     access: Literal["open", "key"] = "key" if engine.keys else "open"
     with engine.live.use() as opened:

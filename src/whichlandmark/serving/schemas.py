@@ -91,11 +91,17 @@ class EmbedReply(TypedDict):
     results: list[PhotoVector | PhotoFailure]
 
 
+class SimilarMatch(answer_module.MatchObject):
+    """A similar gallery photo. title: what people read for its landmark; "" = it shows none."""
+
+    title: str
+
+
 class SimilarPhotos(TypedDict):
-    """The gallery photos nearest to a photo, the nearest first. landmark null: shows none."""
+    """The gallery photos nearest to a photo, the nearest first."""
 
     photo: str
-    matches: list[answer_module.MatchObject]
+    matches: list[SimilarMatch]
 
 
 class SimilarReply(TypedDict):
