@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 import threading
@@ -240,7 +241,7 @@ def test_headers_and_health(client: TestClient) -> None:
     assert "place 1" not in counted
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    for script in ("static/main.js", "static/base.css"):
+    for script in ("static/page.js", "static/page.css"):
         assert script in page.text
         assert client.get(f"/{script}").status_code == 200
     assert client.get("/static/%2e%2e/app.py").status_code == 404
@@ -346,7 +347,7 @@ def test_the_published_answer_schema_is_that_of_the_answer_type(client: TestClie
         schema = published[kind.__name__]
         assert set(schema["properties"]) == set(schema["required"]) == set(get_type_hints(kind))
         assert schema["additionalProperties"] is False
-        assert schema["description"] == kind.__doc__
+        assert schema["description"] == inspect.getdoc(kind)
     answer = published["AnswerObject"]["properties"]
     assert answer["schema"]["const"] == SCHEMA
     assert answer["decision"]["enum"] == ["landmark", "uncertain", "no_landmark"]
