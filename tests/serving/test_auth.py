@@ -47,6 +47,8 @@ ROUTES = [
     ("GET", "/metrics", {}, "read"),
     ("POST", "/v1/recognize", PHOTO, "read"),
     ("POST", "/v1/explain", {"files": {"photo": b"no photo"}}, "read"),
+    ("POST", "/v1/embed", PHOTO, "read"),
+    ("POST", "/v1/similar", PHOTO, "read"),
     ("POST", "/v1/images:annotate", ANNOTATE, "read"),
     ("POST", "/v1/feedback", ENTRY, "read"),
     ("GET", "/v1/landmarks", {}, "read"),

@@ -325,7 +325,8 @@ def _candidates(
     names = [name for name in (answer.guess, answer.second, *nearest) if name]
     confidences = dict(answer.candidates)
     return [
-        {**landmark_object(name, facts.records, language), "confidence": confidences.get(name),
+        {**landmark_object(name, facts.records, language),
+         "confidence": confidences.get(name),
          "photos": [match for match in shown if match["landmark"] == name]}
         for name in list(dict.fromkeys(names))[:MAX_CANDIDATES]
     ]  # fmt: skip
