@@ -73,6 +73,13 @@ def serve(
         list[str] | None,
         typer.Option(help="Another host name that requests may use; may be repeated."),
     ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Origin of another site whose pages may use the API, as https://app.example; may "
+            "be repeated; '*', with --keys only: every site."
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
     tiles: Annotated[
         str,
@@ -100,8 +107,8 @@ def serve(
     announce = partial(_announce, host, name or [], key_file is not None)
     options = ServeOptions(
         host=host, port=port, keys=key_file, insecure=insecure, names=tuple(name or ()),
-        title=title, tiles=tiles, tiles_attribution=tiles_by, workers=workers, queue=queue,
-        rate=rate, device=device,
+        cors=tuple(cors or ()), title=title, tiles=tiles, tiles_attribution=tiles_by,
+        workers=workers, queue=queue, rate=rate, device=device,
     )  # fmt: skip
     if run(recognizer, options, announce):
         raise KeyboardInterrupt

@@ -100,6 +100,18 @@ def wrong_host(host: str) -> ApiError:
     return ApiError(421, "wrong_host", message, "Or use localhost.")
 
 
+def cross_site(origin: str | None) -> ApiError:
+    """403: a page of another site sent the request. origin: of that page."""
+    shown = (origin or "")[:200]
+    wanted = shown if shown.startswith(("http://", "https://")) else "ORIGIN"
+    return ApiError(
+        403,
+        "cross_site",
+        f"Requests from pages of other sites are refused: {shown}".removesuffix(": ") + ".",
+        f"Use the page of this server, or let its operator start it with --cors {wanted}.",
+    )
+
+
 def invalid(message: str, hint: str = "The schema is at /openapi.json.") -> ApiError:
     """422: the request does not follow the schema."""
     return ApiError(422, "invalid", message, hint)

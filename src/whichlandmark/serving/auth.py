@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from .api_errors import ApiError
+from .api_errors import ApiError, cross_site
 from .engine import Engine
 from .keys import Scope, find_key
-from .options import ServeOptions
+from .options import ServeOptions, allows_origin
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -89,14 +89,11 @@ def check_same_site(request: Request) -> None:
         return
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")
+    if allows_origin(engine_of(request).options.cors, origin):
+        return
     host = request.headers.get("host", "")
     if site not in ("none", "same-origin") or (origin and urlsplit(origin).netloc != host):
-        raise ApiError(
-            403,
-            "cross_site",
-            "Requests from pages of other sites are refused.",
-            "Use the page of this server.",
-        )
+        raise cross_site(origin)
 
 
 def allowed_hosts(options: ServeOptions) -> frozenset[str] | None:

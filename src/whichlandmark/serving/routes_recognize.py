@@ -190,7 +190,11 @@ def _vector_routes(routes: APIRouter, max_photos: int) -> None:
 def charge(request: Request, rates: RateLimits, caller: Caller, photos: int) -> None:
     """Count photos against the caller's rate limit. Raises ApiError 429."""
     request.state.photos = photos
-    rates.take(caller.name, photos, caller.rate)
+    try:
+        rates.take(caller.name, photos, caller.rate)
+    finally:
+        if caller.rate > 0:  # for the headers of the reply, whatever it will be
+            request.state.allowance = rates.allowance(caller.name, caller.rate)
 
 
 def service_router() -> APIRouter:
