@@ -230,8 +230,8 @@ def enter_root_path(scope: Scope, root_path: str) -> str | None:
 
 def route_path(scope: Scope) -> str:
     """The path of a request without the prefix."""
-    path: str = scope["path"]
-    return path.removeprefix(str(scope.get("root_path", ""))) or "/"
+    path, root_path = str(scope["path"]), str(scope.get("root_path", ""))
+    return path.removeprefix(root_path) or "/"
 
 
 def relative_redirect(location: str, scope: Scope) -> str:
