@@ -101,6 +101,7 @@ LOGGED_FIELDS = (
     "key",
     "code",
     "generation",
+    "address",  # only with --log-addresses
 )
 
 
