@@ -173,19 +173,6 @@ def test_offline_photos_wait_and_resume_automatically(page: Page) -> None:
     expect(page.locator("#offline")).to_be_hidden()
 
 
-def test_an_unreachable_server_is_reported_and_can_be_retried(
-    browser: Browser, world: World, address: str
-) -> None:
-    world.down = True
-    with opened(browser, address) as (page, _):
-        expect(page.locator("#unreachable")).to_contain_text("The queue is full")
-        world.down = False
-        page.get_by_role("button", name="Try again").click()
-        ready(page)
-        expect(page.locator("#unreachable")).to_be_hidden()
-        submit_photos(page, "palace.jpg")
-
-
 def test_files_that_are_no_photos_are_not_sent(page: Page, world: World) -> None:
     files = [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"words"},
              {"name": "empty.jpg", "mimeType": "image/jpeg", "buffer": b""}]  # fmt: skip

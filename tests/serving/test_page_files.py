@@ -12,8 +12,15 @@ from pathlib import Path
 import pytest
 
 import whichlandmark
+from whichlandmark.serving.page_files import (
+    STATIC,
+    imported_modules,
+    page_html,
+    page_script,
+    page_style,
+)
 
-STATIC = Path(whichlandmark.__file__).parent / "serving" / "static"
+JOINED = ("static/page.js", "static/page.css")  # made by the server of the files beside them
 ROOT = Path(whichlandmark.__file__).parents[2]
 BUDGET = 150_000  # bytes, gzipped
 LINKS = (
@@ -114,8 +121,8 @@ def test_links_of_the_markup_are_existing_files() -> None:
         for t, a in Tags(HTML).tags
         if t in ("script", "link", "img")
     ]
-    assert len(named) >= 6
-    for path in named:
+    assert set(JOINED) < set(named)
+    for path in {*named} - {*JOINED, ""}:  # "" = the configuration, which the server fills in
         assert (STATIC / path.removeprefix("static/")).is_file(), path
 
 
@@ -138,6 +145,83 @@ def test_modules_import_what_exists() -> None:
     assert seen > 60
 
 
+def top_level_names(text: str) -> list[str]:
+    found = re.findall(
+        r"^(?:export )?(?:async )?(?:function|class|const|let) (\w+|\{[^}]*\})", text, re.M
+    )
+    return [name for names in found for name in re.findall(r"\w+", names)]
+
+
+def repeated_names(modules: dict[str, str]) -> set[str]:
+    names = [name for text in modules.values() for name in top_level_names(text)]
+    return {name for name in names if names.count(name) > 1}
+
+
+def test_the_joined_script_has_every_module_once_after_its_imports() -> None:
+    modules, script = imported_modules(STATIC), page_script()
+    assert {*modules} == {p.name for p in own(".js")} - {"strings_fr.js"}
+    assert repeated_names(modules) == set()
+    assert not re.search(r"^(?:import|export) ", script, re.M)
+    order = list(modules)
+    for name, text in modules.items():
+        assert " as " not in "".join(re.findall(r"^import .*", text, re.M))
+        for imported in re.findall(r'^import \{[^}]*\} from "\./([\w.]+)"', text, re.M):
+            assert order.index(imported) < order.index(name)
+    assert len(top_level_names(script)) == sum(len(top_level_names(t)) for t in modules.values())
+
+
+def test_planted_repetitions_and_cycles_are_found(tmp_path: Path) -> None:
+    assert repeated_names({"a.js": "const x = 1;", "b.js": "export function x() {}"}) == {"x"}
+    (tmp_path / "main.js").write_text('import { a } from "./a.js";\n')
+    (tmp_path / "a.js").write_text('import { b } from "./main.js";\n')
+    with pytest.raises(ValueError, match="import each other"):
+        imported_modules(tmp_path)
+
+
+def test_the_style_sheet_begins_with_the_base() -> None:
+    style = page_style()
+    assert style.startswith((STATIC / "base.css").read_text())
+    assert all(path.read_text() in style for path in own(".css"))
+
+
+def test_the_configuration_in_the_page_cannot_end_its_element() -> None:
+    html = page_html({"title": "</script><script>x()</script> é"})
+    assert html.count("<script") == 2
+    assert len(inline(html)) == 1
+    data = html.split('<script id="config" type="application/json">')[1].split("</script>")[0]
+    assert json.loads(data) == {"title": "</script><script>x()</script> é"}
+
+
+def strings_of(language: str) -> dict[str, str]:
+    """Key → the source of its text, plurals as they stand."""
+    text = (STATIC / f"strings_{language}.js").read_text()
+    return dict(
+        re.findall(
+            r'^  "([\w.]+)":\s*((?:\{[^}]*other:[^}]*(?:\{\w+\}[^}]*)*\}|"(?:[^"\\]|\\.)*"))',
+            text,
+            re.M,
+        )
+    )
+
+
+def test_both_languages_have_the_same_texts_with_the_same_values() -> None:
+    english, french = strings_of("en"), strings_of("fr")
+    assert english
+    assert list(english) == list(french)
+    for key, text in english.items():
+        assert {*re.findall(r"\{(\w+)\}", text)} == {*re.findall(r"\{(\w+)\}", french[key])}, key
+
+
+def test_texts_that_the_page_names_exist() -> None:
+    known = {*strings_of("en")}
+    sources = "\n".join([HTML, *(p.read_text() for p in own(".js"))])
+    used = {
+        *re.findall(r'\bt\("([\w.]+)"', sources),
+        *re.findall(r'data-(?:text|label|placeholder)="([\w.]+)"', sources),
+    }
+    assert used <= known | {"key"}  # of the documentation of t
+
+
 def test_ids_in_scripts_exist_in_the_markup() -> None:
     scripts = [path.read_text() for path in own(".js")]
     assert missing_ids(scripts, HTML) == set()
@@ -158,7 +242,8 @@ def test_the_page_is_small() -> None:
 
 def test_files_stay_small_enough_to_read() -> None:
     for path in [*own(".js"), *own(".css"), *own(".html")]:
-        assert len(path.read_text().splitlines()) <= 250, path.name
+        most = 700 if path.name.startswith("strings_") else 400
+        assert len(path.read_text().splitlines()) <= most, path.name
 
 
 def test_the_vendored_library_keeps_its_licence() -> None:

@@ -31,6 +31,7 @@ from .engine import Engine
 from .middleware import RequestMiddleware, respond
 from .monitoring import start_logging
 from .options import ServeOptions
+from .page_files import STATIC
 
 CODE_OF_STATUS = {400: "invalid", 404: "not_found", 405: "method_not_allowed"}
 
@@ -73,10 +74,10 @@ def create_app(engine: Engine) -> FastAPI:
         routes_gallery.router(max_photos),
         routes_cloud_vision.router(max_photos),
         routes_recognize.service_router(),
+        routes_recognize.page_router(),
     ):
         app.include_router(routes)
-    if routes_recognize.STATIC.is_dir():
-        app.mount("/static", _PageFiles(directory=routes_recognize.STATIC), name="static")
+    app.mount("/static", _PageFiles(directory=STATIC), name="static")
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_middleware(RequestMiddleware, engine=engine)

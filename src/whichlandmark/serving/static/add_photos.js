@@ -6,7 +6,7 @@ import { fileProblem } from "./upload.js";
 import { withKey } from "./key.js";
 import { counted, sentence } from "./format.js";
 
-const MAX_TRIES = 8; // per photo, while the server is busy
+const MAX_ADD_TRIES = 8; // per photo, while the server is busy
 
 /** Add files to a landmark, with progress and result in `host`. Returns {added, there, failed: [{name, message}]}. */
 export async function addPhotos(landmark, files, config, host) {
@@ -50,7 +50,7 @@ async function withRetries(action, words) {
     try {
       return await action();
     } catch (error) {
-      if (error.kind !== "busy" || tries === MAX_TRIES) throw error;
+      if (error.kind !== "busy" || tries === MAX_ADD_TRIES) throw error;
       words.textContent = `The server is busy; retrying in ${error.wait} s…`;
       await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
     }

@@ -51,7 +51,7 @@ export async function openExplanation(file, url, answer) {
       signal,
     });
     if (explanation.error) throw new Problem("unfit", explanation.error.message, explanation.error);
-    put(body, ...view(explanation, url, answer));
+    put(body, ...evidenceView(explanation, url, answer));
   } catch (error) {
     if (signal.aborted) return;
     const wait = error.wait ? `Try again in ${error.wait} s.` : error.hint;
@@ -68,7 +68,7 @@ export async function openExplanation(file, url, answer) {
   }
 }
 
-function view(explanation, url, answer) {
+function evidenceView(explanation, url, answer) {
   const titles = Object.fromEntries(answer.candidates.map((c) => [c.landmark, titled(c)]));
   const titleOf = (landmark) =>
     titles[landmark] ?? (landmark ? titled({ landmark }) : "the gallery");

@@ -26,7 +26,7 @@ export function feedback(answer, request) {
 
 function question(box, answer, send) {
   const sender = (right, correct) => () =>
-    send(right, correct).catch((error) => failed(box, error));
+    send(right, correct).catch((error) => feedbackFailed(box, error));
   const wrong = button("No", () => correction(box, answer, send), {
     "aria-label": "No, it is wrong",
   });
@@ -61,7 +61,7 @@ function correction(box, answer, send) {
     event.preventDefault();
     const correct = none.checked ? null : landmarkOf(name.value.trim(), known);
     const note = none.checked ? "it shows no landmark" : "";
-    send(false, correct || null, note).catch((error) => failed(box, error));
+    send(false, correct || null, note).catch((error) => feedbackFailed(box, error));
   };
   const noLandmark =
     answer.decision === "no_landmark"
@@ -109,7 +109,7 @@ function landmarkOf(title, list) {
   return known?.dataset.landmark ?? title;
 }
 
-function failed(box, error) {
+function feedbackFailed(box, error) {
   box.querySelector(".problem")?.remove();
   box.append(el("p", { class: "problem", role: "alert" }, sentence(error.message)));
 }

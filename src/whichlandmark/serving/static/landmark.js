@@ -9,7 +9,7 @@ import { picker } from "./upload.js";
 import { withKey } from "./key.js";
 import { counted, credit, sentence, titled } from "./format.js";
 
-const PAGE_SIZE = 24;
+const PHOTOS_SHOWN = 24;
 
 let changed = false; // whether the gallery was changed while the dialog was open
 let onChange = () => {};
@@ -78,7 +78,7 @@ async function fill(view) {
 }
 
 async function more(view) {
-  const path = `v1/landmarks/${encodeURIComponent(view.item.landmark)}/photos?offset=${view.shown}&limit=${PAGE_SIZE}`;
+  const path = `v1/landmarks/${encodeURIComponent(view.item.landmark)}/photos?offset=${view.shown}&limit=${PHOTOS_SHOWN}`;
   try {
     const { photos, total } = await fetchJson(path);
     view.total = total;
@@ -86,7 +86,7 @@ async function more(view) {
     view.photos.append(...photos.map((photo) => photoItem(view, photo)));
     counts(view);
   } catch (error) {
-    failed(view, error);
+    editFailed(view, error);
   }
 }
 
@@ -95,7 +95,7 @@ function counts(view) {
   const left = view.total - view.photos.children.length;
   put(
     view.more,
-    ...(left > 0 ? [button(`Show ${Math.min(PAGE_SIZE, left)} more`, () => more(view))] : []),
+    ...(left > 0 ? [button(`Show ${Math.min(PHOTOS_SHOWN, left)} more`, () => more(view))] : []),
   );
 }
 
@@ -209,7 +209,7 @@ async function rename(view, body, after) {
     changed = true;
     after();
   } catch (error) {
-    failed(view, error);
+    editFailed(view, error);
   }
 }
 
@@ -221,11 +221,11 @@ async function change(view, path, request, after) {
     changed = true;
     after();
   } catch (error) {
-    failed(view, error);
+    editFailed(view, error);
   }
 }
 
-function failed(view, error) {
+function editFailed(view, error) {
   const hint = error.wait ? `Try again in ${error.wait} s.` : error.hint;
   put(
     view.progress,

@@ -1,36 +1,26 @@
 // The page's entry point: read the configuration, switch views, start a card for each photo.
 
 import { answerCard } from "./answer.js";
-import { fetchJson } from "./api.js";
 import { recognizePhoto } from "./recognize.js";
-import { button, byId, el, put } from "./dom.js";
+import { byId } from "./dom.js";
 import { refresh, showGallery, showKnown, wireGallery } from "./gallery.js";
 import { wireUpload } from "./upload.js";
 import { requestKey, wireKey } from "./key.js";
 import { wireLandmark } from "./landmark.js";
 import { wireNewLandmark } from "./new_landmark.js";
 import { wireExplanation } from "./explanation.js";
-import { counted, sentence } from "./format.js";
+import { counted } from "./format.js";
+import { chooseLanguage } from "./text.js";
 
 const VIEWS = ["recognize", "gallery"];
 const cards = new Set();
 
 async function start() {
-  byId("unreachable").hidden = true;
-  try {
-    open(await fetchJson("v1/config"));
-  } catch (error) {
-    put(
-      byId("unreachable"),
-      el("p", { class: "lead" }, sentence(error.message)),
-      el("p", { class: "small" }, error.hint),
-      button("Try again", start),
-    );
-    byId("unreachable").hidden = false;
-  }
+  await chooseLanguage();
+  openPage(JSON.parse(byId("config").textContent));
 }
 
-function open(config) {
+function openPage(config) {
   if (config.title) byId("brand").textContent = config.title;
   wireKey(config, () => (location.hash === "#gallery" ? refresh() : null));
   wireExplanation();
