@@ -21,8 +21,9 @@ from PIL import Image as Pillow
 from PIL import ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError, OptionError, TooLargeError
+from .file_kinds import formats_in_words
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes, max_megapixels
-from .photo_files import DECODE_ERRORS, FORMATS, METADATA_ERRORS, exif_of, open_photo
+from .photo_files import DECODE_ERRORS, METADATA_ERRORS, exif_of, open_photo
 from .storage import read_bytes
 from .types import Image
 
@@ -30,7 +31,7 @@ MAX_SIDE = 65_500  # the most that libjpeg reads and writes; panoramas are long
 
 BYTES_PER_PIXEL = 8  # of the limit: memory that one photo may take is this times `max_megapixels`
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff"})
 
 THUMBNAIL_SIDE = 200  # pixels of the long side
 
@@ -90,14 +91,14 @@ def read_image(
     except ImageError as error:
         raise type(error)(f"{name}: {error}") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a photo in one of {', '.join(FORMATS)}") from None
+        raise ImageError(f"{name}: not a photo in one of {formats_in_words()}") from None
     except MemoryError:
         raise TooLargeError(f"{name}: decoding needs more memory than there is") from None
     except DECODE_ERRORS as error:
         if str(error).endswith("-bit layers"):
             reason = "a JPEG of 12 bits a color; save it with 8"
         else:
-            reason = f"damaged or cut short ({error})"
+            reason = f"damaged or cut short ({str(error).strip()})"
         raise ImageError(f"{name}: {reason}") from None
 
 
@@ -121,7 +122,8 @@ def header_size(
                 if not full:
                     _fit(opened, data, (short_side, 0))
                 width, height = opened.size
-                turned = _orientation(opened) in (5, 6, 7, 8)
+                # Pillow gives the upright size of a TIFF.
+                turned = opened.format != "TIFF" and _orientation(opened) in (5, 6, 7, 8)
     except ImageError as error:
         raise type(error)(f"{name}: {error}") from None
     except (UnidentifiedImageError, *DECODE_ERRORS) as error:
