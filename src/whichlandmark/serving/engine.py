@@ -16,6 +16,7 @@ from ..features.embedders.record import licence_of
 from ..recognition.answer import CANDIDATE_MATCHES, SCHEMA, AnswerObject, answer_object
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
+from ..recognition.folder.feedback import FeedbackStore
 from ..recognition.folder.maintain import follow_moved_folder
 from ..recognition.query import QueryPhoto, size_warnings
 from ..recognition.recognizer import prediction
@@ -27,11 +28,9 @@ from .inference_queue import BatchTimes, InferenceQueue
 from .keys import Key, read_keys
 from .limits import BodyBudget, RateLimits, RequestQueue
 from .live_recognizer import LiveRecognizer, OpenRecognizer
-from .monitoring import Counters, Feedback
+from .monitoring import Counters
 from .options import ServeOptions
 from .uploads import RecognizeRequest, Upload
-
-FEEDBACK_FILE = "feedback.jsonl"
 
 MakeAnswer = Callable[[str, Decoded, OpenRecognizer, Prediction], Any]
 
@@ -81,7 +80,7 @@ class Engine:
         )
         self.inference = InferenceQueue(self.live, options.batch)
         self.editor = Editor(self.live, options.write_queue)
-        self.feedback = Feedback(folder / FEEDBACK_FILE, options.feedback_bytes)
+        self.feedback = FeedbackStore(folder, options.feedback_bytes)
         self.queue = RequestQueue(options.queue, options.line, options.line_seconds)
         self.body_budget, self.rate_limits = BodyBudget(options.body_bytes), RateLimits()
         self.stopping = False

@@ -22,12 +22,15 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..recognition import answer as answer_module
 from ..recognition.answer import Fault, PhotoFailure
+from ..recognition.folder.feedback import FeedbackObject
 from .uploads import JsonRecognizeRequest
 
 STATUS_DESCRIPTIONS = {
     400: "Malformed request", 401: "No valid API key", 403: "Not allowed for this key or site",
-    404: "Unknown landmark or photo", 405: "Method not allowed", 408: "Body sent too slowly",
-    409: "The landmark exists, or the gallery would become empty",
+    404: "Unknown landmark, photo or feedback", 405: "Method not allowed",
+    408: "Body sent too slowly",
+    409: "The landmark exists, the gallery would become empty, or it is reviewed already",
+    410: "Too late to undo",
     413: "Too large, or too many photos",
     415: "Unsupported media type", 421: "Host header not allowed", 422: "Not valid by the schema",
     429: "Too many photos per minute", 500: "Internal error", 503: "Busy, retry later",
@@ -78,6 +81,11 @@ def files(field: str, max_photos: int, *, also_json: bool = False) -> dict[str, 
 NOT_BLANK = (
     r"\S"  # pattern of landmark names and photo ids: at least one character that is not blank
 )
+
+
+MAX_CHOSEN = 1000  # photos to move or remove in one request
+
+GivenId = Annotated[str, Field(min_length=1, max_length=1000, pattern=NOT_BLANK)]
 
 
 class ErrorReply(TypedDict):
@@ -185,16 +193,22 @@ class ListedPhoto(TypedDict):
     thumbnail: str | None
 
 
+class LandmarkReply(ListedLandmark):
+    """One landmark of the gallery."""
+
+    generation: int
+
+
+class ChangedLandmarkReply(LandmarkReply):
+    """A landmark after a change. relabelled: photos that got a new name of their landmark."""
+
+    relabelled: int
+
+
 class CreditReply(ListedPhoto):
     """A photo with its landmark; "" = distractor."""
 
     landmark: str
-    generation: int
-
-
-class RecordReply(answer_module.LandmarkObject):
-    """What the gallery says of a landmark."""
-
     generation: int
 
 
@@ -227,9 +241,19 @@ class AddedReply(TypedDict):
 
 
 class RemovedReply(TypedDict):
-    """Number of removed photos."""
+    """Number of removed photos. undo: token of POST /v1/undo/{token}; null = too many to undo."""
 
     removed: int
+    generation: int
+    undo: str | None
+    undo_seconds: int
+
+
+class UndoneReply(TypedDict):
+    """Number of photos put back. not_restored: ids of those that the gallery has again."""
+
+    restored: int
+    not_restored: list[str]
     generation: int
 
 
@@ -240,25 +264,29 @@ class RelabelledReply(TypedDict):
     generation: int
 
 
-class Rename(BaseModel):
-    """The new name of a landmark. merge: put its photos into a landmark that exists."""
+class ChosenPhotos(BaseModel):
+    """Ids of photos to remove."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    landmark: str = Field(min_length=1, max_length=1000, pattern=NOT_BLANK)
-    merge: bool = False
+    photos: list[GivenId] = Field(min_length=1, max_length=MAX_CHOSEN)
 
 
-class Relabel(BaseModel):
-    """The new landmark of a photo; "" makes it a distractor."""
+class MovedPhotos(ChosenPhotos):
+    """Ids of photos, and the landmark that they get; "" = they show none."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     landmark: str = Field(max_length=1000, pattern=rf"^$|{NOT_BLANK}")
 
 
-class RecordPatch(BaseModel):
-    """Fields of a landmark to change, names by language; null removes, the others stay."""
+class LandmarkPatch(BaseModel):
+    """Fields of a landmark to change; those that are not sent stay, and null removes.
+
+    landmark: its new name; null = it keeps its name. merge: it may become part of a landmark that
+    exists. names: by language; those of other languages stay.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    landmark: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NOT_BLANK)
+    merge: bool = False
     title: str | None = Field(default=None, max_length=1000)
     names: dict[str, str | None] | None = Field(default=None, max_length=400)
     wikidata: str | None = Field(default=None, pattern=r"^(Q[1-9][0-9]{0,15})?$")
@@ -267,10 +295,14 @@ class RecordPatch(BaseModel):
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
 
 
-class CreditPatch(BaseModel):
-    """Parts of the credit of a photo to change; null removes, the others stay."""
+class PhotoPatch(BaseModel):
+    """Landmark and credit of a photo to change; those that are not sent stay, and null removes.
+
+    landmark: "" = the photo shows none; null = it keeps its landmark.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    landmark: str | None = Field(default=None, max_length=1000, pattern=rf"^$|{NOT_BLANK}")
     author: str | None = Field(default=None, max_length=4000)
     licence: str | None = Field(default=None, max_length=4000)
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
@@ -289,9 +321,41 @@ class FeedbackEntry(BaseModel):
 
 
 class QueuedReply(TypedDict):
-    """The entry is stored for review."""
+    """The entry is stored for review. photo_kept: false where none was sent, or there is no room
+    for it.
+    """
 
     queued: bool
+    id: str
+    photo_kept: bool
+
+
+class FeedbackReply(TypedDict):
+    """Entries, the newest first. total: of this state; open: not reviewed yet; unreadable: lines of
+    the file that are no entries.
+    """
+
+    total: int
+    open: int
+    unreadable: int
+    entries: list[FeedbackObject]
+
+
+class Review(BaseModel):
+    """approve: the photo is added to the gallery. landmark: null = the one that was suggested; "" =
+    the photo shows none.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    action: Literal["approve", "discard"]
+    landmark: str | None = Field(default=None, max_length=1000, pattern=rf"^$|{NOT_BLANK}")
+
+
+class ReviewedReply(TypedDict):
+    """The reviewed entry. added: null where nothing was added: discarded, or no photo was sent."""
+
+    entry: FeedbackObject
+    added: AddedReply | None
 
 
 class Tiles(TypedDict):
@@ -305,7 +369,7 @@ class ConfigReply(TypedDict):
     """Configuration of the page; licence: of the embedder's weights, "unknown" if nobody said.
 
     warnings: what every answer has to say of the gallery. unfinished: an index run has not
-    finished; null = all have.
+    finished; null = all have. undo_photos: the most whose removal can be undone.
     """
 
     title: str
@@ -315,6 +379,7 @@ class ConfigReply(TypedDict):
     tiles: Tiles | None
     max_photos: int
     max_bytes: int
+    undo_photos: int
     formats: list[str]
     warnings: list[str]
     unfinished: answer_module.UnfinishedObject | None
