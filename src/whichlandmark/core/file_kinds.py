@@ -196,7 +196,7 @@ def _directory(
     data: bytes, order: str, big: bool, start: int
 ) -> tuple[dict[int, tuple[tuple[int, ...], int]], int]:
     """Tag → its first numbers and its bytes; the offset behind the last tag."""
-    head, entry, room = (("Q", "HHQ", 8) if big else ("H", "HHI", 4))
+    head, entry, room = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     found: dict[int, tuple[tuple[int, ...], int]] = {}
     try:
         (count,) = struct.unpack_from(order + head, data, start)

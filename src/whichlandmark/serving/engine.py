@@ -25,6 +25,7 @@ from ..recognition.answer import (
 )
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
+from ..recognition.folder.feedback import FeedbackStore
 from ..recognition.folder.maintain import follow_moved_folder
 from ..recognition.predictions import prediction
 from ..recognition.query import Queries, QueryPhoto, size_warnings
@@ -36,14 +37,12 @@ from .inference_queue import BatchTimes, InferenceQueue, MakeResult
 from .keys import KeyFile
 from .limits import BodyBudget, RateLimits, RequestQueue, WrongKeys
 from .live_recognizer import LiveRecognizer, OpenRecognizer
-from .monitoring import Counters, Feedback
+from .monitoring import Counters
 from .options import ServeOptions
 from .schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
 from .uploads import PhotoLimits, RecognizeRequest, Upload
 
 VECTOR_DIGITS = 7  # decimals of an embedding's numbers, which float32 has about as many of
-
-FEEDBACK_FILE = "feedback.jsonl"
 
 Submit = Callable[[Decoded], Future[tuple[Any, BatchTimes]]]
 
@@ -95,7 +94,7 @@ class Engine:
         )
         self.inference = InferenceQueue(self.live, options.batch)
         self.editor = Editor(self.live, options.write_queue)
-        self.feedback = Feedback(folder / FEEDBACK_FILE, options.feedback_bytes)
+        self.feedback = FeedbackStore(folder, options.feedback_bytes)
         self.queue = RequestQueue(options.queue, options.line, options.line_seconds)
         self.body_budget = BodyBudget(options.body_bytes, options.body_share, options.line_seconds)
         self.rate_limits, self.wrong_keys = RateLimits(), WrongKeys()

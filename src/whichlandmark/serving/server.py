@@ -81,8 +81,6 @@ def create_app(engine: Engine) -> FastAPI:
         app.include_router(one)
     app.mount("/static", _PageFiles(directory=STATIC), name="static")
     routes = [route for one in (*routers, app.router) for route in one.routes]
-    published = Document(app, [route for route in routes if isinstance(route, APIRoute)])
-    app.include_router(published.router())
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_middleware(Replies, routes=routes)
