@@ -8,18 +8,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import anyio.to_thread
 
 from ..core.errors import WhichLandmarkError
+from ..core.images import content_hash
+from ..core.storage import read_bytes
 from ..core.types import Prediction
 from ..features.embedders.record import licence_of
 from ..recognition.answer import CANDIDATE_MATCHES, SCHEMA, AnswerObject, answer_object
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
 from ..recognition.folder.maintain import follow_moved_folder
+from ..recognition.folder.settings import own_photo
 from ..recognition.predictions import prediction
 from ..recognition.query import QueryPhoto, size_warnings
-from .api_errors import PhotoError
+from .api_errors import PhotoError, not_found
 from .decode_pool import Decoded, DecodeLimits, DecodePool
 from .explanation_json import explanation_object
 from .gallery_editing import Editor
@@ -32,6 +37,8 @@ from .options import ServeOptions
 from .uploads import RecognizeRequest, Upload
 
 FEEDBACK_FILE = "feedback.jsonl"
+
+PREVIEWS_AT_ONCE = 2  # made of gallery photos, so that photos to recognize find a free worker
 
 MakeAnswer = Callable[[str, Decoded, OpenRecognizer, Prediction], Any]
 
@@ -55,6 +62,21 @@ class PhotoResult:
     decode_ms: float = 0.0
     queue_ms: float = 0.0
     times: BatchTimes = BatchTimes(0.0, 0.0, 0.0, 0)  # noqa: RUF009 – frozen
+
+
+class _StoredPhoto(NamedTuple):
+    """Id, path and content hash of a gallery photo."""
+
+    id: str
+    path: str
+    hash: str
+
+
+class Preview(NamedTuple):
+    """A JPEG, and its ETag; "" = it is a thumbnail in place of the photo, which may come back."""
+
+    jpeg: bytes
+    tag: str
 
 
 class Engine:
@@ -84,6 +106,7 @@ class Engine:
         self.feedback = Feedback(folder / FEEDBACK_FILE, options.feedback_bytes)
         self.queue = RequestQueue(options.queue, options.line, options.line_seconds)
         self.body_budget, self.rate_limits = BodyBudget(options.body_bytes), RateLimits()
+        self.previewing = asyncio.Semaphore(PREVIEWS_AT_ONCE)
         self.stopping = False
         self.counters.generation.set(self.live.generation)
         self.live.on_refresh = self.counters.generation.set
@@ -177,6 +200,57 @@ class Engine:
         if isinstance(photo.data, PhotoError):
             raise photo.data
         return (await asyncio.wrap_future(self.pool.jpeg(photo.data, side))).jpeg
+
+    async def preview(self, photo_id: str, side: int, known: str = "") -> Preview | None:
+        """A gallery photo as a JPEG without metadata, its long side at most `side` pixels.
+
+        It is made of the photo's file while that has the bytes that the gallery knows, else of the
+        stored thumbnail.
+
+        Args:
+            photo_id: Of the gallery.
+            side: Pixels.
+            known: ETag that the caller has; None is returned where it is still right.
+
+        Raises:
+            ApiError: 404 without such a photo, or without a picture of it.
+        """
+        stored = await anyio.to_thread.run_sync(self._stored_photo, photo_id)
+        tag = f'"{stored.hash[:32]}-{side}"' if stored.hash else ""
+        if known and tag in known:
+            return None
+        async with self.previewing:
+            for read, its_tag in ((self._photo_file, tag), (self._thumbnail, "")):
+                data = await anyio.to_thread.run_sync(read, stored)
+                with suppress(PhotoError):
+                    if data:
+                        made = await asyncio.wrap_future(self.pool.jpeg(data, side))
+                        return Preview(made.jpeg, its_tag)
+        raise not_found("No picture of that photo: its file is gone, and no thumbnail is stored.")
+
+    def _stored_photo(self, photo_id: str) -> _StoredPhoto:
+        with self.live.use() as opened:
+            gallery = opened.facts.gallery
+            if not (found := gallery.stamps([photo_id]).get(photo_id)):
+                raise not_found("No such photo.")
+            return _StoredPhoto(photo_id, found[0], gallery.hashes([photo_id]).get(photo_id, ""))
+
+    def _photo_file(self, photo: _StoredPhoto) -> bytes:
+        """The bytes of the photo's file; b"" where it is gone, too large, or another one by now.
+
+        The hash of a photo in the folder is that of the file as it was sent, so there the name,
+        which the server chose by the bytes, tells that it is the same.
+        """
+        own = own_photo(self.folder, photo.id)
+        with suppress(WhichLandmarkError):
+            data = read_bytes(own or photo.path, self.options.max_bytes)
+            if own or content_hash(data) == photo.hash:
+                return data
+        return b""
+
+    def _thumbnail(self, photo: _StoredPhoto) -> bytes:
+        with self.live.use() as opened:
+            return opened.facts.gallery.thumbnails([photo.id]).get(photo.id, b"")
 
     async def _recognize_photo(
         self, photo: Upload, make_result: MakeAnswer, queue_seconds: float

@@ -46,6 +46,10 @@ Offset = Annotated[int, Query(ge=0, le=10_000_000)]
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 
+PreviewSide = Annotated[int, Query(ge=64, le=2048)]
+
+PREVIEW_CACHING = "private, max-age=3600"
+
 QueryText = Annotated[str, Query(max_length=200)]
 
 Name = Annotated[str, Path(min_length=1, max_length=1000, pattern=NOT_BLANK)]
@@ -65,6 +69,7 @@ def router(max_photos: int) -> APIRouter:
     """The routes. max_photos: per request."""
     routes = APIRouter(tags=["gallery"])
     _readers(routes)
+    _previews(routes)
     _writers(routes, max_photos)
     _records(routes)
     return routes
@@ -106,6 +111,36 @@ def _readers(routes: APIRouter) -> None:
         return Response(
             data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"}
         )
+
+
+def _previews(routes: APIRouter) -> None:
+    headers = {
+        "ETag": {"description": "of the photo and the side", "schema": {"type": "string"}},
+    }
+    jpeg = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+
+    @routes.get(
+        "/v1/photos/{photo_id:path}/preview",
+        responses={
+            200: {"content": jpeg, "headers": headers},
+            304: {"description": "The picture of If-None-Match is still right"},
+            **refusals(404, 422),
+        },
+        response_class=Response,
+    )
+    async def preview(
+        request: Request, _: Reader, photo_id: PhotoId, side: PreviewSide = 640
+    ) -> Response:
+        """A gallery photo at the size of a screen: a JPEG without metadata, its long side at most
+        `side` pixels; where the photo's file is gone, its thumbnail.
+        """
+        known = request.headers.get("if-none-match", "")
+        made = await engine_of(request).preview(photo_id, side, known)
+        if made is None:
+            return Response(status_code=304, headers={"Cache-Control": PREVIEW_CACHING, "ETag": known})
+        # A thumbnail in its place is not kept, because the file may come back.
+        kept = {"Cache-Control": PREVIEW_CACHING, "ETag": made.tag} if made.tag else {}
+        return Response(made.jpeg, media_type="image/jpeg", headers=kept)
 
 
 def _writers(routes: APIRouter, max_photos: int) -> None:
