@@ -135,9 +135,11 @@ def _previews(routes: APIRouter) -> None:
         `side` pixels; where the photo's file is gone, its thumbnail.
         """
         known = request.headers.get("if-none-match", "")
-        made = await engine_of(request).preview(photo_id, side, known)
+        made = await engine_of(request).previews.make(photo_id, side, known)
         if made is None:
-            return Response(status_code=304, headers={"Cache-Control": PREVIEW_CACHING, "ETag": known})
+            return Response(
+                status_code=304, headers={"Cache-Control": PREVIEW_CACHING, "ETag": known}
+            )
         # A thumbnail in its place is not kept, because the file may come back.
         kept = {"Cache-Control": PREVIEW_CACHING, "ETag": made.tag} if made.tag else {}
         return Response(made.jpeg, media_type="image/jpeg", headers=kept)

@@ -17,7 +17,7 @@ from ...core.images import header_size, photo_size
 from ...core.types import Prediction
 from ...features.local.keypoints import MAX_ENLARGEMENT
 from ...features.local.matching import VerifiedMatch
-from ..answer import CANDIDATE_MATCHES, answer_in_words, candidate_names
+from ..answer import CANDIDATE_MATCHES, answer_in_words, candidate_names, shown_name
 from ..candidates import CHANCE_INLIERS, add_geometry, columns
 from ..decision import Answers
 from ..predictions import prediction
@@ -79,7 +79,13 @@ class _Shown:
 
 
 def explain_answer(
-    recognizer: Recognizer, answers: Answers, row: int, photo: QueryPhoto, *, name: str = ""
+    recognizer: Recognizer,
+    answers: Answers,
+    row: int,
+    photo: QueryPhoto,
+    *,
+    name: str = "",
+    language: str = "",
 ) -> Explanation:
     """The evidence of one answer.
 
@@ -89,6 +95,7 @@ def explain_answer(
         row: Which query.
         photo: That query.
         name: Name of the photo.
+        language: BCP 47 tag of the landmarks' names in its sentences; "" = each record's title.
     """
     answer = prediction(answers, row, matches=CANDIDATE_MATCHES)
     assert answer.decision != "failed"
@@ -96,7 +103,8 @@ def explain_answer(
     box = answer.landmarks[0].box if answer.landmarks else None
     shown = _shown(answers, row, answer)
     reasons, alike_from = _reasons(answers, row, answer, shown)
-    titles = recognizer.titles()
+    told = {one for one in (answer.guess, answer.second, reasons.other) if one}
+    titles = {one: shown_name(one, recognizer.records, language) for one in told}
     return Explanation(
         photo=photo.image,
         name=name,

@@ -7,6 +7,17 @@ export const english = {
   "common.cancel": "Cancel",
   "common.try_again": "Try again",
   "common.photos": { one: "{n} photo", other: "{n} photos" },
+  "common.over": "over {share}",
+  "common.under": "under {share}",
+  "common.kilobytes": "{n} kB",
+  "common.megabytes": "{size} MB",
+  "common.north": "N",
+  "common.south": "S",
+  "common.east": "E",
+  "common.west": "W",
+  "common.no_credit": "No credit recorded",
+  "common.no_author": "Author not recorded",
+  "common.no_licence": "licence not recorded",
 
   // nav: header, banners
 

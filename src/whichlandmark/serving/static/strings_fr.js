@@ -7,6 +7,17 @@ export const french = {
   "common.cancel": "Annuler",
   "common.try_again": "Réessayer",
   "common.photos": { one: "{n} photo", other: "{n} photos" },
+  "common.over": "plus de {share}",
+  "common.under": "moins de {share}",
+  "common.kilobytes": "{n} ko",
+  "common.megabytes": "{size} Mo",
+  "common.north": "N",
+  "common.south": "S",
+  "common.east": "E",
+  "common.west": "O",
+  "common.no_credit": "Aucun crédit enregistré",
+  "common.no_author": "Auteur non enregistré",
+  "common.no_licence": "licence non enregistrée",
 
   // nav: header, banners
 
