@@ -114,7 +114,8 @@ def test_the_answer_comes_first_and_every_part_is_shown(tmp_path: Path) -> None:
     text = Tags(page(evidence(tmp_path))).text
     told = ["This is Old Bridge.", "Your photo looks like it.", "87%", "0.40", "New Bridge",
             "similarity 0.830", "similarity to distractors 0.410", "23 details agree",
-            "no details agree", "similarity 0.800 How like.", "−0.400 Pulls.", "d1 similarity 0.550"]  # fmt: skip
+            "no details agree", "similarity 0.800 How like.", "−0.400 Pulls.",
+            "d1 similarity 0.550"]  # fmt: skip
     places = [text.find(words, text.find("or none?")) for words in told]
     assert min(places) > 0
     assert places == sorted(places)
