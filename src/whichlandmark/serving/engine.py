@@ -39,6 +39,7 @@ from .limits import BodyBudget, RateLimits, RequestQueue, WrongKeys
 from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .monitoring import Counters
 from .options import ServeOptions
+from .previews import Previews
 from .schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
 from .uploads import PhotoLimits, RecognizeRequest, Upload
 
@@ -98,6 +99,7 @@ class Engine:
         self.queue = RequestQueue(options.queue, options.line, options.line_seconds)
         self.body_budget = BodyBudget(options.body_bytes, options.body_share, options.line_seconds)
         self.rate_limits, self.wrong_keys = RateLimits(), WrongKeys()
+        self.previews = Previews(folder, self.live, self.pool, options.max_bytes)
         self.stopping = False
         self.counters.generation.set(self.live.generation)
         self.live.on_refresh = self.counters.generation.set
@@ -228,7 +230,9 @@ class Engine:
             query = _query(decoded)
 
             def make_result(opened: OpenRecognizer, answers: Answers, row: int) -> Any:
-                explanation = explain_answer(opened.recognizer, answers, row, query)
+                explanation = explain_answer(
+                    opened.recognizer, answers, row, query, language=language
+                )
                 answer = prediction(answers, row, matches=CANDIDATE_MATCHES)
                 return explanation_object(
                     photo.name, explanation, answer, opened, language=language

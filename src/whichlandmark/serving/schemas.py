@@ -129,34 +129,72 @@ class Size(TypedDict):
 class MatchedPair(TypedDict):
     """A gallery photo compared with the query.
 
+    image: path of its thumbnail; preview: path of it at the size of a screen, takes `side`.
     lines: matched points as [x, y in the query, x, y in the gallery photo], each a share of the
-    width or height, the strongest first.
+    width or height, the strongest first; none where they are no more than by chance.
+    above_chance: are there more inliers than unrelated photos have? alike: is it one of the photos
+    of the guess that the query looks like?
     """
 
     photo: answer_module.MatchObject
     width: int
     height: int
     image: str | None
+    preview: str
     lines: list[list[float]]
     inliers: int
+    above_chance: bool
+    alike: bool
     text: str
 
 
 class PartObject(TypedDict):
-    """One part of the score. contribution: what it adds; null for the score and the confidence."""
+    """One part of the score. contribution: what it adds; null for the score and the confidence.
+
+    measured: the cosine, log-odds or count that it was computed from; null where it is none.
+    """
 
     name: str
     value: float | None
+    measured: float | None
     contribution: float | None
     text: str
 
 
+class ReasonsObject(TypedDict):
+    """What the words of an explanation say, as numbers.
+
+    alike: photos of the guess that the query looks like, among the nearest; similarity: cosine to
+    the nearest photo of the guess; lead: that less the cosine to `other`, the nearest other
+    landmark; contrast: that landmark is far less like the query, less, nearly as much (close) or
+    more (behind). details, other_details: most inliers with one photo of the guess, and of any
+    other landmark; null = none was compared; chance: as many inliers agree by chance. nothing: why
+    the photo is not compared: it is too small, of one even color, or plain; null = it is.
+    """
+
+    alike: int
+    similarity: float | None
+    lead: float | None
+    contrast: Literal["far", "less", "close", "behind"] | None
+    other: str | None
+    details: int | None
+    other_details: int | None
+    chance: int
+    nothing: Literal["small", "even", "plain"] | None
+
+
 class ExplainReply(TypedDict):
-    """The evidence for an answer."""
+    """The evidence for an answer. title: the question; words: the answer to it, in sentences.
+
+    pairs: photos of the guess first, and one or more of each candidate of the answer.
+    """
 
     schema: answer_module.Schema
     request_id: str
     answer: answer_module.AnswerObject
+    title: str
+    words: str
+    reasons: ReasonsObject
     query: Size
     pairs: list[MatchedPair]
     parts: list[PartObject]
