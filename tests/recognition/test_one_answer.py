@@ -34,8 +34,9 @@ from whichlandmark.recognition.decision import Decider, FallbackDecider
 from whichlandmark.recognition.explanation.explain import explain_answer
 from whichlandmark.recognition.folder.load import assemble, load
 from whichlandmark.recognition.folder.settings import read_settings, write_settings
+from whichlandmark.recognition.predictions import prediction
 from whichlandmark.recognition.query import Queries
-from whichlandmark.recognition.recognizer import Recognizer, prediction
+from whichlandmark.recognition.recognizer import Recognizer
 from whichlandmark.recognition.retrieval import Retriever
 from whichlandmark.recognition.spatial_verification import SpatialVerifier
 from whichlandmark.serving.decode_pool import DecodePool

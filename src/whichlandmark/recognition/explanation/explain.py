@@ -13,8 +13,9 @@ from ...core.types import Prediction
 from ..answer import answer_in_words
 from ..candidates import add_geometry, columns
 from ..decision import Answers
+from ..predictions import prediction
 from ..query import QueryPhoto
-from ..recognizer import Recognizer, prediction
+from ..recognizer import Recognizer
 from .drawing import Explanation, NearDistractor, Reference, ScorePart
 
 DISTRACTORS = 4  # nearest distractors shown
