@@ -136,17 +136,26 @@ export function confirmAction(
   byId("confirm-yes").textContent = yes;
   byId("confirm-no").textContent = no;
   put(byId("confirm-extra"), ...extra);
-  dialog.returnValue = "no";
   dialog.showModal();
-  byId("confirm-no").focus();
+  byId("confirm-no").focus({ preventScroll: true });
   return new Promise((resolve) => {
-    byId("confirm-yes").onclick = () => dialog.close("yes");
-    byId("confirm-no").onclick = () => dialog.close("no");
-    dialog.onclose = () => resolve(dialog.returnValue === "yes");
+    const answer = (yes) => () => {
+      resolve(yes);
+      dialog.close();
+    };
+    byId("confirm-yes").onclick = answer(true);
+    byId("confirm-no").onclick = answer(false);
+    // a late event of the question before is not an answer to this one
+    dialog.onclose = () => dialog.open || resolve(false);
   });
 }
 
-/** The dialog that is on top, or the body: what is outside of it cannot be reached. */
-export const topLayer = () => [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+/**
+ * The dialog that is on top, or the body: what is outside of it cannot be reached. but: a selector
+ * of dialogs that do not count.
+ */
+export const topLayer = (but = "none") =>
+  [...document.querySelectorAll("dialog[open]")].findLast((one) => !one.matches(but)) ??
+  document.body;
 
 export const prefersReducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

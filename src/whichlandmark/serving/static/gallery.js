@@ -2,10 +2,10 @@
 
 import { fetchJson, showImage, withQuery } from "./api.js";
 import { button, byId, el, put } from "./dom.js";
-import { readerLanguage, titled } from "./format.js";
+import { readerLanguage, replaced, titled } from "./format.js";
 import { askForKey, needsKey, writeNote } from "./key.js";
 import { showReviewLink } from "./review.js";
-import { landmarkHash, renameAddress } from "./router.js";
+import { landmarkHash, renameAddress, replaceAddress } from "./router.js";
 import { t } from "./text.js";
 
 const PAGE_SIZE = 24;
@@ -76,6 +76,7 @@ async function turn(step) {
 export function showGallery({ query = "", page = 1, offset = PAGE_SIZE * (page - 1) }) {
   writeNote(byId("gallery-note"));
   showReviewLink();
+  if (list.lost !== null && replaced(list.lost) !== query) list.lost = null;
   if (list.fresh && list.query === query && list.offset === offset) return null;
   Object.assign(list, { query, offset: Math.max(0, Math.round(offset) || 0) });
   byId("query").value = query;
@@ -84,11 +85,9 @@ export function showGallery({ query = "", page = 1, offset = PAGE_SIZE * (page -
 
 /** Say that the gallery has no landmark of a label, and show those with the nearest names. */
 export function landmarkNotFound(label) {
-  const query = label.replaceAll("_", " ");
-  Object.assign(list, { query, offset: 0, lost: label, fresh: false });
-  byId("query").value = query;
-  renameAddress(addressOf(list));
-  return refreshGallery();
+  const query = replaced(label);
+  Object.assign(list, { lost: label, fresh: false });
+  replaceAddress(addressOf({ query, offset: 0 }));
 }
 
 /** Load the current page of landmarks again. */

@@ -210,8 +210,8 @@ export const setOpenFeedback = (open) => (access.open = open);
 export async function writeNote(host) {
   const { write } = await writeAccess();
   host.replaceChildren();
-  host.hidden = write;
-  if (write) return;
+  host.hidden = write || needsKey();
+  if (host.hidden) return;
   const words = key.get() ? t("key.note_reads_only") : t("key.note");
   const ask = () => {
     writing = true;

@@ -233,7 +233,7 @@ async function removeLandmark(view) {
     const reply = await withKey(() => fetchJson(path, { method: "DELETE" }));
     byId("landmark").close();
     byId("gallery-title").focus();
-    offerUndo(t("edit.removed_landmark", { name }), [reply], t("edit.restored_landmark", { name }));
+    offerUndo(t("edit.removed_landmark", { name }), reply, t("edit.restored_landmark", { name }));
     dispatchEvent(new Event("gallery-changed"));
   } catch (error) {
     landmarkFailed(view, error);
@@ -248,7 +248,7 @@ function landmarkGone(view) {
 
 function landmarkFailed(view, error) {
   if (opened !== view) return;
-  if (error.code === "not_found") {
+  if (error.status === 404) {
     const { landmark } = view.item;
     const seen = view.generation > 0;
     closeLandmark();

@@ -149,6 +149,7 @@ async function saveRecord() {
     saveFailed(error);
   } finally {
     byId("edit-save").disabled = false;
+    if (byId("edit").open && document.activeElement === document.body) byId("edit-save").focus();
   }
 }
 
@@ -222,6 +223,6 @@ async function askToMerge(from, label) {
 function saveFailed(error) {
   const name = error.status === 422 && error.detail.match(/\b(title|names|wikidata|latitude|longitude|source|landmark)\b/)?.[1]; // prettier-ignore
   if (name) return faultAt(byId(AT_FIELD[name]), t("edit.refused"));
-  const words = error.code === "not_found" ? t("edit.gone") : `${error.message} ${error.hint}`;
+  const words = error.status === 404 ? t("edit.gone") : `${error.message} ${error.hint}`;
   put(byId("edit-problem"), el("p", { class: "problem", role: "alert" }, words, " ", t("edit.kept")));
 }

@@ -24,9 +24,10 @@ export function wireNotices() {
   });
 }
 
+const QUESTIONS = "#confirm, dialog:has(> form)"; // where notices would be in the way
+
 function moveNotices() {
-  const host = topLayer();
-  for (const node of [byId("notices"), byId("live")])
+  for (const [node, host] of [[byId("notices"), topLayer(QUESTIONS)], [byId("live"), topLayer()]])
     if (node.parentNode !== host) host.append(node);
 }
 
@@ -76,14 +77,12 @@ async function undone(entry, undo) {
   dispatchEvent(new Event("gallery-changed"));
 }
 
-/** Offer to undo removals: the replies of the server to them. */
-export function offerUndo(words, replies, restored) {
-  const tokens = replies.map(({ undo }) => undo).filter(Boolean);
-  if (!tokens.length) return notify(words);
-  const seconds = Math.min(...replies.map((reply) => reply.undo_seconds ?? 60));
+/** Offer to undo a removal, where the server can. reply: the server's to it. */
+export function offerUndo(words, { undo: token, undo_seconds: seconds = 60 }, restored) {
+  if (!token) return notify(words);
+  const path = `v1/undo/${encodeURIComponent(token)}`;
   const undo = async () => {
-    for (const token of tokens.reverse())
-      await withKey(() => fetchJson(`v1/undo/${encodeURIComponent(token)}`, { method: "POST" }));
+    await withKey(() => fetchJson(path, { method: "POST" }));
     return restored;
   };
   notify(words, undo, Math.max(1, seconds - 1));

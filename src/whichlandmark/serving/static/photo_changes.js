@@ -1,4 +1,4 @@
-// Move and remove photos, one request for each, with progress and a way back.
+// Move and remove photos, with a question and a way back.
 
 import { fetchJson, photoPath, retryBusy, showImage } from "./api.js";
 import { confirmAction, el, put } from "./dom.js";
@@ -25,7 +25,7 @@ export async function forEachPhoto(photos, host, action) {
       const wait = (n) => (words.textContent = t("edit.busy", { n }));
       done.replies.push({ photo, ...(await retryBusy(run, wait)) });
     } catch (error) {
-      if (error.code === "not_found") continue; // somebody else has removed it
+      if (error.status === 404) continue; // somebody else has removed it
       done.failed.push(error);
       if (["key", "forbidden", "offline", "unreachable"].includes(error.kind)) break;
     }
@@ -62,50 +62,54 @@ export function picturesOf(photos, all = photos.length) {
 export const undoWords = (n, config) =>
   n > (config.undo_photos ?? Infinity) ? t("edit.no_undo") : t("edit.undo_words");
 
+/** Run one request about all photos; null = it failed, which is said in `host`. */
+async function changeTogether(photos, host, path, body) {
+  const words = el("p", { class: "small" }, t("edit.changing_all", { n: photos.length }));
+  put(host, words);
+  const ids = photos.map(({ id }) => id);
+  const run = () =>
+    withKey(() => fetchJson(path, { method: "POST", body: { photos: ids, ...body } }));
+  try {
+    const reply = await retryBusy(run, (n) => (words.textContent = t("edit.busy", { n })));
+    put(host);
+    return reply;
+  } catch (error) {
+    showFailures(host, { failed: [error] });
+    return null;
+  }
+}
+
 /** Ask, and remove photos. Resolves to whether something changed. */
 export async function removePhotos(photos, { landmark, title, total, config, host }) {
   const n = photos.length;
   const last = landmark && n >= total ? ` ${t("edit.last_photos", { name: title })}` : "";
   const words = `${undoWords(n, config)}${last}`;
-  const asked = t("edit.remove_photos", { n });
   const extra = [picturesOf(photos)];
+  const asked = t("edit.remove_photos", { n });
   if (!(await confirmAction(asked, words, t("common.remove"), { extra }))) return false;
-  const done = await forEachPhoto(photos, host, ({ id }) =>
-    fetchJson(photoPath(id), { method: "DELETE" }),
-  );
-  showFailures(host, done);
-  const removed = done.replies.length;
-  if (removed) {
-    const restored = t("edit.restored_photos", { n: removed });
-    offerUndo(t("edit.removed_photos", { n: removed }), done.replies, restored);
-  }
-  return removed > 0 || done.failed.length < n;
+  const reply = await changeTogether(photos, host, "v1/photos:remove", {});
+  if (!reply) return false;
+  offerUndo(t("edit.removed_photos", { n }), reply, t("edit.restored_photos", { n }));
+  return true;
 }
 
 /** Ask where to, and move photos. Resolves to whether something changed. */
-export async function movePhotos(photos, { landmark, config, host }) {
+export async function movePhotos(photos, { landmark, host }) {
   const target = await pickLandmark({
     title: t("edit.move_photos", { n: photos.length }),
     extra: [picturesOf(photos)],
     without: landmark,
     none: landmark ? t("edit.to_none") : "",
-    config,
   });
   if (!target) return false;
-  const to = (label) => (photo) =>
-    fetchJson(photoPath(photo.id), { method: "PATCH", body: { landmark: label } });
-  const done = await forEachPhoto(photos, host, to(target.landmark));
-  showFailures(host, done);
-  const moved = done.replies.map(({ photo }) => photo);
-  const values = { n: moved.length, name: target.title };
-  const said = target.landmark ? t("edit.moved", values) : t("edit.moved_to_none", values);
-  if (moved.length)
-    notify(said, () => moveBack(moved, landmark, to), 60);
-  return moved.length > 0;
-}
-
-async function moveBack(photos, landmark, to) {
-  const done = await forEachPhoto(photos, el("div"), to(landmark));
-  if (done.failed.length) throw done.failed[0];
-  return t("edit.moved_back", { n: done.replies.length });
+  const move = (to, where) => changeTogether(photos, where, "v1/photos:move", { landmark: to });
+  if (!(await move(target.landmark, host))) return false;
+  const values = { n: photos.length, name: target.title };
+  const back = async () => {
+    const problem = el("div");
+    if (await move(landmark, problem)) return t("edit.moved_back", values);
+    return problem.textContent;
+  };
+  notify(t(target.landmark ? "edit.moved" : "edit.moved_to_none", values), back, 60);
+  return true;
 }

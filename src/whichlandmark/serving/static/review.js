@@ -1,8 +1,8 @@
 // The view of feedback: what was answered and what people said, to approve, correct or discard.
 
-import { fetchJson, showImage, withQuery } from "./api.js";
-import { announce, button, byId, el, put } from "./dom.js";
-import { sentence } from "./format.js";
+import { fetchJson, landmarkPath, showImage, withQuery } from "./api.js";
+import { announce, button, byId, confirmAction, el, put } from "./dom.js";
+import { readerLanguage, titled } from "./format.js";
 import { setOpenFeedback, withKey, writeAccess } from "./key.js";
 import { pickLandmark } from "./landmark_picker.js";
 import { notify } from "./notices.js";
@@ -45,6 +45,7 @@ async function loadFeedback(offset) {
   try {
     const path = withQuery("v1/feedback", { state, offset, limit: REVIEW_PAGE });
     const found = await withKey(() => fetchJson(path));
+    await nameAll(found.entries);
     if (state !== review.state) return;
     review.entries = offset ? [...review.entries, ...found.entries] : found.entries;
     review.total = found.total;
@@ -75,7 +76,22 @@ function showEntries(from) {
   put(byId("review-empty"), el("p", { class: "lead" }, words));
 }
 
-const readable = (label) => sentence(label.replaceAll("_", " "));
+const titles = new Map(); // label → the landmark's name
+
+const readable = (label) => titles.get(label) ?? titled({ landmark: label });
+
+/** Look up the names of the landmarks that entries are about. */
+function nameAll(entries) {
+  const labels = entries.flatMap(({ answer, correct, landmark }) => [answer, correct, landmark]);
+  const missing = [...new Set(labels)].filter((label) => label && !titles.has(label));
+  return Promise.all(
+    missing.map(async (label) => {
+      const path = withQuery(landmarkPath(label), { lang: readerLanguage() });
+      const item = await fetchJson(path).catch(() => null); // new, or not there any more
+      titles.set(label, titled(item ?? { landmark: label }));
+    }),
+  );
+}
 
 /** What was answered and what the person said, as two sentences. */
 function feedbackWords({ answer, right, correct }) {
@@ -100,9 +116,10 @@ function entryItem(entry) {
   const decide = (words, action, landmark, kind) =>
     button(words, () => decideOn(entry, item, problem, { action, landmark }), { class: kind });
   const correct = button(t("review.correct"), async () => {
-    const target = await pickLandmark({ title: t("review.which"), extra: [], none: "" });
-    if (target)
-      decideOn(entry, item, problem, { action: "approve", landmark: target.landmark });
+    const target = await pickLandmark({ title: t("review.which"), extra: [], none: t("review.none") });
+    if (!target) return;
+    titles.set(target.landmark, target.title);
+    decideOn(entry, item, problem, { action: "approve", landmark: target.landmark });
   });
   const time = new Date(typeof entry.time === "number" ? 1000 * entry.time : entry.time);
   const when = Number.isNaN(time.getTime())
@@ -120,7 +137,7 @@ function entryItem(entry) {
       el("p", {}, el("b", {}, said)),
       entry.note ? el("p", { class: "small", dir: "auto" }, t("review.note", { note: entry.note })) : null,
       el("p", { class: "small" }, [when, entry.key].filter(Boolean).join(" · ")),
-      entry.state === "open" || entry.state === "discarded"
+      entry.state === "open"
         ? el(
             "div",
             { class: "buttons" },
@@ -128,7 +145,7 @@ function entryItem(entry) {
               ? decide(approveWords(entry, suggested), "approve", suggested, "main")
               : null,
             correct,
-            entry.state === "open" ? decide(t("review.discard"), "discard", null, "quiet") : null,
+            decide(t("review.discard"), "discard", null, "quiet"),
           )
         : el("p", {}, doneWords(entry)),
       problem,
@@ -146,6 +163,8 @@ const doneWords = ({ state, landmark }) =>
 
 async function decideOn(entry, item, problem, body) {
   put(problem);
+  const gone = body.action === "discard" && entry.image; // the server deletes its photo
+  if (gone && !(await askToDiscard(item))) return;
   for (const one of item.querySelectorAll("button")) one.disabled = true;
   try {
     const path = `v1/feedback/${encodeURIComponent(entry.id)}`;
@@ -165,8 +184,16 @@ async function decideOn(entry, item, problem, body) {
   }
 }
 
+function askToDiscard(item) {
+  const picture = item.querySelector("img")?.cloneNode();
+  const extra = picture ? [el("ul", { class: "pictures" }, el("li", {}, picture))] : [];
+  const words = t("review.discard_words");
+  return confirmAction(t("review.discard_photo"), words, t("review.discard"), { extra });
+}
+
 function sayDecision({ action, landmark }, { added }) {
   if (action === "discard") return notify(t("review.discarded_now"));
+  if (!landmark) return notify(t("review.noted_none"));
   const name = readable(landmark);
   const count = added?.added?.length ?? 0;
   notify(count ? t("review.added", { name }) : t("review.noted", { name }));

@@ -109,6 +109,12 @@ export function renameAddress(hash) {
   history.replaceState(null, "", hash);
 }
 
+/** Go to another address in place of this one. */
+export function replaceAddress(hash) {
+  history.replaceState(null, "", hash);
+  dispatchEvent(new Event("hashchange"));
+}
+
 /** Leave the landmark: back to where it was opened, else to the gallery. */
 export function leaveLandmark() {
   if (place.landmark === null) return;
