@@ -108,7 +108,7 @@ function failed(frame, { problem }) {
   );
   announce(`${frame.file.name}: ${heading}. ${problem.message}`);
   if (problem.kind === "key")
-    frame.card.dispatchEvent(new CustomEvent("key-wanted", { bubbles: true, detail: frame.retry }));
+    frame.card.dispatchEvent(new CustomEvent("key-wanted", { bubbles: true, detail: problem }));
 }
 
 function answered(frame, { answer, request, ms }) {
