@@ -197,7 +197,7 @@ def strings_of(language: str) -> dict[str, str]:
     text = (STATIC / f"strings_{language}.js").read_text()
     return dict(
         re.findall(
-            r'^  "([\w.]+)":\s*((?:\{[^}]*other:[^}]*(?:\{\w+\}[^}]*)*\}|"(?:[^"\\]|\\.)*"))',
+            r'^  "([\w.]+)":\s*(\{(?:[^{}]|\{\w+\})*\}|"(?:[^"\\]|\\.)*")',
             text,
             re.M,
         )

@@ -51,7 +51,7 @@ async function send(path, options = {}) {
   return response;
 }
 
-function connectionProblem(error) {
+export function connectionProblem(error) {
   if (!navigator.onLine)
     return new Problem("offline", "The request could not be sent.", {
       hint: "It is sent again when the connection is back.",
@@ -65,7 +65,7 @@ function connectionProblem(error) {
   });
 }
 
-async function responseProblem(response) {
+export async function responseProblem(response) {
   const { error = {} } = await response.json().catch(() => ({}));
   const { code = "", hint = "" } = error;
   const { status } = response;

@@ -1,5 +1,7 @@
 // Format numbers, sizes, positions, credits and titles for display.
 
+import { wantedLanguages } from "./text.js";
+
 const NUMBER = new Intl.NumberFormat("en");
 
 export const counted = (n, one, many = `${one}s`) => `${NUMBER.format(n)} ${n === 1 ? one : many}`;
@@ -31,5 +33,12 @@ export function credit({ author, licence }) {
   return `${author || "Author not recorded"} · ${licence || "licence not recorded"}`;
 }
 
-/** The title of a landmark, or its label in readable form. */
-export const titled = (item) => item.title || sentence(item.landmark.replaceAll("_", " "));
+/** A label in readable form. */
+export const replaced = (label) => label.replaceAll("_", " ");
+
+/** The name of a landmark in the reader's first language, else its title, else its label. */
+export function titled(item) {
+  const [tag] = wantedLanguages();
+  const { names = {}, title, landmark } = item;
+  return names?.[tag] || names?.[tag.split("-")[0]] || title || sentence(replaced(landmark));
+}
