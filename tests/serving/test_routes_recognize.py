@@ -325,7 +325,8 @@ def test_the_configuration_tells_the_licence_of_the_weights(client: TestClient) 
 def test_the_published_schema_covers_every_route(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
-        "/v1/recognize", "/v1/explain", "/v1/feedback", "/v1/landmarks",
+        "/v1/recognize", "/v1/explain", "/v1/embed", "/v1/similar", "/v1/feedback",
+        "/v1/landmarks",
         "/v1/landmarks/{name}/photos", "/v1/landmarks/{name}", "/v1/photos/{photo_id}/thumbnail",
         "/v1/photos/{photo_id}", "/v1/gallery/landmarks/{name}", "/v1/gallery/photos/{photo_id}",
         "/v1/images:annotate", "/v1/config", "/livez", "/readyz",
@@ -333,7 +334,9 @@ def test_the_published_schema_covers_every_route(client: TestClient) -> None:
     }  # fmt: skip
     route = paths["/v1/recognize"]["post"]
     assert set(route["responses"]) >= {"200", "401", "413", "415", "422", "429", "503"}
-    assert set(route["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+    assert set(route["requestBody"]["content"]) == {
+        "multipart/form-data", "application/json", "application/octet-stream", "image/*",
+    }  # fmt: skip
 
 
 def test_the_published_answer_schema_is_that_of_the_answer_type(client: TestClient) -> None:

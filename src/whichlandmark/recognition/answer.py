@@ -160,6 +160,7 @@ def answer_object(
     *,
     matches: int = 5,
     warnings: Sequence[str] = (),
+    language: str = "",
 ) -> AnswerObject:
     """The prediction of a photo that could be read, as a JSON object.
 
@@ -171,10 +172,13 @@ def answer_object(
         facts: The gallery's records and credits.
         matches: Nearest photos to list.
         warnings: Texts to add.
+        language: BCP 47 tag of the names in `words` and of the titles; "" = each record's title.
     """
     assert answer.decision != "failed"
     credits = facts.gallery.credits([match.photo_id for match in answer.matches])
     shown = [match_object(match, credits, facts) for match in answer.matches]
+    named = [name for name in (answer.guess, answer.second) if name]
+    titles = {name: shown_name(name, facts.records, language) for name in named}
     return {
         "schema": SCHEMA,
         "photo": valid_text(photo),
@@ -184,8 +188,8 @@ def answer_object(
         "second": answer.second,
         "confidence": answer.confidence,
         "score": answer.score if math.isfinite(answer.score) else None,
-        "words": answer_in_words(answer, facts.titles),
-        "candidates": _candidates(answer, shown, facts),
+        "words": answer_in_words(answer, titles),
+        "candidates": _candidates(answer, shown, facts, language),
         "matches": shown[:matches],
         "landmarks": [
             {"landmark": found.landmark, "confidence": found.confidence,
@@ -265,12 +269,17 @@ def match_object(match: Match, credits: Mapping[str, Credit], facts: GalleryFact
     }
 
 
-def landmark_object(landmark: str, records: Mapping[str, LandmarkRecord]) -> LandmarkObject:
-    """A landmark's record as a JSON object; without a record, its label and empty fields."""
+def landmark_object(
+    landmark: str, records: Mapping[str, LandmarkRecord], language: str = ""
+) -> LandmarkObject:
+    """A landmark's record as a JSON object; without a record, its label and empty fields.
+
+    language: BCP 47 tag in which the title is wanted; "" = the record's title.
+    """
     record = records.get(landmark) or LandmarkRecord(landmark)
     return {
         "landmark": landmark,
-        "title": record.title,
+        "title": title_in(record, language),
         "names": dict(record.names),
         "wikidata": record.wikidata,
         "latitude": record.latitude,
@@ -279,20 +288,45 @@ def landmark_object(landmark: str, records: Mapping[str, LandmarkRecord]) -> Lan
     }
 
 
+def title_in(record: LandmarkRecord, language: str) -> str:
+    """A landmark's title in a language; "" when the record has neither such a name nor a title.
+
+    Looked for in this order: the very tag, the tag without its last parts ("zh-Hant-TW", "zh-Hant",
+    "zh"), a name in a variant of the same base language ("pt-BR" for "pt"), the record's title.
+
+    Args:
+        language: A BCP 47 tag in any case, such as "fr" or "pt-BR"; "" = the record's title.
+    """
+    names = {tag.lower(): name for tag, name in record.names.items() if name}
+    parts = language.lower().replace("_", "-").split("-")
+    for end in range(len(parts), 0, -1):
+        if name := names.get("-".join(parts[:end])):
+            return name
+    variants = (name for tag, name in sorted(names.items()) if tag.split("-")[0] == parts[0])
+    return next(variants, record.title)
+
+
+def shown_name(landmark: str, records: Mapping[str, LandmarkRecord], language: str = "") -> str:
+    """What people read for a landmark: `title_in` the language, else its label without "_"."""
+    record = records.get(landmark)
+    return (title_in(record, language) if record else "") or landmark.replace("_", " ")
+
+
 def thumbnail_address(photo_id: str) -> str:
     """Path under which a server has the thumbnail of a gallery photo."""
     return f"/v1/photos/{quote(photo_id, safe='')}/thumbnail"
 
 
 def _candidates(
-    answer: Prediction, shown: Sequence[MatchObject], facts: GalleryFacts
+    answer: Prediction, shown: Sequence[MatchObject], facts: GalleryFacts, language: str
 ) -> list[Candidate]:
     """The landmarks that the photo may show, the likeliest first, with their nearest photos."""
     nearest = [match["landmark"] for match in shown]
     names = [name for name in (answer.guess, answer.second, *nearest) if name]
     confidences = dict(answer.candidates)
     return [
-        {**landmark_object(name, facts.records), "confidence": confidences.get(name),
+        {**landmark_object(name, facts.records, language),
+         "confidence": confidences.get(name),
          "photos": [match for match in shown if match["landmark"] == name]}
         for name in list(dict.fromkeys(names))[:MAX_CANDIDATES]
     ]  # fmt: skip

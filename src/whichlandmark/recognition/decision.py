@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -324,9 +325,8 @@ class Decider:
 class FallbackDecider:
     """Answers from index files until one proves damaged, then from the gallery itself.
 
-    A block of an index file is compared with its checksum when it is first read, so damage may
-    be found in the middle of an answer: that answer is then computed again; so is one whose search
-    index on a server cannot be used. Thread-safe.
+    A block of an index file is checked when it is first read, so damage may be found in the middle
+    of an answer; it is then computed again, also where a server cannot be searched. Thread-safe.
     """
 
     def __init__(
@@ -338,8 +338,7 @@ class FallbackDecider:
     ) -> None:
         """Start with `first`, which reads index files in the folder `index_files`, None = none.
 
-        over_gallery: makes a decider that reads none; unindexed: that needs no search index.
-        """
+        over_gallery, unindexed: make a decider that reads none, and that needs no search index."""
         self._current, self._over_gallery, self._index_files = first, over_gallery, index_files
         self._unindexed, self._lock = cache(unindexed or (lambda: self)), threading.Lock()
 
@@ -350,15 +349,19 @@ class FallbackDecider:
 
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
         """As `Decider.answer`."""
+        return cast(Answers, self.using(lambda used: used.answer(queries, evidence=evidence)))
+
+    def using(self, work: Callable[[Decider], Any]) -> Any:
+        """The result of `work` on the decider in use, or on another where that one fails."""
         decider = self._current
         try:
-            return decider.answer(queries, evidence=evidence)
+            return work(decider)
         except IndexFileError as error:
-            other: Decider | FallbackDecider = self._fall_back(decider, error)
+            return work(self._fall_back(decider, error))
         except NotSearchedError:
             with self._lock:
-                other = self._unindexed()
-        return other.answer(queries, evidence=evidence)
+                unindexed = self._unindexed()
+        return unindexed.using(work)
 
     def check(self) -> None:
         """Read every block of the index files now, and fall back where one is damaged."""

@@ -108,6 +108,10 @@ def invalid(message: str, hint: str = "The schema is at /openapi.json.") -> ApiE
 def invalid_value(fault: Mapping[str, Any]) -> ApiError:
     """422 for one fault in the form of pydantic: where it is, and what was expected there."""
     place = ".".join(str(part) for part in fault["loc"])
-    blank = fault["type"] in ("string_too_short", "string_pattern_mismatch")
-    text = "empty or blank; expected a name" if blank else str(fault["msg"])
+    if place.endswith("lang"):
+        text = "expected a language tag such as fr or pt-BR"
+    elif fault["type"] in ("string_too_short", "string_pattern_mismatch"):
+        text = "empty or blank; expected a name"
+    else:
+        text = str(fault["msg"])
     return invalid(f"{place}: {text}" if place else text)

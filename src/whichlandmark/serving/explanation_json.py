@@ -17,15 +17,23 @@ MAX_LINES = 200  # matched points of one pair
 
 
 def explanation_object(
-    photo: str, explanation: Explanation, answer: Prediction, opened: OpenRecognizer
+    photo: str,
+    explanation: Explanation,
+    answer: Prediction,
+    opened: OpenRecognizer,
+    *,
+    language: str = "",
 ) -> dict[str, Any]:
-    """The body of POST /v1/explain. photo: its name; answer: the prediction that is explained."""
+    """The body of POST /v1/explain.
+
+    photo: its name; answer: the prediction that is explained; language: of the names.
+    """
     facts = opened.facts
     shown = [reference.photo_id for reference in explanation.references]
     credits = facts.gallery.credits([*shown, *(near.photo_id for near in explanation.distractors)])
     high, wide = explanation.shape or (1, 1)
     return {
-        "answer": answer_object(photo, answer, facts),
+        "answer": answer_object(photo, answer, facts, language=language),
         "query": {"width": wide, "height": high},
         "pairs": [_pair(r, (high, wide), credits, opened) for r in explanation.references],
         "parts": [_part(part) for part in explanation.parts],

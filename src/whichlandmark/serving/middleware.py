@@ -28,6 +28,8 @@ GOOGLE_PATH = "/images:annotate"
 QUEUED_PATHS = (
     "/v1/recognize",
     "/v1/explain",
+    "/v1/embed",
+    "/v1/similar",
     "/v1/images:annotate",
 )  # requests that use the request queue
 

@@ -1,90 +1,50 @@
-"""Types of request and response bodies, and their pydantic models for the OpenAPI schema."""
+"""Types of request and response bodies."""
 
 from __future__ import annotations
 
-import inspect
-from functools import cache, reduce
-from operator import or_
-from types import UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    TypedDict,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Annotated, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..recognition import answer as answer_module
-from ..recognition.answer import Fault, PhotoFailure
-from .uploads import JsonRecognizeRequest
+from ..recognition.answer import PhotoFailure
+from .openapi import ErrorReply as ErrorReply
+from .openapi import files as files
+from .openapi import json_of as json_of
+from .openapi import model_of as model_of
+from .openapi import refusals as refusals
+from .uploads import MAX_NAME_CHARS
 
-STATUS_DESCRIPTIONS = {
-    400: "Malformed request", 401: "No valid API key", 403: "Not allowed for this key or site",
-    404: "Unknown landmark or photo", 405: "Method not allowed", 408: "Body sent too slowly",
-    409: "The landmark exists, or the gallery would become empty",
-    413: "Too large, or too many photos",
-    415: "Unsupported media type", 421: "Host header not allowed", 422: "Not valid by the schema",
-    429: "Too many photos per minute", 500: "Internal error", 503: "Busy, retry later",
-}  # fmt: skip
+EmbeddingSchema = Literal["whichlandmark.embedding/1"]
 
-ANY_ROUTE = (400, 401, 403, 408, 413, 421, 500)
+SimilarSchema = Literal["whichlandmark.similar/1"]
 
+EMBEDDING_SCHEMA: EmbeddingSchema = "whichlandmark.embedding/1"
 
-def refusals(*also: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI responses of a route for the errors `also` and those that any route may return."""
-    found: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({*ANY_ROUTE, *also}):
-        found[status] = {"model": model_of(ErrorReply), "description": STATUS_DESCRIPTIONS[status]}
-        if status in (429, 503):
-            found[status]["headers"] = {
-                "Retry-After": {"description": "seconds", "schema": {"type": "integer"}}
-            }
-    return found
-
-
-def json_of(model: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI for a JSON request body. model: without nested models."""
-    content = {"application/json": {"schema": model.model_json_schema()}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def files(field: str, max_photos: int, *, also_json: bool = False) -> dict[str, Any]:
-    """OpenAPI for a multipart request body with files in `field`.
-
-    also_json: the route accepts `JsonRecognizeRequest` as well.
-    """
-    several = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1,
-               "maxItems": max_photos}  # fmt: skip
-    part: dict[str, Any] = several if max_photos > 1 else {"type": "string", "format": "binary"}
-    properties: dict[str, Any] = {field: part}
-    if also_json:
-        properties["matches"] = {"type": "integer", "minimum": 0, "maximum": 10}
-    schema = {"type": "object", "required": [field], "properties": properties}
-    content: dict[str, Any] = {"multipart/form-data": {"schema": schema}}
-    if also_json:
-        json_schema = JsonRecognizeRequest.model_json_schema()
-        json_schema["properties"]["photos"]["items"] = json_schema.pop("$defs")["_JsonPhoto"]
-        json_schema["properties"]["photos"]["maxItems"] = max_photos
-        content["application/json"] = {"schema": json_schema}
-    return {"requestBody": {"required": True, "content": content}}
-
+SIMILAR_SCHEMA: SimilarSchema = "whichlandmark.similar/1"
 
 NOT_BLANK = (
     r"\S"  # pattern of landmark names and photo ids: at least one character that is not blank
 )
 
 
-class ErrorReply(TypedDict):
-    """The whole request was refused."""
+LANGUAGE = r"^([A-Za-z]{1,8}([-_][A-Za-z0-9]{1,8})*)?$"
 
-    error: Fault
-    request_id: str
+Language = Annotated[
+    str,
+    Query(
+        pattern=LANGUAGE,
+        max_length=35,
+        description="Language of the names, as a BCP 47 tag: title is then the name in that "
+        "language where the gallery has it.",
+    ),
+]
+
+PhotoName = Annotated[
+    str,
+    Query(max_length=MAX_NAME_CHARS, description="Name of a photo that is the whole body."),
+]
 
 
 class ModelInfo(TypedDict):
@@ -112,6 +72,40 @@ class RecognizeReply(TypedDict):
     model: ModelInfo
     timings_ms: Timings
     results: list[answer_module.AnswerObject | PhotoFailure]
+
+
+class PhotoVector(TypedDict):
+    """A photo's embedding: a unit vector. The dot product of two is their cosine similarity."""
+
+    photo: str
+    vector: list[float]
+
+
+class EmbedReply(TypedDict):
+    """One embedding or failure for each photo, in order."""
+
+    schema: EmbeddingSchema
+    request_id: str
+    model: ModelInfo
+    timings_ms: Timings
+    results: list[PhotoVector | PhotoFailure]
+
+
+class SimilarPhotos(TypedDict):
+    """The gallery photos nearest to a photo, the nearest first. landmark null: shows none."""
+
+    photo: str
+    matches: list[answer_module.MatchObject]
+
+
+class SimilarReply(TypedDict):
+    """The nearest gallery photos of each photo, or a failure, in order."""
+
+    schema: SimilarSchema
+    request_id: str
+    model: ModelInfo
+    timings_ms: Timings
+    results: list[SimilarPhotos | PhotoFailure]
 
 
 class Size(TypedDict):
@@ -305,7 +299,9 @@ class ConfigReply(TypedDict):
     """Configuration of the page; licence: of the embedder's weights, "unknown" if nobody said.
 
     warnings: what every answer has to say of the gallery. unfinished: an index run has not
-    finished; null = all have.
+    finished; null = all have. landmarks: number of them. uses_location: the location in a photo's
+    metadata counts. shrink_side: pixels of the long side to which a photo may be shrunk before it
+    is sent.
     """
 
     title: str
@@ -318,6 +314,10 @@ class ConfigReply(TypedDict):
     formats: list[str]
     warnings: list[str]
     unfinished: answer_module.UnfinishedObject | None
+    landmarks: int
+    uses_location: bool
+    shrink_side: int
+    version: str
 
 
 class Health(TypedDict):
@@ -327,30 +327,3 @@ class Health(TypedDict):
     trouble: str
     generation: int
     queue: int
-
-
-@cache
-def model_of(reply: Any) -> type[BaseModel]:
-    """The pydantic model of a `TypedDict`, with its docstring and limits; forbids other fields."""
-    fields: dict[str, Any] = {}
-    for name, hint in get_type_hints(reply, include_extras=True).items():
-        if hasattr(BaseModel, name):  # "schema" is a method of every model
-            fields[f"{name}_"] = (_with_models(hint), Field(alias=name))
-        else:
-            fields[name] = (_with_models(hint), ...)
-    config = ConfigDict(extra="forbid")
-    return create_model(reply.__name__, __config__=config, __doc__=inspect.getdoc(reply), **fields)
-
-
-def _with_models(hint: Any) -> Any:
-    """Replace each `TypedDict` in a type by its model, and each dict of limits by a Field."""
-    if is_typeddict(hint):
-        return model_of(hint)
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        kind, *limits = inner
-        return Annotated[(_with_models(kind), *(Field(**limit) for limit in limits))]
-    if origin in (None, Literal):
-        return hint
-    models = tuple(_with_models(one) for one in inner)
-    return reduce(or_, models) if origin in (Union, UnionType) else origin[models]

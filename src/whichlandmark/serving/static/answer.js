@@ -1,15 +1,14 @@
 // The card of one photo: the name of the landmark, how sure it is, the photo, and what to do next.
 
-import { candidateList, oddsList } from "./candidates.js";
+import { candidateList, landmarkLinks, oddsList } from "./candidates.js";
 import { announce, button, el, put, replaceImage, svg } from "./dom.js";
 import { feedback } from "./feedback.js";
 import { mapOf } from "./map.js";
-import { sentence, titled } from "./format.js";
+import { percent, sentence, titled } from "./format.js";
 import { t } from "./text.js";
 import {
   guessOf,
   headline,
-  percentText,
   scoreText,
   sureness,
   surenessMeaning,
@@ -209,7 +208,7 @@ function answeredState(frame) {
   put(
     below,
     tone === "none" ? closest(answer) : candidateList(answer),
-    mapOf(mapped, config.tiles),
+    mapOf(mapped, config.tiles, named && guess ? landmarkLinks(guess) : null),
   );
   say(named ? `${words}. ${sureness(answer)}.` : words);
 }
@@ -231,7 +230,7 @@ function closest(answer) {
   if (!guess || !list) return null;
   const numbers = t("answer.closest_number", {
     name: titled(guess),
-    percent: percentText(answer.confidence),
+    share: percent(answer.confidence),
   });
   const folded = list.querySelector("details");
   folded.querySelector("summary").after(

@@ -3,7 +3,7 @@
 import { answerCard } from "./answer.js";
 import { rowsView } from "./answer_rows.js";
 import { announce, byId, prefersReducedMotion, put } from "./dom.js";
-import { pauseRecognition, recognizePhoto } from "./recognize.js";
+import { pauseRecognition, recognizePhoto, retryKeyless } from "./recognize.js";
 import { forgetRecords, keepRecord, keptRecords } from "./session.js";
 import { t } from "./text.js";
 import { toneOf } from "./tone.js";
@@ -33,13 +33,14 @@ export async function wireRecognize(config) {
   byId("clear").addEventListener("click", () => removePhotos([...list.entries]));
   byId("pause").addEventListener("click", () => pause(!list.paused));
   byId("stop").addEventListener("click", stopAll);
+  addEventListener("key-changed", retryKeyless);
   byId("undo-do").addEventListener("click", putBack);
   restore(await keptRecords());
 }
 
 /** Ask for the landmark of each photo: the newest photos on top, in the given order. */
 export function takePhotos(files) {
-  if (location.hash && location.hash !== "#recognize") location.hash = "#recognize";
+  if (byId("recognize").hidden) location.hash = "#recognize";
   const first = Math.min(0, ...list.entries.map((entry) => entry.order)) - files.length;
   const batch = files.map((file, i) => newEntry({ file, name: file.name, order: first + i }));
   list.entries.unshift(...batch);

@@ -3,9 +3,9 @@
 import { answerCard, problemTexts, progressText } from "./answer.js";
 import { button, el, put } from "./dom.js";
 import { saveAnswers } from "./export.js";
-import { titled } from "./format.js";
+import { percent, titled } from "./format.js";
 import { t } from "./text.js";
-import { guessOf, headline, percentText, toneOf } from "./tone.js";
+import { guessOf, headline, toneOf } from "./tone.js";
 import { addForm } from "./what_next.js";
 
 const FILTERS = {
@@ -66,8 +66,17 @@ function toolBar(view) {
       "div",
       { class: "buttons" },
       view.group,
-      button(t("list.save_csv"), save("csv"), { class: "quiet" }),
-      button(t("list.save_json"), save("json"), { class: "quiet" }),
+      el(
+        "details",
+        { class: "more" },
+        el("summary", {}, t("list.save")),
+        el(
+          "div",
+          { class: "buttons" },
+          button(t("next.save_csv"), save("csv")),
+          button(t("next.save_json"), save("json")),
+        ),
+      ),
     ),
   );
 }
@@ -281,7 +290,7 @@ function updateRow(entry, row, words, number) {
   else if (state === "busy") words.textContent = t("answer.busy");
   else words.textContent = progressText(entry);
   const counts = state === "answered" && toneOf(answer) !== "none";
-  number.textContent = counts ? percentText(answer.confidence) : "";
+  number.textContent = counts ? percent(answer.confidence) : "";
 }
 
 function openRow(view, entry) {

@@ -2,9 +2,9 @@
 
 import { showImage } from "./api.js";
 import { el } from "./dom.js";
-import { counted, credit, position, titled } from "./format.js";
+import { counted, credit, percent, position, titled } from "./format.js";
 import { pageLanguage, t } from "./text.js";
-import { odds, percentText, toneOf } from "./tone.js";
+import { odds, toneOf } from "./tone.js";
 
 const MAX_PHOTOS = 4; // per candidate
 const SHOWN = { sure: 1, likely: 1, maybe: 2, none: 0 }; // candidates outside the disclosure
@@ -17,7 +17,7 @@ export function candidateList(answer) {
   const { shares } = odds(answer);
   const items = shares
     .filter(({ one }, i) => i < first || one.photos.length)
-    .map(({ one, share }, i) => candidateItem(one, first && i === 0 ? null : share));
+    .map(({ one, share }, i) => candidateItem(one, share, first === 1 && i === 0));
   if (!items.length) return null;
   const rest = items.slice(first);
   const summary = t(first ? "answer.others" : "answer.closest", { n: rest.length });
@@ -32,19 +32,14 @@ export function candidateList(answer) {
   );
 }
 
-function candidateItem(candidate, share) {
+function candidateItem(candidate, share, named) {
   const shown = candidate.photos.slice(0, MAX_PHOTOS);
-  const percent = share == null ? null : el("span", { class: "n" }, percentText(share));
+  const number = share == null ? null : el("span", { class: "n" }, percent(share));
+  const line = [el("b", {}, titled(candidate)), number, landmarkLinks(candidate)];
   return el(
     "li",
     {},
-    el(
-      "p",
-      { class: "candidate" },
-      el("b", {}, titled(candidate)),
-      percent,
-      landmarkLinks(candidate),
-    ),
+    named ? null : el("p", { class: "candidate" }, line), // the card has the name already
     el(
       "ul",
       { class: "thumbs" },
@@ -67,7 +62,7 @@ export function oddsList(answer) {
       "li",
       {},
       el("span", {}, name),
-      el("span", { class: "n" }, percentText(share)),
+      el("span", { class: "n" }, percent(share)),
       el("span", { class: "meter", "aria-hidden": "true" }, bar),
     );
   };

@@ -1,7 +1,6 @@
 // Save answers as files: a table with the columns of the command's, or the answers as JSON.
 
 import { el } from "./dom.js";
-import { replaced } from "./format.js";
 
 const COLUMNS = [
   "path",
@@ -57,7 +56,7 @@ function csvCells({ name, answer, problem }) {
   return [
     safe(name),
     safe(landmark ?? ""),
-    safe(title || replaced(landmark ?? "")),
+    safe(title || (landmark ?? "").replaceAll("_", " ")),
     decision,
     guess == null ? "" : significant(answer.confidence),
     guess == null || answer.score == null ? "" : significant(answer.score),

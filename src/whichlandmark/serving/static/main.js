@@ -1,7 +1,6 @@
 // The page's entry point: read the configuration, switch views.
 
 import { wireRecognize } from "./answer_list.js";
-import { retryKeyless } from "./recognize.js";
 import { byId } from "./dom.js";
 import { refresh, showGallery, showKnown, wireGallery } from "./gallery.js";
 import { requestKey, wireKey } from "./key.js";
@@ -20,7 +19,7 @@ async function start() {
 function openPage(config) {
   if (config.title) byId("brand").textContent = config.title;
   wireKey(config, () => {
-    retryKeyless();
+    dispatchEvent(new Event("key-changed"));
     if (location.hash === "#gallery") refresh();
   });
   wireExplanation();

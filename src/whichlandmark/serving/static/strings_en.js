@@ -7,6 +7,17 @@ export const english = {
   "common.cancel": "Cancel",
   "common.try_again": "Try again",
   "common.photos": { one: "{n} photo", other: "{n} photos" },
+  "common.over": "over {share}",
+  "common.under": "under {share}",
+  "common.kilobytes": "{n} kB",
+  "common.megabytes": "{size} MB",
+  "common.north": "N",
+  "common.south": "S",
+  "common.east": "E",
+  "common.west": "W",
+  "common.no_credit": "No credit recorded",
+  "common.no_author": "Author not recorded",
+  "common.no_licence": "licence not recorded",
 
   // nav: header, banners
 
@@ -59,10 +70,7 @@ export const english = {
   "answer.none": "No landmark I know",
   "answer.none_lead": "Nothing in the gallery looks enough like this photo.",
   "answer.unknown": "Something I don’t know",
-  "answer.percent": "{n} %",
-  "answer.over": "over {n} %",
-  "answer.under": "under {n} %",
-  "answer.percent_sure": "{percent} sure",
+  "answer.percent_sure": "{share} sure",
   "answer.meaning": {
     one: "Of 100 answers with this number, about {n} is right.",
     other: "Of 100 answers with this number, about {n} are right.",
@@ -71,7 +79,7 @@ export const english = {
   "answer.looks_like": "It looks like these photos",
   "answer.others": { one: "{n} other landmark", other: "{n} other landmarks" },
   "answer.closest": "What came closest",
-  "answer.closest_number": "The closest is {name}: {percent}.",
+  "answer.closest_number": "The closest is {name}: {share}.",
   "answer.gallery_photo": "A photo of the gallery",
   "answer.gallery_photo_of": "{name}, a photo of the gallery",
   "answer.where": "Where it is",
@@ -201,8 +209,7 @@ export const english = {
   "list.select": "Select {name}",
   "list.selected": { one: "{n} photo is selected", other: "{n} photos are selected" },
   "list.remove": "Remove",
-  "list.save_csv": "Save all as CSV",
-  "list.save_json": "Save all as JSON",
+  "list.save": "Save all answers",
 
   // why: the evidence
 

@@ -7,6 +7,17 @@ export const french = {
   "common.cancel": "Annuler",
   "common.try_again": "Réessayer",
   "common.photos": { one: "{n} photo", other: "{n} photos" },
+  "common.over": "plus de {share}",
+  "common.under": "moins de {share}",
+  "common.kilobytes": "{n} ko",
+  "common.megabytes": "{size} Mo",
+  "common.north": "N",
+  "common.south": "S",
+  "common.east": "E",
+  "common.west": "O",
+  "common.no_credit": "Aucun crédit enregistré",
+  "common.no_author": "Auteur non enregistré",
+  "common.no_licence": "licence non enregistrée",
 
   // nav: header, banners
 
@@ -60,10 +71,7 @@ export const french = {
   "answer.none": "Aucun lieu que je connaisse",
   "answer.none_lead": "Rien dans la galerie ne ressemble assez à cette photo.",
   "answer.unknown": "Quelque chose que je ne connais pas",
-  "answer.percent": "{n} %",
-  "answer.over": "plus de {n} %",
-  "answer.under": "moins de {n} %",
-  "answer.percent_sure": "sûr à {percent}",
+  "answer.percent_sure": "sûr à {share}",
   "answer.meaning": {
     one: "Sur 100 réponses avec ce nombre, environ {n} est juste.",
     other: "Sur 100 réponses avec ce nombre, environ {n} sont justes.",
@@ -72,7 +80,7 @@ export const french = {
   "answer.looks_like": "Elle ressemble à ces photos",
   "answer.others": { one: "{n} autre lieu", other: "{n} autres lieux" },
   "answer.closest": "Ce qui s’en approche le plus",
-  "answer.closest_number": "Le plus proche est {name} : {percent}.",
+  "answer.closest_number": "Le plus proche est {name} : {share}.",
   "answer.gallery_photo": "Une photo de la galerie",
   "answer.gallery_photo_of": "{name}, une photo de la galerie",
   "answer.where": "Où c’est",
@@ -212,8 +220,7 @@ export const french = {
   "list.select": "Sélectionner {name}",
   "list.selected": { one: "{n} photo sélectionnée", other: "{n} photos sélectionnées" },
   "list.remove": "Retirer",
-  "list.save_csv": "Tout enregistrer en CSV",
-  "list.save_json": "Tout enregistrer en JSON",
+  "list.save": "Enregistrer les réponses",
 
   // why: the evidence
 

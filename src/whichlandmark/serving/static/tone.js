@@ -1,7 +1,7 @@
 // How sure an answer is, as a tone and in words: sure, likely, maybe or none.
 
 import { numberText, t } from "./text.js";
-import { titled } from "./format.js";
+import { percent, titled } from "./format.js";
 
 const SURE = 0.8; // least confidence of a named landmark that is shown as sure
 
@@ -23,16 +23,9 @@ export function headline(answer) {
   return t(`answer.${tone}`, { name: titled(guess) });
 }
 
-/** A probability in percent, never 0 or 100. */
-export function percentText(p) {
-  if (p > 0.99) return t("answer.over", { n: 99 });
-  if (p < 0.01) return t("answer.under", { n: 1 });
-  return t("answer.percent", { n: Math.round(100 * p) });
-}
-
 /** The confidence of a named or likeliest landmark: "92 % sure". */
 export const sureness = ({ confidence }) =>
-  t("answer.percent_sure", { percent: percentText(confidence) });
+  t("answer.percent_sure", { share: percent(confidence) });
 
 /** The score, which ranks answers; "" where there is none. */
 export const scoreText = ({ score }) =>
