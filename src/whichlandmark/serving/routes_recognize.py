@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ..core.errors import DataError
-from ..core.photo_files import FORMATS
+from ..core.file_kinds import photo_formats
 from ..recognition.answer import unfinished_object
 from .api_errors import ApiError, PhotoError
 from .auth import Caller, engine_of, require_scope
@@ -89,8 +89,7 @@ def router(max_photos: int) -> APIRouter:
         try:
             explanation = await engine.explain(photo, lang)
         except PhotoError as error:
-            fault = error.to_json(photo.name)["error"]
-            raise ApiError(422, **fault) from None
+            raise ApiError(422, **error.to_fault()) from None
         return JSONResponse({"request_id": request.state.request_id, **explanation})
 
     @routes.post(
@@ -267,7 +266,7 @@ def configuration(engine: Engine) -> ConfigReply:
         "title": options.title or TITLE, "licence": engine.licence, "read": access,
         "write": access, "tiles": tiles if options.tiles else None,
         "max_photos": options.max_photos, "max_bytes": options.max_bytes,
-        "formats": list(FORMATS), "warnings": list(facts.notes),
+        "formats": list(photo_formats()), "warnings": list(facts.notes),
         "unfinished": unfinished_object(facts.unfinished), "landmarks": landmarks,
         "uses_location": uses_location,
         "shrink_side": max(MIN_SHRINK_SIDE, SHRINK_ASPECT * short_side),
