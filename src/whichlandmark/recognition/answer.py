@@ -340,19 +340,29 @@ def thumbnail_address(photo_id: str) -> str:
     return f"/v1/photos/{quote(photo_id, safe='')}/thumbnail"
 
 
+def preview_address(photo_id: str) -> str:
+    """Path under which a server has a gallery photo at the size of a screen."""
+    return f"/v1/photos/{quote(photo_id, safe='')}/preview"
+
+
 def _candidates(
     answer: Prediction, shown: Sequence[MatchObject], facts: GalleryFacts, language: str
 ) -> list[Candidate]:
     """The landmarks that the photo may show, the likeliest first, with their nearest photos."""
-    nearest = [match["landmark"] for match in shown]
-    names = [name for name in (answer.guess, answer.second, *nearest) if name]
     confidences = dict(answer.candidates)
     return [
         {**landmark_object(name, facts.records, language),
          "confidence": confidences.get(name),
          "photos": [match for match in shown if match["landmark"] == name]}
-        for name in list(dict.fromkeys(names))[:MAX_CANDIDATES]
+        for name in candidate_names(answer)
     ]  # fmt: skip
+
+
+def candidate_names(answer: Prediction) -> list[str]:
+    """The landmarks that an answer lists: guess, second, then those of the nearest photos."""
+    nearest = [match.landmark for match in answer.matches]
+    names = [name for name in (answer.guess, answer.second, *nearest) if name]
+    return list(dict.fromkeys(names))[:MAX_CANDIDATES]
 
 
 def answer_in_words(answer: Prediction, titles: Mapping[str, str] | None = None) -> str:

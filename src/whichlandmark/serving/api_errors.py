@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..recognition.answer import Fault, PhotoFailure, fault_hint
+from ..recognition.folder.feedback import ReviewError
 
 if TYPE_CHECKING:
     from .schemas import ErrorReply
@@ -23,6 +24,15 @@ HINTS = {
     "timeout": "Save the photo smaller, as JPEG, and send it again.",
     "worker_lost": "Send the photo again.",
     "internal": "Report the request id to the operator.",
+}
+
+# Code of a ReviewError → status of the reply, and what to do about it.
+REVIEW_FAULTS = {
+    "unknown_feedback": (404, "GET /v1/feedback lists the entries."),
+    "no_feedback_photo": (404, "Photos are kept only where they were sent, until the review."),
+    "already_reviewed": (409, "GET /v1/feedback?state=all shows what was decided."),
+    "landmark_needed": (422, 'Send "landmark" too; "" = the photo shows no landmark.'),
+    "left_out": (422, "Discard it, or give another landmark."),
 }
 
 
@@ -109,9 +119,16 @@ def busy(retry: int) -> ApiError:
     return ApiError(503, "busy", "The server is at capacity.", f"Retry in {retry} s.", retry=retry)
 
 
-def not_found(message: str) -> ApiError:
-    """404: no such landmark or photo."""
-    return ApiError(404, "not_found", message, "GET /v1/landmarks lists the landmarks.")
+def storage(message: str) -> ApiError:
+    """503: files of the recognizer folder cannot be written or read."""
+    return ApiError(503, "storage", message, "Report this to the operator.", retry=60)
+
+
+def review_fault(error: ReviewError) -> ApiError:
+    """Feedback cannot be reviewed so."""
+    status, hint = REVIEW_FAULTS[error.code]
+    message = str(error)
+    return ApiError(status, error.code, f"{message[0].upper()}{message[1:]}.", hint)
 
 
 def wrong_host(host: str) -> ApiError:
@@ -119,6 +136,18 @@ def wrong_host(host: str) -> ApiError:
     name = host[:100]
     message = f'Host header "{name}" is not allowed; start the server with --name {name or "NAME"}.'
     return ApiError(421, "wrong_host", message, "Or use localhost.")
+
+
+def cross_site(origin: str | None) -> ApiError:
+    """403: a page of another site sent the request. origin: of that page."""
+    shown = (origin or "")[:200]
+    wanted = shown if shown.startswith(("http://", "https://")) else "ORIGIN"
+    return ApiError(
+        403,
+        "cross_site",
+        f"Requests from pages of other sites are refused: {shown}".removesuffix(": ") + ".",
+        f"Use the page of this server, or let its operator start it with --cors {wanted}.",
+    )
 
 
 def invalid(message: str, hint: str = "The schema is at /openapi.json.") -> ApiError:

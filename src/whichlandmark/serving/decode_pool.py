@@ -87,7 +87,9 @@ class Decoded:
 
 @dataclass(eq=False)
 class _Job:
-    data: bytes
+    """data: the photo, in a list that is empty once the future is done, to free the memory."""
+
+    data: list[bytes]
     mode: int
     side: int
     future: Future[Decoded] = field(default_factory=Future)
@@ -144,11 +146,13 @@ class DecodePool:
         for feeder in self._feeders:
             feeder.join(JOIN_SECONDS + self.limits.seconds)
         while not self._jobs.empty():
-            if job := self._jobs.get():
+            if (job := self._jobs.get()) and job.future.set_running_or_notify_cancel():
                 job.future.set_exception(PhotoError("worker_lost", "the server was stopped"))
 
     def _submit(self, data: bytes, mode: int, side: int) -> Future[Decoded]:
-        job = _Job(data, mode, side)
+        held = [data]
+        job = _Job(held, mode, side)
+        job.future.add_done_callback(lambda _: held.clear())  # also when its client has gone
         if not photo_format(data):
             job.future.set_exception(unsupported(data))
         elif self._closing.is_set():
@@ -193,12 +197,11 @@ class _Feeder(threading.Thread):
         if self.process is None:
             self._start_worker()
         assert self.channel is not None
+        (data,) = job.data
         deadline = time.monotonic() + self.limits.seconds
         try:
-            self._send(
-                decode_worker.REQUEST_HEADER.pack(job.mode, job.side, len(job.data)), deadline
-            )
-            self._send(job.data, deadline)
+            self._send(decode_worker.REQUEST_HEADER.pack(job.mode, job.side, len(data)), deadline)
+            self._send(data, deadline)
             head = self._receive(decode_worker.REPLY_HEADER.size, deadline)
             status, rows, columns, channels, height, width, *location, length = (
                 decode_worker.REPLY_HEADER.unpack(head)
