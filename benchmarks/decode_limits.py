@@ -1,10 +1,14 @@
 """Memory and processor time that decoding takes for each pixel, by format, in a decode process.
 
     python benchmarks/decode_limits.py [--megapixels 6 18] [--only WEBP]
+    python benchmarks/decode_limits.py --pool 400
 
-Each kind of photo is encoded at two sizes. A fork of a process that is set up as the server's decode
-processes are finds, by halving, the smallest RLIMIT_DATA under which the photo is decoded; the
+Each kind of photo is encoded at two sizes. Forks of a process that is set up as the server's decode
+processes are find, by halving, the smallest RLIMIT_DATA under which the photo is decoded; the
 difference between the sizes gives bytes a pixel. `core/images.py` holds the figures, rounded up.
+
+With --pool, the server's own pool is given a photo of 64 megapixels of each kind, whose refusal says
+how many are the most, and one of 97% of these, which must be decoded. Exit code 1 if one is not.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from whichlandmark.serving.decode_pool import WORKER_ENVIRONMENT
+from whichlandmark.serving.decode_pool import WORKER_ENVIRONMENT, DecodeLimits, DecodePool
 
 STEP = 2_000_000  # bytes; the precision
 
@@ -62,6 +66,15 @@ def heic(mode: str = "RGB", **options: object) -> Encode:
     return encode
 
 
+def heic_of_10_bits(picture: Pillow.Image) -> bytes:
+    import pillow_heif
+
+    pixels = (np.asarray(picture).astype(np.uint16) * 257).tobytes()
+    data = io.BytesIO()
+    pillow_heif.from_bytes("RGB;16", picture.size, pixels).save(data, quality=60)
+    return data.getvalue()
+
+
 FAST = {"method": 0, "quality": 80}
 
 KINDS: dict[str, Encode] = {
@@ -97,11 +110,12 @@ KINDS: dict[str, Encode] = {
     "HEIC": heic(),
     "HEIC alpha": heic("RGBA"),
     "HEIC 4:4:4": heic(chroma=444),
+    "HEIC 10 bit": heic_of_10_bits,
 }
 
 
 def photo(megapixels: float) -> Pillow.Image:
-    """Smooth noise with grain, 4:3, of a transparent corner."""
+    """Smooth noise with grain, 4:3."""
     width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
     height = round(width * 3 / 4)
     rng = np.random.default_rng(0)
@@ -161,12 +175,33 @@ def needed(data: bytes, side: int) -> tuple[int, float]:
     return high, seconds
 
 
+def check_pool(megabytes: int, only: str) -> bool:
+    """Whether the pool decodes what its refusals say that it does."""
+    pool = DecodePool(DecodeLimits(processes=1, megabytes=megabytes))
+    fine = True
+    for name, encode in KINDS.items():
+        if not name.startswith(only):
+            continue
+        error = pool.pixels(encoded(encode, 64), 224).exception()
+        most = float(str(error).rpartition("at most ")[2]) if "at most" in str(error) else 64.0
+        began = time.monotonic()
+        failed = pool.pixels(encoded(encode, most * 0.97), 224).exception()
+        said = f"{time.monotonic() - began:.2f} s" if failed is None else f"FAILED: {failed}"
+        fine = fine and failed is None
+        print(f"{name:24} {most:5.1f} megapixels: {said}   ({error})", flush=True)
+    pool.close()
+    return fine
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megapixels", type=float, nargs=2, default=[6.0, 18.0])
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--only", default="")
+    parser.add_argument("--pool", type=int, default=0, help="megabytes of a decode process")
     options = parser.parse_args()
+    if options.pool:
+        raise SystemExit(0 if check_pool(options.pool, options.only) else 1)
     from whichlandmark.core.images import read_image
 
     read_image(encoded(saved("JPEG"), 0.01))

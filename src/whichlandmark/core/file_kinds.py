@@ -34,7 +34,7 @@ _OTHER_PICTURES = (
     (b"MMOR", "Olympus RAW"), (b"IIU\0", "Panasonic RAW"), (b"FOVb", "Sigma RAW"),
     (b"\0MRM", "Minolta RAW"), (b"II\x1a\0\0\0HEAPCCDR", "Canon RAW"), (b"II\xbc", "JPEG XR"),
     (b"\0\0\0\x0cjP", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\0\0\0\x0cJXL", "JPEG XL"), (b"\xff\x0a", "JPEG XL"), (b"8BPS", "Photoshop file"),
+    (b"\0\0\0\x0cJXL", "JPEG XL"), (b"\xff\x0a", "JPEG XL"), (b"8BPS", "Photoshop (PSD)"),
     (b"BM", "BMP"), (b"SIMPLE  =", "FITS"), (b"\x76\x2f\x31\x01", "OpenEXR"),
 )  # fmt: skip
 
@@ -74,7 +74,7 @@ _BRANDS = {
     b"avif": "AVIF", b"avis": "AVIF",
     b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC",
     b"heim": "HEIC", b"heis": "HEIC", b"hevm": "HEIC", b"hevs": "HEIC", b"crx ": "Canon RAW",
-    b"jxl ": "JPEG XL", b"jp2 ": "JPEG 2000", b"vvic": "VVC picture", b"evbi": "EVC picture",
+    b"jxl ": "JPEG XL", b"jp2 ": "JPEG 2000", b"vvic": "VVC", b"evbi": "EVC",
 }  # fmt: skip
 
 

@@ -133,11 +133,11 @@ def _open_tiff(data: bytes) -> ImageFile.ImageFile:
     try:
         opened = _PLUGINS["TIFF"](stream, "")
     except (SyntaxError, KeyError) as error:
-        raise ImageError(f"its content: TIFF of a rare kind ({error}), {CONVERT}") from None
+        raise ImageError(f"its content: TIFF ({error}), {CONVERT}") from None
     form = str(opened.info.get("compression", ""))
     if form not in _TIFF_COMPRESSIONS or opened.mode not in _TIFF_MODES:
         kind = opened.mode if form in _TIFF_COMPRESSIONS else form.removeprefix("tiff_")
-        raise ImageError(f"its content: TIFF of a rare kind ({kind}), {CONVERT}")
+        raise ImageError(f"its content: TIFF (of the rare kind {kind}), {CONVERT}")
     return opened
 
 

@@ -83,8 +83,7 @@ def router(max_photos: int) -> APIRouter:
         try:
             explanation = await engine.explain(photo, lang)
         except PhotoError as error:
-            fault = error.to_json(photo.name)["error"]
-            raise ApiError(422, **fault) from None
+            raise ApiError(422, **error.to_fault()) from None
         return JSONResponse({"request_id": request.state.request_id, **explanation})
 
     return routes
