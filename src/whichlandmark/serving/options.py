@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ..core.errors import OptionError
 from ..core.hardware import check_device, cpu_count, max_megapixels
 from ..core.json_options import Span, check_fields, count
+from .proxies import TrustedProxies, check_root_path
 
 _BYTES, _SECONDS = count(1, 10**15), Span(0, 86_400, above=True)
 
@@ -19,7 +20,8 @@ SPANS = {  # option → the numbers that it takes
     "port": count(0, 65_535), "workers": count(0, 256), "worker_mb": count(), "queue": count(),
     "decode_seconds": _SECONDS, "decode_cpu_seconds": _SECONDS, "recycle": count(),
     "line": count(0), "line_seconds": Span(0, 86_400), "batch": count(), "max_photos": count(),
-    "max_bytes": _BYTES, "max_body": _BYTES, "body_bytes": _BYTES, "head_seconds": _SECONDS,
+    "max_bytes": _BYTES, "max_body": _BYTES, "body_bytes": _BYTES,
+    "body_share": _BYTES, "head_seconds": _SECONDS,
     "body_seconds": _SECONDS, "rate": count(0), "write_queue": count(),
     "feedback_bytes": count(0, 10**15), "stop_seconds": count(0, 86_400),
 }  # fmt: skip
@@ -37,6 +39,9 @@ class ServeOptions:
     insecure: bool = False  # allow a public address without keys
     names: tuple[str, ...] = ()  # additional host names to accept in the Host header
     cors: tuple[str, ...] = ()  # origins of other sites whose pages may use the API; "*" = all
+    proxies: tuple[str, ...] = ()  # addresses and networks of trusted proxies; "unix"
+    root_path: str = ""  # prefix of the server's URLs behind a proxy
+    log_addresses: bool = False  # log the address of each client
     title: str = ""  # of the page; "" = whichlandmark
     tiles: str = ""  # URL of map tiles with {z}, {x} and {y}; "" = bundled outline map
     tiles_attribution: str = ""
@@ -53,7 +58,8 @@ class ServeOptions:
     max_photos: int = 16  # per request
     max_bytes: int = 60_000_000  # per photo; 200-megapixel phones write as many
     max_body: int = 64_000_000  # bytes per request
-    body_bytes: int = 512_000_000  # of all request bodies that are being read
+    body_bytes: int = 256_000_000  # of all request bodies in memory
+    body_share: int = 128_000_000  # of the bodies of one caller
     head_seconds: float = 10.0  # for a client to send the headers of a request
     body_seconds: float = 60.0  # for a client to send the body
     rate: int = 0  # photos per minute of one key or IP address; 0 = no limit
@@ -70,6 +76,13 @@ class ServeOptions:
                 f"max_photos {self.max_photos} with a queue of {self.queue}; a request of so many "
                 "photos could never be accepted"
             )
+        if self.max_body > self.body_share or self.body_share > self.body_bytes:
+            raise OptionError(
+                f"max_body {self.max_body}, body_share {self.body_share}, body_bytes "
+                f"{self.body_bytes}; expected them in this order, the smallest first"
+            )
+        TrustedProxies.parse(self.proxies)
+        object.__setattr__(self, "root_path", check_root_path(self.root_path))
         if self.tiles:
             tile_origin(self.tiles)
         for origin in self.cors:
