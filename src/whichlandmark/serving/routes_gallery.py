@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -16,7 +19,7 @@ from ..recognition.answer import PhotoFailure
 from ..recognition.folder.feedback import QueueFullError, ReviewError
 from ..recognition.folder.own_photos import SentPhoto
 from . import gallery_browsing
-from .api_errors import ApiError, PhotoError, busy, review_fault, storage
+from .api_errors import ApiError, PhotoError, busy, invalid, review_fault, storage
 from .auth import Caller, engine_of, require_scope
 from .engine import Engine
 from .gallery_editing import MAX_SIDE
@@ -47,6 +50,8 @@ from .schemas import (
     refusals,
 )
 from .uploads import Upload, json_body, media_type, read_files, validated_json
+
+log = logging.getLogger("whichlandmark")
 
 Reader = Annotated[Caller, Depends(require_scope("read"))]
 
@@ -83,8 +88,6 @@ Moved = Annotated[MovedPhotos, Depends(json_body(MovedPhotos))]
 Decision = Annotated[Review, Depends(json_body(Review))]
 
 REVIEW_RETRY_SECONDS = 3600  # Retry-After while the review file is full
-
-NO_QUEUE = "The review queue cannot be used."
 
 JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
@@ -294,7 +297,9 @@ def _feedback(routes: APIRouter) -> None:
         if media_type(request) == "multipart/form-data":
             limit = engine.options.max_bytes
             given, fields = await read_files(request, "photo", 1, limit, optional=True)
-            entry = validated_json(FeedbackEntry, fields.get("entry", "null").encode())
+            if "entry" not in fields:
+                raise invalid("entry: missing; expected the feedback as JSON, a text field.")
+            entry = validated_json(FeedbackEntry, fields["entry"].encode())
             charge(request, engine.rate_limits, caller, 1)
             photos, failed = await _encoded(engine, given)
             if failed:
@@ -304,18 +309,8 @@ def _feedback(routes: APIRouter) -> None:
             entry = await json_body(FeedbackEntry)(request)
             charge(request, engine.rate_limits, caller, 1)
         line = {**entry.model_dump(), "key": request.state.key}
-        try:
+        with _feedback_errors():
             added = await anyio.to_thread.run_sync(engine.feedback.add, line, photo)
-        except QueueFullError:
-            raise ApiError(
-                503,
-                "queue_full",
-                "The review queue is full.",
-                "The operator must review its entries first.",
-                retry=REVIEW_RETRY_SECONDS,
-            ) from None
-        except DataError:
-            raise storage(NO_QUEUE) from None
         queued: QueuedReply = {"queued": True, "id": added[0], "photo_kept": added[1]}
         return JSONResponse(queued)
 
@@ -326,7 +321,8 @@ def _reviews(routes: APIRouter) -> None:
         request: Request, _: Writer, state: States = "open", offset: Offset = 0, limit: Limit = 50
     ) -> JSONResponse:
         """Feedback to review, or reviewed already, the newest first."""
-        found = engine_of(request).feedback.entries()
+        with _feedback_errors():
+            found = engine_of(request).feedback.entries()
         wanted = found.of_state(state)
         reply: FeedbackReply = {
             "total": len(wanted), "open": len(found.of_state("open")),
@@ -341,12 +337,10 @@ def _reviews(routes: APIRouter) -> None:
     )
     def photo(request: Request, _: Writer, entry_id: FeedbackId) -> Response:
         """The photo that was sent with feedback: a JPEG without metadata, until it is reviewed."""
-        try:
+        with _feedback_errors():
             data = engine_of(request).feedback.photo(entry_id)
             if data is None:
                 raise ReviewError("no_feedback_photo", f"the feedback {entry_id} has no photo")
-        except ReviewError as error:
-            raise review_fault(error) from None
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
     @routes.patch(
@@ -363,18 +357,29 @@ def _reviews(routes: APIRouter) -> None:
         Where no photo was sent with it, approving is only noted.
         """
         engine = engine_of(request)
-        try:
+        with _feedback_errors():
             entry, stored = engine.feedback.review(
                 entry_id, decision.action, decision.landmark, engine.editor.store,
                 key=request.state.key,
             )  # fmt: skip
-        except ReviewError as error:
-            raise review_fault(error) from None
-        except DataError:
-            raise storage(NO_QUEUE) from None
         added = engine.editor.added_reply(stored) if stored else None
         reply: ReviewedReply = {"entry": entry, "added": added}
         return JSONResponse(reply)
+
+
+@contextmanager
+def _feedback_errors() -> Iterator[None]:
+    """Raise errors of the feedback's files as ApiErrors."""
+    try:
+        yield
+    except ReviewError as error:
+        raise review_fault(error) from None
+    except QueueFullError:
+        message, hint = "The review queue is full.", "The operator must review its entries first."
+        raise ApiError(503, "queue_full", message, hint, retry=REVIEW_RETRY_SECONDS) from None
+    except DataError as error:
+        log.warning("%s", error)
+        raise storage("The review queue cannot be used.") from None
 
 
 async def _encoded(
