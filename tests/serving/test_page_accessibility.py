@@ -262,7 +262,7 @@ def test_scripts_in_names_are_not_run(
         page.wait_for_selector(".pair")
         page.keyboard.press("Escape")
         open_gallery(page)
-        page.locator("#landmarks .card").first.click()
+        page.locator("#landmarks .card", has_text=HOSTILE[4 * number]).first.click()
         page.locator(".photos li").first.wait_for()
         page.get_by_role("button", name="Remove landmark").click()
         expect(page.locator("#confirm-title")).to_contain_text(HOSTILE[4 * number])

@@ -73,7 +73,7 @@ def test_a_landmark_is_added_by_name_and_photos(page: Page, world: World) -> Non
 
 def test_removal_asks_for_confirmation(page: Page, world: World) -> None:
     open_gallery(page)
-    page.locator("#landmarks .card").nth(1).click()
+    page.locator("#landmarks .card", has_text="Tower of Fenven").click()
     remove = page.get_by_role("button", name="Remove photo tower_of_fenven/0.jpg")
     remove.click()
     expect(page.locator("#confirm-no")).to_be_focused()

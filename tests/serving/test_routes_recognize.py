@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 import threading
@@ -30,7 +31,7 @@ from whichlandmark.recognition.answer import (
 )
 from whichlandmark.recognition.folder.load import load
 from whichlandmark.recognition.folder.settings import read_settings, write_settings
-from whichlandmark.recognition.recognizer import prediction
+from whichlandmark.recognition.predictions import prediction
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.live_recognizer import LockedEmbedder
 from whichlandmark.serving.options import ServeOptions
@@ -240,7 +241,7 @@ def test_headers_and_health(client: TestClient) -> None:
     assert "place 1" not in counted
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    for script in ("static/main.js", "static/base.css"):
+    for script in ("static/page.js", "static/page.css"):
         assert script in page.text
         assert client.get(f"/{script}").status_code == 200
     assert client.get("/static/%2e%2e/app.py").status_code == 404
@@ -325,16 +326,20 @@ def test_the_configuration_tells_the_licence_of_the_weights(client: TestClient) 
 def test_the_published_schema_covers_every_route(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
-        "/v1/recognize", "/v1/explain", "/v1/feedback", "/v1/landmarks",
+        "/v1/recognize", "/v1/explain", "/v1/embed", "/v1/similar", "/v1/feedback",
+        "/v1/landmarks",
         "/v1/landmarks/{name}/photos", "/v1/landmarks/{name}", "/v1/photos/{photo_id}/thumbnail",
         "/v1/photos/{photo_id}", "/v1/distractors", "/v1/photos:move", "/v1/photos:remove",
         "/v1/undo/{token}", "/v1/feedback/{entry_id}", "/v1/feedback/{entry_id}/photo",
+        "/v1/photos/{photo_id}/preview",
         "/v1/images:annotate", "/v1/config", "/livez", "/readyz",
         "/metrics",
     }  # fmt: skip
     route = paths["/v1/recognize"]["post"]
     assert set(route["responses"]) >= {"200", "401", "413", "415", "422", "429", "503"}
-    assert set(route["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+    assert set(route["requestBody"]["content"]) == {
+        "multipart/form-data", "application/json", "application/octet-stream", "image/*",
+    }  # fmt: skip
 
 
 def test_the_published_answer_schema_is_that_of_the_answer_type(client: TestClient) -> None:
@@ -344,7 +349,7 @@ def test_the_published_answer_schema_is_that_of_the_answer_type(client: TestClie
         schema = published[kind.__name__]
         assert set(schema["properties"]) == set(schema["required"]) == set(get_type_hints(kind))
         assert schema["additionalProperties"] is False
-        assert schema["description"] == kind.__doc__
+        assert schema["description"] == inspect.getdoc(kind)
     answer = published["AnswerObject"]["properties"]
     assert answer["schema"]["const"] == SCHEMA
     assert answer["decision"]["enum"] == ["landmark", "uncertain", "no_landmark"]

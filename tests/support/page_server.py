@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 import threading
+import time
 import traceback
-from email.parser import BytesParser
-from email.policy import HTTP
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.support import page_gallery
+from tests.support.page_gallery import Asked, RefusedError
 from tests.support.page_world import JSON, World, answer, drawn, explanation
 from whichlandmark.serving.page_files import STATIC, page_html, page_script, page_style
 
@@ -26,37 +27,45 @@ CSP = (
 )
 KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8",
          ".svg": "image/svg+xml", ".json": "application/json"}  # fmt: skip
+OPEN = ("/v1/config", "/livez", "/readyz")
+FEEDBACK = "/v1/feedback"
 
 
-class RefusedError(Exception):
-    def __init__(self, status: int, code: str, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.status, self.error = status, {"code": code, "message": message, "hint": hint}
+def config_of(world: World) -> JSON:
+    """What GET /v1/config answers, and what the page carries."""
+    return {
+        "write": "key" if world.write_key else "open",
+        "read": "key" if world.read_key else "open",
+        "tiles": world.tiles, "max_photos": 16, "max_bytes": 20_000_000, "licence": "CC0",
+        "formats": ["jpeg", "png", "webp"], "title": "Drawn world", "warnings": [],
+        "unfinished": None, "landmarks": len(world.landmarks), "uses_location": False,
+        "shrink_side": 1600, "version": "1.0", "undo_photos": 50, **world.config,
+    }  # fmt: skip
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request: static files, thumbnails, or JSON."""
+    """One request: the page's files, pictures, or JSON."""
 
     world: World
     protocol_version = "HTTP/1.1"
+    tried = 0  # wrong keys
 
     def log_message(self, *_: object) -> None: ...
 
     def do_GET(self) -> None:
-        self.reply()
-
-    do_POST = do_DELETE = do_PATCH = do_GET  # noqa: N815, the names that http.server calls
-
-    def reply(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
-        self.world.requests.append(f"{self.command} {path}")
+        parts = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        asked = Asked(self.command, parts.path, query, body, self.headers.get("Content-Type", ""))
+        self.world.requests.append(f"{asked.method} {asked.path}")
         try:
-            kind, data = self.page(path) or self.api(path, query, body)
+            kind, data = page_file(self.world, asked.path) or self.api(asked)
             self.send(200, kind, data)
         except RefusedError as refused:
             reply = {"error": refused.error, "request_id": "r-0"}
             self.send(refused.status, KINDS[".json"], json.dumps(reply).encode())
+
+    do_POST = do_DELETE = do_PATCH = do_HEAD = do_GET  # noqa: N815, the names that http.server calls
 
     def send(self, status: int, kind: str, data: bytes) -> None:
         self.send_response(status)
@@ -66,123 +75,103 @@ class Handler(BaseHTTPRequestHandler):
         if status in (429, 503):
             self.send_header("Retry-After", str(self.world.wait))
         self.end_headers()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the page was closed
-            self.wfile.write(data)
+        if self.command != "HEAD":
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the page was closed
+                self.wfile.write(data)
 
-    def page(self, path: str) -> tuple[str, bytes] | None:
-        if path == "/":
-            return KINDS[".html"], page_html(self.config()).encode()
-        if not path.startswith("/static/"):
-            return None
-        if path == "/static/page.js":
-            return KINDS[".js"], page_script().encode()
-        if path == "/static/page.css":
-            return KINDS[".css"], page_style().encode()
-        file = STATIC / path.removeprefix("/static/")
-        if not file.is_file():
-            raise RefusedError(404, "not_found", f"no file {path}")
-        return KINDS.get(file.suffix, "text/plain"), file.read_bytes()
-
-    def config(self) -> JSON:
-        world = self.world
-        return {
-            "write": "key" if world.write_key else "open",
-            "read": "key" if world.read_key else "open",
-            "tiles": world.tiles, "max_photos": 16, "max_bytes": 20_000_000,
-            "formats": ["jpeg", "png", "webp"], "title": "Drawn world",
-        }  # fmt: skip
-
-    def allow(self, wanted: str | None) -> None:
-        if wanted and self.headers.get("Authorization") != f"Bearer {wanted}":
-            raise RefusedError(401, "unauthorized", "this needs an API key", "give one")
-
-    def api(self, path: str, query: dict[str, list[str]], body: bytes) -> tuple[str, bytes]:
+    def api(self, asked: Asked) -> tuple[str, bytes]:
         world = self.world
         if world.down:
             raise RefusedError(503, "busy", "the queue is full", "ask again later")
-        if path == "/v1/config":
-            return KINDS[".json"], json.dumps(self.config()).encode()
-        self.allow(
-            world.read_key if self.command == "GET" or "landmarks" not in path else world.write_key
-        )
-        if found := re.fullmatch(r"/v1/photos/([^/]+)/thumbnail", path):
-            photo = unquote(found[1])
-            name = next((n for n, photos in world.landmarks.items() if photo in photos), "")
-            return "image/jpeg", drawn(world.number(name), photo)
-        reply = self.answered(path, body) or self.gallery(path, query, body)
+        if asked.path == "/v1/config":
+            return KINDS[".json"], json.dumps(config_of(world)).encode()
+        self.allow(needed_scope(asked))
+        if picture := picture_of(world, asked):
+            return "image/jpeg", picture
+        reply = answered(world, asked) or page_gallery.reply(world, asked)
         return KINDS[".json"], json.dumps(reply).encode()
 
-    def answered(self, path: str, body: bytes) -> JSON | None:
+    def allow(self, scope: str) -> None:
+        """Refuse a caller without the key that a scope needs; the key to write may also read."""
         world = self.world
-        if path == "/v1/feedback":
-            world.feedback.append(json.loads(body))
-            return {"queued": True}
-        if path not in ("/v1/recognize", "/v1/explain"):
-            return None
-        names = self.files(body)
-        if "busy" in names[0] and names[0] not in world.busy:
-            world.busy.add(names[0])
-            raise RefusedError(503, "busy", "every worker is busy", "ask again")
-        if path == "/v1/explain":
-            return explanation(world, names[0])
-        return {"schema": "whichlandmark.answer/1", "request_id": "r-1",
-                "model": {"embedder": "drawn", "generation": world.generation},
-                "timings_ms": {"total": 214.0},
-                "results": [answer(world, name) for name in names]}  # fmt: skip
+        wanted = world.write_key if scope == "write" else world.read_key
+        if not wanted:
+            return
+        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not given:
+            hint = "Send the header Authorization: Bearer KEY."
+            raise RefusedError(401, "unauthorized", "This needs an API key.", hint)
+        if given not in (world.read_key, world.write_key):
+            type(self).tried += 1
+            if self.tried > world.wrong_keys:
+                raise RefusedError(429, "too_many_wrong_keys", "Too many wrong keys.", "Wait.")
+            raise RefusedError(401, "wrong_key", "This API key is not known.", "Ask the operator.")
+        if scope == "write" and given != world.write_key:
+            raise RefusedError(403, "forbidden", "This API key lacks the scope write.", "")
 
-    def files(self, body: bytes) -> list[str]:
-        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        parts = BytesParser(policy=HTTP).parsebytes(head + body).iter_parts()
-        return [str(part.get_filename()) for part in parts]
 
-    def gallery(self, path: str, query: dict[str, list[str]], body: bytes) -> JSON:
-        world = self.world
-        offset, limit = (int(query.get(k, [d])[0]) for k, d in (("offset", "0"), ("limit", "24")))
-        if path == "/v1/landmarks":
-            return self.listed(query.get("query", [""])[0], offset, limit)
-        if found := re.fullmatch(r"/v1/landmarks/([^/]+)/photos", path):
-            name = unquote(found[1])
-            if self.command == "POST":
-                return self.added(name, self.files(body))
-            ids = world.landmarks.get(name, [])
-            photos = [world.match(name, i) for i in range(len(ids))][offset : offset + limit]
-            return {"landmark": name, "total": len(ids), "photos": photos}
-        return self.changed(path, body)
+def needed_scope(asked: Asked) -> str:
+    """read or write."""
+    reads = asked.method in ("GET", "HEAD") and not asked.path.startswith(FEEDBACK)
+    answers = ("/v1/recognize", "/v1/explain", "/v1/embed", "/v1/similar", FEEDBACK)
+    return "read" if reads or (asked.method == "POST" and asked.path in answers) else "write"
 
-    def listed(self, query: str, offset: int, limit: int) -> JSON:
-        world = self.world
-        names = [n for n in world.landmarks if query.lower() in world.titles.get(n, n).lower()]
-        rows = [
-            {**world.candidate(n), "photos": len(world.landmarks[n]),
-             "thumbnail": world.match(n)["thumbnail"]}
-            for n in names[offset : offset + limit]
-        ]  # fmt: skip
-        photos = sum(map(len, world.landmarks.values()))
-        return {"total": len(names), "photos": photos, "distractors": 160,
-                "generation": world.generation, "landmarks": rows}  # fmt: skip
 
-    def added(self, name: str, files: list[str]) -> JSON:
-        bad = [answer(self.world, file) for file in files if "unreadable" in file]
-        ids = [f"{name}/{file}" for file in files if "unreadable" not in file]
-        if ids:
-            self.world.landmarks.setdefault(name, []).extend(ids)
-        self.world.generation += 1
-        return {"added": ids, "failed": bad, "generation": self.world.generation}
+def page_file(world: World, path: str) -> tuple[str, bytes] | None:
+    """The page, or a file of it; None = the path is not below these."""
+    if path == "/":
+        return KINDS[".html"], page_html(config_of(world)).encode()
+    if not path.startswith("/static/"):
+        return None
+    made: dict[str, Callable[[], str]] = {"page.js": page_script, "page.css": page_style}
+    name = path.removeprefix("/static/")
+    kind = KINDS.get("." + name.rsplit(".", 1)[-1], "text/plain")
+    if name in made:
+        return kind, made[name]().encode()
+    file = STATIC / name
+    if not file.is_file():
+        raise RefusedError(404, "not_found", f"no file {path}")
+    return kind, file.read_bytes()
 
-    def changed(self, path: str, body: bytes) -> JSON:
-        world = self.world
-        name = unquote(path.rsplit("/", 1)[-1])
-        world.generation += 1
-        if self.command == "PATCH":
-            new = json.loads(body)["landmark"]
-            world.landmarks[new] = world.landmarks.pop(name)
-            return {"relabelled": len(world.landmarks[new]), "generation": world.generation}
-        if path.startswith("/v1/landmarks/"):
-            return {"removed": len(world.landmarks.pop(name)), "generation": world.generation}
-        for photos in world.landmarks.values():
-            if name in photos:
-                photos.remove(name)
-        return {"removed": 1, "generation": world.generation}
+
+def picture_of(world: World, asked: Asked) -> bytes | None:
+    """A thumbnail, a preview, or the photo that was sent with feedback."""
+    if asked.path.startswith(f"{FEEDBACK}/") and asked.path.endswith("/photo"):
+        return drawn(0, "query")
+    if asked.method == "GET" and asked.path.startswith("/v1/photos/"):
+        name, _, what = asked.path.removeprefix("/v1/photos/").partition("/")
+        photo = unquote(name)
+        owner = next((n for n, photos in world.landmarks.items() if photo in photos), "")
+        if what == "thumbnail":
+            return drawn(world.number(owner), photo)
+        if what == "preview":
+            side = min(2048, max(64, int(asked.query.get("side", "640"))))
+            return drawn(world.number(owner), photo, side)
+    return None
+
+
+def answered(world: World, asked: Asked) -> JSON | None:
+    """The reply to photos; None = it is another route."""
+    if asked.path not in ("/v1/recognize", "/v1/explain", "/v1/embed", "/v1/similar"):
+        return None
+    names = asked.files()
+    if "busy" in names[0] and names[0] not in world.busy:
+        world.busy.add(names[0])
+        raise RefusedError(503, "busy", "every worker is busy", "ask again")
+    time.sleep(world.delay)
+    lang = asked.query.get("lang", "")
+    model = {"embedder": "drawn", "generation": world.generation}
+    head: JSON = {"schema": "whichlandmark.answer/1", "request_id": "r-1", "model": model}
+    if asked.path == "/v1/explain":
+        return explanation(world, names[0], lang)
+    if asked.path == "/v1/embed":
+        return {**head, "results": [{"photo": name, "vector": [0.6, 0.8]} for name in names]}
+    answers = [answer(world, name, lang) for name in names]
+    if asked.path == "/v1/similar":
+        found = [{"photo": a["photo"], "matches": a["matches"]} if "matches" in a else a
+                 for a in answers]  # fmt: skip
+        return {**head, "results": found}
+    return {**head, "timings_ms": {"total": 214.0}, "results": answers}
 
 
 class StubServer(ThreadingHTTPServer):

@@ -1,6 +1,7 @@
 """A small synthetic world, and the replies of a server whose gallery it is.
 
-The name of a photo decides its answer: "unsure", "nothing", "unreadable", "small", or a landmark.
+The name of a photo decides its answer: "likely", "unsure", "nothing", "elsewhere" (a landmark that
+the gallery lacks), "unreadable", "small", "wide", or a landmark.
 """
 
 from __future__ import annotations
@@ -38,18 +39,31 @@ def shape(data: bytes) -> tuple[int, int]:
 
 @dataclass
 class World:
-    """What the server holds, and the requests it got. read_key, write_key: the keys it requires."""
+    """What the server holds, and the requests it got.
+
+    read_key, write_key: the keys it requires; the latter may also read. wrong_keys: how many wrong
+    ones a caller may try. config: what differs from the usual configuration. records, credits: what
+    differs from the usual record of a landmark, credit of a photo. undo: token → the gallery before
+    a removal. delay: seconds that an answer takes.
+    """
 
     read_key: str | None = None
     write_key: str | None = None
+    wrong_keys: int = 100
     tiles: JSON | None = None
+    config: JSON = field(default_factory=dict)
     landmarks: dict[str, list[str]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
+    records: dict[str, JSON] = field(default_factory=dict)
+    credits: dict[str, JSON] = field(default_factory=dict)
+    distractors: list[str] = field(default_factory=lambda: [f"street/{i}.jpg" for i in range(160)])
+    undo: dict[str, tuple[dict[str, list[str]], list[str]]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     feedback: list[JSON] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
     down: bool = False
     wait: int = 1
+    delay: float = 0
     generation: int = 1
 
     @classmethod
@@ -65,27 +79,51 @@ class World:
         names = list(self.titles)
         return names.index(name) if name in names else len(names)
 
-    def match(self, name: str, i: int = 0) -> JSON:
-        photo = self.landmarks[name][i]
+    def photo(self, photo: str) -> JSON:
+        """A ListedPhoto."""
+        known = self.credits.get(photo, {"author": "Mira Ansel", "licence": "CC BY-SA 4.0"})
+        if photo.endswith("/1.jpg") and photo not in self.credits:
+            known = {}
         return {
-            "id": photo, "landmark": name, "similarity": 0.91 - 0.06 * i, "inliers": 61 - 20 * i,
-            "thumbnail": f"/v1/photos/{quote(photo, safe='')}/thumbnail",
-            "author": None if i == 1 else "Mira Ansel",
-            "licence": None if i == 1 else "CC BY-SA 4.0",
+            "id": photo, "thumbnail": f"/v1/photos/{quote(photo, safe='')}/thumbnail",
+            "author": "", "licence": "", "source": "", **known,
         }  # fmt: skip
 
-    def candidate(self, name: str) -> JSON:
+    def match(self, name: str, i: int = 0) -> JSON:
+        listed = self.photo(self.landmarks[name][i])
+        numbers = {"similarity": 0.91 - 0.06 * i, "inliers": max(0, 61 - 20 * i)}
+        return {**listed, "landmark": name, **numbers}
+
+    def record(self, name: str, lang: str = "") -> JSON:
+        """A LandmarkObject; its title in a language where it has that name."""
         n = self.number(name)
         latitude, longitude = PLACES[n % len(PLACES)]
-        return {
-            "landmark": name, "title": self.titles.get(name, name),
-            "names": {"hi": "हवा महल", "ar": "قصر الرياح"} if n == 0 else {},
-            "wikidata": f"Q{9000 + n}", "latitude": latitude, "longitude": longitude,
-            "photos": [self.match(name, i) for i in range(min(3, len(self.landmarks[name])))],
+        title = self.titles.get(name, "")
+        names = {"hi": "हवा महल", "ar": "قصر الرياح", "fr": f"{title} (fr)"} if n == 0 else {}
+        found: JSON = {
+            "landmark": name, "title": title, "names": names, "wikidata": f"Q{9000 + n}",
+            "latitude": latitude, "longitude": longitude, "source": "",
+            **self.records.get(name, {}),
         }  # fmt: skip
+        tags = [tag for tag in (lang, lang.split("-")[0]) if tag in found["names"]]
+        return {**found, "title": found["names"][tags[0]] if tags else found["title"]}
+
+    def candidate(self, name: str, confidence: float | None = None, lang: str = "") -> JSON:
+        photos = [self.match(name, i) for i in range(min(3, len(self.landmarks[name])))]
+        return {**self.record(name, lang), "confidence": confidence, "photos": photos}
 
 
-def answer(world: World, photo: str) -> JSON:
+# Photo name → decision, confidence of the candidates, words.
+ANSWERS: dict[str, tuple[str, list[float], str]] = {
+    "nothing": ("no_landmark", [0.004, 0.002], "no landmark that I know"),
+    "elsewhere": ("no_landmark", [0.19, 0.08, 0.05], "no landmark that I know"),
+    "unsure": ("uncertain", [0.48, 0.31, 0.06], "not sure: {first} or {second}"),
+    "likely": ("landmark", [0.71, 0.11, 0.04], "{first}, probably"),
+    "": ("landmark", [0.968, 0.012, 0.004], "{first}, almost certainly"),
+}
+
+
+def answer(world: World, photo: str, lang: str = "") -> JSON:
     """ANSWER or FAILURE for a photo of this name."""
     if "unreadable" in photo:
         error = {"code": "unreadable", "message": "this file is not a picture that can be read",
@@ -93,28 +131,27 @@ def answer(world: World, photo: str) -> JSON:
         return {"photo": photo, "error": error}
     names = list(world.landmarks)
     first, second = names[0], names[1]
-    if "nothing" in photo:
-        decision, confidence, words = "no_landmark", 0.004, "no landmark that I know"
-    elif "unsure" in photo:
-        decision, confidence = "uncertain", 0.48
-        words = f"not sure: {world.titles[first]} or {world.titles[second]}"
-    else:
-        decision, confidence = "landmark", 0.968
-        words = f"{world.titles[first]}, almost certainly"
+    decision, confidences, words = next(ANSWERS[kind] for kind in ANSWERS if kind in photo)
+    numbers = [*confidences, *[0.001] * (4 - len(confidences)), None]
+    candidates = [
+        world.candidate(name, number, lang)
+        for name, number in zip(names[:5], numbers, strict=False)
+    ]
     certain = decision == "landmark"
     return {
         "photo": photo, "decision": decision, "landmark": first if certain else None,
         "guess": first,
-        "second": second, "confidence": confidence, "score": 3.2, "words": words,
-        "candidates": [world.candidate(name) for name in names[:5]],
+        "second": second, "confidence": confidences[0], "score": 3.2,
+        "words": words.format(first=candidates[0]["title"], second=candidates[1]["title"]),
+        "candidates": candidates,
         "matches": [world.match(first, i) for i in range(2)],
         "landmarks": [{"landmark": first, "box": [0.2, 0.1, 0.8, 0.9]}] if certain else [],
         "warnings": ["this photo is small: 240 pixels"] if "small" in photo else [],
     }  # fmt: skip
 
 
-def explanation(world: World, photo: str) -> JSON:
-    answered = answer(world, photo)
+def explanation(world: World, photo: str, lang: str = "") -> JSON:
+    answered = answer(world, photo, lang)
     pairs = []
     for i, name in enumerate([*list(world.landmarks)[:1] * 2, list(world.landmarks)[1]]):
         match = world.match(name, i % 2)
@@ -132,8 +169,8 @@ def explanation(world: World, photo: str) -> JSON:
             ("distractors", 0.4, -0.6, "similarity to photos without a landmark"),
             ("geometry", 61, 1.7, "matched points consistent with one view")]  # fmt: skip
     parts = [dict(zip(("name", "value", "contribution", "text"), row, strict=True)) for row in rows]
-    distractor = {"id": "street/1.jpg", "similarity": 0.4, "author": None, "licence": "CC0",
-              "thumbnail": "/v1/photos/street%2F1.jpg/thumbnail"}  # fmt: skip
+    distractor = {**world.photo("street/1.jpg"), "landmark": None, "similarity": 0.4,
+                  "inliers": None, "licence": "CC0"}  # fmt: skip
     width, height = shape(drawn(0, "query"))
     return {
         "schema": "whichlandmark.answer/1",

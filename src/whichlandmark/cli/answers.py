@@ -31,7 +31,8 @@ from ..recognition.answer import (
 )
 from ..recognition.explanation.explain import explain_answer
 from ..recognition.explanation.page import write_explanation
-from ..recognition.recognizer import Recognizer, prediction
+from ..recognition.predictions import prediction
+from ..recognition.recognizer import Recognizer
 from . import output
 
 PHOTOS_WITHOUT_PROGRESS = 16  # so few are answered before a progress bar would be of use

@@ -73,6 +73,8 @@ class Prediction:
         photo: Name of the photo, as its path; "" = it has none.
         warnings: What makes this answer less reliable.
         error: Why the photo could not be read; None unless the decision is "failed".
+        candidates: The landmarks that it may show, each with the calibrated probability that it is
+            right, the likeliest first; empty where the rules' score is a formula.
         writer: The recognizer that answered, for `to_dict` and titles; not kept by pickle.
     """
 
@@ -87,6 +89,7 @@ class Prediction:
     photo: str = field(default="", compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
     error: str | None = None
+    candidates: tuple[tuple[str, float], ...] = field(default=(), compare=False)
     writer: AnswerWriter | None = field(default=None, compare=False)
 
     @classmethod

@@ -12,11 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast, overload
 
-import numpy as np
-
 from ..core.errors import ImageError
 from ..core.photo_files import LatLon
-from ..core.prediction import Detection, Match, Prediction
+from ..core.prediction import Prediction
 from ..core.types import Embedder, Image, Photo, Photos, Progress, Vectors
 from ..features.embedders.own import checked_rows
 from ..features.local.keypoints import GreyImage
@@ -25,7 +23,7 @@ from ..gallery.base import Gallery
 from ..gallery.index import GalleryIndex
 from ..gallery.records import LandmarkRecord
 from .decision import RULE_OF_THUMB, Answers, Decider, FallbackDecider, Fitted
-from .detections import detect_landmarks
+from .predictions import MATCHES, predictions
 from .query import (
     PhotoSource,
     Queries,
@@ -39,8 +37,6 @@ from .query import (
 )
 from .rules import Rules
 from .spatial_verification import SpatialVerifier, query_grey
-
-MATCHES = 5  # nearest photos in a prediction
 
 PHOTOS_AT_ONCE = 16  # of a list, that are decoded and embedded together
 
@@ -355,46 +351,3 @@ def notes_of(decider: Decider) -> tuple[str, ...]:
             "tell landmarks apart"
         )
     return tuple(notes)
-
-
-def predictions(answers: Answers, *, matches: int = MATCHES) -> list[Prediction]:
-    """The prediction of each query. matches: nearest photos to list in each."""
-    return [prediction(answers, row, matches=matches) for row in range(len(answers.codes))]
-
-
-def prediction(answers: Answers, row: int, *, matches: int = MATCHES) -> Prediction:
-    """The prediction of one query. matches: nearest photos to list."""
-    names, code, second = answers.index.names, answers.codes[row], answers.second_codes[row]
-    guess = names[code] if code >= 0 else None
-    confidence, score = float(answers.confidence[row]), float(answers.scores[row])
-    decision = answers.decider.decide(confidence, score) if code >= 0 else "no_landmark"
-    landmarks: tuple[Detection, ...] = ()
-    if decision == "landmark":
-        shape = answers.shapes[row] if answers.shapes is not None else None
-        landmarks = detect_landmarks(answers.decider, answers, row, shape)
-    return Prediction(
-        landmark=guess if decision == "landmark" else None,
-        decision=decision,
-        confidence=confidence,
-        score=score,
-        guess=guess,
-        matches=_matches(answers, row, matches),
-        second=names[second] if second >= 0 else None,
-        landmarks=landmarks,
-        warnings=(answers.nothing[row],) if row in answers.nothing else (),
-    )
-
-
-def _matches(answers: Answers, row: int, most: int) -> tuple[Match, ...]:
-    index, found = answers.index, answers.found.neighbours
-    ranks = np.flatnonzero(found.rows[row] >= 0)[:most]
-    inliers = answers.inliers[row]
-    return tuple(
-        Match(
-            index.ids[found.rows[row, i]],
-            index.names[answers.found.codes[row, i]],
-            float(found.similarity[row, i]),
-            int(inliers[i]) if inliers[i] >= 0 else None,
-        )
-        for i in ranks
-    )

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.prediction import Match
 from ..core.types import Neighbours, RowArray, Vectors
 from ..gallery.index import GalleryIndex, SearchRows
 from ..gallery.index.exact import CandidateSource, HalfRows, nearest, widen
@@ -135,6 +136,25 @@ class Retriever:
         distractors = self._nearest_distractors(compared, averaged)
         penalty = distractor_penalty(distractors.similarity)
         return Retrieved(compared, queries, neighbours, ranking, codes, distractors, penalty)
+
+    def similar(self, query: Vectors, limit: int) -> list[Match]:
+        """The gallery photos of highest cosine to one query (D,), distractors among them.
+
+        The vectors are compared after whitening where the rules have it, as in `search`; nothing
+        else of the rules changes the order.
+        """
+        queries = query[None]
+        compared = self.projection(queries) if self.projection else queries
+        index, found = self.index, []
+        near = nearest(compared, self.vectors, limit, source=self.candidate_source)
+        for row, cosine in zip(near.rows[0], near.similarity[0], strict=True):
+            if row >= 0:
+                found.append(Match(index.ids[row], index.names[index.codes[row]], float(cosine)))
+        near = self._nearest_distractors(compared, limit)
+        for row, cosine in zip(near.rows[0], near.similarity[0], strict=True):
+            if row >= 0:
+                found.append(Match(index.distractor_ids[row], None, float(cosine)))
+        return sorted(found, key=lambda match: -match.similarity)[:limit]
 
     def votes(self, found: Retrieved, inliers: NDArray[np.int64] | None = None) -> Votes:
         """The best and the second landmark of each query by the formula of the rules' score.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..recognition.answer import FAULT_HINTS, Fault, PhotoFailure
+from ..recognition.answer import Fault, PhotoFailure, fault_hint
 from ..recognition.folder.feedback import ReviewError
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ GOOGLE_STATUSES = {
 
 MAX_MESSAGE_CHARS = 300
 
-# Code of a PhotoError → hint.
+# Code of a PhotoError → hint; `fault_hint` has those that the command line gives too.
 HINTS = {
-    **FAULT_HINTS,
-    "too_large": "Save the photo smaller and send it again.",
     "timeout": "Save the photo smaller, as JPEG, and send it again.",
     "worker_lost": "Send the photo again.",
     "internal": "Report the request id to the operator.",
@@ -52,19 +50,29 @@ class ApiError(Exception):
         message: what is wrong; cut to `MAX_MESSAGE_CHARS`.
         hint: what the client can do about it.
         retry: value of Retry-After in seconds; None = no such header.
+        format: as of a PhotoError.
     """
 
     def __init__(
-        self, status: int, code: str, message: str, hint: str = "", *, retry: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        hint: str = "",
+        *,
+        retry: int | None = None,
+        format: str = "",
     ) -> None:
         super().__init__(message)
-        self.status, self.code, self.hint = status, code, hint
+        self.status, self.code, self.hint, self.format = status, code, hint, format
         self.message = shortened(message)
         self.retry = retry
 
     def to_json(self, request_id: str) -> ErrorReply:
         """The body of the error response."""
         error: Fault = {"code": self.code, "message": self.message, "hint": self.hint}
+        if self.format:
+            error["format"] = self.format
         return {"error": error, "request_id": request_id}
 
     def to_google_json(self) -> dict[str, Any]:
@@ -75,16 +83,29 @@ class ApiError(Exception):
 
 
 class PhotoError(Exception):
-    """One photo of a request failed; the others are still answered. code: a key of `HINTS`."""
+    """One photo of a request failed; the others are still answered.
 
-    def __init__(self, code: str, message: str) -> None:
+    Args:
+        code: a key of `HINTS`, or one that `fault_hint` takes.
+        message: what is wrong.
+        format: what the file is, of an unsupported format; "" = not known.
+    """
+
+    def __init__(self, code: str, message: str, format: str = "") -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.format = code, message, format
+
+    def to_fault(self) -> Fault:
+        """What went wrong, in the form of answers."""
+        hint = HINTS[self.code] if self.code in HINTS else fault_hint(self.code)
+        fault: Fault = {"code": self.code, "message": self.message, "hint": hint}
+        if self.format:
+            fault["format"] = self.format
+        return fault
 
     def to_json(self, photo: str) -> PhotoFailure:
         """The entry of this photo in the list of results."""
-        error: Fault = {"code": self.code, "message": self.message, "hint": HINTS[self.code]}
-        return {"photo": photo, "error": error}
+        return {"photo": photo, "error": self.to_fault()}
 
 
 def too_large(max_bytes: int, hint: str = "Send fewer or smaller photos.") -> ApiError:
@@ -117,6 +138,18 @@ def wrong_host(host: str) -> ApiError:
     return ApiError(421, "wrong_host", message, "Or use localhost.")
 
 
+def cross_site(origin: str | None) -> ApiError:
+    """403: a page of another site sent the request. origin: of that page."""
+    shown = (origin or "")[:200]
+    wanted = shown if shown.startswith(("http://", "https://")) else "ORIGIN"
+    return ApiError(
+        403,
+        "cross_site",
+        f"Requests from pages of other sites are refused: {shown}".removesuffix(": ") + ".",
+        f"Use the page of this server, or let its operator start it with --cors {wanted}.",
+    )
+
+
 def invalid(message: str, hint: str = "The schema is at /openapi.json.") -> ApiError:
     """422: the request does not follow the schema."""
     return ApiError(422, "invalid", message, hint)
@@ -125,6 +158,10 @@ def invalid(message: str, hint: str = "The schema is at /openapi.json.") -> ApiE
 def invalid_value(fault: Mapping[str, Any]) -> ApiError:
     """422 for one fault in the form of pydantic: where it is, and what was expected there."""
     place = ".".join(str(part) for part in fault["loc"])
-    blank = fault["type"] in ("string_too_short", "string_pattern_mismatch")
-    text = "empty or blank; expected a name" if blank else str(fault["msg"])
+    if place.endswith("lang"):
+        text = "expected a language tag such as fr or pt-BR"
+    elif fault["type"] in ("string_too_short", "string_pattern_mismatch"):
+        text = "empty or blank; expected a name"
+    else:
+        text = str(fault["msg"])
     return invalid(f"{place}: {text}" if place else text)

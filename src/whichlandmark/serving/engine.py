@@ -5,32 +5,47 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import WhichLandmarkError
+from ..core.files import valid_text
 from ..core.types import Prediction
 from ..features.embedders.record import licence_of
-from ..recognition.answer import CANDIDATE_MATCHES, SCHEMA, AnswerObject, answer_object
+from ..recognition.answer import (
+    CANDIDATE_MATCHES,
+    SCHEMA,
+    AnswerObject,
+    answer_object,
+    match_object,
+    shown_name,
+)
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
 from ..recognition.folder.feedback import FeedbackStore
 from ..recognition.folder.maintain import follow_moved_folder
-from ..recognition.query import QueryPhoto, size_warnings
-from ..recognition.recognizer import prediction
+from ..recognition.predictions import prediction
+from ..recognition.query import Queries, QueryPhoto, size_warnings
 from .api_errors import PhotoError
 from .decode_pool import Decoded, DecodeLimits, DecodePool
 from .explanation_json import explanation_object
 from .gallery_editing import Editor
-from .inference_queue import BatchTimes, InferenceQueue
-from .keys import Key, read_keys
-from .limits import BodyBudget, RateLimits, RequestQueue
+from .inference_queue import BatchTimes, InferenceQueue, MakeResult
+from .keys import KeyFile
+from .limits import BodyBudget, RateLimits, RequestQueue, WrongKeys
 from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .monitoring import Counters
 from .options import ServeOptions
-from .uploads import RecognizeRequest, Upload
+from .previews import Previews
+from .schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
+from .uploads import PhotoLimits, RecognizeRequest, Upload
+
+VECTOR_DIGITS = 7  # decimals of an embedding's numbers, which float32 has about as many of
+
+Submit = Callable[[Decoded], Future[tuple[Any, BatchTimes]]]
 
 MakeAnswer = Callable[[str, Decoded, OpenRecognizer, Prediction], Any]
 
@@ -62,7 +77,7 @@ class Engine:
     def __init__(self, folder: Path, options: ServeOptions) -> None:
         """Raises GalleryError, DataError or ModelError when the folder cannot be opened."""
         self.folder, self.options = folder, options
-        self.keys: list[Key] = read_keys(options.keys) if options.keys else []
+        self.keys = KeyFile(options.keys) if options.keys else None  # None = open to everybody
         self.counters = Counters()
         with suppress(WhichLandmarkError):  # in a read-only folder; what is damaged is said below
             follow_moved_folder(folder)
@@ -82,7 +97,9 @@ class Engine:
         self.editor = Editor(self.live, options.write_queue)
         self.feedback = FeedbackStore(folder, options.feedback_bytes)
         self.queue = RequestQueue(options.queue, options.line, options.line_seconds)
-        self.body_budget, self.rate_limits = BodyBudget(options.body_bytes), RateLimits()
+        self.body_budget = BodyBudget(options.body_bytes, options.body_share, options.line_seconds)
+        self.rate_limits, self.wrong_keys = RateLimits(), WrongKeys()
+        self.previews = Previews(folder, self.live, self.pool, options.max_bytes)
         self.stopping = False
         self.counters.generation.set(self.live.generation)
         self.live.on_refresh = self.counters.generation.set
@@ -101,12 +118,21 @@ class Engine:
         """Why the server is not ready for photos; "" = it is ready."""
         if self.stopping:
             return "the server is being stopped"
+        if self.keys is not None:
+            self.keys.refresh()
+            if self.keys.trouble:
+                return "no key can be checked, because of the key file; the log says why"
         return "" if self.inference.alive else "an inference thread has ended"
 
     @property
     def full(self) -> bool:
         """Whether one more photo would be refused."""
         return self.stopping or self.queue.full
+
+    @property
+    def photo_limits(self) -> PhotoLimits:
+        """Photos of one request, and bytes of one photo."""
+        return PhotoLimits(self.options.max_photos, self.options.max_bytes)
 
     async def recognize(self, request: RecognizeRequest) -> dict[str, Any]:
         """Answer photos. Raises ApiError 503 when the queue is full."""
@@ -117,17 +143,71 @@ class Engine:
         ) -> AnswerObject:
             return answer_object(
                 name, answer, opened.facts, matches=request.matches,
-                warnings=size_warnings(decoded.height, decoded.width),
+                warnings=size_warnings(decoded.height, decoded.width), language=request.language,
             )  # fmt: skip
 
         results = await self.results(request.photos, make_result)
+        return self._reply(SCHEMA, request.photos, results, began)
+
+    async def embed(self, photos: Sequence[Upload]) -> dict[str, Any]:
+        """The vectors of photos. Raises ApiError 503 when the queue is full."""
+        began = time.monotonic()
+
+        def make_result(opened: OpenRecognizer, queries: Queries, row: int) -> list[float]:
+            rounded: list[float] = queries.vectors[row].astype(float).round(VECTOR_DIGITS).tolist()
+            return rounded
+
+        results = await self._embedded("vector", photos, make_result)
+        return self._reply(EMBEDDING_SCHEMA, photos, results, began)
+
+    async def similar(
+        self, photos: Sequence[Upload], limit: int, language: str = ""
+    ) -> dict[str, Any]:
+        """The gallery photos nearest to photos. Raises ApiError 503 when the queue is full."""
+        began = time.monotonic()
+
+        def make_result(opened: OpenRecognizer, queries: Queries, row: int) -> list[SimilarMatch]:
+            found = opened.recognizer.fallback.using(
+                lambda decider: decider.retriever.similar(queries.vectors[row], limit)
+            )
+            credits = opened.facts.gallery.credits([match.photo_id for match in found])
+            records = opened.facts.records
+            return [
+                {**match_object(match, credits, opened.facts),
+                 "title": shown_name(match.landmark, records, language) if match.landmark else ""}
+                for match in found
+            ]  # fmt: skip
+
+        results = await self._embedded("matches", photos, make_result)
+        return self._reply(SIMILAR_SCHEMA, photos, results, began)
+
+    async def _embedded(
+        self, field: str, photos: Sequence[Upload], make_result: MakeResult
+    ) -> list[PhotoResult]:
+        """Results that need no answer: `field` of each holds what `make_result` returned."""
+
+        async def one(photo: Upload, queue_seconds: float) -> PhotoResult:
+            def submit(decoded: Decoded) -> Future[tuple[Any, BatchTimes]]:
+                return self.inference.submit(_query(decoded), make_result, work="embed")
+
+            result = await self._photo_result(photo, submit, queue_seconds, lambda found: field)
+            shown = {"photo": valid_text(photo.name), field: result.answer}
+            return replace(result, answer=shown)
+
+        async with self.queue.hold(len(photos)) as queue_seconds:
+            return await asyncio.gather(*(one(photo, queue_seconds) for photo in photos))
+
+    def _reply(
+        self, schema: str, photos: Sequence[Upload], results: Sequence[PhotoResult], began: float
+    ) -> dict[str, Any]:
+        """The body of a reply about photos, but for the request's id."""
         return {
-            "schema": SCHEMA,
+            "schema": schema,
             "model": {"embedder": self.live.embedder.id, "generation": self.live.generation},
             "timings_ms": timings(results, began),
             "results": [
-                result.error.to_json(photo.name) if result.error else result.answer
-                for photo, result in zip(request.photos, results, strict=True)
+                result.error.to_json(valid_text(photo.name)) if result.error else result.answer
+                for photo, result in zip(photos, results, strict=True)
             ],
         }
 
@@ -143,18 +223,22 @@ class Engine:
                 *(self._recognize_photo(photo, make_result, queue_seconds) for photo in photos)
             )
 
-    async def explain(self, photo: Upload) -> dict[str, Any]:
+    async def explain(self, photo: Upload, language: str = "") -> dict[str, Any]:
         """The evidence for the answer to a photo. Raises PhotoError when it cannot be read."""
         async with self.queue.hold(1):
             decoded = await self.decode(photo)
             query = _query(decoded)
 
             def make_result(opened: OpenRecognizer, answers: Answers, row: int) -> Any:
-                explanation = explain_answer(opened.recognizer, answers, row, query)
+                explanation = explain_answer(
+                    opened.recognizer, answers, row, query, language=language
+                )
                 answer = prediction(answers, row, matches=CANDIDATE_MATCHES)
-                return explanation_object(photo.name, explanation, answer, opened)
+                return explanation_object(
+                    photo.name, explanation, answer, opened, language=language
+                )
 
-            pending = self.inference.submit(query, make_result, evidence=True)
+            pending = self.inference.submit(query, make_result, work="evidence")
             explanation, _ = await asyncio.wrap_future(pending)
         return {
             "schema": SCHEMA,
@@ -180,22 +264,33 @@ class Engine:
     async def _recognize_photo(
         self, photo: Upload, make_result: MakeAnswer, queue_seconds: float
     ) -> PhotoResult:
-        try:
-            decoded = await self.decode(photo)
-
+        def submit(decoded: Decoded) -> Future[tuple[Any, BatchTimes]]:
             def result_and_decision(opened: OpenRecognizer, answers: Answers, row: int) -> Any:
                 answer = prediction(answers, row, matches=CANDIDATE_MATCHES)
                 return make_result(photo.name, decoded, opened, answer), answer.decision
 
-            pending = self.inference.submit(_query(decoded), result_and_decision)
-            (answer, decision), times = await asyncio.wrap_future(pending)
+            return self.inference.submit(_query(decoded), result_and_decision)
+
+        found = await self._photo_result(photo, submit, queue_seconds, lambda pair: pair[1])
+        return found if found.error else replace(found, answer=found.answer[0])
+
+    async def _photo_result(
+        self, photo: Upload, submit: Submit, queue_seconds: float, outcome: Callable[[Any], str]
+    ) -> PhotoResult:
+        """Decode a photo, and wait for what `submit` makes of it.
+
+        outcome: of the result, as it is counted in the metrics.
+        """
+        try:
+            decoded = await self.decode(photo)
+            result, times = await asyncio.wrap_future(submit(decoded))
         except PhotoError as error:
             self.counters.photos.labels(error.code).inc()
             return PhotoResult(None, error)
         waited = queue_seconds + decoded.queue_seconds + times.queue / 1000
-        self._count(decision, decoded, times, waited)
+        self._count(outcome(result), decoded, times, waited)
         return PhotoResult(
-            answer,
+            result,
             None,
             decoded.height,
             decoded.width,

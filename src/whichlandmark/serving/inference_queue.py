@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
-from ..recognition.decision import Answers
 from ..recognition.query import QueryPhoto
 from .api_errors import PhotoError
 from .live_recognizer import EMBEDDING_THREADS, LiveRecognizer, OpenRecognizer
@@ -33,7 +32,11 @@ class BatchTimes:
     batch: int
 
 
-MakeResult = Callable[[OpenRecognizer, Answers, int], Any]  # recognizer, batch, row → result
+# (recognizer, results of a batch, row) → result of a photo. The batch's results are its `Answers`,
+# or the `Queries` of photos that are only embedded.
+MakeResult = Callable[[OpenRecognizer, Any, int], Any]
+
+Work = Literal["answer", "evidence", "embed"]
 
 
 @dataclass(eq=False)
@@ -41,14 +44,15 @@ class PendingPhoto:
     """A photo in the queue.
 
     Args:
-        make_result: makes the result of `future` from the answers of a batch.
-        evidence: verify candidates spatially even where the answer is clear without.
+        make_result: makes the result of `future` from the results of a batch.
+        work: "evidence": verify candidates spatially even where the answer is clear without;
+            "embed": no search and no answer.
         enqueued: `time.monotonic()` when it was submitted.
     """
 
     photo: QueryPhoto
     make_result: MakeResult
-    evidence: bool = False
+    work: Work = "answer"
     future: Future[tuple[Any, BatchTimes]] = field(default_factory=Future)
     enqueued: float = field(default_factory=time.monotonic)
 
@@ -68,19 +72,18 @@ class InferenceQueue:
             thread.start()
 
     def submit(
-        self, photo: QueryPhoto, make_result: MakeResult, *, evidence: bool = False
+        self, photo: QueryPhoto, make_result: MakeResult, *, work: Work = "answer"
     ) -> Future[tuple[Any, BatchTimes]]:
         """Add a photo to the queue.
 
         Args:
-            make_result: (recognizer, answers of a batch, row of the photo) → result; called in an
-                inference thread.
-            evidence: verify candidates spatially even where the answer is clear without.
+            make_result: called in an inference thread.
+            work: see `PendingPhoto`.
 
         Returns:
             A future of the result and the times of its batch. It raises PhotoError.
         """
-        pending = PendingPhoto(photo, make_result, evidence)
+        pending = PendingPhoto(photo, make_result, work)
         self._pending.put(pending)
         return pending.future
 
@@ -100,10 +103,10 @@ class InferenceQueue:
         while (first := self._pending.get()) is not None:
             batch = [first, *self._take_waiting()]
             batch = [one for one in batch if one.future.set_running_or_notify_cancel()]
-            for evidence in (False, True):
-                part = [one for one in batch if one.evidence is evidence]
+            for work in get_args(Work):
+                part = [one for one in batch if one.work == work]
                 if part:
-                    self._answer(part, evidence)
+                    self._answer(part, work)
 
     def _take_waiting(self) -> list[PendingPhoto]:
         """Photos that are already in the queue, up to the batch size, without waiting for more."""
@@ -119,29 +122,31 @@ class InferenceQueue:
             found.append(one)
         return found
 
-    def _answer(self, batch: Sequence[PendingPhoto], evidence: bool) -> None:
+    def _answer(self, batch: Sequence[PendingPhoto], work: Work) -> None:
         try:
             with self.live.use() as opened:
-                self._answer_batch(opened, batch, evidence)
+                self._answer_batch(opened, batch, work)
         except Exception:
             if len(batch) > 1:  # one photo failed: answer each on its own
                 for one in batch:
                     if not one.future.done():
-                        self._answer([one], evidence)
+                        self._answer([one], work)
                 return
             log.exception("a photo could not be answered")
             batch[0].future.set_exception(PhotoError("internal", "the server failed on this photo"))
 
     def _answer_batch(
-        self, opened: OpenRecognizer, batch: Sequence[PendingPhoto], evidence: bool
+        self, opened: OpenRecognizer, batch: Sequence[PendingPhoto], work: Work
     ) -> None:
         began = time.monotonic()
         queries = opened.recognizer.embed([one.photo for one in batch])
         embedded = time.monotonic()
         with self._searching:
-            answers = opened.recognizer.answer(queries, evidence=evidence)
+            found: Any = queries
+            if work != "embed":
+                found = opened.recognizer.answer(queries, evidence=work == "evidence")
         searched = time.monotonic()
-        results = [one.make_result(opened, answers, row) for row, one in enumerate(batch)]
+        results = [one.make_result(opened, found, row) for row, one in enumerate(batch)]
         for one, answer in zip(batch, results, strict=True):
             times = BatchTimes(
                 1000 * (began - one.enqueued),

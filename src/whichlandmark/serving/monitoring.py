@@ -92,6 +92,7 @@ LOGGED_FIELDS = (
     "key",
     "code",
     "generation",
+    "address",  # only with --log-addresses
 )
 
 

@@ -61,6 +61,10 @@ Offset = Annotated[int, Query(ge=0, le=10_000_000)]
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 
+PreviewSide = Annotated[int, Query(ge=64, le=2048)]
+
+PREVIEW_CACHING = "private, max-age=3600"
+
 QueryText = Annotated[str, Query(max_length=200)]
 
 Language = Annotated[
@@ -97,6 +101,7 @@ JPEG: dict[int | str, dict[str, Any]] = {
 def router(max_photos: int) -> APIRouter:
     """The routes. max_photos: per request."""
     routes = APIRouter(tags=["gallery"])
+    _previews(routes)  # before the route of a photo, whose id may have slashes
     _readers(routes)
     _landmark_writers(routes, max_photos)
     _photo_writers(routes)
@@ -171,6 +176,38 @@ def _readers(routes: APIRouter) -> None:
         """Landmark, author, licence and source of a photo."""
         with engine_of(request).live.use() as opened:
             return JSONResponse(gallery_browsing.photo(opened, photo_id))
+
+
+def _previews(routes: APIRouter) -> None:
+    headers = {
+        "ETag": {"description": "of the photo and the side", "schema": {"type": "string"}},
+    }
+    jpeg = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+
+    @routes.get(
+        "/v1/photos/{photo_id:path}/preview",
+        responses={
+            200: {"content": jpeg, "headers": headers},
+            304: {"description": "The picture of If-None-Match is still right"},
+            **refusals(404, 422),
+        },
+        response_class=Response,
+    )
+    async def preview(
+        request: Request, _: Reader, photo_id: PhotoId, side: PreviewSide = 640
+    ) -> Response:
+        """A gallery photo at the size of a screen: a JPEG without metadata, its long side at most
+        `side` pixels; where the photo's file is gone, its thumbnail.
+        """
+        known = request.headers.get("if-none-match", "")
+        made = await engine_of(request).previews.make(photo_id, side, known)
+        if made is None:
+            return Response(
+                status_code=304, headers={"Cache-Control": PREVIEW_CACHING, "ETag": known}
+            )
+        # A thumbnail in its place is not kept, because the file may come back.
+        kept = {"Cache-Control": PREVIEW_CACHING, "ETag": made.tag} if made.tag else {}
+        return Response(made.jpeg, media_type="image/jpeg", headers=kept)
 
 
 def _landmark_writers(routes: APIRouter, max_photos: int) -> None:

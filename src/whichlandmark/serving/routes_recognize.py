@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.metadata import version
 from typing import Annotated, Literal
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..core.photo_files import FORMATS
+from ..core.file_kinds import photo_formats
 from ..recognition.answer import unfinished_object
 from .api_errors import ApiError, PhotoError
 from .auth import Caller, engine_of, require_scope
@@ -18,19 +20,40 @@ from .limits import RateLimits
 from .page_files import page_html, page_script, page_style
 from .schemas import (
     ConfigReply,
+    EmbedReply,
     ExplainReply,
     Health,
+    Language,
+    PhotoName,
     RecognizeReply,
+    SimilarReply,
     Tiles,
     files,
     model_of,
     refusals,
 )
-from .uploads import read_files, read_recognize_request
+from .uploads import (
+    DEFAULT_MATCHES,
+    MAX_MATCHES,
+    JsonPhotos,
+    JsonRecognizeRequest,
+    read_photos,
+    read_recognize_request,
+)
 
 Reader = Annotated[Caller, Depends(require_scope("read"))]
 
+Matches = Annotated[
+    int, Query(ge=0, le=MAX_MATCHES, description="Nearest gallery photos to list for each photo.")
+]
+
+SimilarLimit = Annotated[int, Query(ge=1, le=100, description="Gallery photos for each photo.")]
+
 REVALIDATED = {"Cache-Control": "no-cache"}  # browsers ask on each request whether it changed
+
+# A photo of up to this aspect that is shrunk to this multiple of the decoded short side keeps the
+# pixels that are looked at; least pixels of the long side, because other rules may want more.
+SHRINK_ASPECT, MIN_SHRINK_SIDE = 3, 1600
 
 TITLE = "whichlandmark"  # of the page, without --title
 
@@ -40,45 +63,111 @@ def router(max_photos: int) -> APIRouter:
     routes = APIRouter(tags=["photos"])
     also_refused = refusals(415, 422, 429, 503)
 
-    @routes.post(
-        "/v1/recognize",
-        response_model=model_of(RecognizeReply),
-        responses=also_refused,
-        openapi_extra=files("photos", max_photos, also_json=True),
-    )
-    async def recognize(request: Request, caller: Reader) -> JSONResponse:
-        """The landmark in each photo, or none: one answer or typed error per photo."""
-        engine = engine_of(request)
-        given = await read_recognize_request(request, max_photos, engine.options.max_bytes)
-        charge(request, engine.rate_limits, caller, len(given.photos))
-        answers = await engine.recognize(given)
-        return JSONResponse({"request_id": request.state.request_id, **answers})
+    _recognize_route(routes, max_photos)
+    _vector_routes(routes, max_photos)
 
     @routes.post(
         "/v1/explain",
         response_model=model_of(ExplainReply),
         responses=also_refused,
-        openapi_extra=files("photo", 1),
+        openapi_extra=files("photo", 1, raw=True),
     )
-    async def explain(request: Request, caller: Reader) -> JSONResponse:
+    async def explain(
+        request: Request, caller: Reader, lang: Language = "", name: PhotoName = ""
+    ) -> JSONResponse:
         """Evidence for an answer: matched points of photo pairs, and the parts of the score."""
         engine = engine_of(request)
-        (photo,), _ = await read_files(request, "photo", 1, engine.options.max_bytes)
+        limits = replace(engine.photo_limits, max_photos=1)
+        (photo,), _ = await read_photos(request, "photo", limits, None, name)
         charge(request, engine.rate_limits, caller, 1)
         try:
-            explanation = await engine.explain(photo)
+            explanation = await engine.explain(photo, lang)
         except PhotoError as error:
-            fault = error.to_json(photo.name)["error"]
-            raise ApiError(422, **fault) from None
+            raise ApiError(422, **error.to_fault()) from None
         return JSONResponse({"request_id": request.state.request_id, **explanation})
 
     return routes
 
 
+def _recognize_route(routes: APIRouter, max_photos: int) -> None:
+    @routes.post(
+        "/v1/recognize",
+        response_model=model_of(RecognizeReply),
+        responses=refusals(415, 422, 429, 503),
+        openapi_extra=files("photos", max_photos, json_model=JsonRecognizeRequest, raw=True),
+    )
+    async def recognize(
+        request: Request,
+        caller: Reader,
+        matches: Matches = DEFAULT_MATCHES,
+        lang: Language = "",
+        name: PhotoName = "",
+    ) -> JSONResponse:
+        """The landmark in each photo, or none. One answer or typed error per photo, in order.
+
+        The body is a form with files, JSON with photos in base64, or the file of one photo.
+        """
+        engine = engine_of(request)
+        given = await read_recognize_request(request, engine.photo_limits, name, matches)
+        charge(request, engine.rate_limits, caller, len(given.photos))
+        answers = await engine.recognize(replace(given, language=lang))
+        return JSONResponse({"request_id": request.state.request_id, **answers})
+
+
+def _vector_routes(routes: APIRouter, max_photos: int) -> None:
+    """Routes that embed photos and decide nothing."""
+    bodies = files("photos", max_photos, json_model=JsonPhotos, raw=True)
+    also_refused = refusals(415, 422, 429, 503)
+
+    @routes.post(
+        "/v1/embed",
+        response_model=model_of(EmbedReply),
+        responses=also_refused,
+        openapi_extra=bodies,
+    )
+    async def embed(request: Request, caller: Reader, name: PhotoName = "") -> JSONResponse:
+        """The embedding of each photo: a vector that is near to those of similar photos.
+
+        Vectors of the same `model.embedder` can be compared with one another.
+        """
+        engine = engine_of(request)
+        photos, _ = await read_photos(request, "photos", engine.photo_limits, name=name)
+        charge(request, engine.rate_limits, caller, len(photos))
+        vectors = await engine.embed(photos)
+        return JSONResponse({"request_id": request.state.request_id, **vectors})
+
+    @routes.post(
+        "/v1/similar",
+        response_model=model_of(SimilarReply),
+        responses=also_refused,
+        openapi_extra=bodies,
+    )
+    async def similar(
+        request: Request,
+        caller: Reader,
+        limit: SimilarLimit = 20,
+        lang: Language = "",
+        name: PhotoName = "",
+    ) -> JSONResponse:
+        """The gallery photos that look most like each photo, without a decision.
+
+        Photos without a landmark are listed too, with `landmark` null.
+        """
+        engine = engine_of(request)
+        photos, _ = await read_photos(request, "photos", engine.photo_limits, name=name)
+        charge(request, engine.rate_limits, caller, len(photos))
+        found = await engine.similar(photos, limit, lang)
+        return JSONResponse({"request_id": request.state.request_id, **found})
+
+
 def charge(request: Request, rates: RateLimits, caller: Caller, photos: int) -> None:
     """Count photos against the caller's rate limit. Raises ApiError 429."""
     request.state.photos = photos
-    rates.take(caller.name, photos, caller.rate)
+    try:
+        rates.take(caller.name, photos, caller.rate)
+    finally:
+        if caller.rate > 0:  # for the headers of the reply, whatever it will be
+            request.state.allowance = rates.allowance(caller.name, caller.rate)
 
 
 def service_router() -> APIRouter:
@@ -119,7 +208,7 @@ def service_router() -> APIRouter:
 
     @routes.get("/v1/config", response_model=model_of(ConfigReply), responses=refusals())
     async def config(request: Request) -> JSONResponse:
-        """Configuration of the page."""
+        """What a client can rely on: access, limits, formats, and what the gallery holds."""
         return JSONResponse(configuration(engine_of(request)))
 
     @routes.get("/", include_in_schema=False)
@@ -152,15 +241,18 @@ def configuration(engine: Engine) -> ConfigReply:
     options = engine.options
     access: Literal["open", "key"] = "key" if engine.keys else "open"
     with engine.live.use() as opened:
-        facts = opened.facts
+        facts, landmarks = opened.facts, len(opened.recognizer.index.names)
+        uses_location, short_side = engine.live.uses_location, opened.short_side
     tiles: Tiles = {"url": options.tiles, "attribution": options.tiles_attribution}
     return {
-        "title": options.title or TITLE, "licence": engine.licence,
-        "read": access, "write": access,
-        "tiles": tiles if options.tiles else None, "max_photos": options.max_photos,
-        "max_bytes": options.max_bytes, "undo_photos": UNDO_PHOTOS,
-        "formats": list(FORMATS),
-        "warnings": list(facts.notes), "unfinished": unfinished_object(facts.unfinished),
+        "title": options.title or TITLE, "licence": engine.licence, "read": access,
+        "write": access, "tiles": tiles if options.tiles else None,
+        "max_photos": options.max_photos, "max_bytes": options.max_bytes,
+        "undo_photos": UNDO_PHOTOS, "formats": list(photo_formats()), "warnings": list(facts.notes),
+        "unfinished": unfinished_object(facts.unfinished), "landmarks": landmarks,
+        "uses_location": uses_location,
+        "shrink_side": max(MIN_SHRINK_SIDE, SHRINK_ASPECT * short_side),
+        "version": version("whichlandmark"),
     }  # fmt: skip
 
 

@@ -1,82 +1,29 @@
-"""Types of request and response bodies, and their pydantic models for the OpenAPI schema."""
+"""Types of request and response bodies."""
 
 from __future__ import annotations
 
-import inspect
-from functools import cache, reduce
-from operator import or_
-from types import UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    TypedDict,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Annotated, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..recognition import answer as answer_module
-from ..recognition.answer import Fault, PhotoFailure
+from ..recognition.answer import PhotoFailure
 from ..recognition.folder.feedback import FeedbackObject
-from .uploads import JsonRecognizeRequest
+from .openapi import ErrorReply as ErrorReply
+from .openapi import files as files
+from .openapi import json_of as json_of
+from .openapi import model_of as model_of
+from .openapi import refusals as refusals
+from .uploads import MAX_NAME_CHARS
 
-STATUS_DESCRIPTIONS = {
-    400: "Malformed request", 401: "No valid API key", 403: "Not allowed for this key or site",
-    404: "Unknown landmark, photo or feedback", 405: "Method not allowed",
-    408: "Body sent too slowly",
-    409: "The landmark exists, the gallery would become empty, or it is reviewed already",
-    410: "Too late to undo",
-    413: "Too large, or too many photos",
-    415: "Unsupported media type", 421: "Host header not allowed", 422: "Not valid by the schema",
-    429: "Too many photos per minute", 500: "Internal error", 503: "Busy, retry later",
-}  # fmt: skip
+EmbeddingSchema = Literal["whichlandmark.embedding/1"]
 
-ANY_ROUTE = (400, 401, 403, 408, 413, 421, 500)
+SimilarSchema = Literal["whichlandmark.similar/1"]
 
+EMBEDDING_SCHEMA: EmbeddingSchema = "whichlandmark.embedding/1"
 
-def refusals(*also: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI responses of a route for the errors `also` and those that any route may return."""
-    found: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({*ANY_ROUTE, *also}):
-        found[status] = {"model": model_of(ErrorReply), "description": STATUS_DESCRIPTIONS[status]}
-        if status in (429, 503):
-            found[status]["headers"] = {
-                "Retry-After": {"description": "seconds", "schema": {"type": "integer"}}
-            }
-    return found
-
-
-def json_of(model: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI for a JSON request body. model: without nested models."""
-    content = {"application/json": {"schema": model.model_json_schema()}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def files(field: str, max_photos: int, *, also_json: bool = False) -> dict[str, Any]:
-    """OpenAPI for a multipart request body with files in `field`.
-
-    also_json: the route accepts `JsonRecognizeRequest` as well.
-    """
-    several = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1,
-               "maxItems": max_photos}  # fmt: skip
-    part: dict[str, Any] = several if max_photos > 1 else {"type": "string", "format": "binary"}
-    properties: dict[str, Any] = {field: part}
-    if also_json:
-        properties["matches"] = {"type": "integer", "minimum": 0, "maximum": 10}
-    schema = {"type": "object", "required": [field], "properties": properties}
-    content: dict[str, Any] = {"multipart/form-data": {"schema": schema}}
-    if also_json:
-        json_schema = JsonRecognizeRequest.model_json_schema()
-        json_schema["properties"]["photos"]["items"] = json_schema.pop("$defs")["_JsonPhoto"]
-        json_schema["properties"]["photos"]["maxItems"] = max_photos
-        content["application/json"] = {"schema": json_schema}
-    return {"requestBody": {"required": True, "content": content}}
-
+SIMILAR_SCHEMA: SimilarSchema = "whichlandmark.similar/1"
 
 NOT_BLANK = (
     r"\S"  # pattern of landmark names and photo ids: at least one character that is not blank
@@ -87,12 +34,22 @@ MAX_CHOSEN = 1000  # photos to move or remove in one request
 
 GivenId = Annotated[str, Field(min_length=1, max_length=1000, pattern=NOT_BLANK)]
 
+LANGUAGE = r"^([A-Za-z]{1,8}([-_][A-Za-z0-9]{1,8})*)?$"
 
-class ErrorReply(TypedDict):
-    """The whole request was refused."""
+Language = Annotated[
+    str,
+    Query(
+        pattern=LANGUAGE,
+        max_length=35,
+        description="Language of the names, as a BCP 47 tag: title is then the name in that "
+        "language where the gallery has it.",
+    ),
+]
 
-    error: Fault
-    request_id: str
+PhotoName = Annotated[
+    str,
+    Query(max_length=MAX_NAME_CHARS, description="Name of a photo that is the whole body."),
+]
 
 
 class ModelInfo(TypedDict):
@@ -122,6 +79,46 @@ class RecognizeReply(TypedDict):
     results: list[answer_module.AnswerObject | PhotoFailure]
 
 
+class PhotoVector(TypedDict):
+    """A photo's embedding: a unit vector. The dot product of two is their cosine similarity."""
+
+    photo: str
+    vector: list[float]
+
+
+class EmbedReply(TypedDict):
+    """One embedding or failure for each photo, in order."""
+
+    schema: EmbeddingSchema
+    request_id: str
+    model: ModelInfo
+    timings_ms: Timings
+    results: list[PhotoVector | PhotoFailure]
+
+
+class SimilarMatch(answer_module.MatchObject):
+    """A similar gallery photo. title: what people read for its landmark; "" = it shows none."""
+
+    title: str
+
+
+class SimilarPhotos(TypedDict):
+    """The gallery photos nearest to a photo, the nearest first."""
+
+    photo: str
+    matches: list[SimilarMatch]
+
+
+class SimilarReply(TypedDict):
+    """The nearest gallery photos of each photo, or a failure, in order."""
+
+    schema: SimilarSchema
+    request_id: str
+    model: ModelInfo
+    timings_ms: Timings
+    results: list[SimilarPhotos | PhotoFailure]
+
+
 class Size(TypedDict):
     """Size in pixels."""
 
@@ -132,34 +129,72 @@ class Size(TypedDict):
 class MatchedPair(TypedDict):
     """A gallery photo compared with the query.
 
+    image: path of its thumbnail; preview: path of it at the size of a screen, takes `side`.
     lines: matched points as [x, y in the query, x, y in the gallery photo], each a share of the
-    width or height, the strongest first.
+    width or height, the strongest first; none where they are no more than by chance.
+    above_chance: are there more inliers than unrelated photos have? alike: is it one of the photos
+    of the guess that the query looks like?
     """
 
     photo: answer_module.MatchObject
     width: int
     height: int
     image: str | None
+    preview: str
     lines: list[list[float]]
     inliers: int
+    above_chance: bool
+    alike: bool
     text: str
 
 
 class PartObject(TypedDict):
-    """One part of the score. contribution: what it adds; null for the score and the confidence."""
+    """One part of the score. contribution: what it adds; null for the score and the confidence.
+
+    measured: the cosine, log-odds or count that it was computed from; null where it is none.
+    """
 
     name: str
     value: float | None
+    measured: float | None
     contribution: float | None
     text: str
 
 
+class ReasonsObject(TypedDict):
+    """What the words of an explanation say, as numbers.
+
+    alike: photos of the guess that the query looks like, among the nearest; similarity: cosine to
+    the nearest photo of the guess; lead: that less the cosine to `other`, the nearest other
+    landmark; contrast: that landmark is far less like the query, less, nearly as much (close) or
+    more (behind). details, other_details: most inliers with one photo of the guess, and of any
+    other landmark; null = none was compared; chance: as many inliers agree by chance. nothing: why
+    the photo is not compared: it is too small, of one even color, or plain; null = it is.
+    """
+
+    alike: int
+    similarity: float | None
+    lead: float | None
+    contrast: Literal["far", "less", "close", "behind"] | None
+    other: str | None
+    details: int | None
+    other_details: int | None
+    chance: int
+    nothing: Literal["small", "even", "plain"] | None
+
+
 class ExplainReply(TypedDict):
-    """The evidence for an answer."""
+    """The evidence for an answer. title: the question; words: the answer to it, in sentences.
+
+    pairs: photos of the guess first, and one or more of each candidate of the answer.
+    """
 
     schema: answer_module.Schema
     request_id: str
     answer: answer_module.AnswerObject
+    title: str
+    words: str
+    reasons: ReasonsObject
     query: Size
     pairs: list[MatchedPair]
     parts: list[PartObject]
@@ -369,7 +404,9 @@ class ConfigReply(TypedDict):
     """Configuration of the page; licence: of the embedder's weights, "unknown" if nobody said.
 
     warnings: what every answer has to say of the gallery. unfinished: an index run has not
-    finished; null = all have. undo_photos: the most whose removal can be undone.
+    finished; null = all have. landmarks: number of them. uses_location: the location in a photo's
+    metadata counts. shrink_side: pixels of the long side to which a photo may be shrunk before it
+    is sent. undo_photos: the most whose removal can be undone.
     """
 
     title: str
@@ -383,6 +420,10 @@ class ConfigReply(TypedDict):
     formats: list[str]
     warnings: list[str]
     unfinished: answer_module.UnfinishedObject | None
+    landmarks: int
+    uses_location: bool
+    shrink_side: int
+    version: str
 
 
 class Health(TypedDict):
@@ -392,30 +433,3 @@ class Health(TypedDict):
     trouble: str
     generation: int
     queue: int
-
-
-@cache
-def model_of(reply: Any) -> type[BaseModel]:
-    """The pydantic model of a `TypedDict`, with its docstring and limits; forbids other fields."""
-    fields: dict[str, Any] = {}
-    for name, hint in get_type_hints(reply, include_extras=True).items():
-        if hasattr(BaseModel, name):  # "schema" is a method of every model
-            fields[f"{name}_"] = (_with_models(hint), Field(alias=name))
-        else:
-            fields[name] = (_with_models(hint), ...)
-    config = ConfigDict(extra="forbid")
-    return create_model(reply.__name__, __config__=config, __doc__=inspect.getdoc(reply), **fields)
-
-
-def _with_models(hint: Any) -> Any:
-    """Replace each `TypedDict` in a type by its model, and each dict of limits by a Field."""
-    if is_typeddict(hint):
-        return model_of(hint)
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        kind, *limits = inner
-        return Annotated[(_with_models(kind), *(Field(**limit) for limit in limits))]
-    if origin in (None, Literal):
-        return hint
-    models = tuple(_with_models(one) for one in inner)
-    return reduce(or_, models) if origin in (Union, UnionType) else origin[models]

@@ -6,6 +6,8 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from email.message import Message
+from email.utils import collapse_rfc2231_value
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -22,6 +24,10 @@ MAX_NAME_CHARS = 300  # longer names of photos are cut
 MAX_FORM_FIELDS = 10  # besides the photos
 
 DEFAULT_MATCHES = 5
+
+MAX_MATCHES = 10
+
+RAW_TYPE = "application/octet-stream"  # of a body that is the file itself, besides image/*
 
 JSON_BYTES = 64_000  # limit of a JSON body without photos
 
@@ -46,26 +52,46 @@ class Upload:
     data: bytes | PhotoError
 
 
+@dataclass(frozen=True)
+class PhotoLimits:
+    """Limits of one request: photos, and bytes of each."""
+
+    max_photos: int
+    max_bytes: int
+
+
 @dataclass(frozen=True, eq=False)
 class RecognizeRequest:
-    """Photos to recognize. matches: nearest gallery photos to list for each."""
+    """Photos to recognize.
+
+    matches: nearest gallery photos to list for each; language: BCP 47 tag of the names, "" = as the
+    gallery titles them.
+    """
 
     photos: list[Upload]
     matches: int = DEFAULT_MATCHES
+    language: str = ""
 
 
-class _JsonPhoto(BaseModel):
+class JsonPhoto(BaseModel):
+    """A photo in a JSON body. data: the bytes of its file in base64, plain or URL-safe."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str = ""
     data: str
 
 
-class JsonRecognizeRequest(BaseModel):
-    """The JSON body of POST /v1/recognize."""
+class JsonPhotos(BaseModel):
+    """Photos in a JSON body."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    photos: list[_JsonPhoto] = Field(min_length=1)  # the maximum is an option of the server
-    matches: int = Field(default=DEFAULT_MATCHES, ge=0, le=10)
+    photos: list[JsonPhoto] = Field(min_length=1)  # the maximum is an option of the server
+
+
+class JsonRecognizeRequest(JsonPhotos):
+    """Photos to recognize. matches: nearest gallery photos to list for each."""
+
+    matches: int = Field(default=DEFAULT_MATCHES, ge=0, le=MAX_MATCHES)
 
 
 class _InMemoryParser(MultiPartParser):
@@ -78,17 +104,59 @@ class _InMemoryParser(MultiPartParser):
 
 
 async def read_recognize_request(
-    request: Request, max_photos: int, max_bytes: int
+    request: Request, limits: PhotoLimits, name: str = "", matches: int = DEFAULT_MATCHES
 ) -> RecognizeRequest:
-    """Parse the body of POST /v1/recognize: multipart files "photos", or JSON. Raises ApiError."""
-    if media_type(request) == "application/json":
+    """Parse the body of POST /v1/recognize. Raises ApiError.
+
+    name, matches: as the query gives them; `matches` in a body goes before.
+    """
+    photos, fields = await read_photos(request, "photos", limits, JsonRecognizeRequest, name)
+    given = str(fields.get("matches", matches))
+    if not (given.isascii() and given.isdigit() and int(given[:4]) <= MAX_MATCHES):
+        raise invalid(f"matches: expected a whole number from 0 to {MAX_MATCHES}")
+    return RecognizeRequest(photos, int(given[:4]))
+
+
+async def read_photos(
+    request: Request,
+    field: str,
+    limits: PhotoLimits,
+    json_model: type[JsonPhotos] | None = JsonPhotos,
+    name: str = "",
+) -> tuple[list[Upload], dict[str, Any]]:
+    """Parse a body of photos: a form, JSON, or the file itself. Raises ApiError.
+
+    Args:
+        field: the form's field.
+        json_model: of a JSON body; None = JSON is refused.
+        name: of a file that is the whole body; "" = as Content-Disposition says.
+
+    Returns:
+        The photos, and the other fields that were sent.
+    """
+    kind = media_type(request)
+    if kind == "application/json" and json_model is not None:
         body = await read_body(request)
-        return await anyio.to_thread.run_sync(_parse_recognize_request, body, max_photos, max_bytes)
-    photos, fields = await read_files(request, "photos", max_photos, max_bytes)
-    matches = fields.get("matches", str(DEFAULT_MATCHES))
-    if not (matches.isascii() and matches.isdigit() and int(matches[:4]) <= 10):
-        raise invalid("matches: expected a whole number from 0 to 10")
-    return RecognizeRequest(photos, int(matches[:4]))
+        return await anyio.to_thread.run_sync(_parse_photos, body, limits, json_model)
+    if kind == RAW_TYPE or kind.startswith("image/"):
+        data = await read_body(request)
+        if not data:
+            raise invalid("No photo: the body is empty.", "curl --data-binary @PHOTO sends a file.")
+        photo = Upload((name or _sent_name(request))[:MAX_NAME_CHARS], data)
+        return [_check_size(photo, limits.max_bytes)], {}
+    photos, fields = await read_files(request, field, limits.max_photos, limits.max_bytes)
+    return photos, dict(fields)
+
+
+def _sent_name(request: Request) -> str:
+    """The file name in Content-Disposition, as in RFC 6266; "" = none."""
+    raw = request.headers.get("content-disposition", "").encode("latin-1", "replace")
+    header = Message()
+    header["Content-Disposition"] = raw.decode("utf-8", "replace")
+    given = [value for key, value in header.get_params([], "content-disposition")
+             if key.lower() == "filename"]  # fmt: skip
+    encoded = [value for value in given if isinstance(value, tuple)]  # filename*, which goes before
+    return collapse_rfc2231_value([*encoded, *given, ""][0])
 
 
 async def read_files(
@@ -122,8 +190,8 @@ async def _form(request: Request, max_photos: int) -> FormData:
         raise ApiError(
             415,
             "unsupported_media_type",
-            "Expected multipart/form-data.",
-            "curl -F photos=@PHOTO sends that.",
+            "Expected a form with files (multipart/form-data), an image/* or application/json.",
+            "curl -F photos=@PHOTO sends a form; for a file as the body, give its Content-Type.",
         )
     parser: _InMemoryParser | None = None
     try:
@@ -216,23 +284,26 @@ def parse_json(body: bytes) -> Any:
         marks += len(rest) - backslashes
         if marks > MAX_JSON_MARKS or escapes > MAX_JSON_MARKS + len(body) // BYTES_PER_ESCAPE:
             raise ValueError("Too many values, blanks or escapes in one JSON body.")
-    return from_json(body, cache_strings="none")
+    return from_json(body, allow_inf_nan=False, cache_strings="none")
 
 
-def _parse_recognize_request(body: bytes, max_photos: int, max_bytes: int) -> RecognizeRequest:
-    """The JSON body of POST /v1/recognize. Raises ApiError."""
+def _parse_photos(
+    body: bytes, limits: PhotoLimits, model: type[JsonPhotos]
+) -> tuple[list[Upload], dict[str, Any]]:
+    """Photos in a JSON body, and its other fields. Raises ApiError."""
     try:
         value = parse_json(body)
     except ValueError as error:
         raise invalid(str(error)) from None
     photos = value.get("photos") if isinstance(value, dict) else None
     if isinstance(photos, list):
-        _check_count(len(photos), max_photos)
+        _check_count(len(photos), limits.max_photos)
         for number, photo in enumerate(photos):
-            _check_keys(_JsonPhoto, photo, f"photos.{number}")
-    parsed = _validated(JsonRecognizeRequest, value)
+            _check_keys(JsonPhoto, photo, f"photos.{number}")
+    parsed = _validated(model, value)
     uploads = [Upload(p.name[:MAX_NAME_CHARS], decode_base64(p.data)) for p in parsed.photos]
-    return RecognizeRequest([_check_size(upload, max_bytes) for upload in uploads], parsed.matches)
+    sent = parsed.model_dump(exclude={"photos"}, exclude_unset=True)
+    return [_check_size(upload, limits.max_bytes) for upload in uploads], sent
 
 
 def _validated(model: type[Model], value: Any) -> Model:

@@ -1,35 +1,52 @@
-// Format numbers, sizes, positions, credits and titles for display.
+// Format numbers, sizes, positions, credits and titles in the reader's language.
 
-const NUMBER = new Intl.NumberFormat("en");
+import { numberText, t, wantedLanguages } from "./text.js";
 
-export const counted = (n, one, many = `${one}s`) => `${NUMBER.format(n)} ${n === 1 ? one : many}`;
+export const counted = (n, one, many = `${one}s`) => `${numberText(n)} ${n === 1 ? one : many}`;
 
 /** A probability as a percentage, never 0 % or 100 %. */
 export function percent(p) {
-  if (p > 0.99) return "over 99 %";
-  if (p < 0.01) return "under 1 %";
+  if (p > 0.99) return t("common.over", { share: "99 %" });
+  if (p < 0.01) return t("common.under", { share: "1 %" });
   return `${Math.round(100 * p)} %`;
 }
 
+const SHORT = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
+
 export function bytes(n) {
-  return n < 1e6 ? `${Math.max(1, Math.round(n / 1e3))} kB` : `${(n / 1e6).toFixed(1)} MB`;
+  return n < 1e6
+    ? t("common.kilobytes", { n: Math.max(1, Math.round(n / 1e3)) })
+    : t("common.megabytes", { size: numberText(n / 1e6, SHORT) });
 }
 
-export const seconds = (ms) =>
-  ms < 950 ? `${Math.max(0.1, ms / 1000).toFixed(1)} s` : `${(ms / 1000).toFixed(1)} s`;
+export const seconds = (ms) => `${numberText(Math.max(0.1, ms / 1000), SHORT)} s`;
+
+const DEGREES = { minimumFractionDigits: 4, maximumFractionDigits: 4 };
 
 export function position(latitude, longitude) {
-  const ns = `${Math.abs(latitude).toFixed(4)}° ${latitude < 0 ? "S" : "N"}`;
-  return `${ns}, ${Math.abs(longitude).toFixed(4)}° ${longitude < 0 ? "W" : "E"}`;
+  const degrees = (angle) => `${numberText(Math.abs(angle), DEGREES)}°`;
+  const ns = `${degrees(latitude)} ${t(latitude < 0 ? "common.south" : "common.north")}`;
+  return `${ns}, ${degrees(longitude)} ${t(longitude < 0 ? "common.west" : "common.east")}`;
 }
 
 export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 /** Author and licence of a photo, or a note that they are not recorded. */
 export function credit({ author, licence }) {
-  if (!author && !licence) return "No credit recorded";
-  return `${author || "Author not recorded"} · ${licence || "licence not recorded"}`;
+  if (!author && !licence) return t("common.no_credit");
+  return `${author || t("common.no_author")} · ${licence || t("common.no_licence")}`;
 }
 
-/** The title of a landmark, or its label in readable form. */
-export const titled = (item) => item.title || sentence(item.landmark.replaceAll("_", " "));
+/** A label in readable form. */
+export const replaced = (label) => label.replaceAll("_", " ");
+
+/** The first language that the reader wants; the server names landmarks in it. */
+export const readerLanguage = () => wantedLanguages()[0];
+
+/** The name of a landmark in the reader's language, else its title, else its readable label. */
+export function titled({ landmark, title, names = {} }) {
+  const wanted = readerLanguage().toLowerCase();
+  const found = (tag) => Object.entries(names).find(([key]) => key.toLowerCase() === tag)?.[1];
+  const name = found(wanted) || found(wanted.split("-")[0]);
+  return name || title || sentence(replaced(landmark));
+}

@@ -46,6 +46,9 @@ export function t(key, values = {}) {
   );
 }
 
+/** Whether there is a text of this key. */
+export const hasText = (key) => key in english;
+
 /** Fill elements with the texts that their attributes data-text, -label and -placeholder name. */
 export function fillTexts(root) {
   for (const node of root.querySelectorAll("[data-text]"))

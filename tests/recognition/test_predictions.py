@@ -1,4 +1,4 @@
-"""Boxes of verified matches, and other landmarks in the photo."""
+"""Boxes of verified matches, other landmarks in the photo, and confidences of candidates."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from whichlandmark.features.local.matching import VerifiedMatch
 from whichlandmark.recognition.calibration import Calibration
 from whichlandmark.recognition.candidates import FEATURES, Candidates
 from whichlandmark.recognition.decision import Answers, Decider, Fitted
-from whichlandmark.recognition.detections import MIN_INLIERS_SECOND_LANDMARK, detect_landmarks
 from whichlandmark.recognition.folder.load import assemble, build
+from whichlandmark.recognition.predictions import (
+    MIN_INLIERS_SECOND_LANDMARK,
+    detect_landmarks,
+    prediction,
+)
 from whichlandmark.recognition.recognizer import Recognizer
 from whichlandmark.recognition.rules import Rules
 from whichlandmark.recognition.stacker import fit_stacker
@@ -49,7 +53,7 @@ def answers(decider: Decider, verified: dict[int, VerifiedMatch], code: int = 0)
     return Answers(
         decider, np.array([code]), np.array([1]), np.array([2.0]), np.array([0.9]),
         replace(found, codes=codes), candidates, [verified],
-        logits=np.array([[2.0, 1.0, 0.0, -1.0]]),
+        inliers=np.full((1, 6), -1), logits=np.array([[2.0, 1.0, 0.0, -1.0]]),
     )  # fmt: skip
 
 
@@ -159,3 +163,31 @@ def test_always_answering_with_an_empty_gallery_gives_no_detection(colour_world)
     rules = Rules(score="cosine", whitening="none", verify=0, answer_above=0.0, doubt_above=0.0)
     (answer,) = bare_recognizer(colour_world, rules).predict(unit(np.ones((1, 27))))
     assert answer.landmarks == ()
+
+
+def test_each_candidate_has_a_confidence_and_all_together_at_most_one(decider: Decider) -> None:
+    said = prediction(answers(decider, {}), 0)
+    first = float(decider.confidence(np.array([2.0]))[0])
+    own = [float(decider.confidence(np.array([logit]))[0]) for logit in (1.0, 0.0, -1.0)]
+    share = (1 - first) / sum(own)
+    assert share < 1  # they would be more than what the first leaves
+    names, confidences = zip(*said.candidates, strict=True)
+    assert names == ("a", "b", "c", "d")
+    assert confidences == pytest.approx([first, *(share * one for one in own)])
+    assert sum(confidences) == pytest.approx(1)
+
+
+def test_unlikely_candidates_keep_their_own_confidence(decider: Decider) -> None:
+    logits = np.array([[1.2, -4.0, -np.inf, -5.0]])
+    given = answers(decider, {})
+    assert given.candidates is not None
+    codes = np.array([[0, 1, -1, 3]])
+    given = replace(given, logits=logits, candidates=replace(given.candidates, codes=codes))
+    said = prediction(given, 0)
+    assert [name for name, _ in said.candidates] == ["a", "b", "d"]
+    assert said.candidates[1][1] == pytest.approx(confidence_of(-4.0))
+    assert said.candidates[2][1] == pytest.approx(confidence_of(-5.0))
+
+
+def test_a_formula_gives_no_confidence_of_candidates(decider: Decider) -> None:
+    assert prediction(replace(answers(decider, {}), logits=None), 0).candidates == ()
