@@ -26,8 +26,9 @@ from whichlandmark.recognition.folder.feedback import (
 from whichlandmark.recognition.folder.maintain import copy_to
 from whichlandmark.recognition.folder.own_photos import SentPhoto
 from whichlandmark.serving.engine import Engine
+from whichlandmark.serving.openapi import model_of
 from whichlandmark.serving.options import ServeOptions
-from whichlandmark.serving.schemas import FeedbackReply, QueuedReply, ReviewedReply, model_of
+from whichlandmark.serving.routes_feedback import FeedbackReply, QueuedReply, ReviewedReply
 from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server
