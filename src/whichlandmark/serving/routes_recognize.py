@@ -105,7 +105,8 @@ def _recognize_route(routes: APIRouter, max_photos: int) -> None:
     ) -> JSONResponse:
         """The landmark in each photo, or none. One answer or typed error per photo, in order.
 
-        The body is a form with files, JSON with photos in base64, or the file of one photo.
+        The body is a form with files, JSON with photos in base64, or the file of one photo, which
+        may be sent as `image/*`, too.
         """
         engine = engine_of(request)
         given = await read_recognize_request(request, engine.photo_limits, name, matches)

@@ -19,7 +19,9 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -31,6 +33,7 @@ from .engine import Engine
 from .http_replies import CrossOrigin, Replies
 from .middleware import RequestMiddleware, respond
 from .monitoring import start_logging
+from .openapi import Document
 from .options import ServeOptions
 from .page_files import STATIC
 
@@ -81,10 +84,13 @@ def create_app(engine: Engine) -> FastAPI:
     for one in routers:
         app.include_router(one)
     app.mount("/static", _PageFiles(directory=STATIC), name="static")
-    routes = [route for one in (*routers, app.router) for route in one.routes]
+    routes = [route for one in routers for route in one.routes if isinstance(route, APIRoute)]
+    published = Document(app, routes, with_keys=bool(engine.keys)).router()
+    app.include_router(published)
+    mounts = [route for route in app.router.routes if isinstance(route, Mount)]
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_middleware(Replies, routes=routes)
+    app.add_middleware(Replies, routes=[*routes, *published.routes, *mounts])
     app.add_middleware(RequestMiddleware, engine=engine)
     app.add_middleware(CrossOrigin, origins=engine.options.cors)  # outermost
     return app
