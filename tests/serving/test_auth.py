@@ -47,6 +47,8 @@ ROUTES = [
     ("GET", "/metrics", {}, "read"),
     ("POST", "/v1/recognize", PHOTO, "read"),
     ("POST", "/v1/explain", {"files": {"photo": b"no photo"}}, "read"),
+    ("POST", "/v1/embed", PHOTO, "read"),
+    ("POST", "/v1/similar", PHOTO, "read"),
     ("POST", "/v1/images:annotate", ANNOTATE, "read"),
     ("POST", "/v1/feedback", ENTRY, "read"),
     ("GET", "/v1/landmarks", {}, "read"),
@@ -57,10 +59,15 @@ ROUTES = [
     ("DELETE", "/v1/landmarks/none", {}, "write"),
     ("PATCH", "/v1/photos/none", NAMED, "write"),
     ("DELETE", "/v1/photos/none", {}, "write"),
-    ("GET", "/v1/gallery/landmarks/none", {}, "read"),
-    ("PATCH", "/v1/gallery/landmarks/none", {"json": {"title": "T"}}, "write"),
-    ("GET", "/v1/gallery/photos/none", {}, "read"),
-    ("PATCH", "/v1/gallery/photos/none", {"json": {"author": "A"}}, "write"),
+    ("GET", "/v1/landmarks/none", {}, "read"),
+    ("GET", "/v1/photos/none", {}, "read"),
+    ("GET", "/v1/distractors", {}, "read"),
+    ("POST", "/v1/photos:move", {"json": {"photos": ["none"], "landmark": ""}}, "write"),
+    ("POST", "/v1/photos:remove", {"json": {"photos": ["none"]}}, "write"),
+    ("POST", "/v1/undo/{token}", {}, "write"),
+    ("GET", "/v1/feedback", {}, "write"),
+    ("GET", "/v1/feedback/{entry_id}/photo", {}, "write"),
+    ("PATCH", "/v1/feedback/{entry_id}", {"json": {"action": "discard"}}, "write"),
 ]
 
 

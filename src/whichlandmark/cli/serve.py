@@ -90,6 +90,13 @@ def serve(
         list[str] | None,
         typer.Option(help="Another host name that requests may use; may be repeated."),
     ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Origin of another site whose pages may use the API, as https://app.example; may "
+            "be repeated; '*', with --keys only: every site."
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
     tiles: Annotated[
         str,
@@ -120,6 +127,7 @@ def serve(
     announce = partial(_announce, host, name or [], key_file is not None)
     options = ServeOptions(
         host=host, port=port, keys=key_file, insecure=insecure, names=tuple(name or ()),
+        cors=tuple(cors or ()),
         title=title, tiles=tiles, tiles_attribution=tiles_by, workers=workers, queue=queue,
         rate=rate, proxies=tuple(trusted_proxy or ()), root_path=root_path,
         log_addresses=log_addresses, device=device,

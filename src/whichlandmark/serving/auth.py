@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from .api_errors import ApiError
+from .api_errors import ApiError, cross_site
 from .engine import Engine
 from .keys import Key, Scope, digest_of
-from .options import ServeOptions
+from .options import ServeOptions, allows_origin
 from .proxies import authority_of, caller_of, peer_of
 
 KEYS_RETRY_SECONDS = 5  # Retry-After while the key file cannot be read
@@ -118,18 +118,16 @@ def check_same_site(request: Request) -> None:
     if request.method in SAFE_METHODS:
         return
     site = request.headers.get("sec-fetch-site", "none")
-    origin, host = urlsplit(request.headers.get("origin", "")), request.headers.get("host", "")
-    own = not request.headers.get("origin") or (
+    given = request.headers.get("origin")
+    if allows_origin(engine_of(request).options.cors, given):
+        return
+    origin, host = urlsplit(given or ""), request.headers.get("host", "")
+    own = not given or (
         bool(origin.netloc)
         and authority_of(origin.netloc, origin.scheme) == authority_of(host, origin.scheme)
     )
     if site not in ("none", "same-origin") or not own:
-        raise ApiError(
-            403,
-            "cross_site",
-            "Requests from pages of other sites are refused.",
-            "Use the page of this server.",
-        )
+        raise cross_site(given)
 
 
 def allowed_hosts(options: ServeOptions) -> frozenset[str] | None:

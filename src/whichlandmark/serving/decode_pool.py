@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core.file_kinds import HEAD_BYTES, kind_of
+from ..core.file_kinds import HEAD_BYTES, format_of, kind_of, photo_format
 from ..core.types import Image
 from . import decode_worker
 from .api_errors import PhotoError
@@ -32,8 +32,6 @@ from .api_errors import PhotoError
 log = logging.getLogger("whichlandmark.serving")
 
 JOIN_SECONDS = 5.0  # for a worker to end after its last photo
-
-_AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"miaf")  # bytes 8 to 12
 
 # Environment of a worker. One thread, because it decodes one photo at a time. Freed memory is kept,
 # because returning pages to the kernel and faulting them in again took a third of the time.
@@ -155,13 +153,8 @@ class DecodePool:
         held = [data]
         job = _Job(held, mode, side)
         job.future.add_done_callback(lambda _: held.clear())  # also when its client has gone
-        if not known_format(data):
-            kind = kind_of(data[:HEAD_BYTES])
-            message = f"its content: {kind}" if kind else "not a photo in an accepted format"
-            message = message if data else "the file is empty"
-            job.future.set_exception(
-                PhotoError("unsupported_format" if data else "unreadable", message)
-            )
+        if not photo_format(data):
+            job.future.set_exception(unsupported(data))
         elif self._closing.is_set():
             job.future.set_exception(PhotoError("worker_lost", "the server is being stopped"))
         else:
@@ -216,7 +209,8 @@ class _Feeder(threading.Thread):
             body = self._receive(length, deadline)
         except TimeoutError:
             self._stop_worker("timeout")
-            raise PhotoError("timeout", self._timeout_message()) from None
+            message = f"decoding took longer than {self.limits.seconds:g} s"
+            raise PhotoError("timeout", message) from None
         except (ConnectionError, EOFError):
             raise self._worker_ended() from None
         if status == decode_worker.FAILED:
@@ -232,9 +226,6 @@ class _Feeder(threading.Thread):
             image, jpeg, height, width, began - job.enqueued, now - began, known_location
         )
 
-    def _timeout_message(self) -> str:
-        return f"decoding took longer than {self.limits.seconds:g} s"
-
     def _worker_ended(self) -> PhotoError:
         """Why the process ended: it exceeded its processor time, or it crashed or was killed."""
         assert self.process is not None
@@ -242,7 +233,8 @@ class _Feeder(threading.Thread):
         timed_out = code == -signal.SIGPROF
         self._stop_worker("timeout" if timed_out else "lost")
         if timed_out:
-            return PhotoError("timeout", self._timeout_message())
+            most = self.limits.cpu_seconds
+            return PhotoError("timeout", f"decoding took over {most:g} s of processor time")
         return PhotoError("worker_lost", "the process that decoded the photo ended unexpectedly")
 
     def _send(self, data: bytes, deadline: float) -> None:
@@ -292,10 +284,11 @@ class _Feeder(threading.Thread):
                 self._start_worker()
 
 
-def known_format(data: bytes) -> bool:
-    """Whether the first bytes are those of an accepted photo format."""
-    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
-        return True
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return True
-    return data[4:8] == b"ftyp" and (data[8:12] in _AVIF_BRANDS)
+def unsupported(data: bytes) -> PhotoError:
+    """Why a file of no accepted format is refused: what it is, and the way out."""
+    if not data:
+        return PhotoError("unreadable", "The file is empty.")
+    kind = kind_of(data[:HEAD_BYTES])
+    if not kind:
+        return PhotoError("unsupported_format", "This is not a photo in an accepted format.")
+    return PhotoError("unsupported_format", decode_worker.sentence(kind), format_of(kind))

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import NamedTuple
 
 from .api_errors import ApiError, busy
 
@@ -266,12 +267,26 @@ class WrongKeys:
         return min(float(WRONG_KEYS), left + (self._clock() - updated) / WRONG_KEY_SECONDS)
 
 
+class Allowance(NamedTuple):
+    """What is left of a caller's photos per minute. reset: seconds until all of them are free."""
+
+    limit: int
+    remaining: int
+    reset: int
+
+
 class RateLimits:
     """Limits the photos per minute of each caller with a token bucket."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def allowance(self, caller: str, rate: int) -> Allowance:
+        """What a caller may still send. rate: photos per minute, above 0."""
+        tokens, updated = self._buckets.get(caller, (float(rate), self._clock()))
+        tokens = min(float(rate), tokens + (self._clock() - updated) * rate / 60)
+        return Allowance(rate, max(0, int(tokens)), math.ceil((rate - tokens) * 60 / rate))
 
     def take(self, caller: str, photos: int, rate: int) -> None:
         """Count photos of a caller.

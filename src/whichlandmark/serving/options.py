@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -38,6 +38,7 @@ class ServeOptions:
     keys: Path | None = None
     insecure: bool = False  # allow a public address without keys
     names: tuple[str, ...] = ()  # additional host names to accept in the Host header
+    cors: tuple[str, ...] = ()  # origins of other sites whose pages may use the API; "*" = all
     proxies: tuple[str, ...] = ()  # addresses and networks of trusted proxies; "unix"
     root_path: str = ""  # prefix of the server's URLs behind a proxy
     log_addresses: bool = False  # log the address of each client
@@ -84,6 +85,8 @@ class ServeOptions:
         object.__setattr__(self, "root_path", check_root_path(self.root_path))
         if self.tiles:
             tile_origin(self.tiles)
+        for origin in self.cors:
+            check_origin(origin, with_keys=self.keys is not None)
         if not (self.keys or self.insecure or is_loopback(self.host)):
             raise OptionError(
                 f"host {self.host!r} is reachable from other machines, so anyone could use the "
@@ -105,6 +108,47 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def allows_origin(origins: Sequence[str], origin: str | None) -> bool:
+    """Whether pages of an origin may use the API, where `--cors` names these origins."""
+    return bool(origin) and ("*" in origins or origin in origins)
+
+
+def check_origin(origin: str, *, with_keys: bool) -> None:
+    """Raises OptionError unless pages of this origin may be allowed to use the API.
+
+    with_keys: whether the server asks for API keys, without which "*" is refused.
+    """
+    if origin == "*":
+        if with_keys:
+            return
+        raise OptionError(
+            "cors '*' without keys; then every page that someone opens could read and change the "
+            "gallery, also where only their browser reaches this server; name the origins, as "
+            "https://app.example, or give --keys FILE"
+        )
+    parts = urlsplit(origin if "//" in origin else f"https://{origin}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    host = (parts.hostname or "").lower()
+    shown = f"[{host}]" if ":" in host else host
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    wanted = f"{parts.scheme}://{shown}" + (f":{port}" if port and port != default else "")
+    if (
+        default is None
+        or host in ("", "null")
+        or not host.isascii()
+        or set(host) & set(" *,;'\"<>")
+    ):
+        wanted = "https://app.example"
+    if origin != wanted:
+        raise OptionError(
+            f"cors {origin!r} given; expected an origin as browsers send it: scheme, host, and "
+            f"port if it is not the usual one, such as {wanted}"
+        )
 
 
 def tile_origin(address: str) -> str:

@@ -239,7 +239,7 @@ def relative_redirect(location: str, scope: Scope) -> str:
 
     So it is right whatever scheme, host and prefix the client has sent the request to.
     """
-    asked = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+    asked: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     wanted = urlsplit(location)
     query = f"?{wanted.query}" if wanted.query else ""
     if wanted.path.endswith("/") and not asked.endswith("/"):
