@@ -36,9 +36,7 @@ FORM = (
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="photos"; filename="a.jpg"\r\n\r\n'
 ).encode()
 END = f"\r\n--{BOUNDARY}--\r\n".encode()
-HEAD = (
-    "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n{length}\r\n\r\n"
-)
+HEAD = "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n{length}\r\n\r\n"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 
 
@@ -240,7 +238,9 @@ def main() -> None:
             body = FORM + data + END
             for kind in (Attack("nothing else", 0, idle), *ATTACKS):
                 if options.only in kind.name or not kind.connections:
-                    found.append(measure(at, kind, body, options.seconds if kind.connections else 3))
+                    found.append(
+                        measure(at, kind, body, options.seconds if kind.connections else 3)
+                    )
     worst = {name: max(one[name] for one in found) for name in found[0]}
     print(f"worst: /livez {worst['livez']:.0f} ms, memory {worst['memory']:.0f} MB, "
           f"{worst['failed']:.0f} honest photos without an answer")  # fmt: skip
