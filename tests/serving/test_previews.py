@@ -178,20 +178,19 @@ def test_an_added_photo_is_found_where_its_folder_is_now(tmp_path: Path) -> None
 
 
 def test_a_photo_without_file_and_thumbnail_has_no_preview(tmp_path: Path) -> None:
-    path = tmp_path / "photos" / "place" / "1.jpg"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(jpeg(front(0, 0)))
-    photos = Photos.of([Photo("one", path, "place")])
+    paths = [tmp_path / f"{seed}.jpg" for seed in range(4)]
+    for seed, path in enumerate(paths):
+        path.write_bytes(jpeg(front(0, seed)))
     index_photos(
-        photos, None, tmp_path / "r.wl", "histogram", IndexOptions(features=False),
-        progress=lambda name: lambda *numbers: None,
+        Photos.of([Photo(path.stem, path, "place") for path in paths]), None, tmp_path / "r.wl",
+        "sift", IndexOptions(features=False), progress=lambda name: lambda *numbers: None,
     )  # fmt: skip
     with TestClient(
         create_app(Engine(tmp_path / "r.wl", ServeOptions(workers=1))), base_url="http://localhost"
     ) as client:
-        assert picture(client.get(address("one")).content).size == (360, 270)
-        path.unlink()
-        reply = client.get(address("one"))
+        assert picture(client.get(address("0")).content).size == (360, 270)
+        paths[0].unlink()
+        reply = client.get(address("0"))
         assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
         assert "no thumbnail" in reply.json()["error"]["message"]
 
