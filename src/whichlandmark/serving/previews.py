@@ -13,8 +13,9 @@ from ..core.errors import WhichLandmarkError
 from ..core.images import content_hash
 from ..core.storage import read_bytes
 from ..recognition.folder.settings import own_photo
-from .api_errors import PhotoError, not_found
+from .api_errors import ApiError, PhotoError
 from .decode_pool import DecodePool
+from .gallery_browsing import unknown_photo
 from .live_recognizer import LiveRecognizer
 
 AT_ONCE = 2  # previews made, so that photos to recognize find a free worker
@@ -70,13 +71,15 @@ class Previews:
                     if data:
                         made = await asyncio.wrap_future(self._pool.jpeg(data, side))
                         return Preview(made.jpeg, its_tag)
-        raise not_found("No picture of that photo: its file is gone, and no thumbnail is stored.")
+        raise ApiError(
+            404, "no_thumbnail", "Its file is gone, and the gallery stores no thumbnail of it."
+        )
 
     def _stored_photo(self, photo_id: str) -> _StoredPhoto:
         with self._live.use() as opened:
             gallery = opened.facts.gallery
             if not (found := gallery.stamps([photo_id]).get(photo_id)):
-                raise not_found("No such photo.")
+                raise unknown_photo()
             return _StoredPhoto(photo_id, found[0], gallery.hashes([photo_id]).get(photo_id, ""))
 
     def _photo_file(self, photo: _StoredPhoto) -> bytes:

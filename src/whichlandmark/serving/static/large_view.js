@@ -70,7 +70,7 @@ function zoomable(box, image) {
     const { left, top } = box.getBoundingClientRect();
     place(scale > 1 ? 1 : 3, event.clientX - left, event.clientY - top);
   });
-  drag(box);
+  dragLarge(box);
   return { by: (factor) => place(scale * factor), fit: () => place(1) };
 }
 
@@ -108,7 +108,7 @@ function pinch(box, change) {
 }
 
 /** Move the zoomed photo with the mouse; fingers scroll it anyway. */
-function drag(box) {
+function dragLarge(box) {
   box.addEventListener("pointerdown", (event) => {
     if (event.pointerType !== "mouse" || event.button) return;
     box.setPointerCapture(event.pointerId);
