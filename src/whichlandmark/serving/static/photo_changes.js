@@ -1,6 +1,6 @@
 // Move and remove photos, with a question and a way back.
 
-import { fetchJson, photoPath, retryBusy, showImage } from "./api.js";
+import { fetchJson, retryBusy, showImage } from "./api.js";
 import { confirmAction, el, put } from "./dom.js";
 import { pickLandmark } from "./landmark_picker.js";
 import { withKey } from "./key.js";
