@@ -12,16 +12,16 @@ const PAGE_SIZE = 24;
 const PREVIEW_SIZE = 3; // few, because a first visit waits for their pictures
 const SEARCH_DELAY = 250; // ms after the last key press
 
-const list = { query: "", offset: 0, requests: 0, fresh: false, lost: null };
+const galleryList = { query: "", offset: 0, requests: 0, fresh: false, lost: null };
 
 export function wireGallery() {
   let typing = 0;
   const search = () => {
     clearTimeout(typing);
     const query = byId("query").value.trim();
-    if (list.query === query && list.fresh) return;
-    Object.assign(list, { query, offset: 0, lost: null });
-    renameAddress(addressOf(list));
+    if (galleryList.query === query && galleryList.fresh) return;
+    Object.assign(galleryList, { query, offset: 0, lost: null });
+    renameAddress(addressOf(galleryList));
     refreshGallery();
   };
   byId("query").addEventListener("input", () => {
@@ -35,13 +35,13 @@ export function wireGallery() {
   byId("previous").addEventListener("click", () => turn(-PAGE_SIZE));
   byId("next").addEventListener("click", () => turn(PAGE_SIZE));
   addEventListener("gallery-changed", () => {
-    list.fresh = false;
+    galleryList.fresh = false;
     if (!byId("gallery").hidden) refreshGallery();
   });
   addEventListener("key-changed", () => {
-    list.fresh = false;
+    galleryList.fresh = false;
     showKnown();
-    if (!byId("gallery").hidden) showGallery(list);
+    if (!byId("gallery").hidden) showGallery(galleryList);
   });
 }
 
@@ -64,8 +64,8 @@ export async function showKnown() {
 }
 
 async function turn(step) {
-  list.offset = Math.max(0, list.offset + step);
-  renameAddress(addressOf(list));
+  galleryList.offset = Math.max(0, galleryList.offset + step);
+  renameAddress(addressOf(galleryList));
   await refreshGallery();
   const used = byId(step > 0 ? "next" : "previous");
   (used.disabled ? byId("gallery-title") : used).focus();
@@ -76,9 +76,9 @@ async function turn(step) {
 export function showGallery({ query = "", page = 1, offset = PAGE_SIZE * (page - 1) }) {
   writeNote(byId("gallery-note"));
   showReviewLink();
-  if (list.lost !== null && replaced(list.lost) !== query) list.lost = null;
-  if (list.fresh && list.query === query && list.offset === offset) return null;
-  Object.assign(list, { query, offset: Math.max(0, Math.round(offset) || 0) });
+  if (galleryList.lost !== null && replaced(galleryList.lost) !== query) galleryList.lost = null;
+  if (galleryList.fresh && galleryList.query === query && galleryList.offset === offset) return null;
+  Object.assign(galleryList, { query, offset: Math.max(0, Math.round(offset) || 0) });
   byId("query").value = query;
   return refreshGallery();
 }
@@ -86,33 +86,33 @@ export function showGallery({ query = "", page = 1, offset = PAGE_SIZE * (page -
 /** Say that the gallery has no landmark of a label, and show those with the nearest names. */
 export function landmarkNotFound(label) {
   const query = replaced(label);
-  Object.assign(list, { lost: label, fresh: false });
+  Object.assign(galleryList, { lost: label, fresh: false });
   replaceAddress(addressOf({ query, offset: 0 }));
 }
 
 /** Load the current page of landmarks again. */
 export async function refreshGallery() {
-  const number = (list.requests += 1);
+  const number = (galleryList.requests += 1);
   const items = byId("landmarks");
   if (needsKey()) return showProblem(null);
   items.setAttribute("aria-busy", "true");
   if (!items.children.length) galleryState(el("p", { class: "lead" }, t("gallery.loading")));
   try {
-    const { query, offset } = list;
+    const { query, offset } = galleryList;
     const lang = readerLanguage();
     const found = await fetchJson(
       withQuery("v1/landmarks", { query, offset, limit: PAGE_SIZE, lang }),
     );
-    if (number !== list.requests) return; // a later request is in progress
+    if (number !== galleryList.requests) return; // a later request is in progress
     if (!found.landmarks.length && offset > 0) {
-      list.offset = found.total ? PAGE_SIZE * Math.floor((found.total - 1) / PAGE_SIZE) : 0;
+      galleryList.offset = found.total ? PAGE_SIZE * Math.floor((found.total - 1) / PAGE_SIZE) : 0;
       return await refreshGallery();
     }
-    list.fresh = true;
+    galleryList.fresh = true;
     showPage(found);
   } catch (error) {
-    if (number !== list.requests) return;
-    list.fresh = false;
+    if (number !== galleryList.requests) return;
+    galleryList.fresh = false;
     showProblem(error);
   } finally {
     items.removeAttribute("aria-busy");
@@ -120,7 +120,7 @@ export async function refreshGallery() {
 }
 
 function showPage({ landmarks, total, photos, distractors }) {
-  const { query, offset, lost } = list;
+  const { query, offset, lost } = galleryList;
   byId("gallery-count").textContent = query
     ? t("gallery.found", { n: total, query })
     : `${t("gallery.landmarks", { n: total })} · ${t("common.photos", { n: photos })}`;

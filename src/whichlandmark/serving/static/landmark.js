@@ -193,7 +193,7 @@ function landmarkTools(view) {
     { class: "buttons" },
     add,
     button(t("landmark.edit"), () => change(view)),
-    button(t("landmark.share"), () => share(view)),
+    button(t("landmark.share"), () => shareLandmark(view)),
     button(t("landmark.remove"), () => removeLandmark(view), { class: "danger" }),
     input,
   );
@@ -212,7 +212,7 @@ async function change(view) {
 }
 
 /** Copy the address of a landmark, or hand it to the phone's own way of sharing. */
-async function share(view) {
+async function shareLandmark(view) {
   const url = new URL(landmarkHash(view.item.landmark), document.baseURI).href;
   const title = titled(view.item);
   if (navigator.share && matchMedia("(pointer: coarse)").matches)

@@ -39,7 +39,7 @@ async function loadPhotos(grid, wanted) {
     const there = new Set(photos.map(({ id }) => id));
     for (const id of grid.selected.keys()) if (!there.has(id)) grid.selected.delete(id);
     put(grid.list, ...photos.map((photo) => photoItem(grid, photo)));
-    showSelection(grid);
+    showChosen(grid);
     showMore(grid);
     grid.view.changed(total);
   } catch (error) {
@@ -71,7 +71,7 @@ function photoItem(grid, photo) {
   const number = grid.photos.indexOf(photo) + 1;
   const name = t("landmark.photo", { title: grid.view.title, n: number });
   const image = el("img", { alt: name, loading: "lazy", decoding: "async" });
-  const open = button(image, () => openLarge(grid, photo), {
+  const open = button(image, () => openGridPhoto(grid, photo), {
     class: "open-photo",
     "aria-label": t("landmark.enlarge", { name }),
   });
@@ -82,7 +82,7 @@ function photoItem(grid, photo) {
       change: () => {
         if (select.checked) grid.selected.set(photo.id, photo);
         else grid.selected.delete(photo.id);
-        showSelection(grid);
+        showChosen(grid);
       },
     },
   });
@@ -94,7 +94,7 @@ function photoItem(grid, photo) {
       "figure",
       { class: "thumb" },
       el("div", { class: "pick" }, open, el("label", {}, select)),
-      el("figcaption", {}, creditLine(photo)),
+      el("figcaption", {}, photoCreditLine(photo)),
     ),
   );
   showImage(image, photo.thumbnail);
@@ -102,13 +102,13 @@ function photoItem(grid, photo) {
 }
 
 /** Author and licence of a photo, and a link to where it is from. */
-export function creditLine(photo) {
+export function photoCreditLine(photo) {
   const words = el("span", { class: "credit", dir: "auto" }, credit(photo));
   if (!/^https?:\/\//.test(photo.source ?? "")) return words;
   return el("span", { class: "credit" }, words, " ", outLink(photo.source, t("landmark.origin")));
 }
 
-function showSelection(grid) {
+function showChosen(grid) {
   const { bar, selected, photos, list } = grid;
   const boxes = [...list.querySelectorAll("input[type=checkbox]")];
   const focused = bar.contains(document.activeElement);
@@ -124,7 +124,7 @@ function showSelection(grid) {
       if (all) selected.set(photo.id, photo);
       else selected.delete(photo.id);
     }
-    showSelection(grid);
+    showChosen(grid);
   };
   const chosen = () => [...selected.values()];
   const count = t("landmark.selected", { n: selected.size });
@@ -160,11 +160,11 @@ async function act(grid, tool, photos) {
   return true;
 }
 
-function openLarge(grid, photo) {
+function openGridPhoto(grid, photo) {
   const tools = [
     [t("landmark.move"), (one) => act(grid, movePhotos, [one])],
     [t("landmark.credit"), (one) => act(grid, creditPhotos, [one])],
     [t("common.remove"), (one) => act(grid, removePhotos, [one]), "danger"],
   ];
-  openPhoto(grid, grid.photos.indexOf(photo), tools, creditLine);
+  openPhoto(grid, grid.photos.indexOf(photo), tools, photoCreditLine);
 }

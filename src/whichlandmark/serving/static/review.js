@@ -78,7 +78,7 @@ function showEntries(from) {
 
 const titles = new Map(); // label → the landmark's name
 
-const readable = (label) => titles.get(label) ?? titled({ landmark: label });
+const readableName = (label) => titles.get(label) ?? titled({ landmark: label });
 
 /** Look up the names of the landmarks that entries are about. */
 function nameAll(entries) {
@@ -96,10 +96,10 @@ function nameAll(entries) {
 /** What was answered and what the person said, as two sentences. */
 function feedbackWords({ answer, right, correct }) {
   const said = answer
-    ? t("review.answered", { name: readable(answer) })
+    ? t("review.answered", { name: readableName(answer) })
     : t("review.answered_none");
   if (right) return [said, t("review.said_right")];
-  if (correct) return [said, t("review.said_correct", { name: readable(correct) })];
+  if (correct) return [said, t("review.said_correct", { name: readableName(correct) })];
   return [said, t("review.said_wrong")];
 }
 
@@ -156,10 +156,10 @@ function entryItem(entry) {
 }
 
 const approveWords = (entry, name) =>
-  t(entry.image ? "review.approve" : "review.confirm", { name: readable(name) });
+  t(entry.image ? "review.approve" : "review.confirm", { name: readableName(name) });
 
 const doneWords = ({ state, landmark }) =>
-  landmark ? t(`review.was_${state}`, { name: readable(landmark) }) : t(`review.${state}`);
+  landmark ? t(`review.was_${state}`, { name: readableName(landmark) }) : t(`review.${state}`);
 
 async function decideOn(entry, item, problem, body) {
   put(problem);
@@ -194,7 +194,7 @@ function askToDiscard(item) {
 function sayDecision({ action, landmark }, { added }) {
   if (action === "discard") return notify(t("review.discarded_now"));
   if (!landmark) return notify(t("review.noted_none"));
-  const name = readable(landmark);
+  const name = readableName(landmark);
   const count = added?.added?.length ?? 0;
   notify(count ? t("review.added", { name }) : t("review.noted", { name }));
   if (count) dispatchEvent(new Event("gallery-changed"));

@@ -6,7 +6,7 @@ const VIEWS = ["recognize", "gallery", "unlabelled", "review"];
 const LINKS = { recognize: "to-recognize", gallery: "to-gallery", unlabelled: "to-gallery",
   review: "to-review" }; // prettier-ignore
 
-const place = { hash: null, view: "", landmark: null, inside: false, asking: false,
+const current = { hash: null, view: "", landmark: null, inside: false, asking: false,
   focus: null }; // prettier-ignore
 
 /** The address of a landmark within this page. */
@@ -51,27 +51,27 @@ export function wireRouter(views, landmark) {
 async function follow(views, landmark, moved) {
   const hash = location.hash;
   const found = parseHash(hash);
-  if (!found || place.asking || (moved && hash === place.hash)) return;
+  if (!found || current.asking || (moved && hash === current.hash)) return;
   if (moved && hasChanges()) {
-    history.pushState(null, "", place.hash || "#recognize"); // stay until the reader has decided
-    place.asking = true;
+    history.pushState(null, "", current.hash || "#recognize"); // stay until the reader has decided
+    current.asking = true;
     const leave = await mayLeave();
-    place.asking = false;
+    current.asking = false;
     if (!leave) return;
     location.hash = hash || "#recognize";
     return;
   }
-  const before = place.landmark;
-  Object.assign(place, { hash, landmark: found.landmark, inside: moved });
+  const before = current.landmark;
+  Object.assign(current, { hash, landmark: found.landmark, inside: moved });
   closeDialogs(found.landmark === null ? null : byId("landmark"));
   if (found.landmark !== null) {
-    if (!place.view) await showView(views, found, false);
+    if (!current.view) await showView(views, found, false);
     return landmark.open(found.landmark);
   }
   landmark.close();
-  if (before !== null && found.view === place.view && moved) {
+  if (before !== null && found.view === current.view && moved) {
     setTitle();
-    if (document.activeElement === document.body) place.focus?.focus();
+    if (document.activeElement === document.body) current.focus?.focus();
     return views[found.view].show(found.values, false);
   }
   showView(views, found, moved);
@@ -86,8 +86,8 @@ function closeDialogs(kept) {
 }
 
 function showView(views, { view, values }, moved) {
-  const scrolled = place.view !== view;
-  place.view = view;
+  const scrolled = current.view !== view;
+  current.view = view;
   for (const name of VIEWS) byId(name).hidden = name !== view;
   for (const id of new Set(Object.values(LINKS))) byId(id).removeAttribute("aria-current");
   byId(LINKS[view]).setAttribute("aria-current", "page");
@@ -99,15 +99,15 @@ function showView(views, { view, values }, moved) {
 }
 
 /** Name the page after its view, or after what is open in it. */
-export function setTitle(words = byId(`${place.view}-title`).textContent) {
+export function setTitle(words = byId(`${current.view}-title`).textContent) {
   document.title = `${words} – ${byId("brand").textContent}`;
 }
 
 /** Change the address of what is shown, as after a search: no step of the browser's history. */
 export function renameAddress(hash) {
-  place.hash = hash;
+  current.hash = hash;
   const found = parseHash(hash);
-  if (found) place.landmark = found.landmark;
+  if (found) current.landmark = found.landmark;
   history.replaceState(null, "", hash);
 }
 
@@ -119,9 +119,9 @@ export function replaceAddress(hash) {
 
 /** Leave the landmark: back to where it was opened, else to the gallery. */
 export function leaveLandmark() {
-  if (place.landmark === null) return;
-  place.focus = document.activeElement; // browsers take the focus away when the address changes
-  if (place.inside) return history.back();
+  if (current.landmark === null) return;
+  current.focus = document.activeElement; // browsers take the focus away when the address changes
+  if (current.inside) return history.back();
   renameAddress("#gallery");
   setTitle();
 }
