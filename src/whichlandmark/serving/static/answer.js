@@ -1,6 +1,6 @@
 // The card of one photo: the name of the landmark, how sure it is, the photo, and what to do next.
 
-import { candidateList, landmarkLinks, oddsList } from "./candidates.js";
+import { candidateList, oddsList, placeLink } from "./candidates.js";
 import { announce, button, el, put, replaceImage, svg } from "./dom.js";
 import { feedback } from "./feedback.js";
 import { mapOf } from "./map.js";
@@ -37,7 +37,7 @@ export function answerCard(entry, config, actions, quiet = false) {
     below,
   );
   const say = quiet ? () => {} : announce;
-  const frame = { entry, config, actions, url, photo, head, rest, below, card, say };
+  const frame = { entry, config, actions, quiet, url, photo, head, rest, below, card, say };
   const close = () => {
     clearInterval(frame.countdown);
     URL.revokeObjectURL(url);
@@ -71,7 +71,7 @@ function showState(frame) {
   clearInterval(frame.countdown);
   if (frame.shown === "recognizing" && entry.state === "recognizing") return working(frame);
   frame.shown = entry.state;
-  card.dataset.state = entry.state;
+  if (!frame.quiet) card.dataset.state = entry.state; // in a list its row has it
   card.dataset.tone = entry.answer ? toneOf(entry.answer) : "";
   card.setAttribute("aria-busy", String(["waiting", "recognizing"].includes(entry.state)));
   put(frame.rest);
@@ -208,7 +208,7 @@ function answeredState(frame) {
   put(
     below,
     tone === "none" ? closest(answer) : candidateList(answer),
-    mapOf(mapped, config.tiles, named && guess ? landmarkLinks(guess) : null),
+    mapOf(mapped, config.tiles, named && guess ? placeLink(guess) : null),
   );
   say(named ? `${words}. ${sureness(answer)}.` : words);
 }

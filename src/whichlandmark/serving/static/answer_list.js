@@ -3,6 +3,7 @@
 import { answerCard } from "./answer.js";
 import { rowsView } from "./answer_rows.js";
 import { announce, byId, prefersReducedMotion, put } from "./dom.js";
+import { saveAnswers } from "./export.js";
 import { pauseRecognition, recognizePhoto, retryKeyless } from "./recognize.js";
 import { forgetRecords, keepRecord, keptRecords } from "./session.js";
 import { t } from "./text.js";
@@ -31,6 +32,8 @@ export async function wireRecognize(config) {
   list.rows = rowsView(byId("list"), config, { retry, remove, askPart, removePhotos });
   wireUpload(takePhotos, tellNotice);
   byId("clear").addEventListener("click", () => removePhotos([...list.entries]));
+  byId("save-csv").addEventListener("click", () => saveAnswers(list.entries, "csv"));
+  byId("save-json").addEventListener("click", () => saveAnswers(list.entries, "json"));
   byId("pause").addEventListener("click", () => pause(!list.paused));
   byId("stop").addEventListener("click", stopAll);
   addEventListener("key-changed", retryKeyless);
@@ -131,6 +134,7 @@ function count() {
   if (failed) words.push(t("list.failed", { n: failed }));
   byId("answers-count").textContent =
     waiting || failed ? words.join(", ") : t("common.photos", { n: entries.length });
+  byId("save").hidden = entries.length < 2 || !(answered || failed);
   const progress = byId("answers-progress");
   progress.hidden = byId("stop").hidden = byId("pause").hidden = !waiting || !isMany();
   progress.max = Math.max(1, entries.length);

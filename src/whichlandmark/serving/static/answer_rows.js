@@ -56,30 +56,13 @@ const filterBar = (view) =>
     Object.values(view.filters),
   );
 
-function toolBar(view) {
-  const save = (kind) => () => saveAnswers(view.entries, kind);
-  return el(
+const toolBar = (view) =>
+  el(
     "div",
     { class: "tools" },
     el("label", { class: "check", for: "select-all" }, view.all, t("list.select_all")),
-    el(
-      "div",
-      { class: "buttons" },
-      view.group,
-      el(
-        "details",
-        { class: "more" },
-        el("summary", {}, t("list.save")),
-        el(
-          "div",
-          { class: "buttons" },
-          button(t("next.save_csv"), save("csv")),
-          button(t("next.save_json"), save("json")),
-        ),
-      ),
-    ),
+    view.group,
   );
-}
 
 function filterButton(view, name) {
   const choose = () => {
@@ -284,7 +267,7 @@ function updateRow(entry, row, words, number) {
     row.image.src = row.url;
     row.image.hidden = false;
   }
-  if (state === "answered") words.textContent = headline(answer);
+  if (state === "answered") words.textContent = headline(answer, true);
   else if (state === "failed") words.textContent = problemTexts(entry.problem).heading;
   else if (state === "stopped") words.textContent = t("answer.stopped");
   else if (state === "busy") words.textContent = t("answer.busy");

@@ -67,6 +67,7 @@ export const english = {
   "answer.sure": "{name}",
   "answer.likely": "Probably {name}",
   "answer.maybe": "Maybe {name}, or something I don’t know",
+  "answer.maybe_short": "Maybe {name}",
   "answer.none": "No landmark I know",
   "answer.none_lead": "Nothing in the gallery looks enough like this photo.",
   "answer.unknown": "Something I don’t know",
@@ -139,7 +140,8 @@ export const english = {
   "next.part": "Choose a part",
   "next.part_title": "Which part of the photo?",
   "next.part_words":
-    "Draw a rectangle around the landmark, or move it by its corners. Arrow keys move it, with Shift they change its size.",
+    "Draw a rectangle around the landmark, or move it by its corners.",
+  "next.part_keys": "Arrow keys move it, with Shift they change its size.",
   "next.part_label": "The chosen part of the photo",
   "next.part_edges": "Set the edges by sliders",
   "next.part_left": "Left edge",
@@ -199,7 +201,7 @@ export const english = {
   "list.filter_none": "No landmark {n}",
   "list.filter_open": "Not answered {n}",
   "list.empty": "No photo is like that.",
-  "list.group": "Group by landmark",
+  "list.group": "By landmark",
   "list.group_maybe": "Unsure",
   "list.group_none": "No landmark I know",
   "list.group_open": "Not answered",
@@ -209,7 +211,7 @@ export const english = {
   "list.select": "Select {name}",
   "list.selected": { one: "{n} photo is selected", other: "{n} photos are selected" },
   "list.remove": "Remove",
-  "list.save": "Save all answers",
+  "list.save": "Save",
 
   // why: the evidence
 

@@ -68,6 +68,7 @@ export const french = {
   "answer.sure": "{name}",
   "answer.likely": "Probablement {name}",
   "answer.maybe": "Peut-être {name}, ou quelque chose que je ne connais pas",
+  "answer.maybe_short": "Peut-être {name}",
   "answer.none": "Aucun lieu que je connaisse",
   "answer.none_lead": "Rien dans la galerie ne ressemble assez à cette photo.",
   "answer.unknown": "Quelque chose que je ne connais pas",
@@ -149,7 +150,8 @@ export const french = {
   "next.part": "Choisir une partie",
   "next.part_title": "Quelle partie de la photo ?",
   "next.part_words":
-    "Tracez un rectangle autour du monument, ou déplacez-le par ses coins. Les flèches le déplacent, avec Maj elles changent sa taille.",
+    "Tracez un rectangle autour du monument, ou déplacez-le par ses coins.",
+  "next.part_keys": "Les flèches le déplacent, avec Maj elles changent sa taille.",
   "next.part_label": "La partie choisie de la photo",
   "next.part_edges": "Régler les bords avec des curseurs",
   "next.part_left": "Bord gauche",
@@ -210,7 +212,7 @@ export const french = {
   "list.filter_none": "Aucun lieu {n}",
   "list.filter_open": "Sans réponse {n}",
   "list.empty": "Aucune photo de ce genre.",
-  "list.group": "Grouper par lieu",
+  "list.group": "Par lieu",
   "list.group_maybe": "Pas sûres",
   "list.group_none": "Aucun lieu que je connaisse",
   "list.group_open": "Sans réponse",
@@ -220,7 +222,7 @@ export const french = {
   "list.select": "Sélectionner {name}",
   "list.selected": { one: "{n} photo sélectionnée", other: "{n} photos sélectionnées" },
   "list.remove": "Retirer",
-  "list.save": "Enregistrer les réponses",
+  "list.save": "Enregistrer",
 
   // why: the evidence
 
