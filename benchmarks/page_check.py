@@ -1,169 +1,294 @@
-"""Check the web page in Chromium with real photos: accessibility, layout, contacted hosts.
+"""Check the web page with real photos, in each of its states, at four sizes, light and dark.
 
-    python benchmarks/page_check.py paris.wl photos/ --out shots/
+    python benchmarks/page_check.py paris.wl known/ unknown/ nothing/ --out shots/
 
-Serves a copy of a recognizer folder, uses the page at three widths, in the light and dark scheme,
-writes screenshots, and prints the findings of axe-core, seconds of answers, and every contacted
-host.
+known/, unknown/, nothing/: photos of landmarks of the gallery, of other landmarks, of none. Serves
+copies of the recognizer folder, one of them with keys, and picks photos by their answers. Writes a
+screenshot of each state, and prints every finding of axe-core, what scrolls sideways, what is too
+small to be pressed by a finger, answers that are out of sight, errors, contacted hosts, and the
+first load as Lighthouse throttles it. Exit code 1 = a fault was found.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
+import urllib.request
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import tests_on_path  # noqa: F401
-from tests.support.page_checks import axe, served, with_axe
+from tests.support.page_checks import (
+    axe,
+    first_load,
+    in_sight,
+    served,
+    small_targets,
+    too_wide,
+    with_axe,
+)
 
-SCREENS = [(w, scheme) for w in (360, 768, 1440) for scheme in ("light", "dark")]
-PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
-TIMEOUT_MS = 30_000  # ms
-NAME = "added by page_check"
+SIZES = [(360, 640), (390, 844), (768, 1024), (1440, 900)]
+TOUCH_BELOW = 1000  # px wide: these are phones and tablets
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+TIMEOUT_MS = 60_000
+MANY = 40
+SURE = 0.8
+MOST_BYTES, MOST_REQUESTS = 150_000, 9
+BROKEN = {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xff no photo"}
+DONE = '[data-state="answered"], [data-state="failed"]'
+WHY_READY = "#why-body > section, #why-body > figure, #why-body .pair"
 
 
-def some_photos(folder: Path, count: int) -> list[Path]:
-    """`count` photos at equal distances in the folder's sorted photos."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS)
-    if len(found) < count:
-        sys.exit(f"{folder}: {len(found)} photos; expected at least {count}")
-    return [found[i * len(found) // count] for i in range(count)]
+@dataclass
+class Faults:
+    """What was found at each place, and the number of requests to each host."""
+
+    found: dict[str, list[str]] = field(default_factory=dict)
+    hosts: Counter[str] = field(default_factory=Counter)
+    shots: int = 0
+
+    def add(self, kind: str, where: str, faults: list[str]) -> None:
+        self.found.setdefault(kind, []).extend(f"{where}: {fault}" for fault in faults)
+
+    def print(self, kinds: list[str]) -> int:
+        """Print the faults, the same one of several places in one line; returns their number."""
+        for kind in kinds:
+            places: dict[str, list[str]] = {}
+            for line in self.found.get(kind, []):
+                where, _, fault = line.partition(": ")
+                places.setdefault(fault, []).append(where)
+            print(f"{kind}: {len(places) or 'none'}")
+            for fault, where in places.items():
+                where = list(dict.fromkeys(where))
+                print(f"  {fault}\n      {', '.join(where[:6])}{' …' if len(where) > 6 else ''}")
+        return sum(map(len, self.found.values()))
 
 
-class Walk:
-    """The page at one width and colour scheme: contacted hosts and findings."""
+def photos_in(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return found or sys.exit(f"{folder}: no photos")
 
-    def __init__(self, page: Any, out: Path, name: str) -> None:
-        self.page, self.out, self.name = page, out, name
-        self.hosts: Counter[str] = Counter()
-        self.errors: list[str] = []
-        self.findings: list[str] = []
-        self.steps = 0
+
+def ask(address: str, photo: Path) -> dict[str, Any]:
+    """The server's answer to a photo."""
+    line = b"--cut\r\n"
+    head = f'Content-Disposition: form-data; name="photos"; filename="{photo.name}"\r\n\r\n'
+    body = line + head.encode() + photo.read_bytes() + b"\r\n--cut--\r\n"
+    request = urllib.request.Request(f"{address}/v1/recognize", body)
+    request.add_header("Content-Type", "multipart/form-data; boundary=cut")
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        (result,) = json.load(reply)["results"]
+    return dict(result)
+
+
+def pick(address: str, photos: list[Path], fits: Callable[[dict[str, Any]], bool]) -> Path | None:
+    """The first photo whose answer fits; None = there is none."""
+    return next((photo for photo in photos if fits(ask(address, photo))), None)
+
+
+def examples(address: str, known: list[Path], unknown: list[Path], nothing: list[Path]) -> Any:
+    """State → a photo that shows it."""
+
+    def named(least: float, most: float) -> Callable[[dict[str, Any]], bool]:
+        return lambda a: a.get("landmark") is not None and least <= a["confidence"] < most
+
+    found = {
+        "sure": pick(address, known, named(SURE, 1)),
+        "likely": pick(address, known, named(0, SURE)),
+        "maybe": pick(address, known, lambda a: a.get("decision") == "uncertain"),
+        "unknown": pick(address, unknown, lambda a: a.get("decision") == "no_landmark"),
+        "unknown-maybe": pick(address, unknown, lambda a: a.get("decision") == "uncertain"),
+        "nothing": pick(address, nothing, lambda a: a.get("decision") == "no_landmark"),
+    }
+    for state, photo in found.items():
+        print(f"{state}: {photo or 'no photo has this answer'}")
+    return {state: photo for state, photo in found.items() if photo}
+
+
+class Screen:
+    """Pages of one size and colour scheme."""
+
+    def __init__(self, browser: Any, faults: Faults, out: Path, screen: Any) -> None:
+        (self.width, self.height), self.scheme = screen
+        self.browser, self.faults, self.out = browser, faults, out
+
+    @contextmanager
+    def page(self, address: str, refused: int = 0) -> Iterator[Any]:
+        """A page in a context of its own. refused: how many requests may be answered by an error,
+        because the state is about that."""
+        touch = {"is_mobile": True, "has_touch": True} if self.width < TOUCH_BELOW else {}
+        context = with_axe(self.browser.new_context(
+            viewport={"width": self.width, "height": self.height}, color_scheme=self.scheme, **touch
+        ))  # fmt: skip
+        context.set_default_timeout(TIMEOUT_MS)
+        page, errors = context.new_page(), []
         page.on("request", lambda request: self._asked(request.url))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.goto(address)
+        page.wait_for_selector("html[data-ready]")
+        yield page
+        context.close()
+        failed = [line for line in errors if "Failed to load resource" in line]
+        wrong = [line for line in errors if line not in failed] + failed[refused:]
+        self.faults.add("errors in the page", self.name, wrong)
+
+    @property
+    def name(self) -> str:
+        return f"{self.width}-{self.scheme}"
 
     def _asked(self, url: str) -> None:
         if urlsplit(url).scheme not in ("blob", "data"):
-            self.hosts[urlsplit(url).netloc] += 1
+            self.faults.hosts[urlsplit(url).netloc] += 1
 
-    def inspect(self, step: str, *, whole: bool = False) -> None:
-        """Take a screenshot, run axe-core, and check that nothing is wider than the window."""
-        self.steps += 1
-        if whole:  # because pictures load only when they are scrolled into view
-            self.page.mouse.wheel(0, 20_000)
-        self.page.wait_for_timeout(300)
-        self.page.screenshot(
-            path=self.out / f"{self.name}-{self.steps:02}-{step}.png", full_page=whole
-        )
-        self.findings += [f"{self.name} {step}: {found}" for found in axe(self.page)]
-        wide, window = self.page.evaluate(
-            "() => [document.documentElement.scrollWidth, innerWidth]"
-        )
-        if wide > window:
-            self.errors.append(f"{self.name} {step}: {wide} px wide in a window of {window}")
+    def look(self, page: Any, state: str, *, whole: bool = False) -> None:
+        """Take a screenshot, and check what is on it."""
+        page.wait_for_timeout(400)  # pictures and transitions
+        where = f"{state}-{self.name}"
+        page.screenshot(path=self.out / f"{where}.png")
+        self.faults.shots += 1
+        if whole:
+            self.whole(page, self.out / f"{state}-whole-{self.name}.png")
+        self.faults.add("axe-core", where, axe(page))
+        self.faults.add("scrolls sideways", where, too_wide(page))
+        least = 44 if self.width < TOUCH_BELOW else 24
+        self.faults.add("too small to press", where, small_targets(page, least))
 
+    def whole(self, page: Any, path: Path) -> None:
+        """A screenshot of everything, also of what an open dialog would scroll."""
+        tall = page.evaluate("""() => {
+          const dialog = document.querySelector("dialog[open]");
+          if (!dialog) return 0;
+          const inner = [dialog, ...dialog.children].map((n) => n.scrollHeight);
+          return Math.max(...inner) + 200;
+        }""")
+        if tall > self.height:
+            page.set_viewport_size({"width": self.width, "height": min(tall, 8000)})
+            page.wait_for_timeout(400)
+        page.screenshot(path=path, full_page=not tall)
+        page.set_viewport_size({"width": self.width, "height": self.height})
+        self.faults.shots += 1
 
-def ask(walk: Walk, photos: list[Path]) -> float:
-    """Choose photos and wait for all answers; returns seconds."""
-    began = time.monotonic()
-    walk.page.set_input_files("#files", photos)
-    settled = walk.page.locator('[data-state="answered"], [data-state="failed"]')
-    settled.nth(len(photos) - 1).wait_for()
-    return time.monotonic() - began
-
-
-def recognize(walk: Walk, photos: list[Path]) -> float:
-    """The empty page, answers, and an explanation."""
-    page = walk.page
-    page.wait_for_selector("html[data-ready]")
-    walk.inspect("empty")
-    took = ask(walk, photos)
-    for heading in page.locator(".answer h3").all_inner_texts():
-        print(f"    {heading}")
-    walk.inspect("answers", whole=True)
-    page.locator('[data-state="answered"]').first.get_by_role("button", name="Why?").click()
-    page.locator("#why-body > section").first.wait_for()
-    walk.inspect("why")
-    page.keyboard.press("Escape")
-    page.click("#clear")
-    return took
+    def answer(self, page: Any, state: str, photo: Path) -> None:
+        """Choose a photo; its answer must come into sight."""
+        page.set_input_files("#files", photo)
+        page.locator(DONE).first.wait_for()
+        page.wait_for_timeout(600)
+        if not in_sight(page.locator(DONE).first.locator("h3, h2").first):
+            self.faults.add("answer out of sight", f"{state}-{self.name}", ["its heading"])
 
 
-def troubles(walk: Walk, photo: Path) -> None:
-    """An unreadable photo, a busy server, and a lost connection."""
-    page = walk.page
-    broken = {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xff no photo"}
-    page.set_input_files("#files", [broken])
-    page.locator('[data-state="failed"]').wait_for()
-    told = (
-        '{"error": {"code": "busy", "message": "Every place in the queue is taken.", "hint": ""}}'
-    )
-    page.route("**/v1/recognize", lambda route: route.fulfill(
-        status=503, headers={"Retry-After": "30"}, content_type="application/json", body=told,
-    ))  # fmt: skip
-    page.set_input_files("#files", [photo])
-    page.locator('[data-state="busy"]').wait_for()
-    page.unroute("**/v1/recognize")
-    page.context.set_offline(True)
-    page.set_input_files("#files", [photo])
-    page.locator('[data-state="failed"]').nth(1).wait_for()
-    walk.inspect("troubles", whole=True)
-    page.context.set_offline(False)
-    page.locator('[data-state="answered"]').first.wait_for()
-    page.click("#clear")
+def recognize(screen: Screen, address: str, photos: dict[str, Path], many: list[Path]) -> None:
+    """The first visit, each kind of answer, why, many photos."""
+    with screen.page(address) as page:
+        screen.look(page, "first", whole=True)
+    for state, photo in photos.items():
+        with screen.page(address) as page:
+            screen.answer(page, state, photo)
+            screen.look(page, state, whole=True)
+            if state in ("sure", "maybe"):
+                page.get_by_role("button", name="Why").first.click()
+                page.locator(WHY_READY).first.wait_for()
+                screen.look(page, f"why-{state}", whole=True)
+    with screen.page(address) as page:
+        began = time.monotonic()
+        page.set_input_files("#files", many)
+        page.locator(DONE).nth(len(many) - 1).wait_for()
+        print(f"{screen.name}: {len(many)} photos answered in {time.monotonic() - began:.1f} s")
+        screen.look(page, "many", whole=True)
 
 
-def gallery(walk: Walk, photos: list[Path]) -> None:
-    """Browse the gallery, add a landmark, and remove it."""
-    page = walk.page
-    page.click("#to-gallery")
-    page.wait_for_selector("#landmarks .card")
-    before = page.inner_text("#gallery-count")
-    walk.inspect("gallery")
-    page.locator("#landmarks .card").first.click()
-    page.locator(".photos li").first.wait_for()
-    walk.inspect("landmark")
-    page.keyboard.press("Escape")
-    page.click("#landmark-new")
-    page.fill("#new-name", NAME)
-    page.set_input_files("#new-files", photos)
-    walk.inspect("new")
-    page.click("#new-add")
-    page.locator("#new").wait_for(state="hidden")
-    page.fill("#query", NAME)
-    page.locator("#landmarks .card", has_text="Added by page").click()
-    page.get_by_role("button", name="Remove landmark").click()
-    walk.inspect("confirm")
-    page.click("#confirm-yes")
-    page.locator("#landmark").wait_for(state="hidden")
-    page.fill("#query", "")
-    page.get_by_text(before).wait_for()
+def gallery(screen: Screen, address: str) -> None:
+    """The list of landmarks, a search, one landmark, photos without a landmark, review."""
+    with screen.page(f"{address}/#gallery") as page:
+        page.locator("#landmarks .card").first.wait_for()
+        screen.look(page, "gallery", whole=True)
+        page.locator("#query").fill("eifel")
+        page.wait_for_timeout(800)
+        screen.look(page, "search")
+        page.locator("#query").fill("")
+        page.locator("#landmarks .card").nth(1).wait_for()
+        page.locator("#landmarks .card").first.click()
+        page.locator("#landmark img").first.wait_for()
+        screen.look(page, "landmark", whole=True)
+    for view in ("unlabelled", "review"):
+        with screen.page(f"{address}/#{view}") as page:
+            page.wait_for_timeout(500)
+            screen.look(page, view)
 
 
-def walked(
-    browser: Any, address: str, photos: list[Path], out: Path, screen: tuple[int, str]
-) -> Walk:
-    """Run all steps at one width and colour scheme."""
-    width, scheme = screen
-    phone = {"is_mobile": True, "has_touch": True} if width < 500 else {}
-    context = with_axe(browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, **phone
-    ))  # fmt: skip
-    context.set_default_timeout(TIMEOUT_MS)
-    walk = Walk(context.new_page(), out, f"{width}-{scheme}")
-    print(f"{walk.name}")
-    walk.page.goto(address)
-    took = recognize(walk, photos)
-    print(f"    {len(photos)} photos answered in the page in {took:.2f} s")
-    troubles(walk, photos[0])
-    gallery(walk, photos[:2])
+def refusals(screen: Screen, address: str, keyed: str, photo: Path) -> None:
+    """A key that is needed, a wrong one, an unreadable photo, a busy and an absent server."""
+    with screen.page(keyed, refused=9) as page:
+        page.wait_for_timeout(500)
+        screen.look(page, "key-arrival")
+        if not page.locator("#key-value").is_visible():
+            page.set_input_files("#files", photo)
+        page.locator("#key-value").wait_for()
+        screen.look(page, "key")
+        page.fill("#key-value", "wl_a-key-that-nobody-has")
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(1200)
+        screen.look(page, "key-wrong")
+    with screen.page(address) as page:
+        page.set_input_files("#files", [BROKEN])
+        page.locator(DONE).first.wait_for()
+        screen.look(page, "error-photo")
+    with screen.page(address, refused=9) as page:
+        told = {"error": {"code": "busy", "message": "The queue is full.", "hint": ""}}
+        page.route("**/v1/recognize*", lambda route: route.fulfill(
+            status=503, headers={"Retry-After": "30"}, json=told
+        ))  # fmt: skip
+        page.set_input_files("#files", photo)
+        page.locator('[data-state="busy"]').wait_for()
+        screen.look(page, "error-busy")
+    with screen.page(address, refused=9) as page:
+        page.context.set_offline(True)
+        page.set_input_files("#files", photo)
+        page.locator(DONE).first.wait_for()
+        screen.look(page, "error-offline")
+        page.context.set_offline(False)
+
+
+def load(browser: Any, address: str, faults: Faults) -> None:
+    """Print the first load at the size of a phone."""
+    context = browser.new_context(viewport={"width": 360, "height": 640}, is_mobile=True)
+    found = first_load(context, address)
     context.close()
-    return walk
+    for path, size in found["requests"].items():
+        print(f"  {size:7,} bytes {path}")
+    print(
+        f"first load (slow 4G, CPU / 4): {len(found['requests'])} requests, {found['bytes']:,} "
+        f"bytes; first paint {found['fcp'] / 1000:.2f} s, largest {found['lcp'] / 1000:.2f} s, "
+        f"ready {found['ready'] / 1000:.2f} s, blocked {found['blocked']:.0f} ms, "
+        f"layout shift {found['cls']:.3f}"
+    )
+    if found["bytes"] > MOST_BYTES:
+        faults.add("first load", "360", [f"{found['bytes']:,} bytes; at most {MOST_BYTES:,}"])
+    if len(found["requests"]) > MOST_REQUESTS:
+        faults.add(
+            "first load", "360", [f"{len(found['requests'])} requests; at most {MOST_REQUESTS}"]
+        )
+
+
+def make_key(folder: Path) -> Path:
+    """A key file with a key, which nobody uses."""
+    path = folder / "keys.json"
+    command = [sys.executable, "-m", "whichlandmark.cli", "keys", "add", str(path), "somebody"]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
 
 
 def main() -> None:
@@ -171,9 +296,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("recognizer", type=Path)
-    parser.add_argument("photos", type=Path, help="folder of query photos")
+    for kind in ("known", "unknown", "nothing"):
+        parser.add_argument(kind, type=Path, help="folder of photos")
     parser.add_argument("--out", type=Path, default=Path("shots"), help="folder of the screenshots")
-    parser.add_argument("--count", type=int, default=4, help="number of query photos")
+    parser.add_argument("--first", default="", help="known photos with this in their path first")
+    parser.add_argument("--width", type=int, action="append", help="of the screens; else all four")
     parser.add_argument(
         "--chromium", default=shutil.which("chromium") or shutil.which("google-chrome")
     )
@@ -181,23 +308,36 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     options.out.mkdir(parents=True, exist_ok=True)
-    photos = some_photos(options.photos, options.count)
-    with served(options.recognizer) as address, sync_playwright() as playwright:
+    known, unknown, nothing = map(photos_in, (options.known, options.unknown, options.nothing))
+    known.sort(key=lambda path: (options.first not in str(path), path))
+    spread = [*known, *unknown, *nothing]
+    many = [spread[i * len(spread) // MANY] for i in range(min(MANY, len(spread)))]
+    sizes = [size for size in SIZES if not options.width or size[0] in options.width]
+    faults = Faults()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        served(options.recognizer) as address,
+        served(options.recognizer, "--keys", str(make_key(Path(folder)))) as keyed,
+        sync_playwright() as playwright,
+    ):
+        photos = examples(address, known, unknown, nothing)
         browser = playwright.chromium.launch(
             executable_path=options.chromium, args=["--no-sandbox"]
         )
-        walks = [walked(browser, address, photos, options.out, screen) for screen in SCREENS]
+        for screen in [(size, scheme) for size in sizes for scheme in ("light", "dark")]:
+            shown = Screen(browser, faults, options.out, screen)
+            recognize(shown, address, photos, many)
+            gallery(shown, address)
+            refusals(shown, address, keyed, photos["sure"])
+        load(browser, address, faults)
         browser.close()
-    hosts: Counter[str] = sum((walk.hosts for walk in walks), Counter())
-    errors = [error for walk in walks for error in walk.errors]
-    findings = [found for walk in walks for found in walk.findings]
-    elsewhere = sorted(set(hosts) - {urlsplit(address).netloc})
-    print(*(f"host {host}: {count} requests" for host, count in hosts.items()), sep="\n")
-    print(f"hosts that are not this server: {elsewhere or 'none'}")
-    print(f"axe-core, serious or critical: {len(findings)}", *findings, sep="\n  ")
-    print(f"errors in the page: {len(errors)}", *errors, sep="\n  ")
-    print(f"{sum(walk.steps for walk in walks)} screenshots in {options.out}")
-    sys.exit(1 if errors or findings or elsewhere else 0)
+    own = {urlsplit(address).netloc, urlsplit(keyed).netloc}
+    faults.add("other hosts", "all", sorted(set(faults.hosts) - own))
+    kinds = ["axe-core", "scrolls sideways", "too small to press", "answer out of sight",
+             "errors in the page", "other hosts", "first load"]  # fmt: skip
+    count = faults.print(kinds)
+    print(f"{faults.shots} screenshots in {os.fspath(options.out)}; {count} faults")
+    sys.exit(1 if count else 0)
 
 
 if __name__ == "__main__":

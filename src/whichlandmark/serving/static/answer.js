@@ -135,30 +135,19 @@ const removeButton = ({ entry, actions }) =>
     "aria-label": t("next.remove_named", { name: entry.name }),
   });
 
-// Codes of faults of one photo that have a sentence of the page; the server's is shown for others.
-const FAULTS = ["unreadable", "unsupported_format", "too_large", "timeout", "worker_lost"];
+const FAILURES = ["busy", "key", "forbidden", "offline", "refused", "unfit"];
 
-/** What went wrong with a photo: {heading, message, hint}. */
-export function problemTexts({ kind, code, message, hint }) {
-  const known = kind === "unfit" && FAULTS.includes(code);
-  const heading = ["busy", "key", "offline", "unreachable", "refused", "unfit"].includes(kind)
-    ? t(`answer.failed_${kind}`)
-    : t("answer.failed_unreachable");
-  if (code === "lost" || !known) return { heading, message: sentence(message), hint };
-  const detail = code === "too_large" || code === "unsupported_format" ? message : "";
-  return {
-    heading,
-    message: detail ? sentence(detail) : t(`answer.fault_${code}`),
-    hint: t(`answer.hint_${code}`),
-  };
-}
+/** A short heading for what went wrong with a photo. */
+export const failure = ({ kind }) =>
+  t(FAILURES.includes(kind) ? `answer.failed_${kind}` : "answer.failed_unreachable");
 
 function failedState(frame) {
   const { entry, head, rest, actions, say } = frame;
   const { problem } = entry;
-  const { heading, message, hint } = problemTexts(problem);
+  const { message, hint } = problem;
+  const heading = failure(problem);
   const again = () => actions.retry(entry);
-  put(head, el("h3", {}, heading), el("p", { class: "lead" }, message));
+  put(head, el("h3", {}, heading), el("p", { class: "lead" }, sentence(message)));
   put(
     rest,
     hint ? el("p", { class: "small" }, sentence(hint)) : null,

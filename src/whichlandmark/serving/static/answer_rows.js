@@ -1,6 +1,6 @@
 // Many photos as a list: a row each, filters, groups, selection; one card is open at a time.
 
-import { answerCard, problemTexts, progressText } from "./answer.js";
+import { answerCard, failure, progressText } from "./answer.js";
 import { button, el, put } from "./dom.js";
 import { saveAnswers } from "./export.js";
 import { percent, titled } from "./format.js";
@@ -214,7 +214,7 @@ function selectionTools(view, chosen) {
     el(
       "div",
       { class: "buttons" },
-      button(t("list.remove"), () => actions.removePhotos(chosen)),
+      button(t("list.remove"), () => actions.removeMany(chosen)),
       button(t("next.ask_again"), again),
       button(t("next.add"), add),
       button(t("next.save_csv"), () => saveAnswers(chosen, "csv")),
@@ -268,7 +268,7 @@ function updateRow(entry, row, words, number) {
     row.image.hidden = false;
   }
   if (state === "answered") words.textContent = headline(answer, true);
-  else if (state === "failed") words.textContent = problemTexts(entry.problem).heading;
+  else if (state === "failed") words.textContent = failure(entry.problem);
   else if (state === "stopped") words.textContent = t("answer.stopped");
   else if (state === "busy") words.textContent = t("answer.busy");
   else words.textContent = progressText(entry);

@@ -1,15 +1,21 @@
-// The page's entry point: read the configuration, switch views.
+// The page's entry point: read the configuration and set up the views.
 
 import { wireRecognize } from "./answer_list.js";
 import { byId } from "./dom.js";
-import { refresh, showGallery, showKnown, wireGallery } from "./gallery.js";
-import { requestKey, wireKey } from "./key.js";
-import { wireLandmark } from "./landmark.js";
+import { showGallery, showKnown, wireGallery } from "./gallery.js";
+import { wireKey } from "./key.js";
+import { closeLandmark, openLandmark, wireLandmark } from "./landmark.js";
+import { wireEdit } from "./landmark_edit.js";
+import { wirePicker } from "./landmark_picker.js";
 import { wireNewLandmark } from "./new_landmark.js";
+import { wireNotices } from "./notices.js";
+import { wireCredits } from "./photo_credits.js";
+import { wirePhoto } from "./photo_view.js";
+import { showReview, wireReview } from "./review.js";
+import { wireRouter } from "./router.js";
+import { showUnlabelled, wireUnlabelled } from "./unlabelled.js";
 import { wireExplanation } from "./explanation.js";
 import { chooseLanguage } from "./text.js";
-
-const VIEWS = ["recognize", "gallery"];
 
 async function start() {
   await chooseLanguage();
@@ -18,34 +24,28 @@ async function start() {
 
 function openPage(config) {
   if (config.title) byId("brand").textContent = config.title;
-  wireKey(config, () => {
-    dispatchEvent(new Event("key-changed"));
-    if (location.hash === "#gallery") refresh();
-  });
+  wireKey(config);
   wireExplanation();
-  wireGallery(config);
+  wireGallery();
   wireLandmark();
-  wireNewLandmark(config, refresh);
+  wireEdit();
+  wirePicker();
+  wirePhoto();
+  wireCredits();
+  wireNewLandmark(config);
+  wireUnlabelled(config);
+  wireReview();
+  wireNotices();
   wireRecognize(config);
-  addEventListener("hashchange", () => route(true));
   document.documentElement.dataset.ready = "yes";
-  route(false);
+  const views = {
+    recognize: { show: () => null },
+    gallery: { show: showGallery },
+    unlabelled: { show: showUnlabelled },
+    review: { show: showReview },
+  };
+  wireRouter(views, { open: (label) => openLandmark(label, config), close: closeLandmark });
   showKnown();
-}
-
-function route(moved) {
-  const hash = location.hash.slice(1);
-  if (hash && !VIEWS.includes(hash)) return; // a link within the view
-  const current = hash || VIEWS[0];
-  for (const view of VIEWS) {
-    byId(view).hidden = view !== current;
-    if (view === current) byId(`to-${view}`).setAttribute("aria-current", "page");
-    else byId(`to-${view}`).removeAttribute("aria-current");
-  }
-  const heading = byId(`${current}-title`);
-  document.title = `${heading.textContent} – ${byId("brand").textContent}`;
-  if (current === "gallery") showGallery();
-  if (moved) heading.focus();
 }
 
 function watchConnection() {
@@ -55,6 +55,5 @@ function watchConnection() {
   update();
 }
 
-addEventListener("key-wanted", () => requestKey());
 watchConnection();
 start();

@@ -24,7 +24,7 @@ function tabId() {
   }
 }
 
-function opened() {
+function openedStore() {
   database ??= new Promise((resolve) => {
     try {
       const request = indexedDB.open(NAME, 1);
@@ -43,7 +43,7 @@ function opened() {
 
 /** Run work(store) in a transaction; resolves when it is complete, also where it failed. */
 async function transact(mode, work) {
-  const base = await opened();
+  const base = await openedStore();
   if (!base) return;
   try {
     const transaction = base.transaction(STORE, mode);

@@ -3,7 +3,7 @@
 import { addPhotos } from "./add_photos.js";
 import { wikipediaLink } from "./candidates.js";
 import { choosePart } from "./crop.js";
-import { announce, button, el, put } from "./dom.js";
+import { button, el, put } from "./dom.js";
 import { openExplanation } from "./explanation.js";
 import { saveAnswers } from "./export.js";
 import { landmarkField } from "./feedback.js";
@@ -26,7 +26,7 @@ export function whatNext(frame, { tone, guess }) {
   });
   const part = entry.decoded === false ? null : button(t("next.part"), () => askPart(frame));
   const more = [
-    named ? button(t("next.copy"), () => copy(placeText(guess), t("next.copied"), told)) : null,
+    named ? button(t("next.copy"), () => copy(placeWords(guess), t("next.copied"), told)) : null,
     named ? button(t("next.share"), () => share(guess, told)) : null,
     named ? part : null,
     button(t("next.add"), () => addForm(panel, [entry], config, named ? guess : null)),
@@ -77,7 +77,7 @@ function directionsLink(item) {
   return el("a", { href, ...out }, t("next.directions"));
 }
 
-function placeText(item) {
+function placeWords(item) {
   if (!hasPlace(item)) return titled(item);
   return `${titled(item)}\n${position(item.latitude, item.longitude)}`;
 }
@@ -121,9 +121,9 @@ export function addForm(panel, entries, config, guess) {
     if (!landmark) return field.input.focus();
     add.disabled = true;
     const files = entries.map((entry) => bestFile(entry, config));
-    await addPhotos(landmark, files, config, progress);
+    const done = await addPhotos(landmark, files, config, progress);
     add.disabled = false;
-    announce(progress.textContent);
+    if (done.added) dispatchEvent(new Event("gallery-changed"));
   };
   const form = el(
     "form",
