@@ -64,3 +64,12 @@ def colour_world(tmp_path: Path) -> Path:
     lines = [f"{name},{path.relative_to(tmp_path)},{landmark}" for name, path, landmark in rows]
     (tmp_path / "queries.csv").write_text("\n".join(["id,path,landmark", *lines]) + "\n")
     return tmp_path
+
+
+@pytest.fixture
+def without_heic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra `heic` is not installed."""
+    from whichlandmark.core import file_kinds
+
+    formats = tuple(name for name in file_kinds.photo_formats() if name != "HEIC")
+    monkeypatch.setattr(file_kinds, "photo_formats", lambda: formats)

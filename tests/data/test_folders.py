@@ -49,15 +49,15 @@ def test_hidden_and_other_files_are_left_out_by_name_and_reason(tmp_path: Path) 
     root = touch(tmp_path / "r", "a/1.jpg", "a/.2.jpg", ".cache/3.jpg", "a/.thumbs/4.jpg", "a/jpg")
     (root / "a" / "notes.txt").write_text("of the trip")
     (root / "b").mkdir()
-    (root / "b" / "5.tiff").write_bytes(b"II*\0" + bytes(60))
+    (root / "b" / "5.jxl").write_bytes(b"\xff\x0a" + bytes(60))
     photos = read_folder(root)
     assert photos.ids.tolist() == ["r/a/1.jpg", "r/a/jpg"]
     assert {os.path.relpath(path, root): why for path, why in photos.left_out.items()} == {
         "a/.2.jpg": "hidden file or folder", ".cache/3.jpg": "hidden file or folder",
         "a/.thumbs/4.jpg": "hidden file or folder", "a/notes.txt": "text",
-        "b/5.tiff": "TIFF, which cannot be decoded: convert it to JPEG",
+        "b/5.jxl": "JPEG XL, which cannot be decoded: convert it to JPEG",
     }  # fmt: skip
-    assert [*lost_photos(photos.left_out)] == [str(root / "b/5.tiff")]
+    assert [*lost_photos(photos.left_out)] == [str(root / "b/5.jxl")]
 
 
 def test_photos_are_ordered_by_name_not_by_disk_order(

@@ -12,13 +12,15 @@ import pytest
 
 from tests.cli.test_commands import run
 from tests.support.photos import picture, write_photo
-from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.core.errors import DataError, OptionError, install_command
 from whichlandmark.data.folders import find_photos, read_folder
 from whichlandmark.data.left_out import lost_photos
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(20)
 
 CONVERT = "which cannot be decoded: convert it to JPEG"
+
+HEIC = f"HEIC, {CONVERT}, or {install_command('heic')}"
 
 
 def box(brand: bytes, *compatible: bytes) -> bytes:
@@ -58,10 +60,11 @@ def test_other_formats_are_known_by_their_bytes(tmp_path: Path, content: bytes) 
 @pytest.mark.parametrize(
     ("name", "content", "why", "is_photo"),
     [
-        ("1.HEIC", box(b"heic", b"mif1"), f"HEIC, {CONVERT}", True),
-        ("1.jpg", box(b"mif1", b"heic"), f"HEIC, {CONVERT}, though its name ends in .jpg", True),
+        ("1.HEIC", box(b"heic", b"mif1"), HEIC, True),
+        ("1.jpg", box(b"mif1", b"heic"), f"{HEIC}, though its name ends in .jpg", True),
         ("1.hif", box(b"msf1", b"hevc"), f"HEIC, {CONVERT}", True),
-        ("1.tif", b"II*\0" + bytes(60), f"TIFF, {CONVERT}", True),
+        ("1.heif", box(b"mif1", b"jxl "), f"JPEG XL, {CONVERT}", True),
+        ("1.tif", b"MM\0*\0\0\0\x0cCR\2\0" + bytes(60), f"Canon RAW, {CONVERT}", True),
         ("1.CR2", b"II*\0\x10\0\0\0CR" + bytes(60), f"Canon RAW, {CONVERT}", True),
         ("1.CR3", box(b"crx "), f"Canon RAW, {CONVERT}", True),
         ("1.NEF", b"MM\0*" + bytes(60), f"Nikon RAW, {CONVERT}", True),
@@ -73,7 +76,7 @@ def test_other_formats_are_known_by_their_bytes(tmp_path: Path, content: bytes) 
         ("1.bmp", b"BM" + bytes(60), f"BMP, {CONVERT}", True),
         ("1.jxl", b"\xff\x0a" + bytes(60), f"JPEG XL, {CONVERT}", True),
         ("1.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", f"JPEG 2000, {CONVERT}", True),
-        ("1.psd", b"8BPS" + bytes(60), f"Photoshop file, {CONVERT}", True),
+        ("1.psd", b"8BPS" + bytes(60), f"Photoshop (PSD), {CONVERT}", True),
         ("1.jpg", b"<!DOCTYPE html><html>", "web page (HTML), though its name ends in .jpg", True),
         ("1.png", b"%PDF-1.4", "PDF, though its name ends in .png", True),
         ("1.jpg", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer", True),
@@ -94,6 +97,7 @@ def test_other_formats_are_known_by_their_bytes(tmp_path: Path, content: bytes) 
         ("data.bin", b"\x80\x81\x82\x83" * 9, "no photo (a file of unknown kind)", False),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("without_heic")
 def test_each_other_file_is_named_with_its_kind(
     tmp_path: Path, name: str, content: bytes, why: str, is_photo: bool
 ) -> None:

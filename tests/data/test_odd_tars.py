@@ -51,12 +51,13 @@ def test_the_bytes_of_a_member_say_whether_it_is_a_photo(tmp_path: Path, name: s
     [
         ("1.jpg", HEIC, "HEIC, which cannot be decoded"),
         ("1.heic", HEIC, "HEIC, which cannot be decoded"),
-        ("1.tif", b"II*\0" + bytes(20), "TIFF, which cannot be decoded"),
+        ("1.NEF", b"II*\0" + bytes(20), "Nikon RAW, which cannot be decoded"),
         ("1.jpg", b"", "empty file"),
         ("1.jpg", b"<html><body>404", "web page (HTML), though its name ends in .jpg"),
         ("1.png", JPEG, "a second photo of one sample"),
     ],
 )
+@pytest.mark.usefixtures("without_heic")
 def test_members_that_cannot_be_used_are_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, content: bytes, why: str
 ) -> None:

@@ -60,9 +60,11 @@ def evidence(folder: Path, **changes: object) -> Explanation:
         confidence=0.874,
         guess="Old Bridge",
         second="New Bridge",
+        why="Your photo looks like it.",
         parts=(
             ScorePart("similarity", 0.8, "How like."),
             ScorePart("like distractors", -0.4, "Pulls."),
+            ScorePart("score", 0.4, "The sum."),
         ),
         references=(
             Reference("g1", "Old Bridge", str(other), 0.83, 0.41, 23, HERE, THERE),
@@ -110,9 +112,10 @@ class Tags(HTMLParser):
 
 def test_the_answer_comes_first_and_every_part_is_shown(tmp_path: Path) -> None:
     text = Tags(page(evidence(tmp_path))).text
-    told = ["This is Old Bridge.", "87%", "New Bridge", "similarity 0.830",
-            "similarity to distractors 0.410", "23 matched points agree", "no matched points agree",
-            "similarity 0.800 How like.", "−0.400 Pulls.", "d1 similarity 0.550"]  # fmt: skip
+    told = ["This is Old Bridge.", "Your photo looks like it.", "87%", "0.40", "New Bridge",
+            "similarity 0.830", "similarity to distractors 0.410", "23 details agree",
+            "no details agree", "similarity 0.800 How like.", "−0.400 Pulls.",
+            "d1 similarity 0.550"]  # fmt: skip
     places = [text.find(words, text.find("or none?")) for words in told]
     assert min(places) > 0
     assert places == sorted(places)
@@ -181,7 +184,7 @@ def test_every_picture_has_alt_text(tmp_path: Path) -> None:
         assert svg.get("aria-hidden") == "true" or len(svg["aria-label"]) > 20
     assert all(len(img["alt"]) > 10 for img in tags.all("img"))
     told = [svg["aria-label"] for svg in tags.all("svg") if "aria-label" in svg]
-    assert "23 matched points agree" in told[1]
+    assert "23 details agree" in told[1]
     assert "not found" in told[2]
 
 
@@ -233,11 +236,12 @@ def test_an_explanation_without_evidence_renders(tmp_path: Path) -> None:
 
 def test_few_inliers_are_called_chance(tmp_path: Path) -> None:
     first = evidence(tmp_path).references[0]
-    for inliers, chance in ((5, True), (7, True), (8, False), (None, False)):
+    for inliers, chance in ((5, True), (6, True), (7, False), (None, False)):
         found = dataclasses.replace(first, inliers=inliers)
-        text = Tags(page(evidence(tmp_path, references=(found,)))).text
-        assert ("by chance" in text) == chance
-        assert ("not compared" in text) == (inliers is None)
+        tags = Tags(page(evidence(tmp_path, references=(found,))))
+        assert ("agree, as many as by chance" in tags.text) == chance
+        assert ("not compared" in tags.text) == (inliers is None)
+        assert len(tags.all("circle")) == (4 if inliers == 7 else 0)  # lines above chance only
 
 
 def test_many_lines_are_subsampled_evenly(tmp_path: Path) -> None:
@@ -254,7 +258,7 @@ def test_many_lines_are_subsampled_evenly(tmp_path: Path) -> None:
     assert np.ptp(lines[:, 2] - lines[:, 0]) < 1e-9
     told = Tags(page(evidence(tmp_path, references=(dataclasses.replace(
         reference, path=str(tmp_path / "other.png")),)))).text  # fmt: skip
-    assert "500 matched points agree, 60 of them drawn" in told
+    assert "500 details agree, 60 of them drawn" in told
 
 
 def test_the_picture_shows_photos_lines_and_bars(tmp_path: Path) -> None:
@@ -267,7 +271,7 @@ def test_the_picture_shows_photos_lines_and_bars(tmp_path: Path) -> None:
     assert near_red > 6 * 100  # two dots of the query, thrice
     bar = (np.abs(drawn - [0, 158, 115]).max(axis=2) < 4).sum()
     other = (np.abs(drawn - [213, 94, 0]).max(axis=2) < 4).sum()
-    assert bar == pytest.approx(2 * other, rel=0.2)  # 0.8 against −0.4
+    assert bar == pytest.approx(3 * other, rel=0.2)  # 0.8 and 0.4 against −0.4
     edges = [drawn[-20:], drawn[:20], drawn[:, :20], drawn[:, -20:]]
     assert all((edge == 255).all() for edge in edges)  # nothing is cut off
 
@@ -332,10 +336,17 @@ def test_invalid_explanations_are_refused(tmp_path: Path) -> None:
 
 
 def test_page_and_served_page_name_the_parts_of_a_score_alike() -> None:
-    """And every feature with a name that is no plain word has a title."""
-    script = Path(whichlandmark.__file__).parent / "serving" / "static" / "explanation.js"
-    block = script.read_text(encoding="utf-8").split("const PART_TITLES = {")[1].split("};")[0]
-    served = dict(re.findall(r'^  "?([a-z ]+)"?: "(.+)",$', block, flags=re.MULTILINE))
-    assert {name: title.lower() for name, title in served.items()} == PART_TITLES
+    """And every feature has a title and an explanation, in each language of the page."""
+    static = Path(whichlandmark.__file__).parent / "serving" / "static"
     features = {name.replace("_", " ") for name in (*FEATURES, *GEOMETRY_FEATURES)}
     assert features - {"similarity"} == set(PART_TITLES) - {"usual"}
+    others = {"similarity", "location", "score", "confidence"}
+    for language in ("en", "fr"):
+        strings = (static / f"strings_{language}.js").read_text(encoding="utf-8")
+        found = dict(re.findall(r'^  "why\.part\.([a-z_]+)":\s+"(.+)",$', strings, flags=re.M))
+        titles = {name.replace("_", " "): title.lower() for name, title in found.items()}
+        assert set(titles) == {*PART_TITLES, *others}
+        explained = re.findall(r'^  "why\.part\.([a-z_]+)\.text":', strings, flags=re.M)
+        assert set(explained) == set(found)
+        if language == "en":
+            assert {name: titles[name] for name in PART_TITLES} == PART_TITLES

@@ -53,7 +53,7 @@ def test_an_empty_name_is_refused_by_every_route(client: TestClient, blank: str)
         reply = client.request(method, path, **request)
         assert reply.status_code in (404, 422), (method, path, reply.text)
         error = reply.json()["error"]
-        assert error["code"] in ("not_found", "invalid")
+        assert error["code"] in ("unknown_landmark", "unknown_photo", "not_found", "invalid")
         if error["code"] == "invalid":
             assert "empty or blank; expected a name" in error["message"]
     assert counts(client) == before
@@ -82,9 +82,10 @@ def test_the_editor_refuses_empty_names(client: TestClient, blank: str) -> None:
     for change in (
         lambda: editor.remove([], blank),
         lambda: editor.remove([blank]),
-        lambda: editor.relabel([], blank, "place 9"),
-        lambda: editor.relabel([blank], None, "place 9"),
-        lambda: editor.relabel([], "place 0", blank),
+        lambda: editor.change_landmark(blank, "place 9", {}, merge=False, language=""),
+        lambda: editor.change_landmark("place 0", blank, {}, merge=False, language=""),
+        lambda: editor.change_photo(blank, "place 9", {}),
+        lambda: editor.move([blank], "place 9"),
         lambda: editor.add(blank, [jpeg(front(0, 9))]),
     ):
         with pytest.raises(ApiError) as refused:
@@ -170,7 +171,7 @@ def test_other_kinds_of_body_are_refused(client: TestClient) -> None:
         assert reply.status_code == 415
         assert reply.json()["error"]["code"] == "unsupported_media_type"
     typed = {"content-type": "application/json; charset=utf-8"}
-    assert client.post(FEEDBACK, content=body, headers=typed).json() == {"queued": True}
+    assert client.post(FEEDBACK, content=body, headers=typed).json()["queued"] is True
 
 
 def test_messages_are_short_whatever_they_quote(client: TestClient) -> None:

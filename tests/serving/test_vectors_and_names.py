@@ -150,6 +150,10 @@ def test_similar_photos_are_the_nearest_of_the_gallery(client: TestClient) -> No
     few = client.post("/v1/similar?limit=3", files=FORM).json()["results"][0]["matches"]
     assert [match["id"] for match in few] == [match["id"] for match in found["matches"][:3]]
     assert len(client.post("/v1/similar", files=FORM).json()["results"][0]["matches"]) == 20
+    assert found["matches"][0]["title"] == "First Place"
+    assert {match["title"] for match in distractors} == {""}
+    french = client.post("/v1/similar?lang=fr&limit=1", files=FORM).json()["results"][0]["matches"]
+    assert french[0]["title"] == "Première Place"
     for limit in ("0", "101", "x"):
         assert client.post(f"/v1/similar?limit={limit}", files=FORM).status_code == 422
 

@@ -55,6 +55,23 @@ Rate = Annotated[
 ]
 
 
+TrustedProxy = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Address or network of a proxy whose forwarded headers are believed; may be repeated."
+    ),
+]
+
+RootPath = Annotated[
+    str, typer.Option(help="Prefix under which a proxy publishes the server, such as /landmarks.")
+]
+
+LogAddresses = Annotated[
+    bool,
+    typer.Option("--log-addresses", help="Log the address of each client, to ban those that harm."),
+]
+
+
 @app.command()
 def serve(
     recognizer: RecognizerArgument,
@@ -73,6 +90,13 @@ def serve(
         list[str] | None,
         typer.Option(help="Another host name that requests may use; may be repeated."),
     ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Origin of another site whose pages may use the API, as https://app.example; may "
+            "be repeated; '*', with --keys only: every site."
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
     tiles: Annotated[
         str,
@@ -87,6 +111,9 @@ def serve(
     workers: Workers = 0,
     queue: QueueLength = 64,
     rate: Rate = 0,
+    trusted_proxy: TrustedProxy = None,
+    root_path: RootPath = "",
+    log_addresses: LogAddresses = False,
     device: Device = "auto",
 ) -> None:
     """Serve an HTTP API and a web page.
@@ -100,8 +127,10 @@ def serve(
     announce = partial(_announce, host, name or [], key_file is not None)
     options = ServeOptions(
         host=host, port=port, keys=key_file, insecure=insecure, names=tuple(name or ()),
+        cors=tuple(cors or ()),
         title=title, tiles=tiles, tiles_attribution=tiles_by, workers=workers, queue=queue,
-        rate=rate, device=device,
+        rate=rate, proxies=tuple(trusted_proxy or ()), root_path=root_path,
+        log_addresses=log_addresses, device=device,
     )  # fmt: skip
     if run(recognizer, options, announce):
         raise KeyboardInterrupt

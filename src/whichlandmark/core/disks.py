@@ -100,8 +100,28 @@ def read_error(path: str | Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{path}: no such file"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"{path}: may not be read (permission denied); change its permissions"
+        return f"{path}: may not be read (permission denied); {_permissions(Path(path))}"
     return f"{path}: cannot be read ({error.strerror or error})"
+
+
+def _permissions(path: Path) -> str:
+    """Who runs, whose the file is that is in the way, its mode, and what to do."""
+    if sys.platform == "win32":
+        return "change its permissions"
+    for place in (*reversed(path.absolute().parents), path.absolute()):
+        try:
+            found = place.stat()
+        except OSError:
+            break  # in a folder that may not be searched: found before
+        needed = os.X_OK if place != path.absolute() else os.R_OK
+        if not os.access(place, needed):
+            user, letters = os.geteuid(), "rX" if place.is_dir() else "r"
+            return (
+                f"this process runs as user {user}; {place} belongs to user {found.st_uid} with "
+                f"mode {stat.S_IMODE(found.st_mode):03o}: `chown -R {user} {place}` gives it to "
+                f"that user, `chmod -R o+{letters} {place}` lets everybody read it"
+            )
+    return "change its permissions"
 
 
 def require_writable(path: str | Path, *, folder: bool = False) -> None:

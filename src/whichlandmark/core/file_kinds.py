@@ -6,11 +6,19 @@ called .jfif, .HEIC or nothing at all, and web pages that are called .jpg.
 
 from __future__ import annotations
 
+import struct
+from functools import cache
+from importlib.util import find_spec
+
 from PIL import features
+
+from .errors import install_command
 
 HEAD_BYTES = 512  # read of each file
 
 CONVERT = "which cannot be decoded: convert it to JPEG"
+
+HEIC_PACKAGE = "pi_heif"  # of the extra `heic`
 
 TIFF_RAW = {
     ".cr2": "Canon", ".nef": "Nikon", ".nrw": "Nikon", ".arw": "Sony", ".srf": "Sony",
@@ -26,8 +34,8 @@ _OTHER_PICTURES = (
     (b"MMOR", "Olympus RAW"), (b"IIU\0", "Panasonic RAW"), (b"FOVb", "Sigma RAW"),
     (b"\0MRM", "Minolta RAW"), (b"II\x1a\0\0\0HEAPCCDR", "Canon RAW"), (b"II\xbc", "JPEG XR"),
     (b"\0\0\0\x0cjP", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\0\0\0\x0cJXL", "JPEG XL"), (b"\xff\x0a", "JPEG XL"), (b"8BPS", "Photoshop file"),
-    (b"BM", "BMP"),
+    (b"\0\0\0\x0cJXL", "JPEG XL"), (b"\xff\x0a", "JPEG XL"), (b"8BPS", "Photoshop (PSD)"),
+    (b"BM", "BMP"), (b"SIMPLE  =", "FITS"), (b"\x76\x2f\x31\x01", "OpenEXR"),
 )  # fmt: skip
 
 _NO_PICTURES = (
@@ -47,11 +55,41 @@ _NO_PICTURES = (
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+# Tags of a TIFF, by which the raw files of cameras differ from it.
+_SUBFILE, _COMPRESSION, _PHOTOMETRIC, _MAKE, _SUBDIRECTORIES, _DNG = 254, 259, 262, 271, 330, 50706
+
+# Values of Compression and of PhotometricInterpretation that only raw files have.
+_RAW_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)
+
+_RAW_PHOTOMETRICS = (32803, 34892)
+
+_TAG_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
+              16: 8, 17: 8, 18: 8}  # fmt: skip
+
+_TAG_DIRECTORIES = (34665, 34853)  # EXIF, GPS
+
+_MAX_TAG_VALUES = 300_000  # a photo of 65,500 rows in four layers has 262,000 strips
+
 _BRANDS = {
     b"avif": "AVIF", b"avis": "AVIF",
     b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC",
     b"heim": "HEIC", b"heis": "HEIC", b"hevm": "HEIC", b"hevs": "HEIC", b"crx ": "Canon RAW",
+    b"jxl ": "JPEG XL", b"jp2 ": "JPEG 2000", b"vvic": "VVC", b"evbi": "EVC",
 }  # fmt: skip
+
+
+@cache
+def photo_formats() -> tuple[str, ...]:
+    """Formats that are decoded here; AVIF and HEIC only where what decodes them is installed."""
+    avif = ("AVIF",) if features.check("avif") else ()
+    heic = ("HEIC",) if find_spec(HEIC_PACKAGE) else ()
+    return ("JPEG", "PNG", "WEBP", "GIF", *avif, "TIFF", *heic)
+
+
+def formats_in_words() -> str:
+    """ "JPEG, PNG, WebP, GIF, AVIF or TIFF": what `photo_formats` has."""
+    *names, last = (name.replace("WEBP", "WebP") for name in photo_formats())
+    return f"{', '.join(names)} or {last}"
 
 
 def photo_format(data: bytes) -> str:
@@ -64,9 +102,11 @@ def photo_format(data: bytes) -> str:
         return "GIF"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"mif1", b"msf1"):
-        brands = data[8 : min(int.from_bytes(data[:4], "big"), 200)]
-        return "AVIF" if features.check("avif") and b"avi" in brands else ""
+    if data.startswith(_TIFF_STARTS):
+        return "" if data[8:10] == b"CR" else "TIFF"
+    if data[4:8] == b"ftyp":
+        form = next((_BRANDS[brand] for brand in _brands(data) if brand in _BRANDS), "")
+        return form if form in photo_formats() else ""
     return ""
 
 
@@ -78,13 +118,13 @@ def kind_of(head: bytes, suffix: str = "") -> str | None:
         suffix: the ending of its name in lower case, which tells makers of raw photos apart.
 
     Returns:
-        A few words; "" = an AVIF that can be decoded, None = of no known kind.
+        A few words; "" = an AVIF, HEIC or TIFF that can be decoded, None = of no known kind.
     """
     if head[4:8] == b"ftyp":
         return _of_brands(head)
     if head.startswith(_TIFF_STARTS):
-        maker = TIFF_RAW.get(suffix)
-        return f"{f'{maker} RAW' if maker else 'TIFF'}, {CONVERT}"
+        maker = "Canon" if head[8:10] == b"CR" else TIFF_RAW.get(suffix)
+        return f"{maker} RAW, {CONVERT}" if maker else ""
     for start, kind in _OTHER_PICTURES:
         if head.startswith(start):
             return f"{kind}, {CONVERT}"
@@ -100,16 +140,99 @@ def kind_of(head: bytes, suffix: str = "") -> str | None:
     return _text(head)
 
 
+def _brands(head: bytes) -> list[bytes]:
+    size = min(int.from_bytes(head[:4], "big"), len(head), 200)
+    return [head[8:12], *(head[at : at + 4] for at in range(16, size, 4))]
+
+
 def _of_brands(head: bytes) -> str:
     """The kind of an ISO media file, by its brands: a photo container or a video."""
-    size = int.from_bytes(head[:4], "big")
-    brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(size, len(head)), 4))]
+    brands = _brands(head)
     for brand in brands:
         if brand in _BRANDS:
-            return "" if photo_format(head) else f"{_BRANDS[brand]}, {CONVERT}"
-    if {b"mif1", b"msf1"} & {*brands}:
+            return "" if photo_format(head) else _not_decoded(_BRANDS[brand])
+    if {b"mif1", b"msf1", b"miaf"} & {*brands}:
         return f"HEIF, {CONVERT}"
     return "video"
+
+
+@cache
+def _not_decoded(form: str) -> str:
+    more = f", or {install_command('heic')}" if form == "HEIC" else ""
+    return f"{form}, {CONVERT}{more}"
+
+
+def format_of(kind: str) -> str:
+    """The name of the format in the words of `kind_of`: "HEIC, which cannot …" → "HEIC"."""
+    for mark in (",", ":", " ("):
+        kind = kind.partition(mark)[0]
+    return kind
+
+
+def tiff_tags(data: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
+    """Numbers of the first directory of a TIFF, by tag, and where the next directory is noted.
+
+    Up to 64 numbers of each tag; a text is the numbers of its bytes.
+
+    Raises:
+        ValueError: the directory is damaged, or its values take more bytes than the file has, so
+            that a small file would fill the memory.
+    """
+    order = "<" if data[:1] == b"I" else ">"
+    big = data[2:4] in (b"+\0", b"\0+")
+    start = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)[0]
+    tags, end = _directory(data, order, big, start)
+    total = sum(size for _, size in tags.values())
+    for tag in _TAG_DIRECTORIES:
+        if tag in tags and tags[tag][0]:
+            inner, _ = _directory(data, order, big, tags[tag][0][0])
+            total += sum(size for _, size in inner.values())
+    if total > len(data):
+        raise ValueError("its tags are larger than the file")
+    return {tag: values for tag, (values, _) in tags.items() if values}, end
+
+
+def _directory(
+    data: bytes, order: str, big: bool, start: int
+) -> tuple[dict[int, tuple[tuple[int, ...], int]], int]:
+    """Tag → its first numbers and its bytes; the offset behind the last tag."""
+    head, entry, room = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    found: dict[int, tuple[tuple[int, ...], int]] = {}
+    try:
+        (count,) = struct.unpack_from(order + head, data, start)
+        at, step = start + struct.calcsize(order + head), struct.calcsize(order + entry) + room
+        for position in range(at, at + count * step, step):
+            tag, form, values = struct.unpack_from(order + entry, data, position)
+            size = values * _TAG_SIZES.get(form, 0)
+            if values > _MAX_TAG_VALUES and form not in (1, 2, 6, 7):
+                raise ValueError(f"a tag of {values} values")
+            where = position + step - room
+            if size > room:
+                (where,) = struct.unpack_from(order + ("Q" if big else "I"), data, where)
+            letter = {1: "B", 2: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(form)
+            read = f"{order}{min(values, 64)}{letter}" if letter and values else order
+            found[tag] = struct.unpack_from(read, data, where), size
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"damaged directory ({error})") from None
+    return found, at + count * step
+
+
+def raw_maker(tags: dict[int, tuple[int, ...]]) -> str:
+    """Whose camera wrote a TIFF as its raw file, "DNG" for that format; "" = an ordinary TIFF.
+
+    The first directory of such a file holds a small preview, or samples that are not colors yet.
+    """
+    if _DNG in tags:
+        return "DNG"
+    make = bytes(value & 0xFF for value in tags.get(_MAKE, ())).split(b"\0")[0]
+    maker = make.decode("ascii", "replace").strip().split(" ")[0].title()
+    preview = tags.get(_SUBFILE, (0,))[:1] == (1,) and _SUBDIRECTORIES in tags
+    raw = (
+        tags.get(_COMPRESSION, (1,))[0] in _RAW_COMPRESSIONS
+        or tags.get(_PHOTOMETRIC, (0,))[0] in _RAW_PHOTOMETRICS
+        or (maker and (preview or tags.get(_COMPRESSION, (1,))[0] == 6))
+    )
+    return (maker or "camera") if raw else ""
 
 
 def _text(head: bytes) -> str | None:

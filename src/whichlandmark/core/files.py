@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,7 +35,8 @@ def atomic_file(
     Args:
         path: The file to write.
         kind: The key of `RESULTS` that an existing file has to be; None = replace any file.
-        private: Readable by its owner only; a warning says where the file system cannot do that.
+        private: Readable by its owner only, or as the file that it replaces, whose owner it keeps;
+            a warning says where the file system cannot do that.
         new: Never replace a file, not even one that another process has just made: a
             FileExistsError is raised then.
 
@@ -58,7 +60,10 @@ def atomic_file(
         with open(temporary, "rb+") as file:
             flush(file.fileno())
         # mkstemp makes files private, where the file system can
-        kept = set_mode(temporary, 0o600 if private else 0o666 & ~_umask())
+        mode = 0o600 if private else 0o666 & ~_umask()
+        if private:
+            mode = _keep_owner(temporary, target) or mode
+        kept = set_mode(temporary, mode)
         (publish if new else os.replace)(temporary, target)
         if private and not kept:
             log.warning(
@@ -79,6 +84,18 @@ def atomic_file(
             number = int(code[1])
             raise write_error(target, OSError(number, os.strerror(number))) from None
         raise
+
+
+def _keep_owner(temporary: Path, target: Path) -> int:
+    """Give a file the owner and group of the one that it replaces, if any; returns that mode."""
+    try:
+        found = target.stat()
+    except OSError:
+        return 0
+    if sys.platform != "win32":
+        with suppress(OSError):  # only the root user may give files away
+            os.chown(temporary, found.st_uid, found.st_gid)
+    return found.st_mode & 0o777
 
 
 def _remove(temporary: Path) -> None:

@@ -21,8 +21,9 @@ from PIL import Image as Pillow
 from PIL import ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError, OptionError, TooLargeError
+from .file_kinds import formats_in_words
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes, max_megapixels
-from .photo_files import DECODE_ERRORS, FORMATS, METADATA_ERRORS, exif_of, open_photo
+from .photo_files import DECODE_ERRORS, METADATA_ERRORS, exif_of, open_photo
 from .storage import read_bytes
 from .types import Image
 
@@ -30,20 +31,26 @@ MAX_SIDE = 65_500  # the most that libjpeg reads and writes; panoramas are long
 
 BYTES_PER_PIXEL = 8  # of the limit: memory that one photo may take is this times `max_megapixels`
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff"})
 
 THUMBNAIL_SIDE = 200  # pixels of the long side
 
 THUMBNAIL_QUALITY = 80
 
-# Memory that decoding takes per pixel: Pillow's picture and the array; libwebp keeps a second one.
-_DECODING_BYTES_PER_PIXEL = {"JPEG": 7, "MPO": 7, "PNG": 8, "GIF": 8}
+# Bytes that decoding takes at its peak for each pixel: Pillow's picture, the array, and what the
+# decoder keeps. Measured by benchmarks/decode_limits.py, rounded up.
+_PEAK_BYTES = {
+    "JPEG": 8, "MPO": 8, "PNG": 9, "GIF": 7, "WEBP": 17.5, "AVIF": 15, "TIFF": 9, "HEIF": 12,
+}  # fmt: skip
 
-_OTHER_DECODING_BYTES_PER_PIXEL = 16
+_TURNED_BYTES = 3  # more, where EXIF data say that the picture has to be turned
+
+_NAMES = {"WEBP": "WebP", "HEIF": "HEIC", "MPO": "JPEG"}  # of formats, as people write them
 
 _STRIP_ROWS = 512
 
-_ORIENTATION = 0x0112  # the EXIF tag
+# Tags of EXIF data and TIFF:
+_ORIENTATION, _TILE_WIDTH, _TILE_LENGTH, _SAMPLES = 0x0112, 322, 323, 277
 
 
 def content_hash(data: bytes) -> str:
@@ -58,6 +65,7 @@ def read_image(
     long_side: int = 0,
     name: str = "",
     reserve: Callable[[int], object] | None = None,
+    memory: int = 0,
 ) -> Image:
     """Decode one photo.
 
@@ -68,6 +76,8 @@ def read_image(
         name: the photo's name in error messages, for a source of bytes.
         reserve: called with the peak number of bytes that decoding will take, after all limits
             are checked and before the first pixel is decoded; it may wait, or raise.
+        memory: bytes that there are for the file and its decoding; 0 = as many as it takes. A
+            photo that needs more is refused before it is decoded.
 
     Returns:
         (H, W, 3) uint8 RGB, EXIF orientation applied, transparent parts on white.
@@ -86,18 +96,18 @@ def read_image(
         with warnings.catch_warnings():
             # Pillow warns about odd metadata and large photos; the limits here replace the latter.
             warnings.simplefilter("ignore")
-            return _decode(data, (short_side, long_side), reserve)
+            return _decode(data, (short_side, long_side), reserve, memory)
     except ImageError as error:
         raise type(error)(f"{name}: {error}") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a photo in one of {', '.join(FORMATS)}") from None
+        raise ImageError(f"{name}: not a photo in one of {formats_in_words()}") from None
     except MemoryError:
         raise TooLargeError(f"{name}: decoding needs more memory than there is") from None
     except DECODE_ERRORS as error:
         if str(error).endswith("-bit layers"):
             reason = "a JPEG of 12 bits a color; save it with 8"
         else:
-            reason = f"damaged or cut short ({error})"
+            reason = f"damaged or cut short ({str(error).strip()})"
         raise ImageError(f"{name}: {reason}") from None
 
 
@@ -121,7 +131,8 @@ def header_size(
                 if not full:
                     _fit(opened, data, (short_side, 0))
                 width, height = opened.size
-                turned = _orientation(opened) in (5, 6, 7, 8)
+                # Pillow gives the upright size of a TIFF.
+                turned = opened.format != "TIFF" and _orientation(opened) in (5, 6, 7, 8)
     except ImageError as error:
         raise type(error)(f"{name}: {error}") from None
     except (UnidentifiedImageError, *DECODE_ERRORS) as error:
@@ -129,9 +140,11 @@ def header_size(
     return (width, height) if turned else (height, width)
 
 
-def _decode(data: bytes, sides: tuple[int, int], reserve: Callable[[int], object] | None) -> Image:
+def _decode(
+    data: bytes, sides: tuple[int, int], reserve: Callable[[int], object] | None, memory: int
+) -> Image:
     with open_photo(data) as opened:
-        peak = _fit(opened, data, sides)
+        peak = _fit(opened, data, sides, memory)
         if reserve:
             reserve(peak)
         opened.load()
@@ -141,7 +154,7 @@ def _decode(data: bytes, sides: tuple[int, int], reserve: Callable[[int], object
         return _array(opened)
 
 
-def _fit(opened: Any, data: bytes, sides: tuple[int, int]) -> int:
+def _fit(opened: Any, data: bytes, sides: tuple[int, int], memory: int = 0) -> int:
     """Check the limits, and set the scale at which a JPEG is decoded.
 
     A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. It is, when the (short, long) side still
@@ -156,6 +169,12 @@ def _fit(opened: Any, data: bytes, sides: tuple[int, int]) -> int:
         raise ImageError(f"damaged: its header says {width} × {height} px")
     if max(width, height) > MAX_SIDE:
         raise TooLargeError(f"{width} × {height} px; at most {MAX_SIDE} px a side")
+    a_pixel = _PEAK_BYTES.get(form, max(_PEAK_BYTES.values()))
+    if form != "HEIF" and _orientation(opened) != 1:
+        a_pixel += _TURNED_BYTES
+    room = math.inf
+    if memory:  # the plugins of most formats make a copy of the file
+        room = max(0, memory - len(data) * (1 if form in ("JPEG", "MPO") else 2))
     kept = 0
     if form in ("JPEG", "MPO"):
         kept = _coefficient_bytes(opened, data)
@@ -164,20 +183,45 @@ def _fit(opened: Any, data: bytes, sides: tuple[int, int]) -> int:
         if part:
             most = min(width // math.ceil(width * part), height // math.ceil(height * part))
             scale = next(each for each in (8, 4, 2, 1) if each <= max(1, most))
-        while scale < 8 and (width // scale) * (height // scale) > limit:
+        while scale < 8 and (width // scale) * (height // scale) > min(limit, room / a_pixel):
             scale *= 2
         if scale > 1:
             opened.draft(None, (max(1, width // scale), max(1, height // scale)))
+    elif form == "TIFF":
+        kept = _tile_bytes(opened)
     pixels = int(opened.width * opened.height)
+    peak = int(max(kept + 4 * pixels, a_pixel * pixels))
+    if memory and (peak > room or pixels > limit):
+        most = width * height * min(limit / pixels, room / peak)  # all else the same
+        raise TooLargeError(
+            f"too large to decode here: {_megapixels(width * height)} megapixels of "
+            f"{'progressive ' if kept and form != 'TIFF' else ''}{_NAMES.get(form, form)}; at most "
+            f"{_megapixels(most, down=True)}"
+        )
     if pixels > limit or kept > limit * BYTES_PER_PIXEL:
         needed = math.ceil(max(pixels, kept / BYTES_PER_PIXEL) / 1e6)
-        progressive = "progressive " if kept else ""
+        progressive = "progressive " if kept and form != "TIFF" else ""
         raise TooLargeError(
-            f"{width} × {height} px of a {progressive}{form} take the memory of {needed} "
-            f"megapixels; at most {limit / 1e6:g} megapixels are decoded; set "
+            f"{width} × {height} px of a {progressive}{_NAMES.get(form, form)} take the memory of "
+            f"{needed} megapixels; at most {limit / 1e6:g} megapixels are decoded; set "
             f"{MEGAPIXELS_VARIABLE}={needed} to decode it, or make the photo smaller"
         )
-    return kept + pixels * _DECODING_BYTES_PER_PIXEL.get(form, _OTHER_DECODING_BYTES_PER_PIXEL)
+    return peak
+
+
+def _megapixels(pixels: float, *, down: bool = False) -> str:
+    """ "33"; below 10 with one decimal, so that "7.4; at most 7.3" is told apart."""
+    rounded = math.floor if down else math.ceil
+    if pixels >= 10e6:
+        return str(rounded(pixels / 1e6))
+    return f"{rounded(pixels / 1e5) / 10:g}"
+
+
+def _tile_bytes(opened: Any) -> int:
+    """Bytes of a TIFF's largest tile, which its decoder keeps whole, however small the photo is."""
+    sides = [opened.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
+    samples = opened.tag_v2.get(_SAMPLES, 1)
+    return int(2 * samples * sides[0] * sides[1])
 
 
 def _coefficient_bytes(opened: Any, data: bytes) -> int:

@@ -6,6 +6,7 @@ formats and for the whole process. Files of other kinds are named.
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 import re
@@ -22,18 +23,25 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
+    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
 from PIL import Image as Pillow
 
 from .errors import ImageError, TooLargeError
-from .file_kinds import HEAD_BYTES, kind_of, photo_format
+from .file_kinds import (
+    CONVERT,
+    HEAD_BYTES,
+    HEIC_PACKAGE,
+    kind_of,
+    photo_format,
+    raw_maker,
+    tiff_tags,
+)
 from .hardware import max_file_bytes
 
 LatLon = tuple[float, float]  # latitude, longitude in degrees
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 
 _GPS = 0x8825  # the EXIF directory of positions; its tags:
 
@@ -56,7 +64,16 @@ _PLUGINS: dict[str, Callable[..., ImageFile.ImageFile]] = {
     "WEBP": WebPImagePlugin.WebPImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
 }
+
+# Of a TIFF, as Pillow names them. Others (fax, old JPEG, LZMA, ZSTD, …) are hardly used for photos;
+# they are not tried, because each is more code that reads outside data.
+_TIFF_COMPRESSIONS = (
+    "raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "tiff_deflate", "jpeg",
+)  # fmt: skip
+
+_TIFF_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "I;16", "I;16B")
 
 # Pillow raises these on files that are cut short, corrupt or hostile.
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, struct.error, EOFError, MemoryError,
@@ -82,6 +99,13 @@ def open_photo(data: bytes) -> ImageFile.ImageFile:
         data = _without_texts(data)
     if form == "JPEG" and data.count(b"\xff\xda\0") > _MAX_SCANS:
         raise ImageError(f"damaged: a JPEG of more than {_MAX_SCANS} scans")
+    if form == "TIFF":
+        return _open_tiff(data)
+    if form == "HEIC":  # loaded only when it is needed
+        heic: ImageFile.ImageFile = importlib.import_module(HEIC_PACKAGE).HeifImageFile(
+            io.BytesIO(data), ""
+        )
+        return heic
     if form:
         try:
             return _PLUGINS[form](io.BytesIO(data), "")
@@ -90,6 +114,31 @@ def open_photo(data: bytes) -> ImageFile.ImageFile:
     if what := kind_of(data[:HEAD_BYTES]):
         raise ImageError(f"its content: {what}")
     raise UnidentifiedImageError
+
+
+def _open_tiff(data: bytes) -> ImageFile.ImageFile:
+    """The first page of a TIFF. Raises ImageError for raw files of cameras and rare kinds."""
+    try:
+        tags, end = tiff_tags(data)
+    except ValueError as error:
+        raise ImageError(f"damaged: a TIFF, but {error}") from None
+    if maker := raw_maker(tags):
+        raise ImageError(f"its content: {maker} RAW, {CONVERT}")
+    stream = io.BytesIO(data)
+    pointer = data[end : end + (8 if data[2:4] in (b"+\0", b"\0+") else 4)]
+    if any(pointer):  # Pillow would follow it through all pages, however many there are
+        stream.seek(end)
+        stream.write(bytes(len(pointer)))
+        stream.seek(0)
+    try:
+        opened = _PLUGINS["TIFF"](stream, "")
+    except (SyntaxError, KeyError) as error:
+        raise ImageError(f"its content: TIFF ({error}), {CONVERT}") from None
+    form = str(opened.info.get("compression", ""))
+    if form not in _TIFF_COMPRESSIONS or opened.mode not in _TIFF_MODES:
+        kind = opened.mode if form in _TIFF_COMPRESSIONS else form.removeprefix("tiff_")
+        raise ImageError(f"its content: TIFF (of the rare kind {kind}), {CONVERT}")
+    return opened
 
 
 def _without_texts(data: bytes) -> bytes:

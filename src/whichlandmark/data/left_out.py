@@ -64,7 +64,7 @@ def why_not_used(path: str, status: os.stat_result | None = None) -> str:
 def why_not_a_photo(head: bytes, name: str) -> str:
     """The same from a file's first bytes and its name; "" = a photo, perhaps a damaged one."""
     suffix = os.path.splitext(name)[1].lower()
-    if photo_format(head) not in ("", "AVIF"):
+    if photo_format(head) not in ("", "AVIF", "TIFF"):  # a raw file of a camera begins as a TIFF
         return ""
     kind = kind_of(head, suffix)
     if kind in (None, "text") and suffix in SUFFIXES:

@@ -113,20 +113,16 @@ class Gallery(ABC):
         with self._changing() as change:
             return change.remove(ids)
 
-    def relabel(self, landmarks: Mapping[str, str]) -> None:
-        """Change the landmark of photos.
+    def relabel(self, landmarks: Mapping[str, str], records: Iterable[LandmarkRecord] = ()) -> None:
+        """Change the landmark of photos, id → landmark ("" = distractor), and store records.
 
         The record of a landmark that loses its last photo moves to the new landmark, unless that
-        one has a record; otherwise it is deleted.
-
-        Args:
-            landmarks: id → landmark, "" = distractor.
-
-        Raises:
-            DataError: for unknown ids; nothing is changed then.
+        one has a record; otherwise it is deleted. Raises DataError for unknown ids; nothing is
+        changed then.
         """
         with self._changing() as change:
             change.relabel(landmarks)
+            change.describe(records)
 
     def describe(self, records: Iterable[LandmarkRecord]) -> None:
         """Store landmark records, replacing those of the same landmarks."""

@@ -107,7 +107,8 @@ class Change:
         """Store landmark records, replacing those of the same landmarks."""
         texts = {record.name: record.to_text() for record in records}
         self._drop_records(list(texts))
-        self._insert_records(texts)
+        if texts:
+            self._insert_records(texts)
 
     def write_meta(self) -> None:
         """Write the header with the next generation: the last statement of every batch."""

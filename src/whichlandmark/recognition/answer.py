@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 from urllib.parse import quote
 
+from ..core.file_kinds import format_of, formats_in_words
 from ..core.files import text_of_bytes, valid_text
 from ..core.types import Decision, Match, Prediction
 from ..gallery.base import Gallery
@@ -25,7 +26,7 @@ CANDIDATE_MATCHES = 10  # nearest photos that candidates are taken from
 # Code of a fault → what to do about it. The server has more of them.
 FAULT_HINTS = {
     "unreadable": "The file may be incomplete: open it in another program and save it again.",
-    "unsupported_format": "Send JPEG, PNG, WebP, GIF or AVIF.",
+    "too_large": "Save the photo smaller, or as JPEG, and send it again.",
     "not_found": "Check the path.",
 }
 
@@ -106,12 +107,19 @@ class AnswerObject(TypedDict):
     unfinished: UnfinishedObject | None
 
 
-class Fault(TypedDict):
-    """What went wrong (code, message) and what the client can do (hint)."""
-
+class _FaultParts(TypedDict):
     code: str
     message: str
     hint: str
+
+
+class Fault(_FaultParts, total=False):
+    """What went wrong (code, message) and what the client can do (hint).
+
+    format: what the file is, such as HEIC; only with unsupported_format, and where it is known.
+    """
+
+    format: str
 
 
 class PhotoFailure(TypedDict):
@@ -201,19 +209,34 @@ def answer_object(
     }  # fmt: skip
 
 
+def fault_hint(code: str) -> str:
+    """What to do about a fault with this code of the command line."""
+    if code == "unsupported_format":
+        return f"Send {formats_in_words()}."
+    return FAULT_HINTS[code]
+
+
 def failed_object(photo: str, error: str) -> PhotoFailure:
     """A photo that could not be read, as a JSON object of the form that the server gives."""
-    code = "unreadable"
+    code, form = "unreadable", ""
     if "no such file" in error:
         code = "not_found"
     elif any(part in error for part in UNSUPPORTED):
         code = "unsupported_format"
-    fault: Fault = {"code": code, "message": text_of_bytes(error), "hint": FAULT_HINTS[code]}
+        form = format_of(error.partition("its content: ")[2])
+    elif any(part in error for part in TOO_LARGE):
+        code = "too_large"
+    fault: Fault = {"code": code, "message": text_of_bytes(error), "hint": fault_hint(code)}
+    if form:
+        fault["format"] = form
     return {"photo": valid_text(photo), "error": fault}
 
 
 # Parts of the messages about photos of a format that is not decoded.
-UNSUPPORTED = ("not a photo in one of", "cannot be decoded: convert", ": this is ")
+UNSUPPORTED = ("not a photo in one of", "its content: ", ": this is ")
+
+# Parts of the messages about photos beyond a limit.
+TOO_LARGE = ("too large to decode", "larger than", "px a side", "more memory")
 
 CSV_COLUMNS = (
     "path", "landmark", "title", "decision", "confidence", "score", "guess", "second", "nearest",
@@ -317,19 +340,29 @@ def thumbnail_address(photo_id: str) -> str:
     return f"/v1/photos/{quote(photo_id, safe='')}/thumbnail"
 
 
+def preview_address(photo_id: str) -> str:
+    """Path under which a server has a gallery photo at the size of a screen."""
+    return f"/v1/photos/{quote(photo_id, safe='')}/preview"
+
+
 def _candidates(
     answer: Prediction, shown: Sequence[MatchObject], facts: GalleryFacts, language: str
 ) -> list[Candidate]:
     """The landmarks that the photo may show, the likeliest first, with their nearest photos."""
-    nearest = [match["landmark"] for match in shown]
-    names = [name for name in (answer.guess, answer.second, *nearest) if name]
     confidences = dict(answer.candidates)
     return [
         {**landmark_object(name, facts.records, language),
          "confidence": confidences.get(name),
          "photos": [match for match in shown if match["landmark"] == name]}
-        for name in list(dict.fromkeys(names))[:MAX_CANDIDATES]
+        for name in candidate_names(answer)
     ]  # fmt: skip
+
+
+def candidate_names(answer: Prediction) -> list[str]:
+    """The landmarks that an answer lists: guess, second, then those of the nearest photos."""
+    nearest = [match.landmark for match in answer.matches]
+    names = [name for name in (answer.guess, answer.second, *nearest) if name]
+    return list(dict.fromkeys(names))[:MAX_CANDIDATES]
 
 
 def answer_in_words(answer: Prediction, titles: Mapping[str, str] | None = None) -> str:

@@ -41,8 +41,6 @@ MIN_OWN_QUERIES = 20  # of each outcome; with fewer an answer says that a defaul
 
 EVIDENCE_PHOTOS = 6  # photos compared for evidence where the rules verify none
 
-REFERENCES = 5  # gallery photos that are shown as evidence
-
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -101,8 +99,8 @@ class Answers:
         logits: (Q, T) log-odds of the candidates; None unless the score is learned.
         geometry_used: (Q,) do the inliers count in the score?
         location_weights: (Q, T) what the location prior adds to the logits; None = not used.
-        photo_penalties: (Q, K) B of the reference photos, NaN elsewhere; None without evidence.
         shapes: Height and width of the queries' pixels.
+        keypoints_of: Row → keypoints of that query, found once; None without evidence.
         nothing: Row → why that photo is not answered: there is nothing in it to compare.
     """
 
@@ -118,20 +116,14 @@ class Answers:
     logits: NDArray[np.float64] | None = None
     geometry_used: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, dtype=bool))
     location_weights: NDArray[np.float64] | None = None
-    photo_penalties: NDArray[np.float32] | None = None
     shapes: Sequence[Shape] | None = None
+    keypoints_of: KeypointsOf | None = None
     nothing: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def index(self) -> GalleryIndex:
         """The index that codes and rows refer to."""
         return self.decider.index
-
-    def references(self, row: int) -> list[int]:
-        """Ranks of the neighbours shown as evidence: those compared, else the nearest."""
-        found = np.flatnonzero(self.found.neighbours.rows[row] >= 0).tolist()
-        compared = self.verified[row] if self.verified else {}
-        return (sorted(compared) or found)[:REFERENCES]
 
 
 class Decider:
@@ -181,18 +173,19 @@ class Decider:
     def answer(self, queries: Queries, *, evidence: bool = False) -> Answers:
         """Search, make candidates, decide; verify where the decision is open.
 
-        evidence: verify decided queries too, and compute the penalties of the reference photos,
-            for an explanation. It changes no score.
+        evidence: verify decided queries too, for an explanation. It changes no score.
         """
+        if evidence and queries.keypoints_of:  # an explanation compares more photos with them
+            queries = replace(queries, keypoints_of=cache(queries.keypoints_of))
         found = self.retriever.search(queries.vectors)
         if self.rules.score == "learned":
             candidates = make_candidates(self.retriever, found)
             answers = self._decide_learned(queries, found, candidates, evidence)
         else:
             answers = self._decide_by_formula(queries, found, evidence)
-        if evidence:
-            answers = replace(answers, photo_penalties=self._reference_penalties(answers))
-        return self._without_nothing(replace(answers, shapes=queries.shapes), queries)
+        kept = queries.keypoints_of if evidence else None
+        answers = replace(answers, shapes=queries.shapes, keypoints_of=kept)
+        return self._without_nothing(answers, queries)
 
     def _without_nothing(self, answers: Answers, queries: Queries) -> Answers:
         """Without an answer for photos in which there is nothing to compare."""
@@ -298,14 +291,6 @@ class Decider:
             return None
         prior = self.locations.prior(queries.locations, scale_km)
         return np.stack([prior(row, codes) for row, codes in enumerate(candidates.codes)])
-
-    def _reference_penalties(self, answers: Answers) -> NDArray[np.float32]:
-        rows = answers.found.neighbours.rows
-        penalties = np.full(rows.shape, np.nan, dtype=np.float32)
-        for query, neighbours in enumerate(rows):
-            ranks = answers.references(query)
-            penalties[query, ranks] = self.retriever.gallery_penalties(neighbours[ranks])
-        return penalties
 
     def _answers(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..recognition.answer import FAULT_HINTS, Fault, PhotoFailure
+from ..recognition.answer import Fault, PhotoFailure, fault_hint
+from ..recognition.folder.feedback import ReviewError
 
 if TYPE_CHECKING:
     from .schemas import ErrorReply
@@ -18,13 +19,20 @@ GOOGLE_STATUSES = {
 
 MAX_MESSAGE_CHARS = 300
 
-# Code of a PhotoError → hint.
+# Code of a PhotoError → hint; `fault_hint` has those that the command line gives too.
 HINTS = {
-    **FAULT_HINTS,
-    "too_large": "Save the photo smaller and send it again.",
     "timeout": "Save the photo smaller, as JPEG, and send it again.",
     "worker_lost": "Send the photo again.",
     "internal": "Report the request id to the operator.",
+}
+
+# Code of a ReviewError → status of the reply, and what to do about it.
+REVIEW_FAULTS = {
+    "unknown_feedback": (404, "GET /v1/feedback lists the entries."),
+    "no_feedback_photo": (404, "Photos are kept only where they were sent, until the review."),
+    "already_reviewed": (409, "GET /v1/feedback?state=all shows what was decided."),
+    "landmark_needed": (422, 'Send "landmark" too; "" = the photo shows no landmark.'),
+    "left_out": (422, "Discard it, or give another landmark."),
 }
 
 
@@ -42,19 +50,29 @@ class ApiError(Exception):
         message: what is wrong; cut to `MAX_MESSAGE_CHARS`.
         hint: what the client can do about it.
         retry: value of Retry-After in seconds; None = no such header.
+        format: as of a PhotoError.
     """
 
     def __init__(
-        self, status: int, code: str, message: str, hint: str = "", *, retry: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        hint: str = "",
+        *,
+        retry: int | None = None,
+        format: str = "",
     ) -> None:
         super().__init__(message)
-        self.status, self.code, self.hint = status, code, hint
+        self.status, self.code, self.hint, self.format = status, code, hint, format
         self.message = shortened(message)
         self.retry = retry
 
     def to_json(self, request_id: str) -> ErrorReply:
         """The body of the error response."""
         error: Fault = {"code": self.code, "message": self.message, "hint": self.hint}
+        if self.format:
+            error["format"] = self.format
         return {"error": error, "request_id": request_id}
 
     def to_google_json(self) -> dict[str, Any]:
@@ -65,16 +83,29 @@ class ApiError(Exception):
 
 
 class PhotoError(Exception):
-    """One photo of a request failed; the others are still answered. code: a key of `HINTS`."""
+    """One photo of a request failed; the others are still answered.
 
-    def __init__(self, code: str, message: str) -> None:
+    Args:
+        code: a key of `HINTS`, or one that `fault_hint` takes.
+        message: what is wrong.
+        format: what the file is, of an unsupported format; "" = not known.
+    """
+
+    def __init__(self, code: str, message: str, format: str = "") -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.format = code, message, format
+
+    def to_fault(self) -> Fault:
+        """What went wrong, in the form of answers."""
+        hint = HINTS[self.code] if self.code in HINTS else fault_hint(self.code)
+        fault: Fault = {"code": self.code, "message": self.message, "hint": hint}
+        if self.format:
+            fault["format"] = self.format
+        return fault
 
     def to_json(self, photo: str) -> PhotoFailure:
         """The entry of this photo in the list of results."""
-        error: Fault = {"code": self.code, "message": self.message, "hint": HINTS[self.code]}
-        return {"photo": photo, "error": error}
+        return {"photo": photo, "error": self.to_fault()}
 
 
 def too_large(max_bytes: int, hint: str = "Send fewer or smaller photos.") -> ApiError:
@@ -88,9 +119,16 @@ def busy(retry: int) -> ApiError:
     return ApiError(503, "busy", "The server is at capacity.", f"Retry in {retry} s.", retry=retry)
 
 
-def not_found(message: str) -> ApiError:
-    """404: no such landmark or photo."""
-    return ApiError(404, "not_found", message, "GET /v1/landmarks lists the landmarks.")
+def storage(message: str) -> ApiError:
+    """503: files of the recognizer folder cannot be written or read."""
+    return ApiError(503, "storage", message, "Report this to the operator.", retry=60)
+
+
+def review_fault(error: ReviewError) -> ApiError:
+    """Feedback cannot be reviewed so."""
+    status, hint = REVIEW_FAULTS[error.code]
+    message = str(error)
+    return ApiError(status, error.code, f"{message[0].upper()}{message[1:]}.", hint)
 
 
 def wrong_host(host: str) -> ApiError:
@@ -98,6 +136,18 @@ def wrong_host(host: str) -> ApiError:
     name = host[:100]
     message = f'Host header "{name}" is not allowed; start the server with --name {name or "NAME"}.'
     return ApiError(421, "wrong_host", message, "Or use localhost.")
+
+
+def cross_site(origin: str | None) -> ApiError:
+    """403: a page of another site sent the request. origin: of that page."""
+    shown = (origin or "")[:200]
+    wanted = shown if shown.startswith(("http://", "https://")) else "ORIGIN"
+    return ApiError(
+        403,
+        "cross_site",
+        f"Requests from pages of other sites are refused: {shown}".removesuffix(": ") + ".",
+        f"Use the page of this server, or let its operator start it with --cors {wanted}.",
+    )
 
 
 def invalid(message: str, hint: str = "The schema is at /openapi.json.") -> ApiError:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core.file_kinds import HEAD_BYTES, kind_of
+from ..core.file_kinds import HEAD_BYTES, format_of, kind_of, photo_format
 from ..core.types import Image
 from . import decode_worker
 from .api_errors import PhotoError
@@ -32,8 +32,6 @@ from .api_errors import PhotoError
 log = logging.getLogger("whichlandmark.serving")
 
 JOIN_SECONDS = 5.0  # for a worker to end after its last photo
-
-_AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"miaf")  # bytes 8 to 12
 
 # Environment of a worker. One thread, because it decodes one photo at a time. Freed memory is kept,
 # because returning pages to the kernel and faulting them in again took a third of the time.
@@ -89,7 +87,9 @@ class Decoded:
 
 @dataclass(eq=False)
 class _Job:
-    data: bytes
+    """data: the photo, in a list that is empty once the future is done, to free the memory."""
+
+    data: list[bytes]
     mode: int
     side: int
     future: Future[Decoded] = field(default_factory=Future)
@@ -146,18 +146,15 @@ class DecodePool:
         for feeder in self._feeders:
             feeder.join(JOIN_SECONDS + self.limits.seconds)
         while not self._jobs.empty():
-            if job := self._jobs.get():
+            if (job := self._jobs.get()) and job.future.set_running_or_notify_cancel():
                 job.future.set_exception(PhotoError("worker_lost", "the server was stopped"))
 
     def _submit(self, data: bytes, mode: int, side: int) -> Future[Decoded]:
-        job = _Job(data, mode, side)
-        if not known_format(data):
-            kind = kind_of(data[:HEAD_BYTES])
-            message = f"its content: {kind}" if kind else "not a photo in an accepted format"
-            message = message if data else "the file is empty"
-            job.future.set_exception(
-                PhotoError("unsupported_format" if data else "unreadable", message)
-            )
+        held = [data]
+        job = _Job(held, mode, side)
+        job.future.add_done_callback(lambda _: held.clear())  # also when its client has gone
+        if not photo_format(data):
+            job.future.set_exception(unsupported(data))
         elif self._closing.is_set():
             job.future.set_exception(PhotoError("worker_lost", "the server is being stopped"))
         else:
@@ -200,12 +197,11 @@ class _Feeder(threading.Thread):
         if self.process is None:
             self._start_worker()
         assert self.channel is not None
+        (data,) = job.data
         deadline = time.monotonic() + self.limits.seconds
         try:
-            self._send(
-                decode_worker.REQUEST_HEADER.pack(job.mode, job.side, len(job.data)), deadline
-            )
-            self._send(job.data, deadline)
+            self._send(decode_worker.REQUEST_HEADER.pack(job.mode, job.side, len(data)), deadline)
+            self._send(data, deadline)
             head = self._receive(decode_worker.REPLY_HEADER.size, deadline)
             status, rows, columns, channels, height, width, *location, length = (
                 decode_worker.REPLY_HEADER.unpack(head)
@@ -213,7 +209,8 @@ class _Feeder(threading.Thread):
             body = self._receive(length, deadline)
         except TimeoutError:
             self._stop_worker("timeout")
-            raise PhotoError("timeout", self._timeout_message()) from None
+            message = f"decoding took longer than {self.limits.seconds:g} s"
+            raise PhotoError("timeout", message) from None
         except (ConnectionError, EOFError):
             raise self._worker_ended() from None
         if status == decode_worker.FAILED:
@@ -229,9 +226,6 @@ class _Feeder(threading.Thread):
             image, jpeg, height, width, began - job.enqueued, now - began, known_location
         )
 
-    def _timeout_message(self) -> str:
-        return f"decoding took longer than {self.limits.seconds:g} s"
-
     def _worker_ended(self) -> PhotoError:
         """Why the process ended: it exceeded its processor time, or it crashed or was killed."""
         assert self.process is not None
@@ -239,7 +233,8 @@ class _Feeder(threading.Thread):
         timed_out = code == -signal.SIGPROF
         self._stop_worker("timeout" if timed_out else "lost")
         if timed_out:
-            return PhotoError("timeout", self._timeout_message())
+            most = self.limits.cpu_seconds
+            return PhotoError("timeout", f"decoding took over {most:g} s of processor time")
         return PhotoError("worker_lost", "the process that decoded the photo ended unexpectedly")
 
     def _send(self, data: bytes, deadline: float) -> None:
@@ -289,10 +284,11 @@ class _Feeder(threading.Thread):
                 self._start_worker()
 
 
-def known_format(data: bytes) -> bool:
-    """Whether the first bytes are those of an accepted photo format."""
-    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
-        return True
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return True
-    return data[4:8] == b"ftyp" and (data[8:12] in _AVIF_BRANDS)
+def unsupported(data: bytes) -> PhotoError:
+    """Why a file of no accepted format is refused: what it is, and the way out."""
+    if not data:
+        return PhotoError("unreadable", "The file is empty.")
+    kind = kind_of(data[:HEAD_BYTES])
+    if not kind:
+        return PhotoError("unsupported_format", "This is not a photo in an accepted format.")
+    return PhotoError("unsupported_format", decode_worker.sentence(kind), format_of(kind))

@@ -21,9 +21,11 @@ from ..recognition.answer import (
     AnswerObject,
     answer_object,
     match_object,
+    shown_name,
 )
 from ..recognition.decision import Answers
 from ..recognition.explanation.explain import explain_answer
+from ..recognition.folder.feedback import FeedbackStore
 from ..recognition.folder.maintain import follow_moved_folder
 from ..recognition.predictions import prediction
 from ..recognition.query import Queries, QueryPhoto, size_warnings
@@ -32,17 +34,16 @@ from .decode_pool import Decoded, DecodeLimits, DecodePool
 from .explanation_json import explanation_object
 from .gallery_editing import Editor
 from .inference_queue import BatchTimes, InferenceQueue, MakeResult
-from .keys import Key, read_keys
-from .limits import BodyBudget, RateLimits, RequestQueue
+from .keys import KeyFile
+from .limits import BodyBudget, RateLimits, RequestQueue, WrongKeys
 from .live_recognizer import LiveRecognizer, OpenRecognizer
-from .monitoring import Counters, Feedback
+from .monitoring import Counters
 from .options import ServeOptions
-from .schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA
+from .previews import Previews
+from .schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
 from .uploads import PhotoLimits, RecognizeRequest, Upload
 
 VECTOR_DIGITS = 7  # decimals of an embedding's numbers, which float32 has about as many of
-
-FEEDBACK_FILE = "feedback.jsonl"
 
 Submit = Callable[[Decoded], Future[tuple[Any, BatchTimes]]]
 
@@ -76,7 +77,7 @@ class Engine:
     def __init__(self, folder: Path, options: ServeOptions) -> None:
         """Raises GalleryError, DataError or ModelError when the folder cannot be opened."""
         self.folder, self.options = folder, options
-        self.keys: list[Key] = read_keys(options.keys) if options.keys else []
+        self.keys = KeyFile(options.keys) if options.keys else None  # None = open to everybody
         self.counters = Counters()
         with suppress(WhichLandmarkError):  # in a read-only folder; what is damaged is said below
             follow_moved_folder(folder)
@@ -94,9 +95,11 @@ class Engine:
         )
         self.inference = InferenceQueue(self.live, options.batch)
         self.editor = Editor(self.live, options.write_queue)
-        self.feedback = Feedback(folder / FEEDBACK_FILE, options.feedback_bytes)
+        self.feedback = FeedbackStore(folder, options.feedback_bytes)
         self.queue = RequestQueue(options.queue, options.line, options.line_seconds)
-        self.body_budget, self.rate_limits = BodyBudget(options.body_bytes), RateLimits()
+        self.body_budget = BodyBudget(options.body_bytes, options.body_share, options.line_seconds)
+        self.rate_limits, self.wrong_keys = RateLimits(), WrongKeys()
+        self.previews = Previews(folder, self.live, self.pool, options.max_bytes)
         self.stopping = False
         self.counters.generation.set(self.live.generation)
         self.live.on_refresh = self.counters.generation.set
@@ -115,6 +118,10 @@ class Engine:
         """Why the server is not ready for photos; "" = it is ready."""
         if self.stopping:
             return "the server is being stopped"
+        if self.keys is not None:
+            self.keys.refresh()
+            if self.keys.trouble:
+                return "no key can be checked, because of the key file; the log says why"
         return "" if self.inference.alive else "an inference thread has ended"
 
     @property
@@ -153,16 +160,23 @@ class Engine:
         results = await self._embedded("vector", photos, make_result)
         return self._reply(EMBEDDING_SCHEMA, photos, results, began)
 
-    async def similar(self, photos: Sequence[Upload], limit: int) -> dict[str, Any]:
+    async def similar(
+        self, photos: Sequence[Upload], limit: int, language: str = ""
+    ) -> dict[str, Any]:
         """The gallery photos nearest to photos. Raises ApiError 503 when the queue is full."""
         began = time.monotonic()
 
-        def make_result(opened: OpenRecognizer, queries: Queries, row: int) -> list[Any]:
+        def make_result(opened: OpenRecognizer, queries: Queries, row: int) -> list[SimilarMatch]:
             found = opened.recognizer.fallback.using(
                 lambda decider: decider.retriever.similar(queries.vectors[row], limit)
             )
             credits = opened.facts.gallery.credits([match.photo_id for match in found])
-            return [match_object(match, credits, opened.facts) for match in found]
+            records = opened.facts.records
+            return [
+                {**match_object(match, credits, opened.facts),
+                 "title": shown_name(match.landmark, records, language) if match.landmark else ""}
+                for match in found
+            ]  # fmt: skip
 
         results = await self._embedded("matches", photos, make_result)
         return self._reply(SIMILAR_SCHEMA, photos, results, began)
@@ -216,7 +230,9 @@ class Engine:
             query = _query(decoded)
 
             def make_result(opened: OpenRecognizer, answers: Answers, row: int) -> Any:
-                explanation = explain_answer(opened.recognizer, answers, row, query)
+                explanation = explain_answer(
+                    opened.recognizer, answers, row, query, language=language
+                )
                 answer = prediction(answers, row, matches=CANDIDATE_MATCHES)
                 return explanation_object(
                     photo.name, explanation, answer, opened, language=language

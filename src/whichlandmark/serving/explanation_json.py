@@ -1,7 +1,8 @@
-"""Explanation → JSON object: matched points of photo pairs, parts of the score, distractors."""
+"""Explanation → JSON object: reasons, pairs of photos with matched points, parts of the score."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..core.types import Match, Prediction
 from ..gallery.records import Credit
-from ..recognition.answer import answer_object, match_object, thumbnail_address
+from ..recognition.answer import answer_object, match_object, preview_address, thumbnail_address
+from ..recognition.candidates import CHANCE_INLIERS
 from ..recognition.explanation.drawing import Explanation, Reference, ScorePart
 from .live_recognizer import OpenRecognizer
 
@@ -34,6 +36,9 @@ def explanation_object(
     high, wide = explanation.shape or (1, 1)
     return {
         "answer": answer_object(photo, answer, facts, language=language),
+        "title": explanation.title,
+        "words": explanation.why,
+        "reasons": {**asdict(explanation.reasons), "chance": CHANCE_INLIERS},
         "query": {"width": wide, "height": high},
         "pairs": [_pair(r, (high, wide), credits, opened) for r in explanation.references],
         "parts": [_part(part) for part in explanation.parts],
@@ -49,20 +54,21 @@ def _pair(
 ) -> dict[str, Any]:
     facts = opened.facts
     match = Match(reference.photo_id, reference.landmark, reference.similarity, reference.inliers)
-    image = thumbnail_address(reference.photo_id) if facts.thumbnails else None
     in_query, in_gallery, shape = reference.query_points, reference.gallery_points, reference.shape
-    drawn = in_query is not None and shape is not None
     lines: list[list[float]] = []
-    if in_query is not None and in_gallery is not None and shape is not None:
+    if reference.above_chance and in_query is not None and in_gallery is not None and shape:
         lines = np.concatenate(
             [_normalized(in_query, frame), _normalized(in_gallery, shape)], axis=1
         )[:MAX_LINES].tolist()
     high, wide = shape or (3, 4)
     return {
         "photo": match_object(match, credits, facts),
-        "width": wide, "height": high, "image": image, "lines": lines,
-        "inliers": reference.inliers or 0,
-        "text": _match_text(reference, drawn),
+        "width": wide, "height": high,
+        "image": thumbnail_address(reference.photo_id) if facts.thumbnails else None,
+        "preview": preview_address(reference.photo_id),
+        "lines": lines, "inliers": reference.inliers or 0,
+        "above_chance": reference.above_chance, "alike": reference.alike,
+        "text": _match_text(reference, bool(lines)),
     }  # fmt: skip
 
 
@@ -80,8 +86,10 @@ def _match_text(reference: Reference, drawn: bool) -> str:
         return "No points of your photo match this photo consistently."
     points = "1 point" if reference.inliers == 1 else f"{reference.inliers} points"
     match = "matches" if reference.inliers == 1 else "match"
-    text = f"{points} of your photo {match} this photo, consistent with one change of viewpoint."
-    return text if drawn else f"{text} They cannot be drawn because its file is missing."
+    text = f"{points} of your photo {match} this photo, consistent with one change of viewpoint"
+    if not reference.above_chance:
+        return f"{text}, as many as by chance."
+    return f"{text}." if drawn else f"{text}. They cannot be drawn because its file is missing."
 
 
 def _part(part: ScorePart) -> dict[str, Any]:
@@ -90,6 +98,7 @@ def _part(part: ScorePart) -> dict[str, Any]:
     return {
         "name": part.name,
         "value": value,
+        "measured": part.measured,
         "contribution": contribution,
         "text": part.description,
     }

@@ -8,15 +8,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
+import os
 import re
 import secrets
+import stat
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ..core.disks import only_writer
 from ..core.errors import DataError, OptionError
 from ..core.files import atomic_file, read_json
+
+log = logging.getLogger("whichlandmark.serving")
 
 Scope = Literal["read", "write"]
 
@@ -25,6 +32,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 FORMAT = 1
 
 PREFIX = "wl_"
+
+SETTLED_SECONDS = 1.0  # after which a further change gives a file another time, on any disk
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -64,6 +73,56 @@ def find_key(keys: Sequence[Key], given: str) -> Key | None:
     return found
 
 
+class KeyFile:
+    """The keys of a file, read again when the file has changed.
+
+    While the file is missing or damaged no key is right, because one that was removed must not live
+    on in a copy of the old file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises DataError when the file is missing, empty or damaged."""
+        self.path, self.trouble = path, ""  # trouble: why no key can be checked; "" = they can
+        self._state = self._read_state()
+        self._keys: Sequence[Key] = read_keys(path)
+        if self._state and self._state[-1] & stat.S_IWOTH and os.name == "posix":
+            log.warning(
+                "%s: may be written by every user of this machine, who could add keys; "
+                "chmod o-w takes that away", path,
+            )  # fmt: skip
+
+    def find(self, given: str) -> Key | None:
+        """The key that matches `given`, as the file is now; None = none, or there is `trouble`."""
+        self.refresh()
+        return None if self.trouble else find_key(self._keys, given)
+
+    def refresh(self) -> None:
+        """Read the file again if it has changed."""
+        state = self._read_state()
+        if state is not None and state == self._state:
+            return
+        try:
+            keys = list_keys(self.path)
+        except DataError as error:
+            if str(error) != self.trouble:
+                log.error("every key is refused until the key file is readable again: %s", error)
+            self._keys, self._state, self.trouble = (), None, str(error)
+            return
+        if self.trouble or keys != self._keys:
+            log.info("the key file was read again: %d keys", len(keys))
+        self._keys, self._state, self.trouble = keys, state, ""
+
+    def _read_state(self) -> tuple[int, ...] | None:
+        """What changes with the file; None = it is gone, or was changed only just now."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        if abs(time.time() - found.st_mtime) < SETTLED_SECONDS:
+            return None  # one more change could leave the same time: read it once more
+        return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode)
+
+
 def read_keys(path: Path) -> list[Key]:
     """The keys of a file. Raises DataError when it is missing, empty or damaged."""
     keys = list_keys(path)
@@ -88,23 +147,26 @@ def add_key(path: Path, name: str, scope: str, rate: int | None = None) -> str:
         raise OptionError(f"name {name!r} given; expected up to 64 letters, digits, '.', '_', '-'")
     if rate is not None and rate < 1:
         raise OptionError(f"rate {rate} given; expected 1 photo per minute or more")
-    keys = list_keys(path) if path.exists() else []
-    if name in [key.name for key in keys]:
-        raise OptionError(
-            f"{path}: has a key {name!r} already; remove it first, or choose another name"
-        )
     secret = PREFIX + secrets.token_urlsafe(32)
     allowed: Scope = "write" if scope == "write" else "read"
-    _write(path, [*keys, Key(name, digest_of(secret), allowed, rate)])
+    with only_writer(path):  # else two at once could bring a removed key back
+        keys = list_keys(path) if path.exists() else []
+        if name in [key.name for key in keys]:
+            raise OptionError(
+                f"{path}: has a key {name!r} already; remove it first, or choose another name"
+            )
+        _write(path, [*keys, Key(name, digest_of(secret), allowed, rate)])
     return secret
 
 
 def remove_key(path: Path, name: str) -> None:
     """Remove a key. Raises DataError when there is none of that name."""
-    keys = list_keys(path)
-    if name not in [key.name for key in keys]:
-        raise DataError(f"{path}: no key {name!r}; it has {', '.join(k.name for k in keys) or '-'}")
-    _write(path, [key for key in keys if key.name != name])
+    with only_writer(path):
+        keys = list_keys(path)
+        if name not in [key.name for key in keys]:
+            names = ", ".join(key.name for key in keys) or "-"
+            raise DataError(f"{path}: no key {name!r}; it has {names}")
+        _write(path, [key for key in keys if key.name != name])
 
 
 def list_keys(path: Path) -> list[Key]:
@@ -112,7 +174,12 @@ def list_keys(path: Path) -> list[Key]:
     entries: Any = read_json(path).get("keys")
     try:
         keys = [Key(**entry) for entry in entries]
-        assert all(re.fullmatch("[0-9a-f]{64}", k.digest) and k.scope in SCOPES for k in keys)
+        assert all(
+            key.name and isinstance(key.name, str) and key.scope in SCOPES
+            and re.fullmatch("[0-9a-f]{64}", key.digest)
+            and (key.rate is None or (type(key.rate) is int and key.rate > 0))
+            for key in keys
+        )  # fmt: skip
     except (TypeError, AssertionError):
         raise DataError(f"{path}: not a key file; `whichlandmark keys add` creates one") from None
     return keys

@@ -1,4 +1,4 @@
-"""Load limits: a bounded request queue, a byte budget for request bodies, and rate limits."""
+"""Load limits: request queue, bytes of request bodies, photos a minute, wrong keys."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import NamedTuple
 
 from .api_errors import ApiError, busy
 
 MAX_TRACKED_CALLERS = 10_000  # beyond that, the least recent caller is forgotten
 
 MAX_RETRY_SECONDS = 30
+
+# A body that takes room and gets fewer bytes in this time is ended when others need the room.
+MOVED_BYTES, STALL_SECONDS = 32_000, 2.0
+
+WRONG_KEYS, WRONG_KEY_SECONDS = 20, 3.0  # of one address at once, and seconds until one more
 
 
 class RequestQueue:
@@ -102,22 +108,171 @@ class RequestQueue:
                 admission.set_result(None)
 
 
-class BodyBudget:
-    """Bounds the bytes of all bodies that are being read. Use it from the event loop only."""
+class BodyRoom:
+    """The bytes of one body that are in memory. `BodyBudget.body` makes it."""
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity, self.held = capacity, 0
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.caller, self.held = "", 0
+        self.arrival: asyncio.Timeout | None = None  # of the read that waits for bytes, if one does
+        self.ended = False  # by `end`
+        self._moved = budget.clock(), 0  # when the body last moved on, and its bytes then
+
+    async def take(self, caller: str, count: int) -> None:
+        """Count bytes that have arrived. Raises ApiError 503 when no room becomes free for them."""
+        if count:
+            self.caller = self.caller or caller
+            await self._budget.reserve(self, count)
+            now = self._budget.clock()
+            if self.held - self._moved[1] >= MOVED_BYTES:
+                self._moved = now, self.held
+
+    def stalled(self, now: float) -> bool:
+        """Whether the body waits for bytes, and few have arrived lately."""
+        waits = self.arrival is not None and self.held > 0
+        return waits and now - self._moved[0] > STALL_SECONDS
+
+    def end(self) -> None:
+        """Let the read that waits for bytes time out now."""
+        if self.arrival is not None and not self.arrival.expired():
+            self.arrival.reschedule(asyncio.get_running_loop().time())
+            self.ended = True
+
+
+class BodyBudget:
+    """Bounds the bytes of all bodies in memory, and of those of one caller. Event loop only.
+
+    Bytes are counted as they come, so that a body that is announced and not sent takes no room.
+    While room is short, bodies whose client has stalled are ended, and the others wait.
+
+    Args:
+        capacity: bytes of all bodies.
+        share: bytes of the bodies of one caller.
+        max_wait: seconds after which a body that waits for room is refused.
+    """
+
+    def __init__(
+        self, capacity: int, share: int, max_wait: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.capacity, self.share, self.max_wait, self.clock = capacity, share, max_wait, clock
+        self.held = 0
+        self._bodies: set[BodyRoom] = set()
+        self._shares: dict[str, int] = {}
+        self._waiting: deque[tuple[BodyRoom, int, asyncio.Future[None]]] = deque()
 
     @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        """Reserve `count` bytes while the block runs. Raises ApiError 503 when they do not fit."""
-        if self.held + count > self.capacity:
-            raise busy(1)
-        self.held += count
+    def body(self) -> Iterator[BodyRoom]:
+        """The room of one body, which is free again at the end of the block."""
+        room = BodyRoom(self)
+        self._bodies.add(room)
         try:
-            yield
+            yield room
         finally:
-            self.held -= count
+            self._bodies.remove(room)
+            self._add(room, -room.held)
+            self._admit()
+
+    async def reserve(self, room: BodyRoom, count: int) -> None:
+        """Wait for room for `count` more bytes. Raises ApiError 503 after `max_wait` seconds."""
+        if self._fits(room, count):
+            self._add(room, count)
+            return
+        admission = asyncio.get_running_loop().create_future()
+        waiter = room, count, admission
+        self._waiting.append(waiter)
+        end = self.clock() + self.max_wait
+        try:
+            while not admission.done():
+                left = end - self.clock()
+                if left <= 0:
+                    raise busy(1)
+                self._end_stalled(room, count)
+                await asyncio.wait([admission], timeout=min(left, STALL_SECONDS / 4))
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove(waiter)
+
+    def _fits(self, room: BodyRoom, count: int) -> bool:
+        own = self._shares.get(room.caller, 0) + count
+        return own <= self.share and self.held + count <= self.capacity
+
+    def _add(self, room: BodyRoom, count: int) -> None:
+        room.held += count
+        self.held += count
+        own = self._shares.pop(room.caller, 0) + count
+        if own:
+            self._shares[room.caller] = own
+
+    def _admit(self) -> None:
+        """Let those that wait go on, in order; one whose caller has no room keeps nobody else."""
+        for waiter in list(self._waiting):
+            room, count, admission = waiter
+            if self._fits(room, count) and not admission.done():
+                self._waiting.remove(waiter)
+                self._add(room, count)
+                admission.set_result(None)
+
+    def _end_stalled(self, room: BodyRoom, count: int) -> None:
+        """End the bodies that stall: those of a caller without room, else of all callers."""
+        own_share = self._shares.get(room.caller, 0) + count > self.share
+        now = self.clock()
+        for other in self._bodies:
+            if other.stalled(now) and (other.caller == room.caller or not own_share):
+                other.end()
+
+
+class WrongKeys:
+    """Slows down an address that sends wrong keys, and nobody else.
+
+    After `WRONG_KEYS` of them the address waits, and no key is looked at meanwhile except one that
+    has been right there before: so the old key of one device does not shut out the others.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()  # left, when
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def check(self, address: str, digest: str) -> None:
+        """Raises ApiError 429 while the address has to wait. digest: of the key that was sent."""
+        left = self._left(address)
+        if left < 1 and (address, digest) not in self._known:
+            retry = max(1, math.ceil((1 - left) * WRONG_KEY_SECONDS))
+            raise ApiError(
+                429,
+                "too_many_wrong_keys",
+                "Too many wrong API keys came from this address.",
+                f"Retry in {retry} s, with the right key.",
+                retry=retry,
+            )
+
+    def count(self, address: str) -> None:
+        """A wrong key came from an address."""
+        left = self._left(address)
+        self._tries.pop(address, None)
+        self._tries[address] = max(0.0, left - 1), self._clock()
+        while len(self._tries) > MAX_TRACKED_CALLERS:
+            self._tries.popitem(last=False)
+
+    def remember(self, address: str, digest: str) -> None:
+        """A right key came from an address."""
+        self._known[address, digest] = None
+        self._known.move_to_end((address, digest))
+        while len(self._known) > MAX_TRACKED_CALLERS:
+            self._known.popitem(last=False)
+
+    def _left(self, address: str) -> float:
+        left, updated = self._tries.get(address, (float(WRONG_KEYS), self._clock()))
+        return min(float(WRONG_KEYS), left + (self._clock() - updated) / WRONG_KEY_SECONDS)
+
+
+class Allowance(NamedTuple):
+    """What is left of a caller's photos per minute. reset: seconds until all of them are free."""
+
+    limit: int
+    remaining: int
+    reset: int
 
 
 class RateLimits:
@@ -126,6 +281,12 @@ class RateLimits:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def allowance(self, caller: str, rate: int) -> Allowance:
+        """What a caller may still send. rate: photos per minute, above 0."""
+        tokens, updated = self._buckets.get(caller, (float(rate), self._clock()))
+        tokens = min(float(rate), tokens + (self._clock() - updated) * rate / 60)
+        return Allowance(rate, max(0, int(tokens)), math.ceil((rate - tokens) * 60 / rate))
 
     def take(self, caller: str, photos: int, rate: int) -> None:
         """Count photos of a caller.

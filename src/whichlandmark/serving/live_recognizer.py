@@ -22,6 +22,7 @@ from ..gallery.base import Gallery
 from ..recognition.answer import GalleryFacts
 from ..recognition.folder.load import load
 from ..recognition.recognizer import Recognizer
+from .gallery_browsing import Catalogue
 
 log = logging.getLogger("whichlandmark.serving")
 
@@ -63,11 +64,12 @@ class LockedEmbedder:
 
 
 class OpenRecognizer:
-    """A recognizer of one generation, with the gallery facts that answers need and a user count."""
+    """A recognizer of one generation, with facts of its gallery, its landmarks and a user count."""
 
     def __init__(self, recognizer: Recognizer) -> None:
         self.recognizer = recognizer
         self.facts = GalleryFacts.of(recognizer)
+        self.catalogue = Catalogue(recognizer.index, self.facts.records)
         self.generation = self.facts.generation
         self.short_side = recognizer.short_side
         self.users, self.retired = 0, False
@@ -141,6 +143,7 @@ class LiveRecognizer:
                 self.trouble = str(error)
                 raise
             self.trouble, self._state = "", state
+            opened.catalogue.take_over(self._current.catalogue)
             with self._lock:
                 old, self._current = self._current, opened
                 old.retired = True

@@ -8,16 +8,28 @@ import random
 import re
 import time
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .api_errors import ApiError, busy, too_large, wrong_host
-from .auth import allowed_hosts, host_name
+from .auth import allowed_hosts, host_allowed, host_name
 from .engine import Engine
+from .limits import BodyRoom
 from .options import ServeOptions, tile_origin
+from .proxies import (
+    TrustedProxies,
+    caller_of,
+    enter_root_path,
+    forwarded_without_keys,
+    peer_of,
+    relative_redirect,
+    route_path,
+)
 
 log = logging.getLogger("whichlandmark.serving")
 
@@ -47,76 +59,105 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self.app, self.engine = app, engine
         self.hosts = allowed_hosts(engine.options)
+        self.proxies = TrustedProxies.parse(engine.options.proxies)
         self.headers = security_headers(engine.options)
         self._ids = random.Random()  # not cryptographic, because request ids are no secrets
+        self._strangers_told = False  # whether the log has told of an untrusted proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request; pass lifespan events through."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers, began = Headers(scope=scope), time.monotonic()
-        given = headers.get("x-request-id", "")
+        began = time.monotonic()
+        given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{self._ids.getrandbits(64):016x}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        body = _CountedBody(receive, self.engine.options)
-        response = _ResponseSender(send, self.headers, request_id)
-        try:
-            await self._dispatch(scope, headers, body, response)
-        except Exception as error:
-            if not isinstance(error, ApiError):
-                log.exception("the server failed", extra={"request_id": request_id})
-                error = ApiError(
-                    500,
-                    "internal",
-                    "Internal server error.",
-                    "Report the request id to the operator.",
-                )
-            if not response.status:
-                await respond(error, request_id, scope["path"])(scope, receive, response)
-        finally:
-            self._record(
-                scope, response.status or 499, body.size, 1000 * (time.monotonic() - began)
-            )
+        response = _ResponseSender(send, self.headers, scope)
+        with self.engine.body_budget.body() as room:
+            body = _CountedBody(receive, self.engine.options, scope, room, response)
+            refused = await self._answer(scope, body, response)
+        if refused and not response.status:
+            if body.expected and not body.reading:
+                response.close = True  # the client waits for leave to send the body
+            elif not body.unread:
+                await body.drain()
+                response.close = not body.ended
+            await respond(refused, request_id, route_path(scope))(scope, receive, response)
+        status = 499 if body.gone else response.status or 499
+        self._record(scope, status, body.size, 1000 * (time.monotonic() - began))
 
-    async def _dispatch(
-        self, scope: Scope, headers: Headers, body: _CountedBody, response: _ResponseSender
-    ) -> None:
-        refused: ApiError | None = None
-        host = host_name(headers.get("host", ""))
-        if self.hosts is not None and host not in self.hosts:
-            refused = wrong_host(host)
-        expected = headers.get("content-length", "")
-        length = int(expected) if re.fullmatch(r"\d{1,18}", expected) else 0
-        max_body = self.engine.options.max_body
-        if length > max_body:
-            refused = refused or too_large(max_body)
-        if refused:
-            await respond(refused, response.request_id, scope["path"])(scope, body, response)
-            return
-        if self.engine.full and scope["method"] == "POST" and scope["path"] in QUEUED_PATHS:
-            await (
-                body.drain()
-            )  # reject before parsing, so that overload does not slow accepted requests
-            error = busy(self.engine.queue.retry)
-            await respond(error, response.request_id, scope["path"])(scope, body, response)
-            return
-        chunked = "transfer-encoding" in headers
-        if not (length or chunked):
-            await self.app(scope, body, response)
-            return
+    async def _answer(
+        self, scope: Scope, body: _CountedBody, response: _ResponseSender
+    ) -> ApiError | None:
+        """Let the app answer. Returns the error to answer with instead, without its traceback."""
         try:
-            with self.engine.body_budget.hold(length or max_body):
-                await self.app(scope, body, response)
+            await self._dispatch(scope, body, response)
+        except ClientDisconnect:
+            body.gone = True
         except ApiError as error:
-            if response.status:
-                raise
-            await body.drain()
-            await respond(error, response.request_id, scope["path"])(scope, body, response)
+            return error.with_traceback(None)  # whose frames hold what has been read of the body
+        except Exception:
+            request_id = scope["state"]["request_id"]
+            log.exception("the server failed", extra={"request_id": request_id})
+            hint = "Report the request id to the operator."
+            return ApiError(500, "internal", "Internal server error.", hint)
+        return None
+
+    async def _dispatch(self, scope: Scope, body: _CountedBody, response: _ResponseSender) -> None:
+        """Raises ApiError for what is refused before it reaches a route."""
+        body.unread = True  # a refusal here is sent at once, because no route has read a byte
+        headers, options = Headers(scope=scope), self.engine.options
+        length = content_length(headers)
+        self._meet_proxies(scope)
+        host = Headers(scope=scope).get("host", "")
+        if not host_allowed(options, self.hosts, host):
+            raise wrong_host(host_name(host))
+        if length > options.max_body:
+            raise too_large(options.max_body)
+        if options.root_path and (location := enter_root_path(scope, options.root_path)):
+            await Response(status_code=308, headers={"Location": location})(scope, body, response)
+            return
+        body.unread = False
+        queued = scope["method"] == "POST" and route_path(scope) in QUEUED_PATHS
+        if queued and self.engine.full:  # reject before parsing, so that overload does not slow
+            raise busy(self.engine.queue.retry)  # accepted requests
+        if not length and "transfer-encoding" not in headers:
+            await body.prefetch()
+        task = asyncio.ensure_future(self.app(scope, body, response))
+        watcher = asyncio.ensure_future(body.watch())
+        try:
+            await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
+            if body.gone and queued:  # changes of the gallery are finished, answers are not
+                task.cancel()
+                await asyncio.wait((task,))
+            if not task.cancelled():
+                await task
+        finally:
+            task.cancel()
+            watcher.cancel()
+
+    def _meet_proxies(self, scope: Scope) -> None:
+        """Believe a trusted proxy. Raises ApiError for another one before a server without keys."""
+        if peer_of(scope) in self.proxies:
+            self.proxies.believe(scope)
+            return
+        refused = forwarded_without_keys(scope)
+        if refused and not self._strangers_told:
+            self._strangers_told = True
+            log.warning(
+                "a proxy that is not trusted forwards requests, so that %s; serve with "
+                "--trusted-proxy ADDRESS if it is yours",
+                "they are refused, because there are no keys" if self.engine.keys is None
+                else "all of its clients count as one address",
+            )  # fmt: skip
+        if refused and self.engine.keys is None:
+            raise refused
 
     def _record(self, scope: MutableMapping[str, Any], status: int, size: int, ms: float) -> None:
-        unrouted = scope["path"] if scope["path"] in QUEUED_PATHS else "-"
+        path = route_path(scope)
+        unrouted = path if path in QUEUED_PATHS else "-"
         route = getattr(scope.get("route"), "path_format", None) or unrouted
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "-"
         self.engine.counters.requests.labels(route, method, str(status)).inc()
@@ -127,61 +168,136 @@ class RequestMiddleware:
         fields = {"request_id": state.get("request_id"), "method": method, "route": route,
                   "status": status, "ms": round(ms, 1), "bytes": size,
                   "key": state.get("key", ""), "photos": state.get("photos", 0)}  # fmt: skip
+        if self.engine.options.log_addresses:
+            fields["address"] = peer_of(scope)
         log.info("request", extra=fields)
 
 
-class _CountedBody:
-    """ASGI `receive` that counts the bytes of the body and enforces size and time limits."""
+def content_length(headers: Headers) -> int:
+    """The bytes that a request announces; 0 = none. Raises ApiError for what is no number."""
+    given = {part.strip(" \t") for text in headers.getlist("content-length")
+             for part in text.split(",")}  # fmt: skip
+    if not given:
+        return 0
+    (first, *others) = given
+    if others or "transfer-encoding" in headers or not re.fullmatch(r"[0-9]{1,4000}", first):
+        raise ApiError(
+            400,
+            "invalid",
+            "Content-Length: expected the number of bytes of the body, once, and no "
+            "Transfer-Encoding beside it.",
+            "HTTP libraries set this header themselves.",
+        )
+    return int(first)
 
-    def __init__(self, receive: Receive, options: ServeOptions) -> None:
-        self._receive, self._options = receive, options
+
+class _CountedBody:
+    """ASGI `receive` that counts the bytes of the body and enforces size and time limits.
+
+    Attributes:
+        expected: whether the client waits with the body until it is asked for.
+        reading: whether the body has been asked for.
+        unread: a refusal is to be sent without reading the body.
+        gone: whether the client hung up before it had the whole reply.
+    """
+
+    def __init__(
+        self, receive: Receive, options: ServeOptions, scope: Scope, room: BodyRoom,
+        response: _ResponseSender,
+    ) -> None:  # fmt: skip
+        self._receive, self._options, self._scope = receive, options, scope
+        self._room, self._response = room, response
         self.size, self.ended = 0, False
+        self.expected = Headers(scope=scope).get("expect", "").lower() == "100-continue"
+        self.reading = self.unread = self.gone = False
         self._deadline = time.monotonic() + options.body_seconds
+        self._first: Message | None = None
+        self._arrived = asyncio.Event()
 
     async def __call__(self) -> Message:
+        self.reading = True
+        if self._first is not None:
+            message, self._first = self._first, None
+            return message
         if self.ended:
             return await self._receive()
         try:
-            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
+            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())) as arrival:
+                self._room.arrival = arrival
                 message = await self._receive()
         except TimeoutError:
-            raise ApiError(
-                408,
-                "too_slow",
-                "The request body did not arrive in time.",
-                f"The limit is {self._options.body_seconds:g} s.",
-            ) from None
-        self.size += len(message.get("body", b""))
+            raise self._too_slow() from None
+        finally:
+            self._room.arrival = None
+        count = len(message.get("body", b""))
+        self.size += count
         self.ended = message["type"] != "http.request" or not message.get("more_body", False)
+        if message["type"] == "http.disconnect":
+            self.gone = not self._response.complete
+        if self.ended:
+            self._arrived.set()
         if self.size > self._options.max_body:
             raise too_large(self._options.max_body)
+        state = self._scope["state"]
+        await self._room.take(state.get("caller") or caller_of(peer_of(self._scope)), count)
         return message
+
+    def _too_slow(self) -> ApiError:
+        hint = f"The limit is {self._options.body_seconds:g} s."
+        if self._room.ended:
+            hint = "Other requests needed the room that it took. Send it again, from a faster line."
+        return ApiError(408, "too_slow", "The request body did not arrive in time.", hint)
+
+    async def prefetch(self) -> None:
+        """Take the message of a request without a body, so that `watch` can wait for the next."""
+        message = await self()
+        self._first, self.reading = message, False
+
+    async def watch(self) -> None:
+        """Wait until the client hangs up or the reply is complete, once the body has arrived."""
+        await self._arrived.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = not self._response.complete
 
     async def drain(self) -> None:
         """Read and discard the rest, because closing with unread bytes could drop the response."""
-        self._deadline = min(self._deadline, time.monotonic() + DRAIN_SECONDS)
-        try:
-            while not self.ended and self.size < DRAIN_BYTES:
-                await self()
-        except ApiError:
-            pass
+        end = min(self._deadline, time.monotonic() + DRAIN_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                while not self.ended and self.size < DRAIN_BYTES:
+                    message = await self._receive()
+                    self.size += len(message.get("body", b""))
+                    self.ended = not message.get("more_body", False)
+                    self.gone |= message["type"] == "http.disconnect"
 
 
 class _ResponseSender:
-    """ASGI `send` that adds the common headers and remembers the status."""
+    """ASGI `send` that adds the common headers and remembers the status.
 
-    def __init__(self, send: Send, headers: dict[str, str], request_id: str) -> None:
-        self._send, self._headers, self.request_id = send, headers, request_id
-        self.status = 0
+    Attributes:
+        complete: whether all of the reply has been handed to the connection.
+        close: let the connection be closed after the reply.
+    """
+
+    def __init__(self, send: Send, headers: dict[str, str], scope: Scope) -> None:
+        self._send, self._headers, self._scope = send, headers, scope
+        self.status, self.complete, self.close = 0, False, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self.request_id
+            headers["X-Request-Id"] = self._scope["state"]["request_id"]
             for name, value in self._headers.items():
                 headers.setdefault(name, value)
+            if 300 <= self.status < 400 and "location" in headers:
+                headers["location"] = relative_redirect(headers["location"], self._scope)
+            if self.close or self.status == 408:
+                headers["Connection"] = "close"
         await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete = True
 
 
 def respond(error: ApiError, request_id: str, path: str = "") -> JSONResponse:

@@ -1,29 +1,20 @@
-"""Prometheus metrics and JSON logs, neither with data of photos; the review queue of feedback."""
+"""Prometheus metrics and JSON logs, neither with data of photos."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
-import threading
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.process_collector import ProcessCollector
 
-from ..core.disks import flush
-from ..core.errors import DataError
-from .api_errors import ApiError
-
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32)
-
-REVIEW_RETRY_SECONDS = 3600  # Retry-After while the review file is full
 
 
 class Counters:
@@ -101,6 +92,7 @@ LOGGED_FIELDS = (
     "key",
     "code",
     "generation",
+    "address",  # only with --log-addresses
 )
 
 
@@ -143,48 +135,3 @@ def start_logging(level: int = logging.INFO) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = name != "uvicorn.access"
-
-
-class Feedback:
-    """Review queue: a JSON Lines file of user feedback, append-only, up to `max_bytes`."""
-
-    def __init__(self, path: Path, max_bytes: int) -> None:
-        self.path, self.max_bytes = path, max_bytes
-        self._lock = threading.Lock()
-
-    def add(self, entry: dict[str, Any]) -> None:
-        """Append one entry with its time.
-
-        A single `write` in append mode, so that lines of several processes do not mix.
-
-        Raises:
-            ApiError: 503 when the file has reached its limit.
-            DataError: the file cannot be written.
-        """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        line = (json.dumps({"time": now, **entry}, ensure_ascii=True) + "\n").encode()
-        with self._lock:
-            try:
-                self._append(line)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise DataError(f"{self.path}: cannot be written ({reason})") from None
-
-    def _append(self, line: bytes) -> None:
-        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            size = os.fstat(file).st_size
-            if size + len(line) > self.max_bytes:
-                raise ApiError(
-                    503,
-                    "queue_full",
-                    "The review queue is full.",
-                    "The operator must review its entries first.",
-                    retry=REVIEW_RETRY_SECONDS,
-                )
-            if os.write(file, line) != len(line):  # full disk: remove the partial line
-                os.ftruncate(file, size)
-                raise OSError("the disk is full")
-            flush(file)
-        finally:
-            os.close(file)

@@ -25,8 +25,10 @@ from .uploads import RAW_TYPE, JsonPhotos
 
 STATUS_DESCRIPTIONS = {
     400: "Malformed request", 401: "No valid API key", 403: "Not allowed for this key or site",
-    404: "Unknown landmark or photo", 405: "Method not allowed", 408: "Body sent too slowly",
-    409: "The landmark exists, or the gallery would become empty",
+    404: "Unknown landmark, photo or feedback", 405: "Method not allowed",
+    408: "Body sent too slowly",
+    409: "The landmark exists, the gallery would become empty, or it is reviewed already",
+    410: "Too late to undo",
     413: "Too large, or too many photos",
     415: "Unsupported media type", 421: "Host header not allowed", 422: "Not valid by the schema",
     429: "Too many photos per minute", 500: "Internal error", 503: "Busy, retry later",

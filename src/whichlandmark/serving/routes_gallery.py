@@ -1,42 +1,52 @@
-"""Routes that list and search the gallery, and change it with a write key."""
+"""Routes that list, search and change the gallery, and those of feedback and its review."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from ..core.errors import DataError
 from ..core.images import content_hash
 from ..recognition.answer import PhotoFailure
-from . import gallery_editing
-from .api_errors import PhotoError, busy
+from ..recognition.folder.feedback import QueueFullError, ReviewError
+from ..recognition.folder.own_photos import SentPhoto
+from . import gallery_browsing
+from .api_errors import ApiError, PhotoError, busy, review_fault, storage
 from .auth import Caller, engine_of, require_scope
 from .engine import Engine
-from .gallery_editing import MAX_SIDE, SentPhoto
+from .gallery_editing import MAX_SIDE
 from .routes_recognize import charge
 from .schemas import (
     NOT_BLANK,
     AddedReply,
-    CreditPatch,
+    ChangedLandmarkReply,
+    ChosenPhotos,
     CreditReply,
+    FeedbackEntry,
+    FeedbackReply,
+    LandmarkPatch,
+    LandmarkReply,
     LandmarksReply,
+    MovedPhotos,
+    PhotoPatch,
     PhotosReply,
-    RecordPatch,
-    RecordReply,
-    Relabel,
+    QueuedReply,
     RelabelledReply,
     RemovedReply,
-    Rename,
+    Review,
+    ReviewedReply,
+    UndoneReply,
     files,
     json_of,
     model_of,
     refusals,
 )
-from .uploads import Upload, json_body, read_files
+from .uploads import Upload, json_body, media_type, read_files, validated_json
 
 Reader = Annotated[Caller, Depends(require_scope("read"))]
 
@@ -46,38 +56,70 @@ Offset = Annotated[int, Query(ge=0, le=10_000_000)]
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 
+PreviewSide = Annotated[int, Query(ge=64, le=2048)]
+
+PREVIEW_CACHING = "private, max-age=3600"
+
 QueryText = Annotated[str, Query(max_length=200)]
+
+Language = Annotated[
+    str, Query(max_length=100, pattern=r"^([A-Za-z]{1,8}([-_][A-Za-z0-9]{1,8})*)?$")
+]
+
+States = Literal["open", "approved", "corrected", "discarded", "all"]
 
 Name = Annotated[str, Path(min_length=1, max_length=1000, pattern=NOT_BLANK)]
 
 PhotoId = Annotated[str, Path(min_length=1, max_length=1000, pattern=NOT_BLANK)]
 
-NewName = Annotated[Rename, Depends(json_body(Rename))]
+FeedbackId = Annotated[str, Path(min_length=1, max_length=100)]
 
-NewLandmark = Annotated[Relabel, Depends(json_body(Relabel))]
+Token = Annotated[str, Path(min_length=1, max_length=100)]
 
-NewRecord = Annotated[RecordPatch, Depends(json_body(RecordPatch))]
+NewLandmark = Annotated[LandmarkPatch, Depends(json_body(LandmarkPatch))]
 
-NewCredit = Annotated[CreditPatch, Depends(json_body(CreditPatch))]
+NewPhoto = Annotated[PhotoPatch, Depends(json_body(PhotoPatch))]
+
+Chosen = Annotated[ChosenPhotos, Depends(json_body(ChosenPhotos))]
+
+Moved = Annotated[MovedPhotos, Depends(json_body(MovedPhotos))]
+
+Decision = Annotated[Review, Depends(json_body(Review))]
+
+REVIEW_RETRY_SECONDS = 3600  # Retry-After while the review file is full
+
+NO_QUEUE = "The review queue cannot be used."
+
+JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 def router(max_photos: int) -> APIRouter:
     """The routes. max_photos: per request."""
     routes = APIRouter(tags=["gallery"])
+    _previews(routes)  # before the route of a photo, whose id may have slashes
     _readers(routes)
-    _writers(routes, max_photos)
-    _records(routes)
+    _landmark_writers(routes, max_photos)
+    _photo_writers(routes)
+    _feedback(routes)
+    _reviews(routes)
     return routes
 
 
 def _readers(routes: APIRouter) -> None:
     @routes.get("/v1/landmarks", response_model=model_of(LandmarksReply), responses=refusals(422))
     def landmarks(
-        request: Request, _: Reader, query: QueryText = "", offset: Offset = 0, limit: Limit = 50
-    ) -> JSONResponse:
-        """Search landmarks by name; each with its number of photos."""
+        request: Request, _: Reader, query: QueryText = "", offset: Offset = 0, limit: Limit = 50,
+        lang: Language = "",
+    ) -> JSONResponse:  # fmt: skip
+        """Landmarks with their numbers of photos, sorted by the names that are shown.
+
+        With `query` those that have its words in a name, the best first. Accents, case, punctuation
+        and the order of the words do not matter, small typos and missing blanks hardly.
+        """
         with engine_of(request).live.use() as opened:
-            return JSONResponse(gallery_editing.landmarks(opened, query, offset, limit))
+            return JSONResponse(gallery_browsing.landmarks(opened, query, offset, limit, lang))
 
     @routes.get(
         "/v1/landmarks/{name:path}/photos",
@@ -89,28 +131,83 @@ def _readers(routes: APIRouter) -> None:
     ) -> JSONResponse:
         """The photos of a landmark, with their authors and licences."""
         with engine_of(request).live.use() as opened:
-            return JSONResponse(gallery_editing.photos(opened, name, offset, limit))
+            return JSONResponse(gallery_browsing.photos(opened, name, offset, limit))
+
+    @routes.get(
+        "/v1/landmarks/{name:path}",
+        response_model=model_of(LandmarkReply),
+        responses=refusals(404, 422),
+    )
+    def landmark(request: Request, _: Reader, name: Name, lang: Language = "") -> JSONResponse:
+        """One landmark: title, names, Wikidata id, place, number of photos."""
+        with engine_of(request).live.use() as opened:
+            return JSONResponse(gallery_browsing.landmark(opened, name, lang))
+
+    @routes.get("/v1/distractors", response_model=model_of(PhotosReply), responses=refusals(422))
+    def distractors(
+        request: Request, _: Reader, offset: Offset = 0, limit: Limit = 50
+    ) -> JSONResponse:
+        """The photos without a landmark, which show how similar unrelated photos are."""
+        with engine_of(request).live.use() as opened:
+            return JSONResponse(gallery_browsing.photos(opened, "", offset, limit))
 
     @routes.get(
         "/v1/photos/{photo_id:path}/thumbnail",
-        responses={
-            200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
-            **refusals(404, 422),
-        },
+        responses={**JPEG, **refusals(404, 422)},
         response_class=Response,
     )
     def thumbnail(request: Request, _: Reader, photo_id: PhotoId) -> Response:
         """A small JPEG without metadata."""
         with engine_of(request).live.use() as opened:
-            data = gallery_editing.thumbnail(opened, photo_id)
+            data = gallery_browsing.thumbnail(opened, photo_id)
         return Response(
             data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"}
         )
 
+    @routes.get(
+        "/v1/photos/{photo_id:path}",
+        response_model=model_of(CreditReply),
+        responses=refusals(404, 422),
+    )
+    def photo(request: Request, _: Reader, photo_id: PhotoId) -> JSONResponse:
+        """Landmark, author, licence and source of a photo."""
+        with engine_of(request).live.use() as opened:
+            return JSONResponse(gallery_browsing.photo(opened, photo_id))
 
-def _writers(routes: APIRouter, max_photos: int) -> None:
-    changes, renames = refusals(404, 409, 422, 429, 503), refusals(404, 409, 415, 422, 503)
 
+def _previews(routes: APIRouter) -> None:
+    headers = {
+        "ETag": {"description": "of the photo and the side", "schema": {"type": "string"}},
+    }
+    jpeg = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+
+    @routes.get(
+        "/v1/photos/{photo_id:path}/preview",
+        responses={
+            200: {"content": jpeg, "headers": headers},
+            304: {"description": "The picture of If-None-Match is still right"},
+            **refusals(404, 422),
+        },
+        response_class=Response,
+    )
+    async def preview(
+        request: Request, _: Reader, photo_id: PhotoId, side: PreviewSide = 640
+    ) -> Response:
+        """A gallery photo at the size of a screen: a JPEG without metadata, its long side at most
+        `side` pixels; where the photo's file is gone, its thumbnail.
+        """
+        known = request.headers.get("if-none-match", "")
+        made = await engine_of(request).previews.make(photo_id, side, known)
+        if made is None:
+            return Response(
+                status_code=304, headers={"Cache-Control": PREVIEW_CACHING, "ETag": known}
+            )
+        # A thumbnail in its place is not kept, because the file may come back.
+        kept = {"Cache-Control": PREVIEW_CACHING, "ETag": made.tag} if made.tag else {}
+        return Response(made.jpeg, media_type="image/jpeg", headers=kept)
+
+
+def _landmark_writers(routes: APIRouter, max_photos: int) -> None:
     @routes.post(
         "/v1/landmarks/{name:path}/photos",
         response_model=model_of(AddedReply),
@@ -134,7 +231,9 @@ def _writers(routes: APIRouter, max_photos: int) -> None:
         return JSONResponse({**done, "failed": failed})
 
     @routes.delete(
-        "/v1/landmarks/{name:path}", response_model=model_of(RemovedReply), responses=changes
+        "/v1/landmarks/{name:path}",
+        response_model=model_of(RemovedReply),
+        responses=refusals(404, 409, 422, 503),
     )
     def remove_landmark(request: Request, _: Writer, name: Name) -> JSONResponse:
         """Remove a landmark with all its photos."""
@@ -142,17 +241,49 @@ def _writers(routes: APIRouter, max_photos: int) -> None:
 
     @routes.patch(
         "/v1/landmarks/{name:path}",
-        response_model=model_of(RelabelledReply),
-        responses=renames,
-        openapi_extra=json_of(Rename),
+        response_model=model_of(ChangedLandmarkReply),
+        responses=refusals(404, 409, 415, 422, 503),
+        openapi_extra=json_of(LandmarkPatch),
     )
-    def rename(request: Request, _: Writer, name: Name, to: NewName) -> JSONResponse:
-        """Rename a landmark, or with `merge` put its photos into one that exists."""
+    def change_landmark(
+        request: Request, _: Writer, name: Name, to: NewLandmark, lang: Language = ""
+    ) -> JSONResponse:
+        """Rename a landmark, or change its title, names, Wikidata id or place, in one change.
+
+        With `merge` its photos become those of a landmark that exists.
+        """
+        changes = to.model_dump(exclude_unset=True, exclude={"landmark", "merge"})
         editor = engine_of(request).editor
-        return JSONResponse(editor.relabel([], name, to.landmark, merge=to.merge))
+        return JSONResponse(
+            editor.change_landmark(name, to.landmark, changes, merge=to.merge, language=lang)
+        )
+
+
+def _photo_writers(routes: APIRouter) -> None:
+    @routes.post(
+        "/v1/photos:remove",
+        response_model=model_of(RemovedReply),
+        responses=refusals(404, 409, 415, 422, 503),
+        openapi_extra=json_of(ChosenPhotos),
+    )
+    def remove_photos(request: Request, _: Writer, chosen: Chosen) -> JSONResponse:
+        """Remove several photos in one change."""
+        return JSONResponse(engine_of(request).editor.remove(chosen.photos))
+
+    @routes.post(
+        "/v1/photos:move",
+        response_model=model_of(RelabelledReply),
+        responses=refusals(404, 415, 422, 503),
+        openapi_extra=json_of(MovedPhotos),
+    )
+    def move_photos(request: Request, _: Writer, moved: Moved) -> JSONResponse:
+        """Move several photos to a landmark, which may be new, or to those without one."""
+        return JSONResponse(engine_of(request).editor.move(moved.photos, moved.landmark))
 
     @routes.delete(
-        "/v1/photos/{photo_id:path}", response_model=model_of(RemovedReply), responses=changes
+        "/v1/photos/{photo_id:path}",
+        response_model=model_of(RemovedReply),
+        responses=refusals(404, 409, 422, 503),
     )
     def remove_photo(request: Request, _: Writer, photo_id: PhotoId) -> JSONResponse:
         """Remove a photo."""
@@ -160,59 +291,127 @@ def _writers(routes: APIRouter, max_photos: int) -> None:
 
     @routes.patch(
         "/v1/photos/{photo_id:path}",
-        response_model=model_of(RelabelledReply),
-        responses=renames,
-        openapi_extra=json_of(Relabel),
-    )
-    def relabel(request: Request, _: Writer, photo_id: PhotoId, to: NewLandmark) -> JSONResponse:
-        """Move a photo to another landmark, or make it a distractor."""
-        return JSONResponse(engine_of(request).editor.relabel([photo_id], None, to.landmark))
-
-
-def _records(routes: APIRouter) -> None:
-    @routes.get(
-        "/v1/gallery/landmarks/{name:path}",
-        response_model=model_of(RecordReply),
-        responses=refusals(404, 422),
-    )
-    def record(request: Request, _: Reader, name: Name) -> JSONResponse:
-        """Title, names, Wikidata id and place of a landmark."""
-        with engine_of(request).live.use() as opened:
-            return JSONResponse(gallery_editing.record(opened, name))
-
-    @routes.get(
-        "/v1/gallery/photos/{photo_id:path}",
-        response_model=model_of(CreditReply),
-        responses=refusals(404, 422),
-    )
-    def credit(request: Request, _: Reader, photo_id: PhotoId) -> JSONResponse:
-        """Landmark, author, licence and source of a photo."""
-        with engine_of(request).live.use() as opened:
-            return JSONResponse(gallery_editing.credit(opened, photo_id))
-
-    @routes.patch(
-        "/v1/gallery/landmarks/{name:path}",
-        response_model=model_of(RecordReply),
-        responses=refusals(404, 415, 422, 503),
-        openapi_extra=json_of(RecordPatch),
-    )
-    def describe(request: Request, _: Writer, name: Name, to: NewRecord) -> JSONResponse:
-        """Change title, names, Wikidata id or place of a landmark."""
-        changes = to.model_dump(exclude_unset=True)
-        return JSONResponse(engine_of(request).editor.describe(name, changes))
-
-    @routes.patch(
-        "/v1/gallery/photos/{photo_id:path}",
         response_model=model_of(CreditReply),
         responses=refusals(404, 415, 422, 503),
-        openapi_extra=json_of(CreditPatch),
+        openapi_extra=json_of(PhotoPatch),
     )
-    def change_credit(
-        request: Request, _: Writer, photo_id: PhotoId, to: NewCredit
+    def change_photo(request: Request, _: Writer, photo_id: PhotoId, to: NewPhoto) -> JSONResponse:
+        """Change landmark, author, licence or source of a photo."""
+        changes = to.model_dump(exclude_unset=True, exclude={"landmark"})
+        return JSONResponse(engine_of(request).editor.change_photo(photo_id, to.landmark, changes))
+
+    @routes.post(
+        "/v1/undo/{token}", response_model=model_of(UndoneReply), responses=refusals(410, 422, 503)
+    )
+    def undo(request: Request, _: Writer, token: Token) -> JSONResponse:
+        """Put back what a removal has removed, within a minute of it."""
+        return JSONResponse(engine_of(request).editor.undo(token))
+
+
+def _feedback(routes: APIRouter) -> None:
+    body = json_of(FeedbackEntry)
+    form = {"type": "object", "required": ["entry"], "properties": {
+        "entry": {"type": "string", "description": "The entry as JSON."},
+        "photo": {"type": "string", "format": "binary"},
+    }}  # fmt: skip
+    body["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
+
+    @routes.post(
+        "/v1/feedback",
+        response_model=model_of(QueuedReply),
+        responses=refusals(415, 422, 429, 503),
+        openapi_extra=body,
+    )
+    async def feedback(request: Request, caller: Reader) -> JSONResponse:
+        """Report whether an answer was right; the entry is stored for review by a person.
+
+        The photo is kept for that review only where a form with it is sent.
+        """
+        engine, photo = engine_of(request), None
+        if media_type(request) == "multipart/form-data":
+            limit = engine.options.max_bytes
+            given, fields = await read_files(request, "photo", 1, limit, optional=True)
+            entry = validated_json(FeedbackEntry, fields.get("entry", "null").encode())
+            charge(request, engine.rate_limits, caller, 1)
+            photos, failed = await _encoded(engine, given)
+            if failed:
+                raise ApiError(422, **failed[0]["error"])
+            photo = photos[0] if photos else None
+        else:
+            entry = await json_body(FeedbackEntry)(request)
+            charge(request, engine.rate_limits, caller, 1)
+        line = {**entry.model_dump(), "key": request.state.key}
+        try:
+            added = await anyio.to_thread.run_sync(engine.feedback.add, line, photo)
+        except QueueFullError:
+            raise ApiError(
+                503,
+                "queue_full",
+                "The review queue is full.",
+                "The operator must review its entries first.",
+                retry=REVIEW_RETRY_SECONDS,
+            ) from None
+        except DataError:
+            raise storage(NO_QUEUE) from None
+        queued: QueuedReply = {"queued": True, "id": added[0], "photo_kept": added[1]}
+        return JSONResponse(queued)
+
+
+def _reviews(routes: APIRouter) -> None:
+    @routes.get("/v1/feedback", response_model=model_of(FeedbackReply), responses=refusals(422))
+    def entries(
+        request: Request, _: Writer, state: States = "open", offset: Offset = 0, limit: Limit = 50
     ) -> JSONResponse:
-        """Change author, licence or source of a photo."""
-        changes = to.model_dump(exclude_unset=True)
-        return JSONResponse(engine_of(request).editor.credit(photo_id, changes))
+        """Feedback to review, or reviewed already, the newest first."""
+        found = engine_of(request).feedback.entries()
+        wanted = found.of_state(state)
+        reply: FeedbackReply = {
+            "total": len(wanted), "open": len(found.of_state("open")),
+            "unreadable": found.unreadable, "entries": wanted[offset : offset + limit],
+        }  # fmt: skip
+        return JSONResponse(reply)
+
+    @routes.get(
+        "/v1/feedback/{entry_id}/photo",
+        responses={**JPEG, **refusals(404, 422)},
+        response_class=Response,
+    )
+    def photo(request: Request, _: Writer, entry_id: FeedbackId) -> Response:
+        """The photo that was sent with feedback: a JPEG without metadata, until it is reviewed."""
+        try:
+            data = engine_of(request).feedback.photo(entry_id)
+            if data is None:
+                raise ReviewError("no_feedback_photo", f"the feedback {entry_id} has no photo")
+        except ReviewError as error:
+            raise review_fault(error) from None
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+    @routes.patch(
+        "/v1/feedback/{entry_id}",
+        response_model=model_of(ReviewedReply),
+        responses=refusals(404, 409, 415, 422, 503),
+        openapi_extra=json_of(Review),
+    )
+    def review(
+        request: Request, _: Writer, entry_id: FeedbackId, decision: Decision
+    ) -> JSONResponse:
+        """Approve feedback, which adds its photo to the gallery, or discard it.
+
+        Where no photo was sent with it, approving is only noted.
+        """
+        engine = engine_of(request)
+        try:
+            entry, stored = engine.feedback.review(
+                entry_id, decision.action, decision.landmark, engine.editor.store,
+                key=request.state.key,
+            )  # fmt: skip
+        except ReviewError as error:
+            raise review_fault(error) from None
+        except DataError:
+            raise storage(NO_QUEUE) from None
+        added = engine.editor.added_reply(stored) if stored else None
+        reply: ReviewedReply = {"entry": entry, "added": added}
+        return JSONResponse(reply)
 
 
 async def _encoded(

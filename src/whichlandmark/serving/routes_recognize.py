@@ -1,4 +1,4 @@
-"""Routes that answer photos (recognize, explain, feedback), and health, metrics and the page."""
+"""Routes that answer photos (recognize, explain), and health, metrics and the page."""
 
 from __future__ import annotations
 
@@ -10,28 +10,25 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..core.errors import DataError
-from ..core.photo_files import FORMATS
+from ..core.file_kinds import photo_formats
 from ..recognition.answer import unfinished_object
 from .api_errors import ApiError, PhotoError
 from .auth import Caller, engine_of, require_scope
 from .engine import Engine
+from .gallery_editing import UNDO_PHOTOS
 from .limits import RateLimits
 from .page_files import page_html, page_script, page_style
 from .schemas import (
     ConfigReply,
     EmbedReply,
     ExplainReply,
-    FeedbackEntry,
     Health,
     Language,
     PhotoName,
-    QueuedReply,
     RecognizeReply,
     SimilarReply,
     Tiles,
     files,
-    json_of,
     model_of,
     refusals,
 )
@@ -40,7 +37,6 @@ from .uploads import (
     MAX_MATCHES,
     JsonPhotos,
     JsonRecognizeRequest,
-    json_body,
     read_photos,
     read_recognize_request,
 )
@@ -52,8 +48,6 @@ Matches = Annotated[
 ]
 
 SimilarLimit = Annotated[int, Query(ge=1, le=100, description="Gallery photos for each photo.")]
-
-Entry = Annotated[FeedbackEntry, Depends(json_body(FeedbackEntry))]
 
 REVALIDATED = {"Cache-Control": "no-cache"}  # browsers ask on each request whether it changed
 
@@ -89,29 +83,8 @@ def router(max_photos: int) -> APIRouter:
         try:
             explanation = await engine.explain(photo, lang)
         except PhotoError as error:
-            fault = error.to_json(photo.name)["error"]
-            raise ApiError(422, **fault) from None
+            raise ApiError(422, **error.to_fault()) from None
         return JSONResponse({"request_id": request.state.request_id, **explanation})
-
-    @routes.post(
-        "/v1/feedback",
-        response_model=model_of(QueuedReply),
-        responses=also_refused,
-        openapi_extra=json_of(FeedbackEntry),
-    )
-    async def feedback(request: Request, caller: Reader, entry: Entry) -> JSONResponse:
-        """Report whether an answer was right; the entry is stored for review by a person."""
-        engine = engine_of(request)
-        charge(request, engine.rate_limits, caller, 1)
-        try:
-            await anyio.to_thread.run_sync(
-                engine.feedback.add, {**entry.model_dump(), "key": request.state.key}
-            )
-        except DataError:
-            message, hint = "The review queue cannot be written.", "Report this to the operator."
-            raise ApiError(503, "storage", message, hint, retry=60) from None
-        queued: QueuedReply = {"queued": True}
-        return JSONResponse(queued)
 
     return routes
 
@@ -170,7 +143,11 @@ def _vector_routes(routes: APIRouter, max_photos: int) -> None:
         openapi_extra=bodies,
     )
     async def similar(
-        request: Request, caller: Reader, limit: SimilarLimit = 20, name: PhotoName = ""
+        request: Request,
+        caller: Reader,
+        limit: SimilarLimit = 20,
+        lang: Language = "",
+        name: PhotoName = "",
     ) -> JSONResponse:
         """The gallery photos that look most like each photo, without a decision.
 
@@ -179,14 +156,18 @@ def _vector_routes(routes: APIRouter, max_photos: int) -> None:
         engine = engine_of(request)
         photos, _ = await read_photos(request, "photos", engine.photo_limits, name=name)
         charge(request, engine.rate_limits, caller, len(photos))
-        found = await engine.similar(photos, limit)
+        found = await engine.similar(photos, limit, lang)
         return JSONResponse({"request_id": request.state.request_id, **found})
 
 
 def charge(request: Request, rates: RateLimits, caller: Caller, photos: int) -> None:
     """Count photos against the caller's rate limit. Raises ApiError 429."""
     request.state.photos = photos
-    rates.take(caller.name, photos, caller.rate)
+    try:
+        rates.take(caller.name, photos, caller.rate)
+    finally:
+        if caller.rate > 0:  # for the headers of the reply, whatever it will be
+            request.state.allowance = rates.allowance(caller.name, caller.rate)
 
 
 def service_router() -> APIRouter:
@@ -267,7 +248,7 @@ def configuration(engine: Engine) -> ConfigReply:
         "title": options.title or TITLE, "licence": engine.licence, "read": access,
         "write": access, "tiles": tiles if options.tiles else None,
         "max_photos": options.max_photos, "max_bytes": options.max_bytes,
-        "formats": list(FORMATS), "warnings": list(facts.notes),
+        "undo_photos": UNDO_PHOTOS, "formats": list(photo_formats()), "warnings": list(facts.notes),
         "unfinished": unfinished_object(facts.unfinished), "landmarks": landmarks,
         "uses_location": uses_location,
         "shrink_side": max(MIN_SHRINK_SIDE, SHRINK_ASPECT * short_side),

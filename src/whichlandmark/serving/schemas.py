@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..recognition import answer as answer_module
 from ..recognition.answer import PhotoFailure
+from ..recognition.folder.feedback import FeedbackObject
 from .openapi import ErrorReply as ErrorReply
 from .openapi import files as files
 from .openapi import json_of as json_of
@@ -28,6 +29,10 @@ NOT_BLANK = (
     r"\S"  # pattern of landmark names and photo ids: at least one character that is not blank
 )
 
+
+MAX_CHOSEN = 1000  # photos to move or remove in one request
+
+GivenId = Annotated[str, Field(min_length=1, max_length=1000, pattern=NOT_BLANK)]
 
 LANGUAGE = r"^([A-Za-z]{1,8}([-_][A-Za-z0-9]{1,8})*)?$"
 
@@ -91,11 +96,17 @@ class EmbedReply(TypedDict):
     results: list[PhotoVector | PhotoFailure]
 
 
+class SimilarMatch(answer_module.MatchObject):
+    """A similar gallery photo. title: what people read for its landmark; "" = it shows none."""
+
+    title: str
+
+
 class SimilarPhotos(TypedDict):
-    """The gallery photos nearest to a photo, the nearest first. landmark null: shows none."""
+    """The gallery photos nearest to a photo, the nearest first."""
 
     photo: str
-    matches: list[answer_module.MatchObject]
+    matches: list[SimilarMatch]
 
 
 class SimilarReply(TypedDict):
@@ -118,34 +129,72 @@ class Size(TypedDict):
 class MatchedPair(TypedDict):
     """A gallery photo compared with the query.
 
+    image: path of its thumbnail; preview: path of it at the size of a screen, takes `side`.
     lines: matched points as [x, y in the query, x, y in the gallery photo], each a share of the
-    width or height, the strongest first.
+    width or height, the strongest first; none where they are no more than by chance.
+    above_chance: are there more inliers than unrelated photos have? alike: is it one of the photos
+    of the guess that the query looks like?
     """
 
     photo: answer_module.MatchObject
     width: int
     height: int
     image: str | None
+    preview: str
     lines: list[list[float]]
     inliers: int
+    above_chance: bool
+    alike: bool
     text: str
 
 
 class PartObject(TypedDict):
-    """One part of the score. contribution: what it adds; null for the score and the confidence."""
+    """One part of the score. contribution: what it adds; null for the score and the confidence.
+
+    measured: the cosine, log-odds or count that it was computed from; null where it is none.
+    """
 
     name: str
     value: float | None
+    measured: float | None
     contribution: float | None
     text: str
 
 
+class ReasonsObject(TypedDict):
+    """What the words of an explanation say, as numbers.
+
+    alike: photos of the guess that the query looks like, among the nearest; similarity: cosine to
+    the nearest photo of the guess; lead: that less the cosine to `other`, the nearest other
+    landmark; contrast: that landmark is far less like the query, less, nearly as much (close) or
+    more (behind). details, other_details: most inliers with one photo of the guess, and of any
+    other landmark; null = none was compared; chance: as many inliers agree by chance. nothing: why
+    the photo is not compared: it is too small, of one even color, or plain; null = it is.
+    """
+
+    alike: int
+    similarity: float | None
+    lead: float | None
+    contrast: Literal["far", "less", "close", "behind"] | None
+    other: str | None
+    details: int | None
+    other_details: int | None
+    chance: int
+    nothing: Literal["small", "even", "plain"] | None
+
+
 class ExplainReply(TypedDict):
-    """The evidence for an answer."""
+    """The evidence for an answer. title: the question; words: the answer to it, in sentences.
+
+    pairs: photos of the guess first, and one or more of each candidate of the answer.
+    """
 
     schema: answer_module.Schema
     request_id: str
     answer: answer_module.AnswerObject
+    title: str
+    words: str
+    reasons: ReasonsObject
     query: Size
     pairs: list[MatchedPair]
     parts: list[PartObject]
@@ -179,16 +228,22 @@ class ListedPhoto(TypedDict):
     thumbnail: str | None
 
 
+class LandmarkReply(ListedLandmark):
+    """One landmark of the gallery."""
+
+    generation: int
+
+
+class ChangedLandmarkReply(LandmarkReply):
+    """A landmark after a change. relabelled: photos that got a new name of their landmark."""
+
+    relabelled: int
+
+
 class CreditReply(ListedPhoto):
     """A photo with its landmark; "" = distractor."""
 
     landmark: str
-    generation: int
-
-
-class RecordReply(answer_module.LandmarkObject):
-    """What the gallery says of a landmark."""
-
     generation: int
 
 
@@ -221,9 +276,19 @@ class AddedReply(TypedDict):
 
 
 class RemovedReply(TypedDict):
-    """Number of removed photos."""
+    """Number of removed photos. undo: token of POST /v1/undo/{token}; null = too many to undo."""
 
     removed: int
+    generation: int
+    undo: str | None
+    undo_seconds: int
+
+
+class UndoneReply(TypedDict):
+    """Number of photos put back. not_restored: ids of those that the gallery has again."""
+
+    restored: int
+    not_restored: list[str]
     generation: int
 
 
@@ -234,25 +299,29 @@ class RelabelledReply(TypedDict):
     generation: int
 
 
-class Rename(BaseModel):
-    """The new name of a landmark. merge: put its photos into a landmark that exists."""
+class ChosenPhotos(BaseModel):
+    """Ids of photos to remove."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    landmark: str = Field(min_length=1, max_length=1000, pattern=NOT_BLANK)
-    merge: bool = False
+    photos: list[GivenId] = Field(min_length=1, max_length=MAX_CHOSEN)
 
 
-class Relabel(BaseModel):
-    """The new landmark of a photo; "" makes it a distractor."""
+class MovedPhotos(ChosenPhotos):
+    """Ids of photos, and the landmark that they get; "" = they show none."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     landmark: str = Field(max_length=1000, pattern=rf"^$|{NOT_BLANK}")
 
 
-class RecordPatch(BaseModel):
-    """Fields of a landmark to change, names by language; null removes, the others stay."""
+class LandmarkPatch(BaseModel):
+    """Fields of a landmark to change; those that are not sent stay, and null removes.
+
+    landmark: its new name; null = it keeps its name. merge: it may become part of a landmark that
+    exists. names: by language; those of other languages stay.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    landmark: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NOT_BLANK)
+    merge: bool = False
     title: str | None = Field(default=None, max_length=1000)
     names: dict[str, str | None] | None = Field(default=None, max_length=400)
     wikidata: str | None = Field(default=None, pattern=r"^(Q[1-9][0-9]{0,15})?$")
@@ -261,10 +330,14 @@ class RecordPatch(BaseModel):
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
 
 
-class CreditPatch(BaseModel):
-    """Parts of the credit of a photo to change; null removes, the others stay."""
+class PhotoPatch(BaseModel):
+    """Landmark and credit of a photo to change; those that are not sent stay, and null removes.
+
+    landmark: "" = the photo shows none; null = it keeps its landmark.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
+    landmark: str | None = Field(default=None, max_length=1000, pattern=rf"^$|{NOT_BLANK}")
     author: str | None = Field(default=None, max_length=4000)
     licence: str | None = Field(default=None, max_length=4000)
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
@@ -283,9 +356,41 @@ class FeedbackEntry(BaseModel):
 
 
 class QueuedReply(TypedDict):
-    """The entry is stored for review."""
+    """The entry is stored for review. photo_kept: false where none was sent, or there is no room
+    for it.
+    """
 
     queued: bool
+    id: str
+    photo_kept: bool
+
+
+class FeedbackReply(TypedDict):
+    """Entries, the newest first. total: of this state; open: not reviewed yet; unreadable: lines of
+    the file that are no entries.
+    """
+
+    total: int
+    open: int
+    unreadable: int
+    entries: list[FeedbackObject]
+
+
+class Review(BaseModel):
+    """approve: the photo is added to the gallery. landmark: null = the one that was suggested; "" =
+    the photo shows none.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    action: Literal["approve", "discard"]
+    landmark: str | None = Field(default=None, max_length=1000, pattern=rf"^$|{NOT_BLANK}")
+
+
+class ReviewedReply(TypedDict):
+    """The reviewed entry. added: null where nothing was added: discarded, or no photo was sent."""
+
+    entry: FeedbackObject
+    added: AddedReply | None
 
 
 class Tiles(TypedDict):
@@ -301,7 +406,7 @@ class ConfigReply(TypedDict):
     warnings: what every answer has to say of the gallery. unfinished: an index run has not
     finished; null = all have. landmarks: number of them. uses_location: the location in a photo's
     metadata counts. shrink_side: pixels of the long side to which a photo may be shrunk before it
-    is sent.
+    is sent. undo_photos: the most whose removal can be undone.
     """
 
     title: str
@@ -311,6 +416,7 @@ class ConfigReply(TypedDict):
     tiles: Tiles | None
     max_photos: int
     max_bytes: int
+    undo_photos: int
     formats: list[str]
     warnings: list[str]
     unfinished: answer_module.UnfinishedObject | None

@@ -28,6 +28,7 @@ from ..core.errors import OptionError
 from . import routes_cloud_vision, routes_gallery, routes_recognize
 from .api_errors import ApiError, invalid_value
 from .engine import Engine
+from .http_replies import CrossOrigin, Replies
 from .middleware import RequestMiddleware, respond
 from .monitoring import start_logging
 from .options import ServeOptions
@@ -65,22 +66,26 @@ def create_app(engine: Engine) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        summary="Which landmark is in this photo, or none?",
+        openapi_url=None,  # a route of ours
     )
     app.state.engine = engine
     max_photos = engine.options.max_photos
-    for routes in (
+    routers = (
         routes_recognize.router(max_photos),
         routes_gallery.router(max_photos),
         routes_cloud_vision.router(max_photos),
         routes_recognize.service_router(),
         routes_recognize.page_router(),
-    ):
-        app.include_router(routes)
+    )
+    for one in routers:
+        app.include_router(one)
     app.mount("/static", _PageFiles(directory=STATIC), name="static")
+    routes = [route for one in (*routers, app.router) for route in one.routes]
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_middleware(Replies, routes=routes)
     app.add_middleware(RequestMiddleware, engine=engine)
+    app.add_middleware(CrossOrigin, origins=engine.options.cors)  # outermost
     return app
 
 

@@ -160,9 +160,9 @@ def _sent_name(request: Request) -> str:
 
 
 async def read_files(
-    request: Request, field: str, max_photos: int, max_bytes: int
+    request: Request, field: str, max_photos: int, max_bytes: int, *, optional: bool = False
 ) -> tuple[list[Upload], dict[str, str]]:
-    """Parse a multipart body. Raises ApiError.
+    """Parse a multipart body. optional: it may have no file. Raises ApiError.
 
     Returns:
         The files of `field`, and the text fields by name.
@@ -179,7 +179,7 @@ async def read_files(
         await form.close()
     if field in fields:
         raise invalid(f"{field}: text given; expected files", f"curl -F {field}=@PHOTO")
-    if not found:
+    if not found and not optional:
         raise invalid(f"No photos: the form has no file in a field {field!r}.")
     _check_count(len(found), max_photos)
     return [_check_size(photo, max_bytes) for photo in found], fields
@@ -256,14 +256,18 @@ def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
                 "Expected application/json.",
                 "Send the header Content-Type: application/json.",
             )
-        body = await read_body(request, JSON_BYTES)
-        try:
-            value = parse_json(body)
-        except ValueError as error:
-            raise invalid(str(error)) from None
-        return _validated(model, value)
+        return validated_json(model, await read_body(request, JSON_BYTES))
 
     return read
+
+
+def validated_json(model: type[Model], body: bytes) -> Model:
+    """Parse and validate JSON. Raises ApiError for the first fault."""
+    try:
+        value = parse_json(body)
+    except ValueError as error:
+        raise invalid(str(error)) from None
+    return _validated(model, value)
 
 
 def parse_json(body: bytes) -> Any:

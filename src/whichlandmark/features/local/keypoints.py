@@ -23,6 +23,8 @@ MIN_MATCHES = 4  # matches that determine a homography
 
 MAX_SIZE = 2000  # pixels, because positions are stored in 16 bits
 
+MAX_ENLARGEMENT = 2.0  # of a small photo before keypoints are detected
+
 SCREEN_SIDE = 160  # pixels of the long side of a copy that shows whether there are keypoints
 
 CORNER_STRENGTH = 0.002  # least eigenvalue of the gradients' covariance, of grey from 0 to 1
@@ -98,7 +100,7 @@ def to_grey(image: Image, options: MatchOptions | None = None) -> GreyImage:
     import cv2
 
     options = options or MatchOptions()
-    scale = min(options.size / max(image.shape[:2]), 2.0)  # enlarge at most twofold
+    scale = min(options.size / max(image.shape[:2]), MAX_ENLARGEMENT)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

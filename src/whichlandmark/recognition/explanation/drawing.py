@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ...core.errors import ImageError, OptionError
 from ...core.images import read_image
 from ...core.types import Decision, Image
+from ..candidates import CHANCE_INLIERS
 
 Points = NDArray[np.float32]  # (n, 2), x and y in pixels
 
@@ -22,11 +24,9 @@ MAX_WIDTH, MAX_HEIGHT = 480, 360  # a photo is fitted into this box
 
 GAP = 12  # between two photos side by side
 
-CHANCE_INLIERS = 7  # 99 % of pairs of photos of different things have no more inliers
-
 MAX_LINES = 60  # more would hide the photos
 
-# What people read in place of the names of features; `serving/static/explanation.js` has the same.
+# What people read in place of the names of features; the page's strings have the same.
 PART_TITLES = {
     "lead": "lead over other landmarks",
     "company": "three most similar photos",
@@ -37,20 +37,57 @@ PART_TITLES = {
     "photo bank": "its photo's similarity to distractors",
     "photos": "number of photos",
     "place": "like a place",
-    "inliers": "matched points",
-    "inlier lead": "lead in matched points",
-    "inlier company": "matched points of all its photos",
+    "inliers": "inliers",
+    "inlier lead": "lead in inliers",
+    "inlier company": "inliers of all its photos",
     "usual": "starting value",
 }
 
 
+# How far the nearest photo of any other landmark is: much less like the query than the guess, less,
+# nearly as much, or more.
+Contrast = Literal["far", "less", "close", "behind"]
+
+# Why there is nothing in a photo to compare: too few pixels, one even color, no keypoint.
+Nothing = Literal["small", "even", "plain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reasons:
+    """What the sentences of an explanation say, as numbers.
+
+    Attributes:
+        alike: Photos of the guess, among the nearest, that the query looks like.
+        similarity: Cosine to the nearest photo of the guess; None = there is no guess.
+        lead: That less the cosine to the nearest photo of any other landmark.
+        contrast: How far that other landmark is; None = there is none.
+        other: That landmark; None also where all nearest photos show the guess.
+        details: Most inliers with one photo of the guess; None = none was compared.
+        other_details: Most inliers with one photo of any other landmark; None = as above.
+        nothing: Why the photo is not compared; None = it is.
+    """
+
+    alike: int = 0
+    similarity: float | None = None
+    lead: float | None = None
+    contrast: Contrast | None = None
+    other: str | None = None
+    details: int | None = None
+    other_details: int | None = None
+    nothing: Nothing | None = None
+
+
 @dataclass(frozen=True)
 class ScorePart:
-    """One part of the score: its name, what it adds, and a sentence about it."""
+    """One part of the score: its name, what it adds, a sentence about it, and what was measured.
+
+    measured: Cosine, log-odds or count that `value` was computed from; None = nothing plain.
+    """
 
     name: str
     value: float
     description: str
+    measured: float | None = None
 
     @property
     def title(self) -> str:
@@ -67,6 +104,7 @@ class Reference:
         similarity: Cosine to the query.
         penalty: B, its mean cosine to the nearest distractors; None where it is not used.
         inliers: Matched keypoints that one geometric transformation explains; None = not compared.
+        alike: Is it one of the photos of the guess that the query looks like?
         query_points, gallery_points: (n, 2) the inliers in the query and in this photo.
         shape: Height and width that `gallery_points` refer to; None = those of the photo itself.
     """
@@ -80,6 +118,7 @@ class Reference:
     query_points: Points | None = None
     gallery_points: Points | None = None
     shape: Shape | None = None
+    alike: bool = False
 
     def __post_init__(self) -> None:
         both = (self.query_points, self.gallery_points)
@@ -89,6 +128,11 @@ class Reference:
                 f"{in_query} points of the query and {in_gallery} of the gallery photo given; "
                 "expected as many"
             )
+
+    @property
+    def above_chance(self) -> bool:
+        """Are there more inliers than unrelated photos have?"""
+        return self.inliers is not None and self.inliers > CHANCE_INLIERS
 
 
 @dataclass(frozen=True)
@@ -111,6 +155,9 @@ class Explanation:
         words: The answer as a sentence.
         confidence: Probability that the guess is right.
         guess, second: The two likeliest landmarks.
+        title: The question that is answered, as "Why Eiffel Tower?".
+        why: The answer to it in two sentences.
+        reasons: What these say, as numbers.
         parts: What each feature adds to the score.
         references: Gallery photos shown as evidence.
         distractors: The nearest distractors.
@@ -126,6 +173,9 @@ class Explanation:
     confidence: float
     guess: str | None = None
     second: str | None = None
+    reasons: Reasons = field(default_factory=Reasons)
+    title: str = ""
+    why: str = ""
     parts: tuple[ScorePart, ...] = ()
     references: tuple[Reference, ...] = ()
     distractors: tuple[NearDistractor, ...] = ()
@@ -196,7 +246,8 @@ def side_by_side(
     two = (MAX_WIDTH + GAP + (MAX_WIDTH - right[0]) / 2, (high - right[1]) / 2, *right)
     lines = np.empty((0, 4))
     in_query, in_gallery = reference.query_points, reference.gallery_points
-    if query and other and in_query is not None and in_gallery is not None:
+    drawn = reference.above_chance
+    if drawn and query and other and in_query is not None and in_gallery is not None:
         chosen = _spread_rows(in_query)
         lines = np.concatenate(
             [
@@ -234,14 +285,32 @@ def format_number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
+def confidence_text(explanation: Explanation) -> str:
+    """The confidence as a percentage, never 0 % or 100 %."""
+    if explanation.confidence > 0.99:
+        return "over 99%"
+    return "under 1%" if explanation.confidence < 0.01 else f"{explanation.confidence:.0%}"
+
+
+def score_text(explanation: Explanation) -> str:
+    """The score; "" where the explanation has none."""
+    found = [part.value for part in explanation.parts if part.name == "score"]
+    return format_number(found[0], 2) if found and np.isfinite(found[0]) else ""
+
+
 def inlier_text(reference: Reference) -> str:
     """The result of spatial verification in words."""
     if reference.inliers is None:
-        return "not compared"
+        return "details not compared"
     if not reference.inliers:
-        return "no matched points agree"
-    text = f"{reference.inliers} matched points agree"
-    return text if reference.inliers > CHANCE_INLIERS else f"{text}, no more than by chance"
+        return "no details agree"
+    text = counted_details(reference.inliers)
+    return text if reference.above_chance else f"{text}, as many as by chance"
+
+
+def counted_details(inliers: int) -> str:
+    """As "23 details agree"."""
+    return "1 detail agrees" if inliers == 1 else f"{inliers} details agree"
 
 
 def _spread_rows(points: Points) -> NDArray[np.int64]:

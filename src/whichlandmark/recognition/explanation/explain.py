@@ -1,24 +1,49 @@
-"""Explain an answer: `Answers` of one photo → its evidence, for a page or a picture.
+"""Explain an answer: `Answers` of one photo → its evidence and the sentences that tell it.
 
-Everything is read from the `Answers`; nothing is searched or compared again.
+Nothing is searched again. Photos are compared only where the answer compared no photo of a landmark
+that is shown.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
 import numpy as np
 
 from ...core.errors import ImageError
-from ...core.images import photo_size
+from ...core.images import header_size, photo_size
 from ...core.types import Prediction
-from ..answer import answer_in_words
-from ..candidates import add_geometry, columns
+from ...features.local.keypoints import MAX_ENLARGEMENT
+from ...features.local.matching import VerifiedMatch
+from ..answer import CANDIDATE_MATCHES, answer_in_words, candidate_names, shown_name
+from ..candidates import CHANCE_INLIERS, add_geometry, columns
 from ..decision import Answers
 from ..predictions import prediction
 from ..query import QueryPhoto
 from ..recognizer import Recognizer
-from .drawing import Explanation, NearDistractor, Reference, ScorePart
+from ..spatial_verification import MATCHING
+from .drawing import (
+    Contrast,
+    Explanation,
+    NearDistractor,
+    Nothing,
+    Reasons,
+    Reference,
+    ScorePart,
+)
+from .sentences import PHOTOS_OF_GUESS, why_sentences, why_title
 
 DISTRACTORS = 4  # nearest distractors shown
+
+# Shares of the way from unrelated photos to the nearest photo of the guess: where the nearest photo
+# of any other landmark is below the first, it is far less like the query; below the second, less.
+FAR_SHARE, LESS_SHARE = 0.5, 0.85
+
+NOTHING_PARTS: dict[str, Nothing] = {
+    "its short side": "small", "one even color": "even", "even areas": "plain",
+}  # fmt: skip  # parts of the texts of `nothing_to_compare`
 
 FEATURE_SENTENCES = {
     "similarity": "Similarity to its nearest photo (cosine {:.2f}).",
@@ -29,16 +54,38 @@ FEATURE_SENTENCES = {
     "unwhitened": "Similarity to its nearest photo before whitening ({:.2f}).",
     "bank": "Similarity of the query to photos without a landmark ({:.2f}); lowers the score.",
     "photo_bank": "Similarity of its nearest photo to photos without a landmark ({:.2f}).",
-    "photos": "Number of its photos in the gallery (log {:.1f}).",
+    "photos": "Number of its photos in the gallery ({:.0f}), as a logarithm.",
     "place": "Less like a building or another place than its nearest photo, by ({:.1f}).",
-    "inliers": "Matched points that agree, beyond chance, with one of its photos (log {:.1f}).",
-    "inlier_lead": "Lead of these over any other landmark (log {:+.1f}).",
-    "inlier_company": "Matched points that agree, beyond chance, with all its photos (log {:.1f}).",
+    "inliers": "Details that agree with one of its photos, beyond chance ({:.0f}), as a logarithm.",
+    "inlier_lead": "Lead of these over any other landmark (logarithm {:+.1f}).",
+    "inlier_company": "The same with all its photos together ({:.0f}), as a logarithm.",
 }
+
+COUNTED_FEATURES = {"photos", "inliers", "inlier_company"}  # log(1 + count)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A gallery photo of the explanation: row of the index, cosine to the query, its matches."""
+
+    row: int
+    similarity: float
+    match: VerifiedMatch | None
+
+    @property
+    def above_chance(self) -> int:
+        """Inliers beyond those of unrelated photos."""
+        return max(0, self.match.inliers - CHANCE_INLIERS) if self.match else 0
 
 
 def explain_answer(
-    recognizer: Recognizer, answers: Answers, row: int, photo: QueryPhoto, *, name: str = ""
+    recognizer: Recognizer,
+    answers: Answers,
+    row: int,
+    photo: QueryPhoto,
+    *,
+    name: str = "",
+    language: str = "",
 ) -> Explanation:
     """The evidence of one answer.
 
@@ -48,25 +95,139 @@ def explain_answer(
         row: Which query.
         photo: That query.
         name: Name of the photo.
+        language: BCP 47 tag of the landmarks' names in its sentences; "" = each record's title.
     """
-    answer = prediction(answers, row)
+    answer = prediction(answers, row, matches=CANDIDATE_MATCHES)
     assert answer.decision != "failed"
     height, width = photo.image.shape[:2]
     box = answer.landmarks[0].box if answer.landmarks else None
+    shown = _shown(answers, row, answer)
+    reasons, alike_from = _reasons(answers, row, answer, shown)
+    told = {one for one in (answer.guess, answer.second, reasons.other) if one}
+    titles = {one: shown_name(one, recognizer.records, language) for one in told}
     return Explanation(
         photo=photo.image,
         name=name,
         decision=answer.decision,
-        words=answer_in_words(answer, recognizer.titles()),
+        words=answer_in_words(answer, titles),
         confidence=answer.confidence,
         guess=answer.guess,
         second=answer.second,
+        title=why_title(answer, titles),
+        why=why_sentences(answer, reasons, titles),
+        reasons=reasons,
         parts=_parts(answers, row, answer),
-        references=_references(recognizer, answers, row),
+        references=_references(recognizer, answers, shown, answer.guess, alike_from),
         distractors=_distractors(answers, row),
         box=(box[0] * width, box[1] * height, box[2] * width, box[3] * height) if box else None,
         shape=(height, width),
     )
+
+
+def _shown(answers: Answers, row: int, answer: Prediction) -> dict[str, list[_Shown]]:
+    """Candidate → its photos that are shown, the strongest evidence first; none without any."""
+    if row in answers.nothing:
+        return {}
+    found = {name: _photos_of(answers, row, name, name == answer.guess)
+             for name in candidate_names(answer)}  # fmt: skip
+    todo = [one.row for photos in found.values() for one in photos if one.match is None]
+    verifier, keypoints_of = answers.decider.verifier, answers.keypoints_of
+    query = keypoints_of(row) if todo and verifier and keypoints_of else None
+    if query is not None and verifier is not None:
+        matches = verifier.verify(query, [answers.index.ids[photo] for photo in todo])
+        compared = dict(zip(todo, matches, strict=True))
+        found = {
+            name: [one if one.match else _Shown(one.row, one.similarity, compared[one.row])
+                   for one in photos]
+            for name, photos in found.items()
+        }  # fmt: skip
+    return {name: sorted(photos, key=_strength) for name, photos in found.items()}
+
+
+def _strength(photo: _Shown) -> tuple[int, float]:
+    """Sort key: most inliers beyond chance first, then the most similar."""
+    return (-photo.above_chance, -photo.similarity)
+
+
+def _photos_of(answers: Answers, row: int, name: str, guess: bool) -> list[_Shown]:
+    """The photos of a candidate to show: those compared with success, then the nearest."""
+    index, found = answers.index, answers.found
+    code = int(np.searchsorted(index.names.astype(str), name))
+    ranks = np.flatnonzero(found.codes[row] == code).tolist()
+    photos = [
+        _Shown(
+            int(found.neighbours.rows[row, rank]),
+            float(found.neighbours.similarity[row, rank]),
+            answers.verified[row].get(rank),
+        )
+        for rank in ranks
+    ]
+    if not photos:  # a formula may name a landmark that is not among the neighbours
+        rows = np.flatnonzero(np.asarray(index.codes) == code)[:CANDIDATE_MATCHES]
+        cosines = answers.decider.retriever.cosines(found.queries[row : row + 1], rows[None])[0]
+        photos = [_Shown(*pair, None) for pair in zip(rows.tolist(), cosines.tolist(), strict=True)]
+    return sorted(photos, key=_strength)[: PHOTOS_OF_GUESS if guess else 1]
+
+
+def _reasons(
+    answers: Answers, row: int, answer: Prediction, shown: Mapping[str, Sequence[_Shown]]
+) -> tuple[Reasons, float]:
+    """What the sentences say; and the cosine from which a photo of the guess is alike.
+
+    Alike are photos of the guess nearer to its nearest one than to that of any other landmark, and
+    those with inliers beyond chance.
+    """
+    if row in answers.nothing:
+        text = answers.nothing[row]
+        code = next(code for part, code in NOTHING_PARTS.items() if part in text)
+        return Reasons(nothing=code), np.inf
+    if answer.guess is None:
+        return Reasons(), np.inf
+    cosines, codes = answers.found.neighbours.similarity[row], answers.found.codes[row]
+    names, mine = answers.index.names, shown[answer.guess]
+    own = codes == answers.codes[row]
+    others = np.flatnonzero((codes >= 0) & ~own)
+    best = max([*cosines[own].tolist(), *(one.similarity for one in mine)], default=-1.0)
+    unrelated = float(answers.found.penalty[row]) if len(answers.index.distractor_ids) else None
+    nearest, contrast = None, None
+    following = unrelated or 0.0  # in a gallery of one landmark
+    if len(others):
+        nearest = int(others[cosines[others].argmax()])
+        following = float(cosines[nearest])
+    elif len(names) > 1:  # other landmarks are farther than the last neighbour
+        following = float(cosines[codes >= 0].min(initial=best))
+    if len(names) > 1:
+        contrast = _contrast(best, following, unrelated)
+    alike_from = (best + following) / 2 if best > following else np.inf
+    proven = answers.inliers[row] > CHANCE_INLIERS
+    alike = int((own & ((cosines >= alike_from) | proven)).sum())
+    rest = [one for name, photos in shown.items() if name != answer.guess for one in photos]
+    reasons = Reasons(
+        alike=0 if answer.decision == "no_landmark" else alike,
+        similarity=best,
+        lead=best - following if contrast else None,
+        contrast=contrast,
+        other=None if nearest is None else names[codes[nearest]],
+        details=_most_inliers(mine),
+        other_details=_most_inliers(rest),
+    )
+    return reasons, np.inf if answer.decision == "no_landmark" else alike_from
+
+
+def _contrast(best: float, following: float, unrelated: float | None) -> Contrast:
+    """unrelated: cosine that photos without a landmark reach; None = the gallery has none."""
+    if following >= best:
+        return "behind"
+    if unrelated is None or unrelated >= best:
+        return "less" if following < LESS_SHARE * best else "close"
+    share = (following - unrelated) / (best - unrelated)
+    if share < FAR_SHARE:
+        return "far"
+    return "less" if share < LESS_SHARE else "close"
+
+
+def _most_inliers(photos: Sequence[_Shown]) -> int | None:
+    return max((one.match.inliers for one in photos if one.match), default=None)
 
 
 def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, ...]:
@@ -83,7 +244,7 @@ def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, .
         penalty = float(answers.found.penalty[row])
         return (
             ScorePart("score", answer.score, f"By the formula {answers.decider.rules.score}."),
-            ScorePart("bank", -penalty, "Mean cosine to the distractors."),
+            ScorePart("bank", -penalty, "Mean cosine to the distractors.", penalty),
             confidence,
         )
     code = answers.codes[row]
@@ -94,9 +255,12 @@ def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, .
         features = add_geometry(candidates, answers.found, answers.inliers)
     features = columns(features, stacker.names)
     added = stacker.contributions(features[row : row + 1])[0, at]
-    values = features[row, at]
+    values = [
+        float(np.expm1(value)) if name in COUNTED_FEATURES else float(value)
+        for name, value in zip(stacker.names, features[row, at], strict=True)
+    ]
     parts = [
-        ScorePart(name.replace("_", " "), float(part), FEATURE_SENTENCES[name].format(float(value)))
+        ScorePart(name.replace("_", " "), float(part), FEATURE_SENTENCES[name].format(value), value)
         for name, part, value in zip(stacker.names, added, values, strict=True)
     ]
     parts.append(
@@ -108,35 +272,55 @@ def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, .
     return (*parts, ScorePart("score", answer.score, "The sum: log-odds."), confidence)
 
 
-def _references(recognizer: Recognizer, answers: Answers, row: int) -> tuple[Reference, ...]:
-    """The gallery photos that were compared, else the nearest ones."""
-    index, neighbours = answers.index, answers.found.neighbours
-    references = []
-    for rank in answers.references(row):
-        photo, match = int(neighbours.rows[row, rank]), answers.verified[row].get(rank)
-        penalties = answers.photo_penalties
-        references.append(
-            Reference(
-                photo_id=index.ids[photo],
-                landmark=index.names[index.codes[photo]],
-                path=index.paths[photo],
-                similarity=float(neighbours.similarity[row, rank]),
-                penalty=None if penalties is None else float(penalties[row, rank]),
-                inliers=None if match is None else match.inliers,
-                query_points=None if match is None else match.query_points,
-                gallery_points=None if match is None else match.gallery_points,
-                shape=None if match is None else _frame(index.paths[photo], recognizer.short_side),
-            )
+def _references(
+    recognizer: Recognizer,
+    answers: Answers,
+    shown: Mapping[str, Sequence[_Shown]],
+    guess: str | None,
+    alike_from: float,
+) -> tuple[Reference, ...]:
+    """The photos that are shown, those of the guess first."""
+    index, photos = answers.index, [(name, one) for name in shown for one in shown[name]]
+    if not photos:
+        return ()
+    rows = np.array([one.row for _, one in photos])
+    frames = _frames(recognizer, {index.ids[one.row]: index.paths[one.row]
+                                  for _, one in photos if one.match})  # fmt: skip
+    penalties = answers.decider.retriever.gallery_penalties(rows).tolist()
+    return tuple(
+        Reference(
+            photo_id=index.ids[one.row],
+            landmark=name,
+            path=index.paths[one.row],
+            similarity=one.similarity,
+            penalty=penalty,
+            inliers=None if one.match is None else one.match.inliers,
+            query_points=None if one.match is None else one.match.query_points,
+            gallery_points=None if one.match is None else one.match.gallery_points,
+            shape=frames.get(index.ids[one.row]),
+            alike=name == guess and (one.similarity >= alike_from or one.above_chance > 0),
         )
-    return tuple(references)
+        for (name, one), penalty in zip(photos, penalties, strict=True)
+    )
 
 
-def _frame(path: str, short_side: int) -> tuple[int, int] | None:
-    """Height and width that a gallery photo was decoded at; None when its file is missing."""
-    try:
-        return photo_size(path, short_side=short_side)
-    except ImageError:
-        return None
+def _frames(recognizer: Recognizer, paths: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """Height and width that the keypoints of gallery photos refer to; without those not known.
+
+    The keypoints' scale gives the long side and the thumbnail the proportions, so that the file,
+    which may be large, far away or gone, is seldom read.
+    """
+    ids = list(paths)
+    small, found = recognizer.gallery.thumbnails(ids), {}
+    for photo_id, stored in zip(ids, recognizer.verifier.keypoints(ids), strict=True):
+        with suppress(ImageError):
+            if stored and stored.scale < MAX_ENLARGEMENT and (data := small.get(photo_id)):
+                sides = np.array(header_size(data, full=True))
+                height, width = (sides * MATCHING.size / stored.scale / sides.max()).tolist()
+                found[photo_id] = (round(height), round(width))
+            else:
+                found[photo_id] = photo_size(paths[photo_id], short_side=recognizer.short_side)
+    return found
 
 
 def _distractors(answers: Answers, row: int) -> tuple[NearDistractor, ...]:

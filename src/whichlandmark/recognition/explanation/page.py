@@ -19,11 +19,13 @@ from .drawing import (
     ScorePart,
     SideBySide,
     SmallPhoto,
+    confidence_text,
     format_number,
     inlier_text,
     line_colours,
     load_small_photo,
     query_box,
+    score_text,
     side_by_side,
 )
 from .picture import write_picture
@@ -75,7 +77,8 @@ def page(explanation: Explanation) -> str:
     return render(
         "explanation.html",
         e=explanation,
-        confidence=f"{explanation.confidence:.0%}",
+        confidence=confidence_text(explanation),
+        score=score_text(explanation),
         query=data_uri(jpeg(query.image, LONG_SIDE)) if query else "",
         size=query.fitted if query else (0, 0),
         box=query_box(explanation, query) if query else None,
@@ -98,7 +101,7 @@ def _pair(query: SmallPhoto | None, reference: Reference) -> PairView:
     drawn = len(side.lines)
     note = f", {drawn} of them drawn" if drawn and drawn < (reference.inliers or 0) else ""
     numbers.append(inlier_text(reference) + note)
-    left = "the query" if query else "the query, which is not found,"
+    left = "your photo" if query else "your photo, which is not found,"
     right = f"gallery photo {reference.photo_id}" + ("" if other else ", which is not found")
     return PairView(
         reference=reference,

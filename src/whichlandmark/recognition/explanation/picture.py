@@ -17,11 +17,13 @@ from .drawing import (
     Reference,
     ScorePart,
     SmallPhoto,
+    confidence_text,
     format_number,
     inlier_text,
     line_colours,
     load_small_photo,
     query_box,
+    score_text,
     side_by_side,
 )
 
@@ -90,10 +92,13 @@ def write_picture(explanation: Explanation, path: str | Path) -> None:
 def _facts(explanation: Explanation) -> list[str]:
     """The lines of text beside the photo."""
     lines = [
+        *([explanation.why] if explanation.why else []),
         f"decision: {explanation.decision.replace('_', ' ')}",
         f"best guess: {explanation.guess or 'none'}",
-        f"{explanation.confidence:.0%} that the best guess is right",
+        f"{confidence_text(explanation)} that the best guess is right",
     ]
+    if score := score_text(explanation):
+        lines.append(f"score: {score}")
     if explanation.second:
         lines.append(f"next best: {explanation.second}")
     return [part for line in lines for part in _wrapped(line, 50)]

@@ -199,7 +199,13 @@ def _remember_removed(folder: Path, gallery: Gallery, ids: Sequence[str]) -> Non
 
 
 def relabel_photos(
-    folder: Path, ids: Sequence[str], landmark: str | None, to: str, *, merge: bool = False
+    folder: Path,
+    ids: Sequence[str],
+    landmark: str | None,
+    to: str,
+    *,
+    merge: bool = False,
+    changes: Mapping[str, Any] | None = None,
 ) -> EditResult:
     """Give photos, or all photos of a landmark, another landmark; "" makes them distractors.
 
@@ -212,6 +218,7 @@ def relabel_photos(
         landmark: All photos of this landmark.
         to: The new landmark.
         merge: A whole landmark may become part of one that exists.
+        changes: Of the record of `to`, as `describe_landmark` takes them, in the same change.
 
     Raises:
         ExistsError: Where a landmark is renamed to one that exists, without `merge`.
@@ -231,8 +238,11 @@ def relabel_photos(
             )
         changed = [one for one in chosen if one not in stamps or stamps[one][2] != label]
         if changed:
+            known = gallery.landmarks() if changes else {}
+            old = known.get(label) or known.get(landmark or "")
+            new = [_changed_record(label, old, changes)] if changes else []
             _remember_relabelled(folder, stamps, changed, landmark, label)
-            gallery.relabel(dict.fromkeys(changed, label))
+            gallery.relabel(dict.fromkeys(changed, label), new)
             refresh_index_files(folder, gallery)
         return EditResult(_counts(gallery, "relabelled", len(changed)))
 
@@ -284,19 +294,24 @@ def describe_landmark(
         if landmark not in (known := gallery.labels().names):
             raise _no_landmark(gallery, landmark, known)
         old = gallery.landmarks().get(landmark) or LandmarkRecord(landmark)
-        given = dict(changes or {})
-        if "names" in given:
-            names = {} if given["names"] is None else {**old.names, **given["names"]}
-            given["names"] = {language: name for language, name in names.items() if name}
-        empty = LandmarkRecord(landmark)
-        record = replace(old, **{
-            name: getattr(empty, name) if value in (None, "") else value
-            for name, value in given.items()
-        })  # fmt: skip
+        record = _changed_record(landmark, old, changes or {})
         if record != old:
             gallery.describe([record])
             refresh_index_files(folder, gallery)
         return record, gallery.generation
+
+
+def _changed_record(
+    name: str, old: LandmarkRecord | None, changes: Mapping[str, Any]
+) -> LandmarkRecord:
+    """The record of landmark `name` after changes as `describe_landmark` takes them."""
+    given, empty = dict(changes), LandmarkRecord(name)
+    old = replace(old, name=name) if old else empty
+    if "names" in given:
+        names = {} if given["names"] is None else {**old.names, **given["names"]}
+        given["names"] = {language: name for language, name in names.items() if name}
+    emptied = {name: getattr(empty, name) for name, value in given.items() if value in (None, "")}
+    return replace(old, **(given | emptied))
 
 
 def credit_photos(

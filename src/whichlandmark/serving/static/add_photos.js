@@ -1,79 +1,83 @@
 // Add photos to the gallery, one request per photo, so that a bad photo does not stop the others.
 
-import { fetchJson, form } from "./api.js";
-import { announce, el, put } from "./dom.js";
+import { fetchJson, form, landmarkPath, photoProblem, retryBusy, withQuery } from "./api.js";
+import { announce, button, el, put } from "./dom.js";
 import { fileProblem } from "./upload.js";
 import { withKey } from "./key.js";
-import { counted, sentence } from "./format.js";
+import { t } from "./text.js";
 
-const MAX_ADD_TRIES = 8; // per photo, while the server is busy
+let running = 0; // the page asks before it is left meanwhile
 
-/** Add files to a landmark, with progress and result in `host`. Returns {added, there, failed: [{name, message}]}. */
-export async function addPhotos(landmark, files, config, host) {
-  const bar = el("progress", { max: files.length, value: 0, "aria-label": "Photos added" });
+addEventListener("beforeunload", (event) => {
+  if (running) event.preventDefault();
+});
+
+/**
+ * Add files to a landmark, with progress and result in `host`. Returns {added, there, moved,
+ * elsewhere: [{file, landmark}], failed: [{name, message}]}.
+ */
+export async function addPhotos(landmark, files, config, host, move = false) {
+  const bar = el("progress", { max: files.length, value: 0, "aria-label": t("edit.progress") });
   const words = el("p", { class: "small" });
   put(host, el("div", { class: "adding" }, words, bar));
-  const done = { added: 0, there: 0, failed: [] };
+  const done = { added: 0, there: 0, moved: 0, elsewhere: [], failed: [] };
+  running += 1;
   for (const [i, file] of files.entries()) {
-    words.textContent = `Adding photo ${i + 1} of ${files.length}…`;
+    words.textContent = t("edit.adding", { n: i + 1, all: files.length, name: file.name });
     try {
-      await addOne(landmark, file, config, words, done);
+      await addOne(landmark, file, config, { words, done, move });
     } catch (error) {
-      done.failed.push({ name: file.name, message: error.message });
-      if (["key", "offline", "unreachable"].includes(error.kind)) break; // the rest would fail too
+      const message = `${error.message} ${error.hint ?? ""}`.trim();
+      done.failed.push({ name: file.name, message });
+      if (["key", "forbidden", "offline", "unreachable"].includes(error.kind)) break;
     }
     bar.value = i + 1;
   }
-  put(host, report(done, files.length));
-  announce(summary(done, files.length));
+  running -= 1;
+  const again = (rest) => addPhotos(landmark, rest, config, host, true);
+  put(host, additionReport(done, files.length, again));
+  announce(additionSummary(done, files.length));
   return done;
 }
 
-async function addOne(landmark, file, config, words, done) {
+async function addOne(landmark, file, config, { words, done, move }) {
   const fault = await fileProblem(file, config);
-  if (fault) throw new Error(`${fault.message} ${fault.hint}`);
-  const path = `v1/landmarks/${encodeURIComponent(landmark)}/photos`;
+  if (fault) throw fault;
+  const path = withQuery(`${landmarkPath(landmark)}/photos`, { move: move ? "true" : "" });
   const post = () => fetchJson(path, { method: "POST", body: form("photos", [file]) });
-  const reply = await withRetries(() => withKey(post), words);
+  const wait = (n) => (words.textContent = t("edit.busy", { n }));
+  const reply = await retryBusy(() => withKey(post), wait);
   done.added += reply.added.length;
   done.there += (reply.already_there ?? []).length;
-  for (const { landmark: other } of reply.other_landmark ?? []) {
-    const where = other ? `under “${other}”` : "as a photo without a landmark";
-    done.failed.push({ name: file.name, message: `The gallery has this photo ${where} already.` });
-  }
-  for (const { photo, error } of reply.failed ?? [])
-    done.failed.push({ name: photo || file.name, message: error.message });
+  done.moved += (reply.moved ?? []).length;
+  for (const { landmark: other } of reply.other_landmark ?? [])
+    done.elsewhere.push({ file, landmark: other });
+  for (const { error } of reply.failed ?? []) throw photoProblem(error, file, config);
 }
 
-async function withRetries(action, words) {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await action();
-    } catch (error) {
-      if (error.kind !== "busy" || tries === MAX_ADD_TRIES) throw error;
-      words.textContent = `The server is busy; retrying in ${error.wait} s…`;
-      await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
-    }
-  }
-}
-
-function summary({ added, there, failed }, all) {
-  const rest = all - added - there - failed.length;
-  const parts = [`${counted(added, "photo")} added`];
-  if (there) parts.push(`${there} already there`);
-  if (failed.length) parts.push(`${failed.length} could not be used`);
-  if (rest > 0) parts.push(`${rest} not sent`);
+function additionSummary({ added, there, moved, elsewhere, failed }, all) {
+  const rest = all - added - there - moved - elsewhere.length - failed.length;
+  const parts = [t("edit.added", { n: added })];
+  if (moved) parts.push(t("edit.were_moved", { n: moved }));
+  if (there) parts.push(t("edit.already_there", { n: there }));
+  if (elsewhere.length) parts.push(t("edit.are_elsewhere", { n: elsewhere.length }));
+  if (failed.length) parts.push(t("edit.not_used", { n: failed.length }));
+  if (rest > 0) parts.push(t("edit.not_sent", { n: rest }));
   return `${parts.join(", ")}.`;
 }
 
-function report(done, all) {
-  const failures = done.failed.map(({ name, message }) =>
-    el("li", {}, el("b", {}, name), ` ${sentence(message)}`),
-  );
+function additionReport(done, all, again) {
+  const lines = done.failed.map(({ name, message }) => el("li", {}, el("b", {}, name), ` ${message}`));
+  for (const { file, landmark } of done.elsewhere) {
+    const where = landmark ? t("edit.is_at", { name: landmark.replaceAll("_", " ") }) : t("edit.is_at_none"); // prettier-ignore
+    lines.push(el("li", {}, el("b", {}, file.name), ` ${where}`));
+  }
+  const files = done.elsewhere.map(({ file }) => file);
   return el(
     "div",
     { class: "adding" },
-    el("p", {}, summary(done, all)),
-    failures.length ? el("ul", { class: "problems" }, failures) : null,
+    el("p", {}, additionSummary(done, all)),
+    lines.length ? el("ul", { class: "problems" }, lines) : null,
+    files.length ? button(t("edit.move_here", { n: files.length }), () => again(files)) : null,
   );
 }

@@ -1,144 +1,250 @@
-// The card of one photo: answer, confidence, most similar gallery photos, map, feedback.
+// The card of one photo: the name of the landmark, how sure it is, the photo, and what to do next.
 
-import { candidateList } from "./candidates.js";
-import { announce, button, el, replaceImage, put, svg } from "./dom.js";
+import { candidateList, landmarkLinks, oddsList } from "./candidates.js";
+import { announce, button, el, put, replaceImage, svg } from "./dom.js";
 import { feedback } from "./feedback.js";
 import { mapOf } from "./map.js";
-import { percent, seconds, sentence, titled } from "./format.js";
-import { openExplanation } from "./explanation.js";
+import { percent, sentence, titled } from "./format.js";
+import { t } from "./text.js";
+import {
+  guessOf,
+  headline,
+  scoreText,
+  sureness,
+  surenessMeaning,
+  toneOf,
+  warningText,
+} from "./tone.js";
+import { whatNext } from "./what_next.js";
 
 /**
- * Create the card of a photo: {card, dismiss, show}. show(change) displays a new state, as described
- * at recognizePhoto; retry() and cancel() are called by its buttons.
+ * The card of an entry: {card, show(), close()}. show() displays the entry's state, as described at
+ * recognizePhoto; the buttons call actions {retry, remove, askPart} with the entry. quiet: whether
+ * changes are not announced, because the card is one of a list.
  */
-export function answerCard(file, config, { retry, cancel }) {
-  const url = URL.createObjectURL(file);
-  const photo = photoFigure(file, url);
-  const result = el("div", { class: "result" });
+export function answerCard(entry, config, actions, quiet = false) {
+  const url = URL.createObjectURL(entry.photo ?? entry.file);
+  const photo = photoFigure(entry, url);
+  const head = el("div", { class: "head" });
+  const rest = el("div", { class: "rest" });
   const below = el("div", { class: "below" });
   const card = el(
     "article",
-    { class: "answer", "aria-label": `Answer for ${file.name}` },
+    { class: "answer", "aria-label": t("answer.card", { name: entry.name }) },
+    head,
     photo.figure,
-    result,
+    rest,
     below,
   );
-  const dismiss = () => {
-    cancel();
+  const say = quiet ? () => {} : announce;
+  const frame = { entry, config, actions, url, photo, head, rest, below, card, say };
+  const close = () => {
+    clearInterval(frame.countdown);
     URL.revokeObjectURL(url);
     card.remove();
-    card.dispatchEvent(new Event("dismissed"));
   };
-  const frame = { file, config, url, photo, result, below, card, retry, dismiss, countdown: 0 };
-  return { card, dismiss, show: (change) => showState(frame, change) };
+  return { card, close, show: () => showState(frame) };
 }
 
-function photoFigure(file, url) {
+function photoFigure({ name, file, decoded }, url) {
   const boxes = svg("svg", {
     class: "boxes",
     viewBox: "0 0 1 1",
     preserveAspectRatio: "none",
     "aria-hidden": "true",
   });
-  const image = el("img", { alt: `Your photo ${file.name}` });
-  image.addEventListener("error", () => replaceImage(image, "no preview in this browser"));
-  image.src = url;
-  const time = el("span", { class: "small" });
+  const image = el("img", { alt: t("answer.your_photo", { name }), decoding: "async" });
+  image.addEventListener("error", () => replaceImage(image, t("answer.no_preview")));
+  if (file && decoded !== false) image.src = url;
+  else queueMicrotask(() => replaceImage(image, t("answer.no_preview")));
   const figure = el(
     "figure",
     { class: "query" },
     el("div", { class: "frame" }, image, boxes),
-    el("figcaption", {}, el("span", { class: "name" }, file.name), time),
+    el("figcaption", { class: "name" }, name),
   );
-  return { figure, boxes, time };
+  return { figure, boxes };
 }
 
-function showState(frame, change) {
+function showState(frame) {
+  const { entry, card } = frame;
   clearInterval(frame.countdown);
-  frame.card.dataset.state = change.state;
-  frame.card.setAttribute("aria-busy", String(["waiting", "recognizing"].includes(change.state)));
-  ({ waiting, recognizing, busy, failed, answered })[change.state](frame, change);
+  if (frame.shown === "recognizing" && entry.state === "recognizing") return working(frame);
+  frame.shown = entry.state;
+  card.dataset.state = entry.state;
+  card.dataset.tone = entry.answer ? toneOf(entry.answer) : "";
+  card.setAttribute("aria-busy", String(["waiting", "recognizing"].includes(entry.state)));
+  put(frame.rest);
+  put(frame.below);
+  ({
+    waiting: working,
+    recognizing: working,
+    busy: busyState,
+    failed: failedState,
+    stopped: stoppedState,
+    answered: answeredState,
+  })[entry.state](frame);
 }
 
-const waiting = ({ result }) => put(result, el("h3", {}, "Waiting"));
-const recognizing = ({ result }) =>
-  put(result, el("h3", {}, "Recognizing…"), el("div", { class: "running", "aria-hidden": "true" }));
+/** What a photo that is not answered yet waits for. */
+export function progressText({ state, photo, share }) {
+  if (state === "waiting") return t("answer.waiting");
+  if (!photo) return t("answer.preparing");
+  if (share < 1) return t("answer.sending", { n: Math.floor(100 * share) });
+  return t("answer.looking");
+}
 
-function busy(frame, { problem, until }) {
+function working({ entry, head }) {
+  const words = progressText(entry);
+  const heading = head.querySelector("h3.working");
+  if (heading) heading.textContent = words;
+  else
+    put(
+      head,
+      el("h3", { class: "working" }, words),
+      el("div", { class: "running", "aria-hidden": "true" }),
+    );
+}
+
+function busyState(frame) {
+  const { entry, head, rest, actions, say } = frame;
+  const { problem, until } = entry;
   const left = el("p", { class: "lead" });
   const tick = () => {
-    left.textContent = `Trying again in ${Math.max(0, Math.ceil((until - Date.now()) / 1000))} s.`;
+    const n = Math.max(0, Math.ceil((until - Date.now()) / 1000));
+    left.textContent = t("answer.again_in", { n });
   };
   tick();
   frame.countdown = setInterval(tick, 500);
+  put(head, el("h3", {}, t("answer.busy")), left);
   put(
-    frame.result,
-    el("h3", {}, "The server is busy"),
-    left,
-    el("p", { class: "small" }, sentence(problem.message)),
+    rest,
     el(
       "div",
       { class: "buttons" },
-      button("Try now", frame.retry),
-      button("Dismiss", frame.dismiss, { class: "quiet" }),
+      button(t("answer.try_now"), () => actions.retry(entry)),
+      removeButton(frame),
     ),
   );
-  announce(`The server is busy. Trying ${frame.file.name} again in ${problem.wait} seconds.`);
+  say(t("answer.busy_said", { name: entry.name, n: problem.wait }));
 }
 
-const HEADINGS = {
-  busy: "The server is still busy",
-  key: "An API key is required",
-  offline: "You are offline",
-  unreachable: "No answer",
-  refused: "The server refused the request",
-  unfit: "This photo cannot be used",
-};
+const removeButton = ({ entry, actions }) =>
+  button(t("next.remove"), () => actions.remove(entry), {
+    class: "quiet",
+    "aria-label": t("next.remove_named", { name: entry.name }),
+  });
 
-function failed(frame, { problem }) {
-  const heading = HEADINGS[problem.kind] ?? "No answer";
-  const retry =
-    problem.kind === "unfit" ? null : button("Try again", frame.retry, { class: "main" });
+// Codes of faults of one photo that have a sentence of the page; the server's is shown for others.
+const FAULTS = ["unreadable", "unsupported_format", "too_large", "timeout", "worker_lost"];
+
+/** What went wrong with a photo: {heading, message, hint}. */
+export function problemTexts({ kind, code, message, hint }) {
+  const known = kind === "unfit" && FAULTS.includes(code);
+  const heading = ["busy", "key", "offline", "unreachable", "refused", "unfit"].includes(kind)
+    ? t(`answer.failed_${kind}`)
+    : t("answer.failed_unreachable");
+  if (code === "lost" || !known) return { heading, message: sentence(message), hint };
+  const detail = code === "too_large" || code === "unsupported_format" ? message : "";
+  return {
+    heading,
+    message: detail ? sentence(detail) : t(`answer.fault_${code}`),
+    hint: t(`answer.hint_${code}`),
+  };
+}
+
+function failedState(frame) {
+  const { entry, head, rest, actions, say } = frame;
+  const { problem } = entry;
+  const { heading, message, hint } = problemTexts(problem);
+  const again = () => actions.retry(entry);
+  put(head, el("h3", {}, heading), el("p", { class: "lead" }, message));
   put(
-    frame.result,
-    el("h3", {}, heading),
-    el("p", { class: "lead" }, sentence(problem.message)),
-    problem.hint ? el("p", { class: "small" }, sentence(problem.hint)) : null,
-    el("div", { class: "buttons" }, retry, button("Dismiss", frame.dismiss, { class: "quiet" })),
+    rest,
+    hint ? el("p", { class: "small" }, sentence(hint)) : null,
+    el(
+      "div",
+      { class: "buttons" },
+      problem.kind === "unfit" ? null : button(t("common.try_again"), again, { class: "main" }),
+      removeButton(frame),
+    ),
   );
-  announce(`${frame.file.name}: ${heading}. ${problem.message}`);
-  if (problem.kind === "key")
-    frame.card.dispatchEvent(new CustomEvent("key-wanted", { bubbles: true, detail: frame.retry }));
+  say(`${entry.name}: ${heading}. ${message}`);
 }
 
-function answered(frame, { answer, request, ms }) {
-  const { result, below, photo, file, config } = frame;
-  const words = sentence(answer.words);
-  const mapped =
-    answer.decision === "no_landmark"
-      ? []
-      : answer.candidates.slice(0, answer.decision === "landmark" ? 1 : 2);
-  photo.time.textContent = ms ? `answered in ${seconds(ms)}` : "";
+function stoppedState(frame) {
+  const { entry, head, rest, actions } = frame;
+  put(head, el("h3", {}, t("answer.stopped")));
+  put(
+    rest,
+    el(
+      "div",
+      { class: "buttons" },
+      button(t("next.ask_again"), () => actions.retry(entry), { class: "main" }),
+      removeButton(frame),
+    ),
+  );
+}
+
+function answeredState(frame) {
+  const { entry, head, rest, below, photo, config, say } = frame;
+  const { answer } = entry;
+  const tone = toneOf(answer);
+  const guess = guessOf(answer);
+  const words = headline(answer);
+  const named = tone === "sure" || tone === "likely";
+  const mapped = named && guess ? [guess] : tone === "maybe" ? answer.candidates.slice(0, 2) : [];
   drawBoxes(photo.boxes, answer);
+  put(head, el("h3", { class: tone }, words), named ? surenessBadge(answer, tone) : null);
   put(
-    result,
-    el("h3", { class: answer.decision }, words),
-    answer.decision === "landmark" ? otherNames(answer.candidates[0]) : null,
-    confidenceMeter(answer),
-    ...(answer.warnings ?? []).map((warning) => el("p", { class: "warning" }, sentence(warning))),
-    el(
-      "div",
-      { class: "buttons" },
-      button("Why?", () => openExplanation(file, frame.url, answer), {
-        class: "main",
-        "aria-label": `Why? ${words}`,
-      }),
-      button("Dismiss", frame.dismiss, { class: "quiet", "aria-label": `Dismiss ${file.name}` }),
-    ),
-    feedback(answer, request, config),
+    rest,
+    named ? otherNames(guess) : null,
+    tone === "maybe" ? oddsList(answer) : null,
+    tone === "none" ? el("p", { class: "lead" }, t("answer.none_lead")) : null,
+    answerWarnings(answer, config),
+    whatNext(frame, { tone, guess }),
+    feedback(entry),
   );
-  put(below, ...[candidateList(answer), mapOf(mapped, config.tiles)].filter(Boolean));
-  announce(`${file.name}: ${words}. ${confidenceText(answer)}.`);
+  put(
+    below,
+    tone === "none" ? closest(answer) : candidateList(answer),
+    mapOf(mapped, config.tiles, named && guess ? landmarkLinks(guess) : null),
+  );
+  say(named ? `${words}. ${sureness(answer)}.` : words);
+}
+
+/** The confidence in words; opened, it says what the number means. */
+function surenessBadge(answer, tone) {
+  return el(
+    "details",
+    { class: `sureness ${tone}` },
+    el("summary", {}, el("span", {}, sureness(answer))),
+    el("p", { class: "small" }, surenessMeaning(answer)),
+  );
+}
+
+/** What came closest to a photo of no landmark, with its numbers, folded away. */
+function closest(answer) {
+  const guess = guessOf(answer);
+  const list = candidateList(answer);
+  if (!guess || !list) return null;
+  const numbers = t("answer.closest_number", {
+    name: titled(guess),
+    share: percent(answer.confidence),
+  });
+  const folded = list.querySelector("details");
+  folded.querySelector("summary").after(
+    el("p", { class: "small" }, [numbers, scoreText(answer)].filter(Boolean).join(" ")),
+  );
+  return list;
+}
+
+/** The warnings of an answer, without those that every answer of this gallery has. */
+function answerWarnings({ warnings }, config) {
+  const general = config.warnings ?? [];
+  return (warnings ?? [])
+    .filter((one) => !general.includes(one))
+    .map((one) => el("p", { class: "warning" }, warningText(one)));
 }
 
 function drawBoxes(boxes, { landmarks = [] }) {
@@ -155,52 +261,15 @@ function drawBoxes(boxes, { landmarks = [] }) {
 
 /** The names of a landmark in other languages. */
 export function otherNames(candidate) {
-  const names = Object.entries(candidate?.names ?? {}).filter(
-    ([, name]) => name !== titled(candidate),
-  );
-  if (!names.length) return null;
+  const shown = titled(candidate);
+  const names = Object.entries(candidate?.names ?? {});
+  if (candidate.title) names.unshift([null, candidate.title]);
+  const others = new Map(names.map(([lang, name]) => [name, lang]));
+  others.delete(shown);
+  if (!others.size) return null;
   return el(
     "p",
     { class: "names" },
-    names.slice(0, 4).map(([lang, name]) => el("span", { lang, dir: "auto" }, name)),
-  );
-}
-
-const guessOf = (answer) =>
-  answer.candidates.find((c) => c.landmark === answer.guess) ?? answer.candidates[0];
-
-function confidenceText(answer) {
-  const guess = guessOf(answer);
-  if (!guess) return "No similar photo in the gallery";
-  const confidence = `${percent(answer.confidence)} confidence`;
-  if (answer.decision === "landmark") return sentence(confidence);
-  const name = titled(guess);
-  return answer.decision === "uncertain"
-    ? sentence(`${confidence} in ${name}`)
-    : `Closest landmark: ${name}, ${confidence}`;
-}
-
-function confidenceMeter(answer) {
-  const now = Math.round(100 * answer.confidence);
-  const fill = el("span");
-  fill.style.inlineSize = `${now}%`;
-  const words = confidenceText(answer);
-  return el(
-    "div",
-    { class: "confidence" },
-    el(
-      "div",
-      {
-        class: `meter ${answer.decision}`,
-        role: "meter",
-        "aria-label": "Confidence",
-        "aria-valuemin": 0,
-        "aria-valuemax": 100,
-        "aria-valuenow": now,
-        "aria-valuetext": words,
-      },
-      fill,
-    ),
-    el("p", {}, words),
+    [...others].slice(0, 4).map(([name, lang]) => el("span", { lang, dir: "auto" }, name)),
   );
 }

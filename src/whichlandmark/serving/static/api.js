@@ -1,16 +1,21 @@
-// HTTP requests to the server of this page; no other server is contacted.
+// HTTP requests to the server of this page, and its errors in the page's own words.
 
 import { replaceImage } from "./dom.js";
+import { bytes } from "./format.js";
+import { hasText, t } from "./text.js";
 
 const KEY = "whichlandmark.key";
-const NO_IMAGE = "no image";
 const TIMEOUT = 90000; // ms
+const MAX_BUSY_TRIES = 8;
 
-/** An error that the page shows. kind: busy, key, offline, unreachable, refused or unfit. */
+/**
+ * An error that the page shows. kind: busy, key, forbidden, offline, unreachable, refused or unfit.
+ * code: the server's; wait: seconds after which to try again.
+ */
 export class Problem extends Error {
-  constructor(kind, message, { hint = "", code = "", status = 0, wait = null } = {}) {
+  constructor(kind, message, { hint = "", code = "", status = 0, wait = null, detail = "" } = {}) {
     super(message);
-    Object.assign(this, { kind, hint, code, status, wait });
+    Object.assign(this, { kind, hint, code, status, wait, detail });
   }
 }
 
@@ -23,6 +28,16 @@ export const key = {
 /** The URL of a path of this server, also behind a proxy that adds a prefix. */
 export const address = (path) => new URL(path.replace(/^\//, ""), document.baseURI).href;
 
+/** A path with a query string; values that are null or "" are left out. */
+export function withQuery(path, values) {
+  const given = Object.entries(values).filter(([, value]) => value != null && value !== "");
+  const query = new URLSearchParams(given).toString();
+  return query ? `${path}?${query}` : path;
+}
+
+export const landmarkPath = (landmark) => `v1/landmarks/${encodeURIComponent(landmark)}`;
+export const photoPath = (id) => `v1/photos/${encodeURIComponent(id)}`;
+
 /** Seconds of a Retry-After header: a number, or a date. */
 export function retryAfter(header, now = Date.now()) {
   if (!header) return null;
@@ -30,9 +45,9 @@ export function retryAfter(header, now = Date.now()) {
   return Number.isFinite(wait) ? Math.min(3600, Math.max(1, Math.ceil(wait))) : null;
 }
 
-async function send(path, options = {}) {
+async function send(path, { keyValue = key.get(), ...options } = {}) {
   const headers = new Headers(options.headers);
-  if (key.get()) headers.set("Authorization", `Bearer ${key.get()}`);
+  if (keyValue) headers.set("Authorization", `Bearer ${keyValue}`);
   const timeout = AbortSignal.timeout(TIMEOUT);
   const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
   let response;
@@ -47,38 +62,66 @@ async function send(path, options = {}) {
     if (options.signal?.aborted) throw error;
     throw connectionProblem(error);
   }
-  if (!response.ok) throw await responseProblem(response);
+  if (!response.ok) throw await responseProblem(response, Boolean(keyValue));
   return response;
 }
 
-function connectionProblem(error) {
-  if (!navigator.onLine)
-    return new Problem("offline", "The request could not be sent.", {
-      hint: "It is sent again when the connection is back.",
-    });
-  if (error.name === "TimeoutError")
-    return new Problem("unreachable", "The server did not answer in time.", {
-      hint: "Try again in a moment.",
-    });
-  return new Problem("unreachable", "The server cannot be reached.", {
-    hint: "Is it running? Try again in a moment.",
-  });
+/** The Problem of a request that got no answer. */
+export function connectionProblem(error) {
+  if (!navigator.onLine) return inWords("offline", "offline");
+  return inWords("unreachable", error.name === "TimeoutError" ? "no_answer" : "unreachable");
 }
 
-async function responseProblem(response) {
-  const { error = {} } = await response.json().catch(() => ({}));
-  const { code = "", hint = "" } = error;
+/** A Problem with the page's texts error.CODE and error.CODE_hint. */
+function inWords(kind, code, values = {}, more = {}) {
+  const hint = hasText(`error.${code}_hint`) ? t(`error.${code}_hint`, values) : "";
+  return new Problem(kind, t(`error.${code}`, values), { hint, code, ...more });
+}
+
+// Status → code, where the reply has none: it may come from a proxy.
+const CODES = { 401: "unauthorized", 403: "refused", 404: "not_found", 408: "too_slow",
+  413: "body_too_large", 429: "rate_limited", 500: "internal", 502: "gateway", 503: "gateway",
+  504: "gateway" }; // prettier-ignore
+
+const KINDS = { busy: "busy", rate_limited: "busy", unauthorized: "key", wrong_key: "key",
+  too_many_wrong_keys: "key", forbidden: "forbidden", gateway: "unreachable" }; // prettier-ignore
+
+/** The Problem that a refusal tells of. keyed: whether a key was sent. */
+export async function responseProblem(response, keyed = Boolean(key.get())) {
+  const { error = {}, request_id: id = "" } = await response.json().catch(() => ({}));
   const { status } = response;
-  const message = error.message || `The server answered with status ${status}.`;
-  const wait = retryAfter(response.headers.get("Retry-After"));
-  if (status === 503 || status === 429)
-    return new Problem("busy", message, { hint, code, status, wait: wait ?? 5 });
-  if (status === 401 || status === 403) return new Problem("key", message, { hint, code, status });
-  return new Problem("refused", message, { hint, code, status });
+  let code = error.code || CODES[status] || "refused";
+  if (code === "unauthorized" && keyed) code = "wrong_key";
+  const kind = KINDS[code] ?? "refused";
+  const header = retryAfter(response.headers.get("Retry-After"));
+  const wait = kind === "busy" ? (header ?? 5) : header;
+  const more = { status, wait, detail: error.message ?? "" };
+  if (error.code && !hasText(`error.${code}`))
+    return new Problem(kind, error.message, { hint: error.hint ?? "", code, ...more });
+  return inWords(kind, code, { status, wait: wait ?? 5, id: id || "–" }, more);
+}
+
+/** The Problem of one photo: {code, message, hint} of the server, and the file that was sent. */
+export function photoProblem({ code, message, hint = "" }, file, config = {}) {
+  const values = { format: formatOf(file), size: bytes(config.max_bytes || 20e6) };
+  const known = code === "unsupported_format" && !values.format ? "unsupported_unnamed" : code;
+  if (!hasText(`error.photo_${known}`)) return new Problem("unfit", message, { hint, code });
+  return inWords("unfit", `photo_${known}`, values, { code, detail: message });
+}
+
+const FORMATS = { heic: "HEIC", heif: "HEIC", tif: "TIFF", tiff: "TIFF", svg: "SVG", bmp: "BMP",
+  jxl: "JPEG XL", jp2: "JPEG 2000", pdf: "PDF", mp4: "MP4", mov: "MOV", dng: "DNG", cr2: "CR2",
+  nef: "NEF", arw: "ARW", psd: "PSD", avif: "AVIF" }; // prettier-ignore
+
+/** The format of a file for people, after its type and its ending; "" where neither tells. */
+function formatOf(file) {
+  const ending = file?.name?.match(/\.(\w{2,5})$/)?.[1].toLowerCase() ?? "";
+  const type = file?.type?.split("/")[1]?.split("+")[0] ?? "";
+  return FORMATS[type] ?? FORMATS[ending] ?? "";
 }
 
 /** Send FormData, or an object as JSON, and parse the JSON response. Throws Problem. */
-export async function fetchJson(path, { method = "GET", body, signal } = {}) {
+export async function fetchJson(path, { method = "GET", body, signal, keyValue } = {}) {
   const plain = body && !(body instanceof FormData);
   const headers = plain ? { "Content-Type": "application/json" } : {};
   const response = await send(path, {
@@ -86,12 +129,24 @@ export async function fetchJson(path, { method = "GET", body, signal } = {}) {
     headers,
     body: plain ? JSON.stringify(body) : body,
     signal,
+    ...(keyValue ? { keyValue } : {}),
   });
   return response.json().catch(() => {
-    throw new Problem("unreachable", "The response was incomplete.", {
-      hint: "Try again in a moment.",
-    });
+    throw inWords("unreachable", "incomplete");
   });
+}
+
+/** Run an action again while the server is busy; onWait(seconds) is called before each wait. */
+export async function retryBusy(action, onWait) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await action();
+    } catch (error) {
+      if (error.kind !== "busy" || tries === MAX_BUSY_TRIES) throw error;
+      onWait(error.wait);
+      await new Promise((resolve) => setTimeout(resolve, 1000 * error.wait));
+    }
+  }
 }
 
 export function form(field, files) {
@@ -100,10 +155,15 @@ export function form(field, files) {
   return data;
 }
 
-/** Show an image of the server; with a key it is fetched, because <img> sends no headers. */
-export async function showImage(image, path) {
-  if (!path) return replaceImage(image, NO_IMAGE);
-  image.addEventListener("error", () => replaceImage(image, NO_IMAGE), { once: true });
+/**
+ * Show an image of the server; with a key it is fetched, because <img> sends no headers. instead:
+ * the path of one to show where the first is not there.
+ */
+export async function showImage(image, path, instead = null) {
+  const without = () =>
+    instead ? showImage(image, instead) : replaceImage(image, t("common.no_image"));
+  if (!path) return without();
+  image.addEventListener("error", without, { once: true });
   if (!key.get()) {
     image.src = address(path);
     return;
@@ -114,6 +174,7 @@ export async function showImage(image, path) {
     image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
     image.src = url;
   } catch {
-    replaceImage(image, NO_IMAGE);
+    image.removeEventListener("error", without);
+    without();
   }
 }

@@ -2,26 +2,29 @@
 
 import { showImage } from "./api.js";
 import { el } from "./dom.js";
-import { counted, credit, position, titled } from "./format.js";
+import { counted, credit, percent, position, titled } from "./format.js";
+import { pageLanguage, t } from "./text.js";
+import { odds, toneOf } from "./tone.js";
 
 const MAX_PHOTOS = 4; // per candidate
-const SHOWN = { landmark: 1, uncertain: 2, no_landmark: 0 }; // candidates outside the disclosure
+const SHOWN = { sure: 1, likely: 1, maybe: 2, none: 0 }; // candidates outside the disclosure
+const MAX_ODDS = 3;
 
-/** The candidates of an answer; null when there are none. */
-export function candidateList({ candidates, decision }) {
-  if (!candidates.length) return null;
-  const first = SHOWN[decision];
-  const items = candidates.map(candidateItem);
+/** The candidates of an answer with their photos; null when there are none. */
+export function candidateList(answer) {
+  const tone = toneOf(answer);
+  const first = SHOWN[tone];
+  const { shares } = odds(answer);
+  const items = shares
+    .filter(({ one }, i) => i < first || one.photos.length)
+    .map(({ one, share }, i) => candidateItem(one, share, first === 1 && i === 0));
+  if (!items.length) return null;
   const rest = items.slice(first);
-  const summary = counted(
-    rest.length,
-    first ? "other candidate" : "closest landmark in the gallery",
-    first ? "other candidates" : "closest landmarks in the gallery",
-  );
+  const summary = t(first ? "answer.others" : "answer.closest", { n: rest.length });
   return el(
     "section",
     { class: "candidates" },
-    first ? el("h4", {}, "Most similar photos in the gallery") : null,
+    first ? el("h4", {}, t("answer.looks_like")) : null,
     first ? el("ol", {}, items.slice(0, first)) : null,
     rest.length
       ? el("details", {}, el("summary", {}, summary), el("ol", { start: first + 1 }, rest))
@@ -29,12 +32,14 @@ export function candidateList({ candidates, decision }) {
   );
 }
 
-function candidateItem(candidate) {
+function candidateItem(candidate, share, named) {
   const shown = candidate.photos.slice(0, MAX_PHOTOS);
+  const number = share == null ? null : el("span", { class: "n" }, percent(share));
+  const line = [el("b", {}, titled(candidate)), number, landmarkLinks(candidate)];
   return el(
     "li",
     {},
-    el("p", { class: "candidate" }, el("b", {}, titled(candidate)), landmarkLinks(candidate)),
+    named ? null : el("p", { class: "candidate" }, line), // the card has the name already
     el(
       "ul",
       { class: "thumbs" },
@@ -43,29 +48,57 @@ function candidateItem(candidate) {
   );
 }
 
-/** Links of a landmark to OpenStreetMap and Wikidata; nothing is loaded from these sites. */
-export function landmarkLinks({ latitude, longitude, wikidata }) {
-  const out = { target: "_blank", rel: "noopener noreferrer" };
+/** The likeliest landmarks of an unsure answer, each with a number, and the rest. */
+export function oddsList(answer) {
+  const { shares, rest } = odds(answer);
+  const shown = shares
+    .filter(({ share }) => share != null && share >= 0.01)
+    .slice(0, MAX_ODDS)
+    .map(({ one, share }) => [titled(one), share]);
+  const row = ([name, share], unknown) => {
+    const bar = el("span", { class: unknown ? "rest" : "" });
+    bar.style.inlineSize = `${Math.max(1, Math.round(100 * share))}%`;
+    return el(
+      "li",
+      {},
+      el("span", {}, name),
+      el("span", { class: "n" }, percent(share)),
+      el("span", { class: "meter", "aria-hidden": "true" }, bar),
+    );
+  };
+  return el(
+    "ul",
+    { class: "odds" },
+    shown.map((one) => row(one, false)),
+    row([t("answer.unknown"), rest], true),
+  );
+}
+
+const OUT = { target: "_blank", rel: "noopener noreferrer" };
+
+/** The article on Wikipedia in the reader's language, found when the link is followed. */
+export function wikipediaLink({ wikidata }) {
+  if (!/^Q\d+$/.test(wikidata ?? "")) return null;
+  const href = `https://www.wikidata.org/wiki/Special:GoToLinkedPage/${pageLanguage()}wiki/${wikidata}`;
+  return el("a", { href, ...OUT }, t("next.wikipedia"));
+}
+
+/** Links of a landmark to a map and Wikipedia; nothing is loaded from these sites before a click. */
+export function landmarkLinks(item) {
+  const { latitude, longitude } = item;
   const parts = [];
   if (latitude != null && longitude != null) {
     const href = `https://www.openstreetmap.org/?mlat=${latitude}&mlon=${longitude}#map=16/${latitude}/${longitude}`;
-    parts.push(el("a", { href, ...out }, position(latitude, longitude)));
+    parts.push(el("a", { href, ...OUT }, position(latitude, longitude)));
   }
-  if (/^Q\d+$/.test(wikidata ?? ""))
-    parts.push(
-      el(
-        "a",
-        { href: `https://www.wikidata.org/wiki/${wikidata}`, ...out },
-        `Wikidata ${wikidata}`,
-      ),
-    );
-  return parts.length ? el("span", { class: "places" }, parts) : null;
+  parts.push(wikipediaLink(item));
+  return parts.some(Boolean) ? el("span", { class: "places" }, parts) : null;
 }
 
-/** A gallery photo with its similarity, matched points and credit. */
+/** A gallery photo with its credit. */
 export function thumb(match, title) {
   const image = el("img", {
-    alt: title ? `${title}, a gallery photo` : "A gallery photo",
+    alt: title ? t("answer.gallery_photo_of", { name: title }) : t("answer.gallery_photo"),
     loading: "lazy",
     decoding: "async",
   });
@@ -74,12 +107,7 @@ export function thumb(match, title) {
     "figure",
     { class: "thumb" },
     image,
-    el(
-      "figcaption",
-      {},
-      similarityTexts(match).map((part) => el("span", { class: "alike" }, part)),
-      el("span", { class: "credit" }, credit(match)),
-    ),
+    el("figcaption", {}, el("span", { class: "credit" }, credit(match))),
   );
 }
 

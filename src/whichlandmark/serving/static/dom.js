@@ -1,4 +1,6 @@
-// Create DOM elements without parsing markup, so that no name can inject code.
+// Create DOM elements without parsing markup, so that no name can inject code; dialogs.
+
+import { t } from "./text.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -43,6 +45,10 @@ export function button(words, click, attributes = {}) {
   return el("button", { type: "button", on: { click }, ...attributes }, words);
 }
 
+/** A link to another site; nothing is loaded from there. */
+export const outLink = (href, words) =>
+  el("a", { href, target: "_blank", rel: "noopener noreferrer" }, words);
+
 /** Announce text to screen readers, after pending announcements. */
 export function announce(words) {
   const line = el("p", {}, words);
@@ -50,29 +56,106 @@ export function announce(words) {
   setTimeout(() => line.remove(), 10000);
 }
 
-/** Let a dialog be closed by its Close button and by a click outside (Escape works anyway). */
+// ——— forms whose contents must not be lost in silence
+
+const saved = new WeakMap(); // form → its contents when it was shown or saved
+
+const contentsOf = (form) =>
+  JSON.stringify(
+    [...form.elements]
+      .filter((field) => field.type !== "submit" && field.type !== "button")
+      .map((field) => (field.type === "checkbox" ? field.checked : field.value)),
+  );
+
+/** Ask before a form is left whose contents differ from those of now. */
+export const watchForm = (form) => saved.set(form, contentsOf(form));
+
+/** Forget the contents of the watched forms within a node: they were saved, or are given up. */
+export function forgetForms(root) {
+  for (const form of root.querySelectorAll("form")) saved.delete(form);
+}
+
+/** Whether a watched form within a node was changed. */
+export const hasChanges = (root = document) =>
+  [...root.querySelectorAll("form")].some(
+    (form) => saved.has(form) && saved.get(form) !== contentsOf(form),
+  );
+
+/** Whether the forms within a node may be left: the reader is asked where one was changed. */
+export async function mayLeave(root = document) {
+  if (!hasChanges(root)) return true;
+  const leave = await confirmAction(t("edit.leave"), t("edit.leave_words"), t("edit.discard"), {
+    no: t("edit.stay"),
+  });
+  if (leave) forgetForms(root);
+  return leave;
+}
+
+// ——— dialogs
+
+/** Close a dialog, after asking where it holds changes. */
+export async function closeDialog(dialog) {
+  if (await mayLeave(dialog)) dialog.close();
+}
+
+/** Let a dialog be closed by its Close button, a click outside, and Escape; changes are kept. */
 export function makeClosable(dialog) {
+  let pressed = null; // where the pointer went down: a selection of text may end outside
+  dialog.addEventListener("pointerdown", (event) => (pressed = event.target));
   dialog.addEventListener("click", (event) => {
-    const beside = event.target === dialog && event.detail > 0;
-    if (beside || event.target.closest("[data-close]")) dialog.close();
+    const beside = event.target === dialog && pressed === dialog && event.detail > 0;
+    if (beside || event.target.closest("[data-close]")) closeDialog(dialog);
+  });
+  const escaped = (event) => {
+    if (event.target.closest("dialog") !== dialog || !hasChanges(dialog)) return;
+    event.preventDefault();
+    closeDialog(dialog);
+  };
+  dialog.addEventListener("keydown", (event) => event.key === "Escape" && escaped(event));
+  dialog.addEventListener("cancel", (event) => event.target === dialog && escaped(event));
+  dialog.addEventListener("close", (event) => {
+    if (event.target !== dialog || !hasChanges(dialog)) return;
+    event.stopImmediatePropagation(); // browsers close a dialog whose "cancel" was refused before
+    dialog.showModal();
+    closeDialog(dialog);
   });
   return dialog;
 }
 
-/** Show the confirmation dialog; resolves to true or false. */
-export function confirmAction(title, words, yes = "Remove") {
+/** Show the confirmation dialog; resolves to true or false. extra: nodes below the words. */
+export function confirmAction(
+  title,
+  words,
+  yes = t("common.remove"),
+  { no = t("common.keep"), extra = [] } = {},
+) {
   const dialog = byId("confirm");
+  if (dialog.open) return Promise.resolve(false); // another question is still open
   byId("confirm-title").textContent = title;
   byId("confirm-words").textContent = words;
   byId("confirm-yes").textContent = yes;
-  dialog.returnValue = "no";
+  byId("confirm-no").textContent = no;
+  put(byId("confirm-extra"), ...extra);
   dialog.showModal();
-  byId("confirm-no").focus();
+  byId("confirm-no").focus({ preventScroll: true });
   return new Promise((resolve) => {
-    byId("confirm-yes").onclick = () => dialog.close("yes");
-    byId("confirm-no").onclick = () => dialog.close("no");
-    dialog.onclose = () => resolve(dialog.returnValue === "yes");
+    const answer = (yes) => () => {
+      resolve(yes);
+      dialog.close();
+    };
+    byId("confirm-yes").onclick = answer(true);
+    byId("confirm-no").onclick = answer(false);
+    // a late event of the question before is not an answer to this one
+    dialog.onclose = () => dialog.open || resolve(false);
   });
 }
+
+/**
+ * The dialog that is on top, or the body: what is outside of it cannot be reached. but: a selector
+ * of dialogs that do not count.
+ */
+export const topLayer = (but = "none") =>
+  [...document.querySelectorAll("dialog[open]")].findLast((one) => !one.matches(but)) ??
+  document.body;
 
 export const prefersReducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -37,6 +37,9 @@ export function credit({ author, licence }) {
   return `${author || t("common.no_author")} · ${licence || t("common.no_licence")}`;
 }
 
+/** A label in readable form. */
+export const replaced = (label) => label.replaceAll("_", " ");
+
 /** The first language that the reader wants; the server names landmarks in it. */
 export const readerLanguage = () => wantedLanguages()[0];
 
@@ -45,5 +48,5 @@ export function titled({ landmark, title, names = {} }) {
   const wanted = readerLanguage().toLowerCase();
   const found = (tag) => Object.entries(names).find(([key]) => key.toLowerCase() === tag)?.[1];
   const name = found(wanted) || found(wanted.split("-")[0]);
-  return name || title || sentence(landmark.replaceAll("_", " "));
+  return name || title || sentence(replaced(landmark));
 }

@@ -1,25 +1,28 @@
 // The gallery view: search landmarks and page through them.
 
-import { fetchJson, showImage } from "./api.js";
+import { fetchJson, showImage, withQuery } from "./api.js";
 import { button, byId, el, put } from "./dom.js";
-import { openLandmark } from "./landmark.js";
-import { requestKey } from "./key.js";
-import { counted, sentence, titled } from "./format.js";
+import { readerLanguage, replaced, titled } from "./format.js";
+import { askForKey, needsKey, writeNote } from "./key.js";
+import { showReviewLink } from "./review.js";
+import { landmarkHash, renameAddress, replaceAddress } from "./router.js";
+import { t } from "./text.js";
 
 const PAGE_SIZE = 24;
-const PREVIEW_SIZE = 6;
+const PREVIEW_SIZE = 3; // few, because a first visit waits for their pictures
 const SEARCH_DELAY = 250; // ms after the last key press
 
-const view = { query: "", offset: 0, total: 0, requests: 0, fresh: false, config: {} };
+const galleryList = { query: "", offset: 0, requests: 0, fresh: false, lost: null };
 
-export function wireGallery(config) {
-  view.config = config;
+export function wireGallery() {
   let typing = 0;
   const search = () => {
     clearTimeout(typing);
-    if (view.query === byId("query").value.trim() && view.fresh) return;
-    Object.assign(view, { query: byId("query").value.trim(), offset: 0 });
-    refresh();
+    const query = byId("query").value.trim();
+    if (galleryList.query === query && galleryList.fresh) return;
+    Object.assign(galleryList, { query, offset: 0, lost: null });
+    renameAddress(addressOf(galleryList));
+    refreshGallery();
   };
   byId("query").addEventListener("input", () => {
     clearTimeout(typing);
@@ -31,107 +34,149 @@ export function wireGallery(config) {
   });
   byId("previous").addEventListener("click", () => turn(-PAGE_SIZE));
   byId("next").addEventListener("click", () => turn(PAGE_SIZE));
+  addEventListener("gallery-changed", () => {
+    galleryList.fresh = false;
+    if (!byId("gallery").hidden) refreshGallery();
+  });
+  addEventListener("key-changed", () => {
+    galleryList.fresh = false;
+    showKnown();
+    if (!byId("gallery").hidden) showGallery(galleryList);
+  });
 }
+
+const addressOf = ({ query, offset }) =>
+  withQuery("#gallery", { query, page: offset ? offset / PAGE_SIZE + 1 : "" });
 
 /** Show some landmarks on the empty page, so that a new visitor sees what can be recognized. */
 export async function showKnown() {
-  const found = await fetchJson(`v1/landmarks?limit=${PREVIEW_SIZE}`).catch(() => null);
+  if (needsKey() || byId("known-few").children.length) return;
+  const path = withQuery("v1/landmarks", { limit: PREVIEW_SIZE, lang: readerLanguage() });
+  const found = await fetchJson(path).catch(() => null);
   if (!found?.landmarks.length) return;
   put(
     byId("known-few"),
-    found.landmarks.map((item) => el("li", {}, card(item))),
+    found.landmarks.map((item) => el("li", {}, landmarkCard(item))),
   );
-  byId("known-all").textContent = `See all ${found.total}`;
+  byId("known-all").textContent = t("gallery.see_all", { n: found.total });
   byId("known-all").hidden = found.total <= PREVIEW_SIZE;
   byId("known").hidden = false;
 }
 
 async function turn(step) {
-  view.offset = Math.max(0, view.offset + step);
-  await refresh();
-  const used = step > 0 ? "next" : "previous";
-  const focus = byId(used).disabled ? byId("gallery-title") : byId(used);
-  focus.focus();
+  galleryList.offset = Math.max(0, galleryList.offset + step);
+  renameAddress(addressOf(galleryList));
+  await refreshGallery();
+  const used = byId(step > 0 ? "next" : "previous");
+  (used.disabled ? byId("gallery-title") : used).focus();
+  byId("gallery-title").scrollIntoView();
 }
 
-export const showGallery = () => (view.fresh ? null : refresh());
+/** Show what an address asks for: {query, page}. */
+export function showGallery({ query = "", page = 1, offset = PAGE_SIZE * (page - 1) }) {
+  writeNote(byId("gallery-note"));
+  showReviewLink();
+  if (galleryList.lost !== null && replaced(galleryList.lost) !== query) galleryList.lost = null;
+  if (galleryList.fresh && galleryList.query === query && galleryList.offset === offset) return null;
+  Object.assign(galleryList, { query, offset: Math.max(0, Math.round(offset) || 0) });
+  byId("query").value = query;
+  return refreshGallery();
+}
+
+/** Say that the gallery has no landmark of a label, and show those with the nearest names. */
+export function landmarkNotFound(label) {
+  const query = replaced(label);
+  Object.assign(galleryList, { lost: label, fresh: false });
+  replaceAddress(addressOf({ query, offset: 0 }));
+}
 
 /** Load the current page of landmarks again. */
-export async function refresh() {
-  const number = (view.requests += 1);
-  const list = byId("landmarks");
-  list.setAttribute("aria-busy", "true");
-  if (!list.children.length) state([el("p", { class: "lead" }, "Loading the gallery…")]);
+export async function refreshGallery() {
+  const number = (galleryList.requests += 1);
+  const items = byId("landmarks");
+  if (needsKey()) return showProblem(null);
+  items.setAttribute("aria-busy", "true");
+  if (!items.children.length) galleryState(el("p", { class: "lead" }, t("gallery.loading")));
   try {
-    const path = `v1/landmarks?query=${encodeURIComponent(view.query)}&offset=${view.offset}&limit=${PAGE_SIZE}`;
-    const found = await fetchJson(path);
-    if (number !== view.requests) return; // a later request is in progress
-    if (!found.landmarks.length && view.offset > 0) {
-      view.offset = Math.max(0, view.offset - PAGE_SIZE); // the last page is empty now
-      return await refresh();
+    const { query, offset } = galleryList;
+    const lang = readerLanguage();
+    const found = await fetchJson(
+      withQuery("v1/landmarks", { query, offset, limit: PAGE_SIZE, lang }),
+    );
+    if (number !== galleryList.requests) return; // a later request is in progress
+    if (!found.landmarks.length && offset > 0) {
+      galleryList.offset = found.total ? PAGE_SIZE * Math.floor((found.total - 1) / PAGE_SIZE) : 0;
+      return await refreshGallery();
     }
-    view.fresh = true;
+    galleryList.fresh = true;
     showPage(found);
   } catch (error) {
-    if (number !== view.requests) return;
-    view.fresh = false;
-    showError(error);
+    if (number !== galleryList.requests) return;
+    galleryList.fresh = false;
+    showProblem(error);
   } finally {
-    list.removeAttribute("aria-busy");
+    items.removeAttribute("aria-busy");
   }
 }
 
 function showPage({ landmarks, total, photos, distractors }) {
-  view.total = total;
-  const counts = [counted(total, "landmark"), counted(photos, "photo")];
-  if (distractors) counts.push(`${counted(distractors, "distractor")} (photos without a landmark)`);
-  byId("gallery-count").textContent = view.query
-    ? `${counted(total, "landmark")} for “${view.query}”`
-    : counts.join(" · ");
-  put(byId("landmarks"), ...landmarks.map((item) => el("li", {}, card(item))));
-  const [from, to] = [view.offset + 1, view.offset + landmarks.length];
+  const { query, offset, lost } = galleryList;
+  byId("gallery-count").textContent = query
+    ? t("gallery.found", { n: total, query })
+    : `${t("gallery.landmarks", { n: total })} · ${t("common.photos", { n: photos })}`;
+  byId("to-unlabelled").hidden = !distractors;
+  byId("to-unlabelled").textContent = t("gallery.unlabelled", { n: distractors });
+  put(byId("landmarks"), ...landmarks.map((item) => el("li", {}, landmarkCard(item))));
+  const [from, to] = [offset + 1, offset + landmarks.length];
   byId("paging").hidden = total <= PAGE_SIZE;
-  byId("page-words").textContent = `${from}–${to} of ${total}`;
-  byId("previous").disabled = view.offset === 0;
+  byId("page-words").textContent = t("gallery.range", { from, to, total });
+  byId("previous").disabled = offset === 0;
   byId("next").disabled = to >= total;
-  if (landmarks.length) return state(null);
-  const words = view.query
-    ? `No landmark matches “${view.query}”.`
-    : "The gallery is empty. Add a landmark with a few photos.";
-  state([el("p", { class: "lead" }, words)]);
+  byId("gallery-lost").hidden = lost === null;
+  if (lost !== null)
+    byId("gallery-lost").textContent = t(total ? "gallery.lost" : "gallery.lost_alone", {
+      name: lost,
+    });
+  if (landmarks.length) return galleryState();
+  galleryState(
+    el("p", { class: "lead" }, query ? t("gallery.none", { query }) : t("gallery.empty")),
+    query ? button(t("gallery.all"), () => byId("to-gallery").click()) : null,
+  );
 }
 
-function showError(error) {
+/** Show why there is no list: a Problem, or null where a key is needed first. */
+function showProblem(error) {
   put(byId("landmarks"));
   byId("gallery-count").textContent = "";
-  byId("paging").hidden = true;
-  const wait = error.wait ? `Try again in ${error.wait} s.` : error.hint;
-  state([
-    el("p", { class: "problem", role: "alert" }, sentence(error.message)),
-    wait ? el("p", { class: "small" }, sentence(wait)) : "",
-    button("Try again", refresh),
-  ]);
-  if (error.kind === "key") requestKey(error.message, refresh);
+  for (const id of ["paging", "gallery-lost", "to-unlabelled"]) byId(id).hidden = true;
+  if (error === null) return galleryState(el("p", { class: "lead" }, t("key.first")));
+  galleryState(
+    el("p", { class: "problem", role: "alert" }, error.message),
+    error.hint ? el("p", { class: "small" }, error.hint) : null,
+    button(t("common.try_again"), refreshGallery),
+  );
+  if (error.kind === "key") askForKey(error, refreshGallery);
 }
 
-function state(children) {
-  byId("gallery-state").hidden = !children;
-  put(byId("gallery-state"), ...(children ?? []));
+function galleryState(...children) {
+  byId("gallery-state").hidden = !children.length;
+  put(byId("gallery-state"), ...children);
 }
 
-function card(item) {
+/** A landmark with its first photo, as a link to it. */
+export function landmarkCard(item) {
   const image = el("img", { alt: "", loading: "lazy", decoding: "async" });
-  showImage(image, item.thumbnail);
-  const open = () => openLandmark(item, view.config, refresh);
-  return el(
-    "button",
-    { type: "button", class: "card", on: { click: open } },
+  const link = el(
+    "a",
+    { class: "card", href: landmarkHash(item.landmark) },
     image,
     el(
       "span",
       { class: "card-words" },
-      el("b", {}, titled(item)),
-      el("span", { class: "small" }, counted(item.photos, "photo")),
+      el("b", { dir: "auto" }, titled(item)),
+      el("span", { class: "small" }, t("common.photos", { n: item.photos })),
     ),
   );
+  showImage(image, item.thumbnail);
+  return link;
 }

@@ -1,238 +1,266 @@
-// The dialog of one landmark: show, add and remove photos, rename it.
+// The dialog of one landmark: its names, place and photos, and the tools to change them.
 
-import { fetchJson, showImage } from "./api.js";
 import { addPhotos } from "./add_photos.js";
-import { otherNames } from "./answer.js";
-import { landmarkLinks } from "./candidates.js";
-import { announce, button, byId, makeClosable, confirmAction, el, put } from "./dom.js";
+import { fetchJson, landmarkPath, withQuery } from "./api.js";
+import { announce, button, byId, confirmAction, el, makeClosable, outLink, put } from "./dom.js";
+import { position, readerLanguage, titled } from "./format.js";
+import { landmarkNotFound } from "./gallery.js";
+import { withKey, writeNote } from "./key.js";
+import { editLandmark } from "./landmark_edit.js";
+import { languageName } from "./languages.js";
+import { notify, offerUndo } from "./notices.js";
+import { picturesOf, undoWords } from "./photo_changes.js";
+import { photoGrid } from "./photo_grid.js";
+import { landmarkHash, leaveLandmark, renameAddress, setTitle } from "./router.js";
+import { pageLanguage, t } from "./text.js";
 import { picker } from "./upload.js";
-import { withKey } from "./key.js";
-import { counted, credit, sentence, titled } from "./format.js";
 
-const PHOTOS_SHOWN = 24;
+const NAMES_SHOWN = 4;
 
-let changed = false; // whether the gallery was changed while the dialog was open
-let onChange = () => {};
+let opened = null; // what the dialog shows; null while it is closed
 
 export function wireLandmark() {
-  makeClosable(byId("landmark")).addEventListener("close", () => {
+  const dialog = makeClosable(byId("landmark"));
+  dialog.addEventListener("close", () => {
+    if (!opened) return;
+    opened = null;
     put(byId("landmark-body"));
-    if (changed) onChange();
-    changed = false;
+    leaveLandmark();
   });
+  addEventListener("gallery-changed", ({ detail }) => {
+    if (opened && detail !== opened.host) reloadLandmark(opened);
+  });
+  addEventListener("key-changed", () => opened && reloadLandmark(opened));
 }
 
-/** Open the dialog of a landmark; refresh() is called when it is closed after a change. */
-export function openLandmark(item, config, refresh) {
-  onChange = refresh;
-  byId("landmark-title").textContent = titled(item);
-  byId("landmark").showModal();
-  byId("landmark-title").focus();
-  const view = {
-    item,
-    config,
-    photos: el("ul", { class: "thumbs photos" }),
-    words: el("p", { class: "lead" }),
-    progress: el("div"),
-    more: el("div", { class: "buttons" }),
-    shown: 0,
-  };
+/** Close the dialog, because the address is another one now. */
+export function closeLandmark() {
+  opened = null;
+  if (byId("landmark").open) byId("landmark").close();
+  put(byId("landmark-body"));
+}
+
+/** Open the dialog of a landmark by its label. */
+export async function openLandmark(label, config) {
+  if (opened?.item.landmark === label) return;
+  const view = landmarkView(label, config);
+  opened = view;
+  nameLandmark(view);
   put(
     byId("landmark-body"),
     view.words,
-    ...[otherNames(item), landmarkLinks(item)].filter(Boolean),
-    tools(view),
-    view.progress,
-    view.photos,
-    view.more,
+    view.facts,
+    landmarkTools(view),
+    view.note,
+    view.host,
+    view.grid.node,
   );
-  return fill(view);
+  if (!byId("landmark").open) byId("landmark").showModal();
+  byId("landmark-title").focus();
+  writeNote(view.note);
+  await reloadLandmark(view);
 }
 
-function tools(view) {
+function landmarkView(label, config) {
+  const view = {
+    item: { landmark: label, title: "", names: {} },
+    config,
+    words: el("p", { class: "lead" }),
+    facts: el("div", { class: "facts" }),
+    note: el("p", { class: "note", hidden: true }),
+    host: el("div"),
+    grid: null,
+    generation: 0,
+  };
+  view.grid = photoGrid({
+    list: (offset, limit) =>
+      withKey(() =>
+        fetchJson(withQuery(`${landmarkPath(view.item.landmark)}/photos`, { offset, limit })),
+      ),
+    get landmark() {
+      return view.item.landmark;
+    },
+    get title() {
+      return titled(view.item);
+    },
+    config,
+    host: view.host,
+    changed: (total) => {
+      view.words.textContent = t("common.photos", { n: total });
+      if (!total) landmarkGone(view);
+    },
+    failed: (error) => landmarkFailed(view, error),
+  });
+  return view;
+}
+
+async function reloadLandmark(view) {
+  try {
+    const path = withQuery(landmarkPath(view.item.landmark), { lang: readerLanguage() });
+    const item = await withKey(() => fetchJson(path));
+    if (opened !== view) return;
+    Object.assign(view, { item, generation: item.generation ?? 1 });
+    nameLandmark(view);
+    put(view.facts, ...factsOf(item));
+    await view.grid.load();
+  } catch (error) {
+    landmarkFailed(view, error);
+  }
+}
+
+function nameLandmark(view) {
+  byId("landmark-title").textContent = titled(view.item);
+  byId("landmark-title").dir = "auto";
+  setTitle(titled(view.item));
+}
+
+/** Names in other languages, links to the place and to what is written about it. */
+function factsOf(item) {
+  const title = titled(item);
+  const names = Object.entries(item.names ?? {}).filter(([, name]) => name !== title);
+  const nodes = names.map(([lang, name]) =>
+    el("li", {}, el("span", { class: "small" }, languageName(lang)), " ", nameIn(lang, name)),
+  );
+  const links = [];
+  if (item.latitude != null && item.longitude != null) {
+    const at = `${item.latitude}/${item.longitude}`;
+    const href = `https://www.openstreetmap.org/?mlat=${item.latitude}&mlon=${item.longitude}#map=16/${at}`;
+    links.push(outLink(href, t("landmark.map", { place: position(item.latitude, item.longitude) })));
+  }
+  if (/^Q\d+$/.test(item.wikidata ?? "")) {
+    const wiki = `https://www.wikidata.org/wiki/Special:GoToLinkedPage/${pageLanguage()}wiki/${item.wikidata}`;
+    links.push(outLink(wiki, t("landmark.wikipedia")));
+    links.push(outLink(`https://www.wikidata.org/wiki/${item.wikidata}`, `Wikidata ${item.wikidata}`));
+  }
+  if (/^https?:\/\//.test(item.source ?? ""))
+    links.push(outLink(item.source, t("landmark.source", { site: new URL(item.source).hostname })));
+  const rest = nodes.slice(NAMES_SHOWN);
+  return [
+    nodes.length ? el("ul", { class: "names" }, nodes.slice(0, NAMES_SHOWN)) : null,
+    rest.length
+      ? el(
+          "details",
+          {},
+          el("summary", {}, t("landmark.more_names", { n: rest.length })),
+          el("ul", { class: "names" }, rest),
+        )
+      : null,
+    links.length ? el("p", { class: "places" }, links) : null,
+  ];
+}
+
+const nameIn = (lang, name) => el("span", { lang, dir: "auto" }, name);
+
+function landmarkTools(view) {
   const input = el("input", {
     type: "file",
     accept: "image/*",
     multiple: true,
     hidden: true,
-    "aria-label": "Photos to add",
+    "aria-label": t("landmark.photos_to_add"),
   });
-  const add = el("button", { type: "button", class: "main" }, "Add photos");
-  picker(add, input, async (files) => {
+  const add = el("button", { type: "button", class: "main" }, t("landmark.add"));
+  const send = async (files) => {
     add.disabled = true;
-    const done = await addPhotos(view.item.landmark, files, view.config, view.progress);
+    const done = await addPhotos(view.item.landmark, files, view.config, view.host);
     add.disabled = false;
-    changed ||= done.added > 0;
-    await fill(view);
-  });
-  const rename = button("Rename", () => renaming(view));
-  const remove = button("Remove landmark", () => removeAll(view), { class: "danger" });
-  return el("div", { class: "buttons" }, add, rename, remove, input);
+    if (opened !== view)
+      return notify(t("landmark.added_to", { n: done.added, name: titled(view.item) }));
+    if (done.added || done.moved) dispatchEvent(new CustomEvent("gallery-changed", { detail: view.host }));
+    await view.grid.load();
+  };
+  picker(add, input, send);
+  const body = byId("landmark-body");
+  body.ondrop = (event) => {
+    const files = [...(event.dataTransfer?.files ?? [])];
+    body.classList.remove("over");
+    if (!files.length) return;
+    event.preventDefault();
+    send(files);
+  };
+  body.ondragover = (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    body.classList.add("over");
+  };
+  body.ondragleave = (event) => !body.contains(event.relatedTarget) && body.classList.remove("over");
+  return el(
+    "div",
+    { class: "buttons" },
+    add,
+    button(t("landmark.edit"), () => change(view)),
+    button(t("landmark.share"), () => shareLandmark(view)),
+    button(t("landmark.remove"), () => removeLandmark(view), { class: "danger" }),
+    input,
+  );
 }
 
-/** Show the first page of photos again. */
-async function fill(view) {
-  view.shown = 0;
-  put(view.photos);
-  await more(view);
-}
-
-async function more(view) {
-  const path = `v1/landmarks/${encodeURIComponent(view.item.landmark)}/photos?offset=${view.shown}&limit=${PHOTOS_SHOWN}`;
-  try {
-    const { photos, total } = await fetchJson(path);
-    view.total = total;
-    view.shown += photos.length;
-    view.photos.append(...photos.map((photo) => photoItem(view, photo)));
-    counts(view);
-  } catch (error) {
-    editFailed(view, error);
+async function change(view) {
+  const saved = await editLandmark(view.item.landmark, view.config);
+  if (!saved || opened !== view) return;
+  if (saved.landmark !== view.item.landmark) {
+    view.item = { ...view.item, landmark: saved.landmark };
+    renameAddress(landmarkHash(saved.landmark));
   }
+  dispatchEvent(new CustomEvent("gallery-changed", { detail: view.host }));
+  await reloadLandmark(view);
+  byId("landmark-title").focus();
 }
 
-function counts(view) {
-  view.words.textContent = counted(view.total, "photo");
-  const left = view.total - view.photos.children.length;
-  put(
-    view.more,
-    ...(left > 0 ? [button(`Show ${Math.min(PHOTOS_SHOWN, left)} more`, () => more(view))] : []),
+/** Copy the address of a landmark, or hand it to the phone's own way of sharing. */
+async function shareLandmark(view) {
+  const url = new URL(landmarkHash(view.item.landmark), document.baseURI).href;
+  const title = titled(view.item);
+  if (navigator.share && matchMedia("(pointer: coarse)").matches)
+    return navigator.share({ title, url }).catch(() => {});
+  const copied = await navigator.clipboard?.writeText(url).then(
+    () => true,
+    () => false,
   );
+  notify(copied ? t("landmark.copied") : t("landmark.copy_by_hand", { url }));
 }
 
-function photoItem(view, photo) {
-  const image = el("img", {
-    alt: `${titled(view.item)}, photo ${photo.id}`,
-    loading: "lazy",
-    decoding: "async",
-  });
-  showImage(image, photo.thumbnail);
-  const item = el("li", {});
-  const remove = button("Remove", () => removeOne(view, photo, item), {
-    class: "quiet",
-    "aria-label": `Remove photo ${photo.id}`,
-  });
-  item.append(
-    el(
-      "figure",
-      { class: "thumb" },
-      image,
-      el("figcaption", {}, el("span", { class: "credit" }, credit(photo)), remove),
-    ),
-  );
-  return item;
-}
-
-async function removeOne(view, photo, item) {
-  if (
-    !(await confirmAction(
-      "Remove this photo?",
-      `${photo.id} is removed from the gallery for good.`,
-    ))
-  )
-    return;
-  await change(view, `v1/photos/${encodeURIComponent(photo.id)}`, { method: "DELETE" }, () => {
-    const nearby = item.nextElementSibling ?? item.previousElementSibling;
-    item.remove();
-    view.shown -= 1;
-    view.total -= 1;
-    if (view.total === 0) return byId("landmark").close();
-    counts(view);
-    (nearby?.querySelector("button") ?? byId("landmark-title")).focus();
-    announce(`Photo removed. ${counted(view.total, "photo")} left.`);
-  });
-}
-
-async function removeAll(view) {
+async function removeLandmark(view) {
   const name = titled(view.item);
-  const words = `“${name}” and its ${counted(view.total ?? view.item.photos, "photo")} are removed from the gallery for good. Photos of it will no longer be recognized.`;
-  if (!(await confirmAction(`Remove “${name}”?`, words, "Remove landmark"))) return;
-  await change(view, landmarkPath(view), { method: "DELETE" }, () => {
+  const path = landmarkPath(view.item.landmark);
+  const listed = await fetchJson(withQuery(`${path}/photos`, { limit: 6 })).catch(() => null);
+  const n = listed?.total ?? view.item.photos ?? 0;
+  const words = `${t("edit.remove_landmark_words", { n })} ${undoWords(n, view.config)}`;
+  const extra = listed ? [picturesOf(listed.photos, n)] : [];
+  const yes = t("landmark.remove");
+  if (!(await confirmAction(t("edit.remove_landmark", { name }), words, yes, { extra }))) return;
+  try {
+    const reply = await withKey(() => fetchJson(path, { method: "DELETE" }));
     byId("landmark").close();
     byId("gallery-title").focus();
-    announce(`${name} was removed.`);
-  });
-}
-
-function renaming(view) {
-  const name = el("input", {
-    id: "rename",
-    value: view.item.landmark,
-    maxlength: 200,
-    required: true,
-    autocomplete: "off",
-    spellcheck: "false",
-  });
-  const submit = async (event) => {
-    event.preventDefault();
-    const landmark = name.value.trim();
-    if (!landmark || landmark === view.item.landmark) return put(view.progress);
-    await rename(view, { landmark }, () => {
-      view.item = { ...view.item, landmark, title: "" };
-      byId("landmark-title").textContent = titled(view.item);
-      byId("landmark-title").focus();
-      put(view.progress);
-      announce(`Renamed to ${landmark}.`);
-    });
-  };
-  const cancel = button("Cancel", () => put(view.progress), { class: "quiet" });
-  put(
-    view.progress,
-    el(
-      "form",
-      { class: "rename", on: { submit } },
-      el("label", { for: "rename" }, "New name"),
-      name,
-      el(
-        "div",
-        { class: "buttons" },
-        el("button", { type: "submit", class: "main" }, "Rename"),
-        cancel,
-      ),
-    ),
-  );
-  name.select();
-}
-
-/** Rename the landmark; where there is one of that name, ask whether its photos go there. */
-async function rename(view, body, after) {
-  const send = (more) =>
-    withKey(() => fetchJson(landmarkPath(view), { method: "PATCH", body: { ...body, ...more } }));
-  const question = `All photos of “${titled(view.item)}” are put there. This cannot be undone at once.`;
-  try {
-    try {
-      await send({});
-    } catch (error) {
-      if (error.code !== "landmark_exists") throw error;
-      if (!(await confirmAction(`Merge with “${body.landmark}”?`, question, "Merge"))) return;
-      await send({ merge: true });
-    }
-    changed = true;
-    after();
+    offerUndo(t("edit.removed_landmark", { name }), reply, t("edit.restored_landmark", { name }));
+    dispatchEvent(new Event("gallery-changed"));
   } catch (error) {
-    editFailed(view, error);
+    landmarkFailed(view, error);
   }
 }
 
-const landmarkPath = (view) => `v1/landmarks/${encodeURIComponent(view.item.landmark)}`;
-
-async function change(view, path, request, after) {
-  try {
-    await withKey(() => fetchJson(path, request));
-    changed = true;
-    after();
-  } catch (error) {
-    editFailed(view, error);
-  }
+function landmarkGone(view) {
+  if (opened !== view) return;
+  byId("landmark").close();
+  announce(t("landmark.gone", { name: titled(view.item) }));
 }
 
-function editFailed(view, error) {
-  const hint = error.wait ? `Try again in ${error.wait} s.` : error.hint;
+function landmarkFailed(view, error) {
+  if (opened !== view) return;
+  if (error.status === 404) {
+    const { landmark } = view.item;
+    const seen = view.generation > 0;
+    closeLandmark();
+    if (seen) notify(t("landmark.gone", { name: titled(view.item) }));
+    return landmarkNotFound(landmark);
+  }
   put(
-    view.progress,
-    el(
-      "p",
-      { class: "problem", role: "alert" },
-      [sentence(error.message), hint ? ` ${sentence(hint)}` : ""].join(""),
-    ),
+    view.host,
+    el("p", { class: "problem", role: "alert" }, `${error.message} ${error.hint}`),
+    button(t("common.try_again"), () => {
+      put(view.host);
+      reloadLandmark(view);
+    }),
   );
 }

@@ -3,6 +3,7 @@
 import { address } from "./api.js";
 import { prefersReducedMotion, el, put } from "./dom.js";
 import { titled } from "./format.js";
+import { t } from "./text.js";
 
 const OUTLINE_ZOOM = 6; // maximum, because the outline is accurate to a tenth of a degree
 
@@ -10,29 +11,30 @@ let leaflet;
 let outline;
 
 /** A map of the candidates with coordinates, drawn when scrolled into view; null without any. */
-export function mapOf(candidates, tiles) {
+export function mapOf(candidates, tiles, links = null) {
   const places = candidates.filter(
     ({ latitude, longitude }) => latitude != null && longitude != null,
   );
   if (!places.length) return null;
-  const names = places.map(titled).join(" and ");
+  const [first, second] = places.map(titled);
+  const names = second ? t("answer.map_and", { first, second }) : first;
   const host = el("div", {
     class: "map",
     role: "region",
-    "aria-label": `Map with ${names}`,
+    "aria-label": t("answer.map", { names }),
   });
   const watch = new IntersectionObserver(
     ([entry]) => {
       if (!entry.isIntersecting) return;
       watch.disconnect();
       draw(host, places, tiles).catch(() =>
-        put(host, el("p", { class: "small" }, "The map could not be loaded.")),
+        put(host, el("p", { class: "small" }, t("answer.map_failed"))),
       );
     },
     { rootMargin: "200px" },
   );
   watch.observe(host);
-  return el("section", { class: "where" }, el("h4", {}, "Location"), host);
+  return el("section", { class: "where" }, el("h4", {}, t("answer.where")), links, host);
 }
 
 function load() {

@@ -1,14 +1,13 @@
-// Draw two photos with lines between their matched points, and a slider for the number of lines.
+// Two photos beside each other, whole, with lines between the details that agree; each opens large.
 
 import { showImage } from "./api.js";
-import { similarityTexts } from "./candidates.js";
 import { el, replaceImage, put, svg } from "./dom.js";
-import { counted, credit } from "./format.js";
+import { credit } from "./format.js";
+import { openLarge } from "./large_view.js";
+import { t } from "./text.js";
 
-const MAX_CHANCE_INLIERS = 6; // matched points that unrelated photos can have
 const GAP = 0.04; // between the photos, in heights (side by side) or widths (stacked)
-const INITIAL_LINES = 40;
-const MAX_ROWS = 200; // of the table of matched points
+const MAX_DRAWN = 60; // more lines would hide the photos
 const HUES = 6;
 const NARROW = "(max-width: 640px)";
 
@@ -30,6 +29,9 @@ export function layout(query, reference, stacked) {
   return { w: a + GAP + b, h: 1, queryBox: [0, 0, a, 1], referenceBox: [a + GAP, 0, b, 1] };
 }
 
+/** On narrow screens wide photos are stacked; tall ones stay beside each other. */
+const isWide = ({ width, height }) => width >= height;
+
 /** Matched point [qx, qy, rx, ry], in shares of each photo → ends of its line in the frame. */
 export function lineEnds([qx, qy, rx, ry], { queryBox, referenceBox }) {
   return {
@@ -40,57 +42,97 @@ export function lineEnds([qx, qy, rx, ry], { queryBox, referenceBox }) {
   };
 }
 
-/** Title, similarity, matched points and credit of the gallery photo. */
-const referenceText = ({ photo }, title) =>
-  [title, ...similarityTexts(photo), credit(photo)].filter(Boolean).join(" · ");
-
-const chanceWarning = (inliers) =>
-  inliers > 0 && inliers <= MAX_CHANCE_INLIERS
-    ? el("p", { class: "small" }, "So few points can match by chance.")
-    : null;
-
-/** A photo pair with lines, slider, summary, credit and a table of the matched points. */
-export function matchView(pair, query, url, title) {
-  const queryImage = el("img", { alt: "Your photo" });
-  queryImage.addEventListener("error", () =>
-    replaceImage(queryImage, "no preview in this browser"),
+/** A photo pair with its lines, what agrees, and the credit. chance: details that agree by chance. */
+export function matchView(pair, query, url, name, chance) {
+  const words = { name };
+  const mine = photoButton(
+    t("why.your_photo"),
+    t("why.open_yours"),
+    (image) => {
+      image.addEventListener("error", () => replaceImage(image, t("why.no_preview")));
+      image.src = url;
+    },
+    (image) => (image.src = url),
   );
-  queryImage.src = url;
-  const referenceImage = el("img", { alt: `Gallery photo: ${title}` });
-  showImage(referenceImage, pair.image);
+  const theirs = photoButton(
+    t("why.gallery_photo", words),
+    t("why.open_gallery", words),
+    (image) => showImage(image, `${pair.preview}?side=640`),
+    (image) => showImage(image, `${pair.preview}?side=2048`),
+    creditLine(pair.photo),
+  );
   const lines = svg("svg", { class: "lines", preserveAspectRatio: "none", "aria-hidden": "true" });
-  const frame = el("div", { class: "pair" }, queryImage, referenceImage, lines);
-  let shown = Math.min(INITIAL_LINES, pair.lines.length);
+  const frame = el("div", { class: "pair" }, mine.node, theirs.node, lines);
+  const drawn = pair.lines.slice(0, MAX_DRAWN);
   const narrow = matchMedia(NARROW);
   const draw = () => {
     if (!frame.isConnected && frame.dataset.drawn)
       return narrow.removeEventListener("change", draw);
     frame.dataset.drawn = "yes";
-    const plan = layout(sized(queryImage, query), sized(referenceImage, pair), narrow.matches);
-    fit(frame, plan);
-    stroke(lines, pair.lines.slice(0, shown), plan);
+    const [one, other] = [sized(mine.image, query), sized(theirs.image, pair)];
+    const plan = layout(one, other, narrow.matches && isWide(one) && isWide(other));
+    fit(frame, plan, narrow.matches);
+    stroke(lines, drawn, plan);
   };
   narrow.addEventListener("change", draw);
-  for (const image of [queryImage, referenceImage]) image.addEventListener("load", draw);
+  for (const { image } of [mine, theirs]) image.addEventListener("load", draw);
   draw();
-  const control = slider(pair.lines.length, shown, (n) => {
-    shown = n;
-    draw();
-  });
   return el(
     "figure",
     {},
     frame,
-    control,
+    drawn.length ? lineSwitch(lines) : null,
     el(
       "figcaption",
       {},
-      el("p", { class: "pair-text" }, pair.text),
-      chanceWarning(pair.inliers),
-      el("p", { class: "small" }, referenceText(pair, title)),
-      table(pair.lines),
+      el("p", { class: "pair-text" }, pairWords(pair, drawn.length, chance)),
+      el("p", { class: "small" }, t("why.gallery_photo", words), " · ", creditLine(pair.photo)),
     ),
   );
+}
+
+/** A photo that opens large when it is pressed. show, showLarge: fill an image. */
+function photoButton(alt, label, show, showLarge, credits) {
+  const image = el("img", { alt });
+  const node = el(
+    "button",
+    {
+      type: "button",
+      class: "photo",
+      "aria-label": label,
+      on: { click: () => openLarge(alt, showLarge, credits?.cloneNode(true)) },
+    },
+    image,
+  );
+  show(image);
+  return { node, image };
+}
+
+/** Author, licence and a link to where the photo comes from. */
+function creditLine(photo) {
+  const safe = /^https?:\/\//.test(photo.source ?? "");
+  const out = { href: photo.source, target: "_blank", rel: "noopener noreferrer" };
+  return el(
+    "span",
+    { class: "credit" },
+    credit(photo),
+    safe ? [" · ", el("a", out, t("why.source"))] : null,
+  );
+}
+
+function pairWords({ inliers, photo, above_chance: many }, drawn, chance) {
+  if (photo.inliers == null) return t("why.pair.uncompared");
+  if (!inliers) return t("why.pair.none");
+  const agree = t("why.agree", { n: inliers });
+  if (!many && inliers <= chance) return t("why.pair.few", { agree });
+  if (drawn && drawn < inliers) return t("why.pair.drawn", { agree, n: drawn });
+  return t("why.pair.many", { n: inliers });
+}
+
+function lineSwitch(lines) {
+  const input = el("input", { type: "checkbox", checked: true });
+  input.addEventListener("change", () => lines.toggleAttribute("hidden", !input.checked));
+  return el("label", { class: "line-switch" }, input, t("why.lines"));
 }
 
 /** The size of a loaded image; until then the size given by the server. */
@@ -98,14 +140,11 @@ function sized({ naturalWidth: width, naturalHeight: height }, given) {
   return width && height ? { width, height } : given;
 }
 
-function fit(frame, { w, h, queryBox, referenceBox }) {
+function fit(frame, { w, h, queryBox, referenceBox }, narrow) {
   frame.style.aspectRatio = `${w} / ${h}`;
-  frame.style.maxInlineSize = `calc(66vh * ${w / h})`;
-  [
-    [frame.children[0], queryBox],
-    [frame.children[1], referenceBox],
-  ].forEach(([image, [left, top, width, height]]) => {
-    Object.assign(image.style, {
+  frame.style.maxInlineSize = `calc(${narrow ? 80 : 66}vh * ${w / h})`;
+  [queryBox, referenceBox].forEach(([left, top, width, height], i) => {
+    Object.assign(frame.children[i].style, {
       left: `${(100 * left) / w}%`,
       top: `${(100 * top) / h}%`,
       width: `${(100 * width) / w}%`,
@@ -125,66 +164,3 @@ function stroke(lines, pairs, plan) {
 
 // A line of zero length with round caps, because a circle would be distorted with the frame.
 const dot = (x, y, i) => svg("line", { x1: x, y1: y, x2: x, y2: y, class: `dot hue-${i % HUES}` });
-
-let sliders = 0;
-
-function slider(all, start, change) {
-  if (all < 2)
-    return el("p", { class: "small" }, all ? "One matched point" : "No matched points to draw");
-  const id = `strongest-${(sliders += 1)}`;
-  const output = el("output", { for: id });
-  const input = el("input", { id, type: "range", min: 1, max: all, value: start });
-  const update = () => {
-    const n = Number(input.value);
-    output.textContent = n === all ? `all ${all}` : `${n} of ${all}`;
-    input.setAttribute("aria-valuetext", `the strongest ${output.textContent}`);
-  };
-  input.addEventListener("input", () => {
-    update();
-    change(Number(input.value));
-  });
-  update();
-  return el(
-    "div",
-    { class: "slider" },
-    el("label", { for: id }, "Strongest matches"),
-    input,
-    output,
-  );
-}
-
-function table(lines) {
-  if (!lines.length) return null;
-  const share = (x) => `${Math.round(100 * x)} %`;
-  const rows = lines.slice(0, MAX_ROWS).map((line, i) =>
-    el(
-      "tr",
-      {},
-      el("th", { scope: "row" }, String(i + 1)),
-      line.map((x) => el("td", { class: "n" }, share(x))),
-    ),
-  );
-  const heads = [
-    "No.",
-    "Your photo: from left",
-    "from top",
-    "Gallery photo: from left",
-    "from top",
-  ];
-  const head = el(
-    "tr",
-    {},
-    heads.map((words) => el("th", { scope: "col" }, words)),
-  );
-  const box = el(
-    "div",
-    { class: "tablebox", tabindex: 0, role: "region", "aria-label": "Matched points" },
-    el("table", {}, el("thead", {}, head), el("tbody", {}, rows)),
-  );
-  return el(
-    "details",
-    {},
-    el("summary", {}, `${counted(lines.length, "matched point")} as a table`),
-    box,
-  );
-}

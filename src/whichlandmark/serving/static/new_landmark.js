@@ -1,31 +1,40 @@
 // The dialog that adds a landmark with its first photos.
 
 import { addPhotos } from "./add_photos.js";
-import { byId, makeClosable, put } from "./dom.js";
+import { byId, forgetForms, makeClosable, put, watchForm } from "./dom.js";
+import { clearFaults, faultAt } from "./form_faults.js";
+import { notify } from "./notices.js";
+import { t } from "./text.js";
 
-/** Set up the dialog. refresh() is called after a landmark was added. */
-export function wireNewLandmark(config, refresh) {
+/** Set up the dialog. */
+export function wireNewLandmark(config) {
   const dialog = makeClosable(byId("new"));
-  const problem = (words) => (byId("new-problem").textContent = words);
   byId("landmark-new").addEventListener("click", () => {
     byId("new-form").reset();
-    problem("");
+    clearFaults(byId("new-form"));
     put(byId("new-progress"));
     dialog.showModal();
+    watchForm(byId("new-form"));
     byId("new-name").focus();
   });
-  byId("new-form").addEventListener("submit", async (event) => {
+  byId("new-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    const [name, files] = [byId("new-name").value.trim(), [...byId("new-files").files]];
-    if (!name) return missing("new-name", problem("Enter a name."));
-    if (!files.length) return missing("new-files", problem("Choose at least one photo."));
-    problem("");
-    byId("new-add").disabled = true;
-    const done = await addPhotos(name, files, config, byId("new-progress"));
-    byId("new-add").disabled = false;
-    if (done.added) await refresh();
-    if (done.added && !done.failed.length) dialog.close();
+    addLandmark(dialog, config);
   });
 }
 
-const missing = (id) => byId(id).focus();
+async function addLandmark(dialog, config) {
+  clearFaults(byId("new-form"));
+  const [name, files] = [byId("new-name").value.trim(), [...byId("new-files").files]];
+  if (!name) return faultAt(byId("new-name"), t("edit.new_name_fault"));
+  if (!files.length) return faultAt(byId("new-files"), t("edit.new_files_fault"));
+  byId("new-add").disabled = true;
+  const done = await addPhotos(name, files, config, byId("new-progress"));
+  byId("new-add").disabled = false;
+  if (!done.added && !done.there) return;
+  forgetForms(dialog);
+  dispatchEvent(new Event("gallery-changed"));
+  if (done.failed.length || done.elsewhere.length) return;
+  if (dialog.open) dialog.close();
+  notify(t("landmark.added_to", { n: done.added, name }));
+}

@@ -1,0 +1,115 @@
+// Make photos smaller before they travel, and their thumbnails; the browser's own decoder does it.
+
+const SHRINK_SIDE = 1600; // of the long side, where the configuration says none
+const SMALL_BYTES = 2_000_000; // a photo up to this size and side travels as it is
+const TOLERANCE = 1.25; // sides up to this many times the limit are not worth another encoding
+const THUMBNAIL = 144; // long side in pixels, twice what the list shows
+const QUALITY = 0.9;
+
+let last = Promise.resolve(); // photos are decoded one at a time, because each takes memory
+
+/**
+ * The photo as it travels and its thumbnail: {photo, thumbnail, decoded}. decoded: whether this
+ * browser can show it; a photo that it cannot decode travels as it is.
+ */
+export function smallPhoto(file, config) {
+  const made = last.then(() => shrunk(file, config));
+  last = made.catch(() => {});
+  return made;
+}
+
+async function shrunk(file, config) {
+  const size = await sizeOf(file).catch(() => null);
+  if (!size) return { photo: file, thumbnail: null, decoded: false };
+  const target = travelSize(file, size, config);
+  const picture = await bitmap(file, target ?? fitted(size, THUMBNAIL)).catch(() => null);
+  if (!picture) return { photo: file, thumbnail: null, decoded: true };
+  const thumbnail = await jpeg(picture, fitted(size, THUMBNAIL), 0.75).catch(() => null);
+  const small = target && (await jpeg(picture, target, QUALITY).catch(() => null));
+  picture.close();
+  const smaller = small && (small.size < file.size || !readable(file, config));
+  return { photo: smaller ? renamed(small, file) : file, thumbnail, decoded: true };
+}
+
+/** The size at which a photo travels; null = the file as it is. */
+function travelSize(file, { width, height }, config) {
+  const side = config.shrink_side ?? SHRINK_SIDE;
+  const long = Math.max(width, height);
+  const above = config.max_bytes && file.size > config.max_bytes;
+  if (!readable(file, config)) return fitted({ width, height }, side);
+  if (config.uses_location && !above) return null; // its place is in the file's metadata
+  if (!above && long <= TOLERANCE * side && file.size <= SMALL_BYTES) return null;
+  return fitted({ width, height }, side);
+}
+
+/** Whether the server reads a file of this type; unknown types are left to it. */
+function readable(file, { formats = [] }) {
+  const type = file.type.split("/")[1]?.replace("heif", "heic");
+  if (!type || type.startsWith("svg") || !formats.length) return true;
+  const known = formats.map((name) => name.toLowerCase().replace("heif", "heic"));
+  return known.includes(type) || (type === "jpg" && known.includes("jpeg"));
+}
+
+const fitted = ({ width, height }, side) => {
+  const scale = Math.min(1, side / Math.max(width, height));
+  return {
+    width: Math.max(1, Math.round(scale * width)),
+    height: Math.max(1, Math.round(scale * height)),
+  };
+};
+
+const renamed = (blob, { name }) =>
+  new File([blob], `${name.replace(/\.\w{2,5}$/, "")}.jpg`, { type: "image/jpeg" });
+
+/** Width and height as shown, which the browser reads without decoding the pixels. */
+export async function sizeOf(file) {
+  const image = await loadedImage(file);
+  URL.revokeObjectURL(image.src);
+  return { width: image.naturalWidth, height: image.naturalHeight };
+}
+
+/** An image element of a file; its `src` is an object URL that the caller revokes. */
+export function loadedImage(file) {
+  const image = new Image();
+  const url = URL.createObjectURL(file);
+  return new Promise((resolve, reject) => {
+    image.addEventListener("load", () => resolve(image));
+    image.addEventListener("error", () => {
+      URL.revokeObjectURL(url);
+      reject(new Error("this browser cannot show the photo"));
+    });
+    image.src = url;
+  });
+}
+
+const bitmap = (file, { width, height }) =>
+  createImageBitmap(file, {
+    resizeWidth: width,
+    resizeHeight: height,
+    resizeQuality: "high",
+    imageOrientation: "from-image",
+  });
+
+/** A drawable at a size as JPEG, on white where it is transparent. */
+export function jpeg(drawable, { width, height }, quality, part = null) {
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width, height });
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "#fff";
+  pen.fillRect(0, 0, width, height);
+  pen.imageSmoothingQuality = "high";
+  if (part)
+    pen.drawImage(drawable, part.left, part.top, part.width, part.height, 0, 0, width, height);
+  else pen.drawImage(drawable, 0, 0, width, height);
+  return new Promise((resolve, reject) => {
+    canvas.toBlob(
+      (blob) => {
+        canvas.width = 0; // frees its memory at once
+        if (blob) resolve(blob);
+        else reject(new Error("this browser cannot encode the photo"));
+      },
+      "image/jpeg",
+      quality,
+    );
+  });
+}
