@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..recognition import answer as answer_module
 from ..recognition.answer import PhotoFailure
-from ..recognition.folder.feedback import FeedbackObject
 from .openapi import ErrorReply as ErrorReply
 from .openapi import files as files
 from .openapi import json_of as json_of
@@ -184,56 +183,6 @@ class PhotoPatch(BaseModel):
     author: str | None = Field(default=None, max_length=4000)
     licence: str | None = Field(default=None, max_length=4000)
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
-
-
-class FeedbackEntry(BaseModel):
-    """Feedback on an answer. correct: the true landmark; null = none or unknown."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    request_id: str = Field(max_length=64)
-    photo: str = Field(default="", max_length=300)
-    answer: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NOT_BLANK)
-    right: bool
-    correct: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NOT_BLANK)
-    note: str = Field(default="", max_length=2000)
-
-
-class QueuedReply(TypedDict):
-    """The entry is stored for review. photo_kept: false where none was sent, or there is no room
-    for it.
-    """
-
-    queued: bool
-    id: str
-    photo_kept: bool
-
-
-class FeedbackReply(TypedDict):
-    """Entries, the newest first. total: of this state; open: not reviewed yet; unreadable: lines of
-    the file that are no entries.
-    """
-
-    total: int
-    open: int
-    unreadable: int
-    entries: list[FeedbackObject]
-
-
-class Review(BaseModel):
-    """approve: the photo is added to the gallery. landmark: null = the one that was suggested; "" =
-    the photo shows none.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    action: Literal["approve", "discard"]
-    landmark: str | None = Field(default=None, max_length=1000, pattern=rf"^$|{NOT_BLANK}")
-
-
-class ReviewedReply(TypedDict):
-    """The reviewed entry. added: null where nothing was added: discarded, or no photo was sent."""
-
-    entry: FeedbackObject
-    added: AddedReply | None
 
 
 class Tiles(TypedDict):
