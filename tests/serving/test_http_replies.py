@@ -253,6 +253,7 @@ def test_what_the_client_has_is_not_sent_again(
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == tag
         assert again.headers["cache-control"] == first.headers["cache-control"]
+        assert again.headers.get("vary") == first.headers.get("vary")
         assert not {"content-length", "content-type", "content-encoding"} & set(again.headers)
         assert "x-request-id" in again.headers
     for unknown in ('"other"', "", "other"):
