@@ -75,6 +75,10 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
         for parameter in operation.get("parameters", []):
             assert "example" in parameter, (place, parameter["name"])
     assert set(OPERATION_IDS) == {f"{method} {path}" for method, path, _ in operations(document)}
+    for name, schema in document["components"]["schemas"].items():
+        assert schema["description"], name
+        for field, described in schema.get("properties", {}).items():
+            assert described["description"].endswith((".", "?")), (name, field)
     assert document["servers"] == [{"url": "/"}]
     assert document["info"]["license"]["identifier"] == "Apache-2.0"
     assert "contact" not in document["info"]
