@@ -235,8 +235,8 @@ def test_a_generated_client_works(generated: tuple[ModuleType, str, str]) -> Non
         whole = api["recognize"].sync(client=client, body=file(PHOTO), name="c.jpg", matches=1)
         assert (whole.results[0].photo, len(whole.results[0].matches)) == ("c.jpg", 1)
         listed = api["list_landmarks"].sync(client=client, limit=2)
-        assert [one.landmark for one in listed.landmarks] == ["place 0", "place 1"]
-        assert listed.landmarks[1].title == "First Place"
+        assert [one.landmark for one in listed.landmarks] == ["place 1", "place 0"]
+        assert listed.landmarks[0].title == "First Place"
         found = api["find_similar"].sync(client=client, body=file(PHOTO), limit=3)
         nearest = found.results[0].matches[0]
         assert nearest.title == "First Place"

@@ -38,7 +38,10 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "shrink_side": (1600,), "version": ("1.0",), "ready": (True,), "lang": ("fr",),
     "query": ("eiffel",), "offset": (0,), "limit": (20,), "move": (False,), "side": (640,),
     "token": ("b3d1c5f0a2e94c7d",), "undo": ("b3d1c5f0a2e94c7d",), "undo_seconds": (60,),
-    "data": (ONE_PIXEL,), "content": (ONE_PIXEL,),
+    "data": (ONE_PIXEL,), "content": (ONE_PIXEL,), "not_restored": ([],), "undo_photos": (200,),
+    "entry_id": ("9f86d081884c",), "time": ("2026-07-14T09:30:00+00:00",), "key": ("phone",),
+    "photo_kept": (False,), "unreadable": (0,), "open": (3,), "other": ("blackpool_tower",),
+    "preview": ("/v1/photos/eiffel_tower%2F3.jpg/preview",),
 }  # fmt: skip
 
 # Parameters that mean something else than the property of that name: (where, name) → example.
