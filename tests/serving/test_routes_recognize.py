@@ -32,16 +32,11 @@ from whichlandmark.recognition.answer import (
 from whichlandmark.recognition.folder.load import load
 from whichlandmark.recognition.folder.settings import read_settings, write_settings
 from whichlandmark.recognition.predictions import prediction
+from whichlandmark.serving.answer_schemas import ExplainReply, RecognizeReply
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.live_recognizer import LockedEmbedder
 from whichlandmark.serving.options import ServeOptions
-from whichlandmark.serving.schemas import (
-    ConfigReply,
-    ErrorReply,
-    ExplainReply,
-    RecognizeReply,
-    model_of,
-)
+from whichlandmark.serving.schemas import ConfigReply, ErrorReply, model_of
 from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server

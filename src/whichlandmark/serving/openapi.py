@@ -111,18 +111,14 @@ def model_of(reply: Any) -> type[BaseModel]:
     """The pydantic model of a `TypedDict`, with its docstring and limits; forbids other fields."""
     fields: dict[str, Any] = {}
     for name, hint in get_type_hints(reply, include_extras=True).items():
+        optional = name not in reply.__required_keys__
+        limits: dict[str, Any] = {"default_factory": lambda: None} if optional else {}
         if hasattr(BaseModel, name):  # "schema" is a method of every model
-            fields[f"{name}_"] = (_with_models(hint), Field(alias=name))
-        elif name in reply.__optional_keys__:
-            fields[name] = (_with_models(hint), Field(None, json_schema_extra=_without_default))
+            fields[f"{name}_"] = (_with_models(hint), Field(alias=name, **limits))
         else:
-            fields[name] = (_with_models(hint), ...)
+            fields[name] = (_with_models(hint), Field(**limits))
     config = ConfigDict(extra="forbid")
     return create_model(reply.__name__, __config__=config, __doc__=inspect.getdoc(reply), **fields)
-
-
-def _without_default(schema: dict[str, Any]) -> None:
-    schema.pop("default")
 
 
 def _with_models(hint: Any) -> Any:
@@ -196,7 +192,7 @@ OPERATION_IDS = {
     "post /v1/landmarks/{name}/photos": "add_photos", "get /v1/distractors": "list_distractors",
     "get /v1/photos/{photo_id}": "get_photo", "patch /v1/photos/{photo_id}": "change_photo",
     "delete /v1/photos/{photo_id}": "remove_photo",
-    "post /v1/photos:move": "move_photos", "post /v1/photos:remove": "remove_photos",
+    "post /v1/photos:remove": "remove_photos", "post /v1/photos:move": "move_photos",
     "get /v1/photos/{photo_id}/thumbnail": "get_thumbnail",
     "get /v1/photos/{photo_id}/preview": "get_preview", "post /v1/undo/{token}": "undo",
     "post /v1/images:annotate": "annotate_images", "get /v1/config": "get_config",

@@ -9,7 +9,8 @@ from .api_errors import GOOGLE_STATUSES
 # A picture of one pixel, as a file in base64.
 ONE_PIXEL = "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="
 
-# Name of a property or parameter → its value in examples: the first that fits the schema is taken.
+# Name of a property or parameter → its values in examples: the first that fits the schema is taken.
+# A name after that of a schema goes before the name alone.
 EXAMPLES: dict[str, tuple[Any, ...]] = {
     "request_id": ("4f3d2a1b9c8e7d60",), "embedder": ("lite0-2f7c1a",), "generation": (12,),
     "queue": (0.4, 2), "decode": (21.5,), "embed": (38.2,), "search": (1.9,), "total": (64.0, 35),
@@ -38,10 +39,14 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "shrink_side": (1600,), "version": ("1.0",), "ready": (True,), "lang": ("fr",),
     "query": ("eiffel",), "offset": (0,), "limit": (20,), "move": (False,), "side": (640,),
     "token": ("b3d1c5f0a2e94c7d",), "undo": ("b3d1c5f0a2e94c7d",), "undo_seconds": (60,),
-    "data": (ONE_PIXEL,), "content": (ONE_PIXEL,), "not_restored": ([],), "undo_photos": (200,),
-    "entry_id": ("9f86d081884c",), "time": ("2026-07-14T09:30:00+00:00",), "key": ("phone",),
-    "photo_kept": (False,), "unreadable": (0,), "open": (3,), "other": ("blackpool_tower",),
-    "preview": ("/v1/photos/eiffel_tower%2F3.jpg/preview",),
+    "entry_id": ("9f86d081884c",), "FeedbackObject.id": ("9f86d081884c",),
+    "key": ("phone",), "time": ("2026-01-14T10:15:00+00:00",), "not_restored": ([],),
+    "other": ("blackpool_tower",), "preview": ("/v1/photos/eiffel_tower%2F3.jpg/preview",),
+    "alike": (4,), "lead": (0.21,), "contrast": ("far",), "details": (61,), "other_details": (6,),
+    "chance": (8,), "nothing": (None,), "format": ("HEIC",), "undo_photos": (200,),
+    "ChosenPhotos.photos": (["eiffel_tower/3.jpg"],),
+    "MovedPhotos.photos": (["eiffel_tower/3.jpg"],),
+    "data": (ONE_PIXEL,), "content": (ONE_PIXEL,),
 }  # fmt: skip
 
 # Parameters that mean something else than the property of that name: (where, name) → example.
@@ -107,12 +112,12 @@ class Examples:
         if "examples" not in place:
             place.setdefault("example", example)
 
-    def of(self, schema: dict[str, Any], name: str = "") -> Any:
-        """An example of a value. name: of the property that has it."""
+    def of(self, schema: dict[str, Any], name: str = "", owner: str = "") -> Any:
+        """An example of a value. name: of the property that has it; owner: that schema's name."""
         schema = self._resolved(schema)
         if "const" in schema:
             return schema["const"]
-        for known in EXAMPLES.get(name, ()):
+        for known in (*EXAMPLES.get(f"{owner}.{name}", ()), *EXAMPLES.get(name, ())):
             if self._fits(known, schema):
                 return known
         choices = [*schema.get("oneOf", ()), *schema.get("anyOf", ())]
@@ -121,7 +126,8 @@ class Examples:
         if "enum" in schema:
             return schema["enum"][0]
         if "properties" in schema:
-            return {key: self.of(inner, key) for key, inner in schema["properties"].items()}
+            owner = schema.get("title", "")
+            return {key: self.of(inner, key, owner) for key, inner in schema["properties"].items()}
         if schema.get("type") == "array":
             return [self.of(schema.get("items", {}), name)]
         if "default" in schema:
