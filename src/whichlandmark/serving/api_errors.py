@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..recognition.answer import Fault, PhotoFailure, fault_hint
+from ..recognition.faults import Fault, PhotoFailure, fault_hint
 from ..recognition.folder.feedback import ReviewError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import (
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ..recognition.answer import Fault
+from ..recognition.faults import Fault
 from .uploads import RAW_TYPE, JsonPhotos
 
 STATUS_DESCRIPTIONS = {
@@ -108,8 +108,10 @@ def model_of(reply: Any) -> type[BaseModel]:
     for name, hint in get_type_hints(reply, include_extras=True).items():
         if hasattr(BaseModel, name):  # "schema" is a method of every model
             fields[f"{name}_"] = (_with_models(hint), Field(alias=name))
-        else:
+        elif name in reply.__required_keys__:
             fields[name] = (_with_models(hint), ...)
+        else:  # a factory, because a default would stand in the schema
+            fields[name] = (_with_models(hint), Field(default_factory=str))
     config = ConfigDict(extra="forbid")
     return create_model(reply.__name__, __config__=config, __doc__=inspect.getdoc(reply), **fields)
 

@@ -14,8 +14,8 @@ from ..core.images import content_hash
 from ..core.storage import read_bytes
 from ..recognition.folder.settings import own_photo
 from .api_errors import ApiError, PhotoError
-from .gallery_browsing import unknown_photo
 from .decode_pool import DecodePool
+from .gallery_browsing import unknown_photo
 from .live_recognizer import LiveRecognizer
 
 AT_ONCE = 2  # previews made, so that photos to recognize find a free worker

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 
 from ..core.errors import DataError
 from ..core.images import content_hash
-from ..recognition.answer import PhotoFailure
+from ..recognition.faults import PhotoFailure
 from ..recognition.folder.feedback import QueueFullError, ReviewError
 from ..recognition.folder.own_photos import SentPhoto
 from . import gallery_browsing
