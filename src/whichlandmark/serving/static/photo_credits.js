@@ -1,7 +1,7 @@
 // The form for the credit of one photo or several: author, licence, source.
 
 import { fetchJson, photoPath } from "./api.js";
-import { byId, closeDialog, el, forgetForms, makeClosable, put, watchForm } from "./dom.js";
+import { byId, closeDialog, forgetForms, makeClosable, put, watchForm } from "./dom.js";
 import { clearFaults, faultAt, isWebAddress } from "./form_faults.js";
 import { notify } from "./notices.js";
 import { forEachPhoto, picturesOf, showFailures } from "./photo_changes.js";
