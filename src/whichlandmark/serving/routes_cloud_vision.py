@@ -129,11 +129,16 @@ PARAMETERS = frozenset({
 NOT_OFFERED = ("images:asyncBatchAnnotate", "files:annotate", "files:asyncBatchAnnotate")
 
 # OpenAPI: parameters, and replies. A reply is not limited to what this server fills.
-DOCUMENTED_PARAMETERS = [
-    {"name": name, "in": "query", "required": False, "description": text,
-     "schema": {"type": "string"}}
-    for name, text in (("key", "API key"), ("prettyPrint", "true = with line breaks"))
-]  # fmt: skip
+DOCUMENTED_PARAMETERS = [{
+    "name": "prettyPrint", "in": "query", "required": False,
+    "description": "true = with line breaks",
+    "schema": {"type": "string", "enum": ["true", "false"]},
+}]  # fmt: skip
+
+EXAMPLE = {"requests": [{
+    "image": {"content": "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="},
+    "features": [{"type": "LANDMARK_DETECTION", "maxResults": 5}],
+}]}  # fmt: skip
 
 REPLY_SCHEMA = {"type": "object", "properties": {
     "responses": {"type": "array", "items": {"type": "object"}}}}  # fmt: skip
@@ -157,8 +162,9 @@ def router(max_images: int) -> APIRouter:
     schema = json_schema(BATCH)
     schema["properties"]["requests"] |= {"minItems": 1, "maxItems": max_images}
     schema["required"] = ["requests"]
+    content = {"application/json": {"schema": schema, "example": EXAMPLE}}
     extra = {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "requestBody": {"required": True, "content": content},
         "parameters": DOCUMENTED_PARAMETERS,
     }
 
