@@ -134,7 +134,7 @@ def stages(page: Page, world: World) -> Any:
     yield "busy"
     page.locator('[data-state="answered"]').first.get_by_role("button", name="Why?").click()
     page.wait_for_selector(".pair")
-    page.get_by_text("matched points as a table").click()
+    page.locator(".numbers summary").click()
     yield "why"
     page.keyboard.press("Escape")
     open_gallery(page)

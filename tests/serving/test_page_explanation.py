@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pytest
 from PIL import Image as Pillow
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
 from tests.support.page_browser import BROWSER, ENDS, open_explanation, opened, ready, submit_photos
+from tests.support.page_checks import axe
 from tests.support.page_world import World, explanation
 
 pytestmark = BROWSER
@@ -236,3 +238,24 @@ def test_feedback_right_and_wrong_reaches_the_server(page: Page, world: World) -
         ("nothing.jpg", None, True, None),
     ]
     assert all(f["request_id"] == "r-1" for f in world.feedback)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (360, "dark")])
+def test_axe_finds_nothing_in_the_explanation_and_the_large_view(
+    browser: Browser, address: str, width: int, scheme: Any
+) -> None:
+    size = {"width": width, "height": 800}
+    with opened(browser, address, viewport=size, color_scheme=scheme, axe=True) as (page, _):
+        ready(page)
+        why(page, "unsure.jpg")
+        page.locator(".numbers summary").click()
+        assert axe(page) == []
+        page.get_by_role("button", name="Your photo: open large").click()
+        assert axe(page) == []
+        small = page.evaluate(
+            """() => [...document.querySelectorAll("#why button, #why summary, #why label, "
+                + "dialog.large button")].filter((n) => n.getBoundingClientRect().height < 44)
+                .map((n) => n.outerHTML)"""
+        )
+        assert small == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
