@@ -118,9 +118,15 @@ def test_labels_with_any_characters_have_an_address(
         expect(page.locator(".photos li")).to_have_count(1)
 
 
-def test_a_landmark_shows_its_names_place_and_credits(browser: Browser, world: World, address: str) -> None:
+def test_a_landmark_shows_its_names_place_and_credits(
+    browser: Browser, world: World, address: str
+) -> None:
     first = next(iter(world.landmarks))
-    world.credits[f"{first}/0.jpg"] = {"author": "A", "licence": "CC0", "source": "https://a.example.org/1"}
+    world.credits[f"{first}/0.jpg"] = {
+        "author": "A",
+        "licence": "CC0",
+        "source": "https://a.example.org/1",
+    }
     world.records[first] = {"source": "https://b.example.org/x"}
     with opened(browser, f"{address}/#gallery/{first}") as (page, _):
         expect(page.locator(".facts .names li").first).to_have_text(re.compile("Hindi\\s*हवा महल"))

@@ -117,9 +117,7 @@ def test_the_gallery_waits_for_the_key(page: Page) -> None:
     )
 
 
-def test_a_linked_landmark_waits_for_the_key(
-    browser: Browser, address: str, world: World
-) -> None:
+def test_a_linked_landmark_waits_for_the_key(browser: Browser, address: str, world: World) -> None:
     world.read_key = "reads"
     with opened(browser, f"{address}/#gallery/{FIRST}") as (page, _):
         enter(page, "reads")
@@ -150,7 +148,9 @@ def test_a_form_waits_for_the_key_with_what_was_typed(
     world.write_key = "writes"
     with opened(browser, f"{address}/#gallery/{FIRST}") as (page, _):
         page.locator(".photos li").first.wait_for()
-        expect(page.locator("#landmark .note")).to_contain_text("Changes to the gallery need a key.")
+        expect(page.locator("#landmark .note")).to_contain_text(
+            "Changes to the gallery need a key."
+        )
         page.get_by_role("button", name="Edit", exact=True).click()
         page.fill("#edit-name", "Typed")
         page.click("#edit-save")

@@ -32,7 +32,9 @@ def test_the_page_speaks_french(browser: Browser, address: str, world: World) ->
         expect(page.locator("#landmark-title")).to_have_text("Cathedral of Velras (fr)")
         page.locator(".photos li").nth(4).wait_for()
         page.get_by_role("button", name="Retirer le monument").click()
-        expect(page.locator("#confirm-title")).to_have_text("Retirer « Cathedral of Velras (fr) » ?")
+        expect(page.locator("#confirm-title")).to_have_text(
+            "Retirer « Cathedral of Velras (fr) » ?"
+        )
         expect(page.locator("#confirm-words")).to_contain_text("Il part avec ses 5 photos")
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Modifier").click()
