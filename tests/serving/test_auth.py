@@ -54,6 +54,7 @@ ROUTES = [
     ("GET", "/v1/landmarks", {}, "read"),
     ("GET", "/v1/landmarks/none/photos", {}, "read"),
     ("GET", "/v1/photos/none/thumbnail", {}, "read"),
+    ("GET", "/v1/photos/none/preview", {}, "read"),
     ("POST", "/v1/landmarks/place 9/photos", PHOTO, "write"),
     ("PATCH", "/v1/landmarks/none", NAMED, "write"),
     ("DELETE", "/v1/landmarks/none", {}, "write"),

@@ -151,24 +151,27 @@ def answer(world: World, photo: str, lang: str = "") -> JSON:
 
 
 def explanation(world: World, photo: str, lang: str = "") -> JSON:
+    """The body of POST /v1/explain.
+
+    Where the photo's name says "plain" there are no local features; "alone": one alike photo;
+    "changed": the confidence is another one than that of the answer.
+    """
     answered = answer(world, photo, lang)
-    pairs = []
-    for i, name in enumerate([*list(world.landmarks)[:1] * 2, list(world.landmarks)[1]]):
-        match = world.match(name, i % 2)
-        width, height = shape(drawn(world.number(name), match["id"]))
-        points = [
-            ((7 * k) % 60 / 100 + 0.2, (11 * k) % 70 / 100 + 0.15) for k in range(61 - 20 * i)
-        ]
-        pairs.append({
-            "photo": match, "width": width, "height": height, "image": match["thumbnail"],
-            "lines": [[x, y, 0.9 * x + 0.05, 0.95 * y] for x, y in points], "inliers": len(points),
-            "text": f"{len(points)} points of your photo match this photo, consistent with one "
-                    "change of viewpoint.",
-        })  # fmt: skip
-    rows = [("similarity", 0.91, 2.1, "the nearest photos of this landmark"),
-            ("distractors", 0.4, -0.6, "similarity to photos without a landmark"),
-            ("geometry", 61, 1.7, "matched points consistent with one view")]  # fmt: skip
-    parts = [dict(zip(("name", "value", "contribution", "text"), row, strict=True)) for row in rows]
+    answered["confidence"] -= 0.1 if "changed" in photo else 0
+    first, second = list(world.landmarks)[:2]
+    sure, none = answered["decision"] == "landmark", answered["decision"] == "no_landmark"
+    counts = [61, 41, 21] if sure else [12, 4, 0] if not none else [3, 4, 5]
+    pairs = [
+        _pair(world, name, i, None if "plain" in photo else count, alike=not none and name == first)
+        for name, i, count in zip((first, first, second), (0, 1, 0), counts, strict=True)
+    ]
+    rows = [("similarity", 0.91, 2.1, 0.91), ("bank", -0.6, -0.6, 0.4),
+            ("inliers", 1.7, 1.7, 55.0), ("score", 3.2, None, None),
+            ("confidence", answered["confidence"], None, None)]  # fmt: skip
+    parts = [
+        {"name": name, "value": value, "contribution": added, "measured": measured, "text": ""}
+        for name, value, added, measured in rows
+    ]
     distractor = {**world.photo("street/1.jpg"), "landmark": None, "similarity": 0.4,
                   "inliers": None, "licence": "CC0"}  # fmt: skip
     width, height = shape(drawn(0, "query"))
@@ -176,8 +179,30 @@ def explanation(world: World, photo: str, lang: str = "") -> JSON:
         "schema": "whichlandmark.answer/1",
         "request_id": "r-why",
         "answer": answered,
+        "title": "", "words": "",
+        "reasons": {
+            "alike": 0 if none else 1 if "alone" in photo else 2, "similarity": 0.91, "lead": 0.3,
+            "contrast": "far" if sure else "close", "other": second,
+            "details": None if "plain" in photo else max(counts[:2]),
+            "other_details": None if "plain" in photo else counts[2],
+            "chance": 6, "nothing": None,
+        },
         "query": {"width": width, "height": height},
         "pairs": pairs,
         "parts": parts,
         "distractors": [distractor],
-    }
+    }  # fmt: skip
+
+
+def _pair(world: World, name: str, i: int, inliers: int | None, *, alike: bool) -> JSON:
+    """A compared gallery photo, whose matched points lie in a known pattern."""
+    match = {**world.match(name, i), "inliers": inliers}
+    width, height = shape(drawn(world.number(name), match["id"]))
+    count = inliers if inliers and inliers > 6 else 0
+    points = [((7 * k) % 60 / 100 + 0.2, (11 * k) % 70 / 100 + 0.15) for k in range(count)]
+    return {
+        "photo": match, "width": width, "height": height, "image": match["thumbnail"],
+        "preview": match["thumbnail"].replace("/thumbnail", "/preview"),
+        "lines": [[x, y, 0.9 * x + 0.05, 0.95 * y] for x, y in points],
+        "inliers": inliers or 0, "above_chance": count > 0, "alike": alike, "text": "",
+    }  # fmt: skip

@@ -295,10 +295,7 @@ def match_object(match: Match, credits: Mapping[str, Credit], facts: GalleryFact
 def landmark_object(
     landmark: str, records: Mapping[str, LandmarkRecord], language: str = ""
 ) -> LandmarkObject:
-    """A landmark's record as a JSON object; without a record, its label and empty fields.
-
-    language: BCP 47 tag in which the title is wanted; "" = the record's title.
-    """
+    """A landmark's record as a JSON object, its title by `title_in`; else its label alone."""
     record = records.get(landmark) or LandmarkRecord(landmark)
     return {
         "landmark": landmark,
@@ -314,11 +311,8 @@ def landmark_object(
 def title_in(record: LandmarkRecord, language: str) -> str:
     """A landmark's title in a language; "" when the record has neither such a name nor a title.
 
-    Looked for in this order: the very tag, the tag without its last parts ("zh-Hant-TW", "zh-Hant",
-    "zh"), a name in a variant of the same base language ("pt-BR" for "pt"), the record's title.
-
-    Args:
-        language: A BCP 47 tag in any case, such as "fr" or "pt-BR"; "" = the record's title.
+    In this order: the very tag, the tag without its last parts ("zh-Hant-TW", "zh-Hant", "zh"), a
+    variant of the same language ("pt-BR" for "pt"), the title. language: BCP 47 tag; "" = none.
     """
     names = {tag.lower(): name for tag, name in record.names.items() if name}
     parts = language.lower().replace("_", "-").split("-")

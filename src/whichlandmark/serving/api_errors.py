@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..recognition.answer import Fault, PhotoFailure, fault_hint
-from ..recognition.folder.feedback import ReviewError
 
 if TYPE_CHECKING:
     from .schemas import ErrorReply
@@ -24,15 +23,6 @@ HINTS = {
     "timeout": "Save the photo smaller, as JPEG, and send it again.",
     "worker_lost": "Send the photo again.",
     "internal": "Report the request id to the operator.",
-}
-
-# Code of a ReviewError → status of the reply, and what to do about it.
-REVIEW_FAULTS = {
-    "unknown_feedback": (404, "GET /v1/feedback lists the entries."),
-    "no_feedback_photo": (404, "Photos are kept only where they were sent, until the review."),
-    "already_reviewed": (409, "GET /v1/feedback?state=all shows what was decided."),
-    "landmark_needed": (422, 'Send "landmark" too; "" = the photo shows no landmark.'),
-    "left_out": (422, "Discard it, or give another landmark."),
 }
 
 
@@ -122,13 +112,6 @@ def busy(retry: int) -> ApiError:
 def storage(message: str) -> ApiError:
     """503: files of the recognizer folder cannot be written or read."""
     return ApiError(503, "storage", message, "Report this to the operator.", retry=60)
-
-
-def review_fault(error: ReviewError) -> ApiError:
-    """Feedback cannot be reviewed so."""
-    status, hint = REVIEW_FAULTS[error.code]
-    message = str(error)
-    return ApiError(status, error.code, f"{message[0].upper()}{message[1:]}.", hint)
 
 
 def wrong_host(host: str) -> ApiError:

@@ -49,6 +49,7 @@ def require_scope(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
         request.state.key = caller.name if engine.keys else ""
         return caller
 
+    check.scope = scope  # type: ignore[attr-defined]  # for the published schema
     return check
 
 

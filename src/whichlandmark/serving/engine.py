@@ -29,6 +29,7 @@ from ..recognition.folder.feedback import FeedbackStore
 from ..recognition.folder.maintain import follow_moved_folder
 from ..recognition.predictions import prediction
 from ..recognition.query import Queries, QueryPhoto, size_warnings
+from .answer_schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
 from .api_errors import PhotoError
 from .decode_pool import Decoded, DecodeLimits, DecodePool
 from .explanation_json import explanation_object
@@ -40,7 +41,6 @@ from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .monitoring import Counters
 from .options import ServeOptions
 from .previews import Previews
-from .schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
 from .uploads import PhotoLimits, RecognizeRequest, Upload
 
 VECTOR_DIGITS = 7  # decimals of an embedding's numbers, which float32 has about as many of

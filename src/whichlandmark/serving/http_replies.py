@@ -137,14 +137,14 @@ class Replies:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        method = scope["method"]
-        if method == "OPTIONS" and (methods := self._allowed_methods(scope)):
+        method, asked = scope["method"], dict(scope)  # as it is before a route changes its path
+        if method == "OPTIONS" and (methods := self._allowed_methods(asked)):
             await Response(status_code=204, headers={"Allow": methods})(scope, receive, send)
             return
 
         async def send_allowed(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 405:
-                MutableHeaders(scope=message)["Allow"] = self._allowed_methods(scope)
+                MutableHeaders(scope=message)["Allow"] = self._allowed_methods(asked)
             await send(message)
 
         reply = _Reply(scope, send_allowed, self._compressed, head=method == "HEAD")

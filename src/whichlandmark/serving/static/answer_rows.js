@@ -1,6 +1,6 @@
 // Many photos as a list: a row each, filters, groups, selection; one card is open at a time.
 
-import { answerCard, problemTexts, progressText } from "./answer.js";
+import { answerCard, failure, progressText } from "./answer.js";
 import { button, el, put } from "./dom.js";
 import { saveAnswers } from "./export.js";
 import { percent, titled } from "./format.js";
@@ -56,30 +56,13 @@ const filterBar = (view) =>
     Object.values(view.filters),
   );
 
-function toolBar(view) {
-  const save = (kind) => () => saveAnswers(view.entries, kind);
-  return el(
+const toolBar = (view) =>
+  el(
     "div",
     { class: "tools" },
     el("label", { class: "check", for: "select-all" }, view.all, t("list.select_all")),
-    el(
-      "div",
-      { class: "buttons" },
-      view.group,
-      el(
-        "details",
-        { class: "more" },
-        el("summary", {}, t("list.save")),
-        el(
-          "div",
-          { class: "buttons" },
-          button(t("next.save_csv"), save("csv")),
-          button(t("next.save_json"), save("json")),
-        ),
-      ),
-    ),
+    view.group,
   );
-}
 
 function filterButton(view, name) {
   const choose = () => {
@@ -231,7 +214,7 @@ function selectionTools(view, chosen) {
     el(
       "div",
       { class: "buttons" },
-      button(t("list.remove"), () => actions.removePhotos(chosen)),
+      button(t("list.remove"), () => actions.removeMany(chosen)),
       button(t("next.ask_again"), again),
       button(t("next.add"), add),
       button(t("next.save_csv"), () => saveAnswers(chosen, "csv")),
@@ -284,8 +267,8 @@ function updateRow(entry, row, words, number) {
     row.image.src = row.url;
     row.image.hidden = false;
   }
-  if (state === "answered") words.textContent = headline(answer);
-  else if (state === "failed") words.textContent = problemTexts(entry.problem).heading;
+  if (state === "answered") words.textContent = headline(answer, true);
+  else if (state === "failed") words.textContent = failure(entry.problem);
   else if (state === "stopped") words.textContent = t("answer.stopped");
   else if (state === "busy") words.textContent = t("answer.busy");
   else words.textContent = progressText(entry);

@@ -137,10 +137,11 @@ function whyDetails({ other_details: others, chance }, level, agree, names, whol
 }
 
 /** Score and confidence, always in sight. */
-function whyFacts({ guess, confidence, score }, nameOf) {
+function whyFacts({ guess, decision, confidence, score }, nameOf) {
   if (!guess) return null;
-  const share = t("why.confidence_of", { share: percent(confidence), name: nameOf(guess) });
-  const facts = [[t("why.confidence"), share]];
+  const share = percent(confidence);
+  const of = t("why.confidence_of", { share, name: nameOf(guess) });
+  const facts = [[t("why.confidence"), decision === "landmark" ? share : of]];
   if (score != null) facts.push([t("why.score"), numberText(score, TWO_DIGITS)]);
   return el(
     "dl",
@@ -153,7 +154,7 @@ function whyFacts({ guess, confidence, score }, nameOf) {
 function whyPairs({ answer, pairs, query, reasons }, url, nameOf) {
   if (!pairs.length) return null;
   const stage = el("div", { class: "stage" });
-  const chips = pairs.map((pair, i) => whyChip(pair, i, pairs, reasons.chance, nameOf, () => show(i)));
+  const chips = pairs.map((pair, i) => whyChip(pair, pairs, nameOf, () => show(i)));
   const show = (chosen) => {
     const { landmark } = pairs[chosen].photo;
     put(stage, matchView(pairs[chosen], query, url, nameOf(landmark), reasons.chance));
@@ -182,19 +183,16 @@ function whyPairs({ answer, pairs, query, reasons }, url, nameOf) {
   return el(
     "section",
     { class: "pairs", "aria-labelledby": "why-compared" },
-    el("h3", { id: "why-compared" }, t("why.compared")),
+    el("h3", { id: "why-compared", class: "unseen" }, t("why.compared")),
     el("div", { class: "strip" }, groups),
     stage,
   );
 }
 
-function whyChip(pair, i, pairs, chance, nameOf, choose) {
+function whyChip(pair, pairs, nameOf, choose) {
   const { landmark } = pair.photo;
-  const level = detailLevel(pair.photo.inliers, chance);
-  const details =
-    level === "many"
-      ? t("why.chip.many", { n: pair.inliers })
-      : t(level === "uncompared" ? "why.chip.uncompared" : "why.chip.few");
+  const alike = t(pair.alike ? "why.chip.alike" : "why.chip.less");
+  const details = pair.above_chance ? t("why.chip.many", { n: pair.inliers }) : alike;
   const same = pairs.filter((one) => one.photo.landmark === landmark);
   const place = { n: same.indexOf(pair) + 1, of: same.length };
   const image = el("img", { alt: "", loading: "lazy", decoding: "async" });

@@ -142,7 +142,9 @@ function sized({ naturalWidth: width, naturalHeight: height }, given) {
 
 function fit(frame, { w, h, queryBox, referenceBox }, narrow) {
   frame.style.aspectRatio = `${w} / ${h}`;
-  frame.style.maxInlineSize = `calc(${narrow ? 80 : 66}vh * ${w / h})`;
+  // So high that both photos are seen whole, on wide screens together with the words above them.
+  const high = narrow ? "80vh" : "max(18rem, 100vh - 25rem)";
+  frame.style.maxInlineSize = `calc(${high} * ${w / h})`;
   [queryBox, referenceBox].forEach(([left, top, width, height], i) => {
     Object.assign(frame.children[i].style, {
       left: `${(100 * left) / w}%`,

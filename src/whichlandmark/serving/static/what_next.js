@@ -3,7 +3,7 @@
 import { addPhotos } from "./add_photos.js";
 import { wikipediaLink } from "./candidates.js";
 import { choosePart } from "./crop.js";
-import { announce, button, el, put } from "./dom.js";
+import { button, el, put } from "./dom.js";
 import { openExplanation } from "./explanation.js";
 import { saveAnswers } from "./export.js";
 import { landmarkField } from "./feedback.js";
@@ -121,9 +121,9 @@ export function addForm(panel, entries, config, guess) {
     if (!landmark) return field.input.focus();
     add.disabled = true;
     const files = entries.map((entry) => bestFile(entry, config));
-    await addPhotos(landmark, files, config, progress);
+    const done = await addPhotos(landmark, files, config, progress);
     add.disabled = false;
-    announce(progress.textContent);
+    if (done.added) dispatchEvent(new Event("gallery-changed"));
   };
   const form = el(
     "form",
