@@ -75,7 +75,8 @@ def launched(playwright: Playwright, name: str, kind: Kind, saved: Path) -> Iter
         coarse = {f"ui.{which}PointerCapabilities": 1 for which in ("primary", "all")}
         focused = {"focusmanager.testmode": True, "browser.download.alwaysOpenPanel": False}
         yield from closing(playwright.firefox.launch(
-            channel="moz-firefox", downloads_path=saved, executable_path=program, env={**os.environ, **touch},
+            channel="moz-firefox", executable_path=program, downloads_path=saved,
+            env={**os.environ, **touch},
             firefox_user_prefs={**focused, **coarse} if touch else focused,
         ))  # fmt: skip
 
@@ -106,7 +107,7 @@ class Hands:
             back = at["before"] and "<body" not in at["name"]
             self.page.keyboard.press("Shift+Tab" if back else "Tab")
         assert at["here"], f"Tab does not reach {target}; it stops at {at['name']}"
-        for _ in range(20):  # styles and scrolling take a moment
+        for _ in range(60):  # styles and scrolling take a moment
             if at["ring"] and at["seen"]:
                 return
             self.page.wait_for_timeout(50)
