@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import importlib
 import json
@@ -170,6 +171,10 @@ def test_replies_have_no_field_that_is_not_documented(
     sent = {
         "recognize": {"files": files}, "embed": {"files": files}, "find_similar": {"files": files},
         "explain": {"files": {"photo": ("a.jpg", PHOTO)}},
+        "annotate_images": {"json": {"requests": [{
+            "image": {"content": base64.b64encode(PHOTO).decode()},
+            "features": [{"type": "LANDMARK_DETECTION"}],
+        }]}},
     }  # fmt: skip
     seen = set()
     for method, path, operation in operations(document):
