@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Literal
 
@@ -225,6 +226,12 @@ def page_router() -> APIRouter:
     return routes
 
 
+@cache
+def server_version() -> str:
+    """Version of this package, which is slow to look up."""
+    return version("whichlandmark")
+
+
 def configuration(engine: Engine) -> ConfigReply:
     """The body of /v1/config, which the page has in it too."""
     options = engine.options
@@ -241,7 +248,7 @@ def configuration(engine: Engine) -> ConfigReply:
         "unfinished": unfinished_object(facts.unfinished), "landmarks": landmarks,
         "uses_location": uses_location,
         "shrink_side": max(MIN_SHRINK_SIDE, SHRINK_ASPECT * short_side),
-        "version": version("whichlandmark"),
+        "version": server_version(),
     }  # fmt: skip
 
 
