@@ -126,6 +126,12 @@ def test_all_of_a_removed_photo_comes_back(client: TestClient) -> None:
 
 def test_all_of_a_removed_photo_comes_back_to_a_database_server(on_a_server: TestClient) -> None:
     check_both_kinds(on_a_server)
+    sent = {"landmark": "8th", "title": "The 8th"}
+    renamed = on_a_server.patch("/v1/landmarks/Seventh", json=sent).json()
+    assert (renamed["title"], renamed["names"]["fr"], renamed["photos"]) == (
+        "The 8th", "Septième", 3,
+    )  # fmt: skip
+    assert on_a_server.get("/v1/photos/a%00b").status_code == 404
 
 
 def test_several_photos_are_removed_and_put_back_in_one_change(client: TestClient) -> None:
