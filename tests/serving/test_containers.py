@@ -50,7 +50,7 @@ def test_the_compose_file_starts_the_server_as_its_options_are(compose: dict[str
     given = command.make_context(verb, arguments, resilient_parsing=True).params
     assert str(given["key_file"]) == "/data/keys/keys.json"
     subnet = compose["networks"]["inner"]["ipam"]["config"][0]["subnet"]
-    assert given["trusted_proxy"] == [subnet]
+    assert list(given["trusted_proxy"]) == [subnet]
     assert "ports" not in service
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
