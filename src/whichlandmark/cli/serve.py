@@ -135,8 +135,8 @@ def serve(
     options = ServeOptions(
         host=host, port=port, keys=key_file, insecure=insecure, names=tuple(name or ()),
         cors=tuple(cors or ()), title=title, tiles=tiles, tiles_attribution=tiles_by,
-        workers=workers, queue=queue, rate=rate, proxies=tuple(trusted_proxy or ()), root_path=root_path,
-        log_addresses=log_addresses, device=device,
+        workers=workers, queue=queue, rate=rate, proxies=tuple(trusted_proxy or ()),
+        root_path=root_path, log_addresses=log_addresses, device=device,
     )  # fmt: skip
     if run(recognizer, options, announce):
         raise KeyboardInterrupt
