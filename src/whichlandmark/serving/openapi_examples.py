@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .api_errors import GOOGLE_STATUSES
+from .proto_json import STATUSES
 
 # A picture of one pixel, as a file in base64.
 ONE_PIXEL = "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="
@@ -102,7 +102,7 @@ class Examples:
                 code, message, hint = ERRORS[int(status)]
                 error: dict[str, Any] = {"code": code, "message": message, "hint": hint}
                 if "hint" not in example["error"]:  # in the format of Google
-                    name = GOOGLE_STATUSES.get(int(status), "UNKNOWN")
+                    name = STATUSES.get(int(status), "UNKNOWN")
                     error = {"code": int(status), "message": message, "status": name}
                 example["error"] = error
             self._set(content, example)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ..core.images import content_hash
-from ..recognition.answer import PhotoFailure
+from ..recognition.faults import PhotoFailure
 from ..recognition.folder.own_photos import SentPhoto
 from . import gallery_browsing
 from .api_errors import PhotoError, busy
