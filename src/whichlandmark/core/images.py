@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from PIL import ImageFile, ImageOps, UnidentifiedImageError
 from .errors import ImageError, OptionError, TooLargeError
 from .file_kinds import formats_in_words
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes, max_megapixels
-from .photo_files import DECODE_ERRORS, METADATA_ERRORS, exif_of, open_photo
+from .photo_files import DECODE_ERRORS, METADATA_ERRORS, exif_of, open_photo, webp_size
 from .storage import read_bytes
 from .types import Image
 
@@ -143,6 +144,9 @@ def header_size(
 def _decode(
     data: bytes, sides: tuple[int, int], reserve: Callable[[int], object] | None, memory: int
 ) -> Image:
+    if memory and (size := webp_size(data)):
+        header = SimpleNamespace(size=size, width=size[0], height=size[1], format="WEBP")
+        _fit(header, data, sides, memory)
     with open_photo(data) as opened:
         peak = _fit(opened, data, sides, memory)
         if reserve:
