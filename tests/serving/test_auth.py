@@ -62,6 +62,7 @@ ROUTES = [
     ("DELETE", "/v1/photos/none", {}, "write"),
     ("GET", "/v1/landmarks/none", {}, "read"),
     ("GET", "/v1/photos/none", {}, "read"),
+    ("GET", "/v1/photos/none/preview", {}, "read"),
     ("GET", "/v1/distractors", {}, "read"),
     ("POST", "/v1/photos:move", {"json": {"photos": ["none"], "landmark": ""}}, "write"),
     ("POST", "/v1/photos:remove", {"json": {"photos": ["none"]}}, "write"),

@@ -108,8 +108,8 @@ class RequestMiddleware:
         """Raises ApiError for what is refused before it reaches a route."""
         body.unread = True  # a refusal here is sent at once, because no route has read a byte
         headers, options = Headers(scope=scope), self.engine.options
-        length = content_length(headers)
         self._meet_proxies(scope)
+        length = content_length(headers)
         host = Headers(scope=scope).get("host", "")
         if not host_allowed(options, self.hosts, host):
             raise wrong_host(host_name(host))

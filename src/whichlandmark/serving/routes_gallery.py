@@ -110,6 +110,8 @@ def _landmark_readers(routes: APIRouter) -> None:
     ) -> JSONResponse:
         """The photos of a landmark, with their authors and licences."""
         with engine_of(request).live.use() as opened:
+            if request.scope.get("raw_path", b"").lower().endswith(b"%2fphotos"):  # of its name
+                return JSONResponse(gallery_browsing.landmark(opened, f"{name}/photos"))
             return JSONResponse(gallery_browsing.photos(opened, name, offset, limit))
 
     @routes.get(
