@@ -206,7 +206,8 @@ def sent(connection: http.client.HTTPConnection, data: bytes) -> tuple[int, byte
 
 def judged(status: int, text: bytes, outcomes: Counter[str]) -> str:
     """The fault of a reply; "" = none."""
-    from whichlandmark.serving.schemas import RecognizeReply, model_of
+    from whichlandmark.serving.answer_schemas import RecognizeReply
+    from whichlandmark.serving.schemas import model_of
 
     if status != 200:
         return f"status {status}: {text[:100]!r}"

@@ -53,11 +53,11 @@ class FixedVerifier(SpatialVerifier):
 
     def __init__(self, index: GalleryIndex, inliers: dict[int, int | None]) -> None:
         self.code = dict(zip(index.ids, index.codes.tolist(), strict=True))
-        self.inliers, self.compared = inliers, []  # type: ignore[var-annotated]
+        self.inliers, self.geometry_used = inliers, []  # type: ignore[var-annotated]
 
     def verify(self, query, ids):  # type: ignore[no-untyped-def]
         assert query is EMPTY
-        self.compared.append(list(ids))
+        self.geometry_used.append(list(ids))
         counts = [self.inliers.get(self.code[i], 2) for i in ids]
         return [None if n is None else
                 VerifiedMatch(np.zeros((n, 2), np.float32), np.zeros((n, 2), np.float32), None)
@@ -126,7 +126,7 @@ def test_spatial_verification_runs_only_for_open_answers(index: GalleryIndex) ->
     assert (answers.codes[closed] == plain.codes[closed]).all()
     assert (answers.inliers[closed] == -1).all()
     assert not any(answers.verified[row] for row in closed)
-    for row, ids in zip(open_rows, verifier.compared, strict=True):
+    for row, ids in zip(open_rows, verifier.geometry_used, strict=True):
         assert len(ids) == len(answers.verified[row]) == 4
         assert (answers.inliers[row] >= 0).sum() == 4
         for rank, verified in answers.verified[row].items():
@@ -160,9 +160,9 @@ def test_evidence_changes_no_score(index: GalleryIndex, score: str) -> None:
     verifier = FixedVerifier(index, {1: 50, 2: 9})
     decider = Decider(index, rules, FITTED, verifier)
     plain = decider.answer(Queries(vectors, keypoints_of=some_keypoints))
-    before = len(verifier.compared)
+    before = len(verifier.geometry_used)
     every = decider.answer(Queries(vectors, keypoints_of=some_keypoints), evidence=True)
-    assert len(verifier.compared) - before == len(vectors) > before
+    assert len(verifier.geometry_used) - before == len(vectors) > before
     for name in ("codes", "second_codes", "scores", "confidence"):
         assert (getattr(every, name) == getattr(plain, name)).all(), name
     assert (every.geometry_used == plain.geometry_used).all()
@@ -186,8 +186,8 @@ def test_nothing_is_verified_without_pixels_or_keypoints(index: GalleryIndex) ->
         assert (answers.scores == plain.scores).all()
         assert (answers.inliers == -1).all()
         assert not answers.geometry_used.any()
-    assert not verifier.compared
-    assert bare.compared
+    assert not verifier.geometry_used
+    assert bare.geometry_used
 
 
 def test_candidates_are_verified_before_the_nearest_photos(index: GalleryIndex) -> None:

@@ -1,14 +1,15 @@
-"""The gallery browser and API keys in a real browser."""
+"""The gallery browser, the addresses of its views and landmarks, and adding photos."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import BROWSER, heading, open_gallery, opened, photo, ready
+from tests.support.page_browser import BROWSER, open_gallery, opened, photo, ready, transfer
 from tests.support.page_world import World
 
 pytestmark = BROWSER
@@ -18,6 +19,19 @@ address = pytest.fixture(page_browser.serving)
 page = pytest.fixture(page_browser.ready_page)
 
 
+def test_a_first_visit_shows_three_landmarks_with_few_requests(
+    browser: Browser, address: str, world: World
+) -> None:
+    with opened(browser, address, locale="fr-FR") as (page, _):
+        expect(page.locator("#known-few .card")).to_have_count(3)
+        page.locator("#known-few img").nth(2).evaluate("i => i.decode()")
+        page.wait_for_load_state("networkidle")
+        assert len(world.requests) < 10, world.requests
+        page.locator("#known-few .card").nth(1).click()
+        expect(page.locator("#landmark")).to_be_visible()
+        expect(page.locator("#gallery")).to_be_hidden()  # Close leads back to this view
+
+
 def test_landmarks_are_counted_searched_and_paged(
     browser: Browser, address: str, world: World
 ) -> None:
@@ -25,18 +39,131 @@ def test_landmarks_are_counted_searched_and_paged(
     with opened(browser, f"{address}/#gallery") as (page, _):
         cards = page.locator("#landmarks .card")
         expect(cards).to_have_count(24)
-        expect(page.locator("#gallery-count")).to_have_text(
-            "30 landmarks · 60 photos · 160 distractors (photos without a landmark)"
-        )
+        expect(page.locator("#gallery-count")).to_have_text("30 landmarks · 60 photos")
+        expect(page.locator("#to-unlabelled")).to_have_text("160 photos without a landmark")
+        titles = [card.inner_text().split("\n")[0] for card in cards.all()]
+        assert titles == sorted(titles)
         page.click("#next")
         expect(cards).to_have_count(6)
         expect(page.locator("#page-words")).to_have_text("25–30 of 30")
         expect(page.locator("#next")).to_be_disabled()
-        page.get_by_label("Search landmarks").fill("tower of")
-        expect(page.locator("#gallery-count")).to_contain_text("for “tower of”")
-        assert all("tower of" in text.lower() for text in cards.all_inner_texts())
-        page.get_by_label("Search landmarks").fill("atlantis")
-        expect(page.locator("#gallery-state")).to_have_text("No landmark matches “atlantis”.")
+        assert page.evaluate("location.hash") == "#gallery?page=2"
+        page.reload()
+        expect(page.locator("#page-words")).to_have_text("25–30 of 30")
+        page.get_by_label("Search landmarks").fill("tówer-of")
+        expect(page.locator("#gallery-count")).to_contain_text("for “tówer-of”")
+        assert "tower of" in cards.first.inner_text().lower()
+        page.reload()
+        expect(page.get_by_label("Search landmarks")).to_have_value("tówer-of")
+        expect(page.locator("#gallery-count")).to_contain_text("for “tówer-of”")
+        page.get_by_label("Search landmarks").fill("zzzz")
+        expect(page.locator("#gallery-state")).to_contain_text("No landmark matches “zzzz”.")
+        page.get_by_role("button", name="Show all landmarks").click()
+        expect(cards).to_have_count(24)
+
+
+def test_a_landmark_has_an_address_that_back_leaves(page: Page, address: str) -> None:
+    open_gallery(page)
+    card = page.locator("#landmarks .card", has_text="Tower of Fenven")
+    expect(card).to_have_attribute("href", "#gallery/tower_of_fenven")
+    card.click()
+    expect(page.locator("#landmark-title")).to_have_text("Tower of Fenven")
+    expect(page).to_have_title("Tower of Fenven – Drawn world")
+    assert page.evaluate("location.hash") == "#gallery/tower_of_fenven"
+    page.go_back()
+    expect(page.locator("#landmark")).to_be_hidden()
+    expect(page).to_have_title("Gallery – Drawn world")
+    expect(card).to_be_focused()
+    page.go_forward()
+    expect(page.locator("#landmark")).to_be_visible()
+    page.reload()
+    expect(page.locator("#landmark-title")).to_have_text("Tower of Fenven")
+    expect(page.locator(".photos li")).to_have_count(5)
+    page.keyboard.press("Escape")
+    expect(page.locator("#landmark")).to_be_hidden()
+    assert page.evaluate("location.hash") == "#gallery"
+    expect(page.locator("#landmarks .card")).to_have_count(6)
+
+
+def test_closing_a_landmark_returns_the_focus_to_its_card(page: Page) -> None:
+    open_gallery(page)
+    card = page.locator("#landmarks .card").nth(3)
+    card.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#landmark-title")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#landmark")).to_be_hidden()
+    page.wait_for_function("location.hash === '#gallery'")
+    expect(card).to_be_focused()
+
+
+def test_an_address_of_no_landmark_leads_to_similar_names(browser: Browser, address: str) -> None:
+    with opened(browser, f"{address}/#gallery/tower_of_fenvem") as (page, _):
+        expect(page.locator("#gallery-lost")).to_contain_text(
+            "The gallery has no landmark “tower_of_fenvem”"
+        )
+        expect(page.locator("#landmarks .card").first).to_contain_text("Tower of Fenven")
+        expect(page.locator("#landmark")).to_be_hidden()
+        page.get_by_label("Search landmarks").fill("temple")
+        expect(page.locator("#gallery-lost")).to_be_hidden()
+
+
+@pytest.mark.parametrize("label", ["hawa/mahal & co?", "100%", "a#b"])
+def test_labels_with_any_characters_have_an_address(
+    browser: Browser, address: str, world: World, label: str
+) -> None:
+    world.landmarks[label] = ["one.jpg"]
+    with opened(browser, f"{address}/#gallery/{quote(label, safe='')}") as (page, _):
+        expect(page.locator("#landmark-title")).to_have_text(label.capitalize())
+        expect(page.locator(".photos li")).to_have_count(1)
+
+
+def test_a_landmark_shows_its_names_place_and_credits(
+    browser: Browser, world: World, address: str
+) -> None:
+    first = next(iter(world.landmarks))
+    world.credits[f"{first}/0.jpg"] = {
+        "author": "A",
+        "licence": "CC0",
+        "source": "https://a.example.org/1",
+    }
+    world.records[first] = {"source": "https://b.example.org/x"}
+    with opened(browser, f"{address}/#gallery/{first}") as (page, _):
+        expect(page.locator(".facts .names li").first).to_have_text(re.compile("Hindi\\s*हवा महल"))
+        link = page.get_by_role("link", name="Map: 26.9239° N, 75.8267° E")
+        assert "mlat=26.9239&mlon=75.8267" in (link.get_attribute("href") or "")
+        expect(page.get_by_role("link", name="Wikidata Q9000")).to_be_visible()
+        wiki = page.get_by_role("link", name="Wikipedia").get_attribute("href") or ""
+        assert wiki.endswith("Special:GoToLinkedPage/enwiki/Q9000")
+        expect(page.get_by_role("link", name="Source: b.example.org")).to_be_visible()
+        credit = page.locator(".photos li").first
+        expect(credit).to_contain_text("A · CC0")
+        expect(credit.get_by_role("link", name="Source")).to_have_attribute(
+            "href", "https://a.example.org/1"
+        )
+
+
+def test_a_photo_opens_large_and_the_arrow_keys_turn(page: Page, world: World) -> None:
+    open_gallery(page)
+    page.locator("#landmarks .card").first.click()
+    page.locator(".open-photo").first.click()
+    expect(page.locator("#photo-title")).to_have_text("Cathedral of Velras, photo 1 of 5")
+    image = page.locator("#photo-body img")
+    image.evaluate("i => i.decode()")
+    assert image.evaluate("i => i.naturalWidth") > 640  # not the thumbnail
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#photo-title")).to_have_text("Cathedral of Velras, photo 2 of 5")
+    page.keyboard.press("Escape")
+    expect(page.locator("#photo")).to_be_hidden()
+    expect(page.locator("#landmark")).to_be_visible()
+
+
+def test_the_skip_link_keeps_the_view(page: Page) -> None:
+    open_gallery(page)
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    assert page.evaluate("location.hash") == "#gallery"
 
 
 def test_photos_are_added_with_progress_and_failures_are_listed(page: Page, world: World) -> None:
@@ -47,7 +174,9 @@ def test_photos_are_added_with_progress_and_failures_are_listed(page: Page, worl
         [photo("a.jpg"), photo("unreadable.jpg"), photo("b.jpg", 1)],
     )
     expect(page.locator(".adding")).to_contain_text("2 photos added, 1 could not be used.")
-    expect(page.locator(".problems")).to_contain_text("unreadable.jpg This file is not a picture")
+    expect(page.locator(".problems")).to_contain_text(
+        "unreadable.jpg This file is damaged or incomplete."
+    )
     expect(page.locator("#live")).to_contain_text("2 photos added, 1 could not be used.")
     assert len(world.landmarks["cathedral_of_velras"]) == 7
     expect(page.locator(".photos li")).to_have_count(7)
@@ -55,15 +184,29 @@ def test_photos_are_added_with_progress_and_failures_are_listed(page: Page, worl
     expect(page.locator("#landmarks .card").first).to_contain_text("7 photos")
 
 
+def test_photos_are_dropped_on_a_landmark(page: Page, world: World) -> None:
+    open_gallery(page)
+    page.locator("#landmarks .card").first.click()
+    page.locator(".photos li").first.wait_for()
+    drop = {"dataTransfer": transfer(page, "dropped.jpg")}
+    page.dispatch_event("#landmark-body", "drop", drop)
+    expect(page.locator(".adding")).to_contain_text("1 photo added.")
+    assert "cathedral_of_velras/dropped.jpg" in world.landmarks["cathedral_of_velras"]
+    assert "POST /v1/recognize" not in world.requests
+
+
 def test_a_landmark_is_added_by_name_and_photos(page: Page, world: World) -> None:
     open_gallery(page)
     page.click("#landmark-new")
     page.click("#new-add")
-    expect(page.locator("#new-problem")).to_have_text("Enter a name.")
+    expect(page.locator("#new-name-fault")).to_have_text("Enter a name.")
     expect(page.locator("#new-name")).to_be_focused()
     page.fill("#new-name", "hawa/mahal & co")
     page.click("#new-add")
-    expect(page.locator("#new-problem")).to_contain_text("at least one photo")
+    expect(page.locator("#new-files-fault")).to_have_text("Choose at least one photo.")
+    page.keyboard.press("Escape")
+    expect(page.locator("#confirm-title")).to_have_text("Leave without saving?")
+    page.click("#confirm-no")
     page.set_input_files("#new-files", [photo("a.jpg"), photo("b.jpg")])
     page.click("#new-add")
     expect(page.locator("#new")).to_be_hidden()
@@ -71,78 +214,26 @@ def test_a_landmark_is_added_by_name_and_photos(page: Page, world: World) -> Non
     assert len(world.landmarks["hawa/mahal & co"]) == 2
 
 
-def test_removal_asks_for_confirmation(page: Page, world: World) -> None:
-    open_gallery(page)
-    page.locator("#landmarks .card", has_text="Tower of Fenven").click()
-    remove = page.get_by_role("button", name="Remove photo tower_of_fenven/0.jpg")
-    remove.click()
-    expect(page.locator("#confirm-no")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("#confirm")).to_be_hidden()
-    assert len(world.landmarks["tower_of_fenven"]) == 5
-    remove.click()
-    page.click("#confirm-yes")
-    expect(page.locator(".photos li")).to_have_count(4)
-    expect(page.get_by_role("button", name="Remove photo tower_of_fenven/1.jpg")).to_be_focused()
-    page.get_by_role("button", name="Remove landmark").click()
-    expect(page.locator("#confirm-words")).to_contain_text(
-        "its 4 photos are removed from the gallery for good"
-    )
-    page.click("#confirm-yes")
-    expect(page.locator("#landmark")).to_be_hidden()
-    expect(page.locator("#gallery-count")).to_contain_text("5 landmarks")
-    assert "tower_of_fenven" not in world.landmarks
-
-
-def test_a_landmark_is_renamed(page: Page, world: World) -> None:
-    open_gallery(page)
-    page.locator("#landmarks .card").first.click()
-    page.get_by_role("button", name="Rename").click()
-    page.get_by_label("New name").fill("hawa_mahal")
-    page.get_by_label("New name").press("Enter")
-    expect(page.locator("#landmark-title")).to_have_text("Hawa mahal")
-    assert "hawa_mahal" in world.landmarks
-
-
-def test_a_key_is_requested_used_for_images_and_forgotten(
-    browser: Browser, world: World, address: str
+def test_photos_without_a_landmark_are_listed_and_moved(
+    browser: Browser, address: str, world: World
 ) -> None:
-    world.read_key = world.write_key = "s3cret"
-    with opened(browser, address) as (page, _):
-        ready(page)
-        page.set_input_files("#files", [photo("palace.jpg")])
-        expect(page.locator("#key")).to_be_visible()
-        expect(page.locator("#key-value")).to_be_focused()
-        page.fill("#key-value", "s3cret")
-        page.keyboard.press("Enter")
-        expect(heading(page)).to_contain_text("almost certainly")
-        image = page.locator(".candidates .thumb img").first
-        expect(image).to_have_attribute("src", re.compile("^blob:"))
-        assert image.evaluate("i => i.decode().then(() => i.naturalWidth)") > 100
-        assert (
-            page.evaluate(
-                "JSON.stringify([sessionStorage.length, localStorage.length, document.cookie])"
-            )
-            == '[1,0,""]'
-        )
-        assert not any("s3cret" in request for request in world.requests)
-        page.click("#key-open")
-        page.click("#key-forget")
-        assert page.evaluate("sessionStorage.length") == 0
-
-
-def test_an_edit_requests_a_key_and_continues(browser: Browser, world: World, address: str) -> None:
-    world.write_key = "pen"
+    world.distractors = [f"street/{i}.jpg" for i in range(30)]
     with opened(browser, address) as (page, _):
         ready(page)
         open_gallery(page)
-        page.locator("#landmarks .card").first.click()
-        page.set_input_files("#landmark-body input[type=file]", [photo("a.jpg")])
-        expect(page.locator("#key")).to_be_visible()
-        page.keyboard.press("Escape")
-        expect(page.locator(".problems")).to_contain_text("This needs an API key")
-        page.set_input_files("#landmark-body input[type=file]", [photo("a.jpg")])
-        page.fill("#key-value", "pen")
-        page.keyboard.press("Enter")
-        expect(page.locator(".adding")).to_contain_text("1 photo added.")
-        assert len(world.landmarks["cathedral_of_velras"]) == 6
+        page.click("#to-unlabelled")
+        expect(page.locator("#unlabelled-title")).to_be_focused()
+        expect(page).to_have_title("Photos without a landmark – Drawn world")
+        expect(page.locator("#unlabelled .photos li")).to_have_count(24)
+        page.get_by_role("button", name="Show 6 more").click()
+        expect(page.locator("#unlabelled .photos li")).to_have_count(30)
+        page.get_by_label("Select No landmark, photo 2", exact=True).check()
+        page.get_by_role("button", name="Move to…").click()
+        page.get_by_label("Landmark", exact=True).fill("fenvem")
+        page.locator("#pick-found").get_by_role("button", name="Tower of Fenven").click()
+        expect(page.locator(".toast")).to_contain_text("was moved to “Tower of Fenven”")
+        expect(page.locator("#unlabelled-count")).to_have_text("29 photos")
+        assert world.landmarks["tower_of_fenven"][-1] == "street/1.jpg"
+        page.locator(".toast").get_by_role("button", name="Undo").click()
+        expect(page.locator("#unlabelled-count")).to_have_text("30 photos")
+        assert "street/1.jpg" in world.distractors

@@ -32,16 +32,11 @@ from whichlandmark.recognition.answer import (
 from whichlandmark.recognition.folder.load import load
 from whichlandmark.recognition.folder.settings import read_settings, write_settings
 from whichlandmark.recognition.predictions import prediction
+from whichlandmark.serving.answer_schemas import ExplainReply, RecognizeReply
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.live_recognizer import LockedEmbedder
 from whichlandmark.serving.options import ServeOptions
-from whichlandmark.serving.schemas import (
-    ConfigReply,
-    ErrorReply,
-    ExplainReply,
-    RecognizeReply,
-    model_of,
-)
+from whichlandmark.serving.schemas import ConfigReply, ErrorReply, model_of
 from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server
@@ -352,7 +347,7 @@ def test_the_published_schema_covers_every_route(client: TestClient) -> None:
     route = paths["/v1/recognize"]["post"]
     assert set(route["responses"]) >= {"200", "401", "413", "415", "422", "429", "503"}
     assert set(route["requestBody"]["content"]) == {
-        "multipart/form-data", "application/json", "application/octet-stream", "image/*",
+        "multipart/form-data", "application/json", "application/octet-stream",
     }  # fmt: skip
 
 
@@ -362,7 +357,7 @@ def test_the_published_answer_schema_is_that_of_the_answer_type(client: TestClie
     for kind in (AnswerObject, Candidate, MatchObject, DetectionObject):
         schema = published[kind.__name__]
         assert set(schema["properties"]) == set(schema["required"]) == set(get_type_hints(kind))
-        assert schema["additionalProperties"] is False
+        assert schema["additionalProperties"] is True
         assert schema["description"] == inspect.getdoc(kind)
     answer = published["AnswerObject"]["properties"]
     assert answer["schema"]["const"] == SCHEMA

@@ -11,9 +11,10 @@ from starlette.testclient import TestClient
 
 from tests.support.served_world import front, jpeg, made
 from whichlandmark.recognition.folder.load import load
+from whichlandmark.serving.answer_schemas import EmbedReply, RecognizeReply, SimilarReply
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.options import ServeOptions
-from whichlandmark.serving.schemas import EmbedReply, RecognizeReply, SimilarReply, model_of
+from whichlandmark.serving.schemas import model_of
 from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server

@@ -1,9 +1,9 @@
-"""Verbs for the gallery of a recognizer: gallery add, remove, relabel, list, verify, copy, …"""
+"""Verbs for the gallery of a recognizer: gallery add, remove, relabel, list, feedback, verify, …"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ from .app import (
     app,
     read_source,
 )
-from .option_types import each_of
+from .option_types import each_of, one_of
 
 gallery_app = typer.Typer(
     help="List, edit, check, repair and copy the gallery of a recognizer.",
@@ -264,6 +264,49 @@ def list_(
         output.warn(f"{len(failed)} photos could not be read when they were indexed last:")
         for photo_id, reason in failed.items():
             output.warn(f"  {photo_id}: {reason}")
+
+
+@gallery_app.command()
+def feedback(
+    folder: RecognizerArgument,
+    approve: Annotated[
+        str | None, typer.Option(help="Id: put its photo into the gallery under its landmark.")
+    ] = None,
+    landmark: Annotated[
+        str | None, typer.Option(help='With --approve, what the photo shows; "" = no landmark.')
+    ] = None,
+    discard: Annotated[str | None, typer.Option(help="Id: delete its photo.")] = None,
+    state: Annotated[
+        str,
+        typer.Option(
+            callback=one_of("open", "approved", "corrected", "discarded", "all"),
+            help="Which to list: open, approved, corrected, discarded or all.",
+        ),
+    ] = "open",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """List what people said of answers of the server, or approve or discard one entry."""
+    from ..recognition.folder.feedback import entry_in_words, feedback_of, review_feedback
+
+    if (approve and discard) or (landmark is not None and not approve):
+        raise OptionError("expected --approve ID, which takes --landmark NAME, or --discard ID")
+    if entry_id := approve or discard:
+        action: Literal["approve", "discard"] = "approve" if approve else "discard"
+        done = review_feedback(folder, entry_id, action, landmark, device=device)
+        output.result(output.with_notes(done.counts, done.notes, as_json), as_json, title=entry_id)
+        return
+    found = feedback_of(folder)
+    listed = found.of_state(state)
+    if as_json:
+        counts = {"total": len(listed), "open": len(found.of_state("open"))}
+        output.say_json({**counts, "unreadable": found.unreadable, "entries": listed})
+        return
+    for entry in listed:
+        output.say(entry_in_words(entry))
+    output.say(f"{len(listed)} entries ({state}), {len(found.of_state('open'))} to review")
+    if found.unreadable:
+        output.warn(f"{found.unreadable} lines of feedback.jsonl cannot be read: left out")
 
 
 @gallery_app.command()

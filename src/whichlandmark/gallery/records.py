@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,6 +144,20 @@ class LandmarkRecord:
                 raise DataError(f"{where}: {axis} {value}; expected −{limit} to {limit} degrees")
         if (self.latitude is None) != (self.longitude is None):
             raise DataError(f"{where}: one of latitude and longitude given; expected both, or none")
+
+    def changed(self, changes: Mapping[str, Any]) -> LandmarkRecord:
+        """The record with other fields; None or "" = none, and `names` are merged by language.
+
+        Raises DataError as the constructor does.
+        """
+        given, empty = dict(changes), LandmarkRecord(self.name)
+        if "names" in given:
+            names = {} if given["names"] is None else {**self.names, **given["names"]}
+            given["names"] = {language: name for language, name in names.items() if name}
+        for field_name, value in given.items():
+            if value in (None, ""):
+                given[field_name] = getattr(empty, field_name)
+        return replace(self, **given)
 
     def to_text(self) -> str:
         """Everything except `name`, as JSON."""

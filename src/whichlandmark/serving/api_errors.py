@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..recognition.answer import Fault, PhotoFailure, fault_hint
-from ..recognition.folder.feedback import ReviewError
+from ..recognition.faults import Fault, PhotoFailure, fault_hint
 
 if TYPE_CHECKING:
     from .schemas import ErrorReply
-
-GOOGLE_STATUSES = {
-    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED",
-    408: "DEADLINE_EXCEEDED", 413: "INVALID_ARGUMENT", 422: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE",
-}  # fmt: skip
 
 MAX_MESSAGE_CHARS = 300
 
@@ -24,15 +17,6 @@ HINTS = {
     "timeout": "Save the photo smaller, as JPEG, and send it again.",
     "worker_lost": "Send the photo again.",
     "internal": "Report the request id to the operator.",
-}
-
-# Code of a ReviewError → status of the reply, and what to do about it.
-REVIEW_FAULTS = {
-    "unknown_feedback": (404, "GET /v1/feedback lists the entries."),
-    "no_feedback_photo": (404, "Photos are kept only where they were sent, until the review."),
-    "already_reviewed": (409, "GET /v1/feedback?state=all shows what was decided."),
-    "landmark_needed": (422, 'Send "landmark" too; "" = the photo shows no landmark.'),
-    "left_out": (422, "Discard it, or give another landmark."),
 }
 
 
@@ -75,12 +59,6 @@ class ApiError(Exception):
             error["format"] = self.format
         return {"error": error, "request_id": request_id}
 
-    def to_google_json(self) -> dict[str, Any]:
-        """The body in the format of Google Cloud Vision."""
-        message = f"{self.message} {self.hint}".strip()
-        status = GOOGLE_STATUSES.get(self.status, "UNKNOWN")
-        return {"error": {"code": self.status, "message": message, "status": status}}
-
 
 class PhotoError(Exception):
     """One photo of a request failed; the others are still answered.
@@ -122,13 +100,6 @@ def busy(retry: int) -> ApiError:
 def storage(message: str) -> ApiError:
     """503: files of the recognizer folder cannot be written or read."""
     return ApiError(503, "storage", message, "Report this to the operator.", retry=60)
-
-
-def review_fault(error: ReviewError) -> ApiError:
-    """Feedback cannot be reviewed so."""
-    status, hint = REVIEW_FAULTS[error.code]
-    message = str(error)
-    return ApiError(status, error.code, f"{message[0].upper()}{message[1:]}.", hint)
 
 
 def wrong_host(host: str) -> ApiError:

@@ -14,6 +14,7 @@ from .api_errors import ApiError, cross_site
 from .engine import Engine
 from .keys import Key, Scope, digest_of
 from .options import ServeOptions, allows_origin
+from .proto_json import is_google_path
 from .proxies import authority_of, caller_of, peer_of
 
 KEYS_RETRY_SECONDS = 5  # Retry-After while the key file cannot be read
@@ -49,6 +50,7 @@ def require_scope(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
         request.state.key = caller.name if engine.keys else ""
         return caller
 
+    check.scope = scope  # type: ignore[attr-defined]  # for the published schema
     return check
 
 
@@ -108,7 +110,7 @@ def key_in_request(request: Request) -> str | None:
     if kind.lower() == "bearer" and value.strip():
         return value.strip()
     google = request.headers.get("x-goog-api-key")
-    if google is None and request.url.path.endswith("images:annotate"):
+    if google is None and is_google_path(request.url.path):
         google = request.query_params.get("key")
     return google or None
 

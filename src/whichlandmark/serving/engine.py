@@ -29,6 +29,7 @@ from ..recognition.folder.feedback import FeedbackStore
 from ..recognition.folder.maintain import follow_moved_folder
 from ..recognition.predictions import prediction
 from ..recognition.query import Queries, QueryPhoto, size_warnings
+from .answer_schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
 from .api_errors import PhotoError
 from .decode_pool import Decoded, DecodeLimits, DecodePool
 from .explanation_json import explanation_object
@@ -40,7 +41,6 @@ from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .monitoring import Counters
 from .options import ServeOptions
 from .previews import Previews
-from .schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
 from .uploads import PhotoLimits, RecognizeRequest, Upload
 
 VECTOR_DIGITS = 7  # decimals of an embedding's numbers, which float32 has about as many of
@@ -253,7 +253,10 @@ class Engine:
         pending = self.pool.pixels(
             photo.data, self.live.short_side, location=self.live.uses_location
         )
-        return await asyncio.wrap_future(pending)
+        decoded = await asyncio.wrap_future(pending)
+        if self.live.uses_location and decoded.location is None:
+            return replace(decoded, location=photo.place)
+        return decoded
 
     async def encode(self, photo: Upload, side: int) -> bytes:
         """An upload as the gallery stores it: a JPEG without metadata. Raises PhotoError."""

@@ -19,6 +19,8 @@ MAX_RETRY_SECONDS = 30
 # A body that takes room and gets fewer bytes in this time is ended when others need the room.
 MOVED_BYTES, STALL_SECONDS = 32_000, 2.0
 
+LARGE_BODY, LARGE_PART = 8_000_000, 0.75  # a larger body may fill so much of the room at most
+
 WRONG_KEYS, WRONG_KEY_SECONDS = 20, 3.0  # of one address at once, and seconds until one more
 
 
@@ -143,7 +145,8 @@ class BodyBudget:
     """Bounds the bytes of all bodies in memory, and of those of one caller. Event loop only.
 
     Bytes are counted as they come, so that a body that is announced and not sent takes no room.
-    While room is short, bodies whose client has stalled are ended, and the others wait.
+    While room is short, bodies whose client has stalled are ended, and the others wait. A part of
+    the room is kept for bodies as small as photos usually are.
 
     Args:
         capacity: bytes of all bodies.
@@ -194,8 +197,9 @@ class BodyBudget:
                 self._waiting.remove(waiter)
 
     def _fits(self, room: BodyRoom, count: int) -> bool:
+        part = LARGE_PART if room.held + count > LARGE_BODY else 1.0
         own = self._shares.get(room.caller, 0) + count
-        return own <= self.share and self.held + count <= self.capacity
+        return own <= part * self.share and self.held + count <= part * self.capacity
 
     def _add(self, room: BodyRoom, count: int) -> None:
         room.held += count
@@ -215,7 +219,7 @@ class BodyBudget:
 
     def _end_stalled(self, room: BodyRoom, count: int) -> None:
         """End the bodies that stall: those of a caller without room, else of all callers."""
-        own_share = self._shares.get(room.caller, 0) + count > self.share
+        own_share = self._shares.get(room.caller, 0) + count > LARGE_PART * self.share
         now = self.clock()
         for other in self._bodies:
             if other.stalled(now) and (other.caller == room.caller or not own_share):

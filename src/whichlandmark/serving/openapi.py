@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from functools import cache, reduce
+import re
+from collections.abc import Sequence
+from functools import cache, cached_property, reduce
 from operator import or_
 from types import UnionType
 from typing import (
@@ -18,9 +20,13 @@ from typing import (
     is_typeddict,
 )
 
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ..recognition.answer import Fault
+from ..recognition.faults import Fault
+from .openapi_examples import Examples
 from .uploads import RAW_TYPE, JsonPhotos
 
 STATUS_DESCRIPTIONS = {
@@ -89,8 +95,7 @@ def files(
     form = {"type": "object", "required": [field], "properties": properties}
     content = {"multipart/form-data": {"schema": form}, **content}
     if raw:
-        for kind in (RAW_TYPE, "image/*"):
-            content[kind] = {"schema": {"type": "string", "format": "binary"}}
+        content[RAW_TYPE] = {"schema": {"type": "string", "format": "binary"}}
     return {"requestBody": {"required": True, "content": content}, COMPONENTS: named}
 
 
@@ -106,10 +111,12 @@ def model_of(reply: Any) -> type[BaseModel]:
     """The pydantic model of a `TypedDict`, with its docstring and limits; forbids other fields."""
     fields: dict[str, Any] = {}
     for name, hint in get_type_hints(reply, include_extras=True).items():
+        optional = name not in reply.__required_keys__
+        limits: dict[str, Any] = {"default_factory": lambda: None} if optional else {}
         if hasattr(BaseModel, name):  # "schema" is a method of every model
-            fields[f"{name}_"] = (_with_models(hint), Field(alias=name))
+            fields[f"{name}_"] = (_with_models(hint), Field(alias=name, **limits))
         else:
-            fields[name] = (_with_models(hint), ...)
+            fields[name] = (_with_models(hint), Field(**limits))
     config = ConfigDict(extra="forbid")
     return create_model(reply.__name__, __config__=config, __doc__=inspect.getdoc(reply), **fields)
 
@@ -126,3 +133,156 @@ def _with_models(hint: Any) -> Any:
         return hint
     models = tuple(_with_models(one) for one in inner)
     return reduce(or_, models) if origin in (Union, UnionType) else origin[models]
+
+
+DESCRIPTION = """\
+Names the landmark in a photo, or says that it shows none. Every photo is compared with a gallery
+of photos of known landmarks, which can be changed through this API as well.
+
+**Keys.** A server with keys wants one in `Authorization: Bearer KEY`; `X-Goog-Api-Key: KEY` is
+accepted too. A key has the scope `read`, or `write` to change the gallery as well. A server
+without keys ignores them.
+
+**Errors.** A photo that cannot be answered has an `error` in the place of its answer; a request
+that is refused as a whole has a status of 400 or more and `{"error": {"code", "message", "hint"}}`.
+Codes are stable; messages are for people.
+
+**Compatible changes.** Replies may get more fields; ignore those that you do not know. `schema` in
+a reply changes when old readers could no longer follow.
+
+**Limits.** Replies to photos of a limited caller tell in `RateLimit` (and `RateLimit-Limit`,
+`-Remaining`, `-Reset`) how many photos are left; 429 and 503 say in `Retry-After` when to try
+again.
+"""
+
+TAGS = {
+    "photos": "Photos in, answers out: which landmark, why, what is similar, and was it right.",
+    "gallery": "The landmarks and photos that answers come from: search, add, change, remove.",
+    "vision": "The same answers in the messages of Google Cloud Vision, for its client libraries.",
+    "service": "Health, metrics and configuration.",
+}
+
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer",
+               "description": "A key that `whichlandmark keys add` printed."},
+    "googleHeader": {"type": "apiKey", "in": "header", "name": "X-Goog-Api-Key",
+                     "description": "The same key, as Google's clients send it."},
+    "googleQuery": {"type": "apiKey", "in": "query", "name": "key",
+                    "description": "The same key; only for routes of Google Cloud Vision."},
+}  # fmt: skip
+
+REPLY_HEADERS = {
+    "X-Request-Id": ("Names this request in the server's logs.", {"type": "string"}),
+    "RateLimit-Limit": ("Photos per minute, for a limited caller.", {"type": "integer"}),
+    "RateLimit-Remaining": ("Photos that are left at the moment.", {"type": "integer"}),
+    "RateLimit-Reset": ("Seconds until all of them are free again.", {"type": "integer"}),
+    "ETag": ("Send it in `If-None-Match`; 304 says that nothing changed.", {"type": "string"}),
+}
+
+
+# Operations by method and path → their names, which generated clients make functions of.
+OPERATION_IDS = {
+    "post /v1/recognize": "recognize", "post /v1/explain": "explain", "post /v1/embed": "embed",
+    "post /v1/similar": "find_similar", "post /v1/feedback": "send_feedback",
+    "get /v1/feedback": "list_feedback", "get /v1/feedback/{entry_id}/photo": "get_feedback_photo",
+    "patch /v1/feedback/{entry_id}": "review_feedback", "get /v1/landmarks": "list_landmarks",
+    "get /v1/landmarks/{name}": "get_landmark", "patch /v1/landmarks/{name}": "change_landmark",
+    "delete /v1/landmarks/{name}": "remove_landmark",
+    "get /v1/landmarks/{name}/photos": "list_photos",
+    "post /v1/landmarks/{name}/photos": "add_photos", "get /v1/distractors": "list_distractors",
+    "get /v1/photos/{photo_id}": "get_photo", "patch /v1/photos/{photo_id}": "change_photo",
+    "delete /v1/photos/{photo_id}": "remove_photo",
+    "post /v1/photos:remove": "remove_photos", "post /v1/photos:move": "move_photos",
+    "get /v1/photos/{photo_id}/thumbnail": "get_thumbnail",
+    "get /v1/photos/{photo_id}/preview": "get_preview", "post /v1/undo/{token}": "undo",
+    "post /v1/images:annotate": "annotate_images", "get /v1/config": "get_config",
+    "get /livez": "get_liveness", "get /readyz": "get_readiness", "get /metrics": "get_metrics",
+}  # fmt: skip
+
+NOT_KEPT = ("/livez", "/readyz", "/metrics", "/v1/feedback", "/v1/feedback/{entry_id}/photo")
+
+
+class Document:
+    """The OpenAPI document of an app, made when it is first asked for.
+
+    routes: of the app, which refer to scopes by `require_scope`; with_keys: whether the server asks
+    for keys.
+    """
+
+    def __init__(self, app: FastAPI, routes: Sequence[APIRoute], *, with_keys: bool) -> None:
+        self._app, self._with_keys = app, with_keys
+        self._routes = {(method.lower(), route.path_format): route
+                        for route in routes for method in route.methods or ()}  # fmt: skip
+
+    def router(self) -> APIRouter:
+        """The route of the document."""
+        routes = APIRouter()
+
+        @routes.get("/openapi.json", include_in_schema=False)
+        def openapi(request: Request) -> JSONResponse:
+            return JSONResponse(self.at(request.scope.get("root_path", "").rstrip("/")))
+
+        return routes
+
+    def at(self, root_path: str) -> dict[str, Any]:
+        """The document of a server that is reached under a prefix; "" = none."""
+        return {**self._content, "servers": [{"url": root_path or "/"}]}
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        content = self._app.openapi()
+        schemas = content.setdefault("components", {}).setdefault("schemas", {})
+        for schema in schemas.values():
+            if "properties" in schema:  # of a reply: what is added later must not break a client
+                schema["additionalProperties"] = True
+        for path, operations in content["paths"].items():
+            for method, operation in operations.items():
+                schemas.update(operation.pop(COMPONENTS, {}))
+                self._complete(method, path, operation)
+        examples = Examples(schemas)
+        for operations in content["paths"].values():
+            for operation in operations.values():
+                examples.add_to(operation)
+        content["components"]["securitySchemes"] = SECURITY
+        content["info"] |= {
+            "summary": "Which landmark is in this photo, or none?",
+            "description": DESCRIPTION,
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        }
+        content["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+        return content
+
+    def _complete(self, method: str, path: str, operation: dict[str, Any]) -> None:
+        """Name, access, summary, and headers of the replies of one operation."""
+        route = self._routes[method, path]
+        operation["operationId"] = OPERATION_IDS.get(f"{method} {path}", route.name)
+        scope = scope_of(route)
+        schemes = ["bearer", "googleHeader"]
+        if "vision" in operation.get("tags", []):
+            schemes.append("googleQuery")
+        needed: list[dict[str, list[str]]] = [{name: []} for name in schemes]
+        operation["security"] = ([] if self._with_keys else [{}]) + needed if scope else []
+        text = operation.get("description", "")
+        operation["summary"] = re.split(r"(?<=[.;:])\s", text, maxsplit=1)[0].rstrip(".;:")
+        operation["description"] = text if not scope else f"{text}\n\nScope: `{scope}`."
+        for status, reply in operation["responses"].items():
+            names = ["X-Request-Id"]
+            if "429" in operation["responses"] and status in ("200", "429"):
+                names += ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"]
+            if status == "200" and method == "get" and path not in NOT_KEPT:
+                names.append("ETag")
+            for name in names:
+                described, schema = REPLY_HEADERS[name]
+                header = {"description": described, "schema": schema}
+                reply.setdefault("headers", {}).setdefault(name, header)
+
+
+def scope_of(route: APIRoute) -> str:
+    """The scope that a key needs for a route; "" = no key is needed."""
+    waiting = list(route.dependant.dependencies)
+    while waiting:
+        one = waiting.pop()
+        if found := getattr(one.call, "scope", ""):
+            return str(found)
+        waiting += one.dependencies
+    return ""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ..core.errors import OptionError
 from ..core.hardware import check_device, cpu_count, max_megapixels
 from ..core.json_options import Span, check_fields, count
+from .limits import LARGE_PART
 from .proxies import TrustedProxies, check_root_path
 
 _BYTES, _SECONDS = count(1, 10**15), Span(0, 86_400, above=True)
@@ -58,8 +59,8 @@ class ServeOptions:
     max_photos: int = 16  # per request
     max_bytes: int = 60_000_000  # per photo; 200-megapixel phones write as many
     max_body: int = 64_000_000  # bytes per request
-    body_bytes: int = 256_000_000  # of all request bodies in memory
-    body_share: int = 128_000_000  # of the bodies of one caller
+    body_bytes: int = 192_000_000  # of all request bodies in memory
+    body_share: int = 96_000_000  # of the bodies of one caller
     head_seconds: float = 10.0  # for a client to send the headers of a request
     body_seconds: float = 60.0  # for a client to send the body
     rate: int = 0  # photos per minute of one key or IP address; 0 = no limit
@@ -76,10 +77,11 @@ class ServeOptions:
                 f"max_photos {self.max_photos} with a queue of {self.queue}; a request of so many "
                 "photos could never be accepted"
             )
-        if self.max_body > self.body_share or self.body_share > self.body_bytes:
+        if not self.max_body <= LARGE_PART * self.body_share <= LARGE_PART * self.body_bytes:
             raise OptionError(
                 f"max_body {self.max_body}, body_share {self.body_share}, body_bytes "
-                f"{self.body_bytes}; expected them in this order, the smallest first"
+                f"{self.body_bytes}; expected max_body up to {LARGE_PART:g} of body_share, and "
+                "body_share up to body_bytes"
             )
         TrustedProxies.parse(self.proxies)
         object.__setattr__(self, "root_path", check_root_path(self.root_path))

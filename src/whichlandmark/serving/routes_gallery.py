@@ -1,22 +1,20 @@
-"""Routes that list, search and change the gallery, and those of feedback and its review."""
+"""Routes that list and search the gallery, and change it with a write key."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..core.errors import DataError
 from ..core.images import content_hash
-from ..recognition.answer import PhotoFailure
-from ..recognition.folder.feedback import QueueFullError, ReviewError
+from ..recognition.faults import PhotoFailure
 from ..recognition.folder.own_photos import SentPhoto
 from . import gallery_browsing
-from .api_errors import ApiError, PhotoError, busy, review_fault, storage
+from .api_errors import PhotoError, busy
 from .auth import Caller, engine_of, require_scope
 from .engine import Engine
 from .gallery_editing import MAX_SIDE
@@ -27,26 +25,22 @@ from .schemas import (
     ChangedLandmarkReply,
     ChosenPhotos,
     CreditReply,
-    FeedbackEntry,
-    FeedbackReply,
     LandmarkPatch,
     LandmarkReply,
     LandmarksReply,
+    Language,
     MovedPhotos,
     PhotoPatch,
     PhotosReply,
-    QueuedReply,
     RelabelledReply,
     RemovedReply,
-    Review,
-    ReviewedReply,
     UndoneReply,
     files,
     json_of,
     model_of,
     refusals,
 )
-from .uploads import Upload, json_body, media_type, read_files, validated_json
+from .uploads import Upload, json_body, read_files
 
 Reader = Annotated[Caller, Depends(require_scope("read"))]
 
@@ -62,17 +56,9 @@ PREVIEW_CACHING = "private, max-age=3600"
 
 QueryText = Annotated[str, Query(max_length=200)]
 
-Language = Annotated[
-    str, Query(max_length=100, pattern=r"^([A-Za-z]{1,8}([-_][A-Za-z0-9]{1,8})*)?$")
-]
-
-States = Literal["open", "approved", "corrected", "discarded", "all"]
-
 Name = Annotated[str, Path(min_length=1, max_length=1000, pattern=NOT_BLANK)]
 
 PhotoId = Annotated[str, Path(min_length=1, max_length=1000, pattern=NOT_BLANK)]
-
-FeedbackId = Annotated[str, Path(min_length=1, max_length=100)]
 
 Token = Annotated[str, Path(min_length=1, max_length=100)]
 
@@ -84,12 +70,6 @@ Chosen = Annotated[ChosenPhotos, Depends(json_body(ChosenPhotos))]
 
 Moved = Annotated[MovedPhotos, Depends(json_body(MovedPhotos))]
 
-Decision = Annotated[Review, Depends(json_body(Review))]
-
-REVIEW_RETRY_SECONDS = 3600  # Retry-After while the review file is full
-
-NO_QUEUE = "The review queue cannot be used."
-
 JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -99,15 +79,14 @@ def router(max_photos: int) -> APIRouter:
     """The routes. max_photos: per request."""
     routes = APIRouter(tags=["gallery"])
     _previews(routes)  # before the route of a photo, whose id may have slashes
-    _readers(routes)
+    _landmark_readers(routes)
+    _photo_readers(routes)
     _landmark_writers(routes, max_photos)
     _photo_writers(routes)
-    _feedback(routes)
-    _reviews(routes)
     return routes
 
 
-def _readers(routes: APIRouter) -> None:
+def _landmark_readers(routes: APIRouter) -> None:
     @routes.get("/v1/landmarks", response_model=model_of(LandmarksReply), responses=refusals(422))
     def landmarks(
         request: Request, _: Reader, query: QueryText = "", offset: Offset = 0, limit: Limit = 50,
@@ -131,6 +110,8 @@ def _readers(routes: APIRouter) -> None:
     ) -> JSONResponse:
         """The photos of a landmark, with their authors and licences."""
         with engine_of(request).live.use() as opened:
+            if request.scope.get("raw_path", b"").lower().endswith(b"%2fphotos"):  # of its name
+                return JSONResponse(gallery_browsing.landmark(opened, f"{name}/photos"))
             return JSONResponse(gallery_browsing.photos(opened, name, offset, limit))
 
     @routes.get(
@@ -143,6 +124,8 @@ def _readers(routes: APIRouter) -> None:
         with engine_of(request).live.use() as opened:
             return JSONResponse(gallery_browsing.landmark(opened, name, lang))
 
+
+def _photo_readers(routes: APIRouter) -> None:
     @routes.get("/v1/distractors", response_model=model_of(PhotosReply), responses=refusals(422))
     def distractors(
         request: Request, _: Reader, offset: Offset = 0, limit: Limit = 50
@@ -225,7 +208,7 @@ def _landmark_writers(routes: APIRouter, max_photos: int) -> None:
             raise busy(engine.queue.retry)
         given, _ = await read_files(request, "photos", max_photos, engine.options.max_bytes)
         charge(request, engine.rate_limits, caller, len(given))
-        photos, failed = await _encoded(engine, given)
+        photos, failed = await encoded_photos(engine, given)
         add_them = partial(engine.editor.add, name, photos, move=move)
         done = await anyio.to_thread.run_sync(add_them)
         return JSONResponse({**done, "failed": failed})
@@ -308,116 +291,10 @@ def _photo_writers(routes: APIRouter) -> None:
         return JSONResponse(engine_of(request).editor.undo(token))
 
 
-def _feedback(routes: APIRouter) -> None:
-    body = json_of(FeedbackEntry)
-    form = {"type": "object", "required": ["entry"], "properties": {
-        "entry": {"type": "string", "description": "The entry as JSON."},
-        "photo": {"type": "string", "format": "binary"},
-    }}  # fmt: skip
-    body["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
-
-    @routes.post(
-        "/v1/feedback",
-        response_model=model_of(QueuedReply),
-        responses=refusals(415, 422, 429, 503),
-        openapi_extra=body,
-    )
-    async def feedback(request: Request, caller: Reader) -> JSONResponse:
-        """Report whether an answer was right; the entry is stored for review by a person.
-
-        The photo is kept for that review only where a form with it is sent.
-        """
-        engine, photo = engine_of(request), None
-        if media_type(request) == "multipart/form-data":
-            limit = engine.options.max_bytes
-            given, fields = await read_files(request, "photo", 1, limit, optional=True)
-            entry = validated_json(FeedbackEntry, fields.get("entry", "null").encode())
-            charge(request, engine.rate_limits, caller, 1)
-            photos, failed = await _encoded(engine, given)
-            if failed:
-                raise ApiError(422, **failed[0]["error"])
-            photo = photos[0] if photos else None
-        else:
-            entry = await json_body(FeedbackEntry)(request)
-            charge(request, engine.rate_limits, caller, 1)
-        line = {**entry.model_dump(), "key": request.state.key}
-        try:
-            added = await anyio.to_thread.run_sync(engine.feedback.add, line, photo)
-        except QueueFullError:
-            raise ApiError(
-                503,
-                "queue_full",
-                "The review queue is full.",
-                "The operator must review its entries first.",
-                retry=REVIEW_RETRY_SECONDS,
-            ) from None
-        except DataError:
-            raise storage(NO_QUEUE) from None
-        queued: QueuedReply = {"queued": True, "id": added[0], "photo_kept": added[1]}
-        return JSONResponse(queued)
-
-
-def _reviews(routes: APIRouter) -> None:
-    @routes.get("/v1/feedback", response_model=model_of(FeedbackReply), responses=refusals(422))
-    def entries(
-        request: Request, _: Writer, state: States = "open", offset: Offset = 0, limit: Limit = 50
-    ) -> JSONResponse:
-        """Feedback to review, or reviewed already, the newest first."""
-        found = engine_of(request).feedback.entries()
-        wanted = found.of_state(state)
-        reply: FeedbackReply = {
-            "total": len(wanted), "open": len(found.of_state("open")),
-            "unreadable": found.unreadable, "entries": wanted[offset : offset + limit],
-        }  # fmt: skip
-        return JSONResponse(reply)
-
-    @routes.get(
-        "/v1/feedback/{entry_id}/photo",
-        responses={**JPEG, **refusals(404, 422)},
-        response_class=Response,
-    )
-    def photo(request: Request, _: Writer, entry_id: FeedbackId) -> Response:
-        """The photo that was sent with feedback: a JPEG without metadata, until it is reviewed."""
-        try:
-            data = engine_of(request).feedback.photo(entry_id)
-            if data is None:
-                raise ReviewError("no_feedback_photo", f"the feedback {entry_id} has no photo")
-        except ReviewError as error:
-            raise review_fault(error) from None
-        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
-
-    @routes.patch(
-        "/v1/feedback/{entry_id}",
-        response_model=model_of(ReviewedReply),
-        responses=refusals(404, 409, 415, 422, 503),
-        openapi_extra=json_of(Review),
-    )
-    def review(
-        request: Request, _: Writer, entry_id: FeedbackId, decision: Decision
-    ) -> JSONResponse:
-        """Approve feedback, which adds its photo to the gallery, or discard it.
-
-        Where no photo was sent with it, approving is only noted.
-        """
-        engine = engine_of(request)
-        try:
-            entry, stored = engine.feedback.review(
-                entry_id, decision.action, decision.landmark, engine.editor.store,
-                key=request.state.key,
-            )  # fmt: skip
-        except ReviewError as error:
-            raise review_fault(error) from None
-        except DataError:
-            raise storage(NO_QUEUE) from None
-        added = engine.editor.added_reply(stored) if stored else None
-        reply: ReviewedReply = {"entry": entry, "added": added}
-        return JSONResponse(reply)
-
-
-async def _encoded(
+async def encoded_photos(
     engine: Engine, photos: list[Upload]
 ) -> tuple[list[SentPhoto], list[PhotoFailure]]:
-    """Photos re-encoded as JPEG, and those that cannot be decoded."""
+    """Photos re-encoded as JPEG without metadata, and those that cannot be decoded."""
     async with engine.queue.hold(len(photos)):
         encoded = await asyncio.gather(
             *(engine.encode(photo, MAX_SIDE) for photo in photos), return_exceptions=True

@@ -12,26 +12,14 @@ from fastapi.responses import JSONResponse, Response
 
 from ..core.file_kinds import photo_formats
 from ..recognition.answer import unfinished_object
+from .answer_schemas import EmbedReply, ExplainReply, RecognizeReply, SimilarReply
 from .api_errors import ApiError, PhotoError
 from .auth import Caller, engine_of, require_scope
 from .engine import Engine
 from .gallery_editing import UNDO_PHOTOS
 from .limits import RateLimits
 from .page_files import page_html, page_script, page_style
-from .schemas import (
-    ConfigReply,
-    EmbedReply,
-    ExplainReply,
-    Health,
-    Language,
-    PhotoName,
-    RecognizeReply,
-    SimilarReply,
-    Tiles,
-    files,
-    model_of,
-    refusals,
-)
+from .schemas import ConfigReply, Health, Language, PhotoName, Tiles, files, model_of, refusals
 from .uploads import (
     DEFAULT_MATCHES,
     MAX_MATCHES,
@@ -105,7 +93,8 @@ def _recognize_route(routes: APIRouter, max_photos: int) -> None:
     ) -> JSONResponse:
         """The landmark in each photo, or none. One answer or typed error per photo, in order.
 
-        The body is a form with files, JSON with photos in base64, or the file of one photo.
+        The body is a form with files, JSON with photos in base64, or the file of one photo, which
+        may be sent as `image/*`, too.
         """
         engine = engine_of(request)
         given = await read_recognize_request(request, engine.photo_limits, name, matches)

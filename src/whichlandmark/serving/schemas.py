@@ -8,22 +8,13 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..recognition import answer as answer_module
-from ..recognition.answer import PhotoFailure
-from ..recognition.folder.feedback import FeedbackObject
+from ..recognition.faults import PhotoFailure
 from .openapi import ErrorReply as ErrorReply
 from .openapi import files as files
 from .openapi import json_of as json_of
 from .openapi import model_of as model_of
 from .openapi import refusals as refusals
 from .uploads import MAX_NAME_CHARS
-
-EmbeddingSchema = Literal["whichlandmark.embedding/1"]
-
-SimilarSchema = Literal["whichlandmark.similar/1"]
-
-EMBEDDING_SCHEMA: EmbeddingSchema = "whichlandmark.embedding/1"
-
-SIMILAR_SCHEMA: SimilarSchema = "whichlandmark.similar/1"
 
 NOT_BLANK = (
     r"\S"  # pattern of landmark names and photo ids: at least one character that is not blank
@@ -50,157 +41,6 @@ PhotoName = Annotated[
     str,
     Query(max_length=MAX_NAME_CHARS, description="Name of a photo that is the whole body."),
 ]
-
-
-class ModelInfo(TypedDict):
-    """Embedder, and generation of the gallery."""
-
-    embedder: str
-    generation: int
-
-
-class Timings(TypedDict):
-    """Milliseconds: the slowest photo in each stage, and the whole request."""
-
-    queue: float
-    decode: float
-    embed: float
-    search: float
-    total: float
-
-
-class RecognizeReply(TypedDict):
-    """One answer or failure for each photo, in order."""
-
-    schema: answer_module.Schema
-    request_id: str
-    model: ModelInfo
-    timings_ms: Timings
-    results: list[answer_module.AnswerObject | PhotoFailure]
-
-
-class PhotoVector(TypedDict):
-    """A photo's embedding: a unit vector. The dot product of two is their cosine similarity."""
-
-    photo: str
-    vector: list[float]
-
-
-class EmbedReply(TypedDict):
-    """One embedding or failure for each photo, in order."""
-
-    schema: EmbeddingSchema
-    request_id: str
-    model: ModelInfo
-    timings_ms: Timings
-    results: list[PhotoVector | PhotoFailure]
-
-
-class SimilarMatch(answer_module.MatchObject):
-    """A similar gallery photo. title: what people read for its landmark; "" = it shows none."""
-
-    title: str
-
-
-class SimilarPhotos(TypedDict):
-    """The gallery photos nearest to a photo, the nearest first."""
-
-    photo: str
-    matches: list[SimilarMatch]
-
-
-class SimilarReply(TypedDict):
-    """The nearest gallery photos of each photo, or a failure, in order."""
-
-    schema: SimilarSchema
-    request_id: str
-    model: ModelInfo
-    timings_ms: Timings
-    results: list[SimilarPhotos | PhotoFailure]
-
-
-class Size(TypedDict):
-    """Size in pixels."""
-
-    width: int
-    height: int
-
-
-class MatchedPair(TypedDict):
-    """A gallery photo compared with the query.
-
-    image: path of its thumbnail; preview: path of it at the size of a screen, takes `side`.
-    lines: matched points as [x, y in the query, x, y in the gallery photo], each a share of the
-    width or height, the strongest first; none where they are no more than by chance.
-    above_chance: are there more inliers than unrelated photos have? alike: is it one of the photos
-    of the guess that the query looks like?
-    """
-
-    photo: answer_module.MatchObject
-    width: int
-    height: int
-    image: str | None
-    preview: str
-    lines: list[list[float]]
-    inliers: int
-    above_chance: bool
-    alike: bool
-    text: str
-
-
-class PartObject(TypedDict):
-    """One part of the score. contribution: what it adds; null for the score and the confidence.
-
-    measured: the cosine, log-odds or count that it was computed from; null where it is none.
-    """
-
-    name: str
-    value: float | None
-    measured: float | None
-    contribution: float | None
-    text: str
-
-
-class ReasonsObject(TypedDict):
-    """What the words of an explanation say, as numbers.
-
-    alike: photos of the guess that the query looks like, among the nearest; similarity: cosine to
-    the nearest photo of the guess; lead: that less the cosine to `other`, the nearest other
-    landmark; contrast: that landmark is far less like the query, less, nearly as much (close) or
-    more (behind). details, other_details: most inliers with one photo of the guess, and of any
-    other landmark; null = none was compared; chance: as many inliers agree by chance. unlike: the
-    query is hardly the guess, and nearer to a distractor than to any landmark. nothing: why the
-    photo is not compared: it is too small, of one even color, or plain; null = it is.
-    """
-
-    alike: int
-    similarity: float | None
-    lead: float | None
-    contrast: Literal["far", "less", "close", "behind"] | None
-    other: str | None
-    details: int | None
-    other_details: int | None
-    chance: int
-    unlike: bool
-    nothing: Literal["small", "even", "plain"] | None
-
-
-class ExplainReply(TypedDict):
-    """The evidence for an answer. title: the question; words: the answer to it, in sentences.
-
-    pairs: photos of the guess first, and one or more of each candidate of the answer.
-    """
-
-    schema: answer_module.Schema
-    request_id: str
-    answer: answer_module.AnswerObject
-    title: str
-    words: str
-    reasons: ReasonsObject
-    query: Size
-    pairs: list[MatchedPair]
-    parts: list[PartObject]
-    distractors: list[answer_module.MatchObject]
 
 
 class ListedLandmark(answer_module.LandmarkObject):
@@ -343,56 +183,6 @@ class PhotoPatch(BaseModel):
     author: str | None = Field(default=None, max_length=4000)
     licence: str | None = Field(default=None, max_length=4000)
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
-
-
-class FeedbackEntry(BaseModel):
-    """Feedback on an answer. correct: the true landmark; null = none or unknown."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    request_id: str = Field(max_length=64)
-    photo: str = Field(default="", max_length=300)
-    answer: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NOT_BLANK)
-    right: bool
-    correct: str | None = Field(default=None, min_length=1, max_length=1000, pattern=NOT_BLANK)
-    note: str = Field(default="", max_length=2000)
-
-
-class QueuedReply(TypedDict):
-    """The entry is stored for review. photo_kept: false where none was sent, or there is no room
-    for it.
-    """
-
-    queued: bool
-    id: str
-    photo_kept: bool
-
-
-class FeedbackReply(TypedDict):
-    """Entries, the newest first. total: of this state; open: not reviewed yet; unreadable: lines of
-    the file that are no entries.
-    """
-
-    total: int
-    open: int
-    unreadable: int
-    entries: list[FeedbackObject]
-
-
-class Review(BaseModel):
-    """approve: the photo is added to the gallery. landmark: null = the one that was suggested; "" =
-    the photo shows none.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    action: Literal["approve", "discard"]
-    landmark: str | None = Field(default=None, max_length=1000, pattern=rf"^$|{NOT_BLANK}")
-
-
-class ReviewedReply(TypedDict):
-    """The reviewed entry. added: null where nothing was added: discarded, or no photo was sent."""
-
-    entry: FeedbackObject
-    added: AddedReply | None
 
 
 class Tiles(TypedDict):

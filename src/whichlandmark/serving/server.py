@@ -19,18 +19,21 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..core.errors import OptionError
-from . import routes_cloud_vision, routes_gallery, routes_recognize
+from . import routes_cloud_vision, routes_feedback, routes_gallery, routes_recognize
 from .api_errors import ApiError, invalid_value
 from .engine import Engine
 from .http_replies import CrossOrigin, Replies
 from .middleware import RequestMiddleware, respond
 from .monitoring import start_logging
+from .openapi import Document
 from .options import ServeOptions
 from .page_files import STATIC
 
@@ -73,6 +76,7 @@ def create_app(engine: Engine) -> FastAPI:
     routers = (
         routes_recognize.router(max_photos),
         routes_gallery.router(max_photos),
+        routes_feedback.router(),
         routes_cloud_vision.router(max_photos),
         routes_recognize.service_router(),
         routes_recognize.page_router(),
@@ -80,10 +84,13 @@ def create_app(engine: Engine) -> FastAPI:
     for one in routers:
         app.include_router(one)
     app.mount("/static", _PageFiles(directory=STATIC), name="static")
-    routes = [route for one in (*routers, app.router) for route in one.routes]
+    routes = [route for one in routers for route in one.routes if isinstance(route, APIRoute)]
+    published = Document(app, routes, with_keys=bool(engine.keys)).router()
+    app.include_router(published)
+    mounts = [route for route in app.router.routes if isinstance(route, Mount)]
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_middleware(Replies, routes=routes)
+    app.add_middleware(Replies, routes=[*routes, *published.routes, *mounts])
     app.add_middleware(RequestMiddleware, engine=engine)
     app.add_middleware(CrossOrigin, origins=engine.options.cors)  # outermost
     return app

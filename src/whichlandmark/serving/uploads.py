@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import collapse_rfc2231_value
@@ -41,15 +43,23 @@ SCAN_BYTES = 1_000_000  # scanned at a time, because the scan holds the GIL
 # Characters without a limit in a JSON body: they start no value and are parsed fast.
 PLAIN_BYTES = bytes(set(range(0x21, 0x7F)) - set(b",:[{\\"))
 
+LARGE_TEXT_CHARS = 8_000_000  # decoded one at a time, because that takes three times the memory
+
+_LARGE_TEXT = threading.Lock()
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, eq=False)
 class Upload:
-    """A sent photo. name: as sent; data: the file, or why it cannot be used."""
+    """A sent photo. name: as sent; data: the file, or why it cannot be used.
+
+    place: latitude and longitude where it was taken, as the client says beside the photo.
+    """
 
     name: str
     data: bytes | PhotoError
+    place: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +185,7 @@ async def read_files(
                 fields[name] = part
             elif name == field:
                 found.append(Upload((part.filename or "")[:MAX_NAME_CHARS], await part.read()))
+                await part.close()  # at once, because it holds a second copy
     finally:
         await form.close()
     if field in fields:
@@ -219,11 +230,13 @@ async def _form(request: Request, max_photos: int) -> FormData:
 
 def decode_base64(text: str) -> bytes | PhotoError:
     """Base64 in the standard or URL-safe alphabet, with or without padding → bytes."""
-    try:
-        plain = text.translate(str.maketrans("-_", "+/", "\r\n"))
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return PhotoError("unreadable", "its data is not base64")
+    with _LARGE_TEXT if len(text) > LARGE_TEXT_CHARS else nullcontext():
+        try:
+            if any(mark in text for mark in "-_\r\n"):
+                text = text.translate(str.maketrans("-_", "+/", "\r\n"))
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except (binascii.Error, ValueError):
+            return PhotoError("unreadable", "its data is not base64")
 
 
 def media_type(request: Request) -> str:

@@ -238,9 +238,11 @@ def relabel_photos(
             )
         changed = [one for one in chosen if one not in stamps or stamps[one][2] != label]
         if changed:
-            known = gallery.landmarks() if changes else {}
-            old = known.get(label) or known.get(landmark or "")
-            new = [_changed_record(label, old, changes)] if changes else []
+            new = []
+            if changes:
+                known = gallery.landmarks()
+                old = known.get(label) or known.get(landmark or "") or LandmarkRecord(label)
+                new = [replace(old, name=label).changed(changes)]
             _remember_relabelled(folder, stamps, changed, landmark, label)
             gallery.relabel(dict.fromkeys(changed, label), new)
             refresh_index_files(folder, gallery)
@@ -294,24 +296,11 @@ def describe_landmark(
         if landmark not in (known := gallery.labels().names):
             raise _no_landmark(gallery, landmark, known)
         old = gallery.landmarks().get(landmark) or LandmarkRecord(landmark)
-        record = _changed_record(landmark, old, changes or {})
+        record = old.changed(changes or {})
         if record != old:
             gallery.describe([record])
             refresh_index_files(folder, gallery)
         return record, gallery.generation
-
-
-def _changed_record(
-    name: str, old: LandmarkRecord | None, changes: Mapping[str, Any]
-) -> LandmarkRecord:
-    """The record of landmark `name` after changes as `describe_landmark` takes them."""
-    given, empty = dict(changes), LandmarkRecord(name)
-    old = replace(old, name=name) if old else empty
-    if "names" in given:
-        names = {} if given["names"] is None else {**old.names, **given["names"]}
-        given["names"] = {language: name for language, name in names.items() if name}
-    emptied = {name: getattr(empty, name) for name, value in given.items() if value in (None, "")}
-    return replace(old, **(given | emptied))
 
 
 def credit_photos(

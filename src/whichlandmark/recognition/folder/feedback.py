@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
-from ...core.disks import file_lock, flush, read_error
+from ...core.disks import file_lock, flush, read_error, require_writable
 from ...core.errors import DataError
 from ...core.files import atomic_file
-from .own_photos import SentPhoto, StoredPhotos
+from ...features.embedders.load import load_embedder
+from .edit import EditResult
+from .own_photos import SentPhoto, StoredPhotos, store_photos
+from .settings import require_folder
 
 FEEDBACK_FILE = "feedback.jsonl"
 
@@ -298,6 +301,62 @@ class FeedbackStore:
             temporary.write_bytes(
                 b"".join(_line(line) for one, line in entries.items() if one not in decided)
             )
+
+
+def feedback_of(folder: Path) -> Entries:
+    """All feedback of a recognizer folder. Raises DataError when there is no such folder."""
+    require_folder(folder)
+    return FeedbackStore(folder).entries()
+
+
+def review_feedback(
+    folder: Path, entry_id: str, action: Action, landmark: str | None = None, *, device: str
+) -> EditResult:
+    """Approve or discard an entry of a recognizer folder, also while a server runs on it.
+
+    Args:
+        folder: The recognizer folder.
+        entry_id: The entry.
+        action: "approve" adds its photo to the gallery, where one was sent.
+        landmark: What the photo shows; "" = no landmark; None = what the entry says.
+        device: Of the embedder, as `load_embedder` takes it.
+
+    Raises:
+        DataError: For an unknown or reviewed entry, or a photo without a landmark.
+        OptionError: For a name that no landmark may have.
+    """
+    require_folder(folder)
+    require_writable(folder, folder=True)
+
+    def store(label: str, photos: Sequence[SentPhoto]) -> StoredPhotos:
+        embedder = load_embedder(folder / "embedder", device=device)
+        return store_photos(folder, embedder, label, photos, move=True)
+
+    try:
+        entry, stored = FeedbackStore(folder).review(entry_id, action, landmark, store)
+    except ReviewError as error:
+        if error.code == "landmark_needed":
+            raise ReviewError(error.code, f"{error}; --landmark NAME says it") from None
+        raise
+    counts: dict[str, int | str] = {"state": entry["state"]}
+    notes: tuple[str, ...] = ()
+    if stored:
+        counts |= {"landmark": entry["landmark"] or "", "added": len(stored.added),
+                   "already there": len(stored.there), "moved": len(stored.moved)}  # fmt: skip
+    elif action == "approve":
+        notes = ("only noted: no photo was sent with it, so the gallery stays as it is",)
+    return EditResult(counts, notes=notes)
+
+
+def entry_in_words(entry: FeedbackObject) -> str:
+    """An entry as a line."""
+    said = "right" if entry["right"] else f"wrong, it is {entry['correct'] or 'not said what'}"
+    decided = "" if entry["state"] == "open" else f"{entry['state']} {entry['landmark'] or ''}"
+    photo = "with its photo" if entry["image"] else ""
+    parts = (entry["photo"], f"answered {entry['answer'] or 'no landmark'}: {said}", entry["note"],
+             photo, decided)  # fmt: skip
+    one_line = [" ".join(part.split()) for part in parts if part]
+    return "  ".join([entry["id"], entry["time"], *one_line])
 
 
 def _line(value: Mapping[str, Any]) -> bytes:

@@ -1,6 +1,6 @@
 // The card of one photo: the name of the landmark, how sure it is, the photo, and what to do next.
 
-import { candidateList, landmarkLinks, oddsList } from "./candidates.js";
+import { candidateList, oddsList, placeLink } from "./candidates.js";
 import { announce, button, el, put, replaceImage, svg } from "./dom.js";
 import { feedback } from "./feedback.js";
 import { mapOf } from "./map.js";
@@ -26,7 +26,7 @@ export function answerCard(entry, config, actions, quiet = false) {
   const url = URL.createObjectURL(entry.photo ?? entry.file);
   const photo = photoFigure(entry, url);
   const head = el("div", { class: "head" });
-  const rest = el("div", { class: "rest" });
+  const rest = el("div", { class: "beside" });
   const below = el("div", { class: "below" });
   const card = el(
     "article",
@@ -37,7 +37,7 @@ export function answerCard(entry, config, actions, quiet = false) {
     below,
   );
   const say = quiet ? () => {} : announce;
-  const frame = { entry, config, actions, url, photo, head, rest, below, card, say };
+  const frame = { entry, config, actions, quiet, url, photo, head, rest, below, card, say };
   const close = () => {
     clearInterval(frame.countdown);
     URL.revokeObjectURL(url);
@@ -71,7 +71,7 @@ function showState(frame) {
   clearInterval(frame.countdown);
   if (frame.shown === "recognizing" && entry.state === "recognizing") return working(frame);
   frame.shown = entry.state;
-  card.dataset.state = entry.state;
+  if (!frame.quiet) card.dataset.state = entry.state; // in a list its row has it
   card.dataset.tone = entry.answer ? toneOf(entry.answer) : "";
   card.setAttribute("aria-busy", String(["waiting", "recognizing"].includes(entry.state)));
   put(frame.rest);
@@ -135,30 +135,19 @@ const removeButton = ({ entry, actions }) =>
     "aria-label": t("next.remove_named", { name: entry.name }),
   });
 
-// Codes of faults of one photo that have a sentence of the page; the server's is shown for others.
-const FAULTS = ["unreadable", "unsupported_format", "too_large", "timeout", "worker_lost"];
+const FAILURES = ["busy", "key", "forbidden", "offline", "refused", "unfit"];
 
-/** What went wrong with a photo: {heading, message, hint}. */
-export function problemTexts({ kind, code, message, hint }) {
-  const known = kind === "unfit" && FAULTS.includes(code);
-  const heading = ["busy", "key", "offline", "unreachable", "refused", "unfit"].includes(kind)
-    ? t(`answer.failed_${kind}`)
-    : t("answer.failed_unreachable");
-  if (code === "lost" || !known) return { heading, message: sentence(message), hint };
-  const detail = code === "too_large" || code === "unsupported_format" ? message : "";
-  return {
-    heading,
-    message: detail ? sentence(detail) : t(`answer.fault_${code}`),
-    hint: t(`answer.hint_${code}`),
-  };
-}
+/** A short heading for what went wrong with a photo. */
+export const failure = ({ kind }) =>
+  t(FAILURES.includes(kind) ? `answer.failed_${kind}` : "answer.failed_unreachable");
 
 function failedState(frame) {
   const { entry, head, rest, actions, say } = frame;
   const { problem } = entry;
-  const { heading, message, hint } = problemTexts(problem);
+  const { message, hint } = problem;
+  const heading = failure(problem);
   const again = () => actions.retry(entry);
-  put(head, el("h3", {}, heading), el("p", { class: "lead" }, message));
+  put(head, el("h3", {}, heading), el("p", { class: "lead" }, sentence(message)));
   put(
     rest,
     hint ? el("p", { class: "small" }, sentence(hint)) : null,
@@ -208,7 +197,7 @@ function answeredState(frame) {
   put(
     below,
     tone === "none" ? closest(answer) : candidateList(answer),
-    mapOf(mapped, config.tiles, named && guess ? landmarkLinks(guess) : null),
+    mapOf(mapped, config.tiles, named && guess ? placeLink(guess) : null),
   );
   say(named ? `${words}. ${sureness(answer)}.` : words);
 }

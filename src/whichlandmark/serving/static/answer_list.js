@@ -1,8 +1,10 @@
 // The photos of this tab with their answers: taken, shown as cards or as a list, removed, restored.
 
 import { answerCard } from "./answer.js";
-import { rowsView } from "./answer_rows.js";
-import { announce, byId, prefersReducedMotion, put } from "./dom.js";
+import { placeNodes, rowsView } from "./answer_rows.js";
+import { announce, byId, prefersReducedMotion } from "./dom.js";
+import { saveAnswers } from "./export.js";
+import { notify } from "./notices.js";
 import { pauseRecognition, recognizePhoto, retryKeyless } from "./recognize.js";
 import { forgetRecords, keepRecord, keptRecords } from "./session.js";
 import { t } from "./text.js";
@@ -11,14 +13,13 @@ import { wireUpload } from "./upload.js";
 
 const MANY = 3; // from so many photos on they are a list, and one card is open at a time
 const MANY_PARTS = 5; // the same, counting the parts of photos that were asked
-const UNDO_TIME = 20000; // ms in which a removal can be undone
+const UNDO_TIME = 30; // seconds in which a removal can be undone
 
 const list = {
   entries: [], // as shown
   cards: new Map(), // entry → its card, where all have one
   rows: null,
   config: {},
-  removed: null, // what can be put back: {entries, timer}
   busy: false, // photos are being answered
   paused: false,
   numbers: 0,
@@ -27,14 +28,14 @@ const list = {
 /** Set up the Recognize view, and show the answers again that this tab had before a reload. */
 export async function wireRecognize(config) {
   list.config = config;
-  const { retry, remove, askPart } = actions;
-  list.rows = rowsView(byId("list"), config, { retry, remove, askPart, removePhotos: removeEntries });
+  list.rows = rowsView(byId("list"), config, actions);
   wireUpload(takePhotos, tellNotice);
   byId("clear").addEventListener("click", () => removeEntries([...list.entries]));
+  byId("save-csv").addEventListener("click", () => saveAnswers(list.entries, "csv"));
+  byId("save-json").addEventListener("click", () => saveAnswers(list.entries, "json"));
   byId("pause").addEventListener("click", () => pause(!list.paused));
   byId("stop").addEventListener("click", stopAll);
   addEventListener("key-changed", retryKeyless);
-  byId("undo-do").addEventListener("click", putBack);
   restore(await keptRecords());
 }
 
@@ -53,6 +54,7 @@ export function takePhotos(files) {
 const actions = {
   retry: (entry) => entry.job.retry(),
   remove: (entry) => removeEntries([entry]),
+  removeMany: removeEntries,
   askPart: takePart,
 };
 
@@ -107,7 +109,7 @@ function arrange() {
       list.cards.delete(entry);
     }
   for (const entry of wanted) if (!list.cards.has(entry)) addCard(entry);
-  put(byId("answers"), ...wanted.map((entry) => list.cards.get(entry).card));
+  placeNodes(byId("answers"), wanted.map((entry) => list.cards.get(entry).card));
   list.rows.arrange(many ? list.entries : []);
   byId("list").hidden = !many;
   document.documentElement.toggleAttribute("data-answers", list.entries.length > 0);
@@ -131,6 +133,7 @@ function count() {
   if (failed) words.push(t("list.failed", { n: failed }));
   byId("answers-count").textContent =
     waiting || failed ? words.join(", ") : t("common.photos", { n: entries.length });
+  byId("save").hidden = entries.length < 2 || !(answered || failed);
   const progress = byId("answers-progress");
   progress.hidden = byId("stop").hidden = byId("pause").hidden = !waiting || !isMany();
   progress.max = Math.max(1, entries.length);
@@ -180,42 +183,21 @@ function removeEntries(gone) {
   list.entries = list.entries.filter((entry) => !gone.includes(entry));
   forgetRecords(gone.map((entry) => entry.id));
   arrange();
-  offerPutBack(gone);
+  notify(t("list.removed", { n: gone.length }), async () => putBack(gone), UNDO_TIME);
   const near = list.entries[Math.min(place, list.entries.length - 1)];
   const focus = near && nodeOf(near)?.querySelector("button, summary");
   (focus ?? byId("choose")).focus();
 }
 
-function offerPutBack(gone) {
-  clearTimeout(list.removed?.timer);
-  list.removed = { entries: gone, timer: setTimeout(endUndo, UNDO_TIME) };
-  const words = t("list.removed", { n: gone.length });
-  byId("undo-words").textContent = words;
-  byId("undo").hidden = false;
-}
-
-function endUndo() {
-  if (byId("undo").matches(":hover, :focus-within")) {
-    list.removed.timer = setTimeout(endUndo, 5000); // somebody is about to use it
-    return;
-  }
-  list.removed = null;
-  byId("undo").hidden = true;
-}
-
-function putBack() {
-  const { entries, timer } = list.removed;
-  clearTimeout(timer);
-  list.removed = null;
-  byId("undo").hidden = true;
-  list.entries = [...list.entries, ...entries].sort((a, b) => a.order - b.order);
+/** Put removed entries back into their places. */
+function putBack(gone) {
+  list.entries = [...list.entries, ...gone].sort((a, b) => a.order - b.order);
   arrange();
-  for (const entry of entries) {
+  for (const entry of gone) {
     if (["answered", "failed", "stopped"].includes(entry.state)) keep(entry);
     else entry.job.retry();
   }
-  nodeOf(entries[0])?.querySelector("button, summary")?.focus();
-  announce(t("list.put_back", { n: entries.length }));
+  return t("list.put_back", { n: gone.length });
 }
 
 // — over a reload

@@ -16,7 +16,7 @@ export function candidateList(answer) {
   const first = SHOWN[tone];
   const { shares } = odds(answer);
   const items = shares
-    .filter(({ one }, i) => i < first || one.photos.length)
+    .filter(({ one }) => one.photos.length)
     .map(({ one, share }, i) => candidateItem(one, share, first === 1 && i === 0));
   if (!items.length) return null;
   const rest = items.slice(first);
@@ -56,7 +56,7 @@ export function oddsList(answer) {
     .slice(0, MAX_ODDS)
     .map(({ one, share }) => [titled(one), share]);
   const row = ([name, share], unknown) => {
-    const bar = el("span", { class: unknown ? "rest" : "" });
+    const bar = el("span", { class: unknown ? "unknown" : "" });
     bar.style.inlineSize = `${Math.max(1, Math.round(100 * share))}%`;
     return el(
       "li",
@@ -83,15 +83,16 @@ export function wikipediaLink({ wikidata }) {
   return el("a", { href, ...OUT }, t("next.wikipedia"));
 }
 
+/** The place of a landmark on OpenStreetMap. */
+export function placeLink({ latitude, longitude }) {
+  if (latitude == null || longitude == null) return null;
+  const href = `https://www.openstreetmap.org/?mlat=${latitude}&mlon=${longitude}#map=16/${latitude}/${longitude}`;
+  return el("a", { href, ...OUT }, position(latitude, longitude));
+}
+
 /** Links of a landmark to a map and Wikipedia; nothing is loaded from these sites before a click. */
 export function landmarkLinks(item) {
-  const { latitude, longitude } = item;
-  const parts = [];
-  if (latitude != null && longitude != null) {
-    const href = `https://www.openstreetmap.org/?mlat=${latitude}&mlon=${longitude}#map=16/${latitude}/${longitude}`;
-    parts.push(el("a", { href, ...OUT }, position(latitude, longitude)));
-  }
-  parts.push(wikipediaLink(item));
+  const parts = [placeLink(item), wikipediaLink(item)];
   return parts.some(Boolean) ? el("span", { class: "places" }, parts) : null;
 }
 

@@ -25,7 +25,13 @@ export async function choosePart(entry, config) {
       el("h2", { id: "crop-title", tabindex: -1 }, t("next.part_title")),
       el("button", { class: "quiet", type: "button", "data-close": true }, t("common.close")),
     ),
-    el("p", { class: "small" }, t("next.part_words")),
+    el(
+      "p",
+      { class: "small" },
+      t("next.part_words"),
+      " ",
+      el("span", { class: "keys" }, t("next.part_keys")),
+    ),
     view.stage,
     el("details", {}, el("summary", {}, t("next.part_edges")), view.sliders),
     el(
@@ -92,7 +98,7 @@ function partView(image, part) {
   });
   stage.addEventListener("pointerdown", (event) => drag(event, stage, part, draw));
   draw();
-  return { stage, box, sliders: el("div", { class: "edges" }, rows) };
+  return { stage, box, sliders: el("div", { class: "edges" }, rows.flat()) };
 }
 
 /** Keep the edges in the photo and apart; `edge` is the one that moved. */

@@ -126,7 +126,9 @@ function showPage({ landmarks, total, photos, distractors }) {
     : `${t("gallery.landmarks", { n: total })} · ${t("common.photos", { n: photos })}`;
   byId("to-unlabelled").hidden = !distractors;
   byId("to-unlabelled").textContent = t("gallery.unlabelled", { n: distractors });
+  const focused = document.activeElement?.closest("#landmarks a")?.hash;
   put(byId("landmarks"), ...landmarks.map((item) => el("li", {}, landmarkCard(item))));
+  if (focused) [...document.querySelectorAll("#landmarks a")].find(({ hash }) => hash === focused)?.focus();
   const [from, to] = [offset + 1, offset + landmarks.length];
   byId("paging").hidden = total <= PAGE_SIZE;
   byId("page-words").textContent = t("gallery.range", { from, to, total });

@@ -50,8 +50,8 @@ function arrive() {
 /** What people copy along with a key: blanks, quotes, the word before it. */
 const cleaned = (text) => text.trim().replace(/^bearer\s+/i, "").replace(/^["']|["']$/g, "");
 
-function changed() {
-  access.write = null;
+function changed(write = null) {
+  access.write = write;
   dispatchEvent(new Event("key-changed"));
 }
 
@@ -124,8 +124,7 @@ async function useKey(value) {
     const write = await mayWriteWith(value);
     if (!write && (writing || access.config.read !== "key")) return keyProblem(t("key.only_reads"));
     key.set(value);
-    changed();
-    access.write = write;
+    changed(write);
     proceedAll();
   } catch (error) {
     keyProblem(error);

@@ -30,7 +30,11 @@ export function wireLandmark() {
   addEventListener("gallery-changed", ({ detail }) => {
     if (opened && detail !== opened.host) reloadLandmark(opened);
   });
-  addEventListener("key-changed", () => opened && reloadLandmark(opened));
+  addEventListener("key-changed", () => {
+    if (!opened) return;
+    writeNote(opened.note);
+    reloadLandmark(opened);
+  });
 }
 
 /** Close the dialog, because the address is another one now. */
@@ -232,9 +236,9 @@ async function removeLandmark(view) {
   try {
     const reply = await withKey(() => fetchJson(path, { method: "DELETE" }));
     byId("landmark").close();
-    byId("gallery-title").focus();
+    document.querySelector("main > section:not([hidden]) h1").focus();
     offerUndo(t("edit.removed_landmark", { name }), reply, t("edit.restored_landmark", { name }));
-    dispatchEvent(new Event("gallery-changed"));
+    dispatchEvent(new CustomEvent("gallery-changed", { detail: view.host }));
   } catch (error) {
     landmarkFailed(view, error);
   }

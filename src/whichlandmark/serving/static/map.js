@@ -11,7 +11,7 @@ let leaflet;
 let outline;
 
 /** A map of the candidates with coordinates, drawn when scrolled into view; null without any. */
-export function mapOf(candidates, tiles, links = null) {
+export function mapOf(candidates, tiles, link = null) {
   const places = candidates.filter(
     ({ latitude, longitude }) => latitude != null && longitude != null,
   );
@@ -34,7 +34,7 @@ export function mapOf(candidates, tiles, links = null) {
     { rootMargin: "200px" },
   );
   watch.observe(host);
-  return el("section", { class: "where" }, el("h4", {}, t("answer.where")), links, host);
+  return el("section", { class: "where" }, el("h4", {}, t("answer.where")), link && el("p", { class: "places" }, link), host);
 }
 
 function load() {

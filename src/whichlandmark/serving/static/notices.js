@@ -12,9 +12,10 @@ const notices = []; // newest last: {node, undo, timer}
 
 /** Keep notices and announcements within reach: inside the dialog that is on top, if any. */
 export function wireNotices() {
-  const watch = new MutationObserver(moveNotices);
-  for (const dialog of document.querySelectorAll("dialog"))
-    watch.observe(dialog, { attributeFilter: ["open"] });
+  new MutationObserver(moveNotices).observe(document.body, {
+    attributeFilter: ["open"],
+    subtree: true,
+  });
   addEventListener("keydown", (event) => {
     const undoes = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey);
     const last = notices.findLast(({ undo }) => undo);
@@ -24,7 +25,7 @@ export function wireNotices() {
   });
 }
 
-const QUESTIONS = "#confirm, dialog:has(> form)"; // where notices would be in the way
+const QUESTIONS = "#confirm, .large, dialog:has(> form)"; // where notices would be in the way
 
 function moveNotices() {
   for (const [node, host] of [[byId("notices"), topLayer(QUESTIONS)], [byId("live"), topLayer()]])

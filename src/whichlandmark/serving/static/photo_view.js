@@ -49,7 +49,7 @@ function showLarge() {
   const steps = [[-1, "common.previous"], [1, "common.next"]]; // prettier-ignore
   put(
     byId("photo-body"),
-    el("div", { class: "large" }, image),
+    el("div", { class: "photo-large" }, image),
     el("p", { class: "small" }, creditOf(photo)),
     el(
       "div",

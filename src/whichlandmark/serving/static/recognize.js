@@ -1,6 +1,6 @@
 // Make photos small, send them a few at a time, and report each change of state.
 
-import { Problem, address, connectionProblem, key, responseProblem } from "./api.js";
+import { Problem, address, connectionProblem, key, photoProblem, responseProblem } from "./api.js";
 import { smallPhoto } from "./shrink.js";
 import { t } from "./text.js";
 import { fileProblem } from "./upload.js";
@@ -103,7 +103,7 @@ async function answerJob(job, signal) {
   });
   const [result] = reply.results;
   if (signal.aborted) return;
-  if (result.error) throw new Problem("unfit", result.error.message, result.error);
+  if (result.error) throw photoProblem(result.error, entry.photo, config);
   show({ state: "answered", answer: result, request: reply.request_id });
 }
 
@@ -111,7 +111,8 @@ async function answerJob(job, signal) {
 function heicProblem({ photo, decoded }, { formats = [] }) {
   const heic = /hei[cf]$/i.test(photo.type) || /\.hei[cf]$/i.test(photo.name);
   if (!heic || decoded || formats.some((name) => /^hei[cf]$/i.test(name))) return null;
-  return { message: t("answer.heic"), hint: t("answer.heic_hint"), code: "unsupported_format" };
+  const { message } = photoProblem({ code: "unsupported_format", message: "" }, photo);
+  return { message, hint: t("answer.heic_hint"), code: "unsupported_format" };
 }
 
 /** POST one photo. progress(share) is called while it is sent; fetch does not tell that. */

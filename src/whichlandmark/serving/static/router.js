@@ -6,7 +6,8 @@ const VIEWS = ["recognize", "gallery", "unlabelled", "review"];
 const LINKS = { recognize: "to-recognize", gallery: "to-gallery", unlabelled: "to-gallery",
   review: "to-review" }; // prettier-ignore
 
-const current = { hash: null, view: "", landmark: null, inside: false, asking: false };
+const current = { hash: null, view: "", landmark: null, inside: false, asking: false,
+  focus: null }; // prettier-ignore
 
 /** The address of a landmark within this page. */
 export const landmarkHash = (landmark) => `#gallery/${encodeURIComponent(landmark)}`;
@@ -70,6 +71,7 @@ async function follow(views, landmark, moved) {
   landmark.close();
   if (before !== null && found.view === current.view && moved) {
     setTitle();
+    if (document.activeElement === document.body) current.focus?.focus();
     return views[found.view].show(found.values, false);
   }
   showView(views, found, moved);
@@ -118,6 +120,7 @@ export function replaceAddress(hash) {
 /** Leave the landmark: back to where it was opened, else to the gallery. */
 export function leaveLandmark() {
   if (current.landmark === null) return;
+  current.focus = document.activeElement; // browsers take the focus away when the address changes
   if (current.inside) return history.back();
   renameAddress("#gallery");
   setTitle();

@@ -1,5 +1,7 @@
 // Make photos smaller before they travel, and their thumbnails; the browser's own decoder does it.
 
+import { address } from "./api.js";
+
 const SHRINK_SIDE = 1600; // of the long side, where the configuration says none
 const SMALL_BYTES = 2_000_000; // a photo up to this size and side travels as it is
 const TOLERANCE = 1.25; // sides up to this many times the limit are not worth another encoding
@@ -22,13 +24,47 @@ async function shrunk(file, config) {
   const size = await sizeOf(file).catch(() => null);
   if (!size) return { photo: file, thumbnail: null, decoded: false };
   const target = travelSize(file, size, config);
-  const picture = await bitmap(file, target ?? fitted(size, THUMBNAIL)).catch(() => null);
-  if (!picture) return { photo: file, thumbnail: null, decoded: true };
-  const thumbnail = await jpeg(picture, fitted(size, THUMBNAIL), 0.75).catch(() => null);
-  const small = target && (await jpeg(picture, target, QUALITY).catch(() => null));
-  picture.close();
+  const wanted = { file, target, small: fitted(size, THUMBNAIL), quality: QUALITY };
+  const made = await inWorker(wanted).catch(() => inPage(wanted).catch(() => null));
+  if (!made) return { photo: file, thumbnail: null, decoded: true };
+  const { photo: small, thumbnail } = made;
   const smaller = small && (small.size < file.size || !readable(file, config));
   return { photo: smaller ? renamed(small, file) : file, thumbnail, decoded: true };
+}
+
+let worker = null;
+let tasks = 0;
+
+/** {photo, thumbnail} as made by the worker; it fails in browsers that cannot draw in one. */
+function inWorker(wanted) {
+  if (!window.OffscreenCanvas) return Promise.reject(new Error("no canvas in a worker"));
+  worker ??= new Worker(address("static/shrink_worker.js"));
+  const id = (tasks += 1);
+  return new Promise((resolve, reject) => {
+    const ended = new AbortController();
+    const { signal } = ended;
+    const reply = ({ data }) => {
+      if (data.id !== id) return;
+      ended.abort();
+      if (data.fault) reject(new Error(data.fault));
+      else resolve(data);
+    };
+    const failed = () => {
+      ended.abort();
+      reject(new Error("the worker could not be started"));
+    };
+    worker.addEventListener("message", reply, { signal });
+    worker.addEventListener("error", failed, { signal });
+    worker.postMessage({ id, ...wanted });
+  });
+}
+
+async function inPage({ file, target, small, quality }) {
+  const picture = await bitmap(file, target ?? small);
+  const photo = target && (await jpeg(picture, target, quality));
+  const thumbnail = await jpeg(picture, small, 0.75);
+  picture.close();
+  return { photo, thumbnail };
 }
 
 /** The size at which a photo travels; null = the file as it is. */

@@ -15,12 +15,13 @@ export function toneOf({ decision, confidence }) {
 export const guessOf = ({ candidates, guess }) =>
   candidates.find((one) => one.landmark === guess) ?? candidates[0];
 
-/** The answer in a few words, such as "Probably Eiffel Tower". */
-export function headline(answer) {
+/** The answer in a few words, such as "Probably Eiffel Tower". short: for a row of a list. */
+export function headline(answer, short = false) {
   const tone = toneOf(answer);
   const guess = guessOf(answer);
   if (tone === "none" || !guess) return t("answer.none");
-  return t(`answer.${tone}`, { name: titled(guess) });
+  const key = tone === "maybe" && short ? "answer.maybe_short" : `answer.${tone}`;
+  return t(key, { name: titled(guess) });
 }
 
 /** The confidence of a named or likeliest landmark: "92 % sure". */

@@ -3,7 +3,7 @@
 import { addPhotos } from "./add_photos.js";
 import { wikipediaLink } from "./candidates.js";
 import { choosePart } from "./crop.js";
-import { announce, button, el, put } from "./dom.js";
+import { button, el, put } from "./dom.js";
 import { openExplanation } from "./explanation.js";
 import { saveAnswers } from "./export.js";
 import { landmarkField } from "./feedback.js";
@@ -19,7 +19,7 @@ export function whatNext(frame, { tone, guess }) {
   const { answer } = entry;
   const named = tone === "sure" || tone === "likely";
   const told = el("p", { class: "small told", role: "status" });
-  const panel = el("div", { class: "panel" });
+  const panel = el("div", { class: "inset" });
   const words = headline(answer);
   const why = button(t("next.why"), () => openExplanation(entry.photo, url, answer), {
     "aria-label": `${t("next.why")} ${words}`,
@@ -121,9 +121,9 @@ export function addForm(panel, entries, config, guess) {
     if (!landmark) return field.input.focus();
     add.disabled = true;
     const files = entries.map((entry) => bestFile(entry, config));
-    await addPhotos(landmark, files, config, progress);
+    const done = await addPhotos(landmark, files, config, progress);
     add.disabled = false;
-    announce(progress.textContent);
+    if (done.added) dispatchEvent(new Event("gallery-changed"));
   };
   const form = el(
     "form",
