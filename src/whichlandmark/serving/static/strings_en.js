@@ -255,6 +255,7 @@ export const english = {
   "why.closest.few": "The closest is {name}, but only {agree}, as many as by chance.",
   "why.closest.none": "The closest is {name}, but no details agree.",
   "why.closest.uncompared": "The closest is {name}.",
+  "why.unlike": "It is more like photos without a landmark than like any landmark.",
   "why.empty": "The gallery has no photo that yours could be compared with.",
   "why.nothing.small": "Your photo is too small to compare.",
   "why.nothing.even": "Your photo shows one even colour, so there is nothing in it to compare.",

@@ -264,6 +264,7 @@ export const french = {
   "why.closest.few": "Le plus proche est {name}, mais seuls {agree}, autant que par hasard.",
   "why.closest.none": "Le plus proche est {name}, mais aucun détail ne concorde.",
   "why.closest.uncompared": "Le plus proche est {name}.",
+  "why.unlike": "Elle ressemble plus à des photos sans monument qu’à un monument.",
   "why.empty": "La galerie n’a aucune photo à laquelle comparer la vôtre.",
   "why.nothing.small": "Votre photo est trop petite pour être comparée.",
   "why.nothing.even": "Votre photo montre une seule couleur unie : il n’y a rien à comparer.",
