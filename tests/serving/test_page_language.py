@@ -12,6 +12,7 @@ from tests.support import page_browser
 from tests.support.page_browser import BROWSER, open_gallery, opened, ready
 from tests.support.page_world import World
 from tests.serving.test_page_files import strings_of
+from whichlandmark.serving.page_files import STATIC
 
 pytestmark = BROWSER
 browser = pytest.fixture(scope="module")(page_browser.chromium)
@@ -127,3 +128,24 @@ def test_no_text_speaks_to_programs() -> None:
         for word in ("header", "--", "bearer", "http ", "status ", "distractor", "inlier", "api"):
             found = re.search(rf"(?<![a-z]){re.escape(word)}", text.lower())
             assert not found or key.startswith("why."), key
+
+
+# Codes that the page never meets: it does not ask for such things, or shows a placeholder.
+UNSEEN = {"no_thumbnail", "method_not_allowed"}
+
+
+def test_every_code_of_the_server_has_words() -> None:
+    sources = [*STATIC.parent.glob("*.py"), STATIC.parents[1] / "recognition/folder/feedback.py"]
+    text = "".join(path.read_text() for path in sources)
+    whole = {
+        *re.findall(r"(?:ApiError|_or_invalid)\(\s*(?:\d+,\s*)?\"([a-z_]+)\"", text),
+        *re.findall(r"ReviewError\(\s*\"([a-z_]+)\"", text),
+    }
+    photos = {*re.findall(r"PhotoError\(\s*\"([a-z_]+)\"", text)}
+    assert len(whole) > 20
+    assert len(photos) > 5
+    known = {*strings_of("en")}
+    for code in whole - UNSEEN:
+        assert {f"error.{code}", f"error.{code}_hint"} <= known, code
+    for code in photos:
+        assert {f"error.photo_{code}", f"error.photo_{code}_hint"} <= known, code

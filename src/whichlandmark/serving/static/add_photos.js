@@ -2,6 +2,7 @@
 
 import { fetchJson, form, landmarkPath, photoProblem, retryBusy, withQuery } from "./api.js";
 import { announce, button, el, put } from "./dom.js";
+import { replaced } from "./format.js";
 import { smallPhoto } from "./shrink.js";
 import { fileProblem } from "./upload.js";
 import { withKey } from "./key.js";
@@ -24,7 +25,7 @@ export async function addPhotos(landmark, files, config, host, move = false) {
   const bar = el("progress", { max: files.length, value: 0, "aria-label": t("edit.progress") });
   const words = el("p", { class: "small" });
   put(host, el("div", { class: "adding" }, words, bar));
-  const done = { added: 0, there: 0, moved: 0, elsewhere: [], failed: [] };
+  const done = { added: 0, there: 0, moved: 0, known: [], elsewhere: [], failed: [] };
   running += 1;
   for (const [i, file] of files.entries()) {
     words.textContent = t("edit.adding", { n: i + 1, all: files.length, name: file.name });
@@ -53,7 +54,10 @@ async function addOne(landmark, file, config, { words, done, move }) {
   const wait = (n) => (words.textContent = t("edit.busy", { n }));
   const reply = await retryBusy(() => withKey(post), wait);
   done.added += reply.added.length;
-  done.there += (reply.already_there ?? []).length;
+  if (reply.already_there?.length) {
+    done.there += 1;
+    done.known.push(file.name);
+  }
   done.moved += (reply.moved ?? []).length;
   for (const { landmark: other } of reply.other_landmark ?? [])
     done.elsewhere.push({ file, landmark: other });
@@ -72,11 +76,14 @@ function additionSummary({ added, there, moved, elsewhere, failed }, all) {
 }
 
 function additionReport(done, all, again) {
-  const lines = done.failed.map(({ name, message }) => el("li", {}, el("b", {}, name), ` ${message}`));
-  for (const { file, landmark } of done.elsewhere) {
-    const where = landmark ? t("edit.is_at", { name: landmark.replaceAll("_", " ") }) : t("edit.is_at_none"); // prettier-ignore
-    lines.push(el("li", {}, el("b", {}, file.name), ` ${where}`));
-  }
+  const line = (name, words) => el("li", {}, el("b", {}, name), ` ${words}`);
+  const whereabouts = ({ landmark }) =>
+    landmark ? t("edit.is_at", { name: replaced(landmark) }) : t("edit.is_at_none");
+  const lines = [
+    ...done.failed.map(({ name, message }) => line(name, message)),
+    ...done.known.map((name) => line(name, t("edit.is_here"))),
+    ...done.elsewhere.map((one) => line(one.file.name, whereabouts(one))),
+  ];
   const files = done.elsewhere.map(({ file }) => file);
   return el(
     "div",

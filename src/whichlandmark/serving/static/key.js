@@ -48,7 +48,11 @@ function arrive() {
 }
 
 /** What people copy along with a key: blanks, quotes, the word before it. */
-const cleaned = (text) => text.trim().replace(/^bearer\s+/i, "").replace(/^["']|["']$/g, "");
+const cleaned = (text) =>
+  text
+    .trim()
+    .replace(/^bearer\s+/i, "")
+    .replace(/^["']|["']$/g, "");
 
 function changed(write = null) {
   access.write = write;
@@ -119,8 +123,7 @@ async function useKey(value) {
   byId("key-use").disabled = true;
   keyProblem(null);
   try {
-    if (access.config.read === "key")
-      await fetchJson("v1/landmarks?limit=1", { keyValue: value });
+    if (access.config.read === "key") await fetchJson("v1/landmarks?limit=1", { keyValue: value });
     const write = await mayWriteWith(value);
     if (!write && (writing || access.config.read !== "key")) return keyProblem(t("key.only_reads"));
     key.set(value);

@@ -79,7 +79,11 @@ async function suggestLandmarks() {
 }
 
 const choice = (words, item) =>
-  el("li", {}, button(words, () => choose(item), { class: "choice" }));
+  el(
+    "li",
+    {},
+    button(words, () => choose(item), { class: "choice" }),
+  );
 
 function foundLandmark(item) {
   const image = el("img", { alt: "" });
@@ -89,7 +93,11 @@ function foundLandmark(item) {
     el("b", { dir: "auto" }, titled(item)),
     el("span", { class: "small" }, t("common.photos", { n: item.photos })),
   );
-  const entry = el("li", {}, button([image, words], () => choose(item), { class: "choice" }));
+  const entry = el(
+    "li",
+    {},
+    button([image, words], () => choose(item), { class: "choice" }),
+  );
   showImage(image, item.thumbnail);
   return entry;
 }

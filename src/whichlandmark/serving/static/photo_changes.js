@@ -41,7 +41,11 @@ export function showFailures(host, { failed }) {
   const reasons = [...new Set(failed.map(({ message, hint }) => `${message} ${hint}`.trim()))];
   put(
     host,
-    el("div", { class: "problem", role: "alert" }, reasons.map((reason) => el("p", {}, reason))),
+    el(
+      "div",
+      { class: "problem", role: "alert" },
+      reasons.map((reason) => el("p", {}, reason)),
+    ),
   );
 }
 
