@@ -1,4 +1,4 @@
-"""Keys: asked for on arrival, told as wrong, and everything that waits goes on with the right one."""
+"""Keys: asked for on arrival, told as wrong; what waits goes on with the right one."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.serving.test_page_files import strings_of
 from tests.support import page_browser
 from tests.support.page_browser import BROWSER, open_gallery, opened, ready
 from tests.support.page_world import World
-from tests.serving.test_page_files import strings_of
 from whichlandmark.serving.page_files import STATIC
 
 pytestmark = BROWSER
@@ -68,7 +68,7 @@ def test_nothing_english_is_left_in_the_markup(browser: Browser, address: str) -
 
 # Reply of the server → what the page says. No text of the server is shown where the code is known.
 FAULTS: list[tuple[int, str, dict[str, str], str]] = [
-    (503, "busy", {"Retry-After": "7"}, "The server has more to do than it can at once. Try again in 7 s."),
+    (503, "busy", {"Retry-After": "7"}, "more to do than it can at once. Try again in 7 s."),
     (429, "rate_limited", {"Retry-After": "9"}, "Try again in 9 s."),
     (503, "storage", {}, "The server cannot store anything at the moment."),
     (403, "cross_site", {}, "The server takes changes only from its own page."),
