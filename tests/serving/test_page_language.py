@@ -131,7 +131,7 @@ def test_no_text_speaks_to_programs() -> None:
 
 
 # Codes that the page never meets: it does not ask for such things, or shows a placeholder.
-UNSEEN = {"no_thumbnail", "method_not_allowed"}
+UNSEEN = {"no_thumbnail", "method_not_allowed", "unimplemented"}
 
 
 def test_every_code_of_the_server_has_words() -> None:
@@ -149,3 +149,16 @@ def test_every_code_of_the_server_has_words() -> None:
         assert {f"error.{code}", f"error.{code}_hint"} <= known, code
     for code in photos:
         assert {f"error.photo_{code}", f"error.photo_{code}_hint"} <= known, code
+
+
+def test_a_fault_of_the_page_is_told_without_the_words_of_the_browser(
+    browser: Browser, address: str
+) -> None:
+    with opened(browser, address) as (page, log):
+        ready(page)
+        page.route("**/v1/landmarks?*", lambda route: route.fulfill(json={"total": 1}))
+        page.click("#to-gallery")
+        expect(page.locator("#gallery-state")).to_contain_text(
+            "Something on this page went wrong.Reload the page and try again."
+        )
+        log.console.clear()  # where the fault itself is written for those who mend it

@@ -1,6 +1,15 @@
 // Add photos to the gallery, one request per photo, so that a bad photo does not stop the others.
 
-import { fetchJson, form, landmarkPath, photoProblem, retryBusy, withQuery } from "./api.js";
+import {
+  Problem,
+  fetchJson,
+  form,
+  landmarkPath,
+  photoProblem,
+  problemText,
+  retryBusy,
+  withQuery,
+} from "./api.js";
 import { announce, button, el, put } from "./dom.js";
 import { replaced } from "./format.js";
 import { smallPhoto } from "./shrink.js";
@@ -32,8 +41,7 @@ export async function addPhotos(landmark, files, config, host, move = false) {
     try {
       await addOne(landmark, file, config, { words, done, move });
     } catch (error) {
-      const message = `${error.message} ${error.hint ?? ""}`.trim();
-      done.failed.push({ name: file.name, message });
+      done.failed.push({ name: file.name, message: problemText(error) });
       if (["key", "forbidden", "offline", "unreachable"].includes(error.kind)) break;
     }
     bar.value = i + 1;
@@ -48,7 +56,7 @@ export async function addPhotos(landmark, files, config, host, move = false) {
 async function addOne(landmark, file, config, { words, done, move }) {
   const { photo } = await smallPhoto(file, { ...config, ...STORED });
   const fault = await fileProblem(photo, config);
-  if (fault) throw fault;
+  if (fault) throw new Problem("unfit", fault.message, fault);
   const path = withQuery(`${landmarkPath(landmark)}/photos`, { move: move ? "true" : "" });
   const post = () => fetchJson(path, { method: "POST", body: form("photos", [photo]) });
   const wait = (n) => (words.textContent = t("edit.busy", { n }));

@@ -9,8 +9,8 @@ const TIMEOUT = 90000; // ms
 const MAX_BUSY_TRIES = 8;
 
 /**
- * An error that the page shows. kind: busy, key, forbidden, offline, unreachable, refused or unfit.
- * code: the server's; wait: seconds after which to try again.
+ * An error that the page shows. kind: busy, key, forbidden, offline, unreachable, refused, unfit or
+ * page. code: the server's; wait: seconds after which to try again.
  */
 export class Problem extends Error {
   constructor(kind, message, { hint = "", code = "", status = 0, wait = null, detail = "" } = {}) {
@@ -76,6 +76,19 @@ export function connectionProblem(error) {
 function inWords(kind, code, values = {}, more = {}) {
   const hint = hasText(`error.${code}_hint`) ? t(`error.${code}_hint`, values) : "";
   return new Problem(kind, t(`error.${code}`, values), { hint, code, ...more });
+}
+
+/** An error as a Problem; one of the page itself is told without the browser's words. */
+export function asProblem(error) {
+  if (error instanceof Problem) return error;
+  console.error(error);
+  return inWords("page", "page");
+}
+
+/** What an error says: what is wrong, and what to do. */
+export function problemText(error) {
+  const { message, hint } = asProblem(error);
+  return `${message} ${hint}`.trim();
 }
 
 // Status → code, where the reply has none: it may come from a proxy.

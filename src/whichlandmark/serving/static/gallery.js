@@ -1,6 +1,6 @@
 // The gallery view: search landmarks and page through them.
 
-import { fetchJson, showImage, withQuery } from "./api.js";
+import { asProblem, fetchJson, showImage, withQuery } from "./api.js";
 import { button, byId, el, put } from "./dom.js";
 import { readerLanguage, replaced, titled } from "./format.js";
 import { askForKey, needsKey, writeNote } from "./key.js";
@@ -114,7 +114,7 @@ export async function refreshGallery() {
   } catch (error) {
     if (number !== galleryList.requests) return;
     galleryList.fresh = false;
-    showProblem(error);
+    showProblem(asProblem(error));
   } finally {
     items.removeAttribute("aria-busy");
   }

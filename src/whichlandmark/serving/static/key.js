@@ -1,7 +1,7 @@
 // The key of the server: asked for on arrival or when a request needs it, checked before it is
 // kept, and stored in sessionStorage: for this tab only.
 
-import { Problem, fetchJson, key } from "./api.js";
+import { fetchJson, key, Problem, problemText } from "./api.js";
 import { announce, button, byId, el, makeClosable } from "./dom.js";
 import { numberText, t } from "./text.js";
 
@@ -165,7 +165,7 @@ function keyProblem(problem) {
   if (!problem) words.textContent = "";
   else if (typeof problem === "string") words.textContent = problem;
   else if (problem.kind === "key") words.textContent = t("key.wrong");
-  else words.textContent = `${problem.message} ${problem.hint}`;
+  else words.textContent = problemText(problem);
   if (problem && field.isConnected) field.focus();
 }
 

@@ -1,7 +1,7 @@
 // The dialog of one landmark: its names, place and photos, and the tools to change them.
 
 import { addPhotos } from "./add_photos.js";
-import { fetchJson, landmarkPath, withQuery } from "./api.js";
+import { fetchJson, landmarkPath, problemText, withQuery } from "./api.js";
 import {
   announce,
   button,
@@ -297,7 +297,7 @@ function landmarkFailed(view, error) {
   }
   put(
     view.host,
-    el("p", { class: "problem", role: "alert" }, `${error.message} ${error.hint}`),
+    el("p", { class: "problem", role: "alert" }, problemText(error)),
     button(t("common.try_again"), () => {
       put(view.host);
       reloadLandmark(view);

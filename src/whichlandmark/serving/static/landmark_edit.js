@@ -1,6 +1,6 @@
 // The form for what the gallery says of a landmark: names, place, Wikidata, source, label.
 
-import { fetchJson, landmarkPath, withQuery } from "./api.js";
+import { fetchJson, landmarkPath, problemText, withQuery } from "./api.js";
 import {
   button,
   byId,
@@ -48,7 +48,7 @@ export function wireEdit() {
 /** Edit a landmark. Resolves to its saved record; null = nothing was changed. */
 export async function editLandmark(landmark) {
   const record = await withKey(() => fetchJson(landmarkPath(landmark))).catch((error) => {
-    notify(`${error.message} ${error.hint}`);
+    notify(problemText(error));
     return null;
   });
   if (!record) return null;
@@ -243,7 +243,7 @@ function saveFailed(error) {
   const field = REFUSED_FIELDS.find(([words]) => words.test(error.detail))?.[1];
   if (error.code === "invalid_name") return faultAt(byId("edit-label"), t("error.invalid_name"));
   if (error.status === 422 && field) return faultAt(byId(field), t("edit.refused"));
-  const words = error.status === 404 ? t("edit.gone") : `${error.message} ${error.hint}`;
+  const words = error.status === 404 ? t("edit.gone") : problemText(error);
   put(
     byId("edit-problem"),
     el("p", { class: "problem", role: "alert" }, words, " ", t("edit.kept")),

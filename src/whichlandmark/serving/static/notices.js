@@ -1,6 +1,6 @@
 // Notes at the foot of the page: what was done, and for a minute a way to undo it.
 
-import { fetchJson } from "./api.js";
+import { fetchJson, problemText } from "./api.js";
 import { announce, button, byId, el, topLayer } from "./dom.js";
 import { withKey } from "./key.js";
 import { t } from "./text.js";
@@ -78,7 +78,7 @@ async function undone(entry, undo) {
   try {
     notify(await undo());
   } catch (error) {
-    notify(`${error.message} ${error.hint ?? ""}`.trim());
+    notify(problemText(error));
   }
   dispatchEvent(new Event("gallery-changed"));
 }

@@ -1,6 +1,6 @@
 // The view of feedback: what was answered and what people said, to approve, correct or discard.
 
-import { fetchJson, landmarkPath, showImage, withQuery } from "./api.js";
+import { fetchJson, landmarkPath, problemText, showImage, withQuery } from "./api.js";
 import { announce, button, byId, confirmAction, el, put } from "./dom.js";
 import { readerLanguage, titled } from "./format.js";
 import { needsKey, setOpenFeedback, withKey, writeAccess } from "./key.js";
@@ -190,7 +190,7 @@ async function decideOn(entry, item, problem, body) {
     sayDecision(body, reply);
   } catch (error) {
     for (const one of item.querySelectorAll("button")) one.disabled = false;
-    put(problem, el("p", { class: "problem", role: "alert" }, `${error.message} ${error.hint}`));
+    put(problem, el("p", { class: "problem", role: "alert" }, problemText(error)));
   }
 }
 
@@ -214,7 +214,7 @@ function reviewFailed(error) {
   put(byId("review-list"));
   put(byId("review-more"));
   const again = button(t("common.try_again"), () => loadFeedback(0));
-  const words = `${error.message} ${error.hint}`;
+  const words = problemText(error);
   put(byId("review-empty"), el("p", { class: "problem", role: "alert" }, words), again);
   announce(words);
 }
