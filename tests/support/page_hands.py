@@ -28,7 +28,8 @@ FOCUSED = """(node) => {
   const box = at.getBoundingClientRect();
   const style = getComputedStyle(at);
   return { here: at === node, ring: style.outlineStyle !== "none" && style.outlineWidth !== "0px",
-           body: at === document.body, seen: box.bottom > 0 && box.top < innerHeight,
+           seen: box.bottom > 0 && box.top < innerHeight,
+           before: Boolean(at.compareDocumentPosition(node) & Node.DOCUMENT_POSITION_PRECEDING),
            name: at.outerHTML.slice(0, 120) };
 }"""
 PASTE = """([kind, text, bytes]) => {
@@ -37,7 +38,8 @@ PASTE = """([kind, text, bytes]) => {
     const data = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
     clipboardData.items.add(new File([data], text, { type: kind }));
   } else clipboardData.setData(kind, text);
-  const event = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true });
+  const event = new ClipboardEvent("paste", { bubbles: true, cancelable: true });
+  Object.defineProperty(event, "clipboardData", { value: clipboardData }); // Firefox leaves it out
   document.activeElement.dispatchEvent(event);
 }"""
 DROP = """([node, texts, files]) => {
@@ -54,8 +56,11 @@ DROP = """([node, texts, files]) => {
 
 
 @contextmanager
-def launched(playwright: Playwright, name: str, kind: Kind) -> Iterator[Browser]:
-    """Chromium or Firefox, which are on this machine, for one kind of hands."""
+def launched(playwright: Playwright, name: str, kind: Kind, saved: Path) -> Iterator[Browser]:
+    """Chromium or Firefox, which are on this machine, for one kind of hands.
+
+    saved: the folder of the files that Firefox saves.
+    """
     if name == "chromium":
         yield from closing(
             playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -68,9 +73,11 @@ def launched(playwright: Playwright, name: str, kind: Kind) -> Iterator[Browser]
         program.chmod(0o755)
         touch = {firefox_relay.TOUCH: "1"} if kind == "touch" else {}
         coarse = {f"ui.{which}PointerCapabilities": 1 for which in ("primary", "all")}
+        focused = {"focusmanager.testmode": True, "browser.download.alwaysOpenPanel": False}
         yield from closing(playwright.firefox.launch(
-            channel="moz-firefox", executable_path=program, env={**os.environ, **touch},
-            firefox_user_prefs=coarse if touch else {},
+            channel="moz-firefox", executable_path=program, downloads_path=saved,
+            env={**os.environ, **touch},
+            firefox_user_prefs={**focused, **coarse} if touch else focused,
         ))  # fmt: skip
 
 
@@ -85,8 +92,8 @@ class Hands:
     By keyboard, what is used must be reached by Tab, show a focus ring, and be in the window.
     """
 
-    def __init__(self, page: Page, kind: Kind, folder: Path) -> None:
-        self.page, self.kind, self.folder = page, kind, folder
+    def __init__(self, page: Page, kind: Kind, folder: Path, saved: Path) -> None:
+        self.page, self.kind, self.folder, self.saved = page, kind, folder, saved
         browser = page.context.browser
         self.firefox = bool(browser and browser.browser_type.name == "firefox")
 
@@ -97,9 +104,10 @@ class Hands:
             at = target.evaluate(FOCUSED)
             if at["here"]:
                 break
-            self.page.keyboard.press("Tab")
+            back = at["before"] and "<body" not in at["name"]
+            self.page.keyboard.press("Shift+Tab" if back else "Tab")
         assert at["here"], f"Tab does not reach {target}; it stops at {at['name']}"
-        for _ in range(20):  # styles and scrolling take a moment
+        for _ in range(60):  # styles and scrolling take a moment
             if at["ring"] and at["seen"]:
                 return
             self.page.wait_for_timeout(50)
@@ -138,6 +146,21 @@ class Hands:
         path = self.folder / name
         path.write_bytes(drawn(number % 4, "query"))
         return path
+
+    def save(self, target: Locator) -> str:
+        """Press what saves a file; returns its text."""
+        if not self.firefox:
+            with self.page.expect_download() as download:
+                self.press(target)
+            return download.value.path().read_text(encoding="utf-8")
+        old = {*self.saved.rglob("*")}
+        self.press(target)  # Playwright is not told of files that are saved in Firefox
+        for _ in range(200):
+            new = [path for path in {*self.saved.rglob("*")} - old if path.is_file()]
+            if new and new[0].stat().st_size and new[0].suffix != ".part":
+                return new[0].read_text(encoding="utf-8")
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"{target} saved nothing")
 
     def close(self, dialog: Locator) -> None:
         """Escape, or the button for it."""

@@ -68,6 +68,7 @@ export function askForKey(problem = null, proceed = null, cancel = null) {
   if (!document.querySelector("dialog[open]") && forReading && (problem || !key.get())) toPanel();
   else toDialog();
   byId("key-value").focus();
+  byId("key-value").scrollIntoView({ block: "center" }); // also while the page scrolls to a card
 }
 
 /** Run an action; where it needs another key, ask for it and run it again. */
