@@ -205,6 +205,9 @@ def test_nothing_is_wider_than_a_narrow_screen(
     with opened(browser, address, viewport={"width": 320, "height": 640}) as (page, _):
         ready(page)
         submit_photos(page, f"{long}.jpg")
+        wide, window = page.evaluate(WIDE)
+        assert wide <= window
+        page.click("#clear")
         for stage in stages(page, world):
             wide, window = page.evaluate(WIDE)
             assert wide <= window, stage

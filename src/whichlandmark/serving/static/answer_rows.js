@@ -72,7 +72,7 @@ function filterButton(view, name) {
     view.filter = name;
     layRows(view);
   };
-  return button("", choose, { "aria-pressed": String(name === "all"), class: `filter ${name}` });
+  return button("", choose, { "aria-pressed": String(name === "all"), class: "filter" });
 }
 
 function toggleGroups(view) {
