@@ -202,7 +202,7 @@ function showSelection(view, shown) {
 
 function selectionTools(view, chosen) {
   const { actions, config } = view;
-  const panel = el("div", { class: "panel" });
+  const panel = el("div", { class: "add-panel" });
   const again = () => chosen.forEach((entry) => actions.retry(entry));
   const named = chosen.find(({ answer }) => answer?.landmark);
   const add = () => {
