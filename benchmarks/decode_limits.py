@@ -7,8 +7,8 @@ Each kind of photo is encoded at two sizes. Forks of a process that is set up as
 processes are find, by halving, the smallest RLIMIT_DATA under which the photo is decoded; the
 difference between the sizes gives bytes a pixel. `core/images.py` holds the figures, rounded up.
 
-With --pool, the server's own pool is given a photo of 64 megapixels of each kind, whose refusal says
-how many are the most, and one of 97% of these, which must be decoded. Exit code 1 if one is not.
+With --pool, the pool is given a photo of 64 megapixels of each kind, whose refusal says how
+many are the most, and one of 97% of these, which must be decoded. Exit code 1 if one is not.
 """
 
 from __future__ import annotations
@@ -184,8 +184,9 @@ def check_pool(megabytes: int, only: str) -> bool:
             continue
         error = pool.pixels(encoded(encode, 64), 224).exception()
         most = float(str(error).rpartition("at most ")[2]) if "at most" in str(error) else 64.0
+        data = encoded(encode, most * 0.97)
         began = time.monotonic()
-        failed = pool.pixels(encoded(encode, most * 0.97), 224).exception()
+        failed = pool.pixels(data, 224).exception()
         said = f"{time.monotonic() - began:.2f} s" if failed is None else f"FAILED: {failed}"
         fine = fine and failed is None
         print(f"{name:24} {most:5.1f} megapixels: {said}   ({error})", flush=True)

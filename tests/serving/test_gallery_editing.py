@@ -27,6 +27,7 @@ from whichlandmark.serving.schemas import (
     ChangedLandmarkReply,
     CreditReply,
     LandmarkReply,
+    RelabelledReply,
     RemovedReply,
     model_of,
 )
@@ -331,3 +332,92 @@ def test_large_photos_are_stored_resized(client: TestClient) -> None:
                           files=[("photos", ("l.jpg", large))]).json()["added"]  # fmt: skip
     picture = Pillow.open(io.BytesIO((engine.folder / kept).read_bytes()))
     assert picture.size == (2048, 1536)
+
+
+def test_names_with_slashes_have_their_own_routes(client: TestClient) -> None:
+    client.patch("/v1/landmarks/place 0", json={"landmark": "a/photos"})
+    assert client.get("/v1/landmarks/a%2Fphotos").json()["photos"] == 4
+    assert client.get("/v1/landmarks/a%2Fphotos/photos").json()["total"] == 4
+    assert client.get("/v1/landmarks/a/photos").status_code == 404  # the photos of "a"
+    assert client.patch("/v1/landmarks/a%2fphotos", json={"title": "A"}).json()["title"] == "A"
+    assert client.delete("/v1/landmarks/a%2Fphotos").json()["removed"] == 4
+
+
+def test_a_rename_and_a_new_record_are_one_change(client: TestClient) -> None:
+    """A reader sees the old landmark or the new one, and nothing between."""
+    before = client.get("/v1/landmarks/place 1").json()
+    sent = {"landmark": "Premier", "title": "The First", "names": {"fr": None, "de": "Erster"}}
+    reply = client.patch("/v1/landmarks/place 1", params={"lang": "de"}, json=sent)
+    done = model_of(ChangedLandmarkReply).model_validate_json(reply.text)
+    assert (done.landmark, done.title, done.names) == ("Premier", "Erster", {"de": "Erster"})
+    assert (done.relabelled, done.photos, done.wikidata) == (4, 4, before["wikidata"])
+    assert done.generation == before["generation"] + 1
+    refused = client.patch("/v1/landmarks/Premier", json={"landmark": "B", "latitude": None})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_record")
+    assert client.get("/v1/landmarks/B").status_code == 404
+    merged = client.patch(
+        "/v1/landmarks/Premier", json={"landmark": "place 2", "merge": True, "title": "Both"}
+    ).json()
+    assert (merged["title"], merged["photos"], merged["relabelled"]) == ("Both", 8, 4)
+    same = client.patch("/v1/landmarks/place 2", json={"landmark": "place 2", "title": "C"}).json()
+    assert (same["title"], same["relabelled"]) == ("C", 0)
+
+
+def test_landmark_and_credit_of_a_photo_are_changed_together(client: TestClient) -> None:
+    photo = client.get("/v1/landmarks/place 2/photos").json()["photos"][0]["id"]
+    address = f"/v1/photos/{photo.replace('/', '%2F')}"
+    done = client.patch(address, json={"landmark": "New", "author": "Ann", "licence": None}).json()
+    assert (done["landmark"], done["author"], done["licence"]) == ("New", "Ann", "")
+    assert client.get(address).json() == done
+    wrong = client.patch(address, json={"landmark": "Other", "author": "a\x00"})
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (422, "invalid_credit")
+    assert client.get(address).json() == done  # nothing of it was changed
+
+
+def test_several_photos_are_moved_in_one_change(client: TestClient) -> None:
+    ids = [one["id"] for one in client.get("/v1/landmarks/place 2/photos").json()["photos"]]
+    before = client.get("/v1/landmarks").json()["generation"]
+    done = client.post("/v1/photos:move", json={"photos": ids[:3], "landmark": "New"})
+    assert model_of(RelabelledReply).model_validate_json(done.text).relabelled == 3
+    assert done.json()["generation"] == before + 1
+    assert client.get("/v1/landmarks/New").json()["photos"] == 3
+    back = client.post("/v1/photos:move", json={"photos": ids, "landmark": "place 2"}).json()
+    assert back["relabelled"] == 3  # the fourth was there
+    none = client.post("/v1/photos:move", json={"photos": ids[:1], "landmark": ""}).json()
+    assert none["relabelled"] == 1
+    assert client.get("/v1/distractors").json()["total"] == 5
+    for wrong, status, code in (
+        ({"photos": [ids[0], "none"], "landmark": "A"}, 404, "unknown_photo"),
+        ({"photos": [ids[0], "a\x00"], "landmark": "A"}, 404, "unknown_photo"),
+        ({"photos": ids, "landmark": "a|b"}, 422, "invalid_name"),
+        ({"photos": ids, "landmark": " "}, 422, "invalid"),
+        ({"photos": [], "landmark": "A"}, 422, "invalid"),
+        ({"photos": ["a"] * 1001, "landmark": "A"}, 422, "invalid"),
+        ({"photos": ids}, 422, "invalid"),
+    ):
+        reply = client.post("/v1/photos:move", json=wrong)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (status, code), wrong
+    assert client.get("/v1/landmarks/A").status_code == 404
+
+
+def test_each_refusal_has_its_code(client: TestClient) -> None:
+    for method, path, body, status, code in (
+        ("GET", "/v1/landmarks/nowhere", None, 404, "unknown_landmark"),
+        ("GET", "/v1/landmarks/nowhere/photos", None, 404, "unknown_landmark"),
+        ("DELETE", "/v1/landmarks/nowhere", None, 404, "unknown_landmark"),
+        ("PATCH", "/v1/landmarks/nowhere", {"title": "A"}, 404, "unknown_landmark"),
+        ("PATCH", "/v1/landmarks/nowhere", {"landmark": "A"}, 404, "unknown_landmark"),
+        ("GET", "/v1/photos/none", None, 404, "unknown_photo"),
+        ("GET", "/v1/photos/a%00b", None, 404, "unknown_photo"),
+        ("GET", "/v1/photos/none/thumbnail", None, 404, "unknown_photo"),
+        ("DELETE", "/v1/photos/none", None, 404, "unknown_photo"),
+        ("PATCH", "/v1/photos/none", {"author": "A"}, 404, "unknown_photo"),
+        ("PATCH", "/v1/landmarks/place 1", {"landmark": "a|b"}, 422, "invalid_name"),
+        ("PATCH", "/v1/landmarks/place 1", {"names": {"x y": "A"}}, 422, "invalid_record"),
+        ("PATCH", "/v1/landmarks/place 1", {"landmark": "place 2"}, 409, "landmark_exists"),
+        ("POST", "/v1/undo/none", None, 410, "too_late"),
+        ("GET", "/v1/nowhere", None, 404, "not_found"),
+    ):
+        reply = client.request(method, path, json=body)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (status, code), (method, path)
+        assert "--" not in reply.text  # no options of commands

@@ -19,6 +19,7 @@ from whichlandmark.serving.http_replies import (
     MIN_GZIP_BYTES,
     accepts_gzip,
     is_current,
+    is_packable,
 )
 from whichlandmark.serving.keys import add_key
 from whichlandmark.serving.limits import Allowance, RateLimits
@@ -253,6 +254,7 @@ def test_what_the_client_has_is_not_sent_again(
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == tag
         assert again.headers["cache-control"] == first.headers["cache-control"]
+        assert again.headers.get("vary") == first.headers.get("vary")
         assert not {"content-length", "content-type", "content-encoding"} & set(again.headers)
         assert "x-request-id" in again.headers
     for unknown in ('"other"', "", "other"):
@@ -305,6 +307,16 @@ def test_text_is_compressed_and_images_are_not(client: TestClient) -> None:
     part = client.get("/static/text.js", headers={"range": "bytes=0-99"})
     assert part.status_code in (200, 206)
     assert part.status_code == 200 or "content-encoding" not in part.headers
+
+
+def test_what_is_compressed_already_is_left_as_it_is() -> None:
+    text = {"content-type": "application/json; charset=utf-8"}
+    body = b"x" * MIN_GZIP_BYTES
+    assert is_packable(Headers(text), body)
+    assert not is_packable(Headers(text), body[1:])
+    for more in ({"content-encoding": "br"}, {"content-range": "bytes 0-9/10"},
+                 {"content-type": "image/svg+xml"}, {"content-type": "image/jpeg"}):  # fmt: skip
+        assert not is_packable(Headers({**text, **more}), body)
 
 
 @pytest.mark.parametrize(("header", "accepted"), [

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from tests.support.served_world import copied
 from whichlandmark.gallery.records import LandmarkRecord
 from whichlandmark.serving.engine import Engine
-from whichlandmark.serving.landmark_search import NameSearch, folded
+from whichlandmark.serving.landmark_search import LandmarkSearch, folded
 from whichlandmark.serving.options import ServeOptions
 from whichlandmark.serving.server import create_app
 
@@ -41,11 +41,11 @@ LABELS = sorted(
 
 
 @pytest.fixture(scope="module")
-def search() -> NameSearch:
-    return NameSearch(LABELS, RECORDS)
+def search() -> LandmarkSearch:
+    return LandmarkSearch(LABELS, RECORDS)
 
 
-def found(search: NameSearch, query: str) -> list[str]:
+def found(search: LandmarkSearch, query: str) -> list[str]:
     return [LABELS[code] for code in search.find(query, range(len(LABELS)))]
 
 
@@ -82,7 +82,7 @@ def found(search: NameSearch, query: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_what_people_type_finds_the_landmark_first(
-    search: NameSearch, query: str, first: str
+    search: LandmarkSearch, query: str, first: str
 ) -> None:
     assert found(search, query)[:1] == [first]
 
@@ -96,39 +96,59 @@ def test_marks_that_are_letters_are_not_folded_away() -> None:
     assert folded("İstanbul ISPARTA") == ["istanbul", "isparta"]
 
 
-def test_whole_words_come_before_beginnings_and_those_before_middles(search: NameSearch) -> None:
+def test_whole_words_come_before_beginnings_and_those_before_middles(
+    search: LandmarkSearch,
+) -> None:
     assert found(search, "over")[:3] == ["Over Bridge", "Overton Hall", "Dover Castle"]
 
 
-def test_numbers_have_no_typos(search: NameSearch) -> None:
+def test_numbers_have_no_typos(search: LandmarkSearch) -> None:
     assert found(search, "area 51") == ["Area 51"]
     assert found(search, "q244") == []
 
 
-def test_what_is_not_there_is_not_found(search: NameSearch) -> None:
+def test_what_is_not_there_is_not_found(search: LandmarkSearch) -> None:
     for query in ("zzz", "xqzvk", "elsewhere", "!!"):
         assert found(search, query) == [], query
 
 
 def test_a_gallery_without_landmarks_is_searched() -> None:
-    assert NameSearch([], {}).find("tower", []) == []
+    assert LandmarkSearch([], {}).find("tower", []) == []
+
+
+def test_what_an_older_generation_has_prepared_is_used_again() -> None:
+    """Whatever has changed since, the answers are those of a new search."""
+    now, records = LABELS, RECORDS
+    search = LandmarkSearch(now, records)
+    changed = dict(RECORDS)
+    changed["Louvre"] = LandmarkRecord("Louvre", "Palais du Louvre", {"en": "Obelisk"})
+    changed["eiffel_tower"] = LandmarkRecord("eiffel_tower")
+    without = sorted({*now, "Øresund Tower", "Area 53"} - {"Taj Mahal", "Area 52"})
+    for labels, given in ((without, changed), (now, changed), (without[:5], {}), (now, records)):
+        search, fresh = LandmarkSearch(labels, given, search), LandmarkSearch(labels, given)
+        for query in ("eifel tower", "area 5", "taj mahal", "obelisk", "musee", "q243", "louvre",
+                      "cathedral", "oresund", "tower bridge", "tour eiffel", "???"):  # fmt: skip
+            mine = search.find(query, range(len(labels)))
+            assert sorted(mine) == sorted(fresh.find(query, range(len(labels)))), query
+            if mine:
+                assert labels[mine[0]] == labels[fresh.find(query, range(len(labels)))[0]], query
 
 
 def test_thirty_thousand_landmarks_are_searched_at_once() -> None:
-    """Loosely bounded here; 15 ms were measured on a slow machine."""
+    """Processor time, because tests run beside others; 4 ms were measured."""
     rng = np.random.default_rng(0)
     parts = np.array(["ba", "be", "ki", "ko", "la", "lo", "ma", "mi", "no", "ra", "si", "burg"])
     words = ["".join(rng.choice(parts, 3)).title() for _ in range(8000)]
     labels = sorted({f"{words[a]} {words[b]}" for a, b in rng.integers(0, 8000, (30_000, 2))})
-    search = NameSearch([*labels, "Éiffel Tower"], {})
+    search = LandmarkSearch([*labels, "Éiffel Tower"], {})
     order, seconds = range(len(labels) + 1), []
     for query in ("eifel tower", "Eiffeltower", "kolobe", "rasiba steinvi", "b", "Q12") * 3:
-        began = time.perf_counter()
+        began = time.process_time()
         rows = search.find(query, order)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
         if "tower" in query.lower():
             assert rows[0] == len(labels)
-    assert np.median(seconds) < 0.2
+    assert np.median(seconds) < 0.05
 
 
 @pytest.fixture

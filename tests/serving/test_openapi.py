@@ -80,6 +80,21 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
     assert "contact" not in document["info"]
 
 
+def test_behind_a_prefix_the_document_names_it() -> None:
+    options = ServeOptions(workers=1, root_path="/places")
+    with TestClient(create_app(Engine(made(), options)), base_url="http://localhost") as opened:
+        for path in ("/places/openapi.json", "/openapi.json"):  # a proxy may cut the prefix off
+            assert opened.get(path).json()["servers"] == [{"url": "/places"}]
+        asked = opened.options("/places/v1/landmarks")
+        assert (asked.status_code, asked.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
+        refused = opened.put("/places/v1/landmarks")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+        first = opened.get("/places/v1/landmarks")
+        known = {"if-none-match": first.headers["etag"]}
+        assert opened.get("/places/v1/landmarks", headers=known).status_code == 304
+        assert opened.head("/places/v1/landmarks").status_code == 200
+
+
 def test_access_is_declared(client: TestClient, tmp_path: Path) -> None:
     open_ids = {"get_config", "get_liveness", "get_readiness"}
     file = tmp_path / "keys.json"

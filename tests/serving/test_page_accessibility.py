@@ -83,9 +83,9 @@ def test_everything_works_with_the_keyboard_alone(page: Page, world: World) -> N
     page.keyboard.press("Enter")
     page.wait_for_selector(".pair")
     expect(page.locator("#why-title")).to_be_focused()
-    tab_to(page, "strongest-1")
-    page.keyboard.press("ArrowLeft")
-    expect(page.locator("output")).to_have_text("39 of 61")
+    tab_to(page, "why-lines")
+    page.keyboard.press("Space")
+    expect(page.locator(".pair .lines")).to_be_hidden()
     page.keyboard.press("Escape")
     tab_to(page, "Yes, it is right")
     page.keyboard.press("Enter")
@@ -134,7 +134,7 @@ def stages(page: Page, world: World) -> Any:
     yield "busy"
     page.locator('[data-state="answered"]').first.get_by_role("button", name="Why?").click()
     page.wait_for_selector(".pair")
-    page.get_by_text("matched points as a table").click()
+    page.locator(".numbers summary").click()
     yield "why"
     page.keyboard.press("Escape")
     open_gallery(page)

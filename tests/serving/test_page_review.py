@@ -75,7 +75,7 @@ def test_feedback_is_approved_corrected_and_discarded(page: Page, world: World) 
     item(page, 3).get_by_role("button", name="Discard").click()
     expect(page.locator("#review-empty")).to_have_text("There is nothing to review.")
     expect(page.locator("#review-title")).to_be_focused()
-    page.get_by_label("Show").select_option("Corrected")
+    page.locator("#review-state").select_option("Corrected")
     expect(page.locator(".feedback-entry")).to_contain_text("Corrected to “Harbour Bridge”.")
     expect(page.locator(".feedback-entry button")).to_have_count(0)
 

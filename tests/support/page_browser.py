@@ -127,6 +127,17 @@ def heading(page: Page, number: int = 0) -> Any:
     return page.locator(".answer h3").nth(number)
 
 
+def rows(page: Page) -> Any:
+    """The rows of the list that many photos are shown as."""
+    return page.locator("#list .entry")
+
+
+def open_row(page: Page, number: int) -> Any:
+    """Open the card of a row."""
+    rows(page).nth(number).locator(".open").click()
+    return page.locator("#list .answer")
+
+
 def open_explanation(page: Page) -> None:
     submit_photos(page, "palace.jpg")
     page.get_by_role("button", name="Why?").click()

@@ -27,10 +27,10 @@ from ..recognition.answer import (
     answer_object,
     confidence_in_words,
     csv_row,
-    failed_object,
 )
 from ..recognition.explanation.explain import explain_answer
 from ..recognition.explanation.page import write_explanation
+from ..recognition.faults import failed_object
 from ..recognition.predictions import prediction
 from ..recognition.recognizer import Recognizer
 from . import output

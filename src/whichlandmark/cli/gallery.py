@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -292,9 +292,8 @@ def feedback(
     if (approve and discard) or (landmark is not None and not approve):
         raise OptionError("expected --approve ID, which takes --landmark NAME, or --discard ID")
     if entry_id := approve or discard:
-        done = review_feedback(
-            folder, entry_id, "approve" if approve else "discard", landmark, device=device
-        )
+        action: Literal["approve", "discard"] = "approve" if approve else "discard"
+        done = review_feedback(folder, entry_id, action, landmark, device=device)
         output.result(output.with_notes(done.counts, done.notes, as_json), as_json, title=entry_id)
         return
     found = feedback_of(folder)

@@ -180,7 +180,7 @@ def add(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and print it, once. The server reads the key file when it starts."""
+    """Make a key and print it, once. A running server sees the change at once."""
     from ..serving.keys import add_key
 
     secret = add_key(file, name, scope, rate)
@@ -191,7 +191,7 @@ def add(
 def remove(
     file: KeyFile, name: Annotated[str, typer.Argument(help="Name of the key's owner.")]
 ) -> None:
-    """Remove a key from the key file."""
+    """Remove a key from the key file; it stops working at once."""
     from ..serving.keys import remove_key
 
     remove_key(file, name)

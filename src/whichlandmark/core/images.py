@@ -172,9 +172,9 @@ def _fit(opened: Any, data: bytes, sides: tuple[int, int], memory: int = 0) -> i
     a_pixel = _PEAK_BYTES.get(form, max(_PEAK_BYTES.values()))
     if form != "HEIF" and _orientation(opened) != 1:
         a_pixel += _TURNED_BYTES
-    room = math.inf
-    if memory:  # the plugins of most formats make a copy of the file
-        room = max(0, memory - len(data) * (1 if form in ("JPEG", "MPO") else 2))
+    # The plugins of most formats make a copy of the file.
+    whole_file = len(data) * (1 if form in ("JPEG", "MPO") else 2)
+    room = max(1, memory - whole_file) if memory else math.inf
     kept = 0
     if form in ("JPEG", "MPO"):
         kept = _coefficient_bytes(opened, data)
@@ -192,11 +192,12 @@ def _fit(opened: Any, data: bytes, sides: tuple[int, int], memory: int = 0) -> i
     pixels = int(opened.width * opened.height)
     peak = int(max(kept + 4 * pixels, a_pixel * pixels))
     if memory and (peak > room or pixels > limit):
-        most = width * height * min(limit / pixels, room / peak)  # all else the same
+        # The largest that fits, whose file is as much smaller.
+        most = width * height * min(limit / pixels, memory / (peak + whole_file))
+        progressive = "progressive " if kept and form != "TIFF" else ""
         raise TooLargeError(
-            f"too large to decode here: {_megapixels(width * height)} megapixels of "
-            f"{'progressive ' if kept and form != 'TIFF' else ''}{_NAMES.get(form, form)}; at most "
-            f"{_megapixels(most, down=True)}"
+            f"too large to decode here: {width * height / 1e6:.1f} megapixels of {progressive}"
+            f"{_NAMES.get(form, form)}; at most {math.floor(most / 1e5) / 10:g}"
         )
     if pixels > limit or kept > limit * BYTES_PER_PIXEL:
         needed = math.ceil(max(pixels, kept / BYTES_PER_PIXEL) / 1e6)
@@ -207,14 +208,6 @@ def _fit(opened: Any, data: bytes, sides: tuple[int, int], memory: int = 0) -> i
             f"{MEGAPIXELS_VARIABLE}={needed} to decode it, or make the photo smaller"
         )
     return peak
-
-
-def _megapixels(pixels: float, *, down: bool = False) -> str:
-    """ "33"; below 10 with one decimal, so that "7.4; at most 7.3" is told apart."""
-    rounded = math.floor if down else math.ceil
-    if pixels >= 10e6:
-        return str(rounded(pixels / 1e6))
-    return f"{rounded(pixels / 1e5) / 10:g}"
 
 
 def _tile_bytes(opened: Any) -> int:

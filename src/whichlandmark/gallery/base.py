@@ -320,7 +320,7 @@ class Gallery(ABC):
 
     def _with_ids(self, tables: Tables, ids: Iterable[str]) -> list[PhotoRow]:
         """The photos with these ids, in row order; unknown ids are omitted."""
-        wanted = list(dict.fromkeys(ids))
+        wanted = [one for one in dict.fromkeys(ids) if "\0" not in one]  # which no id has
         found = [checked(row, self.name) for row in tables.entries_with("id", wanted)]
         missing = {*wanted} - {row[ID] for row in found}
         if missing and tables.is_unindexed(sorted(missing)):

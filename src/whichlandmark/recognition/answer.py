@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 from urllib.parse import quote
 
-from ..core.file_kinds import format_of, formats_in_words
 from ..core.files import text_of_bytes, valid_text
 from ..core.types import Decision, Match, Prediction
 from ..gallery.base import Gallery
@@ -22,13 +21,6 @@ SCHEMA: Schema = "whichlandmark.answer/1"  # an incompatible change increments t
 MAX_CANDIDATES = 5  # landmarks listed in an answer
 
 CANDIDATE_MATCHES = 10  # nearest photos that candidates are taken from
-
-# Code of a fault → what to do about it. The server has more of them.
-FAULT_HINTS = {
-    "unreadable": "The file may be incomplete: open it in another program and save it again.",
-    "too_large": "Save the photo smaller, or as JPEG, and send it again.",
-    "not_found": "Check the path.",
-}
 
 THUMBNAILS_PROBED = 3  # photos read to find out whether a gallery stores thumbnails
 
@@ -105,28 +97,6 @@ class AnswerObject(TypedDict):
     landmarks: list[DetectionObject]
     warnings: list[str]
     unfinished: UnfinishedObject | None
-
-
-class _FaultParts(TypedDict):
-    code: str
-    message: str
-    hint: str
-
-
-class Fault(_FaultParts, total=False):
-    """What went wrong (code, message) and what the client can do (hint).
-
-    format: what the file is, such as HEIC; only with unsupported_format, and where it is known.
-    """
-
-    format: str
-
-
-class PhotoFailure(TypedDict):
-    """One photo failed: this stands in the place of its answer."""
-
-    photo: str
-    error: Fault
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,35 +178,6 @@ def answer_object(
         "unfinished": unfinished_object(facts.unfinished),
     }  # fmt: skip
 
-
-def fault_hint(code: str) -> str:
-    """What to do about a fault with this code of the command line."""
-    if code == "unsupported_format":
-        return f"Send {formats_in_words()}."
-    return FAULT_HINTS[code]
-
-
-def failed_object(photo: str, error: str) -> PhotoFailure:
-    """A photo that could not be read, as a JSON object of the form that the server gives."""
-    code, form = "unreadable", ""
-    if "no such file" in error:
-        code = "not_found"
-    elif any(part in error for part in UNSUPPORTED):
-        code = "unsupported_format"
-        form = format_of(error.partition("its content: ")[2])
-    elif any(part in error for part in TOO_LARGE):
-        code = "too_large"
-    fault: Fault = {"code": code, "message": text_of_bytes(error), "hint": fault_hint(code)}
-    if form:
-        fault["format"] = form
-    return {"photo": valid_text(photo), "error": fault}
-
-
-# Parts of the messages about photos of a format that is not decoded.
-UNSUPPORTED = ("not a photo in one of", "its content: ", ": this is ")
-
-# Parts of the messages about photos beyond a limit.
-TOO_LARGE = ("too large to decode", "larger than", "px a side", "more memory")
 
 CSV_COLUMNS = (
     "path", "landmark", "title", "decision", "confidence", "score", "guess", "second", "nearest",

@@ -187,7 +187,8 @@ class Recognizer:
         Args:
             prediction: One that this recognizer has given.
         """
-        from .answer import GalleryFacts, answer_object, failed_object
+        from .answer import GalleryFacts, answer_object
+        from .faults import failed_object
 
         if prediction.decision == "failed":
             return {**failed_object(prediction.photo, prediction.error or "")}

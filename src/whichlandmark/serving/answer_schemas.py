@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from ..recognition import answer as answer_module
-from ..recognition.answer import PhotoFailure
+from ..recognition.faults import PhotoFailure
 
 EmbeddingSchema = Literal["whichlandmark.embedding/1"]
 

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..recognition.answer import Fault, PhotoFailure, fault_hint
+from ..recognition.faults import Fault, PhotoFailure, fault_hint
 
 if TYPE_CHECKING:
     from .schemas import ErrorReply
-
-GOOGLE_STATUSES = {
-    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED",
-    408: "DEADLINE_EXCEEDED", 413: "INVALID_ARGUMENT", 422: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE",
-}  # fmt: skip
 
 MAX_MESSAGE_CHARS = 300
 
@@ -64,12 +58,6 @@ class ApiError(Exception):
         if self.format:
             error["format"] = self.format
         return {"error": error, "request_id": request_id}
-
-    def to_google_json(self) -> dict[str, Any]:
-        """The body in the format of Google Cloud Vision."""
-        message = f"{self.message} {self.hint}".strip()
-        status = GOOGLE_STATUSES.get(self.status, "UNKNOWN")
-        return {"error": {"code": self.status, "message": message, "status": status}}
 
 
 class PhotoError(Exception):

@@ -14,6 +14,7 @@ from .api_errors import ApiError, cross_site
 from .engine import Engine
 from .keys import Key, Scope, digest_of
 from .options import ServeOptions, allows_origin
+from .proto_json import is_google_path
 from .proxies import authority_of, caller_of, peer_of
 
 KEYS_RETRY_SECONDS = 5  # Retry-After while the key file cannot be read
@@ -109,7 +110,7 @@ def key_in_request(request: Request) -> str | None:
     if kind.lower() == "bearer" and value.strip():
         return value.strip()
     google = request.headers.get("x-goog-api-key")
-    if google is None and request.url.path.endswith("images:annotate"):
+    if google is None and is_google_path(request.url.path):
         google = request.query_params.get("key")
     return google or None
 

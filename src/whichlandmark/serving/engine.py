@@ -253,7 +253,10 @@ class Engine:
         pending = self.pool.pixels(
             photo.data, self.live.short_side, location=self.live.uses_location
         )
-        return await asyncio.wrap_future(pending)
+        decoded = await asyncio.wrap_future(pending)
+        if self.live.uses_location and decoded.location is None:
+            return replace(decoded, location=photo.place)
+        return decoded
 
     async def encode(self, photo: Upload, side: int) -> bytes:
         """An upload as the gallery stores it: a JPEG without metadata. Raises PhotoError."""

@@ -15,7 +15,7 @@ from ..gallery.index import GalleryIndex
 from ..gallery.records import Credit, LandmarkRecord
 from ..recognition.answer import landmark_object, shown_name, thumbnail_address
 from .api_errors import ApiError
-from .landmark_search import NameSearch, folded
+from .landmark_search import LandmarkSearch, folded
 from .schemas import (
     CreditReply,
     LandmarkReply,
@@ -38,7 +38,7 @@ def landmarks(
 
     Args:
         opened: The recognizer of one generation.
-        query: As `NameSearch.find` takes it; blank = all landmarks.
+        query: As `LandmarkSearch.find` takes it; blank = all landmarks.
         offset: Landmarks to leave out.
         limit: The most to list.
         language: BCP 47 tag of the titles; "" = each record's title.
@@ -161,12 +161,15 @@ class Catalogue:
         self.names = [str(name) for name in index.names]
         self._lock = threading.Lock()
         self._orders: dict[str, list[int]] = {}
-        self._search: NameSearch | None = None
+        self._search: LandmarkSearch | None = None
+        self._older: LandmarkSearch | None = None
 
     def take_over(self, older: Catalogue) -> None:
-        """Keep what an older generation has prepared, if no name has changed since."""
-        if self.names == older.names and self.records == older.records:
-            self._orders, self._search = older._orders, older._search
+        """Keep what an older generation has prepared of names that have not changed since."""
+        with older._lock:
+            self._older = older._search or older._older
+            if self.names == older.names and self.records == older.records:
+                self._orders, self._search = older._orders.copy(), older._search
 
     def code_of(self, name: str) -> int:
         """The index of a landmark in `names`. Raises ApiError 404."""
@@ -186,11 +189,12 @@ class Catalogue:
         return np.unique(np.asarray(self.index.codes), return_index=True)[1]
 
     @property
-    def search(self) -> NameSearch:
+    def search(self) -> LandmarkSearch:
         """The search of names; prepared when it is used first."""
         with self._lock:
             if self._search is None:
-                self._search = NameSearch(self.names, self.records)
+                self._search = LandmarkSearch(self.names, self.records, self._older)
+                self._older = None
             return self._search
 
     def order(self, language: str) -> list[int]:

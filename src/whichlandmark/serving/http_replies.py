@@ -185,6 +185,8 @@ class _Reply:
             self._set_cache_control(headers)
             if "etag" in headers:  # weak, because it is also that of the compressed body
                 headers["ETag"] = f"W/{headers['etag'].removeprefix('W/')}"
+            if message["status"] == 304:  # of a file
+                headers.add_vary_header("Accept-Encoding")
             length = headers.get("content-length", "")
             self._whole = length.isdigit() and int(length) <= MAX_BUFFERED_BYTES
             if not self._whole:
@@ -211,28 +213,22 @@ class _Reply:
         if self._scope["method"] == "GET" and kept and self._start["status"] == 200:
             tag = headers.get("etag") or f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
             headers["ETag"] = tag
+        packable = self._scope["method"] == "GET" and is_packable(headers, body)
+        if packable:
+            headers.add_vary_header("Accept-Encoding")
         if tag and is_current(self._asked, tag):
             self._start["status"] = 304
             for name in ("content-length", "content-type", "last-modified", "accept-ranges"):
                 if name in headers:
                     del headers[name]
             body = b""
-        else:
+        elif packable and accepts_gzip(self._asked.get("accept-encoding", "")):
             body = await self._packed(body, headers, tag)
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": b"" if self._head else body})
 
     async def _packed(self, body: bytes, headers: MutableHeaders, tag: str) -> bytes:
-        """The body as it is sent, compressed where this pays and the client reads it."""
-        kind = headers.get("content-type", "")
-        text = kind.startswith(("application/json", "text/"))
-        if self._scope["method"] != "GET" or not text or len(body) < MIN_GZIP_BYTES:
-            return body
-        if "content-encoding" in headers or "content-range" in headers:
-            return body
-        headers.add_vary_header("Accept-Encoding")
-        if not accepts_gzip(self._asked.get("accept-encoding", "")):
-            return body
+        """The compressed body; what everyone gets is kept compressed."""
         packed = self._compressed.get(tag, b"") if tag else b""
         if not packed:
             if len(body) > THREAD_BYTES:
@@ -250,6 +246,13 @@ class _Reply:
 
 def _compress(body: bytes) -> bytes:
     return gzip.compress(body, 6, mtime=0)
+
+
+def is_packable(headers: Headers, body: bytes) -> bool:
+    """Whether a reply gets smaller by gzip: a text of some length that is sent whole."""
+    whole = "content-encoding" not in headers and "content-range" not in headers
+    text = headers.get("content-type", "").startswith(("application/json", "text/"))
+    return whole and text and len(body) >= MIN_GZIP_BYTES
 
 
 def is_current(asked: Headers, tag: str) -> bool:

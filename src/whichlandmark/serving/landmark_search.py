@@ -16,6 +16,8 @@ MAX_WORDS = 16  # of a query; what comes after them is not compared
 
 MAX_TYPO_LETTERS = 40  # longer words are compared without typos
 
+MAX_CHANGED = 500  # landmarks whose names are prepared apart from the others
+
 JOINED_WORDS = 3  # neighbouring words of a name that a query may write without blanks
 
 # How well a word of a query fits a word of a name.
@@ -28,8 +30,6 @@ _LETTERS = str.maketrans(
 )  # fmt: skip
 
 _NOT_ASCII_WORD = re.compile(r"[^a-z0-9]+")
-
-_BITS = np.array([bin(number).count("1") for number in range(1 << 16)], dtype=np.uint8)
 
 
 def folded(text: str) -> list[str]:
@@ -51,16 +51,76 @@ def folded(text: str) -> list[str]:
     return unicodedata.normalize("NFC", "".join(kept)).translate(_LETTERS).split()
 
 
-class NameSearch:
-    """Finds landmarks by words of their labels, titles, names and Wikidata ids, typos included.
+class LandmarkSearch:
+    """Finds the landmarks of a gallery by their labels, titles, names and Wikidata ids.
+
+    Preparing the names of 30,000 landmarks takes seconds, so those that are as they were when an
+    older generation was prepared are not prepared again.
 
     Args:
         labels: The landmarks, in the order of their codes.
         records: Label → its record.
+        older: The search of an older generation; None = prepare all names.
     """
 
+    def __init__(
+        self,
+        labels: Sequence[str],
+        records: Mapping[str, LandmarkRecord],
+        older: LandmarkSearch | None = None,
+    ) -> None:
+        self._labels, self._parts = labels, list[tuple[_Names, NDArray[np.int64]]]()
+        changed = list(labels)
+        if older is not None and older._parts:
+            first = older._parts[0][0]
+            known = set(first.labels)
+            new = [one for one in labels
+                   if one not in known or records.get(one) != first.records.get(one)]  # fmt: skip
+            if len(new) <= max(MAX_CHANGED, len(labels) // 20):
+                changed = new
+                self._add(first, {*changed})
+        if changed:
+            self._add(_Names(changed, records), set())
+
+    def _add(self, names: _Names, but: set[str]) -> None:
+        """Search these names too, but not those of some landmarks."""
+        code_of = {label: code for code, label in enumerate(self._labels) if label not in but}
+        codes = np.array([code_of.get(label, -1) for label in names.labels], dtype=np.int64)
+        self._parts.append((names, codes))
+
+    def find(self, query: str, order: Sequence[int]) -> list[int]:
+        """Codes of the landmarks that have all words of a query, in any order; the best first.
+
+        A word is found as a whole, as the beginning of a word, with a typo (two from 8 letters on,
+        none below 4 but two letters swapped), and in the middle of a word; blanks may be missing or
+        too many. Where no landmark has all words, those that have half of the letters are found.
+
+        Args:
+            query: In any case and with any accents and punctuation.
+            order: All codes, in the order of those that fit equally well.
+        """
+        words = list(dict.fromkeys(folded(query)))[:MAX_WORDS]
+        if not words:  # nothing but signs
+            wanted = query.strip().casefold()
+            return [code for code in order if wanted in self._labels[code].casefold()]
+        score = np.zeros(len(self._labels), dtype=np.float32)
+        whole = np.zeros(len(self._labels), dtype=bool)
+        for names, codes in self._parts:
+            there = codes >= 0
+            fits, complete = names.scores(words)
+            score[codes[there]], whole[codes[there]] = fits[there], complete[there]
+        if whole.any():
+            score[~whole] = 0
+        ranked = np.asarray(order, dtype=np.int64)
+        ranked = ranked[np.argsort(-score[ranked], kind="stable")]
+        return [int(code) for code in ranked[: np.count_nonzero(score)]]
+
+
+class _Names:
+    """The names of landmarks, prepared for `scores`. Arguments as of `LandmarkSearch`."""
+
     def __init__(self, labels: Sequence[str], records: Mapping[str, LandmarkRecord]) -> None:
-        self._labels = labels
+        self.labels, self.records = labels, records
         self._wikidata: dict[str, list[int]] = {}
         numbers: dict[str, int] = {}  # word, or neighbouring words joined → its number
         word_numbers: set[int] = set()  # those of single words
@@ -90,7 +150,7 @@ class NameSearch:
         table = table[np.argsort(table[:, 0], kind="stable")]
         self._names = table[:, 1]
         self._starts = np.searchsorted(table[:, 0], np.arange(len(numbers) + 1))
-        self._lengths = np.array([len(word) for word in self._words], dtype=np.int64)
+        self._lengths = np.array([len(word) for word in self._words], dtype=np.int32)
         self._masks = _masks(self._words)
         self._single = np.zeros(len(self._words), dtype=bool)
         self._single[place[list(word_numbers)]] = True
@@ -99,21 +159,11 @@ class NameSearch:
         self._text = "\n" + "\n".join(singles)
         self._at = np.cumsum([0, *(len(word) + 1 for word in singles)])
 
-    def find(self, query: str, order: Sequence[int]) -> list[int]:
-        """Codes of the landmarks that have all words of a query, in any order; the best first.
+    def scores(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """How well each landmark fits folded words of a query, and whether it has all of them.
 
-        A word is found as a whole, as the beginning of a word, with a typo (two from 8 letters on,
-        none below 4 but two letters swapped), and in the middle of a word; blanks may be missing or
-        too many. Where no landmark has all words, those that have half of the letters are found.
-
-        Args:
-            query: In any case and with any accents and punctuation.
-            order: All codes, in the order of those that fit equally well.
+        Landmarks with less than half of the letters get 0.
         """
-        words = list(dict.fromkeys(folded(query)))[:MAX_WORDS]
-        if not words or not self._labels:  # nothing but signs
-            wanted = query.strip().casefold()
-            return [code for code in order if wanted in self._labels[code].casefold()]
         fits = [self._fits(word, middle=True) for word in words]
         for i in range(len(words) - 1):
             joined = self._fits(words[i] + words[i + 1], middle=False)
@@ -123,20 +173,21 @@ class NameSearch:
         by_landmark = np.maximum.reduceat(by_name, self._first_names, axis=1)
         lengths = np.array([len(word) for word in words], dtype=np.float32)
         has = lengths @ (by_landmark > 0)
-        found = has == lengths.sum() if has.max() == lengths.sum() else 2 * has >= lengths.sum()
         # Rare words say more than "Museum".
-        weights = lengths * np.log1p(len(order) / np.maximum(1, (by_landmark > 0).sum(axis=1)))
+        rarity = len(self.labels) / np.maximum(1, (by_landmark > 0).sum(axis=1))
+        weights = lengths * np.log1p(rarity)
         weights /= weights.sum()
         covered = np.minimum(lengths.sum(), self._letters) / self._letters
         in_name = (weights @ by_name) * (0.2 + 0.3 * covered)
         best = np.maximum.reduceat(in_name, self._first_names)
-        score = np.where(found, weights @ by_landmark + best, 0)
+        score = np.where(2 * has >= lengths.sum(), weights @ by_landmark + best, 0)
+        whole = has == lengths.sum()
         if len(words) == 1 and re.fullmatch(r"q[0-9]+", words[0]):
             for known, codes in self._wikidata.items():
                 if known.startswith(words[0]):
                     score[codes] = 3 if known == words[0] else np.maximum(score[codes], 1)
-        ranked = np.asarray(order)[np.argsort(-score[order], kind="stable")]
-        return [int(code) for code in ranked[: np.count_nonzero(score)]]
+                    whole[codes] = True
+        return score.astype(np.float32), whole
 
     def _fits(self, word: str, *, middle: bool) -> NDArray[np.float32]:
         """How well each name fits a word. middle: in the middle of its words too."""
@@ -171,9 +222,10 @@ class NameSearch:
         self, word: str, typos: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         mine = _masks([word])[0]
-        lacking, more = _count_bits(mine & ~self._masks), _count_bits(self._masks & ~mine)
-        off = np.abs(self._lengths - len(word))
-        rows = np.flatnonzero((off <= typos) & (lacking <= typos) & (more <= typos))
+        rows = np.flatnonzero(np.abs(self._lengths - len(word)) <= typos)
+        masks = self._masks[rows]
+        lacking, more = np.bitwise_count(mine & ~masks), np.bitwise_count(masks & ~mine)
+        rows = rows[(lacking <= typos) & (more <= typos)]
         distances = _distances(word, [self._words[row] for row in rows])
         allowed = np.where(self._single[rows], typos, 1)
         if len(word) == 3:  # two letters swapped, and nothing else
@@ -183,8 +235,10 @@ class NameSearch:
         if len(word) < 5:
             return
         begin, end = (bisect_left(self._words, word[0] + high) for high in ("", "\U0010ffff"))
-        longer = self._single[begin:end] & (self._lengths[begin:end] > len(word))
-        rows = begin + np.flatnonzero(longer & (lacking[begin:end] <= typos))
+        rows = begin + np.flatnonzero(
+            self._single[begin:end] & (self._lengths[begin:end] > len(word))
+        )
+        rows = rows[np.bitwise_count(mine & ~self._masks[rows]) <= typos]
         heads = [self._words[row][: len(word) + typos] for row in rows]
         rows = rows[_distances(word, heads, prefix=True) <= typos]
         yield rows, np.full(len(rows), TYPO_IN_PREFIX, dtype=np.float32)
@@ -206,11 +260,6 @@ def _masks(words: Sequence[str]) -> NDArray[np.uint32]:
         bits = np.where(letters == 0, 0, np.uint32(1) << (letters & 31))
         masks[start : start + 4096] = np.bitwise_or.reduce(bits, axis=1)
     return masks
-
-
-def _count_bits(masks: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    found: NDArray[np.uint8] = _BITS[masks & 0xFFFF] + _BITS[masks >> 16]
-    return found
 
 
 def _distances(word: str, others: Sequence[str], *, prefix: bool = False) -> NDArray[np.int64]:

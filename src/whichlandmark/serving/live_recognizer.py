@@ -117,7 +117,12 @@ class LiveRecognizer:
     @property
     def uses_location(self) -> bool:
         """Whether the rules use the location of a photo."""
-        return self._current.recognizer.rules.location_km is not None
+        return self.location_km is not None
+
+    @property
+    def location_km(self) -> float | None:
+        """How far the rules let a photo's location be from its landmark; None = they use none."""
+        return self._current.recognizer.rules.location_km
 
     @property
     def generation(self) -> int:

@@ -21,6 +21,7 @@ from .auth import allowed_hosts, host_allowed, host_name
 from .engine import Engine
 from .limits import BodyRoom
 from .options import ServeOptions, tile_origin
+from .proto_json import google_error, google_status, is_google_path
 from .proxies import (
     TrustedProxies,
     caller_of,
@@ -34,8 +35,6 @@ from .proxies import (
 log = logging.getLogger("whichlandmark.serving")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-GOOGLE_PATH = "/images:annotate"
 
 QUEUED_PATHS = (
     "/v1/recognize",
@@ -109,8 +108,8 @@ class RequestMiddleware:
         """Raises ApiError for what is refused before it reaches a route."""
         body.unread = True  # a refusal here is sent at once, because no route has read a byte
         headers, options = Headers(scope=scope), self.engine.options
-        length = content_length(headers)
         self._meet_proxies(scope)
+        length = content_length(headers)
         host = Headers(scope=scope).get("host", "")
         if not host_allowed(options, self.hosts, host):
             raise wrong_host(host_name(host))
@@ -120,7 +119,8 @@ class RequestMiddleware:
             await Response(status_code=308, headers={"Location": location})(scope, body, response)
             return
         body.unread = False
-        queued = scope["method"] == "POST" and route_path(scope) in QUEUED_PATHS
+        path = route_path(scope)
+        queued = scope["method"] == "POST" and (path in QUEUED_PATHS or is_google_path(path))
         if queued and self.engine.full:  # reject before parsing, so that overload does not slow
             raise busy(self.engine.queue.retry)  # accepted requests
         if not length and "transfer-encoding" not in headers:
@@ -305,8 +305,9 @@ def respond(error: ApiError, request_id: str, path: str = "") -> JSONResponse:
     headers = {} if error.retry is None else {"Retry-After": str(error.retry)}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body = error.to_google_json() if path.endswith(GOOGLE_PATH) else error.to_json(request_id)
-    return JSONResponse(body, error.status, headers)
+    if is_google_path(path):
+        return JSONResponse(google_error(error, request_id), google_status(error), headers)
+    return JSONResponse(error.to_json(request_id), error.status, headers)
 
 
 def security_headers(options: ServeOptions) -> dict[str, str]:

@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ..recognition.answer import Fault
+from ..recognition.faults import Fault
 from .openapi_examples import Examples
 from .uploads import RAW_TYPE, JsonPhotos
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .api_errors import GOOGLE_STATUSES
+from .proto_json import STATUSES
 
 # A picture of one pixel, as a file in base64.
 ONE_PIXEL = "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="
@@ -39,7 +39,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "shrink_side": (1600,), "version": ("1.0",), "ready": (True,), "lang": ("fr",),
     "query": ("eiffel",), "offset": (0,), "limit": (20,), "move": (False,), "side": (640,),
     "token": ("b3d1c5f0a2e94c7d",), "undo": ("b3d1c5f0a2e94c7d",), "undo_seconds": (60,),
-    "entry_id": ("20260114T101500-3f2a",), "FeedbackObject.id": ("20260114T101500-3f2a",),
+    "entry_id": ("9f86d081884c",), "FeedbackObject.id": ("9f86d081884c",),
     "key": ("phone",), "time": ("2026-01-14T10:15:00+00:00",), "not_restored": ([],),
     "other": ("blackpool_tower",), "preview": ("/v1/photos/eiffel_tower%2F3.jpg/preview",),
     "alike": (4,), "lead": (0.21,), "contrast": ("far",), "details": (61,), "other_details": (6,),
@@ -102,7 +102,7 @@ class Examples:
                 code, message, hint = ERRORS[int(status)]
                 error: dict[str, Any] = {"code": code, "message": message, "hint": hint}
                 if "hint" not in example["error"]:  # in the format of Google
-                    name = GOOGLE_STATUSES.get(int(status), "UNKNOWN")
+                    name = STATUSES.get(int(status), "UNKNOWN")
                     error = {"code": int(status), "message": message, "status": name}
                 example["error"] = error
             self._set(content, example)

@@ -245,8 +245,9 @@ def relative_redirect(location: str, scope: Scope) -> str:
     if wanted.path.endswith("/") and not asked.endswith("/"):
         return f"./{asked.rpartition('/')[2]}/{query}"
     if asked.endswith("/") and not wanted.path.endswith("/"):
-        slashes = len(asked) - len(asked.rstrip("/"))
-        return "../" * slashes + asked.rstrip("/").rpartition("/")[2] + query
+        if asked.endswith("//"):  # clients disagree on what is above an empty name
+            return wanted.path + query
+        return f"../{asked[:-1].rpartition('/')[2]}{query}"
     return location
 
 

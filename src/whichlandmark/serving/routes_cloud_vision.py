@@ -1,79 +1,248 @@
-"""POST /v1/images:annotate: LANDMARK_DETECTION with the messages of Google Cloud Vision.
+"""Routes in the form of Google Cloud Vision: LANDMARK_DETECTION of images:annotate.
 
-It follows the public REST reference; nothing is sent to Google. Other features get an error besides
-the landmarks. Images by address (imageUri) get an error, because the server fetches nothing.
+They follow the public REST reference; nothing is sent to Google. What else an image asks for is
+left out of its answer, and named in the header `X-Unsupported-Features`; an image that asks for
+nothing but that gets an error. So do images by address, because the server fetches nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 
+from ..core.photo_files import LatLon
 from ..core.types import Prediction
 from ..recognition.answer import landmark_object
+from ..recognition.location import distance_km
 from .api_errors import ApiError, PhotoError, shortened
 from .auth import Caller, engine_of, require_scope
 from .decode_pool import Decoded
 from .engine import Engine, PhotoResult
 from .live_recognizer import OpenRecognizer
+from .proto_json import (
+    Enum,
+    FieldError,
+    Map,
+    Message,
+    Repeated,
+    google_paths,
+    json_schema,
+    masked,
+    parse,
+    parse_mask,
+)
 from .routes_recognize import charge
-from .uploads import Upload, decode_base64, parse_json, read_body
+from .uploads import Upload, parse_json, read_body
 
 Reader = Annotated[Caller, Depends(require_scope("read"))]
 
-LANDMARK_FEATURES = ("LANDMARK_DETECTION", 2)  # clients send the name or the number
+INVALID, DEADLINE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 3, 4, 12, 13, 14  # google.rpc.Code
 
-INVALID, UNIMPLEMENTED, INTERNAL = 3, 12, 13  # google.rpc.Code
+MAX_RESULTS = 100  # landmarks of one image
 
-BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {
-    "type": "object", "required": ["requests"],
-    "properties": {"requests": {"type": "array", "items": {"type": "object"}}},
-}}}}}  # fmt: skip
+FEATURES = Enum("Feature.Type", {
+    "TYPE_UNSPECIFIED": 0, "FACE_DETECTION": 1, "LANDMARK_DETECTION": 2, "LOGO_DETECTION": 3,
+    "LABEL_DETECTION": 4, "TEXT_DETECTION": 5, "SAFE_SEARCH_DETECTION": 6, "IMAGE_PROPERTIES": 7,
+    "CROP_HINTS": 9, "WEB_DETECTION": 10, "DOCUMENT_TEXT_DETECTION": 11, "PRODUCT_SEARCH": 12,
+    "OBJECT_LOCALIZATION": 19,
+})  # fmt: skip
 
-REPLY = {"type": "object", "required": ["responses"], "properties": {
+LANDMARKS = FEATURES.values["LANDMARK_DETECTION"]
+
+_NAMES = {number: name for name, number in FEATURES.values.items()}
+
+_VERTEX = Message("Vertex", {"x": "INT32", "y": "INT32"})
+
+_NORMALIZED = Message("NormalizedVertex", {"x": "FLOAT", "y": "FLOAT"})
+
+_LAT_LNG = Message("LatLng", {"latitude": "DOUBLE", "longitude": "DOUBLE"})
+
+_POLYGON = Message("BoundingPoly", {
+    "vertices": Repeated(_VERTEX), "normalizedVertices": Repeated(_NORMALIZED),
+})  # fmt: skip
+
+IMAGE = Message("AnnotateImageRequest", {
+    "image": Message("Image", {
+        "content": "BYTES",
+        "source": Message("ImageSource", {"gcsImageUri": "STRING", "imageUri": "STRING"}),
+    }),
+    "features": Repeated(Message("Feature", {
+        "type": FEATURES, "maxResults": "INT32", "model": "STRING",
+    })),
+    "imageContext": Message("ImageContext", {
+        "latLongRect": Message("LatLongRect", {"minLatLng": _LAT_LNG, "maxLatLng": _LAT_LNG}),
+        "languageHints": Repeated("STRING"),
+        "cropHintsParams": Message("CropHintsParams", {"aspectRatios": Repeated("FLOAT")}),
+        "faceRecognitionParams": Message("FaceRecognitionParams", {
+            "celebritySet": Repeated("STRING"),
+        }),
+        "productSearchParams": Message("ProductSearchParams", {
+            "boundingPoly": _POLYGON, "productSet": "STRING",
+            "productCategories": Repeated("STRING"), "filter": "STRING",
+        }),
+        "webDetectionParams": Message("WebDetectionParams", {"includeGeoResults": "BOOL"}),
+        "textDetectionParams": Message("TextDetectionParams", {
+            "enableTextDetectionConfidenceScore": "BOOL", "advancedOcrOptions": Repeated("STRING"),
+        }),
+    }),
+})  # fmt: skip
+
+BATCH = Message("BatchAnnotateImagesRequest", {
+    "requests": Repeated(IMAGE), "parent": "STRING", "labels": Map("STRING"),
+})  # fmt: skip
+
+_UNUSED = Message("", {})  # fields of a reply that this server never fills
+
+_ENTITIES = Repeated(Message("EntityAnnotation", {
+    "mid": "STRING", "locale": "STRING", "description": "STRING", "score": "FLOAT",
+    "confidence": "FLOAT", "topicality": "FLOAT", "boundingPoly": _POLYGON,
+    "locations": Repeated(Message("LocationInfo", {"latLng": _LAT_LNG})),
+    "properties": Repeated(_UNUSED),
+}))  # fmt: skip
+
+REPLY = Message("BatchAnnotateImagesResponse", {
+    "responses": Repeated(Message("AnnotateImageResponse", {
+        "landmarkAnnotations": _ENTITIES, "logoAnnotations": _ENTITIES,
+        "labelAnnotations": _ENTITIES, "textAnnotations": _ENTITIES,
+        "faceAnnotations": _UNUSED, "localizedObjectAnnotations": _UNUSED,
+        "fullTextAnnotation": _UNUSED, "safeSearchAnnotation": _UNUSED,
+        "imagePropertiesAnnotation": _UNUSED, "cropHintsAnnotation": _UNUSED,
+        "webDetection": _UNUSED, "productSearchResults": _UNUSED, "context": _UNUSED,
+        "error": Message("Status", {
+            "code": "INT32", "message": "STRING", "details": Repeated(_UNUSED),
+        }),
+    })),
+})  # fmt: skip
+
+# Parameters that every API of Google takes; those without an effect here are ignored.
+PARAMETERS = frozenset({
+    "key", "fields", "$fields", "alt", "$alt", "prettyPrint", "$prettyPrint", "quotaUser",
+    "$quotaUser", "userIp", "$userProject", "userProject", "$.xgafv", "callback", "$callback",
+    "access_token", "oauth_token", "uploadType", "upload_protocol", "$ct", "$req", "$trace",
+})  # fmt: skip
+
+NOT_OFFERED = ("images:asyncBatchAnnotate", "files:annotate", "files:asyncBatchAnnotate")
+
+# OpenAPI: parameters, and replies. A reply is not limited to what this server fills.
+DOCUMENTED_PARAMETERS = [{
+    "name": "prettyPrint", "in": "query", "required": False,
+    "description": "true = with line breaks",
+    "schema": {"type": "string", "enum": ["true", "false"]},
+}]  # fmt: skip
+
+EXAMPLE = {"requests": [{
+    "image": {"content": "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="},
+    "features": [{"type": "LANDMARK_DETECTION", "maxResults": 5}],
+}]}  # fmt: skip
+
+REPLY_SCHEMA = {"type": "object", "properties": {
     "responses": {"type": "array", "items": {"type": "object"}}}}  # fmt: skip
 
-ERROR_REPLY = {"type": "object", "required": ["error"], "properties": {"error": {
+ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": {
     "type": "object", "required": ["code", "message", "status"], "properties": {
         "code": {"type": "integer"}, "message": {"type": "string"}, "status": {"type": "string"},
+        "details": {"type": "array", "items": {"type": "object"}},
     }}}}  # fmt: skip
 
 
 def router(max_images: int) -> APIRouter:
-    """The route. max_images: per request."""
+    """The routes. max_images: per request."""
     routes = APIRouter(tags=["vision"])
     documented: dict[int | str, dict[str, Any]] = {
-        200: {"content": {"application/json": {"schema": REPLY}}}
+        200: {"content": {"application/json": {"schema": REPLY_SCHEMA}}}
     }
     for status in (400, 401, 403, 408, 413, 421, 422, 429, 500, 503):
         documented[status] = {"description": "Error in the format of Google Cloud Vision",
-                        "content": {"application/json": {"schema": ERROR_REPLY}}}  # fmt: skip
+                        "content": {"application/json": {"schema": ERROR_SCHEMA}}}  # fmt: skip
+    schema = json_schema(BATCH)
+    schema["properties"]["requests"] |= {"minItems": 1, "maxItems": max_images}
+    schema["required"] = ["requests"]
+    content = {"application/json": {"schema": schema, "example": EXAMPLE}}
+    extra = {
+        "requestBody": {"required": True, "content": content},
+        "parameters": DOCUMENTED_PARAMETERS,
+    }
 
-    @routes.post(
-        "/v1/images:annotate", responses=documented, openapi_extra=BODY, response_class=JSONResponse
-    )
-    async def annotate(request: Request, caller: Reader) -> JSONResponse:
+    async def annotate(request: Request, caller: Reader) -> Response:
         """Landmarks of images, for clients of Google Cloud Vision."""
         engine = engine_of(request)
+        mask = _check_parameters(request)
         body = await read_body(request)
         requests = await anyio.to_thread.run_sync(_parse_requests, body, max_images)
         charge(request, engine.rate_limits, caller, len(requests))
         responses = await _responses(engine, requests)
-        return JSONResponse({"responses": responses})
+        reply = masked({"responses": responses}, mask)
+        others = _other_features(requests)
+        headers = {"X-Unsupported-Features": others} if others else {}
+        return Response(_text(request, reply), media_type="application/json", headers=headers)
 
+    async def not_offered(request: Request, caller: Reader) -> Response:
+        """Methods of Google Cloud Vision that this server has not."""
+        method = request.url.path.rpartition("/")[2]
+        raise ApiError(
+            501, "unimplemented", f"{method} is not offered here.", "images:annotate is."
+        )
+
+    paths = google_paths("images:annotate")
+    for path in paths:
+        listed = path == paths[0]
+        routes.add_api_route(
+            path, annotate, methods=["POST"], response_class=Response, include_in_schema=listed,
+            responses=documented if listed else None, openapi_extra=extra if listed else None,
+        )  # fmt: skip
+    for path in google_paths(*NOT_OFFERED):
+        routes.add_api_route(path, not_offered, methods=["POST"], include_in_schema=False)
     return routes
+
+
+def _text(request: Request, reply: Any) -> str:
+    """The JSON of a reply, with line breaks where the client asks for them."""
+    pretty = request.query_params.get("prettyPrint", request.query_params.get("$prettyPrint"))
+    if pretty in ("true", "1"):
+        return json.dumps(reply, ensure_ascii=False, indent=2)
+    return json.dumps(reply, ensure_ascii=False, separators=(",", ":"))
+
+
+def _check_parameters(request: Request) -> Any:
+    """Check the query; the mask of the reply, {} = all. Raises FieldError."""
+    query = request.query_params
+    for name in query:
+        if name not in PARAMETERS:
+            raise FieldError(
+                name,
+                f'Invalid JSON payload received. Unknown name "{name[:80]}": Cannot bind query '
+                f"parameter. Field '{name[:80]}' could not be found in request message.",
+            )
+    form = query.get("alt") or query.get("$alt") or "json"
+    if form.partition(";")[0] != "json":
+        raise FieldError("alt", f'Invalid value "{form[:80]}" of alt; expected "json".')
+    text = query.get("fields") or query.get("$fields") or request.headers.get("x-goog-fieldmask")
+    return parse_mask(text, REPLY) if text else {}
+
+
+def _parse_requests(body: bytes, max_images: int) -> list[dict[str, Any]]:
+    """The image requests of a body. Raises ApiError 400."""
+    try:
+        value = parse_json(body)
+    except ValueError as error:
+        text = str(error).partition(" at line")[0]
+        raise ApiError(400, "invalid", f"Invalid JSON payload received. {text}") from None
+    requests: list[dict[str, Any]] = parse(BATCH, value).get("requests", [])
+    if not 0 < len(requests) <= max_images:
+        text = f"{len(requests)} images; expected 1 to {max_images}."
+        raise FieldError("requests", text)
+    return requests
 
 
 async def _responses(engine: Engine, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     errors = [_unanswerable(request) for request in requests]
-    wanted = [
-        i for i, request in enumerate(requests) if errors[i] is None and _wants_landmarks(request)
-    ]
-    photos = [Upload(str(i), await _content(requests[i], engine)) for i in wanted]
+    wanted = [i for i, error in enumerate(errors) if error is None]
+    photos = [_upload(str(i), requests[i], engine) for i in wanted]
     results = await engine.results(photos, _annotations) if photos else []
     answers: list[dict[str, Any]] = [{"error": error} if error else {} for error in errors]
     for i, result in zip(wanted, results, strict=True):
@@ -81,29 +250,51 @@ async def _responses(engine: Engine, requests: list[dict[str, Any]]) -> list[dic
     return answers
 
 
-async def _content(request: dict[str, Any], engine: Engine) -> bytes | PhotoError:
-    data = await asyncio.to_thread(decode_base64, request["image"]["content"])
-    if isinstance(data, bytes) and len(data) > engine.options.max_bytes:
-        return PhotoError("too_large", f"larger than {engine.options.max_bytes / 1e6:g} MB")
-    return data
+def _upload(name: str, request: dict[str, Any], engine: Engine) -> Upload:
+    data: bytes = request["image"].pop("content")
+    if len(data) > engine.options.max_bytes:
+        text = f"larger than {engine.options.max_bytes / 1e6:g} MB"
+        return Upload(name, PhotoError("too_large", text))
+    place, reach = _place(request), engine.live.location_km
+    if place is None or reach is None or place[1] > reach:
+        return Upload(name, data)  # a larger rectangle says less than the rules need
+    return Upload(name, data, place[0])
+
+
+def _place(request: Mapping[str, Any]) -> tuple[LatLon, float] | None:
+    """The middle of latLongRect, and how far its corners are from there in km; None = not given.
+
+    Raises ValueError for what is no rectangle on Earth.
+    """
+    box = request.get("imageContext", {}).get("latLongRect")
+    if not box:
+        return None
+    low, high = box.get("minLatLng", {}), box.get("maxLatLng", {})
+    south, north = low.get("latitude", 0.0), high.get("latitude", 0.0)
+    west, east = low.get("longitude", 0.0), high.get("longitude", 0.0)
+    if not (-90 <= south <= north <= 90 and -180 <= west <= 180 and -180 <= east <= 180):
+        raise ValueError("no rectangle")
+    width = (east - west) % 360  # across the date line, west is the larger number
+    middle = (south + north) / 2, (west + width / 2 + 180) % 360 - 180
+    reach = max(distance_km(middle, corner) for corner in ((south, west), (north, west)))
+    return middle, float(reach)
 
 
 def _response(request: dict[str, Any], result: PhotoResult) -> dict[str, Any]:
-    if result.error:
-        bad = result.error.code not in ("internal", "worker_lost", "timeout")
-        return {"error": {"code": INVALID if bad else INTERNAL, "message": result.error.message}}
-    wanted = next(
-        f.get("maxResults") for f in request["features"] if f.get("type") in LANDMARK_FEATURES
-    )
-    limited = isinstance(wanted, int) and wanted > 0  # 0 or absent = no limit
-    annotations = result.answer[: wanted if limited else 100]
-    answer: dict[str, Any] = {"landmarkAnnotations": annotations} if annotations else {}
-    if others := _other_features(request):
-        answer["error"] = {
-            "code": UNIMPLEMENTED,
-            "message": shortened(f"Not supported: {others}."),
-        }
-    return answer
+    if fault := result.error:
+        codes = {"internal": INTERNAL, "worker_lost": UNAVAILABLE, "timeout": DEADLINE}
+        return _error(codes.get(fault.code, INVALID), fault.message)
+    wanted = [
+        feature.get("maxResults", 0) or MAX_RESULTS
+        for feature in request["features"]
+        if feature.get("type") == LANDMARKS
+    ]
+    annotations = sorted(result.answer, key=lambda found: -found["score"])[: max(wanted)]
+    return {"landmarkAnnotations": annotations} if annotations else {}
+
+
+def _error(code: int, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": shortened(message)}}
 
 
 def _annotations(
@@ -139,52 +330,32 @@ def _annotation(
     return annotation
 
 
-def _parse_requests(body: bytes, max_images: int) -> list[dict[str, Any]]:
-    """The image requests of a body. Raises ApiError 400."""
+def _unanswerable(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Why an image gets no landmarks, as google.rpc.Status; None = it can be answered."""
+    image, features = request.get("image", {}), request.get("features", [])
+    if not features:
+        text = "Request must specify image and features, such as LANDMARK_DETECTION."
+        return {"code": INVALID, "message": text}
+    if all(feature.get("type") != LANDMARKS for feature in features):
+        text = f"Not supported: {_other_features([request])}. Only LANDMARK_DETECTION is."
+        return {"code": UNIMPLEMENTED, "message": shortened(text)}
+    if any(feature.get("maxResults", 0) < 0 for feature in features):
+        return {"code": INVALID, "message": "max_results must not be negative."}
     try:
-        requests = parse_json(body)["requests"]
-        if not isinstance(requests, list) or not all(
-            isinstance(request, dict) for request in requests
-        ):
-            raise TypeError
-    except (ValueError, KeyError, TypeError):
-        raise ApiError(
-            400,
-            "invalid",
-            'Expected JSON: {"requests": [{"image": …, "features": …}]}',
-            "Values, blanks and escapes are limited in number.",
-        ) from None
-    if not 0 < len(requests) <= max_images:
-        raise ApiError(400, "invalid", f"{len(requests)} images; expected 1 to {max_images}.")
-    return requests
+        _place(request)
+    except ValueError:
+        text = "image_context.lat_long_rect is no rectangle: latitudes -90 to 90, longitudes -180 "
+        return {"code": INVALID, "message": f"{text}to 180, min_lat_lng south of max_lat_lng."}
+    if image.get("content"):
+        return None
+    if image.get("source"):
+        text = "Images are not fetched by address here: send image.content."
+        return {"code": UNIMPLEMENTED, "message": text}
+    return {"code": INVALID, "message": "No image: expected image.content in base64."}
 
 
-def _unanswerable(request: dict[str, Any]) -> dict[str, Any] | None:
-    """Why a request gets no landmarks, as google.rpc.Status; None = it can be answered."""
-    image, features = request.get("image"), request.get("features")
-    if not isinstance(features, list) or not features or not all(
-        isinstance(feature, dict) for feature in features
-    ):  # fmt: skip
-        return {"code": INVALID, "message": "No features: expected LANDMARK_DETECTION."}
-    if not _wants_landmarks(request):
-        return {
-            "code": UNIMPLEMENTED,
-            "message": shortened(f"Not supported: {_other_features(request)}."),
-        }
-    if isinstance(image, dict) and image.get("source"):
-        return {
-            "code": UNIMPLEMENTED,
-            "message": "Images are not fetched by address; send image.content.",
-        }
-    if not isinstance(image, dict) or not isinstance(image.get("content"), str):
-        return {"code": INVALID, "message": "No image: expected image.content in base64."}
-    return None
-
-
-def _wants_landmarks(request: dict[str, Any]) -> bool:
-    return any(feature.get("type") in LANDMARK_FEATURES for feature in request["features"])
-
-
-def _other_features(request: dict[str, Any]) -> str:
-    kinds = [feature.get("type", "TYPE_UNSPECIFIED") for feature in request["features"]]
-    return ", ".join(str(kind)[:40] for kind in kinds if kind not in LANDMARK_FEATURES)
+def _other_features(requests: list[Any]) -> str:
+    """Names of the features besides landmarks, each once."""
+    kinds = [feature.get("type", 0) for one in requests for feature in one.get("features", [])]
+    names = {kind: _NAMES.get(kind, str(kind)) for kind in kinds if kind != LANDMARKS}
+    return ", ".join([*names.values()][:20])

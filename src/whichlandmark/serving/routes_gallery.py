@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ..core.images import content_hash
-from ..recognition.answer import PhotoFailure
+from ..recognition.faults import PhotoFailure
 from ..recognition.folder.own_photos import SentPhoto
 from . import gallery_browsing
 from .api_errors import PhotoError, busy
@@ -110,6 +110,8 @@ def _landmark_readers(routes: APIRouter) -> None:
     ) -> JSONResponse:
         """The photos of a landmark, with their authors and licences."""
         with engine_of(request).live.use() as opened:
+            if request.scope.get("raw_path", b"").lower().endswith(b"%2fphotos"):  # of its name
+                return JSONResponse(gallery_browsing.landmark(opened, f"{name}/photos"))
             return JSONResponse(gallery_browsing.photos(opened, name, offset, limit))
 
     @routes.get(

@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..recognition import answer as answer_module
-from ..recognition.answer import PhotoFailure
+from ..recognition.faults import PhotoFailure
 from .openapi import ErrorReply as ErrorReply
 from .openapi import files as files
 from .openapi import json_of as json_of

@@ -52,10 +52,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, eq=False)
 class Upload:
-    """A sent photo. name: as sent; data: the file, or why it cannot be used."""
+    """A sent photo. name: as sent; data: the file, or why it cannot be used.
+
+    place: latitude and longitude where it was taken, as the client says beside the photo.
+    """
 
     name: str
     data: bytes | PhotoError
+    place: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -332,7 +332,12 @@ def review_feedback(
         embedder = load_embedder(folder / "embedder", device=device)
         return store_photos(folder, embedder, label, photos, move=True)
 
-    entry, stored = FeedbackStore(folder).review(entry_id, action, landmark, store)
+    try:
+        entry, stored = FeedbackStore(folder).review(entry_id, action, landmark, store)
+    except ReviewError as error:
+        if error.code == "landmark_needed":
+            raise ReviewError(error.code, f"{error}; --landmark NAME says it") from None
+        raise
     counts: dict[str, int | str] = {"state": entry["state"]}
     notes: tuple[str, ...] = ()
     if stored:

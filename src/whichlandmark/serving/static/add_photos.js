@@ -2,9 +2,13 @@
 
 import { fetchJson, form, landmarkPath, photoProblem, retryBusy, withQuery } from "./api.js";
 import { announce, button, el, put } from "./dom.js";
+import { smallPhoto } from "./shrink.js";
 import { fileProblem } from "./upload.js";
 import { withKey } from "./key.js";
 import { t } from "./text.js";
+
+// Photos are stored at this size without their place, so more pixels need not travel.
+const STORED = { shrink_side: 2048, uses_location: false };
 
 let running = 0; // the page asks before it is left meanwhile
 
@@ -41,10 +45,11 @@ export async function addPhotos(landmark, files, config, host, move = false) {
 }
 
 async function addOne(landmark, file, config, { words, done, move }) {
-  const fault = await fileProblem(file, config);
+  const { photo } = await smallPhoto(file, { ...config, ...STORED });
+  const fault = await fileProblem(photo, config);
   if (fault) throw fault;
   const path = withQuery(`${landmarkPath(landmark)}/photos`, { move: move ? "true" : "" });
-  const post = () => fetchJson(path, { method: "POST", body: form("photos", [file]) });
+  const post = () => fetchJson(path, { method: "POST", body: form("photos", [photo]) });
   const wait = (n) => (words.textContent = t("edit.busy", { n }));
   const reply = await retryBusy(() => withKey(post), wait);
   done.added += reply.added.length;

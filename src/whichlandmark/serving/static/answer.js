@@ -26,7 +26,7 @@ export function answerCard(entry, config, actions, quiet = false) {
   const url = URL.createObjectURL(entry.photo ?? entry.file);
   const photo = photoFigure(entry, url);
   const head = el("div", { class: "head" });
-  const rest = el("div", { class: "rest" });
+  const rest = el("div", { class: "beside" });
   const below = el("div", { class: "below" });
   const card = el(
     "article",

@@ -1,8 +1,8 @@
 // The photos of this tab with their answers: taken, shown as cards or as a list, removed, restored.
 
 import { answerCard } from "./answer.js";
-import { rowsView } from "./answer_rows.js";
-import { announce, byId, prefersReducedMotion, put } from "./dom.js";
+import { placeNodes, rowsView } from "./answer_rows.js";
+import { announce, byId, prefersReducedMotion } from "./dom.js";
 import { saveAnswers } from "./export.js";
 import { notify } from "./notices.js";
 import { pauseRecognition, recognizePhoto, retryKeyless } from "./recognize.js";
@@ -109,7 +109,7 @@ function arrange() {
       list.cards.delete(entry);
     }
   for (const entry of wanted) if (!list.cards.has(entry)) addCard(entry);
-  put(byId("answers"), ...wanted.map((entry) => list.cards.get(entry).card));
+  placeNodes(byId("answers"), wanted.map((entry) => list.cards.get(entry).card));
   list.rows.arrange(many ? list.entries : []);
   byId("list").hidden = !many;
   document.documentElement.toggleAttribute("data-answers", list.entries.length > 0);

@@ -34,8 +34,11 @@ export function rowsView(host, config, actions) {
   view.filters = Object.fromEntries(filters);
   view.all = el("input", { type: "checkbox", id: "select-all" });
   view.all.addEventListener("change", () => selectShown(view, view.all.checked));
-  view.group = button(t("list.group"), () => toggleGroups(view), { "aria-pressed": "false" });
-  view.selection = el("div", { class: "selection" });
+  view.group = button(t("list.group"), () => toggleGroups(view), {
+    "aria-label": t("list.group_label"),
+    "aria-pressed": "false",
+  });
+  view.selection = el("div", { class: "chosen" });
   view.list = el("ul", { class: "rows", "aria-label": t("list.photos") });
   put(host, filterBar(view), toolBar(view), view.selection, view.list);
   return {
@@ -120,18 +123,19 @@ function layRows(view) {
   }
   const shown = shownEntries(view);
   const nodes = view.grouped ? groupedNodes(view, shown) : shown.map((e) => view.rows.get(e).node);
-  place(view.list, nodes);
+  const focus = document.activeElement;
+  placeNodes(view.list, nodes);
+  if (view.list.contains(focus)) focus.focus({ preventScroll: true });
   if (!shown.length) put(view.list, el("li", { class: "small" }, t("list.empty")));
   showSelection(view, shown);
 }
 
-/** Put nodes into a list where they are not there in this order, and keep the focus. */
-function place(parent, nodes) {
-  const old = parent.children;
-  if (old.length === nodes.length && nodes.every((node, i) => node === old[i])) return;
-  const focus = document.activeElement;
-  put(parent, ...nodes);
-  if (focus && parent.contains(focus)) focus.focus({ preventScroll: true });
+/** Bring the children of a node into an order; those that stay are not moved, so focus stays. */
+export function placeNodes(parent, nodes) {
+  for (const child of [...parent.children]) if (!nodes.includes(child)) child.remove();
+  nodes.forEach((node, i) => {
+    if (parent.children[i] !== node) parent.insertBefore(node, parent.children[i] ?? null);
+  });
 }
 
 const LAST_GROUPS = ["maybe", "none", "open"]; // after the landmarks
@@ -202,7 +206,7 @@ function showSelection(view, shown) {
 
 function selectionTools(view, chosen) {
   const { actions, config } = view;
-  const panel = el("div", { class: "add-panel" });
+  const panel = el("div", { class: "inset" });
   const again = () => chosen.forEach((entry) => actions.retry(entry));
   const named = chosen.find(({ answer }) => answer?.landmark);
   const add = () => {
@@ -243,7 +247,7 @@ function rowOf(view, entry) {
     el("span", { class: "row-words" }, words, el("span", { class: "small" }, entry.name)),
     number,
   );
-  const node = el("li", { class: "entry" }, el("label", { class: "pick" }, check), opener);
+  const node = el("li", { class: "entry" }, el("label", { class: "tick" }, check), opener);
   if (entry.parent) node.classList.add("of-part");
   opener.addEventListener("click", () =>
     view.opened?.entry === entry ? closeRow(view) : openRow(view, entry),

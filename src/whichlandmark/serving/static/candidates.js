@@ -56,7 +56,7 @@ export function oddsList(answer) {
     .slice(0, MAX_ODDS)
     .map(({ one, share }) => [titled(one), share]);
   const row = ([name, share], unknown) => {
-    const bar = el("span", { class: unknown ? "rest" : "" });
+    const bar = el("span", { class: unknown ? "unknown" : "" });
     bar.style.inlineSize = `${Math.max(1, Math.round(100 * share))}%`;
     return el(
       "li",

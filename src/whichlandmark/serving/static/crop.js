@@ -98,7 +98,7 @@ function partView(image, part) {
   });
   stage.addEventListener("pointerdown", (event) => drag(event, stage, part, draw));
   draw();
-  return { stage, box, sliders: el("div", { class: "edges" }, rows) };
+  return { stage, box, sliders: el("div", { class: "edges" }, rows.flat()) };
 }
 
 /** Keep the edges in the photo and apart; `edge` is the one that moved. */

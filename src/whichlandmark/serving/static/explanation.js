@@ -1,13 +1,14 @@
 // The explanation dialog: why this answer, in two sentences; the photos compared; the numbers.
 
-import { Problem, fetchJson, form, showImage } from "./api.js";
+import { fetchJson, form, showImage } from "./api.js";
 import { thumb } from "./candidates.js";
 import { button, byId, el, makeClosable, put } from "./dom.js";
 import { percent, readerLanguage, sentence, titled } from "./format.js";
+import { withKey } from "./key.js";
 import { matchView } from "./match_view.js";
 import { numberText, t } from "./text.js";
+import { toneOf } from "./tone.js";
 
-const SURE_FROM = 0.8; // confidence from which a named landmark is told without a doubt
 const PROBABLE_FROM = 0.5;
 const SAME_CONFIDENCE = 0.005; // larger differences from the answer are told
 const TWO_DIGITS = { minimumFractionDigits: 2, maximumFractionDigits: 2 };
@@ -40,12 +41,9 @@ export async function openExplanation(file, url, answer) {
   whyRequest = new AbortController();
   const { signal } = whyRequest;
   try {
-    const reply = await fetchJson(`v1/explain?lang=${encodeURIComponent(readerLanguage())}`, {
-      method: "POST",
-      body: form("photo", [file]),
-      signal,
-    });
-    if (reply.error) throw new Problem("unfit", reply.error.message, reply.error);
+    const path = `v1/explain?lang=${encodeURIComponent(readerLanguage())}`;
+    const request = () => ({ method: "POST", body: form("photo", [file]), signal });
+    const reply = await withKey(() => fetchJson(path, request()));
     byId("why-title").textContent = whyTitle(reply.answer, whyNames(reply.answer));
     put(body, ...whyView(reply, url, answer));
   } catch (error) {
@@ -118,9 +116,9 @@ function detailLevel(details, chance) {
   return details > chance ? "many" : "few";
 }
 
-function looksLike({ confidence }, { alike, contrast }, names) {
-  const sure = confidence >= SURE_FROM;
-  const tone = sure ? "sure" : confidence >= PROBABLE_FROM ? "probably" : "perhaps";
+function looksLike(answer, { alike, contrast }, names) {
+  const sure = toneOf(answer) === "sure";
+  const tone = sure ? "sure" : answer.confidence >= PROBABLE_FROM ? "probably" : "perhaps";
   if (!alike) return t(`why.even.${tone}`, names);
   const told = contrast === "far" && !sure ? "less" : contrast;
   return t(`why.looks.${tone}`, {

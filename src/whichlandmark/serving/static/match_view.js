@@ -130,7 +130,7 @@ function pairWords({ inliers, photo, above_chance: many }, drawn, chance) {
 }
 
 function lineSwitch(lines) {
-  const input = el("input", { type: "checkbox", checked: true });
+  const input = el("input", { id: "why-lines", type: "checkbox", checked: true });
   input.addEventListener("change", () => lines.toggleAttribute("hidden", !input.checked));
   return el("label", { class: "line-switch" }, input, t("why.lines"));
 }

@@ -207,6 +207,7 @@ export const english = {
   "list.filter_open": "Not answered {n}",
   "list.empty": "No photo fits this filter.",
   "list.group": "By landmark",
+  "list.group_label": "Group by landmark",
   "list.group_maybe": "Unsure",
   "list.group_none": "No landmark I know",
   "list.group_open": "Not answered",
@@ -217,6 +218,7 @@ export const english = {
   "list.selected": { one: "{n} photo is selected", other: "{n} photos are selected" },
   "list.remove": "Remove",
   "list.save": "Save",
+  "list.save_label": "Save all answers",
 
   // why: the evidence
   "why.title.landmark": "Why {name}?",

@@ -216,6 +216,7 @@ export const french = {
   "list.filter_open": "Sans réponse {n}",
   "list.empty": "Aucune photo ne correspond à ce filtre.",
   "list.group": "Par lieu",
+  "list.group_label": "Grouper par lieu",
   "list.group_maybe": "Pas sûres",
   "list.group_none": "Aucun lieu que je connaisse",
   "list.group_open": "Sans réponse",
@@ -226,6 +227,7 @@ export const french = {
   "list.selected": { one: "{n} photo sélectionnée", other: "{n} photos sélectionnées" },
   "list.remove": "Retirer",
   "list.save": "Enregistrer",
+  "list.save_label": "Enregistrer toutes les réponses",
 
   // why: the evidence
   "why.title.landmark": "Pourquoi {name} ?",

@@ -57,7 +57,8 @@ const carriesPicture = (data) =>
 /** The address of the picture in dragged or pasted HTML, or of a list of addresses; "" = none. */
 function pictureAddress(data) {
   const html = data.getData("text/html");
-  const image = new DOMParser().parseFromString(html, "text/html").querySelector("img");
+  const page = html ? new DOMParser().parseFromString(html, "text/html") : null;
+  const image = page?.querySelector("img");
   const listed = data.getData("text/uri-list").split(/\r?\n/);
   return image?.getAttribute("src") || listed.find((line) => line && !line.startsWith("#")) || "";
 }

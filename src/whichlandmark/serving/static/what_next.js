@@ -19,7 +19,7 @@ export function whatNext(frame, { tone, guess }) {
   const { answer } = entry;
   const named = tone === "sure" || tone === "likely";
   const told = el("p", { class: "small told", role: "status" });
-  const panel = el("div", { class: "add-panel" });
+  const panel = el("div", { class: "inset" });
   const words = headline(answer);
   const why = button(t("next.why"), () => openExplanation(entry.photo, url, answer), {
     "aria-label": `${t("next.why")} ${words}`,
