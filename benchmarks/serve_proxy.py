@@ -154,7 +154,11 @@ def checks(at: Proxied) -> Iterator[tuple[str, bool, object]]:
 
     bare = ask("GET", PREFIX)
     to = urljoin(f"{at.origin}{PREFIX}", bare.headers.get("location", ""))
-    yield "the prefix without its slash leads to the page", (to, bare.status // 100) == (base, 3), to
+    yield (
+        "the prefix without its slash leads to the page",
+        (to, bare.status // 100) == (base, 3),
+        to,
+    )
     page = ask("GET", f"{PREFIX}/")
     yield "the page", page.status == 200 and b"<!doctype html>" in page.body, page.status
     links = re.findall(r'(?:src|href)="([^"#:]+)"', page.body.decode())
@@ -177,7 +181,9 @@ def checks(at: Proxied) -> Iterator[tuple[str, bool, object]]:
     listed = ask("GET", f"{PREFIX}/v1/landmarks", **read)
     yield "the API with a key", listed.status == 200, listed.status
     entry = json.loads(listed.body)["landmarks"][0]
-    small = ask("GET", urljoin(base, entry["thumbnail"].lstrip("/")).removeprefix(at.origin), **read)
+    small = ask(
+        "GET", urljoin(base, entry["thumbnail"].lstrip("/")).removeprefix(at.origin), **read
+    )
     yield "a thumbnail, joined to the base URL", small.body[:3] == b"\xff\xd8\xff", small.status
     for path in ("/v1/config/", "/livez/?a=b"):
         moved = ask("GET", PREFIX + path)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.serving.test_page_files import strings_of
 from tests.support import page_browser
 from tests.support.page_browser import BROWSER, open_gallery, opened, ready
 from tests.support.page_world import World
-from tests.serving.test_page_files import strings_of
 
 pytestmark = BROWSER
 browser = pytest.fixture(scope="module")(page_browser.chromium)
