@@ -132,8 +132,9 @@ class ReasonsObject(TypedDict):
     the nearest photo of the guess; lead: that less the cosine to `other`, the nearest other
     landmark; contrast: that landmark is far less like the query, less, nearly as much (close) or
     more (behind). details, other_details: most inliers with one photo of the guess, and of any
-    other landmark; null = none was compared; chance: as many inliers agree by chance. nothing: why
-    the photo is not compared: it is too small, of one even color, or plain; null = it is.
+    other landmark; null = none was compared; chance: as many inliers agree by chance. unlike: the
+    query is hardly the guess, and nearer to a distractor than to any landmark. nothing: why the
+    photo is not compared: it is too small, of one even color, or plain; null = it is.
     """
 
     alike: int
@@ -144,6 +145,7 @@ class ReasonsObject(TypedDict):
     details: int | None
     other_details: int | None
     chance: int
+    unlike: bool
     nothing: Literal["small", "even", "plain"] | None
 
 
