@@ -143,13 +143,13 @@ def in_process(recognizer: Path, photos: list[bytes], seconds: float) -> float:
 
         def batch(start: int) -> list:
             chosen = [photos[(start + i) % len(photos)] for i in range(BATCH)]
-            return [pool.submit(opened.decode, data) for data in chosen]
+            return [pool.submit(opened.read, data) for data in chosen]
 
         ahead = batch(0)
         while time.monotonic() - began < seconds:
-            images = [future.result() for future in ahead]
+            read = [future.result() for future in ahead]
             ahead = batch(done + BATCH)
-            opened.predict(opened.embedder(images), images=images)
+            opened.answer(opened.embed(read))
             done += BATCH
     return done / (time.monotonic() - began)
 

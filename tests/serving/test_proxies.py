@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -279,3 +281,31 @@ def test_addresses_are_logged_only_where_wanted(
         assert CLIENT not in text
         assert PROXY not in text
         assert "address" not in text
+
+
+def test_a_proxy_may_come_through_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "wl.sock"
+    with socket.socket(socket.AF_UNIX) as dead:  # left by a server that was killed
+        dead.bind(str(path))
+    command = [sys.executable, "-m", "whichlandmark.cli", "serve", str(made()), "--workers", "1",
+               "--host", f"unix:{path}", "--trusted-proxy", "unix", "--log-addresses"]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert f"serving unix:{path}" in next(iter(process.stderr))
+            for sent in ({"X-Forwarded-For": CLIENT}, {}):
+                with socket.socket(socket.AF_UNIX) as one:
+                    one.connect(str(path))
+                    lines = [f"{name}: {value}\r\n" for name, value in sent.items()]
+                    head = "GET /v1/landmarks HTTP/1.1\r\nHost: localhost\r\n"
+                    one.sendall(f"{head}{''.join(lines)}Connection: close\r\n\r\n".encode())
+                    assert one.recv(100).startswith(b"HTTP/1.1 200")
+                logged = json.loads(next(iter(process.stderr)))
+                assert logged["address"] == (CLIENT if sent else "unix")
+            again = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            assert again.returncode == 2
+            assert "is another server running" in again.stderr
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert not path.exists()

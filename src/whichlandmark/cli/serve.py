@@ -58,7 +58,8 @@ Rate = Annotated[
 TrustedProxy = Annotated[
     list[str] | None,
     typer.Option(
-        help="Address or network of a proxy whose forwarded headers are believed; may be repeated."
+        help="Address or network of a proxy whose forwarded headers are believed, or unix; may be "
+        "repeated."
     ),
 ]
 
@@ -97,7 +98,10 @@ Tiles = Annotated[
 def serve(
     recognizer: RecognizerArgument,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 127.0.0.1: this machine only.")
+        str,
+        typer.Option(
+            help="Address to listen on; 127.0.0.1: this machine only; unix:/PATH: a socket."
+        ),
     ] = "127.0.0.1",
     port: Port = 8000,
     key_file: KeysOfServer = None,
@@ -154,7 +158,9 @@ def where_to_click(host: str, port: int, names: Sequence[str], *, with_keys: boo
     names: other host names of the server.
     """
     bound = host.strip("[]")
-    if bound in ("0.0.0.0", "::", ""):
+    if bound.startswith("unix:"):
+        lines = [f"Listening on {host}, for a proxy."]
+    elif bound in ("0.0.0.0", "::", ""):
         others = ", ".join(f"http://{one}:{port}/" for one in (*names, socket.gethostname()))
         lines = [f"Open http://localhost:{port}/ in a browser; on other machines {others}"]
     elif bound in ("127.0.0.1", "localhost", "::1"):

@@ -111,10 +111,10 @@ class RequestQueue:
 
 
 class Turns:
-    """Lets few requests begin or end in one round of the event loop. Use it from there only.
+    """Lets few requests go on in one round of the event loop. Use it from there only.
 
-    Else hundreds that arrive, or hang up, at the same moment would keep a health check waiting for
-    all of them.
+    Else hundreds that arrive, send a piece of a body or hang up at the same moment would keep a
+    health check waiting for all of them.
     """
 
     def __init__(self, in_one_round: int = 16) -> None:

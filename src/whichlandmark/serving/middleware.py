@@ -235,11 +235,12 @@ class _CountedBody:
         finally:
             self._room.arrival = None
         count = len(message.get("body", b""))
+        if self.size or message["type"] == "http.disconnect":  # what comes first has had its turn
+            await self._turns.wait()
         self.size += count
         self.ended = message["type"] != "http.request" or not message.get("more_body", False)
         if message["type"] == "http.disconnect":
             self.gone = not self._response.complete
-            await self._turns.wait()
         if self.ended:
             self._arrived.set()
         if self.size > self._options.max_body:
@@ -273,6 +274,7 @@ class _CountedBody:
             async with asyncio.timeout(max(0.0, end - time.monotonic())):
                 while not self.ended and self.size < DRAIN_BYTES:
                     message = await self._receive()
+                    await self._turns.wait()
                     self.size += len(message.get("body", b""))
                     self.ended = not message.get("more_body", False)
                     self.gone |= message["type"] == "http.disconnect"

@@ -15,6 +15,8 @@ from ..core.json_options import Span, check_fields, count
 from .limits import LARGE_PART
 from .proxies import TrustedProxies, check_root_path
 
+UNIX_HOST = "unix:"  # before the path of a Unix socket to listen on
+
 _BYTES, _SECONDS = count(1, 10**15), Span(0, 86_400, above=True)
 
 SPANS = {  # option → the numbers that it takes
@@ -104,7 +106,7 @@ class ServeOptions:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is reachable from this machine only."""
-    if host.strip("[]").lower() == "localhost":
+    if host.strip("[]").lower() == "localhost" or host.startswith(UNIX_HOST):
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -34,7 +35,7 @@ from .http_replies import CrossOrigin, Replies
 from .middleware import RequestMiddleware, respond
 from .monitoring import start_logging
 from .openapi import Document
-from .options import ServeOptions
+from .options import UNIX_HOST, ServeOptions
 from .page_files import STATIC
 
 CODE_OF_STATUS = {400: "invalid", 404: "not_found", 405: "method_not_allowed"}
@@ -201,24 +202,28 @@ def serve(
             # uvicorn handles the signal and raises it again after shutdown: only noted then
             signal.signal(number, lambda number, frame: ended_by.add(number))
         listening.listen(BACKLOG)  # before the log line, so that a client that reads it can connect
-        host, port = listening.getsockname()[:2]
-        shown_host = f"[{host}]" if ":" in host else host
+        port, address = 0, options.host
+        if not options.host.startswith(UNIX_HOST):
+            host, port = listening.getsockname()[:2]
+            address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         log = logging.getLogger("whichlandmark.serving")
-        log.info(
-            "serving http://%s:%s", shown_host, port, extra={"generation": engine.live.generation}
-        )
+        log.info("serving %s", address, extra={"generation": engine.live.generation})
         if announce:
             announce(int(port))
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             engine.close()
+            if options.host.startswith(UNIX_HOST):
+                Path(options.host.removeprefix(UNIX_HOST)).unlink(missing_ok=True)
         log.info("stopped")
         return signal.SIGINT in ended_by
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """A TCP socket bound to an address. Raises OptionError when the address is not available."""
+    """A socket bound to an address. Raises OptionError when the address is not available."""
+    if host.startswith(UNIX_HOST):
+        return _bind_unix(Path(host.removeprefix(UNIX_HOST)))
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         opened = socket.socket(family, socket.SOCK_STREAM)
@@ -233,6 +238,27 @@ def bind_socket(host: str, port: int) -> socket.socket:
         raise OptionError(
             f"--host {host} --port {port} given; cannot listen there ({reason}); is another "
             "server running? --port 0 chooses a free port"
+        ) from None
+    opened.set_inheritable(False)
+    return opened
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A Unix socket at a path; one that no server listens on any more is replaced."""
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+                if other.connect_ex(str(path)) == errno.ECONNREFUSED:
+                    path.unlink()
+        opened.bind(str(path))
+        path.chmod(0o666)  # as a port of this machine; the folder says who reaches it
+    except OSError as error:
+        opened.close()
+        reason = error.strerror or str(error)
+        raise OptionError(
+            f"--host {UNIX_HOST}{path} given; cannot listen there ({reason}); is another server "
+            "running, and may files be made in its folder?"
         ) from None
     opened.set_inheritable(False)
     return opened
