@@ -1,6 +1,6 @@
 // The explanation dialog: why this answer, in two sentences; the photos compared; the numbers.
 
-import { fetchJson, form, showImage } from "./api.js";
+import { asProblem, fetchJson, form, showImage } from "./api.js";
 import { thumb } from "./candidates.js";
 import { button, byId, el, makeClosable, put } from "./dom.js";
 import { percent, readerLanguage, sentence, titled } from "./format.js";
@@ -48,10 +48,11 @@ export async function openExplanation(file, url, answer) {
     put(body, ...whyView(reply, url, answer));
   } catch (error) {
     if (signal.aborted) return;
-    const wait = error.wait ? t("why.wait_seconds", { n: error.wait }) : error.hint;
+    const told = asProblem(error);
+    const wait = told.wait ? t("why.wait_seconds", { n: told.wait }) : told.hint;
     put(
       body,
-      el("p", { class: "problem", role: "alert" }, sentence(error.message)),
+      el("p", { class: "problem", role: "alert" }, sentence(told.message)),
       wait ? el("p", { class: "small" }, sentence(wait)) : null,
       el(
         "div",
