@@ -147,7 +147,8 @@ function failedState(frame) {
   const { message, hint } = problem;
   const heading = failure(problem);
   const again = () => actions.retry(entry);
-  put(head, el("h3", {}, heading), el("p", { class: "lead" }, sentence(message)));
+  const same = message === `${heading}.`; // "You are offline" would stand there twice
+  put(head, el("h3", {}, heading), same ? null : el("p", { class: "lead" }, sentence(message)));
   put(
     rest,
     hint ? el("p", { class: "small" }, sentence(hint)) : null,
@@ -158,7 +159,7 @@ function failedState(frame) {
       removeButton(frame),
     ),
   );
-  say(`${entry.name}: ${heading}. ${message}`);
+  say(`${entry.name}: ${heading}. ${same ? hint : message}`);
 }
 
 function stoppedState(frame) {
@@ -222,9 +223,9 @@ function closest(answer) {
     share: percent(answer.confidence),
   });
   const folded = list.querySelector("details");
-  folded.querySelector("summary").after(
-    el("p", { class: "small" }, [numbers, scoreText(answer)].filter(Boolean).join(" ")),
-  );
+  folded
+    .querySelector("summary")
+    .after(el("p", { class: "small" }, [numbers, scoreText(answer)].filter(Boolean).join(" ")));
   return list;
 }
 

@@ -100,8 +100,10 @@ export function whySentences({ answer, reasons }, nameOf) {
   };
   const level = detailLevel(reasons.details, reasons.chance);
   const agree = t("why.agree", { n: reasons.details ?? 0 });
-  if (answer.decision === "no_landmark")
-    return `${t("why.none")} ${t(`why.closest.${level}`, { ...names, agree })}`;
+  if (answer.decision === "no_landmark") {
+    const closest = t(`why.closest.${level}`, { ...names, agree });
+    return `${t("why.none")} ${reasons.unlike ? t("why.unlike") : closest}`;
+  }
   if (answer.decision === "uncertain") {
     const both = ["close", "behind"].includes(reasons.contrast);
     const looks = t(both ? "why.maybe.two" : "why.maybe.one", names);
