@@ -95,7 +95,7 @@ export function landmarkNotFound(label) {
 }
 
 /** Load the current page of landmarks again. */
-export async function refreshGallery() {
+async function refreshGallery() {
   const number = (galleryList.requests += 1);
   const items = byId("landmarks");
   if (needsKey()) return showProblem(null);
@@ -171,7 +171,7 @@ function galleryState(...children) {
 }
 
 /** A landmark with its first photo, as a link to it. */
-export function landmarkCard(item) {
+function landmarkCard(item) {
   const image = el("img", { alt: "", loading: "lazy", decoding: "async" });
   const link = el(
     "a",

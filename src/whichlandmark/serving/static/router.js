@@ -24,7 +24,7 @@ const current = {
 export const landmarkHash = (landmark) => `#gallery/${encodeURIComponent(landmark)}`;
 
 /** The parts of an address: {view, landmark, values}; null for a link within a view. */
-export function parseHash(hash) {
+function parseHash(hash) {
   const text = hash.replace(/^#/, "");
   if (text.startsWith("gallery/") && text.length > 8)
     return { view: "gallery", landmark: decoded(text.slice(8)), values: {} };
