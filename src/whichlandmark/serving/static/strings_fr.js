@@ -432,7 +432,7 @@ export const french = {
   "edit.author": "Auteur",
   "edit.licence": "Licence",
   "edit.photo_source": "Origine de la photo (adresse web)",
-  "edit.several_values": "Plusieurs valeurs ; elles restent si vous n’écrivez rien",
+  "edit.several_values": "Divers, gardés si laissé vide",
   "edit.save": "Enregistrer",
   "edit.saved": "« {name} » a été enregistré.",
   "edit.saved_after_others":
