@@ -101,7 +101,8 @@ def test_the_panel_for_the_key_is_accessible(
 ) -> None:
     world.read_key = world.write_key = "k"
     options: dict[str, Any] = {
-        "viewport": {"width": width, "height": 740}, "color_scheme": scheme,
+        "viewport": {"width": width, "height": 740},
+        "color_scheme": scheme,
     }
     with opened(browser, address, axe=True, **options) as (page, _):
         ready(page)
