@@ -1,6 +1,6 @@
 """Check the web page with real photos, in each of its states, at four sizes, light and dark.
 
-    python benchmarks/page_check.py paris.wl known/ unknown/ nothing/ --out shots/
+    python benchmarks/page_check.py paris.wl known/ unknown/ nothing/ --out shots/ [--firefox]
 
 known/, unknown/, nothing/: photos of landmarks of the gallery, of other landmarks, of none. Serves
 copies of the recognizer folder, one of them with keys, and picks photos by their answers. Writes a
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,12 +37,14 @@ from tests.support.page_checks import (
     too_wide,
     with_axe,
 )
+from tests.support.page_hands import Kind, launched
 
 SIZES = [(360, 640), (390, 844), (768, 1024), (1440, 900)]
 TOUCH_BELOW = 1000  # px wide: these are phones and tablets
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 TIMEOUT_MS = 60_000
 MANY = 40
+SCREENSHOT_STYLE = "sha256-YjaKGiklmzC6wjXA513HAMmzus8VE61XCOT+SmwNZWA="  # of Playwright, refused
 SURE = 0.8
 MOST_BYTES, MOST_REQUESTS = 150_000, 9
 BROKEN = {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xff no photo"}
@@ -128,7 +129,9 @@ class Screen:
     def page(self, address: str, refused: int = 0) -> Iterator[Any]:
         """A page in a context of its own. refused: how many requests may be answered by an error,
         because the state is about that."""
-        touch = {"is_mobile": True, "has_touch": True} if self.width < TOUCH_BELOW else {}
+        touch = {"has_touch": True} if self.width < TOUCH_BELOW else {}
+        if touch and self.browser.browser_type.name == "chromium":
+            touch["is_mobile"] = True
         context = with_axe(self.browser.new_context(
             viewport={"width": self.width, "height": self.height}, color_scheme=self.scheme, **touch
         ))  # fmt: skip
@@ -141,6 +144,7 @@ class Screen:
         page.wait_for_selector("html[data-ready]")
         yield page
         context.close()
+        errors = [line for line in errors if SCREENSHOT_STYLE not in line]
         failed = [line for line in errors if "Failed to load resource" in line]
         wrong = [line for line in errors if line not in failed] + failed[refused:]
         self.faults.add("errors in the page", self.name, wrong)
@@ -301,9 +305,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("shots"), help="folder of the screenshots")
     parser.add_argument("--first", default="", help="known photos with this in their path first")
     parser.add_argument("--width", type=int, action="append", help="of the screens; else all four")
-    parser.add_argument(
-        "--chromium", default=shutil.which("chromium") or shutil.which("google-chrome")
-    )
+    parser.add_argument("--firefox", action="store_true", help="instead of Chromium")
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -321,16 +323,18 @@ def main() -> None:
         sync_playwright() as playwright,
     ):
         photos = examples(address, known, unknown, nothing)
-        browser = playwright.chromium.launch(
-            executable_path=options.chromium, args=["--no-sandbox"]
-        )
+        name = "firefox" if options.firefox else "chromium"
         for screen in [(size, scheme) for size in sizes for scheme in ("light", "dark")]:
-            shown = Screen(browser, faults, options.out, screen)
-            recognize(shown, address, photos, many)
-            gallery(shown, address)
-            refusals(shown, address, keyed, photos["sure"])
-        load(browser, address, faults)
-        browser.close()
+            kind: Kind = "touch" if screen[0][0] < TOUCH_BELOW else "keyboard"
+            with launched(
+                playwright, name, kind, Path(folder), dark=screen[1] == "dark"
+            ) as browser:
+                shown = Screen(browser, faults, options.out, screen)
+                recognize(shown, address, photos, many)
+                gallery(shown, address)
+                refusals(shown, address, keyed, photos["sure"])
+                if not options.firefox and screen == (sizes[0], "light"):
+                    load(browser, address, faults)
     own = {urlsplit(address).netloc, urlsplit(keyed).netloc}
     faults.add("other hosts", "all", sorted(set(faults.hosts) - own))
     kinds = ["axe-core", "scrolls sideways", "too small to press", "answer out of sight",

@@ -3,7 +3,7 @@
     python benchmarks/serve_proxy.py [RECOGNIZER]
 
 Needs nginx and openssl (Debian: `apt-get install nginx openssl`); without them it says so and ends
-with 0. It starts a server with keys, --root-path and --trusted-proxy on a tiny gallery (or on a copy
+with 0. It starts a server with keys, --root-path and --trusted-proxy on a tiny gallery (or a copy
 of RECOGNIZER), and nginx on a free port with a certificate of its own, with the location of
 docs/serving.md: once as it stands, so that the server sees the prefix, and once with the prefix
 stripped. Through it the page, its files, the API, redirects, openapi.json, HEAD, a post as the page
@@ -154,7 +154,11 @@ def checks(at: Proxied) -> Iterator[tuple[str, bool, object]]:
 
     bare = ask("GET", PREFIX)
     to = urljoin(f"{at.origin}{PREFIX}", bare.headers.get("location", ""))
-    yield "the prefix without its slash leads to the page", (to, bare.status // 100) == (base, 3), to
+    yield (
+        "the prefix without its slash leads to the page",
+        (to, bare.status // 100) == (base, 3),
+        to,
+    )
     page = ask("GET", f"{PREFIX}/")
     yield "the page", page.status == 200 and b"<!doctype html>" in page.body, page.status
     links = re.findall(r'(?:src|href)="([^"#:]+)"', page.body.decode())
@@ -177,7 +181,9 @@ def checks(at: Proxied) -> Iterator[tuple[str, bool, object]]:
     listed = ask("GET", f"{PREFIX}/v1/landmarks", **read)
     yield "the API with a key", listed.status == 200, listed.status
     entry = json.loads(listed.body)["landmarks"][0]
-    small = ask("GET", urljoin(base, entry["thumbnail"].lstrip("/")).removeprefix(at.origin), **read)
+    small = ask(
+        "GET", urljoin(base, entry["thumbnail"].lstrip("/")).removeprefix(at.origin), **read
+    )
     yield "a thumbnail, joined to the base URL", small.body[:3] == b"\xff\xd8\xff", small.status
     for path in ("/v1/config/", "/livez/?a=b"):
         moved = ask("GET", PREFIX + path)

@@ -34,6 +34,8 @@ SENTENCES = {
     "enough to be sure of either. 12 details agree.",
     "nothing.jpg": "Nothing in the gallery looks enough like your photo. The closest is Cathedral "
     "of Velras, but only 4 details agree, as many as by chance.",
+    "nothing else.jpg": "Nothing in the gallery looks enough like your photo. It is more like "
+    "photos without a landmark than like any landmark.",
     "nothing plain.jpg": "Nothing in the gallery looks enough like your photo. The closest is "
     "Cathedral of Velras.",
 }

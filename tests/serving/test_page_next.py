@@ -19,7 +19,6 @@ from tests.support.page_browser import (
     photo,
     ready,
     submit_photos,
-    transfer,
 )
 from tests.support.page_gallery import Asked
 from tests.support.page_world import World, drawn

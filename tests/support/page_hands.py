@@ -56,10 +56,12 @@ DROP = """([node, texts, files]) => {
 
 
 @contextmanager
-def launched(playwright: Playwright, name: str, kind: Kind, saved: Path) -> Iterator[Browser]:
+def launched(
+    playwright: Playwright, name: str, kind: Kind, saved: Path, *, dark: bool = False
+) -> Iterator[Browser]:
     """Chromium or Firefox, which are on this machine, for one kind of hands.
 
-    saved: the folder of the files that Firefox saves.
+    saved: the folder of the files that Firefox saves; dark: of Firefox, as contexts cannot set it.
     """
     if name == "chromium":
         yield from closing(
@@ -73,11 +75,12 @@ def launched(playwright: Playwright, name: str, kind: Kind, saved: Path) -> Iter
         program.chmod(0o755)
         touch = {firefox_relay.TOUCH: "1"} if kind == "touch" else {}
         coarse = {f"ui.{which}PointerCapabilities": 1 for which in ("primary", "all")}
-        focused = {"focusmanager.testmode": True, "browser.download.alwaysOpenPanel": False}
+        usual = {"focusmanager.testmode": True, "browser.download.alwaysOpenPanel": False,
+                 "layout.css.prefers-color-scheme.content-override": 0 if dark else 1}  # fmt: skip
         yield from closing(playwright.firefox.launch(
             channel="moz-firefox", executable_path=program, downloads_path=saved,
             env={**os.environ, **touch},
-            firefox_user_prefs={**focused, **coarse} if touch else focused,
+            firefox_user_prefs={**usual, **coarse} if touch else usual,
         ))  # fmt: skip
 
 
