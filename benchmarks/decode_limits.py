@@ -7,7 +7,7 @@ Each kind of photo is encoded at two sizes. Forks of a process that is set up as
 processes are find, by halving, the smallest RLIMIT_DATA under which the photo is decoded; the
 difference between the sizes gives bytes a pixel. `core/images.py` holds the figures, rounded up.
 
-With --pool, the pool is given a photo of 64 megapixels of each kind, whose refusal says how
+With --pool, the pool is given a photo of 48 megapixels of each kind, whose refusal says how
 many are the most, and one of 97% of these, which must be decoded. Exit code 1 if one is not.
 """
 
@@ -182,8 +182,8 @@ def check_pool(megabytes: int, only: str) -> bool:
     for name, encode in KINDS.items():
         if not name.startswith(only):
             continue
-        error = pool.pixels(encoded(encode, 64), 224).exception()
-        most = float(str(error).rpartition("at most ")[2]) if "at most" in str(error) else 64.0
+        error = pool.pixels(encoded(encode, 48), 224).exception()
+        most = float(str(error).rpartition("at most ")[2]) if "at most" in str(error) else 48.0
         data = encoded(encode, most * 0.97)
         began = time.monotonic()
         failed = pool.pixels(data, 224).exception()

@@ -3,7 +3,7 @@
     python benchmarks/serve_proxy.py [RECOGNIZER]
 
 Needs nginx and openssl (Debian: `apt-get install nginx openssl`); without them it says so and ends
-with 0. It starts a server with keys, --root-path and --trusted-proxy on a tiny gallery (or on a copy
+with 0. It starts a server with keys, --root-path and --trusted-proxy on a tiny gallery (or a copy
 of RECOGNIZER), and nginx on a free port with a certificate of its own, with the location of
 docs/serving.md: once as it stands, so that the server sees the prefix, and once with the prefix
 stripped. Through it the page, its files, the API, redirects, openapi.json, HEAD, a post as the page

@@ -99,4 +99,4 @@ def test_errors_say_what_was_expected(run: Any, tmp_path: Path) -> None:
     with (folder / "feedback.jsonl").open("a") as file:
         file.write("no JSON\n")
     code, _, err = run(folder)
-    assert (code, "1 lines of feedback.jsonl cannot be read" in err) == (0, True)
+    assert (code, "lines of feedback.jsonl that cannot be read: 1" in err) == (0, True)

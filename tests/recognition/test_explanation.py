@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,18 +21,21 @@ from PIL import Image as Pillow
 import whichlandmark
 from tests.support.photos import picture, write_photo
 from whichlandmark.core.errors import OptionError
+from whichlandmark.core.prediction import Decision, Prediction
 from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES
 from whichlandmark.recognition.explanation.drawing import (
     MAX_LINES,
     PART_TITLES,
     Explanation,
     NearDistractor,
+    Reasons,
     Reference,
     ScorePart,
     load_small_photo,
     side_by_side,
 )
 from whichlandmark.recognition.explanation.page import page, write_explanation
+from whichlandmark.recognition.explanation.sentences import why_sentences, why_title
 
 RED, BLUE = (250, 10, 10), (10, 10, 250)
 
@@ -333,6 +337,86 @@ def test_invalid_explanations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="2 points of the query and 1 of the gallery photo"):
         Reference("g", "L", "", 0.5, None, 2, HERE, THERE[:1])
     assert not re.search(r"why", " ".join(p.name for p in tmp_path.iterdir()))
+
+
+def answered(decision: Decision, confidence: float, guess: str | None = "old_bridge") -> Prediction:
+    named = guess if decision == "landmark" else None
+    return Prediction(named, decision, confidence, 0.0, guess, (), "new_bridge")
+
+
+SURE, LIKELY = ("landmark", 0.8), ("landmark", 0.79)
+WHOLE = "so only the look of the whole counts."
+SENTENCES: list[tuple[tuple[Decision, float], dict[str, object], str]] = [
+    (SURE, {"alike": 9, "contrast": "far", "details": 61},
+     "Your photo looks like these 4 photos of Old Bridge, and far less like any other landmark. "
+     "61 details agree."),
+    (SURE, {"alike": 1, "contrast": "less", "details": 7, "other_details": 6},
+     "Your photo looks like this photo of Old Bridge, and less like any other landmark. 7 details "
+     "agree."),
+    (SURE, {"alike": 2, "contrast": "close", "other": "new_bridge", "details": 20,
+            "other_details": 9},
+     "Your photo looks like these 2 photos of Old Bridge, but nearly as much like new bridge. 20 "
+     "details agree with Old Bridge, and 9 with another landmark."),
+    (SURE, {"alike": 2, "contrast": "behind", "other": "new_bridge", "details": 20},
+     "Your photo looks like these 2 photos of Old Bridge, but as much like new bridge. 20 details "
+     "agree."),
+    (SURE, {"alike": 3, "details": 6},
+     f"Your photo looks like these 3 photos of Old Bridge. Only 6 details agree, as many as by "
+     f"chance, {WHOLE}"),
+    (SURE, {"alike": 3, "contrast": "far", "details": 0},
+     f"Your photo looks like these 3 photos of Old Bridge, and far less like any other landmark. "
+     f"No details agree, {WHOLE}"),
+    (LIKELY, {"alike": 4, "contrast": "far"},
+     "Your photo probably shows Old Bridge: it looks rather like these 4 photos of it, and less "
+     "like any other landmark. Details were not compared."),
+    (LIKELY, {"alike": 0, "contrast": "behind", "other": "new_bridge"},
+     "Your photo probably shows Old Bridge: it looks rather like it, but as much like new bridge. "
+     "Details were not compared."),
+    (("landmark", 0.3), {"alike": 1, "contrast": "less"},
+     "Your photo perhaps shows Old Bridge: it looks rather like this photo of it, and less like "
+     "any other landmark. Details were not compared."),
+    (("uncertain", 0.45), {"alike": 4, "contrast": "far", "details": 5},
+     "Your photo looks a little like Old Bridge, not enough to be sure of it. Only 5 details "
+     "agree, as many as by chance."),
+    (("uncertain", 0.45), {"alike": 4, "contrast": "close", "other": "new_bridge", "details": 12},
+     "Your photo looks a little like Old Bridge and new bridge, not enough to be sure of either. "
+     "12 details agree."),
+    (("no_landmark", 0.1), {"details": 3},
+     "Nothing in the gallery looks enough like your photo. The closest is Old Bridge, but only 3 "
+     "details agree, as many as by chance."),
+    (("no_landmark", 0.1), {"details": 9},
+     "Nothing in the gallery looks enough like your photo. The closest is Old Bridge: 9 details "
+     "agree, too few to be sure."),
+    (("no_landmark", 0.1), {},
+     "Nothing in the gallery looks enough like your photo. The closest is Old Bridge."),
+    (("no_landmark", 0.01), {"details": 5, "unlike": True},
+     "Nothing in the gallery looks enough like your photo. It is more like photos without a "
+     "landmark than like any landmark."),
+    (("no_landmark", 0.0), {"nothing": "small"},
+     "Your photo is too small to compare: each side needs 16 pixels or more."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "reasons", "words"), SENTENCES)
+def test_sentences_sound_no_surer_than_the_answer(
+    kind: tuple[Decision, float], reasons: dict[str, Any], words: str
+) -> None:
+    titles = {"old_bridge": "Old Bridge"}
+    assert why_sentences(answered(*kind), Reasons(**reasons), titles) == words
+
+
+def test_the_question_names_what_was_answered() -> None:
+    titles = {"old_bridge": "Old Bridge"}
+    questions = [
+        why_title(answered(decision, 0.5), titles)
+        for decision in ("landmark", "uncertain", "no_landmark")
+    ]
+    assert questions == ["Why Old Bridge?", "Why maybe Old Bridge?", "Why no landmark?"]
+    empty = answered("no_landmark", 0.0, None)
+    assert why_title(empty, {}) == "Why no landmark?"
+    assert why_sentences(empty, Reasons(), {}) == (
+        "The gallery has no photo that yours could be compared with."
+    )
 
 
 def test_page_and_served_page_name_the_parts_of_a_score_alike() -> None:

@@ -32,6 +32,7 @@ from whichlandmark.recognition import query
 from whichlandmark.recognition.answer import CANDIDATE_MATCHES, candidate_names
 from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES
 from whichlandmark.recognition.decision import Decider, FallbackDecider
+from whichlandmark.recognition.explanation.drawing import Reasons
 from whichlandmark.recognition.explanation.explain import explain_answer
 from whichlandmark.recognition.folder.load import assemble, load
 from whichlandmark.recognition.folder.settings import read_settings, write_settings
@@ -39,7 +40,7 @@ from whichlandmark.recognition.predictions import prediction
 from whichlandmark.recognition.query import Queries
 from whichlandmark.recognition.recognizer import Recognizer
 from whichlandmark.recognition.retrieval import Retriever
-from whichlandmark.recognition.spatial_verification import SpatialVerifier
+from whichlandmark.recognition.spatial_verification import SpatialVerifier, nothing_to_compare
 from whichlandmark.serving.decode_pool import DecodePool
 from whichlandmark.serving.engine import Engine
 from whichlandmark.serving.options import ServeOptions
@@ -235,6 +236,23 @@ def test_an_explanation_agrees_with_the_prediction(folder: Path, query_paths: li
                     np.flatnonzero(opened.index.ids[:] == reference.photo_id)
                 )[0]
             )
+        cosines, codes = answers.found.neighbours.similarity[row], answers.found.codes[row]
+        own = codes == answers.codes[row]
+        best, other = cosines[own].max(), cosines[~own & (codes >= 0)].max()
+        mine = [one for one in why.references if one.landmark == answer.guess]
+        rest = [one for one in why.references if one.landmark != answer.guess]
+        reasons = why.reasons
+        assert reasons.similarity == pytest.approx(best, abs=1e-6)
+        assert reasons.lead == pytest.approx(best - other, abs=1e-6)
+        assert reasons.details == max(one.inliers or 0 for one in mine)
+        assert reasons.other_details == max(one.inliers or 0 for one in rest)
+        named = answer.decision != "no_landmark"
+        alike = [
+            named and (one.similarity >= (best + other) / 2 or one.above_chance) for one in mine
+        ]
+        assert [one.alike for one in mine] == alike
+        assert reasons.alike >= sum(alike) >= named
+        assert not any(one.alike for one in rest)
         shown = [near.similarity for near in why.distractors]
         assert len(shown) == 4
         assert shown == sorted(shown, reverse=True)
@@ -309,3 +327,48 @@ def test_an_answer_does_not_depend_on_earlier_queries(folder: Path) -> None:
     one = Queries(batch.vectors[:1])
     both = [json.dumps(recognizer.answer(one).scores.tolist()) for recognizer in (opened, fresh)]
     assert both[0] == both[1]
+
+
+def test_an_explanation_of_nothing_makes_no_claims(folder: Path) -> None:
+    opened = load(folder)
+    stripes = np.tile(np.repeat(np.uint8([40, 200]), 20)[None, :, None], (200, 5, 3))
+    for image, nothing in (
+        (np.full((8, 200, 3), 90, np.uint8), "small"),
+        (np.full((200, 200, 3), 90, np.uint8), "even"),
+        (stripes, "plain"),
+    ):
+        photo = opened.read(image)
+        answers = opened.answer(opened.embed([photo]), evidence=True)
+        # As if the photo would be answered by the look of the whole.
+        reason = nothing_to_compare(image)
+        answers = replace(answers, nothing={0: reason}, codes=np.array([-1]))
+        why = explain_answer(opened, answers, 0, photo)
+        assert why.reasons == Reasons(nothing=nothing)  # type: ignore[arg-type]
+        assert (why.references, why.parts, why.distractors) == ((), (), ())
+        assert why.title == "Why no landmark?"
+
+
+def test_an_explanation_without_local_features_says_so(
+    folder: Path, query_paths: list[Path]
+) -> None:
+    opened = load(folder)
+    photo = opened.read(query_paths[1])
+    answers = opened.answer(Queries(opened.embed([photo]).vectors), evidence=True)
+    why = explain_answer(opened, answers, 0, photo)
+    assert (why.reasons.details, why.reasons.other_details) == (None, None)
+    assert {one.inliers for one in why.references} == {None}
+    assert "agree" not in why.why
+    names = candidate_names(prediction(answers, 0, matches=CANDIDATE_MATCHES))
+    assert {one.landmark for one in why.references} == set(names)
+
+
+def test_an_explanation_needs_no_photo_file(folder: Path, query_paths: list[Path]) -> None:
+    """The size that the gallery's points refer to comes from what the gallery stores."""
+    with SqliteGallery.open(folder / "gallery.sqlite") as gallery:
+        rows = [row for _, row in gallery.rows_after(-1, 100)]
+        gallery.put([replace(row, path=f"/gone/{row.id}") for row in rows])
+    opened = load(folder)
+    photo = opened.read(query_paths[1])
+    answers = opened.answer(opened.embed([photo]), evidence=True)
+    why = explain_answer(opened, answers, 0, photo)
+    assert {one.shape for one in why.references} == {(270, 360)}

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 from whichlandmark.serving.api_errors import ApiError
-from whichlandmark.serving.limits import RequestQueue
+from whichlandmark.serving.limits import RequestQueue, Turns
 
 
 async def held(
@@ -125,5 +125,28 @@ def test_a_request_cancelled_as_it_is_admitted_frees_its_slot() -> None:
         assert seen == []
         assert (queue.held, queue.waiting) == (0, 0)
         await held(queue, 1, 0.0, seen, 2)
+
+    asyncio.run(run())
+
+
+def test_few_requests_begin_in_one_round_of_the_loop() -> None:
+    """A health check that arrives with 300 others is answered after 16 of them, not after all."""
+
+    async def run() -> None:
+        turns, order = Turns(16), []
+
+        async def other(number: int) -> None:
+            await turns.wait()
+            order.append(number)
+
+        others = [asyncio.ensure_future(other(number)) for number in range(300)]
+        for number in (17, 40):
+            others[number].cancel()
+        for _ in range(2):  # rounds in which the check is read from its connection
+            await asyncio.sleep(0)
+        assert 16 <= len(order) <= 48
+        await asyncio.gather(*others, return_exceptions=True)
+        assert order == [number for number in range(300) if number not in (17, 40)]
+        await asyncio.wait_for(turns.wait(), 1)
 
     asyncio.run(run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import importlib
 import json
@@ -75,6 +76,10 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
         for parameter in operation.get("parameters", []):
             assert "example" in parameter, (place, parameter["name"])
     assert set(OPERATION_IDS) == {f"{method} {path}" for method, path, _ in operations(document)}
+    for name, schema in document["components"]["schemas"].items():
+        assert schema["description"], name
+        for field, described in schema.get("properties", {}).items():
+            assert described["description"].endswith((".", "?")), (name, field)
     assert document["servers"] == [{"url": "/"}]
     assert document["info"]["license"]["identifier"] == "Apache-2.0"
     assert "contact" not in document["info"]
@@ -166,6 +171,10 @@ def test_replies_have_no_field_that_is_not_documented(
     sent = {
         "recognize": {"files": files}, "embed": {"files": files}, "find_similar": {"files": files},
         "explain": {"files": {"photo": ("a.jpg", PHOTO)}},
+        "annotate_images": {"json": {"requests": [{
+            "image": {"content": base64.b64encode(PHOTO).decode()},
+            "features": [{"type": "LANDMARK_DETECTION"}],
+        }]}},
     }  # fmt: skip
     seen = set()
     for method, path, operation in operations(document):

@@ -122,17 +122,35 @@ def test_an_open_dialog_keeps_the_focus(page: Page) -> None:
 def stages(page: Page, world: World) -> Any:
     """Bring the page into each of its states and yield the name of the state."""
     yield "empty"
-    submit_photos(page, "palace.jpg", "unsure.jpg", "nothing.jpg", "unreadable.jpg")
+    submit_photos(page, "palace.jpg", "nothing.jpg")
     page.locator(".map").first.scroll_into_view_if_needed()
     page.locator(".pin").first.wait_for()
     page.locator(".answer").first.get_by_role("button", name="No, it is wrong").click()
-    page.locator(".answer").nth(2).locator("summary").click()
-    yield "answers"
+    page.locator(".answer").nth(1).get_by_text("What came closest").click()
+    page.locator(".sureness summary").click()
+    page.locator(".next .more > summary").first.click()
+    page.get_by_role("button", name="Add to the gallery").first.click()
+    yield "cards"
+    page.get_by_role("button", name="Choose a part").nth(1).click()
+    page.locator(".part").wait_for()
+    page.get_by_text("Set the edges by sliders").click()
+    yield "part"
+    page.keyboard.press("Escape")
+    submit_photos(page, "unsure.jpg", "likely.jpg", "unreadable.jpg")
+    page.set_input_files("#files", [{**photo("film.mp4"), "mimeType": "video/mp4"}])
+    page.locator("#list .open").nth(0).click()
+    page.get_by_label("Select likely.jpg").check()
+    page.get_by_role("button", name="Group by landmark").click()
+    page.locator("#save summary").click()
+    yield "list"
+    page.locator("#list .open").nth(0).click()
+    page.get_by_label("Select likely.jpg").uncheck()
     world.wait = 600
     page.set_input_files("#files", [photo("busy.jpg")])
     page.locator('[data-state="busy"]').wait_for()
     yield "busy"
-    page.locator('[data-state="answered"]').first.get_by_role("button", name="Why?").click()
+    page.locator('#list [data-state="answered"] .open').first.click()
+    page.get_by_role("button", name="Why?").click()
     page.wait_for_selector(".pair")
     page.locator(".numbers summary").click()
     yield "why"
@@ -187,6 +205,9 @@ def test_nothing_is_wider_than_a_narrow_screen(
     with opened(browser, address, viewport={"width": 320, "height": 640}) as (page, _):
         ready(page)
         submit_photos(page, f"{long}.jpg")
+        wide, window = page.evaluate(WIDE)
+        assert wide <= window
+        page.click("#clear")
         for stage in stages(page, world):
             wide, window = page.evaluate(WIDE)
             assert wide <= window, stage
@@ -255,6 +276,7 @@ def test_scripts_in_names_are_not_run(
         files = [photo(f"unsure {hostile}.jpg") for hostile in HOSTILE[4 * number :][:4]]
         page.set_input_files("#files", files)
         page.locator('[data-state="answered"]').nth(3).wait_for()
+        page.locator("#list .open").first.click()
         expect(page.locator(".answer h3").first).to_contain_text(HOSTILE[4 * number])
         page.locator(".map").first.scroll_into_view_if_needed()
         page.locator(".pin").first.wait_for()

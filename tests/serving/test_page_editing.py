@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -165,6 +166,37 @@ def test_a_change_by_somebody_else_is_not_overwritten_in_silence(
     assert world.record(FIRST)["wikidata"] == "Q7"  # another field, which is kept
 
 
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [("landmark 'x': latitude 91.0; expected −90 to 90 degrees", "#edit-place"),
+     ("landmark 'x': Wikidata id 'Q0'; expected Q and a number", "#edit-wikidata"),
+     ("landmark 'x': source 'y'; expected a web address", "#edit-source")],
+)  # fmt: skip
+def test_a_refusal_of_the_server_is_said_at_its_field(page: Page, message: str, field: str) -> None:
+    error = {"code": "invalid_record", "message": message, "hint": ""}
+
+    def refuse(route: Any) -> None:
+        if route.request.method == "PATCH":
+            route.fulfill(status=422, json={"error": error, "request_id": "r"})
+        else:
+            route.continue_()
+
+    page.route(f"**/v1/landmarks/{FIRST}", refuse)
+    edit(page)
+    page.fill("#edit-name", "Typed")
+    page.click("#edit-save")
+    expect(page.locator(f"{field}-fault")).to_contain_text("The server does not accept this value.")
+    expect(page.locator(field)).to_be_focused()
+    expect(page.locator("#edit-name")).to_have_value("Typed")
+
+
+def test_a_change_by_somebody_else_is_shown_on_return(page: Page, address: str) -> None:
+    patch(address, {"title": "Theirs"})
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#landmark-title")).to_have_text("Theirs")
+    expect(page.locator(".toast")).to_contain_text("Somebody else changed “Theirs”")
+
+
 def patch(address: str, body: dict[str, str]) -> None:
     request = urllib.request.Request(
         f"{address}/v1/landmarks/{FIRST}", json.dumps(body).encode(), method="PATCH"
@@ -289,7 +321,7 @@ def test_it_is_said_when_it_is_too_late_to_undo(page: Page, world: World) -> Non
 
 def test_the_last_photo_of_a_landmark_takes_it_along(page: Page, world: World) -> None:
     page.get_by_label("Select Cathedral of Velras, photo 1", exact=True).check()
-    page.get_by_role("button", name="Select all").click()
+    page.get_by_role("button", name="Select all shown").click()
     page.locator("#landmark .selection").get_by_role("button", name="Remove").click()
     expect(page.locator("#confirm-words")).to_contain_text(
         "“Cathedral of Velras” has no other photos and disappears with them."
@@ -329,7 +361,8 @@ def test_credits_of_several_photos_change_only_what_is_typed(page: Page, world: 
     page.get_by_label("Select Cathedral of Velras, photo 3", exact=True).check()
     page.get_by_role("button", name="Credit…").click()
     expect(page.locator("#credits-author")).to_have_value("")
-    expect(page.locator("#credits-author")).to_have_attribute("placeholder", "Several values; they stay unless you type here")  # fmt: skip
+    hint = page.locator("#credits-author").get_attribute("placeholder")
+    assert hint == "Several values; they stay unless you type here"
     page.fill("#credits-source", "example")
     page.click("#credits-save")
     expect(page.locator("#credits-source-fault")).to_contain_text("https://")

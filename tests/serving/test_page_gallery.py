@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 from urllib.parse import quote
 
+import numpy as np
 import pytest
+from PIL import Image as Pillow
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
@@ -182,6 +185,29 @@ def test_photos_are_added_with_progress_and_failures_are_listed(page: Page, worl
     expect(page.locator(".photos li")).to_have_count(7)
     page.keyboard.press("Escape")
     expect(page.locator("#landmarks .card").first).to_contain_text("7 photos")
+
+
+def test_large_photos_are_made_small_before_they_travel(page: Page) -> None:
+    """Photos are stored with 2048 pixels at most."""
+    data = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (2400, 3200, 3), dtype=np.uint8)
+    Pillow.fromarray(noise).save(data, "JPEG", quality=90)
+    page.evaluate("""() => {
+      const send = fetch;
+      window.fetch = (url, options) => {
+        if (options.body instanceof FormData) window.sent = options.body.get("photos");
+        return send(url, options);
+      };
+    }""")
+    open_gallery(page)
+    page.locator("#landmarks .card").first.click()
+    page.set_input_files(
+        "#landmark-body input[type=file]",
+        [{"name": "large.jpg", "mimeType": "image/jpeg", "buffer": data.getvalue()}],
+    )
+    expect(page.locator(".adding")).to_contain_text("1 photo added.")
+    size = page.evaluate("createImageBitmap(sent).then((photo) => [photo.width, photo.height])")
+    assert size == [2048, 1536]
 
 
 def test_photos_are_dropped_on_a_landmark(page: Page, world: World) -> None:

@@ -1,4 +1,4 @@
-"""Accessibility of the gallery's views: axe-core, sizes of targets, narrow screens, the keyboard."""
+"""Accessibility of the gallery's views and the panel for the key: axe-core, sizes, widths."""
 
 from __future__ import annotations
 

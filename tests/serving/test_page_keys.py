@@ -1,4 +1,4 @@
-"""Keys: asked for on arrival, told as wrong, and everything that waits goes on with the right one."""
+"""Keys: asked for on arrival, told as wrong; what waits goes on with the right one."""
 
 from __future__ import annotations
 
@@ -120,6 +120,8 @@ def test_the_gallery_waits_for_the_key(page: Page) -> None:
 def test_a_linked_landmark_waits_for_the_key(browser: Browser, address: str, world: World) -> None:
     world.read_key = "reads"
     with opened(browser, f"{address}/#gallery/{FIRST}") as (page, _):
+        expect(page.locator("#key-panel")).to_contain_text("You need a key")
+        expect(page.locator("dialog[open]")).to_have_count(0)
         enter(page, "reads")
         expect(page.locator("#landmark-title")).to_have_text("Cathedral of Velras")
         expect(page.locator(".photos li")).to_have_count(5)

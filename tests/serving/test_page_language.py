@@ -12,6 +12,7 @@ from tests.serving.test_page_files import strings_of
 from tests.support import page_browser
 from tests.support.page_browser import BROWSER, open_gallery, opened, ready
 from tests.support.page_world import World
+from whichlandmark.serving.page_files import STATIC
 
 pytestmark = BROWSER
 browser = pytest.fixture(scope="module")(page_browser.chromium)
@@ -67,7 +68,7 @@ def test_nothing_english_is_left_in_the_markup(browser: Browser, address: str) -
 
 # Reply of the server → what the page says. No text of the server is shown where the code is known.
 FAULTS: list[tuple[int, str, dict[str, str], str]] = [
-    (503, "busy", {"Retry-After": "7"}, "The server has more to do than it can at once. Try again in 7 s."),
+    (503, "busy", {"Retry-After": "7"}, "more to do than it can at once. Try again in 7 s."),
     (429, "rate_limited", {"Retry-After": "9"}, "Try again in 9 s."),
     (503, "storage", {}, "The server cannot store anything at the moment."),
     (403, "cross_site", {}, "The server takes changes only from its own page."),
@@ -127,3 +128,37 @@ def test_no_text_speaks_to_programs() -> None:
         for word in ("header", "--", "bearer", "http ", "status ", "distractor", "inlier", "api"):
             found = re.search(rf"(?<![a-z]){re.escape(word)}", text.lower())
             assert not found or key.startswith("why."), key
+
+
+# Codes that the page never meets: it does not ask for such things, or shows a placeholder.
+UNSEEN = {"no_thumbnail", "method_not_allowed", "unimplemented"}
+
+
+def test_every_code_of_the_server_has_words() -> None:
+    sources = [*STATIC.parent.glob("*.py"), STATIC.parents[1] / "recognition/folder/feedback.py"]
+    text = "".join(path.read_text() for path in sources)
+    whole = {
+        *re.findall(r"(?:ApiError|_or_invalid)\(\s*(?:\d+,\s*)?\"([a-z_]+)\"", text),
+        *re.findall(r"ReviewError\(\s*\"([a-z_]+)\"", text),
+    }
+    photos = {*re.findall(r"PhotoError\(\s*\"([a-z_]+)\"", text)}
+    assert len(whole) > 20
+    assert len(photos) > 5
+    known = {*strings_of("en")}
+    for code in whole - UNSEEN:
+        assert {f"error.{code}", f"error.{code}_hint"} <= known, code
+    for code in photos:
+        assert {f"error.photo_{code}", f"error.photo_{code}_hint"} <= known, code
+
+
+def test_a_fault_of_the_page_is_told_without_the_words_of_the_browser(
+    browser: Browser, address: str
+) -> None:
+    with opened(browser, address) as (page, log):
+        ready(page)
+        page.route("**/v1/landmarks?*", lambda route: route.fulfill(json={"total": 1}))
+        page.click("#to-gallery")
+        expect(page.locator("#gallery-state")).to_contain_text(
+            "Something on this page went wrong.Reload the page and try again."
+        )
+        log.console.clear()  # where the fault itself is written for those who mend it

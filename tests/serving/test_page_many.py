@@ -319,7 +319,7 @@ def bodies(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
 
     plain = page_server.answered
     monkeypatch.setattr(page_server, "answered", recorded)
-    yield got
+    return got
 
 
 def given(name: str, data: bytes, kind: str = "image/jpeg") -> dict[str, Any]:

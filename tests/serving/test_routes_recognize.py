@@ -159,6 +159,20 @@ def test_explained_matches_join_the_same_points(client: TestClient) -> None:
     assert best.photo.landmark == "place 1"
     assert best.inliers == len(best.lines) > 15
     assert f"{best.inliers} points" in best.text
+    assert best.above_chance
+    assert best.alike
+    assert best.preview == best.image.replace("/thumbnail", "/preview")
+    few = [pair for pair in reply_body.pairs if not pair.above_chance]
+    assert few
+    assert all(pair.inliers <= reply_body.reasons.chance == 6 for pair in few)
+    assert not any(pair.lines for pair in few)
+    listed = [candidate.landmark for candidate in reply_body.answer.candidates]
+    assert list(dict.fromkeys(pair.photo.landmark for pair in reply_body.pairs)) == listed
+    assert reply_body.reasons.details == best.inliers
+    assert reply_body.title == "Why First Place?"
+    assert f"{best.inliers} details agree." in reply_body.words
+    french = client.post("/v1/explain?lang=fr", files={"photo": ("q.jpg", data)}).json()
+    assert french["title"] == "Why Première Place?"
     seed = int(Path(best.photo.id).stem)
     lines = np.array(best.lines) * [360, 270, 360, 270]
     places = [np.random.default_rng([1, s]).integers(0, 30, 2) for s in (9, seed)]

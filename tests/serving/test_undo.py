@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from tests.support.galleries import postgres_address
 from tests.support.served_world import copied, front, jpeg
+from whichlandmark.core import files
 from whichlandmark.data.folders import read_folder
 from whichlandmark.gallery.address import Link
 from whichlandmark.gallery.copy import content_sum
@@ -126,6 +128,12 @@ def test_all_of_a_removed_photo_comes_back(client: TestClient) -> None:
 
 def test_all_of_a_removed_photo_comes_back_to_a_database_server(on_a_server: TestClient) -> None:
     check_both_kinds(on_a_server)
+    sent = {"landmark": "8th", "title": "The 8th"}
+    renamed = on_a_server.patch("/v1/landmarks/Seventh", json=sent).json()
+    assert (renamed["title"], renamed["names"]["fr"], renamed["photos"]) == (
+        "The 8th", "Septième", 3,
+    )  # fmt: skip
+    assert on_a_server.get("/v1/photos/a%00b").status_code == 404
 
 
 def test_several_photos_are_removed_and_put_back_in_one_change(client: TestClient) -> None:
@@ -225,3 +233,28 @@ def test_the_oldest_removal_makes_room_for_the_newest() -> None:
     assert kept.take(first) is None
     assert kept.take(second) is not None
     assert kept.take(third) is not None
+
+
+def test_a_full_disk_is_told_as_such_and_the_undo_can_be_tried_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(client, "Seventh", (7, 0))
+    token = removal(client, "/v1/landmarks/Seventh")["undo"]
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise full
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.tempfile, "mkstemp", refuse)
+        photos = [("photos", ("a.jpg", jpeg(front(7, 1))))]
+        for reply in (
+            client.post(f"/v1/undo/{token}"),
+            client.post("/v1/landmarks/Seventh/photos", files=photos),
+            client.patch("/v1/landmarks/place 0", json={"landmark": "New"}),
+            client.delete("/v1/landmarks/place 0"),
+        ):
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "storage")
+            assert str(client.app.state.engine.folder) not in reply.text
+    assert undone(client, token)["restored"] == 1
+    assert client.get("/v1/landmarks/Seventh").json()["photos"] == 1

@@ -185,7 +185,7 @@ def explanation(world: World, photo: str, lang: str = "") -> JSON:
             "contrast": "far" if sure else "close", "other": second,
             "details": None if "plain" in photo else max(counts[:2]),
             "other_details": None if "plain" in photo else counts[2],
-            "chance": 6, "nothing": None,
+            "chance": 6, "unlike": "nothing else" in photo, "nothing": None,
         },
         "query": {"width": width, "height": height},
         "pairs": pairs,

@@ -135,8 +135,9 @@ Restore = Annotated[
     typer.Option("--restore", help="Add photos again that `gallery remove` has removed."),
 ]
 
+# readable=False: what is read says more about a folder that may not be read.
 RecognizerArgument = Annotated[
-    Path, typer.Argument(help="A recognizer folder, made by `whichlandmark index`.")
+    Path, typer.Argument(help="A recognizer folder, made by `whichlandmark index`.", readable=False)
 ]
 
 RecognizerFolder = Annotated[

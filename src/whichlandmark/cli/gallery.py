@@ -306,7 +306,7 @@ def feedback(
         output.say(entry_in_words(entry))
     output.say(f"{len(listed)} entries ({state}), {len(found.of_state('open'))} to review")
     if found.unreadable:
-        output.warn(f"{found.unreadable} lines of feedback.jsonl cannot be read: left out")
+        output.warn(f"lines of feedback.jsonl that cannot be read: {found.unreadable}, left out")
 
 
 @gallery_app.command()

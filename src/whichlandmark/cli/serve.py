@@ -23,7 +23,8 @@ keys = typer.Typer(
 
 app.add_typer(keys, name="keys")
 
-KeyFile = Annotated[Path, typer.Argument(help="The key file.")]
+# readable=False: what is read says more about a file that may not be read.
+KeyFile = Annotated[Path, typer.Argument(help="The key file.", readable=False)]
 
 
 Port = Annotated[
@@ -54,7 +55,6 @@ Rate = Annotated[
     ),
 ]
 
-
 TrustedProxy = Annotated[
     list[str] | None,
     typer.Option(
@@ -71,6 +71,27 @@ LogAddresses = Annotated[
     typer.Option("--log-addresses", help="Log the address of each client, to ban those that harm."),
 ]
 
+KeysOfServer = Annotated[
+    Path | None,
+    typer.Option("--keys", help="Require an API key of this key file.", readable=False),
+]
+
+Cors = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Origin of another site whose pages may use the API, as https://app.example; may be "
+        "repeated; '*', with --keys only: every site."
+    ),
+]
+
+Tiles = Annotated[
+    str,
+    typer.Option(
+        help="URL of map tiles, https://HOST/{z}/{x}/{y}.png; without it a bundled outline of the "
+        "world."
+    ),
+]
+
 
 @app.command()
 def serve(
@@ -79,9 +100,7 @@ def serve(
         str, typer.Option(help="Address to listen on; 127.0.0.1: this machine only.")
     ] = "127.0.0.1",
     port: Port = 8000,
-    key_file: Annotated[
-        Path | None, typer.Option("--keys", help="Require an API key of this key file.")
-    ] = None,
+    key_file: KeysOfServer = None,
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Allow access without API keys on a public address."),
@@ -90,29 +109,17 @@ def serve(
         list[str] | None,
         typer.Option(help="Another host name that requests may use; may be repeated."),
     ] = None,
-    cors: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Origin of another site whose pages may use the API, as https://app.example; may "
-            "be repeated; '*', with --keys only: every site."
-        ),
-    ] = None,
+    cors: Cors = None,
+    trusted_proxy: TrustedProxy = None,
+    root_path: RootPath = "",
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
-    tiles: Annotated[
-        str,
-        typer.Option(
-            help="URL of map tiles, https://HOST/{z}/{x}/{y}.png; without it a bundled outline of "
-            "the world."
-        ),
-    ] = "",
+    tiles: Tiles = "",
     tiles_by: Annotated[
         str, typer.Option(help="Attribution of the map tiles, shown on the map.")
     ] = "",
     workers: Workers = 0,
     queue: QueueLength = 64,
     rate: Rate = 0,
-    trusted_proxy: TrustedProxy = None,
-    root_path: RootPath = "",
     log_addresses: LogAddresses = False,
     device: Device = "auto",
 ) -> None:
@@ -127,10 +134,9 @@ def serve(
     announce = partial(_announce, host, name or [], key_file is not None)
     options = ServeOptions(
         host=host, port=port, keys=key_file, insecure=insecure, names=tuple(name or ()),
-        cors=tuple(cors or ()),
-        title=title, tiles=tiles, tiles_attribution=tiles_by, workers=workers, queue=queue,
-        rate=rate, proxies=tuple(trusted_proxy or ()), root_path=root_path,
-        log_addresses=log_addresses, device=device,
+        cors=tuple(cors or ()), title=title, tiles=tiles, tiles_attribution=tiles_by,
+        workers=workers, queue=queue, rate=rate, proxies=tuple(trusted_proxy or ()),
+        root_path=root_path, log_addresses=log_addresses, device=device,
     )  # fmt: skip
     if run(recognizer, options, announce):
         raise KeyboardInterrupt

@@ -180,7 +180,10 @@ def tiff_tags(data: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
     """
     order = "<" if data[:1] == b"I" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
-    start = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)[0]
+    try:
+        start = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)[0]
+    except struct.error:
+        raise ValueError("damaged directory (it is cut off)") from None
     tags, end = _directory(data, order, big, start)
     total = sum(size for _, size in tags.values())
     for tag in _TAG_DIRECTORIES:

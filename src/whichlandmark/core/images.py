@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from PIL import ImageFile, ImageOps, UnidentifiedImageError
 from .errors import ImageError, OptionError, TooLargeError
 from .file_kinds import formats_in_words
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes, max_megapixels
-from .photo_files import DECODE_ERRORS, METADATA_ERRORS, exif_of, open_photo
+from .photo_files import DECODE_ERRORS, METADATA_ERRORS, exif_of, open_photo, webp_exif, webp_size
 from .storage import read_bytes
 from .types import Image
 
@@ -40,7 +41,7 @@ THUMBNAIL_QUALITY = 80
 # Bytes that decoding takes at its peak for each pixel: Pillow's picture, the array, and what the
 # decoder keeps. Measured by benchmarks/decode_limits.py, rounded up.
 _PEAK_BYTES = {
-    "JPEG": 8, "MPO": 8, "PNG": 9, "GIF": 7, "WEBP": 17.5, "AVIF": 15, "TIFF": 9, "HEIF": 12,
+    "JPEG": 8, "MPO": 8, "PNG": 9, "GIF": 7, "WEBP": 17.5, "AVIF": 15, "TIFF": 9, "HEIF": 10,
 }  # fmt: skip
 
 _TURNED_BYTES = 3  # more, where EXIF data say that the picture has to be turned
@@ -143,6 +144,13 @@ def header_size(
 def _decode(
     data: bytes, sides: tuple[int, int], reserve: Callable[[int], object] | None, memory: int
 ) -> Image:
+    if memory and (size := webp_size(data)):
+        exif = webp_exif(data)
+        header = SimpleNamespace(
+            size=size, width=size[0], height=size[1], format="WEBP",
+            info={"exif": exif} if exif else {}, _exif=None,
+        )  # fmt: skip
+        _fit(header, data, sides, memory)
     with open_photo(data) as opened:
         peak = _fit(opened, data, sides, memory)
         if reserve:

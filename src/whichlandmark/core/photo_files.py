@@ -58,6 +58,8 @@ _PNG_READ_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")  # may have t
 
 _MAX_TEXT_BYTES = 500_000  # of one such text, decompressed
 
+_MAX_WEBP_CHUNKS = 10_000  # each frame of an animation is one
+
 _PLUGINS: dict[str, Callable[..., ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.jpeg_factory,
     "PNG": PngImagePlugin.PngImageFile,
@@ -116,6 +118,36 @@ def open_photo(data: bytes) -> ImageFile.ImageFile:
     raise UnidentifiedImageError
 
 
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) from the header of a WebP; None = another format, or damaged.
+
+    Pillow's plugin allocates both pictures of its decoder when it opens a file.
+    """
+    kind, head = data[12:16], data[20:30]
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(head) < 10:
+        return None
+    if kind == b"VP8X":
+        return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", head, 6)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def webp_exif(data: bytes) -> bytes | None:
+    """The EXIF data of a WebP, without opening it; None = there are none."""
+    at = 12
+    for _ in range(_MAX_WEBP_CHUNKS):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] == b"EXIF":
+            return data[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+    return None
+
+
 def _open_tiff(data: bytes) -> ImageFile.ImageFile:
     """The first page of a TIFF. Raises ImageError for raw files of cameras and rare kinds."""
     try:
@@ -146,25 +178,26 @@ def _without_texts(data: bytes) -> bytes:
 
     EXIF data that follow the pixels are moved before them, where they are found without decoding.
     """
-    parts: list[bytes] = []  # that precede the pixels …
-    after: list[bytes] = []  # … and the rest
+    whole = memoryview(data)  # whose slices are no copies
+    parts: list[memoryview] = []  # that precede the pixels …
+    after: list[memoryview] = []  # … and the rest
     start, at, kept = 0, 8, parts
     while at + 12 <= len(data):
         kind, length = data[at + 4 : at + 8], int.from_bytes(data[at : at + 4], "big")
         end = at + 12 + length
         if kind == b"IDAT" and kept is parts:
-            parts.append(data[start:at])
+            parts.append(whole[start:at])
             start, kept = at, after
         moved = kind == b"eXIf" and kept is after and end <= len(data)
         if moved or (kind in _PNG_TEXTS and not _is_read(data[at + 8 : end - 4])):
-            kept.append(data[start:at])
+            kept.append(whole[start:at])
             start = end
             if moved:
-                parts.append(data[at:end])
+                parts.append(whole[at:end])
         if kind == b"IEND":
             break
         at = end
-    return b"".join((*parts, *after, data[start:])) if len(parts) + len(after) > 1 else data
+    return b"".join((*parts, *after, whole[start:])) if len(parts) + len(after) > 1 else data
 
 
 def _is_read(text: bytes) -> bool:

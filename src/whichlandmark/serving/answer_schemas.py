@@ -132,8 +132,9 @@ class ReasonsObject(TypedDict):
     the nearest photo of the guess; lead: that less the cosine to `other`, the nearest other
     landmark; contrast: that landmark is far less like the query, less, nearly as much (close) or
     more (behind). details, other_details: most inliers with one photo of the guess, and of any
-    other landmark; null = none was compared; chance: as many inliers agree by chance. nothing: why
-    the photo is not compared: it is too small, of one even color, or plain; null = it is.
+    other landmark; null = none was compared; chance: as many inliers agree by chance. unlike: the
+    query is hardly the guess, and nearer to a distractor than to any landmark. nothing: why the
+    photo is not compared: it is too small, of one even color, or plain; null = it is.
     """
 
     alike: int
@@ -144,6 +145,7 @@ class ReasonsObject(TypedDict):
     details: int | None
     other_details: int | None
     chance: int
+    unlike: bool
     nothing: Literal["small", "even", "plain"] | None
 
 
@@ -163,3 +165,92 @@ class ExplainReply(TypedDict):
     pairs: list[MatchedPair]
     parts: list[PartObject]
     distractors: list[answer_module.MatchObject]
+
+
+class VisionPoint(TypedDict, total=False):
+    """A corner, in pixels. x: from the left; y: from the top."""
+
+    x: int
+    y: int
+
+
+class VisionOutline(TypedDict, total=False):
+    """The part of the image with the landmark. vertices: its corners."""
+
+    vertices: list[VisionPoint]
+
+
+class VisionLatLng(TypedDict, total=False):
+    """A place on Earth."""
+
+    latitude: float
+    longitude: float
+
+
+class VisionPlace(TypedDict, total=False):
+    """Where the landmark is. latLng: in degrees."""
+
+    latLng: VisionLatLng
+
+
+class VisionLandmark(TypedDict, total=False):
+    """A landmark in the image.
+
+    mid: its Wikidata id where the gallery knows one, else its label. description: its name. score:
+    calibrated probability that it is right. boundingPoly: where in the image it is. locations:
+    where on Earth, if the gallery knows.
+    """
+
+    mid: str
+    description: str
+    score: float
+    boundingPoly: VisionOutline
+    locations: list[VisionPlace]
+
+
+class VisionStatus(TypedDict):
+    """Why an image has no answer. code: as in google.rpc.Code."""
+
+    code: int
+    message: str
+
+
+class VisionAnswer(TypedDict, total=False):
+    """The answer to one image; empty where it shows no landmark that the gallery knows.
+
+    landmarkAnnotations: landmarks, the likeliest first; error: why this image has no answer.
+    """
+
+    landmarkAnnotations: list[VisionLandmark]
+    error: VisionStatus
+
+
+class VisionReply(TypedDict, total=False):
+    """Answers to images. responses: one for each image, in order."""
+
+    responses: list[VisionAnswer]
+
+
+class VisionDetail(TypedDict, total=False):
+    """More about an error, such as the field that is wrong."""
+
+
+class _VisionErrorParts(TypedDict):
+    code: int
+    message: str
+    status: str
+
+
+class VisionError(_VisionErrorParts, total=False):
+    """Why a request is refused.
+
+    code: the HTTP status; status: its name in google.rpc.Code; details: more about it.
+    """
+
+    details: list[VisionDetail]
+
+
+class VisionErrorReply(TypedDict):
+    """The whole request was refused."""
+
+    error: VisionError

@@ -25,7 +25,7 @@ import struct
 import sys
 import warnings
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
@@ -131,7 +131,6 @@ def reply_to(
     data: bytes, mode: int, side: int, memory: int = 0
 ) -> tuple[bytes, bytes | memoryview]:
     """Header and body of the reply. Never raises: a failure becomes an error reply."""
-    height, width = upright_size(data)
     try:
         photo = decode_photo(data, mode, side, memory)
     except ImageError as error:
@@ -144,6 +143,7 @@ def reply_to(
         return _failed("too_large", "decoding needs more memory than the limit for one photo")
     except Exception as error:  # a bug in a decoder fails this photo only
         return _failed("unreadable", f"cannot be decoded ({type(error).__name__})")
+    height, width = upright_size(data)
     location = location_of(data) if mode == PIXELS_AND_LOCATION else None
     length = memoryview(photo.data).nbytes
     return REPLY_HEADER.pack(
@@ -151,7 +151,7 @@ def reply_to(
     ), photo.data
 
 
-def _failed(code: str, message: str, form: str = "") -> tuple[bytes, bytes]:
+def _failed(code: str, message: str, form: str = "") -> tuple[bytes, bytes | memoryview]:
     body = json.dumps({"code": code, "message": message[:500], "format": form}).encode()
     return REPLY_HEADER.pack(FAILED, 0, 0, 0, 0, 0, *NO_LOCATION, len(body)), body
 
@@ -191,16 +191,20 @@ def _make_room(size: int) -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def receive(channel: socket.socket, length: int) -> bytes | None:
-    """Read exactly `length` bytes; None when the connection is closed."""
-    data = bytearray(length)
-    view, received = memoryview(data), 0
-    while received < length:
-        count = channel.recv_into(view[received:])
-        if count == 0:
-            return None
-        received += count
-    return bytes(data)
+def receive(stream: BinaryIO, length: int) -> bytes | None:
+    """Read exactly `length` bytes, or pass over them when there is no memory for them.
+
+    Returns:
+        None when the connection is closed, or b"" when they did not fit.
+    """
+    _make_room(length)
+    try:
+        data = stream.read(length)  # in one piece; it allocates before it reads
+        return data if len(data) == length else None
+    except MemoryError:
+        for start in range(0, length, 1_000_000):
+            stream.read(min(1_000_000, length - start))
+        return b""
 
 
 def serve(channel: socket.socket, seconds: float, memory: int) -> None:
@@ -208,16 +212,21 @@ def serve(channel: socket.socket, seconds: float, memory: int) -> None:
 
     seconds: processor time for one photo; memory: bytes for one photo, its file included.
     """
-    while head := receive(channel, REQUEST_HEADER.size):
+    stream = channel.makefile("rb")
+    while head := receive(stream, REQUEST_HEADER.size):
         mode, side, length = REQUEST_HEADER.unpack(head)
-        data = receive(channel, length)
+        data = receive(stream, length)
         if data is None:
             return
         signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF ends this process
-        reply, body = reply_to(data, mode, side, memory)
+        if len(data) < length:
+            message = f"too large to decode here: a file of {length / 1e6:.0f} MB"
+            reply = _failed("too_large", message)
+        else:
+            reply = reply_to(data, mode, side, memory)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        channel.sendall(reply)
-        channel.sendall(body)
+        for part in reply:
+            channel.sendall(part)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from .explanation_json import explanation_object
 from .gallery_editing import Editor
 from .inference_queue import BatchTimes, InferenceQueue, MakeResult
 from .keys import KeyFile
-from .limits import BodyBudget, RateLimits, RequestQueue, WrongKeys
+from .limits import BodyBudget, RateLimits, RequestQueue, Turns, WrongKeys
 from .live_recognizer import LiveRecognizer, OpenRecognizer
 from .monitoring import Counters
 from .options import ServeOptions
@@ -98,7 +98,7 @@ class Engine:
         self.feedback = FeedbackStore(folder, options.feedback_bytes)
         self.queue = RequestQueue(options.queue, options.line, options.line_seconds)
         self.body_budget = BodyBudget(options.body_bytes, options.body_share, options.line_seconds)
-        self.rate_limits, self.wrong_keys = RateLimits(), WrongKeys()
+        self.rate_limits, self.wrong_keys, self.turns = RateLimits(), WrongKeys(), Turns()
         self.previews = Previews(folder, self.live, self.pool, options.max_bytes)
         self.stopping = False
         self.counters.generation.set(self.live.generation)

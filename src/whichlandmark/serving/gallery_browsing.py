@@ -159,17 +159,18 @@ class Catalogue:
     def __init__(self, index: GalleryIndex, records: Mapping[str, LandmarkRecord]) -> None:
         self.index, self.records = index, records
         self.names = [str(name) for name in index.names]
-        self._lock = threading.Lock()
+        self._lock, self._search_lock = threading.Lock(), threading.Lock()
         self._orders: dict[str, list[int]] = {}
         self._search: LandmarkSearch | None = None
         self._older: LandmarkSearch | None = None
 
     def take_over(self, older: Catalogue) -> None:
         """Keep what an older generation has prepared of names that have not changed since."""
+        same = self.names == older.names and self.records == older.records
         with older._lock:
-            self._older = older._search or older._older
-            if self.names == older.names and self.records == older.records:
-                self._orders, self._search = older._orders.copy(), older._search
+            self._orders = older._orders.copy() if same else {}
+        self._older = older._search or older._older  # which is not waited for
+        self._search = older._search if same else None
 
     def code_of(self, name: str) -> int:
         """The index of a landmark in `names`. Raises ApiError 404."""
@@ -191,10 +192,9 @@ class Catalogue:
     @property
     def search(self) -> LandmarkSearch:
         """The search of names; prepared when it is used first."""
-        with self._lock:
+        with self._search_lock:
             if self._search is None:
                 self._search = LandmarkSearch(self.names, self.records, self._older)
-                self._older = None
             return self._search
 
     def order(self, language: str) -> list[int]:

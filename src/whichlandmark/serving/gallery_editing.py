@@ -65,9 +65,12 @@ class RemovedForNow:
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[CopiedPhotos, threading.Timer]] = {}
 
-    def keep(self, copied: CopiedPhotos) -> str:
-        """Keep photos, in place of the oldest where there is no room; returns their token."""
-        token = secrets.token_urlsafe(24)
+    def keep(self, copied: CopiedPhotos, token: str = "") -> str:
+        """Keep photos, in place of the oldest where there is no room; returns their token.
+
+        token: "" = a new one.
+        """
+        token = token or secrets.token_urlsafe(24)
         timer = threading.Timer(UNDO_SECONDS, self.take, [token])
         timer.daemon = True
         with self._lock:
@@ -187,7 +190,11 @@ class Editor:
                     "This removal cannot be undone any more.",
                     f"A removal can be undone once, for {UNDO_SECONDS} s, while the server runs.",
                 )
-            lost = put_back(self.live.folder, copied)
+            try:
+                lost = put_back(self.live.folder, copied)
+            except BaseException:  # such as a full disk: it may be tried again
+                self.removed.keep(copied, token)
+                raise
             self.live.refresh()
         return {"restored": len(copied.rows) - len(lost), "not_restored": lost,
                 "generation": self.live.generation}  # fmt: skip
@@ -305,6 +312,9 @@ class Editor:
                 yield
         except BusyError:
             raise busy(5) from None
+        except DataError as error:  # values were checked before, so it is the disk
+            log.warning("%s", error)
+            raise storage("The gallery cannot be written.") from None
         finally:
             self._waiting.release()
 
@@ -339,12 +349,17 @@ def _check_new_name(name: str) -> None:
 
 
 def _or_invalid(code: str, change: Callable[[], Result]) -> Result:
-    """Run an edit. Its DataError or OptionError (a value that is not allowed) becomes 422."""
+    """Run an edit. Its DataError or OptionError (a value that is not allowed) becomes 422.
+
+    Errors of the disk are DataErrors that came from an OSError; they are raised as they are.
+    """
     try:
         return change()
     except ExistsError:
         raise
     except (DataError, OptionError) as error:
+        if isinstance(error.__context__, OSError):
+            raise
         raise ApiError(422, code, str(error)) from None
 
 
@@ -352,5 +367,7 @@ def _or_unknown(name: str | None, change: Callable[[], Result]) -> Result:
     """Run an edit. Its DataError (unknown landmark, or photo where name is None) becomes 404."""
     try:
         return change()
-    except DataError:
+    except DataError as error:
+        if isinstance(error.__context__, OSError):
+            raise
         raise (unknown_photo() if name is None else unknown_landmark(name)) from None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ class _Names:
         self._wikidata: dict[str, list[int]] = {}
         numbers: dict[str, int] = {}  # word, or neighbouring words joined → its number
         word_numbers: set[int] = set()  # those of single words
-        pairs: list[tuple[int, int]] = []  # number, name
+        pairs = array("q")  # number, name; number, name; …
         first_names: list[int] = []  # of each landmark its first name
         letters: list[int] = []  # of each name
         for code, label in enumerate(labels):
@@ -134,7 +135,7 @@ class _Names:
             for words in dict.fromkeys(tuple(folded(text)) for text in texts if text) or [()]:
                 for word, single in _runs(words):
                     number = numbers.setdefault(word, len(numbers))
-                    pairs.append((number, len(letters)))
+                    pairs.extend((number, len(letters)))
                     if single:
                         word_numbers.add(number)
                 letters.append(sum(map(len, words)))
@@ -142,7 +143,7 @@ class _Names:
                 self._wikidata.setdefault(record.wikidata.lower(), []).append(code)
         self._first_names = np.array(first_names, dtype=np.int64)
         self._letters = np.maximum(np.array(letters, dtype=np.float32), 1)
-        self._words = sorted(numbers)
+        self._words = _sorted(numbers)
         place = np.empty(len(numbers), dtype=np.int64)
         place[[numbers[word] for word in self._words]] = np.arange(len(numbers))
         table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
@@ -244,11 +245,21 @@ class _Names:
         yield rows, np.full(len(rows), TYPO_IN_PREFIX, dtype=np.float32)
 
 
+def _sorted(words: Iterable[str]) -> list[str]:
+    """`sorted`, in steps that let other threads run: in one step it may hold the GIL for 1 s."""
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        groups.setdefault(word[:2], []).append(word)
+    return [word for beginning in sorted(groups) for word in sorted(groups[beginning])]
+
+
 def _runs(words: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """The words of a name, and its neighbouring words joined; is it a single word?"""
+    """The words of a name, neighbours joined, and all joined; is it a single word?"""
     for count in range(1, min(JOINED_WORDS, len(words)) + 1):
         for start in range(len(words) - count + 1):
             yield "".join(words[start : start + count]), count == 1
+    if len(words) > JOINED_WORDS and len(whole := "".join(words)) <= MAX_TYPO_LETTERS:
+        yield whole, False
 
 
 def _masks(words: Sequence[str]) -> NDArray[np.uint32]:

@@ -110,6 +110,43 @@ class RequestQueue:
                 admission.set_result(None)
 
 
+class Turns:
+    """Lets few requests begin or end in one round of the event loop. Use it from there only.
+
+    Else hundreds that arrive, or hang up, at the same moment would keep a health check waiting for
+    all of them.
+    """
+
+    def __init__(self, in_one_round: int = 16) -> None:
+        self.in_one_round, self._left = in_one_round, in_one_round
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._planned = False
+
+    async def wait(self) -> None:
+        """Return in this round of the loop or in a later one, in order of arrival."""
+        loop = asyncio.get_running_loop()
+        if not self._planned:
+            self._planned = True
+            loop.call_soon(self._next_round, loop)
+        if self._left > 0 and not self._waiting:
+            self._left -= 1
+            return
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _next_round(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._left, self._planned = self.in_one_round, False
+        while self._waiting and self._left > 0:
+            turn = self._waiting.popleft()
+            if not turn.done():  # not cancelled
+                turn.set_result(None)
+                self._left -= 1
+        if self._waiting:
+            self._planned = True
+            loop.call_soon(self._next_round, loop)
+
+
 class BodyRoom:
     """The bytes of one body that are in memory. `BodyBudget.body` makes it."""
 

@@ -44,7 +44,9 @@ QUEUED_PATHS = (
     "/v1/images:annotate",
 )  # requests that use the request queue
 
-_UNLOGGED_ROUTES = ("/livez", "/readyz", "/metrics")  # polled; only their errors are logged
+HEALTH_PATHS = ("/livez", "/readyz")  # answered before others that arrive at the same time
+
+_UNLOGGED_ROUTES = (*HEALTH_PATHS, "/metrics")  # polled; only their errors are logged
 
 # A refused body is read up to these limits, because clients read the refusal only afterwards.
 DRAIN_BYTES, DRAIN_SECONDS = 64_000_000, 2.0
@@ -75,7 +77,7 @@ class RequestMiddleware:
         state["request_id"] = request_id
         response = _ResponseSender(send, self.headers, scope)
         with self.engine.body_budget.body() as room:
-            body = _CountedBody(receive, self.engine.options, scope, room, response)
+            body = _CountedBody(receive, self.engine, scope, room, response)
             refused = await self._answer(scope, body, response)
         if refused and not response.status:
             if body.expected and not body.reading:
@@ -106,6 +108,8 @@ class RequestMiddleware:
 
     async def _dispatch(self, scope: Scope, body: _CountedBody, response: _ResponseSender) -> None:
         """Raises ApiError for what is refused before it reaches a route."""
+        if scope["path"] not in HEALTH_PATHS:
+            await self.engine.turns.wait()
         body.unread = True  # a refusal here is sent at once, because no route has read a byte
         headers, options = Headers(scope=scope), self.engine.options
         self._meet_proxies(scope)
@@ -202,10 +206,11 @@ class _CountedBody:
     """
 
     def __init__(
-        self, receive: Receive, options: ServeOptions, scope: Scope, room: BodyRoom,
+        self, receive: Receive, engine: Engine, scope: Scope, room: BodyRoom,
         response: _ResponseSender,
     ) -> None:  # fmt: skip
-        self._receive, self._options, self._scope = receive, options, scope
+        self._receive, self._scope, self._turns = receive, scope, engine.turns
+        self._options = options = engine.options
         self._room, self._response = room, response
         self.size, self.ended = 0, False
         self.expected = Headers(scope=scope).get("expect", "").lower() == "100-continue"
@@ -234,6 +239,7 @@ class _CountedBody:
         self.ended = message["type"] != "http.request" or not message.get("more_body", False)
         if message["type"] == "http.disconnect":
             self.gone = not self._response.complete
+            await self._turns.wait()
         if self.ended:
             self._arrived.set()
         if self.size > self._options.max_body:

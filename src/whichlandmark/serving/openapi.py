@@ -26,7 +26,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..recognition.faults import Fault
-from .openapi_examples import Examples
+from .openapi_examples import PROPERTIES, Examples
 from .uploads import RAW_TYPE, JsonPhotos
 
 STATUS_DESCRIPTIONS = {
@@ -37,11 +37,17 @@ STATUS_DESCRIPTIONS = {
     410: "Too late to undo",
     413: "Too large, or too many photos",
     415: "Unsupported media type", 421: "Host header not allowed", 422: "Not valid by the schema",
-    429: "Too many photos per minute", 500: "Internal error", 503: "Busy, retry later",
+    429: "Too many photos per minute, or too many wrong keys", 500: "Internal error",
+    503: "Busy, retry later",
 }  # fmt: skip
 
 # Key of a route's OpenAPI for schemas of its request, which the published document lists by name.
 COMPONENTS = "x-components"
+
+JSON = "application/json"
+
+RETRY_AFTER = {"description": "Seconds until it is worth another try.",
+               "schema": {"type": "integer"}}  # fmt: skip
 
 ANY_ROUTE = (400, 401, 403, 408, 413, 421, 500)
 
@@ -59,16 +65,14 @@ def refusals(*also: int) -> dict[int | str, dict[str, Any]]:
     for status in sorted({*ANY_ROUTE, *also}):
         found[status] = {"model": model_of(ErrorReply), "description": STATUS_DESCRIPTIONS[status]}
         if status in (429, 503):
-            found[status]["headers"] = {
-                "Retry-After": {"description": "seconds", "schema": {"type": "integer"}}
-            }
+            found[status]["headers"] = {"Retry-After": RETRY_AFTER}
     return found
 
 
 def json_of(model: type[BaseModel]) -> dict[str, Any]:
     """OpenAPI for a JSON request body."""
     schema, named = _named(model)
-    content = {"application/json": {"schema": schema}}
+    content = {JSON: {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}, COMPONENTS: named}
 
 
@@ -91,7 +95,7 @@ def files(
         named[json_model.__name__]["properties"]["photos"]["maxItems"] = max_photos
         others = set(json_model.model_fields) - {"photos"}
         properties |= {one: named[json_model.__name__]["properties"][one] for one in others}
-        content["application/json"] = {"schema": schema}
+        content[JSON] = {"schema": schema}
     form = {"type": "object", "required": [field], "properties": properties}
     content = {"multipart/form-data": {"schema": form}, **content}
     if raw:
@@ -173,6 +177,8 @@ SECURITY = {
 
 REPLY_HEADERS = {
     "X-Request-Id": ("Names this request in the server's logs.", {"type": "string"}),
+    "RateLimit": ("The same as the next ones, as the IETF draft has it.", {"type": "string"}),
+    "RateLimit-Policy": ("The limit, as the IETF draft has it.", {"type": "string"}),
     "RateLimit-Limit": ("Photos per minute, for a limited caller.", {"type": "integer"}),
     "RateLimit-Remaining": ("Photos that are left at the moment.", {"type": "integer"}),
     "RateLimit-Reset": ("Seconds until all of them are free again.", {"type": "integer"}),
@@ -239,6 +245,9 @@ class Document:
             for method, operation in operations.items():
                 schemas.update(operation.pop(COMPONENTS, {}))
                 self._complete(method, path, operation)
+        for schema in schemas.values():
+            for name, text in described(schema).items():
+                schema["properties"][name].setdefault("description", text)
         examples = Examples(schemas)
         for operations in content["paths"].values():
             for operation in operations.values():
@@ -265,16 +274,48 @@ class Document:
         text = operation.get("description", "")
         operation["summary"] = re.split(r"(?<=[.;:])\s", text, maxsplit=1)[0].rstrip(".;:")
         operation["description"] = text if not scope else f"{text}\n\nScope: `{scope}`."
-        for status, reply in operation["responses"].items():
+        responses: dict[str, Any] = operation["responses"]
+        limited = "429" in responses
+        if not scope:
+            responses.pop("401", None)
+        for wrong_keys in (429, 503) if scope else ():  # too many of them; their file is damaged
+            if str(wrong_keys) not in responses:
+                responses[str(wrong_keys)] = {
+                    "description": STATUS_DESCRIPTIONS[wrong_keys],
+                    "headers": {"Retry-After": RETRY_AFTER},
+                    "content": {JSON: dict(responses["400"]["content"][JSON])},
+                }
+        operation["responses"] = dict(sorted(responses.items()))
+        for status, reply in responses.items():
             names = ["X-Request-Id"]
-            if "429" in operation["responses"] and status in ("200", "429"):
-                names += ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"]
+            if limited and status in ("200", "429"):
+                names += [name for name in REPLY_HEADERS if name.startswith("RateLimit")]
             if status == "200" and method == "get" and path not in NOT_KEPT:
                 names.append("ETag")
             for name in names:
                 described, schema = REPLY_HEADERS[name]
                 header = {"description": described, "schema": schema}
                 reply.setdefault("headers", {}).setdefault(name, header)
+
+
+def described(schema: dict[str, Any]) -> dict[str, str]:
+    """Property → what it is, as the schema's description says ("name, other: what they are; …")."""
+    names, text = schema.get("properties", {}), " ".join(schema.get("description", "").split())
+    labels: list[tuple[list[str], int, int]] = []  # properties, and where their text begins
+    for label in re.finditer(r"(?<![\w`])((?:\w+, )*\w+): ", text):
+        known = [name for given, _, _ in labels for name in given]
+        given = label[1].split(", ")
+        if all(name in names and name not in known for name in given):
+            labels.append((given, label.start(), label.end()))
+    ends = [*(start for _, start, _ in labels[1:]), len(text)]
+    owner = schema.get("title", "")
+    general = {name: PROPERTIES.get(f"{owner}.{name}", PROPERTIES.get(name, "")) for name in names}
+    found = {name: words for name, words in general.items() if words}
+    for (given, _, start), end in zip(labels, ends, strict=False):
+        words = text[start:end].strip().rstrip(".;,")
+        ending = "" if words.endswith("?") else "."
+        found |= dict.fromkeys(given, f"{words[:1].upper()}{words[1:]}{ending}")
+    return found
 
 
 def scope_of(route: APIRoute) -> str:

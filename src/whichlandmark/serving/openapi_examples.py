@@ -1,4 +1,4 @@
-"""Examples in the published OpenAPI document, made from the names of properties."""
+"""Examples and descriptions in the published OpenAPI document, by the names of properties."""
 
 from __future__ import annotations
 
@@ -44,9 +44,74 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "other": ("blackpool_tower",), "preview": ("/v1/photos/eiffel_tower%2F3.jpg/preview",),
     "alike": (4,), "lead": (0.21,), "contrast": ("far",), "details": (61,), "other_details": (6,),
     "chance": (8,), "nothing": (None,), "format": ("HEIC",), "undo_photos": (200,),
+    "mid": ("Q243",), "VisionLandmark.description": ("Eiffel Tower",),
+    "VisionLandmark.score": (0.97,), "x": (198,), "y": (24,),
     "ChosenPhotos.photos": (["eiffel_tower/3.jpg"],),
     "MovedPhotos.photos": (["eiffel_tower/3.jpg"],),
     "data": (ONE_PIXEL,), "content": (ONE_PIXEL,),
+}  # fmt: skip
+
+# Properties that replies have only at times, and that examples leave out.
+LEFT_OUT = ("VisionAnswer.error", "Fault.format")
+
+# Name of a property → what it is, where the type's own description does not say. A name after that
+# of a schema goes before the name alone.
+PROPERTIES = {
+    "schema": "Name and number of this form of reply.",
+    "request_id": "Names the request in the server's logs.",
+    "model": "What answered.", "timings_ms": "Where the time went, in milliseconds.",
+    "embedder": "What made the vectors; those of another are not comparable.",
+    "generation": "Of the gallery; it grows with every change.",
+    "results": "One for each photo, in the order sent.", "photo": "Name of the photo, as sent.",
+    "decision": "landmark: named; uncertain: it may be the guess; no_landmark: none is known.",
+    "landmark": "Label of the landmark.", "guess": "Label of the likeliest, whatever the decision.",
+    "second": "Label of the second likeliest.",
+    "confidence": "Calibrated probability that it is right, 0 to 1.",
+    "score": "Ranks answers; null where there was no candidate.", "words": "In a sentence.",
+    "candidates": "Landmarks that it may be, the likeliest first.",
+    "matches": "Gallery photos, the most similar first.", "landmarks": "Landmarks found.",
+    "warnings": "What makes the answer less reliable.",
+    "unfinished": "Set while an index run has not finished.",
+    "title": "Name for people, in the language asked for.", "names": "Names by language tag.",
+    "wikidata": "Wikidata id, such as Q243.", "latitude": "Degrees north (WGS 84).",
+    "longitude": "Degrees east (WGS 84).", "source": "Web address where this comes from.",
+    "id": "Id in the gallery.", "author": "Who made the photo.", "licence": "Of the photo.",
+    "similarity": "Cosine of the two embeddings, −1 to 1.",
+    "inliers": "Details that agree in one view; null = they were not compared.",
+    "thumbnail": "Path of a small picture; null = there is none.",
+    "vector": "Numbers of the embedding; their squares sum to 1.",
+    "total": "How many there are in all.", "distractors": "Nearest photos without a landmark.",
+    "Candidate.photos": "The nearest photos of it.",
+    "LandmarkReply.photos": "Number of its photos.",
+    "ChangedLandmarkReply.photos": "Number of its photos.",
+    "PhotosReply.photos": "One page of them.",
+    "UnfinishedObject.photos": "In the gallery so far.", "of": "How many there will be.",
+    "JsonPhotos.photos": "The photos.", "JsonRecognizeRequest.photos": "The photos.",
+    "ChosenPhotos.photos": "Their ids.", "MovedPhotos.photos": "Their ids.",
+    "Timings.queue": "Waiting.", "decode": "Decoding the photo.", "embed": "Embedding it.",
+    "search": "Searching and comparing.", "Timings.total": "The whole request.",
+    "added": "Ids of new photos.", "already_there": "Ids of photos that this landmark has already.",
+    "other_landmark": "Photos that another landmark has.",
+    "moved": "Ids of photos moved from there.",
+    "failed": "Photos that could not be read.", "answer": "The answer to the photo.",
+    "FeedbackEntry.answer": "The landmark that was answered; null = none.",
+    "reasons": "The sentences as numbers.", "query": "Size of the photo.",
+    "parts": "What the score is made of.", "time": "When it came, UTC.", "entries": "One page.",
+    "width": "In pixels.", "height": "In pixels.", "text": "The same in a sentence.",
+    "PartObject.name": "Of the part.", "value": "As the text says.",
+    "queued": "Always true.", "other": "Label of the nearest other landmark.",
+    "relabelled": "Number of photos.", "removed": "Number of photos.",
+    "restored": "Number of photos.", "entry": "As it is now.", "url": "With {z}, {x} and {y}.",
+    "attribution": "To be shown on the map.", "name": "Of the photo; it comes back in the answer.",
+    "action": "approve or discard.",
+    "error": "Why not.", "code": "Stable name of the reason, for programs.",
+    "message": "What is wrong, for people.", "hint": "What to do about it, for people.",
+    "queue": "Photos that are in work.", "version": "Of the server.",
+    "max_photos": "Most photos of a request.", "max_bytes": "Most bytes of a photo.",
+    "formats": "Formats of photos that can be read.", "read": "Whether reading needs a key.",
+    "write": "Whether changing the gallery needs a key.", "tiles": "Map tiles; null = none.",
+    "note": "Anything else that a reviewer should know.", "right": "Whether the answer was right.",
+    "undo_seconds": "For how long it can be undone.",
 }  # fmt: skip
 
 # Parameters that mean something else than the property of that name: (where, name) → example.
@@ -127,7 +192,8 @@ class Examples:
             return schema["enum"][0]
         if "properties" in schema:
             owner = schema.get("title", "")
-            return {key: self.of(inner, key, owner) for key, inner in schema["properties"].items()}
+            return {key: self.of(inner, key, owner) for key, inner in schema["properties"].items()
+                    if f"{owner}.{key}" not in LEFT_OUT}  # fmt: skip
         if schema.get("type") == "array":
             return [self.of(schema.get("items", {}), name)]
         if "default" in schema:

@@ -344,15 +344,25 @@ def google_error(error: ApiError, request_id: str) -> dict[str, Any]:
                       "status": STATUSES.get(status, "UNKNOWN"), "details": details}}  # fmt: skip
 
 
-def json_schema(kind: Kind) -> dict[str, Any]:
-    """The schema of a kind as it is published: one form of each value, though others are read."""
+def json_schema(kind: Kind, named: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The schema of a kind as it is published: one form of each value, though others are read.
+
+    named: gets the schema of each message by its name, and the result refers to it; None = the
+    schemas of messages stand where they are used.
+    """
     if isinstance(kind, Message):
-        fields = {name: json_schema(one) for name, one in kind.fields.items()}
-        return {"type": "object", "properties": fields, "additionalProperties": not fields}
+        fields = {name: json_schema(one, named) for name, one in kind.fields.items()}
+        schema = {"type": "object", "properties": fields, "additionalProperties": not fields}
+        if named is None:
+            return schema
+        for field in fields.values():
+            field["description"] = "As in Google Cloud Vision."
+        named[kind.name] = {**schema, "title": kind.name, "description": f"As there: {kind.name}."}
+        return {"$ref": f"#/components/schemas/{kind.name}"}
     if isinstance(kind, Repeated):
-        return {"type": "array", "items": json_schema(kind.of)}
+        return {"type": "array", "items": json_schema(kind.of, named)}
     if isinstance(kind, Map):
-        return {"type": "object", "additionalProperties": json_schema(kind.of)}
+        return {"type": "object", "additionalProperties": json_schema(kind.of, named)}
     if isinstance(kind, Enum):
         return {"type": "string", "enum": list(kind.values)}
     return dict(_SCHEMAS[kind])

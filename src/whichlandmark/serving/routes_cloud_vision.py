@@ -13,17 +13,19 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
 from ..core.photo_files import LatLon
 from ..core.types import Prediction
 from ..recognition.answer import landmark_object
 from ..recognition.location import distance_km
+from .answer_schemas import VisionErrorReply, VisionReply
 from .api_errors import ApiError, PhotoError, shortened
 from .auth import Caller, engine_of, require_scope
 from .decode_pool import Decoded
 from .engine import Engine, PhotoResult
 from .live_recognizer import OpenRecognizer
+from .openapi import COMPONENTS, model_of
 from .proto_json import (
     Enum,
     FieldError,
@@ -129,43 +131,40 @@ PARAMETERS = frozenset({
 NOT_OFFERED = ("images:asyncBatchAnnotate", "files:annotate", "files:asyncBatchAnnotate")
 
 # OpenAPI: parameters, and replies. A reply is not limited to what this server fills.
-DOCUMENTED_PARAMETERS = [{
-    "name": "prettyPrint", "in": "query", "required": False,
-    "description": "true = with line breaks",
-    "schema": {"type": "string", "enum": ["true", "false"]},
-}]  # fmt: skip
+DOCUMENTED_PARAMETERS = [
+    {"name": "prettyPrint", "in": "query", "required": False,
+     "description": "true = with line breaks", "example": "false",
+     "schema": {"type": "string", "enum": ["true", "false"]}},
+    {"name": "key", "in": "query", "required": False, "example": "KEY",
+     "description": "API key, for servers that ask for one; headers are better, because addresses "
+     "are logged.", "schema": {"type": "string"}},
+]  # fmt: skip
 
 EXAMPLE = {"requests": [{
     "image": {"content": "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="},
     "features": [{"type": "LANDMARK_DETECTION", "maxResults": 5}],
 }]}  # fmt: skip
 
-REPLY_SCHEMA = {"type": "object", "properties": {
-    "responses": {"type": "array", "items": {"type": "object"}}}}  # fmt: skip
-
-ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": {
-    "type": "object", "required": ["code", "message", "status"], "properties": {
-        "code": {"type": "integer"}, "message": {"type": "string"}, "status": {"type": "string"},
-        "details": {"type": "array", "items": {"type": "object"}},
-    }}}}  # fmt: skip
-
 
 def router(max_images: int) -> APIRouter:
     """The routes. max_images: per request."""
     routes = APIRouter(tags=["vision"])
     documented: dict[int | str, dict[str, Any]] = {
-        200: {"content": {"application/json": {"schema": REPLY_SCHEMA}}}
+        200: {"description": "An answer or error for each image, in order"}
     }
     for status in (400, 401, 403, 408, 413, 421, 422, 429, 500, 503):
-        documented[status] = {"description": "Error in the format of Google Cloud Vision",
-                        "content": {"application/json": {"schema": ERROR_SCHEMA}}}  # fmt: skip
-    schema = json_schema(BATCH)
-    schema["properties"]["requests"] |= {"minItems": 1, "maxItems": max_images}
-    schema["required"] = ["requests"]
+        described = "Error in the format of Google Cloud Vision"
+        documented[status] = {"description": described, "model": model_of(VisionErrorReply)}
+    named: dict[str, Any] = {}
+    schema = json_schema(BATCH, named)
+    batch = named[BATCH.name]
+    batch["properties"]["requests"] |= {"minItems": 1, "maxItems": max_images}
+    batch["required"] = ["requests"]
     content = {"application/json": {"schema": schema, "example": EXAMPLE}}
     extra = {
         "requestBody": {"required": True, "content": content},
         "parameters": DOCUMENTED_PARAMETERS,
+        COMPONENTS: named,
     }
 
     async def annotate(request: Request, caller: Reader) -> Response:
@@ -192,7 +191,8 @@ def router(max_images: int) -> APIRouter:
     for path in paths:
         listed = path == paths[0]
         routes.add_api_route(
-            path, annotate, methods=["POST"], response_class=Response, include_in_schema=listed,
+            path, annotate, methods=["POST"], response_class=JSONResponse, include_in_schema=listed,
+            response_model=model_of(VisionReply) if listed else None,
             responses=documented if listed else None, openapi_extra=extra if listed else None,
         )  # fmt: skip
     for path in google_paths(*NOT_OFFERED):
@@ -204,8 +204,8 @@ def _text(request: Request, reply: Any) -> str:
     """The JSON of a reply, with line breaks where the client asks for them."""
     pretty = request.query_params.get("prettyPrint", request.query_params.get("$prettyPrint"))
     if pretty in ("true", "1"):
-        return json.dumps(reply, ensure_ascii=False, indent=2)
-    return json.dumps(reply, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(reply, ensure_ascii=False, allow_nan=False, indent=2)
+    return json.dumps(reply, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _check_parameters(request: Request) -> Any:

@@ -64,6 +64,7 @@ class Reasons:
         other: That landmark; None also where all nearest photos show the guess.
         details: Most inliers with one photo of the guess; None = none was compared.
         other_details: Most inliers with one photo of any other landmark; None = as above.
+        unlike: Is the query hardly the guess, and nearer to a distractor than to any landmark?
         nothing: Why the photo is not compared; None = it is.
     """
 
@@ -74,6 +75,7 @@ class Reasons:
     other: str | None = None
     details: int | None = None
     other_details: int | None = None
+    unlike: bool = False
     nothing: Nothing | None = None
 
 

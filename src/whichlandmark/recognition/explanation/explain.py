@@ -41,6 +41,8 @@ DISTRACTORS = 4  # nearest distractors shown
 # of any other landmark is below the first, it is far less like the query; below the second, less.
 FAR_SHARE, LESS_SHARE = 0.5, 0.85
 
+HARDLY = 0.05  # confidence below which the guess is not worth a word, where distractors are nearer
+
 NOTHING_PARTS: dict[str, Nothing] = {
     "its short side": "small", "one even color": "even", "even areas": "plain",
 }  # fmt: skip  # parts of the texts of `nothing_to_compare`
@@ -118,7 +120,7 @@ def explain_answer(
         reasons=reasons,
         parts=_parts(answers, row, answer),
         references=_references(recognizer, answers, shown, answer.guess, alike_from),
-        distractors=_distractors(answers, row),
+        distractors=() if row in answers.nothing else _distractors(answers, row),
         box=(box[0] * width, box[1] * height, box[2] * width, box[3] * height) if box else None,
         shape=(height, width),
     )
@@ -171,8 +173,8 @@ def _photos_of(answers: Answers, row: int, name: str, guess: bool) -> list[_Show
 
 def _reasons(
     answers: Answers, row: int, answer: Prediction, shown: Mapping[str, Sequence[_Shown]]
-) -> tuple[Reasons, float]:
-    """What the sentences say; and the cosine from which a photo of the guess is alike.
+) -> tuple[Reasons, float | None]:
+    """What the sentences say; and the cosine from which a photo of the guess is alike, None = none.
 
     Alike are photos of the guess nearer to its nearest one than to that of any other landmark, and
     those with inliers beyond chance.
@@ -180,9 +182,9 @@ def _reasons(
     if row in answers.nothing:
         text = answers.nothing[row]
         code = next(code for part, code in NOTHING_PARTS.items() if part in text)
-        return Reasons(nothing=code), np.inf
+        return Reasons(nothing=code), None
     if answer.guess is None:
-        return Reasons(), np.inf
+        return Reasons(), None
     cosines, codes = answers.found.neighbours.similarity[row], answers.found.codes[row]
     names, mine = answers.index.names, shown[answer.guess]
     own = codes == answers.codes[row]
@@ -200,18 +202,22 @@ def _reasons(
         contrast = _contrast(best, following, unrelated)
     alike_from = (best + following) / 2 if best > following else np.inf
     proven = answers.inliers[row] > CHANCE_INLIERS
-    alike = int((own & ((cosines >= alike_from) | proven)).sum())
+    told = answer.decision != "no_landmark"
+    alike = int((own & ((cosines >= alike_from) | proven)).sum()) if told else 0
+    nearest_landmark = float(cosines.max(initial=-1.0))
     rest = [one for name, photos in shown.items() if name != answer.guess for one in photos]
     reasons = Reasons(
-        alike=0 if answer.decision == "no_landmark" else alike,
+        alike=alike,
         similarity=best,
         lead=best - following if contrast else None,
         contrast=contrast,
         other=None if nearest is None else names[codes[nearest]],
         details=_most_inliers(mine),
         other_details=_most_inliers(rest),
+        unlike=answer.confidence < HARDLY
+        and float(answers.found.distractors.similarity[row].max(initial=-1.0)) > nearest_landmark,
     )
-    return reasons, np.inf if answer.decision == "no_landmark" else alike_from
+    return reasons, alike_from if told else None
 
 
 def _contrast(best: float, following: float, unrelated: float | None) -> Contrast:
@@ -231,7 +237,12 @@ def _most_inliers(photos: Sequence[_Shown]) -> int | None:
 
 
 def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, ...]:
-    """What each feature adds to the log-odds; for a formula, the parts of the formula."""
+    """What each feature adds to the log-odds; for a formula, the parts of the formula.
+
+    None of a photo without a candidate, or with nothing in it to compare.
+    """
+    if answers.codes[row] < 0:
+        return ()
     candidates, fitted = answers.candidates, answers.decider.fitted
     confidence = ScorePart(
         "confidence",
@@ -247,8 +258,7 @@ def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, .
             ScorePart("bank", -penalty, "Mean cosine to the distractors.", penalty),
             confidence,
         )
-    code = answers.codes[row]
-    at = int(np.flatnonzero(candidates.codes[row] == code)[0]) if code >= 0 else 0
+    at = int(np.flatnonzero(candidates.codes[row] == answers.codes[row])[0])
     stacker, features = fitted.stacker, candidates.features
     if fitted.geometric_stacker and answers.geometry_used[row]:
         stacker = fitted.geometric_stacker
@@ -277,7 +287,7 @@ def _references(
     answers: Answers,
     shown: Mapping[str, Sequence[_Shown]],
     guess: str | None,
-    alike_from: float,
+    alike_from: float | None,
 ) -> tuple[Reference, ...]:
     """The photos that are shown, those of the guess first."""
     index, photos = answers.index, [(name, one) for name in shown for one in shown[name]]
@@ -298,7 +308,9 @@ def _references(
             query_points=None if one.match is None else one.match.query_points,
             gallery_points=None if one.match is None else one.match.gallery_points,
             shape=frames.get(index.ids[one.row]),
-            alike=name == guess and (one.similarity >= alike_from or one.above_chance > 0),
+            alike=alike_from is not None
+            and name == guess
+            and (one.similarity >= alike_from or one.above_chance > 0),
         )
         for (name, one), penalty in zip(photos, penalties, strict=True)
     )

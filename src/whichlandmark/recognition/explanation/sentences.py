@@ -91,7 +91,9 @@ def _details(answer: Prediction, reasons: Reasons, guess: str) -> str:
 
 
 def _closest(reasons: Reasons, guess: str) -> str:
-    """The nearest landmark of a photo that is not answered."""
+    """The nearest landmark of a photo that is not answered, where one is worth a word."""
+    if reasons.unlike:
+        return "It is more like photos without a landmark than like any landmark."
     if reasons.details is None:
         return f"The closest is {guess}."
     if reasons.details == 0:

@@ -228,7 +228,7 @@ def relabel_photos(
     label = _checked_label(to, "--to") if to else DISTRACTORS
     with open_gallery(folder, to_change=True) as gallery:
         chosen = _selected_ids(gallery, ids, landmark)
-        stamps = gallery.stamps()
+        stamps = gallery.stamps(chosen if landmark is None else None)
         others = sum(entry[2] == label for entry in stamps.values())
         if landmark is not None and label and label != landmark and others and not merge:
             raise ExistsError(

@@ -1,7 +1,17 @@
 // Add photos to the gallery, one request per photo, so that a bad photo does not stop the others.
 
-import { fetchJson, form, landmarkPath, photoProblem, retryBusy, withQuery } from "./api.js";
+import {
+  Problem,
+  fetchJson,
+  form,
+  landmarkPath,
+  photoProblem,
+  problemText,
+  retryBusy,
+  withQuery,
+} from "./api.js";
 import { announce, button, el, put } from "./dom.js";
+import { replaced } from "./format.js";
 import { smallPhoto } from "./shrink.js";
 import { fileProblem } from "./upload.js";
 import { withKey } from "./key.js";
@@ -24,15 +34,14 @@ export async function addPhotos(landmark, files, config, host, move = false) {
   const bar = el("progress", { max: files.length, value: 0, "aria-label": t("edit.progress") });
   const words = el("p", { class: "small" });
   put(host, el("div", { class: "adding" }, words, bar));
-  const done = { added: 0, there: 0, moved: 0, elsewhere: [], failed: [] };
+  const done = { added: 0, there: 0, moved: 0, known: [], elsewhere: [], failed: [] };
   running += 1;
   for (const [i, file] of files.entries()) {
     words.textContent = t("edit.adding", { n: i + 1, all: files.length, name: file.name });
     try {
       await addOne(landmark, file, config, { words, done, move });
     } catch (error) {
-      const message = `${error.message} ${error.hint ?? ""}`.trim();
-      done.failed.push({ name: file.name, message });
+      done.failed.push({ name: file.name, message: problemText(error) });
       if (["key", "forbidden", "offline", "unreachable"].includes(error.kind)) break;
     }
     bar.value = i + 1;
@@ -47,13 +56,16 @@ export async function addPhotos(landmark, files, config, host, move = false) {
 async function addOne(landmark, file, config, { words, done, move }) {
   const { photo } = await smallPhoto(file, { ...config, ...STORED });
   const fault = await fileProblem(photo, config);
-  if (fault) throw fault;
+  if (fault) throw new Problem("unfit", fault.message, fault);
   const path = withQuery(`${landmarkPath(landmark)}/photos`, { move: move ? "true" : "" });
   const post = () => fetchJson(path, { method: "POST", body: form("photos", [photo]) });
   const wait = (n) => (words.textContent = t("edit.busy", { n }));
   const reply = await retryBusy(() => withKey(post), wait);
   done.added += reply.added.length;
-  done.there += (reply.already_there ?? []).length;
+  if (reply.already_there?.length) {
+    done.there += 1;
+    done.known.push(file.name);
+  }
   done.moved += (reply.moved ?? []).length;
   for (const { landmark: other } of reply.other_landmark ?? [])
     done.elsewhere.push({ file, landmark: other });
@@ -72,11 +84,14 @@ function additionSummary({ added, there, moved, elsewhere, failed }, all) {
 }
 
 function additionReport(done, all, again) {
-  const lines = done.failed.map(({ name, message }) => el("li", {}, el("b", {}, name), ` ${message}`));
-  for (const { file, landmark } of done.elsewhere) {
-    const where = landmark ? t("edit.is_at", { name: landmark.replaceAll("_", " ") }) : t("edit.is_at_none"); // prettier-ignore
-    lines.push(el("li", {}, el("b", {}, file.name), ` ${where}`));
-  }
+  const line = (name, words) => el("li", {}, el("b", {}, name), ` ${words}`);
+  const whereabouts = ({ landmark }) =>
+    landmark ? t("edit.is_at", { name: replaced(landmark) }) : t("edit.is_at_none");
+  const lines = [
+    ...done.failed.map(({ name, message }) => line(name, message)),
+    ...done.known.map((name) => line(name, t("edit.is_here"))),
+    ...done.elsewhere.map((one) => line(one.file.name, whereabouts(one))),
+  ];
   const files = done.elsewhere.map(({ file }) => file);
   return el(
     "div",

@@ -223,9 +223,9 @@ function closest(answer) {
     share: percent(answer.confidence),
   });
   const folded = list.querySelector("details");
-  folded.querySelector("summary").after(
-    el("p", { class: "small" }, [numbers, scoreText(answer)].filter(Boolean).join(" ")),
-  );
+  folded
+    .querySelector("summary")
+    .after(el("p", { class: "small" }, [numbers, scoreText(answer)].filter(Boolean).join(" ")));
   return list;
 }
 

@@ -94,8 +94,7 @@ function entryChanged(entry, change) {
 }
 
 const isMany = () =>
-  list.entries.length >= MANY_PARTS ||
-  list.entries.filter((entry) => !entry.parent).length >= MANY;
+  list.entries.length >= MANY_PARTS || list.entries.filter((entry) => !entry.parent).length >= MANY;
 
 const nodeOf = (entry) => list.cards.get(entry)?.card ?? list.rows.nodeOf(entry);
 
@@ -109,7 +108,10 @@ function arrange() {
       list.cards.delete(entry);
     }
   for (const entry of wanted) if (!list.cards.has(entry)) addCard(entry);
-  placeNodes(byId("answers"), wanted.map((entry) => list.cards.get(entry).card));
+  placeNodes(
+    byId("answers"),
+    wanted.map((entry) => list.cards.get(entry).card),
+  );
   list.rows.arrange(many ? list.entries : []);
   byId("list").hidden = !many;
   document.documentElement.toggleAttribute("data-answers", list.entries.length > 0);

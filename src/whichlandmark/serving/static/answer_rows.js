@@ -72,7 +72,7 @@ function filterButton(view, name) {
     view.filter = name;
     layRows(view);
   };
-  return button("", choose, { "aria-pressed": String(name === "all"), class: `filter ${name}` });
+  return button("", choose, { "aria-pressed": String(name === "all"), class: "filter" });
 }
 
 function toggleGroups(view) {
@@ -91,8 +91,7 @@ function arrangeRows(view, entries) {
       view.rows.delete(entry);
       view.selected.delete(entry);
     }
-  for (const entry of entries)
-    if (!view.rows.has(entry)) view.rows.set(entry, rowOf(view, entry));
+  for (const entry of entries) if (!view.rows.has(entry)) view.rows.set(entry, rowOf(view, entry));
   layRows(view);
 }
 
@@ -109,9 +108,7 @@ function refreshRows(view) {
 // — layout: filters, groups, selection
 
 const shownEntries = (view) =>
-  view.entries.filter(
-    (entry) => FILTERS[view.filter](entry) || view.opened?.entry === entry,
-  );
+  view.entries.filter((entry) => FILTERS[view.filter](entry) || view.opened?.entry === entry);
 
 function layRows(view) {
   for (const [name, test] of Object.entries(FILTERS)) {
@@ -178,7 +175,13 @@ function groupHead(view, name, members) {
   return el(
     "li",
     { class: "group" },
-    el("h3", {}, words, " ", el("span", { class: "small" }, t("common.photos", { n: members.length }))),
+    el(
+      "h3",
+      {},
+      words,
+      " ",
+      el("span", { class: "small" }, t("common.photos", { n: members.length })),
+    ),
     button(t("list.select_group"), select, {
       class: "quiet",
       "aria-label": t("list.select_group_named", { name: words }),
@@ -231,7 +234,10 @@ function selectionTools(view, chosen) {
 // — one row
 
 function rowOf(view, entry) {
-  const check = el("input", { type: "checkbox", "aria-label": t("list.select", { name: entry.name }) });
+  const check = el("input", {
+    type: "checkbox",
+    "aria-label": t("list.select", { name: entry.name }),
+  });
   check.addEventListener("change", () => {
     if (check.checked) view.selected.add(entry);
     else view.selected.delete(entry);

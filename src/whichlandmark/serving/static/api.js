@@ -9,8 +9,8 @@ const TIMEOUT = 90000; // ms
 const MAX_BUSY_TRIES = 8;
 
 /**
- * An error that the page shows. kind: busy, key, forbidden, offline, unreachable, refused or unfit.
- * code: the server's; wait: seconds after which to try again.
+ * An error that the page shows. kind: busy, key, forbidden, offline, unreachable, refused, unfit or
+ * page. code: the server's; wait: seconds after which to try again.
  */
 export class Problem extends Error {
   constructor(kind, message, { hint = "", code = "", status = 0, wait = null, detail = "" } = {}) {
@@ -78,13 +78,42 @@ function inWords(kind, code, values = {}, more = {}) {
   return new Problem(kind, t(`error.${code}`, values), { hint, code, ...more });
 }
 
-// Status → code, where the reply has none: it may come from a proxy.
-const CODES = { 401: "unauthorized", 403: "refused", 404: "not_found", 408: "too_slow",
-  413: "body_too_large", 429: "rate_limited", 500: "internal", 502: "gateway", 503: "gateway",
-  504: "gateway" }; // prettier-ignore
+/** An error as a Problem; one of the page itself is told without the browser's words. */
+export function asProblem(error) {
+  if (error instanceof Problem) return error;
+  console.error(error);
+  return inWords("page", "page");
+}
 
-const KINDS = { busy: "busy", rate_limited: "busy", unauthorized: "key", wrong_key: "key",
-  too_many_wrong_keys: "key", forbidden: "forbidden", gateway: "unreachable" }; // prettier-ignore
+/** What an error says: what is wrong, and what to do. */
+export function problemText(error) {
+  const { message, hint } = asProblem(error);
+  return `${message} ${hint}`.trim();
+}
+
+// Status → code, where the reply has none: it may come from a proxy.
+const CODES = {
+  401: "unauthorized",
+  403: "refused",
+  404: "not_found",
+  408: "too_slow",
+  413: "body_too_large",
+  429: "rate_limited",
+  500: "internal",
+  502: "gateway",
+  503: "gateway",
+  504: "gateway",
+};
+
+const KINDS = {
+  busy: "busy",
+  rate_limited: "busy",
+  unauthorized: "key",
+  wrong_key: "key",
+  too_many_wrong_keys: "key",
+  forbidden: "forbidden",
+  gateway: "unreachable",
+};
 
 /** The Problem that a refusal tells of. keyed: whether a key was sent. */
 export async function responseProblem(response, keyed = Boolean(key.get())) {
@@ -109,9 +138,25 @@ export function photoProblem({ code, message, hint = "" }, file, config = {}) {
   return inWords("unfit", `photo_${known}`, values, { code, detail: message });
 }
 
-const FORMATS = { heic: "HEIC", heif: "HEIC", tif: "TIFF", tiff: "TIFF", svg: "SVG", bmp: "BMP",
-  jxl: "JPEG XL", jp2: "JPEG 2000", pdf: "PDF", mp4: "MP4", mov: "MOV", dng: "DNG", cr2: "CR2",
-  nef: "NEF", arw: "ARW", psd: "PSD", avif: "AVIF" }; // prettier-ignore
+const FORMATS = {
+  heic: "HEIC",
+  heif: "HEIC",
+  tif: "TIFF",
+  tiff: "TIFF",
+  svg: "SVG",
+  bmp: "BMP",
+  jxl: "JPEG XL",
+  jp2: "JPEG 2000",
+  pdf: "PDF",
+  mp4: "MP4",
+  mov: "MOV",
+  dng: "DNG",
+  cr2: "CR2",
+  nef: "NEF",
+  arw: "ARW",
+  psd: "PSD",
+  avif: "AVIF",
+};
 
 /** The format of a file for people, after its type and its ending; "" where neither tells. */
 function formatOf(file) {

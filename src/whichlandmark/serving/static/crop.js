@@ -16,7 +16,9 @@ export async function choosePart(entry, config) {
   if (!image) return null;
   const part = { ...START };
   const view = partView(image, part);
-  const dialog = makeClosable(el("dialog", { class: "wide crop", "aria-labelledby": "crop-title" }));
+  const dialog = makeClosable(
+    el("dialog", { class: "wide crop", "aria-labelledby": "crop-title" }),
+  );
   put(
     dialog,
     el(
@@ -53,7 +55,12 @@ export async function choosePart(entry, config) {
 
 async function cut(image, { left, top, right, bottom }, entry, config) {
   const { naturalWidth: w, naturalHeight: h } = image;
-  const at = { left: left * w, top: top * h, width: (right - left) * w, height: (bottom - top) * h };
+  const at = {
+    left: left * w,
+    top: top * h,
+    width: (right - left) * w,
+    height: (bottom - top) * h,
+  };
   const scale = Math.min(1, (config.shrink_side ?? SIDE) / Math.max(at.width, at.height));
   const size = { width: Math.ceil(scale * at.width), height: Math.ceil(scale * at.height) };
   const blob = await jpeg(image, size, 0.92, at);

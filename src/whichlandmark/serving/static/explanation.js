@@ -1,6 +1,6 @@
 // The explanation dialog: why this answer, in two sentences; the photos compared; the numbers.
 
-import { fetchJson, form, showImage } from "./api.js";
+import { asProblem, fetchJson, form, showImage } from "./api.js";
 import { thumb } from "./candidates.js";
 import { button, byId, el, makeClosable, put } from "./dom.js";
 import { percent, readerLanguage, sentence, titled } from "./format.js";
@@ -48,10 +48,11 @@ export async function openExplanation(file, url, answer) {
     put(body, ...whyView(reply, url, answer));
   } catch (error) {
     if (signal.aborted) return;
-    const wait = error.wait ? t("why.wait_seconds", { n: error.wait }) : error.hint;
+    const told = asProblem(error);
+    const wait = told.wait ? t("why.wait_seconds", { n: told.wait }) : told.hint;
     put(
       body,
-      el("p", { class: "problem", role: "alert" }, sentence(error.message)),
+      el("p", { class: "problem", role: "alert" }, sentence(told.message)),
       wait ? el("p", { class: "small" }, sentence(wait)) : null,
       el(
         "div",
@@ -99,8 +100,10 @@ export function whySentences({ answer, reasons }, nameOf) {
   };
   const level = detailLevel(reasons.details, reasons.chance);
   const agree = t("why.agree", { n: reasons.details ?? 0 });
-  if (answer.decision === "no_landmark")
-    return `${t("why.none")} ${t(`why.closest.${level}`, { ...names, agree })}`;
+  if (answer.decision === "no_landmark") {
+    const closest = t(`why.closest.${level}`, { ...names, agree });
+    return `${t("why.none")} ${reasons.unlike ? t("why.unlike") : closest}`;
+  }
   if (answer.decision === "uncertain") {
     const both = ["close", "behind"].includes(reasons.contrast);
     const looks = t(both ? "why.maybe.two" : "why.maybe.one", names);

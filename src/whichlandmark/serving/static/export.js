@@ -48,8 +48,7 @@ export function csvOf(entries) {
 }
 
 function csvCells({ name, answer, problem }) {
-  if (!answer)
-    return [safe(name), "", "", "failed", "", "", "", "", "", "", safe(problem.message)];
+  if (!answer) return [safe(name), "", "", "failed", "", "", "", "", "", "", safe(problem.message)];
   const { landmark, decision, guess, second, candidates, matches } = answer;
   const title = candidates.find((one) => one.landmark === landmark)?.title;
   const [nearest] = matches;

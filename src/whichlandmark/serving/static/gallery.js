@@ -1,6 +1,6 @@
 // The gallery view: search landmarks and page through them.
 
-import { fetchJson, showImage, withQuery } from "./api.js";
+import { asProblem, fetchJson, showImage, withQuery } from "./api.js";
 import { button, byId, el, put } from "./dom.js";
 import { readerLanguage, replaced, titled } from "./format.js";
 import { askForKey, needsKey, writeNote } from "./key.js";
@@ -77,7 +77,8 @@ export function showGallery({ query = "", page = 1, offset = PAGE_SIZE * (page -
   writeNote(byId("gallery-note"));
   showReviewLink();
   if (galleryList.lost !== null && replaced(galleryList.lost) !== query) galleryList.lost = null;
-  if (galleryList.fresh && galleryList.query === query && galleryList.offset === offset) return null;
+  if (galleryList.fresh && galleryList.query === query && galleryList.offset === offset)
+    return null;
   Object.assign(galleryList, { query, offset: Math.max(0, Math.round(offset) || 0) });
   byId("query").value = query;
   return refreshGallery();
@@ -113,7 +114,7 @@ export async function refreshGallery() {
   } catch (error) {
     if (number !== galleryList.requests) return;
     galleryList.fresh = false;
-    showProblem(error);
+    showProblem(asProblem(error));
   } finally {
     items.removeAttribute("aria-busy");
   }
@@ -128,7 +129,8 @@ function showPage({ landmarks, total, photos, distractors }) {
   byId("to-unlabelled").textContent = t("gallery.unlabelled", { n: distractors });
   const focused = document.activeElement?.closest("#landmarks a")?.hash;
   put(byId("landmarks"), ...landmarks.map((item) => el("li", {}, landmarkCard(item))));
-  if (focused) [...document.querySelectorAll("#landmarks a")].find(({ hash }) => hash === focused)?.focus();
+  const links = [...document.querySelectorAll("#landmarks a")];
+  if (focused) links.find(({ hash }) => hash === focused)?.focus();
   const [from, to] = [offset + 1, offset + landmarks.length];
   byId("paging").hidden = total <= PAGE_SIZE;
   byId("page-words").textContent = t("gallery.range", { from, to, total });

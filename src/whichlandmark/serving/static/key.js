@@ -1,7 +1,7 @@
 // The key of the server: asked for on arrival or when a request needs it, checked before it is
 // kept, and stored in sessionStorage: for this tab only.
 
-import { Problem, fetchJson, key } from "./api.js";
+import { fetchJson, key, Problem, problemText } from "./api.js";
 import { announce, button, byId, el, makeClosable } from "./dom.js";
 import { numberText, t } from "./text.js";
 
@@ -48,7 +48,11 @@ function arrive() {
 }
 
 /** What people copy along with a key: blanks, quotes, the word before it. */
-const cleaned = (text) => text.trim().replace(/^bearer\s+/i, "").replace(/^["']|["']$/g, "");
+const cleaned = (text) =>
+  text
+    .trim()
+    .replace(/^bearer\s+/i, "")
+    .replace(/^["']|["']$/g, "");
 
 function changed(write = null) {
   access.write = write;
@@ -120,8 +124,7 @@ async function useKey(value) {
   byId("key-use").disabled = true;
   keyProblem(null);
   try {
-    if (access.config.read === "key")
-      await fetchJson("v1/landmarks?limit=1", { keyValue: value });
+    if (access.config.read === "key") await fetchJson("v1/landmarks?limit=1", { keyValue: value });
     const write = await mayWriteWith(value);
     if (!write && (writing || access.config.read !== "key")) return keyProblem(t("key.only_reads"));
     key.set(value);
@@ -162,7 +165,7 @@ function keyProblem(problem) {
   if (!problem) words.textContent = "";
   else if (typeof problem === "string") words.textContent = problem;
   else if (problem.kind === "key") words.textContent = t("key.wrong");
-  else words.textContent = `${problem.message} ${problem.hint}`;
+  else words.textContent = problemText(problem);
   if (problem && field.isConnected) field.focus();
 }
 

@@ -1,11 +1,21 @@
 // The dialog of one landmark: its names, place and photos, and the tools to change them.
 
 import { addPhotos } from "./add_photos.js";
-import { fetchJson, landmarkPath, withQuery } from "./api.js";
-import { announce, button, byId, confirmAction, el, makeClosable, outLink, put } from "./dom.js";
+import { fetchJson, landmarkPath, problemText, withQuery } from "./api.js";
+import {
+  announce,
+  button,
+  byId,
+  confirmAction,
+  el,
+  hasChanges,
+  makeClosable,
+  outLink,
+  put,
+} from "./dom.js";
 import { position, readerLanguage, titled } from "./format.js";
 import { landmarkNotFound } from "./gallery.js";
-import { withKey, writeNote } from "./key.js";
+import { needsKey, withKey, writeNote } from "./key.js";
 import { editLandmark } from "./landmark_edit.js";
 import { languageName } from "./languages.js";
 import { notify, offerUndo } from "./notices.js";
@@ -18,6 +28,7 @@ import { picker } from "./upload.js";
 const NAMES_SHOWN = 4;
 
 let opened = null; // what the dialog shows; null while it is closed
+let wanted = null; // [label, config] of what opens once there is a key
 
 export function wireLandmark() {
   const dialog = makeClosable(byId("landmark"));
@@ -30,15 +41,32 @@ export function wireLandmark() {
   addEventListener("gallery-changed", ({ detail }) => {
     if (opened && detail !== opened.host) reloadLandmark(opened);
   });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && opened) noticeChange(opened);
+  });
   addEventListener("key-changed", () => {
+    if (wanted && !needsKey()) return openLandmark(...wanted);
     if (!opened) return;
     writeNote(opened.note);
     reloadLandmark(opened);
   });
 }
 
+/** Show the landmark again where somebody has changed the gallery meanwhile, and say so. */
+async function noticeChange(view) {
+  const path = withQuery(landmarkPath(view.item.landmark), { lang: readerLanguage() });
+  const now = await fetchJson(path).catch((error) => error);
+  if (opened !== view || hasChanges() || now.generation === view.generation) return;
+  if (now.status !== 404 && !now.landmark) return; // no answer: nothing is known
+  const same = ({ generation, ...item }) => JSON.stringify(item);
+  const differs = same(now) !== same(view.item);
+  await reloadLandmark(view);
+  if (differs && now.landmark) notify(t("landmark.changed", { name: titled(now) }));
+}
+
 /** Close the dialog, because the address is another one now. */
 export function closeLandmark() {
+  wanted = null;
   opened = null;
   if (byId("landmark").open) byId("landmark").close();
   put(byId("landmark-body"));
@@ -47,6 +75,8 @@ export function closeLandmark() {
 /** Open the dialog of a landmark by its label. */
 export async function openLandmark(label, config) {
   if (opened?.item.landmark === label) return;
+  wanted = needsKey() ? [label, config] : null;
+  if (wanted) return;
   const view = landmarkView(label, config);
   opened = view;
   nameLandmark(view);
@@ -128,13 +158,16 @@ function factsOf(item) {
   const links = [];
   if (item.latitude != null && item.longitude != null) {
     const at = `${item.latitude}/${item.longitude}`;
-    const href = `https://www.openstreetmap.org/?mlat=${item.latitude}&mlon=${item.longitude}#map=16/${at}`;
-    links.push(outLink(href, t("landmark.map", { place: position(item.latitude, item.longitude) })));
+    const pin = `mlat=${item.latitude}&mlon=${item.longitude}`;
+    const href = `https://www.openstreetmap.org/?${pin}#map=16/${at}`;
+    const place = position(item.latitude, item.longitude);
+    links.push(outLink(href, t("landmark.map", { place })));
   }
   if (/^Q\d+$/.test(item.wikidata ?? "")) {
-    const wiki = `https://www.wikidata.org/wiki/Special:GoToLinkedPage/${pageLanguage()}wiki/${item.wikidata}`;
-    links.push(outLink(wiki, t("landmark.wikipedia")));
-    links.push(outLink(`https://www.wikidata.org/wiki/${item.wikidata}`, `Wikidata ${item.wikidata}`));
+    const site = "https://www.wikidata.org/wiki";
+    const article = `Special:GoToLinkedPage/${pageLanguage()}wiki/${item.wikidata}`;
+    links.push(outLink(`${site}/${article}`, t("landmark.wikipedia")));
+    links.push(outLink(`${site}/${item.wikidata}`, `Wikidata ${item.wikidata}`));
   }
   if (/^https?:\/\//.test(item.source ?? ""))
     links.push(outLink(item.source, t("landmark.source", { site: new URL(item.source).hostname })));
@@ -170,7 +203,8 @@ function landmarkTools(view) {
     add.disabled = false;
     if (opened !== view)
       return notify(t("landmark.added_to", { n: done.added, name: titled(view.item) }));
-    if (done.added || done.moved) dispatchEvent(new CustomEvent("gallery-changed", { detail: view.host }));
+    if (done.added || done.moved)
+      dispatchEvent(new CustomEvent("gallery-changed", { detail: view.host }));
     await view.grid.load();
   };
   picker(add, input, send);
@@ -187,7 +221,9 @@ function landmarkTools(view) {
     event.preventDefault();
     body.classList.add("over");
   };
-  body.ondragleave = (event) => !body.contains(event.relatedTarget) && body.classList.remove("over");
+  body.ondragleave = ({ relatedTarget }) => {
+    if (!body.contains(relatedTarget)) body.classList.remove("over");
+  };
   return el(
     "div",
     { class: "buttons" },
@@ -261,7 +297,7 @@ function landmarkFailed(view, error) {
   }
   put(
     view.host,
-    el("p", { class: "problem", role: "alert" }, `${error.message} ${error.hint}`),
+    el("p", { class: "problem", role: "alert" }, problemText(error)),
     button(t("common.try_again"), () => {
       put(view.host);
       reloadLandmark(view);

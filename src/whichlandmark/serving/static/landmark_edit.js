@@ -1,7 +1,17 @@
 // The form for what the gallery says of a landmark: names, place, Wikidata, source, label.
 
-import { fetchJson, landmarkPath, withQuery } from "./api.js";
-import { button, byId, closeDialog, confirmAction, el, forgetForms, makeClosable, put, watchForm } from "./dom.js";
+import { fetchJson, landmarkPath, problemText, withQuery } from "./api.js";
+import {
+  button,
+  byId,
+  closeDialog,
+  confirmAction,
+  el,
+  forgetForms,
+  makeClosable,
+  put,
+  watchForm,
+} from "./dom.js";
 import { clearFaults, faultAt, isWebAddress } from "./form_faults.js";
 import { titled } from "./format.js";
 import { withKey } from "./key.js";
@@ -12,9 +22,12 @@ import { placeText, placeValues } from "./places.js";
 import { t } from "./text.js";
 
 const RECORD_FIELDS = ["title", "wikidata", "latitude", "longitude", "source"];
-const AT_FIELD = { title: "edit-name", wikidata: "edit-wikidata", latitude: "edit-place",
-  longitude: "edit-place", source: "edit-source", landmark: "edit-label",
-  names: "edit-name" }; // prettier-ignore
+const REFUSED_FIELDS = [ // what a refusal names → the field
+  [/latitude|longitude/i, "edit-place"],
+  [/wikidata/i, "edit-wikidata"],
+  [/\bsource\b/, "edit-source"],
+  [/\btitle\b/, "edit-name"],
+]; // prettier-ignore
 
 const editing = { record: null, finish: null };
 
@@ -35,7 +48,7 @@ export function wireEdit() {
 /** Edit a landmark. Resolves to its saved record; null = nothing was changed. */
 export async function editLandmark(landmark) {
   const record = await withKey(() => fetchJson(landmarkPath(landmark))).catch((error) => {
-    notify(`${error.message} ${error.hint}`);
+    notify(problemText(error));
     return null;
   });
   if (!record) return null;
@@ -61,7 +74,8 @@ function fillForm(record) {
   byId("edit-title").textContent = t("edit.landmark", { name: titled(record) });
   byId("edit-name").value = title ?? "";
   byId("edit-name").placeholder = titled({ landmark, title: "" });
-  put(byId("edit-names"), ...Object.entries(names ?? {}).map(([lang, name]) => nameRow(lang, name)));
+  const rowsOfNames = Object.entries(names ?? {}).map(([lang, name]) => nameRow(lang, name));
+  put(byId("edit-names"), ...rowsOfNames);
   byId("edit-place").value = placeText(record);
   byId("edit-wikidata").value = wikidata ?? "";
   byId("edit-source").value = source ?? "";
@@ -87,7 +101,8 @@ function nameRow(lang = "", name = "") {
     row.remove();
     (next?.querySelector("input") ?? byId("edit-add-name")).focus();
   }, { class: "quiet", "aria-label": t("edit.remove_name") }); // prettier-ignore
-  const row = el("li", { class: "name-row" }, el("div", {}, language), el("div", {}, field), remove);
+  const cells = [el("div", {}, language), el("div", {}, field), remove];
+  const row = el("li", { class: "name-row" }, cells);
   return row;
 }
 
@@ -105,7 +120,9 @@ function formRecord() {
   }
   const place = placeValues(byId("edit-place").value);
   if (!place) return faultAt(byId("edit-place"), t("edit.place_fault"));
-  const wikidata = byId("edit-wikidata").value.trim().match(/^(?:https?:\S*\/)?(Q[1-9]\d*)?$/i);
+  const wikidata = byId("edit-wikidata")
+    .value.trim()
+    .match(/^(?:https?:\S*\/)?(Q[1-9]\d*)?$/i);
   if (!wikidata) return faultAt(byId("edit-wikidata"), t("edit.wikidata_fault"));
   const source = byId("edit-source").value.trim();
   if (source && !isWebAddress(source)) return faultAt(byId("edit-source"), t("edit.source_fault"));
@@ -120,8 +137,7 @@ function changesOf(before, after) {
   const changes = {};
   for (const name of RECORD_FIELDS)
     if ((before[name] ?? "") !== (after[name] ?? "")) changes[name] = after[name] || null;
-  for (const name of ["latitude", "longitude"])
-    if (name in changes) changes[name] = after[name]; // 0 is a value
+  for (const name of ["latitude", "longitude"]) if (name in changes) changes[name] = after[name]; // 0 is a value
   const [old, names] = [before.names ?? {}, {}];
   for (const tag of new Set([...Object.keys(old), ...Object.keys(after.names)]))
     if (old[tag] !== after.names[tag]) names[tag] = after.names[tag] ?? null;
@@ -165,12 +181,10 @@ async function changedByOthers(changes) {
   const extra = values.map(([name, value]) =>
     el("p", {}, el("b", {}, t(`edit.${name}`)), ` ${theirWords(value)}`),
   );
-  const goOn = await confirmAction(
-    t("edit.others"),
-    t("edit.others_words"),
-    t("edit.save_mine"),
-    { no: t("edit.back"), extra },
-  );
+  const goOn = await confirmAction(t("edit.others"), t("edit.others_words"), t("edit.save_mine"), {
+    no: t("edit.back"),
+    extra,
+  });
   return { found, asked: true, goOn };
 }
 
@@ -208,7 +222,12 @@ async function askToMerge(from, label) {
     el(
       "div",
       { class: "merged" },
-      el("p", {}, el("b", { dir: "auto" }, titled(item)), ` ${t("common.photos", { n: listed.total })}`),
+      el(
+        "p",
+        {},
+        el("b", { dir: "auto" }, titled(item)),
+        ` ${t("common.photos", { n: listed.total })}`,
+      ),
       picturesOf(listed.photos, listed.total),
     ),
   );
@@ -221,8 +240,12 @@ async function askToMerge(from, label) {
 }
 
 function saveFailed(error) {
-  const name = error.status === 422 && error.detail.match(/\b(title|names|wikidata|latitude|longitude|source|landmark)\b/)?.[1]; // prettier-ignore
-  if (name) return faultAt(byId(AT_FIELD[name]), t("edit.refused"));
-  const words = error.status === 404 ? t("edit.gone") : `${error.message} ${error.hint}`;
-  put(byId("edit-problem"), el("p", { class: "problem", role: "alert" }, words, " ", t("edit.kept")));
+  const field = REFUSED_FIELDS.find(([words]) => words.test(error.detail))?.[1];
+  if (error.code === "invalid_name") return faultAt(byId("edit-label"), t("error.invalid_name"));
+  if (error.status === 422 && field) return faultAt(byId(field), t("edit.refused"));
+  const words = error.status === 404 ? t("edit.gone") : problemText(error);
+  put(
+    byId("edit-problem"),
+    el("p", { class: "problem", role: "alert" }, words, " ", t("edit.kept")),
+  );
 }

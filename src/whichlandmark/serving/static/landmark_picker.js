@@ -1,6 +1,6 @@
 // The dialog that asks for a landmark: search among those of the gallery, or name a new one.
 
-import { fetchJson, showImage, withQuery } from "./api.js";
+import { fetchJson, problemText, showImage, withQuery } from "./api.js";
 import { button, byId, el, makeClosable, put } from "./dom.js";
 import { readerLanguage, titled } from "./format.js";
 import { t } from "./text.js";
@@ -74,12 +74,16 @@ async function suggestLandmarks() {
   if (none) items.push(choice(none, { landmark: "" }));
   put(byId("pick-found"), ...items);
   byId("pick-state").textContent = reply.error
-    ? `${reply.error.message} ${reply.error.hint}`
+    ? problemText(reply.error)
     : t("edit.suggested", { n: items.length });
 }
 
 const choice = (words, item) =>
-  el("li", {}, button(words, () => choose(item), { class: "choice" }));
+  el(
+    "li",
+    {},
+    button(words, () => choose(item), { class: "choice" }),
+  );
 
 function foundLandmark(item) {
   const image = el("img", { alt: "" });
@@ -89,7 +93,11 @@ function foundLandmark(item) {
     el("b", { dir: "auto" }, titled(item)),
     el("span", { class: "small" }, t("common.photos", { n: item.photos })),
   );
-  const entry = el("li", {}, button([image, words], () => choose(item), { class: "choice" }));
+  const entry = el(
+    "li",
+    {},
+    button([image, words], () => choose(item), { class: "choice" }),
+  );
   showImage(image, item.thumbnail);
   return entry;
 }

@@ -4,8 +4,12 @@ import { el } from "./dom.js";
 import { sentence } from "./format.js";
 import { pageLanguage } from "./text.js";
 
-const COMMON = ("ar bg bn ca cs da de el en es et eu fa fi fr ga gl he hi hr hu hy id is it ja ka " +
-  "ko lt lv mk ms nl no pl pt ro ru sk sl sq sr sv ta te th tr uk ur vi zh").split(" "); // prettier-ignore
+const COMMON = [
+  ..."ar bg bn ca cs da de el en es et eu fa fi fr ga gl he hi hr hu hy id".split(" "),
+  ..."is it ja ka ko lt lv mk ms nl no pl pt ro ru sk sl sq sr sv ta te th tr uk ur vi zh".split(
+    " ",
+  ),
+];
 
 /** The name of a language in the page's language, or its tag. */
 export function languageName(tag) {

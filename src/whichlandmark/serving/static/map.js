@@ -34,7 +34,13 @@ export function mapOf(candidates, tiles, link = null) {
     { rootMargin: "200px" },
   );
   watch.observe(host);
-  return el("section", { class: "where" }, el("h4", {}, t("answer.where")), link && el("p", { class: "places" }, link), host);
+  return el(
+    "section",
+    { class: "where" },
+    el("h4", {}, t("answer.where")),
+    link && el("p", { class: "places" }, link),
+    host,
+  );
 }
 
 function load() {

@@ -1,6 +1,6 @@
 // Notes at the foot of the page: what was done, and for a minute a way to undo it.
 
-import { fetchJson } from "./api.js";
+import { fetchJson, problemText } from "./api.js";
 import { announce, button, byId, el, topLayer } from "./dom.js";
 import { withKey } from "./key.js";
 import { t } from "./text.js";
@@ -28,7 +28,10 @@ export function wireNotices() {
 const QUESTIONS = "#confirm, .large, dialog:has(> form)"; // where notices would be in the way
 
 function moveNotices() {
-  for (const [node, host] of [[byId("notices"), topLayer(QUESTIONS)], [byId("live"), topLayer()]])
+  for (const [node, host] of [
+    [byId("notices"), topLayer(QUESTIONS)],
+    [byId("live"), topLayer()],
+  ])
     if (node.parentNode !== host) host.append(node);
 }
 
@@ -40,7 +43,8 @@ export function notify(words, undo = null, seconds = SHOWN_SECONDS) {
   const entry = { node, undo: null, timer: 0 };
   if (undo) {
     entry.undo = () => undone(entry, undo);
-    node.append(button(t("edit.undo"), entry.undo, { "aria-label": `${t("edit.undo")}: ${words}` }));
+    const label = `${t("edit.undo")}: ${words}`;
+    node.append(button(t("edit.undo"), entry.undo, { "aria-label": label }));
   }
   const close = { class: "quiet", "aria-label": t("common.close") };
   node.append(button("×", () => dropNotice(entry), close));
@@ -65,7 +69,8 @@ function dropNotice(entry) {
   entry.node.remove();
   const place = notices.indexOf(entry);
   if (place >= 0) notices.splice(place, 1);
-  if (focused) (topLayer().querySelector("h2[tabindex], h1:not([hidden] *)") ?? byId("main")).focus();
+  if (!focused) return;
+  (topLayer().querySelector("h2[tabindex], h1:not([hidden] *)") ?? byId("main")).focus();
 }
 
 async function undone(entry, undo) {
@@ -73,7 +78,7 @@ async function undone(entry, undo) {
   try {
     notify(await undo());
   } catch (error) {
-    notify(`${error.message} ${error.hint ?? ""}`.trim());
+    notify(problemText(error));
   }
   dispatchEvent(new Event("gallery-changed"));
 }

@@ -1,6 +1,6 @@
 // Move and remove photos, with a question and a way back.
 
-import { fetchJson, retryBusy, showImage } from "./api.js";
+import { fetchJson, problemText, retryBusy, showImage } from "./api.js";
 import { confirmAction, el, put } from "./dom.js";
 import { pickLandmark } from "./landmark_picker.js";
 import { withKey } from "./key.js";
@@ -38,10 +38,14 @@ export async function forEachPhoto(photos, host, action) {
 /** Say in a node what failed, once for each reason. */
 export function showFailures(host, { failed }) {
   if (!failed.length) return;
-  const reasons = [...new Set(failed.map(({ message, hint }) => `${message} ${hint}`.trim()))];
+  const reasons = [...new Set(failed.map(problemText))];
   put(
     host,
-    el("div", { class: "problem", role: "alert" }, reasons.map((reason) => el("p", {}, reason))),
+    el(
+      "div",
+      { class: "problem", role: "alert" },
+      reasons.map((reason) => el("p", {}, reason)),
+    ),
   );
 }
 

@@ -46,7 +46,10 @@ function showLarge() {
     all: grid.photos.length,
   });
   const image = el("img", { alt: t("landmark.photo", { title, n: at + 1 }) });
-  const steps = [[-1, "common.previous"], [1, "common.next"]]; // prettier-ignore
+  const steps = [
+    [-1, "common.previous"],
+    [1, "common.next"],
+  ];
   put(
     byId("photo-body"),
     el("div", { class: "photo-large" }, image),

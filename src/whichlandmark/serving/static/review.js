@@ -1,9 +1,9 @@
 // The view of feedback: what was answered and what people said, to approve, correct or discard.
 
-import { fetchJson, landmarkPath, showImage, withQuery } from "./api.js";
+import { fetchJson, landmarkPath, problemText, showImage, withQuery } from "./api.js";
 import { announce, button, byId, confirmAction, el, put } from "./dom.js";
 import { readerLanguage, titled } from "./format.js";
-import { setOpenFeedback, withKey, writeAccess } from "./key.js";
+import { needsKey, setOpenFeedback, withKey, writeAccess } from "./key.js";
 import { pickLandmark } from "./landmark_picker.js";
 import { notify } from "./notices.js";
 import { pageLanguage, t } from "./text.js";
@@ -15,8 +15,7 @@ const review = { state: "open", entries: [], total: 0 };
 
 export function wireReview() {
   const choice = byId("review-state");
-  for (const state of STATES)
-    choice.append(el("option", { value: state }, t(`review.${state}`)));
+  for (const state of STATES) choice.append(el("option", { value: state }, t(`review.${state}`)));
   choice.addEventListener("change", () => {
     review.state = choice.value;
     loadFeedback(0);
@@ -37,7 +36,7 @@ export async function showReviewLink() {
 
 export function showReview() {
   byId("to-review").hidden = false;
-  return loadFeedback(0);
+  return needsKey() ? null : loadFeedback(0);
 }
 
 async function loadFeedback(offset) {
@@ -68,7 +67,9 @@ function showEntries(from) {
   put(
     byId("review-more"),
     left > 0
-      ? button(t("review.more", { n: Math.min(REVIEW_PAGE, left) }), () => loadFeedback(entries.length))
+      ? button(t("review.more", { n: Math.min(REVIEW_PAGE, left) }), () =>
+          loadFeedback(entries.length),
+        )
       : null,
   );
   if (total) return put(byId("review-empty"));
@@ -112,19 +113,21 @@ function entryItem(entry) {
   const [answered, said] = feedbackWords(entry);
   const problem = el("div");
   const name = entry.photo || t("review.photo");
-  const picture = entry.image ? el("img", { alt: name }) : el("p", { class: "missing" }, t("review.no_photo")); // prettier-ignore
+  const picture = entry.image
+    ? el("img", { alt: name })
+    : el("p", { class: "missing" }, t("review.no_photo"));
   const decide = (words, action, landmark, kind) =>
     button(words, () => decideOn(entry, item, problem, { action, landmark }), { class: kind });
   const correct = button(t("review.correct"), async () => {
-    const target = await pickLandmark({ title: t("review.which"), extra: [], none: t("review.none") });
+    const target = await pickLandmark({
+      title: t("review.which"),
+      extra: [],
+      none: t("review.none"),
+    });
     if (!target) return;
     titles.set(target.landmark, target.title);
     decideOn(entry, item, problem, { action: "approve", landmark: target.landmark });
   });
-  const time = new Date(typeof entry.time === "number" ? 1000 * entry.time : entry.time);
-  const when = Number.isNaN(time.getTime())
-    ? ""
-    : new Intl.DateTimeFormat(pageLanguage(), { dateStyle: "medium", timeStyle: "short" }).format(time);
   const item = el(
     "li",
     { class: "feedback-entry" },
@@ -135,15 +138,15 @@ function entryItem(entry) {
       el("h2", { class: "entry-name" }, name),
       el("p", {}, answered),
       el("p", {}, el("b", {}, said)),
-      entry.note ? el("p", { class: "small", dir: "auto" }, t("review.note", { note: entry.note })) : null,
-      el("p", { class: "small" }, [when, entry.key].filter(Boolean).join(" · ")),
+      entry.note
+        ? el("p", { class: "small", dir: "auto" }, t("review.note", { note: entry.note }))
+        : null,
+      el("p", { class: "small" }, [timeText(entry.time), entry.key].filter(Boolean).join(" · ")),
       entry.state === "open"
         ? el(
             "div",
             { class: "buttons" },
-            suggested
-              ? decide(approveWords(entry, suggested), "approve", suggested, "main")
-              : null,
+            suggested ? decide(approveWords(entry, suggested), "approve", suggested, "main") : null,
             correct,
             decide(t("review.discard"), "discard", null, "quiet"),
           )
@@ -153,6 +156,13 @@ function entryItem(entry) {
   );
   if (entry.image) showImage(picture, entry.image);
   return item;
+}
+
+function timeText(text) {
+  const time = new Date(text);
+  if (Number.isNaN(time.getTime())) return "";
+  const style = { dateStyle: "medium", timeStyle: "short" };
+  return new Intl.DateTimeFormat(pageLanguage(), style).format(time);
 }
 
 const approveWords = (entry, name) =>
@@ -180,7 +190,7 @@ async function decideOn(entry, item, problem, body) {
     sayDecision(body, reply);
   } catch (error) {
     for (const one of item.querySelectorAll("button")) one.disabled = false;
-    put(problem, el("p", { class: "problem", role: "alert" }, `${error.message} ${error.hint}`));
+    put(problem, el("p", { class: "problem", role: "alert" }, problemText(error)));
   }
 }
 
@@ -204,7 +214,7 @@ function reviewFailed(error) {
   put(byId("review-list"));
   put(byId("review-more"));
   const again = button(t("common.try_again"), () => loadFeedback(0));
-  const words = `${error.message} ${error.hint}`;
+  const words = problemText(error);
   put(byId("review-empty"), el("p", { class: "problem", role: "alert" }, words), again);
   announce(words);
 }

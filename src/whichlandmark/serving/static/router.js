@@ -3,11 +3,14 @@
 import { byId, forgetForms, hasChanges, mayLeave } from "./dom.js";
 
 const VIEWS = ["recognize", "gallery", "unlabelled", "review"];
-const LINKS = { recognize: "to-recognize", gallery: "to-gallery", unlabelled: "to-gallery",
-  review: "to-review" }; // prettier-ignore
+const LINKS = {
+  recognize: "to-recognize",
+  gallery: "to-gallery",
+  unlabelled: "to-gallery",
+  review: "to-review",
+};
 
-const current = { hash: null, view: "", landmark: null, inside: false, asking: false,
-  focus: null }; // prettier-ignore
+const current = { hash: null, view: "", landmark: null, inside: false, asking: false, focus: null };
 
 /** The address of a landmark within this page. */
 export const landmarkHash = (landmark) => `#gallery/${encodeURIComponent(landmark)}`;
@@ -32,8 +35,8 @@ function decoded(text) {
 }
 
 /**
- * Follow the address. views: name → {show(values)}; landmark: {open(label), close()} of the dialog,
- * whose title is the page's meanwhile.
+ * Follow the address. views: name → {show(values)}; landmark: {open(label), close()} of the
+ * dialog, whose title is the page's meanwhile.
  */
 export function wireRouter(views, landmark) {
   addEventListener("hashchange", () => follow(views, landmark, true));

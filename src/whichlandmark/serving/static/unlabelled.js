@@ -1,6 +1,6 @@
 // The view of the photos without a landmark, with the same tools as the photos of a landmark.
 
-import { fetchJson, withQuery } from "./api.js";
+import { fetchJson, problemText, withQuery } from "./api.js";
 import { askForKey, needsKey, writeNote } from "./key.js";
 import { button, byId, el, put } from "./dom.js";
 import { photoGrid } from "./photo_grid.js";
@@ -23,7 +23,7 @@ export function wireUnlabelled(config) {
       showWords(state, total ? [] : [el("p", { class: "lead" }, t("gallery.no_unlabelled"))]);
     },
     failed: (error) => {
-      const words = `${error.message} ${error.hint}`;
+      const words = problemText(error);
       const again = button(t("common.try_again"), showUnlabelled);
       showWords(state, [el("p", { class: "problem", role: "alert" }, words), again]);
       if (error.kind === "key") askForKey(error, showUnlabelled);

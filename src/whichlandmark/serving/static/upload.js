@@ -38,7 +38,12 @@ async function pasted(event, given, tell) {
   if (!files.length && (typing(event.target) || !data)) return;
   event.preventDefault();
   if (files.length) return given(files);
-  await takeAddress(pictureAddress(data) || data.getData("text/plain").trim(), given, tell, "paste");
+  await takeAddress(
+    pictureAddress(data) || data.getData("text/plain").trim(),
+    given,
+    tell,
+    "paste",
+  );
 }
 
 async function draggedPicture(event, given, tell) {

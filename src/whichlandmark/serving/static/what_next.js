@@ -100,8 +100,7 @@ async function copy(text, words, told) {
 
 async function share(item, told) {
   const url = new URL(`#gallery/${encodeURIComponent(item.landmark)}`, document.baseURI).href;
-  if (!matchMedia(PHONE).matches || !navigator.share)
-    return copy(url, t("next.link_copied"), told);
+  if (!matchMedia(PHONE).matches || !navigator.share) return copy(url, t("next.link_copied"), told);
   try {
     await navigator.share({ title: titled(item), text: titled(item), url });
   } catch (error) {
