@@ -18,7 +18,7 @@ HEAD_BYTES = 512  # read of each file
 
 CONVERT = "which cannot be decoded: convert it to JPEG"
 
-HEIC_PACKAGE = "pi_heif"  # of the extra `heic`
+HEIC_PACKAGE = "pillow_heif"  # of the extra `heic`
 
 TIFF_RAW = {
     ".cr2": "Canon", ".nef": "Nikon", ".nrw": "Nikon", ".arw": "Sony", ".srf": "Sony",
