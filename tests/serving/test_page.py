@@ -205,7 +205,7 @@ def test_a_tile_credit_becomes_text_and_web_links(
 
 def test_a_busy_server_is_retried_automatically(page: Page, world: World) -> None:
     page.set_input_files("#files", [photo("busy.jpg")])
-    expect(heading(page)).to_have_text("Many people are asking now")
+    expect(heading(page)).to_have_text("The server is busy")
     expect(page.locator("#live")).to_contain_text("busy.jpg has to wait")
     expect(heading(page)).to_have_text("Cathedral of Velras")
     assert world.requests.count("POST /v1/recognize") == 2

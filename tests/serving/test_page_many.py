@@ -232,7 +232,7 @@ def test_a_reload_keeps_the_answers_without_asking_again(page: Page, world: Worl
 def test_a_photo_that_was_not_answered_is_asked_after_a_reload(page: Page, world: World) -> None:
     world.wait = 600
     page.set_input_files("#files", [photo("busy.jpg")])
-    expect(heading(page)).to_have_text("Many people are asking now")
+    expect(heading(page)).to_have_text("The server is busy")
     page.wait_for_timeout(300)
     page.reload()
     expect(heading(page)).to_have_text("Cathedral of Velras")
