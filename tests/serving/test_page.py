@@ -150,6 +150,13 @@ def test_the_map_is_drawn_from_this_server(browser: Browser, address: str) -> No
         expect(page.locator(".map .leaflet-control-attribution")).to_have_count(0)
 
 
+def test_no_map_shows_only_a_less_likely_landmark(page: Page, world: World) -> None:
+    world.records["cathedral_of_velras"] = {"latitude": None, "longitude": None}
+    submit_photos(page, "unsure.jpg")
+    expect(heading(page)).to_contain_text("Cathedral of Velras")
+    expect(page.locator(".map")).to_have_count(0)
+
+
 def test_map_tiles_load_only_from_the_configured_server(
     browser: Browser, world: World, address: str
 ) -> None:

@@ -19,7 +19,7 @@ from .auth import Caller, engine_of, require_scope
 from .engine import Engine
 from .gallery_editing import UNDO_PHOTOS
 from .limits import RateLimits
-from .page_files import page_html, page_script, page_style
+from .page_files import page_html, page_language, page_script, page_style
 from .schemas import ConfigReply, Health, Language, PhotoName, Tiles, files, model_of, refusals
 from .uploads import (
     DEFAULT_MATCHES,
@@ -203,9 +203,11 @@ def service_router() -> APIRouter:
 
     @routes.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
-        """The web page, with its configuration in it."""
-        html = page_html(configuration(engine_of(request)))
-        return Response(html, media_type="text/html", headers=REVALIDATED)
+        """The web page, with its configuration and the words of the reader's language in it."""
+        language = page_language(request.headers.get("accept-language", ""))
+        html = page_html(configuration(engine_of(request)), language)
+        headers = {**REVALIDATED, "Vary": "Accept-Language"}
+        return Response(html, media_type="text/html", headers=headers)
 
     return routes
 

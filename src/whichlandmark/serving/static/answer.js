@@ -184,7 +184,8 @@ function answeredState(frame) {
   const guess = guessOf(answer);
   const words = headline(answer);
   const named = tone === "sure" || tone === "likely";
-  const mapped = named && guess ? [guess] : tone === "maybe" ? answer.candidates.slice(0, 2) : [];
+  const likely = named ? [guess] : tone === "maybe" ? answer.candidates.slice(0, 2) : [];
+  const mapped = guess?.latitude == null ? [] : likely; // not the place of a less likely one alone
   drawBoxes(photo.boxes, answer);
   put(head, el("h3", { class: tone }, words), named ? surenessBadge(answer, tone) : null);
   put(
