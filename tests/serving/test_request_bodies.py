@@ -179,7 +179,7 @@ def test_messages_are_short_whatever_they_quote(client: TestClient) -> None:
     assert len(shortened("a" * 10_000)) == MAX_MESSAGE_CHARS
     kinds = [{"type": "FACES" * 8}] * 2000
     reply = client.post(VISION, json={"requests": [{"features": kinds}]})
-    assert len(reply.content) < 500
+    assert len(reply.content) < 800  # Google's form says it twice: of the request, of the field
     assert len(client.get(f"/v1/landmarks/{'x' * 5000}/photos").content) < 700
 
 
