@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from whichlandmark.serving.page_files import STATIC, page_texts
+
 ROOT = Path(__file__).parents[1]
-STATIC = ROOT / "src" / "whichlandmark" / "serving" / "static"
 TABLE = ROOT / "docs" / "page-words.md"
 LANGUAGES = {"en": "English", "fr": "French"}
 HEAD = """# The words of the page
@@ -21,33 +22,7 @@ Every text that the web page can show, made by `python tools/page_words.py` from
 this table again. `{name}` is replaced by a value; a text with two forms is chosen by its number.
 """
 
-_STRING = r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
-_FORMS = rf"\{{(?P<forms>(?:\s*\w+:\s*(?:{_STRING}),?)+)\s*\}}"
-_ENTRY = re.compile(rf'^  "(?P<key>[\w.]+)":\s*(?:(?P<text>{_STRING})|{_FORMS})', re.MULTILINE)
 _GROUP = re.compile(r"^  // (?P<name>\w+): (?P<about>.+(?:\n  // (?!\w+: ).+)*)", re.MULTILINE)
-
-
-def unquoted(literal: str) -> str:
-    """The text of a string of JavaScript."""
-    escapes = {"n": "\n", "t": "\t"}
-    return re.sub(
-        r"\\(?:u([0-9a-fA-F]{4})|(.))",
-        lambda m: chr(int(m[1], 16)) if m[1] else escapes.get(m[2], m[2]),
-        literal[1:-1],
-    )
-
-
-def texts(language: str, folder: Path = STATIC) -> dict[str, list[str]]:
-    """Key → its text, or its forms by number."""
-    source = (folder / f"strings_{language}.js").read_text(encoding="utf-8")
-    found: dict[str, list[str]] = {}
-    for entry in _ENTRY.finditer(source):
-        literals = [entry["text"]] if entry["text"] else re.findall(_STRING, entry["forms"])
-        found[entry["key"]] = [unquoted(literal) for literal in literals]
-    missed = {*re.findall(r'^  "([\w.]+)":', source, re.MULTILINE)} - {*found}
-    if missed:
-        raise ValueError(f"texts of {language} that cannot be read: {sorted(missed)}")
-    return found
 
 
 def groups(folder: Path = STATIC) -> dict[str, str]:
@@ -80,7 +55,7 @@ def users(key: str, folder: Path = STATIC) -> list[str]:
 
 def table(folder: Path = STATIC) -> str:
     """The whole document."""
-    language_texts = {language: texts(language, folder) for language in LANGUAGES}
+    language_texts = {language: page_texts(language, folder) for language in LANGUAGES}
     parts = [HEAD]
     keys = list(language_texts["en"])
     about = groups(folder)
@@ -100,7 +75,7 @@ def table(folder: Path = STATIC) -> str:
 
 def main() -> None:
     TABLE.write_text(table(), encoding="utf-8")
-    print(f"{TABLE.relative_to(ROOT)}: {len(texts('en'))} texts")
+    print(f"{TABLE.relative_to(ROOT)}: {len(page_texts('en'))} texts")
 
 
 if __name__ == "__main__":

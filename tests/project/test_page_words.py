@@ -28,7 +28,7 @@ def test_the_table_is_current(tool: ModuleType) -> None:
 
 
 def test_every_text_is_shown_by_a_file(tool: ModuleType) -> None:
-    assert [key for key in tool.texts("en") if not tool.users(key)] == []
+    assert [key for key in tool.page_texts("en") if not tool.users(key)] == []
 
 
 def test_texts_are_read_as_a_browser_reads_them(tool: ModuleType, tmp_path: Path) -> None:
@@ -37,13 +37,13 @@ def test_texts_are_read_as_a_browser_reads_them(tool: ModuleType, tmp_path: Path
         '  "a.one": "Say \\"yes\\"",\n  "a.two": {\n    one: "{n} dog",\n    other: "{n} dogs",\n'
         '  },\n  "a.three":\n    \'a "b"\',\n};\n'
     )
-    assert tool.texts("en", tmp_path) == {
+    assert tool.page_texts("en", tmp_path) == {
         "a.one": ['Say "yes"'], "a.two": ["{n} dog", "{n} dogs"], "a.three": ['a "b"']
     }  # fmt: skip
     assert tool.groups(tmp_path) == {"a": "the first"}
     (tmp_path / "strings_en.js").write_text('  "a.one": `x`,\n')
     with pytest.raises(ValueError, match=r"a\.one"):
-        tool.texts("en", tmp_path)
+        tool.page_texts("en", tmp_path)
 
 
 def test_texts_that_the_page_puts_together_are_found(tool: ModuleType, tmp_path: Path) -> None:

@@ -150,6 +150,13 @@ def test_the_map_is_drawn_from_this_server(browser: Browser, address: str) -> No
         expect(page.locator(".map .leaflet-control-attribution")).to_have_count(0)
 
 
+def test_no_map_shows_only_a_less_likely_landmark(page: Page, world: World) -> None:
+    world.records["cathedral_of_velras"] = {"latitude": None, "longitude": None}
+    submit_photos(page, "unsure.jpg")
+    expect(heading(page)).to_contain_text("Cathedral of Velras")
+    expect(page.locator(".map")).to_have_count(0)
+
+
 def test_map_tiles_load_only_from_the_configured_server(
     browser: Browser, world: World, address: str
 ) -> None:
@@ -205,7 +212,7 @@ def test_a_tile_credit_becomes_text_and_web_links(
 
 def test_a_busy_server_is_retried_automatically(page: Page, world: World) -> None:
     page.set_input_files("#files", [photo("busy.jpg")])
-    expect(heading(page)).to_have_text("Many people are asking now")
+    expect(heading(page)).to_have_text("The server is busy")
     expect(page.locator("#live")).to_contain_text("busy.jpg has to wait")
     expect(heading(page)).to_have_text("Cathedral of Velras")
     assert world.requests.count("POST /v1/recognize") == 2

@@ -362,7 +362,7 @@ def test_credits_of_several_photos_change_only_what_is_typed(page: Page, world: 
     page.get_by_role("button", name="Credit…").click()
     expect(page.locator("#credits-author")).to_have_value("")
     hint = page.locator("#credits-author").get_attribute("placeholder")
-    assert hint == "Several values; they stay unless you type here"
+    assert hint == "Various, kept if left empty"
     page.fill("#credits-source", "example")
     page.click("#credits-save")
     expect(page.locator("#credits-source-fault")).to_contain_text("https://")

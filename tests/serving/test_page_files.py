@@ -16,6 +16,7 @@ from whichlandmark.serving.page_files import (
     STATIC,
     imported_modules,
     page_html,
+    page_language,
     page_script,
     page_style,
 )
@@ -191,6 +192,24 @@ def test_the_configuration_in_the_page_cannot_end_its_element() -> None:
     assert len(inline(html)) == 1
     data = html.split('<script id="config" type="application/json">')[1].split("</script>")[0]
     assert json.loads(data) == {"title": "</script><script>x()</script> é"}
+
+
+@pytest.mark.parametrize(("accepted", "language"), [
+    ("fr-CA,fr;q=0.9,en;q=0.8", "fr"), ("de,en;q=0.5,fr;q=0.4", "en"), ("en;q=0.1,fr;q=0.2", "fr"),
+    ("fr;q=0,de", "en"), ("*", "en"), ("", "en"), ("FR", "fr"), ("fr;q=x,,;", "fr"),
+])  # fmt: skip
+def test_the_language_is_the_first_that_the_page_has(accepted: str, language: str) -> None:
+    assert page_language(accepted) == language
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Choose photos"),
+                                                 ("fr", "Choisir des photos")])  # fmt: skip
+def test_the_html_has_its_words_before_the_script_comes(language: str, words: str) -> None:
+    html = page_html({"title": "A & <b>"}, language)
+    assert f'<html lang="{language}">' in html
+    assert f">{words}</button>" in html
+    assert '<span id="brand">A &amp; &lt;b&gt;</span>' in html
+    assert not re.search(r'data-text="[\w.]+"[^>]*></', html)
 
 
 def strings_of(language: str) -> dict[str, str]:

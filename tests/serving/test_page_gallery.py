@@ -88,6 +88,40 @@ def test_a_landmark_has_an_address_that_back_leaves(page: Page, address: str) ->
     expect(page.locator("#landmarks .card")).to_have_count(6)
 
 
+def test_back_returns_to_where_the_gallery_was(
+    browser: Browser, address: str, world: World
+) -> None:
+    world.__dict__.update(World.of(24, photos=1).__dict__)
+    with opened(browser, address) as (page, _):
+        ready(page)
+        open_gallery(page)
+        page.locator("#landmarks .card").nth(23).scroll_into_view_if_needed()
+        page.wait_for_timeout(200)
+        depth = page.evaluate("scrollY")
+        assert depth > 200
+        page.evaluate("location.hash = '#recognize'")
+        expect(page.locator("#recognize-title")).to_be_focused()
+        assert page.evaluate("scrollY") == 0
+        page.go_back()
+        expect(page.locator("#gallery")).to_be_visible()
+        page.wait_for_timeout(300)
+        assert page.evaluate("scrollY") == depth
+        page.locator("#landmarks .card").nth(23).click()
+        page.locator(".photos li").first.wait_for()
+        page.keyboard.press("Escape")
+        page.wait_for_url(re.compile("#gallery$"))
+        assert page.evaluate("scrollY") == depth
+
+
+@pytest.mark.parametrize(("place", "view"), [("nonsense", "recognize"), ("gallery/", "gallery")])
+def test_an_address_of_nothing_leads_to_a_view(
+    browser: Browser, address: str, place: str, view: str
+) -> None:
+    with opened(browser, f"{address}/#{place}") as (page, _):
+        ready(page)
+        expect(page.locator(f"#{view}-title")).to_be_visible()
+
+
 def test_closing_a_landmark_returns_the_focus_to_its_card(page: Page) -> None:
     open_gallery(page)
     card = page.locator("#landmarks .card").nth(3)
@@ -96,7 +130,7 @@ def test_closing_a_landmark_returns_the_focus_to_its_card(page: Page) -> None:
     expect(page.locator("#landmark-title")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator("#landmark")).to_be_hidden()
-    page.wait_for_function("location.hash === '#gallery'")
+    page.wait_for_url(re.compile("#gallery$"))
     expect(card).to_be_focused()
 
 

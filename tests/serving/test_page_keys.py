@@ -107,6 +107,17 @@ def test_a_key_that_was_withdrawn_is_asked_for_again(page: Page, world: World) -
     expect(page.locator("#landmarks .card")).to_have_count(6)
 
 
+def test_a_withdrawn_key_is_told_on_arrival(page: Page, world: World) -> None:
+    enter(page, "reads")
+    expect(page.locator("#known-few .card")).to_have_count(3)
+    world.read_key = "new"
+    page.reload()
+    expect(page.locator("#key-panel")).to_contain_text("Your key does not work any more")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    enter(page, "new")
+    expect(page.locator("#known-few .card")).to_have_count(3)
+
+
 def test_the_gallery_waits_for_the_key(page: Page) -> None:
     page.click("#to-gallery")
     expect(page.locator("#gallery-state")).to_have_text("Enter your key above to see the gallery.")

@@ -157,7 +157,7 @@ def test_name_and_place_are_copied(browser: Browser, address: str) -> None:
         ready(page)
         submit_photos(page, "palace.jpg")
         more(page, "Copy name and place").click()
-        expect(page.locator(".told")).to_have_text("Copied.")
+        expect(page.locator(".told")).to_have_text("Name and place copied.")
         assert page.evaluate("() => navigator.clipboard.readText()") == (
             "Cathedral of Velras\n26.9239° N, 75.8267° E"
         )

@@ -19,7 +19,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.support import page_gallery
 from tests.support.page_gallery import Asked, RefusedError
 from tests.support.page_world import JSON, World, answer, drawn, explanation
-from whichlandmark.serving.page_files import STATIC, page_html, page_script, page_style
+from whichlandmark.serving.page_files import (
+    STATIC,
+    page_html,
+    page_language,
+    page_script,
+    page_style,
+)
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -59,7 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = Asked(self.command, parts.path, query, body, self.headers.get("Content-Type", ""))
         self.world.requests.append(f"{asked.method} {asked.path}")
         try:
-            kind, data = page_file(self.world, asked.path) or self.api(asked)
+            language = page_language(self.headers.get("Accept-Language", ""))
+            kind, data = page_file(self.world, asked.path, language) or self.api(asked)
             self.send(200, kind, data)
         except RefusedError as refused:
             reply = {"error": refused.error, "request_id": "r-0"}
@@ -117,10 +124,10 @@ def needed_scope(asked: Asked) -> str:
     return "read" if reads or (asked.method == "POST" and asked.path in answers) else "write"
 
 
-def page_file(world: World, path: str) -> tuple[str, bytes] | None:
+def page_file(world: World, path: str, language: str) -> tuple[str, bytes] | None:
     """The page, or a file of it; None = the path is not below these."""
     if path == "/":
-        return KINDS[".html"], page_html(config_of(world)).encode()
+        return KINDS[".html"], page_html(config_of(world), language).encode()
     if not path.startswith("/static/"):
         return None
     made: dict[str, Callable[[], str]] = {"page.js": page_script, "page.css": page_style}

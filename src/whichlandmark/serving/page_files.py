@@ -2,14 +2,18 @@
 
 The sources in static/ are small modules; a browser gets them joined, because each file that it asks
 for costs a round trip. Joining works because every top-level name is unique among the modules, and
-modules import names only by `import { a, b } from "./file.js"`; a test checks both.
+modules import names only by `import { a, b } from "./file.js"`; a test checks both. The HTML is
+sent with its words, in the language of the reader, because the script that fills them in arrives
+later.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,16 @@ FIRST_MODULE = "main.js"  # the others are those that it imports, directly or no
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
 
 _EXPORT = re.compile(r"^export (?=const |let |async |function |class )", re.MULTILINE)
+
+LANGUAGES = ("en", "fr")  # with a file strings_XX.js
+
+_STRING = r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
+
+_FORMS = rf"\{{(?P<forms>(?:\s*\w+:\s*(?:{_STRING}),?)+)\s*\}}"
+
+_TEXT = re.compile(rf'^  "(?P<key>[\w.]+)":\s*(?:(?P<text>{_STRING})|{_FORMS})', re.MULTILINE)
+
+_TO_FILL = re.compile(r'(<(\w+)\b[^>]*\bdata-text="([\w.]+)"[^>]*>)[^<]*(?=</\2>)')
 
 _NO_CONFIG = '<script id="config" type="application/json"></script>'
 
@@ -59,8 +73,54 @@ def page_style(folder: Path = STATIC) -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in names)
 
 
-def page_html(config: Mapping[str, Any], folder: Path = STATIC) -> str:
-    """index.html with the configuration, as data that no browser runs, so that it need not ask."""
+def page_html(config: Mapping[str, Any], language: str = "en") -> str:
+    """index.html with its words, and with the configuration as data that no browser runs."""
     text = json.dumps(config, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     filled = _NO_CONFIG.replace("></script>", f">{text}</script>")
-    return (folder / "index.html").read_text(encoding="utf-8").replace(_NO_CONFIG, filled)
+    brand = f'<span id="brand">{html.escape(str(config.get("title") or "whichlandmark"))}</span>'
+    page = re.sub(r'<span id="brand">[^<]*</span>', lambda _: brand, _markup(language))
+    return page.replace(_NO_CONFIG, filled)
+
+
+@cache
+def _markup(language: str) -> str:
+    """index.html with the words of a language in the elements that name them."""
+    words = page_texts(language)
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    page = page.replace('<html lang="en"', f'<html lang="{language}"', 1)
+    return _TO_FILL.sub(lambda m: m[1] + html.escape(words[m[3]][0], quote=False), page)
+
+
+def page_language(accepted: str) -> str:
+    """The language of the page for a header Accept-Language: the first that the page has."""
+    wanted = []
+    for place, part in enumerate(accepted[:1000].split(",")):
+        tag, _, weight = part.partition(";")
+        number = re.fullmatch(r"\s*q=([01](?:\.\d{0,3})?)\s*", weight)
+        share = float(number[1]) if number else 1.0
+        wanted.append((-share, place, tag.strip().split("-")[0].lower()))
+    found = [base for share, _, base in sorted(wanted) if share and base in LANGUAGES]
+    return found[0] if found else "en"
+
+
+def page_texts(language: str, folder: Path = STATIC) -> dict[str, list[str]]:
+    """Key → its text in a language, or its forms by number."""
+    source = (folder / f"strings_{language}.js").read_text(encoding="utf-8")
+    found: dict[str, list[str]] = {}
+    for entry in _TEXT.finditer(source):
+        literals = [entry["text"]] if entry["text"] else re.findall(_STRING, entry["forms"])
+        found[entry["key"]] = [_unquoted(literal) for literal in literals]
+    missed = {*re.findall(r'^  "([\w.]+)":', source, re.MULTILINE)} - {*found}
+    if missed:
+        raise ValueError(f"texts of {language} that cannot be read: {sorted(missed)}")
+    return found
+
+
+def _unquoted(literal: str) -> str:
+    """The text of a string of JavaScript."""
+    escapes = {"n": "\n", "t": "\t"}
+    return re.sub(
+        r"\\(?:u([0-9a-fA-F]{4})|(.))",
+        lambda m: chr(int(m[1], 16)) if m[1] else escapes.get(m[2], m[2]),
+        literal[1:-1],
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Literal
 
@@ -18,7 +19,7 @@ from .auth import Caller, engine_of, require_scope
 from .engine import Engine
 from .gallery_editing import UNDO_PHOTOS
 from .limits import RateLimits
-from .page_files import page_html, page_script, page_style
+from .page_files import page_html, page_language, page_script, page_style
 from .schemas import ConfigReply, Health, Language, PhotoName, Tiles, files, model_of, refusals
 from .uploads import (
     DEFAULT_MATCHES,
@@ -202,9 +203,11 @@ def service_router() -> APIRouter:
 
     @routes.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
-        """The web page, with its configuration in it."""
-        html = page_html(configuration(engine_of(request)))
-        return Response(html, media_type="text/html", headers=REVALIDATED)
+        """The web page, with its configuration and the words of the reader's language in it."""
+        language = page_language(request.headers.get("accept-language", ""))
+        html = page_html(configuration(engine_of(request)), language)
+        headers = {**REVALIDATED, "Vary": "Accept-Language"}
+        return Response(html, media_type="text/html", headers=headers)
 
     return routes
 
@@ -225,6 +228,12 @@ def page_router() -> APIRouter:
     return routes
 
 
+@cache
+def server_version() -> str:
+    """Version of this package, which is slow to look up."""
+    return version("whichlandmark")
+
+
 def configuration(engine: Engine) -> ConfigReply:
     """The body of /v1/config, which the page has in it too."""
     options = engine.options
@@ -241,7 +250,7 @@ def configuration(engine: Engine) -> ConfigReply:
         "unfinished": unfinished_object(facts.unfinished), "landmarks": landmarks,
         "uses_location": uses_location,
         "shrink_side": max(MIN_SHRINK_SIDE, SHRINK_ASPECT * short_side),
-        "version": version("whichlandmark"),
+        "version": server_version(),
     }  # fmt: skip
 
 

@@ -23,7 +23,8 @@ import { whatNext } from "./what_next.js";
  * changes are not announced, because the card is one of a list.
  */
 export function answerCard(entry, config, actions, quiet = false) {
-  const url = URL.createObjectURL(entry.photo ?? entry.file);
+  const shown = entry.photo ?? entry.file ?? entry.thumbnail; // the last after a reload, at least
+  const url = shown ? URL.createObjectURL(shown) : "";
   const photo = photoFigure(entry, url);
   const head = el("div", { class: "head" });
   const rest = el("div", { class: "beside" });
@@ -46,7 +47,7 @@ export function answerCard(entry, config, actions, quiet = false) {
   return { card, close, show: () => showState(frame) };
 }
 
-function photoFigure({ name, file, decoded }, url) {
+function photoFigure({ name, decoded }, url) {
   const boxes = svg("svg", {
     class: "boxes",
     viewBox: "0 0 1 1",
@@ -55,7 +56,7 @@ function photoFigure({ name, file, decoded }, url) {
   });
   const image = el("img", { alt: t("answer.your_photo", { name }), decoding: "async" });
   image.addEventListener("error", () => replaceImage(image, t("answer.no_preview")));
-  if (file && decoded !== false) image.src = url;
+  if (url && decoded !== false) image.src = url;
   else queueMicrotask(() => replaceImage(image, t("answer.no_preview")));
   const figure = el(
     "figure",
@@ -183,7 +184,8 @@ function answeredState(frame) {
   const guess = guessOf(answer);
   const words = headline(answer);
   const named = tone === "sure" || tone === "likely";
-  const mapped = named && guess ? [guess] : tone === "maybe" ? answer.candidates.slice(0, 2) : [];
+  const likely = named ? [guess] : tone === "maybe" ? answer.candidates.slice(0, 2) : [];
+  const mapped = guess?.latitude == null ? [] : likely; // not the place of a less likely one alone
   drawBoxes(photo.boxes, answer);
   put(head, el("h3", { class: tone }, words), named ? surenessBadge(answer, tone) : null);
   put(

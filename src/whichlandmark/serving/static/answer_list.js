@@ -135,7 +135,7 @@ function count() {
   if (failed) words.push(t("list.failed", { n: failed }));
   byId("answers-count").textContent =
     waiting || failed ? words.join(", ") : t("common.photos", { n: entries.length });
-  byId("save").hidden = entries.length < 2 || !(answered || failed);
+  byId("save").hidden = entries.length < 2 || waiting > 0;
   const progress = byId("answers-progress");
   progress.hidden = byId("stop").hidden = byId("pause").hidden = !waiting || !isMany();
   progress.max = Math.max(1, entries.length);

@@ -3,7 +3,7 @@
 import { asProblem, fetchJson, showImage, withQuery } from "./api.js";
 import { button, byId, el, put } from "./dom.js";
 import { readerLanguage, replaced, titled } from "./format.js";
-import { askForKey, needsKey, writeNote } from "./key.js";
+import { askForKey, needsKey, sayKeyNeeded, writeNote } from "./key.js";
 import { showReviewLink } from "./review.js";
 import { landmarkHash, renameAddress, replaceAddress } from "./router.js";
 import { t } from "./text.js";
@@ -52,7 +52,10 @@ const addressOf = ({ query, offset }) =>
 export async function showKnown() {
   if (needsKey() || byId("known-few").children.length) return;
   const path = withQuery("v1/landmarks", { limit: PREVIEW_SIZE, lang: readerLanguage() });
-  const found = await fetchJson(path).catch(() => null);
+  const found = await fetchJson(path).catch((error) => {
+    if (error.kind === "key") sayKeyNeeded(error); // the key of this tab was withdrawn
+    return null;
+  });
   if (!found?.landmarks.length) return;
   put(
     byId("known-few"),
@@ -92,7 +95,7 @@ export function landmarkNotFound(label) {
 }
 
 /** Load the current page of landmarks again. */
-export async function refreshGallery() {
+async function refreshGallery() {
   const number = (galleryList.requests += 1);
   const items = byId("landmarks");
   if (needsKey()) return showProblem(null);
@@ -168,7 +171,7 @@ function galleryState(...children) {
 }
 
 /** A landmark with its first photo, as a link to it. */
-export function landmarkCard(item) {
+function landmarkCard(item) {
   const image = el("img", { alt: "", loading: "lazy", decoding: "async" });
   const link = el(
     "a",

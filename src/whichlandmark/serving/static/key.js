@@ -42,8 +42,12 @@ export function wireKey(config) {
 export const needsKey = () => access.config.read === "key" && !key.get();
 
 function arrive() {
-  if (!needsKey()) return;
-  explain(null);
+  if (needsKey()) sayKeyNeeded(null);
+}
+
+/** Say above everything else that a key is needed, without taking the focus. problem: why. */
+export function sayKeyNeeded(problem) {
+  explain(problem);
   toPanel();
 }
 
@@ -202,8 +206,10 @@ async function mayWriteWith(keyValue) {
 export async function writeAccess() {
   const { config } = access;
   if (config.write === "key" && !key.get()) return { write: false, open: 0 };
-  if (access.write === null) access.write = await mayWriteWith(key.get()).catch(() => false);
-  return access;
+  if (access.write !== null) return access;
+  const found = await mayWriteWith(key.get()).catch((error) => error.kind !== "key" && null);
+  access.write = found; // null = the server did not answer: it is asked again
+  return found === null ? { write: true, open: 0 } : access;
 }
 
 /** The number of feedback to review changed. */

@@ -99,7 +99,7 @@ async function draw(host, places, tiles) {
 }
 
 function pin(L, map, place, point, number) {
-  const icon = L.divIcon({ className: "pin", html: el("span", {}, number), iconSize: [26, 26] });
+  const icon = L.divIcon({ className: "pin", html: el("span", {}, number), iconSize: [44, 44] });
   const marker = L.marker(point, { icon, title: titled(place), alt: titled(place) }).addTo(map);
   marker.bindTooltip(el("span", {}, titled(place)), {
     permanent: true,

@@ -102,7 +102,7 @@ function photoItem(grid, photo) {
 }
 
 /** Author and licence of a photo, and a link to where it is from. */
-export function photoCreditLine(photo) {
+function photoCreditLine(photo) {
   const words = el("span", { class: "credit", dir: "auto" }, credit(photo));
   if (!/^https?:\/\//.test(photo.source ?? "")) return words;
   return el("span", { class: "credit" }, words, " ", outLink(photo.source, t("landmark.origin")));

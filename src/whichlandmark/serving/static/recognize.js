@@ -7,7 +7,7 @@ import { fileProblem } from "./upload.js";
 
 const MAX_ACTIVE = 3; // more are not answered faster, because the server embeds one batch at a time
 const MAX_TRIES = 6; // automatic tries while the server is busy
-const SEND_TIMEOUT = 90000; // ms
+const SEND_TIMEOUT = 90000; // ms without any progress
 
 const queue = [];
 const keyless = new Set(); // jobs that wait for the right key
@@ -66,6 +66,7 @@ export function retryKeyless() {
 
 function enqueue(job) {
   if (job.cancelled.signal.aborted || queue.includes(job)) return;
+  job.offline = false;
   job.show({ state: "waiting" });
   queue.push(job);
   queueMicrotask(next); // so that a list of photos is complete before the first is sent
@@ -120,17 +121,27 @@ function sendPhoto(photo, signal, progress) {
   const request = new XMLHttpRequest();
   request.open("POST", address("v1/recognize"));
   if (key.get()) request.setRequestHeader("Authorization", `Bearer ${key.get()}`);
-  request.timeout = SEND_TIMEOUT;
-  request.upload.addEventListener("progress", ({ loaded, total }) => progress(loaded / total));
   const data = new FormData();
   data.append("photos", photo, photo.name || "photo.jpg");
   return new Promise((resolve, reject) => {
-    const lost = (name) => () => reject(connectionProblem({ name }));
-    request.addEventListener("error", lost("NetworkError"));
-    request.addEventListener("timeout", lost("TimeoutError"));
-    request.addEventListener("abort", lost("AbortError"));
+    let [timer, cause] = [0, "AbortError"];
+    const alive = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        cause = "TimeoutError";
+        request.abort();
+      }, SEND_TIMEOUT);
+    };
+    request.upload.addEventListener("progress", ({ loaded, total }) => {
+      alive();
+      progress(loaded / total);
+    });
+    request.addEventListener("loadend", () => clearTimeout(timer));
+    request.addEventListener("error", () => reject(connectionProblem({ name: "NetworkError" })));
+    request.addEventListener("abort", () => reject(connectionProblem({ name: cause })));
     request.addEventListener("load", () => replyOf(request).then(resolve, reject));
     signal.addEventListener("abort", () => request.abort());
+    alive();
     request.send(data);
   });
 }
@@ -167,5 +178,7 @@ function handleError(job, signal, error) {
     if (!locked) dispatchEvent(new CustomEvent("key-wanted", { detail: problem }));
     locked = true;
   }
-  if (problem.kind === "offline") addEventListener("online", () => enqueue(job), { once: true });
+  if (problem.kind !== "offline") return;
+  job.offline = true;
+  addEventListener("online", () => job.offline && enqueue(job), { once: true });
 }

@@ -10,17 +10,25 @@ const LINKS = {
   review: "to-review",
 };
 
-const current = { hash: null, view: "", landmark: null, inside: false, asking: false, focus: null };
+const current = {
+  hash: null,
+  view: "",
+  landmark: null,
+  inside: false,
+  asking: false,
+  focus: null,
+  scrolls: {},
+};
 
 /** The address of a landmark within this page. */
 export const landmarkHash = (landmark) => `#gallery/${encodeURIComponent(landmark)}`;
 
 /** The parts of an address: {view, landmark, values}; null for a link within a view. */
-export function parseHash(hash) {
+function parseHash(hash) {
   const text = hash.replace(/^#/, "");
   if (text.startsWith("gallery/") && text.length > 8)
     return { view: "gallery", landmark: decoded(text.slice(8)), values: {} };
-  const [view, query = ""] = text.split("?");
+  const [view, query = ""] = text.replace(/^gallery\/$/, "gallery").split("?");
   const values = Object.fromEntries(new URLSearchParams(query));
   if (!view) return { view: VIEWS[0], landmark: null, values };
   return VIEWS.includes(view) ? { view, landmark: null, values } : null;
@@ -40,6 +48,8 @@ function decoded(text) {
  */
 export function wireRouter(views, landmark) {
   addEventListener("hashchange", () => follow(views, landmark, true));
+  history.scrollRestoration = "manual"; // because a view is hidden while browsers would restore
+  addEventListener("scroll", () => (current.scrolls[current.view] = scrollY));
   addEventListener("beforeunload", (event) => {
     if (hasChanges()) event.preventDefault();
   });
@@ -53,7 +63,7 @@ export function wireRouter(views, landmark) {
 
 async function follow(views, landmark, moved) {
   const hash = location.hash;
-  const found = parseHash(hash);
+  const found = parseHash(hash) ?? (current.view ? null : parseHash(""));
   if (!found || current.asking || (moved && hash === current.hash)) return;
   if (moved && hasChanges()) {
     history.pushState(null, "", current.hash || "#recognize"); // stay until the reader has decided
@@ -65,6 +75,8 @@ async function follow(views, landmark, moved) {
     return;
   }
   const before = current.landmark;
+  const again = history.state?.seen ?? false; // Back or Forward
+  history.replaceState({ seen: true }, "");
   Object.assign(current, { hash, landmark: found.landmark, inside: moved });
   closeDialogs(found.landmark === null ? null : byId("landmark"));
   if (found.landmark !== null) {
@@ -77,7 +89,7 @@ async function follow(views, landmark, moved) {
     if (document.activeElement === document.body) current.focus?.focus();
     return views[found.view].show(found.values, false);
   }
-  showView(views, found, moved);
+  showView(views, found, moved, again ? (current.scrolls[found.view] ?? 0) : 0);
 }
 
 function closeDialogs(kept) {
@@ -88,7 +100,7 @@ function closeDialogs(kept) {
   }
 }
 
-function showView(views, { view, values }, moved) {
+function showView(views, { view, values }, moved, scroll = 0) {
   const scrolled = current.view !== view;
   current.view = view;
   for (const name of VIEWS) byId(name).hidden = name !== view;
@@ -97,7 +109,7 @@ function showView(views, { view, values }, moved) {
   setTitle();
   const shown = views[view].show(values, moved);
   if (moved) byId(`${view}-title`).focus({ preventScroll: !scrolled });
-  if (moved && scrolled) scrollTo(0, 0);
+  if (moved && scrolled) scrollTo(0, scroll);
   return shown;
 }
 
@@ -111,7 +123,7 @@ export function renameAddress(hash) {
   current.hash = hash;
   const found = parseHash(hash);
   if (found) current.landmark = found.landmark;
-  history.replaceState(null, "", hash);
+  history.replaceState(history.state, "", hash);
 }
 
 /** Go to another address in place of this one. */

@@ -32,12 +32,13 @@ async function shrunk(file, config) {
   return { photo: smaller ? renamed(small, file) : file, thumbnail, decoded: true };
 }
 
-let worker = null;
+let worker = null; // false = it cannot be started
 let tasks = 0;
 
 /** {photo, thumbnail} as made by the worker; it fails in browsers that cannot draw in one. */
 function inWorker(wanted) {
-  if (!window.OffscreenCanvas) return Promise.reject(new Error("no canvas in a worker"));
+  if (!window.OffscreenCanvas || worker === false)
+    return Promise.reject(new Error("no drawing in a worker"));
   worker ??= new Worker(address("static/shrink_worker.js"));
   const id = (tasks += 1);
   return new Promise((resolve, reject) => {
@@ -51,6 +52,7 @@ function inWorker(wanted) {
     };
     const failed = () => {
       ended.abort();
+      worker = false;
       reject(new Error("the worker could not be started"));
     };
     worker.addEventListener("message", reply, { signal });

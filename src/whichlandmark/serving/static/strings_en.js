@@ -423,7 +423,7 @@ export const english = {
   "edit.author": "Author",
   "edit.licence": "Licence",
   "edit.photo_source": "Where the photo is from (web address)",
-  "edit.several_values": "Several values; they stay unless you type here",
+  "edit.several_values": "Various, kept if left empty",
   "edit.save": "Save",
   "edit.saved": "“{name}” was saved.",
   "edit.saved_after_others":

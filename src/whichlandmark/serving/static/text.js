@@ -41,6 +41,7 @@ export function t(key, values = {}) {
   let text = strings[key] ?? english[key];
   if (text === undefined) throw new Error(`no text for ${key}`);
   if (typeof text !== "string") text = text[plural.select(values.n)] ?? text.other;
+  if (strings !== english) text = text.replace(/ ([»:;?!])|(«) /g, "$2\u00a0$1"); // not broken
   return text.replace(/\{(\w+)\}/g, (_, name) =>
     typeof values[name] === "number" ? numberText(values[name]) : values[name],
   );

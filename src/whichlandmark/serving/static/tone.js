@@ -1,7 +1,7 @@
 // How sure an answer is, as a tone and in words: sure, likely, maybe or none.
 
 import { numberText, t } from "./text.js";
-import { percent, titled } from "./format.js";
+import { percent, sentence, titled } from "./format.js";
 
 const SURE = 0.8; // least confidence of a named landmark that is shown as sure
 
@@ -21,7 +21,7 @@ export function headline(answer, short = false) {
   const guess = guessOf(answer);
   if (tone === "none" || !guess) return t("answer.none");
   const key = tone === "maybe" && short ? "answer.maybe_short" : `answer.${tone}`;
-  return t(key, { name: titled(guess) });
+  return sentence(t(key, { name: titled(guess) })); // names in French may begin small
 }
 
 /** The confidence of a named or likeliest landmark: "92 % sure". */
@@ -65,5 +65,5 @@ const WARNINGS = [
 /** A warning of an answer in people's words, where the page knows it. */
 export function warningText(warning) {
   const [, name] = WARNINGS.find(([pattern]) => pattern.test(warning)) ?? [];
-  return name ? t(name) : warning.charAt(0).toUpperCase() + warning.slice(1);
+  return name ? t(name) : sentence(warning);
 }

@@ -21,15 +21,19 @@ export function whatNext(frame, { tone, guess }) {
   const told = el("p", { class: "small told", role: "status" });
   const panel = el("div", { class: "inset" });
   const words = headline(answer);
+  const kept = Boolean(entry.photo); // after a reload there may have been no room to keep it
   const why = button(t("next.why"), () => openExplanation(entry.photo, url, answer), {
     "aria-label": `${t("next.why")} ${words}`,
   });
-  const part = entry.decoded === false ? null : button(t("next.part"), () => askPart(frame));
+  const part =
+    !kept || entry.decoded === false ? null : button(t("next.part"), () => askPart(frame));
   const more = [
     named ? button(t("next.copy"), () => copy(placeWords(guess), t("next.copied"), told)) : null,
     named ? button(t("next.share"), () => share(guess, told)) : null,
     named ? part : null,
-    button(t("next.add"), () => addForm(panel, [entry], config, named ? guess : null)),
+    !kept
+      ? null
+      : button(t("next.add"), () => addForm(panel, [entry], config, named ? guess : null)),
     button(t("next.save_csv"), () => saveAnswers([entry], "csv")),
     button(t("next.save_json"), () => saveAnswers([entry], "json")),
     button(t("next.remove"), () => actions.remove(entry), {
@@ -42,7 +46,7 @@ export function whatNext(frame, { tone, guess }) {
     el(
       "div",
       { class: "buttons" },
-      why,
+      kept ? why : null,
       named ? null : part,
       named ? wikipediaLink(guess) : null,
       named ? directionsLink(guess) : null,
