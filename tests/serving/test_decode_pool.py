@@ -270,6 +270,7 @@ def refusal(pool: DecodePool, data: bytes) -> dict[str, str]:
     return dict(error.to_fault())
 
 
+@pytest.mark.parametrize("pool", [{"seconds": 60}], indirect=True)
 @pytest.mark.usefixtures("without_heic")
 def test_other_formats_are_named_with_the_way_out(pool: DecodePool) -> None:
     heic = refusal(pool, HEIC)
@@ -300,6 +301,7 @@ def test_other_formats_are_named_with_the_way_out(pool: DecodePool) -> None:
     assert refusal(pool, b"")["code"] == "unreadable"
 
 
+@pytest.mark.parametrize("pool", [{"seconds": 60}], indirect=True)
 def test_a_raw_file_that_begins_as_a_tiff_is_named_by_its_content(pool: DecodePool) -> None:
     """Only the decode process looks that far."""
     dng = (
@@ -310,6 +312,7 @@ def test_a_raw_file_that_begins_as_a_tiff_is_named_by_its_content(pool: DecodePo
     assert told["message"].startswith("This is a DNG RAW file; this server cannot read it")
 
 
+@pytest.mark.parametrize("pool", [{"seconds": 60}], indirect=True)
 def test_tiff_and_heic_are_decoded_in_the_pool(pool: DecodePool) -> None:
     data = io.BytesIO()
     front(0, 0).save(data, "TIFF", compression="tiff_lzw")
