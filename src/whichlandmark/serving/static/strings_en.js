@@ -147,7 +147,7 @@ export const english = {
   "next.part_title": "Which part of the photo?",
   "next.part_words":
     "Draw a rectangle around the landmark, or move it by its corners.",
-  "next.part_keys": "Arrow keys move it, with Shift they change its size.",
+  "next.part_keys": "The cursor keys move it; with Shift they change its size.",
   "next.part_label": "The chosen part of the photo",
   "next.part_edges": "Set the edges by sliders",
   "next.part_left": "Left edge",
