@@ -177,9 +177,7 @@ def needed(data: bytes, side: int) -> tuple[int, float]:
 
 def check_pool(megabytes: int, only: str) -> bool:
     """Whether the pool decodes what its refusals say that it does."""
-    pool = DecodePool(
-        DecodeLimits(processes=1, megabytes=megabytes, seconds=120, cpu_seconds=60)
-    )
+    pool = DecodePool(DecodeLimits(processes=1, megabytes=megabytes, seconds=120, cpu_seconds=60))
     fine = True
     for name, encode in KINDS.items():
         if not name.startswith(only):
