@@ -44,7 +44,7 @@ export const french = {
   "recognize.camera": "Prendre une photo",
   "recognize.promise": "Vos photos ne sont pas conservées sur le serveur.",
   "recognize.promise_more":
-    "Elles ne vont qu’à ce serveur, qui répond de mémoire et n’en garde aucune copie, sauf si vous ajoutez une photo à la galerie ou permettez de la garder pour vérification. Ce navigateur garde pour vous vos photos et les réponses, afin que vous ne les perdiez pas quand la page est rechargée. « Tout effacer » les supprime ; celles de plus d’un jour sont supprimées à l’ouverture de la page.",
+    "Elles ne vont qu’à ce serveur. Il répond et n’en garde aucune copie, sauf si vous ajoutez une photo à la galerie ou permettez de la garder pour vérification. Ce navigateur garde vos photos et les réponses un jour, pour qu’un rechargement ne les perde pas. « Tout effacer » les supprime.",
   "recognize.known": "Monuments que ce serveur reconnaît",
   "recognize.answers": "Réponses",
   "recognize.pasted_name": "image",
