@@ -44,7 +44,7 @@ export const english = {
   "recognize.camera": "Take a photo",
   "recognize.promise": "Your photos are not stored on the server.",
   "recognize.promise_more":
-    "They go to this server only. It answers and keeps no copy, unless you add a photo to the gallery or allow it to be kept for review. This browser keeps your photos and answers for a day, so that a reload does not lose them. “Clear all” deletes them.",
+    "They go to this server only. It answers and keeps no copy, unless you add a photo to the gallery or allow it to be kept for review. This browser keeps your photos and answers, so that a reload does not lose them. “Clear all” deletes them at once; so does your first visit after a day.",
   "recognize.known": "Landmarks it can recognize",
   "recognize.answers": "Answers",
   "recognize.pasted_name": "picture",

@@ -44,7 +44,7 @@ export const french = {
   "recognize.camera": "Prendre une photo",
   "recognize.promise": "Vos photos ne sont pas conservées sur le serveur.",
   "recognize.promise_more":
-    "Elles ne vont qu’à ce serveur. Il répond et n’en garde aucune copie, sauf si vous ajoutez une photo à la galerie ou permettez de la garder pour vérification. Ce navigateur garde vos photos et les réponses un jour, pour qu’un rechargement ne les perde pas. « Tout effacer » les supprime.",
+    "Elles ne vont qu’à ce serveur. Il répond et n’en garde aucune copie, sauf si vous ajoutez une photo à la galerie ou permettez de la garder pour vérification. Ce navigateur garde vos photos et les réponses, pour qu’un rechargement ne les perde pas. « Tout effacer » les supprime aussitôt, et votre première visite après un jour aussi.",
   "recognize.known": "Monuments que ce serveur reconnaît",
   "recognize.answers": "Réponses",
   "recognize.pasted_name": "image",
