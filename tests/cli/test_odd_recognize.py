@@ -154,11 +154,12 @@ def test_what_a_folder_holds_besides_is_counted(at: Path, capfd: Capture) -> Non
     Path("trip/notes.txt").write_text("hello")
     code, _, err = run(capfd, "recognize", "trip", "-r", "r.wl")
     assert (code, "1 × text" in err) == (0, True)
-    Path("trip/scan.tif").write_bytes(b"II*\0" + bytes(60))
+    Path("trip/scan.psd").write_bytes(b"8BPS\0\1" + bytes(60))
     code, out, err = run(capfd, "recognize", "trip", "-r", "r.wl", "--json", "--csv", "o.csv")
-    assert (code, "convert it to JPEG" in err) == (3, True)
+    assert (code, "Photoshop" in err) == (3, True)
     lost = json.loads(out.splitlines()[-1])
-    assert (Path(lost["photo"]).name, lost["error"]["code"]) == ("scan.tif", "unsupported_format")
+    assert (Path(lost["photo"]).name, lost["error"]["code"]) == ("scan.psd", "unsupported_format")
+    assert lost["error"]["format"] == "Photoshop"
     assert rows_of("o.csv")[-1]["decision"] == "failed"
 
 

@@ -236,6 +236,7 @@ def test_the_level_says_which_folder_is_the_landmark(
         read_folder(root, level=0)
 
 
+@pytest.mark.usefixtures("without_heic")
 def test_only_heic_photos_are_an_error_that_says_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +261,7 @@ def test_names_of_one_folder_in_two_forms_are_told(
     assert "'Arch' (1 photos), 'Аrch' (1 photos)" in caplog.text  # one with a Cyrillic А
 
 
+@pytest.mark.usefixtures("without_heic")
 def test_names_that_are_not_utf8_are_valid_text_in_the_table(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,6 +288,7 @@ def test_photos_of_every_depth_are_found_for_recognizing(tmp_path: Path) -> None
         find_photos(tmp_path / "gone")
 
 
+@pytest.mark.usefixtures("without_heic")
 def test_every_verb_names_the_photos_of_a_folder_that_it_does_not_use(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -346,6 +349,7 @@ def test_a_name_that_is_not_utf8_goes_through_all_verbs(
     assert '"A%FC"' in out
 
 
+@pytest.mark.usefixtures("without_heic")
 def test_the_result_of_index_counts_the_files_that_were_not_used(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

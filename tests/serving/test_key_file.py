@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -174,15 +175,17 @@ def test_the_owner_and_mode_of_a_key_file_stay(file: Path, first: str) -> None:
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (10001, 10001, 0o440)
 
 
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A folder that everybody may search, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="takes another uid: needs root")
-def test_an_unreadable_key_file_says_who_may_read_it(tmp_path: Path) -> None:
-    place = tmp_path / "open"
-    for folder in (place, *place.parents):
-        if not folder.exists():
-            folder.mkdir()
-        if folder.is_relative_to(tmp_path.parent.parent):
-            folder.chmod(0o755)
-    file = place / "keys.json"
+def test_an_unreadable_key_file_says_who_may_read_it(everybodys: Path) -> None:
+    file = everybodys / "keys.json"
     add_key(file, "a", "read")
     told, say = os.pipe()
     if (child := os.fork()) == 0:  # pytest's own process stays root

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from ..core.file_kinds import format_of, formats_in_words
+from ..core.file_kinds import CONVERT, format_of, formats_in_words
 from ..core.files import text_of_bytes, valid_text
 
 # Code of a fault → what to do about it. The server has more of them.
@@ -15,7 +15,7 @@ FAULT_HINTS = {
 }
 
 # Parts of the messages about files of a format that is not decoded.
-UNSUPPORTED = ("not a photo in one of", "its content: ", ": this is ")
+UNSUPPORTED = ("not a photo in one of", "its content: ", ": this is ", CONVERT)
 
 # Parts of the messages about photos beyond a limit.
 TOO_LARGE = ("too large to decode", "larger than", "megapixels are decoded", "px a side",
@@ -58,7 +58,8 @@ def failed_object(photo: str, error: str) -> PhotoFailure:
         code = "not_found"
     elif any(part in error for part in UNSUPPORTED):
         code = "unsupported_format"
-        form = format_of(error.partition("its content: ")[2])
+        before, told, kind = error.partition("its content: ")  # without it, a folder's own words
+        form = format_of(kind if told or CONVERT not in error else before)
     elif any(part in error for part in TOO_LARGE):
         code = "too_large"
     fault: Fault = {"code": code, "message": text_of_bytes(error), "hint": fault_hint(code)}
