@@ -164,9 +164,12 @@ def stages(page: Page, world: World) -> Any:
     page.locator(".problems").wait_for()
     yield "landmark"
     page.get_by_role("button", name="Remove landmark").click()
+    page.locator("#confirm").wait_for()
     yield "confirm"
     page.keyboard.press("Escape")
+    page.locator("#confirm").wait_for(state="hidden")
     page.keyboard.press("Escape")
+    page.locator("#landmark").wait_for(state="hidden")
     page.click("#landmark-new")
     yield "new"
 
