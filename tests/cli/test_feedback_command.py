@@ -65,7 +65,7 @@ def test_entries_are_listed_approved_and_discarded(run: Any, tmp_path: Path) -> 
     assert run(folder, "--discard", three)[0] == 0
     assert not list((folder / "feedback").iterdir())
     assert photos_of(folder, "Seventh") == [photo]
-    assert "discarded" in run(folder, "--state", "discarded")[1]
+    assert run(folder, "--state", "discarded")[1].endswith("1 entry (discarded), 0 to review\n")
 
 
 def test_a_landmark_is_named_where_the_entry_does_not(run: Any, tmp_path: Path) -> None:

@@ -304,7 +304,8 @@ def feedback(
         return
     for entry in listed:
         output.say(entry_in_words(entry))
-    output.say(f"{len(listed)} entries ({state}), {len(found.of_state('open'))} to review")
+    entries = "1 entry" if len(listed) == 1 else f"{len(listed)} entries"
+    output.say(f"{entries} ({state}), {len(found.of_state('open'))} to review")
     if found.unreadable:
         output.warn(f"lines of feedback.jsonl that cannot be read: {found.unreadable}, left out")
 
