@@ -33,6 +33,17 @@ pytest.register_assert_rewrite("tests.support")
 from tests.support.photos import picture, write_photo  # noqa: E402
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run a failed test in a browser once more, and report that: a busy machine delays browsers.
+
+    A fault of the page fails both times.
+    """
+    if config.pluginmanager.hasplugin("rerunfailures"):
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Run torch on one thread: small networks gain nothing from more and slow other tests down."""

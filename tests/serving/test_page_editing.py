@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import BROWSER, open_gallery, opened, photo
+from tests.support.page_browser import BROWSER, expect_hash, open_gallery, opened, photo
 from tests.support.page_world import World
 
 pytestmark = BROWSER
@@ -124,7 +124,7 @@ def test_a_rename_changes_the_address(page: Page, world: World) -> None:
     page.fill("#edit-label", "hawa_mahal")
     page.click("#edit-save")
     expect(page.locator("#edit")).to_be_hidden()
-    assert page.evaluate("location.hash") == "#gallery/hawa_mahal"
+    expect_hash(page, "#gallery/hawa_mahal")
     expect(page.locator(".photos li")).to_have_count(5)
     assert "hawa_mahal" in world.landmarks
     assert FIRST not in world.landmarks
@@ -228,7 +228,7 @@ def test_leaving_a_changed_form_asks(page: Page) -> None:
         page.keyboard.press("Escape")
         expect(page.locator("#confirm")).to_be_hidden()
         expect(page.locator("#edit-name")).to_have_value("Typed")
-        assert page.evaluate("location.hash") == f"#gallery/{FIRST}"
+        expect_hash(page, f"#gallery/{FIRST}")
     page.evaluate("location.hash = '#recognize'")
     page.click("#confirm-yes")
     expect(page.locator("#edit")).to_be_hidden()

@@ -12,7 +12,15 @@ from PIL import Image as Pillow
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import BROWSER, open_gallery, opened, photo, ready, transfer
+from tests.support.page_browser import (
+    BROWSER,
+    expect_hash,
+    open_gallery,
+    opened,
+    photo,
+    ready,
+    transfer,
+)
 from tests.support.page_world import World
 
 pytestmark = BROWSER
@@ -50,7 +58,7 @@ def test_landmarks_are_counted_searched_and_paged(
         expect(cards).to_have_count(6)
         expect(page.locator("#page-words")).to_have_text("25–30 of 30")
         expect(page.locator("#next")).to_be_disabled()
-        assert page.evaluate("location.hash") == "#gallery?page=2"
+        expect_hash(page, "#gallery?page=2")
         page.reload()
         expect(page.locator("#page-words")).to_have_text("25–30 of 30")
         page.get_by_label("Search landmarks").fill("tówer-of")
@@ -72,7 +80,7 @@ def test_a_landmark_has_an_address_that_back_leaves(page: Page, address: str) ->
     card.click()
     expect(page.locator("#landmark-title")).to_have_text("Tower of Fenven")
     expect(page).to_have_title("Tower of Fenven – Drawn world")
-    assert page.evaluate("location.hash") == "#gallery/tower_of_fenven"
+    expect_hash(page, "#gallery/tower_of_fenven")
     page.go_back()
     expect(page.locator("#landmark")).to_be_hidden()
     expect(page).to_have_title("Gallery – Drawn world")
@@ -84,7 +92,7 @@ def test_a_landmark_has_an_address_that_back_leaves(page: Page, address: str) ->
     expect(page.locator(".photos li")).to_have_count(5)
     page.keyboard.press("Escape")
     expect(page.locator("#landmark")).to_be_hidden()
-    assert page.evaluate("location.hash") == "#gallery"
+    expect_hash(page, "#gallery")
     expect(page.locator("#landmarks .card")).to_have_count(6)
 
 
@@ -101,16 +109,15 @@ def test_back_returns_to_where_the_gallery_was(
         assert depth > 200
         page.evaluate("location.hash = '#recognize'")
         expect(page.locator("#recognize-title")).to_be_focused()
-        assert page.evaluate("scrollY") == 0
+        page.wait_for_function("scrollY === 0")
         page.go_back()
         expect(page.locator("#gallery")).to_be_visible()
-        page.wait_for_timeout(300)
-        assert page.evaluate("scrollY") == depth
+        page.wait_for_function("(depth) => scrollY === depth", arg=depth)
         page.locator("#landmarks .card").nth(23).click()
         page.locator(".photos li").first.wait_for()
         page.keyboard.press("Escape")
         page.wait_for_url(re.compile("#gallery$"))
-        assert page.evaluate("scrollY") == depth
+        page.wait_for_function("(depth) => scrollY === depth", arg=depth)
 
 
 @pytest.mark.parametrize(("place", "view"), [("nonsense", "recognize"), ("gallery/", "gallery")])
@@ -200,7 +207,7 @@ def test_the_skip_link_keeps_the_view(page: Page) -> None:
     page.locator(".skip").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
-    assert page.evaluate("location.hash") == "#gallery"
+    expect_hash(page, "#gallery")
 
 
 def test_photos_are_added_with_progress_and_failures_are_listed(page: Page, world: World) -> None:

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from playwright.sync_api import Browser, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import BROWSER, ENDS, open_gallery, opened, ready
+from tests.support.page_browser import BROWSER, ENDS, expect_hash, open_gallery, opened, ready
 from tests.support.page_checks import served
 from tests.support.served_world import front, jpeg, made, with_gps
 
@@ -143,7 +143,7 @@ def test_a_landmark_is_edited_moved_merged_and_reviewed(browser: Browser, addres
         expect(page.locator(".merged").first).to_contain_text("Old Harbour 2 photos")
         page.click("#confirm-yes")
         expect(page.locator("#edit")).to_be_hidden()
-        assert page.evaluate("location.hash") == "#gallery/place%201"
+        expect_hash(page, "#gallery/place%201")
         page.keyboard.press("Escape")
         page.goto(f"{address}/#gallery")
         expect(count).not_to_have_text(before)

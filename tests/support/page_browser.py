@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,6 +122,11 @@ def submit_photos(page: Page, *names: str) -> None:
 
 def finished_photos(page: Page) -> Any:
     return page.locator('[data-state="answered"], [data-state="failed"]')
+
+
+def expect_hash(page: Page, wanted: str) -> None:
+    """Wait until the page's address ends so, because going back in the history takes its time."""
+    expect(page).to_have_url(re.compile(re.escape(wanted) + "$"))
 
 
 def heading(page: Page, number: int = 0) -> Any:
