@@ -7,8 +7,9 @@
     │       └── TooLargeError     it is larger than the limits                   exit 4
     ├── ModelError                an embedder cannot be opened or built          exit 4
     ├── TrainingError             a training run cannot go on                    exit 1
-    └── GalleryError              a gallery is damaged or does not fit           exit 5
-        └── BusyError             another process is writing to it, or a result  exit 6
+    ├── GalleryError              a gallery is damaged or does not fit           exit 5
+    │   └── BusyError             another process is writing to it, or a result  exit 6
+    └── NetworkError              a server cannot be reached, or refuses         exit 7
 
 A message says what was given, what was expected and what to do. `exit_code` is what the
 command line returns when the error ends a command.
@@ -63,6 +64,12 @@ class BusyError(GalleryError):
     """Another process is writing to the same gallery, or the same result."""
 
     exit_code = 6
+
+
+class NetworkError(WhichLandmarkError):
+    """A server on the web cannot be reached, refuses, or answers what cannot be used."""
+
+    exit_code = 7
 
 
 def install_command(extra: str) -> str:

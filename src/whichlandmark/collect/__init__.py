@@ -1,0 +1,1 @@
+"""Photos and facts from the web, fetched only when a command asks for them."""
