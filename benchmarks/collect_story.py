@@ -19,14 +19,11 @@ import sys
 import time
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT))
-
-from tests.support.fake_city import CITY, drawn_city  # noqa: E402
-from tests.support.fake_wikimedia import FakeWikimedia  # noqa: E402
-from tests.support.fake_world import Drawing, World, picture  # noqa: E402
-
-from served import serving  # noqa: E402
+import tests_on_path  # noqa: F401
+from served import serving
+from tests.support.fake_city import CITY, drawn_city
+from tests.support.fake_wikimedia import FakeWikimedia
+from tests.support.fake_world import Drawing, World, picture
 
 SHOWN = 40  # lines of each output, from the start and the end
 COMMANDS = (
