@@ -242,8 +242,10 @@ class Requests:
             broken = NetworkError(f"{what}: {host} {reason} ({said}); {GOES_ON}")
             tries = CONNECT_TRIES if silent else BROKEN_TRIES
             raise LaterError(broken, tries=tries, single=True) from None
-        except (httpx2.InvalidURL, httpx2.DecodingError) as error:
-            raise RefusedError(f"{what}: {plain(str(error), 150)}") from None
+        except httpx2.InvalidURL as error:  # of a redirect, which the library parses by itself
+            raise RefusedError(
+                f"{what}: {host} gives an address that is none ({plain(str(error), 150)})"
+            ) from None
 
     def _allowed(self, kind: Kind, url: str, what: str, before: httpx2.URL | None) -> httpx2.URL:
         """The parsed address. Raises RefusedError unless it is one that this kind may ask.
