@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from whichlandmark.collect import wikidata
+from whichlandmark.collect.http_client import ApiError
 from whichlandmark.core.errors import NetworkError, OptionError
 
 Params = dict[str, str]
@@ -38,9 +39,7 @@ class Stub:
             return self.commons
         wrong = [one for one in params["ids"].split("|") if one in self.unreadable]
         if wrong:
-            error = NetworkError("no-such-entity")
-            error.code, error.id = "no-such-entity", wrong[0]  # type: ignore[attr-defined]
-            raise error
+            raise ApiError("no such entity", code="no-such-entity", id=wrong[0])
         found = {one: self.entities.get(one, {"id": one, "missing": ""})
                  for one in params["ids"].split("|")}  # fmt: skip
         return {"entities": found, "success": 1}
@@ -131,9 +130,7 @@ def test_an_id_that_fails_the_request_is_dropped_and_the_rest_asked_again() -> N
 def test_an_error_that_names_no_id_is_found_by_halves() -> None:
     def answer(params: Params) -> Any:
         if "Q3" in params["ids"].split("|"):
-            error = NetworkError("no-such-entity")
-            error.code = "no-such-entity"  # type: ignore[attr-defined]
-            raise error
+            raise ApiError("no such entity", code="no-such-entity")
         return None
 
     services = answering({one: entity(one) for one in ("Q1", "Q2", "Q4")}, answer=answer)
@@ -345,7 +342,8 @@ def test_wrong_input_asks_nothing(call: Callable[[Any], Any], message: str) -> N
 
 
 def test_an_answer_without_rows_is_an_error() -> None:
-    for odd in ({}, {"results": {}}, {"results": {"bindings": {}}}):
+    odds: list[Any] = [{}, {"results": {}}, {"results": {"bindings": {}}}]
+    for odd in odds:
         services = answering(answer=lambda params, odd=odd: odd)
         with pytest.raises(NetworkError, match="something else than rows"):
             wikidata.landmarks_in(services, "Q90", 9)

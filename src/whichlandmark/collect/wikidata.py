@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError, NetworkError, OptionError
+from .http_answers import ApiError
 from .wikidata_items import (
     BATCH,
     EARTH,
@@ -294,13 +295,12 @@ def _entities(
         rest: list[str] = []
         try:
             answer = _api(client, client.sites.wikidata, params, f"{len(batch)} items of Wikidata")
-        except NetworkError as error:
-            if getattr(error, "code", "") != "no-such-entity":
+        except ApiError as error:
+            if error.code != "no-such-entity":
                 raise
-            named = getattr(error, "id", "")
-            if named in batch:
-                left_out[named] = "no such item on Wikidata"
-                rest = [one for one in batch if one != named]
+            if error.id in batch:
+                left_out[error.id] = "no such item on Wikidata"
+                rest = [one for one in batch if one != error.id]
             else:
                 rest = batch
         else:
