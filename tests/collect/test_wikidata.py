@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from tests.support.fake_city import small_city
+from tests.support.fake_wikimedia import FakeWikimedia
+from tests.support.fake_world import Claim, FakeItem
 from whichlandmark.collect import wikidata
-from whichlandmark.collect.http_client import ApiError
+from whichlandmark.collect.http_client import ApiError, PoliteClient, Sites
 from whichlandmark.core.errors import NetworkError, OptionError
 
 Params = dict[str, str]
@@ -412,3 +416,137 @@ def test_places_are_found_by_name() -> None:
                     wikidata.Hit("Q830149", "Paris", "")]  # fmt: skip
     asked = services.asked[0]
     assert (asked["search"], asked["language"], asked["type"]) == ("Paris", "en", "item")
+
+
+def test_many_long_names_of_categories_go_into_several_requests() -> None:
+    services = answering(commons={"query": {"pages": []}})
+    names = [f"{'Большой театр ' * 8}{number}" for number in range(60)] + ["A"] * 3
+    found = wikidata.landmarks_of_categories(services, names)
+    assert len(found.left_out) == 61
+    sent = [urlencode(asked) for asked in services.asked]
+    assert max(map(len, sent)) < 7_500
+    asked = [one for params in services.asked for one in params.get("titles", "").split("|") if one]
+    assert len(asked) == 61
+    assert set(asked) == {f"Category:{name}" for name in {*names}}
+
+
+class Clock:
+    """Time that passes only by waiting."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeWikimedia]:
+    with FakeWikimedia(small_city(), clock=Clock()) as made:
+        items = made.world.items
+        rocks = ("Q90101", "Q90102")
+        items["Q90101"].claims.append(Claim("P625", (1.0, 2.0), rank="deprecated"))
+        items["Q90102"].claims.append(Claim("P625", (44.51, -20.24)))  # two coordinates
+        items["Q90092"] = FakeItem("Q90092", {"en": "Moon base"}, claims=[
+            Claim("P31", "Q811979"), Claim("P131", "Q90001"), Claim("P373", "Moon base"),
+            Claim("P625", (4.0, 2.0), globe="http://www.wikidata.org/entity/Q405")],
+            sitelinks={f"{code}wiki": "Moon base" for code in ["ab", "cd", "ef"]})  # fmt: skip
+        items["Q90093"] = FakeItem("Q90093", {"en": "Category:Tower"}, claims=[
+            Claim("P31", "Q4167836"), Claim("P301", rocks[0])])  # fmt: skip
+        made.world.categories["Velmora Docks"].item = "Q90093"
+        yield made
+
+
+@pytest.fixture
+def client(server: FakeWikimedia) -> Iterator[PoliteClient]:
+    server.forget()
+    sites = Sites.at(server.base)
+    with PoliteClient("me@example.org", sites=sites, clock=server.clock) as made:
+        yield made
+
+
+def test_the_landmarks_of_a_city(server: FakeWikimedia, client: PoliteClient) -> None:
+    found = wikidata.landmarks_in(client, "Q90001", 3, ["fr", "en"])
+    assert [one.id for one in found.found] == ["Q90101", "Q90102", "Q90103"]
+    first = found.found[0]
+    item = server.world.items["Q90101"]
+    assert first.record.title == item.labels["fr"]
+    assert first.record.names == {one: item.labels[one] for one in ("fr", "en")}
+    assert first.record.wikipedia == {one: item.labels[one] for one in ("fr", "en")}
+    assert (first.record.latitude, first.record.longitude) == item.values("P625")[0]
+    assert first.category == item.values("P373")[0]
+    assert first.links == len(item.sitelinks)
+    assert found.left_out == {"Q90092": "its place is not on Earth"}
+    assert server.counts["sparql"] == server.counts["wikidata"] == 1
+    again = wikidata.landmarks_in(client, "Q90001", 3, ["fr", "en"])
+    assert again == found
+    assert server.counts["sparql"] == server.counts["wikidata"] == 1  # the rest is cached
+
+
+def test_all_landmarks_of_a_city_and_nothing_else(
+    server: FakeWikimedia, client: PoliteClient
+) -> None:
+    found = wikidata.landmarks_in(client, "Q90001", 50)
+    assert tuple(one.id for one in found.found) == server.world.landmarks
+    assert wikidata.landmarks_in(client, "Q90002", 50).found != found.found
+    assert not wikidata.landmarks_in(client, "Q424242", 50).found
+
+
+def test_the_landmarks_around_a_point(server: FakeWikimedia, client: PoliteClient) -> None:
+    latitude, longitude = server.world.items["Q90103"].values("P625")[0]
+    found = wikidata.landmarks_near(client, latitude, longitude, 0.05, 9)
+    assert [one.id for one in found.found] == ["Q90103"]
+    assert not wikidata.landmarks_near(client, longitude, latitude, 0.05, 9).found
+
+
+def test_given_ids_of_the_server(client: PoliteClient) -> None:
+    ids = ["Q90090", "Q90101", "Q90091", "Q99999999", "Q90104"]
+    found = wikidata.landmarks_of(client, ids)
+    assert [one.id for one in found.found] == ["Q90101", "Q90104"]
+    assert found.notes == [("Q90090", "merged into Q90101 on Wikidata, which is used")]
+    gone = "no such item on Wikidata"
+    assert found.left_out == {"Q90091": gone, "Q99999999": gone}
+
+
+def test_given_categories_of_the_server(server: FakeWikimedia, client: PoliteClient) -> None:
+    name = server.world.items["Q90102"].values("P373")[0]
+    server.world.items["Q90103"].sitelinks.pop("commonswiki", None)
+    other = server.world.items["Q90103"].values("P373")[0]
+    server.world.categories[other].item = ""
+    names = [f"Category:{name}", other, "Velmora Docks", "Streets in Velmora", "No such"]
+    found = wikidata.landmarks_of_categories(client, names)
+    assert found.ids == {names[0]: "Q90102", other: "Q90103", "Velmora Docks": "Q90101"}
+    reason = "no item of Wikidata has this category of Commons"
+    assert found.left_out == {"Streets in Velmora": reason, "No such": reason}
+
+
+def test_a_city_is_found_by_its_name(client: PoliteClient) -> None:
+    hits = wikidata.find_places(client, "velmora", "en")
+    assert [(one.id, one.description) for one in hits][:1] == [("Q90001", "city in the Atlantic")]
+    assert ("Q90060", "painter") in [(one.id, one.description) for one in hits]
+    assert not wikidata.find_places(client, "Atlantis", "en")
+
+
+@pytest.mark.parametrize("fault", ["html", "html-502", "429-after", "maxlag", "ratelimited",
+                                   "hangup", "text", "list", "empty"])  # fmt: skip
+def test_faults_of_the_server_are_waited_for(
+    server: FakeWikimedia, client: PoliteClient, fault: str
+) -> None:
+    one = server.fault(fault, on="wikidata")
+    found = wikidata.landmarks_of(client, ["Q90101"])
+    assert [landmark.id for landmark in found.found] == ["Q90101"]
+    assert one.used == 1
+    server.faults.clear()
+
+
+def test_a_ban_of_the_query_service_stops_at_once(
+    server: FakeWikimedia, client: PoliteClient
+) -> None:
+    server.fault("banned", on="sparql", times=0)
+    with pytest.raises(NetworkError, match="banned this address until 2026-12-24"):
+        wikidata.landmarks_in(client, "Q90001", 3)
+    assert server.counts["sparql"] == 1
+    server.faults.clear()

@@ -17,9 +17,10 @@ are asked for again, fewer at a time).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ..core.errors import DataError, NetworkError, OptionError
 from .http_answers import ApiError
@@ -42,6 +43,8 @@ from .wikidata_items import (
 
 if TYPE_CHECKING:
     from .http_client import PoliteClient
+
+ADDRESS_BYTES = 5_000  # of names in one address; servers take about 8,000 in all
 
 # What one can photograph: an item counts when its type is one of these, or a kind of one.
 LANDMARK_TYPES = {
@@ -325,8 +328,8 @@ def _entities(
 def _linked_items(client: PoliteClient, names: Sequence[str]) -> dict[str, str]:
     """Category → the item that its page is linked to; redirects of pages are followed."""
     linked: dict[str, str] = {}
-    for at in range(0, len(names), BATCH):
-        titles = [f"Category:{name}" for name in names[at : at + BATCH]]
+    for batch in _batches(names):
+        titles = [f"Category:{name}" for name in batch]
         params = {"action": "query", "prop": "pageprops", "ppprop": "wikibase_item",
                   "redirects": "1", "titles": "|".join(titles)}  # fmt: skip
         what = f"the items of {len(titles)} categories"
@@ -350,14 +353,29 @@ def _linked_items(client: PoliteClient, names: Sequence[str]) -> dict[str, str]:
 def _named_items(client: PoliteClient, names: Sequence[str]) -> dict[str, list[str]]:
     """Category → the items that name it as theirs (P373), lowest number first."""
     named: dict[str, list[str]] = {}
-    for at in range(0, len(names), BATCH):
-        params = {"query": query_categories(names[at : at + BATCH]), "format": "json"}
+    for batch in _batches(names):
+        params = {"query": query_categories(batch), "format": "json"}
         what = "items that name a category"
         for row in _rows(client.get_json(client.sites.sparql, params, what=what), what):
             item, name = item_in(row, "item"), member(row, "category", "value")
             if item and name in names and item not in named.setdefault(name, []):
                 named[name].append(item)
     return {name: sorted(items, key=lambda one: int(one[1:])) for name, items in named.items()}
+
+
+def _batches(names: Sequence[str]) -> Iterator[list[str]]:
+    """Names for one request each: so many, and so short, that servers take the address."""
+    batch: list[str] = []
+    room = 0
+    for name in names:
+        room -= len(quote(name)) + len("%7CCategory%3A")
+        if not batch or room < 0 or len(batch) == BATCH:
+            if batch:
+                yield batch
+            batch, room = [], ADDRESS_BYTES - len(quote(name))
+        batch.append(name)
+    if batch:
+        yield batch
 
 
 def _api(client: PoliteClient, url: str, params: dict[str, str], what: str) -> Any:
