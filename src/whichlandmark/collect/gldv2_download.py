@@ -1,0 +1,422 @@
+"""Fetch Google Landmarks v2: its tables, and the photos of some landmarks or whole tars.
+
+Names of files and sizes are those of the README and download script of cvdfoundation/google-landmark
+(read November 2026). Photos of some landmarks are fetched by byte ranges, from known offsets or by
+a search (`gldv2_tars` says what it rests on). That the store answers Range requests has been
+reported in public, not tried here. Every file is complete or not there; what is there is not
+fetched again, so that the same command goes on after a stop of any kind.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..core.disks import write_error
+from ..core.errors import DataError, NetworkError, OptionError
+from ..core.files import atomic_file
+from ..core.progress import StartPhase
+from ..data import gldv2_tables
+from ..data.gldv2 import SUBSET_FOLDER, TABLE_FOLDERS
+from ..data.import_tools import Problems, listing_problems
+from ..data.photo_locations import tar_members
+from .gldv2_tars import (
+    MAX_PHOTO_BYTES,
+    TAR_BYTES,
+    TARS,
+    Place,
+    TarSearch,
+    UnorderedError,
+    id_of,
+    photo_in,
+    read_offsets,
+    spans,
+    tar_name,
+)
+from .http_client import PoliteClient, RefusedError, Sites
+
+CONTACT = "anonymous@example.org"  # the store asks for none
+
+TABLES = {
+    "train": ("metadata/train.csv", "metadata/train_clean.csv",
+              "metadata/train_label_to_category.csv", "metadata/train_attribution.csv"),
+    "index": ("metadata/index.csv", "metadata/index_image_to_landmark.csv",
+              "metadata/index_label_to_category.csv"),
+    "test": ("metadata/test.csv", "ground_truth/recognition_solution_v2.1.csv"),
+}  # fmt: skip
+
+# Which photos a landmark has, and what landmarks are called; test has the landmarks of train.
+LABELS = {"train": "train.csv", "index": "index_image_to_landmark.csv",
+          "test": "recognition_solution_v2.1.csv"}  # fmt: skip
+
+CATEGORIES = {"train": "train_label_to_category.csv", "index": "index_label_to_category.csv",
+              "test": "train_label_to_category.csv"}  # fmt: skip
+
+PHOTOS = {"train": 4_132_914, "index": 761_757, "test": 117_577}  # of the whole part, README
+
+MAX_TABLE_BYTES = 8_000_000_000
+
+MAX_TAR_BYTES = 20_000_000_000
+
+# Of a search, measured with tars as large as the real ones: requests and bytes for one photo.
+SEARCH_REQUESTS, SEARCH_PHOTOS = 3.7, 8.0
+
+FREE_BYTES = 200_000_000  # that the disk must have beyond what is fetched
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchOptions:
+    """What to fetch.
+
+    parts: of train, index, test. landmarks: ids; categories: words of their names, a landmark of
+    any entry; largest: only the N with most photos. limit: photos of a landmark. clean: only
+    photos of train_clean.csv. offsets: a table of where photos are. whole_tars: allow whole tars.
+    dry_run: fetch tables only, and count.
+    """
+
+    parts: tuple[str, ...] = ("train",)
+    landmarks: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    largest: int | None = None
+    limit: int | None = None
+    clean: bool = False
+    offsets: Path | None = None
+    whole_tars: bool = False
+    dry_run: bool = False
+
+    @property
+    def is_subset(self) -> bool:
+        """Are only some photos asked for?"""
+        chosen = self.landmarks or self.categories or self.largest is not None
+        return bool(chosen or self.limit is not None or self.clean)
+
+    def check(self) -> None:
+        """Raises OptionError for what does not fit together."""
+        for part in self.parts:
+            if part not in TARS:
+                raise OptionError(f"part {part!r} given; expected {', '.join(TARS)}")
+        if self.landmarks and len({part == "index" for part in self.parts}) > 1:
+            raise OptionError(
+                "--landmarks with index and another part: the same number is another landmark in "
+                "index; fetch the parts one after the other, or choose by --category"
+            )
+        if self.clean and set(self.parts) != {"train"}:
+            raise OptionError("--clean is about train only, because train_clean.csv is")
+        if not self.is_subset and not self.whole_tars:
+            tars = sum(TARS[part] for part in self.parts)
+            size = sum(TARS[part] * TAR_BYTES[part] for part in self.parts) / 1e9
+            raise OptionError(
+                f"all of {' and '.join(self.parts)} is {tars} tars of about {size:,.0f} GB in all; "
+                "give --whole-tars to fetch them, or choose photos by --landmarks, --category or "
+                "--largest, which takes no whole tars"
+            )
+
+
+@dataclass(frozen=True)
+class FetchResult:
+    """What a fetch did.
+
+    counts: name → number, ready to print. problems: kind → the first problems of that kind, then
+    how many more there are. notes: remarks that are not failures.
+    """
+
+    counts: dict[str, int | float]
+    problems: dict[str, list[str]]
+    notes: list[str]
+
+
+def fetch_gldv2(
+    out: str | Path, options: FetchOptions | None = None, *, api: str | None = None,
+    phase: StartPhase | None = None,
+) -> FetchResult:  # fmt: skip
+    """Fetch tables and photos of Google Landmarks v2 into a folder that `import gldv2` reads.
+
+    Written: metadata/*.csv; PART/a/b/c/<id>.jpg, or PART/images_000.tar … of whole parts;
+    subset/*.csv, the tables' rows of the photos asked for; problems.csv where something could not
+    be had.
+
+    Args:
+        out: The folder. What it has is not fetched again; landmarks fetched before stay.
+        options: None = refused, because all of train is 500 GB.
+        api: A stand-in for the store on this machine, for tests.
+        phase: Starts to show progress, by the name of what begins.
+
+    Raises:
+        OptionError: When options do not fit together, or a landmark is unknown.
+        NetworkError: When the store cannot be reached; the same call goes on later.
+        DataError: When the disk is full, or a table cannot be used.
+    """
+    options, folder = options or FetchOptions(), Path(out)
+    options.check()
+    with ExitStack() as opened:
+        client = opened.enter_context(PoliteClient(CONTACT, sites=Sites.given(api)))
+        path = folder / "problems.csv"
+        problems = opened.enter_context(listing_problems(path))
+        run = _Fetch(folder, options, client, problems, phase or (lambda name: lambda *n: None))
+        run.fetch_tables()
+        for part in options.parts:
+            if options.is_subset:
+                run.fetch_subset(part)
+            else:
+                run.fetch_tars(part, range(TARS[part]), None)
+        asked = client.counts
+        run.counts |= {"requests": asked["files"], "megabytes": round(asked["bytes"] / 1e6, 1)}
+        return FetchResult(
+            run.counts, {kind: problems.lines(kind) for kind in problems.counts}, run.notes
+        )
+
+
+@dataclass(eq=False)
+class _Fetch:
+    """State of one fetch."""
+
+    out: Path
+    options: FetchOptions
+    client: PoliteClient
+    problems: Problems
+    phase: StartPhase
+    counts: dict[str, int | float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    tables: dict[str, Path] = field(default_factory=dict)
+
+    def count(self, name: str, number: float = 1) -> None:
+        """Add to a count."""
+        self.counts[name] = self.counts.get(name, 0) + number
+
+    # ---- tables
+
+    def fetch_tables(self) -> None:
+        """Fetch the tables that are not there. All are kept whole in metadata/."""
+        keys = [key for part in self.options.parts for key in TABLES[part]]
+        if "test" in self.options.parts and self.options.is_subset:
+            keys.append("metadata/train_label_to_category.csv")
+        show = self.phase("fetching tables")
+        for number, key in enumerate(dict.fromkeys(keys)):
+            name = key.rpartition("/")[2]
+            show(number, len(set(keys)), name)
+            if self.options.dry_run and name == "train_attribution.csv":
+                continue
+            places = [self.out / one / name for one in TABLE_FOLDERS if one != SUBSET_FOLDER]
+            path = next((one for one in places if one.is_file()), places[-1])
+            if not path.is_file():
+                try:
+                    save(self.client, key, path, MAX_TABLE_BYTES)
+                except RefusedError as error:
+                    self.problems.add("table", name, str(error))
+                    continue
+                self.count("tables fetched")
+            self.tables[name] = path
+
+    def table(self, name: str) -> Path:
+        """A table that there is no way without."""
+        if name not in self.tables:
+            raise NetworkError(f"{name} could not be fetched, so no photo can be chosen")
+        return self.tables[name]
+
+    # ---- the photos of some landmarks
+
+    def fetch_subset(self, part: str) -> None:
+        """Fetch the chosen photos of one part."""
+        chosen = self._choose(part)
+        self.count("landmarks", len(chosen))
+        ids = {photo_id for photos in chosen.values() for photo_id in photos}
+        self.count("photos wanted", len(ids))
+        missing = {one for one in ids if not _photo_path(self.out / part, one).exists()}
+        self.count("photos here before", len(ids) - len(missing))
+        places: dict[str, Place] = {}
+        if self.options.offsets:
+            places = read_offsets(self.options.offsets, part, missing)
+            self.count("photos at known offsets", len(places))
+        rest = missing - set(places)
+        if self.options.dry_run:
+            return self._estimate(part, places, rest)
+        self._check_space(part, places, rest)
+        self._cut_tables(part, ids, set(chosen))
+        rest |= self._fetch_known(part, places)
+        if rest and not self.options.whole_tars:
+            rest = self._fetch_searched(part, rest)
+        if rest and self.options.whole_tars:
+            self.fetch_tars(part, range(TARS[part]), rest)
+        return None
+
+    def _choose(self, part: str) -> dict[str, list[str]]:
+        """Landmark → ids of the photos wanted."""
+        options = self.options
+        labels = self.table("train_clean.csv" if options.clean else LABELS[part])
+        wanted = set(options.landmarks) if options.landmarks else None
+        if options.categories:
+            category_file = self.table(CATEGORIES[part])
+            named = set[str]()
+            for words in options.categories:
+                found = gldv2_tables.named_landmarks(category_file, [words])
+                if not found:
+                    raise OptionError(f"--category {words!r}: no landmark of {part} is called so")
+                named |= found
+            wanted = named | (wanted or set())
+        if options.largest is not None:
+            sized = self.tables.get("train_clean.csv") if part == "train" else None
+            counts = gldv2_tables.photo_counts(sized or labels)
+            order = sorted(
+                (name for name in counts if name and (wanted is None or name in wanted)),
+                key=lambda name: (-counts[name], len(name), name),
+            )
+            wanted = set(order[: options.largest])
+        chosen = gldv2_tables.photos_of(labels, wanted)
+        if unknown := sorted(set(options.landmarks) - set(chosen)):
+            self._refuse_unknown(unknown, part, chosen)
+        return {
+            landmark: sorted(dict.fromkeys(photos))[: options.limit]
+            for landmark, photos in chosen.items()
+        }
+
+    def _refuse_unknown(self, unknown: list[str], part: str, *, known: bool) -> None:
+        """Raises OptionError where no landmark is known; else lists the unknown ones."""
+        where = f"{part}{' (train_clean.csv)' if self.options.clean else ''}"
+        if not known:
+            raise OptionError(
+                f"--landmarks {','.join(unknown[:5])}: no photo of {where} has this landmark; "
+                f"{self.out / 'metadata' / CATEGORIES[part]} lists all of them"
+            )
+        for name in unknown:
+            self.problems.add("landmark", name, f"no photo of {where} has this landmark")
+
+    def _estimate(self, part: str, places: dict[str, Place], rest: set[str]) -> None:
+        """Count what would be fetched."""
+        requests = spans(places)
+        size = float(sum(span.end - span.start for span in requests))
+        asked = len(requests)
+        if rest and self.options.whole_tars:
+            self.count("tars", TARS[part])
+            size += TARS[part] * TAR_BYTES[part]
+            asked += 2 * TARS[part]
+        elif rest:
+            size += SEARCH_PHOTOS * MEAN_BYTES[part] * len(rest)
+            asked += round(SEARCH_REQUESTS * len(rest))
+            self.notes.append(
+                f"{len(rest):,} photos of {part} are at no known offset: each is searched for by "
+                f"{SEARCH_REQUESTS:.0f} to 5 requests; --offsets TABLE saves most of them"
+            )
+        self.count("requests", asked)
+        self.count("megabytes", round(size / 1e6, 1))
+
+    def _require_space(self, part: str, places: dict[str, Place], rest: set[str]) -> None:
+        size = sum(place.size for place in places.values()) + len(rest) * MEAN_BYTES[part]
+        tar = TAR_BYTES[part] if rest and self.options.whole_tars else 0
+        require_space(self.out, size + tar)
+
+    def _cut_tables(self, part: str, ids: set[str]) -> None:
+        """Write the rows of these photos, and of those fetched before, into subset/.
+
+        `import gldv2` then reads these tables, and misses no photo that was never asked for.
+        """
+        names = [key.rpartition("/")[2] for key in TABLES[part]]
+        names = [name for name in names if name in self.tables and name != CATEGORIES[part]]
+        folder = self.out / SUBSET_FOLDER
+        before = set[str]()
+        if (folder / f"{part}.csv").is_file():
+            chunks = gldv2_tables.plain_rows(folder / f"{part}.csv", {})
+            before = {one for chunk in chunks for one in chunk.ids}
+        if ids <= before and all((folder / name).is_file() for name in names):
+            return
+        show = self.phase("cutting tables")
+        for number, name in enumerate(sorted(names, key=lambda name: name == f"{part}.csv")):
+            show(number, len(names), name)
+            gldv2_tables.cut_table(self.tables[name], folder / name, ids | before)
+
+    def _fetch_known(self, part: str, places: dict[str, Place]) -> set[str]:
+        """Fetch photos at known offsets; returns those that are not there."""
+        wrong: dict[str, str] = {}
+        show, requests = self.phase(f"fetching photos of {part}"), spans(places)
+        for number, span in enumerate(requests):
+            show(number, len(requests))
+            try:
+                data, _ = self._read(part, span.tar, span.start, span.end)
+            except RefusedError as error:
+                wrong |= dict.fromkeys(span.ids, str(error))
+                continue
+            for one in span.ids:
+                at = places[one].offset - TAR_BLOCK - span.start
+                if reason := self._keep(part, one, photo_in(data, at, one, places[one].size)):
+                    wrong[one] = f"{part}/{tar_name(span.tar)}: {reason}"
+        if wrong:
+            name, reason = next(iter(wrong.items()))
+            self.notes.append(
+                f"{len(wrong):,} photos are not where {self.options.offsets} says, such as {name}: "
+                f"{reason}; they were looked for elsewhere"
+            )
+        return set(wrong)
+
+    def _read(self, part: str, tar: int, start: int, end: int) -> tuple[bytes, int]:
+        return read_range(self.client, f"{part}/{tar_name(tar)}", start, end)
+
+    def _keep(self, part: str, photo_id: str, photo: bytes | str) -> str:
+        """Write a photo; returns why not, "" = it is written."""
+        if isinstance(photo, str):
+            return photo
+        with atomic_file(_photo_path(self.out / part, photo_id)) as temporary:
+            temporary.write_bytes(photo)
+        self.count("photos fetched")
+        return ""
+
+    def _fetch_searched(self, part: str, rest: set[str]) -> None:
+        """Search for photos in the tars, and fetch them."""
+        ids = gldv2_tables.sorted_ids(self.table(f"{part}.csv"))
+        search = TarSearch(ids, TARS[part], lambda *where: self._read(part, *where))
+        show = self.phase(f"searching for photos of {part}")
+        for number, one in enumerate(order := sorted(rest)):
+            show(number, len(order))
+            try:
+                found = search.find(one)
+                photo = photo_in(found[1], 0, one, found[0].size) if found else "in no tar"
+            except RefusedError as error:
+                photo = str(error)
+            except UnorderedError as error:
+                left = len(order) - number
+                self.problems.add(
+                    "tars", part, f"{left:,} photos cannot be searched for, because {error}; "
+                    f"--offsets TABLE says where they are, or --whole-tars fetches all "
+                    f"{TARS[part]} tars, {TARS[part] * TAR_BYTES[part] / 1e9:,.0f} GB")  # fmt: skip
+                self.count("photos left out", left)
+                return
+            if reason := self._keep(part, one, photo):
+                self.count("photos left out")
+                self.problems.add("photo", one, f"of {part}: {reason}")
+
+    # ---- whole tars
+
+    def fetch_tars(self, part: str, rest: set[str] | None) -> None:
+        """Fetch the tars of a part and keep them; or keep only the photos `rest` of them."""
+        show = self.phase(f"fetching tars of {part}")
+        for number in range(TARS[part]):
+            if rest is not None and not rest:
+                break
+            name = tar_name(number)
+            target = self.out / part / name
+            show(number, TARS[part], name)
+            here = target.is_file()
+            done = self._done_mark(part, number, rest)
+            if rest is None and here:
+                self.count("tars here before")
+                continue
+            if done.exists():
+                continue
+            try:
+                if not here:
+                    save(self.client, f"{part}/{name}", target, MAX_TAR_BYTES,
+                         md5=self._md5(part, number),
+                         show=lambda now, all_of: show(number, TARS[part], _told(name, now, all_of)))
+                    self.count("tars fetched")
+            except RefusedError as error:
+                self.problems.add("tar", f"{part}/{name}", str(error))
+                continue
+            if rest is not None:
+                rest -= self._unpack(part, target, rest)
