@@ -9,36 +9,31 @@ fetched again, so that the same command goes on after a stop of any kind.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import os
 import re
-import shutil
-from collections.abc import Collection, Iterable
-from contextlib import ExitStack, suppress
+import tarfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from ..core.disks import write_error
+from ..core.disks import read_error
 from ..core.errors import DataError, NetworkError, OptionError
 from ..core.files import atomic_file
 from ..core.progress import StartPhase
+from ..core.storage import TAR_BLOCK
 from ..data import gldv2_tables
 from ..data.gldv2 import SUBSET_FOLDER, TABLE_FOLDERS
+from ..data.gldv2_tables import MAX_PHOTO_BYTES, TAR_BYTES, TARS, Place
 from ..data.import_tools import Problems, listing_problems
 from ..data.photo_locations import tar_members
 from .gldv2_tars import (
-    MAX_PHOTO_BYTES,
-    TAR_BYTES,
-    TARS,
-    Place,
     TarSearch,
     UnorderedError,
     id_of,
     photo_in,
-    read_offsets,
+    read_range,
+    require_space,
+    save,
     spans,
     tar_name,
 )
@@ -61,7 +56,7 @@ LABELS = {"train": "train.csv", "index": "index_image_to_landmark.csv",
 CATEGORIES = {"train": "train_label_to_category.csv", "index": "index_label_to_category.csv",
               "test": "train_label_to_category.csv"}  # fmt: skip
 
-PHOTOS = {"train": 4_132_914, "index": 761_757, "test": 117_577}  # of the whole part, README
+MEAN_BYTES = {"train": 121_000, "index": 112_000, "test": 85_000}  # of a photo, by the README
 
 MAX_TABLE_BYTES = 8_000_000_000
 
@@ -69,8 +64,6 @@ MAX_TAR_BYTES = 20_000_000_000
 
 # Of a search, measured with tars as large as the real ones: requests and bytes for one photo.
 SEARCH_REQUESTS, SEARCH_PHOTOS = 3.7, 8.0
-
-FREE_BYTES = 200_000_000  # that the disk must have beyond what is fetched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +160,7 @@ def fetch_gldv2(
             if options.is_subset:
                 run.fetch_subset(part)
             else:
-                run.fetch_tars(part, range(TARS[part]), None)
+                run.fetch_tars(part, None)
         asked = client.counts
         run.counts |= {"requests": asked["files"], "megabytes": round(asked["bytes"] / 1e6, 1)}
         return FetchResult(
@@ -187,6 +180,7 @@ class _Fetch:
     counts: dict[str, int | float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     tables: dict[str, Path] = field(default_factory=dict)
+    chosen: set[str] = field(default_factory=set)  # ids of photos, of the part that is fetched
 
     def count(self, name: str, number: float = 1) -> None:
         """Add to a count."""
@@ -226,27 +220,27 @@ class _Fetch:
 
     def fetch_subset(self, part: str) -> None:
         """Fetch the chosen photos of one part."""
-        chosen = self._choose(part)
-        self.count("landmarks", len(chosen))
-        ids = {photo_id for photos in chosen.values() for photo_id in photos}
+        photos = self._choose(part)
+        self.count("landmarks", len(photos))
+        self.chosen = ids = {one for some in photos.values() for one in some}
         self.count("photos wanted", len(ids))
-        missing = {one for one in ids if not _photo_path(self.out / part, one).exists()}
+        missing = {one for one in ids if not _photo_path(self.out / part, one).is_file()}
         self.count("photos here before", len(ids) - len(missing))
         places: dict[str, Place] = {}
         if self.options.offsets:
-            places = read_offsets(self.options.offsets, part, missing)
+            places = gldv2_tables.read_offsets(self.options.offsets, part, missing)
             self.count("photos at known offsets", len(places))
         rest = missing - set(places)
         if self.options.dry_run:
-            return self._estimate(part, places, rest)
-        self._check_space(part, places, rest)
-        self._cut_tables(part, ids, set(chosen))
+            self._estimate(part, places, rest)
+            return
+        self._require_space(part, places, rest)
+        self._cut_tables(part, ids)
         rest |= self._fetch_known(part, places)
-        if rest and not self.options.whole_tars:
-            rest = self._fetch_searched(part, rest)
         if rest and self.options.whole_tars:
-            self.fetch_tars(part, range(TARS[part]), rest)
-        return None
+            self.fetch_tars(part, rest)
+        elif rest:
+            self._fetch_searched(part, rest)
 
     def _choose(self, part: str) -> dict[str, list[str]]:
         """Landmark → ids of the photos wanted."""
@@ -272,7 +266,7 @@ class _Fetch:
             wanted = set(order[: options.largest])
         chosen = gldv2_tables.photos_of(labels, wanted)
         if unknown := sorted(set(options.landmarks) - set(chosen)):
-            self._refuse_unknown(unknown, part, chosen)
+            self._refuse_unknown(unknown, part, known=bool(chosen))
         return {
             landmark: sorted(dict.fromkeys(photos))[: options.limit]
             for landmark, photos in chosen.items()
@@ -396,6 +390,9 @@ class _Fetch:
     def fetch_tars(self, part: str, rest: set[str] | None) -> None:
         """Fetch the tars of a part and keep them; or keep only the photos `rest` of them."""
         show = self.phase(f"fetching tars of {part}")
+        asked = hashlib.sha256("\n".join(sorted(self.chosen)).encode()).hexdigest()[:16]
+        marks = self.out / SUBSET_FOLDER / f"{part}_tars.txt"
+        done = marks.read_text(encoding="utf-8").splitlines() if marks.is_file() else []
         for number in range(TARS[part]):
             if rest is not None and not rest:
                 break
@@ -403,20 +400,80 @@ class _Fetch:
             target = self.out / part / name
             show(number, TARS[part], name)
             here = target.is_file()
-            done = self._done_mark(part, number, rest)
             if rest is None and here:
                 self.count("tars here before")
                 continue
-            if done.exists():
-                continue
+            if rest is not None and not here and f"{name} {asked}" in done:
+                continue  # by an earlier run of the same command
             try:
                 if not here:
-                    save(self.client, f"{part}/{name}", target, MAX_TAR_BYTES,
-                         md5=self._md5(part, number),
-                         show=lambda now, all_of: show(number, TARS[part], _told(name, now, all_of)))
+                    save(
+                        self.client,
+                        f"{part}/{name}",
+                        target,
+                        MAX_TAR_BYTES,
+                        md5=self._md5(part, number),
+                        show=lambda now, all_of: show(number, TARS[part], _told(name, now, all_of)),
+                    )
                     self.count("tars fetched")
             except RefusedError as error:
                 self.problems.add("tar", f"{part}/{name}", str(error))
                 continue
-            if rest is not None:
-                rest -= self._unpack(part, target, rest)
+            if rest is None:
+                continue
+            rest -= self._unpack(part, target, rest)
+            if not here:
+                target.unlink()
+                with open(marks, "a", encoding="utf-8") as file:
+                    file.write(f"{name} {asked}\n")
+        for one in sorted(rest or ()):
+            self.count("photos left out")
+            self.problems.add("photo", one, f"of {part}: in no tar")
+        if rest is None:
+            for key in TABLES[part]:
+                (self.out / SUBSET_FOLDER / key.rpartition("/")[2]).unlink(missing_ok=True)
+
+    def _md5(self, part: str, number: int) -> str:
+        """The MD5 of a tar, from its file in the store; "" = it has none."""
+        name = f"md5.{tar_name(number)[:-4]}.txt"
+        path = self.out / "md5sum" / part / name
+        try:
+            if not path.is_file():
+                save(self.client, f"md5sum/{part}/{name}", path, 10_000)
+            found = (path.read_text(errors="replace").split() or [""])[0].lower()
+            if re.fullmatch("[0-9a-f]{32}", found):
+                return found
+            path.unlink()
+            reason = "holds no md5"
+        except RefusedError as error:
+            reason = str(error)
+        self.problems.add("md5", f"{part}/{name}", f"{reason}; the tar is not compared with it")
+        return ""
+
+    def _unpack(self, part: str, tar: Path, wanted: set[str]) -> set[str]:
+        """Write the wanted photos of a tar; returns their ids. Names decide nothing but the id."""
+        found = set[str]()
+        try:
+            with open(tar, "rb") as headers, open(tar, "rb") as file:
+                for name, offset, size in tar_members(headers):
+                    one = id_of(name)
+                    if one not in wanted or one in found or not 0 < size <= MAX_PHOTO_BYTES:
+                        continue
+                    file.seek(offset - TAR_BLOCK)
+                    data = file.read(TAR_BLOCK + size)
+                    if reason := self._keep(part, one, photo_in(data, 0, one, size)):
+                        self.problems.add("photo", one, f"of {part}: {reason}")
+                    found.add(one)
+        except (tarfile.TarError, ValueError) as error:
+            self.problems.add("tar", f"{part}/{tar.name}", f"damaged: {error}")
+        except OSError as error:
+            raise DataError(read_error(tar, error)) from None
+        return found
+
+
+def _photo_path(folder: Path, photo_id: str) -> Path:
+    return folder.joinpath(*photo_id[:3], f"{photo_id}.jpg")
+
+
+def _told(name: str, now: int, size: int) -> str:
+    return f"{name}, {now // 10**6:,} of {size // 10**6:,} MB"
