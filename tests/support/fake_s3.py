@@ -21,9 +21,10 @@ from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image as Pillow
 
 from tests.support.gldv2_layout import WIKI, Gldv2Set, Item, photo_path
-from tests.support.photos import photo_bytes
+from tests.support.photos import picture
 
 BUCKET = "/google-landmark/"
 
@@ -59,7 +60,10 @@ class FakeS3:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -93,6 +97,7 @@ class FakeS3:
 def _handler(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each answer waits 40 ms
 
         def log_message(self, *args: object) -> None:
             pass
@@ -200,10 +205,8 @@ def bucket_of(photos: Gldv2Set, *, ordered: bool = True) -> dict[str, Object]:
             some = by_id[cuts[number] : cuts[number + 1]] if ordered else by_id[number::count][::-1]
             key = f"{part}/images_{number:03d}.tar"
             found[key] = lambda some=some: tar_of(some)  # type: ignore[misc]
-            found[f"md5sum/{part}/md5.images_{number:03d}.txt"] = (
-                lambda some=some, key=key: (  # type: ignore[misc]
-                    f"{hashlib.md5(tar_of(some)).hexdigest()}  {key.rpartition('/')[2]}\n".encode()
-                )
+            found[f"md5sum/{part}/md5.images_{number:03d}.txt"] = lambda some=some, key=key: (  # type: ignore[misc]
+                f"{hashlib.md5(tar_of(some)).hexdigest()}  {key.rpartition('/')[2]}\n".encode()
             )
     return found | _tables(photos)
 
@@ -244,7 +247,7 @@ def drawn_world(*, per_tar: int = 10, landmarks: int = 250) -> Gldv2Set:
     Landmark "1" has the most train photos, then "2" and so on; about two of three are clean.
     """
     rng = np.random.default_rng(0)
-    drawn = [photo_bytes(int(seed), 40 + 3 * int(seed)) for seed in range(20)]
+    drawn = [_jpeg(seed) for seed in range(20)]
 
     def items(count: int, names: Sequence[str], usage: str = "") -> list[Item]:
         ids = [f"{number:016x}" for number in rng.integers(0, 2**63, count).tolist()]
@@ -262,3 +265,10 @@ def drawn_world(*, per_tar: int = 10, landmarks: int = 250) -> Gldv2Set:
         names={str(one): f"Tower {one}" for one in range(1, landmarks + 1)}
         | {"3": "Café d'Été (Paris)", "7": "Tour_Eiffel", "901": "Pont Neuf"},
     )
+
+
+def _jpeg(seed: int) -> bytes:
+    """A photo of 1 to 8 kB."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(picture(seed, seed, (24 + 3 * seed, 40))).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()

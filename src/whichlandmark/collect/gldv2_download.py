@@ -1,39 +1,31 @@
 """Fetch Google Landmarks v2: its tables, and the photos of some landmarks or whole tars.
 
-Names of files and sizes are those of the README and download script of cvdfoundation/google-landmark
-(read November 2026). Photos of some landmarks are fetched by byte ranges, from known offsets or by
-a search (`gldv2_tars` says what it rests on). That the store answers Range requests has been
-reported in public, not tried here. Every file is complete or not there; what is there is not
+Names of files and sizes are those of the README of cvdfoundation/google-landmark, as it was in
+November 2026. Photos of some landmarks are fetched by byte ranges, from known offsets or by a
+search (`gldv2_tars` says what it rests on). That the store answers Range requests has been reported
+in public, and was not tried here. Every file is complete or not there; what is there is not
 fetched again, so that the same command goes on after a stop of any kind.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-import tarfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 
-from ..core.disks import read_error
-from ..core.errors import DataError, NetworkError, OptionError
-from ..core.files import atomic_file
+from ..core.errors import NetworkError, OptionError
 from ..core.progress import StartPhase
 from ..core.storage import TAR_BLOCK
 from ..data import gldv2_tables
 from ..data.gldv2 import SUBSET_FOLDER, TABLE_FOLDERS
-from ..data.gldv2_tables import MAX_PHOTO_BYTES, TAR_BYTES, TARS, Place
-from ..data.import_tools import Problems, listing_problems
-from ..data.photo_locations import tar_members
+from ..data.gldv2_tables import TAR_BYTES, TARS, Place
+from ..data.import_tools import listing_problems
+from .gldv2_store import Fetching, photo_path, require_space, save
 from .gldv2_tars import (
     TarSearch,
     UnorderedError,
-    id_of,
     photo_in,
-    read_range,
-    require_space,
-    save,
     spans,
     tar_name,
 )
@@ -59,8 +51,6 @@ CATEGORIES = {"train": "train_label_to_category.csv", "index": "index_label_to_c
 MEAN_BYTES = {"train": 121_000, "index": 112_000, "test": 85_000}  # of a photo, by the README
 
 MAX_TABLE_BYTES = 8_000_000_000
-
-MAX_TAR_BYTES = 20_000_000_000
 
 # Of a search, measured with tars as large as the real ones: requests and bytes for one photo.
 SEARCH_REQUESTS, SEARCH_PHOTOS = 3.7, 8.0
@@ -122,7 +112,7 @@ class FetchResult:
     how many more there are. notes: remarks that are not failures.
     """
 
-    counts: dict[str, int | float]
+    counts: dict[str, int]
     problems: dict[str, list[str]]
     notes: list[str]
 
@@ -154,61 +144,57 @@ def fetch_gldv2(
         client = opened.enter_context(PoliteClient(CONTACT, sites=Sites.given(api)))
         path = folder / "problems.csv"
         problems = opened.enter_context(listing_problems(path))
-        run = _Fetch(folder, options, client, problems, phase or (lambda name: lambda *n: None))
+        to = Fetching(folder, client, problems, phase or (lambda name: lambda *numbers: None))
+        run = _Fetch(to, options)
         run.fetch_tables()
         for part in options.parts:
             if options.is_subset:
                 run.fetch_subset(part)
             else:
-                run.fetch_tars(part, None)
+                run.fetch_whole(part)
         asked = client.counts
-        run.counts |= {"requests": asked["files"], "megabytes": round(asked["bytes"] / 1e6, 1)}
+        if not options.dry_run:
+            to.counts["requests"] = asked["files"]
+            to.counts["megabytes"] = ceil(asked["bytes"] / 1e6)
         return FetchResult(
-            run.counts, {kind: problems.lines(kind) for kind in problems.counts}, run.notes
+            to.counts, {kind: problems.lines(kind) for kind in problems.counts}, run.notes
         )
 
 
 @dataclass(eq=False)
 class _Fetch:
-    """State of one fetch."""
+    """State of one fetch. tables: name → file."""
 
-    out: Path
+    to: Fetching
     options: FetchOptions
-    client: PoliteClient
-    problems: Problems
-    phase: StartPhase
-    counts: dict[str, int | float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     tables: dict[str, Path] = field(default_factory=dict)
-    chosen: set[str] = field(default_factory=set)  # ids of photos, of the part that is fetched
-
-    def count(self, name: str, number: float = 1) -> None:
-        """Add to a count."""
-        self.counts[name] = self.counts.get(name, 0) + number
-
-    # ---- tables
 
     def fetch_tables(self) -> None:
         """Fetch the tables that are not there. All are kept whole in metadata/."""
         keys = [key for part in self.options.parts for key in TABLES[part]]
         if "test" in self.options.parts and self.options.is_subset:
             keys.append("metadata/train_label_to_category.csv")
-        show = self.phase("fetching tables")
-        for number, key in enumerate(dict.fromkeys(keys)):
+        here, wanted = {}, []
+        for key in dict.fromkeys(keys):
             name = key.rpartition("/")[2]
-            show(number, len(set(keys)), name)
-            if self.options.dry_run and name == "train_attribution.csv":
+            places = [self.to.out / one / name for one in TABLE_FOLDERS if one != SUBSET_FOLDER]
+            if found := next((one for one in places if one.is_file()), None):
+                here[name] = found
+            elif not (self.options.dry_run and name == "train_attribution.csv"):
+                wanted.append((key, name, places[-1]))
+        show = self.to.phase("fetching tables") if wanted else None
+        for number, (key, name, path) in enumerate(wanted):
+            if show:
+                show(number, len(wanted), name)
+            try:
+                save(self.to.client, key, path, MAX_TABLE_BYTES)
+            except RefusedError as error:
+                self.to.problems.add("table", name, str(error))
                 continue
-            places = [self.out / one / name for one in TABLE_FOLDERS if one != SUBSET_FOLDER]
-            path = next((one for one in places if one.is_file()), places[-1])
-            if not path.is_file():
-                try:
-                    save(self.client, key, path, MAX_TABLE_BYTES)
-                except RefusedError as error:
-                    self.problems.add("table", name, str(error))
-                    continue
-                self.count("tables fetched")
-            self.tables[name] = path
+            self.to.count("tables fetched")
+            here[name] = path
+        self.tables = here
 
     def table(self, name: str) -> Path:
         """A table that there is no way without."""
@@ -216,20 +202,32 @@ class _Fetch:
             raise NetworkError(f"{name} could not be fetched, so no photo can be chosen")
         return self.tables[name]
 
-    # ---- the photos of some landmarks
+    def fetch_whole(self, part: str) -> None:
+        """Fetch all tars of a part."""
+        tars = [self.to.out / part / tar_name(number) for number in range(TARS[part])]
+        left = sum(not tar.is_file() for tar in tars)
+        if self.options.dry_run:
+            self.to.count("tars", left)
+            self.to.count("requests", 2 * left)
+            self.to.count("megabytes", left * TAR_BYTES[part] // 10**6)
+            return
+        require_space(self.to.out, left * TAR_BYTES[part])
+        self.to.fetch_whole(part)
+        for key in TABLES[part]:  # `import gldv2` reads the whole tables from now on
+            (self.to.out / SUBSET_FOLDER / key.rpartition("/")[2]).unlink(missing_ok=True)
 
     def fetch_subset(self, part: str) -> None:
         """Fetch the chosen photos of one part."""
         photos = self._choose(part)
-        self.count("landmarks", len(photos))
-        self.chosen = ids = {one for some in photos.values() for one in some}
-        self.count("photos wanted", len(ids))
-        missing = {one for one in ids if not _photo_path(self.out / part, one).is_file()}
-        self.count("photos here before", len(ids) - len(missing))
+        self.to.count("landmarks", len(photos))
+        ids = {one for some in photos.values() for one in some}
+        self.to.count("photos wanted", len(ids))
+        missing = {one for one in ids if not photo_path(self.to.out / part, one).is_file()}
+        self.to.count("photos here before", len(ids) - len(missing))
         places: dict[str, Place] = {}
         if self.options.offsets:
             places = gldv2_tables.read_offsets(self.options.offsets, part, missing)
-            self.count("photos at known offsets", len(places))
+            self.to.count("photos at known offsets", len(places))
         rest = missing - set(places)
         if self.options.dry_run:
             self._estimate(part, places, rest)
@@ -238,7 +236,7 @@ class _Fetch:
         self._cut_tables(part, ids)
         rest |= self._fetch_known(part, places)
         if rest and self.options.whole_tars:
-            self.fetch_tars(part, rest)
+            self.to.unpack_from_tars(part, rest, ids)
         elif rest:
             self._fetch_searched(part, rest)
 
@@ -278,10 +276,10 @@ class _Fetch:
         if not known:
             raise OptionError(
                 f"--landmarks {','.join(unknown[:5])}: no photo of {where} has this landmark; "
-                f"{self.out / 'metadata' / CATEGORIES[part]} lists all of them"
+                f"{self.to.out / 'metadata' / CATEGORIES[part]} lists all of them"
             )
         for name in unknown:
-            self.problems.add("landmark", name, f"no photo of {where} has this landmark")
+            self.to.problems.add("landmark", name, f"no photo of {where} has this landmark")
 
     def _estimate(self, part: str, places: dict[str, Place], rest: set[str]) -> None:
         """Count what would be fetched."""
@@ -289,7 +287,7 @@ class _Fetch:
         size = float(sum(span.end - span.start for span in requests))
         asked = len(requests)
         if rest and self.options.whole_tars:
-            self.count("tars", TARS[part])
+            self.to.count("tars", TARS[part])
             size += TARS[part] * TAR_BYTES[part]
             asked += 2 * TARS[part]
         elif rest:
@@ -299,13 +297,13 @@ class _Fetch:
                 f"{len(rest):,} photos of {part} are at no known offset: each is searched for by "
                 f"{SEARCH_REQUESTS:.0f} to 5 requests; --offsets TABLE saves most of them"
             )
-        self.count("requests", asked)
-        self.count("megabytes", round(size / 1e6, 1))
+        self.to.count("requests", asked)
+        self.to.count("megabytes", ceil(size / 1e6))
 
     def _require_space(self, part: str, places: dict[str, Place], rest: set[str]) -> None:
         size = sum(place.size for place in places.values()) + len(rest) * MEAN_BYTES[part]
         tar = TAR_BYTES[part] if rest and self.options.whole_tars else 0
-        require_space(self.out, size + tar)
+        require_space(self.to.out, size + tar)
 
     def _cut_tables(self, part: str, ids: set[str]) -> None:
         """Write the rows of these photos, and of those fetched before, into subset/.
@@ -314,14 +312,14 @@ class _Fetch:
         """
         names = [key.rpartition("/")[2] for key in TABLES[part]]
         names = [name for name in names if name in self.tables and name != CATEGORIES[part]]
-        folder = self.out / SUBSET_FOLDER
+        folder = self.to.out / SUBSET_FOLDER
         before = set[str]()
         if (folder / f"{part}.csv").is_file():
             chunks = gldv2_tables.plain_rows(folder / f"{part}.csv", {})
             before = {one for chunk in chunks for one in chunk.ids}
         if ids <= before and all((folder / name).is_file() for name in names):
             return
-        show = self.phase("cutting tables")
+        show = self.to.phase("cutting tables")
         for number, name in enumerate(sorted(names, key=lambda name: name == f"{part}.csv")):
             show(number, len(names), name)
             gldv2_tables.cut_table(self.tables[name], folder / name, ids | before)
@@ -329,18 +327,21 @@ class _Fetch:
     def _fetch_known(self, part: str, places: dict[str, Place]) -> set[str]:
         """Fetch photos at known offsets; returns those that are not there."""
         wrong: dict[str, str] = {}
-        show, requests = self.phase(f"fetching photos of {part}"), spans(places)
+        show, requests = self.to.phase(f"fetching photos of {part}"), spans(places)
         for number, span in enumerate(requests):
             show(number, len(requests))
             try:
-                data, _ = self._read(part, span.tar, span.start, span.end)
+                data, _ = self.to.read(part, span.tar, span.start, span.end)
             except RefusedError as error:
                 wrong |= dict.fromkeys(span.ids, str(error))
                 continue
             for one in span.ids:
                 at = places[one].offset - TAR_BLOCK - span.start
-                if reason := self._keep(part, one, photo_in(data, at, one, places[one].size)):
-                    wrong[one] = f"{part}/{tar_name(span.tar)}: {reason}"
+                photo = photo_in(data, at, one, places[one].size)
+                if isinstance(photo, str):
+                    wrong[one] = f"{part}/{tar_name(span.tar)}: {photo}"
+                else:
+                    self.to.keep(part, one, photo)
         if wrong:
             name, reason = next(iter(wrong.items()))
             self.notes.append(
@@ -349,23 +350,11 @@ class _Fetch:
             )
         return set(wrong)
 
-    def _read(self, part: str, tar: int, start: int, end: int) -> tuple[bytes, int]:
-        return read_range(self.client, f"{part}/{tar_name(tar)}", start, end)
-
-    def _keep(self, part: str, photo_id: str, photo: bytes | str) -> str:
-        """Write a photo; returns why not, "" = it is written."""
-        if isinstance(photo, str):
-            return photo
-        with atomic_file(_photo_path(self.out / part, photo_id)) as temporary:
-            temporary.write_bytes(photo)
-        self.count("photos fetched")
-        return ""
-
     def _fetch_searched(self, part: str, rest: set[str]) -> None:
         """Search for photos in the tars, and fetch them."""
         ids = gldv2_tables.sorted_ids(self.table(f"{part}.csv"))
-        search = TarSearch(ids, TARS[part], lambda *where: self._read(part, *where))
-        show = self.phase(f"searching for photos of {part}")
+        search = TarSearch(ids, TARS[part], lambda *where: self.to.read(part, *where))
+        show = self.to.phase(f"searching for photos of {part}")
         for number, one in enumerate(order := sorted(rest)):
             show(number, len(order))
             try:
@@ -375,105 +364,13 @@ class _Fetch:
                 photo = str(error)
             except UnorderedError as error:
                 left = len(order) - number
-                self.problems.add(
+                self.to.problems.add(
                     "tars", part, f"{left:,} photos cannot be searched for, because {error}; "
                     f"--offsets TABLE says where they are, or --whole-tars fetches all "
                     f"{TARS[part]} tars, {TARS[part] * TAR_BYTES[part] / 1e9:,.0f} GB")  # fmt: skip
-                self.count("photos left out", left)
+                self.to.count("photos left out", left)
                 return
-            if reason := self._keep(part, one, photo):
-                self.count("photos left out")
-                self.problems.add("photo", one, f"of {part}: {reason}")
-
-    # ---- whole tars
-
-    def fetch_tars(self, part: str, rest: set[str] | None) -> None:
-        """Fetch the tars of a part and keep them; or keep only the photos `rest` of them."""
-        show = self.phase(f"fetching tars of {part}")
-        asked = hashlib.sha256("\n".join(sorted(self.chosen)).encode()).hexdigest()[:16]
-        marks = self.out / SUBSET_FOLDER / f"{part}_tars.txt"
-        done = marks.read_text(encoding="utf-8").splitlines() if marks.is_file() else []
-        for number in range(TARS[part]):
-            if rest is not None and not rest:
-                break
-            name = tar_name(number)
-            target = self.out / part / name
-            show(number, TARS[part], name)
-            here = target.is_file()
-            if rest is None and here:
-                self.count("tars here before")
-                continue
-            if rest is not None and not here and f"{name} {asked}" in done:
-                continue  # by an earlier run of the same command
-            try:
-                if not here:
-                    save(
-                        self.client,
-                        f"{part}/{name}",
-                        target,
-                        MAX_TAR_BYTES,
-                        md5=self._md5(part, number),
-                        show=lambda now, all_of: show(number, TARS[part], _told(name, now, all_of)),
-                    )
-                    self.count("tars fetched")
-            except RefusedError as error:
-                self.problems.add("tar", f"{part}/{name}", str(error))
-                continue
-            if rest is None:
-                continue
-            rest -= self._unpack(part, target, rest)
-            if not here:
-                target.unlink()
-                with open(marks, "a", encoding="utf-8") as file:
-                    file.write(f"{name} {asked}\n")
-        for one in sorted(rest or ()):
-            self.count("photos left out")
-            self.problems.add("photo", one, f"of {part}: in no tar")
-        if rest is None:
-            for key in TABLES[part]:
-                (self.out / SUBSET_FOLDER / key.rpartition("/")[2]).unlink(missing_ok=True)
-
-    def _md5(self, part: str, number: int) -> str:
-        """The MD5 of a tar, from its file in the store; "" = it has none."""
-        name = f"md5.{tar_name(number)[:-4]}.txt"
-        path = self.out / "md5sum" / part / name
-        try:
-            if not path.is_file():
-                save(self.client, f"md5sum/{part}/{name}", path, 10_000)
-            found = (path.read_text(errors="replace").split() or [""])[0].lower()
-            if re.fullmatch("[0-9a-f]{32}", found):
-                return found
-            path.unlink()
-            reason = "holds no md5"
-        except RefusedError as error:
-            reason = str(error)
-        self.problems.add("md5", f"{part}/{name}", f"{reason}; the tar is not compared with it")
-        return ""
-
-    def _unpack(self, part: str, tar: Path, wanted: set[str]) -> set[str]:
-        """Write the wanted photos of a tar; returns their ids. Names decide nothing but the id."""
-        found = set[str]()
-        try:
-            with open(tar, "rb") as headers, open(tar, "rb") as file:
-                for name, offset, size in tar_members(headers):
-                    one = id_of(name)
-                    if one not in wanted or one in found or not 0 < size <= MAX_PHOTO_BYTES:
-                        continue
-                    file.seek(offset - TAR_BLOCK)
-                    data = file.read(TAR_BLOCK + size)
-                    if reason := self._keep(part, one, photo_in(data, 0, one, size)):
-                        self.problems.add("photo", one, f"of {part}: {reason}")
-                    found.add(one)
-        except (tarfile.TarError, ValueError) as error:
-            self.problems.add("tar", f"{part}/{tar.name}", f"damaged: {error}")
-        except OSError as error:
-            raise DataError(read_error(tar, error)) from None
-        return found
-
-
-def _photo_path(folder: Path, photo_id: str) -> Path:
-    return folder.joinpath(*photo_id[:3], f"{photo_id}.jpg")
-
-
-def _told(name: str, now: int, size: int) -> str:
-    return f"{name}, {now // 10**6:,} of {size // 10**6:,} MB"
+            if isinstance(photo, str):
+                self.to.leave_out(part, one, photo)
+            else:
+                self.to.keep(part, one, photo)

@@ -13,34 +13,23 @@ photo is only ever taken where the 512 bytes before it are a tar header of its n
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import shutil
 from bisect import bisect_right
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.disks import write_error
-from ..core.errors import DataError
 from ..core.storage import TAR_BLOCK
-from ..core.types import Progress
 from ..data.gldv2_tables import MAX_PHOTO_BYTES, Place
 from ..data.photo_locations import parse_header
-from .http_client import PoliteClient, RefusedError
 
 GAP_BYTES = 16_384  # two photos that are closer than this are fetched by one request
 
 MAX_RANGE_BYTES = 16_000_000  # of one request for several photos
-
-FREE_BYTES = 200_000_000  # that stay free on the disk
 
 _MEMBER_NAME = re.compile(r"(?:\./)?[^/]/[^/]/[^/]/([A-Za-z0-9_-]{3,64})\.jpg")
 
@@ -299,112 +288,3 @@ def _window(before: int, between: int, low: int, high: int) -> tuple[int, int]:
         start, end = middle - unsure, middle + unsure + 1.6 * mean
     first = min(max(low, int(start) // TAR_BLOCK * TAR_BLOCK), high - TAR_BLOCK)
     return first, max(min(high, -(-int(end) // TAR_BLOCK) * TAR_BLOCK), first + TAR_BLOCK)
-
-
-def read_range(client: PoliteClient, key: str, start: int, end: int) -> tuple[bytes, int]:
-    """Bytes start … end − 1 of a file of the store, fewer where it ends, and its size.
-
-    Raises RefusedError when the store does not give them, asked twice.
-    """
-    try:
-        return _range(client, key, start, end)
-    except RefusedError as error:
-        if error.status:
-            raise
-        return _range(client, key, start, end)
-
-
-def _range(client: PoliteClient, key: str, start: int, end: int) -> tuple[bytes, int]:
-    url = f"{client.sites.gldv2}/{key}"
-    with client.stream(url, start=start, end=end, what=key) as (head, chunks):
-        data = b"".join(chunks)
-        return data, head.total
-
-
-def save(
-    client: PoliteClient, key: str, target: Path, most: int, *, md5: str = "",
-    show: Progress | None = None,
-) -> None:  # fmt: skip
-    """Fetch a whole file; what an earlier run left in X.part is not fetched again.
-
-    Args:
-        client: of the store.
-        key: of the file in it.
-        target: the file to make, complete or not at all.
-        most: bytes that it may have.
-        md5: of the file; "" = not compared. A wrong one is fetched once more.
-        show: called with (bytes, all bytes).
-
-    Raises:
-        RefusedError: when the store does not have it, or gives another one twice.
-        DataError: when the disk is full.
-    """
-    part, found = target.with_name(f"{target.name}.part"), ""
-    mark = part.with_name(f"{part.name}.etag")
-    for _ in range(2):
-        try:
-            _fill(client, key, part, most, show)
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
-                found = hashlib.file_digest(file, "md5").hexdigest() if md5 else ""
-            if found == md5:
-                os.replace(part, target)
-                mark.unlink(missing_ok=True)
-                return
-            part.unlink()
-        except OSError as error:
-            raise write_error(target, error) from None
-    raise RefusedError(f"{key}: md5 {found}, expected {md5}, fetched twice: damaged in the store")
-
-
-def _fill(client: PoliteClient, key: str, part: Path, most: int, show: Progress | None) -> None:
-    """Fetch a file into X.part, from where it ends. X.part.etag holds the file's tag and size."""
-    mark = part.with_name(f"{part.name}.etag")
-    have, etag = 0, ""
-    with suppress(OSError, ValueError):
-        etag, total = mark.read_text(encoding="utf-8").split("\n")
-        have = part.stat().st_size
-        if have == int(total):
-            return
-        if have > int(total):
-            have, etag = 0, ""
-    try:
-        _append(client, key, part, most, show, (have, etag))
-    except RefusedError as error:
-        if not have or error.status not in (0, 416):
-            raise
-        _append(client, key, part, most, show, (0, ""))  # another file now, or no ranges
-
-
-def _append(
-    client: PoliteClient, key: str, part: Path, most: int, show: Progress | None,
-    known: tuple[int, str],
-) -> None:  # fmt: skip
-    have, etag = known
-    url = f"{client.sites.gldv2}/{key}"
-    with client.stream(url, start=have, etag=etag, what=key) as (head, chunks):
-        if head.total > most:
-            raise RefusedError(f"{key}: {head.total:,} bytes; at most {most:,}")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        require_space(part.parent, head.total - have)
-        with open(part, "ab" if have else "wb") as file:
-            if head.etag and not have:
-                part.with_name(f"{part.name}.etag").write_text(f"{head.etag}\n{head.total}")
-            for chunk in chunks:
-                file.write(chunk)
-                have += len(chunk)
-                if show:
-                    show(have, head.total)
-
-
-def require_space(folder: Path, size: float) -> None:
-    """Raise DataError unless the disk of a folder has room for so many bytes."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < size + FREE_BYTES:
-        raise DataError(
-            f"{folder}: {(size + FREE_BYTES) / 1e9:,.1f} GB are needed, and {free / 1e9:,.1f} GB "
-            "are free on its disk; free some space, or choose another disk"
-        )

@@ -110,6 +110,7 @@ def import_gldv2(
         run.write_landmarks(files)
         if "train_attribution.csv" in files:
             run.write_credits(files["train_attribution.csv"])
+        run.note_subset(root, files)
         run.count_unused(all_photos=options.all_photos or "train_clean.csv" not in files)
     kinds = [kind for kind in problems.counts if kind != "landmark"]
     return ImportResult(
@@ -274,6 +275,16 @@ class _Import:
             for name in chunk.ids:
                 if name not in answered:
                     self.problems.add("row", name, f"of test: no answer in {solution}; left out")
+
+    def note_subset(self, root: Path, files: dict[str, Path]) -> None:
+        """Note which tables have only the photos that `fetch gldv2` was asked for."""
+        cut = [name for name in ("train", "index", "test")
+               if f"{name}.csv" in files and files[f"{name}.csv"].parent == root / SUBSET_FOLDER]  # fmt: skip
+        if cut:
+            self.notes.append(
+                f"{' and '.join(cut)}: only the photos that `fetch gldv2` was asked for, by the "
+                f"tables in {root / SUBSET_FOLDER}"
+            )
 
     def count_unused(self, *, all_photos: bool) -> None:
         """Count and note the photos of the tars and folders that are in no table."""
