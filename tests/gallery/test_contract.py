@@ -117,7 +117,7 @@ def test_row_checksums_equal_those_computed_from_the_content(gallery: Gallery) -
         blobs = (one.vector.astype("<f2").tobytes(), one.keypoints, one.fingerprint, one.thumbnail)
         expected.append(photo_sum((
             number, one.id, one.path, one.landmark, one.hash, one.stamp, one.author, one.licence,
-            one.source, *(blob_sum(blob) if blob else None for blob in blobs),
+            one.licence_url, one.source, *(blob_sum(blob) if blob else None for blob in blobs),
         )))  # fmt: skip
     rows, sums = gallery.sums()
     assert (rows.tolist(), sums.tolist()) == ([1, 3], expected)
@@ -138,14 +138,48 @@ def test_photos_are_found_by_the_hash_of_their_bytes(gallery: Gallery) -> None:
 
 def test_credits_have_a_source(gallery: Gallery) -> None:
     gallery.put([replace(full("x"), source="https://example.org/x"), full("y")])
-    assert gallery.credits(["x"]) == {"x": Credit("Ann", "CC0", "https://example.org/x")}
-    gallery.credit({"y": Credit("", "", "http://example.org/y")})
+    assert gallery.credits(["x"]) == {"x": Credit("Ann", "CC0", source="https://example.org/x")}
+    gallery.credit({"y": Credit("", "", source="http://example.org/y")})
     assert gallery.rows_after(1, 1)[0][1].source == "http://example.org/y"
-    with pytest.raises(DataError, match="expected a web address"):
-        gallery.credit({"y": Credit("", "", "javascript:alert(1)")})
+    with pytest.raises(DataError, match=r"source .javascript:alert.*expected a web address"):
+        gallery.credit({"y": Credit("", "", source="javascript:alert(1)")})
     gallery.describe([LandmarkRecord("a", "A", source="https://example.org/a")])
     assert gallery.landmarks()["a"].source == "https://example.org/a"
     assert gallery.faults() == []
+
+
+def test_credits_have_the_address_of_the_licence(gallery: Gallery) -> None:
+    by, source = "https://example.org/by/4.0/", "https://example.org/x"
+    whole = Credit("Ann", "CC BY 4.0", by, source)
+    gallery.put([replace(full("x"), **whole._asdict()), full("y"), row("z")])
+    assert gallery.credits(["x"]) == {"x": whole}
+    gallery.credit({"y": Credit("", "", licence_url=by), "z": whole})
+    assert gallery.credits(["y", "z"]) == {"y": Credit("", "", by, ""), "z": whole}
+    gallery.relabel({"z": "b"})
+    assert gallery.rows_after(2, 1)[0][1].licence_url == by
+    for bad in ("javascript:alert(1)", "//example.org/by", "CC BY"):
+        with pytest.raises(DataError, match=r"licence_url .*expected a web address"):
+            gallery.credit({"y": Credit("", "", licence_url=bad)})
+    with pytest.raises(DataError, match="licence_url of 4020 characters"):
+        gallery.credit({"y": Credit("", "", licence_url="https://example.org/" + "a" * 4000)})
+    gallery.credit({"x": Credit("Ann", "CC0", source=source)})
+    assert gallery.credits(["x"])["x"].licence_url == ""
+    assert gallery.faults() == []
+
+
+def test_photos_without_the_address_of_a_licence_keep_their_checksums() -> None:
+    """Fixed values, of the galleries that had no such address, or neither that nor a source."""
+    texts, sums = (1, "x", "/x.jpg", "a", "h", "7:8", "Ann", "CC0"), (5, None, None, -6)
+    bare, sourced = -178975388635503490, 2897790250061597858
+    assert photo_sum((*texts, "", "", *sums)) == bare
+    assert photo_sum((*texts, "", "https://e.org/x", *sums)) == sourced
+    others = {
+        photo_sum((*texts, "https://e.org/x", "", *sums)),
+        photo_sum((*texts, "https://e.org/x", "https://e.org/x", *sums)),
+        photo_sum((*texts, "https://e.org/y", "https://e.org/x", *sums)),
+        photo_sum((*texts, "https://e.org/x", "https://e.org/y", *sums)),
+    }
+    assert len(others | {bare, sourced}) == 6
 
 
 def test_the_same_id_is_replaced_and_keeps_its_number(gallery: Gallery) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ import pytest
 
 from whichlandmark.core.errors import BusyError, DataError, GalleryError
 from whichlandmark.gallery import records
+from whichlandmark.gallery.base import Gallery
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.records import Credit, GalleryRow, LandmarkRecord
 from whichlandmark.gallery.sqlite import schema
+from whichlandmark.gallery.sqlite.salvage import rebuild
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 
 
@@ -344,23 +347,74 @@ def test_photos_are_removed_although_the_file_cannot_be_rewritten(
     assert "the photos are removed, but" in caplog.text
 
 
-def test_a_gallery_of_the_format_before_is_brought_to_the_new_one(path: Path) -> None:
-    """Photos then had no source, and were not indexed by their hash; nothing else changes."""
-    with SqliteGallery.create(path, "fake-1", 4) as gallery:
-        gallery.put([row("x"), row("y", "b")])
-        before = gallery.sums()
+# Format → what makes a gallery of it out of one of the format after it.
+BACK = {3: ("ALTER TABLE photos DROP COLUMN licence_url",),
+        2: ("DROP INDEX photos_by_hash", "ALTER TABLE photos DROP COLUMN source")}  # fmt: skip
+
+FULL_CREDIT = Credit("Ann", "CC BY 4.0", "https://example.org/by", "https://example.org/x")
+
+
+def make_older(path: Path, version: int) -> None:
     old = sqlite3.connect(path, isolation_level=None)
-    old.execute("DROP INDEX photos_by_hash")
-    old.execute("ALTER TABLE photos DROP COLUMN source")
-    old.execute("PRAGMA user_version = 2")
+    for statement in (one for before in range(3, version - 1, -1) for one in BACK[before]):
+        old.execute(statement)
+    old.execute(f"PRAGMA user_version = {version}")
     old.close()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_gallery_of_a_format_before_is_brought_to_the_new_one(path: Path, version: int) -> None:
+    """Photos had no licence_url, before that no source and no index of hashes; the rest stays."""
+    source = "https://example.org/y" if version == 3 else ""
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([row("x"), replace(row("y", "b"), author="Bea", source=source)])
+        before = gallery.sums()
+    make_older(path, version)
     os.chmod(path, 0o444)
     with SqliteGallery.open(path) as gallery:
         assert [one.tolist() for one in gallery.sums()] == [one.tolist() for one in before]
-        assert gallery.credits(["x"]) == {"x": Credit("", "", "")}
+        assert gallery.credits(["x", "y"]) == {
+            "x": Credit("", ""), "y": Credit("Bea", "", "", source)
+        }  # fmt: skip
         assert gallery.with_hashes(["hash-y"]) == {"hash-y": ["y"]}
-        gallery.credit({"x": Credit("Ann", "CC0", "https://example.org/x")})
-        assert gallery.credits(["x"])["x"].source == "https://example.org/x"
+        gallery.credit({"x": FULL_CREDIT})
+        gallery.put([replace(row("z"), **FULL_CREDIT._asdict())])
+        assert gallery.credits(["x", "z"]) == {"x": FULL_CREDIT, "z": FULL_CREDIT}
+        assert gallery.faults() == []
+    with SqliteGallery.open(path) as gallery:  # of the new format now
+        assert gallery.credits(["x"]) == {"x": FULL_CREDIT}
+
+
+def test_a_gallery_of_the_format_before_is_read_as_it_is_where_it_may_not_be_changed(
+    path: Path,
+) -> None:
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([replace(row("x"), author="Ann", source="https://example.org/x"), row("y")])
+    make_older(path, 3)
+    before = path.read_bytes()
+    with SqliteGallery(schema._connect_checked(path, immutable=True), path) as gallery:
+        assert gallery.table().ids.tolist() == ["x", "y"]
+        assert gallery.credits(["x"]) == {"x": Credit("Ann", "", "", "https://example.org/x")}
+        assert Gallery.faults(gallery) == []
+        with pytest.raises(GalleryError, match="may not be written to"):
+            gallery.credit({"x": FULL_CREDIT})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_gallery_of_a_format_before_can_be_rebuilt(path: Path, version: int) -> None:
+    """Rows of each format are in one file, because SQLite does not rewrite the older ones."""
+    with SqliteGallery.create(path, "fake-1", 4) as gallery:
+        gallery.put([replace(row("x"), author="Ann")])
+    make_older(path, version)
+    with SqliteGallery.open(path) as gallery:
+        gallery.put([replace(row("y"), **FULL_CREDIT._asdict())])
+        content = gallery.sums()[1].tolist()
+    salvaged = rebuild(path, None, None)
+    assert (salvaged.photos, salvaged.lost) == (2, {})
+    with SqliteGallery.open(path) as gallery:
+        assert gallery.credits(["x", "y"]) == {"x": Credit("Ann", ""), "y": FULL_CREDIT}
+        assert gallery.sums()[1].tolist() == content
         assert gallery.faults() == []
 
 

@@ -130,7 +130,7 @@ class Gallery(ABC):
             change.describe(records)
 
     def credit(self, credits: Mapping[str, Credit]) -> None:
-        """Set author, licence and source of photos by id. Raises DataError for unknown ids."""
+        """Set the credits of photos by id. Raises DataError for unknown ids."""
         with self._changing() as change:
             change.credit(credits)
 
@@ -218,7 +218,7 @@ class Gallery(ABC):
                 entry[1], entry[2], entry[3], entry[4], entry[5], vector,
                 keypoints=keypoints.get(entry[ID], b""),
                 fingerprint=looks.get(entry[ID], b""), thumbnail=thumbnails.get(entry[ID], b""),
-                author=entry[AUTHOR], licence=entry[AUTHOR + 1], source=entry[SOURCE],
+                **Credit(*entry[AUTHOR : SOURCE + 1])._asdict(),
             )) for entry, vector in zip(found, vectors, strict=True)
         ]  # fmt: skip
 
@@ -275,7 +275,7 @@ class Gallery(ABC):
         return self._blobs_of("looks", ids)
 
     def credits(self, ids: Iterable[str]) -> dict[str, Credit]:
-        """Id → author, licence and source; unknown ids are omitted."""
+        """Id → credit; unknown ids are omitted."""
         with self._snapshot() as (tables, _):
             found = self._with_ids(tables, ids)
         return {row[ID]: Credit(*row[AUTHOR : SOURCE + 1]) for row in found}

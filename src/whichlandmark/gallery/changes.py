@@ -62,7 +62,7 @@ class Change:
             sums = tuple(blob_sum(one) if one else None for one in data)
             entries.append(_with_sum((
                 number, row.id, row.path, row.landmark, row.hash, row.stamp, row.author,
-                row.licence, row.source, *sums,
+                row.licence, row.licence_url, row.source, *sums,
             )))  # fmt: skip
         if old:
             self.tables.delete_photos([row[0] for row in old.values()])
@@ -94,7 +94,7 @@ class Change:
         self._drop_unused_records(set(successors), successors)
 
     def credit(self, credits: Mapping[str, Credit]) -> None:
-        """Set author, licence and source of photos by id. Raises DataError for unknown ids."""
+        """Set the credits of photos by id. Raises DataError for unknown ids."""
         found, changed = self._known(credits), []
         for row in found:
             given = Credit(*credits[row[ID]])

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from ..core.errors import GalleryError
 from .records import LandmarkRecord
 
-# A row of `photos`: number, texts (id, path, landmark, hash, stamp, author, licence, source),
+# A row of `photos`: number, texts (id, path, landmark, hash, stamp, and the fields of Credit),
 # checksums of the blobs in the order of BLOBS (None = no such blob), and its own checksum.
 PhotoRow = tuple[Any, ...]
 
-ID, LANDMARK, AUTHOR, SOURCE, FIRST_BLOB = 1, 3, 6, 8, 9  # indices of a PhotoRow
+ID, LANDMARK, AUTHOR, SOURCE, FIRST_BLOB = 1, 3, 6, 9, 10  # indices of a PhotoRow
 
 BLOBS = ("vectors", "keypoints", "looks", "thumbnails")  # looks: perceptual fingerprints
 
@@ -48,7 +48,8 @@ def photo_sum(fields: Sequence[object]) -> int:
     """The checksum of a photo.
 
     A zero byte separates the fields. No text holds one (`records.check`), so different rows never
-    give the same bytes. An empty source is left out, as in the galleries that had none.
+    give the same bytes. Source and licence_url follow where they are given, so that galleries
+    without them keep their checksums.
 
     Args:
         fields: a PhotoRow, its last field is not used.
@@ -56,10 +57,13 @@ def photo_sum(fields: Sequence[object]) -> int:
     Raises:
         TypeError: when a text field holds something else.
     """
-    number, sums = fields[0], f"{fields[9]} {fields[10]} {fields[11]} {fields[12]}"
+    number, sums = fields[0], f"{fields[10]} {fields[11]} {fields[12]} {fields[13]}"
     texts: Sequence[str] = fields[1:8]  # type: ignore[assignment]
-    source: Sequence[str] = () if fields[8] == "" else (fields[8],)  # type: ignore[assignment]
-    return blob_sum("\0".join((f"photo {number}", *texts, sums, *source)).encode())
+    source, licence_url = fields[9], fields[8]
+    links: Sequence[str] = () if source == licence_url == "" else (source,)  # type: ignore[assignment]
+    if licence_url != "":
+        links = (source, licence_url)  # type: ignore[assignment]
+    return blob_sum("\0".join((f"photo {number}", *texts, sums, *links)).encode())
 
 
 def landmark_sum(name: str, record: str) -> int:

@@ -92,7 +92,7 @@ def _require_copy(source: Gallery, target: Gallery) -> None:
 def content_sum(row: GalleryRow) -> int:
     """A checksum of a photo without its row number, which differs between galleries."""
     texts = (row.id, row.path, row.landmark, row.hash, row.stamp, row.author, row.licence,
-             row.source)  # fmt: skip
+             row.licence_url, row.source)  # fmt: skip
     blobs = (row.vector.astype("<f2").tobytes(), row.keypoints, row.fingerprint, row.thumbnail)
     sums = " ".join(str(blob_sum(blob)) for blob in blobs)
     return blob_sum("\0".join(("content", *texts, sums)).encode())

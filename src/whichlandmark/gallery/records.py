@@ -18,7 +18,9 @@ from ..core.errors import DataError, GalleryError
 from ..core.json_options import unknown_message
 
 MAX_CHARACTERS = {"id": 1000, "path": 8000, "landmark": 1000, "hash": 200, "stamp": 200,
-                  "author": 4000, "licence": 4000, "source": 4000}  # fmt: skip
+                  "author": 4000, "licence": 4000, "licence_url": 4000, "source": 4000}  # fmt: skip
+
+WEB_ADDRESSES = ("licence_url", "source")  # fields that people follow as links
 
 MAX_BLOB_BYTES = 16_000_000
 
@@ -29,7 +31,7 @@ MAX_LANGUAGES = 400  # of one record
 LANDMARK_COLUMNS = ("landmark", "name", "title", "category", "wikidata", "latitude", "longitude",
                     "source")  # fmt: skip
 
-CREDIT_COLUMNS = ("id", "author", "licence", "source")
+CREDIT_COLUMNS = ("id", "author", "licence", "licence_url", "source")
 
 _LANGUAGE = re.compile(r"name:([A-Za-z][A-Za-z0-9-]{1,34})")  # roughly BCP 47: name:fr
 
@@ -58,6 +60,7 @@ class GalleryRow:
     thumbnail: bytes = b""
     author: str = ""
     licence: str = ""
+    licence_url: str = ""
     source: str = ""
 
 
@@ -92,10 +95,11 @@ class Labels:
 
 
 class Credit(NamedTuple):
-    """Author, licence and source (a web address) of a photo; "" = unknown."""
+    """Author, licence and source of a photo; "" = unknown. licence_url, source: web addresses."""
 
     author: str
     licence: str
+    licence_url: str = ""
     source: str = ""
 
 
@@ -191,8 +195,8 @@ def check(row: GalleryRow) -> None:
 def check_text(name: str, text: str, where: str) -> None:
     """Raise DataError when a text is too long, holds a zero byte, or is not valid Unicode."""
     _check_text(text, MAX_CHARACTERS[name], f"{where}: {name}")
-    if name == "source" and text and not text.startswith(("https://", "http://")):
-        raise DataError(f"{where}: source {text!r}; expected a web address, https://…")
+    if name in WEB_ADDRESSES and text and not text.startswith(("https://", "http://")):
+        raise DataError(f"{where}: {name} {text!r}; expected a web address, https://…")
 
 
 def _check_text(text: str, max_characters: int, what: str) -> None:
@@ -227,7 +231,7 @@ def read_landmarks(path: Path) -> list[LandmarkRecord]:
 
 
 def read_credits(path: Path) -> dict[str, Credit]:
-    """Read credits of photos from a csv table: `id`, and any of `author`, `licence`, `source`.
+    """Read credits of photos from a csv table: `id`, and any of the fields of `Credit`.
 
     Returns:
         Photo id → Credit.

@@ -58,7 +58,7 @@ class Tables(Protocol):
         """Insert photos with their blobs, in the order of BLOBS (b"" = none)."""
 
     def update_entries(self, entries: list[PhotoRow]) -> None:
-        """Replace landmark, author, licence, source and checksum of photos."""
+        """Replace landmark, credit and checksum of photos."""
 
     def delete_photos(self, numbers: list[int]) -> None:
         """Delete photos with all their data."""

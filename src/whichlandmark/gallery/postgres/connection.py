@@ -42,7 +42,7 @@ SETTINGS = (("statement_timeout", "0", "60s"), ("lock_timeout", "0", "10s"),
 # For the statements of one transaction, because reading all photos may take long.
 LIFT_TIMEOUT = "SET LOCAL statement_timeout = 0"
 
-FORMAT = 2
+FORMAT = 3
 
 MIN_PGVECTOR = (0, 8)  # halfvec came with 0.7, iterative index scans with 0.8
 
@@ -56,9 +56,10 @@ INDEX_OF_HASHES = (
     f"CREATE INDEX IF NOT EXISTS photos_by_hash ON photos ((left(hash, {HASH_PREFIX})))"
 )
 
-FORMAT_1 = (  # to FORMAT; the index first, because readers wait after ALTER TABLE
+CHANGES = (  # from an older format; the index first, because readers wait after ALTER TABLE
     INDEX_OF_HASHES,
     "ALTER TABLE photos ADD COLUMN IF NOT EXISTS source text NOT NULL DEFAULT ''",
+    "ALTER TABLE photos ADD COLUMN IF NOT EXISTS licence_url text NOT NULL DEFAULT ''",
 )
 
 TABLES = (
@@ -71,6 +72,7 @@ TABLES = (
     "landmark text NOT NULL, hash text NOT NULL, stamp text NOT NULL, author text NOT NULL, "
     "licence text NOT NULL, vectors bigint, keypoints bigint, looks bigint, thumbnails bigint, "
     "sum bigint NOT NULL, source text NOT NULL DEFAULT '', "
+    "licence_url text NOT NULL DEFAULT '', "
     "CONSTRAINT one_photo_an_id EXCLUDE USING hash (id WITH =))",
     INDEX_OF_HASHES,
     f"CREATE INDEX photos_by_landmark ON photos ((left(landmark, {LANDMARK_PREFIX})), number)",
@@ -271,13 +273,13 @@ def _use_schema(connection: Sql, address: Address) -> None:
         return
     given = found[0][0] if found else "unknown"
     text = f"{address.shown}: a gallery of format {given}; this program reads format {FORMAT}"
-    if given != 1:
+    if given not in (1, 2):
         raise GalleryError(f"{text}: index the photos again under another name")
     try:
         with connection.transaction():
             connection.execute(LIFT_TIMEOUT)
             connection.execute("SELECT format FROM meta FOR UPDATE")  # no writer meanwhile
-            for statement in FORMAT_1:
+            for statement in CHANGES:
                 connection.execute(statement)
             connection.execute("UPDATE meta SET format = %s", (FORMAT,))
     except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:

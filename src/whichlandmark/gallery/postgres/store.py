@@ -15,8 +15,8 @@ from psycopg import errors, pq
 from ...core.errors import GalleryError
 from ...core.types import Neighbours, Vectors
 from ..base import Gallery
-from ..checksums import AUTHOR, BLOBS, LANDMARK, Meta, PhotoRow
-from ..records import MAX_IDS_COMPARED, MAX_IDS_SHOWN
+from ..checksums import AUTHOR, BLOBS, LANDMARK, SOURCE, Meta, PhotoRow
+from ..records import MAX_IDS_COMPARED, MAX_IDS_SHOWN, Credit
 from ..tables import Mode, read_meta
 from . import search
 from .connection import (
@@ -37,10 +37,10 @@ from .vectors import read_vectors, write_vectors
 
 HINT_TIMEOUT = "3s"  # for finding ids similar to an unknown one
 
-COLUMNS = ", ".join(("number", "id", "path", "landmark", "hash", "stamp", "author", "licence",
-                     "source", *BLOBS, "sum"))  # of a PhotoRow  # fmt: skip
+COLUMNS = ", ".join(("number", "id", "path", "landmark", "hash", "stamp", *Credit._fields, *BLOBS,
+                     "sum"))  # of a PhotoRow  # fmt: skip
 
-TYPES = ("int8", *("text",) * 8, *("int8",) * 5)
+TYPES = ("int8", *("text",) * 9, *("int8",) * 5)
 
 # Values as rows; as JSON, because psycopg takes long to write an array.
 WANTED = "json_array_elements_text(%s::json) AS w (wanted)"
@@ -158,16 +158,17 @@ class PostgresTables:
             write_vectors(self.sql, numbers, bank, [data[0] for data in blobs])
 
     def update_entries(self, entries: list[PhotoRow]) -> None:
-        names = ("number", "landmark", "author", "licence", "source", "sum")
-        at = (0, LANDMARK, AUTHOR, AUTHOR + 1, AUTHOR + 2, -1)
-        rows = [{name: row[i] for name, i in zip(names, at, strict=True)} for row in entries]
+        texts = ("landmark", *Credit._fields)
+        rows = [{"number": row[0], "sum": row[-1],
+                 **dict(zip(texts, (row[LANDMARK], *row[AUTHOR : SOURCE + 1]), strict=True))}
+                for row in entries]  # fmt: skip
         self.sql.execute(
             "WITH n AS MATERIALIZED (SELECT * FROM json_to_recordset(%s::json) AS r (number bigint,"
-            " landmark text, author text, licence text, source text, sum bigint)), "
+            f" {', '.join(f'{one} text' for one in texts)}, sum bigint)), "
             "marked AS (UPDATE vectors v SET bank = NOT bank FROM n "
             "WHERE v.number = n.number AND bank <> (landmark = '')) "
-            "UPDATE photos p SET landmark = n.landmark, author = n.author, licence = n.licence, "
-            "source = n.source, sum = n.sum FROM n WHERE p.number = n.number",
+            f"UPDATE photos p SET {', '.join(f'{one} = n.{one}' for one in (*texts, 'sum'))} "
+            "FROM n WHERE p.number = n.number",
             (json.dumps(rows),),
         )
 

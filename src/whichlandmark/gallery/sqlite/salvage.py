@@ -125,9 +125,9 @@ def _read_intact_rows(path: Path) -> _Readable:
     found = _Readable()
     for row, values in rows_of(path):
         with suppress(TypeError, UnicodeEncodeError):
-            if len(values) in (13, 14):  # written before there was a source, or with one
-                source = values[13] if len(values) == 14 else ""
-                entry = (row, *values[1:8], source, *values[8:13])
+            if len(values) in (13, 14, 15):  # written before source, before licence_url, or since
+                source, licence_url = (*values[13:], "", "")[:2]
+                entry = (row, *values[1:8], licence_url, source, *values[8:13])
                 found.broken[row] = str(values[1])
                 if photo_sum(entry) == entry[-1]:
                     found.photos.setdefault(row, entry)

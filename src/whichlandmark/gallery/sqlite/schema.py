@@ -20,7 +20,7 @@ from ..checksums import BLOBS, Meta, damaged
 
 log = logging.getLogger("whichlandmark")
 
-FORMAT = 3
+FORMAT = 4
 
 APPLICATION_ID = 0x776C6D6B  # "wlmk" in the file's header, unlike any other SQLite file
 
@@ -38,6 +38,10 @@ SQLITE_ERRORS = (
 DISK_ERRORS = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED",
                "SQLITE_PROTOCOL", "SQLITE_READONLY")  # fmt: skip
 
+READABLE_FORMAT = 3  # read as it is where it may not be written to: no photo has a licence_url
+
+LICENCE_URL = ", licence_url TEXT NOT NULL DEFAULT ''"
+
 TABLES = (
     "CREATE TABLE meta (one INTEGER PRIMARY KEY, embedder TEXT NOT NULL, dim INTEGER NOT NULL, "
     "generation INTEGER NOT NULL, next_row INTEGER NOT NULL, photos INTEGER NOT NULL, "
@@ -46,7 +50,7 @@ TABLES = (
     "CREATE TABLE photos (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path TEXT NOT NULL, "
     "landmark TEXT NOT NULL, hash TEXT NOT NULL, stamp TEXT NOT NULL, author TEXT NOT NULL, "
     "licence TEXT NOT NULL, vectors INTEGER, keypoints INTEGER, looks INTEGER, "
-    "thumbnails INTEGER, sum INTEGER NOT NULL, source TEXT NOT NULL DEFAULT '')",
+    f"thumbnails INTEGER, sum INTEGER NOT NULL, source TEXT NOT NULL DEFAULT ''{LICENCE_URL})",
     "CREATE INDEX photos_by_landmark ON photos (landmark)",
     "CREATE INDEX photos_by_hash ON photos (hash)",
     "CREATE TABLE landmarks (name TEXT PRIMARY KEY, record TEXT NOT NULL, sum INTEGER NOT NULL)",
@@ -57,10 +61,12 @@ TABLES = (
     ),
 )
 
-FORMAT_2 = (  # to FORMAT
-    "ALTER TABLE photos ADD COLUMN source TEXT NOT NULL DEFAULT ''",
-    "CREATE INDEX photos_by_hash ON photos (hash)",
-)
+# Format → the statements that bring a gallery of it to the next one.
+CHANGES = {
+    2: ("ALTER TABLE photos ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX photos_by_hash ON photos (hash)"),
+    3: ("ALTER TABLE photos ADD COLUMN licence_url TEXT NOT NULL DEFAULT ''",),
+}  # fmt: skip
 
 
 def connect(path: Path | None, *, immutable: bool = False) -> sqlite3.Connection:
@@ -127,22 +133,29 @@ def open_checked(path: Path) -> sqlite3.Connection:
 def _connect_checked(path: Path, *, immutable: bool) -> sqlite3.Connection:
     sql = connect(path, immutable=immutable)
     try:
-        if _format_of(sql, str(path)) == 2 and not immutable:
+        if _format_of(sql, str(path)) in CHANGES and not immutable:
             _bring_to_format(sql)
-        if (version := _format_of(sql, str(path))) != FORMAT:
-            how = "open it once where it may be written to" if version == 2 else (
+        version = _format_of(sql, str(path))
+        if version != FORMAT and not (immutable and version == READABLE_FORMAT):
+            how = "open it once where it may be written to" if version in CHANGES else (
                 "index the photos again into a new folder (`whichlandmark index`)"
             )  # fmt: skip
             raise GalleryError(
                 f"{path}: a gallery of format {version}; this program reads format {FORMAT}: {how}"
             )
         tables = {row[0] for row in sql.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL")}
-        if tables != set(TABLES):
+        expected = TABLES if version == FORMAT else (one.replace(LICENCE_URL, "") for one in TABLES)
+        if tables != set(expected):
             raise damaged(str(path), "its tables are not those of a gallery")
     except BaseException:
         sql.close()
         raise
     return sql
+
+
+def has_licence_urls(sql: sqlite3.Connection) -> bool:
+    """Whether the table of photos has the column that READABLE_FORMAT lacks."""
+    return bool(sql.execute("PRAGMA user_version").fetchone()[0] != READABLE_FORMAT)
 
 
 def _format_of(sql: sqlite3.Connection, name: str) -> int:
@@ -153,13 +166,15 @@ def _format_of(sql: sqlite3.Connection, name: str) -> int:
 
 
 def _bring_to_format(sql: sqlite3.Connection) -> None:
-    """Bring a gallery of format 2 to FORMAT, in one transaction."""
+    """Bring a gallery of an older format to FORMAT, in one transaction."""
     with sql:  # commits, or rolls back
         sql.execute("BEGIN IMMEDIATE")
-        if sql.execute("PRAGMA user_version").fetchone()[0] == 2:  # no other process was first
-            for statement in FORMAT_2:
+        version = sql.execute("PRAGMA user_version").fetchone()[0]  # another process may be first
+        while version in CHANGES:
+            for statement in CHANGES[version]:
                 sql.execute(statement)
-            sql.execute(f"PRAGMA user_version = {FORMAT}")
+            version += 1
+            sql.execute(f"PRAGMA user_version = {version}")
 
 
 def _journal_is_unwritable(error: sqlite3.Error, path: Path) -> bool:

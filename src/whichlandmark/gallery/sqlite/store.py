@@ -15,9 +15,9 @@ from typing import Any, Literal
 from ...core.errors import BusyError, GalleryError
 from ...core.files import atomic_file
 from ..base import Gallery
-from ..checksums import AUTHOR, BLOBS, LANDMARK, Meta, PhotoRow, meta_sum
+from ..checksums import AUTHOR, BLOBS, LANDMARK, SOURCE, Meta, PhotoRow, meta_sum
 from ..integrity import MAX_FAULTS_SHOWN
-from ..records import MAX_IDS_COMPARED, MAX_IDS_SHOWN
+from ..records import MAX_IDS_COMPARED, MAX_IDS_SHOWN, Credit
 from ..tables import Mode, read_meta
 from . import schema
 
@@ -25,12 +25,16 @@ log = logging.getLogger("whichlandmark")
 
 MAX_SCRUBBED_BYTES = 256_000_000  # of a file that `remove` itself rewrites without unused space
 
-COLUMNS = ("row", "id", "path", "landmark", "hash", "stamp", "author", "licence", "source", *BLOBS,
+COLUMNS = ("row", "id", "path", "landmark", "hash", "stamp", *Credit._fields, *BLOBS,
            "sum")  # of a PhotoRow  # fmt: skip
 
 SELECT_PHOTO = f"SELECT {', '.join(COLUMNS)} FROM photos"
 
 WRITE_PHOTO = f"INSERT INTO photos ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+
+CHANGEABLE = ("landmark", *Credit._fields, "sum")
+
+UPDATE_PHOTO = f"UPDATE photos SET {', '.join(f'{one} = ?' for one in CHANGEABLE)} WHERE row = ?"
 
 WRITE_HEADER = f"UPDATE meta SET {', '.join(f'{one} = ?' for one in (*Meta._fields, 'sum'))}"
 
@@ -43,6 +47,7 @@ class SqliteTables:
 
     sql: sqlite3.Connection
     name: str
+    select_photo: str = SELECT_PHOTO
 
     def header(self) -> list[tuple[Any, ...]]:
         return self.sql.execute(f"SELECT {', '.join(Meta._fields)}, sum FROM meta").fetchall()
@@ -51,15 +56,15 @@ class SqliteTables:
         self.sql.execute(WRITE_HEADER, values)
 
     def entries(self, after: int | None, limit: int | None = None) -> Generator[PhotoRow]:
-        query = f"{SELECT_PHOTO} NOT INDEXED WHERE row > ? ORDER BY row LIMIT ?"
+        query = f"{self.select_photo} NOT INDEXED WHERE row > ? ORDER BY row LIMIT ?"
         yield from self.sql.execute(query, (_first(after), -1 if limit is None else limit))
 
     def entries_at(self, numbers: list[int]) -> list[PhotoRow]:
-        query = f"{SELECT_PHOTO} WHERE row {OF_LIST} ORDER BY row"
+        query = f"{self.select_photo} WHERE row {OF_LIST} ORDER BY row"
         return self.sql.execute(query, (json.dumps(numbers),)).fetchall()
 
     def entries_with(self, column: Literal["id", "hash"], values: list[str]) -> list[PhotoRow]:
-        query = f"{SELECT_PHOTO} WHERE {column} {OF_LIST}"
+        query = f"{self.select_photo} WHERE {column} {OF_LIST}"
         return sorted(self.sql.execute(query, (json.dumps(values),)), key=lambda row: int(row[0]))
 
     def is_unindexed(self, ids: list[str]) -> bool:
@@ -114,9 +119,8 @@ class SqliteTables:
 
     def update_entries(self, entries: list[PhotoRow]) -> None:
         self.sql.executemany(
-            "UPDATE photos SET landmark = ?, author = ?, licence = ?, source = ?, sum = ? "
-            "WHERE row = ?",
-            ((row[LANDMARK], *row[AUTHOR : AUTHOR + 3], row[-1], row[0]) for row in entries),
+            UPDATE_PHOTO,
+            ((row[LANDMARK], *row[AUTHOR : SOURCE + 1], row[-1], row[0]) for row in entries),
         )
 
     def delete_photos(self, numbers: list[int]) -> None:
@@ -159,6 +163,9 @@ class SqliteGallery(Gallery):
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self.name = str(path) if path else "gallery in memory"
         self._connection, self._path = connection, path
+        self._select_photo = SELECT_PHOTO
+        if not schema.has_licence_urls(connection):
+            self._select_photo = SELECT_PHOTO.replace("licence_url", "''")
         self._lock = threading.RLock()  # because threads share one connection
         self._scrub_at_close = False
 
@@ -284,7 +291,7 @@ class SqliteGallery(Gallery):
         with self._lock, schema.gallery_errors(self.name), self._connection as sql:
             if mode != "statement":  # the connection commits at the end, or rolls back
                 sql.execute("BEGIN IMMEDIATE" if mode == "change" else "BEGIN")
-            yield SqliteTables(sql, self.name)
+            yield SqliteTables(sql, self.name, self._select_photo)
 
 
 def faults(path: Path) -> list[str]:
