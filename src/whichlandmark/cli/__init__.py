@@ -5,13 +5,14 @@ Heavy libraries are imported inside the verbs, so that --help is quick.
 
 from __future__ import annotations
 
-from . import data, demo, gallery, index, output, recognize, serve, split, train
+from . import data, demo, enrich, gallery, index, output, recognize, serve, split, train
 from .app import app
 
 __all__ = [
     "app",
     "data",
     "demo",
+    "enrich",
     "gallery",
     "index",
     "main",
