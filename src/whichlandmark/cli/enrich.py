@@ -11,20 +11,13 @@ from ..core.errors import OptionError
 from ..core.json_options import Span
 from . import output
 from .app import Json, RecognizerArgument
+from .collect import Api, Contact
 from .gallery import gallery_app
 from .option_types import each_of
 
 TEXTS = {"name": "names", "wikipedia": "wikipedia"}  # option → field of the record, by language
 
 MAX_LISTED = 20  # landmarks that are printed; --json has all
-
-Contact = Annotated[
-    str,
-    typer.Option(
-        help="Your mail address or an https page of yours, which goes into the User-Agent "
-        "(required): Wikimedia blocks programs whose operator it cannot reach."
-    ),
-]
 
 
 @gallery_app.command()
@@ -136,7 +129,7 @@ def enrich(
         bool, typer.Option("--refresh", help="Ask again for what earlier runs asked.")
     ] = False,
     as_json: Json = False,
-    api: Annotated[str | None, typer.Option("--api", hidden=True)] = None,
+    api: Api = None,
 ) -> None:
     """Fill names, places and Wikipedia articles of landmarks from Wikidata, in one change.
 

@@ -24,6 +24,7 @@ RESULTS = {
     "table of landmark records": rb"\Alandmark,title,wikidata,latitude,longitude,source[,\r\n]",
     "table of suggestions": rb"\Alandmark,title,wikidata,label,description,",
     "table of credits": rb"\Aid,author,licence(,licence_url)?,source\r?\n",
+    "table of offsets": rb"\Aid,tar,offset,size\r?\n",
     "list of files left out": rb"\Apath,reason\r?\n",
     "list of problems": rb"\Akind,name,detail\r?\n",
     "page": rb'<meta name="generator" content="whichlandmark">',
