@@ -93,7 +93,7 @@ def picture(drawing: Drawing, size: tuple[int, int], kind: str = "JPEG") -> byte
     with _drawing:
         if not path.exists():
             data = io.BytesIO()
-            resized = _drawn(drawing).resize(size, Pillow.Resampling.BICUBIC)
+            resized = _drawn(drawing).resize(size, Pillow.Resampling.BILINEAR)
             resized.save(data, kind, **({"quality": 88} if kind != "PNG" else {}))
             path.write_bytes(data.getvalue())
     return path.read_bytes()
@@ -265,7 +265,11 @@ class FakeItem:
 
 @dataclass
 class World:
-    """All that a fake server serves. redirects: title → title, of Commons."""
+    """All that a fake server serves.
+
+    redirects: title → title, of Commons. landmarks: items that an import should find, most linked
+    first. traps: what is odd → the file.
+    """
 
     files: list[FakeFile] = field(default_factory=list)
     categories: dict[str, FakeCategory] = field(default_factory=dict)
@@ -273,7 +277,8 @@ class World:
     redirects: dict[str, str] = field(default_factory=dict)
     city: str = "Q90001"
     centre: tuple[float, float] = (44.5, -20.25)
-    landmarks: tuple[str, ...] = ()  # items that an import should find, most linked first
+    landmarks: tuple[str, ...] = ()
+    traps: dict[str, FakeFile] = field(default_factory=dict)
 
     def page(self, title: str) -> FakeFile | FakeCategory | None:
         if title.startswith("Category:"):

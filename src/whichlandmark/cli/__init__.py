@@ -5,7 +5,7 @@ Heavy libraries are imported inside the verbs, so that --help is quick.
 
 from __future__ import annotations
 
-from . import collect, data, demo, gallery, index, output, recognize, serve, split, train
+from . import collect, data, demo, fetch, gallery, index, output, recognize, serve, split, train
 from .app import app
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "collect",
     "data",
     "demo",
+    "fetch",
     "gallery",
     "index",
     "main",

@@ -34,8 +34,9 @@ LASTING = ("no-such-entity",)  # errors that are kept as answers, because they s
 
 QUERY_SERVICE_LAG = "wikibase-queryservice"
 
-_PASSING = ("maxlag", "ratelimited", "readonly", "readonlytext", "timeout", "toofast",
-            "cirrussearch-too-busy-error", "cirrussearch-backend-error")  # fmt: skip
+_OF_ALL = ("maxlag", "ratelimited", "readonly", "readonlytext")  # other requests fail alike
+
+_PASSING = (*_OF_ALL, "timeout", "cirrussearch-too-busy-error", "cirrussearch-backend-error")
 
 _STATUSES_THAT_PASS = {408, 425, 429, 500, 502, 503, 504, *range(520, 528)}
 
@@ -261,8 +262,9 @@ def api_error(
     if response is None or not (code in _PASSING or code.startswith("internal_api_error")):
         return made
     least = LAG_SECONDS if code == "maxlag" else 1.0
+    said = f"{made}, also after waiting; {GOES_ON}"
     return LaterError(
-        ApiError(f"{made}, also after waiting; {GOES_ON}", code=code, info=info, id=id),
+        NetworkError(said) if code in _OF_ALL else ApiError(said, code=code, info=info, id=id),
         wait=told_wait(response, response.url.host, least), everyone=True,
     )  # fmt: skip
 

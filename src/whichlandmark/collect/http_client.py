@@ -176,7 +176,7 @@ class PoliteClient:
                 ) from None
             fault = api_error(value, response, what)
             if fault and not (isinstance(fault, ApiError) and fault.code in LASTING):
-                if value["error"].get("type") == QUERY_SERVICE_LAG:
+                if QUERY_SERVICE_LAG in str(value["error"])[:10_000]:
                     sent.pop("maxlag", None)
                 raise fault
             return value, data
@@ -197,9 +197,10 @@ class PoliteClient:
             NetworkError: when the server cannot be reached, or refuses for now.
             DataError: when the file cannot be written.
         """
-        for left_over in target.parent.glob(f".{escape(target.name[:40])}.????????"):
-            with suppress(OSError):  # of a run that was killed
-                left_over.unlink()
+        if len(target.name) <= 40:  # the name is whole in those of temporary files
+            for left_over in target.parent.glob(f".{escape(target.name)}.????????"):
+                with suppress(OSError):  # of a run that was killed
+                    left_over.unlink()
 
         def attempt() -> Media:
             self._pace.take(self._media_turns)
@@ -251,6 +252,8 @@ class PoliteClient:
                 range that was asked for.
             NetworkError: when the server cannot be reached, or refuses for now.
         """
+        if start < 0 or (end is not None and end <= start):
+            raise ValueError(f"start {start}, end {end}: no bytes")
         with ExitStack() as opened:
 
             def open_at(first: int, known: str) -> tuple[httpx2.Response, StreamHead]:
@@ -277,14 +280,16 @@ class PoliteClient:
                         for chunk in self._requests.chunks(current, head.end - at, what):
                             at, failures = at + len(chunk), 0
                             yield chunk
-                        return
+                        if at < head.end:
+                            raise LaterError(NetworkError(f"{what}: breaks off; {GOES_ON}"))
                     except LaterError as later:
                         failures += 1
                         if not head.etag or failures == self._files.tries:
                             raise later.error from None
-                    self._pace.wait(longer_wait(failures))
                     if at == head.end:
                         return
+                    self._requests.count("retries")
+                    self._pace.wait(longer_wait(failures))
                     current, _ = open_at(at, head.etag)
 
             yield Stream(head, chunks())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from ..core.errors import NetworkError, OptionError, install_command
-from .http_answers import GOES_ON, LaterError, RefusedError, plain, refusal, unpacked
+from .http_answers import GOES_ON, LaterError, RefusedError, plain, refusal
 from .http_limits import Guard, Pace, TooMuchError, guard_reads
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ MAX_REDIRECTS = 5
 FIRST_WAIT, LONGEST_WAIT = 5.0, 120.0  # seconds before a request is repeated, doubled each time
 
 CONNECT_TRIES = 3  # of a host that cannot be reached, and of an answer that is too slow
+
+BROKEN_TRIES = 5  # of an answer that breaks off, or is no HTTP
 
 CONNECT_SECONDS = 20.0
 
@@ -126,8 +129,9 @@ class Requests:
         try:
             return retrying(attempt)
         except LaterError as later:
-            single = later.single and kind.name != "api"
-            raise RefusedError(str(later.error)) if single else later.error from None
+            if later.single and kind.name != "api":
+                raise RefusedError(str(later.error).removesuffix(f"; {GOES_ON}")) from None
+            raise later.error from None
 
     @contextmanager
     def open(
@@ -153,21 +157,28 @@ class Requests:
                     response = opened.enter_context(self._library(kind).stream(
                         method, address, data=body, headers=headers, timeout=timeout))  # fmt: skip
                 self._answered = True
-                if response.status_code in (200, 206):
+                if response.status_code == 200 or (response.status_code == 206 and headers):
                     yield response
                     return
                 if response.has_redirect_location:
                     with self._translated(address.host, what):
                         url = str(address.join(response.headers["location"]))
                     continue
-                text = b""
-                with suppress(LaterError, RefusedError):
-                    for chunk in self.chunks(response, MAX_REFUSAL_BYTES, what):
-                        text += chunk
-                with suppress(RefusedError, LaterError):
-                    text = unpacked([text], encodings(response), MAX_REFUSAL_BYTES, what)
-                raise refusal(response, text.decode(errors="replace"), what, kind.name)
+                raise refusal(response, self._beginning(response, what), what, kind.name)
         raise RefusedError(f"{what}: {address.host} redirects more than {MAX_REDIRECTS} times")
+
+    def _beginning(self, response: httpx2.Response, what: str) -> str:
+        """The first part of a body, as far as it can be read."""
+        text = b""
+        with suppress(LaterError), self._translated(response.url.host, what):
+            for chunk in response.iter_raw():
+                text += chunk
+                if len(text) > MAX_REFUSAL_BYTES:
+                    break
+        if text.startswith(b"\x1f\x8b"):
+            with suppress(zlib.error):
+                text = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(text, MAX_REFUSAL_BYTES)
+        return text[:MAX_REFUSAL_BYTES].decode(errors="replace")
 
     def chunks(self, response: httpx2.Response, most: int, what: str) -> Iterator[bytes]:
         """The body of an answer as it came, of at most so many bytes.
@@ -199,8 +210,10 @@ class Requests:
         try:
             yield
         except TooMuchError as error:
-            refused = RefusedError(f"{what}: {host} {error}")
-            raise LaterError(refused, tries=CONNECT_TRIES) if error.slow else refused from None
+            if not error.slow:
+                raise RefusedError(f"{what}: {host} {error}") from None
+            slow = NetworkError(f"{what}: {host} {error}; {GOES_ON}")
+            raise LaterError(slow, tries=CONNECT_TRIES, single=True) from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             reason = plain(str(error) or "no answer", 150)
             if "CERTIFICATE" in reason.upper():
@@ -222,13 +235,10 @@ class Requests:
                 raise RefusedError(f"{what}: {plain(str(error), 150)}") from None
             silent = isinstance(error, httpx2.TimeoutException)
             reason = "answers too slowly" if silent else "breaks off, or answers no HTTP"
-            said = plain(str(error), 100)
-            raise LaterError(
-                NetworkError(
-                    f"{what}: {host} {reason} ({said or type(error).__name__}); {GOES_ON}"
-                ),
-                single=True,
-            ) from None
+            said = plain(str(error), 100) or type(error).__name__
+            broken = NetworkError(f"{what}: {host} {reason} ({said}); {GOES_ON}")
+            tries = CONNECT_TRIES if silent else BROKEN_TRIES
+            raise LaterError(broken, tries=tries, single=True) from None
         except (httpx2.InvalidURL, httpx2.DecodingError) as error:
             raise RefusedError(f"{what}: {plain(str(error), 150)}") from None
 

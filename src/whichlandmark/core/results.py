@@ -23,6 +23,7 @@ RESULTS = {
     "list of landmarks": rb"\Alandmark,name,category\r?\n",
     "table of landmark records": rb"\Alandmark,title,wikidata,latitude,longitude,source[,\r\n]",
     "table of credits": rb"\Aid,author,licence(,licence_url)?,source\r?\n",
+    "table of offsets": rb"\Aid,tar,offset,size\r?\n",
     "list of files left out": rb"\Apath,reason\r?\n",
     "list of problems": rb"\Akind,name,detail\r?\n",
     "page": rb'<meta name="generator" content="whichlandmark">',
