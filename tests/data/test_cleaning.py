@@ -212,6 +212,22 @@ def test_photos_dropped_earlier_count_towards_too_few_photos(tmp_path: Path) -> 
     assert len(clean(photos).kept) == 0  # the default is 4
 
 
+def test_photos_of_several_landmarks_stay_and_count_for_none(tmp_path: Path) -> None:
+    photos = collection(tmp_path, {f"a/{i}.jpg": encoded(scene(i)) for i in range(3)})
+    several = Photos.of_columns(photos.ids, photos.paths, ["a", "a", "a|b"])
+    seen: list[str] = []
+
+    def unsupported(part: Photos, cache: ScanCache) -> dict[int, tuple[str, str]]:
+        seen.extend(part.landmarks)
+        return {}
+
+    result = clean(several, CleaningRules(min_photos=2), find_unsupported=unsupported)
+    assert (result.dropped, seen) == ([], ["a", "a"])
+    result = clean(several, CleaningRules(min_photos=3))
+    assert [row.landmark for row in result.dropped] == ["a", "a"]
+    assert list(result.kept.landmarks) == ["a|b"]
+
+
 def test_the_near_duplicate_with_most_pixels_is_kept(tmp_path: Path) -> None:
     """More pixels win over better quality; with equal pixels and bytes the first id is kept."""
     big = scene(1, (384, 512))

@@ -118,6 +118,7 @@ def import_commons(
     from ..collect.http_client import PoliteClient, Sites
     from ..collect.write_tables import TABLES
 
+    output.settings.resumes = True  # after Ctrl-C, by the same command
     sites = Sites.given(api)
     options = CommonsOptions(
         landmarks=landmarks, limit=limit, distractors=distractors, depth=depth, dry_run=dry_run,

@@ -299,7 +299,9 @@ def plain_text(html: str) -> str:
     if "<" in html or "&" in html:
         from bs4 import BeautifulSoup
 
-        soup = BeautifulSoup(html[:MAX_HTML], "html.parser")
+        cut = html[:MAX_HTML]
+        end = cut.rfind("<") if cut.rfind("<") > cut.rfind(">") else len(cut)  # half a tag
+        soup = BeautifulSoup(cut[:end], "html.parser")
         unseen = [*soup.find_all(_UNSEEN), *soup.find_all(style=_HIDDEN),
                   *soup.find_all(hidden=True)]  # fmt: skip
         for tag in unseen:
