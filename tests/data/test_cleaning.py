@@ -212,6 +212,43 @@ def test_photos_dropped_earlier_count_towards_too_few_photos(tmp_path: Path) -> 
     assert len(clean(photos).kept) == 0  # the default is 4
 
 
+def test_a_photo_of_several_landmarks_is_no_landmark_of_its_own(tmp_path: Path) -> None:
+    """It does not count as a photo of either, and stays, as a query, while one of them does."""
+    files = {f"{name}/{i}.jpg": encoded(scene(seed + i))
+             for name, seed, count in (("A", 1, 2), ("B", 11, 1), ("A|B", 21, 1), ("B|C", 31, 3))
+             for i in range(count)}  # fmt: skip
+    asked: list[str] = []
+
+    def find_unsupported(photos: Photos, _: object) -> dict[int, tuple[str, str]]:
+        asked.extend(photos.landmarks)
+        return {}
+
+    photos = collection(tmp_path, files)
+    result = clean(photos, CleaningRules(min_photos=2), find_unsupported=find_unsupported)
+    assert result.kept.landmarks.tolist() == ["A", "A", "A|B"]
+    assert reasons(result)["B/0.jpg"] == (cleaning.TOO_FEW, "1 left, 2 wanted")
+    assert reasons(result)["B|C/0.jpg"] == (cleaning.TOO_FEW, "1 left, 2 wanted")
+    assert asked == ["A", "A"]
+
+
+def test_one_and_several_landmarks_of_one_photo_are_no_contradiction(tmp_path: Path) -> None:
+    """The copy of most landmarks is kept; versions of one photograph under A and A|B both are."""
+    a, b = encoded(scene(1)), encoded(scene(2))
+    photos = collection(tmp_path, {
+        "A/1.jpg": a, "A|B/1.jpg": a, "B/1.jpg": a, "A/2.jpg": b,
+        "A|B/2.jpg": encoded(cropped(scene(2), 0.02, 0.02, 0.02, 0.02), 70),
+        "C/1.jpg": encoded(scene(3)), "A|B/3.jpg": encoded(scene(3)),
+    })  # fmt: skip
+    result = clean(photos, CleaningRules(min_photos=1))
+    assert reasons(result) == {
+        "A/1.jpg": (cleaning.DUPLICATE, "A|B/1.jpg"), "B/1.jpg": (cleaning.DUPLICATE, "A|B/1.jpg"),
+        "A|B/3.jpg": (cleaning.CONFLICTING, "C/1.jpg (C)"),
+        "C/1.jpg": (cleaning.CONFLICTING, "A|B/3.jpg (A|B)"),
+    }  # fmt: skip
+    assert result.kept.ids.tolist() == ["A|B/1.jpg", "A/2.jpg", "A|B/2.jpg"]
+    assert result.leaks == []
+
+
 def test_the_near_duplicate_with_most_pixels_is_kept(tmp_path: Path) -> None:
     """More pixels win over better quality; with equal pixels and bytes the first id is kept."""
     big = scene(1, (384, 512))

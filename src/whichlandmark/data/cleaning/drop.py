@@ -14,7 +14,7 @@ from ...core.files import atomic_file
 from ...core.fingerprint import MAX_HASH_DISTANCE
 from ...core.json_options import Span, check_fields, count
 from ...core.storage import relative_path
-from ...core.types import Photos, Progress
+from ...core.types import Photos, Progress, true_landmarks
 from .duplicates import (
     JoinedTables,
     mark_conflicts_and_copies,
@@ -115,7 +115,9 @@ def clean(
       5. near duplicates within a landmark: the one with the most pixels is kept, then the one
          with the most bytes, then the first id;
       6. photos with too few outdoor scenes; 7. photos that too few others support;
-      8. landmarks with too few photos left. Photos without a landmark are never too few.
+      8. landmarks with too few photos left. Photos without a landmark are never too few; photos of
+         several are no photos of a gallery, so they do not count, and stay while one of their
+         landmarks does: they are queries.
 
     Takes about 1 KB of memory per photo with a cache on disk, 10 KB without.
 
@@ -124,7 +126,7 @@ def clean(
         options: Thresholds; None = the defaults.
         against: Name → other table, such as the test photos.
         voter: Names the scenes of photos; None = step 6 is left out.
-        find_unsupported: Step 7, for the labelled photos that are left; None = left out.
+        find_unsupported: Step 7, for the photos left that have one landmark; None = left out.
         cache: Stores scans, so that an interrupted run can resume; None = in memory.
         progress: Called with (photos scanned, all photos).
     """
@@ -160,16 +162,18 @@ def clean(
 def _mark_unsupported(
     photos: Photos, find_unsupported: FindUnsupported, cache: ScanCache, reasons: Reasons
 ) -> None:
-    left = [row for row, name in enumerate(photos.landmarks) if name and row not in reasons]
+    left = [row for row, cell in enumerate(photos.landmarks)
+            if len(true_landmarks(cell)) == 1 and row not in reasons]  # fmt: skip
     for row, (detail, compared_path) in find_unsupported(photos.take(left), cache).items():
         reasons[left[row]] = DropReason(UNSUPPORTED, detail, compared_path)
 
 
 def _mark_small_landmarks(photos: Photos, min_photos: int, reasons: Reasons) -> None:
     left = Counter(photos.landmarks[row] for row in range(len(photos)) if row not in reasons)
-    for row, landmark in enumerate(photos.landmarks):
-        if row not in reasons and landmark and left[landmark] < min_photos:
-            reasons[row] = DropReason(TOO_FEW, f"{left[landmark]} left, {min_photos} wanted")
+    for row, cell in enumerate(photos.landmarks):
+        most = max((left[name] for name in true_landmarks(cell)), default=min_photos)
+        if row not in reasons and most < min_photos:
+            reasons[row] = DropReason(TOO_FEW, f"{most} left, {min_photos} wanted")
 
 
 def _drop(photos: Photos, row: int, why: DropReason) -> Drop:
