@@ -212,23 +212,20 @@ def test_photos_dropped_earlier_count_towards_too_few_photos(tmp_path: Path) -> 
     assert len(clean(photos).kept) == 0  # the default is 4
 
 
-def test_a_photo_of_several_landmarks_is_no_landmark_of_its_own(tmp_path: Path) -> None:
-    """It does not count as a photo of either, and stays, as a query, while one of them does."""
-    files = {f"{name}/{i}.jpg": encoded(scene(seed + i))
-             for name, seed, count in (("A", 1, 2), ("B", 11, 1), ("A|B", 21, 1), ("B|C", 31, 3))
-             for i in range(count)}  # fmt: skip
-    asked: list[str] = []
+def test_photos_of_several_landmarks_stay_and_count_for_none(tmp_path: Path) -> None:
+    photos = collection(tmp_path, {f"a/{i}.jpg": encoded(scene(i)) for i in range(3)})
+    several = Photos.of_columns(photos.ids, photos.paths, ["a", "a", "a|b"])
+    seen: list[str] = []
 
-    def find_unsupported(photos: Photos, _: object) -> dict[int, tuple[str, str]]:
-        asked.extend(photos.landmarks)
+    def unsupported(part: Photos, cache: ScanCache) -> dict[int, tuple[str, str]]:
+        seen.extend(part.landmarks)
         return {}
 
-    photos = collection(tmp_path, files)
-    result = clean(photos, CleaningRules(min_photos=2), find_unsupported=find_unsupported)
-    assert result.kept.landmarks.tolist() == ["A", "A", "A|B"]
-    assert reasons(result)["B/0.jpg"] == (cleaning.TOO_FEW, "1 left, 2 wanted")
-    assert reasons(result)["B|C/0.jpg"] == (cleaning.TOO_FEW, "1 left, 2 wanted")
-    assert asked == ["A", "A"]
+    result = clean(several, CleaningRules(min_photos=2), find_unsupported=unsupported)
+    assert (result.dropped, seen) == ([], ["a", "a"])
+    result = clean(several, CleaningRules(min_photos=3))
+    assert [row.landmark for row in result.dropped] == ["a", "a"]
+    assert list(result.kept.landmarks) == ["a|b"]
 
 
 def test_one_and_several_landmarks_of_one_photo_are_no_contradiction(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from .json_options import strict_json
 from .results import require_own_result
 
 log = logging.getLogger("whichlandmark")
+
+_reading_umask = threading.Lock()
 
 _FILE_URL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.ASCII | re.IGNORECASE)
 
@@ -104,8 +107,9 @@ def _remove(temporary: Path) -> None:
 
 
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
+    with _reading_umask:  # else two threads would leave the process without one
+        current = os.umask(0)
+        os.umask(current)
     return current
 
 

@@ -14,7 +14,7 @@ from ...core.files import atomic_file
 from ...core.fingerprint import MAX_HASH_DISTANCE
 from ...core.json_options import Span, check_fields, count
 from ...core.storage import relative_path
-from ...core.types import Photos, Progress, true_landmarks
+from ...core.types import SEPARATOR, Photos, Progress
 from .duplicates import (
     JoinedTables,
     mark_conflicts_and_copies,
@@ -115,9 +115,8 @@ def clean(
       5. near duplicates within a landmark: the one with the most pixels is kept, then the one
          with the most bytes, then the first id;
       6. photos with too few outdoor scenes; 7. photos that too few others support;
-      8. landmarks with too few photos left. Photos without a landmark are never too few; photos of
-         several are no photos of a gallery, so they do not count, and stay while one of their
-         landmarks does: they are queries.
+      8. landmarks with too few photos left. Photos without a landmark are never too few.
+    Steps 7 and 8 leave photos of several landmarks ("A|B") as they are: they are for tests.
 
     Takes about 1 KB of memory per photo with a cache on disk, 10 KB without.
 
@@ -126,7 +125,7 @@ def clean(
         options: Thresholds; None = the defaults.
         against: Name → other table, such as the test photos.
         voter: Names the scenes of photos; None = step 6 is left out.
-        find_unsupported: Step 7, for the photos left that have one landmark; None = left out.
+        find_unsupported: Step 7, for the labelled photos that are left; None = left out.
         cache: Stores scans, so that an interrupted run can resume; None = in memory.
         progress: Called with (photos scanned, all photos).
     """
@@ -162,18 +161,18 @@ def clean(
 def _mark_unsupported(
     photos: Photos, find_unsupported: FindUnsupported, cache: ScanCache, reasons: Reasons
 ) -> None:
-    left = [row for row, cell in enumerate(photos.landmarks)
-            if len(true_landmarks(cell)) == 1 and row not in reasons]  # fmt: skip
+    left = [row for row, name in enumerate(photos.landmarks)
+            if name and SEPARATOR not in name and row not in reasons]  # fmt: skip
     for row, (detail, compared_path) in find_unsupported(photos.take(left), cache).items():
         reasons[left[row]] = DropReason(UNSUPPORTED, detail, compared_path)
 
 
 def _mark_small_landmarks(photos: Photos, min_photos: int, reasons: Reasons) -> None:
     left = Counter(photos.landmarks[row] for row in range(len(photos)) if row not in reasons)
-    for row, cell in enumerate(photos.landmarks):
-        most = max((left[name] for name in true_landmarks(cell)), default=min_photos)
-        if row not in reasons and most < min_photos:
-            reasons[row] = DropReason(TOO_FEW, f"{most} left, {min_photos} wanted")
+    for row, landmark in enumerate(photos.landmarks):
+        is_one = landmark and SEPARATOR not in landmark
+        if row not in reasons and is_one and left[landmark] < min_photos:
+            reasons[row] = DropReason(TOO_FEW, f"{left[landmark]} left, {min_photos} wanted")
 
 
 def _drop(photos: Photos, row: int, why: DropReason) -> Drop:

@@ -1,0 +1,311 @@
+"""One HTTP request: to known hosts, redirects checked one by one, bounded, repeated if it fails."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlencode
+
+from ..core.errors import NetworkError, OptionError, install_command
+from .http_answers import GOES_ON, LaterError, RefusedError, plain, refusal
+from .http_limits import Guard, Pace, TooMuchError, guard_reads
+
+if TYPE_CHECKING:
+    import httpx2
+
+Made = TypeVar("Made")
+
+Origin = tuple[str, str, int | None]  # scheme, host, port; None = the scheme's own port
+
+MAX_REDIRECTS = 5
+
+FIRST_WAIT, LONGEST_WAIT = 5.0, 120.0  # seconds before a request is repeated, doubled each time
+
+CONNECT_TRIES = 3  # of a host that cannot be reached, and of an answer that is too slow
+
+BROKEN_TRIES = 5  # of an answer that breaks off, or is no HTTP
+
+CONNECT_SECONDS = 20.0
+
+LONGEST_ADDRESS = 7_000  # letters; longer requests go into the body (POST)
+
+MAX_REFUSAL_BYTES = 20_000  # read of the body of an answer that is no success
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the requests of one kind are made.
+
+    origins: (scheme, host, port) that may be asked. silence: seconds without a byte. seconds: of
+    a whole answer, and more where many bytes come. tries: of a request that fails in passing.
+    spacing: seconds from the beginning of one request to the next. connections: open at once.
+    under: what an address must begin with.
+    """
+
+    name: str
+    origins: frozenset[Origin]
+    silence: float
+    seconds: float
+    tries: int
+    spacing: float = 0.0
+    connections: int = 2
+    under: str = ""
+
+
+class Requests:
+    """Makes the requests of a client, for any thread.
+
+    agent: makes the User-Agent, from the name of the library. transport: in place of the network.
+
+    Raises OptionError when a library is not installed.
+    """
+
+    def __init__(
+        self, agent: Callable[[str], str], pace: Pace, *, direct: bool,
+        transport: httpx2.BaseTransport | None,
+    ) -> None:  # fmt: skip
+        try:
+            import httpx2
+            import tenacity
+        except ImportError as error:
+            raise OptionError(
+                f"{error.name or 'httpx2'} is not installed; {install_command('collect')}"
+            ) from None
+        self._agent = agent(f"python-httpx2/{httpx2.__version__}")
+        self._httpx, self._tenacity, self._transport = httpx2, tenacity, transport
+        self._direct = direct
+        self._pace, self._guard = pace, Guard()
+        self._lock, self._counts = threading.Lock(), Counter[str]()
+        self._libraries: dict[str, httpx2.Client] = {}
+        self._answered = False  # any server, yet
+
+    @property
+    def counts(self) -> Counter[str]:
+        """A copy of the counts so far."""
+        with self._lock:
+            return Counter({**self._counts, "waited_s": round(self._pace.waited)})
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a count."""
+        with self._lock:
+            self._counts[name] += number
+
+    def close(self) -> None:
+        """Close all connections; requests of other threads end with NetworkError."""
+        self._pace.stop()
+        with self._lock:
+            libraries, self._libraries = self._libraries, {}
+        for library in libraries.values():
+            with suppress(Exception):  # in use by another thread, which ends by itself
+                library.close()
+
+    def repeat(self, kind: Kind, attempt: Callable[[], Made]) -> Made:
+        """Make a request, again after longer and longer waits while it fails in passing."""
+
+        def wait(state: Any) -> float:
+            own = longer_wait(state.attempt_number)
+            asked = state.outcome.exception().wait
+            return own if asked is None else float(max(asked, own / 2 if own > FIRST_WAIT else 0))
+
+        def stop(state: Any) -> bool:
+            return bool(state.attempt_number >= min(kind.tries, state.outcome.exception().tries))
+
+        def note(state: Any) -> None:
+            self.count("retries")
+            if state.outcome.exception().everyone:
+                self._pace.pause(kind.name, state.next_action.sleep)
+
+        retrying = self._tenacity.Retrying(
+            sleep=self._pace.wait, wait=wait, before_sleep=note, reraise=True,
+            retry=self._tenacity.retry_if_exception_type(LaterError),
+            stop=stop,
+        )  # fmt: skip
+        try:
+            return retrying(attempt)
+        except LaterError as later:
+            if later.single and kind.name != "api":
+                raise RefusedError(str(later.error).removesuffix(f"; {GOES_ON}")) from None
+            raise later.error from None
+
+    @contextmanager
+    def open(
+        self, kind: Kind, url: str, what: str, *, params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[httpx2.Response]:  # fmt: skip
+        """The answer to a request, before its body; its status is that of a success."""
+        method, body = "GET", None
+        if params is not None:
+            query = urlencode(params)
+            if len(url) + len(query) < LONGEST_ADDRESS:
+                url = f"{url}?{query}"
+            else:
+                method, body = "POST", dict(params)
+        for hop in range(MAX_REDIRECTS + 1):
+            address = self._allowed(kind, url, what, redirected=hop > 0)
+            self._pace.begin(kind.name, kind.spacing)
+            self.count(kind.name)
+            self._guard.begin(kind.seconds)
+            with ExitStack() as opened:
+                with self._translated(address.host, what):
+                    timeout = self._httpx.Timeout(kind.silence, connect=CONNECT_SECONDS)
+                    response = opened.enter_context(self._library(kind).stream(
+                        method, address, data=body, headers=headers, timeout=timeout))  # fmt: skip
+                self._answered = True
+                if response.status_code == 200 or (response.status_code == 206 and headers):
+                    yield response
+                    return
+                if response.has_redirect_location:
+                    with self._translated(address.host, what):
+                        url = str(address.join(response.headers["location"]))
+                    continue
+                raise refusal(response, self._beginning(response, what), what, kind.name)
+        raise RefusedError(f"{what}: {address.host} redirects more than {MAX_REDIRECTS} times")
+
+    def _beginning(self, response: httpx2.Response, what: str) -> str:
+        """The first part of a body, as far as it can be read."""
+        text = b""
+        with suppress(LaterError), self._translated(response.url.host, what):
+            for chunk in response.iter_raw():
+                text += chunk
+                if len(text) > MAX_REFUSAL_BYTES:
+                    break
+        if text.startswith(b"\x1f\x8b"):
+            with suppress(zlib.error):
+                text = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(text, MAX_REFUSAL_BYTES)
+        return text[:MAX_REFUSAL_BYTES].decode(errors="replace")
+
+    def chunks(self, response: httpx2.Response, most: int, what: str) -> Iterator[bytes]:
+        """The body of an answer as it came, of at most so many bytes.
+
+        Raises:
+            RefusedError: when it is larger.
+            LaterError: when it breaks off, or comes too slowly.
+        """
+        host, size = response.url.host, 0
+        large = f"{what}: {host} sends more than {most:,} bytes"
+        length = response.headers.get("content-length", "")
+        if length.isdecimal() and (len(length) > 15 or int(length) > most):
+            raise RefusedError(large)
+        self._guard.body(most)
+        with self._translated(host, what):
+            for chunk in response.iter_raw():
+                size += len(chunk)
+                if size > most:
+                    raise RefusedError(large)
+                self._guard.check()
+                self._pace.check()
+                self.count("bytes", len(chunk))
+                yield chunk
+
+    @contextmanager
+    def _translated(self, host: str, what: str) -> Iterator[None]:
+        """Raise the errors of the library as NetworkError, or LaterError where they may pass."""
+        httpx2 = self._httpx
+        try:
+            yield
+        except TooMuchError as error:
+            if not error.slow:
+                raise RefusedError(f"{what}: {host} {error}") from None
+            slow = NetworkError(f"{what}: {host} {error}; {GOES_ON}")
+            raise LaterError(slow, tries=CONNECT_TRIES, single=True) from None
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            reason = plain(str(error) or "no answer", 150)
+            if "CERTIFICATE" in reason.upper():
+                raise NetworkError(
+                    f"{host} shows a certificate that this machine does not trust ({reason}); does "
+                    "a proxy of your network answer in its place? SSL_CERT_FILE names more roots"
+                ) from None
+            unreachable = NetworkError(
+                f"{host} cannot be reached ({reason}); is this machine online? {GOES_ON}"
+            )
+            raise LaterError(unreachable, tries=CONNECT_TRIES if self._answered else 1) from None
+        except httpx2.ProxyError as error:
+            raise NetworkError(
+                f"{host} cannot be reached through the proxy of HTTPS_PROXY or ALL_PROXY "
+                f"({plain(str(error), 150)})"
+            ) from None
+        except httpx2.TransportError as error:
+            if isinstance(error, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol):
+                raise RefusedError(f"{what}: {plain(str(error), 150)}") from None
+            silent = isinstance(error, httpx2.TimeoutException)
+            reason = "answers too slowly" if silent else "breaks off, or answers no HTTP"
+            said = plain(str(error), 100) or type(error).__name__
+            broken = NetworkError(f"{what}: {host} {reason} ({said}); {GOES_ON}")
+            tries = CONNECT_TRIES if silent else BROKEN_TRIES
+            raise LaterError(broken, tries=tries, single=True) from None
+        except (httpx2.InvalidURL, httpx2.DecodingError) as error:
+            raise RefusedError(f"{what}: {plain(str(error), 150)}") from None
+
+    def _allowed(self, kind: Kind, url: str, what: str, *, redirected: bool) -> httpx2.URL:
+        """The parsed address. Raises RefusedError unless it is one that this kind may ask."""
+        try:
+            address = self._httpx.URL(url)
+            known = not address.userinfo and _origin_of(address) in kind.origins
+        except (self._httpx.InvalidURL, ValueError):
+            known = False
+        if not known or not _is_under(address, kind.under):
+            how = "redirects to" if redirected else "the address is"
+            raise RefusedError(
+                f"{what}: {how} {plain(url, 200)}, which is not one of the hosts that may be asked"
+            )
+        return address
+
+    def _library(self, kind: Kind) -> httpx2.Client:
+        with self._lock:
+            self._pace.check()
+            if kind.name not in self._libraries:
+                self._libraries[kind.name] = self._connected(kind)
+            return self._libraries[kind.name]
+
+    def _connected(self, kind: Kind) -> httpx2.Client:
+        from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+        packed = "gzip, deflate" if kind.name == "api" else "identity"
+        try:
+            library = self._httpx.Client(
+                headers={"User-Agent": self._agent, "Accept-Encoding": packed},
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                limits=self._httpx.Limits(max_connections=kind.connections,
+                                          max_keepalive_connections=kind.connections),
+                transport=self._transport, follow_redirects=False,
+                trust_env=not self._direct,  # the proxies of the environment, or none
+            )  # fmt: skip
+        except (ValueError, ImportError, OSError, ssl.SSLError, self._httpx.InvalidURL) as error:
+            raise OptionError(
+                "the proxy or the certificates that the environment names cannot be used "
+                f"({plain(str(error), 150)}); see HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
+            ) from None
+        guard_reads(library, self._guard)
+        return library
+
+
+def longer_wait(failures: int) -> float:
+    """Seconds to wait after so many failures, where the server does not say."""
+    return min(FIRST_WAIT * 2.0 ** (failures - 1), LONGEST_WAIT)
+
+
+def origins(*urls: str) -> frozenset[Origin]:
+    """The origins of addresses."""
+    from httpx2 import URL
+
+    return frozenset(_origin_of(URL(url)) for url in urls)
+
+
+def _origin_of(address: httpx2.URL) -> Origin:
+    return address.scheme, address.host, address.port
+
+
+def _is_under(address: httpx2.URL, place: str) -> bool:
+    return not place or (str(address).startswith(place) and ".." not in address.path.split("/"))
+
+
+def encodings(response: httpx2.Response) -> list[str]:
+    """The content encodings of an answer, in the order in which they were applied."""
+    values = response.headers.get_list("content-encoding", split_commas=True)
+    return [value.strip().lower() for value in values if value.strip()]
