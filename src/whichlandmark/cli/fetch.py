@@ -112,7 +112,7 @@ def fetch_gldv2(
     options.check()
     output.claim([(out, FOLDER)], [offsets])
     with output.progress() as progress:
-        done = run(out, options, api=api, phase=progress)
+        done = run(out, options, progress=progress, api=api)
     output.result(done.counts, as_json, title=f"{out} (dry run)" if dry_run else str(out))
     for line in done.notes:
         output.note(f"note: {line}")
