@@ -23,7 +23,14 @@ VERBS = (  # in the order in which they are used, because --help lists them so
 # Options that may stand anywhere on the line, because they mean the same for every verb.
 ANYWHERE = ("--debug", "--quiet", "-q")
 
-RESUMING_VERBS = ("demo", "fetch", "clean", "train", "index", "gallery")  # after Ctrl-C, by the same command
+RESUMING_VERBS = (
+    "demo",
+    "fetch",
+    "clean",
+    "train",
+    "index",
+    "gallery",
+)  # after Ctrl-C, by the same command
 
 
 class VerbsInOrder(TyperGroup):

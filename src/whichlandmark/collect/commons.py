@@ -23,7 +23,7 @@ from .candidates import Candidates, find_candidates, in_order
 from .distractors import Asked, circles_of, eligible, spots_in
 from .http_client import PoliteClient, Sites
 from .http_limits import API_SECONDS, MEDIA_BYTES_PER_SECOND
-from .wikidata_items import Landmark, Landmarks
+from .wikidata_items import Landmark, Landmarks, check_languages
 from .wikimedia import BATCH, Commons, CommonsPhoto
 from .write_tables import Problem, Row, fetch, write_tables
 
@@ -91,6 +91,7 @@ class CommonsOptions:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_languages(self.languages)
 
 
 @dataclass(frozen=True)
