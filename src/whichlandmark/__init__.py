@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .collect.commons import import_commons as import_commons
+    from .collect.enrich import enrich as enrich
     from .core.errors import WhichLandmarkError as WhichLandmarkError
     from .core.types import Photos as Photos
     from .core.types import Prediction as Prediction
@@ -50,6 +51,7 @@ _HOMES = {
     "TrainConfig": "training.config",
     "WhichLandmarkError": "core.errors",
     "build": "recognition.folder.load",
+    "enrich": "collect.enrich",
     "evaluate": "evaluation.evaluate",
     "import_commons": "collect.commons",
     "load": "recognition.folder.load",
@@ -61,7 +63,7 @@ _HOMES = {
 }
 
 __all__ = ["Photos", "Prediction", "Recognizer", "Rules", "Scores", "TrainConfig",
-           "WhichLandmarkError", "build", "evaluate", "import_commons", "load", "load_embedder",
+           "WhichLandmarkError", "build", "enrich", "evaluate", "import_commons", "load", "load_embedder",
            "read_folder", "read_photos", "train", "write_photos"]  # fmt: skip
 
 

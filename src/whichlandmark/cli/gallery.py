@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ..core.errors import OptionError
-from ..core.json_options import Span, strict_json
+from ..core.json_options import strict_json
 from . import output
 from .app import (
     Device,
@@ -121,56 +121,6 @@ def relabel(
 
     done = relabel_photos(folder, ids or [], landmark, to, merge=merge)
     output.result(done.counts, as_json, title=str(folder))
-
-
-@gallery_app.command()
-def describe(
-    folder: RecognizerArgument,
-    landmark: Annotated[str, typer.Argument(help="A landmark, as `gallery list` prints it.")],
-    title: Annotated[str | None, typer.Option(help="The name to show to people.")] = None,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(help="LANGUAGE=NAME: its name in a language, fr=…; may be repeated."),
-    ] = None,
-    wikidata: Annotated[str | None, typer.Option(help="Its Wikidata id, such as Q243.")] = None,
-    place: Annotated[
-        str | None, typer.Option(help="LATITUDE,LONGITUDE in degrees, such as 48.858,2.294.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option(help="Web address of the page where this was found.")
-    ] = None,
-    clear: Annotated[
-        list[str] | None,
-        typer.Option(
-            callback=each_of("title", "names", "wikidata", "place", "source", also="name:"),
-            help="Remove title, names, name:fr, wikidata, place or source; may be repeated.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what the gallery says of a landmark, or change it: title, names, place …"""
-    from ..recognition.answer import landmark_object
-    from ..recognition.folder.edit import describe_landmark
-
-    changes: dict[str, Any] = {}
-    for field in clear or []:
-        if field.startswith("name:"):
-            changes.setdefault("names", {})[field[5:]] = None
-        else:
-            changes |= dict.fromkeys(("latitude", "longitude") if field == "place" else (field,))
-    given = {"title": title, "wikidata": wikidata, "source": source}
-    changes |= {field: value for field, value in given.items() if value is not None}
-    for pair in name or []:
-        language, equals, text = pair.partition("=")
-        if not (language and equals and text.strip()):
-            raise OptionError(f"--name {pair} given; expected LANGUAGE=NAME, such as fr=Louvre")
-        changes["names"] = {**(changes.get("names") or {}), language: text.strip()}
-    if place is not None:
-        degrees = output.numbers(place, "--place", Span(-180, 180), lengths=(2,))
-        changes |= dict(zip(("latitude", "longitude"), degrees, strict=True))
-    record, generation = describe_landmark(folder, landmark, changes)
-    shown = {**landmark_object(landmark, {landmark: record}), "generation": generation}
-    output.result(shown, as_json, title=str(folder))
 
 
 @gallery_app.command()

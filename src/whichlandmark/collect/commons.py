@@ -178,7 +178,7 @@ class _Collection:
         plan = self._plan(found, len(spots))
         if self.options.dry_run:
             return CommonsResult(self._rows(found, {}), plan, self.failures, self.notes)
-        require_space(self.out, round(plan["megabytes"] * 1_000_000), "the photos")
+        require_space(self.out, plan["megabytes"] * 1_000_000, "the photos")
         photos = self._photos(found)
         if not photos:
             raise DataError(self._nothing())
@@ -363,7 +363,7 @@ class _Collection:
         return {
             "landmarks": sum(bool(one.usable) for one in found), "photos": len(chosen),
             "distractors": distractors, "there already": there,
-            "megabytes": size / 1_000_000, "minutes": math.ceil(seconds / 6) / 10,
+            "megabytes": math.ceil(size / 1_000_000), "minutes": math.ceil(seconds / 60),
         }  # fmt: skip
 
     def _nothing(self) -> str:

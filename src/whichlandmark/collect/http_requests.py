@@ -249,7 +249,7 @@ class Requests:
             known = not address.userinfo and _origin_of(address) in kind.origins
         except (self._httpx.InvalidURL, ValueError):
             known = False
-        if not known or not str(address).startswith(kind.under):
+        if not known or not _is_under(address, kind.under):
             how = "redirects to" if redirected else "the address is"
             raise RefusedError(
                 f"{what}: {how} {plain(url, 200)}, which is not one of the hosts that may be asked"
@@ -299,6 +299,10 @@ def origins(*urls: str) -> frozenset[Origin]:
 
 def _origin_of(address: httpx2.URL) -> Origin:
     return address.scheme, address.host, address.port
+
+
+def _is_under(address: httpx2.URL, place: str) -> bool:
+    return not place or (str(address).startswith(place) and ".." not in address.path.split("/"))
 
 
 def encodings(response: httpx2.Response) -> list[str]:

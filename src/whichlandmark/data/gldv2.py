@@ -278,12 +278,14 @@ class _Import:
 
     def note_subset(self, root: Path, files: dict[str, Path]) -> None:
         """Note which tables have only the photos that `fetch gldv2` was asked for."""
-        cut = [name for name in ("train", "index", "test")
-               if f"{name}.csv" in files and files[f"{name}.csv"].parent == root / SUBSET_FOLDER]  # fmt: skip
+        folder = root / SUBSET_FOLDER
+        cut = [
+            n for n in ("train", "index", "test") if files.get(f"{n}.csv", root).parent == folder
+        ]
         if cut:
             self.notes.append(
                 f"{' and '.join(cut)}: only the photos that `fetch gldv2` was asked for, by the "
-                f"tables in {root / SUBSET_FOLDER}"
+                f"tables in {folder}"
             )
 
     def count_unused(self, *, all_photos: bool) -> None:

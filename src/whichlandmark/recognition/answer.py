@@ -44,7 +44,10 @@ class MatchObject(TypedDict):
 
 
 class LandmarkObject(TypedDict):
-    """A landmark as the gallery describes it. names: by language; source: URL of these."""
+    """A landmark as the gallery describes it. names: by language; source: URL of these.
+
+    wikipedia: title of the article, by language as in the host fr.wikipedia.org.
+    """
 
     landmark: str
     title: str
@@ -53,6 +56,7 @@ class LandmarkObject(TypedDict):
     latitude: float | None
     longitude: float | None
     source: str
+    wikipedia: dict[str, str]
 
 
 class Candidate(LandmarkObject):
@@ -246,6 +250,7 @@ def landmark_object(
         "latitude": record.latitude,
         "longitude": record.longitude,
         "source": record.source,
+        "wikipedia": dict(record.wikipedia),
     }
 
 

@@ -135,6 +135,7 @@ export const english = {
   // next: what to do after an answer
   "next.why": "Why?",
   "next.wikipedia": "Wikipedia",
+  "next.wikipedia_in": "Wikipedia ({language})",
   "next.directions": "Directions",
   "next.more": "More",
   "next.more_named": "More to do with {name}",
@@ -389,7 +390,6 @@ export const english = {
   "landmark.copied": "The link to this landmark was copied.",
   "landmark.copy_by_hand": "Copy this link: {url}",
   "landmark.map": "Map: {place}",
-  "landmark.wikipedia": "Wikipedia",
   "landmark.source": "Source: {site}",
   "landmark.more_names": { one: "{n} more name", other: "{n} more names" },
   "landmark.changed": "Somebody else changed “{name}”; this is how it is now.",

@@ -143,6 +143,7 @@ export const french = {
   // next: what to do after an answer
   "next.why": "Pourquoi ?",
   "next.wikipedia": "Wikipédia",
+  "next.wikipedia_in": "Wikipédia ({language})",
   "next.directions": "Itinéraire",
   "next.more": "Plus",
   "next.more_named": "Plus d’actions pour {name}",
@@ -398,7 +399,6 @@ export const french = {
   "landmark.copied": "Le lien vers ce monument a été copié.",
   "landmark.copy_by_hand": "Copiez ce lien : {url}",
   "landmark.map": "Carte : {place}",
-  "landmark.wikipedia": "Wikipédia",
   "landmark.source": "Source : {site}",
   "landmark.more_names": { one: "{n} autre nom", other: "{n} autres noms" },
   "landmark.changed": "Quelqu’un d’autre a modifié « {name} » ; voici son état actuel.",
