@@ -66,7 +66,8 @@ _HOMES = {
 
 __all__ = ["Photos", "Prediction", "Recognizer", "Rules", "Scores", "TrainConfig",
            "WhichLandmarkError", "build", "enrich", "evaluate", "fetch_gldv2", "import_commons",
-           "load", "load_embedder", "read_folder", "read_photos", "train", "write_photos"]  # fmt: skip
+           "load", "load_embedder", "read_folder", "read_photos", "train",
+           "write_photos"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
