@@ -22,6 +22,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .collect.commons import import_commons as import_commons
+    from .collect.enrich import enrich as enrich
+    from .collect.gldv2_download import fetch_gldv2 as fetch_gldv2
     from .core.errors import WhichLandmarkError as WhichLandmarkError
     from .core.types import Photos as Photos
     from .core.types import Prediction as Prediction
@@ -49,7 +52,10 @@ _HOMES = {
     "TrainConfig": "training.config",
     "WhichLandmarkError": "core.errors",
     "build": "recognition.folder.load",
+    "enrich": "collect.enrich",
     "evaluate": "evaluation.evaluate",
+    "fetch_gldv2": "collect.gldv2_download",
+    "import_commons": "collect.commons",
     "load": "recognition.folder.load",
     "load_embedder": "features.embedders.load",
     "read_folder": "data.folders",
@@ -59,8 +65,9 @@ _HOMES = {
 }
 
 __all__ = ["Photos", "Prediction", "Recognizer", "Rules", "Scores", "TrainConfig",
-           "WhichLandmarkError", "build", "evaluate", "load", "load_embedder", "read_folder",
-           "read_photos", "train", "write_photos"]  # fmt: skip
+           "WhichLandmarkError", "build", "enrich", "evaluate", "fetch_gldv2", "import_commons",
+           "load", "load_embedder", "read_folder", "read_photos", "train",
+           "write_photos"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

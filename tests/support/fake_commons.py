@@ -212,8 +212,7 @@ class CommonsApi:
             assert file.camera is not None
             latitude, longitude = file.camera
             place = {"lat": latitude, "lon": longitude, "dist": distance, "primary": True}
-            found.append((file, {"index": index - 1} if prefix.startswith("g") and
-                          prefix != "gs" else place))  # fmt: skip
+            found.append((file, {"index": index - 1} if prefix == "ggs" else place))
         return found, {}
 
     def _search(self, own: Params, prefix: str) -> Found:
@@ -265,7 +264,7 @@ class CommonsApi:
         self, pages: list[Page], shown: JSON, params: Params, _: int
     ) -> dict[str, str]:
         limit = min(500, number_of(params, "colimit", 1, 500, 10))
-        begin = int(params.get("cocontinue", "0").partition("|")[0])
+        begin = int(params.get("cocontinue", "0").partition("|")[0])  # a page id
         count = 0
         for page in sorted(pages, key=lambda one: one.pageid):
             if page.pageid < begin or not isinstance(page, FakeFile) or page.camera is None:
@@ -280,7 +279,7 @@ class CommonsApi:
 
     def _categories(self, pages: list[Page], shown: JSON, params: Params, _: int) -> dict[str, str]:
         limit = min(500, number_of(params, "cllimit", 1, 500, 10))
-        first, _, after = params.get("clcontinue", "0").partition("|")
+        first, after = (params.get("clcontinue", "0") + "|").split("|")[:2]
         only = set(values_of(params, "clcategories"))
         show = params.get("clshow", "")
         count = 0

@@ -5,13 +5,29 @@ Heavy libraries are imported inside the verbs, so that --help is quick.
 
 from __future__ import annotations
 
-from . import data, demo, gallery, index, output, recognize, serve, split, train
+from . import (
+    collect,
+    data,
+    demo,
+    enrich,
+    fetch,
+    gallery,
+    index,
+    output,
+    recognize,
+    serve,
+    split,
+    train,
+)
 from .app import app
 
 __all__ = [
     "app",
+    "collect",
     "data",
     "demo",
+    "enrich",
+    "fetch",
     "gallery",
     "index",
     "main",

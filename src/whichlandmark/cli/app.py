@@ -15,15 +15,16 @@ from . import option_types, output
 from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
-    "demo", "import", "clean", "split", "train", "embedder", "doctor", "index", "tune", "gallery",
-    "recognize", "evaluate", "report", "compare", "serve", "keys",
+    "demo", "import", "fetch", "clean", "split", "train", "embedder", "doctor", "index", "tune",
+    "gallery", "recognize", "evaluate", "report", "compare", "serve", "keys",
 )  # fmt: skip
 
 
 # Options that may stand anywhere on the line, because they mean the same for every verb.
 ANYWHERE = ("--debug", "--quiet", "-q")
 
-RESUMING_VERBS = ("demo", "clean", "train", "index", "gallery")  # after Ctrl-C, by the same command
+# After Ctrl-C, by the same command.
+RESUMING_VERBS = ("demo", "fetch", "clean", "train", "index", "gallery")
 
 
 class VerbsInOrder(TyperGroup):
@@ -119,6 +120,16 @@ Distractors = Annotated[
     typer.Option(
         "--distractors", help="Photos that show no landmark: a photos.csv or a folder of photos."
     ),
+]
+
+LandmarksTable = Annotated[
+    Path | None,
+    typer.Option("--landmarks", help="landmarks.csv: titles, names and coordinates of landmarks."),
+]
+
+CreditsTable = Annotated[
+    Path | None,
+    typer.Option("--credits", help="credits.csv: author, licence and source of photos by id."),
 ]
 
 Relabel = Annotated[

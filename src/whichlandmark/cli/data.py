@@ -160,7 +160,7 @@ def import_gldv2(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make train.csv, index.csv, test.csv and landmarks.csv from Google Landmarks v2.
+    """Make train.csv, index.csv, test.csv, landmarks.csv and credits.csv from Google Landmarks v2.
 
     Its photos may be unpacked or in their tars.
     """
@@ -169,7 +169,7 @@ def import_gldv2(
 
     tables = [(out / f"{name}.csv", "photo table") for name in ("train", "index", "test")]
     lists = [(out / f"{name}.csv", f"list of {name}") for name in ("landmarks", "problems")]
-    output.claim(tables + lists, [root])
+    output.claim([*tables, *lists, (out / "credits.csv", "table of credits")], [root])
     options = Gldv2Options(all_photos=all_photos, md5=not no_md5)
     with output.progress() as progress:
         done = run(root, out, options, progress=progress("reading tars and folders"))

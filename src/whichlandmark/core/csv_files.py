@@ -67,7 +67,7 @@ def open_csv(
     old_limit = csv.field_size_limit(max_cell_length)
     line = 0
     try:
-        with _csv_text(path) as file:
+        with open_text(path) as file:
             first, skipped = _header_line(file)
             separator = max(",;\t", key=re.sub(r'"[^"]*"', "", first).count)
             reader = csv.reader(chain([first], file), strict=True, delimiter=separator)
@@ -121,8 +121,8 @@ def _header_line(file: Iterable[str]) -> tuple[str, int]:
 
 
 @contextmanager
-def _csv_text(path: Path) -> Iterator[TextIO]:
-    """Open the file as text, in the encoding that its bytes show."""
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a table or list as text, in the encoding that its bytes show; OSError is not caught."""
     refuse_special(path)
     with open(path, "rb") as opened:
         # A pipe can be read only once.

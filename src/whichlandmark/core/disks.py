@@ -158,6 +158,22 @@ def require_writable(path: str | Path, *, folder: bool = False) -> None:
         raise write_error(target, error, place) from None
 
 
+def require_space(folder: str | Path, size: int, what: str) -> None:
+    """Raise DataError unless the disk of a folder, which may not exist yet, has room for `size`
+    bytes and a little more. Not every file system tells; then nothing is refused.
+    """
+    place = Path(folder)
+    while not _is_there(place) and place != place.parent:
+        place = place.parent
+    with suppress(OSError):
+        usage = shutil.disk_usage(place)
+        if usage.total and usage.free < size + MIN_FREE_BYTES:
+            raise DataError(
+                f"{folder}: {what} take about {size / 1e6:.0f} MB, and {usage.free / 1e6:.0f} MB "
+                "are free; free some space, or choose another disk"
+            )
+
+
 @contextmanager
 def file_lock(path: str | Path, *, wait: bool = True) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, against all other processes of this machine.

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -20,17 +22,24 @@ from numpy.typing import NDArray
 from ..core.errors import DataError, OptionError
 from ..core.files import atomic_file
 from ..core.types import Progress, true_landmarks
+from ..gallery.records import CREDIT_COLUMNS, MAX_CHARACTERS
 from . import gldv2_tables
 from .gldv2_tables import TableRows
 from .import_tools import Problems, listing_problems
+from .licences import Licence, licence_of_url
 from .photo_locations import PhotoLocations, find_sources, list_sources, missing_tars
 from .table import write_rows
 
+SUBSET_FOLDER = "subset"
+
 PHOTO_FOLDERS = ("", "train", "index", "test")  # searched for tars and trees of photos
 
-TABLE_FOLDERS = (*PHOTO_FOLDERS, "metadata")  # searched for csv files, in this order
+# Searched for csv files, in this order. `subset` has the rows that `fetch gldv2` was asked for.
+TABLE_FOLDERS = (SUBSET_FOLDER, *PHOTO_FOLDERS, "metadata")
 
 MD5_FOLDERS = ("md5sum", "md5")
+
+MAX_CREDIT_CHARACTERS = MAX_CHARACTERS["author"]
 
 SOLUTION_PREFIX = "recognition_solution"  # of the file names of the test answers
 
@@ -72,8 +81,9 @@ def import_gldv2(
     """Write the tables of a Google Landmarks v2 folder into `out`.
 
     Written: train.csv, index.csv and test.csv (those that `root` has), landmarks.csv (landmark,
-    name, category) and, when something could not be used, problems.csv. Landmarks are GLDv2's
-    ids. Missing or damaged tars, missing photos and repeated rows are listed and left out.
+    name, category), with train_attribution.csv also credits.csv, and, when something could not be
+    used, problems.csv. Landmarks are GLDv2's ids. Missing or damaged tars, missing photos and
+    repeated rows are listed and left out.
 
     Args:
         root: The data set's folder.
@@ -98,6 +108,9 @@ def import_gldv2(
             run.write("index", gldv2_tables.plain_rows(files["index.csv"], _index_landmarks(files)))
         run.write_test(files)
         run.write_landmarks(files)
+        if "train_attribution.csv" in files:
+            run.write_credits(files["train_attribution.csv"])
+        run.note_subset(root, files)
         run.count_unused(all_photos=options.all_photos or "train_clean.csv" not in files)
     kinds = [kind for kind in problems.counts if kind != "landmark"]
     return ImportResult(
@@ -263,6 +276,18 @@ class _Import:
                 if name not in answered:
                     self.problems.add("row", name, f"of test: no answer in {solution}; left out")
 
+    def note_subset(self, root: Path, files: dict[str, Path]) -> None:
+        """Note which tables have only the photos that `fetch gldv2` was asked for."""
+        folder = root / SUBSET_FOLDER
+        cut = [
+            n for n in ("train", "index", "test") if files.get(f"{n}.csv", root).parent == folder
+        ]
+        if cut:
+            self.notes.append(
+                f"{' and '.join(cut)}: only the photos that `fetch gldv2` was asked for, by the "
+                f"tables in {folder}"
+            )
+
     def count_unused(self, *, all_photos: bool) -> None:
         """Count and note the photos of the tars and folders that are in no table."""
         unused = np.flatnonzero(~self.used)
@@ -302,3 +327,53 @@ class _Import:
                     )
                 writer.writerow((landmark, gldv2_tables.name_of(category) or landmark, category))
         self.counts["landmarks"] = len(used)
+
+    def write_credits(self, attribution: Path) -> None:
+        """Write credits.csv: who made each photo of the tables, under which licence, from where.
+
+        The photos of index and test are in the public domain or CC0, and have no such file.
+        """
+        doubtful: Counter[str] = Counter()
+        credited = np.zeros(len(self.locations.ids), dtype=bool)  # (P,)
+        path = self.out / "credits.csv"
+        with (
+            atomic_file(path, "table of credits") as temporary,
+            open(temporary, "w", newline="", encoding="utf-8", errors="replace") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(CREDIT_COLUMNS)
+            try:
+                for ids, authors, licences, pages in gldv2_tables.attribution_rows(attribution):
+                    found = self.locations.find(ids)
+                    located = np.flatnonzero(found >= 0)
+                    for row in located[self.used[found[located]]].tolist():
+                        if credited[found[row]]:
+                            continue
+                        credited[found[row]] = True
+                        licence = _licence(licences[row])
+                        if licence.refused:
+                            doubtful[f"{licence.name or 'no name'}: {licence.refused}"] += 1
+                        writer.writerow((ids[row], _one_line(authors[row]), licence.name,
+                                         licence.url, _web_address(pages[row])))  # fmt: skip
+            except DataError as error:  # the tables of photos are of use without it
+                self.problems.add("credits", attribution.name,
+                                  f"{error}; credits.csv has only photos before that")  # fmt: skip
+        self.counts["credits"] = int(credited.sum())
+        for reason, count in doubtful.most_common(3):
+            self.notes.append(f"credits.csv: {count:,} photos under {reason}")
+
+
+@lru_cache(maxsize=1000)  # four million photos have a few dozen licences
+def _licence(text: str) -> Licence:
+    licence = licence_of_url(_one_line(text))
+    return Licence(_one_line(licence.name), _web_address(licence.url), licence.refused)
+
+
+def _one_line(text: str) -> str:
+    """A cell as credits.csv may have it: authors have been copied from web pages."""
+    return " ".join(text.replace("\0", "").split())[:MAX_CREDIT_CHARACTERS]
+
+
+def _web_address(text: str) -> str:
+    address = _one_line(text)
+    return address if address.startswith(("https://", "http://")) else ""

@@ -117,7 +117,7 @@ def tar_members(file: BinaryIO) -> Iterator[_Member]:
             raise tarfile.ReadError("cut short: no end mark")
         if not block.strip(b"\0"):
             return
-        member = _parse_header(block, position + TAR_BLOCK)
+        member = parse_header(block, position + TAR_BLOCK)
         if member is None:
             yield from _members_by_tarfile(file, position)
             return
@@ -125,7 +125,7 @@ def tar_members(file: BinaryIO) -> Iterator[_Member]:
         position = member[1] + -(-member[2] // TAR_BLOCK) * TAR_BLOCK
 
 
-def _parse_header(block: bytes, data: int) -> _Member | None:
+def parse_header(block: bytes, data: int) -> _Member | None:
     """Parse the header of a regular file or folder with a short name; None for anything else.
 
     data: offset of the bytes after the header.

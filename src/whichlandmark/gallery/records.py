@@ -33,7 +33,8 @@ LANDMARK_COLUMNS = ("landmark", "name", "title", "category", "wikidata", "latitu
 
 CREDIT_COLUMNS = ("id", "author", "licence", "licence_url", "source")
 
-_LANGUAGE = re.compile(r"name:([A-Za-z][A-Za-z0-9-]{1,34})")  # roughly BCP 47: name:fr
+# Columns of texts by language, roughly BCP 47: name:fr, wikipedia:fr.
+_LANGUAGE = re.compile(r"(?:name|wikipedia):([A-Za-z][A-Za-z0-9-]{1,34})")
 
 MAX_IDS_COMPARED = 20_000  # in larger galleries unknown ids are compared with a few ids only
 
@@ -109,7 +110,8 @@ class LandmarkRecord:
 
     name: the landmark as labelled in the photos; title: the name to display; names: language →
     name, e.g. {"fr": "Tour Eiffel"}; wikidata: e.g. "Q243"; latitude, longitude: degrees (WGS 84);
-    source: web address of the page where this was found.
+    source: web address of the page where this was found; wikipedia: language, as in the host
+    fr.wikipedia.org → title of the article there, e.g. {"fr": "Tour Eiffel"}.
 
     Raises:
         DataError: for values out of range.
@@ -122,21 +124,26 @@ class LandmarkRecord:
     latitude: float | None = None
     longitude: float | None = None
     source: str = ""
+    wikipedia: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"landmark {self.name!r}"
         check_text("landmark", self.name, where)
         if not self.name:
             raise DataError(f"{where}: a record without a landmark's name")
-        for text in (self.title, *self.names, *self.names.values()):
-            _check_text(text, MAX_TITLE_CHARACTERS, f"{where}: a title or name")
-        for language in self.names:
-            if not _LANGUAGE.fullmatch(f"name:{language}"):
-                raise DataError(f"{where}: name in language {language!r}; expected such as fr")
-        if len(self.names) > MAX_LANGUAGES:
-            raise DataError(
-                f"{where}: names in {len(self.names)} languages; at most {MAX_LANGUAGES}"
-            )
+        _check_text(self.title, MAX_TITLE_CHARACTERS, f"{where}: a title or name")
+        for kind, texts in (("name", self.names), ("wikipedia", self.wikipedia)):
+            for text in (*texts, *texts.values()):
+                _check_text(text, MAX_TITLE_CHARACTERS, f"{where}: a title or name")
+            for language in texts:
+                if not _LANGUAGE.fullmatch(f"{kind}:{language}"):
+                    raise DataError(
+                        f"{where}: {kind} in language {language!r}; expected such as fr"
+                    )
+            if len(texts) > MAX_LANGUAGES:
+                raise DataError(
+                    f"{where}: {kind} in {len(texts)} languages; at most {MAX_LANGUAGES}"
+                )
         check_text("source", self.source, where)
         if self.wikidata and not re.fullmatch(r"Q[1-9][0-9]{0,15}", self.wikidata):
             raise DataError(f"{where}: Wikidata id {self.wikidata!r}; expected Q and a number")
@@ -150,14 +157,14 @@ class LandmarkRecord:
             raise DataError(f"{where}: one of latitude and longitude given; expected both, or none")
 
     def changed(self, changes: Mapping[str, Any]) -> LandmarkRecord:
-        """The record with other fields; None or "" = none, and `names` are merged by language.
+        """The record with other fields; None or "" = none; texts by language are merged.
 
         Raises DataError as the constructor does.
         """
         given, empty = dict(changes), LandmarkRecord(self.name)
-        if "names" in given:
-            names = {} if given["names"] is None else {**self.names, **given["names"]}
-            given["names"] = {language: name for language, name in names.items() if name}
+        for kind in {"names", "wikipedia"} & given.keys():
+            texts = {} if given[kind] is None else {**getattr(self, kind), **given[kind]}
+            given[kind] = {language: text for language, text in texts.items() if text}
         for field_name, value in given.items():
             if value in (None, ""):
                 given[field_name] = getattr(empty, field_name)
@@ -169,6 +176,8 @@ class LandmarkRecord:
                   "latitude": self.latitude, "longitude": self.longitude}  # fmt: skip
         if self.source:  # a record without one has the text, and so the checksum, of before
             values["source"] = self.source
+        if self.wikipedia:
+            values["wikipedia"] = dict(self.wikipedia)
         return json.dumps(values, ensure_ascii=False, sort_keys=True)
 
     @classmethod
@@ -215,8 +224,9 @@ def read_landmarks(path: Path) -> list[LandmarkRecord]:
     """Read landmark records from a csv table.
 
     Columns: `landmark`, as labelled in the photos (without this column `name` is the label);
-    `title` or `name`, the name to display; `name:fr` etc., the name in a language; `wikidata`,
-    `latitude`, `longitude`, `source`. The column `category` of an imported table is ignored.
+    `title` or `name`, the name to display; `name:fr` etc., the name in a language; `wikipedia:fr`
+    etc., the title of the article; `wikidata`, `latitude`, `longitude`, `source`. The column
+    `category` of an imported table is ignored.
 
     Raises:
         DataError: naming the line.
@@ -254,15 +264,18 @@ def read_credits(path: Path) -> dict[str, Credit]:
 
 def write_landmarks(path: Path, records: Sequence[LandmarkRecord]) -> None:
     """Write landmark records so that `read_landmarks` reads the same."""
-    languages = sorted({language for record in records for language in record.names})
+    names = sorted({language for record in records for language in record.names})
+    articles = sorted({language for record in records for language in record.wikipedia})
     fixed = ("title", "wikidata", "latitude", "longitude", "source")
     rows = [
         [record.name, *("" if (value := getattr(record, name)) is None else str(value)
                         for name in fixed),
-         *(record.names.get(language, "") for language in languages)]
+         *(record.names.get(language, "") for language in names),
+         *(record.wikipedia.get(language, "") for language in articles)]
         for record in records
     ]  # fmt: skip
-    header = ["landmark", *fixed, *(f"name:{language}" for language in languages)]
+    header = ["landmark", *fixed, *(f"name:{language}" for language in names),
+              *(f"wikipedia:{language}" for language in articles)]  # fmt: skip
     write_csv(path, "table of landmark records", header, rows)
 
 
@@ -280,13 +293,20 @@ def _record(cells: dict[str, str], where: str) -> LandmarkRecord:
     try:
         return LandmarkRecord(
             cells[label], title=title,
-            names={name[5:]: text for name, text in cells.items() if ":" in name and text},
+            names=_by_language(cells, "name"), wikipedia=_by_language(cells, "wikipedia"),
             wikidata=cells.get("wikidata", ""),
             latitude=_number(cells, "latitude"), longitude=_number(cells, "longitude"),
             source=cells.get("source", ""),
         )  # fmt: skip
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
+
+
+def _by_language(cells: dict[str, str], kind: str) -> dict[str, str]:
+    """Language → text of the columns name:fr, … or wikipedia:fr, … that are not blank."""
+    start = f"{kind}:"
+    return {name.removeprefix(start): text for name, text in cells.items()
+            if name.startswith(start) and text}  # fmt: skip
 
 
 def _number(cells: dict[str, str], column: str) -> float | None:
@@ -315,7 +335,7 @@ def _check_header(
         raise DataError(f"{path}: the file is empty; expected a header: {','.join(columns)}")
     for name in header:
         if name not in columns and not (languages and _LANGUAGE.fullmatch(name)):
-            known = (*columns, "name:fr") if languages else columns
+            known = (*columns, "name:fr", "wikipedia:fr") if languages else columns
             raise DataError(f"{path}, line 1: {unknown_message(name, known, 'column')}")
     if len(set(header)) != len(header):
         raise DataError(f"{path}, line 1: columns {', '.join(header)} given; expected each once")

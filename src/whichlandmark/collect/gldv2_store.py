@@ -1,0 +1,272 @@
+"""The store of Google Landmarks v2: fetch ranges of its files, whole files, and tars.
+
+A whole file goes on where an earlier run stopped: X.part is what is there of it, X.part.etag tells
+which file it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from ..core.disks import read_error, write_error
+from ..core.errors import DataError
+from ..core.files import atomic_file
+from ..core.progress import StartPhase
+from ..core.storage import TAR_BLOCK
+from ..core.types import Progress
+from ..data.gldv2 import SUBSET_FOLDER
+from ..data.gldv2_tables import MAX_PHOTO_BYTES, TARS
+from ..data.import_tools import Problems
+from ..data.photo_locations import tar_members
+from .gldv2_tars import id_of, photo_in, tar_name
+from .http_client import PoliteClient, RefusedError
+
+FREE_BYTES = 200_000_000  # that stay free on the disk
+
+MAX_TAR_BYTES = 20_000_000_000
+
+MAX_MD5_BYTES = 10_000
+
+
+def photo_path(folder: Path, photo_id: str) -> Path:
+    """FOLDER/a/b/c/<id>.jpg"""
+    return folder.joinpath(*photo_id[:3], f"{photo_id}.jpg")
+
+
+def read_range(client: PoliteClient, key: str, start: int, end: int) -> tuple[bytes, int]:
+    """Bytes start … end − 1 of a file of the store, fewer where it ends, and its size.
+
+    Raises RefusedError when the store does not give them, asked twice.
+    """
+    try:
+        return _range(client, key, start, end)
+    except RefusedError as error:
+        if error.status:
+            raise
+        return _range(client, key, start, end)
+
+
+def _range(client: PoliteClient, key: str, start: int, end: int) -> tuple[bytes, int]:
+    url = f"{client.sites.gldv2}/{key}"
+    with client.stream(url, start=start, end=end, what=key) as (head, chunks):
+        data = b"".join(chunks)
+        return data, head.total
+
+
+def save(
+    client: PoliteClient, key: str, target: Path, most: int, *, md5: str = "",
+    show: Progress | None = None,
+) -> None:  # fmt: skip
+    """Fetch a whole file; what an earlier run left in X.part is not fetched again.
+
+    Args:
+        client: of the store.
+        key: of the file in it.
+        target: the file to make, complete or not at all.
+        most: bytes that it may have.
+        md5: of the file; "" = not compared. A wrong one is fetched once more.
+        show: called with (bytes, all bytes).
+
+    Raises:
+        RefusedError: when the store does not have it, or gives another one twice.
+        DataError: when the disk is full.
+    """
+    part, found = target.with_name(f"{target.name}.part"), ""
+    mark = part.with_name(f"{part.name}.etag")
+    for _ in range(2):
+        try:
+            _fill(client, key, part, most, show)
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+                found = hashlib.file_digest(file, "md5").hexdigest() if md5 else ""
+            if found == md5:
+                os.replace(part, target)
+                mark.unlink(missing_ok=True)
+                return
+            part.unlink()
+            mark.unlink(missing_ok=True)
+        except OSError as error:
+            raise write_error(target, error) from None
+    raise RefusedError(f"{key}: md5 {found}, expected {md5}, fetched twice: damaged in the store")
+
+
+def _fill(client: PoliteClient, key: str, part: Path, most: int, show: Progress | None) -> None:
+    """Fetch a file into X.part, from where it ends. X.part.etag holds the file's tag and size."""
+    mark = part.with_name(f"{part.name}.etag")
+    have, etag = 0, ""
+    with suppress(OSError, ValueError):
+        tag, total = mark.read_text(encoding="utf-8").split("\n")
+        if (size := part.stat().st_size) == int(total):
+            return
+        have, etag = (size, tag) if size < int(total) else (0, "")
+    try:
+        _append(client, key, part, most, show, (have, etag))
+    except RefusedError as error:
+        if not have or error.status not in (0, 416):
+            raise
+        _append(client, key, part, most, show, (0, ""))  # another file now, or no ranges
+
+
+def _append(
+    client: PoliteClient, key: str, part: Path, most: int, show: Progress | None,
+    known: tuple[int, str],
+) -> None:  # fmt: skip
+    have, etag = known
+    url = f"{client.sites.gldv2}/{key}"
+    with client.stream(url, start=have, etag=etag, what=key) as (head, chunks):
+        if head.total > most:
+            raise RefusedError(f"{key}: {head.total:,} bytes; at most {most:,}")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        require_space(part.parent, head.total - have)
+        with open(part, "ab" if have else "wb") as file:
+            if head.etag and not have:
+                part.with_name(f"{part.name}.etag").write_text(f"{head.etag}\n{head.total}")
+            for chunk in chunks:
+                file.write(chunk)
+                have += len(chunk)
+                if show:
+                    show(have, head.total)
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Raise DataError unless the disk of a folder has room for so many bytes."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < size + FREE_BYTES:
+        raise DataError(
+            f"{folder}: {size / 1e6:,.0f} MB are to be fetched, but its disk has room for "
+            f"{max(free - FREE_BYTES, 0) / 1e6:,.0f} MB ({FREE_BYTES // 10**6} MB are to stay "
+            "free); free some space, or choose another disk"
+        )
+
+
+@dataclass(eq=False)
+class Fetching:
+    """A fetch into the folder `out`. counts: what was done; problems: what could not be had."""
+
+    out: Path
+    client: PoliteClient
+    problems: Problems
+    phase: StartPhase
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a count."""
+        self.counts[name] = self.counts.get(name, 0) + number
+
+    def leave_out(self, part: str, photo_id: str, reason: str) -> None:
+        """Count and list a photo that cannot be had."""
+        self.count("photos left out")
+        self.problems.add("photo", photo_id, f"of {part}: {reason}")
+
+    def keep(self, part: str, photo_id: str, photo: bytes) -> None:
+        """Write a photo."""
+        with atomic_file(photo_path(self.out / part, photo_id)) as temporary:
+            temporary.write_bytes(photo)
+        self.count("photos fetched")
+
+    def read(self, part: str, tar: int, start: int, end: int) -> tuple[bytes, int]:
+        """Bytes of a tar, and its size; as `read_range`."""
+        return read_range(self.client, f"{part}/{tar_name(tar)}", start, end)
+
+    def fetch_whole(self, part: str) -> None:
+        """Fetch all tars of a part."""
+        show = self.phase(f"fetching tars of {part}")
+        for number in range(TARS[part]):
+            if (self.out / part / tar_name(number)).is_file():
+                self.count("tars here before")
+            else:
+                self._tar(part, number, partial(show, number, TARS[part]))
+
+    def unpack_from_tars(self, part: str, wanted: Collection[str], asked: Collection[str]) -> None:
+        """Fetch tars one after the other, and keep only the wanted photos of each.
+
+        Ends when all were found. asked: all photos of the same command, those before included: the
+        tars that it has read once are not fetched again.
+        """
+        show, rest = self.phase(f"fetching tars of {part}"), set(wanted)
+        digest = hashlib.sha256("\n".join(sorted(asked)).encode()).hexdigest()[:16]
+        marks = self.out / SUBSET_FOLDER / f"{part}_tars.txt"
+        done = marks.read_text(encoding="utf-8").splitlines() if marks.is_file() else []
+        for number in range(TARS[part]):
+            tar = self.out / part / tar_name(number)
+            here = tar.is_file()
+            if not rest or (not here and f"{tar.name} {digest}" in done):
+                continue
+            if here or self._tar(part, number, partial(show, number, TARS[part])):
+                rest -= self._unpack(part, tar, rest)
+                if not here:
+                    tar.unlink()
+                    with open(marks, "a", encoding="utf-8") as file:
+                        file.write(f"{tar.name} {digest}\n")
+        for one in sorted(rest):
+            self.leave_out(part, one, "in no tar")
+
+    def _tar(self, part: str, number: int, show: Callable[[str], None]) -> bool:
+        """Fetch a tar; False = it cannot be had, and is listed."""
+        name = tar_name(number)
+        show(name)
+
+        def told(now: int, size: int) -> None:
+            show(f"{name}, {now // 10**6:,} of {size // 10**6:,} MB")
+
+        try:
+            md5 = self._md5(part, number)
+            save(self.client, f"{part}/{name}", self.out / part / name, MAX_TAR_BYTES,
+                 md5=md5, show=told)  # fmt: skip
+        except RefusedError as error:
+            self.problems.add("tar", f"{part}/{name}", str(error))
+            return False
+        self.count("tars fetched")
+        return True
+
+    def _md5(self, part: str, number: int) -> str:
+        """The MD5 of a tar, from its file in the store; "" = it has none."""
+        name = f"md5.{tar_name(number)[:-4]}.txt"
+        path = self.out / "md5sum" / part / name
+        try:
+            if not path.is_file():
+                save(self.client, f"md5sum/{part}/{name}", path, MAX_MD5_BYTES)
+            found = (path.read_text(errors="replace").split() or [""])[0].lower()
+            if re.fullmatch("[0-9a-f]{32}", found):
+                return found
+            path.unlink()
+            reason = "holds no md5"
+        except RefusedError as error:
+            reason = str(error)
+        self.problems.add("md5", f"{part}/{name}", f"{reason}; the tar is not compared with it")
+        return ""
+
+    def _unpack(self, part: str, tar: Path, wanted: set[str]) -> set[str]:
+        """Write the wanted photos of a tar; returns their ids. Names decide nothing but the id."""
+        found = set[str]()
+        try:
+            with open(tar, "rb") as headers, open(tar, "rb") as file:
+                for name, offset, size in tar_members(headers):
+                    one = id_of(name)
+                    if one not in wanted or one in found or not 0 < size <= MAX_PHOTO_BYTES:
+                        continue
+                    file.seek(offset - TAR_BLOCK)
+                    data = file.read(TAR_BLOCK + size)
+                    photo = photo_in(data, 0, one, size)
+                    if isinstance(photo, str):
+                        self.leave_out(part, one, photo)
+                    else:
+                        self.keep(part, one, photo)
+                    found.add(one)
+        except (tarfile.TarError, ValueError) as error:
+            self.problems.add("tar", f"{part}/{tar.name}", f"damaged: {error}")
+        except OSError as error:
+            raise DataError(read_error(tar, error)) from None
+        return found
