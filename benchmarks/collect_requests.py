@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image as Pillow
-from whichlandmark.collect.commons import CommonsOptions, Wanted, import_commons
 
 import tests_on_path  # noqa: F401
 from tests.support.fake_city import (
@@ -41,6 +40,7 @@ from tests.support.fake_city import (
 from tests.support.fake_connections import Fault, Reply, Request
 from tests.support.fake_wikimedia import FakeWikimedia
 from tests.support.fake_world import Drawing, FakeFile, World
+from whichlandmark.collect.commons import CommonsOptions, Wanted, import_commons
 from whichlandmark.collect.http_client import PoliteClient, Sites
 from whichlandmark.data.synthetic.families import landmark_name
 
