@@ -52,8 +52,7 @@ class FakeS3:
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def __enter__(self) -> FakeS3:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         self.base = f"http://127.0.0.1:{self._server.server_port}"
@@ -92,6 +91,13 @@ class FakeS3:
     def asked(self, suffix: str) -> list[Asked]:
         """The requests for keys with this ending."""
         return [one for one in self.log if one.key.endswith(suffix)]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *request: object) -> None:  # the client has closed the connection
+        pass
 
 
 def _handler(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
@@ -241,7 +247,7 @@ def _tables(photos: Gldv2Set) -> dict[str, Object]:
     return {key: csv_bytes(*table) for key, table in tables.items()}
 
 
-def drawn_world(*, per_tar: int = 10, landmarks: int = 250) -> Gldv2Set:
+def drawn_world(*, per_tar: int = 6, landmarks: int = 150) -> Gldv2Set:
     """A data set of tiny photos: per_tar × 500 of train, 200 of index, 60 of test.
 
     Landmark "1" has the most train photos, then "2" and so on; about two of three are clean.

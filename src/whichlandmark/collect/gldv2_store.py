@@ -93,6 +93,7 @@ def save(
                 mark.unlink(missing_ok=True)
                 return
             part.unlink()
+            mark.unlink(missing_ok=True)
         except OSError as error:
             raise write_error(target, error) from None
     raise RefusedError(f"{key}: md5 {found}, expected {md5}, fetched twice: damaged in the store")
@@ -103,12 +104,10 @@ def _fill(client: PoliteClient, key: str, part: Path, most: int, show: Progress 
     mark = part.with_name(f"{part.name}.etag")
     have, etag = 0, ""
     with suppress(OSError, ValueError):
-        etag, total = mark.read_text(encoding="utf-8").split("\n")
-        have = part.stat().st_size
-        if have == int(total):
+        tag, total = mark.read_text(encoding="utf-8").split("\n")
+        if (size := part.stat().st_size) == int(total):
             return
-        if have > int(total):
-            have, etag = 0, ""
+        have, etag = (size, tag) if size < int(total) else (0, "")
     try:
         _append(client, key, part, most, show, (have, etag))
     except RefusedError as error:
@@ -146,8 +145,9 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(place).free
     if free < size + FREE_BYTES:
         raise DataError(
-            f"{folder}: {(size + FREE_BYTES) / 1e9:,.1f} GB are needed, and {free / 1e9:,.1f} GB "
-            "are free on its disk; free some space, or choose another disk"
+            f"{folder}: {size / 1e6:,.0f} MB are to be fetched, but its disk has room for "
+            f"{max(free - FREE_BYTES, 0) / 1e6:,.0f} MB ({FREE_BYTES // 10**6} MB are to stay "
+            "free); free some space, or choose another disk"
         )
 
 

@@ -278,12 +278,14 @@ class _Import:
 
     def note_subset(self, root: Path, files: dict[str, Path]) -> None:
         """Note which tables have only the photos that `fetch gldv2` was asked for."""
-        cut = [name for name in ("train", "index", "test")
-               if f"{name}.csv" in files and files[f"{name}.csv"].parent == root / SUBSET_FOLDER]  # fmt: skip
+        folder = root / SUBSET_FOLDER
+        cut = [
+            n for n in ("train", "index", "test") if files.get(f"{n}.csv", root).parent == folder
+        ]
         if cut:
             self.notes.append(
                 f"{' and '.join(cut)}: only the photos that `fetch gldv2` was asked for, by the "
-                f"tables in {root / SUBSET_FOLDER}"
+                f"tables in {folder}"
             )
 
     def count_unused(self, *, all_photos: bool) -> None:
@@ -354,7 +356,8 @@ class _Import:
                         writer.writerow((ids[row], _one_line(authors[row]), licence.name,
                                          licence.url, _web_address(pages[row])))  # fmt: skip
             except DataError as error:  # the tables of photos are of use without it
-                self.problems.add("credits", attribution.name, str(error))
+                self.problems.add("credits", attribution.name,
+                                  f"{error}; credits.csv has only photos before that")  # fmt: skip
         self.counts["credits"] = int(credited.sum())
         for reason, count in doubtful.most_common(3):
             self.notes.append(f"credits.csv: {count:,} photos under {reason}")
