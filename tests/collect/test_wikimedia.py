@@ -138,6 +138,7 @@ def test_a_search_is_in_the_order_of_relevance_and_not_deeper_than_it_may_be() -
 def test_answers_of_any_shape_are_read_or_ignored() -> None:
     shapes = [{}, {"query": []}, {"query": {"pages": None}}, {"query": {"pages": ["a", 5, {}]}},
               {"query": {"pages": [{"title": 5}, {"title": "File:A", "imageinfo": {}}]}},
+              {"query": {"pages": [{"title": "File:A", "pageid": [1]}, {"title": [1]}]}},
               {"continue": [], "query": {"pages": [{"title": "File:B", "imageinfo": ["x"]}]}},
               {"query": {"pages": [{"pageid": True, "title": "File:C", "imageinfo": [
                   {"width": "9", "extmetadata": [], "mime": 5, "url": 7}], "coordinates": [

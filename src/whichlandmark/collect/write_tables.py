@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 2
 
 MAX_PICTURE_BYTES = 25_000_000
+
+SECONDS_TO_END = 3.0  # for photos that are being fetched, when a run is interrupted
 
 MAX_IN_A_ROW = 10  # photos that fail, but are not gone: then the server is at fault
 
@@ -98,8 +100,10 @@ def fetch(
                 done += 1
                 progress(done, len(rows))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            client.close()  # ends what the other thread waits for
+            for future in waiting:
+                future.cancel()
+            wait([one for one in waiting if not one.cancelled()], timeout=SECONDS_TO_END)
+            client.close()  # ends what is not done by then
             raise
     return failed
 
