@@ -158,6 +158,9 @@ def fetch_gldv2(
     if not isinstance(options, FetchOptions):
         options = FetchOptions.of(options or {})
     options.check()
+    for place in (folder, folder / SUBSET_FOLDER):
+        for left_over in place.glob(".*.csv.????????"):  # by a run that was killed
+            left_over.unlink(missing_ok=True)
     with ExitStack() as opened:
         client = opened.enter_context(PoliteClient(CONTACT, sites=Sites.given(api)))
         path = folder / "problems.csv"

@@ -24,9 +24,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.disks import read_error, write_error
+from ..core.disks import flush, read_error, write_error
 from ..core.errors import DataError
-from ..core.files import atomic_file
 from ..core.progress import StartPhase
 from ..core.storage import TAR_BLOCK
 from ..data.gldv2 import SUBSET_FOLDER
@@ -103,8 +102,8 @@ def save(
     for _ in range(2):
         try:
             _fill(client, key, part, most, show)
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
+            with open(part, "rb+") as file:
+                flush(file.fileno())
                 found = hashlib.file_digest(file, "md5").hexdigest() if md5 else ""
             if found == md5:
                 os.replace(part, target)
@@ -197,8 +196,17 @@ class Fetching:
         """Write a photo; returns what is wrong with it, "" = it is written."""
         if isinstance(photo, str):
             return photo
-        with atomic_file(photo_path(self.out / part, photo_id)) as temporary:
-            temporary.write_bytes(photo)
+        path = photo_path(self.out / part, photo_id)
+        temporary = path.with_name(f"{path.name}.part")  # what a killed run left, this one replaces
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(photo)
+                file.flush()
+                flush(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise write_error(path, error) from None
         self.count("photos fetched")
         return ""
 
