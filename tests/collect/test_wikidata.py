@@ -170,10 +170,8 @@ def test_a_merged_item_is_followed_and_told() -> None:
         found = wikidata.landmarks_of(services, ids)
         assert [one.id for one in found.found] == ["Q9"]
         assert found.ids == {"Q8": "Q9", "Q9": "Q9"}
-        assert found.notes == [("Q8", "merged into Q9 on Wikidata, which is used")]
-        landmark = found.of("Q8")
-        assert landmark is not None
-        assert landmark.record.wikidata == "Q9"
+        assert found.notes == [("Q8", "was merged into Q9 on Wikidata, which is used")]
+        assert found.found[0].record.wikidata == "Q9"
 
 
 def test_ranks_and_unknown_values() -> None:
@@ -383,8 +381,8 @@ def test_categories_lead_to_their_items() -> None:
                          "Named": "Q5"}  # fmt: skip
     assert [one.id for one in found.found] == ["Q243", "Q71", "Q8", "Q5"]
     assert found.left_out == {
-        "Nowhere": "no item of Wikidata has this category of Commons",
-        "Twice": "is of several items of Wikidata: Q6, Q7",
+        "Nowhere": "no item of Wikidata has this category",
+        "Twice": "several items of Wikidata have it: Q6, Q7",
         "a|b": "no name of a category; expected such as Eiffel Tower",
     }
     assert services.asked[0]["titles"].split("|")[:2] == ["Category:Eiffel Tower",
@@ -506,7 +504,7 @@ def test_given_ids_of_the_server(client: PoliteClient) -> None:
     ids = ["Q90090", "Q90101", "Q90091", "Q99999999", "Q90104"]
     found = wikidata.landmarks_of(client, ids)
     assert [one.id for one in found.found] == ["Q90101", "Q90104"]
-    assert found.notes == [("Q90090", "merged into Q90101 on Wikidata, which is used")]
+    assert found.notes == [("Q90090", "was merged into Q90101 on Wikidata, which is used")]
     gone = "no such item on Wikidata"
     assert found.left_out == {"Q90091": gone, "Q99999999": gone}
 
@@ -519,7 +517,7 @@ def test_given_categories_of_the_server(server: FakeWikimedia, client: PoliteCli
     names = [f"Category:{name}", other, "Velmora Docks", "Streets in Velmora", "No such"]
     found = wikidata.landmarks_of_categories(client, names)
     assert found.ids == {names[0]: "Q90102", other: "Q90103", "Velmora Docks": "Q90101"}
-    reason = "no item of Wikidata has this category of Commons"
+    reason = "no item of Wikidata has this category"
     assert found.left_out == {"Streets in Velmora": reason, "No such": reason}
 
 

@@ -212,6 +212,40 @@ def test_photos_dropped_earlier_count_towards_too_few_photos(tmp_path: Path) -> 
     assert len(clean(photos).kept) == 0  # the default is 4
 
 
+def test_photos_of_several_landmarks_stay_and_count_for_none(tmp_path: Path) -> None:
+    photos = collection(tmp_path, {f"a/{i}.jpg": encoded(scene(i)) for i in range(3)})
+    several = Photos.of_columns(photos.ids, photos.paths, ["a", "a", "a|b"])
+    seen: list[str] = []
+
+    def unsupported(part: Photos, cache: ScanCache) -> dict[int, tuple[str, str]]:
+        seen.extend(part.landmarks)
+        return {}
+
+    result = clean(several, CleaningRules(min_photos=2), find_unsupported=unsupported)
+    assert (result.dropped, seen) == ([], ["a", "a"])
+    result = clean(several, CleaningRules(min_photos=3))
+    assert [row.landmark for row in result.dropped] == ["a", "a"]
+    assert list(result.kept.landmarks) == ["a|b"]
+
+
+def test_one_and_several_landmarks_of_one_photo_are_no_contradiction(tmp_path: Path) -> None:
+    """The copy of most landmarks is kept; versions of one photograph under A and A|B both are."""
+    a, b = encoded(scene(1)), encoded(scene(2))
+    photos = collection(tmp_path, {
+        "A/1.jpg": a, "A|B/1.jpg": a, "B/1.jpg": a, "A/2.jpg": b,
+        "A|B/2.jpg": encoded(cropped(scene(2), 0.02, 0.02, 0.02, 0.02), 70),
+        "C/1.jpg": encoded(scene(3)), "A|B/3.jpg": encoded(scene(3)),
+    })  # fmt: skip
+    result = clean(photos, CleaningRules(min_photos=1))
+    assert reasons(result) == {
+        "A/1.jpg": (cleaning.DUPLICATE, "A|B/1.jpg"), "B/1.jpg": (cleaning.DUPLICATE, "A|B/1.jpg"),
+        "A|B/3.jpg": (cleaning.CONFLICTING, "C/1.jpg (C)"),
+        "C/1.jpg": (cleaning.CONFLICTING, "A|B/3.jpg (A|B)"),
+    }  # fmt: skip
+    assert result.kept.ids.tolist() == ["A|B/1.jpg", "A/2.jpg", "A|B/2.jpg"]
+    assert result.leaks == []
+
+
 def test_the_near_duplicate_with_most_pixels_is_kept(tmp_path: Path) -> None:
     """More pixels win over better quality; with equal pixels and bytes the first id is kept."""
     big = scene(1, (384, 512))

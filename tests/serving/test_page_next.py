@@ -188,7 +188,22 @@ def test_links_lead_to_directions_and_to_wikipedia(page: Page, world: World) -> 
         "Directions": "https://www.openstreetmap.org/directions?to=26.9239%2C75.8267",
     }
     page.click("#clear")
-    world.records["cathedral_of_velras"] = {"wikidata": "", "latitude": None, "longitude": None}
+    nowhere = {"wikidata": "", "latitude": None, "longitude": None}
+    world.records["cathedral_of_velras"] = nowhere | {
+        "wikipedia": {"fr": "Cathédrale/tour ?", "en": "Cathedral of Velras"}
+    }
+    submit_photos(page, "palace.jpg")
+    link = page.locator(".next a")
+    expect(link).to_have_text("Wikipedia")
+    expect(link).to_have_attribute("href", "https://en.wikipedia.org/wiki/Cathedral_of_Velras")
+    page.click("#clear")
+    world.records["cathedral_of_velras"]["wikipedia"].pop("en")
+    submit_photos(page, "palace.jpg")
+    expect(link).to_have_text("Wikipedia (French)")
+    article = "https://fr.wikipedia.org/wiki/Cath%C3%A9drale/tour_%3F"
+    expect(link).to_have_attribute("href", article)
+    page.click("#clear")
+    world.records["cathedral_of_velras"] = nowhere
     submit_photos(page, "palace.jpg")
     expect(page.locator(".next a")).to_have_count(0)
 

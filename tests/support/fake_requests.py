@@ -39,7 +39,7 @@ class Answer:
 
 
 def ask(
-    server: FakeWikimedia, path: str, agent: str = AGENT, timeout: float = 10, **params: object
+    server: FakeWikimedia, path: str, agent: str = AGENT, timeout: float = 10, **params: Any
 ) -> Answer:
     connection = http.client.HTTPConnection(urlsplit(server.base).netloc, timeout=timeout)
     query = f"?{urlencode(params)}" if params else ""
@@ -52,12 +52,12 @@ def ask(
         connection.close()
 
 
-def commons(server: FakeWikimedia, **params: object) -> Any:
-    asked = {"action": "query", "format": "json", "formatversion": "2", **params}
+def commons(server: FakeWikimedia, **params: Any) -> Any:
+    asked: dict[str, Any] = {"action": "query", "format": "json", "formatversion": "2", **params}
     return ask(server, "/commons/w/api.php", **asked).json
 
 
-def wikidata(server: FakeWikimedia, **params: object) -> Any:
+def wikidata(server: FakeWikimedia, **params: Any) -> Any:
     return ask(server, "/wikidata/w/api.php", format="json", **params).json
 
 

@@ -245,7 +245,9 @@ def _items_of(world: World, text: str, plain: str) -> Iterator[tuple[FakeItem, l
             continue
         if place and not world.within(item.id, place[1]):
             continue
-        if not _near(item.values("P625"), text) or any(not item.truthy(p[4:]) for p in needed):
+        if not _near(item.values("P625"), text):
+            continue
+        if not all(_has(item, path[4:]) for path in needed):
             continue
         if names and not names & set(item.values("P373")):
             continue
@@ -257,8 +259,12 @@ def _items_of(world: World, text: str, plain: str) -> Iterator[tuple[FakeItem, l
         classes = world.classes(item.id)
         if (types and not types & classes) or unwanted & classes:
             continue
-        if not any(item.truthy(prop) for prop in ended):
+        if not any(_has(item, prop) for prop in ended):
             yield item, sorted(classes & types)
+
+
+def _has(item: FakeItem, prop: str) -> bool:
+    return any(claim.snak != "novalue" for claim in item.truthy(prop))
 
 
 def _near(places: list[tuple[float, float]], text: str) -> bool:

@@ -148,6 +148,11 @@ class FakeWikimedia:
         self.fetched.clear()
         self.max_parallel_api = self.max_parallel_media = 0
 
+    def is_idle(self) -> bool:
+        """Is no request in progress?"""
+        with self._lock:
+            return not any(self._active.values())
+
     def busiest_minute(self) -> int:
         """The largest number of API requests in any 60 s."""
         times = [one.time for one in self.requests if one.kind != "media"]

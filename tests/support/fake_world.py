@@ -211,6 +211,9 @@ class FakeCategory:
         return self.parents
 
 
+Page = FakeFile | FakeCategory
+
+
 @dataclass(frozen=True)
 class Claim:
     """A statement. value: an item or file name (str), or a place (latitude, longitude)."""
@@ -279,17 +282,27 @@ class World:
     centre: tuple[float, float] = (44.5, -20.25)
     landmarks: tuple[str, ...] = ()
     traps: dict[str, FakeFile] = field(default_factory=dict)
+    _by_id: dict[int, Page] = field(default_factory=dict)
+    _by_title: dict[str, Page] = field(default_factory=dict)
+    _by_category: dict[str, list[Page]] = field(default_factory=dict)
 
-    def page(self, title: str) -> FakeFile | FakeCategory | None:
-        if title.startswith("Category:"):
-            return self.categories.get(title.removeprefix("Category:"))
-        return next((one for one in self.files if one.title == title and one.state != "missing"),
-                    None)  # fmt: skip
+    def freeze(self) -> None:
+        """Look pages up by tables from now on; the files and their categories stay as they are."""
+        for one in self._pages():
+            for name in one.categories:
+                self._by_category.setdefault(name, []).append(one)
+        self._by_title = {one.title: one for one in self._pages()}
+        self._by_id = {one.pageid: one for one in self._pages()}
 
-    def page_of_id(self, pageid: int) -> FakeFile | FakeCategory | None:
-        pages: list[FakeFile | FakeCategory] = [*self.files, *self.categories.values()]
-        found = (one for one in pages if one.pageid == pageid)
-        return next((one for one in found if getattr(one, "state", "") != "missing"), None)
+    def page(self, title: str) -> Page | None:
+        if self._by_title:
+            return self._by_title.get(title)
+        return next((one for one in self._pages() if one.title == title), None)
+
+    def page_of_id(self, pageid: int) -> Page | None:
+        if self._by_id:
+            return self._by_id.get(pageid)
+        return next((one for one in self._pages() if one.pageid == pageid), None)
 
     def file(self, text: str) -> FakeFile:
         """The only file whose title has this text."""
@@ -298,9 +311,16 @@ class World:
 
     def members(self, category: str) -> tuple[list[FakeCategory], list[FakeFile]]:
         """Subcategories and files, by their sort keys."""
-        inner = [one for one in self.categories.values() if category in one.parents]
-        files = [f for f in self.files if category in f.categories and f.state != "missing"]
+        pages = self._by_category.get(category, []) if self._by_id else [
+            one for one in self._pages() if category in one.categories
+        ]  # fmt: skip
+        inner = [one for one in pages if isinstance(one, FakeCategory)]
+        files = [one for one in pages if isinstance(one, FakeFile)]
         return sorted(inner, key=lambda c: c.title.upper()), sorted(files, key=sort_key)
+
+    def _pages(self) -> Iterator[Page]:
+        yield from (one for one in self.files if one.state != "missing")
+        yield from self.categories.values()
 
     def classes(self, item: str) -> set[str]:
         """The classes of an item: P31, and their P279 upwards."""

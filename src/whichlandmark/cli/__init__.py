@@ -5,7 +5,20 @@ Heavy libraries are imported inside the verbs, so that --help is quick.
 
 from __future__ import annotations
 
-from . import collect, data, demo, fetch, gallery, index, output, recognize, serve, split, train
+from . import (
+    collect,
+    data,
+    demo,
+    enrich,
+    fetch,
+    gallery,
+    index,
+    output,
+    recognize,
+    serve,
+    split,
+    train,
+)
 from .app import app
 
 __all__ = [
@@ -13,6 +26,7 @@ __all__ = [
     "collect",
     "data",
     "demo",
+    "enrich",
     "fetch",
     "gallery",
     "index",

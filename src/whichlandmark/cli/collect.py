@@ -118,6 +118,7 @@ def import_commons(
     from ..collect.http_client import PoliteClient, Sites
     from ..collect.write_tables import TABLES
 
+    output.settings.resumes = True  # after Ctrl-C, by the same command
     sites = Sites.given(api)
     options = CommonsOptions(
         landmarks=landmarks, limit=limit, distractors=distractors, depth=depth, dry_run=dry_run,
@@ -132,8 +133,7 @@ def import_commons(
         if isinstance(wanted, str):
             raise OptionError(_places(client, wanted, options.languages[0]))
         result = run(out, wanted, options, client, progress)
-        waited = client.counts.get("waited_s", 0)
-    _print_result(out, result, dry_run=dry_run, as_json=as_json, waited=waited)
+    _print_result(out, result, dry_run=dry_run, as_json=as_json)
 
 
 def _wanted(
@@ -233,13 +233,14 @@ def _places(client: PoliteClient, name: str, language: str) -> str:
     hits = find_places(client, name, language)
     if not hits:
         return f"--in {name}: Wikidata knows no such place; expected its id, such as --in Q90"
-    shown = "".join(f"\n  --in {hit.id:<10} {hit.label}: {hit.description}" for hit in hits)
+    shown = "".join(
+        f"\n  --in {hit.id:<10} {': '.join(filter(None, (hit.label, hit.description)))}"
+        for hit in hits
+    )
     return f"--in {name}: a name may mean several places; choose one by its id:{shown}"
 
 
-def _print_result(
-    out: Path, result: CommonsResult, *, dry_run: bool, as_json: bool, waited: float
-) -> None:
+def _print_result(out: Path, result: CommonsResult, *, dry_run: bool, as_json: bool) -> None:
     """Print the landmarks of a dry run, the counts, and the commands that follow; exit code 3 where
     something failed.
     """
@@ -256,7 +257,9 @@ def _print_result(
         output.result(result.counts, False, title=said)
         for note in result.notes:
             output.warn(f"note: {note}")
-        if following:
+        if dry_run:
+            output.say("the same command without --dry-run fetches them")
+        else:
             output.say("next:")
         for line in following:
             output.say(f"  {line}")

@@ -53,13 +53,13 @@ def one_of(*words: str, old: str = "") -> Callable[..., Any]:
     return check
 
 
-def each_of(*words: str, also: str = "") -> Callable[..., Any]:
-    """As `one_of`, for an option that may be repeated. also: a beginning of other words."""
+def each_of(*words: str, also: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """As `one_of`, for an option that may be repeated. also: beginnings of other words."""
     check_one = one_of(*words)
 
     def check(param: typer.CallbackParam, value: Any) -> Any:
         for one in value or []:
-            if not (also and one.startswith(also) and len(one) > len(also)):
+            if not one.startswith(also) or one in also:
                 check_one(param, one)
         return value
 

@@ -98,9 +98,10 @@ class AnswerCache:
     def _open(self) -> None:
         with self._errors():
             # Locked from the first statement until it is closed or the process ends; the journal
-            # needs no shared memory then, which network shares lack.
+            # needs no shared memory then, which network shares lack. A power cut may lose the last
+            # changes, which are then asked for again; the end of the process loses none.
             self._sql.execute("PRAGMA locking_mode = EXCLUSIVE")
-            for pragma in ("cell_size_check = ON", "trusted_schema = OFF", "synchronous = FULL"):
+            for pragma in ("cell_size_check = ON", "trusted_schema = OFF", "synchronous = NORMAL"):
                 self._sql.execute(f"PRAGMA {pragma}")
             application, version = self._pragma("application_id"), self._pragma("user_version")
             tables = {row[0] for row in self._sql.execute(
@@ -115,6 +116,8 @@ class AnswerCache:
                     f"{self.name}: written by a newer version of this program (format {version}; "
                     f"this one reads format {FORMAT}): use that version, or another folder"
                 )
+            if not fresh and tables != set(TABLES):
+                raise self._damaged("its tables are not those of a cache")
             self._sql.execute("PRAGMA journal_mode = WAL")
             if fresh:
                 with self._transaction():
@@ -122,8 +125,6 @@ class AnswerCache:
                     self._sql.execute(f"PRAGMA user_version = {FORMAT}")
                     for statement in TABLES:
                         self._sql.execute(statement)
-            elif tables != set(TABLES):
-                raise self._damaged("its tables are not those of a cache")
             with self._transaction():  # takes the lock, also where nothing was written
                 pass
 
@@ -160,7 +161,7 @@ class AnswerCache:
         return None if row is None else FetchedPhoto(*row)
 
     def record_photo(self, photo: FetchedPhoto) -> None:
-        """Store the row of a photo, in place of an older one; on the disk when this returns."""
+        """Store the row of a photo, in place of an older one."""
         with self._transaction():
             self._sql.execute(
                 f"INSERT OR REPLACE INTO media ({_PHOTO_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

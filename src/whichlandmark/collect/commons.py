@@ -23,7 +23,7 @@ from .candidates import Candidates, find_candidates, in_order
 from .distractors import Asked, circles_of, eligible, spots_in
 from .http_client import PoliteClient, Sites
 from .http_limits import API_SECONDS, MEDIA_BYTES_PER_SECOND
-from .wikidata_items import Landmark, Landmarks
+from .wikidata_items import Landmark, Landmarks, check_languages
 from .wikimedia import BATCH, Commons, CommonsPhoto
 from .write_tables import Problem, Row, fetch, write_tables
 
@@ -91,6 +91,7 @@ class CommonsOptions:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_languages(self.languages)
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class _Collection:
         plan = self._plan(found, len(spots))
         if self.options.dry_run:
             return CommonsResult(self._rows(found, {}), plan, self.failures, self.notes)
-        require_space(self.out, round(plan["megabytes"] * 1_000_000), "the photos")
+        require_space(self.out, plan["megabytes"] * 1_000_000, "the photos")
         photos = self._photos(found)
         if not photos:
             raise DataError(self._nothing())
@@ -362,7 +363,7 @@ class _Collection:
         return {
             "landmarks": sum(bool(one.usable) for one in found), "photos": len(chosen),
             "distractors": distractors, "there already": there,
-            "megabytes": size / 1_000_000, "minutes": math.ceil(seconds / 6) / 10,
+            "megabytes": math.ceil(size / 1_000_000), "minutes": math.ceil(seconds / 60),
         }  # fmt: skip
 
     def _nothing(self) -> str:

@@ -151,9 +151,9 @@ def landmarks_of_categories(
         if len(several) == 1:
             items[name] = several[0]
         elif several:
-            result.left_out[name] = f"is of several items of Wikidata: {', '.join(several)}"
+            result.left_out[name] = f"several items of Wikidata have it: {', '.join(several)}"
         elif title:
-            result.left_out[name] = "no item of Wikidata has this category of Commons"
+            result.left_out[name] = "no item of Wikidata has this category"
         else:
             result.left_out[name] = "no name of a category; expected such as Eiffel Tower"
     for name, item in items.items():
@@ -268,7 +268,7 @@ def _built(
             continue
         own = str(entities[item]["id"])
         if own != item:
-            result.notes.append((item, f"merged into {own} on Wikidata, which is used"))
+            result.notes.append((item, f"was merged into {own} on Wikidata, which is used"))
         if own not in known:
             try:
                 result.found.append(landmark_of(own, entities[item], languages, result))

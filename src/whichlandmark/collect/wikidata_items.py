@@ -64,10 +64,6 @@ class Landmarks:
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
-    def of(self, asked: str) -> Landmark | None:
-        """The landmark that an id or a category stands for."""
-        return next((one for one in self.found if one.id == self.ids.get(asked)), None)
-
 
 def check_languages(languages: Sequence[str]) -> None:
     """Raise OptionError unless these are codes of languages, at least one."""

@@ -143,15 +143,11 @@ class Commons:
             asked = {**_FILE, "pageids": "|".join(map(str, ids)), "cllimit": "500",
                      "prop": f"{_FILE['prop']}|categories"}  # fmt: skip
             for pages in self._batches(asked, "files around the place"):
-                categories = {
-                    _whole(page.get("pageid")): {
-                        _text(each.get("title")).partition(":")[2]
-                        for each in _list(page.get("categories"))
-                    }
-                    for page in pages
-                }
-                for photo in self._photos(pages):
-                    found[photo.pageid] = photo, categories.get(photo.pageid, set())
+                for page in pages:
+                    names = (_text(each.get("title")).partition(":")[2]
+                             for each in _list(page.get("categories")))  # fmt: skip
+                    for photo in self._photos([page]):
+                        found[photo.pageid] = photo, {*names}
         return found
 
     def depicted(self, pageids: Iterable[int]) -> dict[int, set[str]]:
@@ -169,9 +165,9 @@ class Commons:
                         raise
                     left.remove(error.id)
                     continue
-                for name, entity in _object(_object(answer).get("entities")).items():
-                    if name in left and (items := _items(_object(entity))):
-                        found[int(name[1:])] = items
+                entities = _object(_object(answer).get("entities"))
+                found |= {int(name[1:]): items for name in left
+                          if (items := _items(_object(entities.get(name))))}  # fmt: skip
                 break
         return found
 
@@ -196,13 +192,13 @@ class Commons:
         says that the batch is complete; a first answer may have no page at all.
         """
         asked = {"action": "query", "format": "json", "formatversion": "2", **asked}
-        pages: dict[object, dict[str, Any]] = {}
+        pages: dict[int | str, dict[str, Any]] = {}
         more: dict[str, str] = {}
         seen: set[tuple[tuple[str, str], ...]] = set()
         for _ in range(MAX_ANSWERS):
             answer = _object(self._client.get_json(self._api, {**asked, **more}, what=what))
             for page in _pages(answer):
-                key = page.get("pageid") or page.get("title")
+                key = _whole(page.get("pageid")) or _text(page.get("title"))
                 pages[key] = _joined(pages[key], page) if key in pages else page
             more = {key: str(value) for key, value in _object(answer.get("continue")).items()}
             if answer.get("batchcomplete", False) is not False and pages:
@@ -299,7 +295,9 @@ def plain_text(html: str) -> str:
     if "<" in html or "&" in html:
         from bs4 import BeautifulSoup
 
-        soup = BeautifulSoup(html[:MAX_HTML], "html.parser")
+        cut = html[:MAX_HTML]
+        end = cut.rfind("<") if cut.rfind("<") > cut.rfind(">") else len(cut)  # half a tag
+        soup = BeautifulSoup(cut[:end], "html.parser")
         unseen = [*soup.find_all(_UNSEEN), *soup.find_all(style=_HIDDEN),
                   *soup.find_all(hidden=True)]  # fmt: skip
         for tag in unseen:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import DataError, ImageError
+from ..core.errors import DataError, ImageError, NetworkError
 from ..core.files import atomic_file
 from ..core.images import content_hash, read_image
 from ..core.results import require_own_result
@@ -24,7 +24,7 @@ from ..data.import_tools import listing_problems
 from ..data.table import write_rows
 from ..gallery.records import Credit, LandmarkRecord, write_credits, write_landmarks
 from .answer_cache import FetchedPhoto
-from .http_client import RefusedError
+from .http_answers import GOES_ON, RefusedError
 from .wikimedia import PHOTO_TYPES, CommonsPhoto
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 CONNECTIONS = 2
 
 MAX_PICTURE_BYTES = 25_000_000
+
+SECONDS_TO_END = 3.0  # for photos that are being fetched, when a run is interrupted
+
+MAX_IN_A_ROW = 10  # photos that fail, but are not gone: then the server is at fault
 
 TABLES = {
     "photos.csv": "photo table",
@@ -73,29 +77,42 @@ def fetch(
         Page id → why there is no photo, for those that could not be fetched or decoded.
 
     Raises:
-        NetworkError: when the server cannot be used at all; what was fetched stays.
+        NetworkError: when the server cannot be used, or refuses many photos in a row; what was
+            fetched stays.
         DataError: when the folder cannot be written to.
     """
     failed: dict[int, str] = {}
-    done = 0
+    done = in_a_row = 0
     progress(0, len(rows))
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         waiting = {pool.submit(_fetch_one, row, out, client): row.photo.pageid for row in rows}
         try:
             for future in as_completed(waiting):
-                if reason := future.result():
+                reason, is_gone = future.result()
+                if reason:
                     failed[waiting[future]] = reason
+                in_a_row = 0 if is_gone or not reason else in_a_row + 1
+                if in_a_row == MAX_IN_A_ROW:
+                    raise NetworkError(
+                        f"{in_a_row} photos in a row could not be fetched, the last one because "
+                        f"{reason.removesuffix(f'; {GOES_ON}')}; {GOES_ON}"
+                    )
                 done += 1
                 progress(done, len(rows))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            client.close()  # ends what the other thread waits for
+            for future in waiting:
+                future.cancel()
+            wait([one for one in waiting if not one.cancelled()], timeout=SECONDS_TO_END)
+            client.close()  # ends what is not done by then
             raise
     return failed
 
 
-def _fetch_one(row: Row, out: Path, client: PoliteClient) -> str:
-    """Have one photo in its file and in the database; why it is not there, "" = it is."""
+def _fetch_one(row: Row, out: Path, client: PoliteClient) -> tuple[str, bool]:
+    """Have one photo in its file and in the database.
+
+    Returns (why it is not there, "" = it is; whether that says nothing of other photos).
+    """
     photo, target = row.photo, out / row.path
     known = client.cache.photo(photo.pageid)
     if known and known.state == "done" and (not photo.sha1 or known.sha1 == photo.sha1):
@@ -105,23 +122,23 @@ def _fetch_one(row: Row, out: Path, client: PoliteClient) -> str:
             if target.stat().st_size == known.bytes:
                 if known.path != row.path:
                     client.cache.record_photo(replace(known, path=row.path))
-                return ""
+                return "", False
     elif known is None and target.is_file() and not _decoding_fault(target):
         data = target.read_bytes()
         client.cache.record_photo(_fetched(row, content_hash(data), len(data)))
-        return ""
+        return "", False
     try:
         media = client.download(photo.url, target, max_bytes=MAX_PICTURE_BYTES, what=row.id)
     except RefusedError as error:
-        return str(error).removeprefix(f"{row.id}: ")
+        return str(error).removeprefix(f"{row.id}: "), error.status in (404, 410)
     fault = _decoding_fault(target)
     if photo.original and photo.sha1 and media.sha1 != photo.sha1:
         fault = "its bytes are not those that Commons names (sha1); --refresh asks for it again"
     if fault:
         target.unlink(missing_ok=True)
-        return fault
+        return fault, False
     client.cache.record_photo(_fetched(row, media.sha256, media.bytes))
-    return ""
+    return "", False
 
 
 def _fetched(row: Row, sha256: str, size: int) -> FetchedPhoto:

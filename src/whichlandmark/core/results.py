@@ -22,6 +22,7 @@ RESULTS = {
     "file of scores": rb'\A\{\s[^{}]*"gap":',
     "list of landmarks": rb"\Alandmark,name,category\r?\n",
     "table of landmark records": rb"\Alandmark,title,wikidata,latitude,longitude,source[,\r\n]",
+    "table of suggestions": rb"\Alandmark,title,wikidata,label,description,",
     "table of credits": rb"\Aid,author,licence(,licence_url)?,source\r?\n",
     "table of offsets": rb"\Aid,tar,offset,size\r?\n",
     "list of files left out": rb"\Apath,reason\r?\n",

@@ -31,7 +31,10 @@ CONFIDENCE_WORDS = (
 
 
 class MatchObject(TypedDict):
-    """One gallery photo. similarity: cosine, −1 to 1; inliers: null = not compared; source: URL."""
+    """One gallery photo.
+
+    similarity: cosine, −1 to 1; inliers: null = not compared; licence_url, source: web addresses.
+    """
 
     id: str
     landmark: str | None
@@ -40,11 +43,15 @@ class MatchObject(TypedDict):
     thumbnail: str | None
     author: str
     licence: str
+    licence_url: str
     source: str
 
 
 class LandmarkObject(TypedDict):
-    """A landmark as the gallery describes it. names: by language; source: URL of these."""
+    """A landmark as the gallery describes it. names: by language; source: URL of these.
+
+    wikipedia: title of the article, by language as in the host fr.wikipedia.org.
+    """
 
     landmark: str
     title: str
@@ -53,6 +60,7 @@ class LandmarkObject(TypedDict):
     latitude: float | None
     longitude: float | None
     source: str
+    wikipedia: dict[str, str]
 
 
 class Candidate(LandmarkObject):
@@ -229,6 +237,7 @@ def match_object(match: Match, credits: Mapping[str, Credit], facts: GalleryFact
         "thumbnail": thumbnail_address(match.photo_id) if facts.thumbnails else None,
         "author": credit.author,
         "licence": credit.licence,
+        "licence_url": credit.licence_url,
         "source": credit.source,
     }
 
@@ -246,6 +255,7 @@ def landmark_object(
         "latitude": record.latitude,
         "longitude": record.longitude,
         "source": record.source,
+        "wikipedia": dict(record.wikipedia),
     }
 
 

@@ -66,6 +66,7 @@ class ListedPhoto(TypedDict):
     id: str
     author: str
     licence: str
+    licence_url: str
     source: str
     thumbnail: str | None
 
@@ -158,7 +159,7 @@ class LandmarkPatch(BaseModel):
     """Fields of a landmark to change; those that are not sent stay, and null removes.
 
     landmark: its new name; null = it keeps its name. merge: it may become part of a landmark that
-    exists. names: by language; those of other languages stay.
+    exists. names, wikipedia: by language; those of other languages stay.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -170,6 +171,7 @@ class LandmarkPatch(BaseModel):
     latitude: float | None = Field(default=None, ge=-90, le=90)
     longitude: float | None = Field(default=None, ge=-180, le=180)
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
+    wikipedia: dict[str, str | None] | None = Field(default=None, max_length=400)
 
 
 class PhotoPatch(BaseModel):
@@ -182,6 +184,7 @@ class PhotoPatch(BaseModel):
     landmark: str | None = Field(default=None, max_length=1000, pattern=rf"^$|{NOT_BLANK}")
     author: str | None = Field(default=None, max_length=4000)
     licence: str | None = Field(default=None, max_length=4000)
+    licence_url: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
 
 

@@ -1,8 +1,10 @@
 // The candidate landmarks, each with its most similar gallery photos and their credits.
 
 import { showImage } from "./api.js";
+import { creditLine } from "./credit_line.js";
 import { el } from "./dom.js";
-import { counted, credit, percent, position, titled } from "./format.js";
+import { counted, percent, position, readerLanguage, titled } from "./format.js";
+import { languageName } from "./languages.js";
 import { pageLanguage, t } from "./text.js";
 import { odds, toneOf } from "./tone.js";
 
@@ -76,8 +78,22 @@ export function oddsList(answer) {
 
 const OUT = { target: "_blank", rel: "noopener noreferrer" };
 
-/** The article on Wikipedia in the reader's language, found when the link is followed. */
-export function wikipediaLink({ wikidata }) {
+/**
+ * The article on Wikipedia in the reader's language, else in another one, which the link says. Of a
+ * landmark without known articles Wikidata finds it when the link is followed.
+ */
+export function wikipediaLink({ wikidata, wikipedia }) {
+  const hosts = Object.keys(wikipedia ?? {}).filter((host) => /^[a-z][a-z0-9-]{1,34}$/.test(host));
+  const own = readerLanguage().toLowerCase();
+  const wanted = [own, own.split("-")[0], pageLanguage(), "en", ...hosts];
+  const host = wanted.find((one) => hosts.includes(one));
+  if (host) {
+    const name = wikipedia[host].replaceAll(" ", "_").split("/").map(encodeURIComponent).join("/");
+    const href = `https://${host}.wikipedia.org/wiki/${name}`;
+    const foreign = host !== own && host !== own.split("-")[0];
+    const words = foreign ? t("next.wikipedia_in", { language: languageName(host) }) : t("next.wikipedia");
+    return el("a", { href, ...OUT }, words);
+  }
   if (!/^Q\d+$/.test(wikidata ?? "")) return null;
   const href = `https://www.wikidata.org/wiki/Special:GoToLinkedPage/${pageLanguage()}wiki/${wikidata}`;
   return el("a", { href, ...OUT }, t("next.wikipedia"));
@@ -108,7 +124,7 @@ export function thumb(match, title) {
     "figure",
     { class: "thumb" },
     image,
-    el("figcaption", {}, el("span", { class: "credit" }, credit(match))),
+    el("figcaption", {}, creditLine(match)),
   );
 }
 

@@ -2,6 +2,7 @@
 
 import { addPhotos } from "./add_photos.js";
 import { fetchJson, landmarkPath, problemText, withQuery } from "./api.js";
+import { wikipediaLink } from "./candidates.js";
 import {
   announce,
   button,
@@ -22,7 +23,7 @@ import { notify, offerUndo } from "./notices.js";
 import { picturesOf, undoWords } from "./photo_changes.js";
 import { photoGrid } from "./photo_grid.js";
 import { landmarkHash, leaveLandmark, renameAddress, setTitle } from "./router.js";
-import { pageLanguage, t } from "./text.js";
+import { t } from "./text.js";
 import { picker } from "./upload.js";
 
 const NAMES_SHOWN = 4;
@@ -163,11 +164,10 @@ function factsOf(item) {
     const place = position(item.latitude, item.longitude);
     links.push(outLink(href, t("landmark.map", { place })));
   }
+  links.push(wikipediaLink(item));
   if (/^Q\d+$/.test(item.wikidata ?? "")) {
-    const site = "https://www.wikidata.org/wiki";
-    const article = `Special:GoToLinkedPage/${pageLanguage()}wiki/${item.wikidata}`;
-    links.push(outLink(`${site}/${article}`, t("landmark.wikipedia")));
-    links.push(outLink(`${site}/${item.wikidata}`, `Wikidata ${item.wikidata}`));
+    const address = `https://www.wikidata.org/wiki/${item.wikidata}`;
+    links.push(outLink(address, `Wikidata ${item.wikidata}`));
   }
   if (/^https?:\/\//.test(item.source ?? ""))
     links.push(outLink(item.source, t("landmark.source", { site: new URL(item.source).hostname })));
@@ -182,7 +182,7 @@ function factsOf(item) {
           el("ul", { class: "names" }, rest),
         )
       : null,
-    links.length ? el("p", { class: "places" }, links) : null,
+    links.some(Boolean) ? el("p", { class: "places" }, links) : null,
   ];
 }
 

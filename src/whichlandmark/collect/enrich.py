@@ -1,0 +1,370 @@
+"""Fill a gallery's landmark records from Wikidata: names, places, Wikipedia articles.
+
+A landmark is looked up by the Wikidata id of its record, else by a Commons category that a table
+names. One that has only a name is searched for, and what is found is a suggestion that a person
+confirms: a name alone is often that of another thing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from ..core.csv_files import open_csv, write_csv
+from ..core.errors import DataError
+from ..core.types import Progress
+from ..gallery.records import LandmarkRecord
+from ..recognition.answer import spreadsheet_text
+from ..recognition.folder.edit import open_gallery
+from ..recognition.folder.load import refresh_index_files
+from ..recognition.location import distance_km
+from .wikidata import find_places, landmarks_of, landmarks_of_categories
+from .wikidata_items import BATCH, ID, Landmark, Landmarks, check_languages
+
+if TYPE_CHECKING:
+    from .http_client import PoliteClient
+
+SUGGESTION_COLUMNS = ("landmark", "title", "wikidata", "label", "description", "distance_km",
+                      "confirmed")  # fmt: skip
+
+MAX_SUGGESTIONS = 5  # for one landmark
+
+FAR_KM = 20.0  # from the record's place: told, because the item may be another thing of that name
+
+YES = ("yes", "y", "x", "1", "true", "oui", "ja", "si", "sí")
+NO = ("", "no", "n", "0", "false", "non", "nein")
+
+
+@dataclass(frozen=True)
+class EnrichOptions:
+    """How `enrich` looks up landmarks, and what it changes.
+
+    Attributes:
+        languages: of the names and articles; the first that has a name gives the title.
+        table: csv with the columns `landmark` and `category` (a name or an address of Commons),
+            or `wikidata`; the landmarks.csv of `import gldv2` is one.
+        confirmed: the table of suggestions, with "yes" where a suggestion is right.
+        suggestions: where to write the suggestions for landmarks that have only a name; None =
+            these are not searched for.
+        replace: overwrite what the records have; without it only what they lack is filled.
+        dry_run: change nothing and write no table.
+    """
+
+    languages: tuple[str, ...] = ("en",)
+    table: Path | None = None
+    confirmed: Path | None = None
+    suggestions: Path | None = None
+    replace: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An item that may be a landmark. distance_km: from the record's place; None = not known."""
+
+    landmark: str
+    title: str
+    wikidata: str
+    label: str
+    description: str
+    distance_km: float | None = None
+
+
+@dataclass(frozen=True)
+class EnrichResult:
+    """What `enrich` did.
+
+    counts: numbers to print; changed: landmark → the fields that were filled; left_out: landmark →
+    why nothing was found for it; notes: lines to say.
+    """
+
+    counts: dict[str, int | str]
+    changed: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    suggestions: list[Suggestion] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def enrich(
+    folder: str | Path, client: PoliteClient, options: EnrichOptions | None = None,
+    progress: Progress | None = None,
+) -> EnrichResult:  # fmt: skip
+    """Fill the records of a recognizer's landmarks, in one change of its gallery.
+
+    Args:
+        folder: The recognizer folder.
+        client: Asks Wikidata and Commons.
+        options: What is looked up and changed.
+        progress: Counts landmarks that were looked up.
+
+    Raises:
+        OptionError: For languages that are none.
+        DataError: For a folder or table that cannot be used, before anything is asked for.
+        NetworkError: When the services cannot be used; nothing is changed then.
+    """
+    folder, options = Path(folder), options or EnrichOptions()
+    check_languages(options.languages)
+    with open_gallery(folder, to_change=not options.dry_run) as gallery:
+        labels, records = gallery.labels().names, gallery.landmarks()
+    known = {name: records.get(name) or LandmarkRecord(name) for name in labels}
+    looked = _Lookup(client, options, known, progress)
+    looked.plan()
+    looked.look_up()
+    suggestions = looked.suggest() if options.suggestions else []
+    changed: dict[str, list[str]] = {}
+    with open_gallery(folder, to_change=not options.dry_run) as gallery:
+        records = gallery.landmarks()  # they may have been edited since
+        there = {*gallery.labels().names}
+        new = []
+        for name, landmark in looked.found.items():
+            old = records.get(name) or LandmarkRecord(name)
+            record = filled(old, landmark.record, replace_all=options.replace)
+            if record != old and name in there:
+                new.append(record)
+                changed[name] = _differences(old, record)
+        if new and not options.dry_run:
+            gallery.describe(new)
+            refresh_index_files(folder, gallery)
+        generation = gallery.generation
+    if options.suggestions and not options.dry_run:
+        write_suggestions(options.suggestions, suggestions)
+    unknown = len(labels) - len(looked.ids) - len(looked.categories)
+    counts: dict[str, int | str] = {
+        "landmarks": len(labels), "with a Wikidata id": len(looked.ids),
+        "with a Commons category": len(looked.categories), "with only a name": unknown,
+        "would change" if options.dry_run else "changed": len(changed),
+        "complete already": len(looked.found) - len(changed), "left out": len(looked.left_out),
+        "suggestions": len(suggestions), "generation": generation,
+    }  # fmt: skip
+    return EnrichResult(counts, changed, looked.left_out, suggestions, looked.all_notes(unknown))
+
+
+class _Lookup:
+    """Finds the items of landmarks.
+
+    known: landmark → its record, empty where it has none. ids, categories: what a landmark is
+    looked up by; found: landmark → its item.
+    """
+
+    def __init__(
+        self, client: PoliteClient, options: EnrichOptions, known: dict[str, LandmarkRecord],
+        progress: Progress | None,
+    ) -> None:  # fmt: skip
+        self.client, self.options, self.known, self.progress = client, options, known, progress
+        self.ids: dict[str, str] = {}
+        self.categories: dict[str, str] = {}
+        self.found: dict[str, Landmark] = {}
+        self.left_out: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.done = 0  # landmarks
+
+    def plan(self) -> None:
+        """Choose what each landmark is looked up by; the tables are read here."""
+        table = read_table(self.options.table) if self.options.table else {}
+        confirmed = read_confirmed(self.options.confirmed) if self.options.confirmed else {}
+        for name in confirmed.keys() - self.known.keys():
+            self.left_out[name] = "is confirmed, and the gallery has no photo of it"
+        for name, record in self.known.items():
+            own, given = record.wikidata, confirmed.get(name, "")
+            if given and own and own != given and not self.options.replace:
+                self.notes.append(f"{name}: the gallery says {own} and keeps it, not the "
+                                  f"confirmed {given}; --replace takes that")  # fmt: skip
+                given = ""
+            of_table, category = table.get(name, ("", ""))
+            # `import commons` labels landmarks by their ids.
+            label = name if ID.fullmatch(name) else ""
+            if item := given or own or of_table or label:
+                self.ids[name] = item
+            elif category:
+                self.categories[name] = category
+
+    def look_up(self) -> None:
+        """Ask for all of these."""
+        for asked, ask in ((self.ids, landmarks_of), (self.categories, landmarks_of_categories)):
+            for part in _parts(list(asked)):
+                answer = ask(self.client, [asked[name] for name in part], self.options.languages)
+                self._take({name: asked[name] for name in part}, answer)
+                self._count(len(part))
+        counts = Counter(landmark.id for landmark in self.found.values())
+        for item in [item for item, count in counts.items() if count > 1]:
+            same = ", ".join(name for name, landmark in self.found.items() if landmark.id == item)
+            self.notes.append(f"{item} is the item of several landmarks: {same}")
+
+    def _count(self, more: int) -> None:
+        self.done += more
+        if self.progress:
+            searched = self.options.suggestions is not None
+            asked = len(self.ids) + len(self.categories)
+            self.progress(self.done, len(self.known) if searched else asked)
+
+    def _take(self, asked: Mapping[str, str], answer: Landmarks) -> None:
+        items = {one.id: one for one in answer.found}
+        notes: dict[str, list[str]] = {}
+        for item, text in answer.notes:
+            notes.setdefault(item, []).append(text)
+        for name, what in asked.items():
+            item = answer.ids.get(what, "")
+            if item not in items:
+                self.left_out[name] = f"{what}: {answer.left_out.get(what, 'nothing was found')}"
+                continue
+            self.found[name] = items[item]
+            for one in dict.fromkeys((what, item)):
+                self.notes += [f"{name}: {one} {text}" for text in notes.get(one, ())]
+            if (far := _distance(self.known[name], items[item].record) or 0) > FAR_KM:
+                self.notes.append(f"{name}: {item} is {far:,.0f} km from its place in the gallery; "
+                                  "is it the right item?")  # fmt: skip
+
+    def suggest(self) -> list[Suggestion]:
+        """Search for the landmarks without an item, by their names."""
+        languages = self.options.languages
+        rest = [name for name in self.known if name not in self.found]
+        hits = {}
+        for name in rest:
+            record = self.known[name]
+            text = record.title or next(iter(record.names.values()), "") or name.replace("_", " ")
+            hits[name] = find_places(self.client, text, languages[0], MAX_SUGGESTIONS)
+            self._count(name not in self.left_out)
+        items = list(dict.fromkeys(hit.id for found in hits.values() for hit in found))
+        places: dict[str, Landmark] = {}
+        for part in _parts(items):
+            answer = landmarks_of(self.client, part, languages)
+            by_id = {one.id: one for one in answer.found}
+            places |= {asked: by_id[item] for asked, item in answer.ids.items()}
+        suggestions = []
+        for name, found in hits.items():
+            record = self.known[name]
+            for hit in found:
+                there = places.get(hit.id)
+                distance = _distance(record, there.record) if there else None
+                suggestions.append(Suggestion(name, record.title, hit.id, hit.label,
+                                              hit.description, distance))  # fmt: skip
+        return suggestions
+
+    def all_notes(self, unknown: int) -> list[str]:
+        """The notes of the run."""
+        if unknown and not self.options.suggestions:
+            self.notes.append(
+                f"{unknown} landmarks have neither a Wikidata id nor a category: "
+                "-o suggestions.csv searches for them by their names"
+            )
+        return self.notes
+
+
+def filled(old: LandmarkRecord, new: LandmarkRecord, *, replace_all: bool) -> LandmarkRecord:
+    """The record `old` with what it lacks from `new`, or with all that `new` has."""
+    changes: dict[str, Any] = {}
+    for name in ("title", "wikidata", "source"):
+        if getattr(new, name) and (replace_all or not getattr(old, name)):
+            changes[name] = getattr(new, name)
+    if new.latitude is not None and (replace_all or old.latitude is None):
+        changes |= {"latitude": new.latitude, "longitude": new.longitude}
+    for kind in ("names", "wikipedia"):
+        own = {language.lower(): language for language in getattr(old, kind)}
+        for language, text in getattr(new, kind).items():
+            if replace_all or language.lower() not in own:
+                changes.setdefault(kind, {})[own.get(language.lower(), language)] = text
+    return old.changed(changes)
+
+
+def _differences(old: LandmarkRecord, new: LandmarkRecord) -> list[str]:
+    """What differs, in words: title, name:fr, wikidata, place, source, wikipedia:fr."""
+    found = [name for name in ("title", "wikidata", "source")
+             if getattr(old, name) != getattr(new, name)]  # fmt: skip
+    if (old.latitude, old.longitude) != (new.latitude, new.longitude):
+        found.append("place")
+    for column, kind in (("name", "names"), ("wikipedia", "wikipedia")):
+        before, after = getattr(old, kind), getattr(new, kind)
+        found += [f"{column}:{one}" for one in after if after[one] != before.get(one)]
+    return found
+
+
+def _distance(old: LandmarkRecord, new: LandmarkRecord) -> float | None:
+    if old.latitude is None or old.longitude is None or new.latitude is None:
+        return None
+    there = (new.latitude, new.longitude or 0.0)
+    return float(distance_km((old.latitude, old.longitude), there))
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for at in range(0, len(names), BATCH):
+        yield names[at : at + BATCH]
+
+
+def read_table(path: Path) -> dict[str, tuple[str, str]]:
+    """Landmark → (Wikidata id or "", category or "") of a csv table; other columns are ignored.
+
+    Raises DataError for a table without these columns, or a landmark that is in it twice.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    with open_csv(path) as (header, rows):
+        if "landmark" not in header or not {"category", "wikidata"} & {*header}:
+            raise DataError(
+                f"{path}, line 1: columns {','.join(header) or '(none)'} given; expected landmark, "
+                "and category or wikidata"
+            )
+        for line, row in rows:
+            cells = dict(zip(header, map(str.strip, row), strict=True))
+            name = cells["landmark"]
+            if name in found:
+                raise DataError(f"{path}, line {line}: landmark {name!r} again; expected each once")
+            item = _of_address(cells.get("wikidata", ""))
+            if item and not ID.fullmatch(item):
+                raise DataError(f"{path}, line {line}: Wikidata id {item!r}; expected such as Q243")
+            found[name] = (item, _of_address(cells.get("category", "")))
+    return found
+
+
+def _of_address(text: str) -> str:
+    """The name of a page, of its address or of its name."""
+    if not re.match(r"(?:https?:)?//", text, re.IGNORECASE):
+        return text
+    return unquote(re.sub(r"^/(?:wiki|entity)/", "", urlsplit(text).path)).strip("/")
+
+
+def write_suggestions(path: Path, suggestions: Sequence[Suggestion]) -> None:
+    """Write the suggestions as a table in which a person says "yes" in the column `confirmed`."""
+    rows = [
+        [one.landmark, spreadsheet_text(one.title), one.wikidata, spreadsheet_text(one.label),
+         spreadsheet_text(one.description),
+         "" if one.distance_km is None else f"{one.distance_km:.1f}", ""]
+        for one in suggestions
+    ]  # fmt: skip
+    write_csv(path, "table of suggestions", SUGGESTION_COLUMNS, rows)
+
+
+def read_confirmed(path: Path) -> dict[str, str]:
+    """Landmark → the id that a person has confirmed in a table of suggestions.
+
+    Raises DataError for another table, a word that is neither yes nor no, or two ids of a landmark.
+    """
+    found: dict[str, str] = {}
+    with open_csv(path) as (header, rows):
+        if not {"landmark", "wikidata", "confirmed"} <= {*header}:
+            raise DataError(
+                f"{path}, line 1: columns {','.join(header) or '(none)'} given; expected landmark, "
+                "wikidata and confirmed, as in the table of suggestions"
+            )
+        for line, row in rows:
+            cells = dict(zip(header, map(str.strip, row), strict=True))
+            name, item = cells["landmark"], cells["wikidata"]
+            word = cells["confirmed"].casefold()
+            if word not in (*YES, *NO):
+                raise DataError(
+                    f"{path}, line {line}: {cells['confirmed']!r} in the column confirmed; "
+                    "expected yes, or nothing"
+                )
+            if word in NO:
+                continue
+            if not ID.fullmatch(item):
+                raise DataError(f"{path}, line {line}: Wikidata id {item!r}; expected such as Q243")
+            if found.setdefault(name, item) != item:
+                raise DataError(
+                    f"{path}, line {line}: {name!r} is confirmed as {found[name]} and as {item}; "
+                    "expected one of them"
+                )
+    return found
