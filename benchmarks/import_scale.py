@@ -1,11 +1,12 @@
 """Measure seconds and memory of `import gldv2` at full size.
 
-    python benchmarks/import_scale.py FOLDER [rows] [--tree]
+    python benchmarks/import_scale.py FOLDER [rows] [--tree] [--credits]
 
 Creates in FOLDER, unless they are there, 4,132,914 rows of 203,094 landmarks with ids and URLs as
 in GLDv2, and the photos as members of 512 bytes in 500 tars with MD5 files; with --tree, as empty
-files a/b/c/. Runs `whichlandmark import gldv2 --all`, prints seconds and the peak memory of all its
-processes together (resident pages; shared pages are counted in each), then reads the table back.
+files a/b/c/; with --credits, train_attribution.csv too, only while that option is given. Runs
+`whichlandmark import gldv2 --all`, prints seconds and the peak memory of all its processes together
+(resident pages; shared pages are counted in each), then reads the table back.
 """
 
 from __future__ import annotations
@@ -46,6 +47,20 @@ def write_csvs(root: Path, ids: list[str]) -> None:
     with open(root / "train_label_to_category.csv", "w") as file:
         file.write("landmark_id,category\n")
         file.writelines(f"{number},{wiki}_{number}\n" for number in range(LANDMARKS))
+
+
+def write_attribution(path: Path, ids: list[str]) -> None:
+    """Write authors, licences and pages of all photos."""
+    kinds = [f"{kind}/{version}" for kind in ("by", "by-sa") for version in ("2.0", "2.5", "3.0")]
+    licences = [f"https://creativecommons.org/licenses/{kind}/" for kind in kinds]
+    page = "https://commons.wikimedia.org/wiki/File:Ch%C3%A2teau_de_Lavaux_"
+    with open(path, "w") as file:
+        file.write("id,url,author,license,title\n")
+        file.writelines(
+            f"{name},{page}{name}.jpg,Author number {row % 50_000},{licences[row % 6]},"
+            f"File:Château de Lavaux {name}.jpg\n"
+            for row, name in enumerate(ids)
+        )
 
 
 def tar_bytes(ids: list[str]) -> bytes:
@@ -137,6 +152,10 @@ def main() -> None:
         (root / "made").touch()
         print(f"made in {time.perf_counter() - started:.0f} s: {root}")
     out = folder / "imported"
+    attribution = root / "train_attribution.csv"
+    attribution.unlink(missing_ok=True)
+    if "--credits" in sys.argv:
+        write_attribution(attribution, random_ids(rows))
     command = [sys.executable, "-m", "whichlandmark.cli"]
     told = measured([*command, "import", "gldv2", str(root), "-o", str(out), "--all"])
     print(f"import {rows:,} rows: {told}")

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .collect.commons import import_commons as import_commons
     from .collect.enrich import enrich as enrich
+    from .collect.gldv2_download import fetch_gldv2 as fetch_gldv2
     from .core.errors import WhichLandmarkError as WhichLandmarkError
     from .core.types import Photos as Photos
     from .core.types import Prediction as Prediction
@@ -53,6 +54,7 @@ _HOMES = {
     "build": "recognition.folder.load",
     "enrich": "collect.enrich",
     "evaluate": "evaluation.evaluate",
+    "fetch_gldv2": "collect.gldv2_download",
     "import_commons": "collect.commons",
     "load": "recognition.folder.load",
     "load_embedder": "features.embedders.load",
@@ -63,8 +65,9 @@ _HOMES = {
 }
 
 __all__ = ["Photos", "Prediction", "Recognizer", "Rules", "Scores", "TrainConfig",
-           "WhichLandmarkError", "build", "enrich", "evaluate", "import_commons", "load", "load_embedder",
-           "read_folder", "read_photos", "train", "write_photos"]  # fmt: skip
+           "WhichLandmarkError", "build", "enrich", "evaluate", "fetch_gldv2", "import_commons",
+           "load", "load_embedder", "read_folder", "read_photos", "train",
+           "write_photos"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -185,7 +185,7 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
         "list of files left out": b"path,reason\n",
         "list of problems": b"kind,name,detail\n",
         "table of landmark records": b"landmark,title,wikidata,latitude,longitude,source,name:fr\n",
-        "table of credits": b"id,author,licence,source\n",
+        "table of credits": b"id,author,licence,licence_url,source\n",
         "page": b'<!doctype html>\n<meta name="generator" content="whichlandmark">',
         "picture": b"\x89PNG\r\n\x1a\n....tEXtSoftware\0whichlandmark",
     }

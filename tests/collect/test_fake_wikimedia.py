@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_thumbnails_have_standard_widths(server: FakeWikimedia, width: int) -> N
     ],
 )  # fmt: skip
 def test_wrong_parameters_are_errors(
-    server: FakeWikimedia, params: dict[str, object], code: str
+    server: FakeWikimedia, params: dict[str, Any], code: str
 ) -> None:
     answer = ask(server, "/commons/w/api.php", action="query", format="json", **params)
     assert (answer.status, answer.json["error"]["code"]) == (200, code)
@@ -174,7 +175,7 @@ def test_faults_replace_an_answer_once(
     server: FakeWikimedia, name: str, status: int, part: bytes
 ) -> None:
     fault = server.fault(name, nth=2)
-    asked = {"action": "query", "format": "json", "titles": "File:Gone.jpg"}
+    asked: dict[str, Any] = {"action": "query", "format": "json", "titles": "File:Gone.jpg"}
     answers = [ask(server, "/commons/w/api.php", **asked) for _ in range(3)]
     assert [answers[0].status, answers[2].status] == [200, 200]
     assert fault.used == 1

@@ -228,6 +228,24 @@ def test_photos_of_several_landmarks_stay_and_count_for_none(tmp_path: Path) -> 
     assert list(result.kept.landmarks) == ["a|b"]
 
 
+def test_one_and_several_landmarks_of_one_photo_are_no_contradiction(tmp_path: Path) -> None:
+    """The copy of most landmarks is kept; versions of one photograph under A and A|B both are."""
+    a, b = encoded(scene(1)), encoded(scene(2))
+    photos = collection(tmp_path, {
+        "A/1.jpg": a, "A|B/1.jpg": a, "B/1.jpg": a, "A/2.jpg": b,
+        "A|B/2.jpg": encoded(cropped(scene(2), 0.02, 0.02, 0.02, 0.02), 70),
+        "C/1.jpg": encoded(scene(3)), "A|B/3.jpg": encoded(scene(3)),
+    })  # fmt: skip
+    result = clean(photos, CleaningRules(min_photos=1))
+    assert reasons(result) == {
+        "A/1.jpg": (cleaning.DUPLICATE, "A|B/1.jpg"), "B/1.jpg": (cleaning.DUPLICATE, "A|B/1.jpg"),
+        "A|B/3.jpg": (cleaning.CONFLICTING, "C/1.jpg (C)"),
+        "C/1.jpg": (cleaning.CONFLICTING, "A|B/3.jpg (A|B)"),
+    }  # fmt: skip
+    assert result.kept.ids.tolist() == ["A|B/1.jpg", "A/2.jpg", "A|B/2.jpg"]
+    assert result.leaks == []
+
+
 def test_the_near_duplicate_with_most_pixels_is_kept(tmp_path: Path) -> None:
     """More pixels win over better quality; with equal pixels and bytes the first id is kept."""
     big = scene(1, (384, 512))

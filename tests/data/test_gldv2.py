@@ -17,6 +17,7 @@ from whichlandmark.data import gldv2_tables
 from whichlandmark.data.gldv2 import Gldv2Options, import_gldv2
 from whichlandmark.data.gldv2_tables import MAX_CELL_CHARACTERS, name_of
 from whichlandmark.data.table import read_photos
+from whichlandmark.gallery.records import read_credits
 
 NAMES = {"7": "Café de Paris", "12": "St. John's (Malta)", "203": "清水寺", "9": "100% Tower"}
 
@@ -335,3 +336,39 @@ def test_kaggles_layout_with_an_unlabelled_test_set_loses_no_photo(
     assert [row[2] for row in rows_of(tmp_path / "out" / "test.csv")[1:]] == ["", ""]
     assert "its photos (of sample_submission.csv) have no landmarks" in err
     assert f"1 photos are in no table, such as {ids[5]}" in err
+
+
+def test_credits_are_written_from_odd_attributions(root: Path, tmp_path: Path) -> None:
+    ids = [item.id for item in small_set().train]
+    page, cc = "https://commons.wikimedia.org/wiki/File:A.jpg", "creativecommons.org/licenses"
+    attributions = [
+        [ids[0], page, "Ana \n  Silva", f"http://{cc}/by/2.0/deed.pt", "File:A.jpg"],
+        [ids[1], "File:A.jpg", "x" * 5000, f"https://{cc}/by-nc/2.0", "t"],
+        [ids[2], "", "", "GFDL", ""],
+        [ids[3], page, "=cmd|' /C calc'!A0", "", "t"],
+        [ids[0], page, "another", "", "again"],
+        [hex_id("of no table"), page, "Nobody", "", "t"],
+    ]
+    set_rows(root / "train_attribution.csv", [["id", "url", "author", "license", "title"],
+                                              *attributions])  # fmt: skip
+    done = import_gldv2(root, tmp_path / "out")
+    rows = rows_of(tmp_path / "out" / "credits.csv")
+    assert rows[0] == ["id", "author", "licence", "licence_url", "source"]
+    assert rows[1] == [ids[0], "Ana Silva", "CC BY 2.0", f"https://{cc}/by/2.0/", page]
+    assert rows[2] == [ids[1], "x" * 4000, "CC BY-NC 2.0", f"https://{cc}/by-nc/2.0/", ""]
+    assert rows[3] == [ids[2], "", "GFDL", "", ""]
+    assert rows[4] == [ids[3], "=cmd|' /C calc'!A0", "", "", page]
+    assert len(rows) == 5
+    assert done.counts["credits"] == 4
+    assert not done.problems
+    assert any("GFDL: licence not understood" in note for note in done.notes)
+    credits = read_credits(tmp_path / "out" / "credits.csv")
+    assert credits[ids[0]].author == "Ana Silva"
+
+    with open(root / "train_attribution.csv", "a") as file:
+        file.write("only,two\n")
+    done = import_gldv2(root, tmp_path / "out")
+    assert "2 cells; the header has 5" in done.problems["credits"][0]
+    assert done.counts["train photos"] == 9
+    assert "credits.csv has only photos before that" in done.problems["credits"][0]
+    assert len(rows_of(tmp_path / "out" / "credits.csv")) == 1 + done.counts["credits"]

@@ -149,6 +149,25 @@ def test_photos_without_a_landmark_are_distractors(tmp_path: Path) -> None:
     assert "bank" not in split_validation(named, SplitOptions(landmarks=1)).tables
 
 
+def test_photos_of_several_landmarks_are_queries(tmp_path: Path) -> None:
+    photos = table(tmp_path, {"A": 4, "B": 4, "C": 4, "A|B": 3, "B|C": 2})
+    split = split_validation(photos, SplitOptions(landmarks=1, unknown=1, seed=1))
+    used = {*split.tables["database"].landmarks, *split.tables["queries"].landmarks} & {*"ABC"}
+    assert len({*split.tables["database"].landmarks}) == 1
+    assert len(used) == 2
+    for several in ("A|B", "B|C"):
+        where = "queries" if {*several} & used else "train"
+        found = (split.tables[where].landmarks == several).sum()
+        assert found == (photos.landmarks == several).sum()
+    split = split_test(photos, HoldOutOptions(test=0.25, unknown=1))
+    assert sum("|" in cell for cell in split.tables["test"].landmarks) == 5
+    assert len({*split.tables["train"].landmarks}) == 2
+    assert query_kinds(split)["unknown landmark"] == 4
+    assert query_kinds(split)["known landmark"] == 2 + 5
+    with pytest.raises(OptionError, match="3 unknown landmarks given; the table has 3"):
+        split_test(photos, HoldOutOptions(unknown=3))
+
+
 def test_the_simple_split_equals_photos_split_but_for_copies(world: tuple[Photos, Photos]) -> None:
     """Test photos that are copies of training photos move to train."""
     photos, _ = world

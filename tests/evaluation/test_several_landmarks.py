@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.support.photos import photos_of, picture, write_photo
 from whichlandmark.core.errors import DataError
+from whichlandmark.core.images import read_image
 from whichlandmark.core.types import Photo, Photos, is_true, true_landmarks
 from whichlandmark.data.folders import read_folder
 from whichlandmark.data.table import read_photos, write_photos
@@ -16,9 +18,16 @@ from whichlandmark.evaluation.evaluate import evaluate_in_detail
 from whichlandmark.evaluation.predictions import gap_by_usage, read_predictions, write_predictions
 from whichlandmark.evaluation.report import write_report
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
+from whichlandmark.gallery.leak_check import LeakCheck
+from whichlandmark.recognition.folder.edit import add_photos, photos_to_add
 from whichlandmark.recognition.folder.fill import photos_and_distractors
 from whichlandmark.recognition.folder.load import build
+from whichlandmark.recognition.folder.tune import embed_training_photos
+from whichlandmark.recognition.indexing.index_photos import IndexOptions, index_photos
 from whichlandmark.recognition.recognizer import Recognizer
+from whichlandmark.recognition.rules import Rules
+from whichlandmark.training.loader import labelled_photos, require_validation
+from whichlandmark.training.trainer import validate
 
 
 def column(*values: str) -> np.ndarray:
@@ -161,30 +170,78 @@ def test_a_usage_group_without_landmarks_has_no_gap(
     assert found.queries_by_usage == {"Private": 4, "Public": 14}
 
 
-def test_a_gallery_needs_one_landmark_each(colour_world: Path) -> None:
-    photos = photos_of(colour_world / "gallery")
+def some_of_both(photos: Photos, *rows: int) -> Photos:
+    """The table with photos that show two landmarks."""
     landmarks = photos.landmarks.copy()
-    landmarks[3] = "place 0|place 1"
-    several = Photos.of_columns(photos.ids, photos.paths, landmarks)
-    with pytest.raises(DataError, match=r"several landmarks \(place 0\|place 1\); indexing needs"):
-        build(HistogramEmbedder(), several)
-    bank = Photos.of_columns(["b"], several.paths[3:4], landmarks[3:4])
+    landmarks[list(rows)] = "place 0|place 1"
+    return Photos.of_columns(photos.ids, photos.paths, landmarks)
+
+
+NO_PHOTOS = (column(), column())  # ids and hashes of an empty gallery
+
+NOTE = "left out 2 photos of several landmarks (gallery/place 0/3.jpg, gallery/place 2/0.jpg): a"
+
+
+def test_a_gallery_leaves_out_photos_of_several_landmarks(
+    colour_world: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = photos_of(colour_world / "gallery")
+    several = some_of_both(photos, 3, 12)
+    made = build(HistogramEmbedder(), several)
+    assert set(made.index.ids) == {*photos.ids} - {photos.ids[3], photos.ids[12]}
+    assert list(made.index.names) == ["place 0", "place 1", "place 2", "place 3"]
+    assert NOTE in caplog.text
+    with pytest.raises(DataError, match="no photo could be indexed: left out 1 photo of several"):
+        build(HistogramEmbedder(), several.take([3]))
+    bank = Photos.of_columns(["b"], several.paths[3:4], several.landmarks[3:4])
     assert (
         photos_and_distractors(photos, bank).landmarks[-1] == ""
     )  # a distractor loses its landmarks
 
 
-def test_training_needs_one_landmark_each(colour_world: Path) -> None:
-    from whichlandmark.training.config import TrainConfig
-    from whichlandmark.training.train import train
+@pytest.mark.parametrize("shards", [None, 3])
+def test_index_and_gallery_add_count_and_name_photos_of_several_landmarks(
+    colour_world: Path, shards: int | None
+) -> None:
+    photos, folder = photos_of(colour_world / "gallery"), colour_world / "r.wl"
+    several = some_of_both(photos, 3, 12)
+    options = IndexOptions(rules=Rules(verify=0, score="cosine", whitening="none"), shards=shards)
+    done = index_photos(
+        several, None, folder, HistogramEmbedder(), options, progress=lambda _: lambda *_: None
+    )
+    assert (done.counts["photos"], done.counts["several landmarks"]) == (22, 2)
+    assert any(note.startswith(NOTE) for note in done.notes)
+    assert done.failures == []
+    added = add_photos(folder, some_of_both(photos, 3), embedder=HistogramEmbedder())
+    assert (added.counts["added"], added.counts["several landmarks"]) == (1, 1)
+    assert "(gallery/place 0/3.jpg): a photo of a gallery" in added.notes[-1]
+    labelled = photos_to_add(several, landmark="place 0", distractors=False)
+    assert {*labelled.landmarks} == {"place 0"}  # one for all of them
 
+
+def test_training_leaves_out_photos_of_several_landmarks(
+    colour_world: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     photos = photos_of(colour_world / "gallery")
-    landmarks = ["place 0|place 1", *photos.landmarks[1:]]
-    with pytest.raises(DataError, match=r"several landmarks .*; training needs one each"):
-        train(Photos.of_columns(photos.ids, photos.paths, landmarks), TrainConfig(
-            backbone="test_resnet", size=64, crop=64, dim=16, landmarks_per_batch=4,
-            photos_per_landmark=2, workers=0,
-        ))  # fmt: skip
+    several = some_of_both(photos, 3, 12)
+    assert labelled_photos(several).ids.tolist() == np.delete(photos.ids, [3, 12]).tolist()
+    assert caplog.text.count(NOTE) == 1
+    embedder = HistogramEmbedder()
+    vectors, failures, _ = embed_training_photos(embedder, several, LeakCheck(*NO_PHOTOS))
+    assert (len(vectors.landmarks), failures) == (22, [])
+    assert caplog.text.count(NOTE) == 2
+
+
+def test_validation_queries_may_show_several_landmarks(colour_world: Path) -> None:
+    """Either is right, as in `evaluate`; the database leaves such photos out."""
+    photos = photos_of(colour_world / "gallery")
+    queries = Photos.of_columns(["q"], photos.paths[:1], ["place 9|place 0"])
+    require_validation((photos, queries))
+    vectors = HistogramEmbedder()([read_image(path) for path in photos.paths])
+    row_of = {path: row for row, path in enumerate(photos.paths)}
+    data = SimpleNamespace(database=photos, queries=queries, train=None)
+    scores = validate(data, None, lambda table: (vectors[[row_of[p] for p in table.paths]], {}))  # type: ignore[arg-type]
+    assert scores["top1_nearest_photo"] == scores["gap_nearest_photo"] == 1
 
 
 def test_folder_names_with_the_separator_are_refused(tmp_path: Path) -> None:

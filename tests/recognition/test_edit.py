@@ -362,13 +362,24 @@ def test_the_credit_of_photos_is_shown_and_changed_by_command(
     first, second = "gallery/place 0/0.jpg", "gallery/place 0/1.jpg"
     words = ("gallery", "credit", folder, first, second)
     done = json_of(capfd, *words, "--author", "Ann", "--source", "https://a.org/1")
-    ann = {"author": "Ann", "licence": "", "source": "https://a.org/1"}
+    ann = {"author": "Ann", "licence": "", "licence_url": "", "source": "https://a.org/1"}
     assert done == {"photos": [{"id": first, **ann}, {"id": second, **ann}], "generation": 2}
     json_of(capfd, *words[:4], "--licence", "CC0", "--clear", "author")
     shown = run(capfd, *words)[1]
     assert f"{first}  (CC0 · https://a.org/1)\n{second}  (Ann · https://a.org/1)\n" in shown
     listed = run(capfd, "gallery", "list", folder, "--landmark", "place 0")[1]
     assert "(CC0 · https://a.org/1)" in listed
+    by = ("--licence", "CC BY 4.0", "--licence-url", "https://b.org/by")
+    shown = run(capfd, *words[:4], *by)[1]
+    assert f"{first}  (CC BY 4.0 · https://b.org/by · https://a.org/1)\n" in shown
+    assert "(CC BY 4.0 · https://b.org/by · " in run(capfd, "gallery", "list", folder, "--landmark",
+                                                     "place 0")[1]  # fmt: skip
+    assert "(CC0 · https://a.org/1)" in run(capfd, *words[:4], "--licence", "CC0")[1]
+    run(capfd, *words[:4], "--licence-url", "https://b.org/cc0")
+    assert "(CC0 · https://a.org/1)" in run(capfd, *words[:4], "--clear", "licence_url")[1]
+    wrong = run(capfd, *words[:4], "--licence-url", "b.org/by")
+    assert wrong[0] == 4
+    assert "licence_url 'b.org/by'; expected a web address" in wrong[2]
     assert (
         "place 0/2.jpg  (no credit)"
         in run(capfd, "gallery", "credit", folder, "--landmark", "place 0")[1]
@@ -385,9 +396,9 @@ def test_records_and_credits_are_exported_as_they_are_read(
         "--landmarks": "landmark,title,wikidata,latitude,longitude,source,name:de,name:zh-Hant\n"
         'place 1,"The ""First"", it is",Q7,48.5,-2.25,https://a.org/x,Erster,\n'
         "place 2,,,,,,,第二\n",
-        "--credits": "id,author,licence,source\n"
-        "gallery/place 0/0.jpg,Ann,CC BY 4.0,https://a.org/1\n"
-        "gallery/place 0/1.jpg,,CC0,\n",
+        "--credits": "id,author,licence,licence_url,source\n"
+        "gallery/place 0/0.jpg,Ann,CC BY 4.0,https://a.org/by,https://a.org/1\n"
+        "gallery/place 0/1.jpg,,CC0,,\n",
     }
     given = {name: folder.parent / f"given{name}.csv" for name in tables}
     for name, text in tables.items():

@@ -147,7 +147,8 @@ def test_the_credit_of_a_photo_is_read_and_changed(client: TestClient) -> None:
     address = f"/v1/photos/{listed['id'].replace('/', '%2F')}"
     before = client.get(address).json()
     assert (before["landmark"], before["author"], before["source"]) == ("place 2", "A. Author", "")
-    given = {"author": "Ann", "source": "https://a.org/1.jpg"}
+    by = "https://creativecommons.org/licenses/by/4.0/"
+    given = {"author": "Ann", "licence_url": by, "source": "https://a.org/1.jpg"}
     changed = client.patch(address, json=given).json()
     model_of(CreditReply).model_validate(changed)
     assert changed == {**before, **given, "generation": before["generation"] + 1}
@@ -155,8 +156,13 @@ def test_the_credit_of_a_photo_is_read_and_changed(client: TestClient) -> None:
     shown = client.get("/v1/landmarks/place 2/photos").json()["photos"][0]
     assert (shown["author"], shown["licence"]) == ("", "CC0")
     assert shown["source"] == "https://a.org/1.jpg"
-    refused = client.patch(address, json={"source": "ftp://a"})
-    assert (refused.status_code, "source" in refused.json()["error"]["message"]) == (422, True)
+    assert shown["licence_url"] == ""  # because it was the address of another licence
+    both = {"licence": "CC BY 4.0", "licence_url": by}
+    assert client.patch(address, json=both).json().items() >= both.items()
+    assert client.patch(address, json={"licence": "CC BY 4.0"}).json()["licence_url"] == by
+    for field in ("source", "licence_url"):
+        refused = client.patch(address, json={field: "ftp://a"})
+        assert (refused.status_code, field in refused.json()["error"]["message"]) == (422, True)
     for path in ("landmarks/nowhere", "photos/no%2F1.jpg"):
         assert client.get(f"/v1/{path}").status_code == 404
         assert client.patch(f"/v1/{path}", json={}).status_code == 404

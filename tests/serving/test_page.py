@@ -32,7 +32,9 @@ def test_a_dropped_photo_gets_its_name_first(page: Page) -> None:
     expect(page.locator("#live")).to_have_text("Cathedral of Velras. 97 % sure.")
     page.locator(".sureness summary").click()
     expect(page.locator(".sureness")).to_contain_text("about 97 are right. Score: 3.2")
-    expect(page.locator(".candidates .thumb").first).to_contain_text("Mira Ansel · CC BY-SA 4.0")
+    first = page.locator(".candidates .thumb").first
+    expect(first).to_contain_text("Photo: Mira Ansel, CC BY-SA 4.0")
+    expect(first.get_by_role("link", name="CC BY-SA 4.0")).to_be_visible()
     expect(page.locator(".candidates .thumb").nth(1)).to_contain_text("No credit recorded")
     expect(page.locator(".candidates > ol > li")).to_have_count(1)  # the rest opens on request
     assert page.locator(".names span[lang=hi]").inner_text() == "हवा महल"

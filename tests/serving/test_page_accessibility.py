@@ -295,6 +295,7 @@ def test_scripts_in_names_are_not_run(
         assert page.locator("main script, main iframe, dialog script, dialog iframe").count() == 0
         links = [a.get_attribute("href") or "" for a in page.locator("a").all()]
         assert all(
-            link.startswith(("#", "https://www.openstreetmap.org/", "https://www.wikidata.org/"))
+            link.startswith(("#", "https://www.openstreetmap.org/", "https://www.wikidata.org/",
+                             "https://creativecommons.org/licenses/by-sa/4.0/"))
             for link in links
-        )
+        )  # fmt: skip

@@ -367,12 +367,32 @@ def test_credits_of_several_photos_change_only_what_is_typed(page: Page, world: 
     page.click("#credits-save")
     expect(page.locator("#credits-source-fault")).to_contain_text("https://")
     page.fill("#credits-source", "https://example.org/p")
+    page.fill("#credits-licence_url", "CC0")
+    page.click("#credits-save")
+    expect(page.locator("#credits-licence_url-fault")).to_contain_text("https://")
+    page.fill("#credits-licence_url", "https://example.org/cc0")
     page.click("#credits-save")
     expect(page.locator(".toast")).to_contain_text("The credit of 2 photos was saved.")
     credit = world.photo(f"{FIRST}/0.jpg")
     assert (credit["author"], credit["source"]) == ("One", "https://example.org/p")
+    assert credit["licence_url"] == "https://example.org/cc0"
     assert world.photo(f"{FIRST}/2.jpg")["author"] == "Mira Ansel"
     expect(page.locator(".photos li").first.get_by_role("link", name="Source")).to_be_visible()
+
+
+def test_a_corrected_licence_keeps_the_address_that_the_form_shows(
+    page: Page, world: World
+) -> None:
+    asked: list[object] = []
+    page.on("request", lambda one: asked.append(one.post_data_json) if one.method == "PATCH" else 0)
+    page.get_by_label("Select Cathedral of Velras, photo 1", exact=True).check()
+    page.get_by_role("button", name="Credit…").click()
+    page.fill("#credits-licence", "CC BY-SA 4.0 International")
+    page.click("#credits-save")
+    expect(page.locator(".toast")).to_contain_text("The credit was saved.")
+    by_sa = "https://creativecommons.org/licenses/by-sa/4.0/"
+    assert asked == [{"licence": "CC BY-SA 4.0 International", "licence_url": by_sa}]
+    assert world.photo(f"{FIRST}/0.jpg")["licence_url"] == by_sa
 
 
 def test_an_upload_that_goes_on_after_closing_is_reported(page: Page, world: World) -> None:

@@ -184,7 +184,7 @@ def test_a_photo_opens_large_and_is_zoomed(page: Page) -> None:
     image = large.locator("img")
     expect(image).to_have_attribute("src", re.compile(r"/preview\?side=2048$"))
     image.evaluate("i => i.decode()")
-    expect(large).to_contain_text("Mira Ansel · CC BY-SA 4.0")
+    expect(large).to_contain_text("Photo: Mira Ansel, CC BY-SA 4.0")
 
     def width() -> float:
         return float(image.evaluate("i => i.getBoundingClientRect().width"))

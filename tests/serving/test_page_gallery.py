@@ -169,8 +169,15 @@ def test_a_landmark_shows_its_names_place_and_credits(
     world.credits[f"{first}/0.jpg"] = {
         "author": "A",
         "licence": "CC0",
+        "licence_url": "https://l.example.org/cc0",
         "source": "https://a.example.org/1",
     }
+    world.credits[f"{first}/1.jpg"] = {"licence_url": "https://l.example.org/by"}
+    unsafe = "javascript:alert(1)"
+    world.credits[f"{first}/2.jpg"] = {
+        "author": "B", "licence": "CC BY 4.0", "licence_url": unsafe, "source": unsafe,
+    }  # fmt: skip
+    world.credits[f"{first}/3.jpg"] = {"source": "https://a.example.org/3"}
     world.records[first] = {"source": "https://b.example.org/x"}
     with opened(browser, f"{address}/#gallery/{first}") as (page, _):
         expect(page.locator(".facts .names li").first).to_have_text(re.compile("Hindi\\s*हवा महल"))
@@ -180,11 +187,22 @@ def test_a_landmark_shows_its_names_place_and_credits(
         wiki = page.get_by_role("link", name="Wikipedia").get_attribute("href") or ""
         assert wiki.endswith("Special:GoToLinkedPage/enwiki/Q9000")
         expect(page.get_by_role("link", name="Source: b.example.org")).to_be_visible()
-        credit = page.locator(".photos li").first
-        expect(credit).to_contain_text("A · CC0")
-        expect(credit.get_by_role("link", name="Source")).to_have_attribute(
-            "href", "https://a.example.org/1"
+        credits = page.locator(".photos .credit")
+        for at, words in enumerate((
+            "Photo: A, CC0 · Source", "Photo: author not recorded, licence",
+            "Photo: B, CC BY 4.0", "No credit recorded · Source",
+        )):  # fmt: skip
+            expect(credits.nth(at)).to_have_text(words)
+        links = credits.get_by_role("link").evaluate_all(
+            "links => links.slice(0, 4).map((a) => [a.textContent, a.href, a.rel, a.target])"
         )
+        safe = "noopener noreferrer"
+        assert links == [
+            ["CC0", "https://l.example.org/cc0", f"license {safe}", "_blank"],
+            ["Source", "https://a.example.org/1", safe, "_blank"],
+            ["licence", "https://l.example.org/by", f"license {safe}", "_blank"],
+            ["Source", "https://a.example.org/3", safe, "_blank"],
+        ]
 
 
 def test_a_photo_opens_large_and_the_arrow_keys_turn(page: Page, world: World) -> None:

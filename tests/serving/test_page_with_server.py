@@ -44,7 +44,11 @@ def test_a_sideways_photo_is_answered_and_explained_upright(browser: Browser, ad
         page.set_input_files("#files", [file("<i>sideways</i>.jpg", sideways)])
         page.locator('[data-state="answered"]').wait_for()
         expect(page.locator(".answer h3")).to_contain_text("First Place")
-        expect(page.locator(".candidates .thumb").first).to_contain_text("A. Author · CC BY 4.0")
+        thumb = page.locator(".candidates .thumb").first
+        expect(thumb).to_contain_text("Photo: A. Author, CC BY 4.0")
+        expect(thumb.get_by_role("link", name="CC BY 4.0")).to_have_attribute(
+            "href", "https://creativecommons.org/licenses/by/4.0/"
+        )
         expect(page.locator(".places").first).to_contain_text("48.8583° N, 2.2945° E")
         page.get_by_role("button", name="Why?").click()
         page.wait_for_selector(".pair")

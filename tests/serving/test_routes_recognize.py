@@ -90,6 +90,7 @@ def test_the_answer_equals_that_of_the_command_line(client: TestClient) -> None:
     assert (best["title"], best["wikidata"], best["latitude"]) == ("First Place", "Q243", 48.8583)
     assert best["names"] == {"fr": "Première Place"}
     assert best["photos"][0]["author"] == "A. Author"
+    assert best["photos"][0]["licence_url"] == "https://creativecommons.org/licenses/by/4.0/"
     assert len(first["matches"]) == 5
 
 

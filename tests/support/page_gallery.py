@@ -205,7 +205,8 @@ def change_photo(world: World, asked: Asked, name: str) -> JSON:
         put_under(world, [name], change.pop("landmark"))
     credit = {k: v or "" for k, v in change.items()}
     if credit:
-        shown = {k: v for k, v in world.photo(name).items() if k in ("author", "licence", "source")}
+        fields = ("author", "licence", "licence_url", "source")
+        shown = {field: world.photo(name)[field] for field in fields}
         world.credits[name] = {**shown, **credit}
     return photo(world, asked, name)
 

@@ -81,12 +81,14 @@ class World:
 
     def photo(self, photo: str) -> JSON:
         """A ListedPhoto."""
-        known = self.credits.get(photo, {"author": "Mira Ansel", "licence": "CC BY-SA 4.0"})
+        by_sa = "https://creativecommons.org/licenses/by-sa/4.0/"
+        usual = {"author": "Mira Ansel", "licence": "CC BY-SA 4.0", "licence_url": by_sa}
+        known = self.credits.get(photo, usual)
         if photo.endswith("/1.jpg") and photo not in self.credits:
             known = {}
         return {
             "id": photo, "thumbnail": f"/v1/photos/{quote(photo, safe='')}/thumbnail",
-            "author": "", "licence": "", "source": "", **known,
+            "author": "", "licence": "", "licence_url": "", "source": "", **known,
         }  # fmt: skip
 
     def match(self, name: str, i: int = 0) -> JSON:

@@ -79,7 +79,8 @@ def made() -> Path:
                                 48.8583, 2.2945)  # fmt: skip
         gallery.describe([record])
         ids = list(gallery.stamps())
-        gallery.credit({one: Credit("A. Author", "CC BY 4.0") for one in ids})
+        by = Credit("A. Author", "CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/")
+        gallery.credit(dict.fromkeys(ids, by))
     return root / "r.wl"
 
 

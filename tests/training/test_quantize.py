@@ -301,6 +301,9 @@ def test_unusable_calibration_photos_and_options_are_refused(
     singles = world.take([0, 5, 10, 22])
     with pytest.raises(DataError, match="none with two photos"):
         quantize(float_folder, tmp_path / "out", singles, progress=no_progress)
+    both = Photos.of_columns(singles.ids[:2], singles.paths[:2], ["a|b", "a|b"])
+    with pytest.raises(DataError, match="0 photos of 0 landmarks given, none with two photos"):
+        quantize(float_folder, tmp_path / "out", both, progress=no_progress)
     with pytest.raises(OptionError, match="expected 0 to 1"):
         quantize(float_folder, tmp_path / "out", world, max_gap_loss=-0.1, progress=no_progress)
     with pytest.raises(OptionError, match="choose another folder"):

@@ -122,6 +122,16 @@ Distractors = Annotated[
     ),
 ]
 
+LandmarksTable = Annotated[
+    Path | None,
+    typer.Option("--landmarks", help="landmarks.csv: titles, names and coordinates of landmarks."),
+]
+
+CreditsTable = Annotated[
+    Path | None,
+    typer.Option("--credits", help="credits.csv: author, licence and source of photos by id."),
+]
+
 Relabel = Annotated[
     bool,
     typer.Option(

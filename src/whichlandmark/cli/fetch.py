@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from ..core.results import FOLDER
 from . import output
 from .app import Json, app
 from .option_types import within
+
+if TYPE_CHECKING:
+    from ..collect.gldv2_download import FetchOptions, FetchResult
 
 fetch_app = typer.Typer(
     help="Fetch a public data set, whole or in part, from the web.", no_args_is_help=True
@@ -112,22 +115,27 @@ def fetch_gldv2(
     options.check()
     output.claim([(out, FOLDER)], [offsets])
     with output.progress() as progress:
-        done = run(out, options, api=api, phase=progress)
-    output.result(done.counts, as_json, title=f"{out} (dry run)" if dry_run else str(out))
+        done = run(out, options, progress=progress, api=api)
+    _tell(out, options, done, as_json=as_json)
+
+
+def _tell(out: Path, options: FetchOptions, done: FetchResult, *, as_json: bool) -> None:
+    """Print what was done and what was left out, and end with exit code 3 or 4 for the latter."""
+    output.result(done.counts, as_json, title=f"{out} (dry run)" if options.dry_run else str(out))
     for line in done.notes:
         output.note(f"note: {line}")
-    here = sum(done.counts.get(f"{name} {when}", 0) for name in ("photos", "tars")
-               for when in ("fetched", "here before"))  # fmt: skip
     failures = [line for lines in done.problems.values() for line in lines]
     if failures:
         output.warn(f"left out (the full list is in {out / 'problems.csv'}):")
         for line in failures:
             output.warn(line)
-    if not here and not dry_run:
-        raise DataError(f"nothing was fetched; {out} has none of the photos asked for")
-    if not dry_run:
-        whole = "" if clean or "train" not in options.parts else " --all"
-        output.note(f"next: whichlandmark import gldv2 {out} -o TABLES{whole}")
+    if not options.dry_run:
+        here = sum(done.counts.get(f"{name} {when}", 0) for name in ("photos", "tars")
+                   for when in ("fetched", "here before"))  # fmt: skip
+        if not here:
+            raise DataError(f"nothing was fetched; {out} has none of the photos asked for")
+        every = " --all" if "train" in options.parts and not options.clean else ""
+        output.note(f"next: whichlandmark import gldv2 {out} -o TABLES{every}")
     if failures:
         raise output.PartlyFailedError
 

@@ -11,9 +11,11 @@ from ..core.errors import OptionError
 from ..core.json_options import strict_json
 from . import output
 from .app import (
+    CreditsTable,
     Device,
     GalleryAddress,
     Json,
+    LandmarksTable,
     RecognizerArgument,
     Relabel,
     Restore,
@@ -50,12 +52,8 @@ def add(
     ] = None,
     landmark: Annotated[str | None, typer.Option(help="The landmark of all these photos.")] = None,
     distractors: Annotated[bool, typer.Option(help="The photos show no landmark.")] = False,
-    landmarks: Annotated[
-        Path | None, typer.Option(help="landmarks.csv: titles, names and coordinates of landmarks.")
-    ] = None,
-    credits: Annotated[
-        Path | None, typer.Option(help="credits.csv: id, author, licence and source of photos.")
-    ] = None,
+    landmarks: LandmarksTable = None,
+    credits: CreditsTable = None,
     relabel: Relabel = False,
     restore: Restore = False,
     device: Device = "auto",
@@ -65,7 +63,8 @@ def add(
 
     A photo that the gallery has already, by its bytes, is not added again.
     """
-    from ..recognition.folder.edit import LandmarkTables, add_photos, photos_to_add
+    from ..gallery.copy import LandmarkTables
+    from ..recognition.folder.edit import add_photos, photos_to_add
     from ..recognition.folder.update import UpdateOptions
 
     photos = None
@@ -130,12 +129,13 @@ def credit(
     landmark: Landmark = None,
     author: Annotated[str | None, typer.Option(help="Who took the photos.")] = None,
     licence: Annotated[str | None, typer.Option(help="The licence that they are under.")] = None,
+    licence_url: Annotated[str | None, typer.Option(help="Web address of the licence.")] = None,
     source: Annotated[str | None, typer.Option(help="Web address that they come from.")] = None,
     clear: Annotated[
         list[str] | None,
         typer.Option(
-            callback=each_of("author", "licence", "source"),
-            help="Remove author, licence or source; may be repeated.",
+            callback=each_of("author", "licence", "licence_url", "source"),
+            help="Remove author, licence, licence_url or source; may be repeated.",
         ),
     ] = None,
     as_json: Json = False,
@@ -143,7 +143,7 @@ def credit(
     """Show author, licence and source of photos, or change them."""
     from ..recognition.folder.edit import credit_photos
 
-    given = {"author": author, "licence": licence, "source": source}
+    given = {"author": author, "licence": licence, "licence_url": licence_url, "source": source}
     changes: dict[str, str | None] = dict.fromkeys(clear or [])
     changes |= {field: value.strip() for field, value in given.items() if value is not None}
     credits, generation = credit_photos(folder, ids or [], landmark, changes)
@@ -175,7 +175,7 @@ def list_(
 
     The tables of --records and --credits are what `gallery add` reads.
     """
-    from ..recognition.folder.edit import LandmarkTables
+    from ..gallery.copy import LandmarkTables
     from ..recognition.folder.maintain import export_tables, list_landmarks, list_photos
 
     if records or credits:
@@ -189,7 +189,7 @@ def list_(
         if as_json:
             output.say(strict_json({"landmark": landmark, "photos": photos}))
         for photo in [] if as_json else photos:
-            parts = (photo[name] for name in ("author", "licence", "source"))
+            parts = (photo[name] for name in ("author", "licence", "licence_url", "source"))
             shown = " · ".join(text for text in parts if text)
             output.say(f"{photo['id']}  {photo['path']}" + (f"  ({shown})" if shown else ""))
         return

@@ -13,10 +13,12 @@ from ..core.errors import OptionError
 from ..core.json_options import count
 from . import output
 from .app import (
+    CreditsTable,
     Device,
     Distractors,
     GalleryAddress,
     Json,
+    LandmarksTable,
     RecognizerArgument,
     Relabel,
     Restore,
@@ -94,6 +96,8 @@ def index(
     load: Load = False,
     gallery: GalleryAddress = None,
     search: SearchWhere = None,
+    landmarks: LandmarksTable = None,
+    credits: CreditsTable = None,
     relabel: Relabel = False,
     restore: Restore = False,
     device: Device = "auto",
@@ -110,7 +114,7 @@ def index(
     options = IndexOptions(
         rules=output.rules_given(rules, score), features=features, device=device, gallery=gallery,
         search=search, shards=plan.shards, shard=plan.shard, shard_folder=shard_folder,
-        engine=plan.engine, relabel=relabel, restore=restore,
+        engine=plan.engine, relabel=relabel, restore=restore, landmarks=landmarks, credits=credits,
     )  # fmt: skip
     photos = read_source(source)
     extra = read_source(distractors, labelled=False) if distractors else None

@@ -9,12 +9,15 @@ fetched again, so that the same command goes on after a stop of any kind.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import NetworkError, OptionError
+from ..core.json_options import unknown_message
 from ..core.progress import StartPhase
 from ..core.storage import TAR_BLOCK
 from ..data import gldv2_tables
@@ -82,6 +85,22 @@ class FetchOptions:
         chosen = self.landmarks or self.categories or self.largest is not None
         return bool(chosen or self.limit is not None or self.clean)
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> FetchOptions:
+        """From some of the fields. Raises OptionError for another name."""
+        known = [one.name for one in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise OptionError(unknown_message(name, known, "option"))
+        several = ("parts", "landmarks", "categories")
+        found: dict[str, Any] = dict(given)
+        for name in {*several} & {*given}:
+            one = isinstance(given[name], str | int)
+            found[name] = tuple(map(str, [given[name]] if one else given[name]))
+        if found.get("offsets"):
+            found["offsets"] = Path(found["offsets"])
+        return cls(**found)
+
     def check(self) -> None:
         """Raises OptionError for what does not fit together."""
         for part in self.parts:
@@ -118,8 +137,8 @@ class FetchResult:
 
 
 def fetch_gldv2(
-    out: str | Path, options: FetchOptions | None = None, *, api: str | None = None,
-    phase: StartPhase | None = None,
+    out: str | Path, options: FetchOptions | Mapping[str, Any] | None = None, *,
+    progress: StartPhase | None = None, api: str | None = None,
 ) -> FetchResult:  # fmt: skip
     """Fetch tables and photos of Google Landmarks v2 into a folder that `import gldv2` reads.
 
@@ -129,22 +148,25 @@ def fetch_gldv2(
 
     Args:
         out: The folder. What it has is not fetched again; landmarks fetched before stay.
-        options: None = refused, because all of train is 500 GB.
+        options: What to fetch: a `FetchOptions`, or some of its fields, as {"landmarks": ["7"]}.
+            Without a choice of photos or `whole_tars` it is refused: all of train is 500 GB.
+        progress: Name of a phase → its progress function.
         api: A stand-in for the store on this machine, for tests.
-        phase: Starts to show progress, by the name of what begins.
 
     Raises:
         OptionError: When options do not fit together, or a landmark is unknown.
         NetworkError: When the store cannot be reached; the same call goes on later.
         DataError: When the disk is full, or a table cannot be used.
     """
-    options, folder = options or FetchOptions(), Path(out)
+    folder = Path(out)
+    if not isinstance(options, FetchOptions):
+        options = FetchOptions.of(options or {})
     options.check()
     with ExitStack() as opened:
         client = opened.enter_context(PoliteClient(CONTACT, sites=Sites.given(api)))
         path = folder / "problems.csv"
         problems = opened.enter_context(listing_problems(path))
-        to = Fetching(folder, client, problems, phase or (lambda name: lambda *numbers: None))
+        to = Fetching(folder, client, problems, progress or (lambda name: lambda *numbers: None))
         run = _Fetch(to, options)
         run.fetch_tables()
         for part in options.parts:

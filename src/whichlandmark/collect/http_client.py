@@ -297,8 +297,8 @@ class PoliteClient:
 
 def _require_photo(head: bytes, what: str) -> None:
     if not photo_format(head):
-        kind = kind_of(head) or "a file of no known kind"
-        raise RefusedError(f"{what}: no photo came, but {kind}" if head else f"{what}: empty")
+        kind = (kind_of(head) or "a file of no known kind") if head else "an empty file"
+        raise RefusedError(f"{what}: no photo came, but {kind}")
 
 
 def _require_unpacked(response: httpx2.Response, what: str) -> None:

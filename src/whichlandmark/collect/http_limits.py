@@ -29,7 +29,7 @@ MEDIA_BURST_SECONDS = 1.0  # after a pause, this much of it may come at once
 
 SLOWEST_BYTES_PER_SECOND = 4_000  # of a whole answer, beyond its first seconds
 
-HEADER_BYTES = 1_000_000  # of an answer before its body, so that endless 1xx answers end
+HEADER_BYTES = 400_000  # of an answer before its body, so that endless 1xx answers end
 
 
 class Clock(Protocol):
@@ -221,8 +221,8 @@ class Guard(threading.local):
         self.started = time.monotonic()
 
     def body(self, most: int) -> None:
-        """Allow a body of so many bytes, and what chunks of a few bytes add to it."""
-        self.most = self.read + 16 * most + HEADER_BYTES
+        """Allow a body of so many bytes, and as many around its chunks."""
+        self.most = self.read + 2 * most + HEADER_BYTES
 
     def check(self) -> float:
         """Seconds until the answer is too slow. Raises TooMuchError when a limit is broken."""

@@ -83,6 +83,7 @@ class Requests:
         self._pace, self._guard = pace, Guard()
         self._lock, self._counts = threading.Lock(), Counter[str]()
         self._libraries: dict[str, httpx2.Client] = {}
+        self._roots: ssl.SSLContext | None = None
         self._answered = False  # any server, yet
 
     @property
@@ -146,8 +147,9 @@ class Requests:
                 url = f"{url}?{query}"
             else:
                 method, body = "POST", dict(params)
-        for hop in range(MAX_REDIRECTS + 1):
-            address = self._allowed(kind, url, what, redirected=hop > 0)
+        address: httpx2.URL | None = None
+        for _ in range(MAX_REDIRECTS + 1):
+            address = self._allowed(kind, url, what, address)
             self._pace.begin(kind.name, kind.spacing)
             self.count(kind.name)
             self._guard.begin(kind.seconds)
@@ -161,11 +163,12 @@ class Requests:
                     yield response
                     return
                 if response.has_redirect_location:
-                    with self._translated(address.host, what):
-                        url = str(address.join(response.headers["location"]))
+                    url = response.headers["location"]
                     continue
                 raise refusal(response, self._beginning(response, what), what, kind.name)
-        raise RefusedError(f"{what}: {address.host} redirects more than {MAX_REDIRECTS} times")
+        raise RefusedError(
+            f"{what}: {address and address.host} redirects more than {MAX_REDIRECTS} times"
+        )
 
     def _beginning(self, response: httpx2.Response, what: str) -> str:
         """The first part of a body, as far as it can be read."""
@@ -242,15 +245,18 @@ class Requests:
         except (httpx2.InvalidURL, httpx2.DecodingError) as error:
             raise RefusedError(f"{what}: {plain(str(error), 150)}") from None
 
-    def _allowed(self, kind: Kind, url: str, what: str, *, redirected: bool) -> httpx2.URL:
-        """The parsed address. Raises RefusedError unless it is one that this kind may ask."""
+    def _allowed(self, kind: Kind, url: str, what: str, before: httpx2.URL | None) -> httpx2.URL:
+        """The parsed address. Raises RefusedError unless it is one that this kind may ask.
+
+        before: that redirects to it, None = none.
+        """
         try:
-            address = self._httpx.URL(url)
+            address = before.join(url) if before else self._httpx.URL(url)
             known = not address.userinfo and _origin_of(address) in kind.origins
         except (self._httpx.InvalidURL, ValueError):
             known = False
         if not known or not _is_under(address, kind.under):
-            how = "redirects to" if redirected else "the address is"
+            how = "redirects to" if before else "the address is"
             raise RefusedError(
                 f"{what}: {how} {plain(url, 200)}, which is not one of the hosts that may be asked"
             )
@@ -262,6 +268,13 @@ class Requests:
             if kind.name not in self._libraries:
                 self._libraries[kind.name] = self._connected(kind)
             return self._libraries[kind.name]
+
+    def _trusted(self) -> ssl.SSLContext:
+        """Whose certificates are believed; a stand-in has none."""
+        if self._roots is None:
+            direct = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if self._direct else None
+            self._roots = direct or self._httpx.create_ssl_context()
+        return self._roots
 
     def _connected(self, kind: Kind) -> httpx2.Client:
         from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -275,6 +288,7 @@ class Requests:
                                           max_keepalive_connections=kind.connections),
                 transport=self._transport, follow_redirects=False,
                 trust_env=not self._direct,  # the proxies of the environment, or none
+                verify=self._trusted(),
             )  # fmt: skip
         except (ValueError, ImportError, OSError, ssl.SSLError, self._httpx.InvalidURL) as error:
             raise OptionError(

@@ -8,6 +8,7 @@ A query may have several true landmarks, written "Louvre|Louvre Pyramid".
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ from .prediction import Detection as Detection
 from .prediction import Match as Match
 from .prediction import Prediction as Prediction
 
+log = logging.getLogger("whichlandmark")
+
 Image = NDArray[np.uint8]  # (H, W, 3) RGB, upright
 
 Vectors = NDArray[np.float32]  # (N, D), rows of unit length
@@ -38,6 +41,8 @@ Progress = Callable[[int, int], None]  # called with (done, total)
 ProgressFor = Callable[[str], Progress]  # name of a step → its progress function
 
 NotedProgress = Callable[..., None]  # called with (done, total) or (done, total, note)
+
+MAX_IDS_IN_NOTE = 5
 
 SEPARATOR = "|"  # between several true landmarks; no landmark's name may contain it
 
@@ -169,14 +174,13 @@ class Photos:
                 raise DataError(f"photo id {photo_id!r} occurs twice; ids must be unique")
             earlier.add(photo_id)
 
-    def require_one_landmark(self, purpose: str) -> None:
-        """Raises DataError naming the first photo that has several landmarks."""
-        for row, landmark in enumerate(self.landmarks):
-            if SEPARATOR in landmark:
-                raise DataError(
-                    f"photo {self.ids[row]!r} has several landmarks ({landmark}); {purpose} needs "
-                    f"one each: only the queries of `evaluate` may have more"
-                )
+    def of_one_landmark(self) -> tuple[Photos, list[str]]:
+        """The photos that show at most one landmark, and the ids of the others.
+
+        Galleries and training take one landmark a photo; queries may show several.
+        """
+        several = np.array([SEPARATOR in name for name in self.landmarks], dtype=bool)
+        return (self.take(~several), self.ids[several].tolist()) if several.any() else (self, [])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -318,6 +322,24 @@ def require_table(photos: object, given_to: str) -> Photos:
     raise OptionError(
         f"{given_to} expects a table of photos (Photos), got {type(photos).__name__}; {make}"
     )
+
+
+def several_landmarks_note(ids: Sequence[str]) -> str:
+    """What to say of photos that a gallery or training left out because they show several."""
+    count = "1 photo" if len(ids) == 1 else f"{len(ids)} photos"
+    more = ", …" if len(ids) > MAX_IDS_IN_NOTE else ""
+    return (
+        f"left out {count} of several landmarks ({', '.join(ids[:MAX_IDS_IN_NOTE])}{more}): a "
+        "photo of a gallery or of training shows one; the queries of `evaluate` may show more"
+    )
+
+
+def one_landmark_each(photos: Photos) -> Photos:
+    """The photos that show at most one landmark; a warning names the others."""
+    kept, several = photos.of_one_landmark()
+    if several:
+        log.warning("%s", several_landmarks_note(several))
+    return kept
 
 
 def true_landmarks(cell: str) -> list[str]:

@@ -356,7 +356,8 @@ class _Import:
                         writer.writerow((ids[row], _one_line(authors[row]), licence.name,
                                          licence.url, _web_address(pages[row])))  # fmt: skip
             except DataError as error:  # the tables of photos are of use without it
-                self.problems.add("credits", attribution.name, str(error))
+                self.problems.add("credits", attribution.name,
+                                  f"{error}; credits.csv has only photos before that")  # fmt: skip
         self.counts["credits"] = int(credited.sum())
         for reason, count in doubtful.most_common(3):
             self.notes.append(f"credits.csv: {count:,} photos under {reason}")

@@ -19,7 +19,7 @@ from ..core.errors import DataError, ImageError, OptionError
 from ..core.images import content_hash
 from ..core.json_options import SEED, Span, check_fields, count
 from ..core.storage import read_bytes, stamp
-from ..core.types import Photos
+from ..core.types import SEPARATOR, Photos, true_landmarks
 from .cleaning.scan_cache import ScanCache
 
 TEST_TABLES: tuple[str, ...] = ("train", "test", "bank")
@@ -102,10 +102,10 @@ def split_test(
     """Split into train and test within each landmark, as `Photos.split` does; with distractors,
     also bank.
 
-    The test set has photos of known landmarks, all photos of the unknown ones, and photos without a
-    landmark: those of the table by the same share, and the distractors that are not in bank. Test
-    photos whose content is in train too are moved to train, or left out where their landmark is
-    unknown.
+    The test set has photos of known landmarks, all photos of the unknown ones and of several
+    landmarks, and photos without a landmark: those of the table by the same share, and the
+    distractors that are not in bank. Test photos whose content is in train too are moved to train,
+    or left out where their landmark is unknown.
 
     Args:
         photos: The table.
@@ -119,7 +119,8 @@ def split_test(
     """
     options = options or HoldOutOptions()
     rng = np.random.default_rng([options.seed, 2])
-    names = sorted({*photos.landmarks} - {""})
+    several = np.array([SEPARATOR in cell for cell in photos.landmarks], dtype=bool)
+    names = sorted({*photos.landmarks[~several]} - {""})
     if options.unknown and options.unknown >= len(names):
         raise OptionError(
             f"{options.unknown} unknown landmarks given; the table has {len(names)} landmarks, and "
@@ -133,8 +134,10 @@ def split_test(
     )
     part = np.full(len(everything), "train", dtype=object)
     held = np.array([name in unknown for name in everything.landmarks], dtype=bool)
-    _, drawn = photos.take(~held[: len(photos)]).split(test=options.test, seed=options.seed)
+    own = ~(held[: len(photos)] | several)
+    _, drawn = photos.take(own).split(test=options.test, seed=options.seed)
     part[held | np.isin(everything.ids.astype(str), drawn.ids.astype(str))] = "test"
+    part[np.flatnonzero(several)] = "test"  # no photos of a gallery, which are of one landmark
     if len(everything) > len(photos):
         extra = np.arange(len(photos), len(everything))
         part[extra] = np.where(_share(content[extra], options.bank_share, rng), "bank", "test")
@@ -187,6 +190,7 @@ def split_validation(
     by_id = everything.take(np.argsort(everything.ids.astype(str), kind="stable"))
     rows_of = by_id.rows_by_landmark()
     loose = rows_of.pop("", np.empty(0, dtype=np.int64))
+    several = {cell: rows_of.pop(cell) for cell in list(rows_of) if SEPARATOR in cell}
     rng = np.random.default_rng(options.seed)
     in_database, unknown = _draw_landmarks(
         rows_of, [hashes[path] for path in by_id.paths], options, rng
@@ -202,6 +206,9 @@ def split_validation(
         part[rows] = np.where(
             _share(content[rows], options.query_share, rng), "queries", "database"
         )
+    for cell, rows in several.items():  # training leaves out those that no query can show
+        if {*true_landmarks(cell)} & {*in_database, *unknown}:
+            part[rows] = "queries"
     if len(loose):
         part[loose] = np.where(_share(content[loose], options.bank_share, rng), "bank", "queries")
     return _remove_shared_contents(everything, by_id, part, hashes, unreadable)
@@ -214,8 +221,8 @@ def query_kinds(split: Split) -> dict[str, int | float]:
     """
     queries, gallery = _queries_and_gallery(split)
     known = {*gallery.landmarks} - {""}
-    named = [name for name in queries.landmarks if name]
-    asked = sum(name in known for name in named)
+    named = [true_landmarks(cell) for cell in queries.landmarks if cell]
+    asked = sum(any(name in known for name in names) for names in named)
     of_gallery = int((gallery.landmarks != "").sum())
     share = asked / (asked + of_gallery) if asked else 0.0
     return {

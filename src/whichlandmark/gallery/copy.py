@@ -1,20 +1,97 @@
-"""Copy a gallery into another, of any kind; the copy can be resumed and is verified at the end."""
+"""Copy into a gallery: another gallery of any kind, or csv tables of records and credits.
+
+The copy of a gallery can be resumed, and is verified at the end.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import GalleryError
-from ..core.types import Progress
+from ..core.types import Photos, Progress
 from .base import Gallery
 from .checksums import blob_sum
-from .records import GalleryRow, Labels
+from .records import (
+    Credit,
+    GalleryRow,
+    Labels,
+    LandmarkRecord,
+    read_credits,
+    read_landmarks,
+)
 
 BATCH_PHOTOS = 500  # written in one change of the target; 50 KB each with local features
 
 SAMPLE_PHOTOS = 1_000  # compared in full at the end
+
+
+@dataclass(frozen=True)
+class LandmarkTables:
+    """CSV files that go with photos: landmark records, and credits of photos."""
+
+    landmarks: Path | None = None
+    credits: Path | None = None
+
+    def read(self) -> TableRows:
+        """The rows of both. Raises DataError for a file that cannot be read, naming the line."""
+        return TableRows(
+            read_landmarks(self.landmarks) if self.landmarks else [],
+            read_credits(self.credits) if self.credits else {},
+        )
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Landmark records, and credits by photo id."""
+
+    records: list[LandmarkRecord]
+    credits: Mapping[str, Credit]
+
+    def put_into(self, gallery: Gallery, photos: Photos | None) -> dict[str, int]:
+        """Store what belongs to landmarks and photos of a gallery; the numbers, to print.
+
+        What the gallery has already is not written again, so that its generation stays; that it
+        had something else is counted, because that may have been changed by hand.
+
+        Args:
+            gallery: Filled.
+            photos: The table that the credits go with, whose photos may have another id in the
+                gallery, where another photo has theirs; None = the ids are those of the gallery.
+        """
+        used = {*gallery.labels().names} if self.records else set()
+        described = [record for record in self.records if record.name in used]
+        there = gallery.landmarks() if described else {}
+        new = [record for record in described if there.get(record.name) != record]
+        if new:
+            gallery.describe(new)
+        given = self._by_gallery_id(gallery, photos)
+        old = gallery.credits(given)
+        credited = {photo_id: credit for photo_id, credit in given.items() if photo_id in old}
+        changed = {one: credit for one, credit in credited.items() if old[one] != credit}
+        if changed:
+            gallery.credit(changed)
+        replaced = {
+            "records replaced": sum(record.name in there for record in new),
+            "credits replaced": sum(any(old[one]) for one in changed),
+        }
+        unused = len(self.records) - len(described), len(self.credits) - len(credited)
+        return {
+            "records": len(described), "records without a photo": unused[0],
+            "credits": len(credited), "credits without a photo": unused[1],
+            **{name: count for name, count in replaced.items() if count},
+        }  # fmt: skip
+
+    def _by_gallery_id(self, gallery: Gallery, photos: Photos | None) -> dict[str, Credit]:
+        if photos is None or not self.credits:
+            return dict(self.credits)
+        rows = zip(photos.ids, photos.paths, strict=True)
+        paths = {photo_id: path for photo_id, path in rows if photo_id in self.credits}
+        id_at = {path: photo_id for photo_id, (path, _, _) in gallery.stamps().items()}
+        return {id_at.get(paths.get(one, ""), one): credit for one, credit in self.credits.items()}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,10 @@ CONFIDENCE_WORDS = (
 
 
 class MatchObject(TypedDict):
-    """One gallery photo. similarity: cosine, −1 to 1; inliers: null = not compared; source: URL."""
+    """One gallery photo.
+
+    similarity: cosine, −1 to 1; inliers: null = not compared; licence_url, source: web addresses.
+    """
 
     id: str
     landmark: str | None
@@ -40,6 +43,7 @@ class MatchObject(TypedDict):
     thumbnail: str | None
     author: str
     licence: str
+    licence_url: str
     source: str
 
 
@@ -233,6 +237,7 @@ def match_object(match: Match, credits: Mapping[str, Credit], facts: GalleryFact
         "thumbnail": thumbnail_address(match.photo_id) if facts.thumbnails else None,
         "author": credit.author,
         "licence": credit.licence,
+        "licence_url": credit.licence_url,
         "source": credit.source,
     }
 

@@ -97,7 +97,7 @@ def photo(opened: OpenRecognizer, photo_id: str) -> CreditReply:
 
 def _photo(photo_id: str, credit: Credit, shown: bool) -> ListedPhoto:
     return {"id": photo_id, "author": credit.author, "licence": credit.licence,
-            "source": credit.source,
+            "licence_url": credit.licence_url, "source": credit.source,
             "thumbnail": thumbnail_address(photo_id) if shown else None}  # fmt: skip
 
 

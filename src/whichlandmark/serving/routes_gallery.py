@@ -153,7 +153,7 @@ def _photo_readers(routes: APIRouter) -> None:
         responses=refusals(404, 422),
     )
     def photo(request: Request, _: Reader, photo_id: PhotoId) -> JSONResponse:
-        """Landmark, author, licence and source of a photo."""
+        """Landmark, author, licence, its address, and source of a photo."""
         with engine_of(request).live.use() as opened:
             return JSONResponse(gallery_browsing.photo(opened, photo_id))
 
@@ -279,7 +279,7 @@ def _photo_writers(routes: APIRouter) -> None:
         openapi_extra=json_of(PhotoPatch),
     )
     def change_photo(request: Request, _: Writer, photo_id: PhotoId, to: NewPhoto) -> JSONResponse:
-        """Change landmark, author, licence or source of a photo."""
+        """Change landmark, author, licence, its address, or source of a photo."""
         changes = to.model_dump(exclude_unset=True, exclude={"landmark"})
         return JSONResponse(engine_of(request).editor.change_photo(photo_id, to.landmark, changes))
 

@@ -66,6 +66,7 @@ class ListedPhoto(TypedDict):
     id: str
     author: str
     licence: str
+    licence_url: str
     source: str
     thumbnail: str | None
 
@@ -183,6 +184,7 @@ class PhotoPatch(BaseModel):
     landmark: str | None = Field(default=None, max_length=1000, pattern=rf"^$|{NOT_BLANK}")
     author: str | None = Field(default=None, max_length=4000)
     licence: str | None = Field(default=None, max_length=4000)
+    licence_url: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
 
 

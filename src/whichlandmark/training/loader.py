@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..core.errors import DataError, ImageError
 from ..core.hardware import children_without_interrupts
 from ..core.images import photo_size, read_image
-from ..core.types import Image, Photos, Rows
+from ..core.types import Image, Photos, Rows, one_landmark_each, true_landmarks
 from ..features.preprocessing import Preprocessing
 from .augment import Augmentation, Shape, crop_shape
 from .checkpoint import RunState
@@ -210,8 +210,7 @@ def crop_side(config: TrainConfig, epoch: int) -> int:
 
 def labelled_photos(photos: Photos) -> Photos:
     """The photos with a landmark. Raises DataError when there are too few to train on."""
-    labelled = photos.take(photos.landmarks != "")
-    labelled.require_one_landmark("training")
+    labelled = one_landmark_each(photos.take(photos.landmarks != ""))
     require_two_landmarks(labelled)
     return labelled
 
@@ -244,7 +243,7 @@ def require_validation(validation: Validation) -> None:
             f"--database has {len(names)} landmark{'' if len(names) == 1 else 's'}; expected two "
             "or more: with one, every answer would be right"
         )
-    asked = sorted(set(queries.landmarks) - {""})
+    asked = sorted({name for cell in queries.landmarks for name in true_landmarks(cell)})
     if not set(asked) & set(names):
         have, want = (", ".join(map(repr, some[:5])) for some in (names, asked))
         raise DataError(

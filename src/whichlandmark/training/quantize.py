@@ -14,7 +14,7 @@ from ..core.errors import DataError, ImageError, ModelError, OptionError
 from ..core.files import atomic_file
 from ..core.hardware import has_exact_int8
 from ..core.images import read_image
-from ..core.types import Image, Photos, Progress, ProgressFor, Vectors
+from ..core.types import Image, Photos, Progress, ProgressFor, Vectors, one_landmark_each
 from ..features.embedders import lite0
 from ..features.embedders.foreign_onnx import ONNX_PREFIX
 from ..features.embedders.load import (
@@ -117,6 +117,7 @@ def quantize(
         raise ModelError(f"{source}: is int8 already; give the float embedder it was made from")
     if embedder.interface and embedder.interface.half:
         raise ModelError(f"{source}: a float16 network; int8 is made of a float32 one")
+    photos = one_landmark_each(photos)
     query_count = _count_queries(photos)
     with tempfile.TemporaryDirectory(prefix="whichlandmark-") as folder:
         calibration = _calibration_images(embedder, photos, seed)
@@ -268,7 +269,6 @@ def _leave_one_out_gap(vectors: Vectors, photos: Photos, query_count: int) -> fl
 
 def _count_queries(photos: Photos) -> int:
     """Number of photos whose landmark has another photo. Raises DataError when it is 0."""
-    photos.require_one_landmark("measuring int8")
     names, counts = np.unique(photos.landmarks[photos.landmarks != ""], return_counts=True)
     if not len(names) or counts.max() < 2:
         raise DataError(

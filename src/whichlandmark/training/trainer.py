@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..core.errors import DataError, OptionError
 from ..core.files import write_json
 from ..core.json_options import to_json
-from ..core.types import Photos, Rows, Vectors
+from ..core.types import Photos, Rows, Vectors, is_true, one_landmark_each, true_landmarks
 from ..features.embedders.torch_embedder import TorchEmbedder, pick_device
 from ..features.embedders.torch_network import EmbeddingNet, Pooling
 from ..features.pipeline import embed
@@ -77,6 +77,7 @@ class Trainer:
         self.config, self.out, self.folder = settled(config), out, out / "training"
         self.photos, self.validation = labelled_photos(photos), validation
         if validation:
+            self.validation = validation = one_landmark_each(validation[0]), validation[1]
             require_validation(validation)
         self.device = pick_device(config.device)
         self.accelerator = new_accelerator(config, self.device)
@@ -377,14 +378,15 @@ def validate(data: TrainingData, train_vectors: Vectors | None, embed: Embed) ->
     query_vectors, queries = _readable(data.queries, embed)
     names, codes = np.unique(database.landmarks, return_inverse=True)
     centres = class_centres(vectors, codes.astype(np.int64), len(names))
-    known = np.isin(queries.landmarks, names)
+    true = map(true_landmarks, queries.landmarks)
+    known = np.array([bool({*landmarks} & {*names}) for landmarks in true], dtype=bool)
     scores = {}
     for name, gallery, landmark_codes in (
         ("nearest_photo", vectors, codes),
         ("class_centre", centres, np.arange(len(names))),
     ):
         found = nearest(query_vectors, gallery, 1)
-        right = names[landmark_codes[found.rows[:, 0]]] == queries.landmarks
+        right = is_true(queries.landmarks, names[landmark_codes[found.rows[:, 0]]])
         similarity = found.similarity[:, 0].astype(np.float64)
         scores[f"gap_{name}"] = gap(similarity, right, int(known.sum()))
         scores[f"top1_{name}"] = float(right[known].mean())

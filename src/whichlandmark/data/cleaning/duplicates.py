@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.fingerprint import candidate_pairs, same_picture
-from ...core.types import Photos
+from ...core.types import Photos, true_landmarks
 from .reasons import ALSO_IN, CONFLICTING, DUPLICATE, LEAK, NEAR_DUPLICATE, DropReason, Reasons
 from .scan import PhotoScans
 from .scan_cache import ScanCache
@@ -55,6 +55,11 @@ class JoinedTables:
         rows = (row for row in range(len(self.ids)) if row not in reasons and not scans.errors[row])
         return sorted(rows, key=lambda row: (self.table[row] > 0, self.ids[row]))
 
+    def agree(self, a: int, b: int) -> bool:
+        """Whether two labels can both be right: they are equal, or share a landmark."""
+        one, other = self.landmarks[a], self.landmarks[b]
+        return one == other or bool({*true_landmarks(one)} & {*true_landmarks(other)})
+
     def describe(self, row: int) -> str:
         """The photo's id and landmark, as text."""
         return f"{self.ids[row]} ({self.landmarks[row] or 'no landmark'})"
@@ -80,13 +85,17 @@ def mark_photos_of_other_tables(tables: JoinedTables, scans: PhotoScans, reasons
 
 
 def mark_conflicts_and_copies(tables: JoinedTables, scans: PhotoScans, reasons: Reasons) -> None:
-    """Mark all photos of one content under two landmarks, and all copies but the first id."""
+    """Mark all photos of one content under two landmarks, and all copies but one.
+
+    Kept is the copy of most landmarks, then the first id: "A|B" and "A" do not contradict.
+    """
     by_hash: dict[str, list[int]] = {}
     for row in tables.remaining(scans, reasons):
         if not tables.table[row]:
             by_hash.setdefault(scans.hashes[row], []).append(row)
     for rows in by_hash.values():
-        conflict = len({tables.landmarks[row] for row in rows}) > 1
+        rows.sort(key=lambda row: -len(true_landmarks(str(tables.landmarks[row]))))  # stable
+        conflict = not all(tables.agree(rows[0], row) for row in rows)
         for row in rows if conflict else rows[1:]:
             other = rows[0]
             if conflict:
@@ -124,7 +133,7 @@ def mark_near_duplicates(
                 reasons[row] = DropReason(NEAR_DUPLICATE, tables.ids[best], tables.paths[best])
     leaks: Reasons = {}  # each names the first photo of another landmark
     for a, b in pairs:
-        if tables.landmarks[a] != tables.landmarks[b]:
+        if not tables.agree(a, b):
             leaks.setdefault(a, DropReason(LEAK, tables.describe(b), tables.paths[b]))
             leaks.setdefault(b, DropReason(LEAK, tables.describe(a), tables.paths[a]))
     return leaks

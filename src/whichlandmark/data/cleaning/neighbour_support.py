@@ -28,7 +28,13 @@ from ...features.local.keypoints import Keypoints, MatchOptions, keypoints
 from ...features.local.matching import verify
 from ...gallery.index.exact import nearest
 from ...gallery.records import GalleryTable
-from ...recognition.folder.fill import fill_gallery, gallery_for, open_embedder, require_photos
+from ...recognition.folder.fill import (
+    Changes,
+    fill_gallery,
+    gallery_for,
+    open_embedder,
+    require_photos,
+)
 from ...recognition.spatial_verification import MATCHING_SIDE
 from .scan_cache import ScanCache
 
@@ -142,7 +148,6 @@ def _embed_photos(
     They are stored in a gallery in `folder`, so that a later run embeds only new photos. No
     recognizer is fitted on it.
     """
-    photos.require_one_landmark("cleaning")
     embedder = open_embedder(
         options.embedder, photos, folder, device=options.device, progress=progress("fitting")
     )
@@ -157,7 +162,7 @@ def _embed_photos(
             short_side=MATCHING_SIDE,
             progress=progress("embedding"),
         )
-        require_photos(gallery, {failure.id: failure.reason for failure in failures})
+        require_photos(gallery, Changes(failures=failures))
         return gallery.table()
 
 

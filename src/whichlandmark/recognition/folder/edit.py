@@ -20,13 +20,8 @@ from ...features.embedders.load import load_embedder
 from ...features.embedders.own import require_same
 from ...gallery.address import gallery_in
 from ...gallery.base import Gallery
-from ...gallery.records import (
-    Credit,
-    LandmarkRecord,
-    check_text,
-    read_credits,
-    read_landmarks,
-)
+from ...gallery.copy import LandmarkTables
+from ...gallery.records import Credit, LandmarkRecord, check_text
 from ...gallery.sqlite.store import SqliteGallery
 from .fill import Changes, photos_and_distractors
 from .load import refresh_index_files
@@ -40,14 +35,6 @@ from .settings import (
 from .update import UpdateOptions, fill_gallery, updating
 
 DISTRACTORS = ""  # landmark of photos without a landmark
-
-
-@dataclass(frozen=True)
-class LandmarkTables:
-    """CSV files that go with photos: landmark records, and credits of photos."""
-
-    landmarks: Path | None = None
-    credits: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -98,9 +85,7 @@ def add_photos(
         DataError: For tables that cannot be read, before anything is changed.
         GalleryError: When another embedder than the folder's made the gallery.
     """
-    tables = tables or LandmarkTables()
-    records = read_landmarks(tables.landmarks) if tables.landmarks else []
-    credits = read_credits(tables.credits) if tables.credits else {}
+    rows = (tables or LandmarkTables()).read()
     options = options or UpdateOptions(corrects=False)
     changes = Changes()
     with open_gallery(folder, to_change=True) as gallery:
@@ -115,19 +100,10 @@ def add_photos(
                 fill_gallery(embedder, todo, update, progress=progress)
                 refresh_index_files(folder, gallery)
             changes = update.changes
-        used = {*gallery.labels().names} if records else set()
-        described = [record for record in records if record.name in used]
-        if described:
-            gallery.describe(described)
-        known = gallery.stamps(list(credits))
-        credited = {photo_id: credit for photo_id, credit in credits.items() if photo_id in known}
-        if credited:
-            gallery.credit(credited)
+        from_tables = rows.put_into(gallery, photos)
         refresh_index_files(folder, gallery)
         counts: dict[str, int | str] = {
-            **changes.counts, "photos": gallery.count(),
-            "records": len(described), "records without a photo": len(records) - len(described),
-            "credits": len(credited), "credits without a photo": len(credits) - len(credited),
+            **changes.counts, "photos": gallery.count(), **from_tables,
             "generation": gallery.generation,
         }  # fmt: skip
     return EditResult(counts, changes.problems, tuple(changes.notes()))
@@ -309,13 +285,14 @@ def credit_photos(
     landmark: str | None = None,
     changes: Mapping[str, str | None] | None = None,
 ) -> tuple[dict[str, Credit], int]:
-    """Change author, licence or source of photos, or only read them.
+    """Change the credits of photos, or only read them.
 
     Args:
         folder: The recognizer folder.
         ids: Ids of the photos; or none, with `landmark`.
         landmark: All photos of this landmark.
-        changes: Field of `Credit` → its new value, None or "" = unknown. The others stay.
+        changes: Field of `Credit` → its new value, None or "" = unknown. The others stay, but a
+            new licence without its `licence_url` takes the address of the old one away.
 
     Returns:
         Id → credit, and the generation of the gallery.
@@ -328,11 +305,18 @@ def credit_photos(
         chosen = _selected_ids(gallery, ids, landmark)
         old = gallery.credits(chosen)
         given = {field: value or "" for field, value in (changes or {}).items()}
-        new = {one: old.get(one, Credit("", ""))._replace(**given) for one in chosen}
+        new = {one: _changed_credit(old.get(one, Credit("", "")), given) for one in chosen}
         if new != old:  # an unknown id is an error of `credit` that suggests a known one
             gallery.credit(new)
             refresh_index_files(folder, gallery)
         return new, gallery.generation
+
+
+def _changed_credit(credit: Credit, given: Mapping[str, str]) -> Credit:
+    new = credit._replace(**given)
+    if new.licence != credit.licence and "licence_url" not in given:
+        return new._replace(licence_url="")
+    return new
 
 
 def _selected_ids(

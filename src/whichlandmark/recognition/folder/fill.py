@@ -18,7 +18,7 @@ from ...core.errors import DataError, GalleryError, ImageError, OptionError
 from ...core.fingerprint import fingerprint, pack
 from ...core.images import jpeg, read_image
 from ...core.storage import stamps as stamps_of
-from ...core.types import Embedder, Image, Photos, Progress
+from ...core.types import Embedder, Image, Photos, Progress, several_landmarks_note
 from ...features.embedders.load import default_embedder, load_embedder
 from ...features.embedders.own import require_embedder, save_embedder
 from ...features.embedders.record import warn_of_licence
@@ -182,7 +182,7 @@ class Changes:
         new_paths: Photos whose file was moved: known by their bytes.
         moved: Photos that were moved to the table's landmark.
         kept: Photos that kept the landmark that was changed by hand.
-        removed: Photos left out because they were removed by hand.
+        removed, several: Photos left out: removed by hand, or of several landmarks.
         renamed_ids: Id in the table → longer id in the gallery, where another photo has the id.
         followed: Old landmark → number of new photos that got its new name.
         other_landmark: Id → reason: the gallery has the same bytes under another landmark.
@@ -199,6 +199,7 @@ class Changes:
     moved: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    several: list[str] = field(default_factory=list)
     renamed_ids: dict[str, str] = field(default_factory=dict)
     followed: Counter[str] = field(default_factory=Counter)
     other_landmark: dict[str, str] = field(default_factory=dict)
@@ -220,6 +221,7 @@ class Changes:
             "replaced": len(self.replaced), "already there": len(self.there) + self.unchanged,
             "new paths": len(self.new_paths), "moved": len(self.moved),
             "kept by hand": len(self.kept), "removed by hand": len(self.removed),
+            "several landmarks": len(self.several),
             "new ids": len(self.renamed_ids), "other landmark": len(self.other_landmark),
             "distractors left out": len(self.distractors),
         }  # fmt: skip
@@ -249,6 +251,8 @@ class Changes:
             found.append(
                 f"left out {_named(self.removed)}: removed by hand; --restore adds them again"
             )
+        if self.several:
+            found.append(several_landmarks_note(self.several))
         for old, count in self.followed.items():
             found.append(f"{count} new photos of {old!r} are under its new name, given by hand")
         return found
@@ -270,14 +274,13 @@ def photos_and_distractors(photos: Photos, distractors: Photos | None) -> Photos
 
     Raises:
         OptionError: When a landmark photo has no landmark.
-        DataError: When a landmark photo has several landmarks, or an id occurs twice.
+        DataError: When an id occurs twice.
     """
     if unnamed := int((photos.landmarks == "").sum()):
         raise OptionError(
             f"{unnamed} of the {len(photos)} photos to index have no landmark; give photos "
             "without a landmark as distractors"
         )
-    photos.require_one_landmark("indexing")
     if distractors is None or not len(distractors):
         return photos
     photos.check_ids()
@@ -313,17 +316,14 @@ def free_id(photo_id: str, path: str, taken: Container[str]) -> str:
     return next((one for one in longer if one not in taken), longer[-1])
 
 
-def require_photos(
-    gallery: Gallery, problems: Mapping[str, str], removed: Sequence[str] = ()
-) -> None:
-    """Raises DataError, with the first reasons, when the gallery is empty.
-
-    problems: photo → why it was not used. removed: photos left out as removed by hand.
-    """
+def require_photos(gallery: Gallery, changes: Changes) -> None:
+    """Raises DataError, with the first reasons, when the gallery is empty after `changes`."""
     if gallery.count() == 0:
-        reasons = [*problems.values()][:3]
-        if removed:
-            reasons.append(f"{len(removed)} were removed by hand (--restore adds them again)")
+        reasons = [*changes.problems.values()][:3]
+        if changes.removed:
+            many = f"{len(changes.removed)} were removed by hand"
+            reasons.append(f"{many} (--restore adds them again)")
+        reasons += [several_landmarks_note(changes.several)] if changes.several else []
         raise DataError(f"no photo could be indexed: {'; '.join(reasons) or 'none were given'}")
 
 

@@ -74,7 +74,7 @@ def build(
     Args:
         embedder: Turns photos into vectors, (N, D) unit rows; any object that does so, or a name
             or folder as `load_embedder` takes it. Left out, as in `build(photos)`: "lite0".
-        photos: Landmark photos, one landmark each. Unreadable ones are left out.
+        photos: Landmark photos. Unreadable ones, and those of several landmarks, are left out.
         distractors: Photos without a landmark, whose landmarks are ignored; they show how similar
             unrelated photos are. None = no distractors.
         rules: How to answer; None = the defaults. With `verify` 0 no local features are stored.
@@ -86,8 +86,7 @@ def build(
     Raises:
         OptionError: When no photo table is given, a photo has no landmark, or the object is no
             embedder.
-        DataError: When no photo could be read (it gives the first reasons), a photo has several
-            landmarks, or an id occurs twice.
+        DataError: When no photo could be read (it gives the first reasons), or an id occurs twice.
     """
     if isinstance(embedder, Photos):
         if photos is not None:
@@ -107,7 +106,7 @@ def build(
     with progress_for(progress, "indexing") as move:
         fill_gallery(embedder, update.prepare(), update, progress=move)
     changes = update.changes
-    require_photos(gallery, changes.problems)
+    require_photos(gallery, changes)
     for line in changes.notes():
         log.warning("%s", line)
     unread = {failure.id for failure in changes.failures}

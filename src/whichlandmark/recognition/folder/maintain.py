@@ -30,7 +30,7 @@ from ...gallery.address import (
     write_link,
 )
 from ...gallery.base import Gallery
-from ...gallery.copy import copy_gallery
+from ...gallery.copy import LandmarkTables, copy_gallery
 from ...gallery.index.open import index_file_fault
 from ...gallery.records import write_credits, write_landmarks
 from ...gallery.sqlite import salvage
@@ -38,7 +38,7 @@ from ...gallery.sqlite.store import SqliteGallery
 from ...gallery.sqlite.store import faults as file_faults
 from ..answer import landmark_object
 from ..rules import require_server_rules
-from .edit import DISTRACTORS, EditResult, LandmarkTables, ids_of_landmark, open_gallery
+from .edit import DISTRACTORS, EditResult, ids_of_landmark, open_gallery
 from .fill import paths_of_own_photos, write_paths
 from .load import refresh_index_files, search_index_state
 from .settings import (
@@ -296,7 +296,7 @@ def list_landmarks(folder: Path) -> dict[str, Any]:
 
 
 def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
-    """The photos of one landmark ("" = the distractors): id, path, author, licence, source.
+    """The photos of one landmark ("" = the distractors): id, path and credit.
 
     Raises DataError for an unknown landmark; the message suggests a similar one.
     """

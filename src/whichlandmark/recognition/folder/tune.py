@@ -12,7 +12,7 @@ import numpy as np
 from ...core.disks import require_writable
 from ...core.errors import DataError
 from ...core.fingerprint import fingerprint
-from ...core.types import Embedder, Photos, Progress, ProgressFor
+from ...core.types import Embedder, Photos, Progress, ProgressFor, one_landmark_each
 from ...features.embedders.load import load_embedder
 from ...features.pipeline import Failure, PerPhoto, embed
 from ...gallery.index import GalleryIndex
@@ -221,7 +221,7 @@ def embed_training_photos(
     embedder: Embedder, photos: Photos, check: LeakCheck, progress: Progress | None = None
 ) -> tuple[LabelledVectors, list[Failure], list[Leak]]:
     """Embed training photos, without those that the gallery has by id, content or fingerprint."""
-    photos.require_one_landmark("training")
+    photos = one_landmark_each(photos)
     vectors, landmarks = [np.empty((0, embedder.dim), np.float32)], []
     failures: list[Failure] = []
     leaks: list[Leak] = []

@@ -86,10 +86,10 @@ class GalleryUpdate:
         folder: Path | None = None,
     ) -> None:
         self._also, self._folder = also or {}, folder
-        self.gallery, self.photos = gallery, photos
+        self.gallery, (self.photos, several) = gallery, photos.of_one_landmark()
         self.state, self.options = state or FolderState(), options or UpdateOptions()
         self._removed = set() if self.options.restore else {*self.state.removed.values()}
-        self.changes = Changes()
+        self.changes = Changes(several=several)
         self.taught: set[str] = set()  # gallery ids whose landmark the table gave again
         self.restored: set[str] = set()  # content hashes of photos that were added again
         self._generation = gallery.generation  # as of which this knows the gallery

@@ -31,6 +31,7 @@ from ...gallery.address import (
     write_link,
 )
 from ...gallery.base import Gallery
+from ...gallery.copy import LandmarkTables
 from ...gallery.index.open import searched_on_server
 from ..decision import Fitted
 from ..folder.fill import gallery_for, open_embedder, photos_and_distractors, require_photos
@@ -71,6 +72,8 @@ class IndexOptions:
         relabel: The table's landmarks count also where landmarks were changed by hand, and where
             the gallery has the same bytes under another landmark.
         restore: Add photos again that were removed by hand.
+        landmarks: landmarks.csv, records of the landmarks. credits: credits.csv, credits of the
+            photos and distractors, by the ids in their tables.
     """
 
     rules: Rules | None = None
@@ -84,6 +87,8 @@ class IndexOptions:
     engine: str = "local"
     relabel: bool = False
     restore: bool = False
+    landmarks: Path | None = None
+    credits: Path | None = None
 
     spans: ClassVar[Mapping[str, Span]] = {"shards": count(1, 100_000), "shard": count(0, 99_999)}
 
@@ -104,6 +109,11 @@ class IndexOptions:
         if self.shard is not None and self.engine != "local":
             raise OptionError(f"shard {self.shard} and engine {self.engine!r} given; one shard is "
                               "made in this process")  # fmt: skip
+        if self.shard is not None and (self.landmarks or self.credits):
+            raise OptionError(
+                f"shard {self.shard} and a table of landmarks or credits given; one shard loads "
+                "nothing: give the tables to the command that loads the shards"
+            )
 
 
 @dataclass(frozen=True)
@@ -146,14 +156,16 @@ def index_photos(
     Raises:
         OptionError: For options that do not fit together; nothing is written then.
         GalleryError: When another embedder made the folder; nothing is written then.
-        DataError: When the folder cannot be written, no photo could be read, or a shard is damaged.
+        DataError: When the folder cannot be written, no photo could be read, a shard is damaged,
+            or a table of landmarks or credits cannot be read, which is found out first.
     """
     options = options or IndexOptions()
+    rows = LandmarkTables(options.landmarks, options.credits).read()
     require_place(folder)
     require_writable(folder, folder=True)
     table = photos_and_distractors(photos, distractors)
     rules = rules_for(folder, options)
-    tasks = _shard_tasks(table, folder, options, features=rules.verify > 0)
+    tasks = _shard_tasks(table.of_one_landmark()[0], folder, options, features=rules.verify > 0)
     link = _write_link(folder, options)
     opened = open_embedder(
         embedder, table, folder, device=options.device, progress=progress("fitting")
@@ -175,10 +187,13 @@ def index_photos(
                 )
                 todo = todo.take(np.isin(todo.ids, np.array(failed, dtype=object)))
             fill_gallery(opened, todo, update, progress=progress("indexing"))
-            require_photos(gallery, update.changes.problems, update.changes.removed)
+            require_photos(gallery, update.changes)
+            from_tables = rows.put_into(gallery, table)
             syncing = progress("syncing") if is_search_index(link.search) else None
             recognizer = finish_recognizer(folder, opened, gallery, rules, progress=syncing)
+        given = ("record" if options.landmarks else "-", "credit" if options.credits else "-")
         counts = _counts(update, recognizer)
+        counts |= {name: n for name, n in from_tables.items() if name.startswith(given)}
     unused = [Failure(*problem) for problem in update.changes.problems.items()]
     return Indexed(counts, unused, (*update.changes.notes(), *recognizer.notes))
 

@@ -1,8 +1,9 @@
 // The candidate landmarks, each with its most similar gallery photos and their credits.
 
 import { showImage } from "./api.js";
+import { creditLine } from "./credit_line.js";
 import { el } from "./dom.js";
-import { counted, credit, percent, position, readerLanguage, titled } from "./format.js";
+import { counted, percent, position, readerLanguage, titled } from "./format.js";
 import { languageName } from "./languages.js";
 import { pageLanguage, t } from "./text.js";
 import { odds, toneOf } from "./tone.js";
@@ -123,7 +124,7 @@ export function thumb(match, title) {
     "figure",
     { class: "thumb" },
     image,
-    el("figcaption", {}, el("span", { class: "credit" }, credit(match))),
+    el("figcaption", {}, creditLine(match)),
   );
 }
 

@@ -1,4 +1,4 @@
-// Format numbers, sizes, positions, credits and titles in the reader's language.
+// Format numbers, sizes, positions and titles in the reader's language.
 
 import { numberText, t, wantedLanguages } from "./text.js";
 
@@ -30,12 +30,6 @@ export function position(latitude, longitude) {
 }
 
 export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
-
-/** Author and licence of a photo, or a note that they are not recorded. */
-export function credit({ author, licence }) {
-  if (!author && !licence) return t("common.no_credit");
-  return `${author || t("common.no_author")} · ${licence || t("common.no_licence")}`;
-}
 
 /** A label in readable form. */
 export const replaced = (label) => label.replaceAll("_", " ");

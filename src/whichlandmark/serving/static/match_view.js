@@ -1,8 +1,8 @@
 // Two photos beside each other, whole, with lines between the details that agree; each opens large.
 
 import { showImage } from "./api.js";
+import { creditLine } from "./credit_line.js";
 import { el, replaceImage, put, svg } from "./dom.js";
-import { credit } from "./format.js";
 import { openLarge } from "./large_view.js";
 import { t } from "./text.js";
 
@@ -106,18 +106,6 @@ function photoButton(alt, label, show, showLarge, credits) {
   );
   show(image);
   return { node, image };
-}
-
-/** Author, licence and a link to where the photo comes from. */
-function creditLine(photo) {
-  const safe = /^https?:\/\//.test(photo.source ?? "");
-  const out = { href: photo.source, target: "_blank", rel: "noopener noreferrer" };
-  return el(
-    "span",
-    { class: "credit" },
-    credit(photo),
-    safe ? [" · ", el("a", out, t("why.source"))] : null,
-  );
 }
 
 function pairWords({ inliers, photo, above_chance: many }, drawn, chance) {

@@ -1,4 +1,4 @@
-// The form for the credit of one photo or several: author, licence, source.
+// The form for the credit of one photo or several: author, licence and its address, source.
 
 import { fetchJson, photoPath } from "./api.js";
 import { byId, closeDialog, forgetForms, makeClosable, put, watchForm } from "./dom.js";
@@ -7,7 +7,7 @@ import { notify } from "./notices.js";
 import { forEachPhoto, picturesOf, showFailures } from "./photo_changes.js";
 import { t } from "./text.js";
 
-const CREDIT_FIELDS = ["author", "licence", "source"];
+const CREDIT_FIELDS = ["author", "licence", "licence_url", "source"];
 
 let finish = null; // resolves the promise of the open form
 
@@ -52,8 +52,11 @@ async function save() {
     const value = byId(`credits-${name}`).value.trim();
     if (value !== edited.before[name]) body[name] = value || null;
   }
-  if (body.source && !isWebAddress(body.source))
-    return faultAt(byId("credits-source"), t("edit.source_fault"));
+  for (const name of ["licence_url", "source"])
+    if (body[name] && !isWebAddress(body[name]))
+      return faultAt(byId(`credits-${name}`), t("edit.source_fault"));
+  // Because the server takes the address of the old licence away with it.
+  if ("licence" in body) body.licence_url ??= byId("credits-licence_url").value.trim() || null;
   if (!Object.keys(body).length) return closeSaved(false);
   byId("credits-save").disabled = true;
   const done = await forEachPhoto(edited.photos, byId("credits-progress"), ({ id }) =>

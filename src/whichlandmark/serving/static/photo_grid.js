@@ -1,8 +1,8 @@
 // Photos of the gallery as a grid: opened large, selected, and moved, credited or removed together.
 
 import { showImage } from "./api.js";
-import { announce, button, el, outLink, put } from "./dom.js";
-import { credit } from "./format.js";
+import { creditLine } from "./credit_line.js";
+import { announce, button, el, put } from "./dom.js";
 import { t } from "./text.js";
 import { openPhoto } from "./photo_view.js";
 import { creditPhotos } from "./photo_credits.js";
@@ -94,18 +94,11 @@ function photoItem(grid, photo) {
       "figure",
       { class: "thumb" },
       el("div", { class: "pick" }, open, el("label", {}, select)),
-      el("figcaption", {}, photoCreditLine(photo)),
+      el("figcaption", {}, creditLine(photo)),
     ),
   );
   showImage(image, photo.thumbnail);
   return item;
-}
-
-/** Author and licence of a photo, and a link to where it is from. */
-function photoCreditLine(photo) {
-  const words = el("span", { class: "credit", dir: "auto" }, credit(photo));
-  if (!/^https?:\/\//.test(photo.source ?? "")) return words;
-  return el("span", { class: "credit" }, words, " ", outLink(photo.source, t("landmark.origin")));
 }
 
 function showChosen(grid) {
@@ -166,5 +159,5 @@ function openGridPhoto(grid, photo) {
     [t("landmark.credit"), (one) => act(grid, creditPhotos, [one])],
     [t("common.remove"), (one) => act(grid, removePhotos, [one]), "danger"],
   ];
-  openPhoto(grid, grid.photos.indexOf(photo), tools, photoCreditLine);
+  openPhoto(grid, grid.photos.indexOf(photo), tools);
 }

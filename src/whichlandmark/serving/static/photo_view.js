@@ -1,12 +1,13 @@
 // One photo of the gallery, large, with its credit; the arrow keys go to the next ones.
 
 import { photoPath, showImage, withQuery } from "./api.js";
+import { creditLine } from "./credit_line.js";
 import { button, byId, el, makeClosable, put } from "./dom.js";
 import { t } from "./text.js";
 
 const LARGE = 1600; // pixels of the long side
 
-const enlarged = { grid: null, at: 0, tools: [], creditOf: null };
+const enlarged = { grid: null, at: 0, tools: [] };
 
 export function wirePhoto() {
   const dialog = makeClosable(byId("photo"));
@@ -19,8 +20,8 @@ export function wirePhoto() {
 }
 
 /** Open photo number `at` of a grid. tools: [words, act(photo) → whether it changed, class]. */
-export function openPhoto(grid, at, tools, creditOf) {
-  Object.assign(enlarged, { grid, at, tools, creditOf });
+export function openPhoto(grid, at, tools) {
+  Object.assign(enlarged, { grid, at, tools });
   byId("photo").showModal();
   showLarge();
   byId("photo-title").focus();
@@ -37,7 +38,7 @@ function step(by) {
 }
 
 function showLarge() {
-  const { grid, at, tools, creditOf } = enlarged;
+  const { grid, at, tools } = enlarged;
   const photo = grid.photos[at];
   const { title } = grid.view;
   byId("photo-title").textContent = t("landmark.photo_of", {
@@ -53,7 +54,7 @@ function showLarge() {
   put(
     byId("photo-body"),
     el("div", { class: "photo-large" }, image),
-    el("p", { class: "small" }, creditOf(photo)),
+    el("p", { class: "small" }, creditLine(photo)),
     el(
       "div",
       { class: "buttons" },
