@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image as Pillow
@@ -68,7 +69,7 @@ class Imported:
         return found[0] if found else None
 
 
-def collect(server: FakeWikimedia, folder: Path, **options: int) -> None:
+def collect(server: FakeWikimedia, folder: Path, **options: Any) -> None:
     cache, sites = folder / "commons.sqlite", Sites.at(server.base)
     clock = server.clock
     with PoliteClient("me@example.org", sites=sites, cache=cache, clock=clock) as client:
