@@ -116,6 +116,8 @@ class Kills:
                 found.wrong.append(f"a run ended with exit code {code}")
             found.kills += 1
             self._count(found)
+            if folder.exists():  # as a kill while this table is written leaves it
+                (folder / ".photos.csv.leftover").touch()
         else:
             if (code := self._run(folder, None)) != 0:
                 found.wrong.append(f"the last run ended with exit code {code}")

@@ -187,6 +187,9 @@ def write_tables(
     both = {row.photo.pageid for row in named} & {row.photo.pageid for row in others}
     if both or any(row.labels for row in others) or not all(row.labels for row in named):
         raise DataError(f"{out}: photos that would be both of a landmark and distractors: {both}")
+    for left_over in (file for name in TABLES for file in out.glob(f".{name}.????????")):
+        with suppress(OSError):  # of a run that was killed
+            left_over.unlink()
     write_rows(out / "photos.csv", ((r.id, r.path, SEPARATOR.join(r.labels)) for r in named))
     if others:
         write_rows(out / "distractors.csv", ((row.id, row.path, "") for row in others))
