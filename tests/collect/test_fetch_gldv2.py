@@ -634,6 +634,19 @@ def test_an_unknown_landmark_among_known_ones_is_listed(
     assert "99999: no photo of train has this landmark" in err
 
 
+@pytest.mark.parametrize("page", [b"<html>Sign in to this network</html>", b"a,b\n1,2\n"])
+def test_a_page_in_place_of_a_table_does_not_stay(
+    s3: FakeS3, world: Gldv2Set, tmp_path: Path, page: bytes
+) -> None:
+    table = s3.objects["metadata/train.csv"]
+    s3.objects["metadata/train.csv"] = page
+    with pytest.raises(NetworkError, match=r"no photo can be chosen without train\.csv"):
+        fetch(s3, tmp_path, landmarks=("41",))
+    s3.objects["metadata/train.csv"] = table
+    fetch(s3, tmp_path, landmarks=("41",))
+    assert on_disk(tmp_path / "train") == photos_of(world, "41")
+
+
 def test_a_table_that_is_missing_in_the_store_is_said(s3: FakeS3, tmp_path: Path) -> None:
     del s3.objects["metadata/train_attribution.csv"]
     done = fetch(s3, tmp_path / "a", landmarks=("40",))

@@ -17,7 +17,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import NetworkError, OptionError
+from ..core.errors import DataError, NetworkError, OptionError
 from ..core.json_options import unknown_message
 from ..core.progress import StartPhase
 from ..data import gldv2_tables
@@ -209,7 +209,13 @@ class _Fetch:
             told = partial(show, number, len(wanted)) if show else None
             try:
                 save(self.to.client, key, path, MAX_TABLE_BYTES, show=told)
-            except RefusedError as error:
+                if not {"id", "landmark_id"} & {*gldv2_tables.header_of(path)}:
+                    raise DataError(f"{path}: no column id or landmark_id")
+            except (RefusedError, DataError) as error:
+                if isinstance(error, DataError) and path.is_file():
+                    path.unlink()  # a web page of somebody between, which is not to stay
+                elif isinstance(error, DataError):
+                    raise  # the disk is full
                 self.to.problems.add("table", name, str(error))
                 continue
             self.to.count("tables fetched")
