@@ -8,6 +8,7 @@ an interrupted run ends with the same tables; and a higher limit adds photos, it
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ FEW_PHOTOS = 4  # a landmark with fewer is told; `clean` drops it by default
 PICTURE_BYTES = 250_000  # expected of one picture, until some have been fetched
 
 MAX_RADIUS_M = 50_000
+
+# What a reason says of one photo only, which counts are not made of.
+_DETAILS = re.compile(r"^(no photo|a copy|too small|a long panorama|Commons makes no .*?) \(.*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +161,7 @@ class _Collection:
         self.problems: list[Problem] = []
         self.failures: dict[str, str] = {}
         self.notes: list[str] = []
-        self.fetched = 0
-        self.bytes = 0
+        self.left_out: dict[str, str] = {}  # photo → why
 
     def run(self) -> CommonsResult:
         landmarks = self._landmarks()
@@ -294,12 +297,14 @@ class _Collection:
         for pageid, other in one.copies.items():
             said = f"a copy (its bytes are those of commons:{other})"
             self.problems.append(("left out", f"commons:{pageid}", said))
+            self.left_out[f"commons:{pageid}"] = said
         self._list_refused(one.refused)
 
     def _list_refused(self, photos: Iterable[CommonsPhoto]) -> None:
         for photo in photos:
             name = f"commons:{photo.pageid}" if photo.pageid else photo.title
             self.problems.append(("left out", name, f"{photo.refused} ({photo.title})"))
+            self.left_out[name] = photo.refused
 
     def _write(
         self, found: Sequence[Candidates], photos: Sequence[Row], distractors: Sequence[Row]
@@ -322,10 +327,7 @@ class _Collection:
             )
         records = {one.landmark.id: one.landmark.record for one in found}
         write_tables(self.out, photos, distractors, records, self.problems)
-        kinds = Counter(detail for kind, _, detail in {*self.problems} if kind == "left out")
-        reasons: Counter[str] = Counter()
-        for detail, often in kinds.items():
-            reasons[detail.partition(" (")[0]] += often
+        reasons = Counter(_DETAILS.sub(r"\1", reason) for reason in self.left_out.values())
         counts: dict[str, Any] = {
             "landmarks": len(number), "photos": len(photos),
             "photos of several landmarks": sum(len(row.labels) > 1 for row in photos),
