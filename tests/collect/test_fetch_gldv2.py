@@ -371,7 +371,10 @@ def test_a_whole_part_is_kept_as_tars_and_imported(
     asked = len(s3.log)
     again = fetch(s3, tmp_path / "g", parts=("test",), whole_tars=True)
     assert again.counts["tars here before"] == 20
-    assert len(s3.log) == asked
+    some = fetch(s3, tmp_path / "g", parts=("test",), largest=1)
+    assert not (tmp_path / "g" / "subset").exists()
+    assert "all tars of test are in" in some.notes[0]
+    assert {one.key for one in s3.log[asked:]} == {"metadata/train_label_to_category.csv"}
     imported = import_gldv2(tmp_path / "g", tmp_path / "t", Gldv2Options(workers=1))
     assert imported.counts["test photos"] == 60
     assert not imported.problems
