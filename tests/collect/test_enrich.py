@@ -431,5 +431,5 @@ def test_articles_in_records_tables_and_the_command(
     assert cleared["wikipedia"] == {}
     code, _, err = run(capfd, *describe, "--wikipedia", "fr")
     assert code == 2
-    assert "--wikipedia fr given; expected LANGUAGE=TEXT" in err
+    assert "--wikipedia fr given; expected LANGUAGE=TITLE" in err
     assert run(capfd, *describe, "--clear", "name:")[0] == 2

@@ -27,6 +27,8 @@ from whichlandmark.evaluation.plots import (
 from whichlandmark.evaluation.predictions import Predictions
 from whichlandmark.evaluation.report import ReportOptions, write_report
 from whichlandmark.evaluation.scores import gap_interval, prediction_scores
+from whichlandmark.gallery.records import Credit, GalleryRow
+from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.metrics.calibration_error import (
     calibration_bins,
     calibration_error,
@@ -323,6 +325,26 @@ def test_missing_or_broken_photos_get_a_placeholder(tmp_path: Path) -> None:
     placeholders = page.text.count("photo not found")
     assert images + placeholders == 2 * pairs
     assert min(images, placeholders) > 5
+
+
+def test_gallery_photos_have_their_credits(tmp_path: Path) -> None:
+    """Of the recognizer that was asked, where the photo of an id is still the same file."""
+    found, by = world(tmp_path, 12), "https://example.org/by"
+    folder, vector = tmp_path / "r.wl", np.ones(1, np.float32)
+    with SqliteGallery.create(folder / "gallery.sqlite", "fake-1", 1) as gallery:
+        gallery.put([GalleryRow(name, path if i else "/moved.jpg", "a", "", "", vector)
+                     for i, (name, path) in enumerate(zip(found.nearest, found.nearest_path,
+                                                          strict=True))])  # fmt: skip
+        gallery.credit({"g0": Credit("Zoe", "CC0")})
+        gallery.credit({f"g{i}": Credit(f"Ann <{i}>", "CC BY 4.0", by) for i in range(1, 12)})
+    page = report(found, tmp_path, recognizer=str(folder), pairs_per_grid=12)
+    captions = {one for grid in page.captions.values() for one in grid}
+    assert sum("Right: Photo: Ann <" in one for one in captions) == 11
+    assert not any("Zoe" in one for one in captions)
+    links = [attributes for tag, attributes in page.tags if tag == "a" and "rel" in attributes]
+    assert links == [{"href": by, "rel": "license noopener noreferrer"}] * 11
+    for gone in ("", str(tmp_path / "gone.wl")):
+        assert "Photo: Ann" not in report(found, tmp_path, recognizer=gone).text
 
 
 def test_names_are_escaped_and_kept(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import whichlandmark
 from tests.support.photos import picture, write_photo
 from whichlandmark.core.errors import OptionError
 from whichlandmark.core.prediction import Decision, Prediction
+from whichlandmark.gallery.records import Credit
 from whichlandmark.recognition.candidates import FEATURES, GEOMETRY_FEATURES
 from whichlandmark.recognition.explanation.drawing import (
     MAX_LINES,
@@ -236,6 +237,25 @@ def test_an_explanation_without_evidence_renders(tmp_path: Path) -> None:
     write_explanation(bare, tmp_path / "bare.png")
     with Pillow.open(tmp_path / "bare.png") as drawn:
         assert drawn.size[0] > 500
+
+
+def test_credits_stand_below_the_photos_with_links(tmp_path: Path) -> None:
+    by, source = "https://example.org/by?a=1&b=2", "http://example.org/photo"
+    found = evidence(tmp_path, credits={
+        "g1": Credit("Ann <b>", "CC BY 4.0", by, source), "g2": Credit("", ""),
+        "d1": Credit("", "CC0", "javascript:alert(1)", "javascript:alert(2)"),
+    })  # fmt: skip
+    tags = Tags(page(found))
+    assert [(one["href"], one["rel"]) for one in tags.all("a")] == [
+        (by, "license noopener noreferrer"), (source, "noopener noreferrer")
+    ]  # fmt: skip
+    assert "Photo: Ann <b>, CC BY 4.0 · source" in tags.text
+    assert "Photo: author not recorded, CC0 · source" in tags.text
+    assert tags.text.count("Photo:") == 2
+    assert page(evidence(tmp_path)).count("Photo:") == 0
+    write_explanation(found, tmp_path / "credited.png")  # has a line more in one caption
+    write_explanation(evidence(tmp_path), tmp_path / "plain.png")
+    assert (tmp_path / "credited.png").read_bytes() != (tmp_path / "plain.png").read_bytes()
 
 
 def test_few_inliers_are_called_chance(tmp_path: Path) -> None:

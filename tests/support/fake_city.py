@@ -293,6 +293,6 @@ def drawn_city(landmarks: int = 25, photos: int = 900, *, seed: int = 20) -> Wor
     return city(landmarks, photos, seed=seed, side=960, wide=3264)
 
 
-def small_city(*, seed: int = 20) -> World:
+def small_city(*, seed: int = 20, side: int = 128) -> World:
     """4 landmarks and 40 files, which are drawn quickly and enlarged."""
-    return city(4, 40, seed=seed, side=128, wide=2048)
+    return city(4, 40, seed=seed, side=side, wide=2048)

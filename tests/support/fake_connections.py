@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-MAX_ADDRESS = 8_000  # bytes
+MAX_ADDRESS = 8_192  # bytes of a path with its parameters
 PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>Wikimedia Error</title></head><body>Sorry</body></html>"
 )

@@ -14,10 +14,14 @@ What it refuses, as Wikimedia does, and counts in `counts["refused …"]`:
     a third media connection at once                                             429
     more media bytes than 25 Mbit/s in 10 s of its clock                         429
     a thumbnail of another width than the standard ones                          400
-    an address of more than 8,000 bytes                                          414
+    an address of more than 8,192 bytes                                          414
     more than 50 titles or ids, bounds of parameters, unknown modules            error, HTTP 200
     60 s of query time in 60 s, 30 failed queries in 60 s                        429, Retry-After
     a fourth query that does not wait for Retry-After                            403, banned 24 h
+Read in MediaWiki's source: continuation (ApiContinuationManager, ApiQueryImageInfo), the wording of
+the query service's refusals (ThrottlingFilter), short thumbnail names from 160 bytes on. Stricter
+than what was read: an item that never existed fails the whole request (Wikibase's GetEntities calls
+it missing, and fails only for an id that it cannot parse). Unproven: the text of other refusals.
 Parallel API requests are answered and counted: `max_parallel_api`, `counts["parallel api"]`.
 
 Faults, each switched on by `fault(name, nth=…, times=…, on=…, path=…, value=…)`:
@@ -82,7 +86,6 @@ JSON = dict[str, Any]
 CONTACT = re.compile(r"\([^()]*(\S@\S+\.\S|https?://\S)[^()]*\)")
 PER_MINUTE, MEDIA_CONNECTIONS, MEDIA_RATE = 200, 2, 25e6 / 8  # the published limits
 QUERY_SECONDS, FAILED_QUERIES = 60, 30
-MAX_ADDRESS = 8_000  # bytes
 
 
 class FakeWikimedia:

@@ -71,12 +71,12 @@ def describe(
             changes |= dict.fromkeys(("latitude", "longitude") if field == "place" else (field,))
     given = {"title": title, "wikidata": wikidata, "source": source}
     changes |= {field: value for field, value in given.items() if value is not None}
-    for option, pairs in (("name", name), ("wikipedia", wikipedia)):
+    for option, what, pairs in (("name", "NAME", name), ("wikipedia", "TITLE", wikipedia)):
         for pair in pairs or []:
             language, equals, text = pair.partition("=")
             if not (language and equals and text.strip()):
                 raise OptionError(
-                    f"--{option} {pair} given; expected LANGUAGE=TEXT, such as fr=Louvre"
+                    f"--{option} {pair} given; expected LANGUAGE={what}, such as fr=Louvre"
                 )
             texts = changes.get(TEXTS[option]) or {}
             changes[TEXTS[option]] = {**texts, language: text.strip()}

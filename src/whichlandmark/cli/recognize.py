@@ -194,7 +194,10 @@ def report(
     out: Annotated[Path, typer.Option("-o", "--out", help="The HTML page to write.")],
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
-    """Write one self-contained HTML page: scores, plots, and right and wrong answers."""
+    """Write one self-contained HTML page: scores, plots, and right and wrong answers.
+
+    The credits of gallery photos are below them, while the recognizer is where `evaluate` found it.
+    """
     from ..evaluation.report import report_file
 
     output.claim([(out, "page")], [predictions])

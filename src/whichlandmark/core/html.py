@@ -35,6 +35,26 @@ def render(template: str, **values: Any) -> str:
     return environment.from_string(source.read_text(encoding="utf-8")).render(values)
 
 
+def credit_html(author: str, licence: str, licence_url: str, source: str) -> str:
+    """The credit of a photo with links to licence and source, "" = nothing is known.
+
+    Only http and https addresses become links, because a gallery may come from someone else.
+    """
+
+    def link(address: str, words: str, rel: str = "") -> str:
+        if not address.startswith(("https://", "http://")):
+            return escape(words)
+        return f'<a href="{escape(address)}" rel="{rel}noopener noreferrer">{escape(words)}</a>'
+
+    parts = []
+    if author or licence or licence_url:
+        name = link(licence_url, licence or "licence", "license ")
+        parts.append(f"Photo: {escape(author or 'author not recorded')}, {name}")
+    if source:
+        parts.append(link(source, "source"))
+    return " · ".join(parts)
+
+
 def photos_html(photos: Photos) -> str:
     """The first rows of a photo table."""
     shown = [(photo.id, photo.landmark or "", str(photo.path)) for photo in photos[:ROWS_SHOWN]]

@@ -16,9 +16,11 @@ import numpy as np
 
 from ..core.figures import require_matplotlib
 from ..core.files import read_json, write_text
-from ..core.html import render
+from ..core.html import credit_html, render
 from ..core.images import thumbnail
 from ..core.types import true_landmarks
+from ..gallery.records import Credit
+from ..recognition.folder.maintain import credits_at
 from .plots import precision_recall_plot, reliability_plot, risk_coverage_plot, score_histogram
 from .predictions import Predictions, read_predictions
 from .scores import prediction_scores
@@ -35,6 +37,7 @@ class ReportOptions:
     protocol: name → value, the settings of the evaluation. scores: name → value, other numbers to
     show. made: name → value, of when and on what the evaluation ran. notes: what the numbers do not
     say. titles: label → title of a landmark. gallery_photos: label → its photos in the gallery.
+    recognizer: its folder, for the credits of gallery photos, "" = none.
     pairs_per_grid: maximum. landmarks: maximum rows of the table of landmarks, which has the worst
     ones.
     """
@@ -46,6 +49,7 @@ class ReportOptions:
     notes: Sequence[str] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
     gallery_photos: Mapping[str, int] = field(default_factory=dict)
+    recognizer: str = ""
     pairs_per_grid: int = 9
     landmarks: int = 300
 
@@ -61,7 +65,8 @@ class PhotoPair:
     query, nearest: data: URIs of the pictures, "" = the file cannot be read. file: name of the
     query's file with its folder, or its id. verdict, kind: what became of the query, in words, and
     as the color: "right", "wrong" or "refused". answer: what was named, "" = nothing; guess: the
-    likeliest landmark of a query for which nothing was named. shows: the true landmarks.
+    likeliest landmark of a query for which nothing was named. shows: the true landmarks. credit: of
+    the gallery photo, as HTML.
     """
 
     id: str
@@ -77,6 +82,7 @@ class PhotoPair:
     shows: str
     score: str
     confidence: str
+    credit: str
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def report_file(predictions: Path, out: Path, *, title: str) -> None:
     options = ReportOptions(
         title=title, protocol=stored.get("protocol", {}), scores=gaps, made=made,
         notes=stored.get("notes", ()), titles=stored.get("titles", {}),
-        gallery_photos=stored.get("gallery_photos", {}),
+        gallery_photos=stored.get("gallery_photos", {}), recognizer=made.get("recognizer", ""),
     )  # fmt: skip
     write_report(read_predictions(predictions), out, options)
 
@@ -262,13 +268,17 @@ def _grids(p: Predictions, options: ReportOptions) -> list[PhotoGrid]:
         ("Rightly not named", "Photos of nothing that the gallery has, and nothing was named; "
          "those closest to being named first.", order[(~named & ~p.known)[order]][:n]),
     ]  # fmt: skip
+    shown = {p.nearest[row]: p.nearest_path[row] for *_, rows in grids for row in rows}
+    credits = credits_at(options.recognizer, shown) if options.recognizer else {}
     return [
-        PhotoGrid(title, explanation, [_pair(p, int(row), options) for row in rows])
+        PhotoGrid(title, explanation, [_pair(p, int(row), options, credits) for row in rows])
         for title, explanation, rows in grids
     ]
 
 
-def _pair(p: Predictions, row: int, options: ReportOptions) -> PhotoPair:
+def _pair(
+    p: Predictions, row: int, options: ReportOptions, credits: Mapping[str, Credit]
+) -> PhotoPair:
     known, named = bool(p.known[row]), p.decision[row] == "landmark"
     if named and p.right[row]:
         verdict, kind = "✓ named rightly", "right"
@@ -298,6 +308,7 @@ def _pair(p: Predictions, row: int, options: ReportOptions) -> PhotoPair:
         shows=shows or "no landmark",
         score=_number(p.score[row]),
         confidence=f"{p.confidence[row]:.2f}",
+        credit=credit_html(*credits.get(p.nearest[row], ("", "", "", ""))),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -31,8 +32,7 @@ def explanation_object(
     photo: its name; answer: the prediction that is explained; language: of the names.
     """
     facts = opened.facts
-    shown = [reference.photo_id for reference in explanation.references]
-    credits = facts.gallery.credits([*shown, *(near.photo_id for near in explanation.distractors)])
+    credits = explanation.credits
     high, wide = explanation.shape or (1, 1)
     return {
         "answer": answer_object(photo, answer, facts, language=language),
@@ -50,7 +50,10 @@ def explanation_object(
 
 
 def _pair(
-    reference: Reference, frame: tuple[int, int], credits: dict[str, Credit], opened: OpenRecognizer
+    reference: Reference,
+    frame: tuple[int, int],
+    credits: Mapping[str, Credit],
+    opened: OpenRecognizer,
 ) -> dict[str, Any]:
     facts = opened.facts
     match = Match(reference.photo_id, reference.landmark, reference.similarity, reference.inliers)

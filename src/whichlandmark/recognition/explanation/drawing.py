@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ...core.errors import ImageError, OptionError
 from ...core.images import read_image
 from ...core.types import Decision, Image
+from ...gallery.records import Credit
 from ..candidates import CHANCE_INLIERS
 
 Points = NDArray[np.float32]  # (n, 2), x and y in pixels
@@ -163,6 +165,7 @@ class Explanation:
         parts: What each feature adds to the score.
         references: Gallery photos shown as evidence.
         distractors: The nearest distractors.
+        credits: Photo id → credit, of both.
         box: (x0, y0, x1, y1) in pixels, where the landmark was verified.
         shape: Height and width that `box` and all `query_points` refer to; None = those of the
             photo itself.
@@ -181,6 +184,7 @@ class Explanation:
     parts: tuple[ScorePart, ...] = ()
     references: tuple[Reference, ...] = ()
     distractors: tuple[NearDistractor, ...] = ()
+    credits: Mapping[str, Credit] = field(default_factory=dict)
     box: tuple[float, float, float, float] | None = None
     shape: Shape | None = None
 

@@ -107,6 +107,9 @@ def explain_answer(
     reasons, alike_from = _reasons(answers, row, answer, shown)
     told = {one for one in (answer.guess, answer.second, reasons.other) if one}
     titles = {one: shown_name(one, recognizer.records, language) for one in told}
+    references = _references(recognizer, answers, shown, answer.guess, alike_from)
+    distractors = () if row in answers.nothing else _distractors(answers, row)
+    ids = [one.photo_id for one in references] + [one.photo_id for one in distractors]
     return Explanation(
         photo=photo.image,
         name=name,
@@ -119,8 +122,9 @@ def explain_answer(
         why=why_sentences(answer, reasons, titles),
         reasons=reasons,
         parts=_parts(answers, row, answer),
-        references=_references(recognizer, answers, shown, answer.guess, alike_from),
-        distractors=() if row in answers.nothing else _distractors(answers, row),
+        references=references,
+        distractors=distractors,
+        credits=recognizer.gallery.credits(ids),
         box=(box[0] * width, box[1] * height, box[2] * width, box[3] * height) if box else None,
         shape=(height, width),
     )

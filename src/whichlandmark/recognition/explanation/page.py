@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ...core.errors import OptionError
 from ...core.files import write_text
-from ...core.html import render
+from ...core.html import credit_html, render
 from ...core.images import data_uri, jpeg, thumbnail
 from .drawing import (
     LONG_SIDE,
     Explanation,
+    NearDistractor,
     Reference,
     ScorePart,
     SideBySide,
@@ -35,7 +36,10 @@ BAR_WIDTH = 120  # pixels for a part of the score, half of them for each sign
 
 @dataclass(frozen=True)
 class PairView:
-    """A query beside a reference for the template. picture: a data: URI, "" = missing."""
+    """A query beside a reference for the template.
+
+    picture: a data: URI, "" = missing; credit: HTML, "" = nothing is known.
+    """
 
     reference: Reference
     picture: str
@@ -43,6 +47,7 @@ class PairView:
     strokes: list[str]
     numbers: list[str]
     alt: str
+    credit: str
 
 
 @dataclass(frozen=True)
@@ -82,17 +87,22 @@ def page(explanation: Explanation) -> str:
         query=data_uri(jpeg(query.image, LONG_SIDE)) if query else "",
         size=query.fitted if query else (0, 0),
         box=query_box(explanation, query) if query else None,
-        pairs=[_pair(query, reference) for reference in explanation.references],
+        pairs=[_pair(query, one, _credit(explanation, one)) for one in explanation.references],
         parts=_bars(explanation.parts),
         bar=BAR_WIDTH,
         distractors=[
-            (near, thumbnail(near.path), format_number(near.similarity))
+            (near, thumbnail(near.path), format_number(near.similarity), _credit(explanation, near))
             for near in explanation.distractors
         ],
     )
 
 
-def _pair(query: SmallPhoto | None, reference: Reference) -> PairView:
+def _credit(explanation: Explanation, photo: Reference | NearDistractor) -> str:
+    credit = explanation.credits.get(photo.photo_id)
+    return credit_html(**credit._asdict()) if credit else ""
+
+
+def _pair(query: SmallPhoto | None, reference: Reference, credit: str) -> PairView:
     other = load_small_photo(reference.path, reference.shape)
     side = side_by_side(query, other, reference)
     numbers = [f"similarity {format_number(reference.similarity)}"]
@@ -110,6 +120,7 @@ def _pair(query: SmallPhoto | None, reference: Reference) -> PairView:
         strokes=["#{:02x}{:02x}{:02x}".format(*colour) for colour in line_colours(drawn)],
         numbers=numbers,
         alt=f"On the left {left} on the right {right}: {inlier_text(reference)}",
+        credit=credit,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...core.figures import new_figure
 from ...core.files import atomic_file
+from ...gallery.records import Credit
 from .drawing import (
     GAP,
     MAX_HEIGHT,
@@ -76,7 +77,8 @@ def write_picture(explanation: Explanation, path: str | Path) -> None:
         heading.text(0, 0, "\n".join(words), fontsize=17, weight="bold", va="bottom")
         _draw_answer(rows[1, 0], explanation, query, facts)
         for row, (reference, other) in zip(rows[2:, 0], pairs, strict=True):
-            _draw_pair(row.subplots(), query, other, reference)
+            credit = explanation.credits.get(reference.photo_id)
+            _draw_pair(row.subplots(), query, other, reference, credit)
         with atomic_file(path, "picture") as temporary:
             figure.savefig(
                 temporary,
@@ -149,7 +151,11 @@ def _draw_parts(axes: Axes, parts: Sequence[ScorePart], rows: float) -> None:
 
 
 def _draw_pair(
-    axes: Axes, query: SmallPhoto | None, other: SmallPhoto | None, reference: Reference
+    axes: Axes,
+    query: SmallPhoto | None,
+    other: SmallPhoto | None,
+    reference: Reference,
+    credit: Credit | None,
 ) -> None:
     """The query beside a reference, lines between matched points, a caption."""
     side = side_by_side(query, other, reference)
@@ -175,6 +181,7 @@ def _draw_pair(
         reference.photo_id,
         f"similarity {format_number(reference.similarity)}",
         inlier_text(reference),
+        *([f"photo: {', '.join(filter(None, credit[:2]))}"] if credit and any(credit[:2]) else []),
     ]
     axes.set_xlabel(
         "\n".join(_wrapped(" · ".join(caption), 115)), fontsize=10, color=CAPTION_COLOUR, loc="left"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from ...gallery.address import (
 from ...gallery.base import Gallery
 from ...gallery.copy import LandmarkTables, copy_gallery
 from ...gallery.index.open import index_file_fault
-from ...gallery.records import write_credits, write_landmarks
+from ...gallery.records import Credit, write_credits, write_landmarks
 from ...gallery.sqlite import salvage
 from ...gallery.sqlite.store import SqliteGallery
 from ...gallery.sqlite.store import faults as file_faults
@@ -309,6 +310,18 @@ def list_photos(folder: Path, landmark: str) -> list[dict[str, str]]:
         for one in ids
         if one in credits
     ]
+
+
+def credits_at(folder: str | Path, paths: Mapping[str, str]) -> dict[str, Credit]:
+    """Credits of photos, id → path, that a gallery still has at that path.
+
+    None where the folder cannot be opened, because a report of its answers can do without.
+    """
+    with suppress(WhichLandmarkError), open_gallery(Path(folder)) as gallery:
+        there = gallery.stamps(paths)
+        same = [one for one, (path, _, _) in there.items() if path == paths[one]]
+        return gallery.credits(same)
+    return {}
 
 
 def export_tables(folder: Path, tables: LandmarkTables) -> EditResult:
