@@ -324,7 +324,7 @@ def test_a_record_is_shown_and_changed_by_command(
     assert changed == {
         "landmark": "place 1", "title": "First", "names": {"fr": "Premier", "de": "Erster"},
         "wikidata": "Q243", "latitude": 48.858, "longitude": 2.294, "source": "https://a.org/x",
-        "generation": 2,
+        "wikipedia": {}, "generation": 2,
     }  # fmt: skip
     assert json_of(capfd, *describe) == changed
     cleared = json_of(capfd, *describe, "--clear", "name:fr", "--clear", "place", "--title", "I")
