@@ -212,7 +212,7 @@ def test_the_environment_names_the_proxy_but_not_for_a_stand_in(
 
 def test_reads_are_guarded_in_the_installed_version_of_the_library() -> None:
     client: Any = httpx2.Client(proxy="http://127.0.0.1:9")
-    http_limits.guard_reads(client, http_limits.Guard())
+    http_limits.guard_reads(client, http_limits.Guard(), http_limits.Pace(StillClock()))
     pools = [client._transport._pool, *(one._pool for one in client._mounts.values())]
     assert len(pools) == 2
     assert {type(pool._network_backend).__name__ for pool in pools} == {"Backend"}

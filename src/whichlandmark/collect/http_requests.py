@@ -330,7 +330,7 @@ class Requests:
                 "the proxy or the certificates that the environment names cannot be used "
                 f"({plain(str(error), 150)}); see HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
             ) from None
-        guard_reads(library, self._guard)
+        guard_reads(library, self._guard, self._pace)
         return library
 
 
