@@ -371,7 +371,10 @@ def test_a_whole_part_is_kept_as_tars_and_imported(
     asked = len(s3.log)
     again = fetch(s3, tmp_path / "g", parts=("test",), whole_tars=True)
     assert again.counts["tars here before"] == 20
-    assert len(s3.log) == asked
+    some = fetch(s3, tmp_path / "g", parts=("test",), largest=1)
+    assert not (tmp_path / "g" / "subset").exists()
+    assert "all tars of test are in" in some.notes[0]
+    assert {one.key for one in s3.log[asked:]} == {"metadata/train_label_to_category.csv"}
     imported = import_gldv2(tmp_path / "g", tmp_path / "t", Gldv2Options(workers=1))
     assert imported.counts["test photos"] == 60
     assert not imported.problems
@@ -632,6 +635,19 @@ def test_an_unknown_landmark_among_known_ones_is_listed(
     assert code == 3
     assert json.loads(out)["landmarks"] == 1
     assert "99999: no photo of train has this landmark" in err
+
+
+@pytest.mark.parametrize("page", [b"<html>Sign in to this network</html>", b"a,b\n1,2\n"])
+def test_a_page_in_place_of_a_table_does_not_stay(
+    s3: FakeS3, world: Gldv2Set, tmp_path: Path, page: bytes
+) -> None:
+    table = s3.objects["metadata/train.csv"]
+    s3.objects["metadata/train.csv"] = page
+    with pytest.raises(NetworkError, match=r"no photo can be chosen without train\.csv"):
+        fetch(s3, tmp_path, landmarks=("41",))
+    s3.objects["metadata/train.csv"] = table
+    fetch(s3, tmp_path, landmarks=("41",))
+    assert on_disk(tmp_path / "train") == photos_of(world, "41")
 
 
 def test_a_table_that_is_missing_in_the_store_is_said(s3: FakeS3, tmp_path: Path) -> None:

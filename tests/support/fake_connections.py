@@ -89,7 +89,6 @@ class Fake(Protocol):
     """What a connection needs to know of the server."""
 
     clock: Clock
-    hold: float
     closing: Any
     sockets: set[socket.socket]
     fetched: Any
@@ -146,8 +145,6 @@ class Handler(BaseHTTPRequestHandler):
             refused = page(414) if len(self.path) > MAX_ADDRESS else self.fake.refusal(request)
             fault = None if refused else self.fake.struck(request)
             reply = refused or self.fake.answer(request, fault)
-            if self.fake.hold:
-                time.sleep(self.fake.hold)
             request.status, request.bytes = reply.status, len(reply.body)
             self._send(request, reply, fault)
         finally:

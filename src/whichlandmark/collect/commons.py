@@ -12,12 +12,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..core.disks import require_space
-from ..core.errors import DataError, OptionError
+from ..core.errors import DataError, OptionError, install_command
 from ..core.json_options import Span, check_fields, count
+from ..core.results import check_results
 from ..core.types import ProgressFor
 from . import wikidata
 from .candidates import Candidates, find_candidates, in_order
@@ -26,7 +28,7 @@ from .http_client import PoliteClient, Sites
 from .http_limits import API_SECONDS, MEDIA_BYTES_PER_SECOND
 from .wikidata_items import Landmark, Landmarks, check_languages
 from .wikimedia import BATCH, Commons, CommonsPhoto
-from .write_tables import Problem, Row, fetch, write_tables
+from .write_tables import TABLES, Problem, Row, fetch, not_in_tables, write_tables
 
 FEW_PHOTOS = 4  # a landmark with fewer is told; `clean` drops it by default
 
@@ -134,10 +136,18 @@ def import_commons(
         progress: Name of a phase → its progress function.
 
     Raises:
+        OptionError: Without a contact or the extra `collect`; when a table of another program
+            would be replaced.
         DataError: When there is no landmark, or not one photo; or the disk has no room.
         NetworkError: When a service cannot be used; what was fetched before is kept.
     """
+    if find_spec("bs4") is None:
+        raise OptionError(
+            "import commons needs beautifulsoup4, which is not installed; install it with: "
+            f"{install_command('collect')}"
+        )
     folder, options = Path(out), options or CommonsOptions()
+    check_results([(folder / name, kind) for name, kind in TABLES.items()])
     if isinstance(client, str):
         with PoliteClient(client, sites=Sites.given(None), cache=folder / "commons.sqlite") as made:
             return _Collection(folder, wanted, options, made, progress).run()
@@ -327,6 +337,10 @@ class _Collection:
             )
         records = {one.landmark.id: one.landmark.record for one in found}
         write_tables(self.out, photos, distractors, records, self.problems)
+        if old := not_in_tables(self.out, [*photos, *distractors]):
+            self.notes.append(
+                f"{old} photos of earlier runs are in no table any more; they stay in {self.out}"
+            )
         reasons = Counter(_DETAILS.sub(r"\1", reason) for reason in self.left_out.values())
         counts: dict[str, Any] = {
             "landmarks": len(number), "photos": len(photos),

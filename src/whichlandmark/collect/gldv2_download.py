@@ -17,7 +17,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import NetworkError, OptionError
+from ..core.errors import DataError, NetworkError, OptionError
 from ..core.json_options import unknown_message
 from ..core.progress import StartPhase
 from ..data import gldv2_tables
@@ -209,7 +209,13 @@ class _Fetch:
             told = partial(show, number, len(wanted)) if show else None
             try:
                 save(self.to.client, key, path, MAX_TABLE_BYTES, show=told)
-            except RefusedError as error:
+                if not {"id", "landmark_id"} & {*gldv2_tables.header_of(path)}:
+                    raise DataError(f"{path}: no column id or landmark_id")
+            except (RefusedError, DataError) as error:
+                if isinstance(error, DataError) and path.is_file():
+                    path.unlink()  # a web page of somebody between, which is not to stay
+                elif isinstance(error, DataError):
+                    raise  # the disk is full
                 self.to.problems.add("table", name, str(error))
                 continue
             self.to.count("tables fetched")
@@ -223,10 +229,13 @@ class _Fetch:
             raise NetworkError(f"no photo can be chosen without {name}: {reason}")
         return self.tables[name]
 
+    def _tars_left(self, part: str) -> int:
+        tars = [self.to.out / part / tar_name(number) for number in range(TARS[part])]
+        return sum(not tar.is_file() for tar in tars)
+
     def fetch_whole(self, part: str) -> None:
         """Fetch all tars of a part."""
-        tars = [self.to.out / part / tar_name(number) for number in range(TARS[part])]
-        left = sum(not tar.is_file() for tar in tars)
+        left = self._tars_left(part)
         if self.options.dry_run:
             self.to.count("tars", left)
             self.to.count("requests", 2 * left)
@@ -238,7 +247,11 @@ class _Fetch:
             (self.to.out / SUBSET_FOLDER / key.rpartition("/")[2]).unlink(missing_ok=True)
 
     def fetch_subset(self, part: str) -> None:
-        """Fetch the chosen photos of one part."""
+        """Fetch the chosen photos of one part, unless all of its tars are there."""
+        if not self._tars_left(part):
+            self.to.count("tars here before", TARS[part])
+            self.notes.append(f"all tars of {part} are in {self.to.out / part}: nothing to fetch")
+            return
         photos = self._choose(part)
         self._name_landmarks(part, photos)
         self.to.count("landmarks", len(photos))

@@ -12,14 +12,15 @@ import re
 import shutil
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,8 @@ MAX_TAR_BYTES = 20_000_000_000
 MAX_MD5_BYTES = 10_000
 
 CONNECTIONS = 4  # at once, to fetch ranges
+
+SECONDS_TO_STOP = 5.0  # that requests may take after the command was stopped
 
 GROUP = 16  # photos of one tar that one thread searches for
 
@@ -171,6 +174,42 @@ def require_space(folder: Path, size: int) -> None:
         )
 
 
+def at_once(work: Callable[[Asked], Found], items: Sequence[Asked]) -> Iterator[Found]:
+    """What `work` makes of each item, as it is made, by a few threads.
+
+    When the caller stops or an item fails, what is on its way may end within a few seconds. The
+    threads are daemons, because one that a silent server keeps waiting must not hold the program.
+    """
+    waiting, done = SimpleQueue[Asked](), SimpleQueue[tuple[Found | None, BaseException | None]]()
+    for item in items:
+        waiting.put(item)
+    stopped = threading.Event()
+
+    def run() -> None:
+        with suppress(Empty):
+            while not stopped.is_set():
+                item = waiting.get_nowait()
+                try:
+                    done.put((work(item), None))
+                except BaseException as error:
+                    done.put((None, error))
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in items:
+            found, error = done.get()
+            if error is not None:
+                raise error
+            yield cast("Found", found)
+    finally:
+        stopped.set()
+        end = time.monotonic() + SECONDS_TO_STOP
+        for thread in threads:
+            thread.join(max(end - time.monotonic(), 0.01))
+
+
 @dataclass(eq=False)
 class Fetching:
     """A fetch into the folder `out`. counts: what was done; problems: what could not be had."""
@@ -231,7 +270,7 @@ class Fetching:
 
         wrong: dict[str, str] = {}
         show, requests = self.phase(f"fetching photos of {part}"), spans(places)
-        for number, found in enumerate(self._at_once(fetch, requests)):
+        for number, found in enumerate(at_once(fetch, requests)):
             show(number, len(requests))
             wrong |= found
         return wrong
@@ -262,7 +301,7 @@ class Fetching:
         for _, group in groupby(zip(tars, order, strict=True), key=lambda pair: pair[0]):
             same = [one for _, one in group]
             groups += [same[at : at + GROUP] for at in range(0, len(same), GROUP)]
-        for reasons in self._at_once(fetch, groups):
+        for reasons in at_once(fetch, groups):
             show(done := done + len(reasons), len(order))
             for one, reason in reasons.items():
                 if reason:
@@ -273,17 +312,6 @@ class Fetching:
                 "tars", part, f"{len(order) - done:,} photos cannot be searched for, because "
                 f"{unordered[0]}; --offsets TABLE says where they are, or --whole-tars fetches all "
                 f"{TARS[part]} tars, {TARS[part] * TAR_BYTES[part] / 1e9:,.0f} GB")  # fmt: skip
-
-    def _at_once(self, work: Callable[[Asked], Found], items: Sequence[Asked]) -> Iterator[Found]:
-        """What `work` makes of each item, in their order, by a few threads."""
-        pool = ThreadPoolExecutor(CONNECTIONS)
-        try:
-            yield from pool.map(work, items)
-        except BaseException:
-            self.client.close()  # else threads that wait for the store would be waited for
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def fetch_whole(self, part: str) -> None:
         """Fetch all tars of a part."""
