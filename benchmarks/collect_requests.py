@@ -161,9 +161,10 @@ def show(server: FakeWikimedia, minutes: float) -> list[str]:
         f"API requests (limit 200); API requests at once: {server.max_parallel_api} (limit 1); "
         f"pictures at once: {server.max_parallel_media} (limit 2)"
     )
+    faults = ("refused", "parallel", "large", "without")
     broken = [f"{name}: {count}" for name, count in server.counts.items()
-              if name.startswith(("refused", "parallel", "large")) and count]  # fmt: skip
-    print("refused: " + (", ".join(broken) or "nothing"))
+              if name.startswith(faults) and count]  # fmt: skip
+    print("refused or impolite: " + (", ".join(broken) or "nothing"))
     return broken
 
 

@@ -65,7 +65,8 @@ def draw_queries(world: World, folder: Path, landmarks: int) -> None:
     for at, number in enumerate([*shown, *[-1] * len(shown)]):
         name = world.landmarks[number] if number >= 0 else "none"
         drawing = Drawing(20, number, f"new {at}", 960)
-        (folder / f"{name}-{at}.jpg").write_bytes(picture(drawing, (960, 720)))
+        size = (960, round(960 * (drawing.shape() or 0.75)))
+        (folder / f"{name}-{at}.jpg").write_bytes(picture(drawing, size))
 
 
 def score(answers: Path) -> None:

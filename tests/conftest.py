@@ -44,6 +44,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.flaky(reruns=1))
 
 
+@pytest.hookimpl(trylast=True)  # after the fixtures of a module
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Close the browser that tests share before one without a browser, which may use asyncio."""
+    if item.get_closest_marker("browser") and not (
+        nextitem and nextitem.get_closest_marker("browser")
+    ):
+        from tests.support.page_browser import close_browsers
+
+        close_browsers()
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Run torch on one thread: small networks gain nothing from more and slow other tests down."""

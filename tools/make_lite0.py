@@ -119,7 +119,8 @@ def tensor_table(model: nn.Module, data: bytes, stored: dict[str, torch.Tensor])
             )
         if name.endswith("num_batches_tracked"):
             continue
-        start = data.find(bytes(tensor.untyped_storage()))
+        own_bytes = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
+        start = data.find(own_bytes.numpy().tobytes())
         if start < 0:
             raise SystemExit(f"{name}: its numbers are not in the file")
         table[name] = [

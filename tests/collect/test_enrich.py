@@ -164,6 +164,12 @@ def test_a_category_of_a_table_leads_to_the_item(place: Place, table: Path) -> N
     assert not again.changed
 
 
+def test_a_table_of_another_gallery_is_told(place: Place, table: Path) -> None:
+    table.write_text("landmark,category\nPalace,Palace\n")
+    note = f"{table}: none of its 1 landmarks is in the gallery; expected the labels of its photos"
+    assert note in place.enrich(table=table).notes
+
+
 def test_a_label_that_is_an_id_needs_no_table(place: Place) -> None:
     with gallery_in(place.folder) as gallery:
         gallery.put([row("p9", "Q90103", 9.0)])
@@ -185,6 +191,7 @@ def test_names_are_suggested_and_taken_when_confirmed(place: Place) -> None:
     assert 0 < float(found[5]) < 1
     assert found[6] == ""
     assert done.counts["suggestions"] == len(rows)
+    assert "nothing is found by the name of 2 landmarks: no such thing, palace" in done.notes
     rows[rows.index(found)][6] = " Yes "
     with out.open("w", newline="") as file:
         csv.writer(file, delimiter=";").writerows([header, *rows])  # as a spreadsheet writes it
@@ -431,5 +438,5 @@ def test_articles_in_records_tables_and_the_command(
     assert cleared["wikipedia"] == {}
     code, _, err = run(capfd, *describe, "--wikipedia", "fr")
     assert code == 2
-    assert "--wikipedia fr given; expected LANGUAGE=TEXT" in err
+    assert "--wikipedia fr given; expected LANGUAGE=TITLE" in err
     assert run(capfd, *describe, "--clear", "name:")[0] == 2

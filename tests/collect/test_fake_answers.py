@@ -143,7 +143,7 @@ def test_thumbnails_are_pictures_of_that_width(server: FakeWikimedia) -> None:
         found = info(server, server.world.traps[trap])
         answer = ask(server, found["thumburl"].removeprefix(server.base))
         with Pillow.open(io.BytesIO(answer.body)) as image:
-            assert (answer.status, image.size) == (200, (960, 720)), trap
+            assert (answer.status, image.size) == (200, (960, 480)), trap
 
 
 def test_hidden_and_missing_files(server: FakeWikimedia) -> None:

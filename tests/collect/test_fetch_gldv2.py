@@ -113,6 +113,8 @@ def test_three_landmarks_are_cut_out_of_tars_that_nobody_has_listed(
     assert all(one.range for one in tars)
     assert s3.photos_sent() == sum(one.sent for one in tars) < 20_000 * len(wanted)
     assert not list(tmp_path.rglob("*.part*"))
+    assert 1 < s3.most_at_once <= 4
+    assert "landmarks of train: 40 Tower 40: " in done.notes[0]
 
 
 def test_what_was_fetched_is_imported_with_its_credits_and_no_other_photo_is_missed(
@@ -155,12 +157,12 @@ def test_a_stopped_fetch_goes_on_and_fetches_no_photo_twice(
     kept: list[str] = []
     keep = Fetching.keep
 
-    def stopping(self: Fetching, part: str, photo_id: str, photo: bytes) -> None:
+    def stopping(self: Fetching, part: str, photo_id: str, photo: bytes | str) -> str:
         if len(kept) in (3, 11):
             kept.append("")
             raise KeyboardInterrupt
         kept.append(photo_id)
-        keep(self, part, photo_id, photo)
+        return keep(self, part, photo_id, photo)
 
     monkeypatch.setattr(Fetching, "keep", stopping)
     for _ in range(2):
@@ -252,7 +254,7 @@ def test_photos_that_are_not_at_their_offsets_are_looked_for(
     done = fetch(s3, tmp_path / "g", landmarks=("40",), offsets=table)
     assert on_disk(tmp_path / "g" / "train") == wanted
     assert not done.problems
-    assert f"{len(wanted)} photos are not where" in done.notes[0]
+    assert f"{len(wanted)} photos are not where" in done.notes[1]
 
 
 def _offsets(tars: Path, folder: Path) -> Path:
@@ -369,7 +371,10 @@ def test_a_whole_part_is_kept_as_tars_and_imported(
     asked = len(s3.log)
     again = fetch(s3, tmp_path / "g", parts=("test",), whole_tars=True)
     assert again.counts["tars here before"] == 20
-    assert len(s3.log) == asked
+    some = fetch(s3, tmp_path / "g", parts=("test",), largest=1)
+    assert not (tmp_path / "g" / "subset").exists()
+    assert "all tars of test are in" in some.notes[0]
+    assert {one.key for one in s3.log[asked:]} == {"metadata/train_label_to_category.csv"}
     imported = import_gldv2(tmp_path / "g", tmp_path / "t", Gldv2Options(workers=1))
     assert imported.counts["test photos"] == 60
     assert not imported.problems
@@ -632,11 +637,24 @@ def test_an_unknown_landmark_among_known_ones_is_listed(
     assert "99999: no photo of train has this landmark" in err
 
 
+@pytest.mark.parametrize("page", [b"<html>Sign in to this network</html>", b"a,b\n1,2\n"])
+def test_a_page_in_place_of_a_table_does_not_stay(
+    s3: FakeS3, world: Gldv2Set, tmp_path: Path, page: bytes
+) -> None:
+    table = s3.objects["metadata/train.csv"]
+    s3.objects["metadata/train.csv"] = page
+    with pytest.raises(NetworkError, match=r"no photo can be chosen without train\.csv"):
+        fetch(s3, tmp_path, landmarks=("41",))
+    s3.objects["metadata/train.csv"] = table
+    fetch(s3, tmp_path, landmarks=("41",))
+    assert on_disk(tmp_path / "train") == photos_of(world, "41")
+
+
 def test_a_table_that_is_missing_in_the_store_is_said(s3: FakeS3, tmp_path: Path) -> None:
     del s3.objects["metadata/train_attribution.csv"]
     done = fetch(s3, tmp_path / "a", landmarks=("40",))
     assert "train_attribution.csv" in done.problems["table"][0]
     assert done.counts["photos fetched"]
     del s3.objects["metadata/train.csv"]
-    with pytest.raises(NetworkError, match=r"train\.csv could not be fetched"):
+    with pytest.raises(NetworkError, match=r"no photo can be chosen without train\.csv: .*404"):
         fetch(s3, tmp_path / "b", landmarks=("40",))

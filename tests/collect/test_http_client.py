@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ from tests.support.web_doubles import (
 )
 from whichlandmark.collect import http_limits
 from whichlandmark.collect.http_client import ApiError, PoliteClient, RefusedError, Sites
-from whichlandmark.core.errors import NetworkError, OptionError
+from whichlandmark.core.errors import BusyError, NetworkError, OptionError
 
 SITES = Sites.wikimedia()
 PHOTO = "https://upload.wikimedia.org/wikipedia/commons/thumb/a/ab/Nave%2FChoir.jpg/960px-Nave.jpg"
@@ -347,6 +348,35 @@ def test_a_limit_told_to_one_thread_holds_for_all(tmp_path: Path) -> None:
     assert min(net.times[1:]) - net.times[0] >= 29.9
 
 
+def test_a_long_wait_is_told_when_it_begins(caplog: pytest.LogCaptureFixture) -> None:
+    late = (429, {"retry-after": "60"}, b"Slow down")
+    with client_of(replies((429, {"retry-after": "7"}, b""), late, FINE)) as (client, _):
+        ask(client)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "photos of Q243: commons.wikimedia.org asks for fewer requests (HTTP 429: Slow down); next "
+        "try in 60 seconds"
+    ]
+
+
+def test_one_process_at_a_time_asks_wikimedia(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the two clients is as good as a process, because a lock belongs to an open file."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with PoliteClient(CONTACT, sites=SITES) as one, PoliteClient(CONTACT, sites=SITES) as two:
+        one._requests._library(one._media)
+        one._requests._library(one._api)
+        two._requests._library(two._files)  # the store of Google Landmarks is not Wikimedia's
+        with pytest.raises(BusyError, match="another whichlandmark on this machine is asking"):
+            ask(two)
+        one.close()
+        two._requests._library(two._api)
+    here = Sites.at("http://127.0.0.1:9")
+    with PoliteClient(CONTACT, sites=here) as one, PoliteClient(CONTACT, sites=here) as two:
+        one._requests._library(one._api)
+        two._requests._library(two._api)
+
+
 class Interrupts(StillClock):
     def sleep(self, seconds: float) -> None:
         if seconds > 0.4:
@@ -398,8 +428,10 @@ def unreachable(text: str = "[Errno -3] Temporary failure in name resolution") -
 
 def test_offline_is_told_in_one_line_at_once() -> None:
     with client_of(replies(unreachable())) as (client, net):
-        told = r"^commons.wikimedia.org cannot be reached \(.*name resolution\); is this machine "
-        with pytest.raises(NetworkError, match=told + r"online\? nothing is lost") as error:
+        told = r"^commons.wikimedia.org cannot be reached \(.*name resolution\): check that this "
+        with pytest.raises(
+            NetworkError, match=told + r"machine is online; nothing is lost"
+        ) as error:
             ask(client)
         assert client.counts["waited_s"] == 0
     assert len(net.requests) == 1
@@ -475,6 +507,12 @@ def test_a_search_that_was_cut_short_is_used_but_not_kept() -> None:
     with client_of(replies(cut, FINE)) as (client, _):
         assert ask(client) == cut
         assert ask(client) == FINE
+
+
+def test_bytes_that_are_no_text_are_not_sent() -> None:
+    with client_of(replies(FINE)) as (client, net), pytest.raises(RefusedError, match="no text"):
+        ask(client, titles="\udcff.jpg")
+    assert not net.requests
 
 
 def test_errors_are_not_raised_from_the_inside(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
+import whichlandmark
 from tests.cli.test_commands import run
 from tests.support.fake_city import CENTRE, Builder, add_surroundings, city
 from tests.support.fake_wikimedia import FakeWikimedia
 from tests.support.fake_world import Claim, Drawing, FakeFile, World
+from whichlandmark.collect import commons as commons_module
 from whichlandmark.collect import http_client
 from whichlandmark.collect.candidates import in_order
 from whichlandmark.collect.commons import (
@@ -344,6 +346,7 @@ def test_what_is_not_free_or_no_photo_is_left_out_and_counted(
         "too small (a side of less than 500 px)",
     ]  # fmt: skip
     left_out = result.counts["left out"]
+    assert left_out["its licence forbids commercial use (NC)"] >= 1
     assert left_out["marked as not free"] == left_out["too small"] == left_out["no photo"] == 1
     assert sum(left_out.values()) >= 7
 
@@ -379,8 +382,11 @@ def test_a_distractor_that_becomes_a_landmarks_photo_is_not_fetched_again(
     assert {*server.fetched.values()} == {1}
     assert not photos & {*read_photos(tmp_path / "distractors.csv").ids}
     assert all(Path(path).exists() for path in read_photos(tmp_path / "photos.csv").paths)
-    collect(server, tmp_path, Wanted(ids=(one, two, three)), distractors=0)
+    result = collect(server, tmp_path, Wanted(ids=(one, two, three)), distractors=0)
     assert not (tmp_path / "distractors.csv").exists()
+    count = len([*(tmp_path / "distractors").iterdir()])
+    assert result.notes == [f"{count} photos of earlier runs are in no table any more; they stay "
+                            f"in {tmp_path}"]  # fmt: skip
 
 
 def built() -> tuple[Builder, FakeWikimedia]:
@@ -517,6 +523,26 @@ def test_the_disk_is_asked_for_room_first(
 def test_what_is_wanted_is_checked(given: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         Wanted(**given)
+
+
+def test_from_python_a_contact_is_enough(
+    server: FakeWikimedia, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "SystemClock", lambda: server.clock)
+    monkeypatch.setenv("WHICHLANDMARK_COMMONS_URL", server.base)
+    wanted, options = Wanted(ids=server.world.landmarks[:1]), CommonsOptions(limit=1, distractors=0)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/credits.csv").write_text("mine\n")
+    with pytest.raises(OptionError, match="is not a table of credits that whichlandmark wrote"):
+        whichlandmark.import_commons(tmp_path / "own", wanted, options, "me@example.org")
+    with pytest.raises(OptionError, match="--contact: none given"):
+        whichlandmark.import_commons(tmp_path, wanted, options)
+    assert not server.requests
+    done = whichlandmark.import_commons(str(tmp_path), wanted, options, "me@example.org")
+    assert done.counts["photos"] == 1
+    monkeypatch.setattr(commons_module, "find_spec", lambda name: None)
+    with pytest.raises(OptionError, match=r"needs beautifulsoup4, .*collect"):
+        whichlandmark.import_commons(tmp_path, wanted, options, "me@example.org")
 
 
 # The command line.

@@ -11,7 +11,7 @@ from tests.support.fake_city import small_city
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL and a fork server"),
+    pytest.mark.skipif(sys.platform != "linux", reason="needs a fork server and pidfd"),
 ]
 
 

@@ -126,6 +126,7 @@ def test_relabel_moves_photos_and_the_landmark_record(
     assert listed["landmarks"][0] == {
         "landmark": "First", "photos": 4, "title": "The First", "names": {"fr": "Le Premier"},
         "wikidata": "Q7", "latitude": 48.5, "longitude": 2.25, "source": "",
+        "wikipedia": {},
     }  # fmt: skip
     shown = run(capfd, "gallery", "list", folder)[1]
     assert "     4  First  (The First)\n" in shown
@@ -314,7 +315,7 @@ def test_a_record_is_shown_and_changed_by_command(
 ) -> None:
     describe = ("gallery", "describe", folder, "place 1")
     empty = {"landmark": "place 1", "title": "", "names": {}, "wikidata": "", "latitude": None,
-             "longitude": None, "source": "", "generation": 1}  # fmt: skip
+             "longitude": None, "source": "", "wikipedia": {}, "generation": 1}  # fmt: skip
     assert json_of(capfd, *describe) == empty
     changed = json_of(
         capfd, *describe, "--title", "First", "--name", "fr=Premier", "--name", "de= Erster",
@@ -323,7 +324,7 @@ def test_a_record_is_shown_and_changed_by_command(
     assert changed == {
         "landmark": "place 1", "title": "First", "names": {"fr": "Premier", "de": "Erster"},
         "wikidata": "Q243", "latitude": 48.858, "longitude": 2.294, "source": "https://a.org/x",
-        "generation": 2,
+        "wikipedia": {}, "generation": 2,
     }  # fmt: skip
     assert json_of(capfd, *describe) == changed
     cleared = json_of(capfd, *describe, "--clear", "name:fr", "--clear", "place", "--title", "I")

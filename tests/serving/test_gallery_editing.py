@@ -106,7 +106,8 @@ def test_a_record_is_read_and_changed_field_by_field(client: TestClient) -> None
     before = client.get(address).json()
     assert model_of(LandmarkReply).model_validate(before).title == before["title"]
     given = {"title": "First", "names": {"fr": "Premier", "de": "Erster"}, "wikidata": "Q243",
-             "latitude": 48, "longitude": 2.294, "source": "https://a.org/x"}  # fmt: skip
+             "latitude": 48, "longitude": 2.294, "source": "https://a.org/x",
+             "wikipedia": {"fr": "Premier lieu", "de": "Erster Ort"}}  # fmt: skip
     changed = client.patch(address, json=given).json()
     model_of(ChangedLandmarkReply).model_validate(changed)
     assert changed.pop("relabelled") == 0
@@ -114,7 +115,9 @@ def test_a_record_is_read_and_changed_field_by_field(client: TestClient) -> None
     assert client.get(address).json() == changed
     shown = client.get("/v1/landmarks", params={"query": "premier"}).json()["landmarks"][0]
     assert (shown["title"], shown["source"]) == ("First", "https://a.org/x")
-    fewer = client.patch(address, json={"names": {"de": None}, "wikidata": None}).json()
+    fewer = {"names": {"de": None}, "wikidata": None, "wikipedia": {"de": None}}
+    fewer = client.patch(address, json=fewer).json()
+    assert fewer["wikipedia"] == {"fr": "Premier lieu"}
     assert (fewer["names"], fewer["wikidata"]) == ({"fr": "Premier"}, "")
     assert fewer["title"] == "First"
     assert client.patch(address, json={}).json() == fewer  # nothing to do, no new generation

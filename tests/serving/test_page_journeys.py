@@ -7,13 +7,21 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.support.page_browser import BROWSER, CHROMIUM, TIMEOUT
+from tests.support.page_browser import (
+    BROWSER,
+    CHROMIUM,
+    TIMEOUT,
+    context_of,
+    shared_chromium,
+    shared_playwright,
+)
 from tests.support.page_hands import FIREFOX, HANDS, Hands, launched
 from tests.support.page_server import PageServer
 from tests.support.page_world import World, drawn
@@ -38,7 +46,10 @@ def browser(
         pytest.skip(f"no {name} on this machine")
     expect.set_options(timeout=TIMEOUT)
     saved = tmp_path_factory.mktemp("saved")
-    with sync_playwright() as playwright, launched(playwright, name, kind, saved) as started:
+    if name == "chromium":
+        yield shared_chromium(), kind, saved
+        return
+    with launched(shared_playwright(), name, kind, saved) as started:
         yield started, kind, saved
 
 
@@ -59,29 +70,20 @@ def hands(browser: Any, address: str, tmp_path: Path) -> Iterator[Hands]:
         yield there
 
 
-class visitor:  # noqa: N801, used as a function
+@contextmanager
+def visitor(browser: Any, address: str, folder: Path, locale: str = "en-GB") -> Iterator[Hands]:
     """A new visitor of an address."""
-
-    def __init__(self, browser: Any, address: str, folder: Path, locale: str = "en-GB") -> None:
-        started, kind, saved = browser
-        self.context = started.new_context(
-            viewport=SIZE, has_touch=kind == "touch", locale=locale, accept_downloads=True
-        )
-        self.context.set_default_timeout(TIMEOUT)
-        self.page = self.context.new_page()
-        self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("filechooser", lambda _: None)  # early, as the first press could be missed
-        self.page.goto(address)
-        self.page.wait_for_selector("html[data-ready]")
-        self.hands = Hands(self.page, kind, folder, saved)
-
-    def __enter__(self) -> Hands:
-        return self.hands
-
-    def __exit__(self, *failed: object) -> None:
-        self.context.close()
-        assert failed[0] or self.errors == []
+    started, kind, saved = browser
+    options = {"viewport": SIZE, "has_touch": kind == "touch", "locale": locale}
+    with context_of(started, **options) as context:
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("filechooser", lambda _: None)  # early, as the first press could be missed
+        page.goto(address)
+        page.wait_for_selector("html[data-ready]")
+        yield Hands(page, kind, folder, saved)
+    assert errors == []
 
 
 def named(page: Any, role: Any, name: str, **more: Any) -> Locator:

@@ -103,8 +103,8 @@ class Builder:
         person = str(more.pop("uploader", "")) or PEOPLE[min(rng.integer(0, 15), 11)]
         day = (rng.integer(2008, 2024), rng.integer(1, 12), rng.integer(1, 28))
         date = "{:04d}-{:02d}-{:02d}".format(*day)
-        share = rng.choice((0.75, 0.75, 0.667, 1.25, 1.333))
-        wide = self.wide if rng.uniform(0, 1) < 0.85 else 800  # some are smaller than asked for
+        share = drawing.shape() or rng.choice((0.75, 0.75, 0.667, 1.25, 1.333))
+        wide = self.wide if rng.uniform(0, 1) < 0.85 else 900  # some are smaller than asked for
         file = FakeFile(
             self.number(), f"File:{title}", drawing, wide, round(wide * share), uploader=person,
             timestamp=f"{date}T10:20:30Z", about=self.about(licence, person, date, title[:-4]),
@@ -293,6 +293,6 @@ def drawn_city(landmarks: int = 25, photos: int = 900, *, seed: int = 20) -> Wor
     return city(landmarks, photos, seed=seed, side=960, wide=3264)
 
 
-def small_city(*, seed: int = 20) -> World:
+def small_city(*, seed: int = 20, side: int = 128) -> World:
     """4 landmarks and 40 files, which are drawn quickly and enlarged."""
-    return city(4, 40, seed=seed, side=128, wide=2048)
+    return city(4, 40, seed=seed, side=side, wide=2048)

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-MAX_ADDRESS = 8_000  # bytes
+MAX_ADDRESS = 8_192  # bytes of a path with its parameters
 PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>Wikimedia Error</title></head><body>Sorry</body></html>"
 )
@@ -89,7 +89,6 @@ class Fake(Protocol):
     """What a connection needs to know of the server."""
 
     clock: Clock
-    hold: float
     closing: Any
     sockets: set[socket.socket]
     fetched: Any
@@ -146,8 +145,6 @@ class Handler(BaseHTTPRequestHandler):
             refused = page(414) if len(self.path) > MAX_ADDRESS else self.fake.refusal(request)
             fault = None if refused else self.fake.struck(request)
             reply = refused or self.fake.answer(request, fault)
-            if self.fake.hold:
-                time.sleep(self.fake.hold)
             request.status, request.bytes = reply.status, len(reply.body)
             self._send(request, reply, fault)
         finally:

@@ -50,6 +50,9 @@ class FakeS3:
     objects: dict[str, Object]
     log: list[Asked] = field(default_factory=list)
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    now: int = 0  # requests that are being answered
+    most_at_once: int = 0
+    counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> FakeS3:
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -112,7 +115,14 @@ def _handler(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
             self._answer(with_body=False)
 
         def do_GET(self) -> None:
-            self._answer(with_body=True)
+            with fake.counting:
+                fake.now += 1
+                fake.most_at_once = max(fake.most_at_once, fake.now)
+            try:
+                self._answer(with_body=True)
+            finally:
+                with fake.counting:
+                    fake.now -= 1
 
         def _answer(self, *, with_body: bool) -> None:
             key = self.path.partition("?")[0].removeprefix(BUCKET)

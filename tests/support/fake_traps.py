@@ -62,9 +62,9 @@ ITEMS = {
 }
 
 
-def trap_city(*, seed: int = 20) -> World:
+def trap_city(*, seed: int = 20, side: int = 64) -> World:
     """`small_city()` with the traps of this file."""
-    build = Builder(seed, 128, 1600, small_city(seed=seed), pageid=2_000_000)
+    build = Builder(seed, side, 1600, small_city(seed=seed, side=side), pageid=2_000_000)
     name = landmark_name(seed, 0)
     files = [*_licences(build), *_names(build), *_artists(build), *_odd_files(build)]
     for trap, file in files:
@@ -81,7 +81,7 @@ def trap_city(*, seed: int = 20) -> World:
 
 def _add(build: Builder, trap: str, title: str, **more: object) -> tuple[str, FakeFile]:
     drawing = Drawing(build.seed, 0, f"trap {trap}", build.side)
-    options = {"licence": "cc-by-sa-4.0", "width": 1600, "height": 1200, **more}
+    options = {"licence": "cc-by-sa-4.0", "width": 1600, "height": 800, **more}
     return trap, build.file(title, drawing, f"trap {trap}", **options)
 
 

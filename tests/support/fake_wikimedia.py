@@ -14,11 +14,16 @@ What it refuses, as Wikimedia does, and counts in `counts["refused …"]`:
     a third media connection at once                                             429
     more media bytes than 25 Mbit/s in 10 s of its clock                         429
     a thumbnail of another width than the standard ones                          400
-    an address of more than 8,000 bytes                                          414
+    an address of more than 8,192 bytes                                          414
     more than 50 titles or ids, bounds of parameters, unknown modules            error, HTTP 200
     60 s of query time in 60 s, 30 failed queries in 60 s                        429, Retry-After
     a fourth query that does not wait for Retry-After                            403, banned 24 h
-Parallel API requests are answered and counted: `max_parallel_api`, `counts["parallel api"]`.
+Read in MediaWiki's source: continuation (ApiContinuationManager, ApiQueryImageInfo), the wording of
+the query service's refusals (ThrottlingFilter), short thumbnail names from 160 bytes on. Stricter
+than what was read: an item that never existed fails the whole request (Wikibase's GetEntities calls
+it missing, and fails only for an id that it cannot parse). Unproven: the text of other refusals.
+Impolite API requests are answered and counted: `max_parallel_api`, `counts["parallel api"]`,
+`counts["without gzip"]`, `counts["without maxlag"]`.
 
 Faults, each switched on by `fault(name, nth=…, times=…, on=…, path=…, value=…)`:
     html            200 with a page in place of JSON or of a photo
@@ -82,22 +87,20 @@ JSON = dict[str, Any]
 CONTACT = re.compile(r"\([^()]*(\S@\S+\.\S|https?://\S)[^()]*\)")
 PER_MINUTE, MEDIA_CONNECTIONS, MEDIA_RATE = 200, 2, 25e6 / 8  # the published limits
 QUERY_SECONDS, FAILED_QUERIES = 60, 30
-MAX_ADDRESS = 8_000  # bytes
 
 
 class FakeWikimedia:
     """The server. See the top of this file.
 
-    clock: the one that the client waits by, for tests without waiting. hold: real seconds that each
-    answer takes, so that requests at once are seen as such. per_minute: API requests. query_cost:
-    seconds of query time of one query.
+    clock: the one that the client waits by, for tests without waiting. per_minute: API requests.
+    query_cost: seconds of query time of one query.
     """
 
     def __init__(
         self, world: World, *, clock: Clock | None = None, faults: Iterable[str | Fault] = (),
-        hold: float = 0.0, per_minute: int = PER_MINUTE, query_cost: float = 1.0, port: int = 0,
+        per_minute: int = PER_MINUTE, query_cost: float = 1.0, port: int = 0,
     ) -> None:  # fmt: skip
-        self.world, self.clock, self.hold = world, clock or RealClock(), hold
+        self.world, self.clock = world, clock or RealClock()
         self.per_minute, self.query_cost = per_minute, query_cost
         self.faults = [Fault(one) if isinstance(one, str) else one for one in faults]
         self.requests: list[Request] = []
@@ -170,6 +173,9 @@ class FakeWikimedia:
             if api:
                 self.max_parallel_api = max(self.max_parallel_api, self._active["api"])
                 self.counts["parallel api"] += self._active["api"] > 1
+                packed = "gzip" in request.headers.get("accept-encoding", "")
+                lag = "maxlag" in request.params or request.kind == "sparql"
+                self.counts.update({"without gzip": not packed, "without maxlag": not lag})
             else:
                 self.max_parallel_media = max(self.max_parallel_media, self._active["media"])
 

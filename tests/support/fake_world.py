@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-import numpy as np
 from PIL import Image as Pillow
+from PIL import ImageOps
 
 from whichlandmark.data.synthetic.distractors import scene_photo
 from whichlandmark.data.synthetic.families import landmark
-from whichlandmark.data.synthetic.photo import landmark_photo
+from whichlandmark.data.synthetic.photo import landmark_photo, photo_shape
 from whichlandmark.data.synthetic.seeded_random import SeededRandom
 
 EARTH = "http://www.wikidata.org/entity/Q2"
@@ -45,7 +45,7 @@ def metres(a: tuple[float, float], b: tuple[float, float]) -> float:
 class Drawing:
     """What a photo shows: landmark `number` (−1: a scene without one) of the world `seed`.
 
-    Photos with equal `key` are the same picture. second: another landmark at its right. cropped:
+    Photos with equal `key` are the same picture. second: another landmark beside it. cropped:
     the picture without its edges. side: pixels of the long side that are drawn; larger pictures are
     enlarged from that.
     """
@@ -58,20 +58,56 @@ class Drawing:
     cropped: bool = False
     indoor: bool = False
 
+    def shape(self) -> float:
+        """Height / width as it will be drawn; 0 of a scene, which is not known before."""
+        if self.number < 0:
+            return 0.0
+        first = self._shape(self.number, f"fake {self.key}")
+        if self.second < 0:
+            return first
+        return _joined_shape(first, self._shape(self.second, f"fake second {self.key}"))
+
+    def _shape(self, number: int, key: str) -> float:
+        model = landmark(self.seed, number).model
+        width, _, height = (float(b - a) for a, b in zip(model.low, model.high, strict=True))
+        tall, wide = photo_shape(SeededRandom(self.seed, key), self.side, height / width)
+        return tall / wide
+
     def pixels(self) -> Pillow.Image:
         rng = SeededRandom(self.seed, f"fake {self.key}")
-        if self.number >= 0:
-            image = landmark_photo(landmark(self.seed, self.number), rng, self.side)
-        else:
-            image = scene_photo("indoor" if self.indoor else "anything", rng, self.side)
+        if self.number < 0:
+            scene = scene_photo("indoor" if self.indoor else "anything", rng, self.side)
+            return Pillow.fromarray(scene)
+        photo = landmark_photo(landmark(self.seed, self.number), rng, self.side)
+        image = Pillow.fromarray(photo)
         if self.second >= 0:
-            other = landmark_photo(landmark(self.seed, self.second), rng, self.side)
-            tall = min(len(image), len(other))
-            image = np.concatenate([image[:tall], other[:tall]], axis=1)
+            rng = SeededRandom(self.seed, f"fake second {self.key}")
+            photo = landmark_photo(landmark(self.seed, self.second), rng, self.side)
+            image = _joined(image, Pillow.fromarray(photo))
         if self.cropped:
             edge = max(2, self.side // 30)
-            image = np.ascontiguousarray(image[edge:-edge, edge : -2 * edge])
-        return Pillow.fromarray(image)
+            image = image.crop((edge, edge, image.width - 2 * edge, image.height - edge))
+        return image
+
+
+def _joined_shape(first: float, second: float) -> float:
+    """Height / width of two pictures side by side, or one above the other if that is too flat."""
+    beside = 1 / (1 / first + 1 / second)
+    return beside if beside >= 0.5 else first + second
+
+
+def _joined(first: Pillow.Image, second: Pillow.Image) -> Pillow.Image:
+    shapes = [image.height / image.width for image in (first, second)]
+    if 1 / (1 / shapes[0] + 1 / shapes[1]) >= 0.5:
+        second = second.resize((round(first.height / shapes[1]), first.height))
+        whole = Pillow.new("RGB", (first.width + second.width, first.height))
+        whole.paste(second, (first.width, 0))
+    else:
+        second = second.resize((first.width, round(first.width * shapes[1])))
+        whole = Pillow.new("RGB", (first.width, first.height + second.height))
+        whole.paste(second, (0, first.height))
+    whole.paste(first, (0, 0))
+    return whole
 
 
 @lru_cache(maxsize=1)
@@ -93,7 +129,7 @@ def picture(drawing: Drawing, size: tuple[int, int], kind: str = "JPEG") -> byte
     with _drawing:
         if not path.exists():
             data = io.BytesIO()
-            resized = _drawn(drawing).resize(size, Pillow.Resampling.BILINEAR)
+            resized = ImageOps.fit(_drawn(drawing), size, Pillow.Resampling.BILINEAR)
             resized.save(data, kind, **({"quality": 88} if kind != "PNG" else {}))
             path.write_bytes(data.getvalue())
     return path.read_bytes()

@@ -1,4 +1,9 @@
-"""A real browser for the tests of the page, recording its requests, errors and console."""
+"""A real browser for the tests of the page, recording its requests, errors and console.
+
+One Chromium serves all tests of a process, and a context all tests with the same options. A context
+keeps an empty tab, because the first tab of a window costs more than most tests do. Each test still
+has a tab and an origin (a server's port) of its own, so nothing that one stores is seen by another.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    PlaywrightContextManager,
+    expect,
+    sync_playwright,
+)
 
 from tests.support.page_checks import with_axe
 from tests.support.page_server import PageServer
@@ -84,27 +97,74 @@ class PageLog:
         return self.errors + errors
 
 
+# ——— what the tests of a process share
+
+_running: list[tuple[PlaywrightContextManager, Playwright]] = []
+_browsers: list[Browser] = []
+_contexts: dict[Browser, dict[str, BrowserContext]] = {}
+
+
+def shared_playwright() -> Playwright:
+    """Playwright, until `close_browsers`: while it runs, asyncio cannot be used in this thread."""
+    if not _running:
+        manager = sync_playwright()
+        _running.append((manager, manager.start()))
+    return _running[0][1]
+
+
+def shared_chromium() -> Browser:
+    """Chromium, until `close_browsers`."""
+    if not _browsers or not _browsers[-1].is_connected():
+        launch = shared_playwright().chromium.launch
+        _browsers.append(launch(executable_path=CHROMIUM, args=["--no-sandbox"]))
+    return _browsers[-1]
+
+
+def close_browsers() -> None:
+    for browser in _browsers:
+        browser.close()
+    for manager, _ in _running:
+        manager.__exit__()
+    _browsers.clear(), _contexts.clear(), _running.clear()
+
+
+@contextmanager
+def context_of(browser: Browser, *, axe: bool = False, **options: Any) -> Iterator[BrowserContext]:
+    """A context with one empty tab; one that was used before, where nothing failed in it."""
+    free, key = _contexts.setdefault(browser, {}), repr((axe, sorted(options.items())))
+    context = free.pop(key, None)
+    if context is None:
+        context = browser.new_context(**{"viewport": {"width": 1000, "height": 800}} | options)
+        context.set_default_timeout(TIMEOUT)
+        if axe:
+            with_axe(context)
+        context.new_page()
+    try:
+        yield context
+        for page in context.pages[1:]:
+            page.close()
+        context.set_offline(False)
+    except BaseException:
+        context.close()
+        raise
+    free[key] = context
+
+
 @contextmanager
 def opened(
     browser: Browser, address: str, *, axe: bool = False, **options: Any
 ) -> Iterator[tuple[Page, PageLog]]:
     """A new page of the server. Errors and requests to other hosts fail the test."""
-    context = browser.new_context(**{"viewport": {"width": 1000, "height": 800}} | options)
-    if axe:
-        with_axe(context)
-    context.set_default_timeout(TIMEOUT)
-    page, log = context.new_page(), PageLog()
-    log.watch(page)
-    page.on(
-        "filechooser", lambda _: None
-    )  # registered early, because later the first key press could be missed
-    try:
+    with context_of(browser, axe=axe, **options) as context:
+        page, log = context.new_page(), PageLog()
+        log.watch(page)
+        page.on(
+            "filechooser", lambda _: None
+        )  # registered early, because later the first key press could be missed
         page.goto(address, wait_until="domcontentloaded")
         yield page, log
         text = page.inner_text("body")
         assert not any(word in text for word in ("null", "undefined", "NaN", "[object")), text
-    finally:
-        context.close()
     assert log.unexpected() == []
     assert log.hosts == {urlsplit(address).netloc}
 
@@ -160,10 +220,7 @@ def open_gallery(page: Page) -> None:
 
 def chromium() -> Iterator[Browser]:
     expect.set_options(timeout=TIMEOUT)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    yield shared_chromium()
 
 
 def small_world() -> World:

@@ -21,6 +21,7 @@ from whichlandmark.data.folders import read_folder
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.preprocessing import Preprocessing
 from whichlandmark.training import distributed, trainer
+from whichlandmark.training import train as train_module
 from whichlandmark.training.checkpoint import RunLog
 from whichlandmark.training.config import TrainConfig
 from whichlandmark.training.distributed import SharedBatchNorm
@@ -94,6 +95,7 @@ def one_process(
         log_step(self, loss, active, pixels)
 
     RunLog.step = step  # type: ignore[method-assign]
+    train_module.write_model_card = lambda *given: None  # nothing here reads its curves
     train(read_folder(world), config, out=out)
     out.with_name(f"{out.name}.{rank}.json").write_text(json.dumps(losses))
     if count > 1:

@@ -39,72 +39,94 @@ Contact = Annotated[
 Api = Annotated[str | None, typer.Option("--api", hidden=True)]
 
 
+Items = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Landmarks: Wikidata ids (Q243), Commons categories ('Eiffel Tower'), or the "
+        "addresses of such pages."
+    ),
+]
+
+OutFolder = Annotated[
+    Path, typer.Option("-o", "--out", help="Folder to write the photos and tables into.")
+]
+
+Near = Annotated[
+    str | None,
+    typer.Option(help="The landmarks around this place: latitude,longitude, as 48.858,2.294."),
+]
+
+Radius = Annotated[
+    str | None, typer.Option(help="With --near: how far around it, as 500m; 3km by default.")
+]
+
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--in",
+        help="The landmarks in this city or region: its Wikidata id, as Q90. For a name, the ids "
+        "of places of that name are listed.",
+    ),
+]
+
+Listed = Annotated[
+    Path | None,
+    typer.Option(
+        "--list",
+        help="A file of landmarks: one a line, or a csv table with a column wikidata or category.",
+    ),
+]
+
+MostLandmarks = Annotated[
+    int, typer.Option(callback=within(count(1, 2_000)), help="At most, the most linked ones.")
+]
+
+Limit = Annotated[int, typer.Option(callback=within(count(1, 500)), help="Photos of one landmark.")]
+
+Languages = Annotated[
+    str, typer.Option(help="Languages of the landmarks' names; the first one's are shown.")
+]
+
+MostDistractors = Annotated[
+    int,
+    typer.Option(
+        callback=within(count(0, 10_000)),
+        help="Photos of the same place that show none of the landmarks; 0 = none.",
+    ),
+]
+
+Depth = Annotated[
+    int, typer.Option(callback=within(count(0, 4)), help="How deep subcategories are searched.")
+]
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say which landmarks, how many photos, how long.")
+]
+
+Refresh = Annotated[
+    bool,
+    typer.Option(
+        "--refresh", help="Ask again for what earlier runs asked; photos only if changed."
+    ),
+]
+
+
 @import_app.command("commons")
 def import_commons(
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder to write the photos and tables into.")
-    ],
-    items: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Landmarks: Wikidata ids (Q243), Commons categories ('Eiffel Tower'), or the "
-            "addresses of such pages."
-        ),
-    ] = None,
+    out: OutFolder,
+    items: Items = None,
     contact: Contact = "",
-    near: Annotated[
-        str | None,
-        typer.Option(help="The landmarks around this place: latitude,longitude, as 48.858,2.294."),
-    ] = None,
-    radius: Annotated[
-        str | None, typer.Option(help="With --near: how far around it, as 500m; 3km by default.")
-    ] = None,
-    place: Annotated[
-        str | None,
-        typer.Option(
-            "--in",
-            help="The landmarks in this city or region: its Wikidata id, as Q90. For a name, the "
-            "ids of places of that name are listed.",
-        ),
-    ] = None,
-    listed: Annotated[
-        Path | None,
-        typer.Option(
-            "--list",
-            help="A file of landmarks: one a line, or a csv table with a column wikidata or "
-            "category.",
-        ),
-    ] = None,
-    landmarks: Annotated[
-        int, typer.Option(callback=within(count(1, 2_000)), help="At most, the most linked ones.")
-    ] = 50,
-    limit: Annotated[
-        int, typer.Option(callback=within(count(1, 500)), help="Photos of one landmark.")
-    ] = 40,
-    languages: Annotated[
-        str, typer.Option(help="Languages of the landmarks' names, the first one's are shown.")
-    ] = "en",
-    distractors: Annotated[
-        int,
-        typer.Option(
-            callback=within(count(0, 10_000)),
-            help="Photos of the same place that show none of the landmarks; 0 = none.",
-        ),
-    ] = 300,
-    depth: Annotated[
-        int,
-        typer.Option(callback=within(count(0, 4)), help="How deep subcategories are searched."),
-    ] = 1,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only say which landmarks, how many photos, how long."),
-    ] = False,
-    refresh: Annotated[
-        bool,
-        typer.Option(
-            "--refresh", help="Ask again for what earlier runs asked; photos only if changed."
-        ),
-    ] = False,
+    near: Near = None,
+    radius: Radius = None,
+    place: Place = None,
+    listed: Listed = None,
+    landmarks: MostLandmarks = 50,
+    limit: Limit = 40,
+    languages: Languages = "en",
+    distractors: MostDistractors = 300,
+    depth: Depth = 1,
+    dry_run: DryRun = False,
+    refresh: Refresh = False,
     as_json: Json = False,
     api: Api = None,
 ) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ..core.types import Photos
 
 import_app = typer.Typer(
-    help="Make a photo table (photos.csv) from photos that you have.", no_args_is_help=True
+    help="Make a photo table (photos.csv) from photos that you have, or collect photos.",
+    no_args_is_help=True,
 )
 
 app.add_typer(import_app, name="import")

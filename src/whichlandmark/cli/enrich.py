@@ -17,7 +17,56 @@ from .option_types import each_of
 
 TEXTS = {"name": "names", "wikipedia": "wikipedia"}  # option → field of the record, by language
 
-MAX_LISTED = 20  # landmarks that are printed; --json has all
+MAX_LISTED = 20  # changed landmarks and notes that are printed; --json has all
+
+
+Articles = Annotated[
+    list[str] | None,
+    typer.Option(help="LANGUAGE=TITLE: the article about it, fr=…; may be repeated."),
+]
+
+Clear = Annotated[
+    list[str] | None,
+    typer.Option(
+        callback=each_of(
+            "title", "names", "wikipedia", "wikidata", "place", "source",
+            also=("name:", "wikipedia:"),
+        ),
+        help="Remove title, names, name:fr, wikipedia, wikipedia:fr, wikidata, place or source; "
+        "may be repeated.",
+    ),
+]  # fmt: skip
+
+Languages = Annotated[
+    str, typer.Option(help="Languages of names and articles; the first one's is the title.")
+]
+
+LandmarkTable = Annotated[
+    Path | None,
+    typer.Option(
+        help="A csv table with the columns landmark, and category (of Commons) or wikidata; "
+        "the landmarks.csv of `import gldv2` is one."
+    ),
+]
+
+Suggestions = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--out",
+        help="Search for the landmarks that have only a name, and write what is found into this "
+        "table, for you to confirm.",
+    ),
+]  # fmt: skip
+
+Confirmed = Annotated[
+    Path | None,
+    typer.Option(help="That table, with yes in the column confirmed where it is right."),
+]
+
+Answers = Annotated[
+    Path | None,
+    typer.Option(help="File of the answers; commons.sqlite in the recognizer folder."),
+]
 
 
 @gallery_app.command()
@@ -29,10 +78,7 @@ def describe(
         list[str] | None,
         typer.Option(help="LANGUAGE=NAME: its name in a language, fr=…; may be repeated."),
     ] = None,
-    wikipedia: Annotated[
-        list[str] | None,
-        typer.Option(help="LANGUAGE=TITLE: the article about it, fr=…; may be repeated."),
-    ] = None,
+    wikipedia: Articles = None,
     wikidata: Annotated[str | None, typer.Option(help="Its Wikidata id, such as Q243.")] = None,
     place: Annotated[
         str | None, typer.Option(help="LATITUDE,LONGITUDE in degrees, such as 48.858,2.294.")
@@ -40,22 +86,7 @@ def describe(
     source: Annotated[
         str | None, typer.Option(help="Web address of the page where this was found.")
     ] = None,
-    clear: Annotated[
-        list[str] | None,
-        typer.Option(
-            callback=each_of(
-                "title",
-                "names",
-                "wikipedia",
-                "wikidata",
-                "place",
-                "source",
-                also=("name:", "wikipedia:"),
-            ),
-            help="Remove title, names, name:fr, wikipedia, wikipedia:fr, wikidata, place or "
-            "source; may be repeated.",
-        ),
-    ] = None,
+    clear: Clear = None,
     as_json: Json = False,
 ) -> None:
     """Show what the gallery says of a landmark, or change it: title, names, place …"""
@@ -71,12 +102,12 @@ def describe(
             changes |= dict.fromkeys(("latitude", "longitude") if field == "place" else (field,))
     given = {"title": title, "wikidata": wikidata, "source": source}
     changes |= {field: value for field, value in given.items() if value is not None}
-    for option, pairs in (("name", name), ("wikipedia", wikipedia)):
+    for option, what, pairs in (("name", "NAME", name), ("wikipedia", "TITLE", wikipedia)):
         for pair in pairs or []:
             language, equals, text = pair.partition("=")
             if not (language and equals and text.strip()):
                 raise OptionError(
-                    f"--{option} {pair} given; expected LANGUAGE=TEXT, such as fr=Louvre"
+                    f"--{option} {pair} given; expected LANGUAGE={what}, such as fr=Louvre"
                 )
             texts = changes.get(TEXTS[option]) or {}
             changes[TEXTS[option]] = {**texts, language: text.strip()}
@@ -92,39 +123,17 @@ def describe(
 def enrich(
     folder: RecognizerArgument,
     contact: Contact = "",
-    languages: Annotated[
-        str, typer.Option(help="Languages of names and articles; the first one's is the title.")
-    ] = "en",
-    table: Annotated[
-        Path | None,
-        typer.Option(
-            help="A csv table with the columns landmark, and category (of Commons) or wikidata; "
-            "the landmarks.csv of `import gldv2` is one."
-        ),
-    ] = None,
-    suggestions: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            help="Search for the landmarks that have only a name, and write what is found into "
-            "this table, for you to confirm.",
-        ),
-    ] = None,
-    confirmed: Annotated[
-        Path | None,
-        typer.Option(help="That table, with yes in the column confirmed where it is right."),
-    ] = None,
+    languages: Languages = "en",
+    table: LandmarkTable = None,
+    suggestions: Suggestions = None,
+    confirmed: Confirmed = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Overwrite what the gallery says already.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would change; no table is written.")
     ] = False,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="File of the answers; commons.sqlite in the recognizer folder."),
-    ] = None,
+    cache: Answers = None,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask again for what earlier runs asked.")
     ] = False,
@@ -160,12 +169,12 @@ def enrich(
         output.say_json(done.counts | lists)
     else:
         output.result(done.counts, False, title=str(folder))
-        for name, fields in list(done.changed.items())[:MAX_LISTED]:
-            output.say(f"  {name}: {', '.join(fields)}")
-        if len(done.changed) > MAX_LISTED:
-            output.say(f"  … {len(done.changed) - MAX_LISTED} more; --json names all")
-        for line in done.notes:
-            output.warn(line)
+        lines = [f"  {name}: {', '.join(fields)}" for name, fields in done.changed.items()]
+        for show, listed in ((output.say, lines), (output.warn, done.notes)):
+            for line in listed[:MAX_LISTED]:
+                show(line)
+            if len(listed) > MAX_LISTED:
+                show(f"… {len(listed) - MAX_LISTED} more; --json names all")
         if suggestions and not dry_run:
             output.note(f"say yes in the column confirmed of {suggestions} where it is right, "
                         f"then give --confirmed {suggestions}")  # fmt: skip

@@ -121,6 +121,8 @@ def fetch_gldv2(
 
 def _tell(out: Path, options: FetchOptions, done: FetchResult, *, as_json: bool) -> None:
     """Print what was done and what was left out, and end with exit code 3 or 4 for the latter."""
+    from ..data.gldv2 import SUBSET_FOLDER
+
     output.result(done.counts, as_json, title=f"{out} (dry run)" if options.dry_run else str(out))
     for line in done.notes:
         output.note(f"note: {line}")
@@ -134,7 +136,7 @@ def _tell(out: Path, options: FetchOptions, done: FetchResult, *, as_json: bool)
                    for when in ("fetched", "here before"))  # fmt: skip
         if not here:
             raise DataError(f"nothing was fetched; {out} has none of the photos asked for")
-        every = " --all" if "train" in options.parts and not options.clean else ""
+        every = " --all" if (out / SUBSET_FOLDER / "train.csv").is_file() else ""
         output.note(f"next: whichlandmark import gldv2 {out} -o TABLES{every}")
     if failures:
         raise output.PartlyFailedError

@@ -8,15 +8,18 @@ an interrupted run ends with the same tables; and a higher limit adds photos, it
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..core.disks import require_space
-from ..core.errors import DataError, OptionError
+from ..core.errors import DataError, OptionError, install_command
 from ..core.json_options import Span, check_fields, count
+from ..core.results import check_results
 from ..core.types import ProgressFor
 from . import wikidata
 from .candidates import Candidates, find_candidates, in_order
@@ -25,13 +28,16 @@ from .http_client import PoliteClient, Sites
 from .http_limits import API_SECONDS, MEDIA_BYTES_PER_SECOND
 from .wikidata_items import Landmark, Landmarks, check_languages
 from .wikimedia import BATCH, Commons, CommonsPhoto
-from .write_tables import Problem, Row, fetch, write_tables
+from .write_tables import TABLES, Problem, Row, fetch, not_in_tables, write_tables
 
 FEW_PHOTOS = 4  # a landmark with fewer is told; `clean` drops it by default
 
 PICTURE_BYTES = 250_000  # expected of one picture, until some have been fetched
 
 MAX_RADIUS_M = 50_000
+
+# What a reason says of one photo only, which counts are not made of.
+_DETAILS = re.compile(r"^(no photo|a copy|too small|a long panorama|Commons makes no .*?) \(.*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +136,18 @@ def import_commons(
         progress: Name of a phase → its progress function.
 
     Raises:
+        OptionError: Without a contact or the extra `collect`; when a table of another program
+            would be replaced.
         DataError: When there is no landmark, or not one photo; or the disk has no room.
         NetworkError: When a service cannot be used; what was fetched before is kept.
     """
+    if find_spec("bs4") is None:
+        raise OptionError(
+            "import commons needs beautifulsoup4, which is not installed; install it with: "
+            f"{install_command('collect')}"
+        )
     folder, options = Path(out), options or CommonsOptions()
+    check_results([(folder / name, kind) for name, kind in TABLES.items()])
     if isinstance(client, str):
         with PoliteClient(client, sites=Sites.given(None), cache=folder / "commons.sqlite") as made:
             return _Collection(folder, wanted, options, made, progress).run()
@@ -157,8 +171,7 @@ class _Collection:
         self.problems: list[Problem] = []
         self.failures: dict[str, str] = {}
         self.notes: list[str] = []
-        self.fetched = 0
-        self.bytes = 0
+        self.left_out: dict[str, str] = {}  # photo → why
 
     def run(self) -> CommonsResult:
         landmarks = self._landmarks()
@@ -294,12 +307,14 @@ class _Collection:
         for pageid, other in one.copies.items():
             said = f"a copy (its bytes are those of commons:{other})"
             self.problems.append(("left out", f"commons:{pageid}", said))
+            self.left_out[f"commons:{pageid}"] = said
         self._list_refused(one.refused)
 
     def _list_refused(self, photos: Iterable[CommonsPhoto]) -> None:
         for photo in photos:
             name = f"commons:{photo.pageid}" if photo.pageid else photo.title
             self.problems.append(("left out", name, f"{photo.refused} ({photo.title})"))
+            self.left_out[name] = photo.refused
 
     def _write(
         self, found: Sequence[Candidates], photos: Sequence[Row], distractors: Sequence[Row]
@@ -322,10 +337,11 @@ class _Collection:
             )
         records = {one.landmark.id: one.landmark.record for one in found}
         write_tables(self.out, photos, distractors, records, self.problems)
-        kinds = Counter(detail for kind, _, detail in {*self.problems} if kind == "left out")
-        reasons: Counter[str] = Counter()
-        for detail, often in kinds.items():
-            reasons[detail.partition(" (")[0]] += often
+        if old := not_in_tables(self.out, [*photos, *distractors]):
+            self.notes.append(
+                f"{old} photos of earlier runs are in no table any more; they stay in {self.out}"
+            )
+        reasons = Counter(_DETAILS.sub(r"\1", reason) for reason in self.left_out.values())
         counts: dict[str, Any] = {
             "landmarks": len(number), "photos": len(photos),
             "photos of several landmarks": sum(len(row.labels) > 1 for row in photos),

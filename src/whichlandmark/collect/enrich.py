@@ -34,6 +34,8 @@ SUGGESTION_COLUMNS = ("landmark", "title", "wikidata", "label", "description", "
 
 MAX_SUGGESTIONS = 5  # for one landmark
 
+MAX_NAMED = 10  # landmarks in one note
+
 FAR_KM = 20.0  # from the record's place: told, because the item may be another thing of that name
 
 YES = ("yes", "y", "x", "1", "true", "oui", "ja", "si", "sí")
@@ -167,8 +169,11 @@ class _Lookup:
         """Choose what each landmark is looked up by; the tables are read here."""
         table = read_table(self.options.table) if self.options.table else {}
         confirmed = read_confirmed(self.options.confirmed) if self.options.confirmed else {}
-        for name in confirmed.keys() - self.known.keys():
+        for name in sorted(confirmed.keys() - self.known.keys()):
             self.left_out[name] = "is confirmed, and the gallery has no photo of it"
+        if table and not table.keys() & self.known.keys():
+            self.notes.append(f"{self.options.table}: none of its {len(table)} landmarks is in "
+                              "the gallery; expected the labels of its photos")  # fmt: skip
         for name, record in self.known.items():
             own, given = record.wikidata, confirmed.get(name, "")
             if given and own and own != given and not self.options.replace:
@@ -229,6 +234,10 @@ class _Lookup:
             text = record.title or next(iter(record.names.values()), "") or name.replace("_", " ")
             hits[name] = find_places(self.client, text, languages[0], MAX_SUGGESTIONS)
             self._count(name not in self.left_out)
+        if nothing := [name for name, found in hits.items() if not found]:
+            self.notes.append(f"nothing is found by the name of {len(nothing)} landmarks: "
+                              f"{', '.join(nothing[:MAX_NAMED])}"
+                              f"{' …' if len(nothing) > MAX_NAMED else ''}")  # fmt: skip
         items = list(dict.fromkeys(hit.id for found in hits.values() for hit in found))
         places: dict[str, Landmark] = {}
         for part in _parts(items):

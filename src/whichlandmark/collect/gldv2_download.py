@@ -12,26 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import NetworkError, OptionError
+from ..core.errors import DataError, NetworkError, OptionError
 from ..core.json_options import unknown_message
 from ..core.progress import StartPhase
-from ..core.storage import TAR_BLOCK
 from ..data import gldv2_tables
 from ..data.gldv2 import SUBSET_FOLDER, TABLE_FOLDERS
 from ..data.gldv2_tables import TAR_BYTES, TARS, Place
 from ..data.import_tools import listing_problems
 from .gldv2_store import Fetching, photo_path, require_space, save
-from .gldv2_tars import (
-    TarSearch,
-    UnorderedError,
-    photo_in,
-    spans,
-    tar_name,
-)
+from .gldv2_tars import spans, tar_name
 from .http_client import PoliteClient, RefusedError, Sites
 
 CONTACT = "anonymous@example.org"  # the store asks for none
@@ -52,6 +46,8 @@ CATEGORIES = {"train": "train_label_to_category.csv", "index": "index_label_to_c
               "test": "train_label_to_category.csv"}  # fmt: skip
 
 MEAN_BYTES = {"train": 121_000, "index": 112_000, "test": 85_000}  # of a photo, by the README
+
+MAX_NAMED = 10  # landmarks in a note
 
 MAX_TABLE_BYTES = 8_000_000_000
 
@@ -162,6 +158,9 @@ def fetch_gldv2(
     if not isinstance(options, FetchOptions):
         options = FetchOptions.of(options or {})
     options.check()
+    for place in (folder, folder / SUBSET_FOLDER):
+        for left_over in place.glob(".*.csv.????????"):  # by a run that was killed
+            left_over.unlink(missing_ok=True)
     with ExitStack() as opened:
         client = opened.enter_context(PoliteClient(CONTACT, sites=Sites.given(api)))
         path = folder / "problems.csv"
@@ -207,11 +206,16 @@ class _Fetch:
                 wanted.append((key, name, places[-1]))
         show = self.to.phase("fetching tables") if wanted else None
         for number, (key, name, path) in enumerate(wanted):
-            if show:
-                show(number, len(wanted), name)
+            told = partial(show, number, len(wanted)) if show else None
             try:
-                save(self.to.client, key, path, MAX_TABLE_BYTES)
-            except RefusedError as error:
+                save(self.to.client, key, path, MAX_TABLE_BYTES, show=told)
+                if not {"id", "landmark_id"} & {*gldv2_tables.header_of(path)}:
+                    raise DataError(f"{path}: no column id or landmark_id")
+            except (RefusedError, DataError) as error:
+                if isinstance(error, DataError) and path.is_file():
+                    path.unlink()  # a web page of somebody between, which is not to stay
+                elif isinstance(error, DataError):
+                    raise  # the disk is full
                 self.to.problems.add("table", name, str(error))
                 continue
             self.to.count("tables fetched")
@@ -221,13 +225,17 @@ class _Fetch:
     def table(self, name: str) -> Path:
         """A table that there is no way without."""
         if name not in self.tables:
-            raise NetworkError(f"{name} could not be fetched, so no photo can be chosen")
+            reason = "; ".join(self.to.problems.lines("table"))
+            raise NetworkError(f"no photo can be chosen without {name}: {reason}")
         return self.tables[name]
+
+    def _tars_left(self, part: str) -> int:
+        tars = [self.to.out / part / tar_name(number) for number in range(TARS[part])]
+        return sum(not tar.is_file() for tar in tars)
 
     def fetch_whole(self, part: str) -> None:
         """Fetch all tars of a part."""
-        tars = [self.to.out / part / tar_name(number) for number in range(TARS[part])]
-        left = sum(not tar.is_file() for tar in tars)
+        left = self._tars_left(part)
         if self.options.dry_run:
             self.to.count("tars", left)
             self.to.count("requests", 2 * left)
@@ -239,8 +247,13 @@ class _Fetch:
             (self.to.out / SUBSET_FOLDER / key.rpartition("/")[2]).unlink(missing_ok=True)
 
     def fetch_subset(self, part: str) -> None:
-        """Fetch the chosen photos of one part."""
+        """Fetch the chosen photos of one part, unless all of its tars are there."""
+        if not self._tars_left(part):
+            self.to.count("tars here before", TARS[part])
+            self.notes.append(f"all tars of {part} are in {self.to.out / part}: nothing to fetch")
+            return
         photos = self._choose(part)
+        self._name_landmarks(part, photos)
         self.to.count("landmarks", len(photos))
         ids = {one for some in photos.values() for one in some}
         self.to.count("photos wanted", len(ids))
@@ -256,11 +269,17 @@ class _Fetch:
             return
         self._require_space(part, places, rest)
         self._cut_tables(part, ids)
-        rest |= self._fetch_known(part, places)
+        if wrong := self.to.fetch_known(part, places):
+            name, reason = next(iter(wrong.items()))
+            self.notes.append(
+                f"{len(wrong):,} photos are not where {self.options.offsets} says, such as {name}: "
+                f"{reason}; they were looked for elsewhere"
+            )
+            rest |= set(wrong)
         if rest and self.options.whole_tars:
             self.to.unpack_from_tars(part, rest, ids)
         elif rest:
-            self._fetch_searched(part, rest)
+            self.to.search(part, rest, gldv2_tables.sorted_ids(self.table(f"{part}.csv")))
 
     def _choose(self, part: str) -> dict[str, list[str]]:
         """Landmark → ids of the photos wanted."""
@@ -291,6 +310,18 @@ class _Fetch:
             landmark: sorted(dict.fromkeys(photos))[: options.limit]
             for landmark, photos in chosen.items()
         }
+
+    def _name_landmarks(self, part: str, photos: dict[str, list[str]]) -> None:
+        """Note what the chosen landmarks are called, because ids and words are easily mistaken."""
+        path = self.tables.get(CATEGORIES[part])
+        names = gldv2_tables.categories(path) if path and photos else {}
+        largest = sorted(photos, key=lambda name: (-len(photos[name]), len(name), name))
+        told = [
+            f"{name} {gldv2_tables.name_of(names.get(name, '')) or '(no name)'}: "
+            f"{len(photos[name]):,} photos" for name in largest[:MAX_NAMED]
+        ]  # fmt: skip
+        more = f"; and {len(largest) - MAX_NAMED:,} more" if len(largest) > MAX_NAMED else ""
+        self.notes.append(f"landmarks of {part}: {'; '.join(told) or 'none'}{more}")
 
     def _refuse_unknown(self, unknown: list[str], part: str, *, known: bool) -> None:
         """Raises OptionError where no landmark is known; else lists the unknown ones."""
@@ -345,54 +376,3 @@ class _Fetch:
         for number, name in enumerate(sorted(names, key=lambda name: name == f"{part}.csv")):
             show(number, len(names), name)
             gldv2_tables.cut_table(self.tables[name], folder / name, ids | before)
-
-    def _fetch_known(self, part: str, places: dict[str, Place]) -> set[str]:
-        """Fetch photos at known offsets; returns those that are not there."""
-        wrong: dict[str, str] = {}
-        show, requests = self.to.phase(f"fetching photos of {part}"), spans(places)
-        for number, span in enumerate(requests):
-            show(number, len(requests))
-            try:
-                data, _ = self.to.read(part, span.tar, span.start, span.end)
-            except RefusedError as error:
-                wrong |= dict.fromkeys(span.ids, str(error))
-                continue
-            for one in span.ids:
-                at = places[one].offset - TAR_BLOCK - span.start
-                photo = photo_in(data, at, one, places[one].size)
-                if isinstance(photo, str):
-                    wrong[one] = f"{part}/{tar_name(span.tar)}: {photo}"
-                else:
-                    self.to.keep(part, one, photo)
-        if wrong:
-            name, reason = next(iter(wrong.items()))
-            self.notes.append(
-                f"{len(wrong):,} photos are not where {self.options.offsets} says, such as {name}: "
-                f"{reason}; they were looked for elsewhere"
-            )
-        return set(wrong)
-
-    def _fetch_searched(self, part: str, rest: set[str]) -> None:
-        """Search for photos in the tars, and fetch them."""
-        ids = gldv2_tables.sorted_ids(self.table(f"{part}.csv"))
-        search = TarSearch(ids, TARS[part], lambda *where: self.to.read(part, *where))
-        show = self.to.phase(f"searching for photos of {part}")
-        for number, one in enumerate(order := sorted(rest)):
-            show(number, len(order))
-            try:
-                found = search.find(one)
-                photo = photo_in(found[1], 0, one, found[0].size) if found else "in no tar"
-            except RefusedError as error:
-                photo = str(error)
-            except UnorderedError as error:
-                left = len(order) - number
-                self.to.problems.add(
-                    "tars", part, f"{left:,} photos cannot be searched for, because {error}; "
-                    f"--offsets TABLE says where they are, or --whole-tars fetches all "
-                    f"{TARS[part]} tars, {TARS[part] * TAR_BYTES[part] / 1e9:,.0f} GB")  # fmt: skip
-                self.to.count("photos left out", left)
-                return
-            if isinstance(photo, str):
-                self.to.leave_out(part, one, photo)
-            else:
-                self.to.keep(part, one, photo)

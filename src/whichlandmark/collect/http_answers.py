@@ -63,7 +63,7 @@ class ApiError(RefusedError):
 class LaterError(Exception):
     """A request failed in a way that may pass; never leaves the client.
 
-    error: what to raise when it does not pass. wait: seconds that the server asks for. everyone:
+    error: see `final`. wait: seconds that the server asks for. everyone:
     other requests of this kind wait too. tries: in all, where fewer make sense. single: says
     nothing of other files at the same host.
     """
@@ -75,6 +75,14 @@ class LaterError(Exception):
         super().__init__(str(error))
         self.error, self.wait, self.everyone = error, wait, everyone
         self.tries, self.single = tries, single
+
+    def final(self, kind: str, tries: int) -> NetworkError:
+        """What is raised after so many tries of a request of this kind."""
+        if self.single and kind != "api":
+            return RefusedError(str(self.error))
+        also = ", also after waiting" if tries > 1 else ""
+        self.error.args = (f"{self.error}{also}; {GOES_ON}",)
+        return self.error
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,7 @@ def unpacked(chunks: Iterable[bytes], encodings: list[str], most: int, what: str
     except zlib.error:
         packer = None
     if packer is None or not packer.eof:
-        raise LaterError(RefusedError(f"{what}: the answer is damaged or incomplete; {GOES_ON}"))
+        raise LaterError(NetworkError(f"{what}: the answer is damaged or incomplete"))
     if packer.unused_data:
         raise RefusedError(f"{what}: the answer has bytes behind its end")
     return b"".join(parts)
@@ -236,7 +244,7 @@ def refusal(response: httpx2.Response, text: str, what: str, kind: str) -> Excep
         limited = status == 429
         asked = "asks for fewer requests" if limited else "cannot answer now"
         return LaterError(
-            NetworkError(f"{what}: {host} {asked} ({answer}), also after waiting; {GOES_ON}"),
+            NetworkError(f"{what}: {host} {asked} ({answer})"),
             wait=told_wait(response, host),
             everyone=status in (429, 503),
             single=not limited,
@@ -262,9 +270,8 @@ def api_error(
     if response is None or not (code in _PASSING or code.startswith("internal_api_error")):
         return made
     least = LAG_SECONDS if code == "maxlag" else 1.0
-    said = f"{made}, also after waiting; {GOES_ON}"
     return LaterError(
-        NetworkError(said) if code in _OF_ALL else ApiError(said, code=code, info=info, id=id),
+        NetworkError(str(made)) if code in _OF_ALL else made,
         wait=told_wait(response, response.url.host, least), everyone=True,
     )  # fmt: skip
 

@@ -22,7 +22,6 @@ from ..core.file_kinds import HEAD_BYTES, kind_of, photo_format
 from ..core.files import atomic_file
 from .answer_cache import MAX_ANSWER_BYTES, AnswerCache
 from .http_answers import (
-    GOES_ON,
     LASTING,
     QUERY_SERVICE_LAG,
     ApiError,
@@ -136,7 +135,10 @@ class PoliteClient:
             RefusedError: when this request cannot be answered, but others may be.
             NetworkError: when the API cannot be reached, or refuses for now.
         """
-        key = (url, urlencode(sorted(params.items())))
+        try:
+            key = (url, urlencode(sorted(params.items())))
+        except UnicodeEncodeError:
+            raise RefusedError(f"{what}: the request holds bytes that are no text") from None
         if not self._refresh or key in self._asked:
             data = self.cache.answer(url, params)
             with suppress(ValueError):  # damaged: it is asked for again
@@ -172,7 +174,7 @@ class PoliteClient:
                 if b"TimeoutException" in data[-20_000:]:  # the query service broke off
                     raise refusal(response, "TimeoutException", what, "api") from None
                 raise LaterError(
-                    NetworkError(f"{what}: {host} answers {error}, not JSON; {GOES_ON}"), tries=5
+                    NetworkError(f"{what}: {host} answers {error}, not JSON"), tries=5
                 ) from None
             fault = api_error(value, response, what)
             if fault and not (isinstance(fault, ApiError) and fault.code in LASTING):
@@ -281,11 +283,11 @@ class PoliteClient:
                             at, failures = at + len(chunk), 0
                             yield chunk
                         if at < head.end:
-                            raise LaterError(NetworkError(f"{what}: breaks off; {GOES_ON}"))
+                            raise LaterError(NetworkError(f"{what}: breaks off"))
                     except LaterError as later:
                         failures += 1
                         if not head.etag or failures == self._files.tries:
-                            raise later.error from None
+                            raise later.final("files", failures) from None
                     if at == head.end:
                         return
                     self._requests.count("retries")

@@ -117,7 +117,7 @@ def user_agent(contact: str, library: str) -> str:
 
     contact: a mail address, or an https page of the person who runs the program.
     """
-    from .. import __version__
+    import whichlandmark
 
     given = contact.strip()
     mail = re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+",
@@ -131,7 +131,7 @@ def user_agent(contact: str, library: str) -> str:
             "into the User-Agent of each request: Wikimedia blocks programs whose operator it "
             "cannot reach"
         )
-    return f"whichlandmark/{__version__} ({given}) {library}"
+    return f"whichlandmark/{whichlandmark.__version__} ({given}) {library}"
 
 
 class Pace:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+import tempfile
 import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
-from ..core.errors import NetworkError, OptionError, install_command
-from .http_answers import GOES_ON, LaterError, RefusedError, plain, refusal
+from ..core.disks import file_lock
+from ..core.errors import BusyError, DataError, NetworkError, OptionError, install_command
+from .http_answers import LaterError, RefusedError, plain, refusal
 from .http_limits import Guard, Pace, TooMuchError, guard_reads
 
 if TYPE_CHECKING:
     import httpx2
+
+log = logging.getLogger("whichlandmark")
 
 Made = TypeVar("Made")
 
@@ -26,6 +32,8 @@ Origin = tuple[str, str, int | None]  # scheme, host, port; None = the scheme's 
 MAX_REDIRECTS = 5
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 120.0  # seconds before a request is repeated, doubled each time
+
+TOLD_SECONDS = 20.0  # a wait from here on is told when it begins
 
 CONNECT_TRIES = 3  # of a host that cannot be reached, and of an answer that is too slow
 
@@ -83,6 +91,7 @@ class Requests:
         self._pace, self._guard = pace, Guard()
         self._lock, self._counts = threading.Lock(), Counter[str]()
         self._libraries: dict[str, httpx2.Client] = {}
+        self._turn: ExitStack | None = None  # of this machine, at Wikimedia
         self._roots: ssl.SSLContext | None = None
         self._answered = False  # any server, yet
 
@@ -105,6 +114,8 @@ class Requests:
         for library in libraries.values():
             with suppress(Exception):  # in use by another thread, which ends by itself
                 library.close()
+        if self._turn is not None:
+            self._turn.close()
 
     def repeat(self, kind: Kind, attempt: Callable[[], Made]) -> Made:
         """Make a request, again after longer and longer waits while it fails in passing."""
@@ -119,8 +130,11 @@ class Requests:
 
         def note(state: Any) -> None:
             self.count("retries")
-            if state.outcome.exception().everyone:
-                self._pace.pause(kind.name, state.next_action.sleep)
+            later, seconds = state.outcome.exception(), state.next_action.sleep
+            if later.everyone:
+                self._pace.pause(kind.name, seconds)
+            if seconds >= TOLD_SECONDS:
+                log.warning("%s; next try in %.0f seconds", later.error, seconds)
 
         retrying = self._tenacity.Retrying(
             sleep=self._pace.wait, wait=wait, before_sleep=note, reraise=True,
@@ -130,9 +144,7 @@ class Requests:
         try:
             return retrying(attempt)
         except LaterError as later:
-            if later.single and kind.name != "api":
-                raise RefusedError(str(later.error).removesuffix(f"; {GOES_ON}")) from None
-            raise later.error from None
+            raise later.final(kind.name, retrying.statistics["attempt_number"]) from None
 
     @contextmanager
     def open(
@@ -215,7 +227,7 @@ class Requests:
         except TooMuchError as error:
             if not error.slow:
                 raise RefusedError(f"{what}: {host} {error}") from None
-            slow = NetworkError(f"{what}: {host} {error}; {GOES_ON}")
+            slow = NetworkError(f"{what}: {host} {error}")
             raise LaterError(slow, tries=CONNECT_TRIES, single=True) from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             reason = plain(str(error) or "no answer", 150)
@@ -225,7 +237,7 @@ class Requests:
                     "a proxy of your network answer in its place? SSL_CERT_FILE names more roots"
                 ) from None
             unreachable = NetworkError(
-                f"{host} cannot be reached ({reason}); is this machine online? {GOES_ON}"
+                f"{host} cannot be reached ({reason}): check that this machine is online"
             )
             raise LaterError(unreachable, tries=CONNECT_TRIES if self._answered else 1) from None
         except httpx2.ProxyError as error:
@@ -239,11 +251,13 @@ class Requests:
             silent = isinstance(error, httpx2.TimeoutException)
             reason = "answers too slowly" if silent else "breaks off, or answers no HTTP"
             said = plain(str(error), 100) or type(error).__name__
-            broken = NetworkError(f"{what}: {host} {reason} ({said}); {GOES_ON}")
+            broken = NetworkError(f"{what}: {host} {reason} ({said})")
             tries = CONNECT_TRIES if silent else BROKEN_TRIES
             raise LaterError(broken, tries=tries, single=True) from None
-        except (httpx2.InvalidURL, httpx2.DecodingError) as error:
-            raise RefusedError(f"{what}: {plain(str(error), 150)}") from None
+        except httpx2.InvalidURL as error:  # of a redirect, which the library parses by itself
+            raise RefusedError(
+                f"{what}: {host} gives an address that is none ({plain(str(error), 150)})"
+            ) from None
 
     def _allowed(self, kind: Kind, url: str, what: str, before: httpx2.URL | None) -> httpx2.URL:
         """The parsed address. Raises RefusedError unless it is one that this kind may ask.
@@ -266,8 +280,29 @@ class Requests:
         with self._lock:
             self._pace.check()
             if kind.name not in self._libraries:
+                if kind.name != "files" and not self._direct and not self._transport:
+                    self._take_turn_of_machine()
                 self._libraries[kind.name] = self._connected(kind)
             return self._libraries[kind.name]
+
+    def _take_turn_of_machine(self) -> None:
+        """Let no other process ask Wikimedia meanwhile, because it counts by address.
+
+        Raises BusyError when another one does.
+        """
+        if self._turn is not None:
+            return
+        lock = Path(tempfile.gettempdir(), "whichlandmark-wikimedia.lock")
+        turn = ExitStack()
+        try:
+            with suppress(DataError):  # the file is another user's
+                turn.enter_context(file_lock(lock, wait=False))
+        except BlockingIOError:
+            raise BusyError(
+                "another whichlandmark on this machine is asking Wikimedia, which allows one "
+                "request at a time; give the same command again when that one has ended"
+            ) from None
+        self._turn = turn
 
     def _trusted(self) -> ssl.SSLContext:
         """Whose certificates are believed; a stand-in has none."""

@@ -8,6 +8,7 @@ The tables hold no times and are sorted: they are the same however often a run w
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
@@ -45,6 +46,8 @@ TABLES = {
     "distractors.csv": "photo table",
     "problems.csv": "list of problems",
 }
+
+_OWN = re.compile(r"(photos/Q[0-9]+|distractors)/[0-9]+\.(jpg|png|webp)", re.ASCII)
 
 Problem = tuple[str, str, str]  # kind, name, detail
 
@@ -116,7 +119,7 @@ def _fetch_one(row: Row, out: Path, client: PoliteClient) -> tuple[str, bool]:
     photo, target = row.photo, out / row.path
     known = client.cache.photo(photo.pageid)
     if known and known.state == "done" and (not photo.sha1 or known.sha1 == photo.sha1):
-        if known.path != row.path and not target.exists():
+        if known.path != row.path and _OWN.fullmatch(known.path) and not target.exists():
             _link(out / known.path, target)
         with suppress(OSError):
             if target.stat().st_size == known.bytes:
@@ -187,6 +190,9 @@ def write_tables(
     both = {row.photo.pageid for row in named} & {row.photo.pageid for row in others}
     if both or any(row.labels for row in others) or not all(row.labels for row in named):
         raise DataError(f"{out}: photos that would be both of a landmark and distractors: {both}")
+    for left_over in (file for name in TABLES for file in out.glob(f".{name}.????????")):
+        with suppress(OSError):  # of a run that was killed
+            left_over.unlink()
     write_rows(out / "photos.csv", ((r.id, r.path, SEPARATOR.join(r.labels)) for r in named))
     if others:
         write_rows(out / "distractors.csv", ((row.id, row.path, "") for row in others))
@@ -199,6 +205,14 @@ def write_tables(
     with listing_problems(out / "problems.csv") as listed:
         for kind, name, detail in sorted({*problems}):
             listed.add(kind, name, detail)
+
+
+def not_in_tables(out: Path, rows: Iterable[Row]) -> int:
+    """How many photos of earlier runs lie in the folder, and are in no table."""
+    named = {row.path for row in rows}
+    there = [*out.glob("photos/*/*"), *out.glob("distractors/*")]
+    paths = (path.relative_to(out).as_posix() for path in there)
+    return sum(bool(_OWN.fullmatch(path)) and path not in named for path in paths)
 
 
 def _credit(photo: CommonsPhoto) -> Credit:

@@ -90,9 +90,9 @@ export function wikipediaLink({ wikidata, wikipedia }) {
   if (host) {
     const name = wikipedia[host].replaceAll(" ", "_").split("/").map(encodeURIComponent).join("/");
     const href = `https://${host}.wikipedia.org/wiki/${name}`;
-    const foreign = host !== own && host !== own.split("-")[0];
-    const words = foreign ? t("next.wikipedia_in", { language: languageName(host) }) : t("next.wikipedia");
-    return el("a", { href, ...OUT }, words);
+    const readable = [own, own.split("-")[0]].includes(host);
+    const other = () => t("next.wikipedia_in", { language: languageName(host) });
+    return el("a", { href, ...OUT }, readable ? t("next.wikipedia") : other());
   }
   if (!/^Q\d+$/.test(wikidata ?? "")) return null;
   const href = `https://www.wikidata.org/wiki/Special:GoToLinkedPage/${pageLanguage()}wiki/${wikidata}`;
