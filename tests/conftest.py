@@ -15,6 +15,7 @@ module's fixture is usually created only once.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,21 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         close_browsers()
 
 
+@pytest.fixture(autouse=True)
+def _logging_ends() -> Iterator[None]:
+    """End the logging that `serve` starts in this process: pytest closes its stderr with the test.
+
+    A server of a later test would write to the closed file.
+    """
+    package = logging.getLogger("whichlandmark")
+    level = package.level
+    yield
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if type(one) is logging.StreamHandler]:
+        root.removeHandler(handler)
+    package.setLevel(level)
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Run torch on one thread: small networks gain nothing from more and slow other tests down."""
@@ -64,6 +80,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold out queries in 2 folds instead of 5, for tests that look at no fitted number.
+
+    Each fold fits a whitening, which takes most of a second for the 1,280 numbers of lite0.
+    """
+    from whichlandmark.recognition.fitting import leave_one_out
+
+    monkeypatch.setattr(leave_one_out, "FOLDS", 2)
 
 
 @pytest.fixture

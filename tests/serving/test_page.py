@@ -13,8 +13,10 @@ from tests.support.page_browser import (
     opened,
     photo,
     ready,
+    still,
     submit_photos,
     transfer,
+    until,
 )
 from tests.support.page_world import World
 
@@ -86,15 +88,17 @@ def test_a_new_card_leaves_somebody_who_types_alone(page: Page) -> None:
     submit_photos(page, "palace.jpg")
     page.get_by_role("button", name="No, it is wrong").click()
     page.get_by_label("What is it?").fill("Fenv")
-    before = page.evaluate("() => scrollY")
+    before = still(page)
     page.set_input_files("#files", [photo("likely.jpg")])
     finished_photos(page).nth(1).wait_for()
     expect(page.get_by_label("What is it?")).to_be_focused()
-    assert page.evaluate("() => scrollY") == before
+    assert still(page) == before
 
 
 def test_the_box_is_drawn_where_the_answer_says(page: Page) -> None:
     submit_photos(page, "palace.jpg")
+    page.locator(".frame img").evaluate("i => i.decode()")
+    still(page)
     photo_box = page.locator(".frame img").bounding_box()
     box = page.locator(".boxes .line").bounding_box()
     assert photo_box
@@ -111,10 +115,9 @@ def test_a_pasted_photo_is_answered(page: Page) -> None:
 
 def test_two_photos_each_get_a_card(page: Page) -> None:
     submit_photos(page, "unsure.jpg", "unreadable.jpg")
-    words = [h.inner_text() for h in page.locator(".answer .head h3").all()]
-    assert words == [
-        "Maybe Cathedral of Velras, or something I don’t know", "This photo cannot be used",
-    ]  # fmt: skip
+    expect(page.locator(".answer .head h3")).to_have_text(
+        ["Maybe Cathedral of Velras, or something I don’t know", "This photo cannot be used"]
+    )
     failed = page.locator(".answer").nth(1)
     expect(failed).to_contain_text("This file is damaged or incomplete.")
     expect(failed).to_contain_text("save it again as JPEG")
@@ -146,7 +149,8 @@ def test_the_map_is_drawn_from_this_server(browser: Browser, address: str) -> No
         page.locator(".map").scroll_into_view_if_needed()
         expect(page.locator(".map .pin")).to_have_count(2)
         expect(page.locator(".map .pin").first).to_have_attribute("title", "Cathedral of Velras")
-        assert len(page.locator(".map path.land").get_attribute("d") or "") > 5000
+        land = page.locator(".map path.land")
+        until(page, lambda: len(land.get_attribute("d") or "") > 5000)
         expect(page.locator(".map .leaflet-control-attribution")).to_have_count(0)
 
 
@@ -168,7 +172,7 @@ def test_map_tiles_load_only_from_the_configured_server(
         page.locator(".map").scroll_into_view_if_needed()
         expect(page.locator(".leaflet-control-attribution")).to_have_text("© Maps")
         assert page.evaluate("window.hacked") is None
-        assert any("tile-14-" in request for request in world.requests)
+        until(page, lambda: any("tile-14-" in request for request in world.requests))
 
 
 @pytest.mark.parametrize(("markup", "shown"), [

@@ -21,6 +21,7 @@ from tests.support.page_browser import (
     context_of,
     shared_chromium,
     shared_playwright,
+    stored,
 )
 from tests.support.page_hands import FIREFOX, HANDS, Hands, launched
 from tests.support.page_server import PageServer
@@ -179,7 +180,7 @@ def test_the_name_is_copied_and_the_photo_added(hands: Hands, world: World) -> N
 def test_answers_are_there_after_a_reload(hands: Hands, world: World) -> None:
     page = hands.page
     choose(hands, "palace.jpg", "nothing.jpg")
-    page.wait_for_timeout(300)  # they are stored a moment after they are shown
+    stored(page, 2)  # a moment after they are shown
     page.reload()
     expect(card(page, 0)).to_contain_text("Cathedral of Velras")
     expect(card(page, 1)).to_contain_text("No landmark I know")
