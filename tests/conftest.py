@@ -31,7 +31,7 @@ import pytest  # noqa: E402
 
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support.photos import picture, write_photo  # noqa: E402
+from tests.support.photos import write_colour_world  # noqa: E402
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -95,24 +95,8 @@ def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def colour_world(tmp_path: Path) -> Path:
-    """A folder with gallery/ (4 landmarks × 6 photos), bank/ (10 distractors) and queries.csv (12
-    photos of these landmarks, 2 of an unknown one, 4 without a landmark).
-    """
-    rows = []
-    for code in range(4):
-        for i in range(6):
-            write_photo(tmp_path / "gallery" / f"place {code}" / f"{i}.jpg", picture(code, i))
-        for i in range(3):
-            path = write_photo(tmp_path / "queries" / f"{code}-{i}.jpg", picture(code, 50 + i))
-            rows.append((f"q{code}{i}", path, f"place {code}"))
-    for i in range(10):
-        write_photo(tmp_path / "bank" / f"{i}.jpg", picture(100 + i, i))
-    for i in range(6):
-        path = write_photo(tmp_path / "queries" / f"none-{i}.jpg", picture(200 + i, i))
-        rows.append((f"n{i}", path, "elsewhere" if i < 2 else ""))
-    lines = [f"{name},{path.relative_to(tmp_path)},{landmark}" for name, path, landmark in rows]
-    (tmp_path / "queries.csv").write_text("\n".join(["id,path,landmark", *lines]) + "\n")
-    return tmp_path
+    """A new folder as `write_colour_world` fills it."""
+    return write_colour_world(tmp_path)
 
 
 @pytest.fixture

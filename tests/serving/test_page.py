@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -18,6 +20,7 @@ from tests.support.page_browser import (
     transfer,
     until,
 )
+from tests.support.page_server import PageServer
 from tests.support.page_world import World
 
 pytestmark = BROWSER
@@ -25,6 +28,13 @@ browser = pytest.fixture(scope="module")(page_browser.chromium)
 world = pytest.fixture(page_browser.small_world)
 address = pytest.fixture(page_browser.serving)
 page = pytest.fixture(page_browser.ready_page)
+
+
+@pytest.fixture(scope="module")
+def one_page(browser: Browser) -> Iterator[Page]:
+    """One page for all tests of single functions of its script, which leave it as it was."""
+    with PageServer(World.of(6)) as address:
+        yield from page_browser.ready_page(browser, address)
 
 
 def test_a_dropped_photo_gets_its_name_first(page: Page) -> None:
@@ -134,12 +144,14 @@ def test_warnings_of_an_answer_are_shown(page: Page) -> None:
     ("no landmark, because it shows one even color", "The photo shows one even color."),
     ("something new of the server", "Something new of the server"),
 ])  # fmt: skip
-def test_a_known_warning_is_said_in_words_for_people(page: Page, warning: str, words: str) -> None:
+def test_a_known_warning_is_said_in_words_for_people(
+    one_page: Page, warning: str, words: str
+) -> None:
     said = """async (warning) => {
       const { warningText } = await import("/static/tone.js");
       return warningText(warning);
     }"""
-    assert page.evaluate(said, warning) == words
+    assert one_page.evaluate(said, warning) == words
 
 
 def test_the_map_is_drawn_from_this_server(browser: Browser, address: str) -> None:
@@ -194,9 +206,9 @@ def test_map_tiles_load_only_from_the_configured_server(
     ("", []),
 ])  # fmt: skip
 def test_a_tile_credit_becomes_text_and_web_links(
-    page: Page, markup: str, shown: list[object]
+    one_page: Page, markup: str, shown: list[object]
 ) -> None:
-    nodes = page.evaluate(
+    nodes = one_page.evaluate(
         """async (markup) => {
           const { credited } = await import("/static/map.js");
           return credited(markup).map((node) =>
@@ -211,7 +223,7 @@ def test_a_tile_credit_becomes_text_and_web_links(
         if isinstance(node, list):
             assert "onclick" not in node[2]
             assert 'target="_blank" rel="noopener noreferrer"' in node[2]
-    assert page.evaluate("window.hacked") is None
+    assert one_page.evaluate("window.hacked") is None
 
 
 def test_a_busy_server_is_retried_automatically(page: Page, world: World) -> None:
