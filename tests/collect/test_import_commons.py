@@ -488,8 +488,10 @@ def test_few_photos_are_told_and_none_is_an_error(tmp_path: Path) -> None:
         add(build, "Q90201", "Great Palace", links=9)
         add(build, "Q90202", "Small Well", links=8)
         out = tmp_path / "out"
-        with pytest.raises(DataError, match=r"no photo of a landmark in Q90001 was found"):
+        with pytest.raises(DataError, match=r"no photo of a landmark was found in Q90001"):
             collect(server, out)
+        with pytest.raises(DataError, match="found for Q90202, Q5 .Q5: no such .*photos of it"):
+            collect(server, out, Wanted(ids=("Q90202", "Q5")))
         for number in range(4):
             photo(build, f"P{number}.jpg", "Great Palace")
         photo(build, "W.jpg", "Small Well")
