@@ -102,10 +102,9 @@ def split_test(
     """Split into train and test within each landmark, as `Photos.split` does; with distractors,
     also bank.
 
-    The test set has photos of known landmarks, all photos of the unknown ones and of several
-    landmarks, and photos without a landmark: those of the table by the same share, and the
-    distractors that are not in bank. Test photos whose content is in train too are moved to train,
-    or left out where their landmark is unknown.
+    The test set has photos of known landmarks, all photos of the unknown ones and of several, and
+    photos without a landmark: of the table by the same share, and the distractors not in bank. Test
+    photos whose content is in train too are moved there, or left out if their landmark is unknown.
 
     Args:
         photos: The table.
@@ -113,9 +112,7 @@ def split_test(
         distractors: More photos without a landmark; landmarks that they have are ignored.
         known: Path → content of files that need not be read.
 
-    Raises:
-        OptionError: When there are too few landmarks.
-        DataError: When both tables have a photo of the same id.
+    Raises OptionError for too few landmarks, DataError where both tables have a photo of one id.
     """
     options = options or HoldOutOptions()
     rng = np.random.default_rng([options.seed, 2])
@@ -134,10 +131,9 @@ def split_test(
     )
     part = np.full(len(everything), "train", dtype=object)
     held = np.array([name in unknown for name in everything.landmarks], dtype=bool)
-    own = ~(held[: len(photos)] | several)
-    _, drawn = photos.take(own).split(test=options.test, seed=options.seed)
-    part[held | np.isin(everything.ids.astype(str), drawn.ids.astype(str))] = "test"
-    part[np.flatnonzero(several)] = "test"  # no photos of a gallery, which are of one landmark
+    single = photos.take(~(held[: len(photos)] | several))
+    drawn = [*single.split(test=options.test, seed=options.seed)[1].ids, *photos.ids[several]]
+    part[held | np.isin(everything.ids.astype(str), np.array(drawn, dtype=str))] = "test"
     if len(everything) > len(photos):
         extra = np.arange(len(photos), len(everything))
         part[extra] = np.where(_share(content[extra], options.bank_share, rng), "bank", "test")

@@ -156,8 +156,8 @@ def index_photos(
     Raises:
         OptionError: For options that do not fit together; nothing is written then.
         GalleryError: When another embedder made the folder; nothing is written then.
-        DataError: When the folder cannot be written, no photo could be read, a shard is damaged,
-            or a table of landmarks or credits cannot be read, which is found out first.
+        DataError: When the folder cannot be written, no photo could be read, or a shard or one of
+            the tables that `options` name, which are read first, is damaged.
     """
     options = options or IndexOptions()
     rows = LandmarkTables(options.landmarks, options.credits).read()
@@ -171,13 +171,9 @@ def index_photos(
         embedder, table, folder, device=options.device, progress=progress("fitting")
     )
     if options.shard is not None:
-        if opened.name == "sift" and not (folder / "embedder" / "embedder.json").exists():
-            opened.save(folder / "embedder")  # so that the other shards use the same vocabulary
-        return _make_one_shard(tasks[options.shard], opened, progress("embedding"))
+        return _make_one_shard(tasks[options.shard], opened, folder, progress("embedding"))
+    how = UpdateOptions(rules.verify > 0, relabel=options.relabel, restore=options.restore)
     with gallery_for(folder, opened) as gallery:
-        how = UpdateOptions(
-            features=rules.verify > 0, relabel=options.relabel, restore=options.restore
-        )
         with updating(folder, table, gallery, "index", how) as (update, todo):
             if options.shards is not None:
                 source = EmbedderSource(_address_for_ray(embedder, folder), options.device)
@@ -191,9 +187,9 @@ def index_photos(
             from_tables = rows.put_into(gallery, table)
             syncing = progress("syncing") if is_search_index(link.search) else None
             recognizer = finish_recognizer(folder, opened, gallery, rules, progress=syncing)
-        given = ("record" if options.landmarks else "-", "credit" if options.credits else "-")
         counts = _counts(update, recognizer)
-        counts |= {name: n for name, n in from_tables.items() if name.startswith(given)}
+        if options.landmarks or options.credits:
+            counts |= from_tables
     unused = [Failure(*problem) for problem in update.changes.problems.items()]
     return Indexed(counts, unused, (*update.changes.notes(), *recognizer.notes))
 
@@ -298,8 +294,12 @@ def _shard_tasks(
     ]
 
 
-def _make_one_shard(task: ShardTask, embedder: Embedder, progress: Progress) -> Indexed:
+def _make_one_shard(
+    task: ShardTask, embedder: Embedder, folder: Path, progress: Progress
+) -> Indexed:
     """Embed one shard into its file and load nothing, so that several machines can share a run."""
+    if embedder.name == "sift" and not (folder / "embedder" / "embedder.json").exists():
+        embedder.save(folder / "embedder")  # so that the other shards use the same vocabulary
     made = make_shard(task, embedder, progress=progress)
     shard = task.shard
     counts: dict[str, int | str] = {
