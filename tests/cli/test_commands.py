@@ -13,8 +13,11 @@ from typing import get_args
 import pytest
 import typer
 
+from tests.support.photos import write_colour_world
 from whichlandmark.cli import app, output
 from whichlandmark.cli.app import VERBS
+from whichlandmark.data.folders import read_folder
+from whichlandmark.recognition.indexing.index_photos import index_photos
 from whichlandmark.recognition.rules import SCORES, Score
 
 
@@ -65,6 +68,26 @@ def recognizer(colour_world: Path, tiny_embedder: Path, capfd: pytest.CaptureFix
     )  # fmt: skip
     assert (counts["photos"], counts["landmarks"], counts["distractors"]) == (24, 4, 10)
     return out
+
+
+@pytest.fixture(scope="module")
+def wrong_world(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world with a recognizer, and with what no command takes. No command may change it."""
+    from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+    from whichlandmark.features.embedders.torch_network import Architecture, new_network
+    from whichlandmark.features.preprocessing import Preprocessing
+
+    at = write_colour_world(tmp_path_factory.mktemp("wrong"))
+    (at / "empty").mkdir()
+    (at / "odd.csv").write_text("id,path,landmrk\na,a.jpg,b\n")
+    (at / "bad.json").write_text('{"epoch": 4}')
+    other = new_network(Architecture(backbone="test_resnet", dim=32), seed=9)
+    TorchEmbedder(other, Preprocessing(size=64)).save(at / "e2", export=False)
+    index_photos(
+        read_folder(at / "gallery"), read_folder(at / "bank", labelled=False), at / "r.wl",
+        exported, progress=lambda name: lambda *numbers: None,
+    )  # fmt: skip
+    return at
 
 
 def test_from_folder_to_report(
@@ -194,19 +217,10 @@ def test_one_corrupt_photo_among_many(
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_line(
-    recognizer: Path, colour_world: Path, capfd: pytest.CaptureFixture[str],
+    wrong_world: Path, capfd: pytest.CaptureFixture[str],
     arguments: list[str], code: int, message: str,
 ) -> None:  # fmt: skip
-    from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
-    from whichlandmark.features.embedders.torch_network import Architecture, new_network
-    from whichlandmark.features.preprocessing import Preprocessing
-
-    at = colour_world
-    (at / "empty").mkdir()
-    (at / "odd.csv").write_text("id,path,landmrk\na,a.jpg,b\n")
-    (at / "bad.json").write_text('{"epoch": 4}')
-    other = new_network(Architecture(backbone="test_resnet", dim=32), seed=9)
-    TorchEmbedder(other, Preprocessing(size=64)).save(at / "e2", export=False)
+    at, recognizer = wrong_world, wrong_world / "r.wl"
     made_before = (recognizer / "gallery.sqlite").read_bytes()
 
     ended, out, err = run(capfd, *[a.format(at=at, r=recognizer) for a in arguments])

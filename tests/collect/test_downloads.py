@@ -6,6 +6,7 @@ import hashlib
 import os
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,22 +130,30 @@ def test_a_redirect_to_another_media_host_is_followed(tmp_path: Path) -> None:
     assert str(net.requests[1].url).endswith("/a/ab/%D0%A1.jpg")
 
 
-def test_many_threads_leave_the_permissions_of_new_files(tmp_path: Path) -> None:
-    umask = os.umask(0o027)
+def test_many_threads_leave_the_permissions_of_new_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    umask, real = os.umask(0o027), os.umask
     start = threading.Barrier(4)
+
+    def slow(mask: int) -> int:
+        before = real(mask)
+        time.sleep(0.001)  # another thread comes between
+        return before
 
     def write(number: int) -> None:
         start.wait(5)
-        for one in range(40):
+        for one in range(5):
             with atomic_file(tmp_path / f"{number}-{one}") as file:
                 file.touch()
 
+    monkeypatch.setattr(os, "umask", slow)
     try:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(write, range(4)))
-        assert os.umask(0o027) == 0o027
+        assert real(0o027) == 0o027
     finally:
-        os.umask(umask)
+        real(umask)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
 
 

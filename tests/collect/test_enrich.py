@@ -19,7 +19,7 @@ from tests.support.fake_world import World
 from tests.support.galleries import postgres_address, row
 from whichlandmark.collect.enrich import EnrichOptions, filled, read_confirmed, read_table
 from whichlandmark.collect.http_client import PoliteClient, Sites
-from whichlandmark.core.errors import DataError, NetworkError
+from whichlandmark.core.errors import DataError, NetworkError, OptionError
 from whichlandmark.gallery.address import Link, gallery_in, write_link
 from whichlandmark.gallery.records import LandmarkRecord, read_landmarks
 from whichlandmark.gallery.sqlite.store import SqliteGallery
@@ -136,6 +136,17 @@ def test_a_second_run_changes_nothing(place: Place) -> None:
     assert not done.changed
     assert done.counts["complete already"] == 1
     assert place.generation() == before
+
+
+def test_a_contact_in_place_of_a_client(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHICHLANDMARK_COMMONS_URL", place.server.base)
+    done = wl.enrich(str(place.folder), "me@example.org")
+    assert set(done.changed) == {"tower"}
+    assert (place.folder / "commons.sqlite").exists()
+    with pytest.raises(DataError):
+        wl.enrich(place.folder.with_name("none.wl"), "me@example.org")
+    with pytest.raises(OptionError):
+        wl.enrich(place.folder, "nobody")
 
 
 def test_replace_overwrites_and_keeps_other_languages(place: Place) -> None:

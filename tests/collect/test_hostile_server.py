@@ -8,10 +8,12 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import threading
 import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,6 +289,22 @@ def test_silence(folder: Path) -> None:
         connection.recv(1)  # until the client hangs up
 
     attacked(silent, folder, "answers too slowly", 0.15)
+
+
+def test_closing_ends_a_silence(folder: Path) -> None:
+    def silent(connection: socket.socket, request: bytes) -> None:
+        reached.set()
+        connection.recv(1)
+
+    reached = threading.Event()
+    with RawServer(silent) as server, client_at(server, folder, 30) as client:
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(client.get_json, client.sites.commons, {}, what="x")
+            assert reached.wait(5)
+            begun = time.monotonic()
+            client.close()
+            assert "the client was closed" in str(asked.exception(10))
+        assert time.monotonic() - begun < 5
 
 
 # No HTTP

@@ -212,7 +212,7 @@ def test_the_environment_names_the_proxy_but_not_for_a_stand_in(
 
 def test_reads_are_guarded_in_the_installed_version_of_the_library() -> None:
     client: Any = httpx2.Client(proxy="http://127.0.0.1:9")
-    http_limits.guard_reads(client, http_limits.Guard())
+    http_limits.guard_reads(client, http_limits.Guard(), http_limits.Pace(StillClock()))
     pools = [client._transport._pool, *(one._pool for one in client._mounts.values())]
     assert len(pools) == 2
     assert {type(pool._network_backend).__name__ for pool in pools} == {"Backend"}
@@ -426,7 +426,8 @@ def unreachable(text: str = "[Errno -3] Temporary failure in name resolution") -
     return httpx2.ConnectError(text)
 
 
-def test_offline_is_told_in_one_line_at_once() -> None:
+def test_offline_is_told_in_one_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whichlandmark.collect.http_requests.getproxies", dict)
     with client_of(replies(unreachable())) as (client, net):
         told = r"^commons.wikimedia.org cannot be reached \(.*name resolution\): check that this "
         with pytest.raises(
@@ -436,6 +437,12 @@ def test_offline_is_told_in_one_line_at_once() -> None:
         assert client.counts["waited_s"] == 0
     assert len(net.requests) == 1
     assert "\n" not in str(error.value)
+
+
+def test_a_proxy_that_is_not_there_is_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    told = "online, and the proxy that HTTPS_PROXY or ALL_PROXY names; nothing"
+    failure(unreachable("[Errno 111] Connection refused"), NetworkError, told)
 
 
 def test_a_network_that_goes_is_waited_for_a_little() -> None:

@@ -418,6 +418,11 @@ def test_subcategories_are_entered_but_not_circles_other_landmarks_or_what_is_in
         build.world.categories["Palace Pyramid"].parents = ("Great Palace",)
         build.category("Facade of Great Palace", "Great Palace")
         build.category("Interior of Great Palace", "Great Palace")
+        add(build, "Q90203", "People's Model", links=7)
+        build.category("Facade of People's Model", "People's Model")
+        build.category("People at People's Model", "People's Model")
+        facade = photo(build, "F.jpg", "Facade of People's Model").pageid
+        photo(build, "P.jpg", "People at People's Model")
         build.category("Great Palace by night", "Facade of Great Palace")
         build.world.categories["Great Palace"].parents = ("Great Palace by night",)
         wanted = {
@@ -435,10 +440,11 @@ def test_subcategories_are_entered_but_not_circles_other_landmarks_or_what_is_in
             found = {page_of(p.id): p.landmark for p in read_photos(tmp_path / "photos.csv")}
             single = {page: "Q90201" for page, level in wanted.items() if level <= depth}
             both = dict.fromkeys(twice, "Q90201|Q90202")
-            assert found == single | both | {pyramid: "Q90202"}
+            deep = {facade: "Q90203"} if depth else {}
+            assert found == single | both | deep | {pyramid: "Q90202"}
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg")}
     assert files == {f"photos/Q90201/{page}.jpg" for page in [*wanted, *twice]} | {
-        f"photos/Q90202/{pyramid}.jpg"}  # fmt: skip
+        f"photos/Q90202/{pyramid}.jpg", f"photos/Q90203/{facade}.jpg"}  # fmt: skip
     assert not (tmp_path.parent / "etc").exists()
 
 
@@ -488,8 +494,10 @@ def test_few_photos_are_told_and_none_is_an_error(tmp_path: Path) -> None:
         add(build, "Q90201", "Great Palace", links=9)
         add(build, "Q90202", "Small Well", links=8)
         out = tmp_path / "out"
-        with pytest.raises(DataError, match=r"no photo of a landmark in Q90001 was found"):
+        with pytest.raises(DataError, match=r"no photo of a landmark was found in Q90001"):
             collect(server, out)
+        with pytest.raises(DataError, match=r"found for Q90202, Q90091 \(Q90091: no such"):
+            collect(server, out, Wanted(ids=("Q90202", "Q90091")))
         for number in range(4):
             photo(build, f"P{number}.jpg", "Great Palace")
         photo(build, "W.jpg", "Small Well")
@@ -590,7 +598,8 @@ def test_a_dry_run_tells_what_a_run_would_fetch_and_fetches_nothing(
 
 
 def test_the_last_lines_are_the_next_commands(commons: Any, tmp_path: Path, capfd: Capture) -> None:
-    code, out, err = commons("--near", "44.5, -20.25", "--radius", "3 km", "--distractors", 3)
+    code, out, err = commons("--near", "44.5, -20.25", "--radius", "3 km", "--distractors", 3,
+                             "--limit", 4)  # fmt: skip
     assert code == 0
     assert "error" not in err
     following = out.partition("next:\n")[2].splitlines()

@@ -278,8 +278,8 @@ def test_addresses_lose_what_counts_visitors() -> None:
 
 
 def landmark(**more: Any) -> Landmark:
-    record = LandmarkRecord("Q1", title="Old Tower", names={"fr": "Vieille Tour", "ja": "東京塔前"},
-                            wikidata="Q1", **more)  # fmt: skip
+    names = {"fr": "Vieille Tour", "ja": "東京塔", "ru": "Башня"}
+    record = LandmarkRecord("Q1", title="Old Tower", names=names, wikidata="Q1", **more)
     return Landmark("Q1", record, "Old Tower (Velmora)")
 
 
@@ -327,6 +327,8 @@ def test_circles_lie_around_the_place_or_around_the_landmarks() -> None:
         ({"page": {"title": "File:Ma vieille-tour.jpg"}}, set(), set(), "named like a landmark"),
         ({"page": {"title": "File:OLD_TOWER 2.jpg"}}, set(), set(), "named like a landmark"),
         ({"page": {"title": "File:夜の東京塔前にて.jpg"}}, set(), set(), "named like a landmark"),
+        ({"page": {"title": "File:Башня ночью.jpg"}}, set(), set(), "named like a landmark"),
+        ({"page": {"title": "File:Башнями.jpg"}}, set(), set(), ""),
         ({"page": {"title": "File:Cold towers.jpg"}}, set(), set(), ""),
         ({"about": {"ImageDescription": "<p>The old <b>tower</b></p>"}}, set(), set(),
          "named like a landmark"),

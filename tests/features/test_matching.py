@@ -14,6 +14,7 @@ import pytest
 
 from tests.data.test_cleaning import scene
 from tests.support import ROOT
+from whichlandmark.core import hardware
 from whichlandmark.core.errors import OptionError
 from whichlandmark.core.hardware import one_blas_thread
 from whichlandmark.core.types import Image
@@ -154,6 +155,7 @@ def test_blas_thread_limits_are_restored() -> None:
     def threads() -> set[int]:
         return {lib["num_threads"] for lib in ThreadpoolController().select(user_api="blas").info()}
 
+    hardware._blas_limit.cache_clear()  # of a test before; libraries were loaded since then
     with threadpool_limits(2, user_api="blas"):
         before = threads()  # some builds of OpenCV include a single-threaded BLAS
         assert 2 in before

@@ -29,6 +29,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_folds")
 def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Word for word, on small pictures; only the settings of the training are made small."""
     for code in range(4):

@@ -32,6 +32,7 @@ def test_it_is_a_notebook_without_outputs() -> None:
             assert (cell["outputs"], cell["execution_count"]) == ([], None)
 
 
+@pytest.mark.usefixtures("two_folds")
 @pytest.mark.parametrize("embedder", ["histogram", pytest.param("lite0", marks=pytest.mark.slow)])
 def test_its_cells_run(embedder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its own embedder, and with a quick one, whose whitening takes no seconds."""

@@ -51,6 +51,7 @@ def both(
     ]
 
 
+@pytest.mark.usefixtures("two_folds")
 def test_without_features_both_callers_get_the_same_recognizer(
     world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +62,7 @@ def test_without_features_both_callers_get_the_same_recognizer(
     assert by_cli["rules"]["whitening"] == "learned"
 
 
+@pytest.mark.usefixtures("two_folds")
 @pytest.mark.parametrize("features", [True, False])
 def test_where_the_server_searches_both_callers_get_the_same_recognizer(
     world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], features: bool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -13,9 +15,12 @@ from tests.support.page_browser import (
     opened,
     photo,
     ready,
+    still,
     submit_photos,
     transfer,
+    until,
 )
+from tests.support.page_server import PageServer
 from tests.support.page_world import World
 
 pytestmark = BROWSER
@@ -23,6 +28,13 @@ browser = pytest.fixture(scope="module")(page_browser.chromium)
 world = pytest.fixture(page_browser.small_world)
 address = pytest.fixture(page_browser.serving)
 page = pytest.fixture(page_browser.ready_page)
+
+
+@pytest.fixture(scope="module")
+def one_page(browser: Browser) -> Iterator[Page]:
+    """One page for all tests of single functions of its script, which leave it as it was."""
+    with PageServer(World.of(6)) as address:
+        yield from page_browser.ready_page(browser, address)
 
 
 def test_a_dropped_photo_gets_its_name_first(page: Page) -> None:
@@ -88,15 +100,17 @@ def test_a_new_card_leaves_somebody_who_types_alone(page: Page) -> None:
     submit_photos(page, "palace.jpg")
     page.get_by_role("button", name="No, it is wrong").click()
     page.get_by_label("What is it?").fill("Fenv")
-    before = page.evaluate("() => scrollY")
+    before = still(page)
     page.set_input_files("#files", [photo("likely.jpg")])
     finished_photos(page).nth(1).wait_for()
     expect(page.get_by_label("What is it?")).to_be_focused()
-    assert page.evaluate("() => scrollY") == before
+    assert still(page) == before
 
 
 def test_the_box_is_drawn_where_the_answer_says(page: Page) -> None:
     submit_photos(page, "palace.jpg")
+    page.locator(".frame img").evaluate("i => i.decode()")
+    still(page)
     photo_box = page.locator(".frame img").bounding_box()
     box = page.locator(".boxes .line").bounding_box()
     assert photo_box
@@ -113,10 +127,9 @@ def test_a_pasted_photo_is_answered(page: Page) -> None:
 
 def test_two_photos_each_get_a_card(page: Page) -> None:
     submit_photos(page, "unsure.jpg", "unreadable.jpg")
-    words = [h.inner_text() for h in page.locator(".answer .head h3").all()]
-    assert words == [
-        "Maybe Cathedral of Velras, or something I don’t know", "This photo cannot be used",
-    ]  # fmt: skip
+    expect(page.locator(".answer .head h3")).to_have_text(
+        ["Maybe Cathedral of Velras, or something I don’t know", "This photo cannot be used"]
+    )
     failed = page.locator(".answer").nth(1)
     expect(failed).to_contain_text("This file is damaged or incomplete.")
     expect(failed).to_contain_text("save it again as JPEG")
@@ -133,12 +146,14 @@ def test_warnings_of_an_answer_are_shown(page: Page) -> None:
     ("no landmark, because it shows one even color", "The photo shows one even color."),
     ("something new of the server", "Something new of the server"),
 ])  # fmt: skip
-def test_a_known_warning_is_said_in_words_for_people(page: Page, warning: str, words: str) -> None:
+def test_a_known_warning_is_said_in_words_for_people(
+    one_page: Page, warning: str, words: str
+) -> None:
     said = """async (warning) => {
       const { warningText } = await import("/static/tone.js");
       return warningText(warning);
     }"""
-    assert page.evaluate(said, warning) == words
+    assert one_page.evaluate(said, warning) == words
 
 
 def test_the_map_is_drawn_from_this_server(browser: Browser, address: str) -> None:
@@ -148,7 +163,8 @@ def test_the_map_is_drawn_from_this_server(browser: Browser, address: str) -> No
         page.locator(".map").scroll_into_view_if_needed()
         expect(page.locator(".map .pin")).to_have_count(2)
         expect(page.locator(".map .pin").first).to_have_attribute("title", "Cathedral of Velras")
-        assert len(page.locator(".map path.land").get_attribute("d") or "") > 5000
+        land = page.locator(".map path.land")
+        until(page, lambda: len(land.get_attribute("d") or "") > 5000)
         expect(page.locator(".map .leaflet-control-attribution")).to_have_count(0)
 
 
@@ -170,7 +186,7 @@ def test_map_tiles_load_only_from_the_configured_server(
         page.locator(".map").scroll_into_view_if_needed()
         expect(page.locator(".leaflet-control-attribution")).to_have_text("© Maps")
         assert page.evaluate("window.hacked") is None
-        assert any("tile-14-" in request for request in world.requests)
+        until(page, lambda: any("tile-14-" in request for request in world.requests))
 
 
 @pytest.mark.parametrize(("markup", "shown"), [
@@ -192,9 +208,9 @@ def test_map_tiles_load_only_from_the_configured_server(
     ("", []),
 ])  # fmt: skip
 def test_a_tile_credit_becomes_text_and_web_links(
-    page: Page, markup: str, shown: list[object]
+    one_page: Page, markup: str, shown: list[object]
 ) -> None:
-    nodes = page.evaluate(
+    nodes = one_page.evaluate(
         """async (markup) => {
           const { credited } = await import("/static/map.js");
           return credited(markup).map((node) =>
@@ -209,7 +225,7 @@ def test_a_tile_credit_becomes_text_and_web_links(
         if isinstance(node, list):
             assert "onclick" not in node[2]
             assert 'target="_blank" rel="noopener noreferrer"' in node[2]
-    assert page.evaluate("window.hacked") is None
+    assert one_page.evaluate("window.hacked") is None
 
 
 def test_a_busy_server_is_retried_automatically(page: Page, world: World) -> None:

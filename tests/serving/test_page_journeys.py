@@ -1,4 +1,11 @@
-"""What people do on the page, by keyboard only and by touch, in Chromium and in Firefox."""
+"""What people do on the page, by keyboard only and by touch, in Chromium and in Firefox.
+
+Every journey is made in both browsers and by both kinds of hands, in two runs: Chromium by keyboard
+and Firefox by touch, or the other way round, in turn. Those of `IN_ALL_PLACES` are made in all four
+places: together they use each kind of thing whose handling depends on browser and hands at once,
+which are the file chooser, dialogs that give the focus back, fields, boxes to tick, menus, and
+saved files.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +28,7 @@ from tests.support.page_browser import (
     context_of,
     shared_chromium,
     shared_playwright,
+    stored,
 )
 from tests.support.page_hands import FIREFOX, HANDS, Hands, launched
 from tests.support.page_server import PageServer
@@ -33,11 +41,26 @@ PLACES = {
     for name in ON_THIS_MACHINE
     for kind in HANDS
 }  # fmt: skip
+IN_TURN = (("chromium-keyboard", "firefox-touch"), ("chromium-touch", "firefox-keyboard"))
+IN_ALL_PLACES = (
+    "test_a_photo_is_named_explained_and_confirmed",
+    "test_a_wrong_answer_is_corrected_and_the_photo_kept",
+    "test_many_photos_are_filtered_grouped_selected_and_saved",
+    "test_a_photo_is_moved_removed_and_brought_back",
+)
 SIZE = {"width": 390, "height": 844}
 PHOTO = base64.b64encode(drawn(0, "query")).decode()
 
 
-@pytest.fixture(scope="module", params=PLACES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    journeys = [name for name in vars(metafunc.module) if name.startswith("test_")]
+    name = metafunc.function.__name__
+    places = PLACES if name in IN_ALL_PLACES else IN_TURN[journeys.index(name) % 2]
+    assert {*IN_ALL_PLACES} <= {*journeys}
+    metafunc.parametrize("browser", places, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def browser(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Browser, Any, Path]]:
@@ -179,7 +202,7 @@ def test_the_name_is_copied_and_the_photo_added(hands: Hands, world: World) -> N
 def test_answers_are_there_after_a_reload(hands: Hands, world: World) -> None:
     page = hands.page
     choose(hands, "palace.jpg", "nothing.jpg")
-    page.wait_for_timeout(300)  # they are stored a moment after they are shown
+    stored(page, 2)  # a moment after they are shown
     page.reload()
     expect(card(page, 0)).to_contain_text("Cathedral of Velras")
     expect(card(page, 1)).to_contain_text("No landmark I know")

@@ -189,8 +189,8 @@ def test_a_key_is_forgotten(page: Page) -> None:
     page.click("#key-open")
     expect(page.locator("#key")).to_contain_text("A key is in use")
     page.click("#key-forget")
-    assert page.evaluate("sessionStorage['whichlandmark.key']") is None
     expect(page.locator("#key-panel")).to_contain_text("You need a key")
+    assert page.evaluate("sessionStorage['whichlandmark.key']") is None
 
 
 def test_an_open_server_asks_for_nothing(browser: Browser, address: str) -> None:

@@ -23,6 +23,7 @@ from tests.support.page_browser import (
     photo,
     ready,
     rows,
+    stored,
     submit_photos,
 )
 from tests.support.page_gallery import Asked
@@ -37,8 +38,9 @@ page = pytest.fixture(page_browser.ready_page)
 MIXED = ("a.jpg", "b.jpg", "likely.jpg", "unsure.jpg", "nothing.jpg", "unreadable.jpg")
 
 
-def shown_names(page: Page) -> list[str]:
-    return [str(name) for name in page.locator("#list .row-words .small").all_text_contents()]
+def expect_names(page: Page, *names: str) -> None:
+    """Wait until the list shows these photos, in this order."""
+    expect(page.locator("#list .row-words .small")).to_have_text(names)
 
 
 def filter_button(page: Page, words: str) -> Any:
@@ -50,18 +52,17 @@ def filter_button(page: Page, words: str) -> Any:
 
 def test_many_photos_are_a_list_in_the_given_order(page: Page) -> None:
     submit_photos(page, *MIXED)
-    words = page.locator("#list .entry b").all_text_contents()
-    assert words == [
+    expect(page.locator("#list .entry b")).to_have_text([
         "Cathedral of Velras", "Cathedral of Velras", "Probably Cathedral of Velras",
         "Maybe Cathedral of Velras", "No landmark I know", "This photo cannot be used",
-    ]  # fmt: skip
-    numbers = page.locator("#list .entry .open > .n").all_text_contents()
-    assert numbers == ["97 %", "97 %", "71 %", "48 %", "", ""]
+    ])  # fmt: skip
+    numbers = page.locator("#list .entry .open > .n")
+    expect(numbers).to_have_text(["97 %", "97 %", "71 %", "48 %", "", ""])
     expect(page.locator("#answers-count")).to_have_text("5 of 6 answered, 1 failed")
     expect(page.locator("#live")).to_contain_text("5 photos are answered, 3 with a landmark")
-    assert page.locator("#live p").count() == 1  # one announcement for all
+    expect(page.locator("#live p")).to_have_count(1)  # one announcement for all
     submit_photos(page, "c.jpg")
-    assert shown_names(page) == ["c.jpg", *MIXED]
+    expect_names(page, "c.jpg", *MIXED)
 
 
 def test_one_card_is_open_at_a_time(page: Page) -> None:
@@ -78,24 +79,24 @@ def test_one_card_is_open_at_a_time(page: Page) -> None:
 
 def test_filters_show_their_counts_and_their_photos(page: Page) -> None:
     submit_photos(page, *MIXED)
-    buttons = page.locator(".filters button:visible").all_inner_texts()
-    assert buttons == ["All 6", "Sure 2", "Unsure 2", "No landmark 1", "Not answered 1"]
+    expect(page.locator(".filters button:visible")).to_have_text(
+        ["All 6", "Sure 2", "Unsure 2", "No landmark 1", "Not answered 1"]
+    )
     filter_button(page, "Unsure").click()
-    assert shown_names(page) == ["likely.jpg", "unsure.jpg"]
+    expect_names(page, "likely.jpg", "unsure.jpg")
     filter_button(page, "Not answered").click()
-    assert shown_names(page) == ["unreadable.jpg"]
+    expect_names(page, "unreadable.jpg")
     filter_button(page, "All").click()
-    assert len(shown_names(page)) == 6
+    expect_names(page, *MIXED)
 
 
 def test_photos_are_grouped_by_landmark_the_largest_group_first(page: Page) -> None:
     submit_photos(page, *MIXED)
     page.get_by_role("button", name="Group by landmark").click()
-    groups = [h.inner_text() for h in page.locator(".group h3").all()]
-    assert groups == [
+    expect(page.locator(".group h3")).to_have_text([
         "Cathedral of Velras 3 photos", "Unsure 1 photo", "No landmark I know 1 photo",
         "Not answered 1 photo",
-    ]  # fmt: skip
+    ])  # fmt: skip
     page.get_by_role("button", name="Select all of Cathedral of Velras").click()
     expect(page.locator(".chosen")).to_contain_text("3 photos are selected")
 
@@ -105,9 +106,9 @@ def test_selected_photos_are_removed_and_come_back(page: Page) -> None:
     page.get_by_label("Select a.jpg").check()
     page.get_by_label("Select unsure.jpg").check()
     page.locator(".chosen").get_by_role("button", name="Remove").click()
-    assert shown_names(page) == ["b.jpg", "likely.jpg", "nothing.jpg", "unreadable.jpg"]
+    expect_names(page, "b.jpg", "likely.jpg", "nothing.jpg", "unreadable.jpg")
     page.get_by_role("button", name="Undo").click()
-    assert shown_names(page) == list(MIXED)
+    expect_names(page, *MIXED)
     page.get_by_label("Select all", exact=True).check()
     expect(page.locator(".chosen")).to_contain_text("6 photos are selected")
 
@@ -121,7 +122,7 @@ def test_clear_can_be_undone_also_for_photos_that_wait(page: Page, world: World)
     expect(page.locator("#lead")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
     expect(page.locator('.entry[data-state="answered"]')).to_have_count(8)
-    assert shown_names(page) == [f"{n}.jpg" for n in range(8)]
+    expect_names(page, *(f"{n}.jpg" for n in range(8)))
 
 
 def test_selected_photos_are_added_to_the_gallery(page: Page, world: World) -> None:
@@ -213,16 +214,16 @@ def test_numbers_are_written_as_the_command_writes_them(page: Page) -> None:
 
 def test_a_reload_keeps_the_answers_without_asking_again(page: Page, world: World) -> None:
     submit_photos(page, *MIXED)
-    page.wait_for_timeout(300)
+    stored(page, 6)
     page.reload()
     expect(rows(page)).to_have_count(6)
-    assert shown_names(page) == list(MIXED)
+    expect_names(page, *MIXED)
     card = open_row(page, 0)
     expect(card.locator("h3")).to_have_text("Cathedral of Velras")
     card.locator(".query img").evaluate("i => i.decode()")
     assert world.requests.count("POST /v1/recognize") == 6
     page.click("#clear")
-    page.wait_for_timeout(300)
+    stored(page, 0)
     page.reload()
     ready(page)
     page.wait_for_timeout(300)
@@ -233,14 +234,14 @@ def test_a_photo_that_was_not_answered_is_asked_after_a_reload(page: Page, world
     world.wait = 600
     page.set_input_files("#files", [photo("busy.jpg")])
     expect(heading(page)).to_have_text("The server is busy")
-    page.wait_for_timeout(300)
+    stored(page, 1, answered=False)
     page.reload()
     expect(heading(page)).to_have_text("Cathedral of Velras")
 
 
 def test_another_tab_and_old_answers_are_apart(page: Page, address: str) -> None:
     submit_photos(page, "a.jpg")
-    page.wait_for_timeout(300)
+    stored(page, 1)
     other = page.context.new_page()
     other.goto(address)
     ready(other)
@@ -279,7 +280,7 @@ WITHOUT_PHOTO = """() => new Promise((resolve) => {
 
 def test_an_answer_is_shown_also_where_there_was_no_room_for_its_photo(page: Page) -> None:
     submit_photos(page, "a.jpg")
-    page.wait_for_timeout(300)
+    stored(page, 1)
     page.evaluate(WITHOUT_PHOTO)
     page.reload()
     expect(heading(page)).to_have_text("Cathedral of Velras")

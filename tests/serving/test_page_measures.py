@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.support import page_browser
-from tests.support.page_browser import BROWSER, heading, opened, ready, submit_photos
+from tests.support.page_browser import BROWSER, heading, opened, ready, still, submit_photos
 from tests.support.page_checks import axe, first_load, in_sight, small_targets, too_wide
 from tests.support.page_world import World
 
@@ -53,10 +53,10 @@ def test_the_answer_is_in_sight_on_a_small_phone(browser: Browser, address: str)
         ready(page)
         for number, name in enumerate(["palace.jpg", "unsure.jpg"]):
             submit_photos(page, name)
-            page.wait_for_timeout(1000)  # for the scrolling to its card
+            still(page)  # it scrolls to its card
             assert in_sight(heading(page)), number
         page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
-        page.wait_for_timeout(300)
+        still(page)
         assert not in_sight(heading(page))
 
 

@@ -18,6 +18,7 @@ from tests.support.page_browser import (
     opened,
     photo,
     ready,
+    still,
     submit_photos,
 )
 from tests.support.page_gallery import Asked
@@ -138,8 +139,8 @@ FOLDER = """(bytes) => {
 def test_a_dropped_folder_is_walked(page: Page) -> None:
     page.evaluate(FOLDER, base64.b64encode(drawn(0, "query")).decode())
     expect(page.locator('.entry[data-state="answered"]')).to_have_count(3)
-    names = page.locator("#list .row-words .small").all_text_contents()
-    assert names == ["1.jpg", "2.jpg", "3.png"]
+    names = page.locator("#list .row-words .small")
+    expect(names).to_have_text(["1.jpg", "2.jpg", "3.png"])
     expect(page.locator("#notice")).to_contain_text("Left out: x.txt (no photo).")
 
 
@@ -261,6 +262,8 @@ def test_a_part_drawn_by_the_mouse_is_asked_as_a_card_below(
     finished_photos(page).first.wait_for()
     page.get_by_role("button", name="Choose a part").click()
     stage = page.locator(".crop-stage img")
+    stage.evaluate("i => i.decode()")
+    still(page)
     box = stage.bounding_box()
     assert box
     at = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])  # noqa: E731

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,7 +53,8 @@ def test_a_sideways_photo_is_answered_and_explained_upright(browser: Browser, ad
         expect(page.locator(".places").first).to_contain_text("48.8583° N, 2.2945° E")
         page.get_by_role("button", name="Why?").click()
         page.wait_for_selector(".pair")
-        page.locator(".pair img").nth(1).evaluate("i => i.decode()")
+        for number in range(2):
+            page.locator(".pair img").nth(number).evaluate("i => i.decode()")
         drawn = page.evaluate(ENDS)
         reference = page.locator(".pair img").nth(1).get_attribute("src") or ""
         seed = int(reference.split(".jpg")[0].split("%2F")[-1])
@@ -106,6 +108,7 @@ def test_a_landmark_is_edited_moved_merged_and_reviewed(browser: Browser, addres
     with opened(browser, f"{address}/#gallery") as (page, _):
         page.locator("#landmarks .card").first.wait_for()
         count = page.locator("#gallery-count")
+        expect(count).to_contain_text("landmarks")
         before = count.inner_text()
         page.click("#landmark-new")
         page.fill("#new-name", "harbour")
@@ -127,7 +130,8 @@ def test_a_landmark_is_edited_moved_merged_and_reviewed(browser: Browser, addres
         expect(page.get_by_role("link", name="Wikidata Q243")).to_be_visible()
         page.locator(".open-photo").first.click()
         image = page.locator("#photo-body img")
-        assert image.evaluate("i => i.decode().then(() => i.src)").endswith("preview?side=1600")
+        expect(image).to_have_attribute("src", re.compile(r"preview\?side=1600$"))
+        image.evaluate("i => i.decode()")
         page.locator("#photo").get_by_role("button", name="Credit…").click()
         page.fill("#credits-author", "A. Nother")
         page.click("#credits-save")

@@ -11,7 +11,8 @@ import base64
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,29 @@ FILES = """([data, names]) => {
   for (const name of names) transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
   return transfer;
 }"""
+
+STILL = """() => new Promise((done) => {
+  let [last, same] = [scrollY, 0];
+  const look = () => {
+    same = scrollY === last ? same + 1 : 0;
+    last = scrollY;
+    if (same < 10) requestAnimationFrame(look);
+    else done(last);
+  };
+  requestAnimationFrame(look);
+})"""
+STORED = """(answered) => new Promise((done) => {
+  const opening = indexedDB.open("whichlandmark", 1);
+  opening.onsuccess = () => {
+    const reading = opening.result.transaction("answers").objectStore("answers").getAll();
+    reading.onsuccess = () => {
+      opening.result.close();
+      const own = reading.result.filter((one) => one.tab === sessionStorage["whichlandmark.tab"]);
+      const done_states = ["answered", "failed", "stopped"];
+      done(own.filter((one) => answered ? done_states.includes(one.state) : one.photo).length);
+    };
+  };
+})"""
 
 # Ends of the drawn lines on the screen, in shares of each photo.
 ENDS = """() => {
@@ -171,6 +195,24 @@ def opened(
 
 def ready(page: Page) -> None:
     page.wait_for_selector("html[data-ready]")
+
+
+def until(page: Page, check: Callable[[], Any]) -> None:
+    """Wait for what no locator shows, such as a request that the server gets."""
+    deadline = time.monotonic() + TIMEOUT / 1000
+    while not check():
+        assert time.monotonic() < deadline, "it did not come true"
+        page.wait_for_timeout(20)
+
+
+def still(page: Page) -> float:
+    """Wait until the page has stopped scrolling; returns its scrollY."""
+    return float(page.evaluate(STILL))
+
+
+def stored(page: Page, count: int, *, answered: bool = True) -> None:
+    """Wait until the browser keeps so many answers (else photos) of this tab for a reload."""
+    until(page, lambda: page.evaluate(STORED, answered) == count)
 
 
 def submit_photos(page: Page, *names: str) -> None:

@@ -31,3 +31,24 @@ def photos_of(folder: Path, landmarks: bool = True) -> Photos:
         Photo(str(p.relative_to(folder.parent)), p, p.parent.name if landmarks else None)
         for p in paths
     )
+
+
+def write_colour_world(folder: Path) -> Path:
+    """Fill a folder with gallery/ (4 landmarks × 6 photos), bank/ (10 distractors) and queries.csv
+    (12 photos of these landmarks, 2 of an unknown one, 4 without a landmark).
+    """
+    rows = []
+    for code in range(4):
+        for i in range(6):
+            write_photo(folder / "gallery" / f"place {code}" / f"{i}.jpg", picture(code, i))
+        for i in range(3):
+            path = write_photo(folder / "queries" / f"{code}-{i}.jpg", picture(code, 50 + i))
+            rows.append((f"q{code}{i}", path, f"place {code}"))
+    for i in range(10):
+        write_photo(folder / "bank" / f"{i}.jpg", picture(100 + i, i))
+    for i in range(6):
+        path = write_photo(folder / "queries" / f"none-{i}.jpg", picture(200 + i, i))
+        rows.append((f"n{i}", path, "elsewhere" if i < 2 else ""))
+    lines = [f"{name},{path.relative_to(folder)},{landmark}" for name, path, landmark in rows]
+    (folder / "queries.csv").write_text("\n".join(["id,path,landmark", *lines]) + "\n")
+    return folder

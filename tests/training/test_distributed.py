@@ -34,9 +34,13 @@ CONFIG = TrainConfig(
 )  # fmt: skip
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Path:
+ALONE: dict[str, list[float]] = {}  # settings → the losses of one process
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """8 landmarks × 10 photos of random noise."""
+    tmp_path = tmp_path_factory.mktemp("noise")
     rng = np.random.default_rng(0)
     for code in range(8):
         for i in range(10):
@@ -123,12 +127,19 @@ def losses_of(
     ]
 
 
+def losses_alone(world: Path, tmp_path: Path, config: TrainConfig) -> list[float]:
+    """The losses in one process, which several tests compare with."""
+    if (key := repr(config)) not in ALONE:
+        (ALONE[key],) = losses_of(world, tmp_path / "alone", config, 1)
+    return ALONE[key]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("loss", "chunk"), [("triplet", 0), ("both", 0), ("both", 4)])
 def test_two_processes_equal_one(world: Path, tmp_path: Path, loss: str, chunk: int) -> None:
     """The losses of at least 20 steps, with BatchNorm. chunk: with cached gradients."""
     config = replace(CONFIG, loss=loss, chunk=chunk, frozen_norms=bool(chunk))
-    (alone,) = losses_of(world, tmp_path / "alone", config, 1)
+    alone = losses_alone(world, tmp_path, config)
     first, second = losses_of(world, tmp_path / "both", config, 2)
     assert len(alone) >= 20
     assert first == second
@@ -147,7 +158,7 @@ def test_cached_gradients_equal_the_large_batch(world: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("fault", ["own statistics", "gradients averaged"])
 def test_the_comparison_detects_a_planted_fault(world: Path, tmp_path: Path, fault: str) -> None:
     config = replace(CONFIG, loss="triplet")
-    (alone,) = losses_of(world, tmp_path / "alone", config, 1)
+    alone = losses_alone(world, tmp_path, config)
     (first, _) = losses_of(world, tmp_path / "both", config, 2, fault)
     assert np.abs(np.array(first) - alone).max() > 1e-4
 

@@ -89,7 +89,8 @@ def _stream(commons: Commons, one: Candidates, own: set[str], depth: int) -> Ite
 
 def _subcategories(commons: Commons, one: Candidates, own: set[str], depth: int) -> list[str]:
     """The subcategories of a landmark's category, the nearest first; circles end."""
-    level = [category_key(one.landmark.category)]
+    own_name = category_key(one.landmark.category)
+    level = [own_name]
     entered: list[str] = []
     for _ in range(depth):
         following = []
@@ -98,7 +99,8 @@ def _subcategories(commons: Commons, one: Candidates, own: set[str], depth: int)
                 if below in one.categories or below in own:
                     continue
                 one.categories.add(below)
-                if not _NOT_OF_IT.search(below) and len(entered) < MAX_SUBCATEGORIES:
+                rest = below.casefold().replace(own_name.casefold(), " ")  # of "People's Palace"
+                if not _NOT_OF_IT.search(rest) and len(entered) < MAX_SUBCATEGORIES:
                     following.append(below)
                     entered.append(below)
         level = following

@@ -383,12 +383,18 @@ class _Collection:
         }  # fmt: skip
 
     def _nothing(self) -> str:
+        wanted = self.wanted
         shown = "; ".join(f"{name}: {detail}" for _, name, detail in self.problems[:3])
         more = f"; {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
-        place = self.wanted.region or (self.wanted.near and "this place")
-        where = f" in {place}" if place else ""
-        return (
-            f"no photo of a landmark{where} was found"
-            + (f" ({shown}{more})" if shown else "")
-            + ": give another place, a larger radius, or Wikidata ids"
-        )
+        if wanted.near:
+            where, advice = " around this place", "give a larger radius, or another place"
+        elif wanted.region:
+            where, advice = f" in {wanted.region}", "is it the id of a city or region?"
+        else:
+            names = [*wanted.ids, *wanted.categories]
+            where = f" for {', '.join(names[:3])}" + f" and {len(names) - 3} more" * (
+                len(names) > 3
+            )
+            advice = "has its page on Commons photos of it?"
+        why = f" ({shown}{more})" if shown else ""
+        return f"no photo of a landmark was found{where}{why}; {advice}"

@@ -32,7 +32,9 @@ MAX_CENTERS = 40  # circles around such landmarks
 
 TILE_LEVELS = 2  # how often a circle that a search does not empty is cut into four
 
-MIN_NAME = 4  # letters: a shorter name is in too many others
+MIN_NAME = 4  # letters: a shorter name is in too many others; 2 in scripts without blanks
+
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af]")
 
 CELLS = 8  # on a side of the place, from which distractors are taken in turn
 
@@ -68,7 +70,9 @@ class Asked:
                 asked.categories.add(category_key(landmark.category))
             category = re.sub(r"\s*\([^()]*\)\s*$", "", landmark.category)
             names = map(_words, (record.title, category, *record.names.values()))
-            asked._names.update(name for name in names if len(name) >= MIN_NAME)
+            asked._names.update(
+                name for name in names if len(name) >= (2 if _UNSPACED.search(name) else MIN_NAME)
+            )
         return asked
 
     def add(
@@ -88,8 +92,8 @@ class Asked:
     def is_named_in(self, text: str) -> bool:
         """Does a text name a landmark, whatever its case, accents and punctuation?"""
         plain = f" {_words(text)} "
-        # Names in scripts without blanks are found inside words too.
-        return any(f" {name} " in plain or (not name.isascii() and name in plain)
+        # In scripts without blanks names are found inside words too.
+        return any(f" {name} " in plain or (name in plain and _UNSPACED.search(name))
                    for name in self._names)  # fmt: skip
 
     def shown_by(self, photo: CommonsPhoto, categories: Iterable[str], items: set[str]) -> str:

@@ -22,6 +22,7 @@ from ..gallery.records import LandmarkRecord
 from ..recognition.answer import spreadsheet_text
 from ..recognition.folder.edit import open_gallery
 from ..recognition.folder.load import refresh_index_files
+from ..recognition.folder.settings import require_folder
 from ..recognition.location import distance_km
 from .wikidata import find_places, landmarks_of, landmarks_of_categories
 from .wikidata_items import BATCH, ID, Landmark, Landmarks, check_languages
@@ -58,9 +59,9 @@ class EnrichOptions:
     """
 
     languages: tuple[str, ...] = ("en",)
-    table: Path | None = None
-    confirmed: Path | None = None
-    suggestions: Path | None = None
+    table: str | Path | None = None
+    confirmed: str | Path | None = None
+    suggestions: str | Path | None = None
     replace: bool = False
     dry_run: bool = False
 
@@ -93,24 +94,32 @@ class EnrichResult:
 
 
 def enrich(
-    folder: str | Path, client: PoliteClient, options: EnrichOptions | None = None,
+    folder: str | Path, client: PoliteClient | str, options: EnrichOptions | None = None,
     progress: Progress | None = None,
 ) -> EnrichResult:  # fmt: skip
     """Fill the records of a recognizer's landmarks, in one change of its gallery.
 
     Args:
         folder: The recognizer folder.
-        client: Asks Wikidata and Commons.
+        client: Asks Wikidata and Commons; or the mail address or https page of whoever runs this,
+            and the answers are kept in `commons.sqlite` in the folder.
         options: What is looked up and changed.
         progress: Counts landmarks that were looked up.
 
     Raises:
-        OptionError: For languages that are none.
+        OptionError: For languages or a contact that are none, or without the extra `collect`.
         DataError: For a folder or table that cannot be used, before anything is asked for.
         NetworkError: When the services cannot be used; nothing is changed then.
     """
     folder, options = Path(folder), options or EnrichOptions()
     check_languages(options.languages)
+    if isinstance(client, str):
+        from .http_client import PoliteClient, Sites
+
+        require_folder(folder)
+        cache = folder / "commons.sqlite"
+        with PoliteClient(client, sites=Sites.given(None), cache=cache) as opened:
+            return enrich(folder, opened, options, progress)
     with open_gallery(folder, to_change=not options.dry_run) as gallery:
         labels, records = gallery.labels().names, gallery.landmarks()
     known = {name: records.get(name) or LandmarkRecord(name) for name in labels}
@@ -134,7 +143,7 @@ def enrich(
             refresh_index_files(folder, gallery)
         generation = gallery.generation
     if options.suggestions and not options.dry_run:
-        write_suggestions(options.suggestions, suggestions)
+        write_suggestions(Path(options.suggestions), suggestions)
     unknown = len(labels) - len(looked.ids) - len(looked.categories)
     counts: dict[str, int | str] = {
         "landmarks": len(labels), "with a Wikidata id": len(looked.ids),
@@ -167,8 +176,8 @@ class _Lookup:
 
     def plan(self) -> None:
         """Choose what each landmark is looked up by; the tables are read here."""
-        table = read_table(self.options.table) if self.options.table else {}
-        confirmed = read_confirmed(self.options.confirmed) if self.options.confirmed else {}
+        table = read_table(Path(self.options.table)) if self.options.table else {}
+        confirmed = read_confirmed(Path(self.options.confirmed)) if self.options.confirmed else {}
         for name in sorted(confirmed.keys() - self.known.keys()):
             self.left_out[name] = "is confirmed, and the gallery has no photo of it"
         if table and not table.keys() & self.known.keys():

@@ -32,6 +32,9 @@ SLOWEST_BYTES_PER_SECOND = 4_000  # of a whole answer, beyond its first seconds
 HEADER_BYTES = 400_000  # of an answer before its body, so that endless 1xx answers end
 
 
+PIECE_SECONDS = 0.5  # of a wait, after which it is asked whether the client was closed
+
+
 class Clock(Protocol):
     """Time to wait by; tests pass a simulated one."""
 
@@ -159,7 +162,7 @@ class Pace:
         end = self.clock.now() + seconds
         self.check()
         while (left := end - self.clock.now()) > 0:
-            piece = min(left, 0.5)
+            piece = min(left, PIECE_SECONDS)
             self.clock.sleep(piece)
             with self._lock:
                 self.waited += piece
@@ -193,7 +196,7 @@ class Pace:
 
     def take(self, turn: Any) -> None:
         """Acquire a lock or semaphore, unless `stop` comes first."""
-        while not turn.acquire(timeout=0.5):
+        while not turn.acquire(timeout=PIECE_SECONDS):
             self.check()
 
 
@@ -235,23 +238,31 @@ class Guard(threading.local):
         return left
 
 
-def guard_reads(client: Any, guard: Guard) -> None:
-    """Hold every read of an httpx2 client to the limits of its thread.
+def guard_reads(client: Any, guard: Guard, pace: Pace) -> None:
+    """Hold every read of an httpx2 client to the limits of its thread, and end it at `Pace.stop`.
 
     The library limits single reads only, so a server that sends a byte of a header now and then,
     or endless 1xx answers, would hold it forever. It has no public place for this: the reads are
     reached through its connection pools. Where a later version names them otherwise, the limits
     hold from the body on.
     """
-    from httpcore2 import NetworkBackend, NetworkStream
+    from httpcore2 import NetworkBackend, NetworkStream, ReadTimeout
 
     class Stream(NetworkStream):
         def __init__(self, inner: NetworkStream) -> None:
             self._inner = inner
 
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            left = guard.check()
-            data = self._inner.read(max_bytes, min(timeout or left, left))
+            silent_from = time.monotonic() + (timeout or guard.check())
+            while True:
+                pace.check()
+                patience = min(guard.check(), max(silent_from - time.monotonic(), 0.001))
+                try:
+                    data = self._inner.read(max_bytes, min(patience, PIECE_SECONDS))
+                    break
+                except ReadTimeout:
+                    if patience <= PIECE_SECONDS and time.monotonic() >= silent_from:
+                        raise
             guard.read += len(data)
             guard.check()
             return data

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
+from urllib.request import getproxies
 
 from ..core.disks import file_lock
 from ..core.errors import BusyError, DataError, NetworkError, OptionError, install_command
@@ -236,8 +237,10 @@ class Requests:
                     f"{host} shows a certificate that this machine does not trust ({reason}); does "
                     "a proxy of your network answer in its place? SSL_CERT_FILE names more roots"
                 ) from None
+            proxied = not self._direct and {"https", "all"} & getproxies().keys()
             unreachable = NetworkError(
                 f"{host} cannot be reached ({reason}): check that this machine is online"
+                + (", and the proxy that HTTPS_PROXY or ALL_PROXY names" if proxied else "")
             )
             raise LaterError(unreachable, tries=CONNECT_TRIES if self._answered else 1) from None
         except httpx2.ProxyError as error:
@@ -330,7 +333,7 @@ class Requests:
                 "the proxy or the certificates that the environment names cannot be used "
                 f"({plain(str(error), 150)}); see HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
             ) from None
-        guard_reads(library, self._guard)
+        guard_reads(library, self._guard, self._pace)
         return library
 
 
