@@ -115,9 +115,9 @@ def test_half_a_million_pages_take_no_time() -> None:
     pointer = start + 2 + 12 * struct.unpack_from("<H", first, start)[0]
     struct.pack_into("<I", first, pointer, len(first))
     pages = b"".join(struct.pack("<HI", 0, len(first) + 6 * (at + 1)) for at in range(500_000))
-    began = time.perf_counter()
+    began = time.process_time()  # also where others keep the cores busy
     assert read_image(bytes(first) + pages).shape == (48, 64, 3)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 RAW = {

@@ -127,7 +127,7 @@ def test_a_hanging_worker_is_killed(pool: DecodePool, lost: list[str]) -> None:
     with pytest.raises(PhotoError) as error:
         pool.pixels(PHOTO, 100).result(10)
     assert error.value.code == "timeout"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8  # not the 10 s above
     assert (lost, gone(pid)) == (["timeout"], True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 
 import pytest
 
@@ -27,7 +26,7 @@ async def held(
 def test_waiting_requests_are_admitted_in_order() -> None:
     async def run() -> None:
         queue, seen = RequestQueue(4, 8, 5.0), []
-        first = asyncio.create_task(held(queue, 3, 0.2, seen, 0))
+        first = asyncio.create_task(held(queue, 3, 0.4, seen, 0))
         await asyncio.sleep(0.01)
         rest = []
         for name, photos in ((1, 4), (2, 1), (3, 2)):
@@ -37,7 +36,7 @@ def test_waiting_requests_are_admitted_in_order() -> None:
         assert not queue.full
         waited = await asyncio.gather(first, *rest)
         assert seen == [0, 1, 2, 3]
-        assert waited[0] == pytest.approx(0, abs=0.01)
+        assert waited[0] == pytest.approx(0, abs=0.1)
         assert all(seconds > 0.1 for seconds in waited[1:])
         assert (queue.held, queue.waiting) == (0, 0)
 
@@ -71,10 +70,9 @@ def test_a_full_queue_refuses_at_once() -> None:
         tasks = [asyncio.create_task(held(queue, 1, 0.1, seen, name)) for name in range(3)]
         await asyncio.sleep(0.01)
         assert queue.full
-        began = time.monotonic()
         with pytest.raises(ApiError):
             await held(queue, 1, 0.0, seen, 9)
-        assert time.monotonic() - began < 0.05
+        assert not any(task.done() for task in tasks)  # it did not wait for one
         await asyncio.gather(*tasks)
         assert not queue.full
 
