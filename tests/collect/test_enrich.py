@@ -190,6 +190,7 @@ def test_a_label_that_is_an_id_needs_no_table(place: Place) -> None:
 
 def test_names_are_suggested_and_taken_when_confirmed(place: Place) -> None:
     out = place.folder.parent / "suggestions.csv"
+    (out.parent / ".suggestions.csv.a1b2c3d4").touch()  # by a killed run
     done = place.enrich(suggestions=out)
     assert set(place.records()) == {"tower", "by_name"}  # nothing is taken
     assert place.records()["by_name"].wikidata == ""
@@ -201,6 +202,7 @@ def test_names_are_suggested_and_taken_when_confirmed(place: Place) -> None:
     assert found[:5] == ["by_name", label, "Q90104", label, "'=1+1"]
     assert 0 < float(found[5]) < 1
     assert found[6] == ""
+    assert [path.name for path in out.parent.glob("*sugg*")] == [out.name]
     assert done.counts["suggestions"] == len(rows)
     assert "nothing is found by the name of 2 landmarks: no such thing, palace" in done.notes
     rows[rows.index(found)][6] = " Yes "

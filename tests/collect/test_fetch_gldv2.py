@@ -145,8 +145,11 @@ def test_what_was_fetched_is_imported_with_its_credits_and_no_other_photo_is_mis
 def test_the_same_command_asks_for_nothing_again(s3: FakeS3, tmp_path: Path) -> None:
     fetch(s3, tmp_path, landmarks=("40",))
     asked = len(s3.log)
+    mark = tmp_path / "metadata" / "train.csv.part.etag"
+    mark.write_text('"x"\n9')  # of a run that was killed just before it deleted this
     done = fetch(s3, tmp_path, landmarks=("40",))
     assert len(s3.log) == asked
+    assert not mark.exists()
     assert done.counts["photos here before"] == done.counts["photos wanted"]
     assert done.counts["requests"] == 0
 
@@ -490,6 +493,33 @@ def test_only_the_wanted_photos_of_whole_tars_are_kept(
     asked = len(s3.asked(".tar"))
     fetch(s3, tmp_path / "g", landmarks=("40",), whole_tars=True)
     assert [one.key for one in s3.asked(".tar")[asked:]] == ["train/images_003.tar"]
+
+
+def test_a_tar_that_a_stopped_run_was_unpacking_is_not_left_on_the_disk(
+    s3: FakeS3, world: Gldv2Set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(gldv2_tables.TARS, "train", 2)
+    for number in range(2):
+        s3.objects[f"train/images_{number:03d}.tar"] = tar_of(world.train[number::2])
+        del s3.objects[f"md5sum/train/md5.images_{number:03d}.txt"]
+
+    def stopping(*given: Any) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fetching, "keep", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(s3, tmp_path, landmarks=("40",), whole_tars=True)
+    fetch(s3, tmp_path, landmarks=("40",), whole_tars=True)
+    assert on_disk(tmp_path / "train") == photos_of(world, "40")
+    assert len(s3.asked("images_000.tar")) == 1  # it was there as a whole
+    own = tmp_path / "train" / "images_000.tar"  # the user's
+    own.write_bytes(tar_of(world.train[::2]))
+    fetch(s3, tmp_path, landmarks=("40", "41"), whole_tars=True)
+    assert len(s3.asked("images_000.tar")) == 1
+    assert own.is_file()
+    own.unlink()
+    assert on_disk(tmp_path / "train") == photos_of(world, "40", "41")
 
 
 def test_tars_in_another_order_end_the_search_and_say_what_helps(

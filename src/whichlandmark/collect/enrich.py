@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -353,6 +354,8 @@ def write_suggestions(path: Path, suggestions: Sequence[Suggestion]) -> None:
         for one in suggestions
     ]  # fmt: skip
     write_csv(path, "table of suggestions", SUGGESTION_COLUMNS, rows)
+    for left_over in path.parent.glob(f".{escape(path.name[:40])}.????????"):  # of a killed run
+        left_over.unlink(missing_ok=True)
 
 
 def read_confirmed(path: Path) -> dict[str, str]:

@@ -24,7 +24,8 @@ from ..data import gldv2_tables
 from ..data.gldv2 import SUBSET_FOLDER, TABLE_FOLDERS
 from ..data.gldv2_tables import TAR_BYTES, TARS, Place
 from ..data.import_tools import listing_problems
-from .gldv2_store import Fetching, photo_path, require_space, save
+from ..data.photo_locations import photo_path
+from .gldv2_store import Fetching, require_space, save
 from .gldv2_tars import spans, tar_name
 from .http_client import PoliteClient, RefusedError, Sites
 
@@ -161,6 +162,9 @@ def fetch_gldv2(
     for place in (folder, folder / SUBSET_FOLDER):
         for left_over in place.glob(".*.csv.????????"):  # by a run that was killed
             left_over.unlink(missing_ok=True)
+    for mark in (*folder.glob("*/*.part.etag"), *folder.glob("md5sum/*/*.part.etag")):
+        if not mark.with_suffix("").exists():  # killed before it deleted that, too
+            mark.unlink(missing_ok=True)
     with ExitStack() as opened:
         client = opened.enter_context(PoliteClient(CONTACT, sites=Sites.given(api)))
         path = folder / "problems.csv"

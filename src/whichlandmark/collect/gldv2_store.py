@@ -32,7 +32,7 @@ from ..core.storage import TAR_BLOCK
 from ..data.gldv2 import SUBSET_FOLDER
 from ..data.gldv2_tables import MAX_PHOTO_BYTES, TAR_BYTES, TARS, Place
 from ..data.import_tools import Problems
-from ..data.photo_locations import tar_members
+from ..data.photo_locations import photo_path, tar_members
 from .gldv2_tars import Span, TarSearch, UnorderedError, id_of, photo_in, spans, tar_name
 from .http_client import PoliteClient, RefusedError
 
@@ -57,11 +57,6 @@ Asked = TypeVar("Asked")
 Found = TypeVar("Found")
 
 
-def photo_path(folder: Path, photo_id: str) -> Path:
-    """FOLDER/a/b/c/<id>.jpg"""
-    return folder.joinpath(*photo_id[:3], f"{photo_id}.jpg")
-
-
 def read_range(client: PoliteClient, key: str, start: int, end: int) -> tuple[bytes, int]:
     """Bytes start … end − 1 of a file of the store, fewer where it ends, and its size.
 
@@ -84,7 +79,7 @@ def _range(client: PoliteClient, key: str, start: int, end: int) -> tuple[bytes,
 
 def save(
     client: PoliteClient, key: str, target: Path, most: int, *, md5: str = "",
-    show: Show | None = None,
+    show: Show | None = None, rename: bool = True,
 ) -> None:  # fmt: skip
     """Fetch a whole file; what an earlier run left in X.part is not fetched again.
 
@@ -95,13 +90,13 @@ def save(
         most: bytes that it may have.
         md5: of the file; "" = not compared. A wrong one is fetched once more.
         show: called with how far it is.
+        rename: False = leave the whole file as X.part.
 
     Raises:
         RefusedError: when the store does not have it, or gives another one twice.
         DataError: when the disk is full.
     """
     part, found = target.with_name(f"{target.name}.part"), ""
-    mark = part.with_name(f"{part.name}.etag")
     for _ in range(2):
         try:
             _fill(client, key, part, most, show)
@@ -109,14 +104,20 @@ def save(
                 flush(file.fileno())
                 found = hashlib.file_digest(file, "md5").hexdigest() if md5 else ""
             if found == md5:
-                os.replace(part, target)
-                mark.unlink(missing_ok=True)
+                if rename:
+                    os.replace(part, target)
+                    drop_part(target)
                 return
-            part.unlink()
-            mark.unlink(missing_ok=True)
+            drop_part(target)
         except OSError as error:
             raise write_error(target, error) from None
     raise RefusedError(f"{key}: md5 {found}, expected {md5}, fetched twice: damaged in the store")
+
+
+def drop_part(target: Path) -> None:
+    """Delete X.part and X.part.etag, where they are."""
+    for end in ("part", "part.etag"):
+        target.with_name(f"{target.name}.{end}").unlink(missing_ok=True)
 
 
 def _fill(client: PoliteClient, key: str, part: Path, most: int, show: Show | None) -> None:
@@ -326,7 +327,8 @@ class Fetching:
         """Fetch tars one after the other, and keep only the wanted photos of each.
 
         Ends when all were found. asked: all photos of the same command, those before included: the
-        tars that it has read once are not fetched again.
+        tars that it has read once are not fetched again. They are read as X.part, so that one that
+        a killed run has left is not taken for a tar of the user, which stays.
         """
         show, rest = self.phase(f"fetching tars of {part}"), set(wanted)
         digest = hashlib.sha256("\n".join(sorted(asked)).encode()).hexdigest()[:16]
@@ -334,25 +336,25 @@ class Fetching:
         done = marks.read_text(encoding="utf-8").splitlines() if marks.is_file() else []
         for number in range(TARS[part]):
             tar = self.out / part / tar_name(number)
-            here = tar.is_file()
+            source = tar if (here := tar.is_file()) else tar.with_name(f"{tar.name}.part")
             if not rest or (not here and f"{tar.name} {digest}" in done):
                 continue
-            if here or self._tar(part, number, partial(show, number, TARS[part])):
-                rest -= self._unpack(part, tar, rest)
+            if here or self._tar(part, number, partial(show, number, TARS[part]), rename=False):
+                rest -= self._unpack(part, source, rest)
                 if not here:
-                    tar.unlink()
+                    drop_part(tar)
                     with open(marks, "a", encoding="utf-8") as file:
                         file.write(f"{tar.name} {digest}\n")
         for one in sorted(rest):
             self.leave_out(part, one, "in no tar")
 
-    def _tar(self, part: str, number: int, show: Show) -> bool:
-        """Fetch a tar; False = it cannot be had, and is listed."""
+    def _tar(self, part: str, number: int, show: Show, *, rename: bool = True) -> bool:
+        """Fetch a tar, as `save`; False = it cannot be had, and is listed."""
         name = tar_name(number)
         try:
             md5 = self._md5(part, number)
             save(self.client, f"{part}/{name}", self.out / part / name, MAX_TAR_BYTES,
-                 md5=md5, show=show)  # fmt: skip
+                 md5=md5, show=show, rename=rename)  # fmt: skip
         except RefusedError as error:
             self.problems.add("tar", f"{part}/{name}", str(error))
             return False
@@ -391,7 +393,8 @@ class Fetching:
                         self.leave_out(part, one, reason)
                     found.add(one)
         except (tarfile.TarError, ValueError) as error:
-            self.problems.add("tar", f"{part}/{tar.name}", f"damaged: {error}")
+            name = f"{part}/{tar.name.removesuffix('.part')}"
+            self.problems.add("tar", name, f"damaged: {error}")
         except OSError as error:
             raise DataError(read_error(tar, error)) from None
         return found

@@ -163,6 +163,11 @@ def _members_by_tarfile(file: BinaryIO, position: int) -> Iterator[_Member]:
             raise tarfile.ReadError("a header that cannot be read")
 
 
+def photo_path(folder: Path, photo_id: str) -> Path:
+    """FOLDER/a/b/c/<id>.jpg"""
+    return folder.joinpath(*photo_id[:3], f"{photo_id}.jpg")
+
+
 def list_folder(path: str) -> TarListing:
     """List the photos `b/c/<id>.jpg` below one first-level folder, without a stat of each."""
     names: list[str] = []
