@@ -337,7 +337,7 @@ def test_names_that_a_server_gives_are_not_used(folder: Path) -> None:
 
 def test_an_answer_after_the_attack_is_taken(folder: Path) -> None:
     """An attack leaves no connection, lock or count behind."""
-    fine = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    fine = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
     answers = [b"junk", fine, fine.replace(b"Length: 2", b"Length: 9"), fine]
 
     def talk(connection: socket.socket, request: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import json
 import shutil
@@ -228,6 +229,27 @@ def test_a_network_that_fails_ends_the_run_and_the_next_one_goes_on(
     collect(server, tmp_path)
     assert tables(tmp_path) == whole.tables
     assert {*server.fetched.values()} == {1}
+
+
+def test_a_disk_that_gets_full_ends_the_run_and_the_next_one_goes_on(
+    server: FakeWikimedia, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = itertools.count()
+    save = PoliteClient._save
+
+    def full(*given: Any) -> Any:
+        if next(written) >= 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PoliteClient, "_save", full)
+        with pytest.raises(DataError, match=r"the disk of .* is full"):
+            collect(server, tmp_path)
+    assert len([*tmp_path.glob("photos/*/*.jpg")]) == 6
+    collect(server, tmp_path)
+    assert tables(tmp_path) == whole.tables
+    assert not [*tmp_path.glob("photos/*/.*")]
 
 
 @pytest.mark.parametrize("faults", [
@@ -594,6 +616,9 @@ def test_a_dry_run_tells_what_a_run_would_fetch_and_fetches_nothing(
     found = json.loads(out)
     assert found["photos"] == len(read_photos(tmp_path / "out/photos.csv"))
     assert found["next"][0].startswith("whichlandmark clean ")
+    plan = json.loads(commons("--in", "Q90001", "--dry-run", "--json")[1])
+    assert plan["there already"] == plan["photos"] + plan["distractors"]
+    assert plan["megabytes"] == plan["minutes"] == 0
     assert [row["id"] for row in found["table"]] == [*server.world.landmarks]
 
 

@@ -290,12 +290,14 @@ def test_the_most_linked_first_and_ties_by_number() -> None:
 
 def test_what_no_one_can_photograph_is_left_out() -> None:
     rows = [row("Q1"), row("Q1", kind="Q486972"), row("Q2"), row("L3"),
+            row("Q5", kind="Q123705"), row("Q6"), row("Q6", kind="Q928830"),
+            row("Q7", "3", kind="Q839954"), row("Q7", "3", kind="Q486972"),
             row("Q4", coord="<http://www.wikidata.org/entity/Q405> Point(1 2)"),
             {"links": {"value": "5"}}, {"item": {"type": "bnode", "value": "t1"}},
             None]  # fmt: skip
-    services = answering({one: entity(one) for one in ("Q1", "Q2", "Q4")}, rows)
+    services = answering({one: entity(one) for one in ("Q1", "Q2", "Q4", "Q5", "Q6", "Q7")}, rows)
     found = wikidata.landmarks_in(services, "Q90", 9)
-    assert [one.id for one in found.found] == ["Q2"]
+    assert [one.id for one in found.found] == ["Q2", "Q7"]
     assert found.left_out == {"Q4": "its place is not on Earth"}
 
 

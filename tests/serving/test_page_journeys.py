@@ -4,7 +4,7 @@ Every journey is made in both browsers and by both kinds of hands, in two runs: 
 and Firefox by touch, or the other way round, in turn. Those of `IN_ALL_PLACES` are made in all four
 places: together they use each kind of thing whose handling depends on browser and hands at once,
 which are the file chooser, dialogs that give the focus back, fields, boxes to tick, menus, and
-saved files.
+saved files. WHICHLANDMARK_ALL_JOURNEYS=1 makes all of them in all four.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import base64
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,8 @@ PHOTO = base64.b64encode(drawn(0, "query")).decode()
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     journeys = [name for name in vars(metafunc.module) if name.startswith("test_")]
     name = metafunc.function.__name__
-    places = PLACES if name in IN_ALL_PLACES else IN_TURN[journeys.index(name) % 2]
+    everywhere = name in IN_ALL_PLACES or os.environ.get("WHICHLANDMARK_ALL_JOURNEYS") == "1"
+    places = PLACES if everywhere else IN_TURN[journeys.index(name) % 2]
     assert {*IN_ALL_PLACES} <= {*journeys}
     metafunc.parametrize("browser", places, indirect=True, scope="module")
 

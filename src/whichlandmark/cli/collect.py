@@ -78,7 +78,7 @@ Listed = Annotated[
 ]
 
 MostLandmarks = Annotated[
-    int, typer.Option(callback=within(count(1, 2_000)), help="At most, the most linked ones.")
+    int, typer.Option(callback=within(count(1, 2_000)), help="Of a place, the most linked ones.")
 ]
 
 Limit = Annotated[int, typer.Option(callback=within(count(1, 500)), help="Photos of one landmark.")]

@@ -78,9 +78,9 @@ class Wanted:
 class CommonsOptions:
     """How much to collect.
 
-    landmarks: at most, the most linked ones of a place. limit: photos of one landmark. languages:
-    of the names. distractors: photos of the place that show none of them. depth: of subcategories.
-    dry_run: only find and count.
+    landmarks: at most, the most linked ones of a place or region. limit: photos of one landmark.
+    languages: of the names. distractors: photos of the place that show none of them. depth: of
+    subcategories. dry_run: only find and count.
     """
 
     landmarks: int = 50
@@ -188,7 +188,7 @@ class _Collection:
         spots = spots_in(self.commons, circles, asked, pool * 2) if pool else []
         if self.options.distractors and not circles:
             self.notes.append("no distractors: the place of no landmark is known")
-        plan = self._plan(found, len(spots))
+        plan = self._plan(found, [spot.pageid for spot in spots])
         if self.options.dry_run:
             return CommonsResult(self._rows(found, {}), plan, self.failures, self.notes)
         require_space(self.out, plan["megabytes"] * 1_000_000, "the photos")
@@ -227,12 +227,7 @@ class _Collection:
         landmarks = sorted(unique.values(), key=lambda one: (-one.links, int(one.id[1:])))
         if not landmarks:
             raise DataError(self._nothing())
-        if len(landmarks) > options.landmarks:
-            self.notes.append(
-                f"{len(landmarks)} landmarks given; the {options.landmarks} most linked are "
-                "collected (--landmarks takes more)"
-            )
-        return landmarks[: options.landmarks]
+        return landmarks
 
     def _photos(self, found: Sequence[Candidates]) -> list[Row]:
         """Choose and fetch photos; one that cannot be fetched is replaced by the next one."""
@@ -361,26 +356,27 @@ class _Collection:
             rows.append(row | ({"photos": number[one.landmark.id]} if number else {}))
         return rows
 
-    def _plan(self, found: Sequence[Candidates], spots: int) -> dict[str, Any]:
+    def _plan(self, found: Sequence[Candidates], spots: Sequence[int]) -> dict[str, Any]:
         """What a run will fetch, as far as it can be known before."""
-        limit, distractors = self.options.limit, min(self.options.distractors, spots)
+        limit, distractors = self.options.limit, min(self.options.distractors, len(spots))
         chosen: set[int] = set()
         for one in found:
             photos = in_order(one.usable, set())
             chosen |= {photo.pageid for photo, _ in zip(photos, range(limit), strict=False)}
-        there = 0
-        for pageid in chosen:
-            known = self.client.cache.photo(pageid)
-            there += bool(known and known.state == "done")
-        new = len(chosen) - there + distractors
+        there = self._there(chosen) + min(self._there(spots), distractors)
+        new = len(chosen) + distractors - there
         requests = math.ceil(len(chosen) / BATCH) + 3 * math.ceil(distractors / BATCH)
         size = new * PICTURE_BYTES
-        seconds = requests * API_SECONDS + size / MEDIA_BYTES_PER_SECOND
+        seconds = requests * API_SECONDS + size / MEDIA_BYTES_PER_SECOND if new else 0
         return {
             "landmarks": sum(bool(one.usable) for one in found), "photos": len(chosen),
             "distractors": distractors, "there already": there,
             "megabytes": math.ceil(size / 1_000_000), "minutes": math.ceil(seconds / 60),
         }  # fmt: skip
+
+    def _there(self, pageids: Iterable[int]) -> int:
+        known = map(self.client.cache.photo, pageids)
+        return sum(photo is not None and photo.state == "done" for photo in known)
 
     def _nothing(self) -> str:
         wanted = self.wanted

@@ -63,9 +63,9 @@ class ApiError(RefusedError):
 class LaterError(Exception):
     """A request failed in a way that may pass; never leaves the client.
 
-    error: see `final`. wait: seconds that the server asks for. everyone:
-    other requests of this kind wait too. tries: in all, where fewer make sense. single: says
-    nothing of other files at the same host.
+    error: see `final`. wait: seconds that the server asks for. everyone: other requests of this
+    kind wait too. tries: in all, where fewer make sense. single: says nothing of other files at the
+    same host.
     """
 
     def __init__(
@@ -280,6 +280,9 @@ def stream_head(
     response: httpx2.Response, start: int, end: int | None, etag: str, what: str
 ) -> StreamHead:
     """What the answer to a request for the bytes start … end − 1 gives.
+
+    S3 documents ranges; that it keeps to If-Range was seen by others but is not documented, so the
+    ETag is compared too.
 
     Raises RefusedError unless these bytes come, of the file with this ETag ("" = of any).
     """

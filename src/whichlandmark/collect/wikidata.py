@@ -10,9 +10,9 @@ the *asked* id as key; an id that cannot be read fails the whole request with `n
 its `id`; an unknown one is `missing`. Seen in recorded answers: an empty map is `[]`; a label in
 another language than asked for names both (`language`, `for-language`), and `mul` is one for all
 languages. `wikibase:sitelinks`, `wikibase:around` and `hint:Prior hint:gearing "forward"` are
-written as public programs write them. Unproven, because no query was sent to the real service: how
-long the queries take in a city such as Paris, and whether a very large answer lacks items (those
-are asked for again, fewer at a time).
+written as public programs write them, and the ids of types have these names there. Unproven,
+because no query was sent to the real service: how long the queries take in a city such as Paris,
+and whether a very large answer lacks items (those are asked for again, fewer at a time).
 """
 
 from __future__ import annotations
@@ -55,12 +55,15 @@ LANDMARK_TYPES = {
     "Q1107656": "garden", "Q39614": "cemetery", "Q34038": "waterfall", "Q8502": "mountain",
 }  # fmt: skip
 
-# An item that is one of these too does not count: a district that is a tourist attraction, a line.
-OTHER_TYPES = {
+# An item that is one of these too does not count: platforms of a metro look alike.
+OTHER_TYPES = {"Q34442": "road", "Q728937": "railway line", "Q928830": "metro station"}
+
+# Nor one of these, as a district that is a tourist attraction, unless it is an excavated town.
+SETTLEMENTS = {
     "Q486972": "human settlement", "Q56061": "administrative territory", "Q123705": "neighborhood",
-    "Q34442": "road", "Q728937": "railway line", "Q928830": "metro station",
-    "Q1190554": "occurrence", "Q5": "human",
 }  # fmt: skip
+
+EXCAVATED = "Q839954"
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ def query_categories(names: Sequence[str]) -> str:
 
 
 def _query(where: str, pool: int) -> str:
-    types = ", ".join(f"wd:{one}" for one in (*LANDMARK_TYPES, *OTHER_TYPES))
+    types = ", ".join(f"wd:{one}" for one in (*LANDMARK_TYPES, *OTHER_TYPES, *SETTLEMENTS))
     return f"""SELECT DISTINCT ?item ?links ?class ?coord WHERE {{
   {{ SELECT DISTINCT ?item ?links WHERE {{
       {where}
@@ -232,15 +235,14 @@ def _ranked(
     result = Landmarks()
     links: dict[str, int] = {}
     globes: dict[str, set[str]] = {}
-    others: set[str] = set()
+    kinds: dict[str, set[str]] = {}
     for row in _rows(answer, what):  # an item has a row for each of its types and coordinates
-        item = item_in(row, "item")
-        if item_in(row, "class") in OTHER_TYPES:
-            others.add(item)
-        elif item:
+        if item := item_in(row, "item"):
+            kinds.setdefault(item, set()).add(item_in(row, "class"))
             text = member(row, "links", "value")
             links[item] = int(text) if isinstance(text, str) and text.isdecimal() else 0
             globes.setdefault(item, set()).add(globe_in(row, "coord"))
+    others = {item for item, found in kinds.items() if not _can_be_photographed(found)}
     for item in links.keys() - others:
         if not globes[item] & {*EARTH}:
             result.left_out[item] = "its place is not on Earth"
@@ -255,6 +257,13 @@ def _ranked(
         result.left_out |= more.left_out
         result.notes += more.notes
     return result
+
+
+def _can_be_photographed(kinds: set[str]) -> bool:
+    """Whether an item with these types is a thing to photograph."""
+    if kinds & OTHER_TYPES.keys() or not kinds - SETTLEMENTS.keys():
+        return False
+    return EXCAVATED in kinds or not kinds & SETTLEMENTS.keys()
 
 
 def _built(
