@@ -83,6 +83,14 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the ONNX export, which takes seconds, in tests of something else; torch is used."""
+    from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+
+    monkeypatch.setattr(TorchEmbedder, "export", lambda self, folder: None)
+
+
+@pytest.fixture
 def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold out queries in 2 folds instead of 5, for tests that look at no fitted number.
 

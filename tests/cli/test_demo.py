@@ -78,12 +78,8 @@ def test_the_demo_writes_every_promised_file_with_matching_numbers(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("small_demo", "one_thread", "two_folds")
-def test_the_demo_can_train_from_random_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    embedder = "whichlandmark.features.embedders.torch_embedder.TorchEmbedder"
-    monkeypatch.setattr(f"{embedder}.export", lambda self, folder: None)  # the other test does
+@pytest.mark.usefixtures("small_demo", "one_thread", "two_folds", "not_exported")
+def test_the_demo_can_train_from_random_weights(tmp_path: Path) -> None:
     text = run_demo(tmp_path / "demo", from_scratch=True)
     assert "train    test_resnet from random weights, 1 epochs" in text
     scores = json.loads((tmp_path / "demo" / "scores.json").read_text())

@@ -185,7 +185,9 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
         "list of files left out": b"path,reason\n",
         "list of problems": b"kind,name,detail\n",
         "table of landmark records": b"landmark,title,wikidata,latitude,longitude,source,name:fr\n",
+        "table of suggestions": b"landmark,title,wikidata,label,description,score\n",
         "table of credits": b"id,author,licence,licence_url,source\n",
+        "table of offsets": b"id,tar,offset,size\n",
         "page": b'<!doctype html>\n<meta name="generator" content="whichlandmark">',
         "picture": b"\x89PNG\r\n\x1a\n....tEXtSoftware\0whichlandmark",
     }
@@ -193,6 +195,7 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
     for kind, start in starts.items():
         matched = [name for name in RESULTS if re.search(RESULTS[name], start, re.DOTALL)]
         assert matched == [kind]
+    assert re.search(RESULTS["table of credits"], b"id,author,licence,source\n")  # as before
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def test_clean_drops_indoor_photos(collection: Path, capfd: Capture) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("not_exported")
 def test_clean_with_graph_drops_the_photo_unlike_its_landmark(
     tmp_path: Path, capfd: Capture
 ) -> None:

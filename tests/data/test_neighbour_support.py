@@ -39,6 +39,7 @@ from whichlandmark.recognition.fitting import fit
 from whichlandmark.recognition.folder.fill import fill_gallery
 from whichlandmark.recognition.indexing import index_photos
 
+pytestmark = pytest.mark.usefixtures("not_exported")
 MATCHING = MatchOptions(size=320, features=400)
 
 

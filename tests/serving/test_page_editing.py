@@ -11,7 +11,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support import page_browser
-from tests.support.page_browser import BROWSER, expect_hash, open_gallery, opened, photo
+from tests.support.page_browser import (
+    BROWSER,
+    expect_hash,
+    open_gallery,
+    opened,
+    photo,
+    until,
+)
 from tests.support.page_world import World
 
 pytestmark = BROWSER
@@ -68,6 +75,27 @@ def test_a_record_is_edited_in_one_request(page: Page, world: World) -> None:
     assert "ar" not in record["names"]
     assert record["names"]["hi"] == "हवा महल"
     assert world.requests.count(f"PATCH /v1/landmarks/{FIRST}") == 1
+
+
+def test_what_is_used_after_a_save_keeps_the_focus(page: Page) -> None:
+    """Also where the server takes its time to say what is stored."""
+    held: list[Any] = []
+    page.route(f"**/v1/landmarks/{FIRST}?*", lambda route: held.append(route))
+    edit(page)
+    page.fill("#edit-name", "Hawa Mahal")
+    page.click("#edit-save")
+    expect(page.locator("#landmark-title")).to_have_text("Hawa Mahal")
+    expect(page.locator("#landmark-title")).to_be_focused()
+    again = page.get_by_role("button", name="Edit", exact=True)
+    again.focus()
+    until(page, lambda: held)
+    with page.expect_response(f"**/v1/landmarks/{FIRST}/photos?*"):
+        for route in held:
+            route.continue_()
+    expect(page.locator(".photos li")).to_have_count(5)
+    expect(again).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#edit-name")).to_have_value("Hawa Mahal")
 
 
 @pytest.mark.parametrize(

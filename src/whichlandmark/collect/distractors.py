@@ -13,6 +13,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from ..recognition.location import distance_km
 from .wikidata_items import Landmark
 from .wikimedia import (
     GEOSEARCH_LIMIT,
@@ -87,7 +90,10 @@ class Asked:
 
     def is_near(self, latitude: float, longitude: float) -> bool:
         """Is a place too near to a landmark?"""
-        return any(meters(latitude, longitude, *place) < MIN_DISTANCE_M for place in self.places)
+        if not self.places:
+            return False
+        nearest = distance_km((latitude, longitude), np.array(self.places)).min()
+        return bool(1000 * nearest < MIN_DISTANCE_M)
 
     def is_named_in(self, text: str) -> bool:
         """Does a text name a landmark, whatever its case, accents and punctuation?"""
@@ -186,11 +192,7 @@ def eligible(
 
 def meters(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
     """The great-circle distance between two places."""
-    north = math.radians(to_latitude - latitude)
-    east = math.radians(to_longitude - longitude)
-    across = math.cos(math.radians(latitude)) * math.cos(math.radians(to_latitude))
-    part = math.sin(north / 2) ** 2 + across * math.sin(east / 2) ** 2
-    return 2 * 6_371_008.8 * math.asin(min(1.0, math.sqrt(part)))
+    return 1000 * float(distance_km((latitude, longitude), (to_latitude, to_longitude)))
 
 
 def _searchable(circle: Circle) -> list[Circle]:

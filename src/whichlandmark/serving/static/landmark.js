@@ -242,9 +242,11 @@ async function change(view) {
     view.item = { ...view.item, landmark: saved.landmark };
     renameAddress(landmarkHash(saved.landmark));
   }
+  view.item = { ...view.item, ...saved };
+  nameLandmark(view);
+  byId("landmark-title").focus(); // at once: later it would take the focus from what is used then
   dispatchEvent(new CustomEvent("gallery-changed", { detail: view.host }));
   await reloadLandmark(view);
-  byId("landmark-title").focus();
 }
 
 /** Copy the address of a landmark, or hand it to the phone's own way of sharing. */
