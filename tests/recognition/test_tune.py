@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.photos import photos_of, picture, write_photo
 from tests.support.random_galleries import random_index
-from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.core.errors import DataError
+from whichlandmark.core.types import Photos
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.leak_check import LeakCheck
@@ -220,13 +221,15 @@ def test_the_same_picture_in_another_file_is_left_out(tmp_path: Path) -> None:
     assert len(found.landmarks) == 1
 
 
-def test_training_photos_with_several_landmarks_are_refused(
-    recognizer: Recognizer, colour_world: Path
+def test_training_photos_with_several_landmarks_are_left_out(
+    recognizer: Recognizer, colour_world: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    photos = photos_of(colour_world / "gallery")
-    photos.landmarks[0] = "place 0|place 1"
-    with pytest.raises((DataError, OptionError)):
-        embed_training_photos(recognizer.embedder, photos, check_of(recognizer))
+    paths = [str(path) for path in sorted((colour_world / "queries").glob("[0-3]-*.jpg"))]
+    names = ["place 0|place 1", *["place 2"] * (len(paths) - 1)]
+    photos = Photos.of_columns([f"t{i}" for i in range(len(paths))], paths, names)
+    found, failures, _ = embed_training_photos(recognizer.embedder, photos, check_of(recognizer))
+    assert (len(paths), len(found.landmarks), failures) == (12, 11, [])
+    assert "left out 1 photo of several landmarks (t0)" in caplog.text
 
 
 def test_tune_stores_the_chosen_rules(
