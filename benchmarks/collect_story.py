@@ -38,6 +38,8 @@ COMMANDS = (
     "--distractors city/distractors.csv",
     "tune city.wl",
     "recognize new -r city.wl --csv answers.csv",
+    "evaluate new/new.csv -r city.wl -o predictions.csv",
+    "report predictions.csv -o report.html",
 )
 
 
@@ -62,11 +64,14 @@ def draw_queries(world: World, folder: Path, landmarks: int) -> None:
     """Photos that the city's Commons does not have: 3 of each landmark, and as many of none."""
     folder.mkdir()
     shown = [number for number in range(landmarks) for _ in range(3)]
+    rows = ["id,path,landmark"]
     for at, number in enumerate([*shown, *[-1] * len(shown)]):
         name = world.landmarks[number] if number >= 0 else "none"
         drawing = Drawing(20, number, f"new {at}", 960)
         size = (960, round(960 * (drawing.shape() or 0.75)))
         (folder / f"{name}-{at}.jpg").write_bytes(picture(drawing, size))
+        rows.append(f"{at},{name}-{at}.jpg,{name if number >= 0 else ''}")
+    (folder / "new.csv").write_text("\n".join(rows) + "\n")
 
 
 def score(answers: Path) -> None:
@@ -92,6 +97,10 @@ def take_pictures(recognizer: Path, photo: Path, folder: Path) -> None:
                     if Path(path).exists())  # fmt: skip
     with serving(recognizer) as server, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium)
+        for name in ("city/clean.cleaning.html", "report.html"):
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.goto((folder / name).resolve().as_uri())
+            page.screenshot(path=folder / f"page-{Path(name).stem}.png", full_page=True)
         for name, size in (("phone", (390, 844)), ("desktop", (1440, 900))):
             page = browser.new_page(viewport={"width": size[0], "height": size[1]})
             page.goto(f"http://127.0.0.1:{server.port}/")
