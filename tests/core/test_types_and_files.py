@@ -61,6 +61,8 @@ def test_photos_can_be_built_from_rows_or_columns() -> None:
     assert len(table.take(table.landmarks == "a")) == 2
     assert len(table.take([])) == 0
     assert repr(table) == "Photos(3 photos, 1 landmarks, 1 without a landmark)"
+    both = Photos.of_columns(["x", "y"], ["x.jpg", "y.jpg"], ["a|b", "a"])
+    assert repr(both) == "Photos(2 photos, 2 landmarks, 0 without a landmark)"
     with pytest.raises(DataError, match="'a-0' occurs twice"):
         Photos.of([table[0], table[0]])
 

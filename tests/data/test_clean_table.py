@@ -203,5 +203,8 @@ def test_the_page_is_capped_and_tolerates_missing_photos(tmp_path: Path) -> None
     assert page.count("photo not found") == 6
     assert page.count("<li>") == 1
     assert 'class="photo kept"' in page
+    several = Photos.of_columns(["a", "b", "c"], ["a.jpg", "b.jpg", "c.jpg"], ["x|y", "x", ""])
+    write_cleaning_page(tmp_path / "r.html", CleanResult(several, []))
+    assert "Landmarks kept</span><b>2</b>" in (tmp_path / "r.html").read_text()
     write_cleaning_page(tmp_path / "q.html", CleanResult(none, []))
     assert "No photo was dropped." in (tmp_path / "q.html").read_text()

@@ -224,10 +224,11 @@ class Photos:
         return (self[row] for row in range(len(self)))
 
     def __repr__(self) -> str:
-        named = self.landmarks[self.landmarks != ""]
+        cells = set(self.landmarks)
+        names = {name for cell in cells for name in true_landmarks(cell)}
         return (
-            f"Photos({len(self)} photos, {len(set(named))} landmarks, "
-            f"{len(self) - len(named)} without a landmark)"
+            f"Photos({len(self)} photos, {len(names)} landmarks, "
+            f"{int((self.landmarks == '').sum())} without a landmark)"
         )
 
     def _repr_html_(self) -> str:

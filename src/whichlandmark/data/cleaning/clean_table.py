@@ -17,7 +17,7 @@ from ...core.html import render
 from ...core.images import thumbnail
 from ...core.json_options import Span, check_fields, count
 from ...core.results import check_results
-from ...core.types import Photos, ProgressFor
+from ...core.types import Photos, ProgressFor, true_landmarks
 from ...features.embedders.load import require_torch
 from ..folders import read_photos_or_folder
 from ..table import write_photos
@@ -94,7 +94,7 @@ def write_cleaning_page(
         title=title,
         photos=len(result.kept) + len(result.dropped),
         kept=len(result.kept),
-        landmarks=len({*result.kept.landmarks} - {""}),
+        landmarks=len({name for cell in {*result.kept.landmarks} for name in true_landmarks(cell)}),
         dropped=len(result.dropped),
         leaks=len(result.leaks),
         sections=sections,
