@@ -81,6 +81,18 @@ def test_without_a_contact_nothing_is_asked(contact: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_without_any_contact_only_the_store_of_google_landmarks_may_be_asked(
+    tmp_path: Path,
+) -> None:
+    with PoliteClient(None, sites=SITES) as client:
+        with pytest.raises(RefusedError, match="not one of the hosts that may be asked"):
+            client.get_json(SITES.commons, {"action": "query"}, what="a page")
+        with pytest.raises(RefusedError, match="not one of the hosts that may be asked"):
+            client.download(f"{SITES.media[0]}/a.jpg", tmp_path / "a.jpg", max_bytes=9, what="a")
+        assert not client.counts["api"] + client.counts["media"]
+    assert "(" not in http_limits.user_agent(None, "python-httpx2/2")
+
+
 @pytest.mark.parametrize("contact", [CONTACT, " me@x.org ", "https://x.org", "first.l+w@a-b.x.org",
                                      "https://x.org:8443/who?is=it#me"])  # fmt: skip
 def test_the_user_agent_names_program_contact_and_library(contact: str) -> None:

@@ -29,8 +29,6 @@ from .gldv2_store import Fetching, require_space, save
 from .gldv2_tars import spans, tar_name
 from .http_client import PoliteClient, RefusedError, Sites
 
-CONTACT = "anonymous@example.org"  # the store asks for none
-
 TABLES = {
     "train": ("metadata/train.csv", "metadata/train_clean.csv",
               "metadata/train_label_to_category.csv", "metadata/train_attribution.csv"),
@@ -166,7 +164,7 @@ def fetch_gldv2(
         if not mark.with_suffix("").exists():  # killed before it deleted that, too
             mark.unlink(missing_ok=True)
     with ExitStack() as opened:
-        client = opened.enter_context(PoliteClient(CONTACT, sites=Sites.given(api)))
+        client = opened.enter_context(PoliteClient(None, sites=Sites.given(api)))
         path = folder / "problems.csv"
         problems = opened.enter_context(listing_problems(path))
         to = Fetching(folder, client, problems, progress or (lambda name: lambda *numbers: None))

@@ -70,13 +70,15 @@ class PoliteClient:
     """
 
     def __init__(
-        self, contact: str, *, sites: Sites, cache: Path | None = None, refresh: bool = False,
-        clock: Clock | None = None, transport: httpx2.BaseTransport | None = None,
+        self, contact: str | None, *, sites: Sites, cache: Path | None = None,
+        refresh: bool = False, clock: Clock | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:  # fmt: skip
         """Open the cache; no server is contacted.
 
         Args:
-            contact: a mail address or an https page of whoever runs this.
+            contact: a mail address or an https page of whoever runs this; None = only the store of
+                Google Landmarks may be asked, which wants none.
             sites: the services.
             cache: file of the answers; None = in memory.
             refresh: ask again for what is cached.
@@ -94,9 +96,11 @@ class PoliteClient:
             direct=sites != Sites.wikimedia(),
         )  # fmt: skip
         # The query service takes up to 60 seconds to answer.
-        self._api = Kind("api", origins(sites.commons, sites.wikidata, sites.sparql), silence=70,
+        apis = (sites.commons, sites.wikidata, sites.sparql) if contact is not None else ()
+        media = sites.media if contact is not None else ()
+        self._api = Kind("api", origins(*apis), silence=70,
                          seconds=120, tries=8, spacing=API_SECONDS)  # fmt: skip
-        self._media = Kind("media", origins(*sites.media), silence=30, seconds=60, tries=5,
+        self._media = Kind("media", origins(*media), silence=30, seconds=60, tries=5,
                            connections=MEDIA_CONNECTIONS)  # fmt: skip
         self._files = Kind("files", origins(sites.gldv2), silence=60, seconds=120, tries=8,
                            under=f"{sites.gldv2}/")  # fmt: skip

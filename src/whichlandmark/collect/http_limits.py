@@ -115,13 +115,16 @@ class Sites:
         return cls.at(base)
 
 
-def user_agent(contact: str, library: str) -> str:
-    """The User-Agent that Wikimedia's policy asks for. Raises OptionError without a contact.
+def user_agent(contact: str | None, library: str) -> str:
+    """The User-Agent that Wikimedia's policy asks for. Raises OptionError for a wrong contact.
 
-    contact: a mail address, or an https page of the person who runs the program.
+    contact: a mail address, or an https page of the person who runs the program; None = no host
+    that wants one is asked.
     """
     import whichlandmark
 
+    if contact is None:
+        return f"whichlandmark/{whichlandmark.__version__} {library}"
     given = contact.strip()
     mail = re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+",
                         given)  # fmt: skip
