@@ -396,8 +396,9 @@ def test_a_distractor_that_becomes_a_landmarks_photo_is_not_fetched_again(
     server: FakeWikimedia, tmp_path: Path
 ) -> None:
     one, two, three = server.world.landmarks
-    collect(server, tmp_path, Wanted(ids=(one,)), distractors=100)
+    result = collect(server, tmp_path, Wanted(ids=(one,)), distractors=100)
     others = {*read_photos(tmp_path / "distractors.csv").ids}
+    assert f"{len(others)} of 100 distractors were found: " in result.notes[-1]
     collect(server, tmp_path, Wanted(ids=(one, two, three)), distractors=100)
     photos = {*read_photos(tmp_path / "photos.csv").ids}
     assert others & photos
@@ -524,8 +525,10 @@ def test_few_photos_are_told_and_none_is_an_error(tmp_path: Path) -> None:
             photo(build, f"P{number}.jpg", "Great Palace")
         photo(build, "W.jpg", "Small Well")
         result = collect(server, out, refresh=True)
-        assert result.notes == ["landmarks with fewer than 4 photos, which `clean` drops by "
-                                "default: Small Well"]  # fmt: skip
+        assert result.notes == [
+            "0 of 300 distractors were found: no more photos of the place are free and show none",
+            "landmarks with fewer than 4 photos, which `clean` drops by default: Small Well",
+        ]
         assert problems(out)["Q90202"] == "Small Well: 1 photo; recognition needs 4"
         assert result.failures == {}
 

@@ -196,6 +196,9 @@ class _Collection:
         if not photos:
             raise DataError(self._nothing())
         distractors = self._distractors(spots, asked, pool)
+        if circles and len(distractors) < self.options.distractors:
+            found_of = f"{len(distractors)} of {self.options.distractors} distractors were found"
+            self.notes.append(f"{found_of}: no more photos of the place are free and show none")
         return self._write(found, photos, distractors)
 
     def _landmarks(self) -> list[Landmark]:
