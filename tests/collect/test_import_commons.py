@@ -538,7 +538,7 @@ def test_the_disk_is_asked_for_room_first(
 ) -> None:
     usage = SimpleNamespace(total=10**9, used=0, free=3_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(DataError, match=r"the photos take about \d+ MB, and 3 MB are free"):
+    with pytest.raises(DataError, match=r"the photos take about \d+ MB, 3 MB are free"):
         collect(server, tmp_path)
     assert not server.fetched
 

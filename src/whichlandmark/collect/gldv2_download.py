@@ -17,6 +17,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from ..core.disks import require_space
 from ..core.errors import DataError, NetworkError, OptionError
 from ..core.json_options import unknown_message
 from ..core.progress import StartPhase
@@ -25,7 +26,7 @@ from ..data.gldv2 import SUBSET_FOLDER, TABLE_FOLDERS
 from ..data.gldv2_tables import TAR_BYTES, TARS, Place
 from ..data.import_tools import listing_problems
 from ..data.photo_locations import photo_path
-from .gldv2_store import Fetching, require_space, save
+from .gldv2_store import Fetching, save
 from .gldv2_tars import spans, tar_name
 from .http_client import PoliteClient, RefusedError, Sites
 
@@ -243,7 +244,7 @@ class _Fetch:
             self.to.count("requests", 2 * left)
             self.to.count("megabytes", left * TAR_BYTES[part] // 10**6)
             return
-        require_space(self.to.out, left * TAR_BYTES[part])
+        require_space(self.to.out, left * TAR_BYTES[part], "the tars")
         self.to.fetch_whole(part)
         for key in TABLES[part]:  # `import gldv2` reads the whole tables from now on
             (self.to.out / SUBSET_FOLDER / key.rpartition("/")[2]).unlink(missing_ok=True)
@@ -358,7 +359,7 @@ class _Fetch:
     def _require_space(self, part: str, places: dict[str, Place], rest: set[str]) -> None:
         size = sum(place.size for place in places.values()) + len(rest) * MEAN_BYTES[part]
         tar = TAR_BYTES[part] if rest and self.options.whole_tars else 0
-        require_space(self.to.out, size + tar)
+        require_space(self.to.out, size + tar, "the photos")
 
     def _cut_tables(self, part: str, ids: set[str]) -> None:
         """Write the rows of these photos, and of those fetched before, into subset/.

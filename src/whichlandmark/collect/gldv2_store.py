@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import tarfile
 import threading
 import time
@@ -25,7 +24,7 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.disks import flush, read_error, write_error
+from ..core.disks import flush, read_error, require_space, write_error
 from ..core.errors import DataError
 from ..core.progress import StartPhase
 from ..core.storage import TAR_BLOCK
@@ -35,8 +34,6 @@ from ..data.import_tools import Problems
 from ..data.photo_locations import photo_path, tar_members
 from .gldv2_tars import Span, TarSearch, UnorderedError, id_of, photo_in, spans, tar_name
 from .http_client import PoliteClient, RefusedError
-
-FREE_BYTES = 200_000_000  # that stay free on the disk
 
 MAX_TAR_BYTES = 20_000_000_000
 
@@ -149,7 +146,7 @@ def _append(
         if head.total > most:
             raise RefusedError(f"{key}: {head.total:,} bytes; at most {most:,}")
         part.parent.mkdir(parents=True, exist_ok=True)
-        require_space(part.parent, head.total - have)
+        require_space(part.parent, head.total - have, part.stem)
         with open(part, "ab" if have else "wb") as file:
             if head.etag and not have:
                 part.with_name(f"{part.name}.etag").write_text(f"{head.etag}\n{head.total}")
@@ -159,20 +156,6 @@ def _append(
                 if show and have // SHOWN_BYTES != (have - len(chunk)) // SHOWN_BYTES:
                     name = key.rpartition("/")[2]
                     show(f"{name}, {have // 10**6:,} of {head.total // 10**6:,} MB")
-
-
-def require_space(folder: Path, size: int) -> None:
-    """Raise DataError unless the disk of a folder has room for so many bytes."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < size + FREE_BYTES:
-        raise DataError(
-            f"{folder}: {size / 1e6:,.0f} MB are to be fetched, but its disk has room for "
-            f"{max(free - FREE_BYTES, 0) / 1e6:,.0f} MB ({FREE_BYTES // 10**6} MB are to stay "
-            "free); free some space, or choose another disk"
-        )
 
 
 def at_once(work: Callable[[Asked], Found], items: Sequence[Asked]) -> Iterator[Found]:

@@ -169,7 +169,7 @@ def require_space(folder: str | Path, size: int, what: str) -> None:
         usage = shutil.disk_usage(place)
         if usage.total and usage.free < size + MIN_FREE_BYTES:
             raise DataError(
-                f"{folder}: {what} take about {size / 1e6:.0f} MB, and {usage.free / 1e6:.0f} MB "
+                f"{folder}: {what} take about {size / 1e6:,.0f} MB, {usage.free / 1e6:,.0f} MB "
                 "are free; free some space, or choose another disk"
             )
 
