@@ -91,14 +91,18 @@ def test_other_files_are_refused_and_left_alone(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(DataError, match="a named pipe"):
         AnswerCache(path)
+    with pytest.raises(DataError, match="a folder; expected the name of a file"):
+        AnswerCache(tmp_path)
     with pytest.raises(DataError, match="is a file, not a folder"):
         AnswerCache(Path(__file__) / "commons.sqlite")
 
 
 def test_an_empty_file_becomes_a_cache(tmp_path: Path) -> None:
     (tmp_path / "c").touch()
-    AnswerCache(tmp_path / "c").close()
-    AnswerCache(tmp_path / "c").close()
+    with closing(AnswerCache(tmp_path / "c")) as cache:
+        cache.keep_answer(URL, {}, b"{}")
+    with closing(AnswerCache(tmp_path / "c")) as cache:
+        assert cache.answer(URL, {}) == b"{}"
 
 
 def test_damaged_pages_are_told_with_what_to_do(tmp_path: Path) -> None:

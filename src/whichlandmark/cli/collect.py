@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from pathlib import Path
@@ -203,7 +204,10 @@ def _item(text: str) -> tuple[str, str]:
         name = title
     if _ITEM.fullmatch(name):
         return "wikidata", name.upper()
-    return "category", re.sub(r"^category\s*:\s*", "", name.replace("_", " "), flags=re.IGNORECASE)
+    category = re.sub(r"^category\s*:\s*", "", name.replace("_", " "), flags=re.IGNORECASE).strip()
+    if not category:
+        raise OptionError(f"{text!r} given; expected a name behind it, as 'Category:Eiffel Tower'")
+    return "category", category
 
 
 def _lines(path: Path) -> list[str]:
@@ -235,17 +239,25 @@ def _degrees(text: str) -> tuple[float, float]:
     try:
         latitude, longitude = (float(part) for part in text.split(","))
     except ValueError:
+        latitude = longitude = math.nan
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # NaN is neither
         raise OptionError(
             f"--near {text} given; expected latitude,longitude in degrees, such as 48.858,2.294"
-        ) from None
+        )
     return latitude, longitude
 
 
 def _meters(text: str) -> float:
-    found = _LENGTH.fullmatch(text.strip())
-    if not found:
-        raise OptionError(f"--radius {text} given; expected a number with m or km, as 500m or 3km")
-    return float(found[1]) * (1000 if found[2].lower() == "km" else 1)
+    from ..collect.commons import Wanted
+
+    found, span = _LENGTH.fullmatch(text.strip()), Wanted.spans["radius_m"]
+    meters = float(found[1]) * (1000 if found[2].lower() == "km" else 1) if found else 0.0
+    if meters not in span:
+        raise OptionError(
+            f"--radius {text} given; expected a number with m or km, as 500m or 3km, from "
+            f"{span.low:g}m to {span.high / 1000:g}km"
+        )
+    return meters
 
 
 def _places(client: PoliteClient, name: str, language: str) -> str:

@@ -82,6 +82,8 @@ class AnswerCache:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise write_error(path, error) from None
+            if path.is_dir():
+                raise DataError(f"{path}: a folder; expected the name of a file")
             if fault := unreadable(path):  # SQLite does not say why it cannot open a file
                 raise DataError(fault)
         with self._errors():
