@@ -1,0 +1,1 @@
+"""Answers into photo libraries: sidecars, Immich, albums, and groups of unknown landmarks."""
