@@ -42,12 +42,13 @@ class Removing:
             self._take_from_list(prop)
         if self._added.position:
             self._take_position(self._added.position)
-        emptied = [one for one in self._about if self._is_emptied(one)]
+        blank = [one for one in self._about if self._is_blank(one)]
+        emptied = [one for one in blank if not self._has_attributes(one)]
         kept = emptied[:1] if len(emptied) == len(self._about) else []
         gone = [
-            one for one in emptied
+            one for one in blank
             if any(one.start < splice[0] < one.end for splice in self._splices)
-            and self._empty(one, one not in kept)
+            and self._empty(one, one in emptied and one not in kept)
         ]  # fmt: skip
         rdf = self._packet.rdf
         if gone and len(gone) == len(rdf.children) and "rdf:RDF" in self._found:
@@ -56,9 +57,11 @@ class Removing:
         return self._splices
 
     def _take_from_list(self, prop: str) -> None:
-        for element in elements_of(self._about, prop):
+        elements = elements_of(self._about, prop)
+        all_ours = self._ours(prop, [e for one in elements for e in entries_of(array_of(one))])
+        for element in elements:
             items = entries_of(array_of(element))
-            ours = self._ours(prop, items)
+            ours = [one for one in items if one in all_ours]
             if not ours:
                 continue
             if prop in self._found and self._put_back(prop, element, len(items) - len(ours)):
@@ -111,24 +114,29 @@ class Removing:
                 ]
         self._splices += taken
 
-    def _is_emptied(self, description: Element) -> bool:
-        """Is nothing left in a description of the photo, neither element nor attribute?"""
-        source, at = self._packet.source, description.inside
-        tag, left = 0, b""
+    def _is_blank(self, description: Element) -> bool:
+        """Is nothing left inside a description of the photo?"""
+        source, at, left = self._packet.source, description.inside, b""
         for offset, taken, new in sorted(self._splices):
-            if description.start < offset < description.inside:
-                tag += 1
             if description.inside <= offset < description.close:
                 left += source[at:offset] + new
                 at = offset + taken
-        properties = [one for one in description.attributes if one[0] != RDF and one[1] != "about"]
-        return len(properties) == tag and not (left + source[at : description.close]).strip()
+        return not (left + source[at : description.close]).strip()
 
-    def _empty(self, description: Element, others: bool) -> bool:
-        """Take out a description that is empty now, or write it as it was when it was empty."""
+    def _has_attributes(self, description: Element) -> bool:
+        """Has a description properties that are written as attributes, and not taken out?"""
+        properties = [one for one in description.attributes if one[0] != RDF and one[1] != "about"]
+        return len(properties) > sum(
+            description.start < offset < description.inside for offset, _, _ in self._splices
+        )
+
+    def _empty(self, description: Element, is_empty: bool) -> bool:
+        """Write a description as it was when it was blank, or take it out if nothing is left."""
         if DESCRIPTION in self._found:
             self._restore(description, self._found[DESCRIPTION])
-        elif DESCRIPTION in self._added.made or others:
+        elif is_empty or (
+            DESCRIPTION in self._added.made and not self._has_attributes(description)
+        ):
             self._drop(description.start, description.end)
             self._splices.append(self._packet.with_space(description))
             return True
