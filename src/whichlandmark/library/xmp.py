@@ -35,7 +35,7 @@ from .xmp_fields import (
 from .xmp_packet import RDF, Element, Packet, XmpError, descriptions
 from .xmp_remove import Removing
 
-__all__ = ["Additions", "Metadata", "Place", "XmpError", "add", "read_xmp", "remove"]
+__all__ = ["Additions", "Metadata", "Place", "XmpError", "add", "comparable", "read_xmp", "remove"]
 
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
