@@ -6,18 +6,20 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support.photos import photos_of, picture, write_colour_world, write_photo
-from whichlandmark.core.errors import BusyError, DataError, OptionError
+from whichlandmark.core.errors import BusyError, DataError, ImageError, OptionError
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.library import answers as answers_module
 from whichlandmark.library.answers import Counts, LibraryAnswers
 from whichlandmark.library.state import held_state, state_folder
 from whichlandmark.recognition.folder.load import build
+from whichlandmark.recognition.query import PhotoSource, QueryPhoto
 from whichlandmark.recognition.recognizer import Recognizer
 
 NUMBERS = ("confidence", "score", "candidates", "matches", "landmarks")  # differ in rounding
@@ -288,3 +290,59 @@ def test_the_state_folder_is_named_after_the_library(
     with held_state(found):
         assert found.stat().st_mode & 0o777 == 0o700
         assert found.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_another_recognizer_answers_from_the_vectors(
+    library: Path, tmp_path: Path, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = replace(recognizer.rules, answer_above=0.999, sure_below=0.4, sure_above=0.401)
+    strict = recognizer.with_rules(rules)  # no photo is compared by local features
+    state = tmp_path / "state"
+    with LibraryAnswers(library, recognizer, state=state) as answers:
+        answers.update()
+        before = {row.photo: row for row in answers}
+    read: list[str] = []
+    real = Recognizer.read
+
+    def counted(self: Recognizer, photo: PhotoSource) -> QueryPhoto:
+        read.append(str(photo))
+        return real(self, photo)
+
+    monkeypatch.setattr(Recognizer, "read", counted)
+    monkeypatch.setattr(Recognizer, "answer_rows", lambda *args, **options: iter(()))
+    with LibraryAnswers(library, strict, state=state) as answers:
+        calls: list[tuple[int, int]] = []
+        (library / "b" / "broken.jpg").unlink()  # it has no vector
+        assert answers.update(lambda *numbers: calls.append(numbers)) == Counts(5, 5, 0, 0, 1)
+        assert (calls[-1], read) == ((5, 5), [])
+        for row in answers:
+            told = strict.to_dict(strict(library / row.photo))
+            assert row.answer["decision"] == told["decision"]
+            assert row.answer["words"] == told["words"]
+            assert row.answer["confidence"] == pytest.approx(told["confidence"], abs=2e-3)
+            assert row.vector.tobytes() == before[row.photo].vector.tobytes()
+        assert any(row.answer["decision"] == "landmark" for row in before.values())
+        assert answers.update().answered == 0
+    with LibraryAnswers(library, recognizer, state=state) as answers:  # and back
+        assert answers.update().answered == 5
+
+
+def test_a_photo_that_cannot_be_decoded_again_is_read_anew(
+    library: Path, tmp_path: Path, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = recognizer.with_rules(replace(recognizer.rules, sure_above=1.0, sure_below=0.0))
+    state = tmp_path / "state"
+    with LibraryAnswers(library, recognizer, state=state) as answers:
+        answers.update()
+
+    def unreadable(self: Recognizer, photo: PhotoSource) -> QueryPhoto:
+        raise ImageError("damaged")
+
+    monkeypatch.setattr(Recognizer, "read", unreadable)
+    with LibraryAnswers(library, other, state=state) as answers:
+        assert answers.update().answered == 6
+        expected = dict(zip([row.photo for row in answers], other([row.file for row in answers]),
+                            strict=True))  # fmt: skip
+        for row in answers:
+            assert row.answer.get("decision", "failed") == expected[row.photo].decision
+        assert answers.update().answered == 0

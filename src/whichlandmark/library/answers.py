@@ -6,12 +6,11 @@ holds paths, answers and vectors, no pixels; deleting it costs nothing but time.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,25 +21,27 @@ from numpy.typing import NDArray
 
 from ..core.errors import ImageError
 from ..core.files import local_path, text_of_bytes, valid_text
+from ..core.hardware import cpu_count
 from ..core.images import content_hash
-from ..core.json_options import to_json
-from ..core.prediction import Detection, Match, Prediction
+from ..core.prediction import Prediction
 from ..core.storage import read_bytes
 from ..core.types import Photos, Progress
 from ..data.folders import find_photos
 from ..gallery.sqlite.own_file import FileKind, OwnSqliteFile
+from ..recognition.again import StoredQuery, answer_again, nothing_known
 from ..recognition.answer import GalleryFacts, answer_object
 from ..recognition.faults import failed_object
 from ..recognition.recognizer import AnsweredPhoto, Recognizer
 from .state import held_state, state_folder
+from .stored_answers import answer_keys, prediction_of, stored_prediction
 
 ANSWERS_FILE = "answers.sqlite"
-
-ANSWERS_VERSION = 1  # incremented when the same recognizer answers otherwise than before
 
 PHOTOS_AT_ONCE = 64  # photos whose answers are committed together …
 
 SECONDS_AT_ONCE = 3.0  # … or those of so many seconds
+
+MOST_THREADS = 4  # that decode photos at once, each up to the largest size allowed
 
 SETTLED_NS = 2_000_000_000  # age of a file whose next change gets another time; FAT counts 2 s
 
@@ -135,7 +136,7 @@ class LibraryAnswers:
         self.left_out: dict[str, str] = {}
         self.state = state_folder(library, state)
         self._top = os.path.abspath(os.path.expanduser(library))
-        self._embedder, self._key = _keys(recognizer)
+        self._embedder, self._key = answer_keys(recognizer)
         self._tried: set[bytes] = set()  # photos that failed in this process
         with ExitStack() as opened:
             opened.enter_context(held_state(self.state))
@@ -166,13 +167,21 @@ class LibraryAnswers:
         self.left_out = dict(found.left_out)
         files = [file for path in found.photos if (file := self._seen(path))]
         moved = self._note_presence(files)
-        to_answer = self._to_answer(files)
-        self._answer(to_answer, progress)
+        again, new = self._to_answer(files)
+        total = len(again) + len(new)
+
+        def move(done: int) -> None:
+            if progress:
+                progress(done, total)
+
+        unreadable = self._answer_again(again, move)
+        kept = len(again) - len(unreadable)
+        self._answer([*new, *unreadable], lambda done, of: move(kept + done))
         with self._file.reading() as sql:
             (failed,) = sql.execute(
                 "SELECT count(*) FROM photos WHERE gone = 0 AND vector = x''"
             ).fetchone()
-        return Counts(len(files), len(to_answer), moved, failed, len(self.left_out))
+        return Counts(len(files), total, moved, failed, len(self.left_out))
 
     def rows(self, *, language: str = "") -> Iterator[LibraryAnswer]:
         """The answers to all photos that the last update found, in the order of their paths.
@@ -199,16 +208,18 @@ class LibraryAnswers:
         self, path: bytes, stored: str, vector: bytes, facts: GalleryFacts, language: str
     ) -> LibraryAnswer:
         photo, file = self._name(path), self._place(path)
-        try:
-            prediction = _prediction(json.loads(stored), photo)
-            floats = np.frombuffer(vector, dtype=np.float16)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self._file.damaged(f"the answer to {photo}: {error}") from None
+        prediction, floats = self._prediction(path, stored), np.frombuffer(vector, dtype=np.float16)
         if prediction.decision == "failed":
             failed = failed_object(photo, prediction.error or "")
             return LibraryAnswer(photo, file, {**failed}, floats)
         answer = answer_object(photo, prediction, facts, language=language)
         return LibraryAnswer(photo, file, {**answer}, floats)
+
+    def _prediction(self, path: bytes, stored: str) -> Prediction:
+        try:
+            return prediction_of(json.loads(stored), self._place(path))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._file.damaged(f"the answer to {self._name(path)}: {error}") from None
 
     def _place(self, path: bytes) -> str:
         """The absolute path of a photo, as `find_photos` gives it."""
@@ -280,17 +291,74 @@ class LibraryAnswers:
         except ImageError:
             return ""
 
-    def _to_answer(self, files: Sequence[_File]) -> list[_File]:
-        """The photos without an answer of this recognizer to what they are now."""
-        known: dict[bytes, tuple[int, int]] = {}
+    def _to_answer(self, files: Sequence[_File]) -> tuple[list[_File], list[_File]]:
+        """The photos without an answer of this recognizer to what they are now.
+
+        Returns:
+            Those that have a vector of its embedder, and the others.
+        """
+        right: dict[bytes, tuple[int, int]] = {}
+        embedded: dict[bytes, tuple[int, int]] = {}
         with self._file.reading() as sql:
-            for path, size, mtime, failed in sql.execute(
-                "SELECT path, size, mtime, vector = x'' FROM photos WHERE gone = 0 AND settled = 1 "
-                "AND recognizer = ?", (self._key,)
+            for path, size, mtime, key, failed in sql.execute(
+                "SELECT path, size, mtime, recognizer, vector = x'' FROM photos "
+                "WHERE gone = 0 AND settled = 1 AND embedder = ?", (self._embedder,)
             ):  # fmt: skip
-                if not failed or path in self._tried:
-                    known[path] = (size, mtime)
-        return [file for file in files if known.get(file.path) != (file.size, file.mtime)]
+                if failed and path not in self._tried:
+                    continue
+                (right if failed or key == self._key else embedded)[path] = (size, mtime)
+        again, new = [], []
+        for file in files:
+            now = (file.size, file.mtime)
+            if embedded.get(file.path) == now:
+                again.append(file)
+            elif right.get(file.path) != now:
+                new.append(file)
+        return again, new
+
+    def _answer_again(self, files: Sequence[_File], move: Callable[[int], None]) -> list[_File]:
+        """Answer photos from their vectors; returns those that cannot be decoded any more."""
+        parts = [
+            files[start : start + PHOTOS_AT_ONCE] for start in range(0, len(files), PHOTOS_AT_ONCE)
+        ]
+        unreadable: list[_File] = []
+        done = 0
+        with ThreadPoolExecutor(min(cpu_count(), MOST_THREADS), "again") as pool:
+            try:
+                # Each thread reads its rows itself, so that few are in memory at once.
+                for part, answers in zip(parts, pool.map(self._again, parts), strict=True):
+                    changed = [
+                        (self._key, json.dumps(stored_prediction(one)), file.path)
+                        for file, one in zip(part, answers, strict=True) if one is not None
+                    ]  # fmt: skip
+                    with self._file.transaction() as sql:
+                        sql.executemany(
+                            "UPDATE photos SET recognizer = ?, answer = ? WHERE path = ?", changed
+                        )
+                    unreadable += [
+                        file for file, one in zip(part, answers, strict=True) if one is None
+                    ]
+                    move(done := done + len(changed))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return unreadable
+
+    def _again(self, files: Sequence[_File]) -> list[Prediction | None]:
+        stored = []
+        with self._file.reading() as sql:
+            for file in files:
+                height, width, latitude, longitude, answer, vector = sql.execute(
+                    "SELECT height, width, latitude, longitude, answer, vector FROM photos "
+                    "WHERE path = ?", (file.path,)
+                ).fetchone()  # fmt: skip
+                location = None if latitude is None else (latitude, longitude)
+                before = self._prediction(file.path, answer)
+                stored.append(StoredQuery(
+                    self._place(file.path), np.frombuffer(vector, dtype=np.float16),
+                    (height, width), location, nothing_known(before),
+                ))  # fmt: skip
+        return answer_again(self.recognizer, stored)
 
     def _answer(self, files: Sequence[_File], progress: Progress | None) -> None:
         """Answer photos, and commit every few seconds."""
@@ -317,66 +385,10 @@ class LibraryAnswers:
         latitude, longitude = one.location or (None, None)
         return (
             file.path, file.size, file.mtime, settled, 0, one.hash, self._embedder, self._key,
-            *one.shape, latitude, longitude, json.dumps(_stored(one.prediction)), vector,
+            *one.shape, latitude, longitude, json.dumps(stored_prediction(one.prediction)), vector,
         )  # fmt: skip
 
     def _store(self, rows: Sequence[tuple[Any, ...]]) -> None:
         marks = ", ".join("?" * 14)
         with self._file.transaction() as sql:
             sql.executemany(f"INSERT OR REPLACE INTO photos VALUES ({marks})", rows)
-
-
-def _keys(recognizer: Recognizer) -> tuple[str, str]:
-    """Digests of what the vector of a photo depends on, and of what its answer does."""
-    with_location = recognizer.rules.location_km is not None
-    by = [recognizer.embedder.id, recognizer.short_side, with_location]
-    state, fitted = recognizer.gallery.state(), recognizer.fitted
-    stackers = [to_json(one) for one in (fitted.stacker, fitted.geometric_stacker) if one]
-    whitening = hashlib.sha256()
-    if fitted.projection is not None:
-        for name, values in sorted(fitted.projection.to_arrays().items()):
-            whitening.update(name.encode() + np.ascontiguousarray(values).tobytes())
-    depends = [
-        ANSWERS_VERSION, *by, state.photos, state.photo_digest, to_json(recognizer.rules),
-        stackers, to_json(fitted.calibration), fitted.own_queries, whitening.hexdigest(),
-        state.landmark_digest if with_location else 0, recognizer.features,
-    ]  # fmt: skip
-    return _digest(by), _digest(depends)
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _stored(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as JSON, without what the gallery's records say."""
-    if prediction.decision == "failed":
-        return {"decision": "failed", "error": prediction.error}
-    score = prediction.score if math.isfinite(prediction.score) else None
-    return {
-        "decision": prediction.decision, "confidence": prediction.confidence, "score": score,
-        "guess": prediction.guess, "second": prediction.second,
-        "matches": [[m.photo_id, m.landmark, m.similarity, m.inliers] for m in prediction.matches],
-        "landmarks": [[d.landmark, d.confidence, d.box] for d in prediction.landmarks],
-        "candidates": prediction.candidates, "warnings": prediction.warnings,
-    }  # fmt: skip
-
-
-def _prediction(stored: dict[str, Any], photo: str) -> Prediction:
-    """The inverse of `_stored`."""
-    decision = stored["decision"]
-    if decision == "failed":
-        return Prediction.of_failed(photo, str(stored["error"]))
-    score, guess = stored["score"], stored["guess"]
-    return Prediction(
-        landmark=guess if decision == "landmark" else None, decision=decision,
-        confidence=float(stored["confidence"]), score=-math.inf if score is None else float(score),
-        guess=guess, second=stored["second"], photo=photo,
-        matches=tuple(Match(*match) for match in stored["matches"]),
-        landmarks=tuple(
-            Detection(name, confidence, tuple(box) if box else None)
-            for name, confidence, box in stored["landmarks"]
-        ),
-        warnings=tuple(stored["warnings"]),
-        candidates=tuple((name, confidence) for name, confidence in stored["candidates"]),
-    )  # fmt: skip

@@ -129,9 +129,9 @@ class Recognizer:
             return self._answer_many(cast(Iterable[PhotoSource], photo), evidence)
         read = self.read(one := cast(PhotoSource, photo))
         (answer,) = predictions(self.answer(self.embed([read]), evidence=evidence))
-        return self._described(answer, name_of(one), read.image.shape)
+        return self.described(answer, name_of(one), read.image.shape)
 
-    def _described(self, answer: Prediction, name: str, shape: tuple[int, ...]) -> Prediction:
+    def described(self, answer: Prediction, name: str, shape: tuple[int, ...]) -> Prediction:
         """The answer with its photo's name, warnings by its photo's shape, and its writer."""
         warnings = answer.warnings or size_warnings(*shape[:2])
         return replace(answer, photo=name, warnings=warnings, writer=self)
@@ -156,7 +156,7 @@ class Recognizer:
             if read:
                 found = predictions(self.answer(self.embed([*read.values()]), evidence=evidence))
                 for row, answer in zip(read, found, strict=True):
-                    done[row] = self._described(answer, done[row].photo, read[row].image.shape)
+                    done[row] = self.described(answer, done[row].photo, read[row].image.shape)
             answers += done
         return answers
 
@@ -205,7 +205,7 @@ class Recognizer:
                     yield AnsweredPhoto(photo, Prediction.of_failed(name, reasons[photo.id], self))
                 else:
                     yield AnsweredPhoto(
-                        photo, self._described(found[at], name, shapes[at]), batch.vectors[at],
+                        photo, self.described(found[at], name, shapes[at]), batch.vectors[at],
                         shapes[at], batch.hashes[at], batch.locations[at],
                     )  # fmt: skip
             first += len(batch.rows) + len(reasons)
