@@ -16,7 +16,7 @@ import stat
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from shutil import copystat
@@ -34,7 +34,9 @@ CHANGES_AT_ONCE = 32  # made durable together, because each time costs some mill
 
 MAX_SIDECAR_BYTES = 16_000_000  # larger ones are not read
 
-_COLUMNS = "photos, labels, original, mtime_ns, digest, added, repeated"
+_COLUMNS = "photos, labels, refused, original, mtime_ns, digest, wanted, added, repeated"
+
+_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?"
 
 KIND = FileKind(
     0x776C6C6A,  # "wllj"
@@ -42,12 +44,12 @@ KIND = FileKind(
     (
         "CREATE TABLE library (path TEXT NOT NULL)",
         "CREATE TABLE entries (sidecar BLOB PRIMARY KEY, photos TEXT NOT NULL, "
-        "labels TEXT NOT NULL, original BLOB, mtime_ns INTEGER NOT NULL, digest TEXT NOT NULL, "
-        "added TEXT NOT NULL, repeated TEXT NOT NULL, forgotten INTEGER NOT NULL DEFAULT 0)",
+        "labels TEXT NOT NULL, refused TEXT NOT NULL, original BLOB, mtime_ns INTEGER NOT NULL, "
+        "digest TEXT NOT NULL, wanted TEXT NOT NULL, added TEXT NOT NULL, repeated TEXT NOT NULL, forgotten INTEGER NOT NULL DEFAULT 0)",
         "CREATE INDEX entries_by_digest ON entries (digest)",
         "CREATE TABLE changes (id INTEGER PRIMARY KEY, sidecar BLOB NOT NULL, "
-        "before TEXT NOT NULL, after TEXT NOT NULL, photos TEXT, labels TEXT, original BLOB, "
-        "mtime_ns INTEGER, digest TEXT, added TEXT, repeated TEXT)",
+        "before TEXT NOT NULL, after TEXT NOT NULL, photos TEXT, labels TEXT, refused TEXT, "
+        "original BLOB, mtime_ns INTEGER, digest TEXT, wanted TEXT, added TEXT, repeated TEXT)",
         "CREATE TABLE albums (file BLOB PRIMARY KEY, folder BLOB NOT NULL, photo TEXT NOT NULL, "
         "proof TEXT NOT NULL)",
     ),
@@ -66,10 +68,12 @@ class Entry:
         sidecar: Its absolute path.
         photos: The photos that it describes, as paths below the library.
         labels: The landmarks that were written, as labelled in the gallery.
+        refused: Landmarks that were written once and taken out by others; not written again.
         original: Its content without our items; None = there was no sidecar.
         mtime_ns: When the original was last changed; 0 = there was no sidecar.
         digest: Of the content that we left, `digest_of`.
-        added: Our items.
+        wanted: Our items, as they were asked for.
+        added: The same as they were written, for `remove`.
         repeated: Items of the photo itself that were repeated in the sidecar, because programs read
             a list in a sidecar in place of the photo's own.
         forgotten: Was it undone while the sidecar was not there?
@@ -78,11 +82,13 @@ class Entry:
     sidecar: str
     photos: tuple[str, ...]
     labels: tuple[str, ...]
+    refused: tuple[str, ...]
     original: bytes | None
     mtime_ns: int
     digest: str
+    wanted: Additions
     added: Additions
-    repeated: Additions = field(default_factory=Additions)
+    repeated: Additions
     forgotten: bool = False
 
 
@@ -95,14 +101,14 @@ class SidecarChange:
         before: Its content now.
         after: Its content afterwards.
         entry: The entry afterwards; None = nothing of ours is left in it.
-        mtime_ns: Time of last change to set; None = now.
+        mtime_ns: Time of last change to set; 0 = now.
     """
 
     sidecar: str
     before: bytes | None
     after: bytes | None
     entry: Entry | None
-    mtime_ns: int | None = None
+    mtime_ns: int = 0
 
 
 def digest_of(content: bytes | None) -> str:
@@ -213,11 +219,15 @@ class Journal:
 
     def forget(self, sidecars: Iterable[str]) -> None:
         """Note that sidecars were undone that are not there; they count again when they return."""
+        self._each("UPDATE entries SET forgotten = 1 WHERE sidecar = ?", sidecars)
+
+    def drop(self, sidecars: Iterable[str]) -> None:
+        """Delete the entries of sidecars that have nothing of ours."""
+        self._each("DELETE FROM entries WHERE sidecar = ?", sidecars)
+
+    def _each(self, statement: str, sidecars: Iterable[str]) -> None:
         with self.file.transaction() as sql:
-            sql.executemany(
-                "UPDATE entries SET forgotten = 1 WHERE sidecar = ?",
-                [(self._key(sidecar),) for sidecar in sidecars],
-            )
+            sql.executemany(statement, [(self._key(sidecar),) for sidecar in sidecars])
 
     def _key(self, sidecar: str) -> bytes:
         return os.fsencode(os.path.relpath(sidecar, self.library))
@@ -238,10 +248,10 @@ class Journal:
             numbers: list[int] = []
             with self.file.transaction() as sql:
                 for change in group:
-                    values = (None,) * 7 if change.entry is None else _columns(change.entry)
+                    values = (None,) * 9 if change.entry is None else _columns(change.entry)
                     cursor = sql.execute(
                         f"INSERT INTO changes (sidecar, before, after, {_COLUMNS}) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        f"VALUES (?, ?, ?, {_MARKS})",
                         (self._key(change.sidecar), digest_of(change.before),
                          digest_of(change.after), *values),
                     )  # fmt: skip
@@ -267,6 +277,8 @@ class Journal:
             rows = sql.execute("SELECT id, sidecar, before, after, added FROM changes").fetchall()
             for number, key, before, after, added in rows:
                 sidecar = self._path(key)
+                if not os.path.isdir(os.path.dirname(sidecar)):
+                    continue  # a disk that is not mounted now
                 with suppress(OSError):
                     os.unlink(_temporary(sidecar, number))
                 if _is_made(sidecar, before, after, added):
@@ -277,8 +289,9 @@ class Journal:
 def _columns(entry: Entry) -> tuple[Any, ...]:
     original = None if entry.original is None else zlib.compress(entry.original)
     return (
-        json.dumps(entry.photos), json.dumps(entry.labels), original, entry.mtime_ns, entry.digest,
-        json.dumps(asdict(entry.added)), json.dumps(asdict(entry.repeated)),
+        json.dumps(entry.photos), json.dumps(entry.labels), json.dumps(entry.refused), original,
+        entry.mtime_ns, entry.digest,
+        *(json.dumps(asdict(items)) for items in (entry.wanted, entry.added, entry.repeated)),
     )  # fmt: skip
 
 
@@ -316,11 +329,11 @@ def _is_made(sidecar: str, before: str, after: str, added: str | None) -> bool:
 
 
 def _entry(sidecar: str, columns: Sequence[Any]) -> Entry:
-    photos, labels, original, mtime_ns, digest, added, repeated, forgotten = columns
+    photos, labels, refused, original, mtime_ns, digest, *items, forgotten = columns
     return Entry(
-        sidecar, tuple(json.loads(photos)), tuple(json.loads(labels)),
+        sidecar, *(tuple(json.loads(texts)) for texts in (photos, labels, refused)),
         None if original is None else zlib.decompress(original), mtime_ns, digest,
-        _additions(added), _additions(repeated), bool(forgotten),
+        *map(_additions, items), bool(forgotten),
     )  # fmt: skip
 
 
