@@ -8,48 +8,44 @@ digest of the file when the journal is opened next.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
-import stat
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from shutil import copystat
 from typing import Any, Self
 
-from ..core.disks import flush, publish, read_error, special_kind, write_error
 from ..core.errors import DataError
 from ..core.files import valid_text
 from ..gallery.sqlite.own_file import FileKind, OwnSqliteFile
+from .sidecar_files import (
+    FileChange,
+    digest_of,
+    flush_folders,
+    make_change,
+    read_sidecar,
+    temporary_of,
+)
 from .xmp import Additions, Place, XmpError, read_xmp
 
 JOURNAL_FILE = "journal.sqlite"
 
 CHANGES_AT_ONCE = 32  # made durable together, because each time costs some milliseconds
 
-MAX_SIDECAR_BYTES = 16_000_000  # larger ones are not read
-
-_COLUMNS = "photos, labels, refused, original, mtime_ns, digest, wanted, added, repeated"
-
-_MARKS = "?, ?, ?, ?, ?, ?, ?, ?, ?"
-
 KIND = FileKind(
     0x776C6C6A,  # "wllj"
     1,
     (
         "CREATE TABLE library (path TEXT NOT NULL)",
-        "CREATE TABLE entries (sidecar BLOB PRIMARY KEY, photos TEXT NOT NULL, "
-        "labels TEXT NOT NULL, refused TEXT NOT NULL, original BLOB, mtime_ns INTEGER NOT NULL, "
-        "digest TEXT NOT NULL, wanted TEXT NOT NULL, added TEXT NOT NULL, repeated TEXT NOT NULL, forgotten INTEGER NOT NULL DEFAULT 0)",
+        "CREATE TABLE entries (sidecar BLOB PRIMARY KEY, digest TEXT NOT NULL, original BLOB, "
+        "facts TEXT NOT NULL, forgotten INTEGER NOT NULL DEFAULT 0)",
         "CREATE INDEX entries_by_digest ON entries (digest)",
         "CREATE TABLE changes (id INTEGER PRIMARY KEY, sidecar BLOB NOT NULL, "
-        "before TEXT NOT NULL, after TEXT NOT NULL, photos TEXT, labels TEXT, refused TEXT, "
-        "original BLOB, mtime_ns INTEGER, digest TEXT, wanted TEXT, added TEXT, repeated TEXT)",
+        "before TEXT NOT NULL, after TEXT NOT NULL, digest TEXT, original BLOB, facts TEXT)",
         "CREATE TABLE albums (file BLOB PRIMARY KEY, folder BLOB NOT NULL, photo TEXT NOT NULL, "
         "proof TEXT NOT NULL)",
     ),
@@ -94,53 +90,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class SidecarChange:
-    """A change of one sidecar. Contents are None where there is no file.
+    """A change of one sidecar, and its entry afterwards; None = nothing of ours is left in it."""
 
-    Attributes:
-        sidecar: Its absolute path.
-        before: Its content now.
-        after: Its content afterwards.
-        entry: The entry afterwards; None = nothing of ours is left in it.
-        mtime_ns: Time of last change to set; 0 = now.
-    """
-
-    sidecar: str
-    before: bytes | None
-    after: bytes | None
+    file: FileChange
     entry: Entry | None
-    mtime_ns: int = 0
-
-
-def digest_of(content: bytes | None) -> str:
-    """SHA-256 of a sidecar's content; "" where there is none."""
-    return "" if content is None else hashlib.sha256(content).hexdigest()
-
-
-def read_sidecar(path: str) -> bytes | None:
-    """The content of a sidecar; None = there is none.
-
-    Raises DataError for a link, for what is no plain file, and for what cannot be read.
-    """
-    try:
-        found = os.lstat(path)
-        if stat.S_ISLNK(found.st_mode):
-            raise DataError(
-                f"{path}: is a link, and writing would change or part what it points to; put a "
-                "copy of the file in its place"
-            )
-        if not stat.S_ISREG(found.st_mode):
-            kind = special_kind(found.st_mode) or "a folder"
-            raise DataError(f"{path}: is {kind}, not a sidecar")
-        if found.st_size > MAX_SIDECAR_BYTES:
-            raise DataError(
-                f"{path}: {found.st_size:,} bytes; a sidecar has at most {MAX_SIDECAR_BYTES:,}"
-            )
-        with open(path, "rb") as file:
-            return file.read(MAX_SIDECAR_BYTES)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DataError(read_error(path, error)) from None
 
 
 class Journal:
@@ -185,37 +138,38 @@ class Journal:
         """The entry of a sidecar, by its absolute path."""
         with self.file.reading() as sql:
             found = sql.execute(
-                f"SELECT {_COLUMNS}, forgotten FROM entries WHERE sidecar = ?",
+                "SELECT digest, original, facts, forgotten FROM entries WHERE sidecar = ?",
                 (self._key(sidecar),),
             ).fetchone()
-        return _entry(sidecar, found) if found else None
+        return _entry(sidecar, *found) if found else None
 
     def sidecars(self) -> dict[str, tuple[str, ...]]:
         """Absolute path of each sidecar that has an entry → its photos, in path order."""
         with self.file.reading() as sql:
-            rows = sql.execute("SELECT sidecar, photos FROM entries ORDER BY sidecar").fetchall()
-        return {self._path(key): tuple(json.loads(photos)) for key, photos in rows}
+            rows = sql.execute("SELECT sidecar, facts FROM entries ORDER BY sidecar").fetchall()
+        return {self._path(key): tuple(json.loads(facts)["photos"]) for key, facts in rows}
 
     def moved_from(self, content: bytes) -> Entry | None:
         """An entry whose sidecar is gone and had just this content: it was moved or renamed."""
         with self.file.reading() as sql:
             rows = sql.execute(
-                f"SELECT sidecar, {_COLUMNS}, forgotten FROM entries WHERE digest = ?",
+                "SELECT sidecar, digest, original, facts, forgotten FROM entries WHERE digest = ?",
                 (digest_of(content),),
             ).fetchall()
         for key, *columns in rows:
             if not os.path.lexists(path := self._path(key)):
-                return _entry(path, columns)
+                return _entry(path, *columns)
         return None
 
     def move(self, entry: Entry, sidecar: str, photos: Sequence[str]) -> None:
         """Let an entry follow its sidecar to another place."""
+        moved = replace(entry, photos=tuple(photos))
         with self.file.transaction() as sql:
+            sql.execute("DELETE FROM entries WHERE sidecar = ?", (self._key(entry.sidecar),))
             sql.execute(
-                "UPDATE OR REPLACE entries SET sidecar = ?, photos = ?, forgotten = 0 "
-                "WHERE sidecar = ?",
-                (self._key(sidecar), json.dumps(list(photos)), self._key(entry.sidecar)),
-            )
+                "INSERT OR REPLACE INTO entries (sidecar, digest, original, facts) "
+                "VALUES (?, ?, ?, ?)", (self._key(sidecar), *_columns(moved)),
+            )  # fmt: skip
 
     def forget(self, sidecars: Iterable[str]) -> None:
         """Note that sidecars were undone that are not there; they count again when they return."""
@@ -248,22 +202,23 @@ class Journal:
             numbers: list[int] = []
             with self.file.transaction() as sql:
                 for change in group:
-                    values = (None,) * 9 if change.entry is None else _columns(change.entry)
+                    file = change.file
+                    columns = _columns(change.entry) if change.entry else (None, None, None)
                     cursor = sql.execute(
-                        f"INSERT INTO changes (sidecar, before, after, {_COLUMNS}) "
-                        f"VALUES (?, ?, ?, {_MARKS})",
-                        (self._key(change.sidecar), digest_of(change.before),
-                         digest_of(change.after), *values),
+                        "INSERT INTO changes (sidecar, before, after, digest, original, facts) "
+                        "VALUES (?, ?, ?, ?, ?, ?)",
+                        (self._key(file.sidecar), digest_of(file.before), digest_of(file.after),
+                         *columns),
                     )  # fmt: skip
                     numbers.append(cursor.lastrowid or 0)
             reasons = []
             for number, change in zip(numbers, group, strict=True):
                 try:
-                    _make(change, _temporary(change.sidecar, number))
+                    make_change(change.file, temporary_of(change.file.sidecar, number))
                     reasons.append("")
                 except DataError as error:
                     reasons.append(str(error))
-            _flush_folders(change.sidecar for change in group)
+            flush_folders(change.file.sidecar for change in group)
             with self.file.transaction() as sql:
                 for number, reason in zip(numbers, reasons, strict=True):
                     if not reason:
@@ -274,25 +229,44 @@ class Journal:
     def _settle(self) -> None:
         """Finish or drop every change that a killed process left half done."""
         with self.file.transaction() as sql:
-            rows = sql.execute("SELECT id, sidecar, before, after, added FROM changes").fetchall()
-            for number, key, before, after, added in rows:
+            rows = sql.execute("SELECT id, sidecar, before, after, facts FROM changes").fetchall()
+            for number, key, before, after, facts in rows:
                 sidecar = self._path(key)
                 if not os.path.isdir(os.path.dirname(sidecar)):
                     continue  # a disk that is not mounted now
                 with suppress(OSError):
-                    os.unlink(_temporary(sidecar, number))
-                if _is_made(sidecar, before, after, added):
+                    os.unlink(temporary_of(sidecar, number))
+                if _is_made(sidecar, before, after, facts):
                     _finish(sql, number)
                 sql.execute("DELETE FROM changes WHERE id = ?", (number,))
 
 
-def _columns(entry: Entry) -> tuple[Any, ...]:
+def _columns(entry: Entry) -> tuple[str, bytes | None, str]:
+    """The digest, the original and the other facts of an entry, as they are stored."""
+    values = asdict(entry)
+    for name in ("sidecar", "original", "digest", "forgotten"):
+        del values[name]
     original = None if entry.original is None else zlib.compress(entry.original)
-    return (
-        json.dumps(entry.photos), json.dumps(entry.labels), json.dumps(entry.refused), original,
-        entry.mtime_ns, entry.digest,
-        *(json.dumps(asdict(items)) for items in (entry.wanted, entry.added, entry.repeated)),
-    )  # fmt: skip
+    return entry.digest, original, json.dumps(values)
+
+
+def _entry(
+    sidecar: str, digest: str, original: bytes | None, facts: str, forgotten: int = 0
+) -> Entry:
+    """The inverse of `_columns`; JSON has lists in place of tuples."""
+    values = {name: _tuples(value) for name, value in json.loads(facts).items()}
+    for name in ("wanted", "added", "repeated"):
+        items = {field: _tuples(value) for field, value in values[name].items()}
+        items["places"] = tuple(Place(**place) for place in items["places"])
+        values[name] = Additions(**items)
+    content = None if original is None else zlib.decompress(original)
+    return Entry(
+        sidecar=sidecar, digest=digest, original=content, forgotten=bool(forgotten), **values
+    )
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
 
 
 def _finish(sql: sqlite3.Connection, number: int) -> None:
@@ -301,13 +275,14 @@ def _finish(sql: sqlite3.Connection, number: int) -> None:
         "DELETE FROM entries WHERE sidecar = (SELECT sidecar FROM changes WHERE id = ?)", (number,)
     )
     sql.execute(
-        f"INSERT INTO entries (sidecar, {_COLUMNS}) SELECT sidecar, {_COLUMNS} FROM changes "
+        "INSERT INTO entries (sidecar, digest, original, facts) "
+        "SELECT sidecar, digest, original, facts FROM changes "
         "WHERE id = ? AND digest IS NOT NULL",
         (number,),
     )
 
 
-def _is_made(sidecar: str, before: str, after: str, added: str | None) -> bool:
+def _is_made(sidecar: str, before: str, after: str, facts: str | None) -> bool:
     """Was a change made? Where others have changed the file since, our items in it tell."""
     try:
         content = read_sidecar(sidecar)
@@ -318,99 +293,11 @@ def _is_made(sidecar: str, before: str, after: str, added: str | None) -> bool:
             os.unlink(sidecar)
         return False
     found = digest_of(content)
-    if found in (before, after) or content is None or added is None:
+    if found in (before, after) or content is None or facts is None:
         return found == after
-    wanted = _additions(added)
+    added = json.loads(facts)["added"]
     try:
         said = read_xmp(content)
     except XmpError:
         return False
-    return {*wanted.keywords} <= {*said.keywords} and {*wanted.hierarchy} <= {*said.hierarchy}
-
-
-def _entry(sidecar: str, columns: Sequence[Any]) -> Entry:
-    photos, labels, refused, original, mtime_ns, digest, *items, forgotten = columns
-    return Entry(
-        sidecar, *(tuple(json.loads(texts)) for texts in (photos, labels, refused)),
-        None if original is None else zlib.decompress(original), mtime_ns, digest,
-        *map(_additions, items), bool(forgotten),
-    )  # fmt: skip
-
-
-def _additions(text: str) -> Additions:
-    """The inverse of JSON, which has lists in place of tuples."""
-    values = {name: _tuples(value) for name, value in json.loads(text).items()}
-    values["places"] = tuple(Place(**place) for place in values["places"])
-    return Additions(**values)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
-
-
-def _temporary(sidecar: str, number: int) -> str:
-    """The name of the new file until it is whole: known beforehand, so that none is left over."""
-    folder, name = os.path.split(sidecar)
-    return os.path.join(folder, f".{name[:40]}.whichlandmark-{number}")
-
-
-def _make(change: SidecarChange, temporary: str) -> None:
-    """Write, replace or delete one sidecar. Raises DataError, and the file is as it was."""
-    sidecar = change.sidecar
-    try:
-        if change.after is None:
-            _require_unchanged(change)
-            os.unlink(sidecar)
-            return
-        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                         | getattr(os, "O_BINARY", 0), 0o666)  # fmt: skip
-        with open(number, "wb") as file:
-            file.write(change.after)
-            file.flush()
-            flush(file.fileno())
-        if change.before is not None:  # its mode, its times and what else the system keeps of it
-            owner = os.stat(sidecar)
-            copystat(sidecar, temporary)
-        else:
-            owner = os.stat(os.path.dirname(sidecar))
-        if hasattr(os, "chown") and os.stat(temporary).st_uid != owner.st_uid:
-            with suppress(OSError):  # only the root user may give files away
-                os.chown(temporary, owner.st_uid, owner.st_gid)
-        times = (change.mtime_ns, change.mtime_ns) if change.mtime_ns else None
-        os.utime(temporary, ns=times)
-        _require_unchanged(change)
-        if change.before is None:
-            publish(Path(temporary), Path(sidecar))
-        else:
-            os.replace(temporary, sidecar)
-    except (OSError, DataError) as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, DataError):
-            raise
-        if isinstance(error, FileExistsError) and change.before is None:
-            raise DataError(_changed(sidecar)) from None
-        raise write_error(Path(sidecar), error) from None
-
-
-def _require_unchanged(change: SidecarChange) -> None:
-    if read_sidecar(change.sidecar) != change.before:
-        raise DataError(_changed(change.sidecar))
-
-
-def _changed(sidecar: str) -> str:
-    return (
-        f"{sidecar}: another program has changed it just now; nothing was written: run the same "
-        "command again"
-    )
-
-
-def _flush_folders(sidecars: Iterable[str]) -> None:
-    """Make the names of new files durable, where the system can."""
-    for folder in {os.path.dirname(sidecar) for sidecar in sidecars}:
-        with suppress(OSError):
-            opened = os.open(folder, os.O_RDONLY)
-            try:
-                flush(opened)
-            finally:
-                os.close(opened)
+    return all({*added[name]} <= {*getattr(said, name)} for name in ("keywords", "hierarchy"))

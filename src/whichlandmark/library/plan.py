@@ -16,6 +16,12 @@ from ..core.photo_files import LatLon
 from .sidecar_changes import Label
 from .xmp import Additions, Place
 
+# What a plan does with a photo: "write" = its sidecar is changed; "known" = everything is there
+# already; "not_sure" = a guess that is not certain enough, or that a fact contradicts;
+# "no_landmark" = it shows none of the gallery; "failed" = the photo cannot be read; "blocked" = its
+# sidecar cannot or must not be written.
+State = Literal["write", "known", "not_sure", "no_landmark", "failed", "blocked"]
+
 FAR_KM = 20.0  # from a landmark, a photo shows it only where it is very large
 
 

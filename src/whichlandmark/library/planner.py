@@ -18,10 +18,14 @@ from ..recognition.location import distance_km
 from .answers import LibraryAnswer
 from .journal import Journal
 from .plan import LabelSettings, PlannedLabel, WantedSidecar
-from .sidecar_changes import Label, SidecarNow, why_not_written
-from .xmp import Additions, Metadata, Place, comparable
+from .sidecar_changes import Label, SidecarNow
+from .sidecar_files import why_not_written
+from .xmp import Additions, Metadata, Place
+from .xmp_fields import comparable
 
-MANY_FAR = 3  # photos whose positions contradict a landmark, and none fits: is the landmark's wrong?
+MANY_FAR = (
+    3  # photos whose positions contradict a landmark, and none fits: is the landmark's wrong?
+)
 
 
 def label_of(landmark: str, record: LandmarkRecord | None, settings: LabelSettings) -> Label:

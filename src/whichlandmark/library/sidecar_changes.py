@@ -7,17 +7,16 @@ that was taken out of it is not written again.
 from __future__ import annotations
 
 import os
-import stat
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..core.disks import read_error
 from ..core.photo_files import LatLon
-from .journal import Entry, SidecarChange, digest_of, read_sidecar
-from .xmp import Additions, Metadata, Place, add, comparable, read_xmp, remove
+from .journal import Entry, SidecarChange
+from .sidecar_files import FileChange, digest_of, read_sidecar
+from .xmp import Additions, Metadata, Place, add, read_xmp, remove
+from .xmp_fields import comparable
 
 LISTS = ("keywords", "hierarchy", "digikam", "microsoft")  # that programs read instead of another
 
@@ -158,20 +157,19 @@ class SidecarNow:
                 self.path, tuple(photos), tuple(label.landmark for label in labels), refused,
                 self.original, self.mtime_ns, digest_of(content), missing, added, repeated,
             )  # fmt: skip
-        return SidecarChange(
-            self.path, self.content, content, entry, 0 if added else self._restored_time
-        )
+        return self._to(content, entry)
 
     def undo(self) -> SidecarChange | None:
         """The change that takes all of ours out; None = there is nothing of ours in it."""
         if self.original == self.content:
             return None
-        return SidecarChange(self.path, self.content, self.original, None, self._restored_time)
+        return self._to(self.original, None)
 
-    @property
-    def _restored_time(self) -> int:
-        """The time of last change of the original; 0 where it never was as it will be."""
-        return self.mtime_ns if self.is_as_left else 0
+    def _to(self, content: bytes | None, entry: Entry | None) -> SidecarChange:
+        """The change to a content; the original gets its time of last change back."""
+        restored = self.is_as_left and content == self.original
+        time = self.mtime_ns if restored else 0
+        return SidecarChange(FileChange(self.path, self.content, content, time), entry)
 
     def _missing(
         self, labels: Sequence[Label], embedded: Metadata, position: LatLon | None
@@ -196,31 +194,3 @@ class SidecarNow:
         if missing.places and not self.others.places:
             found["places"] = embedded.places
         return Additions(**found)
-
-
-def why_not_written(sidecar: str) -> str:
-    """Why a sidecar must not or cannot be written, as links and permissions tell; "" = it can be.
-
-    What nobody may write to is left alone by the root user too.
-    """
-    folder = os.path.dirname(sidecar)
-    try:
-        found = os.lstat(sidecar)
-        if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
-            return (
-                f"the sidecar has {found.st_nlink} names (hard links), which writing would part; "
-                "give it a copy of its own"
-            )
-        if not (found.st_mode & 0o222 and os.access(sidecar, os.W_OK)):
-            return "the sidecar is read-only"
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        return read_error(sidecar, error)
-    try:
-        mode = os.stat(folder).st_mode
-    except OSError as error:
-        return read_error(folder, error)
-    if sys.platform != "win32" and not (mode & 0o222 and os.access(folder, os.W_OK | os.X_OK)):
-        return "its folder is read-only"
-    return ""
