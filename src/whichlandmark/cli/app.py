@@ -16,7 +16,7 @@ from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
     "demo", "import", "fetch", "clean", "split", "train", "embedder", "doctor", "index", "tune",
-    "gallery", "recognize", "evaluate", "report", "compare", "serve", "keys",
+    "gallery", "recognize", "evaluate", "report", "compare", "serve", "keys", "mcp",
 )  # fmt: skip
 
 
