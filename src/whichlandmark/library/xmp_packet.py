@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from ..core.errors import DataError
+from ..core.file_kinds import HEAD_BYTES, kind_of, photo_format
 
 MAX_BYTES = 16_000_000  # of a packet; darktable's history and Lightroom's masks take some MB
 
@@ -100,12 +101,16 @@ class Packet:
     def __init__(self, data: bytes) -> None:
         """Raises XmpError when it is no XMP, or too odd or too large to change safely."""
         if len(data) > MAX_BYTES:
-            raise XmpError(f"{len(data) / 1e6:.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB of "
-                           "any XMP that programs write")  # fmt: skip
+            raise XmpError(
+                f"{len(data) / 1e6:.1f} MB, more than the {MAX_BYTES / 1e6:.0f} MB that any "
+                "program writes as XMP"
+            )
         self._mark, self._encoding = _encoding_of(data)
         body = data[len(self._mark) :]
         self._tail = body[len(body.rstrip(b"\0")) :] if self._encoding == "utf-8" else b""
         body = body[: len(body) - len(self._tail)]
+        if self._encoding == "utf-8" and not body.lstrip(_SPACE).startswith(b"<"):
+            raise XmpError(_why_not_text(data))
         try:
             self.source = body.decode(self._encoding).encode()
             if self.encoded(self.source) != data:
@@ -206,13 +211,17 @@ def _parse(source: bytes) -> Element:
     return builder.root
 
 
-def _why_not_xml(source: bytes, error: expat.ExpatError) -> str:
-    head = source[:1000].lstrip(_SPACE)
-    if not head:
+def _why_not_text(data: bytes) -> str:
+    head = data[:HEAD_BYTES]
+    if not data.strip(_SPACE):
         return "the file is empty; if a cloud drive keeps it, download it first"
-    if not head.startswith(b"<"):
-        return "no XMP: its content is not XML"
-    if b"<html" in head.lower():
+    if photo := photo_format(head):
+        return f"no XMP: its content is a photo ({photo})"
+    return f"no XMP: its content is {kind_of(head) or 'not XML'}"
+
+
+def _why_not_xml(source: bytes, error: expat.ExpatError) -> str:
+    if b"<html" in source[:1000].lower():
         return "no XMP: a web page (HTML)"
     if b"rdf:RDF" not in source and b"xmpmeta" not in source:
         return f"no XMP: not readable as XML (line {error.lineno})"
