@@ -119,7 +119,7 @@ class Journal:
             with self.file.transaction() as sql:
                 sql.execute("DELETE FROM library")
                 sql.execute("INSERT INTO library VALUES (?)", (valid_text(library),))
-            self._settle()
+            self.settle()
         except BaseException:
             self.close()
             raise
@@ -226,7 +226,7 @@ class Journal:
                     sql.execute("DELETE FROM changes WHERE id = ?", (number,))
             yield from zip(group, reasons, strict=True)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Finish or drop every change that a killed process left half done."""
         with self.file.transaction() as sql:
             rows = sql.execute("SELECT id, sidecar, before, after, facts FROM changes").fetchall()
@@ -239,6 +239,18 @@ class Journal:
                 if _is_made(sidecar, before, after, facts):
                     _finish(sql, number)
                 sql.execute("DELETE FROM changes WHERE id = ?", (number,))
+
+
+def library_of(path: Path) -> str:
+    """The library that a journal was last used for; "" where the file does not tell."""
+    try:
+        sql = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            return str(sql.execute("SELECT path FROM library").fetchone()[0])
+        finally:
+            sql.close()
+    except (sqlite3.Error, TypeError):
+        return ""
 
 
 def _columns(entry: Entry) -> tuple[str, bytes | None, str]:
@@ -295,9 +307,13 @@ def _is_made(sidecar: str, before: str, after: str, facts: str | None) -> bool:
     found = digest_of(content)
     if found in (before, after) or content is None or facts is None:
         return found == after
-    added = json.loads(facts)["added"]
+    wanted = json.loads(facts)["wanted"]  # of which there was nothing before
     try:
         said = read_xmp(content)
     except XmpError:
         return False
-    return all({*added[name]} <= {*getattr(said, name)} for name in ("keywords", "hierarchy"))
+    places = {place["name"] for place in wanted["places"]} & {place.name for place in said.places}
+    return bool(
+        places or {*wanted["keywords"]} & {*said.keywords}
+        or {*wanted["hierarchy"]} & {*said.hierarchy}
+    )  # fmt: skip

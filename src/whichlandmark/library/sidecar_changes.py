@@ -139,7 +139,7 @@ class SidecarNow:
         Raises:
             XmpError: When it is too odd to be changed safely.
         """
-        refused = tuple(label.landmark for label in labels if self.taken_out(label))
+        refused = self._refused(labels)
         labels = [label for label in labels if label.landmark not in refused]
         missing = self._missing(labels, embedded, position)
         if self.entry and not self.is_as_left and missing == self.entry.wanted:
@@ -158,6 +158,17 @@ class SidecarNow:
                 self.original, self.mtime_ns, digest_of(content), missing, added, repeated,
             )  # fmt: skip
         return self._to(content, entry)
+
+    def _refused(self, labels: Sequence[Label]) -> tuple[str, ...]:
+        """Landmarks that were taken out, now or earlier."""
+        if self.entry is None:
+            return ()
+        now = [label.landmark for label in labels if self.taken_out(label)]
+        ours = self.entry.added.keywords
+        known = {comparable(text) for text in self.said.keywords}
+        if ours and not any(comparable(text) in known for text in ours):
+            now += self.entry.labels
+        return tuple(dict.fromkeys((*self.entry.refused, *now)))
 
     def undo(self) -> SidecarChange | None:
         """The change that takes all of ours out; None = there is nothing of ours in it."""
