@@ -16,7 +16,7 @@ from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
     "demo", "import", "fetch", "clean", "split", "train", "embedder", "doctor", "index", "tune",
-    "gallery", "recognize", "evaluate", "report", "compare", "serve", "keys", "mcp",
+    "gallery", "recognize", "immich", "evaluate", "report", "compare", "serve", "keys", "mcp",
 )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ VERBS = (  # in the order in which they are used, because --help lists them so
 ANYWHERE = ("--debug", "--quiet", "-q")
 
 # After Ctrl-C, by the same command.
-RESUMING_VERBS = ("demo", "fetch", "clean", "train", "index", "gallery")
+RESUMING_VERBS = ("demo", "fetch", "clean", "train", "index", "gallery", "immich")
 
 
 class VerbsInOrder(TyperGroup):

@@ -95,3 +95,14 @@ def is_local(host: str) -> bool:
     except ValueError:
         return "." not in host or host.lower().endswith(_LOCAL_NAMES)
     return address.is_private or address.is_loopback or address.is_link_local or address in _SHARED
+
+
+def in_clear(address: str) -> str:
+    """A warning where the key would cross foreign networks unencrypted; "" = it does not."""
+    parts = urlsplit(address)
+    if parts.scheme == "https" or is_local(parts.hostname or ""):
+        return ""
+    return (
+        f"{address}: without https the API key and the photos can be read by everybody on the way; "
+        "give an https:// address where Immich has one"
+    )

@@ -39,8 +39,17 @@ def state_folder(library: str | Path, given: str | Path | None = None) -> Path:
                 "but photos; give a folder outside it"
             )
         return place
-    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
-    plain = re.sub(r"[^\w.-]+", "_", text_of_bytes(os.path.basename(real)))[:MAX_NAME]
+    return default_state_folder(text_of_bytes(os.path.basename(real)), os.fsencode(real))
+
+
+def default_state_folder(name: str, identity: bytes) -> Path:
+    """The state folder of what has this name and this identity, where the user gave none.
+
+    Raises:
+        DataError: When there is no home folder.
+    """
+    digest = hashlib.sha256(identity).hexdigest()[:12]
+    plain = re.sub(r"[^\w.-]+", "_", name)[:MAX_NAME]
     home = os.environ.get("XDG_STATE_HOME", "")
     try:
         # The XDG specification says that a path that is not absolute is to be ignored.

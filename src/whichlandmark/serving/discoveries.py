@@ -12,12 +12,12 @@ import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
 from ..core.errors import BusyError, DataError, OptionError
-from ..core.files import valid_text
 from ..core.types import SEPARATOR
 from ..gallery.records import LandmarkRecord
 from ..recognition.answer import shown_name
@@ -28,14 +28,15 @@ from ..recognition.folder.discoveries import (
     DiscoveryState,
     DiscoveryStore,
     LandmarkSuggestion,
-    NamedDiscovery,
 )
 from .api_errors import ApiError, invalid, storage
 from .gallery_browsing import Catalogue, without_metadata
-from .gallery_editing import Editor, last_photo
+from .gallery_editing import Editor, check_new_name, last_photo
 from .live_recognizer import LiveRecognizer, OpenRecognizer
 
 log = logging.getLogger("whichlandmark")
+
+FACTS = ("title", "wikidata", "latitude", "longitude")  # of a new landmark
 
 LISTED_PHOTOS = 12  # of a group in a list; GET of the group has all
 
@@ -46,6 +47,8 @@ FAULTS = {
     "already_dismissed": (409, 'Send "action": "reopen" first.'),
     "no_photos": (409, "Naming reads the photos where `discover` found them, on this machine."),
 }
+
+NO_PHOTOS = "none of the photos of this group can be added"
 
 
 class SuggestionObject(TypedDict):
@@ -119,6 +122,24 @@ class DecidedReply(TypedDict):
     generation: int
 
 
+@dataclass(frozen=True)
+class Naming:
+    """How a group is named.
+
+    Attributes:
+        landmark: Its label, or the title or a name of one of the gallery.
+        facts: Fields of the record of a new landmark; none = the suggestion's, where the landmark
+            is the suggested one.
+        keep: Numbers of the photos that show it; None = all.
+        version: Of the photos that `keep` numbers; None = it is not checked.
+    """
+
+    landmark: str
+    facts: Mapping[str, Any]
+    keep: Sequence[int] | None = None
+    version: str | None = None
+
+
 class Discoveries:
     """The groups of the recognizer folder, through the editor of the server. Thread-safe."""
 
@@ -161,59 +182,35 @@ class Discoveries:
         with discovery_errors():
             return without_metadata(self.store.thumbnail(group_id, number))
 
-    def name(
-        self,
-        group_id: str,
-        landmark: str,
-        facts: Mapping[str, Any],
-        keep: Sequence[int] | None,
-        version: str | None,
-    ) -> NamedDiscovery:
-        """Add photos of a group to a landmark, which may be new.
-
-        Args:
-            group_id: Of an open group.
-            landmark: Its label, or the title or a name of one of the gallery.
-            facts: Fields of the record of a new landmark; none = the suggestion's, where the
-                landmark is the suggested one.
-            keep: Numbers of the photos that show it; None = all.
-            version: Of the photos that `keep` numbers; None = it is not checked.
+    def name(self, group_id: str, given: Naming, language: str) -> DecidedReply:
+        """Add photos of an open group to a landmark, which may be new.
 
         Raises:
-            ApiError: 404 for an unknown group, 409 for one that is decided or has changed, 422 for
-                a name or numbers that cannot be used, 503 when the folder cannot be written.
+            ApiError: 404 for an unknown group, 409 for one that is decided or has changed, or whose
+                photos are gone, 422 for a name or numbers that cannot be used, 503 when the folder
+                cannot be written.
         """
+        check_new_name(given.landmark)
         with self._editor.exclusive(), discovery_errors():
             group = self.store.get(group_id)
-            _check_kept(group, keep, version)
+            _check_kept(group, given)
             with self._live.use() as opened:
                 suggested = _suggestion(group.suggestion, opened.catalogue)
-            given: Mapping[str, Any] = facts
-            if not facts and suggested and landmark.strip() == suggested["landmark"]:
-                given = {field: suggested[field]  # type: ignore[literal-required]
-                         for field in ("title", "wikidata", "latitude", "longitude")}  # fmt: skip
-            record = _record(landmark, given) if given else None
+            facts = given.facts
+            if not facts and suggested and given.landmark.strip() == suggested["landmark"]:
+                facts = {field: value for field, value in suggested.items() if field in FACTS}
+            record = _record(given.landmark, facts) if facts else None
             done = self.store.name(
-                group_id, landmark, record=record, keep=keep, embedder=self._live.embedder
-            )
+                group_id, given.landmark, record=record, keep=given.keep,
+                embedder=self._live.embedder,
+            )  # fmt: skip
             self._live.refresh()
-        return done
-
-    def named_reply(self, done: NamedDiscovery, language: str) -> DecidedReply:
-        """What naming a group did, as a reply."""
-        files = {one.name: one.file for one in done.discovery.photos}
-        not_added: list[NotAddedObject] = []
-        for name, why in done.left_out.items():
-            file = files.get(name, "")
-            reason: Literal["gone", "not_used"] = "not_used" if os.path.exists(file) else "gone"
-            message = why.replace(file, file_name(name)) if file else why
-            not_added.append(
-                {"photo": file_name(name), "reason": reason, "message": valid_text(message)}
-            )
+        files = {photo.name: photo.file for photo in group.photos}
         with self._live.use() as opened:
             return {
                 "discovery": _object(done.discovery, opened, language),
-                "added": done.added, "moved": done.moved, "not_added": not_added,
+                "added": done.added, "moved": done.moved,
+                "not_added": [_not_added(files[name], why) for name, why in done.left_out.items()],
                 "known": done.known, "generation": opened.generation,
             }  # fmt: skip
 
@@ -292,8 +289,16 @@ def _record(landmark: str, facts: Mapping[str, Any]) -> LandmarkRecord:
         raise ApiError(422, "invalid_record", str(error)) from None
 
 
-def _check_kept(group: Discovery, keep: Sequence[int] | None, version: str | None) -> None:
-    if version is not None and version != _version(group):
+def _not_added(file: str, why: str) -> NotAddedObject:
+    shown = file_name(file)
+    reason: Literal["gone", "not_used"] = "not_used" if os.path.exists(file) else "gone"
+    message = "its file is not there any more" if reason == "gone" else why.replace(file, shown)
+    return {"photo": shown, "reason": reason, "message": message}
+
+
+def _check_kept(group: Discovery, given: Naming) -> None:
+    keep = given.keep
+    if given.version is not None and given.version != _version(group):
         raise ApiError(
             409,
             "discovery_changed",
@@ -320,9 +325,9 @@ def _address(group_id: str, number: int) -> str:
     return f"/v1/discoveries/{quote(group_id, safe='')}/photos/{number}"
 
 
-def file_name(name: str) -> str:
+def file_name(path: str) -> str:
     """The last part of a path, as text that any client can read."""
-    return valid_text(name.rsplit("/", 1)[-1])
+    return os.path.basename(path).encode("utf-8", "replace").decode()
 
 
 @contextmanager
@@ -332,7 +337,7 @@ def discovery_errors() -> Iterator[None]:
         yield
     except DiscoveryError as error:
         status, hint = FAULTS[error.code]
-        message = str(error)
+        message = NO_PHOTOS if error.code == "no_photos" else str(error)  # which names a folder
         raise ApiError(status, error.code, f"{message[0].upper()}{message[1:]}.", hint) from None
     except OptionError as error:
         raise ApiError(422, "invalid_name", str(error)) from None

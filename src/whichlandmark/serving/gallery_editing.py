@@ -118,7 +118,7 @@ class Editor:
         Raises:
             ApiError: 422 for an invalid landmark name, 503 when too many changes are waiting.
         """
-        _check_new_name(name)
+        check_new_name(name)
         return self.added_reply(self.store(name, photos, move=move))
 
     def added_reply(self, done: StoredPhotos) -> AddedReply:
@@ -133,7 +133,7 @@ class Editor:
     def store(self, name: str, photos: Sequence[SentPhoto], *, move: bool = True) -> StoredPhotos:
         """As `add`; name: "" = the photos show no landmark."""
         if name:
-            _check_new_name(name)
+            check_new_name(name)
         with self.exclusive():
             folder, embedder = self.live.folder, self.live.embedder
             done = _or_invalid(
@@ -202,7 +202,7 @@ class Editor:
         """
         _check_names(ids, None)
         if to:
-            _check_new_name(to)
+            check_new_name(to)
         with self.exclusive():
             self._require_photos(ids)
             edited = _or_invalid(
@@ -229,7 +229,7 @@ class Editor:
         """
         _check_names([], name)
         if to is not None:
-            _check_new_name(to)
+            check_new_name(to)
         folder, relabelled = self.live.folder, 0
         with self.exclusive():
             _or_unknown(name, lambda: describe_landmark(folder, name))
@@ -274,7 +274,7 @@ class Editor:
         """
         _check_names([photo_id], None)
         if to:
-            _check_new_name(to)
+            check_new_name(to)
         folder = self.live.folder
         for field, text in changes.items():  # before the landmark is changed
             _or_invalid("invalid_credit", partial(check_text, field, text or "", "photo"))
@@ -338,7 +338,7 @@ def _check_names(ids: Sequence[str], name: str | None) -> None:
         raise ApiError(422, "invalid_name", "An empty name was given.", "Give a name.")
 
 
-def _check_new_name(name: str) -> None:
+def check_new_name(name: str) -> None:
     """Raises ApiError 422 for a name that no landmark may have."""
     if not name.strip() or SEPARATOR in name or not name.strip().isprintable():
         raise ApiError(

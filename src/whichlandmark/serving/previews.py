@@ -107,7 +107,7 @@ class Previews:
         The hash of a photo in the folder is that of the file as it was sent; there the file's name
         is its own hash.
         """
-        own = own_photo(self._folder, photo.id) if photo.id else None
+        own = own_photo(self._folder, photo.id)
         with suppress(WhichLandmarkError):
             data = read_bytes(own or photo.path, self._max_bytes)
             if content_hash(data).startswith(own.stem if own else photo.hash):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .api_errors import ApiError
 from .auth import engine_of
-from .discoveries import DecidedReply, DiscoveriesReply, DiscoveryObject
+from .discoveries import FACTS, DecidedReply, DiscoveriesReply, DiscoveryObject, Naming
 from .routes_gallery import JPEG, Limit, Offset, Writer
 from .schemas import NOT_BLANK, Language, json_of, model_of, refusals
 from .uploads import json_body
@@ -27,8 +27,6 @@ LargerSide = Annotated[
     Query(ge=64, le=2048, description="Pixels of the long side of a larger picture, made of the "
                                       "photo's file where it is still there."),
 ]  # fmt: skip
-
-FACTS = ("title", "wikidata", "latitude", "longitude")
 
 MAX_KEPT = 10_000  # photos of one group
 
@@ -87,8 +85,8 @@ def router() -> APIRouter:
             raise ApiError(
                 422, "landmark_needed", "A group is named by a landmark.", 'Send "landmark" too.'
             )
-        done = found.name(group_id, given.landmark, given.facts(), given.keep, given.version)
-        return JSONResponse(found.named_reply(done, lang))
+        naming = Naming(given.landmark, given.facts(), given.keep, given.version)
+        return JSONResponse(found.name(group_id, naming, lang))
 
     return routes
 

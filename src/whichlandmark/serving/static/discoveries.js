@@ -17,6 +17,7 @@ const GROUP_STATES = ["open", "named", "dismissed"];
 const ENLARGED = 1600; // pixels of the long side
 const UNDO_GROUP = 60; // seconds
 const NAMES_TOLD = 4; // files that are named in a sentence
+const NAMING_MS = 900000; // that the server may take, because it reads every photo of a group
 
 // open: number of groups to name; later: ids of those that were put off on this visit.
 const groupsView = { state: "open", groups: [], total: 0, open: 0, later: new Set() };
@@ -135,7 +136,7 @@ function groupItem(group) {
     el(
       "div",
       { class: "group-words" },
-      el("h2", { tabindex: -1 }, t("groups.heading", { n: group.size })),
+      el("h2", { tabindex: -1 }, t("groups.heading", { n: group.total })),
       group.state === "open" ? openWords(view) : decidedWords(view),
       view.problem,
     ),
@@ -169,7 +170,7 @@ function openWords(view) {
       suggestion
         ? button(
             t(suggestion.known ? "review.approve" : "groups.take", { name: suggestion.title }),
-            decide(takenSuggestion(suggestion)),
+            decide({ action: "name", landmark: suggestion.landmark }),
             { class: "main" },
           )
         : null,
@@ -179,22 +180,17 @@ function openWords(view) {
       button(t("groups.dismiss"), decide({ action: "dismiss" })),
       button(t("groups.later"), () => putOff(view), { class: "quiet" }),
     ),
-    view.group.size > 1 ? el("p", { class: "small" }, t("groups.untick")) : null,
+    view.group.total > 1 ? el("p", { class: "small" }, t("groups.untick")) : null,
     view.told,
   ];
 }
-
-const takenSuggestion = ({ landmark, title, known, wikidata, latitude, longitude }) =>
-  known
-    ? { action: "name", landmark }
-    : { action: "name", landmark, title, wikidata, latitude, longitude };
 
 function decidedWords(view) {
   const { group } = view;
   const named = group.state === "named";
   return [
     named
-      ? el("p", {}, t("groups.was_named"), " ", landmarkLink(group.landmark, group.title))
+      ? el("p", {}, t("groups.was_named"), " ", landmarkLink(group))
       : el("p", {}, t("groups.was_dismissed")),
     takenAt(group),
     el(
@@ -205,8 +201,8 @@ function decidedWords(view) {
   ];
 }
 
-const landmarkLink = (landmark, title) =>
-  el("a", { href: landmarkHash(landmark), dir: "auto" }, titled({ landmark, title }));
+const landmarkLink = (group) =>
+  el("a", { href: landmarkHash(group.landmark), dir: "auto" }, titled(group));
 
 function groupPhoto(view, photo) {
   const image = el("img", { alt: photo.name, loading: "lazy", decoding: "async" });
@@ -240,10 +236,11 @@ function groupPhoto(view, photo) {
 /** Offer the photos of a large group that are not shown yet. */
 function showHidden(view) {
   const { group, photos } = view;
-  const hidden = group.size - group.photos.length;
+  const hidden = group.total - group.photos.length;
   const all = async () => {
     try {
       const whole = await withKey(() => fetchJson(groupPath(group)));
+      if (whole.version !== group.version) return loadGroups(0); // it has other photos by now
       const first = photos.children.length;
       group.photos = whole.photos;
       photos.append(...whole.photos.slice(first).map((photo) => groupPhoto(view, photo)));
@@ -253,7 +250,7 @@ function showHidden(view) {
       sayProblem(view, error);
     }
   };
-  put(view.all, hidden > 0 ? button(t("groups.show_all", { n: group.size }), all) : null);
+  put(view.all, hidden > 0 ? button(t("groups.show_all", { n: group.total }), all) : null);
 }
 
 // ——— decisions
@@ -261,27 +258,32 @@ function showHidden(view) {
 async function askForName(view) {
   const { group, left } = view;
   const kept = group.photos.filter(({ number }) => !left.has(number));
-  const extra = [picturesOf(kept, group.size - left.size)];
+  const type = el("p", { class: "small" }, t("groups.type"));
+  const extra = [picturesOf(kept, group.total - left.size), type];
   const target = await pickLandmark({ title: t("review.which"), extra });
-  if (target) decideOnGroup(view, { action: "name", landmark: target.landmark }, target.title);
+  if (target) decideOnGroup(view, { action: "name", landmark: target.landmark });
 }
 
-async function decideOnGroup(view, body, title = view.group.suggestion?.title) {
+async function decideOnGroup(view, given) {
   const { group, left, item } = view;
-  const kept = group.size - left.size;
+  const numbers = [...Array(group.total).keys()].filter((number) => !left.has(number));
+  const named = given.action === "name";
   put(view.problem);
-  if (body.action === "name" && !kept) return sayProblem(view, t("groups.all_left_out"));
-  const sent = body.action === "name" && left.size ? { ...body, leave_out: [...left] } : body;
-  const working = el("p", { role: "status" }, body.action === "name" ? t("groups.naming", { n: kept }) : "");
+  if (named && !numbers.length) return sayProblem(view, t("groups.all_left_out"));
+  const keep = left.size ? { keep: numbers } : {};
+  const body = named ? { ...given, ...keep, version: group.version } : given;
+  const working = el("p", { role: "status" });
   enableGroup(item, false);
-  put(view.problem, working);
+  put(view.problem, working, named ? el("div", { class: "running" }) : null);
+  if (named) working.textContent = t("groups.naming", { n: numbers.length });
   try {
-    const post = () => fetchJson(groupPath(group), { method: "POST", body: sent });
+    const asked = { method: "POST", body, timeout: NAMING_MS };
+    const post = () => fetchJson(groupPath(group), asked);
     const wait = (n) => (working.textContent = t("edit.busy", { n }));
     const reply = await retryBusy(() => withKey(post), wait);
     groupsView.open = Math.max(0, groupsView.open - 1);
     groupsView.total = Math.max(0, groupsView.total - 1);
-    showDecision(view, body, reply, title);
+    showDecision(view, reply);
   } catch (error) {
     enableGroup(item, true);
     sayProblem(view, error);
@@ -298,17 +300,18 @@ function sayProblem(view, error) {
 }
 
 /** Put what was done in the place of a group, offer to undo it, and go to the next one. */
-function showDecision({ group, item }, { action }, reply, title) {
-  const named = action === "name";
-  const name = named ? titled({ landmark: reply.discovery.landmark, title }) : "";
-  const words = named ? namedWords(reply, name) : t("groups.dismissed_now");
+function showDecision({ group, item }, reply) {
+  const { state, landmark } = reply.discovery;
+  const named = state === "named";
+  const words = named ? namedWords(reply) : t("groups.dismissed_now");
   const more = named ? troubleWords(reply) : [];
   const next = nextGroup(item);
   item.className = "discovery decided";
   put(
     item,
-    el("p", {}, words, " ", named ? landmarkLink(reply.discovery.landmark, title) : null),
+    el("p", {}, words),
     ...more.map((line) => el("p", { class: "small" }, line)),
+    named ? el("a", { class: "tall", href: landmarkHash(landmark) }, t("groups.see")) : null,
   );
   groupsView.groups = groupsView.groups.filter((one) => one !== group);
   showRest();
@@ -317,22 +320,24 @@ function showDecision({ group, item }, { action }, reply, title) {
   if (named) dispatchEvent(new CustomEvent("gallery-changed", { detail: groupsView }));
 }
 
-function namedWords({ added }, name) {
-  const n = added.added.length + added.moved.length;
+function namedWords({ discovery, added, moved }) {
+  const n = added.length + moved.length;
+  const name = titled(discovery);
   return n ? t("groups.named_now", { n, name }) : t("groups.none_added", { name });
 }
 
 /** Sentences about photos that could not be added. */
-function troubleWords({ missing, added }) {
-  const told = (key, names) => {
+function troubleWords({ not_added: lost }) {
+  const told = (key, why) => {
+    const names = lost.filter(({ reason }) => reason === why).map(({ photo }) => photo);
     const shown = names.slice(0, NAMES_TOLD).join(", ");
     const rest = names.length - NAMES_TOLD;
     const list = rest > 0 ? `${shown} ${t("edit.and_more", { n: rest })}` : shown;
     return names.length ? [t(key, { n: names.length, names: list })] : [];
   };
   return [
-    ...told("groups.missing", missing),
-    ...told("groups.unusable", added.failed.map(({ photo }) => photo)),
+    ...told("groups.gone", "gone"),
+    ...told("groups.not_used", "not_used"),
   ];
 }
 
@@ -364,7 +369,7 @@ async function reopenGroup(view) {
   if (group.state === "named") {
     const name = titled(group);
     const yes = t("groups.take_back");
-    const extra = [picturesOf(group.photos, group.size)];
+    const extra = [picturesOf(group.photos, group.total)];
     const words = t("groups.take_back_words", { name });
     if (!(await confirmAction(t("groups.take_back_ask"), words, yes, { extra }))) return;
   }
