@@ -114,3 +114,11 @@ def without_heic(monkeypatch: pytest.MonkeyPatch) -> None:
 
     formats = tuple(name for name in file_kinds.photo_formats() if name != "HEIC")
     monkeypatch.setattr(file_kinds, "photo_formats", lambda: formats)
+
+
+@pytest.fixture
+def without_raw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra `raw` is not installed."""
+    from whichlandmark.core import file_kinds
+
+    monkeypatch.setattr(file_kinds, "raw_is_read", lambda: False)

@@ -312,3 +312,12 @@ def test_evidence_prints_sentences(at: Path, capfd: Capture) -> None:
     _, out, _ = run(capfd, "recognize", "trip", "-r", "r.wl", "--evidence")
     assert out.count("(confidence 0.") == 3
     assert "photo  " not in out
+
+
+def test_a_photo_given_twice_is_answered_once(at: Path, capfd: Capture) -> None:
+    """By its folder and by its own name, relative, absolute and by a pattern."""
+    whole = str(at / "trip" / "1.jpg")
+    given = ("trip", "trip/1.jpg", "./trip/../trip/0.jpg", whole, "trip/*.jpg")
+    code, out, err = run(capfd, "recognize", "-r", "r.wl", *given)
+    assert (code, len(photos_in(out))) == (0, 4), err
+    assert "4 photos: " in err

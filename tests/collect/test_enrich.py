@@ -17,7 +17,8 @@ from tests.support.fake_city import small_city
 from tests.support.fake_wikimedia import FakeWikimedia
 from tests.support.fake_world import World
 from tests.support.galleries import postgres_address, row
-from whichlandmark.collect.enrich import EnrichOptions, filled, read_confirmed, read_table
+from whichlandmark.collect.enrich import EnrichOptions, filled
+from whichlandmark.collect.enrich_tables import read_confirmed, read_table
 from whichlandmark.collect.http_client import PoliteClient, Sites
 from whichlandmark.core.errors import DataError, NetworkError, OptionError
 from whichlandmark.gallery.address import Link, gallery_in, write_link
@@ -120,7 +121,11 @@ def test_a_landmark_with_an_id_gets_names_place_articles_and_source(place: Place
     assert (record.latitude, record.longitude) == place.world.items["Q90101"].values("P625")[0]
     assert record.wikipedia == {"fr": label, "en": place.label("Q90101")}
     assert record.source == "https://www.wikidata.org/wiki/Q90101"
-    fields = ["title", "source", "place", "name:fr", "wikipedia:fr", "wikipedia:en"]
+    assert (record.city, record.country, record.country_code) == (
+        "Velmore", "République atlantique", "XA"
+    )  # fmt: skip
+    fields = ["title", "source", "place", "city", "country", "country_code", "name:fr",
+              "wikipedia:fr", "wikipedia:en"]  # fmt: skip
     assert done.changed == {"tower": fields}
     assert place.generation() == before + 1 == done.counts["generation"]
     assert done.counts["changed"] == 1
@@ -330,7 +335,8 @@ def test_the_command(place: Place, table: Path, capfd: pytest.CaptureFixture[str
     shown = run(capfd, *place.command("--table", table, "--languages", "en, fr", "-o", out))
     assert shown[0] == 0
     assert "changed                          2" in shown[1]
-    assert "  palace: title, wikidata, source, place, name:en" in shown[1]
+    where = "place, city, country, country_code"
+    assert f"  palace: title, wikidata, source, {where}, name:en" in shown[1]
     assert f"then give --confirmed {out}" in shown[2]
     assert (place.folder / "commons.sqlite").exists()
     again = json_of(capfd, *place.command("--table", table))

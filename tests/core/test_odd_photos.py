@@ -115,7 +115,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_heic", "without_raw")
 def test_a_file_of_another_kind_is_named(name: str, tmp_path: Path) -> None:
     data, what = FOREIGN[name]
     (tmp_path / name).write_bytes(data)

@@ -129,6 +129,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("maker", RAW)
+@pytest.mark.usefixtures("without_raw")
 def test_raw_files_of_cameras_are_no_tiffs(maker: str) -> None:
     """Their first directory holds a preview of 160 × 120 px, which is not the photo."""
     data = tiff(*RAW[maker], number(256, 160), number(257, 120))
@@ -217,6 +218,42 @@ def test_a_heic_is_turned_and_has_its_position(tmp_path: Path) -> None:
     assert location_of(HEIC) == pytest.approx((48.858333, 2.294444), abs=1e-5)
     with pytest.raises(ImageError, match="damaged or cut short"):
         read_image(HEIC[: len(HEIC) // 2])
+
+
+@needs_heic
+@pytest.mark.parametrize("brand", [b"mif1", b"msf1", b"heix", b"hevc", b"hevx", b"MiHB"])
+def test_brands_of_heic(brand: bytes) -> None:
+    """The first brand is that of the camera; others follow it, or only the items tell."""
+    assert read_image(HEIC[:8] + brand + HEIC[12:]).shape == (64, 48, 3)
+    bare = HEIC[:100].replace(b"heic", b"miaf") + HEIC[100:]
+    assert photo_format(bare[:8] + b"mif1" + bare[12:]) == "HEIC"
+    assert read_image(bare[:8] + b"mif1" + bare[12:]).shape == (64, 48, 3)
+
+
+@needs_heic
+@pytest.mark.parametrize(("mode", "scale"), [("RGB;16", 257), ("RGB", 1)])
+def test_a_heic_of_ten_bits_and_one_of_several_pictures(mode: str, scale: int) -> None:
+    """Cameras write 10 and 12 bits a color; bursts and depth maps have their main picture last."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    if not pillow_heif.libheif_info()["HEIF"]:
+        pytest.skip("no encoder")
+    pixels = np.zeros((64, 96, 3), np.uint16 if scale > 1 else np.uint8)
+    pixels[:32], pixels[32:] = np.array((200, 40, 40)) * scale, np.array((40, 40, 200)) * scale
+    written = pillow_heif.from_bytes("RGB", (16, 16), bytes(768))
+    written.add_frombytes(mode, (96, 64), pixels.tobytes())
+    out = io.BytesIO()
+    written.save(out, quality=90, primary_index=1)
+    image = read_image(out.getvalue()).astype(int)
+    assert image.shape == (64, 96, 3)
+    assert np.abs(image[5, 48] - (200, 40, 40)).max() < 12
+    assert np.abs(image[-5, 48] - (40, 40, 200)).max() < 12
+
+
+def test_an_avif_without_its_own_brand() -> None:
+    data = encoded(Pillow.new("RGB", (64, 48), (200, 40, 40)), "AVIF")
+    data = data[:40].replace(b"avif", b"mif1") + data[40:]
+    assert photo_format(data) == "AVIF"
+    assert np.abs(read_image(data)[9, 9].astype(int) - (200, 40, 40)).max() < 12
 
 
 @pytest.mark.usefixtures("without_heic")

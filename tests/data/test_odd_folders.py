@@ -97,7 +97,7 @@ def test_other_formats_are_known_by_their_bytes(tmp_path: Path, content: bytes) 
         ("data.bin", b"\x80\x81\x82\x83" * 9, "no photo (a file of unknown kind)", False),
     ],
 )  # fmt: skip
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_heic", "without_raw")
 def test_each_other_file_is_named_with_its_kind(
     tmp_path: Path, name: str, content: bytes, why: str, is_photo: bool
 ) -> None:
@@ -236,7 +236,7 @@ def test_the_level_says_which_folder_is_the_landmark(
         read_folder(root, level=0)
 
 
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_heic", "without_raw")
 def test_only_heic_photos_are_an_error_that_says_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +244,45 @@ def test_only_heic_photos_are_an_error_that_says_so(
     code, _, err = run(capfd, "import", "folder", root, "-o", tmp_path / "p.csv")
     assert code == 4
     assert f"there: 2 × HEIC, {CONVERT}" in err
+
+
+@pytest.mark.usefixtures("without_heic", "without_raw")
+def test_formats_without_a_decoder_are_counted_at_the_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line for each format with the command that helps, whatever else is told before."""
+    root = fill(tmp_path / "r", "A/1.jpg", "B/2.jpg", content=JPEG)
+    fill(root, *(f"A/IMG_{number}.HEIC" for number in range(7)), content=box(b"heic"))
+    fill(root, "B/IMG_8.jpg", content=box(b"mif1", b"heic"))
+    fill(root, "B/1.NEF", "B/2.NEF", content=b"MM\0*" + bytes(60))
+    fill(root, "B/3.CR3", content=box(b"crx "))
+    fill(root, "B/4.jxl", "B/5.jxl", content=b"\xff\x0a" + bytes(60))
+    fill(root, "B/IMG_8.MOV", content=box(b"qt  "))  # of a Live Photo
+    code, _, err = run(capfd, "import", "folder", root, "-o", tmp_path / "p.csv")
+    heic, raw = install_command("heic"), install_command("raw")
+    assert code == 3
+    assert err.splitlines()[-3:] == [
+        f"8 photos are HEIC, which this installation cannot decode: {heic}",
+        f"3 photos are RAW (2 Nikon, 1 Canon), which this installation cannot decode: {raw}",
+        "2 photos are JPEG XL, which cannot be decoded: convert them to JPEG",
+    ]
+    assert err.count(heic) == err.count(raw) == 1
+    assert "7 × HEIC, which cannot be decoded: convert it to JPEG: " in err
+    assert heic in (tmp_path / "p.left_out.csv").read_text()
+
+
+@pytest.mark.usefixtures("without_heic", "without_raw")
+def test_photos_that_a_table_names_are_counted_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path, "1.heic", content=box(b"heic"))
+    (tmp_path / "p.csv").write_text(f"id,path,landmark\n1,{tmp_path}/1.heic,A\n")
+    code, _, err = run(
+        capfd, "clean", tmp_path / "p.csv", "-o", tmp_path / "c.csv", "--min-photos", "1"
+    )
+    assert code == 4
+    told = f"1 photo is HEIC, which this installation cannot decode: {install_command('heic')}"
+    assert err.splitlines()[-1] == told
 
 
 def test_names_of_one_folder_in_two_forms_are_told(
@@ -261,7 +300,7 @@ def test_names_of_one_folder_in_two_forms_are_told(
     assert "'Arch' (1 photos), 'Аrch' (1 photos)" in caplog.text  # one with a Cyrillic А
 
 
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_heic", "without_raw")
 def test_names_that_are_not_utf8_are_valid_text_in_the_table(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,7 +327,7 @@ def test_photos_of_every_depth_are_found_for_recognizing(tmp_path: Path) -> None
         find_photos(tmp_path / "gone")
 
 
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_heic", "without_raw")
 def test_every_verb_names_the_photos_of_a_folder_that_it_does_not_use(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -349,7 +388,7 @@ def test_a_name_that_is_not_utf8_goes_through_all_verbs(
     assert '"A%FC"' in out
 
 
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_heic", "without_raw")
 def test_the_result_of_index_counts_the_files_that_were_not_used(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

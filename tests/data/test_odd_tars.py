@@ -57,7 +57,7 @@ def test_the_bytes_of_a_member_say_whether_it_is_a_photo(tmp_path: Path, name: s
         ("1.png", JPEG, "a second photo of one sample"),
     ],
 )
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_heic", "without_raw")
 def test_members_that_cannot_be_used_are_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, content: bytes, why: str
 ) -> None:

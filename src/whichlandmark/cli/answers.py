@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..core.errors import DataError, ImageError, OptionError
 from ..core.files import atomic_file, local_path
+from ..core.storage import is_url
 from ..core.types import Photo, Photos, Prediction
 from ..data.folders import find_photos
 from ..data.left_out import lost_photos
@@ -50,7 +51,16 @@ def photos_of_arguments(given: Sequence[str]) -> Photos:
     """
     found: dict[str, str] = {}  # path → name
     left_out: dict[str, str] = {}
+    seen: set[str] = set()  # absolute paths, because a folder's photos may be given one by one, too
     waiting = list(reversed(given))
+
+    def add(photo: str, name: str) -> None:
+        whole = local_path(photo)
+        whole = whole if is_url(whole) else os.path.abspath(whole)
+        if whole not in seen:
+            seen.add(whole)
+            found[photo] = name
+
     while waiting:
         argument = waiting.pop()
         path = argument
@@ -60,17 +70,18 @@ def photos_of_arguments(given: Sequence[str]) -> Photos:
             below = find_photos(path)
             left_out |= below.left_out
             for photo in below.photos:
-                found.setdefault(photo, _name_below(photo, argument, path))
+                add(photo, _name_below(photo, argument, path))
         elif os.path.exists(path):
             if path.lower().endswith(".csv"):
                 table = read_photos(path)
-                found |= {photo: photo for photo in table.paths if photo not in found}
+                for photo in table.paths:
+                    add(photo, photo)
             else:
-                found.setdefault(path, argument)
+                add(path, argument)
         elif glob.has_magic(path) and (matches := sorted(glob.glob(path, recursive=True))):
             waiting += reversed(matches)
         else:
-            found.setdefault(path, argument)
+            add(path, argument)
     names: dict[str, None] = {}
     for name in found.values():
         while name in names:

@@ -322,6 +322,7 @@ def clean(
         counts, as_json, title=f"{out} (dropped photos: {cleaned.drops}, shown on {cleaned.page})"
     )
     lost = output.name_left_out(cleaned.left_out, out)
+    output.settings.not_decoded |= result.unreadable()
     if not len(result.kept):
         first = "; ".join(f"{drop.id}: {drop.detail}" for drop in result.dropped[:3])
         raise DataError(f"no photo of {photos} is left ({first or 'the table is empty'})")

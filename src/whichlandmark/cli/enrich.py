@@ -9,7 +9,7 @@ import typer
 
 from ..core.errors import OptionError
 from ..core.json_options import Span
-from . import output
+from . import option_types, output
 from .app import Json, RecognizerArgument
 from .collect import Api, Contact
 from .gallery import gallery_app
@@ -121,7 +121,7 @@ def describe(
             texts = changes.get(TEXTS[option]) or {}
             changes[TEXTS[option]] = {**texts, language: text.strip()}
     if place is not None:
-        degrees = output.numbers(place, "--place", Span(-180, 180), lengths=(2,))
+        degrees = option_types.numbers(place, "--place", Span(-180, 180), lengths=(2,))
         changes |= dict(zip(("latitude", "longitude"), degrees, strict=True))
     record, generation = describe_landmark(folder, landmark, changes)
     shown = {**landmark_object(landmark, {landmark: record}), "generation": generation}

@@ -7,7 +7,7 @@ was given and what is expected.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import typer
@@ -72,6 +72,30 @@ def device(value: str | None) -> str | None:
     if value is not None:
         check_device(value)
     return value
+
+
+def three_numbers(text: str | None, option: str, span: Span) -> list[float] | None:
+    """Parse one or three numbers, "0.5" or "0.485,0.456,0.406", into three.
+
+    Raises OptionError for anything else.
+    """
+    given = numbers(text, option, span, lengths=(1, 3)) if text is not None else None
+    return given * 3 if given and len(given) == 1 else given
+
+
+def numbers(
+    text: str, option: str, span: Span, *, lengths: Collection[int] = range(1, 10)
+) -> list[float]:
+    """Parse numbers with commas between them, "0.71,1". Raises OptionError for anything else."""
+    found = [span.parse(part) for part in text.split(",")]
+    if None in found or len(found) not in lengths:
+        how_many = (
+            "one, or three with commas"
+            if 3 in lengths and 2 not in lengths
+            else ("several with commas between them")
+        )
+        raise OptionError(f"{option} {text} given; expected {span}; {how_many}")
+    return [number for number in found if number is not None]
 
 
 def _name(param: typer.CallbackParam) -> str:

@@ -12,18 +12,17 @@ import os
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import DataError, OptionError, WhichLandmarkError
+from ..core.errors import DataError, WhichLandmarkError
 from ..core.json_options import strict_json
 
 if TYPE_CHECKING:
     import typer
 
-    from ..core.json_options import Span
     from ..core.progress import StartPhase
     from ..evaluation.scores import Scores
     from ..recognition.folder.tune import Tuned
@@ -51,7 +50,8 @@ class Settings:
     debug: raise unexpected errors instead of printing one line. quiet: print no progress and no
     notes. resumes: does the verb go on where an interrupted run of it stopped? files_left_out:
     number of files of the given folders that were not used; photos_left_out: photos are among
-    them, so that the exit code is 3. until_end: what is held until the command ends.
+    them, so that the exit code is 3. not_decoded: photo → reason, of photos of formats that are not
+    decoded here, which are counted at the end. until_end: what is held until the command ends.
     """
 
     debug: bool = False
@@ -59,6 +59,7 @@ class Settings:
     resumes: bool = False
     files_left_out: int = 0
     photos_left_out: bool = False
+    not_decoded: dict[str, str] = dataclasses.field(default_factory=dict)
     until_end: ExitStack = dataclasses.field(default_factory=ExitStack)
 
 
@@ -233,8 +234,12 @@ def finish_with_failures(
     nothing_done: not one input could be used: exit code 4. listed: a file that holds all of them,
     so that only the first of each kind are printed.
     """
+    from ..data.left_out import without_command
+
     kinds: Counter[str] = Counter()
+    settings.not_decoded |= failures
     for name, reason in failures.items():
+        reason = without_command(reason)
         kind = reason.partition(": ")[2].partition(" (")[0] or reason
         kinds[kind] += 1
         if listed is None or kinds[kind] <= MAX_LISTED:
@@ -258,8 +263,9 @@ def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
 
     table: X.csv, the list of all of them is written beside it as X.left_out.csv.
     """
-    from ..data.left_out import counted, lost_photos, write_left_out
+    from ..data.left_out import counted, lost_photos, without_command, write_left_out
 
+    settings.not_decoded |= left_out
     full = left_out_list(table) if table else None
     if full:
         write_left_out(full, left_out)
@@ -267,7 +273,8 @@ def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
         where = f" (all of them: {full})" if full else ""
         files = "1 file was" if len(left_out) == 1 else f"{len(left_out)} files were"
         warn(f"{files} not used{where}:")
-        for line in counted(left_out, named=5):
+        shown = {path: without_command(reason) for path, reason in left_out.items()}
+        for line in counted(shown, named=5):
             warn(f"  {line}")
     return bool(lost_photos(left_out))
 
@@ -277,30 +284,6 @@ def progress() -> AbstractContextManager[StartPhase]:
     from ..core.progress import shown_progress  # loads numpy
 
     return shown_progress(quiet=settings.quiet)
-
-
-def three_numbers(text: str | None, option: str, span: Span) -> list[float] | None:
-    """Parse one or three numbers, "0.5" or "0.485,0.456,0.406", into three.
-
-    Raises OptionError for anything else.
-    """
-    given = numbers(text, option, span, lengths=(1, 3)) if text is not None else None
-    return given * 3 if given and len(given) == 1 else given
-
-
-def numbers(
-    text: str, option: str, span: Span, *, lengths: Collection[int] = range(1, 10)
-) -> list[float]:
-    """Parse numbers with commas between them, "0.71,1". Raises OptionError for anything else."""
-    found = [span.parse(part) for part in text.split(",")]
-    if None in found or len(found) not in lengths:
-        how_many = (
-            "one, or three with commas"
-            if 3 in lengths and 2 not in lengths
-            else ("several with commas between them")
-        )
-        raise OptionError(f"{option} {text} given; expected {span}; {how_many}")
-    return [number for number in found if number is not None]
 
 
 def rules_given(
@@ -351,10 +334,20 @@ def exit_with(app: typer.Typer) -> None:
         code = 0
     except Exception as error:
         code = _report_error(error)
+    _count_formats()
     if code == INTERRUPTED:
         saved = "; finished work is saved, and the same command resumes from there"
         warn("interrupted" + (saved if settings.resumes else ""))
     sys.exit(code or 0)
+
+
+def _count_formats() -> None:
+    """At the end of a command, one line for each format of which photos were not decoded."""
+    if settings.not_decoded:
+        from ..data.left_out import formats_not_decoded
+
+        for line in formats_not_decoded(settings.not_decoded):
+            warn(line)
 
 
 def _report_error(error: Exception) -> int:

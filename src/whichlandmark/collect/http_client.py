@@ -302,7 +302,7 @@ class PoliteClient:
 
 def _require_photo(head: bytes, what: str) -> None:
     if not photo_format(head):
-        kind = (kind_of(head) or "a file of no known kind") if head else "an empty file"
+        kind = (kind_of(head, raw=False) or "a file of no known kind") if head else "an empty file"
         raise RefusedError(f"{what}: no photo came, but {kind}")
 
 

@@ -20,6 +20,10 @@ CONVERT = "which cannot be decoded: convert it to JPEG"
 
 HEIC_PACKAGE = "pillow_heif"  # of the extra `heic`
 
+RAW_PACKAGE = "rawpy"  # of the extra `raw`
+
+EXTRAS = {"HEIC": "heic", "RAW": "raw"}  # format → the extra that brings its decoder
+
 TIFF_RAW = {
     ".cr2": "Canon", ".nef": "Nikon", ".nrw": "Nikon", ".arw": "Sony", ".srf": "Sony",
     ".sr2": "Sony", ".pef": "Pentax", ".dng": "DNG", ".erf": "Epson", ".3fr": "Hasselblad",
@@ -28,11 +32,15 @@ TIFF_RAW = {
     ".gpr": "GoPro", ".srw": "Samsung", ".raw": "camera", ".ptx": "Pentax", ".rwz": "Rawzor",
 }  # fmt: skip
 
+_RAW_STARTS = (  # first bytes → maker
+    (b"FUJIFILMCCD-RAW", "Fujifilm"), (b"IIRO", "Olympus"), (b"IIRS", "Olympus"),
+    (b"MMOR", "Olympus"), (b"IIU\0", "Panasonic"), (b"FOVb", "Sigma"), (b"\0MRM", "Minolta"),
+    (b"II\x1a\0\0\0HEAPCCDR", "Canon"),
+)  # fmt: skip
+
 # First bytes → kind, of pictures that a camera or a person made.
 _OTHER_PICTURES = (
-    (b"FUJIFILMCCD-RAW", "Fujifilm RAW"), (b"IIRO", "Olympus RAW"), (b"IIRS", "Olympus RAW"),
-    (b"MMOR", "Olympus RAW"), (b"IIU\0", "Panasonic RAW"), (b"FOVb", "Sigma RAW"),
-    (b"\0MRM", "Minolta RAW"), (b"II\x1a\0\0\0HEAPCCDR", "Canon RAW"), (b"II\xbc", "JPEG XR"),
+    (b"II\xbc", "JPEG XR"),
     (b"\0\0\0\x0cjP", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\0\0\0\x0cJXL", "JPEG XL"), (b"\xff\x0a", "JPEG XL"), (b"8BPS", "Photoshop (PSD)"),
     (b"BM", "BMP"), (b"SIMPLE  =", "FITS"), (b"\x76\x2f\x31\x01", "OpenEXR"),
@@ -73,9 +81,11 @@ _MAX_TAG_VALUES = 300_000  # a photo of 65,500 rows in four layers has 262,000 s
 _BRANDS = {
     b"avif": "AVIF", b"avis": "AVIF",
     b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC",
-    b"heim": "HEIC", b"heis": "HEIC", b"hevm": "HEIC", b"hevs": "HEIC", b"crx ": "Canon RAW",
+    b"heim": "HEIC", b"heis": "HEIC", b"hevm": "HEIC", b"hevs": "HEIC",
     b"jxl ": "JPEG XL", b"jp2 ": "JPEG 2000", b"vvic": "VVC", b"evbi": "EVC",
 }  # fmt: skip
+
+_HEIF_BRANDS = (b"mif1", b"msf1", b"miaf", b"mif2")  # of a container, whatever codes its pictures
 
 
 @cache
@@ -84,6 +94,12 @@ def photo_formats() -> tuple[str, ...]:
     avif = ("AVIF",) if features.check("avif") else ()
     heic = ("HEIC",) if find_spec(HEIC_PACKAGE) else ()
     return ("JPEG", "PNG", "WEBP", "GIF", *avif, "TIFF", *heic)
+
+
+@cache
+def raw_is_read() -> bool:
+    """Is what takes the preview out of a raw photo installed?"""
+    return find_spec(RAW_PACKAGE) is not None
 
 
 def formats_in_words() -> str:
@@ -105,26 +121,34 @@ def photo_format(data: bytes) -> str:
     if data.startswith(_TIFF_STARTS):
         return "" if data[8:10] == b"CR" else "TIFF"
     if data[4:8] == b"ftyp":
-        form = next((_BRANDS[brand] for brand in _brands(data) if brand in _BRANDS), "")
+        brands = _brands(data)
+        form = next((_BRANDS[brand] for brand in brands if brand in _BRANDS), "")
+        if not form and {*_HEIF_BRANDS} & {*brands}:
+            form = _coded_by(data)
         return form if form in photo_formats() else ""
     return ""
 
 
-def kind_of(head: bytes, suffix: str = "") -> str | None:
+def kind_of(head: bytes, suffix: str = "", *, raw: bool = True) -> str | None:
     """What a file is that is no JPEG, PNG, WebP or GIF, and what to do with it.
 
     Args:
         head: its first `HEAD_BYTES` bytes.
         suffix: the ending of its name in lower case, which tells makers of raw photos apart.
+        raw: are raw photos read by their previews where LibRaw is installed? The server: no.
 
     Returns:
-        A few words; "" = an AVIF, HEIC or TIFF that can be decoded, None = of no known kind.
+        A few words; "" = an AVIF, HEIC, TIFF or raw photo that can be decoded, None = of no known
+        kind.
     """
+    if maker := raw_kind(head, suffix):
+        if not raw:
+            return f"{maker} RAW, {CONVERT}"
+        return "" if raw_is_read() else not_decoded(f"{maker} RAW")
     if head[4:8] == b"ftyp":
         return _of_brands(head)
     if head.startswith(_TIFF_STARTS):
-        maker = "Canon" if head[8:10] == b"CR" else TIFF_RAW.get(suffix)
-        return f"{maker} RAW, {CONVERT}" if maker else ""
+        return ""
     for start, kind in _OTHER_PICTURES:
         if head.startswith(start):
             return f"{kind}, {CONVERT}"
@@ -140,6 +164,15 @@ def kind_of(head: bytes, suffix: str = "") -> str | None:
     return _text(head)
 
 
+def raw_kind(head: bytes, suffix: str = "") -> str:
+    """Whose raw photo begins so, "Canon" or "DNG"; "" = none, or one that begins as a TIFF does."""
+    if head[4:8] == b"ftyp":
+        return "Canon" if b"crx " in _brands(head) else ""
+    if head.startswith(_TIFF_STARTS):
+        return "Canon" if head[8:10] == b"CR" else TIFF_RAW.get(suffix, "")
+    return next((maker for start, maker in _RAW_STARTS if head.startswith(start)), "")
+
+
 def _brands(head: bytes) -> list[bytes]:
     size = min(int.from_bytes(head[:4], "big"), len(head), 200)
     return [head[8:12], *(head[at : at + 4] for at in range(16, size, 4))]
@@ -150,16 +183,24 @@ def _of_brands(head: bytes) -> str:
     brands = _brands(head)
     for brand in brands:
         if brand in _BRANDS:
-            return "" if photo_format(head) else _not_decoded(_BRANDS[brand])
-    if {b"mif1", b"msf1", b"miaf"} & {*brands}:
-        return f"HEIF, {CONVERT}"
+            return "" if photo_format(head) else not_decoded(_BRANDS[brand])
+    if {*_HEIF_BRANDS} & {*brands}:
+        form = _coded_by(head)
+        return "" if form in photo_formats() else not_decoded(form)
     return "video"
 
 
+def _coded_by(head: bytes) -> str:
+    """The format of a HEIF file whose brands name no coding, by the kinds of its first items."""
+    listed = head[:HEAD_BYTES]
+    return "HEIC" if b"hvc1" in listed else "AVIF" if b"av01" in listed else "HEIF"
+
+
 @cache
-def _not_decoded(form: str) -> str:
-    more = f", or {install_command('heic')}" if form == "HEIC" else ""
-    return f"{form}, {CONVERT}{more}"
+def not_decoded(form: str) -> str:
+    """A format in the words of `kind_of`: that it is not decoded here, and what helps."""
+    extra = EXTRAS.get(form.rpartition(" ")[2])
+    return f"{form}, {CONVERT}" + (f", or {install_command(extra)}" if extra else "")
 
 
 def format_of(kind: str) -> str:

@@ -25,6 +25,7 @@ from .errors import ImageError, OptionError, TooLargeError
 from .file_kinds import formats_in_words
 from .hardware import MEGAPIXELS_VARIABLE, max_file_bytes, max_megapixels
 from .photo_files import DECODE_ERRORS, METADATA_ERRORS, exif_of, open_photo, webp_exif, webp_size
+from .raw_previews import photo_data
 from .storage import read_bytes
 from .types import Image
 
@@ -67,6 +68,7 @@ def read_image(
     name: str = "",
     reserve: Callable[[int], object] | None = None,
     memory: int = 0,
+    raw: bool = True,
 ) -> Image:
     """Decode one photo.
 
@@ -79,6 +81,8 @@ def read_image(
             are checked and before the first pixel is decoded; it may wait, or raise.
         memory: bytes that there are for the file and its decoding; 0 = as many as it takes. A
             photo that needs more is refused before it is decoded.
+        raw: read raw photos of cameras by their previews, where LibRaw is installed; otherwise they
+            are refused.
 
     Returns:
         (H, W, 3) uint8 RGB, EXIF orientation applied, transparent parts on white.
@@ -97,6 +101,8 @@ def read_image(
         with warnings.catch_warnings():
             # Pillow warns about odd metadata and large photos; the limits here replace the latter.
             warnings.simplefilter("ignore")
+            if raw:
+                data = photo_data(data, name)
             return _decode(data, (short_side, long_side), reserve, memory)
     except ImageError as error:
         raise type(error)(f"{name}: {error}") from None
@@ -128,6 +134,7 @@ def header_size(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            data = photo_data(data, name)
             with open_photo(data) as opened:
                 if not full:
                     _fit(opened, data, (short_side, 0))

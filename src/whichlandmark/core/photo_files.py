@@ -13,7 +13,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -40,6 +40,7 @@ from .file_kinds import (
     tiff_tags,
 )
 from .hardware import max_file_bytes
+from .raw_previews import maker_of, position_tags
 
 LatLon = tuple[float, float]  # latitude, longitude in degrees
 
@@ -103,6 +104,8 @@ def open_photo(data: bytes) -> ImageFile.ImageFile:
         raise ImageError(f"damaged: a JPEG of more than {_MAX_SCANS} scans")
     if form == "TIFF":
         return _open_tiff(data)
+    if form == "AVIF" and not re.search(b"avi[fs]", data[8:64]):  # its decoder insists on the brand
+        data = data[:8] + b"avif" + data[12:]
     if form == "HEIC":  # loaded only when it is needed
         heic: ImageFile.ImageFile = importlib.import_module(HEIC_PACKAGE).HeifImageFile(
             io.BytesIO(data), ""
@@ -113,7 +116,7 @@ def open_photo(data: bytes) -> ImageFile.ImageFile:
             return _PLUGINS[form](io.BytesIO(data), "")
         except Pillow.DecompressionBombError as error:  # only the plugin of WebP checks this
             raise TooLargeError(f"its header is that of an enormous photo ({error})") from None
-    if what := kind_of(data[:HEAD_BYTES]):
+    if what := kind_of(data[:HEAD_BYTES], raw=False):
         raise ImageError(f"its content: {what}")
     raise UnidentifiedImageError
 
@@ -230,15 +233,26 @@ def location_of(data: bytes) -> LatLon | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_photo(data) as opened:
-                tags = exif_of(opened).get_ifd(_GPS)
-                if not tags:
-                    tags = _xmp_position(opened.info)
+            if maker := maker_of(data):
+                tags, info = position_tags(data, maker)
+            else:
+                with open_photo(data) as opened:
+                    tags, info = exif_of(opened).get_ifd(_GPS), opened.info
+            if not tags:
+                tags = _xmp_position(info)
+            return position_of_tags(tags)
+    except (ImageError, *METADATA_ERRORS):
+        return None
+
+
+def position_of_tags(tags: Mapping[int, object]) -> LatLon | None:
+    """The position that GPS tags of EXIF say, by their numbers; None as in `location_of`."""
+    try:
         if _plain_text(tags.get(_STATUS, "A")).upper() == "V":
             return None
         latitude = _degrees(tags[_LATITUDE], tags.get(_LATITUDE_REF, ""), _NORTH_SOUTH, 90)
         longitude = _degrees(tags[_LONGITUDE], tags.get(_LONGITUDE_REF, ""), _EAST_WEST, 180)
-    except (ImageError, *METADATA_ERRORS):
+    except METADATA_ERRORS:
         return None
     if latitude is None or longitude is None or latitude == longitude == 0:
         return None

@@ -7,10 +7,20 @@ import errno
 import os
 import re
 import stat
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.disks import special_kind
-from ..core.file_kinds import CONVERT, HEAD_BYTES, TIFF_RAW, kind_of, photo_format
+from ..core.file_kinds import (
+    CONVERT,
+    EXTRAS,
+    HEAD_BYTES,
+    TIFF_RAW,
+    format_of,
+    kind_of,
+    photo_format,
+)
 from ..core.files import atomic_file, text_of_bytes
 from ..core.images import SUFFIXES
 from ..core.results import require_own_result
@@ -123,6 +133,43 @@ def counted(left_out: dict[str, str], *, named: int = 0) -> list[str]:
         lines.append(f"{len(paths)} × {reason}" + (f": {names}{more}" if names else ""))
     if len(lines) > MAX_REASONS:
         lines[MAX_REASONS:] = [f"… and {len(lines) - MAX_REASONS} more reasons"]
+    return lines
+
+
+def without_command(reason: str) -> str:
+    """A reason without the command that installs a decoder; `formats_not_decoded` says it once."""
+    return re.sub(r", or pip install .*?(?=, though its name|$)", "", reason, flags=re.DOTALL)
+
+
+def formats_not_decoded(reasons: Mapping[str, str]) -> list[str]:
+    """One line for each format that is not decoded here: how many photos, and what helps.
+
+    reasons: file → why it was not used or could not be read; others than those of formats may be
+    among them.
+    """
+    found: dict[tuple[str, str], Counter[str]] = {}  # format, what helps → makers
+    for reason in reasons.values():
+        if CONVERT not in reason:
+            continue
+        kind = reason.partition("its content: ")[2] or reason
+        maker, _, form = format_of(kind).rpartition(" ")
+        if form not in EXTRAS:
+            maker, form = "", format_of(kind)
+        command = kind.partition(f"{CONVERT}, or ")[2].partition(", though its name")[0]
+        if form == "RAW" and not command:
+            form = "RAW without a preview that can be used"
+        elif form == "TIFF":
+            form = "TIFF of a rare kind"
+        found.setdefault((form, command), Counter())[maker] += 1
+    lines = []
+    for (form, command), makers in sorted(found.items(), key=lambda item: -item[1].total()):
+        one = makers.total() == 1
+        whose = ", ".join(f"{count} {maker}" for maker, count in makers.most_common() if maker)
+        photos = f"{makers.total()} photo{' is' if one else 's are'} {form}"
+        helps = f"which this installation cannot decode: {command}"
+        if not command:
+            helps = f"which cannot be decoded: convert {'it' if one else 'them'} to JPEG"
+        lines.append(f"{photos}{f' ({whose})' if whose else ''}, {helps}")
     return lines
 
 

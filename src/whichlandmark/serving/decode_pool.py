@@ -288,7 +288,7 @@ def unsupported(data: bytes) -> PhotoError:
     """Why a file of no accepted format is refused: what it is, and the way out."""
     if not data:
         return PhotoError("unreadable", "The file is empty.")
-    kind = kind_of(data[:HEAD_BYTES])
+    kind = kind_of(data[:HEAD_BYTES], raw=False)
     if not kind:
         return PhotoError("unsupported_format", "This is not a photo in an accepted format.")
     return PhotoError("unsupported_format", decode_worker.sentence(kind), format_of(kind))

@@ -78,8 +78,9 @@ def decode_photo(data: bytes, mode: int, side: int, memory: int = 0) -> DecodedP
         ImageError: the photo cannot be decoded.
     """
     image = read_image(
-        data, short_side=side, name="photo", memory=memory, reserve=_make_room if memory else None
-    )
+        data, short_side=side, name="photo", memory=memory, raw=False,
+        reserve=_make_room if memory else None,
+    )  # fmt: skip
     if mode != JPEG:
         image = reduce_to_side(image, side)
         height, width, channels = image.shape

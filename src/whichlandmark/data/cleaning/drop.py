@@ -89,6 +89,10 @@ class CleanResult:
     leaks: list[Drop] = field(default_factory=list)
     scanned_before: int = 0
 
+    def unreadable(self) -> dict[str, str]:
+        """Id → why, of the photos that could not be read."""
+        return {drop.id: drop.detail for drop in self.dropped if drop.reason == UNREADABLE}
+
     def counts(self) -> dict[str, int]:
         """Reason → number of photos, in the order in which reasons are checked; leaks come last."""
         found = Counter(row.reason for row in self.dropped + self.leaks)

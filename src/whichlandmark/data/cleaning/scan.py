@@ -151,7 +151,8 @@ def _scan_photo(
         image = read_image(data, short_side=short_side, name=path)
     except ImageError as error:
         return PhotoScan(path, file_stamp, error=str(error)), None
-    height, width = header_size(data, full=True)  # because `read_image` may decode it smaller
+    # Its own, because `read_image` may decode it smaller.
+    height, width = header_size(data, full=True, name=path)
     scan = PhotoScan(
         path,
         file_stamp,

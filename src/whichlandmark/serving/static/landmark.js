@@ -2,7 +2,7 @@
 
 import { addPhotos } from "./add_photos.js";
 import { fetchJson, landmarkPath, problemText, withQuery } from "./api.js";
-import { wikipediaLink } from "./candidates.js";
+import { townOf, wikipediaLink } from "./candidates.js";
 import {
   announce,
   button,
@@ -149,7 +149,7 @@ function nameLandmark(view) {
   setTitle(titled(view.item));
 }
 
-/** Names in other languages, links to the place and to what is written about it. */
+/** City and country, names in other languages, links to the place and to what tells of it. */
 function factsOf(item) {
   const title = titled(item);
   const names = Object.entries(item.names ?? {}).filter(([, name]) => name !== title);
@@ -173,6 +173,7 @@ function factsOf(item) {
     links.push(outLink(item.source, t("landmark.source", { site: new URL(item.source).hostname })));
   const rest = nodes.slice(NAMES_SHOWN);
   return [
+    townOf(item),
     nodes.length ? el("ul", { class: "names" }, nodes.slice(0, NAMES_SHOWN)) : null,
     rest.length
       ? el(
