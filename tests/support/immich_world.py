@@ -63,7 +63,9 @@ def fill(fake: FakeImmich) -> FakeImmich:
     """Photos of places 0 to 3 and of none, and what must be left alone."""
     for code in range(4):
         for i in range(2):
-            fake.add(f"{code}-{i}.jpg", jpeg(code, 70 + i), taken=f"2020-0{code + 1}-01T0{i}:00:00.000Z")
+            fake.add(
+                f"{code}-{i}.jpg", jpeg(code, 70 + i), taken=f"2020-0{code + 1}-01T0{i}:00:00.000Z"
+            )
     fake.add("none.jpg", jpeg(201), taken="2019-01-01T00:00:00.000Z")
     fake.add("phone.HEIC", jpeg(0, 80), taken="2021-06-01T00:00:00.000Z")
     placed = fake.add("placed.jpg", jpeg(0, 81), latitude=1.5, longitude=2.5, description="mine")
