@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from whichlandmark.collect import answer_cache
 from whichlandmark.collect.answer_cache import AnswerCache, FetchedPhoto
 from whichlandmark.core.errors import BusyError, DataError
+from whichlandmark.gallery.sqlite import own_file
 
 URL = "https://commons.wikimedia.org/w/api.php"
 
@@ -46,14 +46,15 @@ def test_a_cache_without_a_file_forgets() -> None:
 
 
 def test_a_second_user_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_cache, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(own_file, "BUSY_SECONDS", 0.1)
     path = tmp_path / "commons.sqlite"
     with closing(AnswerCache(path)), pytest.raises(BusyError, match="another process"):
         AnswerCache(path)
     AnswerCache(path).close()
     program = f"""
         from whichlandmark.collect import answer_cache
-        answer_cache.BUSY_SECONDS = 0.1
+        from whichlandmark.gallery.sqlite import own_file
+        own_file.BUSY_SECONDS = 0.1
         answer_cache.AnswerCache(answer_cache.Path({str(path)!r}))
     """
     with closing(AnswerCache(path)):
@@ -127,9 +128,9 @@ def test_a_damaged_answer_is_missing(tmp_path: Path, caplog: pytest.LogCaptureFi
     path = tmp_path / "commons.sqlite"
     with closing(AnswerCache(path)) as cache:
         cache.keep_answer(URL, {}, b"x" * 1000)
-        for broken in (b"", b"junk", "text", cache._sql.execute(
+        for broken in (b"", b"junk", "text", cache._file.sql.execute(
                 "SELECT answer FROM answers").fetchone()[0][:-3]):  # fmt: skip
-            cache._sql.execute("UPDATE answers SET answer = ?", (broken,))
+            cache._file.sql.execute("UPDATE answers SET answer = ?", (broken,))
             assert cache.answer(URL, {}) is None
         assert caplog.text.count("a damaged answer is asked for again") == 4
 
@@ -138,12 +139,12 @@ def test_a_full_disk_is_told_and_the_rest_stays(tmp_path: Path) -> None:
     path = tmp_path / "commons.sqlite"
     with closing(AnswerCache(path)) as cache:
         cache.keep_answer(URL, {}, b"kept")
-        cache._sql.execute("PRAGMA max_page_count = 10")
+        cache._file.sql.execute("PRAGMA max_page_count = 10")
         with pytest.raises(
             DataError, match="the disk is full; free some space, then give the same"
         ):
             cache.keep_answer(URL, {"big": "1"}, os.urandom(100_000))
-        cache._sql.execute("PRAGMA max_page_count = 1000")
+        cache._file.sql.execute("PRAGMA max_page_count = 1000")
         cache.keep_answer(URL, {"big": "1"}, b"later")
     with closing(AnswerCache(path)) as cache:
         assert (cache.answer(URL, {}), cache.answer(URL, {"big": "1"})) == (b"kept", b"later")

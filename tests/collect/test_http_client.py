@@ -35,6 +35,7 @@ from tests.support.web_doubles import (
 from whichlandmark.collect import http_limits
 from whichlandmark.collect.http_client import ApiError, PoliteClient, RefusedError, Sites
 from whichlandmark.core.errors import BusyError, NetworkError, OptionError
+from whichlandmark.core.http_reading import Guard, guard_reads
 
 SITES = Sites.wikimedia()
 PHOTO = "https://upload.wikimedia.org/wikipedia/commons/thumb/a/ab/Nave%2FChoir.jpg/960px-Nave.jpg"
@@ -224,7 +225,7 @@ def test_the_environment_names_the_proxy_but_not_for_a_stand_in(
 
 def test_reads_are_guarded_in_the_installed_version_of_the_library() -> None:
     client: Any = httpx2.Client(proxy="http://127.0.0.1:9")
-    http_limits.guard_reads(client, http_limits.Guard(), http_limits.Pace(StillClock()))
+    guard_reads(client, Guard(), http_limits.Pace(StillClock()).check)
     pools = [client._transport._pool, *(one._pool for one in client._mounts.values())]
     assert len(pools) == 2
     assert {type(pool._network_backend).__name__ for pool in pools} == {"Backend"}

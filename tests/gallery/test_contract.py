@@ -247,6 +247,9 @@ def test_records_and_credits_read_back(gallery: Gallery) -> None:
     gallery.describe([LandmarkRecord("b", "to be replaced"), LandmarkRecord("a")])
     gallery.describe([tower])
     assert gallery.landmarks() == {"b": tower, "a": LandmarkRecord("a")}
+    there = replace(tower, city="Paris, 7ᵉ", country="France", country_code="FR")
+    gallery.describe([there])
+    assert gallery.landmarks()["b"] == there
     assert gallery.state().landmarks == 2
     before = gallery.sums()[1][0]
     gallery.credit({"y": Credit("Bea", "CC BY 4.0")})

@@ -111,9 +111,9 @@ def test_relabel_moves_photos_and_the_landmark_record(
 ) -> None:
     table = folder.parent / "landmarks.csv"
     table.write_text(
-        "landmark,name,category,name:fr,latitude,longitude,wikidata\n"
-        "place 1,The First,http://c,Le Premier,48.5,2.25,Q7\n"
-        "nowhere,N,,,,,\n"
+        "landmark,name,category,name:fr,latitude,longitude,wikidata,country_code,city,country\n"
+        "place 1,The First,http://c,Le Premier,48.5,2.25,Q7,FR,Paris, France \n"
+        "nowhere,N,,,,,,,,\n"
     )
     counts = json_of(capfd, "gallery", "add", folder, "--landmarks", table)
     assert (counts["records"], counts["records without a photo"]) == (1, 1)
@@ -126,7 +126,7 @@ def test_relabel_moves_photos_and_the_landmark_record(
     assert listed["landmarks"][0] == {
         "landmark": "First", "photos": 4, "title": "The First", "names": {"fr": "Le Premier"},
         "wikidata": "Q7", "latitude": 48.5, "longitude": 2.25, "source": "",
-        "wikipedia": {},
+        "wikipedia": {}, "city": "Paris", "country": "France", "country_code": "FR",
     }  # fmt: skip
     shown = run(capfd, "gallery", "list", folder)[1]
     assert "     4  First  (The First)\n" in shown
@@ -265,6 +265,15 @@ def test_compact_shrinks_the_file_and_keeps_the_photos(
         ("landmark,latitude,longitude\na,north,2\n", "line 2: latitude 'north'"),
         ("landmark,latitude,longitude\na,95,2\n", "line 2: landmark 'a': latitude 95.0"),
         ("landmark,wikidata\na,7\n", "expected Q and a number"),
+        (
+            "landmark,country_code\na,fr\n",
+            "line 2: landmark 'a': country code 'fr'; expected two capital letters, such as FR",
+        ),
+        ("landmark,country_code\na,FRA\n", "country code 'FRA'"),
+        ("landmark,country_code\na,ＦＲ\n", "country code 'ＦＲ'"),
+        (f"landmark,city\na,{'x' * 1001}\n", "a city of 1001 characters; at most 1000"),
+        (f"landmark,country\na,{'x' * 1001}\n", "a country of 1001 characters; at most 1000"),
+        ("landmark,countrycode\na,FR\n", "did you mean 'country_code'?"),
         ("landmark,title\n,b\n", "a record without a landmark's name"),
     ],
 )
@@ -315,16 +324,19 @@ def test_a_record_is_shown_and_changed_by_command(
 ) -> None:
     describe = ("gallery", "describe", folder, "place 1")
     empty = {"landmark": "place 1", "title": "", "names": {}, "wikidata": "", "latitude": None,
-             "longitude": None, "source": "", "wikipedia": {}, "generation": 1}  # fmt: skip
+             "longitude": None, "source": "", "wikipedia": {}, "city": "", "country": "",
+             "country_code": "", "generation": 1}  # fmt: skip
     assert json_of(capfd, *describe) == empty
     changed = json_of(
         capfd, *describe, "--title", "First", "--name", "fr=Premier", "--name", "de= Erster",
         "--wikidata", "Q243", "--place", "48.858,2.294", "--source", "https://a.org/x",
+        "--city", "Paris", "--country", "France", "--country-code", "fr",
     )  # fmt: skip
     assert changed == {
         "landmark": "place 1", "title": "First", "names": {"fr": "Premier", "de": "Erster"},
         "wikidata": "Q243", "latitude": 48.858, "longitude": 2.294, "source": "https://a.org/x",
-        "wikipedia": {}, "generation": 2,
+        "wikipedia": {}, "city": "Paris", "country": "France", "country_code": "FR",
+        "generation": 2,
     }  # fmt: skip
     assert json_of(capfd, *describe) == changed
     cleared = json_of(capfd, *describe, "--clear", "name:fr", "--clear", "place", "--title", "I")
@@ -394,9 +406,10 @@ def test_records_and_credits_are_exported_as_they_are_read(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tables = {
-        "--landmarks": "landmark,title,wikidata,latitude,longitude,source,name:de,name:zh-Hant\n"
-        'place 1,"The ""First"", it is",Q7,48.5,-2.25,https://a.org/x,Erster,\n'
-        "place 2,,,,,,,第二\n",
+        "--landmarks": "landmark,title,wikidata,latitude,longitude,source,city,country,"
+        "country_code,name:de,name:zh-Hant\n"
+        'place 1,"The ""First"", it is",Q7,48.5,-2.25,https://a.org/x,"Aa, Bb",Ü,DE,Erster,\n'
+        "place 2,,,,,,,,,,第二\n",
         "--credits": "id,author,licence,licence_url,source\n"
         "gallery/place 0/0.jpg,Ann,CC BY 4.0,https://a.org/by,https://a.org/1\n"
         "gallery/place 0/1.jpg,,CC0,,\n",

@@ -107,7 +107,8 @@ def test_a_record_is_read_and_changed_field_by_field(client: TestClient) -> None
     assert model_of(LandmarkReply).model_validate(before).title == before["title"]
     given = {"title": "First", "names": {"fr": "Premier", "de": "Erster"}, "wikidata": "Q243",
              "latitude": 48, "longitude": 2.294, "source": "https://a.org/x",
-             "wikipedia": {"fr": "Premier lieu", "de": "Erster Ort"}}  # fmt: skip
+             "wikipedia": {"fr": "Premier lieu", "de": "Erster Ort"}, "city": "Paris",
+             "country": "France", "country_code": "FR"}  # fmt: skip
     changed = client.patch(address, json=given).json()
     model_of(ChangedLandmarkReply).model_validate(changed)
     assert changed.pop("relabelled") == 0
@@ -123,6 +124,8 @@ def test_a_record_is_read_and_changed_field_by_field(client: TestClient) -> None
     assert client.patch(address, json={}).json() == fewer  # nothing to do, no new generation
     cleared = client.patch(address, json={"names": None, "latitude": None, "longitude": None})
     assert (cleared.json()["names"], cleared.json()["latitude"]) == ({}, None)
+    moved = client.patch(address, json={"country": "Italy", "city": None}).json()
+    assert (moved["city"], moved["country"], moved["country_code"]) == ("", "Italy", "")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +135,8 @@ def test_a_record_is_read_and_changed_field_by_field(client: TestClient) -> None
         ({"latitude": None}, "longitude"), ({"names": {"x y": "a"}}, "language"),
         ({"title": "a" * 1001}, "title"), ({"title": 3}, "title"), ({"titel": "a"}, "titel"),
         ({"source": "javascript:alert(1)"}, "source"), ({"title": "a\x00"}, "title"),
+        ({"country_code": "fr"}, "country_code"), ({"country_code": "FRA"}, "country_code"),
+        ({"city": "a" * 1001}, "city"), ({"country": "a\x00"}, "country"), ({"city": 3}, "city"),
     ],
 )  # fmt: skip
 def test_a_record_that_is_not_valid_names_the_field(

@@ -55,6 +55,9 @@ def test_a_record_is_edited_in_one_request(page: Page, world: World) -> None:
     page.fill("#edit-name", "Hawa Mahal")
     page.fill("#edit-place", "26.5° S, 75,25")
     page.fill("#edit-wikidata", "https://www.wikidata.org/wiki/q42")
+    page.fill("#edit-city", " Jaipur ")
+    page.fill("#edit-country", "India")
+    page.fill("#edit-country-code", "in")
     page.fill("#edit-source", "https://example.org/hawa")
     page.get_by_role("button", name="Add a name").click()
     row = page.locator("#edit-names li").last
@@ -70,6 +73,8 @@ def test_a_record_is_edited_in_one_request(page: Page, world: World) -> None:
     assert record["latitude"] == -26.5
     assert record["longitude"] == 75.25
     assert record["wikidata"] == "Q42"
+    assert (record["city"], record["country"], record["country_code"]) == ("Jaipur", "India", "IN")
+    expect(page.locator("#landmark-body .town")).to_have_text("Jaipur, India")
     assert record["source"] == "https://example.org/hawa"
     assert record["names"]["de"] == "Palast der Winde"
     assert "ar" not in record["names"]
@@ -104,6 +109,7 @@ def test_what_is_used_after_a_save_keeps_the_focus(page: Page) -> None:
         ("#edit-place", "somewhere", "Enter two numbers such as 48.8584, 2.2945"),
         ("#edit-place", "91, 10", "Enter two numbers such as 48.8584, 2.2945"),
         ("#edit-wikidata", "243", "A Wikidata number is a Q and digits"),
+        ("#edit-country-code", "FRA", "Enter two letters such as FR"),
         ("#edit-source", "example.org", "begins with https://"),
         ("#edit-label", " ", "Enter a short name."),
     ],
@@ -198,6 +204,10 @@ def test_a_change_by_somebody_else_is_not_overwritten_in_silence(
     ("message", "field"),
     [("landmark 'x': latitude 91.0; expected −90 to 90 degrees", "#edit-place"),
      ("landmark 'x': Wikidata id 'Q0'; expected Q and a number", "#edit-wikidata"),
+     ("landmark 'x': a city of 1001 characters; at most 1000", "#edit-city"),
+     ("landmark 'x': a country of 1001 characters; at most 1000", "#edit-country"),
+     ("landmark 'x': country code 'fr'; expected two capital letters", "#edit-country-code"),
+     ("country_code: expected two letters", "#edit-country-code"),
      ("landmark 'x': source 'y'; expected a web address", "#edit-source")],
 )  # fmt: skip
 def test_a_refusal_of_the_server_is_said_at_its_field(page: Page, message: str, field: str) -> None:

@@ -169,6 +169,36 @@ def test_name_and_place_are_copied(browser: Browser, address: str) -> None:
         )
 
 
+def test_city_and_country_stand_under_the_name(
+    browser: Browser, address: str, world: World
+) -> None:
+    world.records["cathedral_of_velras"] = {"city": "Velras", "country": "Velmora"}
+    options = {"permissions": ["clipboard-read", "clipboard-write"]}
+    with opened(browser, address, **options) as (page, _):
+        ready(page)
+        submit_photos(page, "palace.jpg")
+        expect(page.locator(".answer .head > h3 + .town")).to_have_text("Velras, Velmora")
+        more(page, "Copy name and place").click()
+        expect(page.locator(".told")).to_have_text("Name and place copied.")
+        assert page.evaluate("() => navigator.clipboard.readText()") == (
+            "Cathedral of Velras\nVelras, Velmora\n26.9239° N, 75.8267° E"
+        )
+        page.click("#clear")
+        for record, words in (
+            ({"city": "Singapore", "country": "Singapore", "country_code": "SG"}, "Singapore"),
+            ({"city": "", "country": "France", "country_code": "FR"}, "France"),
+            ({"city": "Paris <b>", "country": ""}, "Paris <b>"),
+        ):
+            world.records["cathedral_of_velras"] = record
+            submit_photos(page, "palace.jpg")
+            expect(page.locator(".answer .head .town")).to_have_text(words)
+            page.click("#clear")
+        world.records["cathedral_of_velras"] = {"city": "", "country": "", "country_code": "FR"}
+        submit_photos(page, "unsure.jpg")
+        expect(page.locator(".answer .head h3")).to_be_visible()
+        expect(page.locator(".town")).to_have_count(0)
+
+
 def test_a_phone_shares_by_its_own_menu(browser: Browser, address: str) -> None:
     size = {"width": 390, "height": 844}
     with opened(browser, address, viewport=size, is_mobile=True, has_touch=True) as (page, _):

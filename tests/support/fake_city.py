@@ -15,6 +15,7 @@ from whichlandmark.data.synthetic.seeded_random import SeededRandom
 
 CENTRE = (44.5, -20.25)  # in the Atlantic
 CITY = "Q90001"
+COUNTRY = "Q90000"
 DISTRICTS = ("Q90002", "Q90003", "Q90004")
 FIRST = 90101  # the number of the first landmark's item
 # Class → what it is a kind of.
@@ -147,6 +148,7 @@ def add_landmark(build: Builder, number: int, links: int) -> FakeItem:
     item = build.item(
         qid, name, kind, Claim("P625", place), Claim("P373", name),
         Claim("P18", f"{name} 01.jpg"), Claim("P131", DISTRICTS[number % len(DISTRICTS)]),
+        Claim("P17", COUNTRY), Claim("P17", "Q90010", ended=True),
         links=links,
     )  # fmt: skip
     item.labels |= {"fr": f"{french} de {town}", "ru": f"{russian} {cyrillic(town)}",
@@ -167,8 +169,11 @@ def add_surroundings(build: Builder) -> None:
     build.category("Velmora", item=CITY)
     for name in ("Buildings in Velmora", "Streets in Velmora"):
         build.category(name, "Velmora")
-    build.item("Q90000", "Atlantic Republic", "Q6256", Claim("P625", CENTRE), links=30)
-    city = build.item(CITY, "Velmora", "Q515", Claim("P625", CENTRE), Claim("P131", "Q90000"),
+    country = build.item(COUNTRY, "Atlantic Republic", "Q6256", Claim("P625", CENTRE),
+                         Claim("P297", "XA"), Claim("P17", COUNTRY), links=30)  # fmt: skip
+    country.labels["fr"] = "République atlantique"
+    build.item("Q90010", "Kingdom of the Atlantic", "Q6256", links=8)  # of former times, no code
+    city = build.item(CITY, "Velmora", "Q515", Claim("P625", CENTRE), Claim("P131", COUNTRY),
                       Claim("P373", "Velmora"), links=34)  # fmt: skip
     city.labels |= {"fr": "Velmore", "ru": "Вельмора", "ja": "ヴェルモラ", "ar": "فيلمورا"}
     city.descriptions = {"en": "city in the Atlantic", "fr": "ville de l'Atlantique"}

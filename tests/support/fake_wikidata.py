@@ -111,9 +111,11 @@ def _terms(texts: Mapping[str, str], languages: list[str], *, fallback: bool) ->
 
 
 def _statement(owner: str, number: int, claim: Claim) -> JSON:
+    ends = {"snaktype": "somevalue", "property": "P582", "hash": "0" * 40, "datatype": "time"}
     return {
         "mainsnak": claim.snak_json() | {"hash": "0" * 40}, "type": "statement",
         "id": f"{owner}${number:08d}-0000-0000-0000-000000000000", "rank": claim.rank,
+        **({"qualifiers": {"P582": [ends]}, "qualifiers-order": ["P582"]} if claim.ended else {}),
     }  # fmt: skip
 
 
@@ -196,6 +198,8 @@ def sparql(world: World, query: str) -> JSON:
     if not selected or plain.count("{") != plain.count("}") or plain.count("{") == 0:
         raise MalformedError("Lexical error at line 1, column 1.")
     names = re.findall(r"\?(\w+)", selected[1])
+    if re.search(r"\?start\s+wdt:P131\*\s+\?place\b", plain):
+        return {"head": {"vars": names}, "results": {"bindings": _upwards(world, text)}}
     subject = re.search(r"\?(\w+)\s+(?:wdt|p|wikibase):", plain)
     if subject is None:
         raise MalformedError("a query without a subject")
@@ -217,6 +221,34 @@ def sparql(world: World, query: str) -> JSON:
     begin = int(start[1]) if start else 0
     end = begin + int(limit[1]) if limit else None
     return {"head": {"vars": names}, "results": {"bindings": rows[begin:end]}}
+
+
+def _upwards(world: World, text: str) -> list[JSON]:
+    """The rows of a query for places (VALUES ?start) and all that these lie in.
+
+    One row for each combination of code, statement P131 without an end, type, and kind: one of the
+    listed classes that the type reaches in three steps.
+    """
+    starts = re.search(r"(?is)VALUES\s+\?start\s*\{([^}]*)\}", text)
+    kinds = {*re.findall(r"wd:(Q\d+)", re.search(r"\?kind\s+IN\s*\(([^)]*)\)", text)[1])}  # type: ignore[index]
+    languages = re.search(r'wikibase:language\s+"([^"]*)"', text)
+    places: list[str] = []
+    for start in re.findall(r"wd:(Q\d+)", starts[1] if starts else ""):
+        places += [one for one in world.upwards([start], "P131") if one not in places]
+    rows: list[JSON] = []
+    for place in places:
+        item = world.items.get(place) or FakeItem(place)
+        above = [one.value for one in item.truthy("P131") if one.snak == "value" and not one.ended]
+        types = [
+            {"type": one, **({"kind": kind} if kind else {})} for one in item.values("P31")
+            for kind in sorted(kinds & world.within_steps(one, "P279", 3)) or [""]
+        ]  # fmt: skip
+        for code, up, of in product(item.values("P297") or [""], above or [""], types or [{}]):
+            uris = {"place": place, **({"above": up} if up else {}), **of}
+            row = {name: {"type": "uri", "value": ENTITY + one} for name, one in uris.items()}
+            row["placeLabel"] = _label(item, languages[1] if languages else "en")
+            rows.append(row | ({"code": {"type": "literal", "value": code}} if code else {}))
+    return rows
 
 
 def _items_of(world: World, text: str, plain: str) -> Iterator[tuple[FakeItem, list[str]]]:

@@ -252,13 +252,17 @@ Page = FakeFile | FakeCategory
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement. value: an item or file name (str), or a place (latitude, longitude)."""
+    """A statement. value: an item, file name or code (str), or a place (latitude, longitude).
+
+    ended: it has an end (P582), as what was so in former times.
+    """
 
     prop: str
     value: Any = None
     rank: str = "normal"
     snak: str = "value"
     globe: str = EARTH
+    ended: bool = False
 
     def snak_json(self) -> dict[str, Any]:
         """The main snak as the API writes it."""
@@ -360,12 +364,20 @@ class World:
 
     def classes(self, item: str) -> set[str]:
         """The classes of an item: P31, and their P279 upwards."""
-        return set(self._upwards(self.items[item].values("P31"), "P279"))
+        return set(self.upwards(self.items[item].values("P31"), "P279"))
 
     def within(self, item: str, place: str) -> bool:
-        return place in self._upwards([item], "P131")
+        return place in self.upwards([item], "P131")
 
-    def _upwards(self, start: list[str], prop: str) -> Iterator[str]:
+    def within_steps(self, item: str, prop: str, steps: int) -> set[str]:
+        """The item, and all that it reaches in so many steps."""
+        found = {item}
+        for _ in range(steps):
+            known = [self.items[one] for one in found if one in self.items]
+            found |= {above for one in known for above in one.values(prop)}
+        return found
+
+    def upwards(self, start: list[str], prop: str) -> Iterator[str]:
         queue, seen = list(start), set()
         while queue:
             one = queue.pop()

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support import page_gallery
+from tests.support import page_discoveries, page_gallery
+from tests.support.page_discoveries import DISCOVERIES
 from tests.support.page_gallery import Asked, RefusedError
 from tests.support.page_world import JSON, World, answer, drawn, explanation
 from whichlandmark.serving.page_files import (
@@ -35,6 +36,7 @@ KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; char
          ".svg": "image/svg+xml", ".json": "application/json"}  # fmt: skip
 OPEN = ("/v1/config", "/livez", "/readyz")
 FEEDBACK = "/v1/feedback"
+WRITERS = (FEEDBACK, DISCOVERIES)  # routes that need the right to change the gallery, also to read
 
 
 def config_of(world: World) -> JSON:
@@ -95,7 +97,8 @@ class Handler(BaseHTTPRequestHandler):
         self.allow(needed_scope(asked))
         if picture := picture_of(world, asked):
             return "image/jpeg", picture
-        reply = answered(world, asked) or page_gallery.reply(world, asked)
+        routes = page_discoveries if asked.path.startswith(DISCOVERIES) else page_gallery
+        reply = answered(world, asked) or routes.reply(world, asked)
         return KINDS[".json"], json.dumps(reply).encode()
 
     def allow(self, scope: str) -> None:
@@ -119,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def needed_scope(asked: Asked) -> str:
     """read or write."""
-    reads = asked.method in ("GET", "HEAD") and not asked.path.startswith(FEEDBACK)
+    reads = asked.method in ("GET", "HEAD") and not asked.path.startswith(WRITERS)
     answers = ("/v1/recognize", "/v1/explain", "/v1/embed", "/v1/similar", FEEDBACK)
     return "read" if reads or (asked.method == "POST" and asked.path in answers) else "write"
 
@@ -145,6 +148,8 @@ def picture_of(world: World, asked: Asked) -> bytes | None:
     """A thumbnail, a preview, or the photo that was sent with feedback."""
     if asked.path.startswith(f"{FEEDBACK}/") and asked.path.endswith("/photo"):
         return drawn(0, "query")
+    if asked.path.startswith(f"{DISCOVERIES}/") and "/photos/" in asked.path:
+        return page_discoveries.picture(asked)
     if asked.method == "GET" and asked.path.startswith("/v1/photos/"):
         name, _, what = asked.path.removeprefix("/v1/photos/").partition("/")
         photo = unquote(name)

@@ -60,6 +60,7 @@ class World:
     undo: dict[str, tuple[dict[str, list[str]], list[str]]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     feedback: list[JSON] = field(default_factory=list)
+    discoveries: list[JSON] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
     down: bool = False
     wait: int = 1

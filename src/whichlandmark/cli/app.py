@@ -17,7 +17,8 @@ from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
     "demo", "import", "fetch", "clean", "split", "train", "embedder", "doctor", "index", "tune",
-    "gallery", "recognize", "evaluate", "report", "compare", "serve", "keys",
+    "gallery", "recognize", "label", "immich", "evaluate", "report", "compare", "serve", "keys",
+    "mcp",
 )  # fmt: skip
 
 
@@ -29,7 +30,7 @@ HELP = {"--help", "-h", "--version"}
 CONFIG = "whichlandmark.config"  # of the context: the config files that were read
 
 # After Ctrl-C, by the same command.
-RESUMING_VERBS = ("demo", "fetch", "clean", "train", "index", "gallery")
+RESUMING_VERBS = ("demo", "fetch", "clean", "train", "index", "gallery", "label", "immich")
 
 
 class VerbsInOrder(TyperGroup):

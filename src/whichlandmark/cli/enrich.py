@@ -29,11 +29,12 @@ Clear = Annotated[
     list[str] | None,
     typer.Option(
         callback=each_of(
-            "title", "names", "wikipedia", "wikidata", "place", "source",
+            "title", "names", "wikipedia", "wikidata", "place", "city", "country",
+            "country_code", "source",
             also=("name:", "wikipedia:"),
         ),
-        help="Remove title, names, name:fr, wikipedia, wikipedia:fr, wikidata, place or source; "
-        "may be repeated.",
+        help="Remove title, names, name:fr, wikipedia, wikipedia:fr, wikidata, place, city, "
+        "country, country_code or source; may be repeated.",
     ),
 ]  # fmt: skip
 
@@ -83,6 +84,13 @@ def describe(
     place: Annotated[
         str | None, typer.Option(help="LATITUDE,LONGITUDE in degrees, such as 48.858,2.294.")
     ] = None,
+    city: Annotated[
+        str | None, typer.Option(help="City or municipality where it is, such as Paris.")
+    ] = None,
+    country: Annotated[str | None, typer.Option(help="Country where it is.")] = None,
+    country_code: Annotated[
+        str | None, typer.Option(help="Two letters of the country (ISO 3166-1), such as FR.")
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="Web address of the page where this was found.")
     ] = None,
@@ -100,7 +108,8 @@ def describe(
             changes.setdefault(TEXTS[kind], {})[language] = None
         else:
             changes |= dict.fromkeys(("latitude", "longitude") if field == "place" else (field,))
-    given = {"title": title, "wikidata": wikidata, "source": source}
+    given = {"title": title, "wikidata": wikidata, "source": source, "city": city,
+             "country": country, "country_code": country_code and country_code.upper()}  # fmt: skip
     changes |= {field: value for field, value in given.items() if value is not None}
     for option, what, pairs in (("name", "NAME", name), ("wikipedia", "TITLE", wikipedia)):
         for pair in pairs or []:

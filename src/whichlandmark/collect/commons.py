@@ -27,6 +27,7 @@ from .distractors import Asked, circles_of, eligible, spots_in
 from .http_client import PoliteClient, Sites
 from .http_limits import API_SECONDS, MEDIA_BYTES_PER_SECOND
 from .wikidata_items import Landmark, Landmarks, check_languages
+from .wikidata_where import located
 from .wikimedia import BATCH, Commons, CommonsPhoto
 from .write_tables import TABLES, Problem, Row, fetch, not_in_tables, write_tables
 
@@ -225,12 +226,13 @@ class _Collection:
             self.problems.append(("landmark", name, reason))
             if name in wanted.ids or name in wanted.categories:
                 self.failures[name] = f"{name}: {reason}"
-        self.problems += [("landmark", name, note) for name, note in found.notes]
-        unique = {landmark.id: landmark for landmark in found.found}
-        landmarks = sorted(unique.values(), key=lambda one: (-one.links, int(one.id[1:])))
-        if not landmarks:
+        if not found.found:
             raise DataError(self._nothing())
-        return landmarks
+        unique = {landmark.id: landmark for landmark in found.found}
+        placed = located(client, [*unique.values()], languages)
+        self.problems += [("landmark", *note) for note in (*found.notes, *placed.notes)]
+        self.notes += placed.faults
+        return sorted(placed.found, key=lambda one: (-one.links, int(one.id[1:])))
 
     def _photos(self, found: Sequence[Candidates]) -> list[Row]:
         """Choose and fetch photos; one that cannot be fetched is replaced by the next one."""
@@ -391,9 +393,8 @@ class _Collection:
             where, advice = f" in {wanted.region}", "is it the id of a city or region?"
         else:
             names = [*wanted.ids, *wanted.categories]
-            where = f" for {', '.join(names[:3])}" + f" and {len(names) - 3} more" * (
-                len(names) > 3
-            )
+            more_names = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            where = f" for {', '.join(names[:3])}{more_names}"
             advice = "has its page on Commons photos of it?"
         why = f" ({shown}{more})" if shown else ""
         return f"no photo of a landmark was found{where}{why}; {advice}"

@@ -7,41 +7,31 @@ confirms: a name alone is often that of another thing.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
-from ..core.csv_files import open_csv, write_csv
-from ..core.errors import DataError
 from ..core.types import Progress
-from ..gallery.records import LandmarkRecord
-from ..recognition.answer import spreadsheet_text
+from ..gallery.records import WHERE, LandmarkRecord
 from ..recognition.folder.edit import open_gallery
 from ..recognition.folder.load import refresh_index_files
 from ..recognition.folder.settings import require_folder
 from ..recognition.location import distance_km
+from .enrich_tables import Suggestion, read_confirmed, read_table, write_suggestions
 from .wikidata import find_places, landmarks_of, landmarks_of_categories
 from .wikidata_items import BATCH, ID, Landmark, Landmarks, check_languages
+from .wikidata_where import located
 
 if TYPE_CHECKING:
     from .http_client import PoliteClient
-
-SUGGESTION_COLUMNS = ("landmark", "title", "wikidata", "label", "description", "distance_km",
-                      "confirmed")  # fmt: skip
 
 MAX_SUGGESTIONS = 5  # for one landmark
 
 MAX_NAMED = 10  # landmarks in one note
 
 FAR_KM = 20.0  # from the record's place: told, because the item may be another thing of that name
-
-YES = ("yes", "y", "x", "1", "true", "oui", "ja", "si", "sí")
-NO = ("", "no", "n", "0", "false", "non", "nein")
 
 
 @dataclass(frozen=True)
@@ -65,18 +55,6 @@ class EnrichOptions:
     suggestions: str | Path | None = None
     replace: bool = False
     dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """An item that may be a landmark. distance_km: from the record's place; None = not known."""
-
-    landmark: str
-    title: str
-    wikidata: str
-    label: str
-    description: str
-    distance_km: float | None = None
 
 
 @dataclass(frozen=True)
@@ -209,6 +187,21 @@ class _Lookup:
         for item in [item for item, count in counts.items() if count > 1]:
             same = ", ".join(name for name, landmark in self.found.items() if landmark.id == item)
             self.notes.append(f"{item} is the item of several landmarks: {same}")
+        self._locate()
+
+    def _locate(self) -> None:
+        """Ask for city and country of the landmarks whose records lack some of these."""
+        lacking = {
+            landmark.id: landmark for name, landmark in self.found.items()
+            if self.options.replace or not all(getattr(self.known[name], one) for one in WHERE)
+        }  # fmt: skip
+        placed = located(self.client, [*lacking.values()], self.options.languages)
+        by_id = {one.id: one for one in placed.found}
+        for name, landmark in self.found.items():
+            self.found[name] = by_id.get(landmark.id, landmark)
+            self.notes += [f"{name}: {one} {text}" for one, text in placed.notes
+                           if one == landmark.id]  # fmt: skip
+        self.notes += placed.faults
 
     def _count(self, more: int) -> None:
         self.done += more
@@ -277,7 +270,10 @@ class _Lookup:
 def filled(old: LandmarkRecord, new: LandmarkRecord, *, replace_all: bool) -> LandmarkRecord:
     """The record `old` with what it lacks from `new`, or with all that `new` has."""
     changes: dict[str, Any] = {}
-    for name in ("title", "wikidata", "source"):
+    texts = ["title", "wikidata", "source"]
+    if replace_all or not _elsewhere(old, new):
+        texts += WHERE
+    for name in texts:
         if getattr(new, name) and (replace_all or not getattr(old, name)):
             changes[name] = getattr(new, name)
     if new.latitude is not None and (replace_all or old.latitude is None):
@@ -290,12 +286,20 @@ def filled(old: LandmarkRecord, new: LandmarkRecord, *, replace_all: bool) -> La
     return old.changed(changes)
 
 
+def _elsewhere(old: LandmarkRecord, new: LandmarkRecord) -> bool:
+    """Whether the records name different countries, so that a mixture would contradict itself."""
+    codes = {old.country_code, new.country_code}
+    names = {old.country.casefold(), new.country.casefold()}
+    return len(codes) > 1 if "" not in codes else len(names - {""}) > 1
+
+
 def _differences(old: LandmarkRecord, new: LandmarkRecord) -> list[str]:
-    """What differs, in words: title, name:fr, wikidata, place, source, wikipedia:fr."""
+    """What differs, in words: title, name:fr, wikidata, place, city, source, wikipedia:fr."""
     found = [name for name in ("title", "wikidata", "source")
              if getattr(old, name) != getattr(new, name)]  # fmt: skip
     if (old.latitude, old.longitude) != (new.latitude, new.longitude):
         found.append("place")
+    found += [name for name in WHERE if getattr(old, name) != getattr(new, name)]
     for column, kind in (("name", "names"), ("wikipedia", "wikipedia")):
         before, after = getattr(old, kind), getattr(new, kind)
         found += [f"{column}:{one}" for one in after if after[one] != before.get(one)]
@@ -312,80 +316,3 @@ def _distance(old: LandmarkRecord, new: LandmarkRecord) -> float | None:
 def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
     for at in range(0, len(names), BATCH):
         yield names[at : at + BATCH]
-
-
-def read_table(path: Path) -> dict[str, tuple[str, str]]:
-    """Landmark → (Wikidata id or "", category or "") of a csv table; other columns are ignored.
-
-    Raises DataError for a table without these columns, or a landmark that is in it twice.
-    """
-    found: dict[str, tuple[str, str]] = {}
-    with open_csv(path) as (header, rows):
-        if "landmark" not in header or not {"category", "wikidata"} & {*header}:
-            raise DataError(
-                f"{path}, line 1: columns {','.join(header) or '(none)'} given; expected landmark, "
-                "and category or wikidata"
-            )
-        for line, row in rows:
-            cells = dict(zip(header, map(str.strip, row), strict=True))
-            name = cells["landmark"]
-            if name in found:
-                raise DataError(f"{path}, line {line}: landmark {name!r} again; expected each once")
-            item = _of_address(cells.get("wikidata", ""))
-            if item and not ID.fullmatch(item):
-                raise DataError(f"{path}, line {line}: Wikidata id {item!r}; expected such as Q243")
-            found[name] = (item, _of_address(cells.get("category", "")))
-    return found
-
-
-def _of_address(text: str) -> str:
-    """The name of a page, of its address or of its name."""
-    if not re.match(r"(?:https?:)?//", text, re.IGNORECASE):
-        return text
-    return unquote(re.sub(r"^/(?:wiki|entity)/", "", urlsplit(text).path)).strip("/")
-
-
-def write_suggestions(path: Path, suggestions: Sequence[Suggestion]) -> None:
-    """Write the suggestions as a table in which a person says "yes" in the column `confirmed`."""
-    rows = [
-        [one.landmark, spreadsheet_text(one.title), one.wikidata, spreadsheet_text(one.label),
-         spreadsheet_text(one.description),
-         "" if one.distance_km is None else f"{one.distance_km:.1f}", ""]
-        for one in suggestions
-    ]  # fmt: skip
-    write_csv(path, "table of suggestions", SUGGESTION_COLUMNS, rows)
-    for left_over in path.parent.glob(f".{escape(path.name[:40])}.????????"):  # of a killed run
-        left_over.unlink(missing_ok=True)
-
-
-def read_confirmed(path: Path) -> dict[str, str]:
-    """Landmark → the id that a person has confirmed in a table of suggestions.
-
-    Raises DataError for another table, a word that is neither yes nor no, or two ids of a landmark.
-    """
-    found: dict[str, str] = {}
-    with open_csv(path) as (header, rows):
-        if not {"landmark", "wikidata", "confirmed"} <= {*header}:
-            raise DataError(
-                f"{path}, line 1: columns {','.join(header) or '(none)'} given; expected landmark, "
-                "wikidata and confirmed, as in the table of suggestions"
-            )
-        for line, row in rows:
-            cells = dict(zip(header, map(str.strip, row), strict=True))
-            name, item = cells["landmark"], cells["wikidata"]
-            word = cells["confirmed"].casefold()
-            if word not in (*YES, *NO):
-                raise DataError(
-                    f"{path}, line {line}: {cells['confirmed']!r} in the column confirmed; "
-                    "expected yes, or nothing"
-                )
-            if word in NO:
-                continue
-            if not ID.fullmatch(item):
-                raise DataError(f"{path}, line {line}: Wikidata id {item!r}; expected such as Q243")
-            if found.setdefault(name, item) != item:
-                raise DataError(
-                    f"{path}, line {line}: {name!r} is confirmed as {found[name]} and as {item}; "
-                    "expected one of them"
-                )
-    return found

@@ -9,17 +9,14 @@ until …" in its answer; its HTTP status then is not documented, so every refus
 
 from __future__ import annotations
 
-import json
-import math
 import re
-import time
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NetworkError
+from ..core.http_reading import plain, retry_after
 
 if TYPE_CHECKING:
     import httpx2
@@ -99,48 +96,6 @@ class StreamHead:
     etag: str
 
 
-def parse_json(data: bytes) -> dict[str, Any]:
-    """The JSON object in an answer. Raises ValueError with a reason in a few words."""
-    start = data.lstrip()[:1]
-    if start == b"<":
-        raise ValueError("a web page (HTML)")
-    if not start:
-        raise ValueError("nothing")
-    try:
-        value = json.loads(
-            data.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_no_number,
-            parse_float=_finite,
-        )  # fmt: skip
-        if re.search(rb"\\u[dD][89a-fA-F]", data):  # a half of a pair of surrogates is no text
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeError:
-        raise ValueError("text that is not UTF-8") from None
-    except RecursionError:
-        raise ValueError("JSON that is nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"no JSON ({plain(str(error), 80)})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"JSON, but no object ({type(value).__name__})")
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("an object has a key twice")
-    return made
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
-def _finite(text: str) -> float:
-    if math.isinf(number := float(text)):
-        raise ValueError("a number is too large")
-    return number
-
-
 def unpacked(chunks: Iterable[bytes], encodings: list[str], most: int, what: str) -> bytes:
     """A whole body without its content encoding: none, gzip or deflate.
 
@@ -180,27 +135,6 @@ def _window(coding: str, start: bytes) -> int:
         len(start) > 1 and start[0] & 15 == 8 and int.from_bytes(start[:2], "big") % 31 == 0
     )
     return zlib.MAX_WBITS if with_header else -zlib.MAX_WBITS
-
-
-def retry_after(response: httpx2.Response) -> float | None:
-    """Seconds that a server asks to wait; None = it does not say, or nothing that makes sense.
-
-    A date is compared with the server's own, because the clock of this machine may be wrong.
-    """
-    text = response.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]+", text):
-        return float(text) if len(text) < 12 else math.inf
-    if not (then := _time(text)):
-        return None
-    seconds = then - (_time(response.headers.get("date", "")) or time.time())
-    return seconds if seconds >= 0 else None
-
-
-def _time(text: str) -> float | None:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def told_wait(response: httpx2.Response, host: str, least: float = 1.0) -> float | None:
@@ -309,9 +243,3 @@ def stream_head(
             f"{plain(given, 60) or 'no Content-Range'}"
         )
     return StreamHead(206, headers, start, wanted, total, known)
-
-
-def plain(text: str, most: int) -> str:
-    """Text of a server in one line, without control characters, to be shown."""
-    words = " ".join("".join(c if c.isprintable() else " " for c in text[: 20 * most]).split())
-    return words if len(words) <= most else words[: most - 1] + "…"

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 from ..core.errors import NetworkError
 from ..core.file_kinds import HEAD_BYTES, kind_of, photo_format
 from ..core.files import atomic_file
+from ..core.http_reading import Clock, SystemClock, parse_json, plain
 from .answer_cache import MAX_ANSWER_BYTES, AnswerCache
 from .http_answers import (
     LASTING,
@@ -29,13 +30,11 @@ from .http_answers import (
     RefusedError,
     StreamHead,
     api_error,
-    parse_json,
-    plain,
     refusal,
     stream_head,
     unpacked,
 )
-from .http_limits import API_SECONDS, MEDIA_CONNECTIONS, Clock, Pace, Sites, SystemClock, user_agent
+from .http_limits import API_SECONDS, MEDIA_CONNECTIONS, Pace, Sites, user_agent
 from .http_requests import Kind, Requests, encodings, longer_wait, origins
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import threading
-import time
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.errors import NetworkError, OptionError
+from ..core.http_reading import PIECE_SECONDS, Clock
 
 API_VARIABLE = "WHICHLANDMARK_COMMONS_URL"  # a stand-in for all services, on this machine
 
@@ -26,31 +26,6 @@ MEDIA_CONNECTIONS = 2
 MEDIA_BYTES_PER_SECOND = 25e6 / 8 * 0.9  # below 25 Mbit/s
 
 MEDIA_BURST_SECONDS = 1.0  # after a pause, this much of it may come at once
-
-SLOWEST_BYTES_PER_SECOND = 4_000  # of a whole answer, beyond its first seconds
-
-HEADER_BYTES = 400_000  # of an answer before its body, so that endless 1xx answers end
-
-
-PIECE_SECONDS = 0.5  # of a wait, after which it is asked whether the client was closed
-
-
-class Clock(Protocol):
-    """Time to wait by; tests pass a simulated one."""
-
-    def now(self) -> float: ...
-
-    def sleep(self, seconds: float) -> None: ...
-
-
-class SystemClock:
-    """The real time."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 @dataclass(frozen=True)
@@ -201,98 +176,3 @@ class Pace:
         """Acquire a lock or semaphore, unless `stop` comes first."""
         while not turn.acquire(timeout=PIECE_SECONDS):
             self.check()
-
-
-class TooMuchError(Exception):
-    """An answer breaks a limit; never leaves the client. slow: that of time."""
-
-    def __init__(self, reason: str, *, slow: bool = False) -> None:
-        super().__init__(reason)
-        self.slow = slow
-
-
-class Guard(threading.local):
-    """The limits of the answer that this thread reads: seconds and bytes, its header included.
-
-    The time is that of the machine, not of the client's clock, because sockets wait by it.
-    """
-
-    seconds = 60.0
-    most = HEADER_BYTES
-    started = 0.0
-    read = 0
-
-    def begin(self, seconds: float) -> None:
-        self.seconds, self.most, self.read = seconds, HEADER_BYTES, 0
-        self.started = time.monotonic()
-
-    def body(self, most: int) -> None:
-        """Allow a body of so many bytes, and as many around its chunks."""
-        self.most = self.read + 2 * most + HEADER_BYTES
-
-    def check(self) -> float:
-        """Seconds until the answer is too slow. Raises TooMuchError when a limit is broken."""
-        if self.read > self.most:
-            raise TooMuchError("sends more than was asked for")
-        allowed = self.seconds + self.read / SLOWEST_BYTES_PER_SECOND
-        left = allowed - (time.monotonic() - self.started)
-        if left <= 0:
-            raise TooMuchError("answers too slowly", slow=True)
-        return left
-
-
-def guard_reads(client: Any, guard: Guard, pace: Pace) -> None:
-    """Hold every read of an httpx2 client to the limits of its thread, and end it at `Pace.stop`.
-
-    The library limits single reads only, so a server that sends a byte of a header now and then,
-    or endless 1xx answers, would hold it forever. It has no public place for this: the reads are
-    reached through its connection pools. Where a later version names them otherwise, the limits
-    hold from the body on.
-    """
-    from httpcore2 import NetworkBackend, NetworkStream, ReadTimeout
-
-    class Stream(NetworkStream):
-        def __init__(self, inner: NetworkStream) -> None:
-            self._inner = inner
-
-        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            silent_from = time.monotonic() + (timeout or guard.check())
-            while True:
-                pace.check()
-                patience = min(guard.check(), max(silent_from - time.monotonic(), 0.001))
-                try:
-                    data = self._inner.read(max_bytes, min(patience, PIECE_SECONDS))
-                    break
-                except ReadTimeout:
-                    if patience <= PIECE_SECONDS and time.monotonic() >= silent_from:
-                        raise
-            guard.read += len(data)
-            guard.check()
-            return data
-
-        def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            self._inner.write(buffer, timeout)
-
-        def close(self) -> None:
-            self._inner.close()
-
-        def start_tls(self, *given: Any, **named: Any) -> NetworkStream:
-            return Stream(self._inner.start_tls(*given, **named))
-
-        def get_extra_info(self, info: str) -> Any:
-            return self._inner.get_extra_info(info)
-
-    class Backend(NetworkBackend):
-        def __init__(self, inner: NetworkBackend) -> None:
-            self._inner = inner
-
-        def connect_tcp(self, *given: Any, **named: Any) -> NetworkStream:
-            return Stream(self._inner.connect_tcp(*given, **named))
-
-        def sleep(self, seconds: float) -> None:
-            self._inner.sleep(seconds)
-
-    for transport in (client._transport, *client._mounts.values()):
-        pool = getattr(transport, "_pool", None)
-        if hasattr(pool, "_network_backend"):
-            pool._network_backend = Backend(pool._network_backend)  # type: ignore[union-attr]

@@ -18,8 +18,9 @@ from urllib.request import getproxies
 
 from ..core.disks import file_lock
 from ..core.errors import BusyError, DataError, NetworkError, OptionError, install_command
-from .http_answers import LaterError, RefusedError, plain, refusal
-from .http_limits import Guard, Pace, TooMuchError, guard_reads
+from ..core.http_reading import Guard, TooMuchError, guard_reads, plain
+from .http_answers import LaterError, RefusedError, refusal
+from .http_limits import Pace
 
 if TYPE_CHECKING:
     import httpx2
@@ -333,7 +334,7 @@ class Requests:
                 "the proxy or the certificates that the environment names cannot be used "
                 f"({plain(str(error), 150)}); see HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
             ) from None
-        guard_reads(library, self._guard, self._pace)
+        guard_reads(library, self._guard, self._pace.check)
         return library
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..core.errors import DataError, NetworkError, OptionError
+from ..core.errors import DataError, OptionError
 from .http_answers import ApiError
 from .wikidata_items import (
     BATCH,
@@ -38,6 +38,7 @@ from .wikidata_items import (
     listed,
     member,
     members,
+    rows_of,
     topic_of,
 )
 
@@ -236,7 +237,7 @@ def _ranked(
     links: dict[str, int] = {}
     globes: dict[str, set[str]] = {}
     kinds: dict[str, set[str]] = {}
-    for row in _rows(answer, what):  # an item has a row for each of its types and coordinates
+    for row in rows_of(answer, what):  # an item has a row for each of its types and coordinates
         if item := item_in(row, "item"):
             kinds.setdefault(item, set()).add(item_in(row, "class"))
             text = member(row, "links", "value")
@@ -365,7 +366,7 @@ def _named_items(client: PoliteClient, names: Sequence[str]) -> dict[str, list[s
     for batch in _batches(names):
         params = {"query": query_categories(batch), "format": "json"}
         what = "items that name a category"
-        for row in _rows(client.get_json(client.sites.sparql, params, what=what), what):
+        for row in rows_of(client.get_json(client.sites.sparql, params, what=what), what):
             item, name = item_in(row, "item"), member(row, "category", "value")
             if item and name in names and item not in named.setdefault(name, []):
                 named[name].append(item)
@@ -389,10 +390,3 @@ def _batches(names: Sequence[str]) -> Iterator[list[str]]:
 
 def _api(client: PoliteClient, url: str, params: dict[str, str], what: str) -> Any:
     return client.get_json(url, {**params, "format": "json", "formatversion": "2"}, what=what)
-
-
-def _rows(answer: Any, what: str) -> list[Any]:
-    rows = member(answer, "results", "bindings")
-    if not isinstance(rows, list):
-        raise NetworkError(f"{what}: the query service answered something else than rows")
-    return rows

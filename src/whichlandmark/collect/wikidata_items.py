@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.errors import OptionError
+from ..core.errors import NetworkError, OptionError
 from ..gallery.records import MAX_TITLE_CHARACTERS, LandmarkRecord
 
 BATCH = 50  # ids, titles or languages in a request: the limit of the interface
@@ -41,6 +41,8 @@ class Landmark:
 
     id: its label in photo tables; category: of Commons, without prefix, "" = none; image: name of
     its picture's file on Commons, "" = none; links: how many pages of Wikimedia sites it has.
+    within, countries: items of the places and the countries in which it is today, as it says; the
+    record has no words for these yet.
     """
 
     id: str
@@ -48,6 +50,8 @@ class Landmark:
     category: str = ""
     image: str = ""
     links: int = 0
+    within: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
 
 
 @dataclass
@@ -122,8 +126,11 @@ def landmark_of(
         item, title=title, names=names, wikidata=item, latitude=place[0], longitude=place[1],
         source=PAGE + item, wikipedia=wikipedia,
     )  # fmt: skip
-    return Landmark(item, record, category, next((one for one in images if clean(one)), ""),
-                    len(members(member(entity, "sitelinks"))))  # fmt: skip
+    return Landmark(
+        item, record, category, next((one for one in images if clean(one)), ""),
+        len(members(member(entity, "sitelinks"))), current_items(claims, "P131"),
+        current_items(claims, "P17"),
+    )  # fmt: skip
 
 
 def _chosen(articles: dict[str, str], languages: Sequence[str]) -> dict[str, str]:
@@ -165,12 +172,35 @@ def topic_of(entity: dict[str, Any]) -> str:
 
 def values_of(claims: Any, name: str) -> list[Any]:
     """The values of a property: the preferred ones, else the normal ones; none that is unknown."""
+    return _best(listed(member(claims, name)))
+
+
+def current_items(claims: Any, name: str) -> tuple[str, ...]:
+    """The items of a property today: as `values_of`, without statements that ended (P582)."""
+    lasting = [
+        claim for claim in listed(member(claims, name))
+        if all(member(snak, "snaktype") == "novalue"  # "has no end"
+               for snak in listed(member(claim, "qualifiers", "P582")))
+    ]  # fmt: skip
+    ids = (str(member(value, "id")) for value in _best(lasting))
+    return tuple(dict.fromkeys(one for one in ids if ID.fullmatch(one)))
+
+
+def _best(claims: list[Any]) -> list[Any]:
     by_rank: dict[str, list[Any]] = {"preferred": [], "normal": []}
-    for claim in listed(member(claims, name)):
+    for claim in claims:
         rank, snak = member(claim, "rank") or "normal", member(claim, "mainsnak")
         if rank in by_rank and member(snak, "snaktype") == "value":
             by_rank[rank].append(member(snak, "datavalue", "value"))
     return by_rank["preferred"] or by_rank["normal"]
+
+
+def rows_of(answer: Any, what: str) -> list[Any]:
+    """The rows of an answer of the query service. Raises NetworkError where it has none."""
+    rows = member(answer, "results", "bindings")
+    if not isinstance(rows, list):
+        raise NetworkError(f"{what}: the query service answered something else than rows")
+    return rows
 
 
 def item_in(row: Any, variable: str) -> str:

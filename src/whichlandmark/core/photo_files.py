@@ -13,7 +13,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -240,11 +240,19 @@ def location_of(data: bytes) -> LatLon | None:
                     tags, info = exif_of(opened).get_ifd(_GPS), opened.info
             if not tags:
                 tags = _xmp_position(info)
+            return position_of_tags(tags)
+    except (ImageError, *METADATA_ERRORS):
+        return None
+
+
+def position_of_tags(tags: Mapping[int, object]) -> LatLon | None:
+    """The position that GPS tags of EXIF say, by their numbers; None as in `location_of`."""
+    try:
         if _plain_text(tags.get(_STATUS, "A")).upper() == "V":
             return None
         latitude = _degrees(tags[_LATITUDE], tags.get(_LATITUDE_REF, ""), _NORTH_SOUTH, 90)
         longitude = _degrees(tags[_LONGITUDE], tags.get(_LONGITUDE_REF, ""), _EAST_WEST, 180)
-    except (ImageError, *METADATA_ERRORS):
+    except METADATA_ERRORS:
         return None
     if latitude is None or longitude is None or latitude == longitude == 0:
         return None

@@ -28,8 +28,10 @@ MAX_TITLE_CHARACTERS = 1000
 
 MAX_LANGUAGES = 400  # of one record
 
+WHERE = ("city", "country", "country_code")  # the fields of a record that say in words where it is
+
 LANDMARK_COLUMNS = ("landmark", "name", "title", "category", "wikidata", "latitude", "longitude",
-                    "source")  # fmt: skip
+                    "source", *WHERE)  # fmt: skip
 
 CREDIT_COLUMNS = ("id", "author", "licence", "licence_url", "source")
 
@@ -111,7 +113,8 @@ class LandmarkRecord:
     name: the landmark as labelled in the photos; title: the name to display; names: language →
     name, e.g. {"fr": "Tour Eiffel"}; wikidata: e.g. "Q243"; latitude, longitude: degrees (WGS 84);
     source: web address of the page where this was found; wikipedia: language, as in the host
-    fr.wikipedia.org → title of the article there, e.g. {"fr": "Tour Eiffel"}.
+    fr.wikipedia.org → title of the article there, e.g. {"fr": "Tour Eiffel"}; city, country: in
+    the language of the title; country_code: ISO 3166-1 alpha-2, e.g. "FR". "" = not known.
 
     Raises:
         DataError: for values out of range.
@@ -125,13 +128,22 @@ class LandmarkRecord:
     longitude: float | None = None
     source: str = ""
     wikipedia: Mapping[str, str] = field(default_factory=dict)
+    city: str = ""
+    country: str = ""
+    country_code: str = ""
 
     def __post_init__(self) -> None:
         where = f"landmark {self.name!r}"
         check_text("landmark", self.name, where)
         if not self.name:
             raise DataError(f"{where}: a record without a landmark's name")
-        _check_text(self.title, MAX_TITLE_CHARACTERS, f"{where}: a title or name")
+        for what in ("title", "city", "country"):
+            _check_text(getattr(self, what), MAX_TITLE_CHARACTERS, f"{where}: a {what}")
+        if self.country_code and not re.fullmatch(r"[A-Z]{2}", self.country_code):
+            raise DataError(
+                f"{where}: country code {self.country_code!r}; expected two capital letters, such "
+                "as FR (ISO 3166-1)"
+            )
         for kind, texts in (("name", self.names), ("wikipedia", self.wikipedia)):
             for text in (*texts, *texts.values()):
                 _check_text(text, MAX_TITLE_CHARACTERS, f"{where}: a title or name")
@@ -159,12 +171,15 @@ class LandmarkRecord:
     def changed(self, changes: Mapping[str, Any]) -> LandmarkRecord:
         """The record with other fields; None or "" = none; texts by language are merged.
 
-        Raises DataError as the constructor does.
+        Another country without its code takes the code of the old one away. Raises DataError as
+        the constructor does.
         """
         given, empty = dict(changes), LandmarkRecord(self.name)
         for kind in {"names", "wikipedia"} & given.keys():
             texts = {} if given[kind] is None else {**getattr(self, kind), **given[kind]}
             given[kind] = {language: text for language, text in texts.items() if text}
+        if self.country and given.get("country", self.country) != self.country:
+            given.setdefault("country_code", "")
         for field_name, value in given.items():
             if value in (None, ""):
                 given[field_name] = getattr(empty, field_name)
@@ -174,8 +189,9 @@ class LandmarkRecord:
         """Everything except `name`, as JSON."""
         values = {"title": self.title, "names": dict(self.names), "wikidata": self.wikidata,
                   "latitude": self.latitude, "longitude": self.longitude}  # fmt: skip
-        if self.source:  # a record without one has the text, and so the checksum, of before
-            values["source"] = self.source
+        for name in ("source", *WHERE):
+            if text := getattr(self, name):  # without: the text, and so the checksum, of before
+                values[name] = text
         if self.wikipedia:
             values["wikipedia"] = dict(self.wikipedia)
         return json.dumps(values, ensure_ascii=False, sort_keys=True)
@@ -225,8 +241,8 @@ def read_landmarks(path: Path) -> list[LandmarkRecord]:
 
     Columns: `landmark`, as labelled in the photos (without this column `name` is the label);
     `title` or `name`, the name to display; `name:fr` etc., the name in a language; `wikipedia:fr`
-    etc., the title of the article; `wikidata`, `latitude`, `longitude`, `source`. The column
-    `category` of an imported table is ignored.
+    etc., the title of the article; `wikidata`, `latitude`, `longitude`, `source`, `city`,
+    `country`, `country_code`. The column `category` of an imported table is ignored.
 
     Raises:
         DataError: naming the line.
@@ -266,7 +282,7 @@ def write_landmarks(path: Path, records: Sequence[LandmarkRecord]) -> None:
     """Write landmark records so that `read_landmarks` reads the same."""
     names = sorted({language for record in records for language in record.names})
     articles = sorted({language for record in records for language in record.wikipedia})
-    fixed = ("title", "wikidata", "latitude", "longitude", "source")
+    fixed = ("title", "wikidata", "latitude", "longitude", "source", *WHERE)
     rows = [
         [record.name, *("" if (value := getattr(record, name)) is None else str(value)
                         for name in fixed),
@@ -296,7 +312,7 @@ def _record(cells: dict[str, str], where: str) -> LandmarkRecord:
             names=_by_language(cells, "name"), wikipedia=_by_language(cells, "wikipedia"),
             wikidata=cells.get("wikidata", ""),
             latitude=_number(cells, "latitude"), longitude=_number(cells, "longitude"),
-            source=cells.get("source", ""),
+            **{name: cells.get(name, "") for name in (*WHERE, "source")},
         )  # fmt: skip
     except DataError as error:
         raise DataError(f"{where}: {error}") from None

@@ -50,7 +50,8 @@ class MatchObject(TypedDict):
 class LandmarkObject(TypedDict):
     """A landmark as the gallery describes it. names: by language; source: URL of these.
 
-    wikipedia: title of the article, by language as in the host fr.wikipedia.org.
+    wikipedia: title of the article, by language as in the host fr.wikipedia.org. city, country: in
+    the language of the title that the gallery stores; country_code: ISO 3166-1, as "FR".
     """
 
     landmark: str
@@ -61,6 +62,9 @@ class LandmarkObject(TypedDict):
     longitude: float | None
     source: str
     wikipedia: dict[str, str]
+    city: str
+    country: str
+    country_code: str
 
 
 class Candidate(LandmarkObject):
@@ -256,6 +260,9 @@ def landmark_object(
         "longitude": record.longitude,
         "source": record.source,
         "wikipedia": dict(record.wikipedia),
+        "city": record.city,
+        "country": record.country,
+        "country_code": record.country_code,
     }
 
 

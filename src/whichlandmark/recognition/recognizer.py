@@ -41,6 +41,22 @@ from .spatial_verification import SpatialVerifier, query_grey
 PHOTOS_AT_ONCE = 16  # of a list, that are decoded and embedded together
 
 
+@dataclass(frozen=True, eq=False)
+class AnsweredPhoto:
+    """A photo of a table with its answer, and what a later answer needs of it.
+
+    vector: (D,), None of a photo that could not be read. shape: height and width of the pixels as
+    decoded. hash: of the file. location: where it was taken, where the rules use it.
+    """
+
+    photo: Photo
+    prediction: Prediction
+    vector: Vectors | None = None
+    shape: Shape = (0, 0)
+    hash: str = ""
+    location: LatLon | None = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Recognizer:
     """Names the landmark in a photo, or says that it shows none.
@@ -113,9 +129,9 @@ class Recognizer:
             return self._answer_many(cast(Iterable[PhotoSource], photo), evidence)
         read = self.read(one := cast(PhotoSource, photo))
         (answer,) = predictions(self.answer(self.embed([read]), evidence=evidence))
-        return self._described(answer, name_of(one), read.image.shape)
+        return self.described(answer, name_of(one), read.image.shape)
 
-    def _described(self, answer: Prediction, name: str, shape: tuple[int, ...]) -> Prediction:
+    def described(self, answer: Prediction, name: str, shape: tuple[int, ...]) -> Prediction:
         """The answer with its photo's name, warnings by its photo's shape, and its writer."""
         warnings = answer.warnings or size_warnings(*shape[:2])
         return replace(answer, photo=name, warnings=warnings, writer=self)
@@ -140,7 +156,7 @@ class Recognizer:
             if read:
                 found = predictions(self.answer(self.embed([*read.values()]), evidence=evidence))
                 for row, answer in zip(read, found, strict=True):
-                    done[row] = self._described(answer, done[row].photo, read[row].image.shape)
+                    done[row] = self.described(answer, done[row].photo, read[row].image.shape)
             answers += done
         return answers
 
@@ -161,6 +177,17 @@ class Recognizer:
         def keep(image: Image) -> tuple[GreyImage, Shape]:
             return query_grey(image), (image.shape[0], image.shape[1])
 
+        for one in self.answer_rows(photos, evidence=evidence, progress=progress):
+            yield one.photo, one.prediction
+
+    def answer_rows(
+        self, photos: Photos, *, evidence: bool = False, progress: Progress | None = None
+    ) -> Iterator[AnsweredPhoto]:
+        """As `answer_table`, with what has to be kept to answer the photos again without them."""
+
+        def keep(image: Image) -> tuple[GreyImage, Shape]:
+            return query_grey(image), (image.shape[0], image.shape[1])
+
         # Decoded at the recognizer's own scale, because the scale changes vectors slightly.
         each = PerPhoto(keep, self.short_side, location=self.rules.location_km is not None)
         first = 0
@@ -171,13 +198,16 @@ class Recognizer:
                 batch.vectors, greys, batch.locations, shapes=shapes, verify=self.features
             )
             found = predictions(self.answer(queries, evidence=evidence)) if len(batch.rows) else []
-            by_row = dict(zip(batch.rows.tolist(), zip(found, shapes, strict=True), strict=True))
+            places = {row: place for place, row in enumerate(batch.rows.tolist())}
             for row in range(first, first + len(batch.rows) + len(reasons)):
                 photo, name = photos[row], str(photos.paths[row])
-                if row in by_row:
-                    yield photo, self._described(by_row[row][0], name, by_row[row][1])
+                if (at := places.get(row)) is None:
+                    yield AnsweredPhoto(photo, Prediction.of_failed(name, reasons[photo.id], self))
                 else:
-                    yield photo, Prediction.of_failed(name, reasons[photo.id], self)
+                    yield AnsweredPhoto(
+                        photo, self.described(found[at], name, shapes[at]), batch.vectors[at],
+                        shapes[at], batch.hashes[at], batch.locations[at],
+                    )  # fmt: skip
             first += len(batch.rows) + len(reasons)
 
     def to_dict(self, prediction: Prediction) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from ..recognition.query import Queries, QueryPhoto, size_warnings
 from .answer_schemas import EMBEDDING_SCHEMA, SIMILAR_SCHEMA, SimilarMatch
 from .api_errors import PhotoError
 from .decode_pool import Decoded, DecodeLimits, DecodePool
+from .discoveries import Discoveries
 from .explanation_json import explanation_object
 from .gallery_editing import Editor
 from .inference_queue import BatchTimes, InferenceQueue, MakeResult
@@ -96,6 +97,7 @@ class Engine:
         self.inference = InferenceQueue(self.live, options.batch)
         self.editor = Editor(self.live, options.write_queue)
         self.feedback = FeedbackStore(folder, options.feedback_bytes)
+        self.discoveries = Discoveries(folder, self.live, self.editor)
         self.queue = RequestQueue(options.queue, options.line, options.line_seconds)
         self.body_budget = BodyBudget(options.body_bytes, options.body_share, options.line_seconds)
         self.rate_limits, self.wrong_keys, self.turns = RateLimits(), WrongKeys(), Turns()

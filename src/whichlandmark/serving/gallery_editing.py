@@ -118,7 +118,7 @@ class Editor:
         Raises:
             ApiError: 422 for an invalid landmark name, 503 when too many changes are waiting.
         """
-        _check_new_name(name)
+        check_new_name(name)
         return self.added_reply(self.store(name, photos, move=move))
 
     def added_reply(self, done: StoredPhotos) -> AddedReply:
@@ -133,8 +133,8 @@ class Editor:
     def store(self, name: str, photos: Sequence[SentPhoto], *, move: bool = True) -> StoredPhotos:
         """As `add`; name: "" = the photos show no landmark."""
         if name:
-            _check_new_name(name)
-        with self._exclusive():
+            check_new_name(name)
+        with self.exclusive():
             folder, embedder = self.live.folder, self.live.embedder
             done = _or_invalid(
                 "invalid_name", lambda: store_photos(folder, embedder, name, photos, move=move)
@@ -153,7 +153,7 @@ class Editor:
         """
         _check_names(ids, name)
         folder = self.live.folder
-        with self._exclusive():
+        with self.exclusive():
             copied = None
             with open_gallery(folder) as gallery:
                 stamps = gallery.stamps(None if name is not None else ids)
@@ -165,12 +165,7 @@ class Editor:
                 with self.live.use() as opened:
                     named = sum(stamps[one][2] != "" for one in ids)
                     if named and named >= len(opened.catalogue.index.codes):
-                        raise ApiError(
-                            409,
-                            "last_photo",
-                            "These are the last photos with a landmark.",
-                            "Add others first, because a gallery needs at least one.",
-                        )
+                        raise last_photo()
                 if len(ids) <= UNDO_PHOTOS:
                     copied = copy_photos(folder, gallery, ids, self.removed.max_bytes)
             edited = _or_unknown(None, lambda: remove_photos(folder, ids, None))
@@ -181,7 +176,7 @@ class Editor:
 
     def undo(self, token: str) -> UndoneReply:
         """Put back what was removed. Raises ApiError 410 when it is too late."""
-        with self._exclusive():
+        with self.exclusive():
             copied = self.removed.take(token)
             if copied is None:
                 raise ApiError(
@@ -207,8 +202,8 @@ class Editor:
         """
         _check_names(ids, None)
         if to:
-            _check_new_name(to)
-        with self._exclusive():
+            check_new_name(to)
+        with self.exclusive():
             self._require_photos(ids)
             edited = _or_invalid(
                 "invalid_name", lambda: relabel_photos(self.live.folder, ids, None, to)
@@ -234,9 +229,9 @@ class Editor:
         """
         _check_names([], name)
         if to is not None:
-            _check_new_name(to)
+            check_new_name(to)
         folder, relabelled = self.live.folder, 0
-        with self._exclusive():
+        with self.exclusive():
             _or_unknown(name, lambda: describe_landmark(folder, name))
             if to is None or to.strip() == name:
                 to = name
@@ -279,11 +274,11 @@ class Editor:
         """
         _check_names([photo_id], None)
         if to:
-            _check_new_name(to)
+            check_new_name(to)
         folder = self.live.folder
         for field, text in changes.items():  # before the landmark is changed
             _or_invalid("invalid_credit", partial(check_text, field, text or "", "photo"))
-        with self._exclusive():
+        with self.exclusive():
             self._require_photos([photo_id])
             if to is not None:
                 _or_invalid("invalid_name", lambda: relabel_photos(folder, [photo_id], None, to))
@@ -299,7 +294,7 @@ class Editor:
             raise unknown_photo()
 
     @contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Run one change at a time.
 
         Raises ApiError 503 when too many are waiting, or the folder cannot be written.
@@ -317,6 +312,12 @@ class Editor:
             raise storage("The gallery cannot be written.") from None
         finally:
             self._waiting.release()
+
+
+def last_photo() -> ApiError:
+    """409: the gallery would have no landmark any more."""
+    hint = "Add others first, because a gallery needs at least one."
+    return ApiError(409, "last_photo", "These are the last photos with a landmark.", hint)
 
 
 def _require_writable(folder: Path) -> None:
@@ -337,7 +338,7 @@ def _check_names(ids: Sequence[str], name: str | None) -> None:
         raise ApiError(422, "invalid_name", "An empty name was given.", "Give a name.")
 
 
-def _check_new_name(name: str) -> None:
+def check_new_name(name: str) -> None:
     """Raises ApiError 422 for a name that no landmark may have."""
     if not name.strip() or SEPARATOR in name or not name.strip().isprintable():
         raise ApiError(

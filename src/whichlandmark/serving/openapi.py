@@ -31,9 +31,9 @@ from .uploads import RAW_TYPE, JsonPhotos
 
 STATUS_DESCRIPTIONS = {
     400: "Malformed request", 401: "No valid API key", 403: "Not allowed for this key or site",
-    404: "Unknown landmark, photo or feedback", 405: "Method not allowed",
+    404: "Unknown landmark, photo, feedback or group", 405: "Method not allowed",
     408: "Body sent too slowly",
-    409: "The landmark exists, the gallery would become empty, or it is reviewed already",
+    409: "The landmark exists, the gallery would become empty, or it is decided already",
     410: "Too late to undo",
     413: "Too large, or too many photos",
     415: "Unsupported media type", 421: "Host header not allowed", 422: "Not valid by the schema",
@@ -201,11 +201,15 @@ OPERATION_IDS = {
     "post /v1/photos:remove": "remove_photos", "post /v1/photos:move": "move_photos",
     "get /v1/photos/{photo_id}/thumbnail": "get_thumbnail",
     "get /v1/photos/{photo_id}/preview": "get_preview", "post /v1/undo/{token}": "undo",
+    "get /v1/discoveries": "list_discoveries", "get /v1/discoveries/{group_id}": "get_discovery",
+    "post /v1/discoveries/{group_id}": "decide_discovery",
+    "get /v1/discoveries/{group_id}/photos/{number}": "get_discovery_photo",
     "post /v1/images:annotate": "annotate_images", "get /v1/config": "get_config",
     "get /livez": "get_liveness", "get /readyz": "get_readiness", "get /metrics": "get_metrics",
 }  # fmt: skip
 
-NOT_KEPT = ("/livez", "/readyz", "/metrics", "/v1/feedback", "/v1/feedback/{entry_id}/photo")
+# Beginnings of paths whose replies no browser keeps.
+NOT_KEPT = ("/livez", "/readyz", "/metrics", "/v1/feedback", "/v1/discoveries")
 
 
 class Document:
@@ -290,7 +294,7 @@ class Document:
             names = ["X-Request-Id"]
             if limited and status in ("200", "429"):
                 names += [name for name in REPLY_HEADERS if name.startswith("RateLimit")]
-            if status == "200" and method == "get" and path not in NOT_KEPT:
+            if status == "200" and method == "get" and not path.startswith(NOT_KEPT):
                 names.append("ETag")
             for name in names:
                 described, schema = REPLY_HEADERS[name]

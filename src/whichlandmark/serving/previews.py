@@ -71,9 +71,28 @@ class Previews:
                     if data:
                         made = await asyncio.wrap_future(self._pool.jpeg(data, side))
                         return Preview(made.jpeg, its_tag)
-        raise ApiError(
-            404, "no_thumbnail", "Its file is gone, and the gallery stores no thumbnail of it."
-        )
+        raise no_thumbnail()
+
+    async def of_file(self, path: str, digest: str, thumbnail: bytes, side: int) -> bytes:
+        """A photo that is not of the gallery, as `make` has it.
+
+        Args:
+            path: Of its file.
+            digest: Content hash of the file; another file is not shown.
+            thumbnail: A JPEG that stands in for the file.
+            side: Pixels of the long side, at most.
+
+        Raises:
+            ApiError: 404 where neither can be read.
+        """
+        stored = _StoredPhoto("", path, digest)
+        async with self._turn:
+            data = await anyio.to_thread.run_sync(self._photo_file, stored)
+            for one in (data, thumbnail):
+                with suppress(PhotoError):
+                    if one:
+                        return (await asyncio.wrap_future(self._pool.jpeg(one, side))).jpeg
+        raise no_thumbnail()
 
     def _stored_photo(self, photo_id: str) -> _StoredPhoto:
         with self._live.use() as opened:
@@ -98,3 +117,9 @@ class Previews:
     def _thumbnail(self, photo: _StoredPhoto) -> bytes:
         with self._live.use() as opened:
             return opened.facts.gallery.thumbnails([photo.id]).get(photo.id, b"")
+
+
+def no_thumbnail() -> ApiError:
+    """404: there is no picture of a photo any more."""
+    words = "Its file is gone, and the gallery stores no thumbnail of it."
+    return ApiError(404, "no_thumbnail", words)

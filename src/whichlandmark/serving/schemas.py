@@ -172,6 +172,9 @@ class LandmarkPatch(BaseModel):
     longitude: float | None = Field(default=None, ge=-180, le=180)
     source: str | None = Field(default=None, max_length=4000, pattern=r"^(https?://\S+)?$")
     wikipedia: dict[str, str | None] | None = Field(default=None, max_length=400)
+    city: str | None = Field(default=None, max_length=1000)
+    country: str | None = Field(default=None, max_length=1000)
+    country_code: str | None = Field(default=None, pattern=r"^([A-Z]{2})?$")
 
 
 class PhotoPatch(BaseModel):

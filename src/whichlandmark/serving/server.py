@@ -28,7 +28,13 @@ from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..core.errors import OptionError
-from . import routes_cloud_vision, routes_feedback, routes_gallery, routes_recognize
+from . import (
+    routes_cloud_vision,
+    routes_discoveries,
+    routes_feedback,
+    routes_gallery,
+    routes_recognize,
+)
 from .api_errors import ApiError, invalid_value
 from .engine import Engine
 from .http_replies import CrossOrigin, Replies
@@ -78,6 +84,7 @@ def create_app(engine: Engine) -> FastAPI:
         routes_recognize.router(max_photos),
         routes_gallery.router(max_photos),
         routes_feedback.router(),
+        routes_discoveries.router(),
         routes_cloud_vision.router(max_photos),
         routes_recognize.service_router(),
         routes_recognize.page_router(),

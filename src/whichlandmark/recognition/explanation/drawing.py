@@ -265,6 +265,22 @@ def side_by_side(
     return SideBySide(one, two, (2 * MAX_WIDTH + GAP, high), lines)
 
 
+def pair_picture(query: SmallPhoto, other: SmallPhoto, reference: Reference) -> Image:
+    """Both photos side by side on white, with the lines of `side_by_side`, as pixels."""
+    from PIL import Image as Pillow
+    from PIL import ImageDraw
+
+    side = side_by_side(query, other, reference)
+    whole = Pillow.new("RGB", (round(side.size[0]), round(side.size[1])), "white")
+    for photo, (x, y, width, height) in ((query, side.query), (other, side.other)):
+        fitted = Pillow.fromarray(photo.image).resize((max(1, round(width)), max(1, round(height))))
+        whole.paste(fitted, (round(x), round(y)))
+    pen = ImageDraw.Draw(whole)
+    for line, colour in zip(side.lines.tolist(), line_colours(len(side.lines)), strict=True):
+        pen.line(line, fill=colour, width=2)
+    return np.asarray(whole)
+
+
 def query_box(
     explanation: Explanation, photo: SmallPhoto
 ) -> tuple[float, float, float, float] | None:

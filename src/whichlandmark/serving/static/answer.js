@@ -1,6 +1,6 @@
 // The card of one photo: the name of the landmark, how sure it is, the photo, and what to do next.
 
-import { candidateList, oddsList, placeLink } from "./candidates.js";
+import { candidateList, oddsList, placeLink, townOf } from "./candidates.js";
 import { announce, button, el, put, replaceImage, svg } from "./dom.js";
 import { feedback } from "./feedback.js";
 import { mapOf } from "./map.js";
@@ -187,7 +187,12 @@ function answeredState(frame) {
   const likely = named ? [guess] : tone === "maybe" ? answer.candidates.slice(0, 2) : [];
   const mapped = guess?.latitude == null ? [] : likely; // not the place of a less likely one alone
   drawBoxes(photo.boxes, answer);
-  put(head, el("h3", { class: tone }, words), named ? surenessBadge(answer, tone) : null);
+  put(
+    head,
+    el("h3", { class: tone }, words),
+    named && guess ? townOf(guess) : null,
+    named ? surenessBadge(answer, tone) : null,
+  );
   put(
     rest,
     named ? otherNames(guess) : null,

@@ -45,10 +45,10 @@ export function retryAfter(header, now = Date.now()) {
   return Number.isFinite(wait) ? Math.min(3600, Math.max(1, Math.ceil(wait))) : null;
 }
 
-async function send(path, { keyValue = key.get(), ...options } = {}) {
+async function send(path, { keyValue = key.get(), timeout: most = TIMEOUT, ...options } = {}) {
   const headers = new Headers(options.headers);
   if (keyValue) headers.set("Authorization", `Bearer ${keyValue}`);
-  const timeout = AbortSignal.timeout(TIMEOUT);
+  const timeout = AbortSignal.timeout(most);
   const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
   let response;
   try {
@@ -166,7 +166,7 @@ function formatOf(file) {
 }
 
 /** Send FormData, or an object as JSON, and parse the JSON response. Throws Problem. */
-export async function fetchJson(path, { method = "GET", body, signal, keyValue } = {}) {
+export async function fetchJson(path, { method = "GET", body, signal, keyValue, timeout } = {}) {
   const plain = body && !(body instanceof FormData);
   const headers = plain ? { "Content-Type": "application/json" } : {};
   const response = await send(path, {
@@ -174,6 +174,7 @@ export async function fetchJson(path, { method = "GET", body, signal, keyValue }
     headers,
     body: plain ? JSON.stringify(body) : body,
     signal,
+    timeout,
     ...(keyValue ? { keyValue } : {}),
   });
   return response.json().catch(() => {

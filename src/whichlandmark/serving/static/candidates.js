@@ -3,7 +3,7 @@
 import { showImage } from "./api.js";
 import { creditLine } from "./credit_line.js";
 import { el } from "./dom.js";
-import { counted, percent, position, readerLanguage, titled } from "./format.js";
+import { counted, percent, position, readerLanguage, titled, townWords } from "./format.js";
 import { languageName } from "./languages.js";
 import { pageLanguage, t } from "./text.js";
 import { odds, toneOf } from "./tone.js";
@@ -37,7 +37,12 @@ export function candidateList(answer) {
 function candidateItem(candidate, share, named) {
   const shown = candidate.photos.slice(0, MAX_PHOTOS);
   const number = share == null ? null : el("span", { class: "n" }, percent(share));
-  const line = [el("b", {}, titled(candidate)), number, landmarkLinks(candidate)];
+  const line = [
+    el("b", {}, titled(candidate)),
+    number,
+    townOf(candidate, "span"),
+    landmarkLinks(candidate),
+  ];
   return el(
     "li",
     {},
@@ -97,6 +102,12 @@ export function wikipediaLink({ wikidata, wikipedia }) {
   if (!/^Q\d+$/.test(wikidata ?? "")) return null;
   const href = `https://www.wikidata.org/wiki/Special:GoToLinkedPage/${pageLanguage()}wiki/${wikidata}`;
   return el("a", { href, ...OUT }, t("next.wikipedia"));
+}
+
+/** City and country of a landmark, in an element of this kind; null = not known. */
+export function townOf(item, kind = "p") {
+  const words = townWords(item);
+  return words ? el(kind, { class: "town", dir: "auto" }, words) : null;
 }
 
 /** The place of a landmark on OpenStreetMap. */

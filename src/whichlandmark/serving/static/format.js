@@ -31,6 +31,10 @@ export function position(latitude, longitude) {
 
 export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
+/** "Paris, France" of a landmark's record, as far as it says so; "" = it does not. */
+export const townWords = ({ city, country }) =>
+  [...new Set([city, country].filter(Boolean))].join(", "); // Singapore is in Singapore
+
 /** A label in readable form. */
 export const replaced = (label) => label.replaceAll("_", " ");
 

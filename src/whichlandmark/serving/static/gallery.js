@@ -1,6 +1,7 @@
 // The gallery view: search landmarks and page through them.
 
 import { asProblem, fetchJson, showImage, withQuery } from "./api.js";
+import { countGroups } from "./discoveries.js";
 import { button, byId, el, put } from "./dom.js";
 import { readerLanguage, replaced, titled } from "./format.js";
 import { askForKey, needsKey, sayKeyNeeded, writeNote } from "./key.js";
@@ -79,6 +80,7 @@ async function turn(step) {
 export function showGallery({ query = "", page = 1, offset = PAGE_SIZE * (page - 1) }) {
   writeNote(byId("gallery-note"));
   showReviewLink();
+  countGroups();
   if (galleryList.lost !== null && replaced(galleryList.lost) !== query) galleryList.lost = null;
   if (galleryList.fresh && galleryList.query === query && galleryList.offset === offset)
     return null;

@@ -14,7 +14,7 @@ import {
   outLink,
   put,
 } from "./dom.js";
-import { position, readerLanguage, titled } from "./format.js";
+import { position, readerLanguage, titled, townWords } from "./format.js";
 import { landmarkNotFound } from "./gallery.js";
 import { needsKey, withKey, writeNote } from "./key.js";
 import { editLandmark } from "./landmark_edit.js";
@@ -83,6 +83,7 @@ export async function openLandmark(label, config) {
   nameLandmark(view);
   put(
     byId("landmark-body"),
+    view.town,
     view.words,
     view.facts,
     landmarkTools(view),
@@ -100,6 +101,7 @@ function landmarkView(label, config) {
   const view = {
     item: { landmark: label, title: "", names: {} },
     config,
+    town: el("p", { class: "town", dir: "auto", hidden: true }),
     words: el("p", { class: "lead" }),
     facts: el("div", { class: "facts" }),
     note: el("p", { class: "note", hidden: true }),
@@ -146,6 +148,8 @@ async function reloadLandmark(view) {
 function nameLandmark(view) {
   byId("landmark-title").textContent = titled(view.item);
   byId("landmark-title").dir = "auto";
+  view.town.textContent = townWords(view.item);
+  view.town.hidden = !view.town.textContent;
   setTitle(titled(view.item));
 }
 

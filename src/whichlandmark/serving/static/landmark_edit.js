@@ -21,9 +21,13 @@ import { picturesOf } from "./photo_changes.js";
 import { placeText, placeValues } from "./places.js";
 import { t } from "./text.js";
 
-const RECORD_FIELDS = ["title", "wikidata", "latitude", "longitude", "source"];
+const WHERE = { city: "edit-city", country: "edit-country", country_code: "edit-country-code" };
+const RECORD_FIELDS = ["title", "wikidata", "latitude", "longitude", "source", ...Object.keys(WHERE)];
 const REFUSED_FIELDS = [ // what a refusal names → the field
   [/latitude|longitude/i, "edit-place"],
+  [/country.code/i, WHERE.country_code],
+  [/\bcountry\b/, WHERE.country],
+  [/\bcity\b/, WHERE.city],
   [/wikidata/i, "edit-wikidata"],
   [/\bsource\b/, "edit-source"],
   [/\btitle\b/, "edit-name"],
@@ -77,6 +81,7 @@ function fillForm(record) {
   const rowsOfNames = Object.entries(names ?? {}).map(([lang, name]) => nameRow(lang, name));
   put(byId("edit-names"), ...rowsOfNames);
   byId("edit-place").value = placeText(record);
+  for (const [name, id] of Object.entries(WHERE)) byId(id).value = record[name] ?? "";
   byId("edit-wikidata").value = wikidata ?? "";
   byId("edit-source").value = source ?? "";
   byId("edit-label").value = landmark;
@@ -128,8 +133,15 @@ function formRecord() {
   if (source && !isWebAddress(source)) return faultAt(byId("edit-source"), t("edit.source_fault"));
   const landmark = byId("edit-label").value.trim();
   if (!landmark) return faultAt(byId("edit-label"), t("edit.label_fault"));
+  const words = Object.fromEntries(
+    Object.entries(WHERE).map(([name, id]) => [name, byId(id).value.trim()]),
+  );
+  words.country_code = words.country_code.toUpperCase();
+  if (!/^([A-Z]{2})?$/.test(words.country_code))
+    return faultAt(byId(WHERE.country_code), t("edit.country_code_fault"));
   const title = byId("edit-name").value.trim();
-  return { landmark, title, names, ...place, wikidata: (wikidata[1] ?? "").toUpperCase(), source };
+  const item = (wikidata[1] ?? "").toUpperCase();
+  return { landmark, title, names, ...place, ...words, wikidata: item, source };
 }
 
 /** What is to be changed in a record `before`, as the server takes it; null removes. */
@@ -138,6 +150,7 @@ function changesOf(before, after) {
   for (const name of RECORD_FIELDS)
     if ((before[name] ?? "") !== (after[name] ?? "")) changes[name] = after[name] || null;
   for (const name of ["latitude", "longitude"]) if (name in changes) changes[name] = after[name]; // 0 is a value
+  if ("country" in changes && after.country_code) changes.country_code = after.country_code; // else it goes
   const [old, names] = [before.names ?? {}, {}];
   for (const tag of new Set([...Object.keys(old), ...Object.keys(after.names)]))
     if (old[tag] !== after.names[tag]) names[tag] = after.names[tag] ?? null;

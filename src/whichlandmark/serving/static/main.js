@@ -1,6 +1,7 @@
 // The page's entry point: read the configuration and set up the views.
 
 import { wireRecognize } from "./answer_list.js";
+import { showDiscoveries, wireDiscoveries } from "./discoveries.js";
 import { byId } from "./dom.js";
 import { showGallery, showKnown, wireGallery } from "./gallery.js";
 import { wireKey } from "./key.js";
@@ -35,6 +36,7 @@ function openPage(config) {
   wireNewLandmark(config);
   wireUnlabelled(config);
   wireReview();
+  wireDiscoveries();
   wireNotices();
   wireRecognize(config);
   document.documentElement.dataset.ready = "yes";
@@ -43,6 +45,7 @@ function openPage(config) {
     gallery: { show: showGallery },
     unlabelled: { show: showUnlabelled },
     review: { show: showReview },
+    discoveries: { show: showDiscoveries },
   };
   wireRouter(views, { open: (label) => openLandmark(label, config), close: closeLandmark });
   showKnown();

@@ -1,13 +1,15 @@
-// The addresses of the page's views: #recognize, #gallery, #gallery/LABEL, #unlabelled, #review.
+// The addresses of the page's views: #recognize, #gallery, #gallery/LABEL, #unlabelled, #review,
+// #discoveries.
 
 import { byId, forgetForms, hasChanges, mayLeave } from "./dom.js";
 
-const VIEWS = ["recognize", "gallery", "unlabelled", "review"];
+const VIEWS = ["recognize", "gallery", "unlabelled", "review", "discoveries"];
 const LINKS = {
   recognize: "to-recognize",
   gallery: "to-gallery",
   unlabelled: "to-gallery",
   review: "to-review",
+  discoveries: "to-discoveries",
 };
 
 const current = {

@@ -7,7 +7,7 @@ import { button, el, put } from "./dom.js";
 import { openExplanation } from "./explanation.js";
 import { saveAnswers } from "./export.js";
 import { landmarkField } from "./feedback.js";
-import { position, titled } from "./format.js";
+import { position, titled, townWords } from "./format.js";
 import { t } from "./text.js";
 import { headline } from "./tone.js";
 
@@ -82,8 +82,8 @@ function directionsLink(item) {
 }
 
 function placeWords(item) {
-  if (!hasPlace(item)) return titled(item);
-  return `${titled(item)}\n${position(item.latitude, item.longitude)}`;
+  const place = hasPlace(item) ? position(item.latitude, item.longitude) : "";
+  return [titled(item), townWords(item), place].filter(Boolean).join("\n");
 }
 
 /** Copy a text; without the clipboard's interface (no HTTPS), by a selection. */

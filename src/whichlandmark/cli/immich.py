@@ -1,0 +1,192 @@
+"""The verb immich: labels into an Immich server, and off it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..core.errors import OptionError
+from ..core.json_options import Span, count
+from . import output
+from .app import Device, Json, app
+from .option_types import within
+
+if TYPE_CHECKING:
+    from ..library.immich import ImmichRun
+    from ..library.immich_api import ImmichApi
+    from ..library.immich_shapes import Server
+    from ..library.immich_state import ImmichState
+
+DEFAULT_ABOVE = 0.97
+
+Address = Annotated[str, typer.Option("--url", help="Address of Immich, as http://nas:2283.")]
+
+KeyFile = Annotated[
+    Path,
+    typer.Option(
+        help="File with an API key of Immich (Account Settings > API Keys), and nothing else."
+    ),
+]
+
+Recognizer = Annotated[
+    Path | None,
+    typer.Option(
+        "--recognizer", "-r",
+        help="A recognizer folder, made by `whichlandmark index`; --undo needs none.",
+    ),
+]  # fmt: skip
+
+Above = Annotated[
+    float | None,
+    typer.Option(
+        callback=within(Span(0, 1)),
+        help="Least confidence of a label. Default: so that at most one in a hundred is wrong, as "
+        "measured on the gallery.",
+    ),
+]
+
+State = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for what is remembered of the server. Default: below ~/.local/state."
+    ),
+]
+
+
+@app.command()
+def immich(
+    url: Address,
+    key_file: KeyFile,
+    recognizer: Recognizer = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be labelled; change nothing.")
+    ] = False,
+    gps: Annotated[
+        bool,
+        typer.Option(
+            "--gps",
+            help="Also give photos without a position that of their landmark. Immich cannot take "
+            "a position off again.",
+        ),
+    ] = False,
+    above: Above = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take off again what this program has put there.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(callback=within(count()), help="Answer at most N photos in this run."),
+    ] = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Also answer again what an earlier state of the recognizer answered, and label "
+            "again what was undone.",
+        ),
+    ] = False,
+    archived: Annotated[
+        bool, typer.Option("--archived", help="Photos of the archive, too.")
+    ] = False,
+    root: Annotated[str, typer.Option(help="The tag above all of this program's.")] = "landmark",
+    language: Annotated[
+        str, typer.Option(help="Language of the landmarks' names, as fr; else their titles.")
+    ] = "",
+    state: State = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Tag the new photos of an Immich server with the landmarks that they show.
+
+    For cron: each run goes on where the one before ended. --undo takes everything off again.
+    """
+    from ..library.immich import Marks
+    from ..library.immich_api import PLACING, READING, TAGGING, UNDOING, ImmichApi
+    from ..library.immich_client import Connection
+    from ..library.immich_key import ApiKey, in_clear, server_address
+    from ..library.immich_state import ImmichState
+
+    marks = Marks.below(root)
+    address = server_address(url)
+    if not undo and recognizer is None:
+        raise OptionError("no recognizer given; expected -r FOLDER, made by `whichlandmark index`")
+    if undo and dry_run:
+        raise OptionError("--undo and --dry-run given; expected one of them")
+    key = ApiKey.read(key_file)
+    for warning in filter(None, (key.exposed(), in_clear(address))):
+        output.warn(f"warning: {warning}")
+    needed = (*READING, *(UNDOING if undo else TAGGING), *(PLACING if gps or undo else ()))
+    with Connection(address, key, needed=needed) as connection:
+        api = ImmichApi(connection)
+        with ImmichState.open(address, api.server.user, state) as remembered:
+            if undo:
+                _undo(api, remembered, marks.root, as_json=as_json)
+                return
+            from ..library.immich import ImmichOptions, label_immich
+            from ..recognition.folder.load import load
+
+            assert recognizer is not None
+            opened = load(recognizer, device=device)
+            options = ImmichOptions(
+                above=DEFAULT_ABOVE if above is None else above,
+                gps=gps, root=marks.root, limit=limit, again=again, archived=archived,
+                dry_run=dry_run, language=language,
+            )  # fmt: skip
+            if gps and not dry_run:
+                output.note(
+                    "note: Immich has no request that takes a position off a photo: --undo takes "
+                    "the tags off, and lists the photos that keep theirs"
+                )
+            with output.progress() as progress:
+                done = label_immich(api, remembered, opened, options, progress("recognizing"))
+        _tell(done, api.server, options.above, connection.counts, as_json=as_json)
+
+
+def _tell(
+    done: ImmichRun, server: Server, above: float, requests: dict[str, int], *, as_json: bool
+) -> None:
+    """Print what was labelled, and end with exit code 3 where photos could not be read."""
+    counts = {**done.counts, "above": above}
+    if as_json:
+        found = {
+            "server": server.shown, "user": server.user_name, **counts,
+            "landmarks": dict(done.landmarks.most_common()), "requests": requests,
+            "failures": done.failures, "warnings": done.notes,
+        }  # fmt: skip
+        output.say_json(found)
+    else:
+        output.result(counts, False, title=f"{server.shown}, {server.user_name}")
+        if done.landmarks:
+            output.say("landmarks:")
+        for title, number in done.landmarks.most_common():
+            output.say(f"  {number:6}  {title}")
+        asked = sum(number for name, number in requests.items() if " " in name)
+        output.note(f"{asked} requests, {requests.get('bytes', 0) / 1e6:.1f} MB")
+    for note in done.notes:
+        output.note(f"note: {note}")
+    output.finish_with_failures(done.failures)
+
+
+def _undo(api: ImmichApi, state: ImmichState, root: str, *, as_json: bool) -> None:
+    from ..library.immich_undo import undo_immich
+
+    with output.progress() as progress:
+        done = undo_immich(api, state, root=root, progress=progress("undoing"))
+    requests = api.connection.counts
+    if as_json:
+        output.say_json({**done.counts, "requests": requests, "positions kept": done.kept,
+                         "warnings": done.notes})  # fmt: skip
+    else:
+        counts = dict(done.counts) or {"photos": 0}
+        output.result(counts, False, title=f"{api.server.shown}, {api.server.user_name}: undone")
+        for note in done.notes:
+            output.note(f"note: {note}")
+    if done.kept:
+        output.warn(
+            f"{len(done.kept)} photos keep their position, because this Immich has no request that "
+            f"takes one off; they keep the tag {root}/position-by-whichlandmark, by which Immich "
+            "finds them:"
+        )
+    output.finish_with_failures(done.kept)

@@ -1,0 +1,99 @@
+"""Assets and tags as Immich's API gives them; what has another shape is a ValueError."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.http_reading import plain
+from ..core.photo_files import LatLon
+
+ID = re.compile(r"[0-9a-fA-F-]{36}")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag. value: with all its levels, as "landmark/Eiffel Tower"."""
+
+    id: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A photo in Immich.
+
+    taken: `fileCreatedAt`; updated: when the server last changed it. shown: in the timeline.
+    position: None = it has none, or 0/0, which Immich itself takes for none. zero: it is 0/0.
+    tags: None where the answer has none.
+    """
+
+    id: str
+    name: str
+    owner: str
+    taken: str
+    updated: str
+    image: bool
+    trashed: bool
+    archived: bool
+    shown: bool
+    position: LatLon | None
+    zero: bool
+    tags: tuple[Tag, ...] | None
+
+
+@dataclass(frozen=True)
+class Server:
+    """Who answers: its version, and the user of the key."""
+
+    version: tuple[int, int, int]
+    user: str
+    user_name: str
+
+    @property
+    def shown(self) -> str:
+        return f"Immich v{'.'.join(map(str, self.version))}"
+
+
+def tag_of(value: Any) -> Tag:
+    """A tag; before v1.113 it has a name only."""
+    row = value if isinstance(value, dict) else {}
+    tag = Tag(str(row.get("id", "")), str(row.get("value") or row.get("name") or ""))
+    if not ID.fullmatch(tag.id):
+        raise ValueError("a tag without an id")
+    return tag
+
+
+def asset_of(value: Any) -> Asset:
+    """An asset; `visibility` is there from v1.133, `isArchived` before."""
+    row = value if isinstance(value, dict) else {}
+    id, exif, tags = str(row.get("id", "")), row.get("exifInfo"), row.get("tags")
+    if not ID.fullmatch(id):
+        raise ValueError("an asset without an id")
+    exif = exif if isinstance(exif, dict) else {}
+    position = _position(exif.get("latitude"), exif.get("longitude"))
+    zero = position is not None and not any(position)
+    seen = row.get("visibility")
+    archived = seen == "archive" or bool(row.get("isArchived"))
+    return Asset(
+        id=id,
+        name=plain(str(row.get("originalFileName") or id), 200),
+        owner=str(row.get("ownerId") or ""),
+        taken=str(row.get("fileCreatedAt") or ""),
+        updated=str(row.get("updatedAt") or ""),
+        image=row.get("type", "IMAGE") == "IMAGE",
+        trashed=bool(row.get("isTrashed")),
+        archived=archived,
+        shown=not archived and seen in (None, "timeline"),
+        position=None if zero else position,
+        zero=zero,
+        tags=tuple(map(tag_of, tags)) if isinstance(tags, list) else None,
+    )
+
+
+def _position(latitude: Any, longitude: Any) -> LatLon | None:
+    both = (latitude, longitude)
+    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in both):
+        return None
+    return float(latitude), float(longitude)
