@@ -31,6 +31,8 @@ from .stored_answers import answer_keys
 
 ROOT = "landmark"
 
+DEFAULT_ABOVE = 0.97
+
 MARK = "by-whichlandmark"  # below the root: on every photo that was labelled
 
 PLACED_MARK = "position-by-whichlandmark"  # on every photo whose position was written
@@ -50,13 +52,13 @@ Made = TypeVar("Made")
 class ImmichOptions:
     """What `label_immich` does.
 
-    above: least confidence of a label. gps: write positions. root: the tag above all of this
-    program's, with any levels. limit: photos to answer in this run. again: also answer what an
-    earlier recognizer answered, and label what was undone. archived: photos of the archive, too.
-    language: of the landmarks' names.
+    above: least confidence of a label; None = the sure one of the recognizer. gps: write positions.
+    root: the tag above all of this program's, with any levels. limit: photos to answer in this run.
+    again: also answer what an earlier recognizer answered, and label what was undone. archived:
+    photos of the archive, too. language: of the landmarks' names.
     """
 
-    above: float
+    above: float | None = None
     gps: bool = False
     root: str = ROOT
     limit: int | None = None
@@ -68,8 +70,11 @@ class ImmichOptions:
 
 @dataclass
 class ImmichRun:
-    """What a run has done. landmarks: title → photos labelled, or that would be."""
+    """What a run has done. above: the least confidence of a label. landmarks: title → photos that
+    were labelled, or would be.
+    """
 
+    above: float
     counts: Counter[str] = field(default_factory=Counter)
     landmarks: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
@@ -133,7 +138,8 @@ class _Bridge:
         self._api, self._state, self._recognizer = api, state, recognizer
         self._options, self._marks = options, Marks.below(options.root)
         self._key = answer_keys(recognizer)[1]
-        self._done = ImmichRun()
+        above = options.above
+        self._done = ImmichRun(DEFAULT_ABOVE if above is None else above)
         self._tags: dict[str, Tag] = {}
         self._there: set[str] | None = (
             None  # values of the tags on the server, before the first is made
@@ -166,7 +172,7 @@ class _Bridge:
             if progress:
                 progress(answered, len(to_answer))
         if options.dry_run:
-            for one in state.sure(options.above, self._key, 2**62):
+            for one in state.sure(done.above, self._key, 2**62):
                 done.counts["would label"] += 1
                 done.landmarks[self._title(one.landmark)] += 1
                 if options.gps and self._position_of(one.landmark):
@@ -231,7 +237,7 @@ class _Bridge:
         """Label the answered photos that are certain enough, a batch at a time."""
         if self._options.dry_run:
             return
-        while batch := self._state.sure(self._options.above, self._key, PHOTOS_AT_ONCE):
+        while batch := self._state.sure(self._done.above, self._key, PHOTOS_AT_ONCE):
             self._note(batch)
             self._finish()
 

@@ -43,8 +43,6 @@ KIND = FileKind(
 # was written. "labelling": its change is noted and perhaps made. "labelled". "failed": its preview
 # cannot be decoded. "gone": deleted, in the trash, or no longer shown. "foreign": it carried the
 # tag of this program before. "undone": its label was taken off again.
-ANSWERABLE = ("new", "waiting")
-
 PATIENT_TRIES, PATIENCE_SECONDS = 4, 86_400  # then a missing preview is asked for once a day
 
 
@@ -194,11 +192,6 @@ class ImmichState:
                 if row:
                     found[f"{row[0]} ({id})"] = str(row[1])
         return found
-
-    def counts(self) -> dict[str, int]:
-        """How many assets are in each state."""
-        with self._file.reading() as sql:
-            return dict(sql.execute("SELECT state, count(*) FROM assets GROUP BY state"))
 
     def asked_by_others(self, recognizer: str) -> int:
         """Unlabelled assets that an earlier recognizer has answered."""
