@@ -18,7 +18,7 @@ def group(number: int, photos: int, **values: object) -> JSON:
     ]
     usual: JSON = {
         "id": f"g-{number}", "version": f"v-{number}", "state": "open", "size": photos,
-        "total": photos, "landmark": None, "title": "", "suggestion": None, "latitude": None,
+        "total": photos, "landmark": None, "title": None, "suggestion": None, "latitude": None,
         "longitude": None, "photos": shown,
     }  # fmt: skip
     return {**usual, **values}
@@ -69,7 +69,7 @@ def decide(world: World, found: JSON, given: JSON) -> JSON:
             world.landmarks[label] = left
             if not left:
                 del world.landmarks[label]
-        found.update(state="open", landmark=None, title="")
+        found.update(state="open", landmark=None, title=None)
     elif action == "dismiss":
         found["state"] = "dismissed"
     else:
