@@ -113,10 +113,11 @@ def immich(
 
     For cron: each run goes on where the one before ended. --undo takes everything off again.
     """
-    from ..library.immich import ImmichOptions, Marks
+    from ..library.immich import ImmichOptions
     from ..library.immich_api import PLACING, READING, TAGGING, UNDOING, ImmichApi
     from ..library.immich_client import Connection
     from ..library.immich_key import ApiKey, in_clear, server_address
+    from ..library.immich_marks import Marks
     from ..library.immich_state import ImmichState
 
     options = ImmichOptions(
@@ -165,7 +166,8 @@ def _tell(done: ImmichRun, server: Server, requests: dict[str, int], *, as_json:
     if as_json:
         found = {
             "server": server.shown, "user": server.user_name, **counts,
-            "landmarks": dict(done.landmarks.most_common()), "requests": requests,
+            "landmarks": dict(done.landmarks.most_common()), "photos": done.photos,
+            "requests": requests,
             "failures": done.failures, "warnings": done.notes,
         }  # fmt: skip
         output.say_json(found)

@@ -24,6 +24,7 @@ KIND = FileKind(
     (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
         "CREATE TABLE assets (id TEXT PRIMARY KEY, name TEXT NOT NULL, updated TEXT NOT NULL, "
+        "has_position INTEGER NOT NULL, "
         "state TEXT NOT NULL, tries INTEGER NOT NULL, tried INTEGER NOT NULL, "
         "recognizer TEXT NOT NULL, landmark TEXT NOT NULL, confidence REAL NOT NULL, "
         "why TEXT NOT NULL)",
@@ -48,12 +49,13 @@ PATIENT_TRIES, PATIENCE_SECONDS = 4, 86_400  # then a missing preview is asked f
 
 @dataclass(frozen=True)
 class KnownAsset:
-    """An asset with its answer. landmark: of the answer, "" = none."""
+    """An asset with its answer. landmark: of the answer, "" = none. has_position: when listed."""
 
     id: str
     name: str
     landmark: str
     confidence: float
+    has_position: int
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,11 @@ class ImmichState:
         before = self._changes()
         with self._file.transaction() as sql:
             sql.executemany(
-                "INSERT INTO assets VALUES (?, ?, ?, 'new', 0, 0, '', '', 0, '') "
+                "INSERT INTO assets VALUES (?, ?, ?, ?, 'new', 0, 0, '', '', 0, '') "
                 "ON CONFLICT (id) DO UPDATE SET state = 'new', updated = excluded.updated, "
                 "tries = 0, why = '' WHERE state IN ('gone', 'failed') "
                 "AND updated != excluded.updated",
-                [(one.id, one.name, one.updated) for one in assets],
+                [(one.id, one.name, one.updated, one.position is not None) for one in assets],
             )
         return self._changes() - before
 
@@ -138,7 +140,7 @@ class ImmichState:
         """Assets to be answered now, in the order in which they were listed."""
         with self._file.reading() as sql:
             rows = sql.execute(
-                f"SELECT id, name, landmark, confidence FROM assets WHERE {_DUE} "
+                f"SELECT {_COLUMNS} FROM assets WHERE {_DUE} "
                 "ORDER BY rowid LIMIT ?", (int(now), PATIENCE_SECONDS, PATIENT_TRIES, most)
             ).fetchall()  # fmt: skip
         return [KnownAsset(*row) for row in rows]
@@ -166,7 +168,7 @@ class ImmichState:
         """Answered assets that may be labelled, and are not."""
         with self._file.reading() as sql:
             rows = sql.execute(
-                "SELECT id, name, landmark, confidence FROM assets WHERE state = 'answered' "
+                f"SELECT {_COLUMNS} FROM assets WHERE state = 'answered' "
                 "AND landmark != '' AND confidence >= ? AND recognizer = ? ORDER BY rowid LIMIT ?",
                 (above, recognizer, most),
             ).fetchall()
@@ -177,7 +179,7 @@ class ImmichState:
         with self._file.reading() as sql:
             marks = ", ".join("?" * len(states))
             rows = sql.execute(
-                f"SELECT id, name, landmark, confidence FROM assets WHERE state IN ({marks}) "
+                f"SELECT {_COLUMNS} FROM assets WHERE state IN ({marks}) "
                 "ORDER BY rowid", states
             ).fetchall()  # fmt: skip
         return [KnownAsset(*row) for row in rows]
@@ -256,10 +258,14 @@ class ImmichState:
         with self._file.transaction() as sql:
             sql.executemany("DELETE FROM tagged WHERE asset = ? AND tag = ?", rows)
 
-    def placed(self) -> list[Placed]:
-        """The noted positions."""
+    def placed(self, ids: Iterable[str] | None = None) -> list[Placed]:
+        """The noted positions of these assets; None = of all."""
+        query = "SELECT asset, latitude, longitude, zero FROM positions"
         with self._file.reading() as sql:
-            rows = sql.execute("SELECT asset, latitude, longitude, zero FROM positions").fetchall()
+            if ids is None:
+                rows = sql.execute(query).fetchall()
+            else:
+                rows = [row for id in ids for row in sql.execute(f"{query} WHERE asset = ?", (id,))]
         return [Placed(asset, (lat, lon), bool(zero)) for asset, lat, lon, zero in rows]
 
     def forget_placed(self, ids: Iterable[str]) -> None:
@@ -267,6 +273,8 @@ class ImmichState:
         with self._file.transaction() as sql:
             sql.executemany("DELETE FROM positions WHERE asset = ?", [(id,) for id in ids])
 
+
+_COLUMNS = "id, name, landmark, confidence, has_position"
 
 _DUE = "(state = 'new' OR (state = 'waiting' AND (tried < ? - ? OR tries < ?)))"
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..core.types import Progress
-from .immich import MARK, PLACED_MARK, Marks, same_place
 from .immich_api import ImmichApi
+from .immich_marks import MARK, PLACED_MARK, Marks, same_place
 from .immich_shapes import Tag
 from .immich_state import ImmichState, Placed
 
