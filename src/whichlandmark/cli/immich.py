@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..library.immich_shapes import Server
     from ..library.immich_state import ImmichState
 
+MAX_NAMED = 20  # photos that keep their position; --json has all
+
 Address = Annotated[str, typer.Option("--url", help="Address of Immich, as http://nas:2283.")]
 
 KeyFile = Annotated[
@@ -200,8 +202,11 @@ def _undo(api: ImmichApi, state: ImmichState, root: str, *, as_json: bool) -> No
             output.note(f"note: {note}")
     if done.kept:
         output.warn(
-            f"{len(done.kept)} photos keep their position, because this Immich has no request that "
-            f"takes one off; they keep the tag {root}/position-by-whichlandmark, by which Immich "
-            "finds them:"
+            f"{len(done.kept)} photos keep their position, and the tag "
+            f"{root}/position-by-whichlandmark, by which Immich finds them:"
         )
-    output.finish_with_failures(done.kept)
+        for name, why in list(done.kept.items())[:MAX_NAMED]:
+            output.warn(f"  {name}: {why}")
+        if len(done.kept) > MAX_NAMED:
+            output.warn(f"  and {len(done.kept) - MAX_NAMED} more; --json names all")
+        raise output.PartlyFailedError
