@@ -84,7 +84,8 @@ class _Undo:
                 self._state.forget_placed([one.asset])
                 self._done.counts["positions removed"] += 1
                 return
-        self._keep(one.asset, asset.name if asset else one.asset, "this Immich has no request that clears it")
+        name = asset.name if asset else one.asset
+        self._keep(one.asset, name, "this Immich has no request that clears it")
 
     def _keep(self, id: str, name: str, why: str) -> None:
         self._keeps.add(id)
