@@ -1,12 +1,12 @@
 // The view of new landmarks: groups of photos that the gallery does not know, to name or put aside.
 
-import { fetchJson, problemText, retryBusy, showImage, withQuery } from "./api.js";
+import { fetchJson, problemText, retryBusy, withQuery } from "./api.js";
 import { placeLink } from "./candidates.js";
+import { groupPath, groupPhotos } from "./discovery_photos.js";
 import { announce, button, byId, confirmAction, el, put } from "./dom.js";
 import { readerLanguage, titled } from "./format.js";
 import { needsKey, withKey, writeAccess } from "./key.js";
 import { pickLandmark } from "./landmark_picker.js";
-import { openLarge } from "./large_view.js";
 import { notify } from "./notices.js";
 import { picturesOf } from "./photo_changes.js";
 import { landmarkHash } from "./router.js";
@@ -14,15 +14,20 @@ import { t } from "./text.js";
 
 const GROUPS_PAGE = 10;
 const GROUP_STATES = ["open", "named", "dismissed"];
-const ENLARGED = 1600; // pixels of the long side
 const UNDO_GROUP = 60; // seconds
 const NAMES_TOLD = 4; // files that are named in a sentence
 const NAMING_MS = 900000; // that the server may take, because it reads every photo of a group
 
 // open: number of groups to name; later: ids of those that were put off on this visit.
-const groupsView = { state: "open", groups: [], total: 0, open: 0, later: new Set() };
-
-const groupPath = ({ id }) => `v1/discoveries/${encodeURIComponent(id)}`;
+// dropLast: takes the last notice away, because many groups are decided in a minute.
+const groupsView = {
+  state: "open",
+  groups: [],
+  total: 0,
+  open: 0,
+  later: new Set(),
+  dropLast: () => null,
+};
 
 export function wireDiscoveries() {
   const choice = byId("discoveries-state");
@@ -34,10 +39,7 @@ export function wireDiscoveries() {
   });
   addEventListener("key-changed", () => {
     countGroups();
-    if (!byId("discoveries").hidden) showDiscoveries();
-  });
-  addEventListener("gallery-changed", ({ detail }) => {
-    if (!byId("discoveries").hidden && detail !== groupsView) loadGroups(0);
+    if (!byId("discoveries").hidden) showDiscoveries({}, true);
   });
 }
 
@@ -57,8 +59,10 @@ function showGroupsLink() {
   link.textContent = open ? t("nav.groups_open", { n: open }) : t("groups.title");
 }
 
-export function showDiscoveries() {
+/** Show the groups. moved: false = the reader comes back from a landmark, and goes on. */
+export function showDiscoveries(_, moved) {
   byId("to-discoveries").hidden = false;
+  if (!moved && byId("discoveries-list").children.length) return null;
   groupsView.later.clear();
   return needsKey() ? null : loadGroups(0);
 }
@@ -126,30 +130,24 @@ function showPutOff() {
 
 /** A group as a list item: what it may be, what to do with it, its photos. */
 function groupItem(group) {
-  const view = { group, left: new Set(), item: null, problem: el("div"), told: el("p") };
-  view.told.className = "small";
-  view.photos = el("ul", { class: "group-photos" });
-  view.all = el("div", { class: "buttons" });
-  view.item = el(
-    "li",
-    { class: "discovery", "data-group": group.id },
-    el(
-      "div",
-      { class: "group-words" },
-      el("h2", { tabindex: -1 }, t("groups.heading", { n: group.total })),
-      group.state === "open" ? openWords(view) : decidedWords(view),
-      view.problem,
-    ),
-    el("div", { class: "group-shown" }, view.photos, view.all),
-  );
-  put(view.photos, ...group.photos.map((photo) => groupPhoto(view, photo)));
-  showHidden(view);
+  const view = { group, left: new Set(), item: null, problem: el("div") };
+  view.told = el("p", { class: "small", role: "status" });
+  const shown = groupPhotos(view, {
+    changed: () => loadGroups(0),
+    failed: (error) => sayProblem(view, error),
+  });
+  const words = group.state === "open" ? openWords(view) : decidedWords(view);
+  const heading = el("h2", { tabindex: -1 }, t("groups.heading", { n: group.total }));
+  const told = el("div", { class: "group-words" }, heading, words, view.problem);
+  view.item = el("li", { class: "discovery", "data-group": group.id }, told, shown);
   return view.item;
 }
 
 /** The place of a group as a link to a map; null where no photo says where it was taken. */
 const takenAt = (group) =>
-  group.latitude == null ? null : el("p", { class: "small" }, t("groups.taken"), " ", placeLink(group));
+  group.latitude == null
+    ? null
+    : el("p", { class: "small" }, t("groups.taken"), " ", placeLink(group));
 
 function openWords(view) {
   const { suggestion } = view.group;
@@ -204,55 +202,6 @@ function decidedWords(view) {
 const landmarkLink = (group) =>
   el("a", { href: landmarkHash(group.landmark), dir: "auto" }, titled(group));
 
-function groupPhoto(view, photo) {
-  const image = el("img", { alt: photo.name, loading: "lazy", decoding: "async" });
-  const larger = (shown) => {
-    const path = withQuery(photo.thumbnail, { side: ENLARGED });
-    return showImage(shown, path, photo.thumbnail);
-  };
-  const open = button(image, () => openLarge(photo.name, larger, null), {
-    class: "open-photo",
-    "aria-label": t("landmark.enlarge", { name: photo.name }),
-  });
-  const belongs = el("input", {
-    type: "checkbox",
-    checked: true,
-    "aria-label": t("groups.belongs", { name: photo.name }),
-    on: {
-      change: () => {
-        if (belongs.checked) view.left.delete(photo.number);
-        else view.left.add(photo.number);
-        const n = view.left.size;
-        view.told.textContent = n ? t("groups.left_out", { n }) : "";
-      },
-    },
-  });
-  belongs.checked = !view.left.has(photo.number);
-  showImage(image, photo.thumbnail);
-  const choice = view.group.state === "open" ? el("label", {}, belongs) : null;
-  return el("li", { "data-photo": photo.number }, el("div", { class: "pick" }, open, choice));
-}
-
-/** Offer the photos of a large group that are not shown yet. */
-function showHidden(view) {
-  const { group, photos } = view;
-  const hidden = group.total - group.photos.length;
-  const all = async () => {
-    try {
-      const whole = await withKey(() => fetchJson(groupPath(group)));
-      if (whole.version !== group.version) return loadGroups(0); // it has other photos by now
-      const first = photos.children.length;
-      group.photos = whole.photos;
-      photos.append(...whole.photos.slice(first).map((photo) => groupPhoto(view, photo)));
-      showHidden(view);
-      photos.children[first]?.querySelector("button").focus();
-    } catch (error) {
-      sayProblem(view, error);
-    }
-  };
-  put(view.all, hidden > 0 ? button(t("groups.show_all", { n: group.total }), all) : null);
-}
-
 // ——— decisions
 
 async function askForName(view) {
@@ -306,18 +255,46 @@ function showDecision({ group, item }, reply) {
   const words = named ? namedWords(reply) : t("groups.dismissed_now");
   const more = named ? troubleWords(reply) : [];
   const next = nextGroup(item);
+  const undo = () => undoDecision(group, item);
+  const again = () => undo().then(announce, (error) => notify(problemText(error)));
+  const undoes = { class: "quiet", "aria-label": `${t("edit.undo")}: ${words}` };
   item.className = "discovery decided";
   put(
     item,
     el("p", {}, words),
     ...more.map((line) => el("p", { class: "small" }, line)),
-    named ? el("a", { class: "tall", href: landmarkHash(landmark) }, t("groups.see")) : null,
+    el(
+      "div",
+      { class: "buttons" },
+      named ? el("a", { class: "tall", href: landmarkHash(landmark) }, t("groups.see")) : null,
+      button(t("edit.undo"), again, undoes),
+    ),
   );
   groupsView.groups = groupsView.groups.filter((one) => one !== group);
   showRest();
   (next?.querySelector("h2") ?? byId("discoveries-title")).focus();
-  notify([words, ...more].join(" "), () => reopened(group), UNDO_GROUP);
-  if (named) dispatchEvent(new CustomEvent("gallery-changed", { detail: groupsView }));
+  groupsView.dropLast();
+  groupsView.dropLast = notify([words, ...more].join(" "), undo, UNDO_GROUP);
+  if (named) dispatchEvent(new Event("gallery-changed"));
+}
+
+/** Take a decision back: the group is in its place again. Resolves to what to say then. */
+async function undoDecision(group, item) {
+  const { discovery } = await reopened(group);
+  groupsView.dropLast();
+  if (!item.isConnected) loadGroups(0);
+  else {
+    const shown = { ...discovery, photos: discovery.photos.slice(0, group.photos.length) };
+    const back = groupItem(shown);
+    groupsView.groups.push(shown);
+    groupsView.total += 1;
+    groupsView.open += 1;
+    item.replaceWith(back);
+    showRest();
+    back.querySelector("h2").focus();
+  }
+  dispatchEvent(new Event("gallery-changed"));
+  return t("groups.undone");
 }
 
 function namedWords({ discovery, added, moved }) {
@@ -357,11 +334,10 @@ function putOff({ group, item }) {
   announce(t("groups.put_off", { n: groupsView.later.size }));
 }
 
-/** Take a decision back on the server; resolves to what to say then. */
-async function reopened(group) {
+/** Take a decision back on the server; resolves to its reply. */
+function reopened(group) {
   const body = { action: "reopen" };
-  await withKey(() => fetchJson(groupPath(group), { method: "POST", body }));
-  return t("groups.undone");
+  return withKey(() => fetchJson(groupPath(group), { method: "POST", body }));
 }
 
 async function reopenGroup(view) {
@@ -375,8 +351,10 @@ async function reopenGroup(view) {
   }
   enableGroup(view.item, false);
   try {
-    notify(await reopened(group));
+    await reopened(group);
+    notify(t("groups.undone"));
     dispatchEvent(new Event("gallery-changed"));
+    await loadGroups(0);
     byId("discoveries-title").focus();
   } catch (error) {
     enableGroup(view.item, true);
