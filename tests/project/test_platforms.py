@@ -68,6 +68,7 @@ ALLOWED = {
     "core/hardware.py": {"sched_getaffinity", "sysconf"},
     "core/disks.py": {"fcntl", "geteuid"},
     "core/files.py": {"pread"},
+    "core/raw_worker.py": {"resource", "setitimer", "ITIMER_PROF"},
     "gallery/sqlite/pages.py": {"pread", "pwrite"},
     "serving/decode_worker.py": {"resource", "setitimer", "SIGKILL", "ITIMER_PROF"},
     "serving/decode_pool.py": {"SIGPROF"},

@@ -16,7 +16,8 @@ from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
     "demo", "import", "fetch", "clean", "split", "train", "embedder", "doctor", "index", "tune",
-    "gallery", "recognize", "immich", "evaluate", "report", "compare", "serve", "keys", "mcp",
+    "gallery", "recognize", "label", "immich", "evaluate", "report", "compare", "serve", "keys",
+    "mcp",
 )  # fmt: skip
 
 
@@ -24,7 +25,7 @@ VERBS = (  # in the order in which they are used, because --help lists them so
 ANYWHERE = ("--debug", "--quiet", "-q")
 
 # After Ctrl-C, by the same command.
-RESUMING_VERBS = ("demo", "fetch", "clean", "train", "index", "gallery", "immich")
+RESUMING_VERBS = ("demo", "fetch", "clean", "train", "index", "gallery", "label", "immich")
 
 
 class VerbsInOrder(TyperGroup):

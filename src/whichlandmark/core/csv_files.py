@@ -183,10 +183,25 @@ def _eight_bit(file: IO[bytes], path: Path) -> str:
     )
 
 
-def write_csv(path: Path, kind: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a CSV file, whole or not at all. kind: as in `atomic_file`."""
+def write_csv(
+    path: Path,
+    kind: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    spreadsheet: bool = False,
+) -> None:
+    """Write a CSV file, whole or not at all.
+
+    kind: as in `atomic_file`. spreadsheet: begin with a byte-order mark, by which spreadsheets know
+    UTF-8.
+    """
     with (
         atomic_file(path, kind) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
+        open(temporary, "w", encoding="utf-8-sig" if spreadsheet else "utf-8", newline="") as file,
     ):
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        # With "\n" alone as the end of a line, the csv module leaves a "\r" in a cell unquoted.
+        plain = csv.writer(file, lineterminator="\n")
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in chain([header], rows):
+            (quoted if any("\r" in cell for cell in row) else plain).writerow(row)

@@ -18,6 +18,8 @@ RESULTS = {
     "list of dropped photos": rb"\Aid,path,landmark,reason,",
     "table of predictions": rb"\Aid,landmark,score,confidence,decision,",
     "table of answers": rb"\A\xef\xbb\xbfpath,landmark,title,decision,",
+    "table of labels": rb"\A\xef\xbb\xbfphoto,landmark,title,decision,confidence,state,",
+    "map of labels": rb'\A\{\s*"type": "FeatureCollection",\s*"generator": "whichlandmark"',
     "submission": rb"\Aid,landmarks\r?\n",
     "file of scores": rb'\A\{\s[^{}]*"gap":',
     "list of landmarks": rb"\Alandmark,name,category\r?\n",
