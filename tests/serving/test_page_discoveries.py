@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,11 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support import page_browser
 from tests.support.page_browser import BROWSER, opened, ready
 from tests.support.page_checks import axe, small_targets, too_wide
-from tests.support.page_discoveries import group, suggested
+from tests.support.page_discoveries import DISCOVERIES, group, reply, suggested
+from tests.support.page_gallery import Asked
 from tests.support.page_world import World
+from whichlandmark.serving.discoveries import DecidedReply, DiscoveriesReply
+from whichlandmark.serving.openapi import model_of
 
 pytestmark = BROWSER
 browser = pytest.fixture(scope="module")(page_browser.chromium)
@@ -43,6 +47,16 @@ def page(browser: Browser, address: str, world: World) -> Iterator[Page]:
 
 def item(page: Page, number: int) -> Any:
     return page.locator(f'[data-group="g-{number}"]')
+
+
+@pytest.mark.server
+def test_the_stub_server_answers_as_the_real_one(world: World) -> None:
+    world.discoveries += groups()
+    listed = reply(world, Asked("GET", DISCOVERIES, {}, b"", ""))
+    model_of(DiscoveriesReply).model_validate(listed)
+    for given in ({"action": "name", "landmark": "x", "version": "v-3"}, {"action": "reopen"}):
+        asked = Asked("POST", f"{DISCOVERIES}/g-3", {}, json.dumps(given).encode(), "")
+        model_of(DecidedReply).model_validate(reply(world, asked))
 
 
 def test_a_group_is_named_as_suggested_and_undone(page: Page, world: World) -> None:
@@ -167,6 +181,23 @@ def test_the_view_needs_the_right_to_write_and_tells_how_to_find_groups(
         page.keyboard.press("Enter")
         expect(page.locator(".discovery")).to_have_count(3)
         expect(item(page, 2).locator("img").first).to_have_js_property("complete", True)
+
+
+def test_many_groups_come_in_pages_and_a_failure_is_told(
+    browser: Browser, address: str, world: World
+) -> None:
+    world.discoveries += [group(number, 20 - number) for number in range(1, 13)]
+    world.down = True
+    with opened(browser, f"{address}/#discoveries") as (page, _):
+        expect(page.locator("#discoveries-empty")).to_contain_text("more to do than it can at once")
+        world.down = False
+        page.get_by_role("button", name="Try again").click()
+        expect(page.locator(".discovery")).to_have_count(10)
+        item(page, 1).get_by_role("button", name="Not a landmark").click()
+        page.get_by_role("button", name="Show 2 more").click()
+        expect(page.locator(".discovery")).to_have_count(12)
+        expect(item(page, 11).get_by_role("button", name="Name it…")).to_be_focused()
+        expect(page.locator("#discoveries-more button")).to_have_count(0)
 
 
 @pytest.mark.parametrize(

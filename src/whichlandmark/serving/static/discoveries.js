@@ -18,13 +18,15 @@ const UNDO_GROUP = 60; // seconds
 const NAMES_TOLD = 4; // files that are named in a sentence
 const NAMING_MS = 900000; // that the server may take, because it reads every photo of a group
 
-// open: number of groups to name; later: ids of those that were put off on this visit.
-// dropLast: takes the last notice away, because many groups are decided in a minute.
+// open: number of groups to name; deciding: of decisions on their way; later: ids of those that
+// were put off on this visit; dropLast: takes the last notice away, because many groups are decided
+// in a minute.
 const groupsView = {
   state: "open",
   groups: [],
   total: 0,
   open: 0,
+  deciding: 0,
   later: new Set(),
   dropLast: () => null,
 };
@@ -35,7 +37,7 @@ export function wireDiscoveries() {
     choice.append(el("option", { value: state }, t(`groups.${state}`)));
   choice.addEventListener("change", () => {
     groupsView.state = choice.value;
-    loadGroups(0);
+    loadGroups();
   });
   addEventListener("key-changed", () => {
     countGroups();
@@ -64,33 +66,33 @@ export function showDiscoveries(_, moved) {
   byId("to-discoveries").hidden = false;
   if (!moved && byId("discoveries-list").children.length) return null;
   groupsView.later.clear();
-  return needsKey() ? null : loadGroups(0);
+  return needsKey() ? null : loadGroups();
 }
 
-async function loadGroups(offset) {
-  const { state } = groupsView;
+/** Load the first groups, or `more` after those that are there. */
+async function loadGroups(more = false) {
+  const { state, groups, deciding } = groupsView;
+  const known = new Set(more ? groups.map(({ id }) => id) : []);
+  // the server's list gets shorter while decisions are on their way
+  const offset = Math.max(0, known.size - deciding);
+  const limit = GROUPS_PAGE + (known.size - offset);
   const lang = readerLanguage();
   try {
-    const path = withQuery("v1/discoveries", { state, offset, limit: GROUPS_PAGE, lang });
+    const path = withQuery("v1/discoveries", { state, offset, limit, lang });
     const found = await withKey(() => fetchJson(path));
     if (state !== groupsView.state) return;
     const { discoveries, total, open } = found;
+    const added = discoveries.filter(({ id }) => !known.has(id));
+    const items = added.map(groupItem);
     Object.assign(groupsView, { total, open });
-    groupsView.groups = offset ? [...groupsView.groups, ...discoveries] : discoveries;
-    showGroups(offset);
+    groupsView.groups = more ? [...groupsView.groups, ...added] : added;
+    if (!more) put(byId("discoveries-list"));
+    byId("discoveries-list").append(...items);
+    if (more) items[0]?.querySelector("button")?.focus();
+    showRest();
   } catch (error) {
     groupsFailed(error);
   }
-}
-
-function showGroups(from) {
-  const list = byId("discoveries-list");
-  const { groups } = groupsView;
-  if (!from) put(list);
-  const items = groups.slice(from).map(groupItem);
-  list.append(...items);
-  if (from) items[0]?.querySelector("button")?.focus();
-  showRest();
 }
 
 /** The count, the link, what comes after the list, and what to do where there is nothing. */
@@ -99,7 +101,7 @@ function showRest() {
   showGroupsLink();
   byId("discoveries-count").textContent = t("groups.count", { n: total });
   const left = total - groups.length;
-  const more = () => loadGroups(groups.length);
+  const more = () => loadGroups(true);
   put(
     byId("discoveries-more"),
     left > 0 ? button(t("review.more", { n: Math.min(GROUPS_PAGE, left) }), more) : null,
@@ -133,7 +135,7 @@ function groupItem(group) {
   const view = { group, left: new Set(), item: null, problem: el("div") };
   view.told = el("p", { class: "small", role: "status" });
   const shown = groupPhotos(view, {
-    changed: () => loadGroups(0),
+    changed: () => loadGroups(),
     failed: (error) => sayProblem(view, error),
   });
   const words = group.state === "open" ? openWords(view) : decidedWords(view);
@@ -158,7 +160,7 @@ function openWords(view) {
           "div",
           { class: "suggestion" },
           el("p", {}, t("groups.perhaps"), " ", el("b", { dir: "auto" }, suggestion.title)),
-          suggestion.why ? el("p", { class: "small" }, suggestion.why) : null,
+          suggestion.why ? el("p", { class: "small", lang: "en" }, suggestion.why) : null,
         )
       : null,
     takenAt(view.group),
@@ -223,6 +225,7 @@ async function decideOnGroup(view, given) {
   const body = named ? { ...given, ...keep, version: group.version } : given;
   const working = el("p", { role: "status" });
   enableGroup(item, false);
+  groupsView.deciding += 1;
   put(view.problem, working, named ? el("div", { class: "running" }) : null);
   if (named) working.textContent = t("groups.naming", { n: numbers.length });
   try {
@@ -236,6 +239,8 @@ async function decideOnGroup(view, given) {
   } catch (error) {
     enableGroup(item, true);
     sayProblem(view, error);
+  } finally {
+    groupsView.deciding -= 1;
   }
 }
 
@@ -282,7 +287,7 @@ function showDecision({ group, item }, reply) {
 async function undoDecision(group, item) {
   const { discovery } = await reopened(group);
   groupsView.dropLast();
-  if (!item.isConnected) loadGroups(0);
+  if (!item.isConnected) loadGroups();
   else {
     const shown = { ...discovery, photos: discovery.photos.slice(0, group.photos.length) };
     const back = groupItem(shown);
@@ -354,7 +359,7 @@ async function reopenGroup(view) {
     await reopened(group);
     notify(t("groups.undone"));
     dispatchEvent(new Event("gallery-changed"));
-    await loadGroups(0);
+    await loadGroups();
     byId("discoveries-title").focus();
   } catch (error) {
     enableGroup(view.item, true);
@@ -364,7 +369,7 @@ async function reopenGroup(view) {
 
 function groupsFailed(error) {
   for (const id of ["discoveries-list", "discoveries-more"]) put(byId(id));
-  const again = button(t("common.try_again"), () => loadGroups(0));
+  const again = button(t("common.try_again"), () => loadGroups());
   const words = problemText(error);
   put(byId("discoveries-empty"), el("p", { class: "problem", role: "alert" }, words), again);
   announce(words);
