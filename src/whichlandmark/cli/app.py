@@ -16,8 +16,8 @@ from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
     "demo", "import", "fetch", "clean", "split", "train", "embedder", "doctor", "index", "tune",
-    "gallery", "recognize", "label", "immich", "evaluate", "report", "compare", "serve", "keys",
-    "mcp",
+    "gallery", "recognize", "label", "discover", "immich", "evaluate", "report", "compare",
+    "serve", "keys", "mcp",
 )  # fmt: skip
 
 
@@ -25,7 +25,9 @@ VERBS = (  # in the order in which they are used, because --help lists them so
 ANYWHERE = ("--debug", "--quiet", "-q")
 
 # After Ctrl-C, by the same command.
-RESUMING_VERBS = ("demo", "fetch", "clean", "train", "index", "gallery", "label", "immich")
+RESUMING_VERBS = (
+    "demo", "fetch", "clean", "train", "index", "gallery", "label", "discover", "immich",
+)  # fmt: skip
 
 
 class VerbsInOrder(TyperGroup):
