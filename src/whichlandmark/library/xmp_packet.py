@@ -16,7 +16,7 @@ from ..core.file_kinds import HEAD_BYTES, kind_of, photo_format
 
 MAX_BYTES = 16_000_000  # of a packet; darktable's history and Lightroom's masks take some MB
 
-_MAX_DEPTH, _MAX_ELEMENTS = 100, 100_000
+_MAX_DEPTH, _MAX_ELEMENTS = 100, 50_000
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
