@@ -540,7 +540,7 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("-r", "--recognizer", type=Path, required=True)
-    parser.add_argument("--photos", type=int, default=600)
+    parser.add_argument("--photos", type=int, default=600, help="0 = only --many")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--many", type=int, default=5000, help="0 = leave this part out")
     parser.add_argument("--seed", type=int, default=0)
@@ -558,21 +558,21 @@ def main() -> int:
         shutil.copytree(options.recognizer, recognizer)
     sys.setrecursionlimit(100_000)  # exiftool reads the sidecar of 5,000 levels
     library, report = work / "library", Report()
-    if (work / "truth.json").exists():  # the library of an earlier run, whose answers are known
-        copy_of(work / "copy", library)
-    else:
-        opened = load(recognizer)
-        places = {name: (one.latitude, one.longitude) for name, one in opened.records.items()
-                  if one.latitude is not None and one.longitude is not None}  # fmt: skip
-        opened.gallery.close()
-        made = make_library(library, options.folder, options.photos, places, options.seed)
-        copy_of(library, work / "copy")
-        (work / "truth.json").write_text(json.dumps(made))
-    truth = json.loads((work / "truth.json").read_text())
-    world = World(work, library, work / "copy", recognizer, truth)
-    sidecars = sum(path.suffix.lower() == ".xmp" for path in library.rglob("*"))
-    report.say("library", f"{options.photos} photos, {sidecars} sidecars, in {work}")
-    if options.kills >= 0 and options.photos:
+    world = World(work, library, work / "copy", recognizer, {})
+    if options.photos:
+        if (work / "truth.json").exists():  # an earlier run's library, whose answers are known
+            copy_of(work / "copy", library)
+        else:
+            opened = load(recognizer)
+            places = {name: (one.latitude, one.longitude) for name, one in opened.records.items()
+                      if one.latitude is not None and one.longitude is not None}  # fmt: skip
+            opened.gallery.close()
+            made = make_library(library, options.folder, options.photos, places, options.seed)
+            copy_of(library, work / "copy")
+            (work / "truth.json").write_text(json.dumps(made))
+        world.truth = json.loads((work / "truth.json").read_text())
+        sidecars = sum(path.suffix.lower() == ".xmp" for path in library.rglob("*"))
+        report.say("library", f"{options.photos} photos, {sidecars} sidecars, in {work}")
         show(world, report, options.kills, random.Random(options.seed))
     if options.many:
         many(world, options.folder, options.many, report)
