@@ -135,7 +135,8 @@ def kind_of(request: Request) -> str:
     if request.kind == "media":
         return "pictures"
     if request.kind == "sparql":
-        return "query service: landmarks of the place"
+        where = "?start" in params["query"]
+        return f"query service: {'cities and countries' if where else 'landmarks of the place'}"
     if params.get("action") == "wbgetentities":
         return "Wikidata: items" if request.kind == "wikidata" else "Commons: what files depict"
     names = {"search": "Commons: files that depict", "geosearch": "Commons: files around a place"}

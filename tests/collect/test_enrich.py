@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import whichlandmark as wl
 from tests.cli.test_commands import json_of, run
 from tests.support.fake_city import small_city
 from tests.support.fake_wikimedia import FakeWikimedia
-from tests.support.fake_world import World
+from tests.support.fake_world import Claim, FakeItem, World
 from tests.support.galleries import postgres_address, row
 from whichlandmark.collect.enrich import EnrichOptions, filled
 from whichlandmark.collect.enrich_tables import read_confirmed, read_table
@@ -167,6 +168,73 @@ def test_replace_overwrites_and_keeps_other_languages(place: Place) -> None:
     assert record.names == {"en": place.label("Q90101"), "eo": "Turo"}
     assert record.latitude == place.world.items["Q90101"].values("P625")[0][0]
     assert record.source == "https://www.wikidata.org/wiki/Q90101"
+
+
+def test_city_and_country_that_a_person_wrote_stay(place: Place) -> None:
+    def enriched(**words: str) -> tuple[str, str, str]:
+        with gallery_in(place.folder) as gallery:
+            gallery.describe([LandmarkRecord("tower", "Mine", wikidata="Q90101", **words)])  # type: ignore[arg-type]
+        place.enrich()
+        record = place.records()["tower"]
+        return record.city, record.country, record.country_code
+
+    assert enriched() == ("Velmora", "Atlantic Republic", "XA")
+    assert enriched(city="My Town") == ("My Town", "Atlantic Republic", "XA")
+    assert enriched(country_code="XA") == ("Velmora", "Atlantic Republic", "XA")
+    same = {"country": "The Republic", "country_code": "XA"}
+    assert enriched(**same) == ("Velmora", "The Republic", "XA")
+    # What is in another country for its owner gets no part of what is here.
+    assert enriched(country="Italy") == ("", "Italy", "")
+    assert enriched(country_code="IT") == ("", "", "IT")
+    place.enrich(replace=True)
+    record = place.records()["tower"]
+    assert (record.city, record.country_code) == ("Velmora", "XA")
+    assert record.country == "Atlantic Republic"
+
+
+def test_city_and_country_take_one_request_where_they_lack(place: Place, table: Path) -> None:
+    dry = place.enrich(table=table, dry_run=True)
+    assert {"city", "country", "country_code"} <= {*dry.changed["palace"]}
+    assert place.server.counts["sparql"] == 1
+    place.server.forget()
+    place.enrich(table=table)
+    assert place.server.counts["sparql"] == 1
+    place.server.forget()
+    place.enrich(table=table)
+    assert place.server.counts["sparql"] == 0  # nothing lacks
+    place.enrich(table=table, replace=True)
+    assert place.server.counts["sparql"] == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_the_query_service_the_rest_is_filled(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place.server.fault("banned", on="sparql", times=0)
+    shown = run(capfd, *place.command())
+    assert shown[0] == 0
+    assert "no cities and countries were found: " in shown[2]
+    record = place.records()["tower"]
+    assert (record.title, record.city) == (place.label("Q90101"), "")
+    place.server.faults.clear()
+    again = json_of(capfd, *place.command())
+    assert again["changes"] == {"tower": ["city", "country", "country_code"]}
+    assert again["warnings"] == [place.enrich().notes[0]]
+
+
+def test_an_item_in_several_cities_is_told_by_the_name_of_the_landmark(place: Place) -> None:
+    world = copy.deepcopy(place.world)
+    build = {"Q95001": "Overthere", "Q95002": "Beyond"}
+    for item, name in build.items():
+        world.items[item] = FakeItem(item, {"en": name}, claims=[Claim("P31", "Q515")])
+        world.items["Q90101"].claims.append(Claim("P131", item, "preferred"))
+    with FakeWikimedia(world, clock=Clock(), per_minute=100_000) as server:
+        done = Place(place.folder, server).enrich()
+    record = place.records()["tower"]
+    assert (record.city, record.country) == ("", "Atlantic Republic")
+    assert done.notes[0] == (
+        "tower: Q90101 is in several cities (Overthere, Beyond); none is written"
+    )
 
 
 def test_a_category_of_a_table_leads_to_the_item(place: Place, table: Path) -> None:

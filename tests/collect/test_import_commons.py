@@ -168,6 +168,26 @@ def test_a_city_becomes_tables_and_photos(drawn: World, whole: SimpleNamespace) 
     assert (record.title, record.wikidata) == (first_item.labels["fr"], first_item.id)
     assert record.names == {key: first_item.labels[key] for key in ("fr", "en")}
     assert record.latitude == pytest.approx(first_item.truthy("P625")[0].value[0], abs=1e-6)
+    there = {(record.city, record.country, record.country_code) for record in records.values()}
+    assert there == {("Velmore", "République atlantique", "XA")}
+
+
+def test_without_the_query_service_given_landmarks_are_collected(
+    server: FakeWikimedia, tmp_path: Path
+) -> None:
+    item = server.world.landmarks[0]
+    server.fault("banned", on="sparql", times=0)
+    given = {"distractors": 0, "limit": 1}
+    try:
+        done = collect(server, tmp_path, Wanted(ids=(item,)), **given)
+    finally:
+        server.faults.clear()
+    (record,) = read_landmarks(tmp_path / "landmarks.csv")
+    assert (record.wikidata, record.city, record.country) == (item, "", "")
+    assert done.notes[0].startswith("no cities and countries were found: ")
+    collect(server, tmp_path, Wanted(ids=(item,)), **given)
+    (record,) = read_landmarks(tmp_path / "landmarks.csv")
+    assert (record.city, record.country_code) == ("Velmore", "XA")
 
 
 def test_it_is_polite(whole: SimpleNamespace) -> None:
@@ -623,6 +643,9 @@ def test_a_dry_run_tells_what_a_run_would_fetch_and_fetches_nothing(
     assert plan["there already"] == plan["photos"] + plan["distractors"]
     assert plan["megabytes"] == plan["minutes"] == 0
     assert [row["id"] for row in found["table"]] == [*server.world.landmarks]
+    assert {(row["city"], row["country"]) for row in [*found["table"], *plan["table"]]} == {
+        ("Velmora", "Atlantic Republic")
+    }
 
 
 def test_the_last_lines_are_the_next_commands(commons: Any, tmp_path: Path, capfd: Capture) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image as Pillow
 from starlette.testclient import TestClient
 
 from tests.support.served_world import copied, front, jpeg, with_gps
+from whichlandmark.core.files import valid_text
 from whichlandmark.core.images import content_hash, read_image
 from whichlandmark.core.images import jpeg as thumbnail_of
 from whichlandmark.recognition.folder.discoveries import (
@@ -114,7 +116,7 @@ def test_groups_are_listed_the_largest_first_without_folders(
     assert many["version"] == whole(client, many)["version"]
     assert (many["suggestion"], many["latitude"], many["longitude"]) == (None, None, None)
     assert (tower["latitude"], tower["longitude"]) == (48.02, 2.0)
-    assert (tower["state"], tower["landmark"], tower["title"]) == ("open", None, "")
+    assert (tower["state"], tower["landmark"], tower["title"]) == ("open", None, None)
     assert tower["suggestion"] == {
         "title": "New Tower", "landmark": "New Tower", "known": False,
         "why": "3 photos within 80 m", "wikidata": "Q42", "latitude": 48.1, "longitude": 2.2,
@@ -213,6 +215,54 @@ def test_a_group_joins_a_landmark_of_the_gallery(client: TestClient, folder: Pat
     record = client.get("/v1/landmarks/New Tower (Q42)").json()
     assert (record["photos"], record["title"], record["wikidata"]) == (5, "New Tower", "Q42")
     assert photos_in(client, "New Tower") == 4
+    # Of several landmarks without an id it is the one of that name, whatever its label.
+    named = {"wikidata": None, "title": "royal palace"}
+    assert client.patch("/v1/landmarks/place 0", json=named).status_code == 200
+    known = listed(client)["discoveries"][1]["suggestion"]
+    assert (known["title"], known["landmark"], known["known"]) == (
+        "Royal | Palace",
+        "place 0",
+        True,
+    )
+
+
+def test_a_named_landmark_that_was_renamed_or_removed_since(client: TestClient) -> None:
+    tower = listed(client)["discoveries"][1]
+    decide(client, tower, "name", landmark="Towr")
+    patch = {"landmark": "Tower", "title": "The Tower"}
+    assert client.patch("/v1/landmarks/Towr", json=patch).status_code == 200
+    (named,) = listed(client, state="named")["discoveries"]
+    assert (named["landmark"], named["title"]) == ("Tower", "The Tower")
+    decide(client, tower, "reopen")
+    assert photos_in(client, "Tower") == 0
+    decide(client, tower, "name", landmark="Tower")
+    assert client.delete("/v1/landmarks/Tower").json()["removed"] == 5
+    assert listed(client, state="named")["discoveries"][0]["landmark"] == "Tower"
+    assert decide(client, tower, "reopen")["discovery"]["state"] == "open"
+    assert len(decide(client, tower, "name", landmark="Tower")["added"]) == 5
+
+
+def test_odd_names_of_files_are_shown_as_text(client: TestClient, tmp_path: Path) -> None:
+    group = found(tmp_path / "Odd", 24, range(3))
+    names = ["<img src=x onerror=a()>.jpg", "caf\udce9.jpg", "x" * 200 + ".jpg"]
+    photos = []
+    for photo, name in zip(group.photos, names, strict=True):
+        file = valid_text(str(Path(photo.file).rename(tmp_path / name)))
+        photos.append(replace(photo, file=file, name=f"Odd/{file.rsplit('/', 1)[1]}"))
+    store = DiscoveryStore(client.app.state.engine.folder)
+    store.put([FoundGroup(tuple(photos), 3)], "odd")
+    odd = next(one for one in listed(client)["discoveries"] if one["suggestion"] is None
+               and one["total"] == 3)  # fmt: skip
+    shown = [photo["name"] for photo in odd["photos"]]
+    assert shown == [names[0], "caf%E9.jpg", names[2]]
+    for number in range(3):
+        larger = client.get(odd["photos"][number]["thumbnail"], params={"side": 300})
+        assert max(Pillow.open(io.BytesIO(larger.content)).size) == 300
+    (tmp_path / names[1]).write_bytes(b"not a photo")
+    done = decide(client, odd, "name", landmark="Odd")
+    (left,) = done["not_added"]
+    assert (len(done["added"]), left["photo"], left["reason"]) == (2, "caf%E9.jpg", "not_used")
+    assert str(tmp_path) not in json.dumps(done)
 
 
 def test_a_dismissed_group_is_not_asked_about_again(client: TestClient) -> None:

@@ -12,6 +12,7 @@ from tests.serving.test_page_files import strings_of
 from tests.support import page_browser
 from tests.support.page_browser import BROWSER, open_gallery, opened, ready
 from tests.support.page_world import World
+from whichlandmark.serving.discoveries import DISCOVERY_FAULTS
 from whichlandmark.serving.page_files import STATIC
 
 pytestmark = BROWSER
@@ -140,6 +141,7 @@ def test_every_code_of_the_server_has_words() -> None:
     whole = {
         *re.findall(r"(?:ApiError|_or_invalid)\(\s*(?:\d+,\s*)?\"([a-z_]+)\"", text),
         *re.findall(r"ReviewError\(\s*\"([a-z_]+)\"", text),
+        *DISCOVERY_FAULTS,
     }
     photos = {*re.findall(r"PhotoError\(\s*\"([a-z_]+)\"", text)}
     assert len(whole) > 20

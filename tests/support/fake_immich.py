@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import struct
 import threading
 import uuid
@@ -69,6 +70,8 @@ class FakeImmich:
         self.log: list[tuple[str, str]] = []  # method and path below /api
         self.headers: list[dict[str, str]] = []
         self.before: list[tuple[str, str, Fault]] = []  # method, pattern of the path, what happens
+        # What of a search it knows; tests of servers that know less replace it.
+        self.understands: Callable[[dict[str, Any]], dict[str, Any]] = lambda sent: sent
         self.lock = threading.RLock()
         self.base = ""
         self._ticks = self._ids = 0
@@ -132,11 +135,12 @@ class FakeImmich:
         self.before += [(method, pattern, one or (lambda handler: False)) for one in faults]
 
     @contextmanager
-    def running(self) -> Iterator[FakeImmich]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
+    def running(self, tls: ssl.SSLContext | None = None) -> Iterator[FakeImmich]:
+        server = _QuietServer(("127.0.0.1", 0), Handler)
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         server.fake = self  # type: ignore[attr-defined]
-        self.base = f"http://127.0.0.1:{server.server_address[1]}{self.prefix}"
+        self.base = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}{self.prefix}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
@@ -144,6 +148,13 @@ class FakeImmich:
         finally:
             server.shutdown()
             server.server_close()
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that were killed, and of `reset`."""
 
 
 def status(code: int, message: str = "", *, html: bool = False, wait: str = "") -> Fault:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16  # an answer in one piece
     server: Any
 
     @property
@@ -150,6 +152,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _search(self, sent: dict[str, Any]) -> None:
         fake, new = self.fake, self.fake.version >= (1, 133, 0)
+        sent = fake.understands(sent)
         shown = {"timeline", "archive"} if new or sent.get("withArchived") else {"timeline"}
         found = [
             one for one in fake.assets.values()

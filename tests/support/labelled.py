@@ -58,7 +58,7 @@ class FakeLibrary(LabelledLibrary):
             self.given[photo] = {"error": {"message": error}}
             return
         found: dict[str | None, float] = {landmark: confidence}
-        found |= {**(others or {})}
+        found.update(others or {})
         landmarks = [{"landmark": name, "confidence": sure} for name, sure in found.items()]
         self.given[photo] = {
             "decision": decision if landmark else "no_landmark", "guess": landmark,

@@ -18,7 +18,7 @@ def group(number: int, photos: int, **values: object) -> JSON:
     ]
     usual: JSON = {
         "id": f"g-{number}", "version": f"v-{number}", "state": "open", "size": photos,
-        "total": photos, "landmark": None, "title": "", "suggestion": None, "latitude": None,
+        "total": photos, "landmark": None, "title": None, "suggestion": None, "latitude": None,
         "longitude": None, "photos": shown,
     }  # fmt: skip
     return {**usual, **values}
@@ -47,13 +47,18 @@ def reply(world: World, asked: Asked) -> JSON:
         known = {one["id"]: one for one in wanted}
         shown = [known[name] for name in asked.page(list(known), 20)]
         waiting = sum(one["state"] == "open" for one in world.discoveries)
-        listed = [{**one, "photos": one["photos"][:LISTED]} for one in shown]
+        listed = [{**public(one), "photos": one["photos"][:LISTED]} for one in shown]
         return {"total": len(wanted), "open": waiting, "discoveries": listed}
     name = asked.path.removeprefix(f"{DISCOVERIES}/")
     found = next((one for one in world.discoveries if one["id"] == name), None)
     if found is None:
         raise RefusedError(404, "unknown_discovery", f"there is no group {name!r}")
-    return found if asked.method == "GET" else decide(world, found, asked.json())
+    return public(found) if asked.method == "GET" else decide(world, found, asked.json())
+
+
+def public(found: JSON) -> JSON:
+    """A group without what only the stub server knows of it."""
+    return {key: value for key, value in found.items() if key not in ("lost", "in_gallery")}
 
 
 def decide(world: World, found: JSON, given: JSON) -> JSON:
@@ -69,7 +74,7 @@ def decide(world: World, found: JSON, given: JSON) -> JSON:
             world.landmarks[label] = left
             if not left:
                 del world.landmarks[label]
-        found.update(state="open", landmark=None, title="")
+        found.update(state="open", landmark=None, title=None)
     elif action == "dismiss":
         found["state"] = "dismissed"
     else:
@@ -93,6 +98,6 @@ def decide(world: World, found: JSON, given: JSON) -> JSON:
         if action == "name"
     ]
     return {
-        "discovery": found, "added": added, "moved": [], "not_added": lost, "known": False,
+        "discovery": public(found), "added": added, "moved": [], "not_added": lost, "known": False,
         "generation": world.generation,
     }  # fmt: skip

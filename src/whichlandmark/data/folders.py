@@ -83,6 +83,13 @@ def find_photos(root: str | Path) -> FoundPhotos:
     return found
 
 
+def possible_photos(root: str) -> list[str]:
+    """Every file below a folder that may be a photo by its name, as `find_photos` looks for them;
+    none is opened. Sidecars are no photos.
+    """
+    return [path for path in _files(root, {}) if not path.lower().endswith(".xmp")]
+
+
 def _files(top: str, left_out: dict[str, str]) -> Iterator[str]:
     """Every file that may be a photo; all others go into `left_out`."""
     seen = {_identity(top)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -154,11 +154,12 @@ class LibraryAnswers:
         """Close the file and let other processes have it."""
         self._opened.close()
 
-    def update(self, progress: Progress | None = None) -> Counts:
+    def update(self, progress: Progress | None = None, *, changing: Collection[str] = ()) -> Counts:
         """Look for photos, and answer those that are new or have changed.
 
         Args:
             progress: Called with (photos answered, photos to answer).
+            changing: Paths of files that are not complete yet; they are not answered now.
 
         Raises:
             DataError: When the library is missing, or the disk of the state folder is full.
@@ -167,7 +168,10 @@ class LibraryAnswers:
         self.left_out = dict(found.left_out)
         files = [file for path in found.photos if (file := self._seen(path))]
         moved = self._note_presence(files)
-        again, new = self._to_answer(files)
+        ready = files
+        if changing:
+            ready = [file for file in files if local_path(self._place(file.path)) not in changing]
+        again, new = self._to_answer(ready)
         total = len(again) + len(new)
 
         def move(done: int) -> None:

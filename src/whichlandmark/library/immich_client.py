@@ -134,7 +134,7 @@ class Connection:
                                           max_keepalive_connections=CONNECTIONS),
                 timeout=self._httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
                 transport=transport, follow_redirects=False, trust_env=not is_local(self.host),
-                verify=self._httpx.create_ssl_context(),
+                verify=self._trusted(),
             )  # fmt: skip
         except (ValueError, ImportError, OSError, ssl.SSLError, self._httpx.InvalidURL) as error:
             raise OptionError(
@@ -143,6 +143,12 @@ class Connection:
             ) from None
         guard_reads(library, self._guard, lambda: None)
         return library
+
+    def _trusted(self) -> ssl.SSLContext:
+        """Whose certificates are believed; without https nobody shows one."""
+        if self.address.startswith("http:"):
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return self._httpx.create_ssl_context()
 
     def __enter__(self) -> Self:
         return self

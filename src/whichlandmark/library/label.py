@@ -15,13 +15,14 @@ from ..core.errors import DataError
 from ..core.files import local_path, valid_text
 from ..core.types import Progress
 from ..recognition.recognizer import Recognizer
+from .albums import remove_albums
 from .answers import LibraryAnswers
 from .journal import JOURNAL_FILE, Journal, SidecarChange, library_of
 from .plan import LabelSettings, Plan, WantedSidecar
 from .planner import Planner, sidecar_now
 from .sidecar_changes import SidecarNow
 from .sidecar_files import digest_of, read_sidecar, why_not_written
-from .sidecars import embedded, sidecar_of
+from .sidecars import SIDECAR, embedded, sidecar_of
 from .state import held_state, state_folder
 
 FOLDERS_REMEMBERED = 16  # whose files were listed last
@@ -56,6 +57,8 @@ class Undone:
         cleaned: Sidecars that others have changed since, from which only our items were taken.
         untouched: Sidecars in which nothing of ours was left.
         gone: Paths of sidecars that others have deleted or moved; nothing was done with them.
+        albums: Links and lists of albums that were deleted.
+        kept: Path of a file of an album → why it was not.
         failures: Path of a sidecar → why it is as it was.
     """
 
@@ -64,6 +67,8 @@ class Undone:
     cleaned: int = 0
     untouched: int = 0
     gone: list[str] = field(default_factory=list)
+    albums: int = 0
+    kept: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -117,10 +122,17 @@ class LabelledLibrary:
         )  # fmt: skip
         rows = self.answers.rows(language=settings.language)
         found = planner.plan(rows, progress)
+        left_out = {path: reason for path, reason in self.answers.left_out.items()
+                    if not path.lower().endswith(SIDECAR)}  # fmt: skip
         return Plan(
-            self.library, recognizer, settings.above, found.rows, found.notes,
-            self.answers.left_out, found.sidecars,
-        )  # fmt: skip
+            self.library,
+            recognizer,
+            settings.above,
+            found.rows,
+            found.notes,
+            left_out,
+            found.sidecars,
+        )
 
     def write(self, plan: Plan, progress: Progress | None = None) -> Written:
         """Write what a plan says. A sidecar that cannot be written is listed; the rest goes on.
@@ -205,7 +217,8 @@ def _start(name: str) -> str:
 def undo(
     library: str | Path, *, state: str | Path | None = None, progress: Progress | None = None
 ) -> Undone:
-    """Take everything out of a library's sidecars that `write` has put into them, in all runs.
+    """Take everything out of a library's sidecars that `write` has put into them, in all runs,
+    and take away the albums that were made.
 
     A sidecar that is as it was left gets its bytes and its time back; one that was made is deleted.
     From one that others have changed since, only our items are taken.
@@ -247,6 +260,9 @@ def undo(
             journal.settle()
             raise
         journal.forget(undone.gone)
+        albums = remove_albums(journal)
+        undone.albums, undone.kept = albums.removed, albums.kept
+        undone.failures |= albums.failures
     return undone
 
 
@@ -288,7 +304,7 @@ def _follow_moved(journal: Journal, top: str) -> None:
     for folder, _, names in os.walk(top):
         for name in names:
             path = os.path.join(folder, name)
-            if not name.lower().endswith(".xmp") or path in known:
+            if not name.lower().endswith(SIDECAR) or path in known:
                 continue
             try:
                 content = read_sidecar(path)

@@ -93,13 +93,14 @@ def plan_object(plan: Plan) -> dict[str, Any]:
         "counts": dict(plan.counts),
         "landmarks": dict(plan.landmarks),
         "notes": list(plan.notes),
-        "photos": [_row_object(row) for row in plan],
+        "photos": [row_object(row) for row in plan],
         "lost": lost_photos(dict(plan.left_out)),
         "left_out": len(plan.left_out),
     }
 
 
-def _row_object(row: PlannedLabel) -> dict[str, Any]:
+def row_object(row: PlannedLabel) -> dict[str, Any]:
+    """What would be done with one photo, as a JSON object."""
     return {
         "photo": row.photo, "decision": row.decision, "landmark": row.landmark,
         "title": row.title, "confidence": _finite(row.confidence), "state": row.state,

@@ -103,7 +103,7 @@ class Planner:
                 continue
             if wanted:
                 sidecars.append(wanted)
-        if progress:
+        if progress and groups:
             progress(len(groups), len(groups))
         return PlannedLibrary(rows, sidecars, self._notes())
 

@@ -9,6 +9,7 @@ A new sidecar is always `IMG.jpg.xmp`, because `IMG.xmp` would be that of the ra
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
 
@@ -27,6 +28,12 @@ _RAW = {*TIFF_RAW, ".cr3", ".crw", ".raf", ".orf", ".rw2", ".x3f", ".mrw"}
 
 _PHOTOS = {*SUFFIXES, *_RAW, ".jpe", ".jfif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".psd",
            ".bmp"}  # fmt: skip
+
+_FOR_EXTENSION = re.compile(
+    rb"""photoshop:SidecarForExtension(?:\s*=\s*["']|>)\s*([A-Za-z0-9]{1,10})"""
+)
+
+_MAX_HEAD = 1_000_000  # bytes of a sidecar in which the extension is looked for
 
 _MAX_KEYWORDS = 10_000  # of one photo
 
@@ -52,7 +59,7 @@ def sidecar_of(photo: str, siblings: Collection[str]) -> tuple[str, bool]:
         found = ""  # of a photo whose name differs in letter case only
     if not found:
         short = _same_name(os.path.splitext(name)[0] + SIDECAR, siblings)
-        if short and _owner(short, siblings) == name:
+        if short and _is_of(short, name, siblings, _extension_in(os.path.join(folder, short))):
             found = short
     return os.path.join(folder, found or name + SIDECAR), bool(found)
 
@@ -73,16 +80,29 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _owner(short: str, siblings: Collection[str]) -> str:
-    """The photo that `IMG.xmp` belongs to: the raw one, or the only one; "" = not clear which."""
+def _is_of(short: str, name: str, siblings: Collection[str], extension: str) -> bool:
+    """Is `IMG.xmp` the sidecar of this photo: by the extension in it, or else because the photo
+    is the only raw one of this name, or the only one?
+    """
+    if extension:
+        return _suffix(name) == f".{extension.lower()}"
     stem = _normal(os.path.splitext(short)[0]).casefold()
     photos = [
-        name for name in siblings
-        if _normal(os.path.splitext(name)[0]).casefold() == stem and _suffix(name) in _PHOTOS
+        other for other in siblings
+        if _normal(os.path.splitext(other)[0]).casefold() == stem and _suffix(other) in _PHOTOS
     ]  # fmt: skip
-    raw = [name for name in photos if _suffix(name) in _RAW]
-    claims = raw or photos
-    return claims[0] if len(claims) == 1 else ""
+    claims = [other for other in photos if _suffix(other) in _RAW] or photos
+    return claims == [name]
+
+
+def _extension_in(sidecar: str) -> str:
+    """photoshop:SidecarForExtension, by which Adobe's programs say whose sidecar it is."""
+    try:
+        with open(sidecar, "rb") as file:
+            found = _FOR_EXTENSION.search(file.read(_MAX_HEAD))
+    except OSError:
+        return ""
+    return found[1].decode() if found else ""
 
 
 def _suffix(name: str) -> str:

@@ -6,11 +6,15 @@
 `remove` also works after other programs have written the file anew: it takes out the items of
 `added` that are still there as they were added, and the lists that were made for them.
 
-What programs read decides what is written. digiKam (its default order, DMetadataSettingsContainer)
-and Immich read the first of digiKam:TagsList, MicrosoftPhoto:LastKeywordXMP (digiKam only),
-lr:hierarchicalSubject and dc:subject that has something, and nothing of the later ones; darktable
-reads dc:subject only where there is no lr:hierarchicalSubject. So a path is added to each of these
-lists that is there, and a hierarchy that is new repeats the keywords that a packet had without one.
+What programs read decides what is written (their source code was read, no run of them):
+
+- digiKam reads the first of digiKam:TagsList, MicrosoftPhoto:LastKeywordXMP, lr:hierarchicalSubject
+  and dc:subject that has something (`DMetadata::getItemTagsPath` in its default order), and takes
+  "/" in a name for "\\"; Immich the first of TagsList, hierarchicalSubject and the IPTC keywords
+  (`getTagList` of its metadata service); darktable dc:subject only where there is no
+  hierarchicalSubject (`_exif_decode_xmp_data`).
+- So a path is added to each of these lists that is there, and a hierarchy that is new repeats the
+  keywords that the packet had without one, because they would not be seen beside it.
 """
 
 from __future__ import annotations
@@ -21,11 +25,14 @@ from dataclasses import replace
 
 from .xmp_add import Adding
 from .xmp_fields import (
+    LISTS,
     PLACES,
     Additions,
     Metadata,
     Place,
+    array_of,
     comparable,
+    entries_of,
     items_of,
     members_of,
     place_of,
@@ -93,12 +100,23 @@ def remove(data: bytes, added: Additions) -> bytes | None:
         XmpError: it is no XMP any more.
     """
     packet = Packet(data)
-    removing = Removing(packet, added)
-    splices = removing.splices()
-    toolkit = packet.rdf.parent.attribute("adobe:ns:meta/", "xmptk") if packet.rdf.parent else ""
-    if removing.is_empty and (_PACKET in added.made or toolkit == _TOOLKIT):
-        return None
-    return packet.spliced(splices) if splices else data
+    splices = Removing(packet, added).splices()
+    rest = packet.spliced(splices) if splices else data
+    root = packet.rdf.parent
+    ours = root is not None and root.attribute("adobe:ns:meta/", "xmptk") == _TOOLKIT
+    return None if (ours or _PACKET in added.made) and _says_nothing(rest) else rest
+
+
+def _says_nothing(data: bytes) -> bool:
+    """Is there nothing in a packet but empty lists of the kinds that are added here?"""
+    lists = [uri_and_name(prop) for prop in (*LISTS, PLACES)]
+    return not any(
+        one[0] != RDF for about in Packet(data).rdf.children
+        for one in (*about.attributes, *(
+            (child.uri, child.name) for child in about.children
+            if (child.uri, child.name) not in lists or child.text or entries_of(array_of(child))
+        ))
+    )  # fmt: skip
 
 
 def _missing(packet: Packet, wanted: Additions) -> Additions:
@@ -108,7 +126,9 @@ def _missing(packet: Packet, wanted: Additions) -> Additions:
     paths = _new(wanted.hierarchy, known.hierarchy, "|")
     if paths and not known.hierarchy:
         paths = _new((*_repeated(known, wanted), *wanted.hierarchy), (), "|")
-    tags = tuple(path.replace("/", "-").replace("|", "/") for path in map(_clean, wanted.hierarchy))
+    tags = tuple(
+        path.replace("/", "\\").replace("|", "/") for path in map(_clean, wanted.hierarchy)
+    )
     places = []
     for place in map(_clean_place, wanted.places):
         shown = [*items_of(about, PLACES)]

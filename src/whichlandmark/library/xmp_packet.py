@@ -16,11 +16,14 @@ from ..core.file_kinds import HEAD_BYTES, kind_of, photo_format
 
 MAX_BYTES = 16_000_000  # of a packet; darktable's history and Lightroom's masks take some MB
 
-_MAX_DEPTH, _MAX_ELEMENTS = 100, 200_000
+_MAX_DEPTH, _MAX_ELEMENTS = 100, 100_000
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
 _XML = "http://www.w3.org/XML/1998/namespace"
+
+# Written with and without the last stroke: by Windows and digiKam, and by exiftool.
+_ALIASES = {"http://ns.microsoft.com/photo/1.0": "http://ns.microsoft.com/photo/1.0/"}
 
 # Byte order mark → encoding; UTF-32 first, because its mark begins as that of UTF-16.
 _MARKS = (
@@ -301,7 +304,7 @@ def _resolve(written: str, scope: dict[str, str], default: str) -> tuple[str, st
         return default, written
     if not scope.get(prefix):
         raise XmpError(f"the prefix of {written} is not declared")
-    return scope[prefix], name
+    return _ALIASES.get(scope[prefix], scope[prefix]), name
 
 
 def descriptions(rdf: Element) -> Iterator[Element]:

@@ -35,7 +35,6 @@ class Removing:
         self._found = dict(added.found)
         self._about = [*descriptions(packet.rdf)]
         self._splices: list[Splice] = []
-        self.is_empty = False
 
     def splices(self) -> list[Splice]:
         for prop in (*LISTS, PLACES):
@@ -53,7 +52,6 @@ class Removing:
         rdf = self._packet.rdf
         if gone and len(gone) == len(rdf.children) and "rdf:RDF" in self._found:
             self._restore(rdf, self._found["rdf:RDF"])
-        self.is_empty = len(emptied) == len(rdf.children)
         return self._splices
 
     def _take_from_list(self, prop: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
 from ..core.errors import BusyError, DataError, OptionError
+from ..core.files import local_path
 from ..core.types import SEPARATOR
 from ..gallery.records import LandmarkRecord
 from ..recognition.answer import shown_name
@@ -29,6 +30,7 @@ from ..recognition.folder.discoveries import (
     DiscoveryStore,
     LandmarkSuggestion,
 )
+from ..recognition.folder.discovery_naming import label_now
 from .api_errors import ApiError, invalid, storage
 from .gallery_browsing import Catalogue, without_metadata
 from .gallery_editing import Editor, check_new_name, last_photo
@@ -41,7 +43,7 @@ FACTS = ("title", "wikidata", "latitude", "longitude")  # of a new landmark
 LISTED_PHOTOS = 12  # of a group in a list; GET of the group has all
 
 # Code of a DiscoveryError → status of the reply, and what to do about it.
-FAULTS = {
+DISCOVERY_FAULTS = {
     "unknown_discovery": (404, "GET /v1/discoveries lists the groups."),
     "already_named": (409, 'Send "action": "reopen" first.'),
     "already_dismissed": (409, 'Send "action": "reopen" first.'),
@@ -76,7 +78,7 @@ class DiscoveryObject(TypedDict):
 
     size: photos, bursts and copies counted once; total: all of them; photos: the best first, in a
     list the first 12. version: of its photos; latitude, longitude: where most were taken, null =
-    unknown. landmark, title: label and name of a named group.
+    unknown. landmark, title: label and name of a named group; null = it has none.
     """
 
     id: str
@@ -85,7 +87,7 @@ class DiscoveryObject(TypedDict):
     size: int
     total: int
     landmark: str | None
-    title: str
+    title: str | None
     suggestion: SuggestionObject | None
     latitude: float | None
     longitude: float | None
@@ -146,6 +148,7 @@ class Discoveries:
     def __init__(self, folder: Path, live: LiveRecognizer, editor: Editor) -> None:
         self.store = DiscoveryStore(folder)
         self._live, self._editor = live, editor
+        self._known: tuple[Catalogue, KnownLabels] | None = None
 
     def page(
         self, state: DiscoveryState | Literal["all"], offset: int, limit: int, language: str
@@ -156,7 +159,7 @@ class Discoveries:
         wanted = [one for one in groups if state in ("all", one.state)]
         with self._live.use() as opened:
             listed = [
-                _object(one, opened, language, LISTED_PHOTOS)
+                self._object(one, opened, language, LISTED_PHOTOS)
                 for one in wanted[offset : offset + limit]
             ]
         waiting = sum(one.state == "open" for one in groups)
@@ -167,7 +170,7 @@ class Discoveries:
         with discovery_errors():
             group = self.store.get(group_id)
         with self._live.use() as opened:
-            return _object(group, opened, language)
+            return self._object(group, opened, language)
 
     def photo(self, group_id: str, number: int) -> DiscoveredPhoto:
         """A photo of a group, with its thumbnail. Raises ApiError 404."""
@@ -195,7 +198,7 @@ class Discoveries:
             group = self.store.get(group_id)
             _check_kept(group, given)
             with self._live.use() as opened:
-                suggested = _suggestion(group.suggestion, opened.catalogue)
+                suggested = self._labels(opened).suggestion(group.suggestion)
             facts = given.facts
             if not facts and suggested and given.landmark.strip() == suggested["landmark"]:
                 facts = {field: value for field, value in suggested.items() if field in FACTS}
@@ -208,7 +211,7 @@ class Discoveries:
         files = {photo.name: photo.file for photo in group.photos}
         with self._live.use() as opened:
             return {
-                "discovery": _object(done.discovery, opened, language),
+                "discovery": self._object(done.discovery, opened, language),
                 "added": done.added, "moved": done.moved,
                 "not_added": [_not_added(files[name], why) for name, why in done.left_out.items()],
                 "known": done.known, "generation": opened.generation,
@@ -229,56 +232,84 @@ class Discoveries:
             else:
                 named = self.store.get(group_id)
                 with self._live.use() as opened:
-                    if named.state == "named" and opened.catalogue.names == [named.landmark]:
+                    label = label_now(self.store.folder, named.landmark)
+                    if named.state == "named" and opened.catalogue.names == [label]:
                         raise last_photo()
                 group = self.store.reopen(group_id)
             self._live.refresh()
         with self._live.use() as opened:
             return {
-                "discovery": _object(group, opened, language), "added": [], "moved": [],
+                "discovery": self._object(group, opened, language), "added": [], "moved": [],
                 "not_added": [], "known": False, "generation": opened.generation,
             }  # fmt: skip
 
+    def _labels(self, opened: OpenRecognizer) -> KnownLabels:
+        """Prepared once for each generation."""
+        known = self._known
+        if known is None or known[0] is not opened.catalogue:
+            self._known = known = (opened.catalogue, KnownLabels(opened.catalogue))
+        return known[1]
 
-def _object(
-    group: Discovery, opened: OpenRecognizer, language: str, most: int | None = None
-) -> DiscoveryObject:
-    places = [photo.taken for photo in group.photos if photo.taken]
-    named = group.landmark if group.state == "named" else None
-    return {
-        "id": group.id, "version": _version(group), "state": group.state, "size": group.size,
-        "total": len(group.photos), "landmark": named,
-        "title": shown_name(named, opened.facts.records, language) if named else "",
-        "suggestion": _suggestion(group.suggestion, opened.catalogue),
-        "latitude": statistics.median_low(at[0] for at in places) if places else None,
-        "longitude": statistics.median_low(at[1] for at in places) if places else None,
-        "photos": [
-            {"number": n, "name": file_name(photo.name), "thumbnail": _address(group.id, n)}
-            for n, photo in enumerate(group.photos[:most])
-        ],
-    }  # fmt: skip
+    def _object(
+        self, group: Discovery, opened: OpenRecognizer, language: str, most: int | None = None
+    ) -> DiscoveryObject:
+        labels = self._labels(opened)
+        places = [photo.taken for photo in group.photos if photo.taken]
+        named = group.landmark if group.state == "named" else None
+        if named and named not in labels.names:
+            named = label_now(self.store.folder, named)
+        return {
+            "id": group.id, "version": _version(group), "state": group.state, "size": group.size,
+            "total": len(group.photos), "landmark": named,
+            "title": shown_name(named, opened.facts.records, language) if named else None,
+            "suggestion": labels.suggestion(group.suggestion),
+            "latitude": statistics.median_low(at[0] for at in places) if places else None,
+            "longitude": statistics.median_low(at[1] for at in places) if places else None,
+            "photos": [
+                {"number": n, "name": file_name(photo.name), "thumbnail": _address(group.id, n)}
+                for n, photo in enumerate(group.photos[:most])
+            ],
+        }  # fmt: skip
 
 
-def _suggestion(given: LandmarkSuggestion | None, catalogue: Catalogue) -> SuggestionObject | None:
-    """A suggestion with the label to name the group by.
+class KnownLabels:
+    """Finds the gallery's landmark that a suggestion is about. catalogue: of one generation."""
 
-    That is the gallery's label where it has the landmark, by the Wikidata id or else by the label;
-    a new one never takes a label that stands for another landmark.
-    """
-    if given is None:
-        return None
-    names, records = {*catalogue.names}, catalogue.records
-    same = [label for label, record in records.items()
-            if given.wikidata and record.wikidata == given.wikidata and label in names]  # fmt: skip
-    label = given.landmark or " ".join(given.title.replace(SEPARATOR, " ").split())
-    if same:
-        label = given.landmark if given.landmark in same else min(same)
-    elif (record := records.get(label)) and given.wikidata and record.wikidata:
-        label = f"{label} ({given.wikidata})"  # as of two churches of the same name
-    return {
-        "title": given.title, "landmark": label, "known": label in names, "why": given.why,
-        "wikidata": given.wikidata, "latitude": given.latitude, "longitude": given.longitude,
-    }  # fmt: skip
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.names, self._records = {*catalogue.names}, catalogue.records
+        self._by_wikidata: dict[str, list[str]] = {}
+        self._called: dict[str, set[str]] = {}
+        for label in catalogue.names:
+            record = self._records.get(label) or LandmarkRecord(label)
+            if record.wikidata:
+                self._by_wikidata.setdefault(record.wikidata, []).append(label)
+            for text in (label.replace("_", " "), record.title, *record.names.values()):
+                self._called.setdefault(text.casefold(), set()).add(label)
+
+    def suggestion(self, given: LandmarkSuggestion | None) -> SuggestionObject | None:
+        """A suggestion with the label to name the group by.
+
+        That is the gallery's label where it has the landmark, by the Wikidata id or else by a name;
+        a new one never takes the name of another landmark.
+        """
+        if given is None:
+            return None
+        label = given.landmark or " ".join(given.title.replace(SEPARATOR, " ").split())
+        same = self._by_wikidata.get(given.wikidata, [])
+        called = {label} & self.names or self._called.get(label.casefold(), set())
+        others = {one for one in called if given.wikidata
+                  and (record := self._records.get(one)) and record.wikidata}  # fmt: skip
+        if same:
+            label = label if label in same else same[0]
+        elif others:  # as of two churches of the same name
+            label = f"{label} ({given.wikidata})"
+        elif len(called) == 1:
+            (label,) = called
+        return {
+            "title": given.title, "landmark": label, "known": label in self.names,
+            "why": given.why, "wikidata": given.wikidata, "latitude": given.latitude,
+            "longitude": given.longitude,
+        }  # fmt: skip
 
 
 def _record(landmark: str, facts: Mapping[str, Any]) -> LandmarkRecord:
@@ -290,10 +321,14 @@ def _record(landmark: str, facts: Mapping[str, Any]) -> LandmarkRecord:
 
 
 def _not_added(file: str, why: str) -> NotAddedObject:
-    shown = file_name(file)
-    reason: Literal["gone", "not_used"] = "not_used" if os.path.exists(file) else "gone"
-    message = "its file is not there any more" if reason == "gone" else why.replace(file, shown)
-    return {"photo": shown, "reason": reason, "message": message}
+    """file: as stored; why: may name it with its folder, which is not told."""
+    shown, path = file_name(file), local_path(file)
+    if not os.path.exists(path):
+        return {"photo": shown, "reason": "gone", "message": f"{shown}: no such file"}
+    message = why.replace(file, shown).replace(path, shown)
+    if os.path.dirname(path) in message:
+        message = f"{shown}: cannot be used"
+    return {"photo": shown, "reason": "not_used", "message": message}
 
 
 def _check_kept(group: Discovery, given: Naming) -> None:
@@ -336,7 +371,7 @@ def discovery_errors() -> Iterator[None]:
     try:
         yield
     except DiscoveryError as error:
-        status, hint = FAULTS[error.code]
+        status, hint = DISCOVERY_FAULTS[error.code]
         message = NO_PHOTOS if error.code == "no_photos" else str(error)  # which names a folder
         raise ApiError(status, error.code, f"{message[0].upper()}{message[1:]}.", hint) from None
     except OptionError as error:

@@ -49,7 +49,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "chance": (8,), "nothing": (None,), "format": ("HEIC",), "undo_photos": (200,),
     "group_id": ("5d41402abc4b",), "DiscoveryObject.id": ("5d41402abc4b",), "number": (0,),
     "DiscoveryObject.version": ("2c26b46b68ffc68f",), "GroupDecision.version": (None,),
-    "DiscoveryObject.landmark": (None,), "DiscoveryObject.title": ("",), "size": (31,),
+    "DiscoveryObject.landmark": (None,), "DiscoveryObject.title": (None,), "size": (31,),
     "DiscoveryObject.total": (34,), "SuggestionObject.known": (False,), "known": (False,),
     "SuggestionObject.landmark": ("Eiffel Tower",), "GroupDecision.landmark": ("Eiffel Tower",),
     "why": ("12 of its photos were taken within 200 m of it",),

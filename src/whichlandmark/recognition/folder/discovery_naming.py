@@ -22,6 +22,7 @@ from .edit import (
     relabel_photos,
     remove_photos,
 )
+from .settings import read_state
 from .update import UpdateOptions
 
 
@@ -113,6 +114,7 @@ def kept_photos(group: Discovery, keep: Sequence[int] | None) -> tuple[Discovere
 
 def take_from_gallery(folder: Path, landmark: str, ids: dict[str, list[str]]) -> None:
     """Undo `add_to_gallery`: of its photos, those that still show this landmark in the gallery."""
+    landmark = label_now(folder, landmark)
     with open_gallery(folder, to_change=True) as gallery:
         stamps = gallery.stamps([*ids.get("added", []), *ids.get("moved", [])])
     there = {one for one, (_, _, label) in stamps.items() if label == landmark}
@@ -120,6 +122,11 @@ def take_from_gallery(folder: Path, landmark: str, ids: dict[str, list[str]]) ->
         remove_photos(folder, added, None)
     if moved := [one for one in ids.get("moved", []) if one in there]:
         relabel_photos(folder, moved, None, "")
+
+
+def label_now(folder: Path, landmark: str) -> str:
+    """The label of a landmark, which may have been renamed by hand since."""
+    return read_state(folder).renamed.get(landmark) or landmark
 
 
 def _hash_now(photo: DiscoveredPhoto, left_out: dict[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 import { addPhotos } from "./add_photos.js";
 import { fetchJson, landmarkPath, problemText, withQuery } from "./api.js";
-import { townOf, wikipediaLink } from "./candidates.js";
+import { wikipediaLink } from "./candidates.js";
 import {
   announce,
   button,
@@ -14,7 +14,7 @@ import {
   outLink,
   put,
 } from "./dom.js";
-import { position, readerLanguage, titled } from "./format.js";
+import { position, readerLanguage, titled, townWords } from "./format.js";
 import { landmarkNotFound } from "./gallery.js";
 import { needsKey, withKey, writeNote } from "./key.js";
 import { editLandmark } from "./landmark_edit.js";
@@ -83,6 +83,7 @@ export async function openLandmark(label, config) {
   nameLandmark(view);
   put(
     byId("landmark-body"),
+    view.town,
     view.words,
     view.facts,
     landmarkTools(view),
@@ -100,6 +101,7 @@ function landmarkView(label, config) {
   const view = {
     item: { landmark: label, title: "", names: {} },
     config,
+    town: el("p", { class: "town", dir: "auto", hidden: true }),
     words: el("p", { class: "lead" }),
     facts: el("div", { class: "facts" }),
     note: el("p", { class: "note", hidden: true }),
@@ -146,10 +148,12 @@ async function reloadLandmark(view) {
 function nameLandmark(view) {
   byId("landmark-title").textContent = titled(view.item);
   byId("landmark-title").dir = "auto";
+  view.town.textContent = townWords(view.item);
+  view.town.hidden = !view.town.textContent;
   setTitle(titled(view.item));
 }
 
-/** City and country, names in other languages, links to the place and to what tells of it. */
+/** Names in other languages, links to the place and to what is written about it. */
 function factsOf(item) {
   const title = titled(item);
   const names = Object.entries(item.names ?? {}).filter(([, name]) => name !== title);
@@ -173,7 +177,6 @@ function factsOf(item) {
     links.push(outLink(item.source, t("landmark.source", { site: new URL(item.source).hostname })));
   const rest = nodes.slice(NAMES_SHOWN);
   return [
-    townOf(item),
     nodes.length ? el("ul", { class: "names" }, nodes.slice(0, NAMES_SHOWN)) : null,
     rest.length
       ? el(

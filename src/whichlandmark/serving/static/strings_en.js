@@ -680,6 +680,8 @@ export const english = {
   "error.already_dismissed_hint": "Reload the page.",
   "error.discovery_changed": "This group has other photos by now.",
   "error.discovery_changed_hint": "Reload the page and look again.",
+  "error.nothing_kept": "Every photo of the group is left out.",
+  "error.nothing_kept_hint": "Keep some of them, or choose “Not a landmark”.",
   "error.no_photos": "None of these photos can be used.",
   "error.no_photos_hint":
     "The server reads them where they were found; the gallery may have them already, or they may have moved.",

@@ -701,6 +701,8 @@ export const french = {
   "error.already_dismissed_hint": "Rechargez la page.",
   "error.discovery_changed": "Ce groupe a d’autres photos à présent.",
   "error.discovery_changed_hint": "Rechargez la page et regardez-le de nouveau.",
+  "error.nothing_kept": "Toutes les photos du groupe sont écartées.",
+  "error.nothing_kept_hint": "Gardez-en, ou choisissez « Pas un monument ».",
   "error.no_photos": "Aucune de ces photos ne peut être utilisée.",
   "error.no_photos_hint":
     "Le serveur les lit là où elles ont été trouvées ; la galerie les a peut-être déjà, ou elles ont été déplacées.",
