@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -87,7 +88,7 @@ class LabelRun:
             from ..library.plan_page import write_plan_page
 
             with output.progress() as start:
-                write_plan_page(path, plan, progress=start("page"))
+                write_plan_page(path, plan, command=_write_command(), progress=start("page"))
 
     def _write_albums(self, library: LabelledLibrary, plan: Plan, option: str, path: str) -> Albums:
         from ..library.albums import write_album_lists, write_albums
@@ -125,8 +126,8 @@ class LabelRun:
         if written is None:
             if plan.sidecars:
                 output.say(
-                    "nothing was written: the same command with --write writes it, and --undo in "
-                    "its place takes it out again"
+                    f"nothing was written yet; `{_write_command()}` writes it, and with --undo in "
+                    "the place of --write takes it out again"
                 )
             return
         output.say(
@@ -214,6 +215,12 @@ def _counts(plan: Plan, written: bool) -> str:
     if withdrawn:
         parts.insert(1, f"{withdrawn} {'lost' if written else 'would lose'} an earlier label")
     return ", ".join(parts) or "none"
+
+
+def _write_command() -> str:
+    """The command that was given, with --write."""
+    given = [text for text in sys.argv[1:] if text != "--write"]
+    return shlex.join(["whichlandmark", *given, "--write"])
 
 
 def list_files(what: str, reasons: dict[str, str]) -> None:
