@@ -30,11 +30,25 @@ class LandmarkSuggestion:
     wikidata: str = ""
     latitude: float | None = None
     longitude: float | None = None
+    city: str = ""
+    country: str = ""
+    country_code: str = ""
 
     def record(self, landmark: str) -> LandmarkRecord:
         """The record of a landmark that is named as suggested."""
-        return LandmarkRecord(landmark, self.title, wikidata=self.wikidata, latitude=self.latitude,
-                              longitude=self.longitude)  # fmt: skip
+        return LandmarkRecord(
+            landmark, self.title, wikidata=self.wikidata, latitude=self.latitude,
+            longitude=self.longitude, city=self.city, country=self.country,
+            country_code=self.country_code,
+        )  # fmt: skip
+
+    @classmethod
+    def of(cls, record: LandmarkRecord, why: str) -> LandmarkSuggestion:
+        """The suggestion of a landmark whose record is known."""
+        return cls(
+            record.title or record.name.replace("_", " "), why, record.name, record.wikidata,
+            record.latitude, record.longitude, record.city, record.country, record.country_code,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,284 @@
+"""Group photos that show the same landmark, by vectors, matching keypoints and positions.
+
+Two photos are compared by how much more similar they are to each other than to photos without a
+landmark (the distractors), and by the keypoints that agree on one homography. A logistic function
+of both is the probability that they show the same thing; average-linkage clustering of the
+probabilities makes groups, because one wrong pair then does not chain two groups together.
+
+The weights and the cut were chosen on two drawn worlds and on photos of known landmarks that were
+treated as unknown; benchmarks/discover_groups.py measures them on others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.photo_files import LatLon
+from ..core.types import Floats, Rows, Vectors
+from ..gallery.index.exact import nearest
+from ..recognition.location import distance_km
+
+NEIGHBOURS = 15  # photos that each photo is compared with by keypoints, at most
+
+MIN_LEAD = 0.05  # of a compared pair: below it, no pair of one landmark had matching keypoints
+
+# Log-odds that two photos show the same: BIAS + BY_LEAD · lead + BY_POINTS · √(inliers − CHANCE).
+BIAS, BY_LEAD, BY_POINTS = -3.9, 12.3, 0.66
+
+CHANCE_INLIERS = 5  # so many points of unrelated photos agree
+
+VERIFIED_INLIERS = 8  # of 10,700 compared pairs of different things, 3 in 1,000 had as many
+
+CUT = 0.6  # mean distance (1 − probability) at which clusters are no longer joined
+
+LARGE_LIBRARY = 400  # photos; in a larger one more pairs are similar by chance
+
+# km between two cameras. One landmark may be seen from farther away, but then by many points.
+APART_KM, NEAR_KM = 1.0, 0.2
+
+SURE_INLIERS = 25  # points that say more than positions
+
+APART, NEAR = -6.0, 1.0  # log-odds of cameras that far apart, and that near
+
+LINKED = 0.2  # probability from which two photos are looked at together …
+
+MAX_LINKED = 4000  # … unless they are so many: their distances take 4 · n² bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Photos of one landmark, probably.
+
+    rows: the best first: those that are most like the others. size: scenes, so that a burst counts
+    once. verified: pairs with matching keypoints. strength: mean probability of its pairs.
+    """
+
+    rows: list[int]
+    size: int
+    verified: int
+    strength: float
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of photos to compare: rows (P, 2), the first lower; lead (P,) of their similarity."""
+
+    rows: Rows
+    lead: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What else is known of N photos.
+
+    places: where each was taken, None = unknown. scenes: (N,) a number for each scene: photos of a
+    burst and copies of a picture have the same.
+    """
+
+    places: Sequence[LatLon | None] = ()
+    scenes: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+def candidate_pairs(vectors: Vectors, background: Floats) -> Pairs:
+    """The pairs of photos that may show the same.
+
+    Args:
+        vectors: (N, d) unit rows as the recognizer compares them.
+        background: (N,) mean cosine of each to its nearest distractors.
+
+    Returns:
+        Each photo with its nearest others, by the lead of their cosine over both backgrounds.
+    """
+    if len(vectors) < 2:
+        return Pairs(np.empty((0, 2), dtype=np.int64), np.empty(0))
+    offsets = (-background / 2).astype(np.float32)
+    found = nearest(vectors, vectors, NEIGHBOURS + 1, offsets=offsets).rows
+    first = np.repeat(np.arange(len(vectors)), found.shape[1])
+    both = np.sort(np.stack([first, found.ravel()], axis=1), axis=1)
+    rows = np.unique(both[(both[:, 0] != both[:, 1]) & (both[:, 0] >= 0)], axis=0)
+    lead = _lead(vectors, background, rows)
+    return Pairs(rows[lead >= MIN_LEAD], lead[lead >= MIN_LEAD])
+
+
+def group(
+    vectors: Vectors,
+    background: Floats,
+    pairs: Pairs,
+    inliers: NDArray[np.int64],
+    seen: Seen,
+    min_photos: int = 3,
+) -> list[Group]:
+    """Cluster photos into groups, the largest first.
+
+    Args:
+        vectors: (N, d), as of `candidate_pairs`.
+        background: (N,), as there.
+        pairs: Of `candidate_pairs`.
+        inliers: (P,) keypoints of each pair that agree on one homography.
+        seen: Positions and scenes.
+        min_photos: Scenes that a group has at least.
+    """
+    bias = BIAS - 0.5 * np.log(max(1.0, len(vectors) / LARGE_LIBRARY))
+    logits = _logits(pairs.lead, inliers, _km(seen.places, pairs.rows), bias)
+    of_pair = {(int(a), int(b)): at for at, (a, b) in enumerate(pairs.rows)}
+
+    def distances(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n, n) of 1 − probability; pairs that were not compared count by their vectors."""
+        n = len(rows)
+        first, second = np.triu_indices(n, 1)
+        own = np.stack([rows[first], rows[second]], axis=1)
+        lead = _lead(vectors, background, own)
+        odds = _logits(lead, np.zeros(len(own), dtype=np.int64), _km(seen.places, own), bias)
+        for at, (a, b) in enumerate(own.tolist()):
+            if (pair := of_pair.get((a, b))) is not None:
+                odds[at] = logits[pair]
+        whole = np.zeros((n, n), dtype=np.float32)
+        whole[first, second] = whole[second, first] = 1 - _probability(odds)
+        return whole
+
+    verified = {pair for pair, at in of_pair.items() if inliers[at] >= VERIFIED_INLIERS}
+    found: list[Group] = []
+    scenes = seen.scenes if len(seen.scenes) else np.arange(len(vectors))
+    for rows in _linked(pairs.rows, _probability(logits), len(vectors), min_photos):
+        found += _clusters(rows, distances(rows), scenes, verified, min_photos)
+    return sorted(found, key=lambda one: (-one.size, -len(one.rows), one.rows[0]))
+
+
+def _clusters(
+    rows: NDArray[np.int64],
+    distances: NDArray[np.float32],
+    scenes: NDArray[np.int64],
+    verified: set[tuple[int, int]],
+    min_photos: int,
+) -> list[Group]:
+    """Groups among photos that are linked."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    labels = AgglomerativeClustering(
+        n_clusters=None, metric="precomputed", linkage="average", distance_threshold=CUT
+    ).fit_predict(distances)
+    found = []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        size = len(np.unique(scenes[rows[own]]))
+        if size < min_photos:
+            continue
+        near = 1 - distances[np.ix_(own, own)]
+        mean = (near.sum(axis=1) - 1) / (len(own) - 1) if len(own) > 1 else np.ones(1)
+        order = own[np.argsort(-mean, kind="stable")]
+        members = rows[order].tolist()
+        known: set[int] = set()
+        first, later = [], []  # of each scene, and the others of it
+        for row in members:
+            (later if int(scenes[row]) in known else first).append(row)
+            known.add(int(scenes[row]))
+        ordered = sorted(members)
+        pairs = [(a, b) for at, a in enumerate(ordered) for b in ordered[at + 1 :]]
+        found.append(
+            Group(first + later, size, len(verified.intersection(pairs)), float(mean.mean()))
+        )
+    return found
+
+
+def _linked(pairs: Rows, probability: Floats, photos: int, least: int) -> list[NDArray[np.int64]]:
+    """Rows of photos that are connected by likely pairs; too many are split by likelier ones."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    found = []
+    waiting = [(np.arange(photos), LINKED)]
+    while waiting:
+        rows, least_probability = waiting.pop()
+        inside = np.isin(pairs, rows).all(axis=1) & (probability >= least_probability)
+        edges = np.searchsorted(rows, pairs[inside])
+        shape = (len(rows), len(rows))
+        graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=shape)
+        count, labels = connected_components(graph, directed=False)
+        order = np.argsort(labels, kind="stable")
+        parts = np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1])
+        for part in parts:
+            if len(part) < least:
+                continue
+            if len(part) > MAX_LINKED and least_probability < 0.99:
+                waiting.append((rows[part], least_probability + (1 - least_probability) / 4))
+            else:
+                found.append(rows[part][:MAX_LINKED])
+    return found
+
+
+def scenes_of(
+    photos: int, same_picture: Sequence[tuple[int, int]], times: Sequence[float | None],
+    pairs: Rows, similar: NDArray[np.bool_], seconds: float = 60.0,
+) -> NDArray[np.int64]:  # fmt: skip
+    """(N,) the number of each photo's scene: a burst, or a picture and its copies, is one.
+
+    Args:
+        photos: N.
+        same_picture: Pairs of photos that are the same picture.
+        times: When each was taken, in seconds; None = unknown.
+        pairs: (P, 2) pairs that were compared.
+        similar: (P,) do they show the same? Such photos of the same minute are a burst.
+        seconds: A minute.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    joined = list(same_picture)
+    for (a, b), alike in zip(pairs.tolist(), similar.tolist(), strict=True):
+        one, two = times[a], times[b]
+        if alike and one is not None and two is not None and abs(one - two) <= seconds:
+            joined.append((a, b))
+    edges = np.array(joined, dtype=np.int64).reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(photos, photos))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def compare(
+    pairs: Pairs, matched: Callable[[int, list[int]], list[int]], progress: Callable[[int], None]
+) -> NDArray[np.int64]:
+    """(P,) inliers of all pairs; matched: a row, and others → inliers with each of them."""
+    inliers = np.zeros(len(pairs.rows), dtype=np.int64)
+    starts = np.flatnonzero(np.diff(pairs.rows[:, 0], prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(inliers)], strict=True):
+        first = int(pairs.rows[start, 0])
+        inliers[start:end] = matched(first, pairs.rows[start:end, 1].tolist())
+        progress(int(end))
+    return inliers
+
+
+def _lead(vectors: Vectors, background: Floats, rows: Rows) -> Floats:
+    lead = np.empty(len(rows))
+    for start in range(0, len(rows), 100_000):  # bounds the memory
+        first, second = rows[start : start + 100_000].T
+        cosines = np.einsum("ij,ij->i", vectors[first], vectors[second])
+        lead[start : start + 100_000] = cosines - (background[first] + background[second]) / 2
+    return lead
+
+
+def _logits(lead: Floats, inliers: NDArray[np.int64], km: Floats, bias: float) -> Floats:
+    points = np.sqrt(np.maximum(inliers - CHANCE_INLIERS, 0))
+    logits = bias + BY_LEAD * lead + BY_POINTS * points
+    logits += np.where(km <= NEAR_KM, NEAR, 0)  # NaN is neither
+    return np.asarray(logits + np.where((km > APART_KM) & (inliers < SURE_INLIERS), APART, 0))
+
+
+def _probability(logits: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))))
+
+
+def _km(places: Sequence[LatLon | None], rows: Rows) -> Floats:
+    """(P,) km between the photos of each pair; NaN where one place is unknown."""
+    if not any(places):
+        return np.full(len(rows), np.nan)
+    unknown = (np.nan, np.nan)
+    degrees = np.array([place or unknown for place in places], dtype=np.float64)
+    known = ~np.isnan(degrees[rows]).any(axis=(1, 2))
+    km = np.full(len(rows), np.nan)
+    for at in np.flatnonzero(known):
+        one, two = degrees[rows[at]]
+        km[at] = distance_km((one[0], one[1]), two)
+    return km
