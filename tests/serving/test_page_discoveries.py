@@ -65,6 +65,8 @@ def test_a_group_is_named_as_suggested_and_undone(page: Page, world: World) -> N
     first = item(page, 1)
     expect(first.get_by_role("heading")).to_have_text("14 photos of one place")
     expect(first).to_contain_text("Perhaps Sainte-Chapelle")
+    expect(first).to_contain_text("Paris, France")
+    expect(first).to_contain_text("It is where the photos were taken.")
     expect(first.get_by_role("link", name="48.8554° N, 2.3450° E")).to_have_attribute(
         "href", "https://www.openstreetmap.org/?mlat=48.8554&mlon=2.345#map=16/48.8554/2.345"
     )
