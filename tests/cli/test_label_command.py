@@ -14,8 +14,7 @@ from tests.cli.test_commands import run
 from tests.support.labelled import snapshot
 from tests.support.photo_library import LibraryPhoto, write_photo_library
 from tests.support.photos import photos_of, picture, write_colour_world, write_photo
-from whichlandmark.cli import label as label_module
-from whichlandmark.cli import output
+from whichlandmark.cli import label_run, output
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.records import LandmarkRecord
 from whichlandmark.library.sidecars import embedded
@@ -233,7 +232,7 @@ def test_watch_labels_new_photos_and_follows_the_recognizer(
         self.wait = lambda seconds: wait(self, seconds)
 
     monkeypatch.setattr(Watcher, "__init__", with_clock)
-    monkeypatch.setattr(label_module.signal, "signal", lambda *given: None)
+    monkeypatch.setattr(label_run.signal, "signal", lambda *given: None)
     code, out, err = run(capfd, "label", "trip", "-r", "r.wl", "--above", "0.5", "--watch")
     assert code == 0, err
     lines = [line.split("  ", 1)[1] for line in out.splitlines()]

@@ -19,7 +19,7 @@ from tests.support.immich_world import (
 )
 from tests.support.web_doubles import only_this_machine
 from whichlandmark.core.errors import BusyError, NetworkError, OptionError
-from whichlandmark.library.immich import Marks, same_place
+from whichlandmark.library.immich_marks import Marks, same_place
 from whichlandmark.recognition.recognizer import Recognizer
 
 pytestmark = pytest.mark.server
@@ -95,7 +95,11 @@ def test_a_dry_run_changes_nothing_and_its_answers_are_used(
     with fake.running():
         done = label(fake, tmp_path, recognizer, gps=True, dry_run=True)
         assert done.counts["would label"] == 11
+        assert done.counts["would place"] == 6
         assert done.landmarks["Eiffel Tower"] == 4
+        tower = next(one for one in done.photos if one["name"] == "0-0.jpg")
+        assert (tower["landmark"], tower["title"]) == ("place 0", "Eiffel Tower")
+        assert tower["page"] == f"{fake.base}/photos/{tower['id']}"
         assert {method for method, _ in fake.log} == {"GET", "POST"}
         assert fake.snapshot() == before
         fake.log.clear()
