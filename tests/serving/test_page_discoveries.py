@@ -152,6 +152,26 @@ def test_groups_are_dismissed_put_off_and_all_done(page: Page, world: World) -> 
     assert [one["state"] for one in world.discoveries] == ["dismissed", "dismissed", "open"]
 
 
+# Whether a click on the next group, at the moment when it gets the focus, would press its button.
+PRESSED = """() => addEventListener("focusin", ({ target }) => {
+  const button = target.closest(".discovery:not(.decided)")?.querySelector("button");
+  if (!button || target === button) return;
+  const { x, y } = button.getBoundingClientRect();
+  globalThis.pressed = button.contains(document.elementFromPoint(x + 9, y + 9));
+})"""
+
+
+def test_the_second_of_two_clicks_decides_nothing(page: Page, world: World) -> None:
+    page.set_viewport_size({"width": 1000, "height": 2000})
+    page.evaluate(PRESSED)
+    item(page, 1).get_by_role("button", name="Not a landmark").dblclick()
+    expect(item(page, 2).get_by_role("heading")).to_be_focused()
+    assert page.evaluate("globalThis.pressed") is False
+    item(page, 2).get_by_role("button", name="Not a landmark").click()
+    expect(page.locator(".decided")).to_have_count(2)
+    assert [one["state"] for one in world.discoveries] == ["dismissed", "dismissed", "open"]
+
+
 def test_what_somebody_else_has_changed_meanwhile_is_said(page: Page, world: World) -> None:
     world.discoveries[0]["version"] = "v-new"
     world.discoveries[1]["state"] = "named"

@@ -15,6 +15,7 @@ import { t } from "./text.js";
 const GROUPS_PAGE = 10;
 const GROUP_STATES = ["open", "named", "dismissed"];
 const UNDO_GROUP = 60; // seconds
+const SETTLING_MS = 400; // in which the next group moves up, and the second of two clicks is lost
 const NAMES_TOLD = 4; // files that are named in a sentence
 const NAMING_MS = 900000; // that the server may take, because it reads every photo of a group
 
@@ -282,6 +283,9 @@ function showDecision({ group, item }, reply) {
       button(t("edit.undo"), again, undoes),
     ),
   );
+  const list = byId("discoveries-list");
+  list.classList.add("settling");
+  setTimeout(() => list.classList.remove("settling"), SETTLING_MS);
   groupsView.groups = groupsView.groups.filter((one) => one !== group);
   showRest();
   (next?.querySelector("h2") ?? byId("discoveries-title")).focus();
