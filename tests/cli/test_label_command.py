@@ -62,11 +62,17 @@ def test_a_plan_is_shown_and_nothing_is_written(at: Path, capfd: Capture) -> Non
     assert lines[0].split() == ["photo", "landmark", "sure", "what"]
     assert lines[1].startswith("0.jpg  Café <de> Paris  0.")
     assert lines[1].endswith("new 0.jpg.xmp")
-    assert lines[4] == "4 photos: 3 would be labelled, 1 no landmark"
+    assert lines[4] == "4 photos: 3 would be labelled, 1 no landmark (labels from confidence 0.5)"
     assert lines[5] == "landmarks: Café <de> Paris 1, place 1 1, place 2 1"
     command = "whichlandmark label trip -r r.wl --above 0.5 --write"
     assert lines[6].startswith(f"nothing was written yet; `{command}` writes it")
     assert snapshot(at / "trip") == before
+
+
+def test_without_above_the_gallery_says_where_labels_begin(at: Path, capfd: Capture) -> None:
+    code, out, err = run(capfd, "label", "trip", "-r", "r.wl")
+    assert code == 0, err
+    assert "(labels from confidence 0.99)" in out or "note: " in err
 
 
 def test_write_then_undo(at: Path, capfd: Capture) -> None:

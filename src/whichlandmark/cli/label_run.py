@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,11 +30,13 @@ class LabelRun:
     """One run of the verb on a library."""
 
     def __init__(
-        self, place: str, folder: Path, opened: Recognizer, settings: LabelSettings,
+        self, place: str, folder: Path, opened: Recognizer,
+        settings_for: Callable[[Recognizer], LabelSettings],
         state: Path | None, *, device: str, as_json: bool,
     ) -> None:  # fmt: skip
         self.place, self.folder, self.opened = place, folder, opened
-        self.settings, self.state = settings, state
+        self.settings_for, self.settings = settings_for, settings_for(opened)
+        self.state = state
         self.device, self.as_json = device, as_json
         self.labelled = 0
         self.warned: set[tuple[str, str]] = set()
@@ -117,7 +119,8 @@ class LabelRun:
             }  # fmt: skip
             output.say_json(plan_object(plan) | more)
             return
-        output.say(f"{len(plan)} photos: {_counts(plan, written is not None)}")
+        above = f"labels from confidence {plan.above:.3g}"
+        output.say(f"{len(plan)} photos: {_counts(plan, written is not None)} ({above})")
         named = [f"{title} {count}" for title, count in plan.landmarks.items()]
         if len(named) > MAX_LANDMARKS:
             named[MAX_LANDMARKS:] = [f"and {len(named) - MAX_LANDMARKS} more"]
@@ -201,6 +204,7 @@ class LabelRun:
             return
         self.opened.gallery.close()
         self.opened, self.loaded_stamp = opened, stamp
+        self.settings = self.settings_for(opened)
         output.note(f"{self.folder}: opened again, because it was changed")
 
 
