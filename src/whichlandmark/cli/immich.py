@@ -119,7 +119,7 @@ def immich(
     from ..library.immich_api import PLACING, READING, TAGGING, UNDOING, ImmichApi
     from ..library.immich_client import Connection
     from ..library.immich_key import ApiKey, in_clear, server_address
-    from ..library.immich_marks import Marks
+    from ..library.immich_shapes import Marks
     from ..library.immich_state import ImmichState
 
     options = ImmichOptions(

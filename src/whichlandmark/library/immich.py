@@ -25,8 +25,7 @@ from ..recognition.answer import shown_name
 from ..recognition.recognizer import Recognizer
 from .immich_api import ImmichApi
 from .immich_client import CONNECTIONS, RefusedError
-from .immich_marks import MARK, PLACED_MARK, ROOT, Marks, same_place
-from .immich_shapes import Asset, Tag
+from .immich_shapes import MARK, PLACED_MARK, ROOT, Asset, Marks, Tag, same_place
 from .immich_state import Answer, ImmichState, KnownAsset, Placed
 from .stored_answers import answer_keys
 
@@ -169,8 +168,11 @@ class _Bridge:
 
     def _answer(self, batch: Sequence[KnownAsset]) -> None:
         """Fetch previews, answer them, and keep the answers in one step."""
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
+        pool = ThreadPoolExecutor(CONNECTIONS)
+        try:
             fetched = list(pool.map(self._preview, batch))
+        finally:  # after Ctrl-C, and when the server is away, the others are not waited for
+            pool.shutdown(cancel_futures=True)
         photos = [data for data in fetched if isinstance(data, bytes)]
         found = iter(self._recognizer(photos) if photos else [])
         answers: list[Answer] = []
