@@ -216,6 +216,26 @@ def test_names_that_control_a_terminal_are_shown_as_text(at: Path, capfd: Captur
     assert run(capfd, "label", "trip", "--undo")[0] == 0
 
 
+def test_names_that_are_no_text_are_labelled_too(at: Path, capfd: Capture) -> None:
+    os.rename(at / "trip" / "1.jpg", os.fsencode(at / "trip") + b"/caf\xe9 1.jpg")
+    before = snapshot(at / "trip")
+    command = ("label", "trip", "-r", "r.wl", "--above", "0.5", "--write")
+    code, out, err = run(
+        capfd, *command, "--csv", "a.csv", "--geojson", "a.geojson", "--page", "a.html",
+        "--album", "albums", "--album-lists", "lists",
+    )  # fmt: skip
+    assert (code, "its name is none that a list can hold" in err) == (3, True), err
+    assert "new caf%E9 1.jpg.xmp" in out
+    assert os.path.exists(os.fsencode(at / "trip") + b"/caf\xe9 1.jpg.xmp")
+    assert os.path.exists(os.fsencode(at / "albums" / "place 1") + b"/caf\xe9 1.jpg")
+    code, out, err = run(capfd, "label", "trip", "-r", "r.wl", "--above", "0.5", "--json")
+    assert json.loads(out)["counts"] == {"known": 3, "no_landmark": 1}
+    os.unlink(os.fsencode(at / "trip") + b"/caf\xe9 1.jpg.xmp")
+    code, out, err = run(capfd, "label", "trip", "--undo", "--json")
+    assert (code, len(json.loads(out)["gone"])) == (0, 1)
+    assert snapshot(at / "trip") == before
+
+
 def test_watch_labels_new_photos_and_follows_the_recognizer(
     at: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import DataError, WhichLandmarkError
+from ..core.files import local_path, text_of_bytes
 from . import output
 from .answers import MIN_TABLE_WIDTH, cells, fitted
 
@@ -38,7 +39,7 @@ class LabelRun:
         self.settings_for, self.settings = settings_for, settings_for(opened)
         self.state = state
         self.device, self.as_json = device, as_json
-        self.labelled = 0
+        self.labelled, self.looked = 0, False
         self.warned: set[tuple[str, str]] = set()
         self.loaded_stamp = self.last_stamp = (0, 0)
 
@@ -166,7 +167,12 @@ class LabelRun:
         """Label the photos that are complete; print a line for each new label."""
         self._reload()
         with self.library() as library:
-            library.answers.update(changing=changing)
+            if self.looked:
+                library.answers.update(changing=changing)
+            else:  # all that is there
+                with output.progress() as start:
+                    library.answers.update(start("recognizing"), changing=changing)
+            self.looked = True
             plan = library.plan(str(self.folder), self.settings)
             written = library.write(plan)
         done = set(written.photos)
@@ -294,5 +300,5 @@ def _what(row: PlannedLabel) -> str:
         return f"blocked: {row.why}"
     if not row.labelled:
         return row.why
-    name = os.path.basename(row.sidecar)
-    return f"into {name}" if os.path.exists(row.sidecar) else f"new {name}"
+    name = text_of_bytes(os.path.basename(local_path(row.sidecar)))
+    return f"into {name}" if os.path.exists(local_path(row.sidecar)) else f"new {name}"
