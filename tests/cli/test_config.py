@@ -235,7 +235,8 @@ def test_no_file_of_the_current_folder_writes_sends_or_names_a_place() -> None:
             if kind == "path" and not names & {"recognizer", "rules"}:
                 assert not names & FROM_HERE, (command.name, names)
     kept_out = {"gps", "url", "key-file", "keys", "host", "cors", "insecure", "trusted-proxy",
-                "out", "rate", "csv", "page", "album", "gallery", "search", "contact", "api", "tiles", "embedder",
+                "out", "rate", "csv", "page", "album", "gallery", "search", "contact", "api",
+                "tiles", "embedder",
                 "state", "places", "root", "relabel", "restore"}  # fmt: skip
     assert not FROM_HERE & kept_out
 
