@@ -71,6 +71,16 @@ def _logging_ends() -> Iterator[None]:
     package.setLevel(level)
 
 
+@pytest.fixture(autouse=True)
+def _no_config_of_ones_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No test reads the config file of whoever runs it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
+    monkeypatch.delenv("WHICHLANDMARK_CONFIG", raising=False)
+    monkeypatch.delenv("WHICHLANDMARK_RECOGNIZER", raising=False)
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Run torch on one thread: small networks gain nothing from more and slow other tests down."""

@@ -177,3 +177,39 @@ def test_who_has_no_recognizer_is_told_how_to_make_one(
     assert code == 2
     assert "Missing" in err
     assert "`whichlandmark index PHOTOS -o FOLDER` makes one" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("whichlandmark recogn", {"recognize"}),
+        ("whichlandmark recognize --device c", {"cpu", "cuda"}),
+        ("whichlandmark evaluate --score cos", {"cosine"}),
+        ("whichlandmark recognize -r pa", {"paris.wl", "parts/"}),
+        ("whichlandmark serve parts/", {"parts/r.wl"}),
+    ],
+)
+def test_completion_of_verbs_and_values(words: str, expected: set[str], tmp_path: Path) -> None:
+    """As bash asks for it; a config file, even a wrong one, is not read for it."""
+    for name in ("paris.wl", "parts/r.wl"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "recognizer.json").touch()
+    (tmp_path / "whichlandmark.toml").write_text("wrong")
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    ran = subprocess.run(
+        [sys.executable, "-m", "whichlandmark"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+        env=os.environ | asked | {"_WHICHLANDMARK_COMPLETE": "complete_bash"},
+    )  # fmt: skip
+    assert {*ran.stdout.split()} == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "pwsh"])
+def test_the_documented_completion_scripts_exist(shell: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    assert f"source_{shell}" in page
+    ran = subprocess.run(
+        [sys.executable, "-m", "whichlandmark"], capture_output=True, text=True, check=True,
+        env=os.environ | {"_WHICHLANDMARK_COMPLETE": f"source_{shell}"},
+    )  # fmt: skip
+    assert "_WHICHLANDMARK_COMPLETE" in ran.stdout

@@ -14,8 +14,7 @@ from tests.cli.test_commands import run
 from tests.support.labelled import snapshot
 from tests.support.photo_library import LibraryPhoto, write_photo_library
 from tests.support.photos import photos_of, picture, write_colour_world, write_photo
-from whichlandmark.cli import label as label_module
-from whichlandmark.cli import output
+from whichlandmark.cli import label_run, output
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.records import LandmarkRecord
 from whichlandmark.library.sidecars import embedded
@@ -65,7 +64,8 @@ def test_a_plan_is_shown_and_nothing_is_written(at: Path, capfd: Capture) -> Non
     assert lines[1].endswith("new 0.jpg.xmp")
     assert lines[4] == "4 photos: 3 would be labelled, 1 no landmark"
     assert lines[5] == "landmarks: Café <de> Paris 1, place 1 1, place 2 1"
-    assert "nothing was written: the same command with --write writes it" in lines[6]
+    command = "whichlandmark label trip -r r.wl --above 0.5 --write"
+    assert lines[6].startswith(f"nothing was written yet; `{command}` writes it")
     assert snapshot(at / "trip") == before
 
 
@@ -129,7 +129,7 @@ def check_written(
 def test_files_of_a_plan(at: Path, capfd: Capture) -> None:
     code, out, err = run(
         capfd, "label", "trip", "-r", "r.wl", "--above", "0.5", "--csv", "labels.csv",
-        "--geojson", "labels.geojson", "--json",
+        "--geojson", "labels.geojson", "--page", "labels.html", "--json",
     )  # fmt: skip
     assert code == 0, err
     with open(at / "labels.csv", encoding="utf-8-sig", newline="") as file:
@@ -138,6 +138,7 @@ def test_files_of_a_plan(at: Path, capfd: Capture) -> None:
     found = json.loads((at / "labels.geojson").read_text(encoding="utf-8"))
     assert len(found["features"]) == 3
     assert json.loads(out)["counts"] == {"write": 3, "no_landmark": 1}
+    assert "--json --write" in (at / "labels.html").read_text(encoding="utf-8")
     (at / "letter.csv").write_text("Dear Ann")
     code, _, err = run(capfd, "label", "trip", "-r", "r.wl", "--csv", "letter.csv")
     assert (code, (at / "letter.csv").read_text()) == (2, "Dear Ann"), err
@@ -233,7 +234,7 @@ def test_watch_labels_new_photos_and_follows_the_recognizer(
         self.wait = lambda seconds: wait(self, seconds)
 
     monkeypatch.setattr(Watcher, "__init__", with_clock)
-    monkeypatch.setattr(label_module.signal, "signal", lambda *given: None)
+    monkeypatch.setattr(label_run.signal, "signal", lambda *given: None)
     code, out, err = run(capfd, "label", "trip", "-r", "r.wl", "--above", "0.5", "--watch")
     assert code == 0, err
     lines = [line.split("  ", 1)[1] for line in out.splitlines()]

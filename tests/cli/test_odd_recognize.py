@@ -321,3 +321,26 @@ def test_a_photo_given_twice_is_answered_once(at: Path, capfd: Capture) -> None:
     code, out, err = run(capfd, "recognize", "-r", "r.wl", *given)
     assert (code, len(photos_in(out))) == (0, 4), err
     assert "4 photos: " in err
+
+
+def test_files_for_fiftyone_and_label_studio(at: Path, capfd: Capture) -> None:
+    shutil.copy(at / "trip" / "0.jpg", at / "torn.jpg")
+    os.truncate(at / "torn.jpg", 300)
+    files = ("--fiftyone", "labels.json", "--label-studio", "tasks.json")
+    code, out, err = run(capfd, "recognize", "trip", "torn.jpg", "-r", "r.wl", *files)
+    assert (code, len(photos_in(out))) == (3, 5), err
+    labels = json.loads((at / "labels.json").read_text())
+    assert [Path(photo).name for photo in labels["labels"]] == [
+        "0.jpg", "1.jpg", "2.jpg", "street.jpg",
+    ]  # fmt: skip
+    assert len(json.loads((at / "tasks.json").read_text())) == 4
+    assert (at / "tasks.xml").read_text().startswith('<View className="whichlandmark">')
+    assert "dataset_type=fo.types.FiftyOneImageClassificationDataset)" in err
+    assert f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={at.parent} and a local storage of {at};" in err
+    run(capfd, "recognize", "trip", "-r", "r.wl", "--fiftyone", "labels.json", "--evidence")
+    assert "FiftyOneImageDetectionDataset" in (at / "labels.json").read_text()
+    (at / "tasks.xml").write_text("<mine/>")
+    code, _, err = run(capfd, "recognize", "trip", "-r", "r.wl", "--label-studio", "tasks.json")
+    assert (code, "not a labeling configuration" in err) == (2, True)
+    code, _, err = run(capfd, "recognize", "torn.jpg", "-r", "r.wl", "--fiftyone", "none.json")
+    assert (code, (at / "none.json").exists()) == (4, False)

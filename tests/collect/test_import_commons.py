@@ -643,6 +643,9 @@ def test_a_dry_run_tells_what_a_run_would_fetch_and_fetches_nothing(
     assert plan["there already"] == plan["photos"] + plan["distractors"]
     assert plan["megabytes"] == plan["minutes"] == 0
     assert [row["id"] for row in found["table"]] == [*server.world.landmarks]
+    assert {(row["city"], row["country"]) for row in [*found["table"], *plan["table"]]} == {
+        ("Velmora", "Atlantic Republic")
+    }
 
 
 def test_the_last_lines_are_the_next_commands(commons: Any, tmp_path: Path, capfd: Capture) -> None:

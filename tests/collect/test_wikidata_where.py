@@ -195,6 +195,15 @@ def test_an_end_that_is_said_not_to_be_is_none() -> None:
     assert landmark_of("Q5", entity, ["en"], Landmarks()).countries == ("Q142",)
 
 
+def test_places_that_were_merged_are_followed() -> None:
+    service: Any = Service(real_world())
+    service.world.items["Q5000001"] = FakeItem("Q5000001", redirect="Q3412018")
+    service.world.items["Q5000002"] = FakeItem("Q5000002", redirect="Q142")
+    (found,) = located(service, [within("Q5000001", "Q5000002 Q142")], ["en"]).found
+    assert (found.record.city, found.record.country) == ("Paris", "France")
+    assert len(service.asked) == 1
+
+
 def test_a_place_that_was_elsewhere_before() -> None:
     service: Any = Service(real_world())
     service.world.items["Q6602"].claims.append(Claim("P131", "Q183", ended=True))

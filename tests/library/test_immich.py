@@ -19,7 +19,7 @@ from tests.support.immich_world import (
 )
 from tests.support.web_doubles import only_this_machine
 from whichlandmark.core.errors import BusyError, NetworkError, OptionError
-from whichlandmark.library.immich import Marks, same_place
+from whichlandmark.library.immich_shapes import Marks, same_place
 from whichlandmark.recognition.recognizer import Recognizer
 
 pytestmark = pytest.mark.server
@@ -95,7 +95,11 @@ def test_a_dry_run_changes_nothing_and_its_answers_are_used(
     with fake.running():
         done = label(fake, tmp_path, recognizer, gps=True, dry_run=True)
         assert done.counts["would label"] == 11
+        assert done.counts["would place"] == 6
         assert done.landmarks["Eiffel Tower"] == 4
+        tower = next(one for one in done.photos if one["name"] == "0-0.jpg")
+        assert (tower["landmark"], tower["title"]) == ("place 0", "Eiffel Tower")
+        assert tower["page"] == f"{fake.base}/photos/{tower['id']}"
         assert {method for method, _ in fake.log} == {"GET", "POST"}
         assert fake.snapshot() == before
         fake.log.clear()
@@ -379,3 +383,18 @@ def test_positions_are_the_same_within_a_metre() -> None:
     assert same_place((48.8582220001, 2.2945), (48.858222, 2.2945))
     assert not same_place((48.8583, 2.2945), (48.858222, 2.2945))
     assert not same_place(None, (0.0, 0.0))
+
+
+def test_a_server_that_goes_away_is_not_asked_for_the_other_previews(
+    tmp_path: Path, recognizer: Recognizer
+) -> None:
+    fake = FakeImmich()
+    for i in range(20):
+        fake.add(f"{i}.jpg", jpeg(201, i))
+    with fake.running():
+        fake.fault("thumbnail", *[status(503)] * 200)
+        with pytest.raises(NetworkError, match="the same command goes on where it stopped"):
+            label(fake, tmp_path, recognizer)
+        assert len({path for _, path in fake.log if "thumbnail" in path}) <= 4
+        fake.before.clear()
+        assert label(fake, tmp_path, recognizer).counts["answered"] == 20

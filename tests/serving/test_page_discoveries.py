@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,11 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support import page_browser
 from tests.support.page_browser import BROWSER, opened, ready
 from tests.support.page_checks import axe, small_targets, too_wide
-from tests.support.page_discoveries import group, suggested
+from tests.support.page_discoveries import DISCOVERIES, group, reply, suggested
+from tests.support.page_gallery import Asked
 from tests.support.page_world import World
+from whichlandmark.serving.discoveries import DecidedReply, DiscoveriesReply
+from whichlandmark.serving.openapi import model_of
 
 pytestmark = BROWSER
 browser = pytest.fixture(scope="module")(page_browser.chromium)
@@ -45,12 +49,24 @@ def item(page: Page, number: int) -> Any:
     return page.locator(f'[data-group="g-{number}"]')
 
 
+@pytest.mark.server
+def test_the_stub_server_answers_as_the_real_one(world: World) -> None:
+    world.discoveries += groups()
+    listed = reply(world, Asked("GET", DISCOVERIES, {}, b"", ""))
+    model_of(DiscoveriesReply).model_validate(listed)
+    for given in ({"action": "name", "landmark": "x", "version": "v-3"}, {"action": "reopen"}):
+        asked = Asked("POST", f"{DISCOVERIES}/g-3", {}, json.dumps(given).encode(), "")
+        model_of(DecidedReply).model_validate(reply(world, asked))
+
+
 def test_a_group_is_named_as_suggested_and_undone(page: Page, world: World) -> None:
     expect(page.locator("#discoveries-title")).to_be_focused()
     expect(page).to_have_title("New landmarks – Drawn world")
     first = item(page, 1)
     expect(first.get_by_role("heading")).to_have_text("14 photos of one place")
     expect(first).to_contain_text("Perhaps Sainte-Chapelle")
+    expect(first).to_contain_text("Paris, France")
+    expect(first).to_contain_text("It is where the photos were taken.")
     expect(first.get_by_role("link", name="48.8554° N, 2.3450° E")).to_have_attribute(
         "href", "https://www.openstreetmap.org/?mlat=48.8554&mlon=2.345#map=16/48.8554/2.345"
     )
@@ -71,9 +87,17 @@ def test_a_group_is_named_as_suggested_and_undone(page: Page, world: World) -> N
     expect(page.locator(".discovery")).to_have_count(3)
     expect(page.locator("#discoveries-count")).to_have_text("3 groups")
     assert "Sainte-Chapelle" not in world.landmarks
+    item(page, 2).get_by_label("IMG_2003.jpg belongs to it").uncheck()
     page.get_by_role("button", name="Name it “Sainte-Chapelle”").click()
     done.get_by_role("link", name="See it in the gallery").click()
     expect(page.locator("#landmark-title")).to_have_text("Sainte-Chapelle")
+    page.keyboard.press("Escape")
+    done.get_by_role("button", name="Undo").click()
+    expect(item(page, 1).get_by_role("heading")).to_be_focused()
+    expect(item(page, 1).locator(".group-photos li")).to_have_count(14)
+    expect(page.locator("#to-discoveries")).to_have_text("New landmarks (3)")
+    expect(page.locator(".toast")).to_have_count(0)
+    expect(item(page, 2)).to_contain_text("1 photo is left out.")  # what was begun there stays
 
 
 def test_a_group_is_named_by_hand_or_joins_a_landmark(page: Page, world: World) -> None:
@@ -107,7 +131,7 @@ def test_groups_are_dismissed_put_off_and_all_done(page: Page, world: World) -> 
     expect(item(page, 2).get_by_role("heading")).to_be_focused()
     for number in (2, 3):
         item(page, number).get_by_role("button", name="Not a landmark").click()
-        expect(item(page, number)).to_have_text("It was noted that this is not a landmark.")
+        expect(item(page, number)).to_contain_text("It was noted that this is not a landmark.")
     expect(page.locator("#discoveries-title")).to_be_focused()
     expect(page.locator("#discoveries-more")).to_contain_text("1 group is put off.")
     page.get_by_role("button", name="Show them").click()
@@ -125,6 +149,26 @@ def test_groups_are_dismissed_put_off_and_all_done(page: Page, world: World) -> 
     page.locator("#discoveries-state").select_option("Not landmarks")
     item(page, 3).get_by_role("button", name="Ask about it again").click()
     expect(page.locator(".discovery")).to_have_count(2)
+    assert [one["state"] for one in world.discoveries] == ["dismissed", "dismissed", "open"]
+
+
+# Whether a click on the next group, at the moment when it gets the focus, would press its button.
+PRESSED = """() => addEventListener("focusin", ({ target }) => {
+  const button = target.closest(".discovery:not(.decided)")?.querySelector("button");
+  if (!button || target === button) return;
+  const { x, y } = button.getBoundingClientRect();
+  globalThis.pressed = button.contains(document.elementFromPoint(x + 9, y + 9));
+})"""
+
+
+def test_the_second_of_two_clicks_decides_nothing(page: Page, world: World) -> None:
+    page.set_viewport_size({"width": 1000, "height": 2000})
+    page.evaluate(PRESSED)
+    item(page, 1).get_by_role("button", name="Not a landmark").dblclick()
+    expect(item(page, 2).get_by_role("heading")).to_be_focused()
+    assert page.evaluate("globalThis.pressed") is False
+    item(page, 2).get_by_role("button", name="Not a landmark").click()
+    expect(page.locator(".decided")).to_have_count(2)
     assert [one["state"] for one in world.discoveries] == ["dismissed", "dismissed", "open"]
 
 
@@ -159,6 +203,23 @@ def test_the_view_needs_the_right_to_write_and_tells_how_to_find_groups(
         page.keyboard.press("Enter")
         expect(page.locator(".discovery")).to_have_count(3)
         expect(item(page, 2).locator("img").first).to_have_js_property("complete", True)
+
+
+def test_many_groups_come_in_pages_and_a_failure_is_told(
+    browser: Browser, address: str, world: World
+) -> None:
+    world.discoveries += [group(number, 20 - number) for number in range(1, 13)]
+    world.down = True
+    with opened(browser, f"{address}/#discoveries") as (page, _):
+        expect(page.locator("#discoveries-empty")).to_contain_text("more to do than it can at once")
+        world.down = False
+        page.get_by_role("button", name="Try again").click()
+        expect(page.locator(".discovery")).to_have_count(10)
+        item(page, 1).get_by_role("button", name="Not a landmark").click()
+        page.get_by_role("button", name="Show 2 more").click()
+        expect(page.locator(".discovery")).to_have_count(12)
+        expect(item(page, 11).get_by_role("button", name="Name it…")).to_be_focused()
+        expect(page.locator("#discoveries-more button")).to_have_count(0)
 
 
 @pytest.mark.parametrize(

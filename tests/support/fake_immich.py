@@ -136,10 +136,9 @@ class FakeImmich:
 
     @contextmanager
     def running(self, tls: ssl.SSLContext | None = None) -> Iterator[FakeImmich]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = _QuietServer(("127.0.0.1", 0), Handler)
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
-        server.daemon_threads = True
         server.fake = self  # type: ignore[attr-defined]
         self.base = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}{self.prefix}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -149,6 +148,13 @@ class FakeImmich:
         finally:
             server.shutdown()
             server.server_close()
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that were killed, and of `reset`."""
 
 
 def status(code: int, message: str = "", *, html: bool = False, wait: str = "") -> Fault:

@@ -198,7 +198,7 @@ def sparql(world: World, query: str) -> JSON:
     if not selected or plain.count("{") != plain.count("}") or plain.count("{") == 0:
         raise MalformedError("Lexical error at line 1, column 1.")
     names = re.findall(r"\?(\w+)", selected[1])
-    if re.search(r"\?start\s+wdt:P131\*\s+\?place\b", plain):
+    if re.search(r"\?start\s+owl:sameAs\?/wdt:P131\*\s+\?place\b", plain):
         return {"head": {"vars": names}, "results": {"bindings": _upwards(world, text)}}
     subject = re.search(r"\?(\w+)\s+(?:wdt|p|wikibase):", plain)
     if subject is None:
@@ -234,7 +234,9 @@ def _upwards(world: World, text: str) -> list[JSON]:
     languages = re.search(r'wikibase:language\s+"([^"]*)"', text)
     places: list[str] = []
     for start in re.findall(r"wd:(Q\d+)", starts[1] if starts else ""):
-        places += [one for one in world.upwards([start], "P131") if one not in places]
+        item = world.items.get(start) or FakeItem(start)
+        begin = [start, *filter(None, [item.redirect])]
+        places += [one for one in world.upwards(begin, "P131") if one not in places]
     rows: list[JSON] = []
     for place in places:
         item = world.items.get(place) or FakeItem(place)
@@ -245,6 +247,7 @@ def _upwards(world: World, text: str) -> list[JSON]:
         ]  # fmt: skip
         for code, up, of in product(item.values("P297") or [""], above or [""], types or [{}]):
             uris = {"place": place, **({"above": up} if up else {}), **of}
+            uris |= {"merged": item.redirect} if item.redirect else {}
             row = {name: {"type": "uri", "value": ENTITY + one} for name, one in uris.items()}
             row["placeLabel"] = _label(item, languages[1] if languages else "en")
             rows.append(row | ({"code": {"type": "literal", "value": code}} if code else {}))

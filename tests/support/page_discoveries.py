@@ -26,8 +26,9 @@ def group(number: int, photos: int, **values: object) -> JSON:
 
 def suggested(title: str, landmark: str = "", **values: object) -> JSON:
     usual = {"title": title, "landmark": landmark or title, "known": bool(landmark),
-             "why": "3 photos were taken 40 m from it", "wikidata": "Q77",
-             "latitude": 48.8554, "longitude": 2.3450}  # fmt: skip
+             "why": "40 m from the photos, by Wikidata", "reason": "near", "wikidata": "Q77",
+             "latitude": 48.8554, "longitude": 2.3450, "city": "Paris", "country": "France",
+             "country_code": "FR"}  # fmt: skip
     return {**usual, **values}
 
 
@@ -47,13 +48,18 @@ def reply(world: World, asked: Asked) -> JSON:
         known = {one["id"]: one for one in wanted}
         shown = [known[name] for name in asked.page(list(known), 20)]
         waiting = sum(one["state"] == "open" for one in world.discoveries)
-        listed = [{**one, "photos": one["photos"][:LISTED]} for one in shown]
+        listed = [{**public(one), "photos": one["photos"][:LISTED]} for one in shown]
         return {"total": len(wanted), "open": waiting, "discoveries": listed}
     name = asked.path.removeprefix(f"{DISCOVERIES}/")
     found = next((one for one in world.discoveries if one["id"] == name), None)
     if found is None:
         raise RefusedError(404, "unknown_discovery", f"there is no group {name!r}")
-    return found if asked.method == "GET" else decide(world, found, asked.json())
+    return public(found) if asked.method == "GET" else decide(world, found, asked.json())
+
+
+def public(found: JSON) -> JSON:
+    """A group without what only the stub server knows of it."""
+    return {key: value for key, value in found.items() if key not in ("lost", "in_gallery")}
 
 
 def decide(world: World, found: JSON, given: JSON) -> JSON:
@@ -93,6 +99,6 @@ def decide(world: World, found: JSON, given: JSON) -> JSON:
         if action == "name"
     ]
     return {
-        "discovery": found, "added": added, "moved": [], "not_added": lost, "known": False,
+        "discovery": public(found), "added": added, "moved": [], "not_added": lost, "known": False,
         "generation": world.generation,
     }  # fmt: skip

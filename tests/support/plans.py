@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from whichlandmark.library.plan import Plan, PlannedLabel
@@ -14,18 +15,19 @@ DECISIONS = {"no_landmark": "no_landmark", "failed": "failed", "not_sure": "unce
 HOSTILE = (
     "<img src=x onerror=alert(1)>.jpg", '"><script>alert(1)</script>.jpg', "a'b\"c&d;.jpg",
     "=cmd|' /C calc'!A0.jpg", "line\nbreak.jpg", "bidi\u202egpj.exe", "a" * 250 + ".jpg",
-    "{{ 7 * 7 }}.jpg", "%00.jpg", "javascript:alert(1)", "🏛️ naïve ünïcode 東京タワー.jpg",
+    "{{ 7 * 7 }}.jpg", "100%.jpg", "javascript:alert(1)", "🏛️ naïve ünïcode 東京タワー.jpg",
 )  # fmt: skip
 
 
 def planned(  # noqa: PLR0913
     photo: str, landmark: str | None, title: str, confidence: float, *, place: Place | None = None,
     wanted: Additions | None = None, state: Any = "write", why: str = "",
+    folder: Path = Path("/lib"),
 ) -> PlannedLabel:  # fmt: skip
     """A row; its sidecar is beside the photo where one is concerned."""
-    sidecar = f"/lib/{photo}.xmp" if state in ("write", "known", "blocked") else ""
+    sidecar = f"{folder}/{photo}.xmp" if state in ("write", "known", "blocked") else ""
     return PlannedLabel(
-        photo, f"/lib/{photo}", DECISIONS.get(state, "landmark"), landmark, title,
+        photo, f"{folder}/{photo}", DECISIONS.get(state, "landmark"), landmark, title,
         confidence, place, sidecar, wanted or Additions(), state, why,
     )  # fmt: skip
 

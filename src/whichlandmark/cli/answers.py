@@ -21,6 +21,13 @@ from ..core.types import Photo, Photos, Prediction
 from ..data.folders import find_photos
 from ..data.left_out import lost_photos
 from ..data.table import read_photos
+from ..library.exports import (
+    DOCUMENT_ROOT,
+    config_path,
+    served_folders,
+    write_fiftyone,
+    write_label_studio,
+)
 from ..recognition.answer import (
     CSV_COLUMNS,
     GalleryFacts,
@@ -97,19 +104,50 @@ def _name_below(photo: str, argument: str, folder: str) -> str:
     return os.path.join(argument, below)
 
 
+@dataclass(frozen=True)
+class AnswerFiles:
+    """Files that the answers are written into, each None = not written.
+
+    csv: a table. fiftyone, label_studio: for these programs, with boxes where they were looked for.
+    """
+
+    csv: Path | None = None
+    fiftyone: Path | None = None
+    label_studio: Path | None = None
+
+    def results(self) -> list[tuple[Path, str]]:
+        """Each file and its kind, as `check_results` takes them."""
+        found: list[tuple[Path, str]] = []
+        if self.csv:
+            found.append((self.csv, "table of answers"))
+        if self.fiftyone:
+            found.append((self.fiftyone, "file for FiftyOne"))
+        if self.label_studio:
+            found.append((self.label_studio, "file for Label Studio"))
+            found.append((config_path(self.label_studio), "labeling configuration"))
+        return found
+
+
 @dataclass(eq=False)
 class Printer:
-    """Prints answers as they come, and counts them. rows: of the csv file."""
+    """Prints answers as they come, and counts them.
+
+    paths: name → path of the photos whose answers are kept. answers: those. rows: of the csv file.
+    """
 
     facts: GalleryFacts
     as_json: bool
     table: AnswerTable | None
+    paths: Mapping[str, str] = field(default_factory=dict)
+    answers: list[tuple[str, Prediction]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
     rows: list[list[str]] = field(default_factory=lambda: [list(CSV_COLUMNS)])
 
     def add(self, name: str, answer: Prediction) -> None:
         """Print one answer."""
+        if name in self.paths:
+            self.answers.append((self.paths[name], answer))
         self.counts[answer.decision] += 1
         self.rows.append(csv_row(replace(answer, photo=name), self.facts.titles))
         if answer.error is not None:
@@ -145,7 +183,7 @@ def recognize_photos(
     *,
     evidence: bool = False,
     explain: Path | None = None,
-    csv_file: Path | None = None,
+    files: AnswerFiles | None = None,
     as_json: bool = False,
 ) -> None:
     """Answer all photos and print the answers; end with the exit code of the documentation.
@@ -162,12 +200,17 @@ def recognize_photos(
     as_table = len(photos) > 1 and not (as_json or evidence)
     labels = [name for name in opened.index.names if name]
     table = AnswerTable(photos.ids.tolist(), labels, facts.titles) if as_table else None
+    files = files or AnswerFiles()
+    paths = photos.paths.tolist()
+    if files.label_studio:
+        served_folders(paths)  # an error before the work
     printer = Printer(facts, as_json, table)
+    if files.fiftyone or files.label_studio:
+        printer.paths = dict(zip(photos.ids.tolist(), paths, strict=True))
     for photo, answer in _answers(opened, photos, evidence, explain):
         printer.add(photo.id, answer)
     printer.add_lost(photos.left_out)
-    if csv_file:
-        write_csv(csv_file, printer.rows)
+    _write_files(files, printer, evidence, labels)
     if as_table:
         output.note(printer.summary())
     lost = output.name_left_out(photos.left_out)
@@ -177,6 +220,32 @@ def recognize_photos(
     output.finish_with_failures(failures, nothing_done=len(failures) == len(photos))
     if lost:
         raise output.PartlyFailedError
+
+
+def _write_files(
+    files: AnswerFiles, printer: Printer, boxes: bool, landmarks: Sequence[str]
+) -> None:
+    """Write the files, and say how the programs that read them find the photos."""
+    if files.csv:
+        write_csv(files.csv, printer.rows)
+    answers, titles = printer.answers, printer.facts.titles
+    if all(answer.error is not None for _, answer in answers):
+        return
+    if files.fiftyone:
+        kind = "Detection" if boxes else "Classification"
+        if left := write_fiftyone(files.fiftyone, answers, titles, boxes=boxes):
+            output.warn(f"{files.fiftyone}: without {left} photos that are no files of their own")
+        output.note(
+            f"{files.fiftyone}: fo.Dataset.from_dir(labels_path={os.path.abspath(files.fiftyone)!r}"
+            f", dataset_type=fo.types.FiftyOneImage{kind}Dataset)"
+        )
+    if files.label_studio:
+        write_label_studio(files.label_studio, answers, titles, landmarks)
+        root, folder = served_folders([photo for photo, _ in answers])
+        output.note(
+            f"{files.label_studio}: for Label Studio with {DOCUMENT_ROOT}={root} and a local "
+            f"storage of {folder}; {config_path(files.label_studio)} is the labeling configuration"
+        )
 
 
 def _answers(

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ..core.hardware import stop_busy_waiting
 from ..recognition.rules import SCORES
 from . import option_types, output
+from .config import FILE_NAME, VARIABLE, merged, read_config
 from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
@@ -22,7 +23,11 @@ VERBS = (  # in the order in which they are used, because --help lists them so
 
 
 # Options that may stand anywhere on the line, because they mean the same for every verb.
-ANYWHERE = ("--debug", "--quiet", "-q")
+ANYWHERE = ("--debug", "--quiet", "-q", "--no-config", "--show-config")
+
+HELP = {"--help", "-h", "--version"}
+
+CONFIG = "whichlandmark.config"  # of the context: the config files that were read
 
 # After Ctrl-C, by the same command.
 RESUMING_VERBS = (
@@ -38,12 +43,31 @@ class VerbsInOrder(TyperGroup):
         self.commands = {verb: self.commands[verb] for verb in VERBS}
 
     def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
-        """Parse a command line; the options of ANYWHERE before "--" count as before the verb."""
+        """Parse a command line; the options of ANYWHERE before "--" count as before the verb.
+
+        The options of config files become defaults.
+        """
         end = arguments.index("--") if "--" in arguments else len(arguments)
         moved = [text for text in arguments[:end] if text in ANYWHERE]
         rest = [text for text in arguments[:end] if text not in ANYWHERE]
-        if not rest and moved:
+        verb = next((text for text in rest if text in self.commands), "")
+        own = verb and any("--config" in each.opts for each in self.commands[verb].params)
+        given = None
+        for at, text in enumerate(rest[: rest.index(verb) if own else None]):
+            if text == "--config" and at + 1 < len(rest):
+                given = rest[at + 1]
+                moved += rest[at : at + 2]
+                del rest[at : at + 2]
+            elif text.startswith("--config="):
+                given = text.partition("=")[2]
+                moved.append(rest.pop(at))
+            if given is not None:
+                break
+        if not rest and moved and "--show-config" not in moved:
             rest = ["--help"]
+        if not (context.resilient_parsing or HELP.intersection(rest)):
+            files = read_config(self, given, none="--no-config" in moved)
+            context.default_map, context.meta[CONFIG] = merged(files), files
         return super().parse_args(context, [*moved, *rest, *arguments[end:]])
 
 
@@ -69,6 +93,7 @@ Device = Annotated[
     str,
     typer.Option(
         callback=option_types.device,
+        autocompletion=option_types.complete_words("auto", "cpu", "cuda"),
         help="auto (a GPU if there is one, else the CPU), cpu or cuda.",
     ),
 ]
@@ -151,12 +176,23 @@ Restore = Annotated[
 
 # readable=False: what is read says more about a folder that may not be read.
 RecognizerArgument = Annotated[
-    Path, typer.Argument(help="A recognizer folder, made by `whichlandmark index`.", readable=False)
+    Path,
+    typer.Argument(
+        help="A recognizer folder, made by `whichlandmark index`.",
+        readable=False,
+        autocompletion=option_types.complete_recognizers,
+    ),
 ]
 
 RecognizerFolder = Annotated[
     Path,
-    typer.Option("--recognizer", "-r", help="A recognizer folder, made by `whichlandmark index`."),
+    typer.Option(
+        "--recognizer",
+        "-r",
+        envvar="WHICHLANDMARK_RECOGNIZER",
+        autocompletion=option_types.complete_recognizers,
+        help=f"A recognizer folder, made by `whichlandmark index`; {FILE_NAME} may name it.",
+    ),
 ]
 
 RulesFile = Annotated[
@@ -171,6 +207,7 @@ ScoreName = Annotated[
     str | None,
     typer.Option(
         callback=one_of(*SCORES),
+        autocompletion=option_types.complete_words(*SCORES),
         help=f"Score to rank by: {', '.join(SCORES)}. Default: the recognizer's own; learned in a "
         "new one.",
     ),
@@ -182,6 +219,19 @@ def _print_version(wanted: bool) -> None:
         import whichlandmark
 
         output.say(f"whichlandmark {whichlandmark.__version__}")
+        raise typer.Exit
+
+
+def _show_config(context: typer.Context, wanted: bool) -> None:
+    """Print the config files that hold here, and what they set."""
+    if wanted:
+        files = context.meta.get(CONFIG) or []
+        if not files:
+            output.say(f"no {FILE_NAME}, here or in ~/.config/whichlandmark")
+        for file in reversed(files):
+            output.say(f"{file.path}{' (in the current folder)' if file.here else ''}")
+            for line in file.settings():
+                output.say(f"  {line}")
         raise typer.Exit
 
 
@@ -203,8 +253,30 @@ def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; also after the verb.")
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"Config file, instead of ./{FILE_NAME} and ~/.config/whichlandmark/{FILE_NAME}; "
+            f"also {VARIABLE}.",
+        ),
+    ] = None,
+    no_config: Annotated[
+        bool, typer.Option("--no-config", help="Read no config file; also after the verb.")
+    ] = False,
+    show_config: Annotated[
+        bool,
+        typer.Option(
+            "--show-config",
+            callback=_show_config,
+            is_eager=True,
+            help="Print the config files that hold here and what they set, and exit.",
+        ),
+    ] = False,
 ) -> None:
     output.settings.debug, output.settings.quiet = debug, quiet
+    for file in context.meta.get(CONFIG) or []:
+        if names := file.used_by(context.invoked_subcommand or ""):
+            output.note(f"options of {file.path}: {', '.join(names)}")
     output.settings.until_end = context.with_resource(ExitStack())
     output.settings.resumes = context.invoked_subcommand in RESUMING_VERBS
     if context.invoked_subcommand not in BUSY_WAITING_VERBS:

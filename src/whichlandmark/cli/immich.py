@@ -14,12 +14,12 @@ from .app import Device, Json, app
 from .option_types import within
 
 if TYPE_CHECKING:
-    from ..library.immich import ImmichRun
+    from ..library.immich import ImmichOptions, ImmichRun
     from ..library.immich_api import ImmichApi
     from ..library.immich_shapes import Server
     from ..library.immich_state import ImmichState
 
-DEFAULT_ABOVE = 0.97
+MAX_NAMED = 20  # photos that keep their position; --json has all
 
 Address = Annotated[str, typer.Option("--url", help="Address of Immich, as http://nas:2283.")]
 
@@ -55,6 +55,40 @@ State = Annotated[
 ]
 
 
+Gps = Annotated[
+    bool,
+    typer.Option(
+        "--gps",
+        help="Also give photos without a position that of their landmark. Immich cannot take a "
+        "position off again.",
+    ),
+]
+
+Undo = Annotated[
+    bool, typer.Option("--undo", help="Take off again what this program has put there.")
+]
+
+Limit = Annotated[
+    int | None,
+    typer.Option(callback=within(count()), help="Answer at most N photos in this run."),
+]
+
+Again = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        help="Also answer again what an earlier state of the recognizer answered, and label again "
+        "what was undone.",
+    ),
+]
+
+Root = Annotated[str, typer.Option(help="The tag above all of this program's.")]
+
+Language = Annotated[
+    str, typer.Option(help="Language of the landmarks' names, as fr; else their titles.")
+]
+
+
 @app.command()
 def immich(
     url: Address,
@@ -63,37 +97,16 @@ def immich(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be labelled; change nothing.")
     ] = False,
-    gps: Annotated[
-        bool,
-        typer.Option(
-            "--gps",
-            help="Also give photos without a position that of their landmark. Immich cannot take "
-            "a position off again.",
-        ),
-    ] = False,
+    gps: Gps = False,
     above: Above = None,
-    undo: Annotated[
-        bool, typer.Option("--undo", help="Take off again what this program has put there.")
-    ] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(callback=within(count()), help="Answer at most N photos in this run."),
-    ] = None,
-    again: Annotated[
-        bool,
-        typer.Option(
-            "--all",
-            help="Also answer again what an earlier state of the recognizer answered, and label "
-            "again what was undone.",
-        ),
-    ] = False,
+    undo: Undo = False,
+    limit: Limit = None,
+    again: Again = False,
     archived: Annotated[
         bool, typer.Option("--archived", help="Photos of the archive, too.")
     ] = False,
-    root: Annotated[str, typer.Option(help="The tag above all of this program's.")] = "landmark",
-    language: Annotated[
-        str, typer.Option(help="Language of the landmarks' names, as fr; else their titles.")
-    ] = "",
+    root: Root = "landmark",
+    language: Language = "",
     state: State = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -102,13 +115,17 @@ def immich(
 
     For cron: each run goes on where the one before ended. --undo takes everything off again.
     """
-    from ..library.immich import Marks
+    from ..library.immich import ImmichOptions
     from ..library.immich_api import PLACING, READING, TAGGING, UNDOING, ImmichApi
     from ..library.immich_client import Connection
     from ..library.immich_key import ApiKey, in_clear, server_address
+    from ..library.immich_shapes import Marks
     from ..library.immich_state import ImmichState
 
-    marks = Marks.below(root)
+    options = ImmichOptions(
+        above=above, gps=gps, root=Marks.below(root).root, limit=limit, again=again,
+        archived=archived, dry_run=dry_run, language=language,
+    )  # fmt: skip
     address = server_address(url)
     if not undo and recognizer is None:
         raise OptionError("no recognizer given; expected -r FOLDER, made by `whichlandmark index`")
@@ -121,38 +138,38 @@ def immich(
     with Connection(address, key, needed=needed) as connection:
         api = ImmichApi(connection)
         with ImmichState.open(address, api.server.user, state) as remembered:
-            if undo:
-                _undo(api, remembered, marks.root, as_json=as_json)
-                return
-            from ..library.immich import ImmichOptions, label_immich
-            from ..recognition.folder.load import load
-
-            assert recognizer is not None
-            opened = load(recognizer, device=device)
-            options = ImmichOptions(
-                above=DEFAULT_ABOVE if above is None else above,
-                gps=gps, root=marks.root, limit=limit, again=again, archived=archived,
-                dry_run=dry_run, language=language,
-            )  # fmt: skip
-            if gps and not dry_run:
-                output.note(
-                    "note: Immich has no request that takes a position off a photo: --undo takes "
-                    "the tags off, and lists the photos that keep theirs"
-                )
-            with output.progress() as progress:
-                done = label_immich(api, remembered, opened, options, progress("recognizing"))
-        _tell(done, api.server, options.above, connection.counts, as_json=as_json)
+            if recognizer is None or undo:
+                _undo(api, remembered, options.root, as_json=as_json)
+            else:
+                _label(api, remembered, recognizer, options, device, as_json=as_json)
 
 
-def _tell(
-    done: ImmichRun, server: Server, above: float, requests: dict[str, int], *, as_json: bool
-) -> None:
+def _label(
+    api: ImmichApi, state: ImmichState, recognizer: Path, options: ImmichOptions, device: str, *,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from ..library.immich import label_immich
+    from ..recognition.folder.load import load
+
+    opened = load(recognizer, device=device)
+    if options.gps and not options.dry_run:
+        output.note(
+            "note: Immich has no request that takes a position off a photo: --undo takes the tags "
+            "off, and lists the photos that keep theirs"
+        )
+    with output.progress() as progress:
+        done = label_immich(api, state, opened, options, progress("recognizing"))
+    _tell(done, api.server, api.connection.counts, as_json=as_json)
+
+
+def _tell(done: ImmichRun, server: Server, requests: dict[str, int], *, as_json: bool) -> None:
     """Print what was labelled, and end with exit code 3 where photos could not be read."""
-    counts = {**done.counts, "above": above}
+    counts = {**done.counts, "above": done.above}
     if as_json:
         found = {
             "server": server.shown, "user": server.user_name, **counts,
-            "landmarks": dict(done.landmarks.most_common()), "requests": requests,
+            "landmarks": dict(done.landmarks.most_common()), "photos": done.photos,
+            "requests": requests,
             "failures": done.failures, "warnings": done.notes,
         }  # fmt: skip
         output.say_json(found)
@@ -185,8 +202,11 @@ def _undo(api: ImmichApi, state: ImmichState, root: str, *, as_json: bool) -> No
             output.note(f"note: {note}")
     if done.kept:
         output.warn(
-            f"{len(done.kept)} photos keep their position, because this Immich has no request that "
-            f"takes one off; they keep the tag {root}/position-by-whichlandmark, by which Immich "
-            "finds them:"
+            f"{len(done.kept)} photos keep their position, and the tag "
+            f"{root}/position-by-whichlandmark, by which Immich finds them:"
         )
-    output.finish_with_failures(done.kept)
+        for name, why in list(done.kept.items())[:MAX_NAMED]:
+            output.warn(f"  {name}: {why}")
+        if len(done.kept) > MAX_NAMED:
+            output.warn(f"  and {len(done.kept) - MAX_NAMED} more; --json names all")
+        raise output.PartlyFailedError

@@ -7,7 +7,9 @@ was given and what is expected.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -67,6 +69,30 @@ def each_of(*words: str, also: tuple[str, ...] = ()) -> Callable[..., Any]:
     return check
 
 
+def complete_words(*words: str) -> Callable[[str], list[str]]:
+    """Completion in the shell for an option that takes one of these words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def complete_recognizers(incomplete: str) -> list[str]:
+    """Completion in the shell for a recognizer folder: such folders, and others on the way, which
+    end with a slash.
+    """
+    above, start = os.path.split(incomplete)
+    found = []
+    with suppress(OSError), os.scandir(os.path.expanduser(above) or ".") as entries:
+        for entry in entries:
+            if entry.name.startswith(start or "") and entry.is_dir() and entry.name[0] != ".":
+                path = os.path.join(above, entry.name)
+                is_one = os.path.isfile(os.path.join(entry.path, "recognizer.json"))
+                found.append(path if is_one else path + os.sep)
+    return sorted(found)
+
+
 def device(value: str | None) -> str | None:
     """A callback for --device: raises OptionError for a word that names no device."""
     if value is not None:
@@ -111,6 +137,8 @@ def usage_error(error: Any, arguments: Sequence[str]) -> str:
     said = " ".join(error.format_message().split()).rstrip(".?")
     if said.startswith("Missing") and getattr(param, "name", None) in ("recognizer", "folder"):
         said += ": a recognizer folder, as `whichlandmark index PHOTOS -o FOLDER` makes one"
+        if param.name == "recognizer":
+            said += '; -r names it, or recognizer = "…" in whichlandmark.toml'
     context = getattr(error, "ctx", None)
     name = context.command_path if context else "whichlandmark"
     return f"{said}; `{name} --help` says what it takes"

@@ -88,6 +88,21 @@ def recognize(
         Path | None,
         typer.Option("--csv", help="Also write the answers into this csv file, one row a photo."),
     ] = None,
+    fiftyone: Annotated[
+        Path | None,
+        typer.Option(
+            "--fiftyone",
+            help="Also write a labels.json for FiftyOne; with --evidence, with boxes.",
+        ),
+    ] = None,
+    label_studio: Annotated[
+        Path | None,
+        typer.Option(
+            "--label-studio",
+            help="Also write tasks with predictions for Label Studio, and X.xml, the labeling "
+            "configuration; with --evidence, with boxes.",
+        ),
+    ] = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -112,17 +127,18 @@ def recognize(
     """
     from ..core.figures import require_matplotlib
     from ..recognition.folder.load import load
-    from .answers import photos_of_arguments, recognize_photos
+    from .answers import AnswerFiles, photos_of_arguments, recognize_photos
 
     given = photos_of_arguments(photos)
     picture = explain is not None and explain.suffix.lower() == ".png"
-    results = [(explain, "picture" if picture else "page"), (csv_file, "table of answers")]
-    output.claim([(path, kind) for path, kind in results if path], [*given.paths, rules])
+    files = AnswerFiles(csv_file, fiftyone, label_studio)
+    results = [(explain, "picture" if picture else "page")] if explain else []
+    output.claim([*results, *files.results()], [*given.paths, rules])
     if picture:
         require_matplotlib("--explain with a .png")
     opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     recognize_photos(
-        opened, given, evidence=evidence, explain=explain, csv_file=csv_file, as_json=as_json
+        opened, given, evidence=evidence, explain=explain, files=files, as_json=as_json
     )
 
 

@@ -105,9 +105,9 @@ class CommonsOptions:
 class CommonsResult:
     """What was collected, or of a dry run what would be.
 
-    landmarks: one row each, most linked first: title, id, sitelinks, category, and how many photos
-    were found and are in the table. counts: name → number, ready to print. failures: name → reason,
-    what a user may want to act on. notes: remarks that are no failures.
+    landmarks: one row each, most linked first: title, id, city, country, sitelinks, category, and
+    how many photos were found and are in the table. counts: name → number, ready to print.
+    failures: name → reason, what a user may want to act on. notes: remarks that are no failures.
     """
 
     landmarks: list[dict[str, Any]]
@@ -351,15 +351,15 @@ class _Collection:
         return CommonsResult(self._rows(found, number), counts, self.failures, self.notes)
 
     def _rows(self, found: Sequence[Candidates], number: Mapping[str, int]) -> list[dict[str, Any]]:
-        rows = []
-        for one in found:
-            row = {
-                "title": one.landmark.record.title, "id": one.landmark.id,
+        return [
+            {
+                "title": (record := one.landmark.record).title, "id": one.landmark.id,
+                "city": record.city, "country": record.country,
                 "sitelinks": one.landmark.links, "category": one.landmark.category,
                 "found": len(one.usable), "left_out": len(one.refused),
-            }  # fmt: skip
-            rows.append(row | ({"photos": number[one.landmark.id]} if number else {}))
-        return rows
+            } | ({"photos": number[one.landmark.id]} if number else {})
+            for one in found
+        ]  # fmt: skip
 
     def _plan(self, found: Sequence[Candidates], spots: Sequence[int]) -> dict[str, Any]:
         """What a run will fetch, as far as it can be known before."""

@@ -8,9 +8,11 @@ Eiffel Tower, and the municipality of a castle in the country.
 Types are followed three steps of "subclass of" upwards, no further, because Wikidata's tree of
 types makes a monastery a city when it is climbed without end. Public programs that look for cities
 do so and pass over the same parts of cities; the ids below have these names in their tables.
-Unproven, because no query was sent to the real service: that it answers within its 60 seconds (it
-reads some hundred items, far fewer than `wikidata.query_in`), and which places of the world its
-tree of types puts elsewhere than one expects.
+They also show that the boroughs of London lie in Greater London and the districts of Istanbul in
+its province (SAME), and that a merged item is `owl:sameAs` the other. Unproven, because no query
+was sent to the real service: that it answers within its 60 seconds (it reads some hundred items,
+far fewer than `wikidata.query_in`), and which places of the world its tree of types puts elsewhere
+than one expects.
 """
 
 from __future__ import annotations
@@ -79,9 +81,14 @@ _CODE = re.compile(r"[A-Z]{2}")
 
 @dataclass
 class _Place:
-    """A place above landmarks. kinds: of TOWNS and SETTLEMENT, as far as it is one."""
+    """A place above landmarks.
+
+    merged: the item that it was merged into, "" = it was not. kinds: of TOWNS and SETTLEMENT, as
+    far as it is one.
+    """
 
     name: str = ""
+    merged: str = ""
     above: set[str] = field(default_factory=set)
     types: set[str] = field(default_factory=set)
     kinds: set[str] = field(default_factory=set)
@@ -134,11 +141,12 @@ def query_where(items: Sequence[str], languages: Sequence[str]) -> str:
     kinds = ", ".join(f"wd:{one}" for one in sorted({*TOWNS, SETTLEMENT}))
     tags = [tag for one in languages for tag in (one.lower(), one.lower().partition("-")[0])]
     names = ",".join(dict.fromkeys([*tags, "mul", "en"]))
-    return f"""SELECT DISTINCT ?place ?placeLabel ?above ?type ?kind ?code WHERE {{
+    return f"""SELECT DISTINCT ?place ?placeLabel ?merged ?above ?type ?kind ?code WHERE {{
   {{ SELECT DISTINCT ?place WHERE {{
       VALUES ?start {{ {starts} }}
-      ?start wdt:P131* ?place . hint:Prior hint:gearing "forward" .
+      ?start owl:sameAs?/wdt:P131* ?place . hint:Prior hint:gearing "forward" .
     }} LIMIT {MAX_PLACES} }}
+  OPTIONAL {{ ?place owl:sameAs ?merged . }}
   OPTIONAL {{ ?place wdt:P297 ?code . }}
   OPTIONAL {{
     ?place p:P131 ?statement . ?statement a wikibase:BestRank ; ps:P131 ?above .
@@ -169,6 +177,7 @@ def _places(
             place = places.setdefault(item, _Place())
             name = clean(member(row, "placeLabel", "value"))
             place.name = "" if ID.fullmatch(name) else name  # the service names nameless ones so
+            place.merged = place.merged or item_in(row, "merged")
             code = str(member(row, "code", "value"))
             if _CODE.fullmatch(code):
                 place.codes.add(code)
@@ -187,11 +196,16 @@ def _upwards(start: str, places: dict[str, _Place]) -> list[str]:
     order: list[str] = []
     level = [start]
     for _ in range(MAX_STEPS):
-        level = [SAME.get(one, one) for one in level]
+        level = [_itself(SAME.get(one, one), places) for one in level]
         level = [one for one in dict.fromkeys(level) if one in places and one not in order]
         order += level
         level = sorted({above for one in level for above in places[one].above}, key=_number)
     return order
+
+
+def _itself(item: str, places: dict[str, _Place]) -> str:
+    """The item, or the one that it was merged into."""
+    return (places.get(item) or _Place()).merged or item
 
 
 def _city(
@@ -235,7 +249,8 @@ def _country(
     landmark that names none has the country of these places.
     """
     above = [one for chain in chains for one in chain]
-    countries = [one for one in landmark.countries if one in places]
+    named = dict.fromkeys(_itself(one, places) for one in landmark.countries)
+    countries = [one for one in named if one in places]
     if not countries:
         return next((one for one in above if places[one].codes), "")
     for kept in ([one for one in countries if places[one].codes],

@@ -16,32 +16,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from ..core.errors import NetworkError, OptionError
+from ..core.errors import NetworkError
 from ..core.photo_files import LatLon
 from ..core.types import Progress
 from ..recognition.answer import shown_name
 from ..recognition.recognizer import Recognizer
 from .immich_api import ImmichApi
 from .immich_client import CONNECTIONS, RefusedError
-from .immich_shapes import Asset, Tag
+from .immich_shapes import MARK, PLACED_MARK, ROOT, Asset, Marks, Tag, same_place
 from .immich_state import Answer, ImmichState, KnownAsset, Placed
 from .stored_answers import answer_keys
 
-ROOT = "landmark"
-
-MARK = "by-whichlandmark"  # below the root: on every photo that was labelled
-
-PLACED_MARK = "position-by-whichlandmark"  # on every photo whose position was written
+DEFAULT_ABOVE = 0.97
 
 PHOTOS_AT_ONCE = 32  # previews in memory; after a kill at most so many are asked for again
 
 OVERLAP = timedelta(hours=1)  # of the times that two listings cover, because commits may come late
-
-NEAR_DEGREES = 1e-5  # about a metre: Immich writes positions into sidecars and reads them again
-
-_LEVELS = str.maketrans({"/": "\u2215", "|": "\u2223"})  # look-alikes of what begins a level
 
 Made = TypeVar("Made")
 
@@ -50,13 +42,13 @@ Made = TypeVar("Made")
 class ImmichOptions:
     """What `label_immich` does.
 
-    above: least confidence of a label. gps: write positions. root: the tag above all of this
-    program's, with any levels. limit: photos to answer in this run. again: also answer what an
-    earlier recognizer answered, and label what was undone. archived: photos of the archive, too.
-    language: of the landmarks' names.
+    above: least confidence of a label; None = the sure one of the recognizer. gps: write positions.
+    root: the tag above all of this program's, with any levels. limit: photos to answer in this run.
+    again: also answer what an earlier recognizer answered, and label what was undone. archived:
+    photos of the archive, too. language: of the landmarks' names.
     """
 
-    above: float
+    above: float | None = None
     gps: bool = False
     root: str = ROOT
     limit: int | None = None
@@ -68,40 +60,16 @@ class ImmichOptions:
 
 @dataclass
 class ImmichRun:
-    """What a run has done. landmarks: title → photos labelled, or that would be."""
+    """What a run has done. above: the least confidence of a label. landmarks: title → number of
+    photos that were labelled, or would be; photos: these, each with its page in Immich.
+    """
 
+    above: float
     counts: Counter[str] = field(default_factory=Counter)
     landmarks: Counter[str] = field(default_factory=Counter)
+    photos: list[dict[str, str | float]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-
-class Marks(NamedTuple):
-    """The values of this program's own tags."""
-
-    root: str
-    mark: str
-    placed: str
-
-    @classmethod
-    def below(cls, root: str) -> Marks:
-        """Those below a root. Raises OptionError for what is no tag."""
-        levels = [_one_line(level) for level in root.split("/")]
-        if not all(levels) or len(root) > 200:
-            raise OptionError(
-                f"--root {root[:200]!r}: expected the name of a tag, such as landmark or "
-                "places/landmark, without an empty level"
-            )
-        joined = "/".join(levels)
-        return cls(joined, f"{joined}/{MARK}", f"{joined}/{PLACED_MARK}")
-
-    def of(self, title: str) -> str:
-        """The tag of a landmark: one level below the root, whatever its title has in it."""
-        return f"{self.root}/{_one_line(title).translate(_LEVELS)[:200] or 'unnamed'}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def label_immich(
@@ -133,7 +101,8 @@ class _Bridge:
         self._api, self._state, self._recognizer = api, state, recognizer
         self._options, self._marks = options, Marks.below(options.root)
         self._key = answer_keys(recognizer)[1]
-        self._done = ImmichRun()
+        above = options.above
+        self._done = ImmichRun(DEFAULT_ABOVE if above is None else above)
         self._tags: dict[str, Tag] = {}
         self._there: set[str] | None = (
             None  # values of the tags on the server, before the first is made
@@ -166,11 +135,14 @@ class _Bridge:
             if progress:
                 progress(answered, len(to_answer))
         if options.dry_run:
-            for one in state.sure(options.above, self._key, 2**62):
-                done.counts["would label"] += 1
-                done.landmarks[self._title(one.landmark)] += 1
-                if options.gps and self._position_of(one.landmark):
-                    done.counts["with a position to give"] += 1
+            would = state.sure(done.above, self._key, 2**62)
+            done.counts["would label"] = len(would)
+            self._tell(would)
+            if options.gps:
+                done.counts["would place"] = sum(
+                    not one.has_position and self._position_of(one.landmark) is not None
+                    for one in would
+                )
         if left:
             done.counts["left for the next run"] = left
         return done
@@ -196,8 +168,11 @@ class _Bridge:
 
     def _answer(self, batch: Sequence[KnownAsset]) -> None:
         """Fetch previews, answer them, and keep the answers in one step."""
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
+        pool = ThreadPoolExecutor(CONNECTIONS)
+        try:
             fetched = list(pool.map(self._preview, batch))
+        finally:  # after Ctrl-C, and when the server is away, the others are not waited for
+            pool.shutdown(cancel_futures=True)
         photos = [data for data in fetched if isinstance(data, bytes)]
         found = iter(self._recognizer(photos) if photos else [])
         answers: list[Answer] = []
@@ -231,7 +206,7 @@ class _Bridge:
         """Label the answered photos that are certain enough, a batch at a time."""
         if self._options.dry_run:
             return
-        while batch := self._state.sure(self._options.above, self._key, PHOTOS_AT_ONCE):
+        while batch := self._state.sure(self._done.above, self._key, PHOTOS_AT_ONCE):
             self._note(batch)
             self._finish()
 
@@ -279,15 +254,24 @@ class _Bridge:
             refused = self._put(tag, by_tag[tag])
             self._state.forget_tagged((id, tag.id) for id in refused)
             gone |= refused
-        placed = self._state.placed()
-        for one in placed:
-            if one.asset in ids - gone:
-                self._place(one)
+        for one in self._state.placed(sorted(ids - gone)):
+            self._place(one)
         self._state.forget_placed(gone)
         self._state.set_states((id, "gone" if id in gone else "labelled") for id in ids)
         labelled = [one for one in batch if one.id not in gone]
         self._done.counts.update({"labelled": len(labelled), "gone": len(gone)})
-        self._done.landmarks.update(self._title(one.landmark) for one in labelled)
+        self._tell(labelled)
+
+    def _tell(self, photos: Sequence[KnownAsset]) -> None:
+        """Add photos with a label to what the run tells."""
+        for one in photos:
+            title = self._title(one.landmark)
+            self._done.landmarks[title] += 1
+            self._done.photos.append({
+                "id": one.id, "name": one.name, "landmark": one.landmark, "title": title,
+                "confidence": one.confidence,
+                "page": f"{self._api.connection.address}/photos/{one.id}",
+            })  # fmt: skip
 
     def _put(self, tag: Tag, ids: Sequence[str]) -> set[str]:
         """Put a tag on assets. Returns those that are gone."""
@@ -349,13 +333,6 @@ class _Bridge:
         if record is None or record.latitude is None or record.longitude is None:
             return None
         return record.latitude, record.longitude
-
-
-def same_place(a: LatLon | None, b: LatLon) -> bool:
-    """Whether two positions are one, but for the rounding of Immich and exiftool."""
-    return a is not None and all(
-        abs(one - other) <= NEAR_DEGREES for one, other in zip(a, b, strict=True)
-    )
 
 
 def _listed_until(newest: str, date: str) -> str:

@@ -24,6 +24,7 @@ KIND = FileKind(
     (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
         "CREATE TABLE assets (id TEXT PRIMARY KEY, name TEXT NOT NULL, updated TEXT NOT NULL, "
+        "has_position INTEGER NOT NULL, "
         "state TEXT NOT NULL, tries INTEGER NOT NULL, tried INTEGER NOT NULL, "
         "recognizer TEXT NOT NULL, landmark TEXT NOT NULL, confidence REAL NOT NULL, "
         "why TEXT NOT NULL)",
@@ -43,19 +44,18 @@ KIND = FileKind(
 # was written. "labelling": its change is noted and perhaps made. "labelled". "failed": its preview
 # cannot be decoded. "gone": deleted, in the trash, or no longer shown. "foreign": it carried the
 # tag of this program before. "undone": its label was taken off again.
-ANSWERABLE = ("new", "waiting")
-
 PATIENT_TRIES, PATIENCE_SECONDS = 4, 86_400  # then a missing preview is asked for once a day
 
 
 @dataclass(frozen=True)
 class KnownAsset:
-    """An asset with its answer. landmark: of the answer, "" = none."""
+    """An asset with its answer. landmark: of the answer, "" = none. has_position: when listed."""
 
     id: str
     name: str
     landmark: str
     confidence: float
+    has_position: int
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,11 @@ class ImmichState:
         before = self._changes()
         with self._file.transaction() as sql:
             sql.executemany(
-                "INSERT INTO assets VALUES (?, ?, ?, 'new', 0, 0, '', '', 0, '') "
+                "INSERT INTO assets VALUES (?, ?, ?, ?, 'new', 0, 0, '', '', 0, '') "
                 "ON CONFLICT (id) DO UPDATE SET state = 'new', updated = excluded.updated, "
                 "tries = 0, why = '' WHERE state IN ('gone', 'failed') "
                 "AND updated != excluded.updated",
-                [(one.id, one.name, one.updated) for one in assets],
+                [(one.id, one.name, one.updated, one.position is not None) for one in assets],
             )
         return self._changes() - before
 
@@ -140,7 +140,7 @@ class ImmichState:
         """Assets to be answered now, in the order in which they were listed."""
         with self._file.reading() as sql:
             rows = sql.execute(
-                f"SELECT id, name, landmark, confidence FROM assets WHERE {_DUE} "
+                f"SELECT {_COLUMNS} FROM assets WHERE {_DUE} "
                 "ORDER BY rowid LIMIT ?", (int(now), PATIENCE_SECONDS, PATIENT_TRIES, most)
             ).fetchall()  # fmt: skip
         return [KnownAsset(*row) for row in rows]
@@ -168,7 +168,7 @@ class ImmichState:
         """Answered assets that may be labelled, and are not."""
         with self._file.reading() as sql:
             rows = sql.execute(
-                "SELECT id, name, landmark, confidence FROM assets WHERE state = 'answered' "
+                f"SELECT {_COLUMNS} FROM assets WHERE state = 'answered' "
                 "AND landmark != '' AND confidence >= ? AND recognizer = ? ORDER BY rowid LIMIT ?",
                 (above, recognizer, most),
             ).fetchall()
@@ -179,7 +179,7 @@ class ImmichState:
         with self._file.reading() as sql:
             marks = ", ".join("?" * len(states))
             rows = sql.execute(
-                f"SELECT id, name, landmark, confidence FROM assets WHERE state IN ({marks}) "
+                f"SELECT {_COLUMNS} FROM assets WHERE state IN ({marks}) "
                 "ORDER BY rowid", states
             ).fetchall()  # fmt: skip
         return [KnownAsset(*row) for row in rows]
@@ -194,11 +194,6 @@ class ImmichState:
                 if row:
                     found[f"{row[0]} ({id})"] = str(row[1])
         return found
-
-    def counts(self) -> dict[str, int]:
-        """How many assets are in each state."""
-        with self._file.reading() as sql:
-            return dict(sql.execute("SELECT state, count(*) FROM assets GROUP BY state"))
 
     def asked_by_others(self, recognizer: str) -> int:
         """Unlabelled assets that an earlier recognizer has answered."""
@@ -263,10 +258,14 @@ class ImmichState:
         with self._file.transaction() as sql:
             sql.executemany("DELETE FROM tagged WHERE asset = ? AND tag = ?", rows)
 
-    def placed(self) -> list[Placed]:
-        """The noted positions."""
+    def placed(self, ids: Iterable[str] | None = None) -> list[Placed]:
+        """The noted positions of these assets; None = of all."""
+        query = "SELECT asset, latitude, longitude, zero FROM positions"
         with self._file.reading() as sql:
-            rows = sql.execute("SELECT asset, latitude, longitude, zero FROM positions").fetchall()
+            if ids is None:
+                rows = sql.execute(query).fetchall()
+            else:
+                rows = [row for id in ids for row in sql.execute(f"{query} WHERE asset = ?", (id,))]
         return [Placed(asset, (lat, lon), bool(zero)) for asset, lat, lon, zero in rows]
 
     def forget_placed(self, ids: Iterable[str]) -> None:
@@ -274,6 +273,8 @@ class ImmichState:
         with self._file.transaction() as sql:
             sql.executemany("DELETE FROM positions WHERE asset = ?", [(id,) for id in ids])
 
+
+_COLUMNS = "id, name, landmark, confidence, has_position"
 
 _DUE = "(state = 'new' OR (state = 'waiting' AND (tried < ? - ? OR tries < ?)))"
 

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..core.types import Progress
-from .immich import MARK, PLACED_MARK, Marks, same_place
 from .immich_api import ImmichApi
-from .immich_shapes import Tag
+from .immich_shapes import MARK, PLACED_MARK, Marks, Tag, same_place
 from .immich_state import ImmichState, Placed
 
 
@@ -84,7 +83,8 @@ class _Undo:
                 self._state.forget_placed([one.asset])
                 self._done.counts["positions removed"] += 1
                 return
-        self._keep(one.asset, asset.name if asset else one.asset, "Immich cannot clear it")
+        name = asset.name if asset else one.asset
+        self._keep(one.asset, name, "this Immich has no request that clears it")
 
     def _keep(self, id: str, name: str, why: str) -> None:
         self._keeps.add(id)

@@ -125,7 +125,12 @@ class LabelledLibrary:
         left_out = {path: reason for path, reason in self.answers.left_out.items()
                     if not path.lower().endswith(SIDECAR)}  # fmt: skip
         return Plan(
-            self.library, recognizer, settings.above, found.rows, found.notes, left_out,
+            self.library,
+            recognizer,
+            settings.above,
+            found.rows,
+            found.notes,
+            left_out,
             found.sidecars,
         )
 

@@ -15,7 +15,7 @@ from typing import Any
 from ..core.photo_files import LatLon
 from .journal import Entry, SidecarChange
 from .sidecar_files import FileChange, digest_of, read_sidecar
-from .xmp import Additions, Metadata, Place, add, read_xmp, remove
+from .xmp import Additions, Metadata, Place, XmpError, add, read_xmp, remove
 from .xmp_fields import comparable
 
 LISTS = ("keywords", "hierarchy", "digikam", "microsoft")  # that programs read instead of another
@@ -74,7 +74,10 @@ class SidecarNow:
         if entry and entry.forgotten and self.content is None:
             entry = None
         self.entry = entry
-        self.said = Metadata() if self.content is None else read_xmp(self.content)
+        try:
+            self.said = Metadata() if self.content is None else read_xmp(self.content)
+        except XmpError as error:
+            raise XmpError(f"its sidecar is left as it is: {error}") from None
         self.is_as_left = bool(entry) and digest_of(self.content) == entry.digest  # type: ignore[union-attr]
         self.mtime_ns = 0 if self.content is None else os.stat(path).st_mtime_ns
         if entry and self.is_as_left:

@@ -1,12 +1,12 @@
 // The view of new landmarks: groups of photos that the gallery does not know, to name or put aside.
 
-import { fetchJson, problemText, retryBusy, showImage, withQuery } from "./api.js";
+import { fetchJson, problemText, retryBusy, withQuery } from "./api.js";
 import { placeLink } from "./candidates.js";
+import { groupPath, groupPhotos } from "./discovery_photos.js";
 import { announce, button, byId, confirmAction, el, put } from "./dom.js";
-import { readerLanguage, titled } from "./format.js";
+import { readerLanguage, titled, townWords } from "./format.js";
 import { needsKey, withKey, writeAccess } from "./key.js";
 import { pickLandmark } from "./landmark_picker.js";
-import { openLarge } from "./large_view.js";
 import { notify } from "./notices.js";
 import { picturesOf } from "./photo_changes.js";
 import { landmarkHash } from "./router.js";
@@ -14,15 +14,23 @@ import { t } from "./text.js";
 
 const GROUPS_PAGE = 10;
 const GROUP_STATES = ["open", "named", "dismissed"];
-const ENLARGED = 1600; // pixels of the long side
 const UNDO_GROUP = 60; // seconds
+const SETTLING_MS = 400; // in which the next group moves up, and the second of two clicks is lost
 const NAMES_TOLD = 4; // files that are named in a sentence
 const NAMING_MS = 900000; // that the server may take, because it reads every photo of a group
 
-// open: number of groups to name; later: ids of those that were put off on this visit.
-const groupsView = { state: "open", groups: [], total: 0, open: 0, later: new Set() };
-
-const groupPath = ({ id }) => `v1/discoveries/${encodeURIComponent(id)}`;
+// open: number of groups to name; deciding: of decisions on their way; later: ids of those that
+// were put off on this visit; dropLast: takes the last notice away, because many groups are decided
+// in a minute.
+const groupsView = {
+  state: "open",
+  groups: [],
+  total: 0,
+  open: 0,
+  deciding: 0,
+  later: new Set(),
+  dropLast: () => null,
+};
 
 export function wireDiscoveries() {
   const choice = byId("discoveries-state");
@@ -30,14 +38,11 @@ export function wireDiscoveries() {
     choice.append(el("option", { value: state }, t(`groups.${state}`)));
   choice.addEventListener("change", () => {
     groupsView.state = choice.value;
-    loadGroups(0);
+    loadGroups();
   });
   addEventListener("key-changed", () => {
     countGroups();
-    if (!byId("discoveries").hidden) showDiscoveries();
-  });
-  addEventListener("gallery-changed", ({ detail }) => {
-    if (!byId("discoveries").hidden && detail !== groupsView) loadGroups(0);
+    if (!byId("discoveries").hidden) showDiscoveries({}, true);
   });
 }
 
@@ -57,36 +62,38 @@ function showGroupsLink() {
   link.textContent = open ? t("nav.groups_open", { n: open }) : t("groups.title");
 }
 
-export function showDiscoveries() {
+/** Show the groups. moved: false = the reader comes back from a landmark, and goes on. */
+export function showDiscoveries(_, moved) {
   byId("to-discoveries").hidden = false;
+  if (!moved && byId("discoveries-list").children.length) return null;
   groupsView.later.clear();
-  return needsKey() ? null : loadGroups(0);
+  return needsKey() ? null : loadGroups();
 }
 
-async function loadGroups(offset) {
-  const { state } = groupsView;
+/** Load the first groups, or `more` after those that are there. */
+async function loadGroups(more = false) {
+  const { state, groups, deciding } = groupsView;
+  const known = new Set(more ? groups.map(({ id }) => id) : []);
+  // the server's list gets shorter while decisions are on their way
+  const offset = Math.max(0, known.size - deciding);
+  const limit = GROUPS_PAGE + (known.size - offset);
   const lang = readerLanguage();
   try {
-    const path = withQuery("v1/discoveries", { state, offset, limit: GROUPS_PAGE, lang });
+    const path = withQuery("v1/discoveries", { state, offset, limit, lang });
     const found = await withKey(() => fetchJson(path));
     if (state !== groupsView.state) return;
     const { discoveries, total, open } = found;
+    const added = discoveries.filter(({ id }) => !known.has(id));
+    const items = added.map(groupItem);
     Object.assign(groupsView, { total, open });
-    groupsView.groups = offset ? [...groupsView.groups, ...discoveries] : discoveries;
-    showGroups(offset);
+    groupsView.groups = more ? [...groupsView.groups, ...added] : added;
+    if (!more) put(byId("discoveries-list"));
+    byId("discoveries-list").append(...items);
+    if (more) items[0]?.querySelector("button")?.focus();
+    showRest();
   } catch (error) {
     groupsFailed(error);
   }
-}
-
-function showGroups(from) {
-  const list = byId("discoveries-list");
-  const { groups } = groupsView;
-  if (!from) put(list);
-  const items = groups.slice(from).map(groupItem);
-  list.append(...items);
-  if (from) items[0]?.querySelector("button")?.focus();
-  showRest();
 }
 
 /** The count, the link, what comes after the list, and what to do where there is nothing. */
@@ -95,7 +102,7 @@ function showRest() {
   showGroupsLink();
   byId("discoveries-count").textContent = t("groups.count", { n: total });
   const left = total - groups.length;
-  const more = () => loadGroups(groups.length);
+  const more = () => loadGroups(true);
   put(
     byId("discoveries-more"),
     left > 0 ? button(t("review.more", { n: Math.min(GROUPS_PAGE, left) }), more) : null,
@@ -126,30 +133,30 @@ function showPutOff() {
 
 /** A group as a list item: what it may be, what to do with it, its photos. */
 function groupItem(group) {
-  const view = { group, left: new Set(), item: null, problem: el("div"), told: el("p") };
-  view.told.className = "small";
-  view.photos = el("ul", { class: "group-photos" });
-  view.all = el("div", { class: "buttons" });
-  view.item = el(
-    "li",
-    { class: "discovery", "data-group": group.id },
-    el(
-      "div",
-      { class: "group-words" },
-      el("h2", { tabindex: -1 }, t("groups.heading", { n: group.total })),
-      group.state === "open" ? openWords(view) : decidedWords(view),
-      view.problem,
-    ),
-    el("div", { class: "group-shown" }, view.photos, view.all),
-  );
-  put(view.photos, ...group.photos.map((photo) => groupPhoto(view, photo)));
-  showHidden(view);
+  const view = { group, left: new Set(), item: null, problem: el("div") };
+  view.told = el("p", { class: "small", role: "status" });
+  const shown = groupPhotos(view, {
+    changed: () => loadGroups(),
+    failed: (error) => sayProblem(view, error),
+  });
+  const words = group.state === "open" ? openWords(view) : decidedWords(view);
+  const heading = el("h2", { tabindex: -1 }, t("groups.heading", { n: group.total }));
+  const told = el("div", { class: "group-words" }, heading, words, view.problem);
+  view.item = el("li", { class: "discovery", "data-group": group.id }, told, shown);
   return view.item;
 }
 
 /** The place of a group as a link to a map; null where no photo says where it was taken. */
 const takenAt = (group) =>
-  group.latitude == null ? null : el("p", { class: "small" }, t("groups.taken"), " ", placeLink(group));
+  group.latitude == null
+    ? null
+    : el("p", { class: "small" }, t("groups.taken"), " ", placeLink(group));
+
+/** Where a suggestion comes from; what the page has no words for is told in the server's. */
+function reasonWords({ reason, why }) {
+  if (reason) return el("p", { class: "small" }, t(`groups.why_${reason}`));
+  return why ? el("p", { class: "small", lang: "en" }, why) : null;
+}
 
 function openWords(view) {
   const { suggestion } = view.group;
@@ -160,7 +167,8 @@ function openWords(view) {
           "div",
           { class: "suggestion" },
           el("p", {}, t("groups.perhaps"), " ", el("b", { dir: "auto" }, suggestion.title)),
-          suggestion.why ? el("p", { class: "small" }, suggestion.why) : null,
+          townWords(suggestion) ? el("p", {}, townWords(suggestion)) : null,
+          reasonWords(suggestion),
         )
       : null,
     takenAt(view.group),
@@ -204,55 +212,6 @@ function decidedWords(view) {
 const landmarkLink = (group) =>
   el("a", { href: landmarkHash(group.landmark), dir: "auto" }, titled(group));
 
-function groupPhoto(view, photo) {
-  const image = el("img", { alt: photo.name, loading: "lazy", decoding: "async" });
-  const larger = (shown) => {
-    const path = withQuery(photo.thumbnail, { side: ENLARGED });
-    return showImage(shown, path, photo.thumbnail);
-  };
-  const open = button(image, () => openLarge(photo.name, larger, null), {
-    class: "open-photo",
-    "aria-label": t("landmark.enlarge", { name: photo.name }),
-  });
-  const belongs = el("input", {
-    type: "checkbox",
-    checked: true,
-    "aria-label": t("groups.belongs", { name: photo.name }),
-    on: {
-      change: () => {
-        if (belongs.checked) view.left.delete(photo.number);
-        else view.left.add(photo.number);
-        const n = view.left.size;
-        view.told.textContent = n ? t("groups.left_out", { n }) : "";
-      },
-    },
-  });
-  belongs.checked = !view.left.has(photo.number);
-  showImage(image, photo.thumbnail);
-  const choice = view.group.state === "open" ? el("label", {}, belongs) : null;
-  return el("li", { "data-photo": photo.number }, el("div", { class: "pick" }, open, choice));
-}
-
-/** Offer the photos of a large group that are not shown yet. */
-function showHidden(view) {
-  const { group, photos } = view;
-  const hidden = group.total - group.photos.length;
-  const all = async () => {
-    try {
-      const whole = await withKey(() => fetchJson(groupPath(group)));
-      if (whole.version !== group.version) return loadGroups(0); // it has other photos by now
-      const first = photos.children.length;
-      group.photos = whole.photos;
-      photos.append(...whole.photos.slice(first).map((photo) => groupPhoto(view, photo)));
-      showHidden(view);
-      photos.children[first]?.querySelector("button").focus();
-    } catch (error) {
-      sayProblem(view, error);
-    }
-  };
-  put(view.all, hidden > 0 ? button(t("groups.show_all", { n: group.total }), all) : null);
-}
-
 // ——— decisions
 
 async function askForName(view) {
@@ -274,6 +233,7 @@ async function decideOnGroup(view, given) {
   const body = named ? { ...given, ...keep, version: group.version } : given;
   const working = el("p", { role: "status" });
   enableGroup(item, false);
+  groupsView.deciding += 1;
   put(view.problem, working, named ? el("div", { class: "running" }) : null);
   if (named) working.textContent = t("groups.naming", { n: numbers.length });
   try {
@@ -287,6 +247,8 @@ async function decideOnGroup(view, given) {
   } catch (error) {
     enableGroup(item, true);
     sayProblem(view, error);
+  } finally {
+    groupsView.deciding -= 1;
   }
 }
 
@@ -306,18 +268,49 @@ function showDecision({ group, item }, reply) {
   const words = named ? namedWords(reply) : t("groups.dismissed_now");
   const more = named ? troubleWords(reply) : [];
   const next = nextGroup(item);
+  const undo = () => undoDecision(group, item);
+  const again = () => undo().then(announce, (error) => notify(problemText(error)));
+  const undoes = { class: "quiet", "aria-label": `${t("edit.undo")}: ${words}` };
   item.className = "discovery decided";
   put(
     item,
     el("p", {}, words),
     ...more.map((line) => el("p", { class: "small" }, line)),
-    named ? el("a", { class: "tall", href: landmarkHash(landmark) }, t("groups.see")) : null,
+    el(
+      "div",
+      { class: "buttons" },
+      named ? el("a", { class: "tall", href: landmarkHash(landmark) }, t("groups.see")) : null,
+      button(t("edit.undo"), again, undoes),
+    ),
   );
+  const list = byId("discoveries-list");
+  list.classList.add("settling");
+  setTimeout(() => list.classList.remove("settling"), SETTLING_MS);
   groupsView.groups = groupsView.groups.filter((one) => one !== group);
   showRest();
   (next?.querySelector("h2") ?? byId("discoveries-title")).focus();
-  notify([words, ...more].join(" "), () => reopened(group), UNDO_GROUP);
-  if (named) dispatchEvent(new CustomEvent("gallery-changed", { detail: groupsView }));
+  groupsView.dropLast();
+  groupsView.dropLast = notify([words, ...more].join(" "), undo, UNDO_GROUP);
+  if (named) dispatchEvent(new Event("gallery-changed"));
+}
+
+/** Take a decision back: the group is in its place again. Resolves to what to say then. */
+async function undoDecision(group, item) {
+  const { discovery } = await reopened(group);
+  groupsView.dropLast();
+  if (!item.isConnected) loadGroups();
+  else {
+    const shown = { ...discovery, photos: discovery.photos.slice(0, group.photos.length) };
+    const back = groupItem(shown);
+    groupsView.groups.push(shown);
+    groupsView.total += 1;
+    groupsView.open += 1;
+    item.replaceWith(back);
+    showRest();
+    back.querySelector("h2").focus();
+  }
+  dispatchEvent(new Event("gallery-changed"));
+  return t("groups.undone");
 }
 
 function namedWords({ discovery, added, moved }) {
@@ -357,11 +350,10 @@ function putOff({ group, item }) {
   announce(t("groups.put_off", { n: groupsView.later.size }));
 }
 
-/** Take a decision back on the server; resolves to what to say then. */
-async function reopened(group) {
+/** Take a decision back on the server; resolves to its reply. */
+function reopened(group) {
   const body = { action: "reopen" };
-  await withKey(() => fetchJson(groupPath(group), { method: "POST", body }));
-  return t("groups.undone");
+  return withKey(() => fetchJson(groupPath(group), { method: "POST", body }));
 }
 
 async function reopenGroup(view) {
@@ -375,8 +367,10 @@ async function reopenGroup(view) {
   }
   enableGroup(view.item, false);
   try {
-    notify(await reopened(group));
+    await reopened(group);
+    notify(t("groups.undone"));
     dispatchEvent(new Event("gallery-changed"));
+    await loadGroups();
     byId("discoveries-title").focus();
   } catch (error) {
     enableGroup(view.item, true);
@@ -386,7 +380,7 @@ async function reopenGroup(view) {
 
 function groupsFailed(error) {
   for (const id of ["discoveries-list", "discoveries-more"]) put(byId(id));
-  const again = button(t("common.try_again"), () => loadGroups(0));
+  const again = button(t("common.try_again"), () => loadGroups());
   const words = problemText(error);
   put(byId("discoveries-empty"), el("p", { class: "problem", role: "alert" }, words), again);
   announce(words);

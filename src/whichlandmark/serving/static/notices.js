@@ -35,7 +35,10 @@ function moveNotices() {
     if (node.parentNode !== host) host.append(node);
 }
 
-/** Say what was done; undo() undoes it within some seconds and resolves to what to say then. */
+/**
+ * Say what was done; undo() undoes it within some seconds and resolves to what to say then. Returns
+ * a function that takes the notice away.
+ */
 export function notify(words, undo = null, seconds = SHOWN_SECONDS) {
   const until = Date.now() + 1000 * seconds;
   const left = el("span", { class: "n small", "aria-hidden": "true" });
@@ -61,6 +64,7 @@ export function notify(words, undo = null, seconds = SHOWN_SECONDS) {
   if (notices.length > MAX_NOTICES && old) dropNotice(old);
   moveNotices();
   announce(undo ? `${words} ${t("edit.can_undo", { n: Math.round(seconds) })}` : words);
+  return () => dropNotice(entry);
 }
 
 function dropNotice(entry) {
