@@ -33,6 +33,20 @@ LEAST_MIDDLE, MOST_HIGHEST = 0.4, 0.8
 MAX_SCORE = 1e100  # replaces infinite scores, because it stays finite times any slope
 
 
+@dataclass(frozen=True)
+class Sure:
+    """Scores from which at most one leave-one-out query in a hundred is answered wrongly.
+
+    measured: with a correction for their number, which bounds the wrong answers to other photos.
+    counted: without it. None = there is no such score. queries: how many there are.
+    `fitting/sure_scores.py` computes them.
+    """
+
+    measured: float | None = None
+    counted: float | None = None
+    queries: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """A score's confidence: a function that never falls, as numbers that go into JSON.

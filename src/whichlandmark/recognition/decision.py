@@ -19,7 +19,7 @@ from ..gallery.index.mapped import IndexFileError
 from ..gallery.index.open import check_index_files, warn_index_files_unusable
 from ..gallery.index.projection import Projection
 from ..gallery.index.remote import NotSearchedError
-from .calibration import Calibration, threshold_for
+from .calibration import Calibration, Sure, threshold_for
 from .candidates import Candidates, add_geometry, columns, make_candidates, ranks_to_compare
 from .location import LandmarkLocations
 from .query import KeypointsOf, Queries, Shape
@@ -55,6 +55,7 @@ class Fitted:
         own_queries: Leave-one-out queries of the rarer outcome, right or wrong, where a default
             that comes with the embedder took part in the fit; None = it did not; RULE_OF_THUMB =
             all queries had one outcome, and no such default is there.
+        sure: From which scores on an answer can be a label; None = fitted by an older version.
     """
 
     projection: Projection | None
@@ -63,6 +64,7 @@ class Fitted:
     calibration: Calibration
     negatives: tuple[float, ...] = ()
     own_queries: int | None = None
+    sure: Sure | None = None
 
     @property
     def note(self) -> str | None:

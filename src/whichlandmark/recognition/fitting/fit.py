@@ -11,7 +11,7 @@ from ...core.json_options import from_json
 from ...core.types import Floats, Progress
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
-from ..calibration import Calibration, fit_calibration, rule_of_thumb
+from ..calibration import Calibration, Sure, fit_calibration, rule_of_thumb
 from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry, ranks_to_compare
 from ..decision import RULE_OF_THUMB, Fitted, undecided
 from ..rules import Rules
@@ -27,6 +27,7 @@ from .leave_one_out import (
     HoldOutBlock,
     hold_out_queries,
 )
+from .sure_scores import sure_of
 from .whitening import LabelledVectors, fit_whitening
 
 VERIFIED_PER_KIND = 200  # undecided queries of each kind that are verified
@@ -78,7 +79,7 @@ def fit_and_score(
         return (
             Fitted(whitening, fit_stacker(FEATURES, *empty, default=defaults.plain),
                    defaults.verified if verifier and rules.verify else None, as_scored,
-                   own_queries=0),
+                   own_queries=0, sure=Sure()),
             HeldOutScores.empty(),
         )  # fmt: skip
     if not blocks:
@@ -95,7 +96,7 @@ def fit_and_score(
     finite = tuple(sorted(map(float, negatives[np.isfinite(negatives)])))
     right = int(held_out.right.sum())
     own = min(right, len(held_out.right) - right) if defaults.plain is not None else None
-    return Fitted(whitening, *stackers, calibration, finite, own), held_out
+    return Fitted(whitening, *stackers, calibration, finite, own, sure_of(held_out)), held_out
 
 
 def _by_rule_of_thumb(
@@ -118,7 +119,8 @@ def _by_rule_of_thumb(
         found = replace(found, scores=scores)
     curve = rule_of_thumb(found.scores, right=bool(found.right.any()), cosines=learned)
     if not learned:
-        return Fitted(whitening, None, None, curve, own_queries=RULE_OF_THUMB), found
+        fitted = Fitted(whitening, None, None, curve, own_queries=RULE_OF_THUMB, sure=Sure())
+        return fitted, found
     slope, offset = curve.slope, curve.offset
     plain = Stacker(
         names=("similarity",), means=(0.0,), scales=(1.0,), weights=(slope,), offset=offset
@@ -129,7 +131,7 @@ def _by_rule_of_thumb(
     )  # fmt: skip
     geometric = verified if verifier is not None and rules.verify else None
     as_scored = Calibration(slope=1.0, offset=0.0)
-    fitted = Fitted(whitening, plain, geometric, as_scored, own_queries=RULE_OF_THUMB)
+    fitted = Fitted(whitening, plain, geometric, as_scored, own_queries=RULE_OF_THUMB, sure=Sure())
     return fitted, replace(found, scores=slope * found.scores + offset)
 
 

@@ -22,7 +22,7 @@ from ...core.json_options import from_json, to_json
 from ...core.types import Photos
 from ...gallery.address import has_gallery
 from ...gallery.index.projection import Projection
-from ..calibration import Calibration
+from ..calibration import Calibration, Sure
 from ..decision import Fitted
 from ..rules import Rules
 from ..stacker import Stacker
@@ -221,6 +221,7 @@ def write_settings(folder: Path, rules: Rules, fitted: Fitted, generation: int) 
         "geometric": to_json(geometric) if geometric else None,
         "negatives": list(fitted.negatives),
         "own_queries": fitted.own_queries,
+        "sure": to_json(fitted.sure) if fitted.sure else None,
     }
     with file_lock(folder / LOCK_FILE):  # of two processes one would delete the other's whitening
         whitening = _write_whitening(folder, fitted.projection)
@@ -258,6 +259,7 @@ def read_settings(folder: Path) -> tuple[Rules, Fitted | None, int]:
                 -math.inf if score is None else float(score) for score in record["negatives"]
             ),
             own_queries=record.get("own_queries"),
+            sure=from_json(Sure, record["sure"]) if record.get("sure") else None,
         )
         return from_json(Rules, record["rules"]), fitted, int(record["generation"])
     except (KeyError, TypeError, ValueError, OptionError, ModelError) as error:
