@@ -566,6 +566,8 @@ def main() -> int:
     if options.photos:
         if (work / "truth.json").exists():  # an earlier run's library, whose answers are known
             copy_of(work / "copy", library)
+            for path in (work / "state").glob("journal.sqlite*"):
+                path.unlink()
         else:
             opened = load(recognizer)
             places = {name: (one.latitude, one.longitude) for name, one in opened.records.items()
