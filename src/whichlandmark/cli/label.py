@@ -189,7 +189,14 @@ def _check(
 
 def _above(opened: OpenedRecognizer, given: float | None) -> float:
     """The least confidence of a label: as given, or measured on the gallery."""
-    return 0.97 if given is None else given
+    if given is not None:
+        return given
+    from ..recognition.sure import sure_confidence
+
+    sure = sure_confidence(opened)
+    if sure.note:
+        output.note(sure.note)
+    return sure.confidence
 
 
 def _undo(place: str, state: Path | None, *, as_json: bool) -> None:

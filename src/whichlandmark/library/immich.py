@@ -23,14 +23,13 @@ from ..core.photo_files import LatLon
 from ..core.types import Progress
 from ..recognition.answer import shown_name
 from ..recognition.recognizer import Recognizer
+from ..recognition.sure import SureConfidence, sure_confidence
 from .immich_api import ImmichApi
 from .immich_client import CONNECTIONS, RefusedError
 from .immich_marks import MARK, PLACED_MARK, ROOT, Marks, same_place
 from .immich_shapes import Asset, Tag
 from .immich_state import Answer, ImmichState, KnownAsset, Placed
 from .stored_answers import answer_keys
-
-DEFAULT_ABOVE = 0.97
 
 PHOTOS_AT_ONCE = 32  # previews in memory; after a kill at most so many are asked for again
 
@@ -102,8 +101,10 @@ class _Bridge:
         self._api, self._state, self._recognizer = api, state, recognizer
         self._options, self._marks = options, Marks.below(options.root)
         self._key = answer_keys(recognizer)[1]
-        above = options.above
-        self._done = ImmichRun(DEFAULT_ABOVE if above is None else above)
+        sure = SureConfidence(options.above, False) if options.above is not None else None
+        sure = sure or sure_confidence(recognizer)
+        self._done = ImmichRun(sure.confidence)
+        self._done.notes += [sure.note] if sure.note else []
         self._tags: dict[str, Tag] = {}
         self._there: set[str] | None = (
             None  # values of the tags on the server, before the first is made
