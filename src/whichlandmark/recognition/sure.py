@@ -39,7 +39,9 @@ def sure_confidence(recognizer: Recognizer) -> SureConfidence:
     Where the gallery is large enough to bound the wrong labels, it is the least confidence with
     that bound. Elsewhere it is 0.99, because a calibrated confidence promises as much of each
     single label, or higher where the gallery's queries count more than one wrong in a hundred
-    there; the note says so.
+    there. Where the calibration was fitted on this gallery alone, without a default that comes with
+    the embedder, that takes at least 99 queries that are labelled rightly there; without them it is
+    1, and nothing is labelled. The note says so.
 
     A recognizer that an older version fitted is fitted again for it, which takes some seconds.
     """
@@ -52,13 +54,17 @@ def sure_confidence(recognizer: Recognizer) -> SureConfidence:
         used = recognizer.with_rules(recognizer.rules)
     sure, decider = used.fitted.sure or Sure(), used.decider
     least = 1 - WRONG
-    if sure.measured is not None:
-        measured = float(decider.confidence(np.array([sure.measured]))[0])
-        if measured <= least:
-            return SureConfidence(measured, True)
-    if sure.counted is not None:
-        least = max(least, float(decider.confidence(np.array([sure.counted]))[0]))
-    elif sure.queries:  # from no confidence on
+
+    def confidence(score: float) -> float:
+        return float(decider.confidence(np.array([score]))[0])
+
+    if sure.measured is not None and confidence(sure.measured) <= least:
+        return SureConfidence(confidence(sure.measured), True)
+    own_alone = used.fitted.own_queries in (None, RULE_OF_THUMB)
+    score = sure.supported if own_alone else sure.counted
+    if score is not None:
+        least = max(least, confidence(score))
+    elif own_alone or sure.queries:  # from no confidence on
         least = 1.0
     return SureConfidence(least, False, _note(used, least))
 
@@ -66,21 +72,27 @@ def sure_confidence(recognizer: Recognizer) -> SureConfidence:
 def _note(recognizer: Recognizer, confidence: float) -> str:
     """Why the gallery bounds nothing, and what can be done."""
     index, ceiling = recognizer.index, recognizer.decider.ceiling
-    if ceiling < confidence:
-        why = (
-            "too few photos to question itself: add 2 or more photos of each of 2 or more "
-            "landmarks, and distractors"
-            if recognizer.fitted.own_queries == RULE_OF_THUMB
-            else "no distractors, so nothing taught it what shows no landmark: add some with "
-            "--distractors"
-        )
+    size = (
+        f"{len(index.names)} landmarks, {len(index.codes)} photos, {len(index.distractor_ids)} "
+        "distractors"
+    )
+    if ceiling < confidence or confidence == 1:
+        if not len(index.distractor_ids):
+            why = (
+                "the gallery has no distractors, so nothing taught it what shows no landmark: add "
+                "some with --distractors"
+            )
+        else:
+            why = (
+                f"the gallery ({size}) is too small to tell, or its answers are too often wrong: "
+                "add landmarks, photos and distractors, then `tune`"
+            )
         return (
-            f"no photo gets a label: a label needs the confidence {confidence:.3g}, and none is "
-            f"above {ceiling:.2f} here, because the gallery has {why}. --above takes less"
+            f"no photo gets a label, because none is sure enough for at most one wrong label in a "
+            f"hundred: {why}. --above CONFIDENCE labels all the same"
         )
     return (
-        f"labels begin at confidence {confidence:.3g}: the gallery ({len(index.names)} landmarks, "
-        f"{len(index.codes)} photos, {len(index.distractor_ids)} distractors) is too small to "
+        f"labels begin at confidence {confidence:.3g}: the gallery ({size}) is too small to "
         "measure from where at most one label in a hundred is wrong, or has landmarks that look "
         "alike; more landmarks and distractors, then `tune`, make it measurable"
     )

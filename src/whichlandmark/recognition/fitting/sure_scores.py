@@ -33,31 +33,34 @@ def sure_of(held_out: HeldOutScores, wrong: float = WRONG) -> Sure:
     where the bound first fails again; with unequal weights n is Kish's effective number.
 
     Returns:
-        `measured`, the least score by that bound, and `counted`, by the plain mean; None = none.
+        `measured`, the least score by that bound; `counted`, by the plain mean; `supported`, by
+        the mean with one more wrong label. None = there is none.
     """
     finite = np.isfinite(held_out.scores)
     if not finite.any():
         return Sure(queries=len(finite))
     order = np.argsort(-np.where(finite, held_out.scores, -np.inf), kind="stable")[: finite.sum()]
     scores = held_out.scores[order]
-    total = held_out.weight.sum()
-    bound, mean = np.zeros(len(order)), np.zeros(len(order))
+    total, loss = held_out.weight.sum(), np.where(held_out.right, -wrong, 1 - wrong)
+    bound, weights = np.zeros(len(order)), np.zeros(len(held_out.scores))
     for kind in KINDS:
         own = held_out.kind == kind
         if not own.any():
             continue
         weight = _stratum_weight(held_out, own, by_landmark=kind == UNKNOWN)
         share = held_out.weight[own].sum() / total
-        loss = np.where(held_out.right, -wrong, 1 - wrong) * weight
-        losses = np.cumsum(loss[order])
+        weights += share * weight
+        losses = np.cumsum((loss * weight)[order])
         count = _effective(held_out, own, weight, by_landmark=kind == UNKNOWN)
-        mean += share * losses
         bound += share * (count * losses + (1 - wrong)) / (count + 1)
+    mean, weights = np.cumsum((loss * weights)[order]), weights[order]
+    one_more = np.cumsum(weights**2) / np.maximum(np.cumsum(weights), 1e-300)  # a mean weight
     last = np.append(scores[1:] != scores[:-1], True)  # queries of one score are labelled together
     complete = all((held_out.kind == kind).any() for kind in KINDS)
     return Sure(
         measured=_least(scores, last, bound <= 0) if complete else None,
         counted=_least(scores, last, mean <= 0),
+        supported=_least(scores, last, mean + one_more <= 0),
         queries=len(held_out.scores),
     )
 
