@@ -19,8 +19,9 @@ from tests.support.immich_world import (
 )
 from tests.support.web_doubles import only_this_machine
 from whichlandmark.core.errors import BusyError, NetworkError, OptionError
-from whichlandmark.library.immich_marks import Marks, same_place
+from whichlandmark.library.immich_shapes import Marks, same_place
 from whichlandmark.recognition.recognizer import Recognizer
+from whichlandmark.recognition.sure import sure_confidence
 
 pytestmark = pytest.mark.server
 
@@ -383,3 +384,29 @@ def test_positions_are_the_same_within_a_metre() -> None:
     assert same_place((48.8582220001, 2.2945), (48.858222, 2.2945))
     assert not same_place((48.8583, 2.2945), (48.858222, 2.2945))
     assert not same_place(None, (0.0, 0.0))
+
+
+def test_a_server_that_goes_away_is_not_asked_for_the_other_previews(
+    tmp_path: Path, recognizer: Recognizer
+) -> None:
+    fake = FakeImmich()
+    for i in range(20):
+        fake.add(f"{i}.jpg", jpeg(201, i))
+    with fake.running():
+        fake.fault("thumbnail", *[status(503)] * 200)
+        with pytest.raises(NetworkError, match="the same command goes on where it stopped"):
+            label(fake, tmp_path, recognizer)
+        assert len({path for _, path in fake.log if "thumbnail" in path}) <= 4
+        fake.before.clear()
+        assert label(fake, tmp_path, recognizer).counts["answered"] == 20
+
+
+def test_without_a_threshold_the_gallery_says_what_is_certain_enough(
+    tmp_path: Path, recognizer: Recognizer
+) -> None:
+    fake = fill(FakeImmich())
+    with fake.running():
+        done = label(fake, tmp_path, recognizer, above=None, dry_run=True)
+    expected = sure_confidence(recognizer)
+    assert done.above == expected.confidence
+    assert done.notes == [expected.note]

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from ..core.types import Progress
 from .immich_api import ImmichApi
-from .immich_marks import MARK, PLACED_MARK, Marks, same_place
-from .immich_shapes import Tag
+from .immich_shapes import MARK, PLACED_MARK, Marks, Tag, same_place
 from .immich_state import ImmichState, Placed
 
 
