@@ -18,11 +18,10 @@ from whichlandmark.recognition.fitting.leave_one_out import (
     UNKNOWN,
     HeldOutScores,
 )
-from whichlandmark.recognition.fitting.sure_scores import sure_of
 from whichlandmark.recognition.folder.load import build, load
 from whichlandmark.recognition.folder.settings import read_settings
 from whichlandmark.recognition.recognizer import Recognizer
-from whichlandmark.recognition.sure import sure_confidence
+from whichlandmark.recognition.sure import sure_confidence, sure_of
 
 
 def queries(kind: int, scores: list[float], right: bool, landmarks: int = 1000) -> HeldOutScores:

@@ -39,7 +39,7 @@ class Sure:
 
     measured: with a correction for their number, which bounds the wrong answers to other photos.
     counted: without it. supported: counted with one more wrong answer, so from 99 answers on. None
-    = there is no such score. queries: how many there are. `fitting/sure_scores.py` computes them.
+    = there is no such score. queries: how many there are. `sure.py` computes them.
     """
 
     measured: float | None = None
