@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import whichlandmark as wl
 from tests.support.labelled import FakeLibrary, photo, snapshot
+from tests.support.photos import photos_of, picture, write_colour_world, write_photo
 from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.library.label import undo
 from whichlandmark.library.plan import LabelSettings
 from whichlandmark.library.planner import label_of
@@ -393,3 +396,25 @@ def test_without_a_journal_undo_says_so(top: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "empty").exists()
     assert read_sidecar(str(top / "none.xmp")) is None
     shutil.rmtree(top)
+
+
+def test_from_python(top: Path, tmp_path: Path) -> None:
+    shutil.rmtree(top)
+    world = write_colour_world(tmp_path / "world")
+    recognizer = wl.build(
+        HistogramEmbedder(), photos_of(world / "gallery"),
+        distractors=photos_of(world / "bank", landmarks=False),
+    )  # fmt: skip
+    write_photo(top / "a.jpg", picture(1, 50))
+    calls: list[tuple[int, int]] = []
+    given = {"state": tmp_path / "state", "progress": lambda *numbers: calls.append(numbers)}
+    plan = wl.label_folder(top, recognizer, LabelSettings(0.5), **given)  # type: ignore[arg-type]
+    assert (plan.counts, calls[-1]) == ({"write": 1}, (1, 1))
+    assert not (top / "a.jpg.xmp").exists()
+    plan = wl.label_folder(
+        top, recognizer, LabelSettings(0.5), write=True, state=tmp_path / "state"
+    )
+    assert (said(top / "a.jpg.xmp"), plan.failures) == (["place 1"], {})
+    assert undo(top, state=state).deleted == 1
+    sure = wl.label_folder(top, recognizer, state=state)
+    assert sure.above >= 0.5

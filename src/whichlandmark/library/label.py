@@ -7,14 +7,17 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from ..core.errors import DataError
 from ..core.files import local_path, valid_text
+from ..core.progress import progress_for
 from ..core.types import Progress
+from ..recognition.folder.load import load
 from ..recognition.recognizer import Recognizer
+from ..recognition.sure import sure_confidence
 from .albums import remove_albums
 from .answers import LibraryAnswers
 from .journal import JOURNAL_FILE, Journal, SidecarChange, library_of
@@ -70,6 +73,49 @@ class Undone:
     albums: int = 0
     kept: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+
+
+def label_folder(
+    folder: str | Path,
+    recognizer: Recognizer | str | Path,
+    settings: LabelSettings | None = None,
+    *,
+    write: bool = False,
+    state: str | Path | None = None,
+    progress: bool | Progress | None = None,
+) -> Plan:
+    """Plan the labels of a photo library, and write them into sidecars when told to.
+
+    Photos are never changed. `undo` takes out again what was written.
+
+    Args:
+        folder: The library, read with all below it.
+        recognizer: A recognizer, or its folder.
+        settings: How photos are labelled; None = so that at most one label in a hundred is wrong,
+            as measured on the gallery, and nothing else.
+        write: Write the labels?
+        state: The folder for what is remembered of the library; None = one below ~/.local/state.
+        progress: True = show it; a function = call it with (photos answered, photos to answer).
+
+    Returns:
+        The plan, with a row for each photo. After writing, `failures` has the sidecars that could
+        not be written.
+
+    Raises:
+        DataError: When there is no such folder, or a file in the state folder cannot be used.
+        OptionError: When the state folder lies in the library.
+        BusyError: When another process works on this library.
+    """
+    path = "" if isinstance(recognizer, Recognizer) else str(recognizer)
+    opened = recognizer if isinstance(recognizer, Recognizer) else load(recognizer)
+    used = settings or LabelSettings(sure_confidence(opened).confidence)
+    with (
+        progress_for(progress, "recognizing") as move,
+        LabelledLibrary(folder, opened, state=state) as library,
+    ):
+        library.answers.update(move)
+        plan = library.plan(path, used)
+        return replace(plan, failures=library.write(plan).failures) if write else plan
 
 
 class LabelledLibrary:
