@@ -12,7 +12,7 @@ from ..core.errors import DataError, OptionError
 from ..core.json_options import Span
 from . import output
 from .app import Device, Json, app
-from .option_types import within
+from .option_types import complete_recognizers, is_said, within
 
 if TYPE_CHECKING:
     from ..recognition.recognizer import Recognizer as OpenedRecognizer
@@ -25,6 +25,8 @@ Recognizer = Annotated[
     Path | None,
     typer.Option(
         "--recognizer", "-r",
+        envvar="WHICHLANDMARK_RECOGNIZER",
+        autocompletion=complete_recognizers,
         help="A recognizer folder, made by `whichlandmark index`; --undo needs none.",
     ),
 ]  # fmt: skip
@@ -176,10 +178,10 @@ def _check(
              if given]  # fmt: skip
     if len(modes) > 1:
         raise OptionError(f"{' and '.join(modes)} given; expected one of them")
-    given = [option for option, path in outputs.items() if path is not None]
+    given = [option for option, path in outputs.items() if path is not None and is_said(option)]
     if given and (undo or watch):
         raise OptionError(f"{given[0]} given with {modes[0]}; expected it with a plan or --write")
-    if interval is not None and not watch:
+    if interval is not None and is_said("--interval") and not watch:
         raise OptionError("--interval given without --watch")
     if recognizer is None and not undo:
         raise OptionError("no recognizer given; expected -r FOLDER, made by `whichlandmark index`")
