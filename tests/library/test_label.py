@@ -411,9 +411,8 @@ def test_from_python(top: Path, tmp_path: Path) -> None:
     plan = wl.label_folder(top, recognizer, LabelSettings(0.5), **given)  # type: ignore[arg-type]
     assert (plan.counts, calls[-1]) == ({"write": 1}, (1, 1))
     assert not (top / "a.jpg.xmp").exists()
-    plan = wl.label_folder(
-        top, recognizer, LabelSettings(0.5), write=True, state=tmp_path / "state"
-    )
+    settings, state = LabelSettings(0.5), tmp_path / "state"
+    plan = wl.label_folder(top, recognizer, settings, write=True, state=state)
     assert (said(top / "a.jpg.xmp"), plan.failures) == (["place 1"], {})
     assert undo(top, state=state).deleted == 1
     sure = wl.label_folder(top, recognizer, state=state)

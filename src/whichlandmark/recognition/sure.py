@@ -7,6 +7,7 @@ part.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from .calibration import Sure
 from .decision import RULE_OF_THUMB
 from .fitting.sure_scores import WRONG
 from .recognizer import Recognizer
+
+log = logging.getLogger("whichlandmark")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ def sure_confidence(recognizer: Recognizer) -> SureConfidence:
     """
     used = recognizer
     if used.fitted.sure is None:
+        log.warning(
+            "fitted by an older version of this program, so it is fitted again to measure how sure "
+            "a label has to be, which takes some seconds in each run; `whichlandmark tune` keeps it"
+        )
         used = recognizer.with_rules(recognizer.rules)
     sure, decider = used.fitted.sure or Sure(), used.decider
     least = 1 - WRONG
