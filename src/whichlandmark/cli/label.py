@@ -198,17 +198,10 @@ def _above(opened: OpenedRecognizer, given: float | None) -> float:
         return given
     from ..recognition.sure import sure_confidence
 
-<<<<<<< HEAD
     found = sure_confidence(opened)
     if found.note:
         output.note(f"note: {found.note}")
     return found.confidence
-=======
-    sure = sure_confidence(opened)
-    if sure.note:
-        output.note(sure.note)
-    return sure.confidence
->>>>>>> answers
 
 
 def _undo(place: str, state: Path | None, *, as_json: bool) -> None:

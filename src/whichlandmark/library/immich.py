@@ -23,11 +23,7 @@ from ..core.photo_files import LatLon
 from ..core.types import Progress
 from ..recognition.answer import shown_name
 from ..recognition.recognizer import Recognizer
-<<<<<<< HEAD
 from ..recognition.sure import sure_confidence
-=======
-from ..recognition.sure import SureConfidence, sure_confidence
->>>>>>> answers
 from .immich_api import ImmichApi
 from .immich_client import CONNECTIONS, RefusedError
 from .immich_shapes import MARK, PLACED_MARK, ROOT, Asset, Marks, Tag, same_place
@@ -104,17 +100,10 @@ class _Bridge:
         self._api, self._state, self._recognizer = api, state, recognizer
         self._options, self._marks = options, Marks.below(options.root)
         self._key = answer_keys(recognizer)[1]
-<<<<<<< HEAD
         sure = sure_confidence(recognizer) if options.above is None else None
         self._done = ImmichRun(sure.confidence if sure else options.above or 0.0)
         if sure and sure.note:
             self._done.notes.append(sure.note)
-=======
-        sure = SureConfidence(options.above, False) if options.above is not None else None
-        sure = sure or sure_confidence(recognizer)
-        self._done = ImmichRun(sure.confidence)
-        self._done.notes += [sure.note] if sure.note else []
->>>>>>> answers
         self._tags: dict[str, Tag] = {}
         self._there: set[str] | None = (
             None  # values of the tags on the server, before the first is made
