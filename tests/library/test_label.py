@@ -244,6 +244,9 @@ def test_a_library_that_moved_is_undone_with_its_state(
     os.rename(top, tmp_path / "moved")
     with pytest.raises(DataError, match=r"nothing was written here .*--state .*/state"):
         undo(tmp_path / "moved", state=tmp_path / "other")
+    with FakeLibrary(tmp_path / "moved", tmp_path / "other") as planned_anew:
+        planned_anew.planned()
+    assert str(tmp_path / "state") in undo(tmp_path / "moved", state=tmp_path / "other").note
     undo(tmp_path / "moved", state=tmp_path / "state")
     assert snapshot(tmp_path / "moved") == before
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +45,7 @@ KIND = FileKind(
         "CREATE TABLE entries (sidecar BLOB PRIMARY KEY, digest TEXT NOT NULL, original BLOB, "
         "facts TEXT NOT NULL, forgotten INTEGER NOT NULL DEFAULT 0)",
         "CREATE INDEX entries_by_digest ON entries (digest)",
-        "CREATE TABLE changes (id INTEGER PRIMARY KEY, sidecar BLOB NOT NULL, "
+        "CREATE TABLE changes (id INTEGER PRIMARY KEY, sidecar BLOB NOT NULL, token TEXT NOT NULL, "
         "before TEXT NOT NULL, after TEXT NOT NULL, digest TEXT, original BLOB, facts TEXT)",
         "CREATE TABLE albums (file BLOB PRIMARY KEY, folder BLOB NOT NULL, photo TEXT NOT NULL, "
         "proof TEXT NOT NULL)",
@@ -200,21 +201,22 @@ class Journal:
         waiting = iter(changes)
         while group := list(islice(waiting, CHANGES_AT_ONCE)):
             numbers: list[int] = []
+            tokens = [secrets.token_hex(4) for _ in group]
             with self.file.transaction() as sql:
-                for change in group:
+                for change, token in zip(group, tokens, strict=True):
                     file = change.file
                     columns = _columns(change.entry) if change.entry else (None, None, None)
                     cursor = sql.execute(
-                        "INSERT INTO changes (sidecar, before, after, digest, original, facts) "
-                        "VALUES (?, ?, ?, ?, ?, ?)",
-                        (self._key(file.sidecar), digest_of(file.before), digest_of(file.after),
-                         *columns),
+                        "INSERT INTO changes (sidecar, token, before, after, digest, original, "
+                        "facts) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        (self._key(file.sidecar), token, digest_of(file.before),
+                         digest_of(file.after), *columns),
                     )  # fmt: skip
                     numbers.append(cursor.lastrowid or 0)
             reasons = []
-            for number, change in zip(numbers, group, strict=True):
+            for token, change in zip(tokens, group, strict=True):
                 try:
-                    make_change(change.file, temporary_of(change.file.sidecar, number))
+                    make_change(change.file, temporary_of(change.file.sidecar, token))
                     reasons.append("")
                 except DataError as error:
                     reasons.append(str(error))
@@ -229,13 +231,15 @@ class Journal:
     def settle(self) -> None:
         """Finish or drop every change that a killed process left half done."""
         with self.file.transaction() as sql:
-            rows = sql.execute("SELECT id, sidecar, before, after, facts FROM changes").fetchall()
-            for number, key, before, after, facts in rows:
+            rows = sql.execute(
+                "SELECT id, sidecar, token, before, after, facts FROM changes"
+            ).fetchall()
+            for number, key, token, before, after, facts in rows:
                 sidecar = self._path(key)
                 if not os.path.isdir(os.path.dirname(sidecar)):
                     continue  # a disk that is not mounted now
                 with suppress(OSError):
-                    os.unlink(temporary_of(sidecar, number))
+                    os.unlink(temporary_of(sidecar, token))
                 if _is_made(sidecar, before, after, facts):
                     _finish(sql, number)
                 sql.execute("DELETE FROM changes WHERE id = ?", (number,))

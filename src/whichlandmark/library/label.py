@@ -63,6 +63,7 @@ class Undone:
         albums: Links and lists of albums that were deleted.
         kept: Path of a file of an album → why it was not.
         failures: Path of a sidecar → why it is as it was.
+        note: What to look at where nothing was done; "" = nothing.
     """
 
     restored: int = 0
@@ -73,6 +74,7 @@ class Undone:
     albums: int = 0
     kept: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 def label_folder(
@@ -281,7 +283,11 @@ def undo(
     top = os.path.abspath(os.path.expanduser(library))
     folder = state_folder(top, state)
     if not (folder / JOURNAL_FILE).exists():
-        raise DataError(_nothing_written(top, folder))
+        hint = _moved(folder)
+        raise DataError(
+            f"{valid_text(top)}: nothing was written here by `label --write`, as {folder} says"
+            + (f"; {hint}" if hint else "")
+        )
     if not os.path.isdir(top):
         raise DataError(f"{valid_text(top)}: no such folder; is its disk mounted?")
     undone = Undone()
@@ -309,6 +315,8 @@ def undo(
         albums = remove_albums(journal)
         undone.albums, undone.kept = albums.removed, albums.kept
         undone.failures |= albums.failures
+    if not paths and not undone.albums:
+        undone.note = _moved(folder)
     return undone
 
 
@@ -363,16 +371,15 @@ def _follow_moved(journal: Journal, top: str) -> None:
                 missing[entry.digest] -= 1
 
 
-def _nothing_written(top: str, folder: Path) -> str:
-    """The error for a library without a journal, with the journals of folders that are gone."""
-    text = f"{valid_text(top)}: nothing was written here by `label --write`, as {folder} says"
+def _moved(folder: Path) -> str:
+    """Where the journal may be of a library that was moved: state folders whose library is gone."""
     others = [
         str(path.parent) for path in sorted(folder.parent.glob(f"*/{JOURNAL_FILE}"))
         if (home := library_of(path)) and not os.path.isdir(local_path(home))
     ]  # fmt: skip
-    if others:
-        text += (
-            "; if the folder was moved or renamed since, give the state folder of its old place: "
-            + " or ".join(f"--state {path}" for path in others[:5])
-        )
-    return text
+    if not others:
+        return ""
+    return (
+        "if the folder was moved or renamed since it was labelled, give the state folder of its "
+        f"old place: {' or '.join(f'--state {path}' for path in others[:5])}"
+    )
