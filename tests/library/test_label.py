@@ -276,6 +276,30 @@ def test_several_landmarks_are_written_where_they_are_as_sure(
     assert said(top / "a.jpg.xmp") == ["Eiffel Tower", "Louvre"]
 
 
+def test_labels_of_another_gallery_stay(library: FakeLibrary, top: Path, tmp_path: Path) -> None:
+    before = snapshot(top)
+    library.written()
+    written = snapshot(top)
+    library.gallery.name, library.index.names = "rome.wl", ["colosseum"]
+    library.answer("a.jpg", None)
+    assert [row.state for row in library.planned()] == ["no_landmark"]
+    library.written()
+    assert snapshot(top) == written
+    library.answer("a.jpg", "colosseum")  # both are sure: both are written
+    library.written()
+    assert said(top / "a.jpg.xmp") == ["Eiffel Tower", "colosseum"]
+    library.answer("a.jpg", "colosseum", 0.3)
+    library.written()
+    assert snapshot(top)["a.jpg.xmp"][0] == written["a.jpg.xmp"][0]
+    library.gallery.name = "moved/paris.wl"  # the first one again, at another place
+    library.index.names = ["eiffel", "louvre"]
+    library.answer("a.jpg", "louvre")
+    library.written()
+    assert said(top / "a.jpg.xmp") == ["Louvre"]
+    undone(library, tmp_path)
+    assert snapshot(top) == before
+
+
 def test_a_position_is_written_only_when_asked_and_where_there_is_none(
     library: FakeLibrary, top: Path, tmp_path: Path
 ) -> None:

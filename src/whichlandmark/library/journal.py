@@ -31,7 +31,8 @@ from .sidecar_files import (
     read_sidecar,
     temporary_of,
 )
-from .xmp import Additions, Place, XmpError, read_xmp
+from .xmp import Additions, Metadata, Place, XmpError, read_xmp
+from .xmp_fields import comparable
 
 JOURNAL_FILE = "journal.sqlite"
 
@@ -58,13 +59,50 @@ KIND = FileKind(
 
 
 @dataclass(frozen=True)
+class Label:
+    """What is written for one landmark.
+
+    Attributes:
+        landmark: Its label in the gallery.
+        title: Its keyword.
+        path: The same below its country and city: "Places|France|Paris|Eiffel Tower".
+        place: Where it is.
+        names: Its names in all languages, `comparable`; a keyword of any of them says the same.
+        gallery: That named it.
+    """
+
+    landmark: str
+    title: str
+    path: str
+    place: Place
+    names: tuple[str, ...]
+    gallery: str = ""
+
+    def is_keyword_in(self, texts: Iterable[str]) -> bool:
+        return any(comparable(text) in self.names for text in texts)
+
+    def is_path_in(self, known: Metadata) -> bool:
+        return self.is_keyword_in(
+            (*(path.rpartition("|")[2] for path in known.hierarchy),
+             *(path.rpartition("/")[2] for path in known.digikam))
+        )  # fmt: skip
+
+    def is_place_in(self, places: Iterable[Place]) -> bool:
+        return any(
+            place.wikidata == self.place.wikidata if place.wikidata and self.place.wikidata
+            else comparable(place.name) in self.names
+            for place in places
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Entry:
     """What was done to one sidecar.
 
     Attributes:
         sidecar: Its absolute path.
         photos: The photos that it describes, as paths below the library.
-        labels: The landmarks that were written, as labelled in the gallery.
+        labels: What was written.
         refused: Landmarks that were written once and taken out by others; not written again.
         original: Its content without our items; None = there was no sidecar.
         mtime_ns: When the original was last changed; 0 = there was no sidecar.
@@ -78,7 +116,7 @@ class Entry:
 
     sidecar: str
     photos: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: tuple[Label, ...]
     refused: tuple[str, ...]
     original: bytes | None
     mtime_ns: int
@@ -271,6 +309,11 @@ def _entry(
 ) -> Entry:
     """The inverse of `_columns`; JSON has lists in place of tuples."""
     values = {name: _tuples(value) for name, value in json.loads(facts).items()}
+    values["labels"] = tuple(
+        Label(**{name: _tuples(value) for name, value in label.items()}
+              | {"place": Place(**label["place"])})
+        for label in values["labels"]
+    )  # fmt: skip
     for name in ("wanted", "added", "repeated"):
         items = {field: _tuples(value) for field, value in values[name].items()}
         items["places"] = tuple(Place(**place) for place in items["places"])

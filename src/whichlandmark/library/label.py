@@ -164,8 +164,11 @@ class LabelledLibrary:
             settings: How photos are labelled.
             progress: Called with (sidecars looked at, all that are concerned).
         """
+        used = self.answers.recognizer
+        name = used.gallery.name
+        gallery = os.path.realpath(name) if os.path.exists(name) else name
         planner = Planner(
-            self.answers.recognizer.records, self.journal, settings,
+            gallery, used.index.names, used.records, self.journal, settings,
             sidecar_of=Sidecars(), embedded=embedded,
         )  # fmt: skip
         rows = self.answers.rows(language=settings.language)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..core.errors import OptionError
 from ..core.photo_files import LatLon
-from .sidecar_changes import Label
+from .journal import Label
 from .xmp import Additions, Place
 
 # What a plan does with a photo: "write" = its sidecar is changed; "known" = everything is there
