@@ -154,9 +154,12 @@ def label(
     opened = load(recognizer, device=device)
     for text in GalleryFacts.of(opened).notes[len(opened.warnings) :]:
         output.note(text)
-    settings = LabelSettings(
-        _above(opened, above), gps=gps, language=language, keyword_root=keyword_root, far_km=far
-    )
+
+    def settings(used: OpenedRecognizer) -> LabelSettings:
+        return LabelSettings(
+            _above(used, above), gps=gps, language=language, keyword_root=keyword_root, far_km=far
+        )
+
     run = LabelRun(place, recognizer, opened, settings, state, device=device, as_json=as_json)
     if watch:
         run.watch(interval or INTERVAL)
@@ -191,7 +194,14 @@ def _check(
 
 def _above(opened: OpenedRecognizer, given: float | None) -> float:
     """The least confidence of a label: as given, or measured on the gallery."""
-    return 0.97 if given is None else given
+    if given is not None:
+        return given
+    from ..recognition.sure import sure_confidence
+
+    found = sure_confidence(opened)
+    if found.note:
+        output.note(f"note: {found.note}")
+    return found.confidence
 
 
 def _undo(place: str, state: Path | None, *, as_json: bool) -> None:
