@@ -544,20 +544,32 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--many", type=int, default=5000, help="0 = leave this part out")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, help="an empty folder; default: a temporary one")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="a folder that stays; run again with it, the same library is used again",
+    )
     options = parser.parse_args()
     if not shutil.which("exiftool"):
         raise SystemExit("exiftool is needed, to read what was written with another program")
     work = options.work or Path(tempfile.mkdtemp(prefix="label-library-"))
     recognizer = work / "recognizer.wl"
-    shutil.copytree(options.recognizer, recognizer)
-    opened = load(recognizer)
-    places = {name: (record.latitude, record.longitude) for name, record in opened.records.items()
-              if record.latitude is not None and record.longitude is not None}  # fmt: skip
-    opened.gallery.close()
+    if not recognizer.exists():
+        shutil.copytree(options.recognizer, recognizer)
+    sys.setrecursionlimit(100_000)  # exiftool reads the sidecar of 5,000 levels
     library, report = work / "library", Report()
-    truth = make_library(library, options.folder, options.photos, places, options.seed)
-    world = World(work, library, copy_of(library, work / "copy"), recognizer, truth)
+    if (work / "truth.json").exists():  # the library of an earlier run, whose answers are known
+        copy_of(work / "copy", library)
+    else:
+        opened = load(recognizer)
+        places = {name: (one.latitude, one.longitude) for name, one in opened.records.items()
+                  if one.latitude is not None and one.longitude is not None}  # fmt: skip
+        opened.gallery.close()
+        made = make_library(library, options.folder, options.photos, places, options.seed)
+        copy_of(library, work / "copy")
+        (work / "truth.json").write_text(json.dumps(made))
+    truth = json.loads((work / "truth.json").read_text())
+    world = World(work, library, work / "copy", recognizer, truth)
     sidecars = sum(path.suffix.lower() == ".xmp" for path in library.rglob("*"))
     report.say("library", f"{options.photos} photos, {sidecars} sidecars, in {work}")
     if options.kills >= 0 and options.photos:

@@ -122,6 +122,11 @@ def test_positions_in_each_format(form: str) -> None:
         ('exif:GPSLatitude="48,51.5N" exif:GPSLongitude="2,17.7E" exif:GPSStatus="V"', None),
         ('exif:GPSLatitude="48,51.5N" exif:GPSLatitude="49,51.5N" exif:GPSLongitude="2,1.5E"',
          None),
+        ('a="1"/><Iptc4xmpExt:LocationShown><exif:GPSLatitude>48,51.498N</exif:GPSLatitude>'
+         "<exif:GPSLongitude>2,17.67E</exif:GPSLongitude></Iptc4xmpExt:LocationShown>", None),
+        ('a="1"/><x:LocationShown/><x:LocationCreated><exif:GPSLatitude>1,2.3N</exif:GPSLatitude>'
+         "<exif:GPSLongitude>2,1.6E</exif:GPSLongitude></x:LocationCreated><rdf:Description "
+         'exif:GPSLatitude="48,51.498N" exif:GPSLongitude="2,17.67E"', PARIS),
     ],
 )  # fmt: skip
 def test_positions_that_only_xmp_has(text: str, expected: tuple[float, float] | None) -> None:

@@ -35,7 +35,8 @@ from whichlandmark.serving.server import create_app
 
 pytestmark = pytest.mark.server
 
-TOWER = LandmarkSuggestion("New Tower", "3 photos within 80 m", "", "Q42", 48.1, 2.2)
+TOWER = LandmarkSuggestion("New Tower", "80 m from the photos", "", "Q42", 48.1, 2.2, "Paris",
+                           "France", "FR", "near")  # fmt: skip
 PALACE = LandmarkSuggestion("Royal | Palace", "its folder is named so")
 
 
@@ -119,7 +120,8 @@ def test_groups_are_listed_the_largest_first_without_folders(
     assert (tower["state"], tower["landmark"], tower["title"]) == ("open", None, None)
     assert tower["suggestion"] == {
         "title": "New Tower", "landmark": "New Tower", "known": False,
-        "why": "3 photos within 80 m", "wikidata": "Q42", "latitude": 48.1, "longitude": 2.2,
+        "why": "80 m from the photos", "reason": "near", "wikidata": "Q42", "latitude": 48.1,
+        "longitude": 2.2, "city": "Paris", "country": "France", "country_code": "FR",
     }  # fmt: skip
     assert palace["suggestion"]["landmark"] == "Royal Palace"  # "|" separates labels
     assert tower["photos"][3] == {
@@ -179,6 +181,7 @@ def test_a_group_that_is_named_is_recognized_and_leaves_the_gallery_when_reopene
     )  # fmt: skip
     record = client.get("/v1/landmarks/New Tower").json()
     assert (record["photos"], record["wikidata"], record["latitude"]) == (3, "Q42", 48.1)
+    assert (record["city"], record["country_code"]) == ("Paris", "FR")
     assert record["generation"] == done["generation"]
     asked = client.post("/v1/recognize", files=[("photos", ("q.jpg", jpeg(front(21, 9))))]).json()
     assert asked["results"][0]["guess"] == "New Tower"
@@ -188,9 +191,11 @@ def test_a_group_that_is_named_is_recognized_and_leaves_the_gallery_when_reopene
     back = decide(client, tower, "reopen")["discovery"]
     assert (back["state"], back["landmark"], back["total"]) == ("open", None, 5)
     assert photos_in(client, "New Tower") == 0
-    again = decide(client, tower, "name", landmark="Old Tower", title="The old tower")
+    facts = {"title": "The old tower", "country_code": "GB"}
+    again = decide(client, tower, "name", landmark="Old Tower", **facts)
     assert (len(again["added"]), again["discovery"]["title"]) == (4, "The old tower")
-    assert client.get("/v1/landmarks/Old Tower").json()["wikidata"] == ""
+    record = client.get("/v1/landmarks/Old Tower").json()
+    assert (record["wikidata"], record["country_code"]) == ("", "GB")
 
 
 def test_a_group_joins_a_landmark_of_the_gallery(client: TestClient, folder: Path) -> None:

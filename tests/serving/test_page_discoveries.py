@@ -65,6 +65,8 @@ def test_a_group_is_named_as_suggested_and_undone(page: Page, world: World) -> N
     first = item(page, 1)
     expect(first.get_by_role("heading")).to_have_text("14 photos of one place")
     expect(first).to_contain_text("Perhaps Sainte-Chapelle")
+    expect(first).to_contain_text("Paris, France")
+    expect(first).to_contain_text("It is where the photos were taken.")
     expect(first.get_by_role("link", name="48.8554° N, 2.3450° E")).to_have_attribute(
         "href", "https://www.openstreetmap.org/?mlat=48.8554&mlon=2.345#map=16/48.8554/2.345"
     )
@@ -147,6 +149,26 @@ def test_groups_are_dismissed_put_off_and_all_done(page: Page, world: World) -> 
     page.locator("#discoveries-state").select_option("Not landmarks")
     item(page, 3).get_by_role("button", name="Ask about it again").click()
     expect(page.locator(".discovery")).to_have_count(2)
+    assert [one["state"] for one in world.discoveries] == ["dismissed", "dismissed", "open"]
+
+
+# Whether a click on the next group, at the moment when it gets the focus, would press its button.
+PRESSED = """() => addEventListener("focusin", ({ target }) => {
+  const button = target.closest(".discovery:not(.decided)")?.querySelector("button");
+  if (!button || target === button) return;
+  const { x, y } = button.getBoundingClientRect();
+  globalThis.pressed = button.contains(document.elementFromPoint(x + 9, y + 9));
+})"""
+
+
+def test_the_second_of_two_clicks_decides_nothing(page: Page, world: World) -> None:
+    page.set_viewport_size({"width": 1000, "height": 2000})
+    page.evaluate(PRESSED)
+    item(page, 1).get_by_role("button", name="Not a landmark").dblclick()
+    expect(item(page, 2).get_by_role("heading")).to_be_focused()
+    assert page.evaluate("globalThis.pressed") is False
+    item(page, 2).get_by_role("button", name="Not a landmark").click()
+    expect(page.locator(".decided")).to_have_count(2)
     assert [one["state"] for one in world.discoveries] == ["dismissed", "dismissed", "open"]
 
 

@@ -26,8 +26,9 @@ def group(number: int, photos: int, **values: object) -> JSON:
 
 def suggested(title: str, landmark: str = "", **values: object) -> JSON:
     usual = {"title": title, "landmark": landmark or title, "known": bool(landmark),
-             "why": "3 photos were taken 40 m from it", "wikidata": "Q77",
-             "latitude": 48.8554, "longitude": 2.3450}  # fmt: skip
+             "why": "40 m from the photos, by Wikidata", "reason": "near", "wikidata": "Q77",
+             "latitude": 48.8554, "longitude": 2.3450, "city": "Paris", "country": "France",
+             "country_code": "FR"}  # fmt: skip
     return {**usual, **values}
 
 

@@ -193,7 +193,8 @@ def _nearby(recognizer: Path, contact: str, api: str | None) -> Iterator[Nearby 
             meters = 0.0
             if record.latitude is not None and record.longitude is not None:
                 meters = 1000 * float(distance_km(place, (record.latitude, record.longitude)))
-            return LandmarkSuggestion.of(record, f"{meters:.0f} m from the photos, by Wikidata")
+            why = f"{meters:.0f} m from the photos, by Wikidata"
+            return LandmarkSuggestion.of(record, why, "near")
 
         yield ask
 

@@ -50,6 +50,9 @@ _NORTH_SOUTH, _EAST_WEST = (("n", "north"), ("s", "south")), (("e", "east"), ("w
 
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _STATUS = 1, 2, 3, 4, 9
 
+# Places in XMP with positions of their own: what the photo shows, and where somebody says it was.
+_LOCATIONS = re.compile(r"<(/?)\w{1,40}:Location(?:Shown|Created)\b")
+
 _MAX_SCANS = 100  # of a JPEG: each takes time for every pixel; cameras write 1, encoders about 10
 
 # Chunks that Pillow decompresses, or refuses a photo for, though nothing here reads most of them.
@@ -268,6 +271,7 @@ def _xmp_position(info: dict[Any, Any]) -> dict[int, object]:
     """The position that XMP metadata have, as EXIF tags; texts such as "48,51.5N"."""
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
     text = xmp if isinstance(xmp, str) else bytes(xmp).decode("utf-8", "replace")
+    text = _without_locations(text)
     names = {_LATITUDE: "GPSLatitude", _LONGITUDE: "GPSLongitude", _STATUS: "GPSStatus"}
     found: dict[int, object] = {}
     for tag, name in names.items():
@@ -275,6 +279,16 @@ def _xmp_position(info: dict[Any, Any]) -> dict[int, object]:
         if len(values) == 1:
             found[tag] = values.pop()
     return found
+
+
+def _without_locations(text: str) -> str:
+    """The text of XMP but for what stands inside its locations."""
+    parts = _LOCATIONS.split(text)
+    kept = [parts[0]]
+    for stroke, part in zip(parts[1::2], parts[2::2], strict=True):
+        if stroke or part.startswith("/>"):  # until the next location begins
+            kept.append(part)
+    return "".join(kept)
 
 
 def _plain_text(value: object) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from ..core.files import local_path, text_of_bytes
 from ..core.fingerprint import candidate_pairs as similar_hashes
 from ..core.fingerprint import same_picture, unpack_hashes
-from ..core.types import Floats, ProgressFor, Vectors
+from ..core.types import ProgressFor, Vectors
 from ..gallery.records import LandmarkRecord
 from ..recognition.folder.discoveries import (
     DiscoveredPhoto,
@@ -27,7 +27,16 @@ from ..recognition.folder.discoveries import (
 )
 from ..recognition.recognizer import Recognizer
 from .answers import Counts, LibraryAnswers
-from .grouping import VERIFIED_INLIERS, Group, Seen, candidate_pairs, compare, group, scenes_of
+from .grouping import (
+    VERIFIED_INLIERS,
+    Group,
+    Seen,
+    Similarity,
+    candidate_pairs,
+    compare,
+    group,
+    scenes_of,
+)
 from .photo_looks import PhotoLook, PhotoLooks
 from .suggestions import GroupFacts, Nearby, Suggester, folders_of
 
@@ -134,8 +143,8 @@ def discover(
     open_groups = store.put(found, key)
     decided = len(store.all("all", key)) - len(open_groups)
     notes = () if len(recognizer.index.distractor_ids) else (
-        "the gallery has no distractors (photos without a landmark), so only photos that are very "
-        "similar are grouped; add some with `gallery add --distractors`",
+        "the gallery has no distractors (photos without a landmark), so only photos whose details "
+        "match are grouped; add some with `gallery add --distractors`",
     )  # fmt: skip
     return Discovered(open_groups, decided, counts, len(unnamed.files), failed, left_out, notes)
 
@@ -171,13 +180,12 @@ def _groups(
     progress: ProgressFor,
 ) -> list[FoundGroup]:
     """The groups among photos, with suggestions."""
-    vectors, background = _as_compared(recognizer, unnamed.vectors)
-    likely = np.unique(candidate_pairs(vectors, background).rows)
+    everything = _as_compared(recognizer, unnamed.vectors)
+    likely = np.unique(candidate_pairs(everything).rows)
     read = looks.update([unnamed.files[row] for row in likely], progress("reading photos"))
     usable = _usable(recognizer, unnamed, likely.tolist(), read)
-    photos = unnamed.take(usable)
-    vectors, background = vectors[usable], background[usable]
-    pairs = candidate_pairs(vectors, background)
+    photos, similarity = unnamed.take(usable), everything.take(usable)
+    pairs = candidate_pairs(similarity)
     report = progress("comparing photos")
     inliers = compare(
         pairs,
@@ -190,24 +198,25 @@ def _groups(
         pairs.rows, inliers >= VERIFIED_INLIERS,
     )  # fmt: skip
     seen = Seen([look.place for look in own], scenes)
-    found = group(vectors, background, pairs, inliers, seen, min_photos)
+    found = group(similarity, pairs, inliers, seen, min_photos)
     return [_found(one, photos, own, looks, suggest) for one in found]
 
 
-def _as_compared(recognizer: Recognizer, vectors: Vectors) -> tuple[Vectors, Floats]:
+def _as_compared(recognizer: Recognizer, vectors: Vectors) -> Similarity:
     """Vectors as the recognizer compares them, and what each has in common with distractors.
 
-    Without distractors the photos of other landmarks are in their place, which is stricter.
+    Without distractors the gallery's nearest photos are in their place.
     """
     rows: list[Vectors] = []
     background = [np.empty(0)]
+    taught = len(recognizer.index.distractor_ids) > 0
     for start in range(0, len(vectors), SEARCHED_AT_ONCE):
         found = recognizer.decider.retriever.search(vectors[start : start + SEARCHED_AT_ONCE])
-        similarity = found.distractors.similarity
-        similarity = similarity if similarity.shape[1] else found.neighbours.similarity
+        near = (found.distractors if taught else found.neighbours).similarity[:, :BACKGROUND]
         rows.append(found.queries)
-        background.append(similarity[:, :BACKGROUND].mean(axis=1, dtype=np.float64))
-    return (np.concatenate(rows) if rows else vectors), np.concatenate(background)
+        behind = near.mean(axis=1, dtype=np.float64) if near.shape[1] else np.zeros(len(near))
+        background.append(behind)
+    return Similarity(np.concatenate(rows) if rows else vectors, np.concatenate(background), taught)
 
 
 def _usable(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ BIAS, BY_LEAD, BY_POINTS = -3.9, 12.3, 0.66
 CHANCE_INLIERS = 5  # so many points of unrelated photos agree
 
 VERIFIED_INLIERS = 8  # of 10,700 compared pairs of different things, 3 in 1,000 had as many
+
+MOST_UNTAUGHT = 0.15  # lead that counts without distractors: too little for a group
 
 CUT = 0.6  # mean distance (1 − probability) at which clusters are no longer joined
 
@@ -72,6 +75,37 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
+class Similarity:
+    """How similar N photos are.
+
+    vectors: (N, d) unit rows as the recognizer compares them. background: (N,) mean cosine of each
+    to its nearest distractors. taught: Are there distractors? Without them a high cosine says
+    little, so photos are grouped only where keypoints match.
+    """
+
+    vectors: Vectors
+    background: Floats
+    taught: bool = True
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def take(self, rows: Sequence[int]) -> Similarity:
+        """That of some of the photos."""
+        return Similarity(self.vectors[list(rows)], self.background[list(rows)], self.taught)
+
+    def lead(self, rows: Rows) -> Floats:
+        """(P,) of pairs (P, 2): their cosine less the mean of both backgrounds."""
+        lead = np.empty(len(rows))
+        for start in range(0, len(rows), 100_000):  # bounds the memory
+            one, two = rows[start : start + 100_000].T
+            cosines = np.einsum("ij,ij->i", self.vectors[one], self.vectors[two])
+            behind = (self.background[one] + self.background[two]) / 2
+            lead[start : start + 100_000] = cosines - behind
+        return lead if self.taught else np.minimum(lead, MOST_UNTAUGHT)
+
+
+@dataclass(frozen=True, eq=False)
 class Seen:
     """What else is known of N photos.
 
@@ -83,30 +117,21 @@ class Seen:
     scenes: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
-def candidate_pairs(vectors: Vectors, background: Floats) -> Pairs:
-    """The pairs of photos that may show the same.
-
-    Args:
-        vectors: (N, d) unit rows as the recognizer compares them.
-        background: (N,) mean cosine of each to its nearest distractors.
-
-    Returns:
-        Each photo with its nearest others, by the lead of their cosine over both backgrounds.
-    """
-    if len(vectors) < 2:
+def candidate_pairs(photos: Similarity) -> Pairs:
+    """The pairs of photos that may show the same: each photo with its nearest others, by lead."""
+    if len(photos) < 2:
         return Pairs(np.empty((0, 2), dtype=np.int64), np.empty(0))
-    offsets = (-background / 2).astype(np.float32)
-    found = nearest(vectors, vectors, NEIGHBOURS + 1, offsets=offsets).rows
-    first = np.repeat(np.arange(len(vectors)), found.shape[1])
+    offsets = (-photos.background / 2).astype(np.float32)
+    found = nearest(photos.vectors, photos.vectors, NEIGHBOURS + 1, offsets=offsets).rows
+    first = np.repeat(np.arange(len(photos)), found.shape[1])
     both = np.sort(np.stack([first, found.ravel()], axis=1), axis=1)
     rows = np.unique(both[(both[:, 0] != both[:, 1]) & (both[:, 0] >= 0)], axis=0)
-    lead = _lead(vectors, background, rows)
+    lead = photos.lead(rows)
     return Pairs(rows[lead >= MIN_LEAD], lead[lead >= MIN_LEAD])
 
 
 def group(
-    vectors: Vectors,
-    background: Floats,
+    photos: Similarity,
     pairs: Pairs,
     inliers: NDArray[np.int64],
     seen: Seen,
@@ -115,14 +140,13 @@ def group(
     """Cluster photos into groups, the largest first.
 
     Args:
-        vectors: (N, d), as of `candidate_pairs`.
-        background: (N,), as there.
+        photos: N photos.
         pairs: Of `candidate_pairs`.
         inliers: (P,) keypoints of each pair that agree on one homography.
         seen: Positions and scenes.
         min_photos: Scenes that a group has at least.
     """
-    bias = BIAS - 0.5 * np.log(max(1.0, len(vectors) / LARGE_LIBRARY))
+    bias = BIAS - 0.5 * np.log(max(1.0, len(photos) / LARGE_LIBRARY))
     logits = _logits(pairs.lead, inliers, _km(seen.places, pairs.rows), bias)
     of_pair = {(int(a), int(b)): at for at, (a, b) in enumerate(pairs.rows)}
 
@@ -131,8 +155,8 @@ def group(
         n = len(rows)
         first, second = np.triu_indices(n, 1)
         own = np.stack([rows[first], rows[second]], axis=1)
-        lead = _lead(vectors, background, own)
-        odds = _logits(lead, np.zeros(len(own), dtype=np.int64), _km(seen.places, own), bias)
+        chance = np.zeros(len(own), dtype=np.int64)
+        odds = _logits(photos.lead(own), chance, _km(seen.places, own), bias)
         for at, (a, b) in enumerate(own.tolist()):
             if (pair := of_pair.get((a, b))) is not None:
                 odds[at] = logits[pair]
@@ -142,8 +166,8 @@ def group(
 
     verified = {pair for pair, at in of_pair.items() if inliers[at] >= VERIFIED_INLIERS}
     found: list[Group] = []
-    scenes = seen.scenes if len(seen.scenes) else np.arange(len(vectors))
-    for rows in _linked(pairs.rows, _probability(logits), len(vectors), min_photos):
+    scenes = seen.scenes if len(seen.scenes) else np.arange(len(photos))
+    for rows in _linked(pairs.rows, _probability(logits), len(photos), min_photos):
         found += _clusters(rows, distances(rows), scenes, verified, min_photos)
     return sorted(found, key=lambda one: (-one.size, -len(one.rows), one.rows[0]))
 
@@ -242,21 +266,12 @@ def compare(
 ) -> NDArray[np.int64]:
     """(P,) inliers of all pairs; matched: a row, and others → inliers with each of them."""
     inliers = np.zeros(len(pairs.rows), dtype=np.int64)
-    starts = np.flatnonzero(np.diff(pairs.rows[:, 0], prepend=-1))
-    for start, end in zip(starts, [*starts[1:], len(inliers)], strict=True):
+    starts = np.flatnonzero(np.diff(pairs.rows[:, 0], prepend=-1)).tolist()
+    for start, end in pairwise([*starts, len(inliers)]):
         first = int(pairs.rows[start, 0])
         inliers[start:end] = matched(first, pairs.rows[start:end, 1].tolist())
         progress(int(end))
     return inliers
-
-
-def _lead(vectors: Vectors, background: Floats, rows: Rows) -> Floats:
-    lead = np.empty(len(rows))
-    for start in range(0, len(rows), 100_000):  # bounds the memory
-        first, second = rows[start : start + 100_000].T
-        cosines = np.einsum("ij,ij->i", vectors[first], vectors[second])
-        lead[start : start + 100_000] = cosines - (background[first] + background[second]) / 2
-    return lead
 
 
 def _logits(lead: Floats, inliers: NDArray[np.int64], km: Floats, bias: float) -> Floats:

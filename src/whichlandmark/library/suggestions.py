@@ -88,7 +88,7 @@ class Suggester:
             return None
         return LandmarkSuggestion.of(
             record, f"the gallery has it, and guessed it for {count} of {len(facts.files)} "
-            "photos without being sure"
+            "photos without being sure", "guess",
         )  # fmt: skip
 
     def _near(self, center: LatLon) -> LandmarkSuggestion | None:
@@ -102,7 +102,8 @@ class Suggester:
             return None
         km, _, record = near[0]
         source = self.table_name if record.name in own else "the gallery"
-        return LandmarkSuggestion.of(record, f"{1000 * km:.0f} m from the photos, by {source}")
+        why = f"{1000 * km:.0f} m from the photos, by {source}"
+        return LandmarkSuggestion.of(record, why, "near")
 
     def _named(self, files: Sequence[str]) -> LandmarkSuggestion | None:
         """A name that most of the photos' folders, or most of their files, have."""
@@ -115,12 +116,13 @@ class Suggester:
             if says and count >= NAMED_SHARE * len(files) and not most_of_all:
                 shown = text_of_bytes(os.path.basename(folder))
                 why = f"{count} of {len(files)} photos are in the folder {shown!r}"
-                return LandmarkSuggestion(says, why)
+                return LandmarkSuggestion(says, why, reason="folder")
         names = Counter(filter(None, (name_in(os.path.splitext(os.path.basename(name))[0])
                                       for name in below)))  # fmt: skip
         if names and names.most_common(1)[0][1] >= NAMED_SHARE * len(files):
             says, count = names.most_common(1)[0]
-            return LandmarkSuggestion(says, f"{count} of {len(files)} files are called so")
+            why = f"{count} of {len(files)} files are called so"
+            return LandmarkSuggestion(says, why, reason="files")
         return None
 
 

@@ -30,6 +30,7 @@ from ..recognition.folder.discoveries import (
     DiscoveryStore,
     LandmarkSuggestion,
 )
+from ..recognition.folder.discovery_groups import SuggestionReason
 from ..recognition.folder.discovery_naming import label_now
 from .api_errors import ApiError, invalid, storage
 from .gallery_browsing import Catalogue, without_metadata
@@ -38,7 +39,8 @@ from .live_recognizer import LiveRecognizer, OpenRecognizer
 
 log = logging.getLogger("whichlandmark")
 
-FACTS = ("title", "wikidata", "latitude", "longitude")  # of a new landmark
+# Fields of a new landmark that naming a group can give.
+FACTS = ("title", "wikidata", "latitude", "longitude", "city", "country", "country_code")
 
 LISTED_PHOTOS = 12  # of a group in a list; GET of the group has all
 
@@ -54,15 +56,23 @@ NO_PHOTOS = "none of the photos of this group can be added"
 
 
 class SuggestionObject(TypedDict):
-    """What a group may show. landmark: label to name it by; known: the gallery has it already."""
+    """What a group may show. landmark: label to name it by; known: the gallery has it already.
+
+    reason: guess = the gallery's, which is not sure; near = a landmark where the photos were taken;
+    folder, files = the names of these; "" = as `why` says.
+    """
 
     title: str
     landmark: str
     known: bool
     why: str
+    reason: SuggestionReason
     wikidata: str
     latitude: float | None
     longitude: float | None
+    city: str
+    country: str
+    country_code: str
 
 
 class DiscoveredPhotoObject(TypedDict):
@@ -199,10 +209,10 @@ class Discoveries:
             _check_kept(group, given)
             with self._live.use() as opened:
                 suggested = self._labels(opened).suggestion(group.suggestion)
-            facts = given.facts
-            if not facts and suggested and given.landmark.strip() == suggested["landmark"]:
-                facts = {field: value for field, value in suggested.items() if field in FACTS}
-            record = _record(given.landmark, facts) if facts else None
+            record = _record(given.landmark, given.facts) if given.facts else None
+            if not record and suggested and given.landmark.strip() == suggested["landmark"]:
+                assert group.suggestion is not None
+                record = group.suggestion.record(suggested["landmark"])
             done = self.store.name(
                 group_id, given.landmark, record=record, keep=given.keep,
                 embedder=self._live.embedder,
@@ -307,8 +317,9 @@ class KnownLabels:
             (label,) = called
         return {
             "title": given.title, "landmark": label, "known": label in self.names,
-            "why": given.why, "wikidata": given.wikidata, "latitude": given.latitude,
-            "longitude": given.longitude,
+            "why": given.why, "reason": given.reason, "wikidata": given.wikidata,
+            "latitude": given.latitude, "longitude": given.longitude, "city": given.city,
+            "country": given.country, "country_code": given.country_code,
         }  # fmt: skip
 
 

@@ -34,10 +34,10 @@ MAX_KEPT = 10_000  # photos of one group
 class GroupDecision(BaseModel):
     """What a group is.
 
-    landmark: to name it by, a new one or one of the gallery. title, wikidata, latitude, longitude:
-    of a new landmark; without them those of the suggestion, where the landmark is the suggested
-    one. keep: numbers of the photos that show it; null = all. version: of the group, as listed;
-    null = it is not checked.
+    landmark: to name it by, a new one or one of the gallery. title, wikidata, latitude, longitude,
+    city, country, country_code: of a new landmark; without them those of the suggestion, where the
+    landmark is the suggested one. keep: numbers of the photos that show it; null = all. version: of
+    the group, as listed; null = it is not checked.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -47,6 +47,9 @@ class GroupDecision(BaseModel):
     wikidata: str | None = Field(default=None, pattern=r"^(Q[1-9][0-9]{0,15})?$")
     latitude: float | None = Field(default=None, ge=-90, le=90)
     longitude: float | None = Field(default=None, ge=-180, le=180)
+    city: str | None = Field(default=None, max_length=1000)
+    country: str | None = Field(default=None, max_length=1000)
+    country_code: str | None = Field(default=None, pattern=r"^([A-Z]{2})?$")
     keep: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, max_length=MAX_KEPT)
     version: str | None = Field(default=None, max_length=64)
 

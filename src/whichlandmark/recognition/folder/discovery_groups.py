@@ -15,13 +15,18 @@ SAME_GROUP = 0.5  # share of the photos of the smaller of two groups that both h
 
 DiscoveryState = Literal["open", "named", "dismissed"]
 
+# guess: the gallery's, which is not sure; near: a landmark where the photos were taken; folder,
+# files: the names of these.
+SuggestionReason = Literal["guess", "near", "folder", "files", ""]
+
 
 @dataclass(frozen=True)
 class LandmarkSuggestion:
     """What a group may show.
 
     title: to display. landmark: its label in the gallery or in the table of places, "" = it has
-    none yet. why: where the suggestion comes from, in words.
+    none yet. why: where the suggestion comes from, in words. reason: the same for programs, "" = it
+    has no name.
     """
 
     title: str
@@ -33,6 +38,7 @@ class LandmarkSuggestion:
     city: str = ""
     country: str = ""
     country_code: str = ""
+    reason: SuggestionReason = ""
 
     def record(self, landmark: str) -> LandmarkRecord:
         """The record of a landmark that is named as suggested."""
@@ -43,11 +49,14 @@ class LandmarkSuggestion:
         )  # fmt: skip
 
     @classmethod
-    def of(cls, record: LandmarkRecord, why: str) -> LandmarkSuggestion:
+    def of(
+        cls, record: LandmarkRecord, why: str, reason: SuggestionReason = ""
+    ) -> LandmarkSuggestion:
         """The suggestion of a landmark whose record is known."""
         return cls(
             record.title or record.name.replace("_", " "), why, record.name, record.wikidata,
             record.latitude, record.longitude, record.city, record.country, record.country_code,
+            reason,
         )  # fmt: skip
 
 

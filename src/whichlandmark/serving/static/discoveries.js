@@ -4,7 +4,7 @@ import { fetchJson, problemText, retryBusy, withQuery } from "./api.js";
 import { placeLink } from "./candidates.js";
 import { groupPath, groupPhotos } from "./discovery_photos.js";
 import { announce, button, byId, confirmAction, el, put } from "./dom.js";
-import { readerLanguage, titled } from "./format.js";
+import { readerLanguage, titled, townWords } from "./format.js";
 import { needsKey, withKey, writeAccess } from "./key.js";
 import { pickLandmark } from "./landmark_picker.js";
 import { notify } from "./notices.js";
@@ -15,6 +15,7 @@ import { t } from "./text.js";
 const GROUPS_PAGE = 10;
 const GROUP_STATES = ["open", "named", "dismissed"];
 const UNDO_GROUP = 60; // seconds
+const SETTLING_MS = 400; // in which the next group moves up, and the second of two clicks is lost
 const NAMES_TOLD = 4; // files that are named in a sentence
 const NAMING_MS = 900000; // that the server may take, because it reads every photo of a group
 
@@ -151,6 +152,12 @@ const takenAt = (group) =>
     ? null
     : el("p", { class: "small" }, t("groups.taken"), " ", placeLink(group));
 
+/** Where a suggestion comes from; what the page has no words for is told in the server's. */
+function reasonWords({ reason, why }) {
+  if (reason) return el("p", { class: "small" }, t(`groups.why_${reason}`));
+  return why ? el("p", { class: "small", lang: "en" }, why) : null;
+}
+
 function openWords(view) {
   const { suggestion } = view.group;
   const decide = (body) => () => decideOnGroup(view, body);
@@ -160,7 +167,8 @@ function openWords(view) {
           "div",
           { class: "suggestion" },
           el("p", {}, t("groups.perhaps"), " ", el("b", { dir: "auto" }, suggestion.title)),
-          suggestion.why ? el("p", { class: "small", lang: "en" }, suggestion.why) : null,
+          townWords(suggestion) ? el("p", {}, townWords(suggestion)) : null,
+          reasonWords(suggestion),
         )
       : null,
     takenAt(view.group),
@@ -275,6 +283,9 @@ function showDecision({ group, item }, reply) {
       button(t("edit.undo"), again, undoes),
     ),
   );
+  const list = byId("discoveries-list");
+  list.classList.add("settling");
+  setTimeout(() => list.classList.remove("settling"), SETTLING_MS);
   groupsView.groups = groupsView.groups.filter((one) => one !== group);
   showRest();
   (next?.querySelector("h2") ?? byId("discoveries-title")).focus();
