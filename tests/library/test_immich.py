@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_immich import KEY, FakeImmich, meanwhile, status
+from tests.support.fake_immich import KEY, FakeImmich, body, meanwhile, status
 from tests.support.immich_world import (
     fill,
     jpeg,
@@ -332,6 +332,20 @@ def test_rate_limits_and_faults_are_waited_out(tmp_path: Path, recognizer: Recog
         fake.fault("/search", status(429))
         done = label(fake, tmp_path, recognizer)
     assert done.counts["labelled"] == 11
+
+
+def test_a_proxy_that_finds_nothing_while_immich_restarts(
+    tmp_path: Path, recognizer: Recognizer
+) -> None:
+    fake = fill(FakeImmich())
+    with fake.running():
+        for pattern in ("thumbnail", r"/assets/[^/]*$", "/tags/.*/assets"):
+            fake.fault(pattern, *[body(b"404 page not found", "text/plain", 404)] * 3)
+        done = label(fake, tmp_path, recognizer)
+        assert (done.counts["labelled"], done.counts["gone"], done.counts["waiting"]) == (11, 0, 0)
+        fake.fault("", None, None, *[body(b"404 page not found", "text/plain", 404)] * 8)
+        with pytest.raises(NetworkError, match="does not answer as Immich does"):
+            label(fake, tmp_path, recognizer)
 
 
 def test_a_version_that_would_lose_positions_is_refused(
