@@ -210,16 +210,52 @@ def test_the_config_of_training_is_another_option(here: Path, capfd: Capture) ->
     assert code != 0
 
 
-def test_every_option_that_a_file_may_set_exists_somewhere() -> None:
-    """Those of verbs that come later are named ahead of them."""
-    names = set()
-    waiting = [ROOT]
+def test_every_option_that_a_file_may_set_exists_and_is_documented() -> None:
+    names, waiting = set(), [ROOT]
     while waiting:
         command = waiting.pop()
         waiting += getattr(command, "commands", {}).values()
         names |= {opt[2:] for param in command.params for opt in param.opts}
-    missing = (FROM_HERE | NEVER | {*EVERYWHERE}) - names
-    assert missing <= {
-        "above", "language", "keyword-root", "interval", "undo", "not-a-landmark", "languages",
-        "help", "level", "limit", "min-photos",
-    }  # fmt: skip
+    assert (FROM_HERE | NEVER | {*EVERYWHERE}) - names <= {"help"}
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    page = page.partition("## The config file")[2].partition("\n## ")[0]
+    told = FROM_HERE | NEVER - {"help", "install-completion", "show-completion"}
+    assert [name for name in told if f"`{name}`" not in page] == []
+
+
+def test_no_file_of_the_current_folder_writes_sends_or_names_a_place() -> None:
+    """Every option that takes a file, but those that are only read, and every address."""
+    waiting = [ROOT]
+    while waiting:
+        command = waiting.pop()
+        waiting += getattr(command, "commands", {}).values()
+        for param in command.params:
+            kind = getattr(param.type, "name", "")
+            names = {opt[2:] for opt in param.opts if opt.startswith("--")}
+            if kind == "path" and not names & {"recognizer", "rules"}:
+                assert not names & FROM_HERE, (command.name, names)
+    kept_out = {"gps", "url", "key-file", "keys", "host", "cors", "insecure", "trusted-proxy",
+                "out", "rate", "csv", "page", "album", "gallery", "search", "contact", "api",
+                "tiles", "embedder",
+                "state", "places", "root", "relabel", "restore"}  # fmt: skip
+    assert not FROM_HERE & kept_out
+
+
+def test_options_of_a_file_fit_every_use_of_a_verb(here: Path, capfd: Capture) -> None:
+    """An interval is for --watch, a csv for plans: in a file they do not forbid other uses."""
+    (here / "library").mkdir()
+    (here / "library" / "a.jpg").write_bytes((here / "trip.jpg").read_bytes())
+    mine = write(
+        here / "mine.toml",
+        'recognizer = "one.wl"\n[label]\ninterval = 300\nabove = 0.9\ncsv = "plan.csv"\n',
+    )
+    state = ("--state", here / "state", "--config", mine)
+    code, _, err = run(capfd, "label", "library", *state)
+    assert (code, (here / "plan.csv").exists()) == (0, True), err
+    code, _, err = run(capfd, "label", "library", "--undo", *state)
+    assert code == 0, err
+    code, _, err = run(capfd, "label", "library", "--interval", "9", *state)
+    assert (code, "--interval given without --watch" in err) == (2, True)
+    write(mine, "[label]\nwrite = true")
+    code, _, err = run(capfd, "label", "library", *state)
+    assert (code, "--write of label: is said on the command line only" in err) == (2, True)

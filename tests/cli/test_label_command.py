@@ -62,11 +62,17 @@ def test_a_plan_is_shown_and_nothing_is_written(at: Path, capfd: Capture) -> Non
     assert lines[0].split() == ["photo", "landmark", "sure", "what"]
     assert lines[1].startswith("0.jpg  Café <de> Paris  0.")
     assert lines[1].endswith("new 0.jpg.xmp")
-    assert lines[4] == "4 photos: 3 would be labelled, 1 no landmark"
+    assert lines[4] == "4 photos: 3 would be labelled, 1 no landmark (labels from confidence 0.5)"
     assert lines[5] == "landmarks: Café <de> Paris 1, place 1 1, place 2 1"
     command = "whichlandmark label trip -r r.wl --above 0.5 --write"
     assert lines[6].startswith(f"nothing was written yet; `{command}` writes it")
     assert snapshot(at / "trip") == before
+
+
+def test_without_above_the_gallery_says_where_labels_begin(at: Path, capfd: Capture) -> None:
+    code, out, err = run(capfd, "label", "trip", "-r", "r.wl")
+    assert code == 0, err
+    assert "(labels from confidence 0.99)" in out or "note: " in err
 
 
 def test_write_then_undo(at: Path, capfd: Capture) -> None:
@@ -208,6 +214,26 @@ def test_names_that_control_a_terminal_are_shown_as_text(at: Path, capfd: Captur
     assert "\x1b" not in out + err
     assert "1\\x1b[2J\\n.jpg" in out
     assert run(capfd, "label", "trip", "--undo")[0] == 0
+
+
+def test_names_that_are_no_text_are_labelled_too(at: Path, capfd: Capture) -> None:
+    os.rename(at / "trip" / "1.jpg", os.fsencode(at / "trip") + b"/caf\xe9 1.jpg")
+    before = snapshot(at / "trip")
+    command = ("label", "trip", "-r", "r.wl", "--above", "0.5", "--write")
+    code, out, err = run(
+        capfd, *command, "--csv", "a.csv", "--geojson", "a.geojson", "--page", "a.html",
+        "--album", "albums", "--album-lists", "lists",
+    )  # fmt: skip
+    assert (code, "its name is none that a list can hold" in err) == (3, True), err
+    assert "new caf%E9 1.jpg.xmp" in out
+    assert os.path.exists(os.fsencode(at / "trip") + b"/caf\xe9 1.jpg.xmp")
+    assert os.path.exists(os.fsencode(at / "albums" / "place 1") + b"/caf\xe9 1.jpg")
+    code, out, err = run(capfd, "label", "trip", "-r", "r.wl", "--above", "0.5", "--json")
+    assert json.loads(out)["counts"] == {"known": 3, "no_landmark": 1}
+    os.unlink(os.fsencode(at / "trip") + b"/caf\xe9 1.jpg.xmp")
+    code, out, err = run(capfd, "label", "trip", "--undo", "--json")
+    assert (code, len(json.loads(out)["gone"])) == (0, 1)
+    assert snapshot(at / "trip") == before
 
 
 def test_watch_labels_new_photos_and_follows_the_recognizer(

@@ -344,3 +344,30 @@ def test_files_for_fiftyone_and_label_studio(at: Path, capfd: Capture) -> None:
     assert (code, "not a labeling configuration" in err) == (2, True)
     code, _, err = run(capfd, "recognize", "torn.jpg", "-r", "r.wl", "--fiftyone", "none.json")
     assert (code, (at / "none.json").exists()) == (4, False)
+
+
+def test_ctrl_c_keeps_what_was_answered(
+    at: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = answers.Printer.add
+
+    def add(printer: answers.Printer, *given: object) -> None:
+        if printer.counts.total() == 2:
+            raise KeyboardInterrupt
+        real(printer, *given)
+
+    monkeypatch.setattr(answers.Printer, "add", add)
+    files = ("--csv", "a.csv", "--fiftyone", "labels.json")
+    code, out, err = run(capfd, "recognize", "trip", "-r", "r.wl", *files)
+    assert (code, len(photos_in(out))) == (130, 2)
+    assert err.splitlines()[-2:] == ["2 of 4 photos were answered", "interrupted"]
+    assert len((at / "a.csv").read_text(encoding="utf-8-sig").splitlines()) == 3
+    assert len(json.loads((at / "labels.json").read_text())["labels"]) == 2
+
+
+def test_progress_begins_with_the_number_of_photos(at: Path, capfd: Capture) -> None:
+    """Before the first batch is answered, which may take a while."""
+    for number in range(answers.PHOTOS_WITHOUT_PROGRESS):
+        shutil.copy(at / "trip" / "0.jpg", at / "trip" / f"copy{number}.jpg")
+    _, _, err = run(capfd, "recognize", "trip", "-r", "r.wl")
+    assert "recognizing: 0 of 20" in err

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +168,64 @@ def test_a_process_that_dies_is_one_failed_photo(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(ImageError, match=r"a\.dng: a raw photo that LibRaw ended over"):
             read_image(data, name="a.dng")
     assert read_image(data).shape == (480, 640, 3)
+
+
+def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "hangs.py"
+    script.write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(raw_previews, "_WORKERS", {})
+    monkeypatch.setattr(raw_previews, "WAIT_SECONDS", 0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(raw_previews.raw_worker, "__file__", str(script))
+        with pytest.raises(ImageError, match="LibRaw ended over"):
+            read_image(dng())
+    monkeypatch.setattr(raw_previews, "WAIT_SECONDS", 30.0)
+    assert read_image(dng()).shape == (480, 640, 3)
+    raw_previews._WORKERS[os.getpid()].close()
+
+
+def test_many_threads_share_one_process() -> None:
+    files = [dng(orientation) for orientation in (1, 6)] * 10
+    with ThreadPoolExecutor(8) as pool:
+        shapes = list(pool.map(lambda data: read_image(data).shape, files))
+    assert shapes == [(480, 640, 3), (640, 480, 3)] * 10
+    assert len(raw_previews._WORKERS) == 1
+
+
+def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
+    """Also one that was killed; and a current folder lends it no modules."""
+    (tmp_path / "a.dng").write_bytes(dng())
+    (tmp_path / "rawpy.py").write_text("raise SystemExit('of a folder of photos')")
+    code = (
+        "import os, sys\n"
+        "from whichlandmark.core import raw_previews\n"
+        "from whichlandmark.core.images import read_image\n"
+        "assert read_image('a.dng').shape == (480, 640, 3)\n"
+        "print(raw_previews._WORKERS[os.getpid()]._process.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as started:  # fmt: skip
+        assert started.stdout is not None
+        pid = int(started.stdout.readline())
+        os.kill(pid, 0)  # it runs
+        started.kill()
+        started.wait()
+    for _ in range(200):
+        if not is_alive(pid):
+            break
+        time.sleep(0.01)
+    assert not is_alive(pid)
+
+
+def is_alive(pid: int) -> bool:
+    """Does a process run? One that ended and was not asked for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_damaged_raw_files_give_pixels_or_an_image_error() -> None:

@@ -21,6 +21,7 @@ from tests.support.web_doubles import only_this_machine
 from whichlandmark.core.errors import BusyError, NetworkError, OptionError
 from whichlandmark.library.immich_shapes import Marks, same_place
 from whichlandmark.recognition.recognizer import Recognizer
+from whichlandmark.recognition.sure import sure_confidence
 
 pytestmark = pytest.mark.server
 
@@ -398,3 +399,14 @@ def test_a_server_that_goes_away_is_not_asked_for_the_other_previews(
         assert len({path for _, path in fake.log if "thumbnail" in path}) <= 4
         fake.before.clear()
         assert label(fake, tmp_path, recognizer).counts["answered"] == 20
+
+
+def test_without_a_threshold_the_gallery_says_what_is_certain_enough(
+    tmp_path: Path, recognizer: Recognizer
+) -> None:
+    fake = fill(FakeImmich())
+    with fake.running():
+        done = label(fake, tmp_path, recognizer, above=None, dry_run=True)
+    expected = sure_confidence(recognizer)
+    assert done.above == expected.confidence
+    assert done.notes == [expected.note]

@@ -21,6 +21,7 @@ import pytest
 from tests.support.xmp_shapes import (
     DARKTABLE,
     EXIF,
+    EXT,
     HOSTILE,
     LR,
     SHAPES,
@@ -392,6 +393,29 @@ def test_a_position_is_taken_out_when_others_write_it_as_attributes() -> None:
     assert b"&gt; exif:GPSLatitude='1'" in rest
     half = attributes.replace("exif:GPSLongitude", "exif:GPSAltitude").encode()
     assert remove(half, added) == half, "only both together are what was written"
+
+
+def test_ours_is_taken_out_of_what_exiv2_writes() -> None:
+    """As exiv2 0.28 writes a new packet with a rating: structures and positions as attributes."""
+    _, added = add(None, WANTED)
+    anew = packet(
+        keywords("Eiffel Tower", "Paris") + "<lr:hierarchicalSubject><rdf:Bag><rdf:li>"
+        "Places|France|Paris|Eiffel Tower</rdf:li></rdf:Bag></lr:hierarchicalSubject>"
+        "<Iptc4xmpExt:LocationShown><rdf:Bag><rdf:li><rdf:Description Iptc4xmpExt:City='Paris' "
+        "Iptc4xmpExt:CountryName='France' Iptc4xmpExt:CountryCode='FR' "
+        "exif:GPSLatitude='48,51.498N' exif:GPSLongitude='2,17.67E'><Iptc4xmpExt:LocationName>"
+        "<rdf:Alt><rdf:li xml:lang='x-default'>Eiffel Tower</rdf:li></rdf:Alt>"
+        "</Iptc4xmpExt:LocationName><Iptc4xmpExt:LocationId><rdf:Bag><rdf:li>"
+        "http://www.wikidata.org/entity/Q243</rdf:li></rdf:Bag></Iptc4xmpExt:LocationId>"
+        "</rdf:Description></rdf:li></rdf:Bag></Iptc4xmpExt:LocationShown>",
+        f' {LR} {EXIF} {EXT} xmlns:xmp="http://ns.adobe.com/xap/1.0/"\n   xmp:Rating="5"\n'
+        '   exif:GPSLatitude="48,51.4980000N"\n   exif:GPSLongitude="2,17.6700000E"',
+    )
+    rest = remove(anew.encode(), added)
+    assert rest is not None
+    assert read_xmp(rest) == Metadata()
+    assert b'xmp:Rating="5"></rdf:Description>' in rest
+    assert remove(anew.replace('\n   xmp:Rating="5"', "").encode(), added) is None
 
 
 def test_a_description_that_others_made_for_ours_goes_with_it() -> None:

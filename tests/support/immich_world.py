@@ -93,7 +93,12 @@ def opened(fake: FakeImmich, folder: Path, *, key: str = KEY) -> Iterator[Immich
 
 
 def label(
-    fake: FakeImmich, folder: Path, recognizer: Recognizer, *, above: float = 0.5, **more: object
+    fake: FakeImmich,
+    folder: Path,
+    recognizer: Recognizer,
+    *,
+    above: float | None = 0.5,
+    **more: object,
 ) -> ImmichRun:
     """One run, with its state in `folder`."""
     options = ImmichOptions(above=above, **more)  # type: ignore[arg-type]

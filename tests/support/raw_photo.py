@@ -173,5 +173,6 @@ def cr3_head() -> bytes:
     position = tiff([("first", GPS, "")], {})
     box = struct.pack(">I", 8 + len(position)) + b"CMT4" + position
     moov = struct.pack(">I", 8 + 24 + len(box)) + b"moov"
-    uuid = struct.pack(">I", 24 + len(box)) + b"uuid" + bytes(16)
+    canon = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+    uuid = struct.pack(">I", 24 + len(box)) + b"uuid" + canon
     return b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + moov + uuid + box

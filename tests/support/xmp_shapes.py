@@ -401,7 +401,11 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "unknown entity": (packet("&nbsp;").encode(), "damaged or cut short"),
     "large": (EXIFTOOL.encode() + b" " * 16_000_000, "16 MB"),
     "deep": (packet("<dc:a>" * 5_000 + "</dc:a>" * 5_000).encode(), "nested too deep"),
-    "many": (packet("<dc:a/>" * 100_001).encode(), "100,000 elements"),
+    "many": (packet('<dc:a b=""/>' * 50_000).encode(), "100,000 elements"),
+    "many attributes": (
+        packet("", "".join(f' dc:a{number}=""' for number in range(100_000))).encode(),
+        "100,000 elements",
+    ),
     "zero bytes": (bytes(4096), "only zero bytes"),
     "a zero byte": (EXIFTOOL.encode().replace(b"Paris", b"Par\0is"), "damaged or cut short"),
     "empty": (b"", "empty"),

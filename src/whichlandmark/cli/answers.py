@@ -23,6 +23,7 @@ from ..data.left_out import lost_photos
 from ..data.table import read_photos
 from ..library.exports import (
     DOCUMENT_ROOT,
+    AnswerFiles,
     config_path,
     served_folders,
     write_fiftyone,
@@ -104,30 +105,6 @@ def _name_below(photo: str, argument: str, folder: str) -> str:
     return os.path.join(argument, below)
 
 
-@dataclass(frozen=True)
-class AnswerFiles:
-    """Files that the answers are written into, each None = not written.
-
-    csv: a table. fiftyone, label_studio: for these programs, with boxes where they were looked for.
-    """
-
-    csv: Path | None = None
-    fiftyone: Path | None = None
-    label_studio: Path | None = None
-
-    def results(self) -> list[tuple[Path, str]]:
-        """Each file and its kind, as `check_results` takes them."""
-        found: list[tuple[Path, str]] = []
-        if self.csv:
-            found.append((self.csv, "table of answers"))
-        if self.fiftyone:
-            found.append((self.fiftyone, "file for FiftyOne"))
-        if self.label_studio:
-            found.append((self.label_studio, "file for Label Studio"))
-            found.append((config_path(self.label_studio), "labeling configuration"))
-        return found
-
-
 @dataclass(eq=False)
 class Printer:
     """Prints answers as they come, and counts them.
@@ -207,8 +184,13 @@ def recognize_photos(
     printer = Printer(facts, as_json, table)
     if files.fiftyone or files.label_studio:
         printer.paths = dict(zip(photos.ids.tolist(), paths, strict=True))
-    for photo, answer in _answers(opened, photos, evidence, explain):
-        printer.add(photo.id, answer)
+    try:
+        for photo, answer in _answers(opened, photos, evidence, explain):
+            printer.add(photo.id, answer)
+    except KeyboardInterrupt:
+        _write_files(files, printer, evidence, labels)
+        output.warn(f"{printer.counts.total()} of {len(photos)} photos were answered")
+        raise
     printer.add_lost(photos.left_out)
     _write_files(files, printer, evidence, labels)
     if as_table:
@@ -258,6 +240,8 @@ def _answers(
     many = len(photos) > PHOTOS_WITHOUT_PROGRESS
     with output.progress() if many else nullcontext() as start:
         move = start("recognizing") if start else None
+        if move:
+            move(0, len(photos))  # the first batch takes a while
         yield from opened.answer_table(photos, evidence=evidence, progress=move)
 
 

@@ -35,14 +35,16 @@ EVERYWHERE = ("recognizer", "device", "language")  # may stand above all tables,
 # What a file of the current folder may set: it chooses, and neither writes nor deletes anything,
 # opens no address, shows nobody's positions and gives no key to anyone.
 FROM_HERE = frozenset({
-    *EVERYWHERE, "rules", "score", "evidence", "all-scores", "json", "above", "languages",
-    "keyword-root", "min-photos", "interval", "limit", "port", "title", "workers", "queue", "rate",
+    *EVERYWHERE, "rules", "score", "evidence", "all-scores", "json", "above", "far", "languages",
+    "keyword-root", "min-photos", "interval", "limit", "port", "title", "workers", "queue",
     "level", "epochs", "false-answers",
 })  # fmt: skip
 
-# What no file may set: it is said once, for one run.
-NEVER = frozenset({"undo", "help", "refresh", "name", "not-a-landmark", "approve", "discard",
-                   "clear", "shard", "install-completion", "show-completion"})  # fmt: skip
+# What no file may set: it is said for one run.
+NEVER = frozenset({
+    "write", "watch", "undo", "dry-run", "refresh", "name", "not-a-landmark", "reopen", "approve",
+    "discard", "clear", "shard", "help", "install-completion", "show-completion",
+})  # fmt: skip
 
 # An option's type, as different versions of Typer name it → types of Python, and words.
 _KINDS: dict[str, tuple[Any, str]] = {

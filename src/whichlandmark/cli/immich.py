@@ -11,7 +11,7 @@ from ..core.errors import OptionError
 from ..core.json_options import Span, count
 from . import output
 from .app import Device, Json, app
-from .option_types import within
+from .option_types import complete_recognizers, within
 
 if TYPE_CHECKING:
     from ..library.immich import ImmichOptions, ImmichRun
@@ -34,6 +34,8 @@ Recognizer = Annotated[
     Path | None,
     typer.Option(
         "--recognizer", "-r",
+        envvar="WHICHLANDMARK_RECOGNIZER",
+        autocompletion=complete_recognizers,
         help="A recognizer folder, made by `whichlandmark index`; --undo needs none.",
     ),
 ]  # fmt: skip

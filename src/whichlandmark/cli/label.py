@@ -12,7 +12,7 @@ from ..core.errors import DataError, OptionError
 from ..core.json_options import Span
 from . import output
 from .app import Device, Json, app
-from .option_types import within
+from .option_types import complete_recognizers, is_said, within
 
 if TYPE_CHECKING:
     from ..recognition.recognizer import Recognizer as OpenedRecognizer
@@ -25,6 +25,8 @@ Recognizer = Annotated[
     Path | None,
     typer.Option(
         "--recognizer", "-r",
+        envvar="WHICHLANDMARK_RECOGNIZER",
+        autocompletion=complete_recognizers,
         help="A recognizer folder, made by `whichlandmark index`; --undo needs none.",
     ),
 ]  # fmt: skip
@@ -152,9 +154,12 @@ def label(
     opened = load(recognizer, device=device)
     for text in GalleryFacts.of(opened).notes[len(opened.warnings) :]:
         output.note(text)
-    settings = LabelSettings(
-        _above(opened, above), gps=gps, language=language, keyword_root=keyword_root, far_km=far
-    )
+
+    def settings(used: OpenedRecognizer) -> LabelSettings:
+        return LabelSettings(
+            _above(used, above), gps=gps, language=language, keyword_root=keyword_root, far_km=far
+        )
+
     run = LabelRun(place, recognizer, opened, settings, state, device=device, as_json=as_json)
     if watch:
         run.watch(interval or INTERVAL)
@@ -173,10 +178,10 @@ def _check(
              if given]  # fmt: skip
     if len(modes) > 1:
         raise OptionError(f"{' and '.join(modes)} given; expected one of them")
-    given = [option for option, path in outputs.items() if path is not None]
+    given = [option for option, path in outputs.items() if path is not None and is_said(option)]
     if given and (undo or watch):
         raise OptionError(f"{given[0]} given with {modes[0]}; expected it with a plan or --write")
-    if interval is not None and not watch:
+    if interval is not None and is_said("--interval") and not watch:
         raise OptionError("--interval given without --watch")
     if recognizer is None and not undo:
         raise OptionError("no recognizer given; expected -r FOLDER, made by `whichlandmark index`")
@@ -189,7 +194,14 @@ def _check(
 
 def _above(opened: OpenedRecognizer, given: float | None) -> float:
     """The least confidence of a label: as given, or measured on the gallery."""
-    return 0.97 if given is None else given
+    if given is not None:
+        return given
+    from ..recognition.sure import sure_confidence
+
+    found = sure_confidence(opened)
+    if found.note:
+        output.note(f"note: {found.note}")
+    return found.confidence
 
 
 def _undo(place: str, state: Path | None, *, as_json: bool) -> None:

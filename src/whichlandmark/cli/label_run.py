@@ -8,12 +8,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import DataError, WhichLandmarkError
+from ..core.files import local_path, text_of_bytes
 from . import output
 from .answers import MIN_TABLE_WIDTH, cells, fitted
 
@@ -30,13 +31,15 @@ class LabelRun:
     """One run of the verb on a library."""
 
     def __init__(
-        self, place: str, folder: Path, opened: Recognizer, settings: LabelSettings,
+        self, place: str, folder: Path, opened: Recognizer,
+        settings_for: Callable[[Recognizer], LabelSettings],
         state: Path | None, *, device: str, as_json: bool,
     ) -> None:  # fmt: skip
         self.place, self.folder, self.opened = place, folder, opened
-        self.settings, self.state = settings, state
+        self.settings_for, self.settings = settings_for, settings_for(opened)
+        self.state = state
         self.device, self.as_json = device, as_json
-        self.labelled = 0
+        self.labelled, self.looked = 0, False
         self.warned: set[tuple[str, str]] = set()
         self.loaded_stamp = self.last_stamp = (0, 0)
 
@@ -117,7 +120,8 @@ class LabelRun:
             }  # fmt: skip
             output.say_json(plan_object(plan) | more)
             return
-        output.say(f"{len(plan)} photos: {_counts(plan, written is not None)}")
+        above = f"labels from confidence {plan.above:.3g}"
+        output.say(f"{len(plan)} photos: {_counts(plan, written is not None)} ({above})")
         named = [f"{title} {count}" for title, count in plan.landmarks.items()]
         if len(named) > MAX_LANDMARKS:
             named[MAX_LANDMARKS:] = [f"and {len(named) - MAX_LANDMARKS} more"]
@@ -163,7 +167,12 @@ class LabelRun:
         """Label the photos that are complete; print a line for each new label."""
         self._reload()
         with self.library() as library:
-            library.answers.update(changing=changing)
+            if self.looked:
+                library.answers.update(changing=changing)
+            else:  # all that is there
+                with output.progress() as start:
+                    library.answers.update(start("recognizing"), changing=changing)
+            self.looked = True
             plan = library.plan(str(self.folder), self.settings)
             written = library.write(plan)
         done = set(written.photos)
@@ -201,6 +210,7 @@ class LabelRun:
             return
         self.opened.gallery.close()
         self.opened, self.loaded_stamp = opened, stamp
+        self.settings = self.settings_for(opened)
         output.note(f"{self.folder}: opened again, because it was changed")
 
 
@@ -290,5 +300,5 @@ def _what(row: PlannedLabel) -> str:
         return f"blocked: {row.why}"
     if not row.labelled:
         return row.why
-    name = os.path.basename(row.sidecar)
-    return f"into {name}" if os.path.exists(row.sidecar) else f"new {name}"
+    name = text_of_bytes(os.path.basename(local_path(row.sidecar)))
+    return f"into {name}" if os.path.exists(local_path(row.sidecar)) else f"new {name}"

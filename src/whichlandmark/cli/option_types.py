@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
@@ -151,6 +152,11 @@ def _value_of(names: Sequence[str], arguments: Sequence[str]) -> str:
         if option in names:
             return value if equals else following
     return ""
+
+
+def is_said(option: str) -> bool:
+    """Does the command line give this option? One of a config file fits every use of its verb."""
+    return any(text == option or text.startswith(f"{option}=") for text in sys.argv[1:])
 
 
 def refuse_blanks(arguments: Sequence[str]) -> None:

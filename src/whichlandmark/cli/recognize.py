@@ -126,8 +126,9 @@ def recognize(
     One photo gets a sentence and its nearest photos, several get a table.
     """
     from ..core.figures import require_matplotlib
+    from ..library.exports import AnswerFiles
     from ..recognition.folder.load import load
-    from .answers import AnswerFiles, photos_of_arguments, recognize_photos
+    from .answers import photos_of_arguments, recognize_photos
 
     given = photos_of_arguments(photos)
     picture = explain is not None and explain.suffix.lower() == ".png"

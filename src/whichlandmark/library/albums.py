@@ -127,7 +127,9 @@ def write_album_lists(journal: Journal, plan: Plan, folder: str) -> Albums:
         lines = []
         for photo in photos:
             if "\n" in photo or "\r" in photo or valid_text(photo) != photo:
-                files.found.failures[photo] = "its name is none that a list can hold; rename it"
+                files.found.failures[valid_text(photo)] = (
+                    "its name is none that a list can hold; rename it"
+                )
             else:
                 lines.append(photo + "\n")
         path = os.path.join(folder, names[title] + LIST_SUFFIX)
@@ -224,9 +226,9 @@ class _AlbumFiles:
         for path, (photo, proof) in links.items():
             now = _proof_of_link(path)
             if not proof:
-                self.found.failures[photo] = "the photo is gone since it was read"
+                self.found.failures[valid_text(photo)] = "the photo is gone since it was read"
             elif now != proof and os.path.lexists(path) and now != self.known[path][1]:
-                self.found.kept[path] = "no link of ours any more"
+                self.found.kept[valid_text(path)] = "no link of ours any more"
             elif now != proof:
                 try:
                     with suppress(FileNotFoundError):
@@ -235,7 +237,7 @@ class _AlbumFiles:
                     self.found.added += 1
                 except OSError as error:
                     reason = error.strerror or str(error)
-                    self.found.failures[path] = f"no hard link could be made ({reason})"
+                    self.found.failures[valid_text(path)] = f"no hard link could be made ({reason})"
         self.note({path: new for path, new in links.items() if _proof_of_link(path) == new[1]})
 
     def write_list(self, path: str, content: bytes) -> None:
@@ -243,7 +245,9 @@ class _AlbumFiles:
         proof = _proof_of_list(content)
         now = _proof_of_list_at(path)
         if now not in ("", proof) and now != self.known.get(path, ("", ""))[1]:
-            self.found.kept[path] = "no list of ours, or changed since; move it away to get one"
+            self.found.kept[valid_text(path)] = (
+                "no list of ours, or changed since; move it away to get one"
+            )
             return
         if now != proof:
             with atomic_file(path) as temporary:
@@ -266,12 +270,14 @@ class _AlbumFiles:
                         done.append(path)
                     continue
                 if reason := _delete(path, proof):
-                    self.found.kept[path] = reason
+                    self.found.kept[valid_text(path)] = reason
                 else:
                     self.found.removed += 1
                 done.append(path)
             except OSError as error:
-                self.found.failures[path] = f"cannot be deleted ({error.strerror or error})"
+                self.found.failures[valid_text(path)] = (
+                    f"cannot be deleted ({error.strerror or error})"
+                )
         with self.journal.file.transaction() as sql:
             sql.executemany(
                 "DELETE FROM albums WHERE file = ?", [(os.fsencode(path),) for path in done]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +31,30 @@ DOCUMENT_ROOT = "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"  # Label Studio's own s
 Row = tuple[str, Prediction]  # path of the photo, its answer
 
 _WHOLE = (0.0, 0.0, 1.0, 1.0)  # box of a landmark of which it is not known where it is
+
+
+@dataclass(frozen=True)
+class AnswerFiles:
+    """Files that the answers are written into, each None = not written.
+
+    csv: a table. fiftyone, label_studio: for these programs, with boxes where they were looked for.
+    """
+
+    csv: Path | None = None
+    fiftyone: Path | None = None
+    label_studio: Path | None = None
+
+    def results(self) -> list[tuple[Path, str]]:
+        """Each file and its kind, as `check_results` takes them."""
+        found: list[tuple[Path, str]] = []
+        if self.csv:
+            found.append((self.csv, "table of answers"))
+        if self.fiftyone:
+            found.append((self.fiftyone, "file for FiftyOne"))
+        if self.label_studio:
+            found.append((self.label_studio, "file for Label Studio"))
+            found.append((config_path(self.label_studio), "labeling configuration"))
+        return found
 
 
 def write_fiftyone(

@@ -23,13 +23,12 @@ from ..core.photo_files import LatLon
 from ..core.types import Progress
 from ..recognition.answer import shown_name
 from ..recognition.recognizer import Recognizer
+from ..recognition.sure import sure_confidence
 from .immich_api import ImmichApi
 from .immich_client import CONNECTIONS, RefusedError
 from .immich_shapes import MARK, PLACED_MARK, ROOT, Asset, Marks, Tag, same_place
 from .immich_state import Answer, ImmichState, KnownAsset, Placed
 from .stored_answers import answer_keys
-
-DEFAULT_ABOVE = 0.97
 
 PHOTOS_AT_ONCE = 32  # previews in memory; after a kill at most so many are asked for again
 
@@ -42,7 +41,7 @@ Made = TypeVar("Made")
 class ImmichOptions:
     """What `label_immich` does.
 
-    above: least confidence of a label; None = the sure one of the recognizer. gps: write positions.
+    above: least confidence of a label; None = as `sure_confidence` says. gps: write positions.
     root: the tag above all of this program's, with any levels. limit: photos to answer in this run.
     again: also answer what an earlier recognizer answered, and label what was undone. archived:
     photos of the archive, too. language: of the landmarks' names.
@@ -101,8 +100,10 @@ class _Bridge:
         self._api, self._state, self._recognizer = api, state, recognizer
         self._options, self._marks = options, Marks.below(options.root)
         self._key = answer_keys(recognizer)[1]
-        above = options.above
-        self._done = ImmichRun(DEFAULT_ABOVE if above is None else above)
+        sure = sure_confidence(recognizer) if options.above is None else None
+        self._done = ImmichRun(sure.confidence if sure else options.above or 0.0)
+        if sure and sure.note:
+            self._done.notes.append(sure.note)
         self._tags: dict[str, Tag] = {}
         self._there: set[str] | None = (
             None  # values of the tags on the server, before the first is made

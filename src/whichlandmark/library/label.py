@@ -158,7 +158,7 @@ class LabelledLibrary:
         for wanted in sidecars:
             photo = next((path for path in wanted.photos.values() if os.path.exists(path)), None)
             if photo is None:
-                written.failures[wanted.path] = "the photo is gone since it was read"
+                written.failures[valid_text(wanted.path)] = "the photo is gone since it was read"
                 continue
             try:
                 now = sidecar_now(self.journal, wanted.path, [*wanted.photos])
@@ -167,7 +167,7 @@ class LabelledLibrary:
                 if change and (reason := why_not_written(wanted.path)):
                     raise DataError(reason)
             except DataError as error:
-                written.failures[wanted.path] = str(error)
+                written.failures[valid_text(wanted.path)] = str(error)
                 continue
             if change:
                 written.photos += wanted.photos
@@ -177,7 +177,7 @@ class LabelledLibrary:
 def _count(change: SidecarChange, reason: str, written: Written) -> None:
     file = change.file
     if reason:
-        written.failures[file.sidecar] = reason
+        written.failures[valid_text(file.sidecar)] = reason
     elif file.before is None:
         written.new += 1
     else:
@@ -249,7 +249,7 @@ def undo(
                 if progress:
                     progress(done, len(paths))
                 if reason:
-                    undone.failures[change.file.sidecar] = reason
+                    undone.failures[valid_text(change.file.sidecar)] = reason
                 elif change.file.after is None:
                     undone.deleted += 1
                 elif exact[change.file.sidecar]:
@@ -259,7 +259,7 @@ def undo(
         except KeyboardInterrupt:
             journal.settle()
             raise
-        journal.forget(undone.gone)
+        journal.forget(map(local_path, undone.gone))
         albums = remove_albums(journal)
         undone.albums, undone.kept = albums.removed, albums.kept
         undone.failures |= albums.failures
@@ -276,13 +276,13 @@ def _undo_changes(
             now = SidecarNow(path, entry)
             if now.content is None:
                 if entry and not entry.forgotten:
-                    undone.gone.append(path)
+                    undone.gone.append(valid_text(path))
                 continue
             change = now.undo()
             if change and (reason := why_not_written(path)):
                 raise DataError(reason)
         except DataError as error:
-            undone.failures[path] = str(error)
+            undone.failures[valid_text(path)] = str(error)
             continue
         if change is None:
             journal.drop([path])

@@ -66,7 +66,8 @@ class PlannedLabel:
         title: The same as people read it, in the language of the plan; "" where there is none.
         confidence: Calibrated probability that it is right, 0 to 1; NaN where `landmark` is None.
         place: The landmark's place; None where `landmark` is None.
-        sidecar: Absolute path of the sidecar, existing or to be made; "" where none is concerned.
+        sidecar: Absolute path of the sidecar, existing or to be made, as valid text; "" where none
+            is concerned.
         wanted: What the sidecar has to say after writing, known items included; empty where the
             photo gets no label.
         state: What is done with it.

@@ -7,9 +7,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ..core.errors import DataError
-from ..core.files import local_path
+from ..core.files import local_path, valid_text
 from ..core.photo_files import LatLon
 from ..core.types import Progress
 from ..gallery.records import LandmarkRecord
@@ -23,9 +24,9 @@ from .sidecar_files import why_not_written
 from .xmp import Additions, Metadata, Place
 from .xmp_fields import comparable
 
-MANY_FAR = (
-    3  # photos whose positions contradict a landmark, and none fits: is the landmark's wrong?
-)
+MANY_FAR = 3  # photos whose positions contradict a landmark, and none fits: is it in a wrong place?
+
+PHOTOS_REMEMBERED = 8  # what the files that were read last say themselves
 
 
 def label_of(landmark: str, record: LandmarkRecord | None, settings: LabelSettings) -> Label:
@@ -72,7 +73,8 @@ class Planner:
             embedded: Path of a photo → what the file itself says.
         """
         self.records, self.journal, self.settings = records, journal, settings
-        self.sidecar_of, self.embedded = sidecar_of, embedded
+        self.sidecar_of = sidecar_of
+        self.embedded = lru_cache(maxsize=PHOTOS_REMEMBERED)(embedded)
         self.labels: dict[str, Label] = {}
         self.far: Counter[str] = Counter()  # landmark → photos whose own position contradicts it
         self.near: Counter[str] = Counter()
@@ -87,8 +89,9 @@ class Planner:
         for answer in answers:
             row, labels = self._row(answer)
             if labels:
-                row = replace(row, sidecar=self.sidecar_of(local_path(row.file)))
-                groups.setdefault(row.sidecar, []).append(len(rows))
+                path = self.sidecar_of(local_path(row.file))
+                row = replace(row, sidecar=valid_text(path))
+                groups.setdefault(path, []).append(len(rows))
             rows.append(row)
             found.append(labels)
         self._add_withdrawn(rows, groups)
@@ -133,7 +136,9 @@ class Planner:
             answer.photo, answer.file, said["decision"], guess, first.title, confidence,
             first.place, "", Additions(), "not_sure",
         )  # fmt: skip
-        if said["decision"] != "landmark" or confidence < above:
+        if said["decision"] != "landmark":
+            return replace(row, why="not sure enough to be an answer"), ()
+        if confidence < above:
             return replace(row, why=f"confidence {confidence:.3f}, below {above:.3g}"), ()
         others = [found["landmark"] for found in said["landmarks"] if found["confidence"] >= above]
         names = dict.fromkeys((guess, *others))
@@ -157,7 +162,7 @@ class Planner:
         wanted: dict[str, Label] = {}
         for number in numbers:
             row, labels = rows[number], found[number]
-            if not labels or row.sidecar != path:  # ours is taken out
+            if not labels or local_path(row.sidecar) != path:  # ours is taken out
                 continue
             labels = self._not_contradicted(now, row, labels)
             refused = [label for label in labels if now.taken_out(label)]
@@ -187,7 +192,7 @@ class Planner:
                 old = ", ".join(self.label(name).title for name in now.entry.labels)
                 why = f"{old}, written before, is taken out again"
                 why += f": {row.why}" if row.why else ""
-                rows[number] = replace(row, state="write", sidecar=path, why=why)
+                rows[number] = replace(row, state="write", sidecar=valid_text(path), why=why)
         return WantedSidecar(path, photos, labels, position)
 
     def _not_contradicted(

@@ -109,9 +109,8 @@ class Adding:
             lead = self._packet.indent(last)
             self._splices.append((last.end, 0, self._render(nodes, array or element, lead)))
             return
-        if (element.children and array is None) or len(element.children) > 1 or (
-            array and array.children) or any(one[:2] == (RDF, "parseType") or one[:2] == (
-                RDF, "resource") for one in element.attributes):  # fmt: skip
+        odd = {(RDF, "parseType"), (RDF, "resource")} & {one[:2] for one in element.attributes}
+        if odd or element.children != [array] * bool(array) or (array and array.children):
             raise XmpError(f"{prop} is no list, but something that cannot be changed safely")
         raw = self._packet.raw(element)
         self._found.append((prop, raw.decode()))

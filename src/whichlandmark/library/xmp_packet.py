@@ -16,7 +16,7 @@ from ..core.file_kinds import HEAD_BYTES, kind_of, photo_format
 
 MAX_BYTES = 16_000_000  # of a packet; darktable's history and Lightroom's masks take some MB
 
-_MAX_DEPTH, _MAX_ELEMENTS = 100, 100_000
+_MAX_DEPTH, _MAX_ELEMENTS = 100, 100_000  # attributes count as elements
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
@@ -46,7 +46,8 @@ _ENCODINGS = {
 
 _TAG = re.compile(rb"""<[^\s/>"']+(?:[^>"']+|"[^"]*"|'[^']*')*>""")
 
-_ATTRIBUTE = re.compile(rb"""\s+([^\s=/>"']+)\s*=\s*("[^"]*"|'[^']*')""")
+# A run of white space is tried from its beginning only, because it may be long.
+_ATTRIBUTE = re.compile(rb"""(?<!\s)\s+([^\s=/>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 
 _SPACE = b" \t\r\n"
 
@@ -254,10 +255,11 @@ class _Builder:
         )  # fmt: skip
 
     def _start(self, tag: str, flat: list[str]) -> None:
-        self._count += 1
-        if len(self._open) >= _MAX_DEPTH or self._count > _MAX_ELEMENTS:
-            raise XmpError("nested too deep" if self._count <= _MAX_ELEMENTS else
-                           f"more than {_MAX_ELEMENTS:,} elements")  # fmt: skip
+        self._count += 1 + len(flat) // 2
+        if len(self._open) >= _MAX_DEPTH:
+            raise XmpError("nested too deep")
+        if self._count > _MAX_ELEMENTS:
+            raise XmpError(f"more than {_MAX_ELEMENTS:,} elements and attributes")
         parent = self._open[-1] if self._open else None
         pairs = list(zip(flat[::2], flat[1::2], strict=True))
         scope = parent.scope if parent else {"xml": _XML}
