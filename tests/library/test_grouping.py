@@ -130,6 +130,11 @@ def test_photos_that_are_all_the_same_are_one_scene() -> None:
     assert (found.size, len(found.rows)) == (1, 200)
 
 
+def test_a_party_is_one_group_and_hides_no_other() -> None:
+    found = grouped(photos_around([300, 6, *[1] * 20], 0.5))
+    assert [sorted(one.rows) for one in found] == [[*range(300)], [*range(300, 306)]]
+
+
 def test_many_linked_photos_are_split_by_likelier_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = photos_around([5, 5], 0.5)
     vectors[5:] += 0.7 * vectors[:5].mean(axis=0)

@@ -57,13 +57,12 @@ class Group:
     """Photos of one landmark, probably.
 
     rows: the best first: those that are most like the others. size: scenes, so that a burst counts
-    once. verified: pairs with matching keypoints. strength: mean probability of its pairs.
+    once. verified: pairs with matching keypoints.
     """
 
     rows: list[int]
     size: int
     verified: int
-    strength: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +199,7 @@ def _clusters(
             (later if int(scenes[row]) in known else first).append(row)
             known.add(int(scenes[row]))
         inside = int(np.isin(verified, members).all(axis=1).sum())
-        found.append(Group(first + later, size, inside, float(mean.mean())))
+        found.append(Group(first + later, size, inside))
     return found
 
 
