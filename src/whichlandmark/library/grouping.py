@@ -78,12 +78,14 @@ class Similarity:
     """How similar N photos are.
 
     vectors: (N, d) unit rows as the recognizer compares them. background: (N,) mean cosine of each
-    to its nearest distractors. taught: Are there distractors? Without them a high cosine says
-    little, so photos are grouped only where keypoints match.
+    to its nearest distractors. gallery: (N,) the same to its nearest photos of landmarks. taught:
+    Are there distractors? Without them a high cosine says little, so photos are grouped only where
+    keypoints match.
     """
 
     vectors: Vectors
     background: Floats
+    gallery: Floats
     taught: bool = True
 
     def __len__(self) -> int:
@@ -91,7 +93,17 @@ class Similarity:
 
     def take(self, rows: Sequence[int]) -> Similarity:
         """That of some of the photos."""
-        return Similarity(self.vectors[list(rows)], self.background[list(rows)], self.taught)
+        own = list(rows)
+        return Similarity(self.vectors[own], self.background[own], self.gallery[own], self.taught)
+
+    def like_gallery(self, rows: Sequence[int], nearest_photos: int = 5) -> bool:
+        """Are photos as similar to the gallery's nearest ones as to the nearest of each other?"""
+        vectors = self.vectors[list(rows)]
+        cosines = vectors @ vectors.T
+        np.fill_diagonal(cosines, -np.inf)
+        most = min(nearest_photos, len(rows) - 1)
+        own = np.sort(cosines, axis=1)[:, -most:] if most else np.ones((1, 1))
+        return bool(self.gallery[list(rows)].mean() >= own.mean())
 
     def lead(self, rows: Rows) -> Floats:
         """(P,) of pairs (P, 2): their cosine less the mean of both backgrounds."""
