@@ -127,7 +127,7 @@ if __name__ == "__main__":
     if what == "photos":
         photos(out, Path(sys.argv[3]))
     elif what == "large":
-        world(out, 21, none=int(sys.argv[3]) - 310, size=320)
+        world(out, 21, none=int(sys.argv[3]) - 280, size=224)
     else:
         for seed in map(int, sys.argv[3:] or ["11", "12", "13"]):
             world(out, seed)

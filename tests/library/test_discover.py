@@ -9,8 +9,12 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.cli.test_commands import json_of, run
+from tests.support.fake_city import small_city
+from tests.support.fake_wikimedia import FakeWikimedia
 from tests.support.photo_library import exif_of
 from tests.support.photos import photos_of, picture, write_colour_world, write_photo
+from whichlandmark.collect import wikidata
+from whichlandmark.core.errors import NetworkError
 from whichlandmark.features.embedders import load as embedders
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.sqlite.store import SqliteGallery
@@ -290,3 +294,34 @@ def test_without_distractors_a_note_says_what_is_missing(
     found = json_of(capfd, "discover", library, "-r", folder, code=3)
     assert "the gallery has no distractors" in found["warnings"][0]
     assert found["groups"] == []  # no details match in photos of noise
+
+
+def test_wikidata_is_asked_only_with_a_contact(
+    library: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with FakeWikimedia(small_city(), per_minute=100_000) as server:
+        item = server.world.items["Q90101"]
+        place = item.values("P625")[0]
+        for at in range(4):
+            image = Pillow.fromarray(picture(OTHER, at))
+            position = (place[0], place[1])
+            image.save(library / "Camera" / f"DSC_{at}.jpg", exif=exif_of(position=position))
+        asked = ("discover", library, "-r", folder, "--api", server.base)
+        found = json_of(capfd, *asked, code=3)
+        assert found["groups"][1]["suggestion"] is None
+        assert server.requests == []
+        found = json_of(capfd, *asked, "--contact", "me@example.org", code=3)
+        suggestion = found["groups"][1]["suggestion"]
+        assert suggestion["wikidata"].startswith("Q901")
+        assert suggestion["why"].endswith("m from the photos, by Wikidata")
+    (folder / "commons.sqlite").unlink()
+    monkeypatched = pytest.MonkeyPatch()
+    with monkeypatched.context() as patched:
+        patched.setattr(wikidata, "landmarks_near", _unreachable)
+        code, out, err = run(capfd, *asked, "--contact", "me@example.org")
+    assert (code, "2 groups in 17 photos" in out) == (3, True)
+    assert err.count("no names from Wikidata: the server is away") == 1
+
+
+def _unreachable(*given: object) -> None:
+    raise NetworkError("the server is away")

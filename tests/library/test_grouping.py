@@ -31,11 +31,18 @@ def photos_around(sizes: list[int], spread: float, seed: int = 0) -> np.ndarray:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
+def similarity(
+    vectors: np.ndarray, background: float = 0.25, gallery: float = 0.3, *, taught: bool = True
+) -> Similarity:
+    n = len(vectors)
+    return Similarity(vectors, np.full(n, background), np.full(n, gallery), taught)
+
+
 def grouped(
     vectors: np.ndarray, inliers: dict[tuple[int, int], int] | None = None,
     seen: Seen | None = None, background: float = 0.25, min_photos: int = 3, taught: bool = True,
 ) -> list[Group]:  # fmt: skip
-    photos = Similarity(vectors, np.full(len(vectors), background), taught)
+    photos = similarity(vectors, background, taught=taught)
     pairs = candidate_pairs(photos)
     counts = np.array([(inliers or {}).get((int(a), int(b)), 0) for a, b in pairs.rows], np.int64)
     return group(photos, pairs, counts, seen or Seen(), min_photos)
@@ -105,7 +112,7 @@ def test_positions_tell_look_alikes_apart_and_join_what_is_near() -> None:
 def test_a_burst_and_copies_count_once_and_come_last() -> None:
     vectors = photos_around([5], 0.4)
     times = [0.0, 20.0, 40.0, 7200.0, None]
-    pairs = candidate_pairs(Similarity(vectors, np.full(5, 0.25)))
+    pairs = candidate_pairs(similarity(vectors))
     scenes = scenes_of(5, [(3, 4)], times, pairs.rows, np.ones(len(pairs.rows), dtype=bool))
     assert len(set(scenes[:3].tolist())) == 1  # one after the other, within a minute each
     assert scenes[3] == scenes[4] != scenes[0]
@@ -130,6 +137,11 @@ def test_photos_that_are_all_the_same_are_one_scene() -> None:
     assert (found.size, len(found.rows)) == (1, 200)
 
 
+def test_a_party_is_one_group_and_hides_no_other() -> None:
+    found = grouped(photos_around([300, 6, *[1] * 20], 0.5))
+    assert [sorted(one.rows) for one in found] == [[*range(300)], [*range(300, 306)]]
+
+
 def test_many_linked_photos_are_split_by_likelier_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = photos_around([5, 5], 0.5)
     vectors[5:] += 0.7 * vectors[:5].mean(axis=0)
@@ -137,6 +149,13 @@ def test_many_linked_photos_are_split_by_likelier_pairs(monkeypatch: pytest.Monk
     whole = [sorted(one.rows) for one in grouped(vectors)]
     monkeypatch.setattr(grouping, "MAX_LINKED", 6)
     assert [sorted(one.rows) for one in grouped(vectors)] == whole
+
+
+def test_look_alikes_of_a_landmark_are_more_like_each_other() -> None:
+    vectors = photos_around([6], 0.6)  # their cosines are about 0.7
+    assert not similarity(vectors, gallery=0.6).like_gallery([0, 1, 2, 3])
+    assert similarity(vectors, gallery=0.8).like_gallery([0, 1, 2, 3])
+    assert not similarity(vectors, gallery=0.9).like_gallery([0])
 
 
 def test_pairs_are_compared_once_each_and_in_order() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from whichlandmark.core.photo_files import LatLon
@@ -37,14 +39,15 @@ def suggester(**given: object) -> Suggester:
 
 def test_what_the_gallery_guesses_for_half_of_the_photos_comes_first() -> None:
     suggest = suggester(known={"Q243": TOWER, "old_mill": NOWHERE}, tables=[ABBEY])
-    guesses = [("Q243", 0.6), ("Q243", 0.3), ("abbey", 0.8), None]
+    guesses = [("Q243", 0.6), ("Q243", 0.5), ("Q243", 0.8), None]
     found = suggest(facts(guesses=guesses, places=[(48.859, 2.296), None, None, None]))
     assert found is not None
     assert (found.title, found.landmark, found.wikidata) == ("Eiffel Tower", "Q243", "Q243")
-    assert "guessed it for 2 of 4 photos" in found.why
+    assert "guessed it for 3 of 4 photos" in found.why
     assert found.record("Q243") == TOWER
-    unsure = [("Q243", 0.1), ("Q243", 0.19), ("Q243", 0.3), None]
+    unsure = [("Q243", 0.6), ("Q243", 0.6), ("Q243", 0.4), None]
     assert suggest(facts(guesses=unsure)) is None
+    assert suggest(replace(facts(guesses=guesses), like_gallery=False)) is None  # a look-alike
     far = suggest(facts(guesses=guesses, places=[(45.76, 4.83)] * 4))
     assert far is None  # of photos taken in another city
     untitled = suggest(facts(guesses=[("old_mill", 0.5)] * 4))

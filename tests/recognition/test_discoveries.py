@@ -139,6 +139,15 @@ def test_a_group_may_be_of_a_landmark_of_the_gallery(folder: Path, tmp_path: Pat
     assert (record.title, record.latitude, record.source) == ("Old Mill", 1.0, "https://x.test/")
 
 
+def test_the_same_landmark_of_wikidata_is_not_made_twice(folder: Path, tmp_path: Path) -> None:
+    library, store = tmp_path / "Fotos", DiscoveryStore(folder)
+    describe_landmark(folder, "place 1", {"title": "Tour neuve", "wikidata": "Q42"})
+    (one,) = store.put([group_of(library, "abc")], str(library))
+    done = store.name(one.id, "new tower", embedder=EMBEDDER)
+    assert (done.landmark, done.known) == ("place 1", True)
+    assert describe_landmark(folder, "place 1")[0].title == "Tour neuve"
+
+
 def test_a_dismissed_group_is_not_asked_about_again(folder: Path, tmp_path: Path) -> None:
     library, store = tmp_path / "Fotos", DiscoveryStore(folder)
     (one,) = store.put([group_of(library, "abcd")], str(library))

@@ -207,6 +207,7 @@ def _decisions(
     reopened: Sequence[str],
 ) -> list[tuple[Discovery, str, str]]:
     """(group, action, landmark) of all options; an error before any of them is done."""
+    from ..core.types import SEPARATOR
     from ..library.discover import library_key
 
     key, found = library_key(library), []
@@ -216,7 +217,7 @@ def _decisions(
         if not has_name:
             if one.suggestion is None:
                 raise OptionError(f"--name {text}: no name is suggested; give {group}=NAME")
-            landmark = one.suggestion.landmark or one.suggestion.title
+            landmark = one.suggestion.landmark or one.suggestion.title.replace(SEPARATOR, "/")
         if not landmark.strip():
             raise OptionError(f"--name {text} given; expected GROUP=NAME, such as 1=Carcassonne")
         found.append((one, "name", landmark))

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.files import local_path, text_of_bytes
 from ..core.fingerprint import candidate_pairs as similar_hashes
 from ..core.fingerprint import same_picture, unpack_hashes
-from ..core.types import ProgressFor, Vectors
+from ..core.types import Floats, ProgressFor, Vectors
 from ..gallery.records import LandmarkRecord
 from ..recognition.folder.discoveries import (
     DiscoveredPhoto,
@@ -199,7 +200,9 @@ def _groups(
     )  # fmt: skip
     seen = Seen([look.place for look in own], scenes)
     found = group(similarity, pairs, inliers, seen, min_photos)
-    return [_found(one, photos, own, looks, suggest) for one in found]
+    return [
+        _found(one, photos, own, looks, suggest, similarity.like_gallery(one.rows)) for one in found
+    ]
 
 
 def _as_compared(recognizer: Recognizer, vectors: Vectors) -> Similarity:
@@ -208,15 +211,23 @@ def _as_compared(recognizer: Recognizer, vectors: Vectors) -> Similarity:
     Without distractors the gallery's nearest photos are in their place.
     """
     rows: list[Vectors] = []
-    background = [np.empty(0)]
+    background, gallery = [np.empty(0)], [np.empty(0)]
     taught = len(recognizer.index.distractor_ids) > 0
     for start in range(0, len(vectors), SEARCHED_AT_ONCE):
         found = recognizer.decider.retriever.search(vectors[start : start + SEARCHED_AT_ONCE])
-        near = (found.distractors if taught else found.neighbours).similarity[:, :BACKGROUND]
         rows.append(found.queries)
-        behind = near.mean(axis=1, dtype=np.float64) if near.shape[1] else np.zeros(len(near))
-        background.append(behind)
-    return Similarity(np.concatenate(rows) if rows else vectors, np.concatenate(background), taught)
+        gallery.append(_mean_of_nearest(found.neighbours.similarity))
+        background.append(_mean_of_nearest(found.distractors.similarity) if taught else gallery[-1])
+    return Similarity(
+        np.concatenate(rows) if rows else vectors, np.concatenate(background),
+        np.concatenate(gallery), taught,
+    )  # fmt: skip
+
+
+def _mean_of_nearest(cosines: NDArray[np.float32]) -> Floats:
+    """(Q,) mean of the first of (Q, K) descending cosines; 0 where there are none."""
+    near = cosines[:, :BACKGROUND]
+    return near.mean(axis=1, dtype=np.float64) if near.shape[1] else np.zeros(len(near))
 
 
 def _usable(
@@ -252,11 +263,12 @@ def _same_pictures(
 
 
 def _found(
-    one: Group, photos: _Unnamed, own: Sequence[PhotoLook], looks: PhotoLooks, suggest: Suggester
-) -> FoundGroup:
+    one: Group, photos: _Unnamed, own: Sequence[PhotoLook], looks: PhotoLooks, suggest: Suggester,
+    like_gallery: bool,
+) -> FoundGroup:  # fmt: skip
     facts = GroupFacts(
         [photos.files[row] for row in one.rows], [own[row].place for row in one.rows],
-        [photos.guesses[row] for row in one.rows],
+        [photos.guesses[row] for row in one.rows], like_gallery,
     )  # fmt: skip
     library = text_of_bytes(os.path.basename(local_path(suggest.top)) or "library")
     members = tuple(

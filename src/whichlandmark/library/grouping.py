@@ -57,13 +57,12 @@ class Group:
     """Photos of one landmark, probably.
 
     rows: the best first: those that are most like the others. size: scenes, so that a burst counts
-    once. verified: pairs with matching keypoints. strength: mean probability of its pairs.
+    once. verified: pairs with matching keypoints.
     """
 
     rows: list[int]
     size: int
     verified: int
-    strength: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +78,14 @@ class Similarity:
     """How similar N photos are.
 
     vectors: (N, d) unit rows as the recognizer compares them. background: (N,) mean cosine of each
-    to its nearest distractors. taught: Are there distractors? Without them a high cosine says
-    little, so photos are grouped only where keypoints match.
+    to its nearest distractors. gallery: (N,) the same to its nearest photos of landmarks. taught:
+    Are there distractors? Without them a high cosine says little, so photos are grouped only where
+    keypoints match.
     """
 
     vectors: Vectors
     background: Floats
+    gallery: Floats
     taught: bool = True
 
     def __len__(self) -> int:
@@ -92,7 +93,17 @@ class Similarity:
 
     def take(self, rows: Sequence[int]) -> Similarity:
         """That of some of the photos."""
-        return Similarity(self.vectors[list(rows)], self.background[list(rows)], self.taught)
+        own = list(rows)
+        return Similarity(self.vectors[own], self.background[own], self.gallery[own], self.taught)
+
+    def like_gallery(self, rows: Sequence[int], nearest_photos: int = 5) -> bool:
+        """Are photos as similar to the gallery's nearest ones as to the nearest of each other?"""
+        vectors = self.vectors[list(rows)]
+        cosines = vectors @ vectors.T
+        np.fill_diagonal(cosines, -np.inf)
+        most = min(nearest_photos, len(rows) - 1)
+        own = np.sort(cosines, axis=1)[:, -most:] if most else np.ones((1, 1))
+        return bool(self.gallery[list(rows)].mean() >= own.mean())
 
     def lead(self, rows: Rows) -> Floats:
         """(P,) of pairs (P, 2): their cosine less the mean of both backgrounds."""
@@ -148,23 +159,21 @@ def group(
     """
     bias = BIAS - 0.5 * np.log(max(1.0, len(photos) / LARGE_LIBRARY))
     logits = _logits(pairs.lead, inliers, _km(seen.places, pairs.rows), bias)
-    of_pair = {(int(a), int(b)): at for at, (a, b) in enumerate(pairs.rows)}
 
     def distances(rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n, n) of 1 − probability; pairs that were not compared count by their vectors."""
-        n = len(rows)
-        first, second = np.triu_indices(n, 1)
-        own = np.stack([rows[first], rows[second]], axis=1)
-        chance = np.zeros(len(own), dtype=np.int64)
-        odds = _logits(photos.lead(own), chance, _km(seen.places, own), bias)
-        for at, (a, b) in enumerate(own.tolist()):
-            if (pair := of_pair.get((a, b))) is not None:
-                odds[at] = logits[pair]
-        whole = np.zeros((n, n), dtype=np.float32)
-        whole[first, second] = whole[second, first] = 1 - _probability(odds)
-        return whole
+        whole = np.zeros((len(rows), len(rows)), dtype=np.float32)
+        for at, row in enumerate(rows[:-1]):  # row by row, to bound the memory
+            own = np.stack([np.full(len(rows) - at - 1, row), rows[at + 1 :]], axis=1)
+            chance = np.zeros(len(own), dtype=np.int64)
+            odds = _logits(photos.lead(own), chance, _km(seen.places, own), bias)
+            whole[at, at + 1 :] = 1 - _probability(odds)
+        compared = np.isin(pairs.rows, rows).all(axis=1)
+        one, two = np.searchsorted(rows, pairs.rows[compared]).T
+        whole[one, two] = 1 - _probability(logits[compared])
+        return np.maximum(whole, whole.T)
 
-    verified = {pair for pair, at in of_pair.items() if inliers[at] >= VERIFIED_INLIERS}
+    verified = pairs.rows[inliers >= VERIFIED_INLIERS]
     found: list[Group] = []
     scenes = seen.scenes if len(seen.scenes) else np.arange(len(photos))
     for rows in _linked(pairs.rows, _probability(logits), len(photos), min_photos):
@@ -176,7 +185,7 @@ def _clusters(
     rows: NDArray[np.int64],
     distances: NDArray[np.float32],
     scenes: NDArray[np.int64],
-    verified: set[tuple[int, int]],
+    verified: Rows,
     min_photos: int,
 ) -> list[Group]:
     """Groups among photos that are linked."""
@@ -196,15 +205,13 @@ def _clusters(
         order = own[np.argsort(-mean, kind="stable")]
         members = rows[order].tolist()
         known: set[int] = set()
-        first, later = [], []  # of each scene, and the others of it
+        first: list[int] = []  # of each scene
+        later: list[int] = []
         for row in members:
             (later if int(scenes[row]) in known else first).append(row)
             known.add(int(scenes[row]))
-        ordered = sorted(members)
-        pairs = [(a, b) for at, a in enumerate(ordered) for b in ordered[at + 1 :]]
-        found.append(
-            Group(first + later, size, len(verified.intersection(pairs)), float(mean.mean()))
-        )
+        inside = int(np.isin(verified, members).all(axis=1).sum())
+        found.append(Group(first + later, size, inside))
     return found
 
 
@@ -291,9 +298,11 @@ def _km(places: Sequence[LatLon | None], rows: Rows) -> Floats:
         return np.full(len(rows), np.nan)
     unknown = (np.nan, np.nan)
     degrees = np.array([place or unknown for place in places], dtype=np.float64)
-    known = ~np.isnan(degrees[rows]).any(axis=(1, 2))
     km = np.full(len(rows), np.nan)
-    for at in np.flatnonzero(known):
-        one, two = degrees[rows[at]]
-        km[at] = distance_km((one[0], one[1]), two)
+    order = np.argsort(rows[:, 0], kind="stable")
+    starts = np.flatnonzero(np.diff(rows[order, 0], prepend=-1)).tolist()
+    for start, end in pairwise([*starts, len(rows)]):
+        own = order[start:end]
+        if (place := places[rows[own[0], 0]]) is not None:
+            km[own] = distance_km(place, degrees[rows[own, 1]])
     return km

@@ -21,9 +21,9 @@ NEAR_KM = 0.3  # between the photos of a group and a place that they may show
 
 FAR_KM = 5.0  # from here a landmark is not the one that the gallery guesses
 
-GUESSED_SHARE = 0.5  # of a group's photos that are guessed to show the same landmark
+GUESSED_SHARE = 0.66  # of a group's photos that are guessed to show the same landmark
 
-LEAST_GUESS = 0.2  # confidence of such a guess
+LEAST_GUESS = 0.5  # confidence of such a guess
 
 NAMED_SHARE = 0.6  # of a group's photos whose folders or files have the same name
 
@@ -41,11 +41,16 @@ Nearby = Callable[[LatLon], LandmarkSuggestion | None]  # position → a landmar
 
 @dataclass(frozen=True, eq=False)
 class GroupFacts:
-    """What is known of a group's photos: files, positions, and label → confidence of guesses."""
+    """What is known of a group's photos.
+
+    files, places: of each. guesses: label and confidence of each. like_gallery: Are they as similar
+    to photos of the gallery as to each other? Look-alikes of its landmarks are not.
+    """
 
     files: Sequence[str]
     places: Sequence[LatLon | None]
     guesses: Sequence[tuple[str, float] | None]
+    like_gallery: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +85,7 @@ class Suggester:
 
     def _guessed(self, facts: GroupFacts, center: LatLon | None) -> LandmarkSuggestion | None:
         counts = Counter(one[0] for one in facts.guesses if one and one[1] >= LEAST_GUESS)
-        if not counts:
+        if not counts or not facts.like_gallery:
             return None
         label, count = counts.most_common(1)[0]
         record = self.known.get(label, LandmarkRecord(label))

@@ -112,7 +112,9 @@ class DiscoveryStore:
             if wanted and wanted in (one.id, str(one.number or "")):
                 return self.get(one.id)
         numbers = [one.number for one in known if one.number]
-        there = f"numbers 1 to {max(numbers)}, or their ids" if numbers else "there are none yet"
+        there = f"numbers 1 to {max(numbers)}, or their ids" if numbers else (
+            "all are decided, so give an id" if known else "there are none yet"
+        )  # fmt: skip
         raise DiscoveryError(
             "unknown_discovery", f"group {group!r} given; expected a group of the last listing: "
             f"{there}; `whichlandmark discover` lists them"

@@ -60,10 +60,11 @@ def add_to_gallery(
     Photos that the gallery has under another landmark stay there, and are left out.
     """
     left_out: dict[str, str] = {}
+    facts = record or _suggested(group, landmark)
     found = {photo.name: (photo, digest) for photo in group.photos
              if (digest := _hash_now(photo, left_out))}  # fmt: skip
     with open_gallery(folder, to_change=True) as gallery:
-        label, known = _label_of(gallery, landmark)
+        label, known = _label_of(gallery, landmark, facts.wikidata if facts else "")
         elsewhere = _elsewhere(gallery, {digest for _, digest in found.values()})
         wanted = {}
         for name, (photo, digest) in found.items():
@@ -94,7 +95,7 @@ def add_to_gallery(
         files = {photo.file for photo in used}
         added = sorted(one for one, (path, _, of) in stamps.items()
                        if path in files and of == label and one not in moved)  # fmt: skip
-    _describe(folder, label, record or _suggested(group, landmark, label))
+    _describe(folder, label, facts)
     with open_gallery(folder) as gallery:
         return NamedDiscovery(group, label, known, used, added, moved, left_out, gallery.generation)
 
@@ -148,8 +149,12 @@ def _hash_now(photo: DiscoveredPhoto, left_out: dict[str, str]) -> str:
     return digest
 
 
-def _label_of(gallery: Gallery, landmark: str) -> tuple[str, bool]:
-    """The gallery's label of a landmark given by label, title or a name; a new one as given."""
+def _label_of(gallery: Gallery, landmark: str, wikidata: str) -> tuple[str, bool]:
+    """The gallery's label of a landmark given by label, title, name or Wikidata id; else a new one.
+
+    Returns:
+        The label, and whether the gallery has it.
+    """
     wanted, labels = landmark.strip(), gallery.labels().names
     if wanted in labels:
         return wanted, True
@@ -163,7 +168,9 @@ def _label_of(gallery: Gallery, landmark: str) -> tuple[str, bool]:
     if len(found) > 1:
         several = ", ".join(sorted(found))
         raise OptionError(f"several landmarks are called {landmark!r}: give one of {several}")
-    return (found.pop(), True) if found else (wanted, False)
+    found = found or {one for one in labels if one in records and wikidata
+                      and records[one].wikidata == wikidata}  # fmt: skip
+    return (min(found), True) if found else (wanted, False)
 
 
 def _elsewhere(gallery: Gallery, hashes: set[str]) -> dict[str, tuple[str, ...]]:
@@ -173,14 +180,13 @@ def _elsewhere(gallery: Gallery, hashes: set[str]) -> dict[str, tuple[str, ...]]
     return {digest: (max(stamps[one][2] for one in ids), *ids) for digest, ids in same.items()}
 
 
-def _suggested(group: Discovery, given: str, label: str) -> LandmarkRecord | None:
+def _suggested(group: Discovery, given: str) -> LandmarkRecord | None:
     """The record to store: the suggestion's, where the group was named as suggested."""
-    suggestion = group.suggestion
-    if suggestion is None:
+    suggestion, wanted = group.suggestion, given.strip().casefold()
+    if suggestion is None or not wanted:
         return None
-    names = {suggestion.title.casefold(), suggestion.landmark.casefold()} - {""}
-    same = {given.strip().casefold(), label.casefold()} & names
-    return suggestion.record(label) if same else None
+    same = wanted in (suggestion.title.casefold(), suggestion.landmark.casefold())
+    return suggestion.record(given.strip()) if same else None
 
 
 def _describe(folder: Path, label: str, record: LandmarkRecord | None) -> None:
