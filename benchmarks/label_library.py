@@ -97,9 +97,12 @@ class World:
     copy: Path
     recognizer: Path
     truth: dict[str, str | None]  # photo → landmark, of test photos
+    above: float | None = None  # confidence of a label; None = as measured on the gallery
 
     def label(self, *options: str, library: Path | None = None) -> list[str]:
         recognizer = () if "--undo" in options else ("-r", str(self.recognizer))
+        if recognizer and self.above is not None:
+            recognizer += ("--above", str(self.above))
         return [sys.executable, "-m", "whichlandmark", "label", str(library or self.library),
                 *recognizer, "--state", str(self.work / "state"), "--json", *options]  # fmt: skip
 
@@ -490,9 +493,9 @@ def many(world: World, photos: Path, count: int, report: Report) -> None:
     report.say("planned again, all known", f"{seconds:.1f} s, {count / seconds:.0f} photos/s")
     written, seconds, _ = run([*command, "--write"])
     report.say("written", f"{written['written']['new']} sidecars in {seconds:.1f} s")
-    undo = [part for part in command if part not in ("--csv", str(world.work / "many.csv"))]
-    at = undo.index("-r")
-    undone, seconds, _ = run([*undo[:at], *undo[at + 2 :], "--undo"])
+    undo = world.label("--undo", library=library)
+    undo[undo.index("--state") + 1] = str(state)
+    undone, seconds, _ = run(undo)
     report.say("undone", f"{undone['deleted']} sidecars in {seconds:.1f} s",
                not list(library.rglob("*.xmp")))  # fmt: skip
 
@@ -543,6 +546,7 @@ def main() -> int:
     parser.add_argument("--photos", type=int, default=600, help="0 = only --many")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--many", type=int, default=5000, help="0 = leave this part out")
+    parser.add_argument("--above", type=float, help="default: as measured on the gallery")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--work",
@@ -558,7 +562,7 @@ def main() -> int:
         shutil.copytree(options.recognizer, recognizer)
     sys.setrecursionlimit(100_000)  # exiftool reads the sidecar of 5,000 levels
     library, report = work / "library", Report()
-    world = World(work, library, work / "copy", recognizer, {})
+    world = World(work, library, work / "copy", recognizer, {}, options.above)
     if options.photos:
         if (work / "truth.json").exists():  # an earlier run's library, whose answers are known
             copy_of(work / "copy", library)

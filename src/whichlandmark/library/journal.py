@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..core.errors import DataError
-from ..core.files import valid_text
+from ..core.files import text_of_bytes, valid_text
 from ..gallery.sqlite.own_file import FileKind, OwnSqliteFile
 from .sidecar_files import (
     FileChange,
@@ -180,7 +180,13 @@ class Journal:
                 "SELECT digest, original, facts, forgotten FROM entries WHERE sidecar = ?",
                 (self._key(sidecar),),
             ).fetchone()
-        return _entry(sidecar, *found) if found else None
+        return self._read(sidecar, *found) if found else None
+
+    def _read(self, sidecar: str, *columns: Any) -> Entry:
+        try:
+            return _entry(sidecar, *columns)
+        except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
+            raise self.file.damaged(f"the entry of {text_of_bytes(sidecar)}: {error}") from None
 
     def sidecars(self) -> dict[str, tuple[str, ...]]:
         """Absolute path of each sidecar that has an entry → its photos, in path order."""
@@ -197,7 +203,7 @@ class Journal:
             ).fetchall()
         for key, *columns in rows:
             if not os.path.lexists(path := self._path(key)):
-                return _entry(path, *columns)
+                return self._read(path, *columns)
         return None
 
     def move(self, entry: Entry, sidecar: str, photos: Sequence[str]) -> None:
