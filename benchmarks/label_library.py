@@ -97,9 +97,12 @@ class World:
     copy: Path
     recognizer: Path
     truth: dict[str, str | None]  # photo → landmark, of test photos
+    above: float | None = None  # confidence of a label; None = as measured on the gallery
 
     def label(self, *options: str, library: Path | None = None) -> list[str]:
         recognizer = () if "--undo" in options else ("-r", str(self.recognizer))
+        if recognizer and self.above is not None:
+            recognizer += ("--above", str(self.above))
         return [sys.executable, "-m", "whichlandmark", "label", str(library or self.library),
                 *recognizer, "--state", str(self.work / "state"), "--json", *options]  # fmt: skip
 
@@ -412,10 +415,13 @@ def kills(world: World, expected: Path, changed: Sequence[str], count: int, seco
     report.all_the_same(f"{count} kills and resumes ({running} while it ran)", faults)
 
 
-def others_edit(world: World, changed: Sequence[str], report: Report) -> None:
-    """exiftool edits half of the sidecars after write; undo keeps its edits."""
+def others_edit(world: World, photos: dict[str, str], report: Report) -> None:
+    """exiftool edits half of the sidecars after write; undo keeps its edits.
+
+    photos: sidecar that was written → its photo.
+    """
     before = exiftool_reads(world.copy)
-    written = [name for name in exiftool_reads(world.library) if name in {*changed}]
+    written = [name for name in exiftool_reads(world.library) if name in photos]
     half = [name for name in written if os.access(world.library / name, os.W_OK)][::2]
     listed = world.work / "half.txt"
     listed.write_text("\n".join(str(world.library / name) for name in half))
@@ -428,7 +434,7 @@ def others_edit(world: World, changed: Sequence[str], report: Report) -> None:
     after = exiftool_reads(world.library)
     faults = []
     for name in edited:
-        said, own = after.get(name, {}), repeated(world.copy / name)
+        said, own = after.get(name, {}), repeated(world.copy / photos[name])
         was = own | {key: value for key, value in before.get(name, {}).items() if as_list(value)}
         if own.get(OURS[4]) and was[OURS[4]] == own[OURS[4]]:  # repeated in fewer words
             said, was = ({**one, OURS[4]: None} for one in (said, was))
@@ -447,11 +453,8 @@ def others_edit(world: World, changed: Sequence[str], report: Report) -> None:
     report.all_the_same("all other files are as before", sorted(left))
 
 
-def repeated(sidecar: Path) -> dict[str, Any]:
+def repeated(photo: Path) -> dict[str, Any]:
     """What a sidecar repeats of its photo where it had no such list, in exiftool's words."""
-    photo = sidecar.with_name(sidecar.name[:-4])
-    if not photo.exists():
-        return {}
     said = embedded(str(photo))
     lists = (said.keywords, said.hierarchy, said.digikam, said.microsoft, said.places)
     return {key: list(texts) for key, texts in zip(OURS, lists, strict=False) if texts}
@@ -490,9 +493,9 @@ def many(world: World, photos: Path, count: int, report: Report) -> None:
     report.say("planned again, all known", f"{seconds:.1f} s, {count / seconds:.0f} photos/s")
     written, seconds, _ = run([*command, "--write"])
     report.say("written", f"{written['written']['new']} sidecars in {seconds:.1f} s")
-    undo = [part for part in command if part not in ("--csv", str(world.work / "many.csv"))]
-    at = undo.index("-r")
-    undone, seconds, _ = run([*undo[:at], *undo[at + 2 :], "--undo"])
+    undo = world.label("--undo", library=library)
+    undo[undo.index("--state") + 1] = str(state)
+    undone, seconds, _ = run(undo)
     report.say("undone", f"{undone['deleted']} sidecars in {seconds:.1f} s",
                not list(library.rglob("*.xmp")))  # fmt: skip
 
@@ -526,12 +529,12 @@ def show(world: World, report: Report, count: int, rng: random.Random) -> None:
     check_written(world, plan, report, gps=True)
     run(world.label("--undo"))
     report.all_the_same("diff -r after undo of --gps", differences(world.library, world.copy))
-    changed = sorted({os.path.relpath(row["sidecar"], world.library) for row in plan["photos"]
-                      if row["state"] == "write"})  # fmt: skip
-    kills(world, expected, changed, count, seconds, report, rng)
+    owners = {os.path.relpath(row["sidecar"], world.library): row["photo"]
+              for row in plan["photos"] if row["state"] == "write"}  # fmt: skip
+    kills(world, expected, sorted(owners), count, seconds, report, rng)
     run(world.label("--undo"), good=(0, 3, 4))
     run(world.label("--write"))
-    others_edit(world, changed, report)
+    others_edit(world, owners, report)
 
 
 def main() -> int:
@@ -540,9 +543,10 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("-r", "--recognizer", type=Path, required=True)
-    parser.add_argument("--photos", type=int, default=600)
+    parser.add_argument("--photos", type=int, default=600, help="0 = only --many")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--many", type=int, default=5000, help="0 = leave this part out")
+    parser.add_argument("--above", type=float, help="default: as measured on the gallery")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--work",
@@ -558,21 +562,21 @@ def main() -> int:
         shutil.copytree(options.recognizer, recognizer)
     sys.setrecursionlimit(100_000)  # exiftool reads the sidecar of 5,000 levels
     library, report = work / "library", Report()
-    if (work / "truth.json").exists():  # the library of an earlier run, whose answers are known
-        copy_of(work / "copy", library)
-    else:
-        opened = load(recognizer)
-        places = {name: (one.latitude, one.longitude) for name, one in opened.records.items()
-                  if one.latitude is not None and one.longitude is not None}  # fmt: skip
-        opened.gallery.close()
-        made = make_library(library, options.folder, options.photos, places, options.seed)
-        copy_of(library, work / "copy")
-        (work / "truth.json").write_text(json.dumps(made))
-    truth = json.loads((work / "truth.json").read_text())
-    world = World(work, library, work / "copy", recognizer, truth)
-    sidecars = sum(path.suffix.lower() == ".xmp" for path in library.rglob("*"))
-    report.say("library", f"{options.photos} photos, {sidecars} sidecars, in {work}")
-    if options.kills >= 0 and options.photos:
+    world = World(work, library, work / "copy", recognizer, {}, options.above)
+    if options.photos:
+        if (work / "truth.json").exists():  # an earlier run's library, whose answers are known
+            copy_of(work / "copy", library)
+        else:
+            opened = load(recognizer)
+            places = {name: (one.latitude, one.longitude) for name, one in opened.records.items()
+                      if one.latitude is not None and one.longitude is not None}  # fmt: skip
+            opened.gallery.close()
+            made = make_library(library, options.folder, options.photos, places, options.seed)
+            copy_of(library, work / "copy")
+            (work / "truth.json").write_text(json.dumps(made))
+        world.truth = json.loads((work / "truth.json").read_text())
+        sidecars = sum(path.suffix.lower() == ".xmp" for path in library.rglob("*"))
+        report.say("library", f"{options.photos} photos, {sidecars} sidecars, in {work}")
         show(world, report, options.kills, random.Random(options.seed))
     if options.many:
         many(world, options.folder, options.many, report)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.scores import Scores as Scores
     from .features.embedders.load import load_embedder as load_embedder
+    from .library.label import label_folder as label_folder
     from .recognition.folder.load import build as build
     from .recognition.folder.load import load as load
     from .recognition.recognizer import Recognizer as Recognizer
@@ -56,6 +57,7 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "fetch_gldv2": "collect.gldv2_download",
     "import_commons": "collect.commons",
+    "label_folder": "library.label",
     "load": "recognition.folder.load",
     "load_embedder": "features.embedders.load",
     "read_folder": "data.folders",
@@ -66,7 +68,7 @@ _HOMES = {
 
 __all__ = ["Photos", "Prediction", "Recognizer", "Rules", "Scores", "TrainConfig",
            "WhichLandmarkError", "build", "enrich", "evaluate", "fetch_gldv2", "import_commons",
-           "load", "load_embedder", "read_folder", "read_photos", "train",
+           "label_folder", "load", "load_embedder", "read_folder", "read_photos", "train",
            "write_photos"]  # fmt: skip
 
 

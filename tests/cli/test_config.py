@@ -199,7 +199,11 @@ def test_files_that_are_none(here: Path, capfd: Capture, monkeypatch: pytest.Mon
     assert run(capfd, "recognize", "trip.jpg")[0] == 2
     write(here / "whichlandmark.toml", 'recognizer = "two.wl"')
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    assert config.read_config(ROOT, None) == []
+    assert config.merged(config.read_config(ROOT, None)) == {}
+    code, _, err = run(capfd, "recognize", "trip.jpg")
+    told = "whichlandmark.toml is another user's and is not read; --config reads it\n"
+    assert (code, told in err) == (2, True)
+    assert "not read: another user's" in run(capfd, "--show-config")[1]
 
 
 def test_the_config_of_training_is_another_option(here: Path, capfd: Capture) -> None:

@@ -179,6 +179,8 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
         "list of dropped photos": b"id,path,landmark,reason,detail\n",
         "table of predictions": b"id,landmark,score,confidence,decision,truth\n",
         "table of answers": b"\xef\xbb\xbfpath,landmark,title,decision,confidence\r\n",
+        "table of labels": b"\xef\xbb\xbfphoto,landmark,title,decision,confidence,state,why\r\n",
+        "map of labels": b'{\n  "type": "FeatureCollection",\n  "generator": "whichlandmark",\n',
         "submission": b"id,landmarks\n",
         "file for FiftyOne": b'{\n  "info": {\n    "generator": "whichlandmark",\n',
         "file for Label Studio": b'[\n  {\n    "data": {\n      "recognized_by": "whichlandmark",',

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -346,3 +350,36 @@ def test_a_photo_that_cannot_be_decoded_again_is_read_anew(
         for row in answers:
             assert row.answer.get("decision", "failed") == expected[row.photo].decision
         assert answers.update().answered == 0
+
+
+def test_a_kill_loses_only_the_last_photos(
+    library: Path, tmp_path: Path, recognizer: Recognizer
+) -> None:
+    recognizer.save(tmp_path / "r.wl")
+    program = f"""
+        import os, signal
+        from whichlandmark.features.embedders.histogram import HistogramEmbedder
+        from whichlandmark.library import answers
+        from whichlandmark.recognition.folder.load import load
+        from whichlandmark.recognition.recognizer import Recognizer
+
+        answers.PHOTOS_AT_ONCE = 2
+        real = Recognizer.answer_rows
+
+        def killed(self, *args, **options):
+            for number, one in enumerate(real(self, *args, **options)):
+                if number == 5:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield one
+
+        Recognizer.answer_rows = killed
+        recognizer = load({str(tmp_path / "r.wl")!r}, embedder=HistogramEmbedder())
+        state = {str(tmp_path / "s")!r}
+        with answers.LibraryAnswers({str(library)!r}, recognizer, state=state) as opened:
+            opened.update()
+    """
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr.decode()
+    with LibraryAnswers(library, recognizer, state=tmp_path / "s") as answers:
+        assert answers.update().answered == 2
+        assert len(list(answers)) == 6

@@ -219,6 +219,18 @@ def test_damaged_and_newer_journals_are_named(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_a_damaged_entry_is_named(tmp_path: Path) -> None:
+    top, state = a_library(tmp_path / "library"), tmp_path / "state"
+    with open_library(top, state) as library:
+        library.written()
+        with library.journal.file.transaction() as sql:
+            sql.execute('UPDATE entries SET facts = \'{"photos": ["a.jpg"]}\'')
+    before = snapshot(top)
+    with pytest.raises(DataError, match=r"the entry of .*: damaged|damaged.*the entry of"):
+        undo(top, state=state)
+    assert snapshot(top) == before
+
+
 def test_the_journal_does_not_grow_with_runs(tmp_path: Path) -> None:
     top, state = a_library(tmp_path / "library"), tmp_path / "state"
     for run in range(6):

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import whichlandmark as wl
 from tests.support.labelled import FakeLibrary, photo, snapshot
+from tests.support.photos import photos_of, picture, write_colour_world, write_photo
 from whichlandmark.core.errors import DataError, OptionError
+from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.library.label import undo
 from whichlandmark.library.plan import LabelSettings
 from whichlandmark.library.planner import label_of
@@ -241,6 +244,9 @@ def test_a_library_that_moved_is_undone_with_its_state(
     os.rename(top, tmp_path / "moved")
     with pytest.raises(DataError, match=r"nothing was written here .*--state .*/state"):
         undo(tmp_path / "moved", state=tmp_path / "other")
+    with FakeLibrary(tmp_path / "moved", tmp_path / "other") as planned_anew:
+        planned_anew.planned()
+    assert str(tmp_path / "state") in undo(tmp_path / "moved", state=tmp_path / "other").note
     undo(tmp_path / "moved", state=tmp_path / "state")
     assert snapshot(tmp_path / "moved") == before
 
@@ -268,6 +274,30 @@ def test_several_landmarks_are_written_where_they_are_as_sure(
     library.answer("a.jpg", "eiffel", others={"louvre": 0.95, "old_mill": 0.7})
     library.written()
     assert said(top / "a.jpg.xmp") == ["Eiffel Tower", "Louvre"]
+
+
+def test_labels_of_another_gallery_stay(library: FakeLibrary, top: Path, tmp_path: Path) -> None:
+    before = snapshot(top)
+    library.written()
+    written = snapshot(top)
+    library.gallery.name, library.index.names = "rome.wl", ["colosseum"]
+    library.answer("a.jpg", None)
+    assert [row.state for row in library.planned()] == ["no_landmark"]
+    library.written()
+    assert snapshot(top) == written
+    library.answer("a.jpg", "colosseum")  # both are sure: both are written
+    library.written()
+    assert said(top / "a.jpg.xmp") == ["Eiffel Tower", "colosseum"]
+    library.answer("a.jpg", "colosseum", 0.3)
+    library.written()
+    assert snapshot(top)["a.jpg.xmp"][0] == written["a.jpg.xmp"][0]
+    library.gallery.name = "moved/paris.wl"  # the first one again, at another place
+    library.index.names = ["eiffel", "louvre"]
+    library.answer("a.jpg", "louvre")
+    library.written()
+    assert said(top / "a.jpg.xmp") == ["Louvre"]
+    undone(library, tmp_path)
+    assert snapshot(top) == before
 
 
 def test_a_position_is_written_only_when_asked_and_where_there_is_none(
@@ -393,3 +423,24 @@ def test_without_a_journal_undo_says_so(top: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "empty").exists()
     assert read_sidecar(str(top / "none.xmp")) is None
     shutil.rmtree(top)
+
+
+def test_from_python(top: Path, tmp_path: Path) -> None:
+    shutil.rmtree(top)
+    world = write_colour_world(tmp_path / "world")
+    recognizer = wl.build(
+        HistogramEmbedder(), photos_of(world / "gallery"),
+        distractors=photos_of(world / "bank", landmarks=False),
+    )  # fmt: skip
+    write_photo(top / "a.jpg", picture(1, 50))
+    calls: list[tuple[int, int]] = []
+    given = {"state": tmp_path / "state", "progress": lambda *numbers: calls.append(numbers)}
+    plan = wl.label_folder(top, recognizer, LabelSettings(0.5), **given)  # type: ignore[arg-type]
+    assert (plan.counts, calls[-1]) == ({"write": 1}, (1, 1))
+    assert not (top / "a.jpg.xmp").exists()
+    settings, state = LabelSettings(0.5), tmp_path / "state"
+    plan = wl.label_folder(top, recognizer, settings, write=True, state=state)
+    assert (said(top / "a.jpg.xmp"), plan.failures) == (["place 1"], {})
+    assert undo(top, state=state).deleted == 1
+    sure = wl.label_folder(top, recognizer, state=state)
+    assert sure.above >= 0.5

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.page_browser import CHROMIUM, context_of, shared_chromium
+from tests.support.page_checks import axe
 from tests.support.photos import picture, write_photo
 from tests.support.plans import EIFFEL, HOSTILE, hostile, plan_of, planned
 from whichlandmark.core.errors import OptionError
@@ -148,3 +150,23 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     for link in re.findall('href="([^"]*)"', page):
         assert link.startswith(("file:///lib/", "#", "https://www.wikidata.org/wiki/Q")), link
     assert page.count("<figure") == len(HOSTILE)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_the_page_in_a_browser(plan: Plan, tmp_path: Path, width: int, scheme: str) -> None:
+    write_plan_page(tmp_path / "p.html", plan)
+    options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+    with context_of(shared_chromium(), axe=True, bypass_csp=True, **options) as context:
+        page, told = context.new_page(), []
+        page.on("console", lambda message: told.append(message.text))
+        page.on("request", lambda request: told.append(request.url))
+        page.goto((tmp_path / "p.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert axe(page) == []
+        pictures = page.evaluate("[...document.images].map((one) => one.naturalWidth)")
+        assert len(pictures) == 3
+        assert min(pictures) > 0
+        told = [text for text in told if not text.startswith(("data:", "file:"))]
+        assert told == []

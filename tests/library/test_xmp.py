@@ -60,6 +60,8 @@ needs_exiftool = pytest.mark.skipif(EXIFTOOL is None, reason="exiftool is not in
 
 def tree_of(data: bytes) -> ElementTree.Element:
     """The packet as another reader sees it."""
+    if b"\xc9t\xe9" in data:  # Latin-1, whatever it says
+        data = data.replace(b"UTF-8", b"ISO-8859-1", 1)
     for mark, encoding in ((b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"),
                            (b"\xfe\xff", "utf-16"), (b"<\0", "utf-16-le")):  # fmt: skip
         if data.startswith(mark):
@@ -296,9 +298,9 @@ def test_names_that_xml_cannot_hold_are_cleaned() -> None:
 
 
 def test_letters_that_the_encoding_lacks_are_written_as_numbers() -> None:
-    for name in ("Latin-1", "ASCII"):
+    for name in ("Latin-1", "ASCII", "Latin-1 that says UTF-8"):
         data, added = add(SHAPES[name], Additions(keywords=("東京 Été",)))
-        assert b"&#26481;&#20140;" in data
+        assert b"&#26481;&#20140; " in data
         assert read_xmp(data).keywords == ("Paris", "Été", "東京 Été")
         assert remove(data, added) == SHAPES[name]
 
@@ -526,7 +528,7 @@ def test_exiftool_reads_what_was_added_and_all_else_as_before(tmp_path: Path) ->
         data, added[f"{name}.xmp"] = add(SHAPES[name], WANTED)
         (before / f"{name}.xmp").write_bytes(SHAPES[name])
         (after / f"{name}.xmp").write_bytes(data)
-        if name != "Latin-1":  # which exiftool writes anew as UTF-8 that is none
+        if not name.startswith("Latin-1"):  # which exiftool writes anew as UTF-8 that is none
             (edited / f"{name}.xmp").write_bytes(data)
     was, now = exiftool_reads(before), exiftool_reads(after)
     changed = ("XMP-dc:Subject", "XMP-lr:HierarchicalSubject", "XMP-digiKam:TagsList",
@@ -552,7 +554,7 @@ def test_exiftool_reads_what_was_added_and_all_else_as_before(tmp_path: Path) ->
     # exiftool writes the files anew, with a keyword more; ours can be taken out all the same
     exiftool("-q", "-q", "-m", "-overwrite_original", "-XMP-dc:Subject+=by exiftool",
              "-XMP-xmp:Label=Blue", str(edited))  # fmt: skip
-    assert len([*edited.iterdir()]) == len(EXIFTOOL_READS) - 1 > 30
+    assert len([*edited.iterdir()]) == len(EXIFTOOL_READS) - 2 > 30
     for path in edited.iterdir():
         (rest / path.name).write_bytes(remove(path.read_bytes(), added[path.name]) or b"")
     for name, said in exiftool_reads(rest).items():

@@ -22,7 +22,6 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 # (verbs, routes), need no line here.
 KEPT = {
     "training/int8.py: get_next": "called by ONNX Runtime's quantizer",
-    "recognition/recognizer.py: with_rules": "public: docs/python.md describes it",
     "core/prediction.py: _repr_html_": "called by notebooks",
     "core/types.py: _repr_html_": "called by notebooks",
     "evaluation/scores.py: _repr_html_": "called by notebooks",

@@ -18,11 +18,10 @@ from whichlandmark.recognition.fitting.leave_one_out import (
     UNKNOWN,
     HeldOutScores,
 )
-from whichlandmark.recognition.fitting.sure_scores import sure_of
 from whichlandmark.recognition.folder.load import build, load
 from whichlandmark.recognition.folder.settings import read_settings
 from whichlandmark.recognition.recognizer import Recognizer
-from whichlandmark.recognition.sure import sure_confidence
+from whichlandmark.recognition.sure import sure_confidence, sure_of
 
 
 def queries(kind: int, scores: list[float], right: bool, landmarks: int = 1000) -> HeldOutScores:
@@ -78,6 +77,7 @@ def test_few_queries_bound_nothing_even_without_a_mistake(
     assert sure.measured is None
     assert sure.counted is not None
     assert sure.counted <= 5
+    assert (sure.supported is None) == (known < 99)
 
 
 def test_photos_of_one_look_alike_count_as_one_draw() -> None:
@@ -104,7 +104,7 @@ def test_wrong_answers_above_all_right_ones_leave_no_score() -> None:
         queries(KNOWN, spread(0, 1, 100), True), queries(UNKNOWN, spread(2, 3, 100), False),
         queries(NON_LANDMARK, spread(2, 3, 100), False),
     ))  # fmt: skip
-    assert sure == Sure(None, None, 300)
+    assert sure == Sure(queries=300)
     assert sure_of(HeldOutScores.empty()) == Sure()
 
 
@@ -164,12 +164,20 @@ def recognizer(world: Path) -> Recognizer:
     return build(HistogramEmbedder(), photos_of(world / "gallery"), distractors=distractors)
 
 
-def test_a_small_gallery_gets_the_fixed_confidence_and_a_note(
+def test_a_small_gallery_gets_the_fixed_confidence_and_a_note(recognizer: Recognizer) -> None:
+    fitted = replace(recognizer.fitted, own_queries=24, sure=Sure(None, 1.0, None, 58))
+    sure = sure_confidence(replace(recognizer, fitted=fitted))  # as with lite0
+    assert (sure.confidence, sure.measured) == (0.99, False)
+    assert "labels begin at confidence 0.99" in sure.note
+    assert "4 landmarks, 24 photos, 10 distractors" in sure.note
+
+
+def test_a_calibration_of_a_small_gallery_alone_labels_nothing(
     recognizer: Recognizer, tmp_path: Path
 ) -> None:
     sure = sure_confidence(recognizer)
-    assert (sure.confidence, sure.measured) == (0.99, False)
-    assert "labels begin at confidence 0.99" in sure.note
+    assert (sure.confidence, sure.measured) == (1.0, False)
+    assert "no photo gets a label" in sure.note
     assert "4 landmarks, 24 photos, 10 distractors" in sure.note
     recognizer.save(tmp_path / "r.wl")
     stored = read_settings(tmp_path / "r.wl")[1]
@@ -193,23 +201,34 @@ def test_a_recognizer_of_an_older_version_is_fitted_for_it(
 
 
 def test_what_is_measured_is_told_as_a_confidence(recognizer: Recognizer) -> None:
-    for score, measured in ((0.5, True), (50.0, False)):  # 50: above the confidence 0.99
-        fitted = replace(recognizer.fitted, sure=Sure(score, 1.0, 900))
-        changed = replace(recognizer, fitted=fitted)
-        sure = sure_confidence(changed)
-        expected = float(recognizer.decider.confidence(np.array([score]))[0])
-        assert (sure.confidence, sure.measured) == ((expected if measured else 0.99), measured)
-        assert bool(sure.note) != measured
+    def told(own: int | None, *scores: float | None) -> tuple[float, bool]:
+        measured, counted, supported = scores
+        fitted = replace(
+            recognizer.fitted, own_queries=own, sure=Sure(measured, counted, supported, 900)
+        )
+        sure = sure_confidence(replace(recognizer, fitted=fitted))
+        assert bool(sure.note) != sure.measured
+        return sure.confidence, sure.measured
+
+    low, high = (float(recognizer.decider.confidence(np.array([at]))[0]) for at in (0.5, 3.0))
+    assert low < 0.99 < high
+    assert told(None, 0.5, 0.4, 0.4) == (low, True)
+    assert told(None, 3.0, 0.4, 0.5) == (0.99, False)  # measured only above 0.99
+    assert told(None, None, 0.5, 3.0) == (high, False)
+    assert told(None, None, 0.5, None) == (1.0, False)
+    assert told(40, None, 0.5, None) == (0.99, False)
+    assert told(40, None, 3.0, None) == (high, False)
+    assert told(40, None, None, None) == (1.0, False)
 
 
 def test_a_gallery_that_is_often_wrong_labels_nothing(recognizer: Recognizer) -> None:
-    changed = replace(recognizer, fitted=replace(recognizer.fitted, sure=Sure(None, None, 900)))
+    changed = replace(recognizer, fitted=replace(recognizer.fitted, sure=Sure(queries=900)))
     assert sure_confidence(changed).confidence == 1.0
 
 
 def test_without_distractors_the_note_says_that_nothing_is_labelled(world: Path) -> None:
     alone = build(HistogramEmbedder(), photos_of(world / "gallery"))
     sure = sure_confidence(alone)
-    assert sure.confidence >= 0.99
+    assert sure.confidence == 1.0
     assert sure.note.startswith("no photo gets a label")
     assert "--distractors" in sure.note

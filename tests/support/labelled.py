@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -43,6 +44,8 @@ class FakeLibrary(LabelledLibrary):
         self.answers = cast(LibraryAnswers, self)
         self.recognizer = self
         self.records = RECORDS
+        self.gallery = SimpleNamespace(name="paris.wl")
+        self.index = SimpleNamespace(names=[*RECORDS])
         self.left_out: dict[str, str] = {}
         self.journal = Journal(state, self.library)
 

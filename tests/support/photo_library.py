@@ -114,6 +114,8 @@ def write_photo_library(
 ) -> list[LibraryPhoto]:
     """Fill a folder and return its photos, sorted by path.
 
+    Beside them is `2024/Paris/IMG_0004.CR2`, a raw photo that cannot be decoded.
+
     Args:
         draw: (landmark's number, seed) → picture; numbers above 200 show no landmark.
     """

@@ -382,6 +382,7 @@ SHAPES: dict[str, bytes] = {
     "Latin-1": DARKTABLE.replace("UTF-8", "ISO-8859-1").replace("Holiday", "Été").encode("latin-1"),
     "ASCII": DARKTABLE.replace("UTF-8", "US-ASCII").replace("Holiday", "&#201;t&#xe9;").encode(),
     "zeros behind": EXIFTOOL.encode() + bytes(50),
+    "Latin-1 that says UTF-8": DARKTABLE.replace("Holiday", "Été").encode("latin-1") + b"\0",
 }
 
 _LAUGHS = (
@@ -416,11 +417,14 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "HTML without a type": (b"<html><head><title>Sign in</title><br></html>", "HTML"),
     "other XML": (b"<?xml version='1.0'?><gpx><trk/></gpx>", "without rdf:RDF"),
     "cut short": (DARKTABLE.encode()[:1500], "damaged or cut short"),
-    "cut in a letter": (packet("é").encode().partition(b"\xa9")[0], "not valid utf-8"),
-    "Latin-1 that says UTF-8": (IMMICH.encode("latin-1", "replace"), "not valid utf-8"),
+    "cut in a letter": (packet("é").encode().partition(b"\xa9")[0], "damaged or cut short"),
     "two packets": ((packet("") * 2).encode(), "damaged or cut short"),
     "two rdf:RDF": (f"<m><rdf:RDF {RDF}/><rdf:RDF {RDF}/></m>".encode(), "several rdf:RDF"),
     "unknown prefix": (packet("<nn:a/>").encode(), "prefix of nn:a"),
+    "ASCII that is none": (
+        DARKTABLE.replace("UTF-8", "US-ASCII").replace("Holiday", "Été").encode(),
+        "not valid ascii",
+    ),
     "unknown encoding": (b"<?xml version='1.0' encoding='ebcdic-xyz'?><a/>", "ebcdic-xyz"),
     "several things": (
         f'<rdf:RDF {RDF}><rdf:Description rdf:about="urn:a"/><rdf:Description rdf:about="urn:b"/>'

@@ -229,7 +229,9 @@ def _show_config(context: typer.Context, wanted: bool) -> None:
         if not files:
             output.say(f"no {FILE_NAME}, here or in ~/.config/whichlandmark")
         for file in reversed(files):
-            output.say(f"{file.path}{' (in the current folder)' if file.here else ''}")
+            where = " (in the current folder)" if file.here else ""
+            where = " (not read: another user's)" if file.foreign else where
+            output.say(f"{file.path}{where}")
             for line in file.settings():
                 output.say(f"  {line}")
         raise typer.Exit
@@ -275,6 +277,8 @@ def _options(
 ) -> None:
     output.settings.debug, output.settings.quiet = debug, quiet
     for file in context.meta.get(CONFIG) or []:
+        if file.foreign:
+            output.note(f"{file.path} is another user's and is not read; --config reads it")
         if names := file.used_by(context.invoked_subcommand or ""):
             output.note(f"options of {file.path}: {', '.join(names)}")
     output.settings.until_end = context.with_resource(ExitStack())

@@ -59,13 +59,14 @@ class ConfigFile:
     """A config file that was read. here: it was found in the current folder, not chosen.
 
     tables: what it says. defaults: verb → the same by the names of parameters, with whole paths, as
-    `Context.default_map` takes it.
+    `Context.default_map` takes it. foreign: it is another user's, and was not read.
     """
 
     path: Path
     here: bool
     tables: dict[str, Any]
     defaults: dict[str, Any]
+    foreign: bool = False
 
     def settings(self) -> list[str]:
         """Every setting as a line, "label: above = 0.95"."""
@@ -102,8 +103,11 @@ def read_config(root: Any, given: str | None, *, none: bool = False) -> list[Con
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
     own, here = Path(base, "whichlandmark", FILE_NAME), Path(FILE_NAME)
     found = [_read(own, root, here=False)] if own.is_file() else []
-    if here.is_file() and _is_mine(here) and not (found and here.samefile(own)):
-        found.append(_read(here, root, here=True))
+    if here.is_file() and not (found and here.samefile(own)):
+        found.append(
+            _read(here, root, here=True) if _is_mine(here)
+            else ConfigFile(here, True, {}, {}, foreign=True)
+        )  # fmt: skip
     return found
 
 

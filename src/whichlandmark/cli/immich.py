@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from ..library.immich_shapes import Server
     from ..library.immich_state import ImmichState
 
+IN_WORDS = {  # of the counts, whose names in JSON are short
+    "waiting": "without a preview yet",
+    "gone": "deleted or hidden meanwhile",
+    "failed": "previews not readable",
+    "foreign": "labelled from elsewhere before",
+}
+
 MAX_NAMED = 20  # photos that keep their position; --json has all
 
 Address = Annotated[str, typer.Option("--url", help="Address of Immich, as http://nas:2283.")]
@@ -166,17 +173,22 @@ def _label(
 
 def _tell(done: ImmichRun, server: Server, requests: dict[str, int], *, as_json: bool) -> None:
     """Print what was labelled, and end with exit code 3 where photos could not be read."""
-    counts = {**done.counts, "above": done.above}
     if as_json:
         found = {
-            "server": server.shown, "user": server.user_name, **counts,
+            "server": server.shown, "user": server.user_name, **done.counts, "above": done.above,
             "landmarks": dict(done.landmarks.most_common()), "photos": done.photos,
             "requests": requests,
             "failures": done.failures, "warnings": done.notes,
         }  # fmt: skip
         output.say_json(found)
     else:
-        output.result(counts, False, title=f"{server.shown}, {server.user_name}")
+        told: dict[str, float] = {
+            IN_WORDS.get(name, name): number
+            for name, number in done.counts.items()
+            if number or name == "new"
+        }
+        told["above"] = done.above
+        output.result(told, False, title=f"{server.shown}, {server.user_name}")
         if done.landmarks:
             output.say("landmarks:")
         for title, number in done.landmarks.most_common():

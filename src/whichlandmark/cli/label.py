@@ -224,6 +224,8 @@ def _undo(place: str, state: Path | None, *, as_json: bool) -> None:
         )
         done = [f"{count} {text}" for count, text in parts if count]
         output.say(f"undone: {'; '.join(done) or 'nothing was left to do'}")
+    if undone.note:
+        output.note(f"note: {undone.note}")
     list_files("sidecars that others have deleted or moved; nothing was done with them",
           dict.fromkeys(undone.gone, "not there"))  # fmt: skip
     list_files("album files are kept", undone.kept)

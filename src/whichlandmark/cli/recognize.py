@@ -73,6 +73,23 @@ def _print_changed(what: str, changed: ChangedQueries) -> None:
             )
 
 
+FiftyOneFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--fiftyone", help="Also write a labels.json for FiftyOne; with --evidence, with boxes."
+    ),
+]
+
+LabelStudioFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--label-studio",
+        help="Also write tasks with predictions for Label Studio, and X.xml, the labeling "
+        "configuration; with --evidence, with boxes.",
+    ),
+]
+
+
 @app.command()
 def recognize(
     photos: Annotated[
@@ -88,21 +105,8 @@ def recognize(
         Path | None,
         typer.Option("--csv", help="Also write the answers into this csv file, one row a photo."),
     ] = None,
-    fiftyone: Annotated[
-        Path | None,
-        typer.Option(
-            "--fiftyone",
-            help="Also write a labels.json for FiftyOne; with --evidence, with boxes.",
-        ),
-    ] = None,
-    label_studio: Annotated[
-        Path | None,
-        typer.Option(
-            "--label-studio",
-            help="Also write tasks with predictions for Label Studio, and X.xml, the labeling "
-            "configuration; with --evidence, with boxes.",
-        ),
-    ] = None,
+    fiftyone: FiftyOneFile = None,
+    label_studio: LabelStudioFile = None,
     explain: Annotated[
         Path | None,
         typer.Option(

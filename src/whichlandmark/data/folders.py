@@ -84,9 +84,7 @@ def find_photos(root: str | Path) -> FoundPhotos:
 
 
 def possible_photos(root: str) -> list[str]:
-    """Every file below a folder that may be a photo by its name, as `find_photos` looks for them;
-    none is opened. Sidecars are no photos.
-    """
+    """The files below a folder that may be photos by their names; none is opened."""
     return [path for path in _files(root, {}) if not path.lower().endswith(".xmp")]
 
 

@@ -1,9 +1,9 @@
 """Answers as files for FiftyOne and for Label Studio, to look through and to correct there.
 
-Both are written by their formats alone; neither program is needed. What is known of the formats:
-FiftyOne's importers of 1.22 were read (a key of `labels` that is a whole path is the photo itself,
-so no folder of copies is needed), and Label Studio's own library (label-studio-sdk 2.1) accepted
-the labeling configuration and the tasks. Neither program itself was run.
+Both are written by their formats alone; neither program is needed. FiftyOne's own importers (1.22)
+read both of its files and found the photos, because a key of `labels` that is a whole path is the
+photo itself; Label Studio's own library (label-studio-sdk 2.1) accepted the labeling configuration,
+the tasks and the predictions. The programs themselves, with database and page, were not run.
 """
 
 from __future__ import annotations

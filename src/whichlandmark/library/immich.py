@@ -100,14 +100,23 @@ class _Bridge:
         self._api, self._state, self._recognizer = api, state, recognizer
         self._options, self._marks = options, Marks.below(options.root)
         self._key = answer_keys(recognizer)[1]
-        sure = sure_confidence(recognizer) if options.above is None else None
-        self._done = ImmichRun(sure.confidence if sure else options.above or 0.0)
-        if sure and sure.note:
-            self._done.notes.append(sure.note)
+        self._done = ImmichRun(self._sure() if options.above is None else options.above)
+        if options.above is None and (note := state.meta("note of sure")):
+            self._done.notes.append(note)
         self._tags: dict[str, Tag] = {}
         self._there: set[str] | None = (
             None  # values of the tags on the server, before the first is made
         )
+
+    def _sure(self) -> float:
+        """The confidence of `sure_confidence`, remembered, because it may take a fit."""
+        state = self._state
+        if state.meta("sure of") != self._key:
+            sure = sure_confidence(self._recognizer)
+            state.set_meta("sure", repr(sure.confidence))
+            state.set_meta("note of sure", sure.note)
+            state.set_meta("sure of", self._key)
+        return float(state.meta("sure"))
 
     def run(self, progress: Progress | None) -> ImmichRun:
         options, state, done = self._options, self._state, self._done

@@ -114,7 +114,8 @@ class Connection:
         self._httpx, self._tenacity = httpx2, tenacity
         self._clock, self._guard = clock or SystemClock(), Guard()
         self._lock, self._counts, self._waited = threading.Lock(), Counter[str](), 0.0
-        self._answered, self._pause_until = False, float("-inf")
+        self._answered = self._greeted = False  # anything; the JSON of an Immich
+        self._pause_until = float("-inf")
         self.started = ""  # the server's own time (Date) at its first answer
         self._library = self._connected(transport)
 
@@ -191,7 +192,8 @@ class Connection:
             if response.status_code == 204 or not data:
                 return None
             try:
-                return parse_any_json(data)
+                value, self._greeted = parse_any_json(data), True
+                return value
             except ValueError as error:
                 raise NetworkError(
                     f"{what}: {self.address}/api answers {error} where Immich answers JSON; is "
@@ -336,6 +338,9 @@ class Connection:
                     f"command waits; {GOES_ON}"
                 )
             return _LaterError(NetworkError(told), TRIES, wait)
+        if self._greeted and not body.lstrip().startswith(b"{"):  # Traefik, while Immich restarts
+            told = f"{what}: {self.host} does not answer as Immich does ({answer})"
+            return _LaterError(NetworkError(told), TRIES)
         return RefusedError(f"{what}: {self.host} refuses ({answer})", status)
 
     def _forbidden(self, said: str, answer: str, what: str) -> str:

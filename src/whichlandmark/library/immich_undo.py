@@ -119,8 +119,8 @@ class _Undo:
         if not self._api.can_search_tags():
             self._done.notes.append(
                 f"{self._api.server.shown} cannot search by tag (that came with v1.126): photos "
-                "that were labelled from another machine are not looked for; --undo there, or "
-                "update Immich"
+                "that were labelled from another machine are not looked for, and tags that are "
+                "empty now are left; --undo there, or update Immich and --undo again"
             )
             return
         by_tag: dict[Tag, list[str]] = {}

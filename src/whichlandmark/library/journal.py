@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..core.errors import DataError
-from ..core.files import valid_text
+from ..core.files import text_of_bytes, valid_text
 from ..gallery.sqlite.own_file import FileKind, OwnSqliteFile
 from .sidecar_files import (
     FileChange,
@@ -30,7 +31,8 @@ from .sidecar_files import (
     read_sidecar,
     temporary_of,
 )
-from .xmp import Additions, Place, XmpError, read_xmp
+from .xmp import Additions, Metadata, Place, XmpError, read_xmp
+from .xmp_fields import comparable
 
 JOURNAL_FILE = "journal.sqlite"
 
@@ -44,7 +46,7 @@ KIND = FileKind(
         "CREATE TABLE entries (sidecar BLOB PRIMARY KEY, digest TEXT NOT NULL, original BLOB, "
         "facts TEXT NOT NULL, forgotten INTEGER NOT NULL DEFAULT 0)",
         "CREATE INDEX entries_by_digest ON entries (digest)",
-        "CREATE TABLE changes (id INTEGER PRIMARY KEY, sidecar BLOB NOT NULL, "
+        "CREATE TABLE changes (id INTEGER PRIMARY KEY, sidecar BLOB NOT NULL, token TEXT NOT NULL, "
         "before TEXT NOT NULL, after TEXT NOT NULL, digest TEXT, original BLOB, facts TEXT)",
         "CREATE TABLE albums (file BLOB PRIMARY KEY, folder BLOB NOT NULL, photo TEXT NOT NULL, "
         "proof TEXT NOT NULL)",
@@ -57,13 +59,50 @@ KIND = FileKind(
 
 
 @dataclass(frozen=True)
+class Label:
+    """What is written for one landmark.
+
+    Attributes:
+        landmark: Its label in the gallery.
+        title: Its keyword.
+        path: The same below its country and city: "Places|France|Paris|Eiffel Tower".
+        place: Where it is.
+        names: Its names in all languages, `comparable`; a keyword of any of them says the same.
+        gallery: That named it.
+    """
+
+    landmark: str
+    title: str
+    path: str
+    place: Place
+    names: tuple[str, ...]
+    gallery: str = ""
+
+    def is_keyword_in(self, texts: Iterable[str]) -> bool:
+        return any(comparable(text) in self.names for text in texts)
+
+    def is_path_in(self, known: Metadata) -> bool:
+        return self.is_keyword_in(
+            (*(path.rpartition("|")[2] for path in known.hierarchy),
+             *(path.rpartition("/")[2] for path in known.digikam))
+        )  # fmt: skip
+
+    def is_place_in(self, places: Iterable[Place]) -> bool:
+        return any(
+            place.wikidata == self.place.wikidata if place.wikidata and self.place.wikidata
+            else comparable(place.name) in self.names
+            for place in places
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Entry:
     """What was done to one sidecar.
 
     Attributes:
         sidecar: Its absolute path.
         photos: The photos that it describes, as paths below the library.
-        labels: The landmarks that were written, as labelled in the gallery.
+        labels: What was written.
         refused: Landmarks that were written once and taken out by others; not written again.
         original: Its content without our items; None = there was no sidecar.
         mtime_ns: When the original was last changed; 0 = there was no sidecar.
@@ -77,7 +116,7 @@ class Entry:
 
     sidecar: str
     photos: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: tuple[Label, ...]
     refused: tuple[str, ...]
     original: bytes | None
     mtime_ns: int
@@ -141,7 +180,13 @@ class Journal:
                 "SELECT digest, original, facts, forgotten FROM entries WHERE sidecar = ?",
                 (self._key(sidecar),),
             ).fetchone()
-        return _entry(sidecar, *found) if found else None
+        return self._read(sidecar, *found) if found else None
+
+    def _read(self, sidecar: str, *columns: Any) -> Entry:
+        try:
+            return _entry(sidecar, *columns)
+        except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
+            raise self.file.damaged(f"the entry of {text_of_bytes(sidecar)}: {error}") from None
 
     def sidecars(self) -> dict[str, tuple[str, ...]]:
         """Absolute path of each sidecar that has an entry → its photos, in path order."""
@@ -158,7 +203,7 @@ class Journal:
             ).fetchall()
         for key, *columns in rows:
             if not os.path.lexists(path := self._path(key)):
-                return _entry(path, *columns)
+                return self._read(path, *columns)
         return None
 
     def move(self, entry: Entry, sidecar: str, photos: Sequence[str]) -> None:
@@ -200,21 +245,22 @@ class Journal:
         waiting = iter(changes)
         while group := list(islice(waiting, CHANGES_AT_ONCE)):
             numbers: list[int] = []
+            tokens = [secrets.token_hex(4) for _ in group]
             with self.file.transaction() as sql:
-                for change in group:
+                for change, token in zip(group, tokens, strict=True):
                     file = change.file
                     columns = _columns(change.entry) if change.entry else (None, None, None)
                     cursor = sql.execute(
-                        "INSERT INTO changes (sidecar, before, after, digest, original, facts) "
-                        "VALUES (?, ?, ?, ?, ?, ?)",
-                        (self._key(file.sidecar), digest_of(file.before), digest_of(file.after),
-                         *columns),
+                        "INSERT INTO changes (sidecar, token, before, after, digest, original, "
+                        "facts) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        (self._key(file.sidecar), token, digest_of(file.before),
+                         digest_of(file.after), *columns),
                     )  # fmt: skip
                     numbers.append(cursor.lastrowid or 0)
             reasons = []
-            for number, change in zip(numbers, group, strict=True):
+            for token, change in zip(tokens, group, strict=True):
                 try:
-                    make_change(change.file, temporary_of(change.file.sidecar, number))
+                    make_change(change.file, temporary_of(change.file.sidecar, token))
                     reasons.append("")
                 except DataError as error:
                     reasons.append(str(error))
@@ -229,13 +275,15 @@ class Journal:
     def settle(self) -> None:
         """Finish or drop every change that a killed process left half done."""
         with self.file.transaction() as sql:
-            rows = sql.execute("SELECT id, sidecar, before, after, facts FROM changes").fetchall()
-            for number, key, before, after, facts in rows:
+            rows = sql.execute(
+                "SELECT id, sidecar, token, before, after, facts FROM changes"
+            ).fetchall()
+            for number, key, token, before, after, facts in rows:
                 sidecar = self._path(key)
                 if not os.path.isdir(os.path.dirname(sidecar)):
                     continue  # a disk that is not mounted now
                 with suppress(OSError):
-                    os.unlink(temporary_of(sidecar, number))
+                    os.unlink(temporary_of(sidecar, token))
                 if _is_made(sidecar, before, after, facts):
                     _finish(sql, number)
                 sql.execute("DELETE FROM changes WHERE id = ?", (number,))
@@ -267,6 +315,11 @@ def _entry(
 ) -> Entry:
     """The inverse of `_columns`; JSON has lists in place of tuples."""
     values = {name: _tuples(value) for name, value in json.loads(facts).items()}
+    values["labels"] = tuple(
+        Label(**{name: _tuples(value) for name, value in label.items()}
+              | {"place": Place(**label["place"])})
+        for label in values["labels"]
+    )  # fmt: skip
     for name in ("wanted", "added", "repeated"):
         items = {field: _tuples(value) for field, value in values[name].items()}
         items["places"] = tuple(Place(**place) for place in items["places"])

@@ -7,14 +7,17 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from ..core.errors import DataError
 from ..core.files import local_path, valid_text
+from ..core.progress import progress_for
 from ..core.types import Progress
+from ..recognition.folder.load import load
 from ..recognition.recognizer import Recognizer
+from ..recognition.sure import sure_confidence
 from .albums import remove_albums
 from .answers import LibraryAnswers
 from .journal import JOURNAL_FILE, Journal, SidecarChange, library_of
@@ -60,6 +63,7 @@ class Undone:
         albums: Links and lists of albums that were deleted.
         kept: Path of a file of an album → why it was not.
         failures: Path of a sidecar → why it is as it was.
+        note: What to look at where nothing was done; "" = nothing.
     """
 
     restored: int = 0
@@ -70,6 +74,50 @@ class Undone:
     albums: int = 0
     kept: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+def label_folder(
+    folder: str | Path,
+    recognizer: Recognizer | str | Path,
+    settings: LabelSettings | None = None,
+    *,
+    write: bool = False,
+    state: str | Path | None = None,
+    progress: bool | Progress | None = None,
+) -> Plan:
+    """Plan the labels of a photo library, and write them into sidecars when told to.
+
+    Photos are never changed. `undo` takes out again what was written.
+
+    Args:
+        folder: The library, read with all below it.
+        recognizer: A recognizer, or its folder.
+        settings: How photos are labelled; None = so that at most one label in a hundred is wrong,
+            as measured on the gallery, and nothing else.
+        write: Write the labels?
+        state: The folder for what is remembered of the library; None = one below ~/.local/state.
+        progress: True = show it; a function = call it with (photos answered, photos to answer).
+
+    Returns:
+        The plan, with a row for each photo. After writing, `failures` has the sidecars that could
+        not be written.
+
+    Raises:
+        DataError: When there is no such folder, or a file in the state folder cannot be used.
+        OptionError: When the state folder lies in the library.
+        BusyError: When another process works on this library.
+    """
+    path = "" if isinstance(recognizer, Recognizer) else str(recognizer)
+    opened = recognizer if isinstance(recognizer, Recognizer) else load(recognizer)
+    used = settings or LabelSettings(sure_confidence(opened).confidence)
+    with (
+        progress_for(progress, "recognizing") as move,
+        LabelledLibrary(folder, opened, state=state) as library,
+    ):
+        library.answers.update(move)
+        plan = library.plan(path, used)
+        return replace(plan, failures=library.write(plan).failures) if write else plan
 
 
 class LabelledLibrary:
@@ -116,8 +164,11 @@ class LabelledLibrary:
             settings: How photos are labelled.
             progress: Called with (sidecars looked at, all that are concerned).
         """
+        used = self.answers.recognizer
+        name = used.gallery.name
+        gallery = os.path.realpath(name) if os.path.exists(name) else name
         planner = Planner(
-            self.answers.recognizer.records, self.journal, settings,
+            gallery, used.index.names, used.records, self.journal, settings,
             sidecar_of=Sidecars(), embedded=embedded,
         )  # fmt: skip
         rows = self.answers.rows(language=settings.language)
@@ -235,7 +286,11 @@ def undo(
     top = os.path.abspath(os.path.expanduser(library))
     folder = state_folder(top, state)
     if not (folder / JOURNAL_FILE).exists():
-        raise DataError(_nothing_written(top, folder))
+        hint = _moved(folder)
+        raise DataError(
+            f"{valid_text(top)}: nothing was written here by `label --write`, as {folder} says"
+            + (f"; {hint}" if hint else "")
+        )
     if not os.path.isdir(top):
         raise DataError(f"{valid_text(top)}: no such folder; is its disk mounted?")
     undone = Undone()
@@ -263,6 +318,8 @@ def undo(
         albums = remove_albums(journal)
         undone.albums, undone.kept = albums.removed, albums.kept
         undone.failures |= albums.failures
+    if not paths and not undone.albums:
+        undone.note = _moved(folder)
     return undone
 
 
@@ -317,16 +374,15 @@ def _follow_moved(journal: Journal, top: str) -> None:
                 missing[entry.digest] -= 1
 
 
-def _nothing_written(top: str, folder: Path) -> str:
-    """The error for a library without a journal, with the journals of folders that are gone."""
-    text = f"{valid_text(top)}: nothing was written here by `label --write`, as {folder} says"
+def _moved(folder: Path) -> str:
+    """Where the journal may be of a library that was moved: state folders whose library is gone."""
     others = [
         str(path.parent) for path in sorted(folder.parent.glob(f"*/{JOURNAL_FILE}"))
         if (home := library_of(path)) and not os.path.isdir(local_path(home))
     ]  # fmt: skip
-    if others:
-        text += (
-            "; if the folder was moved or renamed since, give the state folder of its old place: "
-            + " or ".join(f"--state {path}" for path in others[:5])
-        )
-    return text
+    if not others:
+        return ""
+    return (
+        "if the folder was moved or renamed since it was labelled, give the state folder of its "
+        f"old place: {' or '.join(f'--state {path}' for path in others[:5])}"
+    )

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..core.errors import OptionError
 from ..core.photo_files import LatLon
-from .sidecar_changes import Label
+from .journal import Label
 from .xmp import Additions, Place
 
 # What a plan does with a photo: "write" = its sidecar is changed; "known" = everything is there
@@ -121,6 +121,7 @@ class Plan:
         notes: What a reader of the plan has to know, in sentences.
         left_out: Path → reason, of files that were not used.
         sidecars: What is wanted of each sidecar that has to be changed.
+        failures: After writing: path of a sidecar → why it was not written.
     """
 
     library: str
@@ -130,6 +131,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     sidecars: Sequence[WantedSidecar] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[PlannedLabel]:
         return iter(self.rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -17,9 +17,9 @@ from ..gallery.records import LandmarkRecord
 from ..recognition.answer import shown_name
 from ..recognition.location import distance_km
 from .answers import LibraryAnswer
-from .journal import Journal
+from .journal import Journal, Label
 from .plan import LabelSettings, PlannedLabel, WantedSidecar
-from .sidecar_changes import Label, SidecarNow
+from .sidecar_changes import SidecarNow
 from .sidecar_files import why_not_written
 from .xmp import Additions, Metadata, Place
 from .xmp_fields import comparable
@@ -29,8 +29,10 @@ MANY_FAR = 3  # photos whose positions contradict a landmark, and none fits: is 
 PHOTOS_REMEMBERED = 8  # what the files that were read last say themselves
 
 
-def label_of(landmark: str, record: LandmarkRecord | None, settings: LabelSettings) -> Label:
-    """What is written for a landmark. record: what the gallery knows of it."""
+def label_of(
+    landmark: str, record: LandmarkRecord | None, settings: LabelSettings, gallery: str = ""
+) -> Label:
+    """What is written for a landmark. record: what its gallery knows of it."""
     title = shown_name(landmark, {landmark: record} if record else {}, settings.language)
     names = {title, landmark, landmark.replace("_", " ")}
     if record is None:
@@ -44,8 +46,8 @@ def label_of(landmark: str, record: LandmarkRecord | None, settings: LabelSettin
     root = [part for part in settings.keyword_root.split("|") if part.strip()]
     parts = [part.replace("|", "-") for part in (place.country, place.city, title) if part]
     path = [part for i, part in enumerate(parts) if i == 0 or part != parts[i - 1]]
-    known = frozenset(comparable(name) for name in names if name.strip())
-    return Label(landmark, title, "|".join((*root, *path)), place, known)
+    known = {comparable(name) for name in (*names, title.replace("|", "-")) if name.strip()}
+    return Label(landmark, title, "|".join((*root, *path)), place, tuple(sorted(known)), gallery)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +63,21 @@ class Planner:
     """Answers → what would be done with each photo, and with each sidecar that has to change."""
 
     def __init__(
-        self, records: Mapping[str, LandmarkRecord], journal: Journal, settings: LabelSettings, *,
+        self, gallery: str, landmarks: Collection[str], records: Mapping[str, LandmarkRecord],
+        journal: Journal, settings: LabelSettings, *,
         sidecar_of: Callable[[str], str], embedded: Callable[[str], Metadata],
     ) -> None:  # fmt: skip
         """
         Args:
+            gallery: Address of the gallery that answers.
+            landmarks: All that it knows, by label. What another gallery has written stays.
             records: Label → what the gallery knows of it.
             journal: What was written before.
             settings: How photos are labelled.
             sidecar_of: Path of a photo → path of its sidecar, existing or to be made.
             embedded: Path of a photo → what the file itself says.
         """
+        self.gallery, self.landmarks = gallery, frozenset(landmarks)
         self.records, self.journal, self.settings = records, journal, settings
         self.sidecar_of = sidecar_of
         self.embedded = lru_cache(maxsize=PHOTOS_REMEMBERED)(embedded)
@@ -114,7 +120,7 @@ class Planner:
         """What is written for a landmark."""
         if landmark not in self.labels:
             record = self.records.get(landmark)
-            self.labels[landmark] = label_of(landmark, record, self.settings)
+            self.labels[landmark] = label_of(landmark, record, self.settings, self.gallery)
         return self.labels[landmark]
 
     def _row(self, answer: LibraryAnswer) -> tuple[PlannedLabel, tuple[Label, ...]]:
@@ -159,6 +165,7 @@ class Planner:
         """Complete the rows of one sidecar; None = it has to be changed in nothing."""
         photos = {rows[number].photo: local_path(rows[number].file) for number in numbers}
         now = sidecar_now(self.journal, path, [*photos])
+        others = self._of_others(now)
         wanted: dict[str, Label] = {}
         for number in numbers:
             row, labels = rows[number], found[number]
@@ -174,8 +181,8 @@ class Planner:
             else:
                 rows[number] = replace(row, why=self._contradiction(now, row))
             wanted |= {label.landmark: label for label in (*labels, *refused)}
-        labels = tuple(wanted.values())
-        position = self._position(now, labels)
+        position = self._position(now, [*wanted.values()] or others)
+        labels = tuple(({label.landmark: label for label in others} | wanted).values())
         change = now.change([*photos], labels, self.embedded(next(iter(photos.values()))), position)
         if change is None:
             return None
@@ -189,11 +196,18 @@ class Planner:
                     row, state="write", wanted=replace(row.wanted, position=written)
                 )
             elif now.entry and now.entry.added:
-                old = ", ".join(self.label(name).title for name in now.entry.labels)
+                old = ", ".join(label.title for label in now.entry.labels if label not in others)
                 why = f"{old}, written before, is taken out again"
                 why += f": {row.why}" if row.why else ""
                 rows[number] = replace(row, state="write", sidecar=valid_text(path), why=why)
         return WantedSidecar(path, photos, labels, position)
+
+    def _of_others(self, now: SidecarNow) -> list[Label]:
+        """What was written for another gallery, whose landmarks this one does not know."""
+        return [
+            label for label in (now.entry.labels if now.entry else ())
+            if label.gallery != self.gallery and label.landmark not in self.landmarks
+        ]  # fmt: skip
 
     def _not_contradicted(
         self, now: SidecarNow, row: PlannedLabel, labels: Sequence[Label]
@@ -232,7 +246,7 @@ class Planner:
         if self.settings.gps and place.latitude is not None and place.longitude is not None:
             return place.latitude, place.longitude
         before = now.entry
-        same = before and before.labels and before.labels[0] == labels[0].landmark
+        same = before and labels[0].landmark in [label.landmark for label in before.labels]
         return before.wanted.position if before and same else None
 
     def _block(

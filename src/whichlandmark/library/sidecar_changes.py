@@ -7,53 +7,17 @@ that was taken out of it is not written again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from ..core.photo_files import LatLon
-from .journal import Entry, SidecarChange
+from .journal import Entry, Label, SidecarChange
 from .sidecar_files import FileChange, digest_of, read_sidecar
-from .xmp import Additions, Metadata, Place, XmpError, add, read_xmp, remove
+from .xmp import Additions, Metadata, XmpError, add, read_xmp, remove
 from .xmp_fields import comparable
 
 LISTS = ("keywords", "hierarchy", "digikam", "microsoft")  # that programs read instead of another
-
-
-@dataclass(frozen=True)
-class Label:
-    """What is written for one landmark.
-
-    Attributes:
-        landmark: Its label in the gallery.
-        title: Its keyword.
-        path: The same below its country and city: "Places|France|Paris|Eiffel Tower".
-        place: Where it is.
-        names: Its names in all languages, `comparable`; a keyword of any of them says the same.
-    """
-
-    landmark: str
-    title: str
-    path: str
-    place: Place
-    names: frozenset[str]
-
-    def is_keyword_in(self, texts: Iterable[str]) -> bool:
-        return any(comparable(text) in self.names for text in texts)
-
-    def is_path_in(self, known: Metadata) -> bool:
-        return self.is_keyword_in(
-            (*(path.rpartition("|")[2] for path in known.hierarchy),
-             *(path.rpartition("/")[2] for path in known.digikam))
-        )  # fmt: skip
-
-    def is_place_in(self, places: Iterable[Place]) -> bool:
-        return any(
-            place.wikidata == self.place.wikidata if place.wikidata and self.place.wikidata
-            else comparable(place.name) in self.names
-            for place in places
-        )  # fmt: skip
 
 
 class SidecarNow:
@@ -157,7 +121,7 @@ class SidecarNow:
         entry = None
         if added or refused:
             entry = Entry(
-                self.path, tuple(photos), tuple(label.landmark for label in labels), refused,
+                self.path, tuple(photos), tuple(labels), refused,
                 self.original, self.mtime_ns, digest_of(content), missing, added, repeated,
             )  # fmt: skip
         return self._to(content, entry)
@@ -170,7 +134,7 @@ class SidecarNow:
         ours = self.entry.added.keywords
         known = {comparable(text) for text in self.said.keywords}
         if ours and not any(comparable(text) in known for text in ours):
-            now += self.entry.labels
+            now += [label.landmark for label in self.entry.labels]
         return tuple(dict.fromkeys((*self.entry.refused, *now)))
 
     def undo(self) -> SidecarChange | None:

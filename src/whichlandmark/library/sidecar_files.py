@@ -67,10 +67,10 @@ def read_sidecar(path: str) -> bytes | None:
         raise DataError(read_error(path, error)) from None
 
 
-def temporary_of(sidecar: str, number: int) -> str:
+def temporary_of(sidecar: str, token: str) -> str:
     """The name of the new file until it is whole: known beforehand, so that none is left over."""
     folder, name = os.path.split(sidecar)
-    return os.path.join(folder, f".{name[:40]}.whichlandmark-{number}")
+    return os.path.join(folder, f".{name[:40]}.whichlandmark-{token}")
 
 
 def make_change(change: FileChange, temporary: str) -> None:

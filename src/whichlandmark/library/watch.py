@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ..core.errors import BusyError, DataError, OptionError
+from ..core.errors import DataError, GalleryError, NetworkError, OptionError
 from ..core.files import valid_text
 from ..data.folders import possible_photos
 
@@ -53,6 +53,7 @@ class Watcher:
         self._used: dict[str, State] = {}  # as they were when they were labelled
         self._stamp: Any = None
         self._gone = False
+        self._told = ""  # the error that was told last
 
     def run(self) -> None:
         """Look until KeyboardInterrupt."""
@@ -82,14 +83,16 @@ class Watcher:
             return
         try:
             self.label(changing)
-        except BusyError as error:
-            self.tell(str(error))
+        except (GalleryError, NetworkError) as error:  # busy, or a server is away: later again
+            if str(error) != self._told:
+                self._told = str(error)
+                self.tell(f"{error} (tried again every {self.interval:g} s)")
             return
         except DataError:
             if self._files() is None:  # it vanished meanwhile; the next look says so
                 return
             raise
-        self._stamp = stamp
+        self._stamp, self._told = stamp, ""
         self._used = {
             **{path: self._used[path] for path in changing if path in self._used},
             **ready,

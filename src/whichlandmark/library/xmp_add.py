@@ -183,7 +183,11 @@ class Adding:
         attributes = node.attributes.replace(" rdf:", f" {prefixes['rdf']}:") + more
         start, end = f"<{tag}{attributes}>".encode(), f"</{tag}>".encode()
         if isinstance(node.inside, str):
-            return b"".join((lead, start, escape(node.inside).encode(), end))
+            text = escape(node.inside)
+            written = text.encode(
+                "ascii" if self._packet.is_mixed else "utf-8", "xmlcharrefreplace"
+            )
+            return b"".join((lead, start, written, end))
         inner = [self._written(one, prefixes, self._deeper(lead), "") for one in node.inside]
         return b"".join((lead, start, *inner, lead, end))
 

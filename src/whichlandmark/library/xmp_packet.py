@@ -100,7 +100,10 @@ class Element:
 
 
 class Packet:
-    """A packet that was read: its text as UTF-8, its elements, and how it becomes bytes again."""
+    """A packet that was read: its text as UTF-8, its elements, and how it becomes bytes again.
+
+    is_mixed: is it UTF-8 by its own word, with bytes that are none? Only ASCII is put in then.
+    """
 
     def __init__(self, data: bytes) -> None:
         """Raises XmpError when it is no XMP, or too odd or too large to change safely."""
@@ -115,20 +118,25 @@ class Packet:
         body = body[: len(body) - len(self._tail)]
         if self._encoding == "utf-8" and not body.lstrip(_SPACE).startswith(b"<"):
             raise XmpError(_why_not_text(data))
+        self.is_mixed = False
         try:
             self.source = body.decode(self._encoding).encode()
             if self.encoded(self.source) != data:
                 raise UnicodeError
         except UnicodeError:
-            raise XmpError(f"its text is not valid {self._encoding}") from None
+            if self._encoding != "utf-8":
+                raise XmpError(f"its text is not valid {self._encoding}") from None
+            # As exiftool leaves Latin-1. Adobe's programs take such bytes for Latin-1, too.
+            self._encoding, self.is_mixed = "iso-8859-1", True
+            self.source = body.decode(self._encoding).encode()
         self.rdf = _require_rdf(_parse(self.source))
         self.step = self._step()
 
     def encoded(self, source: bytes) -> bytes:
         """Text as the bytes of this packet's file: its encoding, its mark, what followed it."""
-        if self._encoding == "utf-8":
-            return self._mark + source + self._tail
-        return self._mark + source.decode().encode(self._encoding, "xmlcharrefreplace")
+        if self._encoding != "utf-8":
+            source = source.decode().encode(self._encoding, "xmlcharrefreplace")
+        return self._mark + source + self._tail
 
     def spliced(self, splices: Sequence[Splice]) -> bytes:
         """The file's bytes with some text taken out and put in; splices do not overlap."""

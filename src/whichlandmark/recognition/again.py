@@ -18,7 +18,7 @@ from ..core.types import Floats
 from ..features.local.keypoints import GreyImage, Keypoints
 from .predictions import predictions
 from .query import Queries, Shape
-from .recognizer import Recognizer
+from .recognizer import Recognizer, described
 from .spatial_verification import nothing_to_compare, query_grey, query_keypoints
 
 NOTHING = "no landmark, because"  # how `nothing_to_compare` begins
@@ -82,6 +82,8 @@ def answer_again(recognizer: Recognizer, stored: Sequence[StoredQuery]) -> list[
     )
     found = predictions(recognizer.answer(queries))
     return [
-        None if greys.get(row, True) is None else recognizer.described(one, query.path, query.shape)
+        None
+        if greys.get(row, True) is None
+        else described(recognizer, one, query.path, query.shape)
         for row, (one, query) in enumerate(zip(found, stored, strict=True))
     ]

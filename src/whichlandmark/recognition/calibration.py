@@ -38,12 +38,13 @@ class Sure:
     """Scores from which at most one leave-one-out query in a hundred is answered wrongly.
 
     measured: with a correction for their number, which bounds the wrong answers to other photos.
-    counted: without it. None = there is no such score. queries: how many there are.
-    `fitting/sure_scores.py` computes them.
+    counted: without it. supported: counted with one more wrong answer, so from 99 answers on. None
+    = there is no such score. queries: how many there are. `sure.py` computes them.
     """
 
     measured: float | None = None
     counted: float | None = None
+    supported: float | None = None
     queries: int = 0
 
 

@@ -129,12 +129,7 @@ class Recognizer:
             return self._answer_many(cast(Iterable[PhotoSource], photo), evidence)
         read = self.read(one := cast(PhotoSource, photo))
         (answer,) = predictions(self.answer(self.embed([read]), evidence=evidence))
-        return self.described(answer, name_of(one), read.image.shape)
-
-    def described(self, answer: Prediction, name: str, shape: tuple[int, ...]) -> Prediction:
-        """The answer with its photo's name, warnings by its photo's shape, and its writer."""
-        warnings = answer.warnings or size_warnings(*shape[:2])
-        return replace(answer, photo=name, warnings=warnings, writer=self)
+        return described(self, answer, name_of(one), read.image.shape)
 
     def _answer_many(self, photos: Iterable[PhotoSource], evidence: bool) -> list[Prediction]:
         """The answer to each photo; paths are read ahead, others embedded a few at a time."""
@@ -156,7 +151,7 @@ class Recognizer:
             if read:
                 found = predictions(self.answer(self.embed([*read.values()]), evidence=evidence))
                 for row, answer in zip(read, found, strict=True):
-                    done[row] = self.described(answer, done[row].photo, read[row].image.shape)
+                    done[row] = described(self, answer, done[row].photo, read[row].image.shape)
             answers += done
         return answers
 
@@ -183,7 +178,16 @@ class Recognizer:
     def answer_rows(
         self, photos: Photos, *, evidence: bool = False, progress: Progress | None = None
     ) -> Iterator[AnsweredPhoto]:
-        """As `answer_table`, with what has to be kept to answer the photos again without them."""
+        """As `answer_table`, with what has to be kept to answer the photos again without them.
+
+        Args:
+            photos: Their landmarks are not looked at.
+            evidence: As in a call.
+            progress: Called with (photos done, all photos).
+
+        Yields:
+            What `answer_table` yields, and more, in table order.
+        """
 
         def keep(image: Image) -> tuple[GreyImage, Shape]:
             return query_grey(image), (image.shape[0], image.shape[1])
@@ -205,7 +209,7 @@ class Recognizer:
                     yield AnsweredPhoto(photo, Prediction.of_failed(name, reasons[photo.id], self))
                 else:
                     yield AnsweredPhoto(
-                        photo, self.described(found[at], name, shapes[at]), batch.vectors[at],
+                        photo, described(self, found[at], name, shapes[at]), batch.vectors[at],
                         shapes[at], batch.hashes[at], batch.locations[at],
                     )  # fmt: skip
             first += len(batch.rows) + len(reasons)
@@ -360,6 +364,14 @@ class Recognizer:
         from .folder.load import save
 
         save(self, Path(folder).expanduser(), overwrite=overwrite)
+
+
+def described(
+    recognizer: Recognizer, answer: Prediction, name: str, shape: tuple[int, ...]
+) -> Prediction:
+    """The answer with its photo's name, warnings by its photo's shape, and its writer."""
+    warnings = answer.warnings or size_warnings(*shape[:2])
+    return replace(answer, photo=name, warnings=warnings, writer=recognizer)
 
 
 def notes_of(decider: Decider) -> tuple[str, ...]:

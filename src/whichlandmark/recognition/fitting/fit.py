@@ -17,6 +17,7 @@ from ..decision import RULE_OF_THUMB, Fitted, undecided
 from ..rules import Rules
 from ..spatial_verification import SpatialVerifier, inliers_by_rank
 from ..stacker import MIN_EXAMPLES_PER_OUTCOME, Stacker, fit_stacker
+from ..sure import sure_of
 from .leave_one_out import (
     KNOWN,
     NON_LANDMARK,
@@ -27,7 +28,6 @@ from .leave_one_out import (
     HoldOutBlock,
     hold_out_queries,
 )
-from .sure_scores import sure_of
 from .whitening import LabelledVectors, fit_whitening
 
 VERIFIED_PER_KIND = 200  # undecided queries of each kind that are verified
