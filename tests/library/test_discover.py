@@ -101,6 +101,13 @@ def test_groups_are_listed_named_and_then_recognized(
     assert len(in_gallery(folder, "La Cité")) == 5
     answer = json_of(capfd, "recognize", other, "-r", folder)
     assert answer["landmark"] == "La Cité"
+    code, out, err = run(
+        capfd, "discover", library, "-r", folder, "--name", f"{first['id']}=la cité",
+        "--not-a-landmark", second["id"],
+    )  # fmt: skip
+    assert (code, out.count("already (--reopen")) == (0, 2), err
+    code, _, err = run(capfd, "discover", library, "-r", folder, "--name", f"{first['id']}=Other")
+    assert (code, "is named 'La Cité' already; reopen it" in err) == (4, True)
     again = json_of(capfd, "discover", library, "-r", folder, code=3)
     assert (again["groups"], again["decided"]) == ([], 2)
     assert {path: path.read_bytes() for path in library.rglob("*") if path.is_file()} == before

@@ -246,7 +246,13 @@ def _decide(
     with output.progress() as progress:
         for one, action, landmark in decisions:
             row: dict[str, Any] = {"id": one.id, "action": action}
-            if action == "name":
+            done_before = (one.state, one.landmark.casefold()) in (
+                ("named", landmark.strip().casefold() if action == "name" else None),
+                ("dismissed" if action == "dismiss" else None, ""),
+            )
+            if done_before:  # by this command, which was interrupted when it had done it
+                row |= {"landmark": one.landmark, "already": True}
+            elif action == "name":
                 done = store.name(
                     one.id, landmark, embedder=embedder, progress=progress("adding photos")
                 )
@@ -268,6 +274,9 @@ def _decide(
 
 
 def _done_in_words(row: dict[str, Any]) -> str:
+    if row.get("already"):
+        said = "named so" if row["action"] == "name" else "dismissed"
+        return f"{row['id']}  {said} already (--reopen {row['id']} undoes it)"
     if row["action"] == "dismiss":
         return f"{row['id']}  no landmark: it is not asked about again (--reopen {row['id']})"
     if row["action"] == "reopen":
