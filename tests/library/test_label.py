@@ -16,7 +16,7 @@ from whichlandmark.core.errors import DataError, OptionError
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.library.label import undo
 from whichlandmark.library.plan import LabelSettings
-from whichlandmark.library.planner import label_of
+from whichlandmark.library.planner import label_of, mix_notes
 from whichlandmark.library.sidecar_files import read_sidecar
 from whichlandmark.library.xmp import Additions, add, read_xmp
 
@@ -444,3 +444,16 @@ def test_from_python(top: Path, tmp_path: Path) -> None:
     assert undo(top, state=state).deleted == 1
     sure = wl.label_folder(top, recognizer, state=state)
     assert sure.above >= 0.5
+
+
+def test_a_library_with_few_landmarks_is_told_how_many_labels_may_be_wrong() -> None:
+    few = [0.99] * 20 + [0.02] * 980
+    (note,) = mix_notes(few, [confidence > 0.9 for confidence in few], 0.5)
+    # By Bayes' rule with a share of 1 to 2 in 100, odds of 99 become 1 to 2: a third to a half.
+    assert note.startswith("about 1% of these photos show a landmark of the gallery")
+    assert "of the 20 labels may be wrong" in note
+    assert 5 <= int(note.split("up to ")[1].split()[0]) <= 12
+    half = [0.999] * 500 + [0.001] * 500
+    assert mix_notes(half, [confidence > 0.9 for confidence in half], 0.5) == ()
+    assert mix_notes(few[:50], [True] * 50, 0.5) == ()  # too few to tell
+    assert mix_notes([0.1] * 500, [False] * 500, 0.5) == ()

@@ -21,7 +21,7 @@ from whichlandmark.recognition.fitting.leave_one_out import (
 from whichlandmark.recognition.folder.load import build, load
 from whichlandmark.recognition.folder.settings import read_settings
 from whichlandmark.recognition.recognizer import Recognizer
-from whichlandmark.recognition.sure import sure_confidence, sure_of
+from whichlandmark.recognition.sure import mix_of, sure_confidence, sure_of
 
 
 def queries(kind: int, scores: list[float], right: bool, landmarks: int = 1000) -> HeldOutScores:
@@ -232,3 +232,28 @@ def test_without_distractors_the_note_says_that_nothing_is_labelled(world: Path)
     assert sure.confidence == 1.0
     assert sure.note.startswith("no photo gets a label")
     assert "--distractors" in sure.note
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.8])
+def test_the_mix_of_a_collection_is_the_likeliest_share(share: float) -> None:
+    """Against a search over all shares of the likelihood, written down from the paper's model."""
+    rng, usual = np.random.default_rng(5), 0.5
+    right = rng.random(4000) < share
+    score = rng.normal(np.where(right, 2.0, -2.0), 1.5)
+    confidence = 1 / (1 + np.exp(-4 * score / 1.5**2))  # by Bayes' rule, for shares of one half
+    mix = mix_of(confidence, confidence >= 0.9, usual)
+    shares = np.linspace(0.001, 0.999, 999)
+    likelihood = [
+        np.log(confidence * p / usual + (1 - confidence) * (1 - p) / (1 - usual)).sum()
+        for p in shares
+    ]
+    assert mix.share == pytest.approx(shares[int(np.argmax(likelihood))], abs=0.002)
+    assert mix.share == pytest.approx(right.mean(), abs=0.015)
+    labels = confidence >= 0.9
+    assert mix.wrong == pytest.approx((~right[labels]).sum(), abs=3 + 0.25 * (~right[labels]).sum())
+
+
+def test_a_collection_without_landmarks_has_none_by_its_mix() -> None:
+    confidence = np.full(500, 0.01)
+    mix = mix_of(confidence, np.zeros(500, dtype=bool), 0.5)
+    assert (mix.share < 0.001, mix.wrong) == (True, 0.0)

@@ -17,6 +17,7 @@ from whichlandmark.library.answers import LibraryAnswer, LibraryAnswers
 from whichlandmark.library.journal import Journal
 from whichlandmark.library.label import LabelledLibrary
 from whichlandmark.library.plan import LabelSettings, Plan
+from whichlandmark.recognition.rules import Rules
 
 RECORDS = {
     "eiffel": LandmarkRecord(
@@ -46,6 +47,7 @@ class FakeLibrary(LabelledLibrary):
         self.records = RECORDS
         self.gallery = SimpleNamespace(name="paris.wl")
         self.index = SimpleNamespace(names=[*RECORDS])
+        self.rules = Rules()
         self.left_out: dict[str, str] = {}
         self.journal = Journal(state, self.library)
 

@@ -108,7 +108,8 @@ def discover(
     """
     from ..recognition.folder.discoveries import DiscoveryStore
 
-    command = shlex.join(["whichlandmark", "discover", str(library), "-r", str(recognizer)])
+    given = ["whichlandmark", "discover", str(library), "-r", str(recognizer)]
+    command = shlex.join(given + (["--state", str(state)] if state else []))
     if name or not_a_landmark or reopen:
         if page or places or contact:
             raise OptionError(

@@ -109,7 +109,7 @@ Interval = Annotated[
 
 @app.command()
 def label(
-    folder: Folder,
+    library: Folder,
     recognizer: Recognizer = None,
     write: Write = False,
     undo: Undo = False,
@@ -135,7 +135,7 @@ def label(
     """
     outputs = {"--csv": csv_file, "--geojson": geojson, "--page": page, "--album": album,
                "--album-lists": album_lists}  # fmt: skip
-    place = _check(folder, recognizer, write=write, undo=undo, watch=watch, interval=interval,
+    place = _check(library, recognizer, write=write, undo=undo, watch=watch, interval=interval,
                    outputs=outputs)  # fmt: skip
     if undo:
         _undo(place, state, as_json=as_json)

@@ -140,6 +140,8 @@ def usage_error(error: Any, arguments: Sequence[str]) -> str:
         said += ": a recognizer folder, as `whichlandmark index PHOTOS -o FOLDER` makes one"
         if param.name == "recognizer":
             said += '; -r names it, or recognizer = "…" in whichlandmark.toml'
+    if said.startswith("Missing") and getattr(param, "name", None) == "library":
+        said += ": the folder of a photo library"
     context = getattr(error, "ctx", None)
     name = context.command_path if context else "whichlandmark"
     return f"{said}; `{name} --help` says what it takes"

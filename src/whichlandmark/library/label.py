@@ -22,7 +22,7 @@ from .albums import remove_albums
 from .answers import LibraryAnswers
 from .journal import JOURNAL_FILE, Journal, SidecarChange, library_of
 from .plan import LabelSettings, Plan, WantedSidecar
-from .planner import Planner, sidecar_now
+from .planner import Planner, mix_notes, sidecar_now
 from .sidecar_changes import SidecarNow
 from .sidecar_files import digest_of, read_sidecar, why_not_written
 from .sidecars import SIDECAR, embedded, sidecar_of
@@ -180,7 +180,7 @@ class LabelledLibrary:
             recognizer,
             settings.above,
             found.rows,
-            found.notes,
+            (*found.notes, *mix_notes(planner.confidences, planner.sure, used.rules.known_share)),
             left_out,
             found.sidecars,
         )

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
+
 from ..core.errors import DataError
 from ..core.files import local_path, valid_text
 from ..core.photo_files import LatLon
@@ -16,6 +18,7 @@ from ..core.types import Progress
 from ..gallery.records import LandmarkRecord
 from ..recognition.answer import shown_name
 from ..recognition.location import distance_km
+from ..recognition.sure import WRONG, mix_of
 from .answers import LibraryAnswer
 from .journal import Journal, Label
 from .plan import LabelSettings, PlannedLabel, WantedSidecar
@@ -26,7 +29,33 @@ from .xmp_fields import comparable
 
 MANY_FAR = 3  # photos whose positions contradict a landmark, and none fits: is it in a wrong place?
 
+LEAST_OF_A_MIX = 100  # answered photos from which their share of landmarks is estimated
+
 PHOTOS_REMEMBERED = 8  # what the files that were read last say themselves
+
+
+def mix_notes(
+    confidences: Sequence[float], labelled: Sequence[bool], usual: float
+) -> tuple[str, ...]:
+    """What to know of a library in which few photos show a landmark: more labels are wrong there.
+
+    Args:
+        confidences: Of all photos that were answered.
+        labelled: Which of them are labelled.
+        usual: The share of photos with a landmark that confidences are calibrated for.
+    """
+    labels = sum(labelled)
+    if len(confidences) < LEAST_OF_A_MIX or not labels:
+        return ()
+    mix = mix_of(np.array(confidences), np.array(labelled), usual)
+    if mix.share >= usual or mix.wrong <= WRONG * labels:
+        return ()
+    count = "1" if mix.wrong < 1.5 else f"{mix.wrong:.0f}"
+    return (
+        f"about {max(mix.share, 0.01):.0%} of these photos show a landmark of the gallery, and a "
+        f"confidence is measured for {usual:.0%}: up to {count} of the {labels} labels may be "
+        "wrong; look at them (--page), or give a higher --above",
+    )
 
 
 def label_of(
@@ -84,6 +113,8 @@ class Planner:
         self.labels: dict[str, Label] = {}
         self.far: Counter[str] = Counter()  # landmark → photos whose own position contradicts it
         self.near: Counter[str] = Counter()
+        self.confidences: list[float] = []  # of all photos that were answered
+        self.sure: list[bool] = []  # which of them are labelled
 
     def plan(
         self, answers: Iterable[LibraryAnswer], progress: Progress | None = None
@@ -94,6 +125,9 @@ class Planner:
         groups: dict[str, list[int]] = {}  # sidecar → its rows
         for answer in answers:
             row, labels = self._row(answer)
+            if answer.error is None:
+                self.confidences.append(float(answer.answer["confidence"]))
+                self.sure.append(bool(labels))
             if labels:
                 path = self.sidecar_of(local_path(row.file))
                 row = replace(row, sidecar=valid_text(path))

@@ -23,6 +23,8 @@ log = logging.getLogger("whichlandmark")
 
 WRONG = 0.01  # share of the labels that may be wrong
 
+MIX_STEPS = 2000  # of expectation maximization, which mostly takes tens
+
 KINDS = (KNOWN, UNKNOWN, NON_LANDMARK)
 
 
@@ -160,6 +162,43 @@ def _least(scores: Floats, last: NDArray[np.bool_], good: NDArray[np.bool_]) -> 
     ends = np.flatnonzero(~held[first:])
     at = first + int(ends[0]) - 1 if len(ends) else len(rows) - 1
     return float(scores[rows[at]])
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a collection of photos holds, as far as its answers tell.
+
+    share: of its photos whose guess is right, 0 to 1. wrong: labels that are wrong, expected.
+    """
+
+    share: float
+    wrong: float
+
+
+def mix_of(confidences: Floats, labelled: NDArray[np.bool_], usual: float) -> Mix:
+    """Estimate how many labels of a collection are wrong, from its own share of landmarks.
+
+    A confidence is calibrated for the mix of the rules. In a collection with fewer landmarks fewer
+    guesses are right at the same confidence: by Bayes' rule the odds change by the odds of the
+    shares. The share is estimated by expectation maximization from all confidences (Saerens,
+    Latinne, Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities",
+    Neural Computation 14, 2002), which needs no labels.
+
+    Args:
+        confidences: (N,) of every photo, 0 to 1.
+        labelled: (N,) which of them get a label.
+        usual: The share of right guesses that the confidences are calibrated for, inside (0, 1).
+    """
+    share = usual
+    right = np.asarray(confidences, dtype=np.float64)
+    for _ in range(MIX_STEPS):
+        up = right * share / usual
+        down = (1 - right) * (1 - share) / (1 - usual)
+        posterior = up / np.maximum(up + down, 1e-300)
+        before, share = share, float(np.clip(posterior.mean(), 1e-6, 1 - 1e-6))
+        if abs(share - before) < 1e-6:
+            break
+    return Mix(share, float((1 - posterior[labelled]).sum()))
 
 
 def _note(recognizer: Recognizer, confidence: float) -> str:
