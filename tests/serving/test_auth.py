@@ -70,6 +70,10 @@ ROUTES = [
     ("GET", "/v1/feedback", {}, "write"),
     ("GET", "/v1/feedback/{entry_id}/photo", {}, "write"),
     ("PATCH", "/v1/feedback/{entry_id}", {"json": {"action": "discard"}}, "write"),
+    ("GET", "/v1/discoveries", {}, "write"),
+    ("GET", "/v1/discoveries/{group_id}", {}, "write"),
+    ("GET", "/v1/discoveries/{group_id}/photos/{number}", {}, "write"),
+    ("POST", "/v1/discoveries/{group_id}", {"json": {"action": "dismiss"}}, "write"),
 ]
 
 

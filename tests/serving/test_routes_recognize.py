@@ -349,7 +349,8 @@ def test_the_published_schema_covers_every_route(client: TestClient) -> None:
         "/v1/landmarks/{name}/photos", "/v1/landmarks/{name}", "/v1/photos/{photo_id}/thumbnail",
         "/v1/photos/{photo_id}", "/v1/distractors", "/v1/photos:move", "/v1/photos:remove",
         "/v1/undo/{token}", "/v1/feedback/{entry_id}", "/v1/feedback/{entry_id}/photo",
-        "/v1/photos/{photo_id}/preview",
+        "/v1/photos/{photo_id}/preview", "/v1/discoveries", "/v1/discoveries/{group_id}",
+        "/v1/discoveries/{group_id}/photos/{number}",
         "/v1/images:annotate", "/v1/config", "/livez", "/readyz",
         "/metrics",
     }  # fmt: skip
