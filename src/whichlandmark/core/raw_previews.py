@@ -27,9 +27,7 @@ from .errors import ImageError
 from .file_kinds import CONVERT, HEAD_BYTES, raw_kind, raw_maker, tiff_tags
 from .hardware import max_file_bytes, max_megapixels
 
-MIN_PREVIEW_SIDE = (
-    400  # pixels of the long side; old cameras have 160 × 120, which shows too little
-)
+MIN_PREVIEW_SIDE = 400  # pixels of the long side; 160 × 120 of old cameras show too little
 
 WAIT_SECONDS = 30.0  # for one preview
 

@@ -104,9 +104,8 @@ class _Bridge:
         if options.above is None and (note := state.meta("note of sure")):
             self._done.notes.append(note)
         self._tags: dict[str, Tag] = {}
-        self._there: set[str] | None = (
-            None  # values of the tags on the server, before the first is made
-        )
+        # Values of the tags on the server, before the first is made.
+        self._there: set[str] | None = None
 
     def _sure(self) -> float:
         """The confidence of `sure_confidence`, remembered, because it may take a fit."""
