@@ -45,6 +45,8 @@ OTHER_PHOTO_SUFFIXES = frozenset({
     ".jp2", ".jxl", ".cr3", ".crw", ".raf", ".orf", ".rw2", ".x3f", ".mrw", *TIFF_RAW,
 })  # fmt: skip
 
+SIDECAR_FILE = "sidecar: metadata of a photo, no photo"
+
 
 def why_not_used(path: str, status: os.stat_result | None = None) -> str:
     """Why this file is not a photo that can be decoded, in a few words; "" = it is one.
@@ -79,6 +81,8 @@ def why_not_a_photo(head: bytes, name: str) -> str:
     kind = kind_of(head, suffix)
     if kind in (None, "text") and suffix in SUFFIXES:
         return ""
+    if kind in (None, "text") and suffix == ".xmp":
+        return SIDECAR_FILE
     if kind is None:
         return "no photo (a file of unknown kind)"
     if kind and suffix in SUFFIXES:

@@ -27,6 +27,7 @@ from ..core.prediction import Prediction
 from ..core.storage import read_bytes
 from ..core.types import Photos, Progress
 from ..data.folders import find_photos
+from ..data.left_out import SIDECAR_FILE
 from ..gallery.sqlite.own_file import FileKind, OwnSqliteFile
 from ..recognition.again import StoredQuery, answer_again, nothing_known
 from ..recognition.answer import GalleryFacts, answer_object
@@ -92,7 +93,7 @@ class Counts:
     """What an update found and did.
 
     photos: there now. answered: of these now, the others before. moved: of these not answered
-    anew, because only their path has changed. failed: could not be read. left_out: other files.
+    anew, because only their path has changed. failed: not readable. left_out: others but sidecars.
     """
 
     photos: int
@@ -165,7 +166,8 @@ class LibraryAnswers:
             DataError: When the library is missing, or the disk of the state folder is full.
         """
         found = find_photos(self._top)
-        self.left_out = dict(found.left_out)
+        self.left_out = {path: reason for path, reason in found.left_out.items()
+                         if reason != SIDECAR_FILE}  # fmt: skip
         files = [file for path in found.photos if (file := self._seen(path))]
         moved = self._note_presence(files)
         ready = files

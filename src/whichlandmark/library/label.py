@@ -173,15 +173,13 @@ class LabelledLibrary:
         )  # fmt: skip
         rows = self.answers.rows(language=settings.language)
         found = planner.plan(rows, progress)
-        left_out = {path: reason for path, reason in self.answers.left_out.items()
-                    if not path.lower().endswith(SIDECAR)}  # fmt: skip
         return Plan(
             self.library,
             recognizer,
             settings.above,
             found.rows,
             (*found.notes, *mix_notes(planner.confidences, planner.sure, used.rules.known_share)),
-            left_out,
+            self.answers.left_out,
             found.sidecars,
         )
 
