@@ -140,8 +140,8 @@ def test_errors_name_the_damaged_or_foreign_file(tmp_path: Path) -> None:
         "text.jpg": (b"hello, I am a text", "its content: text"),
         "empty.jpg": (b"", "empty"),
         "scan.tif": (
-            encoded(gradient(), "TIFF", compression="zstd"),
-            "TIFF .of the rare kind zstd., which cannot be decoded: convert",
+            encoded(gradient(), "TIFF", compression="lzma"),
+            "TIFF .of the rare kind lzma., which cannot be decoded: convert",
         ),
         "page.bmp": (encoded(gradient(), "BMP"), "BMP, which cannot be decoded"),
     }
