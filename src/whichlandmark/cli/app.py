@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..core.hardware import stop_busy_waiting
+from ..core.json_options import SHARE
 from ..recognition.rules import SCORES
 from . import option_types, output
 from .config import FILE_NAME, VARIABLE, merged, read_config
@@ -192,6 +193,25 @@ RecognizerFolder = Annotated[
         envvar="WHICHLANDMARK_RECOGNIZER",
         autocompletion=option_types.complete_recognizers,
         help=f"A recognizer folder, made by `whichlandmark index`; {FILE_NAME} may name it.",
+    ),
+]
+
+RecognizerUnlessUndo = Annotated[
+    Path | None,
+    typer.Option(
+        "--recognizer", "-r",
+        envvar="WHICHLANDMARK_RECOGNIZER",
+        autocompletion=option_types.complete_recognizers,
+        help="A recognizer folder, made by `whichlandmark index`; --undo needs none.",
+    ),
+]  # fmt: skip
+
+LeastConfidence = Annotated[
+    float | None,
+    typer.Option(
+        callback=option_types.within(SHARE),
+        help="Least confidence of a label. Default: so that at most one in a hundred is wrong, as "
+        "measured on the gallery.",
     ),
 ]
 

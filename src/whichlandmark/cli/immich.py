@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import OptionError
-from ..core.json_options import Span, count
+from ..core.json_options import count
 from . import output
-from .app import Device, Json, app
-from .option_types import complete_recognizers, within
+from .app import Device, Json, LeastConfidence, RecognizerUnlessUndo, app
+from .option_types import within
 
 if TYPE_CHECKING:
     from ..library.immich import ImmichOptions, ImmichRun
@@ -34,25 +34,6 @@ KeyFile = Annotated[
     Path,
     typer.Option(
         help="File with an API key of Immich (Account Settings > API Keys), and nothing else."
-    ),
-]
-
-Recognizer = Annotated[
-    Path | None,
-    typer.Option(
-        "--recognizer", "-r",
-        envvar="WHICHLANDMARK_RECOGNIZER",
-        autocompletion=complete_recognizers,
-        help="A recognizer folder, made by `whichlandmark index`; --undo needs none.",
-    ),
-]  # fmt: skip
-
-Above = Annotated[
-    float | None,
-    typer.Option(
-        callback=within(Span(0, 1)),
-        help="Least confidence of a label. Default: so that at most one in a hundred is wrong, as "
-        "measured on the gallery.",
     ),
 ]
 
@@ -102,12 +83,12 @@ Language = Annotated[
 def immich(
     url: Address,
     key_file: KeyFile,
-    recognizer: Recognizer = None,
+    recognizer: RecognizerUnlessUndo = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be labelled; change nothing.")
     ] = False,
     gps: Gps = False,
-    above: Above = None,
+    above: LeastConfidence = None,
     undo: Undo = False,
     limit: Limit = None,
     again: Again = False,

@@ -11,8 +11,8 @@ import typer
 from ..core.errors import DataError, OptionError
 from ..core.json_options import Span
 from . import output
-from .app import Device, Json, app
-from .option_types import complete_recognizers, is_said, within
+from .app import Device, Json, LeastConfidence, RecognizerUnlessUndo, app
+from .option_types import is_said, within
 
 if TYPE_CHECKING:
     from ..recognition.recognizer import Recognizer as OpenedRecognizer
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 INTERVAL = 60.0  # seconds between two looks of --watch
 
 Folder = Annotated[Path, typer.Argument(help="The folder of photos, read with all below it.")]
-
-Recognizer = Annotated[
-    Path | None,
-    typer.Option(
-        "--recognizer", "-r",
-        envvar="WHICHLANDMARK_RECOGNIZER",
-        autocompletion=complete_recognizers,
-        help="A recognizer folder, made by `whichlandmark index`; --undo needs none.",
-    ),
-]  # fmt: skip
 
 Write = Annotated[
     bool, typer.Option("--write", help="Write the labels into sidecars; else only plan.")
@@ -41,15 +31,6 @@ Undo = Annotated[
 
 Watch = Annotated[
     bool, typer.Option("--watch", help="Write, and go on with new photos until Ctrl-C.")
-]
-
-Above = Annotated[
-    float | None,
-    typer.Option(
-        callback=within(Span(0, 1)),
-        help="Least confidence of a label. Default: so that at most one in a hundred is wrong, as "
-        "measured on the gallery.",
-    ),
 ]
 
 Gps = Annotated[
@@ -110,11 +91,11 @@ Interval = Annotated[
 @app.command()
 def label(
     library: Folder,
-    recognizer: Recognizer = None,
+    recognizer: RecognizerUnlessUndo = None,
     write: Write = False,
     undo: Undo = False,
     watch: Watch = False,
-    above: Above = None,
+    above: LeastConfidence = None,
     gps: Gps = False,
     language: Language = "",
     keyword_root: KeywordRoot = "Places",
