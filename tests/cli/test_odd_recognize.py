@@ -163,6 +163,15 @@ def test_what_a_folder_holds_besides_is_counted(at: Path, capfd: Capture) -> Non
     assert rows_of("o.csv")[-1]["decision"] == "failed"
 
 
+def test_sidecars_of_a_labelled_library_are_not_counted(at: Path, capfd: Capture) -> None:
+    for photo in sorted(Path("trip").glob("*.jpg")):
+        photo.with_name(f"{photo.name}.xmp").write_text("<?xpacket begin=''?><x:xmpmeta/>")
+    Path("trip/notes.txt").write_text("of the trip")
+    code, out, err = run(capfd, "recognize", "trip", "-r", "r.wl")
+    assert (code, len(photos_in(out))) == (0, 4)
+    assert ("1 file was not used" in err, ".xmp" in err) == (True, False)
+
+
 def test_a_folder_without_photos(at: Path, capfd: Capture) -> None:
     Path("empty").mkdir()
     assert run(capfd, "recognize", "empty", "-r", "r.wl")[0] == 4

@@ -261,14 +261,24 @@ def left_out_list(table: Path) -> Path:
 def name_left_out(left_out: dict[str, str], table: Path | None = None) -> bool:
     """Count the files that were not used on stderr, by reason; True = photos are among them.
 
+    Sidecars are named in the list only, because a labelled library has one beside each photo.
+
     table: X.csv, the list of all of them is written beside it as X.left_out.csv.
     """
-    from ..data.left_out import counted, lost_photos, without_command, write_left_out
+    from ..data.left_out import (
+        SIDECAR_FILE,
+        counted,
+        lost_photos,
+        without_command,
+        write_left_out,
+    )
 
     settings.not_decoded |= left_out
     full = left_out_list(table) if table else None
     if full:
         write_left_out(full, left_out)
+    else:
+        left_out = {path: why for path, why in left_out.items() if why != SIDECAR_FILE}
     if left_out:
         where = f" (all of them: {full})" if full else ""
         files = "1 file was" if len(left_out) == 1 else f"{len(left_out)} files were"
