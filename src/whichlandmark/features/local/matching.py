@@ -60,9 +60,13 @@ def verify_many(
     """Compare a query with several photos: the results of `verify`, in the order of `others`."""
     options = options or MatchOptions()
     query_matrix = _query_matrix(query)
+    # One for all photos, because memory that is new to the process takes as long as the products.
+    most = max((len(other.points) for other in others), default=0)
+    space = np.empty(len(query.points) * most, np.float32)
     with one_blas_thread():
         matched = [
-            _mutual_matches(query_matrix, _gallery_matrix(other), options.ratio) for other in others
+            _mutual_matches(query_matrix, _gallery_matrix(other), options.ratio, space)
+            for other in others
         ]
     verified = []
     for pairs, other in zip(matched, others, strict=True):
@@ -75,7 +79,8 @@ def verify_many(
 def matches(a: Keypoints, b: Keypoints, ratio: float = 0.85) -> Rows:
     """(m, 2) rows of a and b that are mutual nearest neighbours and pass the ratio test."""
     with one_blas_thread():
-        return _mutual_matches(_query_matrix(a), _gallery_matrix(b), ratio)
+        space = np.empty(len(a.points) * len(b.points), np.float32)
+        return _mutual_matches(_query_matrix(a), _gallery_matrix(b), ratio, space)
 
 
 def fit_homography(
@@ -117,17 +122,25 @@ def _gallery_matrix(keypoints: Keypoints) -> NDArray[np.float32]:
 
 
 def _mutual_matches(
-    query_matrix: NDArray[np.float32], gallery_matrix: NDArray[np.float32], ratio: float
+    query_matrix: NDArray[np.float32],
+    gallery_matrix: NDArray[np.float32],
+    ratio: float,
+    space: NDArray[np.float32],
 ) -> Rows:
-    if min(len(query_matrix), len(gallery_matrix)) < 2:
+    """See `matches`. space: at least as many numbers as there are pairs, overwritten."""
+    shape = len(query_matrix), len(gallery_matrix)
+    if min(shape) < 2:
         return np.empty((0, 2), dtype=np.int64)
-    distances = query_matrix @ gallery_matrix.T  # squared
+    distances = space[: shape[0] * shape[1]].reshape(shape)  # squared
+    np.matmul(query_matrix, gallery_matrix.T, out=distances)
     rows = np.arange(len(distances))
     best = distances.argmin(axis=1)
-    mutual = distances.argmin(axis=0)[best] == rows
-    nearest = distances[rows, best].astype(np.float64)
+    nearest = distances[rows, best]
     distances[rows, best] = np.inf
-    good = np.flatnonzero(mutual & (nearest <= ratio**2 * distances.min(axis=1)))
+    second = distances.min(axis=1)
+    distances[rows, best] = nearest
+    clear = np.flatnonzero(nearest.astype(np.float64) <= ratio**2 * second)
+    good = clear[distances[:, best[clear]].argmin(axis=0) == clear]  # mutual
     return np.stack([good, best[good]], axis=1)
 
 
