@@ -114,18 +114,21 @@ def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None
     from ..core.files import write_json
     from ..evaluation.protocol_vectors import embed_benchmark, embed_distractors
     from ..evaluation.protocols import run_protocol
-    from ..features.embedders.load import default_embedder, load_embedder
+    from ..recognition.folder.fill import open_embedder
     from .app import read_source
 
     results = [(options.out, "file of results")] if options.out else []
     output.claim(results, [source, options.ground_truth, options.distractors])
     benchmark = LOADERS[name](source, options)
-    for note in benchmark.notes:
-        output.note(f"note: {note}")
     extra = read_source(options.distractors, labelled=False) if options.distractors else None
-    embedder = load_embedder(options.embedder or default_embedder(), device=options.device)
     failures: list[Failure] = []
     with output.progress() as progress:
+        embedder = open_embedder(
+            options.embedder, benchmark.database, None, device=options.device,
+            progress=progress("vocabulary") if options.embedder == "sift" else None,
+        )  # fmt: skip
+        if embedder.name == "sift":
+            benchmark.notes.append("the vocabulary of sift was fitted on the database")
         vectors = embed_benchmark(benchmark, embedder, progress=progress)
         chunks = None
         if extra is not None:
@@ -134,24 +137,41 @@ def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None
                 progress=progress("distractors"),
             )  # fmt: skip
         result = run_protocol(benchmark, vectors, distractors=chunks, progress=progress("ranking"))
+    made = {
+        "protocol": name, "measured_by": f"whichlandmark {whichlandmark.__version__}",
+        "data": str(source), "distractors_from": str(options.distractors or "") or None,
+    }  # fmt: skip
+    facts = made | result.to_dict()
     if options.out:
-        made = {"protocol": name, "measured_by": f"whichlandmark {whichlandmark.__version__}"}
-        write_json(options.out, made | result.to_dict(), "file of results")
-    print_protocol(result, as_json=options.as_json)
+        write_json(options.out, facts, "file of results")
+    if options.as_json:
+        output.say_json(facts)
+    else:
+        print_protocol(result)
     unread = {failure.id: failure.reason for failure in failures} | result.unreadable
     output.finish_with_failures(unread)
 
 
-def print_protocol(result: ProtocolResult, *, as_json: bool) -> None:
+def print_protocol(result: ProtocolResult) -> None:
     """Print the figures as a table in percent, then what they depend on."""
-    if as_json:
-        output.say_json(result.to_dict())
-        return
-    output.say(f"{result.protocol}: {result.queries} queries, {result.database} photos")
-    for row in result.rows:
-        low, high = row.interval
-        added = f" with {row.distractors} distractors" if row.distractors else ""
-        output.say(
-            f"  {row.setting:<8} {row.measure:<8} {100 * row.value:6.2f}   "
-            f"{100 * low:6.2f} to {100 * high:6.2f}   {row.queries} queries{added}"
-        )
+    output.say(
+        f"{result.protocol}: {result.queries} queries, {result.database} photos\n"
+        f"{result.name} ({result.embedder}), weights: {result.licence}; {result.image_size}, "
+        f"{result.dim} dimensions"
+    )
+    measures = list(dict.fromkeys(row.measure for row in result.rows))
+    for added in dict.fromkeys(row.distractors for row in result.rows):
+        heading = f"with {added} distractors" if added else ""
+        columns = "".join(f"{measure:>9}" for measure in measures[1:])
+        output.say(f"\n{heading:<28}{measures[0]:>9}   95 % interval{columns}   queries")
+        for setting in dict.fromkeys(row.setting for row in result.rows):
+            rows = [r for r in result.rows if (r.setting, r.distractors) == (setting, added)]
+            low, high = (f"{100 * end:.2f}" for end in rows[0].interval)
+            others = "".join(f"{100 * row.value:>9.2f}" for row in rows[1:])
+            output.say(
+                f"{setting:<28}{100 * rows[0].value:>9.2f}   {low:>6} to {high:<6}{others}"
+                f"   {rows[0].queries:>7}"
+            )
+    output.say("")
+    for line in result.sentences():
+        output.say(line)

@@ -50,6 +50,7 @@ class ProtocolResult:
 
     Attributes:
         rows: first without, then with distractors.
+        name, embedder: of the embedder, as people call it, and its id.
         average_precision: setting → query id → AP, of the queries counted; with_distractors: the
             same with distractors, {} without any.
         left_out: setting → queries that are not counted there.
@@ -62,6 +63,7 @@ class ProtocolResult:
 
     protocol: str
     rows: list[ProtocolRow]
+    name: str
     embedder: str
     licence: str
     image_size: str
@@ -82,6 +84,31 @@ class ProtocolResult:
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """What the figures depend on, in words: rules, ties, what is left out, time, notes."""
+        found = [f"rule: {rule}" for rule in self.rules]
+        if self.tied_queries:
+            means = ", ".join(
+                f"{row.setting} {100 * row.mean_over_orders:.2f}"
+                for row in self.rows
+                if row.mean_over_orders is not None and row.distractors == self.distractors
+            )
+            found.append(
+                f"ties: for {self.tied_queries} queries a right photo and a wrong one are equally "
+                f"similar; as the mean over all their orders the {self.rows[0].measure} is {means}"
+            )
+        for setting, count in self.left_out.items():
+            if count:
+                found.append(f"left out: {count} queries of {setting} without a right photo")
+        if self.missing:
+            found.append(
+                f"missing: {len(self.missing)} photos of the ground truth, such as "
+                f"{self.missing[0]}; a query counts 0, a photo is never retrieved"
+            )
+        found += [f"note: {note}" for note in self.notes]
+        seconds = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in self.seconds.items())
+        return [*found, f"time: {seconds}"]
 
 
 def run_protocol(
@@ -133,7 +160,7 @@ def run_protocol(
         )
     seconds = {} if vectors.seconds is None else {"embedding": round(vectors.seconds, 3)}
     return ProtocolResult(
-        protocol=benchmark.name, rows=rows_found, embedder=vectors.embedder,
+        protocol=benchmark.name, rows=rows_found, name=vectors.name, embedder=vectors.embedder,
         licence=vectors.licence, image_size=vectors.image_size, dim=int(queries.shape[1]),
         queries=len(benchmark.queries), database=len(benchmark.database), distractors=added,
         average_precision=plain.average_precision(),
