@@ -192,7 +192,9 @@ class _SubmissionReader:
                 where = f"{self.path}, line {line}: test photo {photo_id!r}"
                 if photo_id not in self.scored:
                     if not cell.strip():
-                        self._count("photos that are in no solution, without a prediction", photo_id)
+                        self._count(
+                            "photos that are in no solution, without a prediction", photo_id
+                        )
                         continue
                     raise DataError(
                         f"{where} is not in the solution; expected photos of the test set that the "
@@ -205,7 +207,9 @@ class _SubmissionReader:
                     self._add(photo_id, cell, where)
         for photo_id in self.solution.ids.tolist():
             if photo_id not in seen:
-                self._count("photos of the solution that are not in the submission, which have no prediction", photo_id)
+                self._count(
+                    "photos of the solution that are not in it, which have no prediction", photo_id
+                )
         notes = [
             f"{what}: {count:,}, such as {', '.join(self.examples[what])}"
             for what, count in self.odd.items()
@@ -220,7 +224,9 @@ class _SubmissionReader:
             self.landmarks[photo_id] = _prediction(parts, cell, where)
             return
         if len(parts) > MAX_IMAGES:
-            self._count(f"rows with more than {MAX_IMAGES} images, of which the first count", photo_id)
+            self._count(
+                f"rows with more than {MAX_IMAGES} images, of which the first count", photo_id
+            )
             parts = parts[:MAX_IMAGES]
         if len(set(parts)) < len(parts):
             self._count("rows that repeat an image, which keeps its rank and counts once", photo_id)
@@ -255,9 +261,7 @@ def _prediction(parts: list[str], cell: str, where: str) -> tuple[str, float]:
     return landmark_id(parts[0]), score
 
 
-def write_retrieval_submission(
-    path: Path, ranked: Iterable[tuple[str, Sequence[str]]]
-) -> None:
+def write_retrieval_submission(path: Path, ranked: Iterable[tuple[str, Sequence[str]]]) -> None:
     """Write `id,images`, atomically: for each test photo the ids of index photos, best first."""
     with (
         atomic_file(path, "retrieval submission") as temporary,

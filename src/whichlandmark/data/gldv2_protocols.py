@@ -29,7 +29,6 @@ from .photo_locations import (
     find_sources,
     list_sources,
     photo_path,
-    short_folders,
 )
 
 RETRIEVAL = "gldv2-retrieval"
@@ -46,6 +45,8 @@ INDEX_LISTS = ("index.csv", "index_image_to_landmark.csv")
 RETRIEVAL_RULES = (
     "mAP@100: AP = Σ P(i)·rel(i) over the first 100, divided by min(R, 100), R the index photos "
     "that the solution names",
+    "P@k: right ones among the first k, divided by k; position: of the first right one, 101 where "
+    "there is none among the first 100",
     "queries are the test photos whose Usage is Public or Private, whole photos; the database is "
     "every index photo",
 )
@@ -180,7 +181,7 @@ def _benchmark(
         database=photos.table(database, "index"), settings=settings,
         average_precision="cut_off", k=MAX_IMAGES, precision_at=PRECISIONS,
         missing=missing, rules=RETRIEVAL_RULES, notes=notes, part=part,
-        precision_rule="of_k", positions=True,
+        positions=True,
     )  # fmt: skip
 
 
@@ -262,7 +263,9 @@ class _Located:
         """Which part of the data is there, as words: folder, (N,) what is there, and its name."""
         words = []
         for folder, there, name in tables:
-            tars = sum(each.is_tar and _folder_of(each) == folder for each in self.locations.sources)
+            tars = sum(
+                each.is_tar and _folder_of(each) == folder for each in self.locations.sources
+            )
             few = f" ({tars} of {TARS[folder]} tars)" if 0 < tars < TARS[folder] else ""
             words.append(f"{int(there.sum()):,} of {len(there):,} {name}{few}")
         return ", ".join(words)
@@ -288,7 +291,7 @@ def _list_of_index(root: Path) -> Path | None:
 
 
 def _of_rows(solution: Solution, rows: NDArray[np.bool_]) -> Solution:
-    truth = [solution.truth[row] for row in np.flatnonzero(rows)]
+    truth = [solution.truth[row] for row in np.flatnonzero(rows).tolist()]
     return Solution(
         solution.task, solution.ids[rows], solution.usages[rows], truth, solution.ignored
     )

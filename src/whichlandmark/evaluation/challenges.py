@@ -18,8 +18,14 @@ from ..core.errors import DataError
 from ..core.types import Floats
 from ..metrics.bootstrap import bootstrap_interval
 from ..metrics.ranking import gap, gap_authors, gap_of_draws
-from ..metrics.retrieval import cut_off_ap
-from .protocols import ProtocolResult, ProtocolRow, position_of, precision_of_k
+from ..metrics.retrieval import cut_off_ap, first_position, precision_of_k
+from .protocols import (
+    MEAN_POSITION,
+    MEDIAN_POSITION,
+    ProtocolResult,
+    ProtocolRow,
+    interval,
+)
 
 PRECISIONS = (1, 5, 10, 50, 100)
 
@@ -178,16 +184,16 @@ def retrieval_rows(
         for k in PRECISIONS:
             values = [precision_of_k(found[one], k) for one in ids]
             rows.append(_mean(name, f"P@{k}", np.array(values)))
-        positions = np.array([position_of(found[one], MAX_IMAGES) for one in ids])
-        rows.append(_mean(name, "mean position", positions))
+        positions = np.array([first_position(found[one], MAX_IMAGES) for one in ids])
+        rows.append(_mean(name, MEAN_POSITION, positions))
         rows.append(
             ProtocolRow(
-                setting=name, measure="median position", value=float(np.median(positions)),
-                interval=bootstrap_interval(
-                    lambda drawn, of=positions: float(np.median(of[drawn])), len(positions)
-                ),
+                setting=name,
+                measure=MEDIAN_POSITION,
+                value=float(np.median(positions)),
+                interval=interval(positions, np.median),
                 queries=len(positions),
-            )  # fmt: skip
+            )
         )
     return rows, each
 
@@ -198,17 +204,17 @@ def score_submission(solution: Solution, submission: Submission, name: str) -> P
     each: dict[str, dict[str, float]] = {}
     tied = 0
     if solution.task == "recognition":
-        rows, rules = recognition_rows(solution, submission.landmarks), RECOGNITION_RULES
+        rows, rules = recognition_rows(solution, submission.landmarks), [*RECOGNITION_RULES]
         tied = tied_predictions(solution, submission.landmarks)
     else:
         rows, each = retrieval_rows(solution, submission.images)
-        rules = RETRIEVAL_RULES
+        rules = [*RETRIEVAL_RULES]
     return ProtocolResult(
         protocol=f"gldv2-{solution.task}", rows=rows, embedder=name, licence="unknown",
         image_size="unknown", dim=0, queries=len(solution), database=0, distractors=0,
         average_precision=each, with_distractors={}, left_out={"all": len(solution.ignored)},
         tied_queries=tied, missing=[], unreadable={},
-        seconds={"scoring": round(time.monotonic() - started, 3)}, rules=list(rules),
+        seconds={"scoring": round(time.monotonic() - started, 3)}, rules=rules,
         notes=list(submission.notes),
     )  # fmt: skip
 
@@ -226,6 +232,5 @@ def _ranks(images: Sequence[str], shown: Sequence[str]) -> NDArray[np.int64]:
 def _mean(name: str, measure: str, values: Floats) -> ProtocolRow:
     return ProtocolRow(
         setting=name, measure=measure, value=float(values.mean()),
-        interval=bootstrap_interval(lambda rows: float(values[rows].mean()), len(values)),
-        queries=len(values),
+        interval=interval(values), queries=len(values),
     )  # fmt: skip

@@ -24,6 +24,7 @@ PUBLISHED = {
     "gldv2-recognition": (None, 117_577),
 }  # fmt: skip
 
+
 @dataclass(frozen=True)
 class Column:
     """One figure of a benchmark. distractors: None = as many as the run had."""
@@ -150,7 +151,7 @@ def _cell(column: Column, row: Mapping[str, Any], result: Mapping[str, Any]) -> 
     if column.distractors and abs(added - R1M) > R1M // 100:
         notes.append(f"{added:,} distractors, not the {R1M:,} of R1M")
     comparable = not notes
-    if lost := len(result["missing"]) + len(result["unreadable"]):
+    if lost := len({*result["missing"], *result["unreadable"]}):
         notes.append(f"{lost:,} photos are missing or could not be read")
     return Cell(*numbers, tuple(notes), tuple(map(str, result["rules"])), comparable)
 

@@ -210,7 +210,7 @@ _APART = "not comparable:"  # at the beginning of the notes in a csv table
 def _read_table(path: Path) -> list[TableRow]:
     """The rows of a table that was written before. Raises DataError where they are damaged."""
     if path.stat().st_size > MAX_TABLE_BYTES:
-        raise DataError(f"{path}: more than {MAX_TABLE_BYTES // 1_000_000} MB; not a table of results")
+        raise DataError(f"{path}: more than {MAX_TABLE_BYTES // 1_000_000} MB; no table of results")
     try:
         if path.suffix.lower() == ".csv":
             return _rows_of_csv(path)
@@ -221,8 +221,8 @@ def _read_table(path: Path) -> list[TableRow]:
         return [_row_of_data(row) for row in json.loads(marked[0])["rows"]]
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path}: cannot be added to ({error}); expected a table that `evaluate --table` wrote: "
-            "give another name, or join the results with `report`"
+            f"{path}: cannot be added to ({error}); expected a table that `evaluate --table` "
+            "wrote: give another name, or make it anew of result files with `report`"
         ) from None
 
 
@@ -230,14 +230,16 @@ def _row_of_data(data: dict[str, Any]) -> TableRow:
     cells = {}
     for heading, cell in data["cells"].items():
         if heading in {column.heading for column in COLUMNS}:
-            numbers = [float(cell[name]) for name in ("value", "low", "high")]
-            if not all(map(math.isfinite, numbers)):
+            value, low, high = (float(cell[name]) for name in ("value", "low", "high"))
+            if not all(map(math.isfinite, (value, low, high))):
                 raise ValueError(f"{heading} is no number")
-            texts = [tuple(map(str, cell[name])) for name in ("notes", "rules")]
-            cells[heading] = Cell(*numbers, *texts, bool(cell["comparable"]))
-    fixed = [str(data[name]) for name in ("method", "dim", "image_size", "licence")]
+            notes, rules = (tuple(map(str, cell[name])) for name in ("notes", "rules"))
+            cells[heading] = Cell(value, low, high, notes, rules, bool(cell["comparable"]))
+    method, dim, size, licence = (
+        str(data[name]) for name in ("method", "dim", "image_size", "licence")
+    )
     seconds = {str(name): float(value) for name, value in data["seconds"].items()}
-    return TableRow(*fixed, seconds, cells)
+    return TableRow(method, dim, size, licence, seconds, cells)
 
 
 def _rows_of_csv(path: Path) -> list[TableRow]:
@@ -252,10 +254,12 @@ def _rows_of_csv(path: Path) -> list[TableRow]:
             for heading in (column.heading for column in COLUMNS):
                 if not row.get(heading):
                     continue
-                numbers = [float(row[heading + part]) / 100 for part in ("", " low", " high")]
+                value, low, high = (
+                    float(row[heading + part]) / 100 for part in ("", " low", " high")
+                )
                 text = row[f"{heading} notes"]
                 notes = tuple(filter(None, text.removeprefix(_APART).strip().split(" / ")))
-                shown[heading] = Cell(*numbers, notes, (), not text.startswith(_APART))
+                shown[heading] = Cell(value, low, high, notes, (), not text.startswith(_APART))
             seconds = {"": float(total)} if total != "–" else {}
             found.append(TableRow(method, dim, size, licence, seconds, shown))
     return found
