@@ -109,7 +109,8 @@ ResultsTable = Annotated[
 
 def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None:
     """Run a benchmark of the field, print its figures and write them."""
-    from .. import __version__
+    import whichlandmark
+
     from ..core.files import write_json
     from ..evaluation.protocol_vectors import embed_benchmark, embed_distractors
     from ..evaluation.protocols import run_protocol
@@ -134,7 +135,7 @@ def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None
             )  # fmt: skip
         result = run_protocol(benchmark, vectors, distractors=chunks, progress=progress("ranking"))
     if options.out:
-        made = {"protocol": name, "measured_by": f"whichlandmark {__version__}"}
+        made = {"protocol": name, "measured_by": f"whichlandmark {whichlandmark.__version__}"}
         write_json(options.out, made | result.to_dict(), "file of results")
     print_protocol(result, as_json=options.as_json)
     unread = {failure.id: failure.reason for failure in failures} | result.unreadable
