@@ -102,7 +102,7 @@ class RankCounter:
             for start in range(0, len(rows), 4096):
                 some = rows[start : start + 4096]
                 vectors = unit_rows(database[some])[0]
-                self._keys[query][start : start + 4096] = _rounded(vectors @ self._queries[query])
+                self._keys[query][start : start + 4096] = rounded(vectors @ self._queries[query])
         self._distinct = [np.unique(keys) for keys in self._keys]
         self._group = [
             np.searchsorted(u, k) for u, k in zip(self._distinct, self._keys, strict=True)
@@ -120,7 +120,7 @@ class RankCounter:
         at_once = max(1, CHUNK_BYTES // (8 * max(1, len(vectors))))
         for first in range(0, len(self._queries), at_once):
             some = self._queries[first : first + at_once]
-            similarity = _rounded(some @ vectors.T)
+            similarity = rounded(some @ vectors.T)
             if present is not None:
                 similarity[:, ~present] = -np.inf
             for query, keys in enumerate(similarity, first):
@@ -156,7 +156,7 @@ class RankCounter:
         ]  # fmt: skip
 
 
-def _rounded(similarity: NDArray[Any]) -> Floats:
+def rounded(similarity: NDArray[Any]) -> Floats:
     return np.rint(np.asarray(similarity, dtype=np.float64) * _GRID)
 
 
